@@ -1,0 +1,64 @@
+# Needs Python 3.11 or newer with venv and pip, nothing else: `make run` and `make test` bring the rest,
+# all of it into .venv.
+
+PYTHON ?= python3
+UV := uv==0.13.9
+BIN := .venv/bin
+
+# What another project has set must not decide what is installed here, nor where.
+# Only how to reach a package index is kept: addresses, certificates, caches, time-outs.
+REACH := PIP_CERT PIP_CLIENT_CERT PIP_PROXY PIP_TRUSTED_HOST PIP_INDEX_URL PIP_EXTRA_INDEX_URL \
+	PIP_FIND_LINKS PIP_CACHE_DIR PIP_DEFAULT_TIMEOUT PIP_RETRIES \
+	UV_INDEX% UV_DEFAULT_INDEX UV_EXTRA_INDEX_URL UV_FIND_LINKS UV_CACHE_DIR UV_HTTP_% \
+	UV_INSECURE_HOST UV_NATIVE_TLS UV_SYSTEM_CERTS UV_OFFLINE
+unexport $(filter-out $(REACH),$(filter PIP_% UV_%,$(.VARIABLES)))
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
+
+.PHONY: help run test check clean
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: .venv/.run  ## Start Bursary with demonstration data on http://127.0.0.1:8000 (PORT=… for another)
+	@$(BIN)/bursary demo
+
+test: .venv/.dev  ## Run every test, on SQLite and then on PostgreSQL (ARGS=… for pytest)
+	@failed=; for database in sqlite postgres; do \
+		echo "== Tests on $$database"; \
+		BURSARY_TEST_DB=$$database $(BIN)/python -m pytest -n 2 $(ARGS) || failed="$$failed $$database"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "Tests failed on:$$failed" >&2; exit 1; fi
+
+check: export BURSARY_VAR_DIR = $(CURDIR)/.venv/check
+check: export BURSARY_DATABASE_URL = sqlite:///$(CURDIR)/.venv/check/bursary.sqlite3
+check: .venv/.dev  ## Check style, types, layers, sizes, settings and migrations
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python scripts/check_sizes.py
+	$(BIN)/bursary check --fail-level WARNING
+	$(BIN)/bursary makemigrations --check --dry-run
+
+clean:  ## Remove the virtual environment, all caches and var/, the demonstration's data
+	rm -rf .venv var dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment, in three stamps; each is made again only when what it is made from has changed.
+
+SYNC = UV_PROJECT_ENVIRONMENT="$(CURDIR)/.venv" $(BIN)/uv sync --quiet --frozen --inexact --python $(BIN)/python
+
+.venv/.uv: Makefile
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=…" if sys.version_info < (3, 11) else 0)'
+	@echo "Making .venv …"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
+	@touch $@
+
+.venv/.run: .venv/.uv pyproject.toml uv.lock
+	@$(SYNC) --no-dev
+	@touch $@
+
+.venv/.dev: .venv/.uv pyproject.toml uv.lock
+	@$(SYNC) --extra postgres
+	@touch $@

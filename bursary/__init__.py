@@ -1,0 +1,1 @@
+"""Bursary assigns learning content to learners, within a budget, and can always say what happened."""

@@ -1,0 +1,74 @@
+"""Each kind of wrong import is planted in a copy of the package, and must break the contract meant for it."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+LAYERS = "Layers: nobody imports from a layer above, nor from beside"
+ASSIGNMENTS = "Inside assignments: decisions over lifecycle over timeline over index over tables"
+CATALOG = "Only the replica talks to the catalog"
+CIRCLES = "No circles among neighbours"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Return a folder with the package and the contracts as they are."""
+    shutil.copytree(ROOT / "bursary", tmp_path / "bursary", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def lint(copy: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
+    return subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+
+
+def test_the_package_keeps_every_contract(copy: Path) -> None:
+    linted = lint(copy)
+
+    assert linted.returncode == 0, linted.stdout
+
+
+@pytest.mark.parametrize(
+    ("planted", "contract"),
+    [
+        pytest.param({"delivery/new.py": "import bursary.api"}, LAYERS, id="an import from a layer above"),
+        pytest.param(
+            {"replica/new.py": "def late():\n    from bursary import assignments"},
+            LAYERS,
+            id="an import from a layer above inside a function",
+        ),
+        pytest.param({"dashboard/new.py": "import bursary.api"}, LAYERS, id="an import from beside"),
+        pytest.param({"utils/__init__.py": ""}, LAYERS, id="a package without a layer"),
+        pytest.param(
+            {"assignments/models.py": "import bursary.assignments.actions"},
+            ASSIGNMENTS,
+            id="tables that know their writer",
+        ),
+        pytest.param(
+            {"api/new.py": "import bursary.catalog"}, CATALOG, id="the catalog behind the replica's back"
+        ),
+        pytest.param(
+            {"budgets/hen.py": "import bursary.budgets.egg", "budgets/egg.py": "import bursary.budgets.hen"},
+            CIRCLES,
+            id="a circle within a package",
+        ),
+    ],
+)
+def test_a_wrong_import_breaks_its_contract(copy: Path, planted: Mapping[str, str], contract: str) -> None:
+    for path, source in planted.items():
+        module = copy / "bursary" / path
+        module.parent.mkdir(exist_ok=True)
+        with module.open("a") as lines:
+            lines.write(f"\n{source}\n")
+
+    linted = lint(copy)
+
+    assert linted.returncode == 1
+    assert f"{contract} BROKEN" in " ".join(linted.stdout.split())

@@ -1,0 +1,19 @@
+"""What every test may use. The databases themselves come from `tests/databases.py`."""
+
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """Keep the test database of SQLite in a file: in memory, threads could not share it."""
+    if connection.vendor == "sqlite":
+        settings.DATABASES["default"]["TEST"]["NAME"] = str(Path(settings.VAR_DIR, "tests.sqlite3"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("postgres_only") and connection.vendor == "sqlite":
+        pytest.skip("needs row locks: runs in the PostgreSQL half of `make test`")

