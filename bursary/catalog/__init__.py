@@ -1,0 +1,1 @@
+"""Upstream's content: where its records come from, and the one parser that turns them into frozen values."""

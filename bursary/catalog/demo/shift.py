@@ -1,0 +1,62 @@
+"""The sample's courses as if they had been recorded today: every date moved on by the same whole weeks."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+RECORDED_ON: Final = date(2026, 11, 21)
+COURSES: Final = Path(__file__).with_name("courses.jsonl")
+
+_DAY_AND_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"([T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?)"
+)
+
+
+def courses(*, now: datetime) -> Iterator[dict[str, object]]:
+    """Stream the 200 sample records, shifted to `now`, in the shape that upstream serves."""
+    weeks = weeks_to_today(now)
+    with COURSES.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield shift_dates(json.loads(line), weeks=weeks)
+
+
+def weeks_to_today(now: datetime, *, reference: date = RECORDED_ON) -> int:
+    """The whole weeks from the reference day to `now` (aware), rounded down; 0 if it has not come yet.
+
+    Whole weeks, so that a course that starts on a Monday goes on starting on Mondays.
+    """
+    return max(0, (now.astimezone(UTC).date() - reference).days // 7)
+
+
+def shift_dates(payload: dict[str, object], *, weeks: int) -> dict[str, object]:
+    """Return a copy in which every text that is a date with a time is moved by that many weeks.
+
+    Its spelling stays: only the day is rewritten. Time stamps of syncs move along with the rest.
+    """
+    distance = timedelta(weeks=weeks)
+    return {name: _shifted(value, distance) for name, value in payload.items()}
+
+
+def _shifted(value: object, distance: timedelta) -> object:
+    if isinstance(value, dict):
+        return {name: _shifted(item, distance) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_shifted(item, distance) for item in value]
+    if isinstance(value, str):
+        return _shifted_text(value, distance)
+    return value
+
+
+def _shifted_text(text: str, distance: timedelta) -> str:
+    match = _DAY_AND_TIME.fullmatch(text)
+    if match is None:
+        return text
+    day, time = match.groups()
+    try:
+        return f"{(date.fromisoformat(day) + distance).isoformat()}{time}"
+    except (ValueError, OverflowError):  # the 45th of a month, or beyond the year 9999
+        return text
