@@ -1,0 +1,136 @@
+"""Customers, accounts, budgets and the transactions on them. Money is in whole US cents, never negative."""
+
+import uuid
+from datetime import datetime
+from zoneinfo import available_timezones
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import F, Q
+
+ALLOCATION_AGE_DAYS = 90  # how long an allocation waits for its learner unless the budget says otherwise
+
+
+def check_time_zone(name: str) -> None:
+    """Refuse a name that is not in the IANA time zone database."""
+    if name not in available_timezones():
+        raise ValidationError("%(name)s is not a time zone, such as Europe/Madrid.", params={"name": name})
+
+
+class Customer(models.Model):
+    """The organisation that pays, and whose time zone its learners' deadlines are told in."""
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    slug = models.SlugField(max_length=64, unique=True)
+    name = models.CharField(max_length=255)
+    time_zone = models.CharField(max_length=64, default="UTC", validators=[check_time_zone])
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("name", "id")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Account(models.Model):
+    """Money that budgets may share (clients call it a subsidy)."""
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="accounts")
+    name = models.CharField(max_length=255)
+    limit_cents = models.PositiveBigIntegerField(null=True, blank=True, help_text="Empty: unlimited")
+    held_cents = models.PositiveBigIntegerField(default=0, editable=False)
+    spent_cents = models.PositiveBigIntegerField(default=0, editable=False)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("name", "id")
+        constraints = [
+            models.CheckConstraint(name="account_held_not_negative", condition=Q(held_cents__gte=0)),
+            models.CheckConstraint(name="account_spent_not_negative", condition=Q(spent_cents__gte=0)),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Budget(models.Model):
+    """What a customer may spend on the content of one catalog, until when.
+
+    Clients know one budget under two uuids: the policy's (`uuid`) and its assignment configuration's.
+    """
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    assignment_configuration_uuid = models.UUIDField(unique=True, editable=False)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="budgets")
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="budgets")
+    name = models.CharField(max_length=255)
+    description = models.TextField(blank=True)
+    catalog_uuid = models.UUIDField(help_text="The catalog whose content this budget pays for")
+    limit_cents = models.PositiveBigIntegerField(null=True, blank=True, help_text="Empty: unlimited")
+    held_cents = models.PositiveBigIntegerField(default=0, editable=False)
+    spent_cents = models.PositiveBigIntegerField(default=0, editable=False)
+    starts_at = models.DateTimeField(null=True, blank=True)
+    ends_at = models.DateTimeField(null=True, blank=True)
+    allocation_age_days = models.PositiveIntegerField(default=ALLOCATION_AGE_DAYS)
+    active = models.BooleanField(default=True)
+    retired_at = models.DateTimeField(null=True, blank=True)
+    created = models.DateTimeField(auto_now_add=True)
+    modified = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("name", "id")
+        constraints = [
+            models.CheckConstraint(name="budget_held_not_negative", condition=Q(held_cents__gte=0)),
+            models.CheckConstraint(name="budget_spent_not_negative", condition=Q(spent_cents__gte=0)),
+            models.CheckConstraint(
+                name="budget_ends_after_it_starts",
+                condition=Q(starts_at=None) | Q(ends_at=None) | Q(ends_at__gt=F("starts_at")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save(self, *args: object, **kwargs: object) -> None:
+        """Give the assignment configuration the policy's uuid unless it has its own."""
+        self.assignment_configuration_uuid = self.assignment_configuration_uuid or self.uuid
+        super().save(*args, **kwargs)  # type: ignore[arg-type]  # passed through untouched
+
+    @property
+    def committed_cents(self) -> int:
+        """Cents held for open assignments or spent on accepted ones."""
+        return self.held_cents + self.spent_cents
+
+    def open_at(self, now: datetime) -> bool:
+        """Tell whether `now` lies within the budget's window."""
+        started = self.starts_at is None or self.starts_at <= now
+        return started and (self.ends_at is None or now < self.ends_at)
+
+
+class TransactionState(models.TextChoices):
+    COMMITTED = "committed"
+    """The money is spent."""
+    REVERSED = "reversed"
+    """The money came back."""
+
+
+class Transaction(models.Model):
+    """Money spent on one assignment; what it was for is known here by its idempotency key alone."""
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="transactions")
+    idempotency_key = models.CharField(max_length=255, unique=True)
+    cents = models.PositiveBigIntegerField()
+    state = models.CharField(
+        max_length=16, choices=TransactionState.choices, default=TransactionState.COMMITTED
+    )
+    created_at = models.DateTimeField()
+    reversed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("created_at", "id")
+
+    def __str__(self) -> str:
+        return str(self.uuid)

@@ -1,0 +1,45 @@
+"""A budget's terms: the one place that changes them, and says so."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from django.db import transaction
+from django.dispatch import Signal
+
+from bursary.budgets.models import Budget
+
+budget_changed = Signal()
+"""Sent inside the writer's transaction with `pks`, the budgets whose terms changed, and `now`.
+A receiver's exception rolls the change back."""
+
+TERMS = frozenset(
+    {
+        "name",
+        "description",
+        "catalog_uuid",
+        "limit_cents",
+        "starts_at",
+        "ends_at",
+        "allocation_age_days",
+        "active",
+        "retired_at",
+    }
+)
+
+
+def change(budget: Budget, *, now: datetime, terms: Mapping[str, object]) -> Budget:
+    """Change a budget's terms and announce it in the same transaction.
+
+    `limit_cents` may be lowered below what is held: nothing new is then held until there is room.
+    Raises TypeError for a field that is not a term, ValidationError for a value that no budget may have.
+    """
+    if unknown := sorted(set(terms) - TERMS):
+        raise TypeError(f"Not a budget's terms: {', '.join(unknown)}.")
+    with transaction.atomic():
+        locked = Budget.objects.select_for_update().get(pk=budget.pk)
+        for term, value in terms.items():
+            setattr(locked, term, value)
+        locked.full_clean()
+        locked.save(update_fields=[*terms, "modified"])
+        budget_changed.send(sender=Budget, pks=[locked.pk], now=now)
+    return locked
