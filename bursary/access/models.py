@@ -1,0 +1,118 @@
+"""Users, their roles per customer, API keys, and the links between learners and customers."""
+
+import hashlib
+import secrets
+from datetime import datetime
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.db.models import Q
+
+from bursary.budgets.models import Customer
+
+
+def learner_key(address: str) -> str:
+    """Return the key by which an e-mail address is compared: sha256 of it, trimmed and lower-cased.
+
+    Databases collate differently; a digest is equal or it is not.
+    """
+    return hashlib.sha256(address.strip().lower().encode()).hexdigest()
+
+
+class User(AbstractUser):
+    """Somebody who can sign in. `lms_user_id` is the same person's id in the Open edX LMS."""
+
+    lms_user_id = models.PositiveBigIntegerField(unique=True, null=True, blank=True)
+    learner_key = models.CharField(max_length=64, blank=True, editable=False, db_index=True)
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    def save(self, *args: object, **kwargs: object) -> None:
+        """Keep the address's key in step with the address."""
+        self.learner_key = learner_key(self.email) if self.email else ""
+        super().save(*args, **kwargs)  # type: ignore[arg-type]  # passed through untouched
+
+
+class Role(models.TextChoices):
+    ADMINISTRATOR = "administrator"
+    """Assigns content to the learners of one customer and sees its budgets."""
+    LEARNER = "learner"
+    """Is assigned content by one customer and sees their own assignments."""
+    OPERATOR = "operator"
+    """Runs the service: sees and does everything, for every customer."""
+
+
+class RoleGrant(models.Model):
+    """A user has a role with one customer; an operator has it with all, and names none."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="role_grants")
+    role = models.CharField(max_length=16, choices=Role.choices)
+    customer = models.ForeignKey(
+        Customer, null=True, blank=True, on_delete=models.CASCADE, related_name="role_grants"
+    )
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "role", "customer"], name="a_role_once"),
+            models.CheckConstraint(
+                name="only_operators_serve_every_customer",
+                condition=Q(role=Role.OPERATOR, customer=None)
+                | (~Q(role=Role.OPERATOR) & Q(customer__isnull=False)),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.role}"
+
+
+class LearnerLink(models.Model):
+    """A learner, known by address before they have an account, belongs to a customer."""
+
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="learner_links")
+    learner_key = models.CharField(max_length=64)
+    learner_email = models.CharField(max_length=254)
+    created = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["customer", "learner_key"], name="a_learner_once_for_a_customer"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class ApiKey(models.Model):
+    """A key that signs requests in as its user: shown once, kept as a digest."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=64)
+    prefix = models.CharField(
+        max_length=12, editable=False, help_text="The key's beginning, to tell keys apart"
+    )
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created = models.DateTimeField(auto_now_add=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "API key"
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…"
+
+    @classmethod
+    def issue(cls, user: User, *, name: str) -> tuple["ApiKey", str]:
+        """Make a key for `user`; return the row and the key itself, which is not kept."""
+        key = f"bur_{secrets.token_urlsafe(32)}"
+        return cls.objects.create(user=user, name=name, prefix=key[:12], digest=cls.digest_of(key)), key
+
+    @staticmethod
+    def digest_of(key: str) -> str:
+        """Return the digest that is kept. A plain hash: the key is 256 random bits, not a password."""
+        return hashlib.sha256(key.encode()).hexdigest()
+
+    def works_at(self, now: datetime) -> bool:
+        """Tell whether the key signs in at `now`."""
+        return self.revoked_at is None or now < self.revoked_at
