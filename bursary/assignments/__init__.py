@@ -1,0 +1,1 @@
+"""Record 0013: assignments and their actions."""

@@ -1,0 +1,151 @@
+"""E-mail addresses as an administrator gives them: read, checked, told apart; and put right later."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import transaction
+from django.db.models import Q
+
+from bursary.access import people
+from bursary.access.models import User, learner_key
+from bursary.assignments import actions, derived
+from bursary.assignments.models import (
+    ActionType,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+    State,
+    Status,
+)
+
+MOST_ADDRESSES = 10_000
+LONGEST_ADDRESS = 254  # characters, RFC 5321
+
+
+@dataclass(frozen=True)
+class Addressee:
+    """One address of a request: trimmed, with its place in the list and the key it is compared by."""
+
+    position: int
+    address: str
+    learner_key: str
+
+
+@dataclass
+class BadAddresses(Exception):
+    """Some entries are not e-mail addresses; `errors` says which, by position. Nothing was done."""
+
+    errors: Mapping[int, str]
+    reason = "invalid_addresses"
+
+    def __str__(self) -> str:
+        return f"{len(self.errors)} of the addresses cannot be used."
+
+
+@dataclass
+class TooManyAddresses(Exception):
+    """There are more addresses than one request may carry. Nothing was done."""
+
+    count: int
+    reason = "too_many_addresses"
+
+    def __str__(self) -> str:
+        return f"{self.count:,} addresses are more than the {MOST_ADDRESSES:,} that one request may carry."
+
+
+class AddressTaken(Exception):
+    """Another assignment of the same content and budget belongs to that learner. Nothing was changed."""
+
+    reason = "address_taken"
+
+
+def read(entries: Sequence[object]) -> tuple[list[Addressee], dict[int, str]]:
+    """Return the usable addressees and, by position, what is wrong with the other entries.
+
+    Raises TooManyAddresses.
+    """
+    if len(entries) > MOST_ADDRESSES:
+        raise TooManyAddresses(len(entries))
+    good: list[Addressee] = []
+    bad: dict[int, str] = {}
+    for position, entry in enumerate(entries):
+        address = entry.strip() if isinstance(entry, str) else ""
+        if problem := _problem(address):
+            bad[position] = problem
+        else:
+            good.append(Addressee(position, address, learner_key(address)))
+    return good, bad
+
+
+def read_all(entries: Sequence[object]) -> list[Addressee]:
+    """Return every addressee. Raises BadAddresses if there is any other entry, and TooManyAddresses."""
+    good, bad = read(entries)
+    if bad:
+        raise BadAddresses(bad)
+    return good
+
+
+def correct(
+    assignment: LearnerContentAssignment, *, address: str, now: datetime, actor: User | None = None
+) -> None:
+    """Put an open assignment's address right: record it, link the new address, retry what failed.
+
+    Raises BadAddresses, AddressTaken, or actions.RetryRefused where the assignment is not open.
+    """
+    (addressee,) = read_all([address])
+    with transaction.atomic():
+        locked = LearnerContentAssignment.objects.select_for_update().get(pk=assignment.pk)
+        if locked.state != State.ALLOCATED:
+            raise actions.RetryRefused("Only an open assignment's address can be corrected.")
+        _write_address(locked, addressee, now)
+        history = locked.actions.filter(cycle=locked.cycle)
+        occasion = str(1 + history.filter(action_type=ActionType.EMAIL_CORRECTED).count())
+        actions.record([locked], ActionType.EMAIL_CORRECTED, now=now, actor=actor, occasion=occasion)
+        _start_over(locked, occasion=occasion, now=now, actor=actor)
+        derived.follow_progress([locked.pk])
+    assignment.refresh_from_db()
+
+
+def _problem(address: str) -> str:
+    if len(address) > LONGEST_ADDRESS:
+        return f"An address has at most {LONGEST_ADDRESS} characters."
+    try:
+        validate_email(address)
+    except ValidationError:
+        return "Enter a valid email address."
+    return ""
+
+
+def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, now: datetime) -> None:
+    assignment.learner_email = addressee.address
+    assignment.learner_key = addressee.learner_key
+    assignment.lms_user_id = people.lms_user_ids([addressee.learner_key]).get(addressee.learner_key)
+    assignment.modified = now
+    siblings = LearnerContentAssignment.objects.filter(
+        Q(learner_key=addressee.learner_key)
+        | Q(lms_user_id=assignment.lms_user_id, lms_user_id__isnull=False),
+        budget=assignment.budget_id,
+        content_key=assignment.content_key,
+    )
+    if siblings.exclude(pk=assignment.pk).exists():
+        raise AddressTaken("Another assignment of this content belongs to that learner.")
+    assignment.save(update_fields=["learner_email", "learner_key", "lms_user_id", "modified"])
+
+
+def _start_over(
+    assignment: LearnerContentAssignment, *, occasion: str, now: datetime, actor: User | None
+) -> None:
+    """Retry what failed at the old address, redirect what waits, and link anew what was linked."""
+    failures = LearnerContentAssignmentAction.objects.filter(assignment=assignment).unanswered_failures()
+    for failed in failures:
+        actions.retry(failed, now=now, actor=actor)
+    actions.redirect(assignment, now=now)
+    open_links = assignment.actions.filter(
+        cycle=assignment.cycle, action_type=ActionType.LEARNER_LINKED, status=Status.PENDING
+    )
+    if not open_links.exists():
+        actions.request(
+            [assignment], [ActionType.LEARNER_LINKED], now=now, actor=actor, occasion=f"address-{occasion}"
+        )

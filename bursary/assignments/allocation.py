@@ -1,0 +1,293 @@
+"""Allocating content to learners within a budget: one decision for every address, then all or nothing.
+
+Order of work (and of locks): content, account and budget, assignments, actions. Whoever is already asked
+costs nothing; only newly allocated learners do. Repeating a request changes nothing.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import OuterRef, Subquery
+
+from bursary.access.models import User
+from bursary.assignments import actions, addresses, derived, lifecycle, recognition
+from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.recognition import Outcome, Verdict
+from bursary.budgets import ledger
+from bursary.budgets.models import Budget
+from bursary.replica import reads
+from bursary.replica.models import ContentMetadata
+
+ROWS_PER_STATEMENT = 1000
+LOWEST_PRICE, HIGHEST_PRICE = 95, 105  # percent of the replica's price: decision 0001
+
+
+@dataclass
+class AllocationRefused(Exception):
+    """Nothing can be allocated as asked. `reason` is stable; `figures` are cents, dates or keys."""
+
+    reason: str
+    sentence: str
+    next_step: str
+    figures: dict[str, object]
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What an allocation did: the verdict on each address, and the assignments behind them."""
+
+    content: ContentMetadata
+    outcomes: list[Outcome]
+
+    def assignments(self, *verdicts: Verdict) -> list[LearnerContentAssignment]:
+        """Return the assignments of these verdicts in the order of their addresses."""
+        return [one.assignment for one in self.outcomes if one.verdict in verdicts and one.assignment]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What an allocation would do now. Cents; `remaining_cents` is None where the budget is unlimited."""
+
+    outcomes: list[Outcome]
+    bad_addresses: dict[int, str]
+    refusals: list[AllocationRefused]
+    cost_cents: int
+    remaining_cents: int | None
+    deadline: datetime | None
+    deadline_reason: str
+
+
+def allocate(
+    budget: Budget,
+    *,
+    content_key: str,
+    price_cents: int,
+    entries: Sequence[object],
+    now: datetime,
+    actor: User | None = None,
+    due_date: datetime | None = None,
+) -> Allocation:
+    """Allocate one course or run to every address, within the budget, all or nothing.
+
+    Raises addresses.BadAddresses and TooManyAddresses for the entries, AllocationRefused for the rest,
+    and reads.ContentUnavailable where content that we never saw cannot be fetched.
+    """
+    addressees = addresses.read_all(entries)
+    content_pk = _known_content(budget, content_key, now=now)
+    with transaction.atomic():
+        offer = _offer(content_pk, catalog_uuid=budget.catalog_uuid, lock=True)
+        content = offer.content
+        locked = ledger.lock(budget.pk)
+        _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
+        outcomes = recognition.recognise(
+            locked, content_key=content.content_key, addressees=addressees, lock=True
+        )
+        new = [one for one in outcomes if one.verdict is Verdict.NEW]
+        again = [one for one in outcomes if one.verdict is Verdict.AGAIN]
+        _hold(locked, cents=price_cents * (len(new) + len(again)))
+        columns: dict[str, object] = {
+            "content": content,
+            "price_cents": price_cents,
+            "allocation_batch_uuid": uuid.uuid4(),
+            "allocated_by": actor,
+            "due_date": due_date,
+            **derived.at_allocation(locked, content=content, now=now, due_date=due_date),
+        }
+        _create(locked, offer, new, columns=columns, now=now, actor=actor)
+        _allocate_again(locked, again, columns=columns, now=now, actor=actor)
+    return Allocation(content, outcomes)
+
+
+def preview(
+    budget: Budget, *, content_key: str, price_cents: int, entries: Sequence[object], now: datetime
+) -> Preview:
+    """Return what `allocate` would do now, address by address, changing nothing.
+
+    Raises addresses.TooManyAddresses and reads.ContentUnavailable; everything else is in the answer.
+    """
+    addressees, bad = addresses.read(entries)
+    outcomes = recognition.recognise(budget, content_key=content_key, addressees=addressees, lock=False)
+    costly = [one for one in outcomes if one.verdict in (Verdict.NEW, Verdict.AGAIN)]
+    cost = price_cents * len(costly)
+    available = ledger.available_cents(budget)
+    refusals: list[AllocationRefused] = []
+    expires_at, reason = None, ""
+    try:
+        content_pk = _known_content(budget, content_key, now=now)
+        offer = _offer(content_pk, catalog_uuid=budget.catalog_uuid, lock=False)
+        expires_at, reason = derived.deadline(budget, content=offer.content, allocated_at=now)
+        _check(budget, offer, price_cents=price_cents, now=now, due_date=None)
+    except AllocationRefused as refused:
+        refusals.append(refused)
+    if short := ledger.shortage(budget, cents=cost):
+        refusals.append(_too_expensive(short))
+    remaining = None if available is None else available - cost
+    return Preview(outcomes, bad, refusals, cost, remaining, expires_at, reason)
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """Content as a budget finds it: with its course's key, and whether the budget's catalog holds it."""
+
+    content: ContentMetadata
+    parent_key: str
+    in_catalog: bool
+
+
+def _known_content(budget: Budget, content_key: str, *, now: datetime) -> int:
+    try:
+        return reads.content_for(content_key, catalog_uuid=budget.catalog_uuid, now=now).pk
+    except reads.UnknownContent as unknown:
+        raise _not_in_catalog(content_key) from unknown
+
+
+def _offer(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> _Offer:
+    """Read the content; `lock` it against a change in flight, so that the deadline is the committed one."""
+    contents = ContentMetadata.objects.select_for_update() if lock else ContentMetadata.objects.all()
+    parent = ContentMetadata.objects.filter(pk=OuterRef("parent")).values("content_key")[:1]
+    content = (
+        contents.defer("payload")
+        .annotate(parent_key=Subquery(parent), in_catalog=reads.membership(catalog_uuid))
+        .get(pk=pk)
+    )
+    return _Offer(content, content.parent_key or "", content.in_catalog and content.gone_at is None)
+
+
+def _check(
+    budget: Budget, offer: _Offer, *, price_cents: int, now: datetime, due_date: datetime | None
+) -> None:
+    content = offer.content
+    _check_budget(budget, now=now)
+    if not offer.in_catalog:
+        raise _not_in_catalog(content.content_key)
+    _check_price(content, price_cents=price_cents)
+    expires_at, reason = derived.deadline(budget, content=content, allocated_at=now, due_date=due_date)
+    if expires_at <= now:
+        raise AllocationRefused(
+            "deadline_passed",
+            f"The deadline was {expires_at:%d %B %Y, %H:%M} UTC: nobody could accept any more.",
+            "Choose content whose enrolment is still open.",
+            {"deadline": expires_at, "deadline_reason": reason},
+        )
+
+
+def _check_budget(budget: Budget, *, now: datetime) -> None:
+    if not budget.active or budget.retired_at:
+        raise AllocationRefused(
+            "policy_expired", "This budget is not in use any more.", "Choose another budget.", {}
+        )
+    if not budget.open_at(now):
+        raise AllocationRefused(
+            "subsidy_expired",
+            "This budget is not open today.",
+            "Choose another budget, or have this one's dates changed.",
+            {"starts_at": budget.starts_at, "ends_at": budget.ends_at},
+        )
+
+
+def _check_price(content: ContentMetadata, *, price_cents: int) -> None:
+    known = content.price_cents
+    if known is None:
+        raise AllocationRefused(
+            "content_price_unknown",
+            "The catalog does not say what this costs, so the price cannot be checked.",
+            "Try again when the catalog has a price, or choose a run that has one.",
+            {},
+        )
+    if not known * LOWEST_PRICE <= price_cents * 100 <= known * HIGHEST_PRICE:
+        raise AllocationRefused(
+            "price_out_of_band",
+            f"The price of {price_cents} cents is too far from the catalog's, {known} cents.",
+            f"Offer between {LOWEST_PRICE} and {HIGHEST_PRICE} percent of the catalog's price.",
+            {"requested_price_cents": price_cents, "catalog_price_cents": known},
+        )
+
+
+def _not_in_catalog(content_key: str) -> AllocationRefused:
+    return AllocationRefused(
+        "content_not_in_catalog",
+        "This content is not in the budget's catalog.",
+        "Choose content from the budget's catalog.",
+        {"content_key": content_key},
+    )
+
+
+def _hold(budget: Budget, *, cents: int) -> None:
+    try:
+        ledger.hold(budget, cents=cents)
+    except ledger.InsufficientFunds as short:
+        raise _too_expensive(short) from short
+
+
+def _too_expensive(short: ledger.InsufficientFunds) -> AllocationRefused:
+    return AllocationRefused(
+        short.reason,
+        f"This costs {short.requested_cents} cents and {short.available_cents} are available.",
+        "Assign to fewer learners, or have the budget raised.",
+        {"requested_cents": short.requested_cents, "available_cents": short.available_cents},
+    )
+
+
+def _create(
+    budget: Budget,
+    offer: _Offer,
+    outcomes: Sequence[Outcome],
+    *,
+    columns: dict[str, object],
+    now: datetime,
+    actor: User | None,
+) -> None:
+    created = [
+        LearnerContentAssignment(
+            budget=budget,
+            content_key=offer.content.content_key,
+            parent_content_key=offer.parent_key,
+            learner_email=one.addressee.address,
+            learner_key=one.addressee.learner_key,
+            lms_user_id=one.lms_user_id,
+            state=State.ALLOCATED,
+            allocated_at=now,
+            created=now,
+            modified=now,
+            **columns,
+        )
+        for one in outcomes
+    ]
+    LearnerContentAssignment.objects.bulk_create(created, batch_size=ROWS_PER_STATEMENT)
+    for one, assignment in zip(outcomes, _with_keys(created), strict=True):
+        one.assignment = assignment
+    rule = lifecycle.MOVES[ActionType.ALLOCATED]
+    actions.record_and_request(created, ActionType.ALLOCATED, work=rule.requests, now=now, actor=actor)
+
+
+def _with_keys(created: Sequence[LearnerContentAssignment]) -> Sequence[LearnerContentAssignment]:
+    """Fill in the primary keys where the engine (MySQL) does not tell them for many rows at once."""
+    missing = [assignment for assignment in created if assignment.pk is None]
+    for start in range(0, len(missing), ROWS_PER_STATEMENT):
+        chunk = missing[start : start + ROWS_PER_STATEMENT]
+        uuids = [assignment.uuid for assignment in chunk]
+        pks = dict(LearnerContentAssignment.objects.filter(uuid__in=uuids).values_list("uuid", "pk"))
+        for assignment in chunk:
+            assignment.pk = pks[assignment.uuid]
+    return created
+
+
+def _allocate_again(
+    budget: Budget,
+    outcomes: Sequence[Outcome],
+    *,
+    columns: dict[str, object],
+    now: datetime,
+    actor: User | None,
+) -> None:
+    existing = [one.assignment for one in outcomes if one.assignment]
+    recognition.adopt(outcomes)
+    lifecycle.move(budget, existing, ActionType.ALLOCATED, now=now, actor=actor, changes=columns)
+    readdressed = [one.assignment for one in outcomes if one.assignment and one.recognised]
+    actions.record(readdressed, ActionType.EMAIL_CORRECTED, now=now, actor=actor)

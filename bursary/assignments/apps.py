@@ -1,0 +1,16 @@
+from django.apps import AppConfig
+
+
+class AssignmentsConfig(AppConfig):
+    name = "bursary.assignments"
+    verbose_name = "Assignments"
+
+    def ready(self) -> None:
+        """Let the derived columns follow what they are derived from."""
+        # Models can be imported only now that every app is loaded.
+        from bursary.assignments import derived
+        from bursary.budgets.terms import budget_changed
+        from bursary.replica.refresh import content_changed
+
+        content_changed.connect(derived.follow_content, dispatch_uid="assignments.follow_content")
+        budget_changed.connect(derived.follow_budgets, dispatch_uid="assignments.follow_budgets")

@@ -1,0 +1,175 @@
+"""The only writer of an assignment's derived columns: deadline, learner state, recent action, sort keys.
+
+They are an index over what is true elsewhere (the allocation, the content, the budget, the actions), written
+set-based in the transaction of their cause. The deadline is the least of four dates; the nearest wins, and on
+equal dates the first of them in `_DEADLINES`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce, Least
+from django.db.models.lookups import Exact
+
+from bursary.assignments.models import (
+    FAR_FUTURE,
+    ActionType,
+    ExpiryReason,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+    LearnerState,
+    State,
+    Status,
+)
+from bursary.budgets.models import Budget
+from bursary.replica.models import ContentMetadata
+
+CONTENTS_PER_STATEMENT = 200
+ASSIGNMENTS_PER_STATEMENT = 1000
+TITLE_KEY_LENGTH = 255
+
+_SETTLED_BY_STATE = {State.ALLOCATED: LearnerState.NOTIFYING, State.EXPIRED: LearnerState.EXPIRED}
+_NOTIFYING_WORK = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
+
+
+def deadline(
+    budget: Budget, *, content: ContentMetadata, allocated_at: datetime, due_date: datetime | None = None
+) -> tuple[datetime, ExpiryReason]:
+    """Return when an allocation ends, and which date says so (design record 0001 lists the four)."""
+    dates = [
+        (content.enroll_by or FAR_FUTURE, ExpiryReason.ENROLL_BY),
+        (budget.ends_at or FAR_FUTURE, ExpiryReason.BUDGET_END),
+        (due_date or FAR_FUTURE, ExpiryReason.DUE_DATE),
+        (allocated_at + timedelta(days=budget.allocation_age_days), ExpiryReason.ALLOCATION_AGE),
+    ]
+    return min(dates, key=lambda dated: dated[0])
+
+
+def at_allocation(
+    budget: Budget, *, content: ContentMetadata, now: datetime, due_date: datetime | None = None
+) -> dict[str, object]:
+    """Return the derived columns of whatever is allocated from `budget` for `content` at `now`."""
+    expires_at, expires_reason = deadline(budget, content=content, allocated_at=now, due_date=due_date)
+    return {
+        "age_ends_at": now + timedelta(days=budget.allocation_age_days),
+        "expires_at": expires_at,
+        "expires_reason": expires_reason,
+        "learner_state": LearnerState.NOTIFYING,
+        "recent_action_at": now,
+        "content_title": _title_key(content.title),
+        "content_start": content.start_date or FAR_FUTURE,
+        "content_enroll_by": content.enroll_by or FAR_FUTURE,
+    }
+
+
+def at_move(target: State) -> dict[str, object]:
+    """Return the derived columns that a move to `target` settles by itself."""
+    return {"learner_state": _SETTLED_BY_STATE.get(target, LearnerState.NONE)}
+
+
+def follow_progress(pks: Sequence[int]) -> None:
+    """Rewrite learner state and recent action of these assignments from their state and actions."""
+    for start in range(0, len(pks), ASSIGNMENTS_PER_STATEMENT):
+        chunk = pks[start : start + ASSIGNMENTS_PER_STATEMENT]
+        LearnerContentAssignment.objects.filter(pk__in=chunk).update(
+            learner_state=_learner_state(), recent_action_at=_recent_action_at()
+        )
+
+
+def follow_content(*, pks: Iterable[int], **_signal: object) -> None:
+    """Rewrite sort keys, and open assignments' deadlines. Receives `content_changed`."""
+    wanted = sorted(pks)
+    for start in range(0, len(wanted), CONTENTS_PER_STATEMENT):
+        contents = ContentMetadata.objects.filter(pk__in=wanted[start : start + CONTENTS_PER_STATEMENT])
+        known = list(contents.only("pk", "title", "start_date", "enroll_by"))
+        if known:
+            _follow_contents(known)
+
+
+def follow_budgets(*, pks: Iterable[int], **_signal: object) -> None:
+    """Rewrite open assignments' deadlines. Receives `budget_changed`."""
+    for budget in Budget.objects.filter(pk__in=list(pks)):
+        age_ends_at = F("allocated_at") + Value(timedelta(days=budget.allocation_age_days))
+        LearnerContentAssignment.objects.filter(budget=budget, state=State.ALLOCATED).update(
+            age_ends_at=age_ends_at,
+            **_deadline_columns(
+                age_ends_at=age_ends_at,
+                enroll_by=F("content_enroll_by"),
+                budget_end=Value(budget.ends_at or FAR_FUTURE),
+            ),
+        )
+
+
+def _follow_contents(contents: Sequence[ContentMetadata]) -> None:
+    """One statement: MySQL sees columns already written by it, so nothing here reads what it writes."""
+    enroll_by = _by_content({content.pk: content.enroll_by or FAR_FUTURE for content in contents})
+    budget_end = Subquery(Budget.objects.filter(pk=OuterRef("budget_id")).values("ends_at")[:1])
+    deadlines = _deadline_columns(
+        age_ends_at=F("age_ends_at"), enroll_by=enroll_by, budget_end=Coalesce(budget_end, FAR_FUTURE)
+    )
+    open_now = Q(state=State.ALLOCATED)
+    LearnerContentAssignment.objects.filter(content__in=[content.pk for content in contents]).update(
+        content_title=_by_content({content.pk: _title_key(content.title) for content in contents}),
+        content_start=_by_content({content.pk: content.start_date or FAR_FUTURE for content in contents}),
+        content_enroll_by=enroll_by,
+        **{name: Case(When(open_now, then=value), default=F(name)) for name, value in deadlines.items()},
+    )
+
+
+def _by_content(values: Mapping[int, object]) -> Case:
+    return Case(*(When(content=pk, then=Value(value)) for pk, value in values.items()))
+
+
+def _deadline_columns(
+    *, age_ends_at: Combinable, enroll_by: Combinable, budget_end: Combinable
+) -> dict[str, Combinable]:
+    """Return `deadline()` as SQL, for columns that agree with it to the letter."""
+    due_date = Coalesce(F("due_date"), FAR_FUTURE)
+    dates: list[tuple[Combinable, ExpiryReason]] = [
+        (enroll_by, ExpiryReason.ENROLL_BY),
+        (budget_end, ExpiryReason.BUDGET_END),
+        (due_date, ExpiryReason.DUE_DATE),
+        (age_ends_at, ExpiryReason.ALLOCATION_AGE),
+    ]
+    least = Least(*(date for date, _reason in dates))
+    return {
+        "expires_at": least,
+        "expires_reason": Case(
+            *(When(Exact(date, least), then=Value(reason)) for date, reason in dates[:-1]),
+            default=Value(ExpiryReason.ALLOCATION_AGE),
+        ),
+    }
+
+
+def _learner_state() -> Case:
+    """Return the clients' word for the current cycle: see the table in docs/glossary.md."""
+    actions = LearnerContentAssignmentAction.objects.filter(
+        assignment=OuterRef("pk"), cycle=OuterRef("cycle"), action_type__in=_NOTIFYING_WORK
+    )
+    retries = LearnerContentAssignmentAction.objects.filter(retry_of=OuterRef("pk"))
+    failed = actions.filter(~Exists(retries), status=Status.FAILED)
+    notified = actions.filter(action_type=ActionType.NOTIFIED, status=Status.DONE)
+    return Case(
+        When(Q(state=State.EXPIRED), then=Value(LearnerState.EXPIRED)),
+        When(~Q(state=State.ALLOCATED), then=Value(LearnerState.NONE)),
+        When(Exists(failed), then=Value(LearnerState.FAILED)),
+        When(Exists(notified), then=Value(LearnerState.WAITING)),
+        default=Value(LearnerState.NOTIFYING),
+    )
+
+
+def _recent_action_at() -> Coalesce:
+    """Return the last allocation or successful reminder, whichever came later."""
+    reminders = LearnerContentAssignmentAction.objects.filter(
+        assignment=OuterRef("pk"),
+        cycle=OuterRef("cycle"),
+        action_type=ActionType.REMINDED,
+        status=Status.DONE,
+    ).order_by("-completed_at")
+    return Coalesce(Subquery(reminders.values("completed_at")[:1]), F("allocated_at"))
+
+
+def _title_key(title: str) -> str:
+    return title.casefold()[:TITLE_KEY_LENGTH]

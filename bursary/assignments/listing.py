@@ -1,0 +1,175 @@
+"""Lists of assignments: filters, search, ordering, counts and pages. One for the API and for people.
+
+Content is filtered through the foreign key, in the ordinary manner (record 0023's promise); title, start
+and enrol-by are sorted by the derived keys. Every ordering ends in the primary key: no row is lost or shown
+twice between pages.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import django_filters
+from django.db.models import Count, F, OrderBy, Prefetch, Q, QuerySet
+from django_filters.constants import EMPTY_VALUES
+
+from bursary.assignments.models import (
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+    LearnerState,
+    State,
+)
+
+DEFAULT_ORDERING = "-recent_action_time"
+
+ORDERINGS: Mapping[str, str] = {
+    "recent_action_time": "recent_action_at",
+    "learner_state_sort_order": "learner_state",
+    "content_quantity": "-price_cents",
+    "state": "state",
+    "learner_email": "learner_email",
+    "content_key": "content_key",
+    "expires_at": "expires_at",
+    "content_title": "content_title",
+    "content_start": "content_start",
+    "content_enroll_by": "content_enroll_by",
+    "content_end": "content__end_date",
+    "content_price_cents": "content__price_cents",
+    "content_course_type": "content__course_type",
+    "content_partner": "content__partner_names",
+}
+"""The clients' and record 0023's sort keys, and the columns behind them. Quantities are negative prices."""
+
+NULLABLE = frozenset(
+    {"content__end_date", "content__price_cents", "content__course_type", "content__partner_names"}
+)
+
+_STATES = [*State.choices, ("errored", "errored")]  # a state that clients ask for and nothing is ever in
+_LEARNER_STATES = [(state.label, state.label) for state in LearnerState if state is not LearnerState.NONE]
+
+
+class ChoicesFilter(django_filters.BaseInFilter, django_filters.ChoiceFilter):
+    """Any of a comma-separated list of choices."""
+
+
+class TextsFilter(django_filters.BaseInFilter, django_filters.CharFilter):
+    """Any of a comma-separated list of texts."""
+
+
+class NumbersFilter(django_filters.BaseInFilter, django_filters.NumberFilter):
+    """Any of a comma-separated list of numbers."""
+
+
+class StableOrdering(django_filters.OrderingFilter):
+    """Orders by the keys asked for, unknown last, and then by the primary key in the same direction."""
+
+    def filter(self, qs: QuerySet[Any], value: Sequence[str] | None) -> QuerySet[Any]:
+        """Return `qs` in a total order."""
+        keys = [key for key in value or [] if key not in EMPTY_VALUES] or [DEFAULT_ORDERING]
+        terms = [_order(key) for key in keys]
+        return qs.order_by(*terms, OrderBy(F("pk"), descending=terms[0].descending))
+
+
+def _order(key: str) -> OrderBy:
+    column = ORDERINGS[key.removeprefix("-")]
+    descending = key.startswith("-") != column.startswith("-")
+    column = column.removeprefix("-")
+    return OrderBy(F(column), descending=descending, nulls_last=True if column in NULLABLE else None)
+
+
+def _content_filters() -> dict[str, django_filters.Filter]:
+    """Return `content_{field}` with the lookups that make sense for it, through the foreign key."""
+    filters: dict[str, django_filters.Filter] = {}
+
+    def add(name: str, column: str, lookups: Mapping[str, Callable[..., django_filters.Filter]]) -> None:
+        for lookup, kind in lookups.items():
+            parameter = name if lookup == "exact" else f"{name}__{lookup}"
+            filters[parameter] = kind(field_name=f"content__{column}", lookup_expr=lookup)
+
+    text = {"exact": django_filters.CharFilter, "icontains": django_filters.CharFilter, "in": TextsFilter}
+    date, number = django_filters.IsoDateTimeFilter, django_filters.NumberFilter
+    for name, column in (("title", "title"), ("course_type", "course_type"), ("partner", "partner_names")):
+        add(f"content_{name}", column, text)
+    for name, column in (("start", "start_date"), ("end", "end_date"), ("enroll_by", "enroll_by")):
+        add(f"content_{name}", column, {"exact": date, "gte": date, "lte": date})
+    add(
+        "content_price_cents",
+        "price_cents",
+        {"exact": number, "gte": number, "lte": number, "in": NumbersFilter},
+    )
+    return filters
+
+
+class AssignmentFilters(django_filters.FilterSet):
+    """Everything an assignment list can be asked for, as query parameters."""
+
+    state = django_filters.ChoiceFilter(choices=_STATES)
+    state__in = ChoicesFilter(field_name="state", lookup_expr="in", choices=_STATES)
+    learner_state = django_filters.ChoiceFilter(choices=_LEARNER_STATES, method="in_learner_states")
+    learner_state__in = ChoicesFilter(choices=_LEARNER_STATES, method="in_learner_states")
+    learner_email = django_filters.CharFilter(lookup_expr="iexact")
+    learner_email__in = TextsFilter(field_name="learner_email", lookup_expr="in")
+    lms_user_id = django_filters.NumberFilter()
+    lms_user_id__in = NumbersFilter(field_name="lms_user_id", lookup_expr="in")
+    content_key = django_filters.CharFilter()
+    content_key__in = TextsFilter(field_name="content_key", lookup_expr="in")
+    search = django_filters.CharFilter(method="in_title_or_address", label="In title or address, every word")
+    ordering = StableOrdering(choices=[(sign + key, sign + key) for key in ORDERINGS for sign in ("", "-")])
+
+    @classmethod
+    def get_filters(cls) -> dict[str, django_filters.Filter]:
+        """Return the declared filters and those on content."""
+        return {**super().get_filters(), **_content_filters()}
+
+    def in_learner_states(
+        self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str | Sequence[str]
+    ) -> QuerySet[LearnerContentAssignment]:
+        """Translate the clients' words into the numbers that are stored."""
+        words = [value] if isinstance(value, str) else value
+        return queryset.filter(learner_state__in=[state for state in LearnerState if state.label in words])
+
+    def in_title_or_address(
+        self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str
+    ) -> QuerySet[LearnerContentAssignment]:
+        """Keep rows in which every word occurs in the content's title or the learner's address."""
+        for word in value.split():
+            queryset = queryset.filter(Q(content__title__icontains=word) | Q(learner_email__icontains=word))
+        return queryset
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some rows of a filtered set, and the whole set's figures."""
+
+    rows: list[LearnerContentAssignment]
+    count: int
+    learner_state_counts: list[tuple[LearnerState, int]]
+    """Most common first, without those that have nothing to say."""
+
+
+def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int) -> Page:
+    """Return page `number` (from 1) of an ordered set, with its content, actions and counts: four queries.
+
+    The keys are found first, over an index; then the page's rows by key.
+    """
+    counts = queryset.order_by().values_list("learner_state").annotate(count=Count("pk")).order_by("-count")
+    by_state = [(LearnerState(state), count) for state, count in counts]
+    start = (number - 1) * size
+    pks = list(queryset.values_list("pk", flat=True)[start : start + size])
+    return Page(
+        rows=with_timelines(pks),
+        count=sum(count for _state, count in by_state),
+        learner_state_counts=[(state, count) for state, count in by_state if state is not LearnerState.NONE],
+    )
+
+
+def with_timelines(pks: Sequence[int]) -> list[LearnerContentAssignment]:
+    """Return these assignments in this order, with content and actions, without what no list shows."""
+    timeline = LearnerContentAssignmentAction.objects.timeline().defer("attempt_log", "payload", "traceback")
+    rows = (
+        LearnerContentAssignment.objects.select_related("content", "budget")
+        .defer("content__payload")
+        .prefetch_related(Prefetch("actions", queryset=timeline))
+        .in_bulk(pks)
+    )
+    return [rows[pk] for pk in pks if pk in rows]
