@@ -1,0 +1,66 @@
+"""Executors are only a wake-up: what they miss, the runner finds by `due_at`.
+
+Embedded (`BURSARY_EXECUTOR=thread`): threads of the web process, started by `serve` in each worker after
+it forked, never at import. `none`: nobody is woken; `bursary deliver` does the work.
+"""
+
+import logging
+import threading
+
+from django.conf import settings
+from django.db import close_old_connections, connections
+from django.utils import timezone
+
+from bursary.delivery import runner
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 5.0
+ROUND = 100  # actions between two looks at whether to stop
+
+_work_is_due = threading.Event()
+
+
+def wake(**_signal: object) -> None:
+    """Hear that work was requested. Receives `actions.requested`."""
+    if settings.EXECUTOR == "thread":
+        _work_is_due.set()
+
+
+def start_threads(count: int) -> list["RunnerThread"]:
+    """Start `count` runner threads in this process; none where another executor is configured."""
+    if settings.EXECUTOR != "thread":
+        return []
+    threads = [RunnerThread(number) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+class RunnerThread(threading.Thread):
+    """Drains due work whenever it is woken, and every few seconds all the same."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(name=f"bursary-runner-{number}", daemon=True)
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Work until stopped. A database that is away is waited for, not given up on."""
+        while not self._stopping.is_set():
+            _work_is_due.clear()
+            close_old_connections()
+            if not self._drain():
+                _work_is_due.wait(POLL_SECONDS)
+        connections.close_all()
+
+    def stop(self) -> None:
+        """Finish the action in hand, then end."""
+        self._stopping.set()
+        _work_is_due.set()
+
+    def _drain(self) -> int:
+        try:
+            return runner.drain(clock=timezone.now, most=ROUND)
+        except Exception:  # a thread that dies stops every mail; it is logged and goes on
+            logger.exception("A round of deliveries broke off")
+            return 0

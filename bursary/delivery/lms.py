@@ -1,0 +1,19 @@
+"""Linking a learner to the customer, embedded: a link by address, and the role where there is an account."""
+
+from bursary.access.models import LearnerLink, Role, RoleGrant, User
+from bursary.assignments.actions import Done
+from bursary.assignments.models import LearnerContentAssignmentAction
+
+
+def link_learner(action: LearnerContentAssignmentAction) -> Done:
+    """Link the action's recipient to the assignment's customer. Repeating it changes nothing."""
+    assignment = action.assignment
+    customer = assignment.budget.customer
+    link, _created = LearnerLink.objects.get_or_create(
+        customer=customer,
+        learner_key=assignment.learner_key,
+        defaults={"learner_email": action.recipient, "created": action.created},
+    )
+    for user in User.objects.filter(learner_key=assignment.learner_key):
+        RoleGrant.objects.get_or_create(user=user, role=Role.LEARNER, customer=customer)
+    return Done(provider_ref=f"link:{link.pk}")

@@ -1,0 +1,97 @@
+"""One function for each kind of mail. What is sent is rendered when it is sent, and kept on the action."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.utils.formats import date_format
+
+from bursary.assignments.actions import Done
+from bursary.assignments.models import (
+    ExpiryReason,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
+from bursary.delivery.troubles import address_rejected, mail_errors_translated
+
+BECAUSE: Mapping[ExpiryReason, str] = {
+    ExpiryReason.ALLOCATION_AGE: "an assignment that is not taken up goes back",
+    ExpiryReason.ENROLL_BY: "enrolment in it closes then",
+    ExpiryReason.BUDGET_END: "the budget that pays for it ends then",
+    ExpiryReason.DUE_DATE: "your organisation asked for an answer by then",
+}
+"""Why the deadline is when it is, as the end of a sentence to the learner."""
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A deadline for people: when, in the organisation's time zone, and why."""
+
+    when: str
+    because: str
+
+
+def notify(action: LearnerContentAssignmentAction) -> Done:
+    """Tell the learner of a new assignment."""
+    return _send(action, template="notified")
+
+
+def notify_of_cancellation(action: LearnerContentAssignmentAction) -> Done:
+    """Tell the learner that an assignment was cancelled."""
+    return _send(action, template="cancellation_notified")
+
+
+def deadline_in_words(assignment: LearnerContentAssignment) -> Deadline:
+    """Return the assignment's deadline in its organisation's time zone, with the reason."""
+    zone = ZoneInfo(assignment.budget.customer.time_zone)
+    local = timezone.localtime(assignment.expires_at, zone)
+    city = zone.key.split("/")[-1].replace("_", " ")
+    when = f"{date_format(local, 'l, j F Y, H:i')} ({'UTC' if city == 'UTC' else f'{city} time'})"
+    return Deadline(when, BECAUSE[ExpiryReason(assignment.expires_reason)])
+
+
+def assignment_link(assignment: LearnerContentAssignment) -> str:
+    """Return the address of the assignment's page."""
+    return f"{settings.BASE_URL}/assignments/{assignment.uuid}/"
+
+
+def _send(action: LearnerContentAssignmentAction, *, template: str) -> Done:
+    """Render and send one mail. Raises DeliveryError."""
+    if action.recipient.lower().endswith(".invalid"):
+        # RFC 2606 reserves the domain: no mail server would ever take it.
+        raise address_rejected("Addresses that end in .invalid cannot receive mail.")
+    context = _context(action)
+    subject = " ".join(render_to_string(f"delivery/{template}.subject.txt", context).split())
+    text = render_to_string(f"delivery/{template}.txt", context)
+    html = render_to_string(f"delivery/{template}.html", context)
+    host = urlsplit(settings.BASE_URL).hostname or "localhost"
+    message_id = f"<{action.uuid}@{host}>"
+    message = EmailMultiAlternatives(
+        subject=subject,
+        body=text,
+        to=[action.recipient],
+        # The same on every attempt: a server that sees it twice may drop the second.
+        headers={"Message-ID": message_id, "Auto-Submitted": "auto-generated"},
+    )
+    message.attach_alternative(html, "text/html")
+    with mail_errors_translated():
+        message.send()
+    return Done(provider_ref=message_id, payload={"subject": subject, "text": text, "html": html})
+
+
+def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
+    assignment = action.assignment
+    content = assignment.content
+    return {
+        "organisation": assignment.budget.customer.name,
+        "course": content.title if content and content.title else assignment.content_key,
+        "partner": content.partner_names if content else "",
+        "starts": content.start_date if content else None,
+        "deadline": deadline_in_words(assignment),
+        "link": assignment_link(assignment),
+    }

@@ -1,0 +1,78 @@
+"""The runner: claim what is due, attempt it, finish it. New work, retries, lost messages and dead workers
+are all found by the same look at `due_at`.
+
+One action is claimed at a time, so that a lease covers one send and no more. Nothing is sent inside a
+transaction. A worker that outlives its lease writes nothing: its fence no longer matches.
+"""
+
+import logging
+import random
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+from bursary.assignments import actions
+from bursary.assignments.actions import Done, Failed, Outcome, Postponed, Trouble
+from bursary.assignments.models import ActionType, ErrorReason, LearnerContentAssignmentAction
+from bursary.delivery import lms, messages
+from bursary.delivery.troubles import DeliveryError
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+Delivery = Callable[[LearnerContentAssignmentAction], Done]
+
+DELIVERIES: Mapping[ActionType, Delivery] = {
+    ActionType.LEARNER_LINKED: lms.link_learner,
+    ActionType.NOTIFIED: messages.notify,
+    ActionType.CANCELLATION_NOTIFIED: messages.notify_of_cancellation,
+}
+
+MOST_ATTEMPTS = 20
+"""With the waits below: a provider may be away for about six and a half hours, on average."""
+FIRST_WAIT = timedelta(seconds=30)
+LONGEST_WAIT = timedelta(hours=1)
+
+
+def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None) -> int:
+    """Do due work (of `pks`, if given) until none is left or `most` actions were tried; return how many."""
+    for tried in range(most):
+        claimed = actions.claim(now=clock(), lease=settings.LEASE, limit=1, pks=pks)
+        if not claimed and not actions.any_due(now=clock(), pks=pks):
+            return tried
+        for action in claimed:
+            actions.finish(action, attempt(action, clock=clock), now=clock())
+    return most
+
+
+def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> Outcome:
+    """Try a claimed action once and return how it went; nothing is written here."""
+    if action.attempts > MOST_ATTEMPTS:
+        return Failed(_abandoned())
+    try:
+        return DELIVERIES[ActionType(action.action_type)](action)
+    except DeliveryError as error:
+        trouble = Trouble(error.reason, error.cause, error.detail, traceback.format_exc())
+        permanent = error.permanent
+    except Exception as error:  # the one place that must survive whatever a delivery raises
+        logger.exception("Delivery broke", extra={"action": action.pk, "type": action.action_type})
+        detail = f"{type(error).__name__}: {error}"
+        trouble = Trouble(ErrorReason.INTERNAL_API_ERROR, "unexpected_error", detail, traceback.format_exc())
+        permanent = False
+    if permanent or action.attempts >= MOST_ATTEMPTS:
+        logger.warning("Delivery failed: %s", trouble.cause, extra={"action": action.pk})
+        return Failed(trouble)
+    return Postponed(trouble, until=clock() + wait_after(action.attempts))
+
+
+def wait_after(attempts: int) -> timedelta:
+    """Return how long to wait after so many attempts: exponential, capped, with full jitter."""
+    longest = min(LONGEST_WAIT, FIRST_WAIT * (1 << min(attempts - 1, 16)))
+    return longest * random.random()  # noqa: S311  # spreads load; hides nothing
+
+
+def _abandoned() -> Trouble:
+    detail = "The worker died each time that this was tried."
+    return Trouble(ErrorReason.INTERNAL_API_ERROR, "worker_died", detail, "")

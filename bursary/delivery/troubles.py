@@ -1,0 +1,64 @@
+"""What goes wrong outside, in our words: one place that translates other libraries' errors."""
+
+import smtplib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django.core.mail import BadHeaderError
+
+from bursary.assignments.models import ErrorReason
+
+PERMANENT_FROM = 500  # SMTP replies from here on are final, RFC 5321 §4.2.1
+
+
+@dataclass
+class DeliveryError(Exception):
+    """An attempt failed. `permanent` errors are not retried; `cause` is stable, `detail` is for people."""
+
+    cause: str
+    detail: str
+    permanent: bool = False
+    reason: ErrorReason = ErrorReason.INTERNAL_API_ERROR
+
+    def __str__(self) -> str:
+        return f"{self.cause}: {self.detail}"
+
+
+def address_rejected(detail: str) -> DeliveryError:
+    """Return the error that alone counts as the address's own fault."""
+    return DeliveryError("address_rejected", detail, permanent=True, reason=ErrorReason.EMAIL_ERROR)
+
+
+@contextmanager
+def mail_errors_translated() -> Iterator[None]:
+    """Raise DeliveryError for whatever sending a mail raises."""
+    try:
+        yield
+    except smtplib.SMTPRecipientsRefused as refused:
+        raise _refused(refused) from refused
+    except smtplib.SMTPAuthenticationError as error:
+        raise DeliveryError("mail_server_refuses_us", _said(error)) from error
+    except smtplib.SMTPResponseException as error:
+        permanent = error.smtp_code >= PERMANENT_FROM
+        raise DeliveryError("message_refused", _said(error), permanent=permanent) from error
+    except BadHeaderError as error:
+        raise DeliveryError("message_invalid", str(error), permanent=True) from error
+    except (smtplib.SMTPException, OSError) as error:
+        raise DeliveryError("mail_server_unreachable", f"{type(error).__name__}: {error}") from error
+
+
+def _refused(refused: smtplib.SMTPRecipientsRefused) -> DeliveryError:
+    code, said = next(iter(refused.recipients.values()))
+    detail = f"The mail server answered {code}: {_text(said)}"
+    if code >= PERMANENT_FROM:
+        return address_rejected(detail)
+    return DeliveryError("mailbox_unavailable", detail)
+
+
+def _said(error: smtplib.SMTPResponseException) -> str:
+    return f"The mail server answered {error.smtp_code}: {_text(error.smtp_error)}"
+
+
+def _text(said: bytes | str) -> str:
+    return said.decode(errors="replace") if isinstance(said, bytes) else said
