@@ -1,0 +1,161 @@
+"""The administrator's assignments: list, one, its timeline, cancelling."""
+
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.http import Http404
+from django.utils import timezone
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import generics, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from bursary.access.permissions import Permission
+from bursary.api.authentication import caller
+from bursary.api.budgets import permitted_budget
+from bursary.api.inputs import AssignmentUuidsInput
+from bursary.api.pages import AssignmentPages, Pages
+from bursary.api.refusals import Unprocessable
+from bursary.api.serializers import AdminAssignmentSerializer, TimelineActionSerializer
+from bursary.assignments import cancellation, listing
+from bursary.assignments.models import (
+    ActionType,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
+from bursary.budgets.models import Budget
+
+
+class _OfOneBudget(APIView):
+    """Views whose address names an assignment configuration, which is a budget."""
+
+    permission = Permission.READ_ASSIGNMENTS
+
+    @cached_property
+    def budget(self) -> Budget:
+        """Return the budget that the address names, or refuse."""
+        which = self.kwargs["configuration_uuid"]
+        return permitted_budget(self.request, self.permission, assignment_configuration_uuid=which)
+
+    def assignment(self) -> LearnerContentAssignment:
+        """Return the assignment that the address names, with its timeline. Raises Http404."""
+        mine = LearnerContentAssignment.objects.filter(
+            budget=self.budget, uuid=self.kwargs["assignment_uuid"]
+        )
+        rows = listing.with_timelines(list(mine.values_list("pk", flat=True)))
+        if not rows:
+            raise Http404("There is no such assignment in this budget.")
+        return rows[0]
+
+
+class AssignmentList(_OfOneBudget, generics.ListAPIView[LearnerContentAssignment]):
+    """The budget's assignments: filtered, searched, sorted, counted by learner state, in pages."""
+
+    serializer_class = AdminAssignmentSerializer
+    pagination_class = AssignmentPages
+    filter_backends = (filters.DjangoFilterBackend,)
+    filterset_class = listing.AssignmentFilters
+
+    def get_queryset(self) -> QuerySet[LearnerContentAssignment]:
+        """Return the budget's assignments."""
+        if getattr(self, "swagger_fake_view", False):
+            return LearnerContentAssignment.objects.none()
+        return LearnerContentAssignment.objects.filter(budget=self.budget)
+
+
+class AssignmentDetail(_OfOneBudget):
+    """One assignment as the list shows it."""
+
+    @extend_schema(responses=AdminAssignmentSerializer)
+    def get(self, request: Request, **_address: UUID) -> Response:
+        """Return it."""
+        return Response(AdminAssignmentSerializer(self.assignment()).data)
+
+
+class TimelineOutput(serializers.Serializer[Any]):
+    """Record 0013's three questions, answered."""
+
+    latest_successful = TimelineActionSerializer(allow_null=True)
+    failures = TimelineActionSerializer(many=True)
+    results = TimelineActionSerializer(many=True)
+
+
+class Timeline(_OfOneBudget):
+    """What happened to an assignment: all of it in order, what went well last, and what failed and why."""
+
+    MOST_FAILURES = 50
+
+    @extend_schema(
+        parameters=[OpenApiParameter("action_type", str, description="Only these types, comma-separated")],
+        responses=TimelineOutput,
+    )
+    def get(self, request: Request, **_address: UUID) -> Response:
+        """Return the timeline, oldest first."""
+        actions = LearnerContentAssignmentAction.objects.filter(assignment=self.assignment())
+        actions = actions.select_related("retry_of").defer("payload", "traceback")
+        pages = Pages()
+        page = pages.paginate_queryset(actions.timeline(types=self._types()), request, view=self)
+        latest = actions.latest_successful()
+        response = pages.get_paginated_response(TimelineActionSerializer(page, many=True).data)
+        response.data["latest_successful"] = TimelineActionSerializer(latest).data if latest else None
+        failures = actions.failures()[: self.MOST_FAILURES]
+        response.data["failures"] = TimelineActionSerializer(failures, many=True).data
+        return response
+
+    def _types(self) -> list[ActionType]:
+        asked = [name for name in self.request.query_params.get("action_type", "").split(",") if name]
+        unknown = [name for name in asked if name not in ActionType.values]
+        if unknown:
+            raise serializers.ValidationError({"action_type": [f"There is no action type {unknown[0]}."]})
+        return [ActionType(name) for name in asked]
+
+
+class CancelOutput(serializers.Serializer[Any]):
+    """What came of each assignment that was named."""
+
+    cancelled = serializers.ListField(child=serializers.UUIDField())
+    no_change = serializers.ListField(child=serializers.UUIDField(), help_text="Cancelled before")
+    not_cancelled = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
+
+
+class Cancel(_OfOneBudget):
+    """Cancel those of the named assignments that are open, and say what came of every one.
+
+    422 where none of them could be cancelled. Repeating it does no harm.
+    """
+
+    permission = Permission.CANCEL
+
+    @extend_schema(request=AssignmentUuidsInput, responses=CancelOutput)
+    def post(self, request: Request, **_address: UUID) -> Response:
+        """Cancel."""
+        budget = self.budget
+        body = AssignmentUuidsInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        uuids = body.validated_data["assignment_uuids"]
+        done = cancellation.cancel(budget, uuids=uuids, now=timezone.now(), actor=caller(request))
+        refused = [_refused(uuid, standing) for uuid, standing in done.refused.items()]
+        if refused and not done.cancelled and not done.unchanged:
+            raise Unprocessable(refused)
+        return Response(
+            {
+                "cancelled": [assignment.uuid for assignment in done.cancelled],
+                "no_change": [assignment.uuid for assignment in done.unchanged],
+                "not_cancelled": refused,
+            }
+        )
+
+
+def _refused(uuid: UUID, standing: str) -> dict[str, Any]:
+    known = standing != "unknown"
+    sentence = f"It is {standing}." if known else "There is no such assignment in this budget."
+    return {
+        "reason": "not_cancellable" if known else "unknown_assignment",
+        "user_message": sentence,
+        "next_step": "Only open assignments can be cancelled." if known else "Load the list again.",
+        "assignment_uuid": str(uuid),
+    }

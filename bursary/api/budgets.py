@@ -1,0 +1,76 @@
+"""Budgets on the wire, under both of their names, and who may see them."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.http import Http404
+from django.utils import timezone
+from django_filters import rest_framework as filters
+from rest_framework import generics
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.request import Request
+
+from bursary.access.permissions import Permission, granted
+from bursary.api.authentication import caller
+from bursary.api.pages import Pages
+from bursary.api.serializers import PolicySerializer
+from bursary.budgets.models import Budget
+
+
+def permitted_budget(request: Request, permission: Permission, **which: UUID) -> Budget:
+    """Return the budget that `which` names, with its customer and account. One query.
+
+    Raises Http404 where there is none, PermissionDenied where the caller may not do this with it.
+    """
+    budget = (
+        Budget.objects.select_related("customer", "account")
+        .annotate(permitted=granted(caller(request), permission, customer="customer_id"))
+        .filter(**which)
+        .first()
+    )
+    if budget is None:
+        raise Http404("There is no such budget.")
+    if not budget.permitted:
+        raise PermissionDenied("Your role does not let you do this with this organisation's budgets.")
+    return budget
+
+
+class PolicyFilters(filters.FilterSet):
+    """What a list of policies can be asked for."""
+
+    enterprise_customer_uuid = filters.UUIDFilter(field_name="customer__uuid")
+    active = filters.BooleanFilter()
+
+    class Meta:
+        model = Budget
+        fields = ("enterprise_customer_uuid", "active")
+
+
+class _Policies(generics.GenericAPIView[Budget]):
+    """What the list and the single policy share."""
+
+    serializer_class = PolicySerializer
+
+    def get_queryset(self) -> QuerySet[Budget]:
+        mine = granted(caller(self.request), Permission.READ_BUDGET, customer="customer_id")
+        return Budget.objects.select_related("customer", "account").filter(mine).order_by("name", "pk")
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {"request": self.request, "now": timezone.now()}
+
+
+class PolicyList(_Policies, generics.ListAPIView[Budget]):
+    """The budgets that the caller may see."""
+
+    pagination_class = Pages
+    filter_backends = (filters.DjangoFilterBackend,)
+    filterset_class = PolicyFilters
+
+
+class PolicyDetail(_Policies, generics.RetrieveAPIView[Budget]):
+    """One budget."""
+
+    def get_object(self) -> Budget:
+        """Return the budget, or refuse."""
+        return permitted_budget(self.request, Permission.READ_BUDGET, uuid=self.kwargs["policy_uuid"])

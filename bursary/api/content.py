@@ -1,0 +1,68 @@
+"""The content replica on the wire, under its columns' names."""
+
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django_filters import rest_framework as filters
+from rest_framework import generics
+from rest_framework.filters import SearchFilter
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from bursary.access.permissions import Permission, may_anywhere
+from bursary.api.pages import Pages
+from bursary.api.serializers import ContentMetadataSerializer, ContentMetadataWithPayloadSerializer
+from bursary.replica import reads
+from bursary.replica.models import ContentMetadata, ContentType
+
+
+class ReadsContent(BasePermission):
+    """Whoever has a role with any organisation sees the replica."""
+
+    message = "You have no role with any organisation."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Ask the permission table."""
+        return request.user.is_authenticated and may_anywhere(request.user, Permission.READ_CONTENT)
+
+
+class ContentFilters(filters.FilterSet):
+    """What a list of content can be asked for."""
+
+    content_type = filters.ChoiceFilter(choices=ContentType.choices)
+    parent = filters.CharFilter(field_name="parent__content_key", label="A course's key: its runs")
+    catalog = filters.UUIDFilter(method="in_catalog", label="A catalog's uuid: what it holds")
+
+    class Meta:
+        model = ContentMetadata
+        fields = ("content_type", "parent", "catalog")
+
+    def in_catalog(
+        self, queryset: QuerySet[ContentMetadata], _name: str, value: UUID
+    ) -> QuerySet[ContentMetadata]:
+        """Keep what the catalog holds."""
+        return queryset.filter(reads.membership(value))
+
+
+class ContentList(generics.ListAPIView[ContentMetadata]):
+    """The content that the replica holds. `as_of` is when upstream was last seen to agree."""
+
+    permission_classes = (ReadsContent,)
+    serializer_class = ContentMetadataSerializer
+    pagination_class = Pages
+    filter_backends = (filters.DjangoFilterBackend, SearchFilter)
+    filterset_class = ContentFilters
+    search_fields = ("title",)
+    queryset = (
+        ContentMetadata.objects.select_related("parent").defer("payload", "parent__payload").order_by("pk")
+    )
+
+
+class ContentDetail(generics.RetrieveAPIView[ContentMetadata]):
+    """One piece of content, with the record as upstream served it."""
+
+    permission_classes = (ReadsContent,)
+    serializer_class = ContentMetadataWithPayloadSerializer
+    lookup_field = "content_key"
+    queryset = ContentMetadata.objects.select_related("parent").defer("parent__payload")

@@ -1,0 +1,339 @@
+"""What clients read, in their words: policies for budgets, quantities (negative) for prices."""
+
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from bursary.assignments.models import (
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+    LearnerState,
+)
+from bursary.budgets import ledger
+from bursary.budgets.models import Budget
+from bursary.replica import reads
+from bursary.replica.models import ContentMetadata
+
+CENTS_IN_A_DOLLAR = 100
+POLICY_TYPE = "AssignedLearnerCreditAccessPolicy"
+
+
+class ActionSerializer(serializers.ModelSerializer[LearnerContentAssignmentAction]):
+    """One action as every list shows it. Stack traces stay inside."""
+
+    error_reason = serializers.SerializerMethodField()
+
+    class Meta:
+        model = LearnerContentAssignmentAction
+        fields = (
+            "created",
+            "modified",
+            "uuid",
+            "action_type",
+            "completed_at",
+            "error_reason",
+            "status",
+            "cause",
+            "cycle",
+        )
+
+    def get_error_reason(self, action: LearnerContentAssignmentAction) -> str | None:
+        """Return the clients' word for a final failure, else null."""
+        return action.error_reason or None
+
+
+class TimelineActionSerializer(ActionSerializer):
+    """One action as the timeline shows it: with how often it was tried, why not, and when next."""
+
+    retry_of = serializers.SlugRelatedField[LearnerContentAssignmentAction](slug_field="uuid", read_only=True)
+    attempt_log = serializers.SerializerMethodField()
+
+    class Meta(ActionSerializer.Meta):
+        fields = (  # type: ignore[assignment]  # longer than the list's, on purpose
+            *ActionSerializer.Meta.fields,
+            "detail",
+            "occasion",
+            "attempts",
+            "attempt_log",
+            "due_at",
+            "recipient",
+            "provider_ref",
+            "retry_of",
+        )
+
+    @extend_schema_field(serializers.ListField(child=serializers.DictField()))
+    def get_attempt_log(self, action: LearnerContentAssignmentAction) -> list[dict[str, Any]]:
+        """Return each failed attempt without its stack trace."""
+        return [
+            {name: value for name, value in entry.items() if name != "traceback"}
+            for entry in action.attempt_log
+        ]
+
+
+class ContentOfAssignmentSerializer(serializers.ModelSerializer[ContentMetadata]):
+    """What an assignment shows of its content, from the replica, with the time as of which it is true."""
+
+    as_of = serializers.SerializerMethodField()
+
+    class Meta:
+        model = ContentMetadata
+        fields = (
+            "title",
+            "start_date",
+            "end_date",
+            "enroll_by",
+            "price_cents",
+            "course_type",
+            "partners",
+            "as_of",
+        )
+
+    def get_as_of(self, content: ContentMetadata) -> datetime:
+        """Return when upstream was last seen to agree."""
+        return reads.as_of(content)
+
+
+class AssignmentSerializer(serializers.ModelSerializer[LearnerContentAssignment]):
+    """An assignment as allocation answers it."""
+
+    assignment_configuration = serializers.UUIDField(source="budget.assignment_configuration_uuid")
+    parent_content_key = serializers.SerializerMethodField()
+    is_assigned_course_run = serializers.BooleanField(read_only=True)
+    content_title = serializers.SerializerMethodField()
+    content_quantity = serializers.SerializerMethodField(help_text="Cents, zero or negative")
+    earliest_possible_expiration = serializers.SerializerMethodField()
+    actions = ActionSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = LearnerContentAssignment
+        fields = (
+            "uuid",
+            "assignment_configuration",
+            "learner_email",
+            "lms_user_id",
+            "content_key",
+            "parent_content_key",
+            "is_assigned_course_run",
+            "content_title",
+            "content_quantity",
+            "state",
+            "transaction_uuid",
+            "actions",
+            "earliest_possible_expiration",
+        )
+
+    def get_parent_content_key(self, assignment: LearnerContentAssignment) -> str | None:
+        """Return a run's course, else null."""
+        return assignment.parent_content_key or None
+
+    def get_content_title(self, assignment: LearnerContentAssignment) -> str | None:
+        """Return the title in the replica, null where it is unknown."""
+        return (assignment.content.title or None) if assignment.content else None
+
+    def get_content_quantity(self, assignment: LearnerContentAssignment) -> int:
+        """Return the price as clients count it: spent money is negative."""
+        return -assignment.price_cents
+
+    @extend_schema_field(serializers.DictField())
+    def get_earliest_possible_expiration(self, assignment: LearnerContentAssignment) -> dict[str, Any]:
+        """Return the deadline and why."""
+        return {"date": _iso(assignment.expires_at), "reason": assignment.expires_reason}
+
+
+class AdminAssignmentSerializer(AssignmentSerializer):
+    """An assignment as the administrator's list shows it."""
+
+    recent_action = serializers.SerializerMethodField()
+    learner_state = serializers.SerializerMethodField()
+    error_reason = serializers.SerializerMethodField()
+    content_metadata = ContentOfAssignmentSerializer(source="content", read_only=True, allow_null=True)
+
+    class Meta(AssignmentSerializer.Meta):
+        fields = (  # type: ignore[assignment]  # longer than allocation's, on purpose
+            *AssignmentSerializer.Meta.fields,
+            "recent_action",
+            "learner_state",
+            "error_reason",
+            "content_metadata",
+        )
+
+    @extend_schema_field(serializers.DictField())
+    def get_recent_action(self, assignment: LearnerContentAssignment) -> dict[str, Any]:
+        """Return the last allocation or successful reminder; never null."""
+        reminded = assignment.recent_action_at > assignment.allocated_at
+        return {
+            "action_type": "reminded" if reminded else "assigned",
+            "timestamp": _iso(assignment.recent_action_at),
+        }
+
+    def get_learner_state(self, assignment: LearnerContentAssignment) -> str | None:
+        """Return the clients' word, null where there is nothing to say."""
+        return LearnerState(assignment.learner_state).label or None
+
+    @extend_schema_field(serializers.DictField(allow_null=True))
+    def get_error_reason(self, assignment: LearnerContentAssignment) -> dict[str, Any] | None:
+        """Return the newest failure that nobody retried; `cause` says exactly why."""
+        failed = assignment.last_failure()
+        if failed is None:
+            return None
+        return {
+            "action_type": failed.action_type,
+            "error_reason": failed.error_reason,
+            "cause": failed.cause,
+        }
+
+
+class PolicySerializer(serializers.ModelSerializer[Budget]):
+    """A budget as clients know it: a subsidy access policy with its assignment configuration."""
+
+    policy_type = serializers.SerializerMethodField()
+    display_name = serializers.CharField(source="name")
+    enterprise_customer_uuid = serializers.UUIDField(source="customer.uuid")
+    subsidy_uuid = serializers.UUIDField(source="account.uuid")
+    spend_limit = serializers.IntegerField(
+        source="limit_cents", allow_null=True, help_text="Cents; null: none"
+    )
+    subsidy_active_datetime = serializers.DateTimeField(source="starts_at", allow_null=True)
+    subsidy_expiration_datetime = serializers.DateTimeField(source="ends_at", allow_null=True)
+    is_subsidy_active = serializers.SerializerMethodField()
+    is_late_redemption_allowed = serializers.SerializerMethodField()
+    retired = serializers.SerializerMethodField()
+    bnr_enabled = serializers.SerializerMethodField()
+    group_associations = serializers.SerializerMethodField()
+    assignment_configuration = serializers.SerializerMethodField()
+    aggregates = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Budget
+        fields = (
+            "uuid",
+            "policy_type",
+            "display_name",
+            "description",
+            "active",
+            "retired",
+            "retired_at",
+            "enterprise_customer_uuid",
+            "catalog_uuid",
+            "subsidy_uuid",
+            "spend_limit",
+            "subsidy_active_datetime",
+            "subsidy_expiration_datetime",
+            "is_subsidy_active",
+            "is_late_redemption_allowed",
+            "bnr_enabled",
+            "group_associations",
+            "assignment_configuration",
+            "aggregates",
+        )
+
+    def get_policy_type(self, budget: Budget) -> str:
+        """Return the one type that can be assigned from."""
+        return POLICY_TYPE
+
+    def get_is_subsidy_active(self, budget: Budget) -> bool:
+        """Tell whether the budget is open now."""
+        return budget.open_at(self.context.get("now") or timezone.now())
+
+    def get_is_late_redemption_allowed(self, budget: Budget) -> bool:
+        """Return false: a passed deadline refuses."""
+        return False
+
+    def get_retired(self, budget: Budget) -> bool:
+        """Tell whether the budget was retired."""
+        return budget.retired_at is not None
+
+    def get_bnr_enabled(self, budget: Budget) -> bool:
+        """Return false: learners do not browse and request here."""
+        return False
+
+    def get_group_associations(self, budget: Budget) -> list[str]:
+        """Return none, as the array that clients index."""
+        return []
+
+    @extend_schema_field(serializers.DictField())
+    def get_assignment_configuration(self, budget: Budget) -> dict[str, Any]:
+        """Return the budget under its other uuid."""
+        return {
+            "uuid": str(budget.assignment_configuration_uuid),
+            "enterprise_customer_uuid": str(budget.customer.uuid),
+            "active": budget.active and budget.retired_at is None,
+        }
+
+    @extend_schema_field(serializers.DictField())
+    def get_aggregates(self, budget: Budget) -> dict[str, Any]:
+        """Return the figures, in cents and in dollars; what is available is null where nothing limits it."""
+        cents = {
+            "amount_allocated": budget.held_cents,
+            "amount_redeemed": budget.spent_cents,
+            "spend_available": ledger.available_cents(budget),
+        }
+        dollars = {
+            name: None if amount is None else amount / CENTS_IN_A_DOLLAR for name, amount in cents.items()
+        }
+        return {
+            **{f"{name}_cents": amount for name, amount in cents.items()},
+            **{f"{name}_usd": amount for name, amount in dollars.items()},
+        }
+
+
+class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
+    """Content as the replica holds it, under its columns' names."""
+
+    parent = serializers.SlugRelatedField[ContentMetadata](  # type: ignore[assignment]  # shadows DRF's own
+        slug_field="content_key", read_only=True
+    )
+    as_of = serializers.SerializerMethodField()
+
+    class Meta:
+        model = ContentMetadata
+        fields = (
+            "content_key",
+            "content_type",
+            "uuid",
+            "parent",
+            "title",
+            "course_type",
+            "product_source",
+            "partners",
+            "image_url",
+            "start_date",
+            "end_date",
+            "enroll_start",
+            "enroll_by",
+            "price_cents",
+            "pacing",
+            "weeks_to_complete",
+            "advertised_run",
+            "active",
+            "completeness",
+            "source",
+            "upstream_modified",
+            "fetched_at",
+            "checked_at",
+            "changed_at",
+            "fresh_until",
+            "gone_at",
+            "as_of",
+        )
+
+    def get_as_of(self, content: ContentMetadata) -> datetime:
+        """Return when upstream was last seen to agree."""
+        return reads.as_of(content)
+
+
+class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):
+    """One piece of content with the record as upstream served it."""
+
+    class Meta(ContentMetadataSerializer.Meta):
+        fields = (  # type: ignore[assignment]  # longer than the list's, on purpose
+            *ContentMetadataSerializer.Meta.fields,
+            "payload",
+        )
+
+
+def _iso(moment: datetime) -> str:
+    return str(serializers.DateTimeField().to_representation(moment))

@@ -1,0 +1,32 @@
+"""The API's addresses, as its clients spell them."""
+
+from django.urls import path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from bursary.api import allocation, assignments, budgets, content, unknown
+
+_ASSIGNMENTS = "assignment-configurations/<uuid:configuration_uuid>/admin/assignments"
+
+urlpatterns = [
+    path("subsidy-access-policies/", budgets.PolicyList.as_view(), name="policies"),
+    path("subsidy-access-policies/<uuid:policy_uuid>/", budgets.PolicyDetail.as_view(), name="policy"),
+    path("policy-allocation/<uuid:policy_uuid>/allocate/", allocation.Allocate.as_view(), name="allocate"),
+    path(
+        "policy-allocation/<uuid:policy_uuid>/can-allocate/",
+        allocation.CanAllocate.as_view(),
+        name="can-allocate",
+    ),
+    path(f"{_ASSIGNMENTS}/", assignments.AssignmentList.as_view(), name="assignments"),
+    path(f"{_ASSIGNMENTS}/cancel/", assignments.Cancel.as_view(), name="cancel"),
+    path(
+        f"{_ASSIGNMENTS}/<uuid:assignment_uuid>/",
+        assignments.AssignmentDetail.as_view(),
+        name="api-assignment",
+    ),
+    path(f"{_ASSIGNMENTS}/<uuid:assignment_uuid>/actions/", assignments.Timeline.as_view(), name="timeline"),
+    path("content-metadata/", content.ContentList.as_view(), name="contents"),
+    re_path(r"^content-metadata/(?P<content_key>[^/]+)/$", content.ContentDetail.as_view(), name="content"),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    re_path(r"^.*$", unknown.UnknownAddress.as_view()),
+]

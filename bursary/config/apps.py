@@ -1,0 +1,11 @@
+from django.apps import AppConfig
+
+
+class ConfigConfig(AppConfig):
+    name = "bursary.config"
+    verbose_name = "Configuration"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        # Importing registers them; models can be imported only now.
+        from bursary.config import checks  # noqa: F401

@@ -1,0 +1,92 @@
+"""System checks: combinations of settings that would do harm are refused before anything starts."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core import checks
+
+EXECUTORS = ("thread", "none")
+
+
+@checks.register
+def a_lease_outlives_a_send(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
+    """Refuse a lease that could end while its send is still going on: the mail would go out twice."""
+    if settings.LEASE >= 3 * settings.SEND_DEADLINE:
+        return []
+    return [
+        checks.Error(
+            f"LEASE ({_seconds(settings.LEASE)}) is shorter than three times SEND_DEADLINE "
+            f"({_seconds(settings.SEND_DEADLINE)}): two workers could send the same mail.",
+            hint="Leave LEASE as it is derived in settings.py, or raise it.",
+            id="bursary.E001",
+        )
+    ]
+
+
+@checks.register
+def the_executor_is_known(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
+    """Refuse an executor that nobody implements: work would wait for ever."""
+    if settings.EXECUTOR in EXECUTORS:
+        return []
+    return [
+        checks.Error(
+            f"BURSARY_EXECUTOR is {settings.EXECUTOR!r}.",
+            hint="Set it to 'thread' (the server delivers) or 'none' (`bursary deliver` does).",
+            id="bursary.E002",
+        )
+    ]
+
+
+@checks.register
+def the_catalog_can_be_opened(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
+    """Refuse a catalog's address that is not an absolute file:// URL."""
+    address = urlsplit(settings.CATALOG_URL)
+    if address.scheme == "file" and address.netloc in ("", "localhost") and address.path.startswith("/"):
+        return []
+    return [
+        checks.Error(
+            f"BURSARY_CATALOG_URL has the scheme {address.scheme or 'nothing'!r} or no absolute path.",
+            hint="Name a JSONL file or a folder of them: file:///srv/catalogs/",
+            id="bursary.E003",
+        )
+    ]
+
+
+@checks.register
+def a_mail_ends_within_its_deadline(
+    app_configs: Sequence[AppConfig] | None, **_more: object
+) -> list[checks.Error]:
+    """Refuse to wait longer for one answer of the mail server than a whole send may take."""
+    patience = timedelta(seconds=settings.EMAIL_TIMEOUT)
+    if timedelta(0) < patience <= settings.SEND_DEADLINE:
+        return []
+    return [
+        checks.Error(
+            f"BURSARY_EMAIL_TIMEOUT_SECONDS ({_seconds(patience)}) is not between 1 and "
+            f"BURSARY_SEND_DEADLINE_SECONDS ({_seconds(settings.SEND_DEADLINE)}).",
+            hint="Lower the first or raise the second.",
+            id="bursary.E004",
+        )
+    ]
+
+
+@checks.register
+def links_can_be_followed(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
+    """Refuse a base URL that would make dead links in mails."""
+    address = urlsplit(settings.BASE_URL)
+    if address.scheme in ("http", "https") and address.hostname and not (address.query or address.fragment):
+        return []
+    return [
+        checks.Error(
+            f"BURSARY_BASE_URL is {settings.BASE_URL!r}: the links in mails would lead nowhere.",
+            hint="Set the address that people type: https://bursary.example.org",
+            id="bursary.E005",
+        )
+    ]
+
+
+def _seconds(span: timedelta) -> str:
+    return f"{span.total_seconds():g} s"

@@ -1,0 +1,191 @@
+"""All settings, from the environment. Every knob is `BURSARY_…` and has a default that runs on one machine
+with no server beside it; `docs/operations.md` lists them, and `checks.py` refuses wrong combinations."""
+
+import os
+import secrets
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+
+env = environ.Env()
+
+
+def kept_secret(path: Path) -> str:
+    """Return the secret key kept in `path`, making it (mode 0600) at the first start."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A hard link appears whole or not at all: two processes starting together agree on one key.
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(64))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text().strip()
+
+
+# -- Where things are ---------------------------------------------------------------------------------------
+
+PACKAGE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = Path(env.str("BURSARY_VAR_DIR", default="var")).resolve()
+BASE_URL = env.str("BURSARY_BASE_URL", default=f"http://127.0.0.1:{env.str('PORT', default='8000')}").rstrip(
+    "/"
+)
+
+# -- Django -------------------------------------------------------------------------------------------------
+
+DEBUG = env.bool("BURSARY_DEBUG", default=False)
+SECRET_KEY = env.str("BURSARY_SECRET_KEY", default="") or kept_secret(VAR_DIR / "secret.key")
+ALLOWED_HOSTS = env.list(
+    "BURSARY_ALLOWED_HOSTS", default=[urlsplit(BASE_URL).hostname, "127.0.0.1", "localhost", "[::1]"]
+)
+CSRF_TRUSTED_ORIGINS = [BASE_URL]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
+if env.bool("BURSARY_BEHIND_PROXY", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "bursary.replica",
+    "bursary.budgets",
+    "bursary.access",
+    "bursary.assignments",
+    "bursary.delivery",
+    "bursary.api",
+    "bursary.dashboard",
+    "bursary.ops",
+    "bursary.config",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "bursary.config.urls"
+WSGI_APPLICATION = "bursary.config.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_USER_MODEL = "access.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "home"
+
+LANGUAGE_CODE = "en"
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+STATIC_URL = "static/"
+# Served from the packages themselves: no collecting step between a clone and a running service.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024  # bytes: 10,000 addresses of 254 characters, and room
+
+# -- Database -----------------------------------------------------------------------------------------------
+
+DATABASES = {
+    "default": env.db_url("BURSARY_DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'bursary.sqlite3'}"),
+}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["OPTIONS"] = {
+        # A transaction that will write says so at once, and waits for its turn; readers are never blocked.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,  # seconds
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+    }
+else:
+    DATABASES["default"]["CONN_MAX_AGE"] = 60  # seconds
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+
+# -- Content (record 0023) ----------------------------------------------------------------------------------
+
+CATALOG_URL = env.str("BURSARY_CATALOG_URL", default=f"file://{VAR_DIR / 'catalog'}/")
+CONTENT_FRESH_FOR = timedelta(hours=env.int("BURSARY_CONTENT_FRESH_HOURS", default=6))
+
+# -- Delivery -----------------------------------------------------------------------------------------------
+
+EXECUTOR = env.str("BURSARY_EXECUTOR", default="thread")  # thread | none
+SEND_DEADLINE = timedelta(seconds=env.int("BURSARY_SEND_DEADLINE_SECONDS", default=20))
+# A lease outlives any send by far, so that two workers never send the same mail: see checks.E001.
+LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)
+
+EMAIL_CONFIG = env.email_url("BURSARY_EMAIL_URL", default=f"filemail://{VAR_DIR / 'mail'}")
+vars().update(EMAIL_CONFIG)
+EMAIL_TIMEOUT = env.int("BURSARY_EMAIL_TIMEOUT_SECONDS", default=5)  # for each answer of the mail server
+DEFAULT_FROM_EMAIL = env.str("BURSARY_FROM_EMAIL", default="Bursary <bursary@localhost>")
+
+# -- API ----------------------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    # API keys first: who is not signed in gets 401 with a challenge, not a bare 403.
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "bursary.api.authentication.ApiKeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["bursary.api.inputs.BoundedJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "bursary.api.refusals.handle",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Bursary",
+    "DESCRIPTION": "Assigns learning content to learners, within a budget, and can always say what happened.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# -- Logs ---------------------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("BURSARY_LOG_LEVEL", default="WARNING")},
+}
