@@ -1,10 +1,14 @@
 """What every test may use. The databases themselves come from `tests/databases.py`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.db import connection
+from pytest_django import Settings
+
+from tests.smtp import MailServer, mail_server
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +21,12 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("postgres_only") and connection.vendor == "sqlite":
         pytest.skip("needs row locks: runs in the PostgreSQL half of `make test`")
+
+
+@pytest.fixture
+def mail(settings: Settings) -> Iterator[MailServer]:
+    """A real mail server on loopback, to which the service sends."""
+    with mail_server() as server:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
+        yield server

@@ -1,0 +1,63 @@
+"""Allocations that overlap, all at once."""
+
+import random
+from functools import partial
+
+import pytest
+from django.db.models import Count
+
+from bursary.assignments.allocation import Allocation, AllocationRefused
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets.models import Account, Budget
+from tests.together import together
+from tests.world import PRICE, addresses, allocate, given_budget, given_content
+
+THREADS, BATCHES, LEARNERS, SEATS = 8, 10, 70, 50
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+def test_eight_threads_of_overlapping_batches_never_overspend_nor_duplicate() -> None:
+    budget, content = given_budget(seats=SEATS), given_content()
+    learners = addresses(LEARNERS)
+    chance = random.Random(20260302)
+
+    def allocate_batches(batches: list[list[str]]) -> list[object]:
+        outcomes: list[object] = []
+        for batch in batches:
+            try:
+                outcomes.append(allocate(budget, content, *batch))
+            except AllocationRefused as refused:
+                outcomes.append(refused)
+        return outcomes
+
+    plans = [[chance.sample(learners, 10) for _ in range(BATCHES)] for _ in range(THREADS)]
+    outcomes = together([partial(allocate_batches, plan) for plan in plans])
+
+    flat = [one for thread in outcomes if isinstance(thread, list) for one in thread]
+    assert len(flat) == THREADS * BATCHES
+    assert {type(one) for one in flat} <= {Allocation, AllocationRefused}
+    assigned = LearnerContentAssignment.objects.filter(budget=budget)
+    assert 40 < assigned.count() <= SEATS
+    assert Budget.objects.get().held_cents == assigned.count() * PRICE == Account.objects.get().held_cents
+    by_kind = (
+        LearnerContentAssignmentAction.objects.values("assignment", "action_type")
+        .annotate(count=Count("pk"))
+        .values_list("count", flat=True)
+    )
+    assert set(by_kind) == {1}
+    assert len(by_kind) == 3 * assigned.count()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_both_budgets_of_one_account_allocate_at_once_without_deadlock() -> None:
+    first = given_budget(seats=100)
+    second = given_budget(seats=100, customer=first.customer, account=first.account)
+    contents = [given_content(), given_content()]
+    calls = [
+        partial(allocate, budget, content, *addresses(5))
+        for budget in (first, second)
+        for content in contents
+    ]
+    assert {type(outcome) for outcome in together(calls)} == {Allocation}
+    assert Account.objects.get().held_cents == 20 * PRICE

@@ -1,0 +1,31 @@
+"""Fault 17 of the peer: orderings without a tie-breaker lost rows between pages: 857 of 1,000 were served."""
+
+import pytest
+from django.test import Client
+
+from bursary.access.models import Role
+from bursary.assignments.listing import ORDERINGS
+from tests.world import addresses, allocate, given_api_key, given_budget, given_content, given_user
+
+pytestmark = pytest.mark.django_db
+
+ROWS = 120
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_fault_17_every_ordering_serves_every_row_once(client: Client, sign: str) -> None:
+    budget = given_budget()
+    allocate(budget, given_content(), *addresses(ROWS))
+    ada = given_user(Role.ADMINISTRATOR, customer=budget.customer)
+    headers = {"Authorization": f"Bearer {given_api_key(ada)}"}
+    configuration = budget.assignment_configuration_uuid
+    for key in ORDERINGS:
+        served: list[str] = []
+        url = f"/api/v1/assignment-configurations/{configuration}/admin/assignments/"
+        url += f"?page_size=50&ordering={sign}{key}"
+        while url:
+            body = client.get(url, headers=headers).json()
+            served += [row["uuid"] for row in body["results"]]
+            url = body["next"]
+        assert len(served) == ROWS, key
+        assert len(set(served)) == ROWS, key

@@ -1,0 +1,66 @@
+"""A rejected address: failed at once with reason, cause and stack trace; corrected; retried as a new row."""
+
+from datetime import timedelta
+
+import pytest
+
+from bursary.access.models import LearnerLink
+from bursary.assignments import addresses
+from bursary.assignments.models import (
+    ActionType,
+    ErrorReason,
+    LearnerContentAssignmentAction,
+    LearnerState,
+    State,
+    Status,
+)
+from tests.smtp import MailServer
+from tests.world import NOW, action_of, deliver, given_assignment, given_user, timeline
+
+pytestmark = pytest.mark.django_db
+
+WRONG, RIGHT = "alcie@learners.example", "alice@learners.example"
+
+
+def test_a_rejected_address(mail: MailServer) -> None:
+    ada = given_user()
+    mail.refuses.add(WRONG)
+    assignment = given_assignment(address=WRONG)
+    deliver()
+
+    # It failed at once: no second attempt, and the timeline says why.
+    failed = action_of(assignment, ActionType.NOTIFIED)
+    assert (failed.status, failed.attempts, failed.completed_at) == (Status.FAILED, 1, NOW)
+    assert (failed.error_reason, failed.cause) == (ErrorReason.EMAIL_ERROR, "address_rejected")
+    assert "550" in failed.detail
+    assert "SMTPRecipientsRefused" in failed.traceback
+    assignment.refresh_from_db()
+    assert (assignment.state, assignment.learner_state) == (State.ALLOCATED, LearnerState.FAILED)
+    assert LearnerContentAssignmentAction.objects.failures().get() == failed
+
+    # The administrator puts the address right.
+    later = NOW + timedelta(hours=2)
+    addresses.correct(assignment, address=RIGHT, now=later, actor=ada)
+    assert assignment.learner_state == LearnerState.NOTIFYING
+    deliver(now=later)
+
+    assert [message["To"] for message in mail.received] == [RIGHT]
+    retried = action_of(assignment, ActionType.NOTIFIED)
+    assert (retried.status, retried.retry_of, retried.actor) == (Status.DONE, failed, ada)
+    failed.refresh_from_db()
+    assert (failed.status, failed.recipient) == (Status.FAILED, WRONG)
+    assignment.refresh_from_db()
+    assert (assignment.learner_email, assignment.learner_state) == (RIGHT, LearnerState.WAITING)
+    assert LearnerLink.objects.filter(learner_email=RIGHT).exists()
+    assert timeline(assignment) == [
+        (ActionType.ALLOCATED, Status.DONE),
+        (ActionType.LEARNER_LINKED, Status.DONE),
+        (ActionType.NOTIFIED, Status.FAILED),
+        (ActionType.EMAIL_CORRECTED, Status.DONE),
+        (ActionType.NOTIFIED, Status.DONE),
+        (ActionType.LEARNER_LINKED, Status.DONE),
+    ]
+    assert LearnerContentAssignmentAction.objects.latest_successful() in (
+        retried,
+        action_of(assignment, ActionType.LEARNER_LINKED),
+    )

@@ -1,0 +1,64 @@
+"""A real SMTP server on loopback: keeps what it accepts, refuses whom it is told to, and can be away."""
+
+import email
+import email.policy
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.message import EmailMessage
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+
+class MailServer:
+    """The server and what it received. `refuses` are addresses that it answers with 550."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.received: list[EmailMessage] = []
+        self.refuses: set[str] = set()
+        self.mailbox_full: set[str] = set()
+        self._controller: Controller | None = None
+
+    async def handle_RCPT(  # noqa: N802  # aiosmtpd's name for it
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Accept or refuse a recipient."""
+        if address in self.refuses:
+            return "550 5.1.1 No such user here"
+        if address in self.mailbox_full:
+            return "452 4.2.2 Mailbox full"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        """Keep the message."""
+        raw = envelope.original_content or b""
+        message = email.message_from_bytes(raw, policy=email.policy.default)
+        self.received.append(message)
+        return "250 Kept"
+
+    def come(self) -> None:
+        """Answer from now on."""
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self._controller.start()
+
+    def go(self) -> None:
+        """Refuse connections from now on."""
+        if self._controller:
+            self._controller.stop()
+            self._controller = None
+
+
+@contextmanager
+def mail_server() -> Iterator[MailServer]:
+    """Run a mail server for the duration."""
+    server = MailServer()
+    server.come()
+    try:
+        yield server
+    finally:
+        server.go()
