@@ -1,0 +1,230 @@
+"""The timeline's verbs: record, request, finish, retry; and how work is claimed."""
+
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from django.db import IntegrityError
+from pytest_django import DjangoCaptureOnCommitCallbacks
+
+from bursary.assignments import actions
+from bursary.assignments.actions import Done, Failed, Postponed, RetryRefused, Skipped, Trouble
+from bursary.assignments.cancellation import cancel
+from bursary.assignments.models import (
+    ActionType,
+    ErrorReason,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+    LearnerState,
+    Status,
+)
+from tests.together import together
+from tests.world import (
+    ALICE,
+    NOW,
+    action_of,
+    addresses,
+    allocate,
+    given_assignment,
+    given_budget,
+    given_content,
+)
+
+pytestmark = pytest.mark.django_db
+
+LEASE = timedelta(minutes=2)
+TROUBLE = Trouble(ErrorReason.INTERNAL_API_ERROR, "mail_server_unreachable", "Nobody answers.", "Traceback…")
+
+
+def claim_notified(assignment: LearnerContentAssignment) -> LearnerContentAssignmentAction:
+    pk = action_of(assignment, ActionType.NOTIFIED).pk
+    (claimed,) = actions.claim(now=NOW, lease=LEASE, limit=1, pks=[pk])
+    return claimed
+
+
+def test_a_fact_is_complete_at_once() -> None:
+    assignment = given_assignment()
+    actions.record([assignment], ActionType.DELIVERED, now=NOW, detail="250 OK")
+    fact = action_of(assignment, ActionType.DELIVERED)
+    assert (fact.status, fact.created, fact.completed_at, fact.due_at) == (Status.DONE, NOW, NOW, None)
+
+
+def test_facts_are_recorded_and_work_is_requested_and_not_the_other_way_round() -> None:
+    assignment = given_assignment()
+    with pytest.raises(ValueError, match="request it"):
+        actions.record([assignment], ActionType.NOTIFIED, now=NOW)
+    with pytest.raises(ValueError, match="record them"):
+        actions.request([assignment], [ActionType.CANCELLED], now=NOW)
+
+
+def test_one_occasion_of_one_kind_of_work_is_requested_once() -> None:
+    assignment = given_assignment()
+    actions.request([assignment], [ActionType.REMINDED], now=NOW, occasion="1")
+    actions.request([assignment], [ActionType.REMINDED], now=NOW, occasion="2")
+    with pytest.raises(IntegrityError):
+        actions.request([assignment], [ActionType.REMINDED], now=NOW, occasion="2")
+
+
+def test_requested_work_is_hinted_at_after_commit(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    heard: list[int] = []
+
+    def hear(*, pks: list[int], **_signal: object) -> None:
+        heard.extend(pks)
+
+    actions.requested.connect(hear)
+    with django_capture_on_commit_callbacks(execute=True):
+        assignment = given_assignment()
+    pending = assignment.actions.filter(status=Status.PENDING).values_list("pk", flat=True)
+    assert sorted(heard) == sorted(pending)
+
+
+def test_a_broken_listener_harms_nobody(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    def break_down(**_signal: object) -> None:
+        raise RuntimeError("broker away")
+
+    actions.requested.connect(break_down)
+    with django_capture_on_commit_callbacks(execute=True):
+        assignment = given_assignment()
+    assert assignment.actions.filter(status=Status.PENDING).count() == 2
+
+
+def test_a_claim_takes_a_lease_and_raises_the_fence() -> None:
+    claimed = claim_notified(given_assignment())
+    stored = LearnerContentAssignmentAction.objects.get(pk=claimed.pk)
+    assert (stored.status, stored.fence, stored.attempts) == (Status.RUNNING, 1, 1)
+    assert stored.due_at == NOW + LEASE
+
+
+def test_what_is_claimed_is_not_claimed_again_before_its_lease_ends() -> None:
+    claimed = claim_notified(given_assignment())
+    again = partial(actions.claim, lease=LEASE, limit=1, pks=[claimed.pk])
+    assert again(now=NOW + LEASE - timedelta(seconds=1)) == []
+    (taken_over,) = again(now=NOW + LEASE)
+    assert (taken_over.fence, taken_over.attempts) == (2, 2)
+
+
+def test_a_late_worker_writes_nothing() -> None:
+    assignment = given_assignment()
+    late = claim_notified(assignment)
+    (taken_over,) = actions.claim(now=NOW + LEASE, lease=LEASE, limit=1, pks=[late.pk])
+    assert actions.finish(taken_over, Done(provider_ref="second"), now=NOW + LEASE)
+    assert not actions.finish(late, Failed(TROUBLE), now=NOW + LEASE)
+    stored = LearnerContentAssignmentAction.objects.get(pk=late.pk)
+    assert (stored.status, stored.provider_ref) == (Status.DONE, "second")
+
+
+def test_what_is_no_longer_wanted_is_superseded_when_it_is_claimed() -> None:
+    assignment = given_assignment()
+    LearnerContentAssignment.objects.filter(pk=assignment.pk).update(cycle=2)
+    assert actions.claim(now=NOW, lease=LEASE, limit=10) == []
+    statuses = assignment.actions.exclude(action_type=ActionType.ALLOCATED).values_list("status", flat=True)
+    assert set(statuses) == {Status.SUPERSEDED}
+
+
+def test_finishing_with_success_completes_and_keeps_what_was_sent() -> None:
+    assignment = given_assignment()
+    actions.finish(claim_notified(assignment), Done("ref", {"subject": "Hello"}), now=NOW)
+    stored = action_of(assignment, ActionType.NOTIFIED)
+    assert (stored.status, stored.completed_at, stored.due_at) == (Status.DONE, NOW, None)
+    assert (stored.provider_ref, stored.payload) == ("ref", {"subject": "Hello"})
+    assignment.refresh_from_db()
+    assert assignment.learner_state == LearnerState.WAITING
+
+
+def test_a_postponed_attempt_is_logged_and_shows_no_error_yet() -> None:
+    assignment, until = given_assignment(), NOW + timedelta(minutes=5)
+    actions.finish(claim_notified(assignment), Postponed(TROUBLE, until), now=NOW)
+    stored = action_of(assignment, ActionType.NOTIFIED)
+    assert (stored.status, stored.due_at, stored.completed_at) == (Status.PENDING, until, None)
+    assert (stored.error_reason, stored.traceback) == ("", "")
+    assert stored.attempt_log == [
+        {
+            "at": NOW.isoformat(),
+            "attempt": 1,
+            "cause": TROUBLE.cause,
+            "detail": TROUBLE.detail,
+            "traceback": TROUBLE.traceback,
+        }
+    ]
+
+
+def test_the_last_ten_attempts_are_kept() -> None:
+    assignment = given_assignment()
+    for attempt in range(12):
+        now = NOW + timedelta(hours=attempt)
+        pk = action_of(assignment, ActionType.NOTIFIED).pk
+        (claimed,) = actions.claim(now=now, lease=LEASE, limit=1, pks=[pk])
+        actions.finish(claimed, Postponed(TROUBLE, now + timedelta(minutes=1)), now=now)
+    log = action_of(assignment, ActionType.NOTIFIED).attempt_log
+    assert [entry["attempt"] for entry in log] == list(range(3, 13))
+
+
+def test_a_final_failure_says_when_and_why() -> None:
+    assignment = given_assignment()
+    actions.finish(claim_notified(assignment), Failed(TROUBLE), now=NOW)
+    stored = action_of(assignment, ActionType.NOTIFIED)
+    assert (stored.status, stored.completed_at, stored.due_at) == (Status.FAILED, NOW, None)
+    assert (stored.error_reason, stored.cause) == (ErrorReason.INTERNAL_API_ERROR, TROUBLE.cause)
+    assert (stored.detail, stored.traceback) == (TROUBLE.detail, TROUBLE.traceback)
+    assignment.refresh_from_db()
+    assert assignment.learner_state == LearnerState.FAILED
+
+
+def test_skipped_work_says_why_and_is_no_failure() -> None:
+    assignment = given_assignment()
+    actions.finish(claim_notified(assignment), Skipped("quiet_hours", "It is night."), now=NOW)
+    stored = action_of(assignment, ActionType.NOTIFIED)
+    assert (stored.status, stored.cause, stored.error_reason) == (Status.SKIPPED, "quiet_hours", "")
+
+
+def test_a_retry_is_a_new_row_that_points_to_the_old() -> None:
+    assignment = given_assignment()
+    actions.finish(claim_notified(assignment), Failed(TROUBLE), now=NOW)
+    failed = action_of(assignment, ActionType.NOTIFIED)
+    again = actions.retry(failed, now=NOW + LEASE)
+    assert (again.status, again.retry_of, again.occasion) == (Status.PENDING, failed, "retry-1")
+    assert (again.recipient, again.attempts) == (ALICE, 0)
+    assignment.refresh_from_db()
+    assert assignment.learner_state == LearnerState.NOTIFYING
+    failed.refresh_from_db()
+    assert failed.status == Status.FAILED
+
+
+def test_a_retry_of_a_retry_has_an_occasion_of_its_own() -> None:
+    assignment = given_assignment()
+    for number in (1, 2):
+        pk = action_of(assignment, ActionType.NOTIFIED).pk
+        (claimed,) = actions.claim(now=NOW, lease=LEASE, limit=1, pks=[pk])
+        actions.finish(claimed, Failed(TROUBLE), now=NOW)
+        again = actions.retry(action_of(assignment, ActionType.NOTIFIED), now=NOW)
+        assert again.occasion == f"retry-{number}"
+
+
+def test_what_did_not_fail_or_was_retried_or_moved_on_is_not_retried() -> None:
+    assignment = given_assignment()
+    claimed = claim_notified(assignment)
+    with pytest.raises(RetryRefused, match="Only what failed"):
+        actions.retry(claimed, now=NOW)
+    actions.finish(claimed, Failed(TROUBLE), now=NOW)
+    actions.retry(claimed, now=NOW)
+    with pytest.raises(RetryRefused, match="already"):
+        actions.retry(claimed, now=NOW)
+    other = given_assignment()
+    claimed = claim_notified(other)
+    actions.finish(claimed, Failed(TROUBLE), now=NOW)
+    cancel(other.budget, uuids=[other.uuid], now=NOW)
+    with pytest.raises(RetryRefused, match="moved on"):
+        actions.retry(claimed, now=NOW)
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+def test_claimers_at_once_get_disjoint_rows() -> None:
+    allocate(given_budget(), given_content(), *addresses(40))
+    claims = together([partial(actions.claim, now=NOW, lease=LEASE, limit=20)] * 4)
+    claimed = [row.pk for rows in claims if isinstance(rows, list) for row in rows]
+    assert len(claimed) == len(set(claimed)) == 80

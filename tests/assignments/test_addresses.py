@@ -1,0 +1,89 @@
+"""Addresses as administrators give them, and putting them right later."""
+
+from datetime import timedelta
+
+import pytest
+
+from bursary.access.models import learner_key
+from bursary.assignments import addresses
+from bursary.assignments.actions import RetryRefused
+from bursary.assignments.addresses import AddressTaken, BadAddresses
+from bursary.assignments.cancellation import cancel
+from bursary.assignments.models import ActionType, LearnerContentAssignment, Status
+from tests.world import ALICE, BOB, NOW, allocate, deliver, given_assignment, given_user
+
+pytestmark = pytest.mark.django_db
+
+LATER = NOW + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["", "  ", "alice", "alice@", "@learners.example", "a b@learners.example", "a@b@c.example"]
+    + ["alice@learners.example\nBcc: all@learners.example", f"{'a' * 250}@learners.example", None, 7, []],
+)
+def test_what_is_no_address_is_named(entry: object) -> None:
+    good, bad = addresses.read(["bob@learners.example", entry])
+    assert [one.position for one in good] == [0]
+    assert list(bad) == [1]
+
+
+def test_an_address_is_kept_as_written_and_compared_by_its_key() -> None:
+    (one,) = addresses.read_all([" Alice@Learners.Example\r\n"])
+    assert one.address == "Alice@Learners.Example"
+    assert one.learner_key == learner_key(ALICE)
+
+
+def test_correcting_before_anything_was_sent_redirects_what_waits() -> None:
+    assignment = given_assignment(address="alcie@learners.example")
+    addresses.correct(assignment, address=ALICE, now=LATER)
+    pending = assignment.actions.filter(status=Status.PENDING)
+    assert {row.recipient for row in pending} == {ALICE}
+    assert sorted(pending.values_list("action_type", flat=True)) == ["learner_linked", "notified"]
+
+
+def test_correcting_finds_the_person_behind_the_new_address() -> None:
+    given_user(email=ALICE, lms_user_id=7)
+    assignment = given_assignment(address="alcie@learners.example")
+    addresses.correct(assignment, address=ALICE, now=LATER)
+    assert (assignment.lms_user_id, assignment.learner_key) == (7, learner_key(ALICE))
+
+
+def test_correcting_twice_is_two_facts() -> None:
+    assignment = given_assignment(address="alcie@learners.example")
+    addresses.correct(assignment, address="aliec@learners.example", now=LATER)
+    addresses.correct(assignment, address=ALICE, now=LATER)
+    assert assignment.actions.filter(action_type=ActionType.EMAIL_CORRECTED).count() == 2
+
+
+@pytest.mark.parametrize("by_person", [False, True], ids=["address", "person"])
+def test_an_address_whose_learner_has_the_assignment_already_is_refused(by_person: bool) -> None:
+    assignment = given_assignment()
+    allocate(assignment.budget, assignment.content, BOB)  # type: ignore[arg-type]
+    taken = BOB
+    if by_person:
+        given_user(email="bob@home.example", lms_user_id=7)
+        LearnerContentAssignment.objects.filter(learner_email=BOB).update(lms_user_id=7)
+        taken = "bob@home.example"
+    with pytest.raises(AddressTaken):
+        addresses.correct(assignment, address=taken, now=LATER)
+    assert LearnerContentAssignment.objects.get(pk=assignment.pk).learner_email == ALICE
+
+
+def test_a_bad_address_or_a_closed_assignment_is_refused_and_nothing_changes() -> None:
+    assignment = given_assignment()
+    with pytest.raises(BadAddresses):
+        addresses.correct(assignment, address="nobody", now=LATER)
+    cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
+    with pytest.raises(RetryRefused):
+        addresses.correct(assignment, address=BOB, now=LATER)
+    assert not assignment.actions.filter(action_type=ActionType.EMAIL_CORRECTED).exists()
+
+
+def test_an_old_address_that_was_linked_stays_linked_and_the_new_one_is_linked_too() -> None:
+    assignment = given_assignment()
+    deliver()
+    addresses.correct(assignment, address=BOB, now=LATER)
+    deliver(now=LATER)
+    linked = assignment.actions.filter(action_type=ActionType.LEARNER_LINKED, status=Status.DONE)
+    assert [row.recipient for row in linked.timeline()] == [ALICE, BOB]

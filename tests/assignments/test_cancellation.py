@@ -1,0 +1,101 @@
+"""Cancelling: the money is free at once, the learner is told, and every id is answered for."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from bursary.assignments.cancellation import cancel
+from bursary.assignments.models import ActionType, LearnerContentAssignment, LearnerState, State, Status
+from bursary.assignments.recognition import Verdict
+from bursary.budgets.models import Account, Budget
+from tests.smtp import MailServer
+from tests.world import (
+    ALICE,
+    BOB,
+    CAROL,
+    NOW,
+    PRICE,
+    addresses,
+    allocate,
+    deliver,
+    given_assignment,
+    given_budget,
+    given_content,
+    given_user,
+    timeline,
+)
+
+pytestmark = pytest.mark.django_db
+
+LATER = NOW + timedelta(days=1)
+
+
+def test_the_money_is_free_at_once_and_the_learner_is_told(mail: MailServer) -> None:
+    ada = given_user()
+    assignment = given_assignment()
+    deliver()
+    done = cancel(assignment.budget, uuids=[assignment.uuid], now=LATER, actor=ada)
+    assert done.cancelled == [assignment]
+    assert Budget.objects.get().held_cents == Account.objects.get().held_cents == 0
+    deliver(now=LATER)
+    assert [message["To"] for message in mail.received] == [ALICE, ALICE]
+    assert mail.received[1]["Subject"].strip() == "Larkspur Logistics has taken back “Tidal Engines”"
+    assert timeline(assignment)[-2:] == [
+        (ActionType.CANCELLED, Status.DONE),
+        (ActionType.CANCELLATION_NOTIFIED, Status.DONE),
+    ]
+    stored = LearnerContentAssignment.objects.get()
+    assert (stored.state, stored.learner_state) == (State.CANCELLED, LearnerState.NONE)
+    assert {row.actor for row in stored.actions.filter(created=LATER)} == {ada}
+
+
+def test_a_learner_who_was_not_told_yet_is_not_told_any_more(mail: MailServer) -> None:
+    assignment = given_assignment()
+    cancel(assignment.budget, uuids=[assignment.uuid], now=LATER)
+    deliver(now=LATER)
+    assert [message["Subject"].strip() for message in mail.received] == [
+        "Larkspur Logistics has taken back “Tidal Engines”"
+    ]
+
+
+def test_every_id_is_answered_for() -> None:
+    budget, content = given_budget(), given_content()
+    alice, bob, carol = allocate(budget, content, ALICE, BOB, CAROL).assignments(Verdict.NEW)
+    cancel(budget, uuids=[alice.uuid], now=NOW)
+    LearnerContentAssignment.objects.filter(pk=bob.pk).update(redeeming_since=NOW)
+    nobody = uuid.uuid4()
+
+    done = cancel(budget, uuids=[alice.uuid, bob.uuid, carol.uuid, nobody, carol.uuid], now=LATER)
+
+    assert (done.cancelled, done.unchanged) == ([carol], [alice])
+    assert done.refused == {bob.uuid: "being redeemed", nobody: "unknown"}
+    assert Budget.objects.get().held_cents == PRICE
+
+
+def test_cancelling_again_does_no_harm() -> None:
+    assignment = given_assignment()
+    for _repeat in range(2):
+        cancel(assignment.budget, uuids=[assignment.uuid], now=LATER)
+    assert assignment.actions.filter(action_type=ActionType.CANCELLED).count() == 1
+    assert Budget.objects.get().held_cents == 0
+
+
+def test_another_budgets_assignment_is_unknown() -> None:
+    assignment = given_assignment()
+    done = cancel(given_budget(), uuids=[assignment.uuid], now=LATER)
+    assert done.refused == {assignment.uuid: "unknown"}
+
+
+@pytest.mark.postgres_only  # SQLite takes fewer rows in a statement
+def test_cancelling_many_takes_as_many_queries_as_cancelling_few() -> None:
+    budget, content = given_budget(), given_content()
+    counts = []
+    for count in (5, 100):
+        made = allocate(budget, content, *addresses(count, start=count)).assignments(Verdict.NEW)
+        with CaptureQueriesContext(connection) as queries:
+            cancel(budget, uuids=[one.uuid for one in made], now=LATER)
+        counts.append(len(queries))
+    assert counts[0] == counts[1] <= 12

@@ -1,0 +1,184 @@
+"""Derived columns follow their causes, set-based, and agree with the rules written in Python."""
+
+import itertools
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from bursary.assignments import derived
+from bursary.assignments.cancellation import cancel
+from bursary.assignments.models import (
+    FAR_FUTURE,
+    ActionType,
+    ExpiryReason,
+    LearnerContentAssignment,
+    LearnerState,
+    Status,
+)
+from bursary.assignments.recognition import Verdict
+from bursary.budgets import terms
+from bursary.budgets.models import Budget
+from bursary.replica.models import ContentMetadata
+from bursary.replica.refresh import content_changed
+from tests.world import (
+    ALICE,
+    BOB,
+    NOW,
+    action_of,
+    addresses,
+    allocate,
+    deliver,
+    given_assignment,
+    given_budget,
+    given_content,
+)
+
+pytestmark = pytest.mark.django_db
+
+SOON, LATER = NOW + timedelta(days=10), NOW + timedelta(days=20)
+
+
+def change(content: ContentMetadata, **columns: object) -> None:
+    """Change content as the refresher does: in a transaction, announced."""
+    with transaction.atomic():
+        ContentMetadata.objects.filter(pk=content.pk).update(**columns)
+        content_changed.send(sender=ContentMetadata, pks=[content.pk], now=NOW)
+
+
+def test_open_assignments_follow_their_contents_deadline_and_names() -> None:
+    content = given_content(enroll_by=LATER)
+    assignment = given_assignment(content=content)
+    change(content, enroll_by=SOON, title="Straße nach Norden", start_date=LATER)
+    assignment.refresh_from_db()
+    assert (assignment.expires_at, assignment.expires_reason) == (SOON, ExpiryReason.ENROLL_BY)
+    assert (assignment.content_enroll_by, assignment.content_start) == (SOON, LATER)
+    assert assignment.content_title == "strasse nach norden"
+
+
+def test_unknown_dates_sort_last_and_long_titles_are_cut() -> None:
+    content = given_content(enroll_by=SOON, start_date=SOON)
+    assignment = given_assignment(content=content)
+    change(content, enroll_by=None, start_date=None, title="x" * 600)
+    assignment.refresh_from_db()
+    assert assignment.content_enroll_by == assignment.content_start == FAR_FUTURE
+    assert assignment.expires_reason == ExpiryReason.ALLOCATION_AGE
+    assert assignment.content_title == "x" * 255
+
+
+def test_a_closed_assignments_deadline_stays_what_it_was() -> None:
+    content = given_content(enroll_by=LATER)
+    assignment = given_assignment(content=content)
+    cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
+    change(content, enroll_by=SOON, title="Renamed")
+    assignment.refresh_from_db()
+    assert assignment.expires_at == LATER
+    assert assignment.content_title == "renamed"
+
+
+def test_open_assignments_follow_their_budgets_terms() -> None:
+    assignment = given_assignment()
+    terms.change(assignment.budget, now=NOW, terms={"allocation_age_days": 30})
+    assignment.refresh_from_db()
+    assert assignment.expires_at == assignment.age_ends_at == NOW + timedelta(days=30)
+    terms.change(assignment.budget, now=NOW, terms={"ends_at": SOON})
+    assignment.refresh_from_db()
+    assert (assignment.expires_at, assignment.expires_reason) == (SOON, ExpiryReason.BUDGET_END)
+
+
+def test_a_failing_follower_rolls_the_change_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    assignment = given_assignment()
+
+    def break_down(*_args: object, **_more: object) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(derived, "_deadline_columns", break_down)
+    with pytest.raises(RuntimeError):
+        terms.change(assignment.budget, now=NOW, terms={"allocation_age_days": 30})
+    assert Budget.objects.get().allocation_age_days == 90
+
+
+DATES = [None, NOW + timedelta(days=30), NOW + timedelta(days=90)]
+
+
+@pytest.mark.parametrize(("enroll_by", "ends_at", "due_date"), list(itertools.product(DATES, repeat=3)))
+def test_the_deadline_in_sql_is_the_deadline_in_python(
+    enroll_by: object, ends_at: object, due_date: object
+) -> None:
+    budget = given_budget(ends_at=ends_at)
+    content = given_content(enroll_by=enroll_by)
+    allocate(budget, content, ALICE, due_date=due_date)
+    expected = LearnerContentAssignment.objects.values("expires_at", "expires_reason").get()
+    LearnerContentAssignment.objects.update(expires_at=FAR_FUTURE, expires_reason="")
+    derived.follow_content(pks=[content.pk])
+    assert LearnerContentAssignment.objects.values("expires_at", "expires_reason").get() == expected
+    LearnerContentAssignment.objects.update(expires_at=FAR_FUTURE, expires_reason="")
+    derived.follow_budgets(pks=[budget.pk])
+    assert LearnerContentAssignment.objects.values("expires_at", "expires_reason").get() == expected
+
+
+def test_many_assignments_follow_in_one_statement() -> None:
+    content = given_content()
+    allocate(given_budget(), content, *addresses(50))
+    with CaptureQueriesContext(connection) as queries:
+        derived.follow_content(pks=[content.pk])
+    assert len(queries) == 2  # the content, then every assignment of it
+
+
+def test_only_a_successful_reminder_is_a_recent_action() -> None:
+    assignment = given_assignment()
+    for occasion, status in (("1", Status.DONE), ("2", Status.FAILED)):
+        assignment.actions.create(
+            action_type=ActionType.REMINDED,
+            cycle=1,
+            occasion=occasion,
+            status=status,
+            error_reason="" if status == Status.DONE else "internal_api_error",
+            created=SOON,
+            modified=SOON,
+            completed_at=SOON if status == Status.DONE else LATER,
+        )
+    derived.follow_progress([assignment.pk])
+    assignment.refresh_from_db()
+    assert assignment.recent_action_at == SOON
+
+
+def test_a_failed_reminder_leaves_the_learner_waiting() -> None:
+    assignment = given_assignment()
+    deliver()
+    assignment.actions.create(
+        action_type=ActionType.REMINDED,
+        cycle=1,
+        status=Status.FAILED,
+        error_reason="internal_api_error",
+        created=SOON,
+        modified=SOON,
+    )
+    derived.follow_progress([assignment.pk])
+    assignment.refresh_from_db()
+    assert assignment.learner_state == LearnerState.WAITING
+    last = assignment.last_failure()
+    assert last is not None
+    assert last.action_type == ActionType.REMINDED
+
+
+def test_a_failed_link_shows_as_failed_although_the_mail_went_out() -> None:
+    assignment = given_assignment()
+    deliver()
+    link = action_of(assignment, ActionType.LEARNER_LINKED)
+    assignment.actions.filter(pk=link.pk).update(status=Status.FAILED, error_reason="internal_api_error")
+    derived.follow_progress([assignment.pk])
+    assignment.refresh_from_db()
+    assert assignment.learner_state == LearnerState.FAILED
+
+
+def test_each_row_of_a_batch_gets_its_own_values() -> None:
+    budget = given_budget()
+    early, late = given_content(enroll_by=SOON), given_content(enroll_by=LATER)
+    first = allocate(budget, early, ALICE).assignments(Verdict.NEW)[0]
+    second = allocate(budget, late, BOB).assignments(Verdict.NEW)[0]
+    LearnerContentAssignment.objects.update(expires_at=FAR_FUTURE)
+    derived.follow_content(pks=[late.pk, early.pk])
+    deadlines = dict(LearnerContentAssignment.objects.values_list("pk", "expires_at"))
+    assert deadlines == {first.pk: SOON, second.pk: LATER}

@@ -1,0 +1,72 @@
+"""Executors are only a wake-up: threads hear of work, and find it when they did not hear."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from pytest_django import Settings
+
+from bursary.assignments.models import LearnerContentAssignmentAction, Status
+from bursary.delivery import executors, runner
+from tests.world import allocate, given_budget, given_content
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def thread(settings: Settings) -> Iterator[executors.RunnerThread]:
+    """One runner thread in this process."""
+    settings.EXECUTOR = "thread"
+    (started,) = executors.start_threads(1)
+    yield started
+    started.stop()
+    started.join(timeout=10)
+    assert not started.is_alive()
+
+
+def wait_until_done(count: int) -> None:
+    done = LearnerContentAssignmentAction.objects.filter(status=Status.DONE)
+    for _look in range(200):
+        if done.count() == count:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{done.count()} of {count} done")
+
+
+def test_requested_work_is_done_by_the_thread(thread: executors.RunnerThread) -> None:
+    allocate(given_budget(), given_content(), "alice@learners.example")
+    wait_until_done(3)
+
+
+def test_work_nobody_heard_of_is_found(
+    thread: executors.RunnerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "POLL_SECONDS", 0.1)
+    executors._work_is_due.set()  # out of the long wait that began before the patch
+    monkeypatch.setattr(executors._work_is_due, "set", lambda: None)
+    allocate(given_budget(), given_content(), "alice@learners.example")
+    wait_until_done(3)
+    monkeypatch.undo()
+
+
+def test_a_round_that_breaks_off_does_not_end_the_thread(
+    thread: executors.RunnerThread, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(executors, "POLL_SECONDS", 0.1)
+    drain, calls = runner.drain, []
+
+    def break_once(**arguments: object) -> int:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise OSError("the database is away")
+        return drain(**arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "drain", break_once)
+    allocate(given_budget(), given_content(), "alice@learners.example")
+    wait_until_done(3)
+    assert "A round of deliveries broke off" in caplog.text
+
+
+def test_without_an_executor_nobody_is_started(settings: Settings) -> None:
+    settings.EXECUTOR = "none"
+    assert executors.start_threads(2) == []
