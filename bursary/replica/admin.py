@@ -1,0 +1,64 @@
+"""The content replica in the Django admin: to be looked at. `refresh.py` is its only writer."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
+
+
+class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run
+    """Records of the replica: nobody changes them here."""
+
+    show_full_result_count = False
+    heavy: tuple[str, ...] = ()
+    """What is fetched only when somebody looks at it."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).defer(*self.heavy)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(ContentMetadata)
+class ContentMetadataAdmin(ReadOnly):
+    list_display = (
+        "content_key",
+        "content_type",
+        "title",
+        "price_cents",
+        "enroll_by",
+        "checked_at",
+        "failures",
+        "gone_at",
+    )
+    list_filter = ("content_type", "completeness", "active")
+    search_fields = ("content_key", "title")
+    heavy = ("payload",)
+
+
+@admin.register(CatalogMembership)
+class CatalogMembershipAdmin(ReadOnly):
+    list_display = ("catalog_uuid", "content", "created", "seen_at")
+    list_select_related = ("content",)
+    search_fields = ("=catalog_uuid", "content__content_key")
+    heavy = ("content__payload",)
+
+
+@admin.register(ContentChange)
+class ContentChangeAdmin(ReadOnly):
+    list_display = ("created", "content", "field", "old", "new", "source")
+    list_select_related = ("content",)
+    list_filter = ("source",)
+    search_fields = ("content__content_key", "=field")
+    ordering = ("-id",)
+    heavy = ("content__payload",)

@@ -1,0 +1,192 @@
+"""The guard: what a fetched record may do to the row that we hold. It decides; `refresh.py` alone writes."""
+
+import enum
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from bursary.catalog.schema import Completeness, Content, ContentType
+from bursary.replica.models import RefreshSource
+
+_AS_PARSED = (
+    "uuid",
+    "title",
+    "course_type",
+    "product_source",
+    "image_url",
+    "start_date",
+    "end_date",
+    "enroll_start",
+    "enroll_by",
+    "price_cents",
+    "pacing",
+    "weeks_to_complete",
+    "advertised_run",
+    "active",
+)
+COLUMNS = (*_AS_PARSED, "partners", "partner_names", "completeness")
+"""The typed columns that a record decides. A run's `parent` is decided apart: it waits for its course."""
+
+_WITHOUT_STORY = {"uuid", "partner_names"}  # the one identifies, the other repeats `partners`
+_ALWAYS_OLDER = datetime.min.replace(tzinfo=UTC)
+
+
+class Verdict(enum.Enum):
+    """What becomes of a fetched record."""
+
+    CREATED = enum.auto()
+    """We did not have it."""
+    CHANGED = enum.auto()
+    """It says something else than our row, and is newer."""
+    UNCHANGED = enum.auto()
+    """It says what our row says."""
+    REFUSED_OLDER = enum.auto()
+    """Our row comes from a newer record."""
+    REFUSED_THIN = enum.auto()
+    """Our row comes from a full record and this one knows less."""
+    REFUSED_TYPE = enum.auto()
+    """Its key belongs to content of another type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the guard must know of a row."""
+
+    pk: int
+    content_type: str
+    parent_key: str | None
+    digest: str
+    completeness: str
+    fetched_from: str
+    fetched_at: datetime
+    upstream_modified: datetime | None
+    checked_at: datetime
+    columns: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look upstream: at which catalog, when, and why. `fetched_from` names upstream and catalog."""
+
+    catalog_uuid: UUID
+    fetched_from: str
+    now: datetime
+    by: RefreshSource
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A record, the row that it meets, and what follows."""
+
+    content: Content
+    row: Stored
+    verdict: Verdict
+    changes: Mapping[str, tuple[object, object]]
+    """Old and new of every field that has a story, as JSON values; a parent is its content key."""
+    parent_key: str | None
+    """Where the row belongs from now on."""
+
+    @property
+    def rewrites_payload(self) -> bool:
+        return self.verdict is Verdict.CHANGED and self.row.digest != self.content.digest
+
+
+def choose(records: Iterable[Content]) -> tuple[dict[str, Content], list[tuple[str, Verdict]]]:
+    """Cut runs out of their courses and keep one record a key; return those, and the others' keys and why.
+
+    Content that is no run wins over a run; then full over thin, a run nested in its course over a run
+    record, and the newest `upstream_modified`.
+    """
+    kept: dict[str, tuple[tuple[object, ...], Content]] = {}
+    lost: list[Content] = []
+    for record in records:
+        for content in (record, *record.runs):
+            rank = _rank(content, nested=content is not record)
+            rival = kept.get(content.content_key)
+            if rival is None or rank > rival[0]:
+                kept[content.content_key] = (rank, content)
+                lost.extend([rival[1]] if rival else [])
+            else:
+                lost.append(content)
+    chosen = {key: content for key, (_rank_, content) in kept.items()}
+    return chosen, [(loser.content_key, _why_lost(loser, chosen[loser.content_key])) for loser in lost]
+
+
+def judge(
+    content: Content, row: Stored, *, look: Look, courses: Collection[str], inserted: bool
+) -> Judgement:
+    """Decide about a record and the row of its key.
+
+    `courses` are the keys of the courses that we have; `inserted`: this look tried to insert the row.
+    """
+    # A parent once known is never forgotten: run records come without it, or before their course.
+    parent_key = content.parent_key if content.parent_key in courses else row.parent_key
+    verdict = _refusal(content, row, look=look)
+    if verdict is None and inserted and (row.fetched_at, row.fetched_from) == (look.now, look.fetched_from):
+        verdict = Verdict.CREATED
+    if verdict is not None:
+        return Judgement(content, row, verdict, {}, parent_key)
+    new = columns(content)
+    different = {name: (row.columns[name], new[name]) for name in COLUMNS if row.columns[name] != new[name]}
+    if parent_key != row.parent_key:
+        different["parent"] = (row.parent_key, parent_key)
+    changed = bool(different) or content.digest != row.digest
+    story = {
+        name: (_json(old), _json(value))
+        for name, (old, value) in different.items()
+        if name not in _WITHOUT_STORY
+    }
+    return Judgement(content, row, Verdict.CHANGED if changed else Verdict.UNCHANGED, story, parent_key)
+
+
+def columns(content: Content) -> dict[str, Any]:
+    """Return the values of `COLUMNS` for a record."""
+    return {
+        **{name: getattr(content, name) for name in _AS_PARSED},
+        "partners": [partner.model_dump(mode="json") for partner in content.partners],
+        "partner_names": ", ".join(partner.name for partner in content.partners if partner.name),
+        "completeness": content.completeness.value,
+    }
+
+
+def _refusal(content: Content, row: Stored, *, look: Look) -> Verdict | None:
+    if content.content_type.value != row.content_type:
+        return Verdict.REFUSED_TYPE
+    if content.completeness.value != row.completeness:
+        # Whatever their times: a run's own record is thin, and is stamped apart from its course's.
+        return Verdict.REFUSED_THIN if content.completeness is Completeness.THIN else None
+    return Verdict.REFUSED_OLDER if _is_older(content, row, look=look) else None
+
+
+def _is_older(content: Content, row: Stored, *, look: Look) -> bool:
+    """Compare upstream's own instants where they are comparable: within one catalog of one upstream.
+
+    Otherwise, and where they are equal, the later look wins.
+    """
+    theirs, ours = content.upstream_modified, row.upstream_modified
+    if look.fetched_from == row.fetched_from and theirs and ours and theirs != ours:
+        return theirs < ours
+    return look.now < row.checked_at
+
+
+def _rank(content: Content, *, nested: bool) -> tuple[object, ...]:
+    return (
+        content.content_type is not ContentType.COURSERUN,
+        content.completeness is Completeness.FULL,
+        nested,
+        content.upstream_modified or _ALWAYS_OLDER,
+    )
+
+
+def _why_lost(loser: Content, winner: Content) -> Verdict:
+    if loser.content_type is not winner.content_type:
+        return Verdict.REFUSED_TYPE
+    if loser.completeness is Completeness.THIN and winner.completeness is Completeness.FULL:
+        return Verdict.REFUSED_THIN
+    return Verdict.REFUSED_OLDER
+
+
+def _json(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,141 @@
+"""The replica's tables: a few typed columns, the raw payload beside them, and each row's own story.
+
+`refresh.py` is the only writer. Content keys are upstream's own, unique over all content types.
+"""
+
+from datetime import datetime
+
+from django.db import models
+from django.db.models import Q
+
+
+class ContentType(models.TextChoices):
+    COURSE = "course"
+    """A course; its dates and price are those of its advertised run."""
+    COURSERUN = "courserun"
+    """One scheduled occurrence of a course."""
+    PROGRAM = "program"
+    """A series of courses."""
+    LEARNERPATHWAY = "learnerpathway"
+    """A recommended path through courses and programs."""
+
+
+class Completeness(models.TextChoices):
+    THIN = "thin"
+    """Upstream served the search shape: no price, no advertised run; never written over a full record."""
+    FULL = "full"
+    """Upstream served everything that it knows."""
+
+
+class RefreshSource(models.TextChoices):
+    """What made us look upstream."""
+
+    EVENT = "event"
+    """An event said that the content changed."""
+    CRON = "cron"
+    """The clock, or an operator's command."""
+    READ = "read"
+    """Somebody asked for content that we did not have."""
+
+
+class ContentMetadata(models.Model):
+    """One course, run, program or pathway as last seen upstream."""
+
+    content_key = models.CharField(max_length=255, unique=True)
+    content_type = models.CharField(max_length=16, choices=ContentType.choices)
+    uuid = models.UUIDField(null=True, blank=True)
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="runs")
+    title = models.TextField(blank=True)
+    course_type = models.CharField(max_length=64, blank=True)
+    product_source = models.CharField(max_length=64, blank=True)
+    partners = models.JSONField(default=list, help_text="[{uuid, key, name, logo_image_url}]")
+    partner_names = models.TextField(blank=True, help_text="The partners' names, for search and sorting")
+    image_url = models.TextField(blank=True)
+    start_date = models.DateTimeField(null=True, blank=True)
+    end_date = models.DateTimeField(null=True, blank=True)
+    enroll_start = models.DateTimeField(null=True, blank=True)
+    enroll_by = models.DateTimeField(null=True, blank=True)
+    price_cents = models.PositiveBigIntegerField(null=True, blank=True, help_text="Empty: unknown; 0: free")
+    pacing = models.CharField(max_length=64, blank=True)
+    weeks_to_complete = models.PositiveIntegerField(null=True, blank=True)
+    advertised_run = models.CharField(
+        max_length=255, blank=True, help_text="Content key of the advertised run"
+    )
+    active = models.BooleanField(default=False)
+
+    payload = models.JSONField(default=dict, help_text="The record as upstream served it")
+    digest = models.CharField(max_length=64, help_text="Of the payload without what moves by itself")
+    completeness = models.CharField(max_length=8, choices=Completeness.choices)
+
+    source = models.CharField(max_length=8, choices=RefreshSource.choices, help_text="What made us look last")
+    fetched_from = models.CharField(max_length=128, help_text="The upstream and the catalog that served it")
+    upstream_modified = models.DateTimeField(null=True, blank=True)
+    fetched_at = models.DateTimeField(help_text="When the stored payload was fetched")
+    checked_at = models.DateTimeField(help_text="When upstream was last seen to agree")
+    changed_at = models.DateTimeField(help_text="When the payload last changed")
+    fresh_until = models.DateTimeField()
+    due_at = models.DateTimeField(null=True, blank=True, help_text="When somebody must look again")
+    fence = models.PositiveIntegerField(default=0)
+    failures = models.PositiveIntegerField(default=0)
+    last_error = models.TextField(blank=True)
+    quarantined_digest = models.CharField(max_length=64, blank=True)
+    gone_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "content metadata"
+        ordering = ("content_key",)
+        indexes = [
+            # The refresher's claim: rows that are due, oldest first.
+            models.Index(fields=["due_at", "id"], name="content_due"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="content_price_unknown_or_not_negative",
+                condition=Q(price_cents=None) | Q(price_cents__gte=0),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.content_key
+
+    def fresh(self, now: datetime) -> bool:
+        """Tell whether the row may be served without wanting it looked at again."""
+        return now < self.fresh_until
+
+
+class CatalogMembership(models.Model):
+    """A catalog holds a piece of content. Runs belong where their course belongs."""
+
+    catalog_uuid = models.UUIDField()
+    content = models.ForeignKey(ContentMetadata, on_delete=models.PROTECT, related_name="memberships")
+    created = models.DateTimeField()
+    seen_at = models.DateTimeField(help_text="When a listing last named it")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["catalog_uuid", "content"], name="content_once_in_a_catalog"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.content_id} in {self.catalog_uuid}"
+
+
+class ContentChange(models.Model):
+    """One field of one row changed: old, new, when, and what made us look."""
+
+    content = models.ForeignKey(ContentMetadata, on_delete=models.PROTECT, related_name="changes")
+    field = models.CharField(max_length=32)
+    old = models.JSONField(null=True)
+    new = models.JSONField(null=True)
+    source = models.CharField(max_length=8, choices=RefreshSource.choices)
+    created = models.DateTimeField()
+
+    class Meta:
+        ordering = ("created", "id")
+        indexes = [
+            # What happened to this content, in order.
+            models.Index(fields=["content", "created", "id"], name="content_change_story"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.field} of {self.content_id}"

@@ -1,0 +1,74 @@
+"""What a refresh did, in numbers and in the names of what it could not use."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Self
+
+from bursary.replica.guard import Verdict
+
+NAMED = 500
+"""Unusable records that a report names; it counts them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A record that was left out. `reason` is stable, `detail` is for people; `key` is "" if unreadable."""
+
+    key: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Counts of one refresh: upstream's pages and records, and our rows, to which runs belong too.
+
+    Reports add up. Every row is counted under one word, once each time that it was met.
+    """
+
+    pages: int = 0
+    records: int = 0
+    created: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    refused_older: int = 0
+    refused_thin: int = 0
+    unparsable_total: int = 0
+    unparsable: tuple[Unusable, ...] = ()
+    """The first `NAMED` of them."""
+
+    def __add__(self, other: Self) -> "Report":
+        counts = {
+            field.name: getattr(self, field.name) + getattr(other, field.name)
+            for field in fields(self)
+            if field.name != "unparsable"
+        }
+        return Report(**counts, unparsable=(*self.unparsable, *other.unparsable)[:NAMED])
+
+    @classmethod
+    def of(cls, outcomes: Iterable[tuple[str, Verdict]]) -> "Report":
+        """Count what became of content keys."""
+        outcomes = list(outcomes)
+        count = Counter(verdict for _key, verdict in outcomes)
+        conflicts = [key for key, verdict in outcomes if verdict is Verdict.REFUSED_TYPE]
+        return cls(
+            created=count[Verdict.CREATED],
+            changed=count[Verdict.CHANGED],
+            unchanged=count[Verdict.UNCHANGED],
+            refused_older=count[Verdict.REFUSED_OLDER],
+            refused_thin=count[Verdict.REFUSED_THIN],
+        ) + cls.of_unusable(
+            Unusable(key, "content_type_changed", "The key belongs to content of another type.")
+            for key in conflicts
+        )
+
+    @classmethod
+    def of_unusable(cls, left_out: Iterable[Unusable]) -> "Report":
+        """Count and name what was left out."""
+        named = tuple(left_out)
+        return cls(unparsable_total=len(named), unparsable=named[:NAMED])
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the report as plain values, ready for JSON."""
+        return {**asdict(self), "unparsable": [asdict(left_out) for left_out in self.unparsable]}

@@ -1,0 +1,219 @@
+"""How a batch of records becomes rows: the statements that `refresh.py` writes with.
+
+Their number does not depend on the batch's size (SQLite alone cuts long inserts into several). They run in
+one transaction, which the caller opens.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, connection
+from django.db.models import Case, F, OuterRef, QuerySet, Subquery, Value, When
+
+from bursary.catalog.schema import Content
+from bursary.replica import guard
+from bursary.replica.guard import Judgement, Look, Stored, Verdict
+from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, ContentType
+
+_WITH_PAYLOAD = ("payload", "digest", "fetched_from", "upstream_modified", "fetched_at", "changed_at")
+
+
+def store(chosen: Mapping[str, Content], *, look: Look) -> list[Judgement]:
+    """Insert what is missing, lock everything, and only then judge: by what is committed, and stays so.
+
+    Two refreshers of one catalog wait for each other and neither fails. Inserting comes first, in the order
+    of keys, and gives way to whoever was faster. A row that is not committed is invisible to those who lock.
+    So who inserts waits for inserters of greater keys or for lockers, who locks waits for lockers of greater
+    keys alone, and no circle can close.
+    Raises IntegrityError, and the database's other complaints about values, for a record it does not take.
+    """
+    keys = _keys(chosen)
+    inserted = _insert_missing(chosen, keys, look=look)
+    stored = _read(ContentMetadata.objects.filter(content_key__in=keys).select_for_update())
+    if refused := sorted(chosen.keys() - stored.keys()):
+        # SQLite leaves out rows that break a constraint where PostgreSQL says so.
+        raise IntegrityError(f"left out: {', '.join(refused)}")
+    courses = _courses(stored)
+    judgements = [
+        guard.judge(content, stored[key], look=look, courses=courses, inserted=key in inserted)
+        for key, content in chosen.items()
+    ]
+    _rewrite(having(judgements, Verdict.CHANGED), look=look)
+    _link(having(judgements, Verdict.CREATED, Verdict.CHANGED), stored=stored)
+    _confirm(having(judgements, Verdict.CHANGED, Verdict.UNCHANGED), look=look)
+    _touch(having(judgements, Verdict.REFUSED_THIN), look=look)
+    _enlist(judgements, look=look)
+    _tell(having(judgements, Verdict.CHANGED), look=look)
+    return judgements
+
+
+def forecast(chosen: Mapping[str, Content], *, look: Look) -> dict[str, Verdict]:
+    """Return what `store` would do, by rows as they are now, unlocked."""
+    stored = _read(ContentMetadata.objects.filter(content_key__in=_keys(chosen)))
+    courses = _courses(stored)
+    courses |= {key for key, content in chosen.items() if content.content_type.value == ContentType.COURSE}
+    verdicts = dict.fromkeys(chosen, Verdict.CREATED)
+    for key in chosen.keys() & stored.keys():
+        judgement = guard.judge(chosen[key], stored[key], look=look, courses=courses, inserted=False)
+        verdicts[key] = judgement.verdict
+    return verdicts
+
+
+def having(judgements: Iterable[Judgement], *verdicts: Verdict) -> list[Judgement]:
+    """Return the judgements with one of these verdicts."""
+    return [one for one in judgements if one.verdict in verdicts]
+
+
+def remember_errors(errors: Mapping[str, str]) -> None:
+    """Note, on the rows that we have, by key, why upstream's newest record of them was left out."""
+    rows = ContentMetadata.objects.filter(content_key__in=errors).order_by("content_key")
+    keys = dict(rows.select_for_update().values_list("pk", "content_key"))
+    if keys:
+        ContentMetadata.objects.filter(pk__in=keys).update(
+            failures=F("failures") + 1,
+            last_error=Case(*(When(pk=pk, then=Value(errors[key])) for pk, key in keys.items())),
+        )
+
+
+def _keys(chosen: Mapping[str, Content]) -> list[str]:
+    """Return the keys that a batch is about, those of its runs' courses included, in order."""
+    parents = {content.parent_key for content in chosen.values() if content.parent_key}
+    return sorted(parents | chosen.keys())
+
+
+def _courses(stored: Mapping[str, Stored]) -> set[str]:
+    return {key for key, row in stored.items() if row.content_type == ContentType.COURSE}
+
+
+def _read(queryset: QuerySet[ContentMetadata]) -> dict[str, Stored]:
+    parents = ContentMetadata.objects.filter(pk=OuterRef("parent")).values("content_key")[:1]
+    own = [name for name in Stored.__annotations__ if name not in ("columns", "parent_key")]
+    found = queryset.order_by("content_key").annotate(parent_key=Subquery(parents))
+    names = dict.fromkeys(["content_key", "parent_key", *own, *guard.COLUMNS])
+    return {
+        row["content_key"]: Stored(
+            parent_key=row["parent_key"],
+            columns={name: row[name] for name in guard.COLUMNS},
+            **{name: row[name] for name in own},
+        )
+        for row in found.values(*names)
+    }
+
+
+def _insert_missing(chosen: Mapping[str, Content], keys: Sequence[str], *, look: Look) -> set[str]:
+    present = ContentMetadata.objects.filter(content_key__in=keys).order_by()
+    known = set(present.values_list("content_key", flat=True))
+    missing = [key for key in keys if key in chosen and key not in known]
+    rows = [_row(chosen[key], look=look) for key in missing]
+    ContentMetadata.objects.bulk_create(rows, ignore_conflicts=True)
+    return set(missing)
+
+
+def _row(content: Content, *, look: Look) -> ContentMetadata:
+    """Return the row of a record without its parent, whose primary key may not be known yet."""
+    return ContentMetadata(
+        content_key=content.content_key,
+        content_type=content.content_type.value,
+        payload=content.payload,
+        digest=content.digest,
+        source=look.by,
+        fetched_from=look.fetched_from,
+        upstream_modified=content.upstream_modified,
+        fetched_at=look.now,
+        checked_at=look.now,
+        changed_at=look.now,
+        fresh_until=look.now + settings.CONTENT_FRESH_FOR,
+        **guard.columns(content),
+    )
+
+
+def _rewrite(changed: Sequence[Judgement], *, look: Look) -> None:
+    """Write the typed columns, and the payload only where it changed.
+
+    An upsert, being the fastest way to update many rows: all of them are there, and we hold their locks.
+    """
+    for with_payload in (True, False):
+        rows = [_row(one.content, look=look) for one in changed if one.rewrites_payload is with_payload]
+        ContentMetadata.objects.bulk_create(
+            rows,
+            update_conflicts=True,
+            unique_fields=_target("content_key"),
+            update_fields=[*guard.COLUMNS, *(_WITH_PAYLOAD if with_payload else ())],
+        )
+
+
+def _link(judgements: Sequence[Judgement], *, stored: Mapping[str, Stored]) -> None:
+    """Put runs under their courses."""
+    runs_of: dict[int, list[int]] = defaultdict(list)
+    for one in judgements:
+        if one.parent_key is not None and one.parent_key != one.row.parent_key:
+            runs_of[stored[one.parent_key].pk].append(one.row.pk)
+    if runs_of:
+        moved = [pk for runs in runs_of.values() for pk in runs]
+        parent = Case(*(When(pk__in=runs, then=Value(course)) for course, runs in runs_of.items()))
+        ContentMetadata.objects.filter(pk__in=moved).update(parent=parent)
+
+
+def _confirm(agreed: Sequence[Judgement], *, look: Look) -> None:
+    """Note that upstream was asked and that our rows say what it says. A later look is never set back.
+
+    A wish from after this look stays. Where a row came from this catalog its version moves on, changed or
+    not, so that no older record can come back.
+    """
+    if not agreed:
+        return
+    versions: dict[Any, list[int]] = defaultdict(list)
+    for one in agreed:
+        if one.content.upstream_modified and one.row.fetched_from == look.fetched_from:
+            versions[one.content.upstream_modified].append(one.row.pk)
+    newer = [When(pk__in=rows, then=Value(version)) for version, rows in versions.items()]
+    ContentMetadata.objects.filter(pk__in=[one.row.pk for one in agreed], checked_at__lte=look.now).update(
+        source=look.by,
+        upstream_modified=Case(*newer, default=F("upstream_modified")),
+        checked_at=look.now,
+        fresh_until=look.now + settings.CONTENT_FRESH_FOR,
+        due_at=Case(When(due_at__gt=look.now, then=F("due_at")), default=None),
+        failures=0,
+        last_error="",
+        gone_at=None,
+    )
+
+
+def _touch(thin: Sequence[Judgement], *, look: Look) -> None:
+    """Note that upstream still has it. No more: a thin record says nothing of a price."""
+    if thin:
+        rows = ContentMetadata.objects.filter(pk__in=[one.row.pk for one in thin])
+        rows.filter(checked_at__lt=look.now).update(checked_at=look.now)
+
+
+def _enlist(judgements: Sequence[Judgement], *, look: Look) -> None:
+    """Note which courses, programs and pathways the catalog holds; a run is held where its course is."""
+    held = [
+        CatalogMembership(
+            catalog_uuid=look.catalog_uuid, content_id=one.row.pk, created=look.now, seen_at=look.now
+        )
+        for one in judgements
+        if one.verdict is not Verdict.REFUSED_TYPE and one.row.content_type != ContentType.COURSERUN
+    ]
+    CatalogMembership.objects.bulk_create(
+        held,
+        update_conflicts=True,
+        unique_fields=_target("catalog_uuid", "content"),
+        update_fields=["seen_at"],
+    )
+
+
+def _tell(changed: Sequence[Judgement], *, look: Look) -> None:
+    """Add to each row's story what changed in it."""
+    ContentChange.objects.bulk_create(
+        ContentChange(content_id=one.row.pk, field=field, old=old, new=new, source=look.by, created=look.now)
+        for one in changed
+        for field, (old, new) in one.changes.items()
+    )
+
+
+def _target(*fields: str) -> list[str] | None:
+    """Return the unique fields that an upsert goes by. MySQL goes by any, and must not be told."""
+    return [*fields] if connection.features.supports_update_conflicts_with_target else None

@@ -1,0 +1,41 @@
+"""What a refresh left behind, and what it announced."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from bursary.replica import refresh
+from bursary.replica.models import ContentChange, ContentMetadata, RefreshSource
+from bursary.replica.report import Report
+from tests.replica.listing import CATALOG, COURSE, NOW, Listing
+
+HOUR = timedelta(hours=1)
+
+
+def bring_in(*records: object, catalog_uuid: UUID = CATALOG, now: datetime = NOW) -> Report:
+    return refresh.refresh_catalog(catalog_uuid, source=Listing(records), now=now, by=RefreshSource.CRON)
+
+
+def row(content_key: str = COURSE) -> ContentMetadata:
+    return ContentMetadata.objects.get(content_key=content_key)
+
+
+def story() -> dict[tuple[str, str], tuple[object, object]]:
+    return {
+        (change.content.content_key, change.field): (change.old, change.new)
+        for change in ContentChange.objects.select_related("content")
+    }
+
+
+@contextmanager
+def announcements() -> Iterator[list[dict[str, Any]]]:
+    heard: list[dict[str, Any]] = []
+
+    def hear(**announcement: Any) -> None:
+        heard.append(announcement)
+
+    refresh.content_changed.connect(hear)
+    yield heard
+    refresh.content_changed.disconnect(hear)

@@ -1,0 +1,140 @@
+"""What the replica answers, fresh, stale, cold, and while upstream is out."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+
+from bursary.replica import reads, refresh
+from bursary.replica.models import ContentMetadata, RefreshSource
+from tests.replica.listing import (
+    CATALOG,
+    COURSE,
+    NOW,
+    OTHER_CATALOG,
+    RUNS,
+    Listing,
+    Record,
+    a_course,
+    a_run,
+    recorded,
+)
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def upstream(tmp_path: Path, settings: LazySettings) -> Callable[..., Path]:
+    """Let upstream's catalog be a file of these records; without it, upstream does not answer."""
+    file = tmp_path / "catalog.jsonl"
+    settings.CATALOG_URL = file.as_uri()
+
+    def serve(*records: Record) -> Path:
+        file.write_text("\n".join(map(json.dumps, records)))
+        return file
+
+    return serve
+
+
+@pytest.fixture
+def replicated(upstream: object) -> None:
+    refresh.refresh_catalog(CATALOG, source=Listing([a_course()]), now=NOW, by=RefreshSource.CRON)
+
+
+@pytest.mark.usefixtures("replicated")
+def test_fresh_content_is_one_query(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(1):
+        content = reads.content_for(COURSE, catalog_uuid=CATALOG, now=NOW + HOUR)
+
+    assert (content.content_key, content.due_at) == (COURSE, None)
+
+
+@pytest.mark.usefixtures("replicated")
+def test_stale_content_is_served_while_upstream_is_out_and_wanted_once(
+    django_assert_num_queries: Any,
+) -> None:
+    later = NOW + 7 * HOUR
+    with django_assert_num_queries(2):
+        content = reads.content_for(COURSE, catalog_uuid=CATALOG, now=later)
+    with django_assert_num_queries(1):
+        again = reads.content_for(COURSE, catalog_uuid=CATALOG, now=later + HOUR)
+
+    assert content.title == a_course()["title"]
+    assert reads.as_of(content) == NOW
+    assert again.due_at == later
+
+
+def test_content_that_we_never_saw_is_fetched_once(
+    upstream: Callable[..., Path], django_assert_num_queries: Any
+) -> None:
+    file = upstream(*recorded("courses"))
+
+    content = reads.content_for(COURSE, catalog_uuid=CATALOG, now=NOW)
+    file.unlink()
+
+    assert (content.title, content.source, content.fetched_at) == (a_course()["title"], "read", NOW)
+    assert ContentMetadata.objects.count() == 4
+    with django_assert_num_queries(1):
+        assert reads.content_for(COURSE, catalog_uuid=CATALOG, now=NOW) == content
+
+
+def test_a_run_that_we_never_saw_comes_with_its_course(upstream: Callable[..., Path]) -> None:
+    upstream(*recorded("courses"))
+
+    content = reads.content_for(RUNS[1], catalog_uuid=CATALOG, now=NOW)
+
+    assert content.parent == ContentMetadata.objects.get(content_key=COURSE)
+
+
+@pytest.mark.parametrize("content_key", ["NobodyX+N1", "", "two words", "x" * 256, "null\x00"])
+def test_what_upstream_does_not_have_either_is_unknown(
+    upstream: Callable[..., Path], content_key: str
+) -> None:
+    upstream(*recorded("courses")[:3])
+
+    with pytest.raises(reads.UnknownContent) as unknown:
+        reads.content_for(content_key, catalog_uuid=CATALOG, now=NOW)
+
+    assert (unknown.value.reason, unknown.value.content_key) == ("content_not_in_catalog", content_key)
+
+
+@pytest.mark.usefixtures("replicated")
+def test_while_upstream_is_out_only_what_we_never_saw_is_unavailable() -> None:
+    assert reads.content_for(COURSE, catalog_uuid=CATALOG, now=NOW).content_key == COURSE
+    with pytest.raises(reads.ContentUnavailable) as silence:
+        reads.content_for("GlobeX+B114", catalog_uuid=CATALOG, now=NOW)
+
+    assert silence.value.reason == "catalog_unavailable"
+
+
+@pytest.mark.usefixtures("replicated")
+def test_a_catalog_holds_its_courses_and_their_runs(django_assert_num_queries: Any) -> None:
+    elsewhere = [record for record in recorded("courses") if record["key"] == "GlobeX+B114"]
+    refresh.refresh_catalog(OTHER_CATALOG, source=Listing(elsewhere), now=NOW, by=RefreshSource.CRON)
+    orphan = a_run(key="course-v1:NobodyX+N1+1", parent_content_key="NobodyX+N1")
+    refresh.refresh_catalog(CATALOG, source=Listing([orphan]), now=NOW, by=RefreshSource.CRON)
+
+    held = reads.held_by(CATALOG).values_list("content_key", flat=True)
+    assert set(held) == {COURSE, *RUNS}
+
+    with django_assert_num_queries(1):
+        rows = ContentMetadata.objects.annotate(held=reads.membership(OTHER_CATALOG)).values_list(
+            "content_key", "held"
+        )
+        assert {key for key, holds in rows if holds} == {
+            "GlobeX+B114",
+            *(run["key"] for run in elsewhere[0]["course_runs"]),
+        }
+
+
+@pytest.mark.usefixtures("replicated")
+def test_membership_is_learned_as_the_row_is_locked() -> None:
+    rows = ContentMetadata.objects.annotate(held=reads.membership(CATALOG)).select_for_update()
+
+    assert rows.values_list("held", flat=True).get(content_key=RUNS[0]) is True

@@ -1,0 +1,285 @@
+"""What a refresh stores, tells and announces."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+
+from bursary.catalog.schema import Content
+from bursary.catalog.source import Unreadable
+from bursary.replica import guard, refresh
+from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
+from tests.replica.listing import (
+    CATALOG,
+    COURSE,
+    LATER,
+    NOW,
+    RUNS,
+    Listing,
+    a_course,
+    enrolling_by,
+    recorded,
+)
+from tests.replica.replicated import HOUR, announcements, bring_in, row, story
+
+pytestmark = pytest.mark.django_db
+
+# -- What is stored -----------------------------------------------------------------------------------------
+
+
+def test_everything_that_a_catalog_lists_is_stored_with_runs_under_their_courses() -> None:
+    seen: list[int] = []
+
+    report = refresh.refresh_catalog(
+        CATALOG,
+        source=Listing([*recorded("courses"), *recorded("other-types")]),
+        now=NOW,
+        by=RefreshSource.CRON,
+        progress=seen.append,
+    )
+
+    stored = Counter(ContentMetadata.objects.values_list("content_type", flat=True))
+    assert stored == {"course": 200, "courserun": 467, "program": 10, "learnerpathway": 3}
+    assert not ContentMetadata.objects.filter(content_type="courserun", parent=None).exists()
+    assert not ContentMetadata.objects.exclude(content_type="courserun").exclude(parent=None).exists()
+    assert CatalogMembership.objects.filter(catalog_uuid=CATALOG).count() == 213
+    assert (report.created, report.refused_thin, report.unparsable) == (680, 222, ())
+    assert (report.records, report.pages) == (435, 9)
+    assert seen == [50, 100, 150, 200, 250, 300, 350, 400, 435]
+
+
+def test_a_course_is_stored_with_what_its_advertised_run_says() -> None:
+    bring_in(a_course())
+
+    course = row()
+    assert (course.price_cents, course.advertised_run, course.completeness) == (14900, RUNS[2], "full")
+    assert course.enroll_by == datetime(2028, 10, 1, 23, 59, 59, tzinfo=UTC)
+    assert course.partner_names == ", ".join(partner["name"] for partner in course.partners) != ""
+    assert course.payload["key"] == COURSE
+    assert (course.source, course.fetched_from) == ("cron", f"listing:{CATALOG}")
+    assert course.fetched_at == course.checked_at == course.changed_at == NOW
+    assert course.fresh_until == NOW + timedelta(hours=6)
+    assert course.due_at is None
+    assert [run.content_key for run in course.runs.order_by("content_key")] == RUNS
+
+
+def test_all_that_a_record_decides_is_compared_and_written() -> None:
+    columns = {field.name for field in ContentMetadata._meta.get_fields()}
+
+    assert set(guard.COLUMNS) <= columns
+    assert set(Content.model_fields) - {"runs", "notes", "parent_key"} <= columns
+
+
+def test_thin_records_are_stored_without_prices_and_completed_later() -> None:
+    thin = bring_in(*recorded("thin-courses"))
+    assert thin.created == 43
+    assert not ContentMetadata.objects.exclude(price_cents=None).exists()
+
+    full = bring_in(*recorded("courses"), now=NOW + HOUR)
+
+    assert (full.created, full.changed) == (667 - 43, 43)
+    assert story()[COURSE, "completeness"] == ("thin", "full")
+    assert story()[COURSE, "price_cents"] == (None, 14900)
+
+
+def test_hostile_records_leave_their_neighbours_stored() -> None:
+    hostile = recorded("hostile")
+    neighbours = [a_course(), *recorded("other-types")[-3:]]
+
+    report = bring_in(*hostile, Unreadable(position=17, reason="cut off"), None, *neighbours)
+
+    runs = {
+        run["key"]
+        for course in hostile
+        for run in course.get("course_runs", [])
+        if "HostileX" in course["key"]
+    }
+    video = next(record for record in hostile if record["content_type"] == "video")
+    expected_runs = runs - {run["key"] for run in video.get("course_runs", [])}
+    courses = ContentMetadata.objects.filter(content_key__startswith="HostileX+", content_type="course")
+    assert courses.count() == 14
+    assert ContentMetadata.objects.filter(parent__in=courses).count() == len(expected_runs)
+    assert row().runs.count() == 3
+    assert ContentMetadata.objects.filter(content_type=neighbours[-1]["content_type"]).exists()
+    assert [(one.key, one.reason) for one in report.unparsable] == [
+        ("HostileX+H10", "unknown_content_type"),
+        ("", "not_json"),
+        ("", "not_an_object"),
+    ]
+    assert report.records == len(hostile) + 2 + len(neighbours)
+
+
+def test_a_record_that_the_database_refuses_is_named_and_its_neighbours_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    columns = guard.columns
+    bring_in(a_course())
+
+    def with_one_bad_price(content: Content) -> dict[str, Any]:
+        return columns(content) | ({"price_cents": -1} if content.content_key == COURSE else {})
+
+    monkeypatch.setattr(guard, "columns", with_one_bad_price)
+    report = bring_in(*recorded("courses")[:50], now=NOW + HOUR)
+
+    assert [(one.key, one.reason) for one in report.unparsable] == [(COURSE, "not_storable")]
+    assert ContentMetadata.objects.filter(content_type="course").count() == 50
+    assert row().price_cents == 14900
+    assert row().failures == 1
+    assert row().last_error.startswith("not_storable: ")
+
+
+def test_a_new_record_that_the_database_refuses_is_not_there_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = guard.columns
+    monkeypatch.setattr(guard, "columns", lambda content: columns(content) | {"price_cents": -1})
+
+    report = bring_in(a_course())
+
+    assert [one.key for one in report.unparsable] == [COURSE]
+    assert not ContentMetadata.objects.exists()
+    assert not CatalogMembership.objects.exists()
+
+
+def test_an_unusable_record_leaves_the_last_good_one_and_says_why() -> None:
+    bring_in(a_course())
+
+    bring_in(a_course(content_type="video"), now=NOW + HOUR)
+
+    assert (row().title, row().checked_at, row().failures) == (a_course()["title"], NOW, 1)
+    assert row().last_error.startswith("unknown_content_type: ")
+    bring_in(a_course(), now=NOW + 2 * HOUR)
+    assert (row().failures, row().last_error) == (0, "")
+
+
+def test_a_report_names_few_and_counts_all() -> None:
+    report = refresh.refresh_catalog(CATALOG, source=Listing([None] * 620), now=NOW, by=RefreshSource.CRON)
+
+    assert (report.unparsable_total, len(report.unparsable)) == (620, 500)
+    assert report.as_dict()["unparsable_total"] == 620
+    assert report.as_dict()["records"] == 620
+
+
+# -- What is told -------------------------------------------------------------------------------------------
+
+
+def test_a_changed_date_is_told_once_with_old_and_new_and_announced() -> None:
+    bring_in(a_course())
+
+    with announcements() as heard:
+        report = bring_in(enrolling_by("2028-09-01T00:00:00Z", synced=LATER), now=NOW + HOUR)
+
+    dates = ("2028-10-01T23:59:59+00:00", "2028-09-01T00:00:00+00:00")
+    assert story() == {(COURSE, "enroll_by"): dates, (RUNS[2], "enroll_by"): dates}
+    change = ContentChange.objects.earliest("id")
+    assert (change.source, change.created) == ("cron", NOW + HOUR)
+    assert (report.changed, report.unchanged) == (2, 2)
+    assert [sorted(one["pks"]) for one in heard] == [sorted([row().pk, row(RUNS[2]).pk])]
+    assert [one["now"] for one in heard] == [NOW + HOUR]
+    assert (row().fetched_at, row().changed_at) == (NOW + HOUR, NOW + HOUR)
+    assert row().payload["normalized_metadata"]["enroll_by_date"] == "2028-09-01T00:00:00Z"
+
+
+def test_new_content_is_announced_and_has_no_story() -> None:
+    with announcements() as heard:
+        bring_in(*recorded("courses")[:60])
+
+    assert sorted(pk for one in heard for pk in one["pks"]) == sorted(
+        ContentMetadata.objects.values_list("pk", flat=True)
+    )
+    assert len(heard) == 2
+    assert not ContentChange.objects.exists()
+
+
+def test_a_column_outside_the_digest_changes_without_its_payload() -> None:
+    bring_in(a_course(active=True))
+
+    with announcements() as heard:
+        bring_in(a_course(active=False, synced=LATER), now=NOW + HOUR)
+
+    assert story() == {(COURSE, "active"): (True, False)}
+    assert row().active is False
+    assert (row().payload["active"], row().changed_at) == (True, NOW)
+    assert [one["pks"] for one in heard] == [[row().pk]]
+
+
+def test_what_a_receiver_raises_rolls_the_batch_back_and_leaves_earlier_ones() -> None:
+    bring_in(a_course())
+
+    def refuse(**_announcement: Any) -> None:
+        raise ZeroDivisionError
+
+    refresh.content_changed.connect(refuse)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            bring_in(enrolling_by("2028-09-01T00:00:00Z", synced=LATER), now=NOW + HOUR)
+    finally:
+        refresh.content_changed.disconnect(refuse)
+
+    assert row().enroll_by == datetime(2028, 10, 1, 23, 59, 59, tzinfo=UTC)
+    assert row().checked_at == NOW
+    assert not ContentChange.objects.exists()
+
+
+def test_a_look_ends_a_wish_that_was_there_before_it_and_leaves_a_later_one() -> None:
+    bring_in(a_course())
+    ContentMetadata.objects.filter(content_key=COURSE).update(due_at=NOW + HOUR, gone_at=NOW)
+    ContentMetadata.objects.filter(content_key=RUNS[0]).update(due_at=NOW + 3 * HOUR)
+
+    bring_in(a_course(), now=NOW + 2 * HOUR)
+
+    assert (row().due_at, row().gone_at) == (None, None)
+    assert row(RUNS[0]).due_at == NOW + 3 * HOUR
+
+
+# -- How it is done -----------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_counts_and_writes_nothing() -> None:
+    bring_in(a_course())
+    changed = enrolling_by("2028-09-01T00:00:00Z", synced=LATER)
+
+    with announcements() as heard:
+        report = refresh.refresh_catalog(
+            CATALOG,
+            source=Listing([changed, *recorded("hostile")]),
+            now=NOW + HOUR,
+            by=RefreshSource.CRON,
+            dry_run=True,
+        )
+
+    assert (report.changed, report.unchanged, report.unparsable_total) == (2, 2, 1)
+    assert report.created > 14
+    assert heard == []
+    assert ContentMetadata.objects.count() == 4
+    assert (row().checked_at, row().enroll_by) == (NOW, datetime(2028, 10, 1, 23, 59, 59, tzinfo=UTC))
+
+
+def test_what_came_before_upstream_fell_silent_stays() -> None:
+    source = Listing(recorded("courses"), silent_after=2)
+
+    with pytest.raises(refresh.ContentUnavailable) as silence:
+        refresh.refresh_catalog(CATALOG, source=source, now=NOW, by=RefreshSource.CRON)
+
+    assert silence.value.reason == "catalog_unavailable"
+    assert silence.value.so_far.records == 100
+    assert ContentMetadata.objects.filter(content_type="course").count() == 100
+
+
+def test_content_is_brought_in_by_key_and_a_run_comes_with_its_course() -> None:
+    source = Listing(recorded("courses"))
+
+    report = refresh.refresh_keys(
+        [RUNS[0], "NobodyX+N1"], catalog_uuid=CATALOG, source=source, now=NOW, by=RefreshSource.EVENT
+    )
+
+    assert source.asked == ["NobodyX+N1", RUNS[0]]
+    assert report.created == 4
+    assert (row(RUNS[0]).parent, row().source) == (row(), "event")
+
+
+def test_the_configured_catalog_is_opened_once(settings: LazySettings) -> None:
+    settings.CATALOG_URL = "file:///srv/catalogs/"
+
+    assert refresh.configured_source() is refresh.configured_source()
+    assert refresh.configured_source().name == "folder"
