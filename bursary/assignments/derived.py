@@ -82,10 +82,13 @@ def follow_content(*, pks: Iterable[int], **_signal: object) -> None:
     """Rewrite sort keys, and open assignments' deadlines. Receives `content_changed`."""
     wanted = sorted(pks)
     for start in range(0, len(wanted), CONTENTS_PER_STATEMENT):
-        contents = ContentMetadata.objects.filter(pk__in=wanted[start : start + CONTENTS_PER_STATEMENT])
-        known = list(contents.only("pk", "title", "start_date", "enroll_by"))
-        if known:
-            _follow_contents(known)
+        assigned = LearnerContentAssignment.objects.filter(content=OuterRef("pk"))
+        contents = ContentMetadata.objects.filter(
+            Exists(assigned), pk__in=wanted[start : start + CONTENTS_PER_STATEMENT]
+        )
+        concerned = list(contents.only("pk", "title", "start_date", "enroll_by"))
+        if concerned:
+            _follow_contents(concerned)
 
 
 def follow_budgets(*, pks: Iterable[int], **_signal: object) -> None:

@@ -19,8 +19,10 @@ LATER = NOW + timedelta(hours=1)
 
 @pytest.mark.parametrize(
     "entry",
-    ["", "  ", "alice", "alice@", "@learners.example", "a b@learners.example", "a@b@c.example"]
-    + ["alice@learners.example\nBcc: all@learners.example", f"{'a' * 250}@learners.example", None, 7, []],
+    [
+        *("", "  ", "alice", "alice@", "@learners.example", "a b@learners.example", "a@b@c.example"),
+        *("alice@learners.example\nBcc: all@learners.example", f"{'a' * 250}@learners.example", None, 7, []),
+    ],
 )
 def test_what_is_no_address_is_named(entry: object) -> None:
     good, bad = addresses.read(["bob@learners.example", entry])

@@ -1,4 +1,4 @@
-"""Fault 7 of the peer: two servers allocating at once overspent 9 of 10 budgets, and crashed on one learner."""
+"""Fault 7 of the peer: two servers allocating at once overspent, and crashed on the same learners."""
 
 from functools import partial
 

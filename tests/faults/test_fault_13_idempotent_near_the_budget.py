@@ -1,4 +1,4 @@
-"""Fault 13 of the peer: repeating a request that filled the budget was refused, and so were repeated addresses."""
+"""Fault 13 of the peer: repeating the request that filled a budget was refused."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Fault 16 of the peer: allocated again while mail was down, an assignment showed the old cycle's `waiting`."""
+"""Fault 16 of the peer: allocated again while mail was down, it showed the old cycle's `waiting`."""
 
 from datetime import timedelta
 

@@ -49,17 +49,13 @@ def replicated(settings: Settings) -> ContentMetadata:
     return run
 
 
-def test_catalog_to_mail_and_timeline(
-    replicated: ContentMetadata, mail: MailServer, client: Client
-) -> None:
+def test_catalog_to_mail_and_timeline(replicated: ContentMetadata, mail: MailServer, client: Client) -> None:
     budget = given_budget()
     ada = given_user(Role.ADMINISTRATOR, customer=budget.customer)
     signed_in = {"Authorization": f"Bearer {given_api_key(ada)}"}
 
     # The administrator looks, tries it out, and allocates.
-    content = client.get(
-        f"/api/v1/content-metadata/{replicated.content_key}/", headers=signed_in
-    ).json()
+    content = client.get(f"/api/v1/content-metadata/{replicated.content_key}/", headers=signed_in).json()
     body = json.dumps(
         {
             "content_key": content["content_key"],

@@ -1,0 +1,62 @@
+"""Assignments and their actions in the Django admin: to be looked at. They have their own verbs."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets.admin import ReadOnly
+
+
+class Timeline(admin.TabularInline):  # type: ignore[type-arg]  # Django's class takes no parameters when run
+    """The assignment's actions, in their order."""
+
+    model = LearnerContentAssignmentAction
+    verbose_name_plural = "timeline"
+    fields = ("action_type", "status", "created", "completed_at", "attempts", "cause", "detail")
+    readonly_fields = fields
+    ordering = ("created", "id")
+    show_change_link = True
+    can_delete = False
+    extra = 0
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).defer("payload", "attempt_log", "traceback")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(LearnerContentAssignment)
+class LearnerContentAssignmentAdmin(ReadOnly):
+    list_display = (
+        "uuid",
+        "learner_email",
+        "content_title",
+        "budget",
+        "state",
+        "learner_state",
+        "expires_at",
+    )
+    list_select_related = ("budget",)
+    list_filter = ("state", "learner_state")
+    search_fields = ("=uuid", "=learner_email", "=content_key")
+    ordering = ("-id",)
+    inlines = (Timeline,)
+
+
+@admin.register(LearnerContentAssignmentAction)
+class LearnerContentAssignmentActionAdmin(ReadOnly):
+    list_display = ("uuid", "assignment", "action_type", "status", "created", "completed_at", "cause")
+    list_select_related = ("assignment",)
+    list_filter = ("status", "action_type")
+    search_fields = ("=uuid", "=assignment__uuid", "=recipient")
+    ordering = ("-id",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).defer("payload", "attempt_log", "traceback")
