@@ -58,7 +58,7 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> Outcome:
         permanent = error.permanent
     except Exception as error:  # noqa: BLE001  # the one place that survives whatever a delivery raises
         # The stack trace goes on the timeline, not into the log: it may name people.
-        logger.error("Delivery broke: %s", type(error).__name__, extra={"action": action.pk})
+        logger.warning("Delivery broke: %s", type(error).__name__, extra={"action": action.pk})
         detail = f"{type(error).__name__}: {error}"
         trouble = Trouble(ErrorReason.INTERNAL_API_ERROR, "unexpected_error", detail, traceback.format_exc())
         permanent = False
