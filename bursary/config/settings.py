@@ -15,7 +15,6 @@ env = environ.Env()
 def kept_secret(path: Path) -> str:
     """Return the secret key kept in `path`, making it (mode 0600) at the first start."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         # A hard link appears whole or not at all: two processes starting together agree on one key.
         draft = path.with_name(f"{path.name}.{os.getpid()}")
         draft.touch(mode=0o600)
@@ -33,6 +32,7 @@ def kept_secret(path: Path) -> str:
 
 PACKAGE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.str("BURSARY_VAR_DIR", default="var")).resolve()
+VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds people's mails, and the secret key
 BASE_URL = env.str("BURSARY_BASE_URL", default=f"http://127.0.0.1:{env.str('PORT', default='8000')}").rstrip(
     "/"
 )

@@ -1,0 +1,63 @@
+"""People and what they may do, in the Django admin. API keys are issued by commands and revoked here."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin as DjangosUserAdmin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from bursary.access.models import ApiKey, LearnerLink, RoleGrant, User
+from bursary.budgets.admin import ReadOnly
+
+
+@admin.register(User)
+class UserAdmin(DjangosUserAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run
+    list_display = ("username", "email", "lms_user_id", "is_active", "is_staff")
+    search_fields = ("username", "email", "=lms_user_id")
+    readonly_fields = ("last_login", "date_joined")
+    fieldsets = (*(DjangosUserAdmin.fieldsets or ()), ("Open edX", {"fields": ("lms_user_id",)}))
+    add_fieldsets = (*DjangosUserAdmin.add_fieldsets, ("Who it is", {"fields": ("email", "lms_user_id")}))
+
+
+@admin.register(RoleGrant)
+class RoleGrantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run
+    list_display = ("user_name", "role", "customer", "created")
+    list_select_related = ("user", "customer")
+    list_filter = ("role",)
+    search_fields = ("user__username", "user__email", "customer__name")
+    autocomplete_fields = ("user", "customer")
+
+    @admin.display(description="user", ordering="user__username")
+    def user_name(self, grant: RoleGrant) -> str:
+        return grant.user.get_username()
+
+
+@admin.register(LearnerLink)
+class LearnerLinkAdmin(ReadOnly):
+    list_display = ("learner_email", "customer", "created")
+    list_select_related = ("customer",)
+    search_fields = ("learner_email", "customer__name")
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnly):
+    list_display = ("prefix", "name", "user_name", "created", "revoked_at")
+    list_select_related = ("user",)
+    search_fields = ("prefix", "name", "user__username")
+    fields = ("prefix", "name", "user_name", "created", "revoked_at")
+    actions = ("revoke",)
+
+    @admin.display(description="user", ordering="user__username")
+    def user_name(self, key: ApiKey) -> str:
+        return key.user.get_username()
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        """Revoking is the one change that there is."""
+        return request.user.has_perm("access.change_apikey")
+
+    @admin.action(description="Revoke: the key works no more", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, keys: QuerySet[Any]) -> None:
+        revoked = keys.filter(revoked_at=None).update(revoked_at=timezone.now())
+        self.message_user(request, f"{revoked} revoked.")

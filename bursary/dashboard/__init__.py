@@ -1,0 +1,1 @@
+"""For people: pages rendered on the server."""

@@ -1,0 +1,66 @@
+"""What the first page shows to whom: budgets and the newest assignments, as far as the user may see them."""
+
+from dataclasses import dataclass
+
+from django.db.models import Q, QuerySet
+
+from bursary.access.models import Role, RoleGrant, User
+from bursary.access.permissions import Permission, granted
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets import ledger
+from bursary.budgets.models import Budget
+
+MOST_BUDGETS = 50
+NEWEST = 10
+
+
+@dataclass(frozen=True)
+class BudgetLine:
+    """A budget with what may still be held, by its own limit and its account's; None is unlimited."""
+
+    budget: Budget
+    available_cents: int | None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What the user may see at a glance."""
+
+    budgets: list[BudgetLine]
+    newest: list[LearnerContentAssignment]
+    own: list[LearnerContentAssignment]
+    """Assigned to the user."""
+    operates: bool
+
+
+def overview(user: User) -> Overview:
+    """Return what `user` may see. Four queries."""
+    budgets = (
+        Budget.objects.filter(granted(user, Permission.READ_BUDGET, customer="customer"), retired_at=None)
+        .select_related("account", "customer")
+        .order_by("name", "pk")[:MOST_BUDGETS]
+    )
+    visible = LearnerContentAssignment.objects.filter(
+        granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
+    )
+    return Overview(
+        budgets=[BudgetLine(budget, ledger.available_cents(budget)) for budget in budgets],
+        newest=list(visible.select_related("budget").order_by("-pk")[:NEWEST]),
+        own=list(own_assignments(user).select_related("budget").order_by("-pk")[:NEWEST]),
+        operates=operates(user),
+    )
+
+
+def own_assignments(user: User) -> QuerySet[LearnerContentAssignment]:
+    """Return what is assigned to the user, by address or by LMS user id."""
+    mine = Q(pk__in=[])
+    if user.learner_key:
+        mine |= Q(learner_key=user.learner_key)
+    if user.lms_user_id is not None:
+        mine |= Q(lms_user_id=user.lms_user_id)
+    return LearnerContentAssignment.objects.filter(mine)
+
+
+def operates(user: User) -> bool:
+    """Tell whether the user runs the service."""
+    return RoleGrant.objects.filter(user=user, role=Role.OPERATOR).exists()

@@ -1,0 +1,74 @@
+"""One assignment for people: everything for who answers for it, the essentials for its learner."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from bursary.access.models import User
+from bursary.access.permissions import Permission, may
+from bursary.assignments.models import (
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+    State,
+    Status,
+)
+from bursary.dashboard.overview import operates, own_assignments
+from bursary.delivery.messages import Deadline, deadline_in_words
+
+
+@dataclass(frozen=True)
+class Line:
+    """One action as it is shown. What failed says why; so does what will be tried again."""
+
+    action: LearnerContentAssignmentAction
+    cause: str
+    detail: str
+    trace: str
+    """The stack trace; empty for who may not see it."""
+
+    @property
+    def will_be_retried(self) -> bool:
+        return self.action.status == Status.PENDING and self.action.attempts > 0
+
+
+@dataclass(frozen=True)
+class Story:
+    """An assignment as `reader` may see it. For its learner, `timeline` is None."""
+
+    assignment: LearnerContentAssignment
+    deadline: Deadline | None
+    timeline: Sequence[Line] | None
+
+
+def story(uuid: UUID, *, reader: User) -> Story | None:
+    """Return the assignment as `reader` may see it; None where there is none, or none for them."""
+    assignment = (
+        LearnerContentAssignment.objects.select_related("budget__customer", "content")
+        .defer("content__payload")
+        .filter(uuid=uuid)
+        .first()
+    )
+    if assignment is None:
+        return None
+    deadline = deadline_in_words(assignment) if assignment.state == State.ALLOCATED else None
+    if may(reader, Permission.READ_ASSIGNMENTS, customer_pk=assignment.budget.customer_id):
+        return Story(assignment, deadline, _timeline(assignment, with_traces=operates(reader)))
+    if own_assignments(reader).filter(pk=assignment.pk).exists():
+        return Story(assignment, deadline, None)
+    return None
+
+
+def _timeline(assignment: LearnerContentAssignment, *, with_traces: bool) -> list[Line]:
+    actions = assignment.actions.timeline().select_related("actor").defer("payload")
+    return [_line(action, with_trace=with_traces) for action in actions]
+
+
+def _line(action: LearnerContentAssignmentAction, *, with_trace: bool) -> Line:
+    last = action.attempt_log[-1] if action.due_at and action.attempt_log else {}
+    trace = action.traceback or last.get("traceback", "")
+    return Line(
+        action,
+        cause=action.cause or last.get("cause", ""),
+        detail=action.detail or last.get("detail", ""),
+        trace=trace if with_trace else "",
+    )

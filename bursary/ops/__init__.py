@@ -1,0 +1,1 @@
+"""For the clock and the operator: commands, and whether all is well."""

@@ -1,0 +1,176 @@
+"""The demonstration: an invented organisation with people, budgets, courses and a past.
+
+All that happened in it was done by the verbs themselves, with a `now` of that day. Everything is made once:
+what is there is left alone, so running it again does no harm.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from django.conf import settings
+from django.contrib.auth import authenticate
+from django.core.management import call_command
+
+from bursary.access.models import ApiKey, Role, User
+from bursary.budgets.models import Budget, Customer
+from bursary.ops import people, stories
+from bursary.ops.people import Credentials, Person
+from bursary.ops.printing import Advance
+from bursary.ops.setup import Plan, set_up
+from bursary.replica import refresh
+from bursary.replica.demo import write_sample_catalog
+from bursary.replica.models import RefreshSource
+
+CUSTOMER, SLUG, TIME_ZONE = "Larkspur Logistics", "larkspur-logistics", "Europe/Madrid"
+ACCOUNT_LIMIT_CENTS = 120_000_000
+BUDGETS: Mapping[str, int] = {stories.COMFORTABLE: 100_000_000, stories.TIGHT: 15_000}
+"""Their limits in cents: one can pay for much, the other is nearly used up by its one assignment."""
+
+ADMINISTRATOR = Person("ada.admin@larkspur.example", "ada", "Ada", "Admin", 7000)
+OPERATOR = Person("olga.operator@larkspur.example", "olga", "Olga", "Operator", 7009, operates=True)
+LEARNERS = (
+    Person(stories.LENA, "lena", "Lena", "Learner", 7001),
+    Person(stories.LIAM, "liam", "Liam", "Learner", 7002),
+    Person(stories.LUCY, "lucy", "Lucy", "Learner", 7003),
+)
+KEY_NAME = "demonstration"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What is there now, and how to sign in."""
+
+    file: Path
+    record: Mapping[str, Any]
+    """What the file holds."""
+    contents: int
+    assignments: int
+
+
+def demo_file() -> Path:
+    """Return where the demonstration says how to sign in."""
+    return Path(settings.VAR_DIR) / "demo.json"
+
+
+def load(*, now: datetime, advance: Advance) -> Demo:
+    """Make whatever of the demonstration is missing, and write its file.
+
+    Raises replica.refresh.ContentUnavailable where the configured catalog does not answer.
+    """
+    call_command("migrate", verbosity=0, interactive=False)
+    administrator, _created = people.ensure_user(ADMINISTRATOR)
+    budgets = _budgets()
+    customer = budgets[0].customer
+    users = {"administrator": administrator, **_other_users(customer)}
+    _bring_in_content(budgets[0], now=now, advance=advance)
+    stories.play(budgets, administrator=administrator)
+    record = _record(customer, budgets, users)
+    _write(demo_file(), record)
+    return Demo(
+        demo_file(),
+        record,
+        contents=stories.offered(budgets[0]).count(),
+        assignments=sum(budget.assignments.count() for budget in budgets),
+    )
+
+
+def _budgets() -> list[Budget]:
+    catalog_uuid = uuid4()  # forgotten where the budgets are there already
+    return [
+        set_up(
+            Plan(
+                customer=CUSTOMER,
+                slug=SLUG,
+                time_zone=TIME_ZONE,
+                administrator=ADMINISTRATOR,
+                budget=name,
+                limit_cents=limit_cents,
+                catalog_uuid=catalog_uuid,
+                account_limit_cents=ACCOUNT_LIMIT_CENTS,
+            )
+        ).budget
+        for name, limit_cents in BUDGETS.items()
+    ]
+
+
+def _other_users(customer: Customer) -> dict[str, User]:
+    operator, _created = people.ensure_user(OPERATOR)
+    people.ensure_role(operator, Role.OPERATOR, None)
+    learners = []
+    for person in LEARNERS:
+        learner, _created = people.ensure_user(person)
+        people.ensure_role(learner, Role.LEARNER, customer)
+        learners.append(learner)
+    return {"learner": learners[0], "operator": operator}
+
+
+def _bring_in_content(budget: Budget, *, now: datetime, advance: Advance) -> None:
+    folder = Path(settings.VAR_DIR) / "catalog"
+    write_sample_catalog(folder / f"{budget.catalog_uuid}.jsonl", now=now)
+    refresh.refresh_catalog(
+        budget.catalog_uuid,
+        source=refresh.configured_source(),
+        now=now,
+        by=RefreshSource.CRON,
+        progress=advance,
+    )
+
+
+def _record(customer: Customer, budgets: list[Budget], users: Mapping[str, User]) -> dict[str, Any]:
+    known = _read(demo_file()).get("users", {})
+    return {
+        "base_url": settings.BASE_URL,
+        "customer_uuid": str(customer.uuid),
+        "catalog_uuid": str(budgets[0].catalog_uuid),
+        "budgets": [
+            {
+                "uuid": str(budget.uuid),
+                "assignment_configuration_uuid": str(budget.assignment_configuration_uuid),
+                "name": budget.name,
+            }
+            for budget in budgets
+        ],
+        "users": {role: _signs_in(user, known.get(role, {})) for role, user in users.items()},
+    }
+
+
+def _signs_in(user: User, known: Mapping[str, str]) -> dict[str, Any]:
+    """Return how the user signs in: as the file says, where that still works; else with new secrets."""
+    credentials = Credentials(known.get("password", ""), known.get("api_key", ""))
+    if not _works(user, credentials):
+        credentials = people.issue_credentials(user, key_name=KEY_NAME)
+    return {
+        "username": user.username,
+        "password": credentials.password,
+        "email": user.email,
+        "lms_user_id": user.lms_user_id,
+        "api_key": credentials.api_key,
+    }
+
+
+def _works(user: User, credentials: Credentials) -> bool:
+    digest = ApiKey.digest_of(credentials.api_key)
+    key_works = ApiKey.objects.filter(user=user, digest=digest, revoked_at=None).exists()
+    return key_works and authenticate(username=user.username, password=credentials.password) == user
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _write(file: Path, record: Mapping[str, Any]) -> None:
+    """Replace the file as a whole; nobody else may read it at any moment."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    draft.replace(file)

@@ -1,0 +1,56 @@
+"""`bursary demo`: Bursary with something in it, in one command."""
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from bursary.ops import demo, serving
+from bursary.ops.demo import Demo
+from bursary.ops.printing import OperatorCommand, progress
+from bursary.replica.refresh import ContentUnavailable
+
+
+class Command(OperatorCommand):
+    help = "Load an invented organisation with courses, budgets and a past, then serve it."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--no-serve", action="store_true", help="Load it and end.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        now = timezone.now()
+        try:
+            # The address is taken first: where that fails, nothing was loaded in vain.
+            listener = None if options["no_serve"] else serving.listen(serving.default_bind())
+            with progress("Loading the sample catalog", total=200) as advance:
+                loaded = demo.load(now=now, advance=advance)
+        except serving.CannotListen as why:
+            raise CommandError(str(why)) from why
+        except ContentUnavailable as silent:
+            raise CommandError(f"{silent} Check BURSARY_CATALOG_URL, or leave it out.") from silent
+        summary = {
+            "base_url": loaded.record["base_url"],
+            "file": str(loaded.file),
+            "contents": loaded.contents,
+            "assignments": loaded.assignments,
+        }
+        self.answer(summary, _text(loaded, serves=listener is not None), as_json=options["json"])
+        if listener:
+            self.stdout.flush()
+            serving.serve(serving.Serving(listener, serving.default_workers()))
+
+
+def _text(loaded: Demo, *, serves: bool) -> str:
+    record = loaded.record
+    people = "\n".join(
+        f"  {role:<14} {user['username']:<6} {user['password']}" for role, user in record["users"].items()
+    )
+    return (
+        f"Bursary's demonstration: {loaded.contents} courses, {len(record['budgets'])} budgets, "
+        f"{loaded.assignments} assignments.\n\n"
+        f"  {record['base_url']}/\n\n"
+        f"Sign in as\n{people}\n\n"
+        f"API keys and uuids: {loaded.file}\n"
+        f"{'Stop with Ctrl-C.' if serves else 'Serve it with `bursary serve`.'}"
+    )

@@ -1,0 +1,28 @@
+"""`bursary serve`: the web server and the delivery of what it is asked to deliver."""
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from bursary.ops import serving
+from bursary.ops.printing import OperatorCommand
+
+
+class Command(OperatorCommand):
+    help = "Serve over HTTP, and deliver due work in the same processes. Stop it with Ctrl-C."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--bind", default="", help="HOST:PORT; this machine's $PORT, or 8000, unless given."
+        )
+        parser.add_argument("--workers", type=int, default=0, help="Processes; 1 on SQLite, else 2.")
+        parser.add_argument("--access-log", action="store_true", help="Write a line for each request.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.require_tables()
+        try:
+            listener = serving.listen(options["bind"] or serving.default_bind())
+        except serving.CannotListen as why:
+            raise CommandError(str(why)) from why
+        workers = options["workers"] or serving.default_workers()
+        serving.serve(serving.Serving(listener, workers, access_log=options["access_log"]))

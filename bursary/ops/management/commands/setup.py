@@ -1,0 +1,112 @@
+"""`bursary setup`: the first customer, administrator and budget, or the next ones."""
+
+import sys
+from collections.abc import Callable
+from datetime import date
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import CommandError, CommandParser
+from django.utils.text import slugify
+
+from bursary.ops import setup
+from bursary.ops.people import Person
+from bursary.ops.printing import OperatorCommand, dollars
+from bursary.ops.setup import Plan, SetUp
+
+T = TypeVar("T")
+
+QUESTIONS = {
+    "customer": "The organisation's name",
+    "administrator_email": "Its administrator's e-mail address",
+    "budget": "The budget's name",
+    "limit": "The budget's limit in dollars, or unlimited",
+    "catalog_uuid": "The uuid of the catalog that it pays for",
+}
+"""What must be known, and how it is asked for."""
+
+
+class Command(OperatorCommand):
+    help = "Make a customer with an administrator and a budget. What is there already stays as it is."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--customer", metavar="NAME")
+        parser.add_argument("--slug", help="The customer's short name; made from its name unless given.")
+        parser.add_argument("--time-zone", default="UTC", help="In which deadlines are told: Europe/Madrid.")
+        parser.add_argument("--administrator-email", metavar="ADDRESS")
+        parser.add_argument("--budget", metavar="NAME")
+        parser.add_argument("--limit", metavar="DOLLARS", help="5000.00, or unlimited.")
+        parser.add_argument("--catalog-uuid", metavar="UUID")
+        parser.add_argument("--ends", metavar="YYYY-MM-DD", help="The budget's last day.")
+        parser.add_argument("--new-key", action="store_true", help="Issue the administrator another API key.")
+        parser.add_argument("--dry-run", action="store_true", help="Say what would be made and make nothing.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.require_tables()
+        plan = _plan(self._complete(options))
+        try:
+            done = setup.set_up(plan, dry_run=options["dry_run"], new_key=options["new_key"])
+        except ValidationError as error:
+            raise CommandError(" ".join(_sentences(error))) from error
+        summary = {"dry_run": options["dry_run"], **done.summary()}
+        self.answer(summary, _text(done, dry_run=options["dry_run"]), as_json=options["json"])
+
+    def _complete(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Ask for what is missing where somebody can answer; else name the options."""
+        missing = [name for name in QUESTIONS if not options[name]]
+        if missing and (options["json"] or not sys.stdin.isatty()):
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
+            raise CommandError(f"Nobody is here to be asked. Give {names}.")
+        return options | {name: input(f"{QUESTIONS[name]}: ").strip() for name in missing}
+
+
+def _plan(options: dict[str, Any]) -> Plan:
+    name = options["customer"]
+    return Plan(
+        customer=name,
+        slug=options["slug"] or slugify(name),
+        time_zone=options["time_zone"],
+        administrator=Person(options["administrator_email"]),
+        budget=options["budget"],
+        limit_cents=_read("--limit", setup.cents, options["limit"]),
+        catalog_uuid=_read("--catalog-uuid", UUID, options["catalog_uuid"]),
+        ends_on=_read("--ends", date.fromisoformat, options["ends"]) if options["ends"] else None,
+    )
+
+
+def _read(option: str, parse: Callable[[str], T], text: str) -> T:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise CommandError(f"{option} {text}: {error}") from error
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    if not hasattr(error, "error_dict"):
+        return error.messages
+    return [f"{field}: {' '.join(messages)}" for field, messages in error.message_dict.items()]
+
+
+def _text(done: SetUp, *, dry_run: bool) -> str:
+    if not done.made:
+        return "Everything is there already; nothing was changed."
+    budget = done.budget
+    lines = [
+        f"{'Would make' if dry_run else 'Made'}: {', '.join(done.made)}.",
+        f"Customer       {done.customer.name} ({done.customer.slug})",
+        f"Administrator  {done.administrator.username}",
+        f"Budget         {budget.name}, {dollars(budget.limit_cents)}, {budget.uuid}",
+    ]
+    if done.password:
+        lines.append(f"Password       {done.password}")
+    if done.api_key:
+        lines.append(f"API key        {done.api_key}")
+    if done.password or done.api_key:
+        lines.append("Keep them: they are not shown again.")
+    if not dry_run:
+        lines.append(
+            f"Next: `bursary refresh_content --catalog {budget.catalog_uuid}`, then `bursary serve`."
+        )
+    return "\n".join(lines)

@@ -1,0 +1,30 @@
+"""`bursary timeline`: what happened to an assignment."""
+
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandError, CommandParser
+
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.ops import timeline
+from bursary.ops.printing import OperatorCommand, rendered
+
+
+class Command(OperatorCommand):
+    help = "Print what was done about an assignment, and what failed and why; --traceback adds stack traces."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("assignment", type=UUID, metavar="ASSIGNMENT_UUID")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.require_tables()
+        try:
+            story = timeline.tell(options["assignment"])
+        except LearnerContentAssignment.DoesNotExist as none:
+            raise CommandError(
+                f"There is no assignment {options['assignment']}. Its uuid is in the API and the dashboard."
+            ) from none
+        traces = options["traceback"]  # Django's own option, and just the word
+        picture = rendered(timeline.picture(story, traces=traces), terminal=self.stdout.isatty())
+        self.answer(timeline.summary(story, traces=traces), picture, as_json=options["json"])

@@ -1,0 +1,71 @@
+"""Making people: users, their passwords, keys and roles. Each is made once, however often it is asked for."""
+
+import secrets
+from dataclasses import dataclass
+
+from bursary.access.models import ApiKey, Role, RoleGrant, User, learner_key
+from bursary.budgets.models import Customer
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who shall be able to sign in. Who has no user name signs in with the e-mail address."""
+
+    email: str
+    username: str = ""
+    first_name: str = ""
+    last_name: str = ""
+    lms_user_id: int | None = None
+    operates: bool = False
+    """May use the Django admin for everything."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What signs somebody in. Kept nowhere by us: shown once."""
+
+    password: str
+    api_key: str
+
+
+def ensure_user(person: Person) -> tuple[User, bool]:
+    """Return the user with that address, and whether it was made now (without a usable password).
+
+    Raises ValidationError for an address, name or id that no user may have.
+    """
+    known = User.objects.filter(learner_key=learner_key(person.email)).order_by("pk").first()
+    if known is not None:
+        return known, False
+    user = User(
+        username=person.username or person.email,
+        email=person.email,
+        first_name=person.first_name,
+        last_name=person.last_name,
+        lms_user_id=person.lms_user_id,
+        is_staff=person.operates,
+        is_superuser=person.operates,
+    )
+    user.set_unusable_password()
+    user.full_clean()
+    user.save()
+    return user, True
+
+
+def ensure_role(user: User, role: Role, customer: Customer | None) -> bool:
+    """Give the user the role with the customer (an operator: with all); tell whether it was missing."""
+    _grant, created = RoleGrant.objects.get_or_create(user=user, role=role, customer=customer)
+    return created
+
+
+def issue_credentials(user: User, *, key_name: str) -> Credentials:
+    """Set a new random password and issue an API key."""
+    password = secrets.token_urlsafe(12)
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    return Credentials(password, issue_key(user, key_name=key_name))
+
+
+def issue_key(user: User, *, key_name: str) -> str:
+    """Issue an API key. Those from before go on working."""
+    _row, key = ApiKey.issue(user, name=key_name)
+    return key

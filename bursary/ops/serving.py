@@ -1,0 +1,137 @@
+"""Serving: the web server, and in each of its processes the threads that do the due work."""
+
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
+from django.db import connection, connections
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+
+from bursary.delivery import executors
+from bursary.delivery.executors import RunnerThread
+
+HOST = "127.0.0.1"
+DEFAULT_PORT = "8000"
+BACKLOG = 256  # connections that wait to be accepted
+HTTP_THREADS = 8
+RUNNER_THREADS = 2
+PROCESSES_WITH_A_SERVER = 2
+PATIENCE_SECONDS = 30  # for requests and mails in hand, when told to stop
+
+
+class CannotListen(Exception):
+    """The address cannot be served; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How to serve."""
+
+    listener: socket.socket
+    workers: int
+    access_log: bool = False
+
+
+def default_bind() -> str:
+    """Return where to serve unless told otherwise: this machine alone, on $PORT."""
+    return f"{HOST}:{os.environ.get('PORT') or DEFAULT_PORT}"
+
+
+def default_workers() -> int:
+    """Return one process for SQLite, which has one writer at a time, and two for database servers."""
+    return 1 if connection.vendor == "sqlite" else PROCESSES_WITH_A_SERVER
+
+
+def listen(bind: str) -> socket.socket:
+    """Take the address `HOST:PORT`, so that nobody else can. Raises CannotListen."""
+    host, _, port = bind.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise CannotListen(f"An address to serve is HOST:PORT, such as {HOST}:{DEFAULT_PORT}, not {bind!r}.")
+    host = host.strip("[]")
+    try:
+        family = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise CannotListen(f"Cannot serve on {bind}: {error.strerror}.") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, int(port)))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise CannotListen(
+            f"Cannot serve on {bind}: {error.strerror}. Stop what uses it, or choose another port: PORT=8001."
+        ) from error
+    return listener
+
+
+def serve(serving: Serving) -> None:
+    """Serve until interrupted or terminated; then finish what is in hand. Never returns."""
+    # A connection must not be shared with the processes that are forked from this one.
+    connections.close_all()
+    _Server(serving).run()
+
+
+class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """Gunicorn, configured here and by nothing else: no file, no environment."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self._socket = serving.listener.detach()  # gunicorn's from now on, and the same after a reload
+        super().__init__()
+
+    def load_config(self) -> None:
+        runners = _Runners()
+        chosen: dict[str, Any] = {
+            "bind": f"fd://{self._socket}",
+            "worker_class": "gthread",
+            "workers": self._serving.workers,
+            "threads": HTTP_THREADS,
+            "graceful_timeout": PATIENCE_SECONDS,
+            "loglevel": "warning",
+            "accesslog": "-" if self._serving.access_log else None,
+            "control_socket_disable": True,
+            "post_worker_init": runners.start,
+            "worker_int": runners.interrupt,
+            "worker_exit": runners.stop,
+        }
+        for name, value in chosen.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> WSGIHandler:
+        return WSGIHandler()
+
+
+class _Runners:
+    """The runner threads of one process: started after it was forked, stopped before it ends."""
+
+    def __init__(self) -> None:
+        self._threads: list[RunnerThread] = []
+
+    def start(self, _worker: object) -> None:
+        self._threads = executors.start_threads(RUNNER_THREADS)
+
+    def interrupt(self, _worker: object) -> None:
+        """Ask the threads to stop, and let no second signal cut off what they have in hand."""
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        for thread in self._threads:
+            thread.stop()
+
+    def stop(self, _server: object, worker: object) -> None:
+        """Wait until the threads have finished the mail in hand."""
+        if not self._threads:  # gunicorn's own process has none
+            return
+        self.interrupt(worker)
+        _join(self._threads, seconds=settings.SEND_DEADLINE.total_seconds())
+
+
+def _join(threads: list[RunnerThread], *, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))

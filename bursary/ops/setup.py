@@ -1,0 +1,159 @@
+"""How a real user starts: a customer, its administrator, an account and a budget, made once."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
+from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from bursary.access.models import Role, User
+from bursary.budgets.models import Account, Budget, Customer
+from bursary.ops import people
+from bursary.ops.people import Person
+
+KEY_NAME = "setup"
+UNLIMITED = "unlimited"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What shall be there afterwards."""
+
+    customer: str
+    slug: str
+    time_zone: str
+    administrator: Person
+    budget: str
+    limit_cents: int | None
+    catalog_uuid: UUID
+    ends_on: date | None = None
+    """The budget's last day, in the customer's time zone."""
+    account_limit_cents: int | None = None
+
+
+@dataclass
+class SetUp:
+    """What is there now, and which of it was made just now. Secrets only where they were just made."""
+
+    customer: Customer
+    administrator: User
+    budget: Budget
+    made: tuple[str, ...] = ()
+    password: str = ""
+    api_key: str = ""
+
+    def summary(self) -> dict[str, object]:
+        """Return it as plain values."""
+        return {
+            "changed": bool(self.made),
+            "made": list(self.made),
+            "customer": {"uuid": self.customer.uuid, "slug": self.customer.slug, "name": self.customer.name},
+            "administrator": {
+                "username": self.administrator.username,
+                "email": self.administrator.email,
+                "password": self.password or None,
+                "api_key": self.api_key or None,
+            },
+            "budget": {
+                "uuid": self.budget.uuid,
+                "assignment_configuration_uuid": self.budget.assignment_configuration_uuid,
+                "name": self.budget.name,
+                "catalog_uuid": self.budget.catalog_uuid,
+                "limit_cents": self.budget.limit_cents,
+                "ends_at": self.budget.ends_at,
+            },
+        }
+
+
+def set_up(plan: Plan, *, dry_run: bool = False, new_key: bool = False) -> SetUp:
+    """Make what the plan names and is not there yet, all or nothing. What is there stays as it is.
+
+    Raises ValidationError, having made nothing, for what no customer, user or budget may be.
+    """
+    with transaction.atomic():
+        customer, new_customer = _customer(plan)
+        administrator, new_administrator = people.ensure_user(plan.administrator)
+        new_role = people.ensure_role(administrator, Role.ADMINISTRATOR, customer)
+        budget, new_budget = _budget(plan, customer)
+        made = {
+            "customer": new_customer,
+            "administrator": new_administrator,
+            "role": new_role,
+            "budget": new_budget,
+            "api key": new_key or new_administrator,
+        }
+        done = SetUp(customer, administrator, budget, tuple(name for name, new in made.items() if new))
+        if dry_run:
+            transaction.set_rollback(True)
+        elif new_administrator:
+            credentials = people.issue_credentials(administrator, key_name=KEY_NAME)
+            done.password, done.api_key = credentials.password, credentials.api_key
+        elif new_key:
+            done.api_key = people.issue_key(administrator, key_name=KEY_NAME)
+    return done
+
+
+def cents(text: str) -> int | None:
+    """Return an amount of dollars, such as 5000 or 149.50, in cents; None for `unlimited`.
+
+    Raises ValueError for anything else.
+    """
+    if text.strip().lower() == UNLIMITED:
+        return None
+    try:
+        exact = Decimal(text.strip().removeprefix("$").replace(",", "")) * 100
+    except InvalidOperation as error:
+        raise ValueError("A limit is an amount of dollars, such as 5000.00, or `unlimited`.") from error
+    if not exact.is_finite() or exact < 0 or exact != exact.to_integral_value():
+        raise ValueError("A limit is zero or more dollars, in whole cents, or `unlimited`.")
+    return int(exact)
+
+
+def _customer(plan: Plan) -> tuple[Customer, bool]:
+    known = Customer.objects.filter(slug=plan.slug).first()
+    if known is not None:
+        return known, False
+    customer = Customer(name=plan.customer, slug=plan.slug, time_zone=plan.time_zone)
+    customer.full_clean()
+    customer.save()
+    return customer, True
+
+
+def _budget(plan: Plan, customer: Customer) -> tuple[Budget, bool]:
+    known = Budget.objects.filter(customer=customer, name=plan.budget).order_by("pk").first()
+    if known is not None:
+        return known, False
+    uuid = uuid4()
+    budget = Budget(
+        uuid=uuid,
+        assignment_configuration_uuid=uuid,
+        customer=customer,
+        account=_account(plan, customer),
+        name=plan.budget,
+        catalog_uuid=plan.catalog_uuid,
+        limit_cents=plan.limit_cents,
+        ends_at=_end_of(plan.ends_on, customer) if plan.ends_on else None,
+    )
+    budget.full_clean()
+    budget.save()
+    return budget, True
+
+
+def _account(plan: Plan, customer: Customer) -> Account:
+    """Return the customer's account: its budgets share one."""
+    account = Account.objects.filter(customer=customer).order_by("pk").first()
+    if account is None:
+        account = Account(customer=customer, name=customer.name, limit_cents=plan.account_limit_cents)
+        account.full_clean()
+        account.save()
+    return account
+
+
+def _end_of(day: date, customer: Customer) -> datetime:
+    try:
+        return datetime.combine(day + timedelta(days=1), time(), tzinfo=ZoneInfo(customer.time_zone))
+    except OverflowError as error:
+        raise ValidationError({"ends_at": "That day is too far away."}) from error

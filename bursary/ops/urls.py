@@ -1,0 +1,9 @@
+"""The operator's addresses."""
+
+from django.urls import path
+
+from bursary.ops import views
+
+urlpatterns = [
+    path("healthz", views.healthz, name="healthz"),
+]

@@ -1,0 +1,53 @@
+"""The real command in processes of its own, each with its own folder and nothing inherited from the tests."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 120  # seconds, for a machine that is busy with other tests
+
+Environment = Mapping[str, str]
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """Return the environment of a machine on which nothing is set but the folder."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("BURSARY_", "DJANGO_", "PYTEST_"))
+    }
+    return clean | {"BURSARY_VAR_DIR": str(folder), "PYTHONPATH": str(ROOT)} | more
+
+
+def bursary(*arguments: str, env: Environment) -> subprocess.CompletedProcess[str]:
+    """Run `bursary …` to its end."""
+    return python("-m", "bursary.config.cli", *arguments, env=env)
+
+
+def python(*arguments: str, env: Environment) -> subprocess.CompletedProcess[str]:
+    """Run Python to its end."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=env["BURSARY_VAR_DIR"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def start(*arguments: str, env: Environment) -> subprocess.Popen[bytes]:
+    """Start `bursary …`; what it says goes to files in its folder."""
+    folder = Path(env["BURSARY_VAR_DIR"])
+    with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-m", "bursary.config.cli", *arguments],
+            cwd=folder,
+            env=env,
+            stdout=stdout,
+            stderr=stderr,
+        )

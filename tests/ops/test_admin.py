@@ -1,0 +1,221 @@
+"""The Django admin: operators see every record, and change only what has no writer of its own."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.db import models
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from bursary.access.models import ApiKey, LearnerLink, RoleGrant, User
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets import ledger
+from bursary.budgets.models import Account, Budget, Customer, Transaction
+from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
+from tests import world
+
+pytestmark = pytest.mark.django_db
+
+MaxQueries = Callable[[int], AbstractContextManager[Any]]
+
+READ_ONLY: list[type[models.Model]] = [
+    ContentMetadata,
+    CatalogMembership,
+    ContentChange,
+    Transaction,
+    LearnerLink,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+]
+EDITED: list[type[models.Model]] = [Customer, Account, Budget, User, RoleGrant]
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    olga = User.objects.create_superuser("olga", "olga@people.example", "made-up")
+    client.force_login(olga)
+    return client
+
+
+@pytest.fixture
+def everything() -> None:
+    """One record of every kind."""
+    assignment = world.given_assignment(address="nobody@nowhere.invalid")
+    world.deliver()
+    world.given_api_key(world.given_user())
+    customer = assignment.budget.customer
+    RoleGrant.objects.create(user=User.objects.latest("pk"), role="learner", customer=customer)
+    ContentChange.objects.create(
+        content=ContentMetadata.objects.get(),
+        field="title",
+        old="A",
+        new="B",
+        source="cron",
+        created=world.NOW,
+    )
+    ledger.spend(assignment.budget, cents=100, key="k", now=world.NOW)
+
+
+def address(model: type[models.Model], page: str, *args: object) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
+
+
+def test_every_model_of_ours_is_there() -> None:
+    ours = {model for model in apps.get_models() if model.__module__.startswith("bursary.")}
+
+    assert ours - set(admin.site._registry) == set()
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize("model", [*READ_ONLY, *EDITED, ApiKey])
+def test_operators_see_the_list_and_each_record(operator: Client, model: type[models.Model]) -> None:
+    record = model._default_manager.latest("pk")
+
+    assert operator.get(address(model, "changelist")).status_code == 200
+    assert operator.get(address(model, "changelist"), {"q": "a"}).status_code == 200
+    assert operator.get(address(model, "change", record.pk)).status_code == 200
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize("model", [*READ_ONLY, ApiKey])
+def test_records_with_writers_of_their_own_cannot_be_changed(
+    operator: Client, model: type[models.Model]
+) -> None:
+    record = model._default_manager.latest("pk")
+
+    assert operator.get(address(model, "add")).status_code == 403
+    assert operator.post(address(model, "change", record.pk), {"state": "x"}).status_code == 403
+    assert operator.post(address(model, "delete", record.pk), {"post": "yes"}).status_code == 403
+    assert model._default_manager.filter(pk=record.pk).exists()
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize("model", [Customer, Account, Budget])
+def test_what_others_point_to_cannot_be_deleted(operator: Client, model: type[models.Model]) -> None:
+    record = model._default_manager.latest("pk")
+
+    assert operator.post(address(model, "delete", record.pk), {"post": "yes"}).status_code == 403
+
+
+def test_administrators_and_learners_do_not_get_in(client: Client) -> None:
+    client.force_login(world.given_user())
+
+    assert client.get(reverse("admin:index")).status_code == 302
+
+
+def terms_of(budget: Budget, **changed: str) -> dict[str, str]:
+    return {
+        "name": budget.name,
+        "description": "",
+        "catalog_uuid": str(budget.catalog_uuid),
+        "limit_cents": "" if budget.limit_cents is None else str(budget.limit_cents),
+        "starts_at_0": "",
+        "starts_at_1": "",
+        "ends_at_0": "",
+        "ends_at_1": "",
+        "allocation_age_days": str(budget.allocation_age_days),
+        "active": "on",
+        "retired_at_0": "",
+        "retired_at_1": "",
+    } | changed
+
+
+def test_a_budgets_new_end_moves_the_deadlines_of_its_assignments(operator: Client) -> None:
+    assignment = world.given_assignment(now=timezone.now())
+    ends = timezone.now() + timedelta(days=7)
+    terms = terms_of(assignment.budget, ends_at_0=f"{ends:%Y-%m-%d}", ends_at_1="12:00:00")
+
+    answer = operator.post(address(Budget, "change", assignment.budget.pk), terms)
+
+    assert answer.status_code == 302
+    assignment.refresh_from_db()
+    assert assignment.expires_reason == "SUBSIDY_EXPIRED"
+    assert f"{assignment.expires_at:%Y-%m-%d %H:%M}" == f"{ends:%Y-%m-%d} 12:00"
+
+
+def test_money_that_is_held_cannot_be_edited_away(operator: Client) -> None:
+    assignment = world.given_assignment()
+
+    operator.post(
+        address(Budget, "change", assignment.budget.pk),
+        terms_of(assignment.budget, held_cents="0", spent_cents="0", limit_cents="1"),
+    )
+
+    budget = Budget.objects.get()
+    assert (budget.limit_cents, budget.held_cents) == (1, world.PRICE)
+
+
+def test_an_accounts_limit_is_saved_without_the_money_that_moves_beside_it(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = world.given_budget().account
+    save = Account.save
+
+    def save_late(self: Account, **how: Any) -> None:
+        Account.objects.filter(pk=self.pk).update(held_cents=700)  # the ledger, between reading and writing
+        save(self, **how)
+
+    monkeypatch.setattr(Account, "save", save_late)
+    operator.post(address(Account, "change", account.pk), {"name": account.name, "limit_cents": "900"})
+
+    account.refresh_from_db()
+    assert (account.limit_cents, account.held_cents) == (900, 700)
+
+
+def test_a_new_budget_can_be_made(operator: Client) -> None:
+    budget = world.given_budget()
+    more = {"customer": str(budget.customer_id), "account": str(budget.account_id), "name": "Languages"}
+
+    assert operator.post(address(Budget, "add"), terms_of(budget, **more)).status_code == 302
+    made = Budget.objects.get(name="Languages")
+    assert made.assignment_configuration_uuid == made.uuid
+
+
+def test_a_key_can_be_revoked_and_nothing_else(operator: Client) -> None:
+    world.given_api_key(world.given_user())
+    key = ApiKey.objects.get()
+
+    operator.post(
+        address(ApiKey, "changelist"), {"action": "revoke", "_selected_action": [key.pk], "index": "0"}
+    )
+
+    key.refresh_from_db()
+    assert key.revoked_at is not None
+    assert not key.works_at(timezone.now())
+    assert key.digest not in operator.get(address(ApiKey, "change", key.pk)).content.decode()
+
+
+def test_a_user_is_made_with_the_id_of_the_lms(operator: Client) -> None:
+    form = {
+        "username": "lena",
+        "email": "lena@people.example",
+        "lms_user_id": "7001",
+        "usable_password": "true",
+        "password1": "quite-made-up-2026",
+        "password2": "quite-made-up-2026",
+    }
+
+    assert operator.post(address(User, "add"), form).status_code == 302
+    lena = User.objects.get(username="lena")
+    assert (lena.lms_user_id, lena.email, bool(lena.learner_key)) == (7001, "lena@people.example", True)
+
+
+@pytest.mark.parametrize(
+    "model", [LearnerContentAssignment, LearnerContentAssignmentAction, LearnerLink, CatalogMembership]
+)
+def test_a_longer_list_takes_no_more_queries(
+    operator: Client, model: type[models.Model], django_assert_max_num_queries: MaxQueries
+) -> None:
+    world.allocate(world.given_budget(), world.given_content(), *world.addresses(20))
+    world.deliver()
+    for _ in range(20):
+        world.given_content()
+
+    with django_assert_max_num_queries(8):
+        operator.get(address(model, "changelist"))

@@ -1,0 +1,119 @@
+"""`bursary demo`, for real: a process of its own and an empty folder."""
+
+import json
+import os
+import sqlite3
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ops.processes import bursary, environment
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("BURSARY_TEST_DB") == "postgres", reason="brings its own SQLite, whatever the tests run on"
+)
+
+TABLES = (
+    "access_user",
+    "access_apikey",
+    "access_rolegrant",
+    "access_learnerlink",
+    "budgets_customer",
+    "budgets_account",
+    "budgets_budget",
+    "replica_contentmetadata",
+    "replica_catalogmembership",
+    "replica_contentchange",
+    "assignments_learnercontentassignment",
+    "assignments_learnercontentassignmentaction",
+)
+
+
+def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
+    connection = sqlite3.connect(folder / "bursary.sqlite3")
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def counts(folder: Path) -> dict[str, int]:
+    return {table: rows(folder, f"SELECT COUNT(*) FROM {table}")[0][0] for table in TABLES}
+
+
+def demo(folder: Path) -> dict[str, Any]:
+    ran = bursary("demo", "--no-serve", "--json", env=environment(folder, PORT="8123"))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    answer: dict[str, Any] = json.loads(ran.stdout)
+    return answer
+
+
+def test_an_empty_folder_becomes_a_demonstration_and_running_it_again_does_no_harm(tmp_path: Path) -> None:
+    answer = demo(tmp_path)
+
+    file = tmp_path / "demo.json"
+    first = file.read_text()
+    assert (answer["contents"], answer["assignments"]) == (200, 6)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    check_what_the_file_says(json.loads(first), tmp_path)
+    check_the_past(tmp_path)
+    before, catalog = counts(tmp_path), next((tmp_path / "catalog").iterdir()).stat().st_mtime_ns
+
+    demo(tmp_path)
+
+    assert file.read_text() == first
+    assert counts(tmp_path) == before
+    assert next((tmp_path / "catalog").iterdir()).stat().st_mtime_ns == catalog
+
+    file.unlink()
+    demo(tmp_path)
+
+    second = json.loads(file.read_text())
+    assert second["budgets"] == json.loads(first)["budgets"]
+    assert second["users"]["learner"]["password"] != json.loads(first)["users"]["learner"]["password"]
+    assert counts(tmp_path) == before | {"access_apikey": before["access_apikey"] + 3}
+
+
+def check_what_the_file_says(record: dict[str, Any], folder: Path) -> None:
+    assert set(record) == {"base_url", "customer_uuid", "catalog_uuid", "budgets", "users"}
+    assert record["base_url"] == "http://127.0.0.1:8123"
+    assert [path.name for path in (folder / "catalog").iterdir()] == [f"{record['catalog_uuid']}.jsonl"]
+    assert [set(budget) for budget in record["budgets"]] == [
+        {"uuid", "assignment_configuration_uuid", "name"}
+    ] * 2
+    assert list(record["users"]) == ["administrator", "learner", "operator"]
+    for user in record["users"].values():
+        assert set(user) == {"username", "password", "email", "lms_user_id", "api_key"}
+        assert all(user.values())
+    assert len(rows(folder, "SELECT 1 FROM access_rolegrant WHERE role = 'learner'")) == 3
+    assert rows(folder, "SELECT username FROM access_user WHERE is_staff OR is_superuser") == [("olga",)]
+
+
+def check_the_past(folder: Path) -> None:
+    states = rows(
+        folder, "SELECT state, cycle, COUNT(*) FROM assignments_learnercontentassignment GROUP BY 1, 2"
+    )
+    assert states == [("allocated", 1, 4), ("allocated", 2, 1), ("cancelled", 1, 1)]
+    failed = rows(
+        folder,
+        "SELECT cause, attempts, traceback LIKE 'Traceback%' "
+        "FROM assignments_learnercontentassignmentaction WHERE status = 'failed'",
+    )
+    assert failed == [("address_rejected", 1, 1)]
+    unfinished = rows(
+        folder, "SELECT 1 FROM assignments_learnercontentassignmentaction WHERE due_at IS NOT NULL"
+    )
+    assert unfinished == []
+    oldest = rows(
+        folder,
+        "SELECT julianday('now') - julianday(MIN(created)) FROM assignments_learnercontentassignmentaction",
+    )
+    assert 39 < oldest[0][0] < 41
+    assert len(list((folder / "mail").iterdir())) > 0
+    over = rows(
+        folder,
+        "SELECT limit_cents - held_cents FROM budgets_budget ORDER BY limit_cents",
+    )
+    assert 0 < over[0][0] < 8_000 < over[1][0]

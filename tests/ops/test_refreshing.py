@@ -1,0 +1,102 @@
+"""`bursary refresh_content`: the replica is brought up to date, a catalog at a time."""
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from bursary.replica.models import ContentMetadata
+from tests import world
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FIRST = UUID("00000000-0000-4000-8000-000000000001")
+SECOND = UUID("00000000-0000-4000-8000-000000000002")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, settings: Settings) -> Path:
+    settings.CATALOG_URL = f"file://{tmp_path}/"
+    return tmp_path
+
+
+def given_catalog(folder: Path, uuid: UUID, *, records: slice, more: str = "") -> None:
+    sample = Path(__file__).parents[1] / "data" / "catalog-courses.jsonl"
+    lines = sample.read_text(encoding="utf-8").splitlines(keepends=True)[records]
+    (folder / f"{uuid}.jsonl").write_text("".join(lines) + more, encoding="utf-8")
+
+
+def run(stdout: StringIO | None = None, **options: Any) -> dict[str, Any]:
+    said = stdout or StringIO()
+    call_command("refresh_content", json=True, stdout=said, **options)
+    answer: dict[str, Any] = json.loads(said.getvalue())
+    return answer
+
+
+def test_the_catalogs_of_all_budgets_are_refreshed(folder: Path) -> None:
+    given_catalog(folder, FIRST, records=slice(0, 2))
+    given_catalog(folder, SECOND, records=slice(2, 5))
+    world.given_budget(catalog_uuid=FIRST)
+    world.given_budget(catalog_uuid=FIRST)
+    world.given_budget(catalog_uuid=SECOND)
+
+    answer = run()
+
+    assert [(one["catalog_uuid"], one["records"]) for one in answer["catalogs"]] == [
+        (str(FIRST), 2),
+        (str(SECOND), 3),
+    ]
+    assert ContentMetadata.objects.filter(content_type="course").count() == 5
+
+
+def test_one_catalog_can_be_named(folder: Path) -> None:
+    given_catalog(folder, FIRST, records=slice(0, 1))
+    world.given_budget(catalog_uuid=SECOND)
+
+    assert [one["catalog_uuid"] for one in run(catalog=[FIRST])["catalogs"]] == [str(FIRST)]
+
+
+def test_a_dry_run_says_what_would_come_in_and_writes_nothing(folder: Path) -> None:
+    given_catalog(folder, FIRST, records=slice(0, 2))
+
+    answer = run(catalog=[FIRST], dry_run=True)
+
+    assert answer["dry_run"] is True
+    assert answer["catalogs"][0]["created"] > 0
+    assert not ContentMetadata.objects.exists()
+
+
+def test_a_record_that_cannot_be_used_is_reported_and_the_rest_comes_in(folder: Path) -> None:
+    given_catalog(folder, FIRST, records=slice(0, 2), more="{broken\n")
+    warned = StringIO()
+
+    answer = run(catalog=[FIRST], stderr=warned)
+
+    assert answer["catalogs"][0]["unparsable_total"] == 1
+    assert "1 records could not be used" in warned.getvalue()
+    assert ContentMetadata.objects.filter(content_type="course").count() == 2
+
+
+def test_a_catalog_that_does_not_answer_fails_the_run_after_the_others_were_done(folder: Path) -> None:
+    given_catalog(folder, SECOND, records=slice(0, 2))
+    said = StringIO()
+
+    with pytest.raises(CommandError, match="cannot be read"):
+        run(said, catalog=[FIRST, SECOND])
+
+    first, second = json.loads(said.getvalue())["catalogs"]
+    assert "cannot be read" in first["unavailable"]
+    assert (second["unavailable"], second["records"]) == (None, 2)
+
+
+def test_without_any_budget_there_is_nothing_to_do() -> None:
+    said = StringIO()
+
+    call_command("refresh_content", stdout=said)
+
+    assert said.getvalue() == "No budget names a catalog: there is nothing to refresh.\n"

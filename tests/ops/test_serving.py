@@ -1,0 +1,136 @@
+"""`bursary serve`, for real: it answers, and delivers what is requested while it runs."""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bursary.ops import serving
+from tests.ops.processes import PATIENCE, environment, python, start
+
+A_BUDGET_AND_A_COURSE = """
+import django
+django.setup()
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+from tests import world
+world.given_budget()
+world.given_content()
+"""
+AN_ALLOCATION = """
+import django
+django.setup()
+from django.utils import timezone
+from bursary.budgets.models import Budget
+from bursary.replica.models import ContentMetadata
+from tests import world
+world.allocate(Budget.objects.get(), ContentMetadata.objects.get(), world.ALICE, now=timezone.now())
+"""
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port on which somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+def test_a_port_that_is_taken_is_said_to_be_taken(taken: int) -> None:
+    with pytest.raises(serving.CannotListen, match=f"127.0.0.1:{taken}: Address already in use. Stop what"):
+        serving.listen(f"127.0.0.1:{taken}")
+
+
+@pytest.mark.parametrize("bind", ["8000", "127.0.0.1:", "127.0.0.1:http", ":8000", "127.0.0.1:70000"])
+def test_an_address_that_is_none_is_refused_with_an_example(bind: str) -> None:
+    with pytest.raises(serving.CannotListen, match=r"such as 127\.0\.0\.1:8000"):
+        serving.listen(bind)
+
+
+def test_the_port_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "8123")
+    assert serving.default_bind() == "127.0.0.1:8123"
+
+    monkeypatch.delenv("PORT")
+    assert serving.default_bind() == "127.0.0.1:8000"
+
+
+def test_nobody_can_take_the_port_once_it_is_ours() -> None:
+    with serving.listen("127.0.0.1:0") as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(serving.CannotListen):
+            serving.listen(f"127.0.0.1:{port}")
+
+
+@pytest.mark.skipif(
+    os.environ.get("BURSARY_TEST_DB") == "postgres", reason="brings its own SQLite, whatever the tests run on"
+)
+def test_it_serves_and_delivers_what_another_process_requests_and_stops_when_told(tmp_path: Path) -> None:
+    port = free_port()
+    env = environment(tmp_path, PORT=str(port), DJANGO_SETTINGS_MODULE="bursary.config.settings")
+    prepared = python("-c", A_BUDGET_AND_A_COURSE, env=env)
+    assert prepared.returncode == 0, prepared.stderr
+
+    server = start("serve", env=env)
+    try:
+        until(lambda: answers(port, "/healthz") == 200, server)
+        assert answers(port, "/") == 200
+        assert answers(port, "/static/dashboard/bursary.css") == 200
+        allocated = python("-c", AN_ALLOCATION, env=env)
+        assert allocated.returncode == 0, allocated.stderr
+        until(lambda: notified(tmp_path) == [("done",)], server)
+        assert len(list((tmp_path / "mail").iterdir())) == 1
+
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=PATIENCE) == 0
+    finally:
+        server.kill()
+        server.wait()
+    assert (tmp_path / "stdout").read_text() == ""
+    assert (tmp_path / "stderr").read_text() == ""
+    with serving.listen(f"127.0.0.1:{port}"):
+        pass  # nobody was left behind on it
+
+
+def until(happens: Callable[[], bool], server: subprocess.Popen[bytes]) -> None:
+    """Wait for something to happen, as long as the server runs."""
+    end = time.monotonic() + PATIENCE
+    while not happens():
+        assert server.poll() is None, "the server ended"
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)
+
+
+def answers(port: int, path: str) -> int:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            status: int = answer.status
+            return status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except OSError:
+        return 0
+
+
+def notified(folder: Path) -> list[tuple[str]]:
+    connection = sqlite3.connect(folder / "bursary.sqlite3", timeout=20)
+    try:
+        return connection.execute(
+            "SELECT status FROM assignments_learnercontentassignmentaction WHERE action_type = 'notified'"
+        ).fetchall()
+    finally:
+        connection.close()

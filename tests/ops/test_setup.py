@@ -1,0 +1,174 @@
+"""`bursary setup`: a real user's first customer, administrator and budget."""
+
+import json
+from datetime import UTC, datetime
+from io import StringIO
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
+
+from bursary.access.models import ApiKey, Role, RoleGrant, User
+from bursary.budgets.models import Account, Budget, Customer
+from bursary.ops.setup import cents
+
+pytestmark = pytest.mark.django_db
+
+CATALOG = UUID("7e0a1f0c-4f0e-4c55-9b60-9a4d1f1b7a10")
+ASKED = {
+    "customer": "Larkspur Logistics",
+    "time_zone": "Europe/Madrid",
+    "administrator_email": "Ada@Larkspur.example",
+    "budget": "Skills",
+    "limit": "5000.00",
+    "catalog_uuid": str(CATALOG),
+}
+
+
+def run(**options: Any) -> dict[str, Any]:
+    said = StringIO()
+    call_command("setup", json=True, stdout=said, **{**ASKED, **options})
+    answer: dict[str, Any] = json.loads(said.getvalue())
+    return answer
+
+
+def counts() -> list[int]:
+    return [model.objects.count() for model in (Customer, Account, Budget, User, RoleGrant, ApiKey)]
+
+
+def test_a_customer_an_administrator_and_a_budget_are_made() -> None:
+    answer = run()
+
+    budget = Budget.objects.select_related("customer", "account").get()
+    assert (budget.name, budget.limit_cents, budget.catalog_uuid) == ("Skills", 500_000, CATALOG)
+    assert (budget.customer.slug, budget.customer.time_zone) == ("larkspur-logistics", "Europe/Madrid")
+    assert budget.account.customer == budget.customer
+    assert answer["budget"]["uuid"] == str(budget.uuid)
+    assert answer["made"] == ["customer", "administrator", "role", "budget", "api key"]
+
+
+def test_the_administrator_can_sign_in_with_what_is_printed_once() -> None:
+    printed = run()["administrator"]
+
+    ada = User.objects.get()
+    assert ada.check_password(printed["password"])
+    assert ApiKey.objects.get().digest == ApiKey.digest_of(printed["api_key"])
+    assert not ada.is_staff
+    assert RoleGrant.objects.get().role == Role.ADMINISTRATOR
+
+
+def test_the_same_again_changes_nothing_and_says_so() -> None:
+    run()
+    before = counts()
+
+    again = run(administrator_email="ada@larkspur.example", limit="9.99")
+
+    assert counts() == before
+    assert again["changed"] is False
+    assert again["administrator"]["password"] is None
+    assert Budget.objects.get().limit_cents == 500_000
+
+
+def test_in_words_the_same_again_says_that_nothing_was_changed() -> None:
+    run()
+    said = StringIO()
+
+    call_command("setup", stdout=said, **ASKED)
+
+    assert said.getvalue() == "Everything is there already; nothing was changed.\n"
+
+
+def test_another_budget_of_the_same_customer_shares_its_account() -> None:
+    run()
+
+    assert run(budget="Languages")["made"] == ["budget"]
+    assert Account.objects.count() == 1
+
+
+def test_another_key_can_be_issued_and_the_first_goes_on_working() -> None:
+    first = run()["administrator"]["api_key"]
+
+    second = run(new_key=True)["administrator"]["api_key"]
+
+    digests = set(ApiKey.objects.filter(revoked_at=None).values_list("digest", flat=True))
+    assert digests == {ApiKey.digest_of(first), ApiKey.digest_of(second)}
+
+
+def test_a_dry_run_makes_nothing_and_says_what_it_would() -> None:
+    answer = run(dry_run=True)
+
+    assert answer["made"] == ["customer", "administrator", "role", "budget", "api key"]
+    assert answer["administrator"]["password"] is None
+    assert counts() == [0, 0, 0, 0, 0, 0]
+
+
+def test_a_budget_lasts_to_the_end_of_its_last_day_where_the_customer_is() -> None:
+    run(ends="2027-06-30")
+
+    assert Budget.objects.get().ends_at == datetime(2027, 6, 30, 22, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"time_zone": "Madrid"}, "Madrid is not a time zone"),
+        ({"administrator_email": "ada"}, "email: Enter a valid email address."),
+        ({"limit": "lots"}, "--limit lots: A limit is an amount of dollars"),
+        ({"limit": "-5"}, "--limit -5: A limit is zero or more dollars"),
+        ({"catalog_uuid": "x"}, "--catalog-uuid x: "),
+        ({"ends": "tomorrow"}, "--ends tomorrow: "),
+        ({"slug": "Not a slug"}, "slug: "),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence_and_nothing_is_made(
+    wrong: dict[str, str], said: str
+) -> None:
+    with pytest.raises(CommandError, match=said):
+        run(**wrong)
+
+    assert counts() == [0, 0, 0, 0, 0, 0]
+
+
+def test_what_is_missing_is_named_where_nobody_can_be_asked() -> None:
+    with pytest.raises(CommandError, match="Give --customer, --limit"):
+        run(customer=None, limit=None)
+
+
+def test_what_is_missing_is_asked_for_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def reply(question: str) -> str:
+        asked.append(question)
+        return "unlimited"
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", reply)
+
+    call_command("setup", stdout=StringIO(), **{**ASKED, "limit": None})
+
+    assert asked == ["The budget's limit in dollars, or unlimited: "]
+    assert Budget.objects.get().limit_cents is None
+
+
+def test_without_tables_it_says_what_to_do_first() -> None:
+    MigrationRecorder(connection).migration_qs.filter(app="assignments").delete()
+
+    with pytest.raises(CommandError, match="Run `bursary migrate` first"):
+        run()
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("5000.00", 500_000), ("$1,250", 125_000), ("0", 0), ("149.5", 14_950), (" Unlimited ", None)],
+)
+def test_dollars_are_read_exactly(text: str, amount: int | None) -> None:
+    assert cents(text) == amount
+
+
+@pytest.mark.parametrize("text", ["", "0.001", "NaN", "Infinity", "1e400x", "five"])
+def test_what_is_no_amount_is_not_guessed_at(text: str) -> None:
+    with pytest.raises(ValueError, match="A limit is"):
+        cents(text)

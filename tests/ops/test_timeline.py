@@ -1,0 +1,100 @@
+"""`bursary timeline`: what happened to an assignment, for whoever is asked."""
+
+import json
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+from pytest_django import Settings
+
+from bursary.assignments.models import LearnerContentAssignment
+from tests import world
+
+pytestmark = pytest.mark.django_db
+
+
+def said_of(assignment: LearnerContentAssignment, *flags: str) -> str:
+    said = StringIO()
+    call_command("timeline", str(assignment.uuid), *flags, stdout=said)
+    return said.getvalue()
+
+
+def told_of(assignment: LearnerContentAssignment, *flags: str) -> list[dict[str, Any]]:
+    actions: list[dict[str, Any]] = json.loads(said_of(assignment, "--json", *flags))["actions"]
+    return actions
+
+
+def given_failed() -> LearnerContentAssignment:
+    assignment = world.given_assignment(address="nobody@nowhere.invalid")
+    world.deliver()
+    return assignment
+
+
+def test_every_action_is_a_line_and_a_failure_says_why() -> None:
+    said = said_of(given_failed())
+
+    assert "Tidal Engines" in said
+    assert "nobody@nowhere.invalid, $199.00 from Skills (Larkspur Logistics)" in said
+    notified = next(line for line in said.splitlines() if "notified" in line)
+    assert "failed" in notified
+    assert "address_rejected" in notified
+    assert "Addresses that end in .invalid cannot receive mail." in notified
+    assert "Traceback" not in said
+
+
+def test_stack_traces_are_shown_when_asked_for() -> None:
+    said = said_of(given_failed(), "--traceback")
+
+    assert "Traceback (most recent call last)" in said
+    assert "DeliveryError" in said
+
+
+def test_an_open_assignment_says_until_when_and_why() -> None:
+    said = said_of(world.given_assignment())
+
+    assert "until Sunday, 31 May 2026, 11:00 (Madrid time): an assignment that is not taken up" in said
+
+
+def test_as_json_it_has_every_action_in_order() -> None:
+    actions = told_of(given_failed())
+
+    assert [(one["type"], one["status"]) for one in actions] == [
+        ("allocated", "done"),
+        ("learner_linked", "done"),
+        ("notified", "failed"),
+    ]
+    assert (actions[2]["error_reason"], actions[2]["cause"]) == ("email_error", "address_rejected")
+    assert "traceback" not in actions[2]
+
+
+def test_as_json_stack_traces_come_when_asked_for() -> None:
+    notified = told_of(given_failed(), "--traceback")[2]
+
+    assert notified["traceback"].startswith("Traceback")
+
+
+def test_work_that_will_be_tried_again_says_what_went_wrong_last(settings: Settings) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+    now = timezone.now() - timedelta(hours=1)
+    assignment = world.given_assignment(now=now)
+    world.deliver(now=now, most=2)
+
+    assert told_of(assignment)[2]["cause"] == "mail_server_unreachable"
+    assert "retry 20" in said_of(assignment)
+
+
+def test_square_brackets_of_a_mail_server_are_shown_as_they_are() -> None:
+    assignment = given_failed()
+    assignment.actions.filter(action_type="notified").update(detail="[bold]550[/x] no such user")
+
+    assert "[bold]550[/x] no such user" in said_of(assignment)
+
+
+def test_an_unknown_assignment_is_said_to_be_unknown() -> None:
+    with pytest.raises(CommandError, match="There is no assignment"):
+        call_command("timeline", str(uuid4()))
