@@ -5,6 +5,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from rest_framework import generics
+from rest_framework.exceptions import ValidationError
 from rest_framework.filters import SearchFilter
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -45,13 +46,27 @@ class ContentFilters(filters.FilterSet):
         return queryset.filter(reads.membership(value))
 
 
+class BoundedSearch(SearchFilter):
+    """Every word in the title. Databases refuse a search of thousands of words, so it is refused before."""
+
+    MOST_CHARACTERS = 255
+
+    def get_search_terms(self, request: Request) -> list[str]:
+        """Return the words. Raises ValidationError."""
+        asked = request.query_params.get(self.search_param, "")
+        if len(asked) > self.MOST_CHARACTERS:
+            problem = f"Search for at most {self.MOST_CHARACTERS} characters."
+            raise ValidationError({self.search_param: [problem]})
+        return super().get_search_terms(request)
+
+
 class ContentList(generics.ListAPIView[ContentMetadata]):
     """The content that the replica holds. `as_of` is when upstream was last seen to agree."""
 
     permission_classes = (ReadsContent,)
     serializer_class = ContentMetadataSerializer
     pagination_class = Pages
-    filter_backends = (filters.DjangoFilterBackend, SearchFilter)
+    filter_backends = (filters.DjangoFilterBackend, BoundedSearch)
     filterset_class = ContentFilters
     search_fields = ("title",)
     queryset = (

@@ -1,23 +1,26 @@
 """What clients send: parsed once, at the edge."""
 
 import math
+import re
 from collections.abc import Mapping
-from io import BytesIO
 from typing import IO, Any
 
-from django.conf import settings
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
-from bursary.api.refusals import BodyTooLarge
 from bursary.assignments.addresses import MOST_ADDRESSES
 
 MOST_CENTS = 10**13
 NEARLY_WHOLE = 0.001  # cents: browsers multiply dollars by 100 in binary floats, 19.99 → 1998.9999999999998
 
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: valid in JSON, and nowhere else
+
 
 class BoundedJSONParser(JSONParser):
-    """Reads JSON up to a size that any honest request stays below."""
+    """Reads JSON up to a depth that any honest request stays below. Django bounds its size."""
 
     def parse(
         self,
@@ -25,14 +28,14 @@ class BoundedJSONParser(JSONParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Return the decoded body. Raises BodyTooLarge, or ParseError where it is not JSON."""
-        most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        body = stream.read(most + 1)
-        if len(body) > most:
-            raise BodyTooLarge(f"The body is larger than {most} bytes.")
-        return super().parse(BytesIO(body), media_type, parser_context)
+        """Return the decoded body. Raises ParseError where it is not JSON, or nested too deeply."""
+        try:
+            return super().parse(stream, media_type, parser_context)
+        except RecursionError as bottomless:
+            raise ParseError("JSON parse error - It is nested too deeply.") from bottomless
 
 
+@extend_schema_field(OpenApiTypes.INT64)
 class CentsField(serializers.Field[int, Any, int, Any]):
     """A price in whole US cents, as an integer or as the float that browsers make of it."""
 
@@ -44,7 +47,9 @@ class CentsField(serializers.Field[int, Any, int, Any]):
 
     def to_internal_value(self, data: Any) -> int:
         """Return whole cents; round what is a float's breadth away from them."""
-        if isinstance(data, bool) or not isinstance(data, int | float) or not math.isfinite(data):
+        if isinstance(data, bool) or not isinstance(data, int | float):
+            self.fail("invalid")
+        if isinstance(data, float) and not math.isfinite(data):
             self.fail("invalid")
         if not 0 <= data <= MOST_CENTS:
             self.fail("range")
@@ -58,18 +63,33 @@ class CentsField(serializers.Field[int, Any, int, Any]):
         return value
 
 
+@extend_schema_field(OpenApiTypes.EMAIL)
+class EntryField(serializers.Field[str, Any, str, Any]):
+    """An entry of the list of addresses. What is not text reads as empty, and is named as a bad address."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the text; nothing for what no mail could be sent to and no database would store."""
+        if not isinstance(data, str) or _SURROGATE.search(data):
+            return ""
+        return data
+
+    def to_representation(self, value: str) -> str:
+        """Return the entry as it is."""
+        return value
+
+
 class AllocateInput(serializers.Serializer[Any]):
     """The body of allocate and can-allocate. Who allocates is taken from the sign-in alone."""
 
     content_key = serializers.CharField(max_length=255)
     content_price_cents = CentsField()
     learner_emails = serializers.ListField(
-        child=serializers.JSONField(),
+        child=EntryField(allow_null=True),
         allow_empty=False,
         help_text=f"At most {MOST_ADDRESSES} addresses. Spaces around them and repetitions do no harm.",
     )
     admin_lms_user_id = serializers.IntegerField(
-        required=False, help_text="Ignored: the sign-in says who it is"
+        required=False, allow_null=True, help_text="Ignored: the sign-in says who it is"
     )
 
 

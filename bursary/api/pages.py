@@ -87,6 +87,6 @@ class AssignmentPages(Pages):
 
     def _number(self, request: Request) -> int:
         asked = request.query_params.get(self.page_query_param, "1")
-        if not asked.isdecimal() or int(asked) < 1 or len(asked) > 9:  # digits, beyond any list
+        if not asked.isdecimal() or len(asked) > 9 or int(asked) < 1:  # nine digits: beyond any list
             raise NotFound("Invalid page.")
         return int(asked)

@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.core.exceptions import PermissionDenied
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -39,7 +40,7 @@ class BodyTooLarge(exceptions.APIException):
     """The request's body is larger than any that is read."""
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
-    default_detail = "The body is too large."
+    default_detail = f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes."
 
 
 class Unprocessable(Exception):
@@ -70,6 +71,8 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
             return _object(400, error.reason, str(error), "Correct the addresses.", learner_emails=named)
         case TooManyAddresses():
             return _object(400, error.reason, str(error), "Send them in several requests.", count=error.count)
+        case RequestDataTooBig():
+            return _of_the_framework(BodyTooLarge(), context)
         case _:
             return _of_the_framework(error, context)
 

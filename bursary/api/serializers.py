@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from bursary.assignments.models import (
+    FAR_FUTURE,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
     LearnerState,
@@ -196,8 +197,8 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
     spend_limit = serializers.IntegerField(
         source="limit_cents", allow_null=True, help_text="Cents; null: none"
     )
-    subsidy_active_datetime = serializers.DateTimeField(source="starts_at", allow_null=True)
-    subsidy_expiration_datetime = serializers.DateTimeField(source="ends_at", allow_null=True)
+    subsidy_active_datetime = serializers.SerializerMethodField()
+    subsidy_expiration_datetime = serializers.SerializerMethodField()
     is_subsidy_active = serializers.SerializerMethodField()
     is_late_redemption_allowed = serializers.SerializerMethodField()
     retired = serializers.SerializerMethodField()
@@ -233,6 +234,14 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
     def get_policy_type(self, budget: Budget) -> str:
         """Return the one type that can be assigned from."""
         return POLICY_TYPE
+
+    def get_subsidy_active_datetime(self, budget: Budget) -> datetime:
+        """Return when it opens: without a start, when it was made. Clients read null as 1970."""
+        return budget.starts_at or budget.created
+
+    def get_subsidy_expiration_datetime(self, budget: Budget) -> datetime:
+        """Return when it ends; clients read null as 1970 and show it as expired, so never is a far date."""
+        return budget.ends_at or FAR_FUTURE
 
     def get_is_subsidy_active(self, budget: Budget) -> bool:
         """Tell whether the budget is open now."""

@@ -25,8 +25,8 @@ urlpatterns = [
     ),
     path(f"{_ASSIGNMENTS}/<uuid:assignment_uuid>/actions/", assignments.Timeline.as_view(), name="timeline"),
     path("content-metadata/", content.ContentList.as_view(), name="contents"),
-    re_path(r"^content-metadata/(?P<content_key>[^/]+)/$", content.ContentDetail.as_view(), name="content"),
+    re_path(r"^content-metadata/(?P<content_key>[^\0]+)/$", content.ContentDetail.as_view(), name="content"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
-    re_path(r"^.*$", unknown.UnknownAddress.as_view()),
+    re_path("", unknown.UnknownAddress.as_view()),
 ]

@@ -9,6 +9,7 @@ from bursary.assignments import addresses
 from bursary.assignments.models import (
     ActionType,
     ErrorReason,
+    LearnerContentAssignment,
     LearnerContentAssignmentAction,
     LearnerState,
     State,
@@ -23,12 +24,24 @@ WRONG, RIGHT = "alcie@learners.example", "alice@learners.example"
 
 
 def test_a_rejected_address(mail: MailServer) -> None:
-    ada = given_user()
     mail.refuses.add(WRONG)
     assignment = given_assignment(address=WRONG)
     deliver()
+    failed = it_failed_at_once_and_says_why(assignment)
+    it_is_put_right_and_retried(assignment, failed, mail)
+    assert timeline(assignment) == [
+        (ActionType.ALLOCATED, Status.DONE),
+        (ActionType.LEARNER_LINKED, Status.DONE),
+        (ActionType.NOTIFIED, Status.FAILED),
+        (ActionType.EMAIL_CORRECTED, Status.DONE),
+        (ActionType.NOTIFIED, Status.DONE),
+        (ActionType.LEARNER_LINKED, Status.DONE),
+    ]
 
-    # It failed at once: no second attempt, and the timeline says why.
+
+def it_failed_at_once_and_says_why(
+    assignment: LearnerContentAssignment,
+) -> LearnerContentAssignmentAction:
     failed = action_of(assignment, ActionType.NOTIFIED)
     assert (failed.status, failed.attempts, failed.completed_at) == (Status.FAILED, 1, NOW)
     assert (failed.error_reason, failed.cause) == (ErrorReason.EMAIL_ERROR, "address_rejected")
@@ -37,9 +50,13 @@ def test_a_rejected_address(mail: MailServer) -> None:
     assignment.refresh_from_db()
     assert (assignment.state, assignment.learner_state) == (State.ALLOCATED, LearnerState.FAILED)
     assert LearnerContentAssignmentAction.objects.failures().get() == failed
+    return failed
 
-    # The administrator puts the address right.
-    later = NOW + timedelta(hours=2)
+
+def it_is_put_right_and_retried(
+    assignment: LearnerContentAssignment, failed: LearnerContentAssignmentAction, mail: MailServer
+) -> None:
+    ada, later = given_user(), NOW + timedelta(hours=2)
     addresses.correct(assignment, address=RIGHT, now=later, actor=ada)
     assert assignment.learner_state == LearnerState.NOTIFYING
     deliver(now=later)
@@ -52,14 +69,6 @@ def test_a_rejected_address(mail: MailServer) -> None:
     assignment.refresh_from_db()
     assert (assignment.learner_email, assignment.learner_state) == (RIGHT, LearnerState.WAITING)
     assert LearnerLink.objects.filter(learner_email=RIGHT).exists()
-    assert timeline(assignment) == [
-        (ActionType.ALLOCATED, Status.DONE),
-        (ActionType.LEARNER_LINKED, Status.DONE),
-        (ActionType.NOTIFIED, Status.FAILED),
-        (ActionType.EMAIL_CORRECTED, Status.DONE),
-        (ActionType.NOTIFIED, Status.DONE),
-        (ActionType.LEARNER_LINKED, Status.DONE),
-    ]
     assert LearnerContentAssignmentAction.objects.latest_successful() in (
         retried,
         action_of(assignment, ActionType.LEARNER_LINKED),
