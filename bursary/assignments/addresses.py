@@ -90,7 +90,7 @@ def read_all(entries: Sequence[object]) -> list[Addressee]:
 def correct(
     assignment: LearnerContentAssignment, *, address: str, now: datetime, actor: User | None = None
 ) -> None:
-    """Put an open assignment's address right: record it, link the new address, retry what failed.
+    """Put an open assignment's address right: record it, then link and tell the new address.
 
     Raises BadAddresses, AddressTaken, or actions.RetryRefused where the assignment is not open.
     """
@@ -137,15 +137,12 @@ def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, n
 def _start_over(
     assignment: LearnerContentAssignment, *, occasion: str, now: datetime, actor: User | None
 ) -> None:
-    """Retry what failed at the old address, redirect what waits, and link anew what was linked."""
+    """Retry what failed at the old address, redirect what waits, and do again what was done for it."""
     failures = LearnerContentAssignmentAction.objects.filter(assignment=assignment).unanswered_failures()
     for failed in failures:
         actions.retry(failed, now=now, actor=actor)
     actions.redirect(assignment, now=now)
-    open_links = assignment.actions.filter(
-        cycle=assignment.cycle, action_type=ActionType.LEARNER_LINKED, status=Status.PENDING
-    )
-    if not open_links.exists():
-        actions.request(
-            [assignment], [ActionType.LEARNER_LINKED], now=now, actor=actor, occasion=f"address-{occasion}"
-        )
+    waiting = assignment.actions.filter(cycle=assignment.cycle, status=Status.PENDING)
+    covered = set(waiting.values_list("action_type", flat=True))
+    again = [kind for kind in (ActionType.LEARNER_LINKED, ActionType.NOTIFIED) if kind not in covered]
+    actions.request([assignment], again, now=now, actor=actor, occasion=f"address-{occasion}")

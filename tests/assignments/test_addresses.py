@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from bursary.access.models import learner_key
-from bursary.assignments import addresses
+from bursary.assignments import actions, addresses
 from bursary.assignments.actions import RetryRefused
 from bursary.assignments.addresses import AddressTaken, BadAddresses
 from bursary.assignments.cancellation import cancel
@@ -82,10 +82,22 @@ def test_a_bad_address_or_a_closed_assignment_is_refused_and_nothing_changes() -
     assert not assignment.actions.filter(action_type=ActionType.EMAIL_CORRECTED).exists()
 
 
-def test_an_old_address_that_was_linked_stays_linked_and_the_new_one_is_linked_too() -> None:
+@pytest.mark.parametrize("kind", [ActionType.LEARNER_LINKED, ActionType.NOTIFIED])
+def test_what_was_done_for_the_old_address_is_done_for_the_new_one(kind: ActionType) -> None:
     assignment = given_assignment()
     deliver()
     addresses.correct(assignment, address=BOB, now=LATER)
     deliver(now=LATER)
-    linked = assignment.actions.filter(action_type=ActionType.LEARNER_LINKED, status=Status.DONE)
-    assert [row.recipient for row in linked.timeline()] == [ALICE, BOB]
+    done = assignment.actions.filter(action_type=kind, status=Status.DONE)
+    assert [row.recipient for row in done.timeline()] == [ALICE, BOB]
+
+
+def test_what_is_on_its_way_to_the_old_address_goes_to_the_new_one_as_well() -> None:
+    assignment = given_assignment(address="alcie@learners.example")
+    running = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=2)
+    addresses.correct(assignment, address=ALICE, now=NOW)
+    deliver()
+    for action in running:
+        actions.finish(action, actions.Done(), now=NOW)
+    told = assignment.actions.filter(action_type=ActionType.NOTIFIED, status=Status.DONE)
+    assert {row.recipient for row in told} == {"alcie@learners.example", ALICE}
