@@ -22,7 +22,7 @@ from bursary.replica import reads
 from bursary.replica.models import ContentMetadata
 
 ROWS_PER_STATEMENT = 1000
-LOWEST_PRICE, HIGHEST_PRICE = 95, 105  # percent of the replica's price: decision 0001
+LOWEST_PRICE, HIGHEST_PRICE = 95, 105  # percent of the replica's price: decision 0004
 
 
 @dataclass

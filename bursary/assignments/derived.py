@@ -37,7 +37,7 @@ _NOTIFYING_WORK = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 def deadline(
     budget: Budget, *, content: ContentMetadata, allocated_at: datetime, due_date: datetime | None = None
 ) -> tuple[datetime, ExpiryReason]:
-    """Return when an allocation ends, and which date says so (design record 0001 lists the four)."""
+    """Return when an allocation ends, and which date says so (decision 0004 lists the four)."""
     dates = [
         (content.enroll_by or FAR_FUTURE, ExpiryReason.ENROLL_BY),
         (budget.ends_at or FAR_FUTURE, ExpiryReason.BUDGET_END),

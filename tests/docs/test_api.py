@@ -1,0 +1,57 @@
+"""What the page on the API names is what the API has."""
+
+import re
+from typing import Any
+from uuid import UUID
+
+from django.urls import resolve
+
+from bursary.access.models import Role
+from bursary.api.pages import Pages
+from bursary.api.unknown import UnknownAddress
+from bursary.assignments.addresses import MOST_ADDRESSES
+from bursary.assignments.listing import DEFAULT_ORDERING, ORDERINGS, AssignmentFilters
+from tests.docs.pages import first_column, page, rows, section, spans
+
+API = page("docs/api.md")
+PAGING = section(API, "Pages, filters, ordering")
+
+
+def parameters(cell: str) -> set[str]:
+    """Return a cell's parameters; what begins with `__` is appended to each of the others."""
+    names = spans(cell)
+    endings = [name for name in names if name.startswith("__")]
+    plain = [name for name in names if not name.startswith("__")]
+    return {*plain, *(name + ending for name in plain for ending in endings)}
+
+
+def test_every_address_exists_and_takes_its_method() -> None:
+    for row in rows(section(API, "Addresses")):
+        method, address = row[0].split(" ", 1)
+        path = re.sub(r"\{\w+\}", str(UUID(int=0)), spans(address)[0])
+        view: Any = resolve(f"/api/v1/{path}").func
+        assert view.cls is not UnknownAddress, address
+        assert hasattr(view.cls, method.lower()), row[0]
+
+
+def test_the_filters_are_those_that_the_list_has() -> None:
+    documented = {name for row in rows(PAGING) for name in parameters(row[0])}
+
+    assert documented == set(AssignmentFilters.base_filters) - {"ordering"}
+
+
+def test_the_orderings_are_those_that_the_list_has() -> None:
+    told = re.search(r"descending: (.*?)\. The default is `(.*?)`", PAGING, re.DOTALL)
+
+    assert told is not None
+    assert set(spans(told.group(1))) == set(ORDERINGS)
+    assert told.group(2) == DEFAULT_ORDERING
+
+
+def test_the_limits_are_those_that_hold() -> None:
+    assert f"`page_size` ({Pages.page_size}, at most {Pages.max_page_size})" in PAGING
+    assert f"At most {MOST_ADDRESSES:,} addresses." in API
+
+
+def test_every_role_says_what_it_may() -> None:
+    assert set(first_column(API, "Signing in")) == set(Role.values)

@@ -1,0 +1,64 @@
+"""The examples in the pages work as they stand."""
+
+import json
+import re
+
+import pytest
+
+from bursary.assignments.models import ActionType, Status
+from bursary.catalog import schema
+from tests.docs.pages import page
+from tests.world import action_of, deliver, given_assignment, timeline
+
+SHELL = re.compile(r"^bursary shell <<'EOF'\n(.*?)^EOF$", re.MULTILINE | re.DOTALL)
+RETRYING, CORRECTING = SHELL.findall(page("docs/operations.md"))
+
+
+def run(script: str) -> None:
+    exec(compile(script, "docs/operations.md", "exec"), {})
+
+
+def test_every_line_of_json_is_json() -> None:
+    lines = [
+        line
+        for name in ("operations", "api")
+        for line in page(f"docs/{name}.md").splitlines()
+        if line.startswith(("{", "[{"))
+    ]
+
+    assert len(lines) == 4
+    assert all(json.loads(line) for line in lines)
+
+
+def test_the_smallest_record_is_a_full_course_that_can_be_allocated() -> None:
+    line = next(
+        line for line in page("docs/operations.md").splitlines() if line.startswith('{"content_type"')
+    )
+    course = schema.parse(json.loads(line))
+
+    assert course.completeness is schema.Completeness.FULL
+    assert (course.price_cents, course.active, course.notes) == (14_900, True, ())
+
+
+@pytest.mark.django_db
+def test_what_failed_is_requested_again_as_the_page_says() -> None:
+    assignment = given_assignment(address="nobody@nowhere.invalid")
+    deliver()
+
+    run(RETRYING.replace("mail_server_unreachable", "address_rejected"))
+
+    assert action_of(assignment, ActionType.NOTIFIED).retry_of == action_of(
+        assignment, ActionType.NOTIFIED, status=Status.FAILED
+    )
+
+
+@pytest.mark.django_db
+def test_an_address_is_put_right_as_the_page_says() -> None:
+    assignment = given_assignment(address="nobody@nowhere.invalid")
+    deliver()
+
+    run(CORRECTING.replace("…", str(assignment.uuid)))
+
+    assignment.refresh_from_db()
+    assert assignment.learner_email == "right@example.org"
+    assert ("email_corrected", "done") in timeline(assignment)

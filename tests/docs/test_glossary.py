@@ -1,0 +1,73 @@
+"""Every member of the enums stands in the glossary, and the glossary names no other."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from bursary.access.models import Role
+from bursary.assignments.models import (
+    FACTS,
+    ActionType,
+    ErrorReason,
+    ExpiryReason,
+    LearnerState,
+    State,
+    Status,
+)
+from bursary.assignments.recognition import Verdict
+from bursary.budgets.models import TransactionState
+from bursary.catalog import content as catalog
+from bursary.replica import guard
+from bursary.replica.models import Completeness, ContentType, RefreshSource
+from tests.docs.pages import first_column, headings, page, rows, section, spans
+
+GLOSSARY = page("docs/glossary.md")
+
+MEMBERS: Mapping[str, set[str]] = {
+    "State": set(State.values),
+    "LearnerState": {str(state.label) for state in LearnerState if state.label},
+    "ActionType": set(ActionType.values),
+    "Status": set(Status.values),
+    "ErrorReason": set(ErrorReason.values),
+    "ExpiryReason": set(ExpiryReason.values),
+    "Role": set(Role.values),
+    "Verdict": {verdict.value for verdict in Verdict},
+    "Verdict on a record": {verdict.name.lower() for verdict in guard.Verdict},
+    "Completeness": set(Completeness.values),
+    "ContentType": set(ContentType.values),
+    "RefreshSource": set(RefreshSource.values),
+    "TransactionState": set(TransactionState.values),
+}
+
+
+@pytest.mark.parametrize("enum", MEMBERS)
+def test_the_table_has_each_member_once_and_nothing_else(enum: str) -> None:
+    assert sorted(first_column(GLOSSARY, enum)) == sorted(MEMBERS[enum])
+
+
+def test_no_table_of_members_goes_unchecked() -> None:
+    assert set(headings(GLOSSARY)) - {"Glossary", "Words"} == set(MEMBERS)
+
+
+def test_facts_and_work_are_called_what_they_are() -> None:
+    told = {spans(row[0])[0]: row[1] for row in rows(section(GLOSSARY, "ActionType"))}
+
+    assert told == {kind.value: "fact" if kind in FACTS else "work" for kind in ActionType}
+
+
+def test_the_order_of_learner_states_is_the_one_that_is_stored() -> None:
+    stored = ", ".join(f"{state.value} {state.label}" for state in LearnerState if state.label)
+
+    assert f"Sorted as {stored}, {LearnerState.NONE.value} for null." in GLOSSARY
+
+
+def test_each_word_is_explained_once() -> None:
+    words = [row[0] for row in rows(section(GLOSSARY, "Words"))]
+
+    assert len(words) == len(set(words))
+    assert all(len(row) == 4 and row[1] and row[2] for row in rows(section(GLOSSARY, "Words")))
+
+
+def test_the_catalog_and_the_replica_use_the_same_words() -> None:
+    assert {one.value for one in catalog.ContentType} == set(ContentType.values)
+    assert {one.value for one in catalog.Completeness} == set(Completeness.values)

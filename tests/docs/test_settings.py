@@ -1,0 +1,47 @@
+"""Every setting that is read is documented with its default, and every one that is documented is read."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.docs.pages import PAGES, ROOT, page, rows, section, spans
+
+OPERATIONS = page("docs/operations.md")
+DOCUMENTED = {spans(row[0])[0]: row[1] for row in rows(section(OPERATIONS, "Settings"))}
+FOR_TESTS = set(re.findall(r"BURSARY_TEST_[A-Z]+", page("tests/databases.py")))
+
+
+def read_settings() -> Iterator[tuple[str, str]]:
+    """Yield the name of each variable that the settings read, and its default where that is a plain value."""
+    tree = ast.parse((ROOT / "bursary/config/settings.py").read_text())
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or not node.args:
+            continue
+        name = node.args[0]
+        if ast.unparse(node.func.value) == "env" and isinstance(name, ast.Constant):
+            default = next((one.value for one in node.keywords if one.arg == "default"), None)
+            plain = str(default.value) if isinstance(default, ast.Constant) else ""
+            yield str(name.value), plain.lower() if plain in {"True", "False"} else plain
+
+
+READ = dict(read_settings())
+
+
+def test_each_setting_that_is_read_is_documented() -> None:
+    assert {name for name in READ if name.startswith("BURSARY_")} == set(DOCUMENTED)
+    assert set(READ) - set(DOCUMENTED) == {"PORT"}
+
+
+@pytest.mark.parametrize("name", [name for name, default in READ.items() if default and name in DOCUMENTED])
+def test_a_plain_default_is_told(name: str) -> None:
+    told, read = DOCUMENTED[name], READ[name]
+
+    assert spans(told)[0] == read or (name == "BURSARY_VAR_DIR" and told.startswith(f"`{read}`"))
+
+
+def test_no_page_names_a_setting_that_nobody_reads() -> None:
+    for path in PAGES:
+        named = set(re.findall(r"BURSARY_[A-Z_]+[A-Z]", path.read_text(encoding="utf-8")))
+        assert named <= set(READ) | FOR_TESTS, path.name
