@@ -12,6 +12,7 @@ from bursary.assignments.models import (
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
     LearnerState,
+    Status,
 )
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
@@ -25,6 +26,7 @@ POLICY_TYPE = "AssignedLearnerCreditAccessPolicy"
 class ActionSerializer(serializers.ModelSerializer[LearnerContentAssignmentAction]):
     """One action as every list shows it. Stack traces stay inside."""
 
+    completed_at = serializers.SerializerMethodField()
     error_reason = serializers.SerializerMethodField()
 
     class Meta:
@@ -41,6 +43,10 @@ class ActionSerializer(serializers.ModelSerializer[LearnerContentAssignmentActio
             "cycle",
         )
 
+    def get_completed_at(self, action: LearnerContentAssignmentAction) -> datetime | None:
+        """Return when it was done. Clients expect null where it failed; the timeline says when that was."""
+        return None if action.status == Status.FAILED else action.completed_at
+
     def get_error_reason(self, action: LearnerContentAssignmentAction) -> str | None:
         """Return the clients' word for a final failure, else null."""
         return action.error_reason or None
@@ -51,10 +57,12 @@ class TimelineActionSerializer(ActionSerializer):
 
     retry_of = serializers.SlugRelatedField[LearnerContentAssignmentAction](slug_field="uuid", read_only=True)
     attempt_log = serializers.SerializerMethodField()
+    failed_at = serializers.SerializerMethodField()
 
     class Meta(ActionSerializer.Meta):
         fields = (  # type: ignore[assignment]  # longer than the list's, on purpose
             *ActionSerializer.Meta.fields,
+            "failed_at",
             "detail",
             "occasion",
             "attempts",
@@ -64,6 +72,10 @@ class TimelineActionSerializer(ActionSerializer):
             "provider_ref",
             "retry_of",
         )
+
+    def get_failed_at(self, action: LearnerContentAssignmentAction) -> datetime | None:
+        """Return when it was given up."""
+        return action.completed_at if action.status == Status.FAILED else None
 
     @extend_schema_field(serializers.ListField(child=serializers.DictField()))
     def get_attempt_log(self, action: LearnerContentAssignmentAction) -> list[dict[str, Any]]:

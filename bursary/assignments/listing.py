@@ -7,11 +7,15 @@ twice between pages.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import django_filters
+from django.core.exceptions import ValidationError
 from django.db.models import Count, F, OrderBy, Prefetch, Q, QuerySet
+from django.forms import IntegerField
 from django_filters.constants import EMPTY_VALUES
+from django_filters.fields import IsoDateTimeField
 
 from bursary.assignments.models import (
     LearnerContentAssignment,
@@ -19,6 +23,9 @@ from bursary.assignments.models import (
     LearnerState,
     State,
 )
+
+LONGEST_TEXT = 255  # characters
+LARGEST_NUMBER = 2**63 - 1
 
 DEFAULT_ORDERING = "-recent_action_time"
 
@@ -48,15 +55,49 @@ _STATES = [*State.choices, ("errored", "errored")]  # a state that clients ask f
 _LEARNER_STATES = [(state.label, state.label) for state in LearnerState if state is not LearnerState.NONE]
 
 
+class MomentField(IsoDateTimeField):
+    """A moment that every database can compare with: one whose UTC lies within the calendar."""
+
+    def clean(self, value: Any) -> datetime | None:
+        """Return the moment in UTC. Raises ValidationError."""
+        moment: datetime | None = super().clean(value)
+        try:
+            return moment and moment.astimezone(UTC)
+        except OverflowError as outside:
+            raise ValidationError("Enter a date and time between the years 1 and 9999.") from outside
+
+
+class MomentFilter(django_filters.IsoDateTimeFilter):
+    """A date and time in ISO 8601; UTC where it names no zone."""
+
+    field_class = MomentField
+
+
+class TextFilter(django_filters.CharFilter):
+    """A text no longer than any column that is looked through at once."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, max_length=LONGEST_TEXT, **kwargs)
+
+
+class NumberFilter(django_filters.Filter):
+    """A whole number that a database can hold."""
+
+    field_class = IntegerField
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, min_value=-LARGEST_NUMBER, max_value=LARGEST_NUMBER, **kwargs)
+
+
 class ChoicesFilter(django_filters.BaseInFilter, django_filters.ChoiceFilter):
     """Any of a comma-separated list of choices."""
 
 
-class TextsFilter(django_filters.BaseInFilter, django_filters.CharFilter):
+class TextsFilter(django_filters.BaseInFilter, TextFilter):
     """Any of a comma-separated list of texts."""
 
 
-class NumbersFilter(django_filters.BaseInFilter, django_filters.NumberFilter):
+class NumbersFilter(django_filters.BaseInFilter, NumberFilter):
     """Any of a comma-separated list of numbers."""
 
 
@@ -86,17 +127,14 @@ def _content_filters() -> dict[str, django_filters.Filter]:
             parameter = name if lookup == "exact" else f"{name}__{lookup}"
             filters[parameter] = kind(field_name=f"content__{column}", lookup_expr=lookup)
 
-    text = {"exact": django_filters.CharFilter, "icontains": django_filters.CharFilter, "in": TextsFilter}
-    date, number = django_filters.IsoDateTimeFilter, django_filters.NumberFilter
+    text = {"exact": TextFilter, "icontains": TextFilter, "in": TextsFilter}
+    moment = {"exact": MomentFilter, "gte": MomentFilter, "lte": MomentFilter}
+    number = {"exact": NumberFilter, "gte": NumberFilter, "lte": NumberFilter, "in": NumbersFilter}
     for name, column in (("title", "title"), ("course_type", "course_type"), ("partner", "partner_names")):
         add(f"content_{name}", column, text)
     for name, column in (("start", "start_date"), ("end", "end_date"), ("enroll_by", "enroll_by")):
-        add(f"content_{name}", column, {"exact": date, "gte": date, "lte": date})
-    add(
-        "content_price_cents",
-        "price_cents",
-        {"exact": number, "gte": number, "lte": number, "in": NumbersFilter},
-    )
+        add(f"content_{name}", column, moment)
+    add("content_price_cents", "price_cents", number)
     return filters
 
 
@@ -107,13 +145,13 @@ class AssignmentFilters(django_filters.FilterSet):
     state__in = ChoicesFilter(field_name="state", lookup_expr="in", choices=_STATES)
     learner_state = django_filters.ChoiceFilter(choices=_LEARNER_STATES, method="in_learner_states")
     learner_state__in = ChoicesFilter(choices=_LEARNER_STATES, method="in_learner_states")
-    learner_email = django_filters.CharFilter(lookup_expr="iexact")
+    learner_email = TextFilter(lookup_expr="iexact")
     learner_email__in = TextsFilter(field_name="learner_email", lookup_expr="in")
-    lms_user_id = django_filters.NumberFilter()
+    lms_user_id = NumberFilter()
     lms_user_id__in = NumbersFilter(field_name="lms_user_id", lookup_expr="in")
-    content_key = django_filters.CharFilter()
+    content_key = TextFilter()
     content_key__in = TextsFilter(field_name="content_key", lookup_expr="in")
-    search = django_filters.CharFilter(method="in_title_or_address", label="In title or address, every word")
+    search = TextFilter(method="in_title_or_address", label="In title or address, every word")
     ordering = StableOrdering(choices=[(sign + key, sign + key) for key in ORDERINGS for sign in ("", "-")])
 
     @classmethod

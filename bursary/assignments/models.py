@@ -289,7 +289,9 @@ class LearnerContentAssignmentAction(models.Model):
     due_at = models.DateTimeField(null=True, blank=True, help_text="When somebody must look; empty: finished")
     fence = models.PositiveIntegerField(default=0, help_text="Counts claims: a late worker writes nothing")
     attempts = models.PositiveIntegerField(default=0)
-    attempt_log = models.JSONField(default=list, help_text="[{at, cause, error, traceback}], the last ten")
+    attempt_log = models.JSONField(
+        default=list, help_text="[{at, attempt, cause, detail, traceback}], the last ten"
+    )
     recipient = models.CharField(max_length=254, blank=True)
     provider_ref = models.CharField(max_length=255, blank=True)
     payload = models.JSONField(default=dict, help_text="What was sent, stored once")

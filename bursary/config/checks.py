@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.apps import AppConfig
@@ -69,6 +70,24 @@ def a_mail_ends_within_its_deadline(
             f"BURSARY_SEND_DEADLINE_SECONDS ({_seconds(settings.SEND_DEADLINE)}).",
             hint="Lower the first or raise the second.",
             id="bursary.E004",
+        )
+    ]
+
+
+@checks.register
+def mails_are_files_where_expected(
+    app_configs: Sequence[AppConfig] | None, **_more: object
+) -> list[checks.Error]:
+    """Refuse a folder for mails that depends on where a process was started."""
+    folder = getattr(settings, "EMAIL_FILE_PATH", None) or "/"
+    as_files = settings.EMAIL_BACKEND.endswith(".filebased.EmailBackend")
+    if not as_files or Path(folder).is_absolute():
+        return []
+    return [
+        checks.Error(
+            f"BURSARY_EMAIL_URL names the relative folder {folder!r}.",
+            hint="An absolute one has four slashes: filemail:////srv/mail",
+            id="bursary.E006",
         )
     ]
 

@@ -17,6 +17,7 @@ from bursary.assignments.models import (
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
 )
+from bursary.delivery.smtp import cut_off_after
 from bursary.delivery.troubles import address_rejected, mail_errors_translated
 
 BECAUSE: Mapping[ExpiryReason, str] = {
@@ -79,7 +80,7 @@ def _send(action: LearnerContentAssignmentAction, *, template: str) -> Done:
         headers={"Message-ID": message_id, "Auto-Submitted": "auto-generated"},
     )
     message.attach_alternative(html, "text/html")
-    with mail_errors_translated():
+    with mail_errors_translated(), cut_off_after(settings.SEND_DEADLINE):
         message.send()
     return Done(provider_ref=message_id, payload={"subject": subject, "text": text, "html": html})
 

@@ -58,12 +58,12 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> Outcome:
         permanent = error.permanent
     except Exception as error:  # noqa: BLE001  # the one place that survives whatever a delivery raises
         # The stack trace goes on the timeline, not into the log: it may name people.
-        logger.warning("Delivery broke: %s", type(error).__name__, extra={"action": action.pk})
+        logger.warning("Delivery of action %s broke: %s", action.pk, type(error).__name__)
         detail = f"{type(error).__name__}: {error}"
         trouble = Trouble(ErrorReason.INTERNAL_API_ERROR, "unexpected_error", detail, traceback.format_exc())
         permanent = False
     if permanent or action.attempts >= MOST_ATTEMPTS:
-        logger.warning("Delivery failed: %s", trouble.cause, extra={"action": action.pk})
+        logger.warning("Delivery of action %s failed: %s", action.pk, trouble.cause)
         return Failed(trouble)
     return Postponed(trouble, until=clock() + wait_after(action.attempts))
 

@@ -39,6 +39,8 @@ def mail_errors_translated() -> Iterator[None]:
         raise _refused(refused) from refused
     except smtplib.SMTPAuthenticationError as error:
         raise DeliveryError("mail_server_refuses_us", _said(error)) from error
+    except smtplib.SMTPConnectError as error:
+        raise DeliveryError("mail_server_unreachable", _said(error)) from error
     except smtplib.SMTPResponseException as error:
         permanent = error.smtp_code >= PERMANENT_FROM
         raise DeliveryError("message_refused", _said(error), permanent=permanent) from error

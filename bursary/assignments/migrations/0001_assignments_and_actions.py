@@ -75,7 +75,7 @@ class Migration(migrations.Migration):
                 ('due_at', models.DateTimeField(blank=True, help_text='When somebody must look; empty: finished', null=True)),
                 ('fence', models.PositiveIntegerField(default=0, help_text='Counts claims: a late worker writes nothing')),
                 ('attempts', models.PositiveIntegerField(default=0)),
-                ('attempt_log', models.JSONField(default=list, help_text='[{at, cause, error, traceback}], the last ten')),
+                ('attempt_log', models.JSONField(default=list, help_text='[{at, attempt, cause, detail, traceback}], the last ten')),
                 ('recipient', models.CharField(blank=True, max_length=254)),
                 ('provider_ref', models.CharField(blank=True, max_length=255)),
                 ('payload', models.JSONField(default=dict, help_text='What was sent, stored once')),

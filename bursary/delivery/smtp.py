@@ -1,0 +1,74 @@
+"""SMTP with a total deadline: Django's and smtplib's time-outs count anew with every byte that comes."""
+
+import contextlib
+import smtplib
+import socket
+import threading
+from collections.abc import Iterator
+from contextvars import ContextVar
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+from django.core.mail.backends import smtp
+
+_LOOK_AGAIN_SECONDS = 0.2
+
+_dialogues: ContextVar[list[smtplib.SMTP] | None] = ContextVar("dialogues", default=None)
+"""The SMTP dialogues that the send of this thread has begun."""
+
+
+class EmailBackend(smtp.EmailBackend):
+    """Django's, with dialogues that can be cut off while they are still being greeted."""
+
+    @cached_property
+    def connection_class(self) -> type[smtplib.SMTP]:
+        """Return smtplib's class, with or without TLS, that makes itself known."""
+        return type("Dialogue", (_Known, super().connection_class), {})
+
+
+class _Known(smtplib.SMTP):
+    """A dialogue that the deadline knows of before a byte is read."""
+
+    def _get_socket(self, *address: Any) -> socket.socket:
+        begun = _dialogues.get()
+        if begun is not None:
+            begun.append(self)
+        opened: socket.socket = super()._get_socket(*address)  # type: ignore[misc]  # smtplib's own seam
+        return opened
+
+
+@contextlib.contextmanager
+def cut_off_after(deadline: timedelta) -> Iterator[None]:
+    """Shut what the block has opened when the deadline has passed; whoever reads from it gets an error.
+
+    Other mail backends open nothing that is known here, and bound themselves.
+    """
+    begun: list[smtplib.SMTP] = []
+    finished = threading.Event()
+
+    def watch() -> None:
+        if finished.wait(deadline.total_seconds()):
+            return
+        # Again until the send gives in: it may be opening the next socket at this moment.
+        while not finished.wait(_LOOK_AGAIN_SECONDS):
+            for dialogue in begun:
+                _shut(dialogue)
+
+    watcher = threading.Thread(target=watch, name="bursary-send-deadline", daemon=True)
+    token = _dialogues.set(begun)
+    watcher.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        watcher.join()
+        _dialogues.reset(token)
+
+
+def _shut(dialogue: smtplib.SMTP) -> None:
+    # Asked for now, not kept from before: STARTTLS puts another socket in its place.
+    opened = getattr(dialogue, "sock", None)
+    if opened is not None:
+        with contextlib.suppress(OSError):
+            opened.shutdown(socket.SHUT_RDWR)
