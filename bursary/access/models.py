@@ -2,7 +2,9 @@
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
@@ -28,10 +30,12 @@ class User(AbstractUser):
     def __str__(self) -> str:
         return str(self.pk)
 
-    def save(self, *args: object, **kwargs: object) -> None:
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
         """Keep the address's key in step with the address."""
         self.learner_key = learner_key(self.email) if self.email else ""
-        super().save(*args, **kwargs)  # type: ignore[arg-type]  # passed through untouched
+        if update_fields is not None and "email" in update_fields:
+            update_fields = {*update_fields, "learner_key"}
+        super().save(*args, update_fields=update_fields, **kwargs)
 
 
 class Role(models.TextChoices):

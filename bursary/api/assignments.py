@@ -88,6 +88,7 @@ class Timeline(_OfOneBudget):
     """What happened to an assignment: all of it in order, what went well last, and what failed and why."""
 
     MOST_FAILURES = 50
+    UNREAD = ("retry_of__payload", "retry_of__traceback", "retry_of__attempt_log")
 
     @extend_schema(
         parameters=[OpenApiParameter("action_type", str, description="Only these types, comma-separated")],
@@ -96,7 +97,7 @@ class Timeline(_OfOneBudget):
     def get(self, request: Request, **_address: UUID) -> Response:
         """Return the timeline, oldest first."""
         actions = LearnerContentAssignmentAction.objects.filter(assignment=self.assignment())
-        actions = actions.select_related("retry_of").defer("payload", "traceback")
+        actions = actions.select_related("retry_of").defer("payload", "traceback", *self.UNREAD)
         pages = Pages()
         page = pages.paginate_queryset(actions.timeline(types=self._types()), request, view=self)
         latest = actions.latest_successful()

@@ -38,7 +38,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     """Says in the API description how a key is sent."""
 
     target_class = ApiKeyAuthentication
-    name = "API key"
+    name = "ApiKey"
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
         """Return the OpenAPI form of a bearer key."""

@@ -112,8 +112,9 @@ def _problem(address: str) -> str:
     if len(address) > LONGEST_ADDRESS:
         return f"An address has at most {LONGEST_ADDRESS} characters."
     try:
+        address.encode()
         validate_email(address)
-    except ValidationError:
+    except (UnicodeEncodeError, ValidationError):
         return "Enter a valid email address."
     return ""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import django_filters
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.db.models import Count, F, OrderBy, Prefetch, Q, QuerySet
 from django.forms import IntegerField
 from django_filters.constants import EMPTY_VALUES
@@ -186,16 +187,24 @@ class Page:
 
 
 def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int) -> Page:
-    """Return page `number` (from 1) of an ordered set, with its content, actions and counts: four queries.
+    """Return page `number` (from 1) of an ordered set, with its content, actions and counts: three queries.
 
-    The keys are found first, over an index; then the page's rows by key.
+    The keys are found first, over an index; then the page's rows by key: inside one statement, but on MySQL,
+    which takes no limit there.
     """
-    counts = queryset.order_by().values_list("learner_state").annotate(count=Count("pk")).order_by("-count")
+    counts = (
+        queryset.order_by()
+        .values_list("learner_state")
+        .annotate(count=Count("pk"))
+        .order_by("-count", "learner_state")
+    )
     by_state = [(LearnerState(state), count) for state, count in counts]
     start = (number - 1) * size
-    pks = list(queryset.values_list("pk", flat=True)[start : start + size])
+    chosen = queryset.values("pk")[start : start + size]
+    keys = chosen if connection.features.allow_sliced_subqueries_with_in else [row["pk"] for row in chosen]
+    rows = _with_timelines().filter(pk__in=keys).order_by(*queryset.query.order_by)
     return Page(
-        rows=with_timelines(pks),
+        rows=list(rows),
         count=sum(count for _state, count in by_state),
         learner_state_counts=[(state, count) for state, count in by_state if state is not LearnerState.NONE],
     )
@@ -203,11 +212,14 @@ def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int
 
 def with_timelines(pks: Sequence[int]) -> list[LearnerContentAssignment]:
     """Return these assignments in this order, with content and actions, without what no list shows."""
+    rows = _with_timelines().in_bulk(pks)
+    return [rows[pk] for pk in pks if pk in rows]
+
+
+def _with_timelines() -> QuerySet[LearnerContentAssignment]:
     timeline = LearnerContentAssignmentAction.objects.timeline().defer("attempt_log", "payload", "traceback")
-    rows = (
+    return (
         LearnerContentAssignment.objects.select_related("content", "budget")
         .defer("content__payload")
         .prefetch_related(Prefetch("actions", queryset=timeline))
-        .in_bulk(pks)
     )
-    return [rows[pk] for pk in pks if pk in rows]

@@ -1,0 +1,106 @@
+"""The permission table, and the three questions asked of it."""
+
+import pytest
+from pytest_django import DjangoAssertNumQueries
+
+from bursary.access.models import Role, RoleGrant
+from bursary.access.permissions import PERMISSIONS, Permission, granted, may, may_anywhere
+from bursary.budgets.models import Budget, Customer
+from tests.world import given_budget, given_customer, given_user
+
+pytestmark = pytest.mark.django_db
+
+EXPECTED = {
+    Permission.READ_BUDGET: {Role.ADMINISTRATOR, Role.OPERATOR},
+    Permission.READ_ASSIGNMENTS: {Role.ADMINISTRATOR, Role.OPERATOR},
+    Permission.ALLOCATE: {Role.ADMINISTRATOR, Role.OPERATOR},
+    Permission.CANCEL: {Role.ADMINISTRATOR, Role.OPERATOR},
+    Permission.READ_CONTENT: {Role.LEARNER, Role.ADMINISTRATOR, Role.OPERATOR},
+}
+
+
+@pytest.fixture
+def customer() -> Customer:
+    return given_customer()
+
+
+def test_every_permission_is_in_the_table() -> None:
+    assert set(PERMISSIONS) == set(Permission)
+    assert {permission: set(roles) for permission, roles in PERMISSIONS.items()} == EXPECTED
+
+
+@pytest.mark.parametrize("permission", Permission)
+@pytest.mark.parametrize("role", Role)
+def test_a_role_may_what_the_table_says_for_its_own_organisation(
+    customer: Customer, role: Role, permission: Permission
+) -> None:
+    user = given_user(role, customer=None if role is Role.OPERATOR else customer)
+    expected = role in EXPECTED[permission]
+    assert may(user, permission, customer_pk=customer.pk) is expected
+    assert may_anywhere(user, permission) is expected
+
+
+@pytest.mark.parametrize("permission", Permission)
+@pytest.mark.parametrize("role", Role)
+def test_only_an_operator_may_anything_for_another_organisation(
+    customer: Customer, role: Role, permission: Permission
+) -> None:
+    user = given_user(role, customer=None if role is Role.OPERATOR else given_customer())
+    assert may(user, permission, customer_pk=customer.pk) is (role is Role.OPERATOR)
+
+
+@pytest.mark.parametrize("permission", Permission)
+def test_without_a_role_nobody_may_anything(customer: Customer, permission: Permission) -> None:
+    for user in (given_user(), given_user(is_staff=True, is_superuser=True)):
+        assert not may(user, permission, customer_pk=customer.pk)
+        assert not may_anywhere(user, permission)
+
+
+def test_roles_add_up_over_organisations(customer: Customer) -> None:
+    other = given_customer()
+    user = given_user(Role.LEARNER, customer=customer)
+    RoleGrant.objects.create(user=user, role=Role.ADMINISTRATOR, customer=other)
+    assert not may(user, Permission.ALLOCATE, customer_pk=customer.pk)
+    assert may(user, Permission.ALLOCATE, customer_pk=other.pk)
+    assert may_anywhere(user, Permission.ALLOCATE)
+
+
+def test_one_users_role_is_nobody_elses(customer: Customer) -> None:
+    given_user(Role.ADMINISTRATOR, customer=customer)
+    given_user(Role.OPERATOR)
+    assert not may(given_user(), Permission.READ_BUDGET, customer_pk=customer.pk)
+
+
+@pytest.mark.parametrize(
+    ("role", "seen"), [(Role.ADMINISTRATOR, 1), (Role.LEARNER, 0), (Role.OPERATOR, 2), (None, 0)]
+)
+def test_rows_are_chosen_by_who_may_see_them(customer: Customer, role: Role | None, seen: int) -> None:
+    given_budget(customer=customer)
+    given_budget()
+    user = given_user(role, customer=None if role in {Role.OPERATOR, None} else customer)
+    mine = Budget.objects.filter(granted(user, Permission.READ_BUDGET, customer="customer_id"))
+    assert mine.count() == seen
+
+
+def test_two_roles_do_not_show_a_row_twice(customer: Customer) -> None:
+    given_budget(customer=customer)
+    user = given_user(Role.ADMINISTRATOR, customer=customer)
+    RoleGrant.objects.create(user=user, role=Role.OPERATOR)
+    mine = Budget.objects.filter(granted(user, Permission.READ_BUDGET, customer="customer_id"))
+    assert mine.count() == 1
+
+
+def test_a_question_takes_one_query(
+    customer: Customer, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    user = given_user(Role.ADMINISTRATOR, customer=customer)
+    with django_assert_num_queries(1):
+        may(user, Permission.CANCEL, customer_pk=customer.pk)
+    with django_assert_num_queries(1):
+        may_anywhere(user, Permission.CANCEL)
+
+
+def test_a_role_ends_with_its_organisation_or_its_user(customer: Customer) -> None:
+    user = given_user(Role.ADMINISTRATOR, customer=customer)
+    customer.delete()
+    assert not may_anywhere(user, Permission.READ_BUDGET)

@@ -1,0 +1,332 @@
+"""Allocating over HTTP, and trying it out: the shapes that clients read, and what is refused how."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets.models import Account, Budget
+from bursary.replica.models import ContentMetadata, ContentType
+from tests.api.door import Door, refusal_of
+from tests.world import ALICE, BOB, CAROL, NOW, PRICE, addresses, given_content, given_user
+
+pytestmark = pytest.mark.django_db
+
+NOW_ISO = "2026-03-02T09:00:00Z"
+DEADLINE_ISO = "2026-05-31T09:00:00Z"  # 90 days later
+
+
+def emails(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["learner_email"] for row in rows]
+
+
+def nothing_changed() -> bool:
+    held = Budget.objects.get().held_cents or Account.objects.get().held_cents
+    return not (LearnerContentAssignment.objects.exists() or held)
+
+
+def test_a_new_assignment_is_answered_with_all_that_clients_read(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    answer = door.allocate(budget, content, ALICE)
+
+    assert answer.status_code == 202
+    body = answer.json()
+    assert {name: len(rows) for name, rows in body.items()} == {
+        "created": 1,
+        "updated": 0,
+        "no_change": 0,
+        "recognised": 0,
+        "duplicates": 0,
+    }
+    [created] = body["created"]
+    actions = created.pop("actions")
+    assert created == {
+        "uuid": str(LearnerContentAssignment.objects.get().uuid),
+        "assignment_configuration": str(budget.assignment_configuration_uuid),
+        "learner_email": ALICE,
+        "lms_user_id": None,
+        "content_key": content.content_key,
+        "parent_content_key": None,
+        "is_assigned_course_run": False,
+        "content_title": "Tidal Engines",
+        "content_quantity": -PRICE,
+        "state": "allocated",
+        "transaction_uuid": None,
+        "earliest_possible_expiration": {"date": DEADLINE_ISO, "reason": "NINETY_DAYS_PASSED"},
+    }
+    assert [action["action_type"] for action in actions] == ["allocated", "learner_linked", "notified"]
+
+
+def test_an_action_is_answered_with_all_that_clients_read(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    [created] = door.allocate(budget, content, ALICE).json()["created"]
+    done, pending = created["actions"][0], created["actions"][2]
+    uuids = [str(row.uuid) for row in LearnerContentAssignmentAction.objects.timeline()]
+    assert done == {
+        "created": NOW_ISO,
+        "modified": NOW_ISO,
+        "uuid": uuids[0],
+        "action_type": "allocated",
+        "completed_at": NOW_ISO,
+        "error_reason": None,
+        "status": "done",
+        "cause": "",
+        "cycle": 1,
+    }
+    assert pending == {
+        "created": NOW_ISO,
+        "modified": NOW_ISO,
+        "uuid": uuids[2],
+        "action_type": "notified",
+        "completed_at": None,
+        "error_reason": None,
+        "status": "pending",
+        "cause": "",
+        "cycle": 1,
+    }
+
+
+def test_a_run_is_answered_with_its_course(door: Door, budget: Budget, content: ContentMetadata) -> None:
+    run = given_content(
+        "course-v1:RiversideX+T1+2026", content_type=ContentType.COURSERUN, parent=content, catalog=None
+    )
+    [created] = door.allocate(budget, run, ALICE).json()["created"]
+    assert created["content_key"] == run.content_key
+    assert (created["parent_content_key"], created["is_assigned_course_run"]) == (content.content_key, True)
+
+
+def test_each_address_is_answered_in_its_list_in_the_order_of_the_request(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    [alice] = door.allocate(budget, content, ALICE).json()["created"]
+    [bob] = door.allocate(budget, content, BOB).json()["created"]
+    door.cancel(budget, bob["uuid"])
+
+    body = door.allocate(budget, content, "zoe@learners.example", CAROL, BOB, ALICE, CAROL.upper()).json()
+
+    assert emails(body["created"]) == ["zoe@learners.example", CAROL]
+    assert emails(body["updated"]) == [BOB]
+    assert emails(body["no_change"]) == [ALICE]
+    assert body["no_change"][0]["uuid"] == alice["uuid"]
+    assert body["updated"][0]["actions"][-1]["cycle"] == 2
+    assert body["duplicates"] == [
+        {
+            "position": 4,
+            "address": CAROL.upper(),
+            "verdict": "duplicate",
+            "recognised": False,
+            "duplicate_of": 1,
+            "assignment_uuid": None,
+        }
+    ]
+
+
+def test_a_person_known_under_another_address_is_recognised(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    [known] = door.allocate(budget, content, "alice@old.example").json()["created"]
+    LearnerContentAssignment.objects.update(lms_user_id=7)
+    given_user(email=ALICE, lms_user_id=7)
+
+    body = door.allocate(budget, content, ALICE).json()
+
+    assert [row["uuid"] for row in body["no_change"]] == [known["uuid"]]
+    [recognised] = body["recognised"]
+    assert (recognised["position"], recognised["assignment_uuid"]) == (0, known["uuid"])
+
+
+def test_repeating_a_request_changes_and_costs_nothing(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    first = door.allocate(budget, content, ALICE, BOB)
+    again = door.allocate(budget, content, ALICE, BOB)
+    assert again.status_code == 202
+    assert again.json()["no_change"] == first.json()["created"]
+    assert not again.json()["created"]
+    assert Budget.objects.get().held_cents == 2 * PRICE
+
+
+def test_over_budget_is_refused_in_the_clients_shape_with_both_figures(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    answer = door.allocate(budget, content, *addresses(11))
+
+    assert answer.status_code == 422
+    [refusal] = answer.json()
+    assert refusal == {
+        "reason": "policy_spend_limit_reached",
+        "user_message": f"This costs {11 * PRICE} cents and {10 * PRICE} are available.",
+        "next_step": "Assign to fewer learners, or have the budget raised.",
+        "metadata": {"enterprise_administrators": []},
+        "policy_uuids": [str(budget.uuid)],
+        "requested_cents": 11 * PRICE,
+        "available_cents": 10 * PRICE,
+    }
+    assert nothing_changed()
+
+
+def test_a_shared_account_that_is_too_small_is_refused_by_its_own_reason(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    Account.objects.update(limit_cents=PRICE)
+    answer = door.allocate(budget, content, ALICE, BOB)
+    assert refusal_of(answer) == (422, "not_enough_value_in_subsidy")
+    assert answer.json()[0]["available_cents"] == PRICE
+    assert nothing_changed()
+
+
+@pytest.mark.parametrize(
+    ("terms", "columns", "reason"),
+    [
+        ({"active": False}, {}, "policy_expired"),
+        ({"retired_at": NOW}, {}, "policy_expired"),
+        ({"ends_at": NOW}, {}, "subsidy_expired"),
+        ({"starts_at": NOW + timedelta(days=1)}, {}, "subsidy_expired"),
+        ({}, {"gone_at": NOW}, "content_not_in_catalog"),
+        ({}, {"price_cents": None}, "content_price_unknown"),
+        ({}, {"price_cents": 2 * PRICE}, "price_out_of_band"),
+        ({}, {"enroll_by": NOW}, "deadline_passed"),
+    ],
+    ids=["inactive", "retired", "over", "not begun", "gone", "price unknown", "price far off", "too late"],
+)
+def test_what_cannot_be_allocated_is_422_in_the_clients_shape(
+    door: Door,
+    budget: Budget,
+    content: ContentMetadata,
+    terms: dict[str, object],
+    columns: dict[str, object],
+    reason: str,
+) -> None:
+    Budget.objects.filter(pk=budget.pk).update(**terms)
+    ContentMetadata.objects.filter(pk=content.pk).update(**columns)
+
+    assert refusal_of(door.allocate(budget, content, ALICE)) == (422, reason)
+    assert nothing_changed()
+
+    tried = door.can_allocate(budget, content, ALICE)
+    assert tried.status_code == 200
+    assert (tried.json()["can_allocate"], [one["reason"] for one in tried.json()["refusals"]]) == (
+        False,
+        [reason],
+    )
+
+
+def test_bad_addresses_are_named_one_by_one_with_their_positions(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    answer = door.allocate(budget, content, ALICE, "nobody", BOB, "", "a b@learners.example")
+    assert refusal_of(answer) == (400, "invalid_addresses")
+    body = answer.json()
+    assert body["learner_emails"] == {at: ["Enter a valid email address."] for at in "134"}
+    assert body["detail"] == "3 of the addresses cannot be used."
+    assert nothing_changed()
+
+
+def test_trying_it_out_tells_the_verdicts_the_cost_the_rest_and_the_deadline(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    [alice] = door.allocate(budget, content, ALICE).json()["created"]
+
+    answer = door.can_allocate(budget, content, ALICE, BOB, "nobody", BOB.upper(), CAROL)
+
+    assert answer.status_code == 200
+    body = answer.json()
+    learners = body.pop("learners")
+    assert body == {
+        "can_allocate": False,  # for the bad address
+        "content_key": content.content_key,
+        "cost_cents": 2 * PRICE,
+        "remaining_cents": 7 * PRICE,
+        "deadline": {"date": DEADLINE_ISO, "reason": "NINETY_DAYS_PASSED"},
+        "refusals": [],
+    }
+    assert learners[0] == {
+        "position": 0,
+        "address": ALICE,
+        "verdict": "already_assigned",
+        "recognised": False,
+        "duplicate_of": None,
+        "assignment_uuid": alice["uuid"],
+    }
+    assert learners[2] == {
+        "position": 2,
+        "address": "nobody",
+        "verdict": "invalid",
+        "problem": "Enter a valid email address.",
+    }
+    told = [(one["position"], one["verdict"], one.get("duplicate_of")) for one in learners]
+    assert told == [
+        (0, "already_assigned", None),
+        (1, "new", None),
+        (2, "invalid", None),
+        (3, "duplicate", 1),
+        (4, "new", None),
+    ]
+
+
+def test_trying_it_out_changes_nothing(door: Door, budget: Budget, content: ContentMetadata) -> None:
+    assert door.can_allocate(budget, content, ALICE, BOB).json()["can_allocate"] is True
+    assert nothing_changed()
+
+
+def test_trying_too_much_out_tells_both_figures(door: Door, budget: Budget, content: ContentMetadata) -> None:
+    body = door.can_allocate(budget, content, *addresses(11)).json()
+    [refusal] = body["refusals"]
+    assert (body["can_allocate"], body["remaining_cents"]) == (False, -PRICE)
+    assert refusal["reason"] == "policy_spend_limit_reached"
+    assert (refusal["requested_cents"], refusal["available_cents"]) == (11 * PRICE, 10 * PRICE)
+
+
+def test_an_unlimited_budget_has_no_figure_for_what_remains(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    Budget.objects.update(limit_cents=None)
+    assert door.can_allocate(budget, content, ALICE).json()["remaining_cents"] is None
+
+
+def test_trying_out_unknown_content_has_no_deadline(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    body = door.can_allocate(budget, content, ALICE, content_key="not a key").json()
+    assert [one["reason"] for one in body["refusals"]] == ["content_not_in_catalog"]
+    assert body["deadline"] is None
+
+
+def test_what_is_tried_out_and_what_is_done_agree(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    asked = [ALICE, BOB, ALICE.upper()]
+    tried = door.can_allocate(budget, content, *asked).json()
+    done = door.allocate(budget, content, *asked).json()
+    verdicts = [one["verdict"] for one in tried["learners"]]
+    assert verdicts.count("new") == len(done["created"])
+    assert verdicts.count("duplicate") == len(done["duplicates"])
+    assert tried["deadline"] == done["created"][0]["earliest_possible_expiration"]
+    assert tried["cost_cents"] == Budget.objects.get().held_cents
+
+
+def test_content_that_was_never_seen_waits_for_the_catalog(
+    door: Door, budget: Budget, content: ContentMetadata, settings: Any, tmp_path: Any
+) -> None:
+    settings.CATALOG_URL = f"file://{tmp_path}/nowhere/"
+    asked = {"content_key": "Never+Seen"}
+    for answer in (
+        door.allocate(budget, content, ALICE, **asked),
+        door.can_allocate(budget, content, ALICE, **asked),
+    ):
+        assert refusal_of(answer) == (503, "catalog_unavailable")
+    assert nothing_changed()
+
+
+def test_content_that_the_catalog_does_not_know_is_refused(
+    door: Door, budget: Budget, content: ContentMetadata, settings: Any, tmp_path: Any
+) -> None:
+    (tmp_path / f"{budget.catalog_uuid}.jsonl").touch()
+    settings.CATALOG_URL = f"file://{tmp_path}/"
+    answer = door.allocate(budget, content, ALICE, content_key="Never+Seen")
+    assert refusal_of(answer) == (422, "content_not_in_catalog")
+    assert answer.json()[0]["content_key"] == "Never+Seen"
+    assert nothing_changed()

@@ -1,0 +1,183 @@
+"""Who is signed in, by key or by session, and what each role then finds open."""
+
+from datetime import timedelta
+
+import pytest
+
+from bursary.access.models import ApiKey, Role, User
+from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.budgets.models import Budget
+from bursary.replica.models import ContentMetadata
+from tests.api.door import Door, allocating, door_of, listing, of_everybody, of_the_budget, refusal_of
+from tests.world import ALICE, BOB, NOW, given_api_key, given_assignment, given_customer, given_user
+
+pytestmark = pytest.mark.django_db
+
+BODY = b"{}"
+
+
+@pytest.fixture
+def assignment(budget: Budget, content: ContentMetadata) -> LearnerContentAssignment:
+    return given_assignment(budget, content)
+
+
+@pytest.fixture
+def ada(budget: Budget) -> User:
+    return given_user(Role.ADMINISTRATOR, customer=budget.customer)
+
+
+def test_who_is_not_signed_in_gets_a_challenge_everywhere(
+    assignment: LearnerContentAssignment, content: ContentMetadata
+) -> None:
+    for method, path in [*of_the_budget(assignment), *of_everybody(content)]:
+        answer = Door().send(method, path)
+        assert refusal_of(answer) == (401, "not_signed_in"), path
+        assert answer.headers["WWW-Authenticate"] == 'Bearer realm="Bursary"'
+
+
+def test_a_learner_may_nothing_with_a_budget(assignment: LearnerContentAssignment) -> None:
+    door = door_of(Role.LEARNER, customer=assignment.budget.customer)
+    for method, path in of_the_budget(assignment):
+        assert refusal_of(door.send(method, path, BODY)) == (403, "not_permitted"), path
+
+
+def test_an_administrator_of_another_organisation_may_nothing(assignment: LearnerContentAssignment) -> None:
+    door = door_of(Role.ADMINISTRATOR, customer=given_customer())
+    for method, path in of_the_budget(assignment):
+        assert refusal_of(door.send(method, path, BODY)) == (403, "not_permitted"), path
+
+
+@pytest.mark.parametrize("role", [Role.ADMINISTRATOR, Role.OPERATOR])
+def test_administrators_and_operators_are_let_in(assignment: LearnerContentAssignment, role: Role) -> None:
+    customer = assignment.budget.customer if role is Role.ADMINISTRATOR else None
+    door = door_of(role, customer=customer)
+    for method, path in of_the_budget(assignment):
+        answer = door.send(method, path, BODY)
+        # What is posted here is refused for what it says, not for who says it.
+        assert answer.status_code == (200 if method == "GET" else 400), path
+
+
+def test_an_operator_allocates_and_cancels_for_every_organisation(
+    budget: Budget, content: ContentMetadata
+) -> None:
+    operator = door_of(Role.OPERATOR)
+    [created] = operator.allocate(budget, content, ALICE).json()["created"]
+    assert operator.cancel(budget, created["uuid"]).status_code == 200
+    assert LearnerContentAssignment.objects.get().state == State.CANCELLED
+
+
+def test_somebody_without_a_role_may_nothing(assignment: LearnerContentAssignment) -> None:
+    door = door_of(None)
+    for method, path in of_the_budget(assignment):
+        assert refusal_of(door.send(method, path, BODY)) == (403, "not_permitted"), path
+
+
+def test_a_superuser_without_a_role_may_nothing(budget: Budget) -> None:
+    """The permission table alone decides."""
+    door = Door(key=given_api_key(given_user(is_superuser=True, is_staff=True)))
+    assert door.assignments(budget).status_code == 403
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_a_key_signs_in_whatever_the_case_of_its_scheme(budget: Budget, ada: User, scheme: str) -> None:
+    door = Door()
+    door.client.credentials(HTTP_AUTHORIZATION=f"{scheme}  {given_api_key(ada)} ")
+    assert door.policy(budget.uuid).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "Bearer",
+        "Bearer ",
+        "Bearer nonsense",
+        "Bearer bur_",
+        "Bearer \xff\xfe",
+        "Basic YTpi",
+        "JWT a.b.c",
+        "x",
+    ],
+)
+def test_anything_but_a_known_key_does_not_sign_in(budget: Budget, authorization: str) -> None:
+    door = Door()
+    door.client.credentials(HTTP_AUTHORIZATION=authorization)
+    answer = door.policy(budget.uuid)
+    assert refusal_of(answer) == (401, "not_signed_in")
+    assert answer.headers["WWW-Authenticate"]
+
+
+def test_a_key_is_not_found_by_its_digest(budget: Budget, ada: User) -> None:
+    """Who has seen the table cannot sign in with what is in it."""
+    given_api_key(ada)
+    assert Door(key=ApiKey.objects.get().digest).policy(budget.uuid).status_code == 401
+
+
+def test_a_revoked_key_signs_nobody_in(budget: Budget, ada: User) -> None:
+    key = given_api_key(ada)
+    ApiKey.objects.update(revoked_at=NOW)
+    assert Door(key=key).policy(budget.uuid).status_code == 401
+
+
+def test_a_key_that_will_be_revoked_works_until_then(budget: Budget, ada: User) -> None:
+    key = given_api_key(ada)
+    ApiKey.objects.update(revoked_at=NOW + timedelta(seconds=1))
+    assert Door(key=key).policy(budget.uuid).status_code == 200
+
+
+def test_who_was_made_inactive_cannot_sign_in(budget: Budget, ada: User) -> None:
+    by_key, by_session = Door(key=given_api_key(ada)), Door(session=ada)
+    User.objects.filter(pk=ada.pk).update(is_active=False)
+    assert by_key.policy(budget.uuid).status_code == 401
+    assert by_session.policy(budget.uuid).status_code == 401
+
+
+def test_a_key_does_nothing_after_its_owner_lost_the_role(budget: Budget, ada: User) -> None:
+    door = Door(key=given_api_key(ada))
+    ada.role_grants.all().delete()
+    assert door.policy(budget.uuid).status_code == 403
+
+
+def test_a_bad_key_is_refused_although_a_session_would_do(budget: Budget, ada: User) -> None:
+    door = Door(key="nonsense", session=ada)
+    assert door.policy(budget.uuid).status_code == 401
+
+
+def test_a_session_reads(budget: Budget, ada: User) -> None:
+    assert Door(session=ada).assignments(budget).status_code == 200
+
+
+def test_a_session_writes_only_with_its_csrf_token(
+    budget: Budget, content: ContentMetadata, ada: User
+) -> None:
+    door = Door(session=ada, csrf=True)
+    refused = door.allocate(budget, content, ALICE)
+    assert refusal_of(refused) == (403, "not_permitted")
+    assert "CSRF" in refused.json()["detail"]
+    assert not LearnerContentAssignment.objects.exists()
+
+    token = "a" * 32
+    door.client.cookies["csrftoken"] = token
+    door.client.credentials(HTTP_X_CSRFTOKEN=token)
+    assert door.allocate(budget, content, ALICE).status_code == 202
+
+
+def test_a_key_writes_without_a_csrf_token(budget: Budget, content: ContentMetadata, ada: User) -> None:
+    door = Door(key=given_api_key(ada), csrf=True)
+    assert door.allocate(budget, content, ALICE).status_code == 202
+
+
+def test_who_allocates_is_who_is_signed_in_whatever_the_body_says(
+    budget: Budget, content: ContentMetadata, ada: User
+) -> None:
+    somebody_else = given_user(lms_user_id=7)
+    door = Door(key=given_api_key(ada))
+    door.allocate(budget, content, ALICE, admin_lms_user_id=somebody_else.lms_user_id)
+    door.allocate(budget, content, BOB, admin_lms_user_id=None)
+    assert {row.allocated_by for row in LearnerContentAssignment.objects.all()} == {ada}
+
+
+def test_refusals_for_who_it_is_come_before_refusals_for_what_is_said(budget: Budget) -> None:
+    """A learner learns nothing from how a body is refused."""
+    door = door_of(Role.LEARNER, customer=budget.customer)
+    assert door.send("POST", allocating(budget), b"not json").status_code == 403
+    assert door.send("POST", f"{listing(budget)}cancel/", b"not json").status_code == 403

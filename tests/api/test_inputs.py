@@ -1,0 +1,287 @@
+"""Whatever is sent is understood or refused with a clear 4xx, and what is refused changes nothing."""
+
+import json
+from typing import Any
+
+import pytest
+
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets.models import Budget
+from bursary.replica.models import ContentMetadata
+from tests.api.door import Answer, Door, allocating, asking, listing, refusal_of
+from tests.world import ALICE, BOB, PRICE, addresses, given_assignment
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(params=[False, True], ids=["allocate", "can-allocate"])
+def dry(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+def raw(content: ContentMetadata, field: str, value: str) -> bytes:
+    """Return an allocation's body in which `field` is this JSON, also where no encoder would write it."""
+    return json.dumps(asking(content, ALICE, **{field: "HERE"})).replace('"HERE"', value).encode()
+
+
+def refused(answer: Answer, status: int = 400, reason: str = "invalid_request") -> bool:
+    """Tell whether it was refused so, in JSON, and nothing was changed."""
+    assert refusal_of(answer) == (status, reason)
+    assert answer.headers["Content-Type"] == "application/json"
+    return not LearnerContentAssignment.objects.exists() and not Budget.objects.get().held_cents
+
+
+@pytest.mark.parametrize(
+    ("sent", "cents"),
+    [
+        ("1999", 1999),
+        ("1999.0", 1999),
+        ("1998.9999999999998", 1999),  # what browsers make of $19.99
+        ("1999.0000000000002", 1999),
+        ("1.999e3", 1999),
+    ],
+)
+def test_a_price_is_rounded_by_a_floats_breadth(
+    door: Door, budget: Budget, content: ContentMetadata, sent: str, cents: int
+) -> None:
+    ContentMetadata.objects.update(price_cents=1999)
+    answer = door.send("POST", allocating(budget), raw(content, "content_price_cents", sent))
+    assert answer.status_code == 202
+    assert answer.json()["created"][0]["content_quantity"] == -cents
+
+
+@pytest.mark.parametrize(
+    ("sent", "problem"),
+    [
+        ("19.5", "A price is a whole number of cents."),
+        ("19899.99", "A price is a whole number of cents."),
+        ("-1", "A price lies between 0 and 10000000000000 cents."),
+        ("-0.0000001", "A price lies between 0 and 10000000000000 cents."),
+        ("10000000000001", "A price lies between 0 and 10000000000000 cents."),
+        ("1e22", "A price lies between 0 and 10000000000000 cents."),
+        pytest.param("9" * 400, "A price lies between 0 and 10000000000000 cents.", id="400 digits"),
+        ("1e999", "A price is a number of cents."),  # infinity, once it is read
+        ("-1e999", "A price is a number of cents."),
+        ("true", "A price is a number of cents."),
+        ('"19900"', "A price is a number of cents."),
+        ("[19900]", "A price is a number of cents."),
+        ('{"usd": 199}', "A price is a number of cents."),
+        ("null", "This field may not be null."),
+    ],
+)
+def test_a_price_that_is_none_is_refused(
+    door: Door, budget: Budget, content: ContentMetadata, dry: bool, sent: str, problem: str
+) -> None:
+    answer = door.send("POST", allocating(budget, dry=dry), raw(content, "content_price_cents", sent))
+    assert refused(answer)
+    assert answer.json()["content_price_cents"] == [problem]
+    assert answer.json()["detail"] == f"content_price_cents: {problem}"
+
+
+@pytest.mark.parametrize(
+    "sent", ["null", "7", "true", "{}", "[]", '["deep"]', "1e999", '"\\ud800"', '"\\u0000"']
+)
+def test_entries_that_are_no_text_are_named_with_the_other_bad_addresses(
+    door: Door, budget: Budget, content: ContentMetadata, sent: str
+) -> None:
+    entries = f'["{ALICE}", {sent}, "nobody"]'
+    answer = door.send("POST", allocating(budget), raw(content, "learner_emails", entries))
+    assert refused(answer, 400, "invalid_addresses")
+    assert sorted(answer.json()["learner_emails"]) == ["1", "2"]
+
+    tried = door.send("POST", allocating(budget, dry=True), raw(content, "learner_emails", entries))
+    assert tried.status_code == 200
+    assert [one["verdict"] for one in tried.json()["learners"]] == ["new", "invalid", "invalid"]
+
+
+@pytest.mark.parametrize("where", ["\\ud800@learners.example", "alice@\\udfff.example", "\\ud83d@x.example"])
+def test_half_a_character_is_no_part_of_an_address(
+    door: Door, budget: Budget, content: ContentMetadata, where: str
+) -> None:
+    answer = door.send("POST", allocating(budget), raw(content, "learner_emails", f'["{where}"]'))
+    assert refused(answer, 400, "invalid_addresses")
+
+
+@pytest.mark.parametrize(
+    ("field", "sent", "problem"),
+    [
+        ("learner_emails", "null", "This field may not be null."),
+        ("learner_emails", "[]", "This list may not be empty."),
+        ("learner_emails", '"a@learners.example"', 'Expected a list of items but got type "str".'),
+        ("learner_emails", "{}", 'Expected a list of items but got type "dict".'),
+        ("content_key", "null", "This field may not be null."),
+        ("content_key", '""', "This field may not be blank."),
+        ("content_key", '"  "', "This field may not be blank."),
+        ("content_key", "true", "Not a valid string."),
+        ("content_key", '["a"]', "Not a valid string."),
+        ("content_key", '"a\\u0000b"', "Null characters are not allowed."),
+        ("content_key", '"\\ud800"', "Surrogate characters are not allowed: U+D800."),
+        ("content_key", f'"{"k" * 256}"', "Ensure this field has no more than 255 characters."),
+        ("admin_lms_user_id", '"ada"', "A valid integer is required."),
+        ("admin_lms_user_id", "1e999", "A valid integer is required."),
+    ],
+)
+def test_a_field_that_cannot_be_read_is_named(
+    door: Door, budget: Budget, content: ContentMetadata, dry: bool, field: str, sent: str, problem: str
+) -> None:
+    answer = door.send("POST", allocating(budget, dry=dry), raw(content, field, sent))
+    assert refused(answer)
+    assert answer.json()[field] == [problem]
+
+
+def test_every_missing_field_is_named(
+    door: Door, budget: Budget, content: ContentMetadata, dry: bool
+) -> None:
+    answer = door.send("POST", allocating(budget, dry=dry), b"{}")
+    assert refused(answer)
+    assert set(answer.json()) >= {"content_key", "content_price_cents", "learner_emails"}
+
+
+BODIES = {
+    "nothing": b"",
+    "half an object": b"{",
+    "no JSON": b"content_key=Tides",
+    "a list": b"[]",
+    "null": b"null",
+    "a number": b"3",
+    "a text": b'"content_key"',
+    "not a number": b'{"content_price_cents": NaN}',
+    "infinity": b'{"content_price_cents": -Infinity}',
+    "5,000 digits": b'{"content_price_cents": ' + b"9" * 5000 + b"}",
+    "invalid UTF-8": b'{"content_key": "\xff\xfe"}',
+    "UTF-16": json.dumps({"content_key": "k"}).encode("utf-16"),
+    "an open bracket bomb": b"[" * 100_000,
+    "a closed bracket bomb": b"[" * 100_000 + b"]" * 100_000,
+    "a brace bomb": b'{"a":' * 50_000,
+    "a deep field": b'{"learner_emails": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+}
+
+
+@pytest.mark.parametrize("address", ["allocate", "can-allocate", "cancel"])
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_what_is_no_json_object_is_refused(
+    door: Door, budget: Budget, content: ContentMetadata, address: str, body: bytes
+) -> None:
+    path = (
+        f"{listing(budget)}cancel/" if address == "cancel" else allocating(budget, dry=address != "allocate")
+    )
+    assert refused(door.send("POST", path, body))
+
+
+@pytest.mark.parametrize("depth", range(500, 1000, 25))
+def test_no_depth_of_nesting_is_a_fault_of_ours(
+    door: Door, budget: Budget, content: ContentMetadata, dry: bool, depth: int
+) -> None:
+    """What is shallow enough to be read is still deep for whoever looks at it afterwards."""
+    bomb = f"[{'[' * depth}{']' * depth}]"
+    answer = door.send("POST", allocating(budget, dry=dry), raw(content, "learner_emails", bomb))
+    assert answer.status_code in ({200, 400} if dry else {400})
+    assert not LearnerContentAssignment.objects.exists()
+
+
+def test_of_a_name_that_is_given_twice_the_last_counts(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    body = json.dumps(asking(content, ALICE))
+    twice = f'{{"content_key": "Another+Course", {body[1:]}'.encode()
+    answer = door.send("POST", allocating(budget), twice)
+    assert [row["content_key"] for row in answer.json()["created"]] == [content.content_key]
+
+
+def test_names_that_nobody_knows_are_passed_over(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    assert door.allocate(budget, content, ALICE, state="accepted", price_cents=1).status_code == 202
+    assert LearnerContentAssignment.objects.get().price_cents == PRICE
+
+
+def test_a_hundred_thousand_addresses_are_refused(
+    door: Door, budget: Budget, content: ContentMetadata, dry: bool
+) -> None:
+    answer = door.send(
+        "POST", allocating(budget, dry=dry), json.dumps(asking(content, *addresses(100_000))).encode()
+    )
+    assert refused(answer, 400, "too_many_addresses")
+    assert answer.json()["count"] == 100_000
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain"])
+def test_a_body_over_the_limit_is_413(
+    door: Door, budget: Budget, content: ContentMetadata, dry: bool, settings: Any, content_type: str
+) -> None:
+    body = b'"' + b"x" * settings.DATA_UPLOAD_MAX_MEMORY_SIZE + b'"'
+    answer = door.send("POST", allocating(budget, dry=dry), body, content_type=content_type)
+    if content_type == "application/json":
+        assert refused(answer, 413, "body_too_large")
+    else:
+        assert refused(answer, 415, "unsupported_media_type")
+
+
+def test_a_body_over_the_limit_is_413_for_a_browser_too(
+    door: Door, budget: Budget, content: ContentMetadata, settings: Any
+) -> None:
+    body = b'"' + b"x" * settings.DATA_UPLOAD_MAX_MEMORY_SIZE + b'"'
+    answer = door.send("POST", allocating(budget), body, HTTP_ACCEPT="text/html")
+    assert answer.status_code == 413
+    assert "body_too_large" in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=b",
+        "multipart/form-data",
+        "text/plain",
+        "application/xml",
+        "",
+        "nonsense",
+    ],
+)
+def test_another_media_type_than_json_is_415(
+    door: Door, budget: Budget, content: ContentMetadata, content_type: str
+) -> None:
+    answer = door.send("POST", allocating(budget), b"a=1", content_type=content_type)
+    assert refused(answer, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("charset", ["bz2_codec", "undefined", "punycode", "utf-16"])
+def test_a_charset_that_the_body_is_not_in_is_refused(
+    door: Door, budget: Budget, content: ContentMetadata, charset: str
+) -> None:
+    body = json.dumps(asking(content, ALICE)).encode()
+    answer = door.send("POST", allocating(budget), body, content_type=f"application/json; charset={charset}")
+    assert refused(answer)
+
+
+UUIDS = {
+    "no uuid": ['"x"', "1.5", "{}", "[[]]", "1e999", '"\\ud800"', '"\\u0000"', "-1", "9" * 40],
+    "null": ["null"],
+}
+
+
+@pytest.mark.parametrize("sent", [*UUIDS["no uuid"], *UUIDS["null"]])
+def test_a_uuid_that_is_none_is_named_by_its_position(
+    door: Door, budget: Budget, content: ContentMetadata, sent: str
+) -> None:
+    assignment = given_assignment(budget, content)
+    body = f'{{"assignment_uuids": ["{assignment.uuid}", {sent}]}}'.encode()
+    answer = door.send("POST", f"{listing(budget)}cancel/", body)
+    assert refusal_of(answer) == (400, "invalid_request")
+    assert list(answer.json()["assignment_uuids"]) == ["1"]
+    assert LearnerContentAssignment.objects.get().state == "allocated"
+
+
+@pytest.mark.parametrize(
+    "sent", [b"[]", b"null", b'"x"', b"{}", b"[" + b"1," * 10_000 + b"1]"], ids=lambda sent: sent[:5].decode()
+)
+def test_uuids_that_are_no_list_or_too_many_are_refused(door: Door, budget: Budget, sent: bytes) -> None:
+    answer = door.send("POST", f"{listing(budget)}cancel/", b'{"assignment_uuids": ' + sent + b"}")
+    assert refusal_of(answer) == (400, "invalid_request")
+
+
+def test_addresses_may_have_spaces_around_them_and_letters_of_any_case(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    body = door.allocate(budget, content, f" {ALICE}\r\n", BOB.upper()).json()
+    assert [row["learner_email"] for row in body["created"]] == [ALICE, BOB.upper()]

@@ -1,0 +1,111 @@
+"""The page envelope, and the one way to ask for a page."""
+
+from typing import Any
+
+import pytest
+
+from bursary.budgets.models import Budget
+from bursary.replica.models import ContentMetadata
+from tests.api.door import Answer, Door, refusal_of
+from tests.world import addresses, allocate, given_budget, given_content
+
+pytestmark = pytest.mark.django_db
+
+LISTS = ["assignments", "policies", "content"]
+
+
+@pytest.fixture(params=LISTS)
+def five(request: pytest.FixtureRequest, door: Door, budget: Budget, content: ContentMetadata) -> Any:
+    """Return how to ask for a list that has five rows."""
+    if request.param == "assignments":
+        allocate(budget, content, *addresses(5))
+        return lambda **query: door.assignments(budget, **query)
+    if request.param == "policies":
+        for _more in range(4):
+            given_budget(customer=budget.customer)
+        return door.policies
+    for _more in range(4):
+        given_content()
+    return door.content
+
+
+def figures(answer: Answer) -> dict[str, Any]:
+    assert answer.status_code == 200, answer.content
+    body: dict[str, Any] = answer.json()
+    return {name: body[name] for name in ("count", "num_pages", "current_page", "start")}
+
+
+def test_a_page_says_where_it_stands(five: Any) -> None:
+    answer = five(page=2, page_size=2)
+    assert figures(answer) == {"count": 5, "num_pages": 3, "current_page": 2, "start": 2}
+    assert len(answer.json()["results"]) == 2
+
+
+def test_links_lead_through_all_pages_and_keep_what_was_asked(door: Door, five: Any) -> None:
+    first = five(page_size=2).json()
+    assert first["previous"] is None
+    assert first["next"].startswith("http://testserver/api/v1/")
+    second = door.client.get(first["next"]).json()
+    third = door.client.get(second["next"]).json()
+    assert [len(page["results"]) for page in (first, second, third)] == [2, 2, 1]
+    assert third["next"] is None
+    assert door.client.get(third["previous"]).json() == second
+
+
+def test_without_being_asked_a_page_has_a_hundred_rows(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    Budget.objects.update(limit_cents=None)
+    allocate(budget, content, *addresses(101))
+    assert figures(door.assignments(budget)) == {
+        "count": 101,
+        "num_pages": 2,
+        "current_page": 1,
+        "start": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    "size", ["0", "-1", "501", "x", "1.5", "\0", "", "9" * 5000, "1e9"], ids=lambda size: size[:9]
+)
+def test_a_page_size_that_is_none_is_the_nearest_that_is_one(five: Any, size: str) -> None:
+    """As with the clients' own backend: nobody is refused for it."""
+    assert figures(five(page_size=size)) == {"count": 5, "num_pages": 1, "current_page": 1, "start": 0}
+
+
+def test_a_page_has_at_most_five_hundred_rows(door: Door, budget: Budget, content: ContentMetadata) -> None:
+    Budget.objects.update(limit_cents=None)
+    allocate(budget, content, *addresses(501))
+    answer = door.assignments(budget, page_size=100_000)
+    assert figures(answer)["num_pages"] == 2
+    assert len(answer.json()["results"]) == 500
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["0", "-1", "abc", "1.0", "\0", "2", "999999999", "1" + "0" * 20, "9" * 5000],
+    ids=lambda page: page[:9],
+)
+def test_a_page_that_there_is_not_is_404(five: Any, page: str) -> None:
+    assert refusal_of(five(page=page)) == (404, "not_found")
+
+
+def test_the_first_page_of_nothing_is_there(door: Door, budget: Budget) -> None:
+    answer = door.assignments(budget)
+    assert figures(answer) == {"count": 0, "num_pages": 1, "current_page": 1, "start": 0}
+    assert answer.json() | {"results": [], "learner_state_counts": []} == answer.json()
+    assert refusal_of(door.assignments(budget, page=2)) == (404, "not_found")
+
+
+def test_only_assignments_are_counted_by_learner_state(door: Door, budget: Budget) -> None:
+    assert set(door.assignments(budget).json()) == {
+        "next",
+        "previous",
+        "count",
+        "num_pages",
+        "current_page",
+        "start",
+        "results",
+        "learner_state_counts",
+    }
+    assert "learner_state_counts" not in door.policies().json()
