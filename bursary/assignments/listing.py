@@ -201,8 +201,9 @@ def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int
     by_state = [(LearnerState(state), count) for state, count in counts]
     start = (number - 1) * size
     chosen = queryset.values("pk")[start : start + size]
-    keys = chosen if connection.features.allow_sliced_subqueries_with_in else [row["pk"] for row in chosen]
-    rows = _with_timelines().filter(pk__in=keys).order_by(*queryset.query.order_by)
+    in_one = connection.features.allow_sliced_subqueries_with_in
+    of_the_page = Q(pk__in=chosen if in_one else [row["pk"] for row in chosen])
+    rows = _with_timelines().filter(of_the_page).order_by(*queryset.query.order_by)
     return Page(
         rows=list(rows),
         count=sum(count for _state, count in by_state),

@@ -48,7 +48,6 @@ CSRF_TRUSTED_ORIGINS = [BASE_URL]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
 if env.bool("BURSARY_BEHIND_PROXY", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -58,6 +57,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "bursary.api",  # before rest_framework, whose pages it dresses
     "rest_framework",
     "django_filters",
     "drf_spectacular",
@@ -67,7 +67,6 @@ INSTALLED_APPS = [
     "bursary.access",
     "bursary.assignments",
     "bursary.delivery",
-    "bursary.api",
     "bursary.dashboard",
     "bursary.ops",
     "bursary.config",
@@ -129,6 +128,8 @@ DATABASES = {
     "default": env.db_url("BURSARY_DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'bursary.sqlite3'}"),
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # One process serves: what it remembers of a session is true.
+    SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
     DATABASES["default"]["OPTIONS"] = {
         # A transaction that will write says so at once, and waits for its turn; readers are never blocked.
         "transaction_mode": "IMMEDIATE",
@@ -153,6 +154,8 @@ LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)
 
 EMAIL_CONFIG = env.email_url("BURSARY_EMAIL_URL", default=f"filemail:///{quote(str(VAR_DIR / 'mail'))}")
 vars().update(EMAIL_CONFIG)
+if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
+    EMAIL_BACKEND = "bursary.delivery.smtp.EmailBackend"  # the same, with a total deadline
 EMAIL_TIMEOUT = env.int("BURSARY_EMAIL_TIMEOUT_SECONDS", default=5)  # for each answer of the mail server
 DEFAULT_FROM_EMAIL = env.str("BURSARY_FROM_EMAIL", default="Bursary <bursary@localhost>")
 
