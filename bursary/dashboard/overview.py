@@ -45,10 +45,15 @@ def overview(user: User) -> Overview:
     )
     return Overview(
         budgets=[BudgetLine(budget, ledger.available_cents(budget)) for budget in budgets],
-        newest=list(visible.select_related("budget").order_by("-pk")[:NEWEST]),
-        own=list(own_assignments(user).select_related("budget").order_by("-pk")[:NEWEST]),
+        newest=_newest(visible),
+        own=_newest(own_assignments(user)),
         operates=operates(user),
     )
+
+
+def _newest(assignments: QuerySet[LearnerContentAssignment]) -> list[LearnerContentAssignment]:
+    shown = assignments.select_related("budget", "content").defer("content__payload")
+    return list(shown.order_by("-pk")[:NEWEST])
 
 
 def own_assignments(user: User) -> QuerySet[LearnerContentAssignment]:

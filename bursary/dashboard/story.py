@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from bursary.access.models import User
-from bursary.access.permissions import Permission, may
+from bursary.access.permissions import Permission, granted, may
+from bursary.assignments import cancellation, lifecycle
 from bursary.assignments.models import (
+    ActionType,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
     State,
@@ -38,6 +41,8 @@ class Story:
     assignment: LearnerContentAssignment
     deadline: Deadline | None
     timeline: Sequence[Line] | None
+    may_be_cancelled: bool = False
+    """By this reader, now."""
 
 
 def story(uuid: UUID, *, reader: User) -> Story | None:
@@ -52,10 +57,25 @@ def story(uuid: UUID, *, reader: User) -> Story | None:
         return None
     deadline = deadline_in_words(assignment) if assignment.state == State.ALLOCATED else None
     if may(reader, Permission.READ_ASSIGNMENTS, customer_pk=assignment.budget.customer_id):
-        return Story(assignment, deadline, _timeline(assignment, with_traces=operates(reader)))
+        timeline = _timeline(assignment, with_traces=operates(reader))
+        return Story(assignment, deadline, timeline, _may_be_cancelled(assignment, reader))
     if own_assignments(reader).filter(pk=assignment.pk).exists():
         return Story(assignment, deadline, None)
     return None
+
+
+def cancel(uuid: UUID, *, actor: User, now: datetime) -> cancellation.Cancellation | None:
+    """Cancel the assignment, if it is open; return None where there is none, or none that `actor` may."""
+    may_be = granted(actor, Permission.CANCEL, customer="budget__customer")
+    assignment = LearnerContentAssignment.objects.select_related("budget").filter(may_be, uuid=uuid).first()
+    if assignment is None:
+        return None
+    return cancellation.cancel(assignment.budget, uuids=[uuid], now=now, actor=actor)
+
+
+def _may_be_cancelled(assignment: LearnerContentAssignment, reader: User) -> bool:
+    possible = lifecycle.allows(assignment, ActionType.CANCELLED)
+    return possible and may(reader, Permission.CANCEL, customer_pk=assignment.budget.customer_id)
 
 
 def _timeline(assignment: LearnerContentAssignment, *, with_traces: bool) -> list[Line]:

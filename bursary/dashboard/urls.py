@@ -9,4 +9,5 @@ urlpatterns = [
     path("sign-in/", views.SignIn.as_view(), name="sign-in"),
     path("sign-out/", views.SignOut.as_view(), name="sign-out"),
     path("assignments/<uuid:uuid>/", views.assignment, name="assignment"),
+    path("budgets/<uuid:uuid>/assign/", views.assign, name="assign"),
 ]

@@ -7,18 +7,24 @@ from typing import ParamSpec
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from bursary.access.models import User
+from bursary.budgets import ledger
+from bursary.dashboard import assigning
+from bursary.dashboard.forms import AssignForm, SearchForm
 from bursary.dashboard.overview import overview
-from bursary.dashboard.story import story
+from bursary.dashboard.story import cancel, story
+from bursary.dashboard.templatetags.money import dollars
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -53,15 +59,50 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 @page
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def assignment(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """Show an assignment to who answers for it and to its learner; to anybody else there is none."""
+    """Show an assignment to who answers for it and to its learner; to anybody else there is none.
+
+    POST cancels it.
+    """
     assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
+    if request.method == "POST":
+        return _cancel(request, uuid, actor=request.user)
     told = story(uuid, reader=request.user)
     if told is None:
         raise Http404("There is no such assignment.")
     return render(request, "dashboard/assignment.html", {"story": told})
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def assign(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """Assign a course or run from a budget, or try it out first."""
+    assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
+    now = timezone.now()
+    budget = assigning.budget_for(request.user, uuid)
+    if budget is None:
+        raise Http404("There is no such budget.")
+    form = AssignForm(request.POST if request.method == "POST" else None, auto_id="%s")
+    really = "assign" in request.POST
+    answer = assigning.answer(form, budget, really=really, actor=request.user, now=now)
+    if answer.done:
+        messages.success(request, answer.done)
+        return redirect("home")
+    search = SearchForm(request.GET, auto_id="%s")
+    words = search.cleaned_data["q"] if search.is_valid() else ""
+    chosen = None if answer.price_moved else form.choice
+    context = {
+        "budget": budget,
+        "available_cents": ledger.available_cents(budget),
+        "search": search,
+        "shelf": assigning.shelf(budget, words=words, now=now, chosen=chosen),
+        "form": form,
+        "answer": answer,
+    }
+    return render(request, "dashboard/assign.html", context)
 
 
 @method_decorator(page, name="dispatch")
@@ -75,6 +116,20 @@ class SignIn(LoginView):
 @method_decorator(page, name="dispatch")
 class SignOut(LogoutView):
     """Sign out, by POST."""
+
+
+def _cancel(request: HttpRequest, uuid: UUID, *, actor: User) -> HttpResponse:
+    outcome = cancel(uuid, actor=actor, now=timezone.now())
+    if outcome is None:
+        raise Http404("There is no such assignment.")
+    for assignment in outcome.cancelled:
+        freed = dollars(assignment.price_cents)
+        messages.success(request, f"Cancelled: {freed} is free again, and a mail will tell the learner.")
+    for _ in outcome.unchanged:
+        messages.info(request, "It was cancelled before.")
+    for standing in outcome.refused.values():
+        messages.error(request, f"It is {standing}: only what is open can be cancelled.")
+    return redirect("assignment", uuid)
 
 
 def _demo_file() -> str:

@@ -94,7 +94,7 @@ def test_an_administrator_sees_their_budgets_in_dollars(client: Client) -> None:
     for amount in ("$597.00", "$199.00", "$0.00", "$398.00"):
         assert amount in html
     assert "Of somebody else" not in html
-    for name, uuid in (("assignments", budget.assignment_configuration_uuid), ("can-allocate", budget.uuid)):
+    for name, uuid in (("assignments", budget.assignment_configuration_uuid), ("assign", budget.uuid)):
         assert reverse(name, args=[uuid]) in html
 
 
@@ -121,6 +121,28 @@ def test_an_administrator_sees_the_ten_newest_assignments_of_their_customer(clie
     shown = [number for number in range(12) if f">learner-{number}@learners.example<" in html]
     assert shown == list(range(2, 12))
     assert "stranger@elsewhere.example" not in html
+
+
+def test_titles_are_shown_as_upstream_writes_them(client: Client) -> None:
+    budget = world.given_budget()
+    titled = world.given_assignment(budget, world.given_content(title="Straße & MATLAB for Everyone"))
+    nameless = world.given_assignment(budget, world.given_content("RiversideX+Nameless", title=""))
+    signed_in(client, Role.ADMINISTRATOR, customer=budget.customer, email=world.ALICE)
+
+    html = page(client)
+
+    assert titled.content_title == "strasse & matlab for everyone"
+    assert html.count("<bdi>Straße &amp; MATLAB for Everyone</bdi>") == 2  # newest, and their own
+    assert html.count(f"<bdi>{nameless.content_key}</bdi>") == 2
+    assert "strasse" not in html
+
+
+def test_an_assignment_whose_content_is_not_known_is_shown_by_its_key(client: Client) -> None:
+    assignment = world.given_assignment()
+    LearnerContentAssignment.objects.update(content=None)
+    signed_in(client, Role.ADMINISTRATOR, customer=assignment.budget.customer)
+
+    assert f"<bdi>{assignment.content_key}</bdi>" in page(client)
 
 
 def test_a_learner_sees_what_is_assigned_to_them_and_no_budget(client: Client) -> None:
@@ -159,8 +181,9 @@ def test_a_full_first_page_takes_few_queries(
         world.given_assignment(world.given_budget(customer=customer))
     signed_in(client, Role.ADMINISTRATOR, customer=customer)
 
-    with django_assert_max_num_queries(6):  # two of them for the session and its user
+    with django_assert_max_num_queries(6) as queries:  # two of them for the session and its user
         page(client)
+    assert "payload" not in str(queries.captured_queries)
 
 
 # -- Signing in and out -------------------------------------------------------------------------------------

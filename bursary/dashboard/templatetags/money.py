@@ -8,4 +8,7 @@ register = template.Library()
 @register.filter
 def dollars(cents: int | None) -> str:
     """Return cents as dollars; None is a pot without a limit."""
-    return "unlimited" if cents is None else f"${cents // 100:,}.{cents % 100:02}"
+    if cents is None:
+        return "unlimited"
+    whole, rest = divmod(abs(cents), 100)
+    return f"{'-' if cents < 0 else ''}${whole:,}.{rest:02}"

@@ -1,0 +1,225 @@
+"""Assigning in the browser: by whom, what is stored and said, and every refusal in words."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from bursary.access.models import Role
+from bursary.assignments import addresses
+from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.budgets.models import Budget
+from bursary.replica.models import CatalogMembership, ContentMetadata
+from tests import world
+from tests.dashboard.desk import Desk, nothing_was_done, stored
+from tests.world import ALICE, BOB, PRICE
+
+pytestmark = pytest.mark.django_db
+
+LATE = datetime(2900, 1, 31, 23, 30, tzinfo=UTC)  # in Madrid, the first of February
+
+
+# -- Who may ------------------------------------------------------------------------------------------------
+
+
+def test_who_is_not_signed_in_is_asked_to(client: Client, budget: Budget) -> None:
+    address = reverse("assign", args=[budget.uuid])
+
+    for answer in (client.get(address), client.post(address, {"assign": "yes"})):
+        assert answer.headers["Location"] == f"/sign-in/?next={address}"
+
+
+def test_to_whoever_may_not_allocate_there_is_no_such_budget(client: Client, budget: Budget) -> None:
+    content = world.given_content()
+    strangers = [
+        world.given_user(),
+        world.given_user(Role.LEARNER, customer=budget.customer),
+        world.given_user(Role.ADMINISTRATOR, customer=world.given_customer()),
+    ]
+    for user in strangers:
+        desk = Desk(client, budget, user)
+        assert client.get(desk.address).status_code == 404
+        assert desk.press("assign", content, ALICE).status_code == 404
+    assert nothing_was_done(budget)
+
+
+def test_an_unknown_budget_is_not_found(client: Client) -> None:
+    client.force_login(world.given_user(Role.OPERATOR))
+
+    assert client.get(reverse("assign", args=[uuid4()])).status_code == 404
+
+
+def test_an_operator_assigns_for_any_organisation(client: Client, budget: Budget) -> None:
+    desk = Desk(client, budget, world.given_user(Role.OPERATOR))
+
+    desk.assign(world.given_content(), ALICE)
+
+    assert stored() == [(ALICE, State.ALLOCATED, PRICE)]
+
+
+def test_another_site_cannot_assign(budget: Budget) -> None:
+    client = Client(enforce_csrf_checks=True)
+    desk = Desk(client, budget, world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
+
+    assert desk.press("assign", world.given_content(), ALICE).status_code == 403
+    assert nothing_was_done(budget)
+
+
+# -- Assigning ----------------------------------------------------------------------------------------------
+
+
+def test_assigning_stores_it_with_who_did_it_and_the_first_page_says_so_once(
+    desk: Desk, budget: Budget
+) -> None:
+    content = world.given_content(title="Tidal Engines")
+
+    answer = desk.press("assign", content, f"{ALICE}\n{BOB}, {ALICE}")
+
+    assert answer.redirect_chain == [("/", 302)]
+    said = "“Tidal Engines” is assigned to 2 learners: $398.00 is held in Languages."
+    assert said in answer.content.decode()
+    assert said not in desk.client.get("/").content.decode()
+    assert stored() == [(ALICE, State.ALLOCATED, PRICE), (BOB, State.ALLOCATED, PRICE)]
+    assert set(LearnerContentAssignment.objects.values_list("allocated_by", flat=True)) == {desk.user.pk}
+    budget.refresh_from_db()
+    assert budget.held_cents == 2 * PRICE
+
+
+def test_assigning_again_changes_nothing_and_says_so(desk: Desk, budget: Budget) -> None:
+    content = world.given_content()
+    desk.assign(content, ALICE)
+
+    text = desk.assign(content, ALICE)
+
+    assert "1 learner had it already." in text
+    assert "is held in" not in text
+    budget.refresh_from_db()
+    assert budget.held_cents == PRICE
+
+
+def test_bad_addresses_are_named_by_their_lines_and_nothing_is_done(desk: Desk, budget: Budget) -> None:
+    text = desk.assign(world.given_content(), f"{ALICE}\nnonsense\n{BOB}, @")
+
+    assert 'role="alert"' in text
+    assert "Line 2, “nonsense”: Enter a valid email address." in text
+    assert "Line 3, “@”: Enter a valid email address." in text
+    assert "nonsense\n" in text.replace("\r\n", "\n")
+    assert nothing_was_done(budget)
+
+
+def test_of_very_many_bad_addresses_the_first_are_named(desk: Desk) -> None:
+    text = desk.assign(world.given_content(), "\n".join(f"bad-{number}" for number in range(23)))
+
+    assert "“bad-19”" in text
+    assert "“bad-20”" not in text
+    assert "3 more cannot be used." in text
+
+
+@pytest.mark.parametrize("button", ["try", "assign"])
+def test_too_many_addresses_are_refused(
+    desk: Desk, budget: Budget, button: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addresses, "MOST_ADDRESSES", 2)
+
+    text = desk.text(desk.press(button, world.given_content(), "\n".join(world.addresses(3))))
+
+    assert "3 addresses are more than the 2 that one request may carry." in text
+    assert nothing_was_done(budget)
+
+
+@pytest.mark.parametrize("button", ["try", "assign"])
+def test_a_price_that_moved_is_said_and_what_it_belongs_to_is_chosen_anew(
+    desk: Desk, budget: Budget, button: str
+) -> None:
+    content = world.given_content(price_cents=29_900)
+
+    text = desk.text(desk.press(button, content, ALICE, price=PRICE))
+
+    assert "It cost $199.00 when you chose it, and costs $299.00 now." in text
+    assert f'value="29900 {content.content_key}" required>' in text
+    assert " checked" not in text
+    assert ALICE in text
+    assert nothing_was_done(budget)
+
+
+def test_a_price_that_hardly_moved_is_what_was_shown(desk: Desk) -> None:
+    content = world.given_content(price_cents=PRICE + 500)
+
+    assert f'value="{PRICE} {content.content_key}" required checked' in desk.try_out(
+        content, ALICE, price=PRICE
+    )
+    desk.assign(content, ALICE, price=PRICE)
+
+    assert stored() == [(ALICE, State.ALLOCATED, PRICE)]
+
+
+@pytest.mark.parametrize("button", ["try", "assign"])
+def test_what_closed_meanwhile_is_refused(desk: Desk, budget: Budget, button: str) -> None:
+    content = world.given_content(enroll_by=datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
+
+    text = desk.text(desk.press(button, content, ALICE))
+
+    assert "The deadline was 02 January 2026, 03:04 UTC: nobody could accept any more." in text
+    assert "Choose content whose enrolment is still open." in text
+    assert nothing_was_done(budget)
+
+
+def test_what_left_the_catalog_is_refused(desk: Desk, budget: Budget) -> None:
+    content = world.given_content()
+    CatalogMembership.objects.all().delete()
+
+    text = desk.assign(content, ALICE)
+
+    assert "This content is not in the budget's catalog." in text
+    assert nothing_was_done(budget)
+
+
+def test_a_budget_that_is_not_open_is_refused(desk: Desk, budget: Budget) -> None:
+    Budget.objects.update(starts_at=LATE)
+
+    text = desk.assign(world.given_content(), ALICE)
+
+    assert "This budget is not open today." in text
+    assert nothing_was_done(budget)
+
+
+@pytest.mark.parametrize("button", ["try", "assign"])
+def test_that_the_catalog_does_not_answer_is_said(
+    desk: Desk, budget: Budget, button: str, settings: Settings, tmp_path: Path
+) -> None:
+    settings.CATALOG_URL = f"file://{tmp_path}/nowhere/"
+    unseen = ContentMetadata(content_key="RiversideX+Unseen", price_cents=PRICE)
+
+    text = desk.text(desk.press(button, unseen, ALICE))
+
+    assert "The catalog does not answer, and this content was never seen before." in text
+    assert nothing_was_done(budget)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"course": ""}, "Choose a course or a run."),
+        ({"course": "cheap RiversideX+T1"}, "Choose a course or a run."),
+        ({"course": "1\0 RiversideX+T1"}, "Null characters are not allowed."),
+        ({"addresses": ""}, "Enter at least one address."),
+        ({"addresses": " \n , \n"}, "Enter at least one address."),
+        ({"addresses": f"{ALICE}\0"}, "Null characters are not allowed."),
+    ],
+)
+@pytest.mark.parametrize("button", ["try", "assign"])
+def test_what_is_not_filled_in_is_asked_for_again(
+    desk: Desk, budget: Budget, button: str, changes: dict[str, str], said: str
+) -> None:
+    text = desk.text(desk.press(button, world.given_content(), ALICE, **changes))
+
+    assert 'role="alert"' in text
+    (field,) = changes
+    assert f'<a href="#{field}">{said}</a>' in text
+    assert f'id="{field}"' in text
+    assert "<title>Problem: " in text
+    assert nothing_was_done(budget)

@@ -1,0 +1,31 @@
+"""The API in a browser: whose it is, who is signed in, and no address that leads nowhere."""
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from bursary.access.models import Role
+from tests import world
+
+pytestmark = pytest.mark.django_db
+
+
+def test_it_is_bursarys_and_says_who_is_signed_in(client: Client) -> None:
+    budget = world.given_budget()
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer, username="ada"))
+    address = reverse("assignments", args=[budget.assignment_configuration_uuid])
+
+    html = client.get(address, headers={"accept": "text/html"}).content.decode()
+
+    assert "<title>Assignment List · Bursary</title>" in html
+    assert '<a class="navbar-brand" href="/">Bursary</a>' in html
+    assert '<li class="navbar-text">ada</li>' in html
+    assert "Django REST framework" not in html
+    assert "Unknown Address" not in html
+
+
+def test_who_is_not_signed_in_has_no_name(client: Client) -> None:
+    html = client.get(reverse("policies"), headers={"accept": "text/html"}).content.decode()
+
+    assert "Bursary</a>" in html
+    assert "navbar-text" not in html

@@ -1,0 +1,109 @@
+"""Cancelling in the browser: by who answers for the assignment, while it is open."""
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from bursary.access.models import Role
+from bursary.assignments.models import LearnerContentAssignment, State
+from tests import world
+
+pytestmark = pytest.mark.django_db
+
+BUTTON = "Cancel this assignment"
+
+
+def address_of(assignment: LearnerContentAssignment) -> str:
+    return reverse("assignment", args=[assignment.uuid])
+
+
+def state_of(assignment: LearnerContentAssignment) -> str:
+    return LearnerContentAssignment.objects.get(pk=assignment.pk).state
+
+
+@pytest.fixture
+def assignment() -> LearnerContentAssignment:
+    return world.given_assignment(world.given_budget(seats=3))
+
+
+@pytest.fixture
+def ada(client: Client, assignment: LearnerContentAssignment) -> Client:
+    """The administrator's browser."""
+    administrator = world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer, username="ada")
+    client.force_login(administrator)
+    return client
+
+
+def test_an_open_assignment_is_cancelled_and_the_page_says_so_once(
+    ada: Client, assignment: LearnerContentAssignment
+) -> None:
+    assert BUTTON in ada.get(address_of(assignment)).content.decode()
+
+    answer = ada.post(address_of(assignment))
+
+    assert answer.headers["Location"] == address_of(assignment)
+    html = ada.get(address_of(assignment)).content.decode()
+    assert "Cancelled: $199.00 is free again, and a mail will tell the learner." in html
+    assert "by ada" in html
+    assert BUTTON not in html
+    assert "free again" not in ada.get(address_of(assignment)).content.decode()
+    assert state_of(assignment) == State.CANCELLED
+    assert ("cancellation_notified", "pending") in world.timeline(assignment)
+    assignment.budget.refresh_from_db()
+    assert assignment.budget.held_cents == 0
+
+
+def test_cancelling_twice_says_that_it_was_cancelled_before(
+    ada: Client, assignment: LearnerContentAssignment
+) -> None:
+    ada.post(address_of(assignment))
+    before = world.timeline(assignment)
+
+    html = ada.post(address_of(assignment), follow=True).content.decode()
+
+    assert "It was cancelled before." in html
+    assert world.timeline(assignment) == before
+
+
+@pytest.mark.parametrize(
+    ("columns", "standing"),
+    [({"state": "accepted"}, "accepted"), ({"redeeming_since": world.NOW}, "being redeemed")],
+)
+def test_what_is_not_open_has_no_button_and_is_not_cancelled(
+    ada: Client, assignment: LearnerContentAssignment, columns: dict[str, object], standing: str
+) -> None:
+    LearnerContentAssignment.objects.update(**columns)
+    assert BUTTON not in ada.get(address_of(assignment)).content.decode()
+
+    html = ada.post(address_of(assignment), follow=True).content.decode()
+
+    assert f"It is {standing}: only what is open can be cancelled." in html
+    assert state_of(assignment) != State.CANCELLED
+
+
+def test_the_learner_cannot_cancel(client: Client, assignment: LearnerContentAssignment) -> None:
+    client.force_login(world.given_user(Role.LEARNER, customer=assignment.budget.customer, email=world.ALICE))
+    assert BUTTON not in client.get(address_of(assignment)).content.decode()
+
+    assert client.post(address_of(assignment)).status_code == 404
+    assert state_of(assignment) == State.ALLOCATED
+
+
+def test_another_organisations_administrator_cannot_cancel(
+    client: Client, assignment: LearnerContentAssignment
+) -> None:
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=world.given_customer()))
+
+    assert client.post(address_of(assignment)).status_code == 404
+    assert state_of(assignment) == State.ALLOCATED
+
+
+def test_nobody_cancels_without_signing_in_or_from_another_site(
+    client: Client, assignment: LearnerContentAssignment
+) -> None:
+    assert client.post(address_of(assignment)).headers["Location"].startswith("/sign-in/")
+    elsewhere = Client(enforce_csrf_checks=True)
+    elsewhere.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
+    assert elsewhere.post(address_of(assignment)).status_code == 403
+
+    assert state_of(assignment) == State.ALLOCATED
