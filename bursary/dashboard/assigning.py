@@ -18,7 +18,7 @@ from bursary.budgets.models import Budget
 from bursary.dashboard import wording
 from bursary.dashboard.forms import AssignForm, Choice, Entry
 from bursary.dashboard.wording import Judged, Problem
-from bursary.delivery.messages import BECAUSE
+from bursary.delivery.messages import Deadline, in_words
 from bursary.replica import reads
 from bursary.replica.models import ContentMetadata, ContentType
 
@@ -52,8 +52,7 @@ class Trial:
     price_cents: int
     cost_cents: int
     remaining_cents: int | None
-    deadline: datetime | None
-    because: str
+    deadline: Deadline | None
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,8 @@ def _try_out(budget: Budget, choice: Choice, entries: Sequence[Entry], *, now: d
         price_cents=choice.price_cents,
         cost_cents=seen.cost_cents,
         remaining_cents=seen.remaining_cents,
-        deadline=seen.deadline,
-        because=BECAUSE[ExpiryReason(seen.deadline_reason)] if seen.deadline else "",
+        deadline=seen.deadline
+        and in_words(seen.deadline, ExpiryReason(seen.deadline_reason), customer=budget.customer),
     )
     return Answer(
         trial=trial,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -17,6 +18,7 @@ from bursary.assignments.models import (
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
 )
+from bursary.budgets.models import Customer
 from bursary.delivery.smtp import cut_off_after
 from bursary.delivery.troubles import address_rejected, mail_errors_translated
 
@@ -49,11 +51,17 @@ def notify_of_cancellation(action: LearnerContentAssignmentAction) -> Done:
 
 def deadline_in_words(assignment: LearnerContentAssignment) -> Deadline:
     """Return the assignment's deadline in its organisation's time zone, with the reason."""
-    zone = ZoneInfo(assignment.budget.customer.time_zone)
-    local = timezone.localtime(assignment.expires_at, zone)
+    reason = ExpiryReason(assignment.expires_reason)
+    return in_words(assignment.expires_at, reason, customer=assignment.budget.customer)
+
+
+def in_words(expires_at: datetime, reason: ExpiryReason, *, customer: Customer) -> Deadline:
+    """Return a deadline in the customer's time zone, with the reason."""
+    zone = ZoneInfo(customer.time_zone)
+    local = timezone.localtime(expires_at, zone)
     city = zone.key.split("/")[-1].replace("_", " ")
     when = f"{date_format(local, 'l, j F Y, H:i')} ({'UTC' if city == 'UTC' else f'{city} time'})"
-    return Deadline(when, BECAUSE[ExpiryReason(assignment.expires_reason)])
+    return Deadline(when, BECAUSE[reason])
 
 
 def assignment_link(assignment: LearnerContentAssignment) -> str:

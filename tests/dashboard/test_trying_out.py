@@ -133,7 +133,7 @@ def test_trying_out_says_what_would_happen_and_changes_nothing(desk: Desk, budge
     for shown in (
         "$398.00, for 2 learners at $199.00 each",
         "<dt>Would remain</dt><dd>$199.00</dd>",
-        "1 February 2900, 00:30 (Europe/Madrid): enrolment in it closes then.",
+        "1 February 2900, 00:30 (Madrid time): enrolment in it closes then.",
         "will be assigned",
         "Go on to “Assign”",
     ):
