@@ -141,14 +141,19 @@ def _try_out(budget: Budget, choice: Choice, entries: Sequence[Entry], *, now: d
         price_cents=choice.price_cents,
         cost_cents=seen.cost_cents,
         remaining_cents=seen.remaining_cents,
-        deadline=seen.deadline
-        and in_words(seen.deadline, ExpiryReason(seen.deadline_reason), customer=budget.customer),
+        deadline=_deadline(seen, budget),
     )
     return Answer(
         trial=trial,
         problems=[*refusals, *wording.bad_lines(seen.bad_addresses, entries)],
         price_moved=any(_price_moved(refused) for refused in seen.refusals),
     )
+
+
+def _deadline(seen: allocation.Preview, budget: Budget) -> Deadline | None:
+    if seen.deadline is None:
+        return None
+    return in_words(seen.deadline, ExpiryReason(seen.deadline_reason), customer=budget.customer)
 
 
 def _price_moved(refused: Exception) -> bool:
