@@ -49,6 +49,11 @@ def notify_of_cancellation(action: LearnerContentAssignmentAction) -> Done:
     return _send(action, template="cancellation_notified")
 
 
+def notify_of_expiration(action: LearnerContentAssignmentAction) -> Done:
+    """Tell the learner that the deadline has passed."""
+    return _send(action, template="expiration_notified")
+
+
 def deadline_in_words(assignment: LearnerContentAssignment) -> Deadline:
     """Return the assignment's deadline in its organisation's time zone, with the reason."""
     reason = ExpiryReason(assignment.expires_reason)

@@ -28,6 +28,7 @@ DELIVERIES: Mapping[ActionType, Delivery] = {
     ActionType.LEARNER_LINKED: lms.link_learner,
     ActionType.NOTIFIED: messages.notify,
     ActionType.CANCELLATION_NOTIFIED: messages.notify_of_cancellation,
+    ActionType.EXPIRATION_NOTIFIED: messages.notify_of_expiration,
 }
 
 MOST_ATTEMPTS = 20

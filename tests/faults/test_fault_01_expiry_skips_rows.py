@@ -1,0 +1,22 @@
+"""Fault 1 of the peer: paging over what it changed, the expiry job left half of 10,000 due rows."""
+
+from datetime import timedelta
+
+import pytest
+
+from bursary.assignments import expiry
+from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.budgets.models import Budget
+from tests.world import NOW, addresses, allocate, given_budget, given_content
+
+pytestmark = pytest.mark.django_db
+
+ROWS = 10_000
+
+
+def test_fault_01_all_of_ten_thousand_due_expire_in_one_run() -> None:
+    allocate(given_budget(), given_content(), *addresses(ROWS))
+    sweep = expiry.expire_due(now=NOW + timedelta(days=90))
+    assert sweep.expired == ROWS
+    assert LearnerContentAssignment.objects.filter(state=State.EXPIRED).count() == ROWS
+    assert Budget.objects.get().held_cents == 0
