@@ -17,6 +17,8 @@ class Permission(enum.StrEnum):
     """Assign content to learners, and try it out."""
     CANCEL = "cancel"
     """Cancel assignments."""
+    LEARN = "learn"
+    """See one's own assignments and take them up."""
     READ_CONTENT = "read_content"
     """See the content replica."""
 
@@ -29,6 +31,7 @@ PERMISSIONS: Mapping[Permission, frozenset[Role]] = {
     Permission.READ_ASSIGNMENTS: _ADMINISTRATORS,
     Permission.ALLOCATE: _ADMINISTRATORS,
     Permission.CANCEL: _ADMINISTRATORS,
+    Permission.LEARN: _EVERYBODY,
     Permission.READ_CONTENT: _EVERYBODY,
 }
 
@@ -51,3 +54,8 @@ def _grants(user: User, permission: Permission, *, customer_pk: int | OuterRef) 
 def may_anywhere(user: User, permission: Permission) -> bool:
     """Tell whether `user` may do this for any customer at all. One query."""
     return RoleGrant.objects.filter(user=user, role__in=PERMISSIONS[permission]).exists()
+
+
+def may_everywhere(user: User) -> bool:
+    """Tell whether `user` runs the service, and so may act for anybody. One query."""
+    return RoleGrant.objects.filter(user=user, role=Role.OPERATOR).exists()

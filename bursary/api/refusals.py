@@ -18,6 +18,7 @@ from rest_framework.views import exception_handler
 
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
+from bursary.assignments.redemption import RedemptionRefused
 from bursary.replica.reads import ContentUnavailable
 
 _NEXT_STEPS: Mapping[int, tuple[str, str]] = {
@@ -66,6 +67,10 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
                 "The catalog does not answer, and this content was never seen before. Nothing was held.",
                 "Try again in a minute.",
             )
+        case RedemptionRefused():
+            return Response(
+                [_redemption_refusal(error, context)], status=status.HTTP_422_UNPROCESSABLE_ENTITY
+            )
         case BadAddresses():
             named = {str(position): [problem] for position, problem in error.errors.items()}
             return _object(400, error.reason, str(error), "Correct the addresses.", learner_emails=named)
@@ -86,6 +91,17 @@ def refusal(refused: AllocationRefused, *, policy_uuid: UUID | str | None) -> di
         "metadata": {"enterprise_administrators": []},
         "policy_uuids": [str(policy_uuid)] if policy_uuid else [],
         **{name: _plain(value) for name, value in refused.figures.items()},
+    }
+
+
+def _redemption_refusal(refused: RedemptionRefused, context: Mapping[str, Any]) -> dict[str, Any]:
+    policy_uuid = context["kwargs"].get("policy_uuid")
+    return {
+        "reason": refused.reason,
+        "user_message": refused.sentence,
+        "next_step": refused.next_step,
+        "metadata": {"enterprise_administrators": []},
+        "policy_uuids": [str(policy_uuid)] if policy_uuid else [],
     }
 
 

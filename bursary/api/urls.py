@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from bursary.api import allocation, assignments, budgets, content, unknown
+from bursary.api import allocation, assignments, budgets, content, redemption, unknown
 
 _ASSIGNMENTS = "assignment-configurations/<uuid:configuration_uuid>/admin/assignments"
 
@@ -24,6 +24,23 @@ urlpatterns = [
         name="api-assignment",
     ),
     path(f"{_ASSIGNMENTS}/<uuid:assignment_uuid>/actions/", assignments.Timeline.as_view(), name="timeline"),
+    path("policy-redemption/credits_available/", redemption.CreditsAvailable.as_view(), name="credits"),
+    path(
+        "policy-redemption/enterprise-customer/<uuid:customer_uuid>/can-redeem/",
+        redemption.CanRedeem.as_view(),
+        name="can-redeem",
+    ),
+    path(
+        "policy-redemption/redemptions/<uuid:action_uuid>/",
+        redemption.RedemptionStatus.as_view(),
+        name="redemption-status",
+    ),
+    path("policy-redemption/<uuid:policy_uuid>/redeem/", redemption.Redeem.as_view(), name="redeem"),
+    path(
+        "assignment-configurations/<uuid:configuration_uuid>/acknowledge-assignments/",
+        redemption.Acknowledge.as_view(),
+        name="acknowledge",
+    ),
     path("content-metadata/", content.ContentList.as_view(), name="contents"),
     re_path(r"^content-metadata/(?P<content_key>[^\0]+)/$", content.ContentDetail.as_view(), name="content"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),

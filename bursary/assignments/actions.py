@@ -41,7 +41,8 @@ WANTED_IN: Mapping[ActionType, frozenset[State]] = {
     ActionType.NOTIFIED: frozenset({State.ALLOCATED}),
     ActionType.REMINDED: frozenset({State.ALLOCATED}),
     ActionType.NUDGED: frozenset({State.ALLOCATED, State.ACCEPTED}),
-    ActionType.REDEEMED: frozenset({State.ALLOCATED}),
+    # Accepted, too: a worker that died between the move and the last stroke is followed by another.
+    ActionType.REDEEMED: frozenset({State.ALLOCATED, State.ACCEPTED}),
     ActionType.CANCELLATION_NOTIFIED: frozenset({State.CANCELLED}),
     ActionType.EXPIRATION_NOTIFIED: frozenset({State.EXPIRED}),
 }
@@ -221,6 +222,9 @@ def finish(action: LearnerContentAssignmentAction, outcome: Outcome, *, now: dat
         written = LearnerContentAssignmentAction.objects.filter(
             pk=action.pk, fence=action.fence, status=Status.RUNNING
         ).update(modified=now, **_outcome_columns(action, outcome, now))
+        if written and isinstance(outcome, Failed) and action.action_type == ActionType.REDEEMED:
+            # A redemption that is given up lets the assignment go: it is open as before.
+            LearnerContentAssignment.objects.filter(pk=action.assignment_id).update(redeeming_since=None)
         if written and not isinstance(outcome, Postponed):
             derived.follow_progress([action.assignment_id])
     return bool(written)

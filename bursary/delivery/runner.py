@@ -16,7 +16,7 @@ from django.conf import settings
 from bursary.assignments import actions
 from bursary.assignments.actions import Done, Failed, Outcome, Postponed, Trouble
 from bursary.assignments.models import ActionType, ErrorReason, LearnerContentAssignmentAction
-from bursary.delivery import lms, messages
+from bursary.delivery import lms, messages, redeeming
 from bursary.delivery.troubles import DeliveryError
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ Delivery = Callable[[LearnerContentAssignmentAction], Done]
 DELIVERIES: Mapping[ActionType, Delivery] = {
     ActionType.LEARNER_LINKED: lms.link_learner,
     ActionType.NOTIFIED: messages.notify,
+    ActionType.REDEEMED: redeeming.redeem,
     ActionType.CANCELLATION_NOTIFIED: messages.notify_of_cancellation,
     ActionType.EXPIRATION_NOTIFIED: messages.notify_of_expiration,
 }
@@ -51,7 +52,7 @@ def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None) -> int:
 def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> Outcome:
     """Try a claimed action once and return how it went; nothing is written here."""
     if action.attempts > MOST_ATTEMPTS:
-        return Failed(_abandoned())
+        return Failed(_abandoned(action))
     try:
         return DELIVERIES[ActionType(action.action_type)](action)
     except DeliveryError as error:
@@ -61,7 +62,7 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> Outcome:
         # The stack trace goes on the timeline, not into the log: it may name people.
         logger.warning("Delivery of action %s broke: %s", action.pk, type(error).__name__)
         detail = f"{type(error).__name__}: {error}"
-        trouble = Trouble(ErrorReason.INTERNAL_API_ERROR, "unexpected_error", detail, traceback.format_exc())
+        trouble = Trouble(_reason(action), "unexpected_error", detail, traceback.format_exc())
         permanent = False
     if permanent or action.attempts >= MOST_ATTEMPTS:
         logger.warning("Delivery of action %s failed: %s", action.pk, trouble.cause)
@@ -75,6 +76,10 @@ def wait_after(attempts: int) -> timedelta:
     return longest * random.random()  # noqa: S311  # spreads load; hides nothing
 
 
-def _abandoned() -> Trouble:
-    detail = "The worker died each time that this was tried."
-    return Trouble(ErrorReason.INTERNAL_API_ERROR, "worker_died", detail, "")
+def _abandoned(action: LearnerContentAssignmentAction) -> Trouble:
+    return Trouble(_reason(action), "worker_died", "The worker died each time that this was tried.", "")
+
+
+def _reason(action: LearnerContentAssignmentAction) -> ErrorReason:
+    redeeming_it = action.action_type == ActionType.REDEEMED
+    return ErrorReason.ENROLLMENT_ERROR if redeeming_it else ErrorReason.INTERNAL_API_ERROR

@@ -13,7 +13,15 @@ from bursary.replica import refresh
 from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
 from bursary.replica.refresh import ContentUnavailable
 
-__all__ = ["ContentUnavailable", "UnknownContent", "as_of", "content_for", "held_by", "membership"]
+__all__ = [
+    "ContentUnavailable",
+    "UnknownContent",
+    "as_of",
+    "content_for",
+    "courseware_url",
+    "held_by",
+    "membership",
+]
 
 
 class UnknownContent(Exception):
@@ -56,6 +64,17 @@ def membership(catalog_uuid: UUID) -> Exists:
             Q(content=OuterRef("pk")) | Q(content=OuterRef("parent")), catalog_uuid=catalog_uuid
         )
     )
+
+
+def courseware_url(content_key: str) -> str:
+    """Return where upstream sends who takes the content up; empty where it does not say."""
+    payloads = ContentMetadata.objects.filter(content_key=content_key).values_list("payload", flat=True)
+    payload = payloads.first() or {}
+    for name in ("enrollment_url", "marketing_url"):
+        url = payload.get(name)
+        if isinstance(url, str) and url.startswith(("https://", "http://")):
+            return url
+    return ""
 
 
 def as_of(content: ContentMetadata) -> datetime:

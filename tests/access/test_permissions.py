@@ -1,10 +1,10 @@
-"""The permission table, and the three questions asked of it."""
+"""The permission table, and the four questions asked of it."""
 
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from bursary.access.models import Role, RoleGrant
-from bursary.access.permissions import PERMISSIONS, Permission, granted, may, may_anywhere
+from bursary.access.permissions import PERMISSIONS, Permission, granted, may, may_anywhere, may_everywhere
 from bursary.budgets.models import Budget, Customer
 from tests.world import given_budget, given_customer, given_user
 
@@ -15,6 +15,7 @@ EXPECTED = {
     Permission.READ_ASSIGNMENTS: {Role.ADMINISTRATOR, Role.OPERATOR},
     Permission.ALLOCATE: {Role.ADMINISTRATOR, Role.OPERATOR},
     Permission.CANCEL: {Role.ADMINISTRATOR, Role.OPERATOR},
+    Permission.LEARN: {Role.LEARNER, Role.ADMINISTRATOR, Role.OPERATOR},
     Permission.READ_CONTENT: {Role.LEARNER, Role.ADMINISTRATOR, Role.OPERATOR},
 }
 
@@ -54,6 +55,12 @@ def test_without_a_role_nobody_may_anything(customer: Customer, permission: Perm
     for user in (given_user(), given_user(is_staff=True, is_superuser=True)):
         assert not may(user, permission, customer_pk=customer.pk)
         assert not may_anywhere(user, permission)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_only_an_operator_acts_for_anybody(customer: Customer, role: Role) -> None:
+    user = given_user(role, customer=None if role is Role.OPERATOR else customer)
+    assert may_everywhere(user) is (role is Role.OPERATOR)
 
 
 def test_roles_add_up_over_organisations(customer: Customer) -> None:

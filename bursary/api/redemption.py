@@ -1,0 +1,309 @@
+"""The learner's door: what is available, whether it can be redeemed, redeeming it, having seen its end."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import QuerySet
+from django.http import Http404
+from django.urls import reverse
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from bursary.access.models import User
+from bursary.access.permissions import Permission, granted, may_everywhere
+from bursary.api.authentication import caller
+from bursary.api.budgets import permitted_budget
+from bursary.api.inputs import AssignmentUuidsInput
+from bursary.api.learner_serializers import LearnerAssignmentSerializer, policy_of_learner, redemption_url
+from bursary.api.serializers import POLICY_TYPE
+from bursary.assignments import acknowledgement, listing, redemption
+from bursary.assignments.models import (
+    ActionType,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+    State,
+    Status,
+)
+from bursary.budgets.models import Budget, Customer
+from bursary.delivery import runner
+from bursary.replica import reads
+from bursary.replica.models import ContentMetadata
+
+MOST_KEYS = 100
+MOST_ASSIGNMENTS = 1000
+CENTS_IN_A_DOLLAR = 100
+
+
+@dataclass(frozen=True)
+class _Learner:
+    """Whose assignments are meant, as far as we know them."""
+
+    lms_user_id: int | None
+    learner_key: str
+
+    @classmethod
+    def asked_for(cls, request: Request, *, lms_user_id: int | None, answers_for_others: bool) -> "_Learner":
+        """Return the caller, or whom the caller may ask for. Raises PermissionDenied."""
+        user = caller(request)
+        if lms_user_id is None or lms_user_id == user.lms_user_id:
+            return cls(user.lms_user_id, user.learner_key)
+        if not answers_for_others:
+            raise PermissionDenied("You can only ask for yourself.")
+        other = User.objects.filter(lms_user_id=lms_user_id).first()
+        return cls(lms_user_id, other.learner_key if other else "")
+
+    def assignments(self) -> QuerySet[LearnerContentAssignment]:
+        return redemption.of_learner(lms_user_id=self.lms_user_id, learner_key=self.learner_key)
+
+
+class _Whose(serializers.Serializer[Any]):
+    enterprise_customer_uuid = serializers.UUIDField()
+    lms_user_id = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
+
+
+class CreditsAvailable(APIView):
+    """The learner's assignments, by budget, without those whose end the learner has seen.
+
+    Nothing is asked upstream.
+    """
+
+    @extend_schema(parameters=[_Whose], responses={200: OpenApiTypes.OBJECT})
+    def get(self, request: Request) -> Response:
+        """Return a bare array, as clients expect."""
+        whose = _Whose(data=request.query_params)
+        whose.is_valid(raise_exception=True)
+        customer, learner = _customer_and_learner(
+            request, whose.validated_data["enterprise_customer_uuid"], whose.validated_data.get("lms_user_id")
+        )
+        shown = learner.assignments().filter(
+            ~acknowledgement.acknowledged(),
+            budget__customer=customer,
+            budget__active=True,
+            budget__retired_at=None,
+        )
+        pks = list(
+            shown.order_by("budget__name", "expires_at", "pk").values_list("pk", flat=True)[:MOST_ASSIGNMENTS]
+        )
+        rows = listing.with_timelines(pks)
+        return Response(_by_budget(rows, customer))
+
+
+def _by_budget(rows: Iterable[LearnerContentAssignment], customer: Customer) -> list[dict[str, Any]]:
+    now = timezone.now()
+    grouped: dict[int, list[LearnerContentAssignment]] = {}
+    for row in rows:
+        grouped.setdefault(row.budget_id, []).append(row)
+    budgets = Budget.objects.select_related("account").in_bulk(list(grouped))
+    policies = []
+    for pk, assignments in grouped.items():
+        budget = budgets[pk]
+        budget.customer = customer
+        told = LearnerAssignmentSerializer(assignments, many=True, context={"now": now}).data
+        policies.append(policy_of_learner(budget, assignments=list(told)))
+    return policies
+
+
+class CanRedeem(APIView):
+    """Whether the caller can redeem each piece of content, from which budget, at which price; or why not."""
+
+    @extend_schema(
+        parameters=[OpenApiParameter("content_key", str, many=True, required=True)],
+        responses={200: OpenApiTypes.OBJECT},
+    )
+    def get(self, request: Request, customer_uuid: UUID) -> Response:
+        """Return a bare array in the order of the keys."""
+        keys = list(dict.fromkeys(request.query_params.getlist("content_key")))
+        if not 0 < len(keys) <= MOST_KEYS:
+            raise serializers.ValidationError({"content_key": [f"Name between 1 and {MOST_KEYS} keys."]})
+        customer, learner = _customer_and_learner(request, customer_uuid, None)
+        parents = dict(
+            ContentMetadata.objects.filter(content_key__in=keys).values_list(
+                "content_key", "parent__content_key"
+            )
+        )
+        wanted = {*keys, *(parent for parent in parents.values() if parent)}
+        mine = learner.assignments().filter(budget__customer=customer, content_key__in=wanted)
+        found = list(mine.select_related("budget").order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS])
+        return Response([_verdict(key, parents.get(key), found) for key in keys])
+
+
+def _verdict(key: str, parent: str | None, found: Sequence[LearnerContentAssignment]) -> dict[str, Any]:
+    covering = [one for one in found if one.content_key in (key, parent)]
+    best = redemption.best_of(covering)
+    refused = redemption.refusal(best, now=timezone.now())
+    accepted = best is not None and best.state == State.ACCEPTED
+    can_redeem = refused is None and not accepted
+    return {
+        "content_key": key,
+        "can_redeem": can_redeem,
+        "has_successful_redemption": accepted,
+        "list_price": best and {"usd": best.price_cents / CENTS_IN_A_DOLLAR, "usd_cents": best.price_cents},
+        "redeemable_subsidy_access_policy": _policy(best.budget) if best and can_redeem else None,
+        "redemptions": [],
+        "reasons": [_reason(refused)] if refused else [],
+        "display_reason": _reason(refused) if refused else None,
+    }
+
+
+def _policy(budget: Budget) -> dict[str, Any]:
+    return {
+        "uuid": str(budget.uuid),
+        "policy_type": POLICY_TYPE,
+        "policy_redemption_url": redemption_url(budget),
+        "per_learner_enrollment_limit": None,
+        "per_learner_spend_limit": None,
+    }
+
+
+def _reason(refused: redemption.RedemptionRefused) -> dict[str, Any]:
+    return {
+        "reason": refused.reason,
+        "user_message": refused.sentence,
+        "next_step": refused.next_step,
+        "metadata": {"enterprise_administrators": []},
+    }
+
+
+class RedeemInput(serializers.Serializer[Any]):
+    """The body of redeem. Who redeems is taken from the sign-in; an operator may name somebody else."""
+
+    content_key = serializers.CharField(max_length=255)
+    lms_user_id = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
+    metadata = serializers.DictField(required=False)
+
+
+class RedeemOutput(serializers.Serializer[Any]):
+    """How the redemption stands: `committed`, `pending` (ask again at the status address) or `failed`."""
+
+    uuid = serializers.UUIDField()
+    state = serializers.CharField()
+    lms_user_id = serializers.IntegerField(allow_null=True)
+    content_key = serializers.CharField()
+    subsidy_access_policy_uuid = serializers.UUIDField()
+    transaction_status_api_url = serializers.CharField()
+    courseware_url = serializers.CharField()
+
+
+class Redeem(APIView):
+    """Take an assignment up: its money is spent, once, however often this is asked."""
+
+    @extend_schema(request=RedeemInput, responses=RedeemOutput)
+    def post(self, request: Request, policy_uuid: UUID) -> Response:
+        """Redeem, and answer how it stands."""
+        budget = permitted_budget(request, Permission.LEARN, uuid=policy_uuid)
+        body = RedeemInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        key, now = body.validated_data["content_key"], timezone.now()
+        learner = _Learner.asked_for(
+            request,
+            lms_user_id=body.validated_data.get("lms_user_id"),
+            answers_for_others=may_everywhere(caller(request)),
+        )
+        mine = learner.assignments().filter(redemption.covering(key), budget=budget)
+        assignment = redemption.best_of(mine)
+        if assignment is None:
+            raise redemption.not_assigned()
+        action = redemption.begin(assignment, now=now, actor=caller(request))
+        # The request tries it first; if it does not get to the end, the runner repeats it.
+        runner.drain(clock=timezone.now, most=1, pks=[action.pk])
+        action.refresh_from_db()
+        return Response(_standing(action, key))
+
+
+class RedemptionStatus(APIView):
+    """How a redemption stands, for who asked for it."""
+
+    @extend_schema(responses=RedeemOutput)
+    def get(self, request: Request, action_uuid: UUID) -> Response:
+        """Return it."""
+        user = caller(request)
+        mine = _Learner(user.lms_user_id, user.learner_key).assignments()
+        action = (
+            LearnerContentAssignmentAction.objects.select_related("assignment__budget")
+            .filter(uuid=action_uuid, action_type=ActionType.REDEEMED, assignment__in=mine)
+            .first()
+        )
+        if action is None:
+            raise Http404("You have no such redemption.")
+        return Response(_standing(action, action.assignment.content_key))
+
+
+def _standing(action: LearnerContentAssignmentAction, content_key: str) -> dict[str, Any]:
+    assignment = LearnerContentAssignment.objects.select_related("budget").get(pk=action.assignment_id)
+    states = {Status.DONE: "committed", Status.FAILED: "failed"}
+    status = reverse("redemption-status", kwargs={"action_uuid": action.uuid})
+    return {
+        "uuid": assignment.transaction_uuid or action.uuid,
+        "state": states.get(Status(action.status), "pending"),
+        "lms_user_id": assignment.lms_user_id,
+        "content_key": content_key,
+        "subsidy_access_policy_uuid": assignment.budget.uuid,
+        "transaction_status_api_url": settings.BASE_URL + status,
+        "courseware_url": reads.courseware_url(content_key) or settings.BASE_URL,
+    }
+
+
+class AcknowledgeOutput(serializers.Serializer[Any]):
+    """What came of each of the caller's assignments."""
+
+    acknowledged_assignments = LearnerAssignmentSerializer(many=True)
+    already_acknowledged_assignments = LearnerAssignmentSerializer(many=True)
+    unacknowledged_assignments = LearnerAssignmentSerializer(many=True)
+
+
+class Acknowledge(APIView):
+    """The caller has seen that assignments were cancelled or expired. Repeating it does no harm."""
+
+    @extend_schema(request=AssignmentUuidsInput, responses=AcknowledgeOutput)
+    def post(self, request: Request, configuration_uuid: UUID) -> Response:
+        """Acknowledge: 201 where something is new, else 200."""
+        budget = permitted_budget(request, Permission.LEARN, assignment_configuration_uuid=configuration_uuid)
+        body = AssignmentUuidsInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        user, now = caller(request), timezone.now()
+        mine = _Learner(user.lms_user_id, user.learner_key).assignments().filter(budget=budget)
+        done = acknowledgement.acknowledge(
+            mine, uuids=body.validated_data["assignment_uuids"], now=now, actor=user
+        )
+        answer = {
+            "acknowledged_assignments": _told(done.now),
+            "already_acknowledged_assignments": _told(done.before),
+            "unacknowledged_assignments": _told(done.refused),
+        }
+        if not any(answer.values()):
+            raise serializers.ValidationError({"assignment_uuids": ["None of these is yours."]})
+        return Response(answer, status=201 if done.now else 200)
+
+
+def _told(assignments: Sequence[LearnerContentAssignment]) -> list[Any]:
+    rows = listing.with_timelines([assignment.pk for assignment in assignments])
+    return list(LearnerAssignmentSerializer(rows, many=True, context={"now": timezone.now()}).data)
+
+
+def _customer_and_learner(
+    request: Request, customer_uuid: UUID, lms_user_id: int | None
+) -> tuple[Customer, _Learner]:
+    user = caller(request)
+    customer = (
+        Customer.objects.annotate(
+            learns=granted(user, Permission.LEARN, customer="pk"),
+            administers=granted(user, Permission.READ_ASSIGNMENTS, customer="pk"),
+        )
+        .filter(uuid=customer_uuid)
+        .first()
+    )
+    if customer is None:
+        raise Http404("There is no such organisation.")
+    if not customer.learns:
+        raise PermissionDenied("You have no role with this organisation.")
+    learner = _Learner.asked_for(request, lms_user_id=lms_user_id, answers_for_others=customer.administers)
+    return customer, learner

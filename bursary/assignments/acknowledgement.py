@@ -1,0 +1,66 @@
+"""Acknowledging: the learner has seen that an assignment was cancelled or expired."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+
+from bursary.access.models import User
+from bursary.assignments import actions
+from bursary.assignments.models import (
+    ActionType,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+    State,
+)
+
+FACT_OF = {
+    State.CANCELLED: ActionType.CANCELLED_ACKNOWLEDGED,
+    State.EXPIRED: ActionType.EXPIRED_ACKNOWLEDGED,
+}
+
+
+@dataclass
+class Acknowledgement:
+    """What came of each assignment: acknowledged now, before, or not to be acknowledged."""
+
+    now: list[LearnerContentAssignment] = field(default_factory=list)
+    before: list[LearnerContentAssignment] = field(default_factory=list)
+    refused: list[LearnerContentAssignment] = field(default_factory=list)
+
+
+def acknowledged() -> Exists:
+    """Return, as a condition on assignments, that the present cycle's end was acknowledged."""
+    facts = LearnerContentAssignmentAction.objects.filter(
+        assignment=OuterRef("pk"), cycle=OuterRef("cycle"), action_type__in=list(FACT_OF.values())
+    )
+    return Exists(facts)
+
+
+def acknowledge(
+    mine: QuerySet[LearnerContentAssignment],
+    *,
+    uuids: Sequence[UUID],
+    now: datetime,
+    actor: User | None = None,
+) -> Acknowledgement:
+    """Acknowledge those of the learner's own assignments that ended. Repeating it does no harm."""
+    outcome = Acknowledgement()
+    with transaction.atomic():
+        pks = list(mine.filter(uuid__in=uuids).values_list("pk", flat=True))
+        locked = LearnerContentAssignment.objects.select_for_update().filter(pk__in=pks).order_by("pk")
+        rows = list(locked)
+        seen = set(
+            LearnerContentAssignment.objects.filter(acknowledged(), pk__in=pks).values_list("pk", flat=True)
+        )
+        for assignment in rows:
+            ended = assignment.state in FACT_OF
+            kept = outcome.before if assignment.pk in seen else outcome.now if ended else outcome.refused
+            kept.append(assignment)
+        for state, fact in FACT_OF.items():
+            ended_so = [assignment for assignment in outcome.now if assignment.state == state]
+            actions.record(ended_so, fact, now=now, actor=actor)
+    return outcome

@@ -1,0 +1,160 @@
+"""Redemption: a learner takes an assignment up. Hold, spend, move: each can be repeated, none happens twice.
+
+`begin` sets the hold and requests the work in one short transaction: from then on nothing else moves the
+assignment. `fulfil` spends, under one idempotency key for each allocation, and then moves. A crash anywhere
+in between is repaired by repeating `fulfil`, which the runner does when the lease of the work ends.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from bursary.access.models import User
+from bursary.assignments import actions, lifecycle
+from bursary.assignments.actions import Done
+from bursary.assignments.models import (
+    OPEN,
+    ActionType,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+    State,
+    Status,
+)
+from bursary.budgets import ledger
+from bursary.budgets.models import Budget, Transaction
+
+
+@dataclass
+class RedemptionRefused(Exception):
+    """The learner cannot take it up; `reason` is the clients' word for why. Nothing was changed."""
+
+    reason: str
+    sentence: str
+    next_step: str
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+ASK = "Ask your organisation to assign it again."
+
+_REFUSED: Mapping[str, tuple[str, str]] = {
+    State.CANCELLED: (
+        "reason_learner_assignment_cancelled",
+        "Your organisation has taken this assignment back.",
+    ),
+    State.EXPIRED: ("reason_learner_assignment_expired", "The time to take this assignment up is over."),
+    State.REVERSED: ("reason_learner_assignment_reversed", "You left this course, and its price went back."),
+}
+
+_BEST_FIRST = (State.ALLOCATED, State.ACCEPTED, State.EXPIRED, State.CANCELLED, State.REVERSED)
+
+
+def not_assigned() -> RedemptionRefused:
+    """Return the refusal of who has no such assignment."""
+    return RedemptionRefused(
+        "reason_learner_not_assigned_content",
+        "This course is not assigned to you.",
+        "Ask your organisation for it.",
+    )
+
+
+def of_learner(*, lms_user_id: int | None, learner_key: str) -> QuerySet[LearnerContentAssignment]:
+    """Return the assignments of a person, known by LMS user id or by the key of their address."""
+    mine = Q(learner_key=learner_key) if learner_key else Q(pk__in=[])
+    if lms_user_id is not None:
+        mine |= Q(lms_user_id=lms_user_id)
+    return LearnerContentAssignment.objects.filter(mine)
+
+
+def covering(content_key: str) -> Q:
+    """Return the condition that an assignment covers a run or course: itself, or the course of a run."""
+    course_of_run = Q(content__runs__content_key=content_key, parent_content_key="")
+    return Q(content_key=content_key) | course_of_run
+
+
+def best_of(candidates: Iterable[LearnerContentAssignment]) -> LearnerContentAssignment | None:
+    """Return the one that a learner means: an open one first, then an accepted one, then what ended last."""
+    newest_first = sorted(candidates, key=lambda one: (one.allocated_at, one.pk), reverse=True)
+    return min(newest_first, key=lambda one: _BEST_FIRST.index(State(one.state)), default=None)
+
+
+def refusal(assignment: LearnerContentAssignment | None, *, now: datetime) -> RedemptionRefused | None:
+    """Return why the assignment, as read, cannot be taken up at `now`; None where it can, or was."""
+    if assignment is None:
+        return not_assigned()
+    passed = assignment.state == State.ALLOCATED and assignment.expires_at <= now
+    # A passed deadline counts before the sweep comes, but not against what is being redeemed already.
+    expired = passed and assignment.redeeming_since is None
+    told = _REFUSED.get(State.EXPIRED if expired else assignment.state)
+    return RedemptionRefused(*told, ASK) if told else None
+
+
+def begin(
+    assignment: LearnerContentAssignment, *, now: datetime, actor: User | None = None
+) -> LearnerContentAssignmentAction:
+    """Hold the assignment and request that it be redeemed; return the work, also where it began before.
+
+    Raises RedemptionRefused.
+    """
+    with transaction.atomic():
+        locked = LearnerContentAssignment.objects.select_for_update().get(pk=assignment.pk)
+        if refused := refusal(locked, now=now):
+            raise refused
+        this_cycle = locked.actions.filter(action_type=ActionType.REDEEMED, cycle=locked.cycle)
+        if begun := this_cycle.filter(status__in=[*OPEN, Status.DONE]).order_by("-id").first():
+            return begun
+        LearnerContentAssignment.objects.filter(pk=locked.pk).update(redeeming_since=now, modified=now)
+        if failed := this_cycle.filter(status=Status.FAILED, retried_by=None).first():
+            return actions.retry(failed, now=now, actor=actor)
+        actions.request([locked], [ActionType.REDEEMED], now=now, actor=actor)
+        return this_cycle.get()
+
+
+def fulfil(action: LearnerContentAssignmentAction, *, now: datetime) -> Done:
+    """Spend the money and move the assignment, once, however often this is called.
+
+    Raises ledger.LedgerError where the books refuse.
+    """
+    assignment = action.assignment
+    if assignment.state == State.ACCEPTED:
+        return Done(provider_ref=str(assignment.transaction_uuid))
+    spent = ledger.spend(
+        assignment.budget, cents=assignment.price_cents, key=spending_key(assignment), now=now
+    )
+    accept(assignment, spent=spent, now=now)
+    return Done(provider_ref=str(spent.uuid))
+
+
+def accept(assignment: LearnerContentAssignment, *, spent: Transaction, now: datetime) -> None:
+    """Move the held assignment to accepted, with what was spent on it; harmless where that was done."""
+    with transaction.atomic():
+        budget = ledger.lock(assignment.budget_id)
+        locked = LearnerContentAssignment.objects.select_for_update().get(pk=assignment.pk)
+        if locked.transaction_uuid == spent.uuid:
+            return
+        changes = {"transaction_uuid": spent.uuid}
+        lifecycle.move(budget, [locked], ActionType.REDEEMED, now=now, changes=changes)
+
+
+def reverse(transaction_uuid: UUID, *, now: datetime, actor: User | None = None) -> LearnerContentAssignment:
+    """Give the money of an accepted assignment back and say so on its timeline.
+
+    Raises LearnerContentAssignment.DoesNotExist, lifecycle.MoveRefused where it is not accepted (any more).
+    """
+    found = LearnerContentAssignment.objects.get(transaction_uuid=transaction_uuid)
+    with transaction.atomic():
+        budget: Budget = ledger.lock(found.budget_id)
+        locked = LearnerContentAssignment.objects.select_for_update().get(pk=found.pk)
+        lifecycle.move(budget, [locked], ActionType.REVERSED, now=now, actor=actor)
+        ledger.restore(Transaction.objects.get(uuid=transaction_uuid), now=now)
+    return locked
+
+
+def spending_key(assignment: LearnerContentAssignment) -> str:
+    """Return the idempotency key of the money of this allocation: one for each cycle."""
+    return f"{assignment.uuid}:{assignment.cycle}"

@@ -1,0 +1,224 @@
+"""The learner's door over HTTP: available, redeemable, redeemed, seen."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from bursary.access.models import Role, User
+from bursary.assignments.cancellation import cancel
+from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.budgets.models import Budget, Transaction
+from bursary.replica.models import ContentMetadata, ContentType
+from tests.world import (
+    ALICE,
+    BOB,
+    PRICE,
+    allocate,
+    given_api_key,
+    given_budget,
+    given_content,
+    given_user,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+class Person:
+    """Somebody with an API key."""
+
+    def __init__(self, client: Client, user: User) -> None:
+        self._client, self._headers = client, {"Authorization": f"Bearer {given_api_key(user)}"}
+
+    def get(self, address: str, **query: Any) -> Any:
+        return self._client.get(f"/api/v1/{address}", query, headers=self._headers)
+
+    def post(self, address: str, body: object) -> Any:
+        return self._client.post(
+            f"/api/v1/{address}", json.dumps(body), content_type="application/json", headers=self._headers
+        )
+
+
+@pytest.fixture
+def budget() -> Budget:
+    return given_budget()
+
+
+@pytest.fixture
+def alice(client: Client, budget: Budget) -> Person:
+    return Person(client, given_user(Role.LEARNER, customer=budget.customer, email=ALICE, lms_user_id=7))
+
+
+def credits(person: Person, budget: Budget, **more: Any) -> Any:
+    address = "policy-redemption/credits_available/"
+    return person.get(address, enterprise_customer_uuid=budget.customer.uuid, **more)
+
+
+def can_redeem(person: Person, budget: Budget, *keys: str) -> list[dict[str, Any]]:
+    address = f"policy-redemption/enterprise-customer/{budget.customer.uuid}/can-redeem/"
+    rows: list[dict[str, Any]] = person.get(address, content_key=list(keys)).json()
+    return rows
+
+
+def redeem(person: Person, budget: Budget, content: ContentMetadata, **more: Any) -> Any:
+    body = {"content_key": content.content_key, "metadata": {}} | more
+    return person.post(f"policy-redemption/{budget.uuid}/redeem/", body)
+
+
+def test_a_learner_sees_what_is_assigned_and_takes_it_up(alice: Person, budget: Budget) -> None:
+    content = given_content(payload={"enrollment_url": "https://learn.example.org/enrol"})
+    allocate(budget, content, ALICE, now=timezone.now())
+
+    (policy,) = credits(alice, budget, lms_user_id=7).json()
+    (assigned,) = policy["learner_content_assignments"]
+    assert (policy["uuid"], policy["group_associations"]) == (str(budget.uuid), [])
+    assert (assigned["state"], assigned["content_metadata"]["title"]) == ("allocated", "Tidal Engines")
+    assert assigned["learner_acknowledged"] is None
+
+    (verdict,) = can_redeem(alice, budget, content.content_key)
+    assert (verdict["can_redeem"], verdict["has_successful_redemption"]) == (True, False)
+    assert verdict["list_price"] == {"usd": PRICE / 100, "usd_cents": PRICE}
+    url = verdict["redeemable_subsidy_access_policy"]["policy_redemption_url"]
+    assert url == f"http://testserver/api/v1/policy-redemption/{budget.uuid}/redeem/"
+
+    redeemed = redeem(alice, budget, content, lms_user_id=7)
+    assert redeemed.status_code == 200
+    body = redeemed.json()
+    assert (body["state"], body["courseware_url"]) == ("committed", "https://learn.example.org/enrol")
+    assert body["uuid"] == str(Transaction.objects.get().uuid)
+    status = alice.get(body["transaction_status_api_url"].partition("/api/v1/")[2]).json()
+    assert status == body
+    (verdict,) = can_redeem(alice, budget, content.content_key)
+    assert (verdict["can_redeem"], verdict["has_successful_redemption"]) == (False, True)
+
+
+def test_redeeming_twice_spends_once(alice: Person, budget: Budget) -> None:
+    content = given_content()
+    allocate(budget, content, ALICE, now=timezone.now())
+    first, second = redeem(alice, budget, content), redeem(alice, budget, content)
+    assert first.json() == second.json()
+    assert Transaction.objects.count() == 1
+
+
+def test_a_course_that_was_assigned_is_taken_up_by_its_run(alice: Person, budget: Budget) -> None:
+    course = given_content("RiversideX+TIDE")
+    run = given_content(
+        "course-v1:RiversideX+TIDE+2026", content_type=ContentType.COURSERUN, parent=course, catalog=None
+    )
+    allocate(budget, course, ALICE, now=timezone.now())
+    (verdict,) = can_redeem(alice, budget, run.content_key)
+    assert verdict["can_redeem"] is True
+    assert redeem(alice, budget, run).json()["state"] == "committed"
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (State.CANCELLED, "reason_learner_assignment_cancelled"),
+        (State.EXPIRED, "reason_learner_assignment_expired"),
+        (State.REVERSED, "reason_learner_assignment_reversed"),
+    ],
+)
+def test_what_cannot_be_taken_up_says_why(alice: Person, budget: Budget, state: State, reason: str) -> None:
+    content = given_content()
+    allocate(budget, content, ALICE, now=timezone.now())
+    LearnerContentAssignment.objects.update(state=state)
+    (verdict,) = can_redeem(alice, budget, content.content_key)
+    assert verdict["can_redeem"] is False
+    assert verdict["display_reason"]["reason"] == reason
+    assert verdict["display_reason"]["user_message"]
+    answer = redeem(alice, budget, content)
+    assert (answer.status_code, answer.json()[0]["reason"]) == (422, reason)
+    assert not Transaction.objects.exists()
+
+
+def test_what_is_not_assigned_cannot_be_taken_up(alice: Person, budget: Budget) -> None:
+    content = given_content()
+    allocate(budget, content, BOB, now=timezone.now())
+    (verdict,) = can_redeem(alice, budget, content.content_key)
+    assert verdict["display_reason"]["reason"] == "reason_learner_not_assigned_content"
+    assert redeem(alice, budget, content).status_code == 422
+
+
+def test_a_learner_asks_for_nobody_else_and_an_administrator_may(
+    client: Client, alice: Person, budget: Budget
+) -> None:
+    given_user(email=BOB, lms_user_id=8)
+    content = given_content()
+    allocate(budget, content, BOB, now=timezone.now())
+    assert credits(alice, budget, lms_user_id=8).status_code == 403
+    assert redeem(alice, budget, content, lms_user_id=8).status_code == 403
+    ada = Person(client, given_user(Role.ADMINISTRATOR, customer=budget.customer))
+    (policy,) = credits(ada, budget, lms_user_id=8).json()
+    assert len(policy["learner_content_assignments"]) == 1
+    assert redeem(ada, budget, content, lms_user_id=8).status_code == 403
+    olga = Person(client, given_user(Role.OPERATOR))
+    assert redeem(olga, budget, content, lms_user_id=8).json()["state"] == "committed"
+
+
+def test_a_passed_deadline_shows_before_the_sweep_comes(alice: Person, budget: Budget) -> None:
+    content = given_content()
+    allocate(budget, content, ALICE, now=timezone.now() - timedelta(days=91))
+    (policy,) = credits(alice, budget).json()
+    (assigned,) = policy["learner_content_assignments"]
+    assert (assigned["state"], assigned["learner_acknowledged"]) == ("expired", False)
+
+
+def test_what_was_seen_is_not_shown_again(alice: Person, budget: Budget) -> None:
+    content, other = given_content(), given_content()
+    now = timezone.now()
+    allocate(budget, content, ALICE, now=now)
+    allocate(budget, other, ALICE, now=now)
+    ended = LearnerContentAssignment.objects.get(content=content)
+    stays = LearnerContentAssignment.objects.get(content=other)
+    cancel(budget, uuids=[ended.uuid], now=now)
+    address = f"assignment-configurations/{budget.assignment_configuration_uuid}/acknowledge-assignments/"
+    named = {"assignment_uuids": [str(ended.uuid), str(stays.uuid)]}
+
+    first, again = alice.post(address, named), alice.post(address, named)
+
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert [row["uuid"] for row in first.json()["acknowledged_assignments"]] == [str(ended.uuid)]
+    assert [row["uuid"] for row in first.json()["unacknowledged_assignments"]] == [str(stays.uuid)]
+    assert [row["uuid"] for row in again.json()["already_acknowledged_assignments"]] == [str(ended.uuid)]
+    (policy,) = credits(alice, budget).json()
+    assert [row["uuid"] for row in policy["learner_content_assignments"]] == [str(stays.uuid)]
+    facts = ended.actions.filter(action_type=ActionType.CANCELLED_ACKNOWLEDGED)
+    assert facts.count() == 1
+
+
+def test_another_learners_assignments_cannot_be_acknowledged(alice: Person, budget: Budget) -> None:
+    allocate(budget, given_content(), BOB, now=timezone.now())
+    bobs = LearnerContentAssignment.objects.get()
+    cancel(budget, uuids=[bobs.uuid], now=timezone.now())
+    address = f"assignment-configurations/{budget.assignment_configuration_uuid}/acknowledge-assignments/"
+    assert alice.post(address, {"assignment_uuids": [str(bobs.uuid)]}).status_code == 400
+    assert not bobs.actions.filter(action_type=ActionType.CANCELLED_ACKNOWLEDGED).exists()
+
+
+def test_credits_take_the_same_queries_for_one_ten_and_a_hundred(alice: Person, budget: Budget) -> None:
+    counts, made = [], 0
+    for count in (1, 10, 100):
+        for _number in range(count - made):
+            allocate(budget, given_content(), ALICE, now=timezone.now())
+        made = count
+        with CaptureQueriesContext(connection) as queries:
+            answer = credits(alice, budget)
+        assert len(answer.json()[0]["learner_content_assignments"]) == count
+        counts.append(len(queries))
+    assert len(set(counts)) == 1
+    assert counts[0] <= 8
+
+
+def test_strangers_and_unknown_organisations_are_refused(client: Client, budget: Budget) -> None:
+    stranger = Person(client, given_user())
+    assert credits(stranger, budget).status_code == 403
+    unknown = "00000000-0000-4000-8000-000000000000"
+    answer = stranger.get("policy-redemption/credits_available/", enterprise_customer_uuid=unknown)
+    assert answer.status_code == 404
+    assert stranger.get("policy-redemption/credits_available/").status_code == 400

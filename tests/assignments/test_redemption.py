@@ -1,0 +1,231 @@
+"""Redemption: hold, spend, move; once, whatever breaks off in between."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+import pytest
+from django.conf import settings
+
+from bursary.assignments import actions, expiry, redemption
+from bursary.assignments.cancellation import cancel
+from bursary.assignments.lifecycle import MoveRefused
+from bursary.assignments.models import (
+    ActionType,
+    ErrorReason,
+    LearnerContentAssignment,
+    LearnerState,
+    State,
+    Status,
+)
+from bursary.assignments.redemption import RedemptionRefused
+from bursary.budgets import ledger
+from bursary.budgets.ledger import LedgerError
+from bursary.budgets.models import Account, Budget, Transaction, TransactionState
+from bursary.delivery import runner
+from tests.together import together
+from tests.world import (
+    NOW,
+    PRICE,
+    action_of,
+    addresses,
+    allocate,
+    deliver,
+    given_assignment,
+    given_budget,
+    given_content,
+    timeline,
+)
+
+pytestmark = pytest.mark.django_db
+
+LATER = NOW + timedelta(hours=1)
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+def redeemed(assignment: LearnerContentAssignment) -> LearnerContentAssignment:
+    action = redemption.begin(assignment, now=NOW)
+    runner.drain(clock=lambda: NOW, most=1, pks=[action.pk])
+    assignment.refresh_from_db()
+    return assignment
+
+
+def spent_once_and_accepted() -> None:
+    """Assert that money and state agree: one transaction, nothing held, accepted."""
+    assignment, budget, spent = (
+        LearnerContentAssignment.objects.get(),
+        Budget.objects.get(),
+        Transaction.objects.get(),
+    )
+    assert (assignment.state, assignment.redeeming_since) == (State.ACCEPTED, None)
+    assert assignment.transaction_uuid == spent.uuid
+    assert (budget.held_cents, budget.spent_cents) == (0, PRICE)
+    account = Account.objects.get()
+    assert (account.held_cents, account.spent_cents) == (0, PRICE)
+
+
+def test_a_learner_takes_it_up_and_the_money_is_spent() -> None:
+    assignment = redeemed(given_assignment())
+    spent_once_and_accepted()
+    assert (assignment.accepted_at, assignment.learner_state) == (NOW, LearnerState.NONE)
+    assert timeline(assignment) == [
+        (ActionType.ALLOCATED, Status.DONE),
+        (ActionType.LEARNER_LINKED, Status.PENDING),
+        (ActionType.NOTIFIED, Status.SUPERSEDED),
+        (ActionType.REDEEMED, Status.DONE),
+    ]
+
+
+def test_taking_it_up_again_changes_nothing() -> None:
+    assignment = redeemed(given_assignment())
+    again = redemption.begin(assignment, now=LATER)
+    assert again.status == Status.DONE
+    spent_once_and_accepted()
+
+
+def test_while_it_is_being_redeemed_nothing_else_moves_it() -> None:
+    assignment = given_assignment()
+    redemption.begin(assignment, now=NOW)
+    assert cancel(assignment.budget, uuids=[assignment.uuid], now=NOW).refused == {
+        assignment.uuid: "being redeemed"
+    }
+    assert expiry.expire_due(now=NOW + timedelta(days=90)).expired == 0
+    deliver(now=NOW + timedelta(days=90))
+    spent_once_and_accepted()
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (State.CANCELLED, "reason_learner_assignment_cancelled"),
+        (State.EXPIRED, "reason_learner_assignment_expired"),
+        (State.REVERSED, "reason_learner_assignment_reversed"),
+    ],
+)
+def test_what_is_not_open_is_refused_with_the_clients_reason(state: State, reason: str) -> None:
+    assignment = given_assignment()
+    LearnerContentAssignment.objects.update(state=state)
+    with pytest.raises(RedemptionRefused) as refused:
+        redemption.begin(assignment, now=NOW)
+    assert refused.value.reason == reason
+    assert not assignment.actions.filter(action_type=ActionType.REDEEMED).exists()
+
+
+def test_a_passed_deadline_is_honoured_before_the_sweep_comes() -> None:
+    assignment = given_assignment()
+    with pytest.raises(RedemptionRefused) as refused:
+        redemption.begin(assignment, now=assignment.expires_at)
+    assert refused.value.reason == "reason_learner_assignment_expired"
+
+
+def test_books_that_refuse_leave_it_open_and_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_more: object) -> None:
+        raise LedgerError("The books are closed.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ledger, "spend", refuse)
+        assignment = redeemed(given_assignment())
+    failed = action_of(assignment, ActionType.REDEEMED)
+    assert (failed.status, failed.error_reason) == (Status.FAILED, ErrorReason.ENROLLMENT_ERROR)
+    assert (failed.cause, failed.detail) == ("ledger_refused", "The books are closed.")
+    assert (assignment.state, assignment.redeeming_since) == (State.ALLOCATED, None)
+
+    redeemed(assignment)  # the learner tries again
+    spent_once_and_accepted()
+    assert action_of(assignment, ActionType.REDEEMED).retry_of == failed
+
+
+@pytest.mark.parametrize("step", ["before spending", "after spending", "after moving"])
+def test_a_crash_at_each_step_is_repaired_and_spends_once(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, name, first = {
+        "before spending": (ledger, "spend", False),
+        "after spending": (redemption, "accept", False),
+        "after moving": (redemption, "accept", True),
+    }[step]
+    original = getattr(module, name)
+
+    def crash(*args: object, **more: object) -> None:
+        if first:
+            original(*args, **more)
+        raise Crash
+
+    action = redemption.begin(given_assignment(), now=NOW)
+    with monkeypatch.context() as broken:
+        broken.setattr(module, name, crash)
+        with pytest.raises(Crash):
+            runner.drain(clock=lambda: NOW, most=1, pks=[action.pk])
+
+    deliver(now=NOW + settings.LEASE)
+    spent_once_and_accepted()
+    action.refresh_from_db()
+    assert (action.status, action.attempts) == (Status.DONE, 2)
+
+
+def test_a_crash_right_after_the_hold_is_repaired_by_the_runner() -> None:
+    redemption.begin(given_assignment(), now=NOW)
+    deliver(now=LATER)
+    spent_once_and_accepted()
+
+
+def test_a_reversal_gives_the_money_back_once_and_it_can_be_assigned_again() -> None:
+    assignment = redeemed(given_assignment())
+    uuid = Transaction.objects.get().uuid
+    redemption.reverse(uuid, now=LATER)
+    with pytest.raises(MoveRefused):
+        redemption.reverse(uuid, now=LATER)
+    assignment.refresh_from_db()
+    assert (assignment.state, assignment.reversed_at) == (State.REVERSED, LATER)
+    assert Transaction.objects.get().state == TransactionState.REVERSED
+    assert (Budget.objects.get().spent_cents, Account.objects.get().spent_cents) == (0, 0)
+
+    allocate(assignment.budget, assignment.content, assignment.learner_email)  # type: ignore[arg-type]
+    redeemed(assignment)
+    assert Budget.objects.get().spent_cents == PRICE
+    assert Transaction.objects.count() == 2
+
+
+PAIRS = 40
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("rival", ["cancel", "expire"])
+def test_a_rival_racing_redemption_never_spends_on_what_is_not_accepted(rival: str) -> None:
+    budget, content = given_budget(), given_content()
+    allocate(budget, content, *addresses(PAIRS))
+    at = NOW + timedelta(days=90) if rival == "expire" else NOW
+    moment = at - timedelta(microseconds=1)
+    for assignment in LearnerContentAssignment.objects.all():
+        calls: list[Callable[[], object]] = [partial(_redeem_at, assignment, moment)]
+        if rival == "cancel":
+            calls.append(partial(cancel, budget, uuids=[assignment.uuid], now=at))
+        else:
+            calls.append(partial(expiry.expire_due, now=at))
+        together(calls)
+
+    assignments = LearnerContentAssignment.objects.all()
+    accepted = assignments.filter(state=State.ACCEPTED)
+    spent = Transaction.objects.filter(state=TransactionState.COMMITTED)
+    assert set(accepted.values_list("transaction_uuid", flat=True)) == set(
+        spent.values_list("uuid", flat=True)
+    )
+    stored = Budget.objects.get()
+    assert stored.spent_cents == accepted.count() * PRICE
+    assert stored.held_cents == assignments.filter(state=State.ALLOCATED).count() * PRICE
+    assert assignments.exclude(redeeming_since=None).count() == 0
+
+
+def _redeem_at(assignment: LearnerContentAssignment, now: datetime) -> object:
+    try:
+        action = redemption.begin(assignment, now=now)
+    except RedemptionRefused as refused:
+        return refused
+    return runner.drain(clock=lambda: now, most=1, pks=[action.pk])
+
+
+def test_nothing_of_a_redemption_is_left_open_when_it_ends() -> None:
+    assignment = redeemed(given_assignment())
+    assert not actions.any_due(now=LATER, pks=[action_of(assignment, ActionType.REDEEMED).pk])
