@@ -46,6 +46,10 @@ clean:  ## Remove the virtual environment, all caches and var/, the demonstratio
 
 # The environment, in three stamps; each is made again only when what it is made from has changed.
 
+# uv trusts certificates of its own. Where a proxy has its own too, pip was told (PIP_CERT) or the system knows it.
+ifdef PIP_CERT
+export SSL_CERT_FILE ?= $(PIP_CERT)
+endif
 SYNC = UV_PROJECT_ENVIRONMENT="$(CURDIR)/.venv" $(BIN)/uv sync --quiet --frozen --inexact --python $(BIN)/python
 
 .venv/.uv: Makefile
@@ -56,9 +60,9 @@ SYNC = UV_PROJECT_ENVIRONMENT="$(CURDIR)/.venv" $(BIN)/uv sync --quiet --frozen 
 	@touch $@
 
 .venv/.run: .venv/.uv pyproject.toml uv.lock
-	@$(SYNC) --no-dev
+	@$(SYNC) --no-dev || $(SYNC) --no-dev --system-certs
 	@touch $@
 
 .venv/.dev: .venv/.uv pyproject.toml uv.lock
-	@$(SYNC) --extra postgres
+	@$(SYNC) --extra postgres || $(SYNC) --extra postgres --system-certs
 	@touch $@

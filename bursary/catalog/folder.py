@@ -99,7 +99,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as file:
             yield file
     except OSError as exc:
-        raise CatalogUnavailable(f"The catalog's file {path.name} cannot be read: {exc.strerror}.") from exc
+        raise CatalogUnavailable(f"The catalog's file {path} cannot be read: {exc.strerror}.") from exc
 
 
 def _lines(file: BinaryIO, *, start: int = 0) -> Iterator[_Line]:

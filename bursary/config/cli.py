@@ -1,15 +1,41 @@
 """The `bursary` command: Django's management commands under the product's own name."""
 
+import importlib
 import os
 import sys
+from importlib.metadata import version
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+
+PRIVATE = 0o077  # what is made below var/ holds people's addresses: nobody else reads it
 
 
 def main() -> None:
     """Run `bursary COMMAND …`; without a command, list what there is."""
+    os.umask(PRIVATE)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "bursary.config.settings")
-    execute_from_command_line(["bursary", *sys.argv[1:]])
+    arguments = sys.argv[1:]
+    if arguments in (["--version"], ["version"]):
+        sys.stdout.write(f"{version('bursary')}\n")
+        return
+    _require_settings()
+    try:
+        execute_from_command_line(["bursary", *arguments])
+    except ImproperlyConfigured as error:
+        sys.exit(f"bursary: {error}{_driver_hint(error)}")
+
+
+def _require_settings() -> None:
+    """End with a sentence where a setting cannot be read: nobody should have to find it in a stack trace."""
+    try:
+        importlib.import_module(os.environ["DJANGO_SETTINGS_MODULE"])
+    except Exception as error:  # noqa: BLE001  # whatever a value does to whoever parses it
+        sys.exit(f"bursary: a setting cannot be read: {error} (docs/operations.md lists them all)")
+
+
+def _driver_hint(error: ImproperlyConfigured) -> str:
+    return "\nFor PostgreSQL, install bursary[postgres]." if "psycopg" in str(error) else ""
 
 
 if __name__ == "__main__":

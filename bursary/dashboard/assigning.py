@@ -81,6 +81,7 @@ def shelf(budget: Budget, *, words: str, now: datetime, chosen: Choice | None) -
         reads.held_by(budget.catalog_uuid)
         .filter(
             Q(enroll_by=None) | Q(enroll_by__gt=now),
+            Q(end_date=None) | Q(end_date__gt=now),
             content_type__in=[ContentType.COURSE, ContentType.COURSERUN],
             title__icontains=words,
             active=True,

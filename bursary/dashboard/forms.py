@@ -40,7 +40,7 @@ class AssignForm(forms.Form):
     )
     addresses = forms.CharField(
         label="E-mail addresses",
-        help_text="One on each line, or with commas between them.",
+        help_text="One on each line, or with commas or semicolons between them.",
         strip=False,  # or the lines would be miscounted
         widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "autocomplete": "off"}),
         error_messages={"required": "Enter at least one address."},
@@ -52,9 +52,9 @@ class AssignForm(forms.Form):
         return Choice(int(price), content_key)
 
     def clean_addresses(self) -> list[Entry]:
-        """Return what is on the lines, between the commas. Raises ValidationError if that is nothing."""
+        """Return what is on the lines, between commas and semicolons. Raises ValidationError for nothing."""
         lines = re.split(r"\r\n|\r|\n", self.cleaned_data["addresses"])
-        pieces = ((number, piece) for number, line in enumerate(lines, 1) for piece in line.split(","))
+        pieces = ((number, piece) for number, line in enumerate(lines, 1) for piece in re.split("[,;]", line))
         entries = [Entry(number, piece.strip()) for number, piece in pieces if piece.strip()]
         if not entries:
             raise forms.ValidationError("Enter at least one address.")

@@ -16,6 +16,7 @@ from uuid import uuid4
 from django.conf import settings
 from django.contrib.auth import authenticate
 from django.core.management import call_command
+from django.utils import timezone
 
 from bursary.access.models import ApiKey, Role, User
 from bursary.budgets.models import Budget, Customer
@@ -53,6 +54,10 @@ class Demo:
     assignments: int
 
 
+class NotHere(Exception):
+    """There is a real organisation in this database; the message says what to do."""
+
+
 def demo_file() -> Path:
     """Return where the demonstration says how to sign in."""
     return Path(settings.VAR_DIR) / "demo.json"
@@ -61,9 +66,14 @@ def demo_file() -> Path:
 def load(*, now: datetime, advance: Advance) -> Demo:
     """Make whatever of the demonstration is missing, and write its file.
 
-    Raises replica.refresh.ContentUnavailable where the configured catalog does not answer.
+    Raises replica.refresh.ContentUnavailable where the configured catalog does not answer, and NotHere.
     """
     call_command("migrate", verbosity=0, interactive=False)
+    if Customer.objects.exists() and not Customer.objects.filter(slug=SLUG).exists():
+        raise NotHere(
+            "This database belongs to a real organisation, and the demonstration's operator would see it. "
+            "Give the demonstration a folder of its own: BURSARY_VAR_DIR=…"
+        )
     administrator, _created = people.ensure_user(ADMINISTRATOR)
     budgets = _budgets()
     customer = budgets[0].customer
@@ -144,6 +154,7 @@ def _signs_in(user: User, known: Mapping[str, str]) -> dict[str, Any]:
     """Return how the user signs in: as the file says, where that still works; else with new secrets."""
     credentials = Credentials(known.get("password", ""), known.get("api_key", ""))
     if not _works(user, credentials):
+        ApiKey.objects.filter(user=user, name=KEY_NAME, revoked_at=None).update(revoked_at=timezone.now())
         credentials = people.issue_credentials(user, key_name=KEY_NAME)
     return {
         "username": user.username,

@@ -94,6 +94,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "threads": HTTP_THREADS,
             "graceful_timeout": PATIENCE_SECONDS,
             "loglevel": "warning",
+            "umask": 0o077,  # gunicorn's own default would make mails readable by everybody
             "accesslog": "-" if self._serving.access_log else None,
             "control_socket_disable": True,
             "post_worker_init": runners.start,

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
+from bursary.access.models import User
+from bursary.ops.demo import NotHere, load
 from tests.ops.processes import bursary, environment
+from tests.world import given_customer
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("BURSARY_TEST_DB") == "postgres", reason="brings its own SQLite, whatever the tests run on"
@@ -117,3 +121,11 @@ def check_the_past(folder: Path) -> None:
         "SELECT limit_cents - held_cents FROM budgets_budget ORDER BY limit_cents",
     )
     assert 0 < over[0][0] < 8_000 < over[1][0]
+
+
+@pytest.mark.django_db
+def test_the_demonstration_keeps_out_of_a_real_installation() -> None:
+    given_customer(name="A real organisation")
+    with pytest.raises(NotHere, match="BURSARY_VAR_DIR"):
+        load(now=timezone.now(), advance=lambda _done: None)
+    assert not User.objects.exists()

@@ -25,7 +25,7 @@ class Command(OperatorCommand):
             listener = None if options["no_serve"] else serving.listen(serving.default_bind())
             with progress("Loading the sample catalog", total=200) as advance:
                 loaded = demo.load(now=now, advance=advance)
-        except serving.CannotListen as why:
+        except (serving.CannotListen, demo.NotHere) as why:
             raise CommandError(str(why)) from why
         except ContentUnavailable as silent:
             raise CommandError(f"{silent} Check BURSARY_CATALOG_URL, or leave it out.") from silent
