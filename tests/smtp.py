@@ -1,5 +1,6 @@
 """A real SMTP server on loopback: keeps what it accepts, refuses whom it is told to, and can be away."""
 
+import asyncio
 import email
 import email.policy
 import socket
@@ -21,12 +22,16 @@ class MailServer:
         self.received: list[EmailMessage] = []
         self.refuses: set[str] = set()
         self.mailbox_full: set[str] = set()
+        self.answers: dict[str, str] = {}  # to RCPT, by address, word for word
+        self.thinks_for = 0.0  # seconds, over each message
         self._controller: Controller | None = None
 
     async def handle_RCPT(  # noqa: N802  # aiosmtpd's name for it
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """Accept or refuse a recipient."""
+        if address in self.answers:
+            return self.answers[address]
         if address in self.refuses:
             return "550 5.1.1 No such user here"
         if address in self.mailbox_full:
@@ -39,6 +44,7 @@ class MailServer:
         raw = envelope.original_content or b""
         message = email.message_from_bytes(raw, policy=email.policy.default)
         self.received.append(message)
+        await asyncio.sleep(self.thinks_for)
         return "250 Kept"
 
     def come(self) -> None:

@@ -218,10 +218,14 @@ def finish(action: LearnerContentAssignmentAction, outcome: Outcome, *, now: dat
     """
     with transaction.atomic():
         # Lock order: assignment before action.
-        LearnerContentAssignment.objects.select_for_update().values_list("pk").get(pk=action.assignment_id)
+        assignment = LearnerContentAssignment.objects.select_for_update().get(pk=action.assignment_id)
+        columns = _outcome_columns(action, outcome, now)
+        if isinstance(outcome, Postponed | Failed) and action.recipient != assignment.learner_email:
+            # The address was put right meanwhile: the new one is asked by an action of its own.
+            columns = {"status": Status.SUPERSEDED, "due_at": None, "cause": ActionType.EMAIL_CORRECTED}
         written = LearnerContentAssignmentAction.objects.filter(
             pk=action.pk, fence=action.fence, status=Status.RUNNING
-        ).update(modified=now, **_outcome_columns(action, outcome, now))
+        ).update(modified=now, **columns)
         if written and isinstance(outcome, Failed) and action.action_type == ActionType.REDEEMED:
             # A redemption that is given up lets the assignment go: it is open as before.
             LearnerContentAssignment.objects.filter(pk=action.assignment_id).update(redeeming_since=None)
@@ -350,8 +354,8 @@ def _outcome_columns(
                 "attempt_log": _logged(action, trouble, now),
                 "error_reason": trouble.reason,
                 "cause": trouble.cause,
-                "detail": trouble.detail,
-                "traceback": trouble.traceback[-TRACEBACK_LENGTH:],
+                "detail": _storable(trouble.detail),
+                "traceback": _storable(trouble.traceback),
             }
 
 
@@ -362,10 +366,15 @@ def _logged(
         "at": now.isoformat(),
         "attempt": action.attempts,
         "cause": trouble.cause,
-        "detail": trouble.detail,
-        "traceback": trouble.traceback[-TRACEBACK_LENGTH:],
+        "detail": _storable(trouble.detail),
+        "traceback": _storable(trouble.traceback),
     }
     return [*action.attempt_log, entry][-ATTEMPTS_LOGGED:]
+
+
+def _storable(text: str) -> str:
+    """Return the text's end as every database takes it: what servers answer may hold a NUL."""
+    return text[-TRACEBACK_LENGTH:].replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _next_occasion(occasion: str) -> str:

@@ -19,6 +19,7 @@ from bursary.assignments.models import (
     State,
     Status,
 )
+from bursary.budgets import ledger
 
 MOST_ADDRESSES = 10_000
 LONGEST_ADDRESS = 254  # characters, RFC 5321
@@ -96,6 +97,7 @@ def correct(
     """
     (addressee,) = read_all([address])
     with transaction.atomic():
+        ledger.lock(assignment.budget_id)  # nobody allocates to the new address meanwhile
         locked = LearnerContentAssignment.objects.select_for_update().get(pk=assignment.pk)
         if locked.state != State.ALLOCATED:
             raise actions.RetryRefused("Only an open assignment's address can be corrected.")

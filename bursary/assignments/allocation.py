@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import OuterRef, Subquery
 
 from bursary.access.models import User
@@ -149,7 +149,10 @@ def _known_content(budget: Budget, content_key: str, *, now: datetime) -> int:
 
 def _offer(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> _Offer:
     """Read the content; `lock` it against a change in flight, so that the deadline is the committed one."""
-    contents = ContentMetadata.objects.select_for_update() if lock else ContentMetadata.objects.all()
+    contents = ContentMetadata.objects.all()
+    if lock:
+        # Not against rows that refer to it: PostgreSQL checks references of a row that is written twice.
+        contents = contents.select_for_update(no_key=connection.features.has_select_for_no_key_update)
     parent = ContentMetadata.objects.filter(pk=OuterRef("parent")).values("content_key")[:1]
     content = (
         contents.defer("payload")

@@ -8,6 +8,7 @@ equal dates the first of them in `_DEADLINES`.
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from django.db import connection
 from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Least
@@ -106,14 +107,24 @@ def follow_budgets(*, pks: Iterable[int], **_signal: object) -> None:
 
 
 def _follow_contents(contents: Sequence[ContentMetadata]) -> None:
-    """One statement: MySQL sees columns already written by it, so nothing here reads what it writes."""
+    """One statement: MySQL sees columns already written by it, so nothing here reads what it writes.
+
+    The budgets are locked before, after the content (the lock order): a statement that waited for rows would
+    read a budget's end as it was when the waiting began; and whoever holds a budget locks assignments in an
+    order of their own.
+    """
+    pks = [content.pk for content in contents]
+    concerned = LearnerContentAssignment.objects.filter(content__in=pks).values("budget")
+    no_key = connection.features.has_select_for_no_key_update
+    budgets = Budget.objects.select_for_update(no_key=no_key).filter(pk__in=concerned).order_by("pk")
+    list(budgets.values_list("pk"))
     enroll_by = _by_content({content.pk: content.enroll_by or FAR_FUTURE for content in contents})
     budget_end = Subquery(Budget.objects.filter(pk=OuterRef("budget_id")).values("ends_at")[:1])
     deadlines = _deadline_columns(
         age_ends_at=F("age_ends_at"), enroll_by=enroll_by, budget_end=Coalesce(budget_end, FAR_FUTURE)
     )
     open_now = Q(state=State.ALLOCATED)
-    LearnerContentAssignment.objects.filter(content__in=[content.pk for content in contents]).update(
+    LearnerContentAssignment.objects.filter(content__in=pks).update(
         content_title=_by_content({content.pk: _title_key(content.title) for content in contents}),
         content_start=_by_content({content.pk: content.start_date or FAR_FUTURE for content in contents}),
         content_enroll_by=enroll_by,

@@ -8,7 +8,7 @@ Locks are taken in one order everywhere: account, then budget, ascending keys.
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 
 from bursary.budgets.models import Account, Budget, Transaction, TransactionState
@@ -36,11 +36,16 @@ class InsufficientFunds(Exception):
 
 
 def lock(budget_pk: int) -> Budget:
-    """Return the budget with its account, both locked until the transaction ends."""
+    """Return the budget with its account, both locked until the transaction ends.
+
+    Not against rows that refer to them (PostgreSQL's NO KEY): whoever writes such a row has a lock of it that
+    this one would wait for, out of order.
+    """
+    no_key = connection.features.has_select_for_no_key_update
     # By subquery, not by join: a join would lock the budget first.
     of_the_budget = Budget.objects.filter(pk=budget_pk).values("account")
-    account = Account.objects.select_for_update().get(pk__in=of_the_budget)
-    budget = Budget.objects.select_for_update().get(pk=budget_pk)
+    account = Account.objects.select_for_update(no_key=no_key).get(pk__in=of_the_budget)
+    budget = Budget.objects.select_for_update(no_key=no_key).get(pk=budget_pk)
     budget.account = account
     return budget
 

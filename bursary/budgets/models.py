@@ -5,9 +5,12 @@ from datetime import datetime
 from zoneinfo import available_timezones
 
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import F, Q
 
+FIRST_YEAR, LAST_YEAR = 1900, 8999
+LONGEST_AGE_DAYS = 3650
 ALLOCATION_AGE_DAYS = 90  # how long an allocation waits for its learner unless the budget says otherwise
 
 
@@ -15,6 +18,12 @@ def check_time_zone(name: str) -> None:
     """Refuse a name that is not in the IANA time zone database."""
     if name not in available_timezones():
         raise ValidationError("%(name)s is not a time zone, such as Europe/Madrid.", params={"name": name})
+
+
+def check_moment(moment: datetime) -> None:
+    """Refuse a moment with which no calendar, or time zone, could reckon."""
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValidationError(f"Give a date between the years {FIRST_YEAR} and {LAST_YEAR}.")
 
 
 class Customer(models.Model):
@@ -71,9 +80,11 @@ class Budget(models.Model):
     limit_cents = models.PositiveBigIntegerField(null=True, blank=True, help_text="Empty: unlimited")
     held_cents = models.PositiveBigIntegerField(default=0, editable=False)
     spent_cents = models.PositiveBigIntegerField(default=0, editable=False)
-    starts_at = models.DateTimeField(null=True, blank=True)
-    ends_at = models.DateTimeField(null=True, blank=True)
-    allocation_age_days = models.PositiveIntegerField(default=ALLOCATION_AGE_DAYS)
+    starts_at = models.DateTimeField(null=True, blank=True, validators=[check_moment])
+    ends_at = models.DateTimeField(null=True, blank=True, validators=[check_moment])
+    allocation_age_days = models.PositiveIntegerField(
+        default=ALLOCATION_AGE_DAYS, validators=[MaxValueValidator(LONGEST_AGE_DAYS)]
+    )
     active = models.BooleanField(default=True)
     retired_at = models.DateTimeField(null=True, blank=True)
     created = models.DateTimeField(auto_now_add=True)
@@ -97,6 +108,11 @@ class Budget(models.Model):
         """Give the assignment configuration the policy's uuid unless it has its own."""
         self.assignment_configuration_uuid = self.assignment_configuration_uuid or self.uuid
         super().save(*args, **kwargs)  # type: ignore[arg-type]  # passed through untouched
+
+    def clean(self) -> None:
+        """Refuse an account of another customer."""
+        if self.account_id and self.customer_id and self.account.customer_id != self.customer_id:
+            raise ValidationError({"account": "This account belongs to another customer."})
 
     @property
     def committed_cents(self) -> int:

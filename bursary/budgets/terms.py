@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.dispatch import Signal
 
 from bursary.budgets.models import Budget
@@ -36,7 +36,9 @@ def change(budget: Budget, *, now: datetime, terms: Mapping[str, object]) -> Bud
     if unknown := sorted(set(terms) - TERMS):
         raise TypeError(f"Not a budget's terms: {', '.join(unknown)}.")
     with transaction.atomic():
-        locked = Budget.objects.select_for_update().get(pk=budget.pk)
+        locked = Budget.objects.select_for_update(
+            no_key=connection.features.has_select_for_no_key_update
+        ).get(pk=budget.pk)
         for term, value in terms.items():
             setattr(locked, term, value)
         locked.full_clean()

@@ -128,8 +128,6 @@ DATABASES = {
     "default": env.db_url("BURSARY_DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'bursary.sqlite3'}"),
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    # One process serves: what it remembers of a session is true.
-    SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
     DATABASES["default"]["OPTIONS"] = {
         # A transaction that will write says so at once, and waits for its turn; readers are never blocked.
         "transaction_mode": "IMMEDIATE",
@@ -148,7 +146,7 @@ CONTENT_FRESH_FOR = timedelta(hours=env.int("BURSARY_CONTENT_FRESH_HOURS", defau
 # -- Delivery -----------------------------------------------------------------------------------------------
 
 EXECUTOR = env.str("BURSARY_EXECUTOR", default="thread")  # thread | none
-SEND_DEADLINE = timedelta(seconds=env.int("BURSARY_SEND_DEADLINE_SECONDS", default=20))
+SEND_DEADLINE = timedelta(seconds=env.int("BURSARY_SEND_DEADLINE_SECONDS", default=60))
 # A lease outlives any send by far, so that two workers never send the same mail: see checks.E001.
 LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)
 

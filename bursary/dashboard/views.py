@@ -112,6 +112,11 @@ class SignIn(LoginView):
     template_name = "dashboard/sign-in.html"
     redirect_authenticated_user = True
 
+    def get_redirect_url(self) -> str:  # type: ignore[override]  # the stubs are of a later Django
+        """Return where one was going; nowhere, if that is this page: it would lead round in a circle."""
+        going = super().get_redirect_url()
+        return "" if going.partition("?")[0] == self.request.path else going
+
 
 @method_decorator(page, name="dispatch")
 class SignOut(LogoutView):

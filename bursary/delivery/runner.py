@@ -57,7 +57,7 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> Outcome:
         return DELIVERIES[ActionType(action.action_type)](action)
     except DeliveryError as error:
         trouble = Trouble(error.reason, error.cause, error.detail, traceback.format_exc())
-        permanent = error.permanent
+        permanent = error.permanent or action.attempts >= (error.most_attempts or MOST_ATTEMPTS)
     except Exception as error:  # noqa: BLE001  # the one place that survives whatever a delivery raises
         # The stack trace goes on the timeline, not into the log: it may name people.
         logger.warning("Delivery of action %s broke: %s", action.pk, type(error).__name__)

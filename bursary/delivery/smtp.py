@@ -10,12 +10,17 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
+from django.conf import settings
 from django.core.mail.backends import smtp
 
 _LOOK_AGAIN_SECONDS = 0.2
 
 _dialogues: ContextVar[list[smtplib.SMTP] | None] = ContextVar("dialogues", default=None)
 """The SMTP dialogues that the send of this thread has begun."""
+
+
+class AnswerLost(smtplib.SMTPException):
+    """The mail was being handed over, and no answer came: it may have been taken, or not."""
 
 
 class EmailBackend(smtp.EmailBackend):
@@ -36,6 +41,19 @@ class _Known(smtplib.SMTP):
             begun.append(self)
         opened: socket.socket = super()._get_socket(*address)  # type: ignore[misc]  # smtplib's own seam
         return opened
+
+    def data(self, msg: Any) -> tuple[int, bytes]:
+        """Hand the message over, and wait for the answer as long as the whole send may take.
+
+        A server may think about it for minutes (RFC 5321 §4.5.3.2.6). Who hangs up before it has answered
+        does not know whether the mail was taken: AnswerLost.
+        """
+        if self.sock:
+            self.sock.settimeout(settings.SEND_DEADLINE.total_seconds())
+        try:
+            return super().data(msg)
+        except (OSError, smtplib.SMTPServerDisconnected) as lost:
+            raise AnswerLost(str(lost)) from lost
 
 
 @contextlib.contextmanager

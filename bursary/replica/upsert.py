@@ -31,7 +31,8 @@ def store(chosen: Mapping[str, Content], *, look: Look) -> list[Judgement]:
     """
     keys = _keys(chosen)
     inserted = _insert_missing(chosen, keys, look=look)
-    stored = _read(ContentMetadata.objects.filter(content_key__in=keys).select_for_update())
+    no_key = connection.features.has_select_for_no_key_update  # nobody who refers to a row need wait
+    stored = _read(ContentMetadata.objects.filter(content_key__in=keys).select_for_update(no_key=no_key))
     if refused := sorted(chosen.keys() - stored.keys()):
         # SQLite leaves out rows that break a constraint where PostgreSQL says so.
         raise IntegrityError(f"left out: {', '.join(refused)}")

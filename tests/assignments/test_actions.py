@@ -228,3 +228,11 @@ def test_claimers_at_once_get_disjoint_rows() -> None:
     claims = together([partial(actions.claim, now=NOW, lease=LEASE, limit=20)] * 4)
     claimed = [row.pk for rows in claims if isinstance(rows, list) for row in rows]
     assert len(claimed) == len(set(claimed)) == 80
+
+
+def test_what_a_server_says_with_a_nul_in_it_is_stored() -> None:
+    assignment = given_assignment()
+    trouble = Trouble(ErrorReason.EMAIL_ERROR, "address_rejected", "550 no\0such", "Trace\0back")
+    assert actions.finish(claim_notified(assignment), Failed(trouble), now=NOW)
+    stored = action_of(assignment, ActionType.NOTIFIED)
+    assert (stored.status, stored.detail) == (Status.FAILED, "550 no\N{REPLACEMENT CHARACTER}such")

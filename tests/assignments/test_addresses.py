@@ -1,6 +1,8 @@
 """Addresses as administrators give them, and putting them right later."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -9,8 +11,25 @@ from bursary.assignments import actions, addresses
 from bursary.assignments.actions import RetryRefused
 from bursary.assignments.addresses import AddressTaken, BadAddresses
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import ActionType, LearnerContentAssignment, Status
-from tests.world import ALICE, BOB, NOW, allocate, deliver, given_assignment, given_user
+from bursary.assignments.models import (
+    ActionType,
+    ErrorReason,
+    LearnerContentAssignment,
+    LearnerState,
+    Status,
+)
+from tests.together import together
+from tests.world import (
+    ALICE,
+    BOB,
+    NOW,
+    allocate,
+    deliver,
+    given_assignment,
+    given_budget,
+    given_content,
+    given_user,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -101,3 +120,38 @@ def test_what_is_on_its_way_to_the_old_address_goes_to_the_new_one_as_well() -> 
         actions.finish(action, actions.Done(), now=NOW)
     told = assignment.actions.filter(action_type=ActionType.NOTIFIED, status=Status.DONE)
     assert {row.recipient for row in told} == {"alcie@learners.example", ALICE}
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["postponed", "failed"])
+def test_what_does_not_reach_the_old_address_is_not_sent_there_again(lost: bool) -> None:
+    assignment = given_assignment(address="alcie@learners.example")
+    running = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=2)
+    addresses.correct(assignment, address=ALICE, now=NOW)
+    deliver()
+    trouble = actions.Trouble(ErrorReason.EMAIL_ERROR, "address_rejected", "550", "")
+    for action in running:
+        actions.finish(
+            action, actions.Postponed(trouble, LATER) if lost else actions.Failed(trouble), now=NOW
+        )
+    deliver(now=LATER)
+    old = assignment.actions.filter(recipient="alcie@learners.example", cycle=1)
+    assert set(old.values_list("status", flat=True)) == {Status.SUPERSEDED}
+    assignment.refresh_from_db()
+    assert assignment.learner_state == LearnerState.WAITING
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+def test_correcting_to_an_address_that_is_being_allocated_is_refused_or_comes_first() -> None:
+    budget, content = given_budget(), given_content()
+    for number in range(8):
+        wrong, right = f"alcie-{number}@learners.example", f"alice-{number}@learners.example"
+        allocate(budget, content, wrong)
+        assignment = LearnerContentAssignment.objects.get(learner_email=wrong)
+        calls: list[Callable[[], object]] = [
+            partial(addresses.correct, assignment, address=right, now=LATER),
+            partial(allocate, budget, content, right),
+        ]
+        corrected, allocated = together(calls)
+        assert corrected is None or isinstance(corrected, AddressTaken)
+        assert not isinstance(allocated, Exception)

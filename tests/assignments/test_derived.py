@@ -1,6 +1,8 @@
 """Derived columns follow their causes, set-based, and agree with the rules written in Python."""
 
 import itertools
+import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -22,6 +24,7 @@ from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from bursary.replica.refresh import content_changed
+from tests.together import together
 from tests.world import (
     ALICE,
     BOB,
@@ -123,7 +126,7 @@ def test_many_assignments_follow_in_one_statement() -> None:
     allocate(given_budget(), content, *addresses(50))
     with CaptureQueriesContext(connection) as queries:
         derived.follow_content(pks=[content.pk])
-    assert len(queries) == 2  # the content, then every assignment of it
+    assert len(queries) == 3  # the content, its budgets' locks, then every assignment of it
 
 
 def test_only_a_successful_reminder_is_a_recent_action() -> None:
@@ -182,3 +185,26 @@ def test_each_row_of_a_batch_gets_its_own_values() -> None:
     derived.follow_content(pks=[late.pk, early.pk])
     deadlines = dict(LearnerContentAssignment.objects.values_list("pk", "expires_at"))
     assert deadlines == {first.pk: SOON, second.pk: LATER}
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+def test_a_budgets_change_and_its_contents_change_at_once_leave_the_true_deadline() -> None:
+    """A statement that waits for rows must not go on with the budget's end from before the waiting."""
+    content = given_content()
+    assignment = given_assignment(content=content)
+    waiting = threading.Event()
+
+    def end_the_budget_soon() -> None:
+        with transaction.atomic():
+            terms.change(assignment.budget, now=NOW, terms={"ends_at": SOON})
+            waiting.set()
+            time.sleep(0.5)
+
+    def move_the_content() -> None:
+        assert waiting.wait(10)
+        change(content, enroll_by=LATER)
+
+    assert together([end_the_budget_soon, move_the_content]) == [None, None]
+    assignment.refresh_from_db()
+    assert (assignment.expires_at, assignment.expires_reason) == (SOON, ExpiryReason.BUDGET_END)

@@ -234,5 +234,5 @@ def test_the_account_is_locked_before_its_budget(
     first, second = (query["sql"] for query in queries.captured_queries)
     assert first.startswith('SELECT "budgets_account"')
     assert second.startswith('SELECT "budgets_budget"')
-    assert first.endswith("FOR UPDATE")
-    assert second.endswith("FOR UPDATE")
+    assert first.endswith("FOR NO KEY UPDATE")
+    assert second.endswith("FOR NO KEY UPDATE")

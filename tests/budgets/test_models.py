@@ -1,6 +1,6 @@
 """Customers, accounts, budgets, transactions: what the tables refuse, and when a budget is open."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 
+from bursary.budgets import terms
 from bursary.budgets.models import Account, Budget, Customer, Transaction
 from tests.world import CATALOG, NOW, given_budget, given_customer
 
@@ -124,3 +125,23 @@ def test_rows_are_printed_by_their_names_and_transactions_by_their_uuid() -> Non
     assert (str(budget), str(budget.account)) == ("Crafts", "Learning 2026")
     assert str(budget.customer) == "Larkspur Logistics"
     assert str(spent) == str(spent.uuid)
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        {"allocation_age_days": 3651},
+        {"ends_at": datetime(9999, 12, 31, tzinfo=UTC)},
+        {"starts_at": datetime(1, 1, 1, tzinfo=UTC)},
+    ],
+)
+def test_terms_with_which_no_calendar_could_reckon_are_refused(term: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        terms.change(given_budget(), now=NOW, terms=term)
+
+
+def test_another_customers_account_is_refused() -> None:
+    budget = given_budget()
+    budget.account = given_budget().account
+    with pytest.raises(ValidationError, match="another customer"):
+        budget.full_clean()

@@ -337,3 +337,9 @@ def test_work_that_will_be_tried_again_says_when_and_why(client: Client, setting
 
     assert "pending, again at" in html
     assert "mail_server_unreachable" in html
+
+
+def test_signing_in_to_sign_in_leads_home(client: Client) -> None:
+    client.force_login(world.given_user())
+    answer = client.get("/sign-in/?next=/sign-in/")
+    assert (answer.status_code, answer["Location"]) == (302, "/")

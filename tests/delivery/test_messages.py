@@ -138,3 +138,21 @@ def test_mails_are_files_unless_a_server_is_named(settings: Settings, tmp_path: 
     deliver()
     (file,) = tmp_path.iterdir()
     assert f"To: {ALICE}" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "cause"),
+    [
+        ("550 5.1.1 No such user", Status.FAILED, "address_rejected"),
+        ("554 5.7.1 Relay access denied", Status.PENDING, "mail_server_refuses_us"),
+        ("451 4.3.0 Try later", Status.PENDING, "mailbox_unavailable"),
+    ],
+)
+def test_an_address_is_blamed_only_for_its_own_fault(
+    mail: MailServer, answer: str, status: Status, cause: str
+) -> None:
+    mail.answers[ALICE] = answer
+    assignment = given_assignment()
+    deliver()
+    action = action_of(assignment, ActionType.NOTIFIED)
+    assert (action.status, action.attempt_log[-1]["cause"]) == (status, cause)

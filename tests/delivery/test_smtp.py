@@ -10,7 +10,8 @@ import pytest
 from pytest_django import Settings
 
 from bursary.assignments.models import ActionType, Status
-from tests.world import action_of, deliver, given_assignment
+from tests.smtp import MailServer
+from tests.world import NOW, action_of, deliver, given_assignment
 
 pytestmark = pytest.mark.django_db
 
@@ -51,3 +52,25 @@ def test_a_server_that_drips_for_ever_is_cut_off(dripping_server: None) -> None:
     waiting = action_of(assignment, ActionType.NOTIFIED)
     assert waiting.status == Status.PENDING
     assert waiting.attempt_log[-1]["cause"] == "mail_server_unreachable"
+
+
+def test_a_server_that_thinks_for_longer_than_one_answer_may_take_is_waited_for(
+    mail: MailServer, settings: Settings
+) -> None:
+    settings.EMAIL_TIMEOUT, mail.thinks_for = 1, 1.5
+    assignment = given_assignment()
+    deliver()
+    assert action_of(assignment, ActionType.NOTIFIED).status == Status.DONE
+    assert len(mail.received) == 1
+
+
+def test_a_mail_that_may_have_arrived_is_tried_few_times_and_says_so(
+    mail: MailServer, settings: Settings
+) -> None:
+    settings.SEND_DEADLINE, mail.thinks_for = timedelta(seconds=0.3), 1.2
+    assignment = given_assignment()
+    for hour in range(5):
+        deliver(now=NOW + timedelta(hours=hour))
+    failed = action_of(assignment, ActionType.NOTIFIED)
+    assert (failed.status, failed.cause, failed.attempts) == (Status.FAILED, "answer_lost", 3)
+    assert "may have arrived" in failed.detail

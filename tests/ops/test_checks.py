@@ -22,7 +22,7 @@ def test_the_defaults_are_fine() -> None:
         ("EXECUTOR", "celery", "bursary.E002"),
         ("CATALOG_URL", "https://catalog.example/", "bursary.E003"),
         ("CATALOG_URL", "file:relative", "bursary.E003"),
-        ("EMAIL_TIMEOUT", 21, "bursary.E004"),
+        ("EMAIL_TIMEOUT", 61, "bursary.E004"),
         ("EMAIL_TIMEOUT", 0, "bursary.E004"),
         ("BASE_URL", "bursary.example.org", "bursary.E005"),
         ("BASE_URL", "ftp://bursary.example.org", "bursary.E005"),

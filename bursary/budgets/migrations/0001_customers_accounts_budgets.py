@@ -2,6 +2,7 @@
 
 import uuid
 
+import django.core.validators
 import django.db.models.deletion
 from django.db import migrations, models
 
@@ -57,9 +58,9 @@ class Migration(migrations.Migration):
                 ('limit_cents', models.PositiveBigIntegerField(blank=True, help_text='Empty: unlimited', null=True)),
                 ('held_cents', models.PositiveBigIntegerField(default=0, editable=False)),
                 ('spent_cents', models.PositiveBigIntegerField(default=0, editable=False)),
-                ('starts_at', models.DateTimeField(blank=True, null=True)),
-                ('ends_at', models.DateTimeField(blank=True, null=True)),
-                ('allocation_age_days', models.PositiveIntegerField(default=90)),
+                ('starts_at', models.DateTimeField(blank=True, null=True, validators=[bursary.budgets.models.check_moment])),
+                ('ends_at', models.DateTimeField(blank=True, null=True, validators=[bursary.budgets.models.check_moment])),
+                ('allocation_age_days', models.PositiveIntegerField(default=90, validators=[django.core.validators.MaxValueValidator(3650)])),
                 ('active', models.BooleanField(default=True)),
                 ('retired_at', models.DateTimeField(blank=True, null=True)),
                 ('created', models.DateTimeField(auto_now_add=True)),
