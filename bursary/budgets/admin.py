@@ -26,7 +26,7 @@ class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class ta
         return False
 
 
-class Kept(admin.ModelAdmin):  # type: ignore[type-arg]
+class Kept(admin.ModelAdmin):  # type: ignore[type-arg]  # of whichever model registers it
     """Records that may be made and changed, never deleted: others point to them."""
 
     fixed: tuple[str, ...] = ()

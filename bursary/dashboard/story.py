@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from django.utils import timezone
+
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may
-from bursary.assignments import cancellation, lifecycle
+from bursary.assignments import cancellation, lifecycle, redemption
 from bursary.assignments.models import (
     ActionType,
     LearnerContentAssignment,
@@ -16,7 +18,9 @@ from bursary.assignments.models import (
     Status,
 )
 from bursary.dashboard.overview import operates, own_assignments
+from bursary.delivery import runner
 from bursary.delivery.messages import Deadline, deadline_in_words
+from bursary.replica import reads
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,13 @@ class Story:
     timeline: Sequence[Line] | None
     may_be_cancelled: bool = False
     """By this reader, now."""
+    may_be_taken_up: bool = False
+    """By this reader, who is its learner, now."""
+    course_url: str = ""
+    """Where its learner goes on, having taken it up."""
 
 
-def story(uuid: UUID, *, reader: User) -> Story | None:
+def story(uuid: UUID, *, reader: User, now: datetime) -> Story | None:
     """Return the assignment as `reader` may see it; None where there is none, or none for them."""
     assignment = (
         LearnerContentAssignment.objects.select_related("budget__customer", "content")
@@ -60,8 +68,25 @@ def story(uuid: UUID, *, reader: User) -> Story | None:
         timeline = _timeline(assignment, with_traces=operates(reader))
         return Story(assignment, deadline, timeline, _may_be_cancelled(assignment, reader))
     if own_assignments(reader).filter(pk=assignment.pk).exists():
-        return Story(assignment, deadline, None)
+        open_now = assignment.state == State.ALLOCATED and redemption.refusal(assignment, now=now) is None
+        accepted = assignment.state == State.ACCEPTED
+        course_url = reads.courseware_url(assignment.content_key) if accepted else ""
+        return Story(assignment, deadline, None, may_be_taken_up=open_now, course_url=course_url)
     return None
+
+
+def take_up(uuid: UUID, *, learner: User, now: datetime) -> LearnerContentAssignmentAction | None:
+    """Redeem the learner's own assignment; return how that stands, or None where they have no such one.
+
+    Tried once here; the runner repeats what does not get to its end. Raises redemption.RedemptionRefused.
+    """
+    assignment = own_assignments(learner).filter(uuid=uuid).first()
+    if assignment is None:
+        return None
+    action = redemption.begin(assignment, now=now, actor=learner)
+    runner.drain(clock=timezone.now, most=1, pks=[action.pk])
+    action.refresh_from_db()
+    return action
 
 
 def cancel(uuid: UUID, *, actor: User, now: datetime) -> cancellation.Cancellation | None:

@@ -9,5 +9,6 @@ urlpatterns = [
     path("sign-in/", views.SignIn.as_view(), name="sign-in"),
     path("sign-out/", views.SignOut.as_view(), name="sign-out"),
     path("assignments/<uuid:uuid>/", views.assignment, name="assignment"),
+    path("assignments/<uuid:uuid>/take-up/", views.take_up, name="take-up"),
     path("budgets/<uuid:uuid>/assign/", views.assign, name="assign"),
 ]

@@ -19,11 +19,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from bursary.access.models import User
+from bursary.assignments.models import Status
+from bursary.assignments.redemption import RedemptionRefused
 from bursary.budgets import ledger
 from bursary.dashboard import assigning
 from bursary.dashboard.forms import AssignForm, SearchForm
 from bursary.dashboard.overview import overview
 from bursary.dashboard.story import cancel, story
+from bursary.dashboard.story import take_up as redeem
 from bursary.dashboard.templatetags.money import dollars
 
 CONTENT_SECURITY_POLICY = (
@@ -69,10 +72,33 @@ def assignment(request: HttpRequest, uuid: UUID) -> HttpResponse:
     assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
     if request.method == "POST":
         return _cancel(request, uuid, actor=request.user)
-    told = story(uuid, reader=request.user)
+    told = story(uuid, reader=request.user, now=timezone.now())
     if told is None:
         raise Http404("There is no such assignment.")
     return render(request, "dashboard/assignment.html", {"story": told})
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def take_up(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """Take one's own assignment up, by POST; then show it."""
+    assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
+    if request.method != "POST":
+        return redirect("assignment", uuid)
+    try:
+        begun = redeem(uuid, learner=request.user, now=timezone.now())
+    except RedemptionRefused as refused:
+        messages.error(request, f"{refused.sentence} {refused.next_step}")
+        return redirect("assignment", uuid)
+    if begun is None:
+        raise Http404("There is no such assignment of yours.")
+    told = {Status.DONE: "It is yours. Good learning!", Status.FAILED: "That did not work. Please try again."}
+    level = messages.ERROR if begun.status == Status.FAILED else messages.SUCCESS
+    messages.add_message(
+        request, level, told.get(Status(begun.status), "We are at it; look again in a moment.")
+    )
+    return redirect("assignment", uuid)
 
 
 @page

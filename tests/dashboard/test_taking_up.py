@@ -1,0 +1,77 @@
+"""A learner with an account takes an assignment up in the browser."""
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from bursary.access.models import Role
+from bursary.assignments.cancellation import cancel
+from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.budgets.models import Transaction
+from tests import world
+
+pytestmark = pytest.mark.django_db
+
+BUTTON = "Take it up"
+
+
+@pytest.fixture
+def assignment() -> LearnerContentAssignment:
+    content = world.given_content(payload={"enrollment_url": "https://learn.example.org/enrol"})
+    return world.given_assignment(content=content, now=timezone.now())
+
+
+@pytest.fixture
+def alice(client: Client, assignment: LearnerContentAssignment) -> Client:
+    """The learner's browser."""
+    client.force_login(world.given_user(Role.LEARNER, customer=assignment.budget.customer, email=world.ALICE))
+    return client
+
+
+def page_of(assignment: LearnerContentAssignment) -> str:
+    return reverse("assignment", args=[assignment.uuid])
+
+
+def take_up(browser: Client, assignment: LearnerContentAssignment) -> str:
+    answer = browser.post(reverse("take-up", args=[assignment.uuid]), follow=True)
+    return answer.content.decode()
+
+
+def test_it_is_taken_up_and_leads_to_the_course(alice: Client, assignment: LearnerContentAssignment) -> None:
+    assert BUTTON in alice.get(page_of(assignment)).content.decode()
+    html = take_up(alice, assignment)
+    assert "It is yours." in html
+    assert 'href="https://learn.example.org/enrol"' in html
+    assert BUTTON not in html
+    assignment.refresh_from_db()
+    assert assignment.state == State.ACCEPTED
+    assert Transaction.objects.count() == 1
+
+
+def test_what_was_taken_back_says_so(alice: Client, assignment: LearnerContentAssignment) -> None:
+    cancel(assignment.budget, uuids=[assignment.uuid], now=timezone.now())
+    assert "Your organisation has taken this assignment back." in take_up(alice, assignment)
+    assert not Transaction.objects.exists()
+
+
+def test_a_passed_deadline_is_honoured_before_the_sweep(
+    alice: Client, assignment: LearnerContentAssignment
+) -> None:
+    LearnerContentAssignment.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert BUTTON not in alice.get(page_of(assignment)).content.decode()
+    assert "The time to take this assignment up is over." in take_up(alice, assignment)
+
+
+def test_nobody_takes_up_what_is_not_theirs(client: Client, assignment: LearnerContentAssignment) -> None:
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
+    assert BUTTON not in client.get(page_of(assignment)).content.decode()
+    assert client.post(reverse("take-up", args=[assignment.uuid])).status_code == 404
+    assert not Transaction.objects.exists()
+
+
+def test_the_address_itself_leads_to_the_page(alice: Client, assignment: LearnerContentAssignment) -> None:
+    answer = alice.get(reverse("take-up", args=[assignment.uuid]))
+    assert (answer.status_code, answer["Location"]) == (302, page_of(assignment))
