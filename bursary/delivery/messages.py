@@ -8,15 +8,18 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
+from django.db.models import Q
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.formats import date_format
 
-from bursary.assignments.actions import Done
+from bursary.assignments.actions import Done, Skipped
 from bursary.assignments.models import (
+    ActionType,
     ExpiryReason,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
+    Status,
 )
 from bursary.budgets.models import Customer
 from bursary.delivery.smtp import cut_off_after
@@ -29,6 +32,9 @@ BECAUSE: Mapping[ExpiryReason, str] = {
     ExpiryReason.DUE_DATE: "your organisation asked for an answer by then",
 }
 """Why the deadline is when it is, as the end of a sentence to the learner."""
+
+
+_NEVER_TOLD = Skipped("never_told", "The learner was never told of the assignment.")
 
 
 @dataclass(frozen=True)
@@ -44,14 +50,14 @@ def notify(action: LearnerContentAssignmentAction) -> Done:
     return _send(action, template="notified")
 
 
-def notify_of_cancellation(action: LearnerContentAssignmentAction) -> Done:
-    """Tell the learner that an assignment was cancelled."""
-    return _send(action, template="cancellation_notified")
+def notify_of_cancellation(action: LearnerContentAssignmentAction) -> Done | Skipped:
+    """Tell the learner that an assignment was cancelled; nothing, if they never heard of it."""
+    return _send(action, template="cancellation_notified") if _was_told(action) else _NEVER_TOLD
 
 
-def notify_of_expiration(action: LearnerContentAssignmentAction) -> Done:
-    """Tell the learner that the deadline has passed."""
-    return _send(action, template="expiration_notified")
+def notify_of_expiration(action: LearnerContentAssignmentAction) -> Done | Skipped:
+    """Tell the learner that the deadline has passed; nothing, if they never heard of it."""
+    return _send(action, template="expiration_notified") if _was_told(action) else _NEVER_TOLD
 
 
 def deadline_in_words(assignment: LearnerContentAssignment) -> Deadline:
@@ -72,6 +78,12 @@ def in_words(expires_at: datetime, reason: ExpiryReason, *, customer: Customer) 
 def assignment_link(assignment: LearnerContentAssignment) -> str:
     """Return the address of the assignment's page."""
     return f"{settings.BASE_URL}/assignments/{assignment.uuid}/"
+
+
+def _was_told(action: LearnerContentAssignmentAction) -> bool:
+    """Tell whether this cycle's first mail went out, is going out, or may have arrived all the same."""
+    first = action.assignment.actions.filter(action_type=ActionType.NOTIFIED, cycle=action.cycle)
+    return first.filter(Q(status__in=[Status.DONE, Status.RUNNING]) | Q(cause="answer_lost")).exists()
 
 
 def _send(action: LearnerContentAssignmentAction, *, template: str) -> Done:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from bursary.assignments import actions
-from bursary.assignments.actions import Done, Failed, Outcome, Postponed, Trouble
+from bursary.assignments.actions import Done, Failed, Outcome, Postponed, Skipped, Trouble
 from bursary.assignments.models import ActionType, ErrorReason, LearnerContentAssignmentAction
 from bursary.delivery import lms, messages, redeeming
 from bursary.delivery.troubles import DeliveryError
@@ -22,7 +22,7 @@ from bursary.delivery.troubles import DeliveryError
 logger = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
-Delivery = Callable[[LearnerContentAssignmentAction], Done]
+Delivery = Callable[[LearnerContentAssignmentAction], Done | Skipped]
 
 DELIVERIES: Mapping[ActionType, Delivery] = {
     ActionType.LEARNER_LINKED: lms.link_learner,

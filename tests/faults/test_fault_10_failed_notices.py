@@ -16,8 +16,9 @@ OVER = NOW + timedelta(days=90)
 
 
 def test_fault_10_a_failed_cancellation_mail_leaves_it_cancelled(mail: MailServer) -> None:
-    mail.refuses.add(ALICE)
     assignment = given_assignment()
+    deliver()
+    mail.refuses.add(ALICE)
     cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
     deliver()
     assert action_of(assignment, ActionType.CANCELLATION_NOTIFIED).status == Status.FAILED
@@ -26,8 +27,9 @@ def test_fault_10_a_failed_cancellation_mail_leaves_it_cancelled(mail: MailServe
 
 
 def test_fault_10_a_failed_expiry_mail_leaves_it_expired(mail: MailServer) -> None:
-    mail.refuses.add(ALICE)
     assignment = given_assignment()
+    deliver()
+    mail.refuses.add(ALICE)
     expiry.expire_due(now=OVER)
     deliver(now=OVER)
     assert action_of(assignment, ActionType.EXPIRATION_NOTIFIED).status == Status.FAILED
