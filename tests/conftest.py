@@ -18,6 +18,11 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
         settings.DATABASES["default"]["TEST"]["NAME"] = str(Path(settings.VAR_DIR, "tests.sqlite3"))
 
 
+def pytest_configure() -> None:
+    """Look for static files when they are asked for: every test client would list them all anew."""
+    settings.WHITENOISE_AUTOREFRESH = True
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("postgres_only") and connection.vendor == "sqlite":
         pytest.skip("needs row locks: runs in the PostgreSQL half of `make test`")
