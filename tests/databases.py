@@ -45,6 +45,7 @@ def _make_environment(config: pytest.Config) -> None:
     os.environ["BURSARY_TEST_DIR"] = str(folder)
     os.environ["BURSARY_SECRET_KEY"] = "tests"
     os.environ["BURSARY_EXECUTOR"] = "none"
+    os.environ["BURSARY_CLOCK"] = "none"
     os.environ["BURSARY_BASE_URL"] = "http://testserver"
     if engine == "postgres":
         os.environ["BURSARY_DATABASE_URL"] = _start_postgres(config, folder)

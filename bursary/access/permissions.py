@@ -17,6 +17,8 @@ class Permission(enum.StrEnum):
     """Assign content to learners, and try it out."""
     CANCEL = "cancel"
     """Cancel assignments."""
+    REMIND = "remind"
+    """Remind learners, and nudge them."""
     LEARN = "learn"
     """See one's own assignments and take them up."""
     READ_CONTENT = "read_content"
@@ -31,6 +33,7 @@ PERMISSIONS: Mapping[Permission, frozenset[Role]] = {
     Permission.READ_ASSIGNMENTS: _ADMINISTRATORS,
     Permission.ALLOCATE: _ADMINISTRATORS,
     Permission.CANCEL: _ADMINISTRATORS,
+    Permission.REMIND: _ADMINISTRATORS,
     Permission.LEARN: _EVERYBODY,
     Permission.READ_CONTENT: _EVERYBODY,
 }

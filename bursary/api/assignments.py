@@ -1,4 +1,4 @@
-"""The administrator's assignments: list, one, its timeline, cancelling."""
+"""The administrator's assignments: list, one, its timeline."""
 
 from functools import cached_property
 from typing import Any
@@ -6,7 +6,6 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import Http404
-from django.utils import timezone
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, serializers
@@ -15,13 +14,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from bursary.access.permissions import Permission
-from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
-from bursary.api.inputs import AssignmentUuidsInput
 from bursary.api.pages import AssignmentPages, Pages
-from bursary.api.refusals import Unprocessable
 from bursary.api.serializers import AdminAssignmentSerializer, TimelineActionSerializer
-from bursary.assignments import cancellation, listing
+from bursary.assignments import listing
 from bursary.assignments.models import (
     ActionType,
     LearnerContentAssignment,
@@ -30,7 +26,7 @@ from bursary.assignments.models import (
 from bursary.budgets.models import Budget
 
 
-class _OfOneBudget(APIView):
+class OfOneBudget(APIView):
     """Views whose address names an assignment configuration, which is a budget."""
 
     permission = Permission.READ_ASSIGNMENTS
@@ -52,7 +48,7 @@ class _OfOneBudget(APIView):
         return rows[0]
 
 
-class AssignmentList(_OfOneBudget, generics.ListAPIView[LearnerContentAssignment]):
+class AssignmentList(OfOneBudget, generics.ListAPIView[LearnerContentAssignment]):
     """The budget's assignments: filtered, searched, sorted, counted by learner state, in pages."""
 
     serializer_class = AdminAssignmentSerializer
@@ -67,7 +63,7 @@ class AssignmentList(_OfOneBudget, generics.ListAPIView[LearnerContentAssignment
         return LearnerContentAssignment.objects.filter(budget=self.budget)
 
 
-class AssignmentDetail(_OfOneBudget):
+class AssignmentDetail(OfOneBudget):
     """One assignment as the list shows it."""
 
     @extend_schema(responses=AdminAssignmentSerializer)
@@ -84,7 +80,7 @@ class TimelineOutput(serializers.Serializer[Any]):
     results = TimelineActionSerializer(many=True)
 
 
-class Timeline(_OfOneBudget):
+class Timeline(OfOneBudget):
     """What happened to an assignment: all of it in order, what went well last, and what failed and why."""
 
     MOST_FAILURES = 50
@@ -113,50 +109,3 @@ class Timeline(_OfOneBudget):
         if unknown:
             raise serializers.ValidationError({"action_type": [f"There is no action type {unknown[0]}."]})
         return [ActionType(name) for name in asked]
-
-
-class CancelOutput(serializers.Serializer[Any]):
-    """What came of each assignment that was named."""
-
-    cancelled = serializers.ListField(child=serializers.UUIDField())
-    no_change = serializers.ListField(child=serializers.UUIDField(), help_text="Cancelled before")
-    not_cancelled = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
-
-
-class Cancel(_OfOneBudget):
-    """Cancel those of the named assignments that are open, and say what came of every one.
-
-    422 where none of them could be cancelled. Repeating it does no harm.
-    """
-
-    permission = Permission.CANCEL
-
-    @extend_schema(request=AssignmentUuidsInput, responses=CancelOutput)
-    def post(self, request: Request, **_address: UUID) -> Response:
-        """Cancel."""
-        budget = self.budget
-        body = AssignmentUuidsInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        uuids = body.validated_data["assignment_uuids"]
-        done = cancellation.cancel(budget, uuids=uuids, now=timezone.now(), actor=caller(request))
-        refused = [_refused(uuid, standing) for uuid, standing in done.refused.items()]
-        if refused and not done.cancelled and not done.unchanged:
-            raise Unprocessable(refused)
-        return Response(
-            {
-                "cancelled": [assignment.uuid for assignment in done.cancelled],
-                "no_change": [assignment.uuid for assignment in done.unchanged],
-                "not_cancelled": refused,
-            }
-        )
-
-
-def _refused(uuid: UUID, standing: str) -> dict[str, Any]:
-    known = standing != "unknown"
-    sentence = f"It is {standing}." if known else "There is no such assignment in this budget."
-    return {
-        "reason": "not_cancellable" if known else "unknown_assignment",
-        "user_message": sentence,
-        "next_step": "Only open assignments can be cancelled." if known else "Load the list again.",
-        "assignment_uuid": str(uuid),
-    }

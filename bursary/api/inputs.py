@@ -12,6 +12,7 @@ from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
 from bursary.assignments.addresses import MOST_ADDRESSES
+from bursary.budgets.models import LONGEST_AGE_DAYS
 
 MOST_CENTS = 10**13
 NEARLY_WHOLE = 0.001  # cents: browsers multiply dollars by 100 in binary floats, 19.99 → 1998.9999999999998
@@ -98,4 +99,12 @@ class AssignmentUuidsInput(serializers.Serializer[Any]):
 
     assignment_uuids = serializers.ListField(
         child=serializers.UUIDField(), allow_empty=False, max_length=MOST_ADDRESSES
+    )
+
+
+class NudgeInput(AssignmentUuidsInput):
+    """The body of nudge: whom, and how soon it must start."""
+
+    days_before_course_start_date = serializers.IntegerField(
+        required=False, allow_null=True, min_value=1, max_value=LONGEST_AGE_DAYS
     )

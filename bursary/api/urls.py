@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from bursary.api import allocation, assignments, budgets, content, redemption, unknown
+from bursary.api import allocation, assignments, budgets, bulk, content, redemption, unknown
 
 _ASSIGNMENTS = "assignment-configurations/<uuid:configuration_uuid>/admin/assignments"
 
@@ -17,7 +17,11 @@ urlpatterns = [
         name="can-allocate",
     ),
     path(f"{_ASSIGNMENTS}/", assignments.AssignmentList.as_view(), name="assignments"),
-    path(f"{_ASSIGNMENTS}/cancel/", assignments.Cancel.as_view(), name="cancel"),
+    path(f"{_ASSIGNMENTS}/cancel/", bulk.Cancel.as_view(), name="cancel"),
+    path(f"{_ASSIGNMENTS}/cancel-all/", bulk.CancelAll.as_view(), name="cancel-all"),
+    path(f"{_ASSIGNMENTS}/remind/", bulk.Remind.as_view(), name="remind"),
+    path(f"{_ASSIGNMENTS}/remind-all/", bulk.RemindAll.as_view(), name="remind-all"),
+    path(f"{_ASSIGNMENTS}/nudge/", bulk.Nudge.as_view(), name="nudge"),
     path(
         f"{_ASSIGNMENTS}/<uuid:assignment_uuid>/",
         assignments.AssignmentDetail.as_view(),

@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.notices import DeadlineNotice
 from bursary.budgets.admin import ReadOnly
 
 
@@ -60,3 +61,10 @@ class LearnerContentAssignmentActionAdmin(ReadOnly):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).defer("payload", "attempt_log", "traceback")
+
+
+@admin.register(DeadlineNotice)
+class DeadlineNoticeAdmin(ReadOnly):
+    list_display = ("budget", "content", "assignments", "grace_until", "told_at", "last_error")
+    list_select_related = ("budget", "content")
+    ordering = ("-id",)

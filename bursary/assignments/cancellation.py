@@ -6,9 +6,10 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from bursary.access.models import User
-from bursary.assignments import lifecycle
+from bursary.assignments import lifecycle, sweeping
 from bursary.assignments.models import ActionType, LearnerContentAssignment, State
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
@@ -43,6 +44,19 @@ def cancel(
         for uuid in dict.fromkeys(uuids):
             _sort(outcome, uuid, found.get(uuid))
         lifecycle.move(locked_budget, outcome.cancelled, ActionType.CANCELLED, now=now, actor=actor)
+    return outcome
+
+
+def cancel_all(
+    matching: QuerySet[LearnerContentAssignment], *, budget: Budget, now: datetime, actor: User | None = None
+) -> Cancellation:
+    """Cancel whatever of `matching`, assignments of one budget, is open, batch by batch."""
+    outcome = Cancellation()
+    for uuids in sweeping.by_key(matching.filter(budget=budget, state=State.ALLOCATED)):
+        batch = cancel(budget, uuids=uuids, now=now, actor=actor)
+        outcome.cancelled += batch.cancelled
+        outcome.unchanged += batch.unchanged
+        outcome.refused |= batch.refused
     return outcome
 
 

@@ -2,20 +2,25 @@
 
 They are an index over what is true elsewhere (the allocation, the content, the budget, the actions), written
 set-based in the transaction of their cause. The deadline is the least of four dates; the nearest wins, and on
-equal dates the first of them in `_DEADLINES`.
+equal dates the first of them in `deadline`. Where a change moves a deadline into the past, nothing expires by
+it before its grace is over (decision 0005). What a change may bring forward, reminding and nudging, is looked
+at anew: `remind_at` and `nudge_at` are never later than the truth.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 
 from django.db import connection
 from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Least
-from django.db.models.lookups import Exact
+from django.db.models.lookups import Exact, LessThanOrEqual
 
+from bursary.assignments import schedule
 from bursary.assignments.models import (
     FAR_FUTURE,
+    LOOK_NOW,
     ActionType,
     ExpiryReason,
     LearnerContentAssignment,
@@ -30,8 +35,12 @@ from bursary.replica.models import ContentMetadata
 CONTENTS_PER_STATEMENT = 200
 ASSIGNMENTS_PER_STATEMENT = 1000
 TITLE_KEY_LENGTH = 255
+GRACE = timedelta(hours=24)
+"""How long a deadline that moved into the past waits: it may be a mistake, and moved back."""
 
 _SETTLED_BY_STATE = {State.ALLOCATED: LearnerState.NOTIFYING, State.EXPIRED: LearnerState.EXPIRED}
+_OPEN = Q(state=State.ALLOCATED)
+_STARTING = Q(state__in=[State.ALLOCATED, State.ACCEPTED])
 _NOTIFYING_WORK = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
@@ -53,33 +62,58 @@ def at_allocation(
 ) -> dict[str, object]:
     """Return the derived columns of whatever is allocated from `budget` for `content` at `now`."""
     expires_at, expires_reason = deadline(budget, content=content, allocated_at=now, due_date=due_date)
+    starts_at = content.start_date or FAR_FUTURE
+    reminders = schedule.reminders(budget, allocated_at=now, expires_at=expires_at)
     return {
         "age_ends_at": now + timedelta(days=budget.allocation_age_days),
         "expires_at": expires_at,
         "expires_reason": expires_reason,
         "learner_state": LearnerState.NOTIFYING,
         "recent_action_at": now,
+        "grace_until": None,
+        "remind_at": schedule.first_look(reminders, after=now),
+        "nudge_at": schedule.first_look(schedule.nudges(budget, starts_at=starts_at), after=now),
         "content_title": _title_key(content.title),
-        "content_start": content.start_date or FAR_FUTURE,
+        "content_start": starts_at,
         "content_enroll_by": content.enroll_by or FAR_FUTURE,
     }
 
 
 def at_move(target: State) -> dict[str, object]:
     """Return the derived columns that a move to `target` settles by itself."""
-    return {"learner_state": _SETTLED_BY_STATE.get(target, LearnerState.NONE)}
+    settled: dict[str, object] = {
+        "learner_state": _SETTLED_BY_STATE.get(target, LearnerState.NONE),
+        "remind_at": FAR_FUTURE,
+    }
+    return settled if target == State.ACCEPTED else settled | {"nudge_at": FAR_FUTURE}
 
 
 def follow_progress(pks: Sequence[int]) -> None:
-    """Rewrite learner state and recent action of these assignments from their state and actions."""
+    """Rewrite learner state and recent action of these assignments from their state and actions.
+
+    Who was not reminded because they had not been told yet is looked at again.
+    """
+    waited = {
+        name: Case(When(_OPEN, **{name: FAR_FUTURE}, then=Value(LOOK_NOW)), default=F(name))
+        for name in ("remind_at", "nudge_at")
+    }
     for start in range(0, len(pks), ASSIGNMENTS_PER_STATEMENT):
         chunk = pks[start : start + ASSIGNMENTS_PER_STATEMENT]
         LearnerContentAssignment.objects.filter(pk__in=chunk).update(
-            learner_state=_learner_state(), recent_action_at=_recent_action_at()
+            learner_state=_learner_state(), recent_action_at=_recent_action_at(), **waited
         )
 
 
-def follow_content(*, pks: Iterable[int], **_signal: object) -> None:
+def look_again(
+    moments: Mapping[LearnerContentAssignment, datetime], *, column: Literal["remind_at", "nudge_at"]
+) -> None:
+    """Write when each of these locked assignments is looked at next."""
+    for assignment, moment in moments.items():
+        setattr(assignment, column, moment)
+    LearnerContentAssignment.objects.bulk_update(moments, [column], batch_size=ASSIGNMENTS_PER_STATEMENT)
+
+
+def follow_content(*, pks: Iterable[int], now: datetime, **_signal: object) -> None:
     """Rewrite sort keys, and open assignments' deadlines. Receives `content_changed`."""
     wanted = sorted(pks)
     for start in range(0, len(wanted), CONTENTS_PER_STATEMENT):
@@ -89,25 +123,28 @@ def follow_content(*, pks: Iterable[int], **_signal: object) -> None:
         )
         concerned = list(contents.only("pk", "title", "start_date", "enroll_by"))
         if concerned:
-            _follow_contents(concerned)
+            _follow_contents(concerned, now=now)
 
 
-def follow_budgets(*, pks: Iterable[int], **_signal: object) -> None:
+def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> None:
     """Rewrite open assignments' deadlines. Receives `budget_changed`."""
     for budget in Budget.objects.filter(pk__in=list(pks)):
         age_ends_at = F("allocated_at") + Value(timedelta(days=budget.allocation_age_days))
-        LearnerContentAssignment.objects.filter(budget=budget, state=State.ALLOCATED).update(
+        deadlines = _deadline_columns(
             age_ends_at=age_ends_at,
-            **_deadline_columns(
-                age_ends_at=age_ends_at,
-                enroll_by=F("content_enroll_by"),
-                budget_end=Value(budget.ends_at or FAR_FUTURE),
-            ),
+            enroll_by=F("content_enroll_by"),
+            budget_end=Value(budget.ends_at or FAR_FUTURE),
+            now=now,
         )
+        assignments = LearnerContentAssignment.objects.filter(budget=budget)
+        assignments.filter(_OPEN).update(
+            **deadlines, age_ends_at=age_ends_at, remind_at=LOOK_NOW, nudge_at=LOOK_NOW
+        )
+        assignments.filter(state=State.ACCEPTED).update(nudge_at=LOOK_NOW)
 
 
-def _follow_contents(contents: Sequence[ContentMetadata]) -> None:
-    """One statement: MySQL sees columns already written by it, so nothing here reads what it writes.
+def _follow_contents(contents: Sequence[ContentMetadata], *, now: datetime) -> None:
+    """One statement. MySQL sees columns already written by it: nothing reads what was written before it.
 
     The budgets are locked before, after the content (the lock order): a statement that waited for rows would
     read a budget's end as it was when the waiting began; and whoever holds a budget locks assignments in an
@@ -120,15 +157,21 @@ def _follow_contents(contents: Sequence[ContentMetadata]) -> None:
     list(budgets.values_list("pk"))
     enroll_by = _by_content({content.pk: content.enroll_by or FAR_FUTURE for content in contents})
     budget_end = Subquery(Budget.objects.filter(pk=OuterRef("budget_id")).values("ends_at")[:1])
-    deadlines = _deadline_columns(
-        age_ends_at=F("age_ends_at"), enroll_by=enroll_by, budget_end=Coalesce(budget_end, FAR_FUTURE)
-    )
-    open_now = Q(state=State.ALLOCATED)
+    while_open = {
+        **_deadline_columns(
+            age_ends_at=F("age_ends_at"),
+            enroll_by=enroll_by,
+            budget_end=Coalesce(budget_end, FAR_FUTURE),
+            now=now,
+        ),
+        "remind_at": Value(LOOK_NOW),
+    }
     LearnerContentAssignment.objects.filter(content__in=pks).update(
+        **{name: Case(When(_OPEN, then=value), default=F(name)) for name, value in while_open.items()},
+        nudge_at=Case(When(_STARTING, then=Value(LOOK_NOW)), default=F("nudge_at")),
         content_title=_by_content({content.pk: _title_key(content.title) for content in contents}),
         content_start=_by_content({content.pk: content.start_date or FAR_FUTURE for content in contents}),
         content_enroll_by=enroll_by,
-        **{name: Case(When(open_now, then=value), default=F(name)) for name, value in deadlines.items()},
     )
 
 
@@ -137,9 +180,12 @@ def _by_content(values: Mapping[int, object]) -> Case:
 
 
 def _deadline_columns(
-    *, age_ends_at: Combinable, enroll_by: Combinable, budget_end: Combinable
+    *, age_ends_at: Combinable, enroll_by: Combinable, budget_end: Combinable, now: datetime
 ) -> dict[str, Combinable]:
-    """Return `deadline()` as SQL, for columns that agree with it to the letter."""
+    """Return `deadline()` as SQL, for columns that agree with it to the letter.
+
+    The grace comes first: it compares with the deadline before.
+    """
     due_date = Coalesce(F("due_date"), FAR_FUTURE)
     dates: list[tuple[Combinable, ExpiryReason]] = [
         (enroll_by, ExpiryReason.ENROLL_BY),
@@ -148,7 +194,9 @@ def _deadline_columns(
         (age_ends_at, ExpiryReason.ALLOCATION_AGE),
     ]
     least = Least(*(date for date, _reason in dates))
+    into_the_past = Q(LessThanOrEqual(least, Value(now)), expires_at__gt=now)
     return {
+        "grace_until": Case(When(into_the_past, then=Value(now + GRACE)), default=F("grace_until")),
         "expires_at": least,
         "expires_reason": Case(
             *(When(Exact(date, least), then=Value(reason)) for date, reason in dates[:-1]),

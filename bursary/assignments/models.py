@@ -13,11 +13,14 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
+from bursary.assignments import notices as notices  # its table is one of this app's
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 
 FAR_FUTURE = datetime(9000, 1, 1, tzinfo=UTC)
 """Stands for 'no date' where every engine must sort alike."""
+LOOK_NOW = datetime(1970, 1, 1, tzinfo=UTC)
+"""Stands for 'not reckoned yet': whoever looks for what is due finds it first, and reckons."""
 
 
 class State(models.TextChoices):
@@ -186,6 +189,17 @@ class LearnerContentAssignment(models.Model):
     expires_reason = models.CharField(max_length=32, choices=ExpiryReason.choices)
     learner_state = models.PositiveSmallIntegerField(choices=LearnerState.choices)
     recent_action_at = models.DateTimeField()
+    grace_until = models.DateTimeField(
+        null=True, blank=True, help_text="A deadline that moved into the past lets nothing expire before"
+    )
+    remind_at = models.DateTimeField(
+        default=LOOK_NOW,
+        db_default=LOOK_NOW,
+        help_text="When reminding must look; never later than it is due",
+    )
+    nudge_at = models.DateTimeField(
+        default=LOOK_NOW, db_default=LOOK_NOW, help_text="When nudging must look; never later than it is due"
+    )
     content_title = models.CharField(max_length=255, blank=True)
     content_start = models.DateTimeField(default=FAR_FUTURE)
     content_enroll_by = models.DateTimeField(default=FAR_FUTURE)
@@ -217,8 +231,10 @@ class LearnerContentAssignment(models.Model):
             models.Index(fields=["budget", "learner_email", "id"], name="assignment_by_learner"),
             # The list's counts, from the index alone.
             models.Index(fields=["budget", "state", "learner_state"], name="assignment_counts"),
-            # The sweep: what is open and past its deadline.
+            # The sweeps: what is open and past its deadline, or to be reminded or nudged.
             models.Index(fields=["state", "expires_at", "id"], name="assignment_due"),
+            models.Index(fields=["state", "remind_at", "id"], name="assignment_remind"),
+            models.Index(fields=["state", "nudge_at", "id"], name="assignment_nudge"),
             # One learner's assignments, over all budgets.
             models.Index(fields=["learner_key"], name="assignment_of_address"),
             models.Index(fields=["lms_user_id"], name="assignment_of_person"),

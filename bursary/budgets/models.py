@@ -12,6 +12,8 @@ from django.db.models import F, Q
 FIRST_YEAR, LAST_YEAR = 1900, 8999
 LONGEST_AGE_DAYS = 3650
 ALLOCATION_AGE_DAYS = 90  # how long an allocation waits for its learner unless the budget says otherwise
+REMIND_DAYS_AFTER, REMIND_DAYS_BEFORE, NUDGE_DAYS_BEFORE = "7,30,60", "7,1", "7,1"
+MOST_OCCASIONS = 10
 
 
 def check_time_zone(name: str) -> None:
@@ -24,6 +26,26 @@ def check_moment(moment: datetime) -> None:
     """Refuse a moment with which no calendar, or time zone, could reckon."""
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         raise ValidationError(f"Give a date between the years {FIRST_YEAR} and {LAST_YEAR}.")
+
+
+def check_days(text: str) -> None:
+    """Refuse what is not a short list of whole days, such as 7,30."""
+    parts = [part.strip() for part in text.split(",")]
+    numbers = [int(part) for part in parts if part.isascii() and part.isdigit()]
+    if len(numbers) < len(parts) or len(parts) > MOST_OCCASIONS or not _are_days(numbers):
+        raise ValidationError(
+            f"Give at most {MOST_OCCASIONS} different whole numbers of days from 1 to {LONGEST_AGE_DAYS}, "
+            "separated by commas, such as 7,30; nothing for never."
+        )
+
+
+def _are_days(numbers: list[int]) -> bool:
+    return len(set(numbers)) == len(numbers) and all(1 <= days <= LONGEST_AGE_DAYS for days in numbers)
+
+
+def read_days(text: str) -> tuple[int, ...]:
+    """Return the days of a list that `check_days` lets pass; none of an empty one."""
+    return tuple(int(part) for part in text.split(",")) if text.strip() else ()
 
 
 class Customer(models.Model):
@@ -84,6 +106,30 @@ class Budget(models.Model):
     ends_at = models.DateTimeField(null=True, blank=True, validators=[check_moment])
     allocation_age_days = models.PositiveIntegerField(
         default=ALLOCATION_AGE_DAYS, validators=[MaxValueValidator(LONGEST_AGE_DAYS)]
+    )
+    remind_days_after = models.CharField(
+        max_length=64,
+        blank=True,
+        default=REMIND_DAYS_AFTER,
+        db_default=REMIND_DAYS_AFTER,
+        validators=[check_days],
+        help_text="Days after the allocation on which who has not answered is reminded, such as 7,30",
+    )
+    remind_days_before = models.CharField(
+        max_length=64,
+        blank=True,
+        default=REMIND_DAYS_BEFORE,
+        db_default=REMIND_DAYS_BEFORE,
+        validators=[check_days],
+        help_text="Days before the deadline on which who has not answered is reminded",
+    )
+    nudge_days_before = models.CharField(
+        max_length=64,
+        blank=True,
+        default=NUDGE_DAYS_BEFORE,
+        db_default=NUDGE_DAYS_BEFORE,
+        validators=[check_days],
+        help_text="Days before the start on which learners are told that it starts soon",
     )
     active = models.BooleanField(default=True)
     retired_at = models.DateTimeField(null=True, blank=True)

@@ -21,6 +21,9 @@ TERMS = frozenset(
         "starts_at",
         "ends_at",
         "allocation_age_days",
+        "remind_days_after",
+        "remind_days_before",
+        "nudge_days_before",
         "active",
         "retired_at",
     }

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core import checks
 
 EXECUTORS = ("thread", "none")
+CLOCKS = ("thread", "none")
 
 
 @checks.register
@@ -37,6 +38,20 @@ def the_executor_is_known(app_configs: Sequence[AppConfig] | None, **_more: obje
             f"BURSARY_EXECUTOR is {settings.EXECUTOR!r}.",
             hint="Set it to 'thread' (the server delivers) or 'none' (`bursary deliver` does).",
             id="bursary.E002",
+        )
+    ]
+
+
+@checks.register
+def the_clock_is_known(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
+    """Refuse a clock that nobody winds: nothing would happen by itself."""
+    if settings.CLOCK in CLOCKS:
+        return []
+    return [
+        checks.Error(
+            f"BURSARY_CLOCK is {settings.CLOCK!r}.",
+            hint="Set it to 'thread' (the server runs the ticks) or 'none' (commands in cron do).",
+            id="bursary.E007",
         )
     ]
 

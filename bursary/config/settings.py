@@ -146,6 +146,7 @@ CONTENT_FRESH_FOR = timedelta(hours=env.int("BURSARY_CONTENT_FRESH_HOURS", defau
 # -- Delivery -----------------------------------------------------------------------------------------------
 
 EXECUTOR = env.str("BURSARY_EXECUTOR", default="thread")  # thread | none
+CLOCK = env.str("BURSARY_CLOCK", default="thread")  # thread | none
 SEND_DEADLINE = timedelta(seconds=env.int("BURSARY_SEND_DEADLINE_SECONDS", default=60))
 # A lease outlives any send by far, so that two workers never send the same mail: see checks.E001.
 LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)

@@ -1,12 +1,15 @@
 """What the first page shows to whom: budgets and the newest assignments, as far as the user may see them."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
 from bursary.access.models import Role, RoleGrant, User
 from bursary.access.permissions import Permission, granted
+from bursary.assignments import grace
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.notices import DeadlineNotice
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 
@@ -31,10 +34,12 @@ class Overview:
     own: list[LearnerContentAssignment]
     """Assigned to the user."""
     operates: bool
+    notices: list[DeadlineNotice]
+    """Deadlines that a change has moved into the past, and that will expire somebody."""
 
 
-def overview(user: User) -> Overview:
-    """Return what `user` may see. Four queries."""
+def overview(user: User, *, now: datetime) -> Overview:
+    """Return what `user` may see. Five queries."""
     budgets = (
         Budget.objects.filter(granted(user, Permission.READ_BUDGET, customer="customer"), retired_at=None)
         .select_related("account", "customer")
@@ -48,6 +53,11 @@ def overview(user: User) -> Overview:
         newest=_newest(visible),
         own=_newest(own_assignments(user)),
         operates=operates(user),
+        notices=list(
+            grace.current(now).filter(
+                granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
+            )[:NEWEST]
+        ),
     )
 
 

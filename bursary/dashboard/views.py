@@ -55,7 +55,7 @@ def home(request: HttpRequest) -> HttpResponse:
     """Say what this is and where to click; to who is signed in, what they may see."""
     user = request.user
     context = {
-        "overview": overview(user) if isinstance(user, User) else None,
+        "overview": overview(user, now=timezone.now()) if isinstance(user, User) else None,
         "demo_file": _demo_file(),
     }
     return render(request, "dashboard/home.html", context)

@@ -19,6 +19,7 @@ from bursary.assignments.models import (
     ExpiryReason,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
+    State,
     Status,
 )
 from bursary.budgets.models import Customer
@@ -50,6 +51,23 @@ def notify(action: LearnerContentAssignmentAction) -> Done:
     return _send(action, template="notified")
 
 
+def remind(action: LearnerContentAssignmentAction) -> Done | Skipped:
+    """Remind the learner of an open assignment; nothing, if its deadline has passed meanwhile."""
+    if action.assignment.expires_at <= action.modified:
+        return Skipped("deadline_passed", "The deadline passed before the reminder went out.")
+    return _send(action, template="reminded")
+
+
+def nudge(action: LearnerContentAssignmentAction) -> Done | Skipped:
+    """Tell the learner that the content starts soon; nothing, if it has started meanwhile."""
+    content = action.assignment.content
+    if content is None or content.start_date is None:
+        return Skipped("start_unknown", "Nobody knows any more when it starts.")
+    if content.start_date <= action.modified:
+        return Skipped("started", "It started before the nudge went out.")
+    return _send(action, template="nudged")
+
+
 def notify_of_cancellation(action: LearnerContentAssignmentAction) -> Done | Skipped:
     """Tell the learner that an assignment was cancelled; nothing, if they never heard of it."""
     return _send(action, template="cancellation_notified") if _was_told(action) else _NEVER_TOLD
@@ -68,11 +86,15 @@ def deadline_in_words(assignment: LearnerContentAssignment) -> Deadline:
 
 def in_words(expires_at: datetime, reason: ExpiryReason, *, customer: Customer) -> Deadline:
     """Return a deadline in the customer's time zone, with the reason."""
+    return Deadline(moment_in_words(expires_at, customer=customer), BECAUSE[reason])
+
+
+def moment_in_words(moment: datetime, *, customer: Customer) -> str:
+    """Return a moment in the customer's time zone, which it names."""
     zone = ZoneInfo(customer.time_zone)
-    local = timezone.localtime(expires_at, zone)
+    local = timezone.localtime(moment, zone)
     city = zone.key.split("/")[-1].replace("_", " ")
-    when = f"{date_format(local, 'l, j F Y, H:i')} ({'UTC' if city == 'UTC' else f'{city} time'})"
-    return Deadline(when, BECAUSE[reason])
+    return f"{date_format(local, 'l, j F Y, H:i')} ({'UTC' if city == 'UTC' else f'{city} time'})"
 
 
 def assignment_link(assignment: LearnerContentAssignment) -> str:
@@ -87,20 +109,24 @@ def _was_told(action: LearnerContentAssignmentAction) -> bool:
 
 
 def _send(action: LearnerContentAssignmentAction, *, template: str) -> Done:
-    """Render and send one mail. Raises DeliveryError."""
-    if action.recipient.lower().endswith(".invalid"):
+    """Render and send one mail of the timeline. Raises DeliveryError."""
+    return send(action.recipient, template=template, context=_context(action), name=str(action.uuid))
+
+
+def send(recipient: str, *, template: str, context: Mapping[str, object], name: str) -> Done:
+    """Render and send one mail; `name` makes its Message-ID. Raises DeliveryError."""
+    if recipient.lower().endswith(".invalid"):
         # RFC 2606 reserves the domain: no mail server would ever take it.
         raise address_rejected("Addresses that end in .invalid cannot receive mail.")
-    context = _context(action)
     subject = " ".join(render_to_string(f"delivery/{template}.subject.txt", context).split())
     text = render_to_string(f"delivery/{template}.txt", context)
     html = render_to_string(f"delivery/{template}.html", context)
     host = urlsplit(settings.BASE_URL).hostname or "localhost"
-    message_id = f"<{action.uuid}@{host}>"
+    message_id = f"<{name}@{host}>"
     message = EmailMultiAlternatives(
         subject=subject,
         body=text,
-        to=[action.recipient],
+        to=[recipient],
         # The same on every attempt: a server that sees it twice may drop the second.
         headers={"Message-ID": message_id, "Auto-Submitted": "auto-generated"},
     )
@@ -117,7 +143,14 @@ def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
         "organisation": assignment.budget.customer.name,
         "course": content.title if content and content.title else assignment.content_key,
         "partner": content.partner_names if content else "",
-        "starts": content.start_date if content else None,
+        "starts": _day(content.start_date, assignment.budget.customer) if content else "",
+        "accepted": assignment.state == State.ACCEPTED,
         "deadline": deadline_in_words(assignment),
         "link": assignment_link(assignment),
     }
+
+
+def _day(moment: datetime | None, customer: Customer) -> str:
+    if moment is None:
+        return ""
+    return date_format(timezone.localtime(moment, ZoneInfo(customer.time_zone)), "l, j F Y")

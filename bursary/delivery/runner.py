@@ -27,6 +27,8 @@ Delivery = Callable[[LearnerContentAssignmentAction], Done | Skipped]
 DELIVERIES: Mapping[ActionType, Delivery] = {
     ActionType.LEARNER_LINKED: lms.link_learner,
     ActionType.NOTIFIED: messages.notify,
+    ActionType.REMINDED: messages.remind,
+    ActionType.NUDGED: messages.nudge,
     ActionType.REDEEMED: redeeming.redeem,
     ActionType.CANCELLATION_NOTIFIED: messages.notify_of_cancellation,
     ActionType.EXPIRATION_NOTIFIED: messages.notify_of_expiration,

@@ -3,13 +3,18 @@
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import DatabaseError
+from django.db.models import Q
 
 from bursary.assignments.models import LearnerContentAssignmentAction, Status
+from bursary.ops.models import Tick
 
 LONGEST_DELAY = timedelta(minutes=5)
 """Nobody looks at due work any more, when some has waited longer than this."""
 MOST_COUNTED = 10_000
+FAILURES_TO_WORRY = 5
+"""In a row, of one tick of the clock."""
 RECENT_ACTIONS = 50_000
 """Failures are looked for among so many newest actions: the answer never costs more than that."""
 
@@ -23,6 +28,8 @@ class Health:
     oldest_due_seconds: int | None = None
     pending: int | None = None
     failed_last_day: int | None = None
+    late_ticks: list[str] | None = None
+    """Ticks of the clock that should have run, and did not or failed."""
 
     @property
     def well(self) -> bool:
@@ -34,7 +41,7 @@ class Health:
 
 
 def examine(*, now: datetime) -> Health:
-    """Look, with four queries that each read a bounded number of rows. Never raises for a database away."""
+    """Look, with five queries that each read a bounded number of rows. Never raises for a database away."""
     try:
         return _examine(now)
     except DatabaseError:
@@ -50,10 +57,17 @@ def _examine(now: datetime) -> Health:
     failed = actions.filter(
         pk__gt=newest - RECENT_ACTIONS, status=Status.FAILED, completed_at__gte=now - timedelta(days=1)
     )
+    overdue = Q(due_at__lte=now - LONGEST_DELAY) | Q(failures__gte=FAILURES_TO_WORRY)
+    late = (
+        list(Tick.objects.filter(overdue).values_list("name", flat=True))
+        if settings.CLOCK == "thread"
+        else []
+    )
     return Health(
-        status="ok" if waiting <= LONGEST_DELAY else "unwell",
+        status="ok" if waiting <= LONGEST_DELAY and not late else "unwell",
         database=True,
         oldest_due_seconds=int(waiting.total_seconds()),
         pending=unfinished.values("pk")[:MOST_COUNTED].count(),
         failed_last_day=failed.order_by("pk").values("pk")[:MOST_COUNTED].count(),
+        late_ticks=late,
     )

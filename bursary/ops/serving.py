@@ -14,12 +14,15 @@ from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]  #
 
 from bursary.delivery import executors
 from bursary.delivery.executors import RunnerThread
+from bursary.ops import clock
+from bursary.ops.clock import ClockThread
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = "8000"
 BACKLOG = 256  # connections that wait to be accepted
 HTTP_THREADS = 8
 RUNNER_THREADS = 2
+CLOCK_THREADS = 2  # a long tick, such as a refresh, keeps no other waiting
 PROCESSES_WITH_A_SERVER = 2
 PATIENCE_SECONDS = 30  # for requests and mails in hand, when told to stop
 
@@ -109,13 +112,13 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
 
 class _Runners:
-    """The runner threads of one process: started after it was forked, stopped before it ends."""
+    """The runner and clock threads of one process: started after it was forked, stopped before it ends."""
 
     def __init__(self) -> None:
-        self._threads: list[RunnerThread] = []
+        self._threads: list[RunnerThread | ClockThread] = []
 
     def start(self, _worker: object) -> None:
-        self._threads = executors.start_threads(RUNNER_THREADS)
+        self._threads = [*executors.start_threads(RUNNER_THREADS), *clock.start_threads(CLOCK_THREADS)]
 
     def interrupt(self, _worker: object) -> None:
         """Ask the threads to stop, and let no second signal cut off what they have in hand."""
@@ -132,7 +135,7 @@ class _Runners:
         _join(self._threads, seconds=settings.SEND_DEADLINE.total_seconds())
 
 
-def _join(threads: list[RunnerThread], *, seconds: float) -> None:
+def _join(threads: list[RunnerThread | ClockThread], *, seconds: float) -> None:
     until = time.monotonic() + seconds
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from rest_framework.test import APIClient
@@ -69,6 +70,18 @@ class Door:
         named = [str(uuid) for uuid in uuids]
         return self.post(f"{listing(budget)}cancel/", {"assignment_uuids": named})
 
+    def remind(self, budget: Budget, *uuids: object) -> Answer:
+        named = [str(uuid) for uuid in uuids]
+        return self.post(f"{listing(budget)}remind/", {"assignment_uuids": named})
+
+    def nudge(self, budget: Budget, *uuids: object, **more: object) -> Answer:
+        named = [str(uuid) for uuid in uuids]
+        return self.post(f"{listing(budget)}nudge/", {"assignment_uuids": named} | more)
+
+    def to_all(self, budget: Budget, verb: str, **filters: object) -> Answer:
+        """Do it as the administrator's browser does: without a body, filters as the query string."""
+        return self.client.post(f"{self.ROOT}/{listing(budget)}{verb}-all/?{urlencode(filters)}")
+
     def content(self, **query: object) -> Answer:
         return self.get("content-metadata/", **query)
 
@@ -107,7 +120,8 @@ def of_the_budget(assignment: LearnerContentAssignment) -> Iterator[tuple[str, s
     yield "GET", rows
     yield "GET", f"{rows}{assignment.uuid}/"
     yield "GET", f"{rows}{assignment.uuid}/actions/"
-    yield "POST", f"{rows}cancel/"
+    for verb in ("cancel", "cancel-all", "remind", "remind-all", "nudge"):
+        yield "POST", f"{rows}{verb}/"
 
 
 def of_everybody(content: ContentMetadata) -> Iterator[tuple[str, str]]:

@@ -22,8 +22,11 @@ DERIVED_COLUMNS = {
     "content_title",
     "expires_at",
     "expires_reason",
+    "grace_until",
     "learner_state",
+    "nudge_at",
     "recent_action_at",
+    "remind_at",
 }
 NAMES_THAT_SAY_NOTHING = {"common", "core", "exceptions", "helpers", "services", "utils"}
 

@@ -114,10 +114,10 @@ def test_the_deadline_in_sql_is_the_deadline_in_python(
     allocate(budget, content, ALICE, due_date=due_date)
     expected = LearnerContentAssignment.objects.values("expires_at", "expires_reason").get()
     LearnerContentAssignment.objects.update(expires_at=FAR_FUTURE, expires_reason="")
-    derived.follow_content(pks=[content.pk])
+    derived.follow_content(pks=[content.pk], now=NOW)
     assert LearnerContentAssignment.objects.values("expires_at", "expires_reason").get() == expected
     LearnerContentAssignment.objects.update(expires_at=FAR_FUTURE, expires_reason="")
-    derived.follow_budgets(pks=[budget.pk])
+    derived.follow_budgets(pks=[budget.pk], now=NOW)
     assert LearnerContentAssignment.objects.values("expires_at", "expires_reason").get() == expected
 
 
@@ -125,7 +125,7 @@ def test_many_assignments_follow_in_one_statement() -> None:
     content = given_content()
     allocate(given_budget(), content, *addresses(50))
     with CaptureQueriesContext(connection) as queries:
-        derived.follow_content(pks=[content.pk])
+        derived.follow_content(pks=[content.pk], now=NOW)
     assert len(queries) == 3  # the content, its budgets' locks, then every assignment of it
 
 
@@ -182,7 +182,7 @@ def test_each_row_of_a_batch_gets_its_own_values() -> None:
     first = allocate(budget, early, ALICE).assignments(Verdict.NEW)[0]
     second = allocate(budget, late, BOB).assignments(Verdict.NEW)[0]
     LearnerContentAssignment.objects.update(expires_at=FAR_FUTURE)
-    derived.follow_content(pks=[late.pk, early.pk])
+    derived.follow_content(pks=[late.pk, early.pk], now=NOW)
     deadlines = dict(LearnerContentAssignment.objects.values_list("pk", "expires_at"))
     assert deadlines == {first.pk: SOON, second.pk: LATER}
 

@@ -34,7 +34,7 @@ def test_what_is_past_its_deadline_expires_and_frees_its_money(mail: MailServer)
     assignment = given_assignment()
     deliver()
     sweep = expiry.expire_due(now=OVER)
-    assert (sweep.expired, sweep.failed) == (1, {})
+    assert (sweep.done, sweep.failed) == (1, {})
     assignment.refresh_from_db()
     assert (assignment.state, assignment.expired_at) == (State.EXPIRED, OVER)
     assert assignment.learner_state == LearnerState.EXPIRED
@@ -49,9 +49,9 @@ def test_what_is_past_its_deadline_expires_and_frees_its_money(mail: MailServer)
 
 def test_nothing_expires_a_moment_early_nor_while_it_is_being_redeemed() -> None:
     assignment = given_assignment()
-    assert expiry.expire_due(now=OVER - timedelta(microseconds=1)).expired == 0
+    assert expiry.expire_due(now=OVER - timedelta(microseconds=1)).done == 0
     LearnerContentAssignment.objects.update(redeeming_since=NOW)
-    assert expiry.expire_due(now=OVER).expired == 0
+    assert expiry.expire_due(now=OVER).done == 0
     assignment.refresh_from_db()
     assert assignment.state == State.ALLOCATED
 
@@ -59,7 +59,7 @@ def test_nothing_expires_a_moment_early_nor_while_it_is_being_redeemed() -> None
 def test_expiring_again_does_no_harm() -> None:
     given_assignment()
     expiry.expire_due(now=OVER)
-    assert expiry.expire_due(now=OVER).expired == 0
+    assert expiry.expire_due(now=OVER).done == 0
     assert Budget.objects.get().held_cents == 0
 
 
@@ -76,7 +76,7 @@ def test_a_budget_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(ledger, "release", break_down)
     sweep = expiry.expire_due(now=OVER)
-    assert sweep.expired == 3
+    assert sweep.done == 3
     assert sweep.failed == {broken.pk: "LedgerError: The books do not agree."}
     assert set(broken.assignments.values_list("state", flat=True)) == {State.ALLOCATED}
     assert Budget.objects.get(pk=broken.pk).held_cents == 3 * PRICE

@@ -92,7 +92,7 @@ def test_while_it_is_being_redeemed_nothing_else_moves_it() -> None:
     assert cancel(assignment.budget, uuids=[assignment.uuid], now=NOW).refused == {
         assignment.uuid: "being redeemed"
     }
-    assert expiry.expire_due(now=NOW + timedelta(days=90)).expired == 0
+    assert expiry.expire_due(now=NOW + timedelta(days=90)).done == 0
     deliver(now=NOW + timedelta(days=90))
     spent_once_and_accepted()
 

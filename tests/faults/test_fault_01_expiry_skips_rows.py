@@ -17,6 +17,6 @@ ROWS = 10_000
 def test_fault_01_all_of_ten_thousand_due_expire_in_one_run() -> None:
     allocate(given_budget(), given_content(), *addresses(ROWS))
     sweep = expiry.expire_due(now=NOW + timedelta(days=90))
-    assert sweep.expired == ROWS
+    assert sweep.done == ROWS
     assert LearnerContentAssignment.objects.filter(state=State.EXPIRED).count() == ROWS
     assert Budget.objects.get().held_cents == 0

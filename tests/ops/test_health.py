@@ -28,6 +28,7 @@ def test_with_nothing_to_do_all_is_well(client: Client) -> None:
         "oldest_due_seconds": 0,
         "pending": 0,
         "failed_last_day": 0,
+        "late_ticks": [],
     }
     assert "no-store" in answer.headers["Cache-Control"]
 

@@ -1,0 +1,82 @@
+"""How the sweeps go over many assignments: by predicate or by key, in batches, budget by budget.
+
+A sweep never pages over a set that it changes. Each batch is one budget's and one transaction, so that
+budgets do not wait for each other and one that fails stops no other.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from django.db import DatabaseError
+from django.db.models import QuerySet
+
+from bursary.assignments import lifecycle
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets.ledger import LedgerError
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500  # assignments a transaction
+MOST_BATCHES = 100_000
+
+Due = Callable[[datetime], QuerySet[LearnerContentAssignment]]
+
+
+@dataclass
+class Sweep:
+    """What a sweep did: to how many assignments, and the budgets (pks) in which it failed, with the error."""
+
+    done: int = 0
+    failed: dict[int, str] = field(default_factory=dict)
+
+
+def sweep(
+    due: Due,
+    batch: Callable[[int], int],
+    *,
+    now: datetime,
+    order: str,
+    progress: Callable[[int], None] | None = None,
+) -> Sweep:
+    """Call `batch` with the pk of a budget that has something due, until none has; it returns a count.
+
+    `due` is asked anew each time, oldest by `order` first: what a batch looked at is no longer due after it.
+    """
+    swept = Sweep()
+    for _batch in range(MOST_BATCHES):
+        waiting = due(now).exclude(budget__in=swept.failed).order_by(order, "id")
+        budget_pk = waiting.values_list("budget_id", flat=True).first()
+        if budget_pk is None:
+            break
+        try:
+            swept.done += batch(budget_pk)
+        except (DatabaseError, LedgerError, lifecycle.MoveRefused) as error:
+            logger.exception("A batch of a sweep failed", extra={"budget": budget_pk})
+            swept.failed[budget_pk] = f"{type(error).__name__}: {error}"
+        if progress:
+            progress(swept.done)
+    return swept
+
+
+def lock_batch(due: Due, budget_pk: int, *, now: datetime, order: str) -> list[LearnerContentAssignment]:
+    """Return a batch of what is due in a budget, locked in the order of keys until the transaction ends.
+
+    Asked again once locked: what moved meanwhile is left alone.
+    """
+    oldest = due(now).filter(budget=budget_pk).order_by(order, "id")[:BATCH]
+    pks = sorted(oldest.values_list("pk", flat=True))
+    return list(due(now).filter(pk__in=pks).select_for_update().order_by("pk"))
+
+
+def by_key(assignments: QuerySet[LearnerContentAssignment]) -> Iterator[list[UUID]]:
+    """Yield the uuids of a set in batches, in the order of keys: what happens to one batch moves no other."""
+    last = 0
+    for _batch in range(MOST_BATCHES):
+        rows = list(assignments.filter(pk__gt=last).order_by("pk").values_list("pk", "uuid")[:BATCH])
+        if not rows:
+            return
+        last = rows[-1][0]
+        yield [uuid for _pk, uuid in rows]

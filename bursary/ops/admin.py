@@ -1,0 +1,11 @@
+"""The clock in the Django admin: to be looked at."""
+
+from django.contrib import admin
+
+from bursary.budgets.admin import ReadOnly
+from bursary.ops.models import Tick
+
+
+@admin.register(Tick)
+class TickAdmin(ReadOnly):
+    list_display = ("name", "due_at", "started_at", "finished_at", "failures", "last_error")

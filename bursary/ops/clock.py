@@ -1,0 +1,154 @@
+"""The clock: what happens by itself, as rows that are claimed, so that any number of processes may run it.
+
+A tick that was missed is run once, as soon as somebody looks: each of them works by what is due, and so
+catches up. One that fails is tried again, after growing pauses, and stops no other.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import close_old_connections, connections
+from django.db.models import F, Q
+from django.utils import timezone
+
+from bursary.delivery import administrators, executors
+from bursary.ops import refreshing, sweeps
+from bursary.ops.models import Tick
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 5.0
+FIRST_WAIT = timedelta(minutes=1)  # after a failure; doubled with each, up to the tick's own period
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Duty:
+    """Something that happens by itself: how often, and what. `lease` outlasts any run of it."""
+
+    name: str
+    every: timedelta
+    run: Callable[[datetime], Mapping[str, object]]
+    lease: timedelta = timedelta(minutes=10)
+
+
+def _refresh(now: datetime) -> Mapping[str, object]:
+    done = refreshing.refresh_catalogs(
+        refreshing.budgets_catalogs(), now=now, dry_run=False, advance=lambda _records: None
+    )
+    if silent := refreshing.unavailable(done):
+        raise RuntimeError(silent)
+    changed = sum(one.report.created + one.report.changed for one in done)
+    return {"catalogs": len(done), "changed": changed}
+
+
+def _sweep(_now: datetime) -> Mapping[str, object]:
+    """Wake the runner, which finds lost hints and dead workers' work, and tell the administrators."""
+    executors.wake()
+    return {"notices": administrators.tell(clock=timezone.now)}
+
+
+def _run(duty: sweeps.Duty) -> Callable[[datetime], Mapping[str, object]]:
+    def run(now: datetime) -> Mapping[str, object]:
+        swept = duty.run(now, None)
+        if swept.failed:
+            raise RuntimeError(f"{swept.done} {duty.done}; budgets failed: {swept.failed}")
+        return sweeps.summary_of(duty, swept)
+
+    return run
+
+
+def _retain(_now: datetime) -> Mapping[str, object]:
+    """Remove what is kept no longer: sessions that have ended."""
+    call_command("clearsessions")
+    return {}
+
+
+DUTIES: Sequence[Duty] = (
+    Duty("sweep", timedelta(minutes=1), _sweep),
+    Duty("refresh", timedelta(hours=1), _refresh, lease=timedelta(hours=1)),
+    Duty("expire", timedelta(minutes=5), _run(sweeps.EXPIRING)),
+    Duty("remind", timedelta(minutes=15), _run(sweeps.REMINDING)),
+    Duty("nudge", timedelta(minutes=15), _run(sweeps.NUDGING)),
+    Duty("retention", timedelta(days=1), _retain),
+)
+
+
+def run_due(*, clock: Clock, duties: Sequence[Duty] = DUTIES) -> list[str]:
+    """Run every tick that is due and that nobody else is running; return their names."""
+    _ensure_rows(duties, now=clock())
+    due = {row.name: row for row in Tick.objects.filter(name__in=[duty.name for duty in duties])}
+    return [duty.name for duty in duties if _run_once(duty, due[duty.name], clock=clock)]
+
+
+def _ensure_rows(duties: Sequence[Duty], *, now: datetime) -> None:
+    known = set(Tick.objects.values_list("name", flat=True))
+    missing = [Tick(name=duty.name, due_at=now) for duty in duties if duty.name not in known]
+    if missing:  # another process may be making them as well
+        Tick.objects.bulk_create(missing, ignore_conflicts=True)
+
+
+def _run_once(duty: Duty, row: Tick, *, clock: Clock) -> bool:
+    now = clock()
+    # Due, or farther away than it can be: then the machine's clock was put back.
+    due = Q(due_at__lte=now) | Q(due_at__gt=now + 2 * max(duty.every, duty.lease))
+    claim = Tick.objects.filter(due, name=duty.name, fence=row.fence)
+    if not claim.update(due_at=now + duty.lease, fence=F("fence") + 1, started_at=now):
+        return False
+    summary: Mapping[str, object] = {}
+    error = ""
+    try:
+        summary = duty.run(now)
+    except Exception as raised:  # the clock survives whatever a tick raises, and says so
+        logger.exception("Tick %s failed", duty.name)
+        error = f"{type(raised).__name__}: {raised}"
+    _finish(duty, row, clock(), summary=summary, error=error)
+    return True
+
+
+def _finish(duty: Duty, row: Tick, now: datetime, *, summary: Mapping[str, object], error: str) -> None:
+    """Write how it went and when it is next due, unless its lease ended and another has it."""
+    failures = row.failures + 1 if error else 0
+    wait = min(duty.every, FIRST_WAIT * (1 << min(failures - 1, 16))) if error else duty.every
+    Tick.objects.filter(name=duty.name, fence=row.fence + 1).update(
+        due_at=now + wait, finished_at=now, failures=failures, last_error=error, summary=dict(summary)
+    )
+
+
+class ClockThread(threading.Thread):
+    """Looks at the clock every few seconds."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(name=f"bursary-clock-{number}", daemon=True)
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Run what is due until stopped. A database that is away is waited for."""
+        while not self._stopping.is_set():
+            close_old_connections()
+            try:
+                run_due(clock=timezone.now)
+            except Exception:  # a thread that dies stops every tick; it is logged and goes on
+                logger.exception("A round of the clock broke off")
+            self._stopping.wait(POLL_SECONDS)
+        connections.close_all()
+
+    def stop(self) -> None:
+        """Finish the tick in hand, then end."""
+        self._stopping.set()
+
+
+def start_threads(count: int) -> list[ClockThread]:
+    """Start `count` clock threads in this process; none where the clock is run by others."""
+    if settings.CLOCK != "thread":
+        return []
+    threads = [ClockThread(number) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads

@@ -1,0 +1,8 @@
+"""`bursary nudge_assignments`: request the nudges that the budgets' tables ask for."""
+
+from bursary.ops.sweeps import NUDGING, SweepCommand
+
+
+class Command(SweepCommand):
+    help = "Tell learners that their course starts soon, on the days that their budget says."
+    duty = NUDGING

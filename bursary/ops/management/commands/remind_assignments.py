@@ -1,0 +1,8 @@
+"""`bursary remind_assignments`: request the reminders that the budgets' tables ask for."""
+
+from bursary.ops.sweeps import REMINDING, SweepCommand
+
+
+class Command(SweepCommand):
+    help = "Remind whoever has not answered, on the days that their budget says."
+    duty = REMINDING

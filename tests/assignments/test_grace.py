@@ -1,0 +1,147 @@
+"""A deadline that moves into the past waits a day, and administrators are told before anything expires."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from django.db import transaction
+
+from bursary.access.models import Role
+from bursary.assignments import expiry
+from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.notices import DeadlineNotice
+from bursary.budgets import terms
+from bursary.delivery import administrators
+from bursary.replica.models import ContentMetadata
+from bursary.replica.refresh import content_changed
+from tests.smtp import MailServer
+from tests.world import NOW, addresses, allocate, given_assignment, given_budget, given_content, given_user
+
+pytestmark = pytest.mark.django_db
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def moves_enrolment(content: ContentMetadata, *, to: datetime | None, now: datetime) -> None:
+    content.enroll_by = to
+    content.save()
+    with transaction.atomic():
+        content_changed.send(sender=ContentMetadata, pks=[content.pk], now=now)
+
+
+def expired(now: datetime) -> int:
+    return expiry.expire_due(now=now).done
+
+
+def tell(now: datetime) -> None:
+    administrators.tell(clock=lambda: now)
+
+
+def test_a_deadline_that_moved_into_the_past_lets_nothing_expire_for_a_day(mail: MailServer) -> None:
+    budget, content = given_budget(), given_content()
+    given_user(Role.ADMINISTRATOR, customer=budget.customer, email="ada@people.example")
+    allocate(budget, content, *addresses(2))
+    moves_enrolment(content, to=NOW - DAY, now=NOW + HOUR)
+
+    tell(NOW + HOUR)
+    assert expired(NOW + HOUR + DAY - timedelta(microseconds=1)) == 0
+    assert expired(NOW + HOUR + DAY) == 2
+
+    (told,) = mail.received
+    assert told["To"] == "ada@people.example"
+    assert told["Subject"].strip() == "The deadline of 2 assignments of “Tidal Engines” is suddenly over"
+    notice = DeadlineNotice.objects.get()
+    assert (notice.assignments, notice.told_at, notice.due_at) == (2, NOW + HOUR, None)
+
+
+def test_a_deadline_that_moves_back_expires_nobody(mail: MailServer) -> None:
+    assignment = given_assignment(content=(content := given_content()))
+    moves_enrolment(content, to=NOW - DAY, now=NOW + HOUR)
+    moves_enrolment(content, to=None, now=NOW + 2 * HOUR)
+    tell(NOW + 2 * HOUR)
+    assert expired(NOW + 30 * DAY) == 0
+    assignment.refresh_from_db()
+    assert assignment.expires_at == NOW + 90 * DAY
+
+
+def test_a_budget_that_ends_in_the_past_waits_as_well() -> None:
+    assignment = given_assignment(given_budget(starts_at=NOW - DAY))
+    terms.change(assignment.budget, now=NOW + HOUR, terms={"ends_at": NOW})
+    assert DeadlineNotice.objects.get().grace_until == NOW + HOUR + DAY
+    tell(NOW + HOUR)
+    assert [expired(NOW + 2 * HOUR), expired(NOW + HOUR + DAY)] == [0, 1]
+
+
+def test_a_deadline_that_passes_in_its_own_time_has_no_grace() -> None:
+    given_assignment(content=(content := given_content(enroll_by=NOW + DAY)))
+    moves_enrolment(content, to=NOW + 2 * HOUR, now=NOW + HOUR)
+    assert not DeadlineNotice.objects.exists()
+    assert expired(NOW + 2 * HOUR) == 1
+
+
+def test_nothing_expires_before_somebody_was_told(mail: MailServer) -> None:
+    budget, content = given_budget(), given_content()
+    given_user(Role.ADMINISTRATOR, customer=budget.customer)
+    given_assignment(budget, content)
+    other = given_assignment(given_budget(), given_content(enroll_by=NOW + DAY))
+    moves_enrolment(content, to=NOW - DAY, now=NOW)
+    mail.go()
+    tell(NOW)
+    assert expired(NOW + 3 * DAY) == 1
+    other.refresh_from_db()
+    assert other.state == State.EXPIRED
+
+    mail.come()
+    tell(NOW + 3 * DAY)
+    assert expired(NOW + 3 * DAY) == 1
+
+
+def test_a_notice_that_cannot_be_sent_holds_the_money_for_a_week_at_most(mail: MailServer) -> None:
+    budget, content = given_budget(), given_content()
+    given_user(Role.ADMINISTRATOR, customer=budget.customer)
+    given_assignment(budget, content)
+    moves_enrolment(content, to=NOW - DAY, now=NOW)
+    mail.go()
+    tell(NOW)
+    assert [expired(NOW + 7 * DAY - HOUR), expired(NOW + 7 * DAY)] == [0, 1]
+
+
+def test_who_has_no_administrator_with_an_address_reads_it_on_the_first_page() -> None:
+    given_assignment(content=(content := given_content()))
+    moves_enrolment(content, to=NOW - DAY, now=NOW)
+    tell(NOW)
+    notice = DeadlineNotice.objects.get()
+    assert (notice.last_error, notice.told_at) == ("nobody_to_tell", NOW)
+    assert expired(NOW + DAY) == 1
+
+
+def test_one_address_that_is_refused_keeps_nobody_else_from_knowing(mail: MailServer) -> None:
+    budget, content = given_budget(), given_content()
+    for name in ("gone", "ada"):
+        given_user(Role.ADMINISTRATOR, customer=budget.customer, email=f"{name}@people.example")
+    mail.refuses.add("gone@people.example")
+    given_assignment(budget, content)
+    moves_enrolment(content, to=NOW - DAY, now=NOW)
+    tell(NOW)
+    assert [sent["To"] for sent in mail.received] == ["ada@people.example"]
+    assert DeadlineNotice.objects.get().told_at == NOW
+
+
+def test_telling_again_sends_nothing_again(mail: MailServer) -> None:
+    budget, content = given_budget(), given_content()
+    given_user(Role.ADMINISTRATOR, customer=budget.customer)
+    given_assignment(budget, content)
+    moves_enrolment(content, to=NOW - DAY, now=NOW)
+    tell(NOW)
+    tell(NOW + HOUR)
+    assert len(mail.received) == 1
+
+
+def test_a_change_that_is_rolled_back_leaves_no_notice() -> None:
+    given_assignment(content=(content := given_content()))
+    content.enroll_by = NOW - DAY
+    content.save()
+    with transaction.atomic():
+        content_changed.send(sender=ContentMetadata, pks=[content.pk], now=NOW)
+        transaction.set_rollback(True)
+    assert not DeadlineNotice.objects.exists()
+    assert LearnerContentAssignment.objects.get().grace_until is None

@@ -1,0 +1,296 @@
+"""Reminding and nudging: by the budget's table, once an occasion, and as asked for."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from bursary.assignments import actions, redemption, reminders
+from bursary.assignments.models import (
+    ActionType,
+    LearnerContentAssignment,
+    LearnerState,
+    State,
+    Status,
+)
+from bursary.budgets import terms
+from bursary.delivery import runner
+from bursary.replica.refresh import content_changed
+from tests.smtp import MailServer
+from tests.together import together
+from tests.world import (
+    ALICE,
+    NOW,
+    action_of,
+    addresses,
+    allocate,
+    deliver,
+    given_assignment,
+    given_budget,
+    given_content,
+)
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def told(mail: MailServer) -> LearnerContentAssignment:
+    """Return an assignment whose learner was told; it has 90 days, and reminders after 7, 30 and 60."""
+    assignment = given_assignment()
+    deliver()
+    return assignment
+
+
+def occasions(assignment: LearnerContentAssignment, kind: ActionType = ActionType.REMINDED) -> list[str]:
+    rows = assignment.actions.filter(action_type=kind).order_by("pk")
+    return list(rows.values_list("occasion", flat=True))
+
+
+def remind(day: int) -> int:
+    return reminders.remind_due(now=NOW + day * DAY).done
+
+
+def test_who_does_not_answer_is_reminded_on_the_days_of_the_table(
+    told: LearnerContentAssignment, mail: MailServer
+) -> None:
+    for day in range(90):
+        remind(day)
+        deliver(now=NOW + day * DAY)
+
+    deadline = NOW + 90 * DAY
+    assert occasions(told) == [
+        "after-7-days",
+        "after-30-days",
+        "after-60-days",
+        f"7-days-before-{deadline:%Y-%m-%dT%H%M}",
+        f"1-days-before-{deadline:%Y-%m-%dT%H%M}",
+    ]
+    assert [sent["Subject"].strip() for sent in mail.received[1:]] == [
+        "Reminder: “Tidal Engines” is waiting for you"
+    ] * 5
+    told.refresh_from_db()
+    assert told.recent_action_at == NOW + 89 * DAY
+    assert told.learner_state == LearnerState.WAITING
+
+
+def test_a_moment_early_nobody_is_reminded(told: LearnerContentAssignment) -> None:
+    almost = NOW + 7 * DAY - timedelta(microseconds=1)
+    assert reminders.remind_due(now=almost).done == 0
+    assert reminders.remind_due(now=NOW + 7 * DAY).done == 1
+
+
+def test_missed_days_are_caught_up_by_one_mail_and_an_occasion_never_makes_two(
+    told: LearnerContentAssignment,
+) -> None:
+    assert remind(45) == 1
+    assert occasions(told) == ["after-30-days"]
+    assert [remind(45), remind(46), remind(59)] == [0, 0, 0]
+    assert remind(60) == 1
+
+
+def test_who_was_not_told_yet_is_not_reminded_until_a_day_after_they_were(mail: MailServer) -> None:
+    assignment = given_assignment()
+    mail.go()
+    deliver()
+    assert remind(8) == 0
+    mail.come()
+    deliver(now=NOW + 9 * DAY)
+    assert remind(9) == 0  # told today: the seventh day is covered
+    assert remind(30) == 1
+    assert occasions(assignment) == ["after-30-days"]
+
+
+def test_who_could_not_be_told_is_not_reminded_by_itself(mail: MailServer) -> None:
+    mail.refuses.add(ALICE)
+    given_assignment()
+    deliver()
+    assert remind(30) == 0
+
+
+@pytest.mark.parametrize("state", [State.ACCEPTED, State.CANCELLED, State.EXPIRED, State.REVERSED])
+def test_nobody_is_reminded_of_what_is_not_open(told: LearnerContentAssignment, state: State) -> None:
+    LearnerContentAssignment.objects.update(state=state)
+    assert remind(30) == 0
+
+
+def test_who_is_being_redeemed_is_not_reminded_meanwhile(told: LearnerContentAssignment) -> None:
+    redemption.begin(told, now=NOW + DAY)
+    assert remind(30) == 0
+    LearnerContentAssignment.objects.update(redeeming_since=None)
+    assert remind(30) == 1
+
+
+def test_a_reminder_by_hand_covers_the_occasions_before_it(told: LearnerContentAssignment) -> None:
+    reminders.remind(told.budget, uuids=[told.uuid], now=NOW + 31 * DAY)
+    assert remind(31) == 0
+    assert remind(60) == 1
+
+
+def test_a_table_that_changes_counts_at_once(told: LearnerContentAssignment) -> None:
+    terms.change(told.budget, now=NOW + DAY, terms={"remind_days_after": "3", "remind_days_before": ""})
+    assert [remind(2), remind(3), remind(80)] == [0, 1, 0]
+
+
+def test_a_deadline_that_moves_moves_its_reminders(told: LearnerContentAssignment) -> None:
+    content = told.content
+    assert content is not None
+    content.enroll_by = NOW + 12 * DAY
+    content.save()
+    with transaction.atomic():
+        content_changed.send(sender=type(content), pks=[content.pk], now=NOW + DAY)
+    assert remind(5) == 1  # seven days before the new one
+    assert remind(6) == 0
+    assert remind(7) == 1
+    assert remind(11) == 1
+    assert remind(12) == 0
+
+
+def test_a_second_cycle_is_reminded_anew(told: LearnerContentAssignment) -> None:
+    assert remind(7) == 1
+    LearnerContentAssignment.objects.update(state=State.CANCELLED)
+    assert told.content is not None
+    allocate(told.budget, told.content, ALICE, now=NOW + 10 * DAY)
+    deliver(now=NOW + 10 * DAY)
+    assert [remind(16), remind(17)] == [0, 1]
+    assert occasions(told) == ["after-7-days"] * 2
+
+
+def test_a_reminder_that_waited_past_the_deadline_is_not_sent(
+    told: LearnerContentAssignment, mail: MailServer
+) -> None:
+    remind(60)
+    deliver(now=NOW + 90 * DAY)
+    assert action_of(told, ActionType.REMINDED).cause == "deadline_passed"
+    assert len(mail.received) == 1
+
+
+def test_a_reminder_that_fails_changes_nothing_but_the_timeline(
+    told: LearnerContentAssignment, mail: MailServer
+) -> None:
+    mail.refuses.add(ALICE)
+    remind(7)
+    deliver(now=NOW + 7 * DAY)
+    told.refresh_from_db()
+    assert action_of(told, ActionType.REMINDED).status == Status.FAILED
+    assert (told.state, told.learner_state) == (State.ALLOCATED, LearnerState.WAITING)
+    assert told.recent_action_at == NOW
+    assert remind(8) == 0
+
+
+def test_a_sweep_takes_as_many_queries_for_many_as_for_few(mail: MailServer) -> None:
+    counts = []
+    for count in (2, 12):
+        allocate(given_budget(), given_content(), *addresses(count))
+        deliver()
+        with CaptureQueriesContext(connection) as queries:
+            assert remind(7) == count
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+def test_sweeps_at_the_same_moment_remind_once(mail: MailServer) -> None:
+    allocate(given_budget(), given_content(), *addresses(20))
+    deliver()
+    done = together([lambda: remind(7)] * 4)
+    assert [one for one in done if isinstance(one, Exception)] == []
+    assert sum(one for one in done if isinstance(one, int)) == 20
+
+
+def test_asked_for_twice_in_a_row_one_mail_goes_out(told: LearnerContentAssignment) -> None:
+    first = reminders.remind(told.budget, uuids=[told.uuid], now=NOW + DAY)
+    second = reminders.remind(told.budget, uuids=[told.uuid], now=NOW + DAY)
+    assert (first.requested, second.requested, second.on_their_way) == ([told.uuid], [], [told.uuid])
+    deliver(now=NOW + DAY)
+    assert reminders.remind(told.budget, uuids=[told.uuid], now=NOW + 2 * DAY).requested == [told.uuid]
+
+
+def test_all_who_wait_are_reminded_and_nobody_else(mail: MailServer) -> None:
+    budget, content = given_budget(), given_content()
+    mail.refuses.add("learner-0@learners.example")
+    allocate(budget, content, *addresses(5))
+    deliver()
+    allocate(budget, content, "learner-9@learners.example", now=NOW + DAY)
+    everything = LearnerContentAssignment.objects.filter(budget=budget)
+    outcome = reminders.remind_waiting(everything, budget=budget, now=NOW + DAY)
+    assert len(outcome.requested) == 4
+    assert outcome.refused == {}
+
+
+# -- Nudges -------------------------------------------------------------------------------------------------
+
+
+def starting(at: datetime) -> LearnerContentAssignment:
+    assignment = given_assignment(content=given_content(start_date=at))
+    deliver()
+    return assignment
+
+
+def nudge(day: int) -> int:
+    return reminders.nudge_due(now=NOW + day * DAY).done
+
+
+def test_learners_are_nudged_before_the_start_whether_or_not_they_accepted(mail: MailServer) -> None:
+    start = NOW + 40 * DAY
+    assignment = starting(start)
+    assert [nudge(day) for day in (32, 33, 34)] == [0, 1, 0]
+    deliver(now=NOW + 33 * DAY)
+    assert mail.received[-1]["Subject"].strip() == "“Tidal Engines” starts on Saturday, 11 April 2026"
+    assert "You have not taken it up yet" in mail.received[-1].get_body().get_content()  # type: ignore[union-attr]  # it has one
+
+    redemption.begin(assignment, now=NOW + 34 * DAY)
+    runner.drain(clock=lambda: NOW + 34 * DAY, most=1)
+    assert [nudge(day) for day in (38, 39, 40)] == [0, 1, 0]
+    deliver(now=NOW + 39 * DAY)
+    assert "You have taken it up" in mail.received[-1].get_body().get_content()  # type: ignore[union-attr]  # it has one
+    assert len(occasions(assignment, ActionType.NUDGED)) == 2
+
+
+def test_a_missed_nudge_is_caught_up_until_the_start_and_not_after(mail: MailServer) -> None:
+    starting(NOW + 40 * DAY)
+    starting(NOW + 30 * DAY)
+    assert nudge(36) == 1
+
+
+def test_a_start_that_moves_makes_a_new_occasion(mail: MailServer) -> None:
+    assignment = starting(NOW + 40 * DAY)
+    assert nudge(33) == 1
+    content = assignment.content
+    assert content is not None
+    content.start_date = NOW + 60 * DAY
+    content.save()
+    with transaction.atomic():
+        content_changed.send(sender=type(content), pks=[content.pk], now=NOW + 34 * DAY)
+    assert [nudge(39), nudge(53)] == [0, 1]
+
+
+def test_a_nudge_that_waited_past_the_start_is_not_sent(mail: MailServer) -> None:
+    assignment = starting(NOW + 40 * DAY)
+    nudge(39)
+    deliver(now=NOW + 41 * DAY)
+    assert action_of(assignment, ActionType.NUDGED).cause == "started"
+
+
+def test_nudging_by_hand_says_what_came_of_each(mail: MailServer) -> None:
+    budget = given_budget()
+    soon, far, unknown = (
+        given_assignment(budget, given_content(start_date=start))
+        for start in (NOW + 5 * DAY, NOW + 50 * DAY, None)
+    )
+    uuids = [soon.uuid, far.uuid, unknown.uuid]
+    outcome = reminders.nudge(budget, uuids=uuids, now=NOW, within_days=14)
+    assert outcome.requested == [soon.uuid]
+    assert outcome.refused == {far.uuid: "not starting soon", unknown.uuid: "without a start"}
+
+
+def test_cancelling_takes_reminders_and_nudges_back(told: LearnerContentAssignment) -> None:
+    remind(7)
+    actions.request([told], [ActionType.NUDGED], now=NOW + 7 * DAY)
+    LearnerContentAssignment.objects.update(state=State.CANCELLED)
+    deliver(now=NOW + 7 * DAY)
+    assert action_of(told, ActionType.REMINDED).status == Status.SUPERSEDED
+    assert action_of(told, ActionType.NUDGED).status == Status.SUPERSEDED

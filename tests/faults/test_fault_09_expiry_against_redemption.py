@@ -1,0 +1,37 @@
+"""Fault 9 of the peer: a learner redeemed while the expiry job was at work, and its stale save undid that."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bursary.assignments import expiry, redemption, sweeping
+from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.budgets.models import Budget, Transaction
+from tests.world import NOW, PRICE, deliver, given_assignment
+
+pytestmark = pytest.mark.django_db
+
+OVER = NOW + timedelta(days=90)
+
+
+def test_fault_09_who_redeems_while_the_sweep_runs_keeps_the_course(monkeypatch: pytest.MonkeyPatch) -> None:
+    assignment = given_assignment()
+    lock_batch = sweeping.lock_batch
+    found_due = expiry.due(OVER).count()
+
+    def redeemed_first(*args: Any, now: datetime, **more: Any) -> list[LearnerContentAssignment]:
+        if assignment.state == State.ALLOCATED:  # the sweep has found it; now the learner is faster
+            redemption.begin(assignment, now=OVER - timedelta(seconds=1))
+            deliver(now=OVER)
+            assignment.refresh_from_db()
+        return lock_batch(*args, now=now, **more)
+
+    monkeypatch.setattr(sweeping, "lock_batch", redeemed_first)
+    assert (found_due, expiry.expire_due(now=OVER).done) == (1, 0)
+
+    assignment.refresh_from_db()
+    spent = Transaction.objects.get()
+    assert (assignment.state, assignment.transaction_uuid) == (State.ACCEPTED, spent.uuid)
+    assert assignment.accepted_at == OVER
+    assert (Budget.objects.get().held_cents, Budget.objects.get().spent_cents) == (0, PRICE)

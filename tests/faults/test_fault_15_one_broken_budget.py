@@ -1,0 +1,31 @@
+"""Fault 15 of the peer: one budget with broken records killed the job, and nobody else's expired."""
+
+from datetime import timedelta
+
+import pytest
+
+from bursary.assignments import expiry
+from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.budgets.models import Budget
+from bursary.ops.sweeps import EXPIRING
+from tests.world import NOW, addresses, allocate, given_budget, given_content
+
+pytestmark = pytest.mark.django_db
+
+OVER = NOW + timedelta(days=90)
+
+
+def test_fault_15_a_budget_whose_books_are_wrong_stops_nobody_else() -> None:
+    broken, content = given_budget(), given_content()
+    allocate(broken, content, *addresses(3), now=NOW - timedelta(days=1))  # due first
+    Budget.objects.update(held_cents=0)  # the money that it should free is not there
+    for _ in range(3):
+        allocate(given_budget(), content, *addresses(3))
+
+    swept = EXPIRING.run(OVER, None)
+
+    assert swept.done == 9
+    assert list(swept.failed) == [broken.pk]
+    left = LearnerContentAssignment.objects.filter(state=State.ALLOCATED)
+    assert set(left.values_list("budget", flat=True)) == {broken.pk}
+    assert expiry.due(OVER).count() == 3  # and will be tried again

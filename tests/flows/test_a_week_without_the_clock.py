@@ -1,0 +1,59 @@
+"""Nobody wound the clock for a week: when it goes again, everything is caught up, once."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from bursary.assignments.models import (
+    ActionType,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+    State,
+)
+from bursary.budgets.models import Budget
+from bursary.ops import clock
+from bursary.ops.models import Tick
+from tests.smtp import MailServer
+from tests.world import NOW, PRICE, addresses, allocate, deliver, given_budget, given_content
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
+SWEEPS = [duty for duty in clock.DUTIES if duty.name in {"expire", "remind", "nudge"}]
+
+
+def wind(now: datetime) -> None:
+    clock.run_due(clock=lambda: now, duties=SWEEPS)
+    deliver(now=now)
+
+
+def made(kind: ActionType) -> int:
+    return LearnerContentAssignmentAction.objects.filter(action_type=kind).count()
+
+
+def test_a_week_without_the_clock_is_caught_up_once(mail: MailServer) -> None:
+    budget = given_budget()
+    expiring = given_content(enroll_by=NOW + 5 * DAY)
+    starting = given_content(start_date=NOW + 12 * DAY)
+    started = given_content(start_date=NOW + 6 * DAY)
+    for number, content in enumerate((expiring, starting, started)):
+        allocate(budget, content, *addresses(2, start=10 * number))
+    deliver()
+    wind(NOW)
+
+    wind(NOW + 8 * DAY)  # nobody looked in between
+
+    states = LearnerContentAssignment.objects.values_list("content", "state")
+    assert {state for pk, state in states if pk == expiring.pk} == {State.EXPIRED}
+    assert Budget.objects.get().held_cents == 4 * PRICE
+    assert made(ActionType.EXPIRATION_NOTIFIED) == 2
+    # The reminder of the seventh day; of what expired meanwhile, nobody is reminded any more.
+    assert made(ActionType.REMINDED) == 4
+    # The nudge a week before the start; what has started meanwhile needs none.
+    assert made(ActionType.NUDGED) == 2
+
+    sent = len(mail.received)
+    for hours in range(1, 24):
+        wind(NOW + 8 * DAY + timedelta(hours=hours))
+    assert len(mail.received) == sent
+    assert not Tick.objects.exclude(last_error="").exists()

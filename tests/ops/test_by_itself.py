@@ -1,0 +1,88 @@
+"""What happens under `make run` when time passes: nobody gives a command, and everything is done."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.ops.processes import PATIENCE, Environment, bursary, environment
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("BURSARY_TEST_DB") == "postgres", reason="brings its own SQLite, whatever the tests run on"
+)
+
+DAYS_LATER = """
+import datetime, sys, time_machine
+later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=int(sys.argv.pop(1)))
+time_machine.travel(later, tick=True).start()
+from bursary.config.cli import main
+sys.exit(main())
+"""
+ACTIONS = "assignments_learnercontentassignmentaction"
+
+
+def test_reminders_expiry_and_their_notices_happen_by_themselves(tmp_path: Path) -> None:
+    env = environment(tmp_path, PORT="0")
+    assert bursary("demo", "--no-serve", env=env).returncode == 0
+
+    run_until(lambda: done(tmp_path, "reminded") >= 3, days=20, env=env)
+    assert done(tmp_path, "expired") == 0
+
+    run_until(lambda: done(tmp_path, "expiration_notified") >= 4, days=120, env=env)
+    (expired,) = query(
+        tmp_path,
+        "SELECT a.uuid FROM assignments_learnercontentassignment a "
+        f"JOIN {ACTIONS} b ON b.assignment_id = a.id WHERE a.state = 'expired' AND b.action_type = 'reminded'"
+        " AND b.status = 'done' LIMIT 1",
+    )
+    told = json.loads(bursary("timeline", str(expired[0]), "--json", env=env).stdout)
+    kinds = [(action["type"], action["status"]) for action in told["actions"]]
+    assert kinds[:3] == [("allocated", "done"), ("learner_linked", "done"), ("notified", "done")]
+    assert ("reminded", "done") in kinds[3:-2]
+    assert kinds[-2:] == [("expired", "done"), ("expiration_notified", "done")]
+    failed = query(tmp_path, "SELECT name, last_error FROM ops_tick WHERE failures > 0")
+    assert failed == []
+
+
+def run_until(happens: Callable[[], bool], *, days: int, env: Environment) -> None:
+    """Run what `make run` runs, so many days later, until something has happened; then stop it."""
+    folder = Path(env["BURSARY_VAR_DIR"])
+    with (folder / "output").open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-c", DAYS_LATER, str(days), "demo"],
+            cwd=folder,
+            env=env,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        end = time.monotonic() + PATIENCE
+        while not happens():
+            assert server.poll() is None, (folder / "output").read_text()
+            assert time.monotonic() < end, f"waited too long: {(folder / 'output').read_text()}"
+            time.sleep(0.2)
+        server.send_signal(signal.SIGTERM)
+        server.wait(timeout=PATIENCE)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def done(folder: Path, kind: str) -> int:
+    """Return how many actions of a kind are done."""
+    return len(query(folder, f"SELECT id FROM {ACTIONS} WHERE action_type = '{kind}' AND status = 'done'"))
+
+
+def query(folder: Path, statement: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(folder / "bursary.sqlite3", timeout=20)
+    try:
+        return connection.execute(statement).fetchall()
+    finally:
+        connection.close()

@@ -1,0 +1,126 @@
+"""The clock: every tick in its time, once among many, whatever fails."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import pytest
+from pytest_django import Settings
+
+from bursary.ops import clock, health
+from bursary.ops.clock import DUTIES, Duty
+from bursary.ops.models import Tick
+from tests.together import together
+from tests.world import NOW
+
+pytestmark = pytest.mark.django_db
+
+MINUTE = timedelta(minutes=1)
+
+
+class Recorder:
+    """A tick that notes when it ran, and breaks as often as it is told to."""
+
+    def __init__(self, *, breaks: int = 0) -> None:
+        self.ran: list[datetime] = []
+        self.breaks = breaks
+
+    def __call__(self, now: datetime) -> Mapping[str, object]:
+        self.ran.append(now)
+        if self.breaks:
+            self.breaks -= 1
+            raise RuntimeError("The tick is broken.")
+        return {"ran": len(self.ran)}
+
+    def duty(self, name: str = "recorder", *, every: timedelta = 10 * MINUTE) -> Duty:
+        return Duty(name, every, self)
+
+
+def run(*duties: Duty, at: datetime) -> list[str]:
+    return clock.run_due(clock=lambda: at, duties=duties)
+
+
+def test_a_tick_runs_at_once_and_then_in_its_time() -> None:
+    recorder = Recorder()
+    for minute in range(25):
+        run(recorder.duty(), at=NOW + minute * MINUTE)
+    assert recorder.ran == [NOW, NOW + 10 * MINUTE, NOW + 20 * MINUTE]
+    row = Tick.objects.get(name="recorder")
+    assert (row.summary, row.finished_at, row.last_error) == ({"ran": 3}, NOW + 20 * MINUTE, "")
+
+
+def test_a_week_of_missed_ticks_is_one_tick() -> None:
+    recorder = Recorder()
+    run(recorder.duty(), at=NOW)
+    run(recorder.duty(), at=NOW + timedelta(days=7))
+    run(recorder.duty(), at=NOW + timedelta(days=7, minutes=1))
+    assert len(recorder.ran) == 2
+
+
+def test_a_tick_that_breaks_is_tried_again_soon_and_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    broken, healthy = Recorder(breaks=2), Recorder()
+    for minute in range(5):
+        run(broken.duty("broken"), healthy.duty("healthy"), at=NOW + minute * MINUTE)
+    assert broken.ran == [NOW, NOW + MINUTE, NOW + 3 * MINUTE]
+    assert healthy.ran == [NOW]
+    assert Tick.objects.get(name="broken").failures == 0
+    assert "Tick broken failed" in caplog.text
+
+
+def test_a_tick_whose_process_died_runs_again_when_its_lease_ends() -> None:
+    recorder = Recorder()
+    run(recorder.duty(), at=NOW)
+    Tick.objects.update(due_at=NOW + 10 * MINUTE, fence=7, finished_at=None)
+    assert run(recorder.duty(), at=NOW + 9 * MINUTE) == []
+    assert run(recorder.duty(), at=NOW + 10 * MINUTE) == ["recorder"]
+
+
+def test_a_clock_that_is_put_back_does_not_stop_the_ticks() -> None:
+    recorder = Recorder()
+    run(recorder.duty(), at=NOW + timedelta(days=400))
+    assert run(recorder.duty(), at=NOW) == ["recorder"]
+
+
+def test_who_outlived_the_lease_writes_nothing() -> None:
+    recorder = Recorder()
+
+    def slow(now: datetime) -> Mapping[str, object]:
+        run(recorder.duty("slow"), at=NOW + timedelta(hours=1))  # another takes it up meanwhile
+        return {"late": True}
+
+    run(Duty("slow", 10 * MINUTE, slow), at=NOW)
+    row = Tick.objects.get(name="slow")
+    assert (row.summary, row.due_at) == ({"ran": 1}, NOW + timedelta(hours=1, minutes=10))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_among_many_processes_one_runs_it() -> None:
+    recorder = Recorder()
+    run(recorder.duty(), at=NOW)
+    done = together([lambda: run(recorder.duty(), at=NOW + timedelta(hours=1))] * 4)
+    assert sorted(map(str, done)) == sorted(["['recorder']", "[]", "[]", "[]"])
+    assert len(recorder.ran) == 2
+
+
+def test_the_clock_runs_everything_that_happens_by_itself() -> None:
+    names = clock.run_due(clock=lambda: NOW)
+    assert names == [duty.name for duty in DUTIES]
+    assert not Tick.objects.exclude(last_error="").exists()
+
+
+@pytest.fixture
+def wound(settings: Settings) -> None:
+    settings.CLOCK = "thread"
+
+
+@pytest.mark.usefixtures("wound")
+def test_health_names_ticks_that_are_late_or_keep_failing() -> None:
+    run(Recorder().duty("fine"), Recorder().duty("late"), Recorder().duty("broken"), at=NOW)
+    Tick.objects.filter(name="late").update(due_at=NOW - 5 * MINUTE)
+    Tick.objects.filter(name="broken").update(failures=5)
+    found = health.examine(now=NOW)
+    assert (found.status, found.late_ticks) == ("unwell", ["broken", "late"])
+
+
+def test_a_clock_that_others_run_is_not_watched() -> None:
+    run(Recorder().duty("late"), at=NOW)
+    assert health.examine(now=NOW + timedelta(days=1)).late_ticks == []
