@@ -16,6 +16,7 @@ from django.db import close_old_connections, connections
 from django.db.models import F, Q
 from django.utils import timezone
 
+from bursary.assignments import meeting
 from bursary.delivery import administrators, executors
 from bursary.ops import refreshing, sweeps
 from bursary.ops.models import Tick
@@ -48,10 +49,10 @@ def _refresh(now: datetime) -> Mapping[str, object]:
     return {"catalogs": len(done), "changed": changed}
 
 
-def _sweep(_now: datetime) -> Mapping[str, object]:
-    """Wake the runner, which finds lost hints and dead workers' work, and tell the administrators."""
+def _sweep(now: datetime) -> Mapping[str, object]:
+    """Wake the runner, which finds lost hints and dead workers' work; tell administrators; meet the registered."""
     executors.wake()
-    return {"notices": administrators.tell(clock=timezone.now)}
+    return {"notices": administrators.tell(clock=timezone.now), "met": meeting.meet_all(now=now)}
 
 
 def _run(duty: sweeps.Duty) -> Callable[[datetime], Mapping[str, object]]:

@@ -1,0 +1,135 @@
+"""A learner registers: assignments by address know the person, and of two that meet one stays."""
+
+from datetime import timedelta
+
+import pytest
+
+from bursary.access.models import User
+from bursary.assignments import meeting, redemption
+from bursary.assignments.cancellation import cancel
+from bursary.assignments.models import ActionType, LearnerContentAssignment, State, Status
+from bursary.budgets.models import Budget
+from tests.world import (
+    ALICE,
+    BOB,
+    NOW,
+    PRICE,
+    action_of,
+    allocate,
+    deliver,
+    given_assignment,
+    given_budget,
+    given_content,
+    given_user,
+    timeline,
+)
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
+PERSON = 7001
+
+
+@pytest.fixture
+def two() -> tuple[LearnerContentAssignment, LearnerContentAssignment]:
+    """Return two assignments of one course, of somebody known and of an address that is theirs as well."""
+    budget, content = given_budget(), given_content()
+    given_user(email=BOB, lms_user_id=PERSON)
+    older = given_assignment(budget, content, address=BOB, now=NOW)
+    newer = given_assignment(budget, content, address=ALICE, now=NOW + DAY)
+    assert (older.lms_user_id, newer.lms_user_id) == (PERSON, None)
+    return older, newer
+
+
+def moves_to(address: str) -> User:
+    """Let the person register with another address."""
+    person = User.objects.get(lms_user_id=PERSON)
+    person.email = address
+    person.save()
+    return person
+
+
+def test_an_assignment_by_address_gets_to_know_who_registers() -> None:
+    assignment = given_assignment()
+    person = given_user(email=ALICE.upper(), lms_user_id=PERSON)
+    assert meeting.meet(person, now=NOW) == 1
+    assert meeting.meet(person, now=NOW) == 0
+    assignment.refresh_from_db()
+    assert assignment.lms_user_id == PERSON
+
+
+def test_of_two_that_meet_the_older_stays_and_the_other_says_why(
+    two: tuple[LearnerContentAssignment, LearnerContentAssignment],
+) -> None:
+    older, newer = two
+    meeting.meet(moves_to(ALICE), now=NOW + 2 * DAY)
+    older.refresh_from_db()
+    newer.refresh_from_db()
+    assert (older.state, older.lms_user_id) == (State.ALLOCATED, PERSON)
+    assert (newer.state, newer.lms_user_id) == (State.CANCELLED, None)
+    assert action_of(newer, ActionType.CANCELLED).detail == (
+        f"The learner has the same course by assignment {older.uuid}."
+    )
+    notice = action_of(newer, ActionType.CANCELLATION_NOTIFIED)
+    assert (notice.status, notice.cause) == (Status.SUPERSEDED, "assigned_twice")
+    assert Budget.objects.get().held_cents == PRICE
+
+
+def test_the_older_stays_also_where_it_is_the_one_that_did_not_know_the_person() -> None:
+    budget, content = given_budget(), given_content()
+    older = given_assignment(budget, content, address=ALICE, now=NOW)
+    given_user(email=BOB, lms_user_id=PERSON)
+    newer = given_assignment(budget, content, address=BOB, now=NOW + DAY)
+    meeting.meet(moves_to(ALICE), now=NOW + 2 * DAY)
+    older.refresh_from_db()
+    newer.refresh_from_db()
+    assert (older.state, older.lms_user_id) == (State.ALLOCATED, PERSON)
+    assert (newer.state, newer.lms_user_id) == (State.CANCELLED, None)
+
+
+def test_what_was_accepted_stays_although_it_is_newer() -> None:
+    budget, content = given_budget(), given_content()
+    older = given_assignment(budget, content, address=ALICE, now=NOW)
+    given_user(email=BOB, lms_user_id=PERSON)
+    newer = given_assignment(budget, content, address=BOB, now=NOW + DAY)
+    redemption.begin(newer, now=NOW + DAY)
+    deliver(now=NOW + DAY)
+    meeting.meet(moves_to(ALICE), now=NOW + 2 * DAY)
+    older.refresh_from_db()
+    newer.refresh_from_db()
+    assert (newer.state, newer.lms_user_id) == (State.ACCEPTED, PERSON)
+    assert older.state == State.CANCELLED
+
+
+def test_what_has_ended_gives_way_without_a_trace(
+    two: tuple[LearnerContentAssignment, LearnerContentAssignment],
+) -> None:
+    older, newer = two
+    cancel(older.budget, uuids=[older.uuid], now=NOW + DAY)
+    before = timeline(older)
+    meeting.meet(moves_to(ALICE), now=NOW + 2 * DAY)
+    older.refresh_from_db()
+    newer.refresh_from_db()
+    assert (newer.state, newer.lms_user_id, older.lms_user_id) == (State.ALLOCATED, PERSON, None)
+    assert timeline(older) == before
+
+
+def test_what_is_being_redeemed_waits_for_the_next_time(
+    two: tuple[LearnerContentAssignment, LearnerContentAssignment],
+) -> None:
+    older, newer = two
+    redemption.begin(older, now=NOW + DAY)
+    person = moves_to(ALICE)
+    assert meeting.meet(person, now=NOW + 2 * DAY) == 0
+    deliver(now=NOW + 2 * DAY)
+    assert meeting.meet(person, now=NOW + 3 * DAY) == 1
+    newer.refresh_from_db()
+    assert newer.state == State.CANCELLED
+
+
+def test_everybody_who_has_registered_is_found() -> None:
+    budget, content = given_budget(), given_content()
+    allocate(budget, content, ALICE, BOB)
+    given_user(email=ALICE, lms_user_id=PERSON)
+    given_user(email=BOB)  # signs in here, and is unknown to the LMS
+    assert [meeting.meet_all(now=NOW), meeting.meet_all(now=NOW)] == [1, 0]
