@@ -20,7 +20,7 @@ class Permission(enum.StrEnum):
     REMIND = "remind"
     """Remind learners, and nudge them."""
     LEARN = "learn"
-    """See one's own assignments and take them up."""
+    """See one's own assignments, take them up or decline them."""
     READ_CONTENT = "read_content"
     """See the content replica."""
 

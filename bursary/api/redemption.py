@@ -1,6 +1,6 @@
 """The learner's door: what is available, whether it can be redeemed, redeeming it, having seen its end."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -133,13 +133,17 @@ class CanRedeem(APIView):
         wanted = {*keys, *(parent for parent in parents.values() if parent)}
         mine = learner.assignments().filter(budget__customer=customer, content_key__in=wanted)
         found = list(mine.select_related("budget").order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS])
-        return Response([_verdict(key, parents.get(key), found) for key in keys])
+        declined = redemption.which_declined(found)
+        return Response([_verdict(key, parents.get(key), found, declined) for key in keys])
 
 
-def _verdict(key: str, parent: str | None, found: Sequence[LearnerContentAssignment]) -> dict[str, Any]:
+def _verdict(
+    key: str, parent: str | None, found: Sequence[LearnerContentAssignment], declined: Set[int]
+) -> dict[str, Any]:
     covering = [one for one in found if one.content_key in (key, parent)]
     best = redemption.best_of(covering)
-    refused = redemption.refusal(best, now=timezone.now())
+    said_no = best is not None and best.pk in declined
+    refused = redemption.refusal(best, now=timezone.now(), declined=said_no)
     accepted = best is not None and best.state == State.ACCEPTED
     can_redeem = refused is None and not accepted
     return {

@@ -18,6 +18,7 @@ from rest_framework.views import exception_handler
 
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
+from bursary.assignments.declining import DeclineRefused
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.replica.reads import ContentUnavailable
 
@@ -67,10 +68,9 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
                 "The catalog does not answer, and this content was never seen before. Nothing was held.",
                 "Try again in a minute.",
             )
-        case RedemptionRefused():
-            return Response(
-                [_redemption_refusal(error, context)], status=status.HTTP_422_UNPROCESSABLE_ENTITY
-            )
+        case RedemptionRefused() | DeclineRefused():
+            body = [_learners_refusal(error, context)]
+            return Response(body, status=status.HTTP_422_UNPROCESSABLE_ENTITY)
         case BadAddresses():
             named = {str(position): [problem] for position, problem in error.errors.items()}
             return _object(400, error.reason, str(error), "Correct the addresses.", learner_emails=named)
@@ -94,7 +94,9 @@ def refusal(refused: AllocationRefused, *, policy_uuid: UUID | str | None) -> di
     }
 
 
-def _redemption_refusal(refused: RedemptionRefused, context: Mapping[str, Any]) -> dict[str, Any]:
+def _learners_refusal(
+    refused: RedemptionRefused | DeclineRefused, context: Mapping[str, Any]
+) -> dict[str, Any]:
     policy_uuid = context["kwargs"].get("policy_uuid")
     return {
         "reason": refused.reason,

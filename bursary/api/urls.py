@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from bursary.api import allocation, assignments, budgets, bulk, content, redemption, unknown
+from bursary.api import allocation, assignments, budgets, bulk, content, declining, redemption, unknown
 
 _ASSIGNMENTS = "assignment-configurations/<uuid:configuration_uuid>/admin/assignments"
 
@@ -44,6 +44,11 @@ urlpatterns = [
         "assignment-configurations/<uuid:configuration_uuid>/acknowledge-assignments/",
         redemption.Acknowledge.as_view(),
         name="acknowledge",
+    ),
+    path(
+        "assignment-configurations/<uuid:configuration_uuid>/assignments/<uuid:assignment_uuid>/decline/",
+        declining.Decline.as_view(),
+        name="decline",
     ),
     path("content-metadata/", content.ContentList.as_view(), name="contents"),
     re_path(r"^content-metadata/(?P<content_key>[^\0]+)/$", content.ContentDetail.as_view(), name="content"),

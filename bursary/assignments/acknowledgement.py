@@ -33,9 +33,13 @@ class Acknowledgement:
 
 
 def acknowledged() -> Exists:
-    """Return, as a condition on assignments, that the present cycle's end was acknowledged."""
+    """Return, as a condition on assignments, that the present cycle's end was acknowledged.
+
+    Who declined knows: it is not shown to them as news.
+    """
+    known_by = [*FACT_OF.values(), ActionType.DECLINED]
     facts = LearnerContentAssignmentAction.objects.filter(
-        assignment=OuterRef("pk"), cycle=OuterRef("cycle"), action_type__in=list(FACT_OF.values())
+        assignment=OuterRef("pk"), cycle=OuterRef("cycle"), action_type__in=known_by
     )
     return Exists(facts)
 

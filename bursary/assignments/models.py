@@ -174,6 +174,9 @@ class LearnerContentAssignment(models.Model):
     )
     due_date = models.DateTimeField(null=True, blank=True, help_text="The administrator's own deadline")
     decline_reason = models.TextField(blank=True)
+    links_revoked_at = models.DateTimeField(
+        null=True, blank=True, help_text="Links in mails from before that open nothing"
+    )
 
     allocated_at = models.DateTimeField()
     accepted_at = models.DateTimeField(null=True, blank=True)

@@ -5,13 +5,13 @@ assignment. `fulfil` spends, under one idempotency key for each allocation, and 
 in between is repaired by repeating `fulfil`, which the runner does when the lease of the work ends.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from bursary.access.models import User
 from bursary.assignments import actions, lifecycle
@@ -40,7 +40,7 @@ class RedemptionRefused(Exception):
         return self.sentence
 
 
-ASK = "Ask your organisation to assign it again."
+ASK = "If you still want it, ask your organisation to assign it again."
 
 _REFUSED: Mapping[str, tuple[str, str]] = {
     State.CANCELLED: (
@@ -50,6 +50,7 @@ _REFUSED: Mapping[str, tuple[str, str]] = {
     State.EXPIRED: ("reason_learner_assignment_expired", "The time to take this assignment up is over."),
     State.REVERSED: ("reason_learner_assignment_reversed", "You left this course, and its price went back."),
 }
+_DECLINED = ("reason_learner_assignment_cancelled", "You declined this assignment.")
 
 _BEST_FIRST = (State.ALLOCATED, State.ACCEPTED, State.EXPIRED, State.CANCELLED, State.REVERSED)
 
@@ -83,14 +84,30 @@ def best_of(candidates: Iterable[LearnerContentAssignment]) -> LearnerContentAss
     return min(newest_first, key=lambda one: _BEST_FIRST.index(State(one.state)), default=None)
 
 
-def refusal(assignment: LearnerContentAssignment | None, *, now: datetime) -> RedemptionRefused | None:
-    """Return why the assignment, as read, cannot be taken up at `now`; None where it can, or was."""
+def which_declined(assignments: Sequence[LearnerContentAssignment]) -> set[int]:
+    """Return the pks of those that their learners declined in the present cycle. At most one query."""
+    ended = [assignment.pk for assignment in assignments if assignment.state == State.CANCELLED]
+    if not ended:
+        return set()
+    facts = LearnerContentAssignmentAction.objects.filter(
+        assignment__in=ended, action_type=ActionType.DECLINED, cycle=F("assignment__cycle")
+    )
+    return set(facts.values_list("assignment_id", flat=True))
+
+
+def refusal(
+    assignment: LearnerContentAssignment | None, *, now: datetime, declined: bool = False
+) -> RedemptionRefused | None:
+    """Return why the assignment, as read, cannot be taken up at `now`; None where it can, or was.
+
+    `declined` says that it is among `which_declined`.
+    """
     if assignment is None:
         return not_assigned()
     passed = assignment.state == State.ALLOCATED and assignment.expires_at <= now
     # A passed deadline counts before the sweep comes, but not against what is being redeemed already.
     expired = passed and assignment.redeeming_since is None
-    told = _REFUSED.get(State.EXPIRED if expired else assignment.state)
+    told = _DECLINED if declined else _REFUSED.get(State.EXPIRED if expired else assignment.state)
     return RedemptionRefused(*told, ASK) if told else None
 
 
@@ -103,7 +120,7 @@ def begin(
     """
     with transaction.atomic():
         locked = LearnerContentAssignment.objects.select_for_update().get(pk=assignment.pk)
-        if refused := refusal(locked, now=now):
+        if refused := refusal(locked, now=now, declined=bool(which_declined([locked]))):
             raise refused
         this_cycle = locked.actions.filter(action_type=ActionType.REDEEMED, cycle=locked.cycle)
         if begun := this_cycle.filter(status__in=[*OPEN, Status.DONE]).order_by("-id").first():

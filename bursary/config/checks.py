@@ -11,6 +11,7 @@ from django.core import checks
 
 EXECUTORS = ("thread", "none")
 CLOCKS = ("thread", "none")
+LONGEST_LINK_AGE = timedelta(days=366)
 
 
 @checks.register
@@ -118,6 +119,21 @@ def links_can_be_followed(app_configs: Sequence[AppConfig] | None, **_more: obje
             f"BURSARY_BASE_URL is {settings.BASE_URL!r}: the links in mails would lead nowhere.",
             hint="Set the address that people type: https://bursary.example.org",
             id="bursary.E005",
+        )
+    ]
+
+
+@checks.register
+def links_live_for_a_while(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
+    """Refuse links in mails that end before they arrive, or that hardly ever end."""
+    if timedelta(days=1) <= settings.LINK_AGE <= LONGEST_LINK_AGE:
+        return []
+    return [
+        checks.Error(
+            f"BURSARY_LINK_DAYS is {settings.LINK_AGE.days}: links in mails live between 1 and "
+            f"{LONGEST_LINK_AGE.days} days.",
+            hint="Fourteen is the default. Who comes later can ask for a new link.",
+            id="bursary.E008",
         )
     ]
 

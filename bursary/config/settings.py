@@ -138,6 +138,10 @@ else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60  # seconds
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 
+# -- Links in mails ------------------------------------------------------------------------------------------
+
+LINK_AGE = timedelta(days=env.int("BURSARY_LINK_DAYS", default=14))
+
 # -- Content (record 0023) ----------------------------------------------------------------------------------
 
 CATALOG_URL = env.str("BURSARY_CATALOG_URL", default=f"file://{VAR_DIR / 'catalog'}/")
@@ -187,7 +191,13 @@ SPECTACULAR_SETTINGS = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "class": "bursary.access.logs.Formatter",  # without the tokens of links
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("BURSARY_LOG_LEVEL", default="WARNING")},
 }

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.utils import timezone
-
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may
-from bursary.assignments import cancellation, lifecycle, redemption
+from bursary.assignments import cancellation, lifecycle, redemption, signed_links
 from bursary.assignments.models import (
     ActionType,
     LearnerContentAssignment,
@@ -17,10 +15,9 @@ from bursary.assignments.models import (
     State,
     Status,
 )
+from bursary.dashboard.answering import Invitation, invitation
 from bursary.dashboard.overview import operates, own_assignments
-from bursary.delivery import runner
 from bursary.delivery.messages import Deadline, deadline_in_words
-from bursary.replica import reads
 
 
 @dataclass(frozen=True)
@@ -47,10 +44,10 @@ class Story:
     timeline: Sequence[Line] | None
     may_be_cancelled: bool = False
     """By this reader, now."""
-    may_be_taken_up: bool = False
-    """By this reader, who is its learner, now."""
-    course_url: str = ""
-    """Where its learner goes on, having taken it up."""
+    invitation: Invitation | None = None
+    """For this reader as its learner; None for others."""
+    declined: bool = False
+    """Its learner ended it."""
 
 
 def story(uuid: UUID, *, reader: User, now: datetime) -> Story | None:
@@ -64,29 +61,18 @@ def story(uuid: UUID, *, reader: User, now: datetime) -> Story | None:
     if assignment is None:
         return None
     deadline = deadline_in_words(assignment) if assignment.state == State.ALLOCATED else None
+    own = own_assignments(reader).filter(pk=assignment.pk).exists()
+    asked = invitation(assignment, now=now) if own else None
     if may(reader, Permission.READ_ASSIGNMENTS, customer_pk=assignment.budget.customer_id):
-        timeline = _timeline(assignment, with_traces=operates(reader))
-        return Story(assignment, deadline, timeline, _may_be_cancelled(assignment, reader))
-    if own_assignments(reader).filter(pk=assignment.pk).exists():
-        open_now = assignment.state == State.ALLOCATED and redemption.refusal(assignment, now=now) is None
-        accepted = assignment.state == State.ACCEPTED
-        course_url = reads.courseware_url(assignment.content_key) if accepted else ""
-        return Story(assignment, deadline, None, may_be_taken_up=open_now, course_url=course_url)
-    return None
-
-
-def take_up(uuid: UUID, *, learner: User, now: datetime) -> LearnerContentAssignmentAction | None:
-    """Redeem the learner's own assignment; return how that stands, or None where they have no such one.
-
-    Tried once here; the runner repeats what does not get to its end. Raises redemption.RedemptionRefused.
-    """
-    assignment = own_assignments(learner).filter(uuid=uuid).first()
-    if assignment is None:
-        return None
-    action = redemption.begin(assignment, now=now, actor=learner)
-    runner.drain(clock=timezone.now, most=1, pks=[action.pk])
-    action.refresh_from_db()
-    return action
+        return Story(
+            assignment,
+            deadline,
+            _timeline(assignment, with_traces=operates(reader)),
+            may_be_cancelled=_may_be_cancelled(assignment, reader),
+            invitation=asked,
+            declined=bool(redemption.which_declined([assignment])),
+        )
+    return Story(assignment, deadline, None, invitation=asked) if asked else None
 
 
 def cancel(uuid: UUID, *, actor: User, now: datetime) -> cancellation.Cancellation | None:
@@ -96,6 +82,16 @@ def cancel(uuid: UUID, *, actor: User, now: datetime) -> cancellation.Cancellati
     if assignment is None:
         return None
     return cancellation.cancel(assignment.budget, uuids=[uuid], now=now, actor=actor)
+
+
+def withdraw_links(uuid: UUID, *, actor: User, now: datetime) -> bool:
+    """Withdraw the links in mails; return False where there is no such assignment that `actor` may cancel."""
+    may_be = granted(actor, Permission.CANCEL, customer="budget__customer")
+    assignment = LearnerContentAssignment.objects.filter(may_be, uuid=uuid).first()
+    if assignment is None:
+        return False
+    signed_links.revoke(assignment, now=now)
+    return True
 
 
 def _may_be_cancelled(assignment: LearnerContentAssignment, reader: User) -> bool:

@@ -2,13 +2,17 @@
 
 from django.urls import path
 
-from bursary.dashboard import views
+from bursary.dashboard import learner_views, views
 
 urlpatterns = [
     path("", views.home, name="home"),
     path("sign-in/", views.SignIn.as_view(), name="sign-in"),
     path("sign-out/", views.SignOut.as_view(), name="sign-out"),
     path("assignments/<uuid:uuid>/", views.assignment, name="assignment"),
-    path("assignments/<uuid:uuid>/take-up/", views.take_up, name="take-up"),
+    path("assignments/<uuid:uuid>/take-up/", learner_views.take_up, name="take-up"),
+    path("assignments/<uuid:uuid>/decline/", learner_views.decline, name="decline-page"),
+    path("assignments/<uuid:uuid>/withdraw-links/", views.withdraw_links, name="withdraw-links"),
+    # Short, for mails. Logs leave out what follows: see bursary/access/links.py.
+    path("a/<str:token>/", learner_views.answer, name="answer"),
     path("budgets/<uuid:uuid>/assign/", views.assign, name="assign"),
 ]

@@ -1,9 +1,6 @@
 """The pages. Each view reads its address, makes one call and renders the answer."""
 
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
 from uuid import UUID
 
 from django.conf import settings
@@ -11,42 +8,20 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import Http404, HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.decorators import method_decorator
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from bursary.access.models import User
-from bursary.assignments.models import Status
-from bursary.assignments.redemption import RedemptionRefused
 from bursary.budgets import ledger
 from bursary.dashboard import assigning
 from bursary.dashboard.forms import AssignForm, SearchForm
+from bursary.dashboard.headers import form_leads_to, page
 from bursary.dashboard.overview import overview
 from bursary.dashboard.story import cancel, story
-from bursary.dashboard.story import take_up as redeem
+from bursary.dashboard.story import withdraw_links as withdraw
 from bursary.dashboard.templatetags.money import dollars
-
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
-)
-
-P = ParamSpec("P")
-
-
-def page(view: Callable[P, HttpResponseBase]) -> Callable[P, HttpResponseBase]:
-    """Make a view's answer private, and forbid whatever the pages do not use: scripts above all."""
-
-    @wraps(view)
-    def answer(*args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-        response = view(*args, **kwargs)
-        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        return response
-
-    return never_cache(answer)
 
 
 @page
@@ -75,29 +50,21 @@ def assignment(request: HttpRequest, uuid: UUID) -> HttpResponse:
     told = story(uuid, reader=request.user, now=timezone.now())
     if told is None:
         raise Http404("There is no such assignment.")
-    return render(request, "dashboard/assignment.html", {"story": told})
+    context = {"story": told, "invitation": told.invitation}
+    response = render(request, "dashboard/assignment.html", context)
+    return form_leads_to(told.invitation.leads_to if told.invitation else "", response=response)
 
 
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
-def take_up(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """Take one's own assignment up, by POST; then show it."""
+def withdraw_links(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """Withdraw the links to an assignment in mails that were sent, by POST; then show it."""
     assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
-    if request.method != "POST":
-        return redirect("assignment", uuid)
-    try:
-        begun = redeem(uuid, learner=request.user, now=timezone.now())
-    except RedemptionRefused as refused:
-        messages.error(request, f"{refused.sentence} {refused.next_step}")
-        return redirect("assignment", uuid)
-    if begun is None:
-        raise Http404("There is no such assignment of yours.")
-    told = {Status.DONE: "It is yours. Good learning!", Status.FAILED: "That did not work. Please try again."}
-    level = messages.ERROR if begun.status == Status.FAILED else messages.SUCCESS
-    messages.add_message(
-        request, level, told.get(Status(begun.status), "We are at it; look again in a moment.")
-    )
+    if request.method == "POST":
+        if not withdraw(uuid, actor=request.user, now=timezone.now()):
+            raise Http404("There is no such assignment.")
+        messages.success(request, "The links in mails sent so far open nothing any more.")
     return redirect("assignment", uuid)
 
 

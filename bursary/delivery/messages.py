@@ -1,4 +1,5 @@
-"""One function for each kind of mail. What is sent is rendered when it is sent, and kept on the action."""
+"""One function for each kind of mail. What is sent is rendered when it is sent, and kept on the action:
+all but the token of its link, which is the learner's alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.formats import date_format
 
+from bursary.access.links import masked
+from bursary.assignments import signed_links
 from bursary.assignments.actions import Done, Skipped
 from bursary.assignments.models import (
     ActionType,
@@ -97,9 +100,13 @@ def moment_in_words(moment: datetime, *, customer: Customer) -> str:
     return f"{date_format(local, 'l, j F Y, H:i')} ({'UTC' if city == 'UTC' else f'{city} time'})"
 
 
-def assignment_link(assignment: LearnerContentAssignment) -> str:
-    """Return the address of the assignment's page."""
-    return f"{settings.BASE_URL}/assignments/{assignment.uuid}/"
+def assignment_link(action: LearnerContentAssignmentAction) -> str:
+    """Return the address at which the action's recipient answers, without signing in.
+
+    For this recipient and as of this attempt: an address that is put right meanwhile opens nothing by it.
+    """
+    token = signed_links.token_for(action.assignment, address=action.recipient, now=action.modified)
+    return f"{settings.BASE_URL}/a/{token}/"
 
 
 def _was_told(action: LearnerContentAssignmentAction) -> bool:
@@ -133,7 +140,8 @@ def send(recipient: str, *, template: str, context: Mapping[str, object], name: 
     message.attach_alternative(html, "text/html")
     with mail_errors_translated(), cut_off_after(settings.SEND_DEADLINE):
         message.send()
-    return Done(provider_ref=message_id, payload={"subject": subject, "text": text, "html": html})
+    kept = {"subject": subject, "text": masked(text), "html": masked(html)}
+    return Done(provider_ref=message_id, payload=kept)
 
 
 def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
@@ -146,7 +154,7 @@ def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
         "starts": _day(content.start_date, assignment.budget.customer) if content else "",
         "accepted": assignment.state == State.ACCEPTED,
         "deadline": deadline_in_words(assignment),
-        "link": assignment_link(assignment),
+        "link": assignment_link(action),
     }
 
 

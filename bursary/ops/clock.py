@@ -29,6 +29,10 @@ FIRST_WAIT = timedelta(minutes=1)  # after a failure; doubled with each, up to t
 Clock = Callable[[], datetime]
 
 
+class TickFailed(Exception):
+    """A tick could not do all that was due, for a reason that the message says."""
+
+
 @dataclass(frozen=True)
 class Duty:
     """Something that happens by itself: how often, and what. `lease` outlasts any run of it."""
@@ -44,13 +48,13 @@ def _refresh(now: datetime) -> Mapping[str, object]:
         refreshing.budgets_catalogs(), now=now, dry_run=False, advance=lambda _records: None
     )
     if silent := refreshing.unavailable(done):
-        raise RuntimeError(silent)
+        raise TickFailed(silent)
     changed = sum(one.report.created + one.report.changed for one in done)
     return {"catalogs": len(done), "changed": changed}
 
 
 def _sweep(now: datetime) -> Mapping[str, object]:
-    """Wake the runner, which finds lost hints and dead workers' work; tell administrators; meet the registered."""
+    """Wake the runner for lost hints and dead workers' work; tell administrators; meet new people."""
     executors.wake()
     return {"notices": administrators.tell(clock=timezone.now), "met": meeting.meet_all(now=now)}
 
@@ -59,7 +63,7 @@ def _run(duty: sweeps.Duty) -> Callable[[datetime], Mapping[str, object]]:
     def run(now: datetime) -> Mapping[str, object]:
         swept = duty.run(now, None)
         if swept.failed:
-            raise RuntimeError(f"{swept.done} {duty.done}; budgets failed: {swept.failed}")
+            raise TickFailed(f"{swept.done} {duty.done}; budgets failed: {swept.failed}")
         return sweeps.summary_of(duty, swept)
 
     return run
@@ -106,8 +110,11 @@ def _run_once(duty: Duty, row: Tick, *, clock: Clock) -> bool:
     error = ""
     try:
         summary = duty.run(now)
+    except TickFailed as failed:
+        logger.warning("Tick %s failed: %s", duty.name, failed)
+        error = str(failed)
     except Exception as raised:  # the clock survives whatever a tick raises, and says so
-        logger.exception("Tick %s failed", duty.name)
+        logger.exception("Tick %s broke", duty.name)
         error = f"{type(raised).__name__}: {raised}"
     _finish(duty, row, clock(), summary=summary, error=error)
     return True

@@ -11,7 +11,10 @@ from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection, connections
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]  # it has none
+from gunicorn.config import Config  # type: ignore[import-untyped]  # likewise
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]  # likewise
 
+from bursary.access.logs import Formatter
 from bursary.delivery import executors
 from bursary.delivery.executors import RunnerThread
 from bursary.ops import clock
@@ -98,6 +101,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "graceful_timeout": PATIENCE_SECONDS,
             "loglevel": "warning",
             "umask": 0o077,  # gunicorn's own default would make mails readable by everybody
+            "logger_class": _Log,
             "accesslog": "-" if self._serving.access_log else None,
             "control_socket_disable": True,
             "post_worker_init": runners.start,
@@ -109,6 +113,15 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> WSGIHandler:
         return WSGIHandler()
+
+
+class _Log(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """Gunicorn's logs, without the tokens of signed links."""
+
+    def setup(self, cfg: Config) -> None:
+        super().setup(cfg)
+        for handler in (*self.error_log.handlers, *self.access_log.handlers):
+            handler.setFormatter(Formatter(handler.formatter._fmt, handler.formatter.datefmt))
 
 
 class _Runners:

@@ -1,6 +1,7 @@
 """A learner with an account takes an assignment up in the browser."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -40,10 +41,16 @@ def take_up(browser: Client, assignment: LearnerContentAssignment) -> str:
     return answer.content.decode()
 
 
+def led_to(answer: Any) -> tuple[int, str]:
+    return answer.status_code, answer.headers["Location"]
+
+
 def test_it_is_taken_up_and_leads_to_the_course(alice: Client, assignment: LearnerContentAssignment) -> None:
     assert BUTTON in alice.get(page_of(assignment)).content.decode()
-    html = take_up(alice, assignment)
-    assert "It is yours." in html
+    answer = alice.post(reverse("take-up", args=[assignment.uuid]))
+    assert led_to(answer) == (303, "https://learn.example.org/enrol")
+    html = alice.get(page_of(assignment)).content.decode()
+    assert "It is yours" in html
     assert 'href="https://learn.example.org/enrol"' in html
     assert BUTTON not in html
     assignment.refresh_from_db()

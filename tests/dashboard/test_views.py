@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.access.models import Role, User
@@ -265,7 +266,10 @@ def test_an_operator_sees_stack_traces_too(client: Client, failed: LearnerConten
 
 
 @pytest.mark.parametrize("known_by", ["address", "lms_user_id"])
-def test_the_learner_sees_the_course_the_deadline_and_the_state(client: Client, known_by: str) -> None:
+def test_the_learner_sees_the_course_the_deadline_and_the_state(
+    client: Client, known_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timezone, "now", lambda: world.NOW)
     assignment = world.given_assignment(address="lena@people.example")
     if known_by == "address":
         signed_in(client, email="LENA@people.example")

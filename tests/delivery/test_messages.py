@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
+from bursary.access.links import masked
+from bursary.assignments import signed_links
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.models import ActionType, ErrorReason, ExpiryReason, Status
 from bursary.delivery import messages
+from tests.letters import link_in
 from tests.smtp import MailServer
 from tests.world import (
     ALICE,
@@ -47,16 +50,39 @@ def test_a_new_assignment_says_who_what_until_when_why_and_where(mail: MailServe
         assert "by Riverside Institute" in body
         assert "Sunday, 31 May 2026, 11:00 (Madrid time)" in body
         assert "because an assignment that is not taken up goes back" in body
-        assert f"http://testserver/assignments/{assignment.uuid}/" in body
+        token = body.partition("http://testserver/a/")[2].partition("/")[0]
+        assert signed_links.opened(token, now=NOW) == assignment
 
 
-def test_what_was_sent_is_kept_on_the_action(mail: MailServer) -> None:
+def test_what_was_sent_is_kept_on_the_action_without_the_token_of_its_link(mail: MailServer) -> None:
     assignment = given_assignment()
     deliver()
     kept = action_of(assignment, ActionType.NOTIFIED).payload
     assert kept["subject"] == mail.received[0]["Subject"].strip()
-    assert " ".join(kept["text"].split()) == bodies(mail)[0]
+    sent = bodies(mail)[0]
+    assert masked(sent) != sent
+    assert " ".join(kept["text"].split()) == masked(sent)
+    assert 'href="http://testserver/a/…/"' in kept["html"]
     assert kept["html"].startswith("<!doctype html>")
+
+
+def test_a_mail_that_is_tried_again_brings_a_link_that_lives_from_then_on(mail: MailServer) -> None:
+    assignment = given_assignment()
+    mail.go()
+    deliver()
+    mail.come()
+    later = NOW + timedelta(hours=1)
+    deliver(now=later)
+    token = link_in(mail.received[0]).split("/")[2]
+    assert signed_links.opened(token, now=NOW + timedelta(days=14, minutes=59)) == assignment
+
+
+def test_a_mail_about_an_end_has_no_link_to_act_by(mail: MailServer) -> None:
+    assignment = given_assignment()
+    deliver()
+    cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
+    deliver()
+    assert all("http" not in body for body in bodies(mail))
 
 
 def test_a_cancellation_says_that_nothing_need_be_done(mail: MailServer) -> None:

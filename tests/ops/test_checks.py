@@ -27,6 +27,9 @@ def test_the_defaults_are_fine() -> None:
         ("BASE_URL", "bursary.example.org", "bursary.E005"),
         ("BASE_URL", "ftp://bursary.example.org", "bursary.E005"),
         ("BASE_URL", "https://", "bursary.E005"),
+        ("CLOCK", "sundial", "bursary.E007"),
+        ("LINK_AGE", timedelta(0), "bursary.E008"),
+        ("LINK_AGE", timedelta(days=367), "bursary.E008"),
     ],
 )
 def test_a_setting_that_would_do_harm_is_refused(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bursary.ops import serving
-from tests.ops.processes import PATIENCE, environment, python, start
+from tests.ops.processes import PATIENCE, bursary, environment, python, start
 
 A_BUDGET_AND_A_COURSE = """
 import django
@@ -103,6 +103,30 @@ def test_it_serves_and_delivers_what_another_process_requests_and_stops_when_tol
     assert (tmp_path / "stderr").read_text() == ""
     with serving.listen(f"127.0.0.1:{port}"):
         pass  # nobody was left behind on it
+
+
+@pytest.mark.skipif(
+    os.environ.get("BURSARY_TEST_DB") == "postgres", reason="brings its own SQLite, whatever the tests run on"
+)
+def test_no_log_names_the_token_of_a_link(tmp_path: Path) -> None:
+    port = free_port()
+    env = environment(tmp_path, PORT=str(port))
+    assert bursary("migrate", env=env).returncode == 0
+    token = f"answer.{'x' * 60}"
+
+    server = start("serve", "--access-log", env=env)
+    try:
+        until(lambda: answers(port, "/healthz") == 200, server)
+        assert answers(port, f"/a/{token}/") == 404
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=PATIENCE) == 0
+    finally:
+        server.kill()
+        server.wait()
+    logs = (tmp_path / "stdout").read_text(), (tmp_path / "stderr").read_text()
+    assert '"GET /a/…/ HTTP/1.1" 404' in logs[0]
+    assert "Not Found: /a/…/" in logs[1]
+    assert "xxx" not in "".join(logs)
 
 
 def until(happens: Callable[[], bool], server: subprocess.Popen[bytes]) -> None:

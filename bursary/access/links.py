@@ -1,0 +1,138 @@
+"""Signed links: what a mail carries so that its reader need not sign in.
+
+A link says whom it opens what for, in the clear, and is signed with SECRET_KEY. It names one subject, one
+cycle of it and one purpose; its stamp is a digest of what must not have changed since. Whether that still
+holds, the subject's own package says: this one knows of no row.
+"""
+
+import enum
+import hashlib
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import ClassVar
+from uuid import UUID
+
+from django.conf import settings
+from django.core.signing import BadSignature, Signer
+
+LONGEST_TOKEN = 250  # characters: twice what is ever issued
+STAMP_LENGTH = 16  # of a digest's hexadecimal digits; a stamp is compared, and the signature keeps it
+
+_IN_TEXT = re.compile(r"/a/[^/\s\"'?#]{40,}")
+
+
+class Purpose(enum.StrEnum):
+    ANSWER = "answer"
+    """Take one assignment up, or decline it."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """What a signed link says."""
+
+    subject: UUID
+    cycle: int
+    stamp: str
+    issued_at: datetime
+    """In whole seconds."""
+    purpose: Purpose = Purpose.ANSWER
+
+
+class LinkRefused(Exception):
+    """A link opens nothing. Each kind has a reason, a sentence for its reader, and what they do next."""
+
+    reason: ClassVar[str]
+    sentence: ClassVar[str]
+    next_step: ClassVar[str]
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class LinkTampered(LinkRefused):
+    """It was not signed here, or not all of it has arrived."""
+
+    reason = "link_tampered"
+    sentence = "This link is not complete."
+    next_step = "Open the mail again and use the whole link, from beginning to end."
+
+
+class LinkForSomethingElse(LinkRefused):
+    """It is genuine, and was made for another purpose."""
+
+    reason = "link_for_something_else"
+    sentence = "This link was made for something else."
+    next_step = "Open the mail about your course and use the link in it."
+
+
+class LinkExpired(LinkRefused):
+    """It is genuine, and too old; `link` is what it says."""
+
+    reason = "link_expired"
+    sentence = "This link has ended: links in mails work for a limited time."
+    next_step = "Look for a newer mail, or ask your organisation."
+
+    def __init__(self, link: Link) -> None:
+        super().__init__()
+        self.link = link
+
+
+class LinkWithdrawn(LinkRefused):
+    """It is genuine, and what it was made for has changed: no row says any more what the link says."""
+
+    reason = "link_withdrawn"
+    sentence = "This link no longer works: it was withdrawn, or another has taken its place."
+    next_step = "Look for a newer mail, or ask your organisation."
+
+
+def token(link: Link) -> str:
+    """Return the link as text for an address: letters, digits, `-`, `_` and dots."""
+    subject = urlsafe_b64encode(link.subject.bytes).decode().rstrip("=")
+    said = (link.purpose, subject, str(link.cycle), str(int(link.issued_at.timestamp())), link.stamp)
+    return _signer().sign(".".join(said))
+
+
+def read(text: str, *, purpose: Purpose, now: datetime) -> Link:
+    """Return what a token says, having seen that it is ours, meant for `purpose`, and young enough at `now`.
+
+    Raises LinkTampered, LinkForSomethingElse, LinkExpired.
+    """
+    link = _genuine(text)
+    if link.purpose is not purpose:
+        raise LinkForSomethingElse
+    if now >= link.issued_at + settings.LINK_AGE:
+        raise LinkExpired(link)
+    return link
+
+
+def stamp(*parts: str) -> str:
+    """Return a digest of what a link depends on: another, as soon as one of the parts is another."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:STAMP_LENGTH]
+
+
+def masked(text: str) -> str:
+    """Return text without the tokens in its addresses, so that logs open nothing."""
+    return _IN_TEXT.sub("/a/…", text)
+
+
+def _genuine(text: str) -> Link:
+    if len(text) > LONGEST_TOKEN:
+        raise LinkTampered
+    try:
+        purpose, subject, cycle, issued_at, stamped = _signer().unsign(text).split(".")
+        return Link(
+            subject=UUID(bytes=urlsafe_b64decode(subject + "==")),
+            cycle=int(cycle),
+            stamp=stamped,
+            issued_at=datetime.fromtimestamp(int(issued_at), UTC),
+            purpose=Purpose(purpose),
+        )
+    except (BadSignature, ValueError) as unreadable:
+        raise LinkTampered from unreadable
+
+
+def _signer() -> Signer:
+    # Made each time: it reads SECRET_KEY, and compares in constant time.
+    return Signer(salt="bursary.access.links", sep=".")

@@ -1,0 +1,56 @@
+"""The learner's other answer: declining an assignment of their own."""
+
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from bursary.access.permissions import Permission
+from bursary.api.authentication import caller
+from bursary.api.budgets import permitted_budget
+from bursary.assignments import declining, redemption
+from bursary.assignments.models import State
+
+
+class DeclineInput(serializers.Serializer[Any]):
+    """The body of decline. Who declines is taken from the sign-in alone."""
+
+    reason = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text=f"For the administrator, at most {declining.LONGEST_REASON} characters",
+    )
+
+
+class DeclineOutput(serializers.Serializer[Any]):
+    """The assignment is cancelled; `no_change` where the learner had declined it before."""
+
+    uuid = serializers.UUIDField()
+    state = serializers.CharField()
+    no_change = serializers.BooleanField()
+
+
+class Decline(APIView):
+    """Decline an open assignment of one's own: its money is free at once. Repeating it does no harm."""
+
+    @extend_schema(request=DeclineInput, responses=DeclineOutput)
+    def post(self, request: Request, configuration_uuid: UUID, assignment_uuid: UUID) -> Response:
+        """Decline."""
+        budget = permitted_budget(request, Permission.LEARN, assignment_configuration_uuid=configuration_uuid)
+        user = caller(request)
+        mine = redemption.of_learner(lms_user_id=user.lms_user_id, learner_key=user.learner_key)
+        assignment = mine.filter(budget=budget, uuid=assignment_uuid).first()
+        if assignment is None:
+            raise Http404("You have no such assignment in this budget.")
+        body = DeclineInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        reason = body.validated_data["reason"]
+        declined = declining.decline(assignment, reason=reason, now=timezone.now(), actor=user)
+        return Response({"uuid": assignment.uuid, "state": State.CANCELLED, "no_change": not declined})

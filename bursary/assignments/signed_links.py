@@ -1,0 +1,100 @@
+"""The link in a learner's mails: which assignment it opens, and whether it still does.
+
+A link is for one assignment in one cycle at one address. It ends with its age, and before that as soon as the
+assignment is allocated again, its address is put right or forgotten, or an administrator withdraws it.
+"""
+
+from datetime import UTC, datetime
+
+from django.db import transaction
+
+from bursary.access import links
+from bursary.access.links import Link, LinkExpired, LinkWithdrawn, Purpose
+from bursary.access.models import learner_key
+from bursary.assignments import actions
+from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.budgets import ledger
+
+
+def token_for(assignment: LearnerContentAssignment, *, address: str, now: datetime) -> str:
+    """Return the token of a new link, for a mail to `address`."""
+    stamp = _stamp(assignment, learner_key(address))
+    return links.token(Link(assignment.uuid, assignment.cycle, stamp, now.replace(microsecond=0)))
+
+
+def opened(token: str, *, now: datetime) -> LearnerContentAssignment:
+    """Return the assignment that a link opens, with its budget, customer and content in the same query.
+
+    Raises links.LinkRefused: LinkTampered, LinkForSomethingElse, LinkExpired, LinkWithdrawn.
+    """
+    return _opened(links.read(token, purpose=Purpose.ANSWER, now=now))
+
+
+def opened_to_answer(token: str, *, now: datetime) -> LearnerContentAssignment:
+    """Return what `opened` does, locked after its budget: the link still holds when the answer is written.
+
+    Call it inside a transaction. Raises links.LinkRefused.
+    """
+    link = links.read(token, purpose=Purpose.ANSWER, now=now)
+    ledger.lock(_opened(link).budget_id)
+    return _opened(link, lock=True)
+
+
+def can_be_renewed(expired: LinkExpired, *, now: datetime) -> bool:
+    """Tell whether the reader of a link that is too old may ask for another one.
+
+    Raises LinkWithdrawn where the link would open nothing at any age.
+    """
+    return _asks(_opened(expired.link), now=now)
+
+
+def renew(token: str, *, now: datetime) -> bool:
+    """Request a mail with a new link to the address on file; False where that was done today, in UTC.
+
+    For links that are too old, while the assignment is open. Raises links.LinkRefused.
+    """
+    try:
+        link = links.read(token, purpose=Purpose.ANSWER, now=now)
+    except LinkExpired as expired:
+        link = expired.link
+    with transaction.atomic():
+        assignment = _opened(link, lock=True)
+        if not _asks(assignment, now=now):
+            raise LinkExpired(link)
+        occasion = f"link-{now.astimezone(UTC):%Y-%m-%d}"
+        todays = assignment.actions.filter(
+            action_type=ActionType.REMINDED, cycle=assignment.cycle, occasion=occasion
+        )
+        if todays.exists():
+            return False
+        actions.request([assignment], [ActionType.REMINDED], now=now, occasion=occasion)
+    return True
+
+
+def revoke(assignment: LearnerContentAssignment, *, now: datetime) -> None:
+    """Withdraw every link to the assignment that was sent so far. The next mail brings one that works."""
+    LearnerContentAssignment.objects.filter(pk=assignment.pk).update(links_revoked_at=now, modified=now)
+    assignment.links_revoked_at = assignment.modified = now
+
+
+def _opened(link: Link, *, lock: bool = False) -> LearnerContentAssignment:
+    rows = LearnerContentAssignment.objects.filter(uuid=link.subject, cycle=link.cycle)
+    if lock:
+        rows = rows.select_for_update()  # without joins, which would lock what they join
+    else:
+        rows = rows.select_related("budget__customer", "content").defer("content__payload")
+    assignment = rows.first()
+    if assignment is None or _stamp(assignment, assignment.learner_key) != link.stamp:
+        raise LinkWithdrawn
+    return assignment
+
+
+def _asks(assignment: LearnerContentAssignment, *, now: datetime) -> bool:
+    """Tell whether the learner's answer is still waited for."""
+    waits = assignment.state == State.ALLOCATED and assignment.redeeming_since is None
+    return waits and assignment.expires_at > now
+
+
+def _stamp(assignment: LearnerContentAssignment, of_address: str) -> str:
+    revoked_at = assignment.links_revoked_at
+    return links.stamp(assignment.uuid.hex, of_address, revoked_at.isoformat() if revoked_at else "")

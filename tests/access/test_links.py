@@ -1,0 +1,105 @@
+"""Signed links: what they say, for how long, and every way in which they are refused."""
+
+import logging
+import re
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from django.core.signing import Signer
+from pytest_django import Settings
+
+from bursary.access import links
+from bursary.access.links import (
+    Link,
+    LinkExpired,
+    LinkForSomethingElse,
+    LinkRefused,
+    LinkTampered,
+    LinkWithdrawn,
+    Purpose,
+)
+from bursary.access.logs import Formatter
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+LINK = Link(UUID("9bc503ea-c87e-4282-94a1-d88ba7211d84"), 2, links.stamp("alice"), NOW)
+DAY = timedelta(days=1)
+
+
+def read(token: str, *, now: datetime = NOW) -> Link:
+    return links.read(token, purpose=Purpose.ANSWER, now=now)
+
+
+def test_a_link_says_what_was_put_into_it() -> None:
+    assert read(links.token(LINK)) == LINK
+
+
+def test_a_token_can_stand_in_an_address_as_it_is_and_is_short() -> None:
+    token = links.token(LINK)
+    assert re.fullmatch(r"[\w.-]+", token)
+    assert len(token) < 120
+
+
+def test_a_link_lives_for_as_long_as_is_set(settings: Settings) -> None:
+    settings.LINK_AGE = 3 * DAY
+    token = links.token(LINK)
+    assert read(token, now=NOW + 3 * DAY - timedelta(seconds=1)) == LINK
+    with pytest.raises(LinkExpired) as expired:
+        read(token, now=NOW + 3 * DAY)
+    assert expired.value.link == LINK
+
+
+def test_a_token_that_differs_in_any_character_is_refused() -> None:
+    token = links.token(LINK)
+    for position, character in enumerate(token):
+        other = "B" if character != "B" else "C"
+        with pytest.raises(LinkTampered):
+            read(token[:position] + other + token[position + 1 :])
+
+
+@pytest.mark.parametrize(
+    "token", ["", ".", "answer", "a.b.c.d.e.f", "é.\0", "x" * 100_000, links.token(LINK)[:-1]]
+)
+def test_what_is_no_token_is_refused(token: str) -> None:
+    with pytest.raises(LinkTampered):
+        read(token)
+
+
+def test_a_token_under_another_key_or_for_another_use_of_the_key_is_refused(settings: Settings) -> None:
+    said = links.token(LINK).rpartition(".")[0]
+    with pytest.raises(LinkTampered):
+        read(Signer(salt="something else", sep=".").sign(said))
+    token = links.token(LINK)
+    settings.SECRET_KEY = "another"
+    with pytest.raises(LinkTampered):
+        read(token)
+
+
+@pytest.mark.parametrize("said", ["answer.x", "look.AAAA.1.1.s", "answer.AAAA.1.1.s", "answer.A.1.1.s"])
+def test_what_we_signed_and_cannot_read_is_refused(said: str) -> None:
+    with pytest.raises(LinkTampered):
+        read(Signer(salt="bursary.access.links", sep=".").sign(said))
+
+
+def test_a_link_serves_its_purpose_alone() -> None:
+    with pytest.raises(LinkForSomethingElse):
+        links.read(links.token(LINK), purpose="another", now=NOW)  # type: ignore[arg-type]  # there is one today
+
+
+def test_every_refusal_says_why_and_what_next() -> None:
+    kinds = LinkRefused.__subclasses__()
+    assert set(kinds) == {LinkTampered, LinkForSomethingElse, LinkExpired, LinkWithdrawn}
+    assert len({kind.reason for kind in kinds}) == 4
+    assert all(kind.sentence and kind.next_step for kind in kinds)
+
+
+def test_a_stamp_is_another_for_other_parts() -> None:
+    assert links.stamp("a", "bc") != links.stamp("ab", "c")
+    assert links.stamp("a", "b") == links.stamp("a", "b")
+
+
+def test_logs_name_no_token() -> None:
+    token = links.token(LINK)
+    record = logging.LogRecord("django.request", 30, "", 1, "Gone: %s", (f"/a/{token}/",), None)
+    assert Formatter("{message}", style="{").format(record) == "Gone: /a/…/"
+    assert links.masked("GET /assignments/1/ and /a/short/") == "GET /assignments/1/ and /a/short/"

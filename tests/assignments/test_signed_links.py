@@ -1,0 +1,143 @@
+"""The link in a learner's mails: what it opens, and everything that ends it."""
+
+from datetime import timedelta
+
+import pytest
+
+from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
+from bursary.assignments import addresses, redemption, signed_links
+from bursary.assignments.cancellation import cancel
+from bursary.assignments.models import ActionType, LearnerContentAssignment, Status
+from tests.world import ALICE, BOB, NOW, action_of, allocate, given_assignment, timeline
+
+pytestmark = pytest.mark.django_db
+
+LATER = NOW + timedelta(hours=1)
+TOO_LATE = NOW + timedelta(days=15)
+
+
+@pytest.fixture
+def assignment() -> LearnerContentAssignment:
+    return given_assignment()
+
+
+@pytest.fixture
+def token(assignment: LearnerContentAssignment) -> str:
+    return signed_links.token_for(assignment, address=ALICE, now=NOW)
+
+
+def withdrawn(token: str) -> bool:
+    """Tell whether the token opens nothing, neither to be looked at nor to be answered nor to be renewed."""
+    for use in (signed_links.opened, signed_links.opened_to_answer, signed_links.renew):
+        try:
+            use(token, now=LATER)
+        except LinkWithdrawn:
+            continue
+        return False
+    return True
+
+
+def test_a_link_opens_its_assignment(assignment: LearnerContentAssignment, token: str) -> None:
+    assert signed_links.opened(token, now=LATER) == assignment
+    assert signed_links.opened_to_answer(token, now=LATER) == assignment
+
+
+def test_an_address_is_the_same_however_it_is_written(assignment: LearnerContentAssignment) -> None:
+    token = signed_links.token_for(assignment, address=f" {ALICE.upper()}", now=NOW)
+    assert signed_links.opened(token, now=LATER) == assignment
+
+
+def test_a_link_to_an_address_that_was_put_right_opens_nothing(
+    assignment: LearnerContentAssignment, token: str
+) -> None:
+    addresses.correct(assignment, address=BOB, now=NOW)
+    assert withdrawn(token)
+    # Nor does one in a mail that was on its way to the old address meanwhile.
+    assert withdrawn(signed_links.token_for(assignment, address=ALICE, now=NOW))
+    assert not withdrawn(signed_links.token_for(assignment, address=BOB, now=NOW))
+
+
+def test_a_link_of_an_allocation_before_opens_nothing(
+    assignment: LearnerContentAssignment, token: str
+) -> None:
+    cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
+    assert signed_links.opened(token, now=LATER) == assignment
+    assert assignment.content is not None
+    allocate(assignment.budget, assignment.content, ALICE)
+    assert withdrawn(token)
+
+
+def test_withdrawn_links_open_nothing_and_the_next_one_does(
+    assignment: LearnerContentAssignment, token: str
+) -> None:
+    signed_links.revoke(assignment, now=LATER)
+    assert withdrawn(token)
+    assert LearnerContentAssignment.objects.get().links_revoked_at == LATER
+    fresh = signed_links.token_for(LearnerContentAssignment.objects.get(), address=ALICE, now=LATER)
+    assert not withdrawn(fresh)
+
+
+def test_withdrawing_the_links_of_one_leaves_the_others(
+    assignment: LearnerContentAssignment, token: str
+) -> None:
+    signed_links.revoke(given_assignment(address=BOB), now=LATER)
+    assert not withdrawn(token)
+
+
+def test_who_comes_too_late_may_ask_for_another_link_once_a_day(
+    assignment: LearnerContentAssignment, token: str
+) -> None:
+    with pytest.raises(LinkExpired) as expired:
+        signed_links.opened(token, now=TOO_LATE)
+    assert signed_links.can_be_renewed(expired.value, now=TOO_LATE)
+
+    asked = [signed_links.renew(token, now=TOO_LATE + timedelta(hours=hours)) for hours in (0, 1, 24)]
+
+    assert asked == [True, False, True]
+    rows = assignment.actions.filter(action_type=ActionType.REMINDED).order_by("pk")
+    assert [(row.occasion, row.status, row.recipient) for row in rows] == [
+        ("link-2026-03-17", Status.PENDING, ALICE),
+        ("link-2026-03-18", Status.PENDING, ALICE),
+    ]
+
+
+def test_nobody_is_sent_another_link_to_what_is_not_open(
+    assignment: LearnerContentAssignment, token: str
+) -> None:
+    redemption.begin(assignment, now=NOW)
+    with pytest.raises(LinkExpired) as expired:
+        signed_links.renew(token, now=TOO_LATE)
+    assert not signed_links.can_be_renewed(expired.value, now=TOO_LATE)
+    assert (ActionType.REMINDED, Status.PENDING) not in timeline(assignment)
+
+
+def test_nobody_is_sent_another_link_after_the_deadline(token: str) -> None:
+    with pytest.raises(LinkExpired):
+        signed_links.renew(token, now=NOW + timedelta(days=91))
+
+
+def test_a_withdrawn_link_that_is_too_old_brings_no_other(
+    assignment: LearnerContentAssignment, token: str
+) -> None:
+    signed_links.revoke(assignment, now=NOW)
+    with pytest.raises(LinkExpired) as expired:
+        signed_links.opened(token, now=TOO_LATE)
+    with pytest.raises(LinkWithdrawn):
+        signed_links.can_be_renewed(expired.value, now=TOO_LATE)
+    with pytest.raises(LinkWithdrawn):
+        signed_links.renew(token, now=TOO_LATE)
+
+
+def test_another_link_that_was_asked_for_is_not_sent_once_it_is_taken_up(
+    assignment: LearnerContentAssignment, token: str
+) -> None:
+    signed_links.renew(token, now=LATER)
+    cancel(assignment.budget, uuids=[assignment.uuid], now=LATER)
+    assert action_of(assignment, ActionType.REMINDED).status == Status.SUPERSEDED
+
+
+def test_an_assignment_that_is_gone_opens_nothing(assignment: LearnerContentAssignment, token: str) -> None:
+    assignment.actions.all().delete()
+    assignment.delete()
+    with pytest.raises(LinkRefused):
+        signed_links.opened(token, now=LATER)

@@ -1,0 +1,127 @@
+"""Learners with an account answer on the assignment's page; administrators withdraw links there."""
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from bursary.access.models import Role
+from bursary.assignments import signed_links
+from bursary.assignments.cancellation import cancel
+from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from tests import world
+from tests.world import ALICE, action_of
+
+pytestmark = pytest.mark.django_db
+
+BUTTON = "Withdraw the links in mails"
+
+
+@pytest.fixture
+def assignment() -> LearnerContentAssignment:
+    return world.given_assignment(now=timezone.now())
+
+
+@pytest.fixture
+def alice(client: Client, assignment: LearnerContentAssignment) -> Client:
+    """The learner's browser."""
+    user = world.given_user(Role.LEARNER, customer=assignment.budget.customer, email=ALICE, username="alice")
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def ada(client: Client, assignment: LearnerContentAssignment) -> Client:
+    """The administrator's browser."""
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
+    return client
+
+
+def at(name: str, assignment: LearnerContentAssignment) -> str:
+    return reverse(name, args=[assignment.uuid])
+
+
+def state() -> str:
+    return LearnerContentAssignment.objects.get().state
+
+
+def test_the_page_is_the_one_behind_the_mails_link(
+    alice: Client, assignment: LearnerContentAssignment
+) -> None:
+    html = alice.get(at("assignment", assignment)).content.decode()
+    for expected in (
+        "has assigned you this course and pays for it",
+        "Take it up",
+        "Decline",
+        "(Madrid time)",
+    ):
+        assert expected in html
+    assert "$" not in html
+
+
+def test_a_learner_declines_with_a_reason(alice: Client, assignment: LearnerContentAssignment) -> None:
+    answer = alice.post(at("decline-page", assignment), {"reason": "No time."}, follow=True)
+    assert answer.redirect_chain == [(at("assignment", assignment), 303)]
+    assert "You declined this assignment." in answer.content.decode()
+    fact = action_of(assignment, ActionType.DECLINED)
+    assert (fact.detail, fact.actor and fact.actor.username) == ("No time.", "alice")
+
+
+def test_what_cannot_be_declined_says_why(alice: Client, assignment: LearnerContentAssignment) -> None:
+    cancel(assignment.budget, uuids=[assignment.uuid], now=timezone.now())
+    answer = alice.post(at("decline-page", assignment), follow=True)
+    assert "Your organisation has taken this assignment back." in answer.content.decode()
+
+
+def test_nobody_declines_what_is_not_theirs(ada: Client, assignment: LearnerContentAssignment) -> None:
+    assert ada.post(at("decline-page", assignment)).status_code == 404
+    assert state() == State.ALLOCATED
+
+
+def test_the_addresses_of_the_forms_lead_to_the_page(
+    alice: Client, assignment: LearnerContentAssignment
+) -> None:
+    for name in ("decline-page", "take-up"):
+        assert alice.get(at(name, assignment)).headers["Location"] == at("assignment", assignment)
+    assert state() == State.ALLOCATED
+
+
+def test_an_administrator_to_whom_it_is_assigned_sees_both_and_answers(
+    client: Client, assignment: LearnerContentAssignment
+) -> None:
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer, email=ALICE))
+    html = client.get(at("assignment", assignment)).content.decode()
+    assert "Timeline" in html
+    assert "Take it up" in html
+    client.post(at("decline-page", assignment))
+    assert state() == State.CANCELLED
+
+
+def test_an_administrator_withdraws_the_links_in_mails(
+    ada: Client, assignment: LearnerContentAssignment
+) -> None:
+    token = signed_links.token_for(assignment, address=ALICE, now=timezone.now())
+    assert BUTTON in ada.get(at("assignment", assignment)).content.decode()
+    answer = ada.post(at("withdraw-links", assignment), follow=True)
+    assert "The links in mails sent so far open nothing any more." in answer.content.decode()
+    assert "later mails bring new ones" in answer.content.decode()
+    assert ada.get(f"/a/{token}/").status_code == 410
+    assert state() == State.ALLOCATED
+
+
+def test_only_who_may_cancel_withdraws_links(client: Client, assignment: LearnerContentAssignment) -> None:
+    address = at("withdraw-links", assignment)
+    assert client.post(address).status_code == 302  # to sign in
+    for user in (
+        world.given_user(Role.LEARNER, customer=assignment.budget.customer, email=ALICE),
+        world.given_user(Role.ADMINISTRATOR, customer=world.given_customer()),
+    ):
+        client.force_login(user)
+        assert client.post(address).status_code == 404
+        assert BUTTON not in client.get(at("assignment", assignment)).content.decode()
+    assert LearnerContentAssignment.objects.get().links_revoked_at is None
+
+
+def test_looking_at_the_address_withdraws_nothing(ada: Client, assignment: LearnerContentAssignment) -> None:
+    ada.get(at("withdraw-links", assignment))
+    assert LearnerContentAssignment.objects.get().links_revoked_at is None
