@@ -1,7 +1,8 @@
 """The timeline's verbs, and the only writer of actions (record 0013).
 
 Four verbs write the timeline: `record` a fact, `request` work, `finish` it, `retry` it. `claim` and
-`supersede` are how work is taken up and taken back. A row is one intent; it is never erased.
+`supersede` are how work is taken up and taken back. A row is one intent; it is never erased, but `privacy`
+takes what names a forgotten learner out of it.
 """
 
 import re
@@ -205,8 +206,10 @@ def any_due(*, now: datetime, pks: Sequence[int] | None = None) -> bool:
 
 
 def still_wanted(action: LearnerContentAssignmentAction) -> bool:
-    """Tell whether the work fits the assignment's current cycle and state."""
+    """Tell whether the work fits the assignment's current cycle and state, and its learner is known."""
     assignment = action.assignment
+    if assignment.forgotten_at is not None:
+        return False
     kind = ActionType(action.action_type)
     return action.cycle == assignment.cycle and State(assignment.state) in WANTED_IN.get(kind, frozenset())
 

@@ -101,6 +101,7 @@ _STARTS_AFRESH: Mapping[str, object] = {
     "reversed_at": None,
     "transaction_uuid": None,
     "decline_reason": "",
+    "forgotten_at": None,
 }
 """What an allocation forgets of the cycle before; the timeline remembers it."""
 

@@ -183,6 +183,9 @@ class LearnerContentAssignment(models.Model):
     cancelled_at = models.DateTimeField(null=True, blank=True)
     expired_at = models.DateTimeField(null=True, blank=True)
     reversed_at = models.DateTimeField(null=True, blank=True)
+    forgotten_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the learner's personal data was removed"
+    )
     created = models.DateTimeField()
     modified = models.DateTimeField()
 
@@ -238,6 +241,8 @@ class LearnerContentAssignment(models.Model):
             models.Index(fields=["state", "expires_at", "id"], name="assignment_due"),
             models.Index(fields=["state", "remind_at", "id"], name="assignment_remind"),
             models.Index(fields=["state", "nudge_at", "id"], name="assignment_nudge"),
+            # The other sweep: what has expired and still names somebody.
+            models.Index(fields=["state", "forgotten_at", "expired_at", "id"], name="assignment_to_forget"),
             # One learner's assignments, over all budgets.
             models.Index(fields=["learner_key"], name="assignment_of_address"),
             models.Index(fields=["lms_user_id"], name="assignment_of_person"),

@@ -116,5 +116,6 @@ def _judge(addressee: Addressee, person: int | None, assignment: LearnerContentA
     if assignment is None:
         return Outcome(addressee, Verdict.NEW, person)
     verdict = Verdict.UNCHANGED if assignment.state in _SETTLED else Verdict.AGAIN
-    recognised = assignment.learner_key != addressee.learner_key
+    # Who was forgotten has no other address to be recognised by.
+    recognised = assignment.learner_key != addressee.learner_key and assignment.forgotten_at is None
     return Outcome(addressee, verdict, person, assignment, recognised)

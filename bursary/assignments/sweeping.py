@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 BATCH = 500  # assignments a transaction
 MOST_BATCHES = 100_000
+TROUBLES = (DatabaseError, LedgerError, lifecycle.MoveRefused, OSError)
+"""What may go wrong with one budget's batch, and must not stop the others."""
 
 Due = Callable[[datetime], QuerySet[LearnerContentAssignment]]
 
@@ -53,12 +55,18 @@ def sweep(
             break
         try:
             swept.done += batch(budget_pk)
-        except (DatabaseError, LedgerError, lifecycle.MoveRefused) as error:
-            logger.exception("A batch of a sweep failed", extra={"budget": budget_pk})
-            swept.failed[budget_pk] = f"{type(error).__name__}: {error}"
+        except TROUBLES as trouble:
+            swept.failed[budget_pk] = said(trouble, budget_pk)
         if progress:
             progress(swept.done)
     return swept
+
+
+def said(trouble: Exception, budget_pk: int) -> str:
+    """Log and return what went wrong, in a line: a database's further lines and stack traces name people."""
+    line = f"{type(trouble).__name__}: {(str(trouble).splitlines() or [''])[0]}"
+    logger.warning("A batch in budget %s failed: %s", budget_pk, line)
+    return line
 
 
 def lock_batch(due: Due, budget_pk: int, *, now: datetime, order: str) -> list[LearnerContentAssignment]:

@@ -132,7 +132,8 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         # A transaction that will write says so at once, and waits for its turn; readers are never blocked.
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,  # seconds
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+        # What is deleted is overwritten: a forgotten address must not survive in the file's free pages.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;",
     }
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60  # seconds
@@ -159,6 +160,8 @@ EMAIL_CONFIG = env.email_url("BURSARY_EMAIL_URL", default=f"filemail:///{quote(s
 vars().update(EMAIL_CONFIG)
 if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
     EMAIL_BACKEND = "bursary.delivery.smtp.EmailBackend"  # the same, with a total deadline
+if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.filebased.EmailBackend":
+    EMAIL_BACKEND = "bursary.delivery.files.EmailBackend"  # one file for each mail, found by its action
 EMAIL_TIMEOUT = env.int("BURSARY_EMAIL_TIMEOUT_SECONDS", default=5)  # for each answer of the mail server
 DEFAULT_FROM_EMAIL = env.str("BURSARY_FROM_EMAIL", default="Bursary <bursary@localhost>")
 

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from bursary.assignments import meeting
 from bursary.delivery import administrators, executors
-from bursary.ops import refreshing, sweeps
+from bursary.ops import forgetting, refreshing, sweeps
 from bursary.ops.models import Tick
 
 logger = logging.getLogger(__name__)
@@ -69,6 +69,14 @@ def _run(duty: sweeps.Duty) -> Callable[[datetime], Mapping[str, object]]:
     return run
 
 
+def _forget(now: datetime) -> Mapping[str, object]:
+    """Remove the personal data of what has expired."""
+    done = forgetting.run(now=now)
+    if failed := done["failed_budgets"]:
+        raise TickFailed(f"Budgets failed: {failed}")
+    return done
+
+
 def _retain(_now: datetime) -> Mapping[str, object]:
     """Remove what is kept no longer: sessions that have ended."""
     call_command("clearsessions")
@@ -81,6 +89,7 @@ DUTIES: Sequence[Duty] = (
     Duty("expire", timedelta(minutes=5), _run(sweeps.EXPIRING)),
     Duty("remind", timedelta(minutes=15), _run(sweeps.REMINDING)),
     Duty("nudge", timedelta(minutes=15), _run(sweeps.NUDGING)),
+    Duty("privacy", timedelta(hours=1), _forget),
     Duty("retention", timedelta(days=1), _retain),
 )
 

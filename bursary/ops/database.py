@@ -1,7 +1,13 @@
-"""Whether the database can be worked with."""
+"""Whether the database can be worked with, and what its files still tell."""
 
+import logging
+from pathlib import Path
+
+from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+
+logger = logging.getLogger(__name__)
 
 
 class NotReady(Exception):
@@ -17,3 +23,38 @@ def require_tables() -> None:
         raise NotReady(f"The database does not answer: {error}. Check BURSARY_DATABASE_URL.") from error
     if waiting:
         raise NotReady("The database's tables are missing or old. Run `bursary migrate` first.")
+
+
+def expect_traces() -> None:
+    """Remember, beyond a crash, that data is about to be changed of which nothing may be left."""
+    if connection.vendor == "sqlite":
+        _marker().touch()
+
+
+def leave_no_traces() -> bool:
+    """Take out of SQLite's files what the tables hold no more; tell whether that was possible now.
+
+    Overwriting what is deleted is not enough: pages that were rearranged keep copies between their rows, and
+    the write-ahead log keeps what was changed. So the file is written anew, if traces were expected, and the
+    log emptied. Both wait for others as long as for any lock. Other engines clean up by themselves.
+    """
+    if connection.vendor != "sqlite":
+        return True
+    if connection.in_atomic_block:
+        return False
+    try:
+        with connection.cursor() as cursor:
+            if _marker().exists():
+                cursor.execute("VACUUM")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy, _in_log, _moved = cursor.fetchone()
+    except DatabaseError as error:
+        logger.warning("Traces could not be removed: %s", error)
+        return False
+    if not busy:
+        _marker().unlink(missing_ok=True)
+    return not busy
+
+
+def _marker() -> Path:
+    return Path(settings.VAR_DIR, "traces.due")

@@ -15,6 +15,7 @@ import pytest
 
 from bursary.ops import serving
 from tests.ops.processes import PATIENCE, bursary, environment, python, start
+from tests.world import CATALOG
 
 A_BUDGET_AND_A_COURSE = """
 import django
@@ -81,6 +82,8 @@ def test_nobody_can_take_the_port_once_it_is_ours() -> None:
 def test_it_serves_and_delivers_what_another_process_requests_and_stops_when_told(tmp_path: Path) -> None:
     port = free_port()
     env = environment(tmp_path, PORT=str(port), DJANGO_SETTINGS_MODULE="bursary.config.settings")
+    (tmp_path / "catalog").mkdir()
+    (tmp_path / "catalog" / f"{CATALOG}.jsonl").touch()
     prepared = python("-c", A_BUDGET_AND_A_COURSE, env=env)
     assert prepared.returncode == 0, prepared.stderr
 

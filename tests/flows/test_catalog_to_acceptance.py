@@ -1,4 +1,4 @@
-"""From a catalog to a mail and its timeline, over the doors that people and machines use."""
+"""From a catalog to a mail, its timeline and the acceptance, over the doors that people and machines use."""
 
 import html
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ from bursary.budgets.models import Budget
 from bursary.delivery import runner
 from bursary.replica import refresh
 from bursary.replica.models import ContentMetadata, RefreshSource
+from tests.letters import link_in
 from tests.smtp import MailServer
 from tests.world import (
     ALICE,
@@ -71,10 +72,9 @@ class Administrator:
         return answer.json()
 
 
-def test_catalog_to_mail_and_timeline(replicated: ContentMetadata, mail: MailServer, client: Client) -> None:
+def test_catalog_to_acceptance(replicated: ContentMetadata, mail: MailServer, client: Client) -> None:
     budget = given_budget()
     ada = Administrator(client, budget)
-
     # The administrator looks, tries it out, and allocates.
     content = ada.get(f"content-metadata/{replicated.content_key}/")
     asked = {
@@ -88,7 +88,6 @@ def test_catalog_to_mail_and_timeline(replicated: ContentMetadata, mail: MailSer
     assert preview["cost_cents"] == 2 * content["price_cents"]
     allocated = ada.post(f"{door}/allocate/", asked, expected=202)
     assert len(allocated["created"]) == 2
-
     # The runner links and tells both learners.
     runner.drain(clock=timezone.now, most=100)
     both_learners_were_told(mail, replicated)
@@ -104,6 +103,15 @@ def test_catalog_to_mail_and_timeline(replicated: ContentMetadata, mail: MailSer
     assert told == [("allocated", "done"), ("learner_linked", "done"), ("notified", "done")]
     assert all(row["completed_at"] for row in timeline["results"])
     assert (timeline["latest_successful"]["action_type"], timeline["failures"]) == ("notified", [])
+
+    # Alice follows the link in her mail and takes it up; Bob has not answered.
+    alices = next(message for message in mail.received if message["To"] == ALICE)
+    answer = Client().post(link_in(alices), {"answer": "accept"})
+    assert answer.status_code == 303
+    states = {row["learner_email"]: row["state"] for row in ada.get(listed)["results"]}
+    assert states == {ALICE: "accepted", BOB: "allocated"}
+    budget.refresh_from_db()
+    assert (budget.spent_cents, budget.held_cents) == (content["price_cents"],) * 2
 
 
 def both_learners_were_told(mail: MailServer, run: ContentMetadata) -> None:

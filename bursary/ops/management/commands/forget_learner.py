@@ -1,0 +1,56 @@
+"""`bursary forget_learner ADDRESS`: take one person out, on their request."""
+
+import sys
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from bursary.assignments.addresses import BadAddresses
+from bursary.ops import forgetting
+from bursary.ops.printing import OperatorCommand
+
+
+class Command(OperatorCommand):
+    help = "Remove everything personal of an address, wherever it is known; what is open is cancelled."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("address", metavar="ADDRESS")
+        parser.add_argument("--dry-run", action="store_true", help="Say what is known and change nothing.")
+        parser.add_argument("--yes", action="store_true", help="Do not ask. There is no way back.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.require_tables()
+        try:
+            known, sentence = forgetting.preview(options["address"])
+        except BadAddresses as bad:
+            raise CommandError(" ".join(bad.errors.values())) from bad
+        if options["dry_run"]:
+            return self.answer({"dry_run": True, **known}, sentence, as_json=options["json"])
+        if not options["yes"]:
+            self._confirm(sentence, as_json=options["json"])
+        done = {"dry_run": False} | forgetting.forget(options["address"], now=timezone.now())
+        self.answer(done, _text(done), as_json=options["json"])
+        if not done["traces_removed"]:
+            self.stderr.write(f"Warning: {forgetting.TRACES_LEFT}")
+        if not done["complete"]:
+            raise CommandError("Not everything is forgotten yet. Run it again in some minutes.")
+        return None
+
+    def _confirm(self, sentence: str, *, as_json: bool) -> None:
+        if as_json or not sys.stdin.isatty():
+            raise CommandError("Nobody is here to be asked. Give --yes, or --dry-run to see what is known.")
+        if input(f"{sentence} There is no way back. Type yes to go on: ").strip() != "yes":
+            raise CommandError("Nothing was changed.")
+
+
+def _text(done: dict[str, Any]) -> str:
+    lines = [
+        f"{done['forgotten']} assignments forgotten, {done['cancelled']} of them cancelled; "
+        f"{done['mails_removed']} mails, {done['links_removed']} links and "
+        f"{done['accounts_anonymised']} accounts."
+    ]
+    lines += [f"Not yet {one['assignment']}: {one['detail']} {one['next_step']}" for one in done["not_yet"]]
+    lines += [f"Budget {pk} failed: {error}" for pk, error in done["failed_budgets"].items()]
+    return "\n".join(lines)

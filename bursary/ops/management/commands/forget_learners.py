@@ -1,0 +1,35 @@
+"""`bursary forget_learners`: take out who the learners of expired assignments were."""
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from bursary.assignments import privacy
+from bursary.ops import forgetting
+from bursary.ops.printing import OperatorCommand, progress, to_json
+
+
+class Command(OperatorCommand):
+    help = "Remove the personal data of expired assignments whose learner was told, or after thirty days."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--dry-run", action="store_true", help="Count who is due and change nothing.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.require_tables()
+        now = timezone.now()
+        due = privacy.count_due(now)
+        if options["dry_run"]:
+            summary = {"dry_run": True, "due": due}
+            return self.answer(summary, f"{due} would be forgotten.", as_json=options["json"])
+        with progress("Forgetting", total=due) as advance:
+            done = {"dry_run": False} | forgetting.run(now=now, advance=advance)
+        if failed := done["failed_budgets"]:
+            self.stderr.write(to_json(done))
+            raise CommandError(f"It failed in these budgets: {failed}. Their assignments are untouched.")
+        self.answer(done, f"{done['forgotten']} forgotten.", as_json=options["json"])
+        if not done["traces_removed"]:
+            self.stderr.write(f"Warning: {forgetting.TRACES_LEFT}")
+        return None
