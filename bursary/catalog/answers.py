@@ -15,7 +15,20 @@ class Unreadable:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unfetched:
+    """A record that the catalog holds and does not hand over; it stands where the record should have stood.
+
+    `content_key` is what was asked for, "" where the listing names none. `reason` is `upstream_error`,
+    `too_large`, `not_served` or `key_unusable`; `detail` is for people.
+    """
+
+    content_key: str
+    reason: str
+    detail: str
+
+
 class CatalogUnavailable(Exception):
-    """The catalog did not answer: its file is missing, cannot be opened, or broke off while it was read."""
+    """The catalog did not answer: it cannot be reached, refuses us, or broke off while it was read."""
 
     reason: ClassVar[str] = "catalog_unavailable"

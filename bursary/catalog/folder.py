@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -59,8 +60,13 @@ class FolderCatalog:
             while page := list(islice(elements, size)):
                 yield page
 
-    def fetch(self, catalog_uuid: UUID, *, keys: Sequence[str]) -> Sequence[object]:
-        """Return the records that carry any of the keys, in the file's order; see `CatalogSource`."""
+    def fetch(
+        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
+    ) -> Sequence[object]:
+        """Return the records that carry any of the keys, in the file's order; see `CatalogSource`.
+
+        A file on this machine is read at once, or not at all: `within` has nothing to bound.
+        """
         if not keys:
             return []
         path = self._file(catalog_uuid)

@@ -3,7 +3,7 @@
 The facts about upstream that this package states were observed on a running enterprise-catalog.
 """
 
-from bursary.catalog.answers import Unreadable
+from bursary.catalog.answers import Unfetched, Unreadable
 from bursary.catalog.content import Completeness, Content, ContentType, Partner
 from bursary.catalog.courses import course, image_url, partners, separate_run
 from bursary.catalog.fields import Fields, is_key
@@ -18,7 +18,8 @@ class Unparsable(Exception):
     """A record that cannot be stored at all.
 
     `reason` is stable: `not_json`, `not_an_object`, `nested_too_deeply`, `unknown_content_type`,
-    `key_missing` or `key_unusable`. `detail` is for people. `content_key` is "" where it could not be read.
+    `key_missing` or `key_unusable`, or that of an `Unfetched`. `detail` is for people. `content_key` is ""
+    where it could not be read.
     """
 
     def __init__(self, reason: str, detail: str, content_key: str = "") -> None:
@@ -32,11 +33,13 @@ class Unparsable(Exception):
 
 
 def parse(payload: object) -> Content:
-    """Parse one element of a catalog's listing: a decoded JSON value, or the `Unreadable` in its place.
+    """Parse one element of a catalog's listing: a decoded JSON value, or what stands in its place.
 
     Tolerant of everything but the record's identity: an unusable field becomes unknown, with a note.
     Raises `Unparsable`, and nothing else, whatever a JSON decoder produced.
     """
+    if isinstance(payload, Unfetched):
+        raise Unparsable(payload.reason, payload.detail, payload.content_key)
     if isinstance(payload, Unreadable):
         raise Unparsable("not_json", f"Element {payload.position} cannot be read ({payload.reason}).")
     if not isinstance(payload, dict):

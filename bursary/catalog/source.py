@@ -1,15 +1,20 @@
 """Where content comes from: what every catalog can be asked, and which one an address names."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
-from bursary.catalog.answers import CatalogUnavailable, Unreadable
+from bursary.catalog.answers import CatalogUnavailable, Unfetched, Unreadable
 from bursary.catalog.folder import FolderCatalog
+from bursary.catalog.http import HttpCatalog
+from bursary.upstream.client import Client
+from bursary.upstream.token import Credentials
 
-__all__ = ["CatalogSource", "CatalogUnavailable", "Unreadable", "open_source"]
+__all__ = ["Access", "CatalogSource", "CatalogUnavailable", "Unfetched", "Unreadable", "open_source"]
 
 
 class CatalogSource(Protocol):
@@ -25,28 +30,52 @@ class CatalogSource(Protocol):
     def pages(self, catalog_uuid: UUID, *, size: int) -> Iterator[Sequence[object]]:
         """Stream the whole listing in batches of at most `size` elements, in no guaranteed order.
 
-        An element is a decoded JSON value, or `Unreadable`. A record may appear twice, and a missing one may
-        still exist: ask for it by key.
+        An element is a decoded JSON value, `Unreadable` or `Unfetched`. A record may appear twice, and a
+        missing one may still exist: ask for it by key.
         """
 
-    def fetch(self, catalog_uuid: UUID, *, keys: Sequence[str]) -> Sequence[object]:
+    def fetch(
+        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
+    ) -> Sequence[object]:
         """Return the records that carry any of the keys; a run's key returns its course as well.
 
-        Unknown keys are silently missing. Match the answer by key, never by position or count.
+        Unknown keys are silently missing; one that the catalog fails on is `Unfetched`. Match the answer by
+        key, never by position or count. `within` bounds the whole question, for whoever keeps somebody
+        waiting; without it, each request has the source's own deadline.
         """
 
 
-def open_source(url: str) -> CatalogSource:
-    """Return the catalog at an address: `file:///srv/courses.jsonl`, or `file:///srv/catalogs/`.
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a catalog over HTTP is asked: as whom, and how long a request may take altogether."""
 
-    A file serves every catalog; a folder serves `<catalog uuid>.jsonl`. Nothing is opened yet. Raises
-    ValueError for an address of another kind.
+    oauth_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    deadline: timedelta
+
+
+def open_source(url: str, *, access: Access | None = None) -> CatalogSource:
+    """Return the catalog at an address: a file, a folder, or enterprise-catalog.
+
+    `file:///srv/courses.jsonl` serves every catalog; `file:///srv/catalogs/` holds `<catalog uuid>.jsonl`;
+    `https://catalog.example.org` is asked with `access`. Nothing is opened yet. Raises ValueError for an
+    address of another kind, and for one over HTTP without `access`.
     """
     address = urlsplit(url)
+    if address.scheme in ("http", "https"):
+        return _over_http(url, access)
     path = Path(unquote(address.path))
     if address.scheme != "file" or address.netloc not in ("", "localhost") or not path.is_absolute():
         raise ValueError(
-            "A catalog's address is file:///path/to/courses.jsonl or file:///path/to/folder/, "
-            f"not one that begins with {address.scheme or 'nothing'}:."
+            "A catalog's address is file:///path/to/courses.jsonl, file:///path/to/folder/ or "
+            f"https://host/, not one that begins with {address.scheme or 'nothing'}:."
         )
     return FolderCatalog(path)
+
+
+def _over_http(url: str, access: Access | None) -> HttpCatalog:
+    if access is None:
+        raise ValueError("A catalog over HTTP is asked with credentials, and there are none.")
+    credentials = Credentials(access.oauth_url, access.client_id, access.client_secret)
+    return HttpCatalog(Client(url, credentials=credentials, deadline=access.deadline))

@@ -59,15 +59,50 @@ def the_clock_is_known(app_configs: Sequence[AppConfig] | None, **_more: object)
 
 @checks.register
 def the_catalog_can_be_opened(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
-    """Refuse a catalog's address that is not an absolute file:// URL."""
+    """Refuse a catalog's address that is neither an absolute file:// URL nor a plain address of the web."""
     address = urlsplit(settings.CATALOG_URL)
-    if address.scheme == "file" and address.netloc in ("", "localhost") and address.path.startswith("/"):
+    local = address.scheme == "file" and address.netloc in ("", "localhost") and address.path.startswith("/")
+    if local or _is_plain(settings.CATALOG_URL):
         return []
     return [
         checks.Error(
-            f"BURSARY_CATALOG_URL has the scheme {address.scheme or 'nothing'!r} or no absolute path.",
-            hint="Name a JSONL file or a folder of them: file:///srv/catalogs/",
+            f"BURSARY_CATALOG_URL has the scheme {address.scheme or 'nothing'!r}, or no absolute path, or "
+            "something in it that is no address, such as a password.",
+            hint="Name a JSONL file, a folder of them, file:///srv/catalogs/, or https://catalog.example.org",
             id="bursary.E003",
+        )
+    ]
+
+
+@checks.register
+def a_catalog_over_http_knows_us(
+    app_configs: Sequence[AppConfig] | None, **_more: object
+) -> list[checks.Error]:
+    """Refuse enterprise-catalog without the credentials that it must be asked with."""
+    who = (settings.OAUTH_URL, settings.OAUTH_CLIENT_ID, settings.OAUTH_CLIENT_SECRET)
+    if not _is_plain(settings.CATALOG_URL) or (all(who) and _is_plain(settings.OAUTH_URL)):
+        return []
+    return [
+        checks.Error(
+            "BURSARY_CATALOG_URL is asked with a token, and it is not said where to get one, or as whom.",
+            hint="Set BURSARY_OAUTH_URL (the LMS: https://lms.example.org), BURSARY_OAUTH_CLIENT_ID and "
+            "BURSARY_OAUTH_CLIENT_SECRET.",
+            id="bursary.E011",
+        )
+    ]
+
+
+@checks.register
+def upstream_is_given_time(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
+    """Refuse a deadline within which nobody can answer, or after which nobody waits any more."""
+    if timedelta(0) < settings.UPSTREAM_DEADLINE <= timedelta(minutes=5):
+        return []
+    return [
+        checks.Error(
+            f"BURSARY_UPSTREAM_DEADLINE_SECONDS ({_seconds(settings.UPSTREAM_DEADLINE)}) is not between 1 "
+            "and 300.",
+            hint="Leave it at 10, or raise it where the catalog is far away.",
+            id="bursary.E012",
         )
     ]
 
@@ -136,6 +171,13 @@ def links_live_for_a_while(app_configs: Sequence[AppConfig] | None, **_more: obj
             id="bursary.E008",
         )
     ]
+
+
+def _is_plain(url: str) -> bool:
+    """Whether it is an address of the web, without a password or a question in it."""
+    address = urlsplit(url)
+    plain = not ("@" in address.netloc or address.query or address.fragment)
+    return address.scheme in ("http", "https") and bool(address.hostname) and plain
 
 
 def _seconds(span: timedelta) -> str:

@@ -146,6 +146,10 @@ LINK_AGE = timedelta(days=env.int("BURSARY_LINK_DAYS", default=14))
 # -- Content (record 0023) ----------------------------------------------------------------------------------
 
 CATALOG_URL = env.str("BURSARY_CATALOG_URL", default=f"file://{VAR_DIR / 'catalog'}/")
+OAUTH_URL = env.str("BURSARY_OAUTH_URL", default="").rstrip("/")
+OAUTH_CLIENT_ID = env.str("BURSARY_OAUTH_CLIENT_ID", default="")
+OAUTH_CLIENT_SECRET = env.str("BURSARY_OAUTH_CLIENT_SECRET", default="")
+UPSTREAM_DEADLINE = timedelta(seconds=env.int("BURSARY_UPSTREAM_DEADLINE_SECONDS", default=10))
 CONTENT_FRESH_FOR = timedelta(hours=env.int("BURSARY_CONTENT_FRESH_HOURS", default=6))
 
 # -- Delivery -----------------------------------------------------------------------------------------------
@@ -202,5 +206,7 @@ LOGGING = {
         }
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # It warns of every attempt that will be repeated; only the outcome is of interest.
+    "loggers": {"stamina": {"level": "ERROR"}},
     "root": {"handlers": ["stderr"], "level": env.str("BURSARY_LOG_LEVEL", default="WARNING")},
 }

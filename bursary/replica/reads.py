@@ -3,7 +3,7 @@
 Only content that we never saw is fetched while somebody waits.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -24,6 +24,12 @@ __all__ = [
 ]
 
 
+COLD_MISS = timedelta(seconds=2)
+"""How long somebody waits for content that we never saw."""
+
+_NOT_HANDED_OVER = {"upstream_error", "too_large"}
+
+
 class UnknownContent(Exception):
     """Neither we nor upstream's catalog have content with this key."""
 
@@ -40,7 +46,7 @@ def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conte
     What we have is served at once, with one query, whatever catalog it came from (see `membership`); if it
     is stale, it is also marked as wanted. What we do not have is fetched from `catalog_uuid`, once, which is
     refused inside a transaction (RuntimeError). Raises UnknownContent where upstream does not have it
-    either, and ContentUnavailable where upstream does not answer.
+    either, and ContentUnavailable where upstream does not answer within `COLD_MISS`, or fails on this record.
     """
     if not is_key(content_key):
         raise UnknownContent(content_key)
@@ -87,14 +93,18 @@ def _stored(content_key: str) -> ContentMetadata | None:
 
 
 def _fetched(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMetadata:
-    refresh.refresh_keys(
+    report = refresh.refresh_keys(
         [content_key],
         catalog_uuid=catalog_uuid,
         source=refresh.configured_source(),
         now=now,
         by=RefreshSource.READ,
+        within=COLD_MISS,
     )
     content = _stored(content_key)
+    for left_out in report.unparsable if content is None else ():
+        if left_out.key == content_key and left_out.reason in _NOT_HANDED_OVER:
+            raise ContentUnavailable(f"The catalog has a fault at {content_key}. {left_out.detail}")
     if content is None:
         raise UnknownContent(content_key)
     return content

@@ -4,8 +4,9 @@ Upstream is asked outside any transaction. Then each batch is parsed, record by 
 short transaction: `guard.py` decides, `upsert.py` has the statements.
 """
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import islice
 from typing import TypeVar
@@ -17,7 +18,7 @@ from django.dispatch import Signal
 
 from bursary.catalog import schema
 from bursary.catalog.schema import Content
-from bursary.catalog.source import CatalogSource, CatalogUnavailable, open_source
+from bursary.catalog.source import Access, CatalogSource, CatalogUnavailable, open_source
 from bursary.replica import guard, upsert
 from bursary.replica.guard import Look, Verdict
 from bursary.replica.models import ContentMetadata, RefreshSource
@@ -49,13 +50,21 @@ class _NotStorable(Exception):
 
 
 def configured_source() -> CatalogSource:
-    """Return the catalog at `CATALOG_URL`: one object, shared by threads. ValueError for a bad address."""
-    return _opened(settings.CATALOG_URL)
+    """Return the catalog at `CATALOG_URL`: one object for each process, shared by threads.
+
+    Raises ValueError for a bad address, and for one over HTTP without credentials.
+    """
+    return _opened(settings.CATALOG_URL, _access(), os.getpid())
+
+
+def _access() -> Access | None:
+    who = (settings.OAUTH_URL, settings.OAUTH_CLIENT_ID, settings.OAUTH_CLIENT_SECRET)
+    return Access(*who, deadline=settings.UPSTREAM_DEADLINE) if all(who) else None
 
 
 @lru_cache(maxsize=1)
-def _opened(url: str) -> CatalogSource:
-    return open_source(url)
+def _opened(url: str, access: Access | None, _process: int) -> CatalogSource:
+    return open_source(url, access=access)
 
 
 def refresh_catalog(
@@ -88,17 +97,24 @@ def refresh_catalog(
 
 
 def refresh_keys(
-    keys: Collection[str], *, catalog_uuid: UUID, source: CatalogSource, now: datetime, by: RefreshSource
+    keys: Collection[str],
+    *,
+    catalog_uuid: UUID,
+    source: CatalogSource,
+    now: datetime,
+    by: RefreshSource,
+    within: timedelta | None = None,
 ) -> Report:
     """Bring in what a catalog has under these keys; asked for a run, it may answer with the course.
 
-    Keys that upstream does not know leave no trace. Raises what `refresh_catalog` raises.
+    Keys that upstream does not know leave no trace. `within` bounds each batch's question upstream, for
+    whoever keeps somebody waiting. Raises what `refresh_catalog` raises.
     """
     look = Look(catalog_uuid, f"{source.name}:{catalog_uuid}", now, by)
     report = Report()
     for wanted in _batches(sorted(set(keys))):
         try:
-            answer = source.fetch(catalog_uuid, keys=wanted)
+            answer = source.fetch(catalog_uuid, keys=wanted, within=within)
         except CatalogUnavailable as silence:
             raise ContentUnavailable(str(silence), so_far=report) from silence
         report += Report(pages=1)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = "Layers: nobody imports from a layer above, nor from beside"
 ASSIGNMENTS = "Inside assignments: decisions over lifecycle over timeline over index over tables"
 CATALOG = "Only the replica talks to the catalog"
+UPSTREAM = "Only who speaks for a remote service asks it"
 CIRCLES = "No circles among neighbours"
 
 
@@ -53,6 +54,16 @@ def test_the_package_keeps_every_contract(copy: Path) -> None:
         ),
         pytest.param(
             {"api/new.py": "import bursary.catalog"}, CATALOG, id="the catalog behind the replica's back"
+        ),
+        pytest.param(
+            {"replica/new.py": "import bursary.upstream.client"},
+            UPSTREAM,
+            id="a remote service asked directly",
+        ),
+        pytest.param(
+            {"upstream/new.py": "import bursary.catalog"},
+            LAYERS,
+            id="a client that knows what it is asked for",
         ),
         pytest.param(
             {"budgets/hen.py": "import bursary.budgets.egg", "budgets/egg.py": "import bursary.budgets.hen"},

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bursary.catalog.answers import Unreadable
+from bursary.catalog.answers import Unfetched, Unreadable
 from bursary.catalog.schema import Completeness, ContentType, Unparsable, keys, parse
 
 Record = dict[str, Any]
@@ -59,6 +59,7 @@ def test_programs_and_pathways_are_known_by_their_uuid(other_types: list[Record]
     ("payload", "reason", "key"),
     [
         (Unreadable(3, "line_too_long"), "not_json", ""),
+        (Unfetched("X+1", "too_large", "It is too large."), "too_large", "X+1"),
         (None, "not_an_object", ""),
         ([], "not_an_object", ""),
         ("course", "not_an_object", ""),

@@ -19,6 +19,8 @@ from bursary.budgets.models import TransactionState
 from bursary.catalog import content as catalog
 from bursary.replica import guard
 from bursary.replica.models import Completeness, ContentType, RefreshSource
+from bursary.upstream.breaker import BreakerState
+from bursary.upstream.errors import Outage
 from tests.docs.pages import first_column, headings, page, rows, section, spans
 
 GLOSSARY = page("docs/glossary.md")
@@ -37,6 +39,8 @@ MEMBERS: Mapping[str, set[str]] = {
     "ContentType": set(ContentType.values),
     "RefreshSource": set(RefreshSource.values),
     "TransactionState": set(TransactionState.values),
+    "BreakerState": {state.value for state in BreakerState},
+    "Outage": {outage.value for outage in Outage},
 }
 
 

@@ -49,7 +49,7 @@ def test_every_layer_of_the_contract_is_in_the_picture() -> None:
     packages = re.findall(r"(?<![(\w])[a-z]+(?![)\w])", contract.group(1))
     assert [name for name in packages if not re.search(rf"\b{name}\b", picture)] == []
     drawn = [line.split("  ")[0] for line in picture.split("```")[1].strip().splitlines()]
-    assert drawn[0] == "catalog"
+    assert drawn[0] == "upstream"
     assert drawn[-1] == "config"
 
 

@@ -20,7 +20,10 @@ def test_the_defaults_are_fine() -> None:
     [
         ("LEASE", timedelta(seconds=59), "bursary.E001"),
         ("EXECUTOR", "celery", "bursary.E002"),
-        ("CATALOG_URL", "https://catalog.example/", "bursary.E003"),
+        ("CATALOG_URL", "ftp://catalog.example/", "bursary.E003"),
+        ("CATALOG_URL", "https://me:secret@catalog.example/", "bursary.E003"),
+        ("CATALOG_URL", "https://catalog.example/?key=secret", "bursary.E003"),
+        ("CATALOG_URL", "https://catalog.example/", "bursary.E011"),
         ("CATALOG_URL", "file:relative", "bursary.E003"),
         ("EMAIL_TIMEOUT", 61, "bursary.E004"),
         ("EMAIL_TIMEOUT", 0, "bursary.E004"),
@@ -30,6 +33,8 @@ def test_the_defaults_are_fine() -> None:
         ("CLOCK", "sundial", "bursary.E007"),
         ("LINK_AGE", timedelta(0), "bursary.E008"),
         ("LINK_AGE", timedelta(days=367), "bursary.E008"),
+        ("UPSTREAM_DEADLINE", timedelta(0), "bursary.E012"),
+        ("UPSTREAM_DEADLINE", timedelta(hours=1), "bursary.E012"),
     ],
 )
 def test_a_setting_that_would_do_harm_is_refused(
@@ -38,3 +43,22 @@ def test_a_setting_that_would_do_harm_is_refused(
     setattr(settings, setting, value)
 
     assert ids() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("oauth_url", "secret", "expected"),
+    [
+        ("https://lms.example", "s3cret", []),
+        ("https://lms.example", "", ["bursary.E011"]),
+        ("lms.example", "s3cret", ["bursary.E011"]),
+        ("https://me:s3cret@lms.example", "s3cret", ["bursary.E011"]),
+    ],
+)
+def test_enterprise_catalog_is_asked_as_somebody(
+    settings: Settings, oauth_url: str, secret: str, expected: list[str]
+) -> None:
+    settings.CATALOG_URL = "https://catalog.example"
+    settings.OAUTH_URL, settings.OAUTH_CLIENT_ID, settings.OAUTH_CLIENT_SECRET = oauth_url, "bursary", secret
+
+    assert ids() == expected
+    assert not any("s3cret" in str(found) for found in run_checks())

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -42,7 +42,9 @@ class Listing:
             self._answer(number)
             yield self.records[start : start + size]
 
-    def fetch(self, catalog_uuid: UUID, *, keys: Sequence[str]) -> Sequence[object]:
+    def fetch(
+        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
+    ) -> Sequence[object]:
         self._answer(0)
         self.asked.extend(keys)
         return [record for record in self.records if not set(keys).isdisjoint(schema.keys(record))]

@@ -1,0 +1,247 @@
+"""enterprise-catalog over HTTP.
+
+The facts about it that this module states were observed on a running enterprise-catalog.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from time import monotonic
+from typing import Final
+from urllib.parse import quote
+from uuid import UUID
+
+from bursary.catalog import schema
+from bursary.catalog.answers import CatalogUnavailable, Unfetched
+from bursary.catalog.fields import is_key
+from bursary.upstream.client import Client
+from bursary.upstream.errors import (
+    Outage,
+    UnreadableAnswer,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
+
+MOST_KEYS = 50  # a request; upstream refuses more than 100, and a record may have 1 MB
+LONGEST_QUERY = 3_000  # characters; web servers commonly refuse request lines beyond 4,094
+MOST_PARTS = 50  # requests to find what is wrong with one that failed: no more than it has keys
+DOUBT = 14  # points without a single answer, after which it is not the records: see `_Suspects`
+
+_AT_ONCE = {
+    Outage.CONNECTION_FAILED,
+    Outage.TOO_MANY_REQUESTS,
+    Outage.CIRCUIT_OPEN,
+}
+_WHAT_TO_CHECK = {
+    "credentials_refused": "The token endpoint does not know us: check the client id and its secret.",
+    "unauthorized": "enterprise-catalog does not accept our token: check that it trusts the token endpoint.",
+    "forbidden": "enterprise-catalog lets us not read this catalog: give our user there the operator's role.",
+    "not_found": "enterprise-catalog does not know this catalog: check the budget's catalog and the address.",
+    "redirected": "enterprise-catalog redirects: check the address, and whether it begins with https.",
+}
+
+
+class HttpCatalog:
+    """enterprise-catalog. Shared by threads; one for each process.
+
+    A listing is complete or it raises: each key that upstream lists comes back as a record or as `Unfetched`.
+    """
+
+    name: Final = "enterprise-catalog"
+
+    def __init__(self, remote: Client) -> None:
+        self.remote = remote
+
+    def pages(self, catalog_uuid: UUID, *, size: int) -> Iterator[Sequence[object]]:
+        """Stream the listing in no particular order; see `CatalogSource`.
+
+        Keys are listed by asking how the catalog differs from nothing. A paged listing leaves out inactive
+        courses, and has no order, so that its pages overlap and miss records.
+        """
+        if size < 1:
+            raise ValueError("A page holds at least one record.")
+        return self._pages(catalog_uuid, size=size)
+
+    def _pages(self, catalog_uuid: UUID, *, size: int) -> Iterator[Sequence[object]]:
+        keys, page = self._listed(catalog_uuid)
+        for chunk in _chunks(keys, most=min(size, MOST_KEYS)):
+            page += self._records(catalog_uuid, chunk, until=None, alive=chunk[0] != keys[0])
+            page += _not_served(chunk, page)
+            yield from (page[start : start + size] for start in range(0, len(page), size))
+            page = []
+        yield from (page[start : start + size] for start in range(0, len(page), size))
+
+    def fetch(
+        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
+    ) -> Sequence[object]:
+        """Return the records that carry any of the keys, and what upstream adds; see `CatalogSource`."""
+        until = None if within is None else monotonic() + within.total_seconds()
+        wanted = list(dict.fromkeys(key for key in keys if is_key(key)))
+        found: list[object] = []
+        for chunk in _chunks(wanted, most=MOST_KEYS):
+            found += self._records(catalog_uuid, chunk, until=until, alive=chunk[0] != wanted[0])
+        return found
+
+    def _listed(self, catalog_uuid: UUID) -> tuple[list[str], list[object]]:
+        """Return the keys that the catalog holds, and what stands for those that are none."""
+        try:
+            answer = self.remote.post(
+                f"/api/v1/enterprise-catalogs/{catalog_uuid}/generate_diff",
+                json={"content_keys": []},
+                repeatable=True,
+            )
+        except UpstreamError as failure:
+            raise _unavailable(failure) from failure
+        held = answer.get("items_not_included") if isinstance(answer, dict) else None
+        if not isinstance(held, list):
+            raise CatalogUnavailable("enterprise-catalog's list of keys cannot be read: is this its address?")
+        listed = [item.get("content_key") if isinstance(item, dict) else item for item in held]
+        keys = list(dict.fromkeys(key for key in listed if isinstance(key, str) and is_key(key)))
+        unusable: list[object] = [
+            Unfetched("", "key_unusable", f"Entry {position} of the listing has no usable key.")
+            for position, key in enumerate(listed, start=1)
+            if not is_key(key)
+        ]
+        return keys, unusable
+
+    def _records(
+        self, catalog_uuid: UUID, keys: Sequence[str], *, until: float | None, alive: bool
+    ) -> list[object]:
+        """Return what upstream answers for a chunk of keys. Where it fails on them, find on which.
+
+        Silence at a single key is an outage, unless other keys were answered just before (`alive`).
+        """
+        try:
+            return self._asked(catalog_uuid, keys, until=until)
+        except UpstreamError as failure:
+            lonely = len(keys) == 1 and not alive and _cost(failure) > 1
+            if lonely or not _may_be_a_records(failure):
+                raise _unavailable(failure) from failure
+            suspects = _Suspects(keys, failure)
+        while part := suspects.next_part():
+            try:
+                suspects.answered(self._asked(catalog_uuid, part, until=until, suspect=True))
+            except UpstreamError as failure:
+                suspects.failed(part, failure)
+        return suspects.found
+
+    def _asked(
+        self, catalog_uuid: UUID, keys: Sequence[str], *, until: float | None, suspect: bool = False
+    ) -> list[object]:
+        left = None if until is None else timedelta(seconds=until - monotonic())
+        if left is not None and left <= timedelta(0):
+            raise CatalogUnavailable("enterprise-catalog did not answer all of it in time.")
+        answer = self.remote.get(
+            f"/api/v2/enterprise-catalogs/{catalog_uuid}/get_content_metadata/",
+            params=[*(("content_keys", key) for key in keys), ("traverse_pagination", "1")],
+            within=left,
+            suspect=suspect,
+        )
+        results = answer.get("results") if isinstance(answer, dict) else None
+        if not isinstance(answer, dict) or not isinstance(results, list):
+            raise UnreadableAnswer("not_json", "The answer has no list of results.")
+        if answer.get("next"):
+            raise UnreadableAnswer("not_json", "The answer is only a part.")
+        return results
+
+
+class _Suspects:
+    """Finds, by halves, what in a failed request it fails on.
+
+    Halves are asked in turn, so that one bad record does not look like a row of failures. Until something is
+    answered, an answer with a fault costs one point and silence seven; at `DOUBT` points it is an outage.
+    That is both halves in silence, or faults in all halves, quarters and eighths. After `MOST_PARTS` requests
+    the rest is given up.
+    """
+
+    def __init__(self, keys: Sequence[str], failure: UpstreamError) -> None:
+        self.found: list[object] = []
+        self._waiting: deque[Sequence[str]] = deque()
+        self._requests = 0
+        self._points = 0
+        self._alive = False
+        self._divide(keys, failure)
+
+    def next_part(self) -> Sequence[str]:
+        """Return keys to ask for; none when all is known or given up."""
+        if not self._waiting:
+            return ()
+        if self._requests == MOST_PARTS:
+            self.found += [
+                Unfetched(key, "upstream_error", "Too many of the records asked for with it failed.")
+                for part in self._waiting
+                for key in part
+            ]
+            return ()
+        self._requests += 1
+        return self._waiting.popleft()
+
+    def answered(self, records: Sequence[object]) -> None:
+        """Take in what a part's keys brought."""
+        self._alive = True
+        self.found += records
+
+    def failed(self, part: Sequence[str], failure: UpstreamError) -> None:
+        """Divide a part further. Raises CatalogUnavailable where it is not the records."""
+        self._points += _cost(failure)
+        if not _may_be_a_records(failure) or (not self._alive and self._points >= DOUBT):
+            raise _unavailable(failure) from failure
+        self._divide(part, failure)
+
+    def _divide(self, keys: Sequence[str], failure: UpstreamError) -> None:
+        if len(keys) == 1:
+            too_large = failure.reason == "too_large"
+            self.found.append(
+                Unfetched(keys[0], "too_large" if too_large else "upstream_error", str(failure))
+            )
+            return
+        middle = len(keys) // 2
+        self._waiting += (keys[:middle], keys[middle:])
+
+
+def _may_be_a_records(failure: UpstreamError) -> bool:
+    """Whether fewer keys may be answered where these were not."""
+    if isinstance(failure, UpstreamUnavailable):
+        return failure.outage not in _AT_ONCE
+    return failure.reason not in _WHAT_TO_CHECK
+
+
+def _cost(failure: UpstreamError) -> int:
+    silent = isinstance(failure, UpstreamUnavailable) and failure.outage is not Outage.SERVER_ERROR
+    return DOUBT // 2 if silent else 1
+
+
+def _chunks(keys: Sequence[str], *, most: int) -> Iterator[list[str]]:
+    """Cut keys into requests, by their number and by the length of the query that they make."""
+    chunk: list[str] = []
+    length = 0
+    for key in keys:
+        longer = len("content_keys=&") + len(quote(key, safe=""))
+        if chunk and (len(chunk) == most or length + longer > LONGEST_QUERY):
+            yield chunk
+            chunk, length = [], 0
+        chunk.append(key)
+        length += longer
+    if chunk:
+        yield chunk
+
+
+def _not_served(keys: Sequence[str], answer: Sequence[object]) -> list[object]:
+    """What stands for the keys that are listed, and in no record of the answer."""
+    met: set[object] = set()
+    for element in answer:
+        if isinstance(element, Unfetched):
+            met.add(element.content_key)
+        elif isinstance(element, dict):
+            met.update(schema.keys(element))
+            met.update(value for value in (element.get("key"), element.get("uuid")) if isinstance(value, str))
+    missing = [key for key in keys if key not in met and key.lower() not in met]
+    return [Unfetched(key, "not_served", "It is listed, and nothing came for its key.") for key in missing]
+
+
+def _unavailable(failure: UpstreamError) -> CatalogUnavailable:
+    if isinstance(failure, UpstreamRefused):
+        advice = _WHAT_TO_CHECK.get(failure.reason, "enterprise-catalog refuses the question.")
+        return CatalogUnavailable(f"{advice} {failure}")
+    return CatalogUnavailable(f"enterprise-catalog is unavailable. {failure}")

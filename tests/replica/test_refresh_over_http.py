@@ -1,0 +1,192 @@
+"""What comes over HTTP ends in the same rows as what comes from a file."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from bursary.catalog.source import Access, CatalogSource, open_source
+from bursary.replica import reads, refresh
+from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
+from bursary.replica.report import Report
+from tests.enterprise_catalog import faults
+from tests.enterprise_catalog.server import (
+    CATALOG,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    Upstream,
+    enterprise_catalog,
+)
+from tests.enterprise_catalog.shelf import content_key
+from tests.replica.listing import COURSE, LATER, NOW, RUNS, Record, a_course, enrolling_by, recorded
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+OF_THE_SOURCE = {"id", "parent_id", "fetched_from"}
+
+
+def over_http(upstream: Upstream) -> CatalogSource:
+    access = Access(upstream.url, CLIENT_ID, CLIENT_SECRET, deadline=timedelta(seconds=5))
+    return open_source(upstream.url, access=access)
+
+
+def in_a_file(records: list[Record], folder: Path) -> CatalogSource:
+    path = folder / "catalog.jsonl"
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records), encoding="utf-8")
+    return open_source(path.as_uri())
+
+
+def rows() -> dict[str, dict[str, Any]]:
+    """Return every column of every row that does not depend on where it came from, and its course."""
+    return {
+        row["content_key"]: {name: value for name, value in row.items() if name not in OF_THE_SOURCE}
+        for row in ContentMetadata.objects.values(
+            *(field.attname for field in ContentMetadata._meta.concrete_fields), "parent__content_key"
+        )
+    }
+
+
+def bring_in(source: CatalogSource, *, keys: list[str] | None = None) -> Report:
+    if keys is None:
+        return refresh.refresh_catalog(CATALOG, source=source, now=NOW, by=RefreshSource.CRON)
+    return refresh.refresh_keys(keys, catalog_uuid=CATALOG, source=source, now=NOW, by=RefreshSource.CRON)
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with enterprise_catalog([a_course(), *recorded("courses")[1:5]]) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("name", "by_key"),
+    [
+        ("courses", False),
+        ("other-types", True),
+        ("other-types", False),
+        ("thin-courses", True),
+        ("thin-courses", False),
+        ("hostile", True),
+        ("hostile", False),
+    ],
+)
+def test_every_record_ends_in_the_row_that_a_file_gives(name: str, by_key: bool, tmp_path: Path) -> None:
+    records = recorded(name)
+    bring_in(in_a_file(records, tmp_path))
+    wanted, members = rows(), set(CatalogMembership.objects.values_list("content__content_key"))
+    CatalogMembership.objects.all().delete()
+    ContentChange.objects.all().delete()
+    ContentMetadata.objects.exclude(parent=None).delete()
+    ContentMetadata.objects.all().delete()
+    with enterprise_catalog(records) as upstream:
+        asked = [content_key(record) for record in records] if by_key else None
+        report = bring_in(over_http(upstream), keys=asked)
+
+    assert rows() == wanted
+    assert set(CatalogMembership.objects.values_list("content__content_key")) == members
+    assert report.unparsable_total == (1 if name == "hostile" else 0)
+
+
+def test_a_sync_that_changed_nothing_writes_no_payload_and_no_story() -> None:
+    with enterprise_catalog([*recorded("courses")[:30], *recorded("hostile")[:9]]) as upstream:
+        bring_in(over_http(upstream))
+        before = rows()
+        upstream.sync()
+        report = refresh.refresh_catalog(
+            CATALOG, source=over_http(upstream), now=NOW + HOUR, by=RefreshSource.CRON
+        )
+
+    assert (report.changed, report.created, report.unchanged) == (0, 0, len(before))
+    assert not ContentChange.objects.exists()
+    kept = ("payload", "digest", "fetched_at", "changed_at")
+    after = rows()
+    assert all(after[key][name] == before[key][name] for key in before for name in kept)
+    assert {row["checked_at"] for row in after.values()} == {NOW + HOUR}
+
+
+def test_a_change_upstream_arrives_with_its_story(upstream: Upstream) -> None:
+    bring_in(over_http(upstream))
+    upstream.shelf.put(enrolling_by("2028-09-01T00:00:00Z", synced=LATER), catalogs=[str(CATALOG)])
+
+    report = bring_in(over_http(upstream), keys=[RUNS[2]])
+
+    assert report.changed == 2
+    assert ContentChange.objects.filter(field="enroll_by", content__content_key=COURSE).count() == 1
+
+
+def test_a_record_that_upstream_fails_on_keeps_its_last_good_row_and_says_why(upstream: Upstream) -> None:
+    bring_in(over_http(upstream))
+    before = rows()
+    upstream.fails_with(faults.status(500), key=COURSE)
+    upstream.sync()
+
+    report = refresh.refresh_catalog(
+        CATALOG, source=over_http(upstream), now=NOW + HOUR, by=RefreshSource.CRON
+    )
+
+    [left_out] = report.unparsable
+    assert (left_out.key, left_out.reason) == (COURSE, "upstream_error")
+    row = rows()[COURSE]
+    assert row["last_error"] == "upstream_error: It answered with 500."
+    assert (row["failures"], row["checked_at"], row["title"]) == (1, NOW, before[COURSE]["title"])
+    others = [one for key, one in rows().items() if key not in {COURSE, *RUNS}]
+    assert {one["checked_at"] for one in others} == {NOW + HOUR}
+
+    upstream.recovers()
+    bring_in(over_http(upstream))
+    refresh.refresh_catalog(CATALOG, source=over_http(upstream), now=NOW + HOUR, by=RefreshSource.CRON)
+    assert (rows()[COURSE]["failures"], rows()[COURSE]["last_error"]) == (0, "")
+
+
+def test_an_outage_leaves_every_row_as_it_is(upstream: Upstream) -> None:
+    bring_in(over_http(upstream))
+    before = rows()
+    upstream.fails_with(faults.status(503))
+
+    with pytest.raises(refresh.ContentUnavailable, match="503"):
+        bring_in(over_http(upstream))
+
+    assert rows() == before
+
+
+@pytest.fixture
+def configured(upstream: Upstream, settings: Settings) -> Upstream:
+    settings.CATALOG_URL, settings.OAUTH_URL = upstream.url, upstream.url
+    settings.OAUTH_CLIENT_ID, settings.OAUTH_CLIENT_SECRET = CLIENT_ID, CLIENT_SECRET
+    settings.UPSTREAM_DEADLINE = timedelta(seconds=5)
+    return upstream
+
+
+@pytest.mark.usefixtures("configured")
+def test_the_configured_catalog_is_asked_for_what_we_never_saw() -> None:
+    assert refresh.configured_source() is refresh.configured_source()
+
+    content = reads.content_for(RUNS[2], catalog_uuid=CATALOG, now=NOW)
+
+    assert content.parent == ContentMetadata.objects.get(content_key=COURSE)
+    assert content.fetched_from == f"enterprise-catalog:{CATALOG}"
+    with pytest.raises(reads.UnknownContent):
+        reads.content_for("NobodyX+N1", catalog_uuid=CATALOG, now=NOW)
+
+
+@pytest.mark.parametrize("fault", [faults.status(500), faults.status(503), faults.hang])
+def test_a_fault_upstream_is_not_taken_for_unknown_content(
+    configured: Upstream, fault: faults.Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reads, "COLD_MISS", timedelta(seconds=0.3))
+    configured.fails_with(fault)
+
+    with pytest.raises(reads.ContentUnavailable):
+        reads.content_for(COURSE, catalog_uuid=CATALOG, now=NOW)
+
+
+def test_an_address_of_the_web_without_credentials_is_not_opened(settings: Settings) -> None:
+    settings.CATALOG_URL = "https://catalog.example.org"
+
+    with pytest.raises(ValueError, match="credentials"):
+        refresh.configured_source()

@@ -1,0 +1,34 @@
+"""A remote service on loopback, and clients for it that are in a hurry."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+
+from bursary.upstream.client import Client
+from bursary.upstream.token import Credentials
+from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, Upstream, enterprise_catalog
+
+COURSE = {"key": "X+1", "content_type": "course", "title": "Plus and minus", "active": True}
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with enterprise_catalog([COURSE]) as running:
+        yield running
+
+
+@pytest.fixture
+def client(upstream: Upstream) -> Iterator[Callable[..., Client]]:
+    """Make clients of the service; arguments replace what they are made with."""
+    made: list[Client] = []
+
+    def make(**changes: object) -> Client:
+        credentials = Credentials(upstream.url, CLIENT_ID, CLIENT_SECRET)
+        options = {"credentials": credentials, "deadline": timedelta(seconds=0.3)} | changes
+        made.append(Client(str(options.pop("base_url", upstream.url)), **options))  # type: ignore[arg-type]  # as given
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

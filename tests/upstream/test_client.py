@@ -1,0 +1,321 @@
+"""Every way in which a service fails ends in time, under its name."""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from bursary.upstream.breaker import Breaker, BreakerState
+from bursary.upstream.client import Client
+from bursary.upstream.errors import (
+    Outage,
+    UnreadableAnswer,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
+from tests.enterprise_catalog import faults
+from tests.enterprise_catalog.faults import Fault
+from tests.enterprise_catalog.server import CATALOG, CLIENT_SECRET, Upstream
+from tests.together import together
+
+ONE = "/api/v1/content-metadata/X%2B1/"
+MANY = "/api/v1/content-metadata/"
+DIFFERENCE = f"/api/v1/enterprise-catalogs/{CATALOG}/generate_diff"
+
+Make = Callable[..., Client]
+
+
+def failure_of(client: Client, path: str = ONE, **more: Any) -> UpstreamError:
+    with pytest.raises(UpstreamError) as failed:
+        client.get(path, **more)
+    return failed.value
+
+
+def state_of(client: Client) -> BreakerState:
+    return client.breaker.state
+
+
+def test_a_plus_and_an_umlaut_arrive_as_they_are(upstream: Upstream, client: Make) -> None:
+    answer = client().get(MANY, params=[("content_identifiers", "X+1"), ("content_identifiers", "Ünï&=/ 1")])
+
+    assert isinstance(answer, dict)
+    assert [record["key"] for record in answer["results"]] == ["X+1"]
+    assert upstream.requests[-1].query["content_identifiers"] == ["X+1", "Ünï&=/ 1"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "reason"),
+    [
+        (faults.hang, UpstreamUnavailable, Outage.DEADLINE_EXCEEDED),
+        (faults.drip, UpstreamUnavailable, Outage.DEADLINE_EXCEEDED),
+        (faults.drip_headers, UpstreamUnavailable, Outage.DEADLINE_EXCEEDED),
+        (faults.drip_chunks, UpstreamUnavailable, Outage.DEADLINE_EXCEEDED),
+        (faults.slow(0.5), UpstreamUnavailable, Outage.DEADLINE_EXCEEDED),
+        (faults.reset, UpstreamUnavailable, Outage.CONNECTION_LOST),
+        (faults.break_off, UpstreamUnavailable, Outage.CONNECTION_LOST),
+        (faults.garbage, UpstreamUnavailable, Outage.CONNECTION_LOST),
+        (faults.status(500), UpstreamUnavailable, Outage.SERVER_ERROR),
+        (faults.status(503), UpstreamUnavailable, Outage.SERVER_UNAVAILABLE),
+        (faults.status(504), UpstreamUnavailable, Outage.SERVER_UNAVAILABLE),
+        (faults.status(429, retry_after=60), UpstreamUnavailable, Outage.TOO_MANY_REQUESTS),
+        (faults.status(400), UpstreamRefused, "refused"),
+        (faults.status(403), UpstreamRefused, "forbidden"),
+        (faults.status(404), UpstreamRefused, "not_found"),
+        (faults.status(302), UpstreamRefused, "redirected"),
+        (faults.text(b"<html>"), UnreadableAnswer, "not_json"),
+        (faults.text(b'{"key": "\xff"}'), UnreadableAnswer, "not_json"),
+        (faults.text(b"[" * 100_000), UnreadableAnswer, "not_json"),
+        (faults.text(b"9" * 5_000), UnreadableAnswer, "not_json"),
+        (faults.bad_gzip, UnreadableAnswer, "not_json"),
+        (faults.huge, UnreadableAnswer, "too_large"),
+        (faults.bomb, UnreadableAnswer, "too_large"),
+    ],
+)
+def test_a_failure_ends_in_time_and_has_a_name(
+    upstream: Upstream, client: Make, fault: Fault, kind: type[UpstreamError], reason: str
+) -> None:
+    asking = client(most_bytes=faults.MEGABYTE)
+    asking.get(ONE)
+    upstream.fails_with(fault)
+    began = time.monotonic()
+
+    failure = failure_of(asking)
+
+    assert (type(failure), failure.reason) == (kind, reason)
+    assert time.monotonic() - began < 1.5
+    assert CLIENT_SECRET not in str(failure)
+
+
+def test_an_answer_of_exactly_so_many_bytes_is_read(upstream: Upstream, client: Make) -> None:
+    upstream.fails_with(faults.text(b'"12345678"'))
+
+    assert client(most_bytes=10).get(ONE) == "12345678"
+    assert failure_of(client(most_bytes=9)).reason == "too_large"
+
+
+def test_an_answer_without_a_body_is_no_value(upstream: Upstream, client: Make) -> None:
+    upstream.fails_with(faults.text(b""))
+
+    assert client().get(ONE) is None
+
+
+def test_nobody_listening_is_told_apart(client: Make) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        failure = failure_of(client(base_url=nobody, credentials=None))
+
+    assert failure.reason == Outage.CONNECTION_FAILED
+
+
+def test_a_server_without_tls_is_not_spoken_to(upstream: Upstream, client: Make) -> None:
+    failure = failure_of(client(base_url=upstream.url.replace("http", "https"), credentials=None))
+
+    assert failure.reason in (Outage.CONNECTION_FAILED, Outage.DEADLINE_EXCEEDED)
+    assert upstream.requests == []
+
+
+def test_a_name_that_nobody_knows_is_told_apart(client: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_asked: object, **_more: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+
+    assert failure_of(client(credentials=None)).reason == Outage.CONNECTION_FAILED
+
+
+def test_a_resolver_that_hangs_holds_nobody(client: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_asked, **_more: [][: released.wait(10)])
+    began = time.monotonic()
+
+    assert failure_of(client(credentials=None)).reason == Outage.DEADLINE_EXCEEDED
+    assert time.monotonic() - began < 1.5
+    released.set()
+
+
+def test_the_next_address_of_a_name_is_tried(
+    upstream: Upstream, client: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *asked, **more: (
+            [*look_up("::1", *asked, **more), *look_up("127.0.0.1", *asked, **more)]
+            if host == "catalog.example"
+            else look_up(host, *asked, **more)
+        ),
+    )
+
+    assert client(base_url=upstream.url.replace("127.0.0.1", "catalog.example")).get(ONE)
+
+
+def test_what_may_pass_is_tried_again_and_nothing_else(upstream: Upstream, client: Make) -> None:
+    asking = client(deadline=timedelta(seconds=5))
+    upstream.fails_with(faults.status(503), times=2)
+    began = time.monotonic()
+    assert asking.post(DIFFERENCE, json={}, repeatable=True)
+    assert time.monotonic() - began < 2
+    assert len(upstream.asked("generate_diff")) == 3
+
+    upstream.fails_with(faults.status(404), times=1)
+    assert failure_of(asking).reason == "not_found"
+    assert len(upstream.asked("content-metadata")) == 1
+
+
+def test_attempts_are_bounded(upstream: Upstream, client: Make) -> None:
+    upstream.fails_with(faults.reset)
+
+    assert failure_of(client(deadline=timedelta(seconds=10), attempts=2)).reason == Outage.CONNECTION_LOST
+    assert len(upstream.asked("content-metadata")) == 2
+
+
+def test_what_must_not_happen_twice_is_asked_once(upstream: Upstream, client: Make) -> None:
+    upstream.fails_with(faults.break_off)
+
+    with pytest.raises(UpstreamUnavailable):
+        client().post(DIFFERENCE, json={"content_keys": []})
+    assert len(upstream.asked("generate_diff")) == 1
+
+
+def test_a_pause_that_is_asked_for_is_kept_if_there_is_time(upstream: Upstream, client: Make) -> None:
+    upstream.fails_with(faults.status(429, retry_after=1), times=1)
+    began = time.monotonic()
+    assert client(deadline=timedelta(seconds=3)).get(ONE)
+    assert time.monotonic() - began >= 1
+
+    upstream.fails_with(faults.status(429, retry_after=100_000), times=1)
+    failure = failure_of(client())
+    assert isinstance(failure, UpstreamUnavailable)
+    assert (failure.outage, failure.retry_after) == (Outage.TOO_MANY_REQUESTS, 3600.0)
+
+
+def test_a_shorter_deadline_holds_and_a_longer_one_does_not(upstream: Upstream, client: Make) -> None:
+    upstream.fails_with(faults.hang)
+    asking = client()
+    for within, seconds in ((timedelta(seconds=0.1), 0.1), (timedelta(minutes=1), 0.3)):
+        began = time.monotonic()
+        assert failure_of(asking, within=within).reason == Outage.DEADLINE_EXCEEDED
+        assert seconds <= time.monotonic() - began < seconds + 0.5
+    assert failure_of(asking, within=timedelta(0)).reason == Outage.DEADLINE_EXCEEDED
+
+
+def test_a_service_that_fails_is_left_alone_and_found_again(upstream: Upstream, client: Make) -> None:
+    breaker = Breaker(failures=2, cool_down=timedelta(seconds=0.2))
+    asking = client(breaker=breaker, attempts=1)
+    upstream.fails_with(faults.status(503))
+    assert [failure_of(asking).reason for _ in range(3)] == [
+        Outage.SERVER_UNAVAILABLE,
+        Outage.SERVER_UNAVAILABLE,
+        Outage.CIRCUIT_OPEN,
+    ]
+    assert len(upstream.asked("content-metadata")) == 2
+    assert state_of(asking) is BreakerState.OPEN
+
+    upstream.recovers()
+    time.sleep(0.31)
+
+    assert asking.get(ONE)
+    assert state_of(asking) is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("fault", "opens"),
+    [
+        (faults.status(404), False),
+        (faults.status(400), False),
+        (faults.huge, False),
+        (faults.status(401), True),
+        (faults.status(429), True),
+        (faults.text(b"<html>"), True),
+        (faults.status(500), True),
+    ],
+)
+def test_the_breaker_counts_what_says_that_the_service_is_out(
+    upstream: Upstream, client: Make, fault: Fault, opens: bool
+) -> None:
+    asking = client(breaker=Breaker(failures=1), attempts=1, most_bytes=1000)
+    upstream.fails_with(fault)
+
+    failure_of(asking)
+
+    assert (asking.breaker.state is BreakerState.OPEN) is opens
+
+
+@pytest.mark.parametrize(
+    ("fault", "opens"),
+    [(faults.status(500), False), (faults.text(b"<html>"), False), (faults.status(503), True)],
+)
+def test_a_fault_at_a_suspect_question_is_not_counted(
+    upstream: Upstream, client: Make, fault: Fault, opens: bool
+) -> None:
+    asking = client(breaker=Breaker(failures=1))
+    upstream.fails_with(fault)
+
+    failure_of(asking, suspect=True)
+
+    assert len(upstream.asked("content-metadata")) == 1
+    assert (asking.breaker.state is BreakerState.OPEN) is opens
+
+
+def test_no_cookie_of_the_service_is_kept(upstream: Upstream, client: Make) -> None:
+    asking = client()
+    asking.get(ONE)
+    asking.get(ONE)
+
+    assert list(asking._wire._http.cookies.jar) == []
+
+
+def test_more_threads_than_connections_take_turns(upstream: Upstream, client: Make) -> None:
+    asking = client(deadline=timedelta(seconds=5))
+    upstream.fails_with(faults.slow(0.05))
+
+    answers = together([lambda: asking.get(ONE)] * 24)
+
+    assert all(isinstance(answer, dict) for answer in answers)
+    assert len(upstream.asked("oauth2")) == 1
+
+
+def test_a_refusal_is_quoted_in_a_few_plain_characters(upstream: Upstream, client: Make) -> None:
+    upstream.fails_with(faults.status(400, body=b"no\x1b[31m way\n\n" + b"x" * 10_000))
+
+    failure = failure_of(client())
+
+    assert isinstance(failure, UpstreamRefused)
+    assert failure.excerpt.startswith("no [31m way xxx")
+    assert len(failure.excerpt) == 200
+
+
+def test_nothing_is_logged_that_is_a_secret(
+    upstream: Upstream, client: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    asking = client()
+    asking.get(ONE)
+    token = upstream.requests[-1].authorization.removeprefix("JWT ")
+    upstream.fails_with(faults.status(400, body=f"You are {token}".encode()))
+
+    failure = failure_of(asking)
+
+    assert str(failure) == "It answered with 400. (You are …)"
+    assert len(token) > 20
+    assert token not in caplog.text
+    assert CLIENT_SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://host/", "https://", "https://me:secret@host/", "https://host/?a=secret", "https://host/#secret"],
+)
+def test_another_kind_of_address_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ValueError, match="An address") as refused:
+        Client(url)
+
+    assert "secret" not in str(refused.value)
