@@ -9,10 +9,12 @@ class Unreadable:
     """An element of a listing that is not JSON; it stands where the record should have stood.
 
     `position` counts lines (or elements) from 1; `reason` is `line_too_long`, `not_utf8` or `not_json`.
+    `content_key` is the key that was asked for, where that is known.
     """
 
     position: int
     reason: str
+    content_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from bursary.catalog import schema
 from bursary.catalog.answers import CatalogUnavailable, Unreadable
 
 MAX_LINE_BYTES = 8 * 1024 * 1024  # upstream speaks of records near 1 MB
+_BUCKETS = 1024  # of some hundred keys each, where the file has 100,000 records
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -27,11 +29,31 @@ class _Line:
     """None for a line beyond `MAX_LINE_BYTES`, which was passed over."""
 
 
+class _Lines:
+    """Where the lines that carry a key begin: a few, as a run may have a record of its own.
+
+    Sixteen bytes a key, whatever its length: hashes and offsets, in buckets that are looked through. So it
+    may name lines of another key, too.
+    """
+
+    def __init__(self) -> None:
+        self._buckets = [(array("q"), array("q")) for _ in range(_BUCKETS)]
+
+    def add(self, key: str, offset: int) -> None:
+        hashes, offsets = self._buckets[hash(key) % _BUCKETS]
+        hashes.append(hash(key))
+        offsets.append(offset)
+
+    def of(self, key: str) -> Iterator[int]:
+        wanted = hash(key)
+        hashes, offsets = self._buckets[wanted % _BUCKETS]
+        return (offset for found, offset in zip(hashes, offsets, strict=True) if found == wanted)
+
+
 @dataclass(frozen=True, slots=True)
 class _Index:
     version: tuple[int, ...]
-    lines: dict[str, list[int]]
-    """Where the lines that carry a key begin: a few, as a run may have a record of its own."""
+    lines: _Lines
 
 
 class FolderCatalog:
@@ -65,14 +87,14 @@ class FolderCatalog:
     ) -> Sequence[object]:
         """Return the records that carry any of the keys, in the file's order; see `CatalogSource`.
 
-        A file on this machine is read at once, or not at all: `within` has nothing to bound.
+        A file does not keep anybody waiting: `within` is met without being watched.
         """
         if not keys:
             return []
         path = self._file(catalog_uuid)
         with _opened(path) as file:
             index = self._index(path, file)
-            offsets = sorted({offset for key in keys for offset in index.lines.get(key, ())})
+            offsets = sorted({offset for key in keys for offset in index.lines.of(key)})
             records = list(_records(file, offsets))
         asked = set(keys)
         return [record for record in records if not asked.isdisjoint(schema.keys(record))]
@@ -91,12 +113,12 @@ class FolderCatalog:
         return index
 
 
-def _offsets(file: BinaryIO) -> dict[str, list[int]]:
-    offsets: dict[str, list[int]] = {}
+def _offsets(file: BinaryIO) -> _Lines:
+    lines = _Lines()
     for line in _lines(file):
         for key in schema.keys(_decoded(line)):
-            offsets.setdefault(key, []).append(line.offset)
-    return offsets
+            lines.add(key, line.offset)
+    return lines
 
 
 @contextmanager

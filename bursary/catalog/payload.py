@@ -6,6 +6,7 @@ import math
 import re
 
 MAX_DEPTH = 100  # levels of nesting; upstream's deepest record has 9
+_TOLD = 4096  # characters of a value that tell it from another
 _MAX_BITS = 1023  # a whole number beyond a double is refused by MySQL's JSON
 
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
@@ -93,6 +94,26 @@ def digest(value: object) -> str:
         _lasting(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def fingerprint(record: dict[str, object]) -> str:
+    """`digest` of a record as served, usable or not: equal ones mean that upstream still serves the same.
+
+    A record nested too deeply for us is told by its top level alone. Never raises for decoded JSON.
+    """
+    try:
+        return digest(storable(record))
+    except Unstorable as exc:
+        top = {storable_text(str(name)): _told(item) for name, item in record.items()}
+        return digest({"unstorable": exc.reason, "top": top})
+
+
+def _told(item: object) -> object:
+    if isinstance(item, dict | list):
+        return [type(item).__name__, len(item)]
+    if isinstance(item, int):
+        return [type(item).__name__, item.bit_length(), item % 1_000_003]
+    return storable_text(repr(item)[:_TOLD])
 
 
 def _lasting(value: object, *, in_run: bool = False) -> object:

@@ -8,8 +8,19 @@ from bursary.catalog.content import Completeness, Content, ContentType, Partner
 from bursary.catalog.courses import course, image_url, partners, separate_run
 from bursary.catalog.fields import Fields, is_key
 from bursary.catalog.payload import Unstorable, digest, storable
+from bursary.catalog.payload import fingerprint as _fingerprint
 
-__all__ = ["Completeness", "Content", "ContentType", "Partner", "Unparsable", "keys", "parse"]
+__all__ = [
+    "Completeness",
+    "Content",
+    "ContentType",
+    "Partner",
+    "Unparsable",
+    "fingerprint",
+    "keys",
+    "own_key",
+    "parse",
+]
 
 _KNOWN_BY_UUID = {ContentType.PROGRAM, ContentType.LEARNERPATHWAY}
 
@@ -41,7 +52,8 @@ def parse(payload: object) -> Content:
     if isinstance(payload, Unfetched):
         raise Unparsable(payload.reason, payload.detail, payload.content_key)
     if isinstance(payload, Unreadable):
-        raise Unparsable("not_json", f"Element {payload.position} cannot be read ({payload.reason}).")
+        detail = f"Element {payload.position} cannot be read ({payload.reason})."
+        raise Unparsable("not_json", detail, payload.content_key)
     if not isinstance(payload, dict):
         raise Unparsable("not_an_object", f"A record is a JSON object, not a {type(payload).__name__}.")
     content_type = _content_type(payload)
@@ -55,16 +67,33 @@ def parse(payload: object) -> Content:
 def keys(payload: object) -> tuple[str, ...]:
     """The keys by which a record may be asked for: its own, then those of its runs. () if it has none.
 
-    Cheaper than `parse`, and never raises.
+    Cheaper than `parse`, and never raises; what `parse` refuses may have keys all the same.
     """
-    if not isinstance(payload, dict):
-        return ()
-    try:
-        own = _content_key(payload, _content_type(payload))
-    except Unparsable:
-        return ()
+    own = own_key(payload)
+    if not own or not isinstance(payload, dict):
+        return (own,) if own else ()
     runs = (run.key("key") for run in Fields(payload).children("course_runs"))
     return tuple(dict.fromkeys((own, *filter(None, runs))))
+
+
+def own_key(payload: object) -> str:
+    """The key that an element claims for itself, also where `parse` refuses it; "" if that cannot be read.
+
+    Never raises.
+    """
+    if isinstance(payload, Unreadable):
+        return payload.content_key
+    if not isinstance(payload, dict):
+        return ""
+    try:
+        return _content_key(payload, _content_type(payload))
+    except Unparsable as bad:
+        return bad.content_key
+
+
+def fingerprint(payload: object) -> str:
+    """What tells an element from another with the same key; "" for what is no record. Never raises."""
+    return _fingerprint(payload) if isinstance(payload, dict) else ""
 
 
 def _content(record: Fields, content_key: str, content_type: ContentType) -> Content:

@@ -108,6 +108,25 @@ def upstream_is_given_time(app_configs: Sequence[AppConfig] | None, **_more: obj
 
 
 @checks.register
+def nobody_waits_long_for_the_catalog(
+    app_configs: Sequence[AppConfig] | None, **_more: object
+) -> list[checks.Error]:
+    """Refuse deadlines of no length, and a reader who waits longer than the refresher would."""
+    reading, fetching = settings.CONTENT_READ_DEADLINE, settings.CONTENT_FETCH_DEADLINE
+    if timedelta(0) < reading <= fetching and timedelta(0) < settings.CONTENT_FRESH_FOR:
+        return []
+    return [
+        checks.Error(
+            f"BURSARY_CONTENT_READ_SECONDS ({_seconds(reading)}) is not above 0 and at most "
+            f"BURSARY_CONTENT_FETCH_SECONDS ({_seconds(fetching)}), or BURSARY_CONTENT_FRESH_HOURS is not "
+            "above 0.",
+            hint="Leave them out, or choose 2, 30 and 6.",
+            id="bursary.E010",
+        )
+    ]
+
+
+@checks.register
 def a_mail_ends_within_its_deadline(
     app_configs: Sequence[AppConfig] | None, **_more: object
 ) -> list[checks.Error]:

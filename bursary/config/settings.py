@@ -151,6 +151,21 @@ OAUTH_CLIENT_ID = env.str("BURSARY_OAUTH_CLIENT_ID", default="")
 OAUTH_CLIENT_SECRET = env.str("BURSARY_OAUTH_CLIENT_SECRET", default="")
 UPSTREAM_DEADLINE = timedelta(seconds=env.int("BURSARY_UPSTREAM_DEADLINE_SECONDS", default=10))
 CONTENT_FRESH_FOR = timedelta(hours=env.int("BURSARY_CONTENT_FRESH_HOURS", default=6))
+# How long a look upstream is good for. The first that fits holds: gone, inactive, soon, ordinary.
+CONTENT_FRESHNESS = {
+    "ordinary": CONTENT_FRESH_FOR,
+    "depended_on": min(CONTENT_FRESH_FOR, timedelta(hours=1)),  # by an open assignment
+    "soon": min(CONTENT_FRESH_FOR, timedelta(hours=1)),  # it, or one of its runs, starts or closes
+    "inactive": max(CONTENT_FRESH_FOR, timedelta(hours=24)),
+    "gone": max(CONTENT_FRESH_FOR, timedelta(hours=24)),
+    "absent": timedelta(minutes=10),  # a key that upstream does not know
+    "listing": timedelta(hours=24),  # a catalog as a whole
+}
+CONTENT_SOON = timedelta(days=7)
+CONTENT_READ_DEADLINE = timedelta(seconds=env.float("BURSARY_CONTENT_READ_SECONDS", default=2))
+CONTENT_FETCH_DEADLINE = timedelta(seconds=env.int("BURSARY_CONTENT_FETCH_SECONDS", default=30))
+# A claim outlives any fetch by far, so that two refreshers do not ask for the same.
+CONTENT_LEASE = CONTENT_FETCH_DEADLINE * 3 + timedelta(seconds=60)
 
 # -- Delivery -----------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ A tick that was missed is run once, as soon as somebody looks: each of them work
 catches up. One that fails is tried again, after growing pauses, and stops no other.
 """
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from bursary.assignments import meeting
 from bursary.delivery import administrators, executors
 from bursary.ops import forgetting, refreshing, sweeps
 from bursary.ops.models import Tick
+from bursary.ops.printing import to_json
 
 logger = logging.getLogger(__name__)
 
@@ -39,29 +41,26 @@ class Duty:
 
     name: str
     every: timedelta
-    run: Callable[[datetime], Mapping[str, object]]
+    run: Callable[[Clock], Mapping[str, object]]
     lease: timedelta = timedelta(minutes=10)
 
 
-def _refresh(now: datetime) -> Mapping[str, object]:
-    done = refreshing.refresh_catalogs(
-        refreshing.budgets_catalogs(), now=now, dry_run=False, advance=lambda _records: None
-    )
-    if silent := refreshing.unavailable(done):
+def _refresh(clock: Clock) -> Mapping[str, object]:
+    done = refreshing.tick(clock=clock)
+    if silent := refreshing.troubles(done.catalogs):
         raise TickFailed(silent)
-    changed = sum(one.report.created + one.report.changed for one in done)
-    return {"catalogs": len(done), "changed": changed}
+    return done.summary()
 
 
-def _sweep(now: datetime) -> Mapping[str, object]:
+def _sweep(clock: Clock) -> Mapping[str, object]:
     """Wake the runner for lost hints and dead workers' work; tell administrators; meet new people."""
     executors.wake()
-    return {"notices": administrators.tell(clock=timezone.now), "met": meeting.meet_all(now=now)}
+    return {"notices": administrators.tell(clock=clock), "met": meeting.meet_all(now=clock())}
 
 
-def _run(duty: sweeps.Duty) -> Callable[[datetime], Mapping[str, object]]:
-    def run(now: datetime) -> Mapping[str, object]:
-        swept = duty.run(now, None)
+def _run(duty: sweeps.Duty) -> Callable[[Clock], Mapping[str, object]]:
+    def run(clock: Clock) -> Mapping[str, object]:
+        swept = duty.run(clock(), None)
         if swept.failed:
             raise TickFailed(f"{swept.done} {duty.done}; budgets failed: {swept.failed}")
         return sweeps.summary_of(duty, swept)
@@ -69,15 +68,15 @@ def _run(duty: sweeps.Duty) -> Callable[[datetime], Mapping[str, object]]:
     return run
 
 
-def _forget(now: datetime) -> Mapping[str, object]:
+def _forget(clock: Clock) -> Mapping[str, object]:
     """Remove the personal data of what has expired."""
-    done = forgetting.run(now=now)
+    done = forgetting.run(now=clock())
     if failed := done["failed_budgets"]:
         raise TickFailed(f"Budgets failed: {failed}")
     return done
 
 
-def _retain(_now: datetime) -> Mapping[str, object]:
+def _retain(_clock: Clock) -> Mapping[str, object]:
     """Remove what is kept no longer: sessions that have ended."""
     call_command("clearsessions")
     return {}
@@ -85,7 +84,7 @@ def _retain(_now: datetime) -> Mapping[str, object]:
 
 DUTIES: Sequence[Duty] = (
     Duty("sweep", timedelta(minutes=1), _sweep),
-    Duty("refresh", timedelta(hours=1), _refresh, lease=timedelta(hours=1)),
+    Duty("refresh", timedelta(minutes=1), _refresh, lease=timedelta(hours=1)),
     Duty("expire", timedelta(minutes=5), _run(sweeps.EXPIRING)),
     Duty("remind", timedelta(minutes=15), _run(sweeps.REMINDING)),
     Duty("nudge", timedelta(minutes=15), _run(sweeps.NUDGING)),
@@ -118,7 +117,7 @@ def _run_once(duty: Duty, row: Tick, *, clock: Clock) -> bool:
     summary: Mapping[str, object] = {}
     error = ""
     try:
-        summary = duty.run(now)
+        summary = duty.run(clock)
     except TickFailed as failed:
         logger.warning("Tick %s failed: %s", duty.name, failed)
         error = str(failed)
@@ -134,7 +133,11 @@ def _finish(duty: Duty, row: Tick, now: datetime, *, summary: Mapping[str, objec
     failures = row.failures + 1 if error else 0
     wait = min(duty.every, FIRST_WAIT * (1 << min(failures - 1, 16))) if error else duty.every
     Tick.objects.filter(name=duty.name, fence=row.fence + 1).update(
-        due_at=now + wait, finished_at=now, failures=failures, last_error=error, summary=dict(summary)
+        due_at=now + wait,
+        finished_at=now,
+        failures=failures,
+        last_error=error,
+        summary=json.loads(to_json(summary)),
     )
 
 

@@ -9,6 +9,7 @@ from django.db.models import Q
 
 from bursary.assignments.models import LearnerContentAssignmentAction, Status
 from bursary.ops.models import Tick
+from bursary.replica import leaving
 
 LONGEST_DELAY = timedelta(minutes=5)
 """Nobody looks at due work any more, when some has waited longer than this."""
@@ -30,6 +31,7 @@ class Health:
     failed_last_day: int | None = None
     late_ticks: list[str] | None = None
     """Ticks of the clock that should have run, and did not or failed."""
+    catalog_alarms: int | None = None
 
     @property
     def well(self) -> bool:
@@ -70,4 +72,5 @@ def _examine(now: datetime) -> Health:
         pending=unfinished.values("pk")[:MOST_COUNTED].count(),
         failed_last_day=failed.order_by("pk").values("pk")[:MOST_COUNTED].count(),
         late_ticks=late,
+        catalog_alarms=len(leaving.alarms()),
     )

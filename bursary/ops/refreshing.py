@@ -1,16 +1,26 @@
-"""Refreshing the content replica, a catalog at a time."""
+"""Refreshing the content replica: whole catalogs, some keys, or what is due; by command, or at a tick."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from django.conf import settings
+from django.db.models import Exists, OuterRef, Q
+
+from bursary.assignments.models import LearnerContentAssignment, State
 from bursary.budgets.models import Budget
 from bursary.ops.printing import Advance
-from bursary.replica import refresh
-from bursary.replica.models import RefreshSource
-from bursary.replica.refresh import ContentUnavailable
+from bursary.replica import leaving, listings, refresh, seeking, wanting
+from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
+from bursary.replica.refresh import Clock, ContentUnavailable
 from bursary.replica.report import Report
+
+ROWS_A_TICK = 500
+ROWS_A_ROUND = 1000
+ROWS_PER_STATEMENT = 500
+MOST_BROUGHT_FORWARD = 5000
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,12 @@ class Refreshed:
     report: Report
     unavailable: str = ""
 
+    @property
+    def trouble(self) -> str:
+        """Return a sentence on what an operator must know, or nothing."""
+        what = self.unavailable or self.report.alarm
+        return f"Catalog {self.catalog_uuid}: {what}" if what else ""
+
     def summary(self) -> dict[str, object]:
         """Return it as plain values."""
         return {
@@ -30,29 +46,179 @@ class Refreshed:
         }
 
 
+@dataclass(frozen=True)
+class Tick:
+    """What a tick did: the catalogs that it read, what was due, and what it made due or forgot."""
+
+    due: Report
+    catalogs: list[Refreshed] = field(default_factory=list)
+    brought_forward: int = 0
+    forgotten: int = 0
+
+    def summary(self) -> dict[str, object]:
+        """Return it as plain values."""
+        return {
+            "catalogs": [one.summary() for one in self.catalogs],
+            "due": self.due.as_dict(),
+            "brought_forward": self.brought_forward,
+            "forgotten": self.forgotten,
+        }
+
+
 def budgets_catalogs() -> list[UUID]:
     """Return the catalogs of all budgets that are not retired."""
     budgets = Budget.objects.filter(retired_at=None).order_by("catalog_uuid")
     return list(budgets.values_list("catalog_uuid", flat=True).distinct())
 
 
+def tick(*, clock: Clock) -> Tick:
+    """Do what is to be done periodically, a bounded part of it: call it every minute, anywhere, at once.
+
+    At most one catalog that is due is read as a whole; then what open assignments depend on is made due in
+    good time, and at most `ROWS_A_TICK` rows that are due are looked at. Never raises for upstream.
+    """
+    catalogs = _read_one_listing(clock=clock)
+    brought_forward = bring_forward(now=clock())
+    due = refresh.refresh_due(clock=clock, source=refresh.configured_source(), most=ROWS_A_TICK)
+    return Tick(due, catalogs, brought_forward, seeking.forget(now=clock()))
+
+
+def refresh_stale(*, clock: Clock, advance: Advance) -> Report:
+    """Look at everything that is due, once."""
+    bring_forward(now=clock())
+    most = count_stale(now=clock()) + ROWS_A_ROUND
+    source = refresh.configured_source()
+    return refresh.refresh_due(clock=clock, source=source, most=most, progress=advance)
+
+
+def count_stale(*, now: datetime) -> int:
+    """Return how much content is due."""
+    return wanting.due(now).order_by().count()
+
+
+def bring_forward(*, now: datetime) -> int:
+    """Make due what open assignments depend on, as soon as that is stale by its own rule; return how much.
+
+    It is here because content knows nothing of assignments, and set-based: no column keeps who depends on
+    what, so none can be wrong.
+    """
+    open_assignments = LearnerContentAssignment.objects.filter(
+        Q(content=OuterRef("pk")) | Q(content__parent=OuterRef("pk")), state=State.ALLOCATED
+    )
+    stale_at = now - settings.CONTENT_FRESHNESS["depended_on"]
+    stale = ContentMetadata.objects.filter(
+        Exists(open_assignments),
+        due_at__gt=now + settings.CONTENT_LEASE,
+        checked_at__lte=stale_at,
+        failures=0,
+        gone_at=None,
+    ).order_by("pk")
+    last = brought = 0
+    while brought < MOST_BROUGHT_FORWARD:
+        pks = list(stale.filter(pk__gt=last).values_list("pk", flat=True)[:ROWS_PER_STATEMENT])
+        if not pks:
+            break
+        last = pks[-1]
+        brought += wanting.bring_forward(pks, now=now, lease=settings.CONTENT_LEASE)
+    return brought
+
+
 def refresh_catalogs(
-    catalogs: Sequence[UUID], *, now: datetime, dry_run: bool, advance: Advance
+    catalogs: Sequence[UUID],
+    *,
+    now: datetime,
+    dry_run: bool,
+    advance: Advance,
+    accept_drop: bool = False,
 ) -> list[Refreshed]:
     """Refresh each catalog. One that is unavailable does not stop the others."""
     done: list[Refreshed] = []
     for catalog_uuid in catalogs:
         before = sum(one.report.records for one in done)
-        done.append(_refresh(catalog_uuid, now=now, dry_run=dry_run, advance=_after(before, advance)))
+        done.append(
+            _refresh(
+                catalog_uuid,
+                now=now,
+                dry_run=dry_run,
+                advance=_after(before, advance),
+                accept_drop=accept_drop,
+            )
+        )
     return done
 
 
-def unavailable(done: Iterable[Refreshed]) -> str:
-    """Return a sentence for each catalog that did not answer, or nothing."""
-    return " ".join(f"Catalog {one.catalog_uuid}: {one.unavailable}" for one in done if one.unavailable)
+def refresh_keys(
+    keys: Collection[str], *, catalogs: Sequence[UUID], now: datetime, dry_run: bool
+) -> list[Refreshed]:
+    """Ask now for these keys: the catalogs that hold them, and for unknown ones all of `catalogs`."""
+    done: list[Refreshed] = []
+    for catalog_uuid, asked in sorted(_whom_to_ask(set(keys), catalogs).items()):
+        try:
+            report = refresh.refresh_keys(
+                asked,
+                catalog_uuid=catalog_uuid,
+                source=refresh.configured_source(),
+                now=now,
+                by=RefreshSource.CRON,
+                dry_run=dry_run,
+            )
+        except ContentUnavailable as silent:
+            done.append(Refreshed(catalog_uuid, silent.so_far, str(silent)))
+        else:
+            done.append(Refreshed(catalog_uuid, report))
+    return done
 
 
-def _refresh(catalog_uuid: UUID, *, now: datetime, dry_run: bool, advance: Advance) -> Refreshed:
+def unknown_keys(keys: Collection[str]) -> list[str]:
+    """Return the keys that we have no content for."""
+    known = ContentMetadata.objects.filter(content_key__in=list(keys)).values_list("content_key", flat=True)
+    return sorted(set(keys) - set(known))
+
+
+def troubles(done: Iterable[Refreshed]) -> str:
+    """Return a sentence for each catalog that did not answer or is alarming, or nothing."""
+    return " ".join(one.trouble for one in done if one.trouble)
+
+
+def _whom_to_ask(keys: set[str], catalogs: Sequence[UUID]) -> dict[UUID, set[str]]:
+    rows = CatalogMembership.objects.filter(
+        Q(content__content_key__in=keys) | Q(content__runs__content_key__in=keys)
+    )
+    held = rows.order_by().values_list("catalog_uuid", "content__content_key", "content__runs__content_key")
+    asked: dict[UUID, set[str]] = defaultdict(set)
+    known: set[str] = set()
+    for catalog_uuid, course, run in held:
+        known |= {course, run} & keys
+        asked[catalog_uuid].add(course)  # a run that is over is found by its course alone
+    for catalog_uuid in catalogs if keys - known else ():
+        asked[catalog_uuid] |= keys - known
+    return asked
+
+
+def _read_one_listing(*, clock: Clock) -> list[Refreshed]:
+    listing = listings.claim(budgets_catalogs(), now=clock())
+    if listing is None:
+        return []
+    keep = listings.keeping(listing, clock=clock)
+    try:
+        done = _refresh(listing.catalog_uuid, now=clock(), dry_run=False, advance=keep, accept_drop=False)
+    except Exception as error:
+        # Not swallowed: whoever ticks logs it. But this catalog must not come first for ever.
+        listings.broke_off(listing, now=clock(), error=f"unexpected_error: {type(error).__name__}")
+        raise
+    if done.unavailable:
+        listings.broke_off(listing, now=clock(), error=f"catalog_unavailable: {done.unavailable}")
+    elif done.report.alarm:
+        # A listing that was cut short may be whole again in a minute.
+        listings.broke_off(listing, now=clock(), error=done.report.alarm)
+    else:
+        listings.read(listing, now=clock())
+    return [done]
+
+
+def _refresh(
+    catalog_uuid: UUID, *, now: datetime, dry_run: bool, advance: Advance, accept_drop: bool
+) -> Refreshed:
     try:
         report = refresh.refresh_catalog(
             catalog_uuid,
@@ -60,6 +226,7 @@ def _refresh(catalog_uuid: UUID, *, now: datetime, dry_run: bool, advance: Advan
             now=now,
             by=RefreshSource.CRON,
             dry_run=dry_run,
+            accept_drop=accept_drop,
             progress=advance,
         )
     except ContentUnavailable as silent:
@@ -69,3 +236,8 @@ def _refresh(catalog_uuid: UUID, *, now: datetime, dry_run: bool, advance: Advan
 
 def _after(before: int, advance: Advance) -> Advance:
     return lambda records: advance(before + records)
+
+
+def standing_alarms() -> list[str]:
+    """Return a sentence for each catalog of which too much is missing."""
+    return [f"Catalog {uuid}: {alarm}" for uuid, alarm in sorted(leaving.alarms().items())]

@@ -6,7 +6,13 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
+from bursary.replica.models import (
+    CatalogListing,
+    CatalogMembership,
+    ContentChange,
+    ContentMetadata,
+    ContentSought,
+)
 
 
 class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run
@@ -38,6 +44,7 @@ class ContentMetadataAdmin(ReadOnly):
         "price_cents",
         "enroll_by",
         "checked_at",
+        "due_at",
         "failures",
         "gone_at",
     )
@@ -48,7 +55,7 @@ class ContentMetadataAdmin(ReadOnly):
 
 @admin.register(CatalogMembership)
 class CatalogMembershipAdmin(ReadOnly):
-    list_display = ("catalog_uuid", "content", "created", "seen_at")
+    list_display = ("catalog_uuid", "content", "created", "seen_at", "missing_since")
     list_select_related = ("content",)
     search_fields = ("=catalog_uuid", "content__content_key")
     heavy = ("content__payload",)
@@ -62,3 +69,17 @@ class ContentChangeAdmin(ReadOnly):
     search_fields = ("content__content_key", "=field")
     ordering = ("-id",)
     heavy = ("content__payload",)
+
+
+@admin.register(CatalogListing)
+class CatalogListingAdmin(ReadOnly):
+    list_display = ("catalog_uuid", "started_at", "listed", "due_at", "failures", "alarm")
+    search_fields = ("=catalog_uuid",)
+
+
+@admin.register(ContentSought)
+class ContentSoughtAdmin(ReadOnly):
+    list_display = ("content_key", "catalog_uuid", "answer", "asked_at", "until")
+    list_filter = ("answer",)
+    search_fields = ("=catalog_uuid", "content_key")
+    ordering = ("-id",)

@@ -63,6 +63,7 @@ class Stored:
     fetched_at: datetime
     upstream_modified: datetime | None
     checked_at: datetime
+    gone_at: datetime | None
     columns: Mapping[str, Any]
 
 
@@ -132,6 +133,8 @@ def judge(
     different = {name: (row.columns[name], new[name]) for name in COLUMNS if row.columns[name] != new[name]}
     if parent_key != row.parent_key:
         different["parent"] = (row.parent_key, parent_key)
+    if row.gone_at is not None:
+        different["gone_at"] = (row.gone_at, None)
     changed = bool(different) or content.digest != row.digest
     story = {
         name: (_json(old), _json(value))

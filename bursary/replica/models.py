@@ -38,6 +38,17 @@ class RefreshSource(models.TextChoices):
     """Somebody asked for content that we did not have."""
 
 
+class Answer(models.TextChoices):
+    """What became of a question for a key that we have no content for."""
+
+    ASKING = "asking"
+    """Upstream is being asked; whoever wants the same waits for that."""
+    ABSENT = "absent"
+    """Upstream does not have it, or nothing usable."""
+    SILENT = "silent"
+    """Upstream did not answer."""
+
+
 class ContentMetadata(models.Model):
     """One course, run, program or pathway as last seen upstream."""
 
@@ -75,10 +86,17 @@ class ContentMetadata(models.Model):
     changed_at = models.DateTimeField(help_text="When the payload last changed")
     fresh_until = models.DateTimeField()
     due_at = models.DateTimeField(null=True, blank=True, help_text="When somebody must look again")
-    fence = models.PositiveIntegerField(default=0)
-    failures = models.PositiveIntegerField(default=0)
+    expected_since = models.DateTimeField(
+        null=True, blank=True, help_text="When an event announced a change that upstream does not show yet"
+    )
+    fence = models.PositiveIntegerField(
+        default=0, help_text="Counts claims: a late refresher settles nothing"
+    )
+    failures = models.PositiveIntegerField(default=0, help_text="Looks that failed since the last good one")
     last_error = models.TextField(blank=True)
-    quarantined_digest = models.CharField(max_length=64, blank=True)
+    quarantined_digest = models.CharField(
+        max_length=64, blank=True, help_text="Of a record that could not be used; not tried again unchanged"
+    )
     gone_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -109,7 +127,10 @@ class CatalogMembership(models.Model):
     catalog_uuid = models.UUIDField()
     content = models.ForeignKey(ContentMetadata, on_delete=models.PROTECT, related_name="memberships")
     created = models.DateTimeField()
-    seen_at = models.DateTimeField(help_text="When a listing last named it")
+    seen_at = models.DateTimeField(help_text="When the catalog last named it")
+    missing_since = models.DateTimeField(
+        null=True, blank=True, help_text="When the catalog, asked by key, first did not have it"
+    )
 
     class Meta:
         constraints = [
@@ -139,3 +160,50 @@ class ContentChange(models.Model):
 
     def __str__(self) -> str:
         return f"{self.field} of {self.content_id}"
+
+
+class CatalogListing(models.Model):
+    """A catalog's listings: the last whole one, when the next is due, and what is alarming."""
+
+    catalog_uuid = models.UUIDField(unique=True)
+    started_at = models.DateTimeField(null=True, blank=True, help_text="Of the last whole listing believed")
+    listed = models.PositiveIntegerField(default=0, help_text="What that listing named, runs not counted")
+    due_at = models.DateTimeField(null=True, blank=True, help_text="When the next listing is to be read")
+    fence = models.PositiveIntegerField(default=0)
+    failures = models.PositiveIntegerField(default=0)
+    last_error = models.TextField(blank=True)
+    alarm = models.TextField(blank=True, help_text="Why nothing goes: too much of the catalog is missing")
+    alarmed_at = models.DateTimeField(null=True, blank=True)
+    guard_off_until = models.DateTimeField(
+        null=True, blank=True, help_text="An operator said that so much may go"
+    )
+
+    class Meta:
+        ordering = ("catalog_uuid",)
+
+    def __str__(self) -> str:
+        return str(self.catalog_uuid)
+
+
+class ContentSought(models.Model):
+    """A key without content that a catalog was asked for: being asked now, or remembered for a while."""
+
+    catalog_uuid = models.UUIDField()
+    content_key = models.CharField(max_length=255)
+    answer = models.CharField(max_length=8, choices=Answer.choices)
+    asked_at = models.DateTimeField()
+    until = models.DateTimeField(help_text="After this the answer counts no more")
+    fence = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "content sought"
+        constraints = [
+            models.UniqueConstraint(fields=["catalog_uuid", "content_key"], name="content_sought_once"),
+        ]
+        indexes = [
+            # Forgetting: what lapsed first.
+            models.Index(fields=["until"], name="content_sought_until"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.content_key} in {self.catalog_uuid}"

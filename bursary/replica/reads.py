@@ -3,14 +3,16 @@
 Only content that we never saw is fetched while somebody waits.
 """
 
-from datetime import datetime, timedelta
+import time
+from datetime import datetime
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from bursary.catalog.fields import is_key
-from bursary.replica import refresh
-from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
+from bursary.replica import refresh, seeking
+from bursary.replica.models import Answer, CatalogMembership, ContentMetadata, RefreshSource
 from bursary.replica.refresh import ContentUnavailable
 
 __all__ = [
@@ -23,9 +25,7 @@ __all__ = [
     "membership",
 ]
 
-
-COLD_MISS = timedelta(seconds=2)
-"""How long somebody waits for content that we never saw."""
+GLANCE = 0.05  # seconds between two glances at what another is asking
 
 _NOT_HANDED_OVER = {"upstream_error", "too_large"}
 
@@ -44,17 +44,19 @@ def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conte
     """Return the course, run, program or pathway with this key, its payload deferred.
 
     What we have is served at once, with one query, whatever catalog it came from (see `membership`); if it
-    is stale, it is also marked as wanted. What we do not have is fetched from `catalog_uuid`, once, which is
-    refused inside a transaction (RuntimeError). Raises UnknownContent where upstream does not have it
-    either, and ContentUnavailable where upstream does not answer within `COLD_MISS`, or fails on this record.
+    is stale and nobody is to look at it, it is also marked as wanted. What we do not have is fetched from
+    `catalog_uuid` within `CONTENT_READ_DEADLINE`, once however many ask, which is refused inside a
+    transaction (RuntimeError). Raises UnknownContent where upstream does not have it either, or lately did
+    not; and ContentUnavailable where upstream does not answer in time.
     """
     if not is_key(content_key):
         raise UnknownContent(content_key)
     content = _stored(content_key)
     if content is None:
         return _fetched(content_key, catalog_uuid=catalog_uuid, now=now)
-    if content.due_at is None and not content.fresh(now):
-        ContentMetadata.objects.filter(pk=content.pk, due_at=None).update(due_at=now)
+    looked_at = content.parent or content  # a run with its course
+    if looked_at.due_at is None and not looked_at.fresh(now):
+        ContentMetadata.objects.filter(pk=looked_at.pk, due_at=None).update(due_at=now)
     return content
 
 
@@ -89,22 +91,50 @@ def as_of(content: ContentMetadata) -> datetime:
 
 
 def _stored(content_key: str) -> ContentMetadata | None:
-    return ContentMetadata.objects.defer("payload").filter(content_key=content_key).first()
+    rows = ContentMetadata.objects.select_related("parent").defer("payload", "parent__payload")
+    return rows.filter(content_key=content_key).first()
 
 
 def _fetched(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMetadata:
-    report = refresh.refresh_keys(
-        [content_key],
-        catalog_uuid=catalog_uuid,
-        source=refresh.configured_source(),
-        now=now,
-        by=RefreshSource.READ,
-        within=COLD_MISS,
-    )
-    content = _stored(content_key)
-    for left_out in report.unparsable if content is None else ():
-        if left_out.key == content_key and left_out.reason in _NOT_HANDED_OVER:
-            raise ContentUnavailable(f"The catalog has a fault at {content_key}. {left_out.detail}")
-    if content is None:
-        raise UnknownContent(content_key)
-    return content
+    """Fetch what we do not have, or wait for whoever is fetching it. A wait is bounded by the real clock."""
+    deadline = time.monotonic() + settings.CONTENT_READ_DEADLINE.total_seconds()
+    while True:
+        known = seeking.take_off(content_key, catalog_uuid=catalog_uuid, now=now)
+        # Whoever was asking may have landed between our look and this.
+        content = _stored(content_key)
+        if isinstance(known, seeking.Flight):
+            if content is None:
+                return _asked(known, content_key, catalog_uuid=catalog_uuid, now=now)
+            seeking.landed(known)
+        if content is not None:
+            return content
+        if known is Answer.ABSENT:
+            raise UnknownContent(content_key)
+        if known is Answer.SILENT or time.monotonic() >= deadline:
+            raise ContentUnavailable("The catalog did not answer in time.")
+        time.sleep(GLANCE)
+
+
+def _asked(flight: seeking.Flight, content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMetadata:
+    try:
+        report = refresh.refresh_keys(
+            [content_key],
+            catalog_uuid=catalog_uuid,
+            source=refresh.configured_source(),
+            now=now,
+            by=RefreshSource.READ,
+            within=settings.CONTENT_READ_DEADLINE,
+        )
+        content = _stored(content_key)
+        for left_out in report.unparsable if content is None else ():
+            if left_out.key == content_key and left_out.reason in _NOT_HANDED_OVER:
+                raise ContentUnavailable(f"The catalog has a fault at {content_key}. {left_out.detail}")
+        if content is None:
+            seeking.found_nothing(flight, now=now)
+            raise UnknownContent(content_key)
+        return content
+    except ContentUnavailable:
+        seeking.heard_nothing(flight, now=now)
+        raise
+    finally:
+        seeking.landed(flight)

@@ -1,38 +1,43 @@
 """The replica's only writer: ask upstream, and bring in what it answers, under the guard.
 
-Upstream is asked outside any transaction. Then each batch is parsed, record by record, and stored in one
-short transaction: `guard.py` decides, `upsert.py` has the statements.
+Three ways to ask: a whole catalog, some keys, or whatever is due. Upstream is asked outside any transaction.
+Below: `wanting.py` knows what is due and whose it is, `intake.py` brings answers in, `leaving.py` knows what
+a missing answer means.
 """
 
+import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from itertools import islice
-from typing import TypeVar
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DataError, IntegrityError, transaction
-from django.dispatch import Signal
 
 from bursary.catalog import schema
-from bursary.catalog.schema import Content
 from bursary.catalog.source import Access, CatalogSource, CatalogUnavailable, open_source
-from bursary.replica import guard, upsert
-from bursary.replica.guard import Look, Verdict
-from bursary.replica.models import ContentMetadata, RefreshSource
-from bursary.replica.report import Report, Unusable
+from bursary.replica import freshness, leaving, wanting
+from bursary.replica.guard import Look
+from bursary.replica.intake import BATCH, batches, content_changed, take
+from bursary.replica.models import RefreshSource
+from bursary.replica.report import Report
+from bursary.replica.wanting import Claimed
 
-content_changed = Signal()
-"""Sent inside the writer's transaction, once a batch, with `pks`, the content created or changed, and `now`.
-A receiver's exception rolls the batch back."""
+__all__ = [
+    "BATCH",
+    "Clock",
+    "ContentUnavailable",
+    "configured_source",
+    "content_changed",
+    "refresh_catalog",
+    "refresh_due",
+    "refresh_keys",
+]
 
-BATCH = 50  # records a transaction; some 200 rows, as courses bring their runs
+logger = logging.getLogger(__name__)
 
-_REFUSED_VALUES = (DataError, IntegrityError, OverflowError, UnicodeEncodeError)
-
-T = TypeVar("T")
+Clock = Callable[[], datetime]
 
 
 class ContentUnavailable(Exception):
@@ -43,10 +48,6 @@ class ContentUnavailable(Exception):
     def __init__(self, detail: str, *, so_far: Report | None = None) -> None:
         super().__init__(detail)
         self.so_far = so_far or Report()
-
-
-class _NotStorable(Exception):
-    """The database refused a value of the batch; nothing of the batch was written."""
 
 
 def configured_source() -> CatalogSource:
@@ -74,23 +75,32 @@ def refresh_catalog(
     now: datetime,
     by: RefreshSource,
     dry_run: bool = False,
+    accept_drop: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Bring in everything that a catalog lists.
+    """Bring in everything that a catalog lists; then ask by key for what it did not name (see `leaving`).
 
     `progress` is called after each batch with the records seen so far. A dry run judges and writes nothing.
-    Unusable records are named in the report and stop nobody. Raises ContentUnavailable where upstream stops
-    answering; what a receiver of `content_changed` raises ends the refresh and undoes its batch alone.
+    `accept_drop`: more than a fifth may be missing this time. Broken off, it is simply begun anew: what is
+    unchanged is written no second time. Unusable records are named in the report and stop nobody. Raises
+    ContentUnavailable where upstream stops answering, having removed nothing; what a receiver of
+    `content_changed` raises ends the refresh and undoes its batch alone.
     """
-    look = Look(catalog_uuid, f"{source.name}:{catalog_uuid}", now, by)
+    look = _look(source, catalog_uuid, now=now, by=by)
     report = Report()
     try:
         for page in source.pages(catalog_uuid, size=BATCH):
             report += Report(pages=1)
-            for batch in _batches(page):
-                report += _take(batch, look=look, dry_run=dry_run)
+            for batch in batches(page):
+                report += take(batch, look=look, dry_run=dry_run)
                 if progress:
                     progress(report.records)
+        if dry_run:
+            return report
+        if alarm := leaving.conclude(look, listed=report.listed, accept_drop=accept_drop):
+            return report + Report(alarm=alarm)
+        for absentees in leaving.not_named(look):
+            report += _confirm(absentees, look=look, source=source)
     except CatalogUnavailable as silence:
         raise ContentUnavailable(str(silence), so_far=report) from silence
     return report
@@ -104,80 +114,136 @@ def refresh_keys(
     now: datetime,
     by: RefreshSource,
     within: timedelta | None = None,
+    dry_run: bool = False,
 ) -> Report:
     """Bring in what a catalog has under these keys; asked for a run, it may answer with the course.
 
-    Keys that upstream does not know leave no trace. `within` bounds each batch's question upstream, for
-    whoever keeps somebody waiting. Raises what `refresh_catalog` raises.
+    Each question is for at most `BATCH` keys and takes at most `within`. Keys that upstream does not know
+    leave no trace. Raises what `refresh_catalog` raises.
     """
-    look = Look(catalog_uuid, f"{source.name}:{catalog_uuid}", now, by)
+    look = _look(source, catalog_uuid, now=now, by=by)
     report = Report()
-    for wanted in _batches(sorted(set(keys))):
+    for wanted in batches(sorted(set(keys))):
         try:
-            answer = source.fetch(catalog_uuid, keys=wanted, within=within)
+            answer = source.fetch(catalog_uuid, keys=wanted, within=within or settings.CONTENT_FETCH_DEADLINE)
         except CatalogUnavailable as silence:
             raise ContentUnavailable(str(silence), so_far=report) from silence
-        report += Report(pages=1)
-        for batch in _batches(answer):
-            report += _take(batch, look=look)
+        report += Report(pages=1) + _taken(answer, look=look, dry_run=dry_run)
     return report
 
 
-def _batches(items: Sequence[T]) -> Iterator[list[T]]:
-    rest = iter(items)
-    while batch := list(islice(rest, BATCH)):
-        yield batch
+def refresh_due(
+    *, clock: Clock, source: CatalogSource, most: int, progress: Callable[[int], None] | None = None
+) -> Report:
+    """Look at what is due now, oldest first, at most `most` rows and each at most once.
+
+    Each claim is for at most `BATCH` rows; two refreshers never have the same. A catalog that does not
+    answer is asked once; what is due of it is postponed, each row by a pause that grows, and the others go
+    on. Never raises for upstream. Stops where nobody answers.
+    """
+    errand = _Errand(source, clock)
+    started, done = clock(), 0
+    while done < most:
+        now = clock()
+        rows = wanting.claim(
+            started=started, now=now, lease=settings.CONTENT_LEASE, limit=min(BATCH, most - done)
+        )
+        if not rows:
+            break
+        done += len(rows)
+        if not errand.run(rows):
+            break
+        if progress:
+            progress(done)
+    return errand.report
 
 
-def _take(batch: Sequence[object], *, look: Look, dry_run: bool = False) -> Report:
-    records: list[Content] = []
-    unusable: list[Unusable] = []
-    for raw in batch:
+class _Errand:
+    """One go at what is due: whom not to ask again, and what came of it so far."""
+
+    def __init__(self, source: CatalogSource, clock: Clock) -> None:
+        self.report = Report()
+        self._source = source
+        self._clock = clock
+        self._silent: dict[UUID, str] = {}
+
+    def run(self, rows: Sequence[Claimed]) -> bool:
+        """Look at claimed rows, catalog by catalog; tell whether anybody answered."""
+        groups: dict[tuple[UUID | None, RefreshSource], list[Claimed]] = defaultdict(list)
+        for one in rows:
+            by = RefreshSource.EVENT if one.expected_since else RefreshSource.CRON
+            groups[one.catalog_uuid, by].append(one)
+        answered = [self._ask(catalog, by, group) for (catalog, by), group in groups.items()]
+        return any(answered)
+
+    def _ask(self, catalog_uuid: UUID | None, by: RefreshSource, rows: Sequence[Claimed]) -> bool:
+        now = self._clock()
+        if now + settings.CONTENT_FETCH_DEADLINE > rows[0].lease_end:
+            wanting.release(rows, now=now)  # those before took long: the lease might end on the way
+            return True
+        if catalog_uuid is None:
+            wanting.not_answered(rows, now=now, again=freshness.span("gone"))
+            return True
+        if catalog_uuid in self._silent:
+            return self._postpone(rows, error=self._silent[catalog_uuid])
+        look = _look(self._source, catalog_uuid, now=now, by=by)
         try:
-            records.append(schema.parse(raw))
-        except schema.Unparsable as bad:
-            unusable.append(Unusable(bad.content_key, bad.reason, bad.detail))
-    report = Report(records=len(batch)) + Report.of_unusable(unusable)
-    if dry_run:
-        chosen, lost = guard.choose(records)
-        return report + Report.of([*upsert.forecast(chosen, look=look).items(), *lost])
-    report += _bring_in(records, look=look)
-    fine = {record.content_key for record in records}
-    _remember_errors([one for one in unusable if one.key not in fine])
+            self.report += self._looked_at(rows, look=look)
+        except CatalogUnavailable as silence:
+            self._silent[catalog_uuid] = f"catalog_unavailable: {silence}"
+            return self._postpone(rows, error=self._silent[catalog_uuid])
+        except Exception as error:  # these rows must not keep the others from being looked at
+            logger.warning("Refreshing %s rows of catalog %s broke", len(rows), catalog_uuid, exc_info=True)
+            self._postpone(rows, error=f"unexpected_error: {type(error).__name__}")
+        return True
+
+    def _looked_at(self, rows: Sequence[Claimed], *, look: Look) -> Report:
+        keys = sorted({one.content_key for one in rows})
+        answer = self._source.fetch(look.catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE)
+        report = Report(pages=1) + _taken(answer, look=look)
+        named = _named(answer)
+        there = [one for one in rows if one.content_key in named]
+        missing = [one for one in rows if one.content_key not in named]
+        wanting.looked(there, now=look.now)
+        if not missing:
+            return report
+        ended, waiting, alarm = leaving.absent([one.pk for one in missing], look=look)
+        soon = [one for one in missing if one.pk in waiting]
+        wanting.not_answered(soon, now=look.now, again=leaving.CONFIRM_AFTER)
+        seldom = [one for one in missing if one.pk not in waiting]
+        wanting.not_answered(seldom, now=look.now, again=freshness.span("gone"))
+        return report + Report(unanswered=len(missing), ended=ended, alarm=alarm)
+
+    def _postpone(self, rows: Sequence[Claimed], *, error: str) -> bool:
+        wanting.failed(rows, now=self._clock(), error=error)
+        self.report += Report(postponed=len(rows))
+        return False
+
+
+def _confirm(absentees: Sequence[tuple[int, str]], *, look: Look, source: CatalogSource) -> Report:
+    """Ask by key for what a listing did not name."""
+    keys = [key for _pk, key in absentees]
+    answer = source.fetch(look.catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE)
+    report = Report(pages=1) + _taken(answer, look=look)
+    named = _named(answer)
+    missing = [pk for pk, key in absentees if key not in named]
+    if not missing:
+        return report
+    ended, _waiting, alarm = leaving.absent(missing, look=look)
+    return report + Report(unanswered=len(missing), ended=ended, alarm=alarm)
+
+
+def _taken(answer: Sequence[object], *, look: Look, dry_run: bool = False) -> Report:
+    report = Report()
+    for batch in batches(answer):
+        report += take(batch, look=look, dry_run=dry_run)
     return report
 
 
-def _bring_in(records: Sequence[Content], *, look: Look) -> Report:
-    """Store the records. Where the database refuses a value, halve until the culprit stands alone."""
-    if not records:
-        return Report()
-    chosen, lost = guard.choose(records)
-    try:
-        return Report.of([*_write(chosen, look=look).items(), *lost])
-    except _NotStorable as refusal:
-        if len(records) == 1:
-            culprit = Unusable(records[0].content_key, "not_storable", str(refusal))
-            _remember_errors([culprit])
-            return Report.of_unusable([culprit])
-    middle = len(records) // 2
-    return _bring_in(records[:middle], look=look) + _bring_in(records[middle:], look=look)
+def _named(answer: Iterable[object]) -> set[str]:
+    """Return the keys that an answer is about, those of unusable records included: they are there."""
+    return {key for raw in answer for key in schema.keys(raw)}
 
 
-def _write(chosen: Mapping[str, Content], *, look: Look) -> dict[str, Verdict]:
-    # Durable: inside somebody's transaction, theirs would have been held open while upstream was asked.
-    with transaction.atomic(durable=True):
-        try:
-            judgements = upsert.store(chosen, look=look)
-        except _REFUSED_VALUES as error:
-            raise _NotStorable(f"{type(error).__name__}: {error}".partition("\n")[0]) from error
-        pks = sorted(one.row.pk for one in upsert.having(judgements, Verdict.CREATED, Verdict.CHANGED))
-        if pks:
-            content_changed.send(sender=ContentMetadata, pks=pks, now=look.now)
-    return {one.content.content_key: one.verdict for one in judgements}
-
-
-def _remember_errors(unusable: Sequence[Unusable]) -> None:
-    errors = {one.key: f"{one.reason}: {one.detail}" for one in unusable if one.key}
-    if errors:
-        with transaction.atomic(durable=True):
-            upsert.remember_errors(errors)
+def _look(source: CatalogSource, catalog_uuid: UUID, *, now: datetime, by: RefreshSource) -> Look:
+    return Look(catalog_uuid, f"{source.name}:{catalog_uuid}", now, by)

@@ -34,17 +34,30 @@ class Report:
     unchanged: int = 0
     refused_older: int = 0
     refused_thin: int = 0
+    listed: int = 0
+    """Courses, programs and pathways that the catalog named."""
+    quarantined: int = 0
+    """Records that could not be used before and are still the same: passed over in silence."""
+    unanswered: int = 0
+    """Keys that we have and that the catalog, asked for them, did not have."""
+    ended: int = 0
+    """Memberships that were over, and were ended."""
+    postponed: int = 0
+    """Looks that failed and will be tried again."""
     unparsable_total: int = 0
     unparsable: tuple[Unusable, ...] = ()
     """The first `NAMED` of them."""
+    alarm: str = ""
+    """Why nothing went, where too much of a catalog was missing."""
 
     def __add__(self, other: Self) -> "Report":
         counts = {
             field.name: getattr(self, field.name) + getattr(other, field.name)
             for field in fields(self)
-            if field.name != "unparsable"
+            if field.name not in ("unparsable", "alarm")
         }
-        return Report(**counts, unparsable=(*self.unparsable, *other.unparsable)[:NAMED])
+        named = (*self.unparsable, *other.unparsable)[:NAMED]
+        return Report(**counts, unparsable=named, alarm=self.alarm or other.alarm)
 
     @classmethod
     def of(cls, outcomes: Iterable[tuple[str, Verdict]]) -> "Report":

@@ -8,12 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from django.conf import settings
 from django.db import IntegrityError, connection
-from django.db.models import Case, F, OuterRef, QuerySet, Subquery, Value, When
+from django.db.models import Case, F, OuterRef, Q, QuerySet, Subquery, Value, When
 
 from bursary.catalog.schema import Content
-from bursary.replica import guard
+from bursary.replica import freshness, guard
 from bursary.replica.guard import Judgement, Look, Stored, Verdict
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, ContentType
 
@@ -31,8 +30,7 @@ def store(chosen: Mapping[str, Content], *, look: Look) -> list[Judgement]:
     """
     keys = _keys(chosen)
     inserted = _insert_missing(chosen, keys, look=look)
-    no_key = connection.features.has_select_for_no_key_update  # nobody who refers to a row need wait
-    stored = _read(ContentMetadata.objects.filter(content_key__in=keys).select_for_update(no_key=no_key))
+    stored = _read(locked(ContentMetadata.objects.filter(content_key__in=keys)))
     if refused := sorted(chosen.keys() - stored.keys()):
         # SQLite leaves out rows that break a constraint where PostgreSQL says so.
         raise IntegrityError(f"left out: {', '.join(refused)}")
@@ -67,15 +65,45 @@ def having(judgements: Iterable[Judgement], *verdicts: Verdict) -> list[Judgemen
     return [one for one in judgements if one.verdict in verdicts]
 
 
-def remember_errors(errors: Mapping[str, str]) -> None:
-    """Note, on the rows that we have, by key, why upstream's newest record of them was left out."""
+def members(judgements: Iterable[Judgement]) -> list[Judgement]:
+    """Return what a catalog itself holds: all but runs, which are held where their course is."""
+    return [
+        one
+        for one in judgements
+        if one.verdict is not Verdict.REFUSED_TYPE and one.row.content_type != ContentType.COURSERUN
+    ]
+
+
+def quarantined(keys: Iterable[str]) -> dict[str, str]:
+    """Return the digests, by key, of records that could not be used when they were last met."""
+    rows = ContentMetadata.objects.filter(content_key__in=list(keys)).exclude(quarantined_digest="")
+    return dict(rows.order_by().values_list("content_key", "quarantined_digest"))
+
+
+def see(keys: Iterable[str], *, look: Look) -> None:
+    """Note that the catalog named this content, whatever it said of it."""
+    rows = ContentMetadata.objects.filter(content_key__in=list(keys)).order_by("content_key")
+    pks = list(locked(rows).values_list("pk", flat=True))
+    held = CatalogMembership.objects.filter(catalog_uuid=look.catalog_uuid, content__in=pks)
+    held.filter(seen_at__lt=look.now).update(seen_at=look.now, missing_since=None)
+
+
+def quarantine(errors: Mapping[str, tuple[str, str]]) -> None:
+    """Note, on the rows that we have, by key, why upstream's newest record was left out, and its digest."""
     rows = ContentMetadata.objects.filter(content_key__in=errors).order_by("content_key")
-    keys = dict(rows.select_for_update().values_list("pk", "content_key"))
+    keys = dict(locked(rows).values_list("pk", "content_key"))
     if keys:
         ContentMetadata.objects.filter(pk__in=keys).update(
             failures=F("failures") + 1,
-            last_error=Case(*(When(pk=pk, then=Value(errors[key])) for pk, key in keys.items())),
+            last_error=Case(*(When(pk=pk, then=Value(errors[key][0])) for pk, key in keys.items())),
+            quarantined_digest=Case(*(When(pk=pk, then=Value(errors[key][1])) for pk, key in keys.items())),
         )
+
+
+def locked(rows: QuerySet[ContentMetadata], *, skip_locked: bool = False) -> QuerySet[ContentMetadata]:
+    """Return the rows locked, but not against those who only refer to them."""
+    no_key = connection.features.has_select_for_no_key_update
+    return rows.select_for_update(no_key=no_key, skip_locked=skip_locked)
 
 
 def _keys(chosen: Mapping[str, Content]) -> list[str]:
@@ -108,12 +136,17 @@ def _insert_missing(chosen: Mapping[str, Content], keys: Sequence[str], *, look:
     known = set(present.values_list("content_key", flat=True))
     missing = [key for key in keys if key in chosen and key not in known]
     rows = [_row(chosen[key], look=look) for key in missing]
-    ContentMetadata.objects.bulk_create(rows, ignore_conflicts=True)
+    if connection.features.supports_update_conflicts_with_target:
+        ContentMetadata.objects.bulk_create(rows, ignore_conflicts=True)
+    else:
+        # MySQL's INSERT IGNORE would bend values that do not fit. This writes nothing either, but complains.
+        ContentMetadata.objects.bulk_create(rows, update_conflicts=True, update_fields=["content_key"])
     return set(missing)
 
 
 def _row(content: Content, *, look: Look) -> ContentMetadata:
     """Return the row of a record without its parent, whose primary key may not be known yet."""
+    fresh_until = look.now + freshness.span(freshness.kind_of(content, now=look.now))
     return ContentMetadata(
         content_key=content.content_key,
         content_type=content.content_type.value,
@@ -125,7 +158,8 @@ def _row(content: Content, *, look: Look) -> ContentMetadata:
         fetched_at=look.now,
         checked_at=look.now,
         changed_at=look.now,
-        fresh_until=look.now + settings.CONTENT_FRESH_FOR,
+        fresh_until=fresh_until,
+        due_at=None if content.content_type.value == ContentType.COURSERUN else fresh_until,
         **guard.columns(content),
     )
 
@@ -166,19 +200,40 @@ def _confirm(agreed: Sequence[Judgement], *, look: Look) -> None:
     if not agreed:
         return
     versions: dict[Any, list[int]] = defaultdict(list)
+    spans: dict[Any, list[int]] = defaultdict(list)
     for one in agreed:
         if one.content.upstream_modified and one.row.fetched_from == look.fetched_from:
             versions[one.content.upstream_modified].append(one.row.pk)
+        spans[freshness.span(freshness.kind_of(one.content, now=look.now))].append(one.row.pk)
     newer = [When(pk__in=rows, then=Value(version)) for version, rows in versions.items()]
+    fresh_until = Case(*(When(pk__in=rows, then=Value(look.now + span)) for span, rows in spans.items()))
+    moved = [one.row.pk for one in agreed if one.rewrites_payload]
     ContentMetadata.objects.filter(pk__in=[one.row.pk for one in agreed], checked_at__lte=look.now).update(
         source=look.by,
         upstream_modified=Case(*newer, default=F("upstream_modified")),
         checked_at=look.now,
-        fresh_until=look.now + settings.CONTENT_FRESH_FOR,
-        due_at=Case(When(due_at__gt=look.now, then=F("due_at")), default=None),
+        # Before the columns that it reads: MySQL sees what the same statement has written already.
+        due_at=_due_after(fresh_until, moved=moved, look=look),
+        expected_since=Case(When(pk__in=moved, then=None), default=F("expected_since")),
+        fresh_until=fresh_until,
         failures=0,
         last_error="",
+        quarantined_digest="",
         gone_at=None,
+    )
+
+
+def _due_after(fresh_until: Case, *, moved: Sequence[int], look: Look) -> Case:
+    """Return when to look next: by the table of freshness, unless somebody wanted it, or holds it, since.
+
+    What an event announced is awaited until the payload moves. A run is looked at with its course.
+    """
+    since = Q(due_at__gt=look.now) & ~Q(due_at=F("fresh_until"))
+    awaited = Q(expected_since__isnull=False) & ~Q(pk__in=moved)
+    return Case(
+        When(since | awaited, then=F("due_at")),
+        When(content_type=ContentType.COURSERUN, then=None),
+        default=fresh_until,
     )
 
 
@@ -195,14 +250,13 @@ def _enlist(judgements: Sequence[Judgement], *, look: Look) -> None:
         CatalogMembership(
             catalog_uuid=look.catalog_uuid, content_id=one.row.pk, created=look.now, seen_at=look.now
         )
-        for one in judgements
-        if one.verdict is not Verdict.REFUSED_TYPE and one.row.content_type != ContentType.COURSERUN
+        for one in members(judgements)
     ]
     CatalogMembership.objects.bulk_create(
         held,
         update_conflicts=True,
         unique_fields=_target("catalog_uuid", "content"),
-        update_fields=["seen_at"],
+        update_fields=["seen_at", "missing_since"],
     )
 
 

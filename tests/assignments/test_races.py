@@ -1,16 +1,23 @@
 """Allocations that overlap, all at once."""
 
 import random
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 
 import pytest
+from django.db import connection
 from django.db.models import Count
 
 from bursary.assignments.allocation import Allocation, AllocationRefused
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Account, Budget
+from bursary.replica import refresh
+from bursary.replica.models import RefreshSource
+from tests.replica.listing import Listing
 from tests.together import together
-from tests.world import PRICE, addresses, allocate, given_budget, given_content
+from tests.world import ALICE, CATALOG, NOW, PRICE, addresses, allocate, given_budget, given_content
 
 THREADS, BATCHES, LEARNERS, SEATS = 8, 10, 70, 50
 
@@ -61,3 +68,39 @@ def test_both_budgets_of_one_account_allocate_at_once_without_deadlock() -> None
     ]
     assert {type(outcome) for outcome in together(calls)} == {Allocation}
     assert Account.objects.get().held_cents == 20 * PRICE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_allocation_that_meets_a_content_change_has_the_new_deadline() -> None:
+    budget, content = given_budget(), given_content(enroll_by=NOW + timedelta(days=30))
+    earlier = NOW + timedelta(days=5)
+    allocating: list[Future[Allocation]] = []
+
+    def allocate_meanwhile(**_announcement: object) -> None:
+        # The new date is written and not committed yet.
+        allocating.append(thread.submit(in_a_thread))
+        time.sleep(0.3)
+        assert not allocating[0].done()
+
+    def in_a_thread() -> Allocation:
+        try:
+            return allocate(budget, content, ALICE)
+        finally:
+            connection.close()
+
+    record = {
+        "content_type": "course",
+        "key": content.content_key,
+        "title": content.title,
+        "active": True,
+        "normalized_metadata": {"content_price": PRICE / 100, "enroll_by_date": earlier.isoformat()},
+    }
+    with ThreadPoolExecutor(1) as thread:
+        refresh.content_changed.connect(allocate_meanwhile)
+        try:
+            refresh.refresh_catalog(CATALOG, source=Listing([record]), now=NOW, by=RefreshSource.CRON)
+        finally:
+            refresh.content_changed.disconnect(allocate_meanwhile)
+        allocating[0].result(timeout=30)
+
+    assert LearnerContentAssignment.objects.get().expires_at == earlier

@@ -18,7 +18,7 @@ from bursary.assignments.recognition import Verdict
 from bursary.budgets.models import TransactionState
 from bursary.catalog import content as catalog
 from bursary.replica import guard
-from bursary.replica.models import Completeness, ContentType, RefreshSource
+from bursary.replica.models import Answer, Completeness, ContentType, RefreshSource
 from bursary.upstream.breaker import BreakerState
 from bursary.upstream.errors import Outage
 from tests.docs.pages import first_column, headings, page, rows, section, spans
@@ -38,6 +38,7 @@ MEMBERS: Mapping[str, set[str]] = {
     "Completeness": set(Completeness.values),
     "ContentType": set(ContentType.values),
     "RefreshSource": set(RefreshSource.values),
+    "Answer": set(Answer.values),
     "TransactionState": set(TransactionState.values),
     "BreakerState": {state.value for state in BreakerState},
     "Outage": {outage.value for outage in Outage},

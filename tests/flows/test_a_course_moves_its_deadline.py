@@ -89,7 +89,7 @@ def test_a_course_moves_its_enrolment_deadline(
     # Moved into the past, it waits a day; then the clock expires what is still open.
     upstream(NOW + DAY, NOW + 3 * DAY)
     for duty in clock.DUTIES:
-        duty.run(NOW + 3 * DAY)
+        duty.run(lambda: NOW + 3 * DAY)
     assert not LearnerContentAssignment.objects.filter(state=State.EXPIRED).exists()
     expiring = next(duty for duty in clock.DUTIES if duty.name == "expire")
-    assert expiring.run(NOW + 4 * DAY) == {"expired": 30, "failed_budgets": {}}
+    assert expiring.run(lambda: NOW + 4 * DAY) == {"expired": 30, "failed_budgets": {}}

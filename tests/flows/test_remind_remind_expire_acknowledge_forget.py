@@ -28,7 +28,7 @@ def today(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(timezone, "now", lambda: now)
         for duty in clock.DUTIES:
             if duty.name in {"expire", "remind", "privacy"}:
-                duty.run(now)
+                duty.run(lambda: now)
         deliver(now=now)
 
     return be

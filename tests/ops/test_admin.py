@@ -17,7 +17,13 @@ from bursary.access.models import ApiKey, LearnerLink, RoleGrant, User
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
 from bursary.budgets.models import Account, Budget, Customer, Transaction
-from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
+from bursary.replica.models import (
+    CatalogListing,
+    CatalogMembership,
+    ContentChange,
+    ContentMetadata,
+    ContentSought,
+)
 from tests import world
 
 pytestmark = pytest.mark.django_db
@@ -28,6 +34,8 @@ READ_ONLY: list[type[models.Model]] = [
     ContentMetadata,
     CatalogMembership,
     ContentChange,
+    CatalogListing,
+    ContentSought,
     Transaction,
     LearnerLink,
     LearnerContentAssignment,
@@ -58,6 +66,14 @@ def everything() -> None:
         new="B",
         source="cron",
         created=world.NOW,
+    )
+    CatalogListing.objects.create(catalog_uuid=world.CATALOG)
+    ContentSought.objects.create(
+        catalog_uuid=world.CATALOG,
+        content_key="NobodyX+N1",
+        answer="absent",
+        asked_at=world.NOW,
+        until=world.NOW,
     )
     ledger.spend(assignment.budget, cents=100, key="k", now=world.NOW)
 

@@ -7,7 +7,7 @@ import pytest
 from pytest_django import Settings
 
 from bursary.ops import clock, health
-from bursary.ops.clock import DUTIES, Duty
+from bursary.ops.clock import DUTIES, Clock, Duty
 from bursary.ops.models import Tick
 from tests.together import together
 from tests.world import NOW
@@ -24,8 +24,8 @@ class Recorder:
         self.ran: list[datetime] = []
         self.breaks = breaks
 
-    def __call__(self, now: datetime) -> Mapping[str, object]:
-        self.ran.append(now)
+    def __call__(self, clock: Clock) -> Mapping[str, object]:
+        self.ran.append(clock())
         if self.breaks:
             self.breaks -= 1
             raise RuntimeError("The tick is broken.")
@@ -83,7 +83,7 @@ def test_a_clock_that_is_put_back_does_not_stop_the_ticks() -> None:
 def test_who_outlived_the_lease_writes_nothing() -> None:
     recorder = Recorder()
 
-    def slow(now: datetime) -> Mapping[str, object]:
+    def slow(_clock: Clock) -> Mapping[str, object]:
         run(recorder.duty("slow"), at=NOW + timedelta(hours=1))  # another takes it up meanwhile
         return {"late": True}
 

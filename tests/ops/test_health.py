@@ -11,6 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from bursary.ops import health
+from bursary.replica.models import CatalogListing
 from tests import world
 
 pytestmark = pytest.mark.django_db
@@ -29,6 +30,7 @@ def test_with_nothing_to_do_all_is_well(client: Client) -> None:
         "pending": 0,
         "failed_last_day": 0,
         "late_ticks": [],
+        "catalog_alarms": 0,
     }
     assert "no-store" in answer.headers["Cache-Control"]
 
@@ -69,10 +71,10 @@ def test_the_figures_stop_counting_where_more_would_tell_nothing(monkeypatch: py
     assert health.examine(now=world.NOW).pending == 3
 
 
-def test_it_takes_four_queries_however_much_there_is(django_assert_max_num_queries: MaxQueries) -> None:
+def test_it_takes_five_queries_however_much_there_is(django_assert_max_num_queries: MaxQueries) -> None:
     world.allocate(world.given_budget(), world.given_content(), *world.addresses(50))
 
-    with django_assert_max_num_queries(4):
+    with django_assert_max_num_queries(5):
         health.examine(now=world.NOW)
 
 
@@ -89,6 +91,14 @@ def test_a_database_that_is_away_is_told_and_no_error(
     assert answer.status_code == 503
     assert answer.json()["database"] is False
     assert "connect" not in answer.content.decode()
+
+
+def test_catalogs_of_which_too_much_is_missing_are_counted_and_no_reason_to_stop() -> None:
+    CatalogListing.objects.create(catalog_uuid=world.CATALOG, alarm="Too much is missing.")
+
+    found = health.examine(now=world.NOW)
+
+    assert (found.status, found.catalog_alarms) == ("ok", 1)
 
 
 def test_it_can_only_be_read(client: Client) -> None:

@@ -24,7 +24,7 @@ from django.core.management import call_command
 call_command("migrate", verbosity=0)
 from tests import world
 world.given_budget()
-world.given_content()
+world.given_content("RiversideX+TIDES")
 """
 AN_ALLOCATION = """
 import django
@@ -83,7 +83,9 @@ def test_it_serves_and_delivers_what_another_process_requests_and_stops_when_tol
     port = free_port()
     env = environment(tmp_path, PORT=str(port), DJANGO_SETTINGS_MODULE="bursary.config.settings")
     (tmp_path / "catalog").mkdir()
-    (tmp_path / "catalog" / f"{CATALOG}.jsonl").touch()
+    (tmp_path / "catalog" / f"{CATALOG}.jsonl").write_text(
+        '{"content_type": "course", "key": "RiversideX+TIDES", "title": "Tidal Engines"}'
+    )
     prepared = python("-c", A_BUDGET_AND_A_COURSE, env=env)
     assert prepared.returncode == 0, prepared.stderr
 

@@ -61,7 +61,8 @@ def test_a_course_is_stored_with_what_its_advertised_run_says() -> None:
     assert (course.source, course.fetched_from) == ("cron", f"listing:{CATALOG}")
     assert course.fetched_at == course.checked_at == course.changed_at == NOW
     assert course.fresh_until == NOW + timedelta(hours=6)
-    assert course.due_at is None
+    assert course.due_at == course.fresh_until
+    assert row(RUNS[2]).due_at is None
     assert [run.content_key for run in course.runs.order_by("content_key")] == RUNS
 
 
@@ -228,7 +229,7 @@ def test_a_look_ends_a_wish_that_was_there_before_it_and_leaves_a_later_one() ->
 
     bring_in(a_course(), now=NOW + 2 * HOUR)
 
-    assert (row().due_at, row().gone_at) == (None, None)
+    assert (row().due_at, row().gone_at) == (NOW + 8 * HOUR, None)
     assert row(RUNS[0]).due_at == NOW + 3 * HOUR
 
 

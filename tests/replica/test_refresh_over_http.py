@@ -176,9 +176,9 @@ def test_the_configured_catalog_is_asked_for_what_we_never_saw() -> None:
 
 @pytest.mark.parametrize("fault", [faults.status(500), faults.status(503), faults.hang])
 def test_a_fault_upstream_is_not_taken_for_unknown_content(
-    configured: Upstream, fault: faults.Fault, monkeypatch: pytest.MonkeyPatch
+    configured: Upstream, fault: faults.Fault, settings: Settings
 ) -> None:
-    monkeypatch.setattr(reads, "COLD_MISS", timedelta(seconds=0.3))
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=0.3)
     configured.fails_with(fault)
 
     with pytest.raises(reads.ContentUnavailable):

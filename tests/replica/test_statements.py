@@ -3,23 +3,25 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import groupby
+from uuid import UUID
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from bursary.replica import refresh
+from bursary.replica import intake, refresh
+from bursary.replica.guard import Look
 from bursary.replica.models import RefreshSource
-from tests.replica.listing import CATALOG, LATER, NOW, Listing, Record, recorded
+from tests.replica.listing import CATALOG, LATER, NOW, OTHER_CATALOG, Listing, Record, recorded
 
 pytestmark = pytest.mark.django_db
 
 
-def statements(records: Sequence[Record], *, hours: int) -> int:
+def statements(records: Sequence[Record], *, hours: int, catalog_uuid: UUID = CATALOG) -> int:
     """Count a refresh's statements. SQLite takes 999 values in one insert: what Django cut counts as one."""
     with CaptureQueriesContext(connection) as queries:
         refresh.refresh_catalog(
-            CATALOG, source=Listing(records), now=NOW + timedelta(hours=hours), by=RefreshSource.CRON
+            catalog_uuid, source=Listing(records), now=NOW + timedelta(hours=hours), by=RefreshSource.CRON
         )
     said = [query["sql"] for query in queries.captured_queries]
     if connection.vendor != "sqlite":
@@ -35,22 +37,27 @@ def touched(records: Sequence[Record], **changes: object) -> list[Record]:
 def test_fifty_courses_take_as_many_statements_as_ten() -> None:
     few, many = recorded("courses")[:10], recorded("courses")[100:150]
 
-    assert statements(few, hours=0) == statements(many, hours=0)
-    assert statements(few, hours=1) == statements(many, hours=1)
-    assert statements(touched(few), hours=2) == statements(touched(many), hours=2)
-    assert statements(touched(few, title="New"), hours=3) == statements(touched(many, title="New"), hours=3)
+    for hours, changes in ((0, None), (1, None), (2, {}), (3, {"title": "New"})):
+        for_few, for_many = (
+            statements(
+                records if changes is None else touched(records, **changes),
+                hours=hours,
+                catalog_uuid=catalog_uuid,
+            )
+            for records, catalog_uuid in ((few, CATALOG), (many, OTHER_CATALOG))
+        )
+        assert for_few == for_many, hours
 
 
 def test_unchanged_content_takes_one_update() -> None:
     courses = recorded("courses")[:50]
     refresh.refresh_catalog(CATALOG, source=Listing(courses), now=NOW, by=RefreshSource.CRON)
 
+    look = Look(CATALOG, f"listing:{CATALOG}", NOW + timedelta(hours=1), RefreshSource.CRON)
     with CaptureQueriesContext(connection) as queries:
-        refresh.refresh_catalog(
-            CATALOG, source=Listing(touched(courses)), now=NOW + timedelta(hours=1), by=RefreshSource.CRON
-        )
+        intake.take(touched(courses), look=look)
 
     said = [query["sql"] for query in queries.captured_queries if "SAVEPOINT" not in query["sql"]]
-    # What is there; the same under lock; one update; and where the catalog holds it.
-    assert [sql.split()[0] for sql in said] == ["SELECT", "SELECT", "UPDATE", "INSERT"]
+    # What is in quarantine; what is there; the same under lock; one update; and where the catalog holds it.
+    assert [sql.split()[0] for sql in said] == ["SELECT", "SELECT", "SELECT", "UPDATE", "INSERT"]
     assert "payload" not in "".join(said)

@@ -9,6 +9,7 @@ from django.utils import timezone
 from bursary.ops import refreshing
 from bursary.ops.printing import OperatorCommand, progress
 from bursary.ops.refreshing import Refreshed
+from bursary.replica.report import Report
 
 
 class Command(OperatorCommand):
@@ -16,8 +17,15 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
+        what = parser.add_mutually_exclusive_group()
+        what.add_argument("--all", action="store_true", help="The catalogs of all budgets; the default.")
+        what.add_argument("--stale", action="store_true", help="Only what is due.")
+        what.add_argument("--key", action="append", metavar="KEY", help="Only this content; may be repeated.")
         parser.add_argument(
             "--catalog", type=UUID, action="append", metavar="UUID", help="Only this one; may be repeated."
+        )
+        parser.add_argument(
+            "--accept-drop", action="store_true", help="Believe a listing that lacks more than a fifth."
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="Say what would change and change nothing."
@@ -25,30 +33,71 @@ class Command(OperatorCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.require_tables()
+        if options["stale"]:
+            if options["catalog"] or options["accept_drop"]:
+                raise CommandError("What is due is due in every catalog: --stale goes without --catalog.")
+            self._refresh_stale(options)
+        else:
+            self._refresh_catalogs(options)
+
+    def _refresh_stale(self, options: dict[str, Any]) -> None:
+        waiting = refreshing.count_stale(now=timezone.now())
+        report = Report()
+        if not options["dry_run"]:
+            with progress("Refreshing", total=waiting) as advance:
+                report = refreshing.refresh_stale(clock=timezone.now, advance=advance)
+        left = refreshing.count_stale(now=timezone.now())
+        alarms = refreshing.standing_alarms()
+        summary = {
+            "dry_run": options["dry_run"],
+            "were_due": waiting,
+            "still_due": left,
+            "alarms": alarms,
+            "due": report.as_dict(),
+        }
+        self.answer(summary, f"{waiting} due. {_counts(report)}", as_json=options["json"])
+        self._warn(report)
+        if report.postponed:
+            alarms.append(f"{report.postponed} could not be looked at and will be tried again.")
+        if alarms:
+            raise CommandError(" ".join(alarms))
+
+    def _refresh_catalogs(self, options: dict[str, Any]) -> None:
         catalogs = options["catalog"] or refreshing.budgets_catalogs()
+        now, dry_run, keys = timezone.now(), options["dry_run"], options["key"] or ()
         with progress("Refreshing") as advance:
-            done = refreshing.refresh_catalogs(
-                catalogs, now=timezone.now(), dry_run=options["dry_run"], advance=advance
-            )
-        summary = {"dry_run": options["dry_run"], "catalogs": [one.summary() for one in done]}
+            if keys:
+                done = refreshing.refresh_keys(keys, catalogs=catalogs, now=now, dry_run=dry_run)
+            else:
+                done = refreshing.refresh_catalogs(
+                    catalogs, now=now, dry_run=dry_run, advance=advance, accept_drop=options["accept_drop"]
+                )
+        summary: dict[str, object] = {"dry_run": dry_run, "catalogs": [one.summary() for one in done]}
+        if keys:
+            summary["unknown"] = refreshing.unknown_keys(keys)
         text = "\n".join(map(_sentence, done)) or "No budget names a catalog: there is nothing to refresh."
         self.answer(summary, text, as_json=options["json"])
-        self._warn(done)
-        if silent := refreshing.unavailable(done):
-            raise CommandError(f"{silent} What was there before still answers; try again later.")
-
-    def _warn(self, done: list[Refreshed]) -> None:
         for one in done:
-            if total := one.report.unparsable_total:
-                first = "; ".join(
-                    f"{bad.key or '(no key)'}: {bad.reason}" for bad in one.report.unparsable[:5]
-                )
-                self.stderr.write(f"Warning: {total} records could not be used, such as {first}.")
+            self._warn(one.report)
+        if trouble := refreshing.troubles(done):
+            raise CommandError(f"{trouble} What was there before still answers; try again later.")
+
+    def _warn(self, report: Report) -> None:
+        if total := report.unparsable_total:
+            first = "; ".join(f"{bad.key or '(no key)'}: {bad.reason}" for bad in report.unparsable[:5])
+            self.stderr.write(f"Warning: {total} records could not be used, such as {first}.")
 
 
 def _sentence(one: Refreshed) -> str:
-    report = one.report
-    return (
-        f"Catalog {one.catalog_uuid}: {report.records} records; {report.created} new, "
-        f"{report.changed} changed, {report.unchanged} as before."
-    )
+    return f"Catalog {one.catalog_uuid}: {one.report.records} records; {_counts(one.report)}"
+
+
+def _counts(report: Report) -> str:
+    more = {
+        "still unusable": report.quarantined,
+        "not there when asked for": report.unanswered,
+        "removed from the catalog": report.ended,
+        "postponed": report.postponed,
+    }
+    extra = "".join(f", {count} {word}" for word, count in more.items() if count)
+    return f"{report.created} new, {report.changed} changed, {report.unchanged} as before{extra}."

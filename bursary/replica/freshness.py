@@ -1,0 +1,41 @@
+"""How long a look upstream is good for, by one table in settings, and how long to wait after a failed one."""
+
+import random
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+from bursary.catalog.schema import Completeness, Content
+
+FIRST_WAIT = timedelta(minutes=1)
+LONGEST_WAIT = timedelta(hours=6)
+
+EXPECTED_FOR = timedelta(days=1)
+"""Upstream learns of a change by a batch, long after the event that announced it. Then nobody waits more."""
+LONGEST_EXPECTANT_WAIT = timedelta(hours=2)
+
+
+def span(kind: str) -> timedelta:
+    """Return an entry of the table of freshness."""
+    found: timedelta = settings.CONTENT_FRESHNESS[kind]
+    return found
+
+
+def kind_of(content: Content, *, now: datetime) -> str:
+    """Return which entry of the table holds for a record; a course is as urgent as its most urgent run."""
+    if content.completeness is Completeness.FULL and not content.active:
+        return "inactive"
+    dates = (date for one in (content, *content.runs) for date in (one.start_date, one.enroll_by))
+    soon = any(date and now <= date <= now + settings.CONTENT_SOON for date in dates)
+    return "soon" if soon else "ordinary"
+
+
+def wait_after(failures: int) -> timedelta:
+    """Return how long to wait after so many failures in a row: exponential, capped, with full jitter."""
+    longest = min(LONGEST_WAIT, FIRST_WAIT * (1 << min(max(failures, 1) - 1, 16)))
+    return longest * random.random()  # noqa: S311  # spreads load; hides nothing
+
+
+def expectant_wait(expected_since: datetime, *, now: datetime) -> timedelta:
+    """Return how long to wait for an announced change to show: as long again as it has taken so far."""
+    return min(max(now - expected_since, FIRST_WAIT), LONGEST_EXPECTANT_WAIT)

@@ -1,0 +1,123 @@
+"""How what upstream answered gets in: parsed record by record, then stored in one short transaction.
+
+`guard.py` decides, `upsert.py` has the statements. One record that cannot be used stops nobody.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from django.db import DataError, IntegrityError
+from django.dispatch import Signal
+
+from bursary.catalog import schema
+from bursary.catalog.schema import Content
+from bursary.replica import guard, upsert
+from bursary.replica.guard import Look, Verdict
+from bursary.replica.models import ContentMetadata
+from bursary.replica.report import Report, Unusable
+from bursary.replica.transactions import retried
+
+content_changed = Signal()
+"""Sent inside the writer's transaction, once a batch, with `pks`, the content created or changed, and `now`.
+A receiver's exception rolls the batch back."""
+
+BATCH = 50  # records a transaction, and keys a question; some 200 rows, as courses bring their runs
+
+_REFUSED_VALUES = (DataError, IntegrityError, OverflowError, UnicodeEncodeError)
+
+T = TypeVar("T")
+
+
+class _NotStorable(Exception):
+    """The database refused a value of the batch; nothing of the batch was written."""
+
+
+def batches(items: Sequence[T]) -> Iterator[list[T]]:
+    """Cut into pieces of `BATCH`."""
+    rest = iter(items)
+    while batch := list(islice(rest, BATCH)):
+        yield batch
+
+
+def take(batch: Sequence[object], *, look: Look, dry_run: bool = False) -> Report:
+    """Bring in what upstream answered, at most `BATCH` elements; a dry run judges and writes nothing."""
+    fit, held_back = _without_quarantined(batch)
+    records: list[Content] = []
+    unusable: list[tuple[Unusable, str]] = []
+    for raw in fit:
+        try:
+            records.append(schema.parse(raw))
+        except schema.Unparsable as bad:
+            left_out = Unusable(bad.content_key, bad.reason, bad.detail)
+            unusable.append((left_out, schema.fingerprint(raw)))
+    report = Report(records=len(batch), quarantined=len(held_back))
+    report += Report.of_unusable(one for one, _digest in unusable)
+    if dry_run:
+        chosen, lost = guard.choose(records)
+        return report + Report.of([*upsert.forecast(chosen, look=look).items(), *lost])
+    report += _bring_in(records, look=look)
+    fine = {record.content_key for record in records}
+    _quarantine([(one, digest) for one, digest in unusable if one.key not in fine], look=look)
+    _see(held_back, look=look)
+    return report
+
+
+def _without_quarantined(batch: Sequence[object]) -> tuple[list[object], list[str]]:
+    """Return what is to be tried, and the keys of what could not be used before and is still the same."""
+    keys = [schema.own_key(raw) for raw in batch]
+    known = upsert.quarantined(filter(None, keys))
+    if not known:
+        return list(batch), []
+    fit: list[object] = []
+    held_back: list[str] = []
+    for raw, key in zip(batch, keys, strict=True):
+        if key in known and schema.fingerprint(raw) == known[key]:
+            held_back.append(key)
+        else:
+            fit.append(raw)
+    return fit, held_back
+
+
+def _bring_in(records: Sequence[Content], *, look: Look) -> Report:
+    """Store the records. Where the database refuses a value, halve until the culprit stands alone."""
+    if not records:
+        return Report()
+    chosen, lost = guard.choose(records)
+    try:
+        return retried(_writing(chosen, look=look)) + Report.of(lost)
+    except _NotStorable as refusal:
+        if len(records) == 1:
+            culprit = Unusable(records[0].content_key, "not_storable", str(refusal))
+            _quarantine([(culprit, records[0].digest)], look=look)
+            return Report.of_unusable([culprit])
+    middle = len(records) // 2
+    return _bring_in(records[:middle], look=look) + _bring_in(records[middle:], look=look)
+
+
+def _writing(chosen: Mapping[str, Content], *, look: Look) -> Callable[[], Report]:
+    def write() -> Report:
+        try:
+            judgements = upsert.store(chosen, look=look)
+        except _REFUSED_VALUES as error:
+            raise _NotStorable(f"{type(error).__name__}: {error}".partition("\n")[0]) from error
+        pks = sorted(one.row.pk for one in upsert.having(judgements, Verdict.CREATED, Verdict.CHANGED))
+        if pks:
+            content_changed.send(sender=ContentMetadata, pks=pks, now=look.now)
+        verdicts = Report.of([(one.content.content_key, one.verdict) for one in judgements])
+        return verdicts + Report(listed=len(upsert.members(judgements)))
+
+    return write
+
+
+def _quarantine(unusable: Sequence[tuple[Unusable, str]], *, look: Look) -> None:
+    errors = {one.key: (f"{one.reason}: {one.detail}", digest) for one, digest in unusable if one.key}
+    if errors:
+        retried(lambda: upsert.quarantine(errors))
+        _see(errors.keys(), look=look)
+
+
+def _see(keys: Collection[str], *, look: Look) -> None:
+    """What cannot be used is there all the same."""
+    if keys:
+        retried(lambda: upsert.see(keys, look=look))

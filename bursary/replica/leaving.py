@@ -1,0 +1,168 @@
+"""How content leaves a catalog: never because one listing left it out.
+
+A listing leaves out what is inactive, and may be cut short without saying so. So whatever a whole listing
+did not name is asked for by key, and its membership ends when two such questions, some time apart, found
+nothing. All that only while the catalog does not shrink by more than a fifth at once.
+"""
+
+from collections.abc import Collection, Iterator
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from bursary.replica import upsert
+from bursary.replica.guard import Look
+from bursary.replica.intake import BATCH, content_changed
+from bursary.replica.models import CatalogListing, CatalogMembership, ContentChange, ContentMetadata
+from bursary.replica.transactions import retried
+
+GUARDED_SHARE = 5
+"""One in so many may go missing."""
+HANDFUL = 5
+"""So few may always go missing: in a catalog of four, one is more than a fifth."""
+CONFIRM_AFTER = timedelta(hours=1)
+ACCEPTED_FOR = timedelta(days=2)
+"""How long an operator's word counts that much may go: longer than two confirmations take."""
+
+
+def conclude(look: Look, *, listed: int, accept_drop: bool) -> str:
+    """Judge a whole listing; return why it is not believed, or nothing.
+
+    One that is believed counts from now on as the catalog's size. A catalog whose first listing this is has
+    the members that we know of.
+    """
+
+    def judge() -> str:
+        state = _state(look.catalog_uuid)
+        before = state.listed if state.started_at else members(look.catalog_uuid).count()
+        alarm = "" if accept_drop else _alarm_at_listing(listed, before=before)
+        if alarm:
+            _raise_alarm(state, alarm, now=look.now)
+            return alarm
+        state.started_at, state.listed = look.now, listed
+        state.alarm, state.alarmed_at = "", None
+        if accept_drop:
+            state.guard_off_until = look.now + ACCEPTED_FOR
+        state.save(update_fields=["started_at", "listed", "alarm", "alarmed_at", "guard_off_until"])
+        return ""
+
+    return retried(judge)
+
+
+def not_named(look: Look) -> Iterator[list[tuple[int, str]]]:
+    """Yield, in batches, the content (pk, key) of the catalog that has not been seen since the look began."""
+    last = 0
+    while True:
+        rows = members(look.catalog_uuid).filter(seen_at__lt=look.now, content__gt=last)
+        batch = list(rows.order_by("content_id").values_list("content", "content__content_key")[:BATCH])
+        if not batch:
+            return
+        yield batch
+        last = batch[-1][0]
+
+
+def absent(pks: Collection[int], *, look: Look) -> tuple[int, set[int], str]:
+    """Note that the catalog, asked by key, did not have this content.
+
+    Return how many memberships ended; the content that was missed for the first time just now, or not long
+    enough ago; and the alarm that kept memberships from ending, if one did.
+    """
+    missed = members(look.catalog_uuid).filter(content__in=list(pks), seen_at__lt=look.now)
+
+    def note() -> tuple[int, set[int], str]:
+        state = _state(look.catalog_uuid)
+        since = dict(missed.order_by("content_id").values_list("content", "missing_since"))
+        missed.filter(missing_since=None).update(missing_since=look.now)
+        waiting = {pk for pk, at in since.items() if at is None or at > look.now - CONFIRM_AFTER}
+        believed = missed.filter(seen_at__lt=state.started_at) if state.started_at else missed.none()
+        confirmed = list(believed.exclude(content__in=waiting).values_list("content", flat=True))
+        if not confirmed:
+            return 0, waiting, ""
+        if alarm := _alarm_at_leaving(state, now=look.now):
+            _raise_alarm(state, alarm, now=look.now)
+            return 0, waiting, alarm
+        return _end(confirmed, look=look), waiting, ""
+
+    return retried(note)
+
+
+def members(catalog_uuid: UUID) -> QuerySet[CatalogMembership]:
+    """Return what a catalog holds, as far as we know."""
+    return CatalogMembership.objects.filter(catalog_uuid=catalog_uuid)
+
+
+def alarms(catalogs: Collection[UUID] | None = None) -> dict[UUID, str]:
+    """Return the catalogs (all, or of these) of which too much is missing, and in a sentence how much."""
+    rows = CatalogListing.objects.exclude(alarm="")
+    if catalogs is not None:
+        rows = rows.filter(catalog_uuid__in=list(catalogs))
+    return dict(rows.values_list("catalog_uuid", "alarm"))
+
+
+def _state(catalog_uuid: UUID) -> CatalogListing:
+    row = CatalogListing(catalog_uuid=catalog_uuid)
+    CatalogListing.objects.bulk_create([row], ignore_conflicts=True)
+    return CatalogListing.objects.select_for_update().get(catalog_uuid=catalog_uuid)
+
+
+def _alarm_at_listing(listed: int, *, before: int) -> str:
+    missing = before - listed
+    if missing * GUARDED_SHARE <= before or (missing < HANDFUL and listed):
+        return ""
+    return (
+        f"The listing names {listed} where the one before named {before}: more than a fifth is missing. "
+        "Nothing was removed."
+    )
+
+
+def _alarm_at_leaving(state: CatalogListing, *, now: datetime) -> str:
+    if state.guard_off_until and now < state.guard_off_until:
+        return ""
+    held = members(state.catalog_uuid)
+    total, missing = held.count(), held.filter(missing_since__isnull=False).count()
+    if missing * GUARDED_SHARE <= total or missing < HANDFUL:
+        return ""
+    return (
+        f"Asked by key, the catalog does not have {missing} of the {total} that it held: more than a fifth. "
+        "Nothing was removed."
+    )
+
+
+def _raise_alarm(state: CatalogListing, alarm: str, *, now: datetime) -> None:
+    state.alarm, state.alarmed_at = alarm, state.alarmed_at or now
+    state.save(update_fields=["alarm", "alarmed_at"])
+
+
+def _end(pks: Collection[int], *, look: Look) -> int:
+    """End memberships, and mark what no catalog holds any more, with its runs. The rows stay.
+
+    Under the locks that whoever sees the content again takes first, so that it is either seen or over.
+    """
+    concerned = ContentMetadata.objects.filter(Q(pk__in=pks) | Q(parent__in=pks)).order_by("content_key")
+    rows = dict(upsert.locked(concerned).values_list("pk", "parent"))
+    over = members(look.catalog_uuid).filter(
+        content__in=list(pks), seen_at__lt=look.now, missing_since__isnull=False
+    )
+    left = sorted(over.values_list("content", flat=True))
+    over.filter(content__in=left).delete()
+    kept = set(CatalogMembership.objects.filter(content__in=left).values_list("content", flat=True))
+    orphaned = set(left) - kept
+    gone = ContentMetadata.objects.filter(Q(pk__in=orphaned) | Q(parent__in=orphaned), gone_at=None)
+    gone_pks = list(gone.values_list("pk", flat=True))
+    ContentMetadata.objects.filter(pk__in=gone_pks).update(gone_at=look.now)
+    _tell(left, gone_pks, look=look)
+    announced = sorted(pk for pk, parent in rows.items() if pk in left or parent in left)
+    content_changed.send(sender=ContentMetadata, pks=announced, now=look.now)
+    return len(left)
+
+
+def _tell(left: Collection[int], gone: Collection[int], *, look: Look) -> None:
+    changes: list[tuple[int, str, object, object]] = [
+        *((pk, "membership", str(look.catalog_uuid), None) for pk in left),
+        *((pk, "gone_at", None, look.now.isoformat()) for pk in gone),
+    ]
+    ContentChange.objects.bulk_create(
+        ContentChange(content_id=pk, field=field, old=old, new=new, source=look.by, created=look.now)
+        for pk, field, old, new in changes
+    )

@@ -1,0 +1,74 @@
+"""When each catalog is to be read as a whole, and who reads it: claims by `due_at`, as for content."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import F
+
+from bursary.replica import freshness
+from bursary.replica.models import CatalogListing
+from bursary.replica.transactions import retried
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A listing that is ours to read."""
+
+    catalog_uuid: UUID
+    fence: int
+    failures: int
+
+
+def claim(catalogs: Collection[UUID], *, now: datetime) -> Claimed | None:
+    """Take up one of these catalogs whose listing is due, the one that waits longest, or None.
+
+    A catalog that was never listed is due at once.
+    """
+
+    def take_up() -> Claimed | None:
+        new = [CatalogListing(catalog_uuid=uuid, due_at=now) for uuid in catalogs]
+        CatalogListing.objects.bulk_create(new, ignore_conflicts=True)
+        ours = CatalogListing.objects.filter(catalog_uuid__in=list(catalogs))
+        ours.filter(due_at=None).update(due_at=now)
+        row = ours.filter(due_at__lte=now).order_by("due_at", "pk").first()
+        if row is None:
+            return None
+        mine = ours.filter(pk=row.pk, fence=row.fence, due_at__lte=now)
+        if not mine.update(fence=F("fence") + 1, due_at=now + settings.CONTENT_LEASE):
+            return None
+        return Claimed(row.catalog_uuid, row.fence + 1, row.failures)
+
+    return retried(take_up)
+
+
+def keeping(listing: Claimed, *, clock: Callable[[], datetime]) -> Callable[[int], None]:
+    """Return what to call now and then while reading: it renews the lease when a third of it is over."""
+    renewed = clock()
+
+    def renew(_records: int) -> None:
+        nonlocal renewed
+        now = clock()
+        if now - renewed >= settings.CONTENT_LEASE / 3:
+            renewed = now
+            _settle(listing, due_at=now + settings.CONTENT_LEASE)
+
+    return renew
+
+
+def read(listing: Claimed, *, now: datetime) -> None:
+    """Note that the listing was read to its end."""
+    _settle(listing, due_at=now + freshness.span("listing"), failures=0, last_error="")
+
+
+def broke_off(listing: Claimed, *, now: datetime, error: str) -> None:
+    """Note that the listing was not read to its end; it is due again after a pause that grows."""
+    pause = freshness.wait_after(listing.failures + 1)
+    _settle(listing, due_at=now + pause, failures=F("failures") + 1, last_error=error)
+
+
+def _settle(listing: Claimed, **columns: object) -> None:
+    rows = CatalogListing.objects.filter(catalog_uuid=listing.catalog_uuid, fence=listing.fence)
+    retried(lambda: rows.update(**columns))

@@ -1,0 +1,244 @@
+"""The clock's part of refreshing: listings that are due, what assignments depend on, what is stale."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+from pytest_django import Settings
+
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.ops import refreshing
+from bursary.ops.refreshing import Tick
+from bursary.replica import listings
+from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata
+from tests import world
+from tests.world import CATALOG, NOW
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HOUR = timedelta(hours=1)
+COURSE, OTHER = "RiversideX+T1", "RiversideX+T2"
+
+
+class Folder:
+    """The configured catalog, a file that can be rewritten and taken away."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path / f"{CATALOG}.jsonl"
+
+    def serve(self, *keys: str, **changes: object) -> None:
+        lines = [
+            json.dumps(
+                {
+                    "content_type": "course",
+                    "key": key,
+                    "title": "Tidal Engines",
+                    "active": True,
+                    "normalized_metadata": {"content_price": world.PRICE / 100},
+                }
+                | changes
+            )
+            for key in keys
+        ]
+        self.file.write_text("\n".join(lines))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, settings: Settings) -> Folder:
+    settings.CATALOG_URL = f"file://{tmp_path}/"
+    return Folder(tmp_path)
+
+
+def tick(now: datetime) -> Tick:
+    return refreshing.tick(clock=lambda: now)
+
+
+def run(**options: Any) -> dict[str, Any]:
+    said = StringIO()
+    call_command("refresh_content", json=True, stdout=said, stderr=StringIO(), **options)
+    answer: dict[str, Any] = json.loads(said.getvalue())
+    return answer
+
+
+def refused(**options: Any) -> tuple[dict[str, Any], str]:
+    said = StringIO()
+    with pytest.raises(CommandError) as refusal:
+        call_command("refresh_content", json=True, stdout=said, stderr=StringIO(), **options)
+    return json.loads(said.getvalue()), str(refusal.value)
+
+
+def titles(*keys: str) -> Sequence[str]:
+    rows = ContentMetadata.objects.filter(content_key__in=keys).order_by("content_key")
+    return list(rows.values_list("title", flat=True))
+
+
+def test_ticks_alone_bring_a_catalog_in_once_a_day_and_keep_it_fresh(folder: Folder) -> None:
+    world.given_budget()
+    folder.serve(COURSE)
+
+    first, second = tick(NOW), tick(NOW + HOUR)
+    assert [one.report.created for one in first.catalogs] == [1]
+    assert (second.catalogs, second.due.records) == ([], 0)
+
+    folder.serve(COURSE, OTHER, title="New")
+    third = tick(NOW + 7 * HOUR)
+    assert (third.catalogs, third.due.changed, titles(COURSE, OTHER)) == ([], 1, ["New"])
+
+    assert [one.report.created for one in tick(NOW + 24 * HOUR).catalogs] == [1]
+    assert titles(COURSE, OTHER) == ["New", "New"]
+
+
+def test_a_catalog_that_is_silent_is_read_again_after_a_pause_and_recovers_by_itself(folder: Folder) -> None:
+    world.given_budget()
+
+    silent = tick(NOW)
+    listing = CatalogListing.objects.get()
+    assert "cannot be read" in silent.catalogs[0].unavailable
+    assert (listing.failures, listing.last_error[:21]) == (1, "catalog_unavailable: ")
+    assert listing.due_at is not None
+    assert listing.due_at <= NOW + timedelta(minutes=1)
+
+    folder.serve(COURSE)
+    tick(NOW + timedelta(minutes=1))
+    listing.refresh_from_db()
+    assert (listing.failures, listing.last_error) == (0, "")
+    assert titles(COURSE) == ["Tidal Engines"]
+
+
+def test_a_listing_that_was_cut_short_is_read_again_soon_and_the_alarm_ends(folder: Folder) -> None:
+    world.given_budget()
+    keys = [f"RiversideX+T{number}" for number in range(20)]
+    folder.serve(*keys)
+    tick(NOW)
+    folder.serve(COURSE)
+    assert tick(NOW + 24 * HOUR).catalogs[0].report.alarm
+    folder.serve(*keys)
+
+    tick(NOW + 24 * HOUR + timedelta(minutes=1))
+
+    assert (CatalogListing.objects.get().alarm, CatalogListing.objects.get().failures) == ("", 0)
+
+
+def test_only_catalogs_of_budgets_in_use_are_read_one_a_tick(folder: Folder) -> None:
+    folder.serve(COURSE)
+    world.given_budget(retired_at=NOW)
+    assert tick(NOW).catalogs == []
+
+    world.given_budget()
+    other = uuid4()
+    world.given_budget(catalog_uuid=other)
+    read = [one.catalog_uuid for _ in range(2) for one in tick(NOW).catalogs]
+    assert sorted(read) == sorted([CATALOG, other])
+
+
+def test_two_ticks_at_once_read_a_catalog_once(folder: Folder) -> None:
+    world.given_budget()
+    folder.serve(COURSE)
+    assert listings.claim([CATALOG], now=NOW) is not None
+
+    assert tick(NOW + timedelta(minutes=1)).catalogs == []
+    assert len(tick(NOW + HOUR).catalogs) == 1  # who had it has died
+
+
+def test_what_open_assignments_depend_on_is_refreshed_every_hour(folder: Folder) -> None:
+    world.given_budget()
+    folder.serve(COURSE, OTHER)
+    tick(NOW)
+    budget = world.given_budget()
+    world.allocate(budget, ContentMetadata.objects.get(content_key=COURSE), world.ALICE)
+    folder.serve(COURSE, OTHER, title="New")
+
+    assert tick(NOW + HOUR / 2).brought_forward == 0
+    hourly = tick(NOW + HOUR)
+
+    assert (hourly.brought_forward, hourly.due.records) == (1, 1)
+    assert titles(COURSE, OTHER) == ["New", "Tidal Engines"]
+
+
+def test_what_nobody_may_accept_any_more_is_no_reason_to_hurry(folder: Folder) -> None:
+    world.given_assignment()
+    LearnerContentAssignment.objects.update(state="cancelled")
+    ContentMetadata.objects.update(due_at=NOW + 24 * HOUR)
+
+    assert refreshing.bring_forward(now=NOW + 2 * HOUR) == 0
+
+
+def test_an_assigned_run_has_its_course_refreshed(folder: Folder) -> None:
+    course = world.given_content(COURSE)
+    run_of_it = world.given_content("course-v1:RiversideX+T1+1", catalog=None, parent=course)
+    ContentMetadata.objects.update(due_at=NOW + 24 * HOUR)
+    world.allocate(world.given_budget(), run_of_it, world.ALICE)
+    ContentMetadata.objects.filter(pk=run_of_it.pk).update(due_at=None)
+
+    assert refreshing.bring_forward(now=NOW + 2 * HOUR) == 1
+    course.refresh_from_db()
+    assert course.due_at == NOW + 2 * HOUR
+
+
+def test_the_command_looks_at_what_is_stale_and_at_nothing_else(folder: Folder) -> None:
+    world.given_budget()
+    folder.serve(COURSE, OTHER)
+    run()
+    ContentMetadata.objects.filter(content_key=OTHER).update(due_at=timezone.now() - HOUR)
+    folder.serve(COURSE, OTHER, title="New")
+
+    assert run(stale=True, dry_run=True)["were_due"] == 1
+    assert titles(COURSE, OTHER) == ["Tidal Engines", "Tidal Engines"]
+    answer = run(stale=True)
+
+    assert (answer["were_due"], answer["still_due"], answer["due"]["changed"]) == (1, 0, 1)
+    assert titles(COURSE, OTHER) == ["Tidal Engines", "New"]
+
+
+def test_the_command_says_what_it_had_to_postpone(folder: Folder) -> None:
+    world.given_budget()
+    folder.serve(COURSE)
+    run()
+    ContentMetadata.objects.update(due_at=timezone.now() - HOUR)
+    folder.file.unlink()
+
+    answer, said = refused(stale=True)
+
+    assert answer["due"]["postponed"] == 1
+    assert said == "1 could not be looked at and will be tried again."
+
+
+def test_the_command_asks_for_keys_where_they_are_held_and_names_the_unknown(folder: Folder) -> None:
+    world.given_budget()
+    folder.serve(COURSE, OTHER)
+    run()
+    folder.serve(COURSE, OTHER, "RiversideX+T3", title="New")
+
+    answer = run(key=[COURSE, "RiversideX+T3", "NobodyX+N1"])
+
+    assert answer["unknown"] == ["NobodyX+N1"]
+    assert [(one["changed"], one["created"]) for one in answer["catalogs"]] == [(1, 1)]
+    assert titles(COURSE, OTHER, "RiversideX+T3") == ["New", "Tidal Engines", "New"]
+
+
+def test_a_catalog_that_shrank_ends_the_command_with_an_alarm_until_it_is_accepted(folder: Folder) -> None:
+    world.given_budget()
+    folder.serve(*(f"RiversideX+T{number}" for number in range(20)))
+    run()
+    folder.serve(COURSE)
+
+    answer, said = refused()
+    assert "names 1 where the one before named 20" in answer["catalogs"][0]["alarm"]
+    assert "more than a fifth is missing" in said
+    assert refused(stale=True)[0]["alarms"] == [f"Catalog {CATALOG}: {answer['catalogs'][0]['alarm']}"]
+
+    assert run(accept_drop=True)["catalogs"][0]["alarm"] == ""
+    assert CatalogMembership.objects.exclude(missing_since=None).count() == 19
+    assert run(stale=True)["alarms"] == []
+
+
+def test_what_is_due_is_due_in_every_catalog() -> None:
+    with pytest.raises(CommandError, match="goes without --catalog"):
+        call_command("refresh_content", stale=True, catalog=[CATALOG])

@@ -1,0 +1,268 @@
+"""What is due is looked at: by claim, in bounded questions, with pauses that grow while upstream is away."""
+
+import random
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+
+from bursary.replica import freshness, intake, refresh, wanting
+from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
+from tests.replica.listing import CATALOG, COURSE, LATER, NOW, OTHER_CATALOG, RUNS, a_course, enrolling_by
+from tests.replica.replicated import HOUR, announcements, bring_in, row
+from tests.replica.upstream import Upstream, courses, keys_of, listing_of, look_at_due
+
+pytestmark = pytest.mark.django_db
+
+STALE = NOW + 7 * HOUR
+
+
+def test_what_is_stale_is_looked_at_once_and_is_due_again_when_it_is_stale_again() -> None:
+    upstream = Upstream([a_course()])
+    listing_of(upstream)
+    assert look_at_due(upstream, now=NOW + 5 * HOUR).records == 0
+
+    upstream.records = [enrolling_by("2028-09-01T00:00:00Z", synced=LATER)]
+    report = look_at_due(upstream, now=STALE)
+
+    assert upstream.questions == [(COURSE,)]
+    assert (report.changed, report.records) == (2, 1)
+    assert str(row().enroll_by) == str(row(RUNS[2]).enroll_by) == "2028-09-01 00:00:00+00:00"
+    assert (row().checked_at, row().due_at, row().fence) == (STALE, STALE + 6 * HOUR, 1)
+    assert look_at_due(upstream, now=STALE).records == 0
+
+
+def test_a_second_look_at_unchanged_content_writes_no_payload_and_no_change() -> None:
+    upstream = Upstream(courses(5))
+    listing_of(upstream)
+    before = dict(ContentMetadata.objects.values_list("pk", "fetched_at"))
+
+    with announcements() as heard:
+        look_at_due(upstream, now=STALE)
+        listing_of(upstream, now=STALE + HOUR)
+
+    assert dict(ContentMetadata.objects.values_list("pk", "fetched_at")) == before
+    assert not ContentChange.objects.exists()
+    assert heard == []
+
+
+def test_questions_are_for_fifty_keys_at_most_and_each_row_is_asked_for_once() -> None:
+    upstream = Upstream(courses(120))
+    listing_of(upstream)
+
+    report = look_at_due(upstream, now=STALE + 24 * HOUR)
+
+    assert [len(question) for question in upstream.questions] == [50, 50, 20]
+    assert sorted(key for asked in upstream.questions for key in asked) == sorted(keys_of(upstream.records))
+    assert set(upstream.deadlines) == {settings.CONTENT_FETCH_DEADLINE}
+    assert (report.records, report.postponed) == (120, 0)
+    assert not wanting.due(STALE + 24 * HOUR).exists()
+
+
+def test_no_more_than_asked_for_is_looked_at_the_oldest_first() -> None:
+    upstream = Upstream(courses(10))
+    listing_of(upstream)
+    first = keys_of(upstream.records)[7]
+    ContentMetadata.objects.filter(content_key=first).update(due_at=NOW)
+
+    look_at_due(upstream, now=STALE + 24 * HOUR, most=1)
+
+    assert upstream.questions == [(first,)]
+
+
+def test_a_run_is_looked_at_with_its_course() -> None:
+    upstream = Upstream([a_course()])
+    listing_of(upstream)
+    ContentMetadata.objects.update(due_at=None)
+    ContentMetadata.objects.filter(content_key=RUNS[0]).update(due_at=NOW)
+
+    look_at_due(upstream, now=STALE)
+
+    assert upstream.questions == [(COURSE,)]
+    assert (row(RUNS[0]).due_at, row(RUNS[0]).checked_at) == (None, STALE)
+
+
+def test_each_catalog_is_asked_for_what_it_holds() -> None:
+    here, there = courses(2), courses(2, start=2)
+    upstream = Upstream([*here, *there])
+    listing_of(Upstream(here))
+    listing_of(Upstream(there), catalog_uuid=OTHER_CATALOG)
+
+    look_at_due(upstream, now=STALE + 24 * HOUR)
+
+    assert sorted(upstream.questions) == sorted([tuple(sorted(keys_of(here))), tuple(sorted(keys_of(there)))])
+    assert CatalogMembership.objects.count() == 4
+
+
+def test_while_one_catalog_is_silent_the_others_are_refreshed() -> None:
+    here, there = courses(60), courses(3, start=60)
+    upstream = Upstream([*here, *there])
+    listing_of(Upstream(here))
+    listing_of(Upstream(there), catalog_uuid=OTHER_CATALOG, now=NOW + timedelta(minutes=1))
+    upstream.down = {CATALOG}
+    later = STALE + 24 * HOUR
+    ContentMetadata.objects.filter(content_key=there[0]["key"]).update(due_at=NOW)  # in the first claim
+
+    report = look_at_due(upstream, now=later)
+
+    assert sorted(len(asked) for asked in upstream.questions) == [1, 2, 49]
+    assert report.postponed == 60
+    refreshed = ContentMetadata.objects.filter(content_key__in=keys_of(there), checked_at=later)
+    assert refreshed.count() == 3
+
+
+def test_nobody_is_asked_again_and_again_where_nobody_answers() -> None:
+    upstream = Upstream(courses(120))
+    listing_of(upstream)
+    upstream.down = True
+
+    report = look_at_due(upstream, now=STALE + 24 * HOUR)
+
+    assert len(upstream.questions) == 1
+    assert report.postponed == 50
+    assert wanting.due(STALE + 24 * HOUR).count() == 70
+
+
+def test_pauses_grow_with_each_failure_are_capped_and_end_with_the_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(random, "random", lambda: 1.0)
+    upstream = Upstream([a_course()])
+    listing_of(upstream)
+    upstream.down = True
+    now, pauses = STALE, []
+    for _ in range(12):
+        look_at_due(upstream, now=now)
+        due_at = row().due_at
+        assert due_at is not None
+        assert look_at_due(upstream, now=due_at - timedelta(seconds=1)).postponed == 0
+        pauses.append((due_at - now).total_seconds() / 60)
+        now = due_at
+
+    assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 360, 360, 360]
+    assert (row().failures, row().last_error) == (12, "catalog_unavailable: The catalog does not answer.")
+    assert row().title == a_course()["title"]
+
+    upstream.down = False
+    look_at_due(upstream, now=now)
+    assert (row().failures, row().last_error, row().due_at) == (0, "", now + 6 * HOUR)
+
+
+def test_pauses_are_spread() -> None:
+    pauses = {freshness.wait_after(8) for _ in range(20)}
+
+    assert len(pauses) == 20
+    assert max(pauses) <= timedelta(minutes=128)
+
+
+def test_a_refresher_that_died_is_followed_when_its_lease_ends() -> None:
+    upstream = Upstream([a_course()])
+    listing_of(upstream)
+    wanting.claim(started=STALE, now=STALE, lease=settings.CONTENT_LEASE, limit=1)
+
+    look_at_due(upstream, now=STALE + settings.CONTENT_LEASE / 2)
+    assert upstream.questions == []
+    look_at_due(upstream, now=STALE + settings.CONTENT_LEASE)
+    assert upstream.questions == [(COURSE,)]
+
+
+def test_a_refresher_that_outlived_its_lease_settles_nothing() -> None:
+    upstream = Upstream([a_course()])
+    listing_of(upstream)
+    late = wanting.claim(started=STALE, now=STALE, lease=settings.CONTENT_LEASE, limit=1)
+    after = STALE + settings.CONTENT_LEASE
+    wanting.claim(started=after, now=after, lease=settings.CONTENT_LEASE, limit=1)
+
+    wanting.failed(late, now=after, error="too late")
+
+    assert (row().failures, row().last_error, row().due_at) == (0, "", after + settings.CONTENT_LEASE)
+
+
+def test_who_wants_it_while_it_is_fetched_gets_another_look() -> None:
+    upstream = Upstream([a_course()])
+    listing_of(upstream)
+    a_moment_later = STALE + timedelta(seconds=1)
+    upstream.meanwhile = lambda: wanting.want([COURSE], now=a_moment_later)
+
+    look_at_due(upstream, now=STALE)
+    assert row().due_at == a_moment_later
+    upstream.meanwhile = lambda: None
+    look_at_due(upstream, now=a_moment_later)
+
+    assert upstream.questions == [(COURSE,), (COURSE,)]
+    assert row().due_at == a_moment_later + 6 * HOUR
+
+
+def test_rows_whose_lease_might_end_on_the_way_are_given_back() -> None:
+    here, there = courses(1), courses(1, start=1)
+    upstream = Upstream([*here, *there])
+    listing_of(Upstream(here))
+    listing_of(Upstream(there), catalog_uuid=OTHER_CATALOG)
+    ticking = iter([STALE, STALE, STALE, STALE + settings.CONTENT_LEASE])
+    now = STALE + settings.CONTENT_LEASE
+
+    refresh.refresh_due(clock=lambda: next(ticking, now), source=upstream, most=2)
+
+    assert len(upstream.questions) == 1
+    assert wanting.due(now).count() == 1
+
+
+def test_what_breaks_in_our_own_hands_is_postponed_and_the_others_go_on() -> None:
+    upstream = Upstream([a_course()])
+    listing_of(upstream)
+    listing_of(Upstream(courses(1, start=5)), catalog_uuid=OTHER_CATALOG)
+    upstream.records = [enrolling_by("2028-09-01T00:00:00Z", synced=LATER), *courses(1, start=5)]
+
+    def refuse(**_announcement: object) -> None:
+        raise ZeroDivisionError
+
+    intake.content_changed.connect(refuse)
+    try:
+        report = look_at_due(upstream, now=STALE + 24 * HOUR)
+    finally:
+        intake.content_changed.disconnect(refuse)
+
+    assert report.postponed == 1
+    assert (row().failures, row().last_error) == (1, "unexpected_error: ZeroDivisionError")
+    assert str(row().enroll_by) == "2028-10-01 23:59:59+00:00"
+    assert row(courses(1, start=5)[0]["key"]).checked_at == STALE + 24 * HOUR
+
+
+def test_thin_and_older_answers_are_refused_and_asked_for_again_later() -> None:
+    upstream = Upstream([a_course(synced=LATER)])
+    listing_of(upstream)
+    upstream.records = [a_course(title="Old", synced="2026-11-20T08:00:00Z")]
+
+    report = look_at_due(upstream, now=STALE)
+
+    assert (report.refused_older, row().title, row().due_at) == (4, a_course()["title"], STALE + 6 * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("course", "hours"),
+    [
+        (a_course(), 6),
+        (a_course(active=False), 24),
+        (enrolling_by("2026-11-28T00:00:00Z"), 1),
+        (enrolling_by("2026-11-30T00:00:00Z"), 6),
+        (enrolling_by("2026-11-21T00:00:00Z"), 6),
+    ],
+)
+def test_what_starts_or_closes_soon_is_stale_sooner_and_what_is_inactive_later(
+    course: dict[str, object], hours: int
+) -> None:
+    bring_in(course)
+
+    assert row().fresh_until == row().due_at == NOW + hours * HOUR
+    bring_in(course, now=NOW + HOUR / 2)
+    assert row().fresh_until == NOW + HOUR / 2 + hours * HOUR
+
+
+def test_a_row_of_which_nobody_knows_whom_to_ask_stops_nobody() -> None:
+    upstream = Upstream([a_course()])
+    listing_of(upstream)
+    CatalogMembership.objects.all().delete()
+    ContentMetadata.objects.update(fetched_from="a backup")
+
+    assert look_at_due(upstream, now=STALE).records == 0
+    assert (row().due_at, row().gone_at) == (STALE + 24 * HOUR, None)

@@ -1,0 +1,67 @@
+"""A refresh streams: what it needs does not grow with the catalog."""
+
+import gc
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from bursary.replica import refresh
+from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
+from tests.replica.listing import NOW, Listing, Record
+
+pytestmark = pytest.mark.django_db
+
+FEW, MANY = 50, 500
+
+
+class Endless(Listing):
+    """A catalog whose records are made as they are asked for."""
+
+    def __init__(self, catalog_uuid: UUID, size: int) -> None:
+        super().__init__([])
+        self.catalog_uuid, self.size = catalog_uuid, size
+
+    def pages(self, catalog_uuid: UUID, *, size: int) -> Iterator[Sequence[object]]:
+        for start in range(0, self.size, size):
+            yield [self._course(number) for number in range(start, min(start + size, self.size))]
+
+    def fetch(
+        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
+    ) -> Sequence[object]:
+        return []
+
+    def _course(self, number: int) -> Record:
+        return {
+            "content_type": "course",
+            "key": f"{self.catalog_uuid.hex[:8]}X+C{number}",
+            "title": f"Course {number}",
+            "full_description": f"{number:05} " * 500,
+            "normalized_metadata": {"content_price": 149.0},
+        }
+
+
+def peak_of(source: Endless, *, hours: int) -> int:
+    """Return the most bytes that a refresh held at one time."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        now = NOW + timedelta(hours=hours)
+        refresh.refresh_catalog(source.catalog_uuid, source=source, now=now, by=RefreshSource.CRON)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_ten_times_as_much_content_takes_hardly_more_memory() -> None:
+    few, many = Endless(uuid4(), FEW), Endless(uuid4(), MANY)
+    peak_of(Endless(uuid4(), FEW), hours=0)  # what is made once: compiled queries, caches
+
+    assert peak_of(many, hours=0) < 1.3 * peak_of(few, hours=0)  # all of it new
+    assert ContentMetadata.objects.count() == MANY + 2 * FEW
+    for source in (few, many):
+        source.size = int(source.size * 0.9)
+    assert peak_of(many, hours=1) < 1.3 * peak_of(few, hours=1)  # a tenth is missing
+    assert CatalogMembership.objects.exclude(missing_since=None).count() == (MANY + FEW) / 10

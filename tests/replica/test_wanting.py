@@ -1,0 +1,121 @@
+"""Somebody wants another look: events, above all, of which upstream may know less than we do."""
+
+from datetime import timedelta
+
+import pytest
+
+from bursary.replica import wanting
+from bursary.replica.models import Answer, ContentMetadata, ContentSought
+from tests.replica.listing import CATALOG, COURSE, LATER, NOW, RUNS, a_course
+from tests.replica.replicated import HOUR, row
+from tests.replica.upstream import Upstream, courses, listing_of, look_at_due
+
+pytestmark = pytest.mark.django_db
+
+MINUTE = timedelta(minutes=1)
+
+
+def given_course() -> Upstream:
+    upstream = Upstream([a_course()])
+    listing_of(upstream)
+    return upstream
+
+
+@pytest.mark.parametrize("key", [COURSE, RUNS[0], f"course-v1:{COURSE}+not_seen_yet"])
+def test_a_wish_for_content_or_one_of_its_runs_makes_the_course_due(key: str) -> None:
+    given_course()
+
+    assert wanting.want([key], now=NOW + HOUR) == 1
+
+    assert row().due_at == NOW + HOUR
+    assert not ContentMetadata.objects.filter(content_type="courserun").exclude(due_at=None).exists()
+
+
+def test_a_wish_never_puts_off_what_is_due_already() -> None:
+    given_course()
+    wanting.want([COURSE], now=NOW + HOUR)
+    wanting.want([COURSE], now=NOW + 2 * HOUR)
+
+    assert row().due_at == NOW + HOUR
+
+
+@pytest.mark.parametrize("key", ["NobodyX+N1", "course-v1:NobodyX+N1+1", "two words", ""])
+def test_a_wish_for_what_nobody_depends_on_is_not_kept(key: str) -> None:
+    given_course()
+
+    assert wanting.want([key], now=NOW + HOUR) == 0
+    assert not wanting.due(NOW + HOUR).exists()
+
+
+def test_a_wish_for_a_key_ends_what_was_remembered_of_its_absence() -> None:
+    for key in ("NobodyX+N1", "NobodyX+N2"):
+        ContentSought.objects.create(
+            catalog_uuid=CATALOG, content_key=key, answer=Answer.ABSENT, asked_at=NOW, until=NOW + HOUR
+        )
+
+    wanting.want(["NobodyX+N1"], now=NOW)
+
+    assert ContentSought.objects.get().content_key == "NobodyX+N2"
+
+
+def test_what_an_event_announced_is_looked_at_ever_more_seldom_until_it_shows() -> None:
+    upstream = given_course()
+    wanting.want([RUNS[0]], now=NOW + HOUR, until_changed=True)
+
+    now, waits = NOW + HOUR, []
+    for _ in range(6):
+        look_at_due(upstream, now=now)
+        due_at = row().due_at
+        assert due_at is not None
+        waits.append((due_at - now) / MINUTE)
+        now = due_at
+    assert waits == [1, 1, 2, 4, 8, 16]
+
+    upstream.records = [a_course(title="New", synced=LATER)]
+    look_at_due(upstream, now=now)
+
+    assert (row().title, row().source) == ("New", "event")
+    assert (row().expected_since, row().due_at) == (None, now + 6 * HOUR)
+
+
+def test_what_does_not_show_in_a_day_is_awaited_no_more() -> None:
+    upstream = given_course()
+    wanting.want([COURSE], now=NOW, until_changed=True)
+    now = NOW
+    for looks in range(100):  # noqa: B007  # counted after the loop
+        look_at_due(upstream, now=now)
+        if row().expected_since is None:
+            break
+        assert row().due_at is not None
+        now = row().due_at or now
+
+    assert looks < 30
+    assert NOW + 24 * HOUR <= now <= NOW + 27 * HOUR
+    assert row().due_at == now + 6 * HOUR
+
+
+def test_a_listing_that_does_not_show_it_yet_leaves_it_awaited() -> None:
+    upstream = given_course()
+    wanting.want([COURSE], now=NOW + HOUR, until_changed=True)
+
+    listing_of(upstream, now=NOW + 2 * HOUR)
+
+    assert (row().expected_since, row().due_at) == (NOW + HOUR, NOW + HOUR)
+    upstream.records = [a_course(title="New", synced=LATER)]
+    listing_of(upstream, now=NOW + 3 * HOUR)
+    assert (row().expected_since, row().due_at) == (None, NOW + 9 * HOUR)
+
+
+def test_the_clock_brings_forward_what_is_neither_in_flight_nor_in_back_off() -> None:
+    upstream = Upstream(courses(3))
+    listing_of(upstream)
+    waiting, failing, flying = ContentMetadata.objects.filter(parent=None).order_by("pk")
+    later = NOW + 4 * HOUR
+    ContentMetadata.objects.filter(pk=failing.pk).update(failures=3)
+    ContentMetadata.objects.filter(pk=flying.pk).update(due_at=later + MINUTE)
+    ContentMetadata.objects.filter(pk=waiting.pk).update(due_at=NOW + 24 * HOUR)
+    pks = [waiting.pk, failing.pk, flying.pk]
+
+    assert wanting.bring_forward(pks, now=later, lease=2 * MINUTE) == 1
+
+    assert wanting.due(later).get() == waiting

@@ -1,0 +1,75 @@
+"""An upstream that can be down, slow, or changed at any moment, and remembers what it was asked."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from bursary.catalog import schema
+from bursary.catalog.source import CatalogUnavailable
+from bursary.replica import refresh
+from bursary.replica.models import RefreshSource
+from bursary.replica.report import Report
+from tests.replica.listing import CATALOG, NOW, Listing, Record, recorded
+
+
+class Upstream(Listing):
+    """`questions` are the keys of each question. `hidden` ones are answered by key and not listed."""
+
+    def __init__(self, records: Iterable[object] = ()) -> None:
+        super().__init__(records)
+        self.questions: list[tuple[str, ...]] = []
+        self.deadlines: list[timedelta | None] = []
+        self.hidden: list[object] = []
+        self.down: set[UUID] | bool = False
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def pages(self, catalog_uuid: UUID, *, size: int) -> Iterator[Sequence[object]]:
+        self._be_there(catalog_uuid)
+        yield from super().pages(catalog_uuid, size=size)
+
+    def fetch(
+        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
+    ) -> Sequence[object]:
+        self.questions.append(tuple(keys))
+        self.deadlines.append(within)
+        self._be_there(catalog_uuid)
+        answer = Listing([*self.records, *self.hidden]).fetch(catalog_uuid, keys=keys)
+        self.meanwhile()
+        return answer
+
+    def _be_there(self, catalog_uuid: UUID) -> None:
+        if self.down is True or (isinstance(self.down, set) and catalog_uuid in self.down):
+            raise CatalogUnavailable("The catalog does not answer.")
+
+
+def courses(count: int, *, start: int = 0) -> list[Record]:
+    """Return that many recorded courses, of those in which somebody can enrol."""
+    return [one for one in recorded("courses") if one["active"]][start : start + count]
+
+
+def keys_of(records: Iterable[object]) -> list[str]:
+    return [schema.own_key(record) for record in records]
+
+
+def listing_of(
+    upstream: Upstream,
+    *,
+    now: datetime = NOW,
+    catalog_uuid: UUID = CATALOG,
+    dry_run: bool = False,
+    accept_drop: bool = False,
+) -> Report:
+    """Read the whole catalog."""
+    return refresh.refresh_catalog(
+        catalog_uuid,
+        source=upstream,
+        now=now,
+        by=RefreshSource.CRON,
+        dry_run=dry_run,
+        accept_drop=accept_drop,
+    )
+
+
+def look_at_due(upstream: Upstream, *, now: datetime, most: int = 1000) -> Report:
+    """Look at what is due."""
+    return refresh.refresh_due(clock=lambda: now, source=upstream, most=most)
