@@ -147,6 +147,12 @@ class _OfAFilter(OfOneBudget):
 
     def matching(self) -> QuerySet[LearnerContentAssignment]:
         """Return the budget's assignments that the query string asks for. Raises ValidationError."""
+        asked, known = self.request.query_params, {*listing.AssignmentFilters.base_filters, "format"}
+        # A list may show too much; this would do too much.
+        if unknown := sorted(set(asked) - known):
+            raise serializers.ValidationError({name: ["There is no such filter."] for name in unknown})
+        if empty := sorted(name for name in asked if not asked[name].strip()):
+            raise serializers.ValidationError({name: ["Give it a value, or leave it out."] for name in empty})
         mine = LearnerContentAssignment.objects.filter(budget=self.budget)
         filters = listing.AssignmentFilters(self.request.query_params, queryset=mine, request=self.request)
         if not filters.is_valid():

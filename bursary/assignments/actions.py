@@ -223,13 +223,15 @@ def finish(action: LearnerContentAssignmentAction, outcome: Outcome, *, now: dat
         # Lock order: assignment before action.
         assignment = LearnerContentAssignment.objects.select_for_update().get(pk=action.assignment_id)
         columns = _outcome_columns(action, outcome, now)
-        if isinstance(outcome, Postponed | Failed) and action.recipient != assignment.learner_email:
+        redeems = action.action_type == ActionType.REDEEMED  # and goes to no address
+        unsuccessful = isinstance(outcome, Postponed | Failed)
+        if unsuccessful and not redeems and action.recipient != assignment.learner_email:
             # The address was put right meanwhile: the new one is asked by an action of its own.
             columns = {"status": Status.SUPERSEDED, "due_at": None, "cause": ActionType.EMAIL_CORRECTED}
         written = LearnerContentAssignmentAction.objects.filter(
             pk=action.pk, fence=action.fence, status=Status.RUNNING
         ).update(modified=now, **columns)
-        if written and isinstance(outcome, Failed) and action.action_type == ActionType.REDEEMED:
+        if written and redeems and isinstance(outcome, Failed):
             # A redemption that is given up lets the assignment go: it is open as before.
             LearnerContentAssignment.objects.filter(pk=action.assignment_id).update(redeeming_since=None)
         if written and not isinstance(outcome, Postponed):

@@ -62,6 +62,12 @@ class AddressTaken(Exception):
     reason = "address_taken"
 
 
+class AddressHeld(Exception):
+    """The assignment is being taken up at that address. Nothing was changed; try again in some minutes."""
+
+    reason = "being_redeemed"
+
+
 def read(entries: Sequence[object]) -> tuple[list[Addressee], dict[int, str]]:
     """Return the usable addressees and, by position, what is wrong with the other entries.
 
@@ -93,7 +99,9 @@ def correct(
 ) -> None:
     """Put an open assignment's address right: record it, then link and tell the new address.
 
-    Raises BadAddresses, AddressTaken, or actions.RetryRefused where the assignment is not open.
+    The links in mails that were sent so far end, also where an earlier address comes back.
+    Raises BadAddresses, AddressTaken, AddressHeld while it is being redeemed, or actions.RetryRefused where
+    the assignment is not open.
     """
     (addressee,) = read_all([address])
     with transaction.atomic():
@@ -101,6 +109,10 @@ def correct(
         locked = LearnerContentAssignment.objects.select_for_update().get(pk=assignment.pk)
         if locked.state != State.ALLOCATED:
             raise actions.RetryRefused("Only an open assignment's address can be corrected.")
+        if locked.redeeming_since:
+            raise AddressHeld(
+                "It is being taken up at this moment. Try again when that is done, in some minutes."
+            )
         _write_address(locked, addressee, now)
         history = locked.actions.filter(cycle=locked.cycle)
         occasion = str(1 + history.filter(action_type=ActionType.EMAIL_CORRECTED).count())
@@ -125,7 +137,8 @@ def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, n
     assignment.learner_email = addressee.address
     assignment.learner_key = addressee.learner_key
     assignment.lms_user_id = people.lms_user_ids([addressee.learner_key]).get(addressee.learner_key)
-    assignment.modified = now
+    # A link holds for an address: without this, an old one would work again where that address comes back.
+    assignment.links_revoked_at = assignment.modified = now
     siblings = LearnerContentAssignment.objects.filter(
         Q(learner_key=addressee.learner_key)
         | Q(lms_user_id=assignment.lms_user_id, lms_user_id__isnull=False),
@@ -134,7 +147,9 @@ def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, n
     )
     if siblings.exclude(pk=assignment.pk).exists():
         raise AddressTaken("Another assignment of this content belongs to that learner.")
-    assignment.save(update_fields=["learner_email", "learner_key", "lms_user_id", "modified"])
+    assignment.save(
+        update_fields=["learner_email", "learner_key", "lms_user_id", "links_revoked_at", "modified"]
+    )
 
 
 def _start_over(
@@ -142,7 +157,8 @@ def _start_over(
 ) -> None:
     """Retry what failed at the old address, redirect what waits, and do again what was done for it."""
     failures = LearnerContentAssignmentAction.objects.filter(assignment=assignment).unanswered_failures()
-    for failed in failures:
+    # A redemption goes to no address, and only who takes it up holds the assignment for it.
+    for failed in failures.exclude(action_type=ActionType.REDEEMED):
         actions.retry(failed, now=now, actor=actor)
     actions.redirect(assignment, now=now)
     waiting = assignment.actions.filter(cycle=assignment.cycle, status=Status.PENDING)

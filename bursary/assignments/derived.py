@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from django.db import connection
-from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
+from django.db.models import Case, DateTimeField, Exists, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Least
 from django.db.models.lookups import Exact, LessThanOrEqual
@@ -85,7 +85,7 @@ def at_move(target: State) -> dict[str, object]:
         "learner_state": _SETTLED_BY_STATE.get(target, LearnerState.NONE),
         "remind_at": FAR_FUTURE,
     }
-    return settled if target == State.ACCEPTED else settled | {"nudge_at": FAR_FUTURE}
+    return settled | {"nudge_at": LOOK_NOW if target == State.ACCEPTED else FAR_FUTURE}
 
 
 def follow_progress(pks: Sequence[int]) -> None:
@@ -196,7 +196,11 @@ def _deadline_columns(
     least = Least(*(date for date, _reason in dates))
     into_the_past = Q(LessThanOrEqual(least, Value(now)), expires_at__gt=now)
     return {
-        "grace_until": Case(When(into_the_past, then=Value(now + GRACE)), default=F("grace_until")),
+        "grace_until": Case(
+            When(into_the_past, then=Value(now + GRACE)),
+            When(LessThanOrEqual(least, Value(now)), then=F("grace_until")),
+            default=Value(None, output_field=DateTimeField()),
+        ),
         "expires_at": least,
         "expires_reason": Case(
             *(When(Exact(date, least), then=Value(reason)) for date, reason in dates[:-1]),

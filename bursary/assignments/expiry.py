@@ -1,30 +1,30 @@
 """Expiry: whose deadline has passed unanswered loses the assignment, and the money is free again."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from bursary.assignments import lifecycle, sweeping
 from bursary.assignments.models import ActionType, LearnerContentAssignment, State
-from bursary.assignments.notices import DeadlineNotice
+from bursary.assignments.notices import LONGEST_WAIT_FOR_NOTICE, DeadlineNotice
 from bursary.assignments.sweeping import Sweep
 from bursary.budgets import ledger
-
-LONGEST_WAIT_FOR_NOTICE = timedelta(days=7)
-"""A notice that cannot be sent holds the money no longer than this."""
 
 
 def due(now: datetime) -> QuerySet[LearnerContentAssignment]:
     """Return what expires at `now`: open, past its deadline and its grace, and not being redeemed.
 
-    Whose deadline moved into the past does not expire before the administrators were told.
+    Whose deadline moved into the past does not expire before an administrator had time to read of it.
     """
-    untold = DeadlineNotice.objects.filter(
-        budget=OuterRef("budget"), told_at=None, created__gt=now - LONGEST_WAIT_FOR_NOTICE
+    of_it = DeadlineNotice.objects.filter(
+        Q(content=OuterRef("content")) | Q(content=None),
+        budget=OuterRef("budget"),
+        created__gt=now - LONGEST_WAIT_FOR_NOTICE,
     )
-    over = Q(grace_until=None) | (Q(grace_until__lte=now) & ~Exists(untold))
+    waits = Exists(of_it.filter(Q(told_at=None) | Q(grace_until__gt=now)))
+    over = Q(grace_until=None) | (Q(grace_until__lte=now) & ~waits)
     return LearnerContentAssignment.objects.filter(
         over, state=State.ALLOCATED, expires_at__lte=now, redeeming_since=None
     )

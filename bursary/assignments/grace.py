@@ -35,12 +35,17 @@ def current(now: datetime) -> QuerySet[DeadlineNotice]:
 
 
 def _notice(concerned: Q, *, now: datetime) -> None:
+    """Make a notice for each budget and content; a running one goes on instead, and nobody is told again."""
     until = now + GRACE
     moved = LearnerContentAssignment.objects.filter(concerned, state=State.ALLOCATED, grace_until=until)
     counts = moved.order_by().values_list("budget", "content").annotate(count=Count("pk"))
-    known = set(
-        DeadlineNotice.objects.filter(created=now, grace_until=until).values_list("budget", "content")
-    )
+    found = {(budget, content): count for budget, content, count in counts}
+    if not found:
+        return
+    running = DeadlineNotice.objects.filter(grace_until__gt=now, budget__in={budget for budget, _ in found})
+    for notice in running.order_by("pk"):
+        if count := found.pop((notice.budget_id, notice.content_id), 0):
+            DeadlineNotice.objects.filter(pk=notice.pk).update(assignments=count, grace_until=until)
     DeadlineNotice.objects.bulk_create(
         DeadlineNotice(
             budget_id=budget,
@@ -50,6 +55,5 @@ def _notice(concerned: Q, *, now: datetime) -> None:
             created=now,
             due_at=now,
         )
-        for budget, content, count in counts
-        if (budget, content) not in known
+        for (budget, content), count in found.items()
     )

@@ -4,10 +4,12 @@ One of two stays: what was accepted before what is open, the older of two open o
 is cancelled, and its timeline says why; no mail says so, for the learner still has the course.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from bursary.access.models import User
 from bursary.assignments import actions, lifecycle
@@ -21,37 +23,56 @@ _STAYS_FIRST = (State.ACCEPTED, State.ALLOCATED)
 
 def meet_all(*, now: datetime) -> int:
     """Let the assignments of everybody who has registered know it; return how many were touched."""
-    strangers = LearnerContentAssignment.objects.filter(
-        learner_key=OuterRef("learner_key"), lms_user_id=None, state__in=_STAYS_FIRST
+    theirs = _strangers(lms_user_id=OuterRef(OuterRef("lms_user_id"))).filter(
+        learner_key=OuterRef("learner_key")
     )
-    registered = User.objects.filter(Exists(strangers), lms_user_id__isnull=False).exclude(learner_key="")
+    registered = User.objects.filter(Exists(theirs), lms_user_id__isnull=False).exclude(learner_key="")
     return sum(meet(person, now=now) for person in registered.order_by("pk")[:PEOPLE_PER_RUN])
 
 
 def meet(person: User, *, now: datetime) -> int:
     """Let the open and accepted assignments of a person's address know the person; return how many changed.
 
-    What is being redeemed waits for the next time.
+    What is being redeemed waits for the next time. Of two that were both accepted each stays as it is.
     """
     if person.lms_user_id is None or not person.learner_key:
         return 0
-    strangers = LearnerContentAssignment.objects.filter(
-        learner_key=person.learner_key, lms_user_id=None, state__in=_STAYS_FIRST, redeeming_since=None
+    strangers = _strangers(lms_user_id=person.lms_user_id).filter(learner_key=person.learner_key)
+    found = strangers.order_by("pk").values_list("pk", "budget_id", "content_key")[:ASSIGNMENTS_PER_PERSON]
+    return sum(_meet(_Found(*row), person.pk, now=now) for row in list(found))
+
+
+class _Found(NamedTuple):
+    """An assignment that may get to know somebody, and what never changes of it."""
+
+    pk: int
+    budget_pk: int
+    content_key: str
+
+
+def _strangers(*, lms_user_id: int | OuterRef) -> QuerySet[LearnerContentAssignment]:
+    """Return what does not know its person and may: no row stays that would be looked at again in vain."""
+    twins = LearnerContentAssignment.objects.filter(
+        budget=OuterRef("budget"), content_key=OuterRef("content_key"), lms_user_id=lms_user_id
     )
-    found = strangers.order_by("pk").values_list("pk", "budget_id")[:ASSIGNMENTS_PER_PERSON]
-    return sum(_meet(pk, budget_pk, person.lms_user_id, now=now) for pk, budget_pk in list(found))
+    free = LearnerContentAssignment.objects.filter(
+        lms_user_id=None, state__in=_STAYS_FIRST, redeeming_since=None, forgotten_at=None
+    )
+    return free.exclude(Exists(twins.filter(redeeming_since__isnull=False))).exclude(
+        Q(state=State.ACCEPTED) & Exists(twins.filter(state=State.ACCEPTED))
+    )
 
 
-def _meet(pk: int, budget_pk: int, lms_user_id: int, *, now: datetime) -> bool:
+def _meet(found: _Found, person_pk: int, *, now: datetime) -> bool:
     with transaction.atomic():
-        budget = ledger.lock(budget_pk)  # nobody allocates to either of them meanwhile
-        assignments = LearnerContentAssignment.objects.select_for_update()
-        newcomer = assignments.get(pk=pk)
-        same = assignments.filter(
-            budget=budget_pk, content_key=newcomer.content_key, lms_user_id=lms_user_id
-        ).first()
-        both = [newcomer, same] if same else [newcomer]
-        if newcomer.lms_user_id is not None or any(one.redeeming_since for one in both):
+        budget = ledger.lock(found.budget_pk)  # nobody allocates to either of them meanwhile
+        person = User.objects.filter(pk=person_pk, lms_user_id__isnull=False).first()
+        if person is None:
+            return False
+        either = Q(pk=found.pk) | Q(content_key=found.content_key, lms_user_id=person.lms_user_id)
+        here = LearnerContentAssignment.objects.filter(either, budget=found.budget_pk)
+        both = list(here.select_for_update().order_by("pk"))
+        if not _may_meet(both, found, person):
             return False
         stays, *others = sorted(both, key=_rank)
         for other in others:
@@ -61,8 +82,21 @@ def _meet(pk: int, budget_pk: int, lms_user_id: int, *, now: datetime) -> bool:
                 lifecycle.move(budget, [other], ActionType.CANCELLED, now=now, detail=why)
                 notice = [ActionType.CANCELLATION_NOTIFIED]
                 actions.supersede([other.pk], notice, now=now, cause="assigned_twice")
-        LearnerContentAssignment.objects.filter(pk=stays.pk).update(lms_user_id=lms_user_id, modified=now)
+        LearnerContentAssignment.objects.filter(pk=stays.pk).update(
+            lms_user_id=person.lms_user_id, modified=now
+        )
     return True
+
+
+def _may_meet(both: Sequence[LearnerContentAssignment], found: _Found, person: User) -> bool:
+    """Tell whether, now that nothing moves, the found one is still a stranger of the person's."""
+    newcomer = next((one for one in both if one.pk == found.pk), None)
+    if newcomer is None or newcomer.lms_user_id is not None or newcomer.forgotten_at:
+        return False
+    theirs = bool(person.learner_key) and newcomer.learner_key == person.learner_key
+    held = any(one.redeeming_since for one in both)
+    settled = len(both) > 1 and all(one.state == State.ACCEPTED for one in both)
+    return theirs and newcomer.state in _STAYS_FIRST and not held and not settled
 
 
 def _rank(assignment: LearnerContentAssignment) -> tuple[int, datetime, int]:

@@ -1,18 +1,21 @@
 """What administrators must be told before it happens: deadlines that a change has moved into the past."""
 
 import uuid
+from datetime import timedelta
 
 from django.db import models
-from django.db.models import Q
 
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
+
+LONGEST_WAIT_FOR_NOTICE = timedelta(days=7)
+"""A notice that reaches nobody holds the money no longer than this, and is not tried any longer."""
 
 
 class DeadlineNotice(models.Model):
     """A change moved the deadlines of a budget's open assignments of one content into the past.
 
-    They do not expire before `grace_until`, nor before the administrators were told.
+    They do not expire before `grace_until`, nor before an administrator was told.
     """
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
@@ -21,8 +24,9 @@ class DeadlineNotice(models.Model):
     assignments = models.PositiveIntegerField(help_text="How many it concerned")
     grace_until = models.DateTimeField()
     created = models.DateTimeField()
-    told_at = models.DateTimeField(null=True, blank=True)
-    due_at = models.DateTimeField(null=True, blank=True, help_text="When to tell; empty: told or given up")
+    told = models.JSONField(default=list, help_text="The administrators (pks) who were told")
+    told_at = models.DateTimeField(null=True, blank=True, help_text="When the first of them was")
+    due_at = models.DateTimeField(null=True, blank=True, help_text="When to tell; empty: nobody is left")
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)
 
@@ -30,7 +34,6 @@ class DeadlineNotice(models.Model):
         ordering = ("created", "id")
         constraints = [
             models.UniqueConstraint(fields=["budget", "content", "created"], name="one_notice_for_a_change"),
-            models.CheckConstraint(name="told_is_not_due", condition=Q(told_at=None) | Q(due_at=None)),
         ]
         indexes = [
             models.Index(fields=["due_at", "id"], name="deadline_notice_due"),

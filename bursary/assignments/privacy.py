@@ -11,7 +11,7 @@ change and must be repeatable: after a crash in between, the rows are found and 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from django.db import transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
@@ -28,6 +28,7 @@ from bursary.assignments.models import (
     State,
     Status,
 )
+from bursary.assignments.notices import DeadlineNotice
 from bursary.assignments.sweeping import Sweep
 from bursary.budgets import ledger
 
@@ -143,11 +144,28 @@ def forget(address: str, *, now: datetime, remove: Remove, actor: User | None = 
     if outcome.complete:
         with transaction.atomic():
             accounts = list(anonymity.accounts_of(address).select_for_update().order_by("pk"))
+            outcome.mails += _remove_notices(accounts, remove=remove)
             anonymity.anonymise(accounts, now=now)
             anonymity.wipe_log(person.address)
             outcome.accounts = len(accounts)
             outcome.links = _unlink(anonymity.links_of([address]))
     return outcome
+
+
+def _remove_notices(accounts: Sequence[User], *, remove: Remove) -> int:
+    """Remove the mails by which the accounts were told of moved deadlines; return how many there were.
+
+    Of every customer: whose administrator an account once was, nothing says any more.
+    """
+    tried = DeadlineNotice.objects.filter(attempts__gt=0).order_by("pk")
+    removed = last = 0
+    while accounts and (
+        rows := list(tried.filter(pk__gt=last).values_list("pk", "uuid")[:ROWS_PER_STATEMENT])
+    ):
+        last = rows[-1][0]
+        # The name of such a mail: the notice's own, for each who was told.
+        removed += remove([uuid5(notice, str(account.pk)) for _pk, notice in rows for account in accounts])
+    return removed
 
 
 def _forget_batch(budget_pk: int, *, now: datetime, remove: Remove) -> tuple[int, int]:

@@ -128,8 +128,11 @@ def begin(
         LearnerContentAssignment.objects.filter(pk=locked.pk).update(redeeming_since=now, modified=now)
         if failed := this_cycle.filter(status=Status.FAILED, retried_by=None).first():
             return actions.retry(failed, now=now, actor=actor)
-        actions.request([locked], [ActionType.REDEEMED], now=now, actor=actor)
-        return this_cycle.get()
+        # What was taken back, or given up and retried in vain, has had its occasion.
+        before = this_cycle.count()
+        occasion = f"again-{before}" if before else ""
+        actions.request([locked], [ActionType.REDEEMED], now=now, actor=actor, occasion=occasion)
+        return this_cycle.get(occasion=occasion)
 
 
 def fulfil(action: LearnerContentAssignmentAction, *, now: datetime) -> Done:

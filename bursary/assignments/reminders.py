@@ -7,11 +7,12 @@ lock and says when to look again, so a pause of the clock loses nothing, and eac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Literal
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, F, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 
 from bursary.access.models import User
 from bursary.assignments import actions, derived, lifecycle, schedule, sweeping
@@ -27,8 +28,11 @@ from bursary.assignments.models import (
 )
 from bursary.assignments.schedule import Occasion, Plan
 from bursary.assignments.sweeping import Due, Sweep
+from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 
+BREATHER = timedelta(minutes=10)
+"""Who was written to is not written to again so soon, however often somebody clicks."""
 _STARTING = (State.ALLOCATED, State.ACCEPTED)
 _NOTHING_TO_DO = Plan(None, FAR_FUTURE)
 
@@ -43,7 +47,7 @@ def to_remind(now: datetime) -> QuerySet[LearnerContentAssignment]:
 def to_nudge(now: datetime) -> QuerySet[LearnerContentAssignment]:
     """Return the open and accepted assignments that nudging must look at by `now`; likewise."""
     return LearnerContentAssignment.objects.filter(
-        state__in=_STARTING, nudge_at__lte=now, redeeming_since=None
+        state__in=_STARTING, nudge_at__lte=now, redeeming_since=None, forgotten_at=None
     )
 
 
@@ -64,7 +68,7 @@ def count_due(due: Due, *, now: datetime) -> int:
 
 @dataclass
 class Outcome:
-    """What came of each assignment: requested now, on its way already, or by uuid why not."""
+    """What came of each assignment: requested now, sent a moment ago or on its way, or by uuid why not."""
 
     requested: list[UUID] = field(default_factory=list)
     on_their_way: list[UUID] = field(default_factory=list)
@@ -75,7 +79,7 @@ class Outcome:
 def remind(budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User | None = None) -> Outcome:
     """Remind the learners of those of the budget's assignments that are open; say what came of every one.
 
-    While one mail that asks is still on its way, another is not requested: asking twice reminds once.
+    While a mail that asks is on its way, and for some minutes after, another is not requested.
     """
 
     def objection(assignment: LearnerContentAssignment) -> str:
@@ -118,6 +122,8 @@ def nudge(
         starts_at = assignment.content_start
         if assignment.redeeming_since or assignment.state not in _STARTING:
             return lifecycle.standing(assignment)
+        if assignment.state == State.ALLOCATED and assignment.expires_at <= now:
+            return "past its deadline"
         if starts_at >= FAR_FUTURE:
             return "without a start"
         if starts_at <= now:
@@ -155,42 +161,57 @@ _NUDGING = _Kind(
     to_nudge,
     (ActionType.NUDGED,),
     lambda budget, one: schedule.nudges(budget, starts_at=one.content_start),
-    lambda one: one.content_start,
+    lambda one: min(one.content_start, one.expires_at if one.state == State.ALLOCATED else FAR_FUTURE),
 )
 
 
 class _Past:
-    """What the learners of some assignments heard in the present cycle, and which occasions were made."""
+    """What the learners of some assignments heard in the present cycle, and which occasions were made.
 
-    def __init__(self, assignments: Sequence[LearnerContentAssignment], kind: _Kind) -> None:
+    What is still on its way covers whatever has come until now. What was skipped or taken back was not made,
+    and what failed was not heard.
+    """
+
+    def __init__(
+        self, assignments: Sequence[LearnerContentAssignment], kind: _Kind, *, now: datetime
+    ) -> None:
         self._heard_at = {one.pk: one.allocated_at for one in assignments}
         self._made: dict[int, set[str]] = {one.pk: set() for one in assignments}
+        self._used: dict[int, set[str]] = {one.pk: set() for one in assignments}
         told = LearnerContentAssignmentAction.objects.filter(
             assignment__in=list(self._made), action_type__in=kind.heard, cycle=F("assignment__cycle")
         )
         for row in told.only("assignment", "action_type", "occasion", "status", "created", "completed_at"):
+            not_sent = row.status in (Status.SUPERSEDED, Status.SKIPPED)
             if row.action_type == kind.work:
-                self._made[row.assignment_id].add(row.occasion)
-            if row.status not in (Status.SUPERSEDED, Status.SKIPPED):
-                heard_at = max(self._heard_at[row.assignment_id], row.completed_at or row.created)
-                self._heard_at[row.assignment_id] = heard_at
+                self._used[row.assignment_id].add(row.occasion)
+                self._made[row.assignment_id] |= set() if not_sent else {row.occasion}
+            if not not_sent and row.status != Status.FAILED:
+                heard_at = now if row.status in OPEN else row.completed_at or row.created
+                self._heard_at[row.assignment_id] = max(self._heard_at[row.assignment_id], heard_at)
 
     def plan(self, assignment: LearnerContentAssignment, occasions: list[Occasion], *, now: datetime) -> Plan:
         made, heard_at = self._made[assignment.pk], self._heard_at[assignment.pk]
         return schedule.plan(occasions, heard_at=heard_at, made=made, now=now)
 
+    def unused(self, assignment: LearnerContentAssignment, name: str) -> str:
+        """Return the occasion's name; with a number, where it was tried before and came to nothing."""
+        used = self._used[assignment.pk]
+        again = (f"{name}-again-{number}" for number in count(1))
+        return name if name not in used else next(one for one in again if one not in used)
+
 
 def _sweep(kind: _Kind, *, now: datetime, progress: Callable[[int], None] | None) -> Sweep:
     def look(budget_pk: int) -> int:
         with transaction.atomic():
+            budget = ledger.lock(budget_pk)  # before its assignments, like whoever changes its deadlines
             rows = sweeping.lock_batch(kind.due, budget_pk, now=now, order=kind.column)
-            budget = Budget.objects.get(pk=budget_pk)  # after the locks: its tables may have changed
-            past = _Past(rows, kind)
+            past = _Past(rows, kind, now=now)
             plans = {row: _look(row, kind, budget, past, now=now) for row in rows}
             wanted: dict[str, list[LearnerContentAssignment]] = {}
             for row, plan in plans.items():
                 if plan.due:
-                    wanted.setdefault(plan.due.name, []).append(row)
+                    wanted.setdefault(past.unused(row, plan.due.name), []).append(row)
             moments = {row: plan.look_at for row, plan in plans.items()}
             derived.look_again(moments, column=kind.column)
             for occasion, assignments in sorted(wanted.items()):
@@ -222,21 +243,23 @@ def _ask(
 ) -> Outcome:
     """Request `work` for those of the budget's assignments that nothing objects to.
 
-    Where a mail of a kind in `same` is still on its way, nothing is added.
+    Where a mail of a kind in `same` is on its way, or went out a moment ago, nothing is added.
     """
     outcome = Outcome(refused=dict.fromkeys(uuids, "unknown"))
     with transaction.atomic():
+        ledger.lock(budget.pk)
         named = LearnerContentAssignment.objects.filter(budget=budget, uuid__in=uuids)
         found = {one.uuid: one for one in named.select_for_update().order_by("pk")}
+        recent = Q(status=Status.DONE, created__gt=now - BREATHER) | Q(status__in=OPEN)
         pending = LearnerContentAssignmentAction.objects.filter(
-            assignment__in=list(found.values()), action_type__in=list(same), status__in=OPEN
+            recent, assignment__in=list(found.values()), action_type__in=list(same)
         )
         on_its_way = set(pending.filter(cycle=F("assignment__cycle")).values_list("assignment", flat=True))
         asked = []
         for uuid in dict.fromkeys(uuids):
             if (assignment := found.get(uuid)) is None:
                 continue
-            if why := objection(assignment):
+            if why := "forgotten" if assignment.forgotten_at else objection(assignment):
                 outcome.refused[uuid] = why
                 continue
             del outcome.refused[uuid]

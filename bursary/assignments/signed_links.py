@@ -12,7 +12,7 @@ from bursary.access import links
 from bursary.access.links import Link, LinkExpired, LinkWithdrawn, Purpose
 from bursary.access.models import learner_key
 from bursary.assignments import actions
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.models import OPEN, ActionType, LearnerContentAssignment, State
 from bursary.budgets import ledger
 
 
@@ -48,24 +48,30 @@ def can_be_renewed(expired: LinkExpired, *, now: datetime) -> bool:
     return _asks(_opened(expired.link), now=now)
 
 
-def renew(token: str, *, now: datetime) -> bool:
-    """Request a mail with a new link to the address on file; False where that was done today, in UTC.
+def renew(token: str, *, now: datetime) -> bool | None:
+    """Have a mail with a new link sent to the address on file; False where that was done today, in UTC.
 
-    For links that are too old, while the assignment is open. Raises links.LinkRefused.
+    None where the link still works: it is for links that are too old, while the assignment is open. A mail
+    that waits already brings a new link, too. Raises links.LinkRefused.
     """
     try:
-        link = links.read(token, purpose=Purpose.ANSWER, now=now)
+        _opened(links.read(token, purpose=Purpose.ANSWER, now=now))
     except LinkExpired as expired:
-        link = expired.link
+        return _renewed(expired.link, now=now)
+    return None
+
+
+def _renewed(link: Link, *, now: datetime) -> bool:
     with transaction.atomic():
         assignment = _opened(link, lock=True)
         if not _asks(assignment, now=now):
             raise LinkExpired(link)
+        this_cycle = assignment.actions.filter(cycle=assignment.cycle)
+        asking = (ActionType.NOTIFIED, ActionType.REMINDED)
+        if this_cycle.filter(action_type__in=asking, status__in=OPEN).exists():
+            return True
         occasion = f"link-{now.astimezone(UTC):%Y-%m-%d}"
-        todays = assignment.actions.filter(
-            action_type=ActionType.REMINDED, cycle=assignment.cycle, occasion=occasion
-        )
-        if todays.exists():
+        if this_cycle.filter(action_type=ActionType.REMINDED, occasion=occasion).exists():
             return False
         actions.request([assignment], [ActionType.REMINDED], now=now, occasion=occasion)
     return True

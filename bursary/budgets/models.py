@@ -5,7 +5,7 @@ from datetime import datetime
 from zoneinfo import available_timezones
 
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
@@ -105,7 +105,7 @@ class Budget(models.Model):
     starts_at = models.DateTimeField(null=True, blank=True, validators=[check_moment])
     ends_at = models.DateTimeField(null=True, blank=True, validators=[check_moment])
     allocation_age_days = models.PositiveIntegerField(
-        default=ALLOCATION_AGE_DAYS, validators=[MaxValueValidator(LONGEST_AGE_DAYS)]
+        default=ALLOCATION_AGE_DAYS, validators=[MinValueValidator(1), MaxValueValidator(LONGEST_AGE_DAYS)]
     )
     remind_days_after = models.CharField(
         max_length=64,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.dispatch import Signal
 
@@ -38,6 +39,7 @@ def change(budget: Budget, *, now: datetime, terms: Mapping[str, object]) -> Bud
     """
     if unknown := sorted(set(terms) - TERMS):
         raise TypeError(f"Not a budget's terms: {', '.join(unknown)}.")
+    _refuse_nothing(terms)
     with transaction.atomic():
         locked = Budget.objects.select_for_update(
             no_key=connection.features.has_select_for_no_key_update
@@ -48,3 +50,11 @@ def change(budget: Budget, *, now: datetime, terms: Mapping[str, object]) -> Bud
         locked.save(update_fields=[*terms, "modified"])
         budget_changed.send(sender=Budget, pks=[locked.pk], now=now)
     return locked
+
+
+def _refuse_nothing(terms: Mapping[str, object]) -> None:
+    """Refuse None where there must be a value: a field that may be blank lets it pass."""
+    fields = {field.name: field for field in Budget._meta.fields}
+    nothing = [fields[term] for term, value in terms.items() if value is None and not fields[term].null]
+    if nothing:
+        raise ValidationError({field.name: str(field.error_messages["null"]) for field in nothing})

@@ -100,7 +100,8 @@ class FolderCatalog:
         return [record for record in records if not asked.isdisjoint(schema.keys(record))]
 
     def _file(self, catalog_uuid: UUID) -> Path:
-        return self._path / f"{catalog_uuid}.jsonl" if self._path.is_dir() else self._path
+        in_a_folder = self._path.is_dir() or not (self._path.exists() or self._path.suffix)
+        return self._path / f"{catalog_uuid}.jsonl" if in_a_folder else self._path
 
     def _index(self, path: Path, file: BinaryIO) -> _Index:
         """The index of the open file, built at the first question and again when the file has changed."""

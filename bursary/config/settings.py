@@ -8,8 +8,17 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 
 env = environ.Env()
+
+
+def whole_number(name: str, *, default: int) -> int:
+    """Return a whole number from the environment. Raises ImproperlyConfigured, naming the setting."""
+    try:
+        return int(env.int(name, default=default))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is {env.str(name)!r}, which is no whole number") from error
 
 
 def kept_secret(path: Path) -> str:
@@ -73,6 +82,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "bursary.config.heads.without_body",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -141,7 +151,7 @@ else:
 
 # -- Links in mails ------------------------------------------------------------------------------------------
 
-LINK_AGE = timedelta(days=env.int("BURSARY_LINK_DAYS", default=14))
+LINK_AGE = timedelta(days=whole_number("BURSARY_LINK_DAYS", default=14))
 
 # -- Content (record 0023) ----------------------------------------------------------------------------------
 
@@ -149,8 +159,8 @@ CATALOG_URL = env.str("BURSARY_CATALOG_URL", default=f"file://{VAR_DIR / 'catalo
 OAUTH_URL = env.str("BURSARY_OAUTH_URL", default="").rstrip("/")
 OAUTH_CLIENT_ID = env.str("BURSARY_OAUTH_CLIENT_ID", default="")
 OAUTH_CLIENT_SECRET = env.str("BURSARY_OAUTH_CLIENT_SECRET", default="")
-UPSTREAM_DEADLINE = timedelta(seconds=env.int("BURSARY_UPSTREAM_DEADLINE_SECONDS", default=10))
-CONTENT_FRESH_FOR = timedelta(hours=env.int("BURSARY_CONTENT_FRESH_HOURS", default=6))
+UPSTREAM_DEADLINE = timedelta(seconds=whole_number("BURSARY_UPSTREAM_DEADLINE_SECONDS", default=10))
+CONTENT_FRESH_FOR = timedelta(hours=whole_number("BURSARY_CONTENT_FRESH_HOURS", default=6))
 # How long a look upstream is good for. The first that fits holds: gone, inactive, soon, ordinary.
 CONTENT_FRESHNESS = {
     "ordinary": CONTENT_FRESH_FOR,
@@ -163,7 +173,7 @@ CONTENT_FRESHNESS = {
 }
 CONTENT_SOON = timedelta(days=7)
 CONTENT_READ_DEADLINE = timedelta(seconds=env.float("BURSARY_CONTENT_READ_SECONDS", default=2))
-CONTENT_FETCH_DEADLINE = timedelta(seconds=env.int("BURSARY_CONTENT_FETCH_SECONDS", default=30))
+CONTENT_FETCH_DEADLINE = timedelta(seconds=whole_number("BURSARY_CONTENT_FETCH_SECONDS", default=30))
 # A claim outlives any fetch by far, so that two refreshers do not ask for the same.
 CONTENT_LEASE = CONTENT_FETCH_DEADLINE * 3 + timedelta(seconds=60)
 
@@ -171,7 +181,7 @@ CONTENT_LEASE = CONTENT_FETCH_DEADLINE * 3 + timedelta(seconds=60)
 
 EXECUTOR = env.str("BURSARY_EXECUTOR", default="thread")  # thread | none
 CLOCK = env.str("BURSARY_CLOCK", default="thread")  # thread | none
-SEND_DEADLINE = timedelta(seconds=env.int("BURSARY_SEND_DEADLINE_SECONDS", default=60))
+SEND_DEADLINE = timedelta(seconds=whole_number("BURSARY_SEND_DEADLINE_SECONDS", default=60))
 # A lease outlives any send by far, so that two workers never send the same mail: see checks.E001.
 LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)
 
@@ -181,7 +191,7 @@ if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend
     EMAIL_BACKEND = "bursary.delivery.smtp.EmailBackend"  # the same, with a total deadline
 if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.filebased.EmailBackend":
     EMAIL_BACKEND = "bursary.delivery.files.EmailBackend"  # one file for each mail, found by its action
-EMAIL_TIMEOUT = env.int("BURSARY_EMAIL_TIMEOUT_SECONDS", default=5)  # for each answer of the mail server
+EMAIL_TIMEOUT = whole_number("BURSARY_EMAIL_TIMEOUT_SECONDS", default=5)  # for each answer of the mail server
 DEFAULT_FROM_EMAIL = env.str("BURSARY_FROM_EMAIL", default="Bursary <bursary@localhost>")
 
 # -- API ----------------------------------------------------------------------------------------------------
@@ -210,6 +220,9 @@ SPECTACULAR_SETTINGS = {
 
 # -- Logs ---------------------------------------------------------------------------------------------------
 
+LOG_LEVEL = env.str("BURSARY_LOG_LEVEL", default="WARNING").upper()
+if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+    raise ImproperlyConfigured(f"BURSARY_LOG_LEVEL is {LOG_LEVEL!r}: use DEBUG, INFO, WARNING or ERROR")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -223,5 +236,5 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     # It warns of every attempt that will be repeated; only the outcome is of interest.
     "loggers": {"stamina": {"level": "ERROR"}},
-    "root": {"handlers": ["stderr"], "level": env.str("BURSARY_LOG_LEVEL", default="WARNING")},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
 }

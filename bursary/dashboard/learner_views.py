@@ -11,6 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
@@ -31,7 +32,7 @@ _AT_IT = "We are at it; look again in a moment."
 _DECLINED = "You declined it."
 _DECLINED_BEFORE = "You had declined it before."
 _NEW_LINK = "A new mail is on its way, to the address that the old one went to."
-_NEW_LINK_BEFORE = "A new mail was sent for today. Look for it among unwanted mail, too."
+_NEW_LINK_BEFORE = "A new mail was already sent today. Look for it among unwanted mail, too."
 
 
 class SeeOther(HttpResponseRedirect):
@@ -41,6 +42,7 @@ class SeeOther(HttpResponseRedirect):
 
 
 @page
+@csrf_exempt  # whoever has the link may answer: no cookie proves more, and some mail readers keep none
 @require_http_methods(["GET", "HEAD", "POST"])
 def answer(request: HttpRequest, token: str) -> HttpResponse:
     """Show what a mail's link opens, to whoever has it. POST takes it up, declines, or asks for a new link.
@@ -109,7 +111,10 @@ def _answered(request: HttpRequest, token: str) -> HttpResponse:
             )
         case "new-link":
             asked = signed_links.renew(token, now=now)
-            messages.success(request, _NEW_LINK if asked else _NEW_LINK_BEFORE)
+            if asked is None:
+                return SeeOther(here)  # this one still works
+            told = _NEW_LINK if asked else _NEW_LINK_BEFORE
+            return render(request, "dashboard/link-renewed.html", {"told": told})
     return SeeOther(here)
 
 

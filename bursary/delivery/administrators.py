@@ -1,13 +1,15 @@
 """Telling administrators, by mail, what they must know before it happens. The notice's row is the queue."""
 
 import logging
+import time
 from datetime import datetime, timedelta
+from uuid import uuid5
 
 from django.conf import settings
 from django.db.models import F
 
 from bursary.access.models import Role, User
-from bursary.assignments.notices import DeadlineNotice
+from bursary.assignments.notices import LONGEST_WAIT_FOR_NOTICE, DeadlineNotice
 from bursary.delivery import messages, runner
 from bursary.delivery.runner import Clock
 from bursary.delivery.troubles import DeliveryError
@@ -15,7 +17,10 @@ from bursary.delivery.troubles import DeliveryError
 logger = logging.getLogger(__name__)
 
 MOST_ADMINISTRATORS = 50  # of one customer that are written to
-MOST_NOTICES = 100  # a call
+MOST_NOTICES = 20  # a call
+LEAST_NOTICE = timedelta(hours=12)
+"""How long an administrator has, at least, between the mail and the expiry."""
+_NO_USE_IN_GOING_ON = {"mail_server_unreachable", "mail_server_refuses_us"}
 
 
 def tell(*, clock: Clock, most: int = MOST_NOTICES) -> int:
@@ -32,38 +37,54 @@ def tell(*, clock: Clock, most: int = MOST_NOTICES) -> int:
 
 def _claimed(notice: DeadlineNotice, *, now: datetime) -> bool:
     """Take the notice up for a lease, unless somebody was faster."""
-    lease = settings.LEASE + timedelta(seconds=1) * MOST_ADMINISTRATORS
     taken = DeadlineNotice.objects.filter(pk=notice.pk, due_at=notice.due_at, attempts=notice.attempts)
     notice.attempts += 1
-    return bool(taken.update(due_at=now + lease, attempts=F("attempts") + 1))
+    return bool(taken.update(due_at=now + settings.LEASE, attempts=F("attempts") + 1))
 
 
 def _tell(notice: DeadlineNotice, *, clock: Clock) -> None:
-    """Write to each administrator. One whose address is refused for good keeps nobody else from knowing."""
-    told, problems, again = 0, [], False
+    """Write to each administrator who was not told yet, as long as the lease allows; remember who was.
+
+    One whose address is refused for good keeps nobody else from knowing.
+    """
+    now = clock()
+    notice.grace_until = max(notice.grace_until, now + LEAST_NOTICE)
+    until = time.monotonic() + settings.SEND_DEADLINE.total_seconds()
+    told, problems, again = list(notice.told), [], False
     for administrator in _administrators(notice):
+        if time.monotonic() > until:
+            again = True
+            break
         try:
-            name = f"{notice.uuid}.{administrator.pk}"
+            name = str(uuid5(notice.uuid, str(administrator.pk)))
             messages.send(administrator.email, template="deadline_moved", context=_context(notice), name=name)
-            told += 1
+            told.append(administrator.pk)
         except DeliveryError as error:
             problems.append(error.cause)
             again = again or not error.permanent
+            if error.cause in _NO_USE_IN_GOING_ON:
+                break
+    _settle(notice, told=told, problems=problems, again=again, now=clock())
+
+
+def _settle(
+    notice: DeadlineNotice, *, told: list[int], problems: list[str], again: bool, now: datetime
+) -> None:
     last_error = ", ".join(problems) or ("" if told else "nobody_to_tell")
-    logger.log(
-        logging.WARNING if last_error else logging.INFO, "Notice %s: %s told. %s", notice.pk, told, last_error
-    )
-    mine = DeadlineNotice.objects.filter(pk=notice.pk, attempts=notice.attempts)
-    if again and notice.attempts < runner.MOST_ATTEMPTS:
-        mine.update(due_at=clock() + runner.wait_after(notice.attempts), last_error=last_error)
-    else:
+    if last_error:
+        logger.warning("Notice %s: %s told. %s", notice.pk, len(told), last_error)
+    columns: dict[str, object] = {"told": told, "last_error": last_error, "due_at": None}
+    if again and now < notice.created + LONGEST_WAIT_FOR_NOTICE:
+        columns["due_at"] = now + runner.wait_after(notice.attempts)
+    if notice.told_at is None and (told or not again):
         # Who has nobody to tell, or no address that works, reads it on the first page.
-        mine.update(due_at=None, told_at=None if again else clock(), last_error=last_error)
+        columns |= {"told_at": now, "grace_until": notice.grace_until}
+    DeadlineNotice.objects.filter(pk=notice.pk, attempts=notice.attempts).update(**columns)
 
 
 def _administrators(notice: DeadlineNotice) -> list[User]:
     grants = {"role_grants__customer": notice.budget.customer_id, "role_grants__role": Role.ADMINISTRATOR}
-    active = User.objects.filter(is_active=True, **grants).exclude(email="")
+    active = User.objects.filter(is_active=True, **grants).exclude(email="").exclude(pk__in=notice.told)
     return list(active.order_by("pk").distinct()[:MOST_ADMINISTRATORS])
 
 

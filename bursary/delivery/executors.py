@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import close_old_connections, connections
 from django.utils import timezone
 
-from bursary.delivery import runner
+from bursary.delivery import administrators, runner
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,8 @@ class RunnerThread(threading.Thread):
 
     def _drain(self) -> int:
         try:
-            return runner.drain(clock=timezone.now, most=ROUND)
+            tried = runner.drain(clock=timezone.now, most=ROUND)
+            return tried + administrators.tell(clock=timezone.now)
         except Exception:  # a thread that dies stops every mail; it is logged and goes on
             logger.exception("A round of deliveries broke off")
             return 0

@@ -3,7 +3,7 @@ all but the token of its link, which is the learner's alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -16,9 +16,10 @@ from django.utils.formats import date_format
 
 from bursary.access.links import masked
 from bursary.assignments import signed_links
-from bursary.assignments.actions import Done, Skipped
+from bursary.assignments.actions import Done, Postponed, Skipped, Trouble
 from bursary.assignments.models import (
     ActionType,
+    ErrorReason,
     ExpiryReason,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
@@ -38,6 +39,7 @@ BECAUSE: Mapping[ExpiryReason, str] = {
 """Why the deadline is when it is, as the end of a sentence to the learner."""
 
 
+_PASSED = "The deadline has passed: nobody is asked for what cannot be taken up any more."
 _NEVER_TOLD = Skipped("never_told", "The learner was never told of the assignment.")
 
 
@@ -49,8 +51,11 @@ class Deadline:
     because: str
 
 
-def notify(action: LearnerContentAssignmentAction) -> Done:
-    """Tell the learner of a new assignment."""
+def notify(action: LearnerContentAssignmentAction) -> Done | Postponed:
+    """Tell the learner of a new assignment; later, if its deadline has passed and may yet be moved back."""
+    if action.assignment.expires_at <= action.modified:
+        trouble = Trouble(ErrorReason.INTERNAL_API_ERROR, "deadline_passed", _PASSED, "")
+        return Postponed(trouble, until=action.modified + timedelta(hours=2 + action.attempts))
     return _send(action, template="notified")
 
 
@@ -64,6 +69,8 @@ def remind(action: LearnerContentAssignmentAction) -> Done | Skipped:
 def nudge(action: LearnerContentAssignmentAction) -> Done | Skipped:
     """Tell the learner that the content starts soon; nothing, if it has started meanwhile."""
     content = action.assignment.content
+    if action.assignment.state == State.ALLOCATED and action.assignment.expires_at <= action.modified:
+        return Skipped("deadline_passed", "The deadline passed before the nudge went out.")
     if content is None or content.start_date is None:
         return Skipped("start_unknown", "Nobody knows any more when it starts.")
     if content.start_date <= action.modified:

@@ -22,7 +22,7 @@ from bursary.delivery.troubles import DeliveryError
 logger = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
-Delivery = Callable[[LearnerContentAssignmentAction], Done | Skipped]
+Delivery = Callable[[LearnerContentAssignmentAction], Done | Skipped | Postponed]
 
 DELIVERIES: Mapping[ActionType, Delivery] = {
     ActionType.LEARNER_LINKED: lms.link_learner,

@@ -7,6 +7,7 @@ catches up. One that fails is tried again, after growing pauses, and stops no ot
 import json
 import logging
 import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from bursary.assignments import meeting
-from bursary.delivery import administrators, executors
+from bursary.delivery import executors
 from bursary.ops import forgetting, refreshing, sweeps
 from bursary.ops.models import Tick
 from bursary.ops.printing import to_json
@@ -53,9 +54,9 @@ def _refresh(clock: Clock) -> Mapping[str, object]:
 
 
 def _sweep(clock: Clock) -> Mapping[str, object]:
-    """Wake the runner for lost hints and dead workers' work; tell administrators; meet new people."""
+    """Wake the runner for lost hints and dead workers' work, and meet who has registered."""
     executors.wake()
-    return {"notices": administrators.tell(clock=clock), "met": meeting.meet_all(now=clock())}
+    return {"met": meeting.meet_all(now=clock())}
 
 
 def _run(duty: sweeps.Duty) -> Callable[[Clock], Mapping[str, object]]:
@@ -121,9 +122,11 @@ def _run_once(duty: Duty, row: Tick, *, clock: Clock) -> bool:
     except TickFailed as failed:
         logger.warning("Tick %s failed: %s", duty.name, failed)
         error = str(failed)
-    except Exception as raised:  # the clock survives whatever a tick raises, and says so
-        logger.exception("Tick %s broke", duty.name)
-        error = f"{type(raised).__name__}: {raised}"
+    except Exception as raised:  # noqa: BLE001  # the clock survives whatever a tick raises, and says so
+        error = f"{type(raised).__name__}: {(str(raised).splitlines() or [''])[0]}"
+        where = "".join(traceback.format_tb(raised.__traceback__)).rstrip()
+        # A database's further lines name people, and a stack trace would end with them: only where it was.
+        logger.error("Tick %s broke: %s\n%s", duty.name, error, where)  # noqa: TRY400  # see above
     _finish(duty, row, clock(), summary=summary, error=error)
     return True
 

@@ -10,7 +10,7 @@ from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
 from bursary.assignments.models import LearnerContentAssignmentAction
-from bursary.delivery import runner
+from bursary.delivery import administrators, runner
 from bursary.ops.printing import Advance
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ def deliver_once(*, now: datetime, advance: Advance) -> Counter[str]:
 
     What is postponed counts as pending, and what another worker has taken up as running.
     """
+    administrators.tell(clock=timezone.now)
     ended: dict[int, str] = {}
     while True:
         due = LearnerContentAssignmentAction.objects.due(now)
@@ -52,7 +53,7 @@ def deliver_until(stop: threading.Event) -> int:
         close_old_connections()
         done = 0
         try:
-            done = runner.drain(clock=timezone.now, most=ROUND)
+            done = runner.drain(clock=timezone.now, most=ROUND) + administrators.tell(clock=timezone.now)
         except DatabaseError:
             logger.exception("A round of deliveries broke off")
         tried += done

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
@@ -157,3 +160,14 @@ def _end_of(day: date, customer: Customer) -> datetime:
         return datetime.combine(day + timedelta(days=1), time(), tzinfo=ZoneInfo(customer.time_zone))
     except OverflowError as error:
         raise ValidationError({"ends_at": "That day is too far away."}) from error
+
+
+def catalog_hint(budget: Budget) -> str:
+    """Return where the budget's catalog belongs, if it is to be a file in a folder that is not there yet."""
+    address = urlsplit(settings.CATALOG_URL)
+    folder = Path(unquote(address.path))
+    if address.scheme != "file" or folder.is_file():
+        return ""
+    return (
+        f"put the catalog into {folder / f'{budget.catalog_uuid}.jsonl'} (docs/operations.md says how), then "
+    )

@@ -10,7 +10,6 @@ from django.utils import timezone
 
 from bursary.assignments import expiry, reminders
 from bursary.assignments.sweeping import Sweep
-from bursary.delivery import administrators
 from bursary.ops.printing import OperatorCommand, progress, to_json
 
 Progress = Callable[[int], None]
@@ -39,13 +38,12 @@ def _count_expiring(now: datetime) -> Mapping[str, object]:
     return {"due": sum(reasons.values()), "reasons": reasons}
 
 
-def _expire(now: datetime, progress: Progress | None) -> Sweep:
-    """Expire what is due; before that, tell administrators of the deadlines that moved."""
-    administrators.tell(clock=lambda: now)
-    return expiry.expire_due(now=now, progress=progress)
-
-
-EXPIRING = Duty("expired", "would expire", _count_expiring, _expire)
+EXPIRING = Duty(
+    "expired",
+    "would expire",
+    _count_expiring,
+    lambda now, progress: expiry.expire_due(now=now, progress=progress),
+)
 REMINDING = Duty(
     "reminded",
     "would be looked at",

@@ -73,6 +73,28 @@ def test_asked_twice_a_learner_gets_one_mail(
     assert alice.actions.filter(action_type=ActionType.REMINDED).count() == 1
 
 
+def test_asked_again_within_minutes_of_the_mail_a_learner_gets_no_other(
+    door: Door, budget: Budget, told: list[LearnerContentAssignment], mail: MailServer
+) -> None:
+    alice = told[0]
+    door.remind(budget, alice.uuid)
+    deliver()
+    assert door.remind(budget, alice.uuid).json()["no_change"] == [str(alice.uuid)]
+    assert len(mail.received) == 4
+
+
+@pytest.mark.parametrize("verb", ["remind", "cancel"])
+@pytest.mark.parametrize(("name", "text"), [("learner_emial", ALICE), ("page", "1"), ("learner_email", "")])
+def test_a_filter_that_does_not_exist_or_is_empty_is_refused_and_acts_on_nothing(
+    door: Door, budget: Budget, told: list[LearnerContentAssignment], verb: str, name: str, text: str
+) -> None:
+    answer = door.to_all(budget, verb, **{name: text})
+    assert answer.status_code == 400
+    assert name in str(answer.json())
+    assert not LearnerContentAssignment.objects.exclude(state=State.ALLOCATED).exists()
+    assert not told[0].actions.filter(action_type=ActionType.REMINDED).exists()
+
+
 def test_who_reminded_is_on_the_timeline(budget: Budget, told: list[LearnerContentAssignment]) -> None:
     ada = given_user(Role.ADMINISTRATOR, customer=budget.customer)
     Door(session=ada).remind(budget, told[0].uuid)

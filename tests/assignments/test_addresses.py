@@ -7,15 +7,16 @@ from functools import partial
 import pytest
 
 from bursary.access.models import learner_key
-from bursary.assignments import actions, addresses
+from bursary.assignments import actions, addresses, redemption
 from bursary.assignments.actions import RetryRefused
-from bursary.assignments.addresses import AddressTaken, BadAddresses
+from bursary.assignments.addresses import AddressHeld, AddressTaken, BadAddresses
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.models import (
     ActionType,
     ErrorReason,
     LearnerContentAssignment,
     LearnerState,
+    State,
     Status,
 )
 from tests.together import together
@@ -99,6 +100,40 @@ def test_a_bad_address_or_a_closed_assignment_is_refused_and_nothing_changes() -
     with pytest.raises(RetryRefused):
         addresses.correct(assignment, address=BOB, now=LATER)
     assert not assignment.actions.filter(action_type=ActionType.EMAIL_CORRECTED).exists()
+
+
+def test_while_it_is_being_taken_up_the_address_stays() -> None:
+    assignment = given_assignment()
+    redemption.begin(assignment, now=NOW)
+    with pytest.raises(AddressHeld, match="being taken up"):
+        addresses.correct(assignment, address=BOB, now=LATER)
+    deliver(now=LATER)
+    stored = LearnerContentAssignment.objects.get()
+    assert (stored.learner_email, stored.state) == (ALICE, State.ACCEPTED)
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["postponed", "failed"])
+def test_a_redemption_goes_to_no_address_and_says_how_it_went(lost: bool) -> None:
+    assignment = given_assignment()
+    begun = redemption.begin(assignment, now=NOW)
+    (running,) = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=1, pks=[begun.pk])
+    LearnerContentAssignment.objects.update(learner_email=BOB)
+    trouble = actions.Trouble(ErrorReason.ENROLLMENT_ERROR, "ledger_refused", "The books are closed.", "")
+    actions.finish(running, actions.Postponed(trouble, LATER) if lost else actions.Failed(trouble), now=NOW)
+    begun.refresh_from_db()
+    assignment.refresh_from_db()
+    assert begun.status == (Status.PENDING if lost else Status.FAILED)
+    assert bool(assignment.redeeming_since) == lost
+
+
+def test_correcting_takes_up_nothing_that_failed_to_be_taken_up() -> None:
+    assignment = given_assignment()
+    begun = redemption.begin(assignment, now=NOW)
+    (running,) = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=1, pks=[begun.pk])
+    trouble = actions.Trouble(ErrorReason.ENROLLMENT_ERROR, "ledger_refused", "The books are closed.", "")
+    actions.finish(running, actions.Failed(trouble), now=NOW)
+    addresses.correct(assignment, address=BOB, now=LATER)
+    assert assignment.actions.get(action_type=ActionType.REDEEMED).status == Status.FAILED
 
 
 @pytest.mark.parametrize("kind", [ActionType.LEARNER_LINKED, ActionType.NOTIFIED])

@@ -13,6 +13,7 @@ from bursary.budgets import terms
 from bursary.delivery import administrators
 from bursary.replica.models import ContentMetadata
 from bursary.replica.refresh import content_changed
+from tests.letters import text_of
 from tests.smtp import MailServer
 from tests.world import NOW, addresses, allocate, given_assignment, given_budget, given_content, given_user
 
@@ -92,7 +93,70 @@ def test_nothing_expires_before_somebody_was_told(mail: MailServer) -> None:
 
     mail.come()
     tell(NOW + 3 * DAY)
-    assert expired(NOW + 3 * DAY) == 1
+    # Told at last, an administrator still has half a day; the mail says until when.
+    assert [expired(NOW + 3 * DAY), expired(NOW + 3 * DAY + 12 * HOUR)] == [0, 1]
+    assert "Thursday, 5 March 2026, 22:00 (Madrid time)" in " ".join(text_of(mail.received[0]).split())
+
+
+def test_one_full_mailbox_makes_no_other_administrator_read_it_twice(mail: MailServer) -> None:
+    budget, content = given_budget(), given_content()
+    for name in ("ada", "full"):
+        given_user(Role.ADMINISTRATOR, customer=budget.customer, email=f"{name}@people.example")
+    mail.mailbox_full.add("full@people.example")
+    given_assignment(budget, content)
+    moves_enrolment(content, to=NOW - DAY, now=NOW)
+    for hour in range(24):
+        tell(NOW + hour * HOUR)
+    mail.mailbox_full.clear()
+    tell(NOW + 24 * HOUR)
+    assert [sent["To"] for sent in mail.received] == ["ada@people.example", "full@people.example"]
+    assert DeadlineNotice.objects.get().told_at == NOW
+    assert expired(NOW + DAY) == 1
+
+
+def test_a_mail_server_that_comes_back_after_days_still_brings_the_notice(mail: MailServer) -> None:
+    budget, content = given_budget(), given_content()
+    given_user(Role.ADMINISTRATOR, customer=budget.customer)
+    given_assignment(budget, content)
+    moves_enrolment(content, to=NOW - DAY, now=NOW)
+    mail.go()
+    for hour in range(4 * 24):
+        tell(NOW + hour * HOUR)
+    mail.come()
+    tell(NOW + 4 * DAY + HOUR)
+    assert len(mail.received) == 1
+
+
+def test_a_deadline_that_moves_back_has_no_grace_left() -> None:
+    assignment = given_assignment(content=(content := given_content()))
+    moves_enrolment(content, to=NOW - DAY, now=NOW + HOUR)
+    moves_enrolment(content, to=NOW + 4 * HOUR, now=NOW + 2 * HOUR)
+    assignment.refresh_from_db()
+    assert assignment.grace_until is None
+    assert expired(NOW + 4 * HOUR) == 1
+
+
+def test_a_catalog_that_cannot_decide_is_one_notice_a_day(mail: MailServer) -> None:
+    budget, content = given_budget(), given_content()
+    given_user(Role.ADMINISTRATOR, customer=budget.customer)
+    given_assignment(budget, content)
+    for hour in range(0, 20, 2):
+        moves_enrolment(content, to=NOW - DAY, now=NOW + hour * HOUR)
+        tell(NOW + hour * HOUR)
+        moves_enrolment(content, to=None, now=NOW + (hour + 1) * HOUR)
+    assert len(mail.received) == 1
+
+
+def test_another_contents_notice_keeps_nobody_waiting(mail: MailServer) -> None:
+    budget, graced, other = given_budget(), given_content(), given_content()
+    given_user(Role.ADMINISTRATOR, customer=budget.customer)
+    for content in (graced, other):
+        given_assignment(budget, content)
+    moves_enrolment(graced, to=NOW - DAY, now=NOW)
+    tell(NOW)
+    moves_enrolment(other, to=NOW - DAY, now=NOW + HOUR)
+    mail.go()
+    assert expired(NOW + 2 * DAY) == 1
 
 
 def test_a_notice_that_cannot_be_sent_holds_the_money_for_a_week_at_most(mail: MailServer) -> None:

@@ -1,17 +1,20 @@
 """A learner registers: assignments by address know the person, and of two that meet one stays."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
-from bursary.access.models import User
+from bursary.access.models import User, learner_key
 from bursary.assignments import meeting, redemption
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.models import ActionType, LearnerContentAssignment, State, Status
+from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from tests.world import (
     ALICE,
     BOB,
+    CAROL,
     NOW,
     PRICE,
     action_of,
@@ -133,3 +136,81 @@ def test_everybody_who_has_registered_is_found() -> None:
     given_user(email=ALICE, lms_user_id=PERSON)
     given_user(email=BOB)  # signs in here, and is unknown to the LMS
     assert [meeting.meet_all(now=NOW), meeting.meet_all(now=NOW)] == [1, 0]
+
+
+@pytest.fixture
+def both_accepted() -> None:
+    """Two assignments of one person, both taken up before they met."""
+    budget, content = given_budget(), given_content()
+    given_user(email=BOB, lms_user_id=PERSON)
+    for address in (ALICE, BOB):
+        redemption.begin(given_assignment(budget, content, address=address), now=NOW)
+    deliver()
+    moves_to(ALICE)
+
+
+@pytest.mark.usefixtures("both_accepted")
+def test_two_that_were_both_accepted_stay_as_they_are() -> None:
+    before = list(LearnerContentAssignment.objects.order_by("pk").values())
+    assert [meeting.meet_all(now=NOW + DAY), meeting.meet(User.objects.get(), now=NOW + DAY)] == [0, 0]
+    assert list(LearnerContentAssignment.objects.order_by("pk").values()) == before
+
+
+@pytest.mark.usefixtures("both_accepted")
+def test_who_has_nothing_left_to_meet_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "PEOPLE_PER_RUN", 1)
+    carol = given_assignment(address=CAROL)
+    given_user(email=CAROL, lms_user_id=PERSON + 1)
+    assert meeting.meet_all(now=NOW + DAY) == 1
+    carol.refresh_from_db()
+    assert carol.lms_user_id == PERSON + 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learner_key": learner_key(CAROL)},
+        {"lms_user_id": PERSON + 1},
+        {"forgotten_at": NOW},
+        {"state": State.EXPIRED},
+        {"redeeming_since": NOW},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_changed_since_it_was_found_is_left_alone(
+    change: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_assignment()
+    person = given_user(email=ALICE, lms_user_id=PERSON)
+    meanwhile(monkeypatch, lambda: LearnerContentAssignment.objects.update(**change))
+    assert meeting.meet(person, now=NOW) == 0
+    assert LearnerContentAssignment.objects.get().lms_user_id == change.get("lms_user_id")
+
+
+@pytest.mark.parametrize("change", [{"email": CAROL}, {"lms_user_id": None}], ids=str)
+def test_who_changed_since_they_were_found_is_left_alone(
+    change: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_assignment()
+    person = given_user(email=ALICE, lms_user_id=PERSON)
+
+    def move() -> None:
+        moved = User.objects.get(pk=person.pk)
+        for name, value in change.items():
+            setattr(moved, name, value)
+        moved.save()
+
+    meanwhile(monkeypatch, move)
+    assert meeting.meet(person, now=NOW) == 0
+    assert LearnerContentAssignment.objects.get().lms_user_id is None
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen after the assignments were listed and before their budget is locked."""
+    lock = ledger.lock
+
+    def late(budget_pk: int) -> Budget:
+        happens()
+        return lock(budget_pk)
+
+    monkeypatch.setattr(ledger, "lock", late)

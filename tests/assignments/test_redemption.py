@@ -138,6 +138,21 @@ def test_books_that_refuse_leave_it_open_and_say_why(monkeypatch: pytest.MonkeyP
     assert action_of(assignment, ActionType.REDEEMED).retry_of == failed
 
 
+def test_where_it_was_taken_back_before_it_can_be_taken_up_all_the_same() -> None:
+    assignment = given_assignment()
+    for _time in range(2):
+        redemption.begin(assignment, now=NOW)
+        actions.supersede([assignment.pk], [ActionType.REDEEMED], now=NOW, cause="no_longer_wanted")
+    redeemed(assignment)
+    spent_once_and_accepted()
+    rows = assignment.actions.filter(action_type=ActionType.REDEEMED).order_by("pk")
+    assert list(rows.values_list("occasion", "status")) == [
+        ("", Status.SUPERSEDED),
+        ("again-1", Status.SUPERSEDED),
+        ("again-2", Status.DONE),
+    ]
+
+
 @pytest.mark.parametrize("step", ["before spending", "after spending", "after moving"])
 def test_a_crash_at_each_step_is_repaired_and_spends_once(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, name, first = {

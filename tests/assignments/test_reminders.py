@@ -1,6 +1,7 @@
 """Reminding and nudging: by the budget's table, once an occasion, and as asked for."""
 
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from django.db import connection, transaction
@@ -16,6 +17,7 @@ from bursary.assignments.models import (
 )
 from bursary.budgets import terms
 from bursary.delivery import runner
+from bursary.replica.models import ContentMetadata
 from bursary.replica.refresh import content_changed
 from tests.smtp import MailServer
 from tests.together import together
@@ -53,6 +55,12 @@ def remind(day: int) -> int:
     return reminders.remind_due(now=NOW + day * DAY).done
 
 
+def remind_and_deliver(day: int) -> int:
+    done = remind(day)
+    deliver(now=NOW + day * DAY)
+    return done
+
+
 def test_who_does_not_answer_is_reminded_on_the_days_of_the_table(
     told: LearnerContentAssignment, mail: MailServer
 ) -> None:
@@ -85,7 +93,7 @@ def test_a_moment_early_nobody_is_reminded(told: LearnerContentAssignment) -> No
 def test_missed_days_are_caught_up_by_one_mail_and_an_occasion_never_makes_two(
     told: LearnerContentAssignment,
 ) -> None:
-    assert remind(45) == 1
+    assert remind_and_deliver(45) == 1
     assert occasions(told) == ["after-30-days"]
     assert [remind(45), remind(46), remind(59)] == [0, 0, 0]
     assert remind(60) == 1
@@ -125,6 +133,7 @@ def test_who_is_being_redeemed_is_not_reminded_meanwhile(told: LearnerContentAss
 
 def test_a_reminder_by_hand_covers_the_occasions_before_it(told: LearnerContentAssignment) -> None:
     reminders.remind(told.budget, uuids=[told.uuid], now=NOW + 31 * DAY)
+    deliver(now=NOW + 31 * DAY)
     assert remind(31) == 0
     assert remind(60) == 1
 
@@ -141,11 +150,11 @@ def test_a_deadline_that_moves_moves_its_reminders(told: LearnerContentAssignmen
     content.save()
     with transaction.atomic():
         content_changed.send(sender=type(content), pks=[content.pk], now=NOW + DAY)
-    assert remind(5) == 1  # seven days before the new one
-    assert remind(6) == 0
-    assert remind(7) == 1
-    assert remind(11) == 1
-    assert remind(12) == 0
+    assert remind_and_deliver(5) == 1  # seven days before the new one
+    assert remind_and_deliver(6) == 0
+    assert remind_and_deliver(7) == 1
+    assert remind_and_deliver(11) == 1
+    assert remind_and_deliver(12) == 0
 
 
 def test_a_second_cycle_is_reminded_anew(told: LearnerContentAssignment) -> None:
@@ -201,6 +210,67 @@ def test_sweeps_at_the_same_moment_remind_once(mail: MailServer) -> None:
     assert sum(one for one in done if isinstance(one, int)) == 20
 
 
+def moves_enrolment(content: ContentMetadata, *, to: datetime | None, now: datetime) -> None:
+    content.enroll_by = to
+    content.save()
+    with transaction.atomic():
+        content_changed.send(sender=ContentMetadata, pks=[content.pk], now=now)
+
+
+def test_a_reminder_that_a_mistaken_deadline_kept_back_comes_when_it_is_mended(mail: MailServer) -> None:
+    content = given_content(enroll_by=NOW + 20 * DAY)
+    assignment = given_assignment(given_budget(remind_days_after="", remind_days_before="7"), content)
+    deliver()
+    assert remind(13) == 1
+    moves_enrolment(content, to=NOW + DAY, now=NOW + 13 * DAY)
+    deliver(now=NOW + 13 * DAY)
+    assert action_of(assignment, ActionType.REMINDED).status == Status.SKIPPED
+    moves_enrolment(content, to=NOW + 20 * DAY, now=NOW + 14 * DAY)
+    assert remind(14) == 1
+    deliver(now=NOW + 14 * DAY)
+    assert action_of(assignment, ActionType.REMINDED).status == Status.DONE
+    assert action_of(assignment, ActionType.REMINDED).occasion.endswith("-again-1")
+
+
+def test_what_piles_up_while_nobody_delivers_is_one_mail(
+    told: LearnerContentAssignment, mail: MailServer
+) -> None:
+    assert [remind(day) for day in (7, 30, 60)] == [1, 0, 0]
+    deliver(now=NOW + 61 * DAY)
+    assert len(mail.received) == 2
+
+
+def test_nobody_is_told_to_answer_by_a_day_that_has_passed(mail: MailServer) -> None:
+    content = given_content(enroll_by=NOW + 20 * DAY, start_date=NOW + 25 * DAY)
+    assignment = given_assignment(content=content)
+    moves_enrolment(content, to=NOW - DAY, now=NOW)
+    deliver()
+    assert nudge(18) == 0
+    outcome = reminders.nudge(assignment.budget, uuids=[assignment.uuid], now=NOW)
+    assert outcome.refused == {assignment.uuid: "past its deadline"}
+    assert mail.received == []
+    # It was a mistake, and is mended: now the learner is told.
+    moves_enrolment(content, to=NOW + 20 * DAY, now=NOW + DAY)
+    deliver(now=NOW + DAY)
+    assert len(mail.received) == 1
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+def test_sweeps_and_content_changes_at_the_same_moment_wait_for_each_other(mail: MailServer) -> None:
+    content, budget = given_content(start_date=NOW + 30 * DAY), given_budget()
+    allocate(budget, content, *addresses(300))
+    LearnerContentAssignment.objects.update(learner_state=LearnerState.WAITING)
+    for shuffled in LearnerContentAssignment.objects.order_by("?")[:150]:
+        shuffled.save()  # PostgreSQL writes it anew: rows lie in another order than their keys
+
+    def change(round_: int) -> None:
+        moves_enrolment(content, to=NOW + (40 + round_) * DAY, now=NOW + DAY)
+
+    calls = [partial(change, round_) for round_ in range(3)] + [partial(remind, 8), partial(nudge, 24)] * 2
+    assert [one for one in together(calls) if isinstance(one, Exception)] == []
+
+
 def test_asked_for_twice_in_a_row_one_mail_goes_out(told: LearnerContentAssignment) -> None:
     first = reminders.remind(told.budget, uuids=[told.uuid], now=NOW + DAY)
     second = reminders.remind(told.budget, uuids=[told.uuid], now=NOW + DAY)
@@ -250,6 +320,16 @@ def test_learners_are_nudged_before_the_start_whether_or_not_they_accepted(mail:
     assert len(occasions(assignment, ActionType.NUDGED)) == 2
 
 
+def test_who_accepts_without_having_been_told_is_nudged_all_the_same(mail: MailServer) -> None:
+    mail.refuses.add(ALICE)
+    assignment = starting(NOW + 30 * DAY)
+    assert nudge(23) == 0
+    mail.refuses.clear()
+    redemption.begin(assignment, now=NOW + 24 * DAY)
+    deliver(now=NOW + 24 * DAY)
+    assert nudge(24) == 1
+
+
 def test_a_missed_nudge_is_caught_up_until_the_start_and_not_after(mail: MailServer) -> None:
     starting(NOW + 40 * DAY)
     starting(NOW + 30 * DAY)
@@ -259,6 +339,7 @@ def test_a_missed_nudge_is_caught_up_until_the_start_and_not_after(mail: MailSer
 def test_a_start_that_moves_makes_a_new_occasion(mail: MailServer) -> None:
     assignment = starting(NOW + 40 * DAY)
     assert nudge(33) == 1
+    deliver(now=NOW + 33 * DAY)
     content = assignment.content
     assert content is not None
     content.start_date = NOW + 60 * DAY

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
-from bursary.assignments import addresses, redemption, signed_links
+from bursary.assignments import actions, addresses, redemption, signed_links
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.models import ActionType, LearnerContentAssignment, Status
-from tests.world import ALICE, BOB, NOW, action_of, allocate, given_assignment, timeline
+from tests.world import ALICE, BOB, NOW, action_of, allocate, deliver, given_assignment, timeline
 
 pytestmark = pytest.mark.django_db
 
@@ -57,6 +57,15 @@ def test_a_link_to_an_address_that_was_put_right_opens_nothing(
     assert not withdrawn(signed_links.token_for(assignment, address=BOB, now=NOW))
 
 
+def test_a_link_to_an_address_that_comes_back_stays_closed(
+    assignment: LearnerContentAssignment, token: str
+) -> None:
+    addresses.correct(assignment, address=BOB, now=NOW)
+    addresses.correct(assignment, address=ALICE, now=LATER)
+    assert withdrawn(token)
+    assert not withdrawn(signed_links.token_for(assignment, address=ALICE, now=LATER))
+
+
 def test_a_link_of_an_allocation_before_opens_nothing(
     assignment: LearnerContentAssignment, token: str
 ) -> None:
@@ -87,18 +96,42 @@ def test_withdrawing_the_links_of_one_leaves_the_others(
 def test_who_comes_too_late_may_ask_for_another_link_once_a_day(
     assignment: LearnerContentAssignment, token: str
 ) -> None:
+    deliver()
     with pytest.raises(LinkExpired) as expired:
         signed_links.opened(token, now=TOO_LATE)
     assert signed_links.can_be_renewed(expired.value, now=TOO_LATE)
 
-    asked = [signed_links.renew(token, now=TOO_LATE + timedelta(hours=hours)) for hours in (0, 1, 24)]
+    asked = []
+    for hours in (0, 1, 24):
+        now = TOO_LATE + timedelta(hours=hours)
+        asked.append(signed_links.renew(token, now=now))
+        deliver(now=now)
 
     assert asked == [True, False, True]
     rows = assignment.actions.filter(action_type=ActionType.REMINDED).order_by("pk")
     assert [(row.occasion, row.status, row.recipient) for row in rows] == [
-        ("link-2026-03-17", Status.PENDING, ALICE),
-        ("link-2026-03-18", Status.PENDING, ALICE),
+        ("link-2026-03-17", Status.DONE, ALICE),
+        ("link-2026-03-18", Status.DONE, ALICE),
     ]
+
+
+@pytest.mark.parametrize("waiting", [ActionType.NOTIFIED, ActionType.REMINDED])
+def test_a_mail_that_waits_brings_the_new_link(
+    assignment: LearnerContentAssignment, token: str, waiting: ActionType
+) -> None:
+    if waiting == ActionType.REMINDED:
+        deliver()
+        actions.request([assignment], [waiting], now=TOO_LATE, occasion="manual-1")
+    before = timeline(assignment)
+    assert [signed_links.renew(token, now=TOO_LATE) for _click in range(2)] == [True, True]
+    assert timeline(assignment) == before
+
+
+def test_a_link_that_still_works_brings_no_other(assignment: LearnerContentAssignment, token: str) -> None:
+    deliver()
+    before = timeline(assignment)
+    assert signed_links.renew(token, now=LATER) is None
+    assert timeline(assignment) == before
 
 
 def test_nobody_is_sent_another_link_to_what_is_not_open(
@@ -131,8 +164,9 @@ def test_a_withdrawn_link_that_is_too_old_brings_no_other(
 def test_another_link_that_was_asked_for_is_not_sent_once_it_is_taken_up(
     assignment: LearnerContentAssignment, token: str
 ) -> None:
-    signed_links.renew(token, now=LATER)
-    cancel(assignment.budget, uuids=[assignment.uuid], now=LATER)
+    deliver()
+    signed_links.renew(token, now=TOO_LATE)
+    cancel(assignment.budget, uuids=[assignment.uuid], now=TOO_LATE)
     assert action_of(assignment, ActionType.REMINDED).status == Status.SUPERSEDED
 
 

@@ -122,16 +122,20 @@ def test_the_form_may_lead_to_the_courses_site_while_there_is_something_to_answe
     assert "form-action 'self';" in client.get(link).headers["Content-Security-Policy"]
 
 
-def test_another_site_cannot_answer(assignment: LearnerContentAssignment, link: str) -> None:
-    assert accept(Client(enforce_csrf_checks=True), link).status_code == 403
+def test_who_has_no_link_cannot_answer(assignment: LearnerContentAssignment, link: str) -> None:
+    another = signed_links.token_for(assignment, address=BOB, now=NOW)
+    forged = f"{link[:-2]}{'a' if link[-2] != 'a' else 'b'}/"
+    browser = Client(enforce_csrf_checks=True)
+    for wrong, status in ((f"/a/{assignment.uuid}/", 404), (forged, 404), (f"/a/{another}/", 410)):
+        assert accept(browser, wrong).status_code == status
+        assert decline(browser, wrong).status_code == status
     assert state() == State.ALLOCATED
 
 
-def test_the_pages_own_form_can(assignment: LearnerContentAssignment, link: str) -> None:
-    browser = Client(enforce_csrf_checks=True)
-    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', browser.get(link).content.decode())
-    assert token is not None
-    browser.post(link, {"answer": "decline", "csrfmiddlewaretoken": token.group(1)})
+def test_who_has_the_link_can_also_where_no_cookies_are_kept(
+    assignment: LearnerContentAssignment, link: str
+) -> None:
+    Client(enforce_csrf_checks=True).post(link, {"answer": "decline"})
     assert state() == State.CANCELLED
 
 
@@ -309,17 +313,28 @@ def test_a_link_to_the_wrong_address_is_gone_once_it_is_put_right(
 def test_an_old_link_is_gone_and_a_new_one_is_sent_to_the_address_on_file(
     client: Client, assignment: LearnerContentAssignment, link: str, clock: Clock
 ) -> None:
+    world.deliver()
     clock.now = TOO_LATE
     for answer in (client.get(link), accept(client, link)):
         assert answer.status_code == 410
         assert "Send me a new link" in words(answer)
         assert ALICE not in words(answer)
-    told = [client.post(link, {"answer": "new-link"}, follow=True) for _click in range(2)]
-    assert "A new mail is on its way" in words(told[0])
-    assert "A new mail was sent for today" in words(told[1])
+    for told in ("A new mail is on its way", "A new mail was already sent today"):
+        answer = client.post(link, {"answer": "new-link"})
+        assert (answer.status_code, told in words(answer)) == (200, True)
+        world.deliver(now=TOO_LATE)
     reminded = action_of(assignment, ActionType.REMINDED)
     assert (reminded.occasion, reminded.recipient) == ("link-2026-03-17", ALICE)
     assert state() == State.ALLOCATED
+
+
+def test_asking_for_another_link_by_one_that_works_leads_to_the_page(
+    client: Client, assignment: LearnerContentAssignment, link: str
+) -> None:
+    world.deliver()
+    answer = client.post(link, {"answer": "new-link"})
+    assert (answer.status_code, answer.headers["Location"]) == (303, link)
+    assert (ActionType.REMINDED, Status.PENDING) not in timeline(assignment)
 
 
 def test_an_old_link_to_what_is_not_open_leads_nowhere(

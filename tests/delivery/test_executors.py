@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.assignments.models import LearnerContentAssignmentAction, Status
@@ -34,7 +35,7 @@ def wait_until_done(count: int) -> None:
 
 
 def test_requested_work_is_done_by_the_thread(thread: executors.RunnerThread) -> None:
-    allocate(given_budget(), given_content(), "alice@learners.example")
+    allocate(given_budget(), given_content(), "alice@learners.example", now=timezone.now())
     wait_until_done(3)
 
 
@@ -44,7 +45,7 @@ def test_work_nobody_heard_of_is_found(
     monkeypatch.setattr(executors, "POLL_SECONDS", 0.1)
     executors._work_is_due.set()  # out of the long wait that began before the patch
     monkeypatch.setattr(executors._work_is_due, "set", lambda: None)
-    allocate(given_budget(), given_content(), "alice@learners.example")
+    allocate(given_budget(), given_content(), "alice@learners.example", now=timezone.now())
     wait_until_done(3)
     monkeypatch.undo()
 
@@ -62,7 +63,7 @@ def test_a_round_that_breaks_off_does_not_end_the_thread(
         return drain(**arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(runner, "drain", break_once)
-    allocate(given_budget(), given_content(), "alice@learners.example")
+    allocate(given_budget(), given_content(), "alice@learners.example", now=timezone.now())
     wait_until_done(3)
     assert "A round of deliveries broke off" in caplog.text
 

@@ -17,10 +17,10 @@ def read_settings() -> Iterator[tuple[str, str]]:
     """Yield the name of each variable that the settings read, and its default where that is a plain value."""
     tree = ast.parse((ROOT / "bursary/config/settings.py").read_text())
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or not node.args:
+        if not isinstance(node, ast.Call) or not node.args:
             continue
-        name = node.args[0]
-        if ast.unparse(node.func.value) == "env" and isinstance(name, ast.Constant):
+        name, reader = node.args[0], ast.unparse(node.func)
+        if re.fullmatch(r"env\.\w+|whole_number", reader) and isinstance(name, ast.Constant):
             default = next((one.value for one in node.keywords if one.arg == "default"), None)
             plain = str(default.value) if isinstance(default, ast.Constant) else ""
             yield str(name.value), plain.lower() if plain in {"True", "False"} else plain

@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from bursary.assignments import derived
 from bursary.assignments.models import ExpiryReason, LearnerContentAssignment, State
+from bursary.delivery import administrators
 from bursary.ops import clock
 from bursary.replica import refresh
 from bursary.replica.models import ContentMetadata, RefreshSource
@@ -90,6 +91,7 @@ def test_a_course_moves_its_enrolment_deadline(
     upstream(NOW + DAY, NOW + 3 * DAY)
     for duty in clock.DUTIES:
         duty.run(lambda: NOW + 3 * DAY)
+    administrators.tell(clock=lambda: NOW + 3 * DAY)
     assert not LearnerContentAssignment.objects.filter(state=State.EXPIRED).exists()
     expiring = next(duty for duty in clock.DUTIES if duty.name == "expire")
     assert expiring.run(lambda: NOW + 4 * DAY) == {"expired": 30, "failed_budgets": {}}

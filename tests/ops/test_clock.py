@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import DatabaseError, IntegrityError
 from pytest_django import Settings
 
 from bursary.ops import clock, health
 from bursary.ops.clock import DUTIES, Clock, Duty
 from bursary.ops.models import Tick
 from tests.together import together
-from tests.world import NOW
+from tests.world import ALICE, NOW
 
 pytestmark = pytest.mark.django_db
 
@@ -64,6 +65,18 @@ def test_a_tick_that_breaks_is_tried_again_soon_and_stops_no_other(caplog: pytes
     assert healthy.ran == [NOW]
     assert Tick.objects.get(name="broken").failures == 0
     assert "Tick broken broke" in caplog.text
+
+
+def test_what_a_database_tells_of_people_is_neither_kept_nor_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def collide(_clock: Clock) -> Mapping[str, object]:
+        told = IntegrityError(f"duplicate key\nDETAIL:  Key (learner_email)=({ALICE}) already exists.")
+        raise DatabaseError(str(told)) from told
+
+    run(Duty("colliding", 10 * MINUTE, collide), at=NOW)
+    assert Tick.objects.get(name="colliding").last_error == "DatabaseError: duplicate key"
+    assert "Tick colliding broke: DatabaseError: duplicate key" in caplog.text
+    assert "in collide" in caplog.text
+    assert ALICE not in caplog.text
 
 
 def test_a_tick_whose_process_died_runs_again_when_its_lease_ends() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from uuid import uuid5
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -18,7 +19,8 @@ from pytest_django import Settings
 from bursary.access.models import Role, learner_key
 from bursary.assignments import expiry, privacy, redemption
 from bursary.assignments.models import LearnerContentAssignment, State
-from bursary.delivery import files
+from bursary.assignments.notices import DeadlineNotice
+from bursary.delivery import files, messages
 from bursary.ops import forgetting
 from tests.ops.processes import bursary, environment, python
 from tests.world import (
@@ -208,6 +210,35 @@ def test_on_request_no_table_and_no_file_knows_the_address(folder: Path) -> None
     )
     assert tables_that_tell_of(ALICE) == set()
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("still", [True, False], ids=["administrator", "no longer"])
+def test_mails_about_moved_deadlines_go_with_the_administrator(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, still: bool
+) -> None:
+    monkeypatch.setattr(privacy, "ROWS_PER_STATEMENT", 1)
+    budget, now = given_budget(), timezone.now()
+    alice, bob = (
+        given_user(Role.ADMINISTRATOR, customer=budget.customer, email=address) for address in (ALICE, BOB)
+    )
+    for minutes in range(3):
+        notice = DeadlineNotice.objects.create(
+            budget=budget,
+            assignments=1,
+            grace_until=now,
+            created=now + timedelta(minutes=minutes),
+            attempts=1,
+        )
+        for account in (alice, bob):
+            name = str(uuid5(notice.uuid, str(account.pk)))
+            messages.send(account.email, template="deadline_moved", context={}, name=name)
+    if not still:
+        alice.role_grants.all().delete()
+    assert len(list(folder.iterdir())) == 6
+    assert forgetting.forget(ALICE, now=now)["mails_removed"] == 3
+    left = [file.read_text() for file in folder.iterdir()]
+    assert [f"To: {BOB}" in mail for mail in left] == [True] * 3
 
 
 @pytest.mark.django_db

@@ -26,8 +26,9 @@ class Migration(migrations.Migration):
                 ('assignments', models.PositiveIntegerField(help_text='How many it concerned')),
                 ('grace_until', models.DateTimeField()),
                 ('created', models.DateTimeField()),
-                ('told_at', models.DateTimeField(blank=True, null=True)),
-                ('due_at', models.DateTimeField(blank=True, help_text='When to tell; empty: told or given up', null=True)),
+                ('told', models.JSONField(default=list, help_text='The administrators (pks) who were told')),
+                ('told_at', models.DateTimeField(blank=True, help_text='When the first of them was', null=True)),
+                ('due_at', models.DateTimeField(blank=True, help_text='When to tell; empty: nobody is left', null=True)),
                 ('attempts', models.PositiveIntegerField(default=0)),
                 ('last_error', models.TextField(blank=True)),
             ],
@@ -79,9 +80,5 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='deadlinenotice',
             constraint=models.UniqueConstraint(fields=('budget', 'content', 'created'), name='one_notice_for_a_change'),
-        ),
-        migrations.AddConstraint(
-            model_name='deadlinenotice',
-            constraint=models.CheckConstraint(condition=models.Q(('told_at', None), ('due_at', None), _connector='OR'), name='told_is_not_due'),
         ),
     ]

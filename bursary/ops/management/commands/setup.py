@@ -96,7 +96,7 @@ def _text(done: SetUp, *, dry_run: bool) -> str:
     lines = [
         f"{'Would make' if dry_run else 'Made'}: {', '.join(done.made)}.",
         f"Customer       {done.customer.name} ({done.customer.slug})",
-        f"Administrator  {done.administrator.username}",
+        f"User name      {done.administrator.username}",
         f"Budget         {budget.name}, {dollars(budget.limit_cents)}, {budget.uuid}",
     ]
     if done.password:
@@ -107,6 +107,7 @@ def _text(done: SetUp, *, dry_run: bool) -> str:
         lines.append("Keep them: they are not shown again.")
     if not dry_run:
         lines.append(
-            f"Next: `bursary refresh_content --catalog {budget.catalog_uuid}`, then `bursary serve`."
+            f"Next: {setup.catalog_hint(budget)}`bursary refresh_content --catalog {budget.catalog_uuid}`, "
+            "then `bursary serve`."
         )
     return "\n".join(lines)
