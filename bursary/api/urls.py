@@ -3,7 +3,17 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from bursary.api import allocation, assignments, budgets, bulk, content, declining, redemption, unknown
+from bursary.api import (
+    allocation,
+    assignments,
+    budgets,
+    bulk,
+    content,
+    content_story,
+    declining,
+    redemption,
+    unknown,
+)
 
 _ASSIGNMENTS = "assignment-configurations/<uuid:configuration_uuid>/admin/assignments"
 
@@ -51,6 +61,17 @@ urlpatterns = [
         name="decline",
     ),
     path("content-metadata/", content.ContentList.as_view(), name="contents"),
+    # Before the address of the content itself: keys may have slashes in them.
+    re_path(
+        r"^content-metadata/(?P<content_key>[^\0]+)/changes/$",
+        content_story.Changes.as_view(),
+        name="content-changes",
+    ),
+    re_path(
+        r"^content-metadata/(?P<content_key>[^\0]+)/impact/$",
+        content_story.ImpactOfChanges.as_view(),
+        name="content-impact",
+    ),
     re_path(r"^content-metadata/(?P<content_key>[^\0]+)/$", content.ContentDetail.as_view(), name="content"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

@@ -7,12 +7,23 @@ it before its grace is over (decision 0005). What a change may bring forward, re
 at anew: `remind_at` and `nudge_at` are never later than the truth.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from django.db import connection
-from django.db.models import Case, DateTimeField, Exists, F, OuterRef, Q, Subquery, Value, When
+from django.db.models import (
+    Case,
+    DateTimeField,
+    Exists,
+    F,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+    When,
+)
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Least
 from django.db.models.lookups import Exact, LessThanOrEqual
@@ -30,6 +41,7 @@ from bursary.assignments.models import (
     Status,
 )
 from bursary.budgets.models import Budget
+from bursary.replica import upsert
 from bursary.replica.models import ContentMetadata
 
 CONTENTS_PER_STATEMENT = 200
@@ -41,6 +53,7 @@ GRACE = timedelta(hours=24)
 _SETTLED_BY_STATE = {State.ALLOCATED: LearnerState.NOTIFYING, State.EXPIRED: LearnerState.EXPIRED}
 _OPEN = Q(state=State.ALLOCATED)
 _STARTING = Q(state__in=[State.ALLOCATED, State.ACCEPTED])
+_FROM_CONTENT = ("title", "start_date", "enroll_by")
 _NOTIFYING_WORK = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
@@ -48,8 +61,15 @@ def deadline(
     budget: Budget, *, content: ContentMetadata, allocated_at: datetime, due_date: datetime | None = None
 ) -> tuple[datetime, ExpiryReason]:
     """Return when an allocation ends, and which date says so (decision 0004 lists the four)."""
+    return deadline_by(budget, enroll_by=content.enroll_by, allocated_at=allocated_at, due_date=due_date)
+
+
+def deadline_by(
+    budget: Budget, *, enroll_by: datetime | None, allocated_at: datetime, due_date: datetime | None
+) -> tuple[datetime, ExpiryReason]:
+    """Return the same for content whose enrolment closes, or closed once, at `enroll_by`."""
     dates = [
-        (content.enroll_by or FAR_FUTURE, ExpiryReason.ENROLL_BY),
+        (enroll_by or FAR_FUTURE, ExpiryReason.ENROLL_BY),
         (budget.ends_at or FAR_FUTURE, ExpiryReason.BUDGET_END),
         (due_date or FAR_FUTURE, ExpiryReason.DUE_DATE),
         (allocated_at + timedelta(days=budget.allocation_age_days), ExpiryReason.ALLOCATION_AGE),
@@ -85,6 +105,7 @@ def at_move(target: State) -> dict[str, object]:
         "learner_state": _SETTLED_BY_STATE.get(target, LearnerState.NONE),
         "remind_at": FAR_FUTURE,
     }
+    # Who was not told yet was not to be nudged; who accepted all the same is.
     return settled | {"nudge_at": LOOK_NOW if target == State.ACCEPTED else FAR_FUTURE}
 
 
@@ -121,7 +142,7 @@ def follow_content(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
         contents = ContentMetadata.objects.filter(
             Exists(assigned), pk__in=wanted[start : start + CONTENTS_PER_STATEMENT]
         )
-        concerned = list(contents.only("pk", "title", "start_date", "enroll_by"))
+        concerned = list(contents.only("pk", *_FROM_CONTENT))
         if concerned:
             _follow_contents(concerned, now=now)
 
@@ -143,6 +164,35 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
         assignments.filter(state=State.ACCEPTED).update(nudge_at=LOOK_NOW)
 
 
+def rebuild(pks: Sequence[int], *, now: datetime) -> None:
+    """Rewrite every derived column of these assignments, as far as it is followed (decision 0010).
+
+    Call it inside a transaction, with at most `CONTENTS_PER_STATEMENT` of them: it locks their content, their
+    budgets and them. What a correct deadline leaves in the past has its grace, as after any other change.
+    """
+    rows = LearnerContentAssignment.objects.filter(pk__in=pks)
+    concerned = list(rows.values_list("content", "budget"))
+    held = ContentMetadata.objects.filter(pk__in={content for content, _budget in concerned if content})
+    contents = list(upsert.locked(held.order_by("content_key")).only("pk", *_FROM_CONTENT))
+    budgets = _locked_budgets({budget for _content, budget in concerned})
+    list(rows.select_for_update().order_by("pk").values_list("pk"))
+    if contents:
+        rows.filter(content__in=contents).update(**_content_columns(contents))
+    if not budgets:
+        return
+    ages = (
+        When(budget=budget, then=F("allocated_at") + Value(timedelta(days=budget.allocation_age_days)))
+        for budget in budgets
+    )
+    rows.filter(_OPEN).update(age_ends_at=Case(*ages, default=F("age_ends_at")))
+    deadlines = _deadline_columns(
+        age_ends_at=F("age_ends_at"), enroll_by=F("content_enroll_by"), budget_end=_budget_end(), now=now
+    )
+    rows.filter(_OPEN).update(**deadlines, remind_at=LOOK_NOW)
+    rows.filter(_STARTING).update(nudge_at=LOOK_NOW)
+    follow_progress(pks)
+
+
 def _follow_contents(contents: Sequence[ContentMetadata], *, now: datetime) -> None:
     """One statement. MySQL sees columns already written by it: nothing reads what was written before it.
 
@@ -151,17 +201,13 @@ def _follow_contents(contents: Sequence[ContentMetadata], *, now: datetime) -> N
     order of their own.
     """
     pks = [content.pk for content in contents]
-    concerned = LearnerContentAssignment.objects.filter(content__in=pks).values("budget")
-    no_key = connection.features.has_select_for_no_key_update
-    budgets = Budget.objects.select_for_update(no_key=no_key).filter(pk__in=concerned).order_by("pk")
-    list(budgets.values_list("pk"))
-    enroll_by = _by_content({content.pk: content.enroll_by or FAR_FUTURE for content in contents})
-    budget_end = Subquery(Budget.objects.filter(pk=OuterRef("budget_id")).values("ends_at")[:1])
+    _locked_budgets(LearnerContentAssignment.objects.filter(content__in=pks).values("budget"))
+    columns = _content_columns(contents)
     while_open = {
         **_deadline_columns(
             age_ends_at=F("age_ends_at"),
-            enroll_by=enroll_by,
-            budget_end=Coalesce(budget_end, FAR_FUTURE),
+            enroll_by=columns["content_enroll_by"],
+            budget_end=_budget_end(),
             now=now,
         ),
         "remind_at": Value(LOOK_NOW),
@@ -169,10 +215,28 @@ def _follow_contents(contents: Sequence[ContentMetadata], *, now: datetime) -> N
     LearnerContentAssignment.objects.filter(content__in=pks).update(
         **{name: Case(When(_OPEN, then=value), default=F(name)) for name, value in while_open.items()},
         nudge_at=Case(When(_STARTING, then=Value(LOOK_NOW)), default=F("nudge_at")),
-        content_title=_by_content({content.pk: _title_key(content.title) for content in contents}),
-        content_start=_by_content({content.pk: content.start_date or FAR_FUTURE for content in contents}),
-        content_enroll_by=enroll_by,
+        **columns,
     )
+
+
+def _locked_budgets(pks: Collection[int] | QuerySet[Any, Any]) -> list[Budget]:
+    no_key = connection.features.has_select_for_no_key_update
+    return list(Budget.objects.select_for_update(no_key=no_key).filter(pk__in=pks).order_by("pk"))
+
+
+def _budget_end() -> Coalesce:
+    return Coalesce(
+        Subquery(Budget.objects.filter(pk=OuterRef("budget_id")).values("ends_at")[:1]), FAR_FUTURE
+    )
+
+
+def _content_columns(contents: Sequence[ContentMetadata]) -> dict[str, Case]:
+    """Return the sort keys, for assignments of these contents."""
+    return {
+        "content_title": _by_content({content.pk: _title_key(content.title) for content in contents}),
+        "content_start": _by_content({content.pk: content.start_date or FAR_FUTURE for content in contents}),
+        "content_enroll_by": _by_content({one.pk: one.enroll_by or FAR_FUTURE for one in contents}),
+    }
 
 
 def _by_content(values: Mapping[int, object]) -> Case:

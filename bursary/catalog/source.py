@@ -11,10 +11,19 @@ from uuid import UUID
 from bursary.catalog.answers import CatalogUnavailable, Unfetched, Unreadable
 from bursary.catalog.folder import FolderCatalog
 from bursary.catalog.http import HttpCatalog
+from bursary.upstream.breaker import BreakerState
 from bursary.upstream.client import Client
 from bursary.upstream.token import Credentials
 
-__all__ = ["Access", "CatalogSource", "CatalogUnavailable", "Unfetched", "Unreadable", "open_source"]
+__all__ = [
+    "Access",
+    "CatalogSource",
+    "CatalogUnavailable",
+    "Unfetched",
+    "Unreadable",
+    "breaker_state",
+    "open_source",
+]
 
 
 class CatalogSource(Protocol):
@@ -72,6 +81,11 @@ def open_source(url: str, *, access: Access | None = None) -> CatalogSource:
             f"https://host/, not one that begins with {address.scheme or 'nothing'}:."
         )
     return FolderCatalog(path)
+
+
+def breaker_state(source: CatalogSource) -> BreakerState | None:
+    """Return whether this process asks the catalog; None for one that is no remote service."""
+    return source.remote.breaker.state if isinstance(source, HttpCatalog) else None
 
 
 def _over_http(url: str, access: Access | None) -> HttpCatalog:

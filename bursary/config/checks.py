@@ -11,6 +11,7 @@ from django.core import checks
 
 EXECUTORS = ("thread", "none")
 CLOCKS = ("thread", "none")
+SHORTEST_TOKEN = 20  # characters
 LONGEST_LINK_AGE = timedelta(days=366)
 
 
@@ -188,6 +189,23 @@ def links_live_for_a_while(app_configs: Sequence[AppConfig] | None, **_more: obj
             f"{LONGEST_LINK_AGE.days} days.",
             hint="Fourteen is the default. Who comes later can ask for a new link.",
             id="bursary.E008",
+        )
+    ]
+
+
+@checks.register
+def metrics_are_not_for_everybody(
+    app_configs: Sequence[AppConfig] | None, **_more: object
+) -> list[checks.Error]:
+    """Refuse a token that can be guessed, or that no header can carry."""
+    token = settings.METRICS_TOKEN
+    if not token or (len(token) >= SHORTEST_TOKEN and token.isascii() and not any(map(str.isspace, token))):
+        return []
+    return [
+        checks.Error(
+            f"BURSARY_METRICS_TOKEN is shorter than {SHORTEST_TOKEN} characters, or no header takes it.",
+            hint="python3 -c 'import secrets; print(secrets.token_urlsafe())' makes a good one.",
+            id="bursary.E015",
         )
     ]
 

@@ -218,6 +218,10 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
 }
 
+# -- Metrics ------------------------------------------------------------------------------------------------
+
+METRICS_TOKEN = env.str("BURSARY_METRICS_TOKEN", default="")  # without one, /metrics is not there
+
 # -- Logs ---------------------------------------------------------------------------------------------------
 
 LOG_LEVEL = env.str("BURSARY_LOG_LEVEL", default="WARNING").upper()

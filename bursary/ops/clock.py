@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from bursary.assignments import meeting
 from bursary.delivery import executors
-from bursary.ops import forgetting, refreshing, sweeps
+from bursary.ops import auditing, forgetting, refreshing, sweeps
 from bursary.ops.models import Tick
 from bursary.ops.printing import to_json
 
@@ -83,6 +83,14 @@ def _retain(_clock: Clock) -> Mapping[str, object]:
     return {}
 
 
+def _audit(clock: Clock) -> Mapping[str, object]:
+    """Compare some of the derived columns with the truth. A person decides what to do about it."""
+    audit = auditing.daily(clock=clock)
+    if audit.wrong:
+        raise TickFailed(f"{auditing.sentence(audit)} See `bursary audit_derived`.")
+    return {"looked_at": audit.looked_at}
+
+
 DUTIES: Sequence[Duty] = (
     Duty("sweep", timedelta(minutes=1), _sweep),
     Duty("refresh", timedelta(minutes=1), _refresh, lease=timedelta(hours=1)),
@@ -91,6 +99,7 @@ DUTIES: Sequence[Duty] = (
     Duty("nudge", timedelta(minutes=15), _run(sweeps.NUDGING)),
     Duty("privacy", timedelta(hours=1), _forget),
     Duty("retention", timedelta(days=1), _retain),
+    Duty("audit", timedelta(days=1), _audit, lease=timedelta(hours=1)),
 )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
@@ -44,6 +45,24 @@ class OperatorCommand(BaseCommand):
             return super().execute(*args, **options)
         except DatabaseError as error:
             raise CommandError(f"The database refused: {error}") from error
+
+
+def counted(text: str) -> int:
+    """Return a whole number from 1 up, as an option gives it. Raises ArgumentTypeError."""
+    if not text.isdecimal() or len(text) > 9 or not int(text):
+        raise ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
+
+
+def percent(text: str) -> float:
+    """Return a share from 0 to 100, as an option gives it. Raises ArgumentTypeError."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 100:
+        raise ArgumentTypeError(f"{text!r} is not a share from 0 to 100")
+    return share
 
 
 def to_json(summary: Mapping[str, object]) -> str:

@@ -1,11 +1,14 @@
 """The operator's door over HTTP."""
 
-from django.http import HttpRequest, JsonResponse
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from bursary.ops import health
+from bursary.ops import metrics as figures
 
 
 @never_cache
@@ -14,3 +17,18 @@ def healthz(_request: HttpRequest) -> JsonResponse:
     """Answer 200 while all is well and 503 while it is not, with figures; open to everybody."""
     found = health.examine(now=timezone.now())
     return JsonResponse(found.summary(), status=200 if found.well else 503)
+
+
+@never_cache
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Answer with figures for Prometheus, to who sends the token. Without one in the settings: 404."""
+    if not settings.METRICS_TOKEN:
+        raise Http404("There are no metrics without BURSARY_METRICS_TOKEN.")
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not constant_time_compare(token.strip(), settings.METRICS_TOKEN):
+        challenge = {"WWW-Authenticate": 'Bearer realm="Bursary metrics"'}
+        return HttpResponse(
+            "Send Authorization: Bearer <BURSARY_METRICS_TOKEN>.\n", status=401, headers=challenge
+        )
+    return HttpResponse(figures.exposition(now=timezone.now()), content_type=figures.CONTENT_TYPE)

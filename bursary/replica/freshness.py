@@ -1,6 +1,7 @@
 """How long a look upstream is good for, by one table in settings, and how long to wait after a failed one."""
 
 import random
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -23,17 +24,26 @@ def span(kind: str) -> timedelta:
 
 def kind_of(content: Content, *, now: datetime) -> str:
     """Return which entry of the table holds for a record; a course is as urgent as its most urgent run."""
-    if content.completeness is Completeness.FULL and not content.active:
-        return "inactive"
     dates = (date for one in (content, *content.runs) for date in (one.start_date, one.enroll_by))
+    return kind_by(content.completeness.value, content.active, dates, now=now)
+
+
+def kind_by(completeness: str, active: bool, dates: Iterable[datetime | None], *, now: datetime) -> str:
+    """Return the same by what is known, whether anybody can enrol, and all starts and ends of enrolment."""
+    if completeness == Completeness.FULL.value and not active:
+        return "inactive"
     soon = any(date and now <= date <= now + settings.CONTENT_SOON for date in dates)
     return "soon" if soon else "ordinary"
 
 
+def longest_wait_after(failures: int) -> timedelta:
+    """Return how long to wait at most after so many failures in a row: exponential and capped."""
+    return min(LONGEST_WAIT, FIRST_WAIT * (1 << min(max(failures, 1) - 1, 16)))
+
+
 def wait_after(failures: int) -> timedelta:
-    """Return how long to wait after so many failures in a row: exponential, capped, with full jitter."""
-    longest = min(LONGEST_WAIT, FIRST_WAIT * (1 << min(max(failures, 1) - 1, 16)))
-    return longest * random.random()  # noqa: S311  # spreads load; hides nothing
+    """Return how long to wait after so many failures in a row: at random up to that."""
+    return longest_wait_after(failures) * random.random()  # noqa: S311  # spreads load; hides nothing
 
 
 def expectant_wait(expected_since: datetime, *, now: datetime) -> timedelta:

@@ -105,6 +105,8 @@ class ContentMetadata(models.Model):
         indexes = [
             # The refresher's claim: rows that are due, oldest first.
             models.Index(fields=["due_at", "id"], name="content_due"),
+            # The metrics: what is in quarantine, counted without reading the rest.
+            models.Index(fields=["quarantined_digest", "id"], name="content_quarantined"),
         ]
         constraints = [
             models.CheckConstraint(

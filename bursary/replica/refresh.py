@@ -16,7 +16,7 @@ from uuid import UUID
 from django.conf import settings
 
 from bursary.catalog import schema
-from bursary.catalog.source import Access, CatalogSource, CatalogUnavailable, open_source
+from bursary.catalog.source import Access, CatalogSource, CatalogUnavailable, breaker_state, open_source
 from bursary.replica import freshness, leaving, wanting
 from bursary.replica.guard import Look
 from bursary.replica.intake import BATCH, batches, content_changed, take
@@ -33,6 +33,7 @@ __all__ = [
     "refresh_catalog",
     "refresh_due",
     "refresh_keys",
+    "upstream_state",
 ]
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,11 @@ def _access() -> Access | None:
 @lru_cache(maxsize=1)
 def _opened(url: str, access: Access | None, _process: int) -> CatalogSource:
     return open_source(url, access=access)
+
+
+def upstream_state() -> str | None:
+    """Return the state of the catalog's breaker in this process; None for a catalog that is no service."""
+    return breaker_state(configured_source())
 
 
 def refresh_catalog(

@@ -191,7 +191,7 @@ def _claimed(pks: Sequence[int], *, lease_end: datetime) -> list[Claimed]:
         Claimed(
             pk=row["pk"],
             content_key=row["parent__content_key"] or row["content_key"],
-            catalog_uuid=_catalog(row["fetched_from"], held[row["parent"] or row["pk"]]),
+            catalog_uuid=whom_to_ask(row["fetched_from"], held[row["parent"] or row["pk"]]),
             fence=row["fence"],
             failures=row["failures"],
             lease_end=lease_end,
@@ -207,8 +207,11 @@ def _memberships(contents: Collection[int]) -> Iterator[tuple[UUID, int]]:
     yield from rows.values_list("catalog_uuid", "content")
 
 
-def _catalog(fetched_from: str, holders: Sequence[UUID]) -> UUID | None:
-    """Return whom to ask: the catalog that the row came from, unless only others hold it now."""
+def whom_to_ask(fetched_from: str, holders: Sequence[UUID]) -> UUID | None:
+    """Return which catalog to ask for a row: the one that it came from, unless only others hold it now.
+
+    None where nobody can be asked.
+    """
     try:
         origin = UUID(fetched_from.rpartition(":")[2])
     except ValueError:

@@ -129,6 +129,8 @@ def of_everybody(content: ContentMetadata) -> Iterator[tuple[str, str]]:
     yield "GET", "subsidy-access-policies/"
     yield "GET", "content-metadata/"
     yield "GET", f"content-metadata/{content.content_key}/"
+    yield "GET", f"content-metadata/{content.content_key}/changes/"
+    yield "GET", f"content-metadata/{content.content_key}/impact/"
 
 
 def refusal_of(answer: Answer) -> tuple[int, str]:

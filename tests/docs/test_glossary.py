@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from bursary.access.models import Role
+from bursary.assignments.impact import Effect
 from bursary.assignments.models import (
     FACTS,
     ActionType,
@@ -18,6 +19,8 @@ from bursary.assignments.recognition import Verdict
 from bursary.budgets.models import TransactionState
 from bursary.catalog import content as catalog
 from bursary.replica import guard
+from bursary.replica.audit import Finding
+from bursary.replica.explain import NextLook
 from bursary.replica.models import Answer, Completeness, ContentType, RefreshSource
 from bursary.upstream.breaker import BreakerState
 from bursary.upstream.errors import Outage
@@ -38,6 +41,9 @@ MEMBERS: Mapping[str, set[str]] = {
     "Completeness": set(Completeness.values),
     "ContentType": set(ContentType.values),
     "RefreshSource": set(RefreshSource.values),
+    "NextLook": {why.value for why in NextLook},
+    "Finding": {finding.value for finding in Finding},
+    "Effect": {effect.value for effect in Effect},
     "Answer": set(Answer.values),
     "TransactionState": set(TransactionState.values),
     "BreakerState": {state.value for state in BreakerState},

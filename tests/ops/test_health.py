@@ -81,10 +81,10 @@ def test_it_takes_five_queries_however_much_there_is(django_assert_max_num_queri
 def test_a_database_that_is_away_is_told_and_no_error(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_args: object) -> None:
+    def away(**_args: object) -> None:
         raise OperationalError("could not connect to server")
 
-    monkeypatch.setattr(health, "_examine", away)
+    monkeypatch.setattr(health, "look", away)
 
     answer = client.get("/healthz")
 

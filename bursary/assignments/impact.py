@@ -1,0 +1,165 @@
+"""Which open assignments a change of content touched, and what it meant for each: old and new.
+
+Reckoned from the replica's `ContentChange` when somebody asks; nothing of it is stored. A change touches an
+assignment that was allocated before it, if it moved its deadline, its dates, its price or whether it can be
+taken up.
+"""
+
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import reduce
+from operator import or_
+
+from django.db.models import Q, QuerySet
+
+from bursary.assignments import derived
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, State
+from bursary.replica.models import ContentChange, ContentMetadata
+
+MOST_CHANGES = 50
+"""The newest changes are told of; a catalog that flutters must not make a query without end."""
+FIELDS = ("enroll_by", "start_date", "end_date", "price_cents", "active", "membership", "gone_at")
+
+
+class Effect(enum.StrEnum):
+    """What of an assignment a change touched."""
+
+    DEADLINE = "deadline"
+    """When it ends, and by which of the four dates."""
+    START = "start"
+    """When the content starts."""
+    END = "end"
+    """When the content ends."""
+    PRICE = "price"
+    """What the catalog asks for the content; the assignment keeps its own price."""
+    AVAILABILITY = "availability"
+    """Whether the content is in the budget's catalog, or anybody can enrol in it."""
+
+
+EFFECTS = {
+    "enroll_by": Effect.DEADLINE,
+    "start_date": Effect.START,
+    "end_date": Effect.END,
+    "price_cents": Effect.PRICE,
+    "active": Effect.AVAILABILITY,
+    "membership": Effect.AVAILABILITY,
+    "gone_at": Effect.AVAILABILITY,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """What one change meant for one assignment. The reasons are those of a deadline."""
+
+    change: ContentChange
+    effect: Effect
+    old: object
+    new: object
+    old_reason: str = ""
+    new_reason: str = ""
+
+
+@dataclass(frozen=True)
+class Impact:
+    """The changes of a piece of content, newest first, and the open assignments that they touched."""
+
+    changes: Sequence[ContentChange]
+    more_changes: bool
+    """There are older ones since then, which are not told of."""
+    assignments: QuerySet[LearnerContentAssignment] = field(repr=False)
+    """In the order of their keys."""
+
+    def touches(self, assignment: LearnerContentAssignment) -> list[Touch]:
+        """Return what the changes meant for one of the assignments, newest first."""
+        told = [_touch(change, assignment) for change in self.changes if _concerns(change, assignment)]
+        return [touch for touch in told if touch is not None]
+
+
+def of_content(content: ContentMetadata, *, since: datetime) -> Impact:
+    """Return what the changes since then did: those of the content and of its runs; a run leaves a catalog
+    with its course. One query, and what reading the assignments takes."""
+    own = Q(content=content) | Q(content__parent=content)
+    if content.parent_id is not None:
+        own |= Q(content=content.parent_id, field="membership")
+    rows = ContentChange.objects.filter(own, field__in=FIELDS, created__gte=since)
+    newest = list(
+        rows.select_related("content")
+        .defer("content__payload")
+        .order_by("-created", "-pk")[: MOST_CHANGES + 1]
+    )
+    changes = newest[:MOST_CHANGES]
+    touched = _touched(changes)
+    if content.parent_id is not None:  # not of the course's other runs
+        touched = touched.filter(content=content)
+    return Impact(changes, len(newest) > MOST_CHANGES, touched)
+
+
+def _touched(changes: Iterable[ContentChange]) -> QuerySet[LearnerContentAssignment]:
+    """Return the open assignments that any of the changes touched: `_concerns` and `_touch` as SQL."""
+    conditions = [_where(change) for change in changes]
+    rows = LearnerContentAssignment.objects.filter(state=State.ALLOCATED)
+    if not conditions:
+        return rows.none()
+    found = rows.filter(reduce(or_, conditions)).order_by("pk")
+    return found.select_related("budget", "content").defer("content__payload")
+
+
+def _where(change: ContentChange) -> Q:
+    before = Q(allocated_at__lte=change.created)
+    concerned = before & Q(content=change.content_id)
+    match change.field:
+        case "enroll_by":
+            # The deadline moved where no other of the four dates came before both.
+            nearer = min(_instant(change.old), _instant(change.new))
+            by_budget = Q(budget__ends_at=None) | Q(budget__ends_at__gt=nearer)
+            by_administrator = Q(due_date=None) | Q(due_date__gt=nearer)
+            return concerned & by_budget & by_administrator & Q(age_ends_at__gt=nearer)
+        case "membership":
+            runs_too = Q(content=change.content_id) | Q(content__parent=change.content_id)
+            return before & runs_too & Q(budget__catalog_uuid=_catalog(change))
+    return concerned
+
+
+def _concerns(change: ContentChange, assignment: LearnerContentAssignment) -> bool:
+    if assignment.allocated_at > change.created or assignment.content is None:
+        return False
+    if change.field == "membership":
+        theirs = str(assignment.budget.catalog_uuid) == _catalog(change)
+        return theirs and change.content_id in (assignment.content_id, assignment.content.parent_id)
+    return change.content_id == assignment.content_id
+
+
+def _touch(change: ContentChange, assignment: LearnerContentAssignment) -> Touch | None:
+    effect = EFFECTS[change.field]
+    match effect:
+        case Effect.DEADLINE:
+            (old, old_reason), (new, new_reason) = (
+                derived.deadline_by(
+                    assignment.budget,
+                    enroll_by=_instant(value),
+                    allocated_at=assignment.allocated_at,
+                    due_date=assignment.due_date,
+                )
+                for value in (change.old, change.new)
+            )
+            return Touch(change, effect, old, new, old_reason, new_reason) if old != new else None
+        case Effect.AVAILABILITY:
+            return Touch(change, effect, *_availability(change))
+    return Touch(change, effect, change.old, change.new)
+
+
+def _availability(change: ContentChange) -> tuple[bool, bool]:
+    if change.field == "gone_at":
+        return change.old is None, change.new is None
+    return bool(change.old), bool(change.new)
+
+
+def _instant(value: object) -> datetime:
+    """Return a date as changes keep it, FAR_FUTURE for none."""
+    return datetime.fromisoformat(value) if isinstance(value, str) else FAR_FUTURE
+
+
+def _catalog(change: ContentChange) -> str:
+    return str(change.old or change.new)

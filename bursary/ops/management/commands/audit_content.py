@@ -1,0 +1,57 @@
+"""`bursary audit_content`: does the replica say what upstream says?"""
+
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from bursary.ops import comparing, refreshing
+from bursary.ops.printing import OperatorCommand, counted, percent, progress, rendered
+from bursary.replica import audit
+from bursary.replica.refresh import configured_source
+
+SAMPLE = 100
+
+
+class Command(OperatorCommand):
+    help = "Compare the content replica with upstream and say where they differ; write nothing."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        which = parser.add_mutually_exclusive_group()
+        which.add_argument(
+            "--sample",
+            type=counted,
+            metavar="N",
+            default=SAMPLE,
+            help=f"So many at random; {SAMPLE} if not said.",
+        )
+        which.add_argument("--all", action="store_true", help="Everything, and what only upstream has.")
+        parser.add_argument("--catalog", type=UUID, metavar="UUID", help="Only what this catalog holds.")
+        parser.add_argument(
+            "--threshold", type=percent, default=0.0, metavar="PERCENT", help="So much drift is no failure."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.require_tables()
+        catalog, everything = options["catalog"], options["all"]
+        total = audit.subjects(catalog).count()
+        sample = None if everything else min(options["sample"], total)
+        listed = [catalog] if catalog else refreshing.budgets_catalogs()
+        with progress("Comparing", total=total if sample is None else sample) as advance:
+            found = audit.audit(
+                source=configured_source(),
+                clock=timezone.now,
+                catalog_uuid=catalog,
+                sample=sample,
+                listed=listed if everything else (),
+                progress=advance,
+            )
+        text = comparing.sentence(found)
+        if found.found:
+            text += f"\n{rendered(comparing.table(found), terminal=self.stdout.isatty())}"
+        summary = comparing.summary(found, threshold=options["threshold"])
+        self.answer(summary, text, as_json=options["json"])
+        if troubles := comparing.troubles(found, threshold=options["threshold"]):
+            raise CommandError(troubles)

@@ -1,0 +1,48 @@
+"""`bursary audit_derived`: is every derived column of the assignments true?"""
+
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from bursary.assignments import rebuilding
+from bursary.ops import auditing
+from bursary.ops.printing import OperatorCommand, counted, progress, rendered
+
+SAMPLE = 1000
+
+
+class Command(OperatorCommand):
+    help = "Compare the assignments' derived columns with what they are derived from; write nothing."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        which = parser.add_mutually_exclusive_group()
+        which.add_argument(
+            "--sample",
+            type=counted,
+            metavar="N",
+            default=SAMPLE,
+            help=f"So many at random; {SAMPLE} if not said.",
+        )
+        which.add_argument("--all", action="store_true", help="Every one.")
+        parser.add_argument("--budget", type=UUID, metavar="UUID", help="Only this budget's.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.require_tables()
+        try:
+            budget = auditing.budget_of(options["budget"])
+        except auditing.UnknownBudget as none:
+            raise CommandError(f"There is no budget {none.uuid}.") from none
+        total = rebuilding.count(budget=budget)
+        sample = None if options["all"] else min(options["sample"], total)
+        with progress("Auditing", total=total if sample is None else sample) as advance:
+            audit = rebuilding.audit(clock=timezone.now, sample=sample, budget=budget, progress=advance)
+        text = auditing.sentence(audit)
+        if audit.wrong:
+            terminal = self.stdout.isatty()
+            text += f"\n{rendered(auditing.table(audit.differences), terminal=terminal)}"
+        self.answer(auditing.summary(audit), text, as_json=options["json"])
+        if audit.wrong:
+            raise CommandError(f"{audit.wrong} are not true: `bursary rebuild_derived` writes them anew.")

@@ -1,0 +1,28 @@
+"""`bursary explain_content`: where everything about a piece of content came from."""
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from bursary.ops import explaining
+from bursary.ops.printing import OperatorCommand, rendered, to_json
+
+
+class Command(OperatorCommand):
+    help = "Print where every value of a piece of content came from, and when it is looked at next."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("content_key", metavar="KEY")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.require_tables()
+        now, key = timezone.now(), options["content_key"]
+        story = explaining.tell(key, now=now)
+        if story is None:
+            if options["json"]:
+                self.stdout.write(to_json(explaining.unknown(key, now=now)))
+            raise CommandError(explaining.unknown_in_words(key, now=now))
+        picture = rendered(explaining.picture(story), terminal=self.stdout.isatty())
+        self.answer(explaining.summary(story), picture, as_json=options["json"])

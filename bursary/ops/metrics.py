@@ -1,0 +1,127 @@
+"""Figures for Prometheus, read from the database when they are asked for, so that any process may answer.
+
+Nothing is counted in a process's memory but the breaker: that is the state in the process that answers.
+Each query reads a bounded number of rows or of an index.
+"""
+
+import random
+from collections.abc import Iterator
+from datetime import datetime
+
+from django.db import DatabaseError
+from django.db.models import Max, Min
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.ops import health
+from bursary.replica import refresh, wanting
+from bursary.replica.models import ContentMetadata
+
+__all__ = ["CONTENT_TYPE", "exposition"]
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+SAMPLE = 1000
+"""Primary keys that the stale share is estimated from; up to so many, it is exact."""
+BREAKER_STATES = ("closed", "open", "half_open")
+
+
+def exposition(*, now: datetime) -> bytes:
+    """Return all figures at `now` in Prometheus' text format. Never raises for a database that is away."""
+    registry = CollectorRegistry()
+    registry.register(_Figures(now))
+    return generate_latest(registry)
+
+
+class _Figures(Collector):
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def describe(self) -> Iterator[Metric]:
+        """Describe nothing: a registry that lives for one answer need not look out for duplicates."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families."""
+        yield _breaker()
+        try:
+            figures = [*_of_content(self._now), *_of_actions(self._now)]
+        except DatabaseError:
+            figures = []
+        yield GaugeMetricFamily(
+            "bursary_database_up",
+            "Whether the database answers; if not, nothing else is told.",
+            float(bool(figures)),
+        )
+        yield from figures
+
+
+def _breaker() -> Metric:
+    state = refresh.upstream_state()
+    family = GaugeMetricFamily(
+        "bursary_upstream_breaker_state",
+        "1 for the state of the catalog's breaker, in the process that answers; none for a folder.",
+        labels=["state"],
+    )
+    for name in BREAKER_STATES if state else ():
+        family.add_metric([name], float(name == state))
+    return family
+
+
+def _of_content(now: datetime) -> Iterator[Metric]:
+    oldest = wanting.due(now).values_list("due_at", flat=True).first()
+    yield GaugeMetricFamily(
+        "bursary_content_oldest_wanted_seconds",
+        "How long the content that is due longest has waited for a look.",
+        (now - oldest).total_seconds() if oldest else 0.0,
+    )
+    yield GaugeMetricFamily(
+        "bursary_content_stale_ratio",
+        f"Share of content that is stale, without what is gone; beyond {SAMPLE} rows that of a sample.",
+        _stale_ratio(now),
+    )
+    quarantined = ContentMetadata.objects.filter(quarantined_digest__gt="").order_by()
+    yield GaugeMetricFamily(
+        "bursary_content_quarantined",
+        f"Content whose newest record cannot be used, counted up to {health.MOST_COUNTED}.",
+        quarantined.values("pk")[: health.MOST_COUNTED].count(),
+    )
+
+
+def _stale_ratio(now: datetime) -> float:
+    """Return the stale share, of some keys at random: payloads would make reading every row dear."""
+    ends = ContentMetadata.objects.order_by().aggregate(first=Min("pk"), last=Max("pk"))
+    if ends["first"] is None:
+        return 0.0
+    keys = range(ends["first"], ends["last"] + 1)
+    chosen = random.sample(keys, k=min(SAMPLE, len(keys)))
+    rows = ContentMetadata.objects.filter(pk__in=chosen, gone_at=None).order_by()
+    untils = list(rows.values_list("fresh_until", flat=True))
+    return sum(until <= now for until in untils) / len(untils) if untils else 0.0
+
+
+def _of_actions(now: datetime) -> Iterator[Metric]:
+    found = health.look(now=now)
+    due = LearnerContentAssignmentAction.objects.filter(due_at__lte=now).order_by()
+    figures = {
+        "bursary_actions_due": (
+            "Actions that somebody must look at now",
+            due.values("pk")[: health.MOST_COUNTED].count(),
+        ),
+        "bursary_actions_pending": ("Unfinished actions", found.pending),
+        "bursary_actions_oldest_due_seconds": (
+            "How long the oldest due action has waited",
+            found.oldest_due_seconds,
+        ),
+        "bursary_actions_failed_last_day": ("Actions that finally failed in 24 hours", found.failed_last_day),
+        "bursary_ticks_late": (
+            "Ticks of the clock that are late or keep failing",
+            len(found.late_ticks or ()),
+        ),
+        "bursary_catalog_alarms": ("Catalogs of which too much is missing", found.catalog_alarms),
+    }
+    for name, (means, value) in figures.items():
+        yield GaugeMetricFamily(name, f"{means}.", value)

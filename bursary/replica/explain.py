@@ -1,0 +1,157 @@
+"""Why the replica says what it says of a piece of content, and when somebody looks at it next."""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.db.models import Max
+
+from bursary.catalog.origins import origins
+from bursary.replica import freshness, guard
+from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, ContentSought
+
+COLUMNS = ("content_type", "parent", *guard.COLUMNS)
+MOST_NAMED = 100
+"""Runs, catalogs and remembered answers that are named."""
+
+
+class NextLook(enum.StrEnum):
+    """Why somebody looks at content when they do. The first that fits holds."""
+
+    WITH_COURSE = "with_course"
+    """It is a run, and is looked at with its course."""
+    WHEN_ASKED_FOR = "when_asked_for"
+    """Nobody is to look until somebody reads it, stale."""
+    FAILED = "failed"
+    """The last look failed: again after a pause that grows."""
+    AWAITED = "awaited"
+    """An event announced a change that upstream does not show yet."""
+    GONE = "gone"
+    """No catalog holds it."""
+    MISSING = "missing"
+    """A catalog, asked for it, did not have it: asked again to be sure."""
+    WANTED = "wanted"
+    """It is due: somebody wants another look, or it is not fresh any more."""
+    INACTIVE = "inactive"
+    """Fresh until then; nobody can enrol."""
+    SOON = "soon"
+    """Fresh until then; it, or one of its runs, starts or closes soon."""
+    ORDINARY = "ordinary"
+    """Fresh until then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One column: what it says, where that was read, and its last change, if it has changed."""
+
+    column: str
+    value: object
+    read_from: str
+    change: ContentChange | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """When the next look is, and why; `longest` is how long the pause after failures may be."""
+
+    at: datetime | None
+    why: NextLook
+    good_for: timedelta | None = None
+    """What the table of freshness says of it."""
+    longest: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Everything about one row."""
+
+    content: ContentMetadata
+    values: Sequence[Value]
+    look: Look
+    memberships: Sequence[CatalogMembership]
+    """Of a run: its course's."""
+    runs: Sequence[str]
+    """Their keys, the first `MOST_NAMED`."""
+    other_changes: Sequence[ContentChange] = field(default=())
+    """The last change of what is no column of the record: memberships, being gone."""
+
+
+def explain(content_key: str, *, now: datetime) -> Explanation | None:
+    """Return the story of a piece of content; None where we do not have it. Five queries."""
+    content = ContentMetadata.objects.select_related("parent").filter(content_key=content_key).first()
+    if content is None:
+        return None
+    course = content.parent
+    changes = _last_changes(content)
+    read_from = origins(
+        content.content_type,
+        content.content_key,
+        content.payload,
+        course=course.payload if course else None,
+        advertised_run=content.advertised_run,
+    )
+    values = [
+        Value(name, _value(content, name), read_from.get(name, ""), changes.pop(name, None))
+        for name in COLUMNS
+    ]
+    memberships = CatalogMembership.objects.filter(content=course or content).order_by("catalog_uuid")
+    held = list(memberships[:MOST_NAMED])
+    runs = list(
+        content.runs.order_by("content_key")[:MOST_NAMED].only("content_key", "start_date", "enroll_by")
+    )
+    return Explanation(
+        content=content,
+        values=values,
+        look=_next_look(content, held, runs, now=now),
+        memberships=held,
+        runs=[run.content_key for run in runs],
+        other_changes=list(changes.values()),
+    )
+
+
+def remembered(content_key: str, *, now: datetime) -> list[ContentSought]:
+    """Return what is remembered of questions for a key that we have no content for."""
+    rows = ContentSought.objects.filter(content_key=content_key, until__gt=now).order_by("catalog_uuid")
+    return list(rows[:MOST_NAMED])
+
+
+def _last_changes(content: ContentMetadata) -> dict[str, ContentChange]:
+    """Return the last change of each field, by field."""
+    newest = (
+        content.changes.order_by().values("field").annotate(last=Max("pk")).values_list("last", flat=True)
+    )
+    rows = ContentChange.objects.filter(pk__in=list(newest)).order_by("field")
+    return {change.field: change for change in rows}
+
+
+def _value(content: ContentMetadata, column: str) -> object:
+    if column == "parent":
+        return content.parent.content_key if content.parent else None
+    return getattr(content, column)
+
+
+def _next_look(
+    content: ContentMetadata,
+    memberships: Sequence[CatalogMembership],
+    runs: Sequence[ContentMetadata],
+    *,
+    now: datetime,
+) -> Look:
+    if content.parent is not None:
+        return Look(content.parent.due_at, NextLook.WITH_COURSE)
+    if content.due_at is None:
+        return Look(None, NextLook.WHEN_ASKED_FOR)
+    if content.failures and content.due_at != content.fresh_until:
+        return Look(content.due_at, NextLook.FAILED, longest=freshness.longest_wait_after(content.failures))
+    if content.expected_since:
+        return Look(content.due_at, NextLook.AWAITED)
+    if content.gone_at:
+        return Look(content.due_at, NextLook.GONE, freshness.span("gone"))
+    if any(one.missing_since for one in memberships):
+        return Look(content.due_at, NextLook.MISSING)
+    if content.due_at <= now:
+        return Look(content.due_at, NextLook.WANTED)
+    dates = [date for one in (content, *runs) for date in (one.start_date, one.enroll_by)]
+    kind = freshness.kind_by(content.completeness, content.active, dates, now=content.checked_at)
+    return Look(content.due_at, NextLook(kind), freshness.span(kind))

@@ -1,0 +1,111 @@
+"""`bursary audit_content`: does the replica say what the catalog says?"""
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from bursary.replica.models import ContentMetadata
+from tests import world
+from tests.world import CATALOG
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+KEYS = [f"RiversideX+T{number}" for number in range(4)]
+
+
+def serve(path: Path, *keys: str, title: str = "Tidal Engines") -> None:
+    terms = {"content_price": world.PRICE / 100}
+    records = [
+        {"content_type": "course", "key": key, "title": title, "active": True, "normalized_metadata": terms}
+        for key in keys
+    ]
+    path.write_text("\n".join(map(json.dumps, records)))
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, settings: Settings) -> Path:
+    """Return the file of a catalog that was just brought in."""
+    settings.CATALOG_URL = f"file://{tmp_path}/"
+    world.given_budget()
+    file = tmp_path / f"{CATALOG}.jsonl"
+    serve(file, *KEYS)
+    call_command("refresh_content", stdout=StringIO())
+    return file
+
+
+def run(*flags: str) -> tuple[str, str]:
+    said = StringIO()
+    try:
+        call_command("audit_content", *flags, stdout=said, stderr=StringIO())
+    except CommandError as refusal:
+        return said.getvalue(), str(refusal)
+    return said.getvalue(), ""
+
+
+def told(*flags: str) -> tuple[dict[str, Any], str]:
+    said, why = run("--json", *flags)
+    return json.loads(said), why
+
+
+def test_what_agrees_ends_well(catalog: Path) -> None:
+    assert run() == ("4 compared: all agree (0.0 % drift).\n", "")
+    assert told("--all")[0]["counts"] == {
+        "drifted": 0,
+        "missing": 0,
+        "unlisted": 0,
+        "unknown": 0,
+        "unparsable": 0,
+    }
+
+
+def test_drift_is_shown_by_field_and_ends_with_a_refusal_above_the_threshold(catalog: Path) -> None:
+    ContentMetadata.objects.filter(content_key=KEYS[0]).update(title="Ours [bold]")
+
+    said, why = run()
+    assert "4 compared: 1 drifted (25.0 % drift)." in said
+    assert "Ours [bold]" in said
+    assert "Tidal Engines" in said
+    assert why.startswith("25.0 % drift is more than 0 %. ")
+
+    summary, why = told("--threshold", "25")
+    assert (summary["drifted_percent"], summary["threshold_percent"], why) == (25.0, 25.0, "")
+    assert summary["found"][0]["differences"] == [
+        {"field": "title", "ours": "Ours [bold]", "theirs": "Tidal Engines"}
+    ]
+    assert told("--threshold", "24.9")[1]
+
+
+def test_it_writes_nothing(catalog: Path) -> None:
+    serve(catalog, *KEYS[1:], "RiversideX+New", title="New")
+    before = list(ContentMetadata.objects.order_by("pk").values())
+
+    summary, _why = told("--all")
+
+    assert summary["counts"] == {"drifted": 3, "missing": 1, "unlisted": 0, "unknown": 1, "unparsable": 0}
+    assert list(ContentMetadata.objects.order_by("pk").values()) == before
+
+
+def test_a_sample_and_a_catalog_bound_what_is_asked(catalog: Path) -> None:
+    assert told("--sample", "2")[0]["looked_at"] == 2
+    assert told("--catalog", str(CATALOG))[0]["looked_at"] == 4
+    assert told("--catalog", str(uuid4()))[0]["looked_at"] == 0
+
+
+def test_a_catalog_that_is_away_ends_it_with_a_refusal(catalog: Path) -> None:
+    catalog.unlink()
+
+    summary, why = told("--threshold", "100")
+
+    assert list(summary["unavailable"]) == [str(CATALOG)]
+    assert why.startswith(f"Catalog {CATALOG}: ")
+
+
+@pytest.mark.parametrize("threshold", ["-1", "101", "nan", "much"])
+def test_a_threshold_is_a_share(threshold: str) -> None:
+    assert "is not a share from 0 to 100" in run(f"--threshold={threshold}")[1]
