@@ -64,5 +64,5 @@ SYNC = UV_PROJECT_ENVIRONMENT="$(CURDIR)/.venv" $(BIN)/uv sync --quiet --frozen 
 	@touch $@
 
 .venv/.dev: .venv/.uv pyproject.toml uv.lock
-	@$(SYNC) --extra postgres || $(SYNC) --extra postgres --system-certs
+	@$(SYNC) --extra postgres --extra openedx || $(SYNC) --extra postgres --extra openedx --system-certs
 	@touch $@

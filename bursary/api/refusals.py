@@ -20,6 +20,7 @@ from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.declining import DeclineRefused
 from bursary.assignments.redemption import RedemptionRefused
+from bursary.events.webhook import WebhookRefused
 from bursary.replica.reads import ContentUnavailable
 
 _NEXT_STEPS: Mapping[int, tuple[str, str]] = {
@@ -71,11 +72,11 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
         case RedemptionRefused() | DeclineRefused():
             body = [_learners_refusal(error, context)]
             return Response(body, status=status.HTTP_422_UNPROCESSABLE_ENTITY)
-        case BadAddresses():
-            named = {str(position): [problem] for position, problem in error.errors.items()}
-            return _object(400, error.reason, str(error), "Correct the addresses.", learner_emails=named)
-        case TooManyAddresses():
-            return _object(400, error.reason, str(error), "Send them in several requests.", count=error.count)
+        case WebhookRefused():
+            code = 404 if error.reason == "webhooks_not_enabled" else 401
+            return _object(code, error.reason, error.sentence, error.next_step)
+        case BadAddresses() | TooManyAddresses():
+            return _of_addresses(error)
         case RequestDataTooBig():
             return _of_the_framework(BodyTooLarge(), context)
         case _:
@@ -105,6 +106,13 @@ def _learners_refusal(
         "metadata": {"enterprise_administrators": []},
         "policy_uuids": [str(policy_uuid)] if policy_uuid else [],
     }
+
+
+def _of_addresses(error: BadAddresses | TooManyAddresses) -> Response:
+    if isinstance(error, TooManyAddresses):
+        return _object(400, error.reason, str(error), "Send them in several requests.", count=error.count)
+    named = {str(position): [problem] for position, problem in error.errors.items()}
+    return _object(400, error.reason, str(error), "Correct the addresses.", learner_emails=named)
 
 
 def _plain(value: object) -> object:

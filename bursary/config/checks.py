@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -9,9 +10,12 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
+from bursary.events import webhook
+
 EXECUTORS = ("thread", "none")
 CLOCKS = ("thread", "none")
 SHORTEST_TOKEN = 20  # characters
+EVENT_BUSES = ("redis", "rediss", "unix")
 LONGEST_LINK_AGE = timedelta(days=366)
 
 
@@ -206,6 +210,45 @@ def metrics_are_not_for_everybody(
             f"BURSARY_METRICS_TOKEN is shorter than {SHORTEST_TOKEN} characters, or no header takes it.",
             hint="python3 -c 'import secrets; print(secrets.token_urlsafe())' makes a good one.",
             id="bursary.E015",
+        )
+    ]
+
+
+@checks.register
+def the_event_bus_can_be_read(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
+    """Refuse an event bus that is no Redis, and one that what reads it is not installed for."""
+    if not settings.EVENT_BUS_URL:
+        return []
+    missing = [name for name in ("openedx_events", "redis") if find_spec(name) is None]
+    names = settings.EVENT_GROUP and settings.EVENT_CONSUMER
+    if urlsplit(settings.EVENT_BUS_URL).scheme in EVENT_BUSES and names and not missing:
+        return []
+    return [
+        checks.Error(
+            f"BURSARY_EVENT_BUS_URL is set, and {' and '.join(missing)} cannot be imported."
+            if missing
+            else "BURSARY_EVENT_BUS_URL names no Redis, or BURSARY_EVENT_GROUP or BURSARY_EVENT_CONSUMER is "
+            "empty.",
+            hint="Install bursary[openedx], and name redis://host:6379/0. Or leave the address out.",
+            id="bursary.E013",
+        )
+    ]
+
+
+@checks.register
+def webhooks_are_signed_with_secrets(
+    app_configs: Sequence[AppConfig] | None, **_more: object
+) -> list[checks.Error]:
+    """Refuse secrets that cannot sign, or that could be guessed."""
+    unusable = [number for number, one in enumerate(settings.WEBHOOK_SECRETS, 1) if not webhook.usable(one)]
+    if not unusable:
+        return []
+    return [
+        checks.Error(
+            f"BURSARY_WEBHOOK_SECRETS: number {', '.join(map(str, unusable))} is not whsec_ and base64 of 24 "
+            "bytes or more.",
+            hint="Make one: echo whsec_$(openssl rand -base64 32)",
+            id="bursary.E014",
         )
     ]
 

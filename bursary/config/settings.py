@@ -76,6 +76,7 @@ INSTALLED_APPS = [
     "bursary.access",
     "bursary.assignments",
     "bursary.delivery",
+    "bursary.events",
     "bursary.dashboard",
     "bursary.ops",
     "bursary.config",
@@ -193,6 +194,15 @@ if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.filebased.EmailBa
     EMAIL_BACKEND = "bursary.delivery.files.EmailBackend"  # one file for each mail, found by its action
 EMAIL_TIMEOUT = whole_number("BURSARY_EMAIL_TIMEOUT_SECONDS", default=5)  # for each answer of the mail server
 DEFAULT_FROM_EMAIL = env.str("BURSARY_FROM_EMAIL", default="Bursary <bursary@localhost>")
+
+# -- Events of others ---------------------------------------------------------------------------------------
+
+EVENT_BUS_URL = env.str("BURSARY_EVENT_BUS_URL", default="")
+EVENT_BUS_PREFIX = env.str("BURSARY_EVENT_BUS_PREFIX", default="")
+EVENT_GROUP = env.str("BURSARY_EVENT_GROUP", default="bursary")
+# A name that stays: what a consumer had in hand when it died is given to who comes back under its name.
+EVENT_CONSUMER = env.str("BURSARY_EVENT_CONSUMER", default="bursary")
+WEBHOOK_SECRETS = env.list("BURSARY_WEBHOOK_SECRETS", default=[])
 
 # -- API ----------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from bursary.assignments import meeting
 from bursary.delivery import executors
+from bursary.events import inbox
 from bursary.ops import auditing, forgetting, refreshing, sweeps
 from bursary.ops.models import Tick
 from bursary.ops.printing import to_json
@@ -77,10 +78,15 @@ def _forget(clock: Clock) -> Mapping[str, object]:
     return done
 
 
-def _retain(_clock: Clock) -> Mapping[str, object]:
-    """Remove what is kept no longer: sessions that have ended."""
+def _apply_events(clock: Clock) -> Mapping[str, object]:
+    """Do what others' events say."""
+    return inbox.apply_due(clock=clock)
+
+
+def _retain(clock: Clock) -> Mapping[str, object]:
+    """Remove what is kept no longer: sessions that have ended, events that were settled long ago."""
     call_command("clearsessions")
-    return {}
+    return {"events": inbox.forget(now=clock())}
 
 
 def _audit(clock: Clock) -> Mapping[str, object]:
@@ -93,6 +99,7 @@ def _audit(clock: Clock) -> Mapping[str, object]:
 
 DUTIES: Sequence[Duty] = (
     Duty("sweep", timedelta(minutes=1), _sweep),
+    Duty("events", timedelta(seconds=15), _apply_events),
     Duty("refresh", timedelta(minutes=1), _refresh, lease=timedelta(hours=1)),
     Duty("expire", timedelta(minutes=5), _run(sweeps.EXPIRING)),
     Duty("remind", timedelta(minutes=15), _run(sweeps.REMINDING)),

@@ -39,7 +39,8 @@ def test_every_operation_says_what_it_does_and_how_to_sign_in(schema: Any) -> No
     for path, methods in schema["paths"].items():
         for method, described in methods.items():
             assert described["description"], (path, method)
-            assert {"ApiKey": []} in described["security"], (path, method)
+            signed = path.endswith("/content-events/")  # by its body: nobody signs in there
+            assert ({"ApiKey": []} in described.get("security", [])) != signed, (path, method)
     assert schema["components"]["securitySchemes"]["ApiKey"] == {"type": "http", "scheme": "bearer"}
 
 

@@ -2,15 +2,20 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from bursary.assignments.models import ActionType, Status
 from bursary.catalog import schema
+from tests.api.door import Door
 from tests.docs.pages import page
 from tests.world import action_of, deliver, given_assignment, timeline
 
+SECRET = "whsec_bWFkZSB1cCwgYW5kIG9mIGVub3VnaCBieXRlcw=="
 SHELL = re.compile(r"^bursary shell <<'EOF'\n(.*?)^EOF$", re.MULTILINE | re.DOTALL)
+SIGNING = re.search(r"^(import base64.*?)^```$", page("docs/api.md"), re.MULTILINE | re.DOTALL)
 RETRYING, CORRECTING = SHELL.findall(page("docs/operations.md"))
 
 
@@ -26,7 +31,7 @@ def test_every_line_of_json_is_json() -> None:
         if line.startswith(("{", "[{"))
     ]
 
-    assert len(lines) == 4
+    assert len(lines) == 6
     assert all(json.loads(line) for line in lines)
 
 
@@ -62,3 +67,17 @@ def test_an_address_is_put_right_as_the_page_says() -> None:
     assignment.refresh_from_db()
     assert assignment.learner_email == "right@example.org"
     assert ("email_corrected", "done") in timeline(assignment)
+
+
+@pytest.mark.django_db
+def test_a_webhook_that_is_signed_by_hand_as_the_page_says_is_believed(settings: Settings) -> None:
+    assert SIGNING is not None
+    settings.WEBHOOK_SECRETS = [SECRET]
+    body = next(line for line in page("docs/api.md").splitlines() if line.startswith('{"type": "content'))
+    names: dict[str, Any] = {}
+    exec(compile(SIGNING.group(1), "docs/api.md", "exec"), names)
+
+    headers = names["headers"](SECRET, "msg_1", body.encode())
+    told = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
+
+    assert Door().send("POST", "content-events/", body.encode(), **told).status_code == 202

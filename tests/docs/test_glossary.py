@@ -18,6 +18,7 @@ from bursary.assignments.models import (
 from bursary.assignments.recognition import Verdict
 from bursary.budgets.models import TransactionState
 from bursary.catalog import content as catalog
+from bursary.events.models import EventKind, EventOutcome, EventSource
 from bursary.replica import guard
 from bursary.replica.audit import Finding
 from bursary.replica.explain import NextLook
@@ -46,6 +47,9 @@ MEMBERS: Mapping[str, set[str]] = {
     "Effect": {effect.value for effect in Effect},
     "Answer": set(Answer.values),
     "TransactionState": set(TransactionState.values),
+    "EventSource": set(EventSource.values),
+    "EventKind": set(EventKind.values),
+    "EventOutcome": set(EventOutcome.values),
     "BreakerState": {state.value for state in BreakerState},
     "Outage": {outage.value for outage in Outage},
 }

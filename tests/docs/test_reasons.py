@@ -10,7 +10,7 @@ from tests.docs.pages import ROOT, first_column, page, rows, section, spans
 API, OPERATIONS = page("docs/api.md"), page("docs/operations.md")
 SOURCES = dict(codes.modules(ROOT / "bursary"))
 
-REFUSED_BY = {"AllocationRefused": 0, "RedemptionRefused": 0, "DeclineRefused": 0}
+REFUSED_BY = {"AllocationRefused": 0, "RedemptionRefused": 0, "DeclineRefused": 0, "WebhookRefused": 0}
 UNUSABLE_BY = {"Unparsable": 0, "Unstorable": 0, "Unusable": 1, "Unfetched": 1}
 CAUSED_BY = {"DeliveryError": 0, "Trouble": 1, "Skipped": 0}
 WITH_PAIRS = ("api/refusals.py", "assignments/redemption.py", "budgets/ledger.py")

@@ -29,6 +29,7 @@ RELEASED = {
     "access": "0001_users_roles_keys_links",
     "assignments": "0001_assignments_and_actions",
     "ops": None,
+    "events": None,
 }
 RECORDS: list[dict[str, Any]] = json.loads((ROOT / "tests/data/before_the_clock.json").read_text())
 

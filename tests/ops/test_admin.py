@@ -17,6 +17,7 @@ from bursary.access.models import ApiKey, LearnerLink, RoleGrant, User
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
 from bursary.budgets.models import Account, Budget, Customer, Transaction
+from bursary.events.models import InboxEvent
 from bursary.replica.models import (
     CatalogListing,
     CatalogMembership,
@@ -40,6 +41,7 @@ READ_ONLY: list[type[models.Model]] = [
     LearnerLink,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
+    InboxEvent,
 ]
 EDITED: list[type[models.Model]] = [Customer, Account, Budget, User, RoleGrant]
 
@@ -74,6 +76,9 @@ def everything() -> None:
         answer="absent",
         asked_at=world.NOW,
         until=world.NOW,
+    )
+    InboxEvent.objects.create(
+        source="bus", event_id="one", kind="content.changed", received_at=world.NOW, due_at=world.NOW
     )
     ledger.spend(assignment.budget, cents=100, key="k", now=world.NOW)
 

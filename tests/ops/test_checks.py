@@ -1,5 +1,6 @@
 """Combinations of settings that would do harm are refused, each by its own number."""
 
+import sys
 from datetime import timedelta
 
 import pytest
@@ -35,6 +36,9 @@ def test_the_defaults_are_fine() -> None:
         ("LINK_AGE", timedelta(days=367), "bursary.E008"),
         ("UPSTREAM_DEADLINE", timedelta(0), "bursary.E012"),
         ("UPSTREAM_DEADLINE", timedelta(hours=1), "bursary.E012"),
+        ("EVENT_BUS_URL", "kafka://bus.example", "bursary.E013"),
+        ("WEBHOOK_SECRETS", ["whsec_c2hvcnQ="], "bursary.E014"),
+        ("WEBHOOK_SECRETS", ["no base64, however long it may be"], "bursary.E014"),
     ],
 )
 def test_a_setting_that_would_do_harm_is_refused(
@@ -43,6 +47,23 @@ def test_a_setting_that_would_do_harm_is_refused(
     setattr(settings, setting, value)
 
     assert ids() == [expected]
+
+
+def test_an_event_bus_needs_the_extra_that_reads_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.EVENT_BUS_URL = "redis://127.0.0.1:6379/0"
+    monkeypatch.setitem(sys.modules, "redis", None)
+    assert ids() == ["bursary.E013"]
+
+
+@pytest.mark.parametrize("unnamed", ["EVENT_GROUP", "EVENT_CONSUMER"])
+def test_who_reads_the_event_bus_has_a_name(settings: Settings, unnamed: str) -> None:
+    settings.EVENT_BUS_URL = "redis://:s3cret@127.0.0.1:6379/0"
+    assert ids() == []
+    setattr(settings, unnamed, "")
+    assert ids() == ["bursary.E013"]
+    assert not any("s3cret" in str(found) for found in run_checks())
 
 
 @pytest.mark.parametrize(

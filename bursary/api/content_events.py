@@ -1,0 +1,114 @@
+"""What others tell us, by signed webhook. It is kept at once, and applied by the clock."""
+
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers, status
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from bursary.api.inputs import BoundedJSONParser
+from bursary.api.refusals import BodyTooLarge, Unprocessable
+from bursary.events import inbox, webhook
+from bursary.events.models import EventKind, EventSource
+
+MOST_KEYS = 100
+KEY = r"^[^\s\x00-\x1f\x7f\ud800-\udfff]{1,255}$"
+
+
+class ContentChangedData(serializers.Serializer[Any]):
+    """Which content changed: keys of courses, runs, or uuids of programs and pathways."""
+
+    content_keys = serializers.ListField(
+        child=serializers.RegexField(KEY, trim_whitespace=False), allow_empty=False, max_length=MOST_KEYS
+    )
+
+
+class TransactionReversedData(serializers.Serializer[Any]):
+    """Which transaction's money went back."""
+
+    transaction_uuid = serializers.UUIDField()
+
+
+_DATA: Mapping[str, type[serializers.Serializer[Any]]] = {
+    EventKind.CONTENT_CHANGED: ContentChangedData,
+    EventKind.TRANSACTION_REVERSED: TransactionReversedData,
+}
+
+
+class ContentEventInput(serializers.Serializer[Any]):
+    """The body of a webhook."""
+
+    type = serializers.CharField(help_text=f"{EventKind.CONTENT_CHANGED} or {EventKind.TRANSACTION_REVERSED}")
+    data = serializers.DictField(  # type: ignore[assignment]  # the standard's word, and a property's
+        help_text='{"content_keys": […]}, at most 100, or {"transaction_uuid": "…"}, by the type'
+    )
+
+
+class ContentEventOutput(serializers.Serializer[Any]):
+    """It is kept, to be applied; `no_change` where it was told before."""
+
+    no_change = serializers.BooleanField()
+
+
+_HEADERS = [
+    OpenApiParameter(name, str, OpenApiParameter.HEADER, required=True, description=description)
+    for name, description in (
+        ("webhook-id", "The event's id, the same at each attempt"),
+        ("webhook-timestamp", "When this attempt was signed, in seconds since 1970"),
+        ("webhook-signature", "v1, and the HMAC-SHA256 of id.timestamp.body in base64"),
+    )
+]
+
+
+class ContentEvents(APIView):
+    """Tell of changed content or a reversed transaction. No sign-in: the body is signed."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    @extend_schema(
+        request=ContentEventInput, responses={202: ContentEventOutput}, parameters=_HEADERS, auth=[]
+    )
+    def post(self, request: Request) -> Response:
+        """Keep the event."""
+        now = timezone.now()
+        webhook.require_listening()
+        event_id = webhook.verify(request.headers, _body(request), now=now)
+        kind, payload = _event(_body(request))
+        new = inbox.receive(event_id, source=EventSource.WEBHOOK, kind=kind, payload=payload, now=now)
+        return Response({"no_change": not new}, status=status.HTTP_202_ACCEPTED)
+
+
+def _body(request: Request) -> bytes:
+    """Return the bytes as they were sent. Raises BodyTooLarge, before anything is read."""
+    announced = request.META.get("CONTENT_LENGTH") or "0"
+    if not announced.isdigit() or int(announced) > webhook.LARGEST_BODY:
+        raise BodyTooLarge(f"The body is larger than {webhook.LARGEST_BODY} bytes.")
+    body: bytes = request.body
+    return body
+
+
+def _event(body: bytes) -> tuple[EventKind, dict[str, Any]]:
+    """Return what a body says, without what we do not use. Raises ValidationError, Unprocessable."""
+    told = ContentEventInput(data=BoundedJSONParser().parse(BytesIO(body)))
+    told.is_valid(raise_exception=True)
+    shape = _DATA.get(told.validated_data["type"])
+    if shape is None:
+        raise Unprocessable(
+            [
+                {
+                    "reason": "unknown_event_type",
+                    "user_message": "Nobody here does anything with an event of this type.",
+                    "next_step": f"Send only {' and '.join(_DATA)}.",
+                }
+            ]
+        )
+    data = shape(data=told.validated_data["data"])
+    data.is_valid(raise_exception=True)
+    return EventKind(told.validated_data["type"]), {**data.data}

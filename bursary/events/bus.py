@@ -1,0 +1,153 @@
+"""The Open edX event bus on Redis Streams: everything on it is kept in the inbox, then acknowledged.
+
+Needs the extra `openedx`. In this order nothing is lost, however either side dies: what was not acknowledged
+is given again to who comes back under the same name, and what comes twice is one row.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError, DataError, close_old_connections
+from django.utils import timezone
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from bursary.events import decoding, inbox
+from bursary.events.decoding import TOPICS, Fields
+from bursary.events.models import LONGEST_ID, EventSource
+
+logger = logging.getLogger(__name__)
+
+WAIT_MS = 1000  # for new entries; a consumer that is told to stop ends within this
+ANSWER_SECONDS = 10.0  # Redis answers within this, or is taken for gone
+MOST_AT_ONCE = 100  # entries of each stream
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds, doubled with each failure in a row
+PATIENCE_SECONDS = 60.0
+
+Entry = tuple[str, bytes, Fields]
+"""Of which stream, its id there, and its fields: none where the stream was trimmed meanwhile."""
+
+
+class BusLost(Exception):
+    """The bus or the database has been away for so long that whoever supervises us should know."""
+
+
+@dataclass
+class Consumer:
+    """Reads both topics as one member of a group, one entry after the other."""
+
+    name: str
+    group: str
+    prefix: str = ""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Of entries: received, known, ignored, unreadable, trimmed."""
+
+    @property
+    def streams(self) -> list[str]:
+        return [f"{self.prefix}-{topic}" if self.prefix else topic for topic in TOPICS]
+
+    def consume(
+        self, stop: threading.Event, *, once: bool = False, patience: float = PATIENCE_SECONDS
+    ) -> None:
+        """Keep what comes until `stop` is set; with `once`, until nothing is left.
+
+        Redis or a database that is away is waited for, for `patience` seconds. Raises BusLost then.
+        """
+        failures, healthy = 0, time.monotonic()
+        while not stop.is_set():
+            try:
+                for _ in self._rounds(stop, once=once):
+                    failures, healthy = 0, time.monotonic()
+                return
+            except (redis.RedisError, DatabaseError) as error:
+                away = time.monotonic() - healthy
+                logger.warning("The event bus cannot be read (%s): %s", type(error).__name__, error)
+                if away > patience:
+                    raise BusLost(f"For {away:.0f} seconds: {type(error).__name__}: {error}") from error
+            close_old_connections()
+            stop.wait(min(FIRST_PAUSE * 2**failures, LONGEST_PAUSE))
+            failures = min(failures + 1, 10)
+
+    def _rounds(self, stop: threading.Event, *, once: bool) -> Iterator[None]:
+        """Join the group; then yield after each round of entries that were kept."""
+        with _connected() as client:
+            self._join(client)
+            # What was in hand when we died comes first, and only new entries after that.
+            while entries := self._read(client, start="0"):
+                self._keep_all(client, entries)
+                yield
+            while not stop.is_set():
+                close_old_connections()
+                entries = self._read(client, start=">", wait=None if once else WAIT_MS)
+                self._keep_all(client, entries)
+                yield
+                if once and not entries:
+                    return
+
+    def _join(self, client: Any) -> None:
+        """Make streams and group where they are not. A new group begins with what the stream still has."""
+        for stream in self.streams:
+            try:
+                client.xgroup_create(stream, self.group, id="0", mkstream=True)
+            except redis.ResponseError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
+
+    def _read(self, client: Any, *, start: str, wait: int | None = None) -> list[Entry]:
+        streams = dict.fromkeys(self.streams, start)
+        found = client.xreadgroup(self.group, self.name, streams, count=MOST_AT_ONCE, block=wait)
+        return [
+            (stream.decode(), entry_id, fields or {})
+            for stream, entries in found
+            for entry_id, fields in entries
+        ]
+
+    def _keep_all(self, client: Any, entries: list[Entry]) -> None:
+        for stream, entry_id, fields in entries:
+            self.counts[_keep(stream, entry_id, fields, now=timezone.now())] += 1
+            client.xack(stream, self.group, entry_id)
+
+
+def configured(*, name: str = "") -> Consumer:
+    """Return the consumer that the settings describe, under another name if one is given."""
+    return Consumer(
+        name=name or settings.EVENT_CONSUMER, group=settings.EVENT_GROUP, prefix=settings.EVENT_BUS_PREFIX
+    )
+
+
+def _connected() -> Any:
+    # Its own retries would hide an outage, and pause for as long as they like.
+    return redis.Redis.from_url(
+        settings.EVENT_BUS_URL,
+        protocol=2,
+        socket_connect_timeout=ANSWER_SECONDS,
+        socket_timeout=ANSWER_SECONDS + WAIT_MS / 1000,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def _keep(stream: str, entry_id: bytes, fields: Mapping[bytes, bytes], *, now: datetime) -> str:
+    """Keep one entry; return in a word what it was. Raises DatabaseError: then it is not acknowledged."""
+    if not fields:
+        return "trimmed"
+    try:
+        told = decoding.read(fields)
+        if told is None:
+            return "ignored"
+        new = inbox.receive(
+            told.event_id, source=EventSource.BUS, kind=told.kind, payload=told.payload, now=now
+        )
+    except (decoding.Unreadable, DataError) as why:  # DataError: no database could ever store it
+        address = f"{stream}/{entry_id.decode()}"[-LONGEST_ID:]
+        logger.warning("Entry %s of the event bus cannot be read: %s", address, why)
+        inbox.set_aside(address, source=EventSource.BUS, error=str(why), now=now)
+        return "unreadable"
+    return "received" if new else "known"

@@ -1,0 +1,39 @@
+"""`bursary consume_events`: keep what the Open edX event bus tells. Run it under a supervisor."""
+
+import threading
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+
+from bursary.ops.delivering import stop_on_signals
+from bursary.ops.printing import OperatorCommand
+
+
+class Command(OperatorCommand):
+    help = "Keep the events of the Open edX event bus, to be applied by the clock. Goes on until interrupted."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--once", action="store_true", help="Keep what is there, then end.")
+        parser.add_argument(
+            "--consumer",
+            default="",
+            help="Another name: to finish what a consumer left that is gone for good.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.require_tables()
+        if not settings.EVENT_BUS_URL:
+            raise CommandError("Set BURSARY_EVENT_BUS_URL: there is no event bus to read.")
+        bus = import_module("bursary.events.bus")  # only where the extra `openedx` is installed
+        consumer = bus.configured(name=options["consumer"])
+        stop = threading.Event()
+        stop_on_signals(stop)
+        try:
+            consumer.consume(stop, once=options["once"])
+        except bus.BusLost as lost:
+            raise CommandError(f"The event bus was given up. {lost}") from lost
+        words = ", ".join(f"{count} {what}" for what, count in sorted(consumer.counts.items()))
+        self.answer(dict(consumer.counts), f"Stopped; {words or 'nothing came'}.", as_json=options["json"])

@@ -1,0 +1,205 @@
+"""Webhooks about content: believed when they are signed, kept once, refused with a reason otherwise."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from pytest_django import Settings
+from standardwebhooks import Webhook
+
+from bursary.assignments import redemption
+from bursary.assignments.models import State
+from bursary.events import inbox, webhook
+from bursary.events.models import InboxEvent
+from bursary.replica.models import ContentMetadata
+from tests.api.door import Answer, Door
+from tests.world import NOW, deliver, given_assignment, given_content
+
+pytestmark = pytest.mark.django_db
+
+OLD = "whsec_" + base64.b64encode(b"the old secret, of enough bytes").decode()
+NEW = "whsec_" + base64.b64encode(b"the new secret, of enough bytes").decode()
+CHANGED = {"type": "content.changed", "data": {"content_keys": ["RiversideX+T7"]}}
+
+
+@pytest.fixture(autouse=True)
+def listening(settings: Settings) -> Iterator[None]:
+    settings.WEBHOOK_SECRETS = [NEW, OLD]
+    with time_machine.travel(NOW, tick=False):
+        yield
+
+
+def tell(
+    body: object = CHANGED,
+    *,
+    secret: str = NEW,
+    event_id: str = "msg_1",
+    at: datetime = NOW,
+    **headers: str,
+) -> Answer:
+    """Send a body, signed by the library that senders use; `headers` replace what it would send."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    text = raw.decode("latin-1")
+    signed = {
+        "HTTP_WEBHOOK_ID": event_id,
+        "HTTP_WEBHOOK_TIMESTAMP": str(int(at.timestamp())),
+        "HTTP_WEBHOOK_SIGNATURE": Webhook(secret).sign(event_id, at, text),
+    }
+    return Door().send("POST", "content-events/", raw, **signed | headers)
+
+
+def refused(answer: Answer, code: int, reason: str) -> None:
+    assert (answer.status_code, reason_of(answer.json())) == (code, reason)
+    assert not InboxEvent.objects.exists()
+
+
+def reason_of(body: Any) -> str:
+    refusal = body[0] if isinstance(body, list) else body
+    assert refusal["next_step"]
+    assert refusal.get("detail") or refusal["user_message"]
+    return str(refusal["reason"])
+
+
+@pytest.mark.parametrize("secret", [NEW, OLD])
+def test_a_signed_change_is_kept_and_then_wanted(secret: str) -> None:
+    content = given_content("RiversideX+T7", due_at=NOW + timedelta(days=1))
+    answer = tell(secret=secret)
+    assert (answer.status_code, answer.json()) == (202, {"no_change": False})
+    event = InboxEvent.objects.get()
+    assert (event.source, event.event_id, event.payload) == ("webhook", "msg_1", CHANGED["data"])
+    content.refresh_from_db()
+    assert content.expected_since is None
+
+    inbox.apply_due(clock=lambda: NOW)
+
+    assert ContentMetadata.objects.get().expected_since == NOW
+
+
+def test_a_signed_reversal_reverses() -> None:
+    assignment = given_assignment()
+    redemption.begin(assignment, now=NOW)
+    deliver()
+    assignment.refresh_from_db()
+    data = {"transaction_uuid": str(assignment.transaction_uuid), "lms_user_id": 4711}
+    assert tell({"type": "transaction.reversed", "data": data}).status_code == 202
+    assert "4711" not in str(InboxEvent.objects.values())
+    inbox.apply_due(clock=lambda: NOW)
+    assignment.refresh_from_db()
+    assert assignment.state == State.REVERSED
+
+
+def test_it_is_signed_as_the_standard_says_by_hand() -> None:
+    body = json.dumps(CHANGED).encode()
+    stamp = int(NOW.timestamp())
+    key = base64.b64decode(NEW.removeprefix("whsec_"))
+    mac = hmac.new(key, f"msg_1.{stamp}.".encode() + body, hashlib.sha256).digest()
+    answer = tell(body, HTTP_WEBHOOK_SIGNATURE=f"v1,{base64.b64encode(mac).decode()}")
+    assert answer.status_code == 202
+
+
+def test_a_repetition_changes_nothing() -> None:
+    given_content("RiversideX+T7")
+    tell()
+    inbox.apply_due(clock=lambda: NOW)
+    answer = tell(at=NOW + timedelta(minutes=1))
+    assert (answer.status_code, answer.json()) == (202, {"no_change": True})
+    assert inbox.apply_due(clock=lambda: NOW + timedelta(hours=1)) == {}
+
+
+def test_the_repetition_of_an_old_one_is_refused() -> None:
+    refused(tell(at=NOW - timedelta(minutes=5, seconds=1)), 401, "webhook_timestamp_wrong")
+    refused(tell(at=NOW + timedelta(minutes=5, seconds=1)), 401, "webhook_timestamp_wrong")
+    assert tell(at=NOW - timedelta(minutes=5)).status_code == 202
+
+
+@pytest.mark.parametrize("stamp", ["soon", "nan", "inf", "-1", "1" * 13, "1" * 5000, "٣", "1772442000.5"])
+def test_a_time_that_is_none_is_refused(stamp: str) -> None:
+    refused(tell(HTTP_WEBHOOK_TIMESTAMP=stamp), 401, "webhook_timestamp_wrong")
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "v1,AAAA",
+        "v1,not base64!",
+        "v1",
+        ",",
+        "v1,,",
+        "v2,AAAA",
+        "v1a,AAAA v1,AAAA",
+        "ü",
+        Webhook(OLD).sign("msg_2", NOW, json.dumps(CHANGED)),
+        Webhook(OLD).sign("msg_1", NOW, json.dumps(CHANGED) + " "),
+        Webhook(OLD).sign("msg_1", NOW - timedelta(seconds=1), json.dumps(CHANGED)),
+        Webhook("whsec_" + base64.b64encode(b"x" * 32).decode()).sign("msg_1", NOW, json.dumps(CHANGED)),
+    ],
+)
+def test_a_signature_that_is_not_ours_is_refused(signature: str) -> None:
+    refused(tell(HTTP_WEBHOOK_SIGNATURE=signature), 401, "webhook_signature_wrong")
+
+
+def test_one_good_signature_among_others_is_enough() -> None:
+    good = Webhook(NEW).sign("msg_1", NOW, json.dumps(CHANGED))
+    assert tell(HTTP_WEBHOOK_SIGNATURE=f"v1a,AAAA v1,AAAA {good}").status_code == 202
+
+
+@pytest.mark.parametrize("missing", ["ID", "TIMESTAMP", "SIGNATURE"])
+def test_a_header_that_is_missing_is_named(missing: str) -> None:
+    headers: dict[str, Any] = {f"HTTP_WEBHOOK_{missing}": ""}
+    refused(tell(**headers), 401, "webhook_headers_missing")
+
+
+@pytest.mark.parametrize("event_id", ["x" * 256, "two words", "ünique"])
+def test_an_id_that_could_not_be_kept_is_refused(event_id: str) -> None:
+    refused(tell(HTTP_WEBHOOK_ID=event_id), 401, "webhook_headers_missing")
+
+
+def test_an_api_key_is_neither_needed_nor_enough() -> None:
+    refused(Door(key="whatever").post("content-events/", CHANGED), 401, "webhook_headers_missing")
+
+
+def test_a_huge_body_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook, "verify", lambda *_what, **_more: pytest.fail("It was read."))
+    refused(tell(b"x" * (64 * 1024 + 1)), 413, "body_too_large")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "reason"),
+    [
+        (b"", 400, "invalid_request"),
+        (b"no json", 400, "invalid_request"),
+        (b"[" * 60_000, 400, "invalid_request"),
+        (b"\xff\xfe", 401, "webhook_signature_wrong"),
+        ([], 400, "invalid_request"),
+        ({"type": "content.changed"}, 400, "invalid_request"),
+        ({"type": "content.changed", "data": {"content_keys": []}}, 400, "invalid_request"),
+        ({"type": "content.changed", "data": {"content_keys": ["K"] * 101}}, 400, "invalid_request"),
+        ({"type": "content.changed", "data": {"content_keys": ["two words"]}}, 400, "invalid_request"),
+        ({"type": "content.changed", "data": {"content_keys": ["K\0"]}}, 400, "invalid_request"),
+        ({"type": "content.changed", "data": {"content_keys": ["\ud800"]}}, 400, "invalid_request"),
+        ({"type": "content.changed", "data": {"content_keys": [7]}}, 202, ""),
+        ({"type": "transaction.reversed", "data": {"transaction_uuid": "7"}}, 400, "invalid_request"),
+        ({"type": "user.registered", "data": {}}, 422, "unknown_event_type"),
+    ],
+)
+def test_a_signed_body_must_still_say_something(body: object, code: int, reason: str) -> None:
+    answer = tell(body)
+    if reason:
+        refused(answer, code, reason)
+    assert answer.status_code == code
+
+
+def test_who_takes_no_webhooks_says_so(settings: Settings) -> None:
+    settings.WEBHOOK_SECRETS = []
+    refused(tell(), 404, "webhooks_not_enabled")
+    assert Door().get("content-events/").status_code == 405
+
+
+def test_looking_is_not_telling() -> None:
+    refused(Door().get("content-events/"), 405, "method_not_allowed")

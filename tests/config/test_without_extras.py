@@ -1,0 +1,27 @@
+"""The extra `openedx` is an extra: without its packages everything else imports and runs."""
+
+from pathlib import Path
+
+from tests.ops.processes import environment, python
+
+WITHOUT = """
+import importlib, pkgutil, sys
+
+for name in ("openedx_events", "opaque_keys", "edx_event_bus_redis", "redis", "walrus"):
+    sys.modules[name] = None  # whoever imports it gets a ModuleNotFoundError
+import django
+django.setup()
+import bursary
+needy = {"bursary.events.bus", "bursary.events.decoding"}
+for module in pkgutil.walk_packages(bursary.__path__, "bursary."):
+    if module.name not in needy:
+        importlib.import_module(module.name)
+from django.core.management import call_command
+call_command("check", fail_level="WARNING")
+"""
+
+
+def test_the_core_runs_without_it(tmp_path: Path) -> None:
+    env = environment(tmp_path, DJANGO_SETTINGS_MODULE="bursary.config.settings")
+    ran = python("-c", WITHOUT, env=env)
+    assert ran.returncode == 0, ran.stderr

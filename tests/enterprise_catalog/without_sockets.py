@@ -1,0 +1,61 @@
+"""The same enterprise-catalog asked by calls instead of connections: for tests that ask a great deal."""
+
+import json as to_json
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from urllib.parse import parse_qs, urlencode
+
+from bursary.upstream.client import Client
+from bursary.upstream.errors import Outage, UpstreamRefused, UpstreamUnavailable
+from tests.enterprise_catalog.answers import answer_to
+from tests.enterprise_catalog.shelf import Shelf
+
+LISTING, RECORDS = "generate_diff", "get_content_metadata"
+
+
+class WithoutSockets(Client):
+    """A client of the shelf. It knows the ways to fail that a catalog must tell apart, and `meanwhile`.
+
+    `down` fails every request; `fails_on` those for any of these keys; `shows` cuts listings of keys short.
+    `meanwhile` is called once, between an answer's being made and its arrival.
+    """
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self.questions = 0
+        self.down = False
+        self.fails_on: set[str] = set()
+        self.shows: int | None = None
+        self.meanwhile: Callable[[], object] | None = None
+
+    def get(
+        self,
+        path: str,
+        *,
+        params: Sequence[tuple[str, str]] = (),
+        within: timedelta | None = None,
+        suspect: bool = False,
+    ) -> object:
+        return self._exchange("GET", path, query=parse_qs(urlencode(params)), body=b"")
+
+    def post(
+        self, path: str, *, json: object, within: timedelta | None = None, repeatable: bool = False
+    ) -> object:
+        return self._exchange("POST", path, query={}, body=to_json.dumps(json).encode())
+
+    def _exchange(self, method: str, path: str, *, query: dict[str, list[str]], body: bytes) -> object:
+        self.questions += 1
+        if self.down:
+            raise UpstreamUnavailable(Outage.SERVER_UNAVAILABLE, "It answered with 503.", status=503)
+        if self.fails_on.intersection(query.get("content_keys", ())):
+            raise UpstreamUnavailable(Outage.SERVER_ERROR, "It answered with 500.", status=500)
+        answer = answer_to(method, path, query=query, body=body, shelf=self.shelf, url="", has_role=True)
+        if answer.status != 200:
+            raise UpstreamRefused("refused", f"It answered with {answer.status}.", status=answer.status)
+        value = answer.value
+        if LISTING in path and self.shows is not None and isinstance(value, dict):
+            value = value | {"items_not_included": value["items_not_included"][: self.shows]}
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile:
+            meanwhile()
+        return value

@@ -1,0 +1,261 @@
+"""The consumer on a real Redis: whatever dies or is broken, nothing that was told is lost."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import DataError, OperationalError, connections
+from pytest_django import Settings
+
+from bursary.events import bus, inbox
+from bursary.events.bus import BusLost, Consumer
+from bursary.events.models import InboxEvent
+from tests.event_bus.entries import (
+    CONTENT,
+    LEDGER,
+    RUN,
+    SOMEBODY,
+    Fields,
+    content_changed,
+    reversed_transaction,
+)
+from tests.event_bus.server import RedisServer, redis_server
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def server(running: RedisServer, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> RedisServer:
+    settings.EVENT_BUS_URL = running.url
+    monkeypatch.setattr(bus, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(bus, "WAIT_MS", 50)
+    monkeypatch.setattr(bus, "close_old_connections", lambda: None)  # a test's transaction lives in one
+    with running.client as client:
+        client.flushall()
+    return running
+
+
+def put(server: RedisServer, *entries: Fields, stream: str = CONTENT) -> list[bytes]:
+    with server.client as client:
+        return [client.xadd(stream, entry) for entry in entries]
+
+
+def consume(*, name: str = "one", prefix: str = "", patience: float = 5.0) -> dict[str, int]:
+    consumer = Consumer(name=name, group="bursary", prefix=prefix)
+    consumer.consume(threading.Event(), once=True, patience=patience)
+    return dict(consumer.counts)
+
+
+def pending(server: RedisServer, stream: str = CONTENT) -> int:
+    with server.client as client:
+        found: int = client.xpending(stream, "bursary")["pending"]
+        return found
+
+
+def test_what_was_published_before_we_ever_ran_and_while_we_were_down_is_received(
+    server: RedisServer,
+) -> None:
+    put(server, content_changed())
+    assert consume() == {"received": 1}
+    put(server, content_changed(), content_changed())
+    assert consume() == {"received": 2}
+    assert (consume(), pending(server)) == ({}, 0)
+
+
+def test_both_topics_are_read_and_nothing_about_a_person_is_kept(server: RedisServer) -> None:
+    transaction = uuid4()
+    put(server, content_changed())
+    put(server, reversed_transaction(transaction), stream=LEDGER)
+    assert consume() == {"received": 2}
+    content, ledger = InboxEvent.objects.order_by("kind")
+    assert (content.kind, content.payload) == ("content.changed", {"content_keys": [RUN]})
+    assert (ledger.kind, ledger.payload) == (
+        "transaction.reversed",
+        {"transaction_uuid": str(transaction)},
+    )
+    assert str(SOMEBODY) not in str(list(InboxEvent.objects.values()))
+
+
+def test_streams_have_the_prefix_of_their_environment(server: RedisServer) -> None:
+    put(server, content_changed(), stream=f"stage-{CONTENT}")
+    put(server, content_changed())
+    assert consume(prefix="stage") == {"received": 1}
+
+
+def test_what_is_told_twice_is_kept_once(server: RedisServer) -> None:
+    entry = content_changed()
+    put(server, entry, entry)
+    assert consume() == {"received": 1, "known": 1}
+    assert InboxEvent.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param({b"a": b"b"}, id="no event"),
+        pytest.param({**content_changed(), b"event_data": b""}, id="no data"),
+        pytest.param({**content_changed(), b"event_data": b"\xff" * 50}, id="data that is no Avro"),
+        pytest.param({**content_changed(), b"event_data": b"x" * (1024 * 1024 + 1)}, id="too much data"),
+        pytest.param({**content_changed(), b"id": b"\xff\xfe"}, id="an id that is no text"),
+        pytest.param({**content_changed(), b"id": b"7" * 300}, id="an id that is no uuid"),
+        pytest.param(
+            {**content_changed(), b"event_data": content_changed()[b"event_data"][:9]}, id="cut short"
+        ),
+        pytest.param(
+            {**content_changed(), b"event_data": reversed_transaction(uuid4())[b"event_data"]},
+            id="data of another type",
+        ),
+    ],
+)
+def test_what_is_malformed_is_set_aside_and_the_next_is_received(
+    server: RedisServer, broken: Fields, caplog: pytest.LogCaptureFixture
+) -> None:
+    [entry_id] = put(server, broken)
+    put(server, content_changed())
+    assert consume() == {"unreadable": 1, "received": 1}
+    set_aside = InboxEvent.objects.get(kind="unreadable")
+    assert set_aside.event_id == f"{CONTENT}/{entry_id.decode()}"
+    assert set_aside.last_error
+    assert f"Entry {set_aside.event_id} of the event bus cannot be read" in caplog.text
+    assert pending(server) == 0
+
+
+def test_events_that_concern_nobody_here_are_passed_over(server: RedisServer) -> None:
+    put(server, {**reversed_transaction(uuid4()), b"type": b"org.openedx.something.else.v1"}, stream=LEDGER)
+    assert consume() == {"ignored": 1}
+    assert not InboxEvent.objects.exists()
+
+
+def groups(server: RedisServer) -> int:
+    with server.client as client:
+        return len(client.xinfo_groups(CONTENT)) if client.exists(CONTENT) else 0
+
+
+def wait_until(happens: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not happens():
+        assert time.monotonic() < end, "It did not happen."
+        time.sleep(0.01)
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, error: Exception, *, times: int) -> None:
+    """Let the next `times` writes into the inbox fail."""
+    receive, left = inbox.receive, [error] * times
+
+    def failing(*args: Any, **more: Any) -> bool:
+        if left:
+            raise left.pop()
+        return receive(*args, **more)
+
+    monkeypatch.setattr(inbox, "receive", failing)
+
+
+def test_while_the_database_is_away_nothing_is_acknowledged(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(server, content_changed(), content_changed())
+    breaking(monkeypatch, OperationalError("The database is away."), times=1)
+    with pytest.raises(BusLost, match="OperationalError"):
+        consume(patience=-1)
+    assert pending(server) == 2
+    breaking(monkeypatch, OperationalError("The database is away."), times=3)
+    assert consume() == {"received": 2}
+    assert (pending(server), InboxEvent.objects.count()) == (0, 2)
+
+
+def test_what_no_database_could_store_is_no_reason_to_stand_still(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(server, content_changed(), content_changed())
+    breaking(monkeypatch, DataError("It is too long."), times=1)
+    assert consume() == {"unreadable": 1, "received": 1}
+
+
+def test_what_another_name_had_in_hand_waits_for_that_name(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(server, content_changed())
+    breaking(monkeypatch, OperationalError("Dead."), times=1)
+    with pytest.raises(BusLost):
+        consume(name="gone", patience=-1)
+    assert consume(name="another") == {}
+    assert consume(name="gone") == {"received": 1}
+
+
+def test_an_entry_that_was_trimmed_while_in_hand_holds_up_nothing(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [entry_id] = put(server, content_changed())
+    breaking(monkeypatch, OperationalError("Dead."), times=1)
+    with pytest.raises(BusLost):
+        consume(patience=-1)
+    with server.client as client:
+        client.xdel(CONTENT, entry_id)
+    put(server, content_changed())
+    assert consume() == {"trimmed": 1, "received": 1}
+    assert pending(server) == 0
+
+
+def test_a_stream_that_is_emptied_and_made_anew_is_read_on(server: RedisServer) -> None:
+    consume()
+    with server.client as client:
+        client.flushall()
+    put(server, content_changed())
+    assert consume() == {"received": 1}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_redis_may_go_and_come_back(server: RedisServer) -> None:
+    consumer, stop = Consumer(name="one", group="bursary"), threading.Event()
+
+    def run() -> None:
+        try:
+            consumer.consume(stop)
+        finally:
+            connections.close_all()
+
+    consuming = threading.Thread(target=run)
+    consuming.start()
+    try:
+        wait_until(lambda: groups(server) == 1)
+        server.kill()
+        server.start()
+        put(server, content_changed())
+        wait_until(lambda: consumer.counts["received"] == 1)
+    finally:
+        stop.set()
+        consuming.join()
+    assert not consuming.is_alive()
+
+
+def test_a_redis_that_stays_away_is_an_error_for_who_supervises_us(
+    server: RedisServer, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings.EVENT_BUS_URL = f"unix://{tmp_path / 'nobody.sock'}"
+    monkeypatch.setattr(Consumer.consume, "__kwdefaults__", {"once": False, "patience": 0.05})
+    with pytest.raises(CommandError, match=r"given up\. For \d+ seconds: ConnectionError"):
+        call_command("consume_events")
+
+
+def test_the_command_says_what_came(server: RedisServer, settings: Settings) -> None:
+    put(server, content_changed())
+    said = StringIO()
+    call_command("consume_events", once=True, stdout=said)
+    assert said.getvalue() == "Stopped; 1 received.\n"
+    with server.client as client:
+        assert [one["name"] for one in client.xinfo_consumers(CONTENT, "bursary")] == [b"bursary"]
+    settings.EVENT_BUS_URL = ""
+    with pytest.raises(CommandError, match="BURSARY_EVENT_BUS_URL"):
+        call_command("consume_events")

@@ -1,0 +1,29 @@
+"""The service whose upstream fails, at a time of its own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+
+from bursary.replica import refresh
+from tests.faults.failing_upstream import Service, replicating
+from tests.replica.listing import Record
+
+
+@pytest.fixture
+def replicate(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Service]]:
+    """Return how to start a service upon an enterprise-catalog of these records."""
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=0.2)
+    settings.CONTENT_FETCH_DEADLINE = timedelta(seconds=0.5)
+
+    def start(records: list[Record]) -> Service:
+        service = running.enter_context(replicating(records))
+        monkeypatch.setattr(refresh, "configured_source", service.configured_source)
+        monkeypatch.setattr(timezone, "now", service.clock)
+        return service
+
+    with ExitStack() as running:
+        yield start

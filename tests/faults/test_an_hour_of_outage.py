@@ -1,0 +1,96 @@
+"""For an hour upstream answers 503, hangs, hangs up, talks rubbish, or sends 50 MB.
+
+Nobody who reads what we have notices, nobody is kept waiting, upstream is not hammered, and when it is back
+nobody has to do anything.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+
+from bursary.assignments.models import ExpiryReason, LearnerContentAssignment
+from bursary.ops.models import Tick
+from bursary.replica import freshness, reads
+from bursary.replica.models import CatalogListing, ContentMetadata
+from bursary.upstream.breaker import BreakerState
+from tests.enterprise_catalog import faults
+from tests.enterprise_catalog.server import CATALOG
+from tests.faults.failing_upstream import (
+    HURRIED,
+    MINUTE,
+    Service,
+    check_that_all_is_as_upstream,
+    taking_at_most,
+)
+from tests.replica.listing import COURSE, LATER, Record, enrolling_by, recorded
+
+pytestmark = pytest.mark.django_db
+
+SOON = "2027-01-15T00:00:00+00:00"
+SLACK = 2.0
+"""Seconds that a machine with other things to do may lose; an upstream that hangs does so for a minute."""
+MOST_REQUESTS = 100
+"""In the hour; a question a minute for each of the seven courses would be 420, and three attempts each."""
+RECOVERY = freshness.LONGEST_WAIT
+
+
+@pytest.fixture
+def service(replicate: Callable[[list[Record]], Service]) -> Service:
+    return replicate(recorded("courses")[:7])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(faults.status(503), id="503"),
+        pytest.param(faults.hang, id="hanging"),
+        pytest.param(faults.reset, id="reset"),
+        pytest.param(faults.garbage, id="not HTTP"),
+        pytest.param(faults.text(b"<html>We are back soon"), id="not JSON"),
+        pytest.param(faults.huge, id="50 MB"),
+    ],
+)
+def test_an_hour_of_outage_passes_unnoticed(service: Service, fault: faults.Fault) -> None:
+    list(service.passes(MINUTE))
+    contents = list(ContentMetadata.objects.filter(parent=None))
+    course = ContentMetadata.objects.get(content_key=COURSE)
+    assert len(contents) == 7
+    assert service.allocate(course).status_code == 202
+    service.now += timedelta(hours=25)  # all of it is stale, and a listing is due
+
+    service.upstream.fails_with(fault)
+    service.source = service.asking(deadline=HURRIED)
+    service.upstream.shelf.put(enrolling_by(SOON, synced=LATER), catalogs=[str(CATALOG)])
+    _let_an_hour_pass(service, contents)
+
+    service.upstream.recovers()
+    service.source = service.asking()
+    list(service.passes(RECOVERY, every=15 * MINUTE))
+    check_that_all_is_as_upstream(service.upstream)
+    assignment = LearnerContentAssignment.objects.get()
+    assert (assignment.expires_at.isoformat(), assignment.expires_reason) == (SOON, ExpiryReason.ENROLL_BY)
+    assert service.breaker.state is BreakerState.CLOSED
+    assert Tick.objects.get(name="refresh").last_error == CatalogListing.objects.get().last_error == ""
+
+
+def _let_an_hour_pass(service: Service, contents: list[ContentMetadata]) -> None:
+    """Look at the clock again and again, and read and ask meanwhile. Nothing takes long."""
+    deadline = (settings.CONTENT_FETCH_DEADLINE + HURRIED).total_seconds()
+    asked_before = len(service.upstream.requests)
+    hour = service.passes(60 * MINUTE, every=2 * MINUTE)
+    for number in range(30):
+        with taking_at_most(deadline + SLACK):
+            next(hour)
+        if number % 10 == 0:
+            with taking_at_most(SLACK):
+                service.read_everything(contents)
+            _ask_for_what_nobody_saw(service, f"NobodyX+N{number}")
+    assert len(service.upstream.requests) - asked_before < MOST_REQUESTS
+
+
+def _ask_for_what_nobody_saw(service: Service, key: str) -> None:
+    deadline = settings.CONTENT_READ_DEADLINE.total_seconds()
+    with taking_at_most(deadline + SLACK), pytest.raises(reads.ContentUnavailable):
+        reads.content_for(key, catalog_uuid=CATALOG, now=service.now)

@@ -1,0 +1,193 @@
+"""Courses change upstream, the bus says so, everything goes wrong on the way; and the replica is right."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+from pytest_django import Settings
+
+from bursary.assignments import redemption
+from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.events import inbox
+from bursary.events.models import InboxEvent
+from bursary.ops import refreshing
+from bursary.replica import refresh
+from bursary.replica.models import ContentMetadata, RefreshSource
+from tests import world
+from tests.enterprise_catalog.server import (
+    CATALOG,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    Upstream,
+    enterprise_catalog,
+)
+from tests.event_bus.entries import CONTENT, LEDGER
+from tests.event_bus.server import Producer, RedisServer, producer, redis_server
+from tests.ops.processes import PATIENCE, Environment, environment, start
+from tests.replica.listing import recorded
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MINUTE = timedelta(minutes=1)
+DYING = Path(__file__).parents[1] / "event_bus" / "dying.py"
+
+
+@pytest.fixture
+def upstream(settings: Settings) -> Iterator[Upstream]:
+    with enterprise_catalog(recorded("courses")[:8]) as running:
+        settings.CATALOG_URL = settings.OAUTH_URL = running.url
+        settings.OAUTH_CLIENT_ID, settings.OAUTH_CLIENT_SECRET = CLIENT_ID, CLIENT_SECRET
+        yield running
+
+
+@pytest.fixture
+def bus(tmp_path: Path) -> Iterator[RedisServer]:
+    with redis_server(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def others(bus: RedisServer) -> Iterator[Producer]:
+    """Studio and the ledger's service."""
+    with producer(bus.url) as running:
+        yield running
+
+
+@pytest.fixture
+def machine(bus: RedisServer, tmp_path: Path) -> Environment:
+    """The environment of a consumer that shares our database."""
+    database, name = connection.settings_dict, connection.settings_dict["NAME"]
+    url = (
+        f"sqlite:///{name}"
+        if connection.vendor == "sqlite"
+        else f"postgres://postgres@/{database['HOST']}/{name}"
+    )
+    return environment(
+        tmp_path, BURSARY_DATABASE_URL=url, BURSARY_EVENT_BUS_URL=bus.url, BURSARY_SECRET_KEY="tests"
+    )
+
+
+def read_all(now: datetime) -> Any:
+    """Read the whole catalog as upstream serves it, and return what was different."""
+    return refresh.refresh_catalog(
+        CATALOG, source=refresh.configured_source(), now=now, by=RefreshSource.CRON
+    )
+
+
+def tick(now: datetime) -> None:
+    """Let the clock apply what was told, and refresh what is due."""
+    inbox.apply_due(clock=lambda: now)
+    refreshing.tick(clock=lambda: now)
+
+
+def killed(moment: str, number: int, *, machine: Environment) -> int:
+    """Run the consumer until it is killed at its n-th event; return how it ended."""
+    command = [sys.executable, str(DYING), moment, str(number)]
+    return subprocess.run(command, env=machine, timeout=PATIENCE, check=False).returncode
+
+
+def quiet(bus: RedisServer) -> bool:
+    """Whether everything on the bus was given to us, and acknowledged."""
+    with bus.client as client:
+        for stream in (CONTENT, LEDGER):
+            [group] = client.xinfo_groups(stream)
+            last = client.xinfo_stream(stream)["last-generated-id"]
+            if group["pending"] or group["last-delivered-id"] != last:
+                return False
+    return True
+
+
+def wait_until(happens: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not happens():
+        assert time.monotonic() < end, "It did not happen."
+        time.sleep(0.05)
+
+
+def runs() -> list[str]:
+    """Return a run of each course, by which Studio knows it."""
+    pks = ContentMetadata.objects.filter(content_type="courserun").order_by("parent", "pk")
+    first = dict(reversed(list(pks.values_list("parent__content_key", "content_key"))))
+    return sorted(first.values())
+
+
+def spoil(bus: RedisServer) -> None:
+    """Repeat every entry, in another order, with rubbish in between."""
+    with bus.client as client:
+        for stream in (CONTENT, LEDGER):
+            entries = [fields for _, fields in client.xrange(stream)]
+            random.Random(7).shuffle(entries)
+            for fields in entries:
+                client.xadd(stream, {b"rubbish": b"\xff\x00"})
+                client.xadd(stream, fields)
+                client.xadd(stream, {**fields, b"event_data": fields[b"event_data"][:5]})
+
+
+def given_paid() -> LearnerContentAssignment:
+    """Return an assignment that was taken up, and whose money the ledger now says went back."""
+    assignment = world.given_assignment(now=timezone.now())
+    redemption.begin(assignment, now=timezone.now())
+    world.deliver(now=timezone.now())
+    assignment.refresh_from_db()
+    return assignment
+
+
+def hear_it_all(bus: RedisServer, others: Producer, machine: Environment) -> None:
+    """Consume what is on the bus: killed twice, then by a consumer that gets all of it again, and is stopped."""
+    assert killed("before", 2, machine=machine) == -signal.SIGKILL
+    assert killed("after", 3, machine=machine) == -signal.SIGKILL
+    spoil(bus)
+    survivor = start("consume_events", env=machine)
+    try:
+        wait_until(lambda: quiet(bus))
+        others.tell(run=runs()[0])
+        wait_until(lambda: quiet(bus))
+    finally:
+        survivor.terminate()
+        assert survivor.wait(timeout=PATIENCE) == 0
+
+
+def test_afterwards_and_quiet_the_replica_equals_upstream(
+    upstream: Upstream, bus: RedisServer, others: Producer, machine: Environment
+) -> None:
+    now = timezone.now()
+    read_all(now)
+    assignment = given_paid()
+    for run in runs():
+        others.tell(run=run)
+    others.tell(committed=str(assignment.transaction_uuid))
+    others.tell(reversed=str(assignment.transaction_uuid))
+
+    hear_it_all(bus, others, machine)
+
+    told = InboxEvent.objects.exclude(kind="unreadable")
+    assert told.filter(kind="content.changed").count() == len(runs()) + 1
+    assert told.filter(kind="transaction.reversed").count() == 1
+    assert InboxEvent.objects.filter(kind="unreadable").count() >= 2 * len(runs())
+
+    # Upstream does not show yet what its events announced.
+    tick(timezone.now())
+    courses = list(ContentMetadata.objects.filter(content_type="course", gone_at=None))
+    announced = [course for course in courses if course.expected_since]
+    assert len(announced) == len(runs())
+    for course in announced:
+        upstream.shelf.edit(course.content_key, title=f"Anew: {course.title}")
+    upstream.sync()
+    tick(timezone.now() + 3 * MINUTE)
+
+    assert ContentMetadata.objects.filter(title__startswith="Anew: ").count() >= len(announced)
+    report = read_all(timezone.now() + 4 * MINUTE)
+    assert (report.changed, report.created, report.records > 0) == (0, 0, True)
+    assert not ContentMetadata.objects.exclude(expected_since=None).exists()
+    assert not InboxEvent.objects.exclude(due_at=None).exists()
+    assignment.refresh_from_db()
+    assert assignment.state == State.REVERSED

@@ -1,0 +1,90 @@
+"""Whether what we hold agrees with upstream's truth, and with itself."""
+
+from datetime import datetime, timedelta
+
+from bursary.assignments.models import FAR_FUTURE, ExpiryReason, LearnerContentAssignment, State
+from bursary.catalog import schema
+from bursary.catalog.content import Content
+from bursary.replica import guard
+from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata
+from tests.replica.truth import CATALOGS, Truth
+
+Version = tuple[str, str, datetime | None, datetime, datetime]
+Versions = dict[str, Version]
+
+_OF_A_ROW = ("fetched_from", "completeness", "upstream_modified", "checked_at", "fetched_at")
+
+
+def versions_after(before: Versions) -> Versions:
+    """Return every row's version; none may have gone backwards since `before`."""
+    rows = ContentMetadata.objects.order_by().values_list("content_key", *_OF_A_ROW)
+    after: Versions = {key: tuple(version) for key, *version in rows}  # type: ignore[misc]  # of _OF_A_ROW
+    for key, (source, completeness, modified, checked_at, fetched_at) in before.items():
+        now = after[key]  # rows are never deleted
+        assert (completeness, now[1]) != (Completeness.FULL, Completeness.THIN), key
+        assert now[3] >= checked_at, key
+        assert now[4] >= fetched_at, key
+        if now[:2] == (source, completeness) and modified and now[2]:
+            assert now[2] >= modified, key
+    return after
+
+
+def check_assignments() -> None:
+    """Open assignments end at the least of four dates, and sort by what their content says."""
+    rows = LearnerContentAssignment.objects.filter(state=State.ALLOCATED).select_related("content", "budget")
+    for one in rows.defer("content__payload"):
+        assert one.content is not None
+        enroll_by = one.content.enroll_by or FAR_FUTURE
+        age_ends_at = one.allocated_at + timedelta(days=one.budget.allocation_age_days)
+        dates = {
+            ExpiryReason.ENROLL_BY: enroll_by,
+            ExpiryReason.BUDGET_END: one.budget.ends_at or FAR_FUTURE,
+            ExpiryReason.DUE_DATE: one.due_date or FAR_FUTURE,
+            ExpiryReason.ALLOCATION_AGE: age_ends_at,
+        }
+        assert one.expires_at == min(dates.values())
+        assert dates[ExpiryReason(one.expires_reason)] == one.expires_at
+        assert one.age_ends_at == age_ends_at
+        assert one.content_enroll_by == enroll_by
+        assert one.content_start == (one.content.start_date or FAR_FUTURE)
+        assert one.content_title == one.content.title.casefold()
+
+
+def check_content(truth: Truth, *, now: datetime) -> None:
+    """Our rows say what upstream says, in every column, and nothing waits, or is troubled, any more."""
+    for catalog_uuid in CATALOGS.values():
+        held = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid)
+        assert set(held.values_list("content__content_key", flat=True)) == truth.members(catalog_uuid)
+    rows = {row.content_key: row for row in ContentMetadata.objects.select_related("parent")}
+    there = set().union(*(truth.members(catalog_uuid) for catalog_uuid in CATALOGS.values()))
+    for key in sorted(there):
+        course = schema.parse(_served(truth, key))
+        _check_row(rows[key], course)
+        for run in course.runs:
+            _check_row(rows[run.content_key], run)
+            assert rows[run.content_key].parent == rows[key]
+        assert rows[key].due_at is not None
+        assert now < rows[key].due_at <= now + timedelta(days=1)
+    for row in rows.values():
+        assert (row.gone_at is None) == ((row.parent or row).content_key in there) or _is_dropped(row, truth)
+
+
+def _served(truth: Truth, key: str) -> object:
+    holder = next(uuid for uuid in CATALOGS.values() if key in truth.members(uuid))
+    [record] = truth.shelf.by_keys(str(holder), [key])
+    return record
+
+
+def _is_dropped(row: ContentMetadata, truth: Truth) -> bool:
+    """A run that its course does not list any more keeps what it last said."""
+    course = truth.courses[(row.parent or row).content_key]
+    return row.parent is not None and row.content_key not in course.run_keys
+
+
+def _check_row(row: ContentMetadata, content: Content) -> None:
+    said = {name: getattr(row, name) for name in guard.COLUMNS}
+    assert said == guard.columns(content), row.content_key
+    assert row.digest == content.digest
+    assert row.gone_at is None
+    assert (row.failures, row.last_error, row.quarantined_digest) == (0, "", ""), row.content_key
+    assert row.expected_since is None

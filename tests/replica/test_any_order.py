@@ -1,0 +1,255 @@
+"""Whatever happens, and in whatever order: when it is quiet again, the replica says what upstream says.
+
+Hypothesis invents the histories: events, crons, reads and allocations, upstream's edits, outages and poison,
+answers that overtake each other, and workers that die. `make soak` invents many more.
+"""
+
+import os
+import sys
+from contextlib import ExitStack, suppress
+from datetime import datetime, timedelta
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from bursary.assignments import allocation
+from bursary.budgets import terms
+from bursary.catalog.http import HttpCatalog
+from bursary.catalog.schema import Completeness
+from bursary.ops import refreshing
+from bursary.replica import reads, refresh, wanting
+from bursary.replica.models import ContentMetadata, RefreshSource
+from tests.enterprise_catalog.without_sockets import WithoutSockets
+from tests.replica import agreement
+from tests.replica.listing import CATALOG, NOW
+from tests.replica.truth import CATALOGS, KEYS, Truth
+from tests.world import given_budget
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+MOST = 500
+
+catalogs = st.sampled_from(sorted(CATALOGS)).map(CATALOGS.__getitem__)
+keys = st.sampled_from(KEYS)
+runs = st.lists(st.sampled_from("abc"), unique=True, max_size=3)
+any_keys = st.one_of(
+    keys,
+    st.tuples(keys, st.sampled_from("abc")).map(lambda of: f"course-v1:{of[0]}+{of[1]}"),
+    st.sampled_from(["NobodyX+N1", "course-v1:NobodyX+N1+a", ""]),
+)
+edits = st.one_of(
+    st.fixed_dictionaries({"title": st.sampled_from(["Tidal Engines", "Tidal Engines II", "Wind"])}),
+    st.fixed_dictionaries({"price": st.sampled_from([None, 0.0, 199.0, 249.0])}),
+    st.fixed_dictionaries({"enroll_by": st.sampled_from([None, -1, 3, 20, 60, 100])}),
+    st.fixed_dictionaries({"start": st.sampled_from([None, 2, 80])}),
+    st.fixed_dictionaries({"runs": runs}),
+    st.fixed_dictionaries({"active": st.booleans()}),
+    st.fixed_dictionaries({"thin": st.booleans()}),
+    st.fixed_dictionaries({"poison": st.sampled_from(["", "video", "podcast"])}),
+)
+ways = st.sampled_from(["listing", "keys", "due", "tick"])
+
+
+class Died(BaseException):
+    """The worker was killed: nothing catches this, and nothing is tidied up."""
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Our side against upstream's truth. Each history has the database for itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOW
+        self.truth = Truth()
+        self.upstream = WithoutSockets(self.truth.shelf)
+        self.source = HttpCatalog(self.upstream)
+        self.versions: agreement.Versions = {}
+        self.undo = ExitStack()
+        self.undo.enter_context(_database_of_its_own())
+        self.undo.enter_context(patch.object(refresh, "configured_source", lambda: self.source))
+        self.budget = given_budget(catalog_uuid=CATALOG)
+        given_budget(customer=self.budget.customer, catalog_uuid=CATALOGS["other"])
+
+    # -- Upstream -------------------------------------------------------------------------------------------
+
+    @rule(key=keys, changes=edits, stamped=st.booleans())
+    def upstream_edits(self, key: str, changes: dict[str, Any], stamped: bool) -> None:
+        self.truth.edit(key, stamped=stamped, **changes)
+
+    @rule()
+    def upstream_syncs_and_nothing_changed(self) -> None:
+        self.truth.shelf.sync()
+
+    @rule(key=keys, catalog=catalogs)
+    def upstream_takes_a_course_out(self, key: str, catalog: Any) -> None:
+        self.truth.remove(key, catalog)
+
+    @rule(key=keys, catalog=catalogs)
+    def upstream_puts_a_course_in(self, key: str, catalog: Any) -> None:
+        self.truth.restore(key, catalog)
+
+    @rule(down=st.booleans())
+    def upstream_goes_or_comes(self, down: bool) -> None:
+        self.upstream.down = down
+
+    @rule(key=keys)
+    def upstream_fails_on_a_course_or_no_more(self, key: str) -> None:
+        self.upstream.fails_on ^= {key, *self.truth.courses[key].run_keys}
+
+    @rule(shows=st.one_of(st.none(), st.integers(0, 7)))
+    def upstream_lists_a_part(self, shows: int | None) -> None:
+        self.upstream.shows = shows
+
+    # -- We -------------------------------------------------------------------------------------------------
+
+    @rule(minutes=st.sampled_from([1, 5, 61, 400, 1500, 4500]))
+    def time_passes(self, minutes: int) -> None:
+        self.now += minutes * MINUTE
+
+    @rule(announced=st.lists(any_keys, min_size=1, max_size=4), until_changed=st.booleans())
+    def an_event_names_content(self, announced: list[str], until_changed: bool) -> None:
+        for _repeated in range(2):
+            wanting.want(announced, now=self.now, until_changed=until_changed)
+
+    @rule(way=ways, catalog=catalogs)
+    def we_look(self, way: str, catalog: Any) -> None:
+        self.look(way, catalog)
+
+    @rule(slow=ways, fast=ways, catalog=catalogs, key=keys, changes=edits, minutes=st.integers(0, 5))
+    def a_slow_answer_is_overtaken(
+        self, slow: str, fast: str, catalog: Any, key: str, changes: dict[str, Any], minutes: int
+    ) -> None:
+        def meanwhile() -> None:
+            self.truth.edit(key, **changes)
+            self.now += minutes * MINUTE
+            wanting.want([key], now=self.now)
+            self.look(fast, catalog)
+
+        self.upstream.meanwhile = meanwhile
+        self.look(slow, catalog)
+        self.upstream.meanwhile = None
+
+    @rule(way=ways, catalog=catalogs, where=st.sampled_from(["asking", "writing", "settling"]))
+    def a_worker_dies(self, way: str, catalog: Any, where: str) -> None:
+        def die(*_args: object, **_more: object) -> None:
+            raise Died
+
+        with ExitStack() as until_then, suppress(Died):
+            if where == "asking":
+                self.upstream.meanwhile = die
+            elif where == "writing":
+                refresh.content_changed.connect(die)
+                until_then.callback(refresh.content_changed.disconnect, die)
+            else:
+                until_then.enter_context(patch.object(wanting, "looked", die))
+            self.look(way, catalog)
+        self.upstream.meanwhile = None
+
+    @rule(key=any_keys, catalog=catalogs)
+    def somebody_reads(self, key: str, catalog: Any) -> None:
+        warm = ContentMetadata.objects.filter(content_key=key).exists()
+        asked = self.upstream.questions
+        try:
+            content = reads.content_for(key, catalog_uuid=catalog, now=self.now)
+        except (reads.UnknownContent, reads.ContentUnavailable):
+            assert not warm
+        else:
+            assert content.content_key == key
+            assert reads.as_of(content) <= self.now
+        assert not warm or self.upstream.questions == asked
+
+    @rule(key=any_keys, learner=st.integers(1, 3))
+    def somebody_allocates(self, key: str, learner: int) -> None:
+        known = ContentMetadata.objects.filter(content_key=key).values_list("price_cents", flat=True).first()
+        with suppress(allocation.AllocationRefused, reads.ContentUnavailable):
+            allocation.allocate(
+                self.budget,
+                content_key=key,
+                price_cents=19_900 if known is None else known,
+                entries=[f"learner-{learner}@learners.example"],
+                now=self.now,
+            )
+
+    @rule(days=st.one_of(st.none(), st.integers(30, 120)))
+    def the_budget_ends_otherwise(self, days: int | None) -> None:
+        ends_at = None if days is None else NOW + timedelta(days=days)
+        self.budget = terms.change(self.budget, now=self.now, terms={"ends_at": ends_at})
+
+    def look(self, way: str, catalog: Any) -> None:
+        """Look upstream in one of our ways. Silence is all that may come of it."""
+        with suppress(refresh.ContentUnavailable):
+            if way == "listing":
+                refresh.refresh_catalog(catalog, source=self.source, now=self.now, by=RefreshSource.CRON)
+            elif way == "keys":
+                refresh.refresh_keys(
+                    KEYS, catalog_uuid=catalog, source=self.source, now=self.now, by=RefreshSource.EVENT
+                )
+            elif way == "due":
+                refresh.refresh_due(clock=self.clock, source=self.source, most=MOST)
+            else:
+                refreshing.tick(clock=self.clock)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    # -- What holds always, and what holds at last -----------------------------------------------------------
+
+    @invariant()
+    def no_version_goes_backwards(self) -> None:
+        self.versions = agreement.versions_after(self.versions)
+
+    @invariant()
+    def no_price_comes_from_a_thin_record(self) -> None:
+        thin = ContentMetadata.objects.filter(completeness=Completeness.THIN)
+        assert not thin.exclude(price_cents=None).exists()
+
+    @invariant()
+    def derived_columns_say_what_is_true(self) -> None:
+        agreement.check_assignments()
+
+    def teardown(self) -> None:
+        with self.undo:
+            if sys.exc_info()[0] is None:
+                self.it_is_quiet_again()
+
+    def it_is_quiet_again(self) -> None:
+        """Nothing happens any more but the clock's ticks, for six days and without anybody's help."""
+        self.upstream.down, self.upstream.shows, self.upstream.fails_on = False, None, set()
+        self.truth.heal()
+        for _tick in range(6):
+            self.now += 25 * HOUR
+            refreshing.tick(clock=self.clock)
+            self.no_version_goes_backwards()
+        agreement.check_content(self.truth, now=self.now)
+        self.derived_columns_say_what_is_true()
+
+
+class _database_of_its_own:  # noqa: N801  # reads as what it is: a context
+    """Everything inside is undone. Durable transactions are let through, as they are in Django's tests."""
+
+    def __enter__(self) -> None:
+        self._atomic: Any = transaction.atomic()
+        self._atomic._from_testcase = True
+        self._atomic.__enter__()
+
+    def __exit__(self, *_failure: object) -> None:
+        transaction.set_rollback(True)
+        self._atomic.__exit__(None, None, None)
+
+
+def _settings() -> settings:
+    """Return the few histories that belong to every run, the same each time; or a soak's, always others."""
+    histories = int(os.environ.get("BURSARY_TEST_SOAK", "0"))
+    unbounded = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+    if histories:
+        return settings(max_examples=histories, stateful_step_count=50, print_blob=True, **unbounded)
+    return settings(max_examples=12, stateful_step_count=25, derandomize=True, **unbounded)
+
+
+@pytest.mark.django_db
+def test_after_anything_in_any_order_and_then_quiet_the_replica_says_what_upstream_says() -> None:
+    run_state_machine_as_test(AnyOrder, settings=_settings())
