@@ -116,7 +116,7 @@ def _asked(request: Request) -> dict[str, Any]:
 
 
 def _serialized(assignments: Iterable[LearnerContentAssignment]) -> Any:
-    rows = listing.with_timelines([assignment.pk for assignment in assignments])
+    rows = listing.with_timelines([assignment.pk for assignment in assignments], now=timezone.now())
     return AssignmentSerializer(rows, many=True).data
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import Http404
+from django.utils import timezone
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, serializers
@@ -42,7 +43,7 @@ class OfOneBudget(APIView):
         mine = LearnerContentAssignment.objects.filter(
             budget=self.budget, uuid=self.kwargs["assignment_uuid"]
         )
-        rows = listing.with_timelines(list(mine.values_list("pk", flat=True)))
+        rows = listing.with_timelines(list(mine.values_list("pk", flat=True)), now=timezone.now())
         if not rows:
             raise Http404("There is no such assignment in this budget.")
         return rows[0]

@@ -23,7 +23,7 @@ class LearnerAssignmentSerializer(AssignmentSerializer):
     """An assignment as its learner's client shows it. A passed deadline counts before the sweep comes."""
 
     state = serializers.SerializerMethodField()
-    content_metadata = ContentOfAssignmentSerializer(source="content", read_only=True, allow_null=True)
+    content_metadata = ContentOfAssignmentSerializer(source="shown_content", read_only=True, allow_null=True)
     learner_acknowledged = serializers.SerializerMethodField()
 
     class Meta(AssignmentSerializer.Meta):

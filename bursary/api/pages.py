@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.paginator import InvalidPage, Paginator
 from django.db.models import QuerySet
+from django.utils import timezone
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
@@ -55,7 +56,7 @@ class AssignmentPages(Pages):
         """Return the page's rows. Raises NotFound past the end."""
         size = self.get_page_size(request) or Pages.page_size
         number = self._number(request)
-        self.listed = listing.page(queryset, number=number, size=size)
+        self.listed = listing.page(queryset, number=number, size=size, now=timezone.now())
         # Counted already, together with the states: the paginator need not ask again.
         paginator = Paginator(self.listed.rows, size)
         paginator.count = self.listed.count

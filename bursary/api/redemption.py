@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -35,10 +36,10 @@ from bursary.assignments.models import (
 )
 from bursary.budgets.models import Budget, Customer
 from bursary.delivery import runner
-from bursary.replica import reads
-from bursary.replica.models import ContentMetadata
+from bursary.replica import modes, reads
 
 MOST_KEYS = 100
+MOST_CATALOGS = 10
 MOST_ASSIGNMENTS = 1000
 CENTS_IN_A_DOLLAR = 100
 
@@ -73,7 +74,7 @@ class _Whose(serializers.Serializer[Any]):
 class CreditsAvailable(APIView):
     """The learner's assignments, by budget, without those whose end the learner has seen.
 
-    Nothing is asked upstream.
+    Nothing is asked upstream, unless content is read there (`BURSARY_CONTENT_READS`).
     """
 
     @extend_schema(parameters=[_Whose], responses={200: OpenApiTypes.OBJECT})
@@ -93,12 +94,13 @@ class CreditsAvailable(APIView):
         pks = list(
             shown.order_by("budget__name", "expires_at", "pk").values_list("pk", flat=True)[:MOST_ASSIGNMENTS]
         )
-        rows = listing.with_timelines(pks)
-        return Response(_by_budget(rows, customer))
+        now = timezone.now()
+        return Response(_by_budget(listing.with_timelines(pks, now=now), customer, now=now))
 
 
-def _by_budget(rows: Iterable[LearnerContentAssignment], customer: Customer) -> list[dict[str, Any]]:
-    now = timezone.now()
+def _by_budget(
+    rows: Iterable[LearnerContentAssignment], customer: Customer, *, now: datetime
+) -> list[dict[str, Any]]:
     grouped: dict[int, list[LearnerContentAssignment]] = {}
     for row in rows:
         grouped.setdefault(row.budget_id, []).append(row)
@@ -125,13 +127,12 @@ class CanRedeem(APIView):
         if not 0 < len(keys) <= MOST_KEYS:
             raise serializers.ValidationError({"content_key": [f"Name between 1 and {MOST_KEYS} keys."]})
         customer, learner = _customer_and_learner(request, customer_uuid, None)
-        parents = dict(
-            ContentMetadata.objects.filter(content_key__in=keys).values_list(
-                "content_key", "parent__content_key"
-            )
-        )
-        wanted = {*keys, *(parent for parent in parents.values() if parent)}
-        mine = learner.assignments().filter(budget__customer=customer, content_key__in=wanted)
+        own = learner.assignments().filter(budget__customer=customer)
+        catalogs = own.order_by().values_list("budget__catalog_uuid", flat=True).distinct()[:MOST_CATALOGS]
+        # A queryset: where our rows are read it is not needed, and not asked for.
+        parents = modes.courses_of(keys, catalogs=catalogs, now=timezone.now())
+        wanted = {*keys, *parents.values()}
+        mine = own.filter(content_key__in=wanted)
         found = list(mine.select_related("budget").order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS])
         declined = redemption.which_declined(found)
         return Response([_verdict(key, parents.get(key), found, declined) for key in keys])
@@ -212,7 +213,8 @@ class Redeem(APIView):
             lms_user_id=body.validated_data.get("lms_user_id"),
             answers_for_others=may_everywhere(caller(request)),
         )
-        mine = learner.assignments().filter(redemption.covering(key), budget=budget)
+        course = modes.courses_of([key], catalogs=[budget.catalog_uuid], now=now).get(key)
+        mine = learner.assignments().filter(redemption.covering(key, course=course), budget=budget)
         assignment = redemption.best_of(mine)
         if assignment is None:
             raise redemption.not_assigned()
@@ -289,8 +291,9 @@ class Acknowledge(APIView):
 
 
 def _told(assignments: Sequence[LearnerContentAssignment]) -> list[Any]:
-    rows = listing.with_timelines([assignment.pk for assignment in assignments])
-    return list(LearnerAssignmentSerializer(rows, many=True, context={"now": timezone.now()}).data)
+    now = timezone.now()
+    rows = listing.with_timelines([assignment.pk for assignment in assignments], now=now)
+    return list(LearnerAssignmentSerializer(rows, many=True, context={"now": now}).data)
 
 
 def _customer_and_learner(

@@ -19,6 +19,7 @@ from rest_framework.views import exception_handler
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.declining import DeclineRefused
+from bursary.assignments.listing import ContentFiltersUnavailable
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.events.webhook import WebhookRefused
 from bursary.replica.reads import ContentUnavailable
@@ -75,8 +76,8 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
         case WebhookRefused():
             code = 404 if error.reason == "webhooks_not_enabled" else 401
             return _object(code, error.reason, error.sentence, error.next_step)
-        case BadAddresses() | TooManyAddresses():
-            return _of_addresses(error)
+        case BadAddresses() | TooManyAddresses() | ContentFiltersUnavailable():
+            return _malformed(error)
         case RequestDataTooBig():
             return _of_the_framework(BodyTooLarge(), context)
         case _:
@@ -108,11 +109,16 @@ def _learners_refusal(
     }
 
 
-def _of_addresses(error: BadAddresses | TooManyAddresses) -> Response:
-    if isinstance(error, TooManyAddresses):
-        return _object(400, error.reason, str(error), "Send them in several requests.", count=error.count)
-    named = {str(position): [problem] for position, problem in error.errors.items()}
-    return _object(400, error.reason, str(error), "Correct the addresses.", learner_emails=named)
+def _malformed(error: BadAddresses | TooManyAddresses | ContentFiltersUnavailable) -> Response:
+    match error:
+        case BadAddresses():
+            named = {str(position): [problem] for position, problem in error.errors.items()}
+            return _object(400, error.reason, str(error), "Correct the addresses.", learner_emails=named)
+        case TooManyAddresses():
+            return _object(400, error.reason, str(error), "Send them in several requests.", count=error.count)
+        case ContentFiltersUnavailable():
+            next_step = "Leave them out; filter by content_key, learner or state."
+            return _object(400, error.reason, str(error), next_step, parameters=error.parameters)
 
 
 def _plain(value: object) -> object:

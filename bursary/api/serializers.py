@@ -18,6 +18,7 @@ from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.replica import reads
 from bursary.replica.models import ContentMetadata
+from bursary.replica.upstream_reads import AnyContent
 
 CENTS_IN_A_DOLLAR = 100
 POLICY_TYPE = "AssignedLearnerCreditAccessPolicy"
@@ -87,12 +88,12 @@ class TimelineActionSerializer(ActionSerializer):
 
 
 class ContentOfAssignmentSerializer(serializers.ModelSerializer[ContentMetadata]):
-    """What an assignment shows of its content, from the replica, with the time as of which it is true."""
+    """What an assignment shows of its content, with the time as of which it is true."""
 
     as_of = serializers.SerializerMethodField()
 
     class Meta:
-        model = ContentMetadata
+        model = ContentMetadata  # or what upstream says, under the same names
         fields = (
             "title",
             "start_date",
@@ -104,9 +105,9 @@ class ContentOfAssignmentSerializer(serializers.ModelSerializer[ContentMetadata]
             "as_of",
         )
 
-    def get_as_of(self, content: ContentMetadata) -> datetime:
+    def get_as_of(self, content: AnyContent) -> datetime:
         """Return when upstream was last seen to agree."""
-        return reads.as_of(content)
+        return content.checked_at
 
 
 class AssignmentSerializer(serializers.ModelSerializer[LearnerContentAssignment]):
@@ -143,8 +144,9 @@ class AssignmentSerializer(serializers.ModelSerializer[LearnerContentAssignment]
         return assignment.parent_content_key or None
 
     def get_content_title(self, assignment: LearnerContentAssignment) -> str | None:
-        """Return the title in the replica, null where it is unknown."""
-        return (assignment.content.title or None) if assignment.content else None
+        """Return the title, null where it is unknown."""
+        content = assignment.shown_content
+        return (content.title or None) if content else None
 
     def get_content_quantity(self, assignment: LearnerContentAssignment) -> int:
         """Return the price as clients count it: spent money is negative."""
@@ -162,7 +164,7 @@ class AdminAssignmentSerializer(AssignmentSerializer):
     recent_action = serializers.SerializerMethodField()
     learner_state = serializers.SerializerMethodField()
     error_reason = serializers.SerializerMethodField()
-    content_metadata = ContentOfAssignmentSerializer(source="content", read_only=True, allow_null=True)
+    content_metadata = ContentOfAssignmentSerializer(source="shown_content", read_only=True, allow_null=True)
 
     class Meta(AssignmentSerializer.Meta):
         fields = (  # type: ignore[assignment]  # longer than allocation's, on purpose

@@ -18,8 +18,9 @@ from bursary.assignments.models import ActionType, LearnerContentAssignment, Sta
 from bursary.assignments.recognition import Outcome, Verdict
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
-from bursary.replica import reads
+from bursary.replica import modes, reads
 from bursary.replica.models import ContentMetadata
+from bursary.replica.upstream_reads import AnyContent, UpstreamContent
 
 ROWS_PER_STATEMENT = 1000
 LOWEST_PRICE, HIGHEST_PRICE = 95, 105  # percent of the replica's price: decision 0004
@@ -42,7 +43,7 @@ class AllocationRefused(Exception):
 class Allocation:
     """What an allocation did: the verdict on each address, and the assignments behind them."""
 
-    content: ContentMetadata
+    content: AnyContent
     outcomes: list[Outcome]
 
     def assignments(self, *verdicts: Verdict) -> list[LearnerContentAssignment]:
@@ -79,9 +80,9 @@ def allocate(
     and reads.ContentUnavailable where content that we never saw cannot be fetched.
     """
     addressees = addresses.read_all(entries)
-    content_pk = _known_content(budget, content_key, now=now)
+    known = _known_content(budget, content_key, now=now)
     with transaction.atomic():
-        offer = _offer(content_pk, catalog_uuid=budget.catalog_uuid, lock=True)
+        offer = _offer(known, catalog_uuid=budget.catalog_uuid, lock=True)
         content = offer.content
         locked = ledger.lock(budget.pk)
         _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
@@ -92,7 +93,7 @@ def allocate(
         again = [one for one in outcomes if one.verdict is Verdict.AGAIN]
         _hold(locked, cents=price_cents * (len(new) + len(again)))
         columns: dict[str, object] = {
-            "content": content,
+            "content": offer.row,
             "price_cents": price_cents,
             "allocation_batch_uuid": uuid.uuid4(),
             "allocated_by": actor,
@@ -119,8 +120,8 @@ def preview(
     refusals: list[AllocationRefused] = []
     expires_at, reason = None, ""
     try:
-        content_pk = _known_content(budget, content_key, now=now)
-        offer = _offer(content_pk, catalog_uuid=budget.catalog_uuid, lock=False)
+        known = _known_content(budget, content_key, now=now)
+        offer = _offer(known, catalog_uuid=budget.catalog_uuid, lock=False)
         expires_at, reason = derived.deadline(budget, content=offer.content, allocated_at=now)
         _check(budget, offer, price_cents=price_cents, now=now, due_date=None)
     except AllocationRefused as refused:
@@ -132,23 +133,56 @@ def preview(
 
 
 @dataclass(frozen=True)
+class _Known:
+    """What is known of content before anything is locked: our row's pk, what upstream says, or both."""
+
+    pk: int | None
+    upstream: UpstreamContent | None
+
+
+@dataclass(frozen=True)
 class _Offer:
     """Content as a budget finds it: with its course's key, and whether the budget's catalog holds it."""
 
-    content: ContentMetadata
+    content: AnyContent
+    row: ContentMetadata | None
+    """What the assignment refers to."""
     parent_key: str
     in_catalog: bool
 
 
-def _known_content(budget: Budget, content_key: str, *, now: datetime) -> int:
+def _known_content(budget: Budget, content_key: str, *, now: datetime) -> _Known:
+    """Find the content by the read mode. Upstream is asked here, before any transaction."""
+    upstream = None
     try:
-        return reads.content_for(content_key, catalog_uuid=budget.catalog_uuid, now=now).pk
+        if modes.reads_upstream():
+            upstream = modes.one_from_upstream(content_key, catalog_uuid=budget.catalog_uuid, now=now)
+        return _Known(modes.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
     except reads.UnknownContent as unknown:
         raise _not_in_catalog(content_key) from unknown
 
 
-def _offer(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> _Offer:
-    """Read the content; `lock` it against a change in flight, so that the deadline is the committed one."""
+def _offer(known: _Known, *, catalog_uuid: uuid.UUID, lock: bool) -> _Offer:
+    """Return the content, with our row for it where there is one to refer to.
+
+    In shadow mode upstream's word counts. Our row is referred to only where it says the same of what is
+    derived from it; otherwise the backfill joins them, once the difference is healed.
+    """
+    ours = None if known.pk is None else _stored_offer(known.pk, catalog_uuid=catalog_uuid, lock=lock)
+    if known.upstream is None:
+        if ours is None:
+            raise RuntimeError("Content is known by our row, or by upstream.")
+        return ours
+    row = ours.row if ours and _derives_the_same(ours.content, known.upstream) else None
+    return _Offer(known.upstream, row, known.upstream.parent_content_key, in_catalog=True)
+
+
+def _derives_the_same(one: AnyContent, other: AnyContent) -> bool:
+    return (one.title, one.start_date, one.enroll_by) == (other.title, other.start_date, other.enroll_by)
+
+
+def _stored_offer(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> _Offer:
+    """Read our row; `lock` it against a change in flight, so that the deadline is the committed one."""
     contents = ContentMetadata.objects.all()
     if lock:
         # Not against rows that refer to it: PostgreSQL checks references of a row that is written twice.
@@ -159,7 +193,8 @@ def _offer(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> _Offer:
         .annotate(parent_key=Subquery(parent), in_catalog=reads.membership(catalog_uuid))
         .get(pk=pk)
     )
-    return _Offer(content, content.parent_key or "", content.in_catalog and content.gone_at is None)
+    held = content.in_catalog and content.gone_at is None
+    return _Offer(content, content, content.parent_key or "", held)
 
 
 def _check(
@@ -194,7 +229,7 @@ def _check_budget(budget: Budget, *, now: datetime) -> None:
         )
 
 
-def _check_price(content: ContentMetadata, *, price_cents: int) -> None:
+def _check_price(content: AnyContent, *, price_cents: int) -> None:
     known = content.price_cents
     if known is None:
         raise AllocationRefused(

@@ -43,6 +43,7 @@ from bursary.assignments.models import (
 from bursary.budgets.models import Budget
 from bursary.replica import upsert
 from bursary.replica.models import ContentMetadata
+from bursary.replica.upstream_reads import AnyContent
 
 CONTENTS_PER_STATEMENT = 200
 ASSIGNMENTS_PER_STATEMENT = 1000
@@ -58,7 +59,7 @@ _NOTIFYING_WORK = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
 def deadline(
-    budget: Budget, *, content: ContentMetadata, allocated_at: datetime, due_date: datetime | None = None
+    budget: Budget, *, content: AnyContent, allocated_at: datetime, due_date: datetime | None = None
 ) -> tuple[datetime, ExpiryReason]:
     """Return when an allocation ends, and which date says so (decision 0004 lists the four)."""
     return deadline_by(budget, enroll_by=content.enroll_by, allocated_at=allocated_at, due_date=due_date)
@@ -78,7 +79,7 @@ def deadline_by(
 
 
 def at_allocation(
-    budget: Budget, *, content: ContentMetadata, now: datetime, due_date: datetime | None = None
+    budget: Budget, *, content: AnyContent, now: datetime, due_date: datetime | None = None
 ) -> dict[str, object]:
     """Return the derived columns of whatever is allocated from `budget` for `content` at `now`."""
     expires_at, expires_reason = deadline(budget, content=content, allocated_at=now, due_date=due_date)
@@ -193,15 +194,44 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
     follow_progress(pks)
 
 
-def _follow_contents(contents: Sequence[ContentMetadata], *, now: datetime) -> None:
-    """One statement. MySQL sees columns already written by it: nothing reads what was written before it.
+def join(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> int:
+    """Give these assignments, if they have none, the content of their key, with what is derived from it.
 
-    The budgets are locked before, after the content (the lock order): a statement that waited for rows would
-    read a budget's end as it was when the waiting began; and whoever holds a budget locks assignments in an
-    order of their own.
+    Call it inside a transaction, with the content locked; at most `ASSIGNMENTS_PER_STATEMENT` pks. Returns
+    how many were joined. What moves a deadline into the past has its grace, as with any change of content.
     """
-    pks = [content.pk for content in contents]
-    _locked_budgets(LearnerContentAssignment.objects.filter(content__in=pks).values("budget"))
+    unjoined = LearnerContentAssignment.objects.filter(
+        pk__in=pks, content=None, content_key=content.content_key
+    )
+    _lock_budgets_of(unjoined)
+    locked = list(unjoined.select_for_update().order_by("pk").values_list("pk", flat=True))
+    joined = LearnerContentAssignment.objects.filter(pk__in=locked)
+    joined.update(content=content)
+    if content.parent:
+        joined.filter(parent_content_key="").update(parent_content_key=content.parent.content_key)
+    _follow(joined, [content], now=now)
+    return len(locked)
+
+
+def _follow_contents(contents: Sequence[ContentMetadata], *, now: datetime) -> None:
+    """Rewrite what is derived from these contents, wherever they are assigned."""
+    assigned = LearnerContentAssignment.objects.filter(content__in=[content.pk for content in contents])
+    _lock_budgets_of(assigned)
+    _follow(assigned, contents, now=now)
+
+
+def _lock_budgets_of(assignments: QuerySet[LearnerContentAssignment]) -> None:
+    """Lock them before the assignments, after the content (the lock order): a statement that waited for rows
+    would read a budget's end as it was when the waiting began; and whoever holds a budget locks assignments
+    in an order of their own.
+    """
+    _locked_budgets(assignments.values("budget"))
+
+
+def _follow(
+    assignments: QuerySet[LearnerContentAssignment], contents: Sequence[ContentMetadata], *, now: datetime
+) -> None:
+    """One statement. MySQL sees columns already written by it: nothing reads what was written before it."""
     columns = _content_columns(contents)
     while_open = {
         **_deadline_columns(
@@ -212,7 +242,7 @@ def _follow_contents(contents: Sequence[ContentMetadata], *, now: datetime) -> N
         ),
         "remind_at": Value(LOOK_NOW),
     }
-    LearnerContentAssignment.objects.filter(content__in=pks).update(
+    assignments.update(
         **{name: Case(When(_OPEN, then=value), default=F(name)) for name, value in while_open.items()},
         nudge_at=Case(When(_STARTING, then=Value(LOOK_NOW)), default=F("nudge_at")),
         **columns,

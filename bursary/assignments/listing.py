@@ -18,12 +18,14 @@ from django.forms import IntegerField
 from django_filters.constants import EMPTY_VALUES
 from django_filters.fields import IsoDateTimeField
 
+from bursary.assignments import showing
 from bursary.assignments.models import (
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
     LearnerState,
     State,
 )
+from bursary.replica import modes
 
 LONGEST_TEXT = 255  # characters
 LARGEST_NUMBER = 2**63 - 1
@@ -139,6 +141,16 @@ def _content_filters() -> dict[str, django_filters.Filter]:
     return filters
 
 
+class ContentFiltersUnavailable(Exception):
+    """Something was asked for that only the replica can find, and the replica is not what is read."""
+
+    reason = "content_filters_unavailable"
+
+    def __init__(self, parameters: Sequence[str]) -> None:
+        super().__init__(f"Content is read upstream at present: {', '.join(parameters)} cannot be used.")
+        self.parameters = parameters
+
+
 class AssignmentFilters(django_filters.FilterSet):
     """Everything an assignment list can be asked for, as query parameters."""
 
@@ -159,6 +171,22 @@ class AssignmentFilters(django_filters.FilterSet):
     def get_filters(cls) -> dict[str, django_filters.Filter]:
         """Return the declared filters and those on content."""
         return {**super().get_filters(), **_content_filters()}
+
+    def filter_queryset(
+        self, queryset: QuerySet[LearnerContentAssignment]
+    ) -> QuerySet[LearnerContentAssignment]:
+        """Return what is asked for. Raises ContentFiltersUnavailable."""
+        if modes.reads_upstream() and (parameters := self._through_content()):
+            raise ContentFiltersUnavailable(parameters)
+        found: QuerySet[LearnerContentAssignment] = super().filter_queryset(queryset)
+        return found
+
+    def _through_content(self) -> list[str]:
+        """Return the parameters in use that look at our rows of content."""
+        asked = self.form.cleaned_data
+        used = [name for name in (*_content_filters(), "search") if asked.get(name) not in EMPTY_VALUES]
+        keys = [key.removeprefix("-") for key in asked.get("ordering") or ()]
+        return used + [f"ordering={key}" for key in keys if "__" in ORDERINGS.get(key, "")]
 
     def in_learner_states(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str | Sequence[str]
@@ -186,8 +214,10 @@ class Page:
     """Most common first, without those that have nothing to say."""
 
 
-def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int) -> Page:
+def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int, now: datetime) -> Page:
     """Return page `number` (from 1) of an ordered set, with its content, actions and counts: three queries.
+
+    Where upstream is read, its content is asked for with one question a fifty keys (see `showing.py`).
 
     The keys are found first, over an index; then the page's rows by key: inside one statement, but on MySQL,
     which takes no limit there.
@@ -203,18 +233,21 @@ def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int
     chosen = queryset.values("pk")[start : start + size]
     in_one = connection.features.allow_sliced_subqueries_with_in
     of_the_page = Q(pk__in=chosen if in_one else [row["pk"] for row in chosen])
-    rows = _with_timelines().filter(of_the_page).order_by(*queryset.query.order_by)
+    rows = list(_with_timelines().filter(of_the_page).order_by(*queryset.query.order_by))
+    showing.show(rows, now=now)
     return Page(
-        rows=list(rows),
+        rows=rows,
         count=sum(count for _state, count in by_state),
         learner_state_counts=[(state, count) for state, count in by_state if state is not LearnerState.NONE],
     )
 
 
-def with_timelines(pks: Sequence[int]) -> list[LearnerContentAssignment]:
+def with_timelines(pks: Sequence[int], *, now: datetime) -> list[LearnerContentAssignment]:
     """Return these assignments in this order, with content and actions, without what no list shows."""
-    rows = _with_timelines().in_bulk(pks)
-    return [rows[pk] for pk in pks if pk in rows]
+    found = _with_timelines().in_bulk(pks)
+    rows = [found[pk] for pk in pks if pk in found]
+    showing.show(rows, now=now)
+    return rows
 
 
 def _with_timelines() -> QuerySet[LearnerContentAssignment]:

@@ -16,6 +16,7 @@ from django.db.models import Exists, OuterRef, Q
 from bursary.assignments import notices as notices  # its table is one of this app's
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
+from bursary.replica.upstream_reads import AnyContent
 
 FAR_FUTURE = datetime(9000, 1, 1, tzinfo=UTC)
 """Stands for 'no date' where every engine must sort alike."""
@@ -250,6 +251,18 @@ class LearnerContentAssignment(models.Model):
 
     def __str__(self) -> str:
         return str(self.uuid)
+
+    @property
+    def shown_content(self) -> AnyContent | None:
+        """Return the content that is shown: our row, unless `showing.py` said otherwise."""
+        if "_shown" in self.__dict__:
+            shown: AnyContent | None = self.__dict__["_shown"]
+            return shown
+        return self.content
+
+    @shown_content.setter
+    def shown_content(self, content: AnyContent | None) -> None:
+        self.__dict__["_shown"] = content
 
     @property
     def is_assigned_course_run(self) -> bool:

@@ -72,10 +72,10 @@ def of_learner(*, lms_user_id: int | None, learner_key: str) -> QuerySet[Learner
     return LearnerContentAssignment.objects.filter(mine)
 
 
-def covering(content_key: str) -> Q:
-    """Return the condition that an assignment covers a run or course: itself, or the course of a run."""
-    course_of_run = Q(content__runs__content_key=content_key, parent_content_key="")
-    return Q(content_key=content_key) | course_of_run
+def covering(content_key: str, *, course: str | None = None) -> Q:
+    """Return the condition that an assignment covers a run or course: itself, or the `course` of a run."""
+    itself = Q(content_key=content_key)
+    return itself | Q(content_key=course, parent_content_key="") if course else itself
 
 
 def best_of(candidates: Iterable[LearnerContentAssignment]) -> LearnerContentAssignment | None:

@@ -16,6 +16,7 @@ EXECUTORS = ("thread", "none")
 CLOCKS = ("thread", "none")
 SHORTEST_TOKEN = 20  # characters
 EVENT_BUSES = ("redis", "rediss", "unix")
+CONTENT_READS = ("replica", "shadow", "upstream")
 LONGEST_LINK_AGE = timedelta(days=366)
 
 
@@ -127,6 +128,20 @@ def nobody_waits_long_for_the_catalog(
             "above 0.",
             hint="Leave them out, or choose 2, 30 and 6.",
             id="bursary.E010",
+        )
+    ]
+
+
+@checks.register
+def the_read_mode_is_known(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
+    """Refuse a mode that nobody implements: a mistyped way back would be none."""
+    if settings.CONTENT_READS in CONTENT_READS:
+        return []
+    return [
+        checks.Error(
+            f"BURSARY_CONTENT_READS is {settings.CONTENT_READS!r}.",
+            hint="Set it to 'replica' (the default), 'shadow' or 'upstream'.",
+            id="bursary.E016",
         )
     ]
 

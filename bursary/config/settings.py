@@ -150,6 +150,15 @@ else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60  # seconds
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 
+# -- Cache: each process has its own, and only reading upstream uses it --------------------------------------
+
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 10_000},  # of some 2 kB each
+    }
+}
+
 # -- Links in mails ------------------------------------------------------------------------------------------
 
 LINK_AGE = timedelta(days=whole_number("BURSARY_LINK_DAYS", default=14))
@@ -170,9 +179,11 @@ CONTENT_FRESHNESS = {
     "inactive": max(CONTENT_FRESH_FOR, timedelta(hours=24)),
     "gone": max(CONTENT_FRESH_FOR, timedelta(hours=24)),
     "absent": timedelta(minutes=10),  # a key that upstream does not know
+    "cached": timedelta(minutes=5),  # where one reads upstream: an answer that is served again
     "listing": timedelta(hours=24),  # a catalog as a whole
 }
 CONTENT_SOON = timedelta(days=7)
+CONTENT_READS = env.str("BURSARY_CONTENT_READS", default="replica")  # replica | shadow | upstream
 CONTENT_READ_DEADLINE = timedelta(seconds=env.float("BURSARY_CONTENT_READ_SECONDS", default=2))
 CONTENT_FETCH_DEADLINE = timedelta(seconds=whole_number("BURSARY_CONTENT_FETCH_SECONDS", default=30))
 # A claim outlives any fetch by far, so that two refreshers do not ask for the same.

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from bursary.access.models import User
-from bursary.assignments import declining, redemption, signed_links
+from bursary.assignments import declining, redemption, showing, signed_links
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction, State
 from bursary.dashboard.overview import own_assignments
 from bursary.delivery import runner
@@ -53,6 +53,7 @@ class Invitation:
 
 def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invitation:
     """Return what its learner sees of the assignment at `now`. At most two queries."""
+    showing.show([assignment], now=now)
     declined = bool(redemption.which_declined([assignment]))
     ended = redemption.refusal(assignment, now=now, declined=declined)
     passed = bool(ended) and assignment.state == State.ALLOCATED

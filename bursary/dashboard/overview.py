@@ -7,7 +7,7 @@ from django.db.models import Q, QuerySet
 
 from bursary.access.models import Role, RoleGrant, User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import grace
+from bursary.assignments import grace, showing
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.notices import DeadlineNotice
 from bursary.budgets import ledger
@@ -48,10 +48,12 @@ def overview(user: User, *, now: datetime) -> Overview:
     visible = LearnerContentAssignment.objects.filter(
         granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
     )
+    newest, own = _newest(visible), _newest(own_assignments(user))
+    showing.show([*newest, *own], now=now)
     return Overview(
         budgets=[BudgetLine(budget, ledger.available_cents(budget)) for budget in budgets],
-        newest=_newest(visible),
-        own=_newest(own_assignments(user)),
+        newest=newest,
+        own=own,
         operates=operates(user),
         notices=list(
             grace.current(now).filter(

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may
-from bursary.assignments import cancellation, lifecycle, redemption, signed_links
+from bursary.assignments import cancellation, lifecycle, redemption, showing, signed_links
 from bursary.assignments.models import (
     ActionType,
     LearnerContentAssignment,
@@ -60,6 +60,7 @@ def story(uuid: UUID, *, reader: User, now: datetime) -> Story | None:
     )
     if assignment is None:
         return None
+    showing.show([assignment], now=now)
     deadline = deadline_in_words(assignment) if assignment.state == State.ALLOCATED else None
     own = own_assignments(reader).filter(pk=assignment.pk).exists()
     asked = invitation(assignment, now=now) if own else None

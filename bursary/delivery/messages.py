@@ -15,9 +15,10 @@ from django.utils import timezone
 from django.utils.formats import date_format
 
 from bursary.access.links import masked
-from bursary.assignments import signed_links
+from bursary.assignments import showing, signed_links
 from bursary.assignments.actions import Done, Postponed, Skipped, Trouble
 from bursary.assignments.models import (
+    FAR_FUTURE,
     ActionType,
     ErrorReason,
     ExpiryReason,
@@ -68,12 +69,12 @@ def remind(action: LearnerContentAssignmentAction) -> Done | Skipped:
 
 def nudge(action: LearnerContentAssignmentAction) -> Done | Skipped:
     """Tell the learner that the content starts soon; nothing, if it has started meanwhile."""
-    content = action.assignment.content
+    starts_at = _starts_at(action.assignment)
     if action.assignment.state == State.ALLOCATED and action.assignment.expires_at <= action.modified:
         return Skipped("deadline_passed", "The deadline passed before the nudge went out.")
-    if content is None or content.start_date is None:
+    if starts_at is None:
         return Skipped("start_unknown", "Nobody knows any more when it starts.")
-    if content.start_date <= action.modified:
+    if starts_at <= action.modified:
         return Skipped("started", "It started before the nudge went out.")
     return _send(action, template="nudged")
 
@@ -116,6 +117,13 @@ def assignment_link(action: LearnerContentAssignmentAction) -> str:
     return f"{settings.BASE_URL}/a/{token}/"
 
 
+def _starts_at(assignment: LearnerContentAssignment) -> datetime | None:
+    """Return when the content starts; where no row of ours says, what was derived at the allocation."""
+    if assignment.content:
+        return assignment.content.start_date
+    return None if assignment.content_start == FAR_FUTURE else assignment.content_start
+
+
 def _was_told(action: LearnerContentAssignmentAction) -> bool:
     """Tell whether this cycle's first mail went out, is going out, or may have arrived all the same."""
     first = action.assignment.actions.filter(action_type=ActionType.NOTIFIED, cycle=action.cycle)
@@ -153,7 +161,8 @@ def send(recipient: str, *, template: str, context: Mapping[str, object], name: 
 
 def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
     assignment = action.assignment
-    content = assignment.content
+    showing.show([assignment], now=action.modified)
+    content = assignment.shown_content
     return {
         "organisation": assignment.budget.customer.name,
         "course": content.title if content and content.title else assignment.content_key,

@@ -12,6 +12,8 @@ from bursary.replica.models import (
     ContentChange,
     ContentMetadata,
     ContentSought,
+    ShadowDifference,
+    ShadowTally,
 )
 
 
@@ -83,3 +85,26 @@ class ContentSoughtAdmin(ReadOnly):
     list_filter = ("answer",)
     search_fields = ("=catalog_uuid", "content_key")
     ordering = ("-id",)
+
+
+@admin.register(ShadowDifference)
+class ShadowDifferenceAdmin(ReadOnly):
+    list_display = (
+        "content_key",
+        "field",
+        "upstream_value",
+        "replica_value",
+        "first_seen",
+        "last_seen",
+        "times",
+        "healed_at",
+    )
+    list_filter = ("field",)
+    search_fields = ("=catalog_uuid", "content_key")
+    ordering = ("-last_seen", "-id")
+
+
+@admin.register(ShadowTally)
+class ShadowTallyAdmin(ReadOnly):
+    list_display = ("catalog_uuid", "since", "last_at", "compared", "different", "incomparable", "unrecorded")
+    search_fields = ("=catalog_uuid",)

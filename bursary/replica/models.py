@@ -5,6 +5,7 @@
 
 from datetime import datetime
 
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 
@@ -47,6 +48,17 @@ class Answer(models.TextChoices):
     """Upstream does not have it, or nothing usable."""
     SILENT = "silent"
     """Upstream did not answer."""
+
+
+class ReadMode(models.TextChoices):
+    """Where content that is shown, and allocated from, is read."""
+
+    REPLICA = "replica"
+    """From our rows."""
+    SHADOW = "shadow"
+    """From upstream, and each answer is compared with our rows."""
+    UPSTREAM = "upstream"
+    """From upstream, through a cache."""
 
 
 class ContentMetadata(models.Model):
@@ -209,3 +221,52 @@ class ContentSought(models.Model):
 
     def __str__(self) -> str:
         return f"{self.content_key} in {self.catalog_uuid}"
+
+
+class ShadowDifference(models.Model):
+    """One field of which upstream and our row said different things, when last compared or before."""
+
+    catalog_uuid = models.UUIDField()
+    content_key = models.CharField(max_length=255)
+    field = models.CharField(max_length=32)
+    upstream_value = models.JSONField(null=True, encoder=DjangoJSONEncoder)
+    replica_value = models.JSONField(null=True, encoder=DjangoJSONEncoder)
+    first_seen = models.DateTimeField()
+    last_seen = models.DateTimeField()
+    times = models.PositiveIntegerField(default=1, help_text="Comparisons that found it")
+    healed_at = models.DateTimeField(null=True, blank=True, help_text="When they were found to agree again")
+
+    class Meta:
+        ordering = ("catalog_uuid", "content_key", "field")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["catalog_uuid", "content_key", "field"], name="shadow_difference_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.field} of {self.content_key}"
+
+
+class ShadowTally(models.Model):
+    """What was compared of a catalog since somebody began to count."""
+
+    catalog_uuid = models.UUIDField(unique=True)
+    since = models.DateTimeField()
+    last_at = models.DateTimeField()
+    compared = models.PositiveBigIntegerField(default=0, help_text="Answers of upstream")
+    fields_compared = models.PositiveBigIntegerField(default=0)
+    different = models.PositiveBigIntegerField(default=0, help_text="Fields that differed, each time counted")
+    incomparable = models.PositiveBigIntegerField(
+        default=0, help_text="Answers that say less than our row, and so nothing of it"
+    )
+    unrecorded = models.PositiveBigIntegerField(
+        default=0, help_text="Differences for which there was no room"
+    )
+
+    class Meta:
+        verbose_name_plural = "shadow tallies"
+        ordering = ("catalog_uuid",)
+
+    def __str__(self) -> str:
+        return str(self.catalog_uuid)

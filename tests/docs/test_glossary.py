@@ -22,7 +22,7 @@ from bursary.events.models import EventKind, EventOutcome, EventSource
 from bursary.replica import guard
 from bursary.replica.audit import Finding
 from bursary.replica.explain import NextLook
-from bursary.replica.models import Answer, Completeness, ContentType, RefreshSource
+from bursary.replica.models import Answer, Completeness, ContentType, ReadMode, RefreshSource
 from bursary.upstream.breaker import BreakerState
 from bursary.upstream.errors import Outage
 from tests.docs.pages import first_column, headings, page, rows, section, spans
@@ -45,6 +45,7 @@ MEMBERS: Mapping[str, set[str]] = {
     "NextLook": {why.value for why in NextLook},
     "Finding": {finding.value for finding in Finding},
     "Effect": {effect.value for effect in Effect},
+    "ReadMode": set(ReadMode.values),
     "Answer": set(Answer.values),
     "TransactionState": set(TransactionState.values),
     "EventSource": set(EventSource.values),

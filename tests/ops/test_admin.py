@@ -24,6 +24,8 @@ from bursary.replica.models import (
     ContentChange,
     ContentMetadata,
     ContentSought,
+    ShadowDifference,
+    ShadowTally,
 )
 from tests import world
 
@@ -37,6 +39,8 @@ READ_ONLY: list[type[models.Model]] = [
     ContentChange,
     CatalogListing,
     ContentSought,
+    ShadowDifference,
+    ShadowTally,
     Transaction,
     LearnerLink,
     LearnerContentAssignment,
@@ -79,6 +83,14 @@ def everything() -> None:
     )
     InboxEvent.objects.create(
         source="bus", event_id="one", kind="content.changed", received_at=world.NOW, due_at=world.NOW
+    )
+    ShadowTally.objects.create(catalog_uuid=world.CATALOG, since=world.NOW, last_at=world.NOW)
+    ShadowDifference.objects.create(
+        catalog_uuid=world.CATALOG,
+        content_key="NobodyX+N1",
+        field="title",
+        first_seen=world.NOW,
+        last_seen=world.NOW,
     )
     ledger.spend(assignment.budget, cents=100, key="k", now=world.NOW)
 

@@ -39,6 +39,7 @@ def test_the_defaults_are_fine() -> None:
         ("EVENT_BUS_URL", "kafka://bus.example", "bursary.E013"),
         ("WEBHOOK_SECRETS", ["whsec_c2hvcnQ="], "bursary.E014"),
         ("WEBHOOK_SECRETS", ["no base64, however long it may be"], "bursary.E014"),
+        ("CONTENT_READS", "replcia", "bursary.E016"),
     ],
 )
 def test_a_setting_that_would_do_harm_is_refused(

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('replica', '0002_refreshing_claims_listings_and_keys_sought'),
+        ('replica', '0003_shadow_reading'),
     ]
 
     operations = [

@@ -1,0 +1,23 @@
+"""What assignments show of their content: our row, or, where the read mode says so, what upstream says."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.replica import modes
+from bursary.replica.upstream_reads import Place
+
+
+def show(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> None:
+    """Let each of them show its content as `BURSARY_CONTENT_READS` says; nothing to do for the replica.
+
+    Upstream is asked for all of them at once, within one deadline, and never for each: load their budgets
+    with them. Where it does not answer they show no content. Not for use inside a transaction.
+    """
+    if not modes.reads_upstream():
+        return
+    place_of = {one.pk: Place(one.budget.catalog_uuid, one.content_key) for one in assignments}
+    wanted = {place_of[one.pk]: one.parent_content_key or one.content_key for one in assignments}
+    known = modes.from_upstream(wanted, now=now)
+    for one in assignments:
+        one.shown_content = known.get(place_of[one.pk])

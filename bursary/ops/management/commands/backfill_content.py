@@ -1,0 +1,37 @@
+"""`bursary backfill_content`: let assignments refer to the replica's content."""
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from bursary.assignments import backfill
+from bursary.ops import backfilling
+from bursary.ops.printing import OperatorCommand, progress
+
+
+class Command(OperatorCommand):
+    help = "Join assignments without content to the replica's, fetching what it does not have (record 0023)."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Say what would be joined; ask nobody, change nothing."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.require_tables()
+        dry_run = options["dry_run"]
+        with progress("Joining", total=backfill.count_unjoined()) as advance:
+            done = backfilling.run(clock=timezone.now, dry_run=dry_run, advance=advance)
+        would = "would be " if dry_run else ""
+        text = f"{done.joined} assignments {would}joined, to {done.contents} pieces of content."
+        self.answer(done.summary(), text, as_json=options["json"])
+        if total := done.left_out_total:
+            first = "; ".join(
+                f"{one.content_key} ({one.assignments}): {one.why}" for one in done.left_out[:5]
+            )
+            self.stderr.write(f"Warning: {total} assignments have no content, such as {first}.")
+        if done.unavailable:
+            silent = "; ".join(f"{catalog}: {why}" for catalog, why in done.unavailable.items())
+            raise CommandError(f"Not every catalog answered: {silent} Run it again later.")

@@ -1,0 +1,284 @@
+"""The list, credits and allocation, read upstream or beside the replica."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
+
+from bursary.access.models import Role
+from bursary.assignments.models import FAR_FUTURE, ExpiryReason, LearnerContentAssignment
+from bursary.budgets.models import Budget
+from bursary.replica import refresh
+from bursary.replica.models import ContentMetadata, RefreshSource, ShadowDifference
+from tests.api.door import Answer, Door, allocating, refusal_of
+from tests.enterprise_catalog import faults
+from tests.enterprise_catalog.server import Upstream
+from tests.replica.reading import CLOSES, DAY, STARTS, a_course, keys_asked, read_over_http, run_of
+from tests.world import ALICE, BOB, CATALOG, NOW, PRICE, given_api_key, given_user
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+COURSES = [f"RiversideX+C{number}" for number in range(60)]
+TIDES = COURSES[0]
+
+
+@pytest.fixture(params=["upstream", "shadow"])
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def upstream(settings: Settings, mode: str) -> Iterator[Upstream]:
+    with read_over_http(settings, *map(a_course, COURSES), mode=mode) as running:
+        yield running
+
+
+def filled() -> None:
+    """Bring the replica up to date."""
+    refresh.refresh_catalog(CATALOG, source=refresh.configured_source(), now=NOW, by=RefreshSource.CRON)
+
+
+def allocate(door: Door, budget: Budget, key: str, *addresses: str, price_cents: int = PRICE) -> Answer:
+    body = {"content_key": key, "content_price_cents": price_cents, "learner_emails": list(addresses)}
+    return door.post(allocating(budget), body)
+
+
+def given_many(budget: Budget, mode: str) -> None:
+    """Give one learner an assignment of each course, as the mode makes it."""
+    columns = {
+        "budget": budget,
+        "learner_email": ALICE,
+        "learner_key": "a",
+        "price_cents": 0,
+        "state": "allocated",
+    }
+    dates = dict.fromkeys(("allocated_at", "created", "modified", "recent_action_at"), NOW)
+    dates |= {"age_ends_at": NOW + 90 * DAY, "expires_at": CLOSES}
+    contents = ContentMetadata.objects.in_bulk(field_name="content_key") if mode == "shadow" else {}
+    LearnerContentAssignment.objects.bulk_create(
+        LearnerContentAssignment(
+            content_key=key,
+            content=contents.get(key),
+            expires_reason=ExpiryReason.ENROLL_BY,
+            learner_state=1,
+            **columns,
+            **dates,
+        )
+        for key in COURSES
+    )
+
+
+def test_the_list_shows_what_upstream_says_with_one_question_for_fifty(
+    upstream: Upstream, budget: Budget, door: Door, mode: str
+) -> None:
+    filled()
+    given_many(budget, mode)
+    ContentMetadata.objects.update(title="Ours")
+    asked = len(keys_asked(upstream))
+
+    rows = door.assignments(budget, page_size=100).json()["results"]
+
+    assert {row["content_title"] for row in rows} == {f"About {key}" for key in COURSES}
+    shown = rows[0]["content_metadata"]
+    assert shown == {
+        "title": rows[0]["content_title"],
+        "start_date": STARTS.isoformat().replace("+00:00", "Z"),
+        "end_date": None,
+        "enroll_by": CLOSES.isoformat().replace("+00:00", "Z"),
+        "price_cents": PRICE,
+        "course_type": "verified-audit",
+        "partners": shown["partners"],
+        "as_of": NOW.isoformat().replace("+00:00", "Z"),
+    }
+    assert shown["partners"][0]["name"] == "Riverside School"
+    assert [len(keys) for keys in keys_asked(upstream)[asked:]] == [50, 10]
+    door.assignments(budget, page_size=100)
+    assert len(keys_asked(upstream)) == asked + 2
+
+
+def test_the_list_takes_as_many_queries_for_sixty_as_for_one(
+    upstream: Upstream, budget: Budget, door: Door, mode: str
+) -> None:
+    filled()
+    given_many(budget, mode)
+    door.assignments(budget, page_size=100)  # upstream has answered
+
+    counts = []
+    for size in (1, 100):
+        with CaptureQueriesContext(connection) as queries:
+            door.assignments(budget, page_size=size)
+        counts.append(len(queries))
+
+    assert counts[0] == counts[1]
+
+
+def test_credits_show_what_upstream_says(upstream: Upstream, budget: Budget, mode: str) -> None:
+    filled()
+    given_many(budget, mode)
+    learner = given_user(Role.LEARNER, customer=budget.customer, lms_user_id=7)
+    LearnerContentAssignment.objects.filter(content_key__in=COURSES[:5]).update(lms_user_id=7)
+    ContentMetadata.objects.update(title="Ours")
+
+    answer = Door(key=given_api_key(learner)).get(
+        "policy-redemption/credits_available/", enterprise_customer_uuid=str(budget.customer.uuid)
+    )
+
+    [policy] = answer.json()
+    titles = {row["content_metadata"]["title"] for row in policy["learner_content_assignments"]}
+    assert titles == {f"About {key}" for key in COURSES[:5]}
+
+
+@pytest.mark.parametrize("fault", [faults.status(503), faults.hang])
+def test_while_upstream_is_away_the_list_answers_without_what_nobody_knows(
+    upstream: Upstream, budget: Budget, door: Door, mode: str, fault: faults.Fault, settings: Settings
+) -> None:
+    """Fault 2 of the peer."""
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=0.3)
+    allocate(door, budget, TIDES, ALICE)
+    given_many(budget, "upstream")
+    upstream.fails_with(fault)
+
+    answer = door.assignments(budget, page_size=100)
+
+    assert answer.status_code == 200
+    shown = {row["content_key"]: row["content_metadata"] for row in answer.json()["results"]}
+    assert shown[TIDES]["title"] == f"About {TIDES}"
+    assert [key for key, content in shown.items() if content] == [TIDES]
+
+
+@pytest.mark.usefixtures("upstream")
+@pytest.mark.parametrize(
+    ("query", "parameters"),
+    [
+        ({"content_title": "About"}, ["content_title"]),
+        ({"content_start__gte": "2026-01-01"}, ["content_start__gte"]),
+        ({"content_price_cents__in": "1,2"}, ["content_price_cents__in"]),
+        ({"search": "about"}, ["search"]),
+        ({"ordering": "-content_partner,state"}, ["ordering=content_partner"]),
+    ],
+)
+def test_what_only_the_replica_can_find_is_refused(
+    budget: Budget, door: Door, query: dict[str, str], parameters: list[str]
+) -> None:
+    answers = [
+        door.assignments(budget, **query),
+        door.to_all(budget, "cancel", **query),
+        door.to_all(budget, "remind", **query),
+    ]
+
+    assert {refusal_of(answer) for answer in answers} == {(400, "content_filters_unavailable")}
+    assert answers[0].json()["parameters"] == parameters
+
+
+@pytest.mark.usefixtures("upstream")
+def test_everything_else_filters_and_sorts_as_ever(budget: Budget, door: Door, mode: str) -> None:
+    filled()
+    given_many(budget, mode)
+    allocate(door, budget, TIDES, BOB)
+
+    for ordering in ("content_title", "-content_start", "content_enroll_by", "expires_at", "content_key"):
+        assert door.assignments(budget, ordering=ordering).json()["count"] == 61
+    assert door.assignments(budget, content_key=TIDES).json()["count"] == 2
+    assert door.assignments(budget, learner_email=BOB, search="").json()["count"] == 1
+
+
+@pytest.mark.usefixtures("upstream")
+def test_an_allocation_takes_its_dates_from_upstream(budget: Budget, door: Door, mode: str) -> None:
+    answer = allocate(door, budget, run_of(TIDES), ALICE)
+
+    assert answer.status_code == 202
+    [told] = answer.json()["created"]
+    assert (told["content_title"], told["parent_content_key"]) == (f"About {TIDES}", TIDES)
+    made = LearnerContentAssignment.objects.get()
+    assert (made.content_start, made.content_enroll_by, made.expires_at) == (STARTS, CLOSES, CLOSES)
+    assert made.content_title == f"about {TIDES}".casefold()
+    linked = made.content and made.content.content_key
+    assert linked == (run_of(TIDES) if mode == "shadow" else None)
+
+
+@pytest.mark.usefixtures("upstream")
+def test_the_price_is_upstreams_whatever_ours_is(budget: Budget, door: Door) -> None:
+    filled()
+    ContentMetadata.objects.update(price_cents=1)
+
+    assert refusal_of(allocate(door, budget, TIDES, ALICE, price_cents=1)) == (422, "price_out_of_band")
+    assert allocate(door, budget, TIDES, ALICE).status_code == 202
+
+
+def test_what_upstream_does_not_have_is_refused_and_silence_is_not_taken_for_that(
+    upstream: Upstream, budget: Budget, door: Door
+) -> None:
+    assert refusal_of(allocate(door, budget, "NobodyX+N1", ALICE)) == (422, "content_not_in_catalog")
+    upstream.fails_with(faults.status(503))
+    assert refusal_of(allocate(door, budget, TIDES, ALICE)) == (503, "catalog_unavailable")
+
+    budget.refresh_from_db()
+    assert budget.held_cents == 0
+    assert not LearnerContentAssignment.objects.exists()
+
+
+@pytest.mark.usefixtures("upstream")
+@pytest.mark.parametrize("mode", ["shadow"])
+def test_a_row_of_ours_that_says_otherwise_is_not_referred_to(budget: Budget, door: Door) -> None:
+    filled()
+    ContentMetadata.objects.filter(content_key=TIDES).update(enroll_by=NOW - DAY)
+
+    assert allocate(door, budget, TIDES, ALICE).status_code == 202
+
+    made = LearnerContentAssignment.objects.get()
+    assert (made.content, made.expires_at) == (None, CLOSES)
+    assert [row.field for row in ShadowDifference.objects.all()] == ["enroll_by"]
+
+
+@pytest.mark.parametrize("mode", ["shadow"])
+def test_a_replica_that_cannot_be_filled_stops_no_allocation(
+    upstream: Upstream, budget: Budget, door: Door
+) -> None:
+    door.can_allocate(budget, ContentMetadata(content_key=TIDES), ALICE)  # remembered from now on
+    ContentMetadata.objects.exclude(parent=None).delete()
+    ContentMetadata.objects.filter(memberships=None).delete()
+    upstream.fails_with(faults.status(503))
+
+    assert allocate(door, budget, TIDES, ALICE).status_code == 202
+
+    assert LearnerContentAssignment.objects.get().content is None
+
+
+@pytest.mark.usefixtures("upstream")
+def test_a_course_is_taken_up_by_its_run_though_our_rows_know_neither(
+    budget: Budget, door: Door, settings: Settings
+) -> None:
+    settings.CONTENT_READS = "upstream"
+    allocate(door, budget, TIDES, ALICE)
+    alice = Door(key=given_api_key(given_user(Role.LEARNER, customer=budget.customer, email=ALICE)))
+
+    can = alice.get(
+        f"policy-redemption/enterprise-customer/{budget.customer.uuid}/can-redeem/", content_key=run_of(TIDES)
+    )
+    assert [one["can_redeem"] for one in can.json()] == [True]
+    done = alice.post(f"policy-redemption/{budget.uuid}/redeem/", {"content_key": run_of(TIDES)})
+    assert done.json()["state"] == "committed"
+    assert not ContentMetadata.objects.exists()
+
+
+@pytest.mark.usefixtures("upstream")
+def test_content_without_dates_sorts_last_as_ever(upstream: Upstream, budget: Budget, door: Door) -> None:
+    upstream.edit(TIDES, normalized_metadata={"content_price": PRICE / 100})
+
+    assert allocate(door, budget, TIDES, ALICE).status_code == 202
+
+    made = LearnerContentAssignment.objects.get()
+    assert (made.content_start, made.content_enroll_by) == (FAR_FUTURE, FAR_FUTURE)
+
+
+def test_the_replica_asks_nobody(upstream: Upstream, budget: Budget, door: Door, settings: Settings) -> None:
+    filled()
+    settings.CONTENT_READS = "replica"
+    given_many(budget, "shadow")
+    asked = len(upstream.requests)
+
+    assert door.assignments(budget, search="about", ordering="content_partner").json()["count"] == 60
+    assert len(upstream.requests) == asked
