@@ -14,7 +14,7 @@ REACH := PIP_CERT PIP_CLIENT_CERT PIP_PROXY PIP_TRUSTED_HOST PIP_INDEX_URL PIP_E
 unexport $(filter-out $(REACH),$(filter PIP_% UV_%,$(.VARIABLES)))
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 
-.PHONY: help run test check clean
+.PHONY: help run test soak check clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ test: .venv/.dev  ## Run every test, on SQLite and then on PostgreSQL (ARGS=… 
 	done; \
 	if [ -n "$$failed" ]; then echo "Tests failed on:$$failed" >&2; exit 1; fi
 
+HISTORIES ?= 300
+soak: .venv/.dev  ## Let many more orders of events happen to the replica (HISTORIES=… for how many)
+	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) tests/replica/test_any_order.py
+
 check: export BURSARY_VAR_DIR = $(CURDIR)/.venv/check
 check: export BURSARY_DATABASE_URL = sqlite:///$(CURDIR)/.venv/check/bursary.sqlite3
 check: .venv/.dev  ## Check style, types, layers, sizes, settings and migrations
@@ -41,7 +45,7 @@ check: .venv/.dev  ## Check style, types, layers, sizes, settings and migrations
 	$(BIN)/bursary makemigrations --check --dry-run
 
 clean:  ## Remove the virtual environment, all caches and var/, the demonstration's data
-	rm -rf .venv var dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv var dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment, in three stamps; each is made again only when what it is made from has changed.

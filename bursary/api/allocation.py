@@ -112,6 +112,7 @@ def _asked(request: Request) -> dict[str, Any]:
         "content_key": body.validated_data["content_key"],
         "price_cents": body.validated_data["content_price_cents"],
         "entries": body.validated_data["learner_emails"],
+        "due_date": body.validated_data.get("due_date"),
     }
 
 

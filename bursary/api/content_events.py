@@ -88,7 +88,7 @@ class ContentEvents(APIView):
 def _body(request: Request) -> bytes:
     """Return the bytes as they were sent. Raises BodyTooLarge, before anything is read."""
     announced = request.META.get("CONTENT_LENGTH") or "0"
-    if not announced.isdigit() or int(announced) > webhook.LARGEST_BODY:
+    if not (announced.isascii() and announced.isdecimal()) or int(announced) > webhook.LARGEST_BODY:
         raise BodyTooLarge(f"The body is larger than {webhook.LARGEST_BODY} bytes.")
     body: bytes = request.body
     return body

@@ -15,13 +15,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may_anywhere
 from bursary.api.authentication import caller
 from bursary.api.content import ContentDetail, ReadsContent
 from bursary.api.pages import Pages
 from bursary.assignments import impact
 from bursary.assignments.impact import Impact, Touch
+from bursary.assignments.listing import MomentFilter
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets.models import Budget
 from bursary.replica.models import ContentChange, ContentMetadata
 
 LOOKS_BACK = timedelta(days=30)
@@ -46,14 +49,26 @@ class ContentChangeSerializer(serializers.ModelSerializer[ContentChange]):
         model = ContentChange
         fields = ("id", "content_key", "field", "old", "new", "source", "created")
 
+    def to_representation(self, instance: ContentChange) -> dict[str, Any]:
+        """Return the change; which catalog it was about, only to who may see a budget of it."""
+        shown = super().to_representation(instance)
+        if instance.field == "membership":
+            visible = self.context["catalogs"]
+            shown |= {side: shown[side] if shown[side] in visible else None for side in ("old", "new")}
+        return shown
+
+
+def visible_catalogs(user: User) -> set[str]:
+    """Return the catalogs of the budgets that a user may see."""
+    budgets = Budget.objects.filter(granted(user, Permission.READ_BUDGET, customer="customer"))
+    return {str(uuid) for uuid in budgets.values_list("catalog_uuid", flat=True).distinct()}
+
 
 class ChangeFilters(filters.FilterSet):
     """What the changes of a piece of content can be asked for."""
 
     field = filters.CharFilter(label="A column's name, `membership` or `gone_at`")
-    since = filters.IsoDateTimeFilter(
-        field_name="created", lookup_expr="gte", label="Not before this instant"
-    )
+    since = MomentFilter(field_name="created", lookup_expr="gte", label="Not before this instant")
 
     class Meta:
         model = ContentChange
@@ -93,6 +108,10 @@ class Changes(_OfContent, generics.ListAPIView[ContentChange]):
     pagination_class = Pages
     filter_backends = (filters.DjangoFilterBackend,)
     filterset_class = ChangeFilters
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        """Add which catalogs the caller may know of."""
+        return {**super().get_serializer_context(), "catalogs": visible_catalogs(caller(self.request))}
 
     def get_queryset(self) -> QuerySet[ContentChange]:
         """Return the content's changes."""
@@ -204,6 +223,7 @@ class ImpactOfChanges(_OfContent):
         rows = TouchedAssignmentSerializer(page, many=True, context={"impact": found}).data
         response = pages.get_paginated_response(rows)
         response.data["since"] = since
-        response.data["changes"] = ContentChangeSerializer(found.changes, many=True).data
+        context = {"catalogs": visible_catalogs(caller(request))}
+        response.data["changes"] = ContentChangeSerializer(found.changes, many=True, context=context).data
         response.data["more_changes"] = found.more_changes
         return response

@@ -89,6 +89,11 @@ class AllocateInput(serializers.Serializer[Any]):
         allow_empty=False,
         help_text=f"At most {MOST_ADDRESSES} addresses. Spaces around them and repetitions do no harm.",
     )
+    due_date = serializers.DateTimeField(
+        required=False,
+        allow_null=True,
+        help_text="By when the learners shall have answered, at the latest",
+    )
     admin_lms_user_id = serializers.IntegerField(
         required=False, allow_null=True, help_text="Ignored: the sign-in says who it is"
     )

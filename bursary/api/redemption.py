@@ -246,6 +246,7 @@ class RedemptionStatus(APIView):
 def _standing(action: LearnerContentAssignmentAction, content_key: str) -> dict[str, Any]:
     assignment = LearnerContentAssignment.objects.select_related("budget").get(pk=action.assignment_id)
     states = {Status.DONE: "committed", Status.FAILED: "failed"}
+    course_url = reads.courseware_url(content_key, catalog_uuid=assignment.budget.catalog_uuid)
     status = reverse("redemption-status", kwargs={"action_uuid": action.uuid})
     return {
         "uuid": assignment.transaction_uuid or action.uuid,
@@ -254,7 +255,7 @@ def _standing(action: LearnerContentAssignmentAction, content_key: str) -> dict[
         "content_key": content_key,
         "subsidy_access_policy_uuid": assignment.budget.uuid,
         "transaction_status_api_url": settings.BASE_URL + status,
-        "courseware_url": reads.courseware_url(content_key) or settings.BASE_URL,
+        "courseware_url": course_url or settings.BASE_URL,
     }
 
 

@@ -106,7 +106,13 @@ def allocate(
 
 
 def preview(
-    budget: Budget, *, content_key: str, price_cents: int, entries: Sequence[object], now: datetime
+    budget: Budget,
+    *,
+    content_key: str,
+    price_cents: int,
+    entries: Sequence[object],
+    now: datetime,
+    due_date: datetime | None = None,
 ) -> Preview:
     """Return what `allocate` would do now, address by address, changing nothing.
 
@@ -122,8 +128,10 @@ def preview(
     try:
         known = _known_content(budget, content_key, now=now)
         offer = _offer(known, catalog_uuid=budget.catalog_uuid, lock=False)
-        expires_at, reason = derived.deadline(budget, content=offer.content, allocated_at=now)
-        _check(budget, offer, price_cents=price_cents, now=now, due_date=None)
+        expires_at, reason = derived.deadline(
+            budget, content=offer.content, allocated_at=now, due_date=due_date
+        )
+        _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
     except AllocationRefused as refused:
         refusals.append(refused)
     if short := ledger.shortage(budget, cents=cost):

@@ -63,9 +63,14 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
         standing=_standing(assignment, ended),
         state="declined" if declined else State.EXPIRED if passed else assignment.state,
         deadline=deadline_in_words(assignment) if dated else None,
-        course_url="" if ended else reads.courseware_url(assignment.content_key),
+        course_url="" if ended else course_url(assignment),
         ended=ended,
     )
+
+
+def course_url(assignment: LearnerContentAssignment) -> str:
+    """Return where accepting leads; empty where upstream does not say."""
+    return reads.courseware_url(assignment.content_key, catalog_uuid=assignment.budget.catalog_uuid)
 
 
 def take_up(uuid: UUID, *, learner: User, now: datetime) -> LearnerContentAssignmentAction | None:

@@ -22,7 +22,6 @@ from bursary.assignments.models import LearnerContentAssignmentAction, Status
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.dashboard import answering
 from bursary.dashboard.headers import form_leads_to, page
-from bursary.replica import reads
 
 _TAKEN_UP = {
     Status.DONE: "It is yours. Good learning!",
@@ -142,7 +141,7 @@ def _taking_up(
     if begun is None:
         raise Http404("There is no such assignment of yours.")
     status = Status(begun.status)
-    course_url = reads.courseware_url(begun.assignment.content_key) if status == Status.DONE else ""
+    course_url = answering.course_url(begun.assignment) if status == Status.DONE else ""
     level = messages.ERROR if status == Status.FAILED else messages.SUCCESS
     if course_url:
         try:

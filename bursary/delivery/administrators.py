@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import uuid5
 
@@ -43,43 +44,49 @@ def _claimed(notice: DeadlineNotice, *, now: datetime) -> bool:
 
 
 def _tell(notice: DeadlineNotice, *, clock: Clock) -> None:
-    """Write to each administrator who was not told yet, as long as the lease allows; remember who was.
-
-    One whose address is refused for good keeps nobody else from knowing.
-    """
-    now = clock()
-    notice.grace_until = max(notice.grace_until, now + LEAST_NOTICE)
-    until = time.monotonic() + settings.SEND_DEADLINE.total_seconds()
-    told, problems, again = list(notice.told), [], False
-    for administrator in _administrators(notice):
-        if time.monotonic() > until:
-            again = True
-            break
-        try:
-            name = str(uuid5(notice.uuid, str(administrator.pk)))
-            messages.send(administrator.email, template="deadline_moved", context=_context(notice), name=name)
-            told.append(administrator.pk)
-        except DeliveryError as error:
-            problems.append(error.cause)
-            again = again or not error.permanent
-            if error.cause in _NO_USE_IN_GOING_ON:
-                break
-    _settle(notice, told=told, problems=problems, again=again, now=clock())
-
-
-def _settle(
-    notice: DeadlineNotice, *, told: list[int], problems: list[str], again: bool, now: datetime
-) -> None:
-    last_error = ", ".join(problems) or ("" if told else "nobody_to_tell")
+    """Write to each administrator who was not told yet; remember who was, and when to try the rest again."""
+    waits_until = max(notice.grace_until, clock() + LEAST_NOTICE)
+    sent = _send(notice, waits_until)
+    told, now = [*notice.told, *sent.told], clock()
+    last_error = ", ".join(sent.problems) or ("" if told else "nobody_to_tell")
+    columns: dict[str, object] = {"told": told, "last_error": last_error, "due_at": None}
+    if sent.again and now < notice.created + LONGEST_WAIT_FOR_NOTICE:
+        columns["due_at"] = now + runner.wait_after(notice.attempts)
+    if notice.told_at is None and (told or not sent.again):
+        # Who has nobody to tell, or no address that works, reads it on the first page.
+        columns |= {"told_at": now, "grace_until": waits_until}
     if last_error:
         logger.warning("Notice %s: %s told. %s", notice.pk, len(told), last_error)
-    columns: dict[str, object] = {"told": told, "last_error": last_error, "due_at": None}
-    if again and now < notice.created + LONGEST_WAIT_FOR_NOTICE:
-        columns["due_at"] = now + runner.wait_after(notice.attempts)
-    if notice.told_at is None and (told or not again):
-        # Who has nobody to tell, or no address that works, reads it on the first page.
-        columns |= {"told_at": now, "grace_until": notice.grace_until}
     DeadlineNotice.objects.filter(pk=notice.pk, attempts=notice.attempts).update(**columns)
+
+
+@dataclass
+class _Sent:
+    """Who was told (pks), what went wrong with others, and whether some are to be tried again."""
+
+    told: list[int] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    again: bool = False
+
+
+def _send(notice: DeadlineNotice, waits_until: datetime) -> _Sent:
+    """Write to administrators as long as the lease allows. One refused address keeps nobody from knowing."""
+    sent, context = _Sent(), _context(notice, waits_until)
+    until = time.monotonic() + settings.SEND_DEADLINE.total_seconds()
+    for administrator in _administrators(notice):
+        if time.monotonic() > until:
+            sent.again = True
+            break
+        name = str(uuid5(notice.uuid, str(administrator.pk)))
+        try:
+            messages.send(administrator.email, template="deadline_moved", context=context, name=name)
+            sent.told.append(administrator.pk)
+        except DeliveryError as error:
+            sent.problems.append(error.cause)
+            sent.again = sent.again or not error.permanent
+            if error.cause in _NO_USE_IN_GOING_ON:
+                break
+    return sent
 
 
 def _administrators(notice: DeadlineNotice) -> list[User]:
@@ -88,13 +95,13 @@ def _administrators(notice: DeadlineNotice) -> list[User]:
     return list(active.order_by("pk").distinct()[:MOST_ADMINISTRATORS])
 
 
-def _context(notice: DeadlineNotice) -> dict[str, object]:
+def _context(notice: DeadlineNotice, waits_until: datetime) -> dict[str, object]:
     customer = notice.budget.customer
     return {
         "organisation": customer.name,
         "budget": notice.budget.name,
         "course": notice.content.title if notice.content else "",
         "count": notice.assignments,
-        "until": messages.moment_in_words(notice.grace_until, customer=customer),
+        "until": messages.moment_in_words(waits_until, customer=customer),
         "link": f"{settings.BASE_URL}/",
     }

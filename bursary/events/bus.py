@@ -15,7 +15,7 @@ from typing import Any
 
 import redis
 from django.conf import settings
-from django.db import DatabaseError, DataError, close_old_connections
+from django.db import DatabaseError, DataError, InterfaceError, close_old_connections
 from django.utils import timezone
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -67,7 +67,7 @@ class Consumer:
                 for _ in self._rounds(stop, once=once):
                     failures, healthy = 0, time.monotonic()
                 return
-            except (redis.RedisError, DatabaseError) as error:
+            except (redis.RedisError, DatabaseError, InterfaceError) as error:
                 away = time.monotonic() - healthy
                 logger.warning("The event bus cannot be read (%s): %s", type(error).__name__, error)
                 if away > patience:

@@ -5,6 +5,7 @@ what an event says. Doing it twice is harmless; so a process that dies in betwee
 """
 
 import logging
+import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -119,9 +120,11 @@ def _apply(event: InboxEvent, *, clock: Clock) -> str:
         outcome = handling.apply(EventKind(event.kind), event.payload, now=clock())
     except NotYet as not_yet:
         return _postpone(event, clock(), error=str(not_yet), at_last=not_yet.outcome, word="postponed")
-    except Exception as error:  # one broken event stops no other; it is logged, and tried again
-        logger.exception("Event %s (%s) could not be applied", event.event_id, event.kind)
-        said = f"{type(error).__name__}: {error}"
+    except Exception as error:  # noqa: BLE001  # one broken event stops no other; it is logged, and tried again
+        # One line: a database's further lines, and a stack trace's last, may name people.
+        said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        where = "".join(traceback.format_tb(error.__traceback__))
+        logger.error("Event %s (%s) broke: %s\n%s", event.event_id, event.kind, said, where)  # noqa: TRY400  # see above
         return _postpone(event, clock(), error=said, at_last=EventOutcome.FAILED, word="broken")
     _settle(event, clock(), outcome=outcome, error="")
     return outcome.value

@@ -106,8 +106,10 @@ def bring_forward(*, now: datetime) -> int:
         Q(content=OuterRef("pk")) | Q(content__parent=OuterRef("pk")), state=State.ALLOCATED
     )
     stale_at = now - settings.CONTENT_FRESHNESS["depended_on"]
+    missing = CatalogMembership.objects.filter(content=OuterRef("pk"), missing_since__isnull=False)
     stale = ContentMetadata.objects.filter(
         Exists(open_assignments),
+        ~Exists(missing),  # asked for by key, in its own time
         due_at__gt=now + settings.CONTENT_LEASE,
         checked_at__lte=stale_at,
         failures=0,

@@ -74,10 +74,14 @@ def membership(catalog_uuid: UUID) -> Exists:
     )
 
 
-def courseware_url(content_key: str) -> str:
-    """Return where upstream sends who takes the content up; empty where it does not say."""
-    payloads = ContentMetadata.objects.filter(content_key=content_key).values_list("payload", flat=True)
-    payload = payloads.first() or {}
+def courseware_url(content_key: str, *, catalog_uuid: UUID) -> str:
+    """Return where upstream sends who takes the content up from this catalog; empty where it does not say.
+
+    Upstream's links are the catalog's own (contract, section 1.6): what another catalog's record says would
+    lead into another organisation.
+    """
+    rows = ContentMetadata.objects.filter(content_key=content_key, fetched_from__endswith=f":{catalog_uuid}")
+    payload = rows.values_list("payload", flat=True).first() or {}
     for name in ("enrollment_url", "marketing_url"):
         url = payload.get(name)
         if isinstance(url, str) and url.startswith(("https://", "http://")):

@@ -26,7 +26,6 @@ from bursary.replica.seeking import SILENT_FOR
 
 KEPT_FOR = timedelta(hours=24)
 """How long an answer may be served while upstream does not give another."""
-NOT_HANDED_OVER = frozenset({"upstream_error", "too_large"})
 """Upstream has it and fails on it: that is no answer."""
 
 
@@ -136,14 +135,14 @@ def _answer(catalog_uuid: UUID, wanted: Mapping[Place, str], until: float, *, no
 
 
 def _read(elements: Sequence[object], *, now: datetime) -> tuple[dict[str, UpstreamContent], set[str]]:
-    """Return the usable records by key, runs too, and the keys that upstream failed on."""
+    """Return the usable records by key, runs too, and the keys of records that cannot be used."""
     records: list[schema.Content] = []
     withheld: set[str] = set()
     for raw in elements:
         try:
             records.append(schema.parse(raw))
         except schema.Unparsable as bad:
-            if bad.reason in NOT_HANDED_OVER:
+            if bad.content_key:  # it is there, whatever is wrong with it
                 withheld.add(bad.content_key)
     chosen, _lost = guard.choose(records)
     return {key: _content(one, now=now) for key, one in chosen.items()}, withheld

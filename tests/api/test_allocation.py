@@ -13,6 +13,20 @@ from tests.world import ALICE, BOB, CAROL, NOW, PRICE, addresses, given_content,
 
 pytestmark = pytest.mark.django_db
 
+
+def test_an_administrators_own_due_date_makes_the_deadline_where_it_is_the_nearest(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    due = "2026-03-20T12:00:00Z"
+    seen = door.can_allocate(budget, content, ALICE, due_date=due).json()
+    assert seen["deadline"] == {"date": due, "reason": "DUE_DATE_PASSED"}
+    [created] = door.allocate(budget, content, ALICE, due_date=due).json()["created"]
+    assert created["earliest_possible_expiration"] == {"date": due, "reason": "DUE_DATE_PASSED"}
+    passed = door.allocate(budget, content, BOB, due_date="2026-03-01T12:00:00Z")
+    assert (passed.status_code, passed.json()[0]["reason"]) == (422, "deadline_passed")
+    assert door.allocate(budget, content, BOB, due_date="soon").status_code == 400
+
+
 NOW_ISO = "2026-03-02T09:00:00Z"
 DEADLINE_ISO = "2026-05-31T09:00:00Z"  # 90 days later
 

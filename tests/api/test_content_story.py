@@ -132,6 +132,18 @@ def test_keys_with_slashes_have_a_story_and_one_that_ends_like_the_address_is_st
     assert "results" in door.get(f"content-metadata/{odd_run.content_key}/{ending}/").json()
 
 
+@pytest.mark.parametrize("ending", ["changes", "impact"])
+@pytest.mark.parametrize(
+    "since", ["\0", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "yesterday"]
+)
+def test_an_instant_that_no_database_takes_is_refused(
+    door: Door, content: ContentMetadata, ending: str, since: str
+) -> None:
+    answer = door.get(f"content-metadata/{content.content_key}/{ending}/", since=since)
+    assert refusal_of(answer) == (400, "invalid_request")
+    assert refusal_of(changes(door, content, field="\0")) == (400, "invalid_request")
+
+
 # -- Impact -------------------------------------------------------------------------------------------------
 
 

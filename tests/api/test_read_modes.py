@@ -11,7 +11,7 @@ from pytest_django import Settings
 from bursary.access.models import Role
 from bursary.assignments.models import FAR_FUTURE, ExpiryReason, LearnerContentAssignment
 from bursary.budgets.models import Budget
-from bursary.replica import refresh
+from bursary.replica import modes, refresh
 from bursary.replica.models import ContentMetadata, RefreshSource, ShadowDifference
 from tests.api.door import Answer, Door, allocating, refusal_of
 from tests.enterprise_catalog import faults
@@ -237,9 +237,7 @@ def test_a_row_of_ours_that_says_otherwise_is_not_referred_to(budget: Budget, do
 def test_a_replica_that_cannot_be_filled_stops_no_allocation(
     upstream: Upstream, budget: Budget, door: Door
 ) -> None:
-    door.can_allocate(budget, ContentMetadata(content_key=TIDES), ALICE)  # remembered from now on
-    ContentMetadata.objects.exclude(parent=None).delete()
-    ContentMetadata.objects.filter(memberships=None).delete()
+    modes.one_from_upstream(TIDES, catalog_uuid=CATALOG, now=NOW)  # remembered from now on
     upstream.fails_with(faults.status(503))
 
     assert allocate(door, budget, TIDES, ALICE).status_code == 202

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -104,3 +105,29 @@ def test_an_allocation_that_meets_a_content_change_has_the_new_deadline() -> Non
         allocating[0].result(timeout=30)
 
     assert LearnerContentAssignment.objects.get().expires_at == earlier
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whichever_of_a_content_change_and_allocations_comes_first_the_new_deadline_holds() -> None:
+    budget, content = given_budget(), given_content(enroll_by=NOW + timedelta(days=30))
+    for days in (5, 20):
+        moved = NOW + timedelta(days=days)
+        record = {
+            "content_type": "course",
+            "key": content.content_key,
+            "active": True,
+            "normalized_metadata": {"content_price": PRICE / 100, "enroll_by_date": moved.isoformat()},
+        }
+        change = partial(
+            refresh.refresh_catalog, CATALOG, source=Listing([record]), now=NOW, by=RefreshSource.EVENT
+        )
+        allocations = [
+            partial(allocate, budget, content, *addresses(5, start=days * 100 + 5 * n)) for n in range(6)
+        ]
+
+        calls: list[Callable[[], object]] = [*allocations[:3], change, *allocations[3:]]
+        outcomes = together(calls)
+
+        assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        assert set(LearnerContentAssignment.objects.values_list("expires_at", flat=True)) == {moved}
+    assert LearnerContentAssignment.objects.count() == 60

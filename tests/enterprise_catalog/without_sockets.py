@@ -17,7 +17,7 @@ class WithoutSockets(Client):
     """A client of the shelf. It knows the ways to fail that a catalog must tell apart, and `meanwhile`.
 
     `down` fails every request; `fails_on` those for any of these keys; `shows` cuts listings of keys short.
-    `meanwhile` is called once, between an answer's being made and its arrival.
+    `meanwhile` is called once, while an answer with records is on its way.
     """
 
     def __init__(self, shelf: Shelf) -> None:
@@ -28,6 +28,11 @@ class WithoutSockets(Client):
         self.shows: int | None = None
         self.meanwhile: Callable[[], object] | None = None
 
+    def recovers(self) -> None:
+        """Answer everything again."""
+        self.down, self.shows = False, None
+        self.fails_on.clear()
+
     def get(
         self,
         path: str,
@@ -36,14 +41,14 @@ class WithoutSockets(Client):
         within: timedelta | None = None,
         suspect: bool = False,
     ) -> object:
-        return self._exchange("GET", path, query=parse_qs(urlencode(params)), body=b"")
+        return self._answer("GET", path, query=parse_qs(urlencode(params)), body=b"")
 
     def post(
         self, path: str, *, json: object, within: timedelta | None = None, repeatable: bool = False
     ) -> object:
-        return self._exchange("POST", path, query={}, body=to_json.dumps(json).encode())
+        return self._answer("POST", path, query={}, body=to_json.dumps(json).encode())
 
-    def _exchange(self, method: str, path: str, *, query: dict[str, list[str]], body: bytes) -> object:
+    def _answer(self, method: str, path: str, *, query: dict[str, list[str]], body: bytes) -> object:
         self.questions += 1
         if self.down:
             raise UpstreamUnavailable(Outage.SERVER_UNAVAILABLE, "It answered with 503.", status=503)
@@ -55,7 +60,8 @@ class WithoutSockets(Client):
         value = answer.value
         if LISTING in path and self.shows is not None and isinstance(value, dict):
             value = value | {"items_not_included": value["items_not_included"][: self.shows]}
-        meanwhile, self.meanwhile = self.meanwhile, None
-        if meanwhile:
-            meanwhile()
+        if RECORDS in path:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            if meanwhile:
+                meanwhile()
         return value

@@ -144,6 +144,7 @@ def folder(settings: Settings, tmp_path: Path) -> Path:
 def _one_due_and_one_not(folder: Path) -> None:
     now = timezone.now()
     allocate(given_budget(), given_content(), ALICE, now=now - timedelta(days=91))
+    deliver(now=now - timedelta(days=91))
     allocate(given_budget(), given_content(), BOB, now=now)
     deliver(now=now)
     expiry.expire_due(now=now)

@@ -1,6 +1,7 @@
 """Whether what we hold agrees with upstream's truth, and with itself."""
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from bursary.assignments.models import FAR_FUTURE, ExpiryReason, LearnerContentAssignment, State
 from bursary.catalog import schema
@@ -9,23 +10,31 @@ from bursary.replica import guard
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata
 from tests.replica.truth import CATALOGS, Truth
 
-Version = tuple[str, str, datetime | None, datetime, datetime]
-Versions = dict[str, Version]
 
-_OF_A_ROW = ("fetched_from", "completeness", "upstream_modified", "checked_at", "fetched_at")
+class Version(NamedTuple):
+    """Where a row came from, and how new it is."""
+
+    fetched_from: str
+    completeness: str
+    upstream_modified: datetime | None
+    checked_at: datetime
+    fetched_at: datetime
+
+
+Versions = dict[str, Version]
 
 
 def versions_after(before: Versions) -> Versions:
     """Return every row's version; none may have gone backwards since `before`."""
-    rows = ContentMetadata.objects.order_by().values_list("content_key", *_OF_A_ROW)
-    after: Versions = {key: tuple(version) for key, *version in rows}  # type: ignore[misc]  # of _OF_A_ROW
-    for key, (source, completeness, modified, checked_at, fetched_at) in before.items():
+    rows = ContentMetadata.objects.order_by().only("content_key", *Version._fields)
+    after = {row.content_key: Version(*(getattr(row, name) for name in Version._fields)) for row in rows}
+    for key, was in before.items():
         now = after[key]  # rows are never deleted
-        assert (completeness, now[1]) != (Completeness.FULL, Completeness.THIN), key
-        assert now[3] >= checked_at, key
-        assert now[4] >= fetched_at, key
-        if now[:2] == (source, completeness) and modified and now[2]:
-            assert now[2] >= modified, key
+        assert (was.completeness, now.completeness) != (Completeness.FULL, Completeness.THIN), key
+        assert now.checked_at >= was.checked_at, key
+        assert now.fetched_at >= was.fetched_at, key
+        if now[:2] == was[:2] and now.upstream_modified and was.upstream_modified:
+            assert now.upstream_modified >= was.upstream_modified, key
     return after
 
 
@@ -63,8 +72,9 @@ def check_content(truth: Truth, *, now: datetime) -> None:
         for run in course.runs:
             _check_row(rows[run.content_key], run)
             assert rows[run.content_key].parent == rows[key]
-        assert rows[key].due_at is not None
-        assert now < rows[key].due_at <= now + timedelta(days=1)
+        due_at = rows[key].due_at
+        assert due_at is not None
+        assert now < due_at <= now + timedelta(days=1)
     for row in rows.values():
         assert (row.gone_at is None) == ((row.parent or row).content_key in there) or _is_dropped(row, truth)
 

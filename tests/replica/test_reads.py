@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.conf import LazySettings
@@ -23,6 +24,7 @@ from tests.replica.listing import (
     a_run,
     recorded,
 )
+from tests.world import given_content
 
 pytestmark = pytest.mark.django_db
 
@@ -139,3 +141,10 @@ def test_membership_is_learned_as_the_row_is_locked() -> None:
     rows = ContentMetadata.objects.annotate(held=reads.membership(CATALOG)).select_for_update()
 
     assert rows.values_list("held", flat=True).get(content_key=RUNS[0]) is True
+
+
+def test_a_course_leads_to_the_link_of_its_own_catalog_and_to_no_other() -> None:
+    content = given_content(catalog=CATALOG, payload={"enrollment_url": "https://learn.example.org/larkspur"})
+    key, other = content.content_key, UUID("00000000-0000-4000-8000-0000000000ff")
+    assert reads.courseware_url(key, catalog_uuid=CATALOG) == "https://learn.example.org/larkspur"
+    assert reads.courseware_url(key, catalog_uuid=other) == ""

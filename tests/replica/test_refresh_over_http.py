@@ -66,6 +66,7 @@ def upstream() -> Iterator[Upstream]:
 @pytest.mark.parametrize(
     ("name", "by_key"),
     [
+        ("courses", True),
         ("courses", False),
         ("other-types", True),
         ("other-types", False),
