@@ -34,7 +34,7 @@ def caller(request: Request) -> User:
     return request.user
 
 
-class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the base registers whoever extends it, by a method without types
     """Says in the API description how a key is sent."""
 
     target_class = ApiKeyAuthentication

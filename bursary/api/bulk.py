@@ -68,7 +68,20 @@ class RemindAllOutput(serializers.Serializer[Any]):
     not_reminded = serializers.ListField(child=serializers.DictField(), help_text="The first of them")
 
 
-class Cancel(OfOneBudget):
+class _OfNamed(OfOneBudget):
+    """Views that act on the assignments that the body names."""
+
+    body: type[AssignmentUuidsInput] = AssignmentUuidsInput
+
+    def asked(self) -> dict[str, Any]:
+        """Return what the body says. Raises ValidationError."""
+        told = self.body(data=self.request.data)
+        told.is_valid(raise_exception=True)
+        named: dict[str, Any] = told.validated_data
+        return named
+
+
+class Cancel(_OfNamed):
     """Cancel those of the named assignments that are open, and say what came of every one.
 
     422 where none of them could be cancelled. Repeating it does no harm.
@@ -80,10 +93,7 @@ class Cancel(OfOneBudget):
     @extend_schema(request=AssignmentUuidsInput, responses=CancelOutput)
     def post(self, request: Request, **_address: UUID) -> Response:
         """Cancel."""
-        budget = self.budget
-        body = AssignmentUuidsInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        uuids = body.validated_data["assignment_uuids"]
+        budget, uuids = self.budget, self.asked()["assignment_uuids"]
         done = cancellation.cancel(budget, uuids=uuids, now=timezone.now(), actor=caller(request))
         refused = _refusals(done.refused, self.reason, _ONLY_OPEN)
         if refused and not done.cancelled and not done.unchanged:
@@ -97,7 +107,7 @@ class Cancel(OfOneBudget):
         )
 
 
-class Remind(OfOneBudget):
+class Remind(_OfNamed):
     """Remind the learners of those of the named assignments that are open, and say what came of every one.
 
     422 where none of them could be reminded. Asked twice, a learner gets one mail.
@@ -109,15 +119,12 @@ class Remind(OfOneBudget):
     @extend_schema(request=AssignmentUuidsInput, responses=RemindOutput)
     def post(self, request: Request, **_address: UUID) -> Response:
         """Remind."""
-        budget = self.budget
-        body = AssignmentUuidsInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        uuids = body.validated_data["assignment_uuids"]
+        budget, uuids = self.budget, self.asked()["assignment_uuids"]
         done = reminders.remind(budget, uuids=uuids, now=timezone.now(), actor=caller(request))
         return _answer(done, "reminded", reason=self.reason)
 
 
-class Nudge(OfOneBudget):
+class Nudge(_OfNamed):
     """Tell the learners of those of the named assignments that the content starts soon.
 
     422 where none of them could be nudged. Asked twice, a learner gets one mail.
@@ -125,17 +132,16 @@ class Nudge(OfOneBudget):
 
     permission = Permission.REMIND
     reason = "not_nudgeable"
+    body = NudgeInput
 
     @extend_schema(request=NudgeInput, responses=NudgeOutput)
     def post(self, request: Request, **_address: UUID) -> Response:
         """Nudge."""
-        budget = self.budget
-        body = NudgeInput(data=request.data)
-        body.is_valid(raise_exception=True)
+        budget, asked = self.budget, self.asked()
         done = reminders.nudge(
             budget,
-            uuids=body.validated_data["assignment_uuids"],
-            within_days=body.validated_data.get("days_before_course_start_date"),
+            uuids=asked["assignment_uuids"],
+            within_days=asked.get("days_before_course_start_date"),
             now=timezone.now(),
             actor=caller(request),
         )

@@ -27,7 +27,7 @@ class LearnerAssignmentSerializer(AssignmentSerializer):
     learner_acknowledged = serializers.SerializerMethodField()
 
     class Meta(AssignmentSerializer.Meta):
-        fields = (  # type: ignore[assignment]  # longer than allocation's, on purpose
+        fields = (
             *AssignmentSerializer.Meta.fields,
             "content_metadata",
             "learner_acknowledged",

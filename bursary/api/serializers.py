@@ -32,7 +32,7 @@ class ActionSerializer(serializers.ModelSerializer[LearnerContentAssignmentActio
 
     class Meta:
         model = LearnerContentAssignmentAction
-        fields = (
+        fields: tuple[str, ...] = (
             "created",
             "modified",
             "uuid",
@@ -61,7 +61,7 @@ class TimelineActionSerializer(ActionSerializer):
     failed_at = serializers.SerializerMethodField()
 
     class Meta(ActionSerializer.Meta):
-        fields = (  # type: ignore[assignment]  # longer than the list's, on purpose
+        fields = (
             *ActionSerializer.Meta.fields,
             "failed_at",
             "detail",
@@ -123,7 +123,7 @@ class AssignmentSerializer(serializers.ModelSerializer[LearnerContentAssignment]
 
     class Meta:
         model = LearnerContentAssignment
-        fields = (
+        fields: tuple[str, ...] = (
             "uuid",
             "assignment_configuration",
             "learner_email",
@@ -167,7 +167,7 @@ class AdminAssignmentSerializer(AssignmentSerializer):
     content_metadata = ContentOfAssignmentSerializer(source="shown_content", read_only=True, allow_null=True)
 
     class Meta(AssignmentSerializer.Meta):
-        fields = (  # type: ignore[assignment]  # longer than allocation's, on purpose
+        fields = (
             *AssignmentSerializer.Meta.fields,
             "recent_action",
             "learner_state",
@@ -313,7 +313,7 @@ class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
 
     class Meta:
         model = ContentMetadata
-        fields = (
+        fields: tuple[str, ...] = (
             "content_key",
             "content_type",
             "uuid",
@@ -352,7 +352,7 @@ class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):
     """One piece of content with the record as upstream served it."""
 
     class Meta(ContentMetadataSerializer.Meta):
-        fields = (  # type: ignore[assignment]  # longer than the list's, on purpose
+        fields = (
             *ContentMetadataSerializer.Meta.fields,
             "payload",
         )

@@ -62,9 +62,14 @@ def sweep(
     return swept
 
 
+def in_a_line(trouble: Exception) -> str:
+    """Return what went wrong, in a line: a database's further lines, and stack traces, name people."""
+    return f"{type(trouble).__name__}: {(str(trouble).splitlines() or [''])[0]}"
+
+
 def said(trouble: Exception, budget_pk: int) -> str:
-    """Log and return what went wrong, in a line: a database's further lines and stack traces name people."""
-    line = f"{type(trouble).__name__}: {(str(trouble).splitlines() or [''])[0]}"
+    """Log and return what went wrong."""
+    line = in_a_line(trouble)
     logger.warning("A batch in budget %s failed: %s", budget_pk, line)
     return line
 

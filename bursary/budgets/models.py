@@ -86,6 +86,17 @@ class Account(models.Model):
         return self.name
 
 
+def _list_of_days(default: str, help_text: str) -> "models.CharField[str, str]":
+    return models.CharField(
+        max_length=64,
+        blank=True,
+        default=default,
+        db_default=default,
+        validators=[check_days],
+        help_text=help_text,
+    )
+
+
 class Budget(models.Model):
     """What a customer may spend on the content of one catalog, until when.
 
@@ -107,29 +118,14 @@ class Budget(models.Model):
     allocation_age_days = models.PositiveIntegerField(
         default=ALLOCATION_AGE_DAYS, validators=[MinValueValidator(1), MaxValueValidator(LONGEST_AGE_DAYS)]
     )
-    remind_days_after = models.CharField(
-        max_length=64,
-        blank=True,
-        default=REMIND_DAYS_AFTER,
-        db_default=REMIND_DAYS_AFTER,
-        validators=[check_days],
-        help_text="Days after the allocation on which who has not answered is reminded, such as 7,30",
+    remind_days_after = _list_of_days(
+        REMIND_DAYS_AFTER, "Days after the allocation on which who has not answered is reminded, such as 7,30"
     )
-    remind_days_before = models.CharField(
-        max_length=64,
-        blank=True,
-        default=REMIND_DAYS_BEFORE,
-        db_default=REMIND_DAYS_BEFORE,
-        validators=[check_days],
-        help_text="Days before the deadline on which who has not answered is reminded",
+    remind_days_before = _list_of_days(
+        REMIND_DAYS_BEFORE, "Days before the deadline on which who has not answered is reminded"
     )
-    nudge_days_before = models.CharField(
-        max_length=64,
-        blank=True,
-        default=NUDGE_DAYS_BEFORE,
-        db_default=NUDGE_DAYS_BEFORE,
-        validators=[check_days],
-        help_text="Days before the start on which learners are told that it starts soon",
+    nudge_days_before = _list_of_days(
+        NUDGE_DAYS_BEFORE, "Days before the start on which learners are told that it starts soon"
     )
     active = models.BooleanField(default=True)
     retired_at = models.DateTimeField(null=True, blank=True)

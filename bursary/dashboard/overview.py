@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from bursary.access.models import Role, RoleGrant, User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import grace, showing
+from bursary.assignments import grace, redemption, showing
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.notices import DeadlineNotice
 from bursary.budgets import ledger
@@ -70,12 +70,7 @@ def _newest(assignments: QuerySet[LearnerContentAssignment]) -> list[LearnerCont
 
 def own_assignments(user: User) -> QuerySet[LearnerContentAssignment]:
     """Return what is assigned to the user, by address or by LMS user id."""
-    mine = Q(pk__in=[])
-    if user.learner_key:
-        mine |= Q(learner_key=user.learner_key)
-    if user.lms_user_id is not None:
-        mine |= Q(lms_user_id=user.lms_user_id)
-    return LearnerContentAssignment.objects.filter(mine)
+    return redemption.of_learner(lms_user_id=user.lms_user_id, learner_key=user.learner_key)
 
 
 def operates(user: User) -> bool:

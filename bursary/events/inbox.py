@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 
+from bursary.assignments import sweeping
 from bursary.events import handling
 from bursary.events.handling import NotYet
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
@@ -121,8 +122,7 @@ def _apply(event: InboxEvent, *, clock: Clock) -> str:
     except NotYet as not_yet:
         return _postpone(event, clock(), error=str(not_yet), at_last=not_yet.outcome, word="postponed")
     except Exception as error:  # noqa: BLE001  # one broken event stops no other; it is logged, and tried again
-        # One line: a database's further lines, and a stack trace's last, may name people.
-        said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        said = sweeping.in_a_line(error)
         where = "".join(traceback.format_tb(error.__traceback__))
         logger.error("Event %s (%s) broke: %s\n%s", event.event_id, event.kind, said, where)  # noqa: TRY400  # see above
         return _postpone(event, clock(), error=said, at_last=EventOutcome.FAILED, word="broken")

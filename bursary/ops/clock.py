@@ -18,7 +18,7 @@ from django.db import close_old_connections, connections
 from django.db.models import F, Q
 from django.utils import timezone
 
-from bursary.assignments import meeting
+from bursary.assignments import meeting, sweeping
 from bursary.delivery import executors
 from bursary.events import inbox
 from bursary.ops import auditing, forgetting, refreshing, sweeps
@@ -60,7 +60,7 @@ def _sweep(clock: Clock) -> Mapping[str, object]:
     return {"met": meeting.meet_all(now=clock())}
 
 
-def _run(duty: sweeps.Duty) -> Callable[[Clock], Mapping[str, object]]:
+def _run(duty: sweeps.Sweeper) -> Callable[[Clock], Mapping[str, object]]:
     def run(clock: Clock) -> Mapping[str, object]:
         swept = duty.run(clock(), None)
         if swept.failed:
@@ -139,7 +139,7 @@ def _run_once(duty: Duty, row: Tick, *, clock: Clock) -> bool:
         logger.warning("Tick %s failed: %s", duty.name, failed)
         error = str(failed)
     except Exception as raised:  # noqa: BLE001  # the clock survives whatever a tick raises, and says so
-        error = f"{type(raised).__name__}: {(str(raised).splitlines() or [''])[0]}"
+        error = sweeping.in_a_line(raised)
         where = "".join(traceback.format_tb(raised.__traceback__)).rstrip()
         # A database's further lines name people, and a stack trace would end with them: only where it was.
         logger.error("Tick %s broke: %s\n%s", duty.name, error, where)  # noqa: TRY400  # see above

@@ -54,6 +54,14 @@ def counted(text: str) -> int:
     return int(text)
 
 
+def add_sample(parser: CommandParser, *, default: int, everything: str) -> None:
+    """Add --sample N and --all, of which one may be said; `everything` is what the second means."""
+    which = parser.add_mutually_exclusive_group()
+    said = f"So many at random; {default} if not said."
+    which.add_argument("--sample", type=counted, metavar="N", default=default, help=said)
+    which.add_argument("--all", action="store_true", help=everything)
+
+
 def percent(text: str) -> float:
     """Return a share from 0 to 100, as an option gives it. Raises ArgumentTypeError."""
     try:

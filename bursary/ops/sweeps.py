@@ -16,7 +16,7 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Duty:
+class Sweeper:
     """A sweep: what it does to an assignment, how many are due, and the doing of it."""
 
     done: str
@@ -28,7 +28,7 @@ class Duty:
     run: Callable[[datetime, Progress | None], Sweep]
 
 
-def summary_of(duty: Duty, swept: Sweep) -> dict[str, object]:
+def summary_of(duty: Sweeper, swept: Sweep) -> dict[str, object]:
     """Return what a sweep did as plain values."""
     return {duty.done: swept.done, "failed_budgets": {str(pk): why for pk, why in swept.failed.items()}}
 
@@ -38,19 +38,19 @@ def _count_expiring(now: datetime) -> Mapping[str, object]:
     return {"due": sum(reasons.values()), "reasons": reasons}
 
 
-EXPIRING = Duty(
+EXPIRING = Sweeper(
     "expired",
     "would expire",
     _count_expiring,
     lambda now, progress: expiry.expire_due(now=now, progress=progress),
 )
-REMINDING = Duty(
+REMINDING = Sweeper(
     "reminded",
     "would be looked at",
     lambda now: {"due": reminders.count_due(reminders.to_remind, now=now)},
     lambda now, progress: reminders.remind_due(now=now, progress=progress),
 )
-NUDGING = Duty(
+NUDGING = Sweeper(
     "nudged",
     "would be looked at",
     lambda now: {"due": reminders.count_due(reminders.to_nudge, now=now)},
@@ -61,7 +61,7 @@ NUDGING = Duty(
 class SweepCommand(OperatorCommand):
     """A command that runs one sweep, or says what it would find."""
 
-    duty: ClassVar[Duty]
+    duty: ClassVar[Sweeper]
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from bursary.ops import comparing, refreshing
-from bursary.ops.printing import OperatorCommand, counted, percent, progress, rendered
+from bursary.ops.printing import OperatorCommand, add_sample, percent, progress, rendered
 from bursary.replica import audit
 from bursary.replica.refresh import configured_source
 
@@ -19,15 +19,7 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        which = parser.add_mutually_exclusive_group()
-        which.add_argument(
-            "--sample",
-            type=counted,
-            metavar="N",
-            default=SAMPLE,
-            help=f"So many at random; {SAMPLE} if not said.",
-        )
-        which.add_argument("--all", action="store_true", help="Everything, and what only upstream has.")
+        add_sample(parser, default=SAMPLE, everything="Everything, and what only upstream has.")
         parser.add_argument("--catalog", type=UUID, metavar="UUID", help="Only what this catalog holds.")
         parser.add_argument(
             "--threshold", type=percent, default=0.0, metavar="PERCENT", help="So much drift is no failure."

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from bursary.assignments import rebuilding
 from bursary.ops import auditing
-from bursary.ops.printing import OperatorCommand, counted, progress, rendered
+from bursary.ops.printing import OperatorCommand, add_sample, progress, rendered
 
 SAMPLE = 1000
 
@@ -18,15 +18,7 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        which = parser.add_mutually_exclusive_group()
-        which.add_argument(
-            "--sample",
-            type=counted,
-            metavar="N",
-            default=SAMPLE,
-            help=f"So many at random; {SAMPLE} if not said.",
-        )
-        which.add_argument("--all", action="store_true", help="Every one.")
+        add_sample(parser, default=SAMPLE, everything="Every one.")
         parser.add_argument("--budget", type=UUID, metavar="UUID", help="Only this budget's.")
 
     def handle(self, *args: Any, **options: Any) -> None:
