@@ -14,7 +14,7 @@ REACH := PIP_CERT PIP_CLIENT_CERT PIP_PROXY PIP_TRUSTED_HOST PIP_INDEX_URL PIP_E
 unexport $(filter-out $(REACH),$(filter PIP_% UV_%,$(.VARIABLES)))
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 
-.PHONY: help run test soak check clean
+.PHONY: help run test soak bench check clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ test: .venv/.dev  ## Run every test, on SQLite and then on PostgreSQL (ARGS=… 
 HISTORIES ?= 300
 soak: .venv/.dev  ## Let many more orders of events happen to the replica (HISTORIES=… for how many)
 	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) tests/replica/test_any_order.py
+
+COURSES ?= 100000
+bench: .venv/.dev  ## Measure the memory that a refresh needs, ten times the content against once (COURSES=…)
+	@$(BIN)/python bench/refresh_memory.py --courses $(COURSES)
 
 check: export BURSARY_VAR_DIR = $(CURDIR)/.venv/check
 check: export BURSARY_DATABASE_URL = sqlite:///$(CURDIR)/.venv/check/bursary.sqlite3

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 from uuid import UUID
 
@@ -90,13 +90,13 @@ class HttpCatalog:
                 f"/api/v1/enterprise-catalogs/{catalog_uuid}/generate_diff",
                 json={"content_keys": []},
                 repeatable=True,
+                keeping=_key_alone,
             )
         except UpstreamError as failure:
             raise _unavailable(failure) from failure
-        held = answer.get("items_not_included") if isinstance(answer, dict) else None
-        if not isinstance(held, list):
+        listed = answer.get("items_not_included") if isinstance(answer, dict) else None
+        if not isinstance(listed, list):
             raise CatalogUnavailable("enterprise-catalog's list of keys cannot be read: is this its address?")
-        listed = [item.get("content_key") if isinstance(item, dict) else item for item in held]
         keys = list(dict.fromkeys(key for key in listed if isinstance(key, str) and is_key(key)))
         unusable: list[object] = [
             Unfetched("", "key_unusable", f"Entry {position} of the listing has no usable key.")
@@ -144,6 +144,11 @@ class HttpCatalog:
         if answer.get("next"):
             raise UnreadableAnswer("not_json", "The answer is only a part.")
         return results
+
+
+def _key_alone(item: dict[str, Any]) -> object:
+    """Keep of an item in a list of keys its key: a hundred thousand items would be the most that is held."""
+    return item.get("content_key", item)
 
 
 class _Suspects:

@@ -17,7 +17,7 @@ from bursary.upstream.errors import (
     UpstreamUnavailable,
 )
 from bursary.upstream.token import Credentials, Tokens
-from bursary.upstream.wire import Answer, Question, Wire, value_of
+from bursary.upstream.wire import Answer, Keeping, Question, Wire, value_of
 
 DEADLINE = timedelta(seconds=10)
 ATTEMPTS = 3
@@ -74,13 +74,20 @@ class Client:
         return self._ask(question, within=within, repeatable=not suspect, suspect=suspect)
 
     def post(
-        self, path: str, *, json: object, within: timedelta | None = None, repeatable: bool = False
+        self,
+        path: str,
+        *,
+        json: object,
+        within: timedelta | None = None,
+        repeatable: bool = False,
+        keeping: Keeping | None = None,
     ) -> object:
         """Return what the service answers to a JSON value. Only a `repeatable` question is asked again.
 
-        Raises what `get` raises; what is not repeatable may have been done nevertheless.
+        `keeping` returns what is kept of each object in the answer. Raises what `get` raises; what is not
+        repeatable may have been done nevertheless.
         """
-        question = Question("POST", self._base + path, json=json)
+        question = Question("POST", self._base + path, json=json, keeping=keeping)
         return self._ask(question, within=within, repeatable=repeatable)
 
     def close(self) -> None:
@@ -123,14 +130,15 @@ class Client:
     def _exchange(self, question: Question, *, deadline: Deadline) -> object:
         """Ask with a token. One that is refused may have been revoked: another is tried, once."""
         if self._tokens is None:
-            return value_of(self._wire.exchange(question, deadline=deadline, most_bytes=self._most_bytes))
+            answer = self._wire.exchange(question, deadline=deadline, most_bytes=self._most_bytes)
+            return value_of(answer, keeping=question.keeping)
         token = self._tokens.current(deadline=deadline)
         answer = self._exchange_as(token, question, deadline=deadline)
         if answer.status == 401:
             self._tokens.drop(token)
             token = self._tokens.current(deadline=deadline)
             answer = self._exchange_as(token, question, deadline=deadline)
-        return value_of(answer, hiding=token)
+        return value_of(answer, hiding=token, keeping=question.keeping)
 
     def _exchange_as(self, token: str, question: Question, *, deadline: Deadline) -> Answer:
         return self._wire.exchange(

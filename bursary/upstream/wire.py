@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -26,6 +26,9 @@ _TEMPORARY = {408: Outage.SERVER_UNAVAILABLE, 429: Outage.TOO_MANY_REQUESTS} | d
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
 
+Keeping = Callable[[dict[str, Any]], object]
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is asked. Its text leaves out what may be secret; the token is not part of it."""
@@ -35,6 +38,8 @@ class Question:
     params: Sequence[tuple[str, str]] = ()
     json: object = field(default=None, repr=False)
     form: Mapping[str, str] | None = field(default=None, repr=False)
+    keeping: Keeping | None = field(default=None, repr=False)
+    """What is kept of each object in the answer, if not all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class Answer:
     """What came back; of an answer that is no success, only the beginning."""
 
     status: int
-    body: bytes
+    body: bytes | bytearray
     retry_after: float | None
 
 
@@ -108,23 +113,25 @@ class Wire:
             return Answer(response.status_code, body, _retry_after(response))
 
 
-def value_of(answer: Answer, *, hiding: str = "") -> object:
+def value_of(answer: Answer, *, hiding: str = "", keeping: Keeping | None = None) -> object:
     """Return the JSON value of a successful answer, None for an empty one.
 
-    `hiding` is a secret that an excerpt must not repeat. Raises UpstreamRefused for a refusal or a redirect,
-    UpstreamUnavailable for a fault of the server's, UnreadableAnswer for what is not JSON.
+    `hiding` is a secret that an excerpt must not repeat. `keeping` is given each object as soon as it is
+    read and returns what is kept in its place: of a long answer, no more than is needed.
+    Raises UpstreamRefused for a refusal or a redirect, UpstreamUnavailable for a fault of the server's,
+    UnreadableAnswer for what is not JSON.
     """
     if answer.status >= 300:
         raise _failure(answer, hiding=hiding)
     if not answer.body.strip():
         return None
     try:
-        return json.loads(answer.body)
+        return json.loads(answer.body, object_hook=keeping)
     except (ValueError, RecursionError) as unreadable:  # RecursionError: ten thousand brackets
         raise UnreadableAnswer("not_json", "The answer is not JSON.") from unreadable
 
 
-def _body(response: httpx2.Response, *, deadline: Deadline, most: int) -> bytes:
+def _body(response: httpx2.Response, *, deadline: Deadline, most: int) -> bytearray:
     """Read up to the first piece beyond `most` bytes; a piece is at most 1 MiB, compressed or not."""
     body = bytearray()
     for piece in response.iter_bytes():
@@ -132,7 +139,7 @@ def _body(response: httpx2.Response, *, deadline: Deadline, most: int) -> bytes:
         if len(body) > most:
             break
         deadline.remaining()
-    return bytes(body)
+    return body
 
 
 def _failure(answer: Answer, *, hiding: str) -> UpstreamUnavailable | UpstreamRefused:
@@ -149,7 +156,7 @@ def _failure(answer: Answer, *, hiding: str) -> UpstreamUnavailable | UpstreamRe
     return UpstreamRefused(reason, f"It answered with {status}.", status=status, excerpt=excerpt)
 
 
-def _excerpt(body: bytes, *, hiding: str) -> str:
+def _excerpt(body: bytes | bytearray, *, hiding: str) -> str:
     text = body.decode(errors="replace")
     if hiding:
         text = text.replace(hiding, "…")

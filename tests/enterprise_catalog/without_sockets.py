@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlencode
 
 from bursary.upstream.client import Client
 from bursary.upstream.errors import Outage, UpstreamRefused, UpstreamUnavailable
+from bursary.upstream.wire import Keeping
 from tests.enterprise_catalog.answers import answer_to
 from tests.enterprise_catalog.shelf import Shelf
 
@@ -44,9 +45,16 @@ class WithoutSockets(Client):
         return self._answer("GET", path, query=parse_qs(urlencode(params)), body=b"")
 
     def post(
-        self, path: str, *, json: object, within: timedelta | None = None, repeatable: bool = False
+        self,
+        path: str,
+        *,
+        json: object,
+        within: timedelta | None = None,
+        repeatable: bool = False,
+        keeping: Keeping | None = None,
     ) -> object:
-        return self._answer("POST", path, query={}, body=to_json.dumps(json).encode())
+        answer = self._answer("POST", path, query={}, body=to_json.dumps(json).encode())
+        return to_json.loads(to_json.dumps(answer), object_hook=keeping)
 
     def _answer(self, method: str, path: str, *, query: dict[str, list[str]], body: bytes) -> object:
         self.questions += 1

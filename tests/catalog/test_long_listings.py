@@ -1,0 +1,40 @@
+"""What a long list of keys takes while it is read."""
+
+import json
+import tracemalloc
+from typing import Any
+from uuid import uuid4
+
+from bursary.catalog.http import HttpCatalog
+from bursary.upstream.client import Client
+from bursary.upstream.wire import Answer, value_of
+
+MANY = 20_000
+BODY = json.dumps(
+    {"items_not_included": [{"content_key": f"course-v1:LongX+C{number}+1"} for number in range(MANY)]}
+).encode()
+
+
+class Long(Client):
+    """Lists very many keys, and has no records."""
+
+    def post(self, path: str, **how: Any) -> object:
+        return value_of(Answer(200, BODY, None), keeping=how["keeping"])
+
+    def get(self, path: str, **how: Any) -> object:
+        return {"results": []}
+
+
+def test_of_a_long_list_of_keys_the_keys_alone_are_held() -> None:
+    source = HttpCatalog(Long("http://catalog.example"))
+    tracemalloc.start()
+    try:
+        pages = source.pages(uuid4(), size=50)
+        first = next(pages)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert len(first) == 50
+    assert 50 + sum(len(page) for page in pages) == MANY
+    assert peak < 5 * len(BODY)  # with all that came for each key it was nine times
