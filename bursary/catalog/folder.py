@@ -83,7 +83,12 @@ class FolderCatalog:
                 yield page
 
     def fetch(
-        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
+        self,
+        catalog_uuid: UUID,
+        *,
+        keys: Sequence[str],
+        within: timedelta | None = None,
+        alive: bool = False,
     ) -> Sequence[object]:
         """Return the records that carry any of the keys, in the file's order; see `CatalogSource`.
 

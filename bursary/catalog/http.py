@@ -26,6 +26,7 @@ from bursary.upstream.errors import (
 MOST_KEYS = 50  # a request; upstream refuses more than 100, and a record may have 1 MB
 LONGEST_QUERY = 3_000  # characters; web servers commonly refuse request lines beyond 4,094
 MOST_PARTS = 50  # requests to find what is wrong with one that failed: no more than it has keys
+LONGEST_SEARCH = 30.0  # seconds for that, where nobody says how long the question may take
 DOUBT = 14  # points without a single answer, after which it is not the records: see `_Suspects`
 
 _AT_ONCE = {
@@ -73,14 +74,19 @@ class HttpCatalog:
         yield from (page[start : start + size] for start in range(0, len(page), size))
 
     def fetch(
-        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
+        self,
+        catalog_uuid: UUID,
+        *,
+        keys: Sequence[str],
+        within: timedelta | None = None,
+        alive: bool = False,
     ) -> Sequence[object]:
         """Return the records that carry any of the keys, and what upstream adds; see `CatalogSource`."""
         until = None if within is None else monotonic() + within.total_seconds()
         wanted = list(dict.fromkeys(key for key in keys if is_key(key)))
         found: list[object] = []
         for chunk in _chunks(wanted, most=MOST_KEYS):
-            found += self._records(catalog_uuid, chunk, until=until, alive=chunk[0] != wanted[0])
+            found += self._records(catalog_uuid, chunk, until=until, alive=alive or chunk[0] != wanted[0])
         return found
 
     def _listed(self, catalog_uuid: UUID) -> tuple[list[str], list[object]]:
@@ -110,32 +116,29 @@ class HttpCatalog:
     ) -> list[object]:
         """Return what upstream answers for a chunk of keys. Where it fails on them, find on which.
 
-        Silence at a single key is an outage, unless other keys were answered just before (`alive`).
+        Where it answers for none it is an outage, unless it answered others just before (`alive`).
         """
         try:
-            return self._asked(catalog_uuid, keys, until=until)
+            return self._asked(catalog_uuid, keys, within=None if until is None else _left(until))
         except UpstreamError as failure:
-            lonely = len(keys) == 1 and not alive and _cost(failure) > 1
-            if lonely or not _may_be_a_records(failure):
+            if not _may_be_a_records(failure):
                 raise _unavailable(failure) from failure
-            suspects = _Suspects(keys, failure)
+            ends = monotonic() + LONGEST_SEARCH if until is None else until
+            suspects = _Suspects(keys, failure, until=ends)
         while part := suspects.next_part():
             try:
-                suspects.answered(self._asked(catalog_uuid, part, until=until, suspect=True))
+                suspects.answered(self._asked(catalog_uuid, part, within=suspects.share(), suspect=True))
             except UpstreamError as failure:
                 suspects.failed(part, failure)
-        return suspects.found
+        return suspects.conclude(alive=alive)
 
     def _asked(
-        self, catalog_uuid: UUID, keys: Sequence[str], *, until: float | None, suspect: bool = False
+        self, catalog_uuid: UUID, keys: Sequence[str], *, within: timedelta | None, suspect: bool = False
     ) -> list[object]:
-        left = None if until is None else timedelta(seconds=until - monotonic())
-        if left is not None and left <= timedelta(0):
-            raise CatalogUnavailable("enterprise-catalog did not answer all of it in time.")
         answer = self.remote.get(
             f"/api/v2/enterprise-catalogs/{catalog_uuid}/get_content_metadata/",
             params=[*(("content_keys", key) for key in keys), ("traverse_pagination", "1")],
-            within=left,
+            within=within,
             suspect=suspect,
         )
         results = answer.get("results") if isinstance(answer, dict) else None
@@ -154,50 +157,76 @@ def _key_alone(item: dict[str, Any]) -> object:
 class _Suspects:
     """Finds, by halves, what in a failed request it fails on.
 
-    Halves are asked in turn, so that one bad record does not look like a row of failures. Until something is
-    answered, an answer with a fault costs one point and silence seven; at `DOUBT` points it is an outage.
-    That is both halves in silence, or faults in all halves, quarters and eighths. After `MOST_PARTS` requests
+    Halves are asked in turn, so that one bad record does not look like a row of failures. Each has a share of
+    the time that is left, so that silence leaves time for the others. Until something is answered, an answer
+    with a fault costs one point and silence seven; at `DOUBT` points it is an outage. That is both halves in
+    silence, or faults in all halves, quarters and eighths. After `MOST_PARTS` requests, or when time is up,
     the rest is given up.
     """
 
-    def __init__(self, keys: Sequence[str], failure: UpstreamError) -> None:
-        self.found: list[object] = []
+    def __init__(self, keys: Sequence[str], failure: UpstreamError, *, until: float) -> None:
+        self._found: list[object] = []
         self._waiting: deque[Sequence[str]] = deque()
+        self._until = until
+        self._last = failure
         self._requests = 0
         self._points = 0
-        self._alive = False
-        self._divide(keys, failure)
+        self._answered = False
+        self._fail(keys, failure)
 
     def next_part(self) -> Sequence[str]:
         """Return keys to ask for; none when all is known or given up."""
-        if not self._waiting:
-            return ()
-        if self._requests == MOST_PARTS:
-            self.found += [
-                Unfetched(key, "upstream_error", "Too many of the records asked for with it failed.")
-                for part in self._waiting
-                for key in part
-            ]
+        if not self._waiting or self._requests == MOST_PARTS or self._until <= monotonic():
             return ()
         self._requests += 1
         return self._waiting.popleft()
 
+    def share(self) -> timedelta:
+        """Return how long the part in hand may take: if it is silent, its halves wait with the others."""
+        return _left(self._until) / (len(self._waiting) + 2)
+
     def answered(self, records: Sequence[object]) -> None:
         """Take in what a part's keys brought."""
-        self._alive = True
-        self.found += records
+        self._answered = True
+        self._found += records
 
     def failed(self, part: Sequence[str], failure: UpstreamError) -> None:
-        """Divide a part further. Raises CatalogUnavailable where it is not the records."""
-        self._points += _cost(failure)
-        if not _may_be_a_records(failure) or (not self._alive and self._points >= DOUBT):
-            raise _unavailable(failure) from failure
-        self._divide(part, failure)
+        """Divide a part further. Raises CatalogUnavailable where it is not the records.
 
-    def _divide(self, keys: Sequence[str], failure: UpstreamError) -> None:
+        Where that shows after something was answered, what was answered is kept, and the rest given up.
+        """
+        self._points += _cost(failure)
+        outage = not _may_be_a_records(failure)
+        if not self._answered and (outage or self._points >= DOUBT):
+            raise _unavailable(failure) from failure
+        if outage:
+            self._waiting.append(part)
+            self._requests = MOST_PARTS
+        else:
+            self._fail(part, failure)
+
+    def conclude(self, *, alive: bool) -> list[object]:
+        """Return what was found, and what stands for the rest.
+
+        Raises CatalogUnavailable where nothing was answered, and others were not either (`alive`).
+        """
+        if not self._answered and not alive:
+            raise _unavailable(self._last)
+        return [
+            *self._found,
+            *(
+                Unfetched(key, "upstream_error", "Records asked for with it failed; which, is not known yet.")
+                for part in self._waiting
+                for key in part
+            ),
+        ]
+
+    def _fail(self, keys: Sequence[str], failure: UpstreamError) -> None:
+        self._last = failure
+        too_large = failure.reason == "too_large"
+        self._answered |= too_large
         if len(keys) == 1:
-            too_large = failure.reason == "too_large"
-            self.found.append(
+            self._found.append(
                 Unfetched(keys[0], "too_large" if too_large else "upstream_error", str(failure))
             )
             return
@@ -215,6 +244,10 @@ def _may_be_a_records(failure: UpstreamError) -> bool:
 def _cost(failure: UpstreamError) -> int:
     silent = isinstance(failure, UpstreamUnavailable) and failure.outage is not Outage.SERVER_ERROR
     return DOUBT // 2 if silent else 1
+
+
+def _left(until: float) -> timedelta:
+    return timedelta(seconds=max(until - monotonic(), 0.0))
 
 
 def _chunks(keys: Sequence[str], *, most: int) -> Iterator[list[str]]:

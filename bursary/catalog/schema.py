@@ -81,7 +81,7 @@ def own_key(payload: object) -> str:
 
     Never raises.
     """
-    if isinstance(payload, Unreadable):
+    if isinstance(payload, Unreadable | Unfetched):
         return payload.content_key
     if not isinstance(payload, dict):
         return ""

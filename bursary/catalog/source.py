@@ -44,13 +44,19 @@ class CatalogSource(Protocol):
         """
 
     def fetch(
-        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
+        self,
+        catalog_uuid: UUID,
+        *,
+        keys: Sequence[str],
+        within: timedelta | None = None,
+        alive: bool = False,
     ) -> Sequence[object]:
         """Return the records that carry any of the keys; a run's key returns its course as well.
 
-        Unknown keys are silently missing; one that the catalog fails on is `Unfetched`. Match the answer by
-        key, never by position or count. `within` bounds the whole question, for whoever keeps somebody
-        waiting; without it, each request has the source's own deadline.
+        Unknown keys are silently missing; one that the catalog fails on is `Unfetched`, as is one that there
+        was no time for. Match the answer by key, never by position or count. `within` bounds the whole
+        question; without it, each request has the source's own deadline. Where the catalog answers for none
+        of the keys it is unavailable; but it is the keys' fault if it answered others just before (`alive`).
         """
 
 

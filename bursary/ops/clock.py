@@ -48,10 +48,16 @@ class Duty:
 
 
 def _refresh(clock: Clock) -> Mapping[str, object]:
-    done = refreshing.tick(clock=clock)
-    if silent := refreshing.troubles(done.catalogs):
-        raise TickFailed(silent)
-    return done.summary()
+    """Look at what is due of the replica."""
+    return refreshing.tick(clock=clock).summary()
+
+
+def _read_listing(clock: Clock) -> Mapping[str, object]:
+    """Read a catalog whose day has come."""
+    read = refreshing.read_listing(clock=clock)
+    if read and read.trouble:
+        raise TickFailed(read.trouble)
+    return {"catalog": read.summary() if read else None}
 
 
 def _sweep(clock: Clock) -> Mapping[str, object]:
@@ -107,6 +113,8 @@ DUTIES: Sequence[Duty] = (
     Duty("privacy", timedelta(hours=1), _forget),
     Duty("retention", timedelta(days=1), _retain),
     Duty("audit", timedelta(days=1), _audit, lease=timedelta(hours=1)),
+    # Last, being the longest; and apart from `refresh`, so that nothing that is due waits for it.
+    Duty("listing", timedelta(minutes=1), _read_listing, lease=timedelta(hours=1)),
 )
 
 

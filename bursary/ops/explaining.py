@@ -51,11 +51,18 @@ def tell(content_key: str, *, now: datetime) -> Story | None:
         return None
     content = explained.content
     depending = _count_open(content)
-    course = content.parent or content
-    sooner = course.checked_at + settings.CONTENT_FRESHNESS["depended_on"]
-    due_at = course.due_at
-    forward = depending and due_at and sooner < due_at and not course.failures and course.gone_at is None
-    return Story(explained, depending, sooner if forward else None)
+    return Story(explained, depending, _brought_forward_at(explained) if depending else None)
+
+
+def _brought_forward_at(explained: Explanation) -> datetime | None:
+    """Return when what is depended on is made due (see `refreshing.bring_forward`), None if no sooner."""
+    course = explained.content.parent or explained.content
+    held = explained.memberships
+    if course.due_at is None or course.failures or course.gone_at or not held:
+        return None
+    sooner = max(one.seen_at for one in held) + settings.CONTENT_FRESHNESS["depended_on"]
+    missing = any(one.missing_since for one in held)
+    return sooner if sooner < course.due_at and not missing else None
 
 
 def _count_open(content: ContentMetadata) -> int:

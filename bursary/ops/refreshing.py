@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -48,17 +48,15 @@ class Refreshed:
 
 @dataclass(frozen=True)
 class Tick:
-    """What a tick did: the catalogs that it read, what was due, and what it made due or forgot."""
+    """What a tick did: what was due, and what it made due or forgot."""
 
     due: Report
-    catalogs: list[Refreshed] = field(default_factory=list)
-    brought_forward: int = 0
-    forgotten: int = 0
+    brought_forward: int
+    forgotten: int
 
     def summary(self) -> dict[str, object]:
         """Return it as plain values."""
         return {
-            "catalogs": [one.summary() for one in self.catalogs],
             "due": self.due.as_dict(),
             "brought_forward": self.brought_forward,
             "forgotten": self.forgotten,
@@ -74,13 +72,38 @@ def budgets_catalogs() -> list[UUID]:
 def tick(*, clock: Clock) -> Tick:
     """Do what is to be done periodically, a bounded part of it: call it every minute, anywhere, at once.
 
-    At most one catalog that is due is read as a whole; then what open assignments depend on is made due in
-    good time, and at most `ROWS_A_TICK` rows that are due are looked at. Never raises for upstream.
+    What open assignments depend on is made due in good time, and at most `ROWS_A_TICK` rows that are due are
+    looked at. Never raises for upstream.
     """
-    catalogs = _read_one_listing(clock=clock)
     brought_forward = bring_forward(now=clock())
     due = refresh.refresh_due(clock=clock, source=refresh.configured_source(), most=ROWS_A_TICK)
-    return Tick(due, catalogs, brought_forward, seeking.forget(now=clock()))
+    return Tick(due, brought_forward, seeking.forget(now=clock()))
+
+
+def read_listing(*, clock: Clock) -> Refreshed | None:
+    """Read as a whole the catalog that is due and waits longest; return what became of it, None if none is.
+
+    It may take long, and so goes apart from `tick`: what is due does not wait for it. Never raises for
+    upstream.
+    """
+    listing = listings.claim(budgets_catalogs(), now=clock())
+    if listing is None:
+        return None
+    keep = listings.keeping(listing, clock=clock)
+    try:
+        done = _refresh(listing.catalog_uuid, now=clock(), dry_run=False, advance=keep, accept_drop=False)
+    except Exception as error:
+        # Not swallowed: whoever ticks logs it. But this catalog must not come first for ever.
+        listings.broke_off(listing, now=clock(), error=f"unexpected_error: {type(error).__name__}")
+        raise
+    if done.unavailable:
+        listings.broke_off(listing, now=clock(), error=f"catalog_unavailable: {done.unavailable}")
+    elif done.report.alarm:
+        # A listing that was cut short may be whole again in a minute.
+        listings.broke_off(listing, now=clock(), error=done.report.alarm)
+    else:
+        listings.read(listing, now=clock())
+    return done
 
 
 def refresh_stale(*, clock: Clock, advance: Advance) -> Report:
@@ -100,18 +123,21 @@ def bring_forward(*, now: datetime) -> int:
     """Make due what open assignments depend on, as soon as that is stale by its own rule; return how much.
 
     It is here because content knows nothing of assignments, and set-based: no column keeps who depends on
-    what, so none can be wrong.
+    what, so none can be wrong. Stale is what no catalog was seen to name for so long: whatever it said, and
+    whether or not that was older than what we have, it has been looked at.
     """
     open_assignments = LearnerContentAssignment.objects.filter(
         Q(content=OuterRef("pk")) | Q(content__parent=OuterRef("pk")), state=State.ALLOCATED
     )
     stale_at = now - settings.CONTENT_FRESHNESS["depended_on"]
-    missing = CatalogMembership.objects.filter(content=OuterRef("pk"), missing_since__isnull=False)
+    held = CatalogMembership.objects.filter(content=OuterRef("pk"))
+    # What is missing is asked for by key, in its own time.
+    resting = held.filter(Q(seen_at__gt=stale_at) | Q(missing_since__isnull=False))
     stale = ContentMetadata.objects.filter(
         Exists(open_assignments),
-        ~Exists(missing),  # asked for by key, in its own time
+        Exists(held),
+        ~Exists(resting),
         due_at__gt=now + settings.CONTENT_LEASE,
-        checked_at__lte=stale_at,
         failures=0,
         gone_at=None,
     ).order_by("pk")
@@ -195,27 +221,6 @@ def _whom_to_ask(keys: set[str], catalogs: Sequence[UUID]) -> dict[UUID, set[str
     for catalog_uuid in catalogs if keys - known else ():
         asked[catalog_uuid] |= keys - known
     return asked
-
-
-def _read_one_listing(*, clock: Clock) -> list[Refreshed]:
-    listing = listings.claim(budgets_catalogs(), now=clock())
-    if listing is None:
-        return []
-    keep = listings.keeping(listing, clock=clock)
-    try:
-        done = _refresh(listing.catalog_uuid, now=clock(), dry_run=False, advance=keep, accept_drop=False)
-    except Exception as error:
-        # Not swallowed: whoever ticks logs it. But this catalog must not come first for ever.
-        listings.broke_off(listing, now=clock(), error=f"unexpected_error: {type(error).__name__}")
-        raise
-    if done.unavailable:
-        listings.broke_off(listing, now=clock(), error=f"catalog_unavailable: {done.unavailable}")
-    elif done.report.alarm:
-        # A listing that was cut short may be whole again in a minute.
-        listings.broke_off(listing, now=clock(), error=done.report.alarm)
-    else:
-        listings.read(listing, now=clock())
-    return [done]
 
 
 def _refresh(

@@ -25,7 +25,7 @@ DEFAULT_PORT = "8000"
 BACKLOG = 256  # connections that wait to be accepted
 HTTP_THREADS = 8
 RUNNER_THREADS = 2
-CLOCK_THREADS = 2  # a long tick, such as a refresh, keeps no other waiting
+CLOCK_THREADS = 3  # two long ticks, such as `refresh` and `listing`, keep no other waiting
 PROCESSES_WITH_A_SERVER = 2
 PATIENCE_SECONDS = 30  # for requests and mails in hand, when told to stop
 

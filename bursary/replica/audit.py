@@ -164,7 +164,12 @@ def _ask(
         return
     asked_at = clock()
     try:
-        answer = source.fetch(catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE)
+        answer = source.fetch(
+            catalog_uuid,
+            keys=keys,
+            within=settings.CONTENT_FETCH_DEADLINE,
+            alive=audited.looked_at > 0,
+        )
     except CatalogUnavailable as silence:
         audited.unavailable[catalog_uuid] = str(silence)
         return

@@ -16,12 +16,19 @@ from uuid import UUID
 from django.conf import settings
 
 from bursary.catalog import schema
-from bursary.catalog.source import Access, CatalogSource, CatalogUnavailable, breaker_state, open_source
+from bursary.catalog.source import (
+    Access,
+    CatalogSource,
+    CatalogUnavailable,
+    Unfetched,
+    breaker_state,
+    open_source,
+)
 from bursary.replica import freshness, leaving, wanting
 from bursary.replica.guard import Look
 from bursary.replica.intake import BATCH, batches, content_changed, take
 from bursary.replica.models import RefreshSource
-from bursary.replica.report import Report
+from bursary.replica.report import Report, Unusable
 from bursary.replica.wanting import Claimed
 
 __all__ = [
@@ -145,7 +152,8 @@ def refresh_due(
 
     Each claim is for at most `BATCH` rows; two refreshers never have the same. A catalog that does not
     answer is asked once; what is due of it is postponed, each row by a pause that grows, and the others go
-    on. Never raises for upstream. Stops where nobody answers.
+    on. What failed before is asked for apart, and last. Never raises for upstream. Stops where nobody
+    answers.
     """
     errand = _Errand(source, clock)
     started, done = clock(), 0
@@ -165,21 +173,26 @@ def refresh_due(
 
 
 class _Errand:
-    """One go at what is due: whom not to ask again, and what came of it so far."""
+    """One go at what is due: who is silent, who answered just now, and what came of it so far."""
 
     def __init__(self, source: CatalogSource, clock: Clock) -> None:
         self.report = Report()
         self._source = source
         self._clock = clock
         self._silent: dict[UUID, str] = {}
+        self._alive: set[UUID] = set()
 
     def run(self, rows: Sequence[Claimed]) -> bool:
-        """Look at claimed rows, catalog by catalog; tell whether anybody answered."""
-        groups: dict[tuple[UUID | None, RefreshSource], list[Claimed]] = defaultdict(list)
-        for one in rows:
+        """Look at claimed rows, catalog by catalog; tell whether anybody answered.
+
+        One record may be what upstream fails on. So what failed before is asked for after the others, in
+        questions of its own; its pauses grow at random, so that before long it is alone in them.
+        """
+        groups: dict[tuple[bool, UUID | None, RefreshSource], list[Claimed]] = defaultdict(list)
+        for one in sorted(rows, key=_is_suspect):
             by = RefreshSource.EVENT if one.expected_since else RefreshSource.CRON
-            groups[one.catalog_uuid, by].append(one)
-        answered = [self._ask(catalog, by, group) for (catalog, by), group in groups.items()]
+            groups[_is_suspect(one), one.catalog_uuid, by].append(one)
+        answered = [self._ask(catalog, by, group) for (_, catalog, by), group in groups.items()]
         return any(answered)
 
     def _ask(self, catalog_uuid: UUID | None, by: RefreshSource, rows: Sequence[Claimed]) -> bool:
@@ -196,8 +209,10 @@ class _Errand:
         try:
             self.report += self._looked_at(rows, look=look)
         except CatalogUnavailable as silence:
-            self._silent[catalog_uuid] = f"catalog_unavailable: {silence}"
-            return self._postpone(rows, error=self._silent[catalog_uuid])
+            why = f"catalog_unavailable: {silence}"
+            if not _is_suspect(rows[0]):  # what fails again says nothing of the others
+                self._silent[catalog_uuid] = why
+            return self._postpone(rows, error=why)
         except Exception as error:  # these rows must not keep the others from being looked at
             logger.warning("Refreshing %s rows of catalog %s broke", len(rows), catalog_uuid, exc_info=True)
             self._postpone(rows, error=f"unexpected_error: {type(error).__name__}")
@@ -205,20 +220,25 @@ class _Errand:
 
     def _looked_at(self, rows: Sequence[Claimed], *, look: Look) -> Report:
         keys = sorted({one.content_key for one in rows})
-        answer = self._source.fetch(look.catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE)
-        report = Report(pages=1) + _taken(answer, look=look)
-        named = _named(answer)
-        there = [one for one in rows if one.content_key in named]
-        missing = [one for one in rows if one.content_key not in named]
-        wanting.looked(there, now=look.now)
-        if not missing:
-            return report
-        ended, waiting, alarm = leaving.absent([one.pk for one in missing], look=look)
-        soon = [one for one in missing if one.pk in waiting]
-        wanting.not_answered(soon, now=look.now, again=leaving.CONFIRM_AFTER)
-        seldom = [one for one in missing if one.pk not in waiting]
-        wanting.not_answered(seldom, now=look.now, again=freshness.span("gone"))
-        return report + Report(unanswered=len(missing), ended=ended, alarm=alarm)
+        answer = self._source.fetch(
+            look.catalog_uuid,
+            keys=keys,
+            within=settings.CONTENT_FETCH_DEADLINE,
+            alive=look.catalog_uuid in self._alive,
+        )
+        unfetched = [one for one in answer if isinstance(one, Unfetched)]
+        if len(unfetched) < len(keys):
+            self._alive.add(look.catalog_uuid)
+        else:
+            self._alive.discard(look.catalog_uuid)
+        records = [one for one in answer if not isinstance(one, Unfetched)]
+        report = Report(pages=1) + _taken(records, look=look)
+        named = _named(records)
+        wanting.looked([one for one in rows if one.content_key in named], now=look.now)
+        rest = [one for one in rows if one.content_key not in named]
+        report += _failed(rest, unfetched, now=look.now)
+        failed = _named(unfetched)
+        return report + _absent([one for one in rest if one.content_key not in failed], look=look)
 
     def _postpone(self, rows: Sequence[Claimed], *, error: str) -> bool:
         wanting.failed(rows, now=self._clock(), error=error)
@@ -226,10 +246,34 @@ class _Errand:
         return False
 
 
+def _is_suspect(row: Claimed) -> bool:
+    return row.failures > 0
+
+
+def _failed(rows: Sequence[Claimed], unfetched: Sequence[Unfetched], *, now: datetime) -> Report:
+    """Postpone what upstream does not hand over. It is no witness that the content is gone."""
+    errors = {one.content_key: f"{one.reason}: {one.detail}" for one in unfetched}
+    for error in sorted(set(errors.values())):
+        wanting.failed([one for one in rows if errors.get(one.content_key) == error], now=now, error=error)
+    return Report.of_unusable(Unusable(one.content_key, one.reason, one.detail) for one in unfetched)
+
+
+def _absent(missing: Sequence[Claimed], *, look: Look) -> Report:
+    """Note what upstream, asked for it by key, did not have."""
+    if not missing:
+        return Report()
+    ended, waiting, alarm = leaving.absent([one.pk for one in missing], look=look)
+    soon = [one for one in missing if one.pk in waiting]
+    wanting.not_answered(soon, now=look.now, again=leaving.CONFIRM_AFTER)
+    seldom = [one for one in missing if one.pk not in waiting]
+    wanting.not_answered(seldom, now=look.now, again=freshness.span("gone"))
+    return Report(unanswered=len(missing), ended=ended, alarm=alarm)
+
+
 def _confirm(absentees: Sequence[tuple[int, str]], *, look: Look, source: CatalogSource) -> Report:
     """Ask by key for what a listing did not name."""
     keys = [key for _pk, key in absentees]
-    answer = source.fetch(look.catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE)
+    answer = source.fetch(look.catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE, alive=True)
     report = Report(pages=1) + _taken(answer, look=look)
     named = _named(answer)
     missing = [pk for pk, key in absentees if key not in named]

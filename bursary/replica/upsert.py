@@ -44,6 +44,7 @@ def store(chosen: Mapping[str, Content], *, look: Look) -> list[Judgement]:
     _confirm(having(judgements, Verdict.CHANGED, Verdict.UNCHANGED), look=look)
     _touch(having(judgements, Verdict.REFUSED_THIN), look=look)
     _enlist(judgements, look=look)
+    see([one.content.content_key for one in having(judgements, Verdict.REFUSED_TYPE)], look=look)
     _tell(having(judgements, Verdict.CHANGED), look=look)
     return judgements
 

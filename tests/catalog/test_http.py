@@ -167,6 +167,37 @@ def test_a_record_too_slow_for_the_others_is_left_out(courses: list[Record]) -> 
     assert left_out(answer) == {order[5]: "upstream_error"}
 
 
+def test_a_record_that_upstream_is_silent_on_takes_no_time_from_the_others(courses: list[Record]) -> None:
+    order = [course["key"] for course in courses[:8]]
+    with enterprise_catalog(courses[:8]) as upstream:
+        upstream.fails_with(faults.hang, key=order[2])
+        catalog = catalog_of(upstream, deadline=timedelta(seconds=0.8))
+
+        answer = catalog.fetch(CATALOG, keys=order, within=timedelta(seconds=3))
+
+    assert left_out(answer) == {order[2]: "upstream_error"}
+    assert keys(answer) == set(order) - {order[2]}
+
+
+@pytest.mark.parametrize("then", [faults.hang, faults.status(429)])
+def test_what_was_answered_is_kept_when_the_rest_cannot_be_cleared_up(
+    courses: list[Record], then: Fault
+) -> None:
+    order = [course["key"] for course in courses[:16]]
+    with enterprise_catalog(courses[:16]) as upstream:
+        for key in order[:8]:
+            upstream.fails_with(faults.hang, key=key, times=2)
+            upstream.fails_with(then, key=key)
+        catalog = catalog_of(upstream, deadline=timedelta(seconds=0.5))
+        began = time.monotonic()
+
+        answer = catalog.fetch(CATALOG, keys=order, within=timedelta(seconds=2))
+
+    assert time.monotonic() - began < 3
+    assert keys(answer) == set(order[8:])
+    assert left_out(answer) == dict.fromkeys(order[:8], "upstream_error")
+
+
 def test_many_bad_records_cost_a_bounded_number_of_requests(courses: list[Record]) -> None:
     order = [course["key"] for course in courses[:50]]
     with enterprise_catalog(courses[:50]) as upstream:
@@ -207,10 +238,20 @@ def test_several_bad_records_among_fifty_are_each_left_out(courses: list[Record]
     assert keys(answer) == set(order) - bad
 
 
-def test_a_single_key_that_upstream_fails_on_is_said_to_be_so(upstream: Upstream) -> None:
-    upstream.fails_with(faults.status(500), path=BY_KEY)
+@pytest.mark.parametrize("fault", [faults.status(500), faults.reset])
+def test_where_others_were_just_answered_a_fault_is_the_records(upstream: Upstream, fault: Fault) -> None:
+    upstream.fails_with(fault, path=BY_KEY)
 
-    assert left_out(catalog_of(upstream).fetch(CATALOG, keys=["X+1"])) == {"X+1": "upstream_error"}
+    assert left_out(catalog_of(upstream).fetch(CATALOG, keys=["X+1"], alive=True)) == {
+        "X+1": "upstream_error"
+    }
+
+
+def test_a_record_that_is_too_large_is_an_answer(upstream: Upstream) -> None:
+    upstream.fails_with(faults.bomb, key="GlobeX+C109")
+
+    [left] = catalog_of(upstream).fetch(CATALOG, keys=["GlobeX+C109"])
+    assert left_out([left]) == {"GlobeX+C109": "too_large"}
 
 
 # -- Nobody answers -----------------------------------------------------------------------------------------
@@ -240,6 +281,17 @@ def test_an_outage_is_no_bad_record(upstream: Upstream, fault: Fault, most: int)
         listed(catalog)
 
     assert len(upstream.asked(BY_KEY)) - before <= most
+
+
+@pytest.mark.parametrize("number", [1, 3, 7])
+@pytest.mark.parametrize("fault", [faults.status(500), faults.status(400), faults.text(b"{")])
+def test_however_few_are_asked_for_an_answer_for_none_of_them_is_an_outage(
+    upstream: Upstream, courses: list[Record], number: int, fault: Fault
+) -> None:
+    upstream.fails_with(fault, path=BY_KEY)
+
+    with pytest.raises(CatalogUnavailable):
+        catalog_of(upstream).fetch(CATALOG, keys=[course["key"] for course in courses[:number]])
 
 
 def test_a_listing_that_breaks_off_says_so(upstream: Upstream) -> None:
@@ -308,15 +360,15 @@ def test_an_unknown_catalog_and_an_unknown_client_say_what_to_check(upstream: Up
 
 
 def test_a_whole_fetch_ends_within_what_it_is_given(upstream: Upstream, courses: list[Record]) -> None:
-    upstream.fails_with(faults.slow(0.4), path=BY_KEY)
+    upstream.fails_with(faults.slow(0.6), path=BY_KEY)
+    order = [course["key"] for course in courses]
     began = time.monotonic()
 
-    with pytest.raises(CatalogUnavailable):
-        catalog_of(upstream).fetch(
-            CATALOG, keys=[course["key"] for course in courses], within=timedelta(seconds=0.5)
-        )
+    answer = catalog_of(upstream).fetch(CATALOG, keys=order, within=timedelta(seconds=1))
 
-    assert time.monotonic() - began < 1.2
+    assert time.monotonic() - began < 1.8
+    assert keys(answer) == set(order[:50])
+    assert left_out(answer).keys() == set(order[50:])
 
 
 def test_while_the_breaker_is_open_nobody_is_asked(upstream: Upstream) -> None:

@@ -108,6 +108,7 @@ def test_keys_are_the_records_own_and_those_of_its_runs(a_course: ACourse) -> No
     assert keys(a_course(content_type="video")) == keys(record)  # it cannot be parsed, and is there
     assert keys(a_course(course_runs="none")) == ("GlobeX+C109",)
     assert keys(Unreadable(1, "not_json")) == ()
+    assert keys(Unfetched("X+1", "upstream_error", "It answered with 500.")) == ("X+1",)
 
 
 # -- Tolerance ----------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from tests.world import ALICE, given_api_key, given_budget, given_user
 PATIENT, HURRIED = timedelta(seconds=10), timedelta(seconds=0.05)
 MEGABYTE = 1024 * 1024
 MINUTE = timedelta(minutes=1)
-DUTIES = [duty for duty in clock.DUTIES if duty.name in ("refresh", "expire")]
+DUTIES = [duty for duty in clock.DUTIES if duty.name in ("refresh", "expire", "listing")]
 
 
 class Service:

@@ -72,7 +72,7 @@ def test_an_hour_of_outage_passes_unnoticed(service: Service, fault: faults.Faul
     assignment = LearnerContentAssignment.objects.get()
     assert (assignment.expires_at.isoformat(), assignment.expires_reason) == (SOON, ExpiryReason.ENROLL_BY)
     assert service.breaker.state is BreakerState.CLOSED
-    assert Tick.objects.get(name="refresh").last_error == CatalogListing.objects.get().last_error == ""
+    assert Tick.objects.get(name="listing").last_error == CatalogListing.objects.get().last_error == ""
 
 
 def _let_an_hour_pass(service: Service, contents: list[ContentMetadata]) -> None:

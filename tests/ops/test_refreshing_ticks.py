@@ -1,12 +1,12 @@
 """The clock's part of refreshing: listings that are due, what assignments depend on, what is stale."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -14,10 +14,12 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.ops import refreshing
-from bursary.ops.refreshing import Tick
-from bursary.replica import listings
+from bursary.ops import clock, refreshing
+from bursary.ops.models import Tick as TickRow
+from bursary.ops.refreshing import Refreshed
+from bursary.replica import listings, refresh
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata
+from bursary.replica.report import Report
 from tests import world
 from tests.world import CATALOG, NOW
 
@@ -56,8 +58,19 @@ def folder(tmp_path: Path, settings: Settings) -> Folder:
     return Folder(tmp_path)
 
 
-def tick(now: datetime) -> Tick:
-    return refreshing.tick(clock=lambda: now)
+class Minute(NamedTuple):
+    """What the ticks did."""
+
+    catalogs: list[Refreshed]
+    due: Report
+    brought_forward: int
+
+
+def tick(now: datetime) -> Minute:
+    """Run the ticks `listing` and `refresh`."""
+    read = refreshing.read_listing(clock=lambda: now)
+    done = refreshing.tick(clock=lambda: now)
+    return Minute([read] if read else [], done.due, done.brought_forward)
 
 
 def run(**options: Any) -> dict[str, Any]:
@@ -147,6 +160,33 @@ def test_two_ticks_at_once_read_a_catalog_once(folder: Folder) -> None:
     assert len(tick(NOW + HOUR).catalogs) == 1  # who had it has died
 
 
+def test_while_a_listing_is_read_what_is_due_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, folder: Folder
+) -> None:
+    world.given_budget()
+    folder.serve(COURSE)
+    clock.run_due(clock=lambda: NOW)
+    later = NOW + 25 * HOUR
+    source = refresh.configured_source()
+    pages = source.pages
+    meanwhile: list[str] = []
+
+    def slow_pages(catalog_uuid: UUID, *, size: int) -> Iterator[Sequence[object]]:
+        folder.serve(COURSE, title="New")
+        meanwhile.extend(clock.run_due(clock=lambda: later))  # as another thread does
+        assert titles(COURSE) == ["New"]
+        yield from pages(catalog_uuid, size=size)
+
+    monkeypatch.setattr(source, "pages", slow_pages)
+    only_the_listing = [duty for duty in clock.DUTIES if duty.name == "listing"]
+
+    clock.run_due(clock=lambda: later, duties=only_the_listing)
+
+    assert "refresh" in meanwhile
+    assert "listing" not in meanwhile
+    assert not TickRow.objects.exclude(last_error="").exists()
+
+
 def test_what_open_assignments_depend_on_is_refreshed_every_hour(folder: Folder) -> None:
     world.given_budget()
     folder.serve(COURSE, OTHER)
@@ -160,6 +200,28 @@ def test_what_open_assignments_depend_on_is_refreshed_every_hour(folder: Folder)
 
     assert (hourly.brought_forward, hourly.due.records) == (1, 1)
     assert titles(COURSE, OTHER) == ["New", "Tidal Engines"]
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        {"content_last_modified": "2026-02-01T00:00:00Z", "title": "Old"},
+        {"content_type": "courserun"},
+    ],
+)
+def test_what_upstream_serves_older_or_as_another_type_is_looked_at_hourly_and_not_at_every_tick(
+    folder: Folder, refused: dict[str, object]
+) -> None:
+    budget = world.given_budget()
+    folder.serve(COURSE, content_last_modified="2026-03-01T00:00:00Z")
+    tick(NOW)
+    world.allocate(budget, ContentMetadata.objects.get(), world.ALICE)
+    folder.serve(COURSE, **refused)
+
+    looked = [minute for minute in range(50, 130, 5) if tick(NOW + timedelta(minutes=minute)).due.records]
+
+    assert looked == [60, 120]
+    assert titles(COURSE) == ["Tidal Engines"]
 
 
 def test_what_nobody_may_accept_any_more_is_no_reason_to_hurry(folder: Folder) -> None:

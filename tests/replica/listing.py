@@ -43,7 +43,12 @@ class Listing:
             yield self.records[start : start + size]
 
     def fetch(
-        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
+        self,
+        catalog_uuid: UUID,
+        *,
+        keys: Sequence[str],
+        within: timedelta | None = None,
+        alive: bool = False,
     ) -> Sequence[object]:
         self._answer(0)
         self.asked.extend(keys)

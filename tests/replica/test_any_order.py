@@ -218,7 +218,11 @@ class AnyOrder(RuleBasedStateMachine):
             elif way == "due":
                 refresh.refresh_due(clock=self.clock, source=self.source, most=MOST)
             else:
-                refreshing.tick(clock=self.clock)
+                self.tick()
+
+    def tick(self) -> None:
+        refreshing.read_listing(clock=self.clock)
+        refreshing.tick(clock=self.clock)
 
     def clock(self) -> datetime:
         return self.now
@@ -253,7 +257,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.truth.heal()
         for _tick in range(6):
             self.now += 25 * HOUR
-            refreshing.tick(clock=self.clock)
+            self.tick()
             self.no_version_goes_backwards()
         agreement.check_content(self.truth, now=self.now)
         self.derived_columns_say_what_is_true()

@@ -136,6 +136,14 @@ def test_a_record_that_cannot_be_used_is_named_and_compared_with_nothing() -> No
     assert one.looked_at == 0
 
 
+def test_a_record_that_is_not_handed_over_is_not_missing() -> None:
+    bring_in(a_course())
+    upstream = Upstream([a_course()])
+    upstream.withheld = {COURSE}
+
+    assert found(audited(upstream)) == [(COURSE, "unparsable")]
+
+
 def test_what_only_upstream_has_is_found_in_a_course_and_in_the_listing() -> None:
     bring_in(a_course())
     CatalogMembership.objects.exclude(content__content_key=COURSE).delete()

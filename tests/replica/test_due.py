@@ -148,6 +148,62 @@ def test_pauses_grow_with_each_failure_are_capped_and_end_with_the_outage(
     assert (row().failures, row().last_error, row().due_at) == (0, "", now + 6 * HOUR)
 
 
+def test_what_upstream_does_not_hand_over_is_postponed_alone_and_is_not_taken_for_gone() -> None:
+    upstream = Upstream(courses(10))
+    listing_of(upstream)
+    bad, *good = keys_of(upstream.records)
+    upstream.withheld = {bad}
+    now = STALE + 24 * HOUR
+
+    report = look_at_due(upstream, now=now)
+
+    assert (report.unparsable_total, report.unparsable[0].key, report.unanswered) == (1, bad, 0)
+    assert (row(bad).failures, row(bad).last_error) == (1, "upstream_error: It answered with 500.")
+    assert now < (row(bad).due_at or now) <= now + timedelta(minutes=1)
+    assert ContentMetadata.objects.filter(content_key__in=good, checked_at=now, failures=0).count() == 9
+    for again in range(1, 8):
+        look_at_due(upstream, now=now + again * HOUR)
+    assert row(bad).failures == 8
+    assert row(bad).gone_at is None
+    assert not CatalogMembership.objects.exclude(missing_since=None).exists()
+
+    upstream.withheld = set()
+    look_at_due(upstream, now=now + 24 * HOUR)
+    assert (row(bad).failures, row(bad).last_error, row(bad).checked_at) == (0, "", now + 24 * HOUR)
+
+
+def test_what_failed_before_is_asked_for_apart_and_after_the_others() -> None:
+    upstream = Upstream(courses(6))
+    listing_of(upstream)
+    *good, bad = sorted(keys_of(upstream.records))
+    ContentMetadata.objects.filter(content_key=bad).update(failures=3, due_at=NOW)
+    upstream.deadly = {bad}
+
+    report = look_at_due(upstream, now=STALE + 24 * HOUR)
+
+    assert upstream.questions == [tuple(good), (bad,)]
+    assert report.postponed == 1
+    assert ContentMetadata.objects.filter(content_key__in=good, checked_at=STALE + 24 * HOUR).count() == 5
+
+
+def test_records_that_cost_their_neighbours_the_answer_are_soon_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(random, "random", random.Random(7).random)  # an order, no secret
+    upstream = Upstream(courses(60))
+    listing_of(upstream)
+    upstream.deadly = set(keys_of(upstream.records)[10:40:15])
+    since = STALE + 24 * HOUR
+
+    for minute in range(180):
+        look_at_due(upstream, now=since + minute * timedelta(minutes=1))
+
+    fresh = ContentMetadata.objects.filter(content_type="course", checked_at__gte=since, failures=0)
+    assert fresh.count() == 58
+    assert min(row(bad).failures for bad in upstream.deadly) > 5
+    assert not ContentMetadata.objects.exclude(gone_at=None).exists()
+
+
 def test_pauses_are_spread() -> None:
     pauses = {freshness.wait_after(8) for _ in range(20)}
 

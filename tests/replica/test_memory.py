@@ -29,7 +29,12 @@ class Endless(Listing):
             yield [self._course(number) for number in range(start, min(start + size, self.size))]
 
     def fetch(
-        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
+        self,
+        catalog_uuid: UUID,
+        *,
+        keys: Sequence[str],
+        within: timedelta | None = None,
+        alive: bool = False,
     ) -> Sequence[object]:
         return []
 

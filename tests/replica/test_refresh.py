@@ -9,13 +9,14 @@ from django.conf import LazySettings
 
 from bursary.catalog.schema import Content
 from bursary.catalog.source import Unreadable
-from bursary.replica import guard, refresh
+from bursary.replica import guard, reads, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
 from tests.replica.listing import (
     CATALOG,
     COURSE,
     LATER,
     NOW,
+    OTHER_CATALOG,
     RUNS,
     Listing,
     a_course,
@@ -284,3 +285,23 @@ def test_the_configured_catalog_is_opened_once(settings: LazySettings) -> None:
 
     assert refresh.configured_source() is refresh.configured_source()
     assert refresh.configured_source().name == "folder"
+
+
+def test_a_run_that_its_course_lists_no_more_keeps_what_it_said_and_ages_visibly() -> None:
+    """Upstream hides it, or keeps it for other catalogs; runs that are over it goes on listing."""
+    bring_in(a_course())
+    before = row(RUNS[2])
+    shorter = a_course(synced=LATER)
+    shorter["course_runs"] = [run for run in shorter["course_runs"] if run["key"] != RUNS[2]]
+    later = NOW + timedelta(hours=6)
+
+    bring_in(shorter, now=later)
+
+    run = row(RUNS[2])
+    kept = ("enroll_by", "start_date", "price_cents", "active", "parent_id", "gone_at")
+    assert [getattr(run, name) for name in kept] == [getattr(before, name) for name in kept]
+    assert (reads.as_of(run), reads.as_of(row()), reads.as_of(row(RUNS[0]))) == (NOW, later, later)
+    assert not ContentChange.objects.filter(content=run).exists()
+
+    bring_in(a_course(), catalog_uuid=OTHER_CATALOG, now=later)
+    assert reads.as_of(row(RUNS[2])) == later

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from bursary.catalog import schema
-from bursary.catalog.source import CatalogUnavailable
+from bursary.catalog.source import CatalogUnavailable, Unfetched
 from bursary.replica import refresh
 from bursary.replica.models import RefreshSource
 from bursary.replica.report import Report
@@ -13,13 +13,18 @@ from tests.replica.listing import CATALOG, NOW, Listing, Record, recorded
 
 
 class Upstream(Listing):
-    """`questions` are the keys of each question. `hidden` ones are answered by key and not listed."""
+    """`questions` are the keys of each question. `hidden` ones are answered by key and not listed.
+
+    What `withheld` names is there and not handed over. A question with a key of `deadly` gets no answer.
+    """
 
     def __init__(self, records: Iterable[object] = ()) -> None:
         super().__init__(records)
         self.questions: list[tuple[str, ...]] = []
         self.deadlines: list[timedelta | None] = []
         self.hidden: list[object] = []
+        self.withheld: set[str] = set()
+        self.deadly: set[str] = set()
         self.down: set[UUID] | bool = False
         self.meanwhile: Callable[[], object] = lambda: None
 
@@ -28,18 +33,30 @@ class Upstream(Listing):
         yield from super().pages(catalog_uuid, size=size)
 
     def fetch(
-        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
+        self,
+        catalog_uuid: UUID,
+        *,
+        keys: Sequence[str],
+        within: timedelta | None = None,
+        alive: bool = False,
     ) -> Sequence[object]:
         self.questions.append(tuple(keys))
         self.deadlines.append(within)
         self._be_there(catalog_uuid)
+        if self.deadly.intersection(keys):
+            raise CatalogUnavailable("There was no answer in time.")
         answer = Listing([*self.records, *self.hidden]).fetch(catalog_uuid, keys=keys)
         self.meanwhile()
-        return answer
+        handed_over = [one for one in answer if self.withheld.isdisjoint(schema.keys(one))]
+        return [*handed_over, *(_unfetched(key) for key in keys if key in self.withheld)]
 
     def _be_there(self, catalog_uuid: UUID) -> None:
         if self.down is True or (isinstance(self.down, set) and catalog_uuid in self.down):
             raise CatalogUnavailable("The catalog does not answer.")
+
+
+def _unfetched(key: str) -> Unfetched:
+    return Unfetched(key, "upstream_error", "It answered with 500.")
 
 
 def courses(count: int, *, start: int = 0) -> list[Record]:
