@@ -45,8 +45,17 @@ def given_budget(*, seats: int | None = None, customer: Customer | None = None, 
     return Budget.objects.create(customer=customer, **fields)
 
 
-def given_content(key: str = "", *, catalog: uuid.UUID | None = CATALOG, **columns: Any) -> ContentMetadata:
-    """Return a course that the catalog holds, fresh, at PRICE, with no date that ends anything."""
+def given_content(
+    key: str = "",
+    *,
+    catalog: uuid.UUID | None = CATALOG,
+    links: dict[str, object] | None = None,
+    **columns: Any,
+) -> ContentMetadata:
+    """Return a course that the catalog holds, fresh, at PRICE, with no date that ends anything.
+
+    `links` are the catalog's own, of the course.
+    """
     key = key or f"RiversideX+T{next(_numbers)}"
     columns = {
         "content_type": ContentType.COURSE,
@@ -64,8 +73,18 @@ def given_content(key: str = "", *, catalog: uuid.UUID | None = CATALOG, **colum
     } | columns
     content = ContentMetadata.objects.create(content_key=key, **columns)
     if catalog:
-        CatalogMembership.objects.create(catalog_uuid=catalog, content=content, created=NOW, seen_at=NOW)
+        given_membership(content, catalog=catalog, links=links)
     return content
+
+
+def given_membership(
+    content: ContentMetadata, *, catalog: uuid.UUID, links: dict[str, object] | None = None
+) -> CatalogMembership:
+    """Let a catalog hold the content, with links of its own."""
+    own = {content.content_key: links} if links else {}
+    return CatalogMembership.objects.create(
+        catalog_uuid=catalog, content=content, created=NOW, seen_at=NOW, links=own
+    )
 
 
 def given_user(role: Role | None = None, *, customer: Customer | None = None, **fields: Any) -> User:

@@ -1,19 +1,26 @@
 """The content replica on the wire, under its columns' names."""
 
+from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
-from rest_framework import generics
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import generics, serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.filters import SearchFilter
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from bursary.access.permissions import Permission, may_anywhere
+from bursary.access.models import User
+from bursary.access.permissions import Permission, granted, may_anywhere
+from bursary.api.authentication import caller
 from bursary.api.pages import Pages
 from bursary.api.serializers import ContentMetadataSerializer, ContentMetadataWithPayloadSerializer
+from bursary.budgets.models import Budget
 from bursary.replica import reads
 from bursary.replica.models import ContentMetadata, ContentType
 
@@ -74,10 +81,38 @@ class ContentList(generics.ListAPIView[ContentMetadata]):
     )
 
 
+def visible_catalogs(user: User) -> QuerySet[Budget, UUID]:
+    """Return the catalogs of the budgets that a user may see."""
+    budgets = Budget.objects.filter(granted(user, Permission.READ_BUDGET, customer="customer"))
+    return budgets.order_by().values_list("catalog_uuid", flat=True).distinct()
+
+
+class _OfCatalog(serializers.Serializer[Any]):
+    catalog = serializers.UUIDField(required=False)
+
+
 class ContentDetail(generics.RetrieveAPIView[ContentMetadata]):
-    """One piece of content, with the record as upstream served it."""
+    """One piece of content, with the record as upstream served it.
+
+    The record's links are those of `catalog`, or else of the one catalog that holds it, among the catalogs
+    of the caller's budgets; where several do, or none, it is without links.
+    """
 
     permission_classes = (ReadsContent,)
     serializer_class = ContentMetadataWithPayloadSerializer
     lookup_field = "content_key"
     queryset = ContentMetadata.objects.select_related("parent").defer("parent__payload")
+
+    @extend_schema(parameters=[OpenApiParameter("catalog", OpenApiTypes.UUID, description="Whose links")])
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Return it."""
+        return super().get(request, *args, **kwargs)
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        """Add whose links may be shown. Raises ValidationError."""
+        asked = _OfCatalog(data=self.request.query_params)
+        asked.is_valid(raise_exception=True)
+        catalogs = visible_catalogs(caller(self.request))
+        if catalog := asked.validated_data.get("catalog"):
+            catalogs = catalogs.filter(catalog_uuid=catalog)
+        return {**super().get_serializer_context(), "catalogs": catalogs}

@@ -18,13 +18,12 @@ from rest_framework.views import APIView
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may_anywhere
 from bursary.api.authentication import caller
-from bursary.api.content import ContentDetail, ReadsContent
+from bursary.api.content import ContentDetail, ReadsContent, visible_catalogs
 from bursary.api.pages import Pages
 from bursary.assignments import impact
 from bursary.assignments.impact import Impact, Touch
 from bursary.assignments.listing import MomentFilter
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.budgets.models import Budget
 from bursary.replica.models import ContentChange, ContentMetadata
 
 LOOKS_BACK = timedelta(days=30)
@@ -58,10 +57,8 @@ class ContentChangeSerializer(serializers.ModelSerializer[ContentChange]):
         return shown
 
 
-def visible_catalogs(user: User) -> set[str]:
-    """Return the catalogs of the budgets that a user may see."""
-    budgets = Budget.objects.filter(granted(user, Permission.READ_BUDGET, customer="customer"))
-    return {str(uuid) for uuid in budgets.values_list("catalog_uuid", flat=True).distinct()}
+def _names_of_catalogs(user: User) -> set[str]:
+    return {str(uuid) for uuid in visible_catalogs(user)}
 
 
 class ChangeFilters(filters.FilterSet):
@@ -111,7 +108,7 @@ class Changes(_OfContent, generics.ListAPIView[ContentChange]):
 
     def get_serializer_context(self) -> dict[str, Any]:
         """Add which catalogs the caller may know of."""
-        return {**super().get_serializer_context(), "catalogs": visible_catalogs(caller(self.request))}
+        return {**super().get_serializer_context(), "catalogs": _names_of_catalogs(caller(self.request))}
 
     def get_queryset(self) -> QuerySet[ContentChange]:
         """Return the content's changes."""
@@ -223,7 +220,7 @@ class ImpactOfChanges(_OfContent):
         rows = TouchedAssignmentSerializer(page, many=True, context={"impact": found}).data
         response = pages.get_paginated_response(rows)
         response.data["since"] = since
-        context = {"catalogs": visible_catalogs(caller(request))}
+        context = {"catalogs": _names_of_catalogs(caller(request))}
         response.data["changes"] = ContentChangeSerializer(found.changes, many=True, context=context).data
         response.data["more_changes"] = found.more_changes
         return response

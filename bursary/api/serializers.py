@@ -349,13 +349,19 @@ class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
 
 
 class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):
-    """One piece of content with the record as upstream served it."""
+    """One piece of content with the record as upstream served it; `catalogs` say whose links may be shown."""
+
+    payload = serializers.SerializerMethodField()
 
     class Meta(ContentMetadataSerializer.Meta):
         fields = (
             *ContentMetadataSerializer.Meta.fields,
             "payload",
         )
+
+    def get_payload(self, content: ContentMetadata) -> dict[str, object]:
+        """Return the record with the links of the one catalog that holds it."""
+        return reads.record(content, catalogs=self.context["catalogs"])
 
 
 def _iso(moment: datetime) -> str:

@@ -81,7 +81,9 @@ class Content(BaseModel):
     """Moves at every sync of upstream's, changed or not: good only to refuse an older record."""
     completeness: Completeness
     payload: dict[str, object] = Field(repr=False)
-    """The record as served, less what no database stores."""
+    """The record as served, less what no database stores, and less links: all catalogs share it."""
+    links: dict[str, object] = Field(default_factory=dict, repr=False)
+    """The record's own links, which are for the catalog alone that it was asked of; see `links.py`."""
     digest: str
     """Hex SHA-256 of the payload's lasting part; equal digests mean unchanged content."""
     runs: tuple["Content", ...] = Field(default=(), repr=False)

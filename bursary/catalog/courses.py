@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from bursary.catalog import links
 from bursary.catalog.content import Completeness, Content, ContentType, Partner
 from bursary.catalog.fields import Fields
 from bursary.catalog.payload import digest, storable
@@ -63,7 +64,8 @@ def course(record: Fields, key: str) -> Content:
         active=any(run.active for run in runs) if active is None else active,
         upstream_modified=shared.upstream_modified,
         completeness=shared.completeness,
-        payload=payload,
+        payload=links.without(payload),
+        links=links.own(payload),
         digest=digest(payload),
         runs=runs,
         notes=tuple(record.notes),
@@ -93,7 +95,8 @@ def separate_run(record: Fields, key: str) -> Content:
         active=record.flag("published") is True and record.flag("is_enrollable") is True,
         upstream_modified=record.instant("content_last_modified"),
         completeness=Completeness.THIN,
-        payload=payload,
+        payload=links.without(payload),
+        links=links.own(payload),
         digest=digest(payload),
         notes=tuple(record.notes),
     )
@@ -192,7 +195,8 @@ def _nested_run(raw: dict[str, object], key: str, shared: _Shared, *, normalized
         active=_can_be_joined(run),
         upstream_modified=shared.upstream_modified,
         completeness=shared.completeness,
-        payload=payload,
+        payload=links.without(payload),
+        links=links.own(payload),
         digest=_run_digest(payload, terms, shared, price_cents=price_cents),
         notes=tuple(run.notes),
     )

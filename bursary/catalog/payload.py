@@ -5,6 +5,8 @@ import json
 import math
 import re
 
+from bursary.catalog.links import LINKS
+
 MAX_DEPTH = 100  # levels of nesting; upstream's deepest record has 9
 _TOLD = 4096  # characters of a value that tell it from another
 _MAX_BITS = 1023  # a whole number beyond a double is refused by MySQL's JSON
@@ -13,18 +15,13 @@ _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 # Upstream moves its time stamps at every sync, changed content or not (seen on 415 of 415 records), and
 # writes the customer's name into its links. Neither says that the content changed.
-_VOLATILE = frozenset(
-    {
-        "active",  # computed per request from flags of the runs, which do count
-        "content_last_modified",
-        "data_modified_timestamp",
-        "editable",
-        "enrollment_url",
-        "marketing_url",
-        "modified",
-        "xapi_activity_id",
-    }
-)
+_VOLATILE = LINKS | {
+    "active",  # computed per request from flags of the runs, which do count
+    "content_last_modified",
+    "data_modified_timestamp",
+    "editable",
+    "modified",
+}
 _VOLATILE_ENDING = "enrollment_count"
 _VOLATILE_IN_RUNS = "parent_content_key"  # comes and goes with the run's own record upstream
 

@@ -3,6 +3,7 @@
 The facts about upstream that this package states were observed on a running enterprise-catalog.
 """
 
+from bursary.catalog import links
 from bursary.catalog.answers import Unfetched, Unreadable
 from bursary.catalog.content import Completeness, Content, ContentType, Partner
 from bursary.catalog.courses import course, image_url, partners, separate_run
@@ -141,7 +142,8 @@ def _collection(record: Fields, content_key: str, content_type: ContentType) -> 
         active=record.text("status") == "active",
         upstream_modified=record.instant("content_last_modified"),
         completeness=Completeness.FULL,
-        payload=payload,
+        payload=links.without(payload),
+        links=links.own(payload),
         digest=digest(payload),
         notes=tuple(record.notes),
     )

@@ -60,7 +60,7 @@ class CatalogMembershipAdmin(ReadOnly):
     list_display = ("catalog_uuid", "content", "created", "seen_at", "missing_since")
     list_select_related = ("content",)
     search_fields = ("=catalog_uuid", "content__content_key")
-    heavy = ("content__payload",)
+    heavy = ("links", "content__payload")
 
 
 @admin.register(ContentChange)

@@ -85,9 +85,17 @@ class Judgement:
     row: Stored
     verdict: Verdict
     changes: Mapping[str, tuple[object, object]]
-    """Old and new of every field that has a story, as JSON values; a parent is its content key."""
+    """Old and new of every field that has a story, as JSON values; a parent is its content key.
+
+    Of a record that is refused, whatever it says, only that content which was gone is there again.
+    """
     parent_key: str | None
     """Where the row belongs from now on."""
+
+    @property
+    def agreed(self) -> bool:
+        """Whether our row says what the record says, now or already before."""
+        return self.verdict in (Verdict.CREATED, Verdict.CHANGED, Verdict.UNCHANGED)
 
     @property
     def rewrites_payload(self) -> bool:
@@ -127,21 +135,16 @@ def judge(
     verdict = _refusal(content, row, look=look)
     if verdict is None and inserted and (row.fetched_at, row.fetched_from) == (look.now, look.fetched_from):
         verdict = Verdict.CREATED
+    back = {} if row.gone_at is None or verdict is Verdict.REFUSED_TYPE else {"gone_at": (row.gone_at, None)}
     if verdict is not None:
-        return Judgement(content, row, verdict, {}, parent_key)
+        return Judgement(content, row, verdict, _story(back), parent_key)
     new = columns(content)
     different = {name: (row.columns[name], new[name]) for name in COLUMNS if row.columns[name] != new[name]}
     if parent_key != row.parent_key:
         different["parent"] = (row.parent_key, parent_key)
-    if row.gone_at is not None:
-        different["gone_at"] = (row.gone_at, None)
-    changed = bool(different) or content.digest != row.digest
-    story = {
-        name: (_json(old), _json(value))
-        for name, (old, value) in different.items()
-        if name not in _WITHOUT_STORY
-    }
-    return Judgement(content, row, Verdict.CHANGED if changed else Verdict.UNCHANGED, story, parent_key)
+    different |= back
+    verdict = Verdict.CHANGED if different or content.digest != row.digest else Verdict.UNCHANGED
+    return Judgement(content, row, verdict, _story(different), parent_key)
 
 
 def columns(content: Content) -> dict[str, Any]:
@@ -189,6 +192,12 @@ def _why_lost(loser: Content, winner: Content) -> Verdict:
     if loser.completeness is Completeness.THIN and winner.completeness is Completeness.FULL:
         return Verdict.REFUSED_THIN
     return Verdict.REFUSED_OLDER
+
+
+def _story(different: Mapping[str, tuple[object, object]]) -> dict[str, tuple[object, object]]:
+    return {
+        name: (_json(old), _json(new)) for name, (old, new) in different.items() if name not in _WITHOUT_STORY
+    }
 
 
 def _json(value: object) -> object:

@@ -13,14 +13,14 @@ from django.dispatch import Signal
 from bursary.catalog import schema
 from bursary.catalog.schema import Content
 from bursary.replica import guard, upsert
-from bursary.replica.guard import Look, Verdict
+from bursary.replica.guard import Look
 from bursary.replica.models import ContentMetadata
 from bursary.replica.report import Report, Unusable
 from bursary.replica.transactions import retried
 
 content_changed = Signal()
-"""Sent inside the writer's transaction, once a batch, with `pks`, the content created or changed, and `now`.
-A receiver's exception rolls the batch back."""
+"""Sent inside the writer's transaction, once a batch, with `pks`, the content that was created, changed, or
+left or joined a catalog, and `now`. A receiver's exception rolls the batch back."""
 
 BATCH = 50  # records a transaction, and keys a question; some 200 rows, as courses bring their runs
 
@@ -101,8 +101,7 @@ def _writing(chosen: Mapping[str, Content], *, look: Look) -> Callable[[], Repor
             judgements = upsert.store(chosen, look=look)
         except _REFUSED_VALUES as error:
             raise _NotStorable(f"{type(error).__name__}: {error}".partition("\n")[0]) from error
-        pks = sorted(one.row.pk for one in upsert.having(judgements, Verdict.CREATED, Verdict.CHANGED))
-        if pks:
+        if pks := upsert.to_announce(judgements):
             content_changed.send(sender=ContentMetadata, pks=pks, now=look.now)
         verdicts = Report.of([(one.content.content_key, one.verdict) for one in judgements])
         return verdicts + Report(listed=len(upsert.members(judgements)))

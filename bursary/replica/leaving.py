@@ -5,7 +5,7 @@ did not name is asked for by key, and its membership ends when two such question
 nothing. All that only while the catalog does not shrink by more than a fifth at once.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -30,11 +30,16 @@ def conclude(look: Look, *, listed: int, accept_drop: bool) -> str:
     """Judge a whole listing; return why it is not believed, or nothing.
 
     One that is believed counts from now on as the catalog's size. A catalog whose first listing this is has
-    the members that we know of.
+    the members that we know of. One that began before another that was judged already says nothing new.
     """
 
     def judge() -> str:
         state = _state(look.catalog_uuid)
+        if accept_drop:
+            _lower_guard(state, until=look.now + ACCEPTED_FOR)
+        judged_at = (state.started_at, None if accept_drop else state.alarmed_at)
+        if any(at and at > look.now for at in judged_at):
+            return ""
         before = state.listed if state.started_at else members(look.catalog_uuid).count()
         alarm = "" if accept_drop else _alarm_at_listing(listed, before=before)
         if alarm:
@@ -42,9 +47,7 @@ def conclude(look: Look, *, listed: int, accept_drop: bool) -> str:
             return alarm
         state.started_at, state.listed = look.now, listed
         state.alarm, state.alarmed_at = "", None
-        if accept_drop:
-            state.guard_off_until = look.now + ACCEPTED_FOR
-        state.save(update_fields=["started_at", "listed", "alarm", "alarmed_at", "guard_off_until"])
+        state.save(update_fields=["started_at", "listed", "alarm", "alarmed_at"])
         return ""
 
     return retried(judge)
@@ -66,11 +69,13 @@ def absent(pks: Collection[int], *, look: Look) -> tuple[int, set[int], str]:
     """Note that the catalog, asked by key, did not have this content.
 
     Return how many memberships ended; the content that was missed for the first time just now, or not long
-    enough ago; and the alarm that kept memberships from ending, if one did.
+    enough ago; and the alarm that kept memberships from ending, if one did. Under the locks that whoever sees
+    the content again takes first, so that it is either seen or over.
     """
     missed = members(look.catalog_uuid).filter(content__in=list(pks), seen_at__lt=look.now)
 
     def note() -> tuple[int, set[int], str]:
+        rows = _locked_with_runs(pks)
         state = _state(look.catalog_uuid)
         since = dict(missed.order_by("content_id").values_list("content", "missing_since"))
         missed.filter(missing_since=None).update(missing_since=look.now)
@@ -82,7 +87,7 @@ def absent(pks: Collection[int], *, look: Look) -> tuple[int, set[int], str]:
         if alarm := _alarm_at_leaving(state, now=look.now):
             _raise_alarm(state, alarm, now=look.now)
             return 0, waiting, alarm
-        return _end(confirmed, look=look), waiting, ""
+        return _end(confirmed, rows=rows, look=look), waiting, ""
 
     return retried(note)
 
@@ -129,18 +134,27 @@ def _alarm_at_leaving(state: CatalogListing, *, now: datetime) -> str:
     )
 
 
+def _lower_guard(state: CatalogListing, *, until: datetime) -> None:
+    state.guard_off_until = max(until, state.guard_off_until or until)
+    state.save(update_fields=["guard_off_until"])
+
+
 def _raise_alarm(state: CatalogListing, alarm: str, *, now: datetime) -> None:
     state.alarm, state.alarmed_at = alarm, state.alarmed_at or now
     state.save(update_fields=["alarm", "alarmed_at"])
 
 
-def _end(pks: Collection[int], *, look: Look) -> int:
+def _locked_with_runs(pks: Collection[int]) -> dict[int, int | None]:
+    """Lock content and its runs, before their memberships; return each one's course."""
+    concerned = ContentMetadata.objects.filter(Q(pk__in=pks) | Q(parent__in=pks)).order_by("content_key")
+    return dict(upsert.locked(concerned).values_list("pk", "parent"))
+
+
+def _end(pks: Collection[int], *, rows: Mapping[int, int | None], look: Look) -> int:
     """End memberships, and mark what no catalog holds any more, with its runs. The rows stay.
 
-    Under the locks that whoever sees the content again takes first, so that it is either seen or over.
+    `rows` are the locked content and its runs, with each one's course.
     """
-    concerned = ContentMetadata.objects.filter(Q(pk__in=pks) | Q(parent__in=pks)).order_by("content_key")
-    rows = dict(upsert.locked(concerned).values_list("pk", "parent"))
     over = members(look.catalog_uuid).filter(
         content__in=list(pks), seen_at__lt=look.now, missing_since__isnull=False
     )

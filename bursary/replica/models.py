@@ -86,7 +86,7 @@ class ContentMetadata(models.Model):
     )
     active = models.BooleanField(default=False)
 
-    payload = models.JSONField(default=dict, help_text="The record as upstream served it")
+    payload = models.JSONField(default=dict, help_text="The record as upstream served it, without links")
     digest = models.CharField(max_length=64, help_text="Of the payload without what moves by itself")
     completeness = models.CharField(max_length=8, choices=Completeness.choices)
 
@@ -136,7 +136,7 @@ class ContentMetadata(models.Model):
 
 
 class CatalogMembership(models.Model):
-    """A catalog holds a piece of content. Runs belong where their course belongs."""
+    """A catalog holds a piece of content. Runs belong where their course belongs, their links too."""
 
     catalog_uuid = models.UUIDField()
     content = models.ForeignKey(ContentMetadata, on_delete=models.PROTECT, related_name="memberships")
@@ -144,6 +144,11 @@ class CatalogMembership(models.Model):
     seen_at = models.DateTimeField(help_text="When the catalog last named it")
     missing_since = models.DateTimeField(
         null=True, blank=True, help_text="When the catalog, asked by key, first did not have it"
+    )
+    links = models.JSONField(
+        default=dict,
+        db_default={},
+        help_text="The catalog's own links of the content and its runs, by content key",
     )
 
     class Meta:

@@ -4,12 +4,16 @@ Only content that we never saw is fetched while somebody waits.
 """
 
 import time
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce
 
+from bursary.catalog import links
 from bursary.catalog.fields import is_key
 from bursary.replica import refresh, seeking
 from bursary.replica.models import Answer, CatalogMembership, ContentMetadata, RefreshSource
@@ -23,6 +27,7 @@ __all__ = [
     "courseware_url",
     "held_by",
     "membership",
+    "record",
 ]
 
 GLANCE = 0.05  # seconds between two glances at what another is asking
@@ -77,16 +82,28 @@ def membership(catalog_uuid: UUID) -> Exists:
 def courseware_url(content_key: str, *, catalog_uuid: UUID) -> str:
     """Return where upstream sends who takes the content up from this catalog; empty where it does not say.
 
-    Upstream's links are the catalog's own (contract, section 1.6): what another catalog's record says would
-    lead into another organisation.
+    One query. What another catalog's record says would lead into another organisation.
     """
-    rows = ContentMetadata.objects.filter(content_key=content_key, fetched_from__endswith=f":{catalog_uuid}")
-    payload = rows.values_list("payload", flat=True).first() or {}
+    holder = ContentMetadata.objects.filter(content_key=content_key).values(holder=Coalesce("parent", "pk"))
+    rows = CatalogMembership.objects.filter(content=holder[:1], catalog_uuid=catalog_uuid)
+    said = rows.values_list("links", flat=True).first() or {}
     for name in ("enrollment_url", "marketing_url"):
-        url = payload.get(name)
+        url = said.get(content_key, {}).get(name)
         if isinstance(url, str) and url.startswith(("https://", "http://")):
             return url
     return ""
+
+
+def record(content: ContentMetadata, *, catalogs: Iterable[UUID] | QuerySet[Any, UUID]) -> dict[str, object]:
+    """Return upstream's record as it serves it to the one of these catalogs that holds the content.
+
+    Where several of them do, or none, it is without links: they are a catalog's own. One query.
+    """
+    held = CatalogMembership.objects.filter(
+        content=content.parent_id or content.pk, catalog_uuid__in=catalogs
+    )
+    said = list(held.order_by().values_list("links", flat=True)[:2])
+    return links.served(content.payload, content.content_key, said[0] if len(said) == 1 else {})
 
 
 def as_of(content: ContentMetadata) -> datetime:

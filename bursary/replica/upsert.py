@@ -5,7 +5,8 @@ one transaction, which the caller opens.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from django.db import IntegrityError, connection
@@ -15,6 +16,8 @@ from bursary.catalog.schema import Content
 from bursary.replica import freshness, guard
 from bursary.replica.guard import Judgement, Look, Stored, Verdict
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, ContentType
+
+LinksByKey = dict[str, dict[str, object]]
 
 _WITH_PAYLOAD = ("payload", "digest", "fetched_from", "upstream_modified", "fetched_at", "changed_at")
 
@@ -43,9 +46,11 @@ def store(chosen: Mapping[str, Content], *, look: Look) -> list[Judgement]:
     _link(having(judgements, Verdict.CREATED, Verdict.CHANGED), stored=stored)
     _confirm(having(judgements, Verdict.CHANGED, Verdict.UNCHANGED), look=look)
     _touch(having(judgements, Verdict.REFUSED_THIN), look=look)
-    _enlist(judgements, look=look)
+    _bring_back([one for one in judgements if not one.agreed])
+    returned = _enlist(judgements, stored=stored, look=look)
     see([one.content.content_key for one in having(judgements, Verdict.REFUSED_TYPE)], look=look)
-    _tell(having(judgements, Verdict.CHANGED), look=look)
+    judgements = [_rejoined(one, look=look) if one.row.pk in returned else one for one in judgements]
+    _tell(judgements, look=look)
     return judgements
 
 
@@ -75,6 +80,17 @@ def members(judgements: Iterable[Judgement]) -> list[Judgement]:
     ]
 
 
+def to_announce(judgements: Iterable[Judgement]) -> list[int]:
+    """Return the rows that others must hear of, in order; with what is held again, its runs."""
+    judgements = list(judgements)
+    back = {one.content.content_key for one in judgements if "membership" in one.changes}
+    return sorted(
+        one.row.pk
+        for one in judgements
+        if one.changes or one.parent_key in back or one.verdict in (Verdict.CREATED, Verdict.CHANGED)
+    )
+
+
 def quarantined(keys: Iterable[str]) -> dict[str, str]:
     """Return the digests, by key, of records that could not be used when they were last met."""
     rows = ContentMetadata.objects.filter(content_key__in=list(keys)).exclude(quarantined_digest="")
@@ -85,8 +101,7 @@ def see(keys: Iterable[str], *, look: Look) -> None:
     """Note that the catalog named this content, whatever it said of it."""
     rows = ContentMetadata.objects.filter(content_key__in=list(keys)).order_by("content_key")
     pks = list(locked(rows).values_list("pk", flat=True))
-    held = CatalogMembership.objects.filter(catalog_uuid=look.catalog_uuid, content__in=pks)
-    held.filter(seen_at__lt=look.now).update(seen_at=look.now, missing_since=None)
+    _note_seen(pks, look=look)
 
 
 def quarantine(errors: Mapping[str, tuple[str, str]]) -> None:
@@ -245,27 +260,88 @@ def _touch(thin: Sequence[Judgement], *, look: Look) -> None:
         rows.filter(checked_at__lt=look.now).update(checked_at=look.now)
 
 
-def _enlist(judgements: Sequence[Judgement], *, look: Look) -> None:
-    """Note which courses, programs and pathways the catalog holds; a run is held where its course is."""
-    held = [
+def _bring_back(refused: Sequence[Judgement]) -> None:
+    """Note that what was gone is there again, although what is said of it is not taken."""
+    if back := [one.row.pk for one in refused if "gone_at" in one.changes]:
+        ContentMetadata.objects.filter(pk__in=back).update(gone_at=None)
+
+
+def _enlist(judgements: Sequence[Judgement], *, stored: Mapping[str, Stored], look: Look) -> Collection[int]:
+    """Note what the catalog holds, and its links; return what it holds again after it had left.
+
+    Courses, programs and pathways are held; a run is where its course is. Who writes memberships holds the
+    locks of their content.
+    """
+    held = {one.row.pk for one in members(judgements)}
+    agreed, refused = (_links(judgements, stored=stored, agreed=verdict) for verdict in (True, False))
+    memberships = CatalogMembership.objects.filter(
+        catalog_uuid=look.catalog_uuid, content__in=held | agreed.keys() | refused.keys()
+    )
+    known = {row.content_id: row for row in memberships}
+    rows = [
         CatalogMembership(
-            catalog_uuid=look.catalog_uuid, content_id=one.row.pk, created=look.now, seen_at=look.now
+            catalog_uuid=look.catalog_uuid,
+            content_id=pk,
+            created=look.now,
+            seen_at=look.now,
+            links=refused.get(pk, {}) | (known[pk].links if pk in known else {}) | agreed.get(pk, {}),
         )
-        for one in members(judgements)
+        for pk in sorted(held | known.keys())
+        if pk not in known or known[pk].seen_at <= look.now
     ]
     CatalogMembership.objects.bulk_create(
-        held,
+        [row for row in rows if row.content_id not in known or row.links != known[row.content_id].links],
         update_conflicts=True,
         unique_fields=_target("catalog_uuid", "content"),
-        update_fields=["seen_at", "missing_since"],
+        update_fields=["links"],
     )
+    _note_seen(held & known.keys(), look=look)
+    return _had_left(held - known.keys() - _pks(having(judgements, Verdict.CREATED)), look=look)
 
 
-def _tell(changed: Sequence[Judgement], *, look: Look) -> None:
+def _links(
+    judgements: Iterable[Judgement], *, stored: Mapping[str, Stored], agreed: bool
+) -> dict[int, LinksByKey]:
+    """Return the links of the records that we agree with, or of the others, by whom the catalog holds."""
+    links: dict[int, LinksByKey] = defaultdict(dict)
+    for one in judgements:
+        is_run = one.row.content_type == ContentType.COURSERUN
+        holder = stored.get(one.parent_key or "") if is_run else one.row
+        if one.content.links and holder and one.agreed is agreed and one.verdict is not Verdict.REFUSED_TYPE:
+            links[holder.pk][one.content.content_key] = one.content.links
+    return links
+
+
+def _note_seen(held: Collection[int], *, look: Look) -> None:
+    """Note that the catalog named this content. What a later look saw, or missed, is never set back."""
+    rows = CatalogMembership.objects.filter(catalog_uuid=look.catalog_uuid, content__in=held)
+    missed_later = When(missing_since__gt=look.now, then=F("missing_since"))
+    rows.filter(seen_at__lt=look.now).update(seen_at=look.now, missing_since=Case(missed_later, default=None))
+
+
+def _had_left(joined: Collection[int], *, look: Look) -> set[int]:
+    """Return what of the content that just joined the catalog had once left it."""
+    if not joined:
+        return set()
+    left = ContentChange.objects.filter(
+        content__in=joined, field="membership", old=str(look.catalog_uuid)
+    ).order_by()
+    return set(left.values_list("content", flat=True).distinct())
+
+
+def _rejoined(one: Judgement, *, look: Look) -> Judgement:
+    return replace(one, changes={**one.changes, "membership": (None, str(look.catalog_uuid))})
+
+
+def _pks(judgements: Iterable[Judgement]) -> set[int]:
+    return {one.row.pk for one in judgements}
+
+
+def _tell(judgements: Iterable[Judgement], *, look: Look) -> None:
     """Add to each row's story what changed in it."""
     ContentChange.objects.bulk_create(
         ContentChange(content_id=one.row.pk, field=field, old=old, new=new, source=look.by, created=look.now)
-        for one in changed
+        for one in judgements
         for field, (old, new) in one.changes.items()
     )
 

@@ -1,6 +1,7 @@
 """The content replica over HTTP."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -9,7 +10,7 @@ from pytest_django import DjangoAssertNumQueries
 from bursary.access.models import Role
 from bursary.replica.models import ContentMetadata, ContentType
 from tests.api.door import Answer, Door, door_of, refusal_of
-from tests.world import CATALOG, NOW, PRICE, given_content, given_customer
+from tests.world import CATALOG, NOW, PRICE, given_budget, given_content, given_customer, given_membership
 
 pytestmark = pytest.mark.django_db
 
@@ -72,6 +73,55 @@ def test_content_is_told_under_its_columns_names_with_the_time_as_of_which_it_is
     assert door.content().json()["results"] == [TIDES]
     one = door.get(f"content-metadata/{content.content_key}/")
     assert one.json() == TIDES | {"payload": content.payload}
+
+
+OTHER_CATALOG = uuid4()
+OURS: dict[str, object] = {"enrollment_url": "https://ours.example"}
+THEIRS: dict[str, object] = {"enrollment_url": "https://theirs.example"}
+
+
+def links_shown(door: Door, content: ContentMetadata, **query: Any) -> str:
+    answer = door.get(f"content-metadata/{content.content_key}/", **query)
+    assert answer.status_code == 200, answer.content
+    return str(answer.json()["payload"].get("enrollment_url", ""))
+
+
+@pytest.fixture
+def shared() -> ContentMetadata:
+    """Content that two catalogs hold, each with a link of its own."""
+    content = given_content(links=OURS, payload={"enrollment_url": "https://left-behind.example"})
+    given_membership(content, catalog=OTHER_CATALOG, links=THEIRS)
+    return content
+
+
+def test_a_record_has_the_links_of_the_one_catalog_of_the_callers_budgets(shared: ContentMetadata) -> None:
+    ours, theirs = given_budget(catalog_uuid=CATALOG), given_budget(catalog_uuid=OTHER_CATALOG)
+
+    for budget, links in ((ours, OURS), (theirs, THEIRS)):
+        door = door_of(Role.ADMINISTRATOR, customer=budget.customer)
+        assert links_shown(door, shared) == links["enrollment_url"]
+    nobodys = door_of(Role.ADMINISTRATOR, customer=given_customer())
+    assert links_shown(nobodys, shared) == ""
+
+
+def test_who_sees_budgets_of_several_catalogs_says_whose_links(shared: ContentMetadata) -> None:
+    given_budget(catalog_uuid=CATALOG)
+    given_budget(catalog_uuid=OTHER_CATALOG)
+    door = door_of(Role.OPERATOR)
+
+    assert links_shown(door, shared) == ""
+    assert links_shown(door, shared, catalog=CATALOG) == OURS["enrollment_url"]
+    assert links_shown(door, shared, catalog=OTHER_CATALOG) == THEIRS["enrollment_url"]
+    assert links_shown(door, shared, catalog=uuid4()) == ""
+
+
+def test_links_of_a_catalog_that_is_not_the_callers_are_not_shown(shared: ContentMetadata) -> None:
+    given_budget(catalog_uuid=OTHER_CATALOG)
+    door = door_of(Role.ADMINISTRATOR, customer=given_budget(catalog_uuid=CATALOG).customer)
+
+    assert links_shown(door, shared, catalog=OTHER_CATALOG) == ""
+    refused = door.get(f"content-metadata/{shared.content_key}/", catalog="no-uuid")
+    assert refusal_of(refused) == (400, "invalid_request")
 
 
 def test_an_unknown_price_is_null_and_a_free_one_is_zero(door: Door) -> None:

@@ -71,7 +71,7 @@ def redeem(person: Person, budget: Budget, content: ContentMetadata, **more: Any
 
 
 def test_a_learner_sees_what_is_assigned_and_takes_it_up(alice: Person, budget: Budget) -> None:
-    content = given_content(payload={"enrollment_url": "https://learn.example.org/enrol"})
+    content = given_content(links={"enrollment_url": "https://learn.example.org/enrol"})
     allocate(budget, content, ALICE, now=timezone.now())
 
     (policy,) = credits(alice, budget, lms_user_id=7).json()

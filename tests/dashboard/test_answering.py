@@ -17,7 +17,7 @@ from bursary.assignments.recognition import Verdict
 from bursary.budgets import ledger
 from bursary.budgets.ledger import LedgerError
 from bursary.budgets.models import Budget, Transaction
-from bursary.replica.models import ContentMetadata
+from bursary.replica.models import CatalogMembership
 from tests import world
 from tests.world import ALICE, BOB, NOW, action_of, timeline
 
@@ -47,7 +47,7 @@ def assignment() -> LearnerContentAssignment:
         title="Tidal Engines & Locks",
         partner_names="Riverside Institute",
         start_date=datetime.fromisoformat("2026-04-01T08:00:00Z"),
-        payload={"enrollment_url": ENROL},
+        links={"enrollment_url": ENROL},
     )
     return world.given_assignment(content=content)
 
@@ -170,13 +170,13 @@ def test_a_double_click_spends_once(client: Client, link: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "payload",
+    "links",
     [{}, {"enrollment_url": "javascript:alert(1)"}, {"enrollment_url": "https://[::1"}, {"marketing_url": 7}],
 )
 def test_where_upstream_names_no_address_the_page_says_that_it_is_theirs(
-    client: Client, link: str, payload: dict[str, Any]
+    client: Client, link: str, assignment: LearnerContentAssignment, links: dict[str, Any]
 ) -> None:
-    ContentMetadata.objects.update(payload=payload)
+    CatalogMembership.objects.update(links={assignment.content_key: links})
     answer = client.post(link, {"answer": "accept"}, follow=True)
     assert answer.redirect_chain == [(link, 303)]
     assert "It is yours. Good learning!" in words(answer)

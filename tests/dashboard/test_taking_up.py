@@ -21,7 +21,7 @@ BUTTON = "Take it up"
 
 @pytest.fixture
 def assignment() -> LearnerContentAssignment:
-    content = world.given_content(payload={"enrollment_url": "https://learn.example.org/enrol"})
+    content = world.given_content(links={"enrollment_url": "https://learn.example.org/enrol"})
     return world.given_assignment(content=content, now=timezone.now())
 
 

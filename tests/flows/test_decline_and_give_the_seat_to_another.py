@@ -23,7 +23,7 @@ ENROL = "https://learn.example.org/enrol"
 
 def test_decline_and_give_the_seat_to_another(mail: MailServer) -> None:
     budget = given_budget(seats=1)
-    content = given_content(payload={"enrollment_url": ENROL})
+    content = given_content(links={"enrollment_url": ENROL})
     alices = assigned(budget, content, ALICE)
     with pytest.raises(AllocationRefused):
         assigned(budget, content, BOB)

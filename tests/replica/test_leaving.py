@@ -7,21 +7,15 @@ import pytest
 
 from bursary.catalog.source import CatalogUnavailable
 from bursary.replica import leaving, reads, refresh
-from bursary.replica.models import CatalogListing, CatalogMembership, ContentChange, ContentMetadata
+from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata
 from bursary.replica.report import Report
-from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS, a_course
+from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS
 from tests.replica.replicated import HOUR, announcements, row, story
-from tests.replica.upstream import Upstream, courses, keys_of, listing_of, look_at_due
+from tests.replica.upstream import Upstream, courses, given_catalog, keys_of, listing_of, look_at_due
 
 pytestmark = pytest.mark.django_db
 
 DAY = timedelta(days=1)
-
-
-def given_catalog(size: int = 30, *, catalog_uuid: UUID = CATALOG) -> Upstream:
-    upstream = Upstream([a_course(), *courses(size - 1, start=40)])
-    listing_of(upstream, catalog_uuid=catalog_uuid)
-    return upstream
 
 
 def held(catalog_uuid: UUID = CATALOG) -> int:
@@ -110,22 +104,6 @@ def test_questions_alone_end_nothing_before_a_whole_listing_left_it_out() -> Non
 
     assert row().gone_at is None
     assert held() == 30
-
-
-def test_it_comes_back_and_is_announced() -> None:
-    upstream = given_catalog()
-    course = upstream.records.pop(0)
-    listing_of(upstream, now=NOW + DAY)
-    listing_of(upstream, now=NOW + 2 * DAY)
-    upstream.records.append(course)
-
-    with announcements() as heard:
-        listing_of(upstream, now=NOW + 3 * DAY)
-
-    assert (row().gone_at, row(RUNS[0]).gone_at, held()) == (None, None, 30)
-    assert row().pk in heard[0]["pks"]
-    back = ContentChange.objects.filter(content=row(), field="gone_at").latest("pk")
-    assert (back.old, back.new) == ((NOW + 2 * DAY).isoformat(), None)
 
 
 def test_content_that_another_catalog_holds_only_leaves_this_one() -> None:

@@ -144,7 +144,7 @@ def test_membership_is_learned_as_the_row_is_locked() -> None:
 
 
 def test_a_course_leads_to_the_link_of_its_own_catalog_and_to_no_other() -> None:
-    content = given_content(catalog=CATALOG, payload={"enrollment_url": "https://learn.example.org/larkspur"})
+    content = given_content(catalog=CATALOG, links={"enrollment_url": "https://learn.example.org/larkspur"})
     key, other = content.content_key, UUID("00000000-0000-4000-8000-0000000000ff")
     assert reads.courseware_url(key, catalog_uuid=CATALOG) == "https://learn.example.org/larkspur"
     assert reads.courseware_url(key, catalog_uuid=other) == ""

@@ -9,7 +9,7 @@ from bursary.catalog.source import CatalogUnavailable, Unfetched
 from bursary.replica import refresh
 from bursary.replica.models import RefreshSource
 from bursary.replica.report import Report
-from tests.replica.listing import CATALOG, NOW, Listing, Record, recorded
+from tests.replica.listing import CATALOG, NOW, Listing, Record, a_course, recorded
 
 
 class Upstream(Listing):
@@ -90,3 +90,10 @@ def listing_of(
 def look_at_due(upstream: Upstream, *, now: datetime, most: int = 1000) -> Report:
     """Look at what is due."""
     return refresh.refresh_due(clock=lambda: now, source=upstream, most=most)
+
+
+def given_catalog(size: int = 30, *, catalog_uuid: UUID = CATALOG) -> Upstream:
+    """Return a catalog of that many courses, listed once; COURSE is the first."""
+    upstream = Upstream([a_course(), *courses(size - 1, start=40)])
+    listing_of(upstream, catalog_uuid=catalog_uuid)
+    return upstream

@@ -1,0 +1,106 @@
+"""Looks that overlap: an older one that ends later sets nothing back, and nobody waits in a circle."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+
+from bursary.catalog import schema
+from bursary.replica import leaving, upsert
+from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata
+from bursary.replica.report import Report
+from tests.replica.listing import CATALOG, NOW, a_course
+from tests.replica.replicated import row
+from tests.replica.upstream import Upstream, given_catalog, listing_of
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
+
+
+def test_an_older_listing_that_ends_later_sets_nothing_back() -> None:
+    upstream = given_catalog()
+    listing_of(upstream, now=NOW + 2 * DAY)
+    upstream.records = upstream.records[:24]
+
+    report = listing_of(upstream, now=NOW + DAY)
+
+    state = CatalogListing.objects.get()
+    assert (state.started_at, state.listed, report.alarm) == (NOW + 2 * DAY, 30, "")
+    assert set(CatalogMembership.objects.values_list("seen_at", flat=True)) == {NOW + 2 * DAY}
+
+
+def test_an_older_listing_that_ends_later_does_not_end_an_alarm() -> None:
+    upstream = given_catalog()
+    whole, upstream.records = upstream.records, []
+    alarm = listing_of(upstream, now=NOW + 2 * DAY).alarm
+    upstream.records = whole
+
+    listing_of(upstream, now=NOW + DAY)
+    assert leaving.alarms() == {CATALOG: alarm}
+
+    listing_of(upstream, now=NOW + DAY, accept_drop=True)
+    assert leaving.alarms() == {}
+
+
+def test_what_an_older_look_saw_does_not_undo_that_a_later_one_missed_it() -> None:
+    upstream = given_catalog()
+    course = upstream.records.pop(0)
+    listing_of(upstream, now=NOW + 2 * DAY)
+
+    listing_of(Upstream([course, *upstream.records]), now=NOW + DAY)
+
+    membership = CatalogMembership.objects.get(content=row())
+    assert (membership.seen_at, membership.missing_since) == (NOW + DAY, NOW + 2 * DAY)
+    assert listing_of(upstream, now=NOW + 3 * DAY).ended == 1
+
+
+def test_what_an_older_look_could_not_use_does_not_undo_it_either() -> None:
+    upstream = given_catalog()
+    del upstream.records[0]
+    listing_of(upstream, now=NOW + 2 * DAY)
+
+    listing_of(Upstream([a_course(content_type="video"), *upstream.records]), now=NOW + DAY)
+
+    membership = CatalogMembership.objects.get(content=row())
+    assert (membership.seen_at, membership.missing_since) == (NOW + DAY, NOW + 2 * DAY)
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+def test_who_misses_content_waits_for_its_lock_before_touching_a_membership() -> None:
+    upstream = given_catalog()
+    missed = [schema.own_key(record) for record in upstream.records[:2]]
+    upstream.records = upstream.records[2:]
+    listing_of(upstream, now=NOW + DAY)
+    # One of them is confirmed by the next look, the other missed for the first time.
+    CatalogMembership.objects.filter(content__content_key=missed[1]).update(missing_since=None)
+
+    with ThreadPoolExecutor(1) as thread, transaction.atomic():
+        list(upsert.locked(ContentMetadata.objects.filter(content_key__in=missed)))
+        missing = thread.submit(_in_a_thread, lambda: listing_of(upstream, now=NOW + 2 * DAY))
+        _until_somebody_waits()
+        held = CatalogMembership.objects.filter(content__content_key__in=missed)
+        assert len(held.select_for_update(nowait=True, of=("self",))) == 2
+    assert missing.result(timeout=30).ended == 1
+
+
+def _in_a_thread(work: Callable[[], Report]) -> Report:
+    try:
+        return work()
+    finally:
+        connection.close()
+
+
+def _until_somebody_waits() -> None:
+    deadline = time.monotonic() + 30
+    with connection.cursor() as cursor:
+        while time.monotonic() < deadline:
+            cursor.execute("SELECT COUNT(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone()[0]:
+                return
+            time.sleep(0.02)
+    raise TimeoutError
