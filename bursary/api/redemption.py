@@ -39,7 +39,6 @@ from bursary.delivery import runner
 from bursary.replica import modes, reads
 
 MOST_KEYS = 100
-MOST_CATALOGS = 10
 MOST_ASSIGNMENTS = 1000
 CENTS_IN_A_DOLLAR = 100
 
@@ -128,14 +127,18 @@ class CanRedeem(APIView):
             raise serializers.ValidationError({"content_key": [f"Name between 1 and {MOST_KEYS} keys."]})
         customer, learner = _customer_and_learner(request, customer_uuid, None)
         own = learner.assignments().filter(budget__customer=customer)
-        catalogs = own.order_by().values_list("budget__catalog_uuid", flat=True).distinct()[:MOST_CATALOGS]
-        # A queryset: where our rows are read it is not needed, and not asked for.
-        parents = modes.courses_of(keys, catalogs=catalogs, now=timezone.now())
+        parents = modes.courses_of(keys, assigned=_courses(own), now=timezone.now())
         wanted = {*keys, *parents.values()}
         mine = own.filter(content_key__in=wanted)
         found = list(mine.select_related("budget").order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS])
         declined = redemption.which_declined(found)
         return Response([_verdict(key, parents.get(key), found, declined) for key in keys])
+
+
+def _courses(own: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment, tuple[UUID, str]]:
+    """Return the courses among assignments, with their catalogs. Where our rows are read it is not asked."""
+    courses = own.filter(parent_content_key="").order_by("content_key", "budget__catalog_uuid")
+    return courses.values_list("budget__catalog_uuid", "content_key").distinct()[:MOST_ASSIGNMENTS]
 
 
 def _verdict(
@@ -213,9 +216,9 @@ class Redeem(APIView):
             lms_user_id=body.validated_data.get("lms_user_id"),
             answers_for_others=may_everywhere(caller(request)),
         )
-        course = modes.courses_of([key], catalogs=[budget.catalog_uuid], now=now).get(key)
-        mine = learner.assignments().filter(redemption.covering(key, course=course), budget=budget)
-        assignment = redemption.best_of(mine)
+        own = learner.assignments().filter(budget=budget)
+        course = modes.courses_of([key], assigned=_courses(own), now=now).get(key)
+        assignment = redemption.best_of(own.filter(redemption.covering(key, course=course)))
         if assignment is None:
             raise redemption.not_assigned()
         action = redemption.begin(assignment, now=now, actor=caller(request))

@@ -78,7 +78,7 @@ def join(content_pk: int, *, clock: Callable[[], datetime]) -> int:
                 return joined
             now = clock()
             joined += derived.join(content, pks=pks, now=now)
-            grace.notice_content(pks=[content_pk], now=now)
+            grace.notice_content(pks=[content_pk], now=now, in_batches=True)
         last = pks[-1]
     return joined
 

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import Count, Q, QuerySet
 
@@ -13,19 +13,27 @@ from bursary.assignments.models import LearnerContentAssignment, State
 from bursary.assignments.notices import DeadlineNotice
 
 PKS_PER_QUERY = 1000
+SETTLES_IN = timedelta(minutes=30)
+"""How long the mail waits for what comes in batches, so that it says how many there are in all."""
+
+_AGAIN: dict[str, object] = {"told": [], "told_at": None}
 
 
-def notice_content(*, pks: Iterable[int], now: datetime, **_signal: object) -> None:
+def notice_content(*, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object) -> None:
     """Make a notice for each budget in which a content's deadline moved into the past. Receives
-    `content_changed`."""
+    `content_changed`.
+
+    `in_batches`: more of them may follow, each in a transaction of its own.
+    """
     wanted = sorted(pks)
+    due_at = now + SETTLES_IN if in_batches else now
     for start in range(0, len(wanted), PKS_PER_QUERY):
-        _notice(Q(content__in=wanted[start : start + PKS_PER_QUERY]), now=now)
+        _notice(Q(content__in=wanted[start : start + PKS_PER_QUERY]), now=now, due_at=due_at)
 
 
-def notice_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> None:
+def notice_budgets(*, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object) -> None:
     """Likewise where a budget's terms moved deadlines into the past. Receives `budget_changed`."""
-    _notice(Q(budget__in=list(pks)), now=now)
+    _notice(Q(budget__in=list(pks)), now=now, due_at=now + SETTLES_IN if in_batches else now)
 
 
 def current(now: datetime) -> QuerySet[DeadlineNotice]:
@@ -34,18 +42,25 @@ def current(now: datetime) -> QuerySet[DeadlineNotice]:
     return running.select_related("content", "budget").defer("content__payload").order_by("grace_until", "id")
 
 
-def _notice(concerned: Q, *, now: datetime) -> None:
-    """Make a notice for each budget and content; a running one goes on instead, and nobody is told again."""
+def _notice(concerned: Q, *, now: datetime, due_at: datetime) -> None:
+    """Make a notice for each budget and content of which something moved just now. A running one goes on
+    instead; who was told of fewer is told again, and nobody else.
+
+    It says how many wait for their grace to end, not how many this one change added to them.
+    """
     until = now + GRACE
-    moved = LearnerContentAssignment.objects.filter(concerned, state=State.ALLOCATED, grace_until=until)
-    counts = moved.order_by().values_list("budget", "content").annotate(count=Count("pk"))
-    found = {(budget, content): count for budget, content, count in counts}
+    waiting = LearnerContentAssignment.objects.filter(concerned, state=State.ALLOCATED, grace_until__gt=now)
+    moved = Count("pk", filter=Q(grace_until=until))
+    counts = waiting.order_by().values_list("budget", "content").annotate(count=Count("pk"), moved=moved)
+    found = {(budget, content): count for budget, content, count, _moved in counts.filter(moved__gt=0)}
     if not found:
         return
     running = DeadlineNotice.objects.filter(grace_until__gt=now, budget__in={budget for budget, _ in found})
-    for notice in running.order_by("pk"):
+    for notice in running.select_for_update().order_by("pk"):
         if count := found.pop((notice.budget_id, notice.content_id), 0):
-            DeadlineNotice.objects.filter(pk=notice.pk).update(assignments=count, grace_until=until)
+            told_of_fewer = bool(notice.told) and count > notice.assignments
+            again = _AGAIN | {"due_at": now + SETTLES_IN} if told_of_fewer else {}
+            DeadlineNotice.objects.filter(pk=notice.pk).update(assignments=count, grace_until=until, **again)
     DeadlineNotice.objects.bulk_create(
         DeadlineNotice(
             budget_id=budget,
@@ -53,7 +68,7 @@ def _notice(concerned: Q, *, now: datetime) -> None:
             assignments=count,
             grace_until=until,
             created=now,
-            due_at=now,
+            due_at=due_at,
         )
         for (budget, content), count in found.items()
     )

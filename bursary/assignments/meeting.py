@@ -4,7 +4,9 @@ One of two stays: what was accepted before what is open, the older of two open o
 is cancelled, and its timeline says why; no mail says so, for the learner still has the course.
 """
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -12,22 +14,45 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from bursary.access.models import User
-from bursary.assignments import actions, lifecycle
+from bursary.assignments import actions, lifecycle, sweeping
 from bursary.assignments.models import ActionType, LearnerContentAssignment, State
 from bursary.budgets import ledger
 
+logger = logging.getLogger(__name__)
+
 PEOPLE_PER_RUN = 1000
 ASSIGNMENTS_PER_PERSON = 1000
+MOST_FAILURES = 50  # a run
 _STAYS_FIRST = (State.ACCEPTED, State.ALLOCATED)
 
 
-def meet_all(*, now: datetime) -> int:
-    """Let the assignments of everybody who has registered know it; return how many were touched."""
+@dataclass
+class Met:
+    """How many assignments were touched, and those (pks) that could not be, with the error."""
+
+    done: int = 0
+    failed: dict[int, str] = field(default_factory=dict)
+
+
+def meet_all(*, now: datetime) -> Met:
+    """Let the assignments of everybody who has registered know it. One that fails stops no other, and is
+    tried again the next time; of `MOST_FAILURES` it is not they that are at fault."""
     theirs = _strangers(lms_user_id=OuterRef(OuterRef("lms_user_id"))).filter(
         learner_key=OuterRef("learner_key")
     )
     registered = User.objects.filter(Exists(theirs), lms_user_id__isnull=False).exclude(learner_key="")
-    return sum(meet(person, now=now) for person in registered.order_by("pk")[:PEOPLE_PER_RUN])
+    met = Met()
+    for person in registered.order_by("pk")[:PEOPLE_PER_RUN]:
+        for found in _found(person):
+            try:
+                met.done += _meet(found, person.pk, now=now)
+            except sweeping.TROUBLES as trouble:
+                met.failed[found.pk] = sweeping.broke(
+                    f"Assignment {found.pk} met nobody", trouble, log=logger
+                )
+                if len(met.failed) == MOST_FAILURES:
+                    return met
+    return met
 
 
 def meet(person: User, *, now: datetime) -> int:
@@ -35,11 +60,7 @@ def meet(person: User, *, now: datetime) -> int:
 
     What is being redeemed waits for the next time. Of two that were both accepted each stays as it is.
     """
-    if person.lms_user_id is None or not person.learner_key:
-        return 0
-    strangers = _strangers(lms_user_id=person.lms_user_id).filter(learner_key=person.learner_key)
-    found = strangers.order_by("pk").values_list("pk", "budget_id", "content_key")[:ASSIGNMENTS_PER_PERSON]
-    return sum(_meet(_Found(*row), person.pk, now=now) for row in list(found))
+    return sum(_meet(found, person.pk, now=now) for found in _found(person))
 
 
 class _Found(NamedTuple):
@@ -48,6 +69,14 @@ class _Found(NamedTuple):
     pk: int
     budget_pk: int
     content_key: str
+
+
+def _found(person: User) -> list[_Found]:
+    if person.lms_user_id is None or not person.learner_key:
+        return []
+    strangers = _strangers(lms_user_id=person.lms_user_id).filter(learner_key=person.learner_key)
+    found = strangers.order_by("pk").values_list("pk", "budget_id", "content_key")[:ASSIGNMENTS_PER_PERSON]
+    return [_Found(*row) for row in found]
 
 
 def _strangers(*, lms_user_id: int | OuterRef) -> QuerySet[LearnerContentAssignment]:

@@ -107,7 +107,7 @@ def _write_anew(pks: list[int], *, now: datetime) -> None:
     budgets = LearnerContentAssignment.objects.filter(pk__in=pks).order_by().values_list("budget", flat=True)
     with transaction.atomic():
         derived.rebuild(pks, now=now)
-        grace.notice_budgets(pks=set(budgets), now=now)
+        grace.notice_budgets(pks=set(budgets), now=now, in_batches=True)
 
 
 def _settled(batch: list[int], *, clock: Clock) -> list[Difference]:

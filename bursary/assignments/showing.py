@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.replica import modes
+from bursary.replica import modes, reads
 from bursary.replica.upstream_reads import Place
 
 
@@ -21,3 +21,12 @@ def show(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> N
     known = modes.from_upstream(wanted, now=now)
     for one in assignments:
         one.shown_content = known.get(place_of[one.pk])
+
+
+def title(assignment: LearnerContentAssignment) -> str:
+    """Return the title of the content that it shows, for what nobody can put right once it is said.
+
+    Where that has none, or upstream is silent, it is our row's; without one, the key. At most a query.
+    """
+    shown = assignment.shown_content
+    return (shown.title if shown else "") or reads.title_of(assignment.content_key) or assignment.content_key

@@ -5,6 +5,8 @@ budgets do not wait for each other and one that fails stops no other.
 """
 
 import logging
+import re
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 BATCH = 500  # assignments a transaction
 MOST_BATCHES = 100_000
+LONGEST_LINE = 300  # characters of an error that are told
+_ADDRESS = re.compile(r"[^\s'\"()<>=,:;]+@[^\s'\"()<>=,:;]+")
 TROUBLES = (DatabaseError, LedgerError, lifecycle.MoveRefused, OSError)
 """What may go wrong with one budget's batch, and must not stop the others."""
 
@@ -63,8 +67,21 @@ def sweep(
 
 
 def in_a_line(trouble: Exception) -> str:
-    """Return what went wrong, in a line: a database's further lines, and stack traces, name people."""
-    return f"{type(trouble).__name__}: {(str(trouble).splitlines() or [''])[0]}"
+    """Return what went wrong, in a line without addresses: a database's further lines, and stack traces, name
+    people."""
+    said = _ADDRESS.sub("…", (str(trouble).splitlines() or [""])[0])
+    return f"{type(trouble).__name__}: {said}"[:LONGEST_LINE]
+
+
+def broke(what: str, trouble: Exception, *, log: logging.Logger) -> str:
+    """Log that something broke, why in a line, and where; return the line.
+
+    `Logger.exception` would end the stack trace with the whole message.
+    """
+    line = in_a_line(trouble)
+    where = "".join(traceback.format_tb(trouble.__traceback__)).rstrip()
+    log.error("%s: %s\n%s", what, line, where)
+    return line
 
 
 def said(trouble: Exception, budget_pk: int) -> str:

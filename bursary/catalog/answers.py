@@ -34,3 +34,7 @@ class CatalogUnavailable(Exception):
     """The catalog did not answer: it cannot be reached, refuses us, or broke off while it was read."""
 
     reason: ClassVar[str] = "catalog_unavailable"
+
+
+class CatalogTooSlow(CatalogUnavailable):
+    """It did not answer all of a question in the time that whoever asks has. Of less it may."""

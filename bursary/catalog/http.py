@@ -12,7 +12,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from bursary.catalog import schema
-from bursary.catalog.answers import CatalogUnavailable, Unfetched
+from bursary.catalog.answers import CatalogTooSlow, CatalogUnavailable, Unfetched
 from bursary.catalog.fields import is_key
 from bursary.upstream.client import Client
 from bursary.upstream.errors import (
@@ -282,4 +282,6 @@ def _unavailable(failure: UpstreamError) -> CatalogUnavailable:
     if isinstance(failure, UpstreamRefused):
         advice = _WHAT_TO_CHECK.get(failure.reason, "enterprise-catalog refuses the question.")
         return CatalogUnavailable(f"{advice} {failure}")
-    return CatalogUnavailable(f"enterprise-catalog is unavailable. {failure}")
+    late = isinstance(failure, UpstreamUnavailable) and failure.outage is Outage.DEADLINE_EXCEEDED
+    kind = CatalogTooSlow if late else CatalogUnavailable
+    return kind(f"enterprise-catalog is unavailable. {failure}")

@@ -8,7 +8,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
-from bursary.catalog.answers import CatalogUnavailable, Unfetched, Unreadable
+from bursary.catalog.answers import CatalogTooSlow, CatalogUnavailable, Unfetched, Unreadable
 from bursary.catalog.folder import FolderCatalog
 from bursary.catalog.http import HttpCatalog
 from bursary.upstream.breaker import BreakerState
@@ -18,6 +18,7 @@ from bursary.upstream.token import Credentials
 __all__ = [
     "Access",
     "CatalogSource",
+    "CatalogTooSlow",
     "CatalogUnavailable",
     "Unfetched",
     "Unreadable",
@@ -55,8 +56,9 @@ class CatalogSource(Protocol):
 
         Unknown keys are silently missing; one that the catalog fails on is `Unfetched`, as is one that there
         was no time for. Match the answer by key, never by position or count. `within` bounds the whole
-        question; without it, each request has the source's own deadline. Where the catalog answers for none
-        of the keys it is unavailable; but it is the keys' fault if it answered others just before (`alive`).
+        question: where nothing came within it `CatalogTooSlow` is raised. Without it, each request has the
+        source's own deadline. Where the catalog answers for none of the keys it is unavailable; but it is the
+        keys' fault if it answered others just before (`alive`).
         """
 
 

@@ -57,7 +57,11 @@ def _tell(notice: DeadlineNotice, *, clock: Clock) -> None:
         columns |= {"told_at": now, "grace_until": waits_until}
     if last_error:
         logger.warning("Notice %s: %s told. %s", notice.pk, len(told), last_error)
-    DeadlineNotice.objects.filter(pk=notice.pk, attempts=notice.attempts).update(**columns)
+    # Where more came to it meanwhile, the mails said too few: they are sent anew when the lease is over.
+    said = DeadlineNotice.objects.filter(
+        pk=notice.pk, attempts=notice.attempts, assignments=notice.assignments
+    )
+    said.update(**columns)
 
 
 @dataclass
@@ -77,7 +81,7 @@ def _send(notice: DeadlineNotice, waits_until: datetime) -> _Sent:
         if time.monotonic() > until:
             sent.again = True
             break
-        name = str(uuid5(notice.uuid, str(administrator.pk)))
+        name = str(uuid5(notice.uuid, f"{administrator.pk} {notice.assignments}"))
         try:
             messages.send(administrator.email, template="deadline_moved", context=context, name=name)
             sent.told.append(administrator.pk)

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import close_old_connections, connections
 from django.utils import timezone
 
+from bursary.assignments import sweeping
 from bursary.delivery import administrators, runner
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,6 @@ class RunnerThread(threading.Thread):
         try:
             tried = runner.drain(clock=timezone.now, most=ROUND)
             return tried + administrators.tell(clock=timezone.now)
-        except Exception:  # a thread that dies stops every mail; it is logged and goes on
-            logger.exception("A round of deliveries broke off")
+        except Exception as error:  # noqa: BLE001  # a thread that dies stops every mail; it is logged
+            sweeping.broke("A round of deliveries broke off", error, log=logger)
             return 0

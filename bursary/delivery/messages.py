@@ -165,7 +165,7 @@ def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
     content = assignment.shown_content
     return {
         "organisation": assignment.budget.customer.name,
-        "course": content.title if content and content.title else assignment.content_key,
+        "course": showing.title(assignment),
         "partner": content.partner_names if content else "",
         "starts": _day(content.start_date, assignment.budget.customer) if content else "",
         "accepted": assignment.state == State.ACCEPTED,

@@ -20,6 +20,7 @@ from django.utils import timezone
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from bursary.assignments import sweeping
 from bursary.events import decoding, inbox
 from bursary.events.decoding import TOPICS, Fields
 from bursary.events.models import LONGEST_ID, EventSource
@@ -69,9 +70,10 @@ class Consumer:
                 return
             except (redis.RedisError, DatabaseError, InterfaceError) as error:
                 away = time.monotonic() - healthy
-                logger.warning("The event bus cannot be read (%s): %s", type(error).__name__, error)
+                line = sweeping.in_a_line(error)
+                logger.warning("The event bus cannot be read: %s", line)
                 if away > patience:
-                    raise BusLost(f"For {away:.0f} seconds: {type(error).__name__}: {error}") from error
+                    raise BusLost(f"For {away:.0f} seconds: {line}") from error
             close_old_connections()
             stop.wait(min(FIRST_PAUSE * 2**failures, LONGEST_PAUSE))
             failures = min(failures + 1, 10)

@@ -5,7 +5,6 @@ what an event says. Doing it twice is harmless; so a process that dies in betwee
 """
 
 import logging
-import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -122,9 +121,7 @@ def _apply(event: InboxEvent, *, clock: Clock) -> str:
     except NotYet as not_yet:
         return _postpone(event, clock(), error=str(not_yet), at_last=not_yet.outcome, word="postponed")
     except Exception as error:  # noqa: BLE001  # one broken event stops no other; it is logged, and tried again
-        said = sweeping.in_a_line(error)
-        where = "".join(traceback.format_tb(error.__traceback__))
-        logger.error("Event %s (%s) broke: %s\n%s", event.event_id, event.kind, said, where)  # noqa: TRY400  # see above
+        said = sweeping.broke(f"Event {event.event_id} ({event.kind}) broke", error, log=logger)
         return _postpone(event, clock(), error=said, at_last=EventOutcome.FAILED, word="broken")
     _settle(event, clock(), outcome=outcome, error="")
     return outcome.value

@@ -7,7 +7,6 @@ catches up. One that fails is tried again, after growing pauses, and stops no ot
 import json
 import logging
 import threading
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -63,7 +62,10 @@ def _read_listing(clock: Clock) -> Mapping[str, object]:
 def _sweep(clock: Clock) -> Mapping[str, object]:
     """Wake the runner for lost hints and dead workers' work, and meet who has registered."""
     executors.wake()
-    return {"met": meeting.meet_all(now=clock())}
+    met = meeting.meet_all(now=clock())
+    if met.failed:
+        raise TickFailed(f"{met.done} met; assignments failed: {met.failed}")
+    return {"met": met.done}
 
 
 def _run(duty: sweeps.Sweeper) -> Callable[[Clock], Mapping[str, object]]:
@@ -147,10 +149,7 @@ def _run_once(duty: Duty, row: Tick, *, clock: Clock) -> bool:
         logger.warning("Tick %s failed: %s", duty.name, failed)
         error = str(failed)
     except Exception as raised:  # noqa: BLE001  # the clock survives whatever a tick raises, and says so
-        error = sweeping.in_a_line(raised)
-        where = "".join(traceback.format_tb(raised.__traceback__)).rstrip()
-        # A database's further lines name people, and a stack trace would end with them: only where it was.
-        logger.error("Tick %s broke: %s\n%s", duty.name, error, where)  # noqa: TRY400  # see above
+        error = sweeping.broke(f"Tick {duty.name} broke", raised, log=logger)
     _finish(duty, row, clock(), summary=summary, error=error)
     return True
 
@@ -181,8 +180,8 @@ class ClockThread(threading.Thread):
             close_old_connections()
             try:
                 run_due(clock=timezone.now)
-            except Exception:  # a thread that dies stops every tick; it is logged and goes on
-                logger.exception("A round of the clock broke off")
+            except Exception as raised:  # noqa: BLE001  # a thread that dies stops every tick; it is logged
+                sweeping.broke("A round of the clock broke off", raised, log=logger)
             self._stopping.wait(POLL_SECONDS)
         connections.close_all()
 

@@ -7,6 +7,8 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from bursary.assignments import sweeping
+
 logger = logging.getLogger(__name__)
 
 
@@ -49,7 +51,7 @@ def leave_no_traces() -> bool:
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             busy, _in_log, _moved = cursor.fetchone()
     except DatabaseError as error:
-        logger.warning("Traces could not be removed: %s", error)
+        logger.warning("Traces could not be removed: %s", sweeping.in_a_line(error))
         return False
     if not busy:
         _marker().unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from datetime import datetime
 from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
+from bursary.assignments import sweeping
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import administrators, runner
 from bursary.ops.printing import Advance
@@ -54,8 +55,8 @@ def deliver_until(stop: threading.Event) -> int:
         done = 0
         try:
             done = runner.drain(clock=timezone.now, most=ROUND) + administrators.tell(clock=timezone.now)
-        except DatabaseError:
-            logger.exception("A round of deliveries broke off")
+        except DatabaseError as error:
+            sweeping.broke("A round of deliveries broke off", error, log=logger)
         tried += done
         if not done:
             stop.wait(IDLE_SECONDS)

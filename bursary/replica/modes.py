@@ -4,7 +4,7 @@
 in every mode.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from django.conf import settings
 from bursary.catalog.fields import is_key
 from bursary.replica import reads, shadow, upstream_reads
 from bursary.replica.models import ContentMetadata, ReadMode
-from bursary.replica.upstream_reads import Known, Place, UpstreamContent
+from bursary.replica.upstream_reads import Known, Place, UpstreamContent, Wanted
 
 
 def mode() -> ReadMode:
@@ -26,7 +26,7 @@ def reads_upstream() -> bool:
     return mode() is not ReadMode.REPLICA
 
 
-def from_upstream(wanted: Mapping[Place, str], *, now: datetime) -> Known:
+def from_upstream(wanted: Wanted, *, now: datetime) -> Known:
     """Return what upstream says of places (see `upstream_reads.look_up`); in shadow mode it is compared."""
     answers = upstream_reads.look_up(wanted, now=now)
     if mode() is ReadMode.SHADOW and answers.fresh:
@@ -81,14 +81,20 @@ def linked(content_key: str, *, catalog_uuid: UUID, now: datetime) -> int | None
         raise
 
 
-def courses_of(keys: Collection[str], *, catalogs: Iterable[UUID], now: datetime) -> dict[str, str]:
-    """Return the course of each run among these keys; from upstream where our rows do not know the run."""
+def courses_of(
+    keys: Collection[str], *, assigned: Iterable[tuple[UUID, str]], now: datetime
+) -> dict[str, str]:
+    """Return the course of each run among these keys.
+
+    Where our rows do not know a run, upstream may: it is asked for the courses that are `assigned`, by their
+    catalogs and keys, and never for `keys`, which whoever calls may have made up.
+    """
     rows = ContentMetadata.objects.filter(content_key__in=list(keys))
     parents = dict(rows.values_list("content_key", "parent__content_key"))
-    unknown = [key for key in keys if key not in parents]
+    unknown = {key for key in keys if key not in parents}
     if unknown and reads_upstream():
-        wanted = {Place(catalog_uuid, key): key for catalog_uuid in catalogs for key in unknown}
-        for place, content in from_upstream(wanted, now=now).items():
+        wanted = {Place(catalog_uuid, course): course for catalog_uuid, course in assigned}
+        for content in from_upstream(wanted, now=now).values():
             if content is not None:
-                parents[place.content_key] = content.parent_content_key
+                parents |= dict.fromkeys(unknown.intersection(content.run_keys), content.content_key)
     return {run: course for run, course in parents.items() if course}

@@ -7,6 +7,7 @@ a missing answer means.
 
 import logging
 import os
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -213,8 +214,15 @@ class _Errand:
             if not _is_suspect(rows[0]):  # what fails again says nothing of the others
                 self._silent[catalog_uuid] = why
             return self._postpone(rows, error=why)
-        except Exception as error:  # these rows must not keep the others from being looked at
-            logger.warning("Refreshing %s rows of catalog %s broke", len(rows), catalog_uuid, exc_info=True)
+        except Exception as error:  # noqa: BLE001  # these rows must not keep the others from being looked at
+            where = traceback.format_tb(error.__traceback__)  # and no message: it may hold what was fetched
+            logger.warning(
+                "Refreshing %s rows of catalog %s broke: %s\n%s",
+                len(rows),
+                catalog_uuid,
+                type(error).__name__,
+                "".join(where),
+            )
             self._postpone(rows, error=f"unexpected_error: {type(error).__name__}")
         return True
 

@@ -1,13 +1,14 @@
 """The shadow comparison of record 0023's roll-out: does our row say what upstream says?
 
 Each answer of upstream is compared once, when it arrives: what a cache remembers may be older than our row.
-Counted for each catalog, and recorded for each field. A difference is healed when a later comparison finds
-none. Comparing never harms whoever reads: what the database refuses is logged.
+Counted for each catalog, and recorded for each field. A difference stands as long as the last comparison of
+its content found it: it is healed when they agree again, when neither has the content any more, and when
+upstream says too little to tell. Comparing never harms whoever reads: what the database refuses is logged.
 """
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -23,7 +24,7 @@ from bursary.replica.upstream_reads import Known, Place, UpstreamContent
 logger = logging.getLogger(__name__)
 
 KEPT = 10_000
-"""Differences that are recorded; those beyond are counted."""
+"""Differences that are recorded, healed ones as long as there is room; those beyond are counted."""
 FIELDS = ("title", "course_type", "partners", "start_date", "end_date", "enroll_by", "price_cents")
 """What is shown of content, or decides over an allocation; with its course, and `in_catalog`."""
 KEYS_PER_ROUND = 50
@@ -34,12 +35,13 @@ Differences = dict[tuple[str, str], tuple[object, object]]
 
 @dataclass
 class _Round:
-    """What comparing some answers of one catalog found."""
+    """What comparing the answers for some keys of one catalog found."""
 
+    keys: Collection[str]
     compared: int = 0
+    fields_compared: int = 0
     incomparable: int = 0
     differences: Differences = field(default_factory=dict)
-    agreeing: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,9 @@ def compare(answers: Known, *, now: datetime) -> None:
             chunk = {key: contents[key] for key in keys[start : start + KEYS_PER_ROUND]}
             try:
                 _compare(catalog_uuid, chunk, now=now)
-            except DatabaseError:
-                logger.warning("A comparison with catalog %s was not kept", catalog_uuid, exc_info=True)
+            except DatabaseError as error:  # its message may hold what was to be kept
+                kind = type(error).__name__
+                logger.warning("A comparison with catalog %s was not kept: %s", catalog_uuid, kind)
 
 
 def report(*, most: int) -> Report:
@@ -113,18 +116,18 @@ def _compare(catalog_uuid: UUID, contents: Mapping[str, UpstreamContent | None],
         .defer("payload", "parent__payload")
         .annotate(in_catalog=reads.membership(catalog_uuid))
     }
-    found = _Round()
+    found = _Round(keys=contents.keys())
     for key, content in contents.items():
         row = rows.get(key)
+        if row is None and content is None:
+            continue  # a key that nobody knows: that it is nowhere says nothing of the replica
         if row and _says_less(content, row):
             found.incomparable += 1
             continue
+        pairs = _fields(content, row)
         found.compared += 1
-        for name, (theirs, ours) in _fields(content, row).items():
-            if theirs == ours:
-                found.agreeing.add((key, name))
-            else:
-                found.differences[key, name] = (theirs, ours)
+        found.fields_compared += len(pairs)
+        found.differences |= {(key, name): pair for name, pair in pairs.items() if pair[0] != pair[1]}
     retried(lambda: _keep(catalog_uuid, found, now=now))
 
 
@@ -151,20 +154,19 @@ def _fields(content: UpstreamContent | None, row: ContentMetadata | None) -> dic
 
 def _keep(catalog_uuid: UUID, found: _Round, *, now: datetime) -> None:
     differences = found.differences
-    keys = {key for key, _name in (*found.agreeing, *differences)}
-    rows = ShadowDifference.objects.filter(catalog_uuid=catalog_uuid, content_key__in=keys)
+    rows = ShadowDifference.objects.filter(catalog_uuid=catalog_uuid, content_key__in=found.keys)
     known = {(row.content_key, row.field): row for row in rows.order_by("pk")}
     for where, row in known.items():
         if where in differences:
             row.upstream_value, row.replica_value = differences[where]
             row.last_seen, row.times, row.healed_at = now, row.times + 1, None
-        elif where in found.agreeing and row.healed_at is None:
+        elif row.healed_at is None:
             row.healed_at = now
     ShadowDifference.objects.bulk_update(
         known.values(), ["upstream_value", "replica_value", "last_seen", "times", "healed_at"]
     )
     new = [(where, values) for where, values in differences.items() if where not in known]
-    room = max(0, KEPT - ShadowDifference.objects.count()) if new else 0
+    room = _room_for(len(new)) if new else 0
     ShadowDifference.objects.bulk_create(
         [
             ShadowDifference(
@@ -180,7 +182,18 @@ def _keep(catalog_uuid: UUID, found: _Round, *, now: datetime) -> None:
         ],
         ignore_conflicts=True,
     )
-    _count(catalog_uuid, found, unrecorded=len(new[room:]), now=now)
+    if found.compared or found.incomparable:
+        _count(catalog_uuid, found, unrecorded=len(new[room:]), now=now)
+
+
+def _room_for(wanted: int) -> int:
+    """Return how many more differences can be kept. Those that healed longest ago make room."""
+    room = max(0, KEPT - ShadowDifference.objects.count())
+    if room < wanted:
+        healed = ShadowDifference.objects.filter(healed_at__isnull=False).order_by("healed_at", "pk")
+        pks = list(healed.values_list("pk", flat=True)[: wanted - room])
+        room += ShadowDifference.objects.filter(pk__in=pks).delete()[0]
+    return room
 
 
 def _count(catalog_uuid: UUID, found: _Round, *, unrecorded: int, now: datetime) -> None:
@@ -189,7 +202,7 @@ def _count(catalog_uuid: UUID, found: _Round, *, unrecorded: int, now: datetime)
     ShadowTally.objects.filter(catalog_uuid=catalog_uuid).update(
         last_at=now,
         compared=F("compared") + found.compared,
-        fields_compared=F("fields_compared") + len(found.agreeing) + len(found.differences),
+        fields_compared=F("fields_compared") + found.fields_compared,
         different=F("different") + len(found.differences),
         incomparable=F("incomparable") + found.incomparable,
         unrecorded=F("unrecorded") + unrecorded,

@@ -12,7 +12,13 @@ from bursary.access.models import Role
 from bursary.assignments.models import FAR_FUTURE, ExpiryReason, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica import modes, refresh
-from bursary.replica.models import ContentMetadata, RefreshSource, ShadowDifference
+from bursary.replica.models import (
+    ContentMetadata,
+    ContentSought,
+    RefreshSource,
+    ShadowDifference,
+    ShadowTally,
+)
 from tests.api.door import Answer, Door, allocating, refusal_of
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.server import Upstream
@@ -260,6 +266,30 @@ def test_a_course_is_taken_up_by_its_run_though_our_rows_know_neither(
     done = alice.post(f"policy-redemption/{budget.uuid}/redeem/", {"content_key": run_of(TIDES)})
     assert done.json()["state"] == "committed"
     assert not ContentMetadata.objects.exists()
+
+
+def test_upstream_is_not_asked_for_keys_that_a_learner_makes_up(
+    upstream: Upstream, budget: Budget, door: Door
+) -> None:
+    filled()
+    allocate(door, budget, TIDES, ALICE)
+    ContentMetadata.objects.filter(content_key=run_of(TIDES)).delete()
+    alice = Door(key=given_api_key(given_user(Role.LEARNER, customer=budget.customer, email=ALICE)))
+    asked, tallies = len(keys_asked(upstream)), list(ShadowTally.objects.values())
+    made_up = [f"NobodyX+N{number}" for number in range(99)]
+
+    can = alice.get(
+        f"policy-redemption/enterprise-customer/{budget.customer.uuid}/can-redeem/",
+        content_key=[*made_up, run_of(TIDES)],
+    )
+    assert [one["content_key"] for one in can.json() if one["can_redeem"]] == [run_of(TIDES)]
+    for key in made_up[:3]:
+        refused = alice.post(f"policy-redemption/{budget.uuid}/redeem/", {"content_key": key})
+        assert refusal_of(refused) == (422, "reason_learner_not_assigned_content")
+
+    assert keys_asked(upstream)[asked:] in ([], [[TIDES]])
+    assert list(ShadowTally.objects.values()) == tallies
+    assert not ContentSought.objects.exists()
 
 
 @pytest.mark.usefixtures("upstream")

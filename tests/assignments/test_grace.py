@@ -1,16 +1,18 @@
 """A deadline that moves into the past waits a day, and administrators are told before anything expires."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import transaction
 
 from bursary.access.models import Role
-from bursary.assignments import expiry
+from bursary.assignments import backfill, derived, expiry
 from bursary.assignments.models import LearnerContentAssignment, State
 from bursary.assignments.notices import DeadlineNotice
 from bursary.budgets import terms
-from bursary.delivery import administrators
+from bursary.budgets.models import Budget
+from bursary.delivery import administrators, messages
 from bursary.replica.models import ContentMetadata
 from bursary.replica.refresh import content_changed
 from tests.letters import text_of
@@ -145,6 +147,86 @@ def test_a_catalog_that_cannot_decide_is_one_notice_a_day(mail: MailServer) -> N
         tell(NOW + hour * HOUR)
         moves_enrolment(content, to=None, now=NOW + (hour + 1) * HOUR)
     assert len(mail.received) == 1
+
+
+def joined_in_batches(
+    content: ContentMetadata, monkeypatch: pytest.MonkeyPatch, *, begun: datetime, seconds: int = 1
+) -> int:
+    """Join to `content` what is not yet, two a transaction, each some seconds after the one before."""
+    monkeypatch.setattr(derived, "ASSIGNMENTS_PER_STATEMENT", 2)
+    moments = (begun + timedelta(seconds=seconds * number) for number in range(100))
+    return backfill.join(content.pk, clock=lambda: next(moments))
+
+
+def given_unjoined(content: ContentMetadata, budget: Budget, count: int, *, start: int = 0) -> None:
+    known = given_content()
+    allocate(budget, known, *addresses(count, start=start))
+    LearnerContentAssignment.objects.filter(content=known).update(
+        content=None, content_key=content.content_key
+    )
+
+
+def subjects(mail: MailServer) -> list[str]:
+    return [sent["Subject"].strip().partition(" of “")[0] for sent in mail.received]
+
+
+def test_what_comes_in_batches_is_told_once_and_in_all(
+    mail: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget, content = given_budget(), given_content(enroll_by=NOW - DAY)
+    given_user(Role.ADMINISTRATOR, customer=budget.customer)
+    given_unjoined(content, budget, 7)
+
+    assert joined_in_batches(content, monkeypatch, begun=NOW) == 7
+    tell(NOW + timedelta(minutes=1))
+    assert subjects(mail) == []
+    tell(NOW + HOUR)
+
+    assert subjects(mail) == ["The deadline of 7 assignments"]
+    assert DeadlineNotice.objects.get().assignments == 7
+    assert [expired(NOW + DAY - HOUR), expired(NOW + DAY + HOUR)] == [0, 7]
+
+
+def test_who_was_told_of_fewer_is_told_again_of_all(
+    mail: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget, content = given_budget(), given_content(enroll_by=NOW - DAY)
+    given_user(Role.ADMINISTRATOR, customer=budget.customer)
+    given_unjoined(content, budget, 3)
+    joined_in_batches(content, monkeypatch, begun=NOW)
+    tell(NOW + HOUR)
+    given_unjoined(content, budget, 2, start=3)
+    joined_in_batches(content, monkeypatch, begun=NOW + 2 * HOUR)
+    mail.go()
+    tell(NOW + 3 * HOUR)
+    assert expired(NOW + 2 * DAY) == 0  # nobody was told of the later ones
+    mail.come()
+    tell(NOW + 2 * DAY)
+
+    assert subjects(mail) == [f"The deadline of {count} assignments" for count in (3, 5)]
+    assert len({sent["Message-ID"] for sent in mail.received}) == 2
+    assert expired(NOW + 3 * DAY) == 5
+
+
+def test_what_comes_while_it_is_told_is_told_as_well(
+    mail: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget, content = given_budget(), given_content(enroll_by=NOW - DAY)
+    given_user(Role.ADMINISTRATOR, customer=budget.customer)
+    given_unjoined(content, budget, 3)
+    joined_in_batches(content, monkeypatch, begun=NOW)
+    given_unjoined(content, budget, 2, start=3)
+    send = messages.send
+
+    def meanwhile(*arguments: Any, **more: Any) -> Any:
+        joined_in_batches(content, monkeypatch, begun=NOW + HOUR)
+        return send(*arguments, **more)
+
+    monkeypatch.setattr(messages, "send", meanwhile)
+    tell(NOW + HOUR)
+    tell(NOW + 2 * HOUR)
+
+    assert subjects(mail) == [f"The deadline of {count} assignments" for count in (3, 5)]
 
 
 def test_another_contents_notice_keeps_nobody_waiting(mail: MailServer) -> None:

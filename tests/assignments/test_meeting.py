@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.db import IntegrityError, OperationalError
 
 from bursary.access.models import User, learner_key
 from bursary.assignments import meeting, redemption
@@ -11,6 +12,8 @@ from bursary.assignments.cancellation import cancel
 from bursary.assignments.models import ActionType, LearnerContentAssignment, State, Status
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
+from bursary.ops import clock
+from bursary.ops.models import Tick
 from tests.world import (
     ALICE,
     BOB,
@@ -135,7 +138,49 @@ def test_everybody_who_has_registered_is_found() -> None:
     allocate(budget, content, ALICE, BOB)
     given_user(email=ALICE, lms_user_id=PERSON)
     given_user(email=BOB)  # signs in here, and is unknown to the LMS
-    assert [meeting.meet_all(now=NOW), meeting.meet_all(now=NOW)] == [1, 0]
+    assert [meeting.meet_all(now=NOW).done, meeting.meet_all(now=NOW).done] == [1, 0]
+
+
+def test_one_that_fails_stops_no_other_and_the_tick_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, *others = [given_assignment(given_budget(), address=address) for address in (ALICE, BOB, CAROL)]
+    for number, address in enumerate((ALICE, BOB, CAROL)):
+        given_user(email=address, lms_user_id=PERSON + number)
+    lock = ledger.lock
+
+    def refuse(budget_pk: int) -> Budget:
+        if budget_pk == broken.budget_id:
+            raise IntegrityError(f"Duplicate entry '{ALICE}' for key\nDETAIL: ({ALICE})")
+        return lock(budget_pk)
+
+    monkeypatch.setattr(ledger, "lock", refuse)
+    clock.run_due(clock=lambda: NOW, duties=[duty for duty in clock.DUTIES if duty.name == "sweep"])
+
+    known = LearnerContentAssignment.objects.filter(lms_user_id__isnull=False).order_by("pk")
+    assert list(known) == others
+    tick = Tick.objects.get(name="sweep")
+    assert tick.last_error == (
+        f"2 met; assignments failed: {{{broken.pk}: \"IntegrityError: Duplicate entry '…' for key\"}}"
+    )
+    assert ALICE not in caplog.text
+    assert f"Assignment {broken.pk} met nobody: IntegrityError" in caplog.text
+
+
+def test_where_everything_fails_it_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "MOST_FAILURES", 2)
+    tried: list[int] = []
+
+    def refuse(budget_pk: int) -> Budget:
+        tried.append(budget_pk)
+        raise OperationalError("The database is locked.")
+
+    allocate(given_budget(), given_content(), ALICE, BOB, CAROL)
+    for number, address in enumerate((ALICE, BOB, CAROL)):
+        given_user(email=address, lms_user_id=PERSON + number)
+    monkeypatch.setattr(ledger, "lock", refuse)
+
+    assert len(meeting.meet_all(now=NOW).failed) == len(tried) == 2
 
 
 @pytest.fixture
@@ -152,7 +197,8 @@ def both_accepted() -> None:
 @pytest.mark.usefixtures("both_accepted")
 def test_two_that_were_both_accepted_stay_as_they_are() -> None:
     before = list(LearnerContentAssignment.objects.order_by("pk").values())
-    assert [meeting.meet_all(now=NOW + DAY), meeting.meet(User.objects.get(), now=NOW + DAY)] == [0, 0]
+    assert meeting.meet_all(now=NOW + DAY) == meeting.Met()
+    assert meeting.meet(User.objects.get(), now=NOW + DAY) == 0
     assert list(LearnerContentAssignment.objects.order_by("pk").values()) == before
 
 
@@ -161,7 +207,7 @@ def test_who_has_nothing_left_to_meet_keeps_nobody_waiting(monkeypatch: pytest.M
     monkeypatch.setattr(meeting, "PEOPLE_PER_RUN", 1)
     carol = given_assignment(address=CAROL)
     given_user(email=CAROL, lms_user_id=PERSON + 1)
-    assert meeting.meet_all(now=NOW + DAY) == 1
+    assert meeting.meet_all(now=NOW + DAY).done == 1
     carol.refresh_from_db()
     assert carol.lms_user_id == PERSON + 1
 

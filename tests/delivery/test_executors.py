@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from bursary.assignments.models import LearnerContentAssignmentAction, Status
 from bursary.delivery import executors, runner
-from tests.world import allocate, given_budget, given_content
+from tests.world import ALICE, allocate, given_budget, given_content
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -59,13 +59,15 @@ def test_a_round_that_breaks_off_does_not_end_the_thread(
     def break_once(**arguments: object) -> int:
         calls.append(arguments)
         if len(calls) == 1:
-            raise OSError("the database is away")
+            raise OSError(f"the database is away: {ALICE}\nDETAIL: {ALICE}")
         return drain(**arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(runner, "drain", break_once)
     allocate(given_budget(), given_content(), "alice@learners.example", now=timezone.now())
     wait_until_done(3)
-    assert "A round of deliveries broke off" in caplog.text
+    assert "A round of deliveries broke off: OSError: the database is away" in caplog.text
+    assert "in break_once" in caplog.text
+    assert ALICE not in caplog.text
 
 
 def test_without_an_executor_nobody_is_started(settings: Settings) -> None:

@@ -9,9 +9,17 @@ from pytest_django import Settings
 from bursary.access.links import masked
 from bursary.assignments import signed_links
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import ActionType, ErrorReason, ExpiryReason, Status
+from bursary.assignments.models import (
+    ActionType,
+    ErrorReason,
+    ExpiryReason,
+    LearnerContentAssignment,
+    Status,
+)
 from bursary.delivery import messages
+from tests.enterprise_catalog import faults
 from tests.letters import link_in
+from tests.replica.reading import read_over_http
 from tests.smtp import MailServer
 from tests.world import (
     ALICE,
@@ -52,6 +60,23 @@ def test_a_new_assignment_says_who_what_until_when_why_and_where(mail: MailServe
         assert "because an assignment that is not taken up goes back" in body
         token = body.partition("http://testserver/a/")[2].partition("/")[0]
         assert signed_links.opened(token, now=NOW) == assignment
+
+
+@pytest.mark.parametrize("mode", ["upstream", "shadow"])
+def test_while_upstream_is_silent_a_mail_names_the_course_as_our_row_does(
+    mode: str, mail: MailServer, settings: Settings
+) -> None:
+    told, untold = given_content(title="Tidal Engines"), given_content(title="")
+    for content in (told, untold):
+        given_assignment(given_budget(), content)
+    LearnerContentAssignment.objects.update(content=None)
+    with read_over_http(settings, mode=mode) as upstream:
+        upstream.fails_with(faults.status(503))
+        deliver()
+    subjects = {message["Subject"].strip() for message in mail.received}
+    assert subjects == {
+        f"Larkspur Logistics has assigned you “{name}”" for name in ("Tidal Engines", untold.content_key)
+    }
 
 
 def test_what_was_sent_is_kept_on_the_action_without_the_token_of_its_link(mail: MailServer) -> None:
@@ -110,9 +135,9 @@ def test_markup_in_names_is_text_and_line_breaks_do_not_reach_headers(mail: Mail
 
 def test_content_that_is_not_known_yet_is_named_by_its_key(mail: MailServer) -> None:
     assignment = given_assignment()
-    type(assignment).objects.update(content=None)
+    type(assignment).objects.update(content=None, content_key="UnknownX+U1")
     deliver()
-    assert assignment.content_key in bodies(mail)[0]
+    assert "UnknownX+U1" in bodies(mail)[0]
 
 
 @pytest.mark.parametrize("reason", list(ExpiryReason))

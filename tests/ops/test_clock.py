@@ -79,6 +79,23 @@ def test_what_a_database_tells_of_people_is_neither_kept_nor_logged(caplog: pyte
     assert ALICE not in caplog.text
 
 
+def test_a_round_that_breaks_off_is_logged_without_what_it_tells_of_people(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    thread = clock.ClockThread(0)
+
+    def collide(**_arguments: object) -> list[str]:
+        thread.stop()
+        raise IntegrityError(f"duplicate key\nDETAIL:  Key (learner_email)=({ALICE}) already exists.")
+
+    monkeypatch.setattr(clock, "run_due", collide)
+    thread.start()
+    thread.join(timeout=10)
+
+    assert "A round of the clock broke off: IntegrityError: duplicate key" in caplog.text
+    assert ALICE not in caplog.text
+
+
 def test_a_tick_whose_process_died_runs_again_when_its_lease_ends() -> None:
     recorder = Recorder()
     run(recorder.duty(), at=NOW)

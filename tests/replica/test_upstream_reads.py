@@ -15,6 +15,7 @@ from bursary.replica.upstream_reads import Known, Place
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.server import Upstream
 from tests.replica.reading import CLOSES, STARTS, a_course, keys_asked, read_over_http, run_of
+from tests.together import together
 from tests.world import CATALOG, NOW, PRICE
 
 pytestmark = pytest.mark.django_db
@@ -94,23 +95,112 @@ def test_while_upstream_does_not_answer_the_last_answer_is_served(upstream: Upst
     assert [place.content_key for place in known] == [TIDES]  # that it had no other is too long ago
 
 
-@pytest.mark.parametrize("fault", [faults.status(500), faults.status(503), faults.hang])
+def by_course(key: str) -> Known:
+    """Look up a run as what is assigned is looked up: by its course."""
+    return upstream_reads.look_up({Place(CATALOG, key): TIDES}, now=NOW).known
+
+
+def test_what_a_key_did_not_bring_is_not_said_of_what_its_course_brought(upstream: Upstream) -> None:
+    course = a_course(TIDES)
+    del course["course_runs"][0]["parent_content_key"]
+    upstream.shelf.put(course, catalogs=[str(CATALOG)])
+    place = Place(CATALOG, run_of(TIDES))
+
+    for _time in range(2):
+        assert by_course(run_of(TIDES))[place] is not None
+        assert look_up(run_of(TIDES)) == {place: None}
+    assert len(keys_asked(upstream)) == 2
+
+
+@pytest.mark.parametrize(("fault", "seconds"), [(faults.status(500), 4), (faults.status(503), 0.3)])
 def test_nobody_waits_long_and_the_next_one_not_at_all(
-    upstream: Upstream, fault: faults.Fault, settings: Settings
+    upstream: Upstream, fault: faults.Fault, seconds: float, settings: Settings
 ) -> None:
     """Fault 2 of the peer: an upstream that hung up was asked for ever."""
-    settings.CONTENT_READ_DEADLINE = timedelta(seconds=0.3)
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=seconds)
     upstream.fails_with(fault)
 
     begun = time.monotonic()
     assert look_up(*(f"RiversideX+K{number}" for number in range(500))) == {}
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 6
     asked = len(upstream.requests)
     assert look_up(TIDES, after=timedelta(seconds=4)) == {}
     assert len(upstream.requests) == asked
 
     upstream.recovers()
     assert look_up(TIDES, after=timedelta(seconds=40))
+
+
+SLOW = "RiversideX+SLOW"
+
+
+@pytest.fixture
+def slow(upstream: Upstream, settings: Settings) -> Upstream:
+    """Upstream takes longer for one record than anybody waits."""
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=1)
+    for key in (*(f"RiversideX+K{number}" for number in range(9)), SLOW):
+        upstream.shelf.put(a_course(key), catalogs=[str(CATALOG)])
+    upstream.fails_with(faults.slow(30), key=SLOW)
+    return upstream
+
+
+def test_one_slow_record_keeps_no_other_from_being_read(slow: Upstream) -> None:
+    ten = (*(f"RiversideX+K{number}" for number in range(9)), SLOW)
+    begun = time.monotonic()
+    assert look_up(*ten) == {}
+    assert time.monotonic() - begun < 2
+
+    assert look_up(TIDES)  # the catalog is not silent
+    for seconds in (1, 7, 70, 140):
+        found = look_up(*ten, after=timedelta(seconds=seconds))
+    assert {place.content_key for place in found} == {*ten} - {SLOW}
+
+
+def test_what_is_too_slow_alone_is_left_alone_for_a_while(slow: Upstream) -> None:
+    seconds = (0, 4, 6, 60, 67)
+    asked = []
+    for second in seconds:
+        assert look_up(SLOW, after=timedelta(seconds=second)) == {}
+        asked.append(len(keys_asked(slow)))
+    assert asked == [1, 1, 2, 2, 3]
+
+    slow.recovers()
+    assert look_up(SLOW, after=5 * MINUTE)
+
+
+def test_an_upstream_that_hangs_is_waited_for_five_times_and_then_by_nobody(
+    upstream: Upstream, settings: Settings
+) -> None:
+    """Fault 2 of the peer: an upstream that hung up was asked for ever."""
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=0.2)
+    upstream.fails_with(faults.hang)
+
+    begun = time.monotonic()
+    for number in range(20):
+        assert look_up(*(f"RiversideX+K{number}{extra}" for extra in range(60))) == {}
+    assert time.monotonic() - begun < 3
+    assert len(keys_asked(upstream)) <= 6
+
+
+def test_what_one_is_asking_the_others_wait_for(upstream: Upstream, settings: Settings) -> None:
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=5)
+    upstream.fails_with(faults.slow(0.3))
+
+    found = together([lambda: look_up(TIDES)] * 4)
+
+    assert all(isinstance(known, dict) and known[Place(CATALOG, TIDES)] for known in found)
+    assert len(keys_asked(upstream)) == 1
+
+
+def test_who_waits_for_another_waits_no_longer_than_for_upstream(settings: Settings) -> None:
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=0.2)
+    place = Place(CATALOG, TIDES)
+    upstream_reads._take_off(upstream_reads._name(place, TIDES))
+
+    begun = time.monotonic()
+    assert look_up(TIDES) == {}
+    assert time.monotonic() - begun < 1
+    cache.clear()
 
 
 def test_a_record_that_upstream_fails_on_is_not_taken_for_absent(upstream: Upstream) -> None:
