@@ -359,6 +359,7 @@ class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):
             "payload",
         )
 
+    @extend_schema_field(serializers.DictField())
     def get_payload(self, content: ContentMetadata) -> dict[str, object]:
         """Return the record with the links of the one catalog that holds it."""
         return reads.record(content, catalogs=self.context["catalogs"])

@@ -1,5 +1,6 @@
 """What a catalog may answer instead of a record: an element nobody can read, or nothing at all."""
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,3 +39,7 @@ class CatalogUnavailable(Exception):
 
 class CatalogTooSlow(CatalogUnavailable):
     """It did not answer all of a question in the time that whoever asks has. Of less it may."""
+
+
+Known = Callable[[Sequence[str]], Collection[str]]
+"""Of some keys, those that need no fetching."""

@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 from uuid import UUID
 
 from bursary.catalog import schema
-from bursary.catalog.answers import CatalogUnavailable, Unreadable
+from bursary.catalog.answers import CatalogUnavailable, Known, Unreadable
 
 MAX_LINE_BYTES = 8 * 1024 * 1024  # upstream speaks of records near 1 MB
 _BUCKETS = 1024  # of some hundred keys each, where the file has 100,000 records
@@ -70,8 +70,10 @@ class FolderCatalog:
         self._indexes: dict[Path, _Index] = {}
         self._indexing = Lock()
 
-    def pages(self, catalog_uuid: UUID, *, size: int) -> Iterator[Sequence[object]]:
-        """Stream the listing in the file's order; see `CatalogSource`."""
+    def pages(
+        self, catalog_uuid: UUID, *, size: int, known: Known | None = None
+    ) -> Iterator[Sequence[object]]:
+        """Stream the listing in the file's order, known or not; see `CatalogSource`."""
         if size < 1:
             raise ValueError("A page holds at least one record.")
         return self._pages(catalog_uuid, size=size)

@@ -4,7 +4,7 @@ The facts about it that this module states were observed on a running enterprise
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from time import monotonic
 from typing import Any, Final
@@ -12,7 +12,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from bursary.catalog import schema
-from bursary.catalog.answers import CatalogTooSlow, CatalogUnavailable, Unfetched
+from bursary.catalog.answers import CatalogTooSlow, CatalogUnavailable, Known, Unfetched
 from bursary.catalog.fields import is_key
 from bursary.upstream.client import Client
 from bursary.upstream.errors import (
@@ -24,6 +24,7 @@ from bursary.upstream.errors import (
 )
 
 MOST_KEYS = 50  # a request; upstream refuses more than 100, and a record may have 1 MB
+KEYS_AT_ONCE = 500  # of which somebody is asked whether they are known
 LONGEST_QUERY = 3_000  # characters; web servers commonly refuse request lines beyond 4,094
 MOST_PARTS = 50  # requests to find what is wrong with one that failed: no more than it has keys
 LONGEST_SEARCH = 30.0  # seconds for that, where nobody says how long the question may take
@@ -54,7 +55,9 @@ class HttpCatalog:
     def __init__(self, remote: Client) -> None:
         self.remote = remote
 
-    def pages(self, catalog_uuid: UUID, *, size: int) -> Iterator[Sequence[object]]:
+    def pages(
+        self, catalog_uuid: UUID, *, size: int, known: Known | None = None
+    ) -> Iterator[Sequence[object]]:
         """Stream the listing in no particular order; see `CatalogSource`.
 
         Keys are listed by asking how the catalog differs from nothing. A paged listing leaves out inactive
@@ -62,12 +65,13 @@ class HttpCatalog:
         """
         if size < 1:
             raise ValueError("A page holds at least one record.")
-        return self._pages(catalog_uuid, size=size)
+        return self._pages(catalog_uuid, size, known)
 
-    def _pages(self, catalog_uuid: UUID, *, size: int) -> Iterator[Sequence[object]]:
+    def _pages(self, catalog_uuid: UUID, size: int, known: Known | None) -> Iterator[Sequence[object]]:
         keys, page = self._listed(catalog_uuid)
-        for chunk in _chunks(keys, most=min(size, MOST_KEYS)):
-            page += self._records(catalog_uuid, chunk, until=None, alive=chunk[0] != keys[0])
+        unknown = _unknown(keys, known) if known else keys
+        for number, chunk in enumerate(_chunks(unknown, most=min(size, MOST_KEYS))):
+            page += self._records(catalog_uuid, chunk, until=None, alive=number > 0)
             page += _not_served(chunk, page)
             yield from (page[start : start + size] for start in range(0, len(page), size))
             page = []
@@ -250,7 +254,14 @@ def _left(until: float) -> timedelta:
     return timedelta(seconds=max(until - monotonic(), 0.0))
 
 
-def _chunks(keys: Sequence[str], *, most: int) -> Iterator[list[str]]:
+def _unknown(keys: Sequence[str], known: Known) -> Iterator[str]:
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        some = keys[start : start + KEYS_AT_ONCE]
+        passed_over = known(some)
+        yield from (key for key in some if key not in passed_over)
+
+
+def _chunks(keys: Iterable[str], *, most: int) -> Iterator[list[str]]:
     """Cut keys into requests, by their number and by the length of the query that they make."""
     chunk: list[str] = []
     length = 0

@@ -8,7 +8,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
-from bursary.catalog.answers import CatalogTooSlow, CatalogUnavailable, Unfetched, Unreadable
+from bursary.catalog.answers import CatalogTooSlow, CatalogUnavailable, Known, Unfetched, Unreadable
 from bursary.catalog.folder import FolderCatalog
 from bursary.catalog.http import HttpCatalog
 from bursary.upstream.breaker import BreakerState
@@ -20,6 +20,7 @@ __all__ = [
     "CatalogSource",
     "CatalogTooSlow",
     "CatalogUnavailable",
+    "Known",
     "Unfetched",
     "Unreadable",
     "breaker_state",
@@ -37,11 +38,14 @@ class CatalogSource(Protocol):
     def name(self) -> str:
         """A short, stable word for this kind of source, stored beside what came from it."""
 
-    def pages(self, catalog_uuid: UUID, *, size: int) -> Iterator[Sequence[object]]:
+    def pages(
+        self, catalog_uuid: UUID, *, size: int, known: Known | None = None
+    ) -> Iterator[Sequence[object]]:
         """Stream the whole listing in batches of at most `size` elements, in no guaranteed order.
 
         An element is a decoded JSON value, `Unreadable` or `Unfetched`. A record may appear twice, and a
-        missing one may still exist: ask for it by key.
+        missing one may still exist: ask for it by key. A catalog that lists keys before it fetches records
+        asks which are `known`, some hundreds at a time, and passes over those.
         """
 
     def fetch(

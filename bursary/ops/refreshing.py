@@ -91,7 +91,7 @@ def read_listing(*, clock: Clock) -> Refreshed | None:
         return None
     keep = listings.keeping(listing, clock=clock)
     try:
-        done = _refresh(listing.catalog_uuid, now=clock(), dry_run=False, advance=keep, accept_drop=False)
+        done = _refresh(listing.catalog_uuid, now=clock(), advance=keep)
     except Exception as error:
         # Not swallowed: whoever ticks logs it. But this catalog must not come first for ever.
         listings.broke_off(listing, now=clock(), error=f"unexpected_error: {type(error).__name__}")
@@ -158,8 +158,12 @@ def refresh_catalogs(
     dry_run: bool,
     advance: Advance,
     accept_drop: bool = False,
+    anew: bool = False,
 ) -> list[Refreshed]:
-    """Refresh each catalog. One that is unavailable does not stop the others."""
+    """Refresh each catalog. One that is unavailable does not stop the others.
+
+    What was interrupted goes on where it was, unless it is to begin `anew`.
+    """
     done: list[Refreshed] = []
     for catalog_uuid in catalogs:
         before = sum(one.report.records for one in done)
@@ -170,6 +174,7 @@ def refresh_catalogs(
                 dry_run=dry_run,
                 advance=_after(before, advance),
                 accept_drop=accept_drop,
+                anew=anew,
             )
         )
     return done
@@ -224,7 +229,13 @@ def _whom_to_ask(keys: set[str], catalogs: Sequence[UUID]) -> dict[UUID, set[str
 
 
 def _refresh(
-    catalog_uuid: UUID, *, now: datetime, dry_run: bool, advance: Advance, accept_drop: bool
+    catalog_uuid: UUID,
+    *,
+    now: datetime,
+    advance: Advance,
+    dry_run: bool = False,
+    accept_drop: bool = False,
+    anew: bool = False,
 ) -> Refreshed:
     try:
         report = refresh.refresh_catalog(
@@ -234,6 +245,7 @@ def _refresh(
             by=RefreshSource.CRON,
             dry_run=dry_run,
             accept_drop=accept_drop,
+            anew=anew,
             progress=advance,
         )
     except ContentUnavailable as silent:

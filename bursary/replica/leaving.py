@@ -5,7 +5,7 @@ did not name is asked for by key, and its membership ends when two such question
 nothing. All that only while the catalog does not shrink by more than a fifth at once.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -26,8 +26,8 @@ ACCEPTED_FOR = timedelta(days=2)
 """How long an operator's word counts that much may go: longer than two confirmations take."""
 
 
-def conclude(look: Look, *, listed: int, accept_drop: bool) -> str:
-    """Judge a whole listing; return why it is not believed, or nothing.
+def conclude(look: Look, *, begun_at: datetime, listed: int, accept_drop: bool) -> str:
+    """Judge a whole listing, read since it began; return why it is not believed, or nothing.
 
     One that is believed counts from now on as the catalog's size. A catalog whose first listing this is has
     the members that we know of. One that began before another that was judged already says nothing new.
@@ -38,14 +38,14 @@ def conclude(look: Look, *, listed: int, accept_drop: bool) -> str:
         if accept_drop:
             _lower_guard(state, until=look.now + ACCEPTED_FOR)
         judged_at = (state.started_at, None if accept_drop else state.alarmed_at)
-        if any(at and at > look.now for at in judged_at):
+        if any(at and at > begun_at for at in judged_at):
             return ""
         before = state.listed if state.started_at else members(look.catalog_uuid).count()
         alarm = "" if accept_drop else _alarm_at_listing(listed, before=before)
         if alarm:
             _raise_alarm(state, alarm, now=look.now)
             return alarm
-        state.started_at, state.listed = look.now, listed
+        state.started_at, state.listed = begun_at, listed
         state.alarm, state.alarmed_at = "", None
         state.save(update_fields=["started_at", "listed", "alarm", "alarmed_at"])
         return ""
@@ -53,11 +53,19 @@ def conclude(look: Look, *, listed: int, accept_drop: bool) -> str:
     return retried(judge)
 
 
-def not_named(look: Look) -> Iterator[list[tuple[int, str]]]:
-    """Yield, in batches, the content (pk, key) of the catalog that has not been seen since the look began."""
+def seen_since(catalog_uuid: UUID, keys: Sequence[str], *, begun_at: datetime) -> set[str]:
+    """Return which of these keys the catalog was seen to hold since then."""
+    rows = members(catalog_uuid).filter(
+        content__content_key__in=keys, seen_at__gte=begun_at, missing_since=None
+    )
+    return set(rows.order_by().values_list("content__content_key", flat=True))
+
+
+def not_named(catalog_uuid: UUID, *, begun_at: datetime) -> Iterator[list[tuple[int, str]]]:
+    """Yield, in batches, the content (pk, key) of the catalog that has not been seen since then."""
     last = 0
     while True:
-        rows = members(look.catalog_uuid).filter(seen_at__lt=look.now, content__gt=last)
+        rows = members(catalog_uuid).filter(seen_at__lt=begun_at, content__gt=last)
         batch = list(rows.order_by("content_id").values_list("content", "content__content_key")[:BATCH])
         if not batch:
             return

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -12,6 +12,8 @@ from bursary.replica import freshness
 from bursary.replica.models import CatalogListing
 from bursary.replica.transactions import retried
 
+RESUMED_FOR = timedelta(hours=6)
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
@@ -20,6 +22,31 @@ class Claimed:
     catalog_uuid: UUID
     fence: int
     failures: int
+
+
+def begin(catalog_uuid: UUID, *, now: datetime, anew: bool) -> datetime:
+    """Begin to read a listing, or go on with the one that was interrupted; return when it began.
+
+    One that began more than `RESUMED_FOR` ago is begun anew.
+    """
+
+    def begun() -> datetime:
+        row = CatalogListing(catalog_uuid=catalog_uuid)
+        CatalogListing.objects.bulk_create([row], ignore_conflicts=True)
+        row = CatalogListing.objects.select_for_update().get(catalog_uuid=catalog_uuid)
+        if row.begun_at and not anew and now - RESUMED_FOR < row.begun_at <= now:
+            return row.begun_at
+        row.begun_at = now
+        row.save(update_fields=["begun_at"])
+        return now
+
+    return retried(begun)
+
+
+def ended(catalog_uuid: UUID, *, begun_at: datetime) -> None:
+    """Note that nothing of the listing that began then is left to do."""
+    rows = CatalogListing.objects.filter(catalog_uuid=catalog_uuid, begun_at=begun_at)
+    retried(lambda: rows.update(begun_at=None))
 
 
 def claim(catalogs: Collection[UUID], *, now: datetime) -> Claimed | None:

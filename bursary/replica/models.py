@@ -186,6 +186,9 @@ class CatalogListing(models.Model):
 
     catalog_uuid = models.UUIDField(unique=True)
     started_at = models.DateTimeField(null=True, blank=True, help_text="Of the last whole listing believed")
+    begun_at = models.DateTimeField(
+        null=True, blank=True, help_text="Of the listing that is being read, or was interrupted"
+    )
     listed = models.PositiveIntegerField(default=0, help_text="What that listing named, runs not counted")
     due_at = models.DateTimeField(null=True, blank=True, help_text="When the next listing is to be read")
     fence = models.PositiveIntegerField(default=0)

@@ -9,7 +9,7 @@ import logging
 import os
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
@@ -25,7 +25,7 @@ from bursary.catalog.source import (
     breaker_state,
     open_source,
 )
-from bursary.replica import freshness, leaving, wanting
+from bursary.replica import freshness, leaving, listings, wanting
 from bursary.replica.guard import Look
 from bursary.replica.intake import BATCH, batches, content_changed, take
 from bursary.replica.models import RefreshSource
@@ -90,31 +90,30 @@ def refresh_catalog(
     by: RefreshSource,
     dry_run: bool = False,
     accept_drop: bool = False,
+    anew: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Bring in everything that a catalog lists; then ask by key for what it did not name (see `leaving`).
 
     `progress` is called after each batch with the records seen so far. A dry run judges and writes nothing.
-    `accept_drop`: more than a fifth may be missing this time. Broken off, it is simply begun anew: what is
-    unchanged is written no second time. Unusable records are named in the report and stop nobody. Raises
+    `accept_drop`: more than a fifth may be missing this time. Interrupted, it goes on next time where it was,
+    unless it is to begin `anew`. Unusable records are named in the report and stop nobody. Raises
     ContentUnavailable where upstream stops answering, having removed nothing; what a receiver of
     `content_changed` raises ends the refresh and undoes its batch alone.
     """
     look = _look(source, catalog_uuid, now=now, by=by)
+    begun_at = now if dry_run else listings.begin(catalog_uuid, now=now, anew=anew)
     report = Report()
     try:
-        for page in source.pages(catalog_uuid, size=BATCH):
-            report += Report(pages=1)
-            for batch in batches(page):
-                report += take(batch, look=look, dry_run=dry_run)
-                if progress:
-                    progress(report.records)
-        if dry_run:
-            return report
-        if alarm := leaving.conclude(look, listed=report.listed, accept_drop=accept_drop):
-            return report + Report(alarm=alarm)
-        for absentees in leaving.not_named(look):
-            report += _confirm(absentees, look=look, source=source)
+        for part in _read(look, source=source, begun_at=begun_at, dry_run=dry_run):
+            report += part
+            if progress and part.records:
+                progress(report.records)
+        if not dry_run:
+            for part in _conclude(
+                look, source=source, begun_at=begun_at, listed=report.listed, accept_drop=accept_drop
+            ):
+                report += part
     except CatalogUnavailable as silence:
         raise ContentUnavailable(str(silence), so_far=report) from silence
     return report
@@ -276,6 +275,40 @@ def _absent(missing: Sequence[Claimed], *, look: Look) -> Report:
     seldom = [one for one in missing if one.pk not in waiting]
     wanting.not_answered(seldom, now=look.now, again=freshness.span("gone"))
     return Report(unanswered=len(missing), ended=ended, alarm=alarm)
+
+
+def _read(look: Look, *, source: CatalogSource, begun_at: datetime, dry_run: bool) -> Iterator[Report]:
+    """Bring a listing in, but for what was read before it was interrupted, and report bit by bit."""
+    passed_over = 0
+
+    def known(keys: Sequence[str]) -> Collection[str]:
+        nonlocal passed_over
+        found = leaving.seen_since(look.catalog_uuid, keys, begun_at=begun_at)
+        passed_over += len(found)
+        return found
+
+    resumed = begun_at < look.now
+    for page in source.pages(look.catalog_uuid, size=BATCH, known=known if resumed else None):
+        yield Report(pages=1, listed=passed_over, passed_over=passed_over)
+        passed_over = 0
+        for batch in batches(page):
+            yield take(batch, look=look, dry_run=dry_run)
+    yield Report(listed=passed_over, passed_over=passed_over)
+
+
+def _conclude(
+    look: Look, *, source: CatalogSource, begun_at: datetime, listed: int, accept_drop: bool
+) -> Iterator[Report]:
+    """Judge the whole listing that was read, ask by key for what it did not name, and report bit by bit.
+
+    Not before all of that is done is the listing over; until then it may be gone on with.
+    """
+    if alarm := leaving.conclude(look, begun_at=begun_at, listed=listed, accept_drop=accept_drop):
+        yield Report(alarm=alarm)
+    else:
+        for absentees in leaving.not_named(look.catalog_uuid, begun_at=begun_at):
+            yield _confirm(absentees, look=look, source=source)
+    listings.ended(look.catalog_uuid, begun_at=begun_at)
 
 
 def _confirm(absentees: Sequence[tuple[int, str]], *, look: Look, source: CatalogSource) -> Report:

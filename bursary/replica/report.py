@@ -36,6 +36,8 @@ class Report:
     refused_thin: int = 0
     listed: int = 0
     """Courses, programs and pathways that the catalog named."""
+    passed_over: int = 0
+    """Those of them that were read before the listing was interrupted."""
     quarantined: int = 0
     """Records that could not be used before and are still the same: passed over in silence."""
     unanswered: int = 0

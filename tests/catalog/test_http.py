@@ -272,7 +272,7 @@ def test_a_record_that_is_too_large_is_an_answer(upstream: Upstream) -> None:
     ],
 )
 def test_an_outage_is_no_bad_record(upstream: Upstream, fault: Fault, most: int) -> None:
-    catalog = catalog_of(upstream, deadline=timedelta(seconds=0.2))
+    catalog = catalog_of(upstream, deadline=timedelta(seconds=0.5))
     catalog.fetch(CATALOG, keys=["X+1"])
     before = len(upstream.asked(BY_KEY))
     upstream.fails_with(fault, path=BY_KEY)

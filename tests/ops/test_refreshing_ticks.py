@@ -171,11 +171,11 @@ def test_while_a_listing_is_read_what_is_due_is_looked_at(
     pages = source.pages
     meanwhile: list[str] = []
 
-    def slow_pages(catalog_uuid: UUID, *, size: int) -> Iterator[Sequence[object]]:
+    def slow_pages(catalog_uuid: UUID, **more: Any) -> Iterator[Sequence[object]]:
         folder.serve(COURSE, title="New")
         meanwhile.extend(clock.run_due(clock=lambda: later))  # as another thread does
         assert titles(COURSE) == ["New"]
-        yield from pages(catalog_uuid, size=size)
+        yield from pages(catalog_uuid, **more)
 
     monkeypatch.setattr(source, "pages", slow_pages)
     only_the_listing = [duty for duty in clock.DUTIES if duty.name == "listing"]

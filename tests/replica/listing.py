@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from bursary.catalog import schema
-from bursary.catalog.source import CatalogUnavailable
+from bursary.catalog.source import CatalogUnavailable, Known
 
 Record = dict[str, Any]
 
@@ -37,7 +37,9 @@ class Listing:
         self.silent_after = silent_after
         self.asked: list[str] = []
 
-    def pages(self, catalog_uuid: UUID, *, size: int) -> Iterator[Sequence[object]]:
+    def pages(
+        self, catalog_uuid: UUID, *, size: int, known: Known | None = None
+    ) -> Iterator[Sequence[object]]:
         for number, start in enumerate(range(0, len(self.records), size)):
             self._answer(number)
             yield self.records[start : start + size]

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from bursary.catalog.source import Known
 from bursary.replica import refresh
 from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
 from tests.replica.listing import NOW, Listing, Record
@@ -24,7 +25,9 @@ class Endless(Listing):
         super().__init__([])
         self.catalog_uuid, self.size = catalog_uuid, size
 
-    def pages(self, catalog_uuid: UUID, *, size: int) -> Iterator[Sequence[object]]:
+    def pages(
+        self, catalog_uuid: UUID, *, size: int, known: Known | None = None
+    ) -> Iterator[Sequence[object]]:
         for start in range(0, self.size, size):
             yield [self._course(number) for number in range(start, min(start + size, self.size))]
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from bursary.catalog import schema
-from bursary.catalog.source import CatalogUnavailable, Unfetched
+from bursary.catalog.source import CatalogUnavailable, Known, Unfetched
 from bursary.replica import refresh
 from bursary.replica.models import RefreshSource
 from bursary.replica.report import Report
@@ -28,9 +28,11 @@ class Upstream(Listing):
         self.down: set[UUID] | bool = False
         self.meanwhile: Callable[[], object] = lambda: None
 
-    def pages(self, catalog_uuid: UUID, *, size: int) -> Iterator[Sequence[object]]:
+    def pages(
+        self, catalog_uuid: UUID, *, size: int, known: Known | None = None
+    ) -> Iterator[Sequence[object]]:
         self._be_there(catalog_uuid)
-        yield from super().pages(catalog_uuid, size=size)
+        yield from super().pages(catalog_uuid, size=size, known=known)
 
     def fetch(
         self,

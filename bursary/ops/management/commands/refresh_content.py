@@ -28,13 +28,16 @@ class Command(OperatorCommand):
             "--accept-drop", action="store_true", help="Believe a listing that lacks more than a fifth."
         )
         parser.add_argument(
+            "--anew", action="store_true", help="Do not go on with a listing that was interrupted: read all."
+        )
+        parser.add_argument(
             "--dry-run", action="store_true", help="Say what would change and change nothing."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.require_tables()
         if options["stale"]:
-            if options["catalog"] or options["accept_drop"]:
+            if options["catalog"] or options["accept_drop"] or options["anew"]:
                 raise CommandError("What is due is due in every catalog: --stale goes without --catalog.")
             self._refresh_stale(options)
         else:
@@ -70,7 +73,12 @@ class Command(OperatorCommand):
                 done = refreshing.refresh_keys(keys, catalogs=catalogs, now=now, dry_run=dry_run)
             else:
                 done = refreshing.refresh_catalogs(
-                    catalogs, now=now, dry_run=dry_run, advance=advance, accept_drop=options["accept_drop"]
+                    catalogs,
+                    now=now,
+                    dry_run=dry_run,
+                    advance=advance,
+                    accept_drop=options["accept_drop"],
+                    anew=options["anew"],
                 )
         summary: dict[str, object] = {"dry_run": dry_run, "catalogs": [one.summary() for one in done]}
         if keys:
@@ -94,6 +102,7 @@ def _sentence(one: Refreshed) -> str:
 
 def _counts(report: Report) -> str:
     more = {
+        "read before it was interrupted (--anew reads them again)": report.passed_over,
         "still unusable": report.quarantined,
         "not there when asked for": report.unanswered,
         "removed from the catalog": report.ended,

@@ -1,0 +1,142 @@
+"""A listing whose reading is interrupted is read on where it was."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import pytest
+
+from bursary.catalog.source import Access, open_source
+from bursary.replica import refresh
+from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, RefreshSource
+from bursary.replica.report import Report
+from tests.enterprise_catalog.server import (
+    CATALOG,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    Upstream,
+    enterprise_catalog,
+)
+from tests.replica.listing import NOW, Listing, recorded
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+RECORDS = recorded("courses")[:120]
+
+
+class Killed(Exception):
+    """The process ended."""
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with enterprise_catalog(RECORDS) as running:
+        yield running
+
+
+def read(upstream: Upstream, *, now: datetime, killed_after: int = 1000, anew: bool = False) -> Report:
+    """Read the catalog as a process of its own would."""
+    upstream.requests.clear()
+    access = Access(upstream.url, CLIENT_ID, CLIENT_SECRET, deadline=timedelta(seconds=5))
+
+    def die(records: int) -> None:
+        if records >= killed_after:
+            raise Killed
+
+    return refresh.refresh_catalog(
+        CATALOG,
+        source=open_source(upstream.url, access=access),
+        now=now,
+        by=RefreshSource.CRON,
+        anew=anew,
+        progress=die,
+    )
+
+
+def fetched(upstream: Upstream) -> set[str]:
+    return {key for asked in upstream.asked("get_content_metadata") for key in asked.keys}
+
+
+def stored() -> set[str]:
+    return set(ContentMetadata.objects.filter(content_type="course").values_list("content_key", flat=True))
+
+
+def test_only_what_was_not_read_before_is_fetched(upstream: Upstream) -> None:
+    with pytest.raises(Killed):
+        read(upstream, now=NOW, killed_after=100)
+    before = stored()
+    assert len(before) == 100
+
+    report = read(upstream, now=NOW + HOUR)
+
+    assert fetched(upstream) == {record["key"] for record in RECORDS} - before
+    assert (report.records, report.passed_over, report.listed, report.alarm) == (20, 100, 120, "")
+    assert len(stored()) == 120
+    listing = CatalogListing.objects.get()
+    assert (listing.started_at, listing.listed, listing.begun_at) == (NOW, 120, None)
+
+
+def test_what_left_meanwhile_is_asked_for_and_what_was_read_is_not_taken_for_missing(
+    upstream: Upstream,
+) -> None:
+    read(upstream, now=NOW)
+    gone = RECORDS[7]["key"]
+    upstream.remove(gone)
+    with pytest.raises(Killed):
+        read(upstream, now=NOW + HOUR, killed_after=100)
+
+    report = read(upstream, now=NOW + 2 * HOUR)
+
+    assert (report.passed_over, report.unanswered) == (100, 1)
+    missing = CatalogMembership.objects.exclude(missing_since=None)
+    assert [one.content.content_key for one in missing.select_related("content")] == [gone]
+
+
+def test_once_it_was_read_to_its_end_the_next_reads_everything(upstream: Upstream) -> None:
+    with pytest.raises(Killed):
+        read(upstream, now=NOW, killed_after=50)
+    read(upstream, now=NOW + HOUR)
+
+    report = read(upstream, now=NOW + 2 * HOUR)
+
+    assert (report.records, report.passed_over) == (120, 0)
+
+
+@pytest.mark.parametrize(("later", "anew"), [(HOUR, True), (7 * HOUR, False)])
+def test_it_is_read_anew_when_asked_and_when_it_began_long_ago(
+    upstream: Upstream, later: timedelta, anew: bool
+) -> None:
+    with pytest.raises(Killed):
+        read(upstream, now=NOW, killed_after=100)
+
+    report = read(upstream, now=NOW + later, anew=anew)
+
+    assert (report.records, report.passed_over) == (120, 0)
+
+
+def test_one_that_is_not_believed_is_not_gone_on_with() -> None:
+    def read_file(records: int, *, now: datetime) -> Report:
+        source = Listing(RECORDS[:records])
+        return refresh.refresh_catalog(CATALOG, source=source, now=now, by=RefreshSource.CRON)
+
+    read_file(120, now=NOW)
+
+    assert read_file(10, now=NOW + HOUR).alarm
+    assert CatalogListing.objects.get().begun_at is None
+
+
+def test_a_dry_run_of_one_that_was_interrupted_judges_everything(upstream: Upstream) -> None:
+    with pytest.raises(Killed):
+        read(upstream, now=NOW, killed_after=100)
+    access = Access(upstream.url, CLIENT_ID, CLIENT_SECRET, deadline=timedelta(seconds=5))
+
+    report = refresh.refresh_catalog(
+        CATALOG,
+        source=open_source(upstream.url, access=access),
+        now=NOW + HOUR,
+        by=RefreshSource.CRON,
+        dry_run=True,
+    )
+
+    assert (report.records, report.passed_over) == (120, 0)
+    assert CatalogListing.objects.get().begun_at == NOW
