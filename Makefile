@@ -30,8 +30,9 @@ test: .venv/.dev  ## Run every test, on SQLite and then on PostgreSQL (ARGS=… 
 	if [ -n "$$failed" ]; then echo "Tests failed on:$$failed" >&2; exit 1; fi
 
 HISTORIES ?= 300
-soak: .venv/.dev  ## Let many more orders of events happen to the replica (HISTORIES=… for how many)
-	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) tests/replica/test_any_order.py
+soak: .venv/.dev  ## Run what takes long in full: many more orders of events (HISTORIES=…), many more rows
+	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) tests/replica/test_any_order.py tests/faults/test_fault_01_expiry_skips_rows.py \
+		tests/ops/test_forgetting.py
 
 COURSES ?= 100000
 bench: .venv/.dev  ## Measure the memory that a refresh needs, ten times the content against once (COURSES=…)

@@ -1,6 +1,8 @@
 """What every test may use. The databases themselves come from `tests/databases.py`."""
 
+import gc
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +14,14 @@ from pytest_django import Settings
 from tests.smtp import MailServer, mail_server
 
 # What asks no database, or asks nothing that engines answer differently, runs in the other half alone.
-collect_ignore = (
-    ["architecture", "catalog", "docs", "enterprise_catalog", "upstream"]
-    if os.environ.get("BURSARY_TEST_DB") == "postgres"
-    else []
-)
+ONE_HALF_IS_ENOUGH = [
+    *("architecture", "docs"),  # read the code and the pages
+    *("catalog", "enterprise_catalog", "upstream"),  # parse, and talk HTTP
+    *("config", "api/test_schema.py"),  # the command, its settings, and the API's description of itself
+    *("delivery/test_files.py", "delivery/test_smtp.py"),  # put mails into folders and sockets
+    "faults/test_an_hour_of_outage.py",  # is about HTTP; how rows are refreshed is asked on both in replica/
+]
+collect_ignore = ONE_HALF_IS_ENOUGH if os.environ.get("BURSARY_TEST_DB") == "postgres" else []
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +31,41 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
         settings.DATABASES["default"]["TEST"]["NAME"] = str(Path(settings.VAR_DIR, "tests.sqlite3"))
 
 
+@pytest.fixture(scope="session")
+def empty_database(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with every table and no row, to be copied: a process takes seconds to make its own."""
+    file = tmp_path_factory.mktemp("empty") / "bursary.sqlite3"
+    made = sqlite3.connect(connection.settings_dict["NAME"])
+    try:
+        made.execute("VACUUM INTO ?", [str(file)])
+    finally:
+        made.close()
+    file.chmod(0o600)
+    return file
+
+
 def pytest_configure() -> None:
-    """Look for static files when they are asked for: every test client would list them all anew."""
+    """Set aside what costs time in each test and is not what tests are about."""
+    gc.set_threshold(50_000, 20, 100)  # a test leaves little behind, and is soon over
+    # Files are looked for when they are asked for: every test client would list them all anew.
     settings.WHITENOISE_AUTOREFRESH = True
+    # Good hashes are slow by design.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        # As for PostgreSQL: nobody minds if this file does not outlive a power cut.
+        settings.DATABASES["default"]["OPTIONS"]["init_command"] += " PRAGMA synchronous=OFF;"
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector of garbage pass over what will be there to the end: the code, and the tests."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no worker is busy with it when the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("takes_long") is None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

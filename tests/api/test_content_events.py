@@ -25,6 +25,7 @@ pytestmark = pytest.mark.django_db
 
 OLD = "whsec_" + base64.b64encode(b"the old secret, of enough bytes").decode()
 NEW = "whsec_" + base64.b64encode(b"the new secret, of enough bytes").decode()
+SOMEBODY = 470_011_223_344  # so long that no made-up UUID holds it by chance
 CHANGED = {"type": "content.changed", "data": {"content_keys": ["RiversideX+T7"]}}
 
 
@@ -86,9 +87,9 @@ def test_a_signed_reversal_reverses() -> None:
     redemption.begin(assignment, now=NOW)
     deliver()
     assignment.refresh_from_db()
-    data = {"transaction_uuid": str(assignment.transaction_uuid), "lms_user_id": 4711}
+    data = {"transaction_uuid": str(assignment.transaction_uuid), "lms_user_id": SOMEBODY}
     assert tell({"type": "transaction.reversed", "data": data}).status_code == 202
-    assert "4711" not in str(InboxEvent.objects.values())
+    assert str(SOMEBODY) not in str(InboxEvent.objects.values())
     inbox.apply_due(clock=lambda: NOW)
     assignment.refresh_from_db()
     assert assignment.state == State.REVERSED

@@ -6,7 +6,7 @@ import pytest
 
 from bursary.assignments.models import LearnerContentAssignment, LearnerState
 from bursary.budgets.models import Budget
-from tests.api.cast import ANCHORS, BOATS, CRANES, DRIFT, given_cast, names
+from tests.api.cast import ANCHORS, BOATS, CRANES, DRIFT, names
 from tests.api.door import Door, refusal_of
 from tests.world import given_budget
 
@@ -15,9 +15,9 @@ pytestmark = pytest.mark.django_db
 ALL = {ANCHORS, BOATS, CRANES, DRIFT}
 
 
-@pytest.fixture(autouse=True)
-def _cast(budget: Budget) -> None:
-    given_cast(budget)
+@pytest.fixture
+def budget(budget_of_the_cast: Budget) -> Budget:
+    return Budget.objects.get(pk=budget_of_the_cast.pk)
 
 
 @pytest.mark.parametrize(

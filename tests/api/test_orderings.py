@@ -6,7 +6,7 @@ from bursary.assignments.listing import ORDERINGS
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
-from tests.api.cast import ANCHORS, BOATS, CRANES, DRIFT, given_cast, names
+from tests.api.cast import ANCHORS, BOATS, CRANES, DRIFT, names
 from tests.api.door import Door
 from tests.world import NOW, addresses, allocate
 
@@ -34,9 +34,9 @@ UNKNOWN_LAST = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _cast(budget: Budget) -> None:
-    given_cast(budget)
+@pytest.fixture
+def budget(budget_of_the_cast: Budget) -> Budget:
+    return Budget.objects.get(pk=budget_of_the_cast.pk)
 
 
 def test_every_ordering_is_tested_here() -> None:

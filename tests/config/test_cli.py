@@ -32,6 +32,11 @@ def test_a_setting_that_cannot_be_read_is_named_in_a_sentence(name: str, value: 
 
 
 def test_what_it_makes_is_nobody_elses_to_read(tmp_path: Path) -> None:
-    bursary("migrate", folder=tmp_path, BURSARY_DATABASE_URL=f"sqlite:///{tmp_path}/var/it.sqlite3")
+    bursary(
+        "migrate",
+        "contenttypes",
+        folder=tmp_path,
+        BURSARY_DATABASE_URL=f"sqlite:///{tmp_path}/var/it.sqlite3",
+    )
     made = [tmp_path / "var", tmp_path / "var" / "it.sqlite3"]
     assert [path.stat().st_mode & 0o077 for path in made] == [0, 0]

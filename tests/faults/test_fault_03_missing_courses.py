@@ -38,6 +38,7 @@ def first_courses() -> list[ContentMetadata]:
     return list(ContentMetadata.objects.filter(parent=None).order_by("content_key")[:ASSIGNED])
 
 
+@pytest.mark.takes_long
 def test_fault_03_courses_that_are_gone_cost_a_read_nothing_and_are_mailed(
     holding: Callable[[int], Service], mail: MailServer
 ) -> None:

@@ -35,7 +35,7 @@ from tests.event_bus.server import Producer, RedisServer, producer, redis_server
 from tests.ops.processes import PATIENCE, Environment, environment, start
 from tests.replica.listing import recorded
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
 
 MINUTE = timedelta(minutes=1)
 DYING = Path(__file__).parents[1] / "event_bus" / "dying.py"

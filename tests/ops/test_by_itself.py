@@ -14,9 +14,13 @@ import pytest
 
 from tests.ops.processes import PATIENCE, Environment, bursary, environment
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("BURSARY_TEST_DB") == "postgres", reason="brings its own SQLite, whatever the tests run on"
-)
+pytestmark = [
+    pytest.mark.takes_long,
+    pytest.mark.skipif(
+        os.environ.get("BURSARY_TEST_DB") == "postgres",
+        reason="brings its own SQLite, whatever the tests run on",
+    ),
+]
 
 DAYS_LATER = """
 import datetime, sys, time_machine
@@ -28,16 +32,16 @@ sys.exit(main())
 ACTIONS = "assignments_learnercontentassignmentaction"
 
 
-def test_reminders_expiry_and_their_notices_happen_by_themselves(tmp_path: Path) -> None:
-    env = environment(tmp_path, PORT="0")
+def test_reminders_expiry_and_their_notices_happen_by_themselves(installed: Path) -> None:
+    env = environment(installed, PORT="0")
     assert bursary("demo", "--no-serve", env=env).returncode == 0
 
-    run_until(lambda: done(tmp_path, "reminded") >= 3, days=20, env=env)
-    assert done(tmp_path, "expired") == 0
+    run_until(lambda: done(installed, "reminded") >= 3, days=20, env=env)
+    assert done(installed, "expired") == 0
 
-    run_until(lambda: done(tmp_path, "expiration_notified") >= 4, days=120, env=env)
+    run_until(lambda: done(installed, "expiration_notified") >= 4, days=120, env=env)
     (expired,) = query(
-        tmp_path,
+        installed,
         "SELECT a.uuid FROM assignments_learnercontentassignment a "
         f"JOIN {ACTIONS} b ON b.assignment_id = a.id WHERE a.state = 'expired' AND b.action_type = 'reminded'"
         " AND b.status = 'done' LIMIT 1",
@@ -47,7 +51,7 @@ def test_reminders_expiry_and_their_notices_happen_by_themselves(tmp_path: Path)
     assert kinds[:3] == [("allocated", "done"), ("learner_linked", "done"), ("notified", "done")]
     assert ("reminded", "done") in kinds[3:-2]
     assert kinds[-2:] == [("expired", "done"), ("expiration_notified", "done")]
-    failed = query(tmp_path, "SELECT name, last_error FROM ops_tick WHERE failures > 0")
+    failed = query(installed, "SELECT name, last_error FROM ops_tick WHERE failures > 0")
     assert failed == []
 
 

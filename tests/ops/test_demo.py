@@ -54,6 +54,7 @@ def demo(folder: Path) -> dict[str, Any]:
     return answer
 
 
+@pytest.mark.takes_long
 def test_an_empty_folder_becomes_a_demonstration_and_running_it_again_does_no_harm(tmp_path: Path) -> None:
     answer = demo(tmp_path)
 

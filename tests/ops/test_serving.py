@@ -14,14 +14,12 @@ from pathlib import Path
 import pytest
 
 from bursary.ops import serving
-from tests.ops.processes import PATIENCE, bursary, environment, python, start
+from tests.ops.processes import PATIENCE, environment, python, start
 from tests.world import CATALOG
 
 A_BUDGET_AND_A_COURSE = """
 import django
 django.setup()
-from django.core.management import call_command
-call_command("migrate", verbosity=0)
 from tests import world
 world.given_budget()
 world.given_content("RiversideX+TIDES")
@@ -76,14 +74,15 @@ def test_nobody_can_take_the_port_once_it_is_ours() -> None:
             serving.listen(f"127.0.0.1:{port}")
 
 
+@pytest.mark.takes_long
 @pytest.mark.skipif(
     os.environ.get("BURSARY_TEST_DB") == "postgres", reason="brings its own SQLite, whatever the tests run on"
 )
-def test_it_serves_and_delivers_what_another_process_requests_and_stops_when_told(tmp_path: Path) -> None:
+def test_it_serves_and_delivers_what_another_process_requests_and_stops_when_told(installed: Path) -> None:
     port = free_port()
-    env = environment(tmp_path, PORT=str(port), DJANGO_SETTINGS_MODULE="bursary.config.settings")
-    (tmp_path / "catalog").mkdir()
-    (tmp_path / "catalog" / f"{CATALOG}.jsonl").write_text(
+    env = environment(installed, PORT=str(port), DJANGO_SETTINGS_MODULE="bursary.config.settings")
+    (installed / "catalog").mkdir()
+    (installed / "catalog" / f"{CATALOG}.jsonl").write_text(
         '{"content_type": "course", "key": "RiversideX+TIDES", "title": "Tidal Engines"}'
     )
     prepared = python("-c", A_BUDGET_AND_A_COURSE, env=env)
@@ -96,27 +95,27 @@ def test_it_serves_and_delivers_what_another_process_requests_and_stops_when_tol
         assert answers(port, "/static/dashboard/bursary.css") == 200
         allocated = python("-c", AN_ALLOCATION, env=env)
         assert allocated.returncode == 0, allocated.stderr
-        until(lambda: notified(tmp_path) == [("done",)], server)
-        assert len(list((tmp_path / "mail").iterdir())) == 1
+        until(lambda: notified(installed) == [("done",)], server)
+        assert len(list((installed / "mail").iterdir())) == 1
 
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=PATIENCE) == 0
     finally:
         server.kill()
         server.wait()
-    assert (tmp_path / "stdout").read_text() == ""
-    assert (tmp_path / "stderr").read_text() == ""
+    assert (installed / "stdout").read_text() == ""
+    assert (installed / "stderr").read_text() == ""
     with serving.listen(f"127.0.0.1:{port}"):
         pass  # nobody was left behind on it
 
 
+@pytest.mark.takes_long
 @pytest.mark.skipif(
     os.environ.get("BURSARY_TEST_DB") == "postgres", reason="brings its own SQLite, whatever the tests run on"
 )
-def test_no_log_names_the_token_of_a_link(tmp_path: Path) -> None:
+def test_no_log_names_the_token_of_a_link(installed: Path) -> None:
     port = free_port()
-    env = environment(tmp_path, PORT=str(port))
-    assert bursary("migrate", env=env).returncode == 0
+    env = environment(installed, PORT=str(port))
     token = f"answer.{'x' * 60}"
 
     server = start("serve", "--access-log", env=env)
@@ -128,7 +127,7 @@ def test_no_log_names_the_token_of_a_link(tmp_path: Path) -> None:
     finally:
         server.kill()
         server.wait()
-    logs = (tmp_path / "stdout").read_text(), (tmp_path / "stderr").read_text()
+    logs = (installed / "stdout").read_text(), (installed / "stderr").read_text()
     assert '"GET /a/…/ HTTP/1.1" 404' in logs[0]
     assert "Not Found: /a/…/" in logs[1]
     assert "xxx" not in "".join(logs)

@@ -285,6 +285,7 @@ def _settings() -> settings:
     return settings(unhurried, max_examples=12, stateful_step_count=25, derandomize=True)
 
 
+@pytest.mark.takes_long
 @pytest.mark.django_db
 def test_after_anything_in_any_order_and_then_quiet_the_replica_says_what_upstream_says() -> None:
     run_state_machine_as_test(AnyOrder, settings=_settings())

@@ -18,6 +18,15 @@ pytestmark = pytest.mark.django_db
 FEW, MANY = 50, 500
 
 
+@pytest.fixture(autouse=True)
+def _garbage_is_collected_as_ever() -> Iterator[None]:
+    """As Python does by itself; for the other tests it takes its time."""
+    seldom = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.set_threshold(*seldom)
+
+
 class Endless(Listing):
     """A catalog whose records are made as they are asked for."""
 

@@ -1,0 +1,13 @@
+"""A machine on which Bursary is installed, for processes of their own."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def installed(tmp_path: Path, empty_database: Path) -> Path:
+    """Return the folder of an installation: its database is there, and empty."""
+    shutil.copy(empty_database, tmp_path)
+    return tmp_path
