@@ -210,8 +210,9 @@ def _link(judgements: Sequence[Judgement], *, stored: Mapping[str, Stored]) -> N
 def _confirm(agreed: Sequence[Judgement], *, look: Look) -> None:
     """Note that upstream was asked and that our rows say what it says. A later look is never set back.
 
-    A wish from after this look stays. Where a row came from this catalog its version moves on, changed or
-    not, so that no older record can come back.
+    A wish from after this look stays, and so does an announced change that is younger than it: what moved
+    may be something else. Where a row came from this catalog its version moves on, changed or not, so that
+    no older record can come back.
     """
     if not agreed:
         return
@@ -228,15 +229,21 @@ def _confirm(agreed: Sequence[Judgement], *, look: Look) -> None:
         source=look.by,
         upstream_modified=Case(*newer, default=F("upstream_modified")),
         checked_at=look.now,
-        # Before the columns that it reads: MySQL sees what the same statement has written already.
+        # Before the column that it reads: MySQL sees what the same statement has written already.
         due_at=_due_after(fresh_until, moved=moved, look=look),
-        expected_since=Case(When(pk__in=moved, then=None), default=F("expected_since")),
         fresh_until=fresh_until,
         failures=0,
         last_error="",
         quarantined_digest="",
         gone_at=None,
     )
+    if moved:  # whatever a clock that was ahead has written as `checked_at`
+        ContentMetadata.objects.filter(_shown_to(look), pk__in=moved).update(expected_since=None)
+
+
+def _shown_to(look: Look) -> Q:
+    """Return the condition under which a change that this look saw is the one that was announced."""
+    return Q(expected_since__lte=look.now)
 
 
 def _due_after(fresh_until: Case, *, moved: Sequence[int], look: Look) -> Case:
@@ -245,7 +252,7 @@ def _due_after(fresh_until: Case, *, moved: Sequence[int], look: Look) -> Case:
     What an event announced is awaited until the payload moves. A run is looked at with its course.
     """
     since = Q(due_at__gt=look.now) & ~Q(due_at=F("fresh_until"))
-    awaited = Q(expected_since__isnull=False) & ~Q(pk__in=moved)
+    awaited = Q(expected_since__isnull=False) & ~(_shown_to(look) & Q(pk__in=moved))
     return Case(
         When(since | awaited, then=F("due_at")),
         When(content_type=ContentType.COURSERUN, then=None),

@@ -96,7 +96,8 @@ def claim(*, started: datetime, now: datetime, lease: timedelta, limit: int) -> 
 def looked(rows: Sequence[Claimed], *, now: datetime) -> None:
     """Settle rows that upstream answered for: due again when they are not fresh any more.
 
-    What was announced and does not show yet is looked at sooner.
+    What was announced and does not show yet is looked at sooner. What was announced after this look, `now`,
+    stays due.
     """
     awaited = {
         one.pk: now + freshness.expectant_wait(one.expected_since, now=now)
@@ -105,6 +106,7 @@ def looked(rows: Sequence[Claimed], *, now: datetime) -> None:
     }
     again = [When(pk=pk, expected_since__isnull=False, then=Value(at)) for pk, at in awaited.items()]
     settled = Case(
+        When(expected_since__gt=now, then=F("due_at")),
         *again,
         When(pk__in=[one.pk for one in rows if one.with_course], then=None),
         # Where the answer was refused, as older or thin, the row is as stale as it was.
@@ -112,7 +114,9 @@ def looked(rows: Sequence[Claimed], *, now: datetime) -> None:
         default=Value(now + freshness.span("ordinary")),
     )
     given_up = [one.pk for one in rows if one.pk not in awaited]
-    expected = Case(When(pk__in=given_up, then=None), default=F("expected_since"))
+    expected = Case(
+        When(pk__in=given_up, expected_since__lte=now, then=None), default=F("expected_since")
+    )
     _settle(rows, due_at=settled, expected_since=expected)
 
 

@@ -94,6 +94,62 @@ def test_what_does_not_show_in_a_day_is_awaited_no_more() -> None:
     assert row().due_at == now + 6 * HOUR
 
 
+def test_what_is_announced_while_a_look_is_in_flight_is_not_what_that_look_saw() -> None:
+    upstream = given_course()
+    wanting.want([COURSE], now=NOW + HOUR)
+    upstream.records = [a_course(title="One change", synced=LATER)]
+    heard = NOW + HOUR + MINUTE
+    upstream.meanwhile = lambda: wanting.want([COURSE], now=heard, until_changed=True)
+
+    look_at_due(upstream, now=NOW + HOUR)
+
+    assert row().title == "One change"
+    assert (row().expected_since, row().due_at) == (heard, heard)
+    upstream.meanwhile = lambda: None
+    look_at_due(upstream, now=heard)
+    assert (row().expected_since, row().due_at) == (heard, heard + MINUTE)
+
+    upstream.records = [a_course(title="Another", synced="2026-11-22T07:00:00Z")]
+    look_at_due(upstream, now=heard + MINUTE)
+    assert (row().title, row().expected_since) == ("Another", None)
+
+
+def test_what_is_announced_while_a_listing_is_read_is_awaited_whatever_the_listing_brings() -> None:
+    upstream = given_course()
+    heard = NOW + 2 * HOUR
+    wanting.want([COURSE], now=heard, until_changed=True)
+
+    upstream.records = [a_course(title="One change", synced=LATER)]
+    listing_of(upstream, now=heard - MINUTE)
+
+    assert row().title == "One change"
+    assert (row().expected_since, row().due_at) == (heard, heard)
+
+
+def test_what_is_announced_after_the_lease_of_a_slow_look_stays_due() -> None:
+    upstream = given_course()
+    wanting.want([COURSE], now=NOW + HOUR)
+    heard = NOW + 2 * HOUR
+    upstream.meanwhile = lambda: wanting.want([COURSE], now=heard, until_changed=True)
+
+    look_at_due(upstream, now=NOW + HOUR)
+
+    assert row().expected_since == heard
+    assert wanting.due(heard).get() == row()
+
+
+def test_an_announced_change_that_shows_is_awaited_no_more_although_a_clock_was_once_ahead() -> None:
+    upstream = given_course()
+    ContentMetadata.objects.update(checked_at=NOW + 48 * HOUR)
+    wanting.want([COURSE], now=NOW + HOUR, until_changed=True)
+    upstream.records = [a_course(title="New", synced=LATER)]
+
+    look_at_due(upstream, now=NOW + HOUR)
+
+    assert (row().title, row().expected_since) == ("New", None)
+    assert not wanting.due(NOW + HOUR + MINUTE).exists()
+
+
 def test_a_listing_that_does_not_show_it_yet_leaves_it_awaited() -> None:
     upstream = given_course()
     wanting.want([COURSE], now=NOW + HOUR, until_changed=True)
