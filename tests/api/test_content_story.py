@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from rest_framework import serializers
 
 from bursary.access.models import Role
 from bursary.assignments import cancellation, impact
@@ -312,3 +313,26 @@ def test_the_impact_takes_seven_queries_however_much_there_is(
         answer = impact_on(door, content)
     assert answer["count"] == count
     assert impact_on(door, content, page_size=3)["num_pages"] == (count + 2) // 3
+
+
+def test_no_serializer_is_built_for_each_touch_as_a_page_may_have_thousands(
+    door: Door, content: ContentMetadata, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[object] = []
+    init = serializers.BaseSerializer.__init__
+
+    def counting(self: Any, *args: Any, **more: Any) -> None:
+        built.append(self)
+        init(self, *args, **more)
+
+    monkeypatch.setattr(serializers.BaseSerializer, "__init__", counting)
+
+    def built_for(touches_each: int) -> int:
+        changed(content, "price_cents", 1, 2)
+        built.clear()
+        rows = impact_on(door, content)["results"]
+        assert {len(row["touches"]) for row in rows} == {touches_each}
+        return len(built)
+
+    allocate(budget, content, *addresses(3), now=BEFORE)
+    assert built_for(1) == built_for(2)
