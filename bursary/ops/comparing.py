@@ -27,13 +27,25 @@ def summary(audit: Audit, *, threshold: float) -> dict[str, object]:
 
 def sentence(audit: Audit) -> str:
     """Return how it went, in a line."""
-    counts = ", ".join(f"{audit.counts[finding]} {finding}" for finding in Finding if audit.counts[finding])
-    return f"{audit.looked_at} compared: {counts or 'all agree'} ({audit.drifted_percent:.1f} % drift)."
+    said = [f"{audit.counts[finding]} {finding}" for finding in Finding if audit.counts[finding]]
+    if audit.thin:
+        said.append(f"{audit.thin} thin just now")
+    if audit.unavailable:
+        silent = len(audit.unavailable)
+        said.append(f"no answer of {silent} catalog{'s' if silent > 1 else ''}")
+    if not audit.looked_at:
+        return f"Nothing was compared{': ' if said else ''}{', '.join(said)}."
+    return f"{audit.looked_at} compared: {', '.join(said) or 'all agree'} ({audit.drifted_percent:.1f} % drift)."
 
 
 def troubles(audit: Audit, *, threshold: float) -> str:
     """Return why the audit counts as failed, or nothing."""
     said = [f"Catalog {uuid}: {why}" for uuid, why in sorted(audit.unavailable.items())]
+    if not audit.looked_at and not audit.unavailable:
+        said.append(
+            "Nothing was compared: there is nothing here to ask about, or nothing that can be compared. "
+            "`bursary refresh_content` brings content in; --catalog takes a catalog that some content is of."
+        )
     if audit.drifted_percent > threshold:
         said.append(
             f"{audit.drifted_percent:.1f} % drift is more than {threshold:g} %. "

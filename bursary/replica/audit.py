@@ -86,9 +86,14 @@ class Audit:
     """The first `NAMED` findings."""
     unavailable: dict[UUID, str] = field(default_factory=dict)
     """Catalogs that did not answer, and why."""
+    _met: set[tuple[Finding, str]] = field(default_factory=set, repr=False)
 
     def add(self, one: Found) -> None:
-        """Count a finding, and name it while there is room."""
+        """Count a finding, and name it while there is room; once, however many catalogs tell of it."""
+        if one.content_key:
+            if (one.finding, one.content_key) in self._met:
+                return
+            self._met.add((one.finding, one.content_key))
         self.counts[one.finding] += 1
         if len(self.found) < NAMED:
             self.found.append(one)
@@ -175,8 +180,10 @@ def _ask(
         return
     records, unusable = _parsed(answer)
     chosen, _lost = guard.choose(records)
-    # Read after the answer: what a refresher brought in meanwhile is left alone, being newer than it.
-    rows = {key: row for key, row in _rows(keys, chosen).items() if row["checked_at"] <= asked_at}
+    # Read after the answer: what a refresher brought in meanwhile is left alone, being newer than it. What
+    # says that it comes from the future was written by a clock that was ahead, and is compared.
+    rows, read_at = _rows(keys, chosen), clock()
+    rows = {key: row for key, row in rows.items() if not asked_at < row["checked_at"] <= read_at}
     for bad in unusable:
         if bad.content_key not in chosen:
             detail = f"{bad.reason}: {bad.detail}"

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from bursary.replica.models import ContentMetadata
+from bursary.replica.models import CatalogMembership, ContentMetadata
 from tests import world
 from tests.world import CATALOG
 
@@ -104,6 +104,18 @@ def test_a_catalog_that_is_away_ends_it_with_a_refusal(catalog: Path) -> None:
 
     assert list(summary["unavailable"]) == [str(CATALOG)]
     assert why.startswith(f"Catalog {CATALOG}: ")
+    assert run()[0] == "Nothing was compared: no answer of 1 catalog.\n"
+
+
+def test_where_nothing_is_compared_nothing_agrees(catalog: Path) -> None:
+    said, why = run("--catalog", str(uuid4()))
+    assert said == "Nothing was compared.\n"
+    assert why.startswith("Nothing was compared: ")
+
+    for rows in (CatalogMembership.objects, ContentMetadata.objects):
+        rows.all().delete()
+    assert run()[1].startswith("Nothing was compared: ")
+    assert run("--all")[0].startswith("Nothing was compared: 4 unknown.\n")
 
 
 @pytest.mark.parametrize("threshold", ["-1", "101", "nan", "much"])

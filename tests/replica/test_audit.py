@@ -162,9 +162,33 @@ def test_a_refresh_during_the_question_is_no_drift() -> None:
     upstream = Upstream([a_course()])
     newer = a_course(synced=LATER, title="Newer")
     upstream.meanwhile = lambda: bring_in(newer, now=NOW + 2 * HOUR)
+    instants = iter([NOW + HOUR, NOW + 3 * HOUR])
 
-    assert audited(upstream).found == []
+    one = audit.audit(source=upstream, clock=lambda: next(instants))
+
+    assert one.found == []
     assert row().title == "Newer"
+
+
+def test_what_a_clock_that_was_ahead_has_written_is_compared_like_the_rest() -> None:
+    bring_in(a_course(), now=NOW + 48 * HOUR)
+
+    one = audited(Upstream([a_course(synced=LATER, title="Newer")]))
+
+    assert (COURSE, "drifted") in found(one)
+    assert one.looked_at == ContentMetadata.objects.count()
+
+
+def test_what_is_told_by_key_and_in_listings_is_counted_and_named_once() -> None:
+    bring_in(a_course())
+    new = courses(1)[0]
+
+    one = audited(
+        Upstream([a_course() | {"content_type": "film"}, new]), listed=[CATALOG, OTHER_CATALOG]
+    )
+
+    assert found(one) == sorted([(COURSE, "unparsable"), (new["key"], "unknown")])
+    assert (one.counts[Finding.UNPARSABLE], one.counts[Finding.UNKNOWN]) == (1, 1)
 
 
 def test_questions_are_for_at_most_fifty_keys_each_to_the_catalog_that_it_came_from() -> None:
