@@ -43,14 +43,7 @@ def batches(items: Sequence[T]) -> Iterator[list[T]]:
 def take(batch: Sequence[object], *, look: Look, dry_run: bool = False) -> Report:
     """Bring in what upstream answered, at most `BATCH` elements; a dry run judges and writes nothing."""
     fit, held_back = _without_quarantined(batch)
-    records: list[Content] = []
-    unusable: list[tuple[Unusable, str]] = []
-    for raw in fit:
-        try:
-            records.append(schema.parse(raw))
-        except schema.Unparsable as bad:
-            left_out = Unusable(bad.content_key, bad.reason, bad.detail)
-            unusable.append((left_out, schema.fingerprint(raw)))
+    records, unusable = _parsed(fit, held_back=held_back)
     report = Report(records=len(batch), quarantined=len(held_back))
     report += Report.of_unusable(one for one, _digest in unusable)
     if dry_run:
@@ -77,6 +70,28 @@ def _without_quarantined(batch: Sequence[object]) -> tuple[list[object], list[st
         else:
             fit.append(raw)
     return fit, held_back
+
+
+def _parsed(
+    fit: Sequence[object], *, held_back: Collection[str]
+) -> tuple[list[Content], list[tuple[Unusable, str]]]:
+    """Return the records that can be used, and of the others one a key with its fingerprint.
+
+    Upstream may serve two that differ under one key, again and again: where either is known, it is no news.
+    """
+    records: list[Content] = []
+    unusable: list[tuple[Unusable, str]] = []
+    met = set(held_back)
+    for raw in fit:
+        try:
+            records.append(schema.parse(raw))
+        except schema.Unparsable as bad:
+            if bad.content_key not in met:
+                left_out = Unusable(bad.content_key, bad.reason, bad.detail)
+                unusable.append((left_out, schema.fingerprint(raw)))
+            if bad.content_key:
+                met.add(bad.content_key)
+    return records, unusable
 
 
 def _bring_in(records: Sequence[Content], *, look: Look) -> Report:

@@ -35,6 +35,21 @@ def test_a_poisoned_record_is_named_once_and_passed_over_while_it_stays_the_same
     assert row().last_error.startswith("unknown_content_type: ")
 
 
+def test_two_poisoned_records_under_one_key_are_one_failure_however_often_they_are_met() -> None:
+    bring_in(a_course())
+    pair = [poisoned(), poisoned(title="Another")]
+
+    first = bring_in(*pair, *courses(60, start=20), *pair, now=NOW + HOUR)
+    again = bring_in(*reversed(pair), now=NOW + 2 * HOUR)
+
+    assert [one.key for one in (*first.unparsable, *again.unparsable)] == [COURSE]
+    assert (first.unparsable_total, again.unparsable_total, row().failures) == (1, 0, 1)
+
+
+def test_records_without_a_key_are_counted_one_by_one() -> None:
+    assert bring_in({"content_type": "course"}, {"content_type": "program"}).unparsable_total == 2
+
+
 def test_a_poisoned_record_is_not_even_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(a_course())
     bring_in(poisoned(), now=NOW + HOUR)
