@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from bursary.api.inputs import BoundedJSONParser
-from bursary.api.refusals import BodyTooLarge, Unprocessable
+from bursary.api.refusals import BodyTooLarge, LengthRequired, Unprocessable
 from bursary.events import inbox, webhook
 from bursary.events.models import EventKind, EventSource
 
@@ -86,7 +86,9 @@ class ContentEvents(APIView):
 
 
 def _body(request: Request) -> bytes:
-    """Return the bytes as they were sent. Raises BodyTooLarge, before anything is read."""
+    """Return the bytes as they were sent. Raises LengthRequired, BodyTooLarge, before anything is read."""
+    if "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH"):
+        raise LengthRequired  # it would be read as empty, and the signature be blamed
     announced = request.META.get("CONTENT_LENGTH") or "0"
     if not (announced.isascii() and announced.isdecimal()) or int(announced) > webhook.LARGEST_BODY:
         raise BodyTooLarge(f"The body is larger than {webhook.LARGEST_BODY} bytes.")

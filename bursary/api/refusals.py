@@ -34,6 +34,10 @@ _NEXT_STEPS: Mapping[int, tuple[str, str]] = {
         "See the API description for what is allowed.",
     ),
     status.HTTP_406_NOT_ACCEPTABLE: ("not_acceptable", "Accept application/json."),
+    status.HTTP_411_LENGTH_REQUIRED: (
+        "length_required",
+        "Send the body as a whole, with its Content-Length and without Transfer-Encoding.",
+    ),
     status.HTTP_413_REQUEST_ENTITY_TOO_LARGE: ("body_too_large", "Send less in one request."),
     status.HTTP_415_UNSUPPORTED_MEDIA_TYPE: ("unsupported_media_type", "Send application/json."),
     status.HTTP_429_TOO_MANY_REQUESTS: ("too_many_requests", "Wait a little and try again."),
@@ -45,6 +49,13 @@ class BodyTooLarge(exceptions.APIException):
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_detail = f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes."
+
+
+class LengthRequired(exceptions.APIException):
+    """The request does not say how long its body is."""
+
+    status_code = status.HTTP_411_LENGTH_REQUIRED
+    default_detail = "The body comes in chunks, without a Content-Length, and is not read."
 
 
 class Unprocessable(Exception):

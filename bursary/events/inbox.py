@@ -36,7 +36,10 @@ LONGEST_ERROR = 1000  # characters
 def receive(
     event_id: str, *, source: EventSource, kind: EventKind, payload: Mapping[str, object], now: datetime
 ) -> bool:
-    """Keep an event to be applied; return whether it is new. One that is known stays as it is."""
+    """Keep an event to be applied; return whether it is new. One that is known stays as it is.
+
+    Where what is known under this id says something else, that is logged: what was told now is lost.
+    """
     return _keep(
         InboxEvent(source=source, event_id=event_id, kind=kind, payload=payload, received_at=now, due_at=now)
     )
@@ -100,9 +103,19 @@ def _keep(event: InboxEvent) -> bool:
         with transaction.atomic():
             event.save(force_insert=True)
     except IntegrityError:
-        if InboxEvent.objects.filter(source=event.source, event_id=event.event_id).exists():
-            return False
-        raise
+        known = InboxEvent.objects.filter(source=event.source, event_id=event.event_id).first()
+        if known is None:
+            raise
+        if (known.kind, known.payload) != (event.kind, event.payload):
+            logger.warning(
+                "Event %s (%s, by %s) is known, but came again as %s with other content, which is dropped: "
+                "every sender must use ids that nobody else uses.",
+                event.event_id,
+                known.kind,
+                event.source,
+                event.kind,
+            )
+        return False
     return True
 
 

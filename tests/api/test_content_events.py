@@ -150,6 +150,15 @@ def test_one_good_signature_among_others_is_enough() -> None:
     assert tell(HTTP_WEBHOOK_SIGNATURE=f"v1a,AAAA v1,AAAA {good}").status_code == 202
 
 
+@pytest.mark.parametrize(
+    "beside", ["garbage", "v1", "v1,", ",", "v1,a,b", "v1,not/base64/of/the/length/", "v1,!!!*é", "v1,AAAA "]
+)
+def test_a_malformed_signature_does_not_spoil_the_good_one_beside_it(beside: str) -> None:
+    good = Webhook(NEW).sign("msg_1", NOW, json.dumps(CHANGED))
+    assert tell(HTTP_WEBHOOK_SIGNATURE=f"{beside} {good}").status_code == 202
+    assert tell(HTTP_WEBHOOK_SIGNATURE=f"{good} {beside}").status_code == 202
+
+
 @pytest.mark.parametrize("missing", ["ID", "TIMESTAMP", "SIGNATURE"])
 def test_a_header_that_is_missing_is_named(missing: str) -> None:
     headers: dict[str, Any] = {f"HTTP_WEBHOOK_{missing}": ""}
@@ -168,6 +177,32 @@ def test_an_api_key_is_neither_needed_nor_enough() -> None:
 def test_a_huge_body_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook, "verify", lambda *_what, **_more: pytest.fail("It was read."))
     refused(tell(b"x" * (64 * 1024 + 1)), 413, "body_too_large")
+
+
+def test_a_body_of_unknown_length_is_refused_as_what_it_is() -> None:
+    answer = tell(CONTENT_LENGTH="", HTTP_TRANSFER_ENCODING="chunked")
+    refused(answer, 411, "length_required")
+    assert "Content-Length" in answer.json()["next_step"]
+
+
+def test_an_id_used_for_two_different_events_is_logged_by_id_and_kinds(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tell()
+    tell()
+    assert not caplog.records
+
+    data = {"transaction_uuid": "6f0e6f0e-1f6e-4b43-9d0c-2f6d0a9c6a11"}
+    assert tell({"type": "transaction.reversed", "data": data}).json() == {"no_change": True}
+    tell({"type": "content.changed", "data": {"content_keys": ["RiversideX+T8"]}})
+
+    said = [record.getMessage() for record in caplog.records if record.name == "bursary.events.inbox"]
+    assert [one.partition(" but ")[0] for one in said] == [
+        "Event msg_1 (content.changed, by webhook) is known,",
+        "Event msg_1 (content.changed, by webhook) is known,",
+    ]
+    assert "transaction.reversed" in said[0]
+    assert "RiversideX" not in said[1]
 
 
 @pytest.mark.parametrize(
