@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from django.core.exceptions import ImproperlyConfigured
@@ -16,6 +17,7 @@ def main() -> None:
     os.umask(PRIVATE)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "bursary.config.settings")
     arguments = sys.argv[1:]
+    _require_text(arguments)
     if arguments in (["--version"], ["version"]):
         sys.stdout.write(f"{version('bursary')}\n")
         return
@@ -24,6 +26,17 @@ def main() -> None:
         execute_from_command_line(["bursary", *arguments])
     except ImproperlyConfigured as error:
         sys.exit(f"bursary: {error}{_driver_hint(error)}")
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """End with a sentence where an argument is no text: no database could look it up."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            said = argument.encode("utf-8", "backslashreplace").decode()
+            sys.stderr.write(f"bursary: the argument {said} is no UTF-8 text. Type it again.\n")
+            sys.exit(2)
 
 
 def _require_settings() -> None:

@@ -35,7 +35,9 @@ def sentence(audit: Audit) -> str:
         said.append(f"no answer of {silent} catalog{'s' if silent > 1 else ''}")
     if not audit.looked_at:
         return f"Nothing was compared{': ' if said else ''}{', '.join(said)}."
-    return f"{audit.looked_at} compared: {', '.join(said) or 'all agree'} ({audit.drifted_percent:.1f} % drift)."
+    return (
+        f"{audit.looked_at} compared: {', '.join(said) or 'all agree'} ({audit.drifted_percent:.1f} % drift)."
+    )
 
 
 def troubles(audit: Audit, *, threshold: float) -> str:

@@ -174,6 +174,8 @@ def next_look_in_words(story: Story) -> str:
     reasons = {
         NextLook.WITH_COURSE: f"with its course {course}",
         NextLook.WHEN_ASKED_FOR: "when somebody reads it after it is stale",
+        NextLook.QUARANTINED: "upstream's newest record could not be used and is tried again when it has "
+        f"changed; the last error was {content.last_error}",
         NextLook.FAILED: f"{content.failures} looks in a row failed; the pause is at most {look.longest}",
         NextLook.AWAITED: "an event announced a change that upstream does not show yet",
         NextLook.MISSING: "a catalog did not have it when asked, and is asked again to be sure",

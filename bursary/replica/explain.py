@@ -23,6 +23,8 @@ class NextLook(enum.StrEnum):
     """It is a run, and is looked at with its course."""
     WHEN_ASKED_FOR = "when_asked_for"
     """Nobody is to look until somebody reads it, stale."""
+    QUARANTINED = "quarantined"
+    """Upstream's newest record cannot be used: looked at as ever, and tried only when it has changed."""
     FAILED = "failed"
     """The last look failed: again after a pause that grows."""
     AWAITED = "awaited"
@@ -142,8 +144,8 @@ def _next_look(
         return Look(content.parent.due_at, NextLook.WITH_COURSE)
     if content.due_at is None:
         return Look(None, NextLook.WHEN_ASKED_FOR)
-    if content.failures and content.due_at != content.fresh_until:
-        return Look(content.due_at, NextLook.FAILED, longest=freshness.longest_wait_after(content.failures))
+    if trouble := _trouble(content):
+        return trouble
     if content.expected_since:
         return Look(content.due_at, NextLook.AWAITED)
     if content.gone_at:
@@ -155,3 +157,11 @@ def _next_look(
     dates = [date for one in (content, *runs) for date in (one.start_date, one.enroll_by)]
     kind = freshness.kind_by(content.completeness, content.active, dates, now=content.checked_at)
     return Look(content.due_at, NextLook(kind), freshness.span(kind))
+
+
+def _trouble(content: ContentMetadata) -> Look | None:
+    if content.quarantined_digest:
+        return Look(content.due_at, NextLook.QUARANTINED)
+    if content.failures and content.due_at != content.fresh_until:
+        return Look(content.due_at, NextLook.FAILED, longest=freshness.longest_wait_after(content.failures))
+    return None

@@ -114,9 +114,7 @@ def looked(rows: Sequence[Claimed], *, now: datetime) -> None:
         default=Value(now + freshness.span("ordinary")),
     )
     given_up = [one.pk for one in rows if one.pk not in awaited]
-    expected = Case(
-        When(pk__in=given_up, expected_since__lte=now, then=None), default=F("expected_since")
-    )
+    expected = Case(When(pk__in=given_up, expected_since__lte=now, then=None), default=F("expected_since"))
     _settle(rows, due_at=settled, expected_since=expected)
 
 

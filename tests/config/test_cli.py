@@ -31,6 +31,17 @@ def test_a_setting_that_cannot_be_read_is_named_in_a_sentence(name: str, value: 
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments", [("explain_content",), ("refresh_content", "--key"), ("changepassword",)]
+)
+def test_an_argument_that_is_no_text_is_named_in_a_sentence(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    refused = bursary(*arguments, "Tides\udcff", folder=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr == "bursary: the argument Tides\\udcff is no UTF-8 text. Type it again.\n"
+
+
 def test_what_it_makes_is_nobody_elses_to_read(tmp_path: Path) -> None:
     bursary(
         "migrate",

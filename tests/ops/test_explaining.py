@@ -140,6 +140,8 @@ def test_open_assignments_are_counted_and_bring_the_next_look_forward() -> None:
         ({"gone_at": NOW}, NextLook.GONE),
         ({"expected_since": NOW}, NextLook.AWAITED),
         ({"failures": 3, "due_at": NOW + HOUR}, NextLook.FAILED),
+        ({"failures": 1, "quarantined_digest": "0" * 64}, NextLook.QUARANTINED),
+        ({"failures": 1, "quarantined_digest": "0" * 64, "due_at": NOW + HOUR}, NextLook.QUARANTINED),
     ],
 )
 def test_the_reason_for_the_next_look_is_the_first_that_fits(
@@ -161,6 +163,13 @@ def test_a_pause_after_failures_says_how_long_it_may_be() -> None:
     given(failures=3, due_at=NOW + timedelta(minutes=2), last_error="catalog_unavailable: down")
     assert told()["next_look"]["longest_pause_seconds"] == 240
     assert "3 looks in a row failed; the pause is at most 0:04:00" in run()[0]
+
+
+def test_what_is_in_quarantine_says_so_and_why() -> None:
+    given(failures=1, quarantined_digest="0" * 64, last_error="unknown_content_type: A record's is one of …")
+    said = " ".join(run()[0].split())
+    assert "upstream's newest record could not be used and is tried again when it has changed" in said
+    assert "the last error was unknown_content_type: A record's is one of …" in said
 
 
 def test_a_run_is_looked_at_with_its_course() -> None:

@@ -183,9 +183,7 @@ def test_what_is_told_by_key_and_in_listings_is_counted_and_named_once() -> None
     bring_in(a_course())
     new = courses(1)[0]
 
-    one = audited(
-        Upstream([a_course() | {"content_type": "film"}, new]), listed=[CATALOG, OTHER_CATALOG]
-    )
+    one = audited(Upstream([a_course() | {"content_type": "film"}, new]), listed=[CATALOG, OTHER_CATALOG])
 
     assert found(one) == sorted([(COURSE, "unparsable"), (new["key"], "unknown")])
     assert (one.counts[Finding.UNPARSABLE], one.counts[Finding.UNKNOWN]) == (1, 1)
