@@ -91,7 +91,7 @@ def read_listing(*, clock: Clock) -> Refreshed | None:
         return None
     keep = listings.keeping(listing, clock=clock)
     try:
-        done = _refresh(listing.catalog_uuid, now=clock(), advance=keep)
+        done = _refresh(listing.catalog_uuid, clock=clock, advance=keep)
     except Exception as error:
         # Not swallowed: whoever ticks logs it. But this catalog must not come first for ever.
         listings.broke_off(listing, now=clock(), error=f"unexpected_error: {type(error).__name__}")
@@ -154,7 +154,7 @@ def bring_forward(*, now: datetime) -> int:
 def refresh_catalogs(
     catalogs: Sequence[UUID],
     *,
-    now: datetime,
+    clock: Clock,
     dry_run: bool,
     advance: Advance,
     accept_drop: bool = False,
@@ -170,7 +170,7 @@ def refresh_catalogs(
         done.append(
             _refresh(
                 catalog_uuid,
-                now=now,
+                clock=clock,
                 dry_run=dry_run,
                 advance=_after(before, advance),
                 accept_drop=accept_drop,
@@ -231,7 +231,7 @@ def _whom_to_ask(keys: set[str], catalogs: Sequence[UUID]) -> dict[UUID, set[str
 def _refresh(
     catalog_uuid: UUID,
     *,
-    now: datetime,
+    clock: Clock,
     advance: Advance,
     dry_run: bool = False,
     accept_drop: bool = False,
@@ -241,7 +241,8 @@ def _refresh(
         report = refresh.refresh_catalog(
             catalog_uuid,
             source=refresh.configured_source(),
-            now=now,
+            now=clock(),
+            clock=clock,
             by=RefreshSource.CRON,
             dry_run=dry_run,
             accept_drop=accept_drop,

@@ -24,23 +24,23 @@ class Claimed:
     failures: int
 
 
-def begin(catalog_uuid: UUID, *, now: datetime, anew: bool) -> datetime:
-    """Begin to read a listing, or go on with the one that was interrupted; return when it began.
+def interrupted(catalog_uuid: UUID, *, now: datetime) -> datetime | None:
+    """Return when the listing began that may be read on; None where none was interrupted lately."""
+    lately = CatalogListing.objects.filter(
+        catalog_uuid=catalog_uuid, begun_at__gt=now - RESUMED_FOR, begun_at__lte=now
+    )
+    return lately.values_list("begun_at", flat=True).first()
 
-    One that began more than `RESUMED_FOR` ago is begun anew.
-    """
 
-    def begun() -> datetime:
+def begin(catalog_uuid: UUID, *, begun_at: datetime) -> None:
+    """Note that a listing is being read: its first records are there."""
+
+    def note() -> None:
         row = CatalogListing(catalog_uuid=catalog_uuid)
         CatalogListing.objects.bulk_create([row], ignore_conflicts=True)
-        row = CatalogListing.objects.select_for_update().get(catalog_uuid=catalog_uuid)
-        if row.begun_at and not anew and now - RESUMED_FOR < row.begun_at <= now:
-            return row.begun_at
-        row.begun_at = now
-        row.save(update_fields=["begun_at"])
-        return now
+        CatalogListing.objects.filter(catalog_uuid=catalog_uuid).update(begun_at=begun_at)
 
-    return retried(begun)
+    retried(note)
 
 
 def ended(catalog_uuid: UUID, *, begun_at: datetime) -> None:

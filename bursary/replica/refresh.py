@@ -10,6 +10,7 @@ import os
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
@@ -91,10 +92,12 @@ def refresh_catalog(
     dry_run: bool = False,
     accept_drop: bool = False,
     anew: bool = False,
+    clock: Clock | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Bring in everything that a catalog lists; then ask by key for what it did not name (see `leaving`).
 
+    `clock` tells when each question is asked, as it may take long; without it, all are asked at `now`.
     `progress` is called after each batch with the records seen so far. A dry run judges and writes nothing.
     `accept_drop`: more than a fifth may be missing this time. Interrupted, it goes on next time where it was,
     unless it is to begin `anew`. Unusable records are named in the report and stop nobody. Raises
@@ -102,18 +105,16 @@ def refresh_catalog(
     `content_changed` raises ends the refresh and undoes its batch alone.
     """
     look = _look(source, catalog_uuid, now=now, by=by)
-    begun_at = now if dry_run else listings.begin(catalog_uuid, now=now, anew=anew)
+    resumed = None if dry_run or anew else listings.interrupted(catalog_uuid, now=now)
+    listing = _Listing(look, source, begun_at=resumed or now, clock=clock or (lambda: now))
     report = Report()
     try:
-        for part in _read(look, source=source, begun_at=begun_at, dry_run=dry_run):
+        for part in listing.read(dry_run=dry_run):
             report += part
             if progress and part.records:
                 progress(report.records)
-        if not dry_run:
-            for part in _conclude(
-                look, source=source, begun_at=begun_at, listed=report.listed, accept_drop=accept_drop
-            ):
-                report += part
+        for part in () if dry_run else listing.conclude(listed=report.listed, accept_drop=accept_drop):
+            report += part
     except CatalogUnavailable as silence:
         raise ContentUnavailable(str(silence), so_far=report) from silence
     return report
@@ -170,6 +171,68 @@ def refresh_due(
         if progress:
             progress(done)
     return errand.report
+
+
+class _Listing:
+    """One reading of a catalog as a whole, by questions that are asked one after the other."""
+
+    def __init__(self, look: Look, source: CatalogSource, *, begun_at: datetime, clock: Clock) -> None:
+        self._look = look
+        self._source = source
+        self._begun_at = begun_at
+        self._clock = clock
+        self._passed_over = 0
+
+    def read(self, *, dry_run: bool) -> Iterator[Report]:
+        """Bring it in, but for what was read before it was interrupted, and report bit by bit."""
+        catalog_uuid = self._look.catalog_uuid
+        known = self._known if self._begun_at < self._look.now else None
+        pages = iter(self._source.pages(catalog_uuid, size=BATCH, known=known))
+        look = self._now()  # before the page is asked for: what others ask for meanwhile is newer
+        for number, page in enumerate(pages):
+            if number == 0 and not dry_run:
+                listings.begin(catalog_uuid, begun_at=self._begun_at)
+            for batch in batches(page):
+                yield take(batch, look=look, dry_run=dry_run)
+            yield Report(pages=1)
+            look = self._now()
+        yield Report(listed=self._passed_over, passed_over=self._passed_over)
+
+    def conclude(self, *, listed: int, accept_drop: bool) -> Iterator[Report]:
+        """Judge it as a whole, ask by key for what it did not name, and report bit by bit.
+
+        Not before all of that is done is it over; until then it may be gone on with.
+        """
+        look = self._now()
+        if alarm := leaving.conclude(look, begun_at=self._begun_at, listed=listed, accept_drop=accept_drop):
+            yield Report(alarm=alarm)
+        else:
+            for absentees in leaving.not_named(look.catalog_uuid, begun_at=self._begun_at):
+                yield self._confirm(absentees)
+        listings.ended(look.catalog_uuid, begun_at=self._begun_at)
+
+    def _known(self, keys: Sequence[str]) -> Collection[str]:
+        found = leaving.seen_since(self._look.catalog_uuid, keys, begun_at=self._begun_at)
+        self._passed_over += len(found)
+        return found
+
+    def _confirm(self, absentees: Sequence[tuple[int, str]]) -> Report:
+        """Ask by key for what was not named."""
+        look = self._now()
+        keys = [key for _pk, key in absentees]
+        answer = self._source.fetch(
+            look.catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE, alive=True
+        )
+        report = Report(pages=1) + _taken(answer, look=look)
+        named = _named(answer)
+        missing = [pk for pk, key in absentees if key not in named]
+        if not missing:
+            return report
+        ended, _waiting, alarm = leaving.absent(missing, look=look)
+        return report + Report(unanswered=len(missing), ended=ended, alarm=alarm)
+
+    def _now(self) -> Look:
+        return replace(self._look, now=self._clock())
 
 
 class _Errand:
@@ -275,53 +338,6 @@ def _absent(missing: Sequence[Claimed], *, look: Look) -> Report:
     seldom = [one for one in missing if one.pk not in waiting]
     wanting.not_answered(seldom, now=look.now, again=freshness.span("gone"))
     return Report(unanswered=len(missing), ended=ended, alarm=alarm)
-
-
-def _read(look: Look, *, source: CatalogSource, begun_at: datetime, dry_run: bool) -> Iterator[Report]:
-    """Bring a listing in, but for what was read before it was interrupted, and report bit by bit."""
-    passed_over = 0
-
-    def known(keys: Sequence[str]) -> Collection[str]:
-        nonlocal passed_over
-        found = leaving.seen_since(look.catalog_uuid, keys, begun_at=begun_at)
-        passed_over += len(found)
-        return found
-
-    resumed = begun_at < look.now
-    for page in source.pages(look.catalog_uuid, size=BATCH, known=known if resumed else None):
-        yield Report(pages=1, listed=passed_over, passed_over=passed_over)
-        passed_over = 0
-        for batch in batches(page):
-            yield take(batch, look=look, dry_run=dry_run)
-    yield Report(listed=passed_over, passed_over=passed_over)
-
-
-def _conclude(
-    look: Look, *, source: CatalogSource, begun_at: datetime, listed: int, accept_drop: bool
-) -> Iterator[Report]:
-    """Judge the whole listing that was read, ask by key for what it did not name, and report bit by bit.
-
-    Not before all of that is done is the listing over; until then it may be gone on with.
-    """
-    if alarm := leaving.conclude(look, begun_at=begun_at, listed=listed, accept_drop=accept_drop):
-        yield Report(alarm=alarm)
-    else:
-        for absentees in leaving.not_named(look.catalog_uuid, begun_at=begun_at):
-            yield _confirm(absentees, look=look, source=source)
-    listings.ended(look.catalog_uuid, begun_at=begun_at)
-
-
-def _confirm(absentees: Sequence[tuple[int, str]], *, look: Look, source: CatalogSource) -> Report:
-    """Ask by key for what a listing did not name."""
-    keys = [key for _pk, key in absentees]
-    answer = source.fetch(look.catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE, alive=True)
-    report = Report(pages=1) + _taken(answer, look=look)
-    named = _named(answer)
-    missing = [pk for pk, key in absentees if key not in named]
-    if not missing:
-        return report
-    ended, _waiting, alarm = leaving.absent(missing, look=look)
-    return report + Report(unanswered=len(missing), ended=ended, alarm=alarm)
 
 
 def _taken(answer: Sequence[object], *, look: Look, dry_run: bool = False) -> Report:

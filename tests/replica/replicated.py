@@ -6,12 +6,19 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from bursary.catalog.source import Access, CatalogSource, open_source
 from bursary.replica import refresh
 from bursary.replica.models import ContentChange, ContentMetadata, RefreshSource
 from bursary.replica.report import Report
+from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, Upstream
 from tests.replica.listing import CATALOG, COURSE, NOW, Listing
 
 HOUR = timedelta(hours=1)
+
+
+def over_http(upstream: Upstream) -> CatalogSource:
+    access = Access(upstream.url, CLIENT_ID, CLIENT_SECRET, deadline=timedelta(seconds=5))
+    return open_source(upstream.url, access=access)
 
 
 def bring_in(*records: object, catalog_uuid: UUID = CATALOG, now: datetime = NOW) -> Report:

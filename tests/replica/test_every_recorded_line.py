@@ -15,7 +15,7 @@ from bursary.replica.report import Report
 from tests.enterprise_catalog.server import CATALOG, enterprise_catalog
 from tests.enterprise_catalog.shelf import content_key
 from tests.replica.listing import DATA, NOW, Record, recorded
-from tests.replica.test_refresh_over_http import over_http
+from tests.replica.replicated import over_http
 
 pytestmark = pytest.mark.django_db
 

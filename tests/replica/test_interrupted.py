@@ -1,22 +1,18 @@
 """A listing whose reading is interrupted is read on where it was."""
 
+import itertools
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
 
-from bursary.catalog.source import Access, open_source
 from bursary.replica import refresh
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, RefreshSource
 from bursary.replica.report import Report
-from tests.enterprise_catalog.server import (
-    CATALOG,
-    CLIENT_ID,
-    CLIENT_SECRET,
-    Upstream,
-    enterprise_catalog,
-)
-from tests.replica.listing import NOW, Listing, recorded
+from tests.enterprise_catalog import faults
+from tests.enterprise_catalog.server import CATALOG, Upstream, enterprise_catalog
+from tests.replica.listing import NOW, OTHER_CATALOG, Listing, recorded
+from tests.replica.replicated import over_http, row
 
 pytestmark = pytest.mark.django_db
 
@@ -37,7 +33,6 @@ def upstream() -> Iterator[Upstream]:
 def read(upstream: Upstream, *, now: datetime, killed_after: int = 1000, anew: bool = False) -> Report:
     """Read the catalog as a process of its own would."""
     upstream.requests.clear()
-    access = Access(upstream.url, CLIENT_ID, CLIENT_SECRET, deadline=timedelta(seconds=5))
 
     def die(records: int) -> None:
         if records >= killed_after:
@@ -45,7 +40,7 @@ def read(upstream: Upstream, *, now: datetime, killed_after: int = 1000, anew: b
 
     return refresh.refresh_catalog(
         CATALOG,
-        source=open_source(upstream.url, access=access),
+        source=over_http(upstream),
         now=now,
         by=RefreshSource.CRON,
         anew=anew,
@@ -92,6 +87,51 @@ def test_what_left_meanwhile_is_asked_for_and_what_was_read_is_not_taken_for_mis
     assert [one.content.content_key for one in missing.select_related("content")] == [gone]
 
 
+def test_one_that_ended_before_its_first_record_is_not_gone_on_with(upstream: Upstream) -> None:
+    upstream.fails_with(faults.status(503))
+    with pytest.raises(refresh.ContentUnavailable):
+        read(upstream, now=NOW)
+    upstream.recovers()
+    source = over_http(upstream)
+    key = RECORDS[7]["key"]
+    refresh.refresh_keys([key], catalog_uuid=CATALOG, source=source, now=NOW + HOUR, by=RefreshSource.CRON)
+    upstream.edit(key, title="Edited")
+
+    report = read(upstream, now=NOW + 2 * HOUR)
+
+    assert (report.records, report.passed_over) == (120, 0)
+    assert row(key).title == "Edited"
+
+
+def test_what_was_asked_for_later_is_newer_however_long_the_reading_takes() -> None:
+    keys = [record["key"] for record in RECORDS]
+    moments = (NOW + number * timedelta(minutes=1) for number in itertools.count())
+
+    with enterprise_catalog(RECORDS, catalogs={CATALOG: keys, OTHER_CATALOG: keys}) as upstream:
+        source = over_http(upstream)
+
+        def after_the_first_page(records: int) -> None:
+            if records == 50:
+                refresh.refresh_keys(
+                    keys, catalog_uuid=OTHER_CATALOG, source=source, now=next(moments), by=RefreshSource.EVENT
+                )
+                for key in keys:
+                    upstream.shelf.edit(key, title="Edited")
+                upstream.sync()
+
+        report = refresh.refresh_catalog(
+            CATALOG,
+            source=source,
+            now=next(moments),
+            clock=lambda: next(moments),
+            by=RefreshSource.CRON,
+            progress=after_the_first_page,
+        )
+
+    assert report.refused_older == 0
+    assert ContentMetadata.objects.filter(content_type="course", title="Edited").count() == 70
+
+
 def test_once_it_was_read_to_its_end_the_next_reads_everything(upstream: Upstream) -> None:
     with pytest.raises(Killed):
         read(upstream, now=NOW, killed_after=50)
@@ -128,11 +168,10 @@ def test_one_that_is_not_believed_is_not_gone_on_with() -> None:
 def test_a_dry_run_of_one_that_was_interrupted_judges_everything(upstream: Upstream) -> None:
     with pytest.raises(Killed):
         read(upstream, now=NOW, killed_after=100)
-    access = Access(upstream.url, CLIENT_ID, CLIENT_SECRET, deadline=timedelta(seconds=5))
 
     report = refresh.refresh_catalog(
         CATALOG,
-        source=open_source(upstream.url, access=access),
+        source=over_http(upstream),
         now=NOW + HOUR,
         by=RefreshSource.CRON,
         dry_run=True,

@@ -9,30 +9,20 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from bursary.catalog.source import Access, CatalogSource, open_source
+from bursary.catalog.source import CatalogSource, open_source
 from bursary.replica import reads, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
 from bursary.replica.report import Report
 from tests.enterprise_catalog import faults
-from tests.enterprise_catalog.server import (
-    CATALOG,
-    CLIENT_ID,
-    CLIENT_SECRET,
-    Upstream,
-    enterprise_catalog,
-)
+from tests.enterprise_catalog.server import CATALOG, CLIENT_ID, CLIENT_SECRET, Upstream, enterprise_catalog
 from tests.enterprise_catalog.shelf import content_key
 from tests.replica.listing import COURSE, LATER, NOW, RUNS, Record, a_course, enrolling_by, recorded
+from tests.replica.replicated import over_http
 
 pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
 OF_THE_SOURCE = {"id", "parent_id", "fetched_from"}
-
-
-def over_http(upstream: Upstream) -> CatalogSource:
-    access = Access(upstream.url, CLIENT_ID, CLIENT_SECRET, deadline=timedelta(seconds=5))
-    return open_source(upstream.url, access=access)
 
 
 def in_a_file(records: list[Record], folder: Path) -> CatalogSource:

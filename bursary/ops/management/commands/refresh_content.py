@@ -67,14 +67,14 @@ class Command(OperatorCommand):
 
     def _refresh_catalogs(self, options: dict[str, Any]) -> None:
         catalogs = options["catalog"] or refreshing.budgets_catalogs()
-        now, dry_run, keys = timezone.now(), options["dry_run"], options["key"] or ()
+        dry_run, keys = options["dry_run"], options["key"] or ()
         with progress("Refreshing") as advance:
             if keys:
-                done = refreshing.refresh_keys(keys, catalogs=catalogs, now=now, dry_run=dry_run)
+                done = refreshing.refresh_keys(keys, catalogs=catalogs, now=timezone.now(), dry_run=dry_run)
             else:
                 done = refreshing.refresh_catalogs(
                     catalogs,
-                    now=now,
+                    clock=timezone.now,
                     dry_run=dry_run,
                     advance=advance,
                     accept_drop=options["accept_drop"],
