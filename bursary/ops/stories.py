@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -64,15 +64,19 @@ TALES = (
 def play(budgets: Sequence[Budget], *, administrator: User) -> None:
     """Tell every tale from where it was left; all days are counted back from when the customer was made.
 
-    A tale for which the catalog has no course is left out.
+    A tale that has begun goes on with its course, however that has changed since. One for which the catalog
+    has no course, or the budget no money any more, is left out.
     """
     began = budgets[0].customer.created
     by_name = {budget.name: budget for budget in budgets}
-    courses = {name: iter(_suitable(budget, began=began)) for name, budget in by_name.items()}
+    courses = {name: _not_told_of(budget, began=began) for name, budget in by_name.items()}
     with _expected_failures_unlogged():
         for tale in TALES:
-            if course := next(courses[tale.budget], None):
-                _tell(tale, by_name[tale.budget], course, began=began, administrator=administrator)
+            budget = by_name[tale.budget]
+            course = _course_of(tale, budget, began=began) or next(courses[tale.budget], None)
+            if course:
+                with suppress(allocation.AllocationRefused):
+                    _tell(tale, budget, course, began=began, administrator=administrator)
 
 
 def offered(budget: Budget) -> QuerySet[ContentMetadata]:
@@ -81,16 +85,32 @@ def offered(budget: Budget) -> QuerySet[ContentMetadata]:
     return courses.defer("payload").order_by("content_key")
 
 
+def _course_of(tale: Tale, budget: Budget, *, began: datetime) -> ContentMetadata | None:
+    """Return the course of a tale that has begun."""
+    first = LearnerContentAssignmentAction.objects.filter(
+        assignment__budget=budget,
+        assignment__learner_key=learner_key(tale.address),
+        action_type=ActionType.ALLOCATED,
+        created=began - timedelta(days=tale.steps[0].days_ago),
+    )
+    key = first.values_list("assignment__content_key", flat=True).first()
+    return ContentMetadata.objects.defer("payload").filter(content_key=key).first() if key else None
+
+
+def _not_told_of(budget: Budget, *, began: datetime) -> Iterator[ContentMetadata]:
+    """Return courses for tales, those that no tale has yet."""
+    told = [_course_of(tale, budget, began=began) for tale in TALES if tale.budget == budget.name]
+    return iter(_suitable(budget, began=began).exclude(pk__in=[one.pk for one in told if one])[: len(TALES)])
+
+
 def _suitable(budget: Budget, *, began: datetime) -> QuerySet[ContentMetadata]:
-    """Return as many courses as there are tales, the same ones whenever it is asked."""
     lowest, highest = PRICES[budget.name]
-    courses = offered(budget).filter(
+    return offered(budget).filter(
         Q(enroll_by=None) | Q(enroll_by__gt=began + ROOM_TO_ENROL),
         active=True,
         price_cents__gte=lowest,
         price_cents__lte=highest,
     )
-    return courses[: len(TALES)]
 
 
 def _tell(

@@ -47,6 +47,16 @@ def counts(folder: Path) -> dict[str, int]:
     return {table: rows(folder, f"SELECT COUNT(*) FROM {table}")[0][0] for table in TABLES}
 
 
+def close_enrolment(folder: Path, *, keys: set[str]) -> None:
+    """Edit the catalog's file as somebody would who plays with the demonstration."""
+    (catalog,) = (folder / "catalog").iterdir()
+    records = [json.loads(line) for line in catalog.read_text(encoding="utf-8").splitlines()]
+    for record in records:
+        if record["key"] in keys:
+            record["normalized_metadata"]["enroll_by_date"] = timezone.now().isoformat()
+    catalog.write_text("".join(f"{json.dumps(record)}\n" for record in records), encoding="utf-8")
+
+
 def demo(folder: Path) -> dict[str, Any]:
     ran = bursary("demo", "--no-serve", "--json", env=environment(folder, PORT="8123"))
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -73,7 +83,11 @@ def test_an_empty_folder_becomes_a_demonstration_and_running_it_again_does_no_ha
     assert next((tmp_path / "catalog").iterdir()).stat().st_mtime_ns == catalog
 
     file.unlink()
-    demo(tmp_path)
+    close_enrolment(
+        tmp_path, keys={key for (key,) in rows(tmp_path, f"SELECT content_key FROM {TABLES[-2]}")}
+    )
+    assert demo(tmp_path)["assignments"] == 6  # although other courses would suit the tales now
+    before["replica_contentchange"] = counts(tmp_path)["replica_contentchange"]
 
     second = json.loads(file.read_text())
     assert second["budgets"] == json.loads(first)["budgets"]
