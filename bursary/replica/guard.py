@@ -42,6 +42,8 @@ class Verdict(enum.Enum):
     """It says something else than our row, and is newer."""
     UNCHANGED = enum.auto()
     """It says what our row says."""
+    REPEATED = enum.auto()
+    """Our row is as another catalog has it; this one differs, and says what it said before: no news."""
     REFUSED_OLDER = enum.auto()
     """Our row comes from a newer record."""
     REFUSED_THIN = enum.auto()
@@ -94,8 +96,8 @@ class Judgement:
 
     @property
     def agreed(self) -> bool:
-        """Whether our row says what the record says, now or already before."""
-        return self.verdict in (Verdict.CREATED, Verdict.CHANGED, Verdict.UNCHANGED)
+        """Whether our row says what the record says, now or already before, or said it once."""
+        return self.verdict in (Verdict.CREATED, Verdict.CHANGED, Verdict.UNCHANGED, Verdict.REPEATED)
 
     @property
     def rewrites_payload(self) -> bool:
@@ -124,17 +126,26 @@ def choose(records: Iterable[Content]) -> tuple[dict[str, Content], list[tuple[s
 
 
 def judge(
-    content: Content, row: Stored, *, look: Look, courses: Collection[str], inserted: bool
+    content: Content,
+    row: Stored,
+    *,
+    look: Look,
+    courses: Collection[str],
+    inserted: bool,
+    repeated: bool = False,
 ) -> Judgement:
     """Decide about a record and the row of its key.
 
-    `courses` are the keys of the courses that we have; `inserted`: this look tried to insert the row.
+    `courses` are the keys of the courses that we have; `inserted`: this look tried to insert the row;
+    `repeated`: this catalog served the same record when it was last asked.
     """
     # A parent once known is never forgotten: run records come without it, or before their course.
     parent_key = content.parent_key if content.parent_key in courses else row.parent_key
     verdict = _refusal(content, row, look=look)
     if verdict is None and inserted and (row.fetched_at, row.fetched_from) == (look.now, look.fetched_from):
         verdict = Verdict.CREATED
+    if verdict is None and repeated and _is_another_catalogs(row, content, look=look):
+        verdict = Verdict.REPEATED
     back = {} if row.gone_at is None or verdict is Verdict.REFUSED_TYPE else {"gone_at": (row.gone_at, None)}
     if verdict is not None:
         return Judgement(content, row, verdict, _story(back), parent_key)
@@ -164,6 +175,17 @@ def _refusal(content: Content, row: Stored, *, look: Look) -> Verdict | None:
         # Whatever their times: a run's own record is thin, and is stamped apart from its course's.
         return Verdict.REFUSED_THIN if content.completeness is Completeness.THIN else None
     return Verdict.REFUSED_OLDER if _is_older(content, row, look=look) else None
+
+
+def _is_another_catalogs(row: Stored, content: Content, *, look: Look) -> bool:
+    """Catalogs may differ in a run that is for one of them alone. Whoever is read last must not always win:
+    each reading would write anew what the one before wrote."""
+    return (
+        row.fetched_from != look.fetched_from
+        and row.digest != content.digest
+        and row.completeness == content.completeness.value
+        and row.gone_at is None
+    )
 
 
 def _is_older(content: Content, row: Stored, *, look: Look) -> bool:

@@ -12,7 +12,7 @@ from django.dispatch import Signal
 
 from bursary.catalog import schema
 from bursary.catalog.schema import Content
-from bursary.replica import guard, upsert
+from bursary.replica import guard, memberships, upsert
 from bursary.replica.guard import Look
 from bursary.replica.models import ContentMetadata
 from bursary.replica.report import Report, Unusable
@@ -119,7 +119,7 @@ def _writing(chosen: Mapping[str, Content], *, look: Look) -> Callable[[], Repor
         if pks := upsert.to_announce(judgements):
             content_changed.send(sender=ContentMetadata, pks=pks, now=look.now)
         verdicts = Report.of([(one.content.content_key, one.verdict) for one in judgements])
-        return verdicts + Report(listed=len(upsert.members(judgements)))
+        return verdicts + Report(listed=len(memberships.held(judgements)))
 
     return write
 

@@ -168,7 +168,9 @@ def _end(pks: Collection[int], *, rows: Mapping[int, int | None], look: Look) ->
     )
     left = sorted(over.values_list("content", flat=True))
     over.filter(content__in=left).delete()
-    kept = set(CatalogMembership.objects.filter(content__in=left).values_list("content", flat=True))
+    others = CatalogMembership.objects.filter(content__in=left)
+    others.update(digest="")  # our row may be as this catalog had it: the next that another serves is news
+    kept = set(others.values_list("content", flat=True))
     orphaned = set(left) - kept
     gone = ContentMetadata.objects.filter(Q(pk__in=orphaned) | Q(parent__in=orphaned), gone_at=None)
     gone_pks = list(gone.values_list("pk", flat=True))

@@ -150,6 +150,9 @@ class CatalogMembership(models.Model):
         db_default={},
         help_text="The catalog's own links of the content and its runs, by content key",
     )
+    digest = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="Of the record that it last served"
+    )
 
     class Meta:
         constraints = [

@@ -70,7 +70,7 @@ class Report:
         return cls(
             created=count[Verdict.CREATED],
             changed=count[Verdict.CHANGED],
-            unchanged=count[Verdict.UNCHANGED],
+            unchanged=count[Verdict.UNCHANGED] + count[Verdict.REPEATED],
             refused_older=count[Verdict.REFUSED_OLDER],
             refused_thin=count[Verdict.REFUSED_THIN],
         ) + cls.of_unusable(

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 
 MOST_TRIES = 5
 FIRST_PAUSE = 0.05  # seconds
@@ -43,3 +43,8 @@ def gave_way(error: OperationalError) -> bool:
     state = getattr(error.__cause__, "sqlstate", None)
     code = error.args[0] if error.args else None
     return state in _GIVEN_WAY or code in _GIVEN_WAY
+
+
+def unique_fields(*fields: str) -> list[str] | None:
+    """Return what an upsert goes by. MySQL goes by any unique field, and must not be told."""
+    return [*fields] if connection.features.supports_update_conflicts_with_target else None

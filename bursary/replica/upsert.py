@@ -5,19 +5,19 @@ one transaction, which the caller opens.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, connection
 from django.db.models import Case, F, OuterRef, Q, QuerySet, Subquery, Value, When
 
 from bursary.catalog.schema import Content
-from bursary.replica import freshness, guard
+from bursary.replica import freshness, guard, memberships
 from bursary.replica.guard import Judgement, Look, Stored, Verdict
-from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, ContentType
-
-LinksByKey = dict[str, dict[str, object]]
+from bursary.replica.models import ContentChange, ContentMetadata, ContentType
+from bursary.replica.transactions import unique_fields
 
 _WITH_PAYLOAD = ("payload", "digest", "fetched_from", "upstream_modified", "fetched_at", "changed_at")
 
@@ -38,8 +38,17 @@ def store(chosen: Mapping[str, Content], *, look: Look) -> list[Judgement]:
         # SQLite leaves out rows that break a constraint where PostgreSQL says so.
         raise IntegrityError(f"left out: {', '.join(refused)}")
     courses = _courses(stored)
+    known = memberships.known(stored, look=look)
+    repeated = memberships.repeated(chosen, stored=stored, known=known)
     judgements = [
-        guard.judge(content, stored[key], look=look, courses=courses, inserted=key in inserted)
+        guard.judge(
+            content,
+            stored[key],
+            look=look,
+            courses=courses,
+            inserted=key in inserted,
+            repeated=key in repeated,
+        )
         for key, content in chosen.items()
     ]
     _rewrite(having(judgements, Verdict.CHANGED), look=look)
@@ -47,7 +56,8 @@ def store(chosen: Mapping[str, Content], *, look: Look) -> list[Judgement]:
     _confirm(having(judgements, Verdict.CHANGED, Verdict.UNCHANGED), look=look)
     _touch(having(judgements, Verdict.REFUSED_THIN), look=look)
     _bring_back([one for one in judgements if not one.agreed])
-    returned = _enlist(judgements, stored=stored, look=look)
+    _look_again(having(judgements, Verdict.REPEATED), look=look)
+    returned = memberships.enlist(judgements, stored=stored, known=known, look=look)
     see([one.content.content_key for one in having(judgements, Verdict.REFUSED_TYPE)], look=look)
     judgements = [_rejoined(one, look=look) if one.row.pk in returned else one for one in judgements]
     _tell(judgements, look=look)
@@ -60,8 +70,16 @@ def forecast(chosen: Mapping[str, Content], *, look: Look) -> dict[str, Verdict]
     courses = _courses(stored)
     courses |= {key for key, content in chosen.items() if content.content_type.value == ContentType.COURSE}
     verdicts = dict.fromkeys(chosen, Verdict.CREATED)
+    repeated = memberships.repeated(chosen, stored=stored, known=memberships.known(stored, look=look))
     for key in chosen.keys() & stored.keys():
-        judgement = guard.judge(chosen[key], stored[key], look=look, courses=courses, inserted=False)
+        judgement = guard.judge(
+            chosen[key],
+            stored[key],
+            look=look,
+            courses=courses,
+            inserted=False,
+            repeated=key in repeated,
+        )
         verdicts[key] = judgement.verdict
     return verdicts
 
@@ -69,15 +87,6 @@ def forecast(chosen: Mapping[str, Content], *, look: Look) -> dict[str, Verdict]
 def having(judgements: Iterable[Judgement], *verdicts: Verdict) -> list[Judgement]:
     """Return the judgements with one of these verdicts."""
     return [one for one in judgements if one.verdict in verdicts]
-
-
-def members(judgements: Iterable[Judgement]) -> list[Judgement]:
-    """Return what a catalog itself holds: all but runs, which are held where their course is."""
-    return [
-        one
-        for one in judgements
-        if one.verdict is not Verdict.REFUSED_TYPE and one.row.content_type != ContentType.COURSERUN
-    ]
 
 
 def to_announce(judgements: Iterable[Judgement]) -> list[int]:
@@ -101,7 +110,7 @@ def see(keys: Iterable[str], *, look: Look) -> None:
     """Note that the catalog named this content, whatever it said of it."""
     rows = ContentMetadata.objects.filter(content_key__in=list(keys)).order_by("content_key")
     pks = list(locked(rows).values_list("pk", flat=True))
-    _note_seen(pks, look=look)
+    memberships.note_seen(pks, look=look)
 
 
 def quarantine(errors: Mapping[str, tuple[str, str]]) -> None:
@@ -190,7 +199,7 @@ def _rewrite(changed: Sequence[Judgement], *, look: Look) -> None:
         ContentMetadata.objects.bulk_create(
             rows,
             update_conflicts=True,
-            unique_fields=_target("content_key"),
+            unique_fields=unique_fields("content_key"),
             update_fields=[*guard.COLUMNS, *(_WITH_PAYLOAD if with_payload else ())],
         )
 
@@ -267,73 +276,17 @@ def _touch(thin: Sequence[Judgement], *, look: Look) -> None:
         rows.filter(checked_at__lt=look.now).update(checked_at=look.now)
 
 
+def _look_again(repeated: Sequence[Judgement], *, look: Look) -> None:
+    """Let the catalog that our row came from be asked: that one's word counts, where two differ."""
+    if repeated:
+        rows = ContentMetadata.objects.filter(pk__in=[one.row.pk for one in repeated])
+        rows.filter(due_at__gt=look.now + settings.CONTENT_LEASE).update(due_at=look.now)
+
+
 def _bring_back(refused: Sequence[Judgement]) -> None:
     """Note that what was gone is there again, although what is said of it is not taken."""
     if back := [one.row.pk for one in refused if "gone_at" in one.changes]:
         ContentMetadata.objects.filter(pk__in=back).update(gone_at=None)
-
-
-def _enlist(judgements: Sequence[Judgement], *, stored: Mapping[str, Stored], look: Look) -> Collection[int]:
-    """Note what the catalog holds, and its links; return what it holds again after it had left.
-
-    Courses, programs and pathways are held; a run is where its course is. Who writes memberships holds the
-    locks of their content.
-    """
-    held = {one.row.pk for one in members(judgements)}
-    agreed, refused = (_links(judgements, stored=stored, agreed=verdict) for verdict in (True, False))
-    memberships = CatalogMembership.objects.filter(
-        catalog_uuid=look.catalog_uuid, content__in=held | agreed.keys() | refused.keys()
-    )
-    known = {row.content_id: row for row in memberships}
-    rows = [
-        CatalogMembership(
-            catalog_uuid=look.catalog_uuid,
-            content_id=pk,
-            created=look.now,
-            seen_at=look.now,
-            links=refused.get(pk, {}) | (known[pk].links if pk in known else {}) | agreed.get(pk, {}),
-        )
-        for pk in sorted(held | known.keys())
-        if pk not in known or known[pk].seen_at <= look.now
-    ]
-    CatalogMembership.objects.bulk_create(
-        [row for row in rows if row.content_id not in known or row.links != known[row.content_id].links],
-        update_conflicts=True,
-        unique_fields=_target("catalog_uuid", "content"),
-        update_fields=["links"],
-    )
-    _note_seen(held & known.keys(), look=look)
-    return _had_left(held - known.keys() - _pks(having(judgements, Verdict.CREATED)), look=look)
-
-
-def _links(
-    judgements: Iterable[Judgement], *, stored: Mapping[str, Stored], agreed: bool
-) -> dict[int, LinksByKey]:
-    """Return the links of the records that we agree with, or of the others, by whom the catalog holds."""
-    links: dict[int, LinksByKey] = defaultdict(dict)
-    for one in judgements:
-        is_run = one.row.content_type == ContentType.COURSERUN
-        holder = stored.get(one.parent_key or "") if is_run else one.row
-        if one.content.links and holder and one.agreed is agreed and one.verdict is not Verdict.REFUSED_TYPE:
-            links[holder.pk][one.content.content_key] = one.content.links
-    return links
-
-
-def _note_seen(held: Collection[int], *, look: Look) -> None:
-    """Note that the catalog named this content. What a later look saw, or missed, is never set back."""
-    rows = CatalogMembership.objects.filter(catalog_uuid=look.catalog_uuid, content__in=held)
-    missed_later = When(missing_since__gt=look.now, then=F("missing_since"))
-    rows.filter(seen_at__lt=look.now).update(seen_at=look.now, missing_since=Case(missed_later, default=None))
-
-
-def _had_left(joined: Collection[int], *, look: Look) -> set[int]:
-    """Return what of the content that just joined the catalog had once left it."""
-    if not joined:
-        return set()
-    left = ContentChange.objects.filter(
-        content__in=joined, field="membership", old=str(look.catalog_uuid)
-    ).order_by()
-    return set(left.values_list("content", flat=True).distinct())
 
 
 def _rejoined(one: Judgement, *, look: Look) -> Judgement:
@@ -351,8 +304,3 @@ def _tell(judgements: Iterable[Judgement], *, look: Look) -> None:
         for one in judgements
         for field, (old, new) in one.changes.items()
     )
-
-
-def _target(*fields: str) -> list[str] | None:
-    """Return the unique fields that an upsert goes by. MySQL goes by any, and must not be told."""
-    return [*fields] if connection.features.supports_update_conflicts_with_target else None

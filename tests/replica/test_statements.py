@@ -58,6 +58,6 @@ def test_unchanged_content_takes_one_update() -> None:
         intake.take(touched(courses), look=look)
 
     said = [query["sql"] for query in queries.captured_queries if "SAVEPOINT" not in query["sql"]]
-    # What is in quarantine; what is there; the same under lock; one update; and, of its membership, the same.
-    assert [sql.split()[0] for sql in said] == ["SELECT", "SELECT", "SELECT", "UPDATE", "SELECT", "UPDATE"]
+    # What is in quarantine; what is there; the same under lock; its memberships; an update of each.
+    assert [sql.split()[0] for sql in said] == ["SELECT", "SELECT", "SELECT", "SELECT", "UPDATE", "UPDATE"]
     assert "payload" not in "".join(said)
