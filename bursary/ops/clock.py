@@ -27,6 +27,7 @@ from bursary.ops.printing import to_json
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
+SHORT_LEASE = timedelta(minutes=5)  # of what may run twice: rows and listings have claims of their own
 FIRST_WAIT = timedelta(minutes=1)  # after a failure; doubled with each, up to the tick's own period
 
 Clock = Callable[[], datetime]
@@ -38,7 +39,11 @@ class TickFailed(Exception):
 
 @dataclass(frozen=True)
 class Duty:
-    """Something that happens by itself: how often, and what. `lease` outlasts any run of it."""
+    """Something that happens by itself: how often, and what.
+
+    `lease` outlasts any stretch of it in which it does not ask what time it is: each time it asks shows that
+    it lives, and the lease is renewed. So whoever is killed is followed soon, however long a whole run takes.
+    """
 
     name: str
     every: timedelta
@@ -108,15 +113,15 @@ def _audit(clock: Clock) -> Mapping[str, object]:
 DUTIES: Sequence[Duty] = (
     Duty("sweep", timedelta(minutes=1), _sweep),
     Duty("events", timedelta(seconds=15), _apply_events),
-    Duty("refresh", timedelta(minutes=1), _refresh, lease=timedelta(hours=1)),
+    Duty("refresh", timedelta(minutes=1), _refresh, lease=SHORT_LEASE),
     Duty("expire", timedelta(minutes=5), _run(sweeps.EXPIRING)),
     Duty("remind", timedelta(minutes=15), _run(sweeps.REMINDING)),
     Duty("nudge", timedelta(minutes=15), _run(sweeps.NUDGING)),
     Duty("privacy", timedelta(hours=1), _forget),
     Duty("retention", timedelta(days=1), _retain),
-    Duty("audit", timedelta(days=1), _audit, lease=timedelta(hours=1)),
+    Duty("audit", timedelta(days=1), _audit),
     # Last, being the longest; and apart from `refresh`, so that nothing that is due waits for it.
-    Duty("listing", timedelta(minutes=1), _read_listing, lease=timedelta(hours=1)),
+    Duty("listing", timedelta(minutes=1), _read_listing, lease=SHORT_LEASE),
 )
 
 
@@ -144,7 +149,7 @@ def _run_once(duty: Duty, row: Tick, *, clock: Clock) -> bool:
     summary: Mapping[str, object] = {}
     error = ""
     try:
-        summary = duty.run(clock)
+        summary = duty.run(_renewing(duty, fence=row.fence + 1, clock=clock, since=now))
     except TickFailed as failed:
         logger.warning("Tick %s failed: %s", duty.name, failed)
         error = str(failed)
@@ -152,6 +157,21 @@ def _run_once(duty: Duty, row: Tick, *, clock: Clock) -> bool:
         error = sweeping.broke(f"Tick {duty.name} broke", raised, log=logger)
     _finish(duty, row, clock(), summary=summary, error=error)
     return True
+
+
+def _renewing(duty: Duty, *, fence: int, clock: Clock, since: datetime) -> Clock:
+    """Return the clock for a run: it renews the lease, unless another has it, when a third of it is over."""
+    renewed = since
+
+    def tell() -> datetime:
+        nonlocal renewed
+        now = clock()
+        if now - renewed >= duty.lease / 3:
+            renewed = now
+            Tick.objects.filter(name=duty.name, fence=fence).update(due_at=now + duty.lease)
+        return now
+
+    return tell
 
 
 def _finish(duty: Duty, row: Tick, now: datetime, *, summary: Mapping[str, object], error: str) -> None:

@@ -75,7 +75,7 @@ def tick(*, clock: Clock) -> Tick:
     What open assignments depend on is made due in good time, and at most `ROWS_A_TICK` rows that are due are
     looked at. Never raises for upstream.
     """
-    brought_forward = bring_forward(now=clock())
+    brought_forward = _bring_back(now=clock()) + bring_forward(now=clock())
     due = refresh.refresh_due(clock=clock, source=refresh.configured_source(), most=ROWS_A_TICK)
     return Tick(due, brought_forward, seeking.forget(now=clock()))
 
@@ -108,6 +108,7 @@ def read_listing(*, clock: Clock) -> Refreshed | None:
 
 def refresh_stale(*, clock: Clock, advance: Advance) -> Report:
     """Look at everything that is due, once."""
+    _bring_back(now=clock())
     bring_forward(now=clock())
     most = count_stale(now=clock()) + ROWS_A_ROUND
     source = refresh.configured_source()
@@ -117,6 +118,10 @@ def refresh_stale(*, clock: Clock, advance: Advance) -> Report:
 def count_stale(*, now: datetime) -> int:
     """Return how much content is due."""
     return wanting.due(now).order_by().count()
+
+
+def _bring_back(*, now: datetime) -> int:
+    return wanting.bring_back(now=now, most=MOST_BROUGHT_FORWARD)
 
 
 def bring_forward(*, now: datetime) -> int:

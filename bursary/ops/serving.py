@@ -27,6 +27,7 @@ HTTP_THREADS = 8
 RUNNER_THREADS = 2
 CLOCK_THREADS = 3  # two long ticks, such as `refresh` and `listing`, keep no other waiting
 PROCESSES_WITH_A_SERVER = 2
+LONGEST_REQUEST_LINE = 8190  # gunicorn's greatest: a hundred keys of runs in one question take 5,500
 PATIENCE_SECONDS = 30  # for requests and mails in hand, when told to stop
 
 
@@ -98,6 +99,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "worker_class": "gthread",
             "workers": self._serving.workers,
             "threads": HTTP_THREADS,
+            "limit_request_line": LONGEST_REQUEST_LINE,
             "graceful_timeout": PATIENCE_SECONDS,
             "loglevel": "warning",
             "umask": 0o077,  # gunicorn's own default would make mails readable by everybody

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db.models import Q
 
 from bursary.catalog.schema import Completeness, Content
 
@@ -14,6 +15,9 @@ LONGEST_WAIT = timedelta(hours=6)
 EXPECTED_FOR = timedelta(days=1)
 """Upstream learns of a change by a batch, long after the event that announced it. Then nobody waits more."""
 LONGEST_EXPECTANT_WAIT = timedelta(hours=2)
+
+AHEAD = timedelta(days=1)
+"""What lies so much after a look was written by a clock that was ahead: no look takes as long."""
 
 
 def span(kind: str) -> timedelta:
@@ -34,6 +38,16 @@ def kind_by(completeness: str, active: bool, dates: Iterable[datetime | None], *
         return "inactive"
     soon = any(date and now <= date <= now + settings.CONTENT_SOON for date in dates)
     return "soon" if soon else "ordinary"
+
+
+def latest(now: datetime) -> datetime:
+    """Return an instant after which nothing can be due yet: what is due later, a clock ahead has written."""
+    return now + max(*settings.CONTENT_FRESHNESS.values(), LONGEST_WAIT, settings.CONTENT_LEASE) + AHEAD
+
+
+def written_ahead(column: str, *, now: datetime) -> Q:
+    """Return the condition under which a clock that was ahead wrote a column, for a look at `now`."""
+    return Q(**{f"{column}__gt": now + AHEAD})
 
 
 def longest_wait_after(failures: int) -> timedelta:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from bursary.catalog.schema import Completeness, Content, ContentType
+from bursary.replica import freshness
 from bursary.replica.models import RefreshSource
 
 _AS_PARSED = (
@@ -189,14 +190,14 @@ def _is_another_catalogs(row: Stored, content: Content, *, look: Look) -> bool:
 
 
 def _is_older(content: Content, row: Stored, *, look: Look) -> bool:
-    """Compare upstream's own instants where they are comparable: within one catalog of one upstream.
+    """Compare upstream's own instants where they are comparable: of one catalog of one upstream, and past.
 
-    Otherwise, and where they are equal, the later look wins.
+    Otherwise, and where they are equal, the later look wins; but none is later by more than a look takes.
     """
     theirs, ours = content.upstream_modified, row.upstream_modified
-    if look.fetched_from == row.fetched_from and theirs and ours and theirs != ours:
+    if look.fetched_from == row.fetched_from and theirs and ours and theirs != ours <= look.now >= theirs:
         return theirs < ours
-    return look.now < row.checked_at
+    return look.now < row.checked_at <= look.now + freshness.AHEAD
 
 
 def _rank(content: Content, *, nested: bool) -> tuple[object, ...]:

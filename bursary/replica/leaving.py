@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from bursary.replica import upsert
+from bursary.replica.freshness import AHEAD, written_ahead
 from bursary.replica.guard import Look
 from bursary.replica.intake import BATCH, content_changed
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentChange, ContentMetadata
@@ -38,7 +39,7 @@ def conclude(look: Look, *, begun_at: datetime, listed: int, accept_drop: bool) 
         if accept_drop:
             _lower_guard(state, until=look.now + ACCEPTED_FOR)
         judged_at = (state.started_at, None if accept_drop else state.alarmed_at)
-        if any(at and at > begun_at for at in judged_at):
+        if any(at and begun_at < at <= begun_at + AHEAD for at in judged_at):
             return ""
         before = state.listed if state.started_at else members(look.catalog_uuid).count()
         alarm = "" if accept_drop else _alarm_at_listing(listed, before=before)
@@ -85,6 +86,9 @@ def absent(pks: Collection[int], *, look: Look) -> tuple[int, set[int], str]:
     def note() -> tuple[int, set[int], str]:
         rows = _locked_with_runs(pks)
         state = _state(look.catalog_uuid)
+        ahead = written_ahead("seen_at", now=look.now) | written_ahead("missing_since", now=look.now)
+        asked = members(look.catalog_uuid).filter(ahead, content__in=list(pks))
+        asked.update(seen_at=look.now, missing_since=None)  # a clock was ahead: the next question counts
         since = dict(missed.order_by("content_id").values_list("content", "missing_since"))
         missed.filter(missing_since=None).update(missing_since=look.now)
         waiting = {pk for pk, at in since.items() if at is None or at > look.now - CONFIRM_AFTER}

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F
+from django.db.models import F, Q
 
 from bursary.replica import freshness
 from bursary.replica.models import CatalogListing
@@ -59,7 +59,8 @@ def claim(catalogs: Collection[UUID], *, now: datetime) -> Claimed | None:
         new = [CatalogListing(catalog_uuid=uuid, due_at=now) for uuid in catalogs]
         CatalogListing.objects.bulk_create(new, ignore_conflicts=True)
         ours = CatalogListing.objects.filter(catalog_uuid__in=list(catalogs))
-        ours.filter(due_at=None).update(due_at=now)
+        # Never listed, or due later than can be: then a clock was ahead that wrote it.
+        ours.filter(Q(due_at=None) | Q(due_at__gt=freshness.latest(now))).update(due_at=now)
         row = ours.filter(due_at__lte=now).order_by("due_at", "pk").first()
         if row is None:
             return None

@@ -6,9 +6,10 @@ Whoever writes memberships holds the locks of their content.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
-from django.db.models import Case, F, When
+from django.db.models import Case, F, Q, When
 
 from bursary.catalog.schema import Content
+from bursary.replica.freshness import AHEAD, written_ahead
 from bursary.replica.guard import Judgement, Look, Stored, Verdict
 from bursary.replica.models import CatalogMembership, ContentChange, ContentType
 from bursary.replica.transactions import unique_fields
@@ -52,7 +53,7 @@ def enlist(
     rows: list[CatalogMembership] = []
     for pk in sorted(concerned):
         before = known.get(pk)
-        if before and before.seen_at > look.now:
+        if before and look.now < before.seen_at <= look.now + AHEAD:
             continue
         links, digest = (before.links, before.digest) if before else ({}, "")
         row = CatalogMembership(
@@ -79,8 +80,10 @@ def enlist(
 def note_seen(contents: Collection[int], *, look: Look) -> None:
     """Note that the catalog named this content. What a later look saw, or missed, is never set back."""
     rows = CatalogMembership.objects.filter(catalog_uuid=look.catalog_uuid, content__in=contents)
-    missed_later = When(missing_since__gt=look.now, then=F("missing_since"))
-    rows.filter(seen_at__lt=look.now).update(seen_at=look.now, missing_since=Case(missed_later, default=None))
+    later = Q(missing_since__gt=look.now) & ~written_ahead("missing_since", now=look.now)
+    missing_since = Case(When(later, then=F("missing_since")), default=None)
+    rows = rows.filter(Q(seen_at__lt=look.now) | written_ahead("seen_at", now=look.now))
+    rows.update(seen_at=look.now, missing_since=missing_since)
 
 
 def _links(

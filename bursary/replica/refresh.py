@@ -98,10 +98,10 @@ def refresh_catalog(
     """Bring in everything that a catalog lists; then ask by key for what it did not name (see `leaving`).
 
     `clock` tells when each question is asked, as it may take long; without it, all are asked at `now`.
-    `progress` is called after each batch with the records seen so far. A dry run judges and writes nothing.
-    `accept_drop`: more than a fifth may be missing this time. Interrupted, it goes on next time where it was,
-    unless it is to begin `anew`. Unusable records are named in the report and stop nobody. Raises
-    ContentUnavailable where upstream stops answering, having removed nothing; what a receiver of
+    `progress` is called after each batch and question with the records seen so far. A dry run judges and
+    writes nothing. `accept_drop`: more than a fifth may be missing this time. Interrupted, it goes on next
+    time where it was, unless it is to begin `anew`. Unusable records are named in the report and stop nobody.
+    Raises ContentUnavailable where upstream stops answering, having removed nothing; what a receiver of
     `content_changed` raises ends the refresh and undoes its batch alone.
     """
     look = _look(source, catalog_uuid, now=now, by=by)
@@ -115,6 +115,8 @@ def refresh_catalog(
                 progress(report.records)
         for part in () if dry_run else listing.conclude(listed=report.listed, accept_drop=accept_drop):
             report += part
+            if progress:  # who holds the listing lives
+                progress(report.records)
     except CatalogUnavailable as silence:
         raise ContentUnavailable(str(silence), so_far=report) from silence
     return report

@@ -221,7 +221,7 @@ def _confirm(agreed: Sequence[Judgement], *, look: Look) -> None:
 
     A wish from after this look stays, and so does an announced change that is younger than it: what moved
     may be something else. Where a row came from this catalog its version moves on, changed or not, so that
-    no older record can come back.
+    no older record can come back; what a clock that was ahead has written is set right.
     """
     if not agreed:
         return
@@ -234,7 +234,8 @@ def _confirm(agreed: Sequence[Judgement], *, look: Look) -> None:
     newer = [When(pk__in=rows, then=Value(version)) for version, rows in versions.items()]
     fresh_until = Case(*(When(pk__in=rows, then=Value(look.now + span)) for span, rows in spans.items()))
     moved = [one.row.pk for one in agreed if one.rewrites_payload]
-    ContentMetadata.objects.filter(pk__in=[one.row.pk for one in agreed], checked_at__lte=look.now).update(
+    rows = ContentMetadata.objects.filter(pk__in=[one.row.pk for one in agreed])
+    rows.filter(Q(checked_at__lte=look.now) | _ahead("checked_at", look)).update(
         source=look.by,
         upstream_modified=Case(*newer, default=F("upstream_modified")),
         checked_at=look.now,
@@ -252,7 +253,11 @@ def _confirm(agreed: Sequence[Judgement], *, look: Look) -> None:
 
 def _shown_to(look: Look) -> Q:
     """Return the condition under which a change that this look saw is the one that was announced."""
-    return Q(expected_since__lte=look.now)
+    return Q(expected_since__lte=look.now) | _ahead("expected_since", look)
+
+
+def _ahead(column: str, look: Look) -> Q:
+    return freshness.written_ahead(column, now=look.now)
 
 
 def _due_after(fresh_until: Case, *, moved: Sequence[int], look: Look) -> Case:
@@ -260,7 +265,7 @@ def _due_after(fresh_until: Case, *, moved: Sequence[int], look: Look) -> Case:
 
     What an event announced is awaited until the payload moves. A run is looked at with its course.
     """
-    since = Q(due_at__gt=look.now) & ~Q(due_at=F("fresh_until"))
+    since = Q(due_at__gt=look.now, due_at__lte=freshness.latest(look.now)) & ~Q(due_at=F("fresh_until"))
     awaited = Q(expected_since__isnull=False) & ~(_shown_to(look) & Q(pk__in=moved))
     return Case(
         When(since | awaited, then=F("due_at")),
@@ -273,7 +278,7 @@ def _touch(thin: Sequence[Judgement], *, look: Look) -> None:
     """Note that upstream still has it. No more: a thin record says nothing of a price."""
     if thin:
         rows = ContentMetadata.objects.filter(pk__in=[one.row.pk for one in thin])
-        rows.filter(checked_at__lt=look.now).update(checked_at=look.now)
+        rows.filter(Q(checked_at__lt=look.now) | _ahead("checked_at", look)).update(checked_at=look.now)
 
 
 def _look_again(repeated: Sequence[Judgement], *, look: Look) -> None:

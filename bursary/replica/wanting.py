@@ -69,6 +69,27 @@ def bring_forward(pks: Collection[int], *, now: datetime, lease: timedelta) -> i
     return retried(update)
 
 
+def bring_back(*, now: datetime, most: int) -> int:
+    """Make due what is due later than anything can be, at most so many rows; return how many.
+
+    A clock that was ahead has written that, and nobody would look at it until then.
+    """
+    latest, brought = freshness.latest(now), 0
+    rows = ContentMetadata.objects.filter(due_at__gt=latest)
+    stale = Case(When(fresh_until__gt=latest, then=Value(now)), default=F("fresh_until"))
+
+    def update() -> int:
+        pks = list(rows.order_by("due_at", "id").values_list("pk", flat=True)[:KEYS_PER_STATEMENT])
+        found = list(
+            upsert.locked(rows.filter(pk__in=pks).order_by("content_key")).values_list("pk", flat=True)
+        )
+        return ContentMetadata.objects.filter(pk__in=found).update(due_at=now, fresh_until=stale)
+
+    while brought < most and (moved := retried(update)):
+        brought += moved
+    return brought
+
+
 def due(now: datetime) -> QuerySet[ContentMetadata]:
     """Return what somebody must look at by `now`, oldest first."""
     return ContentMetadata.objects.filter(due_at__lte=now).order_by("due_at", "id")
@@ -102,19 +123,21 @@ def looked(rows: Sequence[Claimed], *, now: datetime) -> None:
     awaited = {
         one.pk: now + freshness.expectant_wait(one.expected_since, now=now)
         for one in rows
-        if one.expected_since and now - one.expected_since < freshness.EXPECTED_FOR
+        if one.expected_since and -freshness.AHEAD <= now - one.expected_since < freshness.EXPECTED_FOR
     }
     again = [When(pk=pk, expected_since__isnull=False, then=Value(at)) for pk, at in awaited.items()]
+    ahead = freshness.written_ahead("expected_since", now=now)
     settled = Case(
-        When(expected_since__gt=now, then=F("due_at")),
+        When(~ahead, expected_since__gt=now, then=F("due_at")),
         *again,
         When(pk__in=[one.pk for one in rows if one.with_course], then=None),
         # Where the answer was refused, as older or thin, the row is as stale as it was.
-        When(fresh_until__gt=now, then=F("fresh_until")),
+        When(fresh_until__gt=now, fresh_until__lte=freshness.latest(now), then=F("fresh_until")),
         default=Value(now + freshness.span("ordinary")),
     )
     given_up = [one.pk for one in rows if one.pk not in awaited]
-    expected = Case(When(pk__in=given_up, expected_since__lte=now, then=None), default=F("expected_since"))
+    over = When(Q(expected_since__lte=now) | ahead, pk__in=given_up, then=None)
+    expected = Case(over, default=F("expected_since"))
     _settle(rows, due_at=settled, expected_since=expected)
 
 

@@ -1,6 +1,7 @@
 """The clock: every tick in its time, once among many, whatever fails."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -120,6 +121,54 @@ def test_who_outlived_the_lease_writes_nothing() -> None:
     run(Duty("slow", 10 * MINUTE, slow), at=NOW)
     row = Tick.objects.get(name="slow")
     assert (row.summary, row.due_at) == ({"ran": 1}, NOW + timedelta(hours=1, minutes=10))
+
+
+def test_a_long_tick_keeps_its_lease_as_long_as_it_lives() -> None:
+    other, at = Recorder(), [NOW]
+
+    def long(clock: Clock) -> Mapping[str, object]:
+        for minute in range(60):
+            at[0] = NOW + minute * MINUTE
+            clock()
+            assert run(other.duty("long"), at=at[0] + 5 * MINUTE) == []
+        return {"minutes": 60}
+
+    assert clock.run_due(clock=lambda: at[0], duties=[Duty("long", MINUTE, long)]) == ["long"]
+    assert Tick.objects.get(name="long").summary == {"minutes": 60}
+
+
+def test_who_lost_the_lease_does_not_renew_it() -> None:
+    recorder, at = Recorder(), [NOW]
+
+    def slow(clock: Clock) -> Mapping[str, object]:
+        run(recorder.duty("slow"), at=NOW + 10 * MINUTE)  # another takes it up meanwhile
+        at[0] = NOW + 15 * MINUTE
+        clock()
+        return {"late": True}
+
+    clock.run_due(clock=lambda: at[0], duties=[Duty("slow", 10 * MINUTE, slow)])
+    row = Tick.objects.get(name="slow")
+    assert (row.summary, row.due_at) == ({"ran": 1}, NOW + 20 * MINUTE)
+
+
+class Killed(BaseException):
+    """The process ends here: nothing catches this, and nothing is tidied up."""
+
+
+@pytest.mark.parametrize(("name", "minutes"), [("refresh", 5), ("listing", 5), ("audit", 10)])
+def test_a_process_that_is_killed_stops_no_tick_for_longer_than_some_minutes(name: str, minutes: int) -> None:
+    [duty] = [duty for duty in DUTIES if duty.name == name]
+
+    def killed(_clock: Clock) -> Mapping[str, object]:
+        raise Killed
+
+    with pytest.raises(Killed):
+        run(replace(duty, run=killed), at=NOW)
+
+    recorder = Recorder()
+    successor = replace(duty, run=recorder)
+    assert run(successor, at=NOW + (minutes - 1) * MINUTE) == []
+    assert run(successor, at=NOW + minutes * MINUTE) == [name]
 
 
 @pytest.mark.django_db(transaction=True)

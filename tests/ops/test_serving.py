@@ -10,8 +10,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
+from django.urls import reverse
 
 from bursary.ops import serving
 from tests.ops.processes import PATIENCE, environment, python, start
@@ -122,6 +124,7 @@ def test_no_log_names_the_token_of_a_link(installed: Path) -> None:
     try:
         until(lambda: answers(port, "/healthz") == 200, server)
         assert answers(port, f"/a/{token}/") == 404
+        assert answers(port, a_question_for_a_hundred_runs()) == 401  # not 400: it is read to its end
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=PATIENCE) == 0
     finally:
@@ -131,6 +134,13 @@ def test_no_log_names_the_token_of_a_link(installed: Path) -> None:
     assert '"GET /a/…/ HTTP/1.1" 404' in logs[0]
     assert "Not Found: /a/…/" in logs[1]
     assert "xxx" not in "".join(logs)
+
+
+def a_question_for_a_hundred_runs() -> str:
+    keys = [("content_key", f"course-v1:RiversideX+TIDES{number}+3T2026") for number in range(100)]
+    question = f"{reverse('can-redeem', args=[CATALOG])}?{urlencode(keys)}"
+    assert len(question) > 5000
+    return question
 
 
 def until(happens: Callable[[], bool], server: subprocess.Popen[bytes]) -> None:

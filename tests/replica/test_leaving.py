@@ -7,7 +7,7 @@ import pytest
 
 from bursary.catalog.source import CatalogUnavailable
 from bursary.replica import leaving, reads, refresh
-from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata
+from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, RefreshSource
 from bursary.replica.report import Report
 from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS
 from tests.replica.replicated import HOUR, announcements, row, story
@@ -259,3 +259,21 @@ def test_a_dry_run_concludes_nothing() -> None:
 
     assert listing_of(upstream, now=NOW + DAY, dry_run=True) == Report()
     assert (CatalogListing.objects.get().started_at, upstream.questions) == (NOW, [])
+
+
+def test_who_asks_by_key_for_what_was_not_listed_shows_that_it_lives() -> None:
+    upstream = Upstream(courses(60))
+    listing_of(upstream)
+    upstream.hidden, upstream.records = upstream.records[:5], upstream.records[5:]
+    upstream.questions.clear()
+    calls: list[int] = []
+
+    refresh.refresh_catalog(
+        CATALOG,
+        source=upstream,
+        now=NOW + 24 * HOUR,
+        by=RefreshSource.CRON,
+        progress=lambda _records: calls.append(len(upstream.questions)),
+    )
+
+    assert calls[-1] == len(upstream.questions) == 1
