@@ -6,7 +6,7 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from bursary.assignments.derived import GRACE
 from bursary.assignments.models import LearnerContentAssignment, State
@@ -37,8 +37,14 @@ def notice_budgets(*, pks: Iterable[int], now: datetime, in_batches: bool = Fals
 
 
 def current(now: datetime) -> QuerySet[DeadlineNotice]:
-    """Return the notices whose grace is not over at `now`, of what expires first."""
-    running = DeadlineNotice.objects.filter(grace_until__gt=now)
+    """Return the notices whose grace is not over at `now`, of what expires first.
+
+    Where the deadline moved again meanwhile, or whoever had one answered, nothing is said any more.
+    """
+    waiting = LearnerContentAssignment.objects.filter(
+        budget=OuterRef("budget"), content=OuterRef("content"), state=State.ALLOCATED, grace_until__gt=now
+    )
+    running = DeadlineNotice.objects.filter(Exists(waiting), grace_until__gt=now)
     return running.select_related("content", "budget").defer("content__payload").order_by("grace_until", "id")
 
 

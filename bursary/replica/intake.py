@@ -11,7 +11,7 @@ from django.db import DataError, IntegrityError
 from django.dispatch import Signal
 
 from bursary.catalog import schema
-from bursary.catalog.schema import Content
+from bursary.catalog.schema import Content, ContentType
 from bursary.replica import guard, memberships, upsert
 from bursary.replica.guard import Look
 from bursary.replica.models import ContentMetadata
@@ -48,12 +48,18 @@ def take(batch: Sequence[object], *, look: Look, dry_run: bool = False) -> Repor
     report += Report.of_unusable(one for one, _digest in unusable)
     if dry_run:
         chosen, lost = guard.choose(records)
-        return report + Report.of([*upsert.forecast(chosen, look=look).items(), *lost])
+        verdicts = upsert.forecast(chosen, look=look)
+        named = [key for key, verdict in verdicts.items() if _is_listed(chosen[key], verdict)]
+        return report + Report.of([*verdicts.items(), *lost]) + Report(listed=len(named))
     report += _bring_in(records, look=look)
     fine = {record.content_key for record in records}
     _quarantine([(one, digest) for one, digest in unusable if one.key not in fine], look=look)
     _see(held_back, look=look)
     return report
+
+
+def _is_listed(content: Content, verdict: guard.Verdict) -> bool:
+    return verdict is not guard.Verdict.REFUSED_TYPE and content.content_type is not ContentType.COURSERUN
 
 
 def _without_quarantined(batch: Sequence[object]) -> tuple[list[object], list[str]]:

@@ -41,8 +41,7 @@ def conclude(look: Look, *, begun_at: datetime, listed: int, accept_drop: bool) 
         judged_at = (state.started_at, None if accept_drop else state.alarmed_at)
         if any(at and begun_at < at <= begun_at + AHEAD for at in judged_at):
             return ""
-        before = state.listed if state.started_at else members(look.catalog_uuid).count()
-        alarm = "" if accept_drop else _alarm_at_listing(listed, before=before)
+        alarm = foretell(look.catalog_uuid, listed=listed, accept_drop=accept_drop)
         if alarm:
             _raise_alarm(state, alarm, now=look.now)
             return alarm
@@ -52,6 +51,20 @@ def conclude(look: Look, *, begun_at: datetime, listed: int, accept_drop: bool) 
         return ""
 
     return retried(judge)
+
+
+def foretell(catalog_uuid: UUID, *, listed: int, accept_drop: bool) -> str:
+    """Return why a listing that names so many would not be believed, or nothing."""
+    if accept_drop:
+        return ""
+    state = CatalogListing.objects.filter(catalog_uuid=catalog_uuid).exclude(started_at=None).first()
+    return _alarm_at_listing(listed, before=state.listed if state else members(catalog_uuid).count())
+
+
+def held(catalog_uuid: UUID, *, keys: Collection[str]) -> list[int]:
+    """Return the pks of the content among these keys that the catalog holds, as far as we know."""
+    rows = members(catalog_uuid).filter(content__content_key__in=keys)
+    return list(rows.order_by("content_id").values_list("content", flat=True))
 
 
 def seen_since(catalog_uuid: UUID, keys: Sequence[str], *, begun_at: datetime) -> set[str]:

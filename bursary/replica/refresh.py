@@ -113,7 +113,10 @@ def refresh_catalog(
             report += part
             if progress and part.records:
                 progress(report.records)
-        for part in () if dry_run else listing.conclude(listed=report.listed, accept_drop=accept_drop):
+        if dry_run:
+            alarm = leaving.foretell(catalog_uuid, listed=report.listed, accept_drop=accept_drop)
+            return report + Report(alarm=alarm)
+        for part in listing.conclude(listed=report.listed, accept_drop=accept_drop):
             report += part
             if progress:  # who holds the listing lives
                 progress(report.records)
@@ -135,7 +138,7 @@ def refresh_keys(
     """Bring in what a catalog has under these keys; asked for a run, it may answer with the course.
 
     Each question is for at most `BATCH` keys and takes at most `within`. Keys that upstream does not know
-    leave no trace. Raises what `refresh_catalog` raises.
+    leave no trace, but where we know that the catalog held them. Raises what `refresh_catalog` raises.
     """
     look = _look(source, catalog_uuid, now=now, by=by)
     report = Report()
@@ -145,6 +148,8 @@ def refresh_keys(
         except CatalogUnavailable as silence:
             raise ContentUnavailable(str(silence), so_far=report) from silence
         report += Report(pages=1) + _taken(answer, look=look, dry_run=dry_run)
+        missing = leaving.held(look.catalog_uuid, keys=set(wanted) - _named(answer))
+        report += Report(unanswered=len(missing)) if dry_run else _not_there(missing, look=look)
     return report
 
 
@@ -227,11 +232,7 @@ class _Listing:
         )
         report = Report(pages=1) + _taken(answer, look=look)
         named = _named(answer)
-        missing = [pk for pk, key in absentees if key not in named]
-        if not missing:
-            return report
-        ended, _waiting, alarm = leaving.absent(missing, look=look)
-        return report + Report(unanswered=len(missing), ended=ended, alarm=alarm)
+        return report + _not_there([pk for pk, key in absentees if key not in named], look=look)
 
     def _now(self) -> Look:
         return replace(self._look, now=self._clock())
@@ -340,6 +341,14 @@ def _absent(missing: Sequence[Claimed], *, look: Look) -> Report:
     seldom = [one for one in missing if one.pk not in waiting]
     wanting.not_answered(seldom, now=look.now, again=freshness.span("gone"))
     return Report(unanswered=len(missing), ended=ended, alarm=alarm)
+
+
+def _not_there(pks: Collection[int], *, look: Look) -> Report:
+    """Note that the catalog, asked by key, did not have this content."""
+    if not pks:
+        return Report()
+    ended, _waiting, alarm = leaving.absent(pks, look=look)
+    return Report(unanswered=len(pks), ended=ended, alarm=alarm)
 
 
 def _taken(answer: Sequence[object], *, look: Look, dry_run: bool = False) -> Report:

@@ -7,7 +7,7 @@ import pytest
 from django.db import transaction
 
 from bursary.access.models import Role
-from bursary.assignments import backfill, derived, expiry
+from bursary.assignments import backfill, derived, expiry, grace
 from bursary.assignments.models import LearnerContentAssignment, State
 from bursary.assignments.notices import DeadlineNotice
 from bursary.budgets import terms
@@ -61,6 +61,7 @@ def test_a_deadline_that_moves_back_expires_nobody(mail: MailServer) -> None:
     moves_enrolment(content, to=NOW - DAY, now=NOW + HOUR)
     moves_enrolment(content, to=None, now=NOW + 2 * HOUR)
     tell(NOW + 2 * HOUR)
+    assert not grace.current(NOW + 2 * HOUR)  # no page goes on saying it
     assert expired(NOW + 30 * DAY) == 0
     assignment.refresh_from_db()
     assert assignment.expires_at == NOW + 90 * DAY
@@ -257,6 +258,7 @@ def test_who_has_no_administrator_with_an_address_reads_it_on_the_first_page() -
     tell(NOW)
     notice = DeadlineNotice.objects.get()
     assert (notice.last_error, notice.told_at) == ("nobody_to_tell", NOW)
+    assert list(grace.current(NOW)) == [notice]
     assert expired(NOW + DAY) == 1
 
 

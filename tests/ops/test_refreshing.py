@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from bursary.replica.models import ContentMetadata
+from bursary.replica.models import CatalogMembership, ContentMetadata
 from tests import world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -92,6 +92,31 @@ def test_a_catalog_that_does_not_answer_fails_the_run_after_the_others_were_done
     first, second = json.loads(said.getvalue())["catalogs"]
     assert "cannot be read" in first["unavailable"]
     assert (second["unavailable"], second["records"]) == (None, 2)
+
+
+def test_what_is_asked_for_by_key_and_is_not_there_is_said_and_noted(folder: Path) -> None:
+    given_catalog(folder, FIRST, records=slice(0, 2))
+    run(catalog=[FIRST])
+    held = CatalogMembership.objects.order_by("pk").values_list("content__content_key", flat=True)[0]
+    given_catalog(folder, FIRST, records=slice(2, 5))
+    said = StringIO()
+
+    assert run(key=[held], dry_run=True)["catalogs"][0]["unanswered"] == 1
+    assert not CatalogMembership.objects.exclude(missing_since=None).exists()
+    call_command("refresh_content", key=[held, "NobodyX+N1"], catalog=[FIRST], stdout=said)
+
+    assert "1 not there when asked for" in said.getvalue()
+    assert said.getvalue().endswith("\nNo catalog has NobodyX+N1.\n")
+    missing = CatalogMembership.objects.exclude(missing_since=None)
+    assert [one.content.content_key for one in missing.select_related("content")] == [held]
+
+
+@pytest.mark.parametrize("option", [{"catalog": [FIRST]}, {"accept_drop": True}, {"anew": True}])
+def test_what_is_due_goes_without_what_is_for_listings(option: dict[str, Any]) -> None:
+    with pytest.raises(CommandError, match="--stale goes without") as refused:
+        run(stale=True, **option)
+
+    assert refused.value.returncode == 2
 
 
 def test_without_any_budget_there_is_nothing_to_do() -> None:

@@ -253,12 +253,17 @@ def test_silence_while_confirming_is_an_outage_and_not_an_absence() -> None:
     assert not CatalogMembership.objects.exclude(missing_since=None).exists()
 
 
-def test_a_dry_run_concludes_nothing() -> None:
+def test_a_dry_run_foretells_an_alarm_and_concludes_nothing() -> None:
     upstream = given_catalog()
+    assert listing_of(upstream, now=NOW + DAY, dry_run=True).alarm == ""
     upstream.records = []
 
-    assert listing_of(upstream, now=NOW + DAY, dry_run=True) == Report()
-    assert (CatalogListing.objects.get().started_at, upstream.questions) == (NOW, [])
+    report = listing_of(upstream, now=NOW + DAY, dry_run=True)
+
+    assert report == Report(alarm=report.alarm)
+    assert report.alarm.startswith("The listing names 0 where the one before named")
+    state = CatalogListing.objects.get()
+    assert (state.started_at, state.alarm, upstream.questions) == (NOW, "", [])
 
 
 def test_who_asks_by_key_for_what_was_not_listed_shows_that_it_lives() -> None:

@@ -38,7 +38,11 @@ class Command(OperatorCommand):
         self.require_tables()
         if options["stale"]:
             if options["catalog"] or options["accept_drop"] or options["anew"]:
-                raise CommandError("What is due is due in every catalog: --stale goes without --catalog.")
+                raise CommandError(
+                    "What is due is due in every catalog: --stale goes without --catalog, --accept-drop "
+                    "and --anew.",
+                    returncode=2,
+                )
             self._refresh_stale(options)
         else:
             self._refresh_catalogs(options)
@@ -80,15 +84,21 @@ class Command(OperatorCommand):
                     accept_drop=options["accept_drop"],
                     anew=options["anew"],
                 )
-        summary: dict[str, object] = {"dry_run": dry_run, "catalogs": [one.summary() for one in done]}
+        summary: dict[str, Any] = {"dry_run": dry_run, "catalogs": [one.summary() for one in done]}
         if keys:
             summary["unknown"] = refreshing.unknown_keys(keys)
         text = "\n".join(map(_sentence, done)) or "No budget names a catalog: there is nothing to refresh."
+        unknown = summary.get("unknown")
+        if unknown and not dry_run and not any(one.unavailable for one in done):
+            text = f"{text}\nNo catalog has {', '.join(unknown)}."
         self.answer(summary, text, as_json=options["json"])
         for one in done:
             self._warn(one.report)
         if trouble := refreshing.troubles(done):
-            raise CommandError(f"{trouble} What was there before still answers; try again later.")
+            advice = "What was there before still answers; try again later."
+            if any(one.report.alarm for one in done):
+                advice = f"{advice} If so much really has gone: --accept-drop."
+            raise CommandError(f"{trouble} {advice}")
 
     def _warn(self, report: Report) -> None:
         if total := report.unparsable_total:
