@@ -128,6 +128,7 @@ def test_nobody_waits_long_and_the_next_one_not_at_all(
     assert len(upstream.requests) == asked
 
     upstream.recovers()
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=5)
     assert look_up(TIDES, after=timedelta(seconds=40))
 
 
