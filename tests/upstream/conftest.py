@@ -25,7 +25,7 @@ def client(upstream: Upstream) -> Iterator[Callable[..., Client]]:
 
     def make(**changes: object) -> Client:
         credentials = Credentials(upstream.url, CLIENT_ID, CLIENT_SECRET)
-        options = {"credentials": credentials, "deadline": timedelta(seconds=0.3)} | changes
+        options = {"credentials": credentials, "deadline": timedelta(seconds=0.45)} | changes
         made.append(Client(str(options.pop("base_url", upstream.url)), **options))  # type: ignore[arg-type]  # as given
         return made[-1]
 
