@@ -22,6 +22,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
+import django
+
 CATALOG = UUID("00000000-0000-4000-8000-00000000ca7a")
 LIMIT = 1.3
 TEXT = "What a course has to say of itself. " * 100
@@ -79,7 +81,7 @@ def served(catalog: Catalog) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_POST = do_GET  # noqa: N815  # likewise
+        do_POST = do_GET  # noqa: N815  # http.server's name for it
 
         def log_message(self, format: str, *args: object) -> None:
             """Keep quiet."""
@@ -101,8 +103,6 @@ def peak_mb() -> float:
 
 def refresh_once(hours: int) -> None:
     """Refresh the configured catalog, in this process, and print what that took."""
-    import django  # noqa: PLC0415  # only the child processes have settings
-
     django.setup()
     from bursary.replica import refresh  # noqa: PLC0415  # needs the settings
     from bursary.replica.models import RefreshSource  # noqa: PLC0415  # needs the settings

@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import datetime
+from typing import Any
 from zoneinfo import available_timezones
 
 from django.core.exceptions import ValidationError
@@ -146,10 +147,10 @@ class Budget(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def save(self, *args: object, **kwargs: object) -> None:
+    def save(self, *args: Any, **kwargs: Any) -> None:
         """Give the assignment configuration the policy's uuid unless it has its own."""
         self.assignment_configuration_uuid = self.assignment_configuration_uuid or self.uuid
-        super().save(*args, **kwargs)  # type: ignore[arg-type]  # passed through untouched
+        super().save(*args, **kwargs)
 
     def clean(self) -> None:
         """Refuse an account of another customer."""

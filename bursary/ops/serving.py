@@ -10,9 +10,9 @@ from typing import Any
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection, connections
-from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]  # it has none
-from gunicorn.config import Config  # type: ignore[import-untyped]  # likewise
-from gunicorn.glogging import Logger  # type: ignore[import-untyped]  # likewise
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]  # gunicorn has no types
+from gunicorn.config import Config  # type: ignore[import-untyped]  # gunicorn has no types
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]  # gunicorn has no types
 
 from bursary.access.logs import Formatter
 from bursary.delivery import executors

@@ -81,7 +81,8 @@ def test_correcting_twice_is_two_facts() -> None:
 @pytest.mark.parametrize("by_person", [False, True], ids=["address", "person"])
 def test_an_address_whose_learner_has_the_assignment_already_is_refused(by_person: bool) -> None:
     assignment = given_assignment()
-    allocate(assignment.budget, assignment.content, BOB)  # type: ignore[arg-type]
+    assert assignment.content
+    allocate(assignment.budget, assignment.content, BOB)
     taken = BOB
     if by_person:
         given_user(email="bob@home.example", lms_user_id=7)

@@ -1,6 +1,7 @@
 """Allocating content to learners within a budget."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -201,9 +202,9 @@ def test_free_content_costs_nothing() -> None:
     ],
     ids=["price unknown", "not in the catalog", "gone", "enrolment closed"],
 )
-def test_content_that_cannot_be_taken_up_is_refused(columns: dict[str, object], reason: str) -> None:
+def test_content_that_cannot_be_taken_up_is_refused(columns: dict[str, Any], reason: str) -> None:
     with pytest.raises(AllocationRefused) as refused:
-        allocate(given_budget(), given_content(**columns), ALICE)  # type: ignore[arg-type]
+        allocate(given_budget(), given_content(**columns), ALICE)
     assert refused.value.reason == reason
     assert refused.value.next_step
 
@@ -218,9 +219,9 @@ def test_content_that_cannot_be_taken_up_is_refused(columns: dict[str, object], 
     ],
     ids=["inactive", "retired", "not open yet", "over"],
 )
-def test_a_budget_out_of_use_is_refused(columns: dict[str, object], reason: str) -> None:
+def test_a_budget_out_of_use_is_refused(columns: dict[str, Any], reason: str) -> None:
     with pytest.raises(AllocationRefused) as refused:
-        allocate(given_budget(**columns), given_content(), ALICE)  # type: ignore[arg-type]
+        allocate(given_budget(**columns), given_content(), ALICE)
     assert refused.value.reason == reason
 
 

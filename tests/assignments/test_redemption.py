@@ -196,7 +196,8 @@ def test_a_reversal_gives_the_money_back_once_and_it_can_be_assigned_again() -> 
     assert Transaction.objects.get().state == TransactionState.REVERSED
     assert (Budget.objects.get().spent_cents, Account.objects.get().spent_cents) == (0, 0)
 
-    allocate(assignment.budget, assignment.content, assignment.learner_email)  # type: ignore[arg-type]
+    assert assignment.content
+    allocate(assignment.budget, assignment.content, assignment.learner_email)
     redeemed(assignment)
     assert Budget.objects.get().spent_cents == PRICE
     assert Transaction.objects.count() == 2

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -56,11 +57,11 @@ def test_a_round_that_breaks_off_does_not_end_the_thread(
     monkeypatch.setattr(executors, "POLL_SECONDS", 0.1)
     drain, calls = runner.drain, []
 
-    def break_once(**arguments: object) -> int:
+    def break_once(**arguments: Any) -> int:
         calls.append(arguments)
         if len(calls) == 1:
             raise OSError(f"the database is away: {ALICE}\nDETAIL: {ALICE}")
-        return drain(**arguments)  # type: ignore[arg-type]
+        return drain(**arguments)
 
     monkeypatch.setattr(runner, "drain", break_once)
     allocate(given_budget(), given_content(), "alice@learners.example", now=timezone.now())

@@ -198,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._send(self._answer(asked))
 
-    do_POST = do_GET  # noqa: N815  # likewise
+    do_POST = do_GET  # noqa: N815  # http.server's name for it
 
     def log_message(self, format: str, *args: object) -> None:  # http.server's name for it
         """Keep quiet."""

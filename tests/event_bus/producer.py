@@ -41,7 +41,10 @@ def configure(url: str, prefix: str) -> None:
 def catalog_info(run: str) -> Any:
     """Return what Studio says of a run that it published."""
     from opaque_keys.edx.keys import CourseKey  # noqa: PLC0415  # after the settings
-    from openedx_events.content_authoring.data import CourseCatalogData, CourseScheduleData  # noqa: PLC0415
+    from openedx_events.content_authoring.data import (  # noqa: PLC0415  # after the settings
+        CourseCatalogData,
+        CourseScheduleData,
+    )
 
     schedule = CourseScheduleData(start=datetime(2027, 1, 4, tzinfo=UTC), pacing="self")
     return CourseCatalogData(course_key=CourseKey.from_string(run), name="Published", schedule_data=schedule)
@@ -50,7 +53,7 @@ def catalog_info(run: str) -> Any:
 def ledger_transaction(uuid: str, state: str) -> Any:
     """Return what the ledger says of a transaction."""
     from opaque_keys.edx.keys import CourseKey  # noqa: PLC0415  # after the settings
-    from openedx_events.enterprise.data import LedgerTransaction  # noqa: PLC0415
+    from openedx_events.enterprise.data import LedgerTransaction  # noqa: PLC0415  # after the settings
 
     now = datetime.now(UTC)
     return LedgerTransaction(
@@ -69,8 +72,8 @@ def ledger_transaction(uuid: str, state: str) -> Any:
 
 def tell(what: dict[str, str]) -> None:
     """Send one event."""
-    from openedx_events.content_authoring.signals import COURSE_CATALOG_INFO_CHANGED  # noqa: PLC0415
-    from openedx_events.enterprise.signals import (  # noqa: PLC0415
+    from openedx_events.content_authoring.signals import COURSE_CATALOG_INFO_CHANGED  # noqa: PLC0415  # after the settings
+    from openedx_events.enterprise.signals import (  # noqa: PLC0415  # after the settings
         LEDGER_TRANSACTION_COMMITTED,
         LEDGER_TRANSACTION_REVERSED,
     )

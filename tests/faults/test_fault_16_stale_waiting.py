@@ -19,7 +19,8 @@ def test_fault_16_only_this_cycles_mail_makes_it_waiting(mail: MailServer) -> No
     later = NOW + timedelta(days=1)
     cancel(assignment.budget, uuids=[assignment.uuid], now=later)
     mail.go()
-    allocate(assignment.budget, assignment.content, ALICE, now=later)  # type: ignore[arg-type]
+    assert assignment.content
+    allocate(assignment.budget, assignment.content, ALICE, now=later)
     deliver(now=later)
     assert len(mail.received) == 1
     assert _learner_state() == LearnerState.NOTIFYING
