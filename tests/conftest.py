@@ -77,6 +77,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def mail(settings: Settings) -> Iterator[MailServer]:
     """A real mail server on loopback, to which the service sends."""
     with mail_server() as server:
-        settings.EMAIL_BACKEND = "bursary.delivery.smtp.EmailBackend"
+        settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.EmailBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
         yield server

@@ -18,8 +18,8 @@ from bursary.api.inputs import AllocateInput
 from bursary.api.refusals import refusal
 from bursary.api.serializers import AssignmentSerializer
 from bursary.assignments import allocation, listing
+from bursary.assignments.matching import Match, Verdict
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.assignments.recognition import Outcome, Verdict
 
 
 class AllocateOutput(serializers.Serializer[Any]):
@@ -28,7 +28,7 @@ class AllocateOutput(serializers.Serializer[Any]):
     created = AssignmentSerializer(many=True)
     updated = AssignmentSerializer(many=True)
     no_change = AssignmentSerializer(many=True)
-    recognised = serializers.ListField(
+    known_by_other_address = serializers.ListField(
         child=serializers.DictField(), help_text="Addresses of learners known under another address"
     )
     duplicates = serializers.ListField(
@@ -65,7 +65,7 @@ class Allocate(APIView):
             "created": _serialized(done.assignments(Verdict.NEW)),
             "updated": _serialized(done.assignments(Verdict.AGAIN)),
             "no_change": _serialized(done.assignments(Verdict.UNCHANGED)),
-            "recognised": [_verdict(one) for one in done.outcomes if one.recognised],
+            "recognised": [_verdict(one) for one in done.outcomes if one.known_by_other_address],
             "duplicates": [_verdict(one) for one in done.outcomes if one.verdict is Verdict.DUPLICATE],
         }
         return Response(body, status=status.HTTP_202_ACCEPTED)
@@ -121,12 +121,12 @@ def _serialized(assignments: Iterable[LearnerContentAssignment]) -> Any:
     return AssignmentSerializer(rows, many=True).data
 
 
-def _verdict(one: Outcome) -> dict[str, Any]:
+def _verdict(one: Match) -> dict[str, Any]:
     return {
         "position": one.addressee.position,
         "address": one.addressee.address,
         "verdict": one.verdict.value,
-        "recognised": one.recognised,
+        "recognised": one.known_by_other_address,
         "duplicate_of": one.duplicate_of,
         "assignment_uuid": str(one.assignment.uuid) if one.assignment else None,
     }

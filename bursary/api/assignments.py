@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 
 from bursary.access.permissions import Permission
 from bursary.api.budgets import permitted_budget
-from bursary.api.pages import AssignmentPages, Pages
+from bursary.api.paging import AssignmentPages, Pages
 from bursary.api.serializers import AdminAssignmentSerializer, TimelineActionSerializer
 from bursary.assignments import listing
 from bursary.assignments.models import (

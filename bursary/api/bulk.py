@@ -18,7 +18,7 @@ from bursary.api.inputs import AssignmentUuidsInput, NudgeInput
 from bursary.api.refusals import Unprocessable
 from bursary.assignments import cancellation, listing, reminders
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.assignments.reminders import Outcome
+from bursary.assignments.reminders import ReminderResult
 
 MOST_NAMED = 1000  # of those that could not be, in an answer; the count tells of all
 _ONLY_OPEN = "Only open assignments can be cancelled."
@@ -197,7 +197,7 @@ class RemindAll(_OfAFilter):
         return _counted(counts, "not_reminded", done.refused, Remind.reason, _CHOOSE_OTHERS)
 
 
-def _answer(done: Outcome, verb: str, *, reason: str) -> Response:
+def _answer(done: ReminderResult, verb: str, *, reason: str) -> Response:
     """Return what came of each. Raises Unprocessable where nothing could be done for any."""
     refused = _refusals(done.refused, reason, _CHOOSE_OTHERS)
     if refused and not done.requested and not done.on_their_way:

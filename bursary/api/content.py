@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may_anywhere
 from bursary.api.authentication import caller
-from bursary.api.pages import Pages
+from bursary.api.paging import Pages
 from bursary.api.serializers import ContentMetadataSerializer, ContentMetadataWithPayloadSerializer
 from bursary.budgets.models import Budget
 from bursary.replica import reads

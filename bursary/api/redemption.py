@@ -36,7 +36,7 @@ from bursary.assignments.models import (
 )
 from bursary.budgets.models import Budget, Customer
 from bursary.delivery import runner
-from bursary.replica import modes, reads
+from bursary.replica import read_modes, reads
 
 MOST_KEYS = 100
 MOST_ASSIGNMENTS = 1000
@@ -127,7 +127,7 @@ class CanRedeem(APIView):
             raise serializers.ValidationError({"content_key": [f"Name between 1 and {MOST_KEYS} keys."]})
         customer, learner = _customer_and_learner(request, customer_uuid, None)
         own = learner.assignments().filter(budget__customer=customer)
-        parents = modes.courses_of(keys, assigned=_courses(own), now=timezone.now())
+        parents = read_modes.courses_of(keys, assigned=_courses(own), now=timezone.now())
         wanted = {*keys, *parents.values()}
         mine = own.filter(content_key__in=wanted)
         found = list(mine.select_related("budget").order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS])
@@ -217,7 +217,7 @@ class Redeem(APIView):
             answers_for_others=may_everywhere(caller(request)),
         )
         own = learner.assignments().filter(budget=budget)
-        course = modes.courses_of([key], assigned=_courses(own), now=now).get(key)
+        course = read_modes.courses_of([key], assigned=_courses(own), now=now).get(key)
         assignment = redemption.best_of(own.filter(redemption.covering(key, course=course)))
         if assignment is None:
             raise redemption.not_assigned()

@@ -18,7 +18,7 @@ from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.replica import reads
 from bursary.replica.models import ContentMetadata
-from bursary.replica.upstream_reads import AnyContent
+from bursary.replica.upstream_cache import AnyContent
 
 CENTS_IN_A_DOLLAR = 100
 POLICY_TYPE = "AssignedLearnerCreditAccessPolicy"
@@ -29,6 +29,7 @@ class ActionSerializer(serializers.ModelSerializer[LearnerContentAssignmentActio
 
     completed_at = serializers.SerializerMethodField()
     error_reason = serializers.SerializerMethodField()
+    cause = serializers.CharField(source="error_code", read_only=True)
 
     class Meta:
         model = LearnerContentAssignmentAction
@@ -57,6 +58,7 @@ class TimelineActionSerializer(ActionSerializer):
     """One action as the timeline shows it: with how often it was tried, why not, and when next."""
 
     retry_of = serializers.SlugRelatedField[LearnerContentAssignmentAction](slug_field="uuid", read_only=True)
+    occasion = serializers.CharField(source="dedup_key", read_only=True)
     attempt_log = serializers.SerializerMethodField()
     failed_at = serializers.SerializerMethodField()
 
@@ -197,7 +199,7 @@ class AdminAssignmentSerializer(AssignmentSerializer):
         return {
             "action_type": failed.action_type,
             "error_reason": failed.error_reason,
-            "cause": failed.cause,
+            "cause": failed.error_code,
         }
 
 

@@ -9,11 +9,11 @@ from bursary.api import (
     budgets,
     bulk,
     content,
+    content_changes,
     content_events,
-    content_story,
     declining,
+    not_found,
     redemption,
-    unknown,
 )
 
 _ASSIGNMENTS = "assignment-configurations/<uuid:configuration_uuid>/admin/assignments"
@@ -65,17 +65,17 @@ urlpatterns = [
     # Before the address of the content itself: keys may have slashes in them.
     re_path(
         r"^content-metadata/(?P<content_key>[^\0]+)/changes/$",
-        content_story.Changes.as_view(),
+        content_changes.Changes.as_view(),
         name="content-changes",
     ),
     re_path(
         r"^content-metadata/(?P<content_key>[^\0]+)/impact/$",
-        content_story.ImpactOfChanges.as_view(),
+        content_changes.ImpactOfChanges.as_view(),
         name="content-impact",
     ),
     re_path(r"^content-metadata/(?P<content_key>[^\0]+)/$", content.ContentDetail.as_view(), name="content"),
     path("content-events/", content_events.ContentEvents.as_view(), name="content-events"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
-    re_path("", unknown.UnknownAddress.as_view()),
+    re_path("", not_found.UnknownAddress.as_view()),
 ]

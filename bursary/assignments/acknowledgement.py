@@ -16,6 +16,7 @@ from bursary.assignments.models import (
     LearnerContentAssignmentAction,
     State,
 )
+from bursary.lib.locks import for_update
 
 FACT_OF = {
     State.CANCELLED: ActionType.CANCELLED_ACKNOWLEDGED,
@@ -55,7 +56,7 @@ def acknowledge(
     outcome = Acknowledgement()
     with transaction.atomic():
         pks = list(mine.filter(uuid__in=uuids).values_list("pk", flat=True))
-        locked = LearnerContentAssignment.objects.select_for_update().filter(pk__in=pks).order_by("pk")
+        locked = for_update(LearnerContentAssignment.objects.all()).filter(pk__in=pks).order_by("pk")
         rows = list(locked)
         seen = set(
             LearnerContentAssignment.objects.filter(acknowledged(), pk__in=pks).values_list("pk", flat=True)

@@ -26,6 +26,7 @@ from bursary.assignments.models import (
     State,
     Status,
 )
+from bursary.lib.locks import for_update
 
 requested = Signal()
 """Sent after commit with `pks`, the actions that were requested.
@@ -59,11 +60,11 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Failure:
     """Why an attempt did not succeed: the clients' word, the exact cause, a sentence, the stack trace."""
 
     reason: ErrorReason
-    cause: str
+    error_code: str
     detail: str
     traceback: str
 
@@ -72,7 +73,7 @@ class Trouble:
 class Postponed:
     """It did not succeed this time; try again at `until`."""
 
-    trouble: Trouble
+    failure: Failure
     until: datetime
 
 
@@ -80,18 +81,18 @@ class Postponed:
 class Failed:
     """It did not succeed and is given up."""
 
-    trouble: Trouble
+    failure: Failure
 
 
 @dataclass(frozen=True)
 class Skipped:
     """It was not done on purpose."""
 
-    cause: str
+    error_code: str
     detail: str
 
 
-Outcome = Done | Postponed | Failed | Skipped
+AttemptResult = Done | Postponed | Failed | Skipped
 
 
 class RetryRefused(Exception):
@@ -106,7 +107,7 @@ def record(
     *,
     now: datetime,
     actor: User | None = None,
-    occasion: str = "",
+    dedup_key: str = "",
     detail: str = "",
 ) -> None:
     """Record that `fact` happened to each assignment, complete at once.
@@ -115,7 +116,7 @@ def record(
     """
     if fact not in FACTS:
         raise ValueError(f"{fact} is work: request it.")
-    _insert([_fact(assignment, fact, now, actor, occasion, detail) for assignment in assignments])
+    _insert([_fact(assignment, fact, now, actor, dedup_key, detail) for assignment in assignments])
 
 
 def request(
@@ -124,13 +125,13 @@ def request(
     *,
     now: datetime,
     actor: User | None = None,
-    occasion: str = "",
+    dedup_key: str = "",
 ) -> None:
     """Request each kind of work for each assignment, due at once, and hint at it after commit."""
     kinds = tuple(work)
     if not WORK.issuperset(kinds):
         raise ValueError(f"{sorted(set(kinds) - WORK)} are facts: record them.")
-    _insert([_work(assignment, kind, now, actor, occasion) for assignment in assignments for kind in kinds])
+    _insert([_work(assignment, kind, now, actor, dedup_key) for assignment in assignments for kind in kinds])
 
 
 def record_and_request(
@@ -156,11 +157,13 @@ def record_and_request(
     )
 
 
-def supersede(assignments: Sequence[int], work: Iterable[ActionType], *, now: datetime, cause: str) -> None:
+def supersede(
+    assignments: Sequence[int], work: Iterable[ActionType], *, now: datetime, error_code: str
+) -> None:
     """Take back pending work of these assignments (pks). What is running finishes truthfully."""
     LearnerContentAssignmentAction.objects.filter(
         assignment__in=assignments, action_type__in=list(work), status=Status.PENDING
-    ).update(status=Status.SUPERSEDED, due_at=None, cause=cause, modified=now)
+    ).update(status=Status.SUPERSEDED, due_at=None, error_code=error_code, modified=now)
 
 
 def redirect(assignment: LearnerContentAssignment, *, now: datetime) -> None:
@@ -183,7 +186,7 @@ def claim(
         due = due.filter(pk__in=pks)
     with transaction.atomic():
         # The order comes from the index (due_at, id): with a sort MySQL would lock every row it scanned.
-        locked = list(due.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
+        locked = list(for_update(due, skip_locked=True).values_list("pk", flat=True)[:limit])
         if not locked:
             return []
         rows = list(_with_context().filter(pk__in=locked).order_by("due_at", "id"))
@@ -214,20 +217,20 @@ def still_wanted(action: LearnerContentAssignmentAction) -> bool:
     return action.cycle == assignment.cycle and State(assignment.state) in WANTED_IN.get(kind, frozenset())
 
 
-def finish(action: LearnerContentAssignmentAction, outcome: Outcome, *, now: datetime) -> bool:
+def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, now: datetime) -> bool:
     """Write how a claimed action went. Return False, having written nothing, if the claim was lost.
 
     Only the claim's own fence may write: after its lease another worker may have finished the row.
     """
     with transaction.atomic():
         # Lock order: assignment before action.
-        assignment = LearnerContentAssignment.objects.select_for_update().get(pk=action.assignment_id)
+        assignment = for_update(LearnerContentAssignment.objects.all()).get(pk=action.assignment_id)
         columns = _outcome_columns(action, outcome, now)
         redeems = action.action_type == ActionType.REDEEMED  # and goes to no address
         unsuccessful = isinstance(outcome, Postponed | Failed)
         if unsuccessful and not redeems and action.recipient != assignment.learner_email:
             # The address was put right meanwhile: the new one is asked by an action of its own.
-            columns = {"status": Status.SUPERSEDED, "due_at": None, "cause": ActionType.EMAIL_CORRECTED}
+            columns = {"status": Status.SUPERSEDED, "due_at": None, "error_code": ActionType.EMAIL_CORRECTED}
         written = LearnerContentAssignmentAction.objects.filter(
             pk=action.pk, fence=action.fence, status=Status.RUNNING
         ).update(modified=now, **columns)
@@ -247,8 +250,8 @@ def retry(
     Raises RetryRefused unless it failed, was not retried yet, and still fits the assignment.
     """
     with transaction.atomic():
-        assignment = LearnerContentAssignment.objects.select_for_update().get(pk=action.assignment_id)
-        failed = LearnerContentAssignmentAction.objects.select_for_update().get(pk=action.pk)
+        assignment = for_update(LearnerContentAssignment.objects.all()).get(pk=action.assignment_id)
+        failed = for_update(LearnerContentAssignmentAction.objects.all()).get(pk=action.pk)
         failed.assignment = assignment
         if failed.status != Status.FAILED:
             raise RetryRefused("Only what failed can be retried.")
@@ -257,7 +260,7 @@ def retry(
         if not still_wanted(failed):
             raise RetryRefused("The assignment has moved on; this is no longer wanted.")
         kind = ActionType(failed.action_type)
-        again = _work(assignment, kind, now, actor, _next_occasion(failed.occasion))
+        again = _work(assignment, kind, now, actor, _next_occasion(failed.dedup_key))
         again.retry_of = failed
         _insert([again])
         derived.follow_progress([assignment.pk])
@@ -269,14 +272,14 @@ def _fact(
     fact: ActionType,
     now: datetime,
     actor: User | None,
-    occasion: str,
+    dedup_key: str,
     detail: str,
 ) -> LearnerContentAssignmentAction:
     return LearnerContentAssignmentAction(
         assignment=assignment,
         action_type=fact,
         cycle=assignment.cycle,
-        occasion=occasion,
+        dedup_key=dedup_key,
         status=Status.DONE,
         created=now,
         modified=now,
@@ -287,13 +290,13 @@ def _fact(
 
 
 def _work(
-    assignment: LearnerContentAssignment, kind: ActionType, now: datetime, actor: User | None, occasion: str
+    assignment: LearnerContentAssignment, kind: ActionType, now: datetime, actor: User | None, dedup_key: str
 ) -> LearnerContentAssignmentAction:
     return LearnerContentAssignmentAction(
         assignment=assignment,
         action_type=kind,
         cycle=assignment.cycle,
-        occasion=occasion,
+        dedup_key=dedup_key,
         status=Status.PENDING,
         created=now,
         modified=now,
@@ -324,12 +327,12 @@ def _with_context() -> QuerySet[LearnerContentAssignmentAction]:
 def _supersede_rows(pks: Sequence[int], *, now: datetime) -> None:
     if pks:
         LearnerContentAssignmentAction.objects.filter(pk__in=pks).update(
-            status=Status.SUPERSEDED, due_at=None, cause="no_longer_wanted", modified=now
+            status=Status.SUPERSEDED, due_at=None, error_code="no_longer_wanted", modified=now
         )
 
 
 def _outcome_columns(
-    action: LearnerContentAssignmentAction, outcome: Outcome, now: datetime
+    action: LearnerContentAssignmentAction, outcome: AttemptResult, now: datetime
 ) -> dict[str, object]:
     match outcome:
         case Done():
@@ -345,34 +348,34 @@ def _outcome_columns(
                 "status": Status.SKIPPED,
                 "due_at": None,
                 "completed_at": now,
-                "cause": outcome.cause,
+                "error_code": outcome.error_code,
                 "detail": outcome.detail,
             }
         case Postponed():
-            logged = _logged(action, outcome.trouble, now)
+            logged = _logged(action, outcome.failure, now)
             return {"status": Status.PENDING, "due_at": outcome.until, "attempt_log": logged}
-        case Failed(trouble):
+        case Failed(failure):
             return {
                 "status": Status.FAILED,
                 "due_at": None,
                 "completed_at": now,
-                "attempt_log": _logged(action, trouble, now),
-                "error_reason": trouble.reason,
-                "cause": trouble.cause,
-                "detail": _storable(trouble.detail),
-                "traceback": _storable(trouble.traceback),
+                "attempt_log": _logged(action, failure, now),
+                "error_reason": failure.reason,
+                "error_code": failure.error_code,
+                "detail": _storable(failure.detail),
+                "traceback": _storable(failure.traceback),
             }
 
 
 def _logged(
-    action: LearnerContentAssignmentAction, trouble: Trouble, now: datetime
+    action: LearnerContentAssignmentAction, failure: Failure, now: datetime
 ) -> list[dict[str, object]]:
     entry = {
         "at": now.isoformat(),
         "attempt": action.attempts,
-        "cause": trouble.cause,
-        "detail": _storable(trouble.detail),
-        "traceback": _storable(trouble.traceback),
+        "cause": failure.error_code,
+        "detail": _storable(failure.detail),
+        "traceback": _storable(failure.traceback),
     }
     return [*action.attempt_log, entry][-ATTEMPTS_LOGGED:]
 
@@ -382,8 +385,8 @@ def _storable(text: str) -> str:
     return text[-TRACEBACK_LENGTH:].replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _next_occasion(occasion: str) -> str:
+def _next_occasion(dedup_key: str) -> str:
     """Return `retry-1` after the first try, `retry-2` after that, keeping what told the occasion apart."""
-    match = re.fullmatch(r"(.*?)(?:retry-(\d+))?", occasion)
-    before, count = match.groups() if match else (occasion, None)
+    match = re.fullmatch(r"(.*?)(?:retry-(\d+))?", dedup_key)
+    before, count = match.groups() if match else (dedup_key, None)
     return f"{before}retry-{int(count or 0) + 1}"

@@ -9,7 +9,7 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import Q
 
-from bursary.access import people
+from bursary.access import known_learners
 from bursary.access.models import User, learner_key
 from bursary.assignments import actions, derived
 from bursary.assignments.models import (
@@ -20,6 +20,7 @@ from bursary.assignments.models import (
     Status,
 )
 from bursary.budgets import ledger
+from bursary.lib.locks import for_update
 
 MOST_ADDRESSES = 10_000
 LONGEST_ADDRESS = 254  # characters, RFC 5321
@@ -106,7 +107,7 @@ def correct(
     (addressee,) = read_all([address])
     with transaction.atomic():
         ledger.lock(assignment.budget_id)  # nobody allocates to the new address meanwhile
-        locked = LearnerContentAssignment.objects.select_for_update().get(pk=assignment.pk)
+        locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
         if locked.state != State.ALLOCATED:
             raise actions.RetryRefused("Only an open assignment's address can be corrected.")
         if locked.redeeming_since:
@@ -115,9 +116,9 @@ def correct(
             )
         _write_address(locked, addressee, now)
         history = locked.actions.filter(cycle=locked.cycle)
-        occasion = str(1 + history.filter(action_type=ActionType.EMAIL_CORRECTED).count())
-        actions.record([locked], ActionType.EMAIL_CORRECTED, now=now, actor=actor, occasion=occasion)
-        _start_over(locked, occasion=occasion, now=now, actor=actor)
+        dedup_key = str(1 + history.filter(action_type=ActionType.EMAIL_CORRECTED).count())
+        actions.record([locked], ActionType.EMAIL_CORRECTED, now=now, actor=actor, dedup_key=dedup_key)
+        _start_over(locked, dedup_key=dedup_key, now=now, actor=actor)
         derived.follow_progress([locked.pk])
     assignment.refresh_from_db()
 
@@ -136,7 +137,7 @@ def _problem(address: str) -> str:
 def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, now: datetime) -> None:
     assignment.learner_email = addressee.address
     assignment.learner_key = addressee.learner_key
-    assignment.lms_user_id = people.lms_user_ids([addressee.learner_key]).get(addressee.learner_key)
+    assignment.lms_user_id = known_learners.lms_user_ids([addressee.learner_key]).get(addressee.learner_key)
     # A link holds for an address: without this, an old one would work again where that address comes back.
     assignment.links_revoked_at = assignment.modified = now
     siblings = LearnerContentAssignment.objects.filter(
@@ -153,7 +154,7 @@ def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, n
 
 
 def _start_over(
-    assignment: LearnerContentAssignment, *, occasion: str, now: datetime, actor: User | None
+    assignment: LearnerContentAssignment, *, dedup_key: str, now: datetime, actor: User | None
 ) -> None:
     """Retry what failed at the old address, redirect what waits, and do again what was done for it."""
     failures = LearnerContentAssignmentAction.objects.filter(assignment=assignment).unanswered_failures()
@@ -164,4 +165,4 @@ def _start_over(
     waiting = assignment.actions.filter(cycle=assignment.cycle, status=Status.PENDING)
     covered = set(waiting.values_list("action_type", flat=True))
     again = [kind for kind in (ActionType.LEARNER_LINKED, ActionType.NOTIFIED) if kind not in covered]
-    actions.request([assignment], again, now=now, actor=actor, occasion=f"address-{occasion}")
+    actions.request([assignment], again, now=now, actor=actor, dedup_key=f"address-{dedup_key}")

@@ -6,8 +6,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from bursary.assignments.deadline_notices import DeadlineNotice
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.assignments.notices import DeadlineNotice
 from bursary.budgets.admin import ReadOnly
 
 
@@ -16,7 +16,7 @@ class Timeline(admin.TabularInline):  # type: ignore[type-arg]  # Django's class
 
     model = LearnerContentAssignmentAction
     verbose_name_plural = "timeline"
-    fields = ("action_type", "status", "created", "completed_at", "attempts", "cause", "detail")
+    fields = ("action_type", "status", "created", "completed_at", "attempts", "error_code", "detail")
     readonly_fields = fields
     ordering = ("created", "id")
     show_change_link = True
@@ -53,7 +53,7 @@ class LearnerContentAssignmentAdmin(ReadOnly):
 
 @admin.register(LearnerContentAssignmentAction)
 class LearnerContentAssignmentActionAdmin(ReadOnly):
-    list_display = ("uuid", "assignment", "action_type", "status", "created", "completed_at", "cause")
+    list_display = ("uuid", "assignment", "action_type", "status", "created", "completed_at", "error_code")
     list_select_related = ("assignment",)
     list_filter = ("status", "action_type")
     search_fields = ("=uuid", "=assignment__uuid", "=recipient")

@@ -9,18 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import OuterRef, Subquery
 
 from bursary.access.models import User
-from bursary.assignments import actions, addresses, derived, lifecycle, recognition
+from bursary.assignments import actions, addresses, derived, lifecycle, matching
+from bursary.assignments.matching import Match, Verdict
 from bursary.assignments.models import ActionType, LearnerContentAssignment, State
-from bursary.assignments.recognition import Outcome, Verdict
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
-from bursary.replica import modes, reads
+from bursary.lib.locks import for_update
+from bursary.replica import read_modes, reads
 from bursary.replica.models import ContentMetadata
-from bursary.replica.upstream_reads import AnyContent, UpstreamContent
+from bursary.replica.upstream_cache import AnyContent, UpstreamContent
 
 ROWS_PER_STATEMENT = 1000
 LOWEST_PRICE, HIGHEST_PRICE = 95, 105  # percent of the replica's price: decision 0004
@@ -44,7 +45,7 @@ class Allocation:
     """What an allocation did: the verdict on each address, and the assignments behind them."""
 
     content: AnyContent
-    outcomes: list[Outcome]
+    outcomes: list[Match]
 
     def assignments(self, *verdicts: Verdict) -> list[LearnerContentAssignment]:
         """Return the assignments of these verdicts in the order of their addresses."""
@@ -55,7 +56,7 @@ class Allocation:
 class Preview:
     """What an allocation would do now. Cents; `remaining_cents` is None where the budget is unlimited."""
 
-    outcomes: list[Outcome]
+    outcomes: list[Match]
     bad_addresses: dict[int, str]
     refusals: list[AllocationRefused]
     cost_cents: int
@@ -86,7 +87,7 @@ def allocate(
         content = offer.content
         locked = ledger.lock(budget.pk)
         _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
-        outcomes = recognition.recognise(
+        outcomes = matching.match_learners(
             locked, content_key=content.content_key, addressees=addressees, lock=True
         )
         new = [one for one in outcomes if one.verdict is Verdict.NEW]
@@ -119,7 +120,7 @@ def preview(
     Raises addresses.TooManyAddresses and reads.ContentUnavailable; everything else is in the answer.
     """
     addressees, bad = addresses.read(entries)
-    outcomes = recognition.recognise(budget, content_key=content_key, addressees=addressees, lock=False)
+    outcomes = matching.match_learners(budget, content_key=content_key, addressees=addressees, lock=False)
     costly = [one for one in outcomes if one.verdict in (Verdict.NEW, Verdict.AGAIN)]
     cost = price_cents * len(costly)
     available = ledger.available_cents(budget)
@@ -163,9 +164,9 @@ def _known_content(budget: Budget, content_key: str, *, now: datetime) -> _Known
     """Find the content by the read mode. Upstream is asked here, before any transaction."""
     upstream = None
     try:
-        if modes.reads_upstream():
-            upstream = modes.one_from_upstream(content_key, catalog_uuid=budget.catalog_uuid, now=now)
-        return _Known(modes.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
+        if read_modes.reads_upstream():
+            upstream = read_modes.one_from_upstream(content_key, catalog_uuid=budget.catalog_uuid, now=now)
+        return _Known(read_modes.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
     except reads.UnknownContent as unknown:
         raise _not_in_catalog(content_key) from unknown
 
@@ -194,7 +195,7 @@ def _stored_offer(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> _Offer:
     contents = ContentMetadata.objects.all()
     if lock:
         # Not against rows that refer to it: PostgreSQL checks references of a row that is written twice.
-        contents = contents.select_for_update(no_key=connection.features.has_select_for_no_key_update)
+        contents = for_update(contents)
     parent = ContentMetadata.objects.filter(pk=OuterRef("parent")).values("content_key")[:1]
     content = (
         contents.defer("payload")
@@ -283,7 +284,7 @@ def _too_expensive(short: ledger.InsufficientFunds) -> AllocationRefused:
 def _create(
     budget: Budget,
     offer: _Offer,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[Match],
     *,
     columns: dict[str, object],
     now: datetime,
@@ -326,14 +327,14 @@ def _with_keys(created: Sequence[LearnerContentAssignment]) -> Sequence[LearnerC
 
 def _allocate_again(
     budget: Budget,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[Match],
     *,
     columns: dict[str, object],
     now: datetime,
     actor: User | None,
 ) -> None:
     existing = [one.assignment for one in outcomes if one.assignment]
-    recognition.adopt(outcomes)
+    matching.assign_identity(outcomes)
     lifecycle.move(budget, existing, ActionType.ALLOCATED, now=now, actor=actor, changes=columns)
-    readdressed = [one.assignment for one in outcomes if one.assignment and one.recognised]
+    readdressed = [one.assignment for one in outcomes if one.assignment and one.known_by_other_address]
     actions.record(readdressed, ActionType.EMAIL_CORRECTED, now=now, actor=actor)

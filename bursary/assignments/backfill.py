@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Count, QuerySet
 
 from bursary.assignments import derived, grace
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.lib.locks import for_update
 from bursary.replica.models import ContentMetadata
 
 KEYS = 50  # a round, and a question to a catalog
@@ -88,5 +89,4 @@ def _unjoined() -> QuerySet[LearnerContentAssignment]:
 
 
 def _locked(content_pk: int) -> ContentMetadata:
-    no_key = connection.features.has_select_for_no_key_update
-    return ContentMetadata.objects.select_for_update(no_key=no_key).defer("payload").get(pk=content_pk)
+    return for_update(ContentMetadata.objects.all()).defer("payload").get(pk=content_pk)

@@ -9,10 +9,11 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from bursary.access.models import User
-from bursary.assignments import lifecycle, sweeping
+from bursary.assignments import lifecycle, sweeps
 from bursary.assignments.models import ActionType, LearnerContentAssignment, State
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
+from bursary.lib.locks import for_update
 
 
 @dataclass
@@ -37,7 +38,7 @@ def cancel(
         locked_budget = ledger.lock(budget.pk)
         found = {
             assignment.uuid: assignment
-            for assignment in LearnerContentAssignment.objects.select_for_update()
+            for assignment in for_update(LearnerContentAssignment.objects.all())
             .filter(budget=budget, uuid__in=uuids)
             .order_by("pk")
         }
@@ -52,7 +53,7 @@ def cancel_all(
 ) -> Cancellation:
     """Cancel whatever of `matching`, assignments of one budget, is open, batch by batch."""
     outcome = Cancellation()
-    for uuids in sweeping.by_key(matching.filter(budget=budget, state=State.ALLOCATED)):
+    for uuids in sweeps.by_key(matching.filter(budget=budget, state=State.ALLOCATED)):
         batch = cancel(budget, uuids=uuids, now=now, actor=actor)
         outcome.cancelled += batch.cancelled
         outcome.unchanged += batch.unchanged

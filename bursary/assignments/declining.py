@@ -13,6 +13,7 @@ from bursary.access.models import User
 from bursary.assignments import lifecycle, redemption
 from bursary.assignments.models import ActionType, LearnerContentAssignment, State
 from bursary.budgets import ledger
+from bursary.lib.locks import for_update
 
 LONGEST_REASON = 1000  # characters
 
@@ -42,7 +43,7 @@ def decline(
     told = _readable(reason)
     with transaction.atomic():
         budget = ledger.lock(assignment.budget_id)
-        locked = LearnerContentAssignment.objects.select_for_update().get(pk=assignment.pk)
+        locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
         if redemption.which_declined([locked]):
             return False
         if refused := _refusal(locked, now=now):

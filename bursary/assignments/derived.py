@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from django.db import connection
 from django.db.models import (
     Case,
     DateTimeField,
@@ -28,7 +27,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Least
 from django.db.models.lookups import Exact, LessThanOrEqual
 
-from bursary.assignments import schedule
+from bursary.assignments import reminder_dates
 from bursary.assignments.models import (
     FAR_FUTURE,
     LOOK_NOW,
@@ -41,9 +40,10 @@ from bursary.assignments.models import (
     Status,
 )
 from bursary.budgets.models import Budget
-from bursary.replica import upsert
+from bursary.lib.locks import for_update
+from bursary.replica import store
 from bursary.replica.models import ContentMetadata
-from bursary.replica.upstream_reads import AnyContent
+from bursary.replica.upstream_cache import AnyContent
 
 CONTENTS_PER_STATEMENT = 200
 ASSIGNMENTS_PER_STATEMENT = 1000
@@ -84,7 +84,7 @@ def at_allocation(
     """Return the derived columns of whatever is allocated from `budget` for `content` at `now`."""
     expires_at, expires_reason = deadline(budget, content=content, allocated_at=now, due_date=due_date)
     starts_at = content.start_date or FAR_FUTURE
-    reminders = schedule.reminders(budget, allocated_at=now, expires_at=expires_at)
+    reminders = reminder_dates.reminders(budget, allocated_at=now, expires_at=expires_at)
     return {
         "age_ends_at": now + timedelta(days=budget.allocation_age_days),
         "expires_at": expires_at,
@@ -92,8 +92,8 @@ def at_allocation(
         "learner_state": LearnerState.NOTIFYING,
         "recent_action_at": now,
         "grace_until": None,
-        "remind_at": schedule.first_look(reminders, after=now),
-        "nudge_at": schedule.first_look(schedule.nudges(budget, starts_at=starts_at), after=now),
+        "remind_at": reminder_dates.first_look(reminders, after=now),
+        "nudge_at": reminder_dates.first_look(reminder_dates.nudges(budget, starts_at=starts_at), after=now),
         "content_title": _title_key(content.title),
         "content_start": starts_at,
         "content_enroll_by": content.enroll_by or FAR_FUTURE,
@@ -174,9 +174,9 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
     rows = LearnerContentAssignment.objects.filter(pk__in=pks)
     concerned = list(rows.values_list("content", "budget"))
     held = ContentMetadata.objects.filter(pk__in={content for content, _budget in concerned if content})
-    contents = list(upsert.locked(held.order_by("content_key")).only("pk", *_FROM_CONTENT))
+    contents = list(store.locked(held.order_by("content_key")).only("pk", *_FROM_CONTENT))
     budgets = _locked_budgets({budget for _content, budget in concerned})
-    list(rows.select_for_update().order_by("pk").values_list("pk"))
+    list(for_update(rows).order_by("pk").values_list("pk"))
     if contents:
         rows.filter(content__in=contents).update(**_content_columns(contents))
     if not budgets:
@@ -204,7 +204,7 @@ def join(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> int:
         pk__in=pks, content=None, content_key=content.content_key
     )
     _lock_budgets_of(unjoined)
-    locked = list(unjoined.select_for_update().order_by("pk").values_list("pk", flat=True))
+    locked = list(for_update(unjoined).order_by("pk").values_list("pk", flat=True))
     joined = LearnerContentAssignment.objects.filter(pk__in=locked)
     joined.update(content=content)
     if content.parent:
@@ -250,8 +250,7 @@ def _follow(
 
 
 def _locked_budgets(pks: Collection[int] | QuerySet[Any, Any]) -> list[Budget]:
-    no_key = connection.features.has_select_for_no_key_update
-    return list(Budget.objects.select_for_update(no_key=no_key).filter(pk__in=pks).order_by("pk"))
+    return list(for_update(Budget.objects.all()).filter(pk__in=pks).order_by("pk"))
 
 
 def _budget_end() -> Coalesce:

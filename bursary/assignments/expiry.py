@@ -6,10 +6,10 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
-from bursary.assignments import lifecycle, sweeping
+from bursary.assignments import lifecycle, sweeps
+from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE, DeadlineNotice
 from bursary.assignments.models import ActionType, LearnerContentAssignment, State
-from bursary.assignments.notices import LONGEST_WAIT_FOR_NOTICE, DeadlineNotice
-from bursary.assignments.sweeping import Sweep
+from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 
 
@@ -36,14 +36,14 @@ def count_due(now: datetime) -> dict[str, int]:
     return {str(reason): count for reason, count in counts}
 
 
-def expire_due(*, now: datetime, progress: Callable[[int], None] | None = None) -> Sweep:
+def expire_due(*, now: datetime, progress: Callable[[int], None] | None = None) -> SweepResult:
     """Expire everything that is due at `now`, batch by batch. Repeating it does no harm."""
 
     def expire(budget_pk: int) -> int:
         with transaction.atomic():
             budget = ledger.lock(budget_pk)
-            locked = sweeping.lock_batch(due, budget_pk, now=now, order="expires_at")
+            locked = sweeps.lock_batch(due, budget_pk, now=now, order="expires_at")
             lifecycle.move(budget, locked, ActionType.EXPIRED, now=now)
         return len(locked)
 
-    return sweeping.sweep(due, expire, now=now, order="expires_at", progress=progress)
+    return sweeps.sweep(due, expire, now=now, order="expires_at", progress=progress)

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
+from bursary.assignments.deadline_notices import DeadlineNotice
 from bursary.assignments.derived import GRACE
 from bursary.assignments.models import LearnerContentAssignment, State
-from bursary.assignments.notices import DeadlineNotice
+from bursary.lib.locks import for_update
 
 PKS_PER_QUERY = 1000
 SETTLES_IN = timedelta(minutes=30)
@@ -62,7 +63,7 @@ def _notice(concerned: Q, *, now: datetime, due_at: datetime) -> None:
     if not found:
         return
     running = DeadlineNotice.objects.filter(grace_until__gt=now, budget__in={budget for budget, _ in found})
-    for notice in running.select_for_update().order_by("pk"):
+    for notice in for_update(running).order_by("pk"):
         if count := found.pop((notice.budget_id, notice.content_id), 0):
             told_of_fewer = bool(notice.told) and count > notice.assignments
             again = _AGAIN | {"due_at": now + SETTLES_IN} if told_of_fewer else {}

@@ -164,7 +164,7 @@ def move(
         if rule.frees_money:
             ledger.release(budget, cents=sum(assignment.price_cents for assignment in assignments))
         _bring_up_to_date(assignments, columns, by)
-        actions.supersede(pks, rule.supersedes, now=now, cause=by)
+        actions.supersede(pks, rule.supersedes, now=now, error_code=by)
         _tell_timeline(assignments, by, now=now, actor=actor, detail=detail)
 
 

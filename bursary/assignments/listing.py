@@ -18,14 +18,14 @@ from django.forms import IntegerField
 from django_filters.constants import EMPTY_VALUES
 from django_filters.fields import IsoDateTimeField
 
-from bursary.assignments import showing
+from bursary.assignments import content_display
 from bursary.assignments.models import (
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
     LearnerState,
     State,
 )
-from bursary.replica import modes
+from bursary.replica import read_modes
 
 LONGEST_TEXT = 255  # characters
 LARGEST_NUMBER = 2**63 - 1
@@ -176,7 +176,7 @@ class AssignmentFilters(django_filters.FilterSet):
         self, queryset: QuerySet[LearnerContentAssignment]
     ) -> QuerySet[LearnerContentAssignment]:
         """Return what is asked for. Raises ContentFiltersUnavailable."""
-        if modes.reads_upstream() and (parameters := self._through_content()):
+        if read_modes.reads_upstream() and (parameters := self._through_content()):
             raise ContentFiltersUnavailable(parameters)
         found: QuerySet[LearnerContentAssignment] = super().filter_queryset(queryset)
         return found
@@ -234,7 +234,7 @@ def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int
     in_one = connection.features.allow_sliced_subqueries_with_in
     of_the_page = Q(pk__in=chosen if in_one else [row["pk"] for row in chosen])
     rows = list(_with_timelines().filter(of_the_page).order_by(*queryset.query.order_by))
-    showing.show(rows, now=now)
+    content_display.attach_content(rows, now=now)
     return Page(
         rows=rows,
         count=sum(count for _state, count in by_state),
@@ -246,7 +246,7 @@ def with_timelines(pks: Sequence[int], *, now: datetime) -> list[LearnerContentA
     """Return these assignments in this order, with content and actions, without what no list shows."""
     found = _with_timelines().in_bulk(pks)
     rows = [found[pk] for pk in pks if pk in found]
-    showing.show(rows, now=now)
+    content_display.attach_content(rows, now=now)
     return rows
 
 

@@ -13,10 +13,10 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
-from bursary.assignments import notices as notices  # its table is one of this app's
+from bursary.assignments import deadline_notices as deadline_notices  # its table is one of this app's
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
-from bursary.replica.upstream_reads import AnyContent
+from bursary.replica.upstream_cache import AnyContent
 
 FAR_FUTURE = datetime(9000, 1, 1, tzinfo=UTC)
 """Stands for 'no date' where every engine must sort alike."""
@@ -318,7 +318,7 @@ class LearnerContentAssignmentAction(models.Model):
     assignment = models.ForeignKey(LearnerContentAssignment, on_delete=models.PROTECT, related_name="actions")
     action_type = models.CharField(max_length=32, choices=ActionType.choices)
     cycle = models.PositiveIntegerField(help_text="The allocation that it belongs to")
-    occasion = models.CharField(max_length=64, default="", blank=True, help_text="Tells repetitions apart")
+    dedup_key = models.CharField(max_length=64, default="", blank=True, help_text="Tells repetitions apart")
     status = models.CharField(max_length=16, choices=Status.choices)
     created = models.DateTimeField()
     modified = models.DateTimeField()
@@ -339,7 +339,9 @@ class LearnerContentAssignmentAction(models.Model):
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="retried_by"
     )
     error_reason = models.CharField(max_length=32, blank=True, choices=ErrorReason.choices)
-    cause = models.CharField(max_length=64, blank=True, help_text="Exactly why it failed or was not done")
+    error_code = models.CharField(
+        max_length=64, blank=True, help_text="Exactly why it failed or was not done"
+    )
     detail = models.TextField(blank=True, help_text="The cause in a sentence")
     traceback = models.TextField(blank=True)
 
@@ -349,7 +351,7 @@ class LearnerContentAssignmentAction(models.Model):
         ordering = ("created", "id")
         constraints = [
             models.UniqueConstraint(
-                fields=["assignment", "action_type", "cycle", "occasion"], name="one_action_for_an_occasion"
+                fields=["assignment", "action_type", "cycle", "dedup_key"], name="one_action_for_a_dedup_key"
             ),
             models.CheckConstraint(name="action_status_known", condition=Q(status__in=Status.values)),
             models.CheckConstraint(

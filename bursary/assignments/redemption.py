@@ -25,7 +25,8 @@ from bursary.assignments.models import (
     Status,
 )
 from bursary.budgets import ledger
-from bursary.budgets.models import Budget, Transaction
+from bursary.budgets.models import Budget, LedgerEntry
+from bursary.lib.locks import for_update
 
 
 @dataclass
@@ -119,7 +120,7 @@ def begin(
     Raises RedemptionRefused.
     """
     with transaction.atomic():
-        locked = LearnerContentAssignment.objects.select_for_update().get(pk=assignment.pk)
+        locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
         if refused := refusal(locked, now=now, declined=bool(which_declined([locked]))):
             raise refused
         this_cycle = locked.actions.filter(action_type=ActionType.REDEEMED, cycle=locked.cycle)
@@ -130,9 +131,9 @@ def begin(
             return actions.retry(failed, now=now, actor=actor)
         # What was taken back, or given up and retried in vain, has had its occasion.
         before = this_cycle.count()
-        occasion = f"again-{before}" if before else ""
-        actions.request([locked], [ActionType.REDEEMED], now=now, actor=actor, occasion=occasion)
-        return this_cycle.get(occasion=occasion)
+        dedup_key = f"again-{before}" if before else ""
+        actions.request([locked], [ActionType.REDEEMED], now=now, actor=actor, dedup_key=dedup_key)
+        return this_cycle.get(dedup_key=dedup_key)
 
 
 def fulfil(action: LearnerContentAssignmentAction, *, now: datetime) -> Done:
@@ -150,11 +151,11 @@ def fulfil(action: LearnerContentAssignmentAction, *, now: datetime) -> Done:
     return Done(provider_ref=str(spent.uuid))
 
 
-def accept(assignment: LearnerContentAssignment, *, spent: Transaction, now: datetime) -> None:
+def accept(assignment: LearnerContentAssignment, *, spent: LedgerEntry, now: datetime) -> None:
     """Move the held assignment to accepted, with what was spent on it; harmless where that was done."""
     with transaction.atomic():
         budget = ledger.lock(assignment.budget_id)
-        locked = LearnerContentAssignment.objects.select_for_update().get(pk=assignment.pk)
+        locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
         if locked.transaction_uuid == spent.uuid:
             return
         changes = {"transaction_uuid": spent.uuid}
@@ -169,9 +170,9 @@ def reverse(transaction_uuid: UUID, *, now: datetime, actor: User | None = None)
     found = LearnerContentAssignment.objects.get(transaction_uuid=transaction_uuid)
     with transaction.atomic():
         budget: Budget = ledger.lock(found.budget_id)
-        locked = LearnerContentAssignment.objects.select_for_update().get(pk=found.pk)
+        locked = for_update(LearnerContentAssignment.objects.all()).get(pk=found.pk)
         lifecycle.move(budget, [locked], ActionType.REVERSED, now=now, actor=actor)
-        ledger.restore(Transaction.objects.get(uuid=transaction_uuid), now=now)
+        ledger.restore(LedgerEntry.objects.get(uuid=transaction_uuid), now=now)
     return locked
 
 

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
 
 from bursary.access.models import User
-from bursary.assignments import actions, derived, lifecycle, schedule, sweeping
+from bursary.assignments import actions, derived, lifecycle, reminder_dates, sweeps
 from bursary.assignments.models import (
     FAR_FUTURE,
     OPEN,
@@ -26,15 +26,16 @@ from bursary.assignments.models import (
     State,
     Status,
 )
-from bursary.assignments.schedule import Occasion, Plan
-from bursary.assignments.sweeping import Due, Sweep
+from bursary.assignments.reminder_dates import ReminderDate, ReminderPlan
+from bursary.assignments.sweeps import Due, SweepResult
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
+from bursary.lib.locks import for_update
 
 BREATHER = timedelta(minutes=10)
 """Who was written to is not written to again so soon, however often somebody clicks."""
 _STARTING = (State.ALLOCATED, State.ACCEPTED)
-_NOTHING_TO_DO = Plan(None, FAR_FUTURE)
+_NOTHING_TO_DO = ReminderPlan(None, FAR_FUTURE)
 
 
 def to_remind(now: datetime) -> QuerySet[LearnerContentAssignment]:
@@ -51,12 +52,12 @@ def to_nudge(now: datetime) -> QuerySet[LearnerContentAssignment]:
     )
 
 
-def remind_due(*, now: datetime, progress: Callable[[int], None] | None = None) -> Sweep:
+def remind_due(*, now: datetime, progress: Callable[[int], None] | None = None) -> SweepResult:
     """Request a reminder wherever an occasion has come by `now`. Repeating it does no harm."""
     return _sweep(_REMINDING, now=now, progress=progress)
 
 
-def nudge_due(*, now: datetime, progress: Callable[[int], None] | None = None) -> Sweep:
+def nudge_due(*, now: datetime, progress: Callable[[int], None] | None = None) -> SweepResult:
     """Request a nudge wherever an occasion has come by `now`. Repeating it does no harm."""
     return _sweep(_NUDGING, now=now, progress=progress)
 
@@ -67,7 +68,7 @@ def count_due(due: Due, *, now: datetime) -> int:
 
 
 @dataclass
-class Outcome:
+class ReminderResult:
     """What came of each assignment: requested now, sent a moment ago or on its way, or by uuid why not."""
 
     requested: list[UUID] = field(default_factory=list)
@@ -76,7 +77,9 @@ class Outcome:
     """By uuid: `unknown`, or where the assignment stands that forbids it."""
 
 
-def remind(budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User | None = None) -> Outcome:
+def remind(
+    budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User | None = None
+) -> ReminderResult:
     """Remind the learners of those of the budget's assignments that are open; say what came of every one.
 
     While a mail that asks is on its way, and for some minutes after, another is not requested.
@@ -93,11 +96,11 @@ def remind(budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User 
 
 def remind_waiting(
     matching: QuerySet[LearnerContentAssignment], *, budget: Budget, now: datetime, actor: User | None = None
-) -> Outcome:
+) -> ReminderResult:
     """Remind whoever of `matching`, assignments of one budget, was told and has not answered."""
     waiting = matching.filter(budget=budget, state=State.ALLOCATED, learner_state=LearnerState.WAITING)
-    outcome = Outcome()
-    for uuids in sweeping.by_key(waiting):
+    outcome = ReminderResult()
+    for uuids in sweeps.by_key(waiting):
         batch = remind(budget, uuids=uuids, now=now, actor=actor)
         outcome.requested += batch.requested
         outcome.on_their_way += batch.on_their_way
@@ -112,7 +115,7 @@ def nudge(
     now: datetime,
     within_days: int | None = None,
     actor: User | None = None,
-) -> Outcome:
+) -> ReminderResult:
     """Tell the learners of the budget's open and accepted assignments that the content starts soon.
 
     Soon is before it has started and, if given, within so many days.
@@ -143,7 +146,7 @@ class _Kind:
     due: Due
     heard: tuple[ActionType, ...]
     """Mails after which an occasion before them needs no other."""
-    occasions: Callable[[Budget, LearnerContentAssignment], list[Occasion]]
+    occasions: Callable[[Budget, LearnerContentAssignment], list[ReminderDate]]
     too_late: Callable[[LearnerContentAssignment], datetime]
 
 
@@ -152,7 +155,9 @@ _REMINDING = _Kind(
     "remind_at",
     to_remind,
     (ActionType.NOTIFIED, ActionType.REMINDED),
-    lambda budget, one: schedule.reminders(budget, allocated_at=one.allocated_at, expires_at=one.expires_at),
+    lambda budget, one: reminder_dates.reminders(
+        budget, allocated_at=one.allocated_at, expires_at=one.expires_at
+    ),
     lambda one: one.expires_at,
 )
 _NUDGING = _Kind(
@@ -160,7 +165,7 @@ _NUDGING = _Kind(
     "nudge_at",
     to_nudge,
     (ActionType.NUDGED,),
-    lambda budget, one: schedule.nudges(budget, starts_at=one.content_start),
+    lambda budget, one: reminder_dates.nudges(budget, starts_at=one.content_start),
     lambda one: min(one.content_start, one.expires_at if one.state == State.ALLOCATED else FAR_FUTURE),
 )
 
@@ -181,18 +186,20 @@ class _Past:
         told = LearnerContentAssignmentAction.objects.filter(
             assignment__in=list(self._made), action_type__in=kind.heard, cycle=F("assignment__cycle")
         )
-        for row in told.only("assignment", "action_type", "occasion", "status", "created", "completed_at"):
+        for row in told.only("assignment", "action_type", "dedup_key", "status", "created", "completed_at"):
             not_sent = row.status in (Status.SUPERSEDED, Status.SKIPPED)
             if row.action_type == kind.work:
-                self._used[row.assignment_id].add(row.occasion)
-                self._made[row.assignment_id] |= set() if not_sent else {row.occasion}
+                self._used[row.assignment_id].add(row.dedup_key)
+                self._made[row.assignment_id] |= set() if not_sent else {row.dedup_key}
             if not not_sent and row.status != Status.FAILED:
                 heard_at = now if row.status in OPEN else row.completed_at or row.created
                 self._heard_at[row.assignment_id] = max(self._heard_at[row.assignment_id], heard_at)
 
-    def plan(self, assignment: LearnerContentAssignment, occasions: list[Occasion], *, now: datetime) -> Plan:
+    def plan(
+        self, assignment: LearnerContentAssignment, occasions: list[ReminderDate], *, now: datetime
+    ) -> ReminderPlan:
         made, heard_at = self._made[assignment.pk], self._heard_at[assignment.pk]
-        return schedule.plan(occasions, heard_at=heard_at, made=made, now=now)
+        return reminder_dates.plan(occasions, heard_at=heard_at, made=made, now=now)
 
     def unused(self, assignment: LearnerContentAssignment, name: str) -> str:
         """Return the occasion's name; with a number, where it was tried before and came to nothing."""
@@ -201,11 +208,11 @@ class _Past:
         return name if name not in used else next(one for one in again if one not in used)
 
 
-def _sweep(kind: _Kind, *, now: datetime, progress: Callable[[int], None] | None) -> Sweep:
+def _sweep(kind: _Kind, *, now: datetime, progress: Callable[[int], None] | None) -> SweepResult:
     def look(budget_pk: int) -> int:
         with transaction.atomic():
             budget = ledger.lock(budget_pk)  # before its assignments, like whoever changes its deadlines
-            rows = sweeping.lock_batch(kind.due, budget_pk, now=now, order=kind.column)
+            rows = sweeps.lock_batch(kind.due, budget_pk, now=now, order=kind.column)
             past = _Past(rows, kind, now=now)
             plans = {row: _look(row, kind, budget, past, now=now) for row in rows}
             wanted: dict[str, list[LearnerContentAssignment]] = {}
@@ -214,16 +221,16 @@ def _sweep(kind: _Kind, *, now: datetime, progress: Callable[[int], None] | None
                     wanted.setdefault(past.unused(row, plan.due.name), []).append(row)
             moments = {row: plan.look_at for row, plan in plans.items()}
             derived.look_again(moments, column=kind.column)
-            for occasion, assignments in sorted(wanted.items()):
-                actions.request(assignments, [kind.work], now=now, occasion=occasion)
+            for dedup_key, assignments in sorted(wanted.items()):
+                actions.request(assignments, [kind.work], now=now, dedup_key=dedup_key)
         return sum(map(len, wanted.values()))
 
-    return sweeping.sweep(kind.due, look, now=now, order=kind.column, progress=progress)
+    return sweeps.sweep(kind.due, look, now=now, order=kind.column, progress=progress)
 
 
 def _look(
     assignment: LearnerContentAssignment, kind: _Kind, budget: Budget, past: _Past, *, now: datetime
-) -> Plan:
+) -> ReminderPlan:
     """Return what to do for a locked assignment. Who was not told yet is looked at again once they are."""
     open_untold = assignment.state == State.ALLOCATED and assignment.learner_state != LearnerState.WAITING
     if open_untold or kind.too_late(assignment) <= now:
@@ -240,16 +247,16 @@ def _ask(
     *,
     now: datetime,
     actor: User | None,
-) -> Outcome:
+) -> ReminderResult:
     """Request `work` for those of the budget's assignments that nothing objects to.
 
     Where a mail of a kind in `same` is on its way, or went out a moment ago, nothing is added.
     """
-    outcome = Outcome(refused=dict.fromkeys(uuids, "unknown"))
+    outcome = ReminderResult(refused=dict.fromkeys(uuids, "unknown"))
     with transaction.atomic():
         ledger.lock(budget.pk)
         named = LearnerContentAssignment.objects.filter(budget=budget, uuid__in=uuids)
-        found = {one.uuid: one for one in named.select_for_update().order_by("pk")}
+        found = {one.uuid: one for one in for_update(named).order_by("pk")}
         recent = Q(status=Status.DONE, created__gt=now - BREATHER) | Q(status__in=OPEN)
         pending = LearnerContentAssignmentAction.objects.filter(
             recent, assignment__in=list(found.values()), action_type__in=list(same)
@@ -268,5 +275,5 @@ def _ask(
             else:
                 outcome.requested.append(uuid)
                 asked.append(assignment)
-        actions.request(asked, [work], now=now, actor=actor, occasion=f"asked-{now:%Y-%m-%dT%H%M%S.%f}")
+        actions.request(asked, [work], now=now, actor=actor, dedup_key=f"asked-{now:%Y-%m-%dT%H%M%S.%f}")
     return outcome

@@ -14,6 +14,7 @@ from bursary.access.models import learner_key
 from bursary.assignments import actions
 from bursary.assignments.models import OPEN, ActionType, LearnerContentAssignment, State
 from bursary.budgets import ledger
+from bursary.lib.locks import for_update
 
 
 def token_for(assignment: LearnerContentAssignment, *, address: str, now: datetime) -> str:
@@ -70,10 +71,10 @@ def _renewed(link: Link, *, now: datetime) -> bool:
         asking = (ActionType.NOTIFIED, ActionType.REMINDED)
         if this_cycle.filter(action_type__in=asking, status__in=OPEN).exists():
             return True
-        occasion = f"link-{now.astimezone(UTC):%Y-%m-%d}"
-        if this_cycle.filter(action_type=ActionType.REMINDED, occasion=occasion).exists():
+        dedup_key = f"link-{now.astimezone(UTC):%Y-%m-%d}"
+        if this_cycle.filter(action_type=ActionType.REMINDED, dedup_key=dedup_key).exists():
             return False
-        actions.request([assignment], [ActionType.REMINDED], now=now, occasion=occasion)
+        actions.request([assignment], [ActionType.REMINDED], now=now, dedup_key=dedup_key)
     return True
 
 
@@ -86,7 +87,7 @@ def revoke(assignment: LearnerContentAssignment, *, now: datetime) -> None:
 def _opened(link: Link, *, lock: bool = False) -> LearnerContentAssignment:
     rows = LearnerContentAssignment.objects.filter(uuid=link.subject, cycle=link.cycle)
     if lock:
-        rows = rows.select_for_update()  # without joins, which would lock what they join
+        rows = for_update(rows)  # without joins, which would lock what they join
     else:
         rows = rows.select_related("budget__customer", "content").defer("content__payload")
     assignment = rows.first()

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from bursary.budgets import terms
-from bursary.budgets.models import Account, Budget, Customer, Transaction
+from bursary.budgets.models import Account, Budget, Customer, LedgerEntry
 
 
 class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run
@@ -88,8 +88,8 @@ class BudgetAdmin(Kept):
             obj.save()
 
 
-@admin.register(Transaction)
-class TransactionAdmin(ReadOnly):
+@admin.register(LedgerEntry)
+class LedgerEntryAdmin(ReadOnly):
     list_display = ("uuid", "budget", "cents", "state", "created_at", "reversed_at")
     list_select_related = ("budget",)
     list_filter = ("state",)

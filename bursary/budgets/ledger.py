@@ -8,10 +8,11 @@ Locks are taken in one order everywhere: account, then budget, ascending keys.
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from bursary.budgets.models import Account, Budget, Transaction, TransactionState
+from bursary.budgets.models import Account, Budget, LedgerEntry, LedgerEntryState
+from bursary.lib.locks import for_update
 
 
 class LedgerError(Exception):
@@ -41,11 +42,10 @@ def lock(budget_pk: int) -> Budget:
     Not against rows that refer to them (PostgreSQL's NO KEY): whoever writes such a row has a lock of it that
     this one would wait for, out of order.
     """
-    no_key = connection.features.has_select_for_no_key_update
     # By subquery, not by join: a join would lock the budget first.
     of_the_budget = Budget.objects.filter(pk=budget_pk).values("account")
-    account = Account.objects.select_for_update(no_key=no_key).get(pk__in=of_the_budget)
-    budget = Budget.objects.select_for_update(no_key=no_key).get(pk=budget_pk)
+    account = for_update(Account.objects.all()).get(pk__in=of_the_budget)
+    budget = for_update(Budget.objects.all()).get(pk=budget_pk)
     budget.account = account
     return budget
 
@@ -93,28 +93,28 @@ def release(budget: Budget, *, cents: int) -> None:
     _move_held(budget, cents=cents, spend=False)
 
 
-def spend(budget: Budget, *, cents: int, key: str, now: datetime) -> Transaction:
+def spend(budget: Budget, *, cents: int, key: str, now: datetime) -> LedgerEntry:
     """Turn `cents` held into `cents` spent, once for each idempotency `key` however often it is called.
 
     Raises LedgerError if the key was used for another amount or budget, or if fewer cents are held.
     """
     with transaction.atomic():
         lock(budget.pk)
-        known = Transaction.objects.filter(idempotency_key=key).first()
+        known = LedgerEntry.objects.filter(idempotency_key=key).first()
         if known is None:
             _move_held(budget, cents=cents, spend=True)
-            return Transaction.objects.create(budget=budget, idempotency_key=key, cents=cents, created_at=now)
+            return LedgerEntry.objects.create(budget=budget, idempotency_key=key, cents=cents, created_at=now)
         if (known.budget_id, known.cents) != (budget.pk, cents):
             raise LedgerError(f"Key {key} was used for {known.cents} cents of budget {known.budget_id}.")
         return known
 
 
-def restore(spent: Transaction, *, now: datetime) -> None:
+def restore(spent: LedgerEntry, *, now: datetime) -> None:
     """Give back what a transaction spent, once. Raises LedgerError if it is not committed."""
     with transaction.atomic():
         budget = lock(spent.budget_id)
-        reversed_now = Transaction.objects.filter(pk=spent.pk, state=TransactionState.COMMITTED).update(
-            state=TransactionState.REVERSED, reversed_at=now
+        reversed_now = LedgerEntry.objects.filter(pk=spent.pk, state=LedgerEntryState.COMMITTED).update(
+            state=LedgerEntryState.REVERSED, reversed_at=now
         )
         if not reversed_now:
             raise LedgerError(f"Transaction {spent.uuid} is not committed.")

@@ -168,14 +168,14 @@ class Budget(models.Model):
         return started and (self.ends_at is None or now < self.ends_at)
 
 
-class TransactionState(models.TextChoices):
+class LedgerEntryState(models.TextChoices):
     COMMITTED = "committed"
     """The money is spent."""
     REVERSED = "reversed"
     """The money came back."""
 
 
-class Transaction(models.Model):
+class LedgerEntry(models.Model):
     """Money spent on one assignment; what it was for is known here by its idempotency key alone."""
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
@@ -183,7 +183,7 @@ class Transaction(models.Model):
     idempotency_key = models.CharField(max_length=255, unique=True)
     cents = models.PositiveBigIntegerField()
     state = models.CharField(
-        max_length=16, choices=TransactionState.choices, default=TransactionState.COMMITTED
+        max_length=16, choices=LedgerEntryState.choices, default=LedgerEntryState.COMMITTED
     )
     created_at = models.DateTimeField()
     reversed_at = models.DateTimeField(null=True, blank=True)

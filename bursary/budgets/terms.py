@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from django.core.exceptions import ValidationError
-from django.db import connection, transaction
+from django.db import transaction
 from django.dispatch import Signal
 
 from bursary.budgets.models import Budget
+from bursary.lib.locks import for_update
 
 budget_changed = Signal()
 """Sent inside the writer's transaction with `pks`, the budgets whose terms changed, and `now`.
@@ -41,9 +42,7 @@ def change(budget: Budget, *, now: datetime, terms: Mapping[str, object]) -> Bud
         raise TypeError(f"Not a budget's terms: {', '.join(unknown)}.")
     _refuse_nothing(terms)
     with transaction.atomic():
-        locked = Budget.objects.select_for_update(
-            no_key=connection.features.has_select_for_no_key_update
-        ).get(pk=budget.pk)
+        locked = for_update(Budget.objects.all()).get(pk=budget.pk)
         for term, value in terms.items():
             setattr(locked, term, value)
         locked.full_clean()

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableElement:
     """An element of a listing that is not JSON; it stands where the record should have stood.
 
     `position` counts lines (or elements) from 1; `reason` is `line_too_long`, `not_utf8` or `not_json`.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bursary.catalog import links
-from bursary.catalog.content import Completeness, Content, ContentType, Partner
 from bursary.catalog.fields import Fields
 from bursary.catalog.payload import digest, storable
+from bursary.catalog.records import Completeness, Content, ContentType, Partner
 
 _NORMALIZED_DATES = ("start_date", "end_date", "enroll_start_date", "enroll_by_date")
 _OWN_DATES = ("start", "end", "enrollment_start", "enrollment_end")

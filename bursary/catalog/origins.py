@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bursary.catalog.content import ContentType
+from bursary.catalog.records import ContentType
 
 _DATES = {
     "start_date": ("start_date", "start"),

@@ -8,9 +8,9 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
-from bursary.catalog.answers import CatalogTooSlow, CatalogUnavailable, Known, Unfetched, Unreadable
-from bursary.catalog.folder import FolderCatalog
-from bursary.catalog.http import HttpCatalog
+from bursary.catalog.answers import CatalogTooSlow, CatalogUnavailable, Known, Unfetched
+from bursary.catalog.http_source import HttpCatalog
+from bursary.catalog.jsonl_source import FolderCatalog
 from bursary.upstream.breaker import BreakerState
 from bursary.upstream.client import Client
 from bursary.upstream.token import Credentials
@@ -22,7 +22,6 @@ __all__ = [
     "CatalogUnavailable",
     "Known",
     "Unfetched",
-    "Unreadable",
     "breaker_state",
     "open_source",
 ]

@@ -170,7 +170,7 @@ def mails_are_files_where_expected(
 ) -> list[checks.Error]:
     """Refuse a folder for mails that depends on where a process was started."""
     folder = getattr(settings, "EMAIL_FILE_PATH", None) or "/"
-    as_files = settings.EMAIL_BACKEND == "bursary.delivery.files.EmailBackend"
+    as_files = settings.EMAIL_BACKEND == "bursary.delivery.file_backend.EmailBackend"
     if not as_files or Path(folder).is_absolute():
         return []
     return [

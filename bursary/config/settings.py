@@ -200,9 +200,11 @@ LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)
 EMAIL_CONFIG = env.email_url("BURSARY_EMAIL_URL", default=f"filemail:///{quote(str(VAR_DIR / 'mail'))}")
 vars().update(EMAIL_CONFIG)
 if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
-    EMAIL_BACKEND = "bursary.delivery.smtp.EmailBackend"  # the same, with a total deadline
+    EMAIL_BACKEND = "bursary.delivery.smtp_backend.EmailBackend"  # the same, with a total deadline
 if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.filebased.EmailBackend":
-    EMAIL_BACKEND = "bursary.delivery.files.EmailBackend"  # one file for each mail, found by its action
+    EMAIL_BACKEND = (
+        "bursary.delivery.file_backend.EmailBackend"  # one file for each mail, found by its action
+    )
 EMAIL_TIMEOUT = whole_number("BURSARY_EMAIL_TIMEOUT_SECONDS", default=5)  # for each answer of the mail server
 DEFAULT_FROM_EMAIL = env.str("BURSARY_FROM_EMAIL", default="Bursary <bursary@localhost>")
 
@@ -253,7 +255,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "line": {
-            "class": "bursary.access.logs.Formatter",  # without the tokens of links
+            "class": "bursary.lib.logs.Formatter",  # without the tokens of links
             "format": "{asctime} {levelname} {name}: {message}",
             "style": "{",
         }

@@ -20,7 +20,7 @@ from bursary.assignments import signed_links
 from bursary.assignments.declining import DeclineRefused
 from bursary.assignments.models import LearnerContentAssignmentAction, Status
 from bursary.assignments.redemption import RedemptionRefused
-from bursary.dashboard import answering
+from bursary.dashboard import learner_answers
 from bursary.dashboard.headers import form_leads_to, page
 
 _TAKEN_UP = {
@@ -70,7 +70,7 @@ def take_up(request: HttpRequest, uuid: UUID) -> HttpResponse:
         return redirect(here)
     learner = request.user
     return _taking_up(
-        request, lambda: answering.take_up(uuid, learner=learner, now=timezone.now()), here=here
+        request, lambda: learner_answers.accept(uuid, learner=learner, now=timezone.now()), here=here
     )
 
 
@@ -86,14 +86,14 @@ def decline(request: HttpRequest, uuid: UUID) -> HttpResponse:
     learner, reason = request.user, request.POST.get("reason", "")
     return _declining(
         request,
-        lambda: answering.decline(uuid, learner=learner, reason=reason, now=timezone.now()),
+        lambda: learner_answers.decline(uuid, learner=learner, reason=reason, now=timezone.now()),
         here=here,
     )
 
 
 def _shown(request: HttpRequest, token: str) -> HttpResponse:
     now = timezone.now()
-    invitation = answering.invitation(signed_links.opened(token, now=now), now=now)
+    invitation = learner_answers.invitation(signed_links.opened(token, now=now), now=now)
     response = render(request, "dashboard/answer.html", {"invitation": invitation})
     return form_leads_to(invitation.leads_to, response=response)
 
@@ -102,11 +102,11 @@ def _answered(request: HttpRequest, token: str) -> HttpResponse:
     here, now = request.path, timezone.now()
     match request.POST.get("answer"):
         case "accept":
-            return _taking_up(request, lambda: answering.take_up_by_link(token, now=now), here=here)
+            return _taking_up(request, lambda: learner_answers.accept_by_link(token, now=now), here=here)
         case "decline":
             reason = request.POST.get("reason", "")
             return _declining(
-                request, lambda: answering.decline_by_link(token, reason=reason, now=now), here=here
+                request, lambda: learner_answers.decline_by_link(token, reason=reason, now=now), here=here
             )
         case "new-link":
             asked = signed_links.renew(token, now=now)
@@ -141,7 +141,7 @@ def _taking_up(
     if begun is None:
         raise Http404("There is no such assignment of yours.")
     status = Status(begun.status)
-    course_url = answering.course_url(begun.assignment) if status == Status.DONE else ""
+    course_url = learner_answers.course_url(begun.assignment) if status == Status.DONE else ""
     level = messages.ERROR if status == Status.FAILED else messages.SUCCESS
     if course_url:
         try:

@@ -7,9 +7,9 @@ from django.db.models import QuerySet
 
 from bursary.access.models import Role, RoleGrant, User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import grace, redemption, showing
+from bursary.assignments import content_display, grace, redemption
+from bursary.assignments.deadline_notices import DeadlineNotice
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.assignments.notices import DeadlineNotice
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 
@@ -49,7 +49,7 @@ def overview(user: User, *, now: datetime) -> Overview:
         granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
     )
     newest, own = _newest(visible), _newest(own_assignments(user))
-    showing.show([*newest, *own], now=now)
+    content_display.attach_content([*newest, *own], now=now)
     return Overview(
         budgets=[BudgetLine(budget, ledger.available_cents(budget)) for budget in budgets],
         newest=newest,

@@ -11,8 +11,8 @@ urlpatterns = [
     path("assignments/<uuid:uuid>/", views.assignment, name="assignment"),
     path("assignments/<uuid:uuid>/take-up/", learner_views.take_up, name="take-up"),
     path("assignments/<uuid:uuid>/decline/", learner_views.decline, name="decline-page"),
-    path("assignments/<uuid:uuid>/withdraw-links/", views.withdraw_links, name="withdraw-links"),
+    path("assignments/<uuid:uuid>/withdraw-links/", views.revoke_links, name="withdraw-links"),
     # Short, for mails. Logs leave out what follows: see bursary/access/links.py.
     path("a/<str:token>/", learner_views.answer, name="answer"),
-    path("budgets/<uuid:uuid>/assign/", views.assign, name="assign"),
+    path("budgets/<uuid:uuid>/assign/", views.assign_content, name="assign"),
 ]

@@ -15,12 +15,12 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from bursary.access.models import User
 from bursary.budgets import ledger
-from bursary.dashboard import assigning
+from bursary.dashboard import assign
+from bursary.dashboard.assignment_page import cancel, load
+from bursary.dashboard.assignment_page import revoke_links as withdraw
 from bursary.dashboard.forms import AssignForm, SearchForm
 from bursary.dashboard.headers import form_leads_to, page
 from bursary.dashboard.overview import overview
-from bursary.dashboard.story import cancel, story
-from bursary.dashboard.story import withdraw_links as withdraw
 from bursary.dashboard.templatetags.money import dollars
 
 
@@ -47,7 +47,7 @@ def assignment(request: HttpRequest, uuid: UUID) -> HttpResponse:
     assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
     if request.method == "POST":
         return _cancel(request, uuid, actor=request.user)
-    told = story(uuid, reader=request.user, now=timezone.now())
+    told = load(uuid, reader=request.user, now=timezone.now())
     if told is None:
         raise Http404("There is no such assignment.")
     context = {"story": told, "invitation": told.invitation}
@@ -58,7 +58,7 @@ def assignment(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
-def withdraw_links(request: HttpRequest, uuid: UUID) -> HttpResponse:
+def revoke_links(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Withdraw the links to an assignment in mails that were sent, by POST; then show it."""
     assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
     if request.method == "POST":
@@ -71,16 +71,16 @@ def withdraw_links(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
-def assign(request: HttpRequest, uuid: UUID) -> HttpResponse:
+def assign_content(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Assign a course or run from a budget, or try it out first."""
     assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
     now = timezone.now()
-    budget = assigning.budget_for(request.user, uuid)
+    budget = assign.budget_for(request.user, uuid)
     if budget is None:
         raise Http404("There is no such budget.")
     form = AssignForm(request.POST if request.method == "POST" else None, auto_id="%s")
     really = "assign" in request.POST
-    answer = assigning.answer(form, budget, really=really, actor=request.user, now=now)
+    answer = assign.answer_form(form, budget, really=really, actor=request.user, now=now)
     if answer.done:
         messages.success(request, answer.done)
         return redirect("home")
@@ -91,7 +91,7 @@ def assign(request: HttpRequest, uuid: UUID) -> HttpResponse:
         "budget": budget,
         "available_cents": ledger.available_cents(budget),
         "search": search,
-        "shelf": assigning.shelf(budget, words=words, now=now, chosen=chosen),
+        "shelf": assign.catalog_choices(budget, words=words, now=now, chosen=chosen),
         "form": form,
         "answer": answer,
     }

@@ -11,8 +11,8 @@ from django.conf import settings
 from django.db import close_old_connections, connections
 from django.utils import timezone
 
-from bursary.assignments import sweeping
-from bursary.delivery import administrators, runner
+from bursary.delivery import notices, runner
+from bursary.lib import logs
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class RunnerThread(threading.Thread):
     def _drain(self) -> int:
         try:
             tried = runner.drain(clock=timezone.now, most=ROUND)
-            return tried + administrators.tell(clock=timezone.now)
+            return tried + notices.send_due(clock=timezone.now)
         except Exception as error:  # noqa: BLE001  # a thread that dies stops every mail; it is logged
-            sweeping.broke("A round of deliveries broke off", error, log=logger)
+            logs.log_failure("A round of deliveries broke off", error, log=logger)
             return 0

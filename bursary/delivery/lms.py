@@ -5,6 +5,7 @@ from django.db import transaction
 from bursary.access.models import LearnerLink, Role, RoleGrant, User
 from bursary.assignments.actions import Done
 from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.lib.locks import for_update
 
 
 def link_learner(action: LearnerContentAssignmentAction) -> Done:
@@ -13,7 +14,7 @@ def link_learner(action: LearnerContentAssignmentAction) -> Done:
     customer = assignment.budget.customer
     with transaction.atomic():
         # Locked: a link that is being forgotten at this moment is waited for, and made again.
-        link, _created = LearnerLink.objects.select_for_update().get_or_create(
+        link, _created = for_update(LearnerLink.objects.all()).get_or_create(
             customer=customer,
             learner_key=assignment.learner_key,
             defaults={"learner_email": action.recipient, "created": action.created},

@@ -4,7 +4,7 @@ from bursary.assignments import redemption
 from bursary.assignments.actions import Done
 from bursary.assignments.models import ErrorReason, LearnerContentAssignmentAction
 from bursary.budgets.ledger import LedgerError
-from bursary.delivery.troubles import DeliveryError
+from bursary.delivery.errors import DeliveryError
 
 
 def redeem(action: LearnerContentAssignmentAction) -> Done:

@@ -14,10 +14,10 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from bursary.assignments import actions
-from bursary.assignments.actions import Done, Failed, Outcome, Postponed, Skipped, Trouble
+from bursary.assignments.actions import AttemptResult, Done, Failed, Failure, Postponed, Skipped
 from bursary.assignments.models import ActionType, ErrorReason, LearnerContentAssignmentAction
-from bursary.delivery import lms, messages, redeeming
-from bursary.delivery.troubles import DeliveryError
+from bursary.delivery import emails, lms, redeeming
+from bursary.delivery.errors import DeliveryError
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +26,12 @@ Delivery = Callable[[LearnerContentAssignmentAction], Done | Skipped | Postponed
 
 DELIVERIES: Mapping[ActionType, Delivery] = {
     ActionType.LEARNER_LINKED: lms.link_learner,
-    ActionType.NOTIFIED: messages.notify,
-    ActionType.REMINDED: messages.remind,
-    ActionType.NUDGED: messages.nudge,
+    ActionType.NOTIFIED: emails.notify,
+    ActionType.REMINDED: emails.remind,
+    ActionType.NUDGED: emails.nudge,
     ActionType.REDEEMED: redeeming.redeem,
-    ActionType.CANCELLATION_NOTIFIED: messages.notify_of_cancellation,
-    ActionType.EXPIRATION_NOTIFIED: messages.notify_of_expiration,
+    ActionType.CANCELLATION_NOTIFIED: emails.notify_of_cancellation,
+    ActionType.EXPIRATION_NOTIFIED: emails.notify_of_expiration,
 }
 
 MOST_ATTEMPTS = 20
@@ -51,25 +51,25 @@ def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None) -> int:
     return most
 
 
-def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> Outcome:
+def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptResult:
     """Try a claimed action once and return how it went; nothing is written here."""
     if action.attempts > MOST_ATTEMPTS:
         return Failed(_abandoned(action))
     try:
         return DELIVERIES[ActionType(action.action_type)](action)
     except DeliveryError as error:
-        trouble = Trouble(error.reason, error.cause, error.detail, traceback.format_exc())
+        failure = Failure(error.reason, error.error_code, error.detail, traceback.format_exc())
         permanent = error.permanent or action.attempts >= (error.most_attempts or MOST_ATTEMPTS)
     except Exception as error:  # noqa: BLE001  # the one place that survives whatever a delivery raises
         # The stack trace goes on the timeline, not into the log: it may name people.
         logger.warning("Delivery of action %s broke: %s", action.pk, type(error).__name__)
         detail = f"{type(error).__name__}: {error}"
-        trouble = Trouble(_reason(action), "unexpected_error", detail, traceback.format_exc())
+        failure = Failure(_reason(action), "unexpected_error", detail, traceback.format_exc())
         permanent = False
     if permanent or action.attempts >= MOST_ATTEMPTS:
-        logger.warning("Delivery of action %s failed: %s", action.pk, trouble.cause)
-        return Failed(trouble)
-    return Postponed(trouble, until=clock() + wait_after(action.attempts))
+        logger.warning("Delivery of action %s failed: %s", action.pk, failure.error_code)
+        return Failed(failure)
+    return Postponed(failure, until=clock() + wait_after(action.attempts))
 
 
 def wait_after(attempts: int) -> timedelta:
@@ -78,8 +78,8 @@ def wait_after(attempts: int) -> timedelta:
     return longest * random.random()  # noqa: S311  # spreads load; hides nothing
 
 
-def _abandoned(action: LearnerContentAssignmentAction) -> Trouble:
-    return Trouble(_reason(action), "worker_died", "The worker died each time that this was tried.", "")
+def _abandoned(action: LearnerContentAssignmentAction) -> Failure:
+    return Failure(_reason(action), "worker_died", "The worker died each time that this was tried.", "")
 
 
 def _reason(action: LearnerContentAssignmentAction) -> ErrorReason:

@@ -20,10 +20,10 @@ from django.utils import timezone
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from bursary.assignments import sweeping
-from bursary.events import decoding, inbox
-from bursary.events.decoding import TOPICS, Fields
+from bursary.events import inbox, parsing
 from bursary.events.models import LONGEST_ID, EventSource
+from bursary.events.parsing import TOPICS, Fields
+from bursary.lib import logs
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Consumer:
                 return
             except (redis.RedisError, DatabaseError, InterfaceError) as error:
                 away = time.monotonic() - healthy
-                line = sweeping.in_a_line(error)
+                line = logs.one_line(error)
                 logger.warning("The event bus cannot be read: %s", line)
                 if away > patience:
                     raise BusLost(f"For {away:.0f} seconds: {line}") from error
@@ -141,13 +141,13 @@ def _keep(stream: str, entry_id: bytes, fields: Mapping[bytes, bytes], *, now: d
     if not fields:
         return "trimmed"
     try:
-        told = decoding.read(fields)
+        told = parsing.read(fields)
         if told is None:
             return "ignored"
         new = inbox.receive(
             told.event_id, source=EventSource.BUS, kind=told.kind, payload=told.payload, now=now
         )
-    except (decoding.Unreadable, DataError) as why:  # DataError: no database could ever store it
+    except (parsing.UnreadableEvent, DataError) as why:  # DataError: no database could ever store it
         address = f"{stream}/{entry_id.decode()}"[-LONGEST_ID:]
         logger.warning("Entry %s of the event bus cannot be read: %s", address, why)
         inbox.set_aside(address, source=EventSource.BUS, error=str(why), now=now)

@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 
-from bursary.assignments import sweeping
-from bursary.events import handling
-from bursary.events.handling import NotYet
+from bursary.events import handlers
+from bursary.events.handlers import NotApplicableYet
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
+from bursary.lib import logs
 
 logger = logging.getLogger(__name__)
 
@@ -130,11 +130,11 @@ def _claim(event: InboxEvent, *, now: datetime) -> bool:
 def _apply(event: InboxEvent, *, clock: Clock) -> str:
     """Do what the event says and write how it went; return that in a word."""
     try:
-        outcome = handling.apply(EventKind(event.kind), event.payload, now=clock())
-    except NotYet as not_yet:
+        outcome = handlers.apply(EventKind(event.kind), event.payload, now=clock())
+    except NotApplicableYet as not_yet:
         return _postpone(event, clock(), error=str(not_yet), at_last=not_yet.outcome, word="postponed")
     except Exception as error:  # noqa: BLE001  # one broken event stops no other; it is logged, and tried again
-        said = sweeping.broke(f"Event {event.event_id} ({event.kind}) broke", error, log=logger)
+        said = logs.log_failure(f"Event {event.event_id} ({event.kind}) broke", error, log=logger)
         return _postpone(event, clock(), error=said, at_last=EventOutcome.FAILED, word="broken")
     _settle(event, clock(), outcome=outcome, error="")
     return outcome.value

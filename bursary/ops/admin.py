@@ -3,9 +3,9 @@
 from django.contrib import admin
 
 from bursary.budgets.admin import ReadOnly
-from bursary.ops.models import Tick
+from bursary.ops.models import ScheduledTask
 
 
-@admin.register(Tick)
-class TickAdmin(ReadOnly):
+@admin.register(ScheduledTask)
+class ScheduledTaskAdmin(ReadOnly):
     list_display = ("name", "due_at", "started_at", "finished_at", "failures", "last_error")

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from bursary.assignments import sweeping
+from bursary.lib import logs
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def leave_no_traces() -> bool:
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             busy, _in_log, _moved = cursor.fetchone()
     except DatabaseError as error:
-        logger.warning("Traces could not be removed: %s", sweeping.in_a_line(error))
+        logger.warning("Traces could not be removed: %s", logs.one_line(error))
         return False
     if not busy:
         _marker().unlink(missing_ok=True)

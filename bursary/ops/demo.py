@@ -20,25 +20,25 @@ from django.utils import timezone
 
 from bursary.access.models import ApiKey, Role, User
 from bursary.budgets.models import Budget, Customer
-from bursary.ops import people, stories
-from bursary.ops.people import Credentials, Person
-from bursary.ops.printing import Advance
-from bursary.ops.setup import Plan, set_up
+from bursary.ops import accounts, demo_history
+from bursary.ops.accounts import Credentials, Person
+from bursary.ops.console import Advance
+from bursary.ops.setup import SetupPlan, set_up
 from bursary.replica import refresh
 from bursary.replica.demo import write_sample_catalog
 from bursary.replica.models import RefreshSource
 
 CUSTOMER, SLUG, TIME_ZONE = "Larkspur Logistics", "larkspur-logistics", "Europe/Madrid"
 ACCOUNT_LIMIT_CENTS = 120_000_000
-BUDGETS: Mapping[str, int] = {stories.COMFORTABLE: 100_000_000, stories.TIGHT: 15_000}
+BUDGETS: Mapping[str, int] = {demo_history.COMFORTABLE: 100_000_000, demo_history.TIGHT: 15_000}
 """Their limits in cents: one can pay for much, the other is nearly used up by its one assignment."""
 
 ADMINISTRATOR = Person("ada.admin@larkspur.example", "ada", "Ada", "Admin", 7000)
 OPERATOR = Person("olga.operator@larkspur.example", "olga", "Olga", "Operator", 7009, operates=True)
 LEARNERS = (
-    Person(stories.LENA, "lena", "Lena", "Learner", 7001),
-    Person(stories.LIAM, "liam", "Liam", "Learner", 7002),
-    Person(stories.LUCY, "lucy", "Lucy", "Learner", 7003),
+    Person(demo_history.LENA, "lena", "Lena", "Learner", 7001),
+    Person(demo_history.LIAM, "liam", "Liam", "Learner", 7002),
+    Person(demo_history.LUCY, "lucy", "Lucy", "Learner", 7003),
 )
 KEY_NAME = "demonstration"
 
@@ -74,18 +74,18 @@ def load(*, now: datetime, advance: Advance) -> Demo:
             "This database belongs to a real organisation, and the demonstration's operator would see it. "
             "Give the demonstration a folder of its own: BURSARY_VAR_DIR=…"
         )
-    administrator, _created = people.ensure_user(ADMINISTRATOR)
+    administrator, _created = accounts.ensure_user(ADMINISTRATOR)
     budgets = _budgets()
     customer = budgets[0].customer
     users = {"administrator": administrator, **_other_users(customer)}
     _bring_in_content(budgets[0], now=now, advance=advance)
-    stories.play(budgets, administrator=administrator)
+    demo_history.play(budgets, administrator=administrator)
     record = _record(customer, budgets, users)
     _write(demo_file(), record)
     return Demo(
         demo_file(),
         record,
-        contents=stories.offered(budgets[0]).count(),
+        contents=demo_history.offered(budgets[0]).count(),
         assignments=sum(budget.assignments.count() for budget in budgets),
     )
 
@@ -94,7 +94,7 @@ def _budgets() -> list[Budget]:
     catalog_uuid = uuid4()  # forgotten where the budgets are there already
     return [
         set_up(
-            Plan(
+            SetupPlan(
                 customer=CUSTOMER,
                 slug=SLUG,
                 time_zone=TIME_ZONE,
@@ -110,12 +110,12 @@ def _budgets() -> list[Budget]:
 
 
 def _other_users(customer: Customer) -> dict[str, User]:
-    operator, _created = people.ensure_user(OPERATOR)
-    people.ensure_role(operator, Role.OPERATOR, None)
+    operator, _created = accounts.ensure_user(OPERATOR)
+    accounts.ensure_role(operator, Role.OPERATOR, None)
     learners = []
     for person in LEARNERS:
-        learner, _created = people.ensure_user(person)
-        people.ensure_role(learner, Role.LEARNER, customer)
+        learner, _created = accounts.ensure_user(person)
+        accounts.ensure_role(learner, Role.LEARNER, customer)
         learners.append(learner)
     return {"learner": learners[0], "operator": operator}
 
@@ -155,7 +155,7 @@ def _signs_in(user: User, known: Mapping[str, str]) -> dict[str, Any]:
     credentials = Credentials(known.get("password", ""), known.get("api_key", ""))
     if not _works(user, credentials):
         ApiKey.objects.filter(user=user, name=KEY_NAME, revoked_at=None).update(revoked_at=timezone.now())
-        credentials = people.issue_credentials(user, key_name=KEY_NAME)
+        credentials = accounts.issue_credentials(user, key_name=KEY_NAME)
     return {
         "username": user.username,
         "password": credentials.password,

@@ -8,8 +8,8 @@ from django.db import DatabaseError
 from django.db.models import Q
 
 from bursary.assignments.models import LearnerContentAssignmentAction, Status
-from bursary.ops.models import Tick
-from bursary.replica import leaving
+from bursary.ops.models import ScheduledTask
+from bursary.replica import removal
 
 LONGEST_DELAY = timedelta(minutes=5)
 """Nobody looks at due work any more, when some has waited longer than this."""
@@ -62,7 +62,7 @@ def look(*, now: datetime) -> Health:
     )
     overdue = Q(due_at__lte=now - LONGEST_DELAY) | Q(failures__gte=FAILURES_TO_WORRY)
     late = (
-        list(Tick.objects.filter(overdue).values_list("name", flat=True))
+        list(ScheduledTask.objects.filter(overdue).values_list("name", flat=True))
         if settings.CLOCK == "thread"
         else []
     )
@@ -73,5 +73,5 @@ def look(*, now: datetime) -> Health:
         pending=unfinished.values("pk")[:MOST_COUNTED].count(),
         failed_last_day=failed.order_by("pk").values("pk")[:MOST_COUNTED].count(),
         late_ticks=late,
-        catalog_alarms=len(leaving.alarms()),
+        catalog_alarms=len(removal.alarms()),
     )

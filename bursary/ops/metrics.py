@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.ops import health
-from bursary.replica import refresh, wanting
+from bursary.replica import refresh, schedule
 from bursary.replica.models import ContentMetadata
 
 __all__ = ["CONTENT_TYPE", "exposition"]
@@ -72,7 +72,7 @@ def _breaker() -> Metric:
 
 
 def _of_content(now: datetime) -> Iterator[Metric]:
-    oldest = wanting.due(now).values_list("due_at", flat=True).first()
+    oldest = schedule.due(now).values_list("due_at", flat=True).first()
     yield GaugeMetricFamily(
         "bursary_content_oldest_wanted_seconds",
         "How long the content that is due longest has waited for a look.",

@@ -3,7 +3,7 @@
 from django.db import models
 
 
-class Tick(models.Model):
+class ScheduledTask(models.Model):
     """When something that happens by itself is next due, and how it went last."""
 
     name = models.CharField(max_length=32, unique=True)

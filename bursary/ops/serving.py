@@ -14,11 +14,11 @@ from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]  #
 from gunicorn.config import Config  # type: ignore[import-untyped]  # gunicorn has no types
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]  # gunicorn has no types
 
-from bursary.access.logs import Formatter
 from bursary.delivery import executors
 from bursary.delivery.executors import RunnerThread
-from bursary.ops import clock
-from bursary.ops.clock import ClockThread
+from bursary.lib.logs import Formatter
+from bursary.ops import scheduler
+from bursary.ops.scheduler import SchedulerThread
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = "8000"
@@ -130,10 +130,10 @@ class _Runners:
     """The runner and clock threads of one process: started after it was forked, stopped before it ends."""
 
     def __init__(self) -> None:
-        self._threads: list[RunnerThread | ClockThread] = []
+        self._threads: list[RunnerThread | SchedulerThread] = []
 
     def start(self, _worker: object) -> None:
-        self._threads = [*executors.start_threads(RUNNER_THREADS), *clock.start_threads(CLOCK_THREADS)]
+        self._threads = [*executors.start_threads(RUNNER_THREADS), *scheduler.start_threads(CLOCK_THREADS)]
 
     def interrupt(self, _worker: object) -> None:
         """Ask the threads to stop, and let no second signal cut off what they have in hand."""
@@ -150,7 +150,7 @@ class _Runners:
         _join(self._threads, seconds=settings.SEND_DEADLINE.total_seconds())
 
 
-def _join(threads: list[RunnerThread | ClockThread], *, seconds: float) -> None:
+def _join(threads: list[RunnerThread | SchedulerThread], *, seconds: float) -> None:
     until = time.monotonic() + seconds
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))

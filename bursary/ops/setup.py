@@ -14,15 +14,15 @@ from django.db import transaction
 
 from bursary.access.models import Role, User
 from bursary.budgets.models import Account, Budget, Customer
-from bursary.ops import people
-from bursary.ops.people import Person
+from bursary.ops import accounts
+from bursary.ops.accounts import Person
 
 KEY_NAME = "setup"
 UNLIMITED = "unlimited"
 
 
 @dataclass(frozen=True)
-class Plan:
+class SetupPlan:
     """What shall be there afterwards."""
 
     customer: str
@@ -71,15 +71,15 @@ class SetUp:
         }
 
 
-def set_up(plan: Plan, *, dry_run: bool = False, new_key: bool = False) -> SetUp:
+def set_up(plan: SetupPlan, *, dry_run: bool = False, new_key: bool = False) -> SetUp:
     """Make what the plan names and is not there yet, all or nothing. What is there stays as it is.
 
     Raises ValidationError, having made nothing, for what no customer, user or budget may be.
     """
     with transaction.atomic():
         customer, new_customer = _customer(plan)
-        administrator, new_administrator = people.ensure_user(plan.administrator)
-        new_role = people.ensure_role(administrator, Role.ADMINISTRATOR, customer)
+        administrator, new_administrator = accounts.ensure_user(plan.administrator)
+        new_role = accounts.ensure_role(administrator, Role.ADMINISTRATOR, customer)
         budget, new_budget = _budget(plan, customer)
         made = {
             "customer": new_customer,
@@ -92,10 +92,10 @@ def set_up(plan: Plan, *, dry_run: bool = False, new_key: bool = False) -> SetUp
         if dry_run:
             transaction.set_rollback(True)
         elif new_administrator:
-            credentials = people.issue_credentials(administrator, key_name=KEY_NAME)
+            credentials = accounts.issue_credentials(administrator, key_name=KEY_NAME)
             done.password, done.api_key = credentials.password, credentials.api_key
         elif new_key:
-            done.api_key = people.issue_key(administrator, key_name=KEY_NAME)
+            done.api_key = accounts.issue_key(administrator, key_name=KEY_NAME)
     return done
 
 
@@ -115,7 +115,7 @@ def cents(text: str) -> int | None:
     return int(exact)
 
 
-def _customer(plan: Plan) -> tuple[Customer, bool]:
+def _customer(plan: SetupPlan) -> tuple[Customer, bool]:
     known = Customer.objects.filter(slug=plan.slug).first()
     if known is not None:
         return known, False
@@ -125,7 +125,7 @@ def _customer(plan: Plan) -> tuple[Customer, bool]:
     return customer, True
 
 
-def _budget(plan: Plan, customer: Customer) -> tuple[Budget, bool]:
+def _budget(plan: SetupPlan, customer: Customer) -> tuple[Budget, bool]:
     known = Budget.objects.filter(customer=customer, name=plan.budget).order_by("pk").first()
     if known is not None:
         return known, False
@@ -145,7 +145,7 @@ def _budget(plan: Plan, customer: Customer) -> tuple[Budget, bool]:
     return budget, True
 
 
-def _account(plan: Plan, customer: Customer) -> Account:
+def _account(plan: SetupPlan, customer: Customer) -> Account:
     """Return the customer's account: its budgets share one."""
     account = Account.objects.filter(customer=customer).order_by("pk").first()
     if account is None:

@@ -9,9 +9,9 @@ from django.http import HttpRequest
 from bursary.replica.models import (
     CatalogListing,
     CatalogMembership,
+    ColdRead,
     ContentChange,
     ContentMetadata,
-    ContentSought,
     ShadowDifference,
     ShadowTally,
 )
@@ -79,8 +79,8 @@ class CatalogListingAdmin(ReadOnly):
     search_fields = ("=catalog_uuid",)
 
 
-@admin.register(ContentSought)
-class ContentSoughtAdmin(ReadOnly):
+@admin.register(ColdRead)
+class ColdReadAdmin(ReadOnly):
     list_display = ("content_key", "catalog_uuid", "answer", "asked_at", "until")
     list_filter = ("answer",)
     search_fields = ("=catalog_uuid", "content_key")

@@ -16,11 +16,13 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import F, Q, QuerySet
 
-from bursary.catalog import schema
-from bursary.catalog.schema import Content
+from bursary.catalog import parser
+from bursary.catalog.parser import Content
 from bursary.catalog.source import CatalogSource, CatalogUnavailable
-from bursary.replica import guard, reads, sampling, wanting
-from bursary.replica.intake import BATCH, batches
+from bursary.lib import batches
+from bursary.lib.batches import chunks
+from bursary.replica import merge, reads, schedule
+from bursary.replica.ingest import BATCH
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, ContentType
 
 WINDOW = 10 * BATCH
@@ -28,7 +30,7 @@ WINDOW = 10 * BATCH
 NAMED = 500
 """Findings that an audit names; it counts them all."""
 
-_COMPARED = (*guard.COLUMNS, "digest", "content_type")
+_COMPARED = (*merge.COLUMNS, "digest", "content_type")
 
 Clock = Callable[[], datetime]
 Progress = Callable[[int], None]
@@ -54,7 +56,7 @@ DRIFT = (Finding.DRIFTED, Finding.MISSING)
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class FieldDifference:
     """One field: what we say and what upstream says, as JSON values."""
 
     field: str
@@ -70,12 +72,12 @@ class Found:
     content_key: str
     catalog_uuid: UUID | None
     checked_at: datetime | None = None
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[FieldDifference, ...] = ()
     detail: str = ""
 
 
 @dataclass
-class Audit:
+class ContentAudit:
     """What an audit found. `looked_at` are rows of ours that upstream was heard about, runs included."""
 
     looked_at: int = 0
@@ -119,7 +121,7 @@ def audit(
     sample: int | None = None,
     listed: Sequence[UUID] = (),
     progress: Progress | None = None,
-) -> Audit:
+) -> ContentAudit:
     """Compare all content, or `sample` pieces at random, with upstream; runs with their courses.
 
     Each piece is asked of the catalog that it came from, or of `catalog_uuid`. The listings of `listed` are
@@ -127,11 +129,11 @@ def audit(
     it. `progress` is told how many of `subjects` are done.
     """
     rows = subjects(catalog_uuid)
-    pks = sampling.keys_of(rows) if sample is None else sampling.sampled(rows, size=sample)
-    audited, done = Audit(), 0
+    pks = batches.keys(rows) if sample is None else batches.sample(rows, size=sample)
+    audited, done = ContentAudit(), 0
     for window in _windows(pks):
         for catalog, keys in sorted(_questions(window, catalog_uuid).items()):
-            for batch in batches(sorted(keys)):
+            for batch in chunks(sorted(keys), BATCH):
                 _ask(batch, audited, source=source, catalog_uuid=catalog, clock=clock)
         done += len(window)
         if progress:
@@ -156,14 +158,14 @@ def _questions(pks: Sequence[int], catalog_uuid: UUID | None) -> Mapping[UUID, l
         holders[pk].append(holder)
     questions: dict[UUID, list[str]] = defaultdict(list)
     for pk, key, fetched_from in rows:
-        whom = catalog_uuid or wanting.whom_to_ask(fetched_from, holders[pk])
+        whom = catalog_uuid or schedule.catalog_to_ask(fetched_from, holders[pk])
         if whom is not None:
             questions[whom].append(key)
     return questions
 
 
 def _ask(
-    keys: Sequence[str], audited: Audit, *, source: CatalogSource, catalog_uuid: UUID, clock: Clock
+    keys: Sequence[str], audited: ContentAudit, *, source: CatalogSource, catalog_uuid: UUID, clock: Clock
 ) -> None:
     if catalog_uuid in audited.unavailable:
         return
@@ -179,7 +181,7 @@ def _ask(
         audited.unavailable[catalog_uuid] = str(silence)
         return
     records, unusable = _parsed(answer)
-    chosen, _lost = guard.choose(records)
+    chosen, _lost = merge.choose_records(records)
     # Read after the answer: what a refresher brought in meanwhile is left alone, being newer than it. What
     # says that it comes from the future was written by a clock that was ahead, and is compared.
     rows, read_at = _rows(keys, chosen), clock()
@@ -189,7 +191,7 @@ def _ask(
             detail = f"{bad.reason}: {bad.detail}"
             checked_at = rows.get(bad.content_key, {}).get("checked_at")
             audited.add(Found(Finding.UNPARSABLE, bad.content_key, catalog_uuid, checked_at, detail=detail))
-    named = {key for raw in answer for key in schema.keys(raw)}
+    named = {key for raw in answer for key in parser.keys(raw)}
     known = set(ContentMetadata.objects.filter(content_key__in=chosen).values_list("content_key", flat=True))
     for key in sorted(chosen.keys() - known):
         audited.add(Found(Finding.UNKNOWN, key, catalog_uuid))
@@ -197,13 +199,13 @@ def _ask(
         audited.add(found)
 
 
-def _parsed(answer: Sequence[object]) -> tuple[list[Content], list[schema.Unparsable]]:
+def _parsed(answer: Sequence[object]) -> tuple[list[Content], list[parser.UnusableRecord]]:
     records: list[Content] = []
-    unusable: list[schema.Unparsable] = []
+    unusable: list[parser.UnusableRecord] = []
     for raw in answer:
         try:
-            records.append(schema.parse(raw))
-        except schema.Unparsable as bad:
+            records.append(parser.parse(raw))
+        except parser.UnusableRecord as bad:
             unusable.append(bad)
     return records, unusable
 
@@ -221,7 +223,7 @@ def _judged(
     chosen: Mapping[str, Content],
     *,
     named: set[str],
-    audited: Audit,
+    audited: ContentAudit,
     catalog_uuid: UUID,
 ) -> Iterator[Found]:
     for key, row in sorted(rows.items()):
@@ -244,40 +246,40 @@ def _judged(
             yield Found(Finding.DRIFTED, *about, differences)
 
 
-def _differences(row: Mapping[str, Any], content: Content) -> tuple[Difference, ...]:
-    theirs = guard.columns(content) | {"digest": content.digest, "content_type": content.content_type.value}
+def _differences(row: Mapping[str, Any], content: Content) -> tuple[FieldDifference, ...]:
+    theirs = merge.columns(content) | {"digest": content.digest, "content_type": content.content_type.value}
     pairs = {name: (row[name], theirs[name]) for name in _COMPARED}
     if content.content_type.value == ContentType.COURSERUN and content.parent_key:
         pairs["parent"] = (row["parent_key"], content.parent_key)
     if row["gone_at"]:
         pairs["gone_at"] = (row["gone_at"], None)
     return tuple(
-        Difference(name, _plain(ours), _plain(upstreams))
+        FieldDifference(name, _plain(ours), _plain(upstreams))
         for name, (ours, upstreams) in pairs.items()
         if ours != upstreams
     )
 
 
-def _read_listing(catalog_uuid: UUID, audited: Audit, *, source: CatalogSource) -> None:
+def _read_listing(catalog_uuid: UUID, audited: ContentAudit, *, source: CatalogSource) -> None:
     """Find what a catalog lists and we do not have."""
     if catalog_uuid in audited.unavailable:
         return
     try:
         for page in source.pages(catalog_uuid, size=BATCH):
-            for batch in batches(page):
+            for batch in chunks(page, BATCH):
                 _find_unknown(batch, audited, catalog_uuid=catalog_uuid)
     except CatalogUnavailable as silence:
         audited.unavailable[catalog_uuid] = str(silence)
 
 
-def _find_unknown(batch: Sequence[object], audited: Audit, *, catalog_uuid: UUID) -> None:
-    records = {schema.own_key(raw): raw for raw in batch}
+def _find_unknown(batch: Sequence[object], audited: ContentAudit, *, catalog_uuid: UUID) -> None:
+    records = {parser.own_key(raw): raw for raw in batch}
     rows = ContentMetadata.objects.filter(content_key__in=list(records))
     known = set(rows.values_list("content_key", flat=True))
     for key in sorted(records.keys() - known):
         try:
-            schema.parse(records[key])
-        except schema.Unparsable as bad:
+            parser.parse(records[key])
+        except parser.UnusableRecord as bad:
             audited.add(Found(Finding.UNPARSABLE, key, catalog_uuid, detail=f"{bad.reason}: {bad.detail}"))
         else:
             audited.add(Found(Finding.UNKNOWN, key, catalog_uuid))

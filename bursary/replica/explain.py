@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 from django.db.models import Max
 
 from bursary.catalog.origins import origins
-from bursary.replica import freshness, guard
-from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, ContentSought
+from bursary.replica import freshness, merge
+from bursary.replica.models import CatalogMembership, ColdRead, ContentChange, ContentMetadata
 
-COLUMNS = ("content_type", "parent", *guard.COLUMNS)
+COLUMNS = ("content_type", "parent", *merge.COLUMNS)
 MOST_NAMED = 100
 """Runs, catalogs and remembered answers that are named."""
 
 
-class NextLook(enum.StrEnum):
+class RefreshReason(enum.StrEnum):
     """Why somebody looks at content when they do. The first that fits holds."""
 
     WITH_COURSE = "with_course"
@@ -54,11 +54,11 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class NextRefresh:
     """When the next look is, and why; `longest` is how long the pause after failures may be."""
 
     at: datetime | None
-    why: NextLook
+    why: RefreshReason
     good_for: timedelta | None = None
     """What the table of freshness says of it."""
     longest: timedelta | None = None
@@ -70,7 +70,7 @@ class Explanation:
 
     content: ContentMetadata
     values: Sequence[Value]
-    look: Look
+    look: NextRefresh
     memberships: Sequence[CatalogMembership]
     """Of a run: its course's."""
     runs: Sequence[str]
@@ -112,9 +112,9 @@ def explain(content_key: str, *, now: datetime) -> Explanation | None:
     )
 
 
-def remembered(content_key: str, *, now: datetime) -> list[ContentSought]:
+def cold_reads_of(content_key: str, *, now: datetime) -> list[ColdRead]:
     """Return what is remembered of questions for a key that we have no content for."""
-    rows = ContentSought.objects.filter(content_key=content_key, until__gt=now).order_by("catalog_uuid")
+    rows = ColdRead.objects.filter(content_key=content_key, until__gt=now).order_by("catalog_uuid")
     return list(rows[:MOST_NAMED])
 
 
@@ -139,29 +139,31 @@ def _next_look(
     runs: Sequence[ContentMetadata],
     *,
     now: datetime,
-) -> Look:
+) -> NextRefresh:
     if content.parent is not None:
-        return Look(content.parent.due_at, NextLook.WITH_COURSE)
+        return NextRefresh(content.parent.due_at, RefreshReason.WITH_COURSE)
     if content.due_at is None:
-        return Look(None, NextLook.WHEN_ASKED_FOR)
-    if trouble := _trouble(content):
-        return trouble
+        return NextRefresh(None, RefreshReason.WHEN_ASKED_FOR)
+    if failure := _trouble(content):
+        return failure
     if content.expected_since:
-        return Look(content.due_at, NextLook.AWAITED)
+        return NextRefresh(content.due_at, RefreshReason.AWAITED)
     if content.gone_at:
-        return Look(content.due_at, NextLook.GONE, freshness.span("gone"))
+        return NextRefresh(content.due_at, RefreshReason.GONE, freshness.span("gone"))
     if any(one.missing_since for one in memberships):
-        return Look(content.due_at, NextLook.MISSING)
+        return NextRefresh(content.due_at, RefreshReason.MISSING)
     if content.due_at <= now:
-        return Look(content.due_at, NextLook.WANTED)
+        return NextRefresh(content.due_at, RefreshReason.WANTED)
     dates = [date for one in (content, *runs) for date in (one.start_date, one.enroll_by)]
     kind = freshness.kind_by(content.completeness, content.active, dates, now=content.checked_at)
-    return Look(content.due_at, NextLook(kind), freshness.span(kind))
+    return NextRefresh(content.due_at, RefreshReason(kind), freshness.span(kind))
 
 
-def _trouble(content: ContentMetadata) -> Look | None:
+def _trouble(content: ContentMetadata) -> NextRefresh | None:
     if content.quarantined_digest:
-        return Look(content.due_at, NextLook.QUARANTINED)
+        return NextRefresh(content.due_at, RefreshReason.QUARANTINED)
     if content.failures and content.due_at != content.fresh_until:
-        return Look(content.due_at, NextLook.FAILED, longest=freshness.longest_wait_after(content.failures))
+        return NextRefresh(
+            content.due_at, RefreshReason.FAILED, longest=freshness.longest_wait_after(content.failures)
+        )
     return None

@@ -8,15 +8,15 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import F, Q
 
+from bursary.lib.retries import in_transaction
 from bursary.replica import freshness
 from bursary.replica.models import CatalogListing
-from bursary.replica.transactions import retried
 
 RESUMED_FOR = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ListingClaim:
     """A listing that is ours to read."""
 
     catalog_uuid: UUID
@@ -40,22 +40,22 @@ def begin(catalog_uuid: UUID, *, begun_at: datetime) -> None:
         CatalogListing.objects.bulk_create([row], ignore_conflicts=True)
         CatalogListing.objects.filter(catalog_uuid=catalog_uuid).update(begun_at=begun_at)
 
-    retried(note)
+    in_transaction(note)
 
 
 def ended(catalog_uuid: UUID, *, begun_at: datetime) -> None:
     """Note that nothing of the listing that began then is left to do."""
     rows = CatalogListing.objects.filter(catalog_uuid=catalog_uuid, begun_at=begun_at)
-    retried(lambda: rows.update(begun_at=None))
+    in_transaction(lambda: rows.update(begun_at=None))
 
 
-def claim(catalogs: Collection[UUID], *, now: datetime) -> Claimed | None:
+def claim(catalogs: Collection[UUID], *, now: datetime) -> ListingClaim | None:
     """Take up one of these catalogs whose listing is due, the one that waits longest, or None.
 
     A catalog that was never listed is due at once.
     """
 
-    def take_up() -> Claimed | None:
+    def take_up() -> ListingClaim | None:
         new = [CatalogListing(catalog_uuid=uuid, due_at=now) for uuid in catalogs]
         CatalogListing.objects.bulk_create(new, ignore_conflicts=True)
         ours = CatalogListing.objects.filter(catalog_uuid__in=list(catalogs))
@@ -67,12 +67,12 @@ def claim(catalogs: Collection[UUID], *, now: datetime) -> Claimed | None:
         mine = ours.filter(pk=row.pk, fence=row.fence, due_at__lte=now)
         if not mine.update(fence=F("fence") + 1, due_at=now + settings.CONTENT_LEASE):
             return None
-        return Claimed(row.catalog_uuid, row.fence + 1, row.failures)
+        return ListingClaim(row.catalog_uuid, row.fence + 1, row.failures)
 
-    return retried(take_up)
+    return in_transaction(take_up)
 
 
-def keeping(listing: Claimed, *, clock: Callable[[], datetime]) -> Callable[[int], None]:
+def keeping(listing: ListingClaim, *, clock: Callable[[], datetime]) -> Callable[[int], None]:
     """Return what to call now and then while reading: it renews the lease when a third of it is over."""
     renewed = clock()
 
@@ -86,17 +86,17 @@ def keeping(listing: Claimed, *, clock: Callable[[], datetime]) -> Callable[[int
     return renew
 
 
-def read(listing: Claimed, *, now: datetime) -> None:
+def read(listing: ListingClaim, *, now: datetime) -> None:
     """Note that the listing was read to its end."""
     _settle(listing, due_at=now + freshness.span("listing"), failures=0, last_error="")
 
 
-def broke_off(listing: Claimed, *, now: datetime, error: str) -> None:
+def broke_off(listing: ListingClaim, *, now: datetime, error: str) -> None:
     """Note that the listing was not read to its end; it is due again after a pause that grows."""
     pause = freshness.wait_after(listing.failures + 1)
     _settle(listing, due_at=now + pause, failures=F("failures") + 1, last_error=error)
 
 
-def _settle(listing: Claimed, **columns: object) -> None:
+def _settle(listing: ListingClaim, **columns: object) -> None:
     rows = CatalogListing.objects.filter(catalog_uuid=listing.catalog_uuid, fence=listing.fence)
-    retried(lambda: rows.update(**columns))
+    in_transaction(lambda: rows.update(**columns))

@@ -8,18 +8,18 @@ from collections.abc import Collection, Iterable, Mapping
 
 from django.db.models import Case, F, Q, When
 
-from bursary.catalog.schema import Content
+from bursary.catalog.parser import Content
+from bursary.lib.batches import unique_fields
 from bursary.replica.freshness import AHEAD, written_ahead
-from bursary.replica.guard import Judgement, Look, Stored, Verdict
+from bursary.replica.merge import FetchContext, Merge, MergeDecision, StoredContent
 from bursary.replica.models import CatalogMembership, ContentChange, ContentType
-from bursary.replica.transactions import unique_fields
 
 LinksByKey = dict[str, dict[str, object]]
 Known = Mapping[int, CatalogMembership]
 """A catalog's memberships, by content pk."""
 
 
-def known(stored: Mapping[str, Stored], *, look: Look) -> Known:
+def known(stored: Mapping[str, StoredContent], *, look: FetchContext) -> Known:
     """Return what we know of the catalog's hold on these rows."""
     rows = CatalogMembership.objects.filter(
         catalog_uuid=look.catalog_uuid, content__in=[row.pk for row in stored.values()]
@@ -27,24 +27,24 @@ def known(stored: Mapping[str, Stored], *, look: Look) -> Known:
     return {row.content_id: row for row in rows}
 
 
-def repeated(chosen: Mapping[str, Content], *, stored: Mapping[str, Stored], known: Known) -> set[str]:
+def repeated(chosen: Mapping[str, Content], *, stored: Mapping[str, StoredContent], known: Known) -> set[str]:
     """Return the keys of records that the catalog served before just like this, with those of their runs."""
     said = {key: known[row.pk].digest for key, row in stored.items() if row.pk in known}
     again = {key for key, content in chosen.items() if said.get(key) == content.digest}
     return again | {key for key, content in chosen.items() if content.parent_key in again}
 
 
-def held(judgements: Iterable[Judgement]) -> list[Judgement]:
+def held(judgements: Iterable[Merge]) -> list[Merge]:
     """Return what a catalog itself holds: all but runs, which are held where their course is."""
     return [
         one
         for one in judgements
-        if one.verdict is not Verdict.REFUSED_TYPE and one.row.content_type != ContentType.COURSERUN
+        if one.verdict is not MergeDecision.REFUSED_TYPE and one.row.content_type != ContentType.COURSERUN
     ]
 
 
 def enlist(
-    judgements: Collection[Judgement], *, stored: Mapping[str, Stored], known: Known, look: Look
+    judgements: Collection[Merge], *, stored: Mapping[str, StoredContent], known: Known, look: FetchContext
 ) -> Collection[int]:
     """Note what the catalog holds, its links and what it served; return what had left and is held again."""
     members = {one.row.pk: one for one in held(judgements)}
@@ -73,11 +73,11 @@ def enlist(
         update_fields=["links", "digest"],
     )
     note_seen(members.keys() & known.keys(), look=look)
-    created = {one.row.pk for one in judgements if one.verdict is Verdict.CREATED}
+    created = {one.row.pk for one in judgements if one.verdict is MergeDecision.CREATED}
     return _had_left(members.keys() - known.keys() - created, look=look)
 
 
-def note_seen(contents: Collection[int], *, look: Look) -> None:
+def note_seen(contents: Collection[int], *, look: FetchContext) -> None:
     """Note that the catalog named this content. What a later look saw, or missed, is never set back."""
     rows = CatalogMembership.objects.filter(catalog_uuid=look.catalog_uuid, content__in=contents)
     later = Q(missing_since__gt=look.now) & ~written_ahead("missing_since", now=look.now)
@@ -87,19 +87,24 @@ def note_seen(contents: Collection[int], *, look: Look) -> None:
 
 
 def _links(
-    judgements: Iterable[Judgement], *, stored: Mapping[str, Stored], agreed: bool
+    judgements: Iterable[Merge], *, stored: Mapping[str, StoredContent], agreed: bool
 ) -> dict[int, LinksByKey]:
     """Return the links of the records that we agree with, or of the others, by whom the catalog holds."""
     links: dict[int, LinksByKey] = defaultdict(dict)
     for one in judgements:
         is_run = one.row.content_type == ContentType.COURSERUN
         holder = stored.get(one.parent_key or "") if is_run else one.row
-        if one.content.links and holder and one.agreed is agreed and one.verdict is not Verdict.REFUSED_TYPE:
+        if (
+            one.content.links
+            and holder
+            and one.agreed is agreed
+            and one.verdict is not MergeDecision.REFUSED_TYPE
+        ):
             links[holder.pk][one.content.content_key] = one.content.links
     return links
 
 
-def _had_left(joined: Collection[int], *, look: Look) -> set[int]:
+def _had_left(joined: Collection[int], *, look: FetchContext) -> set[int]:
     """Return what of the content that just joined the catalog had once left it."""
     if not joined:
         return set()

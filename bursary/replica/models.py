@@ -39,7 +39,7 @@ class RefreshSource(models.TextChoices):
     """Somebody asked for content that we did not have."""
 
 
-class Answer(models.TextChoices):
+class ColdReadStatus(models.TextChoices):
     """What became of a question for a key that we have no content for."""
 
     ASKING = "asking"
@@ -210,12 +210,12 @@ class CatalogListing(models.Model):
         return str(self.catalog_uuid)
 
 
-class ContentSought(models.Model):
+class ColdRead(models.Model):
     """A key without content that a catalog was asked for: being asked now, or remembered for a while."""
 
     catalog_uuid = models.UUIDField()
     content_key = models.CharField(max_length=255)
-    answer = models.CharField(max_length=8, choices=Answer.choices)
+    answer = models.CharField(max_length=8, choices=ColdReadStatus.choices)
     asked_at = models.DateTimeField()
     until = models.DateTimeField(help_text="After this the answer counts no more")
     fence = models.PositiveIntegerField(default=0)

@@ -15,8 +15,8 @@ from django.db.models.functions import Coalesce
 
 from bursary.catalog import links
 from bursary.catalog.fields import is_key
-from bursary.replica import refresh, seeking
-from bursary.replica.models import Answer, CatalogMembership, ContentMetadata, RefreshSource
+from bursary.replica import cold_reads, refresh
+from bursary.replica.models import CatalogMembership, ColdReadStatus, ContentMetadata, RefreshSource
 from bursary.replica.refresh import ContentUnavailable
 
 __all__ = [
@@ -127,23 +127,25 @@ def _fetched(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentM
     """Fetch what we do not have, or wait for whoever is fetching it. A wait is bounded by the real clock."""
     deadline = time.monotonic() + settings.CONTENT_READ_DEADLINE.total_seconds()
     while True:
-        known = seeking.take_off(content_key, catalog_uuid=catalog_uuid, now=now)
+        known = cold_reads.acquire(content_key, catalog_uuid=catalog_uuid, now=now)
         # Whoever was asking may have landed between our look and this.
         content = _stored(content_key)
-        if isinstance(known, seeking.Flight):
+        if isinstance(known, cold_reads.Acquired):
             if content is None:
                 return _asked(known, content_key, catalog_uuid=catalog_uuid, now=now)
-            seeking.landed(known)
+            cold_reads.release(known)
         if content is not None:
             return content
-        if known is Answer.ABSENT:
+        if known is ColdReadStatus.ABSENT:
             raise UnknownContent(content_key)
-        if known is Answer.SILENT or time.monotonic() >= deadline:
+        if known is ColdReadStatus.SILENT or time.monotonic() >= deadline:
             raise ContentUnavailable("The catalog did not answer in time.")
         time.sleep(GLANCE)
 
 
-def _asked(flight: seeking.Flight, content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMetadata:
+def _asked(
+    flight: cold_reads.Acquired, content_key: str, *, catalog_uuid: UUID, now: datetime
+) -> ContentMetadata:
     try:
         report = refresh.refresh_keys(
             [content_key],
@@ -158,11 +160,11 @@ def _asked(flight: seeking.Flight, content_key: str, *, catalog_uuid: UUID, now:
             if left_out.key == content_key and left_out.reason in _NOT_HANDED_OVER:
                 raise ContentUnavailable(f"The catalog has a fault at {content_key}. {left_out.detail}")
         if content is None:
-            seeking.found_nothing(flight, now=now)
+            cold_reads.remember_absent(flight, now=now)
             raise UnknownContent(content_key)
         return content
     except ContentUnavailable:
-        seeking.heard_nothing(flight, now=now)
+        cold_reads.remember_unavailable(flight, now=now)
         raise
     finally:
-        seeking.landed(flight)
+        cold_reads.release(flight)

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Self
 
-from bursary.replica.guard import Verdict
+from bursary.replica.merge import MergeDecision
 
 NAMED = 500
 """Unusable records that a report names; it counts them all."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unusable:
+class RejectedRecord:
     """A record that was left out. `reason` is stable, `detail` is for people; `key` is "" if unreadable."""
 
     key: str
@@ -21,7 +21,7 @@ class Unusable:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class RefreshReport:
     """Counts of one refresh: upstream's pages and records, and our rows, to which runs belong too.
 
     Reports add up. Every row is counted under one word, once each time that it was met.
@@ -47,39 +47,39 @@ class Report:
     postponed: int = 0
     """Looks that failed and will be tried again."""
     unparsable_total: int = 0
-    unparsable: tuple[Unusable, ...] = ()
+    unparsable: tuple[RejectedRecord, ...] = ()
     """The first `NAMED` of them."""
     alarm: str = ""
     """Why nothing went, where too much of a catalog was missing."""
 
-    def __add__(self, other: Self) -> "Report":
+    def __add__(self, other: Self) -> "RefreshReport":
         counts = {
             field.name: getattr(self, field.name) + getattr(other, field.name)
             for field in fields(self)
             if field.name not in ("unparsable", "alarm")
         }
         named = (*self.unparsable, *other.unparsable)[:NAMED]
-        return Report(**counts, unparsable=named, alarm=self.alarm or other.alarm)
+        return RefreshReport(**counts, unparsable=named, alarm=self.alarm or other.alarm)
 
     @classmethod
-    def of(cls, outcomes: Iterable[tuple[str, Verdict]]) -> "Report":
+    def of(cls, outcomes: Iterable[tuple[str, MergeDecision]]) -> "RefreshReport":
         """Count what became of content keys."""
         outcomes = list(outcomes)
         count = Counter(verdict for _key, verdict in outcomes)
-        conflicts = [key for key, verdict in outcomes if verdict is Verdict.REFUSED_TYPE]
+        conflicts = [key for key, verdict in outcomes if verdict is MergeDecision.REFUSED_TYPE]
         return cls(
-            created=count[Verdict.CREATED],
-            changed=count[Verdict.CHANGED],
-            unchanged=count[Verdict.UNCHANGED] + count[Verdict.REPEATED],
-            refused_older=count[Verdict.REFUSED_OLDER],
-            refused_thin=count[Verdict.REFUSED_THIN],
+            created=count[MergeDecision.CREATED],
+            changed=count[MergeDecision.CHANGED],
+            unchanged=count[MergeDecision.UNCHANGED] + count[MergeDecision.REPEATED],
+            refused_older=count[MergeDecision.REFUSED_OLDER],
+            refused_thin=count[MergeDecision.REFUSED_THIN],
         ) + cls.of_unusable(
-            Unusable(key, "content_type_changed", "The key belongs to content of another type.")
+            RejectedRecord(key, "content_type_changed", "The key belongs to content of another type.")
             for key in conflicts
         )
 
     @classmethod
-    def of_unusable(cls, left_out: Iterable[Unusable]) -> "Report":
+    def of_unusable(cls, left_out: Iterable[RejectedRecord]) -> "RefreshReport":
         """Count and name what was left out."""
         named = tuple(left_out)
         return cls(unparsable_total=len(named), unparsable=named[:NAMED])

@@ -16,10 +16,10 @@ from uuid import UUID
 from django.db import DatabaseError
 from django.db.models import F
 
+from bursary.lib.retries import in_transaction
 from bursary.replica import reads
 from bursary.replica.models import Completeness, ContentMetadata, ShadowDifference, ShadowTally
-from bursary.replica.transactions import retried
-from bursary.replica.upstream_reads import Known, Place, UpstreamContent
+from bursary.replica.upstream_cache import CatalogKey, KnownContent, UpstreamContent
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class _Round:
 
 
 @dataclass(frozen=True)
-class Report:
+class ShadowReport:
     """What was compared so far. `standing` differences were there when last compared, `healed` ones not."""
 
     since: datetime | None
@@ -59,7 +59,7 @@ class Report:
     """The first standing ones."""
 
 
-def compare(answers: Known, *, now: datetime) -> None:
+def compare(answers: KnownContent, *, now: datetime) -> None:
     """Compare what upstream just answered with our rows, and keep what came of it. Some queries a catalog."""
     of_catalog: dict[UUID, dict[str, UpstreamContent | None]] = defaultdict(dict)
     for place, content in answers.items():
@@ -75,11 +75,11 @@ def compare(answers: Known, *, now: datetime) -> None:
                 logger.warning("A comparison with catalog %s was not kept: %s", catalog_uuid, kind)
 
 
-def report(*, most: int) -> Report:
+def report(*, most: int) -> ShadowReport:
     """Return what was compared since somebody began to count, with at most `most` differences."""
     tallies = list(ShadowTally.objects.all())
     standing = ShadowDifference.objects.filter(healed_at=None)
-    return Report(
+    return ShadowReport(
         since=min((one.since for one in tallies), default=None),
         compared=sum(one.compared for one in tallies),
         fields_compared=sum(one.fields_compared for one in tallies),
@@ -91,11 +91,11 @@ def report(*, most: int) -> Report:
     )
 
 
-def standing_places(*, after: int) -> dict[int, Place]:
+def standing_places(*, after: int) -> dict[int, CatalogKey]:
     """Return where the next differences stand, by pk, a question's worth of them."""
     standing = ShadowDifference.objects.filter(healed_at=None, pk__gt=after).order_by("pk")
     rows = standing.values_list("pk", "catalog_uuid", "content_key")[:KEYS_PER_ROUND]
-    return {pk: Place(catalog_uuid, key) for pk, catalog_uuid, key in rows}
+    return {pk: CatalogKey(catalog_uuid, key) for pk, catalog_uuid, key in rows}
 
 
 def reset() -> None:
@@ -105,7 +105,7 @@ def reset() -> None:
         ShadowDifference.objects.all().delete()
         ShadowTally.objects.all().delete()
 
-    retried(forget)
+    in_transaction(forget)
 
 
 def _compare(catalog_uuid: UUID, contents: Mapping[str, UpstreamContent | None], *, now: datetime) -> None:
@@ -128,7 +128,7 @@ def _compare(catalog_uuid: UUID, contents: Mapping[str, UpstreamContent | None],
         found.compared += 1
         found.fields_compared += len(pairs)
         found.differences |= {(key, name): pair for name, pair in pairs.items() if pair[0] != pair[1]}
-    retried(lambda: _keep(catalog_uuid, found, now=now))
+    in_transaction(lambda: _keep(catalog_uuid, found, now=now))
 
 
 def _says_less(content: UpstreamContent | None, row: ContentMetadata) -> bool:

@@ -19,7 +19,7 @@ from bursary.access.links import (
     LinkWithdrawn,
     Purpose,
 )
-from bursary.access.logs import Formatter
+from bursary.lib.logs import Formatter, without_tokens
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 LINK = Link(UUID("9bc503ea-c87e-4282-94a1-d88ba7211d84"), 2, links.stamp("alice"), NOW)
@@ -102,4 +102,4 @@ def test_logs_name_no_token() -> None:
     token = links.token(LINK)
     record = logging.LogRecord("django.request", 30, "", 1, "Gone: %s", (f"/a/{token}/",), None)
     assert Formatter("{message}", style="{").format(record) == "Gone: /a/…/"
-    assert links.masked("GET /assignments/1/ and /a/short/") == "GET /assignments/1/ and /a/short/"
+    assert without_tokens("GET /assignments/1/ and /a/short/") == "GET /assignments/1/ and /a/short/"

@@ -148,8 +148,11 @@ def test_a_person_known_under_another_address_is_recognised(
     body = door.allocate(budget, content, ALICE).json()
 
     assert [row["uuid"] for row in body["no_change"]] == [known["uuid"]]
-    [recognised] = body["recognised"]
-    assert (recognised["position"], recognised["assignment_uuid"]) == (0, known["uuid"])
+    [known_by_other_address] = body["recognised"]
+    assert (known_by_other_address["position"], known_by_other_address["assignment_uuid"]) == (
+        0,
+        known["uuid"],
+    )
 
 
 def test_repeating_a_request_changes_and_costs_nothing(

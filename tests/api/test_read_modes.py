@@ -11,10 +11,10 @@ from pytest_django import Settings
 from bursary.access.models import Role
 from bursary.assignments.models import FAR_FUTURE, ExpiryReason, LearnerContentAssignment
 from bursary.budgets.models import Budget
-from bursary.replica import modes, refresh
+from bursary.replica import read_modes, refresh
 from bursary.replica.models import (
+    ColdRead,
     ContentMetadata,
-    ContentSought,
     RefreshSource,
     ShadowDifference,
     ShadowTally,
@@ -243,7 +243,7 @@ def test_a_row_of_ours_that_says_otherwise_is_not_referred_to(budget: Budget, do
 def test_a_replica_that_cannot_be_filled_stops_no_allocation(
     upstream: Upstream, budget: Budget, door: Door
 ) -> None:
-    modes.one_from_upstream(TIDES, catalog_uuid=CATALOG, now=NOW)  # remembered from now on
+    read_modes.one_from_upstream(TIDES, catalog_uuid=CATALOG, now=NOW)  # remembered from now on
     upstream.fails_with(faults.status(503))
 
     assert allocate(door, budget, TIDES, ALICE).status_code == 202
@@ -289,7 +289,7 @@ def test_upstream_is_not_asked_for_keys_that_a_learner_makes_up(
 
     assert keys_asked(upstream)[asked:] in ([], [[TIDES]])
     assert list(ShadowTally.objects.values()) == tallies
-    assert not ContentSought.objects.exists()
+    assert not ColdRead.objects.exists()
 
 
 @pytest.mark.usefixtures("upstream")

@@ -13,7 +13,7 @@ from django.utils import timezone
 from bursary.access.models import Role, User
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.models import ActionType, LearnerContentAssignment, State
-from bursary.budgets.models import Budget, Transaction
+from bursary.budgets.models import Budget, LedgerEntry
 from bursary.replica.models import ContentMetadata, ContentType
 from tests.world import (
     ALICE,
@@ -90,7 +90,7 @@ def test_a_learner_sees_what_is_assigned_and_takes_it_up(alice: Person, budget: 
     assert redeemed.status_code == 200
     body = redeemed.json()
     assert (body["state"], body["courseware_url"]) == ("committed", "https://learn.example.org/enrol")
-    assert body["uuid"] == str(Transaction.objects.get().uuid)
+    assert body["uuid"] == str(LedgerEntry.objects.get().uuid)
     status = alice.get(body["transaction_status_api_url"].partition("/api/v1/")[2]).json()
     assert status == body
     (verdict,) = can_redeem(alice, budget, content.content_key)
@@ -102,7 +102,7 @@ def test_redeeming_twice_spends_once(alice: Person, budget: Budget) -> None:
     allocate(budget, content, ALICE, now=timezone.now())
     first, second = redeem(alice, budget, content), redeem(alice, budget, content)
     assert first.json() == second.json()
-    assert Transaction.objects.count() == 1
+    assert LedgerEntry.objects.count() == 1
 
 
 def test_a_course_that_was_assigned_is_taken_up_by_its_run(alice: Person, budget: Budget) -> None:
@@ -134,7 +134,7 @@ def test_what_cannot_be_taken_up_says_why(alice: Person, budget: Budget, state: 
     assert verdict["display_reason"]["user_message"]
     answer = redeem(alice, budget, content)
     assert (answer.status_code, answer.json()[0]["reason"]) == (422, reason)
-    assert not Transaction.objects.exists()
+    assert not LedgerEntry.objects.exists()
 
 
 def test_what_is_not_assigned_cannot_be_taken_up(alice: Person, budget: Budget) -> None:

@@ -16,7 +16,7 @@ from bursary.assignments.allocation import AllocationRefused
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from bursary.replica.reads import ContentUnavailable
-from bursary.replica.report import Report
+from bursary.replica.report import RefreshReport
 from tests.api.door import Door
 from tests.world import ALICE
 
@@ -45,7 +45,7 @@ def answered(error: Exception, **kwargs: object) -> tuple[int, Any]:
         (RequestDataTooBig(), 413, "body_too_large"),
         (exceptions.UnsupportedMediaType("text/plain"), 415, "unsupported_media_type"),
         (exceptions.Throttled(wait=7), 429, "too_many_requests"),
-        (ContentUnavailable("Silence.", so_far=Report()), 503, "catalog_unavailable"),
+        (ContentUnavailable("Silence.", so_far=RefreshReport()), 503, "catalog_unavailable"),
         (BadAddresses({3: "Enter a valid email address."}), 400, "invalid_addresses"),
         (TooManyAddresses(10_001), 400, "too_many_addresses"),
     ],

@@ -196,6 +196,6 @@ def test_cancelling_all_of_a_filter_frees_their_money_and_no_other(
 def test_cancelling_all_goes_over_more_than_one_batch(
     door: Door, budget: Budget, told: list[LearnerContentAssignment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bursary.assignments.sweeping.BATCH", 2)
+    monkeypatch.setattr("bursary.assignments.sweeps.BATCH", 2)
     assert door.to_all(budget, "cancel").json()["cancelled"] == 3
     assert Budget.objects.get().held_cents == 0

@@ -8,7 +8,7 @@ from django.db import IntegrityError
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from bursary.assignments import actions
-from bursary.assignments.actions import Done, Failed, Postponed, RetryRefused, Skipped, Trouble
+from bursary.assignments.actions import Done, Failed, Failure, Postponed, RetryRefused, Skipped
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.models import (
     ActionType,
@@ -33,7 +33,7 @@ from tests.world import (
 pytestmark = pytest.mark.django_db
 
 LEASE = timedelta(minutes=2)
-TROUBLE = Trouble(ErrorReason.INTERNAL_API_ERROR, "mail_server_unreachable", "Nobody answers.", "Traceback…")
+TROUBLE = Failure(ErrorReason.INTERNAL_API_ERROR, "mail_server_unreachable", "Nobody answers.", "Traceback…")
 
 
 def claim_notified(assignment: LearnerContentAssignment) -> LearnerContentAssignmentAction:
@@ -59,10 +59,10 @@ def test_facts_are_recorded_and_work_is_requested_and_not_the_other_way_round() 
 
 def test_one_occasion_of_one_kind_of_work_is_requested_once() -> None:
     assignment = given_assignment()
-    actions.request([assignment], [ActionType.REMINDED], now=NOW, occasion="1")
-    actions.request([assignment], [ActionType.REMINDED], now=NOW, occasion="2")
+    actions.request([assignment], [ActionType.REMINDED], now=NOW, dedup_key="1")
+    actions.request([assignment], [ActionType.REMINDED], now=NOW, dedup_key="2")
     with pytest.raises(IntegrityError):
-        actions.request([assignment], [ActionType.REMINDED], now=NOW, occasion="2")
+        actions.request([assignment], [ActionType.REMINDED], now=NOW, dedup_key="2")
 
 
 def test_requested_work_is_hinted_at_after_commit(
@@ -145,7 +145,7 @@ def test_a_postponed_attempt_is_logged_and_shows_no_error_yet() -> None:
         {
             "at": NOW.isoformat(),
             "attempt": 1,
-            "cause": TROUBLE.cause,
+            "cause": TROUBLE.error_code,
             "detail": TROUBLE.detail,
             "traceback": TROUBLE.traceback,
         }
@@ -168,7 +168,7 @@ def test_a_final_failure_says_when_and_why() -> None:
     actions.finish(claim_notified(assignment), Failed(TROUBLE), now=NOW)
     stored = action_of(assignment, ActionType.NOTIFIED)
     assert (stored.status, stored.completed_at, stored.due_at) == (Status.FAILED, NOW, None)
-    assert (stored.error_reason, stored.cause) == (ErrorReason.INTERNAL_API_ERROR, TROUBLE.cause)
+    assert (stored.error_reason, stored.error_code) == (ErrorReason.INTERNAL_API_ERROR, TROUBLE.error_code)
     assert (stored.detail, stored.traceback) == (TROUBLE.detail, TROUBLE.traceback)
     assignment.refresh_from_db()
     assert assignment.learner_state == LearnerState.FAILED
@@ -178,7 +178,7 @@ def test_skipped_work_says_why_and_is_no_failure() -> None:
     assignment = given_assignment()
     actions.finish(claim_notified(assignment), Skipped("quiet_hours", "It is night."), now=NOW)
     stored = action_of(assignment, ActionType.NOTIFIED)
-    assert (stored.status, stored.cause, stored.error_reason) == (Status.SKIPPED, "quiet_hours", "")
+    assert (stored.status, stored.error_code, stored.error_reason) == (Status.SKIPPED, "quiet_hours", "")
 
 
 def test_a_retry_is_a_new_row_that_points_to_the_old() -> None:
@@ -186,7 +186,7 @@ def test_a_retry_is_a_new_row_that_points_to_the_old() -> None:
     actions.finish(claim_notified(assignment), Failed(TROUBLE), now=NOW)
     failed = action_of(assignment, ActionType.NOTIFIED)
     again = actions.retry(failed, now=NOW + LEASE)
-    assert (again.status, again.retry_of, again.occasion) == (Status.PENDING, failed, "retry-1")
+    assert (again.status, again.retry_of, again.dedup_key) == (Status.PENDING, failed, "retry-1")
     assert (again.recipient, again.attempts) == (ALICE, 0)
     assignment.refresh_from_db()
     assert assignment.learner_state == LearnerState.NOTIFYING
@@ -201,7 +201,7 @@ def test_a_retry_of_a_retry_has_an_occasion_of_its_own() -> None:
         (claimed,) = actions.claim(now=NOW, lease=LEASE, limit=1, pks=[pk])
         actions.finish(claimed, Failed(TROUBLE), now=NOW)
         again = actions.retry(action_of(assignment, ActionType.NOTIFIED), now=NOW)
-        assert again.occasion == f"retry-{number}"
+        assert again.dedup_key == f"retry-{number}"
 
 
 def test_what_did_not_fail_or_was_retried_or_moved_on_is_not_retried() -> None:
@@ -232,7 +232,7 @@ def test_claimers_at_once_get_disjoint_rows() -> None:
 
 def test_what_a_server_says_with_a_nul_in_it_is_stored() -> None:
     assignment = given_assignment()
-    trouble = Trouble(ErrorReason.EMAIL_ERROR, "address_rejected", "550 no\0such", "Trace\0back")
-    assert actions.finish(claim_notified(assignment), Failed(trouble), now=NOW)
+    failure = Failure(ErrorReason.EMAIL_ERROR, "address_rejected", "550 no\0such", "Trace\0back")
+    assert actions.finish(claim_notified(assignment), Failed(failure), now=NOW)
     stored = action_of(assignment, ActionType.NOTIFIED)
     assert (stored.status, stored.detail) == (Status.FAILED, "550 no\N{REPLACEMENT CHARACTER}such")

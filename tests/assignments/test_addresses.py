@@ -119,8 +119,8 @@ def test_a_redemption_goes_to_no_address_and_says_how_it_went(lost: bool) -> Non
     begun = redemption.begin(assignment, now=NOW)
     (running,) = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=1, pks=[begun.pk])
     LearnerContentAssignment.objects.update(learner_email=BOB)
-    trouble = actions.Trouble(ErrorReason.ENROLLMENT_ERROR, "ledger_refused", "The books are closed.", "")
-    actions.finish(running, actions.Postponed(trouble, LATER) if lost else actions.Failed(trouble), now=NOW)
+    failure = actions.Failure(ErrorReason.ENROLLMENT_ERROR, "ledger_refused", "The books are closed.", "")
+    actions.finish(running, actions.Postponed(failure, LATER) if lost else actions.Failed(failure), now=NOW)
     begun.refresh_from_db()
     assignment.refresh_from_db()
     assert begun.status == (Status.PENDING if lost else Status.FAILED)
@@ -131,8 +131,8 @@ def test_correcting_takes_up_nothing_that_failed_to_be_taken_up() -> None:
     assignment = given_assignment()
     begun = redemption.begin(assignment, now=NOW)
     (running,) = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=1, pks=[begun.pk])
-    trouble = actions.Trouble(ErrorReason.ENROLLMENT_ERROR, "ledger_refused", "The books are closed.", "")
-    actions.finish(running, actions.Failed(trouble), now=NOW)
+    failure = actions.Failure(ErrorReason.ENROLLMENT_ERROR, "ledger_refused", "The books are closed.", "")
+    actions.finish(running, actions.Failed(failure), now=NOW)
     addresses.correct(assignment, address=BOB, now=LATER)
     assert assignment.actions.get(action_type=ActionType.REDEEMED).status == Status.FAILED
 
@@ -164,10 +164,10 @@ def test_what_does_not_reach_the_old_address_is_not_sent_there_again(lost: bool)
     running = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=2)
     addresses.correct(assignment, address=ALICE, now=NOW)
     deliver()
-    trouble = actions.Trouble(ErrorReason.EMAIL_ERROR, "address_rejected", "550", "")
+    failure = actions.Failure(ErrorReason.EMAIL_ERROR, "address_rejected", "550", "")
     for action in running:
         actions.finish(
-            action, actions.Postponed(trouble, LATER) if lost else actions.Failed(trouble), now=NOW
+            action, actions.Postponed(failure, LATER) if lost else actions.Failed(failure), now=NOW
         )
     deliver(now=LATER)
     old = assignment.actions.filter(recipient="alcie@learners.example", cycle=1)

@@ -11,6 +11,7 @@ from bursary.assignments import allocation
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.cancellation import cancel
+from bursary.assignments.matching import Verdict
 from bursary.assignments.models import (
     ActionType,
     ExpiryReason,
@@ -20,7 +21,6 @@ from bursary.assignments.models import (
     State,
     Status,
 )
-from bursary.assignments.recognition import Verdict
 from bursary.budgets.models import Account, Budget
 from bursary.replica.models import ContentMetadata, ContentType
 from tests.world import (
@@ -276,7 +276,7 @@ def test_two_rows_of_one_person_are_not_mixed_up() -> None:
     done = allocate(budget, content, ALICE)
 
     assert [(one.verdict, one.assignment) for one in done.outcomes] == [(Verdict.UNCHANGED, old)]
-    assert done.outcomes[0].recognised
+    assert done.outcomes[0].known_by_other_address
 
 
 def test_two_closed_rows_of_one_person_reopen_the_one_with_the_address() -> None:

@@ -8,8 +8,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from bursary.assignments.cancellation import cancel
+from bursary.assignments.matching import Verdict
 from bursary.assignments.models import ActionType, LearnerContentAssignment, LearnerState, State, Status
-from bursary.assignments.recognition import Verdict
 from bursary.budgets.models import Account, Budget
 from tests.smtp import MailServer
 from tests.world import (
@@ -58,7 +58,7 @@ def test_a_learner_who_was_never_told_is_told_nothing(mail: MailServer) -> None:
     deliver(now=LATER)
     assert mail.received == []
     skipped = assignment.actions.get(action_type=ActionType.CANCELLATION_NOTIFIED)
-    assert (skipped.status, skipped.cause) == (Status.SKIPPED, "never_told")
+    assert (skipped.status, skipped.error_code) == (Status.SKIPPED, "never_told")
 
 
 def test_every_id_is_answered_for() -> None:

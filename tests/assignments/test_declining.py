@@ -12,7 +12,7 @@ from bursary.assignments.cancellation import cancel
 from bursary.assignments.declining import LONGEST_REASON, DeclineRefused, decline
 from bursary.assignments.models import ActionType, LearnerContentAssignment, LearnerState, State, Status
 from bursary.assignments.redemption import RedemptionRefused
-from bursary.budgets.models import Account, Budget, Transaction
+from bursary.budgets.models import Account, Budget, LedgerEntry
 from bursary.delivery import runner
 from tests.smtp import MailServer
 from tests.together import together
@@ -107,7 +107,7 @@ def test_what_is_being_taken_up_or_was_cannot_be_declined() -> None:
     assert refusal_of(assignment).reason == "reason_learner_assignment_being_redeemed"
     runner.drain(clock=lambda: NOW, most=1, pks=[action.pk])
     assert refusal_of(assignment).reason == "reason_learner_assignment_accepted"
-    redemption.reverse(Transaction.objects.get().uuid, now=NOW)
+    redemption.reverse(LedgerEntry.objects.get().uuid, now=NOW)
     assert refusal_of(assignment).reason == "reason_learner_assignment_reversed"
 
 

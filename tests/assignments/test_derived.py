@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from bursary.assignments import derived
 from bursary.assignments.cancellation import cancel
+from bursary.assignments.matching import Verdict
 from bursary.assignments.models import (
     FAR_FUTURE,
     ActionType,
@@ -19,7 +20,6 @@ from bursary.assignments.models import (
     LearnerState,
     Status,
 )
-from bursary.assignments.recognition import Verdict
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
@@ -131,11 +131,11 @@ def test_many_assignments_follow_in_one_statement() -> None:
 
 def test_only_a_successful_reminder_is_a_recent_action() -> None:
     assignment = given_assignment()
-    for occasion, status in (("1", Status.DONE), ("2", Status.FAILED)):
+    for dedup_key, status in (("1", Status.DONE), ("2", Status.FAILED)):
         assignment.actions.create(
             action_type=ActionType.REMINDED,
             cycle=1,
-            occasion=occasion,
+            dedup_key=dedup_key,
             status=status,
             error_reason="" if status == Status.DONE else "internal_api_error",
             created=SOON,

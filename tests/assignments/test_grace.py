@@ -8,11 +8,11 @@ from django.db import transaction
 
 from bursary.access.models import Role
 from bursary.assignments import backfill, derived, expiry, grace
+from bursary.assignments.deadline_notices import DeadlineNotice
 from bursary.assignments.models import LearnerContentAssignment, State
-from bursary.assignments.notices import DeadlineNotice
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
-from bursary.delivery import administrators, messages
+from bursary.delivery import emails, notices
 from bursary.replica.models import ContentMetadata
 from bursary.replica.refresh import content_changed
 from tests.letters import text_of
@@ -36,7 +36,7 @@ def expired(now: datetime) -> int:
 
 
 def tell(now: datetime) -> None:
-    administrators.tell(clock=lambda: now)
+    notices.send_due(clock=lambda: now)
 
 
 def test_a_deadline_that_moved_into_the_past_lets_nothing_expire_for_a_day(mail: MailServer) -> None:
@@ -217,13 +217,13 @@ def test_what_comes_while_it_is_told_is_told_as_well(
     given_unjoined(content, budget, 3)
     joined_in_batches(content, monkeypatch, begun=NOW)
     given_unjoined(content, budget, 2, start=3)
-    send = messages.send
+    send = emails.send
 
     def meanwhile(*arguments: Any, **more: Any) -> Any:
         joined_in_batches(content, monkeypatch, begun=NOW + HOUR)
         return send(*arguments, **more)
 
-    monkeypatch.setattr(messages, "send", meanwhile)
+    monkeypatch.setattr(emails, "send", meanwhile)
     tell(NOW + HOUR)
     tell(NOW + 2 * HOUR)
 

@@ -32,7 +32,7 @@ def test_when_did_an_action_fail_and_why() -> None:
     deliver()
     (failed,) = assignment.actions.failures()
     assert (failed.action_type, failed.completed_at) == (ActionType.NOTIFIED, NOW)
-    assert failed.cause == "address_rejected"
+    assert failed.error_code == "address_rejected"
     assert "DeliveryError" in failed.traceback
 
 

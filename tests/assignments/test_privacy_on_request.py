@@ -11,8 +11,10 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 
 from bursary.access.models import ApiKey, LearnerLink, Role, RoleGrant, User, learner_key
-from bursary.assignments import actions, addresses, cancellation, expiry, privacy, redemption
+from bursary.assignments import actions, addresses, cancellation, erasure, expiry, redemption
 from bursary.assignments.addresses import BadAddresses
+from bursary.assignments.erasure import ErasureResult
+from bursary.assignments.matching import Verdict
 from bursary.assignments.models import (
     ActionType,
     LearnerContentAssignment,
@@ -20,8 +22,6 @@ from bursary.assignments.models import (
     State,
     Status,
 )
-from bursary.assignments.privacy import Forgetting
-from bursary.assignments.recognition import Verdict
 from bursary.budgets.models import Budget
 from tests.smtp import MailServer
 from tests.world import (
@@ -48,8 +48,8 @@ def no_files(_actions: Sequence[UUID]) -> int:
     return 0
 
 
-def forget(address: str = ALICE) -> Forgetting:
-    return privacy.forget(address, now=NOW, remove=no_files)
+def forget(address: str = ALICE) -> ErasureResult:
+    return erasure.forget(address, now=NOW, remove=no_files)
 
 
 def words_of(assignment: LearnerContentAssignment) -> str:
@@ -89,8 +89,8 @@ def test_on_request_what_is_open_is_cancelled_without_a_word(mail: MailServer) -
     budget.refresh_from_db()
     assert budget.held_cents == 0
     farewell = action_of(assignment, ActionType.CANCELLATION_NOTIFIED)
-    assert (farewell.status, farewell.cause) == (Status.SUPERSEDED, "forgotten")
-    assert forget() == Forgetting()
+    assert (farewell.status, farewell.error_code) == (Status.SUPERSEDED, "forgotten")
+    assert forget() == ErasureResult()
 
 
 def test_what_is_being_redeemed_is_finished_first_and_forgotten_the_next_time(mail: MailServer) -> None:
@@ -136,7 +136,7 @@ def test_an_address_that_was_corrected_is_forgotten_without_the_assignment(mail:
     deliver()
     addresses.correct(assignment, address=BOB, now=NOW)
     deliver()
-    assert privacy.known(ALICE).elsewhere == 2
+    assert erasure.preview(ALICE).elsewhere == 2
     assert forget().complete
     assignment.refresh_from_db()
     assert (assignment.learner_email, assignment.state) == (BOB, State.ALLOCATED)
@@ -214,6 +214,8 @@ def test_what_is_known_is_counted_and_nothing_is_changed(mail: MailServer) -> No
     given_assignment()
     deliver()
     given_user(email=ALICE)
-    assert privacy.known(ALICE) == privacy.Known({"allocated": 1}, elsewhere=0, links=1, accounts=1)
-    assert privacy.known(BOB) == privacy.Known({}, elsewhere=0, links=0, accounts=0)
+    assert erasure.preview(ALICE) == erasure.ErasurePreview(
+        {"allocated": 1}, elsewhere=0, links=1, accounts=1
+    )
+    assert erasure.preview(BOB) == erasure.ErasurePreview({}, elsewhere=0, links=0, accounts=0)
     assert LearnerContentAssignmentAction.objects.filter(recipient=ALICE).count() == 2

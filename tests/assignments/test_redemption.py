@@ -21,7 +21,7 @@ from bursary.assignments.models import (
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.budgets import ledger
 from bursary.budgets.ledger import LedgerError
-from bursary.budgets.models import Account, Budget, Transaction, TransactionState
+from bursary.budgets.models import Account, Budget, LedgerEntry, LedgerEntryState
 from bursary.delivery import runner
 from tests.together import together
 from tests.world import (
@@ -58,7 +58,7 @@ def spent_once_and_accepted() -> None:
     assignment, budget, spent = (
         LearnerContentAssignment.objects.get(),
         Budget.objects.get(),
-        Transaction.objects.get(),
+        LedgerEntry.objects.get(),
     )
     assert (assignment.state, assignment.redeeming_since) == (State.ACCEPTED, None)
     assert assignment.transaction_uuid == spent.uuid
@@ -130,7 +130,7 @@ def test_books_that_refuse_leave_it_open_and_say_why(monkeypatch: pytest.MonkeyP
         assignment = redeemed(given_assignment())
     failed = action_of(assignment, ActionType.REDEEMED)
     assert (failed.status, failed.error_reason) == (Status.FAILED, ErrorReason.ENROLLMENT_ERROR)
-    assert (failed.cause, failed.detail) == ("ledger_refused", "The books are closed.")
+    assert (failed.error_code, failed.detail) == ("ledger_refused", "The books are closed.")
     assert (assignment.state, assignment.redeeming_since) == (State.ALLOCATED, None)
 
     redeemed(assignment)  # the learner tries again
@@ -142,11 +142,11 @@ def test_where_it_was_taken_back_before_it_can_be_taken_up_all_the_same() -> Non
     assignment = given_assignment()
     for _time in range(2):
         redemption.begin(assignment, now=NOW)
-        actions.supersede([assignment.pk], [ActionType.REDEEMED], now=NOW, cause="no_longer_wanted")
+        actions.supersede([assignment.pk], [ActionType.REDEEMED], now=NOW, error_code="no_longer_wanted")
     redeemed(assignment)
     spent_once_and_accepted()
     rows = assignment.actions.filter(action_type=ActionType.REDEEMED).order_by("pk")
-    assert list(rows.values_list("occasion", "status")) == [
+    assert list(rows.values_list("dedup_key", "status")) == [
         ("", Status.SUPERSEDED),
         ("again-1", Status.SUPERSEDED),
         ("again-2", Status.DONE),
@@ -187,20 +187,20 @@ def test_a_crash_right_after_the_hold_is_repaired_by_the_runner() -> None:
 
 def test_a_reversal_gives_the_money_back_once_and_it_can_be_assigned_again() -> None:
     assignment = redeemed(given_assignment())
-    uuid = Transaction.objects.get().uuid
+    uuid = LedgerEntry.objects.get().uuid
     redemption.reverse(uuid, now=LATER)
     with pytest.raises(MoveRefused):
         redemption.reverse(uuid, now=LATER)
     assignment.refresh_from_db()
     assert (assignment.state, assignment.reversed_at) == (State.REVERSED, LATER)
-    assert Transaction.objects.get().state == TransactionState.REVERSED
+    assert LedgerEntry.objects.get().state == LedgerEntryState.REVERSED
     assert (Budget.objects.get().spent_cents, Account.objects.get().spent_cents) == (0, 0)
 
     assert assignment.content
     allocate(assignment.budget, assignment.content, assignment.learner_email)
     redeemed(assignment)
     assert Budget.objects.get().spent_cents == PRICE
-    assert Transaction.objects.count() == 2
+    assert LedgerEntry.objects.count() == 2
 
 
 PAIRS = 40
@@ -224,7 +224,7 @@ def test_a_rival_racing_redemption_never_spends_on_what_is_not_accepted(rival: s
 
     assignments = LearnerContentAssignment.objects.all()
     accepted = assignments.filter(state=State.ACCEPTED)
-    spent = Transaction.objects.filter(state=TransactionState.COMMITTED)
+    spent = LedgerEntry.objects.filter(state=LedgerEntryState.COMMITTED)
     assert set(accepted.values_list("transaction_uuid", flat=True)) == set(
         spent.values_list("uuid", flat=True)
     )

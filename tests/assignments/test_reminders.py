@@ -48,7 +48,7 @@ def told(mail: MailServer) -> LearnerContentAssignment:
 
 def occasions(assignment: LearnerContentAssignment, kind: ActionType = ActionType.REMINDED) -> list[str]:
     rows = assignment.actions.filter(action_type=kind).order_by("pk")
-    return list(rows.values_list("occasion", flat=True))
+    return list(rows.values_list("dedup_key", flat=True))
 
 
 def remind(day: int) -> int:
@@ -172,7 +172,7 @@ def test_a_reminder_that_waited_past_the_deadline_is_not_sent(
 ) -> None:
     remind(60)
     deliver(now=NOW + 90 * DAY)
-    assert action_of(told, ActionType.REMINDED).cause == "deadline_passed"
+    assert action_of(told, ActionType.REMINDED).error_code == "deadline_passed"
     assert len(mail.received) == 1
 
 
@@ -229,7 +229,7 @@ def test_a_reminder_that_a_mistaken_deadline_kept_back_comes_when_it_is_mended(m
     assert remind(14) == 1
     deliver(now=NOW + 14 * DAY)
     assert action_of(assignment, ActionType.REMINDED).status == Status.DONE
-    assert action_of(assignment, ActionType.REMINDED).occasion.endswith("-again-1")
+    assert action_of(assignment, ActionType.REMINDED).dedup_key.endswith("-again-1")
 
 
 def test_what_piles_up_while_nobody_delivers_is_one_mail(
@@ -353,7 +353,7 @@ def test_a_nudge_that_waited_past_the_start_is_not_sent(mail: MailServer) -> Non
     assignment = starting(NOW + 40 * DAY)
     nudge(39)
     deliver(now=NOW + 41 * DAY)
-    assert action_of(assignment, ActionType.NUDGED).cause == "started"
+    assert action_of(assignment, ActionType.NUDGED).error_code == "started"
 
 
 def test_nudging_by_hand_says_what_came_of_each(mail: MailServer) -> None:

@@ -109,7 +109,7 @@ def test_who_comes_too_late_may_ask_for_another_link_once_a_day(
 
     assert asked == [True, False, True]
     rows = assignment.actions.filter(action_type=ActionType.REMINDED).order_by("pk")
-    assert [(row.occasion, row.status, row.recipient) for row in rows] == [
+    assert [(row.dedup_key, row.status, row.recipient) for row in rows] == [
         ("link-2026-03-17", Status.DONE, ALICE),
         ("link-2026-03-18", Status.DONE, ALICE),
     ]
@@ -121,7 +121,7 @@ def test_a_mail_that_waits_brings_the_new_link(
 ) -> None:
     if waiting == ActionType.REMINDED:
         deliver()
-        actions.request([assignment], [waiting], now=TOO_LATE, occasion="manual-1")
+        actions.request([assignment], [waiting], now=TOO_LATE, dedup_key="manual-1")
     before = timeline(assignment)
     assert [signed_links.renew(token, now=TOO_LATE) for _click in range(2)] == [True, True]
     assert timeline(assignment) == before

@@ -6,7 +6,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from bursary.budgets import ledger
 from bursary.budgets.ledger import InsufficientFunds, LedgerError
-from bursary.budgets.models import Account, Budget, Transaction, TransactionState
+from bursary.budgets.models import Account, Budget, LedgerEntry, LedgerEntryState
 from tests.world import NOW, given_budget, given_customer
 
 pytestmark = pytest.mark.django_db
@@ -46,13 +46,13 @@ def test_money_is_held_then_spent_then_restored() -> None:
     assert books(budget) == (600, 0)
     spent = ledger.spend(budget, cents=200, key="first", now=NOW)
     assert books(budget) == (400, 200)
-    assert (spent.cents, spent.state, spent.created_at) == (200, TransactionState.COMMITTED, NOW)
+    assert (spent.cents, spent.state, spent.created_at) == (200, LedgerEntryState.COMMITTED, NOW)
     ledger.release(budget, cents=400)
     assert books(budget) == (0, 200)
     ledger.restore(spent, now=NOW)
     assert books(budget) == (0, 0)
     spent.refresh_from_db()
-    assert (spent.state, spent.reversed_at) == (TransactionState.REVERSED, NOW)
+    assert (spent.state, spent.reversed_at) == (LedgerEntryState.REVERSED, NOW)
 
 
 def test_what_was_locked_is_brought_up_to_date() -> None:
@@ -158,7 +158,7 @@ def test_the_key_of_a_reversed_transaction_spends_nothing_again() -> None:
     hold(budget, 400)
     spent = ledger.spend(budget, cents=200, key="first", now=NOW)
     ledger.restore(spent, now=NOW)
-    assert ledger.spend(budget, cents=200, key="first", now=NOW).state == TransactionState.REVERSED
+    assert ledger.spend(budget, cents=200, key="first", now=NOW).state == LedgerEntryState.REVERSED
     assert books(budget) == (200, 0)
 
 
@@ -170,7 +170,7 @@ def test_more_than_is_held_is_neither_spent_nor_released() -> None:
     with pytest.raises(LedgerError), transaction.atomic():
         ledger.release(budget, cents=101)
     assert books(budget) == (100, 0)
-    assert not Transaction.objects.exists()
+    assert not LedgerEntry.objects.exists()
 
 
 def test_what_another_budget_holds_is_not_released() -> None:
@@ -201,7 +201,7 @@ def test_more_than_was_spent_is_not_restored() -> None:
     with pytest.raises(LedgerError, match="Fewer than 200"):
         ledger.restore(spent, now=NOW)
     spent.refresh_from_db()
-    assert spent.state == TransactionState.COMMITTED
+    assert spent.state == LedgerEntryState.COMMITTED
     assert (cents(budget), cents(budget.account)) == ((0, 100), (0, 200))
 
 

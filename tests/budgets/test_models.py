@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 
 from bursary.budgets import terms
-from bursary.budgets.models import Account, Budget, Customer, Transaction
+from bursary.budgets.models import Account, Budget, Customer, LedgerEntry
 from tests.world import CATALOG, NOW, given_budget, given_customer
 
 pytestmark = pytest.mark.django_db
@@ -106,7 +106,7 @@ def test_a_slug_is_one_organisations() -> None:
 
 def test_nothing_that_money_was_spent_on_is_deleted() -> None:
     budget = given_budget()
-    Transaction.objects.create(budget=budget, idempotency_key="k", cents=1, created_at=NOW)
+    LedgerEntry.objects.create(budget=budget, idempotency_key="k", cents=1, created_at=NOW)
     for row in (budget, budget.account, budget.customer):
         with pytest.raises(ProtectedError):
             row.delete()
@@ -114,14 +114,14 @@ def test_nothing_that_money_was_spent_on_is_deleted() -> None:
 
 def test_an_idempotency_key_is_one_transactions() -> None:
     budget = given_budget()
-    Transaction.objects.create(budget=budget, idempotency_key="k", cents=1, created_at=NOW)
+    LedgerEntry.objects.create(budget=budget, idempotency_key="k", cents=1, created_at=NOW)
     with pytest.raises(IntegrityError), transaction.atomic():
-        Transaction.objects.create(budget=given_budget(), idempotency_key="k", cents=1, created_at=NOW)
+        LedgerEntry.objects.create(budget=given_budget(), idempotency_key="k", cents=1, created_at=NOW)
 
 
 def test_rows_are_printed_by_their_names_and_transactions_by_their_uuid() -> None:
     budget = given_budget(name="Crafts", catalog_uuid=CATALOG)
-    spent = Transaction(budget=budget)
+    spent = LedgerEntry(budget=budget)
     assert (str(budget), str(budget.account)) == ("Crafts", "Learning 2026")
     assert str(budget.customer) == "Larkspur Logistics"
     assert str(spent) == str(spent.uuid)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bursary.catalog.schema import Content, parse
+from bursary.catalog.parser import Content, parse
 
 Record = dict[str, Any]
 

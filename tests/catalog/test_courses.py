@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bursary.catalog import links
-from bursary.catalog.schema import Completeness, Content, ContentType, parse
+from bursary.catalog.parser import Completeness, Content, ContentType, parse
 
 Record = dict[str, Any]
 ACourse = Callable[..., Record]

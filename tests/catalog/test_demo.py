@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from bursary.catalog.demo.shift import courses, shift_dates, weeks_to_today
-from bursary.catalog.schema import Content, parse
+from bursary.catalog.parser import Content, parse
 
 Record = dict[str, Any]
 

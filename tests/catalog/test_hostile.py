@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bursary.catalog import links
-from bursary.catalog.schema import Content, Unparsable, parse
+from bursary.catalog.parser import Content, UnusableRecord, parse
 
 Hostile = dict[int, dict[str, Any]]
 
@@ -87,7 +87,7 @@ def test_hostile_10_the_older_of_two_copies_is_an_instant_of_its_own(hostile: Ho
 
 
 def test_hostile_11_an_unknown_content_type_is_refused_by_name(hostile: Hostile) -> None:
-    with pytest.raises(Unparsable) as refused:
+    with pytest.raises(UnusableRecord) as refused:
         parse(hostile[11])
     assert (refused.value.reason, refused.value.content_key) == ("unknown_content_type", "HostileX+H10")
 

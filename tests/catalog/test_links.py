@@ -3,7 +3,7 @@
 import json
 
 from bursary.catalog import links
-from bursary.catalog.schema import Content, parse
+from bursary.catalog.parser import Content, parse
 from tests.replica.listing import Record, a_course, a_run, recorded
 
 CUSTOMER = "acme-corp"

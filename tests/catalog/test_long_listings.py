@@ -5,7 +5,7 @@ import tracemalloc
 from typing import Any
 from uuid import uuid4
 
-from bursary.catalog.http import HttpCatalog
+from bursary.catalog.http_source import HttpCatalog
 from bursary.upstream.client import Client
 from bursary.upstream.wire import Answer, value_of
 

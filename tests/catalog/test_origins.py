@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from bursary.catalog import schema
+from bursary.catalog import parser
 from bursary.catalog.origins import origins
-from bursary.catalog.schema import Content
+from bursary.catalog.parser import Content
 from tests.replica.listing import COURSE, RUNS, a_course, a_run, recorded
 
 LIES: dict[str, object] = {
@@ -45,7 +45,7 @@ def of(content: Content, key: str) -> Content:
 @pytest.mark.parametrize("key", [COURSE, RUNS[2]])
 def test_what_stands_at_the_named_path_is_what_the_parser_reads(key: str, column: str) -> None:
     record = deepcopy(a_course(image={"src": "https://images.example/its-own.png"}))
-    parsed = schema.parse(record)
+    parsed = parser.parse(record)
     one = of(parsed, key)
     course = record if key != COURSE else None
     paths = origins(
@@ -54,7 +54,7 @@ def test_what_stands_at_the_named_path_is_what_the_parser_reads(key: str, column
 
     write(record, paths[column], LIES[column])
 
-    assert getattr(of(schema.parse(record), key), column) != getattr(one, column)
+    assert getattr(of(parser.parse(record), key), column) != getattr(one, column)
 
 
 def test_a_run_served_apart_is_read_by_its_own_names() -> None:
@@ -74,7 +74,7 @@ def test_a_run_that_upstream_did_not_normalize_is_read_by_its_own_dates() -> Non
 def test_programs_and_whatever_upstream_served_can_be_explained() -> None:
     for name in ("courses", "other-types", "thin-courses"):
         for record in recorded(name):
-            for one in (content := schema.parse(record), *content.runs):
+            for one in (content := parser.parse(record), *content.runs):
                 course = record if one is not content else None
                 found = origins(
                     one.content_type.value,

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from bursary.catalog.parser import Content, parse
 from bursary.catalog.payload import MAX_DEPTH, Unstorable, digest, storable
-from bursary.catalog.schema import Content, parse
 
 Record = dict[str, Any]
 

@@ -12,7 +12,7 @@ for name in ("openedx_events", "opaque_keys", "edx_event_bus_redis", "redis", "w
 import django
 django.setup()
 import bursary
-needy = {"bursary.events.bus", "bursary.events.decoding"}
+needy = {"bursary.events.bus", "bursary.events.parsing"}
 for module in pkgutil.walk_packages(bursary.__path__, "bursary."):
     if module.name not in needy:
         importlib.import_module(module.name)

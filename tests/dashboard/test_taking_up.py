@@ -11,7 +11,7 @@ from django.utils import timezone
 from bursary.access.models import Role
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.models import LearnerContentAssignment, State
-from bursary.budgets.models import Transaction
+from bursary.budgets.models import LedgerEntry
 from tests import world
 
 pytestmark = pytest.mark.django_db
@@ -55,13 +55,13 @@ def test_it_is_taken_up_and_leads_to_the_course(alice: Client, assignment: Learn
     assert BUTTON not in html
     assignment.refresh_from_db()
     assert assignment.state == State.ACCEPTED
-    assert Transaction.objects.count() == 1
+    assert LedgerEntry.objects.count() == 1
 
 
 def test_what_was_taken_back_says_so(alice: Client, assignment: LearnerContentAssignment) -> None:
     cancel(assignment.budget, uuids=[assignment.uuid], now=timezone.now())
     assert "Your organisation has taken this assignment back." in take_up(alice, assignment)
-    assert not Transaction.objects.exists()
+    assert not LedgerEntry.objects.exists()
 
 
 def test_a_passed_deadline_is_honoured_before_the_sweep(
@@ -76,7 +76,7 @@ def test_nobody_takes_up_what_is_not_theirs(client: Client, assignment: LearnerC
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
     assert BUTTON not in client.get(page_of(assignment)).content.decode()
     assert client.post(reverse("take-up", args=[assignment.uuid])).status_code == 404
-    assert not Transaction.objects.exists()
+    assert not LedgerEntry.objects.exists()
 
 
 def test_the_address_itself_leads_to_the_page(alice: Client, assignment: LearnerContentAssignment) -> None:

@@ -9,8 +9,8 @@ import pytest
 from django.utils import timezone
 
 from bursary.assignments import cancellation
+from bursary.assignments.matching import Verdict
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.assignments.recognition import Verdict
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentType
 from tests import world

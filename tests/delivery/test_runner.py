@@ -17,7 +17,7 @@ from bursary.assignments.models import (
     Status,
 )
 from bursary.delivery import runner
-from bursary.delivery.troubles import DeliveryError
+from bursary.delivery.errors import DeliveryError
 from tests.smtp import MailServer
 from tests.world import (
     NOW,
@@ -87,7 +87,10 @@ def test_poison_is_given_up_after_its_attempts_and_harms_no_neighbour(
         action_type=ActionType.NOTIFIED
     ).order_by("recipient")
     assert (poisoned.status, poisoned.attempts) == (Status.FAILED, runner.MOST_ATTEMPTS)
-    assert (poisoned.error_reason, poisoned.cause) == (ErrorReason.INTERNAL_API_ERROR, "unexpected_error")
+    assert (poisoned.error_reason, poisoned.error_code) == (
+        ErrorReason.INTERNAL_API_ERROR,
+        "unexpected_error",
+    )
     assert "ZeroDivisionError: poison" in poisoned.traceback
     assert (healthy.status, healthy.attempts) == (Status.DONE, 1)
 
@@ -100,7 +103,7 @@ def test_a_permanent_error_is_not_tried_again(notify_with: Callable[[runner.Deli
     assignment = given_assignment()
     deliver()
     failed = action_of(assignment, ActionType.NOTIFIED)
-    assert (failed.status, failed.attempts, failed.cause) == (Status.FAILED, 1, "message_refused")
+    assert (failed.status, failed.attempts, failed.error_code) == (Status.FAILED, 1, "message_refused")
 
 
 def test_a_worker_that_died_is_taken_over_when_its_lease_ends(mail: MailServer) -> None:
@@ -119,7 +122,7 @@ def test_work_on_which_every_worker_dies_is_given_up() -> None:
     notified.update(attempts=runner.MOST_ATTEMPTS)
     deliver()
     failed = notified.get()
-    assert (failed.status, failed.cause) == (Status.FAILED, "worker_died")
+    assert (failed.status, failed.error_code) == (Status.FAILED, "worker_died")
     assignment.refresh_from_db()
     assert assignment.learner_state == LearnerState.FAILED
 

@@ -7,8 +7,8 @@ from uuid import UUID
 from django.urls import resolve
 
 from bursary.access.models import Role
-from bursary.api.pages import Pages
-from bursary.api.unknown import UnknownAddress
+from bursary.api.not_found import UnknownAddress
+from bursary.api.paging import Pages
 from bursary.assignments.addresses import MOST_ADDRESSES
 from bursary.assignments.listing import DEFAULT_ORDERING, ORDERINGS, AssignmentFilters
 from tests.docs.pages import first_column, page, rows, section, spans

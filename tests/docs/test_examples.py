@@ -8,7 +8,7 @@ import pytest
 from pytest_django import Settings
 
 from bursary.assignments.models import ActionType, Status
-from bursary.catalog import schema
+from bursary.catalog import parser
 from tests.api.door import Door
 from tests.docs.pages import page
 from tests.world import action_of, deliver, given_assignment, timeline
@@ -39,9 +39,9 @@ def test_the_smallest_record_is_a_full_course_that_can_be_allocated() -> None:
     line = next(
         line for line in page("docs/operations.md").splitlines() if line.startswith('{"content_type"')
     )
-    course = schema.parse(json.loads(line))
+    course = parser.parse(json.loads(line))
 
-    assert course.completeness is schema.Completeness.FULL
+    assert course.completeness is parser.Completeness.FULL
     assert (course.price_cents, course.active, course.notes) == (14_900, True, ())
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from bursary.access.models import Role
 from bursary.assignments.impact import Effect
+from bursary.assignments.matching import Verdict
 from bursary.assignments.models import (
     FACTS,
     ActionType,
@@ -15,14 +16,13 @@ from bursary.assignments.models import (
     State,
     Status,
 )
-from bursary.assignments.recognition import Verdict
-from bursary.budgets.models import TransactionState
-from bursary.catalog import content as catalog
+from bursary.budgets.models import LedgerEntryState
+from bursary.catalog import records as catalog
 from bursary.events.models import EventKind, EventOutcome, EventSource
-from bursary.replica import guard
+from bursary.replica import merge
 from bursary.replica.audit import Finding
-from bursary.replica.explain import NextLook
-from bursary.replica.models import Answer, Completeness, ContentType, ReadMode, RefreshSource
+from bursary.replica.explain import RefreshReason
+from bursary.replica.models import ColdReadStatus, Completeness, ContentType, ReadMode, RefreshSource
 from bursary.upstream.breaker import BreakerState
 from bursary.upstream.errors import Outage
 from tests.docs.pages import first_column, headings, page, rows, section, spans
@@ -38,16 +38,16 @@ MEMBERS: Mapping[str, set[str]] = {
     "ExpiryReason": set(ExpiryReason.values),
     "Role": set(Role.values),
     "Verdict": {verdict.value for verdict in Verdict},
-    "Verdict on a record": {verdict.name.lower() for verdict in guard.Verdict},
+    "Verdict on a record": {verdict.name.lower() for verdict in merge.MergeDecision},
     "Completeness": set(Completeness.values),
     "ContentType": set(ContentType.values),
     "RefreshSource": set(RefreshSource.values),
-    "NextLook": {why.value for why in NextLook},
+    "NextLook": {why.value for why in RefreshReason},
     "Finding": {finding.value for finding in Finding},
     "Effect": {effect.value for effect in Effect},
     "ReadMode": set(ReadMode.values),
-    "Answer": set(Answer.values),
-    "TransactionState": set(TransactionState.values),
+    "Answer": set(ColdReadStatus.values),
+    "TransactionState": set(LedgerEntryState.values),
     "EventSource": set(EventSource.values),
     "EventKind": set(EventKind.values),
     "EventOutcome": set(EventOutcome.values),

@@ -11,8 +11,8 @@ API, OPERATIONS = page("docs/api.md"), page("docs/operations.md")
 SOURCES = dict(codes.modules(ROOT / "bursary"))
 
 REFUSED_BY = {"AllocationRefused": 0, "RedemptionRefused": 0, "DeclineRefused": 0, "WebhookRefused": 0}
-UNUSABLE_BY = {"Unparsable": 0, "Unstorable": 0, "Unusable": 1, "Unfetched": 1}
-CAUSED_BY = {"DeliveryError": 0, "Trouble": 1, "Skipped": 0}
+UNUSABLE_BY = {"UnusableRecord": 0, "Unstorable": 0, "RejectedRecord": 1, "Unfetched": 1}
+CAUSED_BY = {"DeliveryError": 0, "Failure": 1, "Skipped": 0}
 WITH_PAIRS = ("api/refusals.py", "assignments/redemption.py", "budgets/ledger.py")
 """Where codes stand in tuples: beside their next step, and beside the pot that is too small."""
 
@@ -33,7 +33,7 @@ def found_unusable() -> Iterator[str]:
 
 def found_causes() -> Iterator[str]:
     for source in SOURCES.values():
-        yield from codes.arguments(source, CAUSED_BY, keyword="cause")
+        yield from codes.arguments(source, CAUSED_BY, keyword="error_code")
 
 
 def test_every_reason_to_refuse_is_in_the_api_page_and_no_other() -> None:

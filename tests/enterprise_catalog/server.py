@@ -134,10 +134,10 @@ class Upstream:
         """Note the request, and return the fault that is due at it."""
         with self._lock:
             self.requests.append(asked)
-            for trouble in self._troubles:
-                if trouble.times > 0 and trouble.concerns(asked):
-                    trouble.times -= 1
-                    return trouble.fault
+            for failure in self._troubles:
+                if failure.times > 0 and failure.concerns(asked):
+                    failure.times -= 1
+                    return failure.fault
         return None
 
     def stop(self) -> None:

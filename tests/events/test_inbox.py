@@ -14,10 +14,10 @@ from django.db import IntegrityError, connection
 from bursary.assignments import redemption
 from bursary.assignments.models import ActionType, LearnerContentAssignment, State
 from bursary.budgets import ledger
-from bursary.budgets.models import Transaction, TransactionState
-from bursary.events import handling, inbox
+from bursary.budgets.models import LedgerEntry, LedgerEntryState
+from bursary.events import handlers, inbox
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
-from bursary.ops import clock
+from bursary.ops import scheduler
 from bursary.replica.models import ContentMetadata
 from tests.together import together
 from tests.world import NOW, PRICE, allocate, deliver, given_assignment, given_content, timeline
@@ -167,7 +167,7 @@ def test_a_reversal_waits_while_its_assignment_is_being_redeemed() -> None:
     )
     redemption.fulfil(action, now=NOW)
     assert apply(MINUTE) == {"reversed": 1}
-    assert Transaction.objects.get().state == TransactionState.REVERSED
+    assert LedgerEntry.objects.get().state == LedgerEntryState.REVERSED
 
 
 def test_an_unknown_transaction_is_asked_about_ever_more_seldom_for_a_day() -> None:
@@ -207,11 +207,11 @@ def test_who_outlived_the_lease_writes_nothing(monkeypatch: pytest.MonkeyPatch) 
     event = told({"content_keys": []})
 
     def slow(*_what: object, **_more: object) -> EventOutcome:
-        monkeypatch.setattr(handling, "apply", lambda *_what, **_more: EventOutcome.NOTHING_HELD)
+        monkeypatch.setattr(handlers, "apply", lambda *_what, **_more: EventOutcome.NOTHING_HELD)
         apply(inbox.LEASE)
         return EventOutcome.WANTED
 
-    monkeypatch.setattr(handling, "apply", slow)
+    monkeypatch.setattr(handlers, "apply", slow)
     apply()
     assert outcome(event) == EventOutcome.NOTHING_HELD
 
@@ -225,7 +225,7 @@ def test_a_tick_does_a_bounded_part_oldest_first() -> None:
 def test_the_clock_applies_events_and_forgets_those_settled_long_ago() -> None:
     event = told({"content_keys": []})
     waiting = told_of_reversal(uuid4())
-    assert "events" in clock.run_due(clock=lambda: NOW)
+    assert "events" in scheduler.run_due(clock=lambda: NOW)
     assert outcome(event) == "nothing_held"
     assert inbox.forget(now=NOW + 30 * DAY - MINUTE) == 0
     assert inbox.forget(now=NOW + 30 * DAY) == 1

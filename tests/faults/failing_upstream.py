@@ -9,10 +9,10 @@ from uuid import UUID
 from bursary.access.models import Role
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
-from bursary.catalog import schema
-from bursary.catalog.http import HttpCatalog
-from bursary.ops import clock
-from bursary.replica import guard, reads
+from bursary.catalog import parser
+from bursary.catalog.http_source import HttpCatalog
+from bursary.ops import scheduler
+from bursary.replica import merge, reads
 from bursary.replica.models import CatalogMembership, ContentMetadata
 from bursary.upstream.breaker import Breaker
 from bursary.upstream.client import Client
@@ -25,7 +25,7 @@ from tests.world import ALICE, given_api_key, given_budget, given_user
 PATIENT, HURRIED = timedelta(seconds=10), timedelta(seconds=0.05)
 MEGABYTE = 1024 * 1024
 MINUTE = timedelta(minutes=1)
-DUTIES = [duty for duty in clock.DUTIES if duty.name in ("refresh", "expire", "listing")]
+DUTIES = [duty for duty in scheduler.TASKS if duty.name in ("refresh", "expire", "listing")]
 
 
 class Service:
@@ -67,7 +67,7 @@ class Service:
         until = self.now + time
         while self.now < until:
             self.now += every
-            clock.run_due(clock=self.clock, duties=DUTIES)
+            scheduler.run_due(clock=self.clock, duties=DUTIES)
             yield self.now
 
     def allocate(self, content: ContentMetadata, *, to: str = ALICE) -> Answer:
@@ -115,8 +115,8 @@ def check_that_all_is_as_upstream(upstream: Upstream, catalog_uuid: UUID = CATAL
     held = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid)
     assert set(held.values_list("content__content_key", flat=True)) == members
     for record in upstream.shelf.by_keys(str(catalog_uuid), members):
-        course = schema.parse(record)
+        course = parser.parse(record)
         for content in (course, *course.runs):
             row = rows[content.content_key]
-            assert {name: getattr(row, name) for name in guard.COLUMNS} == guard.columns(content)
+            assert {name: getattr(row, name) for name in merge.COLUMNS} == merge.columns(content)
             assert (row.digest, row.failures, row.last_error) == (content.digest, 0, "")

@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 
 from bursary.assignments.models import ExpiryReason, LearnerContentAssignment
-from bursary.ops.models import Tick
+from bursary.ops.models import ScheduledTask
 from bursary.replica import freshness, reads
 from bursary.replica.models import CatalogListing, ContentMetadata
 from bursary.upstream.breaker import BreakerState
@@ -72,7 +72,9 @@ def test_an_hour_of_outage_passes_unnoticed(service: Service, fault: faults.Faul
     assignment = LearnerContentAssignment.objects.get()
     assert (assignment.expires_at.isoformat(), assignment.expires_reason) == (SOON, ExpiryReason.ENROLL_BY)
     assert service.breaker.state is BreakerState.CLOSED
-    assert Tick.objects.get(name="listing").last_error == CatalogListing.objects.get().last_error == ""
+    assert (
+        ScheduledTask.objects.get(name="listing").last_error == CatalogListing.objects.get().last_error == ""
+    )
 
 
 def _let_an_hour_pass(service: Service, contents: list[ContentMetadata]) -> None:

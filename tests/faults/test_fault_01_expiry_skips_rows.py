@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from bursary.assignments import expiry, sweeping
+from bursary.assignments import expiry, sweeps
 from bursary.assignments.models import LearnerContentAssignment, State
 from bursary.budgets.models import Budget
 from tests.world import NOW, addresses, allocate, given_budget, given_content
@@ -17,7 +17,7 @@ ROWS = 10_000 if "BURSARY_TEST_SOAK" in os.environ else 1_100
 
 
 def test_fault_01_all_that_are_due_expire_in_one_run() -> None:
-    assert 2 * sweeping.BATCH < ROWS
+    assert 2 * sweeps.BATCH < ROWS
     allocate(given_budget(), given_content(), *addresses(ROWS))
     sweep = expiry.expire_due(now=NOW + timedelta(days=90))
     assert sweep.done == ROWS

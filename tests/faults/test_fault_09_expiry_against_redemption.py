@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from bursary.assignments import expiry, redemption, sweeping
+from bursary.assignments import expiry, redemption, sweeps
 from bursary.assignments.models import LearnerContentAssignment, State
-from bursary.budgets.models import Budget, Transaction
+from bursary.budgets.models import Budget, LedgerEntry
 from tests.world import NOW, PRICE, deliver, given_assignment
 
 pytestmark = pytest.mark.django_db
@@ -17,7 +17,7 @@ OVER = NOW + timedelta(days=90)
 
 def test_fault_09_who_redeems_while_the_sweep_runs_keeps_the_course(monkeypatch: pytest.MonkeyPatch) -> None:
     assignment = given_assignment()
-    lock_batch = sweeping.lock_batch
+    lock_batch = sweeps.lock_batch
     found_due = expiry.due(OVER).count()
 
     def redeemed_first(*args: Any, now: datetime, **more: Any) -> list[LearnerContentAssignment]:
@@ -27,11 +27,11 @@ def test_fault_09_who_redeems_while_the_sweep_runs_keeps_the_course(monkeypatch:
             assignment.refresh_from_db()
         return lock_batch(*args, now=now, **more)
 
-    monkeypatch.setattr(sweeping, "lock_batch", redeemed_first)
+    monkeypatch.setattr(sweeps, "lock_batch", redeemed_first)
     assert (found_due, expiry.expire_due(now=OVER).done) == (1, 0)
 
     assignment.refresh_from_db()
-    spent = Transaction.objects.get()
+    spent = LedgerEntry.objects.get()
     assert (assignment.state, assignment.transaction_uuid) == (State.ACCEPTED, spent.uuid)
     assert assignment.accepted_at == OVER
     assert (Budget.objects.get().held_cents, Budget.objects.get().spent_cents) == (0, PRICE)

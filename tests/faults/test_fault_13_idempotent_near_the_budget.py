@@ -2,8 +2,8 @@
 
 import pytest
 
+from bursary.assignments.matching import Verdict
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.assignments.recognition import Verdict
 from bursary.budgets.models import Budget
 from tests.world import ALICE, PRICE, addresses, allocate, given_budget, given_content
 

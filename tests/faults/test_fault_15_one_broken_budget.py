@@ -7,7 +7,7 @@ import pytest
 from bursary.assignments import expiry
 from bursary.assignments.models import LearnerContentAssignment, State
 from bursary.budgets.models import Budget
-from bursary.ops.sweeps import EXPIRING
+from bursary.ops.sweep_commands import EXPIRING
 from tests.world import NOW, addresses, allocate, given_budget, given_content
 
 pytestmark = pytest.mark.django_db

@@ -12,8 +12,8 @@ from pytest_django import Settings
 
 from bursary.assignments import derived
 from bursary.assignments.models import ExpiryReason, LearnerContentAssignment, State
-from bursary.delivery import administrators
-from bursary.ops import clock
+from bursary.delivery import notices
+from bursary.ops import scheduler
 from bursary.replica import refresh
 from bursary.replica.models import ContentMetadata, RefreshSource
 from tests.smtp import MailServer
@@ -89,9 +89,9 @@ def test_a_course_moves_its_enrolment_deadline(
 
     # Moved into the past, it waits a day; then the clock expires what is still open.
     upstream(NOW + DAY, NOW + 3 * DAY)
-    for duty in clock.DUTIES:
+    for duty in scheduler.TASKS:
         duty.run(lambda: NOW + 3 * DAY)
-    administrators.tell(clock=lambda: NOW + 3 * DAY)
+    notices.send_due(clock=lambda: NOW + 3 * DAY)
     assert not LearnerContentAssignment.objects.filter(state=State.EXPIRED).exists()
-    expiring = next(duty for duty in clock.DUTIES if duty.name == "expire")
+    expiring = next(duty for duty in scheduler.TASKS if duty.name == "expire")
     assert expiring.run(lambda: NOW + 4 * DAY) == {"expired": 30, "failed_budgets": {}}

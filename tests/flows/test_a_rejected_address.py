@@ -44,7 +44,7 @@ def it_failed_at_once_and_says_why(
 ) -> LearnerContentAssignmentAction:
     failed = action_of(assignment, ActionType.NOTIFIED)
     assert (failed.status, failed.attempts, failed.completed_at) == (Status.FAILED, 1, NOW)
-    assert (failed.error_reason, failed.cause) == (ErrorReason.EMAIL_ERROR, "address_rejected")
+    assert (failed.error_reason, failed.error_code) == (ErrorReason.EMAIL_ERROR, "address_rejected")
     assert "550" in failed.detail
     assert "SMTPRecipientsRefused" in failed.traceback
     assignment.refresh_from_db()

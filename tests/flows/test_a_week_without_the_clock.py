@@ -11,19 +11,19 @@ from bursary.assignments.models import (
     State,
 )
 from bursary.budgets.models import Budget
-from bursary.ops import clock
-from bursary.ops.models import Tick
+from bursary.ops import scheduler
+from bursary.ops.models import ScheduledTask
 from tests.smtp import MailServer
 from tests.world import NOW, PRICE, addresses, allocate, deliver, given_budget, given_content
 
 pytestmark = pytest.mark.django_db
 
 DAY = timedelta(days=1)
-SWEEPS = [duty for duty in clock.DUTIES if duty.name in {"expire", "remind", "nudge"}]
+SWEEPS = [duty for duty in scheduler.TASKS if duty.name in {"expire", "remind", "nudge"}]
 
 
 def wind(now: datetime) -> None:
-    clock.run_due(clock=lambda: now, duties=SWEEPS)
+    scheduler.run_due(clock=lambda: now, duties=SWEEPS)
     deliver(now=now)
 
 
@@ -56,4 +56,4 @@ def test_a_week_without_the_clock_is_caught_up_once(mail: MailServer) -> None:
     for hours in range(1, 24):
         wind(NOW + 8 * DAY + timedelta(hours=hours))
     assert len(mail.received) == sent
-    assert not Tick.objects.exclude(last_error="").exists()
+    assert not ScheduledTask.objects.exclude(last_error="").exists()

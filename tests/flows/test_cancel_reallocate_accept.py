@@ -7,7 +7,7 @@ import pytest
 from bursary.assignments import redemption
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.models import LearnerContentAssignment, State
-from bursary.budgets.models import Budget, Transaction
+from bursary.budgets.models import Budget, LedgerEntry
 from tests.smtp import MailServer
 from tests.world import ALICE, NOW, PRICE, allocate, deliver, given_budget, given_content, timeline
 
@@ -35,7 +35,7 @@ def test_cancel_reallocate_accept(mail: MailServer) -> None:
     redemption.begin(assignment, now=NOW + 3 * DAY)
     deliver(now=NOW + 3 * DAY)
     assignment.refresh_from_db()
-    spent = Transaction.objects.get()
+    spent = LedgerEntry.objects.get()
     assert (assignment.state, assignment.transaction_uuid) == (State.ACCEPTED, spent.uuid)
     assert (Budget.objects.get().held_cents, Budget.objects.get().spent_cents) == (0, PRICE)
 

@@ -19,7 +19,7 @@ from bursary.assignments import redemption
 from bursary.assignments.models import LearnerContentAssignment, State
 from bursary.events import inbox
 from bursary.events.models import InboxEvent
-from bursary.ops import refreshing
+from bursary.ops import refresh_runs
 from bursary.replica import refresh
 from bursary.replica.models import ContentMetadata, RefreshSource
 from tests import world
@@ -86,7 +86,7 @@ def read_all(now: datetime) -> Any:
 def tick(now: datetime) -> None:
     """Let the clock apply what was told, and refresh what is due."""
     inbox.apply_due(clock=lambda: now)
-    refreshing.tick(clock=lambda: now)
+    refresh_runs.refresh_run(clock=lambda: now)
 
 
 def killed(*plans: str, machine: Environment) -> list[str]:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from bursary.access.models import Role
 from bursary.assignments.models import LearnerContentAssignment, State
 from bursary.budgets.models import Budget
-from bursary.ops import clock
+from bursary.ops import scheduler
 from tests.api.door import Door
 from tests.smtp import MailServer
 from tests.world import ALICE, NOW, allocate, deliver, given_budget, given_content, given_user, timeline
@@ -26,7 +26,7 @@ def today(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def be(now: datetime) -> None:
         monkeypatch.setattr(timezone, "now", lambda: now)
-        for duty in clock.DUTIES:
+        for duty in scheduler.TASKS:
             if duty.name in {"expire", "remind", "privacy"}:
                 duty.run(lambda: now)
         deliver(now=now)

@@ -16,14 +16,14 @@ from django.utils import timezone
 from bursary.access.models import ApiKey, LearnerLink, RoleGrant, User
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
-from bursary.budgets.models import Account, Budget, Customer, Transaction
+from bursary.budgets.models import Account, Budget, Customer, LedgerEntry
 from bursary.events.models import InboxEvent
 from bursary.replica.models import (
     CatalogListing,
     CatalogMembership,
+    ColdRead,
     ContentChange,
     ContentMetadata,
-    ContentSought,
     ShadowDifference,
     ShadowTally,
 )
@@ -38,10 +38,10 @@ READ_ONLY: list[type[models.Model]] = [
     CatalogMembership,
     ContentChange,
     CatalogListing,
-    ContentSought,
+    ColdRead,
     ShadowDifference,
     ShadowTally,
-    Transaction,
+    LedgerEntry,
     LearnerLink,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
@@ -74,7 +74,7 @@ def everything() -> None:
         created=world.NOW,
     )
     CatalogListing.objects.create(catalog_uuid=world.CATALOG)
-    ContentSought.objects.create(
+    ColdRead.objects.create(
         catalog_uuid=world.CATALOG,
         content_key="NobodyX+N1",
         answer="absent",

@@ -8,10 +8,10 @@ from uuid import uuid4
 import pytest
 from django.core.management import CommandError, call_command
 
-from bursary.assignments import rebuilding
+from bursary.assignments import derived_audit
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.ops import auditing, clock
-from bursary.ops.models import Tick
+from bursary.ops import derived_report, scheduler
+from bursary.ops.models import ScheduledTask
 from tests import world
 from tests.world import NOW
 
@@ -95,42 +95,44 @@ def test_what_is_broken_off_says_where_to_go_on(monkeypatch: pytest.MonkeyPatch)
     world.allocate(world.given_budget(), world.given_content(), *world.addresses(3))
     lie(content_title="a lie")
     pks = list(LearnerContentAssignment.objects.order_by("pk").values_list("pk", flat=True))
-    monkeypatch.setattr(rebuilding, "BATCH", 1)
-    write = rebuilding._write_anew
+    monkeypatch.setattr(derived_audit, "BATCH", 1)
+    write = derived_audit._write_anew
 
     def interrupted(wrong: list[int], **more: Any) -> None:
         if wrong == [pks[1]]:
             raise KeyboardInterrupt
         write(wrong, **more)
 
-    monkeypatch.setattr(rebuilding, "_write_anew", interrupted)
+    monkeypatch.setattr(derived_audit, "_write_anew", interrupted)
     said = StringIO()
     with pytest.raises(KeyboardInterrupt):
         call_command("rebuild_derived", stdout=StringIO(), stderr=said)
     assert said.getvalue() == f"Broken off. Go on with: bursary rebuild_derived --after {pks[0]}\n"
 
-    monkeypatch.setattr(rebuilding, "_write_anew", write)
+    monkeypatch.setattr(derived_audit, "_write_anew", write)
     assert told("rebuild_derived", "--after", str(pks[0]))[0]["wrong"] == 2
 
 
 def test_two_rules_that_disagree_are_a_fault_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     world.given_assignment()
-    monkeypatch.setattr("bursary.assignments.truth._recent_action_at", lambda *_args: NOW.replace(year=2031))
+    monkeypatch.setattr(
+        "bursary.assignments.expected_values._recent_action_at", lambda *_args: NOW.replace(year=2031)
+    )
 
     assert "the two rules disagree" in run("rebuild_derived")[1]
 
 
 def test_each_day_a_part_is_compared_and_a_lie_fails_the_tick(caplog: pytest.LogCaptureFixture) -> None:
     world.allocate(world.given_budget(), world.given_content(), *world.addresses(150))
-    assert auditing.daily(clock=lambda: NOW).looked_at == 2
-    duties = [duty for duty in clock.DUTIES if duty.name == "audit"]
+    assert derived_report.daily(clock=lambda: NOW).looked_at == 2
+    duties = [duty for duty in scheduler.TASKS if duty.name == "audit"]
 
-    clock.run_due(clock=lambda: NOW, duties=duties)
-    assert Tick.objects.get(name="audit").summary == {"looked_at": 2}
+    scheduler.run_due(clock=lambda: NOW, duties=duties)
+    assert ScheduledTask.objects.get(name="audit").summary == {"looked_at": 2}
 
     lie(content_title="a lie")
-    clock.run_due(clock=lambda: NOW.replace(day=4), duties=duties)
-    assert Tick.objects.get(name="audit").last_error == (
+    scheduler.run_due(clock=lambda: NOW.replace(day=4), duties=duties)
+    assert ScheduledTask.objects.get(name="audit").last_error == (
         "2 looked at, 2 not true: content_title in 2. See `bursary audit_derived`."
     )
     assert "Tick audit failed" in caplog.text

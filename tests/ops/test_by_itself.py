@@ -51,7 +51,7 @@ def test_reminders_expiry_and_their_notices_happen_by_themselves(installed: Path
     assert kinds[:3] == [("allocated", "done"), ("learner_linked", "done"), ("notified", "done")]
     assert ("reminded", "done") in kinds[3:-2]
     assert kinds[-2:] == [("expired", "done"), ("expiration_notified", "done")]
-    failed = query(installed, "SELECT name, last_error FROM ops_tick WHERE failures > 0")
+    failed = query(installed, "SELECT name, last_error FROM ops_scheduledtask WHERE failures > 0")
     assert failed == []
 
 

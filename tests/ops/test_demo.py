@@ -117,7 +117,7 @@ def check_the_past(folder: Path) -> None:
     assert states == [("allocated", 1, 4), ("allocated", 2, 1), ("cancelled", 1, 1)]
     failed = rows(
         folder,
-        "SELECT cause, attempts, traceback LIKE 'Traceback%' "
+        "SELECT error_code, attempts, traceback LIKE 'Traceback%' "
         "FROM assignments_learnercontentassignmentaction WHERE status = 'failed'",
     )
     assert failed == [("address_rejected", 1, 1)]

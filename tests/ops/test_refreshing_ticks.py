@@ -14,12 +14,12 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.ops import clock, refreshing
-from bursary.ops.models import Tick as TickRow
-from bursary.ops.refreshing import Refreshed
+from bursary.ops import refresh_runs, scheduler
+from bursary.ops.models import ScheduledTask as TickRow
+from bursary.ops.refresh_runs import CatalogRefresh
 from bursary.replica import listings, refresh
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata
-from bursary.replica.report import Report
+from bursary.replica.report import RefreshReport
 from tests import world
 from tests.world import CATALOG, NOW
 
@@ -61,15 +61,15 @@ def folder(tmp_path: Path, settings: Settings) -> Folder:
 class Minute(NamedTuple):
     """What the ticks did."""
 
-    catalogs: list[Refreshed]
-    due: Report
+    catalogs: list[CatalogRefresh]
+    due: RefreshReport
     brought_forward: int
 
 
 def tick(now: datetime) -> Minute:
     """Run the ticks `listing` and `refresh`."""
-    read = refreshing.read_listing(clock=lambda: now)
-    done = refreshing.tick(clock=lambda: now)
+    read = refresh_runs.read_listing(clock=lambda: now)
+    done = refresh_runs.refresh_run(clock=lambda: now)
     return Minute([read] if read else [], done.due, done.brought_forward)
 
 
@@ -165,7 +165,7 @@ def test_while_a_listing_is_read_what_is_due_is_looked_at(
 ) -> None:
     world.given_budget()
     folder.serve(COURSE)
-    clock.run_due(clock=lambda: NOW)
+    scheduler.run_due(clock=lambda: NOW)
     later = NOW + 25 * HOUR
     source = refresh.configured_source()
     pages = source.pages
@@ -173,14 +173,14 @@ def test_while_a_listing_is_read_what_is_due_is_looked_at(
 
     def slow_pages(catalog_uuid: UUID, **more: Any) -> Iterator[Sequence[object]]:
         folder.serve(COURSE, title="New")
-        meanwhile.extend(clock.run_due(clock=lambda: later))  # as another thread does
+        meanwhile.extend(scheduler.run_due(clock=lambda: later))  # as another thread does
         assert titles(COURSE) == ["New"]
         yield from pages(catalog_uuid, **more)
 
     monkeypatch.setattr(source, "pages", slow_pages)
-    only_the_listing = [duty for duty in clock.DUTIES if duty.name == "listing"]
+    only_the_listing = [duty for duty in scheduler.TASKS if duty.name == "listing"]
 
-    clock.run_due(clock=lambda: later, duties=only_the_listing)
+    scheduler.run_due(clock=lambda: later, duties=only_the_listing)
 
     assert "refresh" in meanwhile
     assert "listing" not in meanwhile
@@ -229,7 +229,7 @@ def test_what_nobody_may_accept_any_more_is_no_reason_to_hurry(folder: Folder) -
     LearnerContentAssignment.objects.update(state="cancelled")
     ContentMetadata.objects.update(due_at=NOW + 24 * HOUR)
 
-    assert refreshing.bring_forward(now=NOW + 2 * HOUR) == 0
+    assert refresh_runs.bring_forward(now=NOW + 2 * HOUR) == 0
 
 
 def test_an_assigned_run_has_its_course_refreshed(folder: Folder) -> None:
@@ -239,7 +239,7 @@ def test_an_assigned_run_has_its_course_refreshed(folder: Folder) -> None:
     world.allocate(world.given_budget(), run_of_it, world.ALICE)
     ContentMetadata.objects.filter(pk=run_of_it.pk).update(due_at=None)
 
-    assert refreshing.bring_forward(now=NOW + 2 * HOUR) == 1
+    assert refresh_runs.bring_forward(now=NOW + 2 * HOUR) == 1
     course.refresh_from_db()
     assert course.due_at == NOW + 2 * HOUR
 

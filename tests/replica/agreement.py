@@ -4,9 +4,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from bursary.assignments.models import FAR_FUTURE, ExpiryReason, LearnerContentAssignment, State
-from bursary.catalog import schema
-from bursary.catalog.content import Content
-from bursary.replica import guard
+from bursary.catalog import parser
+from bursary.catalog.records import Content
+from bursary.replica import merge
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata
 from tests.replica.truth import CATALOGS, Truth
 
@@ -67,7 +67,7 @@ def check_content(truth: Truth, *, now: datetime) -> None:
     rows = {row.content_key: row for row in ContentMetadata.objects.select_related("parent")}
     there = set().union(*(truth.members(catalog_uuid) for catalog_uuid in CATALOGS.values()))
     for key in sorted(there):
-        course = schema.parse(_served(truth, key))
+        course = parser.parse(_served(truth, key))
         _check_row(rows[key], course)
         for run in course.runs:
             _check_row(rows[run.content_key], run)
@@ -92,8 +92,8 @@ def _is_dropped(row: ContentMetadata, truth: Truth) -> bool:
 
 
 def _check_row(row: ContentMetadata, content: Content) -> None:
-    said = {name: getattr(row, name) for name in guard.COLUMNS}
-    assert said == guard.columns(content), row.content_key
+    said = {name: getattr(row, name) for name in merge.COLUMNS}
+    assert said == merge.columns(content), row.content_key
     assert row.digest == content.digest
     assert row.gone_at is None
     assert (row.failures, row.last_error, row.quarantined_digest) == (0, "", ""), row.content_key

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from bursary.catalog import schema
+from bursary.catalog import parser
 from bursary.catalog.source import CatalogUnavailable, Known
 
 Record = dict[str, Any]
@@ -54,7 +54,7 @@ class Listing:
     ) -> Sequence[object]:
         self._answer(0)
         self.asked.extend(keys)
-        return [record for record in self.records if not set(keys).isdisjoint(schema.keys(record))]
+        return [record for record in self.records if not set(keys).isdisjoint(parser.keys(record))]
 
     def _answer(self, page: int) -> None:
         if self.silent_after is not None and page >= self.silent_after:

@@ -9,7 +9,7 @@ from uuid import UUID
 from bursary.catalog.source import Access, CatalogSource, open_source
 from bursary.replica import refresh
 from bursary.replica.models import ContentChange, ContentMetadata, RefreshSource
-from bursary.replica.report import Report
+from bursary.replica.report import RefreshReport
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, Upstream
 from tests.replica.listing import CATALOG, COURSE, NOW, Listing
 
@@ -21,7 +21,7 @@ def over_http(upstream: Upstream) -> CatalogSource:
     return open_source(upstream.url, access=access)
 
 
-def bring_in(*records: object, catalog_uuid: UUID = CATALOG, now: datetime = NOW) -> Report:
+def bring_in(*records: object, catalog_uuid: UUID = CATALOG, now: datetime = NOW) -> RefreshReport:
     return refresh.refresh_catalog(catalog_uuid, source=Listing(records), now=now, by=RefreshSource.CRON)
 
 

@@ -19,10 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from bursary.assignments import allocation
 from bursary.budgets import terms
-from bursary.catalog.http import HttpCatalog
-from bursary.catalog.schema import Completeness
-from bursary.ops import refreshing
-from bursary.replica import reads, refresh, wanting
+from bursary.catalog.http_source import HttpCatalog
+from bursary.catalog.parser import Completeness
+from bursary.ops import refresh_runs
+from bursary.replica import reads, refresh, schedule
 from bursary.replica.models import ContentMetadata, ContentType, RefreshSource
 from tests.enterprise_catalog.without_sockets import WithoutSockets
 from tests.replica import agreement
@@ -130,7 +130,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(announced=st.lists(any_keys, min_size=1, max_size=4), until_changed=st.booleans())
     def an_event_names_content(self, announced: list[str], until_changed: bool) -> None:
         for _repeated in range(2):
-            wanting.want(announced, now=self.now, until_changed=until_changed)
+            schedule.request_refresh(announced, now=self.now, until_changed=until_changed)
 
     @rule(way=ways, catalog=catalogs)
     def we_look(self, way: str, catalog: Any) -> None:
@@ -150,7 +150,7 @@ class AnyOrder(RuleBasedStateMachine):
         def meanwhile() -> None:
             self.truth.edit(key, **changes, title=f"Overtaken on {self.now}")
             self.now += minutes * MINUTE
-            wanting.want([key], now=self.now)
+            schedule.request_refresh([key], now=self.now)
             self.look(fast, catalog)
             self.no_version_goes_backwards()
 
@@ -172,7 +172,7 @@ class AnyOrder(RuleBasedStateMachine):
                 refresh.content_changed.connect(die)
                 until_then.callback(refresh.content_changed.disconnect, die)
             else:
-                until_then.enter_context(patch.object(wanting, "looked", die))
+                until_then.enter_context(patch.object(schedule, "looked", die))
             self.look(way, catalog)
         self.upstream.meanwhile = None
 
@@ -221,8 +221,8 @@ class AnyOrder(RuleBasedStateMachine):
                 self.tick()
 
     def tick(self) -> None:
-        refreshing.read_listing(clock=self.clock)
-        refreshing.tick(clock=self.clock)
+        refresh_runs.read_listing(clock=self.clock)
+        refresh_runs.refresh_run(clock=self.clock)
 
     def clock(self) -> datetime:
         return self.now

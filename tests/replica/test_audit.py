@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from bursary.catalog import schema
+from bursary.catalog import parser
 from bursary.catalog.source import CatalogSource
 from bursary.replica import audit
-from bursary.replica.audit import Audit, Difference, Finding
+from bursary.replica.audit import ContentAudit, FieldDifference, Finding
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
 from tests.replica.listing import (
     BEFORE,
@@ -32,11 +32,11 @@ pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
 
 
-def audited(source: CatalogSource, **more: Any) -> Audit:
+def audited(source: CatalogSource, **more: Any) -> ContentAudit:
     return audit.audit(source=source, clock=lambda: NOW + HOUR, **more)
 
 
-def found(one: Audit) -> list[tuple[str, str]]:
+def found(one: ContentAudit) -> list[tuple[str, str]]:
     return sorted((each.content_key, each.finding.value) for each in one.found)
 
 
@@ -59,8 +59,8 @@ def test_each_field_that_differs_is_told_with_both_values_and_when_we_agreed_las
     assert (drift.finding, drift.content_key, drift.checked_at) == (Finding.DRIFTED, COURSE, NOW)
     theirs = a_course()
     assert drift.differences == (
-        Difference("title", "Ours", theirs["title"]),
-        Difference("price_cents", 1, round(theirs["normalized_metadata"]["content_price"] * 100)),
+        FieldDifference("title", "Ours", theirs["title"]),
+        FieldDifference("price_cents", 1, round(theirs["normalized_metadata"]["content_price"] * 100)),
     )
 
 
@@ -96,7 +96,10 @@ def test_what_is_marked_as_gone_is_not_asked_for_and_drift_where_it_comes_back_w
     ContentMetadata.objects.filter(content_key=RUNS[0]).update(gone_at=NOW)
     upstream = Upstream([a_course()])
     [back] = audited(upstream).found
-    assert (back.content_key, back.differences) == (RUNS[0], (Difference("gone_at", NOW.isoformat(), None),))
+    assert (back.content_key, back.differences) == (
+        RUNS[0],
+        (FieldDifference("gone_at", NOW.isoformat(), None),),
+    )
 
     ContentMetadata.objects.update(gone_at=NOW)
     upstream.questions.clear()
@@ -108,7 +111,7 @@ def test_a_run_that_its_course_does_not_list_any_more_is_told_and_no_drift() -> 
     bring_in(a_course())
     shorter = deepcopy(a_course())
     shorter["course_runs"] = shorter["course_runs"][1:]
-    ContentMetadata.objects.filter(content_key=COURSE).update(digest=schema.parse(shorter).digest)
+    ContentMetadata.objects.filter(content_key=COURSE).update(digest=parser.parse(shorter).digest)
 
     one = audited(Upstream([shorter]))
 

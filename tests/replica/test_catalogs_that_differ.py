@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
-from bursary.replica.report import Report
+from bursary.replica.report import RefreshReport
 from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS, Record, a_course, recorded
 from tests.replica.replicated import HOUR, announcements, bring_in, row
 
@@ -18,11 +18,11 @@ def with_a_run_less(course: Record) -> Record:
     return course | {"course_runs": runs, "advertised_course_run_uuid": runs[0]["uuid"]}
 
 
-def ours(*, hours: int, **changes: object) -> Report:
+def ours(*, hours: int, **changes: object) -> RefreshReport:
     return bring_in(a_course(synced=stamp(hours), **changes), now=NOW + hours * HOUR)
 
 
-def theirs(*, hours: int, **changes: object) -> Report:
+def theirs(*, hours: int, **changes: object) -> RefreshReport:
     record = with_a_run_less(a_course(synced=stamp(hours), **changes))
     return bring_in(record, catalog_uuid=OTHER_CATALOG, now=NOW + hours * HOUR)
 

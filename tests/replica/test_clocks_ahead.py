@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from bursary.ops import refreshing
-from bursary.replica import listings, refresh, wanting
+from bursary.ops import refresh_runs
+from bursary.replica import listings, refresh, schedule
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata
 from tests.replica.listing import (
     BEFORE,
@@ -79,12 +79,12 @@ def test_what_a_clock_that_was_ahead_made_due_is_looked_at_by_the_tick() -> None
     ContentMetadata.objects.filter(content_key=COURSE).update(due_at=AHEAD + 3 * HOUR)  # somebody held it
     assert look_at_due(upstream, now=NOW).records == 0
 
-    assert wanting.bring_back(now=NOW, most=10) == 1
+    assert schedule.bring_back(now=NOW, most=10) == 1
     assert not row().fresh(NOW)
     assert look_at_due(upstream, now=NOW).records == 1
 
     assert (row().checked_at, row().due_at, row(RUNS[2]).checked_at) == (NOW, NOW + 6 * HOUR, NOW)
-    assert wanting.bring_back(now=NOW, most=10) == 0
+    assert schedule.bring_back(now=NOW, most=10) == 0
 
 
 def test_what_is_refused_as_thin_is_not_due_in_the_future_again() -> None:
@@ -117,10 +117,10 @@ def test_rows_that_may_be_due_so_late_stay_and_no_more_are_brought_back_than_ask
     bring_in(*(a_course() | {"key": f"X+{number}", "course_runs": []} for number in range(3)))
     latest = NOW + 2 * DAY
     ContentMetadata.objects.update(due_at=latest)
-    assert wanting.bring_back(now=NOW, most=10) == 0
+    assert schedule.bring_back(now=NOW, most=10) == 0
 
     ContentMetadata.objects.update(due_at=latest + HOUR)
-    assert wanting.bring_back(now=NOW, most=10) == 3
+    assert schedule.bring_back(now=NOW, most=10) == 3
 
 
 def test_a_skew_between_machines_lets_no_older_look_overwrite_a_later_one() -> None:
@@ -150,9 +150,9 @@ def test_ticks_and_the_command_look_at_it(how: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(refresh, "configured_source", lambda: upstream)
 
     if how == "tick":
-        done = refreshing.tick(clock=lambda: NOW)
+        done = refresh_runs.refresh_run(clock=lambda: NOW)
         assert (done.brought_forward, done.due.records) == (1, 1)
     else:
-        assert refreshing.refresh_stale(clock=lambda: NOW, advance=lambda _records: None).records == 1
+        assert refresh_runs.refresh_stale(clock=lambda: NOW, advance=lambda _records: None).records == 1
 
     assert not ContentMetadata.objects.filter(checked_at__gt=NOW).exists()

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from bursary.replica import reads, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
-from bursary.replica.report import Report
+from bursary.replica.report import RefreshReport
 from tests.replica.listing import (
     CATALOG,
     COURSE,
@@ -28,11 +28,11 @@ pytestmark = [pytest.mark.django_db(transaction=True)]
 REFRESHERS = 4
 
 
-def at_once(tasks: list[Callable[[], Report]]) -> list[Report]:
+def at_once(tasks: list[Callable[[], RefreshReport]]) -> list[RefreshReport]:
     """Run the tasks in threads that start together; return their answers, or raise what one raised."""
     start = Barrier(len(tasks))
 
-    def run(task: Callable[[], Report]) -> Report:
+    def run(task: Callable[[], RefreshReport]) -> RefreshReport:
         start.wait(timeout=30)
         try:
             return task()
@@ -43,7 +43,7 @@ def at_once(tasks: list[Callable[[], Report]]) -> list[Report]:
         return [running.result(timeout=120) for running in [threads.submit(run, task) for task in tasks]]
 
 
-def refresher(records: list[Record], *, seconds: int) -> Callable[[], Report]:
+def refresher(records: list[Record], *, seconds: int) -> Callable[[], RefreshReport]:
     now = NOW + timedelta(seconds=seconds)
     source = Listing(records)
     return lambda: refresh.refresh_catalog(CATALOG, source=source, now=now, by=RefreshSource.CRON)

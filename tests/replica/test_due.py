@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.conf import settings
 
-from bursary.replica import freshness, intake, refresh, wanting
+from bursary.replica import freshness, ingest, refresh, schedule
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
 from tests.replica.listing import CATALOG, COURSE, LATER, NOW, OTHER_CATALOG, RUNS, a_course, enrolling_by
 from tests.replica.replicated import HOUR, announcements, bring_in, row
@@ -56,7 +56,7 @@ def test_questions_are_for_fifty_keys_at_most_and_each_row_is_asked_for_once() -
     assert sorted(key for asked in upstream.questions for key in asked) == sorted(keys_of(upstream.records))
     assert set(upstream.deadlines) == {settings.CONTENT_FETCH_DEADLINE}
     assert (report.records, report.postponed) == (120, 0)
-    assert not wanting.due(STALE + 24 * HOUR).exists()
+    assert not schedule.due(STALE + 24 * HOUR).exists()
 
 
 def test_no_more_than_asked_for_is_looked_at_the_oldest_first() -> None:
@@ -120,7 +120,7 @@ def test_nobody_is_asked_again_and_again_where_nobody_answers() -> None:
 
     assert len(upstream.questions) == 1
     assert report.postponed == 50
-    assert wanting.due(STALE + 24 * HOUR).count() == 70
+    assert schedule.due(STALE + 24 * HOUR).count() == 70
 
 
 def test_pauses_grow_with_each_failure_are_capped_and_end_with_the_outage(
@@ -214,7 +214,7 @@ def test_pauses_are_spread() -> None:
 def test_a_refresher_that_died_is_followed_when_its_lease_ends() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)
-    wanting.claim(started=STALE, now=STALE, lease=settings.CONTENT_LEASE, limit=1)
+    schedule.claim(started=STALE, now=STALE, lease=settings.CONTENT_LEASE, limit=1)
 
     look_at_due(upstream, now=STALE + settings.CONTENT_LEASE / 2)
     assert upstream.questions == []
@@ -225,11 +225,11 @@ def test_a_refresher_that_died_is_followed_when_its_lease_ends() -> None:
 def test_a_refresher_that_outlived_its_lease_settles_nothing() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)
-    late = wanting.claim(started=STALE, now=STALE, lease=settings.CONTENT_LEASE, limit=1)
+    late = schedule.claim(started=STALE, now=STALE, lease=settings.CONTENT_LEASE, limit=1)
     after = STALE + settings.CONTENT_LEASE
-    wanting.claim(started=after, now=after, lease=settings.CONTENT_LEASE, limit=1)
+    schedule.claim(started=after, now=after, lease=settings.CONTENT_LEASE, limit=1)
 
-    wanting.failed(late, now=after, error="too late")
+    schedule.failed(late, now=after, error="too late")
 
     assert (row().failures, row().last_error, row().due_at) == (0, "", after + settings.CONTENT_LEASE)
 
@@ -238,7 +238,7 @@ def test_who_wants_it_while_it_is_fetched_gets_another_look() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)
     a_moment_later = STALE + timedelta(seconds=1)
-    upstream.meanwhile = lambda: wanting.want([COURSE], now=a_moment_later)
+    upstream.meanwhile = lambda: schedule.request_refresh([COURSE], now=a_moment_later)
 
     look_at_due(upstream, now=STALE)
     assert row().due_at == a_moment_later
@@ -260,7 +260,7 @@ def test_rows_whose_lease_might_end_on_the_way_are_given_back() -> None:
     refresh.refresh_due(clock=lambda: next(ticking, now), source=upstream, most=2)
 
     assert len(upstream.questions) == 1
-    assert wanting.due(now).count() == 1
+    assert schedule.due(now).count() == 1
 
 
 def test_what_breaks_in_our_own_hands_is_postponed_and_the_others_go_on() -> None:
@@ -272,11 +272,11 @@ def test_what_breaks_in_our_own_hands_is_postponed_and_the_others_go_on() -> Non
     def refuse(**_announcement: object) -> None:
         raise ZeroDivisionError
 
-    intake.content_changed.connect(refuse)
+    ingest.content_changed.connect(refuse)
     try:
         report = look_at_due(upstream, now=STALE + 24 * HOUR)
     finally:
-        intake.content_changed.disconnect(refuse)
+        ingest.content_changed.disconnect(refuse)
 
     assert report.postponed == 1
     assert (row().failures, row().last_error) == (1, "unexpected_error: ZeroDivisionError")

@@ -11,7 +11,7 @@ import pytest
 from bursary.catalog import links
 from bursary.replica import reads, refresh
 from bursary.replica.models import Completeness, ContentMetadata, RefreshSource
-from bursary.replica.report import Report
+from bursary.replica.report import RefreshReport
 from tests.enterprise_catalog.server import CATALOG, enterprise_catalog
 from tests.enterprise_catalog.shelf import content_key
 from tests.replica.listing import DATA, NOW, Record, recorded
@@ -23,7 +23,7 @@ HOSTILE = [json.loads(line) for line in (DATA / "catalog-hostile.jsonl").read_te
 CASES = json.loads((DATA / "catalog-hostile.index.json").read_text())
 
 
-def replicated(records: list[Record]) -> tuple[Report, dict[str, ContentMetadata]]:
+def replicated(records: list[Record]) -> tuple[RefreshReport, dict[str, ContentMetadata]]:
     with enterprise_catalog(records) as upstream:
         report = refresh.refresh_catalog(CATALOG, source=over_http(upstream), now=NOW, by=RefreshSource.CRON)
     return report, {row.content_key: row for row in ContentMetadata.objects.select_related("parent")}

@@ -8,7 +8,7 @@ import pytest
 
 from bursary.replica import refresh
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, RefreshSource
-from bursary.replica.report import Report
+from bursary.replica.report import RefreshReport
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.server import CATALOG, Upstream, enterprise_catalog
 from tests.replica.listing import NOW, OTHER_CATALOG, Listing, recorded
@@ -30,7 +30,7 @@ def upstream() -> Iterator[Upstream]:
         yield running
 
 
-def read(upstream: Upstream, *, now: datetime, killed_after: int = 1000, anew: bool = False) -> Report:
+def read(upstream: Upstream, *, now: datetime, killed_after: int = 1000, anew: bool = False) -> RefreshReport:
     """Read the catalog as a process of its own would."""
     upstream.requests.clear()
 
@@ -155,7 +155,7 @@ def test_it_is_read_anew_when_asked_and_when_it_began_long_ago(
 
 
 def test_one_that_is_not_believed_is_not_gone_on_with() -> None:
-    def read_file(records: int, *, now: datetime) -> Report:
+    def read_file(records: int, *, now: datetime) -> RefreshReport:
         source = Listing(RECORDS[:records])
         return refresh.refresh_catalog(CATALOG, source=source, now=now, by=RefreshSource.CRON)
 

@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 
-from bursary.catalog import schema
-from bursary.replica import leaving, upsert
+from bursary.catalog import parser
+from bursary.replica import removal, store
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata
-from bursary.replica.report import Report
+from bursary.replica.report import RefreshReport
 from tests.replica.listing import CATALOG, NOW, a_course
 from tests.replica.replicated import row
 from tests.replica.upstream import Upstream, given_catalog, listing_of
@@ -40,10 +40,10 @@ def test_an_older_listing_that_ends_later_does_not_end_an_alarm() -> None:
     upstream.records = whole
 
     listing_of(upstream, now=NOW + DAY)
-    assert leaving.alarms() == {CATALOG: alarm}
+    assert removal.alarms() == {CATALOG: alarm}
 
     listing_of(upstream, now=NOW + DAY, accept_drop=True)
-    assert leaving.alarms() == {}
+    assert removal.alarms() == {}
 
 
 def test_what_an_older_look_saw_does_not_undo_that_a_later_one_missed_it() -> None:
@@ -73,14 +73,14 @@ def test_what_an_older_look_could_not_use_does_not_undo_it_either() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_who_misses_content_waits_for_its_lock_before_touching_a_membership() -> None:
     upstream = given_catalog()
-    missed = [schema.own_key(record) for record in upstream.records[:2]]
+    missed = [parser.own_key(record) for record in upstream.records[:2]]
     upstream.records = upstream.records[2:]
     listing_of(upstream, now=NOW + DAY)
     # One of them is confirmed by the next look, the other missed for the first time.
     CatalogMembership.objects.filter(content__content_key=missed[1]).update(missing_since=None)
 
     with ThreadPoolExecutor(1) as thread, transaction.atomic():
-        list(upsert.locked(ContentMetadata.objects.filter(content_key__in=missed)))
+        list(store.locked(ContentMetadata.objects.filter(content_key__in=missed)))
         missing = thread.submit(_in_a_thread, lambda: listing_of(upstream, now=NOW + 2 * DAY))
         _until_somebody_waits()
         held = CatalogMembership.objects.filter(content__content_key__in=missed)
@@ -88,7 +88,7 @@ def test_who_misses_content_waits_for_its_lock_before_touching_a_membership() ->
     assert missing.result(timeout=30).ended == 1
 
 
-def _in_a_thread(work: Callable[[], Report]) -> Report:
+def _in_a_thread(work: Callable[[], RefreshReport]) -> RefreshReport:
     try:
         return work()
     finally:

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from bursary.catalog import schema
-from bursary.catalog.schema import Content
-from bursary.catalog.source import Unreadable
-from bursary.replica import guard
+from bursary.catalog import parser
+from bursary.catalog.answers import UnreadableElement
+from bursary.catalog.parser import Content
+from bursary.replica import merge
 from bursary.replica.models import ContentMetadata
 from tests.replica.listing import COURSE, LATER, NOW, SYNCED, Record, a_course
 from tests.replica.replicated import HOUR, bring_in, row
@@ -31,7 +31,7 @@ def test_a_poisoned_record_is_named_once_and_passed_over_while_it_stays_the_same
     assert (first.unparsable_total, first.quarantined) == (1, 0)
     assert (again.unparsable_total, again.quarantined, again.records) == (0, 1, 1)
     assert (row().title, row().failures, row().checked_at) == (a_course()["title"], 1, NOW)
-    assert row().quarantined_digest == schema.fingerprint(poisoned())
+    assert row().quarantined_digest == parser.fingerprint(poisoned())
     assert row().last_error.startswith("unknown_content_type: ")
 
 
@@ -54,13 +54,13 @@ def test_a_poisoned_record_is_not_even_parsed_again(monkeypatch: pytest.MonkeyPa
     bring_in(a_course())
     bring_in(poisoned(), now=NOW + HOUR)
     parsed: list[Any] = []
-    parse = schema.parse
+    parse = parser.parse
 
     def counted(raw: object) -> Content:
         parsed.append(raw)
         return parse(raw)
 
-    monkeypatch.setattr(schema, "parse", counted)
+    monkeypatch.setattr(parser, "parse", counted)
 
     bring_in(poisoned(), *courses(2, start=20), now=NOW + 2 * HOUR)
 
@@ -81,14 +81,14 @@ def test_it_is_tried_again_when_it_changes() -> None:
 
 def test_what_the_database_refuses_is_quarantined_with_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(a_course())
-    columns = guard.columns
+    columns = merge.columns
     tried: list[str] = []
 
     def with_one_bad_price(content: Content) -> dict[str, Any]:
         tried.append(content.content_key)
         return columns(content) | ({"price_cents": -1} if content.content_key == COURSE else {})
 
-    monkeypatch.setattr(guard, "columns", with_one_bad_price)
+    monkeypatch.setattr(merge, "columns", with_one_bad_price)
     neighbours = courses(30, start=40)
     first = bring_in(*neighbours, a_course(title="Bad"), now=NOW + HOUR)
     tried.clear()
@@ -124,7 +124,7 @@ def test_what_cannot_be_read_at_all_is_still_there_where_its_key_is_known() -> N
     listing_of(upstream)
 
     def unreadable(*_question: object, **_how: object) -> list[object]:
-        return [Unreadable(1, "not_json", COURSE)]
+        return [UnreadableElement(1, "not_json", COURSE)]
 
     upstream.fetch = unreadable  # type: ignore[method-assign]  # an upstream that talks nonsense
 
@@ -148,8 +148,8 @@ def test_hostile_values_have_a_fingerprint_too(value: dict[str, Any]) -> None:
     for _ in range(5000):
         nested = [nested]
 
-    assert len(schema.fingerprint(value)) == 64
-    assert schema.fingerprint(value | {"nested": nested}) == schema.fingerprint(value | {"nested": nested})
-    assert schema.fingerprint(value | {"nested": nested}) != schema.fingerprint(
+    assert len(parser.fingerprint(value)) == 64
+    assert parser.fingerprint(value | {"nested": nested}) == parser.fingerprint(value | {"nested": nested})
+    assert parser.fingerprint(value | {"nested": nested}) != parser.fingerprint(
         value | {"nested": nested, "title": "other"}
     )

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from bursary.catalog.schema import Content
-from bursary.catalog.source import Unreadable
-from bursary.replica import guard, reads, refresh
+from bursary.catalog.answers import UnreadableElement
+from bursary.catalog.parser import Content
+from bursary.replica import merge, reads, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
 from tests.replica.listing import (
     CATALOG,
@@ -70,7 +70,7 @@ def test_a_course_is_stored_with_what_its_advertised_run_says() -> None:
 def test_all_that_a_record_decides_is_compared_and_written() -> None:
     columns = {field.name for field in ContentMetadata._meta.get_fields()}
 
-    assert set(guard.COLUMNS) <= columns
+    assert set(merge.COLUMNS) <= columns
     assert set(Content.model_fields) - {"runs", "notes", "parent_key", "links"} <= columns
 
 
@@ -90,7 +90,7 @@ def test_hostile_records_leave_their_neighbours_stored() -> None:
     hostile = recorded("hostile")
     neighbours = [a_course(), *recorded("other-types")[-3:]]
 
-    report = bring_in(*hostile, Unreadable(position=17, reason="cut off"), None, *neighbours)
+    report = bring_in(*hostile, UnreadableElement(position=17, reason="cut off"), None, *neighbours)
 
     runs = {
         run["key"]
@@ -116,13 +116,13 @@ def test_hostile_records_leave_their_neighbours_stored() -> None:
 def test_a_record_that_the_database_refuses_is_named_and_its_neighbours_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    columns = guard.columns
+    columns = merge.columns
     bring_in(a_course())
 
     def with_one_bad_price(content: Content) -> dict[str, Any]:
         return columns(content) | ({"price_cents": -1} if content.content_key == COURSE else {})
 
-    monkeypatch.setattr(guard, "columns", with_one_bad_price)
+    monkeypatch.setattr(merge, "columns", with_one_bad_price)
     report = bring_in(*recorded("courses")[:50], now=NOW + HOUR)
 
     assert [(one.key, one.reason) for one in report.unparsable] == [(COURSE, "not_storable")]
@@ -133,8 +133,8 @@ def test_a_record_that_the_database_refuses_is_named_and_its_neighbours_stored(
 
 
 def test_a_new_record_that_the_database_refuses_is_not_there_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    columns = guard.columns
-    monkeypatch.setattr(guard, "columns", lambda content: columns(content) | {"price_cents": -1})
+    columns = merge.columns
+    monkeypatch.setattr(merge, "columns", lambda content: columns(content) | {"price_cents": -1})
 
     report = bring_in(a_course())
 

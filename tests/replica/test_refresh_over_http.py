@@ -12,7 +12,7 @@ from pytest_django import Settings
 from bursary.catalog.source import CatalogSource, open_source
 from bursary.replica import reads, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
-from bursary.replica.report import Report
+from bursary.replica.report import RefreshReport
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.server import CATALOG, CLIENT_ID, CLIENT_SECRET, Upstream, enterprise_catalog
 from tests.enterprise_catalog.shelf import content_key
@@ -41,7 +41,7 @@ def rows() -> dict[str, dict[str, Any]]:
     }
 
 
-def bring_in(source: CatalogSource, *, keys: list[str] | None = None) -> Report:
+def bring_in(source: CatalogSource, *, keys: list[str] | None = None) -> RefreshReport:
     if keys is None:
         return refresh.refresh_catalog(CATALOG, source=source, now=NOW, by=RefreshSource.CRON)
     return refresh.refresh_keys(keys, catalog_uuid=CATALOG, source=source, now=NOW, by=RefreshSource.CRON)

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from bursary.catalog import schema
-from bursary.replica import guard, reads
+from bursary.catalog import parser
+from bursary.replica import merge, reads
 from bursary.replica.models import CatalogMembership, ContentChange
 from tests.replica.listing import (
     BEFORE,
@@ -75,7 +75,7 @@ def test_its_return_is_told_as_its_leaving_was() -> None:
 
 def test_what_comes_back_thin_is_there_and_keeps_what_the_full_record_said() -> None:
     upstream, _course = given_gone()
-    said = guard.columns(schema.parse(a_course()))
+    said = merge.columns(parser.parse(a_course()))
     upstream.records.append(a_thin_course())
 
     with announcements() as heard:
@@ -85,7 +85,7 @@ def test_what_comes_back_thin_is_there_and_keeps_what_the_full_record_said() -> 
     known = [key for key in (COURSE, *RUNS) if key in served]
     assert report.refused_thin == len(known) > 1
     assert {row(key).gone_at for key in known} == {None}
-    assert {name: getattr(row(), name) for name in guard.COLUMNS} == said
+    assert {name: getattr(row(), name) for name in merge.COLUMNS} == said
     assert (COURSE, "gone_at", (NOW + 2 * DAY).isoformat(), None) in changes_since_then()
     assert (COURSE, "membership", None, str(CATALOG)) in changes_since_then()
     assert {row(key).pk for key in known} <= {pk for one in heard for pk in one["pks"]}

@@ -10,7 +10,7 @@ import pytest
 from django.db import DatabaseError
 from pytest_django import Settings
 
-from bursary.replica import modes, refresh, shadow
+from bursary.replica import read_modes, refresh, shadow
 from bursary.replica.models import (
     CatalogMembership,
     Completeness,
@@ -19,7 +19,7 @@ from bursary.replica.models import (
     ShadowDifference,
     ShadowTally,
 )
-from bursary.replica.upstream_reads import Place
+from bursary.replica.upstream_cache import CatalogKey
 from tests.enterprise_catalog.server import Upstream
 from tests.replica.reading import a_course, read_over_http, run_of
 from tests.world import CATALOG, NOW
@@ -38,8 +38,8 @@ def upstream(settings: Settings) -> Iterator[Upstream]:
 
 
 def read(*keys: str, hours: int = 0) -> None:
-    places = {Place(CATALOG, key): key for key in keys or (TIDES, KNOTS)}
-    modes.from_upstream(places, now=NOW + hours * HOUR)
+    places = {CatalogKey(CATALOG, key): key for key in keys or (TIDES, KNOTS)}
+    read_modes.from_upstream(places, now=NOW + hours * HOUR)
 
 
 def ours(key: str = TIDES) -> Any:
@@ -165,7 +165,7 @@ def test_what_differed_can_be_looked_at_again_though_nobody_reads_it() -> None:
     read(TIDES, run_of(TIDES))
     ours().update(title=f"About {TIDES}")
 
-    modes.look_again(clock=lambda: NOW + timedelta(seconds=1))
+    read_modes.look_again(clock=lambda: NOW + timedelta(seconds=1))
 
     assert standing() == [(run_of(TIDES), "title")]
 
@@ -190,7 +190,7 @@ def test_what_differed_is_healed_when_neither_has_the_content_any_more(upstream:
 def test_what_left_both_and_is_not_read_any_more_is_healed_by_looking_again(upstream: Upstream) -> None:
     leaves(upstream)
 
-    modes.look_again(clock=lambda: NOW + HOUR)
+    read_modes.look_again(clock=lambda: NOW + HOUR)
 
     assert standing() == []
 
@@ -246,9 +246,9 @@ def test_a_comparison_that_cannot_be_kept_harms_no_reader(
 
     monkeypatch.setattr(shadow, "_keep", full)
     with caplog.at_level(logging.WARNING):
-        found = modes.from_upstream({Place(CATALOG, TIDES): TIDES}, now=NOW)
+        found = read_modes.from_upstream({CatalogKey(CATALOG, TIDES): TIDES}, now=NOW)
 
-    assert found[Place(CATALOG, TIDES)] is not None
+    assert found[CatalogKey(CATALOG, TIDES)] is not None
     assert "was not kept: DatabaseError" in caplog.text
     assert "disk" not in caplog.text
 

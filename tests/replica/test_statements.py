@@ -9,8 +9,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from bursary.replica import intake, refresh
-from bursary.replica.guard import Look
+from bursary.replica import ingest, refresh
+from bursary.replica.merge import FetchContext
 from bursary.replica.models import RefreshSource
 from tests.replica.listing import CATALOG, LATER, NOW, OTHER_CATALOG, Listing, Record, recorded
 
@@ -53,9 +53,9 @@ def test_unchanged_content_takes_one_update() -> None:
     courses = recorded("courses")[:50]
     refresh.refresh_catalog(CATALOG, source=Listing(courses), now=NOW, by=RefreshSource.CRON)
 
-    look = Look(CATALOG, f"listing:{CATALOG}", NOW + timedelta(hours=1), RefreshSource.CRON)
+    look = FetchContext(CATALOG, f"listing:{CATALOG}", NOW + timedelta(hours=1), RefreshSource.CRON)
     with CaptureQueriesContext(connection) as queries:
-        intake.take(touched(courses), look=look)
+        ingest.ingest(touched(courses), look=look)
 
     said = [query["sql"] for query in queries.captured_queries if "SAVEPOINT" not in query["sql"]]
     # What is in quarantine; what is there; the same under lock; its memberships; an update of each.

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from bursary.catalog import schema
+from bursary.catalog import parser
 from bursary.catalog.source import CatalogUnavailable, Known, Unfetched
 from bursary.replica import refresh
 from bursary.replica.models import RefreshSource
-from bursary.replica.report import Report
+from bursary.replica.report import RefreshReport
 from tests.replica.listing import CATALOG, NOW, Listing, Record, a_course, recorded
 
 
@@ -49,7 +49,7 @@ class Upstream(Listing):
             raise CatalogUnavailable("There was no answer in time.")
         answer = Listing([*self.records, *self.hidden]).fetch(catalog_uuid, keys=keys)
         self.meanwhile()
-        handed_over = [one for one in answer if self.withheld.isdisjoint(schema.keys(one))]
+        handed_over = [one for one in answer if self.withheld.isdisjoint(parser.keys(one))]
         return [*handed_over, *(_unfetched(key) for key in keys if key in self.withheld)]
 
     def _be_there(self, catalog_uuid: UUID) -> None:
@@ -67,7 +67,7 @@ def courses(count: int, *, start: int = 0) -> list[Record]:
 
 
 def keys_of(records: Iterable[object]) -> list[str]:
-    return [schema.own_key(record) for record in records]
+    return [parser.own_key(record) for record in records]
 
 
 def listing_of(
@@ -77,7 +77,7 @@ def listing_of(
     catalog_uuid: UUID = CATALOG,
     dry_run: bool = False,
     accept_drop: bool = False,
-) -> Report:
+) -> RefreshReport:
     """Read the whole catalog."""
     return refresh.refresh_catalog(
         catalog_uuid,
@@ -89,7 +89,7 @@ def listing_of(
     )
 
 
-def look_at_due(upstream: Upstream, *, now: datetime, most: int = 1000) -> Report:
+def look_at_due(upstream: Upstream, *, now: datetime, most: int = 1000) -> RefreshReport:
     """Look at what is due."""
     return refresh.refresh_due(clock=lambda: now, source=upstream, most=most)
 

@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from bursary.events import inbox
-from bursary.ops.printing import OperatorCommand
+from bursary.ops.console import OperatorCommand
 
 
 class Command(OperatorCommand):

@@ -6,8 +6,8 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from bursary.ops import comparing, refreshing
-from bursary.ops.printing import OperatorCommand, add_sample, percent, progress, rendered
+from bursary.ops import audit_report, refresh_runs
+from bursary.ops.console import OperatorCommand, add_sample, percent, progress, rendered
 from bursary.replica import audit
 from bursary.replica.refresh import configured_source
 
@@ -30,7 +30,7 @@ class Command(OperatorCommand):
         catalog, everything = options["catalog"], options["all"]
         total = audit.subjects(catalog).count()
         sample = None if everything else min(options["sample"], total)
-        listed = [catalog] if catalog else refreshing.budgets_catalogs()
+        listed = [catalog] if catalog else refresh_runs.budgets_catalogs()
         with progress("Comparing", total=total if sample is None else sample) as advance:
             found = audit.audit(
                 source=configured_source(),
@@ -40,10 +40,10 @@ class Command(OperatorCommand):
                 listed=listed if everything else (),
                 progress=advance,
             )
-        text = comparing.sentence(found)
+        text = audit_report.sentence(found)
         if found.found:
-            text += f"\n{rendered(comparing.table(found), terminal=self.stdout.isatty())}"
-        summary = comparing.summary(found, threshold=options["threshold"])
+            text += f"\n{rendered(audit_report.table(found), terminal=self.stdout.isatty())}"
+        summary = audit_report.summary(found, threshold=options["threshold"])
         self.answer(summary, text, as_json=options["json"])
-        if troubles := comparing.troubles(found, threshold=options["threshold"]):
+        if troubles := audit_report.troubles(found, threshold=options["threshold"]):
             raise CommandError(troubles)

@@ -6,9 +6,9 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from bursary.assignments import rebuilding
-from bursary.ops import auditing
-from bursary.ops.printing import OperatorCommand, add_sample, progress, rendered
+from bursary.assignments import derived_audit
+from bursary.ops import derived_report
+from bursary.ops.console import OperatorCommand, add_sample, progress, rendered
 
 SAMPLE = 1000
 
@@ -24,17 +24,17 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self.require_tables()
         try:
-            budget = auditing.budget_of(options["budget"])
-        except auditing.UnknownBudget as none:
+            budget = derived_report.budget_of(options["budget"])
+        except derived_report.UnknownBudget as none:
             raise CommandError(f"There is no budget {none.uuid}.") from none
-        total = rebuilding.count(budget=budget)
+        total = derived_audit.count(budget=budget)
         sample = None if options["all"] else min(options["sample"], total)
         with progress("Auditing", total=total if sample is None else sample) as advance:
-            audit = rebuilding.audit(clock=timezone.now, sample=sample, budget=budget, progress=advance)
-        text = auditing.sentence(audit)
+            audit = derived_audit.audit(clock=timezone.now, sample=sample, budget=budget, progress=advance)
+        text = derived_report.sentence(audit)
         if audit.wrong:
             terminal = self.stdout.isatty()
-            text += f"\n{rendered(auditing.table(audit.differences), terminal=terminal)}"
-        self.answer(auditing.summary(audit), text, as_json=options["json"])
+            text += f"\n{rendered(derived_report.table(audit.differences), terminal=terminal)}"
+        self.answer(derived_report.summary(audit), text, as_json=options["json"])
         if audit.wrong:
             raise CommandError(f"{audit.wrong} are not true: `bursary rebuild_derived` writes them anew.")

@@ -6,8 +6,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from bursary.assignments import backfill
-from bursary.ops import backfilling
-from bursary.ops.printing import OperatorCommand, progress
+from bursary.ops import backfill_runs
+from bursary.ops.console import OperatorCommand, progress
 
 
 class Command(OperatorCommand):
@@ -23,7 +23,7 @@ class Command(OperatorCommand):
         self.require_tables()
         dry_run = options["dry_run"]
         with progress("Joining", total=backfill.count_unjoined()) as advance:
-            done = backfilling.run(clock=timezone.now, dry_run=dry_run, advance=advance)
+            done = backfill_runs.run(clock=timezone.now, dry_run=dry_run, advance=advance)
         would = "would be " if dry_run else ""
         text = f"{done.joined} assignments {would}joined, to {done.contents} pieces of content."
         self.answer(done.summary(), text, as_json=options["json"])

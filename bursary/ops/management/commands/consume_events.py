@@ -7,8 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from bursary.ops.delivering import stop_on_signals
-from bursary.ops.printing import OperatorCommand
+from bursary.ops.console import OperatorCommand
+from bursary.ops.deliver import stop_on_signals
 
 
 class Command(OperatorCommand):

@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils import timezone
 
-from bursary.ops import delivering
-from bursary.ops.printing import OperatorCommand, progress
+from bursary.ops import deliver
+from bursary.ops.console import OperatorCommand, progress
 
 
 class Command(OperatorCommand):
@@ -25,17 +25,17 @@ class Command(OperatorCommand):
         if options["loop"]:
             return self._loop(as_json=options["json"])
         now = timezone.now()
-        due = delivering.count_due(now=now)
+        due = deliver.count_due(now=now)
         if options["dry_run"]:
             return self.answer({"dry_run": True, "due": due}, f"{due} due.", as_json=options["json"])
         with progress("Delivering", total=due) as advance:
-            ended = delivering.deliver_once(now=now, advance=advance)
+            ended = deliver.deliver_once(now=now, advance=advance)
         words = ", ".join(f"{count} {status}" for status, count in sorted(ended.items())) or "nothing was due"
         summary = {"dry_run": False, "tried": ended.total(), "ended": dict(ended)}
         return self.answer(summary, f"Delivered: {words}.", as_json=options["json"])
 
     def _loop(self, *, as_json: bool) -> None:
         stop = threading.Event()
-        delivering.stop_on_signals(stop)
-        tried = delivering.deliver_until(stop)
+        deliver.stop_on_signals(stop)
+        tried = deliver.deliver_until(stop)
         self.answer({"tried": tried}, f"Stopped; {tried} tried.", as_json=as_json)

@@ -6,8 +6,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from bursary.ops import demo, serving
+from bursary.ops.console import OperatorCommand, progress
 from bursary.ops.demo import Demo
-from bursary.ops.printing import OperatorCommand, progress
 from bursary.replica.refresh import ContentUnavailable
 
 

@@ -1,6 +1,6 @@
 """`bursary expire_assignments`: expire whatever is past its deadline."""
 
-from bursary.ops.sweeps import EXPIRING, SweepCommand
+from bursary.ops.sweep_commands import EXPIRING, SweepCommand
 
 
 class Command(SweepCommand):

@@ -5,8 +5,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from bursary.ops import explaining
-from bursary.ops.printing import OperatorCommand, rendered, to_json
+from bursary.ops import explain_report
+from bursary.ops.console import OperatorCommand, rendered, to_json
 
 
 class Command(OperatorCommand):
@@ -19,10 +19,10 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self.require_tables()
         now, key = timezone.now(), options["content_key"]
-        story = explaining.tell(key, now=now)
+        story = explain_report.load(key, now=now)
         if story is None:
             if options["json"]:
-                self.stdout.write(to_json(explaining.unknown(key, now=now)))
-            raise CommandError(explaining.unknown_in_words(key, now=now))
-        picture = rendered(explaining.picture(story), terminal=self.stdout.isatty())
-        self.answer(explaining.summary(story), picture, as_json=options["json"])
+                self.stdout.write(to_json(explain_report.unknown(key, now=now)))
+            raise CommandError(explain_report.unknown_in_words(key, now=now))
+        picture = rendered(explain_report.render(story), terminal=self.stdout.isatty())
+        self.answer(explain_report.summary(story), picture, as_json=options["json"])

@@ -7,8 +7,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from bursary.assignments.addresses import BadAddresses
-from bursary.ops import forgetting
-from bursary.ops.printing import OperatorCommand
+from bursary.ops import erasure_runs
+from bursary.ops.console import OperatorCommand
 
 
 class Command(OperatorCommand):
@@ -23,17 +23,17 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self.require_tables()
         try:
-            known, sentence = forgetting.preview(options["address"])
+            known, sentence = erasure_runs.preview(options["address"])
         except BadAddresses as bad:
             raise CommandError(" ".join(bad.errors.values())) from bad
         if options["dry_run"]:
             return self.answer({"dry_run": True, **known}, sentence, as_json=options["json"])
         if not options["yes"]:
             self._confirm(sentence, as_json=options["json"])
-        done = {"dry_run": False} | forgetting.forget(options["address"], now=timezone.now())
+        done = {"dry_run": False} | erasure_runs.forget(options["address"], now=timezone.now())
         self.answer(done, _text(done), as_json=options["json"])
         if not done["traces_removed"]:
-            self.stderr.write(f"Warning: {forgetting.TRACES_LEFT}")
+            self.stderr.write(f"Warning: {erasure_runs.TRACES_LEFT}")
         if not done["complete"]:
             raise CommandError("Not everything is forgotten yet. Run it again in some minutes.")
         return None

@@ -5,9 +5,9 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from bursary.assignments import privacy
-from bursary.ops import forgetting
-from bursary.ops.printing import OperatorCommand, progress, to_json
+from bursary.assignments import erasure
+from bursary.ops import erasure_runs
+from bursary.ops.console import OperatorCommand, progress, to_json
 
 
 class Command(OperatorCommand):
@@ -20,16 +20,16 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self.require_tables()
         now = timezone.now()
-        due = privacy.count_due(now)
+        due = erasure.count_due(now)
         if options["dry_run"]:
             summary = {"dry_run": True, "due": due}
             return self.answer(summary, f"{due} would be forgotten.", as_json=options["json"])
         with progress("Forgetting", total=due) as advance:
-            done = {"dry_run": False} | forgetting.run(now=now, advance=advance)
+            done = {"dry_run": False} | erasure_runs.run(now=now, advance=advance)
         if failed := done["failed_budgets"]:
             self.stderr.write(to_json(done))
             raise CommandError(f"It failed in these budgets: {failed}. Their assignments are untouched.")
         self.answer(done, f"{done['forgotten']} forgotten.", as_json=options["json"])
         if not done["traces_removed"]:
-            self.stderr.write(f"Warning: {forgetting.TRACES_LEFT}")
+            self.stderr.write(f"Warning: {erasure_runs.TRACES_LEFT}")
         return None

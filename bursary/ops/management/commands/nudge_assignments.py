@@ -1,6 +1,6 @@
 """`bursary nudge_assignments`: request the nudges that the budgets' tables ask for."""
 
-from bursary.ops.sweeps import NUDGING, SweepCommand
+from bursary.ops.sweep_commands import NUDGING, SweepCommand
 
 
 class Command(SweepCommand):

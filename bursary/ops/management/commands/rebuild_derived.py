@@ -6,10 +6,10 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from bursary.assignments import rebuilding
-from bursary.assignments.rebuilding import Rebuilding
-from bursary.ops import auditing
-from bursary.ops.printing import OperatorCommand, progress
+from bursary.assignments import derived_audit
+from bursary.assignments.derived_audit import RebuildResult
+from bursary.ops import derived_report
+from bursary.ops.console import OperatorCommand, progress
 
 
 class Command(OperatorCommand):
@@ -32,13 +32,13 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self.require_tables()
         try:
-            budget = auditing.budget_of(options["budget"])
-        except auditing.UnknownBudget as none:
+            budget = derived_report.budget_of(options["budget"])
+        except derived_report.UnknownBudget as none:
             raise CommandError(f"There is no budget {none.uuid}.") from none
-        done = Rebuilding(last=options["after"])
+        done = RebuildResult(last=options["after"])
         try:
-            with progress("Rebuilding", total=rebuilding.count(budget=budget)) as advance:
-                rebuilding.rebuild(
+            with progress("Rebuilding", total=derived_audit.count(budget=budget)) as advance:
+                derived_audit.rebuild(
                     clock=timezone.now,
                     budget=budget,
                     after=options["after"],
@@ -51,10 +51,10 @@ class Command(OperatorCommand):
             raise
         self._say(done, options)
 
-    def _say(self, done: Rebuilding, options: dict[str, Any]) -> None:
-        summary = {"dry_run": options["dry_run"], "last": done.last, **auditing.summary(done.before)}
-        summary["still_wrong"] = auditing.summary(done.after)["differences"]
-        text = auditing.sentence(done.before)
+    def _say(self, done: RebuildResult, options: dict[str, Any]) -> None:
+        summary = {"dry_run": options["dry_run"], "last": done.last, **derived_report.summary(done.before)}
+        summary["still_wrong"] = derived_report.summary(done.after)["differences"]
+        text = derived_report.sentence(done.before)
         if done.before.wrong:
             text += " Nothing was written." if options["dry_run"] else " They were written anew."
         self.answer(summary, text, as_json=options["json"])

@@ -6,10 +6,10 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from bursary.ops import refreshing
-from bursary.ops.printing import OperatorCommand, progress
-from bursary.ops.refreshing import Refreshed
-from bursary.replica.report import Report
+from bursary.ops import refresh_runs
+from bursary.ops.console import OperatorCommand, progress
+from bursary.ops.refresh_runs import CatalogRefresh
+from bursary.replica.report import RefreshReport
 
 
 class Command(OperatorCommand):
@@ -48,13 +48,13 @@ class Command(OperatorCommand):
             self._refresh_catalogs(options)
 
     def _refresh_stale(self, options: dict[str, Any]) -> None:
-        waiting = refreshing.count_stale(now=timezone.now())
-        report = Report()
+        waiting = refresh_runs.count_stale(now=timezone.now())
+        report = RefreshReport()
         if not options["dry_run"]:
             with progress("Refreshing", total=waiting) as advance:
-                report = refreshing.refresh_stale(clock=timezone.now, advance=advance)
-        left = refreshing.count_stale(now=timezone.now())
-        alarms = refreshing.standing_alarms()
+                report = refresh_runs.refresh_stale(clock=timezone.now, advance=advance)
+        left = refresh_runs.count_stale(now=timezone.now())
+        alarms = refresh_runs.standing_alarms()
         summary = {
             "dry_run": options["dry_run"],
             "were_due": waiting,
@@ -70,13 +70,13 @@ class Command(OperatorCommand):
             raise CommandError(" ".join(alarms))
 
     def _refresh_catalogs(self, options: dict[str, Any]) -> None:
-        catalogs = options["catalog"] or refreshing.budgets_catalogs()
+        catalogs = options["catalog"] or refresh_runs.budgets_catalogs()
         dry_run, keys = options["dry_run"], options["key"] or ()
         with progress("Refreshing") as advance:
             if keys:
-                done = refreshing.refresh_keys(keys, catalogs=catalogs, now=timezone.now(), dry_run=dry_run)
+                done = refresh_runs.refresh_keys(keys, catalogs=catalogs, now=timezone.now(), dry_run=dry_run)
             else:
-                done = refreshing.refresh_catalogs(
+                done = refresh_runs.refresh_catalogs(
                     catalogs,
                     clock=timezone.now,
                     dry_run=dry_run,
@@ -86,7 +86,7 @@ class Command(OperatorCommand):
                 )
         summary: dict[str, Any] = {"dry_run": dry_run, "catalogs": [one.summary() for one in done]}
         if keys:
-            summary["unknown"] = refreshing.unknown_keys(keys)
+            summary["unknown"] = refresh_runs.unknown_keys(keys)
         text = "\n".join(map(_sentence, done)) or "No budget names a catalog: there is nothing to refresh."
         unknown = summary.get("unknown")
         if unknown and not dry_run and not any(one.unavailable for one in done):
@@ -94,23 +94,23 @@ class Command(OperatorCommand):
         self.answer(summary, text, as_json=options["json"])
         for one in done:
             self._warn(one.report)
-        if trouble := refreshing.troubles(done):
+        if failure := refresh_runs.troubles(done):
             advice = "What was there before still answers; try again later."
             if any(one.report.alarm for one in done):
                 advice = f"{advice} If so much really has gone: --accept-drop."
-            raise CommandError(f"{trouble} {advice}")
+            raise CommandError(f"{failure} {advice}")
 
-    def _warn(self, report: Report) -> None:
+    def _warn(self, report: RefreshReport) -> None:
         if total := report.unparsable_total:
             first = "; ".join(f"{bad.key or '(no key)'}: {bad.reason}" for bad in report.unparsable[:5])
             self.stderr.write(f"Warning: {total} records could not be used, such as {first}.")
 
 
-def _sentence(one: Refreshed) -> str:
+def _sentence(one: CatalogRefresh) -> str:
     return f"Catalog {one.catalog_uuid}: {one.report.records} records; {_counts(one.report)}"
 
 
-def _counts(report: Report) -> str:
+def _counts(report: RefreshReport) -> str:
     more = {
         "read before it was interrupted (--anew reads them again)": report.passed_over,
         "still unusable": report.quarantined,

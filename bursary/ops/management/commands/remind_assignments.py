@@ -1,6 +1,6 @@
 """`bursary remind_assignments`: request the reminders that the budgets' tables ask for."""
 
-from bursary.ops.sweeps import REMINDING, SweepCommand
+from bursary.ops.sweep_commands import REMINDING, SweepCommand
 
 
 class Command(SweepCommand):

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from bursary.ops import serving
-from bursary.ops.printing import OperatorCommand
+from bursary.ops.console import OperatorCommand
 
 
 class Command(OperatorCommand):

@@ -11,9 +11,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils.text import slugify
 
 from bursary.ops import setup
-from bursary.ops.people import Person
-from bursary.ops.printing import OperatorCommand, dollars
-from bursary.ops.setup import Plan, SetUp
+from bursary.ops.accounts import Person
+from bursary.ops.console import OperatorCommand, dollars
+from bursary.ops.setup import SetUp, SetupPlan
 
 T = TypeVar("T")
 
@@ -62,9 +62,9 @@ class Command(OperatorCommand):
         return options | {name: input(f"{QUESTIONS[name]}: ").strip() for name in missing}
 
 
-def _plan(options: dict[str, Any]) -> Plan:
+def _plan(options: dict[str, Any]) -> SetupPlan:
     name = options["customer"]
-    return Plan(
+    return SetupPlan(
         customer=name,
         slug=options["slug"] or slugify(name),
         time_zone=options["time_zone"],

@@ -5,8 +5,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from bursary.ops.printing import OperatorCommand
-from bursary.replica import modes, shadow
+from bursary.ops.console import OperatorCommand
+from bursary.replica import read_modes, shadow
 from bursary.replica.models import ShadowDifference
 
 NAMED = 100
@@ -31,7 +31,7 @@ class Command(OperatorCommand):
             shadow.reset()
             return self.answer({"reset": True}, "Forgotten. Counting begins anew.", as_json=options["json"])
         if options["look_again"]:
-            modes.look_again(clock=timezone.now)
+            read_modes.look_again(clock=timezone.now)
         report = shadow.report(most=NAMED)
         self.answer(_summary(report), _text(report), as_json=options["json"])
         if not report.compared:
@@ -41,7 +41,7 @@ class Command(OperatorCommand):
         return None
 
 
-def _summary(report: shadow.Report) -> dict[str, object]:
+def _summary(report: shadow.ShadowReport) -> dict[str, object]:
     return {
         "since": report.since,
         "compared": report.compared,
@@ -67,7 +67,7 @@ def _difference(one: ShadowDifference) -> dict[str, object]:
     }
 
 
-def _text(report: shadow.Report) -> str:
+def _text(report: shadow.ShadowReport) -> str:
     head = (
         f"{report.standing} differences in {report.compared} comparisons of {report.fields_compared} fields; "
         f"{report.healed} healed, {report.incomparable} not comparable, {report.unrecorded} not recorded."

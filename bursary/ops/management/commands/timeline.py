@@ -6,8 +6,8 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.ops import timeline
-from bursary.ops.printing import OperatorCommand, rendered
+from bursary.ops import timeline_report
+from bursary.ops.console import OperatorCommand, rendered
 
 
 class Command(OperatorCommand):
@@ -20,11 +20,11 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self.require_tables()
         try:
-            story = timeline.tell(options["assignment"])
+            story = timeline_report.load(options["assignment"])
         except LearnerContentAssignment.DoesNotExist as none:
             raise CommandError(
                 f"There is no assignment {options['assignment']}. Its uuid is in the API and the dashboard."
             ) from none
         traces = options["traceback"]  # Django's own option, and just the word
-        picture = rendered(timeline.picture(story, traces=traces), terminal=self.stdout.isatty())
-        self.answer(timeline.summary(story, traces=traces), picture, as_json=options["json"])
+        picture = rendered(timeline_report.render(story, traces=traces), terminal=self.stdout.isatty())
+        self.answer(timeline_report.summary(story, traces=traces), picture, as_json=options["json"])

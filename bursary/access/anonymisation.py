@@ -1,0 +1,67 @@
+"""Taking people out of what we know of them. Rows that others refer to stay, and name nobody any more."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.models import Session
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from bursary.access.models import ApiKey, LearnerLink, RoleGrant, User, learner_key
+
+SESSIONS_AT_ONCE = 500
+
+
+def placeholder_email() -> str:
+    """Return an address for a forgotten one: each is new, and none can receive mail (RFC 2606)."""
+    return f"forgotten-{uuid.uuid4()}@forgotten.invalid"
+
+
+def accounts_of(address: str) -> QuerySet[User]:
+    """Return the accounts that have the address, as their e-mail address or as their user name."""
+    return User.objects.filter(Q(learner_key=learner_key(address)) | Q(username__iexact=address.strip()))
+
+
+def links_of(addresses: Iterable[str]) -> QuerySet[LearnerLink]:
+    """Return the links of these addresses with every customer."""
+    return LearnerLink.objects.filter(learner_key__in=[learner_key(address) for address in addresses])
+
+
+def anonymise(accounts: Sequence[User], *, now: datetime) -> None:
+    """Take names, address, roles and every way to sign in from accounts. The rows stay: they did things."""
+    pks = [account.pk for account in accounts]
+    for account in accounts:
+        account.username = account.email = placeholder_email()
+        account.first_name = account.last_name = ""
+        account.lms_user_id = account.last_login = None
+        account.is_active = account.is_staff = account.is_superuser = False
+        account.set_unusable_password()
+        account.groups.clear()
+        account.user_permissions.clear()
+        account.save()
+    ApiKey.objects.filter(user__in=pks, revoked_at=None).update(revoked_at=now)
+    ApiKey.objects.filter(user__in=pks).update(name="")
+    RoleGrant.objects.filter(user__in=pks).delete()
+    _end_sessions({str(pk) for pk in pks})
+    log = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(User))
+    log.filter(object_id__in=[str(pk) for pk in pks]).update(object_repr="", change_message="")
+
+
+def wipe_log(address: str) -> None:
+    """Empty those lines of the Django admin's log that mention the address."""
+    mentions = Q(object_repr__icontains=address) | Q(change_message__icontains=address)
+    LogEntry.objects.filter(mentions).update(object_repr="", change_message="")
+
+
+def _end_sessions(user_pks: set[str]) -> None:
+    """End the sessions of these users. Only its data says whose one is: all are looked at, some at once."""
+    sessions = Session.objects.order_by("pk")
+    last = ""
+    while chunk := list(sessions.filter(pk__gt=last)[:SESSIONS_AT_ONCE]):
+        last = chunk[-1].pk
+        theirs = [one.pk for one in chunk if one.get_decoded().get("_auth_user_id") in user_pks]
+        with transaction.atomic():
+            Session.objects.filter(pk__in=theirs).delete()

@@ -1,0 +1,124 @@
+"""Which assignment belongs to an address: its own, or that of the same person known under another address."""
+
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.db.models import Q
+
+from bursary.access import known_learners
+from bursary.assignments.addresses import Addressee
+from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.budgets.models import Budget
+from bursary.lib.locks import for_update
+
+ROWS_PER_QUERY = 5000
+
+_SETTLED = (State.ALLOCATED, State.ACCEPTED)
+"""An assignment in one of these is asked or answered already: allocating it again changes nothing."""
+
+
+class Verdict(enum.StrEnum):
+    NEW = "new"
+    """A first assignment for this learner."""
+    AGAIN = "reallocated"
+    """It was cancelled, expired or reversed, and is allocated again."""
+    UNCHANGED = "already_assigned"
+    """The learner has it already; it costs nothing."""
+    DUPLICATE = "duplicate"
+    """An entry before it is the same learner."""
+
+
+@dataclass
+class Match:
+    """The verdict on one address. `recognised` says that the learner is known under another address."""
+
+    addressee: Addressee
+    verdict: Verdict
+    lms_user_id: int | None = None
+    assignment: LearnerContentAssignment | None = None
+    known_by_other_address: bool = False
+    duplicate_of: int | None = None
+
+
+def match_learners(
+    budget: Budget, *, content_key: str, addressees: Sequence[Addressee], lock: bool
+) -> list[Match]:
+    """Return the verdict on each addressee, in order. With `lock`, what exists stays locked.
+
+    An address is compared by its key; a person by the LMS user id that their account gives them.
+    """
+    keys = list(dict.fromkeys(one.learner_key for one in addressees))
+    people_known = known_learners.lms_user_ids(keys)
+    existing = _existing(budget, content_key, keys, list(people_known.values()), lock=lock)
+    by_key = {assignment.learner_key: assignment for assignment in existing}
+    by_person = {assignment.lms_user_id: assignment for assignment in existing if assignment.lms_user_id}
+    first_at: dict[int | str, int] = {}
+    outcomes = []
+    for addressee in addressees:
+        person = people_known.get(addressee.learner_key)
+        own, other = by_key.get(addressee.learner_key), by_person.get(person) if person else None
+        assignment = _best(own, other)
+        if own and other and own is not other:
+            person = None  # the other row has the person; one of the two may
+        # Who is the same person, or would share an assignment, counts once.
+        identity = (assignment and assignment.uuid.hex) or person or addressee.learner_key
+        if identity in first_at:
+            first = first_at[identity]
+            outcomes.append(Match(addressee, Verdict.DUPLICATE, person, duplicate_of=first))
+            continue
+        first_at[identity] = addressee.position
+        outcomes.append(_judge(addressee, person, assignment))
+    return outcomes
+
+
+def assign_identity(outcomes: Iterable[Match]) -> None:
+    """Give assignments that are allocated again the address and the person that they were asked for by."""
+    adopted = []
+    for one in outcomes:
+        assignment, addressee = one.assignment, one.addressee
+        if assignment is None:
+            continue
+        before = (assignment.learner_email, assignment.learner_key, assignment.lms_user_id)
+        person = one.lms_user_id or assignment.lms_user_id
+        if before != (addressee.address, addressee.learner_key, person):
+            assignment.learner_email, assignment.learner_key = addressee.address, addressee.learner_key
+            assignment.lms_user_id = person
+            adopted.append(assignment)
+    LearnerContentAssignment.objects.bulk_update(
+        adopted, ["learner_email", "learner_key", "lms_user_id"], batch_size=500
+    )
+
+
+def _existing(
+    budget: Budget, content_key: str, keys: Sequence[str], persons: Sequence[int], *, lock: bool
+) -> list[LearnerContentAssignment]:
+    rows = LearnerContentAssignment.objects.filter(budget=budget, content_key=content_key)
+    if lock:
+        rows = for_update(rows)
+    found: dict[int, LearnerContentAssignment] = {}
+    for start in range(0, max(len(keys), len(persons)), ROWS_PER_QUERY):
+        window = slice(start, start + ROWS_PER_QUERY)
+        mine = Q(learner_key__in=keys[window]) | Q(lms_user_id__in=persons[window])
+        found.update((assignment.pk, assignment) for assignment in rows.filter(mine).order_by("pk"))
+    return list(found.values())
+
+
+def _best(
+    by_key: LearnerContentAssignment | None, by_person: LearnerContentAssignment | None
+) -> LearnerContentAssignment | None:
+    """Return the settled one of two that met, else the one that has the address."""
+    if by_person and by_person.state in _SETTLED and not (by_key and by_key.state in _SETTLED):
+        return by_person
+    return by_key or by_person
+
+
+def _judge(addressee: Addressee, person: int | None, assignment: LearnerContentAssignment | None) -> Match:
+    if assignment is None:
+        return Match(addressee, Verdict.NEW, person)
+    verdict = Verdict.UNCHANGED if assignment.state in _SETTLED else Verdict.AGAIN
+    # Who was forgotten has no other address to be recognised by.
+    known_by_other_address = (
+        assignment.learner_key != addressee.learner_key and assignment.forgotten_at is None
+    )
+    return Match(addressee, verdict, person, assignment, known_by_other_address)

@@ -1,0 +1,79 @@
+"""What goes wrong outside, in our words: one place that translates other libraries' errors."""
+
+import re
+import smtplib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django.core.mail import BadHeaderError
+
+from bursary.assignments.models import ErrorReason
+from bursary.delivery.smtp_backend import AnswerLost
+
+ATTEMPTS_IN_DOUBT = 3
+_MAY_HAVE_ARRIVED = "The mail server was given the mail and did not answer: it may have arrived."
+_POLICY = re.compile(r"\b[45]\.7\.\d+\b")  # enhanced status codes of security and policy, RFC 3463 §3.8
+PERMANENT_FROM = 500  # SMTP replies from here on are final, RFC 5321 §4.2.1
+
+
+@dataclass
+class DeliveryError(Exception):
+    """An attempt failed. `permanent` errors are not retried; `cause` is stable, `detail` is for people."""
+
+    error_code: str
+    detail: str
+    permanent: bool = False
+    most_attempts: int | None = None
+    """Fewer than usual where each attempt may reach somebody."""
+    reason: ErrorReason = ErrorReason.INTERNAL_API_ERROR
+
+    def __str__(self) -> str:
+        return f"{self.error_code}: {self.detail}"
+
+
+def address_rejected(detail: str) -> DeliveryError:
+    """Return the error that alone counts as the address's own fault."""
+    return DeliveryError("address_rejected", detail, permanent=True, reason=ErrorReason.EMAIL_ERROR)
+
+
+@contextmanager
+def mail_errors_translated() -> Iterator[None]:
+    """Raise DeliveryError for whatever sending a mail raises."""
+    try:
+        yield
+    except AnswerLost as lost:
+        raise DeliveryError("answer_lost", _MAY_HAVE_ARRIVED, most_attempts=ATTEMPTS_IN_DOUBT) from lost
+    except smtplib.SMTPRecipientsRefused as refused:
+        raise _refused(refused) from refused
+    except (smtplib.SMTPAuthenticationError, smtplib.SMTPSenderRefused, smtplib.SMTPHeloError) as error:
+        # What we are told to be, or not to be, is for the operator to mend; the mails wait for that.
+        raise DeliveryError("mail_server_refuses_us", _said(error)) from error
+    except smtplib.SMTPConnectError as error:
+        raise DeliveryError("mail_server_unreachable", _said(error)) from error
+    except smtplib.SMTPResponseException as error:
+        permanent = error.smtp_code >= PERMANENT_FROM
+        raise DeliveryError("message_refused", _said(error), permanent=permanent) from error
+    except BadHeaderError as error:
+        raise DeliveryError("message_invalid", str(error), permanent=True) from error
+    except (smtplib.SMTPException, OSError) as error:
+        raise DeliveryError("mail_server_unreachable", f"{type(error).__name__}: {error}") from error
+
+
+def _refused(refused: smtplib.SMTPRecipientsRefused) -> DeliveryError:
+    code, said = next(iter(refused.recipients.values()))
+    detail = f"The mail server answered {code}: {_text(said)}"
+    if _POLICY.search(_text(said)):
+        # The server refuses us, not the address: "relay access denied", "client host blocked".
+        return DeliveryError("mail_server_refuses_us", detail)
+    if code >= PERMANENT_FROM:
+        return address_rejected(detail)
+    return DeliveryError("mailbox_unavailable", detail)
+
+
+def _said(error: smtplib.SMTPResponseException) -> str:
+    return f"The mail server answered {error.smtp_code}: {_text(error.smtp_error)}"
+
+
+def _text(said: bytes | str) -> str:
+    return said.decode(errors="replace") if isinstance(said, bytes) else said

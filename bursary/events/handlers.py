@@ -1,0 +1,51 @@
+"""What each kind of event makes us do. Doing it again is harmless."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from bursary.assignments import redemption
+from bursary.assignments.lifecycle import MoveRefused
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets.models import LedgerEntry, LedgerEntryState
+from bursary.events.models import EventKind, EventOutcome
+from bursary.replica import schedule
+
+
+class NotApplicableYet(Exception):
+    """The event cannot be applied yet; `outcome` is how it is settled if it never can."""
+
+    def __init__(self, sentence: str, *, outcome: EventOutcome) -> None:
+        super().__init__(sentence)
+        self.outcome = outcome
+
+
+def apply(kind: EventKind, payload: Mapping[str, Any], *, now: datetime) -> EventOutcome:
+    """Do what an event of this kind says; return how it is settled. Raises NotYet."""
+    if kind is EventKind.CONTENT_CHANGED:
+        return _want(payload["content_keys"], now=now)
+    if kind is EventKind.TRANSACTION_REVERSED:
+        return _reverse(UUID(payload["transaction_uuid"]), now=now)
+    raise ValueError(f"Nobody applies {kind}.")
+
+
+def _want(keys: list[str], *, now: datetime) -> EventOutcome:
+    # Upstream learns of a change by a batch, after its event: one look now would find the old record.
+    wanted = schedule.request_refresh(keys, now=now, until_changed=True)
+    return EventOutcome.WANTED if wanted else EventOutcome.NOTHING_HELD
+
+
+def _reverse(transaction_uuid: UUID, *, now: datetime) -> EventOutcome:
+    try:
+        redemption.reverse(transaction_uuid, now=now)
+    except (LearnerContentAssignment.DoesNotExist, MoveRefused) as refused:
+        spent = LedgerEntry.objects.filter(uuid=transaction_uuid).first()
+        if spent and spent.state == LedgerEntryState.REVERSED:
+            return EventOutcome.ALREADY_REVERSED
+        if isinstance(refused, MoveRefused):
+            raise NotApplicableYet(str(refused), outcome=EventOutcome.NOT_REVERSIBLE) from refused
+        # It may be in flight: the money is spent first, and the assignment learns of it afterwards.
+        sentence = "No assignment was paid by this transaction, so far."
+        raise NotApplicableYet(sentence, outcome=EventOutcome.UNKNOWN_TRANSACTION) from refused
+    return EventOutcome.REVERSED

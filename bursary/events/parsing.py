@@ -1,0 +1,77 @@
+"""Entries of the Open edX event bus, decoded by its own schemas. Needs the extra `openedx`.
+
+An entry is a CloudEvent: headers beside `event_data`, which is Avro. Redis checks nothing, so it may be
+anything.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from openedx_events.content_authoring.signals import COURSE_CATALOG_INFO_CHANGED
+from openedx_events.enterprise.signals import LEDGER_TRANSACTION_REVERSED
+from openedx_events.event_bus.avro.deserializer import deserialize_bytes_to_event_data
+
+from bursary.events.models import EventKind
+
+TOPICS = ("course-catalog-info-changed", "enterprise-subsidies-transaction-lifecycle")
+LARGEST_DATA = 1024 * 1024  # bytes: a thousand times what such an event has
+
+Fields = Mapping[bytes, bytes]
+
+
+class UnreadableEvent(Exception):
+    """The entry is no event of the bus, or not of the type that it claims to be."""
+
+
+@dataclass(frozen=True)
+class ParsedEvent:
+    """What an event says, as far as it is acted upon."""
+
+    event_id: str
+    kind: EventKind
+    payload: Mapping[str, object]
+
+
+def read(fields: Fields) -> ParsedEvent | None:
+    """Return what an entry tells; None for events that concern nobody here. Raises Unreadable."""
+    event_type = fields.get(b"type", b"").decode("utf-8", "replace")
+    if not event_type:
+        raise UnreadableEvent("It has no type.")
+    if event_type not in _READ:
+        return None
+    signal, kind, payload_of = _READ[event_type]
+    data = fields.get(b"event_data", b"")
+    if len(data) > LARGEST_DATA:
+        raise UnreadableEvent(f"Its data has {len(data)} bytes.")
+    try:
+        event_id = str(UUID(fields[b"id"].decode()))
+        payload = payload_of(deserialize_bytes_to_event_data(data, signal))
+    except Exception as error:  # whatever bytes do to who decodes them
+        raise UnreadableEvent(f"{type(error).__name__}: {error}") from error
+    return ParsedEvent(event_id, kind, payload)
+
+
+def _content_changed(data: Mapping[str, Any]) -> Mapping[str, object]:
+    return {"content_keys": [str(data["catalog_info"].course_key)]}
+
+
+def _transaction_reversed(data: Mapping[str, Any]) -> Mapping[str, object]:
+    return {"transaction_uuid": str(UUID(str(data["ledger_transaction"].uuid)))}
+
+
+_Payload = Callable[[Mapping[str, Any]], Mapping[str, object]]
+
+_READ: Mapping[str, tuple[Any, EventKind, _Payload]] = {
+    COURSE_CATALOG_INFO_CHANGED.event_type: (
+        COURSE_CATALOG_INFO_CHANGED,
+        EventKind.CONTENT_CHANGED,
+        _content_changed,
+    ),
+    LEDGER_TRANSACTION_REVERSED.event_type: (
+        LEDGER_TRANSACTION_REVERSED,
+        EventKind.TRANSACTION_REVERSED,
+        _transaction_reversed,
+    ),
+}

@@ -1,0 +1,1 @@
+"""What knows nothing of Bursary: one subject a module."""

@@ -1,0 +1,53 @@
+"""Many rows, a few at a time: chunks, pages by primary key, and random samples."""
+
+import random
+from collections.abc import Iterable, Iterator
+from heapq import nsmallest
+from itertools import islice
+from typing import Any, TypeVar
+
+from django.db import connection
+from django.db.models import QuerySet
+
+KEYS_PER_PAGE = 5000
+
+T = TypeVar("T")
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of `size`, the last one shorter."""
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def keyset_pages(rows: QuerySet[Any, T], *, size: int, after: int = 0, key: str = "pk") -> Iterator[list[T]]:
+    """Yield rows in pages of `size`, ascending by `key`, from the first above `after`.
+
+    Each page is a query of its own that begins where the one before ended, so that the caller may change,
+    add and delete rows meanwhile. Of `values_list()`, `key` must be the first column.
+    """
+    while True:
+        page = list(rows.filter(**{f"{key}__gt": after}).order_by(key)[:size])
+        if page:
+            yield page
+        if len(page) < size:
+            return
+        last: Any = page[-1]
+        after = last[0] if isinstance(last, tuple) else last if isinstance(last, int) else getattr(last, key)
+
+
+def keys(rows: QuerySet[Any, Any], *, after: int = 0) -> Iterator[int]:
+    """Yield the primary keys above `after`, ascending, without ever holding all of them."""
+    for page in keyset_pages(rows.values_list("pk", flat=True), size=KEYS_PER_PAGE, after=after):
+        yield from page
+
+
+def sample(rows: QuerySet[Any, Any], *, size: int) -> list[int]:
+    """Return the primary keys of `size` rows, each as likely as any other, ascending."""
+    return sorted(nsmallest(size, keys(rows), key=lambda _pk: random.random()))  # noqa: S311  # no secret
+
+
+def unique_fields(*fields: str) -> list[str] | None:
+    """Return the `unique_fields` of a bulk upsert. MySQL goes by any unique index and refuses to be told."""
+    return [*fields] if connection.features.supports_update_conflicts_with_target else None

@@ -1,0 +1,251 @@
+"""Leased rows: the one way in which a row is worked on, by any number of processes, once at a time.
+
+`due_at` is the next instant at which a row must be worked on, and NULL once it is finished. A worker claims
+rows for the length of a lease and settles them before it ends. A row whose worker died is due again when
+its lease ends, so new work, retries, lost messages and dead workers are all found by the same two index
+ranges. Each claim raises `fence`; a worker that outlives its lease settles nothing.
+
+The four columns are written by this module alone; `due_at` and `early` also where a row is created or
+superseded (decision 0001). Claims on three engines were measured with 300,000 rows waiting and 100,000
+postponed: 0.4 ms and less by the index `(early, due_at)`, 36 ms and more by any other.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, TypeVar
+
+from django.db import connection, models
+from django.db.models import Case, F, Q, QuerySet, Value, When
+from django.db.models.expressions import Combinable
+
+from bursary.lib.locks import for_update
+from bursary.lib.retries import in_transaction
+
+NOT_BEFORE = 0
+"""`early`: the row is worked on at `due_at` and not before."""
+MAY_BE_EARLY = 1
+"""`early`: the row is worked on before `due_at` too, when nothing else is due: its place in a fair queue."""
+
+MAX_DELAY = timedelta(days=31)
+"""No row waits longer, and no lease lasts longer. A later instant was written by a clock that was ahead, and
+counts as past."""
+
+
+class LeasedRow(models.Model):
+    """A row that workers claim. Each model adds `models.Index(fields=["early", "due_at"])` and its own
+    counters."""
+
+    due_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it must be worked on next; empty: finished"
+    )
+    # A small integer, because SQLite scans and MariaDB sorts for a bare Boolean; NULL once finished, because
+    # MariaDB would walk a million finished rows that have a 0.
+    early = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="0: not before due_at; 1: may be earlier; empty: finished"
+    )
+    lease_until = models.DateTimeField(
+        null=True, blank=True, help_text="When the worker's lease ends; empty: free"
+    )
+    fence = models.PositiveIntegerField(
+        default=0, help_text="Number of claims; settling needs the newest claim's number"
+    )
+
+    LOCK_ORDER: ClassVar[str] = "pk"
+    """The column by which rows of this model are locked everywhere."""
+
+    class Meta:
+        abstract = True
+
+
+Row = TypeVar("Row", bound=LeasedRow)
+Due = datetime | Mapping[int, datetime] | None
+"""When rows are due again: one instant, an instant for each primary key, or None for finished rows."""
+
+
+def claim(
+    rows: QuerySet[Row], *, now: datetime, lease: timedelta, limit: int, **columns: object
+) -> list[Row]:
+    """Claim at most `limit` of `rows` that are due at `now`, for `lease`; return them as claimed, in order.
+
+    First due, first claimed. Rows that another worker locks at this moment are skipped, so that no two claims
+    return the same row. `columns` are written with the claim, such as a counter of attempts. `rows` may be
+    filtered, without joins, which would be locked as well; its `select_related` applies to what is returned.
+    """
+
+    def take() -> list[Row]:
+        found: list[tuple[datetime, int]] = []
+        for due in _due(now):
+            # One index range each: with both in one condition the engines sort instead.
+            first = for_update(rows.filter(due).order_by("due_at"), skip_locked=True)
+            found += first.values_list("due_at", "pk")[:limit]
+        pks = [pk for _due_at, pk in sorted(found)[:limit]]
+        if not pks:
+            return []
+        until = now + min(lease, MAX_DELAY)
+        rows.model._default_manager.filter(pk__in=pks).update(
+            due_at=until, early=NOT_BEFORE, lease_until=until, fence=F("fence") + 1, **columns
+        )
+        claimed = {row.pk: row for row in rows.filter(pk__in=pks).order_by("pk")}
+        return [claimed[pk] for pk in pks if pk in claimed]
+
+    return in_transaction(take)
+
+
+def any_due(rows: QuerySet[Row], *, now: datetime) -> bool:
+    """Return whether a claim would find something, without locking: an idle worker takes no write lock."""
+    return any(rows.filter(due).order_by().exists() for due in _due(now))
+
+
+def count_due(rows: QuerySet[Row], *, now: datetime) -> int:
+    """Return the number of rows that may be claimed at `now`."""
+    return sum(rows.filter(due).order_by().count() for due in _due(now))
+
+
+def oldest_due(rows: QuerySet[Row], *, now: datetime) -> datetime | None:
+    """Return the `due_at` of the row that has waited longest at `now`, dead workers' rows included."""
+    found = [rows.filter(due_at__lte=now, early=early).order_by("due_at").first() for early in (0, 1)]
+    return min((row.due_at for row in found if row and row.due_at), default=None)
+
+
+def renew(row: LeasedRow, *, now: datetime, lease: timedelta) -> bool:
+    """Extend the lease of a claimed row to `now + lease`; return False if the claim was lost.
+
+    What was scheduled under the lease stays scheduled.
+    """
+    until = now + min(lease, MAX_DELAY)
+    kept = When(_scheduled_meanwhile(), then=F("due_at"))
+    return bool(_own(row).update(due_at=Case(kept, default=Value(until)), lease_until=until))
+
+
+def schedule(rows: QuerySet[Row], *, at: datetime, now: datetime, **columns: object) -> int:
+    """Let `rows` be worked on at `at` or sooner; return their number.
+
+    A row under a lease stays with its worker and is due at `at` when that settles it. A finished row is open
+    again. `columns` are written with it.
+    """
+    at = min(at, now + MAX_DELAY)
+    earlier = When(due_at__lte=at, then=F("due_at"))
+    return _locked_update(rows, early=NOT_BEFORE, due_at=Case(earlier, default=Value(at)), **columns)
+
+
+def postpone(
+    rows: QuerySet[Row], *, until: Mapping[datetime, Sequence[int]] | datetime, now: datetime
+) -> int:
+    """Let those of `rows` that are free be due at `until` and not before; return their number.
+
+    `until` may give the primary keys for each instant. Rows under a lease are left to their worker.
+    """
+    free = rows.filter(_free(now))
+    if isinstance(until, datetime):
+        return _locked_update(free, early=NOT_BEFORE, due_at=min(until, now + MAX_DELAY))
+    cases = [When(pk__in=pks, then=Value(min(at, now + MAX_DELAY))) for at, pks in until.items()]
+    return _locked_update(free, early=NOT_BEFORE, due_at=Case(*cases, default=F("due_at"))) if cases else 0
+
+
+def settle(
+    rows: Sequence[LeasedRow],
+    *,
+    due_at: Due,
+    now: datetime,
+    finished_wins: bool = False,
+    condition: Q | None = None,
+    **columns: object,
+) -> int:
+    """Write how claimed rows went and free them; return how many, 0 where the claims were lost.
+
+    `due_at` says when each is due again. A row that was scheduled under the lease keeps that earlier instant,
+    unless it is finished and `finished_wins`. `condition` is a further one of the model's own.
+    """
+    if not rows:
+        return 0
+    mine = _own(*rows)
+    if condition is not None:
+        mine = mine.filter(condition)
+    written: dict[str, object] = {}
+    if due_at is None and finished_wins:
+        written |= {"early": None, "due_at": None}
+    else:
+        kept = _scheduled_meanwhile()
+        again: Combinable
+        if isinstance(due_at, Mapping):
+            later = now + MAX_DELAY
+            again = Case(*(When(pk=pk, then=Value(min(at, later))) for pk, at in due_at.items()))
+        else:
+            again = Value(due_at and min(due_at, now + MAX_DELAY), output_field=models.DateTimeField())
+        early = Value(None if due_at is None else NOT_BEFORE, output_field=models.SmallIntegerField())
+        written["early"] = Case(When(kept, then=Value(NOT_BEFORE)), default=early)
+        written["due_at"] = Case(When(kept, then=F("due_at")), default=again)
+    # MariaDB assigns from left to right: what the other columns compare with goes last.
+    written |= {**columns, "lease_until": None}
+    if len(rows) == 1:
+        return mine.update(**written)
+    return _locked_update(mine, **written)
+
+
+def back_off(failures: int, *, first: timedelta, longest: timedelta) -> timedelta:
+    """Return how long to wait after so many failures in a row: exponential, capped, with full jitter."""
+    return longest_back_off(failures, first=first, longest=longest) * random.random()  # noqa: S311  # no secret
+
+
+def longest_back_off(failures: int, *, first: timedelta, longest: timedelta) -> timedelta:
+    """Return what `back_off` waits at most."""
+    return min(longest, first * (1 << min(max(failures, 1) - 1, 16)))
+
+
+def renewing(row: LeasedRow, *, clock: Callable[[], datetime], lease: timedelta) -> Callable[[], datetime]:
+    """Return a clock that renews the lease of a claimed row whenever a third of it has passed.
+
+    A long run reads the time now and then, and so shows that its worker lives.
+    """
+    renewed = clock()
+
+    def tick() -> datetime:
+        nonlocal renewed
+        now = clock()
+        if now - renewed >= lease / 3:
+            renewed = now
+            renew(row, now=now, lease=lease)
+        return now
+
+    return tick
+
+
+def _due(now: datetime) -> list[Q]:
+    """Return the index ranges in which rows may be claimed at `now`."""
+    free = _free(now)
+    return [
+        Q(early=NOT_BEFORE, due_at__lte=now) & free,
+        Q(early=MAY_BE_EARLY) & free,
+        Q(early=NOT_BEFORE, due_at__gt=now + MAX_DELAY) & free,
+    ]
+
+
+def _free(now: datetime) -> Q:
+    return Q(lease_until=None) | Q(lease_until__lte=now) | Q(lease_until__gt=now + MAX_DELAY)
+
+
+def _scheduled_meanwhile() -> Q:
+    return Q(due_at__lt=F("lease_until"))
+
+
+def _own(*rows: LeasedRow) -> QuerySet[Any]:
+    """Return the rows as long as these claims of them hold."""
+    pks: dict[int, list[int]] = defaultdict(list)
+    for row in rows:
+        pks[row.fence].append(row.pk)
+    held = Q()
+    for fence, claimed in pks.items():
+        held |= Q(fence=fence, pk__in=claimed)
+    return type(rows[0])._default_manager.filter(held, lease_until__isnull=False)
+
+
+def _locked_update(rows: QuerySet[Any], **columns: object) -> int:
+    """Update rows, locked in their model's order, in the caller's transaction or in one of its own."""
+
+    def write() -> int:
+        pks = list(for_update(rows.order_by(rows.model.LOCK_ORDER)).values_list("pk", flat=True))
+        return rows.model._default_manager.filter(pk__in=pks).update(**columns) if pks else 0
+
+    return write() if connection.in_atomic_block else in_transaction(write)

@@ -1,0 +1,40 @@
+"""What may stand in a log: no tokens, no addresses, no messages of other libraries at length."""
+
+import logging
+import re
+import traceback
+
+LONGEST_LINE = 300  # characters of an error
+
+_TOKEN = re.compile(r"/a/[^/\s\"'?#]{40,}")
+_ADDRESS = re.compile(r"[^\s'\"()<>=,:;]+@[^\s'\"()<>=,:;]+")
+
+
+class Formatter(logging.Formatter):
+    """Leaves out the tokens of signed links, which answer for a learner."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, stack trace included, without tokens."""
+        return without_tokens(super().format(record))
+
+
+def without_tokens(text: str) -> str:
+    """Return text without the tokens of signed links in its addresses."""
+    return _TOKEN.sub("/a/…", text)
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's type and first line, without e-mail addresses. Further lines may name people."""
+    first = _ADDRESS.sub("…", (str(error).splitlines() or [""])[0])
+    return f"{type(error).__name__}: {first}"[:LONGEST_LINE]
+
+
+def log_failure(what: str, error: Exception, *, log: logging.Logger) -> str:
+    """Log what failed, the error in one line, and where; return that line.
+
+    `Logger.exception` would end the stack trace with the whole message.
+    """
+    line = one_line(error)
+    where = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+    log.error("%s: %s\n%s", what, line, where)
+    return line

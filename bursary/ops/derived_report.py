@@ -1,0 +1,83 @@
+"""Auditing what is derived or copied: by command, and each day a part of it by itself."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from math import ceil
+from uuid import UUID
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from bursary.assignments import derived_audit
+from bursary.assignments.derived_audit import Clock, DerivedAudit
+from bursary.assignments.expected_values import DerivedDifference
+from bursary.budgets.models import Budget
+
+SHARE_A_DAY = 0.01
+MOST_A_DAY = 10_000
+SHOWN = 50
+"""Rows of a table for people; programs read all that are named."""
+
+
+@dataclass(frozen=True)
+class UnknownBudget(Exception):
+    """There is no budget with this uuid."""
+
+    uuid: UUID
+
+
+def budget_of(uuid: UUID | None) -> Budget | None:
+    """Return the budget with this uuid, None without one. Raises UnknownBudget."""
+    if uuid is None:
+        return None
+    budget = Budget.objects.filter(uuid=uuid).first()
+    if budget is None:
+        raise UnknownBudget(uuid)
+    return budget
+
+
+def daily(*, clock: Clock) -> DerivedAudit:
+    """Compare a hundredth of the assignments' derived columns with the truth, at most `MOST_A_DAY`."""
+    size = min(ceil(derived_audit.count() * SHARE_A_DAY), MOST_A_DAY)
+    return derived_audit.audit(clock=clock, sample=size)
+
+
+def summary(audit: DerivedAudit) -> dict[str, object]:
+    """Return what an audit of derived columns found as plain values."""
+    return {
+        "looked_at": audit.looked_at,
+        "wrong": audit.wrong,
+        "columns": dict(sorted(audit.columns.items())),
+        "differences": [
+            {
+                "assignment": one.assignment,
+                "state": one.state,
+                "column": one.column,
+                "stored": one.stored,
+                "truth": one.truth,
+            }
+            for one in audit.differences
+        ],
+    }
+
+
+def sentence(audit: DerivedAudit) -> str:
+    """Return what an audit of derived columns found, in a line."""
+    which = ", ".join(f"{column} in {count}" for column, count in sorted(audit.columns.items()))
+    return f"{audit.looked_at} looked at, {audit.wrong} not true{f': {which}' if which else ''}."
+
+
+def table(differences: list[DerivedDifference]) -> RenderableType:
+    """Return the first `SHOWN` differences as a table."""
+    made = Table("assignment", "state", "column", "stored", "truth")
+    for one in differences[:SHOWN]:
+        made.add_row(str(one.assignment), one.state, one.column, said(one.stored), said(one.truth))
+    return made
+
+
+def said(value: object) -> str:
+    """Return a value as a table shows it."""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return escape(repr(value)) if isinstance(value, str) else escape(str(value))

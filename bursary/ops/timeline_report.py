@@ -1,0 +1,145 @@
+"""An assignment's timeline, for whoever is asked what happened."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from bursary.assignments.models import (
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+    State,
+    Status,
+)
+from bursary.delivery.emails import deadline_in_words
+from bursary.ops.console import dollars
+
+COLOURS = {Status.DONE: "green", Status.FAILED: "red", Status.PENDING: "yellow", Status.RUNNING: "yellow"}
+
+
+@dataclass(frozen=True)
+class TimelineReport:
+    """An assignment and its actions, in their order."""
+
+    assignment: LearnerContentAssignment
+    actions: Sequence[LearnerContentAssignmentAction]
+
+
+def load(uuid: UUID) -> TimelineReport:
+    """Return an assignment's story, with two queries. Raises LearnerContentAssignment.DoesNotExist."""
+    assignment = (
+        LearnerContentAssignment.objects.select_related("budget__customer", "content")
+        .defer("content__payload")
+        .get(uuid=uuid)
+    )
+    return TimelineReport(assignment, list(assignment.actions.timeline().defer("payload")))
+
+
+def summary(story: TimelineReport, *, traces: bool) -> dict[str, object]:
+    """Return the story as plain values; stack traces only with `traces`."""
+    assignment = story.assignment
+    return {
+        "assignment": {
+            "uuid": assignment.uuid,
+            "budget": assignment.budget.uuid,
+            "content_key": assignment.content_key,
+            "learner_email": assignment.learner_email,
+            "price_cents": assignment.price_cents,
+            "state": assignment.state,
+            "cycle": assignment.cycle,
+            "expires_at": assignment.expires_at,
+            "expires_reason": assignment.expires_reason,
+        },
+        "actions": [_action(action, traces=traces) for action in story.actions],
+    }
+
+
+def render(story: TimelineReport, *, traces: bool) -> RenderableType:
+    """Return the story as a heading and a table, with the stack traces below if they are wanted."""
+    parts: list[RenderableType] = [_heading(story.assignment), _table(story.actions)]
+    for action in story.actions:
+        if traces and (trace := _trace(action)):
+            parts += [Text(f"\n{action.action_type}, {_time(action.created)}", style="bold"), Text(trace)]
+    return Group(*parts)
+
+
+def _action(action: LearnerContentAssignmentAction, *, traces: bool) -> dict[str, object]:
+    told: dict[str, object] = {
+        "uuid": action.uuid,
+        "type": action.action_type,
+        "cycle": action.cycle,
+        "occasion": action.dedup_key,
+        "status": action.status,
+        "created": action.created,
+        "completed_at": action.completed_at,
+        "due_at": action.due_at,
+        "attempts": action.attempts,
+        "recipient": action.recipient,
+        "error_reason": action.error_reason or None,
+        "cause": _cause(action) or None,
+        "detail": _detail(action) or None,
+    }
+    return told | {"traceback": _trace(action) or None} if traces else told
+
+
+def _heading(assignment: LearnerContentAssignment) -> Text:
+    content = assignment.content
+    standing = assignment.state
+    if assignment.state == State.ALLOCATED:
+        deadline = deadline_in_words(assignment)
+        standing = f"{standing}; until {deadline.when}: {deadline.because}"
+    return Text.assemble(
+        (f"{content.title if content else assignment.content_key}\n", "bold"),
+        f"for {assignment.learner_email}, {dollars(assignment.price_cents)} from "
+        f"{assignment.budget.name} ({assignment.budget.customer.name})\n",
+        f"{standing}\n",
+    )
+
+
+def _table(actions: Sequence[LearnerContentAssignmentAction]) -> Table:
+    table = Table("created (UTC)", "completed", "action", "status", "attempts", "cause", "detail")
+    for action in actions:
+        kind = action.action_type if action.cycle == 1 else f"{action.action_type} ({action.cycle})"
+        colour = COLOURS.get(Status(action.status), "dim")
+        table.add_row(
+            _time(action.created),
+            _time(action.completed_at),
+            kind,
+            f"[{colour}]{_status(action)}[/]",
+            str(action.attempts or ""),
+            escape(_cause(action)),
+            escape(_detail(action)),
+        )
+    return table
+
+
+def _status(action: LearnerContentAssignmentAction) -> str:
+    if action.status == Status.PENDING and action.attempts:
+        return f"retry {_time(action.due_at)}"
+    return action.status
+
+
+def _cause(action: LearnerContentAssignmentAction) -> str:
+    return action.error_code or _last_attempt(action).get("cause", "")
+
+
+def _detail(action: LearnerContentAssignmentAction) -> str:
+    return action.detail or _last_attempt(action).get("detail", "")
+
+
+def _trace(action: LearnerContentAssignmentAction) -> str:
+    return (action.traceback or _last_attempt(action).get("traceback", "")).rstrip()
+
+
+def _last_attempt(action: LearnerContentAssignmentAction) -> dict[str, str]:
+    """Return what the last attempt says, while the action is still open."""
+    return action.attempt_log[-1] if action.due_at and action.attempt_log else {}
+
+
+def _time(instant: datetime | None) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S}" if instant else ""

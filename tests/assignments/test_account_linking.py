@@ -1,0 +1,265 @@
+"""A learner registers: assignments by address know the person, and of two that meet one stays."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, OperationalError
+
+from bursary.access.models import User, learner_key
+from bursary.assignments import account_linking, redemption
+from bursary.assignments.cancellation import cancel
+from bursary.assignments.models import ActionType, LearnerContentAssignment, State, Status
+from bursary.budgets import ledger
+from bursary.budgets.models import Budget
+from bursary.ops import scheduler
+from bursary.ops.models import ScheduledTask
+from tests.world import (
+    ALICE,
+    BOB,
+    CAROL,
+    NOW,
+    PRICE,
+    action_of,
+    allocate,
+    deliver,
+    given_assignment,
+    given_budget,
+    given_content,
+    given_user,
+    timeline,
+)
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
+PERSON = 7001
+
+
+@pytest.fixture
+def two() -> tuple[LearnerContentAssignment, LearnerContentAssignment]:
+    """Return two assignments of one course, of somebody known and of an address that is theirs as well."""
+    budget, content = given_budget(), given_content()
+    given_user(email=BOB, lms_user_id=PERSON)
+    older = given_assignment(budget, content, address=BOB, now=NOW)
+    newer = given_assignment(budget, content, address=ALICE, now=NOW + DAY)
+    assert (older.lms_user_id, newer.lms_user_id) == (PERSON, None)
+    return older, newer
+
+
+def moves_to(address: str) -> User:
+    """Let the person register with another address."""
+    person = User.objects.get(lms_user_id=PERSON)
+    person.email = address
+    person.save()
+    return person
+
+
+def test_an_assignment_by_address_gets_to_know_who_registers() -> None:
+    assignment = given_assignment()
+    person = given_user(email=ALICE.upper(), lms_user_id=PERSON)
+    assert account_linking.link_user(person, now=NOW) == 1
+    assert account_linking.link_user(person, now=NOW) == 0
+    assignment.refresh_from_db()
+    assert assignment.lms_user_id == PERSON
+
+
+def test_of_two_that_meet_the_older_stays_and_the_other_says_why(
+    two: tuple[LearnerContentAssignment, LearnerContentAssignment],
+) -> None:
+    older, newer = two
+    account_linking.link_user(moves_to(ALICE), now=NOW + 2 * DAY)
+    older.refresh_from_db()
+    newer.refresh_from_db()
+    assert (older.state, older.lms_user_id) == (State.ALLOCATED, PERSON)
+    assert (newer.state, newer.lms_user_id) == (State.CANCELLED, None)
+    assert action_of(newer, ActionType.CANCELLED).detail == (
+        f"The learner has the same course by assignment {older.uuid}."
+    )
+    notice = action_of(newer, ActionType.CANCELLATION_NOTIFIED)
+    assert (notice.status, notice.error_code) == (Status.SUPERSEDED, "assigned_twice")
+    assert Budget.objects.get().held_cents == PRICE
+
+
+def test_the_older_stays_also_where_it_is_the_one_that_did_not_know_the_person() -> None:
+    budget, content = given_budget(), given_content()
+    older = given_assignment(budget, content, address=ALICE, now=NOW)
+    given_user(email=BOB, lms_user_id=PERSON)
+    newer = given_assignment(budget, content, address=BOB, now=NOW + DAY)
+    account_linking.link_user(moves_to(ALICE), now=NOW + 2 * DAY)
+    older.refresh_from_db()
+    newer.refresh_from_db()
+    assert (older.state, older.lms_user_id) == (State.ALLOCATED, PERSON)
+    assert (newer.state, newer.lms_user_id) == (State.CANCELLED, None)
+
+
+def test_what_was_accepted_stays_although_it_is_newer() -> None:
+    budget, content = given_budget(), given_content()
+    older = given_assignment(budget, content, address=ALICE, now=NOW)
+    given_user(email=BOB, lms_user_id=PERSON)
+    newer = given_assignment(budget, content, address=BOB, now=NOW + DAY)
+    redemption.begin(newer, now=NOW + DAY)
+    deliver(now=NOW + DAY)
+    account_linking.link_user(moves_to(ALICE), now=NOW + 2 * DAY)
+    older.refresh_from_db()
+    newer.refresh_from_db()
+    assert (newer.state, newer.lms_user_id) == (State.ACCEPTED, PERSON)
+    assert older.state == State.CANCELLED
+
+
+def test_what_has_ended_gives_way_without_a_trace(
+    two: tuple[LearnerContentAssignment, LearnerContentAssignment],
+) -> None:
+    older, newer = two
+    cancel(older.budget, uuids=[older.uuid], now=NOW + DAY)
+    before = timeline(older)
+    account_linking.link_user(moves_to(ALICE), now=NOW + 2 * DAY)
+    older.refresh_from_db()
+    newer.refresh_from_db()
+    assert (newer.state, newer.lms_user_id, older.lms_user_id) == (State.ALLOCATED, PERSON, None)
+    assert timeline(older) == before
+
+
+def test_what_is_being_redeemed_waits_for_the_next_time(
+    two: tuple[LearnerContentAssignment, LearnerContentAssignment],
+) -> None:
+    older, newer = two
+    redemption.begin(older, now=NOW + DAY)
+    person = moves_to(ALICE)
+    assert account_linking.link_user(person, now=NOW + 2 * DAY) == 0
+    deliver(now=NOW + 2 * DAY)
+    assert account_linking.link_user(person, now=NOW + 3 * DAY) == 1
+    newer.refresh_from_db()
+    assert newer.state == State.CANCELLED
+
+
+def test_everybody_who_has_registered_is_found() -> None:
+    budget, content = given_budget(), given_content()
+    allocate(budget, content, ALICE, BOB)
+    given_user(email=ALICE, lms_user_id=PERSON)
+    given_user(email=BOB)  # signs in here, and is unknown to the LMS
+    assert [
+        account_linking.link_registered_users(now=NOW).done,
+        account_linking.link_registered_users(now=NOW).done,
+    ] == [1, 0]
+
+
+def test_one_that_fails_stops_no_other_and_the_tick_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, *others = [given_assignment(given_budget(), address=address) for address in (ALICE, BOB, CAROL)]
+    for number, address in enumerate((ALICE, BOB, CAROL)):
+        given_user(email=address, lms_user_id=PERSON + number)
+    lock = ledger.lock
+
+    def refuse(budget_pk: int) -> Budget:
+        if budget_pk == broken.budget_id:
+            raise IntegrityError(f"Duplicate entry '{ALICE}' for key\nDETAIL: ({ALICE})")
+        return lock(budget_pk)
+
+    monkeypatch.setattr(ledger, "lock", refuse)
+    scheduler.run_due(clock=lambda: NOW, duties=[duty for duty in scheduler.TASKS if duty.name == "sweep"])
+
+    known = LearnerContentAssignment.objects.filter(lms_user_id__isnull=False).order_by("pk")
+    assert list(known) == others
+    tick = ScheduledTask.objects.get(name="sweep")
+    assert tick.last_error == (
+        f"2 met; assignments failed: {{{broken.pk}: \"IntegrityError: Duplicate entry '…' for key\"}}"
+    )
+    assert ALICE not in caplog.text
+    assert f"Assignment {broken.pk} met nobody: IntegrityError" in caplog.text
+
+
+def test_where_everything_fails_it_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(account_linking, "MOST_FAILURES", 2)
+    tried: list[int] = []
+
+    def refuse(budget_pk: int) -> Budget:
+        tried.append(budget_pk)
+        raise OperationalError("The database is locked.")
+
+    allocate(given_budget(), given_content(), ALICE, BOB, CAROL)
+    for number, address in enumerate((ALICE, BOB, CAROL)):
+        given_user(email=address, lms_user_id=PERSON + number)
+    monkeypatch.setattr(ledger, "lock", refuse)
+
+    assert len(account_linking.link_registered_users(now=NOW).failed) == len(tried) == 2
+
+
+@pytest.fixture
+def both_accepted() -> None:
+    """Two assignments of one person, both taken up before they met."""
+    budget, content = given_budget(), given_content()
+    given_user(email=BOB, lms_user_id=PERSON)
+    for address in (ALICE, BOB):
+        redemption.begin(given_assignment(budget, content, address=address), now=NOW)
+    deliver()
+    moves_to(ALICE)
+
+
+@pytest.mark.usefixtures("both_accepted")
+def test_two_that_were_both_accepted_stay_as_they_are() -> None:
+    before = list(LearnerContentAssignment.objects.order_by("pk").values())
+    assert account_linking.link_registered_users(now=NOW + DAY) == account_linking.LinkingResult()
+    assert account_linking.link_user(User.objects.get(), now=NOW + DAY) == 0
+    assert list(LearnerContentAssignment.objects.order_by("pk").values()) == before
+
+
+@pytest.mark.usefixtures("both_accepted")
+def test_who_has_nothing_left_to_meet_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(account_linking, "PEOPLE_PER_RUN", 1)
+    carol = given_assignment(address=CAROL)
+    given_user(email=CAROL, lms_user_id=PERSON + 1)
+    assert account_linking.link_registered_users(now=NOW + DAY).done == 1
+    carol.refresh_from_db()
+    assert carol.lms_user_id == PERSON + 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learner_key": learner_key(CAROL)},
+        {"lms_user_id": PERSON + 1},
+        {"forgotten_at": NOW},
+        {"state": State.EXPIRED},
+        {"redeeming_since": NOW},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_changed_since_it_was_found_is_left_alone(
+    change: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_assignment()
+    person = given_user(email=ALICE, lms_user_id=PERSON)
+    meanwhile(monkeypatch, lambda: LearnerContentAssignment.objects.update(**change))
+    assert account_linking.link_user(person, now=NOW) == 0
+    assert LearnerContentAssignment.objects.get().lms_user_id == change.get("lms_user_id")
+
+
+@pytest.mark.parametrize("change", [{"email": CAROL}, {"lms_user_id": None}], ids=str)
+def test_who_changed_since_they_were_found_is_left_alone(
+    change: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_assignment()
+    person = given_user(email=ALICE, lms_user_id=PERSON)
+
+    def move() -> None:
+        moved = User.objects.get(pk=person.pk)
+        for name, value in change.items():
+            setattr(moved, name, value)
+        moved.save()
+
+    meanwhile(monkeypatch, move)
+    assert account_linking.link_user(person, now=NOW) == 0
+    assert LearnerContentAssignment.objects.get().lms_user_id is None
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen after the assignments were listed and before their budget is locked."""
+    lock = ledger.lock
+
+    def late(budget_pk: int) -> Budget:
+        happens()
+        return lock(budget_pk)
+
+    monkeypatch.setattr(ledger, "lock", late)

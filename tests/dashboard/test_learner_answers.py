@@ -1,0 +1,356 @@
+"""The page behind a mail's link: it needs no account, shows on GET and acts on POST."""
+
+import html
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from bursary.access.models import Role
+from bursary.assignments import actions, addresses, redemption, signed_links
+from bursary.assignments.cancellation import cancel
+from bursary.assignments.matching import Verdict
+from bursary.assignments.models import ActionType, LearnerContentAssignment, State, Status
+from bursary.budgets import ledger
+from bursary.budgets.ledger import LedgerError
+from bursary.budgets.models import Budget, LedgerEntry
+from bursary.replica.models import CatalogMembership
+from tests import world
+from tests.world import ALICE, BOB, NOW, action_of, timeline
+
+pytestmark = pytest.mark.django_db
+
+ENROL = "https://learn.example.org/enrol"
+TOO_LATE = NOW + timedelta(days=15)
+
+
+class Clock:
+    """What the time is."""
+
+    now = NOW
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Let it be NOW, until somebody moves it."""
+    clock = Clock()
+    monkeypatch.setattr(timezone, "now", lambda: clock.now)
+    return clock
+
+
+@pytest.fixture
+def assignment() -> LearnerContentAssignment:
+    content = world.given_content(
+        title="Tidal Engines & Locks",
+        partner_names="Riverside Institute",
+        start_date=datetime.fromisoformat("2026-04-01T08:00:00Z"),
+        links={"enrollment_url": ENROL},
+    )
+    return world.given_assignment(content=content)
+
+
+@pytest.fixture
+def link(assignment: LearnerContentAssignment) -> str:
+    return f"/a/{signed_links.token_for(assignment, address=ALICE, now=NOW)}/"
+
+
+def words(answer: Any) -> str:
+    """Return what stands on a page, tags left out."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", answer.content.decode())).split())
+
+
+def accept(client: Client, link: str) -> Any:
+    return client.post(link, {"answer": "accept"})
+
+
+def decline(client: Client, link: str, reason: str = "") -> Any:
+    return client.post(link, {"answer": "decline", "reason": reason}, follow=True)
+
+
+def state() -> str:
+    return LearnerContentAssignment.objects.get().state
+
+
+# -- Looking ------------------------------------------------------------------------------------------------
+
+
+def test_it_says_what_from_whom_until_when_and_why_and_not_the_price(client: Client, link: str) -> None:
+    answer = client.get(link)
+    assert answer.status_code == 200
+    seen = words(answer)
+    for expected in (
+        "Tidal Engines & Locks",
+        "Riverside Institute",
+        "1 April 2026",
+        "Larkspur Logistics has assigned you this course and pays for it.",
+        "Sunday, 31 May 2026, 11:00 (Madrid time): an assignment that is not taken up goes back.",
+        "Take it up",
+        "Decline",
+    ):
+        assert expected in seen
+    for hidden in ("199", ALICE, "Skills"):
+        assert hidden not in seen
+
+
+def test_looking_changes_nothing_however_often(client: Client, link: str) -> None:
+    before = LearnerContentAssignment.objects.values().get(), list(Budget.objects.values())
+    for look in (client.get, client.head, client.get):
+        assert look(link).status_code == 200
+        assert look(link, {"answer": "accept"}).status_code == 200
+    assert client.put(link).status_code == 405
+    assert (LearnerContentAssignment.objects.values().get(), list(Budget.objects.values())) == before
+    assert not LedgerEntry.objects.exists()
+
+
+def test_the_token_stays_between_the_learner_and_us(client: Client, link: str) -> None:
+    for address in (link, "/a/nonsense/"):
+        headers = client.get(address).headers
+        assert headers["Referrer-Policy"] == "strict-origin"
+        assert headers["X-Robots-Tag"] == "noindex"
+        assert "no-store" in headers["Cache-Control"]
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+
+
+def test_the_form_may_lead_to_the_courses_site_while_there_is_something_to_answer(
+    client: Client, link: str
+) -> None:
+    assert "form-action 'self' https:;" in client.get(link).headers["Content-Security-Policy"]
+    decline(client, link)
+    assert "form-action 'self';" in client.get(link).headers["Content-Security-Policy"]
+
+
+def test_who_has_no_link_cannot_answer(assignment: LearnerContentAssignment, link: str) -> None:
+    another = signed_links.token_for(assignment, address=BOB, now=NOW)
+    forged = f"{link[:-2]}{'a' if link[-2] != 'a' else 'b'}/"
+    browser = Client(enforce_csrf_checks=True)
+    for wrong, status in ((f"/a/{assignment.uuid}/", 404), (forged, 404), (f"/a/{another}/", 410)):
+        assert accept(browser, wrong).status_code == status
+        assert decline(browser, wrong).status_code == status
+    assert state() == State.ALLOCATED
+
+
+def test_who_has_the_link_can_also_where_no_cookies_are_kept(
+    assignment: LearnerContentAssignment, link: str
+) -> None:
+    Client(enforce_csrf_checks=True).post(link, {"answer": "decline"})
+    assert state() == State.CANCELLED
+
+
+def test_whoever_is_signed_in_sees_the_learners_page(
+    client: Client, assignment: LearnerContentAssignment, link: str
+) -> None:
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
+    assert "Take it up" in words(client.get(link))
+    assert "Timeline" not in words(client.get(link))
+
+
+# -- Taking it up -------------------------------------------------------------------------------------------
+
+
+def test_accepting_spends_and_leads_to_the_course(
+    client: Client, assignment: LearnerContentAssignment, link: str
+) -> None:
+    answer = accept(client, link)
+    assert (answer.status_code, answer.headers["Location"]) == (303, ENROL)
+    assert state() == State.ACCEPTED
+    assert action_of(assignment, ActionType.REDEEMED).actor is None
+    seen = client.get(link)
+    assert "It is yours" in words(seen)
+    assert f'href="{ENROL}"' in seen.content.decode()
+    assert "Decline" not in words(seen)
+
+
+def test_a_double_click_spends_once(client: Client, link: str) -> None:
+    answers = [accept(client, link) for _click in range(2)]
+    assert {answer.headers["Location"] for answer in answers} == {ENROL}
+    assert LedgerEntry.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "links",
+    [{}, {"enrollment_url": "javascript:alert(1)"}, {"enrollment_url": "https://[::1"}, {"marketing_url": 7}],
+)
+def test_where_upstream_names_no_address_the_page_says_that_it_is_theirs(
+    client: Client, link: str, assignment: LearnerContentAssignment, links: dict[str, Any]
+) -> None:
+    CatalogMembership.objects.update(links={assignment.content_key: links})
+    answer = client.post(link, {"answer": "accept"}, follow=True)
+    assert answer.redirect_chain == [(link, 303)]
+    assert "It is yours. Good learning!" in words(answer)
+    assert "javascript:" not in answer.content.decode()
+
+
+def test_books_that_refuse_are_told_and_it_is_open_again(
+    client: Client, link: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object, **_more: object) -> None:
+        raise LedgerError("The books are closed.")
+
+    monkeypatch.setattr(ledger, "spend", refuse)
+    answer = client.post(link, {"answer": "accept"}, follow=True)
+    assert "That did not work" in words(answer)
+    assert "Take it up" in words(answer)
+
+
+def test_while_somebody_else_is_at_it_the_page_says_so(
+    client: Client, assignment: LearnerContentAssignment, link: str
+) -> None:
+    begun = redemption.begin(assignment, now=NOW)
+    actions.claim(now=NOW, lease=timedelta(minutes=4), limit=1, pks=[begun.pk])
+    answer = client.post(link, {"answer": "accept"}, follow=True)
+    assert "We are at it; look again in a moment." in words(answer)
+    assert "we are at it" in words(client.get(link))
+    assert "Decline" not in words(client.get(link))
+
+
+# -- Declining ----------------------------------------------------------------------------------------------
+
+
+def test_declining_frees_the_money_and_keeps_the_reason(
+    client: Client, assignment: LearnerContentAssignment, link: str
+) -> None:
+    seen = words(decline(client, link, "No <b>time</b>."))
+    assert "You declined it." in seen
+    assert "You declined this assignment. If you still want it, ask your organisation" in seen
+    assert (state(), Budget.objects.get().held_cents) == (State.CANCELLED, 0)
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
+    page = client.get(f"/assignments/{assignment.uuid}/")
+    assert "cancelled: the learner declined" in words(page)
+    assert "No &lt;b&gt;time&lt;/b&gt;." in page.content.decode()
+
+
+def test_declining_twice_says_so(client: Client, link: str) -> None:
+    decline(client, link)
+    assert "You had declined it before." in words(decline(client, link))
+
+
+def test_a_reason_that_is_too_long_is_refused_with_what_to_do(client: Client, link: str) -> None:
+    seen = words(decline(client, link, "x" * 1001))
+    assert "The reason has 1001 characters, and 1000 are read. Say it in fewer words" in seen
+    assert state() == State.ALLOCATED
+
+
+def test_what_was_declined_cannot_be_taken_up_nor_the_other_way_round(client: Client, link: str) -> None:
+    decline(client, link)
+    assert accept(client, link).headers["Location"] == link
+    assert "You declined this assignment." in words(client.get(link))
+    assert not LedgerEntry.objects.exists()
+
+
+def test_what_was_taken_up_cannot_be_declined(client: Client, link: str) -> None:
+    accept(client, link)
+    assert "You took this course up before. To leave it, ask your organisation." in words(
+        decline(client, link)
+    )
+    assert state() == State.ACCEPTED
+
+
+def test_an_answer_that_is_neither_does_nothing(client: Client, link: str) -> None:
+    assert client.post(link, {"answer": "maybe"}).headers["Location"] == link
+    assert state() == State.ALLOCATED
+
+
+# -- What ended ---------------------------------------------------------------------------------------------
+
+
+def test_what_was_taken_back_says_so(client: Client, assignment: LearnerContentAssignment, link: str) -> None:
+    cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
+    seen = words(client.get(link))
+    assert "Your organisation has taken this assignment back. If you still want it, ask" in seen
+    assert "Take it up" not in seen
+    assert "taken this assignment back" in words(decline(client, link))
+
+
+def test_a_passed_deadline_says_so_before_the_sweep_comes(client: Client, link: str) -> None:
+    LearnerContentAssignment.objects.update(expires_at=NOW)
+    seen = words(client.get(link))
+    assert "State expired" in seen
+    assert "The time to take this assignment up is over." in seen
+    assert "Take it up" not in seen
+
+
+def test_what_was_reversed_says_so(client: Client, link: str) -> None:
+    accept(client, link)
+    redemption.reverse(LedgerEntry.objects.get().uuid, now=NOW)
+    assert "You left this course" in words(client.get(link))
+
+
+# -- Links that open nothing --------------------------------------------------------------------------------
+
+
+def test_a_link_that_is_not_whole_is_not_found(client: Client, link: str) -> None:
+    for broken in (link[:-2] + "/", "/a/x/", "/a/%00/", f"/a/{'x' * 5000}/"):
+        for answer in (client.get(broken), accept(client, broken)):
+            assert answer.status_code == 404
+            assert "This link is not complete." in words(answer)
+
+
+def test_a_withdrawn_link_is_gone_and_offers_no_other(
+    client: Client, assignment: LearnerContentAssignment, link: str, clock: Clock
+) -> None:
+    signed_links.revoke(assignment, now=NOW)
+    for clock.now in (NOW, TOO_LATE):
+        for answer in (client.get(link), accept(client, link), client.post(link, {"answer": "new-link"})):
+            assert answer.status_code == 410
+            assert "it was withdrawn, or another has taken its place" in words(answer)
+            assert "Send me" not in words(answer)
+            assert "Tidal" not in words(answer)
+    assert state() == State.ALLOCATED
+    assert (ActionType.REMINDED, Status.PENDING) not in timeline(assignment)
+
+
+def test_a_link_to_the_wrong_address_is_gone_once_it_is_put_right(
+    client: Client, assignment: LearnerContentAssignment, link: str
+) -> None:
+    addresses.correct(assignment, address=BOB, now=NOW)
+    assert accept(client, link).status_code == 410
+    assert state() == State.ALLOCATED
+
+
+def test_an_old_link_is_gone_and_a_new_one_is_sent_to_the_address_on_file(
+    client: Client, assignment: LearnerContentAssignment, link: str, clock: Clock
+) -> None:
+    world.deliver()
+    clock.now = TOO_LATE
+    for answer in (client.get(link), accept(client, link)):
+        assert answer.status_code == 410
+        assert "Send me a new link" in words(answer)
+        assert ALICE not in words(answer)
+    for told in ("A new mail is on its way", "A new mail was already sent today"):
+        answer = client.post(link, {"answer": "new-link"})
+        assert (answer.status_code, told in words(answer)) == (200, True)
+        world.deliver(now=TOO_LATE)
+    reminded = action_of(assignment, ActionType.REMINDED)
+    assert (reminded.dedup_key, reminded.recipient) == ("link-2026-03-17", ALICE)
+    assert state() == State.ALLOCATED
+
+
+def test_asking_for_another_link_by_one_that_works_leads_to_the_page(
+    client: Client, assignment: LearnerContentAssignment, link: str
+) -> None:
+    world.deliver()
+    answer = client.post(link, {"answer": "new-link"})
+    assert (answer.status_code, answer.headers["Location"]) == (303, link)
+    assert (ActionType.REMINDED, Status.PENDING) not in timeline(assignment)
+
+
+def test_an_old_link_to_what_is_not_open_leads_nowhere(
+    client: Client, assignment: LearnerContentAssignment, link: str, clock: Clock
+) -> None:
+    cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
+    clock.now = TOO_LATE
+    for answer in (client.get(link), client.post(link, {"answer": "new-link"})):
+        assert answer.status_code == 410
+        assert "Send me" not in words(answer)
+        assert "Look for a newer mail, or ask your organisation." in words(answer)
+
+
+def test_one_learners_link_answers_for_nobody_else(client: Client) -> None:
+    budget, content = world.given_budget(), world.given_content()
+    alice, bob = world.allocate(budget, content, ALICE, BOB).assignments(Verdict.NEW)
+    decline(client, f"/a/{signed_links.token_for(alice, address=ALICE, now=NOW)}/")
+    states = dict(LearnerContentAssignment.objects.values_list("pk", "state"))
+    assert states == {alice.pk: State.CANCELLED, bob.pk: State.ALLOCATED}

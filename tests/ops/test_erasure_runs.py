@@ -1,0 +1,286 @@
+"""`bursary forget_learners` and `forget_learner`: afterwards no table and no file knows the address."""
+
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from uuid import uuid5
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+from pytest_django import Settings
+
+from bursary.access.models import Role, learner_key
+from bursary.assignments import erasure, expiry, redemption
+from bursary.assignments.deadline_notices import DeadlineNotice
+from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.delivery import emails, file_backend
+from bursary.ops import erasure_runs
+from tests.ops.processes import bursary, environment, python
+from tests.world import (
+    ALICE,
+    BOB,
+    allocate,
+    deliver,
+    given_assignment,
+    given_budget,
+    given_content,
+    given_user,
+)
+
+COURSES = 2 if "BURSARY_TEST_SOAK" in os.environ else 1  # that each budget gave to each learner
+A_PAST = (
+    f"COURSES = {COURSES}"
+    + """
+import django
+django.setup()
+from datetime import timedelta
+from django.conf import settings
+from django.core.management import call_command
+from django.utils import timezone
+from bursary.assignments.models import ActionType
+from bursary.delivery import emails, runner
+from tests import world
+
+then = timezone.now() - timedelta(days=100)
+budgets = [world.given_budget(), world.given_budget()]
+for budget in budgets:
+    for course in range(COURSES):
+        learners = [*world.addresses(40), "Alice@Learners.example"]
+        world.allocate(budget, world.given_content(), *learners, now=then)
+
+def notify(action):
+    if action.pk % 5 == 0:
+        raise RuntimeError(f"Nobody takes mails for {action.recipient}.")
+    if action.pk % 7 == 0:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"  # as it was once
+    try:
+        return messages.notify(action)
+    finally:
+        settings.EMAIL_BACKEND = "bursary.delivery.file_backend.EmailBackend"
+
+runner.DELIVERIES = dict(runner.DELIVERIES) | {ActionType.NOTIFIED: notify}
+runner.MOST_ATTEMPTS = 2
+world.deliver(now=then, most=10_000)
+world.deliver(now=then + timedelta(days=1), most=10_000)
+for command in ("expire_assignments", "deliver"):
+    call_command(command, verbosity=0)
+"""
+)
+
+LEARNERS = ["alice@learners.example", *(f"learner-{number}@learners.example" for number in range(40))]
+
+
+def words() -> list[bytes]:
+    """Return what would tell of the learners: their addresses, in lower case, and the keys of these."""
+    return [word.encode() for address in LEARNERS for word in (address, learner_key(address))]
+
+
+def told_by_files(folder: Path) -> dict[str, int]:
+    """Return which files below the folder tell of the learners, and how often."""
+    told = {}
+    for file in folder.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes().lower()
+            told[file.relative_to(folder).as_posix()] = sum(content.count(word) for word in words())
+    return {name: count for name, count in told.items() if count}
+
+
+def rows_of_every_table() -> Iterator[tuple[str, str]]:
+    """Yield each table's name with each of its rows as text."""
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
+            for row in cursor.fetchall():
+                yield table, str(row).lower()
+
+
+def tables_that_tell_of(address: str) -> set[str]:
+    words = (address.lower(), learner_key(address))
+    return {table for table, row in rows_of_every_table() if any(word in row for word in words)}
+
+
+@pytest.mark.takes_long
+@pytest.mark.skipif(
+    os.environ.get("BURSARY_TEST_DB") == "postgres", reason="brings its own SQLite, whatever the tests run on"
+)
+def test_afterwards_no_file_and_no_table_tells_of_who_was_forgotten(installed: Path) -> None:
+    env = environment(installed, DJANGO_SETTINGS_MODULE="bursary.config.settings")
+    prepared = python("-c", A_PAST, env=env)
+    assert prepared.returncode == 0, prepared.stderr
+    told = told_by_files(installed)
+    assert told["bursary.sqlite3"] > 500
+    assert len([name for name in told if name.endswith(".log")]) > 5
+    assert len([name for name in told if name.endswith(".eml")]) > 50
+
+    idle = sqlite3.connect(installed / "bursary.sqlite3")  # as the server has: the log outlives the command
+    try:
+        idle.execute("SELECT COUNT(*) FROM access_learnerlink").fetchall()
+        done = bursary("forget_learners", "--json", env=env)
+        assert done.returncode == 0, done.stderr
+        summary = json.loads(done.stdout)
+        assert (summary["forgotten"], summary["failed_budgets"], summary["traces_removed"]) == (
+            82 * COURSES,
+            {},
+            True,
+        )
+        assert told_by_files(installed) == {}
+        assert not (installed / "traces.due").exists()
+        assert not any(file.suffix for file in (installed / "mail").iterdir())
+        assert idle.execute("SELECT COUNT(*) FROM assignments_learnercontentassignment").fetchone() == (
+            82 * COURSES,
+        )
+    finally:
+        idle.close()
+    assert json.loads(bursary("forget_learners", "--json", env=env).stdout)["forgotten"] == 0
+
+
+@pytest.fixture
+def folder(settings: Settings, tmp_path: Path) -> Path:
+    """Mails as files, in a folder of their own."""
+    settings.EMAIL_BACKEND = "bursary.delivery.file_backend.EmailBackend"
+    settings.EMAIL_FILE_PATH = str(tmp_path / "mail")
+    return tmp_path / "mail"
+
+
+@pytest.fixture
+def _one_due_and_one_not(folder: Path) -> None:
+    now = timezone.now()
+    allocate(given_budget(), given_content(), ALICE, now=now - timedelta(days=91))
+    deliver(now=now - timedelta(days=91))
+    allocate(given_budget(), given_content(), BOB, now=now)
+    deliver(now=now)
+    expiry.expire_due(now=now)
+    deliver(now=now)
+
+
+def run(*arguments: str) -> str:
+    answer = StringIO()
+    call_command(*arguments, stdout=answer, stderr=StringIO())
+    return answer.getvalue().strip()
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_one_due_and_one_not")
+def test_the_sweep_leaves_nothing_of_who_is_due_and_everything_of_who_is_not(folder: Path) -> None:
+    assert len(list(folder.iterdir())) == 3
+    assert run("forget_learners") == "1 forgotten."
+    assert tables_that_tell_of(ALICE) == set()
+    assert len(tables_that_tell_of(BOB)) == 3
+    (left,) = folder.iterdir()
+    assert f"To: {BOB}" in left.read_text()
+    assert run("forget_learners") == "0 forgotten."
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_one_due_and_one_not")
+def test_a_dry_run_counts_and_changes_nothing(folder: Path) -> None:
+    assert json.loads(run("forget_learners", "--dry-run", "--json")) == {"dry_run": True, "due": 1}
+    assert len(list(folder.iterdir())) == 3
+    assert erasure.count_due(timezone.now()) == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_one_due_and_one_not")
+def test_a_folder_that_cannot_be_written_makes_the_command_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_actions: object) -> int:
+        raise PermissionError("The folder is read-only.")
+
+    monkeypatch.setattr(file_backend, "remove", refuse)
+    with pytest.raises(CommandError, match="The folder is read-only"):
+        run("forget_learners")
+    assert tables_that_tell_of(ALICE)
+
+
+@pytest.mark.django_db
+def test_the_clock_gets_plain_values(folder: Path) -> None:
+    assert json.loads(json.dumps(erasure_runs.run(now=timezone.now())))["forgotten"] == 0
+
+
+@pytest.mark.django_db
+def test_on_request_no_table_and_no_file_knows_the_address(folder: Path) -> None:
+    account = given_user(Role.LEARNER, customer=given_budget().customer, email=ALICE, username=ALICE)
+    now = timezone.now()
+    accepted, _open = given_assignment(now=now), given_assignment(now=now)
+    redemption.begin(accepted, now=now, actor=account)
+    deliver(now=now)
+    assert len(list(folder.iterdir())) > 0
+    told = json.loads(run("forget_learner", "Alice@Learners.example", "--yes", "--json"))
+    assert (told["complete"], told["forgotten"], told["cancelled"], told["accounts_anonymised"]) == (
+        True,
+        2,
+        1,
+        1,
+    )
+    assert tables_that_tell_of(ALICE) == set()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("still", [True, False], ids=["administrator", "no longer"])
+def test_mails_about_moved_deadlines_go_with_the_administrator(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, still: bool
+) -> None:
+    monkeypatch.setattr(erasure, "ROWS_PER_STATEMENT", 1)
+    budget, now = given_budget(), timezone.now()
+    alice, bob = (
+        given_user(Role.ADMINISTRATOR, customer=budget.customer, email=address) for address in (ALICE, BOB)
+    )
+    for minutes in range(3):
+        notice = DeadlineNotice.objects.create(
+            budget=budget,
+            assignments=1,
+            grace_until=now,
+            created=now + timedelta(minutes=minutes),
+            attempts=1,
+        )
+        for account in (alice, bob):
+            name = str(uuid5(notice.uuid, str(account.pk)))
+            emails.send(account.email, template="deadline_moved", context={}, name=name)
+    if not still:
+        alice.role_grants.all().delete()
+    assert len(list(folder.iterdir())) == 6
+    assert erasure_runs.forget(ALICE, now=now)["mails_removed"] == 3
+    left = [file.read_text() for file in folder.iterdir()]
+    assert [f"To: {BOB}" in mail for mail in left] == [True] * 3
+
+
+@pytest.mark.django_db
+def test_on_request_it_says_what_it_would_do(folder: Path) -> None:
+    given_assignment()
+    assert run("forget_learner", BOB, "--dry-run") == "Nothing is known of this address."
+    assert run("forget_learner", ALICE, "--dry-run").startswith("1 assignments (1 open: to be cancelled)")
+    assert LearnerContentAssignment.objects.get().state == State.ALLOCATED
+
+
+@pytest.mark.django_db
+def test_nobody_is_forgotten_without_a_yes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_assignment()
+    with pytest.raises(CommandError, match="Give --yes"):
+        run("forget_learner", ALICE, "--json")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _question: "no")
+    with pytest.raises(CommandError, match="Nothing was changed"):
+        run("forget_learner", ALICE)
+    assert LearnerContentAssignment.objects.get().state == State.ALLOCATED
+    monkeypatch.setattr("builtins.input", lambda _question: "yes")
+    assert run("forget_learner", ALICE).startswith("1 assignments forgotten, 1 of them cancelled")
+
+
+@pytest.mark.django_db
+def test_what_cannot_be_forgotten_yet_makes_the_command_fail_and_say_why(folder: Path) -> None:
+    redemption.begin(given_assignment(now=timezone.now()), now=timezone.now())
+    with pytest.raises(CommandError, match="Run it again"):
+        run("forget_learner", ALICE, "--yes")
+
+
+@pytest.mark.django_db
+def test_what_is_no_address_is_refused_in_a_sentence() -> None:
+    with pytest.raises(CommandError, match="Enter a valid email address"):
+        run("forget_learner", "alice", "--yes")

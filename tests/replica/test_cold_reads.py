@@ -1,0 +1,209 @@
+"""Cold reads: one question for each key, however many ask, its answer remembered for a while."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from threading import Event
+from uuid import UUID
+
+import pytest
+from pytest_django import Settings
+
+from bursary.catalog.source import CatalogUnavailable
+from bursary.replica import cold_reads, reads, refresh
+from bursary.replica.models import ColdRead, ColdReadStatus, ContentMetadata
+from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS, a_course
+from tests.replica.replicated import HOUR, bring_in
+from tests.replica.upstream import Upstream, listing_of, look_at_due
+from tests.together import together
+
+NOBODY = "NobodyX+N1"
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def upstream(monkeypatch: pytest.MonkeyPatch) -> Upstream:
+    """The configured catalog."""
+    configured = Upstream([a_course()])
+    monkeypatch.setattr(refresh, "configured_source", lambda: configured)
+    return configured
+
+
+def read(
+    key: str = COURSE, *, catalog_uuid: UUID = CATALOG, after: timedelta = timedelta(0)
+) -> ContentMetadata:
+    return reads.content_for(key, catalog_uuid=catalog_uuid, now=NOW + after)
+
+
+@pytest.mark.django_db
+def test_a_cold_read_asks_within_its_deadline_and_leaves_nothing_behind(
+    upstream: Upstream, settings: Settings
+) -> None:
+    assert read(RUNS[1]).content_key == RUNS[1]
+
+    assert (upstream.questions, upstream.deadlines) == ([(RUNS[1],)], [settings.CONTENT_READ_DEADLINE])
+    assert not ColdRead.objects.exists()
+
+
+@pytest.mark.django_db
+def test_what_upstream_does_not_know_is_not_asked_for_again_for_a_while(upstream: Upstream) -> None:
+    for minutes in (0, 1, 9):
+        with pytest.raises(reads.UnknownContent):
+            read(NOBODY, after=minutes * MINUTE)
+    assert upstream.questions == [(NOBODY,)]
+
+    with pytest.raises(reads.UnknownContent):
+        read(NOBODY, after=11 * MINUTE)
+    assert len(upstream.questions) == 2
+
+
+@pytest.mark.django_db
+def test_what_one_catalog_does_not_have_another_is_asked_for(upstream: Upstream) -> None:
+    for catalog_uuid in (CATALOG, OTHER_CATALOG):
+        with pytest.raises(reads.UnknownContent):
+            read(NOBODY, catalog_uuid=catalog_uuid)
+
+    assert len(upstream.questions) == 2
+
+
+@pytest.mark.django_db
+def test_what_a_refresh_brought_in_meanwhile_is_there_whatever_is_remembered(upstream: Upstream) -> None:
+    upstream.records = []
+    with pytest.raises(reads.UnknownContent):
+        read()
+
+    bring_in(a_course())
+
+    assert read().content_key == COURSE
+
+
+@pytest.mark.django_db
+def test_silence_is_remembered_for_seconds_and_recovery_needs_nobody(upstream: Upstream) -> None:
+    upstream.down = True
+    for seconds in (0, 4):
+        with pytest.raises(reads.ContentUnavailable):
+            read(after=timedelta(seconds=seconds))
+    assert len(upstream.questions) == 1
+
+    upstream.down = False
+    assert read(after=timedelta(seconds=5)).content_key == COURSE
+
+
+@pytest.mark.django_db
+def test_a_reader_that_died_is_followed_when_its_lease_ends(upstream: Upstream, settings: Settings) -> None:
+    settings.CONTENT_READ_DEADLINE = timedelta(milliseconds=100)
+    cold_reads.acquire(COURSE, catalog_uuid=CATALOG, now=NOW)
+
+    with pytest.raises(reads.ContentUnavailable):
+        read(after=timedelta(seconds=20))
+    assert read(after=MINUTE).content_key == COURSE
+
+
+@pytest.mark.django_db
+def test_what_breaks_on_the_way_leaves_the_question_open(upstream: Upstream) -> None:
+    def break_down() -> None:
+        raise ZeroDivisionError
+
+    upstream.meanwhile = break_down
+    with pytest.raises(ZeroDivisionError):
+        read()
+    upstream.meanwhile = lambda: None
+
+    assert read().content_key == COURSE
+
+
+@pytest.mark.django_db
+def test_no_read_of_anything_warm_asks_or_waits_while_upstream_is_down(upstream: Upstream) -> None:
+    listing_of(upstream)
+    upstream.down = True
+    ContentMetadata.objects.update(due_at=None)
+
+    for hours in range(0, 100, 5):
+        content = read(after=hours * HOUR)
+        assert (content.content_key, reads.as_of(content)) == (COURSE, NOW)
+        assert read(RUNS[0], after=hours * HOUR).content_key == RUNS[0]
+        look_at_due(upstream, now=NOW + hours * HOUR)
+
+    asked_by_refreshers = len(upstream.questions)
+    read(after=100 * HOUR)
+    assert len(upstream.questions) == asked_by_refreshers
+
+    upstream.down = False
+    look_at_due(upstream, now=NOW + 200 * HOUR)
+    assert reads.as_of(read(after=200 * HOUR)) == NOW + 200 * HOUR
+
+
+@pytest.mark.django_db
+def test_a_stale_run_wants_its_course_once(upstream: Upstream) -> None:
+    listing_of(upstream)
+    ContentMetadata.objects.update(due_at=None)
+
+    for _ in range(3):
+        read(RUNS[0], after=7 * HOUR)
+
+    due = ContentMetadata.objects.exclude(due_at=None)
+    assert [(content.content_key, content.due_at) for content in due] == [(COURSE, NOW + 7 * HOUR)]
+
+
+@pytest.mark.django_db
+def test_answers_that_count_no_more_and_the_oldest_of_too_many_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in range(6):
+        ColdRead.objects.create(
+            catalog_uuid=CATALOG,
+            content_key=f"NobodyX+N{number}",
+            answer=ColdReadStatus.ABSENT,
+            asked_at=NOW,
+            until=NOW + (number - 1) * MINUTE,
+        )
+    monkeypatch.setattr(cold_reads, "KEPT", 3)
+
+    assert cold_reads.forget(now=NOW) == 3
+
+    kept = ColdRead.objects.order_by("content_key").values_list("content_key", flat=True)
+    assert list(kept) == ["NobodyX+N3", "NobodyX+N4", "NobodyX+N5"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_readers_and_refreshers_of_one_cold_key_are_one_question(upstream: Upstream) -> None:
+    upstream.meanwhile = lambda: time.sleep(0.3)
+    refresher = partial(look_at_due, upstream, now=NOW)
+    calls: list[Callable[[], object]] = [*([read] * 6), refresher, refresher]
+
+    answers = together(calls)
+
+    assert upstream.questions == [(COURSE,)]
+    assert [getattr(answer, "content_key", "") for answer in answers[:6]] == [COURSE] * 6
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_readers_of_what_is_not_there_are_one_question(upstream: Upstream) -> None:
+    upstream.meanwhile = lambda: time.sleep(0.2)
+
+    answers = together([partial(read, NOBODY)] * 6)
+
+    assert upstream.questions == [(NOBODY,)]
+    assert {type(answer) for answer in answers} == {reads.UnknownContent}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_reader_is_held_past_the_deadline(
+    upstream: Upstream, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=0.5)
+    never = Event()
+
+    def hang(_catalog: UUID, *, keys: Sequence[str], within: timedelta | None = None) -> Sequence[object]:
+        upstream.questions.append(tuple(keys))
+        never.wait(within.total_seconds() if within else None)
+        raise CatalogUnavailable("The catalog does not answer in time.")
+
+    monkeypatch.setattr(upstream, "fetch", hang)
+    before = time.monotonic()
+    answers = together([read] * 4)
+
+    assert time.monotonic() - before < 2
+    assert {type(answer) for answer in answers} == {reads.ContentUnavailable}
+    assert len(upstream.questions) == 1

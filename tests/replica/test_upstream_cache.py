@@ -1,0 +1,239 @@
+"""Fetch and cache: upstream is asked seldom, for many at once, and never for long."""
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.core.cache import cache
+from pytest_django import Settings
+
+from bursary.replica import read_modes, reads, upstream_cache
+from bursary.replica.models import ContentMetadata
+from bursary.replica.upstream_cache import CatalogKey, KnownContent
+from tests.enterprise_catalog import faults
+from tests.enterprise_catalog.server import Upstream
+from tests.replica.reading import CLOSES, STARTS, a_course, keys_asked, read_over_http, run_of
+from tests.together import together
+from tests.world import CATALOG, NOW, PRICE
+
+pytestmark = pytest.mark.django_db
+
+TIDES, GONE = "RiversideX+TIDES", "RiversideX+GONE"
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def upstream(settings: Settings) -> Iterator[Upstream]:
+    with read_over_http(settings, a_course(TIDES, title="Tidal Engines"), mode="upstream") as running:
+        yield running
+
+
+def look_up(*keys: str, after: timedelta = timedelta(0)) -> KnownContent:
+    wanted = {CatalogKey(CATALOG, key): key for key in keys}
+    return upstream_cache.look_up(wanted, now=NOW + after).known
+
+
+def test_content_is_as_upstream_says_and_nothing_is_kept_in_the_tables(upstream: Upstream) -> None:
+    [content] = look_up(TIDES).values()
+
+    assert content is not None
+    assert (content.title, content.price_cents, content.course_type) == (
+        "Tidal Engines",
+        PRICE,
+        "verified-audit",
+    )
+    assert (content.start_date, content.enroll_by, content.end_date) == (STARTS, CLOSES, None)
+    assert (content.partner_names, content.checked_at) == ("Riverside School", NOW)
+    assert not ContentMetadata.objects.exists()
+
+
+def test_a_run_is_found_by_its_own_key_with_its_course(upstream: Upstream) -> None:
+    [content] = look_up(run_of(TIDES)).values()
+
+    assert content is not None
+    assert (content.content_key, content.parent_content_key) == (run_of(TIDES), TIDES)
+
+
+def test_a_run_whose_key_brings_nothing_any_more_is_found_by_its_course(upstream: Upstream) -> None:
+    course = a_course(TIDES)
+    del course["course_runs"][0]["parent_content_key"]
+    upstream.shelf.put(course, catalogs=[str(CATALOG)])
+    place = CatalogKey(CATALOG, run_of(TIDES))
+
+    assert upstream_cache.look_up({place: place.content_key}, now=NOW, anew=True).known == {place: None}
+    [found] = upstream_cache.look_up({place: TIDES}, now=NOW, anew=True).known.values()
+    assert found is not None
+
+
+def test_fifty_keys_are_one_question(upstream: Upstream) -> None:
+    look_up(*(f"RiversideX+K{number}" for number in range(120)), TIDES)
+
+    assert sorted(len(keys) for keys in keys_asked(upstream)) == [21, 50, 50]
+
+
+def test_an_answer_is_served_again_for_a_while_and_so_is_that_there_is_none(upstream: Upstream) -> None:
+    """Fault 3 of the peer: courses that are gone were asked for by every request."""
+    for minutes in range(5):
+        known = look_up(TIDES, GONE, after=minutes * MINUTE)
+        assert known[CatalogKey(CATALOG, GONE)] is None
+    assert keys_asked(upstream) == [[GONE, TIDES]]
+
+    look_up(TIDES, GONE, after=6 * MINUTE)
+    assert keys_asked(upstream)[1:] == [[TIDES]]
+    look_up(TIDES, GONE, after=11 * MINUTE)
+    assert keys_asked(upstream)[2:] == [[GONE, TIDES]]
+
+
+def test_while_upstream_does_not_answer_the_last_answer_is_served(upstream: Upstream) -> None:
+    look_up(TIDES, GONE)
+    upstream.fails_with(faults.status(503))
+
+    known = look_up(TIDES, GONE, after=60 * MINUTE)
+
+    assert [place.content_key for place in known] == [TIDES]  # that it had no other is too long ago
+
+
+def by_course(key: str) -> KnownContent:
+    """Look up a run as what is assigned is looked up: by its course."""
+    return upstream_cache.look_up({CatalogKey(CATALOG, key): TIDES}, now=NOW).known
+
+
+def test_what_a_key_did_not_bring_is_not_said_of_what_its_course_brought(upstream: Upstream) -> None:
+    course = a_course(TIDES)
+    del course["course_runs"][0]["parent_content_key"]
+    upstream.shelf.put(course, catalogs=[str(CATALOG)])
+    place = CatalogKey(CATALOG, run_of(TIDES))
+
+    for _time in range(2):
+        assert by_course(run_of(TIDES))[place] is not None
+        assert look_up(run_of(TIDES)) == {place: None}
+    assert len(keys_asked(upstream)) == 2
+
+
+@pytest.mark.parametrize(("fault", "seconds"), [(faults.status(500), 4), (faults.status(503), 0.45)])
+def test_nobody_waits_long_and_the_next_one_not_at_all(
+    upstream: Upstream, fault: faults.Fault, seconds: float, settings: Settings
+) -> None:
+    """Fault 2 of the peer: an upstream that hung up was asked for ever."""
+    look_up("NobodyX+N1")  # to have a token, and a connection
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=seconds)
+    upstream.fails_with(fault)
+
+    begun = time.monotonic()
+    assert look_up(*(f"RiversideX+K{number}" for number in range(500))) == {}
+    assert time.monotonic() - begun < 6
+    asked = len(upstream.requests)
+    assert look_up(TIDES, after=timedelta(seconds=4)) == {}
+    assert len(upstream.requests) == asked
+
+    upstream.recovers()
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=5)
+    assert look_up(TIDES, after=timedelta(seconds=40))
+
+
+SLOW = "RiversideX+SLOW"
+
+
+@pytest.fixture
+def slow(upstream: Upstream, settings: Settings) -> Upstream:
+    """Upstream takes longer for one record than anybody waits."""
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=1)
+    for key in (*(f"RiversideX+K{number}" for number in range(9)), SLOW):
+        upstream.shelf.put(a_course(key), catalogs=[str(CATALOG)])
+    upstream.fails_with(faults.slow(30), key=SLOW)
+    return upstream
+
+
+def test_one_slow_record_keeps_no_other_from_being_read(slow: Upstream) -> None:
+    ten = (*(f"RiversideX+K{number}" for number in range(9)), SLOW)
+    begun = time.monotonic()
+    assert look_up(*ten) == {}
+    assert time.monotonic() - begun < 2
+
+    assert look_up(TIDES)  # the catalog is not silent
+    for seconds in (1, 7, 70, 140):
+        found = look_up(*ten, after=timedelta(seconds=seconds))
+    assert {place.content_key for place in found} == {*ten} - {SLOW}
+
+
+def test_what_is_too_slow_alone_is_left_alone_for_a_while(slow: Upstream) -> None:
+    seconds = (0, 4, 6, 60, 67)
+    asked = []
+    for second in seconds:
+        assert look_up(SLOW, after=timedelta(seconds=second)) == {}
+        asked.append(len(keys_asked(slow)))
+    assert asked == [1, 1, 2, 2, 3]
+
+    slow.recovers()
+    assert look_up(SLOW, after=5 * MINUTE)
+
+
+def test_an_upstream_that_hangs_is_waited_for_five_times_and_then_by_nobody(
+    upstream: Upstream, settings: Settings
+) -> None:
+    """Fault 2 of the peer: an upstream that hung up was asked for ever."""
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=0.2)
+    upstream.fails_with(faults.hang)
+
+    begun = time.monotonic()
+    for number in range(20):
+        assert look_up(*(f"RiversideX+K{number}{extra}" for extra in range(60))) == {}
+    assert time.monotonic() - begun < 3
+    assert len(keys_asked(upstream)) <= 6
+
+
+def test_what_one_is_asking_the_others_wait_for(upstream: Upstream, settings: Settings) -> None:
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=5)
+    upstream.fails_with(faults.slow(0.3))
+
+    found = together([lambda: look_up(TIDES)] * 4)
+
+    assert all(isinstance(known, dict) and known[CatalogKey(CATALOG, TIDES)] for known in found)
+    assert len(keys_asked(upstream)) == 1
+
+
+def test_who_waits_for_another_waits_no_longer_than_for_upstream(settings: Settings) -> None:
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=0.2)
+    place = CatalogKey(CATALOG, TIDES)
+    upstream_cache._take_off(upstream_cache._name(place, TIDES))
+
+    begun = time.monotonic()
+    assert look_up(TIDES) == {}
+    assert time.monotonic() - begun < 1
+    cache.clear()
+
+
+def test_a_record_that_upstream_fails_on_is_not_taken_for_absent(upstream: Upstream) -> None:
+    other = "RiversideX+KNOTS"
+    upstream.shelf.put(a_course(other), catalogs=[str(CATALOG)])
+    upstream.fails_with(faults.status(500), key=TIDES)
+
+    assert [place.content_key for place in look_up(TIDES, other)] == [other]
+
+
+def test_one_piece_of_content_is_unknown_or_unavailable(upstream: Upstream) -> None:
+    with pytest.raises(reads.UnknownContent):
+        read_modes.one_from_upstream(GONE, catalog_uuid=CATALOG, now=NOW)
+    with pytest.raises(reads.UnknownContent):
+        read_modes.one_from_upstream("not a key", catalog_uuid=CATALOG, now=NOW)
+    upstream.fails_with(faults.status(503))
+    with pytest.raises(reads.ContentUnavailable):
+        read_modes.one_from_upstream(TIDES, catalog_uuid=CATALOG, now=NOW)
+
+
+def test_catalogs_do_not_answer_for_each_other(upstream: Upstream) -> None:
+    from_another = CatalogKey(UUID(int=5), TIDES)
+
+    look_up(TIDES)
+
+    assert upstream_cache.look_up({from_another: TIDES}, now=NOW).known == {}  # upstream has no such catalog
+
+
+def test_the_cache_is_bounded() -> None:
+    for number in range(0, 12_000, 500):
+        cache.set_many({f"bursary.content.{number + extra}": None for extra in range(500)})
+
+    assert len(cache._cache) <= 10_000  # type: ignore[attr-defined]  # its size is not public
+    cache.clear()
