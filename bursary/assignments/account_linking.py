@@ -15,7 +15,8 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from bursary.access.models import User
 from bursary.assignments import actions, lifecycle, sweeps
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.lib import logs
 from bursary.lib.locks import for_update

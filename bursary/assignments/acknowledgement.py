@@ -10,12 +10,8 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from bursary.access.models import User
 from bursary.assignments import actions
-from bursary.assignments.models import (
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-)
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.lib.locks import for_update
 
 FACT_OF = {

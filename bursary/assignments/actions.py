@@ -16,16 +16,8 @@ from django.dispatch import Signal
 
 from bursary.access.models import User
 from bursary.assignments import derived
-from bursary.assignments.models import (
-    FACTS,
-    WORK,
-    ActionType,
-    ErrorReason,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-    Status,
-)
+from bursary.assignments.choices import FACTS, WORK, ActionType, ErrorReason, State, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.lib.locks import for_update
 
 requested = Signal()

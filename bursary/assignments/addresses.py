@@ -12,13 +12,8 @@ from django.db.models import Q
 from bursary.access import known_learners
 from bursary.access.models import User, learner_key
 from bursary.assignments import actions, derived
-from bursary.assignments.models import (
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-    Status,
-)
+from bursary.assignments.choices import ActionType, State, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
 from bursary.lib.locks import for_update
 

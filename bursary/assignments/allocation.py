@@ -14,8 +14,9 @@ from django.db.models import OuterRef, Subquery
 
 from bursary.access.models import User
 from bursary.assignments import actions, addresses, derived, lifecycle, matching
+from bursary.assignments.choices import ActionType, State
 from bursary.assignments.matching import Match, Verdict
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update

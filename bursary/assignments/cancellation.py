@@ -10,7 +10,8 @@ from django.db.models import QuerySet
 
 from bursary.access.models import User
 from bursary.assignments import lifecycle, sweeps
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update

@@ -11,7 +11,8 @@ from django.db import transaction
 
 from bursary.access.models import User
 from bursary.assignments import lifecycle, redemption
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.lib.locks import for_update
 

@@ -28,16 +28,12 @@ from django.db.models.functions import Coalesce, Least
 from django.db.models.lookups import Exact, LessThanOrEqual
 
 from bursary.assignments import reminder_dates
+from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState, State, Status
 from bursary.assignments.models import (
     FAR_FUTURE,
     LOOK_NOW,
-    ActionType,
-    ExpiryReason,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
-    LearnerState,
-    State,
-    Status,
 )
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update

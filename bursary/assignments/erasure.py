@@ -19,16 +19,9 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from bursary.access import anonymisation
 from bursary.access.models import LearnerLink, User, learner_key
 from bursary.assignments import actions, addresses, lifecycle, sweeps
+from bursary.assignments.choices import OPEN, WORK, ActionType, State, Status
 from bursary.assignments.deadline_notices import DeadlineNotice
-from bursary.assignments.models import (
-    OPEN,
-    WORK,
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-    Status,
-)
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 from bursary.lib.locks import for_update

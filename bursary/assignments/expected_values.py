@@ -9,15 +9,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from bursary.assignments import derived, reminder_dates
-from bursary.assignments.models import (
-    FAR_FUTURE,
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    LearnerState,
-    State,
-    Status,
-)
+from bursary.assignments.choices import ActionType, LearnerState, State, Status
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.reminder_dates import ReminderDate
 
 _STARTING = (State.ALLOCATED, State.ACCEPTED)

@@ -7,8 +7,9 @@ from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from bursary.assignments import lifecycle, sweeps
+from bursary.assignments.choices import ActionType, State
 from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE, DeadlineNotice
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 

@@ -15,7 +15,8 @@ from operator import or_
 from django.db.models import Q, QuerySet
 
 from bursary.assignments import derived
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.replica.models import ContentChange, ContentMetadata
 
 MOST_CHANGES = 50

@@ -16,12 +16,8 @@ from django.db.models import F
 
 from bursary.access.models import User
 from bursary.assignments import actions, derived
-from bursary.assignments.models import (
-    FACTS,
-    ActionType,
-    LearnerContentAssignment,
-    State,
-)
+from bursary.assignments.choices import FACTS, ActionType, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 

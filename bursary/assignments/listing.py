@@ -19,12 +19,8 @@ from django_filters.constants import EMPTY_VALUES
 from django_filters.fields import IsoDateTimeField
 
 from bursary.assignments import content_display
-from bursary.assignments.models import (
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    LearnerState,
-    State,
-)
+from bursary.assignments.choices import LearnerState, State
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.replica import read_modes
 
 LONGEST_TEXT = 255  # characters

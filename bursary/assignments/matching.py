@@ -8,7 +8,8 @@ from django.db.models import Q
 
 from bursary.access import known_learners
 from bursary.assignments.addresses import Addressee
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
 

@@ -16,14 +16,8 @@ from django.db.models import F, Q, QuerySet
 from bursary.access.models import User
 from bursary.assignments import actions, lifecycle
 from bursary.assignments.actions import Done
-from bursary.assignments.models import (
-    OPEN,
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-    Status,
-)
+from bursary.assignments.choices import OPEN, ActionType, State, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget, LedgerEntry
 from bursary.lib.locks import for_update

@@ -16,16 +16,8 @@ from django.db.models import Count, F, Q, QuerySet
 
 from bursary.access.models import User
 from bursary.assignments import actions, derived, lifecycle, reminder_dates, sweeps
-from bursary.assignments.models import (
-    FAR_FUTURE,
-    OPEN,
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    LearnerState,
-    State,
-    Status,
-)
+from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.reminder_dates import ReminderDate, ReminderPlan
 from bursary.assignments.sweeps import Due, SweepResult
 from bursary.budgets import ledger

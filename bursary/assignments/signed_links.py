@@ -12,7 +12,8 @@ from bursary.access import links
 from bursary.access.links import Link, LinkExpired, LinkWithdrawn, Purpose
 from bursary.access.models import learner_key
 from bursary.assignments import actions
-from bursary.assignments.models import OPEN, ActionType, LearnerContentAssignment, State
+from bursary.assignments.choices import OPEN, ActionType, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.lib.locks import for_update
 

@@ -15,7 +15,8 @@ from django.conf import settings
 
 from bursary.assignments import actions
 from bursary.assignments.actions import AttemptResult, Done, Failed, Failure, Postponed, Skipped
-from bursary.assignments.models import ActionType, ErrorReason, LearnerContentAssignmentAction
+from bursary.assignments.choices import ActionType, ErrorReason
+from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import emails, lms, redeeming
 from bursary.delivery.errors import DeliveryError
 

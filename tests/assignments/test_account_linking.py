@@ -9,7 +9,8 @@ from django.db import IntegrityError, OperationalError
 from bursary.access.models import User, learner_key
 from bursary.assignments import account_linking, redemption
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State, Status
+from bursary.assignments.choices import ActionType, State, Status
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.ops import scheduler

@@ -11,14 +11,8 @@ from bursary.assignments import actions, addresses, redemption
 from bursary.assignments.actions import RetryRefused
 from bursary.assignments.addresses import AddressHeld, AddressTaken, BadAddresses
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import (
-    ActionType,
-    ErrorReason,
-    LearnerContentAssignment,
-    LearnerState,
-    State,
-    Status,
-)
+from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, State, Status
+from bursary.assignments.models import LearnerContentAssignment
 from tests.together import together
 from tests.world import (
     ALICE,

@@ -9,8 +9,9 @@ import pytest
 from bursary.assignments import redemption
 from bursary.assignments.acknowledgement import acknowledge, acknowledged
 from bursary.assignments.cancellation import cancel
+from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.declining import LONGEST_REASON, DeclineRefused, decline
-from bursary.assignments.models import ActionType, LearnerContentAssignment, LearnerState, State, Status
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.budgets.models import Account, Budget, LedgerEntry
 from bursary.delivery import runner

@@ -11,15 +11,9 @@ from django.test.utils import CaptureQueriesContext
 
 from bursary.assignments import derived
 from bursary.assignments.cancellation import cancel
+from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState, Status
 from bursary.assignments.matching import Verdict
-from bursary.assignments.models import (
-    FAR_FUTURE,
-    ActionType,
-    ExpiryReason,
-    LearnerContentAssignment,
-    LearnerState,
-    Status,
-)
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata

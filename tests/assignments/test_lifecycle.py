@@ -5,15 +5,9 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
+from bursary.assignments.choices import FACTS, ActionType, LearnerState, State, Status
 from bursary.assignments.lifecycle import MOVES, MoveRefused, move
-from bursary.assignments.models import (
-    FACTS,
-    ActionType,
-    LearnerContentAssignment,
-    LearnerState,
-    State,
-    Status,
-)
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from tests.world import NOW, PRICE, given_assignment, timeline

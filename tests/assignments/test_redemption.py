@@ -9,15 +9,9 @@ from django.conf import settings
 
 from bursary.assignments import actions, expiry, redemption
 from bursary.assignments.cancellation import cancel
+from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, State, Status
 from bursary.assignments.lifecycle import MoveRefused
-from bursary.assignments.models import (
-    ActionType,
-    ErrorReason,
-    LearnerContentAssignment,
-    LearnerState,
-    State,
-    Status,
-)
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.budgets import ledger
 from bursary.budgets.ledger import LedgerError

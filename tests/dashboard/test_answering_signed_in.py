@@ -8,7 +8,8 @@ from django.utils import timezone
 from bursary.access.models import Role
 from bursary.assignments import signed_links
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment
 from tests import world
 from tests.world import ALICE, action_of
 

@@ -11,7 +11,8 @@ from pytest_django import Settings
 
 from bursary.access.models import Role
 from bursary.assignments import addresses
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import CatalogMembership, ContentMetadata
 from tests import world

@@ -12,8 +12,9 @@ from django.utils import timezone
 from bursary.access.models import Role
 from bursary.assignments import actions, addresses, redemption, signed_links
 from bursary.assignments.cancellation import cancel
+from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.matching import Verdict
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State, Status
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.ledger import LedgerError
 from bursary.budgets.models import Budget, LedgerEntry

@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from bursary.access.models import Role
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import LedgerEntry
 from tests import world
 

@@ -12,7 +12,8 @@ from django.core.management import call_command
 from django.db import IntegrityError, connection
 
 from bursary.assignments import redemption
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import LedgerEntry, LedgerEntryState
 from bursary.events import handlers, inbox

@@ -18,8 +18,9 @@ from pytest_django import Settings
 
 from bursary.access.models import Role, learner_key
 from bursary.assignments import erasure, expiry, redemption
+from bursary.assignments.choices import State
 from bursary.assignments.deadline_notices import DeadlineNotice
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.delivery import emails, file_backend
 from bursary.ops import erasure_runs
 from tests.ops.processes import bursary, environment, python
