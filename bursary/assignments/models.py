@@ -148,6 +148,11 @@ class LearnerContentAssignment(models.Model):
         self.__dict__["_shown"] = content
 
     @property
+    def spending_key(self) -> str:
+        """Return the idempotency key of this allocation's money in the ledger: one for each cycle."""
+        return f"{self.uuid}:{self.cycle}"
+
+    @property
     def is_assigned_course_run(self) -> bool:
         """Tell whether a run was assigned, rather than a course."""
         return bool(self.parent_content_key)

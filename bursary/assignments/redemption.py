@@ -131,29 +131,22 @@ def begin(
 
 
 def fulfil(action: LearnerContentAssignmentAction, *, now: datetime) -> Done:
-    """Spend the money and move the assignment, once, however often this is called.
+    """Spend the money and accept the assignment, both or neither, once however often this is called.
 
-    Raises ledger.LedgerError where the books refuse.
+    Where an earlier attempt has spent already, the ledger returns that entry and only the move follows.
+    Raises ledger.LedgerError where the ledger refuses, and lifecycle.MoveRefused for an earlier cycle's
+    action and for an assignment that no redemption holds.
     """
-    assignment = action.assignment
-    if assignment.state == State.ACCEPTED:
-        return Done(provider_ref=str(assignment.transaction_uuid))
-    spent = ledger.spend(
-        assignment.budget, cents=assignment.price_cents, key=spending_key(assignment), now=now
-    )
-    accept(assignment, spent=spent, now=now)
-    return Done(provider_ref=str(spent.uuid))
-
-
-def accept(assignment: LearnerContentAssignment, *, spent: LedgerEntry, now: datetime) -> None:
-    """Move the held assignment to accepted, with what was spent on it; harmless where that was done."""
     with transaction.atomic():
-        budget = ledger.lock(assignment.budget_id)
-        locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
-        if locked.transaction_uuid == spent.uuid:
-            return
-        changes = {"transaction_uuid": spent.uuid}
-        lifecycle.move(budget, [locked], ActionType.REDEEMED, now=now, changes=changes)
+        budget = ledger.lock(action.assignment.budget_id)
+        assignment = for_update(LearnerContentAssignment.objects.all()).get(pk=action.assignment_id)
+        if assignment.cycle != action.cycle:
+            raise lifecycle.MoveRefused(ActionType.REDEEMED, [assignment])
+        if assignment.state != State.ACCEPTED:
+            spent = ledger.spend(budget, cents=assignment.price_cents, key=assignment.spending_key, now=now)
+            changes = {"transaction_uuid": spent.uuid}
+            lifecycle.move(budget, [assignment], ActionType.REDEEMED, now=now, changes=changes)
+    return Done(provider_ref=str(assignment.transaction_uuid))
 
 
 def reverse(transaction_uuid: UUID, *, now: datetime, actor: User | None = None) -> LearnerContentAssignment:
@@ -168,8 +161,3 @@ def reverse(transaction_uuid: UUID, *, now: datetime, actor: User | None = None)
         lifecycle.move(budget, [locked], ActionType.REVERSED, now=now, actor=actor)
         ledger.restore(LedgerEntry.objects.get(uuid=transaction_uuid), now=now)
     return locked
-
-
-def spending_key(assignment: LearnerContentAssignment) -> str:
-    """Return the idempotency key of the money of this allocation: one for each cycle."""
-    return f"{assignment.uuid}:{assignment.cycle}"
