@@ -154,13 +154,17 @@ def fail(*_args: object, **_more: object) -> None:
     raise RuntimeError("The columns cannot be written.")
 
 
+def _same(now: datetime) -> datetime:
+    return now
+
+
 def repeat_in_vain(action: LearnerContentAssignmentAction, monkeypatch: pytest.MonkeyPatch) -> datetime:
-    """Repeat the work more often than any work is attempted while accepting fails; return when that ended."""
+    """Attempt the work more often than any work is attempted, each time in vain; return the last time."""
     with monkeypatch.context() as broken:
         broken.setattr(lifecycle, "move", fail)
         for hours in range(MORE_THAN_ATTEMPTED):
             now = NOW + timedelta(hours=2 * hours)
-            runner.drain(clock=lambda now=now: now, most=1, pks=[action.pk])
+            runner.drain(clock=partial(_same, now), most=1, pks=[action.pk])
     return now
 
 
