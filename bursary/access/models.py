@@ -86,7 +86,7 @@ class RoleGrant(models.Model):
             raise ValidationError("This user has this role already.")
 
     def set_scope(self) -> None:
-        """Set the scope: the customer's uuid. Call it before a bulk insert, which a CHECK refuses otherwise."""
+        """Set the scope, the customer's uuid. Bulk inserts need it set: a CHECK refuses them otherwise."""
         self.scope = str(self.customer.uuid) if self.customer else ""
 
 

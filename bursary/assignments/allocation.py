@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import OuterRef, Subquery
 
 from bursary.access.models import User
-from bursary.assignments import actions, addresses, derived, lifecycle, matching
+from bursary.assignments import actions, addresses, deadlines, derived, lifecycle, matching
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.matching import Match, Verdict
 from bursary.assignments.models import LearnerContentAssignment
@@ -130,8 +130,8 @@ def preview(
     try:
         known = _known_content(budget, content_key, now=now)
         offer = _offer(known, catalog_uuid=budget.catalog_uuid, lock=False)
-        expires_at, reason = derived.deadline(
-            budget, content=offer.content, allocated_at=now, due_date=due_date
+        expires_at, reason = deadlines.deadline(
+            budget, enroll_by=offer.content.enroll_by, allocated_at=now, due_date=due_date
         )
         _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
     except AllocationRefused as refused:
@@ -215,7 +215,9 @@ def _check(
     if not offer.in_catalog:
         raise _not_in_catalog(content.content_key)
     _check_price(content, price_cents=price_cents)
-    expires_at, reason = derived.deadline(budget, content=content, allocated_at=now, due_date=due_date)
+    expires_at, reason = deadlines.deadline(
+        budget, enroll_by=content.enroll_by, allocated_at=now, due_date=due_date
+    )
     if expires_at <= now:
         raise AllocationRefused(
             "deadline_passed",

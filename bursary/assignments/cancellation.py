@@ -54,7 +54,7 @@ def cancel_all(
 ) -> Cancellation:
     """Cancel whatever of `matching`, assignments of one budget, is open, batch by batch."""
     outcome = Cancellation()
-    for uuids in sweeps.by_key(matching.filter(budget=budget, state=State.ALLOCATED)):
+    for uuids in sweeps.uuid_batches(matching.filter(budget=budget, state=State.ALLOCATED)):
         batch = cancel(budget, uuids=uuids, now=now, actor=actor)
         outcome.cancelled += batch.cancelled
         outcome.unchanged += batch.unchanged

@@ -5,72 +5,72 @@ from django.db import models
 
 class State(models.TextChoices):
     ALLOCATED = "allocated"
-    """Money is held and the learner is asked."""
+    """The money is reserved and the learner is invited."""
     ACCEPTED = "accepted"
-    """The learner took it up; the money is spent."""
+    """The learner accepted it; the money is spent."""
     CANCELLED = "cancelled"
-    """An administrator took it back, or the learner declined; the money is free again."""
+    """An administrator cancelled it, or the learner declined; the money is free again."""
     EXPIRED = "expired"
-    """The deadline passed unanswered; the money is free again."""
+    """The deadline passed without an answer; the money is free again."""
     REVERSED = "reversed"
-    """It was accepted, and the money came back."""
+    """It was accepted, and the money was refunded."""
 
 
 class LearnerState(models.IntegerChoices):
-    """What the administrator's list says of an assignment, numbered as it is sorted."""
+    """The state shown in administrators' lists, numbered in its sort order."""
 
     NOTIFYING = 0, "notifying"
     """The learner's mail is on its way."""
     WAITING = 1, "waiting"
-    """The learner was told and has not answered."""
+    """The learner was notified and has not answered."""
     EXPIRED = 2, "expired"
     """The deadline passed."""
     FAILED = 3, "failed"
     """Linking or notifying the learner finally failed."""
     NONE = 999, ""
-    """Nothing to say: accepted, cancelled or reversed."""
+    """None is shown: accepted, cancelled or reversed."""
 
 
 class ActionType(models.TextChoices):
-    """What an action is about. Facts are recorded with a change; work is requested with it, done later."""
+    """Facts are recorded with a change; work is requested with it and done later."""
 
     ALLOCATED = "allocated"
     """Fact: content was assigned, for the first time or again."""
     CANCELLED = "cancelled"
-    """Fact: an administrator took it back."""
+    """Fact: an administrator cancelled it."""
     EXPIRED = "expired"
     """Fact: the deadline passed."""
     REVERSED = "reversed"
-    """Fact: the money of an accepted assignment came back."""
+    """Fact: the money of an accepted assignment was refunded."""
     DECLINED = "declined"
-    """Fact: the learner said no."""
+    """Fact: the learner declined it."""
     CANCELLED_ACKNOWLEDGED = "cancelled_acknowledged"
-    """Fact: the learner has seen that it was cancelled."""
+    """Fact: the learner acknowledged the cancellation."""
     EXPIRED_ACKNOWLEDGED = "expired_acknowledged"
-    """Fact: the learner has seen that it expired."""
+    """Fact: the learner acknowledged the expiry."""
     EMAIL_CORRECTED = "email_corrected"
-    """Fact: the learner's address was put right."""
+    """Fact: the learner's address was corrected."""
     RUN_CHANGED = "run_changed"
     """Fact: it was moved to another run of the course."""
     DELIVERED = "delivered"
-    """Fact: the mail provider says that a mail arrived."""
+    """Fact: the mail provider reported a delivered mail."""
     BOUNCED = "bounced"
-    """Fact: the mail provider says that a mail did not arrive."""
+    """Fact: the mail provider reported an undelivered mail."""
 
     LEARNER_LINKED = "learner_linked"
     """Work: link the learner to the customer."""
     NOTIFIED = "notified"
-    """Work: tell the learner of the new assignment."""
+    """Work: notify the learner of the new assignment."""
     REMINDED = "reminded"
     """Work: remind the learner of it."""
     NUDGED = "nudged"
-    """Work: tell the learner that it starts soon."""
+    """Work: remind the learner that the content starts soon."""
     REDEEMED = "redeemed"
     """Work: spend the money and enrol the learner."""
     CANCELLATION_NOTIFIED = "cancellation_notified"
-    """Work: tell the learner that it was cancelled."""
+    """Work: notify the learner of the cancellation."""
     EXPIRATION_NOTIFIED = "expiration_notified"
-    """Work: tell the learner that it expired."""
+    """Work: notify the learner of the expiry."""
 
 
 WORK = frozenset(
@@ -89,24 +89,24 @@ FACTS = frozenset(ActionType) - WORK
 
 class Status(models.TextChoices):
     PENDING = "pending"
-    """To be done, not before `due_at`."""
+    """To be done."""
     RUNNING = "running"
-    """Being done; `due_at` is when its lease ends."""
+    """Being done by a worker with a lease."""
     DONE = "done"
     """Done."""
     FAILED = "failed"
-    """Given up, with a reason."""
+    """Failed for good, with a reason."""
     SUPERSEDED = "superseded"
-    """No longer wanted: something else happened to the assignment first."""
+    """No longer needed: the assignment changed first."""
     SKIPPED = "skipped"
-    """Not done on purpose, with a reason."""
+    """Deliberately not done, with a reason."""
 
 
 OPEN = (Status.PENDING, Status.RUNNING)
 
 
 class ErrorReason(models.TextChoices):
-    """Why work failed, in the three words that clients know; `cause` says exactly."""
+    """Why work failed, in the clients' three words; `error_code` says exactly."""
 
     EMAIL_ERROR = "email_error"
     """The address was rejected."""
@@ -117,13 +117,13 @@ class ErrorReason(models.TextChoices):
 
 
 class ExpiryReason(models.TextChoices):
-    """Which date makes the deadline. The values are the clients' words where they have one."""
+    """The date that decides the deadline. The values are the clients' words where they have one."""
 
     ALLOCATION_AGE = "NINETY_DAYS_PASSED"
-    """The allocation has waited as long as its budget lets it."""
+    """The allocation reached the greatest age that its budget allows."""
     ENROLL_BY = "ENROLLMENT_DATE_PASSED"
     """Enrolment in the content closes."""
     BUDGET_END = "SUBSIDY_EXPIRED"
     """The budget ends."""
     DUE_DATE = "DUE_DATE_PASSED"
-    """The administrator set a date."""
+    """The administrator's own deadline."""

@@ -134,7 +134,7 @@ def forget(address: str, *, now: datetime, remove: Remove, actor: User | None = 
         try:
             outcome += _forget_in(budget_pk, person, now=now, remove=remove, actor=actor)
         except sweeps.RECOVERABLE as failure:
-            outcome.failed[budget_pk] = sweeps.said(failure, budget_pk)
+            outcome.failed[budget_pk] = sweeps.log_failure(failure, budget_pk)
     if outcome.complete:
         with transaction.atomic():
             accounts = list(for_update(anonymisation.accounts_of(address)).order_by("pk"))

@@ -10,7 +10,7 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from bursary.assignments.choices import State
 from bursary.assignments.deadline_notices import DeadlineNotice
-from bursary.assignments.derived import GRACE
+from bursary.assignments.deadlines import GRACE
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib.locks import for_update
 

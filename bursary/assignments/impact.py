@@ -14,7 +14,7 @@ from operator import or_
 
 from django.db.models import Q, QuerySet
 
-from bursary.assignments import derived
+from bursary.assignments import deadlines
 from bursary.assignments.choices import State
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.replica.models import ContentChange, ContentMetadata
@@ -137,7 +137,7 @@ def _touch(change: ContentChange, assignment: LearnerContentAssignment) -> Touch
     match effect:
         case Effect.DEADLINE:
             (old, old_reason), (new, new_reason) = (
-                derived.deadline_by(
+                deadlines.deadline(
                     assignment.budget,
                     enroll_by=_instant(value),
                     allocated_at=assignment.allocated_at,

@@ -126,7 +126,12 @@ def test_a_lie_in_any_column_is_found_and_put_right(
     plant(assignment, **{column: lie})
 
     [found] = audit().differences
-    assert (found.assignment, found.column, found.stored, found.truth) == (assignment.uuid, column, lie, true)
+    assert (found.assignment, found.column, found.stored, found.expected) == (
+        assignment.uuid,
+        column,
+        lie,
+        true,
+    )
 
     done = rebuild()
     assert (done.before.wrong, done.after.wrong, done.last) == (1, 0, assignment.pk)
