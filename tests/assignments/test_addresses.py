@@ -100,7 +100,7 @@ def test_a_bad_address_or_a_closed_assignment_is_refused_and_nothing_changes() -
 def test_while_it_is_being_taken_up_the_address_stays() -> None:
     assignment = given_assignment()
     redemption.begin(assignment, now=NOW)
-    with pytest.raises(AddressHeld, match="being taken up"):
+    with pytest.raises(AddressHeld, match="being accepted"):
         addresses.correct(assignment, address=BOB, now=LATER)
     deliver(now=LATER)
     stored = LearnerContentAssignment.objects.get()

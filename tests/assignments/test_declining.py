@@ -92,7 +92,7 @@ def test_what_the_organisation_took_back_cannot_be_declined() -> None:
     cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
     refused = refusal_of(assignment)
     assert refused.reason == "reason_learner_assignment_cancelled"
-    assert refused.sentence == "Your organisation has taken this assignment back."
+    assert refused.sentence == "Your organisation cancelled this assignment."
 
 
 def test_a_passed_deadline_counts_before_the_sweep_comes() -> None:

@@ -71,7 +71,7 @@ def test_a_learner_declines_with_a_reason(alice: Client, assignment: LearnerCont
 def test_what_cannot_be_declined_says_why(alice: Client, assignment: LearnerContentAssignment) -> None:
     cancel(assignment.budget, uuids=[assignment.uuid], now=timezone.now())
     answer = alice.post(at("decline-page", assignment), follow=True)
-    assert "Your organisation has taken this assignment back." in answer.content.decode()
+    assert "Your organisation cancelled this assignment." in answer.content.decode()
 
 
 def test_nobody_declines_what_is_not_theirs(ada: Client, assignment: LearnerContentAssignment) -> None:
