@@ -19,11 +19,11 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from bursary.access import anonymisation
 from bursary.access.models import LearnerLink, User, learner_key
 from bursary.assignments import actions, addresses, lifecycle, sweeps
-from bursary.assignments.deadline_notices import DeadlineNotice
 from bursary.assignments.models import (
     OPEN,
     WORK,
     ActionType,
+    DeadlineNotice,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
     State,
@@ -287,7 +287,7 @@ def _wipe(rows: Sequence[LearnerContentAssignmentAction], *, now: datetime, remo
     pks = [row.pk for row in rows]
     for start in range(0, len(pks), ROWS_PER_STATEMENT):
         chunk = LearnerContentAssignmentAction.objects.filter(pk__in=pks[start : start + ROWS_PER_STATEMENT])
-        chunk.filter(status__in=OPEN).update(status=Status.SUPERSEDED, due_at=None, error_code="forgotten")
+        actions.supersede_rows(chunk.filter(status__in=OPEN), now=now, error_code="forgotten")
         # A provider may call a mail by the address that it went to.
         chunk.exclude(recipient="").filter(provider_ref__icontains=F("recipient")).update(provider_ref="")
         chunk.update(recipient="", payload={}, attempt_log=[], detail="", traceback="", modified=now)

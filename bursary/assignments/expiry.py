@@ -7,8 +7,8 @@ from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from bursary.assignments import lifecycle, sweeps
-from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE, DeadlineNotice
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
+from bursary.assignments.models import ActionType, DeadlineNotice, LearnerContentAssignment, State
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 
@@ -23,7 +23,7 @@ def due(now: datetime) -> QuerySet[LearnerContentAssignment]:
         budget=OuterRef("budget"),
         created__gt=now - LONGEST_WAIT_FOR_NOTICE,
     )
-    waits = Exists(of_it.filter(Q(told_at=None) | Q(grace_until__gt=now)))
+    waits = Exists(of_it.filter(Q(notified_at=None) | Q(grace_until__gt=now)))
     over = Q(grace_until=None) | (Q(grace_until__lte=now) & ~waits)
     return LearnerContentAssignment.objects.filter(
         over, state=State.ALLOCATED, expires_at__lte=now, redeeming_since=None

@@ -13,8 +13,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
-from bursary.assignments import deadline_notices as deadline_notices  # its table is one of this app's
 from bursary.budgets.models import Budget
+from bursary.lib.leases import LeasedRow
 from bursary.replica.models import ContentMetadata
 from bursary.replica.upstream_cache import AnyContent
 
@@ -282,7 +282,7 @@ class LearnerContentAssignment(models.Model):
 
 
 class ActionQuerySet(models.QuerySet["LearnerContentAssignmentAction"]):
-    """Record 0013's three questions, and what the runner asks."""
+    """Record 0013's three questions."""
 
     def timeline(self, *, types: Iterable[ActionType] = ()) -> Self:
         """Return actions of `types` (all, when empty) in the timeline's total order."""
@@ -298,16 +298,12 @@ class ActionQuerySet(models.QuerySet["LearnerContentAssignmentAction"]):
         return self.filter(status=Status.FAILED).order_by("-completed_at", "-id")
 
     def unanswered_failures(self) -> Self:
-        """Return failures of the assignment's current cycle that nobody retried."""
+        """Return failures of the assignment's current cycle that have not been retried."""
         retries = LearnerContentAssignmentAction.objects.filter(retry_of=OuterRef("pk"))
         return self.filter(~Exists(retries), status=Status.FAILED, cycle=models.F("assignment__cycle"))
 
-    def due(self, now: datetime) -> Self:
-        """Return what somebody must look at by `now`, oldest first."""
-        return self.filter(due_at__lte=now).order_by("due_at", "id")
 
-
-class LearnerContentAssignmentAction(models.Model):
+class LearnerContentAssignmentAction(LeasedRow):
     """One intent on an assignment's timeline: one row, from requested to finished.
 
     Record 0013: the type, when it was created and completed, and on failure the type of error and the
@@ -323,8 +319,6 @@ class LearnerContentAssignmentAction(models.Model):
     created = models.DateTimeField()
     modified = models.DateTimeField()
     completed_at = models.DateTimeField(null=True, blank=True)
-    due_at = models.DateTimeField(null=True, blank=True, help_text="When somebody must look; empty: finished")
-    fence = models.PositiveIntegerField(default=0, help_text="Counts claims: a late worker writes nothing")
     attempts = models.PositiveIntegerField(default=0)
     attempt_log = models.JSONField(
         default=list, help_text="[{at, attempt, cause, detail, traceback}], the last ten"
@@ -356,7 +350,8 @@ class LearnerContentAssignmentAction(models.Model):
             models.CheckConstraint(name="action_status_known", condition=Q(status__in=Status.values)),
             models.CheckConstraint(
                 name="due_exactly_while_open",
-                condition=Q(status__in=OPEN, due_at__isnull=False) | (~Q(status__in=OPEN) & Q(due_at=None)),
+                condition=Q(status__in=OPEN, due_at__isnull=False, early__isnull=False)
+                | (~Q(status__in=OPEN) & Q(due_at=None, early=None)),
             ),
             models.CheckConstraint(
                 name="failed_exactly_with_a_reason",
@@ -365,10 +360,46 @@ class LearnerContentAssignmentAction(models.Model):
             ),
         ]
         indexes = [
-            # New work, retries, lost messages and dead workers, all found by one scan.
-            models.Index(fields=["due_at", "id"], name="action_due"),
+            # New work, retries, lost messages and dead workers, each found by one range.
+            models.Index(fields=["early", "due_at"], name="action_due"),
             # A timeline in its order.
             models.Index(fields=["assignment", "created", "id"], name="action_timeline"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.uuid)
+
+
+class DeadlineNotice(LeasedRow):
+    """A mail to administrators: a change moved deadlines of a budget's open assignments of one content into
+    the past.
+
+    They do not expire before `grace_until`, nor before an administrator was notified.
+    """
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="deadline_notices")
+    content = models.ForeignKey(ContentMetadata, null=True, on_delete=models.PROTECT, related_name="+")
+    assignments = models.PositiveIntegerField(help_text="Number of assignments that it concerns")
+    grace_until = models.DateTimeField()
+    created = models.DateTimeField()
+    notified = models.JSONField(default=list, help_text="The administrators (pks) who were notified")
+    notified_at = models.DateTimeField(null=True, blank=True, help_text="When the first of them was")
+    attempts = models.PositiveIntegerField(default=0)
+    last_error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("created", "id")
+        constraints = [
+            models.UniqueConstraint(fields=["budget", "content", "created"], name="one_notice_for_a_change"),
+            models.CheckConstraint(
+                name="deadline_notice_due_or_finished",
+                condition=Q(due_at=None, early=None) | Q(due_at__isnull=False, early__isnull=False),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["early", "due_at"], name="deadline_notice_due"),
+            models.Index(fields=["budget", "created"], name="deadline_notice_of_budget"),
         ]
 
     def __str__(self) -> str:

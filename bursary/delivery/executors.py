@@ -1,7 +1,7 @@
 """Executors are only a wake-up: what they miss, the runner finds by `due_at`.
 
 Embedded (`BURSARY_EXECUTOR=thread`): threads of the web process, started by `serve` in each worker after
-it forked, never at import. `none`: nobody is woken; `bursary deliver` does the work.
+it forked, never at import. `none`: no thread is woken; `bursary deliver` does the work.
 """
 
 import logging
@@ -17,13 +17,13 @@ from bursary.lib import logs
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
-ROUND = 100  # actions between two looks at whether to stop
+ROUND = 100  # actions between two checks whether to stop
 
 _work_is_due = threading.Event()
 
 
 def wake(**_signal: object) -> None:
-    """Hear that work was requested. Receives `actions.requested`."""
+    """Wake the runner threads of this process. Receives `actions.requested`."""
     if settings.EXECUTOR == "thread":
         _work_is_due.set()
 
@@ -39,14 +39,14 @@ def start_threads(count: int) -> list["RunnerThread"]:
 
 
 class RunnerThread(threading.Thread):
-    """Drains due work whenever it is woken, and every few seconds all the same."""
+    """Carries out due work whenever it is woken, and every few seconds."""
 
     def __init__(self, number: int) -> None:
         super().__init__(name=f"bursary-runner-{number}", daemon=True)
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        """Work until stopped. A database that is away is waited for, not given up on."""
+        """Work until stopped. A database that is away is waited for."""
         while not self._stopping.is_set():
             _work_is_due.clear()
             close_old_connections()
@@ -64,5 +64,5 @@ class RunnerThread(threading.Thread):
             tried = runner.drain(clock=timezone.now, most=ROUND)
             return tried + notices.send_due(clock=timezone.now)
         except Exception as error:  # noqa: BLE001  # a thread that dies stops every mail; it is logged
-            logs.log_failure("A round of deliveries broke off", error, log=logger)
+            logs.log_failure("A round of deliveries failed", error, log=logger)
             return 0

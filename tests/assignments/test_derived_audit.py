@@ -9,11 +9,11 @@ import pytest
 from django.db import transaction
 
 from bursary.assignments import actions, cancellation, derived_audit, expected_values, redemption, reminders
-from bursary.assignments.deadline_notices import DeadlineNotice
 from bursary.assignments.derived_audit import DerivedAudit, RebuildResult
 from bursary.assignments.models import (
     FAR_FUTURE,
     ActionType,
+    DeadlineNotice,
     ExpiryReason,
     LearnerContentAssignment,
     LearnerState,

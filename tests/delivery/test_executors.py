@@ -66,7 +66,7 @@ def test_a_round_that_breaks_off_does_not_end_the_thread(
     monkeypatch.setattr(runner, "drain", break_once)
     allocate(given_budget(), given_content(), "alice@learners.example", now=timezone.now())
     wait_until_done(3)
-    assert "A round of deliveries broke off: OSError: the database is away" in caplog.text
+    assert "A round of deliveries failed: OSError: the database is away" in caplog.text
     assert "in break_once" in caplog.text
     assert ALICE not in caplog.text
 

@@ -16,8 +16,9 @@ from bursary.assignments.models import (
     LearnerState,
     Status,
 )
-from bursary.delivery import runner
+from bursary.delivery import handlers, runner
 from bursary.delivery.errors import DeliveryError
+from bursary.delivery.handlers import Handler
 from tests.smtp import MailServer
 from tests.world import (
     NOW,
@@ -34,12 +35,12 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def notify_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[runner.Delivery], None]:
+def notify_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Handler], None]:
     """Let a function stand where the new-assignment mail is sent."""
 
-    def stand_in(delivery: runner.Delivery) -> None:
-        kinds = dict(runner.DELIVERIES) | {ActionType.NOTIFIED: delivery}
-        monkeypatch.setattr(runner, "DELIVERIES", kinds)
+    def stand_in(delivery: Handler) -> None:
+        kinds = dict(handlers.HANDLERS) | {ActionType.NOTIFIED: delivery}
+        monkeypatch.setattr(handlers, "HANDLERS", kinds)
 
     return stand_in
 
@@ -72,7 +73,7 @@ def test_work_is_not_done_before_it_is_due(mail: MailServer) -> None:
 
 
 def test_poison_is_given_up_after_its_attempts_and_harms_no_neighbour(
-    notify_with: Callable[[runner.Delivery], None],
+    notify_with: Callable[[Handler], None],
 ) -> None:
     def poison(action: LearnerContentAssignmentAction) -> Done:
         if action.recipient == "learner-0@learners.example":
@@ -95,7 +96,7 @@ def test_poison_is_given_up_after_its_attempts_and_harms_no_neighbour(
     assert (healthy.status, healthy.attempts) == (Status.DONE, 1)
 
 
-def test_a_permanent_error_is_not_tried_again(notify_with: Callable[[runner.Delivery], None]) -> None:
+def test_a_permanent_error_is_not_tried_again(notify_with: Callable[[Handler], None]) -> None:
     def refuse(action: LearnerContentAssignmentAction) -> Done:
         raise DeliveryError("message_refused", "The mail server answered 554: spam", permanent=True)
 
@@ -128,7 +129,7 @@ def test_work_on_which_every_worker_dies_is_given_up() -> None:
 
 
 def test_a_worker_paused_beyond_its_lease_changes_nothing(
-    mail: MailServer, notify_with: Callable[[runner.Delivery], None]
+    mail: MailServer, notify_with: Callable[[Handler], None]
 ) -> None:
     """Both sent: that is what a lease cannot prevent. The row tells of one, and of it truthfully."""
     assignment = given_assignment()
@@ -159,4 +160,4 @@ def test_every_kind_of_work_that_can_be_requested_today_can_be_delivered() -> No
         for move in (ActionType.ALLOCATED, ActionType.CANCELLED, ActionType.DECLINED)
         for kind in MOVES[move].requests
     }
-    assert by_allocation_and_cancellation <= set(runner.DELIVERIES)
+    assert by_allocation_and_cancellation <= set(handlers.HANDLERS)

@@ -38,7 +38,7 @@ class Recorder:
 
 
 def run(*duties: TaskDefinition, at: datetime) -> list[str]:
-    return scheduler.run_due(clock=lambda: at, duties=duties)
+    return scheduler.run_due(clock=lambda: at, tasks=duties)
 
 
 def test_a_tick_runs_at_once_and_then_in_its_time() -> None:
@@ -65,7 +65,7 @@ def test_a_tick_that_breaks_is_tried_again_soon_and_stops_no_other(caplog: pytes
     assert broken.ran == [NOW, NOW + MINUTE, NOW + 3 * MINUTE]
     assert healthy.ran == [NOW]
     assert ScheduledTask.objects.get(name="broken").failures == 0
-    assert "Tick broken broke" in caplog.text
+    assert "Task broken failed" in caplog.text
 
 
 def test_what_a_database_tells_of_people_is_neither_kept_nor_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -75,7 +75,7 @@ def test_what_a_database_tells_of_people_is_neither_kept_nor_logged(caplog: pyte
 
     run(TaskDefinition("colliding", 10 * MINUTE, collide), at=NOW)
     assert ScheduledTask.objects.get(name="colliding").last_error == "DatabaseError: duplicate key"
-    assert "Tick colliding broke: DatabaseError: duplicate key" in caplog.text
+    assert "Task colliding failed: DatabaseError: duplicate key" in caplog.text
     assert "in collide" in caplog.text
     assert ALICE not in caplog.text
 
@@ -93,7 +93,7 @@ def test_a_round_that_breaks_off_is_logged_without_what_it_tells_of_people(
     thread.start()
     thread.join(timeout=10)
 
-    assert "A round of the clock broke off: IntegrityError: duplicate key" in caplog.text
+    assert "Running due tasks failed: IntegrityError: duplicate key" in caplog.text
     assert ALICE not in caplog.text
 
 
@@ -133,7 +133,7 @@ def test_a_long_tick_keeps_its_lease_as_long_as_it_lives() -> None:
             assert run(other.duty("long"), at=at[0] + 5 * MINUTE) == []
         return {"minutes": 60}
 
-    assert scheduler.run_due(clock=lambda: at[0], duties=[TaskDefinition("long", MINUTE, long)]) == ["long"]
+    assert scheduler.run_due(clock=lambda: at[0], tasks=[TaskDefinition("long", MINUTE, long)]) == ["long"]
     assert ScheduledTask.objects.get(name="long").summary == {"minutes": 60}
 
 
@@ -146,7 +146,7 @@ def test_who_lost_the_lease_does_not_renew_it() -> None:
         scheduler()
         return {"late": True}
 
-    scheduler.run_due(clock=lambda: at[0], duties=[TaskDefinition("slow", 10 * MINUTE, slow)])
+    scheduler.run_due(clock=lambda: at[0], tasks=[TaskDefinition("slow", 10 * MINUTE, slow)])
     row = ScheduledTask.objects.get(name="slow")
     assert (row.summary, row.due_at) == ({"ran": 1}, NOW + 20 * MINUTE)
 

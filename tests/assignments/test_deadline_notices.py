@@ -7,9 +7,8 @@ import pytest
 from django.db import transaction
 
 from bursary.access.models import Role
-from bursary.assignments import backfill, derived, expiry, grace
-from bursary.assignments.deadline_notices import DeadlineNotice
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments import backfill, deadline_notices, derived, expiry
+from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment, State
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.delivery import emails, notices
@@ -53,7 +52,7 @@ def test_a_deadline_that_moved_into_the_past_lets_nothing_expire_for_a_day(mail:
     assert told["To"] == "ada@people.example"
     assert told["Subject"].strip() == "The deadline of 2 assignments of “Tidal Engines” is suddenly over"
     notice = DeadlineNotice.objects.get()
-    assert (notice.assignments, notice.told_at, notice.due_at) == (2, NOW + HOUR, None)
+    assert (notice.assignments, notice.notified_at, notice.due_at) == (2, NOW + HOUR, None)
 
 
 def test_a_deadline_that_moves_back_expires_nobody(mail: MailServer) -> None:
@@ -61,7 +60,7 @@ def test_a_deadline_that_moves_back_expires_nobody(mail: MailServer) -> None:
     moves_enrolment(content, to=NOW - DAY, now=NOW + HOUR)
     moves_enrolment(content, to=None, now=NOW + 2 * HOUR)
     tell(NOW + 2 * HOUR)
-    assert not grace.current(NOW + 2 * HOUR)  # no page goes on saying it
+    assert not deadline_notices.current(NOW + 2 * HOUR)  # no page goes on saying it
     assert expired(NOW + 30 * DAY) == 0
     assignment.refresh_from_db()
     assert assignment.expires_at == NOW + 90 * DAY
@@ -113,7 +112,7 @@ def test_one_full_mailbox_makes_no_other_administrator_read_it_twice(mail: MailS
     mail.mailbox_full.clear()
     tell(NOW + 24 * HOUR)
     assert [sent["To"] for sent in mail.received] == ["ada@people.example", "full@people.example"]
-    assert DeadlineNotice.objects.get().told_at == NOW
+    assert DeadlineNotice.objects.get().notified_at == NOW
     assert expired(NOW + DAY) == 1
 
 
@@ -257,8 +256,8 @@ def test_who_has_no_administrator_with_an_address_reads_it_on_the_first_page() -
     moves_enrolment(content, to=NOW - DAY, now=NOW)
     tell(NOW)
     notice = DeadlineNotice.objects.get()
-    assert (notice.last_error, notice.told_at) == ("nobody_to_tell", NOW)
-    assert list(grace.current(NOW)) == [notice]
+    assert (notice.last_error, notice.notified_at) == ("no_administrator", NOW)
+    assert list(deadline_notices.current(NOW)) == [notice]
     assert expired(NOW + DAY) == 1
 
 
@@ -271,7 +270,7 @@ def test_one_address_that_is_refused_keeps_nobody_else_from_knowing(mail: MailSe
     moves_enrolment(content, to=NOW - DAY, now=NOW)
     tell(NOW)
     assert [sent["To"] for sent in mail.received] == ["ada@people.example"]
-    assert DeadlineNotice.objects.get().told_at == NOW
+    assert DeadlineNotice.objects.get().notified_at == NOW
 
 
 def test_telling_again_sends_nothing_again(mail: MailServer) -> None:
