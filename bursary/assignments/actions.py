@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.dispatch import Signal
 
 from bursary.access.models import User
@@ -258,7 +258,6 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
             due_at=due_at,
             now=now,
             finished_wins=True,
-            condition=Q(status=Status.RUNNING),
             modified=now,
             **columns,
         )

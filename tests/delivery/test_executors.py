@@ -1,4 +1,4 @@
-"""Executors are only a wake-up: threads hear of work, and find it when they did not hear."""
+"""Executors are only a wake-up: threads are woken by requests, and find work whose hint was lost."""
 
 import time
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def test_requested_work_is_done_by_the_thread(thread: executors.RunnerThread) ->
     wait_until_done(3)
 
 
-def test_work_nobody_heard_of_is_found(
+def test_work_whose_hint_was_lost_is_found(
     thread: executors.RunnerThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executors, "POLL_SECONDS", 0.1)
@@ -51,7 +51,7 @@ def test_work_nobody_heard_of_is_found(
     monkeypatch.undo()
 
 
-def test_a_round_that_breaks_off_does_not_end_the_thread(
+def test_a_failing_round_does_not_end_the_thread(
     thread: executors.RunnerThread, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(executors, "POLL_SECONDS", 0.1)
@@ -71,6 +71,6 @@ def test_a_round_that_breaks_off_does_not_end_the_thread(
     assert ALICE not in caplog.text
 
 
-def test_without_an_executor_nobody_is_started(settings: Settings) -> None:
+def test_without_an_executor_no_thread_is_started(settings: Settings) -> None:
     settings.EXECUTOR = "none"
     assert executors.start_threads(2) == []
