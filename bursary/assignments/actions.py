@@ -8,6 +8,7 @@ what names a forgotten learner.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import F, QuerySet
@@ -155,15 +156,12 @@ def record_and_request(
     detail: str = "",
 ) -> None:
     """Record a fact and request the work that follows from it, in one insert."""
-    kinds = tuple(work)
+    kinds = (fact, *work)
     _insert(
         [
-            row
+            _new(assignment, kind, now=now, actor=actor, detail=detail)
             for assignment in assignments
-            for row in (
-                _new(assignment, fact, now=now, actor=actor, detail=detail),
-                *(_new(assignment, kind, now=now, actor=actor) for kind in kinds),
-            )
+            for kind in kinds
         ]
     )
 
@@ -339,7 +337,7 @@ def _insert(rows: Sequence[LearnerContentAssignmentAction]) -> None:
 
 def _outcome_columns(
     action: LearnerContentAssignmentAction, outcome: AttemptResult, now: datetime
-) -> dict[str, object]:
+) -> dict[str, Any]:
     match outcome:
         case Done():
             return {

@@ -320,9 +320,7 @@ class LearnerContentAssignmentAction(LeasedRow):
     modified = models.DateTimeField()
     completed_at = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0)
-    attempt_log = models.JSONField(
-        default=list, help_text="[{at, attempt, cause, detail, traceback}], the last ten"
-    )
+    attempt_log = models.JSONField(default=list, help_text="The last ten failed attempts")
     recipient = models.CharField(max_length=254, blank=True)
     provider_ref = models.CharField(max_length=255, blank=True)
     payload = models.JSONField(default=dict, help_text="What was sent, stored once")
@@ -333,9 +331,7 @@ class LearnerContentAssignmentAction(LeasedRow):
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="retried_by"
     )
     error_reason = models.CharField(max_length=32, blank=True, choices=ErrorReason.choices)
-    error_code = models.CharField(
-        max_length=64, blank=True, help_text="Exactly why it failed or was not done"
-    )
+    error_code = models.CharField(max_length=64, blank=True, help_text="Why it failed or was not done")
     detail = models.TextField(blank=True, help_text="The cause in a sentence")
     traceback = models.TextField(blank=True)
 
@@ -371,11 +367,8 @@ class LearnerContentAssignmentAction(LeasedRow):
 
 
 class DeadlineNotice(LeasedRow):
-    """A mail to administrators: a change moved deadlines of a budget's open assignments of one content into
-    the past.
-
-    They do not expire before `grace_until`, nor before an administrator was notified.
-    """
+    """A mail to administrators: a change moved deadlines of open assignments, of one budget and content, into
+    the past. They do not expire before `grace_until`, nor before an administrator was notified."""
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="deadline_notices")

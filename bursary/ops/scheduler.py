@@ -6,20 +6,19 @@ One that fails is retried with back-off, and stops no other.
 
 import json
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core.management import call_command
-from django.db import close_old_connections, connections
 from django.utils import timezone
 
 from bursary.assignments import account_linking
 from bursary.delivery import executors
 from bursary.events import inbox
 from bursary.lib import leases, logs
+from bursary.lib.threads import PollingThread
 from bursary.ops import derived_report, erasure_runs, refresh_runs, sweep_commands
 from bursary.ops.console import to_json
 from bursary.ops.models import ScheduledTask
@@ -169,34 +168,20 @@ def _run_if_due(task: TaskDefinition, *, clock: Clock) -> bool:
     return True
 
 
-class SchedulerThread(threading.Thread):
-    """Runs due tasks every few seconds."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(name=f"bursary-scheduler-{number}", daemon=True)
-        self._stopping = threading.Event()
-
-    def run(self) -> None:
-        """Run due tasks until stopped. A database that is away is waited for."""
-        while not self._stopping.is_set():
-            close_old_connections()
-            try:
-                run_due(clock=timezone.now)
-            except Exception as raised:  # noqa: BLE001  # a thread that dies stops every task; it is logged
-                logs.log_failure("Running due tasks failed", raised, log=logger)
-            self._stopping.wait(POLL_SECONDS)
-        connections.close_all()
-
-    def stop(self) -> None:
-        """Finish the running task, then end."""
-        self._stopping.set()
-
-
-def start_threads(count: int) -> list[SchedulerThread]:
+def start_threads(count: int) -> list[PollingThread]:
     """Start `count` scheduler threads in this process; none where cron runs the tasks."""
     if settings.CLOCK != "thread":
         return []
-    threads = [SchedulerThread(number) for number in range(count)]
+    threads = [
+        PollingThread(
+            f"bursary-scheduler-{number}",
+            lambda: run_due(clock=timezone.now),
+            seconds=POLL_SECONDS,
+            failure="Running due tasks failed",
+            log=logger,
+        )
+        for number in range(count)
+    ]
     for thread in threads:
         thread.start()
     return threads

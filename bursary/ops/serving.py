@@ -15,10 +15,9 @@ from gunicorn.config import Config  # type: ignore[import-untyped]  # gunicorn h
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]  # gunicorn has no types
 
 from bursary.delivery import executors
-from bursary.delivery.executors import RunnerThread
 from bursary.lib.logs import Formatter
+from bursary.lib.threads import PollingThread
 from bursary.ops import scheduler
-from bursary.ops.scheduler import SchedulerThread
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = "8000"
@@ -130,7 +129,7 @@ class _Runners:
     """The runner and scheduler threads of one process: started after the fork, stopped before its end."""
 
     def __init__(self) -> None:
-        self._threads: list[RunnerThread | SchedulerThread] = []
+        self._threads: list[PollingThread] = []
 
     def start(self, _worker: object) -> None:
         self._threads = [

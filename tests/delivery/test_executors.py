@@ -10,13 +10,14 @@ from pytest_django import Settings
 
 from bursary.assignments.models import LearnerContentAssignmentAction, Status
 from bursary.delivery import executors, runner
+from bursary.lib.threads import PollingThread
 from tests.world import ALICE, allocate, given_budget, given_content
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def thread(settings: Settings) -> Iterator[executors.RunnerThread]:
+def thread(settings: Settings) -> Iterator[PollingThread]:
     """One runner thread in this process."""
     settings.EXECUTOR = "thread"
     (started,) = executors.start_threads(1)
@@ -35,15 +36,13 @@ def wait_until_done(count: int) -> None:
     raise AssertionError(f"{done.count()} of {count} done")
 
 
-def test_requested_work_is_done_by_the_thread(thread: executors.RunnerThread) -> None:
+def test_requested_work_is_done_by_the_thread(thread: PollingThread) -> None:
     allocate(given_budget(), given_content(), "alice@learners.example", now=timezone.now())
     wait_until_done(3)
 
 
-def test_work_whose_hint_was_lost_is_found(
-    thread: executors.RunnerThread, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(executors, "POLL_SECONDS", 0.1)
+def test_work_whose_hint_was_lost_is_found(thread: PollingThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread.seconds = 0.1
     executors._work_is_due.set()  # out of the long wait that began before the patch
     monkeypatch.setattr(executors._work_is_due, "set", lambda: None)
     allocate(given_budget(), given_content(), "alice@learners.example", now=timezone.now())
@@ -52,9 +51,9 @@ def test_work_whose_hint_was_lost_is_found(
 
 
 def test_a_failing_round_does_not_end_the_thread(
-    thread: executors.RunnerThread, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    thread: PollingThread, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(executors, "POLL_SECONDS", 0.1)
+    thread.seconds = 0.1
     drain, calls = runner.drain, []
 
     def break_once(**arguments: Any) -> int:

@@ -1,5 +1,6 @@
 """Scheduled tasks: each once a period among many processes, whatever fails."""
 
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -83,16 +84,19 @@ def test_personal_data_in_a_database_error_is_neither_stored_nor_logged(
 
 
 def test_a_failing_round_is_logged_without_personal_data(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    thread = scheduler.SchedulerThread(0)
+    settings.CLOCK = "thread"
+    ran = threading.Event()
 
     def collide(**_arguments: object) -> list[str]:
-        thread.stop()
+        ran.set()
         raise IntegrityError(f"duplicate key\nDETAIL:  Key (learner_email)=({ALICE}) already exists.")
 
     monkeypatch.setattr(scheduler, "run_due", collide)
-    thread.start()
+    [thread] = scheduler.start_threads(1)
+    assert ran.wait(timeout=10)
+    thread.stop()
     thread.join(timeout=10)
 
     assert "Running due tasks failed: IntegrityError: duplicate key" in caplog.text
