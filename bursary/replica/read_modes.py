@@ -13,7 +13,7 @@ from django.conf import settings
 from bursary.catalog.fields import is_key
 from bursary.replica import reads, shadow, upstream_cache
 from bursary.replica.models import ContentMetadata, ReadMode
-from bursary.replica.upstream_cache import CatalogKey, KnownContent, LookupKeys, UpstreamContent
+from bursary.replica.types import CatalogKey, KnownContent, LookupKeys, UpstreamContent
 
 
 def mode() -> ReadMode:

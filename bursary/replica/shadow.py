@@ -19,7 +19,7 @@ from django.db.models import F
 from bursary.lib.retries import in_transaction
 from bursary.replica import reads
 from bursary.replica.models import Completeness, ContentMetadata, ShadowDifference, ShadowTally
-from bursary.replica.upstream_cache import CatalogKey, KnownContent, UpstreamContent
+from bursary.replica.types import CatalogKey, KnownContent, UpstreamContent
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from bursary.replica.models import (
     ShadowDifference,
     ShadowTally,
 )
-from bursary.replica.upstream_cache import CatalogKey
+from bursary.replica.types import CatalogKey
 from tests.enterprise_catalog.server import Upstream
 from tests.replica.reading import a_course, read_over_http, run_of
 from tests.world import CATALOG, NOW
