@@ -174,7 +174,7 @@ def settle(
             again = Case(*(When(pk=pk, then=Value(min(at, later))) for pk, at in due_at.items()))
         else:
             again = Value(due_at and min(due_at, now + MAX_DELAY), output_field=models.DateTimeField())
-        early = Value(None if due_at is None else NOT_BEFORE, output_field=models.SmallIntegerField())
+        early = Value(None if due_at is None else NOT_BEFORE, output_field=models.IntegerField())
         written["early"] = Case(When(kept, then=Value(NOT_BEFORE)), default=early)
         written["due_at"] = Case(When(kept, then=F("due_at")), default=again)
     # MariaDB assigns from left to right: what the other columns compare with goes last.
@@ -182,6 +182,12 @@ def settle(
     if len(rows) == 1:
         return mine.update(**written)
     return _locked_update(mine, **written)
+
+
+def discard(row: LeasedRow) -> bool:
+    """Delete a claimed row; return False if the claim was lost. For rows that only remember an answer."""
+    deleted, _by_model = _own(row).delete()
+    return bool(deleted)
 
 
 def back_off(failures: int, *, first: timedelta, longest: timedelta) -> timedelta:

@@ -82,7 +82,7 @@ def unknown(content_key: str, *, now: datetime) -> dict[str, object]:
                 "catalog_uuid": one.catalog_uuid,
                 "answer": one.answer,
                 "asked_at": one.asked_at,
-                "until": one.until,
+                "until": one.due_at,
             }
             for one in explain.cold_reads_of(content_key, now=now)
         ],
@@ -99,7 +99,7 @@ def unknown_in_words(content_key: str, *, now: datetime) -> str:
     }
     said += [
         f"Catalog {one.catalog_uuid} {words[ColdReadStatus(one.answer)]} at "
-        f"{one.asked_at:%Y-%m-%d %H:%M:%S} UTC; that is remembered until {one.until:%H:%M:%S}."
+        f"{one.asked_at:%Y-%m-%d %H:%M:%S} UTC; that is remembered until {one.due_at:%H:%M:%S}."
         for one in explain.cold_reads_of(content_key, now=now)
     ]
     said.append(f"`bursary refresh_content --key {content_key}` asks for it now, in every budget's catalog.")

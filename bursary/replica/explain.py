@@ -114,7 +114,7 @@ def explain(content_key: str, *, now: datetime) -> Explanation | None:
 
 def cold_reads_of(content_key: str, *, now: datetime) -> list[ColdRead]:
     """Return what is remembered of questions for a key that we have no content for."""
-    rows = ColdRead.objects.filter(content_key=content_key, until__gt=now).order_by("catalog_uuid")
+    rows = ColdRead.objects.filter(content_key=content_key, due_at__gt=now).order_by("catalog_uuid")
     return list(rows[:MOST_NAMED])
 
 

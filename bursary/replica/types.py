@@ -17,7 +17,7 @@ class CatalogKey(NamedTuple):
 
 
 LookupKeys = Mapping[CatalogKey, str]
-"""What to look up, each with the key to ask upstream for: a run that has ended is found by its course alone."""
+"""What to look up, with the key to ask upstream for: a run that has ended is found by its course alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """Fetch and cache: upstream's answers, kept in this process and not in the replica (decision 0009).
 
-A fresh answer is served from the cache, and so is the answer that there is no such content. A request names at
-most `BATCH` keys of one catalog, and a lookup takes at most `CONTENT_READ_DEADLINE` in all. One thread at a time
-asks a catalog; the others wait for its answers. What is not answered is served from the cache for a day; a
-catalog that answers nothing is left alone by the breaker of its HTTP client.
+A fresh answer is served from the cache, and so is the answer that there is no such content. A request names
+at most `BATCH` keys of one catalog, and a lookup takes at most `CONTENT_READ_DEADLINE` in all. One thread at
+a time asks a catalog; the others wait for its answers. What is not answered is served from the cache for a
+day; a catalog that answers nothing is left alone by the breaker of its HTTP client.
 """
 
 import threading

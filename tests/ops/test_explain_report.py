@@ -192,11 +192,11 @@ def test_an_unknown_key_says_so_what_is_remembered_and_what_to_do() -> None:
         content_key=KEY,
         answer=ColdReadStatus.ABSENT,
         asked_at=NOW,
-        until=NOW + HOUR / 6,
+        due_at=NOW + HOUR / 6,
     )
     assert f"Catalog {CATALOG} did not have it at 2026-03-02 09:00:00 UTC" in run()[1]
     assert told()["remembered"][0]["answer"] == "absent"
-    ColdRead.objects.update(until=NOW)
+    ColdRead.objects.update(due_at=NOW)
     assert told() == {"content_key": KEY, "known": False, "remembered": []}
 
 

@@ -11,6 +11,7 @@ import pytest
 from pytest_django import Settings
 
 from bursary.catalog.source import CatalogUnavailable
+from bursary.lib import leases
 from bursary.replica import cold_reads, reads, refresh
 from bursary.replica.models import ColdRead, ColdReadStatus, ContentMetadata
 from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS, a_course
@@ -156,7 +157,8 @@ def test_answers_that_count_no_more_and_the_oldest_of_too_many_are_forgotten(
             content_key=f"NobodyX+N{number}",
             answer=ColdReadStatus.ABSENT,
             asked_at=NOW,
-            until=NOW + (number - 1) * MINUTE,
+            due_at=NOW + (number - 1) * MINUTE,
+            early=leases.NOT_BEFORE,
         )
     monkeypatch.setattr(cold_reads, "KEPT", 3)
 
