@@ -75,39 +75,18 @@ def explain(content_key: str, *, now: datetime) -> Explanation | None:
     content = ContentMetadata.objects.select_related("parent").filter(content_key=content_key).first()
     if content is None:
         return None
-    course = content.parent
     newest = (
         content.changes.order_by().values("field").annotate(last=Max("pk")).values_list("last", flat=True)
     )
     rows = ContentChange.objects.filter(pk__in=list(newest)).order_by("field")
     changes = {row["field"]: row for row in rows.values("field", "old", "new", "source", "created")}
-    columns = {
-        "content_type": content.content_type,
-        "parent": course.content_key if course else None,
-        **{name: getattr(content, name) for name in merge.COLUMNS},
-    }
-    read_from = origins(
-        content.content_type,
-        content.content_key,
-        content.payload,
-        course=course.payload if course else None,
-        advertised_run=content.advertised_run,
-    )
-    held = CatalogMembership.objects.filter(content=course or content).order_by("catalog_uuid")
+    held = CatalogMembership.objects.filter(content=content.parent or content).order_by("catalog_uuid")
     catalogs = list(held.values("catalog_uuid", "seen_at", "missing_since")[:MOST_NAMED])
     runs = content.runs.order_by("content_key").only("content_key", "start_date", "enroll_by")[:MOST_NAMED]
     return {
         "content_key": content.content_key,
         "known": True,
-        "values": [
-            {
-                "field": name,
-                "value": value,
-                "read_from": read_from.get(name, ""),
-                "changed": changes.pop(name, None),
-            }
-            for name, value in columns.items()
-        ],
+        "values": [one | {"changed": changes.pop(one["field"], None)} for one in _values(content)],
         "other_changes": list(changes.values()),
         "row": {name: getattr(content, name) for name in _OF_THE_ROW},
         "next_look": _next_refresh(content, catalogs, runs, now=now),
@@ -121,6 +100,25 @@ def unknown(content_key: str, *, now: datetime) -> Explanation:
     rows = ColdRead.objects.filter(content_key=content_key, due_at__gt=now).order_by("catalog_uuid")
     remembered = rows.values("catalog_uuid", "answer", "asked_at", until=F("due_at"))[:MOST_NAMED]
     return {"content_key": content_key, "known": False, "remembered": list(remembered)}
+
+
+def _values(content: ContentMetadata) -> list[dict[str, Any]]:
+    course = content.parent
+    columns = {
+        "content_type": content.content_type,
+        "parent": course.content_key if course else None,
+        **{name: getattr(content, name) for name in merge.COLUMNS},
+    }
+    paths = origins(
+        content.content_type,
+        content.content_key,
+        content.payload,
+        course=course.payload if course else None,
+        advertised_run=content.advertised_run,
+    )
+    return [
+        {"field": name, "value": value, "read_from": paths.get(name, "")} for name, value in columns.items()
+    ]
 
 
 def _next_refresh(

@@ -63,23 +63,23 @@ def test_nothing_compared_is_no_zero() -> None:
 def test_what_stands_is_named_and_refused_beyond_the_threshold() -> None:
     given_comparisons(standing=2)
 
-    [first, _second] = run(refused="does not say")["differences"]
+    [first, _second] = run(refused="does not agree")["differences"]
     assert (first["content_key"], first["field"]) == ("RiversideX+T0", "title")
     assert (first["upstream"], first["replica"], first["times"]) == ("Tides", "Tide", 1)
     assert run("--threshold", "2")["standing"] == 2
-    run("--threshold", "1", refused="does not say")
+    run("--threshold", "1", refused="does not agree")
 
 
 def test_differences_without_room_count_too() -> None:
     given_comparisons(unrecorded=1)
 
-    run(refused="does not say")
+    run(refused="does not agree")
 
 
 def test_a_report_names_a_hundred_and_counts_all() -> None:
     given_comparisons(standing=150)
 
-    answer = run(refused="does not say")
+    answer = run(refused="does not agree")
 
     assert (len(answer["differences"]), answer["standing"]) == (100, 150)
 

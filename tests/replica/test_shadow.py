@@ -165,7 +165,7 @@ def test_what_differed_can_be_looked_at_again_though_nobody_reads_it() -> None:
     read(TIDES, run_of(TIDES))
     ours().update(title=f"About {TIDES}")
 
-    read_modes.look_again(clock=lambda: NOW + timedelta(seconds=1))
+    read_modes.compare_again(clock=lambda: NOW + timedelta(seconds=1))
 
     assert standing() == [(run_of(TIDES), "title")]
 
@@ -190,7 +190,7 @@ def test_what_differed_is_healed_when_neither_has_the_content_any_more(upstream:
 def test_what_left_both_and_is_not_read_any_more_is_healed_by_looking_again(upstream: Upstream) -> None:
     leaves(upstream)
 
-    read_modes.look_again(clock=lambda: NOW + HOUR)
+    read_modes.compare_again(clock=lambda: NOW + HOUR)
 
     assert standing() == []
 
@@ -244,12 +244,12 @@ def test_a_comparison_that_cannot_be_kept_harms_no_reader(
     def full(*_args: object, **_more: object) -> None:
         raise DatabaseError("The disk is full.")
 
-    monkeypatch.setattr(shadow, "_keep", full)
+    monkeypatch.setattr(shadow, "_record", full)
     with caplog.at_level(logging.WARNING):
         found = read_modes.from_upstream({CatalogKey(CATALOG, TIDES): TIDES}, now=NOW)
 
     assert found[CatalogKey(CATALOG, TIDES)] is not None
-    assert "was not kept: DatabaseError" in caplog.text
+    assert "error=DatabaseError" in caplog.text
     assert "disk" not in caplog.text
 
 
