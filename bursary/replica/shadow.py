@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError
@@ -29,6 +30,7 @@ KEPT = 10_000
 FIELDS = ("title", "course_type", "partners", "start_date", "end_date", "enroll_by", "price_cents")
 """What is shown of content, or decides an allocation; compared as well: its course, and `in_catalog`."""
 KEYS_PER_ROUND = 50
+_REPORTED = ("catalog_uuid", "content_key", "field", "first_seen", "last_seen", "times")
 
 Differences = dict[tuple[str, str], tuple[object, object]]
 """By key and field: upstream's value and the row's."""
@@ -45,8 +47,8 @@ class ShadowReport:
     standing: int
     healed: int
     unrecorded: int
-    differences: list[ShadowDifference]
-    """The first standing ones."""
+    differences: list[dict[str, Any]]
+    """The first standing ones, with the `upstream` and the `replica` value of each."""
 
 
 @dataclass
@@ -83,7 +85,9 @@ def report(*, most: int) -> ShadowReport:
         **totals,
         standing=standing.count(),
         healed=ShadowDifference.objects.exclude(healed_at=None).count(),
-        differences=list(standing[:most]),
+        differences=list(
+            standing.values(*_REPORTED, upstream=F("upstream_value"), replica=F("replica_value"))[:most]
+        ),
     )
 
 
@@ -134,8 +138,8 @@ def _compare(catalog_uuid: UUID, contents: Mapping[str, UpstreamContent | None],
 def _is_incomparable(content: UpstreamContent | None, row: ContentMetadata) -> bool:
     """Return whether upstream leaves out what the row keeps on purpose.
 
-    A full row stays while upstream serves a thin record, and so does the row of a run that has ended, for
-    whose key upstream answers nothing.
+    A full row stays while upstream serves a thin record, and so does the row of a run that has ended, which
+    upstream no longer finds by its key.
     """
     if content is None:
         return row.parent is not None

@@ -62,14 +62,14 @@ def look_up(keys: LookupKeys, *, now: datetime, anew: bool = False) -> LookupRes
     for key, asked in _stale(keys, cached, now=now).items():
         missing[key.catalog_uuid][key] = asked
     answered: KnownContent = {}
-    for catalog_uuid, wanted in missing.items():
+    for catalog_uuid, lookups in missing.items():
         lock = _locks.setdefault(catalog_uuid, threading.Lock())
         if not lock.acquire(timeout=max(ends - time.monotonic(), 0)):
             continue
         try:
             if not anew:  # the thread that held the lock may have asked for the same
-                cached |= _cached(wanted)
-            answered |= _ask(catalog_uuid, _stale(wanted, cached, now=now), ends=ends, now=now)
+                cached |= _cached(lookups)
+            answered |= _ask(catalog_uuid, _stale(lookups, cached, now=now), ends=ends, now=now)
         finally:
             lock.release()
     # An old answer that there is no such content does not stand in for a newer one.
@@ -84,28 +84,28 @@ def _ask(catalog_uuid: UUID, keys: LookupKeys, *, ends: float, now: datetime) ->
         left = timedelta(seconds=ends - time.monotonic())
         if left < LEAST_SHARE * settings.CONTENT_READ_DEADLINE:
             break
-        wanted = {key: keys[key] for key in batch}
+        lookups = {key: keys[key] for key in batch}
         try:
             elements = refresh.configured_source().fetch(
-                catalog_uuid, keys=sorted(set(wanted.values())), within=left
+                catalog_uuid, keys=sorted(set(lookups.values())), within=left
             )
         except CatalogUnavailable:
             break
-        found = _contents(elements, wanted, now=now)
-        entries = {_name(key, wanted[key]): _Cached(now, content) for key, content in found.items()}
+        found = _contents(elements, lookups, now=now)
+        entries = {_name(key, lookups[key]): _Cached(now, content) for key, content in found.items()}
         cache.set_many(entries, timeout=KEPT_FOR.total_seconds())
         answered |= found
     return answered
 
 
-def _contents(elements: Iterable[object], wanted: LookupKeys, *, now: datetime) -> KnownContent:
-    """Return the answer for each key; none for a key whose record is there and cannot be used."""
+def _contents(elements: Iterable[object], lookups: LookupKeys, *, now: datetime) -> KnownContent:
+    """Return the answer for each key; none for the key of a record that is there and cannot be used."""
     records, unusable = parser.parse_all(elements)
     chosen, _lost = merge.choose_records(records)
     withheld = {bad.content_key for bad in unusable}
     return {
         key: _content(chosen[key.content_key], now=now) if key.content_key in chosen else None
-        for key, asked in wanted.items()
+        for key, asked in lookups.items()
         if key.content_key in chosen or not withheld & {key.content_key, asked}
     }
 

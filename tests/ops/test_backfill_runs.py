@@ -1,4 +1,4 @@
-"""`bursary backfill_content`: assignments without content are joined to it, and why not is said."""
+"""`bursary backfill_content`: assignments without content are joined to it, or named with the reason."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -60,13 +60,13 @@ def given_unjoined(budget: Budget, key: str, *, count: int = 1, parent: str = ""
 
 
 def run(*, fails: bool = False, **options: Any) -> dict[str, Any]:
-    said = StringIO()
+    out = StringIO()
     if fails:
         with pytest.raises(CommandError, match="Not every catalog answered"):
-            call_command("backfill_content", json=True, stdout=said, stderr=StringIO(), **options)
+            call_command("backfill_content", json=True, stdout=out, stderr=StringIO(), **options)
     else:
-        call_command("backfill_content", json=True, stdout=said, stderr=StringIO(), **options)
-    answer: dict[str, Any] = json.loads(said.getvalue())
+        call_command("backfill_content", json=True, stdout=out, stderr=StringIO(), **options)
+    answer: dict[str, Any] = json.loads(out.getvalue())
     return answer
 
 

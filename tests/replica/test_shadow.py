@@ -1,4 +1,4 @@
-"""The shadow comparison: what upstream says, beside what our rows say, field by field."""
+"""The shadow comparison: upstream's answers beside the rows, field by field."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -159,7 +159,7 @@ def test_a_run_that_upstream_does_not_find_by_its_key_any_more_says_nothing(upst
 
 
 @pytest.mark.usefixtures("upstream")
-def test_what_differed_can_be_looked_at_again_though_nobody_reads_it() -> None:
+def test_what_differed_can_be_looked_at_again_though_it_is_not_read() -> None:
     ours().update(title="Other")
     ours(run_of(TIDES)).update(title="Other")
     read(TIDES, run_of(TIDES))
@@ -206,7 +206,7 @@ def test_what_differed_before_upstream_served_only_a_part_stands_no_more(upstrea
 
 
 @pytest.mark.usefixtures("upstream")
-def test_a_key_that_nobody_knows_is_no_comparison() -> None:
+def test_a_key_that_neither_side_has_is_no_comparison() -> None:
     read("NobodyX+N1")
 
     assert not ShadowTally.objects.exists()
@@ -238,7 +238,7 @@ def test_what_is_recorded_is_bounded_and_the_rest_is_counted(monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("upstream")
-def test_a_comparison_that_cannot_be_kept_harms_no_reader(
+def test_a_comparison_that_cannot_be_kept_fails_no_reader(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_args: object, **_more: object) -> None:

@@ -1,4 +1,4 @@
-"""Fetch and cache: upstream is asked seldom, for many at once, and never for long."""
+"""Fetch and cache: few requests, each for many keys, and a bounded wait."""
 
 import time
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def look_up(*keys: str, after: timedelta = timedelta(0)) -> KnownContent:
     return upstream_cache.look_up(wanted, now=NOW + after).known
 
 
-def test_content_is_as_upstream_says_and_nothing_is_kept_in_the_tables(upstream: Upstream) -> None:
+def test_content_is_as_upstream_serves_it_and_nothing_is_kept_in_the_tables(upstream: Upstream) -> None:
     [content] = look_up(TIDES).values()
 
     assert content is not None
@@ -68,7 +68,7 @@ def test_a_run_whose_key_brings_nothing_any_more_is_found_by_its_course(upstream
     assert found is not None
 
 
-def test_fifty_keys_are_one_question(upstream: Upstream) -> None:
+def test_fifty_keys_are_one_request(upstream: Upstream) -> None:
     look_up(*(f"RiversideX+K{number}" for number in range(120)), TIDES)
 
     assert sorted(len(keys) for keys in keys_asked(upstream)) == [21, 50, 50]
@@ -101,7 +101,7 @@ def by_course(key: str) -> KnownContent:
     return upstream_cache.look_up({CatalogKey(CATALOG, key): TIDES}, now=NOW).known
 
 
-def test_what_a_key_did_not_bring_is_not_said_of_what_its_course_brought(upstream: Upstream) -> None:
+def test_what_a_run_key_does_not_find_its_course_may(upstream: Upstream) -> None:
     course = a_course(TIDES)
     del course["course_runs"][0]["parent_content_key"]
     upstream.shelf.put(course, catalogs=[str(CATALOG)])
@@ -145,7 +145,9 @@ def test_an_upstream_that_hangs_is_waited_for_five_times_at_most(
     assert len(keys_asked(upstream)) <= 6
 
 
-def test_what_one_is_asking_the_others_wait_for(upstream: Upstream, settings: Settings) -> None:
+def test_other_threads_wait_for_the_answer_of_the_one_that_asks(
+    upstream: Upstream, settings: Settings
+) -> None:
     settings.CONTENT_READ_DEADLINE = timedelta(seconds=5)
     upstream.fails_with(faults.slow(0.3))
 

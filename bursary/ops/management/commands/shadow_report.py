@@ -7,7 +7,6 @@ from django.utils import timezone
 
 from bursary.ops.console import OperatorCommand
 from bursary.replica import read_modes, shadow
-from bursary.replica.models import ShadowDifference
 
 NAMED = 100
 
@@ -35,26 +34,12 @@ class Command(OperatorCommand):
         if options["look_again"]:
             read_modes.compare_again(clock=timezone.now)
         report = shadow.report(most=NAMED)
-        summary = vars(report) | {"differences": [_difference(one) for one in report.differences]}
-        self.answer(summary, _text(report), as_json=options["json"])
+        self.answer(vars(report), _text(report), as_json=options["json"])
         if not report.compared:
             raise CommandError("Nothing was compared: let the service run in mode shadow for a while first.")
         if report.standing + report.unrecorded > options["threshold"]:
             raise CommandError("The replica does not agree with upstream. Refresh it, then run --look-again.")
         return None
-
-
-def _difference(one: ShadowDifference) -> dict[str, object]:
-    return {
-        "catalog_uuid": one.catalog_uuid,
-        "content_key": one.content_key,
-        "field": one.field,
-        "upstream": one.upstream_value,
-        "replica": one.replica_value,
-        "first_seen": one.first_seen,
-        "last_seen": one.last_seen,
-        "times": one.times,
-    }
 
 
 def _text(report: shadow.ShadowReport) -> str:
@@ -63,8 +48,8 @@ def _text(report: shadow.ShadowReport) -> str:
         f"{report.healed} healed, {report.incomparable} not comparable, {report.unrecorded} not recorded."
     )
     lines = [
-        f"{one.content_key}  {one.field}: upstream {one.upstream_value!r}, replica {one.replica_value!r}, "
-        f"{one.times} times since {one.first_seen:%Y-%m-%d %H:%M} UTC"
+        f"{one['content_key']}  {one['field']}: upstream {one['upstream']!r}, replica {one['replica']!r}, "
+        f"{one['times']} times since {one['first_seen']:%Y-%m-%d %H:%M} UTC"
         for one in report.differences
     ]
     return "\n".join([head, *lines])
