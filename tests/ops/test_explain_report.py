@@ -57,7 +57,9 @@ def given(**columns: Any) -> ContentMetadata:
 
 
 def test_each_value_has_its_path_in_the_record_and_its_last_change() -> None:
-    content = given(payload={"title": "Tidal Engines", "normalized_metadata": {"content_price": 199}})
+    terms = {"content_price": 199, "enroll_by_date": "2026-05-01T00:00:00Z"}
+    record = {"content_type": "course", "key": KEY, "title": "Tidal Engines", "normalized_metadata": terms}
+    content = given(payload=record)
     for number, price in enumerate((100, 150, world.PRICE)):
         ContentChange.objects.create(
             content=content,
