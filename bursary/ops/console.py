@@ -108,8 +108,3 @@ def progress(description: str, *, total: int | None = None) -> Iterator[Advance]
     with bar:
         task = bar.add_task(description, total=total)
         yield lambda done: bar.update(task, completed=done)
-
-
-def dollars(cents: int | None) -> str:
-    """Return an amount for people; None is a budget without a limit."""
-    return "unlimited" if cents is None else f"${cents // 100:,}.{cents % 100:02}"
