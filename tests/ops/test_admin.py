@@ -79,7 +79,7 @@ def everything() -> None:
         content_key="NobodyX+N1",
         answer="absent",
         asked_at=world.NOW,
-        until=world.NOW,
+        due_at=world.NOW,
     )
     InboxEvent.objects.create(
         source="bus", event_id="one", kind="content.changed", received_at=world.NOW, due_at=world.NOW, early=0
