@@ -7,9 +7,9 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from bursary.assignments import actions, derived, redemption, reminders
+from bursary.assignments import actions, redemption, reminders
 from bursary.assignments.choices import ActionType, LearnerState, State, Status
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.delivery import runner
 from bursary.replica.models import ContentMetadata
@@ -366,14 +366,6 @@ def test_an_accepted_one_is_nudged_by_a_table_that_changed(mail: MailServer) -> 
     assignment = given_accepted_and_planned()
     terms.change(assignment.budget, now=NOW + DAY, terms={"nudge_days_before": "30"})
     assert nudge(30) == 1
-
-
-def test_an_accepted_one_is_checked_again_when_its_columns_are_rebuilt(mail: MailServer) -> None:
-    assignment = given_accepted_and_planned()
-    LearnerContentAssignment.objects.update(nudge_at=FAR_FUTURE)
-    with transaction.atomic():
-        derived.rebuild([assignment.pk], now=NOW + DAY)
-    assert nudge(53) == 1
 
 
 def test_a_nudge_that_waited_past_the_start_is_not_sent(mail: MailServer) -> None:
