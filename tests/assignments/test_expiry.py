@@ -66,7 +66,7 @@ def test_what_has_no_content_waits_for_its_administrators_notice_too() -> None:
     terms.change(assignment.budget, now=NOW, terms={"ends_at": NOW})
     after_the_grace = NOW + timedelta(days=2)
     assert expiry.expire_due(now=after_the_grace).done == 0
-    assert DeadlineNotice.objects.update(told_at=after_the_grace) == 1
+    assert DeadlineNotice.objects.update(notified_at=after_the_grace) == 1
     assert expiry.expire_due(now=after_the_grace).done == 1
 
 
