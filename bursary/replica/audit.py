@@ -175,7 +175,6 @@ def _ask(
             catalog_uuid,
             keys=keys,
             within=settings.CONTENT_FETCH_DEADLINE,
-            alive=audited.looked_at > 0,
         )
     except CatalogUnavailable as silence:
         audited.unavailable[catalog_uuid] = str(silence)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Max
 
-from bursary.catalog.origins import origins
+from bursary.catalog import parser
 from bursary.replica import freshness, merge
 from bursary.replica.models import CatalogMembership, ColdRead, ContentChange, ContentMetadata
 
@@ -86,13 +86,9 @@ def explain(content_key: str, *, now: datetime) -> Explanation | None:
         return None
     course = content.parent
     changes = _last_changes(content)
-    read_from = origins(
-        content.content_type,
-        content.content_key,
-        content.payload,
-        course=course.payload if course else None,
-        advertised_run=content.advertised_run,
-    )
+    # A run is cut from its course's record, unless it has one of its own.
+    record = course.payload if course and "content_type" not in content.payload else content.payload
+    read_from = parser.paths(record, content_key)
     values = [
         Value(name, _value(content, name), read_from.get(name, ""), changes.pop(name, None))
         for name in COLUMNS

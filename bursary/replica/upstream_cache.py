@@ -25,7 +25,7 @@ from django.conf import settings
 from django.core.cache import cache
 
 from bursary.catalog import parser
-from bursary.catalog.source import CatalogTooSlow, CatalogUnavailable
+from bursary.catalog.source import CatalogUnavailable
 from bursary.lib.batches import chunks
 from bursary.replica import freshness, merge, refresh
 from bursary.replica.cold_reads import SILENT_FOR
@@ -158,8 +158,6 @@ def _ask(wanted: LookupKeys, until: float, *, now: datetime) -> KnownContent:
         names = [_name(place, key) for place, key in asked.items()]
         try:
             answered |= _answer(catalog_uuid, asked, timedelta(seconds=left), now=now)
-        except CatalogTooSlow:
-            _suspect([_slow(name) for name in names], now=now)
         except CatalogUnavailable:
             # For a moment nobody else waits for it.
             cache.set(silence, now + SILENT_FOR, timeout=SILENT_FOR.total_seconds())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bursary.catalog import links
+from bursary.catalog import payload as payloads
 from bursary.catalog.parser import Completeness, Content, ContentType, parse
 
 Record = dict[str, Any]
@@ -23,7 +23,7 @@ def test_every_recorded_course_is_full_and_under_its_own_key(
     assert [content.content_key for content in contents] == [record["key"] for record in courses]
     assert {content.content_type for content in contents} == {ContentType.COURSE}
     assert {content.completeness for content in contents} == {Completeness.FULL}
-    assert [content.payload for content in contents] == [links.without(record) for record in courses]
+    assert [content.payload for content in contents] == [payloads.without_links(record) for record in courses]
 
 
 def test_dates_and_prices_of_the_courses_are_those_of_their_advertised_runs(

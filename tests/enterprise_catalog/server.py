@@ -37,6 +37,7 @@ class Asked:
     query: Mapping[str, list[str]]
     body: bytes
     authorization: str
+    cookie: str = ""
 
     @property
     def keys(self) -> list[str]:
@@ -184,6 +185,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer waits 40 ms for the client to acknowledge its head
     upstream: Upstream
 
     def do_GET(self) -> None:  # http.server's name for it
@@ -191,8 +193,8 @@ class _Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         query = parse_qs(address.query, keep_blank_values=True)
-        authorization = self.headers.get("Authorization", "")
-        asked = Asked(self.command, unquote(address.path), query, body, authorization)
+        authorization, cookie = (self.headers.get(name, "") for name in ("Authorization", "Cookie"))
+        asked = Asked(self.command, unquote(address.path), query, body, authorization, cookie)
         fault = self.upstream.trouble_with(asked)
         if fault is not None and fault(self, self.upstream.stopping):
             return

@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from urllib.parse import parse_qs, urlencode
 
-from bursary.upstream.client import Client
+from bursary.upstream.client import Client, Keeping
 from bursary.upstream.errors import Outage, UpstreamRefused, UpstreamUnavailable
-from bursary.upstream.wire import Keeping
 from tests.enterprise_catalog.answers import answer_to
 from tests.enterprise_catalog.shelf import Shelf
 
@@ -40,7 +39,7 @@ class WithoutSockets(Client):
         *,
         params: Sequence[tuple[str, str]] = (),
         within: timedelta | None = None,
-        suspect: bool = False,
+        isolating: bool = False,
     ) -> object:
         return self._answer("GET", path, query=parse_qs(urlencode(params)), body=b"")
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from bursary.catalog.answers import UnreadableElement
 from bursary.catalog.parser import Content
+from bursary.catalog.records import UnreadableElement
 from bursary.replica import merge, reads, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
 from tests.replica.listing import (

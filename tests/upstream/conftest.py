@@ -1,4 +1,4 @@
-"""A remote service on loopback, and clients for it that are in a hurry."""
+"""A remote service on loopback, and clients for it with a short deadline."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -19,16 +19,12 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def client(upstream: Upstream) -> Iterator[Callable[..., Client]]:
-    """Make clients of the service; arguments replace what they are made with."""
-    made: list[Client] = []
+def client(upstream: Upstream) -> Callable[..., Client]:
+    """Make clients of the service; arguments replace the ordinary ones."""
 
     def make(**changes: object) -> Client:
         credentials = Credentials(upstream.url, CLIENT_ID, CLIENT_SECRET)
         options = {"credentials": credentials, "deadline": timedelta(seconds=0.45)} | changes
-        made.append(Client(str(options.pop("base_url", upstream.url)), **options))  # type: ignore[arg-type]  # as given
-        return made[-1]
+        return Client(str(options.pop("base_url", upstream.url)), **options)  # type: ignore[arg-type]  # as given
 
-    yield make
-    for one in made:
-        one.close()
+    return make

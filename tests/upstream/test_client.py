@@ -1,6 +1,8 @@
 """Every way in which a service fails ends in time, under its name."""
 
+import contextlib
 import logging
+import os
 import socket
 import threading
 import time
@@ -26,6 +28,7 @@ from tests.together import together
 
 ONE = "/api/v1/content-metadata/X%2B1/"
 MANY = "/api/v1/content-metadata/"
+NAMED = "http://catalog.example"
 DIFFERENCE = f"/api/v1/enterprise-catalogs/{CATALOG}/generate_diff"
 
 Make = Callable[..., Client]
@@ -80,7 +83,7 @@ def test_a_plus_and_an_umlaut_arrive_as_they_are(upstream: Upstream, client: Mak
 def test_a_failure_ends_in_time_and_has_a_name(
     upstream: Upstream, client: Make, fault: Fault, kind: type[UpstreamError], reason: str
 ) -> None:
-    asking = client(most_bytes=faults.MEGABYTE)
+    asking = client(max_bytes=faults.MEGABYTE)
     asking.get(ONE)
     upstream.fails_with(fault)
     began = time.monotonic()
@@ -95,8 +98,8 @@ def test_a_failure_ends_in_time_and_has_a_name(
 def test_an_answer_of_exactly_so_many_bytes_is_read(upstream: Upstream, client: Make) -> None:
     upstream.fails_with(faults.text(b'"12345678"'))
 
-    assert client(most_bytes=10).get(ONE) == "12345678"
-    assert failure_of(client(most_bytes=9)).reason == "too_large"
+    assert client(max_bytes=10).get(ONE) == "12345678"
+    assert failure_of(client(max_bytes=9)).reason == "too_large"
 
 
 def test_an_answer_without_a_body_is_no_value(upstream: Upstream, client: Make) -> None:
@@ -127,7 +130,7 @@ def test_a_name_that_nobody_knows_is_told_apart(client: Make, monkeypatch: pytes
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
 
-    assert failure_of(client(credentials=None)).reason == Outage.CONNECTION_FAILED
+    assert failure_of(client(base_url=NAMED, credentials=None)).reason == Outage.CONNECTION_FAILED
 
 
 def test_a_resolver_that_hangs_holds_nobody(client: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +138,7 @@ def test_a_resolver_that_hangs_holds_nobody(client: Make, monkeypatch: pytest.Mo
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_asked, **_more: [][: released.wait(10)])
     began = time.monotonic()
 
-    assert failure_of(client(credentials=None)).reason == Outage.DEADLINE_EXCEEDED
+    assert failure_of(client(base_url=NAMED, credentials=None)).reason == Outage.DEADLINE_EXCEEDED
     assert time.monotonic() - began < 1.5
     released.set()
 
@@ -149,7 +152,7 @@ def test_the_next_address_of_a_name_is_tried(
         "getaddrinfo",
         lambda host, *asked, **more: (
             [*look_up("::1", *asked, **more), *look_up("127.0.0.1", *asked, **more)]
-            if host == "catalog.example"
+            if host in ("catalog.example", b"catalog.example")
             else look_up(host, *asked, **more)
         ),
     )
@@ -241,7 +244,7 @@ def test_a_service_that_fails_is_left_alone_and_found_again(upstream: Upstream, 
 def test_the_breaker_counts_what_says_that_the_service_is_out(
     upstream: Upstream, client: Make, fault: Fault, opens: bool
 ) -> None:
-    asking = client(breaker=Breaker(failures=1), attempts=1, most_bytes=1000)
+    asking = client(breaker=Breaker(failures=1), attempts=1, max_bytes=1000)
     upstream.fails_with(fault)
 
     failure_of(asking)
@@ -259,7 +262,7 @@ def test_a_fault_at_a_suspect_question_is_not_counted(
     asking = client(breaker=Breaker(failures=1))
     upstream.fails_with(fault)
 
-    failure_of(asking, suspect=True)
+    failure_of(asking, isolating=True)
 
     assert len(upstream.asked("content-metadata")) == 1
     assert (asking.breaker.state is BreakerState.OPEN) is opens
@@ -270,7 +273,24 @@ def test_no_cookie_of_the_service_is_kept(upstream: Upstream, client: Make) -> N
     asking.get(ONE)
     asking.get(ONE)
 
-    assert list(asking._wire._http.cookies.jar) == []
+    assert [asked.cookie for asked in upstream.requests] == ["", "", ""]
+
+
+def test_a_forked_process_has_connections_of_its_own(upstream: Upstream, client: Make) -> None:
+    asking = client(deadline=timedelta(seconds=5))
+    asking.get(ONE)
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(BaseException):
+            asking.get(ONE)
+            os._exit(0)
+        os._exit(1)
+
+    _pid, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert asking.get(ONE)
+    assert len(upstream.asked("content-metadata")) == 3
 
 
 def test_more_threads_than_connections_take_turns(upstream: Upstream, client: Make) -> None:

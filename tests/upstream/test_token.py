@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from bursary.upstream import client as http
 from bursary.upstream.breaker import BreakerState
 from bursary.upstream.client import Client
-from bursary.upstream.deadline import Deadline
 from bursary.upstream.errors import (
     Outage,
     UnreadableAnswer,
@@ -15,7 +15,6 @@ from bursary.upstream.errors import (
     UpstreamUnavailable,
 )
 from bursary.upstream.token import Credentials, Tokens
-from bursary.upstream.wire import Wire
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.faults import Fault
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, Upstream
@@ -34,22 +33,25 @@ class Clock:
         return self.seconds
 
 
-def soon() -> Deadline:
-    return Deadline.after(timedelta(seconds=2))
+def tokens_of(upstream: Upstream, clock: Clock) -> Tokens:
+    credentials = Credentials(upstream.url, CLIENT_ID, CLIENT_SECRET)
+    return Tokens(credentials, post_form=http.post_form, clock=clock)
+
+
+def current(tokens: Tokens) -> str:
+    return http._portal().call(tokens.current)
 
 
 def test_a_token_is_kept_until_near_its_end(upstream: Upstream) -> None:
     clock = Clock()
-    wire = Wire()
-    tokens = Tokens(wire, Credentials(upstream.url, CLIENT_ID, CLIENT_SECRET), clock=clock)
-    first = tokens.current(deadline=soon())
+    tokens = tokens_of(upstream, clock)
+    first = current(tokens)
     clock.seconds += 3539
-    assert tokens.current(deadline=soon()) == first
+    assert current(tokens) == first
 
     clock.seconds += 1
 
-    assert tokens.current(deadline=soon()) != first
-    wire.close()
+    assert current(tokens) != first
 
 
 @pytest.mark.parametrize(
@@ -58,20 +60,18 @@ def test_a_token_is_kept_until_near_its_end(upstream: Upstream) -> None:
 )
 def test_a_strange_lifetime_is_made_the_best_of(upstream: Upstream, lifetime: str, seconds: float) -> None:
     clock = Clock()
-    wire = Wire()
-    tokens = Tokens(wire, Credentials(upstream.url, CLIENT_ID, CLIENT_SECRET), clock=clock)
+    tokens = tokens_of(upstream, clock)
     answer = '{"access_token": "abc", "expires_in": %s}' % lifetime  # noqa: UP031  # braces of its own
     upstream.fails_with(faults.text(answer.encode()), path="oauth2")
 
-    tokens.current(deadline=soon())
+    current(tokens)
     clock.seconds = seconds - 0.5
-    tokens.current(deadline=soon())
+    current(tokens)
     assert len(upstream.requests) == 1
     clock.seconds = seconds
-    tokens.current(deadline=soon())
+    current(tokens)
 
     assert len(upstream.requests) == 2
-    wire.close()
 
 
 def test_it_is_asked_for_as_the_platform_wants(upstream: Upstream, client: Make) -> None:
