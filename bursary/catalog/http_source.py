@@ -28,7 +28,8 @@ MAX_KEYS = 50  # a request; upstream refuses more than 100, and a record may hav
 KEYS_AT_ONCE = 500  # passed to `known`
 MAX_QUERY = 3_000  # characters; web servers commonly refuse request lines beyond 4,094
 MAX_PARTS = 50  # requests to find which record of a failed one is bad: no more than it has keys
-PARTS_BEFORE_OUTAGE = 14  # without any answer: both halves, all quarters and all eighths
+FAULTS_BEFORE_OUTAGE = 14  # in parts, without any answer: both halves, all quarters and all eighths
+SILENCES_BEFORE_OUTAGE = 2  # both halves
 FIRST_SHARE = 0.75  # of the time, for a request of several keys; the rest is for its parts
 MIN_SECONDS = 0.05  # that a part is given; with less, it would be late however well upstream is
 MAX_SECONDS = 30.0  # for one request and its parts, where the caller sets no limit
@@ -131,14 +132,17 @@ class HttpCatalog:
                 answered = True
             except UpstreamError as error:
                 failure = error
-                answered |= error.reason == "too_large"
-                if _is_outage(error) or (number == PARTS_BEFORE_OUTAGE and not answered):
+                too_large = error.reason == "too_large"
+                answered |= too_large
+                if not answered and (_is_outage(error) or number >= _parts_before_outage(error)):
+                    raise _unavailable(error) from error
+                if _is_outage(error):
                     waiting.append(part)
-                    if not answered:
-                        raise _unavailable(error) from error
                     break
                 if len(part) == 1:
-                    found.append(_unfetched(part[0], error))
+                    found.append(
+                        Unfetched(part[0], "too_large" if too_large else "upstream_error", str(error))
+                    )
                 else:
                     middle = len(part) // 2
                     waiting += (part[:middle], part[middle:])
@@ -176,9 +180,9 @@ def _is_outage(failure: UpstreamError) -> bool:
     return failure.reason in _ADVICE
 
 
-def _unfetched(key: str, failure: UpstreamError) -> Unfetched:
-    reason = "too_large" if failure.reason == "too_large" else "upstream_error"
-    return Unfetched(key, reason, str(failure))
+def _parts_before_outage(failure: UpstreamError) -> int:
+    silent = isinstance(failure, UpstreamUnavailable) and failure.outage is not Outage.SERVER_ERROR
+    return SILENCES_BEFORE_OUTAGE if silent else FAULTS_BEFORE_OUTAGE
 
 
 def _unavailable(failure: UpstreamError) -> CatalogUnavailable:

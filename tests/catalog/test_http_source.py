@@ -263,8 +263,7 @@ def test_a_record_that_is_too_large_is_an_answer(upstream: Upstream) -> None:
     ],
 )
 def test_an_outage_is_no_bad_record(upstream: Upstream, fault: Fault, most: int) -> None:
-    # Its breaker ends the search where upstream is silent.
-    catalog = catalog_of(upstream, deadline=timedelta(seconds=0.15), breaker=Breaker(failures=3))
+    catalog = catalog_of(upstream, deadline=timedelta(seconds=0.2))
     catalog.fetch(CATALOG, keys=["X+1"])
     before = len(upstream.asked(BY_KEY))
     upstream.fails_with(fault, path=BY_KEY)

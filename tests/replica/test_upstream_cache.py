@@ -149,25 +149,13 @@ def slow(upstream: Upstream, settings: Settings) -> Upstream:
 def test_one_slow_record_keeps_no_other_from_being_read(slow: Upstream) -> None:
     ten = (*(f"RiversideX+K{number}" for number in range(9)), SLOW)
     begun = time.monotonic()
-    assert look_up(*ten) == {}
+    look_up(*ten)
     assert time.monotonic() - begun < 2
 
     assert look_up(TIDES)  # the catalog is not silent
     for seconds in (1, 7, 70, 140):
         found = look_up(*ten, after=timedelta(seconds=seconds))
     assert {place.content_key for place in found} == {*ten} - {SLOW}
-
-
-def test_what_is_too_slow_alone_is_left_alone_for_a_while(slow: Upstream) -> None:
-    seconds = (0, 4, 6, 60, 67)
-    asked = []
-    for second in seconds:
-        assert look_up(SLOW, after=timedelta(seconds=second)) == {}
-        asked.append(len(keys_asked(slow)))
-    assert asked == [1, 1, 2, 2, 3]
-
-    slow.recovers()
-    assert look_up(SLOW, after=5 * MINUTE)
 
 
 def test_an_upstream_that_hangs_is_waited_for_five_times_and_then_by_nobody(
