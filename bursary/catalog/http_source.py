@@ -132,17 +132,15 @@ class HttpCatalog:
                 answered = True
             except UpstreamError as error:
                 failure = error
-                too_large = error.reason == "too_large"
-                answered |= too_large
+                large = error.reason == "too_large"
+                answered |= large
                 if not answered and (_is_outage(error) or number >= _parts_before_outage(error)):
                     raise _unavailable(error) from error
                 if _is_outage(error):
                     waiting.append(part)
                     break
                 if len(part) == 1:
-                    found.append(
-                        Unfetched(part[0], "too_large" if too_large else "upstream_error", str(error))
-                    )
+                    found.append(Unfetched(part[0], "too_large" if large else "upstream_error", str(error)))
                 else:
                     middle = len(part) // 2
                     waiting += (part[:middle], part[middle:])
