@@ -96,7 +96,7 @@ def instant(value: object) -> datetime:
 
     Upstream serves `2026-03-01T00:00:00Z`, with a fraction only where it is not zero. Other ISO spellings are
     read as well: a space for the T, another offset, no offset (UTC), no time (midnight UTC). A number is
-    refused, because seconds and milliseconds since 1970 cannot be told apart; so is a year outside 1900 to
+    refused, because seconds and milliseconds since 1970 cannot be distinguished; so is a year outside 1900 to
     9998, which not every database, nor every time zone, could hold.
     """
     if not isinstance(value, str) or len(value) > MAX_SPELLING:

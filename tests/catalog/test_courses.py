@@ -1,4 +1,4 @@
-"""Courses and their runs, as the real software serves them: told by facts counted in the raw JSON."""
+"""Courses and their runs, as the real software serves them: checked by facts counted in the raw JSON."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -217,7 +217,7 @@ def test_a_course_that_does_not_say_whether_it_is_active_asks_its_runs(a_course:
     assert parse(a_course(active="maybe", course_runs=[])).active is False
 
 
-def test_runs_that_cannot_be_told_apart_are_passed_over_with_a_note(a_course: ACourse) -> None:
+def test_runs_without_a_key_of_their_own_are_left_out_with_a_note(a_course: ACourse) -> None:
     record = a_course()
     first = record["course_runs"][0]
     unusable = [

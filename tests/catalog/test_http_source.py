@@ -245,7 +245,7 @@ def test_a_record_that_is_too_large_is_an_answer(upstream: Upstream) -> None:
     assert left_out([left]) == {"GlobeX+C109": "too_large"}
 
 
-# -- Nobody answers -----------------------------------------------------------------------------------------
+# -- Outages -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_a_listing_that_breaks_off_says_so(upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "expected"),
     [
         (b"<html>", "not JSON"),
         (b"[]", "is this its address"),
@@ -304,11 +304,11 @@ def test_a_listing_that_breaks_off_says_so(upstream: Upstream) -> None:
     ],
 )
 def test_a_list_of_keys_that_cannot_be_read_is_no_empty_catalog(
-    upstream: Upstream, answer: bytes, told: str
+    upstream: Upstream, answer: bytes, expected: str
 ) -> None:
     upstream.fails_with(faults.text(answer), path="generate_diff")
 
-    with pytest.raises(CatalogUnavailable, match=told):
+    with pytest.raises(CatalogUnavailable, match=expected):
         listed(catalog_of(upstream))
 
 
@@ -362,7 +362,7 @@ def test_a_whole_fetch_ends_within_what_it_is_given(upstream: Upstream, courses:
     assert left_out(answer).keys() == set(order[50:])
 
 
-def test_while_the_breaker_is_open_nobody_is_asked(upstream: Upstream) -> None:
+def test_while_the_breaker_is_open_nothing_is_asked(upstream: Upstream) -> None:
     catalog = catalog_of(upstream, breaker=Breaker(failures=1))
     upstream.fails_with(faults.status(503), times=1)
     for _ in range(3):

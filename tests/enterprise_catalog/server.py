@@ -1,7 +1,7 @@
 """enterprise-catalog and the LMS's token endpoint on loopback, as a running one was seen to answer.
 
-It is built from what upstream does, not from what our client needs: whoever asks it wrongly gets the answer
-that upstream would give.
+It is built from what upstream does, not from what our client needs: a wrong question gets the answer that
+upstream would give.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ class Upstream:
     shelf: Shelf
     url: str = ""
     requests: list[Asked] = field(default_factory=list)
-    token_lifetime: float = 3600.0  # seconds, as it is told to clients
+    token_lifetime: float = 3600.0  # seconds, as clients are informed
     has_role: bool = True
     _tokens: dict[str, float] = field(default_factory=dict)
     _troubles: list[_Trouble] = field(default_factory=list)
@@ -142,7 +142,7 @@ class Upstream:
         return None
 
     def stop(self) -> None:
-        """Let go of whoever is being kept waiting."""
+        """End every answer that is being delayed."""
         self._stopping.set()
 
     @property
@@ -178,7 +178,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that hang up: they are meant to."""
+        """Do not print tracebacks of clients that close the connection: tests make them."""
         if not isinstance(sys.exc_info()[1], OSError | ValueError):
             super().handle_error(request, client_address)
 

@@ -14,7 +14,7 @@ LISTING, RECORDS = "generate_diff", "get_content_metadata"
 
 
 class WithoutSockets(Client):
-    """A client of the shelf. It knows the ways to fail that a catalog must tell apart, and `meanwhile`.
+    """A client of the shelf. It can fail in the ways that a catalog must distinguish.
 
     `down` fails every request; `fails_on` those for any of these keys; `shows` cuts listings of keys short.
     `meanwhile` is called once, while an answer with records is on its way.

@@ -108,11 +108,11 @@ def test_an_answer_without_a_body_is_no_value(upstream: Upstream, client: Make) 
     assert client().get(ONE) is None
 
 
-def test_nobody_listening_is_told_apart(client: Make) -> None:
+def test_an_address_where_nothing_listens_has_a_failure_of_its_own(client: Make) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        failure = failure_of(client(base_url=nobody, credentials=None))
+        closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        failure = failure_of(client(base_url=closed, credentials=None))
 
     assert failure.reason == Outage.CONNECTION_FAILED
 
@@ -124,7 +124,7 @@ def test_a_server_without_tls_is_not_spoken_to(upstream: Upstream, client: Make)
     assert upstream.requests == []
 
 
-def test_a_name_that_nobody_knows_is_told_apart(client: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_has_a_failure_of_its_own(client: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_asked: object, **_more: object) -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -133,7 +133,7 @@ def test_a_name_that_nobody_knows_is_told_apart(client: Make, monkeypatch: pytes
     assert failure_of(client(base_url=NAMED, credentials=None)).reason == Outage.CONNECTION_FAILED
 
 
-def test_a_resolver_that_hangs_holds_nobody(client: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resolver_that_hangs_delays_no_caller(client: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_asked, **_more: [][: released.wait(10)])
     began = time.monotonic()

@@ -58,7 +58,9 @@ def test_a_token_is_kept_until_near_its_end(upstream: Upstream) -> None:
     ("lifetime", "seconds"),
     [("40", 30), ("null", 240), ('"soon"', 240), ("true", 240), ("1e300", 86_340), ("-5", 1), ("0", 1)],
 )
-def test_a_strange_lifetime_is_made_the_best_of(upstream: Upstream, lifetime: str, seconds: float) -> None:
+def test_a_strange_lifetime_is_read_as_well_as_possible(
+    upstream: Upstream, lifetime: str, seconds: float
+) -> None:
     clock = Clock()
     tokens = tokens_of(upstream, clock)
     answer = '{"access_token": "abc", "expires_in": %s}' % lifetime  # noqa: UP031  # braces of its own
@@ -74,7 +76,7 @@ def test_a_strange_lifetime_is_made_the_best_of(upstream: Upstream, lifetime: st
     assert len(upstream.requests) == 2
 
 
-def test_it_is_asked_for_as_the_platform_wants(upstream: Upstream, client: Make) -> None:
+def test_it_is_asked_for_in_the_platforms_form(upstream: Upstream, client: Make) -> None:
     client().get(ONE)
 
     [fetched] = upstream.asked("/oauth2/access_token")
@@ -94,7 +96,7 @@ def test_threads_that_start_together_fetch_one(upstream: Upstream, client: Make)
     assert len(upstream.asked("oauth2")) == 1
 
 
-def test_who_waits_for_a_token_waits_no_longer_than_allowed(upstream: Upstream, client: Make) -> None:
+def test_a_call_that_waits_for_a_token_waits_no_longer_than_allowed(upstream: Upstream, client: Make) -> None:
     asking = client()
     upstream.fails_with(faults.hang, path="oauth2")
     began = time.monotonic()
