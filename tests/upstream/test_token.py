@@ -1,6 +1,5 @@
 import time
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 
@@ -19,6 +18,7 @@ from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.faults import Fault
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, Upstream
 from tests.together import together
+from tests.upstream.conftest import HURRIED
 
 ONE = "/api/v1/content-metadata/X%2B1/"
 
@@ -87,7 +87,7 @@ def test_it_is_asked_for_in_the_platforms_form(upstream: Upstream, client: Make)
 
 
 def test_threads_that_start_together_fetch_one(upstream: Upstream, client: Make) -> None:
-    asking = client(deadline=timedelta(seconds=5))
+    asking = client()
     upstream.fails_with(faults.slow(0.1), path="oauth2")
 
     answers = together([lambda: asking.get(ONE)] * 8)
@@ -97,7 +97,7 @@ def test_threads_that_start_together_fetch_one(upstream: Upstream, client: Make)
 
 
 def test_a_call_that_waits_for_a_token_waits_no_longer_than_allowed(upstream: Upstream, client: Make) -> None:
-    asking = client()
+    asking = client(deadline=HURRIED)
     upstream.fails_with(faults.hang, path="oauth2")
     began = time.monotonic()
 
@@ -166,5 +166,5 @@ def test_an_endpoint_that_fails_fails_the_call(
     upstream.fails_with(fault, path="oauth2")
 
     with pytest.raises(kind):
-        client().get(ONE)
+        client(deadline=HURRIED, attempts=1).get(ONE)
     assert upstream.asked("content-metadata") == []
