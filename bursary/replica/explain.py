@@ -87,8 +87,9 @@ def explain(content_key: str, *, now: datetime) -> Explanation | None:
     course = content.parent
     changes = _last_changes(content)
     # A run is cut from its course's record, unless it has one of its own.
-    record = course.payload if course and "content_type" not in content.payload else content.payload
-    read_from = parser.paths(record, content_key)
+    owner = course if course and "content_type" not in content.payload else content
+    identity = {"content_type": owner.content_type, "key": owner.content_key}
+    read_from = parser.paths(identity | owner.payload, content_key)
     values = [
         Value(name, _value(content, name), read_from.get(name, ""), changes.pop(name, None))
         for name in COLUMNS
