@@ -13,8 +13,8 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 
-from bursary.catalog import links
-from bursary.catalog.fields import is_key
+from bursary.catalog.payload import with_links
+from bursary.catalog.values import is_key
 from bursary.replica import cold_reads, refresh
 from bursary.replica.models import CatalogMembership, ColdRead, ColdReadStatus, ContentMetadata, RefreshSource
 from bursary.replica.refresh import ContentUnavailable
@@ -104,7 +104,7 @@ def record(content: ContentMetadata, *, catalogs: Iterable[UUID] | QuerySet[Any,
         content=content.parent_id or content.pk, catalog_uuid__in=catalogs
     )
     found = list(held.order_by().values_list("links", flat=True)[:2])
-    return links.served(content.payload, content.content_key, found[0] if len(found) == 1 else {})
+    return with_links(content.payload, content.content_key, found[0] if len(found) == 1 else {})
 
 
 def title_of(content_key: str) -> str:

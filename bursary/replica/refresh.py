@@ -232,9 +232,7 @@ class _Listing:
         """Ask by key for what was not named."""
         look = self._now()
         keys = [key for _pk, key in absentees]
-        answer = self._source.fetch(
-            look.catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE, alive=True
-        )
+        answer = self._source.fetch(look.catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE)
         report = RefreshReport(pages=1) + _taken(answer, look=look)
         named = _named(answer)
         return report + _not_there([pk for pk, key in absentees if key not in named], look=look)
@@ -251,7 +249,6 @@ class _Errand:
         self._source = source
         self._clock = clock
         self._silent: dict[UUID, str] = {}
-        self._alive: set[UUID] = set()
 
     def run(self, rows: Sequence[RefreshClaim]) -> bool:
         """Look at claimed rows, catalog by catalog; tell whether anybody answered.
@@ -302,13 +299,8 @@ class _Errand:
             look.catalog_uuid,
             keys=keys,
             within=settings.CONTENT_FETCH_DEADLINE,
-            alive=look.catalog_uuid in self._alive,
         )
         unfetched = [one for one in answer if isinstance(one, Unfetched)]
-        if len(unfetched) < len(keys):
-            self._alive.add(look.catalog_uuid)
-        else:
-            self._alive.discard(look.catalog_uuid)
         records = [one for one in answer if not isinstance(one, Unfetched)]
         report = RefreshReport(pages=1) + _taken(records, look=look)
         named = _named(records)

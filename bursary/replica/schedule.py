@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 
-from bursary.catalog.fields import is_key
+from bursary.catalog.values import is_key
 from bursary.lib.retries import in_transaction
 from bursary.replica import freshness, store
 from bursary.replica.models import CatalogMembership, ColdRead, ColdReadStatus, ContentMetadata, ContentType
