@@ -174,7 +174,7 @@ def settle(
             again = Case(*(When(pk=pk, then=Value(min(at, later))) for pk, at in due_at.items()))
         else:
             again = Value(due_at and min(due_at, now + MAX_DELAY), output_field=models.DateTimeField())
-        early = Value(None if due_at is None else NOT_BEFORE, output_field=models.SmallIntegerField())
+        early = Value(None if due_at is None else NOT_BEFORE, output_field=models.IntegerField())
         written["early"] = Case(When(kept, then=Value(NOT_BEFORE)), default=early)
         written["due_at"] = Case(When(kept, then=F("due_at")), default=again)
     # MariaDB assigns from left to right: what the other columns compare with goes last.

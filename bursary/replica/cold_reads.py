@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db.models import F, QuerySet
 
 from bursary.lib.retries import in_transaction
-from bursary.replica import freshness
+from bursary.replica import schedule
 from bursary.replica.models import ColdRead, ColdReadStatus
 
 SILENT_FOR = timedelta(seconds=5)
@@ -66,7 +66,7 @@ def release(flight: Acquired) -> None:
 
 def remember_absent(flight: Acquired, *, now: datetime) -> None:
     """Remember that upstream does not have it."""
-    _own(flight).update(answer=ColdReadStatus.ABSENT, until=now + freshness.span("absent"))
+    _own(flight).update(answer=ColdReadStatus.ABSENT, until=now + schedule.fresh_for("absent"))
 
 
 def remember_unavailable(flight: Acquired, *, now: datetime) -> None:

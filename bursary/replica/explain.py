@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from django.db.models import Max
 
 from bursary.catalog.origins import origins
-from bursary.replica import freshness, merge
+from bursary.replica import merge, schedule
 from bursary.replica.models import CatalogMembership, ColdRead, ContentChange, ContentMetadata
 
 COLUMNS = ("content_type", "parent", *merge.COLUMNS)
@@ -149,14 +149,14 @@ def _next_look(
     if content.expected_since:
         return NextRefresh(content.due_at, RefreshReason.AWAITED)
     if content.gone_at:
-        return NextRefresh(content.due_at, RefreshReason.GONE, freshness.span("gone"))
+        return NextRefresh(content.due_at, RefreshReason.GONE, schedule.fresh_for("gone"))
     if any(one.missing_since for one in memberships):
         return NextRefresh(content.due_at, RefreshReason.MISSING)
     if content.due_at <= now:
         return NextRefresh(content.due_at, RefreshReason.WANTED)
     dates = [date for one in (content, *runs) for date in (one.start_date, one.enroll_by)]
-    kind = freshness.kind_by(content.completeness, content.active, dates, now=content.checked_at)
-    return NextRefresh(content.due_at, RefreshReason(kind), freshness.span(kind))
+    kind = schedule.freshness_kind(content.completeness, content.active, dates, now=content.checked_at)
+    return NextRefresh(content.due_at, RefreshReason(kind), schedule.fresh_for(kind))
 
 
 def _trouble(content: ContentMetadata) -> NextRefresh | None:
@@ -164,6 +164,6 @@ def _trouble(content: ContentMetadata) -> NextRefresh | None:
         return NextRefresh(content.due_at, RefreshReason.QUARANTINED)
     if content.failures and content.due_at != content.fresh_until:
         return NextRefresh(
-            content.due_at, RefreshReason.FAILED, longest=freshness.longest_wait_after(content.failures)
+            content.due_at, RefreshReason.FAILED, longest=schedule.longest_retry_delay(content.failures)
         )
     return None

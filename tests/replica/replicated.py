@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from bursary.catalog.source import Access, CatalogSource, open_source
 from bursary.replica import refresh
 from bursary.replica.models import ContentChange, ContentMetadata, RefreshSource
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, Upstream
 from tests.replica.listing import CATALOG, COURSE, NOW, Listing
 
@@ -27,6 +29,11 @@ def bring_in(*records: object, catalog_uuid: UUID = CATALOG, now: datetime = NOW
 
 def row(content_key: str = COURSE) -> ContentMetadata:
     return ContentMetadata.objects.get(content_key=content_key)
+
+
+def due(now: datetime) -> QuerySet[ContentMetadata]:
+    """Return the rows that are due."""
+    return ContentMetadata.objects.filter(due_at__lte=now)
 
 
 def story() -> dict[tuple[str, str], tuple[object, object]]:

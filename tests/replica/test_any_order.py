@@ -172,7 +172,7 @@ class AnyOrder(RuleBasedStateMachine):
                 refresh.content_changed.connect(die)
                 until_then.callback(refresh.content_changed.disconnect, die)
             else:
-                until_then.enter_context(patch.object(schedule, "looked", die))
+                until_then.enter_context(patch.object(schedule, "settle_fetched", die))
             self.look(way, catalog)
         self.upstream.meanwhile = None
 

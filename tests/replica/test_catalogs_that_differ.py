@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS, Record, a_course, recorded
 from tests.replica.replicated import HOUR, announcements, bring_in, row
 

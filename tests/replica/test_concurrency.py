@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from bursary.replica import reads, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import (
     CATALOG,
     COURSE,

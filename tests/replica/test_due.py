@@ -6,10 +6,11 @@ from datetime import timedelta
 import pytest
 from django.conf import settings
 
-from bursary.replica import freshness, ingest, refresh, schedule
+from bursary.lib.leases import NOT_BEFORE
+from bursary.replica import ingest, refresh, schedule
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
 from tests.replica.listing import CATALOG, COURSE, LATER, NOW, OTHER_CATALOG, RUNS, a_course, enrolling_by
-from tests.replica.replicated import HOUR, announcements, bring_in, row
+from tests.replica.replicated import HOUR, announcements, bring_in, due, row
 from tests.replica.upstream import Upstream, courses, keys_of, listing_of, look_at_due
 
 pytestmark = pytest.mark.django_db
@@ -56,7 +57,7 @@ def test_questions_are_for_fifty_keys_at_most_and_each_row_is_asked_for_once() -
     assert sorted(key for asked in upstream.questions for key in asked) == sorted(keys_of(upstream.records))
     assert set(upstream.deadlines) == {settings.CONTENT_FETCH_DEADLINE}
     assert (report.records, report.postponed) == (120, 0)
-    assert not schedule.due(STALE + 24 * HOUR).exists()
+    assert not due(STALE + 24 * HOUR).exists()
 
 
 def test_no_more_than_asked_for_is_looked_at_the_oldest_first() -> None:
@@ -74,7 +75,7 @@ def test_a_run_is_looked_at_with_its_course() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)
     ContentMetadata.objects.update(due_at=None)
-    ContentMetadata.objects.filter(content_key=RUNS[0]).update(due_at=NOW)
+    ContentMetadata.objects.filter(content_key=RUNS[0]).update(due_at=NOW, early=NOT_BEFORE)
 
     look_at_due(upstream, now=STALE)
 
@@ -120,7 +121,7 @@ def test_nobody_is_asked_again_and_again_where_nobody_answers() -> None:
 
     assert len(upstream.questions) == 1
     assert report.postponed == 50
-    assert schedule.due(STALE + 24 * HOUR).count() == 70
+    assert due(STALE + 24 * HOUR).count() == 70
 
 
 def test_pauses_grow_with_each_failure_are_capped_and_end_with_the_outage(
@@ -172,40 +173,8 @@ def test_what_upstream_does_not_hand_over_is_postponed_alone_and_is_not_taken_fo
     assert (row(bad).failures, row(bad).last_error, row(bad).checked_at) == (0, "", now + 60 * HOUR)
 
 
-def test_what_failed_before_is_asked_for_apart_and_after_the_others() -> None:
-    upstream = Upstream(courses(6))
-    listing_of(upstream)
-    *good, bad = sorted(keys_of(upstream.records))
-    ContentMetadata.objects.filter(content_key=bad).update(failures=3, due_at=NOW)
-    upstream.deadly = {bad}
-
-    report = look_at_due(upstream, now=STALE + 24 * HOUR)
-
-    assert upstream.questions == [tuple(good), (bad,)]
-    assert report.postponed == 1
-    assert ContentMetadata.objects.filter(content_key__in=good, checked_at=STALE + 24 * HOUR).count() == 5
-
-
-def test_records_that_cost_their_neighbours_the_answer_are_soon_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(random, "random", random.Random(7).random)  # an order, no secret
-    upstream = Upstream(courses(60))
-    listing_of(upstream)
-    upstream.deadly = set(keys_of(upstream.records)[10:40:15])
-    since = STALE + 24 * HOUR
-
-    for minute in range(180):
-        look_at_due(upstream, now=since + minute * timedelta(minutes=1))
-
-    fresh = ContentMetadata.objects.filter(content_type="course", checked_at__gte=since, failures=0)
-    assert fresh.count() == 58
-    assert min(row(bad).failures for bad in upstream.deadly) > 5
-    assert not ContentMetadata.objects.exclude(gone_at=None).exists()
-
-
 def test_pauses_are_spread() -> None:
-    pauses = {freshness.wait_after(8) for _ in range(20)}
+    pauses = {schedule.retry_delay(8) for _ in range(20)}
 
     assert len(pauses) == 20
     assert max(pauses) <= timedelta(minutes=128)
@@ -214,7 +183,7 @@ def test_pauses_are_spread() -> None:
 def test_a_refresher_that_died_is_followed_when_its_lease_ends() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)
-    schedule.claim(started=STALE, now=STALE, lease=settings.CONTENT_LEASE, limit=1)
+    schedule.claim(started=STALE, now=STALE, limit=1)
 
     look_at_due(upstream, now=STALE + settings.CONTENT_LEASE / 2)
     assert upstream.questions == []
@@ -225,11 +194,11 @@ def test_a_refresher_that_died_is_followed_when_its_lease_ends() -> None:
 def test_a_refresher_that_outlived_its_lease_settles_nothing() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)
-    late = schedule.claim(started=STALE, now=STALE, lease=settings.CONTENT_LEASE, limit=1)
+    late = schedule.claim(started=STALE, now=STALE, limit=1)
     after = STALE + settings.CONTENT_LEASE
-    schedule.claim(started=after, now=after, lease=settings.CONTENT_LEASE, limit=1)
+    schedule.claim(started=after, now=after, limit=1)
 
-    schedule.failed(late, now=after, error="too late")
+    schedule.settle_failed(late, now=after, error="too late")
 
     assert (row().failures, row().last_error, row().due_at) == (0, "", after + settings.CONTENT_LEASE)
 
@@ -260,7 +229,7 @@ def test_rows_whose_lease_might_end_on_the_way_are_given_back() -> None:
     refresh.refresh_due(clock=lambda: next(ticking, now), source=upstream, most=2)
 
     assert len(upstream.questions) == 1
-    assert schedule.due(now).count() == 1
+    assert due(now).count() == 1
 
 
 def test_what_breaks_in_our_own_hands_is_postponed_and_the_others_go_on() -> None:

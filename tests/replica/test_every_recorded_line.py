@@ -11,7 +11,7 @@ import pytest
 from bursary.catalog import links
 from bursary.replica import reads, refresh
 from bursary.replica.models import Completeness, ContentMetadata, RefreshSource
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.enterprise_catalog.server import CATALOG, enterprise_catalog
 from tests.enterprise_catalog.shelf import content_key
 from tests.replica.listing import DATA, NOW, Record, recorded

@@ -9,9 +9,9 @@ import pytest
 
 from bursary.replica import reads, refresh, schedule
 from bursary.replica.models import CatalogMembership, ContentMetadata
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import CATALOG, COURSE, NOW, a_course
-from tests.replica.replicated import HOUR
+from tests.replica.replicated import HOUR, due
 from tests.replica.upstream import Upstream, courses, keys_of, listing_of, look_at_due
 from tests.together import together
 
@@ -49,7 +49,7 @@ def test_refreshers_never_ask_for_the_same() -> None:
     asked = [key for question in upstream.questions for key in question]
     assert sorted(asked) == sorted(keys_of(upstream.records))
     assert all(isinstance(report, RefreshReport) and report.postponed == 0 for report in reports)
-    assert not schedule.due(later).exists()
+    assert not due(later).exists()
 
 
 @pytest.mark.postgres_only
@@ -58,7 +58,7 @@ def test_a_claim_passes_over_what_another_has_locked() -> None:
     listing_of(upstream)
     later = STALE + timedelta(days=1)
 
-    claims = together([partial(schedule.claim, started=later, now=later, lease=HOUR, limit=10)] * 4)
+    claims = together([partial(schedule.claim, started=later, now=later, limit=10)] * 4)
 
     taken = [one.pk for claim in claims if isinstance(claim, list) for one in claim]
     assert len(taken) == len(set(taken)) == 40

@@ -9,9 +9,10 @@ import pytest
 from django.db import connection, transaction
 
 from bursary.catalog import parser
-from bursary.replica import removal, store
+from bursary.lib.locks import for_update
+from bursary.replica import removal
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import CATALOG, NOW, a_course
 from tests.replica.replicated import row
 from tests.replica.upstream import Upstream, given_catalog, listing_of
@@ -80,7 +81,7 @@ def test_who_misses_content_waits_for_its_lock_before_touching_a_membership() ->
     CatalogMembership.objects.filter(content__content_key=missed[1]).update(missing_since=None)
 
     with ThreadPoolExecutor(1) as thread, transaction.atomic():
-        list(store.locked(ContentMetadata.objects.filter(content_key__in=missed)))
+        list(for_update(ContentMetadata.objects.filter(content_key__in=missed)))
         missing = thread.submit(_in_a_thread, lambda: listing_of(upstream, now=NOW + 2 * DAY))
         _until_somebody_waits()
         held = CatalogMembership.objects.filter(content__content_key__in=missed)

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from bursary.catalog.source import CatalogSource, open_source
 from bursary.replica import reads, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.server import CATALOG, CLIENT_ID, CLIENT_SECRET, Upstream, enterprise_catalog
 from tests.enterprise_catalog.shelf import content_key

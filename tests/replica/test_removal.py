@@ -8,7 +8,7 @@ import pytest
 from bursary.catalog.source import CatalogUnavailable
 from bursary.replica import reads, refresh, removal
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, RefreshSource
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS
 from tests.replica.replicated import HOUR, announcements, row, story
 from tests.replica.upstream import Upstream, courses, given_catalog, keys_of, listing_of, look_at_due

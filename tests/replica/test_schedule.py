@@ -7,7 +7,7 @@ import pytest
 from bursary.replica import schedule
 from bursary.replica.models import ColdRead, ColdReadStatus, ContentMetadata
 from tests.replica.listing import CATALOG, COURSE, LATER, NOW, RUNS, a_course
-from tests.replica.replicated import HOUR, row
+from tests.replica.replicated import HOUR, due, row
 from tests.replica.upstream import Upstream, courses, listing_of, look_at_due
 
 pytestmark = pytest.mark.django_db
@@ -44,7 +44,7 @@ def test_a_wish_for_what_nobody_depends_on_is_not_kept(key: str) -> None:
     given_course()
 
     assert schedule.request_refresh([key], now=NOW + HOUR) == 0
-    assert not schedule.due(NOW + HOUR).exists()
+    assert not due(NOW + HOUR).exists()
 
 
 def test_a_wish_for_a_key_ends_what_was_remembered_of_its_absence() -> None:
@@ -139,7 +139,7 @@ def test_what_is_announced_after_the_lease_of_a_slow_look_stays_due() -> None:
     look_at_due(upstream, now=NOW + HOUR)
 
     assert row().expected_since == heard
-    assert schedule.due(heard).get() == row()
+    assert due(heard).get() == row()
 
 
 def test_an_announced_change_that_shows_is_awaited_no_more_although_a_clock_was_once_ahead() -> None:
@@ -151,7 +151,7 @@ def test_an_announced_change_that_shows_is_awaited_no_more_although_a_clock_was_
     look_at_due(upstream, now=NOW + HOUR)
 
     assert (row().title, row().expected_since) == ("New", None)
-    assert not schedule.due(NOW + HOUR + MINUTE).exists()
+    assert not due(NOW + HOUR + MINUTE).exists()
 
 
 def test_a_listing_that_does_not_show_it_yet_leaves_it_awaited() -> None:
@@ -176,6 +176,6 @@ def test_the_clock_brings_forward_what_is_neither_in_flight_nor_in_back_off() ->
     ContentMetadata.objects.filter(pk=waiting.pk).update(due_at=NOW + 24 * HOUR)
     pks = [waiting.pk, failing.pk, flying.pk]
 
-    assert schedule.bring_forward(pks, now=later, lease=2 * MINUTE) == 1
+    assert schedule.bring_forward(pks, now=later) == 1
 
-    assert schedule.due(later).get() == waiting
+    assert due(later).get() == waiting

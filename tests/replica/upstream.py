@@ -8,14 +8,14 @@ from bursary.catalog import parser
 from bursary.catalog.source import CatalogUnavailable, Known, Unfetched
 from bursary.replica import refresh
 from bursary.replica.models import RefreshSource
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import CATALOG, NOW, Listing, Record, a_course, recorded
 
 
 class Upstream(Listing):
     """`questions` are the keys of each question. `hidden` ones are answered by key and not listed.
 
-    What `withheld` names is there and not handed over. A question with a key of `deadly` gets no answer.
+    What `withheld` names is there and not handed over.
     """
 
     def __init__(self, records: Iterable[object] = ()) -> None:
@@ -24,7 +24,6 @@ class Upstream(Listing):
         self.deadlines: list[timedelta | None] = []
         self.hidden: list[object] = []
         self.withheld: set[str] = set()
-        self.deadly: set[str] = set()
         self.down: set[UUID] | bool = False
         self.meanwhile: Callable[[], object] = lambda: None
 
@@ -45,8 +44,6 @@ class Upstream(Listing):
         self.questions.append(tuple(keys))
         self.deadlines.append(within)
         self._be_there(catalog_uuid)
-        if self.deadly.intersection(keys):
-            raise CatalogUnavailable("There was no answer in time.")
         answer = Listing([*self.records, *self.hidden]).fetch(catalog_uuid, keys=keys)
         self.meanwhile()
         handed_over = [one for one in answer if self.withheld.isdisjoint(parser.keys(one))]
