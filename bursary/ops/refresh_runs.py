@@ -128,7 +128,7 @@ def bring_forward(*, now: datetime) -> int:
     )
     stale_at = now - settings.CONTENT_FRESHNESS["depended_on"]
     held = CatalogMembership.objects.filter(content=OuterRef("pk"))
-    # What is missing has a time of its own to be looked up again.
+    # What is missing is looked up again in its own time.
     resting = held.filter(Q(seen_at__gt=stale_at) | Q(missing_since__isnull=False))
     stale = ContentMetadata.objects.filter(
         Exists(open_assignments),

@@ -139,8 +139,7 @@ def catalog_to_ask(fetched_from: str, holders: Sequence[UUID]) -> UUID | None:
 def settle_fetched(rows: Sequence[ContentMetadata], *, now: datetime) -> None:
     """Settle claimed rows that a fetch begun at `now` returned: due again when they are stale.
 
-    An announced change that does not show yet is polled for: after as long again as it has taken so far. One
-    that was announced after the fetch began is due at once, under a lease that has ended, too.
+    An announced change that does not show yet is polled for: after as long again as it has taken so far.
     """
 
     def settle() -> None:
@@ -149,9 +148,8 @@ def settle_fetched(rows: Sequence[ContentMetadata], *, now: datetime) -> None:
         fresh: dict[int, datetime] = {}
         for row in _as_they_are(rows):
             since = row.expected_since
-            if since and since > now - EXPECTED_FOR:
-                wait = min(max(now - since, FIRST_RETRY), LONGEST_POLL)
-                polled[row.pk] = since if since > now else now + wait
+            if since and abs(now - since) < EXPECTED_FOR:
+                polled[row.pk] = now + min(max(now - since, FIRST_RETRY), LONGEST_POLL)
             elif row.parent_id:
                 finished.append(row)
             else:

@@ -1,7 +1,7 @@
 """Writes a batch of records as rows, in one transaction, which the caller opens.
 
 The number of statements does not depend on the batch's size (SQLite alone cuts long inserts into several).
-Whoever writes memberships holds the locks of their content.
+Memberships are written under the locks of their content.
 """
 
 from collections import defaultdict

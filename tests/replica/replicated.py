@@ -36,7 +36,7 @@ def due(now: datetime) -> QuerySet[ContentMetadata]:
     return ContentMetadata.objects.filter(due_at__lte=now)
 
 
-def story() -> dict[tuple[str, str], tuple[object, object]]:
+def history() -> dict[tuple[str, str], tuple[object, object]]:
     return {
         (change.content.content_key, change.field): (change.old, change.new)
         for change in ContentChange.objects.select_related("content")
@@ -45,11 +45,11 @@ def story() -> dict[tuple[str, str], tuple[object, object]]:
 
 @contextmanager
 def announcements() -> Iterator[list[dict[str, Any]]]:
-    heard: list[dict[str, Any]] = []
+    announced: list[dict[str, Any]] = []
 
     def hear(**announcement: Any) -> None:
-        heard.append(announcement)
+        announced.append(announcement)
 
     refresh.content_changed.connect(hear)
-    yield heard
+    yield announced
     refresh.content_changed.disconnect(hear)

@@ -1,4 +1,4 @@
-"""Instants from the future, upstream's or our own: they hold nothing up for long."""
+"""Instants from the future, upstream's or the replica's: they freeze nothing for long."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -19,7 +19,7 @@ from tests.replica.listing import (
     enrolling_by,
 )
 from tests.replica.replicated import HOUR, bring_in, row
-from tests.replica.upstream import Upstream, listing_of, look_at_due
+from tests.replica.upstream import Upstream, listing_of, refresh_rows_due
 
 pytestmark = pytest.mark.django_db
 
@@ -52,7 +52,7 @@ def test_a_stamp_that_is_sane_again_counts_again() -> None:
     assert (report.refused_older, ends()) == (4, [FIRST, FIRST])
 
 
-def test_a_slow_look_with_a_stamp_from_the_future_gives_way_to_a_later_one() -> None:
+def test_a_slow_fetch_with_a_stamp_from_the_future_gives_way_to_a_later_one() -> None:
     bring_in(enrolling_by(FIRST, synced=BEFORE), now=NOW + HOUR)
 
     bring_in(enrolling_by(SECOND, synced=IN_2099), now=NOW)
@@ -61,7 +61,7 @@ def test_a_slow_look_with_a_stamp_from_the_future_gives_way_to_a_later_one() -> 
 
 
 @pytest.mark.parametrize("record", [a_course(), enrolling_by(SECOND)], ids=["unchanged", "changed"])
-def test_the_next_look_sets_right_what_a_clock_that_was_ahead_has_written(record: dict[str, object]) -> None:
+def test_the_next_fetch_corrects_rows_that_a_clock_ahead_has_written(record: dict[str, object]) -> None:
     bring_in(a_course(), now=AHEAD)
 
     bring_in(record, now=NOW)
@@ -75,11 +75,11 @@ def test_content_that_a_clock_ahead_made_due_is_due_at_once() -> None:
     listing_of(upstream)
     ContentMetadata.objects.filter(content_key=COURSE).update(due_at=AHEAD)
 
-    assert look_at_due(upstream, now=NOW + HOUR).records == 1
+    assert refresh_rows_due(upstream, now=NOW + HOUR).records == 1
     assert row().due_at == NOW + 7 * HOUR
 
 
-def test_a_skew_between_machines_lets_no_older_look_overwrite_a_later_one() -> None:
+def test_a_skew_between_machines_lets_no_older_fetch_overwrite_a_later_one() -> None:
     bring_in(enrolling_by(FIRST), now=NOW + timedelta(seconds=5))
     before = ContentMetadata.objects.order_by("pk").values("pk", "checked_at", "fresh_until", "due_at")
     was = list(before)

@@ -1,4 +1,4 @@
-"""A listing whose reading is interrupted is read on where it was."""
+"""An interrupted listing is resumed where it was."""
 
 import itertools
 from collections.abc import Iterator

@@ -59,7 +59,7 @@ def _unfetched(key: str) -> Unfetched:
 
 
 def courses(count: int, *, start: int = 0) -> list[Record]:
-    """Return that many recorded courses, of those in which somebody can enrol."""
+    """Return that many recorded courses, of those that are active."""
     return [one for one in recorded("courses") if one["active"]][start : start + count]
 
 
@@ -86,8 +86,8 @@ def listing_of(
     )
 
 
-def look_at_due(upstream: Upstream, *, now: datetime, most: int = 1000) -> RefreshReport:
-    """Look at what is due."""
+def refresh_rows_due(upstream: Upstream, *, now: datetime, most: int = 1000) -> RefreshReport:
+    """Refresh what is due."""
     return refresh.refresh_due(clock=lambda: now, source=upstream, most=most)
 
 
