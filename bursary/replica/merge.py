@@ -162,17 +162,10 @@ def decide(
     # A parent once known stays: run records come without it, or before their course.
     parent_key = content.parent_key if content.parent_key in courses else row.parent_key
     decision = _refusal(content, row, context=context)
-    if (
-        decision is None
-        and inserted
-        and (row.fetched_at, row.fetched_from)
-        == (
-            context.now,
-            context.fetched_from,
-        )
-    ):
+    is_new = inserted and (row.fetched_at, row.fetched_from) == (context.now, context.fetched_from)
+    if decision is None and is_new:
         decision = MergeDecision.CREATED
-    if decision is None and repeated and _is_another_catalogs(row, content, context=context):
+    elif decision is None and repeated and _is_another_catalogs(row, content, context=context):
         decision = MergeDecision.REPEATED
     changes: dict[str, tuple[Any, Any]] = {}
     if decision is None:
@@ -180,16 +173,14 @@ def decide(
         changes = {name: (row.columns[name], new[name]) for name in COLUMNS if row.columns[name] != new[name]}
         if parent_key != row.parent_key:
             changes["parent"] = (row.parent_key, parent_key)
+        differs = changes or row.gone_at or content.digest != row.digest
+        decision = MergeDecision.CHANGED if differs else MergeDecision.UNCHANGED
     if row.gone_at is not None and decision is not MergeDecision.REFUSED_TYPE:
         changes["gone_at"] = (row.gone_at, None)
-    if decision is None:
-        differs = changes or content.digest != row.digest
-        decision = MergeDecision.CHANGED if differs else MergeDecision.UNCHANGED
     recorded = {
         name: (_json(old), _json(new)) for name, (old, new) in changes.items() if name not in _NOT_RECORDED
     }
-    checked_later = _checked_later(row, context=context)
-    return Merge(content, row, decision, recorded, parent_key, checked_later)
+    return Merge(content, row, decision, recorded, parent_key, _checked_later(row, context=context))
 
 
 def columns(content: Content) -> dict[str, Any]:
@@ -216,10 +207,10 @@ def _is_older(content: Content, row: StoredContent, *, context: FetchContext) ->
 
     Otherwise, and where they are equal, the later fetch wins.
     """
-    theirs, ours = content.upstream_modified, row.upstream_modified
-    comparable = context.fetched_from == row.fetched_from and theirs and ours and theirs != ours
-    if comparable and theirs and ours and theirs <= context.now >= ours:
-        return theirs < ours
+    fetched, stored, now = content.upstream_modified, row.upstream_modified, context.now
+    same_catalog = context.fetched_from == row.fetched_from
+    if same_catalog and fetched and stored and fetched != stored and fetched <= now >= stored:
+        return fetched < stored
     return _checked_later(row, context=context)
 
 

@@ -113,18 +113,14 @@ def refresh_catalog(
 ) -> RefreshReport:
     """Bring in everything that a catalog lists; then ask by key for what it did not name (see `removal`).
 
-    `clock` gives the time of each request, as a listing may take long; without it, all are made at `now`.
-    `progress` is called after each batch and request with the records seen so far. A dry run decides and
-    writes nothing. `accept_drop`: more than a fifth may be missing this time. An interrupted listing is
-    resumed, unless it is to begin `anew`. Unusable records are named in the report and stop no other.
+    `clock` gives the time of each request; without it, all are made at `now`. `progress` is called after each
+    batch and request with the records so far. A dry run writes nothing. With `accept_drop` more than a fifth
+    may be missing; an interrupted listing is resumed, unless `anew`. Unusable records are in the report.
     Raises ContentUnavailable where upstream stops answering, having removed nothing; what a receiver of
     `content_changed` raises ends the refresh and undoes its batch alone.
     """
     context = _context(source, catalog_uuid, now=now, by=by)
-    rows = CatalogListing.objects.filter(catalog_uuid=catalog_uuid)
-    interrupted = rows.filter(begun_at__gt=now - RESUMABLE_FOR, begun_at__lte=now)
-    begun_at = None if dry_run or anew else interrupted.values_list("begun_at", flat=True).first()
-    listing = _Listing(context, source, begun_at=begun_at or now, clock=clock or (lambda: now))
+    listing = _Listing(context, source, resume=not (dry_run or anew), clock=clock or (lambda: now))
     report = RefreshReport()
     try:
         for part in listing.read(dry_run=dry_run):
@@ -272,15 +268,15 @@ def _refresh_claimed(
 class _Listing:
     """One reading of a whole catalog, by requests that are made one after the other."""
 
-    def __init__(
-        self, context: FetchContext, source: CatalogSource, *, begun_at: datetime, clock: Clock
-    ) -> None:
+    def __init__(self, context: FetchContext, source: CatalogSource, *, resume: bool, clock: Clock) -> None:
         self._context = context
         self._source = source
-        self._begun_at = begun_at
         self._clock = clock
         self._passed_over = 0
         self._row = CatalogListing.objects.filter(catalog_uuid=context.catalog_uuid)
+        lately = self._row.filter(begun_at__gt=context.now - RESUMABLE_FOR, begun_at__lte=context.now)
+        interrupted = lately.values_list("begun_at", flat=True).first() if resume else None
+        self._begun_at = interrupted or context.now
 
     def read(self, *, dry_run: bool) -> Iterator[RefreshReport]:
         """Bring it in, but for what was read before it was interrupted, and report bit by bit."""
