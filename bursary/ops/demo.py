@@ -25,7 +25,6 @@ from bursary.ops.accounts import Credentials, Person
 from bursary.ops.console import Advance
 from bursary.ops.setup import SetupPlan, set_up
 from bursary.replica import refresh
-from bursary.replica.demo import write_sample_catalog
 from bursary.replica.models import RefreshSource
 
 CUSTOMER, SLUG, TIME_ZONE = "Larkspur Logistics", "larkspur-logistics", "Europe/Madrid"
@@ -122,7 +121,7 @@ def _other_users(customer: Customer) -> dict[str, User]:
 
 def _load_content(budget: Budget, *, now: datetime, advance: Advance) -> None:
     folder = Path(settings.VAR_DIR) / "catalog"
-    write_sample_catalog(folder / f"{budget.catalog_uuid}.jsonl", now=now)
+    refresh.write_sample_catalog(folder / f"{budget.catalog_uuid}.jsonl", now=now)
     refresh.refresh_catalog(
         budget.catalog_uuid,
         source=refresh.configured_source(),

@@ -15,6 +15,7 @@ from django.db.models.functions import Coalesce
 
 from bursary.catalog.payload import with_links
 from bursary.catalog.values import is_key
+from bursary.lib import leases
 from bursary.replica import cold_reads, refresh
 from bursary.replica.models import CatalogMembership, ColdRead, ColdReadStatus, ContentMetadata, RefreshSource
 from bursary.replica.refresh import ContentUnavailable
@@ -62,7 +63,7 @@ def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conte
         return _cold_read(content_key, catalog_uuid=catalog_uuid, now=now)
     refreshed = content.parent or content  # a run is refreshed with its course
     if refreshed.due_at is None and not refreshed.fresh(now):
-        ContentMetadata.objects.filter(pk=refreshed.pk, due_at=None).update(due_at=now)
+        leases.schedule(ContentMetadata.objects.filter(pk=refreshed.pk, due_at=None), at=now, now=now)
     return content
 
 
