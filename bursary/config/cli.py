@@ -67,8 +67,9 @@ def _require_data_folder(arguments: Sequence[str]) -> None:
             if sys.stderr.isatty() and folder != Path("var").resolve():
                 sys.stderr.write(f"bursary: the data folder is {folder}\n")
         elif command in SETS_UP:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sys.stderr.write(f"bursary: setting up the data folder {folder}\n")
+            if not folder.exists():
+                sys.stderr.write(f"bursary: setting up the data folder {folder}\n")
+                folder.mkdir(mode=0o700, parents=True)
         else:
             sys.exit(
                 f"bursary: {folder} is not a data folder of Bursary. Change to the folder that Bursary runs "

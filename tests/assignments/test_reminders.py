@@ -77,7 +77,7 @@ def test_who_does_not_answer_is_reminded_on_the_days_of_the_table(
         f"1-days-before-{deadline:%Y-%m-%dT%H%M}",
     ]
     assert [sent["Subject"].strip() for sent in mail.received[1:]] == [
-        "Reminder: “Tidal Engines” is waiting for you"
+        "Reminder: accept or decline “Tidal Engines”"
     ] * 5
     told.refresh_from_db()
     assert told.recent_action_at == NOW + 89 * DAY

@@ -5,6 +5,7 @@ import pty
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -15,22 +16,25 @@ from tests.ops.processes import environment
 
 
 def bursary(
-    *arguments: str, folder: Path, stderr: int = subprocess.PIPE, **settings: str
+    *arguments: str, folder: Path, stderr: int = subprocess.PIPE, settings: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in `folder`, whose data folder is `var` unless the settings name another."""
-    env = environment(folder, **settings)
-    if "BURSARY_VAR_DIR" not in settings:
-        del env["BURSARY_VAR_DIR"]
+    env = environment(folder)
+    del env["BURSARY_VAR_DIR"]
     return subprocess.run(
         [sys.executable, "-m", "bursary.config.cli", *arguments],
         cwd=folder,
-        env=env,
+        env=env | dict(settings or {}),
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def var(folder: Path) -> dict[str, str]:
+    return {"BURSARY_VAR_DIR": str(folder)}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +57,7 @@ def test_it_prints_its_version(asked: str, tmp_path: Path) -> None:
     [("BURSARY_CONTENT_FRESH_HOURS", "abc"), ("BURSARY_EMAIL_URL", "bogus://x")],
 )
 def test_a_setting_that_cannot_be_read_is_named_in_a_sentence(name: str, value: str, tmp_path: Path) -> None:
-    refused = bursary("check", folder=tmp_path, **{name: value})
+    refused = bursary("check", folder=tmp_path, settings={name: value})
     assert refused.returncode == 1
     assert "a setting cannot be read" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -79,7 +83,7 @@ def test_its_files_are_readable_by_their_owner_alone(installed: Path) -> None:
 def test_outside_its_folder_a_command_names_the_folder_and_makes_none(
     key: dict[str, str], tmp_path: Path
 ) -> None:
-    refused = bursary("timeline", "--json", folder=tmp_path, **key)
+    refused = bursary("timeline", "--json", folder=tmp_path, settings=key)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.count("\n") == 1
     assert f"{tmp_path / 'var'} is not a data folder" in refused.stderr
@@ -88,7 +92,7 @@ def test_outside_its_folder_a_command_names_the_folder_and_makes_none(
 
 
 def test_a_folder_without_a_key_gets_none_by_accident(tmp_path: Path) -> None:
-    assert bursary("deliver", folder=tmp_path, BURSARY_VAR_DIR=str(tmp_path)).returncode == 1
+    assert bursary("deliver", folder=tmp_path, settings=var(tmp_path)).returncode == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -103,14 +107,14 @@ def test_with_a_key_and_a_database_server_no_folder_is_needed(tmp_path: Path) ->
         "BURSARY_SECRET_KEY": "given",
         "BURSARY_DATABASE_URL": "postgres://bursary@127.0.0.1:1/bursary",
     }
-    refused = bursary("deliver", folder=tmp_path, **settings)
+    refused = bursary("deliver", folder=tmp_path, settings=settings)
     assert "The database does not answer" in refused.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_named_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    refused = bursary("migrate", folder=tmp_path, BURSARY_VAR_DIR=str(tmp_path / "file" / "var"))
+    refused = bursary("migrate", folder=tmp_path, settings=var(tmp_path / "file" / "var"))
     assert refused.returncode == 1
     assert refused.stderr.startswith("bursary: the data folder cannot be used: ")
     assert refused.stderr.count("\n") == 1
@@ -123,7 +127,7 @@ def test_a_person_is_shown_which_folder_is_used_where_it_is_not_the_usual_one(
     ours, theirs = pty.openpty()
     try:
         folder = tmp_path if elsewhere else installed
-        bursary("showmigrations", folder=folder, stderr=theirs, BURSARY_VAR_DIR=str(installed / "var"))
+        bursary("showmigrations", folder=folder, stderr=theirs, settings=var(installed / "var"))
         os.write(theirs, b"end")
         shown = os.read(ours, 10_000).decode()
     finally:
@@ -133,7 +137,7 @@ def test_a_person_is_shown_which_folder_is_used_where_it_is_not_the_usual_one(
 
 
 def test_a_program_is_shown_no_folder(installed: Path, tmp_path: Path) -> None:
-    shown = bursary("showmigrations", folder=tmp_path, BURSARY_VAR_DIR=str(installed / "var"))
+    shown = bursary("showmigrations", folder=tmp_path, settings=var(installed / "var"))
     assert (shown.returncode, shown.stderr) == (0, "")
 
 
@@ -154,7 +158,7 @@ def test_a_database_of_an_older_chain_of_migrations_is_refused_in_a_sentence_and
         old.commit()
         before = list(old.iterdump())
 
-    refused = bursary(*command.split(), folder=tmp_path, BURSARY_VAR_DIR=str(tmp_path), PORT="0")
+    refused = bursary(*command.split(), folder=tmp_path, settings=var(tmp_path) | {"PORT": "0"})
 
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1

@@ -86,8 +86,8 @@ def test_it_says_what_from_whom_until_when_and_why_and_not_the_price(client: Cli
         "Riverside Institute",
         "1 April 2026",
         "Larkspur Logistics has assigned you this course and pays for it.",
-        "Sunday, 31 May 2026, 11:00 (Madrid time): an assignment that is not taken up goes back.",
-        "Take it up",
+        "Sunday, 31 May 2026, 11:00 (Madrid time): after that the assignment expires.",
+        "Accept",
         "Decline",
     ):
         assert expected in seen
@@ -143,7 +143,7 @@ def test_whoever_is_signed_in_sees_the_learners_page(
     client: Client, assignment: LearnerContentAssignment, link: str
 ) -> None:
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
-    assert "Take it up" in words(client.get(link))
+    assert "Accept" in words(client.get(link))
     assert "Timeline" not in words(client.get(link))
 
 
@@ -192,7 +192,7 @@ def test_books_that_refuse_are_told_and_it_is_open_again(
     monkeypatch.setattr(ledger, "spend", refuse)
     answer = client.post(link, {"answer": "accept"}, follow=True)
     assert "That did not work" in words(answer)
-    assert "Take it up" in words(answer)
+    assert "Accept" in words(answer)
 
 
 def test_while_somebody_else_is_at_it_the_page_says_so(
@@ -213,18 +213,18 @@ def test_declining_frees_the_money_and_keeps_the_reason(
     client: Client, assignment: LearnerContentAssignment, link: str
 ) -> None:
     seen = words(decline(client, link, "No <b>time</b>."))
-    assert "You declined it." in seen
+    assert "You have declined the course." in seen
     assert "You declined this assignment. If you still want it, ask your organisation" in seen
     assert (state(), Budget.objects.get().held_cents) == (State.CANCELLED, 0)
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
     page = client.get(f"/assignments/{assignment.uuid}/")
-    assert "cancelled: the learner declined" in words(page)
+    assert "cancelled: the learner has declined" in words(page)
     assert "No &lt;b&gt;time&lt;/b&gt;." in page.content.decode()
 
 
 def test_declining_twice_says_so(client: Client, link: str) -> None:
     decline(client, link)
-    assert "You had declined it before." in words(decline(client, link))
+    assert "You have declined the course before." in words(decline(client, link))
 
 
 def test_a_reason_that_is_too_long_is_refused_with_what_to_do(client: Client, link: str) -> None:
@@ -233,14 +233,14 @@ def test_a_reason_that_is_too_long_is_refused_with_what_to_do(client: Client, li
     assert state() == State.ALLOCATED
 
 
-def test_what_was_declined_cannot_be_taken_up_nor_the_other_way_round(client: Client, link: str) -> None:
+def test_a_declined_course_cannot_be_accepted(client: Client, link: str) -> None:
     decline(client, link)
     assert accept(client, link).headers["Location"] == link
     assert "You declined this assignment." in words(client.get(link))
     assert not LedgerEntry.objects.exists()
 
 
-def test_what_was_taken_up_cannot_be_declined(client: Client, link: str) -> None:
+def test_an_accepted_course_cannot_be_declined(client: Client, link: str) -> None:
     accept(client, link)
     assert "You took this course up before. To leave it, ask your organisation." in words(
         decline(client, link)
@@ -256,11 +256,13 @@ def test_an_answer_that_is_neither_does_nothing(client: Client, link: str) -> No
 # -- What ended ---------------------------------------------------------------------------------------------
 
 
-def test_what_was_taken_back_says_so(client: Client, assignment: LearnerContentAssignment, link: str) -> None:
+def test_a_cancelled_assignment_cannot_be_accepted(
+    client: Client, assignment: LearnerContentAssignment, link: str
+) -> None:
     cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
     seen = words(client.get(link))
     assert "Your organisation has taken this assignment back. If you still want it, ask" in seen
-    assert "Take it up" not in seen
+    assert "Accept" not in seen
     assert "taken this assignment back" in words(decline(client, link))
 
 
@@ -269,7 +271,7 @@ def test_a_passed_deadline_says_so_before_the_sweep_comes(client: Client, link: 
     seen = words(client.get(link))
     assert "State expired" in seen
     assert "The time to take this assignment up is over." in seen
-    assert "Take it up" not in seen
+    assert "Accept" not in seen
 
 
 def test_what_was_reversed_says_so(client: Client, link: str) -> None:
@@ -288,7 +290,7 @@ def test_a_link_that_is_not_whole_is_not_found(client: Client, link: str) -> Non
             assert "This link is not complete." in words(answer)
 
 
-def test_a_withdrawn_link_is_gone_and_offers_no_other(
+def test_a_revoked_link_is_gone_and_offers_no_other(
     client: Client, assignment: LearnerContentAssignment, link: str, clock: Clock
 ) -> None:
     signed_links.revoke(assignment, now=NOW)
@@ -319,7 +321,7 @@ def test_an_old_link_is_gone_and_a_new_one_is_sent_to_the_address_on_file(
         assert answer.status_code == 410
         assert "Send me a new link" in words(answer)
         assert ALICE not in words(answer)
-    for told in ("A new mail is on its way", "A new mail was already sent today"):
+    for told in ("We are sending a new link", "We have already sent a new link today"):
         answer = client.post(link, {"answer": "new-link"})
         assert (answer.status_code, told in words(answer)) == (200, True)
         world.deliver(now=TOO_LATE)
@@ -348,7 +350,7 @@ def test_an_old_link_to_what_is_not_open_leads_nowhere(
         assert "Look for a newer mail, or ask your organisation." in words(answer)
 
 
-def test_one_learners_link_answers_for_nobody_else(client: Client) -> None:
+def test_one_learners_link_answers_for_that_learner_alone(client: Client) -> None:
     budget, content = world.given_budget(), world.given_content()
     alice, bob = world.allocate(budget, content, ALICE, BOB).assignments(Verdict.NEW)
     decline(client, f"/a/{signed_links.token_for(alice, address=ALICE, now=NOW)}/")

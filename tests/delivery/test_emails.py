@@ -57,7 +57,7 @@ def test_a_new_assignment_says_who_what_until_when_why_and_where(mail: MailServe
         assert "Tidal Engines" in body
         assert "by Riverside Institute" in body
         assert "Sunday, 31 May 2026, 11:00 (Madrid time)" in body
-        assert "because an assignment that is not taken up goes back" in body
+        assert "after that the assignment expires" in body
         token = body.partition("http://testserver/a/")[2].partition("/")[0]
         assert signed_links.opened(token, now=NOW) == assignment
 

@@ -39,7 +39,7 @@ def test_decline_and_give_the_seat_to_another(mail: MailServer) -> None:
     # Each had one mail, and nobody is told what they did themselves.
     runner.drain(clock=timezone.now, most=100)
     assert [message["To"] for message in mail.received] == [ALICE, BOB]
-    assert "take it up or decline it" in text_of(mail.received[1])
+    assert "Accept or decline the course" in text_of(mail.received[1])
 
 
 def assigned(budget: Budget, content: ContentMetadata, address: str) -> LearnerContentAssignment:
