@@ -116,8 +116,8 @@ def test_a_folder_that_cannot_be_made_is_named_in_a_sentence(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     refused = bursary("migrate", folder=tmp_path, settings=var(tmp_path / "file" / "var"))
     assert refused.returncode == 1
-    assert refused.stderr.startswith("bursary: the data folder cannot be used: ")
-    assert refused.stderr.count("\n") == 1
+    assert "bursary: the data folder cannot be used: " in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 @pytest.mark.parametrize("elsewhere", [True, False])

@@ -35,7 +35,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Let it be NOW, until somebody moves it."""
+    """Stop the clock at NOW, until a test moves it."""
     clock = Clock()
     monkeypatch.setattr(timezone, "now", lambda: clock.now)
     return clock
@@ -95,7 +95,7 @@ def test_it_says_what_from_whom_until_when_and_why_and_not_the_price(client: Cli
         assert hidden not in seen
 
 
-def test_looking_changes_nothing_however_often(client: Client, link: str) -> None:
+def test_a_get_changes_nothing(client: Client, link: str) -> None:
     before = LearnerContentAssignment.objects.values().get(), list(Budget.objects.values())
     for look in (client.get, client.head, client.get):
         assert look(link).status_code == 200
@@ -122,7 +122,7 @@ def test_the_form_may_lead_to_the_courses_site_while_there_is_something_to_answe
     assert "form-action 'self';" in client.get(link).headers["Content-Security-Policy"]
 
 
-def test_who_has_no_link_cannot_answer(assignment: LearnerContentAssignment, link: str) -> None:
+def test_without_the_link_there_is_no_answer(assignment: LearnerContentAssignment, link: str) -> None:
     another = signed_links.token_for(assignment, address=BOB, now=NOW)
     forged = f"{link[:-2]}{'a' if link[-2] != 'a' else 'b'}/"
     browser = Client(enforce_csrf_checks=True)
@@ -132,14 +132,12 @@ def test_who_has_no_link_cannot_answer(assignment: LearnerContentAssignment, lin
     assert state() == State.ALLOCATED
 
 
-def test_who_has_the_link_can_also_where_no_cookies_are_kept(
-    assignment: LearnerContentAssignment, link: str
-) -> None:
+def test_the_link_works_without_cookies(assignment: LearnerContentAssignment, link: str) -> None:
     Client(enforce_csrf_checks=True).post(link, {"answer": "decline"})
     assert state() == State.CANCELLED
 
 
-def test_whoever_is_signed_in_sees_the_learners_page(
+def test_a_signed_in_administrator_sees_the_learners_page(
     client: Client, assignment: LearnerContentAssignment, link: str
 ) -> None:
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
@@ -147,7 +145,7 @@ def test_whoever_is_signed_in_sees_the_learners_page(
     assert "Timeline" not in words(client.get(link))
 
 
-# -- Taking it up -------------------------------------------------------------------------------------------
+# -- Accepting ---------------------------------------------------------------------------------------------
 
 
 def test_accepting_spends_and_leads_to_the_course(
@@ -158,7 +156,7 @@ def test_accepting_spends_and_leads_to_the_course(
     assert state() == State.ACCEPTED
     assert action_of(assignment, ActionType.REDEEMED).actor is None
     seen = client.get(link)
-    assert "It is yours" in words(seen)
+    assert "You have accepted this course." in words(seen)
     assert f'href="{ENROL}"' in seen.content.decode()
     assert "Decline" not in words(seen)
 
@@ -173,17 +171,17 @@ def test_a_double_click_spends_once(client: Client, link: str) -> None:
     "links",
     [{}, {"enrollment_url": "javascript:alert(1)"}, {"enrollment_url": "https://[::1"}, {"marketing_url": 7}],
 )
-def test_where_upstream_names_no_address_the_page_says_that_it_is_theirs(
+def test_without_an_enrolment_url_the_page_says_that_the_course_is_accepted(
     client: Client, link: str, assignment: LearnerContentAssignment, links: dict[str, Any]
 ) -> None:
     CatalogMembership.objects.update(links={assignment.content_key: links})
     answer = client.post(link, {"answer": "accept"}, follow=True)
     assert answer.redirect_chain == [(link, 303)]
-    assert "It is yours. Good learning!" in words(answer)
+    assert "You have accepted the course. Good learning!" in words(answer)
     assert "javascript:" not in answer.content.decode()
 
 
-def test_books_that_refuse_are_told_and_it_is_open_again(
+def test_a_refusal_of_the_ledger_is_shown_and_the_assignment_is_open_again(
     client: Client, link: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_args: object, **_more: object) -> None:
@@ -191,18 +189,18 @@ def test_books_that_refuse_are_told_and_it_is_open_again(
 
     monkeypatch.setattr(ledger, "spend", refuse)
     answer = client.post(link, {"answer": "accept"}, follow=True)
-    assert "That did not work" in words(answer)
+    assert "Accepting failed" in words(answer)
     assert "Accept" in words(answer)
 
 
-def test_while_somebody_else_is_at_it_the_page_says_so(
+def test_the_page_says_that_accepting_is_not_finished(
     client: Client, assignment: LearnerContentAssignment, link: str
 ) -> None:
     begun = redemption.begin(assignment, now=NOW)
     actions.claim(now=NOW, lease=timedelta(minutes=4), limit=1, pks=[begun.pk])
     answer = client.post(link, {"answer": "accept"}, follow=True)
-    assert "We are at it; look again in a moment." in words(answer)
-    assert "we are at it" in words(client.get(link))
+    assert "Accepting takes a moment longer than usual." in words(answer)
+    assert "that is not finished yet" in words(client.get(link))
     assert "Decline" not in words(client.get(link))
 
 

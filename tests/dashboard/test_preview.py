@@ -193,7 +193,7 @@ def test_a_learner_is_matched_by_another_address(desk: Desk, budget: Budget) -> 
 def test_what_the_budget_cannot_pay_for_is_refused_in_dollars(desk: Desk, budget: Budget) -> None:
     text = desk.preview(world.given_content(), "\n".join(world.addresses(4)))
 
-    assert "This costs $796.00, $597.00 is available." in text
+    assert "This costs $796.00; $597.00 is available." in text
     assert "Assign to fewer learners, or have the budget raised." in text
     assert "<dd>-$199.00</dd>" in text
     assert 'role="alert"' in text

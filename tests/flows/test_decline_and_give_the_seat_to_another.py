@@ -58,7 +58,7 @@ def alice_declines(assignment: LearnerContentAssignment, link: str) -> None:
     browser = Client()
     assert "Tidal Engines" in seen(browser.get(link))
     answer = browser.post(link, {"answer": "decline", "reason": "I know it already."}, follow=True)
-    assert "You declined it." in seen(answer)
+    assert "You have declined the course." in seen(answer)
     assignment.refresh_from_db()
     assert (assignment.state, assignment.decline_reason) == (State.CANCELLED, "I know it already.")
     assert timeline(assignment) == [
