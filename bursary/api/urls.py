@@ -1,4 +1,4 @@
-"""The API's addresses, as its clients spell them."""
+"""The URLs of the API, spelt as in enterprise-access."""
 
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
@@ -62,7 +62,7 @@ urlpatterns = [
         name="decline",
     ),
     path("content-metadata/", content.ContentList.as_view(), name="contents"),
-    # Before the address of the content itself: keys may have slashes in them.
+    # Before the URL of the content itself: keys may contain slashes.
     re_path(
         r"^content-metadata/(?P<content_key>[^\0]+)/changes/$",
         content_changes.Changes.as_view(),

@@ -132,7 +132,7 @@ def _web() -> Iterator[checks.Error]:
     if token and (len(token) < SHORTEST_TOKEN or not token.isascii() or any(map(str.isspace, token))):
         yield _error(
             "E015",
-            f"BURSARY_METRICS_TOKEN is shorter than {SHORTEST_TOKEN} characters, or is not valid in a header.",
+            f"BURSARY_METRICS_TOKEN is shorter than {SHORTEST_TOKEN} characters, or not valid in a header.",
             hint="python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one.",
         )
 
