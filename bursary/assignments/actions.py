@@ -16,16 +16,9 @@ from django.dispatch import Signal
 
 from bursary.access.models import User
 from bursary.assignments import derived
-from bursary.assignments.models import (
-    FACTS,
-    WORK,
-    ActionType,
-    ErrorReason,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-    Status,
-)
+from bursary.assignments.choices import FACTS, WORK, ActionType, ErrorReason, State, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets.models import LedgerEntry
 from bursary.lib.locks import for_update
 
 requested = Signal()
@@ -36,6 +29,7 @@ A hint: who misses it finds them by `due_at`.
 
 ROWS_PER_STATEMENT = 2000
 ATTEMPTS_LOGGED = 10
+PAID_WAIT = timedelta(minutes=30)  # between attempts to accept what is paid, once any other work is given up
 TRACEBACK_LENGTH = 20_000  # characters
 
 WANTED_IN: Mapping[ActionType, frozenset[State]] = {
@@ -225,6 +219,8 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
     with transaction.atomic():
         # Lock order: assignment before action.
         assignment = for_update(LearnerContentAssignment.objects.all()).get(pk=action.assignment_id)
+        if isinstance(outcome, Failed) and is_paid(action):
+            outcome = Postponed(outcome.failure, until=now + PAID_WAIT)
         columns = _outcome_columns(action, outcome, now)
         redeems = action.action_type == ActionType.REDEEMED  # and goes to no address
         unsuccessful = isinstance(outcome, Postponed | Failed)
@@ -240,6 +236,16 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
         if written and not isinstance(outcome, Postponed):
             derived.follow_progress([action.assignment_id])
     return bool(written)
+
+
+def is_paid(action: LearnerContentAssignmentAction) -> bool:
+    """Return whether the action is a redemption whose money is spent.
+
+    It is never given up: the assignment would be open again, and its reserved money freed a second time.
+    """
+    if action.action_type != ActionType.REDEEMED:
+        return False
+    return LedgerEntry.objects.filter(idempotency_key=action.assignment.spending_key).exists()
 
 
 def retry(

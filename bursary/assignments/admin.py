@@ -1,4 +1,4 @@
-"""Assignments and their actions in the Django admin: to be looked at. They have their own verbs."""
+"""Assignments and their actions in the Django admin, read-only: they change by their own verbs."""
 
 from typing import Any
 

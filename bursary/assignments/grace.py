@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
+from bursary.assignments.choices import State
 from bursary.assignments.deadline_notices import DeadlineNotice
-from bursary.assignments.derived import GRACE
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.deadlines import GRACE
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib.locks import for_update
 
 PKS_PER_QUERY = 1000

@@ -16,16 +16,8 @@ from django.utils.formats import date_format
 
 from bursary.assignments import content_display, signed_links
 from bursary.assignments.actions import Done, Failure, Postponed, Skipped
-from bursary.assignments.models import (
-    FAR_FUTURE,
-    ActionType,
-    ErrorReason,
-    ExpiryReason,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-    Status,
-)
+from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, State, Status
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Customer
 from bursary.delivery.errors import address_rejected, mail_errors_translated
 from bursary.delivery.smtp_backend import cut_off_after

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from django.core.mail import BadHeaderError
 
-from bursary.assignments.models import ErrorReason
+from bursary.assignments.choices import ErrorReason
 from bursary.delivery.smtp_backend import AnswerLost
 
 ATTEMPTS_IN_DOUBT = 3

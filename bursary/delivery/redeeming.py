@@ -2,7 +2,8 @@
 
 from bursary.assignments import redemption
 from bursary.assignments.actions import Done
-from bursary.assignments.models import ErrorReason, LearnerContentAssignmentAction
+from bursary.assignments.choices import ErrorReason
+from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.budgets.ledger import LedgerError
 from bursary.delivery.errors import DeliveryError
 

@@ -15,7 +15,8 @@ from django.conf import settings
 
 from bursary.assignments import actions
 from bursary.assignments.actions import AttemptResult, Done, Failed, Failure, Postponed, Skipped
-from bursary.assignments.models import ActionType, ErrorReason, LearnerContentAssignmentAction
+from bursary.assignments.choices import ActionType, ErrorReason
+from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import emails, lms, redeeming
 from bursary.delivery.errors import DeliveryError
 
@@ -53,7 +54,7 @@ def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None) -> int:
 
 def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptResult:
     """Try a claimed action once and return how it went; nothing is written here."""
-    if action.attempts > MOST_ATTEMPTS:
+    if action.attempts > MOST_ATTEMPTS and not actions.is_paid(action):
         return Failed(_abandoned(action))
     try:
         return DELIVERIES[ActionType(action.action_type)](action)

@@ -10,7 +10,8 @@ from django.db.models import Q, QuerySet
 
 from bursary.access.models import User, learner_key
 from bursary.assignments import allocation, cancellation
-from bursary.assignments.models import ActionType, LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.choices import ActionType
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.delivery import runner
 from bursary.replica import reads

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from bursary.access.models import User
 from bursary.assignments import erasure
+from bursary.assignments.choices import State
 from bursary.assignments.erasure import ErasurePreview
-from bursary.assignments.models import State
 from bursary.delivery import file_backend
 from bursary.ops.console import Advance
 from bursary.ops.database import expect_traces, leave_no_traces

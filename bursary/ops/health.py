@@ -7,7 +7,8 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Q
 
-from bursary.assignments.models import LearnerContentAssignmentAction, Status
+from bursary.assignments.choices import Status
+from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.ops.models import ScheduledTask
 from bursary.replica import removal
 

@@ -10,12 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bursary.assignments.models import (
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-    Status,
-)
+from bursary.assignments.choices import State, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.delivery.emails import deadline_in_words
 from bursary.ops.console import dollars
 

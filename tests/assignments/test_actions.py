@@ -10,14 +10,8 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from bursary.assignments import actions
 from bursary.assignments.actions import Done, Failed, Failure, Postponed, RetryRefused, Skipped
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import (
-    ActionType,
-    ErrorReason,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    LearnerState,
-    Status,
-)
+from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from tests.together import together
 from tests.world import (
     ALICE,

@@ -8,8 +8,9 @@ from django.db import transaction
 
 from bursary.access.models import Role
 from bursary.assignments import backfill, derived, expiry, grace
+from bursary.assignments.choices import State
 from bursary.assignments.deadline_notices import DeadlineNotice
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.delivery import emails, notices

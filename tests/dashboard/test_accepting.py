@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from bursary.access.models import Role
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import LedgerEntry
 from tests import world
 
@@ -62,7 +63,7 @@ def test_a_cancelled_assignment_cannot_be_accepted(
     alice: Client, assignment: LearnerContentAssignment
 ) -> None:
     cancel(assignment.budget, uuids=[assignment.uuid], now=timezone.now())
-    assert "Your organisation has taken this assignment back." in accept(alice, assignment)
+    assert "Your organisation cancelled this assignment." in accept(alice, assignment)
     assert not LedgerEntry.objects.exists()
 
 
@@ -71,7 +72,7 @@ def test_a_passed_deadline_is_honoured_before_the_sweep(
 ) -> None:
     LearnerContentAssignment.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     assert BUTTON not in alice.get(page_of(assignment)).content.decode()
-    assert "The time to take this assignment up is over." in accept(alice, assignment)
+    assert "The deadline for accepting this assignment has passed." in accept(alice, assignment)
 
 
 def test_an_assignment_of_another_learner_cannot_be_accepted(

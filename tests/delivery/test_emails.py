@@ -8,13 +8,8 @@ from pytest_django import Settings
 
 from bursary.assignments import signed_links
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import (
-    ActionType,
-    ErrorReason,
-    ExpiryReason,
-    LearnerContentAssignment,
-    Status,
-)
+from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, Status
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.delivery import emails
 from bursary.lib.logs import without_tokens
 from tests.enterprise_catalog import faults

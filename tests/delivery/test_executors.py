@@ -8,7 +8,8 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from bursary.assignments.models import LearnerContentAssignmentAction, Status
+from bursary.assignments.choices import Status
+from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import executors, runner
 from tests.world import ALICE, allocate, given_budget, given_content
 

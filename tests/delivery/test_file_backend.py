@@ -9,7 +9,7 @@ import pytest
 from django.core.mail import EmailMessage, get_connection
 from pytest_django import Settings
 
-from bursary.assignments.models import ActionType
+from bursary.assignments.choices import ActionType
 from bursary.delivery import file_backend
 from tests.world import ALICE, action_of, deliver, given_assignment
 

@@ -8,14 +8,9 @@ from django.conf import settings
 
 from bursary.assignments import actions
 from bursary.assignments.actions import Done
+from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.lifecycle import MOVES
-from bursary.assignments.models import (
-    ActionType,
-    ErrorReason,
-    LearnerContentAssignmentAction,
-    LearnerState,
-    Status,
-)
+from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import runner
 from bursary.delivery.errors import DeliveryError
 from tests.smtp import MailServer

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from bursary.access.models import Role
-from bursary.assignments.impact import Effect
-from bursary.assignments.matching import Verdict
-from bursary.assignments.models import (
+from bursary.assignments.choices import (
     FACTS,
     ActionType,
     ErrorReason,
@@ -16,6 +14,8 @@ from bursary.assignments.models import (
     State,
     Status,
 )
+from bursary.assignments.impact import Effect
+from bursary.assignments.matching import Verdict
 from bursary.budgets.models import LedgerEntryState
 from bursary.catalog import records as catalog
 from bursary.events.models import EventKind, EventOutcome, EventSource

@@ -12,7 +12,8 @@ from django.core.management import call_command
 from django.db import IntegrityError, connection
 
 from bursary.assignments import redemption
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import LedgerEntry, LedgerEntryState
 from bursary.events import handlers, inbox
@@ -158,7 +159,7 @@ def test_a_reversal_waits_while_its_assignment_is_being_redeemed() -> None:
     assignment = given_assignment()
     action = redemption.begin(assignment, now=NOW)
     # The money is spent, and whoever did it died before the assignment heard of it.
-    spent = ledger.spend(assignment.budget, cents=PRICE, key=redemption.spending_key(assignment), now=NOW)
+    spent = ledger.spend(assignment.budget, cents=PRICE, key=assignment.spending_key, now=NOW)
     event = told_of_reversal(spent.uuid)
     assert apply() == {"postponed": 1}
     assert (outcome(event), event.last_error) == (

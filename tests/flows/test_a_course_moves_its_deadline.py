@@ -11,7 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from bursary.assignments import derived
-from bursary.assignments.models import ExpiryReason, LearnerContentAssignment, State
+from bursary.assignments.choices import ExpiryReason, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.delivery import notices
 from bursary.ops import scheduler
 from bursary.replica import refresh

@@ -4,12 +4,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from bursary.assignments.models import (
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-)
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.ops import scheduler
 from bursary.ops.models import ScheduledTask

@@ -12,7 +12,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.access.models import Role, User
-from bursary.assignments.models import ExpiryReason, LearnerContentAssignment
+from bursary.assignments.choices import ExpiryReason
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.ops import scheduler
 from bursary.replica.models import ContentMetadata

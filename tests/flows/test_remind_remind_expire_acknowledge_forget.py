@@ -8,7 +8,8 @@ from django.db import connection
 from django.utils import timezone
 
 from bursary.access.models import Role
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.ops import scheduler
 from tests.api.door import Door

@@ -96,20 +96,20 @@ def test_what_is_broken_off_says_where_to_go_on(monkeypatch: pytest.MonkeyPatch)
     lie(content_title="a lie")
     pks = list(LearnerContentAssignment.objects.order_by("pk").values_list("pk", flat=True))
     monkeypatch.setattr(derived_audit, "BATCH", 1)
-    write = derived_audit._write_anew
+    write = derived_audit._rewrite
 
     def interrupted(wrong: list[int], **more: Any) -> None:
         if wrong == [pks[1]]:
             raise KeyboardInterrupt
         write(wrong, **more)
 
-    monkeypatch.setattr(derived_audit, "_write_anew", interrupted)
+    monkeypatch.setattr(derived_audit, "_rewrite", interrupted)
     said = StringIO()
     with pytest.raises(KeyboardInterrupt):
         call_command("rebuild_derived", stdout=StringIO(), stderr=said)
     assert said.getvalue() == f"Broken off. Go on with: bursary rebuild_derived --after {pks[0]}\n"
 
-    monkeypatch.setattr(derived_audit, "_write_anew", write)
+    monkeypatch.setattr(derived_audit, "_rewrite", write)
     assert told("rebuild_derived", "--after", str(pks[0]))[0]["wrong"] == 2
 
 

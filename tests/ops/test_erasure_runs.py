@@ -18,8 +18,9 @@ from pytest_django import Settings
 
 from bursary.access.models import Role, learner_key
 from bursary.assignments import erasure, expiry, redemption
+from bursary.assignments.choices import State
 from bursary.assignments.deadline_notices import DeadlineNotice
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.delivery import emails, file_backend
 from bursary.ops import erasure_runs
 from tests.ops.processes import bursary, environment, python
@@ -44,7 +45,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
-from bursary.assignments.models import ActionType
+from bursary.assignments.choices import ActionType
 from bursary.delivery import emails, runner
 from tests import world
 
@@ -61,7 +62,7 @@ def notify(action):
     if action.pk % 7 == 0:
         settings.EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"  # as it was once
     try:
-        return messages.notify(action)
+        return emails.notify(action)
     finally:
         settings.EMAIL_BACKEND = "bursary.delivery.file_backend.EmailBackend"
 
