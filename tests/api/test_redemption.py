@@ -125,7 +125,9 @@ def test_an_assigned_course_is_redeemed_by_its_run(alice: Person, budget: Budget
         (State.REVERSED, "reason_learner_assignment_reversed"),
     ],
 )
-def test_a_refused_redemption_gives_the_reason(alice: Person, budget: Budget, state: State, reason: str) -> None:
+def test_a_refused_redemption_gives_the_reason(
+    alice: Person, budget: Budget, state: State, reason: str
+) -> None:
     content = given_content()
     allocate(budget, content, ALICE, now=timezone.now())
     LearnerContentAssignment.objects.update(state=state)
