@@ -327,4 +327,4 @@ def _redeem_at(assignment: LearnerContentAssignment, now: datetime) -> object:
 
 def test_nothing_of_a_redemption_is_left_open_when_it_ends() -> None:
     assignment = redeemed(given_assignment())
-    assert not actions.any_due(now=LATER, pks=[action_of(assignment, ActionType.REDEEMED).pk])
+    assert action_of(assignment, ActionType.REDEEMED).due_at is None
