@@ -25,7 +25,7 @@ from bursary.assignments.choices import (
 from bursary.budgets.models import Budget
 from bursary.lib.leases import LeasedRow
 from bursary.replica.models import ContentMetadata
-from bursary.replica.upstream_cache import AnyContent
+from bursary.replica.types import AnyContent
 
 FAR_FUTURE = datetime(9000, 1, 1, tzinfo=UTC)
 """Stands for 'no date', so that every engine sorts alike."""

@@ -191,6 +191,12 @@ def settle(
     return mine.update(**written) if len(rows) == 1 else _locked_update(mine, **written)
 
 
+def discard(row: LeasedRow) -> bool:
+    """Delete a claimed row; return False if the claim was lost. For rows that only remember an answer."""
+    deleted, _by_model = _own(row).delete()
+    return bool(deleted)
+
+
 def back_off(failures: int, *, first: timedelta, longest: timedelta) -> timedelta:
     """Return how long to wait after so many failures in a row: exponential, capped, with full jitter."""
     return longest_back_off(failures, first=first, longest=longest) * random.random()  # noqa: S311  # no secret

@@ -13,7 +13,7 @@ from rich.text import Text
 from bursary.assignments.choices import State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.delivery.emails import deadline_in_words
-from bursary.ops.console import dollars
+from bursary.lib.money import dollars
 
 COLOURS = {Status.DONE: "green", Status.FAILED: "red", Status.PENDING: "yellow", Status.RUNNING: "yellow"}
 
