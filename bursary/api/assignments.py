@@ -25,7 +25,7 @@ from bursary.budgets.models import Budget
 
 
 class OfOneBudget(APIView):
-    """A view whose URL names an assignment configuration, which is a budget."""
+    """A view with an assignment configuration, which is a budget, in its URL."""
 
     permission = Permission.READ_ASSIGNMENTS
 
@@ -77,7 +77,7 @@ class TimelineOutput(serializers.Serializer[Any]):
     results = TimelineActionSerializer(many=True, help_text="All actions in pages, oldest first")
 
 
-class Timeline(OfOneBudget):
+class AssignmentTimeline(OfOneBudget):
     """Read an assignment's timeline: all actions in order, the latest successful one, and the failures."""
 
     MOST_FAILURES = 50

@@ -22,7 +22,7 @@ from bursary.assignments.models import LearnerContentAssignment
 
 MOST_NAMED = 1000  # refusals in one answer to `cancel-all` and `remind-all`; the count covers all
 _ONLY_OPEN = "Only open assignments can be cancelled."
-_CHOOSE_OTHERS = "Choose assignments whose learners can still be sent this e-mail."
+_CHOOSE_OTHERS = "Choose open assignments before their deadline or start."
 _ON_ITS_WAY = "An e-mail is on its way already"
 
 
@@ -145,7 +145,7 @@ class CancelAll(OfOneBudget):
 
 
 class RemindAll(OfOneBudget):
-    """Remind each learner whose state is `waiting`, among those that the query string's filters match."""
+    """Remind the learners in the state `waiting`, among those that the query string's filters match."""
 
     permission = Permission.REMIND
 

@@ -103,16 +103,14 @@ class ContentDetail(generics.RetrieveAPIView[ContentMetadata]):
 
     @extend_schema(
         parameters=[
-            OpenApiParameter(
-                "catalog", OpenApiTypes.UUID, description="The catalog whose links the record has"
-            )
+            OpenApiParameter("catalog", OpenApiTypes.UUID, description="The record has this catalog's links")
         ]
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)
 
     def get_serializer_context(self) -> dict[str, Any]:
-        """Add the catalogs whose links may be shown. Raises ValidationError."""
+        """Add the catalogs with links that may be shown. Raises ValidationError."""
         query = _CatalogInput(data=self.request.query_params)
         query.is_valid(raise_exception=True)
         catalogs = visible_catalogs(caller(self.request))

@@ -192,7 +192,7 @@ class _SinceInput(serializers.Serializer[Any]):
 
 
 class ImpactOfChanges(_OfContent):
-    """List the open assignments whose deadline, dates, price or availability a change affects."""
+    """List the open assignments that a change of dates, price or availability affects."""
 
     ending = "impact"
     permission_classes = (ReadsAssignments,)

@@ -87,7 +87,7 @@ class ContentEvents(APIView):
 def _body(request: Request) -> bytes:
     """Return the raw body. Raises LengthRequired or BodyTooLarge before reading it."""
     if "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH"):
-        raise LengthRequired  # Django would read an empty body, whose signature is wrong
+        raise LengthRequired  # Django would read an empty body, and its signature is wrong
     announced = request.META.get("CONTENT_LENGTH") or "0"
     if not (announced.isascii() and announced.isdecimal()) or int(announced) > webhook.LARGEST_BODY:
         raise BodyTooLarge(f"The body is larger than {webhook.LARGEST_BODY} bytes.")

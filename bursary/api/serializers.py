@@ -41,7 +41,7 @@ class ActionSerializer(serializers.ModelSerializer[LearnerContentAssignmentActio
         )
 
     def get_completed_at(self, action: LearnerContentAssignmentAction) -> datetime | None:
-        """Return when it succeeded. Clients expect null for a failure, whose time is `failed_at`."""
+        """Return when it succeeded. Clients expect null for a failure; its time is `failed_at`."""
         return None if action.status == Status.FAILED else action.completed_at
 
     def get_error_reason(self, action: LearnerContentAssignmentAction) -> str | None:
@@ -346,7 +346,7 @@ class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
 
 
 class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):
-    """Content with upstream's record. `context["catalogs"]` are those whose links may be shown."""
+    """Content with upstream's record. `context["catalogs"]` are those with links to be shown."""
 
     payload = serializers.SerializerMethodField()
 

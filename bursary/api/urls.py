@@ -38,7 +38,11 @@ urlpatterns = [
         assignments.AssignmentDetail.as_view(),
         name="api-assignment",
     ),
-    path(f"{_ASSIGNMENTS}/<uuid:assignment_uuid>/actions/", assignments.Timeline.as_view(), name="timeline"),
+    path(
+        f"{_ASSIGNMENTS}/<uuid:assignment_uuid>/actions/",
+        assignments.AssignmentTimeline.as_view(),
+        name="timeline",
+    ),
     path("policy-redemption/credits_available/", redemption.CreditsAvailable.as_view(), name="credits"),
     path(
         "policy-redemption/enterprise-customer/<uuid:customer_uuid>/can-redeem/",

@@ -23,7 +23,7 @@ class TimelineLine:
     error_code: str
     detail: str
     trace: str
-    """The stack trace; empty for readers who are not operators."""
+    """The stack trace; empty unless the reader is an operator."""
 
     @property
     def will_be_retried(self) -> bool:

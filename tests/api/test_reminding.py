@@ -53,7 +53,7 @@ def test_reminding_sends_a_mail_and_says_what_came_of_each(
             {
                 "reason": "not_remindable",
                 "user_message": "This assignment is accepted.",
-                "next_step": "Choose assignments whose learners can still be sent this e-mail.",
+                "next_step": "Choose open assignments before their deadline or start.",
                 "assignment_uuid": str(carol.uuid),
             }
         ],
