@@ -3,9 +3,11 @@
 import logging
 from pathlib import Path
 
+from django.apps import apps
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 
 from bursary.lib import logs
 
@@ -16,13 +18,30 @@ class NotReady(Exception):
     """The database cannot be used; the message says why, and what to do."""
 
 
-def require_tables() -> None:
-    """Raise NotReady unless the database answers and every migration is applied."""
+def refuse_unknown_migrations() -> None:
+    """Raise NotReady if the database records a migration of ours that this version does not have.
+
+    Such tables were made by a pre-release, or by a later version. Changing them would destroy data.
+    """
     try:
-        executor = MigrationExecutor(connection)
-        waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        loader = MigrationLoader(connection)
     except DatabaseError as error:
         raise NotReady(f"The database does not answer: {error}. Check BURSARY_DATABASE_URL.") from error
+    ours = {app.label for app in apps.get_app_configs() if app.name.startswith("bursary.")}
+    unknown = sorted(set(loader.applied_migrations) - set(loader.disk_migrations))
+    for label, name in unknown:
+        if label in ours:
+            raise NotReady(
+                f"Another version of Bursary made this database: its migration {label}.{name} is unknown. "
+                "Name a new one by BURSARY_DATABASE_URL or BURSARY_VAR_DIR, then run `bursary migrate`."
+            )
+
+
+def require_tables() -> None:
+    """Raise NotReady unless the database answers and exactly this version's migrations are applied."""
+    refuse_unknown_migrations()
+    executor = MigrationExecutor(connection)
+    waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if waiting:
         raise NotReady("The database's tables are missing or old. Run `bursary migrate` first.")
 

@@ -43,7 +43,7 @@ def test_what_is_past_its_deadline_expires_and_frees_its_money(mail: MailServer)
     assert assignment.learner_state == LearnerState.EXPIRED
     assert Budget.objects.get().held_cents == Account.objects.get().held_cents == 0
     deliver(now=OVER)
-    assert mail.received[-1]["Subject"].strip() == "The time to take up “Tidal Engines” is over"
+    assert mail.received[-1]["Subject"].strip() == "The deadline for “Tidal Engines” has passed"
     assert timeline(assignment)[-2:] == [
         (ActionType.EXPIRED, Status.DONE),
         (ActionType.EXPIRATION_NOTIFIED, Status.DONE),

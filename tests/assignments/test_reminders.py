@@ -72,7 +72,7 @@ def test_who_does_not_answer_is_reminded_on_the_days_of_the_table(
         f"1-days-before-{deadline:%Y-%m-%dT%H%M}",
     ]
     assert [sent["Subject"].strip() for sent in mail.received[1:]] == [
-        "Reminder: “Tidal Engines” is waiting for you"
+        "Reminder: accept or decline “Tidal Engines”"
     ] * 5
     told.refresh_from_db()
     assert told.recent_action_at == NOW + 89 * DAY
@@ -305,13 +305,13 @@ def test_learners_are_nudged_before_the_start_whether_or_not_they_accepted(mail:
     assert [nudge(day) for day in (32, 33, 34)] == [0, 1, 0]
     deliver(now=NOW + 33 * DAY)
     assert mail.received[-1]["Subject"].strip() == "“Tidal Engines” starts on Saturday, 11 April 2026"
-    assert "You have not taken it up yet" in mail.received[-1].get_body().get_content()  # type: ignore[union-attr]  # it has one
+    assert "You have not accepted it yet" in mail.received[-1].get_body().get_content()  # type: ignore[union-attr]  # it has one
 
     redemption.begin(assignment, now=NOW + 34 * DAY)
     runner.drain(clock=lambda: NOW + 34 * DAY, most=1)
     assert [nudge(day) for day in (38, 39, 40)] == [0, 1, 0]
     deliver(now=NOW + 39 * DAY)
-    assert "You have taken it up" in mail.received[-1].get_body().get_content()  # type: ignore[union-attr]  # it has one
+    assert "You have accepted it" in mail.received[-1].get_body().get_content()  # type: ignore[union-attr]  # it has one
     assert len(occasions(assignment, ActionType.NUDGED)) == 2
 
 
