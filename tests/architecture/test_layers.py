@@ -64,9 +64,7 @@ def test_the_package_keeps_every_contract(copy: Path) -> None:
             TABLES,
             id="tables that import a client",
         ),
-        pytest.param(
-            {"api/new.py": "import bursary.catalog"}, CATALOG, id="the catalog without the replica"
-        ),
+        pytest.param({"api/new.py": "import bursary.catalog"}, CATALOG, id="the catalog without the replica"),
         pytest.param(
             {"replica/new.py": "import bursary.upstream.client"},
             UPSTREAM,

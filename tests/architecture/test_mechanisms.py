@@ -71,9 +71,7 @@ def test_only_leases_write_the_columns_of_a_lease() -> None:
 )
 def test_a_mechanism_is_used_in_its_own_room_alone(name: str, room: str) -> None:
     assert [
-        place(module, line)
-        for module in outside(room, *ONE_RANGE_NO_LOOP)
-        for line in mentions(module, name)
+        place(module, line) for module in outside(room, *ONE_RANGE_NO_LOOP) for line in mentions(module, name)
     ] == []
 
 
