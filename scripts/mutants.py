@@ -27,6 +27,7 @@ from mutmut.stats import status_by_exit_code
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "mutants.md"
 MUTMUT = Path(sys.executable).with_name("mutmut")
+WORKERS = "2"
 # A mutant that hangs or crashes the tests is noticed, too.
 KILLED = {"killed", "timeout", "segfault", "caught by type check"}
 
@@ -55,13 +56,12 @@ class Mutant:
 
 
 def run(names: list[str]) -> int:
-    """Run mutmut with one worker, whose tests use one SQLite file; return its exit status."""
+    """Run mutmut on SQLite, in a folder that its processes share; return its exit status."""
     if not names:
         shutil.rmtree(ROOT / "mutants", ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="bursary-mutants-") as folder:
         environment = {**os.environ, "BURSARY_TEST_DIR": folder, "BURSARY_TEST_DB": "sqlite"}
-        # Workers share the file of the database, so there is one.
-        command = [str(MUTMUT), "run", "--max-children", "1", *names]
+        command = [str(MUTMUT), "run", "--max-children", WORKERS, *names]
         return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 

@@ -33,9 +33,13 @@ collect_ignore = ON_SQLITE_ONLY if os.environ.get("BURSARY_TEST_DB") == "postgre
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
-    """Keep the test database of SQLite in a file: in memory, threads could not share it."""
+    """Keep the test database of SQLite in a file: in memory, threads could not share it.
+
+    Its name holds the process's id, because `make mutants` forks processes that share a folder.
+    """
     if connection.vendor == "sqlite":
-        settings.DATABASES["default"]["TEST"]["NAME"] = str(Path(settings.VAR_DIR, "tests.sqlite3"))
+        file = Path(settings.VAR_DIR, f"tests-{os.getpid()}.sqlite3")
+        settings.DATABASES["default"]["TEST"]["NAME"] = str(file)
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,7 @@ def test_names_keep_to_plain_words(folder: Path) -> None:
 def test_the_tests_of_the_architecture_and_the_documents_keep_to_plain_words() -> None:
     assert [
         f"{place(module, node.lineno)}: {node.name}"
-        for folder in ("architecture", "docs", "migrations")
+        for folder in ("architecture", "docs", "upgrades")
         for module in modules(ROOT / "tests" / folder)
         for node in definitions(module)
         if IN_NAMES.search(node.name)
