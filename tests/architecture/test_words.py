@@ -20,7 +20,7 @@ PHRASES = (
     r"of ours",
     r"by (?:itself|themselves)",
     r"at all the same",
-    # A look is a fetch.
+    # A fetch is called a fetch.
     r"(?:a|the|another|each|every|last|next|new|older|newer|one|this|that) looks?(?! (?:like|at))",
 )
 FORBIDDEN = re.compile(rf"\b(?:{'|'.join((PEOPLE, MOODS, *PHRASES))})\b", re.IGNORECASE)

@@ -72,7 +72,7 @@ def _fill_replica() -> None:
     folder.mkdir(exist_ok=True)
     lines = COURSES.read_text(encoding="utf-8").splitlines()[:4]
     (folder / f"{CATALOG}.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    given_budget()  # whose catalog is refreshed
+    given_budget()  # the catalogs of budgets are refreshed
     call_command("refresh_content", stdout=StringIO())
     for kind, source in zip(ContentType, [*RefreshSource, RefreshSource.CRON], strict=True):
         given_content(content_type=kind, source=source)
@@ -101,7 +101,7 @@ def _fill_replica() -> None:
 
 
 def _fill_the_past() -> None:
-    """Let assignments expire: one whose learner was forgotten since, one whose learner has seen it."""
+    """Let two assignments expire: erase the learner of one, and let the learner of the other acknowledge."""
     budget = given_budget()
     content = given_content()
     for name, days in (("forgotten", -150), ("seen", -100)):
