@@ -8,7 +8,8 @@ from typing import Any
 
 from bursary.access.models import ApiKey, Role, RoleGrant, User
 from bursary.assignments import allocation
-from bursary.assignments.models import ActionType, LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.choices import ActionType
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Account, Budget, Customer
 from bursary.delivery import runner
 from bursary.replica.models import (

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 
@@ -48,27 +49,45 @@ class Role(models.TextChoices):
 
 
 class RoleGrant(models.Model):
-    """A user has a role with one customer; an operator has it with all, and names none."""
+    """A user's role with one customer, or with all of them for operators, whose grants name none."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="role_grants")
     role = models.CharField(max_length=16, choices=Role.choices)
     customer = models.ForeignKey(
         Customer, null=True, blank=True, on_delete=models.CASCADE, related_name="role_grants"
     )
+    # `customer` is NULL for operators, and no engine treats two NULLs as equal in a unique constraint.
+    scope = models.CharField(max_length=36, blank=True, default="", editable=False)
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["user", "role", "customer"], name="a_role_once"),
+            models.UniqueConstraint(fields=["user", "role", "scope"], name="one_grant_of_a_role"),
             models.CheckConstraint(
                 name="only_operators_serve_every_customer",
-                condition=Q(role=Role.OPERATOR, customer=None)
-                | (~Q(role=Role.OPERATOR) & Q(customer__isnull=False)),
+                condition=Q(role=Role.OPERATOR, customer=None, scope="")
+                | (~Q(role=Role.OPERATOR) & Q(customer__isnull=False) & ~Q(scope="")),
             ),
         ]
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.role}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save with the scope that belongs to the customer."""
+        self.set_scope()
+        super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        """Refuse a second grant of the same role: forms skip constraints on fields that they do not show."""
+        self.set_scope()
+        same = RoleGrant.objects.filter(user=self.user_id, role=self.role, scope=self.scope)
+        if same.exclude(pk=self.pk).exists():
+            raise ValidationError("This user has this role already.")
+
+    def set_scope(self) -> None:
+        """Set the scope, the customer's uuid. Bulk inserts need it set: a CHECK refuses them otherwise."""
+        self.scope = str(self.customer.uuid) if self.customer else ""
 
 
 class LearnerLink(models.Model):

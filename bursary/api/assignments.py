@@ -19,11 +19,8 @@ from bursary.api.budgets import permitted_budget
 from bursary.api.paging import AssignmentPages, Pages
 from bursary.api.serializers import AdminAssignmentSerializer, TimelineActionSerializer
 from bursary.assignments import listing
-from bursary.assignments.models import (
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-)
+from bursary.assignments.choices import ActionType
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 
 

@@ -15,7 +15,7 @@ from bursary.access.permissions import Permission
 from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
 from bursary.assignments import declining, redemption
-from bursary.assignments.models import State
+from bursary.assignments.choices import State
 
 
 class DeclineInput(serializers.Serializer[Any]):

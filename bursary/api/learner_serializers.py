@@ -14,7 +14,8 @@ from bursary.api.serializers import (
     ContentOfAssignmentSerializer,
 )
 from bursary.assignments.acknowledgement import FACT_OF
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 

@@ -27,13 +27,8 @@ from bursary.api.inputs import AssignmentUuidsInput
 from bursary.api.learner_serializers import LearnerAssignmentSerializer, policy_of_learner, redemption_url
 from bursary.api.serializers import POLICY_TYPE
 from bursary.assignments import acknowledgement, listing, redemption
-from bursary.assignments.models import (
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-    Status,
-)
+from bursary.assignments.choices import ActionType, State, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
 from bursary.delivery import runner
 from bursary.replica import read_modes, reads

@@ -7,13 +7,8 @@ from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from bursary.assignments.models import (
-    FAR_FUTURE,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    LearnerState,
-    Status,
-)
+from bursary.assignments.choices import LearnerState, Status
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.replica import reads

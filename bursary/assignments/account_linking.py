@@ -1,7 +1,8 @@
-"""When a learner registers: assignments by address get to know the person, and two of one person may meet.
+"""Linking assignments, made by e-mail address, to users who registered with that address later.
 
-One of two stays: what was accepted before what is open, the older of two open ones. The other, if it is open,
-is cancelled, and its timeline says why; no mail says so, for the learner still has the course.
+Two assignments of the same content may then turn out to be one learner's. One stays: an accepted one before
+an open one, the older of two open ones. The other, if open, is cancelled with the reason on its timeline and
+without a mail, because the learner still has the course.
 """
 
 import logging
@@ -15,97 +16,100 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from bursary.access.models import User
 from bursary.assignments import actions, lifecycle, sweeps
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.lib import logs
 from bursary.lib.locks import for_update
 
 logger = logging.getLogger(__name__)
 
-PEOPLE_PER_RUN = 1000
-ASSIGNMENTS_PER_PERSON = 1000
-MOST_FAILURES = 50  # a run
-_STAYS_FIRST = (State.ACCEPTED, State.ALLOCATED)
+USERS_PER_RUN = 1000
+ASSIGNMENTS_PER_USER = 1000
+MAX_FAILURES = 50  # a run
+_PREFERRED = (State.ACCEPTED, State.ALLOCATED)
 
 
 @dataclass
 class LinkingResult:
-    """How many assignments were touched, and those (pks) that could not be, with the error."""
+    """The number of assignments linked, and the error of each (pk) that failed."""
 
     done: int = 0
     failed: dict[int, str] = field(default_factory=dict)
 
 
-def link_registered_users(*, now: datetime) -> LinkingResult:
-    """Let the assignments of everybody who has registered know it. One that fails stops no other, and is
-    tried again the next time; of `MOST_FAILURES` it is not they that are at fault."""
-    theirs = _strangers(lms_user_id=OuterRef(OuterRef("lms_user_id"))).filter(
-        learner_key=OuterRef("learner_key")
-    )
-    registered = User.objects.filter(Exists(theirs), lms_user_id__isnull=False).exclude(learner_key="")
-    met = LinkingResult()
-    for person in registered.order_by("pk")[:PEOPLE_PER_RUN]:
-        for found in _found(person):
-            try:
-                met.done += _meet(found, person.pk, now=now)
-            except sweeps.RECOVERABLE as failure:
-                met.failed[found.pk] = logs.log_failure(
-                    f"Assignment {found.pk} met nobody", failure, log=logger
-                )
-                if len(met.failed) == MOST_FAILURES:
-                    return met
-    return met
-
-
-def link_user(person: User, *, now: datetime) -> int:
-    """Let the open and accepted assignments of a person's address know the person; return how many changed.
-
-    What is being redeemed waits for the next time. Of two that were both accepted each stays as it is.
-    """
-    return sum(_meet(found, person.pk, now=now) for found in _found(person))
-
-
-class _Found(NamedTuple):
-    """An assignment that may get to know somebody, and what never changes of it."""
+class _Unlinked(NamedTuple):
+    """An assignment to link, by what never changes of it."""
 
     pk: int
     budget_pk: int
     content_key: str
 
 
-def _found(person: User) -> list[_Found]:
-    if person.lms_user_id is None or not person.learner_key:
+def link_registered_users(*, now: datetime) -> LinkingResult:
+    """Link open and accepted assignments by e-mail address to users who have registered since.
+
+    A failing assignment is skipped and retried on the next run. After `MAX_FAILURES` the run stops, because
+    the cause is then probably not in the data.
+    """
+    theirs = _unlinked(lms_user_id=OuterRef(OuterRef("lms_user_id"))).filter(
+        learner_key=OuterRef("learner_key")
+    )
+    registered = User.objects.filter(Exists(theirs), lms_user_id__isnull=False).exclude(learner_key="")
+    result = LinkingResult()
+    for user in registered.order_by("pk")[:USERS_PER_RUN]:
+        for found in _unlinked_of(user):
+            try:
+                result.done += _link(found, user.pk, now=now)
+            except sweeps.RECOVERABLE as failure:
+                what = f"Linking failed: assignment={found.pk}"
+                result.failed[found.pk] = logs.log_failure(what, failure, log=logger)
+                if len(result.failed) == MAX_FAILURES:
+                    return result
+    return result
+
+
+def link_user(user: User, *, now: datetime) -> int:
+    """Link the open and accepted assignments of a user's address to the user; return the number linked.
+
+    Assignments being redeemed are left to the next run. Two accepted ones of the same content both stay.
+    """
+    return sum(_link(found, user.pk, now=now) for found in _unlinked_of(user))
+
+
+def _unlinked_of(user: User) -> list[_Unlinked]:
+    if user.lms_user_id is None or not user.learner_key:
         return []
-    strangers = _strangers(lms_user_id=person.lms_user_id).filter(learner_key=person.learner_key)
-    found = strangers.order_by("pk").values_list("pk", "budget_id", "content_key")[:ASSIGNMENTS_PER_PERSON]
-    return [_Found(*row) for row in found]
+    rows = _unlinked(lms_user_id=user.lms_user_id).filter(learner_key=user.learner_key).order_by("pk")
+    found = rows.values_list("pk", "budget_id", "content_key")[:ASSIGNMENTS_PER_USER]
+    return [_Unlinked(*row) for row in found]
 
 
-def _strangers(*, lms_user_id: int | OuterRef) -> QuerySet[LearnerContentAssignment]:
-    """Return what does not know its person and may: no row stays that would be looked at again in vain."""
+def _unlinked(*, lms_user_id: int | OuterRef) -> QuerySet[LearnerContentAssignment]:
+    """Return assignments that can be linked now: none that a run would find again and again in vain."""
     twins = LearnerContentAssignment.objects.filter(
         budget=OuterRef("budget"), content_key=OuterRef("content_key"), lms_user_id=lms_user_id
     )
     free = LearnerContentAssignment.objects.filter(
-        lms_user_id=None, state__in=_STAYS_FIRST, redeeming_since=None, forgotten_at=None
+        lms_user_id=None, state__in=_PREFERRED, redeeming_since=None, forgotten_at=None
     )
     return free.exclude(Exists(twins.filter(redeeming_since__isnull=False))).exclude(
         Q(state=State.ACCEPTED) & Exists(twins.filter(state=State.ACCEPTED))
     )
 
 
-def _meet(found: _Found, person_pk: int, *, now: datetime) -> bool:
+def _link(found: _Unlinked, user_pk: int, *, now: datetime) -> bool:
     with transaction.atomic():
-        budget = ledger.lock(found.budget_pk)  # nobody allocates to either of them meanwhile
-        person = User.objects.filter(pk=person_pk, lms_user_id__isnull=False).first()
-        if person is None:
+        budget = ledger.lock(found.budget_pk)  # so that no allocation changes either of the two
+        user = User.objects.filter(pk=user_pk, lms_user_id__isnull=False).first()
+        if user is None:
             return False
-        either = Q(pk=found.pk) | Q(content_key=found.content_key, lms_user_id=person.lms_user_id)
-        here = LearnerContentAssignment.objects.filter(either, budget=found.budget_pk)
-        both = list(for_update(here).order_by("pk"))
-        if not _may_meet(both, found, person):
+        either = Q(pk=found.pk) | Q(content_key=found.content_key, lms_user_id=user.lms_user_id)
+        rows = LearnerContentAssignment.objects.filter(either, budget=found.budget_pk)
+        twins = list(for_update(rows).order_by("pk"))
+        if not _can_link(twins, found, user):
             return False
-        stays, *others = sorted(both, key=_rank)
+        stays, *others = sorted(twins, key=_preference)
         for other in others:
             LearnerContentAssignment.objects.filter(pk=other.pk).update(lms_user_id=None, modified=now)
             if other.state == State.ALLOCATED:
@@ -114,24 +118,24 @@ def _meet(found: _Found, person_pk: int, *, now: datetime) -> bool:
                 notice = [ActionType.CANCELLATION_NOTIFIED]
                 actions.supersede([other.pk], notice, now=now, error_code="assigned_twice")
         LearnerContentAssignment.objects.filter(pk=stays.pk).update(
-            lms_user_id=person.lms_user_id, modified=now
+            lms_user_id=user.lms_user_id, modified=now
         )
     return True
 
 
-def _may_meet(both: Sequence[LearnerContentAssignment], found: _Found, person: User) -> bool:
-    """Tell whether, now that nothing moves, the found one is still a stranger of the person's."""
-    newcomer = next((one for one in both if one.pk == found.pk), None)
+def _can_link(twins: Sequence[LearnerContentAssignment], found: _Unlinked, user: User) -> bool:
+    """Return whether, under the locks, the found assignment is still to be linked to the user."""
+    newcomer = next((one for one in twins if one.pk == found.pk), None)
     if newcomer is None or newcomer.lms_user_id is not None or newcomer.forgotten_at:
         return False
-    theirs = bool(person.learner_key) and newcomer.learner_key == person.learner_key
-    held = any(one.redeeming_since for one in both)
-    settled = len(both) > 1 and all(one.state == State.ACCEPTED for one in both)
-    return theirs and newcomer.state in _STAYS_FIRST and not held and not settled
+    same_address = bool(user.learner_key) and newcomer.learner_key == user.learner_key
+    redeeming = any(one.redeeming_since for one in twins)
+    both_accepted = len(twins) > 1 and all(one.state == State.ACCEPTED for one in twins)
+    return same_address and newcomer.state in _PREFERRED and not redeeming and not both_accepted
 
 
-def _rank(assignment: LearnerContentAssignment) -> tuple[int, datetime, int]:
-    """Return what sorts the one that stays first."""
+def _preference(assignment: LearnerContentAssignment) -> tuple[int, datetime, int]:
+    """Return the sort key that puts the assignment that stays first."""
     state = State(assignment.state)
-    order = _STAYS_FIRST.index(state) if state in _STAYS_FIRST else len(_STAYS_FIRST)
-    return (order, assignment.allocated_at, assignment.pk)
+    rank = _PREFERRED.index(state) if state in _PREFERRED else len(_PREFERRED)
+    return (rank, assignment.allocated_at, assignment.pk)

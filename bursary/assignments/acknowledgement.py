@@ -1,4 +1,4 @@
-"""Acknowledging: the learner has seen that an assignment was cancelled or expired."""
+"""Acknowledgement: the learner has seen that an assignment was cancelled or expired."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,12 +10,8 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from bursary.access.models import User
 from bursary.assignments import actions
-from bursary.assignments.models import (
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-)
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.lib.locks import for_update
 
 FACT_OF = {
@@ -26,7 +22,7 @@ FACT_OF = {
 
 @dataclass
 class Acknowledgement:
-    """What came of each assignment: acknowledged now, before, or not to be acknowledged."""
+    """The result for each assignment: acknowledged now, before, or refused because it did not end."""
 
     now: list[LearnerContentAssignment] = field(default_factory=list)
     before: list[LearnerContentAssignment] = field(default_factory=list)
@@ -34,10 +30,7 @@ class Acknowledgement:
 
 
 def acknowledged() -> Exists:
-    """Return, as a condition on assignments, that the present cycle's end was acknowledged.
-
-    Who declined knows: it is not shown to them as news.
-    """
+    """Return a condition: the learner acknowledged the current cycle's end, or declined it themselves."""
     known_by = [*FACT_OF.values(), ActionType.DECLINED]
     facts = LearnerContentAssignmentAction.objects.filter(
         assignment=OuterRef("pk"), cycle=OuterRef("cycle"), action_type__in=known_by
@@ -52,15 +45,13 @@ def acknowledge(
     now: datetime,
     actor: User | None = None,
 ) -> Acknowledgement:
-    """Acknowledge those of the learner's own assignments that ended. Repeating it does no harm."""
+    """Acknowledge those of the learner's own assignments that ended. Idempotent."""
     outcome = Acknowledgement()
     with transaction.atomic():
         pks = list(mine.filter(uuid__in=uuids).values_list("pk", flat=True))
-        locked = for_update(LearnerContentAssignment.objects.all()).filter(pk__in=pks).order_by("pk")
-        rows = list(locked)
-        seen = set(
-            LearnerContentAssignment.objects.filter(acknowledged(), pk__in=pks).values_list("pk", flat=True)
-        )
+        named = LearnerContentAssignment.objects.filter(pk__in=pks)
+        rows = list(for_update(named).order_by("pk"))
+        seen = set(named.filter(acknowledged()).values_list("pk", flat=True))
         for assignment in rows:
             ended = assignment.state in FACT_OF
             kept = outcome.before if assignment.pk in seen else outcome.now if ended else outcome.refused

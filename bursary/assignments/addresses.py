@@ -1,4 +1,4 @@
-"""E-mail addresses as an administrator gives them: read, checked, told apart; and put right later."""
+"""E-mail addresses that an administrator enters: read and checked here, and corrected later."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,8 @@ from django.db.models import Q
 from bursary.access import known_learners
 from bursary.access.models import User, learner_key
 from bursary.assignments import actions, derived
-from bursary.assignments.models import (
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-    Status,
-)
+from bursary.assignments.choices import ActionType, State, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
 from bursary.lib.locks import for_update
 
@@ -28,7 +23,7 @@ LONGEST_ADDRESS = 254  # characters, RFC 5321
 
 @dataclass(frozen=True)
 class Addressee:
-    """One address of a request: trimmed, with its place in the list and the key it is compared by."""
+    """One address of a request: trimmed, with its position in the list and its key for comparison."""
 
     position: int
     address: str
@@ -37,7 +32,7 @@ class Addressee:
 
 @dataclass
 class BadAddresses(Exception):
-    """Some entries are not e-mail addresses; `errors` says which, by position. Nothing was done."""
+    """Some entries are not e-mail addresses: `errors` by position. Nothing was done."""
 
     errors: Mapping[int, str]
     reason = "invalid_addresses"
@@ -48,7 +43,7 @@ class BadAddresses(Exception):
 
 @dataclass
 class TooManyAddresses(Exception):
-    """There are more addresses than one request may carry. Nothing was done."""
+    """The request has too many addresses. Nothing was done."""
 
     count: int
     reason = "too_many_addresses"
@@ -64,13 +59,13 @@ class AddressTaken(Exception):
 
 
 class AddressHeld(Exception):
-    """The assignment is being taken up at that address. Nothing was changed; try again in some minutes."""
+    """The assignment is being accepted at that address. Nothing was changed; retry in some minutes."""
 
     reason = "being_redeemed"
 
 
 def read(entries: Sequence[object]) -> tuple[list[Addressee], dict[int, str]]:
-    """Return the usable addressees and, by position, what is wrong with the other entries.
+    """Return the valid addressees and, by position, the errors of the other entries.
 
     Raises TooManyAddresses.
     """
@@ -88,7 +83,7 @@ def read(entries: Sequence[object]) -> tuple[list[Addressee], dict[int, str]]:
 
 
 def read_all(entries: Sequence[object]) -> list[Addressee]:
-    """Return every addressee. Raises BadAddresses if there is any other entry, and TooManyAddresses."""
+    """Return all addressees. Raises BadAddresses for any other entry, and TooManyAddresses."""
     good, bad = read(entries)
     if bad:
         raise BadAddresses(bad)
@@ -98,22 +93,20 @@ def read_all(entries: Sequence[object]) -> list[Addressee]:
 def correct(
     assignment: LearnerContentAssignment, *, address: str, now: datetime, actor: User | None = None
 ) -> None:
-    """Put an open assignment's address right: record it, then link and tell the new address.
+    """Correct an open assignment's address; link and notify the new one.
 
-    The links in mails that were sent so far end, also where an earlier address comes back.
+    Links in mails sent so far stop working, also where an earlier address is restored.
     Raises BadAddresses, AddressTaken, AddressHeld while it is being redeemed, or actions.RetryRefused where
     the assignment is not open.
     """
     (addressee,) = read_all([address])
     with transaction.atomic():
-        ledger.lock(assignment.budget_id)  # nobody allocates to the new address meanwhile
+        ledger.lock(assignment.budget_id)  # so that no allocation to the new address runs meanwhile
         locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
         if locked.state != State.ALLOCATED:
             raise actions.RetryRefused("Only an open assignment's address can be corrected.")
         if locked.redeeming_since:
-            raise AddressHeld(
-                "It is being taken up at this moment. Try again when that is done, in some minutes."
-            )
+            raise AddressHeld("It is being accepted at this moment. Try again in some minutes.")
         _write_address(locked, addressee, now)
         history = locked.actions.filter(cycle=locked.cycle)
         dedup_key = str(1 + history.filter(action_type=ActionType.EMAIL_CORRECTED).count())
@@ -138,7 +131,7 @@ def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, n
     assignment.learner_email = addressee.address
     assignment.learner_key = addressee.learner_key
     assignment.lms_user_id = known_learners.lms_user_ids([addressee.learner_key]).get(addressee.learner_key)
-    # A link holds for an address: without this, an old one would work again where that address comes back.
+    # Links are bound to an address: an old one would work again where that address is restored.
     assignment.links_revoked_at = assignment.modified = now
     siblings = LearnerContentAssignment.objects.filter(
         Q(learner_key=addressee.learner_key)
@@ -156,9 +149,9 @@ def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, n
 def _start_over(
     assignment: LearnerContentAssignment, *, dedup_key: str, now: datetime, actor: User | None
 ) -> None:
-    """Retry what failed at the old address, redirect what waits, and do again what was done for it."""
+    """Retry what failed at the old address, redirect what is pending, and repeat what was done."""
     failures = LearnerContentAssignmentAction.objects.filter(assignment=assignment).unanswered_failures()
-    # A redemption goes to no address, and only who takes it up holds the assignment for it.
+    # A redemption goes to no address, and only the learner starts it.
     for failed in failures.exclude(action_type=ActionType.REDEEMED):
         actions.retry(failed, now=now, actor=actor)
     actions.redirect(assignment, now=now)

@@ -1,7 +1,7 @@
-"""Allocating content to learners within a budget: one decision for every address, then all or nothing.
+"""Allocation of content to learners within a budget: one decision for every address, then all or nothing.
 
-Order of work (and of locks): content, account and budget, assignments, actions. Whoever is already asked
-costs nothing; only newly allocated learners do. Repeating a request changes nothing.
+Order of work and of locks: content, account and budget, assignments, actions. Only newly allocated learners
+cost money. Repeating a request changes nothing.
 """
 
 import uuid
@@ -13,12 +13,15 @@ from django.db import transaction
 from django.db.models import OuterRef, Subquery
 
 from bursary.access.models import User
-from bursary.assignments import actions, addresses, derived, lifecycle, matching
+from bursary.assignments import actions, addresses, deadlines, derived, lifecycle, matching
+from bursary.assignments.choices import ActionType, State
 from bursary.assignments.matching import Match, Verdict
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
+from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
+from bursary.lib.money import dollars
 from bursary.replica import read_modes, reads
 from bursary.replica.models import ContentMetadata
 from bursary.replica.upstream_cache import AnyContent, UpstreamContent
@@ -29,7 +32,7 @@ LOWEST_PRICE, HIGHEST_PRICE = 95, 105  # percent of the replica's price: decisio
 
 @dataclass
 class AllocationRefused(Exception):
-    """Nothing can be allocated as asked. `reason` is stable; `figures` are cents, dates or keys."""
+    """The allocation is not possible. `reason` is stable; `figures` are cents, dates or keys."""
 
     reason: str
     sentence: str
@@ -42,7 +45,7 @@ class AllocationRefused(Exception):
 
 @dataclass(frozen=True)
 class Allocation:
-    """What an allocation did: the verdict on each address, and the assignments behind them."""
+    """The result of an allocation: the verdict on each address, and the assignments."""
 
     content: AnyContent
     outcomes: list[Match]
@@ -54,7 +57,7 @@ class Allocation:
 
 @dataclass(frozen=True)
 class Preview:
-    """What an allocation would do now. Cents; `remaining_cents` is None where the budget is unlimited."""
+    """The result that an allocation would have now. `remaining_cents` is None for an unlimited budget."""
 
     outcomes: list[Match]
     bad_addresses: dict[int, str]
@@ -77,8 +80,8 @@ def allocate(
 ) -> Allocation:
     """Allocate one course or run to every address, within the budget, all or nothing.
 
-    Raises addresses.BadAddresses and TooManyAddresses for the entries, AllocationRefused for the rest,
-    and reads.ContentUnavailable where content that we never saw cannot be fetched.
+    Raises addresses.BadAddresses and TooManyAddresses for the entries, AllocationRefused for the rest, and
+    reads.ContentUnavailable where content that the replica lacks cannot be fetched.
     """
     addressees = addresses.read_all(entries)
     known = _known_content(budget, content_key, now=now)
@@ -92,7 +95,10 @@ def allocate(
         )
         new = [one for one in outcomes if one.verdict is Verdict.NEW]
         again = [one for one in outcomes if one.verdict is Verdict.AGAIN]
-        _hold(locked, cents=price_cents * (len(new) + len(again)))
+        try:
+            ledger.hold(locked, cents=price_cents * (len(new) + len(again)))
+        except ledger.InsufficientFunds as short:
+            raise _too_expensive(short) from short
         columns: dict[str, object] = {
             "content": offer.row,
             "price_cents": price_cents,
@@ -115,9 +121,9 @@ def preview(
     now: datetime,
     due_date: datetime | None = None,
 ) -> Preview:
-    """Return what `allocate` would do now, address by address, changing nothing.
+    """Return what `allocate` would do now, address by address, and change nothing.
 
-    Raises addresses.TooManyAddresses and reads.ContentUnavailable; everything else is in the answer.
+    Raises addresses.TooManyAddresses and reads.ContentUnavailable; other refusals are in the result.
     """
     addressees, bad = addresses.read(entries)
     outcomes = matching.match_learners(budget, content_key=content_key, addressees=addressees, lock=False)
@@ -129,8 +135,8 @@ def preview(
     try:
         known = _known_content(budget, content_key, now=now)
         offer = _offer(known, catalog_uuid=budget.catalog_uuid, lock=False)
-        expires_at, reason = derived.deadline(
-            budget, content=offer.content, allocated_at=now, due_date=due_date
+        expires_at, reason = deadlines.deadline(
+            budget, enroll_by=offer.content.enroll_by, allocated_at=now, due_date=due_date
         )
         _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
     except AllocationRefused as refused:
@@ -143,7 +149,7 @@ def preview(
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of content before anything is locked: our row's pk, what upstream says, or both."""
+    """Content before anything is locked: the pk of the replica's row, upstream's content, or both."""
 
     pk: int | None
     upstream: UpstreamContent | None
@@ -151,17 +157,17 @@ class _Known:
 
 @dataclass(frozen=True)
 class _Offer:
-    """Content as a budget finds it: with its course's key, and whether the budget's catalog holds it."""
+    """Content for one budget: with its course's key, and whether the budget's catalog has it."""
 
     content: AnyContent
     row: ContentMetadata | None
-    """What the assignment refers to."""
+    """The row that the assignment will refer to."""
     parent_key: str
     in_catalog: bool
 
 
 def _known_content(budget: Budget, content_key: str, *, now: datetime) -> _Known:
-    """Find the content by the read mode. Upstream is asked here, before any transaction."""
+    """Find the content by the read mode. Upstream is called here, before any transaction."""
     upstream = None
     try:
         if read_modes.reads_upstream():
@@ -172,29 +178,28 @@ def _known_content(budget: Budget, content_key: str, *, now: datetime) -> _Known
 
 
 def _offer(known: _Known, *, catalog_uuid: uuid.UUID, lock: bool) -> _Offer:
-    """Return the content, with our row for it where there is one to refer to.
+    """Return the content, with the replica's row where the assignment can refer to one.
 
-    In shadow mode upstream's word counts. Our row is referred to only where it says the same of what is
-    derived from it; otherwise the backfill joins them, once the difference is healed.
+    In shadow mode upstream's content decides. The row is referred to only where the columns derived from it
+    would be the same; otherwise the backfill joins the assignment to it once they are.
     """
     ours = None if known.pk is None else _stored_offer(known.pk, catalog_uuid=catalog_uuid, lock=lock)
     if known.upstream is None:
         if ours is None:
-            raise RuntimeError("Content is known by our row, or by upstream.")
+            raise RuntimeError("Content is known to the replica or to upstream.")
         return ours
-    row = ours.row if ours and _derives_the_same(ours.content, known.upstream) else None
+    derived_alike = ours is not None and all(
+        getattr(ours.content, name) == getattr(known.upstream, name)
+        for name in ("title", "start_date", "enroll_by")
+    )
+    row = ours.row if ours and derived_alike else None
     return _Offer(known.upstream, row, known.upstream.parent_content_key, in_catalog=True)
 
 
-def _derives_the_same(one: AnyContent, other: AnyContent) -> bool:
-    return (one.title, one.start_date, one.enroll_by) == (other.title, other.start_date, other.enroll_by)
-
-
 def _stored_offer(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> _Offer:
-    """Read our row; `lock` it against a change in flight, so that the deadline is the committed one."""
+    """Read the replica's row. With `lock`, wait for a change in flight: the deadline is the committed one."""
     contents = ContentMetadata.objects.all()
     if lock:
-        # Not against rows that refer to it: PostgreSQL checks references of a row that is written twice.
         contents = for_update(contents)
     parent = ContentMetadata.objects.filter(pk=OuterRef("parent")).values("content_key")[:1]
     content = (
@@ -214,11 +219,13 @@ def _check(
     if not offer.in_catalog:
         raise _not_in_catalog(content.content_key)
     _check_price(content, price_cents=price_cents)
-    expires_at, reason = derived.deadline(budget, content=content, allocated_at=now, due_date=due_date)
+    expires_at, reason = deadlines.deadline(
+        budget, enroll_by=content.enroll_by, allocated_at=now, due_date=due_date
+    )
     if expires_at <= now:
         raise AllocationRefused(
             "deadline_passed",
-            f"The deadline was {expires_at:%d %B %Y, %H:%M} UTC: nobody could accept any more.",
+            f"The deadline was {expires_at:%d %B %Y, %H:%M} UTC: no learner could accept.",
             "Choose content whose enrolment is still open.",
             {"deadline": expires_at, "deadline_reason": reason},
         )
@@ -227,7 +234,7 @@ def _check(
 def _check_budget(budget: Budget, *, now: datetime) -> None:
     if not budget.active or budget.retired_at:
         raise AllocationRefused(
-            "policy_expired", "This budget is not in use any more.", "Choose another budget.", {}
+            "policy_expired", "This budget is no longer in use.", "Choose another budget.", {}
         )
     if not budget.open_at(now):
         raise AllocationRefused(
@@ -243,14 +250,14 @@ def _check_price(content: AnyContent, *, price_cents: int) -> None:
     if known is None:
         raise AllocationRefused(
             "content_price_unknown",
-            "The catalog does not say what this costs, so the price cannot be checked.",
+            "The catalog has no price for this, so the price cannot be checked.",
             "Try again when the catalog has a price, or choose a run that has one.",
             {},
         )
     if not known * LOWEST_PRICE <= price_cents * 100 <= known * HIGHEST_PRICE:
         raise AllocationRefused(
             "price_out_of_band",
-            f"The price of {price_cents} cents is too far from the catalog's, {known} cents.",
+            f"The price of {dollars(price_cents)} is too far from the catalog's, {dollars(known)}.",
             f"Offer between {LOWEST_PRICE} and {HIGHEST_PRICE} percent of the catalog's price.",
             {"requested_price_cents": price_cents, "catalog_price_cents": known},
         )
@@ -265,17 +272,10 @@ def _not_in_catalog(content_key: str) -> AllocationRefused:
     )
 
 
-def _hold(budget: Budget, *, cents: int) -> None:
-    try:
-        ledger.hold(budget, cents=cents)
-    except ledger.InsufficientFunds as short:
-        raise _too_expensive(short) from short
-
-
 def _too_expensive(short: ledger.InsufficientFunds) -> AllocationRefused:
     return AllocationRefused(
         short.reason,
-        f"This costs {short.requested_cents} cents and {short.available_cents} are available.",
+        str(short),
         "Assign to fewer learners, or have the budget raised.",
         {"requested_cents": short.requested_cents, "available_cents": short.available_cents},
     )
@@ -314,10 +314,9 @@ def _create(
 
 
 def _with_keys(created: Sequence[LearnerContentAssignment]) -> Sequence[LearnerContentAssignment]:
-    """Fill in the primary keys where the engine (MySQL) does not tell them for many rows at once."""
+    """Fill in the primary keys, which MySQL does not return for bulk inserts."""
     missing = [assignment for assignment in created if assignment.pk is None]
-    for start in range(0, len(missing), ROWS_PER_STATEMENT):
-        chunk = missing[start : start + ROWS_PER_STATEMENT]
+    for chunk in chunks(missing, ROWS_PER_STATEMENT):
         uuids = [assignment.uuid for assignment in chunk]
         pks = dict(LearnerContentAssignment.objects.filter(uuid__in=uuids).values_list("uuid", "pk"))
         for assignment in chunk:

@@ -1,4 +1,4 @@
-"""Cancelling: an administrator takes assignments back and the money is free at once."""
+"""Cancellation: an administrator cancels assignments, and their money is free at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,8 @@ from django.db.models import QuerySet
 
 from bursary.access.models import User
 from bursary.assignments import lifecycle, sweeps
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
@@ -18,32 +19,36 @@ from bursary.lib.locks import for_update
 
 @dataclass
 class Cancellation:
-    """What came of each assignment that was named: cancelled, cancelled before, or why not."""
+    """The result for each assignment: cancelled, cancelled before, or refused."""
 
     cancelled: list[LearnerContentAssignment] = field(default_factory=list)
     unchanged: list[LearnerContentAssignment] = field(default_factory=list)
     refused: dict[UUID, str] = field(default_factory=dict)
-    """By uuid: `unknown`, or where the assignment stands that forbids it."""
+    """By uuid: `unknown`, or the state that forbids it."""
 
 
 def cancel(
     budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User | None = None
 ) -> Cancellation:
-    """Cancel those of the budget's assignments that are open, and say what came of every one.
+    """Cancel the budget's assignments with these uuids, where they are open. Idempotent.
 
-    Repeating it does no harm. Assignments in another state, or being redeemed, stay as they are.
+    Assignments in other states, or being redeemed, stay as they are and are refused.
     """
     outcome = Cancellation()
     with transaction.atomic():
         locked_budget = ledger.lock(budget.pk)
-        found = {
-            assignment.uuid: assignment
-            for assignment in for_update(LearnerContentAssignment.objects.all())
-            .filter(budget=budget, uuid__in=uuids)
-            .order_by("pk")
-        }
+        named = LearnerContentAssignment.objects.filter(budget=budget, uuid__in=uuids)
+        found = {one.uuid: one for one in for_update(named).order_by("pk")}
         for uuid in dict.fromkeys(uuids):
-            _sort(outcome, uuid, found.get(uuid))
+            assignment = found.get(uuid)
+            if assignment is None:
+                outcome.refused[uuid] = "unknown"
+            elif assignment.state == State.CANCELLED:
+                outcome.unchanged.append(assignment)
+            elif lifecycle.allows(assignment, ActionType.CANCELLED):
+                outcome.cancelled.append(assignment)
+            else:
+                outcome.refused[uuid] = lifecycle.standing(assignment)
         lifecycle.move(locked_budget, outcome.cancelled, ActionType.CANCELLED, now=now, actor=actor)
     return outcome
 
@@ -51,22 +56,11 @@ def cancel(
 def cancel_all(
     matching: QuerySet[LearnerContentAssignment], *, budget: Budget, now: datetime, actor: User | None = None
 ) -> Cancellation:
-    """Cancel whatever of `matching`, assignments of one budget, is open, batch by batch."""
+    """Cancel the open ones of `matching`, assignments of one budget, batch by batch."""
     outcome = Cancellation()
-    for uuids in sweeps.by_key(matching.filter(budget=budget, state=State.ALLOCATED)):
+    for uuids in sweeps.uuid_batches(matching.filter(budget=budget, state=State.ALLOCATED)):
         batch = cancel(budget, uuids=uuids, now=now, actor=actor)
         outcome.cancelled += batch.cancelled
         outcome.unchanged += batch.unchanged
         outcome.refused |= batch.refused
     return outcome
-
-
-def _sort(outcome: Cancellation, uuid: UUID, assignment: LearnerContentAssignment | None) -> None:
-    if assignment is None:
-        outcome.refused[uuid] = "unknown"
-    elif assignment.state == State.CANCELLED:
-        outcome.unchanged.append(assignment)
-    elif lifecycle.allows(assignment, ActionType.CANCELLED):
-        outcome.cancelled.append(assignment)
-    else:
-        outcome.refused[uuid] = lifecycle.standing(assignment)

@@ -1,4 +1,4 @@
-"""What assignments show of their content: our row, or, where the read mode says so, what upstream says."""
+"""The content that assignments display: the replica's row or, by the read mode, upstream's content."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,24 +9,24 @@ from bursary.replica.upstream_cache import CatalogKey
 
 
 def attach_content(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> None:
-    """Let each of them show its content as `BURSARY_CONTENT_READS` says; nothing to do for the replica.
+    """Attach upstream's content to the assignments where `BURSARY_CONTENT_READS` demands it.
 
-    Upstream is asked for all of them at once, within one deadline, and never for each: load their budgets
-    with them. Where it does not answer they show no content. Not for use inside a transaction.
+    One call for all of them, within one deadline; they need their budgets loaded. Where upstream does not
+    answer they have no content. Not for use inside a transaction.
     """
     if not read_modes.reads_upstream():
         return
-    place_of = {one.pk: CatalogKey(one.budget.catalog_uuid, one.content_key) for one in assignments}
-    wanted = {place_of[one.pk]: one.parent_content_key or one.content_key for one in assignments}
-    known = read_modes.from_upstream(wanted, now=now)
+    key_of = {one.pk: CatalogKey(one.budget.catalog_uuid, one.content_key) for one in assignments}
+    asked = {key_of[one.pk]: one.parent_content_key or one.content_key for one in assignments}
+    known = read_modes.from_upstream(asked, now=now)
     for one in assignments:
-        one.shown_content = known.get(place_of[one.pk])
+        one.shown_content = known.get(key_of[one.pk])
 
 
 def title(assignment: LearnerContentAssignment) -> str:
-    """Return the title of the content that it shows, for what nobody can put right once it is said.
+    """Return the title to use in a mail, which cannot be corrected once it is sent.
 
-    Where that has none, or upstream is silent, it is our row's; without one, the key. At most a query.
+    The displayed content's; else the replica's; else the content key. At most one query.
     """
     shown = assignment.shown_content
     return (shown.title if shown else "") or reads.title_of(assignment.content_key) or assignment.content_key

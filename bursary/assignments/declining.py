@@ -1,6 +1,6 @@
-"""Declining: a learner says no, with a reason if they like; the money is free at once.
+"""Declining: the learner declines an assignment, with a reason if they give one; its money is free at once.
 
-Clients see it as cancelled. The timeline tells it apart from what an administrator took back.
+Clients see it as cancelled. The timeline distinguishes it from a cancellation by an administrator.
 """
 
 import re
@@ -11,19 +11,19 @@ from django.db import transaction
 
 from bursary.access.models import User
 from bursary.assignments import lifecycle, redemption
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.lib.locks import for_update
 
 LONGEST_REASON = 1000  # characters
 
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # PostgreSQL stores no NUL, and nobody half a character
-_TOO_LATE = "You need not do anything: it will not be taken up."
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # PostgreSQL stores no NUL, and UTF-8 has no surrogates
 
 
 @dataclass
 class DeclineRefused(Exception):
-    """The learner cannot decline it, or not with these words. Nothing was changed."""
+    """The assignment cannot be declined, or not for this reason. Nothing was changed."""
 
     reason: str
     sentence: str
@@ -36,11 +36,11 @@ class DeclineRefused(Exception):
 def decline(
     assignment: LearnerContentAssignment, *, reason: str, now: datetime, actor: User | None = None
 ) -> bool:
-    """Decline an open assignment, for `reason` (may be empty); False where the learner had declined before.
+    """Decline an open assignment, for `reason` (may be empty); return False where it was declined before.
 
     Raises DeclineRefused where it is not open, past its deadline or being redeemed, or for the reason's text.
     """
-    told = _readable(reason)
+    text = _checked_text(reason)
     with transaction.atomic():
         budget = ledger.lock(assignment.budget_id)
         locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
@@ -48,45 +48,46 @@ def decline(
             return False
         if refused := _refusal(locked, now=now):
             raise refused
-        changes = {"decline_reason": told}
+        changes = {"decline_reason": text}
         lifecycle.move(
-            budget, [locked], ActionType.DECLINED, now=now, actor=actor, changes=changes, detail=told
+            budget, [locked], ActionType.DECLINED, now=now, actor=actor, changes=changes, detail=text
         )
     return True
 
 
-def _readable(reason: str) -> str:
-    """Return the text, trimmed, with line breaks as one character. Raises DeclineRefused."""
-    told = reason.replace("\r\n", "\n").strip()
-    if len(told) > LONGEST_REASON:
+def _checked_text(reason: str) -> str:
+    """Return the reason, trimmed, with line breaks as one character. Raises DeclineRefused."""
+    text = reason.replace("\r\n", "\n").strip()
+    if len(text) > LONGEST_REASON:
         raise DeclineRefused(
             "decline_reason_too_long",
-            f"The reason has {len(told)} characters, and {LONGEST_REASON} are read.",
-            "Say it in fewer words, or without a reason.",
+            f"The reason has {len(text)} characters; {LONGEST_REASON} are allowed.",
+            "Shorten the reason, or leave it out.",
         )
-    if _UNSTORABLE.search(told):
+    if _UNSTORABLE.search(text):
         raise DeclineRefused(
             "decline_reason_unreadable",
-            "The reason has characters in it that nobody can read.",
+            "The reason contains characters that cannot be displayed.",
             "Write it again, or decline without a reason.",
         )
-    return told
+    return text
 
 
 def _refusal(assignment: LearnerContentAssignment, *, now: datetime) -> DeclineRefused | None:
     """Return why the assignment, as read, cannot be declined; None where it can."""
     if ended := redemption.refusal(assignment, now=now):
-        return DeclineRefused(ended.reason, ended.sentence, _TOO_LATE)
+        nothing_to_do = "You need not do anything: it cannot be accepted any more."
+        return DeclineRefused(ended.reason, ended.sentence, nothing_to_do)
     if assignment.state == State.ACCEPTED:
         return DeclineRefused(
             "reason_learner_assignment_accepted",
-            "You took this course up before.",
+            "You have already accepted this course.",
             "To leave it, ask your organisation.",
         )
     if assignment.redeeming_since:
         return DeclineRefused(
             "reason_learner_assignment_being_redeemed",
-            "This course is being taken up at this moment.",
-            "Look again in a minute.",
+            "This course is being accepted at this moment.",
+            "Try again in a minute.",
         )
     return None

@@ -1,90 +1,52 @@
 """The only writer of an assignment's derived columns: deadline, learner state, recent action, sort keys.
 
-They are an index over what is true elsewhere (the allocation, the content, the budget, the actions), written
-set-based in the transaction of their cause. The deadline is the least of four dates; the nearest wins, and on
-equal dates the first of them in `deadline`. Where a change moves a deadline into the past, nothing expires by
-it before its grace is over (decision 0005). What a change may bring forward, reminding and nudging, is looked
-at anew: `remind_at` and `nudge_at` are never later than the truth.
+They are an index over the allocation, the content, the budget and the actions, written set-based in the
+transaction of their cause. Where a change moves a deadline into the past, nothing expires by it until its
+grace has passed (decision 0005). Reminders and nudges that a change may bring forward are checked again:
+`remind_at` and `nudge_at` are never later than the next of them is due.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from django.db.models import (
-    Case,
-    DateTimeField,
-    Exists,
-    F,
-    OuterRef,
-    Q,
-    QuerySet,
-    Subquery,
-    Value,
-    When,
-)
-from django.db.models.expressions import Combinable
-from django.db.models.functions import Coalesce, Least
-from django.db.models.lookups import Exact, LessThanOrEqual
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models.functions import Coalesce
 
-from bursary.assignments import reminder_dates
+from bursary.assignments import deadlines, reminder_dates
+from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.models import (
+    CHECK_NOW,
     FAR_FUTURE,
-    LOOK_NOW,
-    ActionType,
-    ExpiryReason,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
-    LearnerState,
-    State,
-    Status,
 )
 from bursary.budgets.models import Budget
+from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
-from bursary.replica import store
 from bursary.replica.models import ContentMetadata
 from bursary.replica.upstream_cache import AnyContent
 
 CONTENTS_PER_STATEMENT = 200
 ASSIGNMENTS_PER_STATEMENT = 1000
 TITLE_KEY_LENGTH = 255
-GRACE = timedelta(hours=24)
-"""How long a deadline that moved into the past waits: it may be a mistake, and moved back."""
 
-_SETTLED_BY_STATE = {State.ALLOCATED: LearnerState.NOTIFYING, State.EXPIRED: LearnerState.EXPIRED}
 _OPEN = Q(state=State.ALLOCATED)
 _STARTING = Q(state__in=[State.ALLOCATED, State.ACCEPTED])
 _FROM_CONTENT = ("title", "start_date", "enroll_by")
-_NOTIFYING_WORK = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
-
-
-def deadline(
-    budget: Budget, *, content: AnyContent, allocated_at: datetime, due_date: datetime | None = None
-) -> tuple[datetime, ExpiryReason]:
-    """Return when an allocation ends, and which date says so (decision 0004 lists the four)."""
-    return deadline_by(budget, enroll_by=content.enroll_by, allocated_at=allocated_at, due_date=due_date)
-
-
-def deadline_by(
-    budget: Budget, *, enroll_by: datetime | None, allocated_at: datetime, due_date: datetime | None
-) -> tuple[datetime, ExpiryReason]:
-    """Return the same for content whose enrolment closes, or closed once, at `enroll_by`."""
-    dates = [
-        (enroll_by or FAR_FUTURE, ExpiryReason.ENROLL_BY),
-        (budget.ends_at or FAR_FUTURE, ExpiryReason.BUDGET_END),
-        (due_date or FAR_FUTURE, ExpiryReason.DUE_DATE),
-        (allocated_at + timedelta(days=budget.allocation_age_days), ExpiryReason.ALLOCATION_AGE),
-    ]
-    return min(dates, key=lambda dated: dated[0])
+_INVITATIONS = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
 def at_allocation(
     budget: Budget, *, content: AnyContent, now: datetime, due_date: datetime | None = None
 ) -> dict[str, object]:
-    """Return the derived columns of whatever is allocated from `budget` for `content` at `now`."""
-    expires_at, expires_reason = deadline(budget, content=content, allocated_at=now, due_date=due_date)
+    """Return the derived columns of an allocation from `budget` for `content` at `now`."""
+    expires_at, expires_reason = deadlines.deadline(
+        budget, enroll_by=content.enroll_by, allocated_at=now, due_date=due_date
+    )
     starts_at = content.start_date or FAR_FUTURE
     reminders = reminder_dates.reminders(budget, allocated_at=now, expires_at=expires_at)
+    nudges = reminder_dates.nudges(budget, starts_at=starts_at)
     return {
         "age_ends_at": now + timedelta(days=budget.allocation_age_days),
         "expires_at": expires_at,
@@ -92,67 +54,65 @@ def at_allocation(
         "learner_state": LearnerState.NOTIFYING,
         "recent_action_at": now,
         "grace_until": None,
-        "remind_at": reminder_dates.first_look(reminders, after=now),
-        "nudge_at": reminder_dates.first_look(reminder_dates.nudges(budget, starts_at=starts_at), after=now),
-        "content_title": _title_key(content.title),
+        "remind_at": reminder_dates.first(reminders, after=now),
+        "nudge_at": reminder_dates.first(nudges, after=now),
+        "content_title": title_key(content.title),
         "content_start": starts_at,
         "content_enroll_by": content.enroll_by or FAR_FUTURE,
     }
 
 
 def at_move(target: State) -> dict[str, object]:
-    """Return the derived columns that a move to `target` settles by itself."""
-    settled: dict[str, object] = {
-        "learner_state": _SETTLED_BY_STATE.get(target, LearnerState.NONE),
+    """Return the derived columns that a move to `target` decides."""
+    learner_states = {State.ALLOCATED: LearnerState.NOTIFYING, State.EXPIRED: LearnerState.EXPIRED}
+    return {
+        "learner_state": learner_states.get(target, LearnerState.NONE),
         "remind_at": FAR_FUTURE,
+        # An open assignment whose learner was not notified is not nudged; once accepted it is.
+        "nudge_at": CHECK_NOW if target == State.ACCEPTED else FAR_FUTURE,
     }
-    # Who was not told yet was not to be nudged; who accepted all the same is.
-    return settled | {"nudge_at": LOOK_NOW if target == State.ACCEPTED else FAR_FUTURE}
 
 
 def follow_progress(pks: Sequence[int]) -> None:
     """Rewrite learner state and recent action of these assignments from their state and actions.
 
-    Who was not reminded because they had not been told yet is looked at again.
+    Open ones that waited for the learner's notification are checked again for reminders and nudges.
     """
     waited = {
-        name: Case(When(_OPEN, **{name: FAR_FUTURE}, then=Value(LOOK_NOW)), default=F(name))
+        name: Case(When(_OPEN, **{name: FAR_FUTURE}, then=Value(CHECK_NOW)), default=F(name))
         for name in ("remind_at", "nudge_at")
     }
-    for start in range(0, len(pks), ASSIGNMENTS_PER_STATEMENT):
-        chunk = pks[start : start + ASSIGNMENTS_PER_STATEMENT]
+    for chunk in chunks(pks, ASSIGNMENTS_PER_STATEMENT):
         LearnerContentAssignment.objects.filter(pk__in=chunk).update(
             learner_state=_learner_state(), recent_action_at=_recent_action_at(), **waited
         )
 
 
-def look_again(
-    moments: Mapping[LearnerContentAssignment, datetime], *, column: Literal["remind_at", "nudge_at"]
+def write_next_checks(
+    checks: Mapping[LearnerContentAssignment, datetime], *, column: Literal["remind_at", "nudge_at"]
 ) -> None:
-    """Write when each of these locked assignments is looked at next."""
-    for assignment, moment in moments.items():
-        setattr(assignment, column, moment)
-    LearnerContentAssignment.objects.bulk_update(moments, [column], batch_size=ASSIGNMENTS_PER_STATEMENT)
+    """Write when each of these locked assignments is next checked for a reminder or a nudge."""
+    for assignment, check_at in checks.items():
+        setattr(assignment, column, check_at)
+    LearnerContentAssignment.objects.bulk_update(checks, [column], batch_size=ASSIGNMENTS_PER_STATEMENT)
 
 
 def follow_content(*, pks: Iterable[int], now: datetime, **_signal: object) -> None:
     """Rewrite sort keys, and open assignments' deadlines. Receives `content_changed`."""
-    wanted = sorted(pks)
-    for start in range(0, len(wanted), CONTENTS_PER_STATEMENT):
+    for chunk in chunks(sorted(pks), CONTENTS_PER_STATEMENT):
         assigned = LearnerContentAssignment.objects.filter(content=OuterRef("pk"))
-        contents = ContentMetadata.objects.filter(
-            Exists(assigned), pk__in=wanted[start : start + CONTENTS_PER_STATEMENT]
-        )
-        concerned = list(contents.only("pk", *_FROM_CONTENT))
-        if concerned:
-            _follow_contents(concerned, now=now)
+        assigned_contents = ContentMetadata.objects.filter(Exists(assigned), pk__in=chunk)
+        if contents := list(assigned_contents.only("pk", *_FROM_CONTENT)):
+            assignments = LearnerContentAssignment.objects.filter(content__in=contents)
+            _locked_budgets(assignments.values("budget"))
+            _follow(assignments, contents, now=now)
 
 
 def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> None:
     """Rewrite open assignments' deadlines. Receives `budget_changed`."""
     for budget in Budget.objects.filter(pk__in=list(pks)):
         age_ends_at = F("allocated_at") + Value(timedelta(days=budget.allocation_age_days))
-        deadlines = _deadline_columns(
+        columns = deadlines.columns(
             age_ends_at=age_ends_at,
             enroll_by=F("content_enroll_by"),
             budget_end=Value(budget.ends_at or FAR_FUTURE),
@@ -160,22 +120,22 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
         )
         assignments = LearnerContentAssignment.objects.filter(budget=budget)
         assignments.filter(_OPEN).update(
-            **deadlines, age_ends_at=age_ends_at, remind_at=LOOK_NOW, nudge_at=LOOK_NOW
+            **columns, age_ends_at=age_ends_at, remind_at=CHECK_NOW, nudge_at=CHECK_NOW
         )
-        assignments.filter(state=State.ACCEPTED).update(nudge_at=LOOK_NOW)
+        assignments.filter(state=State.ACCEPTED).update(nudge_at=CHECK_NOW)
 
 
 def rebuild(pks: Sequence[int], *, now: datetime) -> None:
-    """Rewrite every derived column of these assignments, as far as it is followed (decision 0010).
+    """Rewrite every derived column of these assignments, as far as its state is followed (decision 0010).
 
     Call it inside a transaction, with at most `CONTENTS_PER_STATEMENT` of them: it locks their content, their
-    budgets and them. What a correct deadline leaves in the past has its grace, as after any other change.
+    budgets and them. A deadline that was wrong and is in the past has its grace, as after any other change.
     """
     rows = LearnerContentAssignment.objects.filter(pk__in=pks)
-    concerned = list(rows.values_list("content", "budget"))
-    held = ContentMetadata.objects.filter(pk__in={content for content, _budget in concerned if content})
-    contents = list(store.locked(held.order_by("content_key")).only("pk", *_FROM_CONTENT))
-    budgets = _locked_budgets({budget for _content, budget in concerned})
+    causes = list(rows.values_list("content", "budget"))
+    assigned = ContentMetadata.objects.filter(pk__in={content for content, _budget in causes if content})
+    contents = list(for_update(assigned.order_by("content_key")).only("pk", *_FROM_CONTENT))
+    budgets = _locked_budgets({budget for _content, budget in causes})
     list(for_update(rows).order_by("pk").values_list("pk"))
     if contents:
         rows.filter(content__in=contents).update(**_content_columns(contents))
@@ -186,24 +146,24 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
         for budget in budgets
     )
     rows.filter(_OPEN).update(age_ends_at=Case(*ages, default=F("age_ends_at")))
-    deadlines = _deadline_columns(
+    columns = deadlines.columns(
         age_ends_at=F("age_ends_at"), enroll_by=F("content_enroll_by"), budget_end=_budget_end(), now=now
     )
-    rows.filter(_OPEN).update(**deadlines, remind_at=LOOK_NOW)
-    rows.filter(_STARTING).update(nudge_at=LOOK_NOW)
+    rows.filter(_OPEN).update(**columns, remind_at=CHECK_NOW)
+    rows.filter(_STARTING).update(nudge_at=CHECK_NOW)
     follow_progress(pks)
 
 
 def join(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> int:
-    """Give these assignments, if they have none, the content of their key, with what is derived from it.
+    """Let these assignments, where they refer to no content, refer to the content of their key.
 
-    Call it inside a transaction, with the content locked; at most `ASSIGNMENTS_PER_STATEMENT` pks. Returns
-    how many were joined. What moves a deadline into the past has its grace, as with any change of content.
+    Their derived columns follow. Call it inside a transaction, with the content locked and at most
+    `ASSIGNMENTS_PER_STATEMENT` pks. Return the number of assignments joined.
     """
     unjoined = LearnerContentAssignment.objects.filter(
         pk__in=pks, content=None, content_key=content.content_key
     )
-    _lock_budgets_of(unjoined)
+    _locked_budgets(unjoined.values("budget"))
     locked = list(for_update(unjoined).order_by("pk").values_list("pk", flat=True))
     joined = LearnerContentAssignment.objects.filter(pk__in=locked)
     joined.update(content=content)
@@ -213,99 +173,66 @@ def join(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> int:
     return len(locked)
 
 
-def _follow_contents(contents: Sequence[ContentMetadata], *, now: datetime) -> None:
-    """Rewrite what is derived from these contents, wherever they are assigned."""
-    assigned = LearnerContentAssignment.objects.filter(content__in=[content.pk for content in contents])
-    _lock_budgets_of(assigned)
-    _follow(assigned, contents, now=now)
-
-
-def _lock_budgets_of(assignments: QuerySet[LearnerContentAssignment]) -> None:
-    """Lock them before the assignments, after the content (the lock order): a statement that waited for rows
-    would read a budget's end as it was when the waiting began; and whoever holds a budget locks assignments
-    in an order of their own.
-    """
-    _locked_budgets(assignments.values("budget"))
+def title_key(title: str) -> str:
+    """Return the key by which a title is sorted."""
+    return title.casefold()[:TITLE_KEY_LENGTH]
 
 
 def _follow(
     assignments: QuerySet[LearnerContentAssignment], contents: Sequence[ContentMetadata], *, now: datetime
 ) -> None:
-    """One statement. MySQL sees columns already written by it: nothing reads what was written before it."""
+    """Write what follows from these contents, with the budgets locked.
+
+    In one statement, in which no expression reads a column written before it: MySQL would see the new value.
+    """
     columns = _content_columns(contents)
     while_open = {
-        **_deadline_columns(
+        **deadlines.columns(
             age_ends_at=F("age_ends_at"),
             enroll_by=columns["content_enroll_by"],
             budget_end=_budget_end(),
             now=now,
         ),
-        "remind_at": Value(LOOK_NOW),
+        "remind_at": Value(CHECK_NOW),
     }
     assignments.update(
         **{name: Case(When(_OPEN, then=value), default=F(name)) for name, value in while_open.items()},
-        nudge_at=Case(When(_STARTING, then=Value(LOOK_NOW)), default=F("nudge_at")),
+        nudge_at=Case(When(_STARTING, then=Value(CHECK_NOW)), default=F("nudge_at")),
         **columns,
     )
 
 
 def _locked_budgets(pks: Collection[int] | QuerySet[Any, Any]) -> list[Budget]:
+    """Lock and return budgets: before their assignments, after the content (the lock order).
+
+    Without it a statement that waits for rows reads a budget's end as it was before the wait, and holders of
+    a budget's lock, which lock assignments in orders of their own, deadlock with it.
+    """
     return list(for_update(Budget.objects.all()).filter(pk__in=pks).order_by("pk"))
 
 
 def _budget_end() -> Coalesce:
-    return Coalesce(
-        Subquery(Budget.objects.filter(pk=OuterRef("budget_id")).values("ends_at")[:1]), FAR_FUTURE
-    )
+    ends_at = Budget.objects.filter(pk=OuterRef("budget_id")).values("ends_at")[:1]
+    return Coalesce(Subquery(ends_at), FAR_FUTURE)
 
 
 def _content_columns(contents: Sequence[ContentMetadata]) -> dict[str, Case]:
     """Return the sort keys, for assignments of these contents."""
+
+    def by_content(values: Mapping[int, object]) -> Case:
+        return Case(*(When(content=pk, then=Value(value)) for pk, value in values.items()))
+
     return {
-        "content_title": _by_content({content.pk: _title_key(content.title) for content in contents}),
-        "content_start": _by_content({content.pk: content.start_date or FAR_FUTURE for content in contents}),
-        "content_enroll_by": _by_content({one.pk: one.enroll_by or FAR_FUTURE for one in contents}),
-    }
-
-
-def _by_content(values: Mapping[int, object]) -> Case:
-    return Case(*(When(content=pk, then=Value(value)) for pk, value in values.items()))
-
-
-def _deadline_columns(
-    *, age_ends_at: Combinable, enroll_by: Combinable, budget_end: Combinable, now: datetime
-) -> dict[str, Combinable]:
-    """Return `deadline()` as SQL, for columns that agree with it to the letter.
-
-    The grace comes first: it compares with the deadline before.
-    """
-    due_date = Coalesce(F("due_date"), FAR_FUTURE)
-    dates: list[tuple[Combinable, ExpiryReason]] = [
-        (enroll_by, ExpiryReason.ENROLL_BY),
-        (budget_end, ExpiryReason.BUDGET_END),
-        (due_date, ExpiryReason.DUE_DATE),
-        (age_ends_at, ExpiryReason.ALLOCATION_AGE),
-    ]
-    least = Least(*(date for date, _reason in dates))
-    into_the_past = Q(LessThanOrEqual(least, Value(now)), expires_at__gt=now)
-    return {
-        "grace_until": Case(
-            When(into_the_past, then=Value(now + GRACE)),
-            When(LessThanOrEqual(least, Value(now)), then=F("grace_until")),
-            default=Value(None, output_field=DateTimeField()),
-        ),
-        "expires_at": least,
-        "expires_reason": Case(
-            *(When(Exact(date, least), then=Value(reason)) for date, reason in dates[:-1]),
-            default=Value(ExpiryReason.ALLOCATION_AGE),
-        ),
+        "content_title": by_content({one.pk: title_key(one.title) for one in contents}),
+        "content_start": by_content({one.pk: one.start_date or FAR_FUTURE for one in contents}),
+        "content_enroll_by": by_content({one.pk: one.enroll_by or FAR_FUTURE for one in contents}),
     }
 
 
 def _learner_state() -> Case:
     """Return the clients' word for the current cycle: see the table in docs/glossary.md."""
     actions = LearnerContentAssignmentAction.objects.filter(
-        assignment=OuterRef("pk"), cycle=OuterRef("cycle"), action_type__in=_NOTIFYING_WORK
+        assignment=OuterRef("pk"), cycle=OuterRef("cycle"), action_type__in=_INVITATIONS
     )
     retries = LearnerContentAssignmentAction.objects.filter(retry_of=OuterRef("pk"))
     failed = actions.filter(~Exists(retries), status=Status.FAILED)
@@ -320,7 +247,7 @@ def _learner_state() -> Case:
 
 
 def _recent_action_at() -> Coalesce:
-    """Return the last allocation or successful reminder, whichever came later."""
+    """Return the last allocation or successful reminder, whichever is later."""
     reminders = LearnerContentAssignmentAction.objects.filter(
         assignment=OuterRef("pk"),
         cycle=OuterRef("cycle"),
@@ -328,7 +255,3 @@ def _recent_action_at() -> Coalesce:
         status=Status.DONE,
     ).order_by("-completed_at")
     return Coalesce(Subquery(reminders.values("completed_at")[:1]), F("allocated_at"))
-
-
-def _title_key(title: str) -> str:
-    return title.casefold()[:TITLE_KEY_LENGTH]

@@ -1,11 +1,11 @@
-"""Privacy: taking out who a learner was, and keeping what happened.
+"""Erasure of learners' personal data, keeping what happened.
 
-An assignment's address becomes a tombstone of its own, so that no two ever meet. Its actions keep their
-type, status, times and codes, and lose whatever names people. The sweep does it to what has expired, once the
-learner was told or after thirty days. On request everything of an address goes, whatever its state.
+An assignment's address becomes a placeholder of its own, so that no two are ever matched. Its actions keep
+their type, status, times and codes, and lose whatever names people. The sweep erases expired assignments once
+the learner was notified, or after thirty days. On request everything of an address is erased, in any state.
 
-Mails lie above this layer: the caller hands in what removes them by action. It is called before the rows
-change and must be repeatable: after a crash in between, the rows are found and done again.
+Mails lie above this layer: the caller passes the function that removes them by action. It is called before
+the rows change and must be idempotent: after a crash in between, the rows are found and erased again.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,30 +19,27 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from bursary.access import anonymisation
 from bursary.access.models import LearnerLink, User, learner_key
 from bursary.assignments import actions, addresses, lifecycle, sweeps
-from bursary.assignments.deadline_notices import DeadlineNotice
+from bursary.assignments.choices import OPEN, WORK, ActionType, State, Status
 from bursary.assignments.models import (
-    OPEN,
-    WORK,
-    ActionType,
+    DeadlineNotice,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
-    State,
-    Status,
 )
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
+from bursary.lib.batches import chunks, keyset_pages
 from bursary.lib.locks import for_update
 
-AT_THE_LATEST = timedelta(days=30)  # after expiry, told or not
+AT_THE_LATEST = timedelta(days=30)  # after expiry, notified or not
 ROWS_PER_STATEMENT = 2000
 
 Remove = Callable[[Sequence[UUID]], int]
-"""Removes the mails of these actions, repeatably; returns how many there were."""
+"""Removes the mails of these actions, idempotently; returns their number."""
 
 
 @dataclass(frozen=True)
 class ErasurePreview:
-    """What is known of an address: assignments by state, actions sent to it for others, links, accounts."""
+    """What an address has: assignments by state, actions of others' sent to it, links, accounts."""
 
     assignments: dict[str, int]
     elsewhere: int
@@ -52,7 +49,7 @@ class ErasurePreview:
 
 @dataclass
 class ErasureResult:
-    """What came of a request: what was done, what waits and why, and budgets (pks) in which it failed."""
+    """The result of a request: what was done, what has to wait and why, and the failed budgets (pks)."""
 
     cancelled: int = 0
     forgotten: int = 0
@@ -63,7 +60,7 @@ class ErasureResult:
     failed: dict[int, str] = field(default_factory=dict)
 
     def __iadd__(self, other: "ErasureResult") -> "ErasureResult":
-        """Add what came of it in another budget."""
+        """Add the result of another budget."""
         self.cancelled += other.cancelled
         self.forgotten += other.forgotten
         self.mails += other.mails
@@ -72,35 +69,34 @@ class ErasureResult:
 
     @property
     def complete(self) -> bool:
-        """Tell whether nothing is left to be done."""
+        """Whether nothing is left to do."""
         return not (self.not_yet or self.failed)
 
 
 def due(now: datetime) -> QuerySet[LearnerContentAssignment]:
-    """Return what is to be forgotten at `now`: expired, and nobody is to be written to any more.
+    """Return the expired assignments to erase at `now`: those without open work.
 
-    After thirty days pending work is waited for no longer; what is being done at this moment, always.
+    After thirty days those with pending work too, but never while work is running.
     """
     rows = LearnerContentAssignmentAction.objects.filter(assignment=OuterRef("pk"))
-    told = ~Exists(rows.filter(status__in=OPEN))
+    settled = ~Exists(rows.filter(status__in=OPEN))
     overdue = Q(expired_at__lte=now - AT_THE_LATEST) & ~Exists(
         rows.filter(status=Status.RUNNING, due_at__gt=now)
     )
-    return LearnerContentAssignment.objects.filter(told | overdue, state=State.EXPIRED, forgotten_at=None)
+    return LearnerContentAssignment.objects.filter(settled | overdue, state=State.EXPIRED, forgotten_at=None)
 
 
 def count_due(now: datetime) -> int:
-    """Return how many assignments are to be forgotten."""
+    """Return the number of assignments to erase."""
     return due(now).count()
 
 
 def forget_due(
     *, now: datetime, remove: Remove, progress: Callable[[int], None] | None = None
 ) -> tuple[SweepResult, int]:
-    """Forget who everything due was for, batch by batch; return what was done, and how many mails went.
+    """Erase the personal data of everything due, batch by batch; return the result and the mails removed.
 
-    The learner's id in the LMS stays: it names nobody by itself, and their own pages still show what expired.
-    Repeating it does no harm.
+    The LMS user id stays: it is no name, and the learner's own pages still show what expired. Idempotent.
     """
     removed = 0
 
@@ -115,11 +111,11 @@ def forget_due(
 
 
 def preview(address: str) -> ErasurePreview:
-    """Return what `forget` would take up, changing nothing. Raises addresses.BadAddresses."""
-    person = _person(address)
-    assigned = LearnerContentAssignment.objects.filter(person.theirs)
+    """Return what `forget` would erase, changing nothing. Raises addresses.BadAddresses."""
+    learner = _learner(address)
+    assigned = LearnerContentAssignment.objects.filter(learner.assignments)
     counts = assigned.order_by().values_list("state").annotate(count=Count("pk"))
-    sent = LearnerContentAssignmentAction.objects.filter(pk__in=person.sent)
+    sent = LearnerContentAssignmentAction.objects.filter(pk__in=learner.sent)
     return ErasurePreview(
         assignments={str(state): count for state, count in counts},
         elsewhere=sent.exclude(assignment__in=assigned.values("pk")).count(),
@@ -129,106 +125,107 @@ def preview(address: str) -> ErasurePreview:
 
 
 def forget(address: str, *, now: datetime, remove: Remove, actor: User | None = None) -> ErasureResult:
-    """Forget an address, and the person whose account has it: in every budget and state, links and accounts.
+    """Erase an address and the user whose account has it: in every budget and state, links and accounts.
 
-    What is open is cancelled first, without a word to the learner. What is being redeemed or sent at this
-    moment stays, and with it links and accounts: `not_yet` says so, and repeating it later finishes it.
+    Open assignments are cancelled first, without a notice. Those being redeemed, or sent a mail, at this
+    moment stay, and with them links and accounts: `not_yet` names them, and a later call completes it.
     Raises addresses.BadAddresses.
     """
-    person = _person(address)
+    learner = _learner(address)
     outcome = ErasureResult()
-    for budget_pk in _budgets_of(person):
+    for budget_pk in _budgets_of(learner):
         try:
-            outcome += _forget_in(budget_pk, person, now=now, remove=remove, actor=actor)
+            outcome += _forget_in(budget_pk, learner, now=now, remove=remove, actor=actor)
         except sweeps.RECOVERABLE as failure:
-            outcome.failed[budget_pk] = sweeps.said(failure, budget_pk)
+            outcome.failed[budget_pk] = sweeps.log_failure(failure, budget_pk)
     if outcome.complete:
         with transaction.atomic():
             accounts = list(for_update(anonymisation.accounts_of(address)).order_by("pk"))
             outcome.mails += _remove_notices(accounts, remove=remove)
             anonymisation.anonymise(accounts, now=now)
-            anonymisation.wipe_log(person.address)
+            anonymisation.wipe_log(learner.address)
             outcome.accounts = len(accounts)
             outcome.links = _unlink(anonymisation.links_of([address]))
     return outcome
 
 
 def _remove_notices(accounts: Sequence[User], *, remove: Remove) -> int:
-    """Remove the mails by which the accounts were told of moved deadlines; return how many there were.
+    """Remove the accounts' mails about moved deadlines; return their number.
 
-    Of every customer: whose administrator an account once was, nothing says any more.
+    Of every customer: an account may have been another customer's administrator before.
     """
-    tried = DeadlineNotice.objects.filter(attempts__gt=0).order_by("pk")
-    removed = last = 0
-    while accounts and (
-        rows := list(tried.filter(pk__gt=last).values_list("pk", "uuid")[:ROWS_PER_STATEMENT])
-    ):
-        last = rows[-1][0]
-        # The name of such a mail: the notice's own, for each who was told.
-        removed += remove([uuid5(notice, str(account.pk)) for _pk, notice in rows for account in accounts])
-    return removed
+    if not accounts:
+        return 0
+    tried = DeadlineNotice.objects.filter(attempts__gt=0).values_list("pk", "uuid")
+    # Such a mail is named by its notice and its recipient.
+    return sum(
+        remove([uuid5(notice, str(account.pk)) for _pk, notice in page for account in accounts])
+        for page in keyset_pages(tried, size=ROWS_PER_STATEMENT)
+    )
 
 
 def _forget_batch(budget_pk: int, *, now: datetime, remove: Remove) -> tuple[int, int]:
-    """Forget a budget's next batch; return how many assignments that were, and how many mails."""
+    """Erase a budget's next batch; return the numbers of assignments and of mails."""
     with transaction.atomic():
         budget = ledger.lock(budget_pk)
         batch = due(now).filter(budget=budget_pk).order_by("expired_at", "id")[: sweeps.BATCH]
         pks = sorted(batch.values_list("pk", flat=True))
         _locked_assignments(pks)
         rows = _locked_actions(Q(assignment__in=pks))
-        # Asked again now that nothing moves: what moved or was taken up meanwhile is left alone.
+        # Evaluated again under the locks: what moved or was claimed meanwhile is left alone.
         forgotten = {one.pk: one for one in due(now).filter(pk__in=pks).order_by("pk")}
         rows = [row for row in rows if row.assignment_id in forgotten]
         addresses_of = {row.recipient for row in rows} | {one.learner_email for one in forgotten.values()}
         mails = _wipe(rows, now=now, remove=remove)
-        _bury(list(forgotten.values()), now=now)
+        _anonymise(list(forgotten.values()), now=now)
         _unlink(anonymisation.links_of(addresses_of).filter(customer=budget.customer_id))
     return len(forgotten), mails
 
 
 @dataclass(frozen=True)
-class _Person:
-    """Whom to forget: an address, the condition of their assignments, and the actions (pks) sent to it."""
+class _Learner:
+    """The learner to erase: an address, the condition of their assignments, and actions (pks) sent to it."""
 
     address: str
-    theirs: Q
+    assignments: Q
     sent: list[int]
 
 
-def _person(address: str) -> _Person:
+def _learner(address: str) -> _Learner:
     (addressee,) = addresses.read_all([address])
     ids = anonymisation.accounts_of(addressee.address).exclude(lms_user_id=None)
-    theirs = Q(learner_key=addressee.learner_key)
-    theirs |= Q(lms_user_id__in=list(ids.values_list("lms_user_id", flat=True)))
-    # An assignment whose address was corrected remembers the old one in its actions; no index knows it.
+    assignments = Q(learner_key=addressee.learner_key)
+    assignments |= Q(lms_user_id__in=list(ids.values_list("lms_user_id", flat=True)))
+    # An assignment whose address was corrected keeps the old one in its actions alone; no index serves this.
     sent = LearnerContentAssignmentAction.objects.filter(recipient__iexact=addressee.address)
-    return _Person(addressee.address, theirs, sorted(sent.order_by().values_list("pk", flat=True)))
+    return _Learner(addressee.address, assignments, sorted(sent.order_by().values_list("pk", flat=True)))
 
 
-def _budgets_of(person: _Person) -> list[int]:
-    theirs = LearnerContentAssignment.objects.filter(person.theirs).order_by()
-    sent = LearnerContentAssignmentAction.objects.filter(pk__in=person.sent).order_by()
+def _budgets_of(learner: _Learner) -> list[int]:
+    theirs = LearnerContentAssignment.objects.filter(learner.assignments).order_by()
+    sent = LearnerContentAssignmentAction.objects.filter(pk__in=learner.sent).order_by()
     budgets = set(theirs.values_list("budget", flat=True).distinct())
     return sorted(budgets | set(sent.values_list("assignment__budget", flat=True).distinct()))
 
 
 def _forget_in(
-    budget_pk: int, person: _Person, *, now: datetime, remove: Remove, actor: User | None
+    budget_pk: int, learner: _Learner, *, now: datetime, remove: Remove, actor: User | None
 ) -> ErasureResult:
-    """Forget the person in one budget, in one transaction."""
+    """Erase the learner in one budget, in one transaction."""
     with transaction.atomic():
         budget = ledger.lock(budget_pk)
         here = LearnerContentAssignment.objects.filter(budget=budget_pk)
-        theirs = set(here.filter(person.theirs).values_list("pk", flat=True))
-        sent = LearnerContentAssignmentAction.objects.filter(pk__in=person.sent, assignment__budget=budget_pk)
+        theirs = set(here.filter(learner.assignments).values_list("pk", flat=True))
+        sent = LearnerContentAssignmentAction.objects.filter(
+            pk__in=learner.sent, assignment__budget=budget_pk
+        )
         others = set(sent.values_list("assignment", flat=True)) - theirs
         found = [one for one in _locked_assignments(sorted(theirs | others)) if one.pk in theirs]
         free = [one for one in found if not one.redeeming_since]
         cancelled = [one for one in free if lifecycle.allows(one, ActionType.CANCELLED)]
         lifecycle.move(budget, cancelled, ActionType.CANCELLED, now=now, actor=actor)
         actions.supersede([one.pk for one in free], WORK, now=now, error_code="forgotten")
-        of_others = Q(pk__in=person.sent, assignment__in=others)
+        of_others = Q(pk__in=learner.sent, assignment__in=others)
         rows = _locked_actions(Q(assignment__in=[one.pk for one in free]) | of_others)
         busy = {
             row.assignment_id: row.assignment.uuid
@@ -238,32 +235,24 @@ def _forget_in(
         forgotten = [one for one in free if one.pk not in busy]
         quiet = [row for row in rows if row.assignment_id not in busy]
         mails = _wipe(quiet, now=now, remove=remove)
-        _bury(forgotten, now=now, lms_user_id=None)
-    redeeming = [_being_redeemed(one.uuid) for one in found if one.redeeming_since]
+        _anonymise(forgotten, now=now, lms_user_id=None)
+    redeeming = [
+        _wait(one.uuid, "being_redeemed", "It is being accepted at this moment.")
+        for one in found
+        if one.redeeming_since
+    ]
+    sending = [_wait(uuid, "being_sent", "A mail to the address is being sent.") for uuid in busy.values()]
     return ErasureResult(
         cancelled=len(cancelled),
         forgotten=len(forgotten),
         mails=mails,
-        not_yet=[*redeeming, *map(_being_sent, busy.values())],
+        not_yet=redeeming + sending,
     )
 
 
-def _being_redeemed(assignment: UUID) -> dict[str, object]:
-    return {
-        "assignment": assignment,
-        "reason": "being_redeemed",
-        "detail": "It is being taken up at this moment.",
-        "next_step": "Try again when that is done, in some minutes.",
-    }
-
-
-def _being_sent(assignment: UUID) -> dict[str, object]:
-    return {
-        "assignment": assignment,
-        "reason": "being_sent",
-        "detail": "Something is being sent to the address at this moment.",
-        "next_step": "Try again when that is done, in some minutes.",
-    }
+def _wait(assignment: UUID, reason: str, detail: str) -> dict[str, object]:
+    next_step = "Try again when that is done, in some minutes."
+    return {"assignment": assignment, "reason": reason, "detail": detail, "next_step": next_step}
 
 
 def _locked_assignments(pks: Sequence[int]) -> list[LearnerContentAssignment]:
@@ -272,30 +261,28 @@ def _locked_assignments(pks: Sequence[int]) -> list[LearnerContentAssignment]:
 
 
 def _locked_actions(which: Q) -> list[LearnerContentAssignmentAction]:
-    """Lock actions, so that nobody takes them up, and return what tells them apart."""
+    """Lock actions, so that no worker claims them; return their identifying columns."""
     rows = LearnerContentAssignmentAction.objects.filter(which).order_by("pk")
     return list(for_update(rows).only("uuid", "assignment", "action_type", "status", "due_at", "recipient"))
 
 
 def _wipe(rows: Sequence[LearnerContentAssignmentAction], *, now: datetime, remove: Remove) -> int:
-    """Remove the actions' mails, then take from them whatever names people; return how many mails there were.
+    """Remove the actions' mails, then clear every column that may name people; return the number of mails.
 
-    What was done, when, and the code of why it failed stay. What is still open is superseded: a late worker
-    finds its claim gone.
+    Types, times and error codes stay. Open work is superseded, so that a late worker loses its claim.
     """
     mails = remove([row.uuid for row in rows if row.action_type in WORK])
-    pks = [row.pk for row in rows]
-    for start in range(0, len(pks), ROWS_PER_STATEMENT):
-        chunk = LearnerContentAssignmentAction.objects.filter(pk__in=pks[start : start + ROWS_PER_STATEMENT])
-        chunk.filter(status__in=OPEN).update(status=Status.SUPERSEDED, due_at=None, error_code="forgotten")
-        # A provider may call a mail by the address that it went to.
+    for pks in chunks([row.pk for row in rows], ROWS_PER_STATEMENT):
+        chunk = LearnerContentAssignmentAction.objects.filter(pk__in=pks)
+        actions.supersede_rows(chunk.filter(status__in=OPEN), now=now, error_code="forgotten")
+        # Some providers name a mail by its recipient.
         chunk.exclude(recipient="").filter(provider_ref__icontains=F("recipient")).update(provider_ref="")
         chunk.update(recipient="", payload={}, attempt_log=[], detail="", traceback="", modified=now)
     return mails
 
 
-def _bury(assignments: Sequence[LearnerContentAssignment], *, now: datetime, **more: object) -> None:
-    """Put a tombstone in the place of each address, with `more` columns."""
+def _anonymise(assignments: Sequence[LearnerContentAssignment], *, now: datetime, **more: object) -> None:
+    """Replace each address by a placeholder; write `more` columns too."""
     for one in assignments:
         one.learner_email = anonymisation.placeholder_email()
         one.learner_key = learner_key(one.learner_email)
@@ -306,7 +293,7 @@ def _bury(assignments: Sequence[LearnerContentAssignment], *, now: datetime, **m
 
 
 def _unlink(links: QuerySet[LearnerLink]) -> int:
-    """Delete those of the links whose customer has nothing else assigned to the address; return how many."""
+    """Delete links whose customer has no assignment of the address; return their number."""
     locked = list(for_update(links).order_by("pk"))
     keys = {link.learner_key for link in locked}
     assigned = LearnerContentAssignment.objects.filter(learner_key__in=keys).order_by()

@@ -1,6 +1,6 @@
-"""What the derived columns are an index over, reckoned in Python row by row: to audit what SQL wrote.
+"""The expected values of derived columns, computed in Python row by row, to audit what `derived` wrote.
 
-Decision 0010 says which column is followed in which state. Reads, and writes nothing.
+Decision 0010 says which column is followed in which state. Reads only.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,118 +8,114 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from bursary.assignments import derived, reminder_dates
-from bursary.assignments.models import (
-    FAR_FUTURE,
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    LearnerState,
-    State,
-    Status,
-)
+from bursary.assignments import deadlines, derived, reminder_dates
+from bursary.assignments.choices import ActionType, LearnerState, State, Status
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.reminder_dates import ReminderDate
 
-_STARTING = (State.ALLOCATED, State.ACCEPTED)
-_UNHEARD = (Status.SUPERSEDED, Status.SKIPPED)
-_TOLD = (ActionType.NOTIFIED, ActionType.REMINDED)
-_OF_INTEREST = (ActionType.LEARNER_LINKED, *_TOLD, ActionType.NUDGED)
-_READ = ("assignment", "action_type", "dedup_key", "status", "created", "completed_at", "retry_of")
+_INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
+_COMPARED = (ActionType.LEARNER_LINKED, *_INVITATIONS, ActionType.NUDGED)
+_READ = ("assignment", "action_type", "cycle", "dedup_key", "status", "created", "completed_at", "retry_of")
 
 Actions = Sequence[LearnerContentAssignmentAction]
 
 
 @dataclass(frozen=True, slots=True)
 class DerivedDifference:
-    """One derived column of one assignment does not say what is true."""
+    """A derived column of an assignment that has not the expected value."""
 
     pk: int
     assignment: UUID
     state: str
     column: str
     stored: object
-    truth: object
+    expected: object
 
 
 def compare(pks: Sequence[int], *, now: datetime) -> list[DerivedDifference]:
-    """Return what of these assignments' derived columns is not true at `now`. Two queries."""
+    """Return the derived columns of these assignments that are wrong at `now`. Two queries."""
     rows = list(
         LearnerContentAssignment.objects.filter(pk__in=pks)
         .select_related("budget", "content")
         .defer("content__payload", "content__partners")
         .order_by("pk")
     )
-    actions: dict[int, list[LearnerContentAssignmentAction]] = {row.pk: [] for row in rows}
     cycles = {row.pk: row.cycle for row in rows}
+    actions: dict[int, list[LearnerContentAssignmentAction]] = {row.pk: [] for row in rows}
     found = LearnerContentAssignmentAction.objects.filter(
-        assignment__in=list(actions), action_type__in=_OF_INTEREST
+        assignment__in=list(cycles), action_type__in=_COMPARED
     )
-    for action in found.only(*_READ, "cycle").order_by("created", "pk"):
+    for action in found.only(*_READ).order_by("created", "pk"):
         if action.cycle == cycles[action.assignment_id]:
             actions[action.assignment_id].append(action)
     return [difference for row in rows for difference in _differences(row, actions[row.pk], now=now)]
 
 
 def columns(assignment: LearnerContentAssignment, actions: Actions) -> dict[str, object]:
-    """Return what the derived columns must say, as far as they are followed in the assignment's state.
+    """Return the expected values of the columns that are followed in the assignment's state.
 
     `actions` are those of its current cycle.
     """
-    truth: dict[str, object] = {
+    expected: dict[str, object] = {
         "learner_state": _learner_state(assignment, actions),
         "recent_action_at": _recent_action_at(assignment, actions),
     }
     content = assignment.content
     if content is not None:
-        truth |= {
-            "content_title": content.title.casefold()[: derived.TITLE_KEY_LENGTH],
+        expected |= {
+            "content_title": derived.title_key(content.title),
             "content_start": content.start_date or FAR_FUTURE,
             "content_enroll_by": content.enroll_by or FAR_FUTURE,
         }
     if assignment.state == State.ALLOCATED:
         age = timedelta(days=assignment.budget.allocation_age_days)
-        truth["age_ends_at"] = assignment.allocated_at + age
-        truth["expires_at"], truth["expires_reason"] = derived.deadline_by(
+        expected["age_ends_at"] = assignment.allocated_at + age
+        expected["expires_at"], expected["expires_reason"] = deadlines.deadline(
             assignment.budget,
-            # From before the replica: what was known when it was assigned is all that there is.
+            # An assignment from before the replica has only the date that was known when it was made.
             enroll_by=content.enroll_by if content else assignment.content_enroll_by,
             allocated_at=assignment.allocated_at,
             due_date=assignment.due_date,
         )
-    return truth
+    return expected
 
 
-def looks(assignment: LearnerContentAssignment, actions: Actions, *, now: datetime) -> Mapping[str, datetime]:
-    """Return by column when reminding and nudging must look at the latest, where they must look at all."""
+def latest_checks(
+    assignment: LearnerContentAssignment, actions: Actions, *, now: datetime
+) -> Mapping[str, datetime]:
+    """Return by column the latest allowed `remind_at` and `nudge_at`, where reminding or nudging apply."""
     one, budget = assignment, assignment.budget
     latest: dict[str, datetime] = {}
-    untold = one.state == State.ALLOCATED and _learner_state(one, actions) != LearnerState.WAITING
-    if one.state not in _STARTING or untold:
+    unnotified = one.state == State.ALLOCATED and _learner_state(one, actions) != LearnerState.WAITING
+    if one.state not in (State.ALLOCATED, State.ACCEPTED) or unnotified:
         return latest
     starts_at = (one.content.start_date or FAR_FUTURE) if one.content else one.content_start
     if starts_at > now:
         nudges = reminder_dates.nudges(budget, starts_at=starts_at)
-        latest["nudge_at"] = _look_at(one, nudges, actions, (ActionType.NUDGED,), now=now)
+        latest["nudge_at"] = _latest_check(one, nudges, actions, (ActionType.NUDGED,), now=now)
     expires_at = columns(one, actions).get("expires_at")
     if isinstance(expires_at, datetime) and expires_at > now:
         reminders = reminder_dates.reminders(budget, allocated_at=one.allocated_at, expires_at=expires_at)
-        latest["remind_at"] = _look_at(one, reminders, actions, _TOLD, now=now)
+        latest["remind_at"] = _latest_check(one, reminders, actions, _INVITATIONS, now=now)
     return latest
 
 
 def _differences(
     assignment: LearnerContentAssignment, actions: Actions, *, now: datetime
 ) -> Iterator[DerivedDifference]:
-    def difference(column: str, truth: object) -> DerivedDifference:
+    wrong = {
+        column: value
+        for column, value in columns(assignment, actions).items()
+        if getattr(assignment, column) != value
+    }
+    wrong |= {
+        column: latest
+        for column, latest in latest_checks(assignment, actions, now=now).items()
+        if getattr(assignment, column) > latest
+    }
+    for column, expected in wrong.items():
         stored = getattr(assignment, column)
-        return DerivedDifference(assignment.pk, assignment.uuid, assignment.state, column, stored, truth)
-
-    for column, truth in columns(assignment, actions).items():
-        if getattr(assignment, column) != truth:
-            yield difference(column, truth)
-    for column, latest in looks(assignment, actions, now=now).items():
-        if getattr(assignment, column) > latest:
-            yield difference(column, latest)
+        yield DerivedDifference(assignment.pk, assignment.uuid, assignment.state, column, stored, expected)
 
 
 def _learner_state(assignment: LearnerContentAssignment, actions: Actions) -> LearnerState:
@@ -128,14 +124,14 @@ def _learner_state(assignment: LearnerContentAssignment, actions: Actions) -> Le
     if assignment.state != State.ALLOCATED:
         return LearnerState.NONE
     retried = {action.retry_of_id for action in actions}
-    notifying = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
+    inviting = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
     if any(
-        one.action_type in notifying and one.status == Status.FAILED and one.pk not in retried
+        one.action_type in inviting and one.status == Status.FAILED and one.pk not in retried
         for one in actions
     ):
         return LearnerState.FAILED
-    told = any(one.action_type == ActionType.NOTIFIED and one.status == Status.DONE for one in actions)
-    return LearnerState.WAITING if told else LearnerState.NOTIFYING
+    notified = any(one.action_type == ActionType.NOTIFIED and one.status == Status.DONE for one in actions)
+    return LearnerState.WAITING if notified else LearnerState.NOTIFYING
 
 
 def _recent_action_at(assignment: LearnerContentAssignment, actions: Actions) -> datetime:
@@ -147,20 +143,22 @@ def _recent_action_at(assignment: LearnerContentAssignment, actions: Actions) ->
     return max(reminded, default=assignment.allocated_at)
 
 
-def _look_at(
+def _latest_check(
     assignment: LearnerContentAssignment,
-    occasions: Sequence[ReminderDate],
+    dates: Sequence[ReminderDate],
     actions: Actions,
     mails: Sequence[ActionType],
     *,
     now: datetime,
 ) -> datetime:
-    """Return when the next of the occasions comes, and `now` for one that has come and made no mail."""
-    heard = [one for one in actions if one.action_type in mails]
-    made = {one.dedup_key for one in heard if one.action_type == mails[-1]}
-    heard_at = max(
-        (one.completed_at or one.created for one in heard if one.status not in _UNHEARD),
-        default=assignment.allocated_at,
+    """Return when the next of the dates comes; `now` for one that has come and made no mail."""
+    sent = [one for one in actions if one.action_type in mails]
+    used = {one.dedup_key for one in sent if one.action_type == mails[-1]}
+    contacts = (
+        one.completed_at or one.created
+        for one in sent
+        if one.status not in (Status.SUPERSEDED, Status.SKIPPED)
     )
-    plan = reminder_dates.plan(occasions, heard_at=max(heard_at, assignment.allocated_at), made=made, now=now)
-    return now if plan.due else plan.look_at
+    last_contact = max([assignment.allocated_at, *contacts])
+    plan = reminder_dates.plan(dates, last_contact=last_contact, used=used, now=now)
+    return now if plan.due else plan.next_check

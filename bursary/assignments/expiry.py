@@ -1,4 +1,4 @@
-"""Expiry: whose deadline has passed unanswered loses the assignment, and the money is free again."""
+"""Expiry: an open assignment past its deadline ends, and its money is free again."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -7,8 +7,9 @@ from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from bursary.assignments import lifecycle, sweeps
-from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE, DeadlineNotice
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
+from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 
@@ -16,28 +17,29 @@ from bursary.budgets import ledger
 def due(now: datetime) -> QuerySet[LearnerContentAssignment]:
     """Return what expires at `now`: open, past its deadline and its grace, and not being redeemed.
 
-    Whose deadline moved into the past does not expire before an administrator had time to read of it.
+    After a deadline was moved into the past, nothing expires until an administrator was notified of it, for
+    at most `LONGEST_WAIT_FOR_NOTICE`.
     """
-    of_it = DeadlineNotice.objects.filter(
+    notices = DeadlineNotice.objects.filter(
         Q(content=OuterRef("content")) | Q(content=None),
         budget=OuterRef("budget"),
         created__gt=now - LONGEST_WAIT_FOR_NOTICE,
     )
-    waits = Exists(of_it.filter(Q(told_at=None) | Q(grace_until__gt=now)))
-    over = Q(grace_until=None) | (Q(grace_until__lte=now) & ~waits)
+    waiting = Exists(notices.filter(Q(notified_at=None) | Q(grace_until__gt=now)))
+    over = Q(grace_until=None) | (Q(grace_until__lte=now) & ~waiting)
     return LearnerContentAssignment.objects.filter(
         over, state=State.ALLOCATED, expires_at__lte=now, redeeming_since=None
     )
 
 
 def count_due(now: datetime) -> dict[str, int]:
-    """Return how many would expire, by the reason of their deadline."""
+    """Return the numbers that would expire, by the reason of their deadline."""
     counts = due(now).order_by().values_list("expires_reason").annotate(count=Count("pk"))
     return {str(reason): count for reason, count in counts}
 
 
 def expire_due(*, now: datetime, progress: Callable[[int], None] | None = None) -> SweepResult:
-    """Expire everything that is due at `now`, batch by batch. Repeating it does no harm."""
+    """Expire everything that is due at `now`, batch by batch. Idempotent."""
 
     def expire(budget_pk: int) -> int:
         with transaction.atomic():

@@ -1,8 +1,7 @@
-"""Which open assignments a change of content touched, and what it meant for each: old and new.
+"""The open assignments that changes of content touched, and the effect on each: old and new.
 
-Reckoned from the replica's `ContentChange` when somebody asks; nothing of it is stored. A change touches an
-assignment that was allocated before it, if it moved its deadline, its dates, its price or whether it can be
-taken up.
+Computed from the replica's `ContentChange` on request; nothing of it is stored. A change touches an
+assignment that was allocated before it, if it moved its deadline, its dates, its price or its availability.
 """
 
 import enum
@@ -14,17 +13,18 @@ from operator import or_
 
 from django.db.models import Q, QuerySet
 
-from bursary.assignments import derived
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, State
+from bursary.assignments import deadlines
+from bursary.assignments.choices import State
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.replica.models import ContentChange, ContentMetadata
 
 MOST_CHANGES = 50
-"""The newest changes are told of; a catalog that flutters must not make a query without end."""
+"""Only the newest changes are reported: a flapping catalog must not make the query boundless."""
 FIELDS = ("enroll_by", "start_date", "end_date", "price_cents", "active", "membership", "gone_at")
 
 
 class Effect(enum.StrEnum):
-    """What of an assignment a change touched."""
+    """The aspect of an assignment that a change touched."""
 
     DEADLINE = "deadline"
     """When it ends, and by which of the four dates."""
@@ -33,9 +33,9 @@ class Effect(enum.StrEnum):
     END = "end"
     """When the content ends."""
     PRICE = "price"
-    """What the catalog asks for the content; the assignment keeps its own price."""
+    """The catalog's price; the assignment keeps its own."""
     AVAILABILITY = "availability"
-    """Whether the content is in the budget's catalog, or anybody can enrol in it."""
+    """Whether the content is in the budget's catalog and open for enrolment."""
 
 
 EFFECTS = {
@@ -51,7 +51,7 @@ EFFECTS = {
 
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """What one change meant for one assignment. The reasons are those of a deadline."""
+    """The effect of one change on one assignment. The reasons are those of a deadline."""
 
     change: ContentChange
     effect: Effect
@@ -67,19 +67,21 @@ class Impact:
 
     changes: Sequence[ContentChange]
     more_changes: bool
-    """There are older ones since then, which are not told of."""
+    """There are older ones since then, which are not reported."""
     assignments: QuerySet[LearnerContentAssignment] = field(repr=False)
     """In the order of their keys."""
 
     def touches(self, assignment: LearnerContentAssignment) -> list[Touch]:
-        """Return what the changes meant for one of the assignments, newest first."""
-        told = [_touch(change, assignment) for change in self.changes if _concerns(change, assignment)]
-        return [touch for touch in told if touch is not None]
+        """Return the effects of the changes on one of the assignments, newest first."""
+        touches = [_touch(change, assignment) for change in self.changes if _concerns(change, assignment)]
+        return [touch for touch in touches if touch is not None]
 
 
 def of_content(content: ContentMetadata, *, since: datetime) -> Impact:
-    """Return what the changes since then did: those of the content and of its runs; a run leaves a catalog
-    with its course. One query, and what reading the assignments takes."""
+    """Return the impact of the changes since then, of the content and its runs. One query.
+
+    A course's membership counts for its runs too: a run leaves a catalog with its course.
+    """
     own = Q(content=content) | Q(content__parent=content)
     if content.parent_id is not None:
         own |= Q(content=content.parent_id, field="membership")
@@ -136,7 +138,7 @@ def _touch(change: ContentChange, assignment: LearnerContentAssignment) -> Touch
     match effect:
         case Effect.DEADLINE:
             (old, old_reason), (new, new_reason) = (
-                derived.deadline_by(
+                deadlines.deadline(
                     assignment.budget,
                     enroll_by=_instant(value),
                     allocated_at=assignment.allocated_at,

@@ -1,4 +1,4 @@
-"""MOVES, the table of an assignment's life; and move(), the only writer of its state.
+"""MOVES, the table of an assignment's transitions, and move(), the only writer of its state.
 
     ┌───────────── allocated (again) ─────────────┐
     ▼                                             │
@@ -16,36 +16,32 @@ from django.db.models import F
 
 from bursary.access.models import User
 from bursary.assignments import actions, derived
-from bursary.assignments.models import (
-    FACTS,
-    ActionType,
-    LearnerContentAssignment,
-    State,
-)
+from bursary.assignments.choices import FACTS, ActionType, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 
-_ASKING = (ActionType.NOTIFIED, ActionType.REMINDED)
-_EVERYTHING_ASKED = (ActionType.LEARNER_LINKED, *_ASKING, ActionType.NUDGED)
-_FAREWELLS = (ActionType.CANCELLATION_NOTIFIED, ActionType.EXPIRATION_NOTIFIED)
+_INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
+_ALL_OPEN_WORK = (ActionType.LEARNER_LINKED, *_INVITATIONS, ActionType.NUDGED)
+_END_NOTICES = (ActionType.CANCELLATION_NOTIFIED, ActionType.EXPIRATION_NOTIFIED)
 
 
 @dataclass(frozen=True)
 class Move:
-    """One way from state to state, and what comes with it."""
+    """One transition, and what comes with it."""
 
     sources: frozenset[State]
     target: State
     stamp: str
-    """The column that says when."""
+    """The column that takes the time of the move."""
     requests: tuple[ActionType, ...] = ()
     """Work that follows, requested in the same transaction."""
     supersedes: tuple[ActionType, ...] = ()
-    """Pending work that is no longer wanted."""
+    """Pending work that the move makes pointless."""
     frees_money: bool = False
-    """The money that was held is free again."""
+    """The reserved money is free again."""
     under_hold: bool = False
-    """Happens while a redemption holds the assignment; nothing else does."""
+    """Allowed exactly while a redemption is in flight; other moves are refused then."""
 
 
 MOVES: Mapping[ActionType, Move] = {
@@ -54,13 +50,13 @@ MOVES: Mapping[ActionType, Move] = {
         target=State.ALLOCATED,
         stamp="allocated_at",
         requests=(ActionType.LEARNER_LINKED, ActionType.NOTIFIED),
-        supersedes=_FAREWELLS,
+        supersedes=_END_NOTICES,
     ),
     ActionType.REDEEMED: Move(
         sources=frozenset({State.ALLOCATED}),
         target=State.ACCEPTED,
         stamp="accepted_at",
-        supersedes=_ASKING,
+        supersedes=_INVITATIONS,
         under_hold=True,
     ),
     ActionType.CANCELLED: Move(
@@ -68,14 +64,14 @@ MOVES: Mapping[ActionType, Move] = {
         target=State.CANCELLED,
         stamp="cancelled_at",
         requests=(ActionType.CANCELLATION_NOTIFIED,),
-        supersedes=_EVERYTHING_ASKED,
+        supersedes=_ALL_OPEN_WORK,
         frees_money=True,
     ),
     ActionType.DECLINED: Move(
         sources=frozenset({State.ALLOCATED}),
         target=State.CANCELLED,
         stamp="cancelled_at",
-        supersedes=_EVERYTHING_ASKED,
+        supersedes=_ALL_OPEN_WORK,
         frees_money=True,
     ),
     ActionType.EXPIRED: Move(
@@ -83,7 +79,7 @@ MOVES: Mapping[ActionType, Move] = {
         target=State.EXPIRED,
         stamp="expired_at",
         requests=(ActionType.EXPIRATION_NOTIFIED,),
-        supersedes=_EVERYTHING_ASKED,
+        supersedes=_ALL_OPEN_WORK,
         frees_money=True,
     ),
     ActionType.REVERSED: Move(
@@ -94,7 +90,7 @@ MOVES: Mapping[ActionType, Move] = {
     ),
 }
 
-_STARTS_AFRESH: Mapping[str, object] = {
+_OF_A_CYCLE: Mapping[str, object] = {
     "accepted_at": None,
     "cancelled_at": None,
     "expired_at": None,
@@ -103,12 +99,12 @@ _STARTS_AFRESH: Mapping[str, object] = {
     "decline_reason": "",
     "forgotten_at": None,
 }
-"""What an allocation forgets of the cycle before; the timeline remembers it."""
+"""Columns that an allocation resets; the timeline keeps what they were."""
 
 
 @dataclass
 class MoveRefused(Exception):
-    """An assignment's state or hold does not allow the move. Nothing was changed."""
+    """The assignments' states, or a redemption in flight, do not allow the move. Nothing was changed."""
 
     by: ActionType
     refused: list[LearnerContentAssignment]
@@ -120,15 +116,15 @@ class MoveRefused(Exception):
 
 
 def standing(assignment: LearnerContentAssignment) -> str:
-    """Return where the assignment stands, in a word: its state, or `being redeemed`."""
+    """Return the assignment's state, or `being redeemed` while a redemption is in flight."""
     return "being redeemed" if assignment.redeeming_since else assignment.state
 
 
 def allows(assignment: LearnerContentAssignment, by: ActionType) -> bool:
-    """Tell whether the assignment, as read, may move by `by`."""
+    """Return whether the assignment, as read, may move by `by`."""
     rule = MOVES[by]
-    held = assignment.redeeming_since is not None
-    return assignment.state in rule.sources and held == rule.under_hold
+    redeeming = assignment.redeeming_since is not None
+    return assignment.state in rule.sources and redeeming == rule.under_hold
 
 
 def move(
@@ -141,70 +137,45 @@ def move(
     changes: Mapping[str, object] | None = None,
     detail: str = "",
 ) -> None:
-    """Move assignments of one budget, all or none, with the facts, work and money that MOVES says.
+    """Move assignments of one budget, all or none, with the facts, work and money of MOVES.
 
     Call it inside a transaction, with the budget locked by `ledger.lock` and the assignments after it.
-    `changes` are further columns to write. The instances are brought up to date.
-    Raises MoveRefused, naming each assignment whose state or hold forbids it.
+    `changes` are further columns to write. The instances are updated. Raises MoveRefused, which names each
+    assignment that may not move.
     """
     rule = MOVES[by]
     if refused := [assignment for assignment in assignments if not allows(assignment, by)]:
         raise MoveRefused(by, refused)
     if not assignments:
         return
-    with transaction.atomic(savepoint=False):
-        pks = [assignment.pk for assignment in assignments]
-        columns = _columns(rule, by, now=now, changes=changes or {})
-        moved = LearnerContentAssignment.objects.filter(
-            pk__in=pks, state__in=rule.sources, redeeming_since__isnull=not rule.under_hold
-        ).update(**columns)
-        if moved != len(pks):
-            # Somebody moved one of them although we hold its budget: the caller did not lock.
-            raise MoveRefused(by, list(LearnerContentAssignment.objects.filter(pk__in=pks)))
-        if rule.frees_money:
-            ledger.release(budget, cents=sum(assignment.price_cents for assignment in assignments))
-        _bring_up_to_date(assignments, columns, by)
-        actions.supersede(pks, rule.supersedes, now=now, error_code=by)
-        _tell_timeline(assignments, by, now=now, actor=actor, detail=detail)
-
-
-def _columns(
-    rule: Move, by: ActionType, *, now: datetime, changes: Mapping[str, object]
-) -> dict[str, object]:
-    afresh = {**_STARTS_AFRESH, "cycle": F("cycle") + 1} if by == ActionType.ALLOCATED else {}
-    return {
-        **afresh,
+    reallocated = by == ActionType.ALLOCATED
+    columns: dict[str, object] = {
+        **(_OF_A_CYCLE if reallocated else {}),
         **derived.at_move(rule.target),
-        **changes,
+        **(changes or {}),
         "state": rule.target,
         rule.stamp: now,
         "redeeming_since": None,
         "modified": now,
     }
-
-
-def _bring_up_to_date(
-    assignments: Sequence[LearnerContentAssignment], columns: Mapping[str, object], by: ActionType
-) -> None:
-    for assignment in assignments:
-        for name, value in columns.items():
-            if name != "cycle":
+    with transaction.atomic(savepoint=False):
+        pks = [assignment.pk for assignment in assignments]
+        moved = LearnerContentAssignment.objects.filter(
+            pk__in=pks, state__in=rule.sources, redeeming_since__isnull=not rule.under_hold
+        ).update(**columns, cycle=F("cycle") + int(reallocated))
+        if moved != len(pks):
+            # Another transaction moved one of them although the budget is locked: the caller did not lock it.
+            raise MoveRefused(by, list(LearnerContentAssignment.objects.filter(pk__in=pks)))
+        if rule.frees_money:
+            ledger.release(budget, cents=sum(assignment.price_cents for assignment in assignments))
+        for assignment in assignments:
+            for name, value in columns.items():
                 setattr(assignment, name, value)
-        if by == ActionType.ALLOCATED:
-            assignment.cycle += 1
-
-
-def _tell_timeline(
-    assignments: Sequence[LearnerContentAssignment],
-    by: ActionType,
-    *,
-    now: datetime,
-    actor: User | None,
-    detail: str,
-) -> None:
-    """Record the fact with the work that follows. A redemption is work: it is finished, not recorded."""
-    work = MOVES[by].requests
-    if by in FACTS:
-        actions.record_and_request(assignments, by, work=work, now=now, actor=actor, detail=detail)
-    else:
-        actions.request(assignments, work, now=now, actor=actor)
+            assignment.cycle += reallocated
+        actions.supersede(pks, rule.supersedes, now=now, error_code=by)
+        if by in FACTS:
+            actions.record_and_request(
+                assignments, by, work=rule.requests, now=now, actor=actor, detail=detail
+            )
+        else:  # a redemption is work, and finished by the runner
+            actions.request(assignments, rule.requests, now=now, actor=actor)

@@ -1,8 +1,7 @@
-"""Lists of assignments: filters, search, ordering, counts and pages. One for the API and for people.
+"""Lists of assignments: filters, search, ordering, counts and pages, for the API and the dashboard.
 
-Content is filtered through the foreign key, in the ordinary manner (record 0023's promise); title, start
-and enrol-by are sorted by the derived keys. Every ordering ends in the primary key: no row is lost or shown
-twice between pages.
+Content is filtered through the foreign key, as record 0023 promises; title, start and enrol-by are sorted by
+the derived keys. Every ordering ends in the primary key: no row is lost or repeated between pages.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +18,8 @@ from django_filters.constants import EMPTY_VALUES
 from django_filters.fields import IsoDateTimeField
 
 from bursary.assignments import content_display
-from bursary.assignments.models import (
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    LearnerState,
-    State,
-)
+from bursary.assignments.choices import LearnerState, State
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.replica import read_modes
 
 LONGEST_TEXT = 255  # characters
@@ -54,12 +49,12 @@ NULLABLE = frozenset(
     {"content__end_date", "content__price_cents", "content__course_type", "content__partner_names"}
 )
 
-_STATES = [*State.choices, ("errored", "errored")]  # a state that clients ask for and nothing is ever in
+_STATES = [*State.choices, ("errored", "errored")]  # a state that clients send and no assignment has
 _LEARNER_STATES = [(state.label, state.label) for state in LearnerState if state is not LearnerState.NONE]
 
 
 class MomentField(IsoDateTimeField):
-    """A moment that every database can compare with: one whose UTC lies within the calendar."""
+    """An instant whose UTC lies within the calendar, so that every database can compare with it."""
 
     def clean(self, value: Any) -> datetime | None:
         """Return the moment in UTC. Raises ValidationError."""
@@ -77,7 +72,7 @@ class MomentFilter(django_filters.IsoDateTimeFilter):
 
 
 class TextFilter(django_filters.CharFilter):
-    """A text no longer than any column that is looked through at once."""
+    """A text no longer than the columns that are searched."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, max_length=LONGEST_TEXT, **kwargs)
@@ -105,7 +100,7 @@ class NumbersFilter(django_filters.BaseInFilter, NumberFilter):
 
 
 class StableOrdering(django_filters.OrderingFilter):
-    """Orders by the keys asked for, unknown last, and then by the primary key in the same direction."""
+    """Orders by the given keys, unknown values last, and then by the primary key in the same direction."""
 
     def filter(self, qs: QuerySet[Any], value: Sequence[str] | None) -> QuerySet[Any]:
         """Return `qs` in a total order."""
@@ -142,7 +137,7 @@ def _content_filters() -> dict[str, django_filters.Filter]:
 
 
 class ContentFiltersUnavailable(Exception):
-    """Something was asked for that only the replica can find, and the replica is not what is read."""
+    """A filter needs the replica, and the read mode is upstream."""
 
     reason = "content_filters_unavailable"
 
@@ -152,7 +147,7 @@ class ContentFiltersUnavailable(Exception):
 
 
 class AssignmentFilters(django_filters.FilterSet):
-    """Everything an assignment list can be asked for, as query parameters."""
+    """The query parameters of assignment lists."""
 
     state = django_filters.ChoiceFilter(choices=_STATES)
     state__in = ChoicesFilter(field_name="state", lookup_expr="in", choices=_STATES)
@@ -175,14 +170,14 @@ class AssignmentFilters(django_filters.FilterSet):
     def filter_queryset(
         self, queryset: QuerySet[LearnerContentAssignment]
     ) -> QuerySet[LearnerContentAssignment]:
-        """Return what is asked for. Raises ContentFiltersUnavailable."""
+        """Return the filtered set. Raises ContentFiltersUnavailable."""
         if read_modes.reads_upstream() and (parameters := self._through_content()):
             raise ContentFiltersUnavailable(parameters)
         found: QuerySet[LearnerContentAssignment] = super().filter_queryset(queryset)
         return found
 
     def _through_content(self) -> list[str]:
-        """Return the parameters in use that look at our rows of content."""
+        """Return the parameters in use that need the replica's rows."""
         asked = self.form.cleaned_data
         used = [name for name in (*_content_filters(), "search") if asked.get(name) not in EMPTY_VALUES]
         keys = [key.removeprefix("-") for key in asked.get("ordering") or ()]
@@ -206,21 +201,20 @@ class AssignmentFilters(django_filters.FilterSet):
 
 @dataclass(frozen=True)
 class Page:
-    """Some rows of a filtered set, and the whole set's figures."""
+    """Some rows of a filtered set, and the whole set's counts."""
 
     rows: list[LearnerContentAssignment]
     count: int
     learner_state_counts: list[tuple[LearnerState, int]]
-    """Most common first, without those that have nothing to say."""
+    """Most common first, without `NONE`."""
 
 
 def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int, now: datetime) -> Page:
     """Return page `number` (from 1) of an ordered set, with its content, actions and counts: three queries.
 
-    Where upstream is read, its content is asked for with one question a fifty keys (see `showing.py`).
-
-    The keys are found first, over an index; then the page's rows by key: inside one statement, but on MySQL,
-    which takes no limit there.
+    Where the read mode is upstream, its content is fetched too, fifty keys a call (`content_display`). The
+    keys are found first, over an index, then the rows by key: in one statement except on MySQL, which allows
+    no limit in a subquery.
     """
     counts = (
         queryset.order_by()

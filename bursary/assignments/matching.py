@@ -1,4 +1,4 @@
-"""Which assignment belongs to an address: its own, or that of the same person known under another address."""
+"""Matches addresses to existing assignments, also of a learner who is known by another address."""
 
 import enum
 from collections.abc import Iterable, Sequence
@@ -8,14 +8,15 @@ from django.db.models import Q
 
 from bursary.access import known_learners
 from bursary.assignments.addresses import Addressee
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
 
 ROWS_PER_QUERY = 5000
 
 _SETTLED = (State.ALLOCATED, State.ACCEPTED)
-"""An assignment in one of these is asked or answered already: allocating it again changes nothing."""
+"""Open or accepted: allocating it again changes nothing."""
 
 
 class Verdict(enum.StrEnum):
@@ -26,12 +27,12 @@ class Verdict(enum.StrEnum):
     UNCHANGED = "already_assigned"
     """The learner has it already; it costs nothing."""
     DUPLICATE = "duplicate"
-    """An entry before it is the same learner."""
+    """An earlier entry is the same learner."""
 
 
 @dataclass
 class Match:
-    """The verdict on one address. `recognised` says that the learner is known under another address."""
+    """The verdict on one address of a request."""
 
     addressee: Addressee
     verdict: Verdict
@@ -44,9 +45,9 @@ class Match:
 def match_learners(
     budget: Budget, *, content_key: str, addressees: Sequence[Addressee], lock: bool
 ) -> list[Match]:
-    """Return the verdict on each addressee, in order. With `lock`, what exists stays locked.
+    """Return the match of each addressee, in order. With `lock`, existing assignments stay locked.
 
-    An address is compared by its key; a person by the LMS user id that their account gives them.
+    Addresses are compared by their keys, learners by the LMS user ids of their accounts.
     """
     keys = list(dict.fromkeys(one.learner_key for one in addressees))
     people_known = known_learners.lms_user_ids(keys)
@@ -60,8 +61,8 @@ def match_learners(
         own, other = by_key.get(addressee.learner_key), by_person.get(person) if person else None
         assignment = _best(own, other)
         if own and other and own is not other:
-            person = None  # the other row has the person; one of the two may
-        # Who is the same person, or would share an assignment, counts once.
+            person = None  # the other row has the LMS user id, which is unique
+        # Entries of one learner, or that would share an assignment, count once.
         identity = (assignment and assignment.uuid.hex) or person or addressee.learner_key
         if identity in first_at:
             first = first_at[identity]
@@ -73,8 +74,8 @@ def match_learners(
 
 
 def assign_identity(outcomes: Iterable[Match]) -> None:
-    """Give assignments that are allocated again the address and the person that they were asked for by."""
-    adopted = []
+    """Write the address and LMS user id of the request to assignments that are allocated again."""
+    changed = []
     for one in outcomes:
         assignment, addressee = one.assignment, one.addressee
         if assignment is None:
@@ -84,9 +85,9 @@ def assign_identity(outcomes: Iterable[Match]) -> None:
         if before != (addressee.address, addressee.learner_key, person):
             assignment.learner_email, assignment.learner_key = addressee.address, addressee.learner_key
             assignment.lms_user_id = person
-            adopted.append(assignment)
+            changed.append(assignment)
     LearnerContentAssignment.objects.bulk_update(
-        adopted, ["learner_email", "learner_key", "lms_user_id"], batch_size=500
+        changed, ["learner_email", "learner_key", "lms_user_id"], batch_size=500
     )
 
 
@@ -107,7 +108,7 @@ def _existing(
 def _best(
     by_key: LearnerContentAssignment | None, by_person: LearnerContentAssignment | None
 ) -> LearnerContentAssignment | None:
-    """Return the settled one of two that met, else the one that has the address."""
+    """Return the open or accepted one of the two, else the one with the address."""
     if by_person and by_person.state in _SETTLED and not (by_key and by_key.state in _SETTLED):
         return by_person
     return by_key or by_person
@@ -117,7 +118,7 @@ def _judge(addressee: Addressee, person: int | None, assignment: LearnerContentA
     if assignment is None:
         return Match(addressee, Verdict.NEW, person)
     verdict = Verdict.UNCHANGED if assignment.state in _SETTLED else Verdict.AGAIN
-    # Who was forgotten has no other address to be recognised by.
+    # A forgotten learner's placeholder is not another address of theirs.
     known_by_other_address = (
         assignment.learner_key != addressee.learner_key and assignment.forgotten_at is None
     )

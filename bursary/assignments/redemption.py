@@ -1,8 +1,8 @@
-"""Redemption: a learner takes an assignment up. Hold, spend, move: each can be repeated, none happens twice.
+"""Redemption: a learner accepts an assignment. Reserve it, spend, move: each repeatable, none happens twice.
 
-`begin` sets the hold and requests the work in one short transaction: from then on nothing else moves the
-assignment. `fulfil` spends, under one idempotency key for each allocation, and then moves. A crash anywhere
-in between is repaired by repeating `fulfil`, which the runner does when the lease of the work ends.
+`begin` marks the assignment as being redeemed and requests the work, in one short transaction: nothing else
+moves it from then on. `fulfil` spends and moves, under one idempotency key for each allocation. After a crash
+in between, the runner repeats `fulfil` when the lease of the work ends.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,22 +16,16 @@ from django.db.models import F, Q, QuerySet
 from bursary.access.models import User
 from bursary.assignments import actions, lifecycle
 from bursary.assignments.actions import Done
-from bursary.assignments.models import (
-    OPEN,
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-    Status,
-)
+from bursary.assignments.choices import OPEN, ActionType, State, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
-from bursary.budgets.models import Budget, LedgerEntry
+from bursary.budgets.models import LedgerEntry
 from bursary.lib.locks import for_update
 
 
 @dataclass
 class RedemptionRefused(Exception):
-    """The learner cannot take it up; `reason` is the clients' word for why. Nothing was changed."""
+    """The learner cannot accept it; `reason` is the clients' word for why. Nothing was changed."""
 
     reason: str
     sentence: str
@@ -46,10 +40,16 @@ ASK = "If you still want it, ask your organisation to assign it again."
 _REFUSED: Mapping[str, tuple[str, str]] = {
     State.CANCELLED: (
         "reason_learner_assignment_cancelled",
-        "Your organisation has taken this assignment back.",
+        "Your organisation cancelled this assignment.",
     ),
-    State.EXPIRED: ("reason_learner_assignment_expired", "The time to take this assignment up is over."),
-    State.REVERSED: ("reason_learner_assignment_reversed", "You left this course, and its price went back."),
+    State.EXPIRED: (
+        "reason_learner_assignment_expired",
+        "The deadline for accepting this assignment has passed.",
+    ),
+    State.REVERSED: (
+        "reason_learner_assignment_reversed",
+        "You left this course, and its price was refunded.",
+    ),
 }
 _DECLINED = ("reason_learner_assignment_cancelled", "You declined this assignment.")
 
@@ -57,7 +57,7 @@ _BEST_FIRST = (State.ALLOCATED, State.ACCEPTED, State.EXPIRED, State.CANCELLED, 
 
 
 def not_assigned() -> RedemptionRefused:
-    """Return the refusal of who has no such assignment."""
+    """Return the refusal for a learner without such an assignment."""
     return RedemptionRefused(
         "reason_learner_not_assigned_content",
         "This course is not assigned to you.",
@@ -66,7 +66,7 @@ def not_assigned() -> RedemptionRefused:
 
 
 def of_learner(*, lms_user_id: int | None, learner_key: str) -> QuerySet[LearnerContentAssignment]:
-    """Return the assignments of a person, known by LMS user id or by the key of their address."""
+    """Return a learner's assignments, by LMS user id and by the key of their address."""
     mine = Q(learner_key=learner_key) if learner_key else Q(pk__in=[])
     if lms_user_id is not None:
         mine |= Q(lms_user_id=lms_user_id)
@@ -74,19 +74,19 @@ def of_learner(*, lms_user_id: int | None, learner_key: str) -> QuerySet[Learner
 
 
 def covering(content_key: str, *, course: str | None = None) -> Q:
-    """Return the condition that an assignment covers a run or course: itself, or the `course` of a run."""
+    """Return a condition: the assignment is of this run or course, or of the `course` of this run."""
     itself = Q(content_key=content_key)
     return itself | Q(content_key=course, parent_content_key="") if course else itself
 
 
 def best_of(candidates: Iterable[LearnerContentAssignment]) -> LearnerContentAssignment | None:
-    """Return the one that a learner means: an open one first, then an accepted one, then what ended last."""
+    """Return the most relevant: an open one first, then an accepted one, then the one that ended last."""
     newest_first = sorted(candidates, key=lambda one: (one.allocated_at, one.pk), reverse=True)
     return min(newest_first, key=lambda one: _BEST_FIRST.index(State(one.state)), default=None)
 
 
 def which_declined(assignments: Sequence[LearnerContentAssignment]) -> set[int]:
-    """Return the pks of those that their learners declined in the present cycle. At most one query."""
+    """Return the pks of assignments that their learners declined in the current cycle. At most one query."""
     ended = [assignment.pk for assignment in assignments if assignment.state == State.CANCELLED]
     if not ended:
         return set()
@@ -99,23 +99,23 @@ def which_declined(assignments: Sequence[LearnerContentAssignment]) -> set[int]:
 def refusal(
     assignment: LearnerContentAssignment | None, *, now: datetime, declined: bool = False
 ) -> RedemptionRefused | None:
-    """Return why the assignment, as read, cannot be taken up at `now`; None where it can, or was.
+    """Return why the assignment, as read, cannot be accepted at `now`; None where it can be, or was.
 
-    `declined` says that it is among `which_declined`.
+    `declined`: it is among `which_declined`.
     """
     if assignment is None:
         return not_assigned()
     passed = assignment.state == State.ALLOCATED and assignment.expires_at <= now
-    # A passed deadline counts before the sweep comes, but not against what is being redeemed already.
+    # A passed deadline counts before the sweep runs, but not against a redemption in flight.
     expired = passed and assignment.redeeming_since is None
-    told = _DECLINED if declined else _REFUSED.get(State.EXPIRED if expired else assignment.state)
-    return RedemptionRefused(*told, ASK) if told else None
+    refused = _DECLINED if declined else _REFUSED.get(State.EXPIRED if expired else assignment.state)
+    return RedemptionRefused(*refused, ASK) if refused else None
 
 
 def begin(
     assignment: LearnerContentAssignment, *, now: datetime, actor: User | None = None
 ) -> LearnerContentAssignmentAction:
-    """Hold the assignment and request that it be redeemed; return the work, also where it began before.
+    """Mark the assignment as being redeemed and request the work; return it, also where it began before.
 
     Raises RedemptionRefused.
     """
@@ -129,7 +129,7 @@ def begin(
         LearnerContentAssignment.objects.filter(pk=locked.pk).update(redeeming_since=now, modified=now)
         if failed := this_cycle.filter(status=Status.FAILED, retried_by=None).first():
             return actions.retry(failed, now=now, actor=actor)
-        # What was taken back, or given up and retried in vain, has had its occasion.
+        # Actions that were superseded, or failed and were retried in vain, have used their keys.
         before = this_cycle.count()
         dedup_key = f"again-{before}" if before else ""
         actions.request([locked], [ActionType.REDEEMED], now=now, actor=actor, dedup_key=dedup_key)
@@ -137,45 +137,33 @@ def begin(
 
 
 def fulfil(action: LearnerContentAssignmentAction, *, now: datetime) -> Done:
-    """Spend the money and move the assignment, once, however often this is called.
+    """Spend the money and accept the assignment, both or neither, once however often this is called.
 
-    Raises ledger.LedgerError where the books refuse.
+    Where an earlier attempt has spent already, the ledger returns that entry and only the move follows.
+    Raises ledger.LedgerError where the ledger refuses, and lifecycle.MoveRefused for an earlier cycle's
+    action and for an assignment that no redemption holds.
     """
-    assignment = action.assignment
-    if assignment.state == State.ACCEPTED:
-        return Done(provider_ref=str(assignment.transaction_uuid))
-    spent = ledger.spend(
-        assignment.budget, cents=assignment.price_cents, key=spending_key(assignment), now=now
-    )
-    accept(assignment, spent=spent, now=now)
-    return Done(provider_ref=str(spent.uuid))
-
-
-def accept(assignment: LearnerContentAssignment, *, spent: LedgerEntry, now: datetime) -> None:
-    """Move the held assignment to accepted, with what was spent on it; harmless where that was done."""
     with transaction.atomic():
-        budget = ledger.lock(assignment.budget_id)
-        locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
-        if locked.transaction_uuid == spent.uuid:
-            return
-        changes = {"transaction_uuid": spent.uuid}
-        lifecycle.move(budget, [locked], ActionType.REDEEMED, now=now, changes=changes)
+        budget = ledger.lock(action.assignment.budget_id)
+        assignment = for_update(LearnerContentAssignment.objects.all()).get(pk=action.assignment_id)
+        if assignment.cycle != action.cycle:
+            raise lifecycle.MoveRefused(ActionType.REDEEMED, [assignment])
+        if assignment.state != State.ACCEPTED:
+            spent = ledger.spend(budget, cents=assignment.price_cents, key=assignment.spending_key, now=now)
+            changes = {"transaction_uuid": spent.uuid}
+            lifecycle.move(budget, [assignment], ActionType.REDEEMED, now=now, changes=changes)
+    return Done(provider_ref=str(assignment.transaction_uuid))
 
 
 def reverse(transaction_uuid: UUID, *, now: datetime, actor: User | None = None) -> LearnerContentAssignment:
-    """Give the money of an accepted assignment back and say so on its timeline.
+    """Refund an accepted assignment's money and record it on its timeline.
 
-    Raises LearnerContentAssignment.DoesNotExist, lifecycle.MoveRefused where it is not accepted (any more).
+    Raises LearnerContentAssignment.DoesNotExist, and lifecycle.MoveRefused unless it is accepted.
     """
     found = LearnerContentAssignment.objects.get(transaction_uuid=transaction_uuid)
     with transaction.atomic():
-        budget: Budget = ledger.lock(found.budget_id)
+        budget = ledger.lock(found.budget_id)
         locked = for_update(LearnerContentAssignment.objects.all()).get(pk=found.pk)
         lifecycle.move(budget, [locked], ActionType.REVERSED, now=now, actor=actor)
         ledger.restore(LedgerEntry.objects.get(uuid=transaction_uuid), now=now)
     return locked
-
-
-def spending_key(assignment: LearnerContentAssignment) -> str:
-    """Return the idempotency key of the money of this allocation: one for each cycle."""
-    return f"{assignment.uuid}:{assignment.cycle}"

@@ -1,7 +1,7 @@
-"""When a learner is to be reminded or nudged, by the budget's tables: reckoning, without reading or writing.
+"""The dates on which a learner is reminded or nudged, from the budget's tables. Reads and writes no rows.
 
-An occasion is covered by whatever the learner heard at or after it. So occasions that were missed while
-nobody looked make one mail together, the latest, and none is ever made twice.
+A date is covered by any mail sent at or after it. Dates that were missed while the scheduler stood still
+therefore make one mail, for the latest of them, and no date makes two.
 """
 
 from collections.abc import Collection, Iterable
@@ -14,7 +14,7 @@ from bursary.budgets.models import Budget, read_days
 
 @dataclass(frozen=True, order=True)
 class ReminderDate:
-    """A moment at which to write to a learner, and the name that tells it apart from the others."""
+    """An instant at which to write to a learner; `name` becomes the action's `dedup_key`."""
 
     at: datetime
     name: str
@@ -22,14 +22,14 @@ class ReminderDate:
 
 @dataclass(frozen=True)
 class ReminderPlan:
-    """What is to be done now, if anything, and when to look again."""
+    """The date that is due now, if any, and when to check next."""
 
     due: ReminderDate | None
-    look_at: datetime
+    next_check: datetime
 
 
 def reminders(budget: Budget, *, allocated_at: datetime, expires_at: datetime) -> list[ReminderDate]:
-    """Return the occasions on which a learner is reminded of an open assignment, all before its deadline."""
+    """Return the dates on which a learner is reminded of an open assignment, all before its deadline."""
     after = [
         ReminderDate(allocated_at + timedelta(days=days), f"after-{days}-days")
         for days in read_days(budget.remind_days_after)
@@ -39,33 +39,33 @@ def reminders(budget: Budget, *, allocated_at: datetime, expires_at: datetime) -
 
 
 def nudges(budget: Budget, *, starts_at: datetime) -> list[ReminderDate]:
-    """Return the occasions on which a learner is told that the content starts soon."""
+    """Return the dates on which a learner is nudged before the content starts."""
     return sorted(_before(starts_at, read_days(budget.nudge_days_before)))
 
 
 def plan(
-    occasions: Iterable[ReminderDate], *, heard_at: datetime, made: Collection[str], now: datetime
+    dates: Iterable[ReminderDate], *, last_contact: datetime, used: Collection[str], now: datetime
 ) -> ReminderPlan:
-    """Return the latest occasion that is due at `now`, after the learner heard last, and the next to look at.
+    """Return the latest of `dates` that is due at `now` and lies after `last_contact`, and the next check.
 
-    `made` are the names of occasions that were made already.
+    `used` are the names of dates that made a mail before.
     """
-    ahead = [one for one in occasions if one.at > heard_at]
+    ahead = [one for one in dates if one.at > last_contact]
     passed = [one for one in ahead if one.at <= now]
-    due = passed[-1] if passed and passed[-1].name not in made else None
-    return ReminderPlan(due, min((one.at for one in ahead if one.at > now), default=FAR_FUTURE))
+    due = passed[-1] if passed and passed[-1].name not in used else None
+    return ReminderPlan(due, first(ahead, after=now))
 
 
-def first_look(occasions: Iterable[ReminderDate], *, after: datetime) -> datetime:
-    """Return when the first of the occasions after a moment comes; FAR_FUTURE without one."""
-    return min((one.at for one in occasions if one.at > after), default=FAR_FUTURE)
+def first(dates: Iterable[ReminderDate], *, after: datetime) -> datetime:
+    """Return the first of the dates after an instant; FAR_FUTURE without one."""
+    return min((one.at for one in dates if one.at > after), default=FAR_FUTURE)
 
 
-def _before(moment: datetime, days: Iterable[int]) -> list[ReminderDate]:
-    """Return occasions so many days before a moment, named after it: when it moves they are others."""
-    if moment >= FAR_FUTURE:
+def _before(instant: datetime, days: Iterable[int]) -> list[ReminderDate]:
+    """Return dates so many days before an instant, named after it, so that moving it makes new dates."""
+    if instant >= FAR_FUTURE:
         return []
     return [
-        ReminderDate(moment - timedelta(days=ahead), f"{ahead}-days-before-{moment:%Y-%m-%dT%H%M}")
+        ReminderDate(instant - timedelta(days=ahead), f"{ahead}-days-before-{instant:%Y-%m-%dT%H%M}")
         for ahead in days
     ]

@@ -1,7 +1,7 @@
-"""Reminding who has not answered, and nudging who is about to start: by themselves, or as asked for.
+"""Reminders before the deadline and nudges before the start: on the budget's dates, or on request.
 
-By themselves on the occasions of the budget's tables (`schedule.py`). A look decides under the assignment's
-lock and says when to look again, so a pause of the clock loses nothing, and each occasion makes one mail.
+The sweep plans under the assignments' locks and writes when to check next, so that a pause of the scheduler
+loses nothing and each date makes one mail (`reminder_dates`).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,77 +12,68 @@ from typing import Literal
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from bursary.access.models import User
 from bursary.assignments import actions, derived, lifecycle, reminder_dates, sweeps
-from bursary.assignments.models import (
-    FAR_FUTURE,
-    OPEN,
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    LearnerState,
-    State,
-    Status,
-)
+from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.reminder_dates import ReminderDate, ReminderPlan
 from bursary.assignments.sweeps import Due, SweepResult
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
 
-BREATHER = timedelta(minutes=10)
-"""Who was written to is not written to again so soon, however often somebody clicks."""
+BREATHER = timedelta(minutes=10)  # between two mails on request to one learner, however often one clicks
 _STARTING = (State.ALLOCATED, State.ACCEPTED)
-_NOTHING_TO_DO = ReminderPlan(None, FAR_FUTURE)
+_INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
 
 
 def to_remind(now: datetime) -> QuerySet[LearnerContentAssignment]:
-    """Return the open assignments that reminding must look at by `now`; not each of them gets a mail."""
+    """Return the open assignments to check for a reminder at `now`; not each of them gets a mail."""
     return LearnerContentAssignment.objects.filter(
         state=State.ALLOCATED, remind_at__lte=now, redeeming_since=None
     )
 
 
 def to_nudge(now: datetime) -> QuerySet[LearnerContentAssignment]:
-    """Return the open and accepted assignments that nudging must look at by `now`; likewise."""
+    """Return the open and accepted assignments to check for a nudge at `now`; likewise."""
     return LearnerContentAssignment.objects.filter(
         state__in=_STARTING, nudge_at__lte=now, redeeming_since=None, forgotten_at=None
     )
 
 
 def remind_due(*, now: datetime, progress: Callable[[int], None] | None = None) -> SweepResult:
-    """Request a reminder wherever an occasion has come by `now`. Repeating it does no harm."""
+    """Request the reminders that are due at `now`. Idempotent."""
     return _sweep(_REMINDING, now=now, progress=progress)
 
 
 def nudge_due(*, now: datetime, progress: Callable[[int], None] | None = None) -> SweepResult:
-    """Request a nudge wherever an occasion has come by `now`. Repeating it does no harm."""
+    """Request the nudges that are due at `now`. Idempotent."""
     return _sweep(_NUDGING, now=now, progress=progress)
 
 
 def count_due(due: Due, *, now: datetime) -> int:
-    """Return how many assignments would be looked at."""
-    return due(now).order_by().aggregate(count=Count("pk"))["count"] or 0
+    """Return the number of assignments to check."""
+    return due(now).count()
 
 
 @dataclass
 class ReminderResult:
-    """What came of each assignment: requested now, sent a moment ago or on its way, or by uuid why not."""
+    """The result for each assignment: requested, sent a moment ago or under way, or refused."""
 
     requested: list[UUID] = field(default_factory=list)
     on_their_way: list[UUID] = field(default_factory=list)
     refused: dict[UUID, str] = field(default_factory=dict)
-    """By uuid: `unknown`, or where the assignment stands that forbids it."""
+    """By uuid: `unknown`, or the reason."""
 
 
 def remind(
     budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User | None = None
 ) -> ReminderResult:
-    """Remind the learners of those of the budget's assignments that are open; say what came of every one.
+    """Remind the learners of the budget's assignments with these uuids, where they are open.
 
-    While a mail that asks is on its way, and for some minutes after, another is not requested.
+    While an invitation or reminder is under way, and for `BREATHER` after, no other is requested.
     """
 
     def objection(assignment: LearnerContentAssignment) -> str:
@@ -90,17 +81,16 @@ def remind(
             return "past its deadline" if assignment.expires_at <= now else ""
         return lifecycle.standing(assignment)
 
-    asking = (ActionType.NOTIFIED, ActionType.REMINDED)
-    return _ask(budget, uuids, ActionType.REMINDED, asking, objection, now=now, actor=actor)
+    return _request(budget, uuids, ActionType.REMINDED, _INVITATIONS, objection, now=now, actor=actor)
 
 
 def remind_waiting(
     matching: QuerySet[LearnerContentAssignment], *, budget: Budget, now: datetime, actor: User | None = None
 ) -> ReminderResult:
-    """Remind whoever of `matching`, assignments of one budget, was told and has not answered."""
+    """Remind the notified learners of `matching`, assignments of one budget, who have not answered."""
     waiting = matching.filter(budget=budget, state=State.ALLOCATED, learner_state=LearnerState.WAITING)
     outcome = ReminderResult()
-    for uuids in sweeps.by_key(waiting):
+    for uuids in sweeps.uuid_batches(waiting):
         batch = remind(budget, uuids=uuids, now=now, actor=actor)
         outcome.requested += batch.requested
         outcome.on_their_way += batch.on_their_way
@@ -116,9 +106,9 @@ def nudge(
     within_days: int | None = None,
     actor: User | None = None,
 ) -> ReminderResult:
-    """Tell the learners of the budget's open and accepted assignments that the content starts soon.
+    """Nudge the learners of the budget's assignments with these uuids, where they are open or accepted.
 
-    Soon is before it has started and, if given, within so many days.
+    The content must not have started and must, if given, start within so many days.
     """
 
     def objection(assignment: LearnerContentAssignment) -> str:
@@ -134,27 +124,28 @@ def nudge(
         late = within_days is not None and starts_at > now + timedelta(days=within_days)
         return "not starting soon" if late else ""
 
-    return _ask(budget, uuids, ActionType.NUDGED, (ActionType.NUDGED,), objection, now=now, actor=actor)
+    return _request(budget, uuids, ActionType.NUDGED, (ActionType.NUDGED,), objection, now=now, actor=actor)
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What tells reminding and nudging apart."""
+    """What distinguishes reminding from nudging."""
 
     work: ActionType
     column: Literal["remind_at", "nudge_at"]
     due: Due
-    heard: tuple[ActionType, ...]
-    """Mails after which an occasion before them needs no other."""
-    occasions: Callable[[Budget, LearnerContentAssignment], list[ReminderDate]]
-    too_late: Callable[[LearnerContentAssignment], datetime]
+    contacts: tuple[ActionType, ...]
+    """Mails that cover the dates before them."""
+    dates: Callable[[Budget, LearnerContentAssignment], list[ReminderDate]]
+    ends_at: Callable[[LearnerContentAssignment], datetime]
+    """When it is too late for a mail."""
 
 
 _REMINDING = _Kind(
     ActionType.REMINDED,
     "remind_at",
     to_remind,
-    (ActionType.NOTIFIED, ActionType.REMINDED),
+    _INVITATIONS,
     lambda budget, one: reminder_dates.reminders(
         budget, allocated_at=one.allocated_at, expires_at=one.expires_at
     ),
@@ -170,75 +161,76 @@ _NUDGING = _Kind(
 )
 
 
-class _Past:
-    """What the learners of some assignments heard in the present cycle, and which occasions were made.
+class _History:
+    """The mails to the learners of some assignments in the current cycle.
 
-    What is still on its way covers whatever has come until now. What was skipped or taken back was not made,
-    and what failed was not heard.
+    A mail that is still open counts as contact until now, a failed one as none. A skipped or superseded one
+    leaves its date unused.
     """
 
     def __init__(
         self, assignments: Sequence[LearnerContentAssignment], kind: _Kind, *, now: datetime
     ) -> None:
-        self._heard_at = {one.pk: one.allocated_at for one in assignments}
-        self._made: dict[int, set[str]] = {one.pk: set() for one in assignments}
+        self._last_contact = {one.pk: one.allocated_at for one in assignments}
         self._used: dict[int, set[str]] = {one.pk: set() for one in assignments}
-        told = LearnerContentAssignmentAction.objects.filter(
-            assignment__in=list(self._made), action_type__in=kind.heard, cycle=F("assignment__cycle")
+        self._keys: dict[int, set[str]] = {one.pk: set() for one in assignments}
+        mails = LearnerContentAssignmentAction.objects.filter(
+            assignment__in=list(self._used), action_type__in=kind.contacts, cycle=F("assignment__cycle")
         )
-        for row in told.only("assignment", "action_type", "dedup_key", "status", "created", "completed_at"):
-            not_sent = row.status in (Status.SUPERSEDED, Status.SKIPPED)
+        for row in mails.only("assignment", "action_type", "dedup_key", "status", "created", "completed_at"):
+            pk, dropped = row.assignment_id, row.status in (Status.SUPERSEDED, Status.SKIPPED)
             if row.action_type == kind.work:
-                self._used[row.assignment_id].add(row.dedup_key)
-                self._made[row.assignment_id] |= set() if not_sent else {row.dedup_key}
-            if not not_sent and row.status != Status.FAILED:
-                heard_at = now if row.status in OPEN else row.completed_at or row.created
-                self._heard_at[row.assignment_id] = max(self._heard_at[row.assignment_id], heard_at)
+                self._keys[pk].add(row.dedup_key)
+                if not dropped:
+                    self._used[pk].add(row.dedup_key)
+            if not dropped and row.status != Status.FAILED:
+                contact = now if row.status in OPEN else row.completed_at or row.created
+                self._last_contact[pk] = max(self._last_contact[pk], contact)
 
     def plan(
-        self, assignment: LearnerContentAssignment, occasions: list[ReminderDate], *, now: datetime
+        self, assignment: LearnerContentAssignment, dates: list[ReminderDate], *, now: datetime
     ) -> ReminderPlan:
-        made, heard_at = self._made[assignment.pk], self._heard_at[assignment.pk]
-        return reminder_dates.plan(occasions, heard_at=heard_at, made=made, now=now)
+        last_contact, used = self._last_contact[assignment.pk], self._used[assignment.pk]
+        return reminder_dates.plan(dates, last_contact=last_contact, used=used, now=now)
 
-    def unused(self, assignment: LearnerContentAssignment, name: str) -> str:
-        """Return the occasion's name; with a number, where it was tried before and came to nothing."""
-        used = self._used[assignment.pk]
-        again = (f"{name}-again-{number}" for number in count(1))
-        return name if name not in used else next(one for one in again if one not in used)
+    def free_key(self, assignment: LearnerContentAssignment, name: str) -> str:
+        """Return the date's name as `dedup_key`, with a number if an action that was dropped has it."""
+        keys = self._keys[assignment.pk]
+        numbered = (f"{name}-again-{number}" for number in count(1))
+        return name if name not in keys else next(key for key in numbered if key not in keys)
 
 
 def _sweep(kind: _Kind, *, now: datetime, progress: Callable[[int], None] | None) -> SweepResult:
-    def look(budget_pk: int) -> int:
+    def check_batch(budget_pk: int) -> int:
         with transaction.atomic():
-            budget = ledger.lock(budget_pk)  # before its assignments, like whoever changes its deadlines
+            budget = ledger.lock(budget_pk)  # before its assignments, like every change of its deadlines
             rows = sweeps.lock_batch(kind.due, budget_pk, now=now, order=kind.column)
-            past = _Past(rows, kind, now=now)
-            plans = {row: _look(row, kind, budget, past, now=now) for row in rows}
-            wanted: dict[str, list[LearnerContentAssignment]] = {}
+            history = _History(rows, kind, now=now)
+            plans = {row: _plan(row, kind, budget, history, now=now) for row in rows}
+            due: dict[str, list[LearnerContentAssignment]] = {}
             for row, plan in plans.items():
                 if plan.due:
-                    wanted.setdefault(past.unused(row, plan.due.name), []).append(row)
-            moments = {row: plan.look_at for row, plan in plans.items()}
-            derived.look_again(moments, column=kind.column)
-            for dedup_key, assignments in sorted(wanted.items()):
+                    due.setdefault(history.free_key(row, plan.due.name), []).append(row)
+            next_checks = {row: plan.next_check for row, plan in plans.items()}
+            derived.write_next_checks(next_checks, column=kind.column)
+            for dedup_key, assignments in sorted(due.items()):
                 actions.request(assignments, [kind.work], now=now, dedup_key=dedup_key)
-        return sum(map(len, wanted.values()))
+        return sum(map(len, due.values()))
 
-    return sweeps.sweep(kind.due, look, now=now, order=kind.column, progress=progress)
+    return sweeps.sweep(kind.due, check_batch, now=now, order=kind.column, progress=progress)
 
 
-def _look(
-    assignment: LearnerContentAssignment, kind: _Kind, budget: Budget, past: _Past, *, now: datetime
+def _plan(
+    assignment: LearnerContentAssignment, kind: _Kind, budget: Budget, history: _History, *, now: datetime
 ) -> ReminderPlan:
-    """Return what to do for a locked assignment. Who was not told yet is looked at again once they are."""
-    open_untold = assignment.state == State.ALLOCATED and assignment.learner_state != LearnerState.WAITING
-    if open_untold or kind.too_late(assignment) <= now:
-        return _NOTHING_TO_DO
-    return past.plan(assignment, kind.occasions(budget, assignment), now=now)
+    """Return what is due; nothing while the learner is not notified: `derived` then schedules a check."""
+    unnotified = assignment.state == State.ALLOCATED and assignment.learner_state != LearnerState.WAITING
+    if unnotified or kind.ends_at(assignment) <= now:
+        return ReminderPlan(None, FAR_FUTURE)
+    return history.plan(assignment, kind.dates(budget, assignment), now=now)
 
 
-def _ask(
+def _request(
     budget: Budget,
     uuids: Sequence[UUID],
     work: ActionType,
@@ -248,32 +240,29 @@ def _ask(
     now: datetime,
     actor: User | None,
 ) -> ReminderResult:
-    """Request `work` for those of the budget's assignments that nothing objects to.
+    """Request `work` for the budget's assignments with these uuids for which `objection` is empty.
 
-    Where a mail of a kind in `same` is on its way, or went out a moment ago, nothing is added.
+    Where a mail of a type in `same` is open, or was requested less than `BREATHER` ago, nothing is added.
     """
-    outcome = ReminderResult(refused=dict.fromkeys(uuids, "unknown"))
+    outcome = ReminderResult()
     with transaction.atomic():
         ledger.lock(budget.pk)
         named = LearnerContentAssignment.objects.filter(budget=budget, uuid__in=uuids)
         found = {one.uuid: one for one in for_update(named).order_by("pk")}
         recent = Q(status=Status.DONE, created__gt=now - BREATHER) | Q(status__in=OPEN)
-        pending = LearnerContentAssignmentAction.objects.filter(
+        mails = LearnerContentAssignmentAction.objects.filter(
             recent, assignment__in=list(found.values()), action_type__in=list(same)
         )
-        on_its_way = set(pending.filter(cycle=F("assignment__cycle")).values_list("assignment", flat=True))
-        asked = []
+        on_their_way = set(mails.filter(cycle=F("assignment__cycle")).values_list("assignment", flat=True))
         for uuid in dict.fromkeys(uuids):
             if (assignment := found.get(uuid)) is None:
-                continue
-            if why := "forgotten" if assignment.forgotten_at else objection(assignment):
+                outcome.refused[uuid] = "unknown"
+            elif why := "forgotten" if assignment.forgotten_at else objection(assignment):
                 outcome.refused[uuid] = why
-                continue
-            del outcome.refused[uuid]
-            if assignment.pk in on_its_way:
+            elif assignment.pk in on_their_way:
                 outcome.on_their_way.append(uuid)
             else:
                 outcome.requested.append(uuid)
-                asked.append(assignment)
+        asked = [found[uuid] for uuid in outcome.requested]
         actions.request(asked, [work], now=now, actor=actor, dedup_key=f"asked-{now:%Y-%m-%dT%H%M%S.%f}")
     return outcome

@@ -1,7 +1,7 @@
-"""The link in a learner's mails: which assignment it opens, and whether it still does.
+"""The links in learners' mails: the assignment that each opens, and whether it still works.
 
-A link is for one assignment in one cycle at one address. It ends with its age, and before that as soon as the
-assignment is allocated again, its address is put right or forgotten, or an administrator withdraws it.
+A link is for one assignment in one cycle at one address. It stops working at its age, and earlier when the
+assignment is allocated again, its address is corrected or erased, or an administrator revokes its links.
 """
 
 from datetime import UTC, datetime
@@ -12,7 +12,8 @@ from bursary.access import links
 from bursary.access.links import Link, LinkExpired, LinkWithdrawn, Purpose
 from bursary.access.models import learner_key
 from bursary.assignments import actions
-from bursary.assignments.models import OPEN, ActionType, LearnerContentAssignment, State
+from bursary.assignments.choices import OPEN, ActionType, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.lib.locks import for_update
 
@@ -32,7 +33,7 @@ def opened(token: str, *, now: datetime) -> LearnerContentAssignment:
 
 
 def opened_to_answer(token: str, *, now: datetime) -> LearnerContentAssignment:
-    """Return what `opened` does, locked after its budget: the link still holds when the answer is written.
+    """Return the assignment that a link opens, locked after its budget until the answer is written.
 
     Call it inside a transaction. Raises links.LinkRefused.
     """
@@ -42,18 +43,18 @@ def opened_to_answer(token: str, *, now: datetime) -> LearnerContentAssignment:
 
 
 def can_be_renewed(expired: LinkExpired, *, now: datetime) -> bool:
-    """Tell whether the reader of a link that is too old may ask for another one.
+    """Return whether the reader of a link that is too old may request another one.
 
-    Raises LinkWithdrawn where the link would open nothing at any age.
+    Raises LinkWithdrawn where the link was revoked, whatever its age.
     """
-    return _asks(_opened(expired.link), now=now)
+    return _awaits_answer(_opened(expired.link), now=now)
 
 
 def renew(token: str, *, now: datetime) -> bool | None:
-    """Have a mail with a new link sent to the address on file; False where that was done today, in UTC.
+    """Request a mail with a new link to the address on file; False where that was done today, in UTC.
 
-    None where the link still works: it is for links that are too old, while the assignment is open. A mail
-    that waits already brings a new link, too. Raises links.LinkRefused.
+    None where the link still works. Only for links that are too old, while the assignment is open; a pending
+    mail counts, because it brings a new link. Raises links.LinkRefused.
     """
     try:
         _opened(links.read(token, purpose=Purpose.ANSWER, now=now))
@@ -65,7 +66,7 @@ def renew(token: str, *, now: datetime) -> bool | None:
 def _renewed(link: Link, *, now: datetime) -> bool:
     with transaction.atomic():
         assignment = _opened(link, lock=True)
-        if not _asks(assignment, now=now):
+        if not _awaits_answer(assignment, now=now):
             raise LinkExpired(link)
         this_cycle = assignment.actions.filter(cycle=assignment.cycle)
         asking = (ActionType.NOTIFIED, ActionType.REMINDED)
@@ -79,7 +80,7 @@ def _renewed(link: Link, *, now: datetime) -> bool:
 
 
 def revoke(assignment: LearnerContentAssignment, *, now: datetime) -> None:
-    """Withdraw every link to the assignment that was sent so far. The next mail brings one that works."""
+    """Revoke all links sent so far. The next mail brings one that works."""
     LearnerContentAssignment.objects.filter(pk=assignment.pk).update(links_revoked_at=now, modified=now)
     assignment.links_revoked_at = assignment.modified = now
 
@@ -96,8 +97,8 @@ def _opened(link: Link, *, lock: bool = False) -> LearnerContentAssignment:
     return assignment
 
 
-def _asks(assignment: LearnerContentAssignment, *, now: datetime) -> bool:
-    """Tell whether the learner's answer is still waited for."""
+def _awaits_answer(assignment: LearnerContentAssignment, *, now: datetime) -> bool:
+    """Return whether the learner can still answer."""
     waits = assignment.state == State.ALLOCATED and assignment.redeeming_since is None
     return waits and assignment.expires_at > now
 

@@ -1,11 +1,10 @@
-"""How the sweeps go over many assignments: by predicate or by key, in batches, budget by budget.
+"""Sweeps over many assignments: in batches, each of one budget and one transaction.
 
-A sweep never pages over a set that it changes. Each batch is one budget's and one transaction, so that
-budgets do not wait for each other and one that fails stops no other.
+A sweep never pages over a set that it changes: it asks for what is due until nothing is. Budgets do not wait
+for each other, and one that fails does not stop the others.
 """
 
 import logging
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,23 +17,22 @@ from bursary.assignments import lifecycle
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.ledger import LedgerError
 from bursary.lib import logs
+from bursary.lib.batches import keyset_pages
 from bursary.lib.locks import for_update
 
 logger = logging.getLogger(__name__)
 
 BATCH = 500  # assignments a transaction
-MOST_BATCHES = 100_000
-LONGEST_LINE = 300  # characters of an error that are told
-_ADDRESS = re.compile(r"[^\s'\"()<>=,:;]+@[^\s'\"()<>=,:;]+")
+MOST_BATCHES = 100_000  # a sweep, so that a batch which leaves its rows due does not repeat for ever
 RECOVERABLE = (DatabaseError, LedgerError, lifecycle.MoveRefused, OSError)
-"""What may go wrong with one budget's batch, and must not stop the others."""
+"""Failures of one budget's batch that do not stop the others."""
 
 Due = Callable[[datetime], QuerySet[LearnerContentAssignment]]
 
 
 @dataclass
 class SweepResult:
-    """What a sweep did: to how many assignments, and the budgets (pks) in which it failed, with the error."""
+    """The number of assignments done, and the error of each budget (pk) that failed."""
 
     done: int = 0
     failed: dict[int, str] = field(default_factory=dict)
@@ -50,7 +48,7 @@ def sweep(
 ) -> SweepResult:
     """Call `batch` with the pk of a budget that has something due, until none has; it returns a count.
 
-    `due` is asked anew each time, oldest by `order` first: what a batch looked at is no longer due after it.
+    `due` is evaluated anew each time, oldest by `order` first: a batch must leave none of its rows due.
     """
     swept = SweepResult()
     for _batch in range(MOST_BATCHES):
@@ -61,35 +59,30 @@ def sweep(
         try:
             swept.done += batch(budget_pk)
         except RECOVERABLE as failure:
-            swept.failed[budget_pk] = said(failure, budget_pk)
+            swept.failed[budget_pk] = log_failure(failure, budget_pk)
         if progress:
             progress(swept.done)
     return swept
 
 
-def said(failure: Exception, budget_pk: int) -> str:
-    """Log and return what went wrong."""
+def log_failure(failure: Exception, budget_pk: int) -> str:
+    """Log a budget's failure; return it in one line."""
     line = logs.one_line(failure)
     logger.warning("A batch in budget %s failed: %s", budget_pk, line)
     return line
 
 
 def lock_batch(due: Due, budget_pk: int, *, now: datetime, order: str) -> list[LearnerContentAssignment]:
-    """Return a batch of what is due in a budget, locked in the order of keys until the transaction ends.
+    """Lock and return a batch of what is due in a budget, oldest by `order`, in the order of keys.
 
-    Asked again once locked: what moved meanwhile is left alone.
+    `due` is evaluated again under the locks: rows that moved meanwhile are left out.
     """
     oldest = due(now).filter(budget=budget_pk).order_by(order, "id")[:BATCH]
     pks = sorted(oldest.values_list("pk", flat=True))
     return list(for_update(due(now).filter(pk__in=pks)).order_by("pk"))
 
 
-def by_key(assignments: QuerySet[LearnerContentAssignment]) -> Iterator[list[UUID]]:
-    """Yield the uuids of a set in batches, in the order of keys: what happens to one batch moves no other."""
-    last = 0
-    for _batch in range(MOST_BATCHES):
-        rows = list(assignments.filter(pk__gt=last).order_by("pk").values_list("pk", "uuid")[:BATCH])
-        if not rows:
-            return
-        last = rows[-1][0]
-        yield [uuid for _pk, uuid in rows]
+def uuid_batches(assignments: QuerySet[LearnerContentAssignment]) -> Iterator[list[UUID]]:
+    """Yield the uuids of a set in batches, by primary key; the caller may change what it was given."""
+    for page in keyset_pages(assignments.values_list("pk", "uuid"), size=BATCH):
+        yield [uuid for _pk, uuid in page]

@@ -12,8 +12,8 @@ from bursary.access.permissions import Permission, granted
 from bursary.assignments import allocation
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
+from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.matching import Verdict
-from bursary.assignments.models import ExpiryReason
 from bursary.budgets.models import Budget
 from bursary.dashboard import messages
 from bursary.dashboard.forms import AssignForm, Choice, Entry

@@ -8,13 +8,8 @@ from uuid import UUID
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may
 from bursary.assignments import cancellation, content_display, lifecycle, redemption, signed_links
-from bursary.assignments.models import (
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-    Status,
-)
+from bursary.assignments.choices import ActionType, State, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.dashboard.learner_answers import Invitation, invitation
 from bursary.dashboard.overview import operates, own_assignments
 from bursary.delivery.emails import DeadlineText, deadline_in_words

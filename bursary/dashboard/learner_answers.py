@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from bursary.access.models import User
 from bursary.assignments import content_display, declining, redemption, signed_links
-from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.dashboard.overview import own_assignments
 from bursary.delivery import runner
 from bursary.delivery.emails import DeadlineText, deadline_in_words

@@ -17,8 +17,9 @@ from django.views.decorators.http import require_http_methods
 from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
 from bursary.access.models import User
 from bursary.assignments import signed_links
+from bursary.assignments.choices import Status
 from bursary.assignments.declining import DeclineRefused
-from bursary.assignments.models import LearnerContentAssignmentAction, Status
+from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.dashboard import learner_answers
 from bursary.dashboard.headers import form_leads_to, page

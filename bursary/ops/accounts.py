@@ -53,11 +53,8 @@ def ensure_user(person: Person) -> tuple[User, bool]:
 
 def ensure_role(user: User, role: Role, customer: Customer | None) -> bool:
     """Give the user the role with the customer (an operator: with all); tell whether it was missing."""
-    # Not get_or_create: no engine holds an operator's grants, which name no customer, to be unique.
-    if RoleGrant.objects.filter(user=user, role=role, customer=customer).exists():
-        return False
-    RoleGrant.objects.create(user=user, role=role, customer=customer)
-    return True
+    _grant, missing = RoleGrant.objects.get_or_create(user=user, role=role, customer=customer)
+    return missing
 
 
 def issue_credentials(user: User, *, key_name: str) -> Credentials:

@@ -55,7 +55,7 @@ def summary(audit: DerivedAudit) -> dict[str, object]:
                 "state": one.state,
                 "column": one.column,
                 "stored": one.stored,
-                "truth": one.truth,
+                "truth": one.expected,
             }
             for one in audit.differences
         ],
@@ -72,7 +72,7 @@ def table(differences: list[DerivedDifference]) -> RenderableType:
     """Return the first `SHOWN` differences as a table."""
     made = Table("assignment", "state", "column", "stored", "truth")
     for one in differences[:SHOWN]:
-        made.add_row(str(one.assignment), one.state, one.column, said(one.stored), said(one.truth))
+        made.add_row(str(one.assignment), one.state, one.column, said(one.stored), said(one.expected))
     return made
 
 

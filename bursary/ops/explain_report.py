@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica import explain
 from bursary.replica.explain import Explanation, RefreshReason
 from bursary.replica.models import ColdReadStatus, ContentChange, ContentMetadata

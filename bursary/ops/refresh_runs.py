@@ -9,7 +9,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Exists, OuterRef, Q
 
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.ops.console import Advance
 from bursary.replica import cold_reads, listings, refresh, removal, schedule

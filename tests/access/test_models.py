@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from bursary.access.models import ApiKey, LearnerLink, Role, RoleGrant, User, learner_key
@@ -63,6 +64,27 @@ def test_a_role_is_given_once() -> None:
     RoleGrant.objects.create(user=ada, role=Role.ADMINISTRATOR, customer=given_customer())
     with pytest.raises(IntegrityError), transaction.atomic():
         RoleGrant.objects.create(user=ada, role=Role.ADMINISTRATOR, customer=customer)
+
+
+def test_a_role_is_given_once_in_bulk_and_by_form_too() -> None:
+    customer = given_customer()
+    ada, olga = given_user(Role.ADMINISTRATOR, customer=customer), given_user(Role.OPERATOR)
+    for duplicate in (
+        RoleGrant(user=ada, role=Role.ADMINISTRATOR, customer=customer),
+        RoleGrant(user=olga, role=Role.OPERATOR),
+    ):
+        with pytest.raises(ValidationError, match="has this role already"):
+            duplicate.full_clean()
+        duplicate.set_scope()
+        with pytest.raises(IntegrityError), transaction.atomic():
+            RoleGrant.objects.bulk_create([duplicate])
+    assert RoleGrant.objects.count() == 2
+
+
+def test_an_operators_role_is_given_once() -> None:
+    olga = given_user(Role.OPERATOR)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        RoleGrant.objects.create(user=olga, role=Role.OPERATOR)
 
 
 @pytest.mark.parametrize("role", [Role.ADMINISTRATOR, Role.LEARNER])

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerState, State
+from bursary.assignments.choices import LearnerState, State
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.api.door import Answer

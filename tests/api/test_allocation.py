@@ -7,6 +7,7 @@ import pytest
 
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Account, Budget
+from bursary.lib.money import dollars
 from bursary.replica.models import ContentMetadata, ContentType
 from tests.api.door import Door, refusal_of
 from tests.world import ALICE, BOB, CAROL, NOW, PRICE, addresses, given_content, given_user
@@ -175,7 +176,7 @@ def test_over_budget_is_refused_in_the_clients_shape_with_both_figures(
     [refusal] = answer.json()
     assert refusal == {
         "reason": "policy_spend_limit_reached",
-        "user_message": f"This costs {11 * PRICE} cents and {10 * PRICE} are available.",
+        "user_message": f"This costs {dollars(11 * PRICE)}; {dollars(10 * PRICE)} is available.",
         "next_step": "Assign to fewer learners, or have the budget raised.",
         "metadata": {"enterprise_administrators": []},
         "policy_uuids": [str(budget.uuid)],

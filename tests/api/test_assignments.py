@@ -11,13 +11,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from bursary.access.models import Role
 from bursary.assignments import actions
-from bursary.assignments.models import (
-    ActionType,
-    ExpiryReason,
-    LearnerContentAssignment,
-    LearnerState,
-    State,
-)
+from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.api.door import Door, listing, refusal_of

@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from bursary.access.models import ApiKey, Role, User
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.api.door import Door, allocating, door_of, listing, of_everybody, of_the_budget, refusal_of

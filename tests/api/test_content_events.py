@@ -14,7 +14,7 @@ from pytest_django import Settings
 from standardwebhooks import Webhook
 
 from bursary.assignments import redemption
-from bursary.assignments.models import State
+from bursary.assignments.choices import State
 from bursary.events import inbox, webhook
 from bursary.events.models import InboxEvent
 from bursary.replica.models import ContentMetadata

@@ -6,7 +6,8 @@ import pytest
 
 from bursary.access.models import Role, User
 from bursary.assignments import redemption
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.api.door import Answer, Door, refusal_of

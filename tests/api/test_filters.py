@@ -4,7 +4,8 @@ from uuid import uuid4
 
 import pytest
 
-from bursary.assignments.models import LearnerContentAssignment, LearnerState
+from bursary.assignments.choices import LearnerState
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from tests.api.cast import ANCHORS, BOATS, CRANES, DRIFT, names
 from tests.api.door import Door, refusal_of

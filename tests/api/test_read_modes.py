@@ -9,7 +9,8 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from bursary.access.models import Role
-from bursary.assignments.models import FAR_FUTURE, ExpiryReason, LearnerContentAssignment
+from bursary.assignments.choices import ExpiryReason
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica import read_modes, refresh
 from bursary.replica.models import (

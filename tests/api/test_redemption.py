@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from bursary.access.models import Role, User
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget, LedgerEntry
 from bursary.replica.models import ContentMetadata, ContentType
 from tests.world import (

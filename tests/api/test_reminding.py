@@ -6,7 +6,8 @@ from uuid import uuid4
 import pytest
 
 from bursary.access.models import Role
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State, Status
+from bursary.assignments.choices import ActionType, State, Status
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.api.door import Door

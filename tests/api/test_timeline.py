@@ -6,7 +6,8 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from bursary.assignments import actions
-from bursary.assignments.models import ActionType, LearnerContentAssignment
+from bursary.assignments.choices import ActionType
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.api.door import Door, refusal_of

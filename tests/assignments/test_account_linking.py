@@ -9,7 +9,8 @@ from django.db import IntegrityError, OperationalError
 from bursary.access.models import User, learner_key
 from bursary.assignments import account_linking, redemption
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State, Status
+from bursary.assignments.choices import ActionType, State, Status
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.ops import scheduler
@@ -158,20 +159,20 @@ def test_one_that_fails_stops_no_other_and_the_tick_says_so(
         return lock(budget_pk)
 
     monkeypatch.setattr(ledger, "lock", refuse)
-    scheduler.run_due(clock=lambda: NOW, duties=[duty for duty in scheduler.TASKS if duty.name == "sweep"])
+    scheduler.run_due(clock=lambda: NOW, tasks=[task for task in scheduler.TASKS if task.name == "sweep"])
 
     known = LearnerContentAssignment.objects.filter(lms_user_id__isnull=False).order_by("pk")
     assert list(known) == others
     tick = ScheduledTask.objects.get(name="sweep")
     assert tick.last_error == (
-        f"2 met; assignments failed: {{{broken.pk}: \"IntegrityError: Duplicate entry '…' for key\"}}"
+        f"2 linked; assignments failed: {{{broken.pk}: \"IntegrityError: Duplicate entry '…' for key\"}}"
     )
     assert ALICE not in caplog.text
-    assert f"Assignment {broken.pk} met nobody: IntegrityError" in caplog.text
+    assert f"Linking failed: assignment={broken.pk}: IntegrityError" in caplog.text
 
 
 def test_where_everything_fails_it_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(account_linking, "MOST_FAILURES", 2)
+    monkeypatch.setattr(account_linking, "MAX_FAILURES", 2)
     tried: list[int] = []
 
     def refuse(budget_pk: int) -> Budget:
@@ -207,7 +208,7 @@ def test_two_that_were_both_accepted_stay_as_they_are() -> None:
 
 @pytest.mark.usefixtures("both_accepted")
 def test_who_has_nothing_left_to_meet_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(account_linking, "PEOPLE_PER_RUN", 1)
+    monkeypatch.setattr(account_linking, "USERS_PER_RUN", 1)
     carol = given_assignment(address=CAROL)
     given_user(email=CAROL, lms_user_id=PERSON + 1)
     assert account_linking.link_registered_users(now=NOW + DAY).done == 1

@@ -11,14 +11,8 @@ from bursary.assignments import actions, addresses, redemption
 from bursary.assignments.actions import RetryRefused
 from bursary.assignments.addresses import AddressHeld, AddressTaken, BadAddresses
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import (
-    ActionType,
-    ErrorReason,
-    LearnerContentAssignment,
-    LearnerState,
-    State,
-    Status,
-)
+from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, State, Status
+from bursary.assignments.models import LearnerContentAssignment
 from tests.together import together
 from tests.world import (
     ALICE,
@@ -106,7 +100,7 @@ def test_a_bad_address_or_a_closed_assignment_is_refused_and_nothing_changes() -
 def test_while_it_is_being_taken_up_the_address_stays() -> None:
     assignment = given_assignment()
     redemption.begin(assignment, now=NOW)
-    with pytest.raises(AddressHeld, match="being taken up"):
+    with pytest.raises(AddressHeld, match="being accepted"):
         addresses.correct(assignment, address=BOB, now=LATER)
     deliver(now=LATER)
     stored = LearnerContentAssignment.objects.get()

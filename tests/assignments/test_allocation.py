@@ -11,16 +11,9 @@ from bursary.assignments import allocation
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.cancellation import cancel
+from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState, State, Status
 from bursary.assignments.matching import Verdict
-from bursary.assignments.models import (
-    ActionType,
-    ExpiryReason,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    LearnerState,
-    State,
-    Status,
-)
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Account, Budget
 from bursary.replica.models import ContentMetadata, ContentType
 from tests.world import (

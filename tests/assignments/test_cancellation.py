@@ -8,8 +8,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from bursary.assignments.cancellation import cancel
+from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.matching import Verdict
-from bursary.assignments.models import ActionType, LearnerContentAssignment, LearnerState, State, Status
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Account, Budget
 from tests.smtp import MailServer
 from tests.world import (

@@ -9,8 +9,9 @@ import pytest
 from bursary.assignments import redemption
 from bursary.assignments.acknowledgement import acknowledge, acknowledged
 from bursary.assignments.cancellation import cancel
+from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.declining import LONGEST_REASON, DeclineRefused, decline
-from bursary.assignments.models import ActionType, LearnerContentAssignment, LearnerState, State, Status
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.budgets.models import Account, Budget, LedgerEntry
 from bursary.delivery import runner
@@ -91,7 +92,7 @@ def test_what_the_organisation_took_back_cannot_be_declined() -> None:
     cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
     refused = refusal_of(assignment)
     assert refused.reason == "reason_learner_assignment_cancelled"
-    assert refused.sentence == "Your organisation has taken this assignment back."
+    assert refused.sentence == "Your organisation cancelled this assignment."
 
 
 def test_a_passed_deadline_counts_before_the_sweep_comes() -> None:

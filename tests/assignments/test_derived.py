@@ -9,17 +9,11 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from bursary.assignments import derived
+from bursary.assignments import deadlines, derived
 from bursary.assignments.cancellation import cancel
+from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState, Status
 from bursary.assignments.matching import Verdict
-from bursary.assignments.models import (
-    FAR_FUTURE,
-    ActionType,
-    ExpiryReason,
-    LearnerContentAssignment,
-    LearnerState,
-    Status,
-)
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
@@ -96,7 +90,7 @@ def test_a_failing_follower_rolls_the_change_back(monkeypatch: pytest.MonkeyPatc
     def break_down(*_args: object, **_more: object) -> None:
         raise RuntimeError("no")
 
-    monkeypatch.setattr(derived, "_deadline_columns", break_down)
+    monkeypatch.setattr(deadlines, "columns", break_down)
     with pytest.raises(RuntimeError):
         terms.change(assignment.budget, now=NOW, terms={"allocation_age_days": 30})
     assert Budget.objects.get().allocation_age_days == 90

@@ -9,15 +9,9 @@ import pytest
 from django.db import transaction
 
 from bursary.assignments import actions, cancellation, derived_audit, expected_values, redemption, reminders
-from bursary.assignments.deadline_notices import DeadlineNotice
+from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState
 from bursary.assignments.derived_audit import DerivedAudit, RebuildResult
-from bursary.assignments.models import (
-    FAR_FUTURE,
-    ActionType,
-    ExpiryReason,
-    LearnerContentAssignment,
-    LearnerState,
-)
+from bursary.assignments.models import FAR_FUTURE, DeadlineNotice, LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
@@ -131,7 +125,12 @@ def test_a_lie_in_any_column_is_found_and_put_right(
     plant(assignment, **{column: lie})
 
     [found] = audit().differences
-    assert (found.assignment, found.column, found.stored, found.truth) == (assignment.uuid, column, lie, true)
+    assert (found.assignment, found.column, found.stored, found.expected) == (
+        assignment.uuid,
+        column,
+        lie,
+        true,
+    )
 
     done = rebuild()
     assert (done.before.wrong, done.after.wrong, done.last) == (1, 0, assignment.pk)

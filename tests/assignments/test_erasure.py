@@ -12,13 +12,9 @@ from django.test.utils import CaptureQueriesContext
 from bursary.access.models import LearnerLink, learner_key
 from bursary.assignments import actions, addresses, erasure, expiry, sweeps
 from bursary.assignments.actions import RetryRefused
+from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.matching import Verdict
-from bursary.assignments.models import (
-    ActionType,
-    LearnerContentAssignment,
-    State,
-    Status,
-)
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets.models import Budget
 from tests.smtp import MailServer

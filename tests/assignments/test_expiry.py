@@ -7,7 +7,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from bursary.assignments import expiry
-from bursary.assignments.models import ActionType, LearnerContentAssignment, LearnerState, State, Status
+from bursary.assignments.choices import ActionType, LearnerState, State, Status
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.ledger import LedgerError
 from bursary.budgets.models import Account, Budget

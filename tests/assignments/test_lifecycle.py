@@ -1,34 +1,144 @@
-"""MOVES, the table; and move(), which does what it says or refuses by name."""
+"""The transitions of an assignment, pinned by a table of their own; `move` follows them or refuses."""
 
 from datetime import timedelta
+from itertools import product
+from typing import NamedTuple
 
 import pytest
 from django.db import transaction
 
+from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.lifecycle import MOVES, MoveRefused, move
-from bursary.assignments.models import (
-    FACTS,
-    ActionType,
-    LearnerContentAssignment,
-    LearnerState,
-    State,
-    Status,
-)
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
-from bursary.budgets.models import Budget
-from tests.world import NOW, PRICE, given_assignment, timeline
+from bursary.budgets.models import Account, Budget
+from bursary.lib.locks import for_update
+from tests.world import NOW, PRICE, given_assignment
 
 pytestmark = pytest.mark.django_db
 
 LATER = NOW + timedelta(days=1)
 
 
-def given_assignment_in(state: State, *, held: bool) -> LearnerContentAssignment:
-    """Return an assignment put into a state by hand, with money held as it would be."""
+class Expected(NamedTuple):
+    """What a move does. Written down here, and not read from MOVES, so that a change of MOVES is seen."""
+
+    targets: dict[State, State]
+    """By the state before; other states are refused."""
+    redeeming: bool
+    """Allowed only while a redemption is in flight; otherwise only while none is."""
+    stamp: str
+    fact: bool
+    requests: set[str]
+    supersedes: set[str]
+    reserved_cents: int
+    """What is reserved afterwards, of PRICE before."""
+    cycle: int
+    learner_state: LearnerState
+
+
+EXPECTED = {
+    "allocated": Expected(
+        targets={
+            State.CANCELLED: State.ALLOCATED,
+            State.EXPIRED: State.ALLOCATED,
+            State.REVERSED: State.ALLOCATED,
+        },
+        redeeming=False,
+        stamp="allocated_at",
+        fact=True,
+        requests={"learner_linked", "notified"},
+        supersedes={"cancellation_notified", "expiration_notified"},
+        reserved_cents=PRICE,
+        cycle=2,
+        learner_state=LearnerState.NOTIFYING,
+    ),
+    "redeemed": Expected(
+        targets={State.ALLOCATED: State.ACCEPTED},
+        redeeming=True,
+        stamp="accepted_at",
+        fact=False,
+        requests=set(),
+        supersedes={"notified", "reminded"},
+        reserved_cents=PRICE,
+        cycle=1,
+        learner_state=LearnerState.NONE,
+    ),
+    "cancelled": Expected(
+        targets={State.ALLOCATED: State.CANCELLED},
+        redeeming=False,
+        stamp="cancelled_at",
+        fact=True,
+        requests={"cancellation_notified"},
+        supersedes={"learner_linked", "notified", "reminded", "nudged"},
+        reserved_cents=0,
+        cycle=1,
+        learner_state=LearnerState.NONE,
+    ),
+    "declined": Expected(
+        targets={State.ALLOCATED: State.CANCELLED},
+        redeeming=False,
+        stamp="cancelled_at",
+        fact=True,
+        requests=set(),
+        supersedes={"learner_linked", "notified", "reminded", "nudged"},
+        reserved_cents=0,
+        cycle=1,
+        learner_state=LearnerState.NONE,
+    ),
+    "expired": Expected(
+        targets={State.ALLOCATED: State.EXPIRED},
+        redeeming=False,
+        stamp="expired_at",
+        fact=True,
+        requests={"expiration_notified"},
+        supersedes={"learner_linked", "notified", "reminded", "nudged"},
+        reserved_cents=0,
+        cycle=1,
+        learner_state=LearnerState.EXPIRED,
+    ),
+    "reversed": Expected(
+        targets={State.ACCEPTED: State.REVERSED},
+        redeeming=False,
+        stamp="reversed_at",
+        fact=True,
+        requests=set(),
+        supersedes={"nudged"},
+        reserved_cents=PRICE,
+        cycle=1,
+        learner_state=LearnerState.NONE,
+    ),
+}
+STAMPS = {"allocated_at", "accepted_at", "cancelled_at", "expired_at", "reversed_at"}
+WORK = {
+    "learner_linked",
+    "notified",
+    "reminded",
+    "nudged",
+    "redeemed",
+    "cancellation_notified",
+    "expiration_notified",
+}
+
+
+def given_assignment_in(state: State, *, redeeming: bool = False) -> LearnerContentAssignment:
+    """Return an assignment put into a state by hand, with PRICE reserved and all work pending."""
     assignment = given_assignment()
     LearnerContentAssignment.objects.filter(pk=assignment.pk).update(
-        state=state, redeeming_since=NOW if held else None
+        state=state, redeeming_since=NOW if redeeming else None
     )
+    for work in WORK - {"learner_linked", "notified"}:
+        assignment.actions.create(
+            action_type=work,
+            cycle=1,
+            dedup_key="before",
+            status=Status.PENDING,
+            created=NOW,
+            modified=NOW,
+            due_at=NOW,
+            early=0,
+        )
+    assignment.actions.filter(dedup_key="").update(dedup_key="before")
     assignment.refresh_from_db()
     return assignment
 
@@ -36,45 +146,55 @@ def given_assignment_in(state: State, *, held: bool) -> LearnerContentAssignment
 def moved(assignment: LearnerContentAssignment, by: ActionType) -> None:
     with transaction.atomic():
         budget = ledger.lock(assignment.budget_id)
-        locked = LearnerContentAssignment.objects.select_for_update().get(pk=assignment.pk)
+        locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
         move(budget, [locked], by, now=LATER)
 
 
-CASES = [
-    (by, state, held)
-    for by in MOVES
-    for state in State
-    for held in (False, True)
-    if state == State.ALLOCATED or not held  # nothing else can be held: a CHECK says so
-]
+def test_the_table_names_every_move() -> None:
+    assert {str(by) for by in MOVES} == set(EXPECTED)
 
 
-@pytest.mark.parametrize(("by", "state", "held"), CASES)
-def test_every_move_from_every_state_moves_or_is_refused(by: ActionType, state: State, held: bool) -> None:
-    assignment = given_assignment_in(state, held=held)
-    before = LearnerContentAssignment.objects.values().get()
-    rule = MOVES[by]
+@pytest.mark.parametrize(
+    ("by", "state", "redeeming"),
+    [
+        (by, state, redeeming)
+        for by, state, redeeming in product(EXPECTED, State, (False, True))
+        if state == State.ALLOCATED or not redeeming  # a CHECK allows a redemption of nothing else
+    ],
+)
+def test_every_move_from_every_state_does_what_the_table_says(by: str, state: State, redeeming: bool) -> None:
+    assignment, expected = given_assignment_in(state, redeeming=redeeming), EXPECTED[by]
+    columns = LearnerContentAssignment.objects.values().get()
+    actions = set(assignment.actions.values_list("pk", "status"))
+    target = expected.targets.get(state)
 
-    if state not in rule.sources or held != rule.under_hold:
+    if target is None or redeeming != expected.redeeming:
         with pytest.raises(MoveRefused) as refused:
-            moved(assignment, by)
+            moved(assignment, ActionType(by))
         assert refused.value.refused == [assignment]
-        assert LearnerContentAssignment.objects.values().get() == before
+        assert LearnerContentAssignment.objects.values().get() == columns
+        assert set(assignment.actions.values_list("pk", "status")) == actions
         assert Budget.objects.get().held_cents == PRICE
         return
 
-    moved(assignment, by)
-    assignment.refresh_from_db()
-    assert assignment.state == rule.target
-    assert getattr(assignment, rule.stamp) == LATER
-    assert assignment.redeeming_since is None
-    assert Budget.objects.get().held_cents == (0 if rule.frees_money else PRICE)
-    after = timeline(assignment)[3:]
-    facts = [(by, Status.DONE)] if by in FACTS else []
-    assert after == facts + [(work, Status.PENDING) for work in rule.requests]
-    for kind, status in timeline(assignment)[1:3]:
-        expected = Status.SUPERSEDED if kind in rule.supersedes else Status.PENDING
-        assert status == expected
+    moved(assignment, ActionType(by))
+    after = LearnerContentAssignment.objects.get()
+    assert (after.state, after.cycle, after.learner_state) == (target, expected.cycle, expected.learner_state)
+    assert (after.redeeming_since, after.modified) == (None, LATER)
+    changed = {stamp for stamp in STAMPS if getattr(after, stamp) == LATER}
+    assert changed == {expected.stamp}
+    assert Budget.objects.get().held_cents == Account.objects.get().held_cents == expected.reserved_cents
+
+    before = assignment.actions.filter(dedup_key="before", action_type__in=WORK)
+    superseded = before.filter(status=Status.SUPERSEDED, due_at=None, error_code=by)
+    assert set(superseded.values_list("action_type", flat=True)) == expected.supersedes
+    pending = before.filter(status=Status.PENDING, due_at=NOW)
+    assert set(pending.values_list("action_type", flat=True)) == WORK - expected.supersedes
+    new = assignment.actions.filter(dedup_key="", cycle=expected.cycle, created=LATER)
+    facts = {(by, Status.DONE)} if expected.fact else set()
+    assert set(new.values_list("action_type", "status")) == facts | {
+        (work, Status.PENDING) for work in expected.requests
+    }
 
 
 @pytest.mark.parametrize(
@@ -101,7 +221,7 @@ def test_running_work_is_not_superseded_and_finishes_truthfully() -> None:
 
 
 def test_a_refusal_says_where_each_assignment_stands() -> None:
-    assignment = given_assignment_in(State.ALLOCATED, held=True)
+    assignment = given_assignment_in(State.ALLOCATED, redeeming=True)
     with pytest.raises(MoveRefused) as refused:
         moved(assignment, ActionType.CANCELLED)
     assert str(refused.value) == f"Cancelled is not possible: {assignment.uuid} is being redeemed."

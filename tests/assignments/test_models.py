@@ -6,13 +6,8 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from bursary.assignments import actions
-from bursary.assignments.models import (
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-    Status,
-)
+from bursary.assignments.choices import ActionType, State, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from tests.world import ALICE, NOW, deliver, given_assignment
 
 pytestmark = pytest.mark.django_db

@@ -13,15 +13,10 @@ from django.test import Client
 from bursary.access.models import ApiKey, LearnerLink, Role, RoleGrant, User, learner_key
 from bursary.assignments import actions, addresses, cancellation, erasure, expiry, redemption
 from bursary.assignments.addresses import BadAddresses
+from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.erasure import ErasureResult
 from bursary.assignments.matching import Verdict
-from bursary.assignments.models import (
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-    Status,
-)
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from tests.smtp import MailServer
 from tests.world import (

@@ -7,24 +7,20 @@ from functools import partial
 import pytest
 from django.conf import settings
 
-from bursary.assignments import actions, expiry, redemption
+from bursary.assignments import actions, expiry, lifecycle, redemption
 from bursary.assignments.cancellation import cancel
+from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, State, Status
 from bursary.assignments.lifecycle import MoveRefused
-from bursary.assignments.models import (
-    ActionType,
-    ErrorReason,
-    LearnerContentAssignment,
-    LearnerState,
-    State,
-    Status,
-)
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.budgets import ledger
 from bursary.budgets.ledger import LedgerError
 from bursary.budgets.models import Account, Budget, LedgerEntry, LedgerEntryState
 from bursary.delivery import runner
+from bursary.lib import leases
 from tests.together import together
 from tests.world import (
+    BOB,
     NOW,
     PRICE,
     action_of,
@@ -40,10 +36,15 @@ from tests.world import (
 pytestmark = pytest.mark.django_db
 
 LATER = NOW + timedelta(hours=1)
+MORE_THAN_ATTEMPTED = runner.MOST_ATTEMPTS + 5
 
 
 class Crash(BaseException):
     """The process dies here."""
+
+
+def refuse(*_args: object, **_more: object) -> None:
+    raise LedgerError("The books are closed.")
 
 
 def redeemed(assignment: LearnerContentAssignment) -> LearnerContentAssignment:
@@ -122,9 +123,6 @@ def test_a_passed_deadline_is_honoured_before_the_sweep_comes() -> None:
 
 
 def test_books_that_refuse_leave_it_open_and_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_args: object, **_more: object) -> None:
-        raise LedgerError("The books are closed.")
-
     with monkeypatch.context() as broken:
         broken.setattr(ledger, "spend", refuse)
         assignment = redeemed(given_assignment())
@@ -153,12 +151,98 @@ def test_where_it_was_taken_back_before_it_can_be_taken_up_all_the_same() -> Non
     ]
 
 
-@pytest.mark.parametrize("step", ["before spending", "after spending", "after moving"])
+def fail(*_args: object, **_more: object) -> None:
+    raise RuntimeError("The columns cannot be written.")
+
+
+def _same(now: datetime) -> datetime:
+    return now
+
+
+def repeat_in_vain(action: LearnerContentAssignmentAction, monkeypatch: pytest.MonkeyPatch) -> datetime:
+    """Attempt the work more often than any work is attempted, each time in vain; return the last time."""
+    with monkeypatch.context() as broken:
+        broken.setattr(lifecycle, "move", fail)
+        for hours in range(MORE_THAN_ATTEMPTED):
+            now = NOW + timedelta(hours=2 * hours)
+            runner.drain(clock=partial(_same, now), most=1, pks=[action.pk])
+    return now
+
+
+def test_where_accepting_keeps_failing_nothing_is_spent_and_the_others_money_stays_reserved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    budget, content = given_budget(seats=2), given_content()
+    assignment = given_assignment(budget, content)
+    given_assignment(budget, content, address=BOB)
+    later = repeat_in_vain(redemption.begin(assignment, now=NOW), monkeypatch)
+
+    assert action_of(assignment, ActionType.REDEEMED).status == Status.FAILED
+    assert not LedgerEntry.objects.exists()
+    assert cancel(budget, uuids=[assignment.uuid], now=later).refused == {}
+    assert (Budget.objects.get().held_cents, Budget.objects.get().spent_cents) == (PRICE, 0)
+    assert expiry.expire_due(now=NOW + timedelta(days=90)).done == 1
+    assert (Budget.objects.get().held_cents, Account.objects.get().held_cents) == (0, 0)
+
+
+def test_what_an_earlier_crash_left_spent_is_repeated_until_it_is_accepted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    budget, content = given_budget(seats=2), given_content()
+    assignment = given_assignment(budget, content)
+    given_assignment(budget, content, address=BOB)
+    action = redemption.begin(assignment, now=NOW)
+    spent = ledger.spend(budget, cents=PRICE, key=assignment.spending_key, now=NOW)
+    later = repeat_in_vain(action, monkeypatch)
+
+    action.refresh_from_db()
+    assert (action.status, action.attempts) == (Status.PENDING, MORE_THAN_ATTEMPTED)
+    assert cancel(budget, uuids=[assignment.uuid], now=later).refused == {assignment.uuid: "being redeemed"}
+    expired = expiry.expire_due(now=NOW + timedelta(days=90))
+    assert (expired.done, expired.failed) == (1, {})  # the other learner's, and only theirs
+    deliver(now=NOW + timedelta(days=90))
+    assignment.refresh_from_db()
+    assert (assignment.state, assignment.transaction_uuid) == (State.ACCEPTED, spent.uuid)
+    assert (Budget.objects.get().held_cents, Budget.objects.get().spent_cents) == (0, PRICE)
+
+
+@pytest.mark.parametrize("kind", ["permanent", "the worker died each time"])
+def test_no_failure_is_final_once_the_money_is_spent(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assignment = given_assignment()
+    action = redemption.begin(assignment, now=NOW)
+    ledger.spend(assignment.budget, cents=PRICE, key=assignment.spending_key, now=NOW)
+    with monkeypatch.context() as broken:
+        if kind == "permanent":
+            broken.setattr(ledger, "spend", refuse)
+            runner.drain(clock=lambda: NOW, most=1, pks=[action.pk])
+        else:
+            LearnerContentAssignmentAction.objects.filter(pk=action.pk).update(attempts=MORE_THAN_ATTEMPTED)
+    assert leases.any_due(LearnerContentAssignmentAction.objects.filter(pk=action.pk), now=LATER)
+    deliver(now=LATER)
+    spent_once_and_accepted()
+
+
+def test_a_late_worker_does_not_accept_what_was_assigned_again() -> None:
+    assignment = given_assignment()
+    late = redemption.begin(assignment, now=NOW)
+    runner.drain(clock=lambda: NOW, most=1, pks=[late.pk])
+    redemption.reverse(LedgerEntry.objects.get().uuid, now=NOW)
+    assert assignment.content
+    allocate(assignment.budget, assignment.content, assignment.learner_email)
+    redemption.begin(assignment, now=NOW)
+    with pytest.raises(MoveRefused):
+        redemption.fulfil(late, now=NOW)
+    assignment.refresh_from_db()
+    assert (assignment.state, assignment.cycle) == (State.ALLOCATED, 2)
+
+
+@pytest.mark.parametrize("step", ["before spending", "after spending", "after moving", "after committing"])
 def test_a_crash_at_each_step_is_repaired_and_spends_once(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, name, first = {
         "before spending": (ledger, "spend", False),
-        "after spending": (redemption, "accept", False),
-        "after moving": (redemption, "accept", True),
+        "after spending": (ledger, "spend", True),
+        "after moving": (lifecycle, "move", True),
+        "after committing": (actions, "finish", False),
     }[step]
     original = getattr(module, name)
 
@@ -244,4 +328,4 @@ def _redeem_at(assignment: LearnerContentAssignment, now: datetime) -> object:
 
 def test_nothing_of_a_redemption_is_left_open_when_it_ends() -> None:
     assignment = redeemed(given_assignment())
-    assert not actions.any_due(now=LATER, pks=[action_of(assignment, ActionType.REDEEMED).pk])
+    assert action_of(assignment, ActionType.REDEEMED).due_at is None

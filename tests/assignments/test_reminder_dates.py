@@ -1,4 +1,4 @@
-"""Occasions: which there are, which are due, and when to look again."""
+"""Reminder dates: which there are, which are due, and when to check next."""
 
 from datetime import timedelta
 
@@ -16,8 +16,8 @@ def tables(*, after: str = "", before: str = "", nudge: str = "") -> Budget:
     return Budget(remind_days_after=after, remind_days_before=before, nudge_days_before=nudge)
 
 
-def days_of(occasions: list[ReminderDate]) -> list[int]:
-    return [(one.at - NOW).days for one in occasions]
+def days_of(dates: list[ReminderDate]) -> list[int]:
+    return [(one.at - NOW).days for one in dates]
 
 
 def test_reminders_come_days_after_the_allocation_and_days_before_the_deadline() -> None:
@@ -35,28 +35,28 @@ def test_without_a_table_and_without_a_date_there_are_none() -> None:
     assert reminder_dates.nudges(tables(nudge="7"), starts_at=FAR_FUTURE) == []
 
 
-def test_a_deadline_that_moves_makes_another_occasion() -> None:
+def test_a_deadline_that_moves_makes_another_date() -> None:
     budget = tables(before="7")
     (first,) = reminder_dates.reminders(budget, allocated_at=NOW, expires_at=EXPIRES)
     (second,) = reminder_dates.reminders(budget, allocated_at=NOW, expires_at=EXPIRES + DAY)
     assert first.name != second.name
 
 
-def test_the_latest_of_several_missed_occasions_is_due_and_the_next_is_looked_for() -> None:
-    occasions = [ReminderDate(NOW + days * DAY, str(days)) for days in (7, 30, 60)]
-    plan = reminder_dates.plan(occasions, heard_at=NOW, made=(), now=NOW + 40 * DAY)
-    assert plan.due == occasions[1]
-    assert plan.look_at == occasions[2].at
+def test_the_latest_of_several_missed_dates_is_due_and_the_next_is_checked_next() -> None:
+    dates = [ReminderDate(NOW + days * DAY, str(days)) for days in (7, 30, 60)]
+    plan = reminder_dates.plan(dates, last_contact=NOW, used=(), now=NOW + 40 * DAY)
+    assert plan.due == dates[1]
+    assert plan.next_check == dates[2].at
 
 
-def test_an_occasion_is_due_at_its_very_moment() -> None:
-    dedup_key = ReminderDate(NOW + DAY, "1")
-    plan = reminder_dates.plan([dedup_key], heard_at=NOW, made=(), now=NOW + DAY)
-    assert (plan.due, plan.look_at) == (dedup_key, FAR_FUTURE)
+def test_a_date_is_due_at_its_very_instant() -> None:
+    date = ReminderDate(NOW + DAY, "1")
+    plan = reminder_dates.plan([date], last_contact=NOW, used=(), now=NOW + DAY)
+    assert (plan.due, plan.next_check) == (date, FAR_FUTURE)
 
 
-def test_who_heard_since_or_had_that_very_mail_is_left_in_peace() -> None:
-    dedup_key = ReminderDate(NOW + DAY, "1")
+def test_a_learner_written_to_since_or_sent_that_very_mail_is_not_written_to() -> None:
+    date = ReminderDate(NOW + DAY, "1")
     later = NOW + 2 * DAY
-    assert reminder_dates.plan([dedup_key], heard_at=dedup_key.at, made=(), now=later).due is None
-    assert reminder_dates.plan([dedup_key], heard_at=NOW, made={"1"}, now=later).due is None
+    assert reminder_dates.plan([date], last_contact=date.at, used=(), now=later).due is None
+    assert reminder_dates.plan([date], last_contact=NOW, used={"1"}, now=later).due is None

@@ -8,13 +8,8 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from bursary.assignments import actions, redemption, reminders
-from bursary.assignments.models import (
-    ActionType,
-    LearnerContentAssignment,
-    LearnerState,
-    State,
-    Status,
-)
+from bursary.assignments.choices import ActionType, LearnerState, State, Status
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.delivery import runner
 from bursary.replica.models import ContentMetadata

@@ -7,7 +7,8 @@ import pytest
 from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
 from bursary.assignments import actions, addresses, redemption, signed_links
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import ActionType, LearnerContentAssignment, Status
+from bursary.assignments.choices import ActionType, Status
+from bursary.assignments.models import LearnerContentAssignment
 from tests.world import ALICE, BOB, NOW, action_of, allocate, deliver, given_assignment, timeline
 
 pytestmark = pytest.mark.django_db

@@ -74,7 +74,7 @@ def test_the_last_cent_can_be_held_and_no_more() -> None:
     assert short.value == InsufficientFunds("policy_spend_limit_reached", 1, 0)
     budget.refresh_from_db()
     assert ledger.available_cents(budget) == 0
-    assert str(short.value) == "1 cents were asked for and 0 are available."
+    assert str(short.value) == "This costs $0.01; $0.00 is available."
     assert books(budget) == (1000, 0)
 
 
@@ -169,7 +169,7 @@ def test_the_key_of_a_reversed_transaction_spends_nothing_again() -> None:
 def test_more_than_is_held_is_neither_spent_nor_released() -> None:
     budget = given_budget()
     hold(budget, 100)
-    with pytest.raises(LedgerError, match="Fewer than 101 cents"):
+    with pytest.raises(LedgerError, match="Fewer than 101 cents are reserved"):
         ledger.spend(budget, cents=101, key="first", now=NOW)
     with pytest.raises(LedgerError), transaction.atomic():
         ledger.release(budget, cents=101)

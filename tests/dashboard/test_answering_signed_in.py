@@ -8,7 +8,8 @@ from django.utils import timezone
 from bursary.access.models import Role
 from bursary.assignments import signed_links
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment
 from tests import world
 from tests.world import ALICE, action_of
 
@@ -70,7 +71,7 @@ def test_a_learner_declines_with_a_reason(alice: Client, assignment: LearnerCont
 def test_what_cannot_be_declined_says_why(alice: Client, assignment: LearnerContentAssignment) -> None:
     cancel(assignment.budget, uuids=[assignment.uuid], now=timezone.now())
     answer = alice.post(at("decline-page", assignment), follow=True)
-    assert "Your organisation has taken this assignment back." in answer.content.decode()
+    assert "Your organisation cancelled this assignment." in answer.content.decode()
 
 
 def test_nobody_declines_what_is_not_theirs(ada: Client, assignment: LearnerContentAssignment) -> None:

@@ -11,7 +11,8 @@ from pytest_django import Settings
 
 from bursary.access.models import Role
 from bursary.assignments import addresses
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import CatalogMembership, ContentMetadata
 from tests import world
@@ -163,7 +164,7 @@ def test_what_closed_meanwhile_is_refused(desk: Desk, budget: Budget, button: st
 
     text = desk.text(desk.press(button, content, ALICE))
 
-    assert "The deadline was 02 January 2026, 03:04 UTC: nobody could accept any more." in text
+    assert "The deadline was 02 January 2026, 03:04 UTC: no learner could accept." in text
     assert "Choose content whose enrolment is still open." in text
     assert nothing_was_done(budget)
 

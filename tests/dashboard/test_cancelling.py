@@ -5,7 +5,8 @@ from django.test import Client
 from django.urls import reverse
 
 from bursary.access.models import Role
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from tests import world
 
 pytestmark = pytest.mark.django_db

@@ -12,8 +12,9 @@ from django.utils import timezone
 from bursary.access.models import Role
 from bursary.assignments import actions, addresses, redemption, signed_links
 from bursary.assignments.cancellation import cancel
+from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.matching import Verdict
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State, Status
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.ledger import LedgerError
 from bursary.budgets.models import Budget, LedgerEntry
@@ -229,7 +230,7 @@ def test_declining_twice_says_so(client: Client, link: str) -> None:
 
 def test_a_reason_that_is_too_long_is_refused_with_what_to_do(client: Client, link: str) -> None:
     seen = words(decline(client, link, "x" * 1001))
-    assert "The reason has 1001 characters, and 1000 are read. Say it in fewer words" in seen
+    assert "The reason has 1001 characters; 1000 are allowed. Shorten the reason" in seen
     assert state() == State.ALLOCATED
 
 
@@ -242,7 +243,7 @@ def test_what_was_declined_cannot_be_taken_up_nor_the_other_way_round(client: Cl
 
 def test_what_was_taken_up_cannot_be_declined(client: Client, link: str) -> None:
     accept(client, link)
-    assert "You took this course up before. To leave it, ask your organisation." in words(
+    assert "You have already accepted this course. To leave it, ask your organisation." in words(
         decline(client, link)
     )
     assert state() == State.ACCEPTED
@@ -259,16 +260,16 @@ def test_an_answer_that_is_neither_does_nothing(client: Client, link: str) -> No
 def test_what_was_taken_back_says_so(client: Client, assignment: LearnerContentAssignment, link: str) -> None:
     cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
     seen = words(client.get(link))
-    assert "Your organisation has taken this assignment back. If you still want it, ask" in seen
+    assert "Your organisation cancelled this assignment. If you still want it, ask" in seen
     assert "Take it up" not in seen
-    assert "taken this assignment back" in words(decline(client, link))
+    assert "cancelled this assignment" in words(decline(client, link))
 
 
 def test_a_passed_deadline_says_so_before_the_sweep_comes(client: Client, link: str) -> None:
     LearnerContentAssignment.objects.update(expires_at=NOW)
     seen = words(client.get(link))
     assert "State expired" in seen
-    assert "The time to take this assignment up is over." in seen
+    assert "The deadline for accepting this assignment has passed." in seen
     assert "Take it up" not in seen
 
 

@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from bursary.access.models import Role
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import LedgerEntry
 from tests import world
 
@@ -60,7 +61,7 @@ def test_it_is_taken_up_and_leads_to_the_course(alice: Client, assignment: Learn
 
 def test_what_was_taken_back_says_so(alice: Client, assignment: LearnerContentAssignment) -> None:
     cancel(assignment.budget, uuids=[assignment.uuid], now=timezone.now())
-    assert "Your organisation has taken this assignment back." in take_up(alice, assignment)
+    assert "Your organisation cancelled this assignment." in take_up(alice, assignment)
     assert not LedgerEntry.objects.exists()
 
 
@@ -69,7 +70,7 @@ def test_a_passed_deadline_is_honoured_before_the_sweep(
 ) -> None:
     LearnerContentAssignment.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     assert BUTTON not in alice.get(page_of(assignment)).content.decode()
-    assert "The time to take this assignment up is over." in take_up(alice, assignment)
+    assert "The deadline for accepting this assignment has passed." in take_up(alice, assignment)
 
 
 def test_nobody_takes_up_what_is_not_theirs(client: Client, assignment: LearnerContentAssignment) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from pytest_django import Settings
 
-from bursary.assignments.models import ActionType, Status
+from bursary.assignments.choices import ActionType, Status
 from tests.smtp import MailServer
 from tests.world import NOW, action_of, deliver, given_assignment
 

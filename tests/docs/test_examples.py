@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from bursary.assignments.models import ActionType, Status
+from bursary.assignments.choices import ActionType, Status
 from bursary.catalog import parser
 from tests.api.door import Door
 from tests.docs.pages import page

@@ -6,9 +6,7 @@ import pytest
 from django.apps import apps
 
 from bursary.access.models import Role
-from bursary.assignments.impact import Effect
-from bursary.assignments.matching import Verdict
-from bursary.assignments.models import (
+from bursary.assignments.choices import (
     FACTS,
     ActionType,
     ErrorReason,
@@ -17,6 +15,8 @@ from bursary.assignments.models import (
     State,
     Status,
 )
+from bursary.assignments.impact import Effect
+from bursary.assignments.matching import Verdict
 from bursary.budgets.models import LedgerEntryState
 from bursary.catalog import records as catalog
 from bursary.events.models import EventKind, EventOutcome, EventSource

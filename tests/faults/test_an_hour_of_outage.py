@@ -10,7 +10,8 @@ from datetime import timedelta
 import pytest
 from django.conf import settings
 
-from bursary.assignments.models import ExpiryReason, LearnerContentAssignment
+from bursary.assignments.choices import ExpiryReason
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.ops.models import ScheduledTask
 from bursary.replica import freshness, reads
 from bursary.replica.models import CatalogListing, ContentMetadata

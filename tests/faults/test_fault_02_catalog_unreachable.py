@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from bursary.assignments import expiry
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.api.door import refusal_of

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from bursary.assignments import expiry, redemption, sweeps
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget, LedgerEntry
 from tests.world import NOW, PRICE, deliver, given_assignment
 

@@ -6,7 +6,7 @@ import pytest
 
 from bursary.assignments import expiry
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import ActionType, State, Status
+from bursary.assignments.choices import ActionType, State, Status
 from tests.smtp import MailServer
 from tests.world import ALICE, NOW, action_of, deliver, given_assignment
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import State
+from bursary.assignments.choices import State
 from tests.world import NOW, given_assignment
 
 pytestmark = pytest.mark.django_db

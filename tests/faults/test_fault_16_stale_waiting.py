@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import LearnerContentAssignment, LearnerState
+from bursary.assignments.choices import LearnerState
+from bursary.assignments.models import LearnerContentAssignment
 from tests.smtp import MailServer
 from tests.world import ALICE, NOW, allocate, deliver, given_assignment
 

@@ -6,15 +6,8 @@ import pytest
 
 from bursary.access.models import LearnerLink
 from bursary.assignments import addresses
-from bursary.assignments.models import (
-    ActionType,
-    ErrorReason,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    LearnerState,
-    State,
-    Status,
-)
+from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, State, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from tests.smtp import MailServer
 from tests.world import NOW, action_of, deliver, given_assignment, given_user, timeline
 

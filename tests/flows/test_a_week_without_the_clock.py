@@ -4,12 +4,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from bursary.assignments.models import (
-    ActionType,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    State,
-)
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.ops import scheduler
 from bursary.ops.models import ScheduledTask
@@ -19,11 +15,11 @@ from tests.world import NOW, PRICE, addresses, allocate, deliver, given_budget, 
 pytestmark = pytest.mark.django_db
 
 DAY = timedelta(days=1)
-SWEEPS = [duty for duty in scheduler.TASKS if duty.name in {"expire", "remind", "nudge"}]
+SWEEPS = [task for task in scheduler.TASKS if task.name in {"expire", "remind", "nudge"}]
 
 
 def wind(now: datetime) -> None:
-    scheduler.run_due(clock=lambda: now, duties=SWEEPS)
+    scheduler.run_due(clock=lambda: now, tasks=SWEEPS)
     deliver(now=now)
 
 

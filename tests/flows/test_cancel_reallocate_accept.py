@@ -6,7 +6,8 @@ import pytest
 
 from bursary.assignments import redemption
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget, LedgerEntry
 from tests.smtp import MailServer
 from tests.world import ALICE, NOW, PRICE, allocate, deliver, given_budget, given_content, timeline

@@ -8,7 +8,8 @@ from django.test import Client
 from django.utils import timezone
 
 from bursary.assignments.allocation import AllocationRefused
-from bursary.assignments.models import ActionType, LearnerContentAssignment, State, Status
+from bursary.assignments.choices import ActionType, State, Status
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.delivery import runner
 from bursary.replica.models import ContentMetadata

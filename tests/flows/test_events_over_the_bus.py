@@ -16,7 +16,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.assignments import redemption
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.events import inbox
 from bursary.events.models import InboxEvent
 from bursary.ops import refresh_runs

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from bursary.assignments.models import ActionType, LearnerState, State, Status
+from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from tests.smtp import MailServer
 from tests.world import ALICE, NOW, action_of, deliver, given_assignment
 

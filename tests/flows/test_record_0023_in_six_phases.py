@@ -12,7 +12,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.access.models import Role, User
-from bursary.assignments.models import ExpiryReason, LearnerContentAssignment
+from bursary.assignments.choices import ExpiryReason
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.ops import scheduler
 from bursary.replica.models import ContentMetadata
@@ -126,8 +127,8 @@ def everything_is_fetched_and_cached(service: Service, mail: MailServer) -> None
 def the_model_is_filled_and_nothing_reads_it(service: Service) -> None:
     """4 and 5: the clock fills and refreshes it."""
     service.later()
-    for duty in scheduler.TASKS:
-        duty.run(timezone.now)
+    for task in scheduler.TASKS:
+        task.run(timezone.now)
     assert set(ContentMetadata.objects.values_list("content_key", flat=True)) >= {TIDES, KNOTS}
     assert service.linked() == {ALICE: None, BOB: None}
 

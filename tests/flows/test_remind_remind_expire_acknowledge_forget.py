@@ -8,7 +8,8 @@ from django.db import connection
 from django.utils import timezone
 
 from bursary.access.models import Role
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.ops import scheduler
 from tests.api.door import Door
@@ -26,9 +27,9 @@ def today(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def be(now: datetime) -> None:
         monkeypatch.setattr(timezone, "now", lambda: now)
-        for duty in scheduler.TASKS:
-            if duty.name in {"expire", "remind", "privacy"}:
-                duty.run(lambda: now)
+        for task in scheduler.TASKS:
+            if task.name in {"expire", "remind", "privacy"}:
+                task.run(lambda: now)
         deliver(now=now)
 
     return be

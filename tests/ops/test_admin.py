@@ -82,7 +82,7 @@ def everything() -> None:
         until=world.NOW,
     )
     InboxEvent.objects.create(
-        source="bus", event_id="one", kind="content.changed", received_at=world.NOW, due_at=world.NOW
+        source="bus", event_id="one", kind="content.changed", received_at=world.NOW, due_at=world.NOW, early=0
     )
     ShadowTally.objects.create(catalog_uuid=world.CATALOG, since=world.NOW, last_at=world.NOW)
     ShadowDifference.objects.create(

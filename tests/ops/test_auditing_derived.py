@@ -96,20 +96,20 @@ def test_what_is_broken_off_says_where_to_go_on(monkeypatch: pytest.MonkeyPatch)
     lie(content_title="a lie")
     pks = list(LearnerContentAssignment.objects.order_by("pk").values_list("pk", flat=True))
     monkeypatch.setattr(derived_audit, "BATCH", 1)
-    write = derived_audit._write_anew
+    write = derived_audit._rewrite
 
     def interrupted(wrong: list[int], **more: Any) -> None:
         if wrong == [pks[1]]:
             raise KeyboardInterrupt
         write(wrong, **more)
 
-    monkeypatch.setattr(derived_audit, "_write_anew", interrupted)
+    monkeypatch.setattr(derived_audit, "_rewrite", interrupted)
     said = StringIO()
     with pytest.raises(KeyboardInterrupt):
         call_command("rebuild_derived", stdout=StringIO(), stderr=said)
     assert said.getvalue() == f"Broken off. Go on with: bursary rebuild_derived --after {pks[0]}\n"
 
-    monkeypatch.setattr(derived_audit, "_write_anew", write)
+    monkeypatch.setattr(derived_audit, "_rewrite", write)
     assert told("rebuild_derived", "--after", str(pks[0]))[0]["wrong"] == 2
 
 
@@ -125,13 +125,13 @@ def test_two_rules_that_disagree_are_a_fault_and_said_to_be(monkeypatch: pytest.
 def test_each_day_a_part_is_compared_and_a_lie_fails_the_tick(caplog: pytest.LogCaptureFixture) -> None:
     world.allocate(world.given_budget(), world.given_content(), *world.addresses(150))
     assert derived_report.daily(clock=lambda: NOW).looked_at == 2
-    duties = [duty for duty in scheduler.TASKS if duty.name == "audit"]
+    tasks = [task for task in scheduler.TASKS if task.name == "audit"]
 
-    scheduler.run_due(clock=lambda: NOW, duties=duties)
+    scheduler.run_due(clock=lambda: NOW, tasks=tasks)
     assert ScheduledTask.objects.get(name="audit").summary == {"looked_at": 2}
 
     lie(content_title="a lie")
-    scheduler.run_due(clock=lambda: NOW.replace(day=4), duties=duties)
+    scheduler.run_due(clock=lambda: NOW.replace(day=4), tasks=tasks)
     assert ScheduledTask.objects.get(name="audit").last_error == (
         "2 looked at, 2 not true: content_title in 2. See `bursary audit_derived`."
     )

@@ -13,8 +13,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.assignments import backfill, derived
-from bursary.assignments.deadline_notices import DeadlineNotice
-from bursary.assignments.models import FAR_FUTURE, ExpiryReason, LearnerContentAssignment, State
+from bursary.assignments.choices import ExpiryReason, State
+from bursary.assignments.models import FAR_FUTURE, DeadlineNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.enterprise_catalog import faults

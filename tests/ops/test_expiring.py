@@ -8,7 +8,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from bursary.assignments.models import LearnerContentAssignment, State
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.ledger import LedgerError
 from tests.world import ALICE, allocate, given_budget, given_content

@@ -10,7 +10,8 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from bursary.assignments import actions
-from bursary.assignments.models import ActionType, LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.choices import ActionType
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from tests.smtp import MailServer
 from tests.world import deliver, given_assignment, given_content
 

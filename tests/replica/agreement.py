@@ -3,7 +3,8 @@
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from bursary.assignments.models import FAR_FUTURE, ExpiryReason, LearnerContentAssignment, State
+from bursary.assignments.choices import ExpiryReason, State
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.catalog import parser
 from bursary.catalog.records import Content
 from bursary.replica import merge

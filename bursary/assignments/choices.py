@@ -1,0 +1,129 @@
+"""The words of assignments and actions: states, types, statuses and reasons, as stored and on the wire."""
+
+from django.db import models
+
+
+class State(models.TextChoices):
+    ALLOCATED = "allocated"
+    """The money is reserved and the learner is invited."""
+    ACCEPTED = "accepted"
+    """The learner accepted it; the money is spent."""
+    CANCELLED = "cancelled"
+    """An administrator cancelled it, or the learner declined; the money is free again."""
+    EXPIRED = "expired"
+    """The deadline passed without an answer; the money is free again."""
+    REVERSED = "reversed"
+    """It was accepted, and the money was refunded."""
+
+
+class LearnerState(models.IntegerChoices):
+    """The state shown in administrators' lists, numbered in its sort order."""
+
+    NOTIFYING = 0, "notifying"
+    """The learner's mail is on its way."""
+    WAITING = 1, "waiting"
+    """The learner was notified and has not answered."""
+    EXPIRED = 2, "expired"
+    """The deadline passed."""
+    FAILED = 3, "failed"
+    """Linking or notifying the learner finally failed."""
+    NONE = 999, ""
+    """None is shown: accepted, cancelled or reversed."""
+
+
+class ActionType(models.TextChoices):
+    """Facts are recorded with a change; work is requested with it and done later."""
+
+    ALLOCATED = "allocated"
+    """Fact: content was assigned, for the first time or again."""
+    CANCELLED = "cancelled"
+    """Fact: an administrator cancelled it."""
+    EXPIRED = "expired"
+    """Fact: the deadline passed."""
+    REVERSED = "reversed"
+    """Fact: the money of an accepted assignment was refunded."""
+    DECLINED = "declined"
+    """Fact: the learner declined it."""
+    CANCELLED_ACKNOWLEDGED = "cancelled_acknowledged"
+    """Fact: the learner acknowledged the cancellation."""
+    EXPIRED_ACKNOWLEDGED = "expired_acknowledged"
+    """Fact: the learner acknowledged the expiry."""
+    EMAIL_CORRECTED = "email_corrected"
+    """Fact: the learner's address was corrected."""
+    RUN_CHANGED = "run_changed"
+    """Fact: it was moved to another run of the course."""
+    DELIVERED = "delivered"
+    """Fact: the mail provider reported a delivered mail."""
+    BOUNCED = "bounced"
+    """Fact: the mail provider reported an undelivered mail."""
+
+    LEARNER_LINKED = "learner_linked"
+    """Work: link the learner to the customer."""
+    NOTIFIED = "notified"
+    """Work: notify the learner of the new assignment."""
+    REMINDED = "reminded"
+    """Work: remind the learner of it."""
+    NUDGED = "nudged"
+    """Work: remind the learner that the content starts soon."""
+    REDEEMED = "redeemed"
+    """Work: spend the money and enrol the learner."""
+    CANCELLATION_NOTIFIED = "cancellation_notified"
+    """Work: notify the learner of the cancellation."""
+    EXPIRATION_NOTIFIED = "expiration_notified"
+    """Work: notify the learner of the expiry."""
+
+
+WORK = frozenset(
+    {
+        ActionType.LEARNER_LINKED,
+        ActionType.NOTIFIED,
+        ActionType.REMINDED,
+        ActionType.NUDGED,
+        ActionType.REDEEMED,
+        ActionType.CANCELLATION_NOTIFIED,
+        ActionType.EXPIRATION_NOTIFIED,
+    }
+)
+FACTS = frozenset(ActionType) - WORK
+
+
+class Status(models.TextChoices):
+    PENDING = "pending"
+    """To be done."""
+    RUNNING = "running"
+    """Being done by a worker with a lease."""
+    DONE = "done"
+    """Done."""
+    FAILED = "failed"
+    """Failed for good, with a reason."""
+    SUPERSEDED = "superseded"
+    """No longer needed: the assignment changed first."""
+    SKIPPED = "skipped"
+    """Deliberately not done, with a reason."""
+
+
+OPEN = (Status.PENDING, Status.RUNNING)
+
+
+class ErrorReason(models.TextChoices):
+    """Why work failed, in the clients' three words; `error_code` says exactly."""
+
+    EMAIL_ERROR = "email_error"
+    """The address was rejected."""
+    ENROLLMENT_ERROR = "enrollment_error"
+    """A redemption failed."""
+    INTERNAL_API_ERROR = "internal_api_error"
+    """Anything else."""
+
+
+class ExpiryReason(models.TextChoices):
+    """The date that decides the deadline. The values are the clients' words where they have one."""
+
+    ALLOCATION_AGE = "NINETY_DAYS_PASSED"
+    """The allocation reached the greatest age that its budget allows."""
+    ENROLL_BY = "ENROLLMENT_DATE_PASSED"
+    """Enrolment in the content closes."""
+    BUDGET_END = "SUBSIDY_EXPIRED"
+    """The budget ends."""
+    DUE_DATE = "DUE_DATE_PASSED"
+    """The administrator's own deadline."""

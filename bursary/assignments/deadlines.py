@@ -1,0 +1,65 @@
+"""The deadline of an allocation: the earliest of four dates (decision 0004).
+
+The rule stands here twice, in Python and in SQL: `derived` writes by the second, `expected_values` audits by
+the first.
+"""
+
+from datetime import datetime, timedelta
+
+from django.db.models import Case, DateTimeField, F, Q, Value, When
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce, Least
+from django.db.models.lookups import Exact, LessThanOrEqual
+
+from bursary.assignments.choices import ExpiryReason
+from bursary.assignments.models import FAR_FUTURE
+from bursary.budgets.models import Budget
+
+GRACE = timedelta(hours=24)
+"""How long nothing expires after its deadline was moved into the past: the move may be a mistake."""
+
+
+def deadline(
+    budget: Budget, *, enroll_by: datetime | None, allocated_at: datetime, due_date: datetime | None
+) -> tuple[datetime, ExpiryReason]:
+    """Return when an allocation ends, and which date decides; of equal dates the first in this order.
+
+    `enroll_by` is when enrolment in the content closes, `due_date` the administrator's own deadline.
+    """
+    dates = [
+        (enroll_by or FAR_FUTURE, ExpiryReason.ENROLL_BY),
+        (budget.ends_at or FAR_FUTURE, ExpiryReason.BUDGET_END),
+        (due_date or FAR_FUTURE, ExpiryReason.DUE_DATE),
+        (allocated_at + timedelta(days=budget.allocation_age_days), ExpiryReason.ALLOCATION_AGE),
+    ]
+    return min(dates, key=lambda dated: dated[0])
+
+
+def columns(
+    *, age_ends_at: Combinable, enroll_by: Combinable, budget_end: Combinable, now: datetime
+) -> dict[str, Combinable]:
+    """Return `deadline` as SQL: the values of an assignment's `grace_until`, `expires_at`, `expires_reason`.
+
+    The expressions may not be NULL. A deadline that moves from the future into the past starts its grace.
+    """
+    dates: list[tuple[Combinable, ExpiryReason]] = [
+        (enroll_by, ExpiryReason.ENROLL_BY),
+        (budget_end, ExpiryReason.BUDGET_END),
+        (Coalesce(F("due_date"), FAR_FUTURE), ExpiryReason.DUE_DATE),
+        (age_ends_at, ExpiryReason.ALLOCATION_AGE),
+    ]
+    least = Least(*(date for date, _reason in dates))
+    passed = Q(LessThanOrEqual(least, Value(now)))
+    return {
+        # First, because MySQL assigns from left to right: it compares with the deadline before.
+        "grace_until": Case(
+            When(passed & Q(expires_at__gt=now), then=Value(now + GRACE)),
+            When(passed, then=F("grace_until")),
+            default=Value(None, output_field=DateTimeField()),
+        ),
+        "expires_at": least,
+        "expires_reason": Case(
+            *(When(Exact(date, least), then=Value(reason)) for date, reason in dates[:-1]),
+            default=Value(ExpiryReason.ALLOCATION_AGE),
+        ),
+    }

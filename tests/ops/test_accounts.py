@@ -1,0 +1,19 @@
+"""Users and their roles: each is made once, also by two processes at once."""
+
+from functools import partial
+
+import pytest
+
+from bursary.access.models import Role, RoleGrant
+from bursary.ops import accounts
+from tests.together import together
+from tests.world import given_customer, given_user
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("role", [Role.OPERATOR, Role.ADMINISTRATOR])
+def test_of_several_grants_of_a_role_at_once_one_is_made(role: Role) -> None:
+    user, customer = given_user(), None if role is Role.OPERATOR else given_customer()
+    made = together([partial(accounts.ensure_role, user, role, customer)] * 8)
+    assert sorted(made, key=str) == [False] * 7 + [True]
+    assert RoleGrant.objects.count() == 1
