@@ -85,6 +85,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("postgres_only") and connection.vendor == "sqlite":
         pytest.skip("needs row locks: runs in the PostgreSQL half of `make test`")
+    if item.get_closest_marker("sqlite_only") and connection.vendor != "sqlite":
+        pytest.skip("uses SQLite whatever the tests run on: runs in the SQLite half of `make test`")
 
 
 @pytest.fixture

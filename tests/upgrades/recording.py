@@ -28,13 +28,8 @@ from bursary.assignments import (
     redemption,
     reminders,
 )
-from bursary.assignments.models import (
-    ActionType,
-    ErrorReason,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-    Status,
-)
+from bursary.assignments.choices import ActionType, ErrorReason, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import terms
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
 from bursary.ops import scheduler
@@ -163,7 +158,14 @@ def _fill_unfinished_work() -> None:
         "modified": NOW,
     }
     LearnerContentAssignmentAction.objects.create(
-        **common, dedup_key="running", status=Status.RUNNING, due_at=NOW + DAY, attempts=1, fence=1
+        **common,
+        dedup_key="running",
+        status=Status.RUNNING,
+        due_at=NOW + DAY,
+        early=0,
+        lease_until=NOW + DAY,
+        attempts=1,
+        fence=1,
     )
     for reason in ErrorReason:
         LearnerContentAssignmentAction.objects.create(
@@ -188,6 +190,7 @@ def _fill_inbox() -> None:
             payload={"keys": ["X+1"]},
             received_at=NOW,
             due_at=NOW,
+            early=0,
         )
     for outcome in EventOutcome:
         InboxEvent.objects.create(
