@@ -14,29 +14,34 @@ REACH := PIP_CERT PIP_CLIENT_CERT PIP_PROXY PIP_TRUSTED_HOST PIP_INDEX_URL PIP_E
 unexport $(filter-out $(REACH),$(filter PIP_% UV_%,$(.VARIABLES)))
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 
-.PHONY: help run test soak bench check clean
+.PHONY: help run test soak bench mutants check clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: .venv/.run  ## Start Bursary with demonstration data on http://127.0.0.1:8000 (PORT=… for another)
 	@$(BIN)/bursary demo
 
-test: .venv/.dev  ## Run every test, on SQLite and then on PostgreSQL (ARGS=… for pytest)
+# More workers than cores: a test that waits for a time-out leaves its core to another.
+test: .venv/.dev  ## Run every test on SQLite, then those that depend on the engine on PostgreSQL (ARGS=… for pytest)
 	@failed=; for database in sqlite postgres; do \
 		echo "== Tests on $$database"; \
-		BURSARY_TEST_DB=$$database $(BIN)/python -m pytest -n 2 $(ARGS) || failed="$$failed $$database"; \
+		BURSARY_TEST_DB=$$database $(BIN)/python -m pytest -n 3 $(ARGS) || failed="$$failed $$database"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "Tests failed on:$$failed" >&2; exit 1; fi
 
 HISTORIES ?= 300
-soak: .venv/.dev  ## Run what takes long in full: many more orders of events (HISTORIES=…), many more rows
+soak: .venv/.dev  ## Run the long tests in full: many more orders of events (HISTORIES=…), many more rows
 	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) tests/replica/test_any_order.py tests/faults/test_fault_01_expiry_skips_rows.py \
-		tests/ops/test_forgetting.py
+		tests/ops/test_erasure_runs.py
 
 COURSES ?= 100000
 bench: .venv/.dev  ## Measure the memory that a refresh needs, ten times the content against once (COURSES=…)
 	@$(BIN)/python bench/refresh_memory.py --courses $(COURSES)
+
+MUTANTS ?=
+mutants: .venv/.dev  ## Change the core's lines one at a time and list the changes no test notices (MUTANTS=… for names)
+	@$(BIN)/python scripts/mutants.py $(MUTANTS)
 
 check: export BURSARY_VAR_DIR = $(CURDIR)/.venv/check
 check: export BURSARY_DATABASE_URL = sqlite:///$(CURDIR)/.venv/check/bursary.sqlite3
@@ -52,7 +57,7 @@ check: .venv/.dev  ## Check style, types, layers, sizes, settings and migrations
 	$(BIN)/bursary makemigrations --check --dry-run
 
 clean:  ## Remove the virtual environment, all caches and var/, the demonstration's data
-	rm -rf .venv var dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv var dist mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment, in three stamps. Each is made again only when its prerequisites change.

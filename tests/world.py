@@ -92,7 +92,7 @@ def given_membership(
 
 
 def given_user(role: Role | None = None, *, customer: Customer | None = None, **fields: Any) -> User:
-    """Return somebody, with a role if one is given."""
+    """Return a user, with a role if one is given."""
     number = next(_numbers)
     fields = {"username": f"user-{number}", "email": f"user-{number}@people.example"} | fields
     user = User.objects.create_user(**fields)
@@ -133,7 +133,7 @@ def given_assignment(
     address: str = ALICE,
     now: datetime = NOW,
 ) -> LearnerContentAssignment:
-    """Return an open assignment whose learner has not been told yet."""
+    """Return an open assignment; its learner has not been notified yet."""
     allocate(budget or given_budget(), content or given_content(), address, now=now)
     return LearnerContentAssignment.objects.latest("pk")
 

@@ -69,7 +69,7 @@ def _write_notices(concerned: Q, *, now: datetime, in_batches: bool) -> None:
             if notice.notified and count > notice.assignments:
                 row.update(notified=[], notified_at=None)
                 leases.postpone(row, until=at, now=now)
-            row.update(assignments=count, grace_until=until)
+            DeadlineNotice.objects.filter(pk=notice.pk).update(assignments=count, grace_until=until)
     DeadlineNotice.objects.bulk_create(
         DeadlineNotice(
             budget_id=budget,

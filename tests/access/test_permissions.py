@@ -73,10 +73,13 @@ def test_roles_add_up_over_organisations(customer: Customer) -> None:
     assert may_anywhere(user, Permission.ALLOCATE)
 
 
-def test_one_users_role_is_nobody_elses(customer: Customer) -> None:
+def test_a_role_is_its_users_alone(customer: Customer) -> None:
     given_user(Role.ADMINISTRATOR, customer=customer)
     given_user(Role.OPERATOR)
-    assert not may(given_user(), Permission.READ_BUDGET, customer_pk=customer.pk)
+    other = given_user()
+    assert not may(other, Permission.READ_BUDGET, customer_pk=customer.pk)
+    assert not may_anywhere(other, Permission.READ_BUDGET)
+    assert not may_everywhere(other)
 
 
 @pytest.mark.parametrize(

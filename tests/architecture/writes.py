@@ -1,4 +1,4 @@
-"""Finds, in source text, who writes which column of which model, and who makes rows of it."""
+"""Finds, in source text, the writes of columns and the creations of rows."""
 
 import ast
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ LISTING_UPDATERS = {"bulk_update", "abulk_update"}  # take the columns' names in
 @dataclass(frozen=True)
 class Write:
     line: int
-    model: str | None  # None: the source does not tell
+    model: str | None  # None: the source does not say
     column: str
 
 

@@ -62,6 +62,8 @@ def test_what_was_locked_is_brought_up_to_date() -> None:
         ledger.hold(locked, cents=600)
         assert (locked.held_cents, locked.account.held_cents) == (600, 600)
         assert ledger.available_cents(locked) == 400
+        ledger.hold(locked, cents=100)
+        assert (locked.held_cents, locked.account.held_cents) == (700, 700)
 
 
 def test_the_last_cent_can_be_held_and_no_more() -> None:
@@ -70,6 +72,8 @@ def test_the_last_cent_can_be_held_and_no_more() -> None:
     with pytest.raises(InsufficientFunds) as short:
         hold(budget, 1)
     assert short.value == InsufficientFunds("policy_spend_limit_reached", 1, 0)
+    budget.refresh_from_db()
+    assert ledger.available_cents(budget) == 0
     assert str(short.value) == "This costs $0.01; $0.00 is available."
     assert books(budget) == (1000, 0)
 
@@ -185,11 +189,13 @@ def test_what_another_budget_holds_is_not_released() -> None:
 def test_a_transaction_is_reversed_once() -> None:
     budget = given_budget()
     hold(budget, 400)
-    ledger.spend(budget, cents=200, key="other", now=NOW)
+    other = ledger.spend(budget, cents=200, key="other", now=NOW)
     spent = ledger.spend(budget, cents=200, key="first", now=NOW)
     ledger.restore(spent, now=NOW)
     with pytest.raises(LedgerError, match="not committed"):
         ledger.restore(spent, now=NOW)
+    other.refresh_from_db()
+    assert other.state == LedgerEntryState.COMMITTED
     assert books(budget) == (0, 200)
 
 
@@ -205,14 +211,17 @@ def test_more_than_was_spent_is_not_restored() -> None:
     assert (cents(budget), cents(budget.account)) == ((0, 100), (0, 200))
 
 
-def test_who_forgot_the_lock_still_does_not_overspend() -> None:
-    """A stale reading says that it fits; the condition in the statement knows better."""
+@pytest.mark.parametrize("spent", [0, 900])
+def test_a_hold_on_a_stale_row_does_not_overspend(spent: int) -> None:
+    """Without the lock, a stale row says that it fits; the condition in the statement refuses."""
     budget = given_budget(limit_cents=1000)
     stale = Budget.objects.select_related("account").get()
     hold(budget, 900)
+    if spent:
+        ledger.spend(budget, cents=spent, key="first", now=NOW)
     with pytest.raises(LedgerError, match="do not fit"), transaction.atomic():
         ledger.hold(stale, cents=200)
-    assert books(budget) == (900, 0)
+    assert books(budget) == (900 - spent, spent)
 
 
 def test_locking_a_budget_brings_its_account() -> None:

@@ -31,7 +31,7 @@ def test_every_example_of_json_is_json() -> None:
         line for text in pages for line in JSON.sub("", text).splitlines() if line.startswith(("{", "[{"))
     ]
 
-    assert (len(blocks), len(lines)) == (17, 3)
+    assert (len(blocks), len(lines)) == (17, 4)
     assert all(json.loads(example) for example in (*blocks, *lines))
 
 
@@ -47,7 +47,7 @@ def test_the_smallest_record_is_a_full_course_that_can_be_allocated() -> None:
 
 @pytest.mark.django_db
 def test_what_failed_is_requested_again_as_the_page_says() -> None:
-    assignment = given_assignment(address="nobody@nowhere.invalid")
+    assignment = given_assignment(address="no-one@nowhere.invalid")
     deliver()
 
     run(RETRYING.replace("mail_server_unreachable", "address_rejected"))
@@ -59,7 +59,7 @@ def test_what_failed_is_requested_again_as_the_page_says() -> None:
 
 @pytest.mark.django_db
 def test_an_address_is_put_right_as_the_page_says() -> None:
-    assignment = given_assignment(address="nobody@nowhere.invalid")
+    assignment = given_assignment(address="no-one@nowhere.invalid")
     deliver()
 
     run(CORRECTING.replace("…", str(assignment.uuid)))
@@ -70,7 +70,7 @@ def test_an_address_is_put_right_as_the_page_says() -> None:
 
 
 @pytest.mark.django_db
-def test_a_webhook_that_is_signed_by_hand_as_the_page_says_is_believed(settings: Settings) -> None:
+def test_a_webhook_signed_by_hand_as_the_page_says_is_accepted(settings: Settings) -> None:
     assert SIGNING is not None
     settings.WEBHOOK_SECRETS = [SECRET]
     body = next(line for line in page("docs/api.md").splitlines() if line.startswith('{"type": "content'))
@@ -78,6 +78,6 @@ def test_a_webhook_that_is_signed_by_hand_as_the_page_says_is_believed(settings:
     exec(compile(SIGNING.group(1), "docs/api.md", "exec"), names)
 
     headers = names["headers"](SECRET, "msg_1", body.encode())
-    told = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
+    sent = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
 
-    assert Door().send("POST", "content-events/", body.encode(), **told).status_code == 202
+    assert Door().send("POST", "content-events/", body.encode(), **sent).status_code == 202

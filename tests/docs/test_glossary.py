@@ -1,8 +1,9 @@
-"""Every member of the enums stands in the glossary, and the glossary names no other."""
+"""Every model and every member of an enum is in the glossary, and the glossary names no other."""
 
 from collections.abc import Mapping
 
 import pytest
+from django.apps import apps
 
 from bursary.access.models import Role
 from bursary.assignments.choices import (
@@ -37,16 +38,16 @@ MEMBERS: Mapping[str, set[str]] = {
     "ExpiryReason": set(ExpiryReason.values),
     "Role": set(Role.values),
     "Verdict": {verdict.value for verdict in Verdict},
-    "Verdict on a record": {verdict.name.lower() for verdict in merge.MergeDecision},
+    "MergeDecision": {decision.name.lower() for decision in merge.MergeDecision},
     "Completeness": {one.value for one in Completeness},
     "ContentType": {one.value for one in ContentType},
     "RefreshSource": set(RefreshSource.values),
-    "NextLook": {why.value for why in RefreshReason},
+    "RefreshReason": {why.value for why in RefreshReason},
     "Finding": {finding.value for finding in Finding},
     "Effect": {effect.value for effect in Effect},
     "ReadMode": set(ReadMode.values),
-    "Answer": set(ColdReadStatus.values),
-    "TransactionState": set(LedgerEntryState.values),
+    "ColdReadStatus": set(ColdReadStatus.values),
+    "LedgerEntryState": set(LedgerEntryState.values),
     "EventSource": set(EventSource.values),
     "EventKind": set(EventKind.values),
     "EventOutcome": set(EventOutcome.values),
@@ -61,13 +62,19 @@ def test_the_table_has_each_member_once_and_nothing_else(enum: str) -> None:
 
 
 def test_no_table_of_members_goes_unchecked() -> None:
-    assert set(headings(GLOSSARY)) - {"Glossary", "Words"} == set(MEMBERS)
+    assert set(headings(GLOSSARY)) - {"Glossary", "Words", "Models"} == set(MEMBERS)
+
+
+def test_every_model_is_explained_and_no_other() -> None:
+    models = [model for model in apps.get_models() if model.__module__.startswith("bursary.")]
+
+    assert sorted(first_column(GLOSSARY, "Models")) == sorted(model.__name__ for model in models)
 
 
 def test_facts_and_work_are_called_what_they_are() -> None:
-    told = {spans(row[0])[0]: row[1] for row in rows(section(GLOSSARY, "ActionType"))}
+    named = {spans(row[0])[0]: row[1] for row in rows(section(GLOSSARY, "ActionType"))}
 
-    assert told == {kind.value: "fact" if kind in FACTS else "work" for kind in ActionType}
+    assert named == {kind.value: "fact" if kind in FACTS else "work" for kind in ActionType}
 
 
 def test_the_order_of_learner_states_is_the_one_that_is_stored() -> None:

@@ -21,7 +21,7 @@ def anchors(path: Path) -> set[str]:
 
 
 def links() -> Iterator[tuple[Path, str]]:
-    """Yield each page with each of its links to another page of ours."""
+    """Yield each page with each of its links to another page."""
     for path in PAGES:
         for target in LINK.findall(path.read_text(encoding="utf-8")):
             if "://" not in target:
@@ -41,6 +41,12 @@ def test_the_eight_files_to_read_exist() -> None:
     assert [file for file in files if not (ROOT / file).is_file()] == []
 
 
+def test_every_file_that_is_named_exists() -> None:
+    named = re.findall(r"`(bursary/[\w/]+\.py)`", page("README.md"))
+
+    assert [file for file in named if not (ROOT / file).is_file()] == []
+
+
 def test_every_layer_of_the_contract_is_in_the_picture() -> None:
     picture = section(page("README.md"), "The layers")
     contract = re.search(r"^layers = \[(.*?)\]", page("pyproject.toml"), re.MULTILINE | re.DOTALL)
@@ -49,7 +55,7 @@ def test_every_layer_of_the_contract_is_in_the_picture() -> None:
     packages = re.findall(r"(?<![(\w])[a-z]+(?![)\w])", contract.group(1))
     assert [name for name in packages if not re.search(rf"\b{name}\b", picture)] == []
     drawn = [line.split("  ")[0] for line in picture.split("```")[1].strip().splitlines()]
-    assert drawn[0] == "upstream"
+    assert drawn[0] == "lib"
     assert drawn[-1] == "config"
 
 

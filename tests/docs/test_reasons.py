@@ -1,4 +1,4 @@
-"""Every stable code of the code base is documented where whoever meets it will look."""
+"""Every stable code of the code base is documented on the page that its readers use."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ REFUSED_BY = {
 UNUSABLE_BY = {"UnusableRecord": 0, "Unstorable": 0, "RejectedRecord": 1, "Unfetched": 1}
 CAUSED_BY = {"DeliveryError": 0, "Failure": 1, "Skipped": 0}
 WITH_PAIRS = ("api/refusals.py", "assignments/redemption.py", "budgets/ledger.py")
-"""Where codes stand in tuples: beside their next step, and beside the pot that is too small."""
+"""Modules with codes in tuples: beside their next step, and beside the pot that is too small."""
 
 
 def found_reasons() -> Iterator[str]:

@@ -35,13 +35,13 @@ def test_each_setting_that_is_read_is_documented() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, default in READ.items() if default and name in DOCUMENTED])
-def test_a_plain_default_is_told(name: str) -> None:
-    told, read = DOCUMENTED[name], READ[name]
+def test_a_plain_default_is_documented(name: str) -> None:
+    written, read = DOCUMENTED[name], READ[name]
 
-    assert spans(told)[0] == read or (name == "BURSARY_VAR_DIR" and told.startswith(f"`{read}`"))
+    assert spans(written)[0] == read or (name == "BURSARY_VAR_DIR" and written.startswith(f"`{read}`"))
 
 
-def test_no_page_names_a_setting_that_nobody_reads() -> None:
+def test_no_page_names_a_setting_that_is_not_read() -> None:
     for path in PAGES:
         named = set(re.findall(r"BURSARY_[A-Z_]+[A-Z]", path.read_text(encoding="utf-8")))
         assert named <= set(READ) | FOR_TESTS, path.name

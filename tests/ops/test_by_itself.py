@@ -1,6 +1,5 @@
 """What happens under `make run` when time passes and no command is given."""
 
-import os
 import signal
 import sqlite3
 import subprocess
@@ -13,13 +12,7 @@ import pytest
 
 from tests.ops.processes import PATIENCE, Environment, bursary, environment
 
-pytestmark = [
-    pytest.mark.takes_long,
-    pytest.mark.skipif(
-        os.environ.get("BURSARY_TEST_DB") == "postgres",
-        reason="brings its own SQLite, whatever the tests run on",
-    ),
-]
+pytestmark = pytest.mark.takes_long
 
 DAYS_LATER = """
 import datetime, sys, time_machine

@@ -1,7 +1,6 @@
 """`bursary demo`, for real: a process of its own and an empty folder."""
 
 import json
-import os
 import sqlite3
 import stat
 from pathlib import Path
@@ -14,10 +13,6 @@ from bursary.access.models import User
 from bursary.ops.demo import NotHere, load
 from tests.ops.processes import bursary, environment
 from tests.world import given_customer
-
-pytestmark = pytest.mark.skipif(
-    os.environ.get("BURSARY_TEST_DB") == "postgres", reason="brings its own SQLite, whatever the tests run on"
-)
 
 TABLES = (
     "access_user",

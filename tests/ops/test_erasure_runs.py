@@ -107,9 +107,7 @@ def tables_that_tell_of(address: str) -> set[str]:
 
 
 @pytest.mark.takes_long
-@pytest.mark.skipif(
-    os.environ.get("BURSARY_TEST_DB") == "postgres", reason="brings its own SQLite, whatever the tests run on"
-)
+@pytest.mark.sqlite_only  # in a process of its own, which uses SQLite
 def test_afterwards_no_file_and_no_table_tells_of_who_was_forgotten(installed: Path) -> None:
     env = environment(installed, DJANGO_SETTINGS_MODULE="bursary.config.settings")
     prepared = python("-c", A_PAST, env=env)

@@ -1,6 +1,5 @@
 """`bursary serve` in a process of its own: it answers, and delivers what is requested while it runs."""
 
-import os
 import signal
 import socket
 import sqlite3
@@ -66,9 +65,6 @@ def test_no_other_process_can_listen_on_the_same_port() -> None:
 
 
 @pytest.mark.takes_long
-@pytest.mark.skipif(
-    os.environ.get("BURSARY_TEST_DB") == "postgres", reason="brings its own SQLite, whatever the tests run on"
-)
 @pytest.mark.django_db(transaction=True)
 def test_it_serves_and_delivers_what_another_process_requests_and_stops_on_a_signal(installed: Path) -> None:
     port = free_port()
@@ -102,9 +98,6 @@ def test_it_serves_and_delivers_what_another_process_requests_and_stops_on_a_sig
 
 
 @pytest.mark.takes_long
-@pytest.mark.skipif(
-    os.environ.get("BURSARY_TEST_DB") == "postgres", reason="brings its own SQLite, whatever the tests run on"
-)
 def test_no_log_names_the_token_of_a_link(installed: Path) -> None:
     port = free_port()
     env = environment(installed, PORT=str(port))

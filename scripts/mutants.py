@@ -1,0 +1,133 @@
+"""Run mutmut over the core and write its survivors to `docs/mutants.md`.
+
+Usage: `python scripts/mutants.py [NAME …]`, where a name is a mutant's or a pattern, such as
+`bursary.budgets.ledger.*`. Without names everything is mutated anew; with names the others keep their
+results.
+`python scripts/mutants.py --table` writes the page from the results that are there.
+
+The last column of the page, why a survivor changes nothing, is written by hand. It is kept as long as the
+same change of the same function survives.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.stats import status_by_exit_code
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "mutants.md"
+MUTMUT = Path(sys.executable).with_name("mutmut")
+WORKERS = "2"
+# A mutant that hangs or crashes the tests is noticed, too.
+KILLED = {"killed", "timeout", "segfault", "caught by type check"}
+
+HEAD = """# Mutants
+
+`make mutants` changes one thing at a time in the modules that decide: a comparison, a constant, an argument.
+It then runs the tests that execute the changed function. A mutant that fails no test has survived. The table
+says of each survivor why it changes nothing; one without a reason still needs a test.
+
+"""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change, and what the tests made of it."""
+
+    module: str
+    name: str
+    status: str
+
+    @property
+    def function(self) -> str:
+        """Return the changed function or method, without mutmut's marks."""
+        mangled = self.name.rpartition(".")[2].partition("__mutmut_")[0]
+        return mangled.removeprefix("x").strip("_ǁ").replace("ǁ", ".")
+
+
+def run(names: list[str]) -> int:
+    """Run mutmut on SQLite, in a folder that its processes share; return its exit status."""
+    if not names:
+        shutil.rmtree(ROOT / "mutants", ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="bursary-mutants-") as folder:
+        environment = {**os.environ, "BURSARY_TEST_DIR": folder, "BURSARY_TEST_DB": "sqlite"}
+        command = [str(MUTMUT), "run", "--max-children", WORKERS, *names]
+        return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+
+
+def results() -> Iterator[Mutant]:
+    """Yield every mutant of the last run, by module and in the order of the source."""
+    for meta in sorted((ROOT / "mutants").rglob("*.py.meta")):
+        module = meta.relative_to(ROOT / "mutants").as_posix().removesuffix(".meta")
+        for name, code in json.loads(meta.read_text())["exit_code_by_key"].items():
+            yield Mutant(module, name, status_by_exit_code[code])
+
+
+def change(mutant: Mutant) -> str:
+    """Return what was changed, as `before` → `after`, on one line."""
+    diff = get_diff_for_mutant(mutant.name, path=mutant.module).splitlines()[2:]
+    before, after = (_cell(line[1:] for line in diff if line.startswith(sign)) for sign in "-+")
+    return f"{before} → {after}"
+
+
+def _cell(lines: Iterator[str]) -> str:
+    text = " ".join(line.strip() for line in lines)
+    code = text.replace("|", "¦").replace("`", "'")
+    return f"`{code}`" if code else "nothing"
+
+
+def known_reasons() -> Mapping[tuple[str, str], str]:
+    """Return the reasons that the page gives, by function and change."""
+    if not PAGE.exists():
+        return {}
+    rows = re.findall(
+        r"^\| `([^`|]+)` \| (.+?) \| (.*?) ?\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    return {(function, changed): reason for function, changed, reason in rows}
+
+
+def table(mutants: list[Mutant]) -> str:
+    """Return the page: the counts of each module, and its survivors."""
+    reasons = known_reasons()
+    lines = ["| module | mutants | killed | survived | without a test | not run |", "| --- " * 6 + "|"]
+    survivors = ["| function | change | why it changes nothing |", "| --- " * 3 + "|"]
+    for module in sorted({mutant.module for mutant in mutants}):
+        own = [mutant for mutant in mutants if mutant.module == module]
+        count = Counter("killed" if mutant.status in KILLED else mutant.status for mutant in own)
+        figures = [len(own), count["killed"], count["survived"], count["no tests"]]
+        figures.append(figures[0] - sum(figures[1:]))
+        lines.append(f"| {module} | {' | '.join(map(str, figures))} |")
+        package = module.removeprefix("bursary/").removesuffix(".py").replace("/", ".")
+        for mutant in own:
+            if mutant.status in {"survived", "no tests"}:
+                function, changed = f"{package}.{mutant.function}", change(mutant)
+                survivors.append(f"| `{function}` | {changed} | {reasons.get((function, changed), '')} |")
+    return HEAD + "\n".join(lines) + "\n\n## Survivors\n\n" + "\n".join(survivors) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Run mutmut unless only the table is asked for, write the page, and say how many survive unexplained."""
+    os.chdir(ROOT)
+    if arguments != ["--table"]:
+        status = run(arguments)
+        if status:
+            return status
+    page = table(list(results()))
+    PAGE.write_text(page, encoding="utf-8")
+    unexplained = len(re.findall(r"^\| `.* \|  \|$", page, re.MULTILINE))
+    print(f"{PAGE.relative_to(ROOT)}: {unexplained} survivors without a reason")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,49 @@
+"""The code base as text and as syntax trees: modules, prose, names."""
+
+import ast
+import io
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "bursary"
+
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def modules(folder: Path = PACKAGE) -> Iterator[Path]:
+    """Yield every module below `folder`, migrations excepted."""
+    for module in sorted(folder.rglob("*.py")):
+        if "migrations" not in module.parts:
+            yield module
+
+
+@cache
+def tree(module: Path) -> ast.Module:
+    """Return a module's syntax tree."""
+    return ast.parse(module.read_text(encoding="utf-8"), filename=str(module))
+
+
+def definitions(module: Path) -> Iterator[Definition]:
+    """Yield every class and function of a module, nested ones too."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, Definition):
+            yield node
+
+
+def prose(source: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, text) of each docstring, the docstrings of constants too, and of each comment."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield node.lineno, text
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+def place(module: Path, line: int) -> str:
+    """Return `path:line`, as editors understand it."""
+    return f"{module.relative_to(ROOT)}:{line}"

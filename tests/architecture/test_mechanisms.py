@@ -1,0 +1,120 @@
+"""Leases, locks, pages of keys and random waits have one place each: `bursary/lib/`."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source import PACKAGE, modules, place, tree
+from tests.architecture.writes import CREATORS, writes
+
+LEASE_COLUMNS = {"due_at", "early", "lease_until", "fence"}
+SET_AT_CREATION = {"due_at", "early"}
+
+ONE_RANGE_NO_LOOP = {"ops/health.py"}
+"""Where `pk__gt` bounds a single query: the newest rows."""
+
+
+def outside(*rooms: str) -> Iterator[Path]:
+    """Yield the modules outside `rooms`, paths relative to the package."""
+    for module in modules():
+        if module.relative_to(PACKAGE).as_posix() not in rooms:
+            yield module
+
+
+def lease_writes(source: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, column) of each write of a lease's columns that is neither a creation nor superseding."""
+    allowed = {
+        (call.lineno, column)
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call)
+        for column in _may_set(call)
+    }
+    for write in writes(source):
+        if write.column in LEASE_COLUMNS and (write.line, write.column) not in allowed:
+            yield write.line, write.column
+
+
+def _may_set(call: ast.Call) -> set[str]:
+    name = ast.unparse(call.func).rpartition(".")[2]
+    if name in CREATORS - {"update_or_create"} or name[:1].isupper():
+        return SET_AT_CREATION
+    if any(word.arg == "status" and ast.unparse(word.value).endswith("SUPERSEDED") for word in call.keywords):
+        return LEASE_COLUMNS - {"fence"}
+    return set()
+
+
+def mentions(module: Path, name: str) -> Iterator[int]:
+    """Yield the line of each attribute, name or keyword argument called `name`."""
+    for node in ast.walk(tree(module)):
+        match node:
+            case ast.Attribute(attr=found) | ast.Name(id=found) | ast.keyword(arg=found) if found == name:
+                yield node.lineno
+
+
+def test_only_leases_write_the_columns_of_a_lease() -> None:
+    assert [
+        f"{place(module, line)}: {column}"
+        for module in outside("lib/leases.py")
+        for line, column in lease_writes(module.read_text(encoding="utf-8"))
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "room"),
+    [
+        ("select_for_update", "lib/locks.py"),
+        ("pk__gt", "lib/batches.py"),
+        ("id__gt", "lib/batches.py"),
+    ],
+)
+def test_a_mechanism_is_used_in_its_own_room_alone(name: str, room: str) -> None:
+    assert [
+        place(module, line) for module in outside(room, *ONE_RANGE_NO_LOOP) for line in mentions(module, name)
+    ] == []
+
+
+def test_only_lib_draws_random_numbers_for_waits_and_samples() -> None:
+    assert [
+        place(module, node.lineno)
+        for module in modules()
+        if module.relative_to(PACKAGE).parts[0] != "lib"
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Import | ast.ImportFrom) and "random" in _imported(node)
+    ] == []
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> set[str | None]:
+    return {node.module} if isinstance(node, ast.ImportFrom) else {alias.name for alias in node.names}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "rows.update(due_at=now)",
+        "rows.update(fence=F('fence') + 1)",
+        "row.lease_until = None",
+        "Row.objects.bulk_update(rows, ['early'])",
+        "row.save(update_fields=['due_at'])",
+        "Row.objects.update_or_create(pk=1, defaults={'due_at': now})",
+        "Row(fence=3)",
+        "rows.update(status=Status.SUPERSEDED, fence=3)",
+    ],
+)
+def test_a_write_of_a_lease_is_found(source: str) -> None:
+    assert [line for line, _column in lease_writes(source)] == [1]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "Row(due_at=now, early=0)",
+        "Row.objects.create(due_at=now)",
+        "rows.update(status=Status.SUPERSEDED, due_at=None, early=None, lease_until=None)",
+        "rows.filter(fence=3)",
+        "leases.settle([row], due_at=None, now=now)",
+    ],
+)
+def test_what_creates_or_supersedes_a_row_may_date_it(source: str) -> None:
+    assert list(lease_writes(source)) == []

@@ -1,0 +1,69 @@
+"""How many files a reader opens to follow one thought from end to end: counted by running it.
+
+A file counts if one of its functions is called on the way. `lib/`, error types and settings do not count, nor
+do the layers above, which only listen to signals.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.catalog.source import open_source
+from bursary.replica import refresh
+from bursary.replica.models import ContentMetadata, RefreshSource
+from tests.architecture.source import PACKAGE
+from tests.replica.listing import a_course
+from tests.world import ALICE, CATALOG, NOW, allocate, given_budget, given_content
+
+pytestmark = pytest.mark.django_db
+
+PAYLOAD_TO_ROW = 14
+ALLOCATION_TO_QUEUED_MAIL = 15
+
+
+def files_of(path: Callable[[], object], *, layers: set[str]) -> list[str]:
+    """Run `path`; return the files in which it called a function, without layers above `layers`."""
+    called: set[Path] = set()
+
+    def trace(frame: FrameType, _event: str, _argument: object) -> None:
+        if not frame.f_code.co_name.startswith("<"):  # imports and comprehensions call no function
+            called.add(Path(frame.f_code.co_filename))
+
+    before = sys.getprofile()
+    sys.setprofile(trace)
+    try:
+        path()
+    finally:
+        sys.setprofile(before)
+    inside = {file.relative_to(PACKAGE) for file in called if file.is_relative_to(PACKAGE)}
+    return sorted(file.as_posix() for file in inside if file.parts[0] in layers and file.name != "errors.py")
+
+
+def test_a_payload_becomes_a_row_through_few_files(tmp_path: Path) -> None:
+    (tmp_path / f"{CATALOG}.jsonl").write_text(json.dumps(a_course()))
+    source = open_source(f"file://{tmp_path}/")
+
+    files = files_of(
+        lambda: refresh.refresh_catalog(CATALOG, source=source, now=NOW, by=RefreshSource.CRON),
+        layers={"catalog", "replica"},
+    )
+
+    assert ContentMetadata.objects.exists()
+    assert len(files) <= PAYLOAD_TO_ROW, files
+
+
+def test_an_allocation_queues_its_mail_through_few_files() -> None:
+    budget, content = given_budget(), given_content()
+
+    files = files_of(
+        lambda: allocate(budget, content, ALICE),
+        layers={"replica", "budgets", "access", "assignments"},
+    )
+
+    assert LearnerContentAssignmentAction.objects.filter(action_type="notified").exists()
+    assert len(files) <= ALLOCATION_TO_QUEUED_MAIL, files

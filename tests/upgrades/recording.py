@@ -1,0 +1,273 @@
+"""A database with every model, state and status in it: filled, written out, and read in again."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from django.apps import apps as current_apps
+from django.apps.registry import Apps
+from django.conf import settings
+from django.core.management import call_command
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.models import Model
+
+from bursary.access.models import ApiKey, Role
+from bursary.assignments import (
+    acknowledgement,
+    addresses,
+    cancellation,
+    declining,
+    derived,
+    erasure,
+    expiry,
+    redemption,
+    reminders,
+)
+from bursary.assignments.choices import ActionType, ErrorReason, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets import terms
+from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
+from bursary.ops import scheduler
+from bursary.replica.models import (
+    ColdRead,
+    ColdReadStatus,
+    Completeness,
+    ContentChange,
+    ContentMetadata,
+    ContentType,
+    RefreshSource,
+    ShadowDifference,
+    ShadowTally,
+)
+from tests.world import CATALOG, NOW, allocate, deliver, given_budget, given_content, given_user
+
+DAY = timedelta(days=1)
+COURSES = Path(__file__).parents[1] / "data" / "catalog-courses.jsonl"
+NEVER_WRITTEN = {ActionType.RUN_CHANGED, ActionType.DELIVERED, ActionType.BOUNCED}
+Recording = Mapping[str, Any]
+
+
+def fill() -> None:
+    """Write rows of every model, and take assignments into every state."""
+    scheduler.run_due(clock=lambda: NOW)
+    _fill_replica()
+    _fill_the_past()
+    _fill_assignments()
+    _fill_unfinished_work()
+    _fill_inbox()
+
+
+def _fill_replica() -> None:
+    folder = Path(settings.VAR_DIR, "catalog")
+    folder.mkdir(exist_ok=True)
+    lines = COURSES.read_text(encoding="utf-8").splitlines()[:4]
+    (folder / f"{CATALOG}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    given_budget()  # the catalogs of budgets are refreshed
+    call_command("refresh_content", stdout=StringIO())
+    for kind, source in zip(ContentType, [*RefreshSource, RefreshSource.CRON], strict=True):
+        given_content(content_type=kind, source=source)
+        ContentChange.objects.create(
+            content=ContentMetadata.objects.latest("pk"),
+            field="price_cents",
+            old=1,
+            new=2,
+            created=NOW,
+            source=source,
+        )
+    given_content(completeness=Completeness.THIN, price_cents=None, quarantined_digest="1" * 64)
+    for status in ColdReadStatus:
+        ColdRead.objects.create(
+            catalog_uuid=CATALOG, content_key=f"X+{status}", answer=status, asked_at=NOW, until=NOW
+        )
+    ShadowTally.objects.create(catalog_uuid=CATALOG, since=NOW, last_at=NOW, compared=3)
+    ShadowDifference.objects.create(
+        catalog_uuid=CATALOG,
+        content_key="X+1",
+        field="title",
+        upstream_value="A",
+        first_seen=NOW,
+        last_seen=NOW,
+    )
+
+
+def _fill_the_past() -> None:
+    """Let two assignments expire: erase the learner of one, and let the learner of the other acknowledge."""
+    budget = given_budget()
+    content = given_content()
+    for name, days in (("forgotten", -150), ("seen", -100)):
+        allocate(budget, content, _address(name), now=NOW + days * DAY)
+        deliver(now=NOW + days * DAY)
+        expiry.expire_due(now=NOW + (days + 91) * DAY)
+        deliver(now=NOW + (days + 91) * DAY)
+        if name == "forgotten":
+            erasure.forget_due(now=NOW + (days + 92) * DAY, remove=lambda _actions: 0)
+    mine = LearnerContentAssignment.objects.filter(learner_email=_address("seen"))
+    acknowledgement.acknowledge(mine, uuids=[_of("seen").uuid], now=NOW - DAY)
+
+
+def _fill_assignments() -> None:
+    budget = given_budget(seats=50)
+    content = given_content(start_date=NOW + 30 * DAY)
+    admin, learner = (
+        given_user(role, customer=budget.customer) for role in (Role.ADMINISTRATOR, Role.LEARNER)
+    )
+    given_user(Role.OPERATOR)
+    ApiKey.issue(admin, name="recorded")
+    names = ("open", "accepted", "reversed", "declined", "cancelled", "wrong", "reserved")
+    allocate(budget, content, *map(_address, names), "a@rejected.invalid", learner.email)
+    deliver()
+    for name in ("accepted", "reversed"):
+        redemption.begin(_of(name), now=NOW + DAY)
+    deliver(now=NOW + DAY)
+    transaction_uuid = _of("reversed").transaction_uuid
+    assert transaction_uuid is not None
+    redemption.reverse(transaction_uuid, now=NOW + 2 * DAY)
+    declining.decline(_of("declined"), reason="No time", now=NOW + DAY)
+    cancellation.cancel(budget, uuids=[_of("cancelled").uuid], now=NOW + DAY, actor=admin)
+    mine = LearnerContentAssignment.objects.filter(learner_email=_address("cancelled"))
+    acknowledgement.acknowledge(mine, uuids=[_of("cancelled").uuid], now=NOW + 2 * DAY)
+    addresses.correct(_of("wrong"), address=_address("right"), now=NOW + DAY)
+    reminders.remind_due(now=NOW + 8 * DAY)
+    deliver(now=NOW + 8 * DAY)
+    reminders.nudge_due(now=NOW + 24 * DAY)
+    deliver(now=NOW + 40 * DAY)  # too late for the nudges, which are skipped
+    redemption.begin(_of("reserved"), now=NOW + 40 * DAY)
+    closing = given_content(enroll_by=NOW + 50 * DAY)
+    allocate(budget, closing, _address("open"), now=NOW + 40 * DAY)
+    allocate(budget, given_content(), _address("open"), now=NOW + 40 * DAY, due_date=NOW + 45 * DAY)
+    allocate(budget, closing, _address("unsent"), now=NOW + 40 * DAY)
+    cancellation.cancel(budget, uuids=[_of("unsent").uuid], now=NOW + 40 * DAY)
+    ending = given_budget(ends_at=NOW + 60 * DAY)
+    allocate(ending, given_content(), _address("late"), now=NOW + 40 * DAY)
+    terms.change(ending, now=NOW + 41 * DAY, terms={"ends_at": NOW + 39 * DAY})
+
+
+def _fill_unfinished_work() -> None:
+    """Write the actions of a worker that is busy and of failures that take hours to come about."""
+    assignment = _of("late")
+    common = {
+        "assignment": assignment,
+        "action_type": ActionType.NOTIFIED,
+        "cycle": 1,
+        "created": NOW,
+        "modified": NOW,
+    }
+    LearnerContentAssignmentAction.objects.create(
+        **common,
+        dedup_key="running",
+        status=Status.RUNNING,
+        due_at=NOW + DAY,
+        early=0,
+        lease_until=NOW + DAY,
+        attempts=1,
+        fence=1,
+    )
+    for reason in ErrorReason:
+        LearnerContentAssignmentAction.objects.create(
+            **common,
+            dedup_key=reason.value,
+            status=Status.FAILED,
+            completed_at=NOW,
+            attempts=20,
+            error_reason=reason,
+            error_code="mail_server_unreachable",
+            attempt_log=[{"at": NOW.isoformat(), "attempt": 20, "traceback": "Traceback"}],
+        )
+    derived.follow_progress([assignment.pk])
+
+
+def _fill_inbox() -> None:
+    for number, (kind, source) in enumerate((kind, source) for kind in EventKind for source in EventSource):
+        InboxEvent.objects.create(
+            event_id=str(number),
+            kind=kind,
+            source=source,
+            payload={"keys": ["X+1"]},
+            received_at=NOW,
+            due_at=NOW,
+            early=0,
+        )
+    for outcome in EventOutcome:
+        InboxEvent.objects.create(
+            event_id=outcome.value,
+            kind=EventKind.CONTENT_CHANGED,
+            source=EventSource.BUS,
+            received_at=NOW,
+            settled_at=NOW,
+            outcome=outcome,
+        )
+
+
+def _address(name: str) -> str:
+    return f"{name}@learners.example"
+
+
+def _of(name: str) -> LearnerContentAssignment:
+    return LearnerContentAssignment.objects.get(learner_email=_address(name))
+
+
+def models(apps: Apps = current_apps) -> Iterator[type[Model]]:
+    """Yield Bursary's models, those between two models too, each after the models it refers to."""
+    ours = {config.label for config in current_apps.get_app_configs() if config.name.startswith("bursary.")}
+    found = [
+        model
+        for model in apps.get_models(include_auto_created=True)
+        if model._meta.app_label in ours and not model._meta.proxy
+    ]
+    done: set[str] = set()
+    while found:
+        for model in found:
+            refers_to = {
+                field.related_model._meta.label  # type: ignore[union-attr]
+                for field in model._meta.concrete_fields
+                if field.is_relation
+            }
+            if refers_to - {model._meta.label} <= done | {
+                label for label in refers_to if label.split(".")[0] not in ours
+            }:
+                yield model
+                done.add(model._meta.label)
+        found = [model for model in found if model._meta.label not in done]
+
+
+def missing() -> list[str]:
+    """Return the models without a row, and the members of choices that no row has."""
+    found = []
+    for model in models():
+        rows = model._default_manager
+        if not rows.exists() and not model._meta.auto_created:
+            found.append(model._meta.label)
+        for field in model._meta.concrete_fields:
+            if not field.choices:
+                continue
+            there = set(rows.values_list(field.name, flat=True))
+            asked = {value for value, _label in field.flatchoices} - there - NEVER_WRITTEN
+            found += [f"{model._meta.label}.{field.name}={value}" for value in sorted(map(str, asked))]
+    return found
+
+
+def dump() -> Recording:
+    """Return the newest migration of each app, and every row by model, ready for JSON."""
+    leaves = MigrationLoader(connection).graph.leaf_nodes()
+    ours = {model._meta.app_label for model in models()}
+    rows = {model._meta.label: list(model._default_manager.order_by("pk").values()) for model in models()}
+    return json.loads(  # type: ignore[no-any-return]
+        json.dumps(
+            {"migrations": {app: name for app, name in leaves if app in ours}, "rows": rows},
+            cls=DjangoJSONEncoder,
+        )
+    )
+
+
+def load(recording: Recording, *, apps: Apps) -> None:
+    """Write the recorded rows with the models that the recorded migrations make."""
+    for model in models(apps):
+        fields = {field.attname: field for field in model._meta.concrete_fields}
+        for row in recording["rows"].get(model._meta.label, []):
+            values = {name: fields[name].to_python(value) for name, value in row.items()}
+            model(**values).save_base(raw=True, force_insert=True)  # raw: dates of creation stay, too
