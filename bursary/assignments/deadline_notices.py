@@ -65,11 +65,11 @@ def _write_notices(concerned: Q, *, now: datetime, in_batches: bool) -> None:
     running = DeadlineNotice.objects.filter(grace_until__gt=now, budget__in={budget for budget, _ in found})
     for notice in for_update(running).order_by("pk"):
         if count := found.pop((notice.budget_id, notice.content_id), 0):
-            row = DeadlineNotice.objects.filter(pk=notice.pk)
-            if notice.notified and count > notice.assignments:
-                row.update(notified=[], notified_at=None)
-                leases.postpone(row, until=at, now=now)
-            row.update(assignments=count, grace_until=until)
+            fewer = bool(notice.notified) and count > notice.assignments
+            again: dict[str, object] = {"notified": [], "notified_at": None} if fewer else {}
+            DeadlineNotice.objects.filter(pk=notice.pk).update(assignments=count, grace_until=until, **again)
+            if fewer:
+                leases.postpone(DeadlineNotice.objects.filter(pk=notice.pk), until=at, now=now)
     DeadlineNotice.objects.bulk_create(
         DeadlineNotice(
             budget_id=budget,
