@@ -33,7 +33,7 @@ ATTEMPTS_LOGGED = 10
 PAID_WAIT = timedelta(minutes=30)  # between attempts to accept what is paid, once any other work is given up
 TRACEBACK_LENGTH = 20_000  # characters
 
-WANTED_IN: Mapping[ActionType, frozenset[State]] = {
+APPLIES_IN: Mapping[ActionType, frozenset[State]] = {
     ActionType.LEARNER_LINKED: frozenset({State.ALLOCATED, State.ACCEPTED}),
     ActionType.NOTIFIED: frozenset({State.ALLOCATED}),
     ActionType.REMINDED: frozenset({State.ALLOCATED}),
@@ -208,7 +208,7 @@ def claim(
         attempts=F("attempts") + 1,
         modified=now,
     )
-    obsolete = [action for action in claimed if not still_wanted(action)]
+    obsolete = [action for action in claimed if not still_applies(action)]
     leases.settle(
         obsolete,
         due_at=None,
@@ -221,14 +221,14 @@ def claim(
     return [action for action in claimed if action not in obsolete]
 
 
-def still_wanted(action: LearnerContentAssignmentAction) -> bool:
+def still_applies(action: LearnerContentAssignmentAction) -> bool:
     """Return whether the work fits the assignment's current cycle and state, and its learner is known."""
     assignment = action.assignment
     kind = ActionType(action.action_type)
     return (
         assignment.forgotten_at is None
         and action.cycle == assignment.cycle
-        and State(assignment.state) in WANTED_IN.get(kind, frozenset())
+        and State(assignment.state) in APPLIES_IN.get(kind, frozenset())
     )
 
 
@@ -288,8 +288,8 @@ def retry(
             raise RetryRefused("Only what failed can be retried.")
         if LearnerContentAssignmentAction.objects.filter(retry_of=failed).exists():
             raise RetryRefused("It was retried already.")
-        if not still_wanted(failed):
-            raise RetryRefused("The assignment has moved on; this is no longer wanted.")
+        if not still_applies(failed):
+            raise RetryRefused("The assignment has moved on; this does not apply any more.")
         # `retry-1` after the first try, `retry-2` after that, behind what makes this kind of work unique.
         before, _, count = failed.dedup_key.partition("retry-")
         dedup_key = f"{before}retry-{int(count or 0) + 1}"

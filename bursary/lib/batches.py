@@ -49,5 +49,5 @@ def sample(rows: QuerySet[Any, Any], *, size: int) -> list[int]:
 
 
 def unique_fields(*fields: str) -> list[str] | None:
-    """Return the `unique_fields` of a bulk upsert. MySQL goes by any unique index and refuses to be told."""
+    """Return the `unique_fields` of a bulk upsert. MySQL goes by any unique index and accepts no list."""
     return [*fields] if connection.features.supports_update_conflicts_with_target else None

@@ -248,10 +248,10 @@ def _own(*rows: LeasedRow) -> QuerySet[Any]:
     pks: dict[int, list[int]] = defaultdict(list)
     for row in rows:
         pks[row.fence].append(row.pk)
-    held = Q()
+    claims = Q()
     for fence, claimed in pks.items():
-        held |= Q(fence=fence, pk__in=claimed)
-    return type(rows[0])._default_manager.filter(held, lease_until__isnull=False)
+        claims |= Q(fence=fence, pk__in=claimed)
+    return type(rows[0])._default_manager.filter(claims, lease_until__isnull=False)
 
 
 def _locked_update(rows: QuerySet[Any], **columns: object) -> int:

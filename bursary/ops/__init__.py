@@ -1,1 +1,1 @@
-"""For the clock and the operator: commands, and whether all is well."""
+"""For operators: commands, scheduled tasks, and the health of the service."""

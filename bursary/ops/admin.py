@@ -1,4 +1,4 @@
-"""The clock in the Django admin: to be looked at."""
+"""Scheduled tasks in the Django admin, read only."""
 
 from django.contrib import admin
 

@@ -47,12 +47,12 @@ class Health:
 def examine(*, now: datetime) -> Health:
     """Return the health, from queries that each read a bounded number of rows. Raises no DatabaseError."""
     try:
-        return look(now=now)
+        return measure(now=now)
     except DatabaseError:
         return Health("unwell", database=False)
 
 
-def look(*, now: datetime) -> Health:
+def measure(*, now: datetime) -> Health:
     """Return the same; raises DatabaseError."""
     actions = LearnerContentAssignmentAction.objects.all()
     oldest = leases.oldest_due(actions, now=now)

@@ -107,7 +107,7 @@ def _stale_ratio(now: datetime) -> float:
 
 
 def _of_actions(now: datetime) -> Iterator[Metric]:
-    found = health.look(now=now)
+    found = health.measure(now=now)
     actions = LearnerContentAssignmentAction.objects.all()
     figures = {
         "bursary_actions_due": (

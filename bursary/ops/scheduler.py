@@ -1,7 +1,7 @@
 """Scheduled tasks, as leased rows, so that any number of processes may run them.
 
-A task that was missed is run once, as soon as a process looks: each works by what is due, and so catches up.
-One that fails is retried with back-off, and stops no other.
+A task that was missed is run once, by the first process that finds it: each works by what is due, and so
+catches up. One that fails is retried with back-off, and stops no other.
 """
 
 import json

@@ -64,16 +64,16 @@ def test_one_occasion_of_one_kind_of_work_is_requested_once() -> None:
 def test_requested_work_is_hinted_at_after_commit(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    heard: list[int] = []
+    received: list[int] = []
 
-    def hear(*, pks: list[int], **_signal: object) -> None:
-        heard.extend(pks)
+    def listen(*, pks: list[int], **_signal: object) -> None:
+        received.extend(pks)
 
-    actions.requested.connect(hear)
+    actions.requested.connect(listen)
     with django_capture_on_commit_callbacks(execute=True):
         assignment = given_assignment()
     pending = assignment.actions.filter(status=Status.PENDING).values_list("pk", flat=True)
-    assert sorted(heard) == sorted(pending)
+    assert sorted(received) == sorted(pending)
 
 
 def test_a_broken_listener_harms_nobody(

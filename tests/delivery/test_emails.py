@@ -1,4 +1,4 @@
-"""Mails: what they say, to whom, and how a server's answers are read."""
+"""Mails: content and recipients, and how a server's answers are read."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -126,7 +126,7 @@ def test_work_on_which_every_worker_dies_is_given_up() -> None:
 def test_a_worker_paused_beyond_its_lease_changes_nothing(
     mail: MailServer, notify_with: Callable[[Handler], None]
 ) -> None:
-    """Both sent: that is what a lease cannot prevent. The row tells of one, and of it truthfully."""
+    """Both sent: that is what a lease cannot prevent. The row shows one of them, truthfully."""
     assignment = given_assignment()
     late = NOW + settings.LEASE
 

@@ -9,7 +9,7 @@ from bursary.assignments import expiry, redemption, sweeps
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget, LedgerEntry
-from tests.world import NOW, PRICE, deliver, given_assignment
+from tests.world import NOW, PRICE, given_assignment
 
 pytestmark = pytest.mark.django_db
 
@@ -23,8 +23,9 @@ def test_fault_09_who_redeems_while_the_sweep_runs_keeps_the_course(monkeypatch:
 
     def redeemed_first(*args: Any, now: datetime, **more: Any) -> list[LearnerContentAssignment]:
         if assignment.state == State.ALLOCATED:  # the sweep has found it; now the learner is faster
-            redemption.begin(assignment, now=OVER - timedelta(seconds=1))
-            deliver(now=OVER)
+            # Not by the runner, whose claim is a transaction of its own: the sweep's has begun.
+            action = redemption.begin(assignment, now=OVER - timedelta(seconds=1))
+            redemption.fulfil(action, now=OVER)
             assignment.refresh_from_db()
         return lock_batch(*args, now=now, **more)
 

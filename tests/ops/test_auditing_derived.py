@@ -122,7 +122,9 @@ def test_two_rules_that_disagree_are_a_fault_and_said_to_be(monkeypatch: pytest.
     assert "the two rules disagree" in run("rebuild_derived")[1]
 
 
-def test_each_day_a_part_is_compared_and_a_lie_fails_the_tick(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_day_a_sample_is_compared_and_a_difference_fails_the_task(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     world.allocate(world.given_budget(), world.given_content(), *world.addresses(150))
     assert derived_report.daily(clock=lambda: NOW).looked_at == 2
     tasks = [task for task in scheduler.TASKS if task.name == "audit"]
@@ -135,4 +137,4 @@ def test_each_day_a_part_is_compared_and_a_lie_fails_the_tick(caplog: pytest.Log
     assert ScheduledTask.objects.get(name="audit").last_error == (
         "2 compared, 2 wrong: content_title in 2. See `bursary audit_derived`."
     )
-    assert "Tick audit failed" in caplog.text
+    assert "Task audit failed" in caplog.text

@@ -84,7 +84,7 @@ def test_a_database_that_is_away_is_reported_and_no_error(
     def away(**_args: object) -> None:
         raise OperationalError("could not connect to server")
 
-    monkeypatch.setattr(health, "look", away)
+    monkeypatch.setattr(health, "measure", away)
 
     answer = client.get("/healthz")
 

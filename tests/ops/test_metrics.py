@@ -1,4 +1,4 @@
-"""/metrics: figures for whoever watches, and for nobody without the token."""
+"""/metrics: figures for Prometheus, and none without the token."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -33,7 +33,7 @@ def _token(settings: Settings) -> None:
 
 @pytest.fixture
 def remote(settings: Settings) -> Iterator[None]:
-    """Configure enterprise-catalog, which nobody asks here."""
+    """Configure enterprise-catalog, which is not called here."""
     refresh._opened.cache_clear()
     settings.CATALOG_URL = settings.OAUTH_URL = "http://127.0.0.1:9"
     settings.OAUTH_CLIENT_ID = settings.OAUTH_CLIENT_SECRET = "x"
@@ -119,7 +119,7 @@ def test_a_database_that_is_away_is_reported_and_no_error(monkeypatch: pytest.Mo
     def away(**_args: object) -> None:
         raise OperationalError("could not connect to server")
 
-    monkeypatch.setattr(health, "look", away)
+    monkeypatch.setattr(health, "measure", away)
 
     assert figures() == {"bursary_database_up": 0}
 
