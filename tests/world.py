@@ -12,6 +12,7 @@ from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Account, Budget, Customer
 from bursary.delivery import runner
+from bursary.lib.leases import NOT_BEFORE
 from bursary.replica.models import (
     CatalogMembership,
     Completeness,
@@ -72,6 +73,8 @@ def given_content(
         "changed_at": NOW,
         "fresh_until": NOW + timedelta(days=3650),
     } | columns
+    if columns.get("due_at"):
+        columns.setdefault("early", NOT_BEFORE)
     content = ContentMetadata.objects.create(content_key=key, **columns)
     if catalog:
         given_membership(content, catalog=catalog, links=links)

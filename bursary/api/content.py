@@ -22,7 +22,7 @@ from bursary.api.paging import Pages
 from bursary.api.serializers import ContentMetadataSerializer, ContentMetadataWithPayloadSerializer
 from bursary.budgets.models import Budget
 from bursary.replica import reads
-from bursary.replica.models import ContentMetadata, ContentType
+from bursary.replica.models import CONTENT_TYPES, ContentMetadata
 
 
 class ReadsContent(BasePermission):
@@ -35,7 +35,7 @@ class ReadsContent(BasePermission):
 
 
 class ContentFilters(filters.FilterSet):
-    content_type = filters.ChoiceFilter(choices=ContentType.choices)
+    content_type = filters.ChoiceFilter(choices=CONTENT_TYPES)
     parent = filters.CharFilter(
         field_name="parent__content_key", label="The runs of the course with this key"
     )

@@ -1,4 +1,4 @@
-"""Whether the database can be worked with, and what its files still tell."""
+"""The state of the database: its tables, and traces of erased data in SQLite's files."""
 
 import logging
 from pathlib import Path
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class NotReady(Exception):
-    """The database cannot be worked with; the message says why, and what to do."""
+    """The database cannot be used; the message says why, and what to do."""
 
 
 def refuse_unknown_migrations() -> None:
@@ -47,17 +47,17 @@ def require_tables() -> None:
 
 
 def expect_traces() -> None:
-    """Remember, beyond a crash, that data is about to be changed of which nothing may be left."""
+    """Record, so that it survives a crash, that data is about to be erased without traces."""
     if connection.vendor == "sqlite":
         _marker().touch()
 
 
 def leave_no_traces() -> bool:
-    """Take out of SQLite's files what the tables hold no more; tell whether that was possible now.
+    """Remove from SQLite's files what the tables no longer hold; return whether that was possible.
 
-    Overwriting what is deleted is not enough: pages that were rearranged keep copies between their rows, and
-    the write-ahead log keeps what was changed. So the file is written anew, if traces were expected, and the
-    log emptied. Both wait for others as long as for any lock. Other engines clean up by themselves.
+    Overwriting deleted rows is not enough: rearranged pages keep copies between their rows, and the
+    write-ahead log keeps what was changed. So the file is rewritten, if traces are expected, and the log
+    emptied. Both wait for other connections as for any lock. Other engines clean up on their own.
     """
     if connection.vendor != "sqlite":
         return True

@@ -18,8 +18,9 @@ from prometheus_client.registry import Collector
 
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.lib import leases
+from bursary.lib.leases import NOT_BEFORE
 from bursary.ops import health
-from bursary.replica import refresh, schedule
+from bursary.replica import refresh
 from bursary.replica.models import ContentMetadata
 
 __all__ = ["CONTENT_TYPE", "exposition"]
@@ -73,7 +74,8 @@ def _breaker() -> Metric:
 
 
 def _of_content(now: datetime) -> Iterator[Metric]:
-    oldest = schedule.due(now).values_list("due_at", flat=True).first()
+    due = ContentMetadata.objects.filter(early=NOT_BEFORE, due_at__lte=now).order_by("due_at")
+    oldest = due.values_list("due_at", flat=True).first()
     yield GaugeMetricFamily(
         "bursary_content_oldest_wanted_seconds",
         "How long the content that is due longest has waited for its refresh.",

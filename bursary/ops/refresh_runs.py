@@ -1,4 +1,4 @@
-"""Refreshing the content replica: whole catalogs, some keys, or what is due; by command, or at a tick."""
+"""Refreshes the content replica: whole catalogs, some keys, or what is due; by command or scheduled task."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -12,21 +12,22 @@ from django.db.models import Exists, OuterRef, Q
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
+from bursary.lib import leases
+from bursary.lib.batches import keyset_pages
 from bursary.ops.console import Advance
-from bursary.replica import cold_reads, listings, refresh, removal, schedule
+from bursary.replica import cold_reads, refresh, removal, schedule
 from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
-from bursary.replica.refresh import Clock, ContentUnavailable
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import Clock, ContentUnavailable, RefreshReport
 
-ROWS_A_TICK = 500
-ROWS_A_ROUND = 1000
+ROWS_PER_RUN = 500
+MARGIN = 1000  # rows that become due while the command works
 ROWS_PER_STATEMENT = 500
-MOST_BROUGHT_FORWARD = 5000
+MAX_BROUGHT_FORWARD = 5000
 
 
 @dataclass(frozen=True)
 class CatalogRefresh:
-    """What became of one catalog; `unavailable` says why upstream stopped answering, if it did."""
+    """The refresh of one catalog; `unavailable` is why upstream stopped answering, if it did."""
 
     catalog_uuid: UUID
     report: RefreshReport
@@ -34,7 +35,7 @@ class CatalogRefresh:
 
     @property
     def failure(self) -> str:
-        """Return a sentence on what an operator must know, or nothing."""
+        """Return a sentence on what an operator must know, or an empty string."""
         what = self.unavailable or self.report.alarm
         return f"Catalog {self.catalog_uuid}: {what}" if what else ""
 
@@ -49,7 +50,7 @@ class CatalogRefresh:
 
 @dataclass(frozen=True)
 class RefreshRun:
-    """What a tick did: what was due, and what it made due or forgot."""
+    """One scheduled run: what was due, and what it made due or deleted."""
 
     due: RefreshReport
     brought_forward: int
@@ -71,73 +72,63 @@ def budgets_catalogs() -> list[UUID]:
 
 
 def refresh_run(*, clock: Clock) -> RefreshRun:
-    """Do what is to be done periodically, a bounded part of it: call it every minute, anywhere, at once.
+    """Refresh a bounded part of what is due: call it every minute, from any number of processes.
 
-    What open assignments depend on is made due in good time, and at most `ROWS_A_TICK` rows that are due are
-    looked at. Never raises for upstream.
+    What open assignments depend on is made due in good time; at most `ROWS_PER_RUN` rows are refreshed.
+    Never raises for upstream.
     """
-    brought_forward = _bring_back(now=clock()) + bring_forward(now=clock())
-    due = refresh.refresh_due(clock=clock, source=refresh.configured_source(), most=ROWS_A_TICK)
+    brought_forward = bring_forward(now=clock())
+    due = refresh.refresh_due(clock=clock, source=refresh.configured_source(), most=ROWS_PER_RUN)
     return RefreshRun(due, brought_forward, cold_reads.forget(now=clock()))
 
 
 def read_listing(*, clock: Clock) -> CatalogRefresh | None:
-    """Read as a whole the catalog that is due and waits longest; return what became of it, None if none is.
+    """Read the catalog whose listing has been due longest; return None if none is due.
 
-    It may take long, and so goes apart from `tick`: what is due does not wait for it. Never raises for
-    upstream.
+    It may take long, and so is a scheduled task of its own: what is due does not wait for it. A listing that
+    was cut short, or not read to its end, is due again after a delay that grows. Never raises for upstream.
     """
-    listing = listings.claim(budgets_catalogs(), now=clock())
+    listing = schedule.claim_listing(budgets_catalogs(), now=clock())
     if listing is None:
         return None
-    keep = listings.keeping(listing, clock=clock)
+    renewing = leases.renewing(listing, clock=clock, lease=settings.CONTENT_LEASE)
     try:
-        done = _refresh(listing.catalog_uuid, clock=clock, advance=keep)
+        done = _refresh(listing.catalog_uuid, clock=renewing)
     except Exception as error:
-        # Not swallowed: whoever ticks logs it. But this catalog must not come first for ever.
-        listings.broke_off(listing, now=clock(), error=f"unexpected_error: {type(error).__name__}")
+        # Raised again: the scheduler logs it. But this catalog must not come first for ever.
+        schedule.settle_listing(listing, error=f"unexpected_error: {type(error).__name__}", now=clock())
         raise
-    if done.unavailable:
-        listings.broke_off(listing, now=clock(), error=f"catalog_unavailable: {done.unavailable}")
-    elif done.report.alarm:
-        # A listing that was cut short may be whole again in a minute.
-        listings.broke_off(listing, now=clock(), error=done.report.alarm)
-    else:
-        listings.read(listing, now=clock())
+    why = f"catalog_unavailable: {done.unavailable}" if done.unavailable else done.report.alarm
+    schedule.settle_listing(listing, error=why, now=clock())
     return done
 
 
 def refresh_stale(*, clock: Clock, advance: Advance) -> RefreshReport:
-    """Look at everything that is due, once."""
-    _bring_back(now=clock())
+    """Refresh everything that is due, once."""
     bring_forward(now=clock())
-    most = count_stale(now=clock()) + ROWS_A_ROUND
+    most = count_stale(now=clock()) + MARGIN
     source = refresh.configured_source()
     return refresh.refresh_due(clock=clock, source=source, most=most, progress=advance)
 
 
 def count_stale(*, now: datetime) -> int:
-    """Return how much content is due."""
-    return schedule.due(now).order_by().count()
-
-
-def _bring_back(*, now: datetime) -> int:
-    return schedule.bring_back(now=now, most=MOST_BROUGHT_FORWARD)
+    """Return the number of rows that are due."""
+    return leases.count_due(ContentMetadata.objects.all(), now=now)
 
 
 def bring_forward(*, now: datetime) -> int:
-    """Make due what open assignments depend on, as soon as that is stale by its own rule; return how much.
+    """Make due what open assignments depend on once `depended_on` has passed; return the number of rows.
 
-    It is here because content knows nothing of assignments, and set-based: no column keeps who depends on
-    what, so none can be wrong. Stale is what no catalog was seen to name for so long: whatever it said, and
-    whether or not that was older than what we have, it has been looked at.
+    It is here because the replica knows nothing of assignments, and set-based: no column keeps what depends
+    on what, so none can be wrong. Content counts from when a catalog last returned it: `checked_at` does not
+    move where the record is refused, being older or of another type.
     """
     open_assignments = LearnerContentAssignment.objects.filter(
         Q(content=OuterRef("pk")) | Q(content__parent=OuterRef("pk")), state=State.ALLOCATED
     )
     stale_at = now - settings.CONTENT_FRESHNESS["depended_on"]
     held = CatalogMembership.objects.filter(content=OuterRef("pk"))
-    # What is missing is asked for by key, in its own time.
+    # What is missing is looked up again in its own time.
     resting = held.filter(Q(seen_at__gt=stale_at) | Q(missing_since__isnull=False))
     stale = ContentMetadata.objects.filter(
         Exists(open_assignments),
@@ -146,14 +137,12 @@ def bring_forward(*, now: datetime) -> int:
         due_at__gt=now + settings.CONTENT_LEASE,
         failures=0,
         gone_at=None,
-    ).order_by("pk")
-    last = brought = 0
-    while brought < MOST_BROUGHT_FORWARD:
-        pks = list(stale.filter(pk__gt=last).values_list("pk", flat=True)[:ROWS_PER_STATEMENT])
-        if not pks:
+    )
+    brought = 0
+    for pks in keyset_pages(stale.values_list("pk", flat=True), size=ROWS_PER_STATEMENT):
+        brought += schedule.bring_forward(pks, now=now)
+        if brought >= MAX_BROUGHT_FORWARD:
             break
-        last = pks[-1]
-        brought += schedule.bring_forward(pks, now=now, lease=settings.CONTENT_LEASE)
     return brought
 
 
@@ -168,17 +157,21 @@ def refresh_catalogs(
 ) -> list[CatalogRefresh]:
     """Refresh each catalog. One that is unavailable does not stop the others.
 
-    What was interrupted goes on where it was, unless it is to begin `anew`.
+    An interrupted listing is resumed, unless it is to begin `anew`.
     """
     done: list[CatalogRefresh] = []
     for catalog_uuid in catalogs:
         before = sum(one.report.records for one in done)
+
+        def progress(records: int, before: int = before) -> None:
+            advance(before + records)
+
         done.append(
             _refresh(
                 catalog_uuid,
                 clock=clock,
                 dry_run=dry_run,
-                advance=_after(before, advance),
+                advance=progress,
                 accept_drop=accept_drop,
                 anew=anew,
             )
@@ -189,9 +182,9 @@ def refresh_catalogs(
 def refresh_keys(
     keys: Collection[str], *, catalogs: Sequence[UUID], now: datetime, dry_run: bool
 ) -> list[CatalogRefresh]:
-    """Ask now for these keys: the catalogs that hold them, and for unknown ones all of `catalogs`."""
+    """Refresh these keys from the catalogs that hold them, unknown ones from all of `catalogs`."""
     done: list[CatalogRefresh] = []
-    for catalog_uuid, asked in sorted(_whom_to_ask(set(keys), catalogs).items()):
+    for catalog_uuid, asked in sorted(_keys_by_catalog(set(keys), catalogs).items()):
         try:
             report = refresh.refresh_keys(
                 asked,
@@ -201,25 +194,30 @@ def refresh_keys(
                 by=RefreshSource.CRON,
                 dry_run=dry_run,
             )
-        except ContentUnavailable as silent:
-            done.append(CatalogRefresh(catalog_uuid, silent.so_far, str(silent)))
+        except ContentUnavailable as failure:
+            done.append(CatalogRefresh(catalog_uuid, failure.so_far, str(failure)))
         else:
             done.append(CatalogRefresh(catalog_uuid, report))
     return done
 
 
 def unknown_keys(keys: Collection[str]) -> list[str]:
-    """Return the keys that we have no content for."""
+    """Return the keys that the replica does not have."""
     known = ContentMetadata.objects.filter(content_key__in=list(keys)).values_list("content_key", flat=True)
     return sorted(set(keys) - set(known))
 
 
-def troubles(done: Iterable[CatalogRefresh]) -> str:
-    """Return a sentence for each catalog that did not answer or is alarming, or nothing."""
+def failures(done: Iterable[CatalogRefresh]) -> str:
+    """Return a sentence for each catalog that is unavailable or raised an alarm, or an empty string."""
     return " ".join(one.failure for one in done if one.failure)
 
 
-def _whom_to_ask(keys: set[str], catalogs: Sequence[UUID]) -> dict[UUID, set[str]]:
+def standing_alarms() -> list[str]:
+    """Return a sentence for each catalog of which too much is missing."""
+    return [f"Catalog {uuid}: {alarm}" for uuid, alarm in sorted(removal.alarms().items())]
+
+
+def _keys_by_catalog(keys: set[str], catalogs: Sequence[UUID]) -> dict[UUID, set[str]]:
     rows = CatalogMembership.objects.filter(
         Q(content__content_key__in=keys) | Q(content__runs__content_key__in=keys)
     )
@@ -228,7 +226,7 @@ def _whom_to_ask(keys: set[str], catalogs: Sequence[UUID]) -> dict[UUID, set[str
     known: set[str] = set()
     for catalog_uuid, course, run in held:
         known |= {course, run} & keys
-        asked[catalog_uuid].add(course)  # a run that is over is found by its course alone
+        asked[catalog_uuid].add(course)  # a run that has ended is found by its course alone
     for catalog_uuid in catalogs if keys - known else ():
         asked[catalog_uuid] |= keys - known
     return asked
@@ -238,7 +236,7 @@ def _refresh(
     catalog_uuid: UUID,
     *,
     clock: Clock,
-    advance: Advance,
+    advance: Advance | None = None,
     dry_run: bool = False,
     accept_drop: bool = False,
     anew: bool = False,
@@ -255,15 +253,6 @@ def _refresh(
             anew=anew,
             progress=advance,
         )
-    except ContentUnavailable as silent:
-        return CatalogRefresh(catalog_uuid, silent.so_far, str(silent))
+    except ContentUnavailable as failure:
+        return CatalogRefresh(catalog_uuid, failure.so_far, str(failure))
     return CatalogRefresh(catalog_uuid, report)
-
-
-def _after(before: int, advance: Advance) -> Advance:
-    return lambda records: advance(before + records)
-
-
-def standing_alarms() -> list[str]:
-    """Return a sentence for each catalog of which too much is missing."""
-    return [f"Catalog {uuid}: {alarm}" for uuid, alarm in sorted(removal.alarms().items())]

@@ -1,4 +1,4 @@
-"""The content replica in the Django admin: to be looked at. `refresh.py` is its only writer."""
+"""The content replica in the Django admin, read only: `refresh.py` is its only writer."""
 
 from typing import Any
 
@@ -18,11 +18,9 @@ from bursary.replica.models import (
 
 
 class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run
-    """Records of the replica: nobody changes them here."""
-
     show_full_result_count = False
     heavy: tuple[str, ...] = ()
-    """What is fetched only when somebody looks at it."""
+    """Columns that lists do without."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).defer(*self.heavy)

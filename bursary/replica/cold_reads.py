@@ -7,7 +7,7 @@ from django.conf import settings
 
 from bursary.lib import leases
 from bursary.lib.retries import in_transaction
-from bursary.replica import freshness
+from bursary.replica import schedule
 from bursary.replica.models import ColdRead, ColdReadStatus
 
 SILENT_FOR = timedelta(seconds=5)
@@ -45,7 +45,7 @@ def release(read: ColdRead) -> None:
 
 def remember_absent(read: ColdRead, *, now: datetime) -> None:
     """Remember that upstream has no such content, for as long as `CONTENT_FRESHNESS` says."""
-    _remember(read, ColdReadStatus.ABSENT, until=now + freshness.span("absent"), now=now)
+    _remember(read, ColdReadStatus.ABSENT, until=now + schedule.fresh_for("absent"), now=now)
 
 
 def remember_unavailable(read: ColdRead, *, now: datetime) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.db.models import F, Max
 
-from bursary.catalog.origins import origins
-from bursary.replica import freshness, merge
+from bursary.catalog import parser
+from bursary.replica import merge, schedule
 from bursary.replica.models import CatalogMembership, ColdRead, ContentChange, ContentMetadata
 
 MOST_NAMED = 100
@@ -109,13 +109,9 @@ def _values(content: ContentMetadata) -> list[dict[str, Any]]:
         "parent": course.content_key if course else None,
         **{name: getattr(content, name) for name in merge.COLUMNS},
     }
-    paths = origins(
-        content.content_type,
-        content.content_key,
-        content.payload,
-        course=course.payload if course else None,
-        advertised_run=content.advertised_run,
-    )
+    # A run is cut from its course's record, unless it has one of its own.
+    owner = course if course and "content_type" not in content.payload else content
+    paths = parser.paths(owner.payload, content.content_key)
     return [
         {"field": name, "value": value, "read_from": paths.get(name, "")} for name, value in columns.items()
     ]
@@ -143,14 +139,14 @@ def _next_refresh(
     reason = next((reason for reason, holds in applies.items() if holds), None)
     if reason is None:
         dates = [date for one in (content, *runs) for date in (one.start_date, one.enroll_by)]
-        kind = freshness.kind_by(content.completeness, content.active, dates, now=content.checked_at)
+        kind = schedule.freshness_kind(content.completeness, content.active, dates, now=content.checked_at)
         reason = RefreshReason(kind)
-    interval = freshness.span(reason) if reason in _BY_FRESHNESS else None
+    interval = schedule.fresh_for(reason) if reason in _BY_FRESHNESS else None
     failed = reason is RefreshReason.FAILED
-    longest_wait = freshness.longest_wait_after(content.failures) if failed else None
+    longest_wait = schedule.longest_retry_delay(content.failures) if failed else None
     sooner = None  # the rule of `refresh_runs.bring_forward`
     if due_at and catalogs and not (missing or refreshed.failures or refreshed.gone_at):
-        sooner = max(one["seen_at"] for one in catalogs) + freshness.span("depended_on")
+        sooner = max(one["seen_at"] for one in catalogs) + schedule.fresh_for("depended_on")
     return {
         "at": due_at,
         "why": reason,

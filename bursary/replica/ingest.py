@@ -1,134 +1,205 @@
-"""How what upstream answered gets in: parsed record by record, then stored in one short transaction.
+"""Brings fetched records in: parsed one by one, decided on and stored in one short transaction a batch.
 
-`guard.py` decides, `upsert.py` has the statements. One record that cannot be used stops nobody.
+`merge.py` decides, `store.py` has the statements. One record that cannot be used stops no other.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Self
 
 from django.db import DataError, IntegrityError
 from django.dispatch import Signal
 
 from bursary.catalog import parser
-from bursary.catalog.parser import Content, ContentType
+from bursary.catalog.records import Content, ContentType
 from bursary.lib.retries import in_transaction
-from bursary.replica import memberships, merge, store
-from bursary.replica.merge import FetchContext
+from bursary.replica import merge, store
+from bursary.replica.merge import FetchContext, MergeDecision
 from bursary.replica.models import ContentMetadata
-from bursary.replica.report import RefreshReport, RejectedRecord
 
 content_changed = Signal()
 """Sent inside the writer's transaction, once a batch, with `pks`, the content that was created, changed, or
 left or joined a catalog, and `now`. A receiver's exception rolls the batch back."""
 
-BATCH = 50  # records a transaction, and keys a question; some 200 rows, as courses bring their runs
+BATCH = 50  # records a transaction, and keys a request; some 200 rows, as courses bring their runs
+MAX_NAMED = 500
+"""Unusable records that a report names; it counts them all."""
 
 _REFUSED_VALUES = (DataError, IntegrityError, OverflowError, UnicodeEncodeError)
 
 
-class _NotStorable(Exception):
-    """The database refused a value of the batch; nothing of the batch was written."""
+@dataclass(frozen=True, slots=True)
+class RejectedRecord:
+    """A record that was left out. `reason` is stable, `detail` is for people; `key` is "" if unreadable."""
+
+    key: str
+    reason: str
+    detail: str
 
 
-def ingest(batch: Sequence[object], *, look: FetchContext, dry_run: bool = False) -> RefreshReport:
-    """Bring in what upstream answered, at most `BATCH` elements; a dry run judges and writes nothing."""
-    fit, held_back = _without_quarantined(batch)
-    records, unusable = _parsed(fit, held_back=held_back)
+@dataclass(frozen=True, slots=True)
+class RefreshReport:
+    """Counts of one refresh: upstream's pages and records, and the replica's rows, to which runs belong too.
+
+    Reports add up. Every row is counted under one word, once each time that a record for it was fetched.
+    """
+
+    pages: int = 0
+    records: int = 0
+    created: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    refused_older: int = 0
+    refused_thin: int = 0
+    listed: int = 0
+    """Courses, programs and pathways that the catalog returned."""
+    passed_over: int = 0
+    """Those of them that were read before the listing was interrupted."""
+    quarantined: int = 0
+    """Records that could not be used before and are still the same: ignored."""
+    unanswered: int = 0
+    """Keys of the replica that the catalog, asked for them, did not have."""
+    ended: int = 0
+    """Memberships that ended."""
+    postponed: int = 0
+    """Rows whose fetch failed and will be tried again."""
+    unparsable_total: int = 0
+    unparsable: tuple[RejectedRecord, ...] = ()
+    """The first `MAX_NAMED` of them."""
+    alarm: str = ""
+    """Why nothing was removed, where too much of a catalog was missing."""
+
+    def __add__(self, other: Self) -> "RefreshReport":
+        counts = {
+            field.name: getattr(self, field.name) + getattr(other, field.name)
+            for field in fields(self)
+            if field.name not in ("unparsable", "alarm")
+        }
+        named = (*self.unparsable, *other.unparsable)[:MAX_NAMED]
+        return RefreshReport(**counts, unparsable=named, alarm=self.alarm or other.alarm)
+
+    @classmethod
+    def of(cls, decisions: Iterable[tuple[str, MergeDecision]]) -> "RefreshReport":
+        """Count the decisions on content keys."""
+        decisions = list(decisions)
+        count = Counter(decision for _key, decision in decisions)
+        conflicts = [key for key, decision in decisions if decision is MergeDecision.REFUSED_TYPE]
+        return cls(
+            created=count[MergeDecision.CREATED],
+            changed=count[MergeDecision.CHANGED],
+            unchanged=count[MergeDecision.UNCHANGED] + count[MergeDecision.REPEATED],
+            refused_older=count[MergeDecision.REFUSED_OLDER],
+            refused_thin=count[MergeDecision.REFUSED_THIN],
+        ) + cls.of_unusable(
+            RejectedRecord(key, "content_type_changed", "The key belongs to content of another type.")
+            for key in conflicts
+        )
+
+    @classmethod
+    def of_unusable(cls, rejected: Iterable[RejectedRecord]) -> "RefreshReport":
+        """Count and name rejected records."""
+        named = tuple(rejected)
+        return cls(unparsable_total=len(named), unparsable=named[:MAX_NAMED])
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the report as plain values, ready for JSON."""
+        return {**asdict(self), "unparsable": [asdict(rejected) for rejected in self.unparsable]}
+
+
+def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = False) -> RefreshReport:
+    """Bring in what a catalog returned, at most `BATCH` elements; a dry run decides and writes nothing."""
+    candidates, held_back = _without_quarantined(batch)
+    records, rejected = _parse(candidates, held_back=held_back)
     report = RefreshReport(records=len(batch), quarantined=len(held_back))
-    report += RefreshReport.of_unusable(one for one, _digest in unusable)
+    report += RefreshReport.of_unusable(one for one, _digest in rejected)
     if dry_run:
         chosen, lost = merge.choose_records(records)
-        verdicts = store.forecast(chosen, look=look)
-        named = [key for key, verdict in verdicts.items() if _is_listed(chosen[key], verdict)]
-        return report + RefreshReport.of([*verdicts.items(), *lost]) + RefreshReport(listed=len(named))
-    report += _bring_in(records, look=look)
-    fine = {record.content_key for record in records}
-    _quarantine([(one, digest) for one, digest in unusable if one.key not in fine], look=look)
-    _see(held_back, look=look)
+        decisions = store.preview(chosen, context=context)
+        listed = [
+            key
+            for key, decision in decisions.items()
+            if decision is not MergeDecision.REFUSED_TYPE
+            and chosen[key].content_type is not ContentType.COURSERUN
+        ]
+        return report + RefreshReport.of([*decisions.items(), *lost]) + RefreshReport(listed=len(listed))
+    report += _store(records, context=context)
+    usable = {record.content_key for record in records}
+    _quarantine([(one, digest) for one, digest in rejected if one.key not in usable], context=context)
+    if held_back:
+        in_transaction(lambda: store.note_listed(held_back, context=context))
     return report
-
-
-def _is_listed(content: Content, verdict: merge.MergeDecision) -> bool:
-    return (
-        verdict is not merge.MergeDecision.REFUSED_TYPE and content.content_type is not ContentType.COURSERUN
-    )
 
 
 def _without_quarantined(batch: Sequence[object]) -> tuple[list[object], list[str]]:
     """Return what is to be tried, and the keys of what could not be used before and is still the same."""
     keys = [parser.own_key(raw) for raw in batch]
     known = store.quarantined(filter(None, keys))
-    if not known:
-        return list(batch), []
-    fit: list[object] = []
+    candidates: list[object] = []
     held_back: list[str] = []
     for raw, key in zip(batch, keys, strict=True):
         if key in known and parser.fingerprint(raw) == known[key]:
             held_back.append(key)
         else:
-            fit.append(raw)
-    return fit, held_back
+            candidates.append(raw)
+    return candidates, held_back
 
 
-def _parsed(
-    fit: Sequence[object], *, held_back: Collection[str]
+def _parse(
+    candidates: Sequence[object], *, held_back: Collection[str]
 ) -> tuple[list[Content], list[tuple[RejectedRecord, str]]]:
     """Return the records that can be used, and of the others one a key with its fingerprint.
 
     Upstream may serve two that differ under one key, again and again: where either is known, it is no news.
     """
     records: list[Content] = []
-    unusable: list[tuple[RejectedRecord, str]] = []
-    met = set(held_back)
-    for raw in fit:
+    rejected: list[tuple[RejectedRecord, str]] = []
+    known = set(held_back)
+    for raw in candidates:
         try:
             records.append(parser.parse(raw))
         except parser.UnusableRecord as bad:
-            if bad.content_key not in met:
-                left_out = RejectedRecord(bad.content_key, bad.reason, bad.detail)
-                unusable.append((left_out, parser.fingerprint(raw)))
+            if bad.content_key not in known:
+                one = RejectedRecord(bad.content_key, bad.reason, bad.detail)
+                rejected.append((one, parser.fingerprint(raw)))
             if bad.content_key:
-                met.add(bad.content_key)
-    return records, unusable
+                known.add(bad.content_key)
+    return records, rejected
 
 
-def _bring_in(records: Sequence[Content], *, look: FetchContext) -> RefreshReport:
-    """Store the records. Where the database refuses a value, halve until the culprit stands alone."""
+class _NotStorable(Exception):
+    """The database refused a value of the batch; nothing of the batch was written."""
+
+
+def _store(records: Sequence[Content], *, context: FetchContext) -> RefreshReport:
+    """Store the records. Where the database refuses a value, halve until its record stands alone."""
     if not records:
         return RefreshReport()
     chosen, lost = merge.choose_records(records)
     try:
-        return in_transaction(_writing(chosen, look=look)) + RefreshReport.of(lost)
+        return in_transaction(lambda: _write(chosen, context=context)) + RefreshReport.of(lost)
     except _NotStorable as refusal:
         if len(records) == 1:
-            culprit = RejectedRecord(records[0].content_key, "not_storable", str(refusal))
-            _quarantine([(culprit, records[0].digest)], look=look)
-            return RefreshReport.of_unusable([culprit])
+            rejected = RejectedRecord(records[0].content_key, "not_storable", str(refusal))
+            _quarantine([(rejected, records[0].digest)], context=context)
+            return RefreshReport.of_unusable([rejected])
     middle = len(records) // 2
-    return _bring_in(records[:middle], look=look) + _bring_in(records[middle:], look=look)
+    return _store(records[:middle], context=context) + _store(records[middle:], context=context)
 
 
-def _writing(chosen: Mapping[str, Content], *, look: FetchContext) -> Callable[[], RefreshReport]:
-    def write() -> RefreshReport:
-        try:
-            judgements = store.store(chosen, look=look)
-        except _REFUSED_VALUES as error:
-            raise _NotStorable(f"{type(error).__name__}: {error}".partition("\n")[0]) from error
-        if pks := store.to_announce(judgements):
-            content_changed.send(sender=ContentMetadata, pks=pks, now=look.now)
-        verdicts = RefreshReport.of([(one.content.content_key, one.verdict) for one in judgements])
-        return verdicts + RefreshReport(listed=len(memberships.held(judgements)))
-
-    return write
+def _write(chosen: Mapping[str, Content], *, context: FetchContext) -> RefreshReport:
+    try:
+        merges = store.store(chosen, context=context)
+    except _REFUSED_VALUES as error:
+        raise _NotStorable(f"{type(error).__name__}: {error}".partition("\n")[0]) from error
+    if pks := store.to_announce(merges):
+        content_changed.send(sender=ContentMetadata, pks=pks, now=context.now)
+    decisions = RefreshReport.of([(one.content.content_key, one.decision) for one in merges])
+    return decisions + RefreshReport(listed=len(store.held(merges)))
 
 
-def _quarantine(unusable: Sequence[tuple[RejectedRecord, str]], *, look: FetchContext) -> None:
-    errors = {one.key: (f"{one.reason}: {one.detail}", digest) for one, digest in unusable if one.key}
+def _quarantine(rejected: Sequence[tuple[RejectedRecord, str]], *, context: FetchContext) -> None:
+    errors = {one.key: (f"{one.reason}: {one.detail}", digest) for one, digest in rejected if one.key}
     if errors:
         in_transaction(lambda: store.quarantine(errors))
-        _see(errors.keys(), look=look)
-
-
-def _see(keys: Collection[str], *, look: FetchContext) -> None:
-    """What cannot be used is there all the same."""
-    if keys:
-        in_transaction(lambda: store.see(keys, look=look))
+        in_transaction(lambda: store.note_listed(errors, context=context))

@@ -1,14 +1,13 @@
-"""The guard: what a fetched record may do to the row that we hold. It decides; `refresh.py` alone writes."""
+"""Decides what a fetched record may do to the row that the replica holds. `store.py` writes it."""
 
 import enum
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from bursary.catalog.parser import Completeness, Content, ContentType
-from bursary.replica import freshness
+from bursary.catalog.records import Completeness, Content, ContentType
 from bursary.replica.models import RefreshSource
 
 _AS_PARSED = (
@@ -30,32 +29,36 @@ _AS_PARSED = (
 COLUMNS = (*_AS_PARSED, "partners", "partner_names", "completeness")
 """The typed columns that a record decides. A run's `parent` is decided apart: it waits for its course."""
 
-_WITHOUT_STORY = {"uuid", "partner_names"}  # the one identifies, the other repeats `partners`
+_NOT_RECORDED = {"uuid", "partner_names"}  # the one identifies, the other repeats `partners`
 _ALWAYS_OLDER = datetime.min.replace(tzinfo=UTC)
+
+MAX_CLOCK_SKEW = timedelta(days=1)
+"""A `checked_at` further ahead of a fetch was written by a clock that was ahead, and does not freeze the row:
+no fetch takes that long."""
 
 
 class MergeDecision(enum.Enum):
     """What becomes of a fetched record."""
 
     CREATED = enum.auto()
-    """We did not have it."""
+    """The replica did not have it."""
     CHANGED = enum.auto()
-    """It says something else than our row, and is newer."""
+    """It differs from the row, and is newer."""
     UNCHANGED = enum.auto()
-    """It says what our row says."""
+    """It equals the row."""
     REPEATED = enum.auto()
-    """Our row is as another catalog has it; this one differs, and says what it said before: no news."""
+    """The row is as another catalog serves it; this record differs, as it did at the last fetch: no news."""
     REFUSED_OLDER = enum.auto()
-    """Our row comes from a newer record."""
+    """The row comes from a newer record."""
     REFUSED_THIN = enum.auto()
-    """Our row comes from a full record and this one knows less."""
+    """The row comes from a full record, and this one is thin."""
     REFUSED_TYPE = enum.auto()
     """Its key belongs to content of another type."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """What the guard must know of a row."""
+    """What the decision depends on of a row."""
 
     pk: int
     content_type: str
@@ -72,7 +75,7 @@ class StoredContent:
 
 @dataclass(frozen=True, slots=True)
 class FetchContext:
-    """One look upstream: at which catalog, when, and why. `fetched_from` names upstream and catalog."""
+    """One fetch: from which catalog, when it began, and why. `fetched_from` names upstream and catalog."""
 
     catalog_uuid: UUID
     fetched_from: str
@@ -82,23 +85,25 @@ class FetchContext:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """A record, the row that it meets, and what follows."""
+    """A record, the row of its key, and the decision."""
 
     content: Content
     row: StoredContent
-    verdict: MergeDecision
+    decision: MergeDecision
     changes: Mapping[str, tuple[object, object]]
-    """Old and new of every field that has a story, as JSON values; a parent is its content key.
+    """Old and new of every field that `ContentChange` records, as JSON values; a parent is its content key.
 
-    Of a record that is refused, whatever it says, only that content which was gone is there again.
+    Of a refused record only `gone_at`: that content which was gone is there again.
     """
     parent_key: str | None
-    """Where the row belongs from now on."""
+    """The key of the run's course from now on."""
+    checked_later: bool
+    """A fetch that began later has confirmed the row already."""
 
     @property
     def agreed(self) -> bool:
-        """Whether our row says what the record says, now or already before, or said it once."""
-        return self.verdict in (
+        """Whether the record is accepted as what this catalog serves."""
+        return self.decision in (
             MergeDecision.CREATED,
             MergeDecision.CHANGED,
             MergeDecision.UNCHANGED,
@@ -107,7 +112,11 @@ class Merge:
 
     @property
     def rewrites_payload(self) -> bool:
-        return self.verdict is MergeDecision.CHANGED and self.row.digest != self.content.digest
+        return self.decision is MergeDecision.CHANGED and self.row.digest != self.content.digest
+
+    @property
+    def is_run(self) -> bool:
+        return self.row.content_type == ContentType.COURSERUN
 
 
 def choose_records(records: Iterable[Content]) -> tuple[dict[str, Content], list[tuple[str, MergeDecision]]]:
@@ -120,14 +129,19 @@ def choose_records(records: Iterable[Content]) -> tuple[dict[str, Content], list
     lost: list[Content] = []
     for record in records:
         for content in (record, *record.runs):
-            rank = _rank(content, nested=content is not record)
+            rank = (
+                content.content_type is not ContentType.COURSERUN,
+                content.completeness is Completeness.FULL,
+                content is not record,
+                content.upstream_modified or _ALWAYS_OLDER,
+            )
             rival = kept.get(content.content_key)
             if rival is None or rank > rival[0]:
                 kept[content.content_key] = (rank, content)
                 lost.extend([rival[1]] if rival else [])
             else:
                 lost.append(content)
-    chosen = {key: content for key, (_rank_, content) in kept.items()}
+    chosen = {key: content for key, (_rank, content) in kept.items()}
     return chosen, [(loser.content_key, _why_lost(loser, chosen[loser.content_key])) for loser in lost]
 
 
@@ -135,37 +149,38 @@ def decide(
     content: Content,
     row: StoredContent,
     *,
-    look: FetchContext,
+    context: FetchContext,
     courses: Collection[str],
     inserted: bool,
-    repeated: bool = False,
+    repeated: bool,
 ) -> Merge:
     """Decide about a record and the row of its key.
 
-    `courses` are the keys of the courses that we have; `inserted`: this look tried to insert the row;
-    `repeated`: this catalog served the same record when it was last asked.
+    `courses` are the keys of the courses that the replica has; `inserted`: this fetch tried to insert the
+    row; `repeated`: this catalog served the same record at its last fetch.
     """
-    # A parent once known is never forgotten: run records come without it, or before their course.
+    # A parent once known stays: run records come without it, or before their course.
     parent_key = content.parent_key if content.parent_key in courses else row.parent_key
-    verdict = _refusal(content, row, look=look)
-    if verdict is None and inserted and (row.fetched_at, row.fetched_from) == (look.now, look.fetched_from):
-        verdict = MergeDecision.CREATED
-    if verdict is None and repeated and _is_another_catalogs(row, content, look=look):
-        verdict = MergeDecision.REPEATED
-    back = (
-        {}
-        if row.gone_at is None or verdict is MergeDecision.REFUSED_TYPE
-        else {"gone_at": (row.gone_at, None)}
-    )
-    if verdict is not None:
-        return Merge(content, row, verdict, _story(back), parent_key)
-    new = columns(content)
-    different = {name: (row.columns[name], new[name]) for name in COLUMNS if row.columns[name] != new[name]}
-    if parent_key != row.parent_key:
-        different["parent"] = (row.parent_key, parent_key)
-    different |= back
-    verdict = MergeDecision.CHANGED if different or content.digest != row.digest else MergeDecision.UNCHANGED
-    return Merge(content, row, verdict, _story(different), parent_key)
+    decision = _refusal(content, row, context=context)
+    is_new = inserted and (row.fetched_at, row.fetched_from) == (context.now, context.fetched_from)
+    if decision is None and is_new:
+        decision = MergeDecision.CREATED
+    elif decision is None and repeated and _is_another_catalogs(row, content, context=context):
+        decision = MergeDecision.REPEATED
+    changes: dict[str, tuple[Any, Any]] = {}
+    if decision is None:
+        new = columns(content)
+        changes = {name: (row.columns[name], new[name]) for name in COLUMNS if row.columns[name] != new[name]}
+        if parent_key != row.parent_key:
+            changes["parent"] = (row.parent_key, parent_key)
+        differs = changes or row.gone_at or content.digest != row.digest
+        decision = MergeDecision.CHANGED if differs else MergeDecision.UNCHANGED
+    if row.gone_at is not None and decision is not MergeDecision.REFUSED_TYPE:
+        changes["gone_at"] = (row.gone_at, None)
+    recorded = {
+        name: (_json(old), _json(new)) for name, (old, new) in changes.items() if name not in _NOT_RECORDED
+    }
+    return Merge(content, row, decision, recorded, parent_key, _checked_later(row, context=context))
 
 
 def columns(content: Content) -> dict[str, Any]:
@@ -178,43 +193,42 @@ def columns(content: Content) -> dict[str, Any]:
     }
 
 
-def _refusal(content: Content, row: StoredContent, *, look: FetchContext) -> MergeDecision | None:
-    if content.content_type.value != row.content_type:
+def _refusal(content: Content, row: StoredContent, *, context: FetchContext) -> MergeDecision | None:
+    if content.content_type != row.content_type:
         return MergeDecision.REFUSED_TYPE
-    if content.completeness.value != row.completeness:
+    if content.completeness != row.completeness:
         # Whatever their times: a run's own record is thin, and is stamped apart from its course's.
         return MergeDecision.REFUSED_THIN if content.completeness is Completeness.THIN else None
-    return MergeDecision.REFUSED_OLDER if _is_older(content, row, look=look) else None
+    return MergeDecision.REFUSED_OLDER if _is_older(content, row, context=context) else None
 
 
-def _is_another_catalogs(row: StoredContent, content: Content, *, look: FetchContext) -> bool:
-    """Catalogs may differ in a run that is for one of them alone. Whoever is read last must not always win:
-    each reading would write anew what the one before wrote."""
-    return (
-        row.fetched_from != look.fetched_from
-        and row.digest != content.digest
-        and row.completeness == content.completeness.value
-        and row.gone_at is None
-    )
-
-
-def _is_older(content: Content, row: StoredContent, *, look: FetchContext) -> bool:
+def _is_older(content: Content, row: StoredContent, *, context: FetchContext) -> bool:
     """Compare upstream's own instants where they are comparable: of one catalog of one upstream, and past.
 
-    Otherwise, and where they are equal, the later look wins; but none is later by more than a look takes.
+    Otherwise, and where they are equal, the later fetch wins.
     """
-    theirs, ours = content.upstream_modified, row.upstream_modified
-    if look.fetched_from == row.fetched_from and theirs and ours and theirs != ours <= look.now >= theirs:
-        return theirs < ours
-    return look.now < row.checked_at <= look.now + freshness.AHEAD
+    fetched, stored, now = content.upstream_modified, row.upstream_modified, context.now
+    same_catalog = context.fetched_from == row.fetched_from
+    if same_catalog and fetched and stored and fetched != stored and fetched <= now >= stored:
+        return fetched < stored
+    return _checked_later(row, context=context)
 
 
-def _rank(content: Content, *, nested: bool) -> tuple[object, ...]:
+def _checked_later(row: StoredContent, *, context: FetchContext) -> bool:
+    return context.now < row.checked_at <= context.now + MAX_CLOCK_SKEW
+
+
+def _is_another_catalogs(row: StoredContent, content: Content, *, context: FetchContext) -> bool:
+    """Return whether the row is as another catalog serves it, by a record that differs from this one.
+
+    Catalogs may differ in a run that is for one of them alone. If the last fetch always won, each would write
+    anew what the one before wrote.
+    """
     return (
-        content.content_type is not ContentType.COURSERUN,
-        content.completeness is Completeness.FULL,
-        nested,
-        content.upstream_modified or _ALWAYS_OLDER,
+        row.fetched_from != context.fetched_from
+        and row.digest != content.digest
+        and row.completeness == content.completeness
+        and row.gone_at is None
     )
 
 
@@ -224,12 +238,6 @@ def _why_lost(loser: Content, winner: Content) -> MergeDecision:
     if loser.completeness is Completeness.THIN and winner.completeness is Completeness.FULL:
         return MergeDecision.REFUSED_THIN
     return MergeDecision.REFUSED_OLDER
-
-
-def _story(different: Mapping[str, tuple[object, object]]) -> dict[str, tuple[object, object]]:
-    return {
-        name: (_json(old), _json(new)) for name, (old, new) in different.items() if name not in _WITHOUT_STORY
-    }
 
 
 def _json(value: object) -> object:

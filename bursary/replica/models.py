@@ -1,6 +1,7 @@
-"""The replica's tables: a few typed columns, the raw payload beside them, and each row's own story.
+"""The replica's tables: a few typed columns, the raw payload beside them, and how each row was refreshed.
 
-`refresh.py` is the only writer. Content keys are upstream's own, unique over all content types.
+`refresh.py` and the modules below it are the only writers. Content keys are upstream's own, unique over all
+content types.
 """
 
 from datetime import datetime
@@ -9,36 +10,38 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 
+from bursary.catalog.records import Completeness, ContentType
 from bursary.lib.leases import LeasedRow
 
+__all__ = [
+    "CONTENT_TYPES",
+    "CatalogListing",
+    "CatalogMembership",
+    "ColdRead",
+    "ColdReadStatus",
+    "Completeness",
+    "ContentChange",
+    "ContentMetadata",
+    "ContentType",
+    "ReadMode",
+    "RefreshSource",
+    "ShadowDifference",
+    "ShadowTally",
+]
 
-class ContentType(models.TextChoices):
-    COURSE = "course"
-    """A course; its dates and price are those of its advertised run."""
-    COURSERUN = "courserun"
-    """One scheduled occurrence of a course."""
-    PROGRAM = "program"
-    """A series of courses."""
-    LEARNERPATHWAY = "learnerpathway"
-    """A recommended path through courses and programs."""
-
-
-class Completeness(models.TextChoices):
-    THIN = "thin"
-    """Upstream served the search shape: no price, no advertised run; never written over a full record."""
-    FULL = "full"
-    """Upstream served everything that it knows."""
+CONTENT_TYPES = [(one.value, one.name.capitalize()) for one in ContentType]
+"""The content types as choices of a field."""
 
 
 class RefreshSource(models.TextChoices):
-    """What made us look upstream."""
+    """What caused a fetch from upstream."""
 
     EVENT = "event"
-    """An event said that the content changed."""
+    """An event announced a change."""
     CRON = "cron"
-    """The clock, or an operator's command."""
+    """A scheduled task or an operator's command."""
     READ = "read"
-    """Somebody asked for content that we did not have."""
+    """A reader asked for content that the replica did not have."""
 
 
 class ColdReadStatus(models.TextChoices):
@@ -63,11 +66,15 @@ class ReadMode(models.TextChoices):
     """From upstream, through a cache."""
 
 
-class ContentMetadata(models.Model):
-    """One course, run, program or pathway as last seen upstream."""
+class ContentMetadata(LeasedRow):
+    """One course, run, program or pathway as last fetched.
+
+    `due_at` is when it is refreshed next: the end of its freshness, a request, or the end of a back-off. A
+    run is refreshed with its course and has none.
+    """
 
     content_key = models.CharField(max_length=255, unique=True)
-    content_type = models.CharField(max_length=16, choices=ContentType.choices)
+    content_type = models.CharField(max_length=16, choices=CONTENT_TYPES)
     uuid = models.UUIDField(null=True, blank=True)
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="runs")
     title = models.TextField(blank=True)
@@ -89,36 +96,42 @@ class ContentMetadata(models.Model):
     active = models.BooleanField(default=False)
 
     payload = models.JSONField(default=dict, help_text="The record as upstream served it, without links")
-    digest = models.CharField(max_length=64, help_text="Of the payload without what moves by itself")
-    completeness = models.CharField(max_length=8, choices=Completeness.choices)
+    digest = models.CharField(max_length=64, help_text="Of the payload without volatile fields")
+    completeness = models.CharField(
+        max_length=8, choices=[(one.value, one.name.capitalize()) for one in Completeness]
+    )
 
-    source = models.CharField(max_length=8, choices=RefreshSource.choices, help_text="What made us look last")
+    source = models.CharField(
+        max_length=8, choices=RefreshSource.choices, help_text="What caused the last fetch"
+    )
     fetched_from = models.CharField(max_length=128, help_text="The upstream and the catalog that served it")
     upstream_modified = models.DateTimeField(null=True, blank=True)
     fetched_at = models.DateTimeField(help_text="When the stored payload was fetched")
-    checked_at = models.DateTimeField(help_text="When upstream was last seen to agree")
+    checked_at = models.DateTimeField(help_text="When a fetch last confirmed the row")
     changed_at = models.DateTimeField(help_text="When the payload last changed")
     fresh_until = models.DateTimeField()
-    due_at = models.DateTimeField(null=True, blank=True, help_text="When somebody must look again")
     expected_since = models.DateTimeField(
         null=True, blank=True, help_text="When an event announced a change that upstream does not show yet"
     )
-    fence = models.PositiveIntegerField(
-        default=0, help_text="Counts claims: a late refresher settles nothing"
-    )
-    failures = models.PositiveIntegerField(default=0, help_text="Looks that failed since the last good one")
+    failures = models.PositiveIntegerField(default=0, help_text="Failed fetches since the last good one")
     last_error = models.TextField(blank=True)
     quarantined_digest = models.CharField(
-        max_length=64, blank=True, help_text="Of a record that could not be used; not tried again unchanged"
+        max_length=64,
+        blank=True,
+        help_text="Of a record that could not be used; ignored while it stays the same",
     )
-    gone_at = models.DateTimeField(null=True, blank=True)
+    gone_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its last catalog was found without it"
+    )
+
+    LOCK_ORDER = "content_key"
 
     class Meta:
         verbose_name_plural = "content metadata"
         ordering = ("content_key",)
         indexes = [
-            # The refresher's claim: rows that are due, oldest first.
-            models.Index(fields=["due_at", "id"], name="content_due"),
+            # The refresher's claim.
+            models.Index(fields=["early", "due_at"], name="content_due"),
             # The metrics: what is in quarantine, counted without reading the rest.
             models.Index(fields=["quarantined_digest", "id"], name="content_quarantined"),
         ]
@@ -132,20 +145,25 @@ class ContentMetadata(models.Model):
     def __str__(self) -> str:
         return self.content_key
 
+    @property
+    def key_to_fetch(self) -> str:
+        """The key that upstream is asked for: a run's course's, or its own."""
+        return self.parent.content_key if self.parent else self.content_key
+
     def fresh(self, now: datetime) -> bool:
-        """Tell whether the row may be served without wanting it looked at again."""
+        """Return whether the row may be served without being refreshed first."""
         return now < self.fresh_until
 
 
 class CatalogMembership(models.Model):
-    """A catalog holds a piece of content. Runs belong where their course belongs, their links too."""
+    """A catalog holds a course, program or pathway. Runs, and their links, belong to their course."""
 
     catalog_uuid = models.UUIDField()
     content = models.ForeignKey(ContentMetadata, on_delete=models.PROTECT, related_name="memberships")
     created = models.DateTimeField()
-    seen_at = models.DateTimeField(help_text="When the catalog last named it")
+    seen_at = models.DateTimeField(help_text="When the catalog last returned it")
     missing_since = models.DateTimeField(
-        null=True, blank=True, help_text="When the catalog, asked by key, first did not have it"
+        null=True, blank=True, help_text="When a lookup by key first found nothing"
     )
     links = models.JSONField(
         default=dict,
@@ -153,7 +171,11 @@ class CatalogMembership(models.Model):
         help_text="The catalog's own links of the content and its runs, by content key",
     )
     digest = models.CharField(
-        max_length=64, blank=True, default="", db_default="", help_text="Of the record that it last served"
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Of the record that the catalog last served",
     )
 
     class Meta:
@@ -166,7 +188,7 @@ class CatalogMembership(models.Model):
 
 
 class ContentChange(models.Model):
-    """One field of one row changed: old, new, when, and what made us look."""
+    """One field of one row changed: old and new value, when, and what caused the fetch."""
 
     content = models.ForeignKey(ContentMetadata, on_delete=models.PROTECT, related_name="changes")
     field = models.CharField(max_length=32)
@@ -179,34 +201,41 @@ class ContentChange(models.Model):
         ordering = ("created", "id")
         indexes = [
             # What happened to this content, in order.
-            models.Index(fields=["content", "created", "id"], name="content_change_story"),
+            models.Index(fields=["content", "created", "id"], name="content_change_history"),
         ]
 
     def __str__(self) -> str:
         return f"{self.field} of {self.content_id}"
 
 
-class CatalogListing(models.Model):
-    """A catalog's listings: the last whole one, when the next is due, and what is alarming."""
+class CatalogListing(LeasedRow):
+    """A catalog's listings: the last complete one, the one being read, and the standing alarm.
+
+    `due_at` is when the catalog is listed next.
+    """
 
     catalog_uuid = models.UUIDField(unique=True)
-    started_at = models.DateTimeField(null=True, blank=True, help_text="Of the last whole listing believed")
+    started_at = models.DateTimeField(null=True, blank=True, help_text="When the last accepted listing began")
     begun_at = models.DateTimeField(
-        null=True, blank=True, help_text="Of the listing that is being read, or was interrupted"
+        null=True, blank=True, help_text="When the listing that is being read, or was interrupted, began"
     )
-    listed = models.PositiveIntegerField(default=0, help_text="What that listing named, runs not counted")
-    due_at = models.DateTimeField(null=True, blank=True, help_text="When the next listing is to be read")
-    fence = models.PositiveIntegerField(default=0)
+    listed = models.PositiveIntegerField(default=0, help_text="Entries of the last accepted listing, no runs")
     failures = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)
-    alarm = models.TextField(blank=True, help_text="Why nothing goes: too much of the catalog is missing")
+    alarm = models.TextField(
+        blank=True, help_text="Why nothing is removed: too much of the catalog is missing"
+    )
     alarmed_at = models.DateTimeField(null=True, blank=True)
     guard_off_until = models.DateTimeField(
-        null=True, blank=True, help_text="An operator said that so much may go"
+        null=True, blank=True, help_text="Until when an operator allows any number of removals"
     )
 
     class Meta:
         ordering = ("catalog_uuid",)
+        indexes = [
+            # The claim of the next listing.
+            models.Index(fields=["early", "due_at"], name="catalog_listing_due"),
+        ]
 
     def __str__(self) -> str:
         return str(self.catalog_uuid)

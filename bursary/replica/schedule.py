@@ -1,192 +1,228 @@
-"""Who wants another look at content, and who takes it up: wishes and claims, all by `due_at`.
+"""When each content row and each catalog's listing is refreshed next. Rows are claimed by `due_at`.
 
-`due_at` is the next instant somebody must look at a row: the end of its freshness, a wish, the end of a
-back-off, or of the lease of the refresher that holds it. A run is looked at with its course.
+How long a fetch is good for comes from one table in settings, `CONTENT_FRESHNESS`. A run is refreshed with
+its course and has no `due_at`.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import Case, F, Q, QuerySet, Value, When
+from django.conf import settings
+from django.db.models import F, Q, QuerySet
 
-from bursary.catalog.fields import is_key
+from bursary.catalog.records import Completeness, Content, ContentType
+from bursary.catalog.values import is_key
+from bursary.lib import leases
+from bursary.lib.batches import chunks
+from bursary.lib.locks import for_update
 from bursary.lib.retries import in_transaction
-from bursary.replica import freshness, store
-from bursary.replica.models import CatalogMembership, ColdRead, ColdReadStatus, ContentMetadata, ContentType
+from bursary.replica.models import (
+    CatalogListing,
+    CatalogMembership,
+    ColdRead,
+    ColdReadStatus,
+    ContentMetadata,
+)
 
 KEYS_PER_STATEMENT = 500
+FIRST_RETRY = timedelta(minutes=1)
+LONGEST_RETRY = timedelta(hours=6)
+
+EXPECTED_FOR = timedelta(days=1)
+"""How long an announced change is polled for: upstream learns of it by a batch job, after the event."""
+LONGEST_POLL = timedelta(hours=2)
+CONFIRM_AFTER = timedelta(hours=1)
+"""How long after a lookup that found nothing the next one may confirm that content has left its catalog."""
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshClaim:
-    """A row that is ours until `lease_end`, and what to ask for: which key, of which catalog."""
+def fresh_for(kind: str) -> timedelta:
+    """Return an entry of `CONTENT_FRESHNESS`."""
+    found: timedelta = settings.CONTENT_FRESHNESS[kind]
+    return found
 
-    pk: int
-    content_key: str
-    catalog_uuid: UUID | None
-    """None where nobody can be asked: no catalog holds the row and it does not say where it came from."""
-    fence: int
-    failures: int
-    lease_end: datetime
-    expected_since: datetime | None
-    with_course: bool
-    """It is a run, and its course is asked for in its stead."""
+
+def fresh_until(content: Content, *, now: datetime) -> datetime:
+    """Return until when a record that was fetched at `now` is fresh; a course is as urgent as its runs."""
+    dates = (date for one in (content, *content.runs) for date in (one.start_date, one.enroll_by))
+    return now + fresh_for(freshness_kind(content.completeness, content.active, dates, now=now))
+
+
+def freshness_kind(
+    completeness: str, active: bool, dates: Iterable[datetime | None], *, now: datetime
+) -> str:
+    """Return which entry of `CONTENT_FRESHNESS` holds; `dates` are all starts and ends of enrolment."""
+    if completeness == Completeness.FULL and not active:
+        return "inactive"
+    soon = any(date and now <= date <= now + settings.CONTENT_SOON for date in dates)
+    return "soon" if soon else "ordinary"
+
+
+def retry_delay(failures: int) -> timedelta:
+    """Return how long to wait after so many failures in a row, at random up to `longest_retry_delay`."""
+    return leases.back_off(failures, first=FIRST_RETRY, longest=LONGEST_RETRY)
+
+
+def longest_retry_delay(failures: int) -> timedelta:
+    """Return how long to wait at most after so many failures in a row."""
+    return leases.longest_back_off(failures, first=FIRST_RETRY, longest=LONGEST_RETRY)
 
 
 def request_refresh(keys: Collection[str], *, now: datetime, until_changed: bool = False) -> int:
-    """Ask for another look at this content, a run's course for a run; return how many rows are wanted.
+    """Make the rows of these keys due now, a run's course for a run; return the number of rows.
 
-    `until_changed`: somebody says that it changed and upstream may not show it yet, so that it is looked at
-    again and again, ever more seldom, until its payload moves or a day has passed. A key that we do not have
-    is not kept: nobody depends on it. But what a catalog's silence about it made us remember is forgotten.
+    With `until_changed`, keep polling with exponential back-off until the payload's digest changes, for one
+    day at most. Used for change events, which arrive before upstream's batch job has run. Unknown keys are
+    ignored, but that a catalog did not have them is forgotten, so that the next reader asks again.
     """
-    wanted = 0
-    ordered = sorted(filter(is_key, set(keys)))
-    for start in range(0, len(ordered), KEYS_PER_STATEMENT):
-        batch = ordered[start : start + KEYS_PER_STATEMENT]
-        expected = {"expected_since": now} if until_changed else {}
-        due_at = Case(When(due_at__lt=now, then=F("due_at")), default=Value(now))
-        with transaction.atomic():
-            pks = list(store.locked(_subjects(batch)).values_list("pk", flat=True))
-            wanted += ContentMetadata.objects.filter(pk__in=pks).update(due_at=due_at, **expected)
+    scheduled = 0
+    expected = {"expected_since": now} if until_changed else {}
+    for batch in chunks(sorted(filter(is_key, set(keys))), KEYS_PER_STATEMENT):
+        scheduled += leases.schedule(_rows_to_refresh(batch), at=now, now=now, **expected)
         ColdRead.objects.filter(content_key__in=batch, answer=ColdReadStatus.ABSENT).delete()
-    return wanted
+    return scheduled
 
 
-def bring_forward(pks: Collection[int], *, now: datetime, lease: timedelta) -> int:
-    """Make these rows due, for the clock; return how many. What is in flight or in back-off stays."""
-    # Whatever is due within a lease may be in flight: nothing else tells, and it is due soon anyway.
-    rows = ContentMetadata.objects.filter(pk__in=list(pks), due_at__gt=now + lease, failures=0)
-
-    def update() -> int:
-        found = list(store.locked(rows.order_by("content_key")).values_list("pk", flat=True))
-        return ContentMetadata.objects.filter(pk__in=found).update(due_at=now)
-
-    return in_transaction(update)
+def bring_forward(pks: Collection[int], *, now: datetime) -> int:
+    """Make these rows due now, but for those in back-off or under a lease; return the number of rows."""
+    # Whatever is due within a lease may be under one, and is due soon anyway.
+    later = Q(due_at__gt=now + settings.CONTENT_LEASE, failures=0)
+    return leases.schedule(ContentMetadata.objects.filter(later, pk__in=pks), at=now, now=now)
 
 
-def bring_back(*, now: datetime, most: int) -> int:
-    """Make due what is due later than anything can be, at most so many rows; return how many.
+def confirm(until: Mapping[datetime, Sequence[int]], *, changed: Collection[int], now: datetime) -> None:
+    """Let rows that a fetch begun at `now` confirmed be due when they are stale; `until` has the pks by that.
 
-    A clock that was ahead has written that, and nobody would look at it until then.
+    What was scheduled after the fetch began stays due, and so does an announced change that is not among the
+    `changed`, or is younger than the fetch. Rows under a lease are left to their worker, and runs have no
+    `due_at`. Call it before the new `fresh_until` is written.
     """
-    latest, brought = freshness.latest(now), 0
-    rows = ContentMetadata.objects.filter(due_at__gt=latest)
-    stale = Case(When(fresh_until__gt=latest, then=Value(now)), default=F("fresh_until"))
-
-    def update() -> int:
-        pks = list(rows.order_by("due_at", "id").values_list("pk", flat=True)[:KEYS_PER_STATEMENT])
-        found = list(
-            store.locked(rows.filter(pk__in=pks).order_by("content_key")).values_list("pk", flat=True)
-        )
-        return ContentMetadata.objects.filter(pk__in=found).update(due_at=now, fresh_until=stale)
-
-    while brought < most and (moved := in_transaction(update)):
-        brought += moved
-    return brought
-
-
-def due(now: datetime) -> QuerySet[ContentMetadata]:
-    """Return what somebody must look at by `now`, oldest first."""
-    return ContentMetadata.objects.filter(due_at__lte=now).order_by("due_at", "id")
-
-
-def claim(*, started: datetime, now: datetime, lease: timedelta, limit: int) -> list[RefreshClaim]:
-    """Take up at most `limit` rows that were due at `started`, for `lease` from `now`, oldest first.
-
-    Two claimers never get the same row: what another has locked is passed over, and each claim raises the
-    row's fence.
-    """
-
-    def take_up() -> list[RefreshClaim]:
-        # The order comes from the index (due_at, id): with a sort MySQL would lock every row it scanned.
-        mine = store.locked(due(started), skip_locked=True)
-        pks = list(mine.values_list("pk", flat=True)[:limit])
-        if not pks:
-            return []
-        ContentMetadata.objects.filter(pk__in=pks).update(fence=F("fence") + 1, due_at=now + lease)
-        return _claimed(pks, lease_end=now + lease)
-
-    return in_transaction(take_up)
-
-
-def looked(rows: Sequence[RefreshClaim], *, now: datetime) -> None:
-    """Settle rows that upstream answered for: due again when they are not fresh any more.
-
-    What was announced and does not show yet is looked at sooner. What was announced after this look, `now`,
-    stays due.
-    """
-    awaited = {
-        one.pk: now + freshness.expectant_wait(one.expected_since, now=now)
-        for one in rows
-        if one.expected_since and -freshness.AHEAD <= now - one.expected_since < freshness.EXPECTED_FOR
-    }
-    again = [When(pk=pk, expected_since__isnull=False, then=Value(at)) for pk, at in awaited.items()]
-    ahead = freshness.written_ahead("expected_since", now=now)
-    settled = Case(
-        When(~ahead, expected_since__gt=now, then=F("due_at")),
-        *again,
-        When(pk__in=[one.pk for one in rows if one.with_course], then=None),
-        # Where the answer was refused, as older or thin, the row is as stale as it was.
-        When(fresh_until__gt=now, fresh_until__lte=freshness.latest(now), then=F("fresh_until")),
-        default=Value(now + freshness.span("ordinary")),
+    rows = ContentMetadata.objects.filter(
+        Q(due_at=None) | Q(due_at__lte=now) | Q(due_at=F("fresh_until")),
+        Q(expected_since=None) | Q(expected_since__lte=now, pk__in=changed),
+        pk__in=[pk for pks in until.values() for pk in pks],
     )
-    given_up = [one.pk for one in rows if one.pk not in awaited]
-    over = When(Q(expected_since__lte=now) | ahead, pk__in=given_up, then=None)
-    expected = Case(over, default=F("expected_since"))
-    _settle(rows, due_at=settled, expected_since=expected)
+    leases.postpone(rows.exclude(content_type=ContentType.COURSERUN), until=until, now=now)
 
 
-def not_answered(rows: Sequence[RefreshClaim], *, now: datetime, again: timedelta) -> None:
-    """Settle rows that upstream, asked for them, did not have: look `again`, for what is gone seldom."""
-    gone = Value(now + freshness.span("gone"))
-    _settle(rows, due_at=Case(When(gone_at__isnull=False, then=gone), default=Value(now + again)))
+def claim(*, started: datetime, now: datetime, limit: int) -> list[ContentMetadata]:
+    """Claim at most `limit` rows that were due at `started`, for a lease from `now`; payloads are deferred.
+
+    A run that began at `started` so claims each row once at most, however long it takes.
+    """
+    rows = ContentMetadata.objects.select_related("parent").defer("payload", "parent__payload")
+    return leases.claim(rows, now=started, lease=now - started + settings.CONTENT_LEASE, limit=limit)
 
 
-def failed(rows: Sequence[RefreshClaim], *, now: datetime, error: str) -> None:
-    """Settle rows that could not be looked at: again after a pause that grows with each failure in a row."""
-    pauses = [When(pk=one.pk, then=Value(now + freshness.wait_after(one.failures + 1))) for one in rows]
-    _settle(rows, due_at=Case(*pauses), failures=F("failures") + 1, last_error=error)
+def catalogs_to_ask(rows: Collection[ContentMetadata]) -> dict[int, UUID | None]:
+    """Return the catalog to ask for each row, by pk; a run is held where its course is."""
+    holders: dict[int, list[UUID]] = defaultdict(list)
+    held = CatalogMembership.objects.filter(content__in={row.parent_id or row.pk for row in rows})
+    for catalog_uuid, content in held.order_by("catalog_uuid").values_list("catalog_uuid", "content"):
+        holders[content].append(catalog_uuid)
+    return {row.pk: catalog_to_ask(row.fetched_from, holders[row.parent_id or row.pk]) for row in rows}
 
 
-def release(rows: Sequence[RefreshClaim], *, now: datetime) -> None:
-    """Give back rows that were not looked at after all."""
-    _settle(rows, due_at=now)
+def catalog_to_ask(fetched_from: str, holders: Sequence[UUID]) -> UUID | None:
+    """Return the catalog to ask for a row: the one that it came from, unless only others hold it now.
+
+    None where no catalog holds it and it does not say where it came from.
+    """
+    try:
+        origin = UUID(fetched_from.rpartition(":")[2])
+    except ValueError:
+        return holders[0] if holders else None
+    return origin if origin in holders or not holders else holders[0]
 
 
-def _settle(rows: Sequence[RefreshClaim], **columns: object) -> None:
-    """Write where the claim still holds. Who wanted a row meanwhile has changed its `due_at`: it stays."""
-    if not rows:
-        return
-    fences: dict[int, list[int]] = defaultdict(list)
-    for one in rows:
-        fences[one.fence].append(one.pk)
-    held = Q()
-    for fence, pks in fences.items():
-        held |= Q(fence=fence, pk__in=pks)
+def settle_fetched(rows: Sequence[ContentMetadata], *, now: datetime) -> None:
+    """Settle claimed rows that a fetch begun at `now` returned: due again when they are stale.
 
-    def write() -> None:
-        mine = ContentMetadata.objects.filter(held, due_at=rows[0].lease_end).order_by("content_key")
-        pks = list(store.locked(mine).values_list("pk", flat=True))
-        ContentMetadata.objects.filter(pk__in=pks).update(**columns)
+    An announced change that does not show yet is polled for: after as long again as it has taken so far.
+    """
 
-    in_transaction(write)
+    def settle() -> None:
+        finished: list[ContentMetadata] = []
+        polled: dict[int, datetime] = {}
+        fresh: dict[int, datetime] = {}
+        for row in _as_they_are(rows):
+            since = row.expected_since
+            if since and abs(now - since) < EXPECTED_FOR:
+                polled[row.pk] = now + min(max(now - since, FIRST_RETRY), LONGEST_POLL)
+            elif row.parent_id:
+                finished.append(row)
+            else:
+                # Where the record was refused, as older or thin, the row is as stale as it was.
+                fresh[row.pk] = row.fresh_until if row.fresh_until > now else now + fresh_for("ordinary")
+        claimed = {row.pk: row for row in rows}
+        leases.settle([claimed[pk] for pk in polled], due_at=polled, now=now)
+        leases.settle([claimed[pk] for pk in fresh], due_at=fresh, now=now, expected_since=None)
+        leases.settle([claimed[row.pk] for row in finished], due_at=None, now=now, expected_since=None)
+
+    in_transaction(settle)
 
 
-def _subjects(keys: Sequence[str]) -> QuerySet[ContentMetadata]:
-    """Return what to look at for these keys, in the order of locks: the content, or the course of a run.
+def settle_missing(rows: Sequence[ContentMetadata], *, recheck: Collection[int], now: datetime) -> None:
+    """Settle claimed rows that upstream did not have: look up the pks `recheck` again soon, others seldom."""
 
-    For a run that we do not know yet, the course that its key names by convention. It is only a hint.
+    def settle() -> None:
+        soon, seldom = now + CONFIRM_AFTER, now + fresh_for("gone")
+        due_at = {
+            row.pk: soon if row.pk in recheck and row.gone_at is None else seldom
+            for row in _as_they_are(rows)
+        }
+        leases.settle(rows, due_at=due_at, now=now)
+
+    in_transaction(settle)
+
+
+def settle_failed(rows: Sequence[ContentMetadata], *, error: str, now: datetime) -> None:
+    """Settle claimed rows that could not be fetched: again after a delay that grows with each failure."""
+    due_at = {row.pk: now + retry_delay(row.failures + 1) for row in rows}
+    leases.settle(rows, due_at=due_at, now=now, failures=F("failures") + 1, last_error=error)
+
+
+def add_listings(catalogs: Collection[UUID], *, now: datetime) -> None:
+    """Let each of these catalogs have its row; a catalog that was never listed is due now."""
+    rows = [CatalogListing(catalog_uuid=uuid, due_at=now, early=leases.NOT_BEFORE) for uuid in catalogs]
+    CatalogListing.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def claim_listing(catalogs: Collection[UUID], *, now: datetime) -> CatalogListing | None:
+    """Claim the listing of that one of these catalogs which has been due longest; None if none is due."""
+    rows = CatalogListing.objects.filter(catalog_uuid__in=list(catalogs))
+    known = set(rows.order_by().values_list("catalog_uuid", flat=True))
+    add_listings([uuid for uuid in catalogs if uuid not in known], now=now)
+    claimed = leases.claim(rows, now=now, lease=settings.CONTENT_LEASE, limit=1)
+    return claimed[0] if claimed else None
+
+
+def settle_listing(listing: CatalogListing, *, error: str = "", now: datetime) -> None:
+    """Settle a claimed listing: due after a day, or, with an `error`, after a delay that grows."""
+    if error:
+        due_at = now + retry_delay(listing.failures + 1)
+        leases.settle([listing], due_at=due_at, now=now, failures=F("failures") + 1, last_error=error)
+    else:
+        leases.settle([listing], due_at=now + fresh_for("listing"), now=now, failures=0, last_error="")
+
+
+def _as_they_are(rows: Sequence[ContentMetadata]) -> list[ContentMetadata]:
+    """Return claimed rows as events and batches have left them since, locked."""
+    current = ContentMetadata.objects.filter(pk__in=[row.pk for row in rows]).order_by("content_key")
+    return list(for_update(current.defer("payload")))
+
+
+def _rows_to_refresh(keys: Sequence[str]) -> QuerySet[ContentMetadata]:
+    """Return the rows of these keys, or of their courses.
+
+    For an unknown run, the course that its key names by convention. It is only a hint.
     """
     known = ContentMetadata.objects.filter(content_key__in=keys).values_list("content_key", "pk", "parent")
     found = {key: parent or pk for key, pk, parent in known.order_by()}
-    courses = filter(None, (_course_by_convention(key) for key in keys if key not in found))
-    hinted = Q(content_key__in=list(courses), content_type=ContentType.COURSE)
-    return ContentMetadata.objects.filter(Q(pk__in=found.values()) | hinted).order_by("content_key")
+    courses = [_course_by_convention(key) for key in keys if key not in found]
+    hinted = Q(content_key__in=courses, content_type=ContentType.COURSE)
+    return ContentMetadata.objects.filter(Q(pk__in=found.values()) | hinted)
 
 
 def _course_by_convention(run_key: str) -> str:
@@ -194,51 +230,3 @@ def _course_by_convention(run_key: str) -> str:
     scheme, _, rest = run_key.partition(":")
     parts = rest.split("+")
     return "+".join(parts[:2]) if scheme == "course-v1" and len(parts) == 3 else ""
-
-
-def _claimed(pks: Sequence[int], *, lease_end: datetime) -> list[RefreshClaim]:
-    rows = ContentMetadata.objects.filter(pk__in=pks).values(
-        "pk",
-        "content_key",
-        "fence",
-        "failures",
-        "expected_since",
-        "fetched_from",
-        "parent",
-        "parent__content_key",
-    )
-    found = list(rows.order_by("content_key"))
-    subjects = {row["parent"] or row["pk"] for row in found}
-    held: dict[int, list[UUID]] = defaultdict(list)
-    for catalog_uuid, content in _memberships(subjects):
-        held[content].append(catalog_uuid)
-    return [
-        RefreshClaim(
-            pk=row["pk"],
-            content_key=row["parent__content_key"] or row["content_key"],
-            catalog_uuid=catalog_to_ask(row["fetched_from"], held[row["parent"] or row["pk"]]),
-            fence=row["fence"],
-            failures=row["failures"],
-            lease_end=lease_end,
-            expected_since=row["expected_since"],
-            with_course=row["parent"] is not None,
-        )
-        for row in found
-    ]
-
-
-def _memberships(contents: Collection[int]) -> Iterator[tuple[UUID, int]]:
-    rows = CatalogMembership.objects.filter(content__in=contents).order_by("catalog_uuid")
-    yield from rows.values_list("catalog_uuid", "content")
-
-
-def catalog_to_ask(fetched_from: str, holders: Sequence[UUID]) -> UUID | None:
-    """Return which catalog to ask for a row: the one that it came from, unless only others hold it now.
-
-    None where nobody can be asked.
-    """
-    try:
-        origin = UUID(fetched_from.rpartition(":")[2])
-    except ValueError:
-        return holders[0] if holders else None
-    return origin if origin in holders or not holders else holders[0]

@@ -1,125 +1,118 @@
-"""How a batch of records becomes rows: the statements that `refresh.py` writes with.
+"""Writes a batch of records as rows, in one transaction, which the caller opens.
 
-Their number does not depend on the batch's size (SQLite alone cuts long inserts into several). They run in
-one transaction, which the caller opens.
+The number of statements does not depend on the batch's size (SQLite alone cuts long inserts into several).
+Memberships are written under the locks of their content.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.db import IntegrityError, connection
-from django.db.models import Case, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import Case, F, OuterRef, QuerySet, Subquery, Value, When
 
-from bursary.catalog.parser import Content
+from bursary.catalog.records import Content, ContentType
+from bursary.lib import leases
 from bursary.lib.batches import unique_fields
 from bursary.lib.locks import for_update
-from bursary.replica import freshness, memberships, merge
+from bursary.replica import merge, schedule
 from bursary.replica.merge import FetchContext, Merge, MergeDecision, StoredContent
-from bursary.replica.models import ContentChange, ContentMetadata, ContentType
+from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
 
 _WITH_PAYLOAD = ("payload", "digest", "fetched_from", "upstream_modified", "fetched_at", "changed_at")
 
 
-def store(chosen: Mapping[str, Content], *, look: FetchContext) -> list[Merge]:
-    """Insert what is missing, lock everything, and only then judge: by what is committed, and stays so.
+@dataclass(frozen=True)
+class _Stored:
+    """What the replica holds of a batch: its rows by key, and the catalog's memberships by content pk."""
+
+    rows: Mapping[str, StoredContent]
+    memberships: Mapping[int, CatalogMembership]
+    courses: Collection[str]
+
+
+def store(chosen: Mapping[str, Content], *, context: FetchContext) -> list[Merge]:
+    """Insert what is missing, lock everything, and only then decide: by what is committed, and stays so.
 
     Two refreshers of one catalog wait for each other and neither fails. Inserting comes first, in the order
-    of keys, and gives way to whoever was faster. A row that is not committed is invisible to those who lock.
-    So who inserts waits for inserters of greater keys or for lockers, who locks waits for lockers of greater
-    keys alone, and no circle can close.
+    of keys, and gives way to whichever was faster. A row that is not committed is invisible to a lock. So
+    inserting waits for inserts of greater keys or for locks, locking waits for locks of greater keys alone,
+    and no circle can close.
     Raises IntegrityError, and the database's other complaints about values, for a record it does not take.
     """
     keys = _keys(chosen)
-    inserted = _insert_missing(chosen, keys, look=look)
-    stored = _read(locked(ContentMetadata.objects.filter(content_key__in=keys)))
-    if refused := sorted(chosen.keys() - stored.keys()):
+    inserted = _insert_missing(chosen, keys, context=context)
+    stored = _read(for_update(ContentMetadata.objects.filter(content_key__in=keys)), context=context)
+    if refused := sorted(chosen.keys() - stored.rows.keys()):
         # SQLite leaves out rows that break a constraint where PostgreSQL says so.
         raise IntegrityError(f"left out: {', '.join(refused)}")
-    courses = _courses(stored)
-    known = memberships.known(stored, look=look)
-    repeated = memberships.repeated(chosen, stored=stored, known=known)
-    judgements = [
-        merge.decide(
-            content,
-            stored[key],
-            look=look,
-            courses=courses,
-            inserted=key in inserted,
-            repeated=key in repeated,
-        )
-        for key, content in chosen.items()
+    merges = _decide(chosen, stored=stored, inserted=inserted, courses=stored.courses, context=context)
+    _rewrite(_decided(merges, MergeDecision.CHANGED), context=context)
+    _link_to_courses(_decided(merges, MergeDecision.CREATED, MergeDecision.CHANGED), stored=stored)
+    _confirm(_decided(merges, MergeDecision.CHANGED, MergeDecision.UNCHANGED), context=context)
+    _update(
+        [one for one in _decided(merges, MergeDecision.REFUSED_THIN) if not one.checked_later],
+        checked_at=context.now,  # no more: a thin record says nothing of a price
+    )
+    _update([one for one in merges if not one.agreed and "gone_at" in one.changes], gone_at=None)
+    # The catalog that the row came from decides where two differ.
+    schedule.bring_forward(_pks(_decided(merges, MergeDecision.REPEATED)), now=context.now)
+    returned = _write_memberships(merges, stored=stored, context=context)
+    note_listed(
+        [one.content.content_key for one in _decided(merges, MergeDecision.REFUSED_TYPE)], context=context
+    )
+    merges = [
+        replace(one, changes={**one.changes, "membership": (None, str(context.catalog_uuid))})
+        if one.row.pk in returned
+        else one
+        for one in merges
     ]
-    _rewrite(having(judgements, MergeDecision.CHANGED), look=look)
-    _link(having(judgements, MergeDecision.CREATED, MergeDecision.CHANGED), stored=stored)
-    _confirm(having(judgements, MergeDecision.CHANGED, MergeDecision.UNCHANGED), look=look)
-    _touch(having(judgements, MergeDecision.REFUSED_THIN), look=look)
-    _bring_back([one for one in judgements if not one.agreed])
-    _look_again(having(judgements, MergeDecision.REPEATED), look=look)
-    returned = memberships.enlist(judgements, stored=stored, known=known, look=look)
-    see([one.content.content_key for one in having(judgements, MergeDecision.REFUSED_TYPE)], look=look)
-    judgements = [_rejoined(one, look=look) if one.row.pk in returned else one for one in judgements]
-    _tell(judgements, look=look)
-    return judgements
+    changes = [(one.row.pk, field, old, new) for one in merges for field, (old, new) in one.changes.items()]
+    record_changes(changes, context=context)
+    return merges
 
 
-def forecast(chosen: Mapping[str, Content], *, look: FetchContext) -> dict[str, MergeDecision]:
-    """Return what `store` would do, by rows as they are now, unlocked."""
-    stored = _read(ContentMetadata.objects.filter(content_key__in=_keys(chosen)))
-    courses = _courses(stored)
-    courses |= {key for key, content in chosen.items() if content.content_type.value == ContentType.COURSE}
-    verdicts = dict.fromkeys(chosen, MergeDecision.CREATED)
-    repeated = memberships.repeated(chosen, stored=stored, known=memberships.known(stored, look=look))
-    for key in chosen.keys() & stored.keys():
-        judgement = merge.decide(
-            chosen[key],
-            stored[key],
-            look=look,
-            courses=courses,
-            inserted=False,
-            repeated=key in repeated,
-        )
-        verdicts[key] = judgement.verdict
-    return verdicts
+def preview(chosen: Mapping[str, Content], *, context: FetchContext) -> dict[str, MergeDecision]:
+    """Return what `store` would decide, by rows as they are now, unlocked."""
+    stored = _read(ContentMetadata.objects.filter(content_key__in=_keys(chosen)), context=context)
+    new_courses = {key for key, content in chosen.items() if content.content_type is ContentType.COURSE}
+    known = {key: content for key, content in chosen.items() if key in stored.rows}
+    courses = {*stored.courses, *new_courses}
+    merges = _decide(known, stored=stored, inserted=(), courses=courses, context=context)
+    return dict.fromkeys(chosen, MergeDecision.CREATED) | {
+        one.content.content_key: one.decision for one in merges
+    }
 
 
-def having(judgements: Iterable[Merge], *verdicts: MergeDecision) -> list[Merge]:
-    """Return the judgements with one of these verdicts."""
-    return [one for one in judgements if one.verdict in verdicts]
-
-
-def to_announce(judgements: Iterable[Merge]) -> list[int]:
-    """Return the rows that others must hear of, in order; with what is held again, its runs."""
-    judgements = list(judgements)
-    back = {one.content.content_key for one in judgements if "membership" in one.changes}
+def to_announce(merges: Sequence[Merge]) -> list[int]:
+    """Return the pks that `content_changed` carries, in order; of content that returned, its runs as well."""
+    back = {one.content.content_key for one in merges if "membership" in one.changes}
     return sorted(
         one.row.pk
-        for one in judgements
+        for one in merges
         if one.changes
         or one.parent_key in back
-        or one.verdict in (MergeDecision.CREATED, MergeDecision.CHANGED)
+        or one.decision in (MergeDecision.CREATED, MergeDecision.CHANGED)
     )
 
 
+def held(merges: Iterable[Merge]) -> list[Merge]:
+    """Return what the catalog itself holds: all but runs, which are held where their course is."""
+    return [one for one in merges if one.decision is not MergeDecision.REFUSED_TYPE and not one.is_run]
+
+
 def quarantined(keys: Iterable[str]) -> dict[str, str]:
-    """Return the digests, by key, of records that could not be used when they were last met."""
+    """Return the digests, by key, of records that could not be used when they were last fetched."""
     rows = ContentMetadata.objects.filter(content_key__in=list(keys)).exclude(quarantined_digest="")
     return dict(rows.order_by().values_list("content_key", "quarantined_digest"))
 
 
-def see(keys: Iterable[str], *, look: FetchContext) -> None:
-    """Note that the catalog named this content, whatever it said of it."""
-    rows = ContentMetadata.objects.filter(content_key__in=list(keys)).order_by("content_key")
-    pks = list(locked(rows).values_list("pk", flat=True))
-    memberships.note_seen(pks, look=look)
-
-
 def quarantine(errors: Mapping[str, tuple[str, str]]) -> None:
-    """Note, on the rows that we have, by key, why upstream's newest record was left out, and its digest."""
+    """Write, on the rows of these keys, why upstream's newest record cannot be used, and its digest."""
     rows = ContentMetadata.objects.filter(content_key__in=errors).order_by("content_key")
-    keys = dict(locked(rows).values_list("pk", "content_key"))
+    keys = dict(for_update(rows).values_list("pk", "content_key"))
     if keys:
         ContentMetadata.objects.filter(pk__in=keys).update(
             failures=F("failures") + 1,
@@ -128,9 +121,18 @@ def quarantine(errors: Mapping[str, tuple[str, str]]) -> None:
         )
 
 
-def locked(rows: QuerySet[ContentMetadata], *, skip_locked: bool = False) -> QuerySet[ContentMetadata]:
-    """Return the rows locked, but not against those who only refer to them."""
-    return for_update(rows, skip_locked=skip_locked)
+def note_listed(keys: Iterable[str], *, context: FetchContext) -> None:
+    """Write that the catalog returned a record for these keys, usable or not."""
+    rows = ContentMetadata.objects.filter(content_key__in=list(keys)).order_by("content_key")
+    _note_seen(list(for_update(rows).values_list("pk", flat=True)), context=context)
+
+
+def record_changes(changes: Iterable[tuple[int, str, object, object]], *, context: FetchContext) -> None:
+    """Add to the history of rows: pk, field, old and new value, as JSON."""
+    ContentChange.objects.bulk_create(
+        ContentChange(content_id=pk, field=field, old=old, new=new, source=context.by, created=context.now)
+        for pk, field, old, new in changes
+    )
 
 
 def _keys(chosen: Mapping[str, Content]) -> list[str]:
@@ -139,16 +141,12 @@ def _keys(chosen: Mapping[str, Content]) -> list[str]:
     return sorted(parents | chosen.keys())
 
 
-def _courses(stored: Mapping[str, StoredContent]) -> set[str]:
-    return {key for key, row in stored.items() if row.content_type == ContentType.COURSE}
-
-
-def _read(queryset: QuerySet[ContentMetadata]) -> dict[str, StoredContent]:
+def _read(rows: QuerySet[ContentMetadata], *, context: FetchContext) -> _Stored:
     parents = ContentMetadata.objects.filter(pk=OuterRef("parent")).values("content_key")[:1]
     own = [name for name in StoredContent.__annotations__ if name not in ("columns", "parent_key")]
-    found = queryset.order_by("content_key").annotate(parent_key=Subquery(parents))
+    found = rows.order_by("content_key").annotate(parent_key=Subquery(parents))
     names = dict.fromkeys(["content_key", "parent_key", *own, *merge.COLUMNS])
-    return {
+    stored = {
         row["content_key"]: StoredContent(
             parent_key=row["parent_key"],
             columns={name: row[name] for name in merge.COLUMNS},
@@ -156,13 +154,45 @@ def _read(queryset: QuerySet[ContentMetadata]) -> dict[str, StoredContent]:
         )
         for row in found.values(*names)
     }
+    members = CatalogMembership.objects.filter(
+        catalog_uuid=context.catalog_uuid, content__in=[row.pk for row in stored.values()]
+    )
+    courses = {key for key, row in stored.items() if row.content_type == ContentType.COURSE}
+    return _Stored(stored, {row.content_id: row for row in members}, courses)
 
 
-def _insert_missing(chosen: Mapping[str, Content], keys: Sequence[str], *, look: FetchContext) -> set[str]:
+def _decide(
+    chosen: Mapping[str, Content],
+    *,
+    stored: _Stored,
+    inserted: Collection[str],
+    courses: Collection[str],
+    context: FetchContext,
+) -> list[Merge]:
+    served = {
+        key: stored.memberships[row.pk].digest
+        for key, row in stored.rows.items()
+        if row.pk in stored.memberships
+    }
+    again = {key for key, content in chosen.items() if served.get(key) == content.digest}
+    return [
+        merge.decide(
+            content,
+            stored.rows[key],
+            context=context,
+            courses=courses,
+            inserted=key in inserted,
+            repeated=key in again or content.parent_key in again,
+        )
+        for key, content in chosen.items()
+    ]
+
+
+def _insert_missing(chosen: Mapping[str, Content], keys: Sequence[str], *, context: FetchContext) -> set[str]:
     present = ContentMetadata.objects.filter(content_key__in=keys).order_by()
     known = set(present.values_list("content_key", flat=True))
     missing = [key for key in keys if key in chosen and key not in known]
-    rows = [_row(chosen[key], look=look) for key in missing]
+    rows = [_row(chosen[key], context=context) for key in missing]
     if connection.features.supports_update_conflicts_with_target:
         ContentMetadata.objects.bulk_create(rows, ignore_conflicts=True)
     else:
@@ -171,33 +201,35 @@ def _insert_missing(chosen: Mapping[str, Content], keys: Sequence[str], *, look:
     return set(missing)
 
 
-def _row(content: Content, *, look: FetchContext) -> ContentMetadata:
+def _row(content: Content, *, context: FetchContext) -> ContentMetadata:
     """Return the row of a record without its parent, whose primary key may not be known yet."""
-    fresh_until = look.now + freshness.span(freshness.kind_of(content, now=look.now))
+    fresh_until = schedule.fresh_until(content, now=context.now)
+    is_run = content.content_type is ContentType.COURSERUN
     return ContentMetadata(
         content_key=content.content_key,
-        content_type=content.content_type.value,
+        content_type=content.content_type,
         payload=content.payload,
         digest=content.digest,
-        source=look.by,
-        fetched_from=look.fetched_from,
+        source=context.by,
+        fetched_from=context.fetched_from,
         upstream_modified=content.upstream_modified,
-        fetched_at=look.now,
-        checked_at=look.now,
-        changed_at=look.now,
+        fetched_at=context.now,
+        checked_at=context.now,
+        changed_at=context.now,
         fresh_until=fresh_until,
-        due_at=None if content.content_type.value == ContentType.COURSERUN else fresh_until,
+        due_at=None if is_run else fresh_until,
+        early=None if is_run else leases.NOT_BEFORE,
         **merge.columns(content),
     )
 
 
-def _rewrite(changed: Sequence[Merge], *, look: FetchContext) -> None:
+def _rewrite(changed: Sequence[Merge], *, context: FetchContext) -> None:
     """Write the typed columns, and the payload only where it changed.
 
-    An upsert, being the fastest way to update many rows: all of them are there, and we hold their locks.
+    An upsert, being the fastest way to update many rows: all of them exist, and are locked.
     """
     for with_payload in (True, False):
-        rows = [_row(one.content, look=look) for one in changed if one.rewrites_payload is with_payload]
+        rows = [_row(one.content, context=context) for one in changed if one.rewrites_payload is with_payload]
         ContentMetadata.objects.bulk_create(
             rows,
             update_conflicts=True,
@@ -206,108 +238,116 @@ def _rewrite(changed: Sequence[Merge], *, look: FetchContext) -> None:
         )
 
 
-def _link(judgements: Sequence[Merge], *, stored: Mapping[str, StoredContent]) -> None:
-    """Put runs under their courses."""
+def _link_to_courses(merges: Sequence[Merge], *, stored: _Stored) -> None:
     runs_of: dict[int, list[int]] = defaultdict(list)
-    for one in judgements:
+    for one in merges:
         if one.parent_key is not None and one.parent_key != one.row.parent_key:
-            runs_of[stored[one.parent_key].pk].append(one.row.pk)
+            runs_of[stored.rows[one.parent_key].pk].append(one.row.pk)
     if runs_of:
         moved = [pk for runs in runs_of.values() for pk in runs]
         parent = Case(*(When(pk__in=runs, then=Value(course)) for course, runs in runs_of.items()))
         ContentMetadata.objects.filter(pk__in=moved).update(parent=parent)
 
 
-def _confirm(agreed: Sequence[Merge], *, look: FetchContext) -> None:
-    """Note that upstream was asked and that our rows say what it says. A later look is never set back.
+def _confirm(agreed: Sequence[Merge], *, context: FetchContext) -> None:
+    """Write that the rows say what upstream says. What a later fetch wrote is never set back.
 
-    A wish from after this look stays, and so does an announced change that is younger than it: what moved
-    may be something else. Where a row came from this catalog its version moves on, changed or not, so that
-    no older record can come back; what a clock that was ahead has written is set right.
+    Where a row came from this catalog its version moves on, changed or not, so that no older record can come
+    back. An announced change that is younger than the fetch stays announced: what moved may be another.
     """
-    if not agreed:
-        return
-    versions: dict[Any, list[int]] = defaultdict(list)
-    spans: dict[Any, list[int]] = defaultdict(list)
-    for one in agreed:
-        if one.content.upstream_modified and one.row.fetched_from == look.fetched_from:
-            versions[one.content.upstream_modified].append(one.row.pk)
-        spans[freshness.span(freshness.kind_of(one.content, now=look.now))].append(one.row.pk)
-    newer = [When(pk__in=rows, then=Value(version)) for version, rows in versions.items()]
-    fresh_until = Case(*(When(pk__in=rows, then=Value(look.now + span)) for span, rows in spans.items()))
     moved = [one.row.pk for one in agreed if one.rewrites_payload]
-    rows = ContentMetadata.objects.filter(pk__in=[one.row.pk for one in agreed])
-    rows.filter(Q(checked_at__lte=look.now) | _ahead("checked_at", look)).update(
-        source=look.by,
-        upstream_modified=Case(*newer, default=F("upstream_modified")),
-        checked_at=look.now,
-        # Before the column that it reads: MySQL sees what the same statement has written already.
-        due_at=_due_after(fresh_until, moved=moved, look=look),
-        fresh_until=fresh_until,
-        failures=0,
-        last_error="",
-        quarantined_digest="",
-        gone_at=None,
+    versions: dict[datetime, list[int]] = defaultdict(list)
+    until: dict[datetime, list[int]] = defaultdict(list)
+    confirmed = [one for one in agreed if not one.checked_later]
+    for one in confirmed:
+        until[schedule.fresh_until(one.content, now=context.now)].append(one.row.pk)
+        if one.content.upstream_modified and one.row.fetched_from == context.fetched_from:
+            versions[one.content.upstream_modified].append(one.row.pk)
+    if confirmed:
+        schedule.confirm(until, changed=moved, now=context.now)
+        newer = [When(pk__in=rows, then=Value(version)) for version, rows in versions.items()]
+        _update(
+            confirmed,
+            source=context.by,
+            upstream_modified=Case(*newer, default=F("upstream_modified")),
+            checked_at=context.now,
+            fresh_until=Case(*(When(pk__in=rows, then=Value(at)) for at, rows in until.items())),
+            failures=0,
+            last_error="",
+            quarantined_digest="",
+            gone_at=None,
+        )
+    if moved:
+        shown = ContentMetadata.objects.filter(pk__in=moved, expected_since__lte=context.now)
+        shown.update(expected_since=None)
+
+
+def _write_memberships(merges: Sequence[Merge], *, stored: _Stored, context: FetchContext) -> set[int]:
+    """Write what the catalog holds, its links and what it served; return the pks that it holds again."""
+    known = stored.memberships
+    members = {one.row.pk: one for one in held(merges)}
+    agreed, refused = (_links(merges, stored=stored, agreed=agreed) for agreed in (True, False))
+    rows: list[CatalogMembership] = []
+    for pk in sorted(members.keys() | (known.keys() & (agreed.keys() | refused.keys()))):
+        before = known.get(pk)
+        if before and context.now < before.seen_at:
+            continue
+        links, digest = (before.links, before.digest) if before else ({}, "")
+        row = CatalogMembership(
+            catalog_uuid=context.catalog_uuid,
+            content_id=pk,
+            created=context.now,
+            seen_at=context.now,
+            links=refused.get(pk, {}) | links | agreed.get(pk, {}),
+            digest=members[pk].content.digest if pk in members and members[pk].agreed else digest,
+        )
+        if not before or (row.links, row.digest) != (links, digest):
+            rows.append(row)
+    CatalogMembership.objects.bulk_create(
+        rows,
+        update_conflicts=True,
+        unique_fields=unique_fields("catalog_uuid", "content"),
+        update_fields=["links", "digest"],
     )
-    if moved:  # whatever a clock that was ahead has written as `checked_at`
-        ContentMetadata.objects.filter(_shown_to(look), pk__in=moved).update(expected_since=None)
-
-
-def _shown_to(look: FetchContext) -> Q:
-    """Return the condition under which a change that this look saw is the one that was announced."""
-    return Q(expected_since__lte=look.now) | _ahead("expected_since", look)
-
-
-def _ahead(column: str, look: FetchContext) -> Q:
-    return freshness.written_ahead(column, now=look.now)
-
-
-def _due_after(fresh_until: Case, *, moved: Sequence[int], look: FetchContext) -> Case:
-    """Return when to look next: by the table of freshness, unless somebody wanted it, or holds it, since.
-
-    What an event announced is awaited until the payload moves. A run is looked at with its course.
-    """
-    since = Q(due_at__gt=look.now, due_at__lte=freshness.latest(look.now)) & ~Q(due_at=F("fresh_until"))
-    awaited = Q(expected_since__isnull=False) & ~(_shown_to(look) & Q(pk__in=moved))
-    return Case(
-        When(since | awaited, then=F("due_at")),
-        When(content_type=ContentType.COURSERUN, then=None),
-        default=fresh_until,
+    _note_seen(members.keys() & known.keys(), context=context)
+    created = _pks(_decided(merges, MergeDecision.CREATED))
+    joined = members.keys() - known.keys() - created
+    left_before = ContentChange.objects.filter(
+        content__in=joined, field="membership", old=str(context.catalog_uuid)
     )
+    return set(left_before.order_by().values_list("content", flat=True).distinct()) if joined else set()
 
 
-def _touch(thin: Sequence[Merge], *, look: FetchContext) -> None:
-    """Note that upstream still has it. No more: a thin record says nothing of a price."""
-    if thin:
-        rows = ContentMetadata.objects.filter(pk__in=[one.row.pk for one in thin])
-        rows.filter(Q(checked_at__lt=look.now) | _ahead("checked_at", look)).update(checked_at=look.now)
-
-
-def _look_again(repeated: Sequence[Merge], *, look: FetchContext) -> None:
-    """Let the catalog that our row came from be asked: that one's word counts, where two differ."""
-    if repeated:
-        rows = ContentMetadata.objects.filter(pk__in=[one.row.pk for one in repeated])
-        rows.filter(due_at__gt=look.now + settings.CONTENT_LEASE).update(due_at=look.now)
-
-
-def _bring_back(refused: Sequence[Merge]) -> None:
-    """Note that what was gone is there again, although what is said of it is not taken."""
-    if back := [one.row.pk for one in refused if "gone_at" in one.changes]:
-        ContentMetadata.objects.filter(pk__in=back).update(gone_at=None)
-
-
-def _rejoined(one: Merge, *, look: FetchContext) -> Merge:
-    return replace(one, changes={**one.changes, "membership": (None, str(look.catalog_uuid))})
-
-
-def _pks(judgements: Iterable[Merge]) -> set[int]:
-    return {one.row.pk for one in judgements}
-
-
-def _tell(judgements: Iterable[Merge], *, look: FetchContext) -> None:
-    """Add to each row's story what changed in it."""
-    ContentChange.objects.bulk_create(
-        ContentChange(content_id=one.row.pk, field=field, old=old, new=new, source=look.by, created=look.now)
-        for one in judgements
-        for field, (old, new) in one.changes.items()
+def _note_seen(contents: Collection[int], *, context: FetchContext) -> None:
+    """Write that the catalog returned this content. What a later fetch found or missed stays."""
+    rows = CatalogMembership.objects.filter(
+        catalog_uuid=context.catalog_uuid, content__in=contents, seen_at__lt=context.now
     )
+    missed_later = When(missing_since__gt=context.now, then=F("missing_since"))
+    rows.update(seen_at=context.now, missing_since=Case(missed_later, default=None))
+
+
+def _links(
+    merges: Iterable[Merge], *, stored: _Stored, agreed: bool
+) -> dict[int, dict[str, dict[str, object]]]:
+    """Return the links of the accepted records, or of the others, by held pk and content key."""
+    links: dict[int, dict[str, dict[str, object]]] = defaultdict(dict)
+    for one in merges:
+        holder = stored.rows.get(one.parent_key or "") if one.is_run else one.row
+        usable = one.content.links and one.decision is not MergeDecision.REFUSED_TYPE
+        if usable and holder and one.agreed is agreed:
+            links[holder.pk][one.content.content_key] = one.content.links
+    return links
+
+
+def _update(merges: Collection[Merge], **columns: Any) -> None:
+    if merges:
+        ContentMetadata.objects.filter(pk__in=_pks(merges)).update(**columns)
+
+
+def _decided(merges: Iterable[Merge], *decisions: MergeDecision) -> list[Merge]:
+    return [one for one in merges if one.decision in decisions]
+
+
+def _pks(merges: Iterable[Merge]) -> set[int]:
+    return {one.row.pk for one in merges}

@@ -21,7 +21,7 @@ from django.core.cache import cache
 from bursary.catalog import parser
 from bursary.catalog.source import CatalogUnavailable
 from bursary.lib.batches import chunks
-from bursary.replica import freshness, merge, refresh
+from bursary.replica import merge, refresh, schedule
 from bursary.replica.ingest import BATCH
 from bursary.replica.types import CatalogKey, KnownContent, LookupKeys, UpstreamContent
 
@@ -48,7 +48,7 @@ class _Cached:
     content: UpstreamContent | None
 
     def fresh(self, now: datetime) -> bool:
-        return now < self.at + freshness.span("absent" if self.content is None else "cached")
+        return now < self.at + schedule.fresh_for("absent" if self.content is None else "cached")
 
 
 def look_up(keys: LookupKeys, *, now: datetime, anew: bool = False) -> LookupResult:

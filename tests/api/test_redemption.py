@@ -98,6 +98,20 @@ def test_a_learner_lists_and_redeems_an_assignment(alice: Person, budget: Budget
     assert (verdict["can_redeem"], verdict["has_successful_redemption"]) == (False, True)
 
 
+def test_a_redemption_is_shown_to_its_learner_alone(client: Client, alice: Person, budget: Budget) -> None:
+    content = given_content()
+    allocate(budget, content, ALICE, now=timezone.now())
+    address = redeem(alice, budget, content).json()["transaction_status_api_url"].partition("/api/v1/")[2]
+    assert alice.get(address).status_code == 200
+    others = [
+        given_user(Role.LEARNER, customer=budget.customer, email=BOB, lms_user_id=8),
+        given_user(Role.ADMINISTRATOR, customer=budget.customer),
+        given_user(Role.OPERATOR),
+    ]
+    for user in others:
+        assert Person(client, user).get(address).status_code == 404
+
+
 def test_redeeming_twice_spends_once(alice: Person, budget: Budget) -> None:
     content = given_content()
     allocate(budget, content, ALICE, now=timezone.now())

@@ -16,7 +16,7 @@ from bursary.assignments.allocation import AllocationRefused
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from bursary.replica.reads import ContentUnavailable
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.api.door import Door
 from tests.world import ALICE
 

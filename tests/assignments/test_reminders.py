@@ -344,6 +344,30 @@ def test_a_start_that_moves_makes_a_new_occasion(mail: MailServer) -> None:
     assert [nudge(39), nudge(53)] == [0, 1]
 
 
+def given_accepted_and_planned() -> LearnerContentAssignment:
+    """Return an accepted assignment that starts in 60 days and was checked: its next nudge is in 53."""
+    assignment = starting(NOW + 60 * DAY)
+    redemption.fulfil(redemption.begin(assignment, now=NOW), now=NOW)
+    assert nudge(1) == 0
+    assignment.refresh_from_db()
+    assert (assignment.state, assignment.nudge_at) == (State.ACCEPTED, NOW + 53 * DAY)
+    return assignment
+
+
+def test_an_accepted_one_whose_start_comes_nearer_is_nudged_by_the_new_date(mail: MailServer) -> None:
+    content = given_accepted_and_planned().content
+    with transaction.atomic():
+        ContentMetadata.objects.update(start_date=NOW + 20 * DAY)
+        content_changed.send(sender=ContentMetadata, pks=[content and content.pk], now=NOW + DAY)
+    assert nudge(13) == 1
+
+
+def test_an_accepted_one_is_nudged_by_a_table_that_changed(mail: MailServer) -> None:
+    assignment = given_accepted_and_planned()
+    terms.change(assignment.budget, now=NOW + DAY, terms={"nudge_days_before": "30"})
+    assert nudge(30) == 1
+
+
 def test_a_nudge_that_waited_past_the_start_is_not_sent(mail: MailServer) -> None:
     assignment = starting(NOW + 40 * DAY)
     nudge(39)

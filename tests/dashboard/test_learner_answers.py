@@ -296,7 +296,7 @@ def test_a_revoked_link_is_gone_and_offers_no_other(
     for clock.now in (NOW, TOO_LATE):
         for answer in (client.get(link), accept(client, link), client.post(link, {"answer": "new-link"})):
             assert answer.status_code == 410
-            assert "it was withdrawn, or another has taken its place" in words(answer)
+            assert "it was revoked or replaced by a newer one" in words(answer)
             assert "Send me" not in words(answer)
             assert "Tidal" not in words(answer)
     assert state() == State.ALLOCATED

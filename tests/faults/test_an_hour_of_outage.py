@@ -13,7 +13,7 @@ from django.conf import settings
 from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.ops.models import ScheduledTask
-from bursary.replica import freshness, reads
+from bursary.replica import reads, schedule
 from bursary.replica.models import CatalogListing, ContentMetadata
 from bursary.upstream.breaker import BreakerState
 from tests.enterprise_catalog import faults
@@ -34,7 +34,7 @@ SLACK = 2.0
 """Seconds that a machine with other things to do may lose; an upstream that hangs does so for a minute."""
 MOST_REQUESTS = 100
 """In the hour; a question a minute for each of the seven courses would be 420, and three attempts each."""
-RECOVERY = freshness.LONGEST_WAIT
+RECOVERY = schedule.LONGEST_RETRY
 
 
 @pytest.fixture

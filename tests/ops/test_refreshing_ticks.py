@@ -17,9 +17,9 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.ops import refresh_runs, scheduler
 from bursary.ops.models import ScheduledTask as TickRow
 from bursary.ops.refresh_runs import CatalogRefresh
-from bursary.replica import listings, refresh
+from bursary.replica import refresh, schedule
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests import world
 from tests.world import CATALOG, NOW
 
@@ -154,7 +154,7 @@ def test_only_catalogs_of_budgets_in_use_are_read_one_a_tick(folder: Folder) -> 
 def test_two_ticks_at_once_read_a_catalog_once(folder: Folder) -> None:
     world.given_budget()
     folder.serve(COURSE)
-    assert listings.claim([CATALOG], now=NOW) is not None
+    assert schedule.claim_listing([CATALOG], now=NOW) is not None
 
     assert tick(NOW + timedelta(minutes=1)).catalogs == []
     assert len(tick(NOW + HOUR).catalogs) == 1  # who had it has died
@@ -269,7 +269,7 @@ def test_the_command_says_what_it_had_to_postpone(folder: Folder) -> None:
     answer, said = refused(stale=True)
 
     assert answer["due"]["postponed"] == 1
-    assert said == "1 could not be looked at and will be tried again."
+    assert said == "1 could not be refreshed and will be tried again."
 
 
 def test_the_command_asks_for_keys_where_they_are_held_and_names_the_unknown(folder: Folder) -> None:

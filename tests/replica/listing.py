@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -50,7 +51,6 @@ class Listing:
         *,
         keys: Sequence[str],
         within: timedelta | None = None,
-        alive: bool = False,
     ) -> Sequence[object]:
         self._answer(0)
         self.asked.extend(keys)
@@ -62,9 +62,14 @@ class Listing:
 
 
 def recorded(name: str) -> list[Record]:
-    """Return the records of `tests/data/catalog-….jsonl`."""
+    """Return the records of `tests/data/catalog-….jsonl`. Tests share them: copy to change."""
+    return list(_decoded(name))
+
+
+@cache
+def _decoded(name: str) -> tuple[Record, ...]:
     with (DATA / f"catalog-{name}.jsonl").open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+        return tuple(json.loads(line) for line in lines)
 
 
 def a_course(*, synced: str = SYNCED, **changes: object) -> Record:

@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from bursary.catalog.source import Access, CatalogSource, open_source
 from bursary.replica import refresh
 from bursary.replica.models import ContentChange, ContentMetadata, RefreshSource
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, Upstream
 from tests.replica.listing import CATALOG, COURSE, NOW, Listing
 
@@ -29,7 +31,12 @@ def row(content_key: str = COURSE) -> ContentMetadata:
     return ContentMetadata.objects.get(content_key=content_key)
 
 
-def story() -> dict[tuple[str, str], tuple[object, object]]:
+def due(now: datetime) -> QuerySet[ContentMetadata]:
+    """Return the rows that are due."""
+    return ContentMetadata.objects.filter(due_at__lte=now)
+
+
+def history() -> dict[tuple[str, str], tuple[object, object]]:
     return {
         (change.content.content_key, change.field): (change.old, change.new)
         for change in ContentChange.objects.select_related("content")
@@ -38,11 +45,11 @@ def story() -> dict[tuple[str, str], tuple[object, object]]:
 
 @contextmanager
 def announcements() -> Iterator[list[dict[str, Any]]]:
-    heard: list[dict[str, Any]] = []
+    announced: list[dict[str, Any]] = []
 
     def hear(**announcement: Any) -> None:
-        heard.append(announcement)
+        announced.append(announcement)
 
     refresh.content_changed.connect(hear)
-    yield heard
+    yield announced
     refresh.content_changed.disconnect(hear)

@@ -82,10 +82,10 @@ class AnyOrder(RuleBasedStateMachine):
         given_budget(customer=self.budget.customer, catalog_uuid=CATALOGS["other"])
 
     @initialize()
-    def we_know_the_catalog_and_somebody_is_assigned(self) -> None:
-        self.look("listing", CATALOG)
-        self.somebody_allocates(KEYS[0], 1)
-        self.somebody_allocates(f"course-v1:{KEYS[1]}+a", 1)
+    def the_catalog_is_known_and_learners_are_assigned(self) -> None:
+        self.refresh("listing", CATALOG)
+        self.an_administrator_allocates(KEYS[0], 1)
+        self.an_administrator_allocates(f"course-v1:{KEYS[1]}+a", 1)
 
     # -- Upstream -------------------------------------------------------------------------------------------
 
@@ -95,7 +95,7 @@ class AnyOrder(RuleBasedStateMachine):
     ) -> None:
         self.truth.edit(key, stamped=stamped, **changes)
         if way:
-            self.look(way, catalog)
+            self.refresh(way, catalog)
 
     @rule()
     def upstream_syncs_and_nothing_changed(self) -> None:
@@ -133,8 +133,8 @@ class AnyOrder(RuleBasedStateMachine):
             schedule.request_refresh(announced, now=self.now, until_changed=until_changed)
 
     @rule(way=ways, catalog=catalogs)
-    def we_look(self, way: str, catalog: Any) -> None:
-        self.look(way, catalog)
+    def the_replica_is_refreshed(self, way: str, catalog: Any) -> None:
+        self.refresh(way, catalog)
 
     @rule(
         slow=ways,
@@ -151,12 +151,12 @@ class AnyOrder(RuleBasedStateMachine):
             self.truth.edit(key, **changes, title=f"Overtaken on {self.now}")
             self.now += minutes * MINUTE
             schedule.request_refresh([key], now=self.now)
-            self.look(fast, catalog)
+            self.refresh(fast, catalog)
             self.no_version_goes_backwards()
 
         self.upstream.recovers()
         self.upstream.meanwhile = meanwhile
-        self.look(slow, catalog)
+        self.refresh(slow, catalog)
         self.upstream.meanwhile = None
 
     @rule(way=ways, catalog=catalogs, where=st.sampled_from(["asking", "writing", "settling"]))
@@ -172,12 +172,12 @@ class AnyOrder(RuleBasedStateMachine):
                 refresh.content_changed.connect(die)
                 until_then.callback(refresh.content_changed.disconnect, die)
             else:
-                until_then.enter_context(patch.object(schedule, "looked", die))
-            self.look(way, catalog)
+                until_then.enter_context(patch.object(schedule, "settle_fetched", die))
+            self.refresh(way, catalog)
         self.upstream.meanwhile = None
 
     @rule(key=any_keys, catalog=catalogs)
-    def somebody_reads(self, key: str, catalog: Any) -> None:
+    def a_reader_asks(self, key: str, catalog: Any) -> None:
         warm = ContentMetadata.objects.filter(content_key=key).exists()
         asked = self.upstream.questions
         try:
@@ -190,7 +190,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert not warm or self.upstream.questions == asked
 
     @rule(key=any_keys, learner=st.integers(1, 3))
-    def somebody_allocates(self, key: str, learner: int) -> None:
+    def an_administrator_allocates(self, key: str, learner: int) -> None:
         known = ContentMetadata.objects.filter(content_key=key).values_list("price_cents", flat=True).first()
         with suppress(allocation.AllocationRefused, reads.ContentUnavailable):
             allocation.allocate(
@@ -206,8 +206,8 @@ class AnyOrder(RuleBasedStateMachine):
         ends_at = None if days is None else NOW + timedelta(days=days)
         self.budget = terms.change(self.budget, now=self.now, terms={"ends_at": ends_at})
 
-    def look(self, way: str, catalog: Any) -> None:
-        """Look upstream in one of our ways. Silence is all that may come of it."""
+    def refresh(self, way: str, catalog: Any) -> None:
+        """Refresh in one of four ways. An outage is all that may come of it."""
         with suppress(refresh.ContentUnavailable):
             if way == "listing":
                 refresh.refresh_catalog(catalog, source=self.source, now=self.now, by=RefreshSource.CRON)
@@ -239,7 +239,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert not thin.exclude(price_cents=None).exists()
 
     @invariant()
-    def somebody_will_look_at_every_course(self) -> None:
+    def every_course_is_due_at_some_time(self) -> None:
         assert not ContentMetadata.objects.filter(content_type=ContentType.COURSE, due_at=None).exists()
 
     @invariant()
@@ -252,7 +252,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.it_is_quiet_again()
 
     def it_is_quiet_again(self) -> None:
-        """Nothing happens any more but the clock's ticks, for six days and without anybody's help."""
+        """Nothing happens any more but the scheduled tasks, for six days."""
         self.upstream.recovers()
         self.truth.heal()
         for _tick in range(6):

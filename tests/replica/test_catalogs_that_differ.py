@@ -1,11 +1,11 @@
-"""Two catalogs of one course, of which one has a run less: our row is as one of them has it, and stays so."""
+"""Two catalogs of one course, of which one has a run less: the row is as one of them has it, and stays so."""
 
 from datetime import datetime
 
 import pytest
 
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS, Record, a_course, recorded
 from tests.replica.replicated import HOUR, announcements, bring_in, row
 
@@ -39,18 +39,18 @@ def written() -> list[tuple[str, datetime]]:
     return list(ContentMetadata.objects.order_by("content_key").values_list("content_key", "changed_at"))
 
 
-def test_once_each_was_heard_nothing_is_written_however_often_they_are_read() -> None:
+def test_once_each_was_fetched_nothing_is_written_however_often_they_are_read() -> None:
     ours(hours=0)
     theirs(hours=1)
     before, told = written(), ContentChange.objects.count()
     assert told
 
-    with announcements() as heard:
+    with announcements() as announced:
         for hours in range(2, 8):
             report = (ours, theirs)[hours % 2](hours=hours)
             assert (report.changed, report.created) == (0, 0)
 
-    assert (written(), ContentChange.objects.count(), heard) == (before, told, [])
+    assert (written(), ContentChange.objects.count(), announced) == (before, told, [])
     assert CatalogMembership.objects.filter(seen_at__gte=NOW + 6 * HOUR).count() == 2
 
 
@@ -65,7 +65,7 @@ def test_an_edit_arrives_whichever_is_read_first() -> None:
     assert row().title == "Edited again"
 
 
-def test_what_repeats_itself_lets_the_one_be_asked_that_our_row_came_from() -> None:
+def test_a_repeated_record_brings_forward_the_catalog_that_the_row_came_from() -> None:
     theirs(hours=0)
     ours(hours=1)
     due_at = row().due_at
@@ -78,7 +78,7 @@ def test_what_repeats_itself_lets_the_one_be_asked_that_our_row_came_from() -> N
     assert row().due_at == NOW + 2 * HOUR
 
 
-def test_when_the_one_that_our_row_came_from_has_it_no_more_the_others_word_counts() -> None:
+def test_when_the_catalog_that_the_row_came_from_has_it_no_more_the_next_record_of_another_counts() -> None:
     theirs(hours=0)
     ours(hours=1)
     for hours in (2, 4):

@@ -16,7 +16,7 @@ from bursary.replica import cold_reads, reads, refresh
 from bursary.replica.models import ColdRead, ColdReadStatus, ContentMetadata
 from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS, a_course
 from tests.replica.replicated import HOUR, bring_in
-from tests.replica.upstream import Upstream, listing_of, look_at_due
+from tests.replica.upstream import Upstream, listing_of, refresh_rows_due
 from tests.together import together
 
 ABSENT = "NobodyX+N1"
@@ -124,14 +124,14 @@ def test_no_read_of_anything_warm_asks_or_waits_while_upstream_is_down(upstream:
         content = read(after=hours * HOUR)
         assert (content.content_key, reads.as_of(content)) == (COURSE, NOW)
         assert read(RUNS[0], after=hours * HOUR).content_key == RUNS[0]
-        look_at_due(upstream, now=NOW + hours * HOUR)
+        refresh_rows_due(upstream, now=NOW + hours * HOUR)
 
     asked_by_refreshers = len(upstream.questions)
     read(after=100 * HOUR)
     assert len(upstream.questions) == asked_by_refreshers
 
     upstream.down = False
-    look_at_due(upstream, now=NOW + 200 * HOUR)
+    refresh_rows_due(upstream, now=NOW + 200 * HOUR)
     assert reads.as_of(read(after=200 * HOUR)) == NOW + 200 * HOUR
 
 
@@ -171,7 +171,7 @@ def test_answers_that_count_no_more_and_the_oldest_of_too_many_are_forgotten(
 @pytest.mark.django_db(transaction=True)
 def test_many_readers_and_refreshers_of_one_cold_key_are_one_question(upstream: Upstream) -> None:
     upstream.meanwhile = lambda: time.sleep(0.3)
-    refresher = partial(look_at_due, upstream, now=NOW)
+    refresher = partial(refresh_rows_due, upstream, now=NOW)
     calls: list[Callable[[], object]] = [*([read] * 6), refresher, refresher]
 
     answers = together(calls)

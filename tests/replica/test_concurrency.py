@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from bursary.replica import reads, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import (
     CATALOG,
     COURSE,
@@ -88,7 +88,7 @@ def test_refreshers_of_the_same_new_content_do_not_depend_on_its_order() -> None
 
 
 @pytest.mark.postgres_only
-def test_refreshers_of_changed_content_tell_each_change_once() -> None:
+def test_refreshers_of_changed_content_record_each_change_once() -> None:
     courses = recorded("courses")[:100]
     refresher(courses, seconds=0)()
     changed = [record | {"title": "New", "content_last_modified": LATER} for record in courses]
@@ -139,7 +139,7 @@ def test_readers_are_served_while_a_refresh_holds_the_row() -> None:
     assert str(ContentMetadata.objects.get(content_key=COURSE).enroll_by) == "2028-09-01 00:00:00+00:00"
 
 
-def test_a_refresh_inside_somebodys_transaction_is_refused() -> None:
+def test_a_refresh_inside_a_transaction_is_refused() -> None:
     with transaction.atomic(), pytest.raises(RuntimeError):
         refresher([a_course()], seconds=0)()
 

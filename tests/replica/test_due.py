@@ -1,4 +1,4 @@
-"""What is due is looked at: by claim, in bounded questions, with pauses that grow while upstream is away."""
+"""What is due is refreshed: by claim, in bounded requests, with delays that grow while upstream is away."""
 
 import random
 from datetime import timedelta
@@ -6,77 +6,78 @@ from datetime import timedelta
 import pytest
 from django.conf import settings
 
-from bursary.replica import freshness, ingest, refresh, schedule
+from bursary.lib.leases import NOT_BEFORE
+from bursary.replica import ingest, refresh, schedule
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
 from tests.replica.listing import CATALOG, COURSE, LATER, NOW, OTHER_CATALOG, RUNS, a_course, enrolling_by
-from tests.replica.replicated import HOUR, announcements, bring_in, row
-from tests.replica.upstream import Upstream, courses, keys_of, listing_of, look_at_due
+from tests.replica.replicated import HOUR, announcements, bring_in, due, row
+from tests.replica.upstream import Upstream, courses, keys_of, listing_of, refresh_rows_due
 
 pytestmark = pytest.mark.django_db
 
 STALE = NOW + 7 * HOUR
 
 
-def test_what_is_stale_is_looked_at_once_and_is_due_again_when_it_is_stale_again() -> None:
+def test_what_is_stale_is_refreshed_once_and_is_due_again_when_it_is_stale_again() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)
-    assert look_at_due(upstream, now=NOW + 5 * HOUR).records == 0
+    assert refresh_rows_due(upstream, now=NOW + 5 * HOUR).records == 0
 
     upstream.records = [enrolling_by("2028-09-01T00:00:00Z", synced=LATER)]
-    report = look_at_due(upstream, now=STALE)
+    report = refresh_rows_due(upstream, now=STALE)
 
     assert upstream.questions == [(COURSE,)]
     assert (report.changed, report.records) == (2, 1)
     assert str(row().enroll_by) == str(row(RUNS[2]).enroll_by) == "2028-09-01 00:00:00+00:00"
     assert (row().checked_at, row().due_at, row().fence) == (STALE, STALE + 6 * HOUR, 1)
-    assert look_at_due(upstream, now=STALE).records == 0
+    assert refresh_rows_due(upstream, now=STALE).records == 0
 
 
-def test_a_second_look_at_unchanged_content_writes_no_payload_and_no_change() -> None:
+def test_a_second_fetch_of_unchanged_content_writes_no_payload_and_no_change() -> None:
     upstream = Upstream(courses(5))
     listing_of(upstream)
     before = dict(ContentMetadata.objects.values_list("pk", "fetched_at"))
 
-    with announcements() as heard:
-        look_at_due(upstream, now=STALE)
+    with announcements() as announced:
+        refresh_rows_due(upstream, now=STALE)
         listing_of(upstream, now=STALE + HOUR)
 
     assert dict(ContentMetadata.objects.values_list("pk", "fetched_at")) == before
     assert not ContentChange.objects.exists()
-    assert heard == []
+    assert announced == []
 
 
 def test_questions_are_for_fifty_keys_at_most_and_each_row_is_asked_for_once() -> None:
     upstream = Upstream(courses(120))
     listing_of(upstream)
 
-    report = look_at_due(upstream, now=STALE + 24 * HOUR)
+    report = refresh_rows_due(upstream, now=STALE + 24 * HOUR)
 
     assert [len(question) for question in upstream.questions] == [50, 50, 20]
     assert sorted(key for asked in upstream.questions for key in asked) == sorted(keys_of(upstream.records))
     assert set(upstream.deadlines) == {settings.CONTENT_FETCH_DEADLINE}
     assert (report.records, report.postponed) == (120, 0)
-    assert not schedule.due(STALE + 24 * HOUR).exists()
+    assert not due(STALE + 24 * HOUR).exists()
 
 
-def test_no_more_than_asked_for_is_looked_at_the_oldest_first() -> None:
+def test_no_more_rows_than_asked_for_are_refreshed_first_due_first() -> None:
     upstream = Upstream(courses(10))
     listing_of(upstream)
     first = keys_of(upstream.records)[7]
     ContentMetadata.objects.filter(content_key=first).update(due_at=NOW)
 
-    look_at_due(upstream, now=STALE + 24 * HOUR, most=1)
+    refresh_rows_due(upstream, now=STALE + 24 * HOUR, most=1)
 
     assert upstream.questions == [(first,)]
 
 
-def test_a_run_is_looked_at_with_its_course() -> None:
+def test_a_run_is_refreshed_with_its_course() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)
     ContentMetadata.objects.update(due_at=None)
-    ContentMetadata.objects.filter(content_key=RUNS[0]).update(due_at=NOW)
+    ContentMetadata.objects.filter(content_key=RUNS[0]).update(due_at=NOW, early=NOT_BEFORE)
 
-    look_at_due(upstream, now=STALE)
+    refresh_rows_due(upstream, now=STALE)
 
     assert upstream.questions == [(COURSE,)]
     assert (row(RUNS[0]).due_at, row(RUNS[0]).checked_at) == (None, STALE)
@@ -88,7 +89,7 @@ def test_each_catalog_is_asked_for_what_it_holds() -> None:
     listing_of(Upstream(here))
     listing_of(Upstream(there), catalog_uuid=OTHER_CATALOG)
 
-    look_at_due(upstream, now=STALE + 24 * HOUR)
+    refresh_rows_due(upstream, now=STALE + 24 * HOUR)
 
     assert sorted(upstream.questions) == sorted([tuple(sorted(keys_of(here))), tuple(sorted(keys_of(there)))])
     assert CatalogMembership.objects.count() == 4
@@ -103,7 +104,7 @@ def test_while_one_catalog_is_silent_the_others_are_refreshed() -> None:
     later = STALE + 24 * HOUR
     ContentMetadata.objects.filter(content_key=there[0]["key"]).update(due_at=NOW)  # in the first claim
 
-    report = look_at_due(upstream, now=later)
+    report = refresh_rows_due(upstream, now=later)
 
     assert sorted(len(asked) for asked in upstream.questions) == [1, 2, 49]
     assert report.postponed == 60
@@ -111,16 +112,16 @@ def test_while_one_catalog_is_silent_the_others_are_refreshed() -> None:
     assert refreshed.count() == 3
 
 
-def test_nobody_is_asked_again_and_again_where_nobody_answers() -> None:
+def test_a_run_stops_where_no_catalog_answers() -> None:
     upstream = Upstream(courses(120))
     listing_of(upstream)
     upstream.down = True
 
-    report = look_at_due(upstream, now=STALE + 24 * HOUR)
+    report = refresh_rows_due(upstream, now=STALE + 24 * HOUR)
 
     assert len(upstream.questions) == 1
     assert report.postponed == 50
-    assert schedule.due(STALE + 24 * HOUR).count() == 70
+    assert due(STALE + 24 * HOUR).count() == 70
 
 
 def test_pauses_grow_with_each_failure_are_capped_and_end_with_the_outage(
@@ -132,10 +133,10 @@ def test_pauses_grow_with_each_failure_are_capped_and_end_with_the_outage(
     upstream.down = True
     now, pauses = STALE, []
     for _ in range(12):
-        look_at_due(upstream, now=now)
+        refresh_rows_due(upstream, now=now)
         due_at = row().due_at
         assert due_at is not None
-        assert look_at_due(upstream, now=due_at - timedelta(seconds=1)).postponed == 0
+        assert refresh_rows_due(upstream, now=due_at - timedelta(seconds=1)).postponed == 0
         pauses.append((due_at - now).total_seconds() / 60)
         now = due_at
 
@@ -144,7 +145,7 @@ def test_pauses_grow_with_each_failure_are_capped_and_end_with_the_outage(
     assert row().title == a_course()["title"]
 
     upstream.down = False
-    look_at_due(upstream, now=now)
+    refresh_rows_due(upstream, now=now)
     assert (row().failures, row().last_error, row().due_at) == (0, "", now + 6 * HOUR)
 
 
@@ -155,101 +156,80 @@ def test_what_upstream_does_not_hand_over_is_postponed_alone_and_is_not_taken_fo
     upstream.withheld = {bad}
     now = STALE + 24 * HOUR
 
-    report = look_at_due(upstream, now=now)
+    report = refresh_rows_due(upstream, now=now)
 
     assert (report.unparsable_total, report.unparsable[0].key, report.unanswered) == (1, bad, 0)
     assert (row(bad).failures, row(bad).last_error) == (1, "upstream_error: It answered with 500.")
     assert now < (row(bad).due_at or now) <= now + timedelta(minutes=1)
     assert ContentMetadata.objects.filter(content_key__in=good, checked_at=now, failures=0).count() == 9
     for again in range(1, 8):
-        look_at_due(upstream, now=now + again * 7 * HOUR)  # longer than any pause
+        refresh_rows_due(upstream, now=now + again * 7 * HOUR)  # longer than any pause
     assert row(bad).failures == 8
     assert row(bad).gone_at is None
     assert not CatalogMembership.objects.exclude(missing_since=None).exists()
 
     upstream.withheld = set()
-    look_at_due(upstream, now=now + 60 * HOUR)
+    refresh_rows_due(upstream, now=now + 60 * HOUR)
     assert (row(bad).failures, row(bad).last_error, row(bad).checked_at) == (0, "", now + 60 * HOUR)
 
 
-def test_what_failed_before_is_asked_for_apart_and_after_the_others() -> None:
-    upstream = Upstream(courses(6))
-    listing_of(upstream)
-    *good, bad = sorted(keys_of(upstream.records))
-    ContentMetadata.objects.filter(content_key=bad).update(failures=3, due_at=NOW)
-    upstream.deadly = {bad}
-
-    report = look_at_due(upstream, now=STALE + 24 * HOUR)
-
-    assert upstream.questions == [tuple(good), (bad,)]
-    assert report.postponed == 1
-    assert ContentMetadata.objects.filter(content_key__in=good, checked_at=STALE + 24 * HOUR).count() == 5
-
-
-def test_records_that_cost_their_neighbours_the_answer_are_soon_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(random, "random", random.Random(7).random)  # an order, no secret
-    upstream = Upstream(courses(60))
-    listing_of(upstream)
-    upstream.deadly = set(keys_of(upstream.records)[10:40:15])
-    since = STALE + 24 * HOUR
-
-    for minute in range(180):
-        look_at_due(upstream, now=since + minute * timedelta(minutes=1))
-
-    fresh = ContentMetadata.objects.filter(content_type="course", checked_at__gte=since, failures=0)
-    assert fresh.count() == 58
-    assert min(row(bad).failures for bad in upstream.deadly) > 5
-    assert not ContentMetadata.objects.exclude(gone_at=None).exists()
-
-
 def test_pauses_are_spread() -> None:
-    pauses = {freshness.wait_after(8) for _ in range(20)}
+    pauses = {schedule.retry_delay(8) for _ in range(20)}
 
     assert len(pauses) == 20
     assert max(pauses) <= timedelta(minutes=128)
 
 
-def test_a_refresher_that_died_is_followed_when_its_lease_ends() -> None:
+def test_the_rows_of_a_dead_refresher_are_due_when_its_lease_ends() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)
-    schedule.claim(started=STALE, now=STALE, lease=settings.CONTENT_LEASE, limit=1)
+    schedule.claim(started=STALE, now=STALE, limit=1)
 
-    look_at_due(upstream, now=STALE + settings.CONTENT_LEASE / 2)
+    refresh_rows_due(upstream, now=STALE + settings.CONTENT_LEASE / 2)
     assert upstream.questions == []
-    look_at_due(upstream, now=STALE + settings.CONTENT_LEASE)
+    refresh_rows_due(upstream, now=STALE + settings.CONTENT_LEASE)
     assert upstream.questions == [(COURSE,)]
+
+
+def test_a_claim_late_in_a_run_has_a_whole_lease_and_takes_nothing_that_became_due_meanwhile() -> None:
+    listing_of(Upstream(courses(2)))
+    late = STALE + HOUR
+    becomes_due = ContentMetadata.objects.filter(parent=None).latest("pk")
+    ContentMetadata.objects.filter(pk=becomes_due.pk).update(due_at=STALE + HOUR / 2)
+
+    [claimed] = schedule.claim(started=STALE, now=late, limit=10)
+
+    assert (claimed.pk == becomes_due.pk, claimed.lease_until) == (False, late + settings.CONTENT_LEASE)
 
 
 def test_a_refresher_that_outlived_its_lease_settles_nothing() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)
-    late = schedule.claim(started=STALE, now=STALE, lease=settings.CONTENT_LEASE, limit=1)
+    late = schedule.claim(started=STALE, now=STALE, limit=1)
     after = STALE + settings.CONTENT_LEASE
-    schedule.claim(started=after, now=after, lease=settings.CONTENT_LEASE, limit=1)
+    schedule.claim(started=after, now=after, limit=1)
 
-    schedule.failed(late, now=after, error="too late")
+    schedule.settle_failed(late, now=after, error="too late")
 
     assert (row().failures, row().last_error, row().due_at) == (0, "", after + settings.CONTENT_LEASE)
 
 
-def test_who_wants_it_while_it_is_fetched_gets_another_look() -> None:
+def test_a_refresh_that_is_requested_during_a_fetch_survives_it() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)
     a_moment_later = STALE + timedelta(seconds=1)
     upstream.meanwhile = lambda: schedule.request_refresh([COURSE], now=a_moment_later)
 
-    look_at_due(upstream, now=STALE)
+    refresh_rows_due(upstream, now=STALE)
     assert row().due_at == a_moment_later
     upstream.meanwhile = lambda: None
-    look_at_due(upstream, now=a_moment_later)
+    refresh_rows_due(upstream, now=a_moment_later)
 
     assert upstream.questions == [(COURSE,), (COURSE,)]
     assert row().due_at == a_moment_later + 6 * HOUR
 
 
-def test_rows_whose_lease_might_end_on_the_way_are_given_back() -> None:
+def test_rows_whose_lease_might_end_during_the_request_are_given_back() -> None:
     here, there = courses(1), courses(1, start=1)
     upstream = Upstream([*here, *there])
     listing_of(Upstream(here))
@@ -260,10 +240,10 @@ def test_rows_whose_lease_might_end_on_the_way_are_given_back() -> None:
     refresh.refresh_due(clock=lambda: next(ticking, now), source=upstream, most=2)
 
     assert len(upstream.questions) == 1
-    assert schedule.due(now).count() == 1
+    assert due(now).count() == 1
 
 
-def test_what_breaks_in_our_own_hands_is_postponed_and_the_others_go_on() -> None:
+def test_an_unexpected_error_postpones_its_rows_and_the_others_go_on() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)
     listing_of(Upstream(courses(1, start=5)), catalog_uuid=OTHER_CATALOG)
@@ -274,7 +254,7 @@ def test_what_breaks_in_our_own_hands_is_postponed_and_the_others_go_on() -> Non
 
     ingest.content_changed.connect(refuse)
     try:
-        report = look_at_due(upstream, now=STALE + 24 * HOUR)
+        report = refresh_rows_due(upstream, now=STALE + 24 * HOUR)
     finally:
         ingest.content_changed.disconnect(refuse)
 
@@ -289,7 +269,7 @@ def test_thin_and_older_answers_are_refused_and_asked_for_again_later() -> None:
     listing_of(upstream)
     upstream.records = [a_course(title="Old", synced="2026-11-20T08:00:00Z")]
 
-    report = look_at_due(upstream, now=STALE)
+    report = refresh_rows_due(upstream, now=STALE)
 
     assert (report.refused_older, row().title, row().due_at) == (4, a_course()["title"], STALE + 6 * HOUR)
 
@@ -314,11 +294,11 @@ def test_what_starts_or_closes_soon_is_stale_sooner_and_what_is_inactive_later(
     assert row().fresh_until == NOW + HOUR / 2 + hours * HOUR
 
 
-def test_a_row_of_which_nobody_knows_whom_to_ask_stops_nobody() -> None:
+def test_a_row_without_a_catalog_to_ask_stops_no_other() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)
     CatalogMembership.objects.all().delete()
     ContentMetadata.objects.update(fetched_from="a backup")
 
-    assert look_at_due(upstream, now=STALE).records == 0
+    assert refresh_rows_due(upstream, now=STALE).records == 0
     assert (row().due_at, row().gone_at) == (STALE + 24 * HOUR, None)

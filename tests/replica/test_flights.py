@@ -1,4 +1,4 @@
-"""Refreshers meet over what is due: each row is one's alone."""
+"""Refreshers meet over what is due: each row is claimed once."""
 
 import time
 from collections.abc import Callable
@@ -9,10 +9,10 @@ import pytest
 
 from bursary.replica import reads, refresh, schedule
 from bursary.replica.models import CatalogMembership, ContentMetadata
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import CATALOG, COURSE, NOW, a_course
-from tests.replica.replicated import HOUR
-from tests.replica.upstream import Upstream, courses, keys_of, listing_of, look_at_due
+from tests.replica.replicated import HOUR, due
+from tests.replica.upstream import Upstream, courses, keys_of, listing_of, refresh_rows_due
 from tests.together import together
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,7 +29,7 @@ def test_two_refreshers_and_a_reader_of_one_stale_key_are_one_question(
     upstream.meanwhile = lambda: time.sleep(0.3)
     reader = partial(reads.content_for, COURSE, catalog_uuid=CATALOG, now=STALE)
 
-    refresher = partial(look_at_due, upstream, now=STALE)
+    refresher = partial(refresh_rows_due, upstream, now=STALE)
     calls: list[Callable[[], object]] = [refresher, refresher, reader]
 
     answers = together(calls)
@@ -44,12 +44,12 @@ def test_refreshers_never_ask_for_the_same() -> None:
     listing_of(upstream)
     later = STALE + timedelta(days=1)
 
-    reports = together([partial(look_at_due, upstream, now=later)] * 4)
+    reports = together([partial(refresh_rows_due, upstream, now=later)] * 4)
 
     asked = [key for question in upstream.questions for key in question]
     assert sorted(asked) == sorted(keys_of(upstream.records))
     assert all(isinstance(report, RefreshReport) and report.postponed == 0 for report in reports)
-    assert not schedule.due(later).exists()
+    assert not due(later).exists()
 
 
 @pytest.mark.postgres_only
@@ -58,7 +58,7 @@ def test_a_claim_passes_over_what_another_has_locked() -> None:
     listing_of(upstream)
     later = STALE + timedelta(days=1)
 
-    claims = together([partial(schedule.claim, started=later, now=later, lease=HOUR, limit=10)] * 4)
+    claims = together([partial(schedule.claim, started=later, now=later, limit=10)] * 4)
 
     taken = [one.pk for claim in claims if isinstance(claim, list) for one in claim]
     assert len(taken) == len(set(taken)) == 40
@@ -71,7 +71,7 @@ def test_listings_and_refreshers_of_changed_content_meet_and_none_fails() -> Non
     upstream.records = [record | {"title": "New"} for record in courses(100)]
 
     outcomes = together(
-        [partial(listing_of, upstream, now=later)] * 2 + [partial(look_at_due, upstream, now=later)] * 2
+        [partial(listing_of, upstream, now=later)] * 2 + [partial(refresh_rows_due, upstream, now=later)] * 2
     )
 
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]

@@ -1,4 +1,4 @@
-"""A listing whose reading is interrupted is read on where it was."""
+"""An interrupted listing is resumed where it was."""
 
 import itertools
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 from bursary.replica import refresh
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, RefreshSource
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.server import CATALOG, Upstream, enterprise_catalog
 from tests.replica.listing import NOW, OTHER_CATALOG, Listing, recorded

@@ -5,10 +5,11 @@ from uuid import UUID
 
 import pytest
 
-from bursary.catalog import links
+from bursary.catalog import payload as payloads
 from bursary.replica import reads
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
 from tests.replica.listing import (
+    BEFORE,
     CATALOG,
     COURSE,
     LATER,
@@ -31,7 +32,7 @@ def as_served_to(customer: str, record: Record, **changes: object) -> Record:
     """Return the record with another customer's links."""
     theirs = deepcopy(record) | changes
     for one in (theirs, *theirs.get("course_runs", [])):
-        for name in links.LINKS & one.keys():
+        for name in payloads.LINKS & one.keys():
             one[name] = str(one[name]).replace("acme-corp", customer)
     return theirs
 
@@ -44,7 +45,7 @@ def url(content_key: str = COURSE, *, catalog_uuid: UUID = CATALOG) -> str:
     return reads.courseware_url(content_key, catalog_uuid=catalog_uuid)
 
 
-def test_each_catalog_shows_and_leads_to_its_own_links_whoever_was_asked_last() -> None:
+def test_each_catalog_has_its_own_links_whichever_was_fetched_last() -> None:
     ours, theirs = a_course(), globex(a_course())
     for hours, (record, catalog) in enumerate([(ours, CATALOG), (theirs, OTHER_CATALOG), (ours, CATALOG)]):
         bring_in(record, catalog_uuid=catalog, now=NOW + hours * HOUR)
@@ -60,7 +61,7 @@ def test_each_catalog_shows_and_leads_to_its_own_links_whoever_was_asked_last() 
     assert "acme-corp" not in str(row().payload) + str(row(RUNS[2]).payload)
 
 
-def test_two_catalogs_that_alternate_write_no_payload_and_tell_of_no_change() -> None:
+def test_two_catalogs_that_alternate_write_no_payload_and_record_no_change() -> None:
     courses = recorded("courses")[:50]
     bring_in(*courses)
     bring_in(*map(globex, courses), catalog_uuid=OTHER_CATALOG, now=NOW + HOUR)
@@ -70,9 +71,9 @@ def test_two_catalogs_that_alternate_write_no_payload_and_tell_of_no_change() ->
         catalog, customer = ((CATALOG, "acme-corp"), (OTHER_CATALOG, "globex"))[hours % 2]
         synced = f"2026-11-22T0{hours}:00:00Z"
         moved = [as_served_to(customer, course, content_last_modified=synced) for course in courses]
-        with announcements() as heard:
+        with announcements() as announced:
             report = bring_in(*moved, catalog_uuid=catalog, now=NOW + hours * HOUR)
-        assert (report.created, report.changed, heard) == (0, 0, [])
+        assert (report.created, report.changed, announced) == (0, 0, [])
 
     after = ContentMetadata.objects.order_by("pk").values_list("payload", "fetched_at", "fetched_from")
     assert list(after) == before
@@ -83,10 +84,10 @@ def test_two_catalogs_that_alternate_write_no_payload_and_tell_of_no_change() ->
 def test_a_link_that_moves_is_followed_and_is_no_change_of_content() -> None:
     bring_in(a_course())
 
-    with announcements() as heard:
+    with announcements() as announced:
         report = bring_in(globex(a_course(synced=LATER)), now=NOW + HOUR)
 
-    assert (report.unchanged, heard) == (4, [])
+    assert (report.unchanged, announced) == (4, [])
     assert "/globex/" in url()
     assert not ContentChange.objects.exists()
 
@@ -100,10 +101,18 @@ def test_a_thin_record_brings_links_to_a_catalog_without_any_and_overwrites_none
     assert reads.record(row(), catalogs=[CATALOG]) == a_course()
 
 
-def test_an_older_look_does_not_bring_old_links_back() -> None:
+def test_an_older_fetch_does_not_bring_old_links_back() -> None:
     bring_in(globex(a_course()), now=NOW + HOUR)
 
     bring_in(a_course(), now=NOW)
+
+    assert "/globex/" in url()
+
+
+def test_a_slow_fetch_does_not_bring_old_links_back_whatever_its_stamp() -> None:
+    bring_in(globex(a_course(synced=BEFORE)), now=NOW + 2 * HOUR)
+
+    bring_in(a_course(synced=LATER), now=NOW + HOUR)
 
     assert "/globex/" in url()
 
@@ -125,12 +134,12 @@ def test_among_several_catalogs_or_none_a_record_is_without_links() -> None:
     bring_in(globex(a_course()), catalog_uuid=OTHER_CATALOG, now=NOW + HOUR)
 
     for catalogs in ([CATALOG, OTHER_CATALOG], [], [UUID(int=1)]):
-        assert reads.record(row(), catalogs=catalogs) == links.without(a_course())
+        assert reads.record(row(), catalogs=catalogs) == payloads.without_links(a_course())
 
 
 def test_a_changed_record_is_written_without_links() -> None:
     bring_in(a_course())
     bring_in(enrolling_by("2028-09-01T00:00:00Z", synced=LATER), now=NOW + HOUR)
 
-    assert row().payload == links.without(enrolling_by("2028-09-01T00:00:00Z", synced=LATER))
-    assert CatalogMembership.objects.get().links[COURSE] == links.own(a_course())
+    assert row().payload == payloads.without_links(enrolling_by("2028-09-01T00:00:00Z", synced=LATER))
+    assert CatalogMembership.objects.get().links[COURSE] == payloads.own_links(a_course())

@@ -1,4 +1,4 @@
-"""What a fetched record may do to the row that we hold."""
+"""What a fetched record may do to the row that the replica holds."""
 
 from datetime import UTC, datetime
 
@@ -19,7 +19,7 @@ from tests.replica.listing import (
     enrolling_by,
     recorded,
 )
-from tests.replica.replicated import HOUR, announcements, bring_in, row, story
+from tests.replica.replicated import HOUR, announcements, bring_in, history, row
 
 pytestmark = pytest.mark.django_db
 
@@ -28,12 +28,12 @@ def test_unchanged_content_is_only_checked_although_upstream_moved_its_time_stam
     bring_in(*recorded("courses"), *recorded("other-types"))
     moved = [record | {"content_last_modified": LATER} for record in recorded("courses")]
 
-    with announcements() as heard:
+    with announcements() as announced:
         report = bring_in(*moved, now=NOW + HOUR)
 
     assert (report.unchanged, report.changed, report.created) == (667, 0, 0)
     assert not ContentChange.objects.exists()
-    assert heard == []
+    assert announced == []
     assert (row().fetched_at, row().changed_at) == (NOW, NOW)
     assert (row().checked_at, row().fresh_until) == (NOW + HOUR, NOW + 7 * HOUR)
     assert row().upstream_modified == datetime.fromisoformat(LATER)
@@ -67,7 +67,7 @@ def test_instants_are_compared_not_their_spelling() -> None:
     assert row().enroll_by == datetime(2028, 9, 1, tzinfo=UTC)
 
 
-def test_a_slow_look_gives_way_to_a_later_one_of_the_same_version() -> None:
+def test_a_slow_fetch_gives_way_to_a_later_one_of_the_same_version() -> None:
     bring_in(enrolling_by("2028-09-01T00:00:00Z"), now=NOW + HOUR)
 
     report = bring_in(enrolling_by("2028-01-01T00:00:00Z"), now=NOW)
@@ -76,7 +76,7 @@ def test_a_slow_look_gives_way_to_a_later_one_of_the_same_version() -> None:
     assert row().enroll_by == datetime(2028, 9, 1, tzinfo=UTC)
 
 
-def test_versions_of_different_catalogs_are_not_compared_but_the_looks_are() -> None:
+def test_versions_of_different_catalogs_are_not_compared_but_the_fetches_are() -> None:
     bring_in(enrolling_by("2028-09-01T00:00:00Z", synced=LATER))
 
     later = enrolling_by("2028-01-01T00:00:00Z", synced=BEFORE)
@@ -149,7 +149,7 @@ def test_a_run_whose_course_is_not_known_waits_for_it() -> None:
     bring_in(a_course(), orphan, now=NOW + HOUR)
 
     assert row(orphan["key"]).parent == row()
-    assert story()[orphan["key"], "parent"] == (None, COURSE)
+    assert history()[orphan["key"], "parent"] == (None, COURSE)
 
 
 def test_a_run_does_not_lose_its_course_to_a_record_that_does_not_name_it() -> None:
@@ -159,6 +159,7 @@ def test_a_run_does_not_lose_its_course_to_a_record_that_does_not_name_it() -> N
     bring_in(a_run(key=hidden["key"], parent_content_key=None), now=NOW + HOUR)
 
     assert row(hidden["key"]).parent == row()
+    assert history() == {}
 
 
 def test_a_key_does_not_change_its_type() -> None:

@@ -1,4 +1,4 @@
-"""Looks that overlap: an older one that ends later sets nothing back, and nobody waits in a circle."""
+"""Fetches that overlap: an older one that ends later sets nothing back, and no circle of locks closes."""
 
 import time
 from collections.abc import Callable
@@ -9,11 +9,21 @@ import pytest
 from django.db import connection, transaction
 
 from bursary.catalog import parser
-from bursary.replica import removal, store
+from bursary.lib.locks import for_update
+from bursary.replica import removal
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata
-from bursary.replica.report import RefreshReport
-from tests.replica.listing import CATALOG, NOW, a_course
-from tests.replica.replicated import row
+from bursary.replica.refresh import RefreshReport
+from tests.replica.listing import (
+    BEFORE,
+    CATALOG,
+    LATER,
+    NOW,
+    OTHER_CATALOG,
+    Record,
+    a_course,
+    a_thin_course,
+)
+from tests.replica.replicated import HOUR, bring_in, row
 from tests.replica.upstream import Upstream, given_catalog, listing_of
 
 pytestmark = pytest.mark.django_db
@@ -46,7 +56,7 @@ def test_an_older_listing_that_ends_later_does_not_end_an_alarm() -> None:
     assert removal.alarms() == {}
 
 
-def test_what_an_older_look_saw_does_not_undo_that_a_later_one_missed_it() -> None:
+def test_what_an_older_fetch_saw_does_not_undo_that_a_later_one_missed_it() -> None:
     upstream = given_catalog()
     course = upstream.records.pop(0)
     listing_of(upstream, now=NOW + 2 * DAY)
@@ -58,7 +68,7 @@ def test_what_an_older_look_saw_does_not_undo_that_a_later_one_missed_it() -> No
     assert listing_of(upstream, now=NOW + 3 * DAY).ended == 1
 
 
-def test_what_an_older_look_could_not_use_does_not_undo_it_either() -> None:
+def test_what_an_older_fetch_could_not_use_does_not_undo_it_either() -> None:
     upstream = given_catalog()
     del upstream.records[0]
     listing_of(upstream, now=NOW + 2 * DAY)
@@ -69,20 +79,31 @@ def test_what_an_older_look_could_not_use_does_not_undo_it_either() -> None:
     assert (membership.seen_at, membership.missing_since) == (NOW + DAY, NOW + 2 * DAY)
 
 
+@pytest.mark.parametrize("record", [a_course(synced=LATER), a_thin_course()], ids=["newer", "thin"])
+def test_a_slow_fetch_does_not_set_back_when_the_row_was_last_confirmed(record: Record) -> None:
+    bring_in(a_course(synced=BEFORE))
+    bring_in(a_course(synced=BEFORE), catalog_uuid=OTHER_CATALOG, now=NOW + 2 * HOUR)
+
+    bring_in(record, now=NOW + HOUR)
+
+    assert (row().checked_at, row().due_at) == (NOW + 2 * HOUR, NOW + 8 * HOUR)
+    assert row().fresh_until == NOW + 8 * HOUR
+
+
 @pytest.mark.postgres_only
 @pytest.mark.django_db(transaction=True)
-def test_who_misses_content_waits_for_its_lock_before_touching_a_membership() -> None:
+def test_recording_missing_content_waits_for_its_lock_before_touching_a_membership() -> None:
     upstream = given_catalog()
     missed = [parser.own_key(record) for record in upstream.records[:2]]
     upstream.records = upstream.records[2:]
     listing_of(upstream, now=NOW + DAY)
-    # One of them is confirmed by the next look, the other missed for the first time.
+    # One of them is confirmed by the next lookup, the other missed for the first time.
     CatalogMembership.objects.filter(content__content_key=missed[1]).update(missing_since=None)
 
     with ThreadPoolExecutor(1) as thread, transaction.atomic():
-        list(store.locked(ContentMetadata.objects.filter(content_key__in=missed)))
+        list(for_update(ContentMetadata.objects.filter(content_key__in=missed)))
         missing = thread.submit(_in_a_thread, lambda: listing_of(upstream, now=NOW + 2 * DAY))
-        _until_somebody_waits()
+        _until_a_lock_is_waited_for()
         held = CatalogMembership.objects.filter(content__content_key__in=missed)
         assert len(held.select_for_update(nowait=True, of=("self",))) == 2
     assert missing.result(timeout=30).ended == 1
@@ -95,7 +116,7 @@ def _in_a_thread(work: Callable[[], RefreshReport]) -> RefreshReport:
         connection.close()
 
 
-def _until_somebody_waits() -> None:
+def _until_a_lock_is_waited_for() -> None:
     deadline = time.monotonic() + 30
     with connection.cursor() as cursor:
         while time.monotonic() < deadline:

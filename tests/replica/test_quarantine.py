@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from bursary.catalog import parser
-from bursary.catalog.answers import UnreadableElement
 from bursary.catalog.parser import Content
+from bursary.catalog.records import UnreadableElement
 from bursary.replica import merge
 from bursary.replica.models import ContentMetadata
 from tests.replica.listing import COURSE, LATER, NOW, SYNCED, Record, a_course
 from tests.replica.replicated import HOUR, bring_in, row
-from tests.replica.upstream import Upstream, courses, listing_of, look_at_due
+from tests.replica.upstream import Upstream, courses, listing_of, refresh_rows_due
 
 pytestmark = pytest.mark.django_db
 
@@ -99,13 +99,13 @@ def test_what_the_database_refuses_is_quarantined_with_its_runs(monkeypatch: pyt
     assert (row().title, row().price_cents) == (a_course()["title"], 14900)
 
 
-def test_one_poisoned_record_among_what_is_due_stops_nobody() -> None:
+def test_one_poisoned_record_among_what_is_due_stops_no_other() -> None:
     upstream = Upstream([a_course(), *courses(20, start=40)])
     listing_of(upstream)
     upstream.records[0] = poisoned()
 
-    report = look_at_due(upstream, now=STALE + 24 * HOUR)
-    again = look_at_due(upstream, now=STALE + 50 * HOUR)
+    report = refresh_rows_due(upstream, now=STALE + 24 * HOUR)
+    again = refresh_rows_due(upstream, now=STALE + 50 * HOUR)
 
     assert (report.unparsable_total, report.unanswered, again.unparsable_total, again.quarantined) == (
         1,
@@ -128,7 +128,7 @@ def test_what_cannot_be_read_at_all_is_still_there_where_its_key_is_known() -> N
 
     upstream.fetch = unreadable  # type: ignore[method-assign]  # an upstream that talks nonsense
 
-    report = look_at_due(upstream, now=STALE)
+    report = refresh_rows_due(upstream, now=STALE)
 
     assert (report.unparsable_total, report.unanswered) == (1, 0)
     assert row().last_error.startswith("not_json: ")

@@ -1,4 +1,4 @@
-"""What a refresh stores, tells and announces."""
+"""What a refresh stores, records and announces."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from bursary.catalog.answers import UnreadableElement
 from bursary.catalog.parser import Content
+from bursary.catalog.records import UnreadableElement
 from bursary.replica import merge, reads, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
 from tests.replica.listing import (
@@ -23,7 +23,7 @@ from tests.replica.listing import (
     enrolling_by,
     recorded,
 )
-from tests.replica.replicated import HOUR, announcements, bring_in, row, story
+from tests.replica.replicated import HOUR, announcements, bring_in, history, row
 
 pytestmark = pytest.mark.django_db
 
@@ -71,7 +71,7 @@ def test_all_that_a_record_decides_is_compared_and_written() -> None:
     columns = {field.name for field in ContentMetadata._meta.get_fields()}
 
     assert set(merge.COLUMNS) <= columns
-    assert set(Content.model_fields) - {"runs", "notes", "parent_key", "links"} <= columns
+    assert set(Content.model_fields) - {"runs", "notes", "parent_key", "links", "paths"} <= columns
 
 
 def test_thin_records_are_stored_without_prices_and_completed_later() -> None:
@@ -82,8 +82,8 @@ def test_thin_records_are_stored_without_prices_and_completed_later() -> None:
     full = bring_in(*recorded("courses"), now=NOW + HOUR)
 
     assert (full.created, full.changed) == (667 - 43, 43)
-    assert story()[COURSE, "completeness"] == ("thin", "full")
-    assert story()[COURSE, "price_cents"] == (None, 14900)
+    assert history()[COURSE, "completeness"] == ("thin", "full")
+    assert history()[COURSE, "price_cents"] == (None, 14900)
 
 
 def test_hostile_records_leave_their_neighbours_stored() -> None:
@@ -162,47 +162,47 @@ def test_a_report_names_few_and_counts_all() -> None:
     assert report.as_dict()["records"] == 620
 
 
-# -- What is told -------------------------------------------------------------------------------------------
+# -- What is recorded ---------------------------------------------------------------------------------------
 
 
-def test_a_changed_date_is_told_once_with_old_and_new_and_announced() -> None:
+def test_a_changed_date_is_recorded_once_with_old_and_new_and_announced() -> None:
     bring_in(a_course())
 
-    with announcements() as heard:
+    with announcements() as announced:
         report = bring_in(enrolling_by("2028-09-01T00:00:00Z", synced=LATER), now=NOW + HOUR)
 
     dates = ("2028-10-01T23:59:59+00:00", "2028-09-01T00:00:00+00:00")
-    assert story() == {(COURSE, "enroll_by"): dates, (RUNS[2], "enroll_by"): dates}
+    assert history() == {(COURSE, "enroll_by"): dates, (RUNS[2], "enroll_by"): dates}
     change = ContentChange.objects.earliest("id")
     assert (change.source, change.created) == ("cron", NOW + HOUR)
     assert (report.changed, report.unchanged) == (2, 2)
-    assert [sorted(one["pks"]) for one in heard] == [sorted([row().pk, row(RUNS[2]).pk])]
-    assert [one["now"] for one in heard] == [NOW + HOUR]
+    assert [sorted(one["pks"]) for one in announced] == [sorted([row().pk, row(RUNS[2]).pk])]
+    assert [one["now"] for one in announced] == [NOW + HOUR]
     assert (row().fetched_at, row().changed_at) == (NOW + HOUR, NOW + HOUR)
     assert row().payload["normalized_metadata"]["enroll_by_date"] == "2028-09-01T00:00:00Z"
 
 
-def test_new_content_is_announced_and_has_no_story() -> None:
-    with announcements() as heard:
+def test_new_content_is_announced_and_has_no_history() -> None:
+    with announcements() as announced:
         bring_in(*recorded("courses")[:60])
 
-    assert sorted(pk for one in heard for pk in one["pks"]) == sorted(
+    assert sorted(pk for one in announced for pk in one["pks"]) == sorted(
         ContentMetadata.objects.values_list("pk", flat=True)
     )
-    assert len(heard) == 2
+    assert len(announced) == 2
     assert not ContentChange.objects.exists()
 
 
 def test_a_column_outside_the_digest_changes_without_its_payload() -> None:
     bring_in(a_course(active=True))
 
-    with announcements() as heard:
+    with announcements() as announced:
         bring_in(a_course(active=False, synced=LATER), now=NOW + HOUR)
 
-    assert story() == {(COURSE, "active"): (True, False)}
+    assert history() == {(COURSE, "active"): (True, False)}
     assert row().active is False
     assert (row().payload["active"], row().changed_at) == (True, NOW)
-    assert [one["pks"] for one in heard] == [[row().pk]]
+    assert [one["pks"] for one in announced] == [[row().pk]]
 
 
 def test_what_a_receiver_raises_rolls_the_batch_back_and_leaves_earlier_ones() -> None:
@@ -223,7 +223,7 @@ def test_what_a_receiver_raises_rolls_the_batch_back_and_leaves_earlier_ones() -
     assert not ContentChange.objects.exists()
 
 
-def test_a_look_ends_a_wish_that_was_there_before_it_and_leaves_a_later_one() -> None:
+def test_a_fetch_ends_a_request_from_before_it_and_leaves_a_later_one() -> None:
     bring_in(a_course())
     ContentMetadata.objects.filter(content_key=COURSE).update(due_at=NOW + HOUR, gone_at=NOW)
     ContentMetadata.objects.filter(content_key=RUNS[0]).update(due_at=NOW + 3 * HOUR)
@@ -241,7 +241,7 @@ def test_a_dry_run_counts_and_writes_nothing() -> None:
     bring_in(a_course())
     changed = enrolling_by("2028-09-01T00:00:00Z", synced=LATER)
 
-    with announcements() as heard:
+    with announcements() as announced:
         report = refresh.refresh_catalog(
             CATALOG,
             source=Listing([changed, *recorded("hostile")]),
@@ -252,7 +252,7 @@ def test_a_dry_run_counts_and_writes_nothing() -> None:
 
     assert (report.changed, report.unchanged, report.unparsable_total) == (2, 2, 1)
     assert report.created > 14
-    assert heard == []
+    assert announced == []
     assert ContentMetadata.objects.count() == 4
     assert (row().checked_at, row().enroll_by) == (NOW, datetime(2028, 10, 1, 23, 59, 59, tzinfo=UTC))
 

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from bursary.catalog.source import CatalogSource, open_source
 from bursary.replica import reads, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.server import CATALOG, CLIENT_ID, CLIENT_SECRET, Upstream, enterprise_catalog
 from tests.enterprise_catalog.shelf import content_key
@@ -83,7 +83,7 @@ def test_every_record_ends_in_the_row_that_a_file_gives(name: str, by_key: bool,
     assert report.unparsable_total == (1 if name == "hostile" else 0)
 
 
-def test_a_sync_that_changed_nothing_writes_no_payload_and_no_story() -> None:
+def test_a_sync_that_changed_nothing_writes_no_payload_and_no_history() -> None:
     with enterprise_catalog([*recorded("courses")[:30], *recorded("hostile")[:9]]) as upstream:
         bring_in(over_http(upstream))
         before = rows()
@@ -100,7 +100,7 @@ def test_a_sync_that_changed_nothing_writes_no_payload_and_no_story() -> None:
     assert {row["checked_at"] for row in after.values()} == {NOW + HOUR}
 
 
-def test_a_change_upstream_arrives_with_its_story(upstream: Upstream) -> None:
+def test_a_change_upstream_arrives_with_its_history(upstream: Upstream) -> None:
     bring_in(over_http(upstream))
     upstream.shelf.put(enrolling_by("2028-09-01T00:00:00Z", synced=LATER), catalogs=[str(CATALOG)])
 

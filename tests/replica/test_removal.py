@@ -1,4 +1,4 @@
-"""Content leaves a catalog after two questions by key, never on one listing's word, never in masses."""
+"""Content leaves a catalog after two lookups by key, never because of one listing, never in masses."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -8,10 +8,10 @@ import pytest
 from bursary.catalog.source import CatalogUnavailable
 from bursary.replica import reads, refresh, removal
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, RefreshSource
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS
-from tests.replica.replicated import HOUR, announcements, row, story
-from tests.replica.upstream import Upstream, courses, given_catalog, keys_of, listing_of, look_at_due
+from tests.replica.replicated import HOUR, announcements, history, row
+from tests.replica.upstream import Upstream, courses, given_catalog, keys_of, listing_of, refresh_rows_due
 
 pytestmark = pytest.mark.django_db
 
@@ -30,19 +30,19 @@ def test_what_a_listing_leaves_out_and_two_questions_do_not_find_is_gone() -> No
     assert (first.unanswered, first.ended, row().gone_at) == (1, 0, None)
     assert reads.held_by(CATALOG).filter(content_key=COURSE).exists()
 
-    with announcements() as heard:
+    with announcements() as announced:
         second = listing_of(upstream, now=NOW + 2 * DAY)
 
     gone_at = (NOW + 2 * DAY).isoformat()
     assert (second.unanswered, second.ended, second.alarm) == (1, 1, "")
     assert (row().gone_at, row(RUNS[0]).gone_at) == (NOW + 2 * DAY, NOW + 2 * DAY)
     assert not reads.held_by(CATALOG).filter(content_key__in=[COURSE, *RUNS]).exists()
-    assert story() == {
+    assert history() == {
         (COURSE, "membership"): (str(CATALOG), None),
         (COURSE, "gone_at"): (None, gone_at),
         **{(run, "gone_at"): (None, gone_at) for run in RUNS},
     }
-    assert [one["pks"] for one in heard] == [sorted(row(key).pk for key in (COURSE, *RUNS))]
+    assert [one["pks"] for one in announced] == [sorted(row(key).pk for key in (COURSE, *RUNS))]
     assert upstream.questions == [(COURSE,), (COURSE,)]
 
 
@@ -87,9 +87,9 @@ def test_what_is_due_confirms_as_well_and_asks_again_after_an_hour() -> None:
     listing_of(upstream, now=NOW + DAY)
     ContentMetadata.objects.exclude(content_key=COURSE).update(due_at=None)
 
-    report = look_at_due(upstream, now=NOW + DAY + HOUR / 2)
+    report = refresh_rows_due(upstream, now=NOW + DAY + HOUR / 2)
     assert (report.unanswered, report.ended, row().due_at) == (1, 0, NOW + DAY + HOUR * 1.5)
-    report = look_at_due(upstream, now=NOW + DAY + HOUR * 1.5)
+    report = refresh_rows_due(upstream, now=NOW + DAY + HOUR * 1.5)
 
     assert (report.ended, row().gone_at) == (1, NOW + DAY + HOUR * 1.5)
     assert row().due_at == NOW + 2 * DAY + HOUR * 1.5
@@ -100,7 +100,7 @@ def test_questions_alone_end_nothing_before_a_whole_listing_left_it_out() -> Non
     del upstream.records[0]
 
     for hours in range(7, 60, 2):
-        assert look_at_due(upstream, now=NOW + hours * HOUR).ended == 0
+        assert refresh_rows_due(upstream, now=NOW + hours * HOUR).ended == 0
 
     assert row().gone_at is None
     assert held() == 30
@@ -115,7 +115,7 @@ def test_content_that_another_catalog_holds_only_leaves_this_one() -> None:
     report = listing_of(upstream, now=NOW + 2 * DAY)
 
     assert (report.ended, held(), held(OTHER_CATALOG), row().gone_at) == (1, 29, 30, None)
-    assert story() == {(COURSE, "membership"): (str(CATALOG), None)}
+    assert history() == {(COURSE, "membership"): (str(CATALOG), None)}
 
 
 def test_nothing_goes_while_upstream_is_down() -> None:
@@ -126,7 +126,7 @@ def test_nothing_goes_while_upstream_is_down() -> None:
     for days in range(1, 4):
         with pytest.raises(refresh.ContentUnavailable):
             listing_of(upstream, now=NOW + days * DAY)
-        look_at_due(upstream, now=NOW + days * DAY)
+        refresh_rows_due(upstream, now=NOW + days * DAY)
 
     assert held() == 30
     assert not CatalogMembership.objects.exclude(missing_since=None).exists()
@@ -158,7 +158,7 @@ def test_a_listing_that_shrinks_by_more_than_a_fifth_removes_nothing_and_raises_
     assert removal.alarms() == {CATALOG: reports[0].alarm}
 
 
-def test_the_alarm_ends_by_itself_when_the_listing_is_whole_again() -> None:
+def test_the_alarm_ends_when_the_listing_is_whole_again() -> None:
     upstream = given_catalog()
     whole, upstream.records = upstream.records, upstream.records[:5]
     listing_of(upstream, now=NOW + DAY)
@@ -178,7 +178,7 @@ def test_a_fifth_may_go_at_once() -> None:
     assert (report.ended, held()) == (6, 24)
 
 
-def test_of_a_tiny_catalog_a_handful_may_go_but_not_all() -> None:
+def test_of_a_tiny_catalog_a_few_may_disappear_but_not_all() -> None:
     upstream = given_catalog(4)
     upstream.records = upstream.records[3:]
     listing_of(upstream, now=NOW + DAY)
@@ -237,6 +237,7 @@ def test_what_is_seen_while_its_membership_ends_stays() -> None:
     report = listing_of(upstream, now=NOW + 2 * DAY)
 
     assert (report.ended, held(), row().gone_at) == (0, 30, None)
+    assert CatalogMembership.objects.get(content=row()).missing_since is None
 
 
 def test_silence_while_confirming_is_an_outage_and_not_an_absence() -> None:
@@ -253,7 +254,7 @@ def test_silence_while_confirming_is_an_outage_and_not_an_absence() -> None:
     assert not CatalogMembership.objects.exclude(missing_since=None).exists()
 
 
-def test_a_dry_run_foretells_an_alarm_and_concludes_nothing() -> None:
+def test_a_dry_run_predicts_an_alarm_and_concludes_nothing() -> None:
     upstream = given_catalog()
     assert listing_of(upstream, now=NOW + DAY, dry_run=True).alarm == ""
     upstream.records = []
@@ -266,7 +267,7 @@ def test_a_dry_run_foretells_an_alarm_and_concludes_nothing() -> None:
     assert (state.started_at, state.alarm, upstream.questions) == (NOW, "", [])
 
 
-def test_who_asks_by_key_for_what_was_not_listed_shows_that_it_lives() -> None:
+def test_lookups_by_key_after_a_listing_report_progress() -> None:
     upstream = Upstream(courses(60))
     listing_of(upstream)
     upstream.hidden, upstream.records = upstream.records[:5], upstream.records[5:]

@@ -1,4 +1,4 @@
-"""Content that is served again is there again, whatever is said of it; and that is told."""
+"""Content that is served again is there again, whatever its record says; and that is recorded."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ from tests.replica.listing import (
     a_course,
     a_thin_course,
 )
-from tests.replica.replicated import announcements, row, story
+from tests.replica.replicated import announcements, history, row
 from tests.replica.upstream import Upstream, given_catalog, listing_of
 
 pytestmark = pytest.mark.django_db
@@ -33,11 +33,11 @@ def test_it_comes_back_and_is_announced() -> None:
     listing_of(upstream, now=NOW + 2 * DAY)
     upstream.records.append(course)
 
-    with announcements() as heard:
+    with announcements() as announced:
         listing_of(upstream, now=NOW + 3 * DAY)
 
     assert (row().gone_at, row(RUNS[0]).gone_at, CatalogMembership.objects.count()) == (None, None, 30)
-    assert row().pk in heard[0]["pks"]
+    assert row().pk in announced[0]["pks"]
     back = ContentChange.objects.filter(content=row(), field="gone_at").latest("pk")
     assert (back.old, back.new) == ((NOW + 2 * DAY).isoformat(), None)
 
@@ -58,7 +58,7 @@ def changes_since_then() -> set[tuple[str, str, object, object]]:
     return set(rows.values_list("content__content_key", "field", "old", "new"))
 
 
-def test_its_return_is_told_as_its_leaving_was() -> None:
+def test_its_return_is_recorded_as_its_removal_was() -> None:
     upstream, course = given_gone()
     upstream.records.append(course)
 
@@ -78,7 +78,7 @@ def test_what_comes_back_thin_is_there_and_keeps_what_the_full_record_said() -> 
     said = merge.columns(parser.parse(a_course()))
     upstream.records.append(a_thin_course())
 
-    with announcements() as heard:
+    with announcements() as announced:
         report = listing_of(upstream, now=NOW + 3 * DAY)
 
     served = {COURSE, *(run["key"] for run in a_thin_course()["course_runs"])}
@@ -88,7 +88,7 @@ def test_what_comes_back_thin_is_there_and_keeps_what_the_full_record_said() -> 
     assert {name: getattr(row(), name) for name in merge.COLUMNS} == said
     assert (COURSE, "gone_at", (NOW + 2 * DAY).isoformat(), None) in changes_since_then()
     assert (COURSE, "membership", None, str(CATALOG)) in changes_since_then()
-    assert {row(key).pk for key in known} <= {pk for one in heard for pk in one["pks"]}
+    assert {row(key).pk for key in known} <= {pk for one in announced for pk in one["pks"]}
     assert reads.held_by(CATALOG).filter(content_key=COURSE).exists()
 
 
@@ -101,7 +101,7 @@ def test_what_comes_back_in_an_older_record_is_there_too() -> None:
     assert (report.refused_older, row().gone_at, row().title) == (4, None, course["title"])
 
 
-def test_a_return_to_one_catalog_of_two_is_told_and_announced() -> None:
+def test_a_return_to_one_catalog_of_two_is_recorded_and_announced() -> None:
     upstream = given_catalog()
     given_catalog(catalog_uuid=OTHER_CATALOG)
     course = upstream.records.pop(0)
@@ -110,17 +110,17 @@ def test_a_return_to_one_catalog_of_two_is_told_and_announced() -> None:
     ContentChange.objects.all().update(created=NOW)
     upstream.records.append(course)
 
-    with announcements() as heard:
+    with announcements() as announced:
         listing_of(upstream, now=NOW + 3 * DAY)
 
     assert changes_since_then() == {(COURSE, "membership", None, str(CATALOG))}
-    assert [one["pks"] for one in heard] == [sorted(row(key).pk for key in (COURSE, *RUNS))]
+    assert [one["pks"] for one in announced] == [sorted(row(key).pk for key in (COURSE, *RUNS))]
 
 
 def test_content_that_another_catalog_lists_for_the_first_time_has_not_returned() -> None:
     given_catalog()
 
-    with announcements() as heard:
+    with announcements() as announced:
         given_catalog(catalog_uuid=OTHER_CATALOG)
 
-    assert (heard, story()) == ([], {})
+    assert (announced, history()) == ([], {})

@@ -1,4 +1,4 @@
-"""Somebody wants another look: events, above all, of which upstream may know less than we do."""
+"""Requested refreshes: by events, above all, of which upstream may know less than the replica."""
 
 from datetime import timedelta
 
@@ -7,8 +7,8 @@ import pytest
 from bursary.replica import schedule
 from bursary.replica.models import ColdRead, ColdReadStatus, ContentMetadata
 from tests.replica.listing import CATALOG, COURSE, LATER, NOW, RUNS, a_course
-from tests.replica.replicated import HOUR, row
-from tests.replica.upstream import Upstream, courses, listing_of, look_at_due
+from tests.replica.replicated import HOUR, due, row
+from tests.replica.upstream import Upstream, courses, listing_of, refresh_rows_due
 
 pytestmark = pytest.mark.django_db
 
@@ -22,7 +22,7 @@ def given_course() -> Upstream:
 
 
 @pytest.mark.parametrize("key", [COURSE, RUNS[0], f"course-v1:{COURSE}+not_seen_yet"])
-def test_a_wish_for_content_or_one_of_its_runs_makes_the_course_due(key: str) -> None:
+def test_a_request_for_content_or_one_of_its_runs_makes_the_course_due(key: str) -> None:
     given_course()
 
     assert schedule.request_refresh([key], now=NOW + HOUR) == 1
@@ -31,7 +31,7 @@ def test_a_wish_for_content_or_one_of_its_runs_makes_the_course_due(key: str) ->
     assert not ContentMetadata.objects.filter(content_type="courserun").exclude(due_at=None).exists()
 
 
-def test_a_wish_never_puts_off_what_is_due_already() -> None:
+def test_a_request_never_postpones_what_is_due_already() -> None:
     given_course()
     schedule.request_refresh([COURSE], now=NOW + HOUR)
     schedule.request_refresh([COURSE], now=NOW + 2 * HOUR)
@@ -40,14 +40,14 @@ def test_a_wish_never_puts_off_what_is_due_already() -> None:
 
 
 @pytest.mark.parametrize("key", ["NobodyX+N1", "course-v1:NobodyX+N1+1", "two words", ""])
-def test_a_wish_for_what_nobody_depends_on_is_not_kept(key: str) -> None:
+def test_a_request_for_an_unknown_key_is_not_kept(key: str) -> None:
     given_course()
 
     assert schedule.request_refresh([key], now=NOW + HOUR) == 0
-    assert not schedule.due(NOW + HOUR).exists()
+    assert not due(NOW + HOUR).exists()
 
 
-def test_a_wish_for_a_key_ends_what_was_remembered_of_its_absence() -> None:
+def test_a_request_for_a_key_ends_what_was_remembered_of_its_absence() -> None:
     for key in ("NobodyX+N1", "NobodyX+N2"):
         ColdRead.objects.create(
             catalog_uuid=CATALOG,
@@ -62,13 +62,13 @@ def test_a_wish_for_a_key_ends_what_was_remembered_of_its_absence() -> None:
     assert ColdRead.objects.get().content_key == "NobodyX+N2"
 
 
-def test_what_an_event_announced_is_looked_at_ever_more_seldom_until_it_shows() -> None:
+def test_what_an_event_announced_is_polled_for_ever_more_seldom_until_it_shows() -> None:
     upstream = given_course()
     schedule.request_refresh([RUNS[0]], now=NOW + HOUR, until_changed=True)
 
     now, waits = NOW + HOUR, []
     for _ in range(6):
-        look_at_due(upstream, now=now)
+        refresh_rows_due(upstream, now=now)
         due_at = row().due_at
         assert due_at is not None
         waits.append((due_at - now) / MINUTE)
@@ -76,7 +76,7 @@ def test_what_an_event_announced_is_looked_at_ever_more_seldom_until_it_shows() 
     assert waits == [1, 1, 2, 4, 8, 16]
 
     upstream.records = [a_course(title="New", synced=LATER)]
-    look_at_due(upstream, now=now)
+    refresh_rows_due(upstream, now=now)
 
     assert (row().title, row().source) == ("New", "event")
     assert (row().expected_since, row().due_at) == (None, now + 6 * HOUR)
@@ -86,60 +86,70 @@ def test_what_does_not_show_in_a_day_is_awaited_no_more() -> None:
     upstream = given_course()
     schedule.request_refresh([COURSE], now=NOW, until_changed=True)
     now = NOW
-    for looks in range(100):  # noqa: B007  # counted after the loop
-        look_at_due(upstream, now=now)
+    for polls in range(100):  # noqa: B007  # counted after the loop
+        refresh_rows_due(upstream, now=now)
         if row().expected_since is None:
             break
         assert row().due_at is not None
         now = row().due_at or now
 
-    assert looks < 30
+    assert polls < 30
     assert NOW + 24 * HOUR <= now <= NOW + 27 * HOUR
     assert row().due_at == now + 6 * HOUR
 
 
-def test_what_is_announced_while_a_look_is_in_flight_is_not_what_that_look_saw() -> None:
+def test_what_is_announced_during_a_fetch_is_not_what_that_fetch_saw() -> None:
     upstream = given_course()
     schedule.request_refresh([COURSE], now=NOW + HOUR)
     upstream.records = [a_course(title="One change", synced=LATER)]
-    heard = NOW + HOUR + MINUTE
-    upstream.meanwhile = lambda: schedule.request_refresh([COURSE], now=heard, until_changed=True)
+    announced = NOW + HOUR + MINUTE
+    upstream.meanwhile = lambda: schedule.request_refresh([COURSE], now=announced, until_changed=True)
 
-    look_at_due(upstream, now=NOW + HOUR)
+    refresh_rows_due(upstream, now=NOW + HOUR)
 
     assert row().title == "One change"
-    assert (row().expected_since, row().due_at) == (heard, heard)
+    assert (row().expected_since, row().due_at) == (announced, announced)
     upstream.meanwhile = lambda: None
-    look_at_due(upstream, now=heard)
-    assert (row().expected_since, row().due_at) == (heard, heard + MINUTE)
+    refresh_rows_due(upstream, now=announced)
+    assert (row().expected_since, row().due_at) == (announced, announced + MINUTE)
 
     upstream.records = [a_course(title="Another", synced="2026-11-22T07:00:00Z")]
-    look_at_due(upstream, now=heard + MINUTE)
+    refresh_rows_due(upstream, now=announced + MINUTE)
     assert (row().title, row().expected_since) == ("Another", None)
 
 
 def test_what_is_announced_while_a_listing_is_read_is_awaited_whatever_the_listing_brings() -> None:
     upstream = given_course()
-    heard = NOW + 2 * HOUR
-    schedule.request_refresh([COURSE], now=heard, until_changed=True)
+    announced = NOW + 2 * HOUR
+    schedule.request_refresh([COURSE], now=announced, until_changed=True)
 
     upstream.records = [a_course(title="One change", synced=LATER)]
-    listing_of(upstream, now=heard - MINUTE)
+    listing_of(upstream, now=announced - MINUTE)
 
     assert row().title == "One change"
-    assert (row().expected_since, row().due_at) == (heard, heard)
+    assert (row().expected_since, row().due_at) == (announced, announced)
 
 
-def test_what_is_announced_after_the_lease_of_a_slow_look_stays_due() -> None:
+def test_what_is_requested_while_a_listing_is_read_stays_due() -> None:
+    upstream = given_course()
+    requested = NOW + 2 * HOUR
+    schedule.request_refresh([COURSE], now=requested)
+
+    listing_of(upstream, now=requested - MINUTE)
+
+    assert (row().checked_at, row().due_at) == (requested - MINUTE, requested)
+
+
+def test_what_is_announced_after_the_lease_of_a_slow_fetch_stays_due() -> None:
     upstream = given_course()
     schedule.request_refresh([COURSE], now=NOW + HOUR)
-    heard = NOW + 2 * HOUR
-    upstream.meanwhile = lambda: schedule.request_refresh([COURSE], now=heard, until_changed=True)
+    announced = NOW + 2 * HOUR
+    upstream.meanwhile = lambda: schedule.request_refresh([COURSE], now=announced, until_changed=True)
 
-    look_at_due(upstream, now=NOW + HOUR)
+    refresh_rows_due(upstream, now=NOW + HOUR)
 
-    assert row().expected_since == heard
-    assert schedule.due(heard).get() == row()
+    assert row().expected_since == announced
+    assert due(announced).get() == row()
 
 
 def test_an_announced_change_that_shows_is_awaited_no_more_although_a_clock_was_once_ahead() -> None:
@@ -148,10 +158,10 @@ def test_an_announced_change_that_shows_is_awaited_no_more_although_a_clock_was_
     schedule.request_refresh([COURSE], now=NOW + HOUR, until_changed=True)
     upstream.records = [a_course(title="New", synced=LATER)]
 
-    look_at_due(upstream, now=NOW + HOUR)
+    refresh_rows_due(upstream, now=NOW + HOUR)
 
     assert (row().title, row().expected_since) == ("New", None)
-    assert not schedule.due(NOW + HOUR + MINUTE).exists()
+    assert not due(NOW + HOUR + MINUTE).exists()
 
 
 def test_a_listing_that_does_not_show_it_yet_leaves_it_awaited() -> None:
@@ -176,6 +186,6 @@ def test_the_clock_brings_forward_what_is_neither_in_flight_nor_in_back_off() ->
     ContentMetadata.objects.filter(pk=waiting.pk).update(due_at=NOW + 24 * HOUR)
     pks = [waiting.pk, failing.pk, flying.pk]
 
-    assert schedule.bring_forward(pks, now=later, lease=2 * MINUTE) == 1
+    assert schedule.bring_forward(pks, now=later) == 1
 
-    assert schedule.due(later).get() == waiting
+    assert due(later).get() == waiting

@@ -1,4 +1,4 @@
-"""What is true upstream: a few courses that somebody edits, and the records in which they are served."""
+"""What is true upstream: a few courses that are edited, and the records in which they are served."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ class Course:
     thin: bool = False
     """Upstream has only the search hit."""
     poison: str = ""
-    """A content type that nobody knows."""
+    """An unknown content type."""
 
     def run_key(self, run: str) -> str:
         return f"course-v1:{self.key}+{run}"
@@ -91,7 +91,7 @@ class Truth:
         self.shelf.sync()
 
     def edit(self, key: str, *, stamped: bool = True, **changes: Any) -> None:
-        """Change a course. Where it is not `stamped`, no time stamp tells of it."""
+        """Change a course. Where it is not `stamped`, no time stamp shows it."""
         course = self.courses[key]
         for name, value in changes.items():
             setattr(course, name, value)

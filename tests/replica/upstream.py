@@ -8,14 +8,14 @@ from bursary.catalog import parser
 from bursary.catalog.source import CatalogUnavailable, Known, Unfetched
 from bursary.replica import refresh
 from bursary.replica.models import RefreshSource
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import CATALOG, NOW, Listing, Record, a_course, recorded
 
 
 class Upstream(Listing):
     """`questions` are the keys of each question. `hidden` ones are answered by key and not listed.
 
-    What `withheld` names is there and not handed over. A question with a key of `deadly` gets no answer.
+    What `withheld` names is there and not handed over.
     """
 
     def __init__(self, records: Iterable[object] = ()) -> None:
@@ -24,7 +24,6 @@ class Upstream(Listing):
         self.deadlines: list[timedelta | None] = []
         self.hidden: list[object] = []
         self.withheld: set[str] = set()
-        self.deadly: set[str] = set()
         self.down: set[UUID] | bool = False
         self.meanwhile: Callable[[], object] = lambda: None
 
@@ -40,13 +39,10 @@ class Upstream(Listing):
         *,
         keys: Sequence[str],
         within: timedelta | None = None,
-        alive: bool = False,
     ) -> Sequence[object]:
         self.questions.append(tuple(keys))
         self.deadlines.append(within)
         self._be_there(catalog_uuid)
-        if self.deadly.intersection(keys):
-            raise CatalogUnavailable("There was no answer in time.")
         answer = Listing([*self.records, *self.hidden]).fetch(catalog_uuid, keys=keys)
         self.meanwhile()
         handed_over = [one for one in answer if self.withheld.isdisjoint(parser.keys(one))]
@@ -62,7 +58,7 @@ def _unfetched(key: str) -> Unfetched:
 
 
 def courses(count: int, *, start: int = 0) -> list[Record]:
-    """Return that many recorded courses, of those in which somebody can enrol."""
+    """Return that many recorded courses, of those that are active."""
     return [one for one in recorded("courses") if one["active"]][start : start + count]
 
 
@@ -89,8 +85,8 @@ def listing_of(
     )
 
 
-def look_at_due(upstream: Upstream, *, now: datetime, most: int = 1000) -> RefreshReport:
-    """Look at what is due."""
+def refresh_rows_due(upstream: Upstream, *, now: datetime, most: int = 1000) -> RefreshReport:
+    """Refresh what is due."""
     return refresh.refresh_due(clock=lambda: now, source=upstream, most=most)
 
 

@@ -1,4 +1,4 @@
-"""`bursary refresh_content`: bring the content replica up to date."""
+"""`bursary refresh_content`: refresh the content replica."""
 
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,7 @@ from django.utils import timezone
 from bursary.ops import refresh_runs
 from bursary.ops.console import OperatorCommand, progress
 from bursary.ops.refresh_runs import CatalogRefresh
-from bursary.replica.report import RefreshReport
+from bursary.replica.refresh import RefreshReport
 
 
 class Command(OperatorCommand):
@@ -25,13 +25,13 @@ class Command(OperatorCommand):
             "--catalog", type=UUID, action="append", metavar="UUID", help="Only this one; may be repeated."
         )
         parser.add_argument(
-            "--accept-drop", action="store_true", help="Believe a listing that lacks more than a fifth."
+            "--accept-drop", action="store_true", help="Accept a listing that lacks more than a fifth."
         )
         parser.add_argument(
-            "--anew", action="store_true", help="Do not go on with a listing that was interrupted: read all."
+            "--anew", action="store_true", help="Do not resume an interrupted listing: read all of it."
         )
         parser.add_argument(
-            "--dry-run", action="store_true", help="Say what would change and change nothing."
+            "--dry-run", action="store_true", help="Report what would change and change nothing."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -65,7 +65,7 @@ class Command(OperatorCommand):
         self.answer(summary, f"{waiting} due. {_counts(report)}", as_json=options["json"])
         self._warn(report)
         if report.postponed:
-            alarms.append(f"{report.postponed} could not be looked at and will be tried again.")
+            alarms.append(f"{report.postponed} could not be refreshed and will be tried again.")
         if alarms:
             raise CommandError(" ".join(alarms))
 
@@ -94,8 +94,8 @@ class Command(OperatorCommand):
         self.answer(summary, text, as_json=options["json"])
         for one in done:
             self._warn(one.report)
-        if failure := refresh_runs.troubles(done):
-            advice = "What was there before still answers; try again later."
+        if failure := refresh_runs.failures(done):
+            advice = "Content stays as it was; try again later."
             if any(one.report.alarm for one in done):
                 advice = f"{advice} If so much really has gone: --accept-drop."
             raise CommandError(f"{failure} {advice}")
