@@ -13,7 +13,7 @@ from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.replica import reads
 from bursary.replica.models import ContentMetadata
-from bursary.replica.upstream_cache import AnyContent
+from bursary.replica.types import AnyContent
 
 CENTS_IN_A_DOLLAR = 100
 POLICY_TYPE = "AssignedLearnerCreditAccessPolicy"

@@ -6,8 +6,11 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from bursary.assignments.deadline_notices import DeadlineNotice
-from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.models import (
+    DeadlineNotice,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
 from bursary.budgets.admin import ReadOnly
 
 
@@ -65,6 +68,6 @@ class LearnerContentAssignmentActionAdmin(ReadOnly):
 
 @admin.register(DeadlineNotice)
 class DeadlineNoticeAdmin(ReadOnly):
-    list_display = ("budget", "content", "assignments", "grace_until", "told_at", "last_error")
+    list_display = ("budget", "content", "assignments", "grace_until", "notified_at", "last_error")
     list_select_related = ("budget", "content")
     ordering = ("-id",)

@@ -24,7 +24,7 @@ from bursary.lib.locks import for_update
 from bursary.lib.money import dollars
 from bursary.replica import read_modes, reads
 from bursary.replica.models import ContentMetadata
-from bursary.replica.upstream_cache import AnyContent, UpstreamContent
+from bursary.replica.types import AnyContent, UpstreamContent
 
 ROWS_PER_STATEMENT = 1000
 LOWEST_PRICE, HIGHEST_PRICE = 95, 105  # percent of the replica's price: decision 0004

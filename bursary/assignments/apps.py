@@ -8,12 +8,12 @@ class AssignmentsConfig(AppConfig):
     def ready(self) -> None:
         """Connect the derived columns to their causes."""
         # Models can be imported only now that every app is loaded.
-        from bursary.assignments import derived, grace
+        from bursary.assignments import deadline_notices, derived
         from bursary.budgets.terms import budget_changed
         from bursary.replica.refresh import content_changed
 
         content_changed.connect(derived.follow_content, dispatch_uid="assignments.follow_content")
         budget_changed.connect(derived.follow_budgets, dispatch_uid="assignments.follow_budgets")
-        # After the above: they report what it wrote.
-        content_changed.connect(grace.notice_content, dispatch_uid="assignments.notice_content")
-        budget_changed.connect(grace.notice_budgets, dispatch_uid="assignments.notice_budgets")
+        # After the above, whose result they read.
+        content_changed.connect(deadline_notices.notice_content, dispatch_uid="assignments.notice_content")
+        budget_changed.connect(deadline_notices.notice_budgets, dispatch_uid="assignments.notice_budgets")

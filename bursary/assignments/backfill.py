@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Count, QuerySet
 
-from bursary.assignments import derived, grace
+from bursary.assignments import deadline_notices, derived
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib.batches import keyset_pages
 from bursary.lib.locks import for_update
@@ -77,7 +77,7 @@ def join(content_pk: int, *, clock: Callable[[], datetime]) -> int:
             content = for_update(ContentMetadata.objects.all()).defer("payload").get(pk=content_pk)
             now = clock()
             joined += derived.join(content, pks=pks, now=now)
-            grace.notice_content(pks=[content_pk], now=now, in_batches=True)
+            deadline_notices.notice_content(pks=[content_pk], now=now, in_batches=True)
     return joined
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica import read_modes, reads
-from bursary.replica.upstream_cache import CatalogKey
+from bursary.replica.types import CatalogKey
 
 
 def attach_content(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> None:

@@ -1,44 +1,84 @@
-"""What administrators must be told before it happens: deadlines that a change has moved into the past."""
+"""Notices to administrators about deadlines that a change moved into the past, written with that change.
 
-import uuid
-from datetime import timedelta
+`derived.py` sets the grace for which nothing expires; this runs after it, on the same signals.
+"""
 
-from django.db import models
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
-from bursary.budgets.models import Budget
-from bursary.replica.models import ContentMetadata
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+
+from bursary.assignments.choices import State
+from bursary.assignments.deadlines import GRACE
+from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.lib import leases
+from bursary.lib.batches import chunks
+from bursary.lib.locks import for_update
 
 LONGEST_WAIT_FOR_NOTICE = timedelta(days=7)
-"""A notice that reaches nobody holds the money no longer than this, and is not tried any longer."""
+"""A notice that cannot be delivered holds the money no longer than this, and is not retried any longer."""
+PKS_PER_QUERY = 1000
+BATCHES_END_WITHIN = timedelta(minutes=30)
+"""How long the mail waits for further batches of one change, so that it gives the total."""
 
 
-class DeadlineNotice(models.Model):
-    """A change moved the deadlines of a budget's open assignments of one content into the past.
+def notice_content(*, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object) -> None:
+    """Write a notice for each budget in which a content's deadline moved into the past. Receives
+    `content_changed`.
 
-    They do not expire before `grace_until`, nor before an administrator was told.
+    `in_batches`: more may follow, each in a transaction of its own.
     """
+    for page in chunks(sorted(pks), PKS_PER_QUERY):
+        _write_notices(Q(content__in=page), now=now, in_batches=in_batches)
 
-    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
-    budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="deadline_notices")
-    content = models.ForeignKey(ContentMetadata, null=True, on_delete=models.PROTECT, related_name="+")
-    assignments = models.PositiveIntegerField(help_text="How many it concerned")
-    grace_until = models.DateTimeField()
-    created = models.DateTimeField()
-    told = models.JSONField(default=list, help_text="The administrators (pks) who were told")
-    told_at = models.DateTimeField(null=True, blank=True, help_text="When the first of them was")
-    due_at = models.DateTimeField(null=True, blank=True, help_text="When to tell; empty: nobody is left")
-    attempts = models.PositiveIntegerField(default=0)
-    last_error = models.TextField(blank=True)
 
-    class Meta:
-        ordering = ("created", "id")
-        constraints = [
-            models.UniqueConstraint(fields=["budget", "content", "created"], name="one_notice_for_a_change"),
-        ]
-        indexes = [
-            models.Index(fields=["due_at", "id"], name="deadline_notice_due"),
-            models.Index(fields=["budget", "created"], name="deadline_notice_of_budget"),
-        ]
+def notice_budgets(*, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object) -> None:
+    """Likewise where a budget's terms moved deadlines into the past. Receives `budget_changed`."""
+    _write_notices(Q(budget__in=list(pks)), now=now, in_batches=in_batches)
 
-    def __str__(self) -> str:
-        return str(self.uuid)
+
+def current(now: datetime) -> QuerySet[DeadlineNotice]:
+    """Return the notices whose grace is not over at `now`, the first to expire first.
+
+    Without those whose assignments have all been accepted, ended, or moved to a later deadline meanwhile.
+    """
+    waiting = LearnerContentAssignment.objects.filter(
+        budget=OuterRef("budget"), content=OuterRef("content"), state=State.ALLOCATED, grace_until__gt=now
+    )
+    running = DeadlineNotice.objects.filter(Exists(waiting), grace_until__gt=now)
+    return running.select_related("content", "budget").defer("content__payload").order_by("grace_until", "id")
+
+
+def _write_notices(concerned: Q, *, now: datetime, in_batches: bool) -> None:
+    """Write a notice for each budget and content of which a deadline moved just now, or extend the one that
+    runs. Administrators who were notified of fewer assignments are notified again.
+
+    A notice counts the assignments that wait for their grace to end, not those that one change added.
+    """
+    until, at = now + GRACE, now + BATCHES_END_WITHIN
+    waiting = LearnerContentAssignment.objects.filter(concerned, state=State.ALLOCATED, grace_until__gt=now)
+    moved = Count("pk", filter=Q(grace_until=until))
+    counts = waiting.order_by().values_list("budget", "content").annotate(count=Count("pk"), moved=moved)
+    found = {(budget, content): count for budget, content, count, _moved in counts.filter(moved__gt=0)}
+    if not found:
+        return
+    running = DeadlineNotice.objects.filter(grace_until__gt=now, budget__in={budget for budget, _ in found})
+    for notice in for_update(running).order_by("pk"):
+        if count := found.pop((notice.budget_id, notice.content_id), 0):
+            row = DeadlineNotice.objects.filter(pk=notice.pk)
+            if notice.notified and count > notice.assignments:
+                row.update(notified=[], notified_at=None)
+                leases.postpone(row, until=at, now=now)
+            row.update(assignments=count, grace_until=until)
+    DeadlineNotice.objects.bulk_create(
+        DeadlineNotice(
+            budget_id=budget,
+            content_id=content,
+            assignments=count,
+            grace_until=until,
+            created=now,
+            due_at=at if in_batches else now,
+            early=leases.NOT_BEFORE,
+        )
+        for (budget, content), count in found.items()
+    )

@@ -25,7 +25,7 @@ from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
 from bursary.replica.models import ContentMetadata
-from bursary.replica.upstream_cache import AnyContent
+from bursary.replica.types import AnyContent
 
 CONTENTS_PER_STATEMENT = 200
 ASSIGNMENTS_PER_STATEMENT = 1000

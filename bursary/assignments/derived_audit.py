@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import QuerySet
 
-from bursary.assignments import derived, expected_values, grace
+from bursary.assignments import deadline_notices, derived, expected_values
 from bursary.assignments.expected_values import DerivedDifference
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -106,7 +106,7 @@ def _rewrite(pks: list[int], *, now: datetime) -> None:
     budgets = LearnerContentAssignment.objects.filter(pk__in=pks).order_by().values_list("budget", flat=True)
     with transaction.atomic():
         derived.rebuild(pks, now=now)
-        grace.notice_budgets(pks=set(budgets), now=now, in_batches=True)
+        deadline_notices.notice_budgets(pks=set(budgets), now=now, in_batches=True)
 
 
 def _settled(batch: list[int], *, clock: Clock) -> list[DerivedDifference]:

@@ -20,8 +20,11 @@ from bursary.access import anonymisation
 from bursary.access.models import LearnerLink, User, learner_key
 from bursary.assignments import actions, addresses, lifecycle, sweeps
 from bursary.assignments.choices import OPEN, WORK, ActionType, State, Status
-from bursary.assignments.deadline_notices import DeadlineNotice
-from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.models import (
+    DeadlineNotice,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 from bursary.lib.batches import chunks, keyset_pages
@@ -271,7 +274,7 @@ def _wipe(rows: Sequence[LearnerContentAssignmentAction], *, now: datetime, remo
     mails = remove([row.uuid for row in rows if row.action_type in WORK])
     for pks in chunks([row.pk for row in rows], ROWS_PER_STATEMENT):
         chunk = LearnerContentAssignmentAction.objects.filter(pk__in=pks)
-        chunk.filter(status__in=OPEN).update(status=Status.SUPERSEDED, due_at=None, error_code="forgotten")
+        actions.supersede_rows(chunk.filter(status__in=OPEN), now=now, error_code="forgotten")
         # Some providers name a mail by its recipient.
         chunk.exclude(recipient="").filter(provider_ref__icontains=F("recipient")).update(provider_ref="")
         chunk.update(recipient="", payload={}, attempt_log=[], detail="", traceback="", modified=now)

@@ -8,8 +8,8 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from bursary.assignments import lifecycle, sweeps
 from bursary.assignments.choices import ActionType, State
-from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE, DeadlineNotice
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
+from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 
@@ -25,7 +25,7 @@ def due(now: datetime) -> QuerySet[LearnerContentAssignment]:
         budget=OuterRef("budget"),
         created__gt=now - LONGEST_WAIT_FOR_NOTICE,
     )
-    waiting = Exists(notices.filter(Q(told_at=None) | Q(grace_until__gt=now)))
+    waiting = Exists(notices.filter(Q(notified_at=None) | Q(grace_until__gt=now)))
     over = Q(grace_until=None) | (Q(grace_until__lte=now) & ~waiting)
     return LearnerContentAssignment.objects.filter(
         over, state=State.ALLOCATED, expires_at__lte=now, redeeming_since=None

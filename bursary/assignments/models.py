@@ -13,7 +13,6 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
-from bursary.assignments import deadline_notices as deadline_notices  # its table is one of this app's
 from bursary.assignments.choices import (
     OPEN,
     ActionType,
@@ -24,8 +23,9 @@ from bursary.assignments.choices import (
     Status,
 )
 from bursary.budgets.models import Budget
+from bursary.lib.leases import LeasedRow
 from bursary.replica.models import ContentMetadata
-from bursary.replica.upstream_cache import AnyContent
+from bursary.replica.types import AnyContent
 
 FAR_FUTURE = datetime(9000, 1, 1, tzinfo=UTC)
 """Stands for 'no date', so that every engine sorts alike."""
@@ -192,16 +192,12 @@ class ActionQuerySet(models.QuerySet["LearnerContentAssignmentAction"]):
         return self.filter(status=Status.FAILED).order_by("-completed_at", "-id")
 
     def unanswered_failures(self) -> Self:
-        """Return failures of the assignment's current cycle without a retry."""
+        """Return failures of the assignment's current cycle that have not been retried."""
         retries = LearnerContentAssignmentAction.objects.filter(retry_of=OuterRef("pk"))
         return self.filter(~Exists(retries), status=Status.FAILED, cycle=models.F("assignment__cycle"))
 
-    def due(self, now: datetime) -> Self:
-        """Return what somebody must look at by `now`, oldest first."""
-        return self.filter(due_at__lte=now).order_by("due_at", "id")
 
-
-class LearnerContentAssignmentAction(models.Model):
+class LearnerContentAssignmentAction(LeasedRow):
     """One intent on an assignment's timeline: one row, from requested to finished.
 
     Record 0013: the type, when it was created and completed, and on failure the type of error and the
@@ -217,12 +213,8 @@ class LearnerContentAssignmentAction(models.Model):
     created = models.DateTimeField()
     modified = models.DateTimeField()
     completed_at = models.DateTimeField(null=True, blank=True)
-    due_at = models.DateTimeField(null=True, blank=True, help_text="When somebody must look; empty: finished")
-    fence = models.PositiveIntegerField(default=0, help_text="Counts claims: a late worker writes nothing")
     attempts = models.PositiveIntegerField(default=0)
-    attempt_log = models.JSONField(
-        default=list, help_text="[{at, attempt, cause, detail, traceback}], the last ten"
-    )
+    attempt_log = models.JSONField(default=list, help_text="The last ten failed attempts")
     recipient = models.CharField(max_length=254, blank=True)
     provider_ref = models.CharField(max_length=255, blank=True)
     payload = models.JSONField(default=dict, help_text="What was sent, stored once")
@@ -233,9 +225,7 @@ class LearnerContentAssignmentAction(models.Model):
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="retried_by"
     )
     error_reason = models.CharField(max_length=32, blank=True, choices=ErrorReason.choices)
-    error_code = models.CharField(
-        max_length=64, blank=True, help_text="Exactly why it failed or was not done"
-    )
+    error_code = models.CharField(max_length=64, blank=True, help_text="Why it failed or was not done")
     detail = models.TextField(blank=True, help_text="The cause in a sentence")
     traceback = models.TextField(blank=True)
 
@@ -250,7 +240,8 @@ class LearnerContentAssignmentAction(models.Model):
             models.CheckConstraint(name="action_status_known", condition=Q(status__in=Status.values)),
             models.CheckConstraint(
                 name="due_exactly_while_open",
-                condition=Q(status__in=OPEN, due_at__isnull=False) | (~Q(status__in=OPEN) & Q(due_at=None)),
+                condition=Q(status__in=OPEN, due_at__isnull=False, early__isnull=False)
+                | (~Q(status__in=OPEN) & Q(due_at=None, early=None)),
             ),
             models.CheckConstraint(
                 name="failed_exactly_with_a_reason",
@@ -259,10 +250,43 @@ class LearnerContentAssignmentAction(models.Model):
             ),
         ]
         indexes = [
-            # New work, retries, lost messages and dead workers, all found by one scan.
-            models.Index(fields=["due_at", "id"], name="action_due"),
+            # New work, retries, lost messages and dead workers, each found by one range.
+            models.Index(fields=["early", "due_at"], name="action_due"),
             # A timeline in its order.
             models.Index(fields=["assignment", "created", "id"], name="action_timeline"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.uuid)
+
+
+class DeadlineNotice(LeasedRow):
+    """A mail to administrators: a change moved deadlines of open assignments, of one budget and content, into
+    the past. They do not expire before `grace_until`, nor before an administrator was notified."""
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="deadline_notices")
+    content = models.ForeignKey(ContentMetadata, null=True, on_delete=models.PROTECT, related_name="+")
+    assignments = models.PositiveIntegerField(help_text="Number of assignments that it concerns")
+    grace_until = models.DateTimeField()
+    created = models.DateTimeField()
+    notified = models.JSONField(default=list, help_text="The administrators (pks) who were notified")
+    notified_at = models.DateTimeField(null=True, blank=True, help_text="When the first of them was")
+    attempts = models.PositiveIntegerField(default=0)
+    last_error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("created", "id")
+        constraints = [
+            models.UniqueConstraint(fields=["budget", "content", "created"], name="one_notice_for_a_change"),
+            models.CheckConstraint(
+                name="deadline_notice_due_or_finished",
+                condition=Q(due_at=None, early=None) | Q(due_at__isnull=False, early__isnull=False),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["early", "due_at"], name="deadline_notice_due"),
+            models.Index(fields=["budget", "created"], name="deadline_notice_of_budget"),
         ]
 
     def __str__(self) -> str:

@@ -3,6 +3,8 @@
 The facts about upstream that this package states were observed on a running enterprise-catalog.
 """
 
+from collections.abc import Iterable
+
 from bursary.catalog import links
 from bursary.catalog.answers import Unfetched, UnreadableElement
 from bursary.catalog.courses import course, image_url, partners, separate_run
@@ -21,6 +23,7 @@ __all__ = [
     "keys",
     "own_key",
     "parse",
+    "parse_all",
 ]
 
 _KNOWN_BY_UUID = {ContentType.PROGRAM, ContentType.LEARNERPATHWAY}
@@ -63,6 +66,18 @@ def parse(payload: object) -> Content:
         return _content(Fields(payload), content_key, content_type)
     except Unstorable as exc:
         raise UnusableRecord(exc.reason, "The record cannot be stored as JSON.", content_key) from exc
+
+
+def parse_all(payloads: Iterable[object]) -> tuple[list[Content], list[UnusableRecord]]:
+    """Return the records that can be used, and why each of the others cannot."""
+    records: list[Content] = []
+    unusable: list[UnusableRecord] = []
+    for payload in payloads:
+        try:
+            records.append(parse(payload))
+        except UnusableRecord as bad:
+            unusable.append(bad)
+    return records, unusable
 
 
 def keys(payload: object) -> tuple[str, ...]:

@@ -7,9 +7,8 @@ from django.db.models import QuerySet
 
 from bursary.access.models import Role, RoleGrant, User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import content_display, grace, redemption
-from bursary.assignments.deadline_notices import DeadlineNotice
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments import content_display, deadline_notices, redemption
+from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 
@@ -56,7 +55,7 @@ def overview(user: User, *, now: datetime) -> Overview:
         own=own,
         operates=operates(user),
         notices=list(
-            grace.current(now).filter(
+            deadline_notices.current(now).filter(
                 granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
             )[:NEWEST]
         ),

@@ -1,1 +1,1 @@
-"""What goes out: the runner that does requested work, the mails it sends, the links it makes."""
+"""What goes out: the runner, a handler for each kind of work, mails and their backends."""

@@ -6,7 +6,7 @@ class DeliveryConfig(AppConfig):
     verbose_name = "Delivery"
 
     def ready(self) -> None:
-        """Let the executor hear of requested work."""
+        """Wake the executor when work is requested."""
         # Models can be imported only now that every app is loaded.
         from bursary.assignments.actions import requested
         from bursary.delivery import executors

@@ -1,5 +1,5 @@
-"""One function for each kind of mail. What is sent is rendered when it is sent, and kept on the action:
-all but the token of its link, which is the learner's alone."""
+"""One function for each kind of mail. A mail is rendered when it is sent, and stored on its action without
+the token of its link, by which anyone could answer for the learner."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,61 +24,62 @@ from bursary.delivery.smtp_backend import cut_off_after
 from bursary.lib.logs import without_tokens
 
 BECAUSE: Mapping[ExpiryReason, str] = {
-    ExpiryReason.ALLOCATION_AGE: "an assignment that is not taken up goes back",
+    ExpiryReason.ALLOCATION_AGE: "an assignment that is not accepted by then expires",
     ExpiryReason.ENROLL_BY: "enrolment in it closes then",
     ExpiryReason.BUDGET_END: "the budget that pays for it ends then",
     ExpiryReason.DUE_DATE: "your organisation asked for an answer by then",
 }
-"""Why the deadline is when it is, as the end of a sentence to the learner."""
-
-
-_PASSED = "The deadline has passed: nobody is asked for what cannot be taken up any more."
-_NEVER_TOLD = Skipped("never_told", "The learner was never told of the assignment.")
+"""The reason of a deadline, as the end of a sentence to the learner."""
 
 
 @dataclass(frozen=True)
 class DeadlineText:
-    """A deadline for people: when, in the organisation's time zone, and why."""
+    """A deadline in words: when, in the organisation's time zone, and why."""
 
     when: str
     because: str
 
 
 def notify(action: LearnerContentAssignmentAction) -> Done | Postponed:
-    """Tell the learner of a new assignment; later, if its deadline has passed and may yet be moved back."""
+    """Send the mail about a new assignment; later, if its deadline has passed and may yet be moved back."""
     if action.assignment.expires_at <= action.modified:
-        failure = Failure(ErrorReason.INTERNAL_API_ERROR, "deadline_passed", _PASSED, "")
+        passed = "The deadline has passed, so that the assignment cannot be accepted any more."
+        failure = Failure(ErrorReason.INTERNAL_API_ERROR, "deadline_passed", passed, "")
         return Postponed(failure, until=action.modified + timedelta(hours=2 + action.attempts))
-    return _send(action, template="notified")
+    return _send_to_learner(action)
 
 
 def remind(action: LearnerContentAssignmentAction) -> Done | Skipped:
-    """Remind the learner of an open assignment; nothing, if its deadline has passed meanwhile."""
+    """Send a reminder of an open assignment, unless its deadline has passed meanwhile."""
     if action.assignment.expires_at <= action.modified:
-        return Skipped("deadline_passed", "The deadline passed before the reminder went out.")
-    return _send(action, template="reminded")
+        return Skipped("deadline_passed", "The deadline passed before the reminder was sent.")
+    return _send_to_learner(action)
 
 
 def nudge(action: LearnerContentAssignmentAction) -> Done | Skipped:
-    """Tell the learner that the content starts soon; nothing, if it has started meanwhile."""
-    starts_at = _starts_at(action.assignment)
-    if action.assignment.state == State.ALLOCATED and action.assignment.expires_at <= action.modified:
-        return Skipped("deadline_passed", "The deadline passed before the nudge went out.")
+    """Send the mail that the content starts soon, unless it has started meanwhile."""
+    assignment, now = action.assignment, action.modified
+    starts_at: datetime | None = assignment.content_start
+    if assignment.content:
+        starts_at = assignment.content.start_date
+    elif starts_at == FAR_FUTURE:
+        starts_at = None
+    if assignment.state == State.ALLOCATED and assignment.expires_at <= now:
+        return Skipped("deadline_passed", "The deadline passed before the nudge was sent.")
     if starts_at is None:
-        return Skipped("start_unknown", "Nobody knows any more when it starts.")
-    if starts_at <= action.modified:
-        return Skipped("started", "It started before the nudge went out.")
-    return _send(action, template="nudged")
+        return Skipped("start_unknown", "Its start is not known any more.")
+    if starts_at <= now:
+        return Skipped("started", "It started before the nudge was sent.")
+    return _send_to_learner(action)
 
 
-def notify_of_cancellation(action: LearnerContentAssignmentAction) -> Done | Skipped:
-    """Tell the learner that an assignment was cancelled; nothing, if they never heard of it."""
-    return _send(action, template="cancellation_notified") if _was_told(action) else _NEVER_TOLD
-
-
-def notify_of_expiration(action: LearnerContentAssignmentAction) -> Done | Skipped:
-    """Tell the learner that the deadline has passed; nothing, if they never heard of it."""
-    return _send(action, template="expiration_notified") if _was_told(action) else _NEVER_TOLD
+def notify_of_end(action: LearnerContentAssignmentAction) -> Done | Skipped:
+    """Send the mail about a cancellation or expiry, unless the learner was never notified before."""
+    first = action.assignment.actions.filter(action_type=ActionType.NOTIFIED, cycle=action.cycle)
+    # A mail that is being sent, or whose server did not answer, may have arrived.
+    if first.filter(Q(status__in=[Status.DONE, Status.RUNNING]) | Q(error_code="answer_lost")).exists():
+        return _send_to_learner(action)
+    return Skipped("never_told", "The learner was never notified of the assignment.")
 
 
 def deadline_in_words(assignment: LearnerContentAssignment) -> DeadlineText:
@@ -93,7 +94,7 @@ def in_words(expires_at: datetime, reason: ExpiryReason, *, customer: Customer) 
 
 
 def moment_in_words(moment: datetime, *, customer: Customer) -> str:
-    """Return a moment in the customer's time zone, which it names."""
+    """Return a moment in the customer's time zone, with the zone's name."""
     zone = ZoneInfo(customer.time_zone)
     local = timezone.localtime(moment, zone)
     city = zone.key.split("/")[-1].replace("_", " ")
@@ -101,30 +102,12 @@ def moment_in_words(moment: datetime, *, customer: Customer) -> str:
 
 
 def assignment_link(action: LearnerContentAssignmentAction) -> str:
-    """Return the address at which the action's recipient answers, without signing in.
+    """Return the address at which the action's recipient accepts or declines without signing in.
 
-    For this recipient and as of this attempt: an address that is put right meanwhile opens nothing by it.
+    Valid for this recipient and as of this attempt: it opens nothing once the address is corrected.
     """
     token = signed_links.token_for(action.assignment, address=action.recipient, now=action.modified)
     return f"{settings.BASE_URL}/a/{token}/"
-
-
-def _starts_at(assignment: LearnerContentAssignment) -> datetime | None:
-    """Return when the content starts; where no row of ours says, what was derived at the allocation."""
-    if assignment.content:
-        return assignment.content.start_date
-    return None if assignment.content_start == FAR_FUTURE else assignment.content_start
-
-
-def _was_told(action: LearnerContentAssignmentAction) -> bool:
-    """Tell whether this cycle's first mail went out, is going out, or may have arrived all the same."""
-    first = action.assignment.actions.filter(action_type=ActionType.NOTIFIED, cycle=action.cycle)
-    return first.filter(Q(status__in=[Status.DONE, Status.RUNNING]) | Q(error_code="answer_lost")).exists()
-
-
-def _send(action: LearnerContentAssignmentAction, *, template: str) -> Done:
-    """Render and send one mail of the timeline. Raises DeliveryError."""
-    return send(action.recipient, template=template, context=_context(action), name=str(action.uuid))
 
 
 def send(recipient: str, *, template: str, context: Mapping[str, object], name: str) -> Done:
@@ -135,8 +118,7 @@ def send(recipient: str, *, template: str, context: Mapping[str, object], name: 
     subject = " ".join(render_to_string(f"delivery/{template}.subject.txt", context).split())
     text = render_to_string(f"delivery/{template}.txt", context)
     html = render_to_string(f"delivery/{template}.html", context)
-    host = urlsplit(settings.BASE_URL).hostname or "localhost"
-    message_id = f"<{name}@{host}>"
+    message_id = f"<{name}@{urlsplit(settings.BASE_URL).hostname or 'localhost'}>"
     message = EmailMultiAlternatives(
         subject=subject,
         body=text,
@@ -151,22 +133,22 @@ def send(recipient: str, *, template: str, context: Mapping[str, object], name: 
     return Done(provider_ref=message_id, payload=kept)
 
 
-def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
+def _send_to_learner(action: LearnerContentAssignmentAction) -> Done:
+    """Send the mail of the action's type, from the templates of that name. Raises DeliveryError."""
     assignment = action.assignment
+    customer = assignment.budget.customer
     content_display.attach_content([assignment], now=action.modified)
     content = assignment.shown_content
-    return {
-        "organisation": assignment.budget.customer.name,
+    starts = ""
+    if content and content.start_date:
+        starts = date_format(timezone.localtime(content.start_date, ZoneInfo(customer.time_zone)), "l, j F Y")
+    context = {
+        "organisation": customer.name,
         "course": content_display.title(assignment),
         "partner": content.partner_names if content else "",
-        "starts": _day(content.start_date, assignment.budget.customer) if content else "",
+        "starts": starts,
         "accepted": assignment.state == State.ACCEPTED,
         "deadline": deadline_in_words(assignment),
         "link": assignment_link(action),
     }
-
-
-def _day(moment: datetime | None, customer: Customer) -> str:
-    if moment is None:
-        return ""
-    return date_format(timezone.localtime(moment, ZoneInfo(customer.time_zone)), "l, j F Y")
+    return send(action.recipient, template=action.action_type, context=context, name=str(action.uuid))

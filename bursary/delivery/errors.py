@@ -1,4 +1,4 @@
-"""What goes wrong outside, in our words: one place that translates other libraries' errors."""
+"""DeliveryError, and the one place that translates other libraries' errors into it."""
 
 import re
 import smtplib
@@ -19,13 +19,13 @@ PERMANENT_FROM = 500  # SMTP replies from here on are final, RFC 5321 §4.2.1
 
 @dataclass
 class DeliveryError(Exception):
-    """An attempt failed. `permanent` errors are not retried; `cause` is stable, `detail` is for people."""
+    """An attempt failed. `permanent` errors are not retried. `error_code` is stable, `detail` a sentence."""
 
     error_code: str
     detail: str
     permanent: bool = False
     most_attempts: int | None = None
-    """Fewer than usual where each attempt may reach somebody."""
+    """Fewer than usual where each attempt may have delivered the mail."""
     reason: ErrorReason = ErrorReason.INTERNAL_API_ERROR
 
     def __str__(self) -> str:
@@ -33,13 +33,13 @@ class DeliveryError(Exception):
 
 
 def address_rejected(detail: str) -> DeliveryError:
-    """Return the error that alone counts as the address's own fault."""
+    """Return the only error that counts as the address's own fault."""
     return DeliveryError("address_rejected", detail, permanent=True, reason=ErrorReason.EMAIL_ERROR)
 
 
 @contextmanager
 def mail_errors_translated() -> Iterator[None]:
-    """Raise DeliveryError for whatever sending a mail raises."""
+    """Raise DeliveryError for any error that sending a mail raises."""
     try:
         yield
     except AnswerLost as lost:
@@ -47,13 +47,13 @@ def mail_errors_translated() -> Iterator[None]:
     except smtplib.SMTPRecipientsRefused as refused:
         raise _refused(refused) from refused
     except (smtplib.SMTPAuthenticationError, smtplib.SMTPSenderRefused, smtplib.SMTPHeloError) as error:
-        # What we are told to be, or not to be, is for the operator to mend; the mails wait for that.
-        raise DeliveryError("mail_server_refuses_us", _said(error)) from error
+        # An operator must correct the settings; the mails wait for that.
+        raise DeliveryError("mail_server_refuses_us", _server_answer(error)) from error
     except smtplib.SMTPConnectError as error:
-        raise DeliveryError("mail_server_unreachable", _said(error)) from error
+        raise DeliveryError("mail_server_unreachable", _server_answer(error)) from error
     except smtplib.SMTPResponseException as error:
         permanent = error.smtp_code >= PERMANENT_FROM
-        raise DeliveryError("message_refused", _said(error), permanent=permanent) from error
+        raise DeliveryError("message_refused", _server_answer(error), permanent=permanent) from error
     except BadHeaderError as error:
         raise DeliveryError("message_invalid", str(error), permanent=True) from error
     except (smtplib.SMTPException, OSError) as error:
@@ -64,14 +64,14 @@ def _refused(refused: smtplib.SMTPRecipientsRefused) -> DeliveryError:
     code, said = next(iter(refused.recipients.values()))
     detail = f"The mail server answered {code}: {_text(said)}"
     if _POLICY.search(_text(said)):
-        # The server refuses us, not the address: "relay access denied", "client host blocked".
+        # The server refuses this client, not the address: "relay access denied", "client host blocked".
         return DeliveryError("mail_server_refuses_us", detail)
     if code >= PERMANENT_FROM:
         return address_rejected(detail)
     return DeliveryError("mailbox_unavailable", detail)
 
 
-def _said(error: smtplib.SMTPResponseException) -> str:
+def _server_answer(error: smtplib.SMTPResponseException) -> str:
     return f"The mail server answered {error.smtp_code}: {_text(error.smtp_error)}"
 
 

@@ -1,68 +1,51 @@
 """Executors are only a wake-up: what they miss, the runner finds by `due_at`.
 
 Embedded (`BURSARY_EXECUTOR=thread`): threads of the web process, started by `serve` in each worker after
-it forked, never at import. `none`: nobody is woken; `bursary deliver` does the work.
+it forked, never at import. `none`: no thread is woken; `bursary deliver` does the work.
 """
 
 import logging
 import threading
 
 from django.conf import settings
-from django.db import close_old_connections, connections
 from django.utils import timezone
 
 from bursary.delivery import notices, runner
-from bursary.lib import logs
+from bursary.lib.threads import PollingThread
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
-ROUND = 100  # actions between two looks at whether to stop
+ROUND = 100  # actions between two checks whether to stop
 
 _work_is_due = threading.Event()
 
 
 def wake(**_signal: object) -> None:
-    """Hear that work was requested. Receives `actions.requested`."""
+    """Wake the runner threads of this process. Receives `actions.requested`."""
     if settings.EXECUTOR == "thread":
         _work_is_due.set()
 
 
-def start_threads(count: int) -> list["RunnerThread"]:
+def start_threads(count: int) -> list[PollingThread]:
     """Start `count` runner threads in this process; none where another executor is configured."""
     if settings.EXECUTOR != "thread":
         return []
-    threads = [RunnerThread(number) for number in range(count)]
+    threads = [
+        PollingThread(
+            f"bursary-runner-{number}",
+            _run,
+            seconds=POLL_SECONDS,
+            failure="A round of deliveries failed",
+            log=logger,
+            wake=_work_is_due,
+        )
+        for number in range(count)
+    ]
     for thread in threads:
         thread.start()
     return threads
 
 
-class RunnerThread(threading.Thread):
-    """Drains due work whenever it is woken, and every few seconds all the same."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(name=f"bursary-runner-{number}", daemon=True)
-        self._stopping = threading.Event()
-
-    def run(self) -> None:
-        """Work until stopped. A database that is away is waited for, not given up on."""
-        while not self._stopping.is_set():
-            _work_is_due.clear()
-            close_old_connections()
-            if not self._drain():
-                _work_is_due.wait(POLL_SECONDS)
-        connections.close_all()
-
-    def stop(self) -> None:
-        """Finish the action in hand, then end."""
-        self._stopping.set()
-        _work_is_due.set()
-
-    def _drain(self) -> int:
-        try:
-            tried = runner.drain(clock=timezone.now, most=ROUND)
-            return tried + notices.send_due(clock=timezone.now)
-        except Exception as error:  # noqa: BLE001  # a thread that dies stops every mail; it is logged
-            logs.log_failure("A round of deliveries broke off", error, log=logger)
-            return 0
+def _run() -> int:
+    return runner.drain(clock=timezone.now, most=ROUND) + notices.send_due(clock=timezone.now)

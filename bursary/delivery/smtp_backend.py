@@ -1,4 +1,4 @@
-"""SMTP with a total deadline: Django's and smtplib's time-outs count anew with every byte that comes."""
+"""SMTP with a total deadline: Django's and smtplib's time-outs begin anew with every byte that arrives."""
 
 import contextlib
 import smtplib
@@ -13,14 +13,14 @@ from typing import Any
 from django.conf import settings
 from django.core.mail.backends import smtp
 
-_LOOK_AGAIN_SECONDS = 0.2
+_CUT_AGAIN_SECONDS = 0.2
 
 _dialogues: ContextVar[list[smtplib.SMTP] | None] = ContextVar("dialogues", default=None)
-"""The SMTP dialogues that the send of this thread has begun."""
+"""The SMTP dialogues that this thread's send has begun."""
 
 
 class AnswerLost(smtplib.SMTPException):
-    """The mail was being handed over, and no answer came: it may have been taken, or not."""
+    """The mail was handed over, and no answer came: the server may have accepted it, or not."""
 
 
 class EmailBackend(smtp.EmailBackend):
@@ -28,12 +28,12 @@ class EmailBackend(smtp.EmailBackend):
 
     @cached_property
     def connection_class(self) -> type[smtplib.SMTP]:
-        """Return smtplib's class, with or without TLS, that makes itself known."""
-        return type("Dialogue", (_Known, super().connection_class), {})
+        """Return smtplib's class, with or without TLS, that registers its dialogues."""
+        return type("Dialogue", (_RegisteredDialogue, super().connection_class), {})
 
 
-class _Known(smtplib.SMTP):
-    """A dialogue that the deadline knows of before a byte is read."""
+class _RegisteredDialogue(smtplib.SMTP):
+    """A dialogue that is registered for the deadline before a byte is read."""
 
     def _get_socket(self, *address: Any) -> socket.socket:
         begun = _dialogues.get()
@@ -45,8 +45,8 @@ class _Known(smtplib.SMTP):
     def data(self, msg: Any) -> tuple[int, bytes]:
         """Hand the message over, and wait for the answer as long as the whole send may take.
 
-        A server may think about it for minutes (RFC 5321 §4.5.3.2.6). Who hangs up before it has answered
-        does not know whether the mail was taken: AnswerLost.
+        A server may take minutes to answer (RFC 5321 §4.5.3.2.6). A client that hangs up before does not know
+        whether the mail was accepted: AnswerLost.
         """
         if self.sock:
             self.sock.settimeout(settings.SEND_DEADLINE.total_seconds())
@@ -58,9 +58,9 @@ class _Known(smtplib.SMTP):
 
 @contextlib.contextmanager
 def cut_off_after(deadline: timedelta) -> Iterator[None]:
-    """Shut what the block has opened when the deadline has passed; whoever reads from it gets an error.
+    """Shut the sockets that the block has opened when the deadline has passed; reading them then fails.
 
-    Other mail backends open nothing that is known here, and bound themselves.
+    Other mail backends register nothing here, and have time-outs of their own.
     """
     begun: list[smtplib.SMTP] = []
     finished = threading.Event()
@@ -68,8 +68,8 @@ def cut_off_after(deadline: timedelta) -> Iterator[None]:
     def watch() -> None:
         if finished.wait(deadline.total_seconds()):
             return
-        # Again until the send gives in: it may be opening the next socket at this moment.
-        while not finished.wait(_LOOK_AGAIN_SECONDS):
+        # Repeated until the send ends: it may be opening the next socket at this moment.
+        while not finished.wait(_CUT_AGAIN_SECONDS):
             for dialogue in begun:
                 _shut(dialogue)
 
@@ -85,7 +85,7 @@ def cut_off_after(deadline: timedelta) -> Iterator[None]:
 
 
 def _shut(dialogue: smtplib.SMTP) -> None:
-    # Asked for now, not kept from before: STARTTLS puts another socket in its place.
+    # Read now, not when the dialogue began: STARTTLS replaces the socket.
     opened = getattr(dialogue, "sock", None)
     if opened is not None:
         with contextlib.suppress(OSError):

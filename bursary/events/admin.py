@@ -1,4 +1,4 @@
-"""The inbox in the Django admin: to be looked at."""
+"""The inbox in the Django admin, read only."""
 
 from django.contrib import admin
 

@@ -1,7 +1,7 @@
-"""The Open edX event bus on Redis Streams: everything on it is kept in the inbox, then acknowledged.
+"""The Open edX event bus on Redis Streams: every entry is stored in the inbox, then acknowledged.
 
-Needs the extra `openedx`. In this order nothing is lost, however either side dies: what was not acknowledged
-is given again to who comes back under the same name, and what comes twice is one row.
+Needs the extra `openedx`. In this order no entry is lost, however either side dies: Redis gives entries that
+were not acknowledged again to the consumer of the same name, and one that comes twice is one row.
 """
 
 import logging
@@ -27,29 +27,29 @@ from bursary.lib import logs
 
 logger = logging.getLogger(__name__)
 
-WAIT_MS = 1000  # for new entries; a consumer that is told to stop ends within this
-ANSWER_SECONDS = 10.0  # Redis answers within this, or is taken for gone
+WAIT_MS = 1000  # for new entries; a consumer that is stopped ends within this
+ANSWER_SECONDS = 10.0  # Redis answers within this, or counts as away
 MOST_AT_ONCE = 100  # entries of each stream
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds, doubled with each failure in a row
 PATIENCE_SECONDS = 60.0
 
 Entry = tuple[str, bytes, Fields]
-"""Of which stream, its id there, and its fields: none where the stream was trimmed meanwhile."""
+"""The stream, the entry's id there, and its fields: none where the stream was trimmed meanwhile."""
 
 
 class BusLost(Exception):
-    """The bus or the database has been away for so long that whoever supervises us should know."""
+    """The bus or the database has been away for too long: end, so that the supervisor notices."""
 
 
 @dataclass
 class Consumer:
-    """Reads both topics as one member of a group, one entry after the other."""
+    """Reads both topics as one member of a consumer group, one entry after the other."""
 
     name: str
     group: str
     prefix: str = ""
     counts: Counter[str] = field(default_factory=Counter)
-    """Of entries: received, known, ignored, unreadable, trimmed."""
+    """The number of entries that were received, known, ignored, unreadable or trimmed."""
 
     @property
     def streams(self) -> list[str]:
@@ -58,9 +58,9 @@ class Consumer:
     def consume(
         self, stop: threading.Event, *, once: bool = False, patience: float = PATIENCE_SECONDS
     ) -> None:
-        """Keep what comes until `stop` is set; with `once`, until nothing is left.
+        """Store entries until `stop` is set; with `once`, until none is left.
 
-        Redis or a database that is away is waited for, for `patience` seconds. Raises BusLost then.
+        Raises BusLost where Redis or the database is away for more than `patience` seconds.
         """
         failures, healthy = 0, time.monotonic()
         while not stop.is_set():
@@ -79,10 +79,10 @@ class Consumer:
             failures = min(failures + 1, 10)
 
     def _rounds(self, stop: threading.Event, *, once: bool) -> Iterator[None]:
-        """Join the group; then yield after each round of entries that were kept."""
+        """Join the group; then yield after each round of entries that were stored."""
         with _connected() as client:
             self._join(client)
-            # What was in hand when we died comes first, and only new entries after that.
+            # First the entries that this consumer had read and not acknowledged when it ended, then new ones.
             while entries := self._read(client, start="0"):
                 self._keep_all(client, entries)
                 yield
@@ -95,7 +95,7 @@ class Consumer:
                     return
 
     def _join(self, client: Any) -> None:
-        """Make streams and group where they are not. A new group begins with what the stream still has."""
+        """Create missing streams and groups. A new group begins with the oldest entry of the stream."""
         for stream in self.streams:
             try:
                 client.xgroup_create(stream, self.group, id="0", mkstream=True)
@@ -119,14 +119,14 @@ class Consumer:
 
 
 def configured(*, name: str = "") -> Consumer:
-    """Return the consumer that the settings describe, under another name if one is given."""
+    """Return the consumer of the settings, under another name if one is given."""
     return Consumer(
         name=name or settings.EVENT_CONSUMER, group=settings.EVENT_GROUP, prefix=settings.EVENT_BUS_PREFIX
     )
 
 
 def _connected() -> Any:
-    # Its own retries would hide an outage, and pause for as long as they like.
+    # The client's own retries would hide an outage, and pause without a bound.
     return redis.Redis.from_url(
         settings.EVENT_BUS_URL,
         protocol=2,
@@ -137,15 +137,15 @@ def _connected() -> Any:
 
 
 def _keep(stream: str, entry_id: bytes, fields: Mapping[bytes, bytes], *, now: datetime) -> str:
-    """Keep one entry; return in a word what it was. Raises DatabaseError: then it is not acknowledged."""
+    """Store one entry; return which count it adds to. Raises DatabaseError: then it is not acknowledged."""
     if not fields:
         return "trimmed"
     try:
-        told = parsing.read(fields)
-        if told is None:
+        event = parsing.read(fields)
+        if event is None:
             return "ignored"
         new = inbox.receive(
-            told.event_id, source=EventSource.BUS, kind=told.kind, payload=told.payload, now=now
+            event.event_id, source=EventSource.BUS, kind=event.kind, payload=event.payload, now=now
         )
     except (parsing.UnreadableEvent, DataError) as why:  # DataError: no database could ever store it
         address = f"{stream}/{entry_id.decode()}"[-LONGEST_ID:]

@@ -1,4 +1,4 @@
-"""What each kind of event makes us do. Doing it again is harmless."""
+"""What each kind of event does here. Applying it again is harmless."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,7 +14,7 @@ from bursary.replica import schedule
 
 
 class NotApplicableYet(Exception):
-    """The event cannot be applied yet; `outcome` is how it is settled if it never can."""
+    """The event cannot be applied yet; `outcome` is how it is settled if that does not change."""
 
     def __init__(self, sentence: str, *, outcome: EventOutcome) -> None:
         super().__init__(sentence)
@@ -22,18 +22,14 @@ class NotApplicableYet(Exception):
 
 
 def apply(kind: EventKind, payload: Mapping[str, Any], *, now: datetime) -> EventOutcome:
-    """Do what an event of this kind says; return how it is settled. Raises NotYet."""
+    """Do what an event of this kind says; return how it is settled. Raises NotApplicableYet."""
     if kind is EventKind.CONTENT_CHANGED:
-        return _want(payload["content_keys"], now=now)
+        # Upstream's batch job runs after its event: one refresh now would find the old record.
+        requested = schedule.request_refresh(payload["content_keys"], now=now, until_changed=True)
+        return EventOutcome.WANTED if requested else EventOutcome.NOTHING_HELD
     if kind is EventKind.TRANSACTION_REVERSED:
         return _reverse(UUID(payload["transaction_uuid"]), now=now)
-    raise ValueError(f"Nobody applies {kind}.")
-
-
-def _want(keys: list[str], *, now: datetime) -> EventOutcome:
-    # Upstream learns of a change by a batch, after its event: one look now would find the old record.
-    wanted = schedule.request_refresh(keys, now=now, until_changed=True)
-    return EventOutcome.WANTED if wanted else EventOutcome.NOTHING_HELD
+    raise ValueError(f"Events of kind {kind} are not applied.")
 
 
 def _reverse(transaction_uuid: UUID, *, now: datetime) -> EventOutcome:
@@ -45,7 +41,7 @@ def _reverse(transaction_uuid: UUID, *, now: datetime) -> EventOutcome:
             return EventOutcome.ALREADY_REVERSED
         if isinstance(refused, MoveRefused):
             raise NotApplicableYet(str(refused), outcome=EventOutcome.NOT_REVERSIBLE) from refused
-        # It may be in flight: the money is spent first, and the assignment learns of it afterwards.
+        # It may be in flight: the money is spent first, and the assignment is moved after that.
         sentence = "No assignment was paid by this transaction, so far."
         raise NotApplicableYet(sentence, outcome=EventOutcome.UNKNOWN_TRANSACTION) from refused
     return EventOutcome.REVERSED

@@ -1,7 +1,7 @@
-"""The inbox: an event is kept as soon as it is heard, and applied later, by the clock.
+"""The inbox: an event is stored as soon as it is received, and applied later by a scheduled task.
 
-`receive` is one cheap local write, so hearing hardly fails, and what was heard is not lost. `apply_due` does
-what an event says. Doing it twice is harmless; so a process that dies in between only costs time.
+`receive` is one cheap local write, so that receiving hardly ever fails and no event is lost. `apply_due` does
+what an event says. Applying it twice is harmless, so a process that dies in between only costs time.
 """
 
 import logging
@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F
 
 from bursary.events import handlers
 from bursary.events.handlers import NotApplicableYet
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
-from bursary.lib import logs
+from bursary.lib import leases, logs
 
 logger = logging.getLogger(__name__)
 
@@ -25,28 +25,36 @@ LEASE = timedelta(minutes=5)
 FIRST_WAIT = timedelta(seconds=30)  # doubled with each attempt
 LONGEST_WAIT = timedelta(hours=1)
 TRIED_FOR = timedelta(days=1)
-"""So long after it was received, what cannot be applied is settled as such."""
+"""An event that cannot be applied for so long is settled as such."""
 KEPT_FOR = timedelta(days=30)
-"""Settled events are forgotten then. A repetition comes within minutes, or is refused by its age."""
-MOST_A_TICK = 500
-BATCH = 100
+"""Settled events are deleted then. A repetition comes within minutes, or is refused by its age."""
+MOST_A_RUN = 500
+BATCH = 100  # events deleted in one statement
 LONGEST_ERROR = 1000  # characters
 
 
 def receive(
     event_id: str, *, source: EventSource, kind: EventKind, payload: Mapping[str, object], now: datetime
 ) -> bool:
-    """Keep an event to be applied; return whether it is new. One that is known stays as it is.
+    """Store an event to be applied; return whether it is new. One that is known stays as it is.
 
-    Where what is known under this id says something else, that is logged: what was told now is lost.
+    Where the known event of this id has other content, that is logged, and the new content is lost.
     """
     return _keep(
-        InboxEvent(source=source, event_id=event_id, kind=kind, payload=payload, received_at=now, due_at=now)
+        InboxEvent(
+            source=source,
+            event_id=event_id,
+            kind=kind,
+            payload=payload,
+            received_at=now,
+            due_at=now,
+            early=leases.NOT_BEFORE,
+        )
     )
 
 
 def set_aside(event_id: str, *, source: EventSource, error: str, now: datetime) -> bool:
-    """Keep word of what cannot be read, for people; return whether it is new."""
+    """Store an event that cannot be read, for an operator; return whether it is new."""
     return _keep(
         InboxEvent(
             source=source,
@@ -60,33 +68,30 @@ def set_aside(event_id: str, *, source: EventSource, error: str, now: datetime) 
     )
 
 
-def apply_due(*, clock: Clock, most: int = MOST_A_TICK) -> dict[str, int]:
+def apply_due(*, clock: Clock, most: int = MOST_A_RUN) -> dict[str, int]:
     """Apply at most `most` events that are due, oldest first; return how many ended in which way.
 
-    What could not be applied yet counts as `postponed`, what broke as `broken`. Neither stops the others.
+    An event that cannot be applied yet counts as `postponed`, one that raised as `broken`. Neither stops the
+    others.
     """
     ended: Counter[str] = Counter()
-    started = clock()
     while ended.total() < most:
-        size = min(BATCH, most - ended.total())
-        due = list(InboxEvent.objects.filter(due_at__lte=started).order_by("due_at", "id")[:size])
-        if not due:
+        claimed = leases.claim(
+            InboxEvent.objects.all(), now=clock(), lease=LEASE, limit=1, attempts=F("attempts") + 1
+        )
+        if not claimed:
             break
-        for event in due:
-            if _claim(event, now=clock()):
-                ended[_apply(event, clock=clock)] += 1
-            else:
-                ended["taken"] += 1  # by another process, just now
+        ended[_apply(claimed[0], clock=clock)] += 1
     return dict(ended)
 
 
 def count_due(*, now: datetime) -> int:
-    """Return how many events are due."""
-    return InboxEvent.objects.filter(due_at__lte=now).count()
+    """Return the number of events that are due."""
+    return leases.count_due(InboxEvent.objects.all(), now=now)
 
 
 def forget(*, now: datetime) -> int:
-    """Remove what was settled long ago, at most a batch of batches; return how many. Others stay."""
+    """Delete at most `BATCH` batches of events that were settled long ago; return the number of events."""
     removed = 0
     for _ in range(BATCH):
         old = InboxEvent.objects.filter(settled_at__lte=now - KEPT_FOR).order_by("settled_at")
@@ -109,7 +114,7 @@ def _keep(event: InboxEvent) -> bool:
         if (known.kind, known.payload) != (event.kind, event.payload):
             logger.warning(
                 "Event %s (%s, by %s) is known, but came again as %s with other content, which is dropped: "
-                "every sender must use ids that nobody else uses.",
+                "ids must be unique among all senders.",
                 event.event_id,
                 known.kind,
                 event.source,
@@ -119,43 +124,32 @@ def _keep(event: InboxEvent) -> bool:
     return True
 
 
-def _claim(event: InboxEvent, *, now: datetime) -> bool:
-    mine = InboxEvent.objects.filter(pk=event.pk, attempts=event.attempts, due_at=event.due_at)
-    if not mine.update(due_at=now + LEASE, attempts=F("attempts") + 1):
-        return False
-    event.attempts += 1
-    return True
-
-
 def _apply(event: InboxEvent, *, clock: Clock) -> str:
-    """Do what the event says and write how it went; return that in a word."""
+    """Apply a claimed event and settle it; return its outcome, `postponed` or `broken`."""
     try:
-        outcome = handlers.apply(EventKind(event.kind), event.payload, now=clock())
+        outcome, word, error = handlers.apply(EventKind(event.kind), event.payload, now=clock()), "", ""
     except NotApplicableYet as not_yet:
-        return _postpone(event, clock(), error=str(not_yet), at_last=not_yet.outcome, word="postponed")
-    except Exception as error:  # noqa: BLE001  # one broken event stops no other; it is logged, and tried again
-        said = logs.log_failure(f"Event {event.event_id} ({event.kind}) broke", error, log=logger)
-        return _postpone(event, clock(), error=said, at_last=EventOutcome.FAILED, word="broken")
-    _settle(event, clock(), outcome=outcome, error="")
+        outcome, word, error = not_yet.outcome, "postponed", str(not_yet)
+    except Exception as raised:  # noqa: BLE001  # one broken event stops no other; it is logged, and retried
+        error = logs.log_failure(f"Event {event.event_id} ({event.kind}) failed", raised, log=logger)
+        outcome, word = EventOutcome.FAILED, "broken"
+    now = clock()
+    if word and now - event.received_at < TRIED_FOR:
+        wait = leases.longest_back_off(event.attempts, first=FIRST_WAIT, longest=LONGEST_WAIT)
+        leases.settle([event], due_at=now + wait, now=now, last_error=_storable(error))
+        return word
+    if word:
+        logger.warning("Event %s (%s) finally failed: %s", event.event_id, event.kind, error)
+    leases.settle(
+        [event],
+        due_at=None,
+        now=now,
+        finished_wins=True,
+        settled_at=now,
+        outcome=outcome,
+        last_error=_storable(error),
+    )
     return outcome.value
-
-
-def _postpone(event: InboxEvent, now: datetime, *, error: str, at_last: EventOutcome, word: str) -> str:
-    if now - event.received_at >= TRIED_FOR:
-        logger.warning("Event %s (%s) is given up: %s", event.event_id, event.kind, error)
-        _settle(event, now, outcome=at_last, error=error)
-        return at_last.value
-    wait = min(FIRST_WAIT * (1 << min(event.attempts - 1, 16)), LONGEST_WAIT)
-    _mine(event).update(due_at=now + wait, last_error=_storable(error))
-    return word
-
-
-def _settle(event: InboxEvent, now: datetime, *, outcome: EventOutcome, error: str) -> None:
-    _mine(event).update(due_at=None, settled_at=now, outcome=outcome, last_error=_storable(error))
-
-
-def _mine(event: InboxEvent) -> QuerySet[InboxEvent]:
-    return InboxEvent.objects.filter(due_at__isnull=False, pk=event.pk, attempts=event.attempts)
 
 
 def _storable(error: str) -> str:

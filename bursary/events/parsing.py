@@ -1,7 +1,7 @@
 """Entries of the Open edX event bus, decoded by its own schemas. Needs the extra `openedx`.
 
-An entry is a CloudEvent: headers beside `event_data`, which is Avro. Redis checks nothing, so it may be
-anything.
+An entry is a CloudEvent: headers beside `event_data`, which is Avro. Redis validates nothing, so an entry may
+hold any bytes.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ Fields = Mapping[bytes, bytes]
 
 
 class UnreadableEvent(Exception):
-    """The entry is no event of the bus, or not of the type that it claims to be."""
+    """The entry is no event of the bus, or not of its declared type."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ParsedEvent:
 
 
 def read(fields: Fields) -> ParsedEvent | None:
-    """Return what an entry tells; None for events that concern nobody here. Raises Unreadable."""
+    """Return the event of an entry; None for types that are not handled here. Raises UnreadableEvent."""
     event_type = fields.get(b"type", b"").decode("utf-8", "replace")
     if not event_type:
         raise UnreadableEvent("It has no type.")
@@ -48,7 +48,7 @@ def read(fields: Fields) -> ParsedEvent | None:
     try:
         event_id = str(UUID(fields[b"id"].decode()))
         payload = payload_of(deserialize_bytes_to_event_data(data, signal))
-    except Exception as error:  # whatever bytes do to who decodes them
+    except Exception as error:  # the decoder raises anything for arbitrary bytes
         raise UnreadableEvent(f"{type(error).__name__}: {error}") from error
     return ParsedEvent(event_id, kind, payload)
 

@@ -1,4 +1,4 @@
-"""Webhooks as Standard Webhooks signs them: who sent this, when, and is it whole?"""
+"""Verification of webhooks in the format of Standard Webhooks: sender, time and body."""
 
 import re
 from base64 import b64decode
@@ -11,7 +11,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 LARGEST_BODY = 64 * 1024  # bytes
 TOLERANCE = timedelta(minutes=5)
-"""How far a sender's clock may be off, and for how long a delivery may be repeated as it is."""
+"""How far a sender's clock may differ, and how long a delivery may be repeated unchanged."""
 LEAST_SECRET = 24  # bytes
 
 _ID = re.compile(r"[!-~]{1,255}")
@@ -21,7 +21,7 @@ _SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]{43}=")  # of 32 bytes
 
 @dataclass
 class WebhookRefused(Exception):
-    """The delivery is not to be believed, or nobody listens. Nothing was kept."""
+    """The delivery is not authentic, or no webhooks are configured. Nothing was stored."""
 
     reason: str
     sentence: str
@@ -55,7 +55,7 @@ def verify(headers: Mapping[str, str], body: bytes, *, now: datetime) -> str:
             "Sign it as Standard Webhooks says.",
         )
     _require_recent(signed["webhook-timestamp"], now=now)
-    # The library gives up at the first that is malformed, and a good one may stand beside it.
+    # The library fails at the first malformed signature, and a good one may stand beside it.
     signatures = filter(_SIGNATURE.fullmatch, signed["webhook-signature"].split())
     signed["webhook-signature"] = " ".join(signatures)
     if not any(_signed_with(secret, signed, body) for secret in settings.WEBHOOK_SECRETS):
@@ -68,7 +68,7 @@ def verify(headers: Mapping[str, str], body: bytes, *, now: datetime) -> str:
 
 
 def usable(secret: str) -> bool:
-    """Whether it can sign: `whsec_` and base64 of at least 24 bytes, as the standard asks."""
+    """Return whether a secret is `whsec_` and base64 of at least 24 bytes, as the standard demands."""
     encoded = secret.removeprefix("whsec_")
     try:
         return len(b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)) >= LEAST_SECRET

@@ -71,42 +71,49 @@ def claim(
 
     First due, first claimed. Rows that another worker locks at this moment are skipped, so that no two claims
     return the same row. `columns` are written with the claim, such as a counter of attempts. `rows` may be
-    filtered, without joins, which would be locked as well; its `select_related` applies to what is returned.
+    filtered by what the claim does not write, and without joins, which would be locked as well; its
+    `select_related` applies to what is returned.
     """
 
     def take() -> list[Row]:
-        found: list[tuple[datetime, int]] = []
-        for due in _due(now):
-            # One index range each: with both in one condition the engines sort instead.
-            first = for_update(rows.filter(due).order_by("due_at"), skip_locked=True)
-            found += first.values_list("due_at", "pk")[:limit]
-        pks = [pk for _due_at, pk in sorted(found)[:limit]]
+        pks = first_due(for_update(rows, skip_locked=True), now=now, limit=limit)
         if not pks:
             return []
         until = now + min(lease, MAX_DELAY)
         rows.model._default_manager.filter(pk__in=pks).update(
             due_at=until, early=NOT_BEFORE, lease_until=until, fence=F("fence") + 1, **columns
         )
-        claimed = {row.pk: row for row in rows.filter(pk__in=pks).order_by("pk")}
-        return [claimed[pk] for pk in pks if pk in claimed]
+        claimed = {row.pk: row for row in rows.filter(pk__in=pks)}
+        return [claimed[pk] for pk in pks]
 
     return in_transaction(take)
 
 
-def any_due(rows: QuerySet[Row], *, now: datetime) -> bool:
-    """Return whether a claim would find something, without locking: an idle worker takes no write lock."""
+def first_due(rows: QuerySet[Any], *, now: datetime, limit: int) -> list[int]:
+    """Return the primary keys of the first `limit` rows that may be claimed at `now`, in their order."""
+    found: list[tuple[datetime, int]] = []
+    for due in _due(now):
+        # One index range each: with all in one condition the engines sort instead.
+        found += rows.filter(due).order_by("due_at").values_list("due_at", "pk")[:limit]
+    return [pk for _due_at, pk in sorted(found)[:limit]]
+
+
+def any_due(rows: QuerySet[Any], *, now: datetime) -> bool:
+    """Return whether a claim would find a row. It takes no lock, so that idle workers disturb no writer."""
     return any(rows.filter(due).order_by().exists() for due in _due(now))
 
 
-def count_due(rows: QuerySet[Row], *, now: datetime) -> int:
-    """Return the number of rows that may be claimed at `now`."""
-    return sum(rows.filter(due).order_by().count() for due in _due(now))
+def count_due(rows: QuerySet[Any], *, now: datetime, most: int | None = None) -> int:
+    """Return the number of rows that may be claimed at `now`, counted up to `most`."""
+    due = Q(*_due(now), _connector=Q.OR)
+    return rows.filter(due).order_by().values("pk")[:most].count()
 
 
-def oldest_due(rows: QuerySet[Row], *, now: datetime) -> datetime | None:
+def oldest_due(rows: QuerySet[Any], *, now: datetime) -> datetime | None:
     """Return the `due_at` of the row that has waited longest at `now`, dead workers' rows included."""
-    found = [rows.filter(due_at__lte=now, early=early).order_by("due_at").first() for early in (0, 1)]
-    return min((row.due_at for row in found if row and row.due_at), default=None)
+    past = [rows.filter(_free(now), early=early, due_at__lte=now) for early in (NOT_BEFORE, MAY_BE_EARLY)]
+    firsts = [found.order_by("due_at").values_list("due_at", flat=True).first() for found in past]
+    return min((due_at for due_at in firsts if due_at), default=None)
 
 
 def renew(row: LeasedRow, *, now: datetime, lease: timedelta) -> bool:
@@ -122,8 +129,8 @@ def renew(row: LeasedRow, *, now: datetime, lease: timedelta) -> bool:
 def schedule(rows: QuerySet[Row], *, at: datetime, now: datetime, **columns: object) -> int:
     """Let `rows` be worked on at `at` or sooner; return their number.
 
-    A row under a lease stays with its worker and is due at `at` when that settles it. A finished row is open
-    again. `columns` are written with it.
+    A row under a lease stays with its worker and keeps `at` when that settles it, if `at` is before the
+    lease's end. A finished row is open again. `columns` are written with it.
     """
     at = min(at, now + MAX_DELAY)
     earlier = When(due_at__lte=at, then=F("due_at"))
@@ -160,28 +167,34 @@ def settle(
     """
     if not rows:
         return 0
-    mine = _own(*rows)
-    if condition is not None:
-        mine = mine.filter(condition)
-    written: dict[str, object] = {}
-    if due_at is None and finished_wins:
-        written |= {"early": None, "due_at": None}
-    else:
-        kept = _scheduled_meanwhile()
+    mine = _own(*rows).filter(condition or Q())
+    written: dict[str, object] = {"early": None, "due_at": None}
+    if due_at is not None or not finished_wins:
+        scheduled, longest = _scheduled_meanwhile(), now + MAX_DELAY
         again: Combinable
         if isinstance(due_at, Mapping):
-            later = now + MAX_DELAY
-            again = Case(*(When(pk=pk, then=Value(min(at, later))) for pk, at in due_at.items()))
+            again = Case(*(When(pk=row.pk, then=Value(min(due_at[row.pk], longest))) for row in rows))
         else:
-            again = Value(due_at and min(due_at, now + MAX_DELAY), output_field=models.DateTimeField())
-        early = Value(None if due_at is None else NOT_BEFORE, output_field=models.IntegerField())
-        written["early"] = Case(When(kept, then=Value(NOT_BEFORE)), default=early)
-        written["due_at"] = Case(When(kept, then=F("due_at")), default=again)
-    # MariaDB assigns from left to right: what the other columns compare with goes last.
+            again = Value(due_at and min(due_at, longest))
+        written = {
+            "early": Case(
+                When(scheduled, then=Value(NOT_BEFORE)),
+                default=Value(None if due_at is None else NOT_BEFORE),
+                output_field=models.SmallIntegerField(),
+            ),
+            "due_at": Case(
+                When(scheduled, then=F("due_at")), default=again, output_field=models.DateTimeField()
+            ),
+        }
+    # MariaDB assigns from left to right: the lease's end, with which the others compare, goes last.
     written |= {**columns, "lease_until": None}
-    if len(rows) == 1:
-        return mine.update(**written)
-    return _locked_update(mine, **written)
+    return mine.update(**written) if len(rows) == 1 else _locked_update(mine, **written)
+
+
+def discard(row: LeasedRow) -> bool:
+    """Delete a claimed row; return False if the claim was lost. For rows that only remember an answer."""
+    deleted, _by_model = _own(row).delete()
+    return bool(deleted)
 
 
 def back_off(failures: int, *, first: timedelta, longest: timedelta) -> timedelta:

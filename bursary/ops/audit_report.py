@@ -1,4 +1,4 @@
-"""What an audit of the replica found, in words and as plain values."""
+"""The report of `audit_content`: plain values for programs, sentences and a table for people."""
 
 from dataclasses import asdict
 
@@ -6,10 +6,9 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from bursary.ops.console import shortened
 from bursary.ops.derived_report import SHOWN
-from bursary.replica.audit import ContentAudit, Finding, Found
-
-LONGEST_VALUE = 60  # characters of a value that a table shows
+from bursary.replica.audit import ContentAudit, Finding
 
 
 def summary(audit: ContentAudit, *, threshold: float) -> dict[str, object]:
@@ -21,57 +20,45 @@ def summary(audit: ContentAudit, *, threshold: float) -> dict[str, object]:
         "counts": {finding.value: audit.counts[finding] for finding in Finding},
         "thin": audit.thin,
         "unavailable": {str(uuid): why for uuid, why in audit.unavailable.items()},
-        "found": [asdict(one) for one in audit.found],
+        "found": [asdict(found) for found in audit.found],
     }
 
 
 def sentence(audit: ContentAudit) -> str:
-    """Return how it went, in a line."""
-    said = [f"{audit.counts[finding]} {finding}" for finding in Finding if audit.counts[finding]]
+    """Return the audit's result in a line."""
+    parts = [f"{audit.counts[finding]} {finding}" for finding in Finding if audit.counts[finding]]
     if audit.thin:
-        said.append(f"{audit.thin} thin just now")
-    if audit.unavailable:
-        silent = len(audit.unavailable)
-        said.append(f"no answer of {silent} catalog{'s' if silent > 1 else ''}")
+        parts.append(f"{audit.thin} thin at the moment")
+    if silent := len(audit.unavailable):
+        parts.append(f"no answer of {silent} catalog{'s' if silent > 1 else ''}")
+    listed = ", ".join(parts)
     if not audit.looked_at:
-        return f"Nothing was compared{': ' if said else ''}{', '.join(said)}."
-    return (
-        f"{audit.looked_at} compared: {', '.join(said) or 'all agree'} ({audit.drifted_percent:.1f} % drift)."
-    )
+        return f"Nothing was compared{f': {listed}' if listed else ''}."
+    return f"{audit.looked_at} compared: {listed or 'all agree'} ({audit.drifted_percent:.1f} % drift)."
 
 
-def troubles(audit: ContentAudit, *, threshold: float) -> str:
-    """Return why the audit counts as failed, or nothing."""
-    said = [f"Catalog {uuid}: {why}" for uuid, why in sorted(audit.unavailable.items())]
+def failure(audit: ContentAudit, *, threshold: float) -> str:
+    """Return why the audit counts as failed, with what to do; empty if it does not."""
+    reasons = [f"Catalog {uuid}: {why}" for uuid, why in sorted(audit.unavailable.items())]
     if not audit.looked_at and not audit.unavailable:
-        said.append(
-            "Nothing was compared: there is nothing here to ask about, or nothing that can be compared. "
-            "`bursary refresh_content` brings content in; --catalog takes a catalog that some content is of."
+        reasons.append(
+            "Nothing was compared: there is no content to ask for, or none that can be compared. "
+            "`bursary refresh_content` fetches content; --catalog takes a catalog that holds some of it."
         )
     if audit.drifted_percent > threshold:
-        said.append(
+        reasons.append(
             f"{audit.drifted_percent:.1f} % drift is more than {threshold:g} %. "
-            "`bursary refresh_content --key KEY` looks again; `bursary explain_content KEY` says why."
+            "`bursary refresh_content --key KEY` refreshes a key; `bursary explain_content KEY` explains it."
         )
-    return " ".join(said)
+    return " ".join(reasons)
 
 
 def table(audit: ContentAudit) -> RenderableType:
     """Return the first findings as a table, a line for each field that differs."""
-    made = Table("content", "finding", "field", "ours", "theirs", "we agreed last (UTC)")
-    for one in audit.found[:SHOWN]:
-        when = f"{one.checked_at:%Y-%m-%d %H:%M}" if one.checked_at else ""
-        for field, ours, theirs in _lines(one):
-            made.add_row(escape(one.content_key), one.finding, field, ours, theirs, when)
+    made = Table("content", "finding", "field", "replica", "upstream", "agreed last (UTC)")
+    for found in audit.found[:SHOWN]:
+        agreed = f"{found.checked_at:%Y-%m-%d %H:%M}" if found.checked_at else ""
+        lines = [(one.field, shortened(one.ours), shortened(one.theirs)) for one in found.differences]
+        for line in lines or [("", "", escape(found.detail))]:
+            made.add_row(escape(found.content_key), found.finding, *line, agreed)
     return made
-
-
-def _lines(one: Found) -> list[tuple[str, str, str]]:
-    if not one.differences:
-        return [("", "", escape(one.detail))]
-    return [(each.field, _brief(each.ours), _brief(each.theirs)) for each in one.differences]
-
-
-def _brief(value: object) -> str:
-    text = str(value)
-    return escape(text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…")

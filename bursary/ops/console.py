@@ -1,4 +1,4 @@
-"""What commands say: one JSON object for programs; sentences, tables and a bar of progress for people."""
+"""Output of commands: one JSON object for programs; sentences, tables and a progress bar for people."""
 
 import json
 import sys
@@ -12,35 +12,37 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from bursary.ops.database import NotReady, require_tables
 
 PLAIN_WIDTH = 160  # columns, where the output is not a terminal and has no width of its own
+LONGEST_VALUE = 60  # characters of a value that a table shows
 
 Advance = Callable[[int], None]
+"""Called with the number that is done so far."""
 
 
 class OperatorCommand(BaseCommand):
-    """A command that answers people in words and, with --json, programs with exactly one object on stdout."""
+    """A command that prints words or, with --json, exactly one object on stdout."""
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add what every such command takes."""
         parser.add_argument("--json", action="store_true", help="Print one JSON object and nothing else.")
 
     def require_tables(self) -> None:
-        """Raise CommandError, saying what to do, unless the database can be worked with."""
+        """Raise CommandError with what to do, unless the database can be worked with."""
         try:
             require_tables()
         except NotReady as why:
             raise CommandError(str(why)) from why
 
     def answer(self, summary: Mapping[str, object], text: str, *, as_json: bool) -> None:
-        """Print the summary or the text."""
+        """Print the summary as JSON, or the text."""
         self.stdout.write(to_json(summary) if as_json else text)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run; a database that breaks off is a failure in one sentence, not a stack trace."""
+        """Run the command; an error of the database ends it in one sentence, not in a stack trace."""
         try:
             return super().execute(*args, **options)
         except DatabaseError as error:
@@ -48,22 +50,14 @@ class OperatorCommand(BaseCommand):
 
 
 def counted(text: str) -> int:
-    """Return a whole number from 1 up, as an option gives it. Raises ArgumentTypeError."""
+    """Return an option's whole number from 1 up. Raises ArgumentTypeError."""
     if not text.isdecimal() or len(text) > 9 or not int(text):
         raise ArgumentTypeError(f"{text!r} is not a number from 1 up")
     return int(text)
 
 
-def add_sample(parser: CommandParser, *, default: int, everything: str) -> None:
-    """Add --sample N and --all, of which one may be said; `everything` is what the second means."""
-    which = parser.add_mutually_exclusive_group()
-    said = f"So many at random; {default} if not said."
-    which.add_argument("--sample", type=counted, metavar="N", default=default, help=said)
-    which.add_argument("--all", action="store_true", help=everything)
-
-
 def percent(text: str) -> float:
-    """Return a share from 0 to 100, as an option gives it. Raises ArgumentTypeError."""
+    """Return an option's share from 0 to 100. Raises ArgumentTypeError."""
     try:
         share = float(text)
     except ValueError:
@@ -73,23 +67,36 @@ def percent(text: str) -> float:
     return share
 
 
+def add_sample(parser: CommandParser, *, default: int, everything: str) -> None:
+    """Add --sample N and --all, which exclude each other; `everything` is the help of --all."""
+    group = parser.add_mutually_exclusive_group()
+    sampled = f"Check N at random; {default} by default."
+    group.add_argument("--sample", type=counted, metavar="N", default=default, help=sampled)
+    group.add_argument("--all", action="store_true", help=everything)
+
+
 def to_json(summary: Mapping[str, object]) -> str:
     """Return a summary as indented JSON; dates and uuids as text."""
     return json.dumps(summary, cls=DjangoJSONEncoder, indent=2, ensure_ascii=False)
 
 
 def rendered(renderable: RenderableType, *, terminal: bool) -> str:
-    """Return a table as text: coloured and as wide as the terminal, or plain and wide enough to read."""
+    """Return a table as text: in colour and as wide as the terminal, or plain and `PLAIN_WIDTH` wide."""
     buffer = StringIO()
     width = None if terminal else PLAIN_WIDTH
-    console = Console(file=buffer, force_terminal=terminal, width=width, highlight=False)
-    console.print(renderable)
+    Console(file=buffer, force_terminal=terminal, width=width, highlight=False).print(renderable)
     return buffer.getvalue().rstrip("\n")
+
+
+def shortened(value: object) -> str:
+    """Return a value as a table's cell: at most `LONGEST_VALUE` characters, its brackets not markup."""
+    text = str(value)
+    return escape(text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…")
 
 
 @contextmanager
 def progress(description: str, *, total: int | None = None) -> Iterator[Advance]:
-    """Show a bar on stderr while it is a terminal; yield the function that is told how many are done."""
+    """Show a progress bar on stderr if that is a terminal; yield the function that advances it."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -101,8 +108,3 @@ def progress(description: str, *, total: int | None = None) -> Iterator[Advance]
     with bar:
         task = bar.add_task(description, total=total)
         yield lambda done: bar.update(task, completed=done)
-
-
-def dollars(cents: int | None) -> str:
-    """Return an amount for people; None is a budget without a limit."""
-    return "unlimited" if cents is None else f"${cents // 100:,}.{cents % 100:02}"

@@ -1,4 +1,4 @@
-"""Doing due work from a command: once, or until told to stop."""
+"""Carrying out due work from a command: once, or until stopped."""
 
 import logging
 import signal
@@ -11,43 +11,42 @@ from django.utils import timezone
 
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import notices, runner
-from bursary.lib import logs
+from bursary.lib import leases, logs
 from bursary.ops.console import Advance
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 20  # actions between two looks at the progress
-ROUND = 100  # actions between two looks at whether to stop
+CHUNK = 20  # actions between two reports of progress
+ROUND = 100  # actions between two checks whether to stop
 IDLE_SECONDS = 5.0
 
 
 def count_due(*, now: datetime) -> int:
-    """Return how many actions are due."""
-    return LearnerContentAssignmentAction.objects.due(now).count()
+    """Return the number of actions that are due."""
+    return leases.count_due(LearnerContentAssignmentAction.objects.all(), now=now)
 
 
 def deliver_once(*, now: datetime, advance: Advance) -> Counter[str]:
     """Try once everything that is due at `now`; return how many actions ended in which status.
 
-    What is postponed counts as pending, and what another worker has taken up as running.
+    A postponed action counts as pending, and one that another worker has claimed as running.
     """
     notices.send_due(clock=timezone.now)
+    actions = LearnerContentAssignmentAction.objects.all()
     ended: dict[int, str] = {}
     while True:
-        due = LearnerContentAssignmentAction.objects.due(now)
-        pks = list(due.values_list("pk", flat=True)[:CHUNK])
+        pks = leases.first_due(actions, now=now, limit=CHUNK)
         if ended.keys() >= set(pks):
-            return Counter(ended.values())  # nothing is left, or nothing but what somebody else holds
+            return Counter(ended.values())
         runner.drain(clock=timezone.now, most=len(pks), pks=pks)
-        tried = LearnerContentAssignmentAction.objects.filter(pk__in=pks)
-        ended.update(tried.values_list("pk", "status"))
+        ended.update(actions.filter(pk__in=pks).values_list("pk", "status"))
         advance(len(ended))
 
 
 def deliver_until(stop: threading.Event) -> int:
-    """Do due work as it comes until `stop` is set; return how many actions were tried.
+    """Carry out due work as it comes until `stop` is set; return how many actions were tried.
 
-    A database that is away is waited for, not given up on.
+    A database that is away is waited for.
     """
     tried = 0
     while not stop.is_set():
@@ -56,7 +55,7 @@ def deliver_until(stop: threading.Event) -> int:
         try:
             done = runner.drain(clock=timezone.now, most=ROUND) + notices.send_due(clock=timezone.now)
         except DatabaseError as error:
-            logs.log_failure("A round of deliveries broke off", error, log=logger)
+            logs.log_failure("A round of deliveries failed", error, log=logger)
         tried += done
         if not done:
             stop.wait(IDLE_SECONDS)

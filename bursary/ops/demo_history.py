@@ -14,6 +14,7 @@ from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.delivery import runner
+from bursary.lib import leases
 from bursary.replica import reads
 from bursary.replica.models import ContentMetadata, ContentType
 
@@ -148,8 +149,8 @@ def _steps_taken(tale: DemoScenario, budget: Budget, course: ContentMetadata) ->
 
 
 def _deliver(tale: DemoScenario, budget: Budget, course: ContentMetadata, *, then: datetime) -> None:
-    due = LearnerContentAssignmentAction.objects.due(then).filter(assignment__in=_told(tale, budget, course))
-    pks = list(due.values_list("pk", flat=True))
+    actions = LearnerContentAssignmentAction.objects.filter(assignment__in=_told(tale, budget, course))
+    pks = leases.first_due(actions, now=then, limit=actions.count())
     runner.drain(clock=lambda: then, most=len(pks), pks=pks)
 
 

@@ -22,12 +22,10 @@ def run(*, now: datetime, advance: Advance | None = None) -> dict[str, object]:
     `failed_budgets` (pks, with the error) are untouched and come again the next time; so does what was left
     when a process died halfway.
     """
-    older = file_backend.name_older()
     swept, removed = erasure.forget_due(now=now, remove=_remove, progress=advance)
     return {
         "forgotten": swept.done,
         "mails_removed": removed,
-        "older_mails_named": older,
         "failed_budgets": swept.failed,
         "traces_removed": leave_no_traces(),
     }
@@ -38,7 +36,6 @@ def forget(address: str, *, now: datetime, actor: User | None = None) -> dict[st
 
     Raises addresses.BadAddresses.
     """
-    older = file_backend.name_older()
     expect_traces()
     done = erasure.forget(address, now=now, remove=_remove, actor=actor)
     return {
@@ -46,7 +43,6 @@ def forget(address: str, *, now: datetime, actor: User | None = None) -> dict[st
         "cancelled": done.cancelled,
         "forgotten": done.forgotten,
         "mails_removed": done.mails,
-        "older_mails_named": older,
         "links_removed": done.links,
         "accounts_anonymised": done.accounts,
         "not_yet": done.not_yet,

@@ -1,29 +1,30 @@
-"""Whether the service does its work: is the database there, and does anything wait too long?"""
+"""Whether the service does its work: the database answers, and no due work waits too long."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.db.models import Q
+from django.db.models import Q, Subquery
 
 from bursary.assignments.choices import Status
 from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.lib import leases
 from bursary.ops.models import ScheduledTask
 from bursary.replica import removal
 
 LONGEST_DELAY = timedelta(minutes=5)
-"""Nobody looks at due work any more, when some has waited longer than this."""
+"""Where due work has waited longer than this, no process carries it out any more."""
 MOST_COUNTED = 10_000
 FAILURES_TO_WORRY = 5
-"""In a row, of one tick of the clock."""
+"""In a row, of one scheduled task."""
 RECENT_ACTIONS = 50_000
-"""Failures are looked for among so many newest actions: the answer never costs more than that."""
+"""Failures are counted among so many newest actions, which bounds the cost of the answer."""
 
 
 @dataclass(frozen=True)
 class Health:
-    """How the service is. No figure tells of a person; None is not known."""
+    """How the service is. No figure is about a person; None is not known."""
 
     status: str
     database: bool
@@ -31,7 +32,7 @@ class Health:
     pending: int | None = None
     failed_last_day: int | None = None
     late_ticks: list[str] | None = None
-    """Ticks of the clock that should have run, and did not or failed."""
+    """Names of scheduled tasks that are late or keep failing."""
     catalog_alarms: int | None = None
 
     @property
@@ -44,7 +45,7 @@ class Health:
 
 
 def examine(*, now: datetime) -> Health:
-    """Look, with five queries that each read a bounded number of rows. Never raises for a database away."""
+    """Return the health, from queries that each read a bounded number of rows. Raises no DatabaseError."""
     try:
         return look(now=now)
     except DatabaseError:
@@ -54,19 +55,17 @@ def examine(*, now: datetime) -> Health:
 def look(*, now: datetime) -> Health:
     """Return the same; raises DatabaseError."""
     actions = LearnerContentAssignmentAction.objects.all()
-    oldest = actions.due(now).values_list("due_at", flat=True).first()
+    oldest = leases.oldest_due(actions, now=now)
     waiting = now - oldest if oldest else timedelta(0)
-    unfinished = actions.filter(due_at__isnull=False).order_by("due_at")
-    newest = actions.order_by("-pk").values_list("pk", flat=True).first() or 0
+    unfinished = actions.filter(early__gte=leases.NOT_BEFORE).order_by("early")  # a range of an index
+    newest = Subquery(actions.order_by("-pk").values("pk")[:1])
     failed = actions.filter(
         pk__gt=newest - RECENT_ACTIONS, status=Status.FAILED, completed_at__gte=now - timedelta(days=1)
     )
     overdue = Q(due_at__lte=now - LONGEST_DELAY) | Q(failures__gte=FAILURES_TO_WORRY)
-    late = (
-        list(ScheduledTask.objects.filter(overdue).values_list("name", flat=True))
-        if settings.CLOCK == "thread"
-        else []
-    )
+    late: list[str] = []
+    if settings.CLOCK == "thread":  # otherwise cron runs the tasks
+        late = list(ScheduledTask.objects.filter(overdue).values_list("name", flat=True))
     return Health(
         status="ok" if waiting <= LONGEST_DELAY and not late else "unwell",
         database=True,

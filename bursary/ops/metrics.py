@@ -1,4 +1,4 @@
-"""Figures for Prometheus, read from the database when they are asked for, so that any process may answer.
+"""Figures for Prometheus, read from the database on each request, so that any process may answer.
 
 Nothing is counted in a process's memory but the breaker: that is the state in the process that answers.
 Each query reads a bounded number of rows or of an index.
@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.lib import leases
 from bursary.lib.leases import NOT_BEFORE
 from bursary.ops import health
 from bursary.replica import refresh
@@ -42,7 +43,7 @@ class _Figures(Collector):
         self._now = now
 
     def describe(self) -> Iterator[Metric]:
-        """Describe nothing: a registry that lives for one answer need not look out for duplicates."""
+        """Describe nothing: a registry that lives for one answer has no duplicates."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
@@ -54,7 +55,7 @@ class _Figures(Collector):
             figures = []
         yield GaugeMetricFamily(
             "bursary_database_up",
-            "Whether the database answers; if not, nothing else is told.",
+            "Whether the database answers; without it there are no other figures.",
             float(bool(figures)),
         )
         yield from figures
@@ -77,7 +78,7 @@ def _of_content(now: datetime) -> Iterator[Metric]:
     oldest = due.values_list("due_at", flat=True).first()
     yield GaugeMetricFamily(
         "bursary_content_oldest_wanted_seconds",
-        "How long the content that is due longest has waited for a look.",
+        "How long the content that is due longest has waited for its refresh.",
         (now - oldest).total_seconds() if oldest else 0.0,
     )
     yield GaugeMetricFamily(
@@ -94,7 +95,7 @@ def _of_content(now: datetime) -> Iterator[Metric]:
 
 
 def _stale_ratio(now: datetime) -> float:
-    """Return the stale share, of some keys at random: payloads would make reading every row dear."""
+    """Return the stale share of a random sample: with their payloads, reading every row is expensive."""
     ends = ContentMetadata.objects.order_by().aggregate(first=Min("pk"), last=Max("pk"))
     if ends["first"] is None:
         return 0.0
@@ -107,11 +108,11 @@ def _stale_ratio(now: datetime) -> float:
 
 def _of_actions(now: datetime) -> Iterator[Metric]:
     found = health.look(now=now)
-    due = LearnerContentAssignmentAction.objects.filter(due_at__lte=now).order_by()
+    actions = LearnerContentAssignmentAction.objects.all()
     figures = {
         "bursary_actions_due": (
-            "Actions that somebody must look at now",
-            due.values("pk")[: health.MOST_COUNTED].count(),
+            "Actions that are due",
+            leases.count_due(actions, now=now, most=health.MOST_COUNTED),
         ),
         "bursary_actions_pending": ("Unfinished actions", found.pending),
         "bursary_actions_oldest_due_seconds": (
@@ -120,7 +121,7 @@ def _of_actions(now: datetime) -> Iterator[Metric]:
         ),
         "bursary_actions_failed_last_day": ("Actions that finally failed in 24 hours", found.failed_last_day),
         "bursary_ticks_late": (
-            "Ticks of the clock that are late or keep failing",
+            "Scheduled tasks that are late or keep failing",
             len(found.late_ticks or ()),
         ),
         "bursary_catalog_alarms": ("Catalogs of which too much is missing", found.catalog_alarms),

@@ -1,14 +1,15 @@
-"""The clock's table: one row for each tick, claimed by whoever comes first."""
+"""The scheduled tasks' table: one row for each, claimed by the first process that finds it due."""
 
 from django.db import models
+from django.db.models import Q
+
+from bursary.lib.leases import LeasedRow
 
 
-class ScheduledTask(models.Model):
-    """When something that happens by itself is next due, and how it went last."""
+class ScheduledTask(LeasedRow):
+    """When a task runs next, and how it went last."""
 
     name = models.CharField(max_length=32, unique=True)
-    due_at = models.DateTimeField(help_text="When it is next due; while it runs, when its lease ends")
-    fence = models.PositiveIntegerField(default=0, help_text="Counts claims: a late runner writes nothing")
     failures = models.PositiveIntegerField(default=0, help_text="In a row")
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -17,6 +18,12 @@ class ScheduledTask(models.Model):
 
     class Meta:
         ordering = ("name",)
+        constraints = [
+            models.CheckConstraint(
+                name="scheduled_task_always_due", condition=Q(due_at__isnull=False, early__isnull=False)
+            ),
+        ]
+        indexes = [models.Index(fields=["early", "due_at"], name="scheduled_task_due")]
 
     def __str__(self) -> str:
         return self.name

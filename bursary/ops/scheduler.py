@@ -1,26 +1,24 @@
-"""The clock: what happens by itself, as rows that are claimed, so that any number of processes may run it.
+"""Scheduled tasks, as leased rows, so that any number of processes may run them.
 
-A tick that was missed is run once, as soon as somebody looks: each of them works by what is due, and so
-catches up. One that fails is tried again, after growing pauses, and stops no other.
+A task that was missed is run once, as soon as a process looks: each works by what is due, and so catches up.
+One that fails is retried with back-off, and stops no other.
 """
 
 import json
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core.management import call_command
-from django.db import close_old_connections, connections
-from django.db.models import F, Q
 from django.utils import timezone
 
 from bursary.assignments import account_linking
 from bursary.delivery import executors
 from bursary.events import inbox
-from bursary.lib import logs
+from bursary.lib import leases, logs
+from bursary.lib.threads import PollingThread
 from bursary.ops import derived_report, erasure_runs, refresh_runs, sweep_commands
 from bursary.ops.console import to_json
 from bursary.ops.models import ScheduledTask
@@ -28,22 +26,22 @@ from bursary.ops.models import ScheduledTask
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
-SHORT_LEASE = timedelta(minutes=5)  # of what may run twice: rows and listings have claims of their own
-FIRST_WAIT = timedelta(minutes=1)  # after a failure; doubled with each, up to the tick's own period
+SHORT_LEASE = timedelta(minutes=5)  # of tasks that may run twice, because their rows have leases of their own
+FIRST_WAIT = timedelta(minutes=1)  # after a failure; doubled with each, up to the task's own period
 
 Clock = Callable[[], datetime]
 
 
 class TaskFailed(Exception):
-    """A tick could not do all that was due, for a reason that the message says."""
+    """A task could not do all that was due, for a reason that the message says."""
 
 
 @dataclass(frozen=True)
 class TaskDefinition:
-    """Something that happens by itself: how often, and what.
+    """A task: what it does, and how often.
 
-    `lease` outlasts any stretch of it in which it does not ask what time it is: each time it asks shows that
-    it lives, and the lease is renewed. So whoever is killed is followed soon, however long a whole run takes.
+    `lease` is longer than the task ever runs without reading its clock, which renews the lease. So a task
+    whose process was killed soon runs elsewhere, however long a whole run takes.
     """
 
     name: str
@@ -53,12 +51,12 @@ class TaskDefinition:
 
 
 def _refresh(clock: Clock) -> Mapping[str, object]:
-    """Look at what is due of the replica."""
+    """Refresh the content that is due."""
     return refresh_runs.refresh_run(clock=clock).summary()
 
 
 def _read_listing(clock: Clock) -> Mapping[str, object]:
-    """Read a catalog whose day has come."""
+    """Read the listing of a catalog that is due."""
     read = refresh_runs.read_listing(clock=clock)
     if read and read.failure:
         raise TaskFailed(read.failure)
@@ -66,26 +64,26 @@ def _read_listing(clock: Clock) -> Mapping[str, object]:
 
 
 def _sweep(clock: Clock) -> Mapping[str, object]:
-    """Wake the runner for lost hints and dead workers' work, and meet who has registered."""
+    """Wake the runner for lost hints and dead workers' rows; link users who have registered."""
     executors.wake()
-    met = account_linking.link_registered_users(now=clock())
-    if met.failed:
-        raise TaskFailed(f"{met.done} met; assignments failed: {met.failed}")
-    return {"met": met.done}
+    linked = account_linking.link_registered_users(now=clock())
+    if linked.failed:
+        raise TaskFailed(f"{linked.done} linked; assignments failed: {linked.failed}")
+    return {"linked": linked.done}
 
 
-def _run(duty: sweep_commands.SweepDefinition) -> Callable[[Clock], Mapping[str, object]]:
+def _sweep_run(sweep: sweep_commands.SweepDefinition) -> Callable[[Clock], Mapping[str, object]]:
     def run(clock: Clock) -> Mapping[str, object]:
-        swept = duty.run(clock(), None)
+        swept = sweep.run(clock(), None)
         if swept.failed:
-            raise TaskFailed(f"{swept.done} {duty.done}; budgets failed: {swept.failed}")
-        return sweep_commands.summary_of(duty, swept)
+            raise TaskFailed(f"{swept.done} {sweep.done}; budgets failed: {swept.failed}")
+        return sweep_commands.summary_of(sweep, swept)
 
     return run
 
 
 def _forget(clock: Clock) -> Mapping[str, object]:
-    """Remove the personal data of what has expired."""
+    """Remove the personal data of expired assignments."""
     done = erasure_runs.run(now=clock())
     if failed := done["failed_budgets"]:
         raise TaskFailed(f"Budgets failed: {failed}")
@@ -93,18 +91,18 @@ def _forget(clock: Clock) -> Mapping[str, object]:
 
 
 def _apply_events(clock: Clock) -> Mapping[str, object]:
-    """Do what others' events say."""
+    """Apply the events of other services that are due."""
     return inbox.apply_due(clock=clock)
 
 
 def _retain(clock: Clock) -> Mapping[str, object]:
-    """Remove what is kept no longer: sessions that have ended, events that were settled long ago."""
+    """Delete sessions that have ended, and events that were settled long ago."""
     call_command("clearsessions")
     return {"events": inbox.forget(now=clock())}
 
 
 def _audit(clock: Clock) -> Mapping[str, object]:
-    """Compare some of the derived columns with the truth. A person decides what to do about it."""
+    """Compare a sample of the derived columns with what they are derived from; repair nothing."""
     audit = derived_report.daily(clock=clock)
     if audit.wrong:
         raise TaskFailed(f"{derived_report.sentence(audit)} See `bursary audit_derived`.")
@@ -115,9 +113,9 @@ TASKS: Sequence[TaskDefinition] = (
     TaskDefinition("sweep", timedelta(minutes=1), _sweep),
     TaskDefinition("events", timedelta(seconds=15), _apply_events),
     TaskDefinition("refresh", timedelta(minutes=1), _refresh, lease=SHORT_LEASE),
-    TaskDefinition("expire", timedelta(minutes=5), _run(sweep_commands.EXPIRING)),
-    TaskDefinition("remind", timedelta(minutes=15), _run(sweep_commands.REMINDING)),
-    TaskDefinition("nudge", timedelta(minutes=15), _run(sweep_commands.NUDGING)),
+    TaskDefinition("expire", timedelta(minutes=5), _sweep_run(sweep_commands.EXPIRING)),
+    TaskDefinition("remind", timedelta(minutes=15), _sweep_run(sweep_commands.REMINDING)),
+    TaskDefinition("nudge", timedelta(minutes=15), _sweep_run(sweep_commands.NUDGING)),
     TaskDefinition("privacy", timedelta(hours=1), _forget),
     TaskDefinition("retention", timedelta(days=1), _retain),
     TaskDefinition("audit", timedelta(days=1), _audit),
@@ -126,98 +124,64 @@ TASKS: Sequence[TaskDefinition] = (
 )
 
 
-def run_due(*, clock: Clock, duties: Sequence[TaskDefinition] = TASKS) -> list[str]:
-    """Run every tick that is due and that nobody else is running; return their names."""
-    _ensure_rows(duties, now=clock())
-    due = {row.name: row for row in ScheduledTask.objects.filter(name__in=[duty.name for duty in duties])}
-    return [duty.name for duty in duties if _run_once(duty, due[duty.name], clock=clock)]
+def run_due(*, clock: Clock, tasks: Sequence[TaskDefinition] = TASKS) -> list[str]:
+    """Run every task that is due and that no other process is running; return their names."""
+    rows = ScheduledTask.objects.filter(name__in=[task.name for task in tasks])
+    missing = {task.name for task in tasks} - set(rows.values_list("name", flat=True))
+    if missing:  # another process may be inserting them as well
+        new = [ScheduledTask(name=name, due_at=clock(), early=leases.NOT_BEFORE) for name in missing]
+        ScheduledTask.objects.bulk_create(new, ignore_conflicts=True)
+    if not leases.any_due(rows, now=clock()):
+        return []
+    return [task.name for task in tasks if _run_if_due(task, clock=clock)]
 
 
-def _ensure_rows(duties: Sequence[TaskDefinition], *, now: datetime) -> None:
-    known = set(ScheduledTask.objects.values_list("name", flat=True))
-    missing = [ScheduledTask(name=duty.name, due_at=now) for duty in duties if duty.name not in known]
-    if missing:  # another process may be making them as well
-        ScheduledTask.objects.bulk_create(missing, ignore_conflicts=True)
-
-
-def _run_once(duty: TaskDefinition, row: ScheduledTask, *, clock: Clock) -> bool:
+def _run_if_due(task: TaskDefinition, *, clock: Clock) -> bool:
+    """Run a task if it is due; write how it went and when it is next due. Return whether it ran."""
     now = clock()
-    # Due, or farther away than it can be: then the machine's clock was put back.
-    due = Q(due_at__lte=now) | Q(due_at__gt=now + 2 * max(duty.every, duty.lease))
-    claim = ScheduledTask.objects.filter(due, name=duty.name, fence=row.fence)
-    if not claim.update(due_at=now + duty.lease, fence=F("fence") + 1, started_at=now):
+    mine = ScheduledTask.objects.filter(name=task.name)
+    claimed = leases.claim(mine, now=now, lease=task.lease, limit=1, started_at=now)
+    if not claimed:
         return False
+    [row] = claimed
     summary: Mapping[str, object] = {}
     error = ""
     try:
-        summary = duty.run(_renewing(duty, fence=row.fence + 1, clock=clock, since=now))
+        summary = task.run(leases.renewing(row, clock=clock, lease=task.lease))
     except TaskFailed as failed:
-        logger.warning("Tick %s failed: %s", duty.name, failed)
+        logger.warning("Task %s failed: %s", task.name, failed)
         error = str(failed)
-    except Exception as raised:  # noqa: BLE001  # the clock survives whatever a tick raises, and says so
-        error = logs.log_failure(f"Tick {duty.name} broke", raised, log=logger)
-    _finish(duty, row, clock(), summary=summary, error=error)
-    return True
-
-
-def _renewing(duty: TaskDefinition, *, fence: int, clock: Clock, since: datetime) -> Clock:
-    """Return the clock for a run: it renews the lease, unless another has it, when a third of it is over."""
-    renewed = since
-
-    def tell() -> datetime:
-        nonlocal renewed
-        now = clock()
-        if now - renewed >= duty.lease / 3:
-            renewed = now
-            ScheduledTask.objects.filter(name=duty.name, fence=fence).update(due_at=now + duty.lease)
-        return now
-
-    return tell
-
-
-def _finish(
-    duty: TaskDefinition, row: ScheduledTask, now: datetime, *, summary: Mapping[str, object], error: str
-) -> None:
-    """Write how it went and when it is next due, unless its lease ended and another has it."""
+    except Exception as raised:  # noqa: BLE001  # the scheduler survives whatever a task raises, and logs it
+        error = logs.log_failure(f"Task {task.name} failed", raised, log=logger)
+    now = clock()
     failures = row.failures + 1 if error else 0
-    wait = min(duty.every, FIRST_WAIT * (1 << min(failures - 1, 16))) if error else duty.every
-    ScheduledTask.objects.filter(name=duty.name, fence=row.fence + 1).update(
+    wait = leases.longest_back_off(failures, first=FIRST_WAIT, longest=task.every) if error else task.every
+    leases.settle(
+        [row],
         due_at=now + wait,
+        now=now,
         finished_at=now,
         failures=failures,
         last_error=error,
         summary=json.loads(to_json(summary)),
     )
+    return True
 
 
-class SchedulerThread(threading.Thread):
-    """Looks at the clock every few seconds."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(name=f"bursary-clock-{number}", daemon=True)
-        self._stopping = threading.Event()
-
-    def run(self) -> None:
-        """Run what is due until stopped. A database that is away is waited for."""
-        while not self._stopping.is_set():
-            close_old_connections()
-            try:
-                run_due(clock=timezone.now)
-            except Exception as raised:  # noqa: BLE001  # a thread that dies stops every tick; it is logged
-                logs.log_failure("A round of the clock broke off", raised, log=logger)
-            self._stopping.wait(POLL_SECONDS)
-        connections.close_all()
-
-    def stop(self) -> None:
-        """Finish the tick in hand, then end."""
-        self._stopping.set()
-
-
-def start_threads(count: int) -> list[SchedulerThread]:
-    """Start `count` clock threads in this process; none where the clock is run by others."""
+def start_threads(count: int) -> list[PollingThread]:
+    """Start `count` scheduler threads in this process; none where cron runs the tasks."""
     if settings.CLOCK != "thread":
         return []
-    threads = [SchedulerThread(number) for number in range(count)]
+    threads = [
+        PollingThread(
+            f"bursary-scheduler-{number}",
+            lambda: run_due(clock=timezone.now),
+            seconds=POLL_SECONDS,
+            failure="Running due tasks failed",
+            log=logger,
+        )
+        for number in range(count)
+    ]
     for thread in threads:
         thread.start()
     return threads

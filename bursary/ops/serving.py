@@ -1,4 +1,4 @@
-"""Serving: the web server, and in each of its processes the threads that do the due work."""
+"""Serving: the web server, and in each of its processes the threads that carry out due work."""
 
 import os
 import signal
@@ -15,20 +15,19 @@ from gunicorn.config import Config  # type: ignore[import-untyped]  # gunicorn h
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]  # gunicorn has no types
 
 from bursary.delivery import executors
-from bursary.delivery.executors import RunnerThread
 from bursary.lib.logs import Formatter
+from bursary.lib.threads import PollingThread
 from bursary.ops import scheduler
-from bursary.ops.scheduler import SchedulerThread
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = "8000"
 BACKLOG = 256  # connections that wait to be accepted
 HTTP_THREADS = 8
 RUNNER_THREADS = 2
-CLOCK_THREADS = 3  # two long ticks, such as `refresh` and `listing`, keep no other waiting
+SCHEDULER_THREADS = 3  # two long tasks, such as `refresh` and `listing`, keep no other waiting
 PROCESSES_WITH_A_SERVER = 2
 LONGEST_REQUEST_LINE = 8190  # gunicorn's greatest: a hundred keys of runs in one question take 5,500
-PATIENCE_SECONDS = 30  # for requests and mails in hand, when told to stop
+PATIENCE_SECONDS = 30  # for requests and mails that run when the server is stopped
 
 
 class CannotListen(Exception):
@@ -45,7 +44,7 @@ class Serving:
 
 
 def default_bind() -> str:
-    """Return where to serve unless told otherwise: this machine alone, on $PORT."""
+    """Return the default address: this machine alone, on $PORT."""
     return f"{HOST}:{os.environ.get('PORT') or DEFAULT_PORT}"
 
 
@@ -55,7 +54,7 @@ def default_workers() -> int:
 
 
 def listen(bind: str) -> socket.socket:
-    """Take the address `HOST:PORT`, so that nobody else can. Raises CannotListen."""
+    """Listen on `HOST:PORT`; return the socket. Raises CannotListen."""
     host, _, port = bind.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
         raise CannotListen(f"An address to serve is HOST:PORT, such as {HOST}:{DEFAULT_PORT}, not {bind!r}.")
@@ -78,7 +77,7 @@ def listen(bind: str) -> socket.socket:
 
 
 def serve(serving: Serving) -> None:
-    """Serve until interrupted or terminated; then finish what is in hand. Never returns."""
+    """Serve until interrupted or terminated; then finish running requests and mails. Never returns."""
     # A connection must not be shared with the processes that are forked from this one.
     connections.close_all()
     _Server(serving).run()
@@ -102,7 +101,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "limit_request_line": LONGEST_REQUEST_LINE,
             "graceful_timeout": PATIENCE_SECONDS,
             "loglevel": "warning",
-            "umask": 0o077,  # gunicorn's own default would make mails readable by everybody
+            "umask": 0o077,  # gunicorn's own default would make mails readable by every user
             "logger_class": _Log,
             "accesslog": "-" if self._serving.access_log else None,
             "control_socket_disable": True,
@@ -127,30 +126,29 @@ class _Log(Logger):  # type: ignore[misc]  # gunicorn has no types
 
 
 class _Runners:
-    """The runner and clock threads of one process: started after it was forked, stopped before it ends."""
+    """The runner and scheduler threads of one process: started after the fork, stopped before its end."""
 
     def __init__(self) -> None:
-        self._threads: list[RunnerThread | SchedulerThread] = []
+        self._threads: list[PollingThread] = []
 
     def start(self, _worker: object) -> None:
-        self._threads = [*executors.start_threads(RUNNER_THREADS), *scheduler.start_threads(CLOCK_THREADS)]
+        self._threads = [
+            *executors.start_threads(RUNNER_THREADS),
+            *scheduler.start_threads(SCHEDULER_THREADS),
+        ]
 
     def interrupt(self, _worker: object) -> None:
-        """Ask the threads to stop, and let no second signal cut off what they have in hand."""
+        """Stop the threads, and ignore further signals, which would cut off a mail that is being sent."""
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         for thread in self._threads:
             thread.stop()
 
     def stop(self, _server: object, worker: object) -> None:
-        """Wait until the threads have finished the mail in hand."""
+        """Wait until the threads have finished the mails that they send."""
         if not self._threads:  # gunicorn's own process has none
             return
         self.interrupt(worker)
-        _join(self._threads, seconds=settings.SEND_DEADLINE.total_seconds())
-
-
-def _join(threads: list[RunnerThread | SchedulerThread], *, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
+        until = time.monotonic() + settings.SEND_DEADLINE.total_seconds()
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))

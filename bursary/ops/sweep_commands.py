@@ -1,4 +1,4 @@
-"""The sweeps as the clock and the commands run them: what each does, counts and says."""
+"""The sweeps, as the scheduler and the commands run them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class SweepDefinition:
-    """A sweep: what it does to an assignment, how many are due, and the doing of it."""
+    """A sweep over assignments: how to count what is due, how to run it, and the words of its summary."""
 
     done: str
-    """In the answer: `expired`."""
+    """The participle in the summary, such as `expired`."""
     to_come: str
-    """After a number, in a dry run."""
+    """The words after the number in a dry run."""
     count: Callable[[datetime], Mapping[str, object]]
-    """With `due`, how many are to be looked at."""
+    """Return the number of due assignments as `due`, and perhaps more."""
     run: Callable[[datetime, Progress | None], SweepResult]
 
 
-def summary_of(duty: SweepDefinition, swept: SweepResult) -> dict[str, object]:
+def summary_of(sweep: SweepDefinition, swept: SweepResult) -> dict[str, object]:
     """Return what a sweep did as plain values."""
-    return {duty.done: swept.done, "failed_budgets": {str(pk): why for pk, why in swept.failed.items()}}
+    return {sweep.done: swept.done, "failed_budgets": {str(pk): why for pk, why in swept.failed.items()}}
 
 
 def _count_expiring(now: datetime) -> Mapping[str, object]:
@@ -59,9 +59,9 @@ NUDGING = SweepDefinition(
 
 
 class SweepCommand(OperatorCommand):
-    """A command that runs one sweep, or says what it would find."""
+    """A command that runs one sweep, or with --dry-run counts what is due."""
 
-    duty: ClassVar[SweepDefinition]
+    sweep: ClassVar[SweepDefinition]
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -69,15 +69,15 @@ class SweepCommand(OperatorCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.require_tables()
-        duty, now = self.duty, timezone.now()
-        found = duty.count(now)
+        sweep, now = self.sweep, timezone.now()
+        found = sweep.count(now)
         if options["dry_run"]:
-            text = f"{found['due']} {duty.to_come}."
+            text = f"{found['due']} {sweep.to_come}."
             return self.answer({"dry_run": True, **found}, text, as_json=options["json"])
-        with progress(f"{duty.done.capitalize()}") as advance:
-            swept = duty.run(now, advance)
-        summary = {"dry_run": False, **summary_of(duty, swept)}
+        with progress(f"{sweep.done.capitalize()}") as advance:
+            swept = sweep.run(now, advance)
+        summary = {"dry_run": False, **summary_of(sweep, swept)}
         if swept.failed:
             self.stderr.write(to_json(summary))
             raise CommandError(f"{len(swept.failed)} budgets failed; their assignments are untouched.")
-        return self.answer(summary, f"{swept.done} {duty.done}.", as_json=options["json"])
+        return self.answer(summary, f"{swept.done} {sweep.done}.", as_json=options["json"])

@@ -1,4 +1,4 @@
-"""An assignment's timeline, for whoever is asked what happened."""
+"""The report of `bursary timeline`: an assignment and its actions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from rich.text import Text
 from bursary.assignments.choices import State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.delivery.emails import deadline_in_words
-from bursary.ops.console import dollars
+from bursary.lib.money import dollars
 
 COLOURS = {Status.DONE: "green", Status.FAILED: "red", Status.PENDING: "yellow", Status.RUNNING: "yellow"}
 
@@ -27,7 +27,7 @@ class TimelineReport:
 
 
 def load(uuid: UUID) -> TimelineReport:
-    """Return an assignment's story, with two queries. Raises LearnerContentAssignment.DoesNotExist."""
+    """Return an assignment's report, with two queries. Raises LearnerContentAssignment.DoesNotExist."""
     assignment = (
         LearnerContentAssignment.objects.select_related("budget__customer", "content")
         .defer("content__payload")
@@ -36,9 +36,9 @@ def load(uuid: UUID) -> TimelineReport:
     return TimelineReport(assignment, list(assignment.actions.timeline().defer("payload")))
 
 
-def summary(story: TimelineReport, *, traces: bool) -> dict[str, object]:
-    """Return the story as plain values; stack traces only with `traces`."""
-    assignment = story.assignment
+def summary(report: TimelineReport, *, traces: bool) -> dict[str, object]:
+    """Return the report as plain values; stack traces only with `traces`."""
+    assignment = report.assignment
     return {
         "assignment": {
             "uuid": assignment.uuid,
@@ -51,21 +51,21 @@ def summary(story: TimelineReport, *, traces: bool) -> dict[str, object]:
             "expires_at": assignment.expires_at,
             "expires_reason": assignment.expires_reason,
         },
-        "actions": [_action(action, traces=traces) for action in story.actions],
+        "actions": [_action(action, traces=traces) for action in report.actions],
     }
 
 
-def render(story: TimelineReport, *, traces: bool) -> RenderableType:
-    """Return the story as a heading and a table, with the stack traces below if they are wanted."""
-    parts: list[RenderableType] = [_heading(story.assignment), _table(story.actions)]
-    for action in story.actions:
+def render(report: TimelineReport, *, traces: bool) -> RenderableType:
+    """Return the report as a heading and a table; with `traces`, stack traces follow."""
+    parts: list[RenderableType] = [_heading(report.assignment), _table(report.actions)]
+    for action in report.actions:
         if traces and (trace := _trace(action)):
             parts += [Text(f"\n{action.action_type}, {_time(action.created)}", style="bold"), Text(trace)]
     return Group(*parts)
 
 
 def _action(action: LearnerContentAssignmentAction, *, traces: bool) -> dict[str, object]:
-    told: dict[str, object] = {
+    values: dict[str, object] = {
         "uuid": action.uuid,
         "type": action.action_type,
         "cycle": action.cycle,
@@ -80,7 +80,7 @@ def _action(action: LearnerContentAssignmentAction, *, traces: bool) -> dict[str
         "cause": _cause(action) or None,
         "detail": _detail(action) or None,
     }
-    return told | {"traceback": _trace(action) or None} if traces else told
+    return values | {"traceback": _trace(action) or None} if traces else values
 
 
 def _heading(assignment: LearnerContentAssignment) -> Text:
@@ -133,7 +133,7 @@ def _trace(action: LearnerContentAssignmentAction) -> str:
 
 
 def _last_attempt(action: LearnerContentAssignmentAction) -> dict[str, str]:
-    """Return what the last attempt says, while the action is still open."""
+    """Return the log of the last attempt, while the action is still open."""
     return action.attempt_log[-1] if action.due_at and action.attempt_log else {}
 
 

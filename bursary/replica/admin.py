@@ -79,7 +79,7 @@ class CatalogListingAdmin(ReadOnly):
 
 @admin.register(ColdRead)
 class ColdReadAdmin(ReadOnly):
-    list_display = ("content_key", "catalog_uuid", "answer", "asked_at", "until")
+    list_display = ("content_key", "catalog_uuid", "answer", "asked_at", "due_at")
     list_filter = ("answer",)
     search_fields = ("=catalog_uuid", "content_key")
     ordering = ("-id",)

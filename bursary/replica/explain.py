@@ -1,169 +1,160 @@
-"""Why the replica says what it says of a piece of content, and when somebody looks at it next."""
+"""Explains a row of the replica: where each value was read from, and when and why it is refreshed next."""
 
 import enum
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
-from django.db.models import Max
+from django.db.models import F, Max
 
 from bursary.catalog.origins import origins
 from bursary.replica import merge, schedule
 from bursary.replica.models import CatalogMembership, ColdRead, ContentChange, ContentMetadata
 
-COLUMNS = ("content_type", "parent", *merge.COLUMNS)
 MOST_NAMED = 100
-"""Runs, catalogs and remembered answers that are named."""
+"""Runs, catalogs and remembered answers that an explanation names."""
+
+_OF_THE_ROW = (
+    "source",
+    "fetched_from",
+    "fetched_at",
+    "checked_at",
+    "changed_at",
+    "fresh_until",
+    "expected_since",
+    "failures",
+    "last_error",
+    "quarantined_digest",
+    "gone_at",
+    "digest",
+    "upstream_modified",
+)
 
 
 class RefreshReason(enum.StrEnum):
-    """Why somebody looks at content when they do. The first that fits holds."""
+    """Why content is refreshed when it is. The first that applies holds."""
 
     WITH_COURSE = "with_course"
-    """It is a run, and is looked at with its course."""
+    """It is a run, and is refreshed with its course."""
     WHEN_ASKED_FOR = "when_asked_for"
-    """Nobody is to look until somebody reads it, stale."""
+    """No refresh is scheduled until the row is read while it is stale."""
     QUARANTINED = "quarantined"
-    """Upstream's newest record cannot be used: looked at as ever, and tried only when it has changed."""
+    """Upstream's newest record cannot be used; it is tried again when it has changed."""
     FAILED = "failed"
-    """The last look failed: again after a pause that grows."""
+    """The last refresh failed: again after a wait that grows."""
     AWAITED = "awaited"
     """An event announced a change that upstream does not show yet."""
     GONE = "gone"
     """No catalog holds it."""
     MISSING = "missing"
-    """A catalog, asked for it, did not have it: asked again to be sure."""
-    WANTED = "wanted"
-    """It is due: somebody wants another look, or it is not fresh any more."""
+    """A lookup by key returned nothing; a second one confirms it."""
+    DUE = "wanted"
+    """It is due: a refresh was requested, or it is no longer fresh."""
     INACTIVE = "inactive"
-    """Fresh until then; nobody can enrol."""
+    """Fresh until then; it is closed for enrolment."""
     SOON = "soon"
     """Fresh until then; it, or one of its runs, starts or closes soon."""
     ORDINARY = "ordinary"
     """Fresh until then."""
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
-    """One column: what it says, where that was read, and its last change, if it has changed."""
+_BY_FRESHNESS = {RefreshReason.GONE, RefreshReason.INACTIVE, RefreshReason.SOON, RefreshReason.ORDINARY}
 
-    column: str
-    value: object
-    read_from: str
-    change: ContentChange | None
-
-
-@dataclass(frozen=True, slots=True)
-class NextRefresh:
-    """When the next look is, and why; `longest` is how long the pause after failures may be."""
-
-    at: datetime | None
-    why: RefreshReason
-    good_for: timedelta | None = None
-    """What the table of freshness says of it."""
-    longest: timedelta | None = None
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Everything about one row."""
-
-    content: ContentMetadata
-    values: Sequence[Value]
-    look: NextRefresh
-    memberships: Sequence[CatalogMembership]
-    """Of a run: its course's."""
-    runs: Sequence[str]
-    """Their keys, the first `MOST_NAMED`."""
-    other_changes: Sequence[ContentChange] = field(default=())
-    """The last change of what is no column of the record: memberships, being gone."""
+Explanation = dict[str, Any]
+"""Plain values, as `explain_content --json` prints them."""
 
 
 def explain(content_key: str, *, now: datetime) -> Explanation | None:
-    """Return the story of a piece of content; None where we do not have it. Five queries."""
+    """Return what is known of a row, None where there is no row. Five queries.
+
+    `values` holds each column, the path in upstream's record that it was read from, and its last change;
+    `other_changes` the last changes of what is no column of the record: memberships, and being gone.
+    `brought_forward_at` is when the row is refreshed if open assignments depend on it, where that is sooner.
+    A run's catalogs are its course's.
+    """
     content = ContentMetadata.objects.select_related("parent").filter(content_key=content_key).first()
     if content is None:
         return None
+    newest = (
+        content.changes.order_by().values("field").annotate(last=Max("pk")).values_list("last", flat=True)
+    )
+    rows = ContentChange.objects.filter(pk__in=list(newest)).order_by("field")
+    changes = {row["field"]: row for row in rows.values("field", "old", "new", "source", "created")}
+    held = CatalogMembership.objects.filter(content=content.parent or content).order_by("catalog_uuid")
+    catalogs = list(held.values("catalog_uuid", "seen_at", "missing_since")[:MOST_NAMED])
+    runs = content.runs.order_by("content_key").only("content_key", "start_date", "enroll_by")[:MOST_NAMED]
+    return {
+        "content_key": content.content_key,
+        "known": True,
+        "values": [one | {"changed": changes.pop(one["field"], None)} for one in _values(content)],
+        "other_changes": list(changes.values()),
+        "row": {name: getattr(content, name) for name in _OF_THE_ROW},
+        "next_look": _next_refresh(content, catalogs, runs, now=now),
+        "catalogs": catalogs,
+        "runs": [run.content_key for run in runs],
+    }
+
+
+def unknown(content_key: str, *, now: datetime) -> Explanation:
+    """Return what is remembered of cold reads of a key without content."""
+    rows = ColdRead.objects.filter(content_key=content_key, due_at__gt=now).order_by("catalog_uuid")
+    remembered = rows.values("catalog_uuid", "answer", "asked_at", until=F("due_at"))[:MOST_NAMED]
+    return {"content_key": content_key, "known": False, "remembered": list(remembered)}
+
+
+def _values(content: ContentMetadata) -> list[dict[str, Any]]:
     course = content.parent
-    changes = _last_changes(content)
-    read_from = origins(
+    columns = {
+        "content_type": content.content_type,
+        "parent": course.content_key if course else None,
+        **{name: getattr(content, name) for name in merge.COLUMNS},
+    }
+    paths = origins(
         content.content_type,
         content.content_key,
         content.payload,
         course=course.payload if course else None,
         advertised_run=content.advertised_run,
     )
-    values = [
-        Value(name, _value(content, name), read_from.get(name, ""), changes.pop(name, None))
-        for name in COLUMNS
+    return [
+        {"field": name, "value": value, "read_from": paths.get(name, "")} for name, value in columns.items()
     ]
-    memberships = CatalogMembership.objects.filter(content=course or content).order_by("catalog_uuid")
-    held = list(memberships[:MOST_NAMED])
-    runs = list(
-        content.runs.order_by("content_key")[:MOST_NAMED].only("content_key", "start_date", "enroll_by")
-    )
-    return Explanation(
-        content=content,
-        values=values,
-        look=_next_look(content, held, runs, now=now),
-        memberships=held,
-        runs=[run.content_key for run in runs],
-        other_changes=list(changes.values()),
-    )
 
 
-def cold_reads_of(content_key: str, *, now: datetime) -> list[ColdRead]:
-    """Return what is remembered of questions for a key that we have no content for."""
-    rows = ColdRead.objects.filter(content_key=content_key, until__gt=now).order_by("catalog_uuid")
-    return list(rows[:MOST_NAMED])
-
-
-def _last_changes(content: ContentMetadata) -> dict[str, ContentChange]:
-    """Return the last change of each field, by field."""
-    newest = (
-        content.changes.order_by().values("field").annotate(last=Max("pk")).values_list("last", flat=True)
-    )
-    rows = ContentChange.objects.filter(pk__in=list(newest)).order_by("field")
-    return {change.field: change for change in rows}
-
-
-def _value(content: ContentMetadata, column: str) -> object:
-    if column == "parent":
-        return content.parent.content_key if content.parent else None
-    return getattr(content, column)
-
-
-def _next_look(
+def _next_refresh(
     content: ContentMetadata,
-    memberships: Sequence[CatalogMembership],
-    runs: Sequence[ContentMetadata],
+    catalogs: Sequence[Mapping[str, Any]],
+    runs: Iterable[ContentMetadata],
     *,
     now: datetime,
-) -> NextRefresh:
-    if content.parent is not None:
-        return NextRefresh(content.parent.due_at, RefreshReason.WITH_COURSE)
-    if content.due_at is None:
-        return NextRefresh(None, RefreshReason.WHEN_ASKED_FOR)
-    if failure := _trouble(content):
-        return failure
-    if content.expected_since:
-        return NextRefresh(content.due_at, RefreshReason.AWAITED)
-    if content.gone_at:
-        return NextRefresh(content.due_at, RefreshReason.GONE, schedule.fresh_for("gone"))
-    if any(one.missing_since for one in memberships):
-        return NextRefresh(content.due_at, RefreshReason.MISSING)
-    if content.due_at <= now:
-        return NextRefresh(content.due_at, RefreshReason.WANTED)
-    dates = [date for one in (content, *runs) for date in (one.start_date, one.enroll_by)]
-    kind = schedule.freshness_kind(content.completeness, content.active, dates, now=content.checked_at)
-    return NextRefresh(content.due_at, RefreshReason(kind), schedule.fresh_for(kind))
-
-
-def _trouble(content: ContentMetadata) -> NextRefresh | None:
-    if content.quarantined_digest:
-        return NextRefresh(content.due_at, RefreshReason.QUARANTINED)
-    if content.failures and content.due_at != content.fresh_until:
-        return NextRefresh(
-            content.due_at, RefreshReason.FAILED, longest=schedule.longest_retry_delay(content.failures)
-        )
-    return None
+) -> dict[str, Any]:
+    refreshed = content.parent or content
+    due_at, missing = refreshed.due_at, any(one["missing_since"] for one in catalogs)
+    applies = {
+        RefreshReason.WITH_COURSE: content.parent,
+        RefreshReason.WHEN_ASKED_FOR: due_at is None,
+        RefreshReason.QUARANTINED: content.quarantined_digest,
+        RefreshReason.FAILED: content.failures and due_at != content.fresh_until,
+        RefreshReason.AWAITED: content.expected_since,
+        RefreshReason.GONE: content.gone_at,
+        RefreshReason.MISSING: missing,
+        RefreshReason.DUE: due_at and due_at <= now,
+    }
+    reason = next((reason for reason, holds in applies.items() if holds), None)
+    if reason is None:
+        dates = [date for one in (content, *runs) for date in (one.start_date, one.enroll_by)]
+        kind = schedule.freshness_kind(content.completeness, content.active, dates, now=content.checked_at)
+        reason = RefreshReason(kind)
+    interval = schedule.fresh_for(reason) if reason in _BY_FRESHNESS else None
+    failed = reason is RefreshReason.FAILED
+    longest_wait = schedule.longest_retry_delay(content.failures) if failed else None
+    sooner = None  # the rule of `refresh_runs.bring_forward`
+    if due_at and catalogs and not (missing or refreshed.failures or refreshed.gone_at):
+        sooner = max(one["seen_at"] for one in catalogs) + schedule.fresh_for("depended_on")
+    return {
+        "at": due_at,
+        "why": reason,
+        "good_for_seconds": int(interval.total_seconds()) if interval else None,
+        "longest_pause_seconds": int(longest_wait.total_seconds()) if longest_wait else None,
+        "brought_forward_at": sooner if sooner and due_at and sooner < due_at else None,
+    }

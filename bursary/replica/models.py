@@ -45,23 +45,23 @@ class RefreshSource(models.TextChoices):
 
 
 class ColdReadStatus(models.TextChoices):
-    """What became of a question for a key that we have no content for."""
+    """The answer to a request for a key without content."""
 
     ASKING = "asking"
-    """Upstream is being asked; whoever wants the same waits for that."""
+    """Upstream is being asked; other readers of the key wait for its answer."""
     ABSENT = "absent"
-    """Upstream does not have it, or nothing usable."""
+    """Upstream has no such content, or no record that can be used."""
     SILENT = "silent"
     """Upstream did not answer."""
 
 
 class ReadMode(models.TextChoices):
-    """Where content that is shown, and allocated from, is read."""
+    """Where lists, pages, mails and allocation read content."""
 
     REPLICA = "replica"
-    """From our rows."""
+    """From the replica's rows."""
     SHADOW = "shadow"
-    """From upstream, and each answer is compared with our rows."""
+    """From upstream; each answer is compared with the replica's row."""
     UPSTREAM = "upstream"
     """From upstream, through a cache."""
 
@@ -241,24 +241,22 @@ class CatalogListing(LeasedRow):
         return str(self.catalog_uuid)
 
 
-class ColdRead(models.Model):
-    """A key without content that a catalog was asked for: being asked now, or remembered for a while."""
+class ColdRead(LeasedRow):
+    """A key without content that a catalog was asked for; its answer is remembered until `due_at`."""
 
     catalog_uuid = models.UUIDField()
     content_key = models.CharField(max_length=255)
     answer = models.CharField(max_length=8, choices=ColdReadStatus.choices)
     asked_at = models.DateTimeField()
-    until = models.DateTimeField(help_text="After this the answer counts no more")
-    fence = models.PositiveIntegerField(default=0)
 
     class Meta:
-        verbose_name_plural = "content sought"
+        verbose_name_plural = "cold reads"
         constraints = [
-            models.UniqueConstraint(fields=["catalog_uuid", "content_key"], name="content_sought_once"),
+            models.UniqueConstraint(fields=["catalog_uuid", "content_key"], name="cold_read_once"),
         ]
         indexes = [
-            # Forgetting: what lapsed first.
-            models.Index(fields=["until"], name="content_sought_until"),
+            # Claiming and forgetting: what lapses first.
+            models.Index(fields=["early", "due_at"], name="cold_read_due"),
         ]
 
     def __str__(self) -> str:
@@ -266,7 +264,7 @@ class ColdRead(models.Model):
 
 
 class ShadowDifference(models.Model):
-    """One field of which upstream and our row said different things, when last compared or before."""
+    """A field in which upstream's record and the replica's row differed in some comparison."""
 
     catalog_uuid = models.UUIDField()
     content_key = models.CharField(max_length=255)
@@ -275,8 +273,8 @@ class ShadowDifference(models.Model):
     replica_value = models.JSONField(null=True, encoder=DjangoJSONEncoder)
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField()
-    times = models.PositiveIntegerField(default=1, help_text="Comparisons that found it")
-    healed_at = models.DateTimeField(null=True, blank=True, help_text="When they were found to agree again")
+    times = models.PositiveIntegerField(default=1, help_text="Number of comparisons that found it")
+    healed_at = models.DateTimeField(null=True, blank=True, help_text="When a comparison no longer found it")
 
     class Meta:
         ordering = ("catalog_uuid", "content_key", "field")
@@ -291,19 +289,21 @@ class ShadowDifference(models.Model):
 
 
 class ShadowTally(models.Model):
-    """What was compared of a catalog since somebody began to count."""
+    """The number of comparisons of a catalog since the last reset."""
 
     catalog_uuid = models.UUIDField(unique=True)
     since = models.DateTimeField()
     last_at = models.DateTimeField()
-    compared = models.PositiveBigIntegerField(default=0, help_text="Answers of upstream")
+    compared = models.PositiveBigIntegerField(default=0, help_text="Answers of upstream that were compared")
     fields_compared = models.PositiveBigIntegerField(default=0)
-    different = models.PositiveBigIntegerField(default=0, help_text="Fields that differed, each time counted")
+    different = models.PositiveBigIntegerField(
+        default=0, help_text="Fields that differed, counted in each comparison"
+    )
     incomparable = models.PositiveBigIntegerField(
-        default=0, help_text="Answers that say less than our row, and so nothing of it"
+        default=0, help_text="Answers with less than the row has on purpose"
     )
     unrecorded = models.PositiveBigIntegerField(
-        default=0, help_text="Differences for which there was no room"
+        default=0, help_text="Differences beyond the number that is kept"
     )
 
     class Meta:

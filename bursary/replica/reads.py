@@ -1,6 +1,6 @@
-"""What everyone asks of the replica. Our own rows answer, fresh or stale, also while upstream is out.
+"""Reads of the replica. Its rows are served fresh or stale, also while upstream is down.
 
-Only content that we never saw is fetched while somebody waits.
+Only content without a row is fetched while the reader waits.
 """
 
 import time
@@ -16,7 +16,7 @@ from django.db.models.functions import Coalesce
 from bursary.catalog import links
 from bursary.catalog.fields import is_key
 from bursary.replica import cold_reads, refresh
-from bursary.replica.models import CatalogMembership, ColdReadStatus, ContentMetadata, RefreshSource
+from bursary.replica.models import CatalogMembership, ColdRead, ColdReadStatus, ContentMetadata, RefreshSource
 from bursary.replica.refresh import ContentUnavailable
 
 __all__ = [
@@ -31,13 +31,13 @@ __all__ = [
     "title_of",
 ]
 
-GLANCE = 0.05  # seconds between two glances at what another is asking
+POLL_INTERVAL = 0.05  # seconds, while another reader fetches the same key
 
-_NOT_HANDED_OVER = {"upstream_error", "too_large"}
+_NOT_SERVED = {"upstream_error", "too_large"}  # reasons of rejected records that upstream has
 
 
 class UnknownContent(Exception):
-    """Neither we nor upstream's catalog have content with this key."""
+    """Neither the replica nor the catalog has content with this key."""
 
     reason = "content_not_in_catalog"
 
@@ -49,30 +49,30 @@ class UnknownContent(Exception):
 def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMetadata:
     """Return the course, run, program or pathway with this key, its payload deferred.
 
-    What we have is served at once, with one query, whatever catalog it came from (see `membership`); if it
-    is stale and nobody is to look at it, it is also marked as wanted. What we do not have is fetched from
-    `catalog_uuid` within `CONTENT_READ_DEADLINE`, once however many ask, which is refused inside a
-    transaction (RuntimeError). Raises UnknownContent where upstream does not have it either, or lately did
-    not; and ContentUnavailable where upstream does not answer in time.
+    A row is served at once, with one query, whatever catalog it came from (see `membership`); where it is
+    stale and no refresh is scheduled, one is requested. Without a row the content is fetched from
+    `catalog_uuid` within `CONTENT_READ_DEADLINE`, once for all concurrent readers; inside a transaction that
+    raises RuntimeError. Raises UnknownContent where upstream has no such content, or had none lately, and
+    ContentUnavailable where it does not answer in time.
     """
     if not is_key(content_key):
         raise UnknownContent(content_key)
     content = _stored(content_key)
     if content is None:
-        return _fetched(content_key, catalog_uuid=catalog_uuid, now=now)
-    looked_at = content.parent or content  # a run with its course
-    if looked_at.due_at is None and not looked_at.fresh(now):
-        ContentMetadata.objects.filter(pk=looked_at.pk, due_at=None).update(due_at=now)
+        return _cold_read(content_key, catalog_uuid=catalog_uuid, now=now)
+    refreshed = content.parent or content  # a run is refreshed with its course
+    if refreshed.due_at is None and not refreshed.fresh(now):
+        ContentMetadata.objects.filter(pk=refreshed.pk, due_at=None).update(due_at=now)
     return content
 
 
 def held_by(catalog_uuid: UUID) -> QuerySet[ContentMetadata]:
-    """Return all content that a catalog holds, runs with their courses."""
+    """Return the content of a catalog, runs included."""
     return ContentMetadata.objects.filter(membership(catalog_uuid))
 
 
 def membership(catalog_uuid: UUID) -> Exists:
-    """Return a condition, or an annotation, on content: does the catalog hold it, or the course of a run?"""
+    """Return a condition, or annotation, on content: the catalog holds it, or the course of a run."""
     return Exists(
         CatalogMembership.objects.filter(
             Q(content=OuterRef("pk")) | Q(content=OuterRef("parent")), catalog_uuid=catalog_uuid
@@ -81,40 +81,40 @@ def membership(catalog_uuid: UUID) -> Exists:
 
 
 def courseware_url(content_key: str, *, catalog_uuid: UUID) -> str:
-    """Return where upstream sends who takes the content up from this catalog; empty where it does not say.
+    """Return the enrolment URL for this catalog, or its marketing URL; empty without either. One query.
 
-    One query. What another catalog's record says would lead into another organisation.
+    Another catalog's URL would lead into another organisation.
     """
     holder = ContentMetadata.objects.filter(content_key=content_key).values(holder=Coalesce("parent", "pk"))
     rows = CatalogMembership.objects.filter(content=holder[:1], catalog_uuid=catalog_uuid)
-    said = rows.values_list("links", flat=True).first() or {}
+    served = rows.values_list("links", flat=True).first() or {}
     for name in ("enrollment_url", "marketing_url"):
-        url = said.get(content_key, {}).get(name)
+        url = served.get(content_key, {}).get(name)
         if isinstance(url, str) and url.startswith(("https://", "http://")):
             return url
     return ""
 
 
 def record(content: ContentMetadata, *, catalogs: Iterable[UUID] | QuerySet[Any, UUID]) -> dict[str, object]:
-    """Return upstream's record as it serves it to the one of these catalogs that holds the content.
+    """Return upstream's record as served to the one of these catalogs that holds the content. One query.
 
-    Where several of them do, or none, it is without links: they are a catalog's own. One query.
+    Where several hold it, or none, the record is without links, which are each catalog's own.
     """
     held = CatalogMembership.objects.filter(
         content=content.parent_id or content.pk, catalog_uuid__in=catalogs
     )
-    said = list(held.order_by().values_list("links", flat=True)[:2])
-    return links.served(content.payload, content.content_key, said[0] if len(said) == 1 else {})
+    found = list(held.order_by().values_list("links", flat=True)[:2])
+    return links.served(content.payload, content.content_key, found[0] if len(found) == 1 else {})
 
 
 def title_of(content_key: str) -> str:
-    """Return the title that our row has; empty where there is none. Asks nobody."""
+    """Return the title in the replica, empty where there is no row. Never asks upstream."""
     rows = ContentMetadata.objects.filter(content_key=content_key)
     return rows.values_list("title", flat=True).first() or ""
 
 
 def as_of(content: ContentMetadata) -> datetime:
-    """Return when upstream was last seen to agree with what we say."""
+    """Return when upstream last agreed with the row or the cached answer."""
     return content.checked_at
 
 
@@ -123,48 +123,45 @@ def _stored(content_key: str) -> ContentMetadata | None:
     return rows.filter(content_key=content_key).first()
 
 
-def _fetched(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMetadata:
-    """Fetch what we do not have, or wait for whoever is fetching it. A wait is bounded by the real clock."""
-    deadline = time.monotonic() + settings.CONTENT_READ_DEADLINE.total_seconds()
+def _cold_read(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMetadata:
+    """Fetch content without a row, or wait for the reader that fetches it, at most until the deadline."""
+    ends = time.monotonic() + settings.CONTENT_READ_DEADLINE.total_seconds()
     while True:
-        known = cold_reads.acquire(content_key, catalog_uuid=catalog_uuid, now=now)
-        # Whoever was asking may have landed between our look and this.
-        content = _stored(content_key)
-        if isinstance(known, cold_reads.Acquired):
+        acquired = cold_reads.acquire(content_key, catalog_uuid=catalog_uuid, now=now)
+        content = _stored(content_key)  # another reader may have stored it just now
+        if isinstance(acquired, ColdRead):
             if content is None:
-                return _asked(known, content_key, catalog_uuid=catalog_uuid, now=now)
-            cold_reads.release(known)
+                return _fetch(acquired, now=now)
+            cold_reads.release(acquired)
         if content is not None:
             return content
-        if known is ColdReadStatus.ABSENT:
+        if acquired is ColdReadStatus.ABSENT:
             raise UnknownContent(content_key)
-        if known is ColdReadStatus.SILENT or time.monotonic() >= deadline:
+        if acquired is ColdReadStatus.SILENT or time.monotonic() >= ends:
             raise ContentUnavailable("The catalog did not answer in time.")
-        time.sleep(GLANCE)
+        time.sleep(POLL_INTERVAL)
 
 
-def _asked(
-    flight: cold_reads.Acquired, content_key: str, *, catalog_uuid: UUID, now: datetime
-) -> ContentMetadata:
+def _fetch(read: ColdRead, *, now: datetime) -> ContentMetadata:
     try:
         report = refresh.refresh_keys(
-            [content_key],
-            catalog_uuid=catalog_uuid,
+            [read.content_key],
+            catalog_uuid=read.catalog_uuid,
             source=refresh.configured_source(),
             now=now,
             by=RefreshSource.READ,
             within=settings.CONTENT_READ_DEADLINE,
         )
-        content = _stored(content_key)
-        for left_out in report.unparsable if content is None else ():
-            if left_out.key == content_key and left_out.reason in _NOT_HANDED_OVER:
-                raise ContentUnavailable(f"The catalog has a fault at {content_key}. {left_out.detail}")
-        if content is None:
-            cold_reads.remember_absent(flight, now=now)
-            raise UnknownContent(content_key)
-        return content
+        content = _stored(read.content_key)
+        if content is not None:
+            return content
+        for rejected in report.unparsable:
+            if rejected.key == read.content_key and rejected.reason in _NOT_SERVED:
+                raise ContentUnavailable(f"The catalog failed on {rejected.key}. {rejected.detail}")
+        cold_reads.remember_absent(read, now=now)
+        raise UnknownContent(read.content_key)
     except ContentUnavailable:
-        cold_reads.remember_unavailable(flight, now=now)
+        cold_reads.remember_unavailable(read, now=now)
         raise
     finally:
-        cold_reads.release(flight)
+        cold_reads.release(read)

@@ -1,96 +1,49 @@
-"""Reading upstream without keeping what it says: fetch and cache, as record 0023 found it.
+"""Fetch and cache: upstream's answers, kept in this process and not in the replica (decision 0009).
 
-An answer is served again for a while, that there is none as well. Where upstream does not answer, the last
-answer is served for a day. One question is for at most `BATCH` keys of one catalog; all that one look takes,
-waiting for others included, is at most `CONTENT_READ_DEADLINE`. What one thread is asking, no other asks.
-
-A catalog that is unavailable is left alone for a moment. One that only takes longer than we have is not: the
-keys of such a question are asked for one by one from then on, after all others, and those that are too slow
-alone are left alone. Where nothing is answered at all the client's breaker opens, and it is unavailable.
-
-The cache is this process's own, and bounded. An answer is remembered by what was asked, too: a run that is
-over is found by its course, and not by its own key.
+A fresh answer is served from the cache, and so is the answer that there is no such content. A request names
+at most `BATCH` keys of one catalog, and a lookup takes at most `CONTENT_READ_DEADLINE` in all. One thread at
+a time asks a catalog; the others wait for its answers. What is not answered is served from the cache for a
+day; a catalog that answers nothing is left alone by the breaker of its HTTP client.
 """
 
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
 from django.core.cache import cache
 
 from bursary.catalog import parser
-from bursary.catalog.source import CatalogTooSlow, CatalogUnavailable
+from bursary.catalog.source import CatalogUnavailable
 from bursary.lib.batches import chunks
 from bursary.replica import merge, refresh, schedule
-from bursary.replica.cold_reads import SILENT_FOR
 from bursary.replica.ingest import BATCH
-from bursary.replica.models import ContentMetadata
+from bursary.replica.types import CatalogKey, KnownContent, LookupKeys, UpstreamContent
 
 KEPT_FOR = timedelta(hours=24)
-"""How long an answer may be served while upstream does not give another."""
-SUSPECTED_FOR = timedelta(minutes=10)
-"""How long a key that was in a question that took too long is asked for alone."""
-RESTS_FOR = timedelta(minutes=1)
-"""Nobody asks again so soon for a key that was too slow alone twice: five times in a row open the breaker."""
-LEAST_SHARE = 0.1  # of the deadline, that a question is given
-GLANCE = 0.05  # seconds between two glances at what another is asking
+"""How long an answer may stand in for a newer one that upstream does not give."""
+LEAST_SHARE = 0.1
+"""Share of the deadline below which no request is begun: it would fail, and count against upstream."""
 
-
-class CatalogKey(NamedTuple):
-    """A key in a catalog."""
-
-    catalog_uuid: UUID
-    content_key: str
-
-
-LookupKeys = Mapping[CatalogKey, str]
-"""Places, each with the key to ask for."""
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamContent:
-    """Content as upstream says it is, under the names of our columns. `checked_at` is when it said so, and
-    `run_keys` are a course's."""
-
-    content_key: str
-    content_type: str
-    parent_content_key: str
-    title: str
-    course_type: str
-    partners: list[dict[str, Any]]
-    partner_names: str
-    start_date: datetime | None
-    end_date: datetime | None
-    enroll_by: datetime | None
-    price_cents: int | None
-    completeness: str
-    checked_at: datetime
-    run_keys: tuple[str, ...]
-
-
-AnyContent = ContentMetadata | UpstreamContent
-"""What is shown and allocated from: a row of ours, or what upstream says."""
-
-KnownContent = dict[CatalogKey, UpstreamContent | None]
+_COPIED = set(UpstreamContent.__dataclass_fields__) & set(merge.COLUMNS)
+_locks: dict[UUID, threading.Lock] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class LookupResult:
-    """What is known of places; None is content that upstream does not have, no entry is silence."""
+    """The answers to a lookup: all of them, from the cache too, and those that upstream gave just now."""
 
     known: KnownContent
-    fresh: KnownContent = field(default_factory=dict)
-    """Those of them that upstream answered just now."""
+    fresh: KnownContent
 
 
 @dataclass(frozen=True, slots=True)
-class _Remembered:
+class _Cached:
     at: datetime
     content: UpstreamContent | None
 
@@ -98,125 +51,63 @@ class _Remembered:
         return now < self.at + schedule.fresh_for("absent" if self.content is None else "cached")
 
 
-def look_up(wanted: LookupKeys, *, now: datetime, anew: bool = False) -> LookupResult:
-    """Return what upstream says of places, from the cache or asked now. Never raises for upstream.
+def look_up(keys: LookupKeys, *, now: datetime, anew: bool = False) -> LookupResult:
+    """Return upstream's answers from the cache, or ask for them; with `anew`, ask for all of them.
 
-    `wanted` names for each place the key to ask for: a run that is over is found by its course alone.
-    `anew`: do not look into the cache. Not for use inside a transaction, which would be held open meanwhile.
+    Never raises for upstream. Not for use inside a transaction, which would stay open meanwhile.
     """
-    until = time.monotonic() + _deadline()
-    names = {place: _name(place, asked) for place, asked in wanted.items()}
-    remembered = {} if anew else _remembered(names)
-    missing = {place: wanted[place] for place in wanted.keys() - _fresh(remembered, now=now)}
-    mine = {place: asked for place, asked in missing.items() if _take_off(names[place])}
-    try:
-        answered = _ask(mine, until, now=now)
-        entries = {names[place]: _Remembered(now, content) for place, content in answered.items()}
-        cache.set_many(entries, timeout=KEPT_FOR.total_seconds())
-    finally:
-        cache.delete_many(_flight(names[place]) for place in mine)
-    if theirs := {place: names[place] for place in missing if place not in mine}:
-        _wait_for(theirs.values(), until)
-        remembered |= _remembered(theirs)
-    # That upstream did not have it long ago does not stand in for an answer.
-    fresh = _fresh(remembered, now=now)
-    kept = {
-        place: one.content for place, one in remembered.items() if place in fresh or one.content is not None
-    }
+    ends = time.monotonic() + settings.CONTENT_READ_DEADLINE.total_seconds()
+    cached = {} if anew else _cached(keys)
+    missing: dict[UUID, dict[CatalogKey, str]] = defaultdict(dict)
+    for key, asked in _stale(keys, cached, now=now).items():
+        missing[key.catalog_uuid][key] = asked
+    answered: KnownContent = {}
+    for catalog_uuid, lookups in missing.items():
+        lock = _locks.setdefault(catalog_uuid, threading.Lock())
+        if not lock.acquire(timeout=max(ends - time.monotonic(), 0)):
+            continue
+        try:
+            if not anew:  # the thread that held the lock may have asked for the same
+                cached |= _cached(lookups)
+            answered |= _ask(catalog_uuid, _stale(lookups, cached, now=now), ends=ends, now=now)
+        finally:
+            lock.release()
+    # An old answer that there is no such content does not stand in for a newer one.
+    kept = {key: one.content for key, one in cached.items() if one.fresh(now) or one.content is not None}
     return LookupResult(kept | answered, answered)
 
 
-def _remembered(names: Mapping[CatalogKey, str]) -> dict[CatalogKey, _Remembered]:
-    found: Mapping[str, _Remembered] = cache.get_many(names.values())
-    return {place: found[name] for place, name in names.items() if name in found}
-
-
-def _fresh(remembered: Mapping[CatalogKey, _Remembered], *, now: datetime) -> set[CatalogKey]:
-    return {place for place, one in remembered.items() if one.fresh(now)}
-
-
-def _take_off(name: str) -> bool:
-    """Take up a question, unless another thread has; that one's answer is ours, too."""
-    return bool(cache.add(_flight(name), True, timeout=2 * _deadline()))  # it lands long before
-
-
-def _wait_for(names: Iterable[str], until: float) -> None:
-    flights = [_flight(name) for name in names]
-    while cache.get_many(flights) and time.monotonic() < until:
-        time.sleep(GLANCE)
-
-
-def _ask(wanted: LookupKeys, until: float, *, now: datetime) -> KnownContent:
+def _ask(catalog_uuid: UUID, keys: LookupKeys, *, ends: float, now: datetime) -> KnownContent:
+    """Ask a catalog, `BATCH` keys a request, and cache each answer. Stop where it does not answer in time."""
     answered: KnownContent = {}
-    for catalog_uuid, asked, most in _questions(wanted, now=now):
-        left = (until - time.monotonic()) * most
-        silence = f"bursary.silent.{catalog_uuid.hex}"
-        if left < LEAST_SHARE * _deadline():
-            break  # nothing is blamed for what we had no time for; what is missing in the answer says so
-        if (silent_until := cache.get(silence)) is not None and now < silent_until:
-            continue
-        names = [_name(place, key) for place, key in asked.items()]
+    for batch in chunks(sorted(keys), BATCH):
+        left = timedelta(seconds=ends - time.monotonic())
+        if left < LEAST_SHARE * settings.CONTENT_READ_DEADLINE:
+            break
+        lookups = {key: keys[key] for key in batch}
         try:
-            answered |= _answer(catalog_uuid, asked, timedelta(seconds=left), now=now)
-        except CatalogTooSlow:
-            _suspect([_slow(name) for name in names], now=now)
+            elements = refresh.configured_source().fetch(
+                catalog_uuid, keys=sorted(set(lookups.values())), within=left
+            )
         except CatalogUnavailable:
-            # For a moment nobody else waits for it.
-            cache.set(silence, now + SILENT_FOR, timeout=SILENT_FOR.total_seconds())
-        else:
-            cache.delete_many(map(_slow, names))
+            break
+        found = _contents(elements, lookups, now=now)
+        entries = {_name(key, lookups[key]): _Cached(now, content) for key, content in found.items()}
+        cache.set_many(entries, timeout=KEPT_FOR.total_seconds())
+        answered |= found
     return answered
 
 
-def _suspect(marks: Sequence[str], *, now: datetime) -> None:
-    """Remember what was too slow, and until when it rests: not at all, if others were asked for with it."""
-    again = bool(cache.get_many(marks))
-    rest = timedelta(0) if len(marks) > 1 else RESTS_FOR if again else SILENT_FOR
-    cache.set_many(dict.fromkeys(marks, now + rest), timeout=SUSPECTED_FOR.total_seconds())
-
-
-def _questions(wanted: LookupKeys, *, now: datetime) -> Iterator[tuple[UUID, LookupKeys, float]]:
-    """Yield catalog, what to ask it for, and the share of the time left that it may take.
-
-    What was too slow comes last, each alone, and leaves half of the time to those after it.
-    """
-    marks = {place: _slow(_name(place, asked)) for place, asked in wanted.items()}
-    found: Mapping[str, datetime] = cache.get_many(marks.values())
-    slow = {place: found[mark] for place, mark in marks.items() if mark in found}
-    places_of: dict[UUID, list[CatalogKey]] = defaultdict(list)
-    for place in wanted.keys() - slow.keys():
-        places_of[place.catalog_uuid].append(place)
-    for catalog_uuid, places in places_of.items():
-        for batch in chunks(sorted(places), BATCH):
-            yield catalog_uuid, {place: wanted[place] for place in batch}, 1
-    alone = sorted((place for place in slow if slow[place] <= now), key=lambda one: (slow[one], one))
-    for place in alone:
-        yield place.catalog_uuid, {place: wanted[place]}, 0.5 if place != alone[-1] else 1
-
-
-def _answer(catalog_uuid: UUID, wanted: LookupKeys, within: timedelta, *, now: datetime) -> KnownContent:
-    keys = sorted(set(wanted.values()))
-    elements = refresh.configured_source().fetch(catalog_uuid, keys=keys, within=within)
-    contents, withheld = _read(elements, now=now)
-    return {
-        place: contents.get(place.content_key)
-        for place, asked_for in wanted.items()
-        if place.content_key in contents or not withheld & {place.content_key, asked_for}
-    }
-
-
-def _read(elements: Sequence[object], *, now: datetime) -> tuple[dict[str, UpstreamContent], set[str]]:
-    """Return the usable records by key, runs too, and the keys of records that cannot be used."""
-    records: list[parser.Content] = []
-    withheld: set[str] = set()
-    for raw in elements:
-        try:
-            records.append(parser.parse(raw))
-        except parser.UnusableRecord as bad:
-            if bad.content_key:  # it is there, whatever is wrong with it
-                withheld.add(bad.content_key)
+def _contents(elements: Iterable[object], lookups: LookupKeys, *, now: datetime) -> KnownContent:
+    """Return the answer for each key; none for the key of a record that is there and cannot be used."""
+    records, unusable = parser.parse_all(elements)
     chosen, _lost = merge.choose_records(records)
-    return {key: _content(one, now=now) for key, one in chosen.items()}, withheld
+    withheld = {bad.content_key for bad in unusable}
+    return {
+        key: _content(chosen[key.content_key], now=now) if key.content_key in chosen else None
+        for key, asked in lookups.items()
+        if key.content_key in chosen or not withheld & {key.content_key, asked}
+    }
 
 
 def _content(content: parser.Content, *, now: datetime) -> UpstreamContent:
@@ -227,27 +118,25 @@ def _content(content: parser.Content, *, now: datetime) -> UpstreamContent:
         parent_content_key=content.parent_key or "",
         checked_at=now,
         run_keys=tuple(run.content_key for run in content.runs),
-        **{name: columns[name] for name in _OF_THE_COLUMNS},
+        **{name: columns[name] for name in _COPIED},
     )
 
 
-_OF_THE_COLUMNS: Iterable[str] = tuple(set(UpstreamContent.__dataclass_fields__) & set(merge.COLUMNS))
+def _cached(keys: LookupKeys) -> dict[CatalogKey, _Cached]:
+    names = {key: _name(key, asked) for key, asked in keys.items()}
+    found: Mapping[str, _Cached] = cache.get_many(names.values())
+    return {key: found[name] for key, name in names.items() if name in found}
 
 
-def _deadline() -> float:
-    seconds: float = settings.CONTENT_READ_DEADLINE.total_seconds()
-    return seconds
+def _stale(keys: LookupKeys, cached: Mapping[CatalogKey, _Cached], *, now: datetime) -> LookupKeys:
+    return {key: asked for key, asked in keys.items() if key not in cached or not cached[key].fresh(now)}
 
 
-def _name(place: CatalogKey, asked: str) -> str:
-    """Keys may have spaces and any length; names in a cache may not."""
-    digest = sha256("\0".join((place.content_key, asked)).encode(errors="surrogatepass")).hexdigest()
-    return f"bursary.content.{place.catalog_uuid.hex}.{digest}"
+def _name(key: CatalogKey, asked: str) -> str:
+    """Return the cache's name of an answer: a digest, as keys may hold spaces and be of any length.
 
-
-def _flight(name: str) -> str:
-    return f"{name}.asked"
-
-
-def _slow(name: str) -> str:
-    return f"{name}.slow"
+    The key that upstream is asked for is part of it: that a run's own key finds nothing any more says nothing
+    of what its course's key finds.
+    """
+    digest = sha256("\0".join((key.content_key, asked)).encode(errors="surrogatepass")).hexdigest()
+    return f"bursary.content.{key.catalog_uuid.hex}.{digest}"

@@ -13,13 +13,7 @@ from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica import read_modes, refresh
-from bursary.replica.models import (
-    ColdRead,
-    ContentMetadata,
-    RefreshSource,
-    ShadowDifference,
-    ShadowTally,
-)
+from bursary.replica.models import ColdRead, ContentMetadata, RefreshSource, ShadowDifference, ShadowTally
 from tests.api.door import Answer, Door, allocating, refusal_of
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.server import Upstream
@@ -139,7 +133,7 @@ def test_credits_show_what_upstream_says(upstream: Upstream, budget: Budget, mod
 
 
 @pytest.mark.parametrize("fault", [faults.status(503), faults.hang])
-def test_while_upstream_is_away_the_list_answers_without_what_nobody_knows(
+def test_while_upstream_is_away_the_list_answers_with_null_for_what_is_unknown(
     upstream: Upstream, budget: Budget, door: Door, mode: str, fault: faults.Fault, settings: Settings
 ) -> None:
     """Fault 2 of the peer."""
@@ -197,8 +191,8 @@ def test_an_allocation_takes_its_dates_from_upstream(budget: Budget, door: Door,
     answer = allocate(door, budget, run_of(TIDES), ALICE)
 
     assert answer.status_code == 202
-    [told] = answer.json()["created"]
-    assert (told["content_title"], told["parent_content_key"]) == (f"About {TIDES}", TIDES)
+    [created] = answer.json()["created"]
+    assert (created["content_title"], created["parent_content_key"]) == (f"About {TIDES}", TIDES)
     made = LearnerContentAssignment.objects.get()
     assert (made.content_start, made.content_enroll_by, made.expires_at) == (STARTS, CLOSES, CLOSES)
     assert made.content_title == f"about {TIDES}".casefold()
@@ -207,7 +201,7 @@ def test_an_allocation_takes_its_dates_from_upstream(budget: Budget, door: Door,
 
 
 @pytest.mark.usefixtures("upstream")
-def test_the_price_is_upstreams_whatever_ours_is(budget: Budget, door: Door) -> None:
+def test_the_price_is_upstreams_whatever_the_row_says(budget: Budget, door: Door) -> None:
     filled()
     ContentMetadata.objects.update(price_cents=1)
 
@@ -229,7 +223,7 @@ def test_what_upstream_does_not_have_is_refused_and_silence_is_not_taken_for_tha
 
 @pytest.mark.usefixtures("upstream")
 @pytest.mark.parametrize("mode", ["shadow"])
-def test_a_row_of_ours_that_says_otherwise_is_not_referred_to(budget: Budget, door: Door) -> None:
+def test_a_row_that_differs_from_upstream_is_not_referred_to(budget: Budget, door: Door) -> None:
     filled()
     ContentMetadata.objects.filter(content_key=TIDES).update(enroll_by=NOW - DAY)
 
@@ -303,7 +297,9 @@ def test_content_without_dates_sorts_last_as_ever(upstream: Upstream, budget: Bu
     assert (made.content_start, made.content_enroll_by) == (FAR_FUTURE, FAR_FUTURE)
 
 
-def test_the_replica_asks_nobody(upstream: Upstream, budget: Budget, door: Door, settings: Settings) -> None:
+def test_mode_replica_sends_no_request(
+    upstream: Upstream, budget: Budget, door: Door, settings: Settings
+) -> None:
     filled()
     settings.CONTENT_READS = "replica"
     given_many(budget, "shadow")

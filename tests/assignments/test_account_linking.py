@@ -159,13 +159,13 @@ def test_one_that_fails_stops_no_other_and_the_tick_says_so(
         return lock(budget_pk)
 
     monkeypatch.setattr(ledger, "lock", refuse)
-    scheduler.run_due(clock=lambda: NOW, duties=[duty for duty in scheduler.TASKS if duty.name == "sweep"])
+    scheduler.run_due(clock=lambda: NOW, tasks=[task for task in scheduler.TASKS if task.name == "sweep"])
 
     known = LearnerContentAssignment.objects.filter(lms_user_id__isnull=False).order_by("pk")
     assert list(known) == others
     tick = ScheduledTask.objects.get(name="sweep")
     assert tick.last_error == (
-        f"2 met; assignments failed: {{{broken.pk}: \"IntegrityError: Duplicate entry '…' for key\"}}"
+        f"2 linked; assignments failed: {{{broken.pk}: \"IntegrityError: Duplicate entry '…' for key\"}}"
     )
     assert ALICE not in caplog.text
     assert f"Linking failed: assignment={broken.pk}: IntegrityError" in caplog.text

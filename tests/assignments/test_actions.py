@@ -7,11 +7,12 @@ import pytest
 from django.db import IntegrityError
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from bursary.assignments import actions
+from bursary.assignments import actions, redemption
 from bursary.assignments.actions import Done, Failed, Failure, Postponed, RetryRefused, Skipped
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.lib import leases
 from tests.together import together
 from tests.world import (
     ALICE,
@@ -19,6 +20,7 @@ from tests.world import (
     action_of,
     addresses,
     allocate,
+    deliver,
     given_assignment,
     given_budget,
     given_content,
@@ -104,8 +106,10 @@ def test_what_is_claimed_is_not_claimed_again_before_its_lease_ends() -> None:
 def test_a_late_worker_writes_nothing() -> None:
     assignment = given_assignment()
     late = claim_notified(assignment)
-    (taken_over,) = actions.claim(now=NOW + LEASE, lease=LEASE, limit=1, pks=[late.pk])
-    assert actions.finish(taken_over, Done(provider_ref="second"), now=NOW + LEASE)
+    (second,) = actions.claim(now=NOW + LEASE, lease=LEASE, limit=1, pks=[late.pk])
+    assert not actions.finish(late, Failed(TROUBLE), now=NOW + LEASE)
+    assert action_of(assignment, ActionType.NOTIFIED).status == Status.RUNNING
+    assert actions.finish(second, Done(provider_ref="second"), now=NOW + LEASE)
     assert not actions.finish(late, Failed(TROUBLE), now=NOW + LEASE)
     stored = LearnerContentAssignmentAction.objects.get(pk=late.pk)
     assert (stored.status, stored.provider_ref) == (Status.DONE, "second")
@@ -117,6 +121,73 @@ def test_what_is_no_longer_wanted_is_superseded_when_it_is_claimed() -> None:
     assert actions.claim(now=NOW, lease=LEASE, limit=10) == []
     statuses = assignment.actions.exclude(action_type=ActionType.ALLOCATED).values_list("status", flat=True)
     assert set(statuses) == {Status.SUPERSEDED}
+
+
+def test_work_of_a_forgotten_learner_is_superseded_when_it_is_claimed() -> None:
+    assignment = given_assignment()
+    LearnerContentAssignment.objects.filter(pk=assignment.pk).update(forgotten_at=NOW)
+    assert actions.claim(now=NOW, lease=LEASE, limit=10) == []
+    notified = action_of(assignment, ActionType.NOTIFIED)
+    assert (notified.status, notified.error_code) == (Status.SUPERSEDED, "no_longer_wanted")
+    assert (notified.due_at, notified.early, notified.lease_until) == (None, None, None)
+
+
+def test_failed_work_of_a_forgotten_learner_is_not_retried() -> None:
+    assignment = given_assignment()
+    failed = claim_notified(assignment)
+    actions.finish(failed, Failed(TROUBLE), now=NOW)
+    LearnerContentAssignment.objects.filter(pk=assignment.pk).update(forgotten_at=NOW)
+    with pytest.raises(RetryRefused, match="moved on"):
+        actions.retry(failed, now=NOW)
+
+
+def test_a_running_action_is_finished_though_the_assignment_moved_on() -> None:
+    assignment = given_assignment()
+    running = claim_notified(assignment)
+    cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
+    assert actions.finish(running, Done(), now=NOW)
+    assert action_of(assignment, ActionType.NOTIFIED).status == Status.DONE
+    assert action_of(assignment, ActionType.LEARNER_LINKED).status == Status.SUPERSEDED
+
+
+def test_a_late_worker_that_failed_does_not_release_the_hold_of_a_redemption() -> None:
+    assignment = given_assignment()
+    pk = redemption.begin(assignment, now=NOW).pk
+    (late,) = actions.claim(now=NOW, lease=LEASE, limit=1, pks=[pk])
+    actions.claim(now=NOW + LEASE, lease=LEASE, limit=1, pks=[pk])
+    assert not actions.finish(late, Failed(TROUBLE), now=NOW + LEASE)
+    assignment.refresh_from_db()
+    assert assignment.redeeming_since == NOW
+
+
+def test_a_finished_action_stays_finished_though_it_was_scheduled_meanwhile() -> None:
+    assignment = given_assignment()
+    running = claim_notified(assignment)
+    leases.schedule(LearnerContentAssignmentAction.objects.filter(pk=running.pk), at=NOW, now=NOW)
+    assert actions.finish(running, Done(), now=NOW)
+    assert action_of(assignment, ActionType.NOTIFIED).due_at is None
+
+
+def test_a_new_allocation_supersedes_the_mail_about_the_cancellation_before_it() -> None:
+    assignment = given_assignment()
+    cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
+    notice = action_of(assignment, ActionType.CANCELLATION_NOTIFIED)
+    allocate(assignment.budget, assignment.content, assignment.learner_email)  # type: ignore[arg-type]  # has one
+    notice.refresh_from_db()
+    assert (notice.status, notice.error_code) == (Status.SUPERSEDED, ActionType.ALLOCATED)
+    assert (notice.due_at, notice.early) == (None, None)
+
+
+def test_a_reversal_supersedes_the_nudge() -> None:
+    assignment = given_assignment()
+    redemption.begin(assignment, now=NOW)
+    deliver()
+    assignment.refresh_from_db()
+    actions.request([assignment], [ActionType.NUDGED], now=NOW)
+    assert assignment.transaction_uuid
+    redemption.reverse(assignment.transaction_uuid, now=NOW)
+    nudge = action_of(assignment, ActionType.NUDGED)
+    assert (nudge.status, nudge.error_code) == (Status.SUPERSEDED, ActionType.REVERSED)
 
 
 def test_finishing_with_success_completes_and_keeps_what_was_sent() -> None:

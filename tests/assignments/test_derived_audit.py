@@ -10,9 +10,8 @@ from django.db import transaction
 
 from bursary.assignments import actions, cancellation, derived_audit, expected_values, redemption, reminders
 from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState
-from bursary.assignments.deadline_notices import DeadlineNotice
 from bursary.assignments.derived_audit import DerivedAudit, RebuildResult
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import FAR_FUTURE, DeadlineNotice, LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata

@@ -136,6 +136,7 @@ def given_assignment_in(state: State, *, redeeming: bool = False) -> LearnerCont
             created=NOW,
             modified=NOW,
             due_at=NOW,
+            early=0,
         )
     assignment.actions.filter(dedup_key="").update(dedup_key="before")
     assignment.refresh_from_db()

@@ -17,6 +17,7 @@ from bursary.budgets import ledger
 from bursary.budgets.ledger import LedgerError
 from bursary.budgets.models import Account, Budget, LedgerEntry, LedgerEntryState
 from bursary.delivery import runner
+from bursary.lib import leases
 from tests.together import together
 from tests.world import (
     BOB,
@@ -216,7 +217,7 @@ def test_no_failure_is_final_once_the_money_is_spent(kind: str, monkeypatch: pyt
             runner.drain(clock=lambda: NOW, most=1, pks=[action.pk])
         else:
             LearnerContentAssignmentAction.objects.filter(pk=action.pk).update(attempts=MORE_THAN_ATTEMPTED)
-    assert actions.any_due(now=LATER, pks=[action.pk])
+    assert leases.any_due(LearnerContentAssignmentAction.objects.filter(pk=action.pk), now=LATER)
     deliver(now=LATER)
     spent_once_and_accepted()
 
@@ -327,4 +328,4 @@ def _redeem_at(assignment: LearnerContentAssignment, now: datetime) -> object:
 
 def test_nothing_of_a_redemption_is_left_open_when_it_ends() -> None:
     assignment = redeemed(given_assignment())
-    assert not actions.any_due(now=LATER, pks=[action_of(assignment, ActionType.REDEEMED).pk])
+    assert action_of(assignment, ActionType.REDEEMED).due_at is None

@@ -52,7 +52,7 @@ def test_a_new_assignment_says_who_what_until_when_why_and_where(mail: MailServe
         assert "Tidal Engines" in body
         assert "by Riverside Institute" in body
         assert "Sunday, 31 May 2026, 11:00 (Madrid time)" in body
-        assert "because an assignment that is not taken up goes back" in body
+        assert "because an assignment that is not accepted by then expires" in body
         token = body.partition("http://testserver/a/")[2].partition("/")[0]
         assert signed_links.opened(token, now=NOW) == assignment
 
@@ -61,8 +61,8 @@ def test_a_new_assignment_says_who_what_until_when_why_and_where(mail: MailServe
 def test_while_upstream_is_silent_a_mail_names_the_course_as_our_row_does(
     mode: str, mail: MailServer, settings: Settings
 ) -> None:
-    told, untold = given_content(title="Tidal Engines"), given_content(title="")
-    for content in (told, untold):
+    titled, untitled = given_content(title="Tidal Engines"), given_content(title="")
+    for content in (titled, untitled):
         given_assignment(given_budget(), content)
     LearnerContentAssignment.objects.update(content=None)
     with read_over_http(settings, mode=mode) as upstream:
@@ -70,7 +70,7 @@ def test_while_upstream_is_silent_a_mail_names_the_course_as_our_row_does(
         deliver()
     subjects = {message["Subject"].strip() for message in mail.received}
     assert subjects == {
-        f"Larkspur Logistics has assigned you “{name}”" for name in ("Tidal Engines", untold.content_key)
+        f"Larkspur Logistics has assigned you “{name}”" for name in ("Tidal Engines", untitled.content_key)
     }
 
 
@@ -151,7 +151,7 @@ def test_every_reason_of_a_deadline_has_its_words(reason: ExpiryReason) -> None:
         ("Asia/Kathmandu", "Wednesday, 1 April 2026, 04:15 (Kathmandu time)"),
     ],
 )
-def test_a_deadline_is_told_in_the_organisations_time_zone(zone: str, words: str) -> None:
+def test_a_deadline_is_written_in_the_organisations_time_zone(zone: str, words: str) -> None:
     assignment = given_assignment(budget=given_budget(customer=given_customer(time_zone=zone)))
     assignment.expires_at = datetime(2026, 3, 31, 22, 30, tzinfo=UTC)
     assert emails.deadline_in_words(assignment).when == words
@@ -171,7 +171,7 @@ def test_a_full_mailbox_is_tried_again(mail: MailServer) -> None:
     deliver()
     waiting = action_of(assignment, ActionType.NOTIFIED)
     assert waiting.status == Status.PENDING
-    assert waiting.attempt_log[-1]["error_code"] == "mailbox_unavailable"
+    assert waiting.attempt_log[-1]["cause"] == "mailbox_unavailable"
     mail.mailbox_full.clear()
     deliver(now=NOW + timedelta(hours=1))
     assert len(mail.received) == 1

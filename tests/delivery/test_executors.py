@@ -1,4 +1,4 @@
-"""Executors are only a wake-up: threads hear of work, and find it when they did not hear."""
+"""Executors are only a wake-up: threads are woken by requests, and find work whose hint was lost."""
 
 import time
 from collections.abc import Iterator
@@ -11,13 +11,14 @@ from pytest_django import Settings
 from bursary.assignments.choices import Status
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import executors, runner
+from bursary.lib.threads import PollingThread
 from tests.world import ALICE, allocate, given_budget, given_content
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def thread(settings: Settings) -> Iterator[executors.RunnerThread]:
+def thread(settings: Settings) -> Iterator[PollingThread]:
     """One runner thread in this process."""
     settings.EXECUTOR = "thread"
     (started,) = executors.start_threads(1)
@@ -36,15 +37,13 @@ def wait_until_done(count: int) -> None:
     raise AssertionError(f"{done.count()} of {count} done")
 
 
-def test_requested_work_is_done_by_the_thread(thread: executors.RunnerThread) -> None:
+def test_requested_work_is_done_by_the_thread(thread: PollingThread) -> None:
     allocate(given_budget(), given_content(), "alice@learners.example", now=timezone.now())
     wait_until_done(3)
 
 
-def test_work_nobody_heard_of_is_found(
-    thread: executors.RunnerThread, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(executors, "POLL_SECONDS", 0.1)
+def test_work_whose_hint_was_lost_is_found(thread: PollingThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread.seconds = 0.1
     executors._work_is_due.set()  # out of the long wait that began before the patch
     monkeypatch.setattr(executors._work_is_due, "set", lambda: None)
     allocate(given_budget(), given_content(), "alice@learners.example", now=timezone.now())
@@ -52,10 +51,10 @@ def test_work_nobody_heard_of_is_found(
     monkeypatch.undo()
 
 
-def test_a_round_that_breaks_off_does_not_end_the_thread(
-    thread: executors.RunnerThread, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_failing_round_does_not_end_the_thread(
+    thread: PollingThread, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(executors, "POLL_SECONDS", 0.1)
+    thread.seconds = 0.1
     drain, calls = runner.drain, []
 
     def break_once(**arguments: Any) -> int:
@@ -67,11 +66,11 @@ def test_a_round_that_breaks_off_does_not_end_the_thread(
     monkeypatch.setattr(runner, "drain", break_once)
     allocate(given_budget(), given_content(), "alice@learners.example", now=timezone.now())
     wait_until_done(3)
-    assert "A round of deliveries broke off: OSError: the database is away" in caplog.text
+    assert "A round of deliveries failed: OSError: the database is away" in caplog.text
     assert "in break_once" in caplog.text
     assert ALICE not in caplog.text
 
 
-def test_without_an_executor_nobody_is_started(settings: Settings) -> None:
+def test_without_an_executor_no_thread_is_started(settings: Settings) -> None:
     settings.EXECUTOR = "none"
     assert executors.start_threads(2) == []

@@ -13,8 +13,6 @@ from bursary.assignments.choices import ActionType
 from bursary.delivery import file_backend
 from tests.world import ALICE, action_of, deliver, given_assignment
 
-DJANGOS = "django.core.mail.backends.filebased.EmailBackend"
-
 
 @pytest.fixture
 def folder(settings: Settings, tmp_path: Path) -> Path:
@@ -77,25 +75,3 @@ def test_the_default_folder_is_searched_although_mails_go_elsewhere_now(
     (tmp_path / "mail").mkdir()
     (tmp_path / "mail" / f"{action}.eml").touch()
     assert file_backend.remove([action]) == 1
-
-
-def test_older_mails_get_names_by_which_they_are_found(settings: Settings, folder: Path) -> None:
-    actions = [uuid.uuid4() for _ in range(3)]
-    older = get_connection(DJANGOS, file_path=str(folder))
-    older.send_messages([given_mail(actions[0]), given_mail(actions[1], to="bob@learners.example")])
-    alone = get_connection(DJANGOS, file_path=str(folder))
-    alone.send_messages([given_mail(actions[2])])
-    assert len(list(folder.glob("*.log"))) == 2
-    assert file_backend.name_older() == 2
-    assert sorted(file.stem for file in folder.iterdir()) == sorted(map(str, actions))
-    assert "bob@learners.example" in (folder / f"{actions[1]}.eml").read_text()
-    assert "bob@learners.example" not in (folder / f"{actions[0]}.eml").read_text()
-    assert file_backend.name_older() == 0
-
-
-def test_what_is_no_mail_of_ours_stays_as_it_is(folder: Path) -> None:
-    folder.mkdir()
-    foreign = folder / "server.log"
-    foreign.write_text("Started.\n" * 1000)
-    assert file_backend.name_older() == 0
-    assert [file.name for file in folder.iterdir()] == ["server.log"]

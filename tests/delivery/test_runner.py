@@ -11,8 +11,9 @@ from bursary.assignments.actions import Done
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.lifecycle import MOVES
 from bursary.assignments.models import LearnerContentAssignmentAction
-from bursary.delivery import runner
+from bursary.delivery import handlers, runner
 from bursary.delivery.errors import DeliveryError
+from bursary.delivery.handlers import Handler
 from tests.smtp import MailServer
 from tests.world import (
     NOW,
@@ -29,12 +30,12 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def notify_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[runner.Delivery], None]:
+def notify_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Handler], None]:
     """Let a function stand where the new-assignment mail is sent."""
 
-    def stand_in(delivery: runner.Delivery) -> None:
-        kinds = dict(runner.DELIVERIES) | {ActionType.NOTIFIED: delivery}
-        monkeypatch.setattr(runner, "DELIVERIES", kinds)
+    def stand_in(delivery: Handler) -> None:
+        kinds = dict(handlers.HANDLERS) | {ActionType.NOTIFIED: delivery}
+        monkeypatch.setattr(handlers, "HANDLERS", kinds)
 
     return stand_in
 
@@ -67,7 +68,7 @@ def test_work_is_not_done_before_it_is_due(mail: MailServer) -> None:
 
 
 def test_poison_is_given_up_after_its_attempts_and_harms_no_neighbour(
-    notify_with: Callable[[runner.Delivery], None],
+    notify_with: Callable[[Handler], None],
 ) -> None:
     def poison(action: LearnerContentAssignmentAction) -> Done:
         if action.recipient == "learner-0@learners.example":
@@ -90,7 +91,7 @@ def test_poison_is_given_up_after_its_attempts_and_harms_no_neighbour(
     assert (healthy.status, healthy.attempts) == (Status.DONE, 1)
 
 
-def test_a_permanent_error_is_not_tried_again(notify_with: Callable[[runner.Delivery], None]) -> None:
+def test_a_permanent_error_is_not_tried_again(notify_with: Callable[[Handler], None]) -> None:
     def refuse(action: LearnerContentAssignmentAction) -> Done:
         raise DeliveryError("message_refused", "The mail server answered 554: spam", permanent=True)
 
@@ -101,13 +102,13 @@ def test_a_permanent_error_is_not_tried_again(notify_with: Callable[[runner.Deli
     assert (failed.status, failed.attempts, failed.error_code) == (Status.FAILED, 1, "message_refused")
 
 
-def test_a_worker_that_died_is_taken_over_when_its_lease_ends(mail: MailServer) -> None:
+def test_a_dead_workers_action_is_done_when_its_lease_ends(mail: MailServer) -> None:
     assignment = given_assignment()
     actions.claim(now=NOW, lease=settings.LEASE, limit=2)  # and then it dies
     assert deliver(now=NOW + settings.LEASE - timedelta(seconds=1)) == 0
     deliver(now=NOW + settings.LEASE)
-    taken_over = action_of(assignment, ActionType.NOTIFIED)
-    assert (taken_over.status, taken_over.attempts, taken_over.fence) == (Status.DONE, 2, 2)
+    again = action_of(assignment, ActionType.NOTIFIED)
+    assert (again.status, again.attempts, again.fence) == (Status.DONE, 2, 2)
     assert len(mail.received) == 1
 
 
@@ -123,7 +124,7 @@ def test_work_on_which_every_worker_dies_is_given_up() -> None:
 
 
 def test_a_worker_paused_beyond_its_lease_changes_nothing(
-    mail: MailServer, notify_with: Callable[[runner.Delivery], None]
+    mail: MailServer, notify_with: Callable[[Handler], None]
 ) -> None:
     """Both sent: that is what a lease cannot prevent. The row tells of one, and of it truthfully."""
     assignment = given_assignment()
@@ -154,4 +155,4 @@ def test_every_kind_of_work_that_can_be_requested_today_can_be_delivered() -> No
         for move in (ActionType.ALLOCATED, ActionType.CANCELLED, ActionType.DECLINED)
         for kind in MOVES[move].requests
     }
-    assert by_allocation_and_cancellation <= set(runner.DELIVERIES)
+    assert by_allocation_and_cancellation <= set(handlers.HANDLERS)

@@ -1,4 +1,4 @@
-"""The consumer on a real Redis: whatever dies or is broken, nothing that was told is lost."""
+"""The consumer on a real Redis: whatever dies or is broken, no event is lost."""
 
 import threading
 import time
@@ -64,7 +64,7 @@ def pending(server: RedisServer, stream: str = CONTENT) -> int:
         return found
 
 
-def test_what_was_published_before_we_ever_ran_and_while_we_were_down_is_received(
+def test_what_was_published_before_the_first_run_and_between_runs_is_received(
     server: RedisServer,
 ) -> None:
     put(server, content_changed())
@@ -94,7 +94,7 @@ def test_streams_have_the_prefix_of_their_environment(server: RedisServer) -> No
     assert consume(prefix="stage") == {"received": 1}
 
 
-def test_what_is_told_twice_is_kept_once(server: RedisServer) -> None:
+def test_an_event_that_comes_twice_is_stored_once(server: RedisServer) -> None:
     entry = content_changed()
     put(server, entry, entry)
     assert consume() == {"received": 1, "known": 1}
@@ -132,7 +132,7 @@ def test_what_is_malformed_is_set_aside_and_the_next_is_received(
     assert pending(server) == 0
 
 
-def test_events_that_concern_nobody_here_are_passed_over(server: RedisServer) -> None:
+def test_events_of_other_types_are_ignored(server: RedisServer) -> None:
     put(server, {**reversed_transaction(uuid4()), b"type": b"org.openedx.something.else.v1"}, stream=LEDGER)
     assert consume() == {"ignored": 1}
     assert not InboxEvent.objects.exists()
@@ -175,7 +175,7 @@ def test_while_the_database_is_away_nothing_is_acknowledged(
     assert (pending(server), InboxEvent.objects.count()) == (0, 2)
 
 
-def test_what_no_database_could_store_is_no_reason_to_stand_still(
+def test_an_entry_that_no_database_can_store_stops_nothing(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(server, content_changed(), content_changed())
@@ -183,7 +183,7 @@ def test_what_no_database_could_store_is_no_reason_to_stand_still(
     assert consume() == {"unreadable": 1, "received": 1}
 
 
-def test_what_another_name_had_in_hand_waits_for_that_name(
+def test_what_another_consumer_did_not_acknowledge_waits_for_that_consumer(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(server, content_changed())
@@ -194,7 +194,7 @@ def test_what_another_name_had_in_hand_waits_for_that_name(
     assert consume(name="gone") == {"received": 1}
 
 
-def test_an_entry_that_was_trimmed_while_in_hand_holds_up_nothing(
+def test_an_entry_that_was_trimmed_before_it_was_acknowledged_stops_nothing(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [entry_id] = put(server, content_changed())
@@ -240,10 +240,10 @@ def test_redis_may_go_and_come_back(server: RedisServer) -> None:
     assert not consuming.is_alive()
 
 
-def test_a_redis_that_stays_away_is_an_error_for_who_supervises_us(
+def test_a_redis_that_stays_away_ends_the_command_with_an_error(
     server: RedisServer, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    settings.EVENT_BUS_URL = f"unix://{tmp_path / 'nobody.sock'}"
+    settings.EVENT_BUS_URL = f"unix://{tmp_path / 'missing.sock'}"
     monkeypatch.setattr(Consumer.consume, "__kwdefaults__", {"once": False, "patience": 0.05})
     with pytest.raises(CommandError, match=r"given up\. For \d+ seconds: ConnectionError"):
         call_command("consume_events")

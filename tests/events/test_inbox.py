@@ -1,4 +1,4 @@
-"""The inbox: everything heard is kept once, applied until it is settled, and stops nothing else."""
+"""The inbox: every event is stored once and applied until it is settled, and none stops another."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +18,7 @@ from bursary.budgets import ledger
 from bursary.budgets.models import LedgerEntry, LedgerEntryState
 from bursary.events import handlers, inbox
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
+from bursary.lib import leases
 from bursary.ops import scheduler
 from bursary.replica.models import ContentMetadata
 from tests.together import together
@@ -43,7 +44,7 @@ def writes() -> Iterator[list[str]]:
         yield found
 
 
-def told(
+def received(
     payload: Mapping[str, object], kind: EventKind = EventKind.CONTENT_CHANGED, *, event_id: str = ""
 ) -> InboxEvent:
     event_id = event_id or str(uuid4())
@@ -51,8 +52,8 @@ def told(
     return InboxEvent.objects.get(event_id=event_id)
 
 
-def told_of_reversal(transaction_uuid: UUID | None) -> InboxEvent:
-    return told({"transaction_uuid": str(transaction_uuid)}, EventKind.TRANSACTION_REVERSED)
+def received_reversal(transaction_uuid: UUID | None) -> InboxEvent:
+    return received({"transaction_uuid": str(transaction_uuid)}, EventKind.TRANSACTION_REVERSED)
 
 
 def apply(after: timedelta = timedelta(0), *, most: int = 500) -> dict[str, int]:
@@ -73,17 +74,17 @@ def given_accepted() -> LearnerContentAssignment:
     return assignment
 
 
-def test_hearing_is_one_write_and_does_nothing_else(writes: list[str]) -> None:
+def test_receiving_is_one_write_and_changes_nothing_else(writes: list[str]) -> None:
     content = given_content("RiversideX+T7", due_at=NOW + DAY)
     writes.clear()
-    told({"content_keys": [content.content_key]})
+    received({"content_keys": [content.content_key]})
     assert [sql.split('"')[1] for sql in writes] == [InboxEvent._meta.db_table]
     content.refresh_from_db()
     assert (content.due_at, content.expected_since) == (NOW + DAY, None)
 
 
-def test_what_is_told_twice_is_one_event_and_the_first_word_holds() -> None:
-    event = told({"content_keys": ["RiversideX+T7"]}, event_id="one")
+def test_an_event_that_comes_twice_is_one_row_with_its_first_content() -> None:
+    event = received({"content_keys": ["RiversideX+T7"]}, event_id="one")
     again = inbox.receive(
         "one",
         source=EventSource.BUS,
@@ -99,24 +100,24 @@ def test_what_is_told_twice_is_one_event_and_the_first_word_holds() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_told_at_once_by_many_it_is_still_one() -> None:
-    def tell() -> bool:
+def test_received_by_many_processes_at_once_it_is_one_row() -> None:
+    def receive() -> bool:
         return inbox.receive(
             "one", source=EventSource.BUS, kind=EventKind.CONTENT_CHANGED, payload={}, now=NOW
         )
 
-    assert sorted(map(str, together([tell] * 4))) == ["False", "False", "False", "True"]
+    assert sorted(map(str, together([receive] * 4))) == ["False", "False", "False", "True"]
 
 
-def test_a_row_that_is_wrong_is_not_taken_for_one_that_is_known() -> None:
+def test_an_invalid_row_is_not_mistaken_for_a_known_one() -> None:
     event = InboxEvent(source="bus", event_id="one", kind="content.changed", received_at=NOW)
     with pytest.raises(IntegrityError):
         inbox._keep(event)
 
 
-def test_changed_content_is_wanted_until_it_changes_a_run_by_its_course() -> None:
+def test_changed_content_is_refreshed_until_it_changes_a_run_by_its_course() -> None:
     course = given_content("RiversideX+T7", due_at=NOW + DAY)
-    event = told({"content_keys": [RUN]})
+    event = received({"content_keys": [RUN]})
     assert apply(MINUTE) == {"wanted": 1}
     course.refresh_from_db()
     assert (course.due_at, course.expected_since) == (NOW + MINUTE, NOW + MINUTE)
@@ -124,8 +125,8 @@ def test_changed_content_is_wanted_until_it_changes_a_run_by_its_course() -> Non
     assert apply(HOUR) == {}
 
 
-def test_content_that_nobody_has_is_said_so() -> None:
-    event = told({"content_keys": ["NobodyX+N1", "", "no key at all"]})
+def test_unknown_content_is_settled_as_such() -> None:
+    event = received({"content_keys": ["NobodyX+N1", "", "no key at all"]})
     apply()
     assert outcome(event) == EventOutcome.NOTHING_HELD
     assert not ContentMetadata.objects.exists()
@@ -133,7 +134,7 @@ def test_content_that_nobody_has_is_said_so() -> None:
 
 def test_a_reversed_transaction_gives_the_money_back_once() -> None:
     assignment = given_accepted()
-    first, second = (told_of_reversal(assignment.transaction_uuid) for _ in range(2))
+    first, second = (received_reversal(assignment.transaction_uuid) for _ in range(2))
     assert apply() == {"reversed": 1, "already_reversed": 1}
     assignment.refresh_from_db()
     assignment.budget.refresh_from_db()
@@ -145,10 +146,10 @@ def test_a_reversed_transaction_gives_the_money_back_once() -> None:
 def test_a_late_reversal_leaves_the_next_allocation_alone() -> None:
     assignment = given_accepted()
     spent = assignment.transaction_uuid
-    told_of_reversal(spent)
+    received_reversal(spent)
     apply()
     allocate(assignment.budget, assignment.content, assignment.learner_email, now=NOW)  # type: ignore[arg-type]  # has one
-    late = told_of_reversal(spent)
+    late = received_reversal(spent)
     apply()
     assignment.refresh_from_db()
     assert (outcome(late), assignment.state) == ("already_reversed", State.ALLOCATED)
@@ -158,9 +159,9 @@ def test_a_late_reversal_leaves_the_next_allocation_alone() -> None:
 def test_a_reversal_waits_while_its_assignment_is_being_redeemed() -> None:
     assignment = given_assignment()
     action = redemption.begin(assignment, now=NOW)
-    # The money is spent, and whoever did it died before the assignment heard of it.
+    # The money is spent, and the worker died before it moved the assignment.
     spent = ledger.spend(assignment.budget, cents=PRICE, key=assignment.spending_key, now=NOW)
-    event = told_of_reversal(spent.uuid)
+    event = received_reversal(spent.uuid)
     assert apply() == {"postponed": 1}
     assert (outcome(event), event.last_error) == (
         "",
@@ -171,8 +172,8 @@ def test_a_reversal_waits_while_its_assignment_is_being_redeemed() -> None:
     assert LedgerEntry.objects.get().state == LedgerEntryState.REVERSED
 
 
-def test_an_unknown_transaction_is_asked_about_ever_more_seldom_for_a_day() -> None:
-    event = told_of_reversal(uuid4())
+def test_an_unknown_transaction_is_retried_with_back_off_for_a_day() -> None:
+    event = received_reversal(uuid4())
     waits, now = [], timedelta(0)
     while not outcome(event):
         apply(now)
@@ -186,26 +187,26 @@ def test_an_unknown_transaction_is_asked_about_ever_more_seldom_for_a_day() -> N
 
 
 def test_a_broken_event_stops_no_other_and_is_given_up_after_a_day(caplog: pytest.LogCaptureFixture) -> None:
-    broken = told({"keys": "of another sender"})
+    broken = received({"keys": "of another sender"})
     given_content("RiversideX+T7")
-    healthy = told({"content_keys": ["RiversideX+T7"]})
+    healthy = received({"content_keys": ["RiversideX+T7"]})
     assert apply() == {"broken": 1, "wanted": 1}
     assert (outcome(broken), outcome(healthy)) == ("", "wanted")
-    assert "broke: KeyError" in caplog.text
+    assert "failed: KeyError" in caplog.text
     apply(DAY)
     assert (outcome(broken), broken.last_error) == ("failed", "KeyError: 'content_keys'")
 
 
-def test_who_died_applying_is_replaced_when_the_lease_ends() -> None:
+def test_a_dead_workers_event_is_applied_when_its_lease_ends() -> None:
     given_content("RiversideX+T7")
-    event = told({"content_keys": ["RiversideX+T7"]})
-    assert inbox._claim(event, now=NOW)
+    received({"content_keys": ["RiversideX+T7"]})
+    leases.claim(InboxEvent.objects.all(), now=NOW, lease=inbox.LEASE, limit=1)  # and the worker dies
     assert apply(inbox.LEASE - MINUTE) == {}
     assert apply(inbox.LEASE) == {"wanted": 1}
 
 
-def test_who_outlived_the_lease_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    event = told({"content_keys": []})
+def test_a_worker_that_outlived_its_lease_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    event = received({"content_keys": []})
 
     def slow(*_what: object, **_more: object) -> EventOutcome:
         monkeypatch.setattr(handlers, "apply", lambda *_what, **_more: EventOutcome.NOTHING_HELD)
@@ -217,15 +218,15 @@ def test_who_outlived_the_lease_writes_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert outcome(event) == EventOutcome.NOTHING_HELD
 
 
-def test_a_tick_does_a_bounded_part_oldest_first() -> None:
-    events = [told({"content_keys": []}, event_id=str(number)) for number in range(5)]
+def test_a_run_applies_a_bounded_number_oldest_first() -> None:
+    events = [received({"content_keys": []}, event_id=str(number)) for number in range(5)]
     assert apply(most=3) == {"nothing_held": 3}
     assert [bool(outcome(event)) for event in events] == [True, True, True, False, False]
 
 
-def test_the_clock_applies_events_and_forgets_those_settled_long_ago() -> None:
-    event = told({"content_keys": []})
-    waiting = told_of_reversal(uuid4())
+def test_scheduled_tasks_apply_events_and_delete_those_settled_long_ago() -> None:
+    event = received({"content_keys": []})
+    waiting = received_reversal(uuid4())
     assert "events" in scheduler.run_due(clock=lambda: NOW)
     assert outcome(event) == "nothing_held"
     assert inbox.forget(now=NOW + 30 * DAY - MINUTE) == 0
@@ -233,16 +234,16 @@ def test_the_clock_applies_events_and_forgets_those_settled_long_ago() -> None:
     assert InboxEvent.objects.get() == waiting
 
 
-def test_where_cron_is_the_clock_a_command_applies_them() -> None:
-    told({"content_keys": []})
-    counted, said = StringIO(), StringIO()
+def test_where_cron_runs_the_tasks_a_command_applies_them() -> None:
+    received({"content_keys": []})
+    counted, output = StringIO(), StringIO()
     call_command("apply_events", dry_run=True, stdout=counted)
-    call_command("apply_events", json=True, stdout=said)
+    call_command("apply_events", json=True, stdout=output)
     assert counted.getvalue() == "1 due.\n"
-    assert json.loads(said.getvalue()) == {"dry_run": False, "nothing_held": 1}
+    assert json.loads(output.getvalue()) == {"dry_run": False, "nothing_held": 1}
 
 
-def test_what_cannot_be_read_is_kept_for_people() -> None:
+def test_an_unreadable_event_is_stored_for_operators() -> None:
     for _ in range(2):
         inbox.set_aside("a-stream/1-0", source=EventSource.BUS, error="No\0 type.", now=NOW)
     event = InboxEvent.objects.get()

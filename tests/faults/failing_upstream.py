@@ -25,7 +25,7 @@ from tests.world import ALICE, given_api_key, given_budget, given_user
 PATIENT, HURRIED = timedelta(seconds=10), timedelta(seconds=0.05)
 MEGABYTE = 1024 * 1024
 MINUTE = timedelta(minutes=1)
-DUTIES = [duty for duty in scheduler.TASKS if duty.name in ("refresh", "expire", "listing")]
+TASKS = [task for task in scheduler.TASKS if task.name in ("refresh", "expire", "listing")]
 
 
 class Service:
@@ -67,7 +67,7 @@ class Service:
         until = self.now + time
         while self.now < until:
             self.now += every
-            scheduler.run_due(clock=self.clock, duties=DUTIES)
+            scheduler.run_due(clock=self.clock, tasks=TASKS)
             yield self.now
 
     def allocate(self, content: ContentMetadata, *, to: str = ALICE) -> Answer:

@@ -90,9 +90,9 @@ def test_a_course_moves_its_enrolment_deadline(
 
     # Moved into the past, it waits a day; then the clock expires what is still open.
     upstream(NOW + DAY, NOW + 3 * DAY)
-    for duty in scheduler.TASKS:
-        duty.run(lambda: NOW + 3 * DAY)
+    for task in scheduler.TASKS:
+        task.run(lambda: NOW + 3 * DAY)
     notices.send_due(clock=lambda: NOW + 3 * DAY)
     assert not LearnerContentAssignment.objects.filter(state=State.EXPIRED).exists()
-    expiring = next(duty for duty in scheduler.TASKS if duty.name == "expire")
+    expiring = next(task for task in scheduler.TASKS if task.name == "expire")
     assert expiring.run(lambda: NOW + 4 * DAY) == {"expired": 30, "failed_budgets": {}}

@@ -15,11 +15,11 @@ from tests.world import NOW, PRICE, addresses, allocate, deliver, given_budget, 
 pytestmark = pytest.mark.django_db
 
 DAY = timedelta(days=1)
-SWEEPS = [duty for duty in scheduler.TASKS if duty.name in {"expire", "remind", "nudge"}]
+SWEEPS = [task for task in scheduler.TASKS if task.name in {"expire", "remind", "nudge"}]
 
 
 def wind(now: datetime) -> None:
-    scheduler.run_due(clock=lambda: now, duties=SWEEPS)
+    scheduler.run_due(clock=lambda: now, tasks=SWEEPS)
     deliver(now=now)
 
 

@@ -127,8 +127,8 @@ def everything_is_fetched_and_cached(service: Service, mail: MailServer) -> None
 def the_model_is_filled_and_nothing_reads_it(service: Service) -> None:
     """4 and 5: the clock fills and refreshes it."""
     service.later()
-    for duty in scheduler.TASKS:
-        duty.run(timezone.now)
+    for task in scheduler.TASKS:
+        task.run(timezone.now)
     assert set(ContentMetadata.objects.values_list("content_key", flat=True)) >= {TIDES, KNOTS}
     assert service.linked() == {ALICE: None, BOB: None}
 

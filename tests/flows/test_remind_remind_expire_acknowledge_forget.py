@@ -27,9 +27,9 @@ def today(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def be(now: datetime) -> None:
         monkeypatch.setattr(timezone, "now", lambda: now)
-        for duty in scheduler.TASKS:
-            if duty.name in {"expire", "remind", "privacy"}:
-                duty.run(lambda: now)
+        for task in scheduler.TASKS:
+            if task.name in {"expire", "remind", "privacy"}:
+                task.run(lambda: now)
         deliver(now=now)
 
     return be

@@ -79,10 +79,10 @@ def everything() -> None:
         content_key="NobodyX+N1",
         answer="absent",
         asked_at=world.NOW,
-        until=world.NOW,
+        due_at=world.NOW,
     )
     InboxEvent.objects.create(
-        source="bus", event_id="one", kind="content.changed", received_at=world.NOW, due_at=world.NOW
+        source="bus", event_id="one", kind="content.changed", received_at=world.NOW, due_at=world.NOW, early=0
     )
     ShadowTally.objects.create(catalog_uuid=world.CATALOG, since=world.NOW, last_at=world.NOW)
     ShadowDifference.objects.create(

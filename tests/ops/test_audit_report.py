@@ -1,4 +1,4 @@
-"""`bursary audit_content`: does the replica say what the catalog says?"""
+"""`bursary audit_content`: whether the replica agrees with the catalog."""
 
 import json
 from io import StringIO
@@ -40,22 +40,22 @@ def catalog(tmp_path: Path, settings: Settings) -> Path:
 
 
 def run(*flags: str) -> tuple[str, str]:
-    said = StringIO()
+    out = StringIO()
     try:
-        call_command("audit_content", *flags, stdout=said, stderr=StringIO())
+        call_command("audit_content", *flags, stdout=out, stderr=StringIO())
     except CommandError as refusal:
-        return said.getvalue(), str(refusal)
-    return said.getvalue(), ""
+        return out.getvalue(), str(refusal)
+    return out.getvalue(), ""
 
 
-def told(*flags: str) -> tuple[dict[str, Any], str]:
-    said, why = run("--json", *flags)
-    return json.loads(said), why
+def report(*flags: str) -> tuple[dict[str, Any], str]:
+    out, why = run("--json", *flags)
+    return json.loads(out), why
 
 
 def test_what_agrees_ends_well(catalog: Path) -> None:
     assert run() == ("4 compared: all agree (0.0 % drift).\n", "")
-    assert told("--all")[0]["counts"] == {
+    assert report("--all")[0]["counts"] == {
         "drifted": 0,
         "missing": 0,
         "unlisted": 0,
@@ -67,40 +67,40 @@ def test_what_agrees_ends_well(catalog: Path) -> None:
 def test_drift_is_shown_by_field_and_ends_with_a_refusal_above_the_threshold(catalog: Path) -> None:
     ContentMetadata.objects.filter(content_key=KEYS[0]).update(title="Ours [bold]")
 
-    said, why = run()
-    assert "4 compared: 1 drifted (25.0 % drift)." in said
-    assert "Ours [bold]" in said
-    assert "Tidal Engines" in said
+    out, why = run()
+    assert "4 compared: 1 drifted (25.0 % drift)." in out
+    assert "Ours [bold]" in out
+    assert "Tidal Engines" in out
     assert why.startswith("25.0 % drift is more than 0 %. ")
 
-    summary, why = told("--threshold", "25")
+    summary, why = report("--threshold", "25")
     assert (summary["drifted_percent"], summary["threshold_percent"], why) == (25.0, 25.0, "")
     assert summary["found"][0]["differences"] == [
         {"field": "title", "ours": "Ours [bold]", "theirs": "Tidal Engines"}
     ]
-    assert told("--threshold", "24.9")[1]
+    assert report("--threshold", "24.9")[1]
 
 
 def test_it_writes_nothing(catalog: Path) -> None:
     serve(catalog, *KEYS[1:], "RiversideX+New", title="New")
     before = list(ContentMetadata.objects.order_by("pk").values())
 
-    summary, _why = told("--all")
+    summary, _why = report("--all")
 
     assert summary["counts"] == {"drifted": 3, "missing": 1, "unlisted": 0, "unknown": 1, "unparsable": 0}
     assert list(ContentMetadata.objects.order_by("pk").values()) == before
 
 
 def test_a_sample_and_a_catalog_bound_what_is_asked(catalog: Path) -> None:
-    assert told("--sample", "2")[0]["looked_at"] == 2
-    assert told("--catalog", str(CATALOG))[0]["looked_at"] == 4
-    assert told("--catalog", str(uuid4()))[0]["looked_at"] == 0
+    assert report("--sample", "2")[0]["looked_at"] == 2
+    assert report("--catalog", str(CATALOG))[0]["looked_at"] == 4
+    assert report("--catalog", str(uuid4()))[0]["looked_at"] == 0
 
 
 def test_a_catalog_that_is_away_ends_it_with_a_refusal(catalog: Path) -> None:
     catalog.unlink()
 
-    summary, why = told("--threshold", "100")
+    summary, why = report("--threshold", "100")
 
     assert list(summary["unavailable"]) == [str(CATALOG)]
     assert why.startswith(f"Catalog {CATALOG}: ")
@@ -108,8 +108,8 @@ def test_a_catalog_that_is_away_ends_it_with_a_refusal(catalog: Path) -> None:
 
 
 def test_where_nothing_is_compared_nothing_agrees(catalog: Path) -> None:
-    said, why = run("--catalog", str(uuid4()))
-    assert said == "Nothing was compared.\n"
+    out, why = run("--catalog", str(uuid4()))
+    assert out == "Nothing was compared.\n"
     assert why.startswith("Nothing was compared: ")
 
     for rows in (CatalogMembership.objects, ContentMetadata.objects):

@@ -125,13 +125,13 @@ def test_two_rules_that_disagree_are_a_fault_and_said_to_be(monkeypatch: pytest.
 def test_each_day_a_part_is_compared_and_a_lie_fails_the_tick(caplog: pytest.LogCaptureFixture) -> None:
     world.allocate(world.given_budget(), world.given_content(), *world.addresses(150))
     assert derived_report.daily(clock=lambda: NOW).looked_at == 2
-    duties = [duty for duty in scheduler.TASKS if duty.name == "audit"]
+    tasks = [task for task in scheduler.TASKS if task.name == "audit"]
 
-    scheduler.run_due(clock=lambda: NOW, duties=duties)
+    scheduler.run_due(clock=lambda: NOW, tasks=tasks)
     assert ScheduledTask.objects.get(name="audit").summary == {"looked_at": 2}
 
     lie(content_title="a lie")
-    scheduler.run_due(clock=lambda: NOW.replace(day=4), duties=duties)
+    scheduler.run_due(clock=lambda: NOW.replace(day=4), tasks=tasks)
     assert ScheduledTask.objects.get(name="audit").last_error == (
         "2 looked at, 2 not true: content_title in 2. See `bursary audit_derived`."
     )

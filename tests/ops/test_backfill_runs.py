@@ -1,4 +1,4 @@
-"""`bursary backfill_content`: assignments without content are joined to it, and why not is said."""
+"""`bursary backfill_content`: assignments without content are joined to it, or named with the reason."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -14,8 +14,7 @@ from pytest_django import Settings
 
 from bursary.assignments import backfill, derived
 from bursary.assignments.choices import ExpiryReason, State
-from bursary.assignments.deadline_notices import DeadlineNotice
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import FAR_FUTURE, DeadlineNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.enterprise_catalog import faults
@@ -60,13 +59,13 @@ def given_unjoined(budget: Budget, key: str, *, count: int = 1, parent: str = ""
 
 
 def run(*, fails: bool = False, **options: Any) -> dict[str, Any]:
-    said = StringIO()
+    out = StringIO()
     if fails:
         with pytest.raises(CommandError, match="Not every catalog answered"):
-            call_command("backfill_content", json=True, stdout=said, stderr=StringIO(), **options)
+            call_command("backfill_content", json=True, stdout=out, stderr=StringIO(), **options)
     else:
-        call_command("backfill_content", json=True, stdout=said, stderr=StringIO(), **options)
-    answer: dict[str, Any] = json.loads(said.getvalue())
+        call_command("backfill_content", json=True, stdout=out, stderr=StringIO(), **options)
+    answer: dict[str, Any] = json.loads(out.getvalue())
     return answer
 
 
@@ -74,7 +73,7 @@ def unjoined() -> int:
     return LearnerContentAssignment.objects.filter(content=None).count()
 
 
-def test_what_we_have_is_joined_with_what_is_derived_from_it_and_nobody_is_asked(
+def test_what_the_replica_has_is_joined_with_what_is_derived_from_it_and_no_request_is_sent(
     upstream: Upstream, budget: Budget
 ) -> None:
     content = given_content(TIDES, title="Tidal Engines", start_date=STARTS, enroll_by=CLOSES)
@@ -114,7 +113,7 @@ def test_a_run_that_is_over_is_found_by_its_course(upstream: Upstream, budget: B
     assert keys_asked(upstream) == [[TIDES]]
 
 
-def test_a_dry_run_asks_nobody_and_changes_nothing(upstream: Upstream, budget: Budget) -> None:
+def test_a_dry_run_sends_no_request_and_changes_nothing(upstream: Upstream, budget: Budget) -> None:
     given_content(TIDES)
     given_unjoined(budget, TIDES, count=2)
     given_unjoined(budget, GONE)

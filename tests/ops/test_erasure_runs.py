@@ -19,8 +19,7 @@ from pytest_django import Settings
 from bursary.access.models import Role, learner_key
 from bursary.assignments import erasure, expiry, redemption
 from bursary.assignments.choices import State
-from bursary.assignments.deadline_notices import DeadlineNotice
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.delivery import emails, file_backend
 from bursary.ops import erasure_runs
 from tests.ops.processes import bursary, environment, python
@@ -45,8 +44,8 @@ from datetime import timedelta
 from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
-from bursary.assignments.choices import ActionType
 from bursary.delivery import emails, runner
+from bursary.delivery import emails, handlers, runner
 from tests import world
 
 then = timezone.now() - timedelta(days=100)
@@ -66,7 +65,7 @@ def notify(action):
     finally:
         settings.EMAIL_BACKEND = "bursary.delivery.file_backend.EmailBackend"
 
-runner.DELIVERIES = dict(runner.DELIVERIES) | {ActionType.NOTIFIED: notify}
+handlers.HANDLERS = dict(handlers.HANDLERS) | {ActionType.NOTIFIED: notify}
 runner.MOST_ATTEMPTS = 2
 world.deliver(now=then, most=10_000)
 world.deliver(now=then + timedelta(days=1), most=10_000)

@@ -1,4 +1,4 @@
-"""`bursary explain_content`: where every value came from, and when somebody looks next."""
+"""`bursary explain_content`: where each value came from, and when the content is refreshed next."""
 
 import json
 from datetime import timedelta
@@ -34,21 +34,21 @@ def _today(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*flags: str, key: str = KEY) -> tuple[str, str]:
-    said = StringIO()
+    out = StringIO()
     try:
-        call_command("explain_content", key, *flags, stdout=said)
+        call_command("explain_content", key, *flags, stdout=out)
     except CommandError as refusal:
-        return said.getvalue(), str(refusal)
-    return said.getvalue(), ""
+        return out.getvalue(), str(refusal)
+    return out.getvalue(), ""
 
 
-def told(key: str = KEY) -> dict[str, Any]:
+def reported(key: str = KEY) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(run("--json", key=key)[0])
     return answer
 
 
 def why(key: str = KEY) -> RefreshReason:
-    return RefreshReason(told(key)["next_look"]["why"])
+    return RefreshReason(reported(key)["next_look"]["why"])
 
 
 def given(**columns: Any) -> ContentMetadata:
@@ -56,8 +56,10 @@ def given(**columns: Any) -> ContentMetadata:
     return world.given_content(KEY, **columns)
 
 
-def test_each_value_is_told_with_its_origin_and_its_last_change() -> None:
-    content = given(payload={"title": "Tidal Engines", "normalized_metadata": {"content_price": 199}})
+def test_each_value_has_its_path_in_the_record_and_its_last_change() -> None:
+    terms = {"content_price": 199, "enroll_by_date": "2026-05-01T00:00:00Z"}
+    record = {"content_type": "course", "key": KEY, "title": "Tidal Engines", "normalized_metadata": terms}
+    content = given(payload=record)
     for number, price in enumerate((100, 150, world.PRICE)):
         ContentChange.objects.create(
             content=content,
@@ -68,7 +70,7 @@ def test_each_value_is_told_with_its_origin_and_its_last_change() -> None:
             created=NOW + number * HOUR,
         )
 
-    values = {one["field"]: one for one in told()["values"]}
+    values = {one["field"]: one for one in reported()["values"]}
 
     assert values["price_cents"] == {
         "field": "price_cents",
@@ -86,7 +88,7 @@ def test_each_value_is_told_with_its_origin_and_its_last_change() -> None:
     assert values["enroll_by"]["read_from"] == "normalized_metadata.enroll_by_date"
 
 
-def test_the_rows_own_story_is_told_for_people_and_programs() -> None:
+def test_the_row_its_catalogs_and_its_runs_are_reported_as_text_and_json() -> None:
     content = given(quarantined_digest="f" * 64, last_error="key_missing: No key.", fetched_from="folder:x")
     world.given_content("course-v1:Tides+1", parent=content, content_type=ContentType.COURSERUN, catalog=None)
     CatalogMembership.objects.update(missing_since=NOW)
@@ -94,18 +96,18 @@ def test_the_rows_own_story_is_told_for_people_and_programs() -> None:
         content=content, field="membership", old=str(CATALOG), new=None, source="cron", created=NOW
     )
 
-    story = told()
-    assert story["row"]["quarantined_digest"] == "f" * 64
-    assert story["catalogs"] == [
+    report = reported()
+    assert report["row"]["quarantined_digest"] == "f" * 64
+    assert report["catalogs"] == [
         {
             "catalog_uuid": str(CATALOG),
             "seen_at": "2026-03-02T09:00:00Z",
             "missing_since": "2026-03-02T09:00:00Z",
         }
     ]
-    assert story["runs"] == ["course-v1:Tides+1"]
-    assert [one["field"] for one in story["other_changes"]] == ["membership"]
-    said, _why = run()
+    assert report["runs"] == ["course-v1:Tides+1"]
+    assert [one["field"] for one in report["other_changes"]] == ["membership"]
+    text, _error = run()
     for expected in (
         "Tidal Engines",
         "key_missing: No key.",
@@ -113,19 +115,19 @@ def test_the_rows_own_story_is_told_for_people_and_programs() -> None:
         "course-v1:Tides+1",
         "missing since",
     ):
-        assert expected in said
+        assert expected in text
 
 
-def test_open_assignments_are_counted_and_bring_the_next_look_forward() -> None:
+def test_open_assignments_are_counted_and_bring_the_next_refresh_forward() -> None:
     content = given()
     budget = world.given_budget()
     world.allocate(budget, content, *world.addresses(3))
 
-    story = told()
+    report = reported()
 
-    assert story["open_assignments"] == 3
-    assert story["next_look"]["at"] == "2026-03-02T15:00:00Z"
-    assert story["next_look"]["brought_forward_at"] == "2026-03-02T10:00:00Z"
+    assert report["open_assignments"] == 3
+    assert report["next_look"]["at"] == "2026-03-02T15:00:00Z"
+    assert report["next_look"]["brought_forward_at"] == "2026-03-02T10:00:00Z"
     assert "Brought forward to 2026-03-02 10:00:00: open assignments depend on it." in run()[0]
 
 
@@ -136,7 +138,7 @@ def test_open_assignments_are_counted_and_bring_the_next_look_forward() -> None:
         ({"active": False}, RefreshReason.INACTIVE),
         ({"enroll_by": NOW + 48 * HOUR}, RefreshReason.SOON),
         ({"due_at": None}, RefreshReason.WHEN_ASKED_FOR),
-        ({"due_at": NOW - HOUR}, RefreshReason.WANTED),
+        ({"due_at": NOW - HOUR}, RefreshReason.DUE),
         ({"gone_at": NOW}, RefreshReason.GONE),
         ({"expected_since": NOW}, RefreshReason.AWAITED),
         ({"failures": 3, "due_at": NOW + HOUR}, RefreshReason.FAILED),
@@ -144,47 +146,47 @@ def test_open_assignments_are_counted_and_bring_the_next_look_forward() -> None:
         ({"failures": 1, "quarantined_digest": "0" * 64, "due_at": NOW + HOUR}, RefreshReason.QUARANTINED),
     ],
 )
-def test_the_reason_for_the_next_look_is_the_first_that_fits(
+def test_the_reason_for_the_next_refresh_is_the_first_that_applies(
     columns: dict[str, Any], expected: RefreshReason
 ) -> None:
     given(**columns)
 
     assert why() == expected
-    assert "Next look: " in run()[0]
+    assert "Next refresh: " in run()[0]
 
 
-def test_what_a_catalog_did_not_have_is_looked_at_to_be_sure() -> None:
+def test_content_that_a_lookup_by_key_did_not_find_is_refreshed_to_confirm_it() -> None:
     given()
     CatalogMembership.objects.update(missing_since=NOW)
     assert why() == RefreshReason.MISSING
 
 
-def test_a_pause_after_failures_says_how_long_it_may_be() -> None:
+def test_the_longest_wait_after_failures_is_reported() -> None:
     given(failures=3, due_at=NOW + timedelta(minutes=2), last_error="catalog_unavailable: down")
-    assert told()["next_look"]["longest_pause_seconds"] == 240
-    assert "3 looks in a row failed; the pause is at most 0:04:00" in run()[0]
+    assert reported()["next_look"]["longest_pause_seconds"] == 240
+    assert "3 refreshes in a row failed; the wait is at most 0:04:00" in run()[0]
 
 
-def test_what_is_in_quarantine_says_so_and_why() -> None:
+def test_the_error_of_quarantined_content_is_reported() -> None:
     given(failures=1, quarantined_digest="0" * 64, last_error="unknown_content_type: A record's is one of …")
-    said = " ".join(run()[0].split())
-    assert "upstream's newest record could not be used and is tried again when it has changed" in said
-    assert "the last error was unknown_content_type: A record's is one of …" in said
+    text = " ".join(run()[0].split())
+    assert "upstream's newest record could not be used and is tried again when it has changed" in text
+    assert "the last error was unknown_content_type: A record's is one of …" in text
 
 
-def test_a_run_is_looked_at_with_its_course() -> None:
+def test_a_run_is_refreshed_with_its_course() -> None:
     course = given()
     run_key = "course-v1:RiversideX+Tides+1"
     world.given_content(run_key, parent=course, content_type=ContentType.COURSERUN, catalog=None, due_at=None)
 
     assert why(run_key) == RefreshReason.WITH_COURSE
-    assert told(run_key)["catalogs"][0]["catalog_uuid"] == str(CATALOG)
+    assert reported(run_key)["catalogs"][0]["catalog_uuid"] == str(CATALOG)
     assert f"with its course {KEY}" in run(key=run_key)[0]
 
 
-def test_an_unknown_key_says_so_what_is_remembered_and_what_to_do() -> None:
-    said, refusal = run()
-    assert (said, refusal[:48]) == ("", f"There is no content {KEY} in the replica."[:48])
+def test_an_unknown_key_is_reported_with_remembered_answers_and_what_to_do() -> None:
+    text, refusal = run()
+    assert (text, refusal[:48]) == ("", f"There is no content {KEY} in the replica."[:48])
     assert f"`bursary refresh_content --key {KEY}` asks for it now" in refusal
 
     ColdRead.objects.create(
@@ -192,15 +194,15 @@ def test_an_unknown_key_says_so_what_is_remembered_and_what_to_do() -> None:
         content_key=KEY,
         answer=ColdReadStatus.ABSENT,
         asked_at=NOW,
-        until=NOW + HOUR / 6,
+        due_at=NOW + HOUR / 6,
     )
     assert f"Catalog {CATALOG} did not have it at 2026-03-02 09:00:00 UTC" in run()[1]
-    assert told()["remembered"][0]["answer"] == "absent"
-    ColdRead.objects.update(until=NOW)
-    assert told() == {"content_key": KEY, "known": False, "remembered": []}
+    assert reported()["remembered"][0]["answer"] == "absent"
+    ColdRead.objects.update(due_at=NOW)
+    assert reported() == {"content_key": KEY, "known": False, "remembered": []}
 
 
-def test_counting_those_who_depend_on_it_ends_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_count_of_open_assignments_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explain_report, "MOST_COUNTED", 2)
     world.allocate(world.given_budget(), given(), *world.addresses(5))
-    assert told()["open_assignments"] == 2
+    assert reported()["open_assignments"] == 2

@@ -43,7 +43,7 @@ def test_fresh_work_is_pending_and_no_reason_for_worry() -> None:
     assert (found.status, found.pending, found.oldest_due_seconds) == ("ok", 2, 10)
 
 
-def test_work_that_nobody_looked_at_for_five_minutes_makes_it_unwell(client: Client) -> None:
+def test_work_that_is_overdue_by_five_minutes_makes_it_unwell(client: Client) -> None:
     world.given_assignment(now=timezone.now() - timedelta(seconds=301))
 
     answer = client.get("/healthz")
@@ -64,7 +64,7 @@ def test_failures_of_the_last_day_are_counted_and_older_ones_are_not() -> None:
     assert (found.status, found.failed_last_day, found.pending) == ("ok", 1, 0)
 
 
-def test_the_figures_stop_counting_where_more_would_tell_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_figures_are_counted_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "MOST_COUNTED", 3)
     world.allocate(world.given_budget(), world.given_content(), *world.addresses(5))
 
@@ -78,7 +78,7 @@ def test_it_takes_five_queries_however_much_there_is(django_assert_max_num_queri
         health.examine(now=world.NOW)
 
 
-def test_a_database_that_is_away_is_told_and_no_error(
+def test_a_database_that_is_away_is_reported_and_no_error(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(**_args: object) -> None:

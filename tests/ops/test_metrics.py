@@ -71,7 +71,7 @@ def test_every_metric_is_documented_and_no_other() -> None:
     assert set(first_column(page("docs/operations.md"), "Metrics")) == {*figures(), *breaker}
 
 
-def test_content_is_told_by_its_oldest_wish_its_stale_share_and_its_quarantine() -> None:
+def test_content_has_its_longest_wait_its_stale_share_and_its_quarantine() -> None:
     world.given_content(due_at=NOW - timedelta(seconds=90))
     world.given_content(due_at=NOW - timedelta(seconds=30), fresh_until=NOW)
     world.given_content(quarantined_digest="0" * 64)
@@ -92,7 +92,7 @@ def test_the_stale_share_of_much_content_is_that_of_a_sample(monkeypatch: pytest
     assert figures()["bursary_content_stale_ratio"] == 1
 
 
-def test_actions_are_told_as_health_tells_them() -> None:
+def test_actions_have_the_figures_of_health() -> None:
     world.given_assignment(now=NOW - timedelta(seconds=10))
     world.given_assignment(now=NOW + timedelta(seconds=10))
     CatalogListing.objects.create(catalog_uuid=world.CATALOG, alarm="Too much is missing.")
@@ -105,7 +105,7 @@ def test_actions_are_told_as_health_tells_them() -> None:
 
 
 @pytest.mark.usefixtures("remote")
-def test_the_breaker_is_told_by_its_state_in_this_process() -> None:
+def test_the_breaker_has_its_state_in_this_process() -> None:
     name = "bursary_upstream_breaker_state"
     assert [figures()[f"{name} {state}"] for state in metrics.BREAKER_STATES] == [1, 0, 0]
 
@@ -115,7 +115,7 @@ def test_the_breaker_is_told_by_its_state_in_this_process() -> None:
     assert [figures()[f"{name} {state}"] for state in metrics.BREAKER_STATES] == [0, 1, 0]
 
 
-def test_a_database_that_is_away_is_told_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_away_is_reported_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def away(**_args: object) -> None:
         raise OperationalError("could not connect to server")
 
@@ -131,7 +131,7 @@ def test_it_takes_ten_queries_however_much_there_is(django_assert_max_num_querie
         figures()
 
 
-def test_the_counts_stop_where_more_would_tell_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "MOST_COUNTED", 3)
     world.allocate(world.given_budget(), world.given_content(), *world.addresses(5))
     ContentMetadata.objects.update(quarantined_digest="0" * 64)
@@ -150,7 +150,9 @@ def test_who_sends_the_token_is_answered_in_prometheus_format(client: Client) ->
 
 
 @pytest.mark.parametrize("sent", ["", TOKEN, "Bearer", f"Bearer {TOKEN}x", "Bearer \u00e9", f"Basic {TOKEN}"])
-def test_who_does_not_is_told_how_and_nothing_else(client: Client, sent: str) -> None:
+def test_without_a_valid_key_the_answer_says_how_to_send_one_and_nothing_else(
+    client: Client, sent: str
+) -> None:
     answer = client.get("/metrics", headers={"Authorization": sent})
 
     assert answer.status_code == 401

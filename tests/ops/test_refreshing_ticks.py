@@ -178,9 +178,9 @@ def test_while_a_listing_is_read_what_is_due_is_looked_at(
         yield from pages(catalog_uuid, **more)
 
     monkeypatch.setattr(source, "pages", slow_pages)
-    only_the_listing = [duty for duty in scheduler.TASKS if duty.name == "listing"]
+    only_the_listing = [task for task in scheduler.TASKS if task.name == "listing"]
 
-    scheduler.run_due(clock=lambda: later, duties=only_the_listing)
+    scheduler.run_due(clock=lambda: later, tasks=only_the_listing)
 
     assert "refresh" in meanwhile
     assert "listing" not in meanwhile

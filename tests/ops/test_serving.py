@@ -1,4 +1,4 @@
-"""`bursary serve`, for real: it answers, and delivers what is requested while it runs."""
+"""`bursary serve` in a process of its own: it answers, and delivers what is requested while it runs."""
 
 import os
 import signal
@@ -9,37 +9,26 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from django.db import connection
 from django.urls import reverse
+from django.utils import timezone
 
 from bursary.ops import serving
-from tests.ops.processes import PATIENCE, environment, python, start
+from tests import world
+from tests.ops.processes import PATIENCE, environment, start
 from tests.world import CATALOG
 
-A_BUDGET_AND_A_COURSE = """
-import django
-django.setup()
-from tests import world
-world.given_budget()
-world.given_content("RiversideX+TIDES")
-"""
-AN_ALLOCATION = """
-import django
-django.setup()
-from django.utils import timezone
-from bursary.budgets.models import Budget
-from bursary.replica.models import ContentMetadata
-from tests import world
-world.allocate(Budget.objects.get(), ContentMetadata.objects.get(), world.ALICE, now=timezone.now())
-"""
+ACTIONS = "assignments_learnercontentassignmentaction"
 
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port on which somebody listens."""
+    """A port on which another process listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -50,7 +39,7 @@ def free_port() -> int:
     return port
 
 
-def test_a_port_that_is_taken_is_said_to_be_taken(taken: int) -> None:
+def test_a_port_that_is_in_use_is_refused_with_a_hint(taken: int) -> None:
     with pytest.raises(serving.CannotListen, match=f"127.0.0.1:{taken}: Address already in use. Stop what"):
         serving.listen(f"127.0.0.1:{taken}")
 
@@ -69,7 +58,7 @@ def test_the_port_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     assert serving.default_bind() == "127.0.0.1:8000"
 
 
-def test_nobody_can_take_the_port_once_it_is_ours() -> None:
+def test_no_other_process_can_listen_on_the_same_port() -> None:
     with serving.listen("127.0.0.1:0") as listener:
         port = listener.getsockname()[1]
         with pytest.raises(serving.CannotListen):
@@ -80,23 +69,24 @@ def test_nobody_can_take_the_port_once_it_is_ours() -> None:
 @pytest.mark.skipif(
     os.environ.get("BURSARY_TEST_DB") == "postgres", reason="brings its own SQLite, whatever the tests run on"
 )
-def test_it_serves_and_delivers_what_another_process_requests_and_stops_when_told(installed: Path) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_it_serves_and_delivers_what_another_process_requests_and_stops_on_a_signal(installed: Path) -> None:
     port = free_port()
-    env = environment(installed, PORT=str(port), DJANGO_SETTINGS_MODULE="bursary.config.settings")
+    env = environment(installed, PORT=str(port))
     (installed / "catalog").mkdir()
     (installed / "catalog" / f"{CATALOG}.jsonl").write_text(
         '{"content_type": "course", "key": "RiversideX+TIDES", "title": "Tidal Engines"}'
     )
-    prepared = python("-c", A_BUDGET_AND_A_COURSE, env=env)
-    assert prepared.returncode == 0, prepared.stderr
+    budget, content = world.given_budget(), world.given_content("RiversideX+TIDES")
+    copy("budgets_customer", "budgets_account", "budgets_budget", "replica_contentmetadata", to=installed)
 
     server = start("serve", env=env)
     try:
         until(lambda: answers(port, "/healthz") == 200, server)
         assert answers(port, "/") == 200
         assert answers(port, "/static/dashboard/bursary.css") == 200
-        allocated = python("-c", AN_ALLOCATION, env=env)
-        assert allocated.returncode == 0, allocated.stderr
+        world.allocate(budget, content, world.ALICE, now=timezone.now())
+        copy("assignments_learnercontentassignment", ACTIONS, to=installed)
         until(lambda: notified(installed) == [("done",)], server)
         assert len(list((installed / "mail").iterdir())) == 1
 
@@ -108,7 +98,7 @@ def test_it_serves_and_delivers_what_another_process_requests_and_stops_when_tol
     assert (installed / "stdout").read_text() == ""
     assert (installed / "stderr").read_text() == ""
     with serving.listen(f"127.0.0.1:{port}"):
-        pass  # nobody was left behind on it
+        pass  # no process was left behind on it
 
 
 @pytest.mark.takes_long
@@ -165,10 +155,13 @@ def answers(port: int, path: str) -> int:
 
 
 def notified(folder: Path) -> list[tuple[str]]:
-    connection = sqlite3.connect(folder / "bursary.sqlite3", timeout=20)
-    try:
-        return connection.execute(
-            "SELECT status FROM assignments_learnercontentassignmentaction WHERE action_type = 'notified'"
-        ).fetchall()
-    finally:
-        connection.close()
+    with closing(sqlite3.connect(folder / "bursary.sqlite3", timeout=20)) as database:
+        return database.execute(f"SELECT status FROM {ACTIONS} WHERE action_type = 'notified'").fetchall()
+
+
+def copy(*tables: str, to: Path) -> None:
+    """Copy rows of the tests into the server's database, as another process would write them."""
+    with closing(sqlite3.connect(to / "bursary.sqlite3", timeout=20)) as database, database:
+        database.execute("ATTACH ? AS tests", [connection.settings_dict["NAME"]])
+        for table in tables:
+            database.execute(f"INSERT INTO {table} SELECT * FROM tests.{table}")

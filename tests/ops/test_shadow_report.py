@@ -1,4 +1,4 @@
-"""`bursary shadow_report`: may one switch?"""
+"""`bursary shadow_report`: whether the replica may be switched to."""
 
 import json
 from io import StringIO
@@ -38,13 +38,13 @@ def given_comparisons(count: int = 100, *, standing: int = 0, healed: int = 0, u
 
 
 def run(*arguments: str, refused: str = "") -> dict[str, Any]:
-    said = StringIO()
+    out = StringIO()
     if refused:
         with pytest.raises(CommandError, match=refused):
-            call_command("shadow_report", "--json", *arguments, stdout=said)
+            call_command("shadow_report", "--json", *arguments, stdout=out)
     else:
-        call_command("shadow_report", "--json", *arguments, stdout=said)
-    answer: dict[str, Any] = json.loads(said.getvalue())
+        call_command("shadow_report", "--json", *arguments, stdout=out)
+    answer: dict[str, Any] = json.loads(out.getvalue())
     return answer
 
 
@@ -63,23 +63,23 @@ def test_nothing_compared_is_no_zero() -> None:
 def test_what_stands_is_named_and_refused_beyond_the_threshold() -> None:
     given_comparisons(standing=2)
 
-    [first, _second] = run(refused="does not say")["differences"]
+    [first, _second] = run(refused="does not agree")["differences"]
     assert (first["content_key"], first["field"]) == ("RiversideX+T0", "title")
     assert (first["upstream"], first["replica"], first["times"]) == ("Tides", "Tide", 1)
     assert run("--threshold", "2")["standing"] == 2
-    run("--threshold", "1", refused="does not say")
+    run("--threshold", "1", refused="does not agree")
 
 
 def test_differences_without_room_count_too() -> None:
     given_comparisons(unrecorded=1)
 
-    run(refused="does not say")
+    run(refused="does not agree")
 
 
 def test_a_report_names_a_hundred_and_counts_all() -> None:
     given_comparisons(standing=150)
 
-    answer = run(refused="does not say")
+    answer = run(refused="does not agree")
 
     assert (len(answer["differences"]), answer["standing"]) == (100, 150)
 
@@ -92,12 +92,12 @@ def test_a_reset_counts_anew() -> None:
     assert run(refused="Nothing was compared")["since"] is None
 
 
-def test_people_read_a_line_for_each_difference() -> None:
+def test_the_text_has_a_line_for_each_difference() -> None:
     given_comparisons(standing=1)
-    said = StringIO()
+    out = StringIO()
 
-    call_command("shadow_report", "--threshold", "5", stdout=said)
+    call_command("shadow_report", "--threshold", "5", stdout=out)
 
-    head, line = said.getvalue().splitlines()
+    head, line = out.getvalue().splitlines()
     assert head.startswith("1 differences in 100 comparisons of 900 fields")
     assert line.startswith("RiversideX+T0  title: upstream 'Tides', replica 'Tide'")

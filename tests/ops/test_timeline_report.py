@@ -1,4 +1,4 @@
-"""`bursary timeline`: what happened to an assignment, for whoever is asked."""
+"""`bursary timeline`: the actions of an assignment."""
 
 import json
 from datetime import timedelta
@@ -17,14 +17,14 @@ from tests import world
 pytestmark = pytest.mark.django_db
 
 
-def said_of(assignment: LearnerContentAssignment, *flags: str) -> str:
-    said = StringIO()
-    call_command("timeline", str(assignment.uuid), *flags, stdout=said)
-    return said.getvalue()
+def output_of(assignment: LearnerContentAssignment, *flags: str) -> str:
+    output = StringIO()
+    call_command("timeline", str(assignment.uuid), *flags, stdout=output)
+    return output.getvalue()
 
 
-def told_of(assignment: LearnerContentAssignment, *flags: str) -> list[dict[str, Any]]:
-    actions: list[dict[str, Any]] = json.loads(said_of(assignment, "--json", *flags))["actions"]
+def actions_of(assignment: LearnerContentAssignment, *flags: str) -> list[dict[str, Any]]:
+    actions: list[dict[str, Any]] = json.loads(output_of(assignment, "--json", *flags))["actions"]
     return actions
 
 
@@ -35,32 +35,32 @@ def given_failed() -> LearnerContentAssignment:
 
 
 def test_every_action_is_a_line_and_a_failure_says_why() -> None:
-    said = said_of(given_failed())
+    output = output_of(given_failed())
 
-    assert "Tidal Engines" in said
-    assert "nobody@nowhere.invalid, $199.00 from Skills (Larkspur Logistics)" in said
-    notified = next(line for line in said.splitlines() if "notified" in line)
+    assert "Tidal Engines" in output
+    assert "nobody@nowhere.invalid, $199.00 from Skills (Larkspur Logistics)" in output
+    notified = next(line for line in output.splitlines() if "notified" in line)
     assert "failed" in notified
     assert "address_rejected" in notified
     assert "Addresses that end in .invalid cannot receive mail." in notified
-    assert "Traceback" not in said
+    assert "Traceback" not in output
 
 
 def test_stack_traces_are_shown_when_asked_for() -> None:
-    said = said_of(given_failed(), "--traceback")
+    output = output_of(given_failed(), "--traceback")
 
-    assert "Traceback (most recent call last)" in said
-    assert "DeliveryError" in said
+    assert "Traceback (most recent call last)" in output
+    assert "DeliveryError" in output
 
 
 def test_an_open_assignment_says_until_when_and_why() -> None:
-    said = said_of(world.given_assignment())
+    output = output_of(world.given_assignment())
 
-    assert "until Sunday, 31 May 2026, 11:00 (Madrid time): an assignment that is not taken up" in said
+    assert "until Sunday, 31 May 2026, 11:00 (Madrid time): an assignment that is not accepted" in output
 
 
 def test_as_json_it_has_every_action_in_order() -> None:
-    actions = told_of(given_failed())
+    actions = actions_of(given_failed())
 
     assert [(one["type"], one["status"]) for one in actions] == [
         ("allocated", "done"),
@@ -72,7 +72,7 @@ def test_as_json_it_has_every_action_in_order() -> None:
 
 
 def test_as_json_stack_traces_come_when_asked_for() -> None:
-    notified = told_of(given_failed(), "--traceback")[2]
+    notified = actions_of(given_failed(), "--traceback")[2]
 
     assert notified["traceback"].startswith("Traceback")
 
@@ -84,15 +84,15 @@ def test_work_that_will_be_tried_again_says_what_went_wrong_last(settings: Setti
     assignment = world.given_assignment(now=now)
     world.deliver(now=now, most=2)
 
-    assert told_of(assignment)[2]["cause"] == "mail_server_unreachable"
-    assert "retry 20" in said_of(assignment)
+    assert actions_of(assignment)[2]["cause"] == "mail_server_unreachable"
+    assert "retry 20" in output_of(assignment)
 
 
 def test_square_brackets_of_a_mail_server_are_shown_as_they_are() -> None:
     assignment = given_failed()
     assignment.actions.filter(action_type="notified").update(detail="[bold]550[/x] no such user")
 
-    assert "[bold]550[/x] no such user" in said_of(assignment)
+    assert "[bold]550[/x] no such user" in output_of(assignment)
 
 
 def test_an_unknown_assignment_is_said_to_be_unknown() -> None:

@@ -1,4 +1,4 @@
-"""The audit: what we say and what upstream says, column by column, without writing."""
+"""The audit: rows beside upstream's records, column by column, without writing."""
 
 from copy import deepcopy
 from datetime import timedelta
@@ -49,7 +49,7 @@ def test_what_was_just_brought_in_agrees_runs_included() -> None:
     assert one.looked_at == ContentMetadata.objects.count() > 20
 
 
-def test_each_field_that_differs_is_told_with_both_values_and_when_we_agreed_last() -> None:
+def test_each_field_that_differs_has_both_values_and_when_both_last_agreed() -> None:
     bring_in(a_course())
     ContentMetadata.objects.filter(content_key=COURSE).update(title="Ours", price_cents=1)
 
@@ -70,8 +70,8 @@ def test_a_change_upstream_shows_in_the_course_its_run_and_the_digests_and_is_no
 
     one = audited(Upstream([enrolling_by("2027-01-05T00:00:00Z", synced=LATER)]))
 
-    told = {each.content_key: {difference.field for difference in each.differences} for each in one.found}
-    assert told == {COURSE: {"enroll_by", "digest"}, RUNS[2]: {"enroll_by", "digest"}}
+    fields = {each.content_key: {difference.field for difference in each.differences} for each in one.found}
+    assert fields == {COURSE: {"enroll_by", "digest"}, RUNS[2]: {"enroll_by", "digest"}}
     assert (row().digest, ContentChange.objects.count()) == (before, 0)
 
 
@@ -107,7 +107,7 @@ def test_what_is_marked_as_gone_is_not_asked_for_and_drift_where_it_comes_back_w
     assert upstream.questions == []
 
 
-def test_a_run_that_its_course_does_not_list_any_more_is_told_and_no_drift() -> None:
+def test_a_run_that_its_course_does_not_list_any_more_is_unlisted_and_no_drift() -> None:
     bring_in(a_course())
     shorter = deepcopy(a_course())
     shorter["course_runs"] = shorter["course_runs"][1:]
@@ -182,7 +182,7 @@ def test_what_a_clock_that_was_ahead_has_written_is_compared_like_the_rest() -> 
     assert one.looked_at == ContentMetadata.objects.count()
 
 
-def test_what_is_told_by_key_and_in_listings_is_counted_and_named_once() -> None:
+def test_what_is_found_by_key_and_in_listings_is_counted_and_named_once() -> None:
     bring_in(a_course())
     new = courses(1)[0]
 
@@ -229,11 +229,11 @@ def test_a_catalog_that_is_silent_is_asked_once_and_the_others_go_on() -> None:
 
 def test_progress_counts_what_was_asked_for() -> None:
     bring_in(*courses(3))
-    heard: list[int] = []
+    calls: list[int] = []
 
-    audited(Upstream(courses(3)), progress=heard.append)
+    audited(Upstream(courses(3)), progress=calls.append)
 
-    assert heard == [3]
+    assert calls == [3]
 
 
 def test_findings_are_all_counted_and_the_first_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

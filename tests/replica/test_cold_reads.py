@@ -1,4 +1,4 @@
-"""Cold reads: one question for each key, however many ask, its answer remembered for a while."""
+"""Cold reads: one request a key, however many readers, its answer remembered for a while."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ import pytest
 from pytest_django import Settings
 
 from bursary.catalog.source import CatalogUnavailable
+from bursary.lib import leases
 from bursary.replica import cold_reads, reads, refresh
 from bursary.replica.models import ColdRead, ColdReadStatus, ContentMetadata
 from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS, a_course
@@ -18,7 +19,7 @@ from tests.replica.replicated import HOUR, bring_in
 from tests.replica.upstream import Upstream, listing_of, refresh_rows_due
 from tests.together import together
 
-NOBODY = "NobodyX+N1"
+ABSENT = "NobodyX+N1"
 MINUTE = timedelta(minutes=1)
 
 
@@ -50,11 +51,11 @@ def test_a_cold_read_asks_within_its_deadline_and_leaves_nothing_behind(
 def test_what_upstream_does_not_know_is_not_asked_for_again_for_a_while(upstream: Upstream) -> None:
     for minutes in (0, 1, 9):
         with pytest.raises(reads.UnknownContent):
-            read(NOBODY, after=minutes * MINUTE)
-    assert upstream.questions == [(NOBODY,)]
+            read(ABSENT, after=minutes * MINUTE)
+    assert upstream.questions == [(ABSENT,)]
 
     with pytest.raises(reads.UnknownContent):
-        read(NOBODY, after=11 * MINUTE)
+        read(ABSENT, after=11 * MINUTE)
     assert len(upstream.questions) == 2
 
 
@@ -62,7 +63,7 @@ def test_what_upstream_does_not_know_is_not_asked_for_again_for_a_while(upstream
 def test_what_one_catalog_does_not_have_another_is_asked_for(upstream: Upstream) -> None:
     for catalog_uuid in (CATALOG, OTHER_CATALOG):
         with pytest.raises(reads.UnknownContent):
-            read(NOBODY, catalog_uuid=catalog_uuid)
+            read(ABSENT, catalog_uuid=catalog_uuid)
 
     assert len(upstream.questions) == 2
 
@@ -79,7 +80,7 @@ def test_what_a_refresh_brought_in_meanwhile_is_there_whatever_is_remembered(ups
 
 
 @pytest.mark.django_db
-def test_silence_is_remembered_for_seconds_and_recovery_needs_nobody(upstream: Upstream) -> None:
+def test_silence_is_remembered_for_seconds_and_recovery_needs_no_action(upstream: Upstream) -> None:
     upstream.down = True
     for seconds in (0, 4):
         with pytest.raises(reads.ContentUnavailable):
@@ -135,7 +136,7 @@ def test_no_read_of_anything_warm_asks_or_waits_while_upstream_is_down(upstream:
 
 
 @pytest.mark.django_db
-def test_a_stale_run_wants_its_course_once(upstream: Upstream) -> None:
+def test_a_stale_run_requests_one_refresh_of_its_course(upstream: Upstream) -> None:
     listing_of(upstream)
     ContentMetadata.objects.update(due_at=None)
 
@@ -156,7 +157,8 @@ def test_answers_that_count_no_more_and_the_oldest_of_too_many_are_forgotten(
             content_key=f"NobodyX+N{number}",
             answer=ColdReadStatus.ABSENT,
             asked_at=NOW,
-            until=NOW + (number - 1) * MINUTE,
+            due_at=NOW + (number - 1) * MINUTE,
+            early=leases.NOT_BEFORE,
         )
     monkeypatch.setattr(cold_reads, "KEPT", 3)
 
@@ -182,9 +184,9 @@ def test_many_readers_and_refreshers_of_one_cold_key_are_one_question(upstream: 
 def test_many_readers_of_what_is_not_there_are_one_question(upstream: Upstream) -> None:
     upstream.meanwhile = lambda: time.sleep(0.2)
 
-    answers = together([partial(read, NOBODY)] * 6)
+    answers = together([partial(read, ABSENT)] * 6)
 
-    assert upstream.questions == [(NOBODY,)]
+    assert upstream.questions == [(ABSENT,)]
     assert {type(answer) for answer in answers} == {reads.UnknownContent}
 
 

@@ -58,7 +58,7 @@ def test_fresh_content_is_one_query(django_assert_num_queries: Any) -> None:
 
 
 @pytest.mark.usefixtures("replicated")
-def test_stale_content_is_served_while_upstream_is_out_and_wanted_once(
+def test_stale_content_is_served_while_upstream_is_down_and_requests_one_refresh(
     django_assert_num_queries: Any,
 ) -> None:
     later = NOW + 7 * HOUR
@@ -73,7 +73,7 @@ def test_stale_content_is_served_while_upstream_is_out_and_wanted_once(
     assert again.due_at == later
 
 
-def test_content_that_we_never_saw_is_fetched_once(
+def test_content_without_a_row_is_fetched_once(
     upstream: Callable[..., Path], django_assert_num_queries: Any
 ) -> None:
     file = upstream(*recorded("courses"))
@@ -87,7 +87,7 @@ def test_content_that_we_never_saw_is_fetched_once(
         assert reads.content_for(COURSE, catalog_uuid=CATALOG, now=NOW) == content
 
 
-def test_a_run_that_we_never_saw_comes_with_its_course(upstream: Callable[..., Path]) -> None:
+def test_a_run_without_a_row_comes_with_its_course(upstream: Callable[..., Path]) -> None:
     upstream(*recorded("courses"))
 
     content = reads.content_for(RUNS[1], catalog_uuid=CATALOG, now=NOW)
@@ -108,7 +108,7 @@ def test_what_upstream_does_not_have_either_is_unknown(
 
 
 @pytest.mark.usefixtures("replicated")
-def test_while_upstream_is_out_only_what_we_never_saw_is_unavailable() -> None:
+def test_while_upstream_is_out_only_content_without_a_row_is_unavailable() -> None:
     assert reads.content_for(COURSE, catalog_uuid=CATALOG, now=NOW).content_key == COURSE
     with pytest.raises(reads.ContentUnavailable) as silence:
         reads.content_for("GlobeX+B114", catalog_uuid=CATALOG, now=NOW)

@@ -54,7 +54,7 @@ def test_a_request_for_a_key_ends_what_was_remembered_of_its_absence() -> None:
             content_key=key,
             answer=ColdReadStatus.ABSENT,
             asked_at=NOW,
-            until=NOW + HOUR,
+            due_at=NOW + HOUR,
         )
 
     schedule.request_refresh(["NobodyX+N1"], now=NOW)

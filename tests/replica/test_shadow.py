@@ -1,4 +1,4 @@
-"""The shadow comparison: what upstream says, beside what our rows say, field by field."""
+"""The shadow comparison: upstream's answers beside the rows, field by field."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from bursary.replica.models import (
     ShadowDifference,
     ShadowTally,
 )
-from bursary.replica.upstream_cache import CatalogKey
+from bursary.replica.types import CatalogKey
 from tests.enterprise_catalog.server import Upstream
 from tests.replica.reading import a_course, read_over_http, run_of
 from tests.world import CATALOG, NOW
@@ -159,13 +159,13 @@ def test_a_run_that_upstream_does_not_find_by_its_key_any_more_says_nothing(upst
 
 
 @pytest.mark.usefixtures("upstream")
-def test_what_differed_can_be_looked_at_again_though_nobody_reads_it() -> None:
+def test_what_differed_can_be_looked_at_again_though_it_is_not_read() -> None:
     ours().update(title="Other")
     ours(run_of(TIDES)).update(title="Other")
     read(TIDES, run_of(TIDES))
     ours().update(title=f"About {TIDES}")
 
-    read_modes.look_again(clock=lambda: NOW + timedelta(seconds=1))
+    read_modes.compare_again(clock=lambda: NOW + timedelta(seconds=1))
 
     assert standing() == [(run_of(TIDES), "title")]
 
@@ -190,7 +190,7 @@ def test_what_differed_is_healed_when_neither_has_the_content_any_more(upstream:
 def test_what_left_both_and_is_not_read_any_more_is_healed_by_looking_again(upstream: Upstream) -> None:
     leaves(upstream)
 
-    read_modes.look_again(clock=lambda: NOW + HOUR)
+    read_modes.compare_again(clock=lambda: NOW + HOUR)
 
     assert standing() == []
 
@@ -206,7 +206,7 @@ def test_what_differed_before_upstream_served_only_a_part_stands_no_more(upstrea
 
 
 @pytest.mark.usefixtures("upstream")
-def test_a_key_that_nobody_knows_is_no_comparison() -> None:
+def test_a_key_that_neither_side_has_is_no_comparison() -> None:
     read("NobodyX+N1")
 
     assert not ShadowTally.objects.exists()
@@ -238,18 +238,18 @@ def test_what_is_recorded_is_bounded_and_the_rest_is_counted(monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("upstream")
-def test_a_comparison_that_cannot_be_kept_harms_no_reader(
+def test_a_comparison_that_cannot_be_kept_fails_no_reader(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_args: object, **_more: object) -> None:
         raise DatabaseError("The disk is full.")
 
-    monkeypatch.setattr(shadow, "_keep", full)
+    monkeypatch.setattr(shadow, "_record", full)
     with caplog.at_level(logging.WARNING):
         found = read_modes.from_upstream({CatalogKey(CATALOG, TIDES): TIDES}, now=NOW)
 
     assert found[CatalogKey(CATALOG, TIDES)] is not None
-    assert "was not kept: DatabaseError" in caplog.text
+    assert "error=DatabaseError" in caplog.text
     assert "disk" not in caplog.text
 
 

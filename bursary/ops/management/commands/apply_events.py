@@ -1,4 +1,4 @@
-"""`bursary apply_events`: what the clock's tick does, for where cron is the clock."""
+"""`bursary apply_events`: the scheduled task `events`, where cron runs the tasks."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from bursary.ops.console import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Apply the events of others that are due, a bounded part of them."
+    help = "Apply events of other services that are due, a bounded number of them."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

@@ -1,4 +1,4 @@
-"""`bursary audit_content`: does the replica say what upstream says?"""
+"""`bursary audit_content`: whether the replica agrees with upstream."""
 
 from typing import Any
 from uuid import UUID
@@ -15,14 +15,16 @@ SAMPLE = 100
 
 
 class Command(OperatorCommand):
-    help = "Compare the content replica with upstream and say where they differ; write nothing."
+    help = "Compare the content replica with upstream and report where they differ. Writes nothing."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        add_sample(parser, default=SAMPLE, everything="Everything, and what only upstream has.")
-        parser.add_argument("--catalog", type=UUID, metavar="UUID", help="Only what this catalog holds.")
+        add_sample(parser, default=SAMPLE, everything="Check all content, and find what only upstream has.")
         parser.add_argument(
-            "--threshold", type=percent, default=0.0, metavar="PERCENT", help="So much drift is no failure."
+            "--catalog", type=UUID, metavar="UUID", help="Check only what this catalog holds."
+        )
+        parser.add_argument(
+            "--threshold", type=percent, default=0.0, metavar="PERCENT", help="Drift that is no failure."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -45,5 +47,5 @@ class Command(OperatorCommand):
             text += f"\n{rendered(audit_report.table(found), terminal=self.stdout.isatty())}"
         summary = audit_report.summary(found, threshold=options["threshold"])
         self.answer(summary, text, as_json=options["json"])
-        if troubles := audit_report.troubles(found, threshold=options["threshold"]):
-            raise CommandError(troubles)
+        if failure := audit_report.failure(found, threshold=options["threshold"]):
+            raise CommandError(failure)

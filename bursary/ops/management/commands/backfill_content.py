@@ -1,4 +1,4 @@
-"""`bursary backfill_content`: let assignments refer to the replica's content."""
+"""`bursary backfill_content`: joins assignments without content to the replica's rows."""
 
 from typing import Any
 
@@ -11,12 +11,14 @@ from bursary.ops.console import OperatorCommand, progress
 
 
 class Command(OperatorCommand):
-    help = "Join assignments without content to the replica's, fetching what it does not have (record 0023)."
+    help = "Join assignments without content to the replica, fetching content without a row (record 0023)."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
-            "--dry-run", action="store_true", help="Say what would be joined; ask nobody, change nothing."
+            "--dry-run",
+            action="store_true",
+            help="Report what would be joined; send no request, change nothing.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""`bursary consume_events`: keep what the Open edX event bus tells. Run it under a supervisor."""
+"""`bursary consume_events`: store the events of the Open edX event bus. Run it under a supervisor."""
 
 import threading
 from importlib import import_module
@@ -12,15 +12,15 @@ from bursary.ops.deliver import stop_on_signals
 
 
 class Command(OperatorCommand):
-    help = "Keep the events of the Open edX event bus, to be applied by the clock. Goes on until interrupted."
+    help = "Store the events of the Open edX event bus; a scheduled task applies them. Until interrupted."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--once", action="store_true", help="Keep what is there, then end.")
+        parser.add_argument("--once", action="store_true", help="Store what is there, then end.")
         parser.add_argument(
             "--consumer",
             default="",
-            help="Another name: to finish what a consumer left that is gone for good.",
+            help="Another consumer's name, to finish what it left behind.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""`bursary deliver`: do the due work, from a terminal, a timer or a process of its own."""
+"""`bursary deliver`: carry out due work, from a terminal, a timer or a process of its own."""
 
 import threading
 from typing import Any
@@ -11,7 +11,7 @@ from bursary.ops.console import OperatorCommand, progress
 
 
 class Command(OperatorCommand):
-    help = "Deliver what is due: link learners, send mails. Once, unless told to go on."
+    help = "Deliver what is due: link learners, send mails. Once, unless --loop is given."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

@@ -5,4 +5,4 @@ from bursary.ops.sweep_commands import EXPIRING, SweepCommand
 
 class Command(SweepCommand):
     help = "Expire every open assignment that is past its deadline; its money is free again."
-    duty = EXPIRING
+    sweep = EXPIRING

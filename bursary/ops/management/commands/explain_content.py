@@ -1,4 +1,4 @@
-"""`bursary explain_content`: where everything about a piece of content came from."""
+"""`bursary explain_content`: where each value of a piece of content came from."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from bursary.ops.console import OperatorCommand, rendered, to_json
 
 
 class Command(OperatorCommand):
-    help = "Print where every value of a piece of content came from, and when it is looked at next."
+    help = "Print where each value of a piece of content came from, and when it is refreshed next."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -18,11 +18,10 @@ class Command(OperatorCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.require_tables()
-        now, key = timezone.now(), options["content_key"]
-        story = explain_report.load(key, now=now)
-        if story is None:
+        report = explain_report.load(options["content_key"], now=timezone.now())
+        if not report["known"]:
             if options["json"]:
-                self.stdout.write(to_json(explain_report.unknown(key, now=now)))
-            raise CommandError(explain_report.unknown_in_words(key, now=now))
-        picture = rendered(explain_report.render(story), terminal=self.stdout.isatty())
-        self.answer(explain_report.summary(story), picture, as_json=options["json"])
+                self.stdout.write(to_json(report))
+            raise CommandError(explain_report.unknown_in_words(report))
+        text = rendered(explain_report.render(report), terminal=self.stdout.isatty())
+        self.answer(report, text, as_json=options["json"])

@@ -5,4 +5,4 @@ from bursary.ops.sweep_commands import NUDGING, SweepCommand
 
 class Command(SweepCommand):
     help = "Tell learners that their course starts soon, on the days that their budget says."
-    duty = NUDGING
+    sweep = NUDGING

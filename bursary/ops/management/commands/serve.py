@@ -1,4 +1,4 @@
-"""`bursary serve`: the web server and the delivery of what it is asked to deliver."""
+"""`bursary serve`: the web server, with the runner and the scheduler in its processes."""
 
 from typing import Any
 

@@ -10,9 +10,10 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 from django.utils.text import slugify
 
+from bursary.lib.money import dollars
 from bursary.ops import setup
 from bursary.ops.accounts import Person
-from bursary.ops.console import OperatorCommand, dollars
+from bursary.ops.console import OperatorCommand
 from bursary.ops.setup import SetUp, SetupPlan
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""`bursary shadow_report`: does the replica say what upstream says?"""
+"""`bursary shadow_report`: whether the replica agrees with upstream, by what shadow mode compared."""
 
 from typing import Any
 
@@ -7,64 +7,39 @@ from django.utils import timezone
 
 from bursary.ops.console import OperatorCommand
 from bursary.replica import read_modes, shadow
-from bursary.replica.models import ShadowDifference
 
 NAMED = 100
 
 
 class Command(OperatorCommand):
-    help = "Report what reading in shadow mode found (record 0023). Ends with 1 unless the replica agrees."
+    help = "Report the comparisons of shadow mode (record 0023). Ends with 1 unless the replica agrees."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
-            "--threshold", type=int, default=0, metavar="N", help="Standing differences to put up with."
+            "--threshold", type=int, default=0, metavar="N", help="Standing differences that are no failure."
         )
         parser.add_argument(
-            "--look-again", action="store_true", help="First ask upstream anew for what differed."
+            "--look-again",
+            action="store_true",
+            help="First compare again what stands, asking upstream for it.",
         )
-        parser.add_argument("--reset", action="store_true", help="Forget what was compared, and count anew.")
+        parser.add_argument("--reset", action="store_true", help="Delete all differences and counts.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.require_tables()
         if options["reset"]:
             shadow.reset()
-            return self.answer({"reset": True}, "Forgotten. Counting begins anew.", as_json=options["json"])
+            return self.answer({"reset": True}, "Deleted. Counting begins anew.", as_json=options["json"])
         if options["look_again"]:
-            read_modes.look_again(clock=timezone.now)
+            read_modes.compare_again(clock=timezone.now)
         report = shadow.report(most=NAMED)
-        self.answer(_summary(report), _text(report), as_json=options["json"])
+        self.answer(vars(report), _text(report), as_json=options["json"])
         if not report.compared:
-            raise CommandError("Nothing was compared: read in mode shadow for a while, then ask again.")
+            raise CommandError("Nothing was compared: let the service run in mode shadow for a while first.")
         if report.standing + report.unrecorded > options["threshold"]:
-            raise CommandError("The replica does not say what upstream says. Refresh it, and look again.")
+            raise CommandError("The replica does not agree with upstream. Refresh it, then run --look-again.")
         return None
-
-
-def _summary(report: shadow.ShadowReport) -> dict[str, object]:
-    return {
-        "since": report.since,
-        "compared": report.compared,
-        "fields_compared": report.fields_compared,
-        "incomparable": report.incomparable,
-        "standing": report.standing,
-        "healed": report.healed,
-        "unrecorded": report.unrecorded,
-        "differences": [_difference(one) for one in report.differences],
-    }
-
-
-def _difference(one: ShadowDifference) -> dict[str, object]:
-    return {
-        "catalog_uuid": one.catalog_uuid,
-        "content_key": one.content_key,
-        "field": one.field,
-        "upstream": one.upstream_value,
-        "replica": one.replica_value,
-        "first_seen": one.first_seen,
-        "last_seen": one.last_seen,
-        "times": one.times,
-    }
 
 
 def _text(report: shadow.ShadowReport) -> str:
@@ -73,8 +48,8 @@ def _text(report: shadow.ShadowReport) -> str:
         f"{report.healed} healed, {report.incomparable} not comparable, {report.unrecorded} not recorded."
     )
     lines = [
-        f"{one.content_key}  {one.field}: upstream {one.upstream_value!r}, replica {one.replica_value!r}, "
-        f"{one.times} times since {one.first_seen:%Y-%m-%d %H:%M} UTC"
+        f"{one['content_key']}  {one['field']}: upstream {one['upstream']!r}, replica {one['replica']!r}, "
+        f"{one['times']} times since {one['first_seen']:%Y-%m-%d %H:%M} UTC"
         for one in report.differences
     ]
     return "\n".join([head, *lines])

@@ -1,4 +1,4 @@
-"""`bursary timeline`: what happened to an assignment."""
+"""`bursary timeline`: the actions of an assignment."""
 
 from typing import Any
 from uuid import UUID
@@ -20,11 +20,11 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self.require_tables()
         try:
-            story = timeline_report.load(options["assignment"])
+            report = timeline_report.load(options["assignment"])
         except LearnerContentAssignment.DoesNotExist as none:
             raise CommandError(
                 f"There is no assignment {options['assignment']}. Its uuid is in the API and the dashboard."
             ) from none
-        traces = options["traceback"]  # Django's own option, and just the word
-        picture = rendered(timeline_report.render(story, traces=traces), terminal=self.stdout.isatty())
-        self.answer(timeline_report.summary(story, traces=traces), picture, as_json=options["json"])
+        traces = options["traceback"]  # Django's own option
+        table = rendered(timeline_report.render(report, traces=traces), terminal=self.stdout.isatty())
+        self.answer(timeline_report.summary(report, traces=traces), table, as_json=options["json"])

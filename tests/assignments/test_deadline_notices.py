@@ -1,4 +1,4 @@
-"""A deadline that moves into the past waits a day, and administrators are told before anything expires."""
+"""A deadline that moves into the past waits a day, and administrators are notified before it expires."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,10 +7,9 @@ import pytest
 from django.db import transaction
 
 from bursary.access.models import Role
-from bursary.assignments import backfill, derived, expiry, grace
+from bursary.assignments import backfill, deadline_notices, derived, expiry
 from bursary.assignments.choices import State
-from bursary.assignments.deadline_notices import DeadlineNotice
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.delivery import emails, notices
@@ -36,7 +35,7 @@ def expired(now: datetime) -> int:
     return expiry.expire_due(now=now).done
 
 
-def tell(now: datetime) -> None:
+def notify(now: datetime) -> None:
     notices.send_due(clock=lambda: now)
 
 
@@ -46,23 +45,23 @@ def test_a_deadline_that_moved_into_the_past_lets_nothing_expire_for_a_day(mail:
     allocate(budget, content, *addresses(2))
     moves_enrolment(content, to=NOW - DAY, now=NOW + HOUR)
 
-    tell(NOW + HOUR)
+    notify(NOW + HOUR)
     assert expired(NOW + HOUR + DAY - timedelta(microseconds=1)) == 0
     assert expired(NOW + HOUR + DAY) == 2
 
-    (told,) = mail.received
-    assert told["To"] == "ada@people.example"
-    assert told["Subject"].strip() == "The deadline of 2 assignments of “Tidal Engines” is suddenly over"
+    (sent,) = mail.received
+    assert sent["To"] == "ada@people.example"
+    assert sent["Subject"].strip() == "The deadline of 2 assignments of “Tidal Engines” is suddenly over"
     notice = DeadlineNotice.objects.get()
-    assert (notice.assignments, notice.told_at, notice.due_at) == (2, NOW + HOUR, None)
+    assert (notice.assignments, notice.notified_at, notice.due_at) == (2, NOW + HOUR, None)
 
 
-def test_a_deadline_that_moves_back_expires_nobody(mail: MailServer) -> None:
+def test_a_deadline_that_moves_back_expires_no_assignment(mail: MailServer) -> None:
     assignment = given_assignment(content=(content := given_content()))
     moves_enrolment(content, to=NOW - DAY, now=NOW + HOUR)
     moves_enrolment(content, to=None, now=NOW + 2 * HOUR)
-    tell(NOW + 2 * HOUR)
-    assert not grace.current(NOW + 2 * HOUR)  # no page goes on saying it
+    notify(NOW + 2 * HOUR)
+    assert not deadline_notices.current(NOW + 2 * HOUR)  # no page shows it any more
     assert expired(NOW + 30 * DAY) == 0
     assignment.refresh_from_db()
     assert assignment.expires_at == NOW + 90 * DAY
@@ -72,7 +71,7 @@ def test_a_budget_that_ends_in_the_past_waits_as_well() -> None:
     assignment = given_assignment(given_budget(starts_at=NOW - DAY))
     terms.change(assignment.budget, now=NOW + HOUR, terms={"ends_at": NOW})
     assert DeadlineNotice.objects.get().grace_until == NOW + HOUR + DAY
-    tell(NOW + HOUR)
+    notify(NOW + HOUR)
     assert [expired(NOW + 2 * HOUR), expired(NOW + HOUR + DAY)] == [0, 1]
 
 
@@ -83,26 +82,26 @@ def test_a_deadline_that_passes_in_its_own_time_has_no_grace() -> None:
     assert expired(NOW + 2 * HOUR) == 1
 
 
-def test_nothing_expires_before_somebody_was_told(mail: MailServer) -> None:
+def test_nothing_expires_before_an_administrator_was_notified(mail: MailServer) -> None:
     budget, content = given_budget(), given_content()
     given_user(Role.ADMINISTRATOR, customer=budget.customer)
     given_assignment(budget, content)
     other = given_assignment(given_budget(), given_content(enroll_by=NOW + DAY))
     moves_enrolment(content, to=NOW - DAY, now=NOW)
     mail.go()
-    tell(NOW)
+    notify(NOW)
     assert expired(NOW + 3 * DAY) == 1
     other.refresh_from_db()
     assert other.state == State.EXPIRED
 
     mail.come()
-    tell(NOW + 3 * DAY)
-    # Told at last, an administrator still has half a day; the mail says until when.
+    notify(NOW + 3 * DAY)
+    # Notified at last, an administrator still has half a day; the mail says until when.
     assert [expired(NOW + 3 * DAY), expired(NOW + 3 * DAY + 12 * HOUR)] == [0, 1]
     assert "Thursday, 5 March 2026, 22:00 (Madrid time)" in " ".join(text_of(mail.received[0]).split())
 
 
-def test_one_full_mailbox_makes_no_other_administrator_read_it_twice(mail: MailServer) -> None:
+def test_one_full_mailbox_sends_no_other_administrator_the_mail_twice(mail: MailServer) -> None:
     budget, content = given_budget(), given_content()
     for name in ("ada", "full"):
         given_user(Role.ADMINISTRATOR, customer=budget.customer, email=f"{name}@people.example")
@@ -110,11 +109,11 @@ def test_one_full_mailbox_makes_no_other_administrator_read_it_twice(mail: MailS
     given_assignment(budget, content)
     moves_enrolment(content, to=NOW - DAY, now=NOW)
     for hour in range(24):
-        tell(NOW + hour * HOUR)
+        notify(NOW + hour * HOUR)
     mail.mailbox_full.clear()
-    tell(NOW + 24 * HOUR)
+    notify(NOW + 24 * HOUR)
     assert [sent["To"] for sent in mail.received] == ["ada@people.example", "full@people.example"]
-    assert DeadlineNotice.objects.get().told_at == NOW
+    assert DeadlineNotice.objects.get().notified_at == NOW
     assert expired(NOW + DAY) == 1
 
 
@@ -125,9 +124,9 @@ def test_a_mail_server_that_comes_back_after_days_still_brings_the_notice(mail: 
     moves_enrolment(content, to=NOW - DAY, now=NOW)
     mail.go()
     for hour in range(4 * 24):
-        tell(NOW + hour * HOUR)
+        notify(NOW + hour * HOUR)
     mail.come()
-    tell(NOW + 4 * DAY + HOUR)
+    notify(NOW + 4 * DAY + HOUR)
     assert len(mail.received) == 1
 
 
@@ -146,7 +145,7 @@ def test_a_catalog_that_cannot_decide_is_one_notice_a_day(mail: MailServer) -> N
     given_assignment(budget, content)
     for hour in range(0, 20, 2):
         moves_enrolment(content, to=NOW - DAY, now=NOW + hour * HOUR)
-        tell(NOW + hour * HOUR)
+        notify(NOW + hour * HOUR)
         moves_enrolment(content, to=None, now=NOW + (hour + 1) * HOUR)
     assert len(mail.received) == 1
 
@@ -172,7 +171,7 @@ def subjects(mail: MailServer) -> list[str]:
     return [sent["Subject"].strip().partition(" of “")[0] for sent in mail.received]
 
 
-def test_what_comes_in_batches_is_told_once_and_in_all(
+def test_a_change_in_batches_is_one_mail_with_the_total(
     mail: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budget, content = given_budget(), given_content(enroll_by=NOW - DAY)
@@ -180,37 +179,37 @@ def test_what_comes_in_batches_is_told_once_and_in_all(
     given_unjoined(content, budget, 7)
 
     assert joined_in_batches(content, monkeypatch, begun=NOW) == 7
-    tell(NOW + timedelta(minutes=1))
+    notify(NOW + timedelta(minutes=1))
     assert subjects(mail) == []
-    tell(NOW + HOUR)
+    notify(NOW + HOUR)
 
     assert subjects(mail) == ["The deadline of 7 assignments"]
     assert DeadlineNotice.objects.get().assignments == 7
     assert [expired(NOW + DAY - HOUR), expired(NOW + DAY + HOUR)] == [0, 7]
 
 
-def test_who_was_told_of_fewer_is_told_again_of_all(
+def test_administrators_who_were_notified_of_fewer_are_notified_again_of_all(
     mail: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budget, content = given_budget(), given_content(enroll_by=NOW - DAY)
     given_user(Role.ADMINISTRATOR, customer=budget.customer)
     given_unjoined(content, budget, 3)
     joined_in_batches(content, monkeypatch, begun=NOW)
-    tell(NOW + HOUR)
+    notify(NOW + HOUR)
     given_unjoined(content, budget, 2, start=3)
     joined_in_batches(content, monkeypatch, begun=NOW + 2 * HOUR)
     mail.go()
-    tell(NOW + 3 * HOUR)
-    assert expired(NOW + 2 * DAY) == 0  # nobody was told of the later ones
+    notify(NOW + 3 * HOUR)
+    assert expired(NOW + 2 * DAY) == 0  # the later ones are not in any mail yet
     mail.come()
-    tell(NOW + 2 * DAY)
+    notify(NOW + 2 * DAY)
 
     assert subjects(mail) == [f"The deadline of {count} assignments" for count in (3, 5)]
     assert len({sent["Message-ID"] for sent in mail.received}) == 2
     assert expired(NOW + 3 * DAY) == 5
 
 
-def test_what_comes_while_it_is_told_is_told_as_well(
+def test_assignments_that_come_while_the_mail_is_sent_are_in_another_mail(
     mail: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budget, content = given_budget(), given_content(enroll_by=NOW - DAY)
@@ -225,19 +224,19 @@ def test_what_comes_while_it_is_told_is_told_as_well(
         return send(*arguments, **more)
 
     monkeypatch.setattr(emails, "send", meanwhile)
-    tell(NOW + HOUR)
-    tell(NOW + 2 * HOUR)
+    notify(NOW + HOUR)
+    notify(NOW + 2 * HOUR)
 
     assert subjects(mail) == [f"The deadline of {count} assignments" for count in (3, 5)]
 
 
-def test_another_contents_notice_keeps_nobody_waiting(mail: MailServer) -> None:
+def test_a_notice_of_other_content_delays_no_expiry(mail: MailServer) -> None:
     budget, graced, other = given_budget(), given_content(), given_content()
     given_user(Role.ADMINISTRATOR, customer=budget.customer)
     for content in (graced, other):
         given_assignment(budget, content)
     moves_enrolment(graced, to=NOW - DAY, now=NOW)
-    tell(NOW)
+    notify(NOW)
     moves_enrolment(other, to=NOW - DAY, now=NOW + HOUR)
     mail.go()
     assert expired(NOW + 2 * DAY) == 1
@@ -249,39 +248,39 @@ def test_a_notice_that_cannot_be_sent_holds_the_money_for_a_week_at_most(mail: M
     given_assignment(budget, content)
     moves_enrolment(content, to=NOW - DAY, now=NOW)
     mail.go()
-    tell(NOW)
+    notify(NOW)
     assert [expired(NOW + 7 * DAY - HOUR), expired(NOW + 7 * DAY)] == [0, 1]
 
 
-def test_who_has_no_administrator_with_an_address_reads_it_on_the_first_page() -> None:
+def test_without_an_administrator_with_an_address_the_first_page_shows_the_notice() -> None:
     given_assignment(content=(content := given_content()))
     moves_enrolment(content, to=NOW - DAY, now=NOW)
-    tell(NOW)
+    notify(NOW)
     notice = DeadlineNotice.objects.get()
-    assert (notice.last_error, notice.told_at) == ("nobody_to_tell", NOW)
-    assert list(grace.current(NOW)) == [notice]
+    assert (notice.last_error, notice.notified_at) == ("no_administrator", NOW)
+    assert list(deadline_notices.current(NOW)) == [notice]
     assert expired(NOW + DAY) == 1
 
 
-def test_one_address_that_is_refused_keeps_nobody_else_from_knowing(mail: MailServer) -> None:
+def test_a_refused_address_does_not_stop_the_mails_to_others(mail: MailServer) -> None:
     budget, content = given_budget(), given_content()
     for name in ("gone", "ada"):
         given_user(Role.ADMINISTRATOR, customer=budget.customer, email=f"{name}@people.example")
     mail.refuses.add("gone@people.example")
     given_assignment(budget, content)
     moves_enrolment(content, to=NOW - DAY, now=NOW)
-    tell(NOW)
+    notify(NOW)
     assert [sent["To"] for sent in mail.received] == ["ada@people.example"]
-    assert DeadlineNotice.objects.get().told_at == NOW
+    assert DeadlineNotice.objects.get().notified_at == NOW
 
 
-def test_telling_again_sends_nothing_again(mail: MailServer) -> None:
+def test_a_notice_that_was_sent_is_not_sent_again(mail: MailServer) -> None:
     budget, content = given_budget(), given_content()
     given_user(Role.ADMINISTRATOR, customer=budget.customer)
     given_assignment(budget, content)
     moves_enrolment(content, to=NOW - DAY, now=NOW)
-    tell(NOW)
-    tell(NOW + HOUR)
+    notify(NOW)
+    notify(NOW + HOUR)
     assert len(mail.received) == 1
 
 

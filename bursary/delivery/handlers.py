@@ -1,0 +1,57 @@
+"""What carries out each kind of work: the table of handlers, and those that send no mail.
+
+A handler may be called again for the same action; repeating it changes nothing. It raises DeliveryError.
+"""
+
+from collections.abc import Callable, Mapping
+
+from django.db import transaction
+
+from bursary.access.models import LearnerLink, Role, RoleGrant, User
+from bursary.assignments import redemption
+from bursary.assignments.actions import Done, Postponed, Skipped
+from bursary.assignments.choices import ActionType, ErrorReason
+from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.budgets.ledger import LedgerError
+from bursary.delivery import emails
+from bursary.delivery.errors import DeliveryError
+from bursary.lib.locks import for_update
+
+
+def link_learner(action: LearnerContentAssignmentAction) -> Done:
+    """Link the action's recipient to the assignment's customer; grant the role to existing accounts."""
+    assignment = action.assignment
+    customer = assignment.budget.customer
+    with transaction.atomic():
+        # Locked: a link that is being deleted by an erasure is waited for, and made again.
+        link, _created = for_update(LearnerLink.objects.all()).get_or_create(
+            customer=customer,
+            learner_key=assignment.learner_key,
+            defaults={"learner_email": action.recipient, "created": action.created},
+        )
+    for user in User.objects.filter(learner_key=assignment.learner_key):
+        RoleGrant.objects.get_or_create(user=user, role=Role.LEARNER, customer=customer)
+    return Done(provider_ref=f"link:{link.pk}")
+
+
+def redeem(action: LearnerContentAssignmentAction) -> Done:
+    """Spend the money and accept the assignment. What the ledger refuses is not retried."""
+    try:
+        return redemption.fulfil(action, now=action.modified)
+    except LedgerError as refused:
+        raise DeliveryError(
+            "ledger_refused", str(refused), permanent=True, reason=ErrorReason.ENROLLMENT_ERROR
+        ) from refused
+
+
+Handler = Callable[[LearnerContentAssignmentAction], Done | Skipped | Postponed]
+
+HANDLERS: Mapping[ActionType, Handler] = {
+    ActionType.LEARNER_LINKED: link_learner,
+    ActionType.NOTIFIED: emails.notify,
+    ActionType.REMINDED: emails.remind,
+    ActionType.NUDGED: emails.nudge,
+    ActionType.REDEEMED: redeem,
+    ActionType.CANCELLATION_NOTIFIED: emails.notify_of_end,
+    ActionType.EXPIRATION_NOTIFIED: emails.notify_of_end,
+}

@@ -1,0 +1,51 @@
+"""Threads that work until they are stopped."""
+
+import logging
+import threading
+from collections.abc import Callable, Sized
+
+from django.db import close_old_connections, connections
+
+from bursary.lib import logs
+
+
+class PollingThread(threading.Thread):
+    """Calls `work` until stopped: again at once when it did something, else after some seconds or when woken.
+
+    An error, such as a database that is away, is logged as `failure`, and the work tried again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], Sized | int],
+        *,
+        seconds: float,
+        failure: str,
+        log: logging.Logger,
+        wake: threading.Event | None = None,
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self.seconds = seconds
+        self._work, self._failure, self._log = work, failure, log
+        self._wake = wake or threading.Event()
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Work until stopped."""
+        while not self._stopping.is_set():
+            self._wake.clear()
+            close_old_connections()
+            done: Sized | int = 0
+            try:
+                done = self._work()
+            except Exception as error:  # noqa: BLE001  # a thread that dies stops all work; it is logged
+                logs.log_failure(self._failure, error, log=self._log)
+            if not done and not self._stopping.is_set():
+                self._wake.wait(self.seconds)
+        connections.close_all()
+
+    def stop(self) -> None:
+        """Let the running work finish, then end."""
+        self._stopping.set()
+        self._wake.set()

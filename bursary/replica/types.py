@@ -1,0 +1,50 @@
+"""What readers see of content, wherever it came from: a row of the replica, or upstream's answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from bursary.replica.models import ContentMetadata
+
+
+class CatalogKey(NamedTuple):
+    """A content key in a catalog."""
+
+    catalog_uuid: UUID
+    content_key: str
+
+
+LookupKeys = Mapping[CatalogKey, str]
+"""What to look up, with the key to ask upstream for: a run that has ended is found by its course alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamContent:
+    """Content as upstream serves it, its fields named like the columns of `ContentMetadata`.
+
+    `checked_at` is the time of the answer; `run_keys` are a course's runs.
+    """
+
+    content_key: str
+    content_type: str
+    parent_content_key: str
+    title: str
+    course_type: str
+    partners: list[dict[str, Any]]
+    partner_names: str
+    start_date: datetime | None
+    end_date: datetime | None
+    enroll_by: datetime | None
+    price_cents: int | None
+    completeness: str
+    checked_at: datetime
+    run_keys: tuple[str, ...]
+
+
+AnyContent = ContentMetadata | UpstreamContent
+"""What lists show and allocation reads."""
+
+KnownContent = dict[CatalogKey, UpstreamContent | None]
+"""Upstream's answers by key; None: upstream has no such content. A key without an answer is left out."""
