@@ -5,7 +5,7 @@ PYTHON ?= python3
 UV := uv==0.13.9
 BIN := .venv/bin
 
-# What another project has set must not decide what is installed here, nor where.
+# Settings of other projects do not decide what is installed here, nor where.
 # Only how to reach a package index is kept: addresses, certificates, caches, time-outs.
 REACH := PIP_CERT PIP_CLIENT_CERT PIP_PROXY PIP_TRUSTED_HOST PIP_INDEX_URL PIP_EXTRA_INDEX_URL \
 	PIP_FIND_LINKS PIP_CACHE_DIR PIP_DEFAULT_TIMEOUT PIP_RETRIES \
@@ -40,12 +40,14 @@ bench: .venv/.dev  ## Measure the memory that a refresh needs, ten times the con
 
 check: export BURSARY_VAR_DIR = $(CURDIR)/.venv/check
 check: export BURSARY_DATABASE_URL = sqlite:///$(CURDIR)/.venv/check/bursary.sqlite3
+check: export BURSARY_SECRET_KEY = check
 check: .venv/.dev  ## Check style, types, layers, sizes, settings and migrations
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/check_sizes.py
+	@mkdir -p $(BURSARY_VAR_DIR)
 	$(BIN)/bursary check --fail-level WARNING
 	$(BIN)/bursary makemigrations --check --dry-run
 
@@ -53,13 +55,15 @@ clean:  ## Remove the virtual environment, all caches and var/, the demonstratio
 	rm -rf .venv var dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The environment, in three stamps; each is made again only when what it is made from has changed.
+# The environment, in three stamps. Each is made again only when its prerequisites change.
 
-# uv trusts certificates of its own. Where a proxy has its own too, pip was told (PIP_CERT) or the system knows it.
+# Behind a proxy, the certificate to trust is in PIP_CERT or in the system's store. So the system's certificates are
+# tried first, silently: a machine may have none. uv brings its own for that case, and then its errors are shown.
 ifdef PIP_CERT
 export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
 SYNC = UV_PROJECT_ENVIRONMENT="$(CURDIR)/.venv" $(BIN)/uv sync --quiet --frozen --inexact --python $(BIN)/python
+DEV := --extra postgres --extra openedx
 
 .venv/.uv: Makefile
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=…" if sys.version_info < (3, 11) else 0)'
@@ -69,9 +73,9 @@ SYNC = UV_PROJECT_ENVIRONMENT="$(CURDIR)/.venv" $(BIN)/uv sync --quiet --frozen 
 	@touch $@
 
 .venv/.run: .venv/.uv pyproject.toml uv.lock
-	@$(SYNC) --no-dev || $(SYNC) --no-dev --system-certs
+	@$(SYNC) --no-dev --system-certs 2>/dev/null || $(SYNC) --no-dev
 	@touch $@
 
 .venv/.dev: .venv/.uv pyproject.toml uv.lock
-	@$(SYNC) --extra postgres --extra openedx || $(SYNC) --extra postgres --extra openedx --system-certs
+	@$(SYNC) $(DEV) --system-certs 2>/dev/null || $(SYNC) $(DEV)
 	@touch $@

@@ -1,1 +1,1 @@
-"""Who may: people, their roles, their keys, and which learners are linked to which customer."""
+"""Access: users, their roles and API keys, and the links between learners and customers."""

@@ -1,4 +1,4 @@
-"""People and what they may do, in the Django admin. API keys are issued by commands and revoked here."""
+"""Users, roles and API keys in the Django admin. Keys are issued by commands and revoked here."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ class UserAdmin(DjangosUserAdmin):  # type: ignore[type-arg]  # Django's class t
     search_fields = ("username", "email", "=lms_user_id")
     readonly_fields = ("last_login", "date_joined")
     fieldsets = (*(DjangosUserAdmin.fieldsets or ()), ("Open edX", {"fields": ("lms_user_id",)}))
-    add_fieldsets = (*DjangosUserAdmin.add_fieldsets, ("Who it is", {"fields": ("email", "lms_user_id")}))
+    add_fieldsets = (*DjangosUserAdmin.add_fieldsets, ("Person", {"fields": ("email", "lms_user_id")}))
 
 
 @admin.register(RoleGrant)
@@ -54,10 +54,10 @@ class ApiKeyAdmin(ReadOnly):
         return key.user.get_username()
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
-        """Revoking is the one change that there is."""
+        """Revoking is the only change."""
         return request.user.has_perm("access.change_apikey")
 
-    @admin.action(description="Revoke: the key works no more", permissions=["revoke"])
+    @admin.action(description="Revoke: the key stops working", permissions=["revoke"])
     def revoke(self, request: HttpRequest, keys: QuerySet[Any]) -> None:
         revoked = keys.filter(revoked_at=None).update(revoked_at=timezone.now())
         self.message_user(request, f"{revoked} revoked.")

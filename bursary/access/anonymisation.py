@@ -1,4 +1,4 @@
-"""Taking people out of what we know of them. Rows that others refer to stay, and name nobody any more."""
+"""Anonymisation of accounts and logs. Rows that others refer to stay, without personal data."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -7,21 +7,21 @@ from datetime import datetime
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
-from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from bursary.access.models import ApiKey, LearnerLink, RoleGrant, User, learner_key
+from bursary.lib.batches import chunks
 
 SESSIONS_AT_ONCE = 500
 
 
 def placeholder_email() -> str:
-    """Return an address for a forgotten one: each is new, and none can receive mail (RFC 2606)."""
+    """Return a new address in place of an erased one; it cannot receive mail (RFC 2606)."""
     return f"forgotten-{uuid.uuid4()}@forgotten.invalid"
 
 
 def accounts_of(address: str) -> QuerySet[User]:
-    """Return the accounts that have the address, as their e-mail address or as their user name."""
+    """Return the accounts with the address as their e-mail address or user name."""
     return User.objects.filter(Q(learner_key=learner_key(address)) | Q(username__iexact=address.strip()))
 
 
@@ -31,7 +31,7 @@ def links_of(addresses: Iterable[str]) -> QuerySet[LearnerLink]:
 
 
 def anonymise(accounts: Sequence[User], *, now: datetime) -> None:
-    """Take names, address, roles and every way to sign in from accounts. The rows stay: they did things."""
+    """Remove names, address, roles and every way to sign in from accounts. The rows stay, as actors."""
     pks = [account.pk for account in accounts]
     for account in accounts:
         account.username = account.email = placeholder_email()
@@ -51,17 +51,14 @@ def anonymise(accounts: Sequence[User], *, now: datetime) -> None:
 
 
 def wipe_log(address: str) -> None:
-    """Empty those lines of the Django admin's log that mention the address."""
+    """Empty the entries of the Django admin's log that mention the address."""
     mentions = Q(object_repr__icontains=address) | Q(change_message__icontains=address)
     LogEntry.objects.filter(mentions).update(object_repr="", change_message="")
 
 
 def _end_sessions(user_pks: set[str]) -> None:
-    """End the sessions of these users. Only its data says whose one is: all are looked at, some at once."""
-    sessions = Session.objects.order_by("pk")
-    last = ""
-    while chunk := list(sessions.filter(pk__gt=last)[:SESSIONS_AT_ONCE]):
-        last = chunk[-1].pk
-        theirs = [one.pk for one in chunk if one.get_decoded().get("_auth_user_id") in user_pks]
-        with transaction.atomic():
-            Session.objects.filter(pk__in=theirs).delete()
+    """End the sessions of these users. A session names its user only in its data: all are decoded."""
+    sessions = Session.objects.iterator(chunk_size=SESSIONS_AT_ONCE)
+    theirs = [one.pk for one in sessions if one.get_decoded().get("_auth_user_id") in user_pks]
+    for chunk in chunks(theirs, SESSIONS_AT_ONCE):
+        Session.objects.filter(pk__in=chunk).delete()

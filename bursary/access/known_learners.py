@@ -1,17 +1,17 @@
-"""Who is behind an address, as far as we know."""
+"""The accounts of known learners, by address."""
 
 from collections.abc import Sequence
 
 from bursary.access.models import User
+from bursary.lib.batches import chunks
 
 KEYS_PER_QUERY = 5000
 
 
 def lms_user_ids(learner_keys: Sequence[str]) -> dict[str, int]:
-    """Return the LMS user id of each learner key that belongs to somebody with an account."""
+    """Return the LMS user id of each learner key that has an account."""
     known: dict[str, int] = {}
-    for start in range(0, len(learner_keys), KEYS_PER_QUERY):
-        chunk = learner_keys[start : start + KEYS_PER_QUERY]
+    for chunk in chunks(learner_keys, KEYS_PER_QUERY):
         users = User.objects.filter(learner_key__in=chunk, lms_user_id__isnull=False)
         known.update(
             (key, lms_user_id)

@@ -1,8 +1,8 @@
-"""Signed links: what a mail carries so that its reader need not sign in.
+"""Signed links: the tokens in mails with which a reader need not sign in.
 
-A link says whom it opens what for, in the clear, and is signed with SECRET_KEY. It names one subject, one
-cycle of it and one purpose; its stamp is a digest of what must not have changed since. Whether that still
-holds, the subject's own package says: this one knows of no row.
+A token is readable and signed with SECRET_KEY. It names one subject, one cycle of it and one purpose; its
+stamp is a digest of what must not change. The subject's own package checks the stamp: this module reads no
+rows.
 """
 
 import enum
@@ -22,12 +22,12 @@ STAMP_LENGTH = 16  # of a digest's hexadecimal digits; a stamp is compared, and 
 
 class Purpose(enum.StrEnum):
     ANSWER = "answer"
-    """Take one assignment up, or decline it."""
+    """Accept or decline one assignment."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """What a signed link says."""
+    """The content of a signed link."""
 
     subject: UUID
     cycle: int
@@ -38,7 +38,7 @@ class Link:
 
 
 class LinkRefused(Exception):
-    """A link opens nothing. Each kind has a reason, a sentence for its reader, and what they do next."""
+    """A link does not work. Each kind has a reason, a sentence for its reader, and the next step."""
 
     reason: ClassVar[str]
     sentence: ClassVar[str]
@@ -49,7 +49,7 @@ class LinkRefused(Exception):
 
 
 class LinkTampered(LinkRefused):
-    """It was not signed here, or not all of it has arrived."""
+    """It was not signed here, or is not complete."""
 
     reason = "link_tampered"
     sentence = "This link is not complete."
@@ -57,18 +57,18 @@ class LinkTampered(LinkRefused):
 
 
 class LinkForSomethingElse(LinkRefused):
-    """It is genuine, and was made for another purpose."""
+    """It is genuine, for another purpose."""
 
     reason = "link_for_something_else"
-    sentence = "This link was made for something else."
+    sentence = "This link is for something else."
     next_step = "Open the mail about your course and use the link in it."
 
 
 class LinkExpired(LinkRefused):
-    """It is genuine, and too old; `link` is what it says."""
+    """It is genuine and too old; `link` is its content."""
 
     reason = "link_expired"
-    sentence = "This link has ended: links in mails work for a limited time."
+    sentence = "This link has expired: links in mails work for a limited time."
     next_step = "Look for a newer mail, or ask your organisation."
 
     def __init__(self, link: Link) -> None:
@@ -77,22 +77,22 @@ class LinkExpired(LinkRefused):
 
 
 class LinkWithdrawn(LinkRefused):
-    """It is genuine, and what it was made for has changed: no row says any more what the link says."""
+    """It is genuine, and what it was made for has changed since, or it was revoked."""
 
     reason = "link_withdrawn"
-    sentence = "This link no longer works: it was withdrawn, or another has taken its place."
+    sentence = "This link no longer works: it was revoked or replaced by a newer one."
     next_step = "Look for a newer mail, or ask your organisation."
 
 
 def token(link: Link) -> str:
-    """Return the link as text for an address: letters, digits, `-`, `_` and dots."""
+    """Return the link as a token for URLs: letters, digits, `-`, `_` and dots."""
     subject = urlsafe_b64encode(link.subject.bytes).decode().rstrip("=")
     said = (link.purpose, subject, str(link.cycle), str(int(link.issued_at.timestamp())), link.stamp)
     return _signer().sign(".".join(said))
 
 
 def read(text: str, *, purpose: Purpose, now: datetime) -> Link:
-    """Return what a token says, having seen that it is ours, meant for `purpose`, and young enough at `now`.
+    """Return a token's link if it is genuine, for `purpose`, and young enough at `now`.
 
     Raises LinkTampered, LinkForSomethingElse, LinkExpired.
     """
@@ -105,7 +105,7 @@ def read(text: str, *, purpose: Purpose, now: datetime) -> Link:
 
 
 def stamp(*parts: str) -> str:
-    """Return a digest of what a link depends on: another, as soon as one of the parts is another."""
+    """Return a digest of what a link depends on, which changes with any of the parts."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:STAMP_LENGTH]
 
 

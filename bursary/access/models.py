@@ -23,7 +23,7 @@ def learner_key(address: str) -> str:
 
 
 class User(AbstractUser):
-    """Somebody who can sign in. `lms_user_id` is the same person's id in the Open edX LMS."""
+    """An account that can sign in. `lms_user_id` is the same person's id in the Open edX LMS."""
 
     lms_user_id = models.PositiveBigIntegerField(unique=True, null=True, blank=True)
     learner_key = models.CharField(max_length=64, blank=True, editable=False, db_index=True)
@@ -32,7 +32,7 @@ class User(AbstractUser):
         return str(self.pk)
 
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
-        """Keep the address's key in step with the address."""
+        """Save, with the key of the address."""
         self.learner_key = learner_key(self.email) if self.email else ""
         if update_fields is not None and "email" in update_fields:
             update_fields = {*update_fields, "learner_key"}
@@ -137,5 +137,5 @@ class ApiKey(models.Model):
         return hashlib.sha256(key.encode()).hexdigest()
 
     def works_at(self, now: datetime) -> bool:
-        """Tell whether the key signs in at `now`."""
+        """Return whether the key signs in at `now`."""
         return self.revoked_at is None or now < self.revoked_at

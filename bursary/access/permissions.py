@@ -1,4 +1,4 @@
-"""The permission table: which role may do what, and one question asked of it."""
+"""The permission table: which role has which permissions, and the checks against it."""
 
 import enum
 from collections.abc import Mapping
@@ -12,21 +12,21 @@ class Permission(enum.StrEnum):
     READ_BUDGET = "read_budget"
     """See a customer's budgets and their figures."""
     READ_ASSIGNMENTS = "read_assignments"
-    """See everybody's assignments and their timelines."""
+    """See all learners' assignments and their timelines."""
     ALLOCATE = "allocate"
-    """Assign content to learners, and try it out."""
+    """Assign content to learners, and preview it."""
     CANCEL = "cancel"
     """Cancel assignments."""
     REMIND = "remind"
     """Remind learners, and nudge them."""
     LEARN = "learn"
-    """See one's own assignments, take them up or decline them."""
+    """See, accept and decline one's own assignments."""
     READ_CONTENT = "read_content"
     """See the content replica."""
 
 
 _ADMINISTRATORS = frozenset({Role.ADMINISTRATOR, Role.OPERATOR})
-_EVERYBODY = frozenset(Role)
+_ALL_ROLES = frozenset(Role)
 
 PERMISSIONS: Mapping[Permission, frozenset[Role]] = {
     Permission.READ_BUDGET: _ADMINISTRATORS,
@@ -34,18 +34,18 @@ PERMISSIONS: Mapping[Permission, frozenset[Role]] = {
     Permission.ALLOCATE: _ADMINISTRATORS,
     Permission.CANCEL: _ADMINISTRATORS,
     Permission.REMIND: _ADMINISTRATORS,
-    Permission.LEARN: _EVERYBODY,
-    Permission.READ_CONTENT: _EVERYBODY,
+    Permission.LEARN: _ALL_ROLES,
+    Permission.READ_CONTENT: _ALL_ROLES,
 }
 
 
 def may(user: User, permission: Permission, *, customer_pk: int) -> bool:
-    """Tell whether `user` may do this for the customer. One query."""
+    """Return whether `user` has the permission for the customer. One query."""
     return _grants(user, permission, customer_pk=customer_pk).exists()
 
 
 def granted(user: User, permission: Permission, *, customer: str) -> Exists:
-    """Return, as a condition on rows whose field `customer` names a customer, that `user` may do this."""
+    """Return a condition on rows whose field `customer` is a customer: `user` has the permission there."""
     return Exists(_grants(user, permission, customer_pk=OuterRef(customer)))
 
 
@@ -55,10 +55,10 @@ def _grants(user: User, permission: Permission, *, customer_pk: int | OuterRef) 
 
 
 def may_anywhere(user: User, permission: Permission) -> bool:
-    """Tell whether `user` may do this for any customer at all. One query."""
+    """Return whether `user` has the permission for any customer. One query."""
     return RoleGrant.objects.filter(user=user, role__in=PERMISSIONS[permission]).exists()
 
 
 def may_everywhere(user: User) -> bool:
-    """Tell whether `user` runs the service, and so may act for anybody. One query."""
+    """Return whether `user` is an operator, who has every permission for every customer. One query."""
     return RoleGrant.objects.filter(user=user, role=Role.OPERATOR).exists()

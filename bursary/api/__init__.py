@@ -1,1 +1,1 @@
-"""The machines' door (DRF): parses, makes one call, answers. Shapes are those that real clients read."""
+"""The HTTP API."""

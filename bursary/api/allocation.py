@@ -1,4 +1,4 @@
-"""Allocating, and trying out an allocation."""
+"""Allocate a course, and preview an allocation."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -23,89 +23,89 @@ from bursary.assignments.models import LearnerContentAssignment
 
 
 class AllocateOutput(serializers.Serializer[Any]):
-    """Which assignments are new, which were allocated again, and which were there already."""
+    """The assignments by what happened to them. Amounts are in cents."""
 
-    created = AssignmentSerializer(many=True)
-    updated = AssignmentSerializer(many=True)
-    no_change = AssignmentSerializer(many=True)
-    known_by_other_address = serializers.ListField(
-        child=serializers.DictField(), help_text="Addresses of learners known under another address"
+    created = AssignmentSerializer(many=True, help_text="New assignments")
+    updated = AssignmentSerializer(many=True, help_text="Ended assignments, allocated again")
+    no_change = AssignmentSerializer(many=True, help_text="Assignments that were open or accepted already")
+    recognised = serializers.ListField(
+        child=serializers.DictField(), help_text="Addresses of learners known by another address"
     )
     duplicates = serializers.ListField(
         child=serializers.DictField(),
-        help_text="Entries that repeat a learner, with the first one's position",
+        help_text="Entries that repeat a learner, with the position of the first entry",
     )
 
 
 class CanAllocateOutput(serializers.Serializer[Any]):
-    """What allocating would do now. Cents; null where the budget is unlimited."""
+    """The result that allocating would have now. Amounts are in cents."""
 
     can_allocate = serializers.BooleanField()
     content_key = serializers.CharField()
-    cost_cents = serializers.IntegerField()
-    remaining_cents = serializers.IntegerField(allow_null=True)
-    deadline = serializers.DictField(allow_null=True)
-    refusals = serializers.ListField(child=serializers.DictField())
-    learners = serializers.ListField(child=serializers.DictField())
+    cost_cents = serializers.IntegerField(help_text="For the learners that would be allocated")
+    remaining_cents = serializers.IntegerField(
+        allow_null=True,
+        help_text="Available afterwards; negative if the money is short, null if nothing limits it",
+    )
+    deadline = serializers.DictField(allow_null=True, help_text="`date` and `reason`")
+    refusals = serializers.ListField(child=serializers.DictField(), help_text="Why it would be refused")
+    learners = serializers.ListField(child=serializers.DictField(), help_text="One for each entry, in order")
 
 
 class Allocate(APIView):
-    """Assign one course or run to every address, within the budget, all or nothing.
+    """Allocate one course or run to every address, within the budget, all or nothing.
 
-    Repeating it changes nothing and costs nothing.
+    Reserves the money and sends each learner an e-mail. A repeated request changes nothing and costs nothing.
     """
 
     @extend_schema(request=AllocateInput, responses={202: AllocateOutput})
     def post(self, request: Request, policy_uuid: UUID) -> Response:
-        """Allocate."""
         budget = permitted_budget(request, Permission.ALLOCATE, uuid=policy_uuid)
-        asked = _asked(request)
-        done = allocation.allocate(budget, **asked, now=timezone.now(), actor=caller(request))
+        done = allocation.allocate(budget, **_parsed(request), now=timezone.now(), actor=caller(request))
         body = {
             "created": _serialized(done.assignments(Verdict.NEW)),
             "updated": _serialized(done.assignments(Verdict.AGAIN)),
             "no_change": _serialized(done.assignments(Verdict.UNCHANGED)),
-            "recognised": [_verdict(one) for one in done.outcomes if one.known_by_other_address],
-            "duplicates": [_verdict(one) for one in done.outcomes if one.verdict is Verdict.DUPLICATE],
+            "recognised": [_match(one) for one in done.outcomes if one.known_by_other_address],
+            "duplicates": [_match(one) for one in done.outcomes if one.verdict is Verdict.DUPLICATE],
         }
         return Response(body, status=status.HTTP_202_ACCEPTED)
 
 
 class CanAllocate(APIView):
-    """Try an allocation out: a verdict on every address, the cost, what would remain, the deadline.
+    """Preview an allocation: the result for each address, the cost, the remaining money, the deadline.
 
-    Nothing is changed.
+    Changes nothing.
     """
 
     @extend_schema(request=AllocateInput, responses={200: CanAllocateOutput})
     def post(self, request: Request, policy_uuid: UUID) -> Response:
-        """Preview."""
         budget = permitted_budget(request, Permission.ALLOCATE, uuid=policy_uuid)
-        asked = _asked(request)
-        seen = allocation.preview(budget, **asked, now=timezone.now())
-        bad = [
+        asked = _parsed(request)
+        preview = allocation.preview(budget, **asked, now=timezone.now())
+        invalid = [
             {
                 "position": position,
                 "address": asked["entries"][position],
                 "verdict": "invalid",
-                "problem": problem,
+                "problem": why,
             }
-            for position, problem in seen.bad_addresses.items()
+            for position, why in preview.bad_addresses.items()
         ]
-        learners = sorted([*bad, *(_verdict(one) for one in seen.outcomes)], key=lambda one: one["position"])
+        learners = [*invalid, *(_match(one) for one in preview.outcomes)]
         body = {
-            "can_allocate": not seen.refusals and not seen.bad_addresses,
+            "can_allocate": not preview.refusals and not preview.bad_addresses,
             "content_key": asked["content_key"],
-            "cost_cents": seen.cost_cents,
-            "remaining_cents": seen.remaining_cents,
-            "deadline": seen.deadline and {"date": seen.deadline, "reason": seen.deadline_reason},
-            "refusals": [refusal(one, policy_uuid=policy_uuid) for one in seen.refusals],
-            "learners": learners,
+            "cost_cents": preview.cost_cents,
+            "remaining_cents": preview.remaining_cents,
+            "deadline": preview.deadline and {"date": preview.deadline, "reason": preview.deadline_reason},
+            "refusals": [refusal(one, policy_uuid=policy_uuid) for one in preview.refusals],
+            "learners": sorted(learners, key=lambda one: one["position"]),
         }
         return Response(body)
 
 
-def _asked(request: Request) -> dict[str, Any]:
+def _parsed(request: Request) -> dict[str, Any]:
     body = AllocateInput(data=request.data)
     body.is_valid(raise_exception=True)
     return {
@@ -121,7 +121,7 @@ def _serialized(assignments: Iterable[LearnerContentAssignment]) -> Any:
     return AssignmentSerializer(rows, many=True).data
 
 
-def _verdict(one: Match) -> dict[str, Any]:
+def _match(one: Match) -> dict[str, Any]:
     return {
         "position": one.addressee.position,
         "address": one.addressee.address,

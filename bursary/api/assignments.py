@@ -1,4 +1,4 @@
-"""The administrator's assignments: list, one, its timeline."""
+"""An administrator's assignments: the list, one assignment, its timeline."""
 
 from functools import cached_property
 from typing import Any
@@ -25,29 +25,29 @@ from bursary.budgets.models import Budget
 
 
 class OfOneBudget(APIView):
-    """Views whose address names an assignment configuration, which is a budget."""
+    """A view with an assignment configuration, which is a budget, in its URL."""
 
     permission = Permission.READ_ASSIGNMENTS
 
     @cached_property
     def budget(self) -> Budget:
-        """Return the budget that the address names, or refuse."""
-        which = self.kwargs["configuration_uuid"]
-        return permitted_budget(self.request, self.permission, assignment_configuration_uuid=which)
+        """The budget in the URL. Raises Http404, PermissionDenied."""
+        uuid = self.kwargs["configuration_uuid"]
+        return permitted_budget(self.request, self.permission, assignment_configuration_uuid=uuid)
 
     def assignment(self) -> LearnerContentAssignment:
-        """Return the assignment that the address names, with its timeline. Raises Http404."""
-        mine = LearnerContentAssignment.objects.filter(
+        """Return the assignment in the URL, with its timeline. Raises Http404."""
+        named = LearnerContentAssignment.objects.filter(
             budget=self.budget, uuid=self.kwargs["assignment_uuid"]
         )
-        rows = listing.with_timelines(list(mine.values_list("pk", flat=True)), now=timezone.now())
+        rows = listing.with_timelines(list(named.values_list("pk", flat=True)), now=timezone.now())
         if not rows:
             raise Http404("There is no such assignment in this budget.")
         return rows[0]
 
 
 class AssignmentList(OfOneBudget, generics.ListAPIView[LearnerContentAssignment]):
-    """The budget's assignments: filtered, searched, sorted, counted by learner state, in pages."""
+    """List a budget's assignments in pages, filtered and sorted, with counts by learner state."""
 
     serializer_class = AdminAssignmentSerializer
     pagination_class = AssignmentPages
@@ -55,55 +55,52 @@ class AssignmentList(OfOneBudget, generics.ListAPIView[LearnerContentAssignment]
     filterset_class = listing.AssignmentFilters
 
     def get_queryset(self) -> QuerySet[LearnerContentAssignment]:
-        """Return the budget's assignments."""
+        """Return the assignments of the budget in the URL."""
         if getattr(self, "swagger_fake_view", False):
             return LearnerContentAssignment.objects.none()
         return LearnerContentAssignment.objects.filter(budget=self.budget)
 
 
 class AssignmentDetail(OfOneBudget):
-    """One assignment as the list shows it."""
+    """Read one assignment, in the shape of the list."""
 
     @extend_schema(responses=AdminAssignmentSerializer)
-    def get(self, request: Request, **_address: UUID) -> Response:
-        """Return it."""
+    def get(self, request: Request, **_url: UUID) -> Response:
         return Response(AdminAssignmentSerializer(self.assignment()).data)
 
 
 class TimelineOutput(serializers.Serializer[Any]):
-    """Record 0013's three questions, answered."""
+    """An assignment's actions, with the two selections that record 0013 asks for."""
 
     latest_successful = TimelineActionSerializer(allow_null=True)
-    failures = TimelineActionSerializer(many=True)
-    results = TimelineActionSerializer(many=True)
+    failures = TimelineActionSerializer(many=True, help_text="The newest 50, newest first")
+    results = TimelineActionSerializer(many=True, help_text="All actions in pages, oldest first")
 
 
-class Timeline(OfOneBudget):
-    """What happened to an assignment: all of it in order, what went well last, and what failed and why."""
+class AssignmentTimeline(OfOneBudget):
+    """Read an assignment's timeline: all actions in order, the latest successful one, and the failures."""
 
     MOST_FAILURES = 50
-    UNREAD = ("retry_of__payload", "retry_of__traceback", "retry_of__attempt_log")
+    DEFERRED = ("retry_of__payload", "retry_of__traceback", "retry_of__attempt_log")
 
     @extend_schema(
-        parameters=[OpenApiParameter("action_type", str, description="Only these types, comma-separated")],
+        parameters=[
+            OpenApiParameter("action_type", str, description="Only these action types, comma-separated")
+        ],
         responses=TimelineOutput,
     )
-    def get(self, request: Request, **_address: UUID) -> Response:
-        """Return the timeline, oldest first."""
+    def get(self, request: Request, **_url: UUID) -> Response:
+        named = [name for name in request.query_params.get("action_type", "").split(",") if name]
+        if unknown := [name for name in named if name not in ActionType.values]:
+            raise serializers.ValidationError({"action_type": [f"There is no action type {unknown[0]}."]})
+        types = [ActionType(name) for name in named]
         actions = LearnerContentAssignmentAction.objects.filter(assignment=self.assignment())
-        actions = actions.select_related("retry_of").defer("payload", "traceback", *self.UNREAD)
+        actions = actions.select_related("retry_of").defer("payload", "traceback", *self.DEFERRED)
         pages = Pages()
-        page = pages.paginate_queryset(actions.timeline(types=self._types()), request, view=self)
+        page = pages.paginate_queryset(actions.timeline(types=types), request, view=self)
         latest = actions.latest_successful()
         response = pages.get_paginated_response(TimelineActionSerializer(page, many=True).data)
         response.data["latest_successful"] = TimelineActionSerializer(latest).data if latest else None
         failures = actions.failures()[: self.MOST_FAILURES]
         response.data["failures"] = TimelineActionSerializer(failures, many=True).data
         return response
-
-    def _types(self) -> list[ActionType]:
-        asked = [name for name in self.request.query_params.get("action_type", "").split(",") if name]
-        unknown = [name for name in asked if name not in ActionType.values]
-        if unknown:
-            raise serializers.ValidationError({"action_type": [f"There is no action type {unknown[0]}."]})
-        return [ActionType(name) for name in asked]

@@ -1,4 +1,4 @@
-"""Signing in with `Authorization: Bearer <API key>`."""
+"""Authentication by `Authorization: Bearer <API key>`."""
 
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -10,10 +10,10 @@ from bursary.access.models import ApiKey, User
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """Signs a request in as the user whose API key it carries. One query."""
+    """Authenticates a request as the user that its API key belongs to. One query."""
 
     def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
-        """Return the key's user; None if there is no bearer key, so that a session may answer."""
+        """Return the key's user, or None without a bearer key, so that the session is tried."""
         scheme, _, key = get_authorization_header(request).decode("latin-1").partition(" ")
         if scheme.lower() != "bearer":
             return None
@@ -23,19 +23,19 @@ class ApiKeyAuthentication(BaseAuthentication):
         return found.user, found
 
     def authenticate_header(self, request: Request) -> str:
-        """Return the challenge that makes DRF answer 401 to who is not signed in."""
+        """Return the challenge. With one, DRF answers 401 to unauthenticated requests, not 403."""
         return 'Bearer realm="Bursary"'
 
 
 def caller(request: Request) -> User:
-    """Return who is signed in. Raises NotAuthenticated where nobody is."""
+    """Return the authenticated user. Raises NotAuthenticated."""
     if not isinstance(request.user, User):
         raise NotAuthenticated
     return request.user
 
 
-class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the base registers whoever extends it, by a method without types
-    """Says in the API description how a key is sent."""
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the base registers its subclasses, in a method without types
+    """Describes the bearer key in the OpenAPI schema."""
 
     target_class = ApiKeyAuthentication
     name = "ApiKey"

@@ -1,4 +1,4 @@
-"""Budgets on the wire, under both of their names, and who may see them."""
+"""Budgets: the list, one budget, and the permission check that other views share."""
 
 from typing import Any
 from uuid import UUID
@@ -19,9 +19,9 @@ from bursary.budgets.models import Budget
 
 
 def permitted_budget(request: Request, permission: Permission, **which: UUID) -> Budget:
-    """Return the budget that `which` names, with its customer and account. One query.
+    """Return the budget that `which` matches, with its customer and account. One query.
 
-    Raises Http404 where there is none, PermissionDenied where the caller may not do this with it.
+    Raises Http404 if there is none, PermissionDenied if the caller lacks the permission.
     """
     budget = (
         Budget.objects.select_related("customer", "account")
@@ -32,13 +32,11 @@ def permitted_budget(request: Request, permission: Permission, **which: UUID) ->
     if budget is None:
         raise Http404("There is no such budget.")
     if not budget.permitted:
-        raise PermissionDenied("Your role does not let you do this with this organisation's budgets.")
+        raise PermissionDenied("Your role does not permit this with this organisation's budgets.")
     return budget
 
 
 class PolicyFilters(filters.FilterSet):
-    """What a list of policies can be asked for."""
-
     enterprise_customer_uuid = filters.UUIDFilter(field_name="customer__uuid")
     active = filters.BooleanFilter()
 
@@ -48,22 +46,20 @@ class PolicyFilters(filters.FilterSet):
 
 
 class _Policies(generics.GenericAPIView[Budget]):
-    """What the list and the single policy share."""
-
     serializer_class = PolicySerializer
 
     def get_queryset(self) -> QuerySet[Budget]:
         if getattr(self, "swagger_fake_view", False):
             return Budget.objects.none()
-        mine = granted(caller(self.request), Permission.READ_BUDGET, customer="customer_id")
-        return Budget.objects.select_related("customer", "account").filter(mine).order_by("name", "pk")
+        visible = granted(caller(self.request), Permission.READ_BUDGET, customer="customer_id")
+        return Budget.objects.select_related("customer", "account").filter(visible).order_by("name", "pk")
 
     def get_serializer_context(self) -> dict[str, Any]:
         return {"request": self.request, "now": timezone.now()}
 
 
 class PolicyList(_Policies, generics.ListAPIView[Budget]):
-    """The budgets that the caller may see."""
+    """List the budgets that you may see, with their amounts."""
 
     pagination_class = Pages
     filter_backends = (filters.DjangoFilterBackend,)
@@ -71,8 +67,8 @@ class PolicyList(_Policies, generics.ListAPIView[Budget]):
 
 
 class PolicyDetail(_Policies, generics.RetrieveAPIView[Budget]):
-    """One budget."""
+    """Read one budget, with its amounts."""
 
     def get_object(self) -> Budget:
-        """Return the budget, or refuse."""
+        """Return the budget in the URL. Raises Http404, PermissionDenied."""
         return permitted_budget(self.request, Permission.READ_BUDGET, uuid=self.kwargs["policy_uuid"])

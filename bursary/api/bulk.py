@@ -1,6 +1,7 @@
-"""What administrators do to assignments they name, or to all that a filter finds: cancel, remind, nudge."""
+"""Cancel, remind and nudge: for named assignments, or for all that a filter matches."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -18,24 +19,23 @@ from bursary.api.inputs import AssignmentUuidsInput, NudgeInput
 from bursary.api.refusals import Unprocessable
 from bursary.assignments import cancellation, listing, reminders
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.assignments.reminders import ReminderResult
 
-MOST_NAMED = 1000  # of those that could not be, in an answer; the count tells of all
+MOST_NAMED = 1000  # refusals in one answer to `cancel-all` and `remind-all`; the count covers all
 _ONLY_OPEN = "Only open assignments can be cancelled."
-_CHOOSE_OTHERS = "Choose assignments for which a mail still makes sense."
-_ON_ITS_WAY = "A mail is on its way already"
+_CHOOSE_OTHERS = "Choose open assignments before their deadline or start."
+_ON_ITS_WAY = "An e-mail is on its way already"
 
 
 class CancelOutput(serializers.Serializer[Any]):
-    """What came of each assignment that was named."""
+    """Each named assignment, under one of three results."""
 
     cancelled = serializers.ListField(child=serializers.UUIDField())
-    no_change = serializers.ListField(child=serializers.UUIDField(), help_text="Cancelled before")
+    no_change = serializers.ListField(child=serializers.UUIDField(), help_text="Cancelled already")
     not_cancelled = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
 
 
 class RemindOutput(serializers.Serializer[Any]):
-    """What came of each assignment that was named."""
+    """Each named assignment, under one of three results."""
 
     reminded = serializers.ListField(child=serializers.UUIDField())
     no_change = serializers.ListField(child=serializers.UUIDField(), help_text=_ON_ITS_WAY)
@@ -43,7 +43,7 @@ class RemindOutput(serializers.Serializer[Any]):
 
 
 class NudgeOutput(serializers.Serializer[Any]):
-    """What came of each assignment that was named."""
+    """Each named assignment, under one of three results."""
 
     nudged = serializers.ListField(child=serializers.UUIDField())
     no_change = serializers.ListField(child=serializers.UUIDField(), help_text=_ON_ITS_WAY)
@@ -51,178 +51,169 @@ class NudgeOutput(serializers.Serializer[Any]):
 
 
 class CancelAllOutput(serializers.Serializer[Any]):
-    """How many were cancelled, and which could not be."""
+    """The number of assignments by result, and the refusals."""
 
     cancelled = serializers.IntegerField()
-    no_change = serializers.IntegerField(help_text="Cancelled meanwhile by somebody else")
+    no_change = serializers.IntegerField(help_text="Cancelled by another request meanwhile")
     not_cancelled_count = serializers.IntegerField()
-    not_cancelled = serializers.ListField(child=serializers.DictField(), help_text="The first of them")
+    not_cancelled = serializers.ListField(
+        child=serializers.DictField(), help_text=f"The first {MOST_NAMED} of them, with the reason"
+    )
 
 
 class RemindAllOutput(serializers.Serializer[Any]):
-    """How many were reminded, and which could not be."""
+    """The number of assignments by result, and the refusals."""
 
     reminded = serializers.IntegerField()
     no_change = serializers.IntegerField(help_text=_ON_ITS_WAY)
     not_reminded_count = serializers.IntegerField()
-    not_reminded = serializers.ListField(child=serializers.DictField(), help_text="The first of them")
+    not_reminded = serializers.ListField(
+        child=serializers.DictField(), help_text=f"The first {MOST_NAMED} of them, with the reason"
+    )
 
 
-class _OfNamed(OfOneBudget):
-    """Views that act on the assignments that the body names."""
+class Cancel(OfOneBudget):
+    """Cancel the named assignments that are open; the others are listed with the reason.
 
-    body: type[AssignmentUuidsInput] = AssignmentUuidsInput
-
-    def asked(self) -> dict[str, Any]:
-        """Return what the body says. Raises ValidationError."""
-        told = self.body(data=self.request.data)
-        told.is_valid(raise_exception=True)
-        named: dict[str, Any] = told.validated_data
-        return named
-
-
-class Cancel(_OfNamed):
-    """Cancel those of the named assignments that are open, and say what came of every one.
-
-    422 where none of them could be cancelled. Repeating it does no harm.
+    Answers 422 if none could be cancelled. Safe to repeat.
     """
 
     permission = Permission.CANCEL
     reason = "not_cancellable"
 
     @extend_schema(request=AssignmentUuidsInput, responses=CancelOutput)
-    def post(self, request: Request, **_address: UUID) -> Response:
-        """Cancel."""
-        budget, uuids = self.budget, self.asked()["assignment_uuids"]
-        done = cancellation.cancel(budget, uuids=uuids, now=timezone.now(), actor=caller(request))
-        refused = _refusals(done.refused, self.reason, _ONLY_OPEN)
-        if refused and not done.cancelled and not done.unchanged:
-            raise Unprocessable(refused)
-        return Response(
-            {
-                "cancelled": [assignment.uuid for assignment in done.cancelled],
-                "no_change": [assignment.uuid for assignment in done.unchanged],
-                "not_cancelled": refused,
-            }
-        )
+    def post(self, request: Request, **_url: UUID) -> Response:
+        budget, named = self.budget, _parsed(AssignmentUuidsInput, request)["assignment_uuids"]
+        done = cancellation.cancel(budget, uuids=named, now=timezone.now(), actor=caller(request))
+        cancelled = [assignment.uuid for assignment in done.cancelled]
+        unchanged = [assignment.uuid for assignment in done.unchanged]
+        return _of_each("cancelled", cancelled, unchanged, _refusals(done.refused, self.reason, _ONLY_OPEN))
 
 
-class Remind(_OfNamed):
-    """Remind the learners of those of the named assignments that are open, and say what came of every one.
+class Remind(OfOneBudget):
+    """Remind the learners of the named assignments that are open; the others are listed with the reason.
 
-    422 where none of them could be reminded. Asked twice, a learner gets one mail.
+    Answers 422 if none could be reminded. A repeated request sends no second e-mail.
     """
 
     permission = Permission.REMIND
     reason = "not_remindable"
 
     @extend_schema(request=AssignmentUuidsInput, responses=RemindOutput)
-    def post(self, request: Request, **_address: UUID) -> Response:
-        """Remind."""
-        budget, uuids = self.budget, self.asked()["assignment_uuids"]
-        done = reminders.remind(budget, uuids=uuids, now=timezone.now(), actor=caller(request))
-        return _answer(done, "reminded", reason=self.reason)
+    def post(self, request: Request, **_url: UUID) -> Response:
+        budget, named = self.budget, _parsed(AssignmentUuidsInput, request)["assignment_uuids"]
+        done = reminders.remind(budget, uuids=named, now=timezone.now(), actor=caller(request))
+        refused = _refusals(done.refused, self.reason, _CHOOSE_OTHERS)
+        return _of_each("reminded", done.requested, done.on_their_way, refused)
 
 
-class Nudge(_OfNamed):
-    """Tell the learners of those of the named assignments that the content starts soon.
+class Nudge(OfOneBudget):
+    """Send the learners of the named assignments an e-mail that the content starts soon.
 
-    422 where none of them could be nudged. Asked twice, a learner gets one mail.
+    Answers 422 if none could be nudged. A repeated request sends no second e-mail.
     """
 
     permission = Permission.REMIND
     reason = "not_nudgeable"
-    body = NudgeInput
 
     @extend_schema(request=NudgeInput, responses=NudgeOutput)
-    def post(self, request: Request, **_address: UUID) -> Response:
-        """Nudge."""
-        budget, asked = self.budget, self.asked()
+    def post(self, request: Request, **_url: UUID) -> Response:
+        budget, body = self.budget, _parsed(NudgeInput, request)
         done = reminders.nudge(
             budget,
-            uuids=asked["assignment_uuids"],
-            within_days=asked.get("days_before_course_start_date"),
+            uuids=body["assignment_uuids"],
+            within_days=body.get("days_before_course_start_date"),
             now=timezone.now(),
             actor=caller(request),
         )
-        return _answer(done, "nudged", reason=self.reason)
+        refused = _refusals(done.refused, self.reason, _CHOOSE_OTHERS)
+        return _of_each("nudged", done.requested, done.on_their_way, refused)
 
 
-class _OfAFilter(OfOneBudget):
-    """Views that act on whatever the list would show for the same query string, without a body."""
-
-    def matching(self) -> QuerySet[LearnerContentAssignment]:
-        """Return the budget's assignments that the query string asks for. Raises ValidationError."""
-        asked, known = self.request.query_params, {*listing.AssignmentFilters.base_filters, "format"}
-        # A list may show too much; this would do too much.
-        if unknown := sorted(set(asked) - known):
-            raise serializers.ValidationError({name: ["There is no such filter."] for name in unknown})
-        if empty := sorted(name for name in asked if not asked[name].strip()):
-            raise serializers.ValidationError({name: ["Give it a value, or leave it out."] for name in empty})
-        mine = LearnerContentAssignment.objects.filter(budget=self.budget)
-        filters = listing.AssignmentFilters(self.request.query_params, queryset=mine, request=self.request)
-        if not filters.is_valid():
-            raise serializers.ValidationError(filters.errors)
-        found: QuerySet[LearnerContentAssignment] = filters.qs
-        return found
-
-
-class CancelAll(_OfAFilter):
-    """Cancel every open assignment that the filters of the query string find; all of them without any."""
+class CancelAll(OfOneBudget):
+    """Cancel all open assignments that the query string's filters match; without filters, all of them."""
 
     permission = Permission.CANCEL
 
     @extend_schema(request=None, responses={202: CancelAllOutput})
-    def post(self, request: Request, **_address: UUID) -> Response:
-        """Cancel them, batch by batch."""
+    def post(self, request: Request, **_url: UUID) -> Response:
         done = cancellation.cancel_all(
-            self.matching(), budget=self.budget, now=timezone.now(), actor=caller(request)
+            _filtered(self), budget=self.budget, now=timezone.now(), actor=caller(request)
         )
         counts = {"cancelled": len(done.cancelled), "no_change": len(done.unchanged)}
-        return _counted(counts, "not_cancelled", done.refused, Cancel.reason, _ONLY_OPEN)
+        return _counted("not_cancelled", counts, done.refused, Cancel.reason, _ONLY_OPEN)
 
 
-class RemindAll(_OfAFilter):
-    """Remind every learner who was told and has not answered, among those that the filters find."""
+class RemindAll(OfOneBudget):
+    """Remind the learners in the state `waiting`, among those that the query string's filters match."""
 
     permission = Permission.REMIND
 
     @extend_schema(request=None, responses={202: RemindAllOutput})
-    def post(self, request: Request, **_address: UUID) -> Response:
-        """Remind them, batch by batch."""
+    def post(self, request: Request, **_url: UUID) -> Response:
         done = reminders.remind_waiting(
-            self.matching(), budget=self.budget, now=timezone.now(), actor=caller(request)
+            _filtered(self), budget=self.budget, now=timezone.now(), actor=caller(request)
         )
         counts = {"reminded": len(done.requested), "no_change": len(done.on_their_way)}
-        return _counted(counts, "not_reminded", done.refused, Remind.reason, _CHOOSE_OTHERS)
+        return _counted("not_reminded", counts, done.refused, Remind.reason, _CHOOSE_OTHERS)
 
 
-def _answer(done: ReminderResult, verb: str, *, reason: str) -> Response:
-    """Return what came of each. Raises Unprocessable where nothing could be done for any."""
-    refused = _refusals(done.refused, reason, _CHOOSE_OTHERS)
-    if refused and not done.requested and not done.on_their_way:
+def _parsed(shape: type[AssignmentUuidsInput], request: Request) -> dict[str, Any]:
+    body = shape(data=request.data)
+    body.is_valid(raise_exception=True)
+    parsed: dict[str, Any] = body.validated_data
+    return parsed
+
+
+def _filtered(view: OfOneBudget) -> QuerySet[LearnerContentAssignment]:
+    """Return the assignments that the list shows for the same query string. Raises ValidationError.
+
+    The list ignores an unknown or empty filter and shows too much; here that would act on too much.
+    """
+    query, known = view.request.query_params, {*listing.AssignmentFilters.base_filters, "format"}
+    if unknown := sorted(set(query) - known):
+        raise serializers.ValidationError({name: ["There is no such filter."] for name in unknown})
+    if empty := sorted(name for name in query if not query[name].strip()):
+        raise serializers.ValidationError({name: ["Give it a value, or leave it out."] for name in empty})
+    budgets = LearnerContentAssignment.objects.filter(budget=view.budget)
+    filters = listing.AssignmentFilters(query, queryset=budgets, request=view.request)
+    if not filters.is_valid():
+        raise serializers.ValidationError(filters.errors)
+    matching: QuerySet[LearnerContentAssignment] = filters.qs
+    return matching
+
+
+def _of_each(
+    verb: str, done: Sequence[UUID], unchanged: Sequence[UUID], refused: list[dict[str, Any]]
+) -> Response:
+    """Return the result for each assignment. Raises Unprocessable if all were refused."""
+    if refused and not done and not unchanged:
         raise Unprocessable(refused)
-    return Response({verb: done.requested, "no_change": done.on_their_way, f"not_{verb}": refused})
+    return Response({verb: done, "no_change": unchanged, f"not_{verb}": refused})
 
 
 def _counted(
-    counts: dict[str, Any], name: str, refused: Mapping[UUID, str], reason: str, next_step: str
+    name: str, counts: Mapping[str, int], refused: Mapping[UUID, str], reason: str, next_step: str
 ) -> Response:
-    first = dict(list(refused.items())[:MOST_NAMED])
+    first = dict(islice(refused.items(), MOST_NAMED))
     body = {**counts, f"{name}_count": len(refused), name: _refusals(first, reason, next_step)}
     return Response(body, status=202)
 
 
 def _refusals(refused: Mapping[UUID, str], reason: str, next_step: str) -> list[dict[str, Any]]:
-    return [_refusal(uuid, standing, reason, next_step) for uuid, standing in refused.items()]
-
-
-def _refusal(uuid: UUID, standing: str, reason: str, next_step: str) -> dict[str, Any]:
-    known = standing != "unknown"
-    sentence = f"It is {standing}." if known else "There is no such assignment in this budget."
-    return {
-        "reason": reason if known else "unknown_assignment",
-        "user_message": sentence,
-        "next_step": next_step if known else "Load the list again.",
-        "assignment_uuid": str(uuid),
-    }
+    return [
+        {
+            "reason": "unknown_assignment",
+            "user_message": "There is no such assignment in this budget.",
+            "next_step": "Reload the list.",
+            "assignment_uuid": str(uuid),
+        }
+        if standing == "unknown"
+        else {
+            "reason": reason,
+            "user_message": f"This assignment is {standing}.",
+            "next_step": next_step,
+            "assignment_uuid": str(uuid),
+        }
+        for uuid, standing in refused.items()
+    ]

@@ -1,4 +1,4 @@
-"""The content replica on the wire, under its columns' names."""
+"""Content: the list, and one course or run with its record."""
 
 from typing import Any
 from uuid import UUID
@@ -26,21 +26,20 @@ from bursary.replica.models import CONTENT_TYPES, ContentMetadata
 
 
 class ReadsContent(BasePermission):
-    """Whoever has a role with any organisation sees the replica."""
+    """Permits users with a role in any organisation."""
 
-    message = "You have no role with any organisation."
+    message = "You have no role in any organisation."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Ask the permission table."""
         return request.user.is_authenticated and may_anywhere(request.user, Permission.READ_CONTENT)
 
 
 class ContentFilters(filters.FilterSet):
-    """What a list of content can be asked for."""
-
     content_type = filters.ChoiceFilter(choices=CONTENT_TYPES)
-    parent = filters.CharFilter(field_name="parent__content_key", label="A course's key: its runs")
-    catalog = filters.UUIDFilter(method="in_catalog", label="A catalog's uuid: what it holds")
+    parent = filters.CharFilter(
+        field_name="parent__content_key", label="The runs of the course with this key"
+    )
+    catalog = filters.UUIDFilter(method="in_catalog", label="The content of the catalog with this uuid")
 
     class Meta:
         model = ContentMetadata
@@ -49,26 +48,25 @@ class ContentFilters(filters.FilterSet):
     def in_catalog(
         self, queryset: QuerySet[ContentMetadata], _name: str, value: UUID
     ) -> QuerySet[ContentMetadata]:
-        """Keep what the catalog holds."""
+        """Keep the catalog's content."""
         return queryset.filter(reads.membership(value))
 
 
 class BoundedSearch(SearchFilter):
-    """Every word in the title. Databases refuse a search of thousands of words, so it is refused before."""
+    """Matches every word in the title, within a length: databases fail on a search of thousands of words."""
 
     MOST_CHARACTERS = 255
 
     def get_search_terms(self, request: Request) -> list[str]:
         """Return the words. Raises ValidationError."""
-        asked = request.query_params.get(self.search_param, "")
-        if len(asked) > self.MOST_CHARACTERS:
+        if len(request.query_params.get(self.search_param, "")) > self.MOST_CHARACTERS:
             problem = f"Search for at most {self.MOST_CHARACTERS} characters."
             raise ValidationError({self.search_param: [problem]})
         return super().get_search_terms(request)
 
 
 class ContentList(generics.ListAPIView[ContentMetadata]):
-    """The content that the replica holds. `as_of` is when upstream was last seen to agree."""
+    """List the content of the replica. `as_of` is the last time that upstream confirmed it."""
 
     permission_classes = (ReadsContent,)
     serializer_class = ContentMetadataSerializer
@@ -82,20 +80,20 @@ class ContentList(generics.ListAPIView[ContentMetadata]):
 
 
 def visible_catalogs(user: User) -> QuerySet[Budget, UUID]:
-    """Return the catalogs of the budgets that a user may see."""
+    """Return the catalog uuids of the budgets that the user may see."""
     budgets = Budget.objects.filter(granted(user, Permission.READ_BUDGET, customer="customer"))
     return budgets.order_by().values_list("catalog_uuid", flat=True).distinct()
 
 
-class _OfCatalog(serializers.Serializer[Any]):
+class _CatalogInput(serializers.Serializer[Any]):
     catalog = serializers.UUIDField(required=False)
 
 
 class ContentDetail(generics.RetrieveAPIView[ContentMetadata]):
-    """One piece of content, with the record as upstream served it.
+    """Read one course or run, with the record as upstream served it.
 
-    The record's links are those of `catalog`, or else of the one catalog that holds it, among the catalogs
-    of the caller's budgets; where several do, or none, it is without links.
+    The record has the links of `catalog`. Without `catalog` it has those of the one catalog of your budgets
+    that holds the content; if several do, or none, it has no links.
     """
 
     permission_classes = (ReadsContent,)
@@ -103,16 +101,19 @@ class ContentDetail(generics.RetrieveAPIView[ContentMetadata]):
     lookup_field = "content_key"
     queryset = ContentMetadata.objects.select_related("parent").defer("parent__payload")
 
-    @extend_schema(parameters=[OpenApiParameter("catalog", OpenApiTypes.UUID, description="Whose links")])
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("catalog", OpenApiTypes.UUID, description="The record has this catalog's links")
+        ]
+    )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Return it."""
         return super().get(request, *args, **kwargs)
 
     def get_serializer_context(self) -> dict[str, Any]:
-        """Add whose links may be shown. Raises ValidationError."""
-        asked = _OfCatalog(data=self.request.query_params)
-        asked.is_valid(raise_exception=True)
+        """Add the catalogs with links that may be shown. Raises ValidationError."""
+        query = _CatalogInput(data=self.request.query_params)
+        query.is_valid(raise_exception=True)
         catalogs = visible_catalogs(caller(self.request))
-        if catalog := asked.validated_data.get("catalog"):
+        if catalog := query.validated_data.get("catalog"):
             catalogs = catalogs.filter(catalog_uuid=catalog)
         return {**super().get_serializer_context(), "catalogs": catalogs}

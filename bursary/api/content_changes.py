@@ -1,4 +1,4 @@
-"""What changed in a piece of content, and which assignments that touched."""
+"""Changes of content, and their impact on open assignments."""
 
 from datetime import timedelta
 from typing import Any
@@ -26,21 +26,20 @@ from bursary.assignments.listing import MomentFilter
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica.models import ContentChange, ContentMetadata
 
-LOOKS_BACK = timedelta(days=30)
+DEFAULT_PERIOD = timedelta(days=30)
 
 
 class ReadsAssignments(BasePermission):
-    """Whoever may see some organisation's assignments; which ones, the query decides."""
+    """Permits users that may see any organisation's assignments; the query selects which."""
 
-    message = "Your role does not let you see assignments of any organisation."
+    message = "Your role does not permit you to see any organisation's assignments."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Ask the permission table."""
         return request.user.is_authenticated and may_anywhere(request.user, Permission.READ_ASSIGNMENTS)
 
 
 class ContentChangeSerializer(serializers.ModelSerializer[ContentChange]):
-    """One field changed: from what to what, when we learned of it, and what made us look."""
+    """A changed field: the old and the new value, when we learned of it, and from which source."""
 
     content_key = serializers.CharField(source="content.content_key", read_only=True)
 
@@ -49,7 +48,7 @@ class ContentChangeSerializer(serializers.ModelSerializer[ContentChange]):
         fields = ("id", "content_key", "field", "old", "new", "source", "created")
 
     def to_representation(self, instance: ContentChange) -> dict[str, Any]:
-        """Return the change; which catalog it was about, only to who may see a budget of it."""
+        """Return the change. A catalog is named only to users that may see a budget of it."""
         shown = super().to_representation(instance)
         if instance.field == "membership":
             visible = self.context["catalogs"]
@@ -57,15 +56,13 @@ class ContentChangeSerializer(serializers.ModelSerializer[ContentChange]):
         return shown
 
 
-def _names_of_catalogs(user: User) -> set[str]:
+def _catalogs_of(user: User) -> set[str]:
     return {str(uuid) for uuid in visible_catalogs(user)}
 
 
 class ChangeFilters(filters.FilterSet):
-    """What the changes of a piece of content can be asked for."""
-
-    field = filters.CharFilter(label="A column's name, `membership` or `gone_at`")
-    since = MomentFilter(field_name="created", lookup_expr="gte", label="Not before this instant")
+    field = filters.CharFilter(label="A column, `membership` or `gone_at`")
+    since = MomentFilter(field_name="created", lookup_expr="gte", label="At this time or later")
 
     class Meta:
         model = ContentChange
@@ -73,12 +70,12 @@ class ChangeFilters(filters.FilterSet):
 
 
 class _OfContent(APIView):
-    """Views below the address of a piece of content."""
+    """A view below the URL of a course or run."""
 
     ending: str
 
     def content(self) -> ContentMetadata:
-        """Return the content that the address names. Raises Http404."""
+        """Return the content in the URL. Raises Http404."""
         rows = ContentMetadata.objects.filter(content_key=self.kwargs["content_key"])
         content = rows.only("pk", "content_key", "parent").first()
         if content is None:
@@ -86,18 +83,17 @@ class _OfContent(APIView):
         return content
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Answer; a key may itself end like this address, and then it is the content that is asked for."""
+        """Serve the content itself if its key ends like this URL: keys may contain slashes."""
         whole = f"{self.kwargs['content_key']}/{self.ending}"
-        named = isinstance(exc, Http404) and ContentMetadata.objects.filter(content_key=whole).exists()
-        if not named:
+        if not (isinstance(exc, Http404) and ContentMetadata.objects.filter(content_key=whole).exists()):
             return super().handle_exception(exc)
-        itself = ContentDetail(kwargs={"content_key": whole}, request=self.request, format_kwarg=None)
-        itself.args = ()
-        return itself.retrieve(self.request)
+        detail = ContentDetail(kwargs={"content_key": whole}, request=self.request, format_kwarg=None)
+        detail.args = ()
+        return detail.retrieve(self.request)
 
 
 class Changes(_OfContent, generics.ListAPIView[ContentChange]):
-    """What changed in a piece of content, newest first, as we learned of it."""
+    """List the changes of a course or run, newest first."""
 
     ending = "changes"
     permission_classes = (ReadsContent,)
@@ -107,11 +103,11 @@ class Changes(_OfContent, generics.ListAPIView[ContentChange]):
     filterset_class = ChangeFilters
 
     def get_serializer_context(self) -> dict[str, Any]:
-        """Add which catalogs the caller may know of."""
-        return {**super().get_serializer_context(), "catalogs": _names_of_catalogs(caller(self.request))}
+        """Add the catalogs that the caller may see."""
+        return {**super().get_serializer_context(), "catalogs": _catalogs_of(caller(self.request))}
 
     def get_queryset(self) -> QuerySet[ContentChange]:
-        """Return the content's changes."""
+        """Return the changes of the content in the URL."""
         if getattr(self, "swagger_fake_view", False):
             return ContentChange.objects.none()
         changes = ContentChange.objects.filter(content=self.content()).order_by("-created", "-pk")
@@ -119,19 +115,19 @@ class Changes(_OfContent, generics.ListAPIView[ContentChange]):
 
 
 class TouchSerializer(serializers.Serializer[Any]):
-    """What one change meant for one assignment."""
+    """The effect of one change on one assignment."""
 
-    change = serializers.IntegerField(help_text="Its `id` among the changes")
+    change = serializers.IntegerField(help_text="The `id` of the change")
     field = serializers.CharField()
     effect = serializers.ChoiceField(choices=[one.value for one in impact.Effect])
-    old = serializers.JSONField(help_text="A date, cents, or whether it was available")
-    new = serializers.JSONField(help_text="The same after the change")
-    old_reason = serializers.CharField(help_text="Of a deadline, else empty")
+    old = serializers.JSONField(help_text="A date, an amount in cents, or the availability")
+    new = serializers.JSONField(help_text="The value after the change")
+    old_reason = serializers.CharField(help_text="For a deadline, else empty")
     new_reason = serializers.CharField()
 
 
-def _told(touch: Touch) -> dict[str, object]:
-    # Plain, as a page may tell of 25,000: a serializer for each would take seconds.
+def _touch(touch: Touch) -> dict[str, object]:
+    # No serializer: a page may have 25,000 touches, which would take seconds.
     return {
         "change": touch.change.pk,
         "field": touch.change.field,
@@ -144,7 +140,7 @@ def _told(touch: Touch) -> dict[str, object]:
 
 
 class TouchedAssignmentSerializer(serializers.ModelSerializer[LearnerContentAssignment]):
-    """An open assignment that changes touched, with what each meant for it."""
+    """An open assignment that changes affect, with the effect of each."""
 
     assignment_configuration = serializers.UUIDField(source="budget.assignment_configuration_uuid")
     policy_uuid = serializers.UUIDField(source="budget.uuid")
@@ -167,27 +163,27 @@ class TouchedAssignmentSerializer(serializers.ModelSerializer[LearnerContentAssi
         )
 
     def get_content_quantity(self, assignment: LearnerContentAssignment) -> int:
-        """Return what it was assigned for."""
+        """Return the assigned price in cents, negative."""
         return -assignment.price_cents
 
     @extend_schema_field(serializers.DictField())
     def get_earliest_possible_expiration(self, assignment: LearnerContentAssignment) -> dict[str, Any]:
-        """Return its deadline as it is now."""
+        """Return the present deadline and its reason."""
         return {"date": assignment.expires_at, "reason": assignment.expires_reason}
 
     @extend_schema_field(TouchSerializer(many=True))
     def get_touches(self, assignment: LearnerContentAssignment) -> list[dict[str, object]]:
-        """Return what each change meant for it, newest first."""
+        """Return the effect of each change, newest first."""
         found: Impact = self.context["impact"]
-        return [_told(touch) for touch in found.touches(assignment)]
+        return [_touch(touch) for touch in found.touches(assignment)]
 
 
 class ImpactOutput(serializers.Serializer[Any]):
-    """The changes, and a page of the assignments that they touched."""
+    """The newest changes, and a page of the assignments that they affect."""
 
     since = serializers.DateTimeField()
     changes = ContentChangeSerializer(many=True)
-    more_changes = serializers.BooleanField(help_text="There are older changes, which are not told of")
+    more_changes = serializers.BooleanField(help_text="There are older changes, which are left out")
     results = TouchedAssignmentSerializer(many=True)
 
 
@@ -196,34 +192,31 @@ class _SinceInput(serializers.Serializer[Any]):
 
 
 class ImpactOfChanges(_OfContent):
-    """The open assignments that changes of content touched: deadline, dates, price, availability."""
+    """List the open assignments that a change of dates, price or availability affects."""
 
     ending = "impact"
     permission_classes = (ReadsAssignments,)
 
     @extend_schema(
         parameters=[
-            OpenApiParameter(
-                "since", OpenApiTypes.DATETIME, description="Not before; 30 days ago by default"
-            ),
+            OpenApiParameter("since", OpenApiTypes.DATETIME, description="The default is 30 days ago"),
             OpenApiParameter("page", int),
             OpenApiParameter("page_size", int),
         ],
         responses=ImpactOutput,
     )
     def get(self, request: Request, content_key: str) -> Response:
-        """Return a page of the assignments that the caller may see."""
-        asked = _SinceInput(data=request.query_params)
-        asked.is_valid(raise_exception=True)
-        since = asked.validated_data.get("since", timezone.now() - LOOKS_BACK)
+        query = _SinceInput(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        since = query.validated_data.get("since", timezone.now() - DEFAULT_PERIOD)
         found = impact.of_content(self.content(), since=since)
-        mine = granted(caller(request), Permission.READ_ASSIGNMENTS, customer="budget__customer_id")
+        visible = granted(caller(request), Permission.READ_ASSIGNMENTS, customer="budget__customer_id")
         pages = Pages()
-        page = pages.paginate_queryset(found.assignments.filter(mine), request, view=self) or []
+        page = pages.paginate_queryset(found.assignments.filter(visible), request, view=self) or []
         rows = TouchedAssignmentSerializer(page, many=True, context={"impact": found}).data
         response = pages.get_paginated_response(rows)
         response.data["since"] = since
-        context = {"catalogs": _names_of_catalogs(caller(request))}
+        context = {"catalogs": _catalogs_of(caller(request))}
         response.data["changes"] = ContentChangeSerializer(found.changes, many=True, context=context).data
         response.data["more_changes"] = found.more_changes
         return response

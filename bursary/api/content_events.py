@@ -1,4 +1,4 @@
-"""What others tell us, by signed webhook. It is kept at once, and applied by the clock."""
+"""Signed webhooks of other services. An event is stored at once; a scheduled task applies it."""
 
 from collections.abc import Mapping
 from io import BytesIO
@@ -22,7 +22,7 @@ KEY = r"^[^\s\x00-\x1f\x7f\ud800-\udfff]{1,255}$"
 
 
 class ContentChangedData(serializers.Serializer[Any]):
-    """Which content changed: keys of courses, runs, or uuids of programs and pathways."""
+    """The content that has changed: keys of courses and runs, or uuids of programs and pathways."""
 
     content_keys = serializers.ListField(
         child=serializers.RegexField(KEY, trim_whitespace=False), allow_empty=False, max_length=MOST_KEYS
@@ -30,7 +30,7 @@ class ContentChangedData(serializers.Serializer[Any]):
 
 
 class TransactionReversedData(serializers.Serializer[Any]):
-    """Which transaction's money went back."""
+    """The transaction that the ledger has reversed."""
 
     transaction_uuid = serializers.UUIDField()
 
@@ -45,13 +45,13 @@ class ContentEventInput(serializers.Serializer[Any]):
     """The body of a webhook."""
 
     type = serializers.CharField(help_text=f"{EventKind.CONTENT_CHANGED} or {EventKind.TRANSACTION_REVERSED}")
-    data = serializers.DictField(  # type: ignore[assignment]  # the standard's word, and a property's
-        help_text='{"content_keys": […]}, at most 100, or {"transaction_uuid": "…"}, by the type'
+    data = serializers.DictField(  # type: ignore[assignment]  # the standard's word; DRF has a property of this name
+        help_text='{"content_keys": […]}, at most 100, or {"transaction_uuid": "…"}, as the type requires'
     )
 
 
 class ContentEventOutput(serializers.Serializer[Any]):
-    """It is kept, to be applied; `no_change` where it was told before."""
+    """The event is stored; `no_change` is true if it was received before."""
 
     no_change = serializers.BooleanField()
 
@@ -59,15 +59,15 @@ class ContentEventOutput(serializers.Serializer[Any]):
 _HEADERS = [
     OpenApiParameter(name, str, OpenApiParameter.HEADER, required=True, description=description)
     for name, description in (
-        ("webhook-id", "The event's id, the same at each attempt"),
-        ("webhook-timestamp", "When this attempt was signed, in seconds since 1970"),
-        ("webhook-signature", "v1, and the HMAC-SHA256 of id.timestamp.body in base64"),
+        ("webhook-id", "The event's id, the same on each attempt"),
+        ("webhook-timestamp", "The time of this attempt's signature, in seconds since 1970"),
+        ("webhook-signature", "`v1,` and the HMAC-SHA256 of id.timestamp.body in base64"),
     )
 ]
 
 
 class ContentEvents(APIView):
-    """Tell of changed content or a reversed transaction. No sign-in: the body is signed."""
+    """Report changed content or a reversed transaction. The signature takes the place of an API key."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -76,7 +76,6 @@ class ContentEvents(APIView):
         request=ContentEventInput, responses={202: ContentEventOutput}, parameters=_HEADERS, auth=[]
     )
     def post(self, request: Request) -> Response:
-        """Keep the event."""
         now = timezone.now()
         webhook.require_listening()
         event_id = webhook.verify(request.headers, _body(request), now=now)
@@ -86,9 +85,9 @@ class ContentEvents(APIView):
 
 
 def _body(request: Request) -> bytes:
-    """Return the bytes as they were sent. Raises LengthRequired, BodyTooLarge, before anything is read."""
+    """Return the raw body. Raises LengthRequired or BodyTooLarge before reading it."""
     if "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH"):
-        raise LengthRequired  # it would be read as empty, and the signature be blamed
+        raise LengthRequired  # Django would read an empty body, and its signature is wrong
     announced = request.META.get("CONTENT_LENGTH") or "0"
     if not (announced.isascii() and announced.isdecimal()) or int(announced) > webhook.LARGEST_BODY:
         raise BodyTooLarge(f"The body is larger than {webhook.LARGEST_BODY} bytes.")
@@ -97,20 +96,20 @@ def _body(request: Request) -> bytes:
 
 
 def _event(body: bytes) -> tuple[EventKind, dict[str, Any]]:
-    """Return what a body says, without what we do not use. Raises ValidationError, Unprocessable."""
-    told = ContentEventInput(data=BoundedJSONParser().parse(BytesIO(body)))
-    told.is_valid(raise_exception=True)
-    shape = _DATA.get(told.validated_data["type"])
+    """Parse a body, dropping unknown fields. Raises ValidationError, Unprocessable."""
+    event = ContentEventInput(data=BoundedJSONParser().parse(BytesIO(body)))
+    event.is_valid(raise_exception=True)
+    shape = _DATA.get(event.validated_data["type"])
     if shape is None:
         raise Unprocessable(
             [
                 {
                     "reason": "unknown_event_type",
-                    "user_message": "Nobody here does anything with an event of this type.",
+                    "user_message": "Bursary does not handle events of this type.",
                     "next_step": f"Send only {' and '.join(_DATA)}.",
                 }
             ]
         )
-    data = shape(data=told.validated_data["data"])
+    data = shape(data=event.validated_data["data"])
     data.is_valid(raise_exception=True)
-    return EventKind(told.validated_data["type"]), {**data.data}
+    return EventKind(event.validated_data["type"]), {**data.data}

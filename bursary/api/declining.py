@@ -1,4 +1,4 @@
-"""The learner's other answer: declining an assignment of their own."""
+"""Decline: a learner's other answer to an assignment."""
 
 from typing import Any
 from uuid import UUID
@@ -19,18 +19,18 @@ from bursary.assignments.choices import State
 
 
 class DeclineInput(serializers.Serializer[Any]):
-    """The body of decline. Who declines is taken from the sign-in alone."""
+    """The body of decline. The learner is always the authenticated user."""
 
     reason = serializers.CharField(
         required=False,
         allow_blank=True,
         default="",
-        help_text=f"For the administrator, at most {declining.LONGEST_REASON} characters",
+        help_text=f"Shown to administrators; at most {declining.LONGEST_REASON} characters",
     )
 
 
 class DeclineOutput(serializers.Serializer[Any]):
-    """The assignment is cancelled; `no_change` where the learner had declined it before."""
+    """The cancelled assignment; `no_change` is true if it was declined before."""
 
     uuid = serializers.UUIDField()
     state = serializers.CharField()
@@ -38,15 +38,14 @@ class DeclineOutput(serializers.Serializer[Any]):
 
 
 class Decline(APIView):
-    """Decline an open assignment of one's own: its money is free at once. Repeating it does no harm."""
+    """Decline your own open assignment. Its money is free at once. Safe to repeat."""
 
     @extend_schema(request=DeclineInput, responses=DeclineOutput)
     def post(self, request: Request, configuration_uuid: UUID, assignment_uuid: UUID) -> Response:
-        """Decline."""
         budget = permitted_budget(request, Permission.LEARN, assignment_configuration_uuid=configuration_uuid)
         user = caller(request)
-        mine = redemption.of_learner(lms_user_id=user.lms_user_id, learner_key=user.learner_key)
-        assignment = mine.filter(budget=budget, uuid=assignment_uuid).first()
+        own = redemption.of_learner(lms_user_id=user.lms_user_id, learner_key=user.learner_key)
+        assignment = own.filter(budget=budget, uuid=assignment_uuid).first()
         if assignment is None:
             raise Http404("You have no such assignment in this budget.")
         body = DeclineInput(data=request.data)

@@ -1,4 +1,4 @@
-"""What clients send: parsed once, at the edge."""
+"""Request bodies: their shapes, units and limits."""
 
 import math
 import re
@@ -15,13 +15,13 @@ from bursary.assignments.addresses import MOST_ADDRESSES
 from bursary.budgets.models import LONGEST_AGE_DAYS
 
 MOST_CENTS = 10**13
-NEARLY_WHOLE = 0.001  # cents: browsers multiply dollars by 100 in binary floats, 19.99 → 1998.9999999999998
+NEARLY_WHOLE = 0.001  # cents: clients multiply dollars by 100 in binary floats, 19.99 → 1998.9999999999998
 
-_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: valid in JSON, and nowhere else
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: valid in JSON, refused by databases
 
 
 class BoundedJSONParser(JSONParser):
-    """Reads JSON up to a depth that any honest request stays below. Django bounds its size."""
+    """Parses JSON; refuses extreme nesting. Django limits the size."""
 
     def parse(
         self,
@@ -29,16 +29,16 @@ class BoundedJSONParser(JSONParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Return the decoded body. Raises ParseError where it is not JSON, or nested too deeply."""
+        """Return the decoded body. Raises ParseError if it is not JSON or is nested too deeply."""
         try:
             return super().parse(stream, media_type, parser_context)
-        except RecursionError as bottomless:
-            raise ParseError("JSON parse error - It is nested too deeply.") from bottomless
+        except RecursionError as error:
+            raise ParseError("JSON parse error - It is nested too deeply.") from error
 
 
 @extend_schema_field(OpenApiTypes.INT64)
 class CentsField(serializers.Field[int, Any, int, Any]):
-    """A price in whole US cents, as an integer or as the float that browsers make of it."""
+    """A price in whole US cents, as an integer or as the float that JavaScript clients send."""
 
     default_error_messages = {
         "invalid": "A price is a number of cents.",
@@ -47,7 +47,7 @@ class CentsField(serializers.Field[int, Any, int, Any]):
     }
 
     def to_internal_value(self, data: Any) -> int:
-        """Return whole cents; round what is a float's breadth away from them."""
+        """Return whole cents; round a float within `NEARLY_WHOLE` of them."""
         if isinstance(data, bool) or not isinstance(data, int | float):
             self.fail("invalid")
         if isinstance(data, float) and not math.isfinite(data):
@@ -60,47 +60,47 @@ class CentsField(serializers.Field[int, Any, int, Any]):
         return cents
 
     def to_representation(self, value: int) -> int:
-        """Return the cents as they are."""
+        """Return the cents."""
         return value
 
 
 @extend_schema_field(OpenApiTypes.EMAIL)
 class EntryField(serializers.Field[str, Any, str, Any]):
-    """An entry of the list of addresses. What is not text reads as empty, and is named as a bad address."""
+    """An entry of the list of addresses. An entry that is not text becomes empty, and so a bad address."""
 
     def to_internal_value(self, data: Any) -> str:
-        """Return the text; nothing for what no mail could be sent to and no database would store."""
+        """Return the text; empty if it is not text or no database would store it."""
         if not isinstance(data, str) or _SURROGATE.search(data):
             return ""
         return data
 
     def to_representation(self, value: str) -> str:
-        """Return the entry as it is."""
+        """Return the entry."""
         return value
 
 
 class AllocateInput(serializers.Serializer[Any]):
-    """The body of allocate and can-allocate. Who allocates is taken from the sign-in alone."""
+    """The body of allocate and can-allocate. The administrator is always the authenticated user."""
 
     content_key = serializers.CharField(max_length=255)
     content_price_cents = CentsField()
     learner_emails = serializers.ListField(
         child=EntryField(allow_null=True),
         allow_empty=False,
-        help_text=f"At most {MOST_ADDRESSES} addresses. Spaces around them and repetitions do no harm.",
+        help_text=f"At most {MOST_ADDRESSES} addresses. Surrounding spaces and repetitions are ignored.",
     )
     due_date = serializers.DateTimeField(
         required=False,
         allow_null=True,
-        help_text="By when the learners shall have answered, at the latest",
+        help_text="The administrator's own deadline; the earliest deadline applies",
     )
     admin_lms_user_id = serializers.IntegerField(
-        required=False, allow_null=True, help_text="Ignored: the sign-in says who it is"
+        required=False, allow_null=True, help_text="Ignored: the authenticated user is used"
     )
 
 
 class AssignmentUuidsInput(serializers.Serializer[Any]):
-    """The body of what is done to several assignments."""
+    """The body of requests that name several assignments."""
 
     assignment_uuids = serializers.ListField(
         child=serializers.UUIDField(), allow_empty=False, max_length=MOST_ADDRESSES
@@ -108,7 +108,7 @@ class AssignmentUuidsInput(serializers.Serializer[Any]):
 
 
 class NudgeInput(AssignmentUuidsInput):
-    """The body of nudge: whom, and how soon it must start."""
+    """The body of nudge: the assignments, and how soon their content must start."""
 
     days_before_course_start_date = serializers.IntegerField(
         required=False, allow_null=True, min_value=1, max_value=LONGEST_AGE_DAYS

@@ -1,4 +1,4 @@
-"""What the learner's client reads: budgets with the learner's own assignments in them."""
+"""Responses to learners' clients: budgets with the learner's assignments."""
 
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from bursary.budgets.models import Budget
 
 
 class LearnerAssignmentSerializer(AssignmentSerializer):
-    """An assignment as its learner's client shows it. A passed deadline counts before the sweep comes."""
+    """An assignment for its learner. A passed deadline shows as `expired` before the scheduled task runs."""
 
     state = serializers.SerializerMethodField()
     content_metadata = ContentOfAssignmentSerializer(source="shown_content", read_only=True, allow_null=True)
@@ -35,24 +35,23 @@ class LearnerAssignmentSerializer(AssignmentSerializer):
         )
 
     def get_state(self, assignment: LearnerContentAssignment) -> str:
-        """Return the state as of now."""
+        """Return the state as of `context["now"]`."""
         return state_at(assignment, now=self.context["now"])
 
     @extend_schema_field(serializers.BooleanField(allow_null=True))
     def get_learner_acknowledged(self, assignment: LearnerContentAssignment) -> bool | None:
-        """Return false for what ended; what was acknowledged is not shown, and the rest has no end."""
+        """Return false if it has ended, else null. An acknowledged assignment is not listed."""
         return False if self.get_state(assignment) in FACT_OF else None
 
 
 def state_at(assignment: LearnerContentAssignment, *, now: datetime) -> str:
-    """Return the assignment's state, expired from the moment of its deadline on."""
-    held = assignment.redeeming_since is not None
-    passed = assignment.state == State.ALLOCATED and assignment.expires_at <= now and not held
-    return State.EXPIRED.value if passed else assignment.state
+    """Return the state at `now`; `expired` from the deadline on, unless it is being redeemed."""
+    overdue = assignment.expires_at <= now and assignment.redeeming_since is None
+    return State.EXPIRED if overdue and assignment.state == State.ALLOCATED else assignment.state
 
 
 def policy_of_learner(budget: Budget, *, assignments: list[Any]) -> dict[str, Any]:
-    """Return a budget as the learner's client reads it, with these assignments, serialized."""
+    """Return the body of a budget for a learner, with these serialized assignments. Amounts in cents."""
     return {
         "uuid": str(budget.uuid),
         "policy_type": POLICY_TYPE,
@@ -74,5 +73,5 @@ def policy_of_learner(budget: Budget, *, assignments: list[Any]) -> dict[str, An
 
 
 def redemption_url(budget: Budget) -> str:
-    """Return the absolute address at which clients redeem from the budget."""
+    """Return the absolute URL at which clients redeem from the budget."""
     return str(settings.BASE_URL) + reverse("redeem", kwargs={"policy_uuid": budget.uuid})

@@ -1,4 +1,4 @@
-"""Addresses that the API does not have: a JSON answer, whatever the method."""
+"""The 404 for unknown URLs below the API, as JSON and for every method."""
 
 from typing import Any, NoReturn
 
@@ -10,10 +10,10 @@ from rest_framework.views import APIView
 
 @extend_schema(exclude=True)
 class UnknownAddress(APIView):
-    """Answers 404 with the API's own kind of refusal."""
+    """Answers 404 in the shape of every other refusal."""
 
     permission_classes = ()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse before anything else is looked at."""
-        raise Http404("The API has no such address; /api/v1/docs/ lists what it has.")
+        """Raise Http404 before authentication and method are checked."""
+        raise Http404("The API has no such URL; /api/v1/docs/ lists all.")

@@ -1,4 +1,4 @@
-"""The page envelope that clients read, and the one way to ask for a page."""
+"""Pages of lists: parameters and envelope."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from bursary.assignments.models import LearnerContentAssignment
 
 
 class Pages(PageNumberPagination):
-    """`page` from 1, `page_size` up to 500."""
+    """`page` from 1, `page_size` up to 500, and 100 by default."""
 
     page_size = 100
     page_size_query_param = "page_size"
@@ -25,7 +25,7 @@ class Pages(PageNumberPagination):
     def get_paginated_response(self, data: Any) -> Response:
         """Return the rows in the envelope."""
         if self.page is None:
-            raise RuntimeError("Ask for a page before its response.")
+            raise RuntimeError("Call paginate_queryset() first.")
         return Response(
             {
                 "next": self.get_next_link(),
@@ -48,27 +48,30 @@ class Pages(PageNumberPagination):
 
 
 class AssignmentPages(Pages):
-    """Pages of assignments, with the counts by learner state that clients filter by."""
+    """Pages of assignments, with counts by learner state over the whole filtered list."""
 
-    def paginate_queryset(  # type: ignore[override]  # it pages assignments, and only those
+    def paginate_queryset(  # type: ignore[override]  # it pages assignments alone
         self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
     ) -> list[LearnerContentAssignment]:
-        """Return the page's rows. Raises NotFound past the end."""
+        """Return the page's rows. Raises NotFound beyond the last page."""
         size = self.get_page_size(request) or Pages.page_size
-        number = self._number(request)
+        asked = request.query_params.get(self.page_query_param, "1")
+        if not asked.isdecimal() or len(asked) > 9 or int(asked) < 1:  # nine digits: beyond any list
+            raise NotFound("Invalid page.")
+        number = int(asked)
         self.listed = listing.page(queryset, number=number, size=size, now=timezone.now())
-        # Counted already, together with the states: the paginator need not ask again.
+        # Counted already with the states; the paginator would count again.
         paginator = Paginator(self.listed.rows, size)
         paginator.count = self.listed.count
         self.request = request
         try:
             self.page = paginator.page(number)
-        except InvalidPage as past_the_end:
-            raise NotFound("Invalid page.") from past_the_end
+        except InvalidPage as error:
+            raise NotFound("Invalid page.") from error
         return self.listed.rows
 
     def get_paginated_response(self, data: Any) -> Response:
-        """Return the rows in the envelope, with the counts over the whole filtered set."""
+        """Return the rows in the envelope, with the counts."""
         response = super().get_paginated_response(data)
         counts = self.listed.learner_state_counts
         response.data["learner_state_counts"] = [
@@ -85,9 +88,3 @@ class AssignmentPages(Pages):
             "items": {"type": "object", "properties": row},
         }
         return described
-
-    def _number(self, request: Request) -> int:
-        asked = request.query_params.get(self.page_query_param, "1")
-        if not asked.isdecimal() or len(asked) > 9 or int(asked) < 1:  # nine digits: beyond any list
-            raise NotFound("Invalid page.")
-        return int(asked)

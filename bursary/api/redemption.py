@@ -1,8 +1,7 @@
-"""The learner's door: what is available, whether it can be redeemed, redeeming it, having seen its end."""
+"""A learner's assignments: list them, check what can be redeemed, redeem, acknowledge."""
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -40,18 +39,18 @@ CENTS_IN_A_DOLLAR = 100
 
 @dataclass(frozen=True)
 class _Learner:
-    """Whose assignments are meant, as far as we know them."""
+    """The learner that a request is about, by the ids that Bursary knows."""
 
     lms_user_id: int | None
     learner_key: str
 
     @classmethod
-    def asked_for(cls, request: Request, *, lms_user_id: int | None, answers_for_others: bool) -> "_Learner":
-        """Return the caller, or whom the caller may ask for. Raises PermissionDenied."""
+    def requested(cls, request: Request, *, lms_user_id: int | None, others: bool) -> "_Learner":
+        """Return the caller, or the named learner if `others` are permitted. Raises PermissionDenied."""
         user = caller(request)
         if lms_user_id is None or lms_user_id == user.lms_user_id:
             return cls(user.lms_user_id, user.learner_key)
-        if not answers_for_others:
+        if not others:
             raise PermissionDenied("You can only ask for yourself.")
         other = User.objects.filter(lms_user_id=lms_user_id).first()
         return cls(lms_user_id, other.learner_key if other else "")
@@ -60,24 +59,24 @@ class _Learner:
         return redemption.of_learner(lms_user_id=self.lms_user_id, learner_key=self.learner_key)
 
 
-class _Whose(serializers.Serializer[Any]):
+class _CreditsInput(serializers.Serializer[Any]):
     enterprise_customer_uuid = serializers.UUIDField()
     lms_user_id = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
 
 
 class CreditsAvailable(APIView):
-    """The learner's assignments, by budget, without those whose end the learner has seen.
+    """List a learner's assignments by budget, except ended ones that the learner has acknowledged.
 
-    Nothing is asked upstream, unless content is read there (`BURSARY_CONTENT_READS`).
+    The answer is an array without an envelope, as clients expect.
+    Makes no request upstream, unless `BURSARY_CONTENT_READS` is `upstream`.
     """
 
-    @extend_schema(parameters=[_Whose], responses={200: OpenApiTypes.OBJECT})
+    @extend_schema(parameters=[_CreditsInput], responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request) -> Response:
-        """Return a bare array, as clients expect."""
-        whose = _Whose(data=request.query_params)
-        whose.is_valid(raise_exception=True)
+        query = _CreditsInput(data=request.query_params)
+        query.is_valid(raise_exception=True)
         customer, learner = _customer_and_learner(
-            request, whose.validated_data["enterprise_customer_uuid"], whose.validated_data.get("lms_user_id")
+            request, query.validated_data["enterprise_customer_uuid"], query.validated_data.get("lms_user_id")
         )
         shown = learner.assignments().filter(
             ~acknowledgement.acknowledged(),
@@ -89,95 +88,80 @@ class CreditsAvailable(APIView):
             shown.order_by("budget__name", "expires_at", "pk").values_list("pk", flat=True)[:MOST_ASSIGNMENTS]
         )
         now = timezone.now()
-        return Response(_by_budget(listing.with_timelines(pks, now=now), customer, now=now))
-
-
-def _by_budget(
-    rows: Iterable[LearnerContentAssignment], customer: Customer, *, now: datetime
-) -> list[dict[str, Any]]:
-    grouped: dict[int, list[LearnerContentAssignment]] = {}
-    for row in rows:
-        grouped.setdefault(row.budget_id, []).append(row)
-    budgets = Budget.objects.select_related("account").in_bulk(list(grouped))
-    policies = []
-    for pk, assignments in grouped.items():
-        budget = budgets[pk]
-        budget.customer = customer
-        told = LearnerAssignmentSerializer(assignments, many=True, context={"now": now}).data
-        policies.append(policy_of_learner(budget, assignments=list(told)))
-    return policies
+        by_budget: dict[int, list[LearnerContentAssignment]] = {}
+        for row in listing.with_timelines(pks, now=now):
+            by_budget.setdefault(row.budget_id, []).append(row)
+        budgets = Budget.objects.select_related("account").in_bulk(list(by_budget))
+        policies = []
+        for pk, assignments in by_budget.items():
+            budgets[pk].customer = customer
+            rows = LearnerAssignmentSerializer(assignments, many=True, context={"now": now}).data
+            policies.append(policy_of_learner(budgets[pk], assignments=list(rows)))
+        return Response(policies)
 
 
 class CanRedeem(APIView):
-    """Whether the caller can redeem each piece of content, from which budget, at which price; or why not."""
+    """Check for each content key whether you can redeem it, from which budget and price, or why not."""
 
     @extend_schema(
         parameters=[OpenApiParameter("content_key", str, many=True, required=True)],
         responses={200: OpenApiTypes.OBJECT},
     )
     def get(self, request: Request, customer_uuid: UUID) -> Response:
-        """Return a bare array in the order of the keys."""
         keys = list(dict.fromkeys(request.query_params.getlist("content_key")))
         if not 0 < len(keys) <= MOST_KEYS:
             raise serializers.ValidationError({"content_key": [f"Name between 1 and {MOST_KEYS} keys."]})
         customer, learner = _customer_and_learner(request, customer_uuid, None)
         own = learner.assignments().filter(budget__customer=customer)
         parents = read_modes.courses_of(keys, assigned=_courses(own), now=timezone.now())
-        wanted = {*keys, *parents.values()}
-        mine = own.filter(content_key__in=wanted)
-        found = list(mine.select_related("budget").order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS])
+        matching = own.filter(content_key__in={*keys, *parents.values()})
+        found = list(matching.select_related("budget").order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS])
         declined = redemption.which_declined(found)
-        return Response([_verdict(key, parents.get(key), found, declined) for key in keys])
+        return Response([_redeemability(key, parents.get(key), found, declined) for key in keys])
 
 
 def _courses(own: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment, tuple[UUID, str]]:
-    """Return the courses among assignments, with their catalogs. Where our rows are read it is not asked."""
+    """Return catalog and key of the assigned courses. Evaluated in the read mode `upstream` alone."""
     courses = own.filter(parent_content_key="").order_by("content_key", "budget__catalog_uuid")
     return courses.values_list("budget__catalog_uuid", "content_key").distinct()[:MOST_ASSIGNMENTS]
 
 
-def _verdict(
+def _redeemability(
     key: str, parent: str | None, found: Sequence[LearnerContentAssignment], declined: Set[int]
 ) -> dict[str, Any]:
     covering = [one for one in found if one.content_key in (key, parent)]
     best = redemption.best_of(covering)
-    said_no = best is not None and best.pk in declined
-    refused = redemption.refusal(best, now=timezone.now(), declined=said_no)
-    accepted = best is not None and best.state == State.ACCEPTED
-    can_redeem = refused is None and not accepted
-    return {
-        "content_key": key,
-        "can_redeem": can_redeem,
-        "has_successful_redemption": accepted,
-        "list_price": best and {"usd": best.price_cents / CENTS_IN_A_DOLLAR, "usd_cents": best.price_cents},
-        "redeemable_subsidy_access_policy": _policy(best.budget) if best and can_redeem else None,
-        "redemptions": [],
-        "reasons": [_reason(refused)] if refused else [],
-        "display_reason": _reason(refused) if refused else None,
-    }
-
-
-def _policy(budget: Budget) -> dict[str, Any]:
-    return {
-        "uuid": str(budget.uuid),
-        "policy_type": POLICY_TYPE,
-        "policy_redemption_url": redemption_url(budget),
-        "per_learner_enrollment_limit": None,
-        "per_learner_spend_limit": None,
-    }
-
-
-def _reason(refused: redemption.RedemptionRefused) -> dict[str, Any]:
-    return {
+    was_declined = best is not None and best.pk in declined
+    refused = redemption.refusal(best, now=timezone.now(), declined=was_declined)
+    reason = refused and {
         "reason": refused.reason,
         "user_message": refused.sentence,
         "next_step": refused.next_step,
         "metadata": {"enterprise_administrators": []},
     }
+    accepted = best is not None and best.state == State.ACCEPTED
+    can_redeem = refused is None and not accepted
+    policy = best and {
+        "uuid": str(best.budget.uuid),
+        "policy_type": POLICY_TYPE,
+        "policy_redemption_url": redemption_url(best.budget),
+        "per_learner_enrollment_limit": None,
+        "per_learner_spend_limit": None,
+    }
+    return {
+        "content_key": key,
+        "can_redeem": can_redeem,
+        "has_successful_redemption": accepted,
+        "list_price": best and {"usd": best.price_cents / CENTS_IN_A_DOLLAR, "usd_cents": best.price_cents},
+        "redeemable_subsidy_access_policy": policy if can_redeem else None,
+        "redemptions": [],
+        "reasons": [reason] if reason else [],
+        "display_reason": reason,
+    }
 
 
 class RedeemInput(serializers.Serializer[Any]):
-    """The body of redeem. Who redeems is taken from the sign-in; an operator may name somebody else."""
+    """The body of redeem. The learner is the authenticated user; an operator may name another one."""
 
     content_key = serializers.CharField(max_length=255)
     lms_user_id = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
@@ -185,7 +169,7 @@ class RedeemInput(serializers.Serializer[Any]):
 
 
 class RedeemOutput(serializers.Serializer[Any]):
-    """How the redemption stands: `committed`, `pending` (ask again at the status address) or `failed`."""
+    """A redemption. `state` is `committed`, `pending` (poll the status URL) or `failed`."""
 
     uuid = serializers.UUIDField()
     state = serializers.CharField()
@@ -197,19 +181,21 @@ class RedeemOutput(serializers.Serializer[Any]):
 
 
 class Redeem(APIView):
-    """Take an assignment up: its money is spent, once, however often this is asked."""
+    """Redeem an assignment: it is accepted, and its money is spent once, however often this is repeated.
+
+    It is tried in this request. What cannot be finished now is `pending`, and Bursary retries it.
+    """
 
     @extend_schema(request=RedeemInput, responses=RedeemOutput)
     def post(self, request: Request, policy_uuid: UUID) -> Response:
-        """Redeem, and answer how it stands."""
         budget = permitted_budget(request, Permission.LEARN, uuid=policy_uuid)
         body = RedeemInput(data=request.data)
         body.is_valid(raise_exception=True)
         key, now = body.validated_data["content_key"], timezone.now()
-        learner = _Learner.asked_for(
+        learner = _Learner.requested(
             request,
             lms_user_id=body.validated_data.get("lms_user_id"),
-            answers_for_others=may_everywhere(caller(request)),
+            others=may_everywhere(caller(request)),
         )
         own = learner.assignments().filter(budget=budget)
         course = read_modes.courses_of([key], assigned=_courses(own), now=now).get(key)
@@ -217,31 +203,29 @@ class Redeem(APIView):
         if assignment is None:
             raise redemption.not_assigned()
         action = redemption.begin(assignment, now=now, actor=caller(request))
-        # The request tries it first; if it does not get to the end, the runner repeats it.
         runner.drain(clock=timezone.now, most=1, pks=[action.pk])
         action.refresh_from_db()
-        return Response(_standing(action, key))
+        return Response(_redemption(action, key))
 
 
 class RedemptionStatus(APIView):
-    """How a redemption stands, for who asked for it."""
+    """Read a redemption of your own; others are 404, like unknown ones."""
 
     @extend_schema(responses=RedeemOutput)
     def get(self, request: Request, action_uuid: UUID) -> Response:
-        """Return it."""
         user = caller(request)
-        mine = _Learner(user.lms_user_id, user.learner_key).assignments()
+        own = _Learner(user.lms_user_id, user.learner_key).assignments()
         action = (
             LearnerContentAssignmentAction.objects.select_related("assignment__budget")
-            .filter(uuid=action_uuid, action_type=ActionType.REDEEMED, assignment__in=mine)
+            .filter(uuid=action_uuid, action_type=ActionType.REDEEMED, assignment__in=own)
             .first()
         )
         if action is None:
             raise Http404("You have no such redemption.")
-        return Response(_standing(action, action.assignment.content_key))
+        return Response(_redemption(action, action.assignment.content_key))
 
 
-def _standing(action: LearnerContentAssignmentAction, content_key: str) -> dict[str, Any]:
+def _redemption(action: LearnerContentAssignmentAction, content_key: str) -> dict[str, Any]:
     assignment = LearnerContentAssignment.objects.select_related("budget").get(pk=action.assignment_id)
     states = {Status.DONE: "committed", Status.FAILED: "failed"}
     course_url = reads.courseware_url(content_key, catalog_uuid=assignment.budget.catalog_uuid)
@@ -258,38 +242,40 @@ def _standing(action: LearnerContentAssignmentAction, content_key: str) -> dict[
 
 
 class AcknowledgeOutput(serializers.Serializer[Any]):
-    """What came of each of the caller's assignments."""
+    """Your named assignments, by result."""
 
     acknowledged_assignments = LearnerAssignmentSerializer(many=True)
     already_acknowledged_assignments = LearnerAssignmentSerializer(many=True)
-    unacknowledged_assignments = LearnerAssignmentSerializer(many=True)
+    unacknowledged_assignments = LearnerAssignmentSerializer(many=True, help_text="Not ended")
 
 
 class Acknowledge(APIView):
-    """The caller has seen that assignments were cancelled or expired. Repeating it does no harm."""
+    """Acknowledge that your assignments were cancelled or have expired. Safe to repeat.
+
+    Answers 201 if an assignment is newly acknowledged, else 200.
+    """
 
     @extend_schema(request=AssignmentUuidsInput, responses=AcknowledgeOutput)
     def post(self, request: Request, configuration_uuid: UUID) -> Response:
-        """Acknowledge: 201 where something is new, else 200."""
         budget = permitted_budget(request, Permission.LEARN, assignment_configuration_uuid=configuration_uuid)
         body = AssignmentUuidsInput(data=request.data)
         body.is_valid(raise_exception=True)
         user, now = caller(request), timezone.now()
-        mine = _Learner(user.lms_user_id, user.learner_key).assignments().filter(budget=budget)
+        own = _Learner(user.lms_user_id, user.learner_key).assignments().filter(budget=budget)
         done = acknowledgement.acknowledge(
-            mine, uuids=body.validated_data["assignment_uuids"], now=now, actor=user
+            own, uuids=body.validated_data["assignment_uuids"], now=now, actor=user
         )
         answer = {
-            "acknowledged_assignments": _told(done.now),
-            "already_acknowledged_assignments": _told(done.before),
-            "unacknowledged_assignments": _told(done.refused),
+            "acknowledged_assignments": _serialized(done.now),
+            "already_acknowledged_assignments": _serialized(done.before),
+            "unacknowledged_assignments": _serialized(done.refused),
         }
         if not any(answer.values()):
             raise serializers.ValidationError({"assignment_uuids": ["None of these is yours."]})
         return Response(answer, status=201 if done.now else 200)
 
 
-def _told(assignments: Sequence[LearnerContentAssignment]) -> list[Any]:
+def _serialized(assignments: Sequence[LearnerContentAssignment]) -> list[Any]:
     now = timezone.now()
     rows = listing.with_timelines([assignment.pk for assignment in assignments], now=now)
     return list(LearnerAssignmentSerializer(rows, many=True, context={"now": now}).data)
@@ -298,6 +284,7 @@ def _told(assignments: Sequence[LearnerContentAssignment]) -> list[Any]:
 def _customer_and_learner(
     request: Request, customer_uuid: UUID, lms_user_id: int | None
 ) -> tuple[Customer, _Learner]:
+    """Return both, if the caller may ask for that learner. Raises Http404, PermissionDenied."""
     user = caller(request)
     customer = (
         Customer.objects.annotate(
@@ -310,6 +297,6 @@ def _customer_and_learner(
     if customer is None:
         raise Http404("There is no such organisation.")
     if not customer.learns:
-        raise PermissionDenied("You have no role with this organisation.")
-    learner = _Learner.asked_for(request, lms_user_id=lms_user_id, answers_for_others=customer.administers)
+        raise PermissionDenied("You have no role in this organisation.")
+    learner = _Learner.requested(request, lms_user_id=lms_user_id, others=customer.administers)
     return customer, learner

@@ -1,4 +1,4 @@
-"""What clients read, in their words: policies for budgets, quantities (negative) for prices."""
+"""Responses in the words of enterprise-access: a budget is a policy, a price a negative quantity in cents."""
 
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,7 @@ POLICY_TYPE = "AssignedLearnerCreditAccessPolicy"
 
 
 class ActionSerializer(serializers.ModelSerializer[LearnerContentAssignmentAction]):
-    """One action as every list shows it. Stack traces stay inside."""
+    """An action in lists. Without stack traces."""
 
     completed_at = serializers.SerializerMethodField()
     error_reason = serializers.SerializerMethodField()
@@ -41,16 +41,16 @@ class ActionSerializer(serializers.ModelSerializer[LearnerContentAssignmentActio
         )
 
     def get_completed_at(self, action: LearnerContentAssignmentAction) -> datetime | None:
-        """Return when it was done. Clients expect null where it failed; the timeline says when that was."""
+        """Return when it succeeded. Clients expect null for a failure; its time is `failed_at`."""
         return None if action.status == Status.FAILED else action.completed_at
 
     def get_error_reason(self, action: LearnerContentAssignmentAction) -> str | None:
-        """Return the clients' word for a final failure, else null."""
+        """Return the reason of a final failure, in enterprise-access' words, else null."""
         return action.error_reason or None
 
 
 class TimelineActionSerializer(ActionSerializer):
-    """One action as the timeline shows it: with how often it was tried, why not, and when next."""
+    """An action on the timeline, with its attempts, their errors and the time of the next one."""
 
     retry_of = serializers.SlugRelatedField[LearnerContentAssignmentAction](slug_field="uuid", read_only=True)
     occasion = serializers.CharField(source="dedup_key", read_only=True)
@@ -72,12 +72,12 @@ class TimelineActionSerializer(ActionSerializer):
         )
 
     def get_failed_at(self, action: LearnerContentAssignmentAction) -> datetime | None:
-        """Return when it was given up."""
+        """Return when it finally failed, else null."""
         return action.completed_at if action.status == Status.FAILED else None
 
     @extend_schema_field(serializers.ListField(child=serializers.DictField()))
     def get_attempt_log(self, action: LearnerContentAssignmentAction) -> list[dict[str, Any]]:
-        """Return each failed attempt without its stack trace."""
+        """Return the failed attempts, the last ten, without stack traces."""
         return [
             {name: value for name, value in entry.items() if name != "traceback"}
             for entry in action.attempt_log
@@ -85,12 +85,12 @@ class TimelineActionSerializer(ActionSerializer):
 
 
 class ContentOfAssignmentSerializer(serializers.ModelSerializer[ContentMetadata]):
-    """What an assignment shows of its content, with the time as of which it is true."""
+    """An assignment's content. `as_of` is the last time that upstream confirmed it."""
 
     as_of = serializers.SerializerMethodField()
 
     class Meta:
-        model = ContentMetadata  # or what upstream says, under the same names
+        model = ContentMetadata  # or upstream's answer, which has the same attributes
         fields = (
             "title",
             "start_date",
@@ -103,12 +103,12 @@ class ContentOfAssignmentSerializer(serializers.ModelSerializer[ContentMetadata]
         )
 
     def get_as_of(self, content: AnyContent) -> datetime:
-        """Return when upstream was last seen to agree."""
+        """Return when upstream last confirmed it."""
         return content.checked_at
 
 
 class AssignmentSerializer(serializers.ModelSerializer[LearnerContentAssignment]):
-    """An assignment as allocation answers it."""
+    """An assignment."""
 
     assignment_configuration = serializers.UUIDField(source="budget.assignment_configuration_uuid")
     parent_content_key = serializers.SerializerMethodField()
@@ -137,26 +137,26 @@ class AssignmentSerializer(serializers.ModelSerializer[LearnerContentAssignment]
         )
 
     def get_parent_content_key(self, assignment: LearnerContentAssignment) -> str | None:
-        """Return a run's course, else null."""
+        """Return the course of a run, else null."""
         return assignment.parent_content_key or None
 
     def get_content_title(self, assignment: LearnerContentAssignment) -> str | None:
-        """Return the title, null where it is unknown."""
+        """Return the title; null if it is unknown."""
         content = assignment.shown_content
         return (content.title or None) if content else None
 
     def get_content_quantity(self, assignment: LearnerContentAssignment) -> int:
-        """Return the price as clients count it: spent money is negative."""
+        """Return the assigned price in cents, negative."""
         return -assignment.price_cents
 
     @extend_schema_field(serializers.DictField())
     def get_earliest_possible_expiration(self, assignment: LearnerContentAssignment) -> dict[str, Any]:
-        """Return the deadline and why."""
+        """Return the deadline and its reason."""
         return {"date": _iso(assignment.expires_at), "reason": assignment.expires_reason}
 
 
 class AdminAssignmentSerializer(AssignmentSerializer):
-    """An assignment as the administrator's list shows it."""
+    """An assignment for administrators."""
 
     recent_action = serializers.SerializerMethodField()
     learner_state = serializers.SerializerMethodField()
@@ -174,7 +174,7 @@ class AdminAssignmentSerializer(AssignmentSerializer):
 
     @extend_schema_field(serializers.DictField())
     def get_recent_action(self, assignment: LearnerContentAssignment) -> dict[str, Any]:
-        """Return the last allocation or successful reminder; never null."""
+        """Return the latest allocation or successful reminder; never null."""
         reminded = assignment.recent_action_at > assignment.allocated_at
         return {
             "action_type": "reminded" if reminded else "assigned",
@@ -182,12 +182,12 @@ class AdminAssignmentSerializer(AssignmentSerializer):
         }
 
     def get_learner_state(self, assignment: LearnerContentAssignment) -> str | None:
-        """Return the clients' word, null where there is nothing to say."""
+        """Return `notifying`, `waiting`, `expired`, `failed` or null."""
         return LearnerState(assignment.learner_state).label or None
 
     @extend_schema_field(serializers.DictField(allow_null=True))
     def get_error_reason(self, assignment: LearnerContentAssignment) -> dict[str, Any] | None:
-        """Return the newest failure that nobody retried; `cause` says exactly why."""
+        """Return the latest failure without a retry; `cause` is the exact code."""
         failed = assignment.last_failure()
         if failed is None:
             return None
@@ -199,14 +199,14 @@ class AdminAssignmentSerializer(AssignmentSerializer):
 
 
 class PolicySerializer(serializers.ModelSerializer[Budget]):
-    """A budget as clients know it: a subsidy access policy with its assignment configuration."""
+    """A budget: a subsidy access policy with its assignment configuration."""
 
     policy_type = serializers.SerializerMethodField()
     display_name = serializers.CharField(source="name")
     enterprise_customer_uuid = serializers.UUIDField(source="customer.uuid")
     subsidy_uuid = serializers.UUIDField(source="account.uuid")
     spend_limit = serializers.IntegerField(
-        source="limit_cents", allow_null=True, help_text="Cents; null: none"
+        source="limit_cents", allow_null=True, help_text="Cents; null is unlimited"
     )
     subsidy_active_datetime = serializers.SerializerMethodField()
     subsidy_expiration_datetime = serializers.SerializerMethodField()
@@ -243,40 +243,40 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
         )
 
     def get_policy_type(self, budget: Budget) -> str:
-        """Return the one type that can be assigned from."""
+        """Return the type of policies that courses are assigned from."""
         return POLICY_TYPE
 
     def get_subsidy_active_datetime(self, budget: Budget) -> datetime:
-        """Return when it opens: without a start, when it was made. Clients read null as 1970."""
+        """Return its start; without one, its creation, because clients read null as 1970."""
         return budget.starts_at or budget.created
 
     def get_subsidy_expiration_datetime(self, budget: Budget) -> datetime:
-        """Return when it ends; clients read null as 1970 and show it as expired, so never is a far date."""
+        """Return its end; without one, the year 9000, because clients read null as 1970, and as expired."""
         return budget.ends_at or FAR_FUTURE
 
     def get_is_subsidy_active(self, budget: Budget) -> bool:
-        """Tell whether the budget is open now."""
+        """Return whether the budget is open now."""
         return budget.open_at(self.context.get("now") or timezone.now())
 
     def get_is_late_redemption_allowed(self, budget: Budget) -> bool:
-        """Return false: a passed deadline refuses."""
+        """Return false: a passed deadline refuses redemption."""
         return False
 
     def get_retired(self, budget: Budget) -> bool:
-        """Tell whether the budget was retired."""
+        """Return whether the budget is retired."""
         return budget.retired_at is not None
 
     def get_bnr_enabled(self, budget: Budget) -> bool:
-        """Return false: learners do not browse and request here."""
+        """Return false: Bursary has no browse-and-request."""
         return False
 
     def get_group_associations(self, budget: Budget) -> list[str]:
-        """Return none, as the array that clients index."""
+        """Return an empty array; clients index it."""
         return []
 
     @extend_schema_field(serializers.DictField())
     def get_assignment_configuration(self, budget: Budget) -> dict[str, Any]:
-        """Return the budget under its other uuid."""
+        """Return the budget under its uuid as an assignment configuration."""
         return {
             "uuid": str(budget.assignment_configuration_uuid),
             "enterprise_customer_uuid": str(budget.customer.uuid),
@@ -285,7 +285,7 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
 
     @extend_schema_field(serializers.DictField())
     def get_aggregates(self, budget: Budget) -> dict[str, Any]:
-        """Return the figures, in cents and in dollars; what is available is null where nothing limits it."""
+        """Return reserved, spent and available money in cents and in dollars; null is unlimited."""
         cents = {
             "amount_allocated": budget.held_cents,
             "amount_redeemed": budget.spent_cents,
@@ -301,7 +301,7 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
 
 
 class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
-    """Content as the replica holds it, under its columns' names."""
+    """A course, run, program or pathway of the replica."""
 
     parent = serializers.SlugRelatedField[ContentMetadata](  # type: ignore[assignment]  # shadows DRF's own
         slug_field="content_key", read_only=True
@@ -341,12 +341,12 @@ class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
         )
 
     def get_as_of(self, content: ContentMetadata) -> datetime:
-        """Return when upstream was last seen to agree."""
+        """Return when upstream last confirmed it."""
         return reads.as_of(content)
 
 
 class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):
-    """One piece of content with the record as upstream served it; `catalogs` say whose links may be shown."""
+    """Content with upstream's record. `context["catalogs"]` are those with links to be shown."""
 
     payload = serializers.SerializerMethodField()
 
@@ -358,7 +358,7 @@ class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):
 
     @extend_schema_field(serializers.DictField())
     def get_payload(self, content: ContentMetadata) -> dict[str, object]:
-        """Return the record with the links of the one catalog that holds it."""
+        """Return the record, with the links of the one catalog that holds it."""
         return reads.record(content, catalogs=self.context["catalogs"])
 
 

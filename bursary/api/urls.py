@@ -1,4 +1,4 @@
-"""The API's addresses, as its clients spell them."""
+"""The URLs of the API, spelt as in enterprise-access."""
 
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
@@ -38,7 +38,11 @@ urlpatterns = [
         assignments.AssignmentDetail.as_view(),
         name="api-assignment",
     ),
-    path(f"{_ASSIGNMENTS}/<uuid:assignment_uuid>/actions/", assignments.Timeline.as_view(), name="timeline"),
+    path(
+        f"{_ASSIGNMENTS}/<uuid:assignment_uuid>/actions/",
+        assignments.AssignmentTimeline.as_view(),
+        name="timeline",
+    ),
     path("policy-redemption/credits_available/", redemption.CreditsAvailable.as_view(), name="credits"),
     path(
         "policy-redemption/enterprise-customer/<uuid:customer_uuid>/can-redeem/",
@@ -62,7 +66,7 @@ urlpatterns = [
         name="decline",
     ),
     path("content-metadata/", content.ContentList.as_view(), name="contents"),
-    # Before the address of the content itself: keys may have slashes in them.
+    # Before the URL of the content itself: keys may contain slashes.
     re_path(
         r"^content-metadata/(?P<content_key>[^\0]+)/changes/$",
         content_changes.Changes.as_view(),

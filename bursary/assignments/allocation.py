@@ -80,8 +80,8 @@ def allocate(
 ) -> Allocation:
     """Allocate one course or run to every address, within the budget, all or nothing.
 
-    Raises addresses.BadAddresses and TooManyAddresses for the entries, AllocationRefused for the rest, and
-    reads.ContentUnavailable where content that the replica lacks cannot be fetched.
+    Raises addresses.BadAddresses, addresses.TooManyAddresses, AllocationRefused, and reads.ContentUnavailable
+    where content that the replica lacks cannot be fetched.
     """
     addressees = addresses.read_all(entries)
     known = _known_content(budget, content_key, now=now)
@@ -90,15 +90,11 @@ def allocate(
         content = offer.content
         locked = ledger.lock(budget.pk)
         _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
-        outcomes = matching.match_learners(
-            locked, content_key=content.content_key, addressees=addressees, lock=True
-        )
+        key = content.content_key
+        outcomes = matching.match_learners(locked, content_key=key, addressees=addressees, lock=True)
         new = [one for one in outcomes if one.verdict is Verdict.NEW]
         again = [one for one in outcomes if one.verdict is Verdict.AGAIN]
-        try:
-            ledger.hold(locked, cents=price_cents * (len(new) + len(again)))
-        except ledger.InsufficientFunds as short:
-            raise _too_expensive(short) from short
+        _reserve(locked, cents=price_cents * (len(new) + len(again)))
         columns: dict[str, object] = {
             "content": offer.row,
             "price_cents": price_cents,
@@ -270,6 +266,13 @@ def _not_in_catalog(content_key: str) -> AllocationRefused:
         "Choose content from the budget's catalog.",
         {"content_key": content_key},
     )
+
+
+def _reserve(budget: Budget, *, cents: int) -> None:
+    try:
+        ledger.hold(budget, cents=cents)
+    except ledger.InsufficientFunds as short:
+        raise _too_expensive(short) from short
 
 
 def _too_expensive(short: ledger.InsufficientFunds) -> AllocationRefused:

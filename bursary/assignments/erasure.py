@@ -8,7 +8,7 @@ Mails lie above this layer: the caller passes the function that removes them by 
 the rows change and must be idempotent: after a crash in between, the rows are found and erased again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid5
@@ -236,23 +236,24 @@ def _forget_in(
         quiet = [row for row in rows if row.assignment_id not in busy]
         mails = _wipe(quiet, now=now, remove=remove)
         _anonymise(forgotten, now=now, lms_user_id=None)
-    redeeming = [
-        _wait(one.uuid, "being_redeemed", "It is being accepted at this moment.")
-        for one in found
-        if one.redeeming_since
-    ]
-    sending = [_wait(uuid, "being_sent", "A mail to the address is being sent.") for uuid in busy.values()]
+    redeeming = [one.uuid for one in found if one.redeeming_since]
     return ErasureResult(
         cancelled=len(cancelled),
         forgotten=len(forgotten),
         mails=mails,
-        not_yet=redeeming + sending,
+        not_yet=_not_yet(redeeming=redeeming, sending=busy.values()),
     )
 
 
-def _wait(assignment: UUID, reason: str, detail: str) -> dict[str, object]:
-    next_step = "Try again when that is done, in some minutes."
-    return {"assignment": assignment, "reason": reason, "detail": detail, "next_step": next_step}
+def _not_yet(*, redeeming: Iterable[UUID], sending: Iterable[UUID]) -> list[dict[str, object]]:
+    """Return why these assignments cannot be erased yet."""
+    accepted = {"reason": "being_redeemed", "detail": "It is being accepted at this moment."}
+    mailed = {"reason": "being_sent", "detail": "A mail to the address is being sent at this moment."}
+    then = {"next_step": "Try again when that is done, in some minutes."}
+    return [
+        *({"assignment": uuid, **accepted, **then} for uuid in redeeming),
+        *({"assignment": uuid, **mailed, **then} for uuid in sending),
+    ]
 
 
 def _locked_assignments(pks: Sequence[int]) -> list[LearnerContentAssignment]:

@@ -148,34 +148,43 @@ def move(
         raise MoveRefused(by, refused)
     if not assignments:
         return
-    reallocated = by == ActionType.ALLOCATED
-    columns: dict[str, object] = {
-        **(_OF_A_CYCLE if reallocated else {}),
-        **derived.at_move(rule.target),
-        **(changes or {}),
-        "state": rule.target,
-        rule.stamp: now,
-        "redeeming_since": None,
-        "modified": now,
-    }
     with transaction.atomic(savepoint=False):
-        pks = [assignment.pk for assignment in assignments]
-        moved = LearnerContentAssignment.objects.filter(
-            pk__in=pks, state__in=rule.sources, redeeming_since__isnull=not rule.under_hold
-        ).update(**columns, cycle=F("cycle") + int(reallocated))
-        if moved != len(pks):
-            # Another transaction moved one of them although the budget is locked: the caller did not lock it.
-            raise MoveRefused(by, list(LearnerContentAssignment.objects.filter(pk__in=pks)))
+        _write(assignments, by, now=now, changes=changes or {})
         if rule.frees_money:
             ledger.release(budget, cents=sum(assignment.price_cents for assignment in assignments))
-        for assignment in assignments:
-            for name, value in columns.items():
-                setattr(assignment, name, value)
-            assignment.cycle += reallocated
+        pks = [assignment.pk for assignment in assignments]
         actions.supersede(pks, rule.supersedes, now=now, error_code=by)
         if by in FACTS:
             actions.record_and_request(
                 assignments, by, work=rule.requests, now=now, actor=actor, detail=detail
             )
-        else:  # a redemption is work, and finished by the runner
+        else:  # a redemption is work: the runner finishes its action
             actions.request(assignments, rule.requests, now=now, actor=actor)
+
+
+def _write(
+    assignments: Sequence[LearnerContentAssignment],
+    by: ActionType,
+    *,
+    now: datetime,
+    changes: Mapping[str, object],
+) -> None:
+    """Write the move by compare-and-swap. Raises MoveRefused if another transaction moved one of them."""
+    rule, reallocated = MOVES[by], by == ActionType.ALLOCATED
+    columns: dict[str, object] = {
+        **(_OF_A_CYCLE if reallocated else {}),
+        **derived.at_move(rule.target),
+        **changes,
+        "state": rule.target,
+        rule.stamp: now,
+        "redeeming_since": None,
+        "modified": now,
+    }
+    rows = LearnerContentAssignment.objects.filter(pk__in=[assignment.pk for assignment in assignments])
+    movable = rows.filter(state__in=rule.sources, redeeming_since__isnull=not rule.under_hold)
+    if movable.update(**columns, cycle=F("cycle") + int(reallocated)) != len(assignments):
+        raise MoveRefused(by, list(rows))  # the caller read them without locking their budget
+    for assignment in assignments:
+        for name, value in columns.items():
+            setattr(assignment, name, value)
+        assignment.cycle += reallocated

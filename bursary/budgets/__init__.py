@@ -1,3 +1,1 @@
-"""What may be spent: organisations, their accounts and budgets, and the one door to the money.
-
-Knows nothing of assignments."""
+"""Budgets: customers, their accounts and budgets, and the ledger. Knows nothing of assignments."""

@@ -1,4 +1,4 @@
-"""Budgets in the Django admin. Terms are changed by `terms.change`, so that deadlines follow them."""
+"""Budgets in the Django admin. Terms change by `terms.change`, so that deadlines follow."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from bursary.budgets.models import Account, Budget, Customer, LedgerEntry
 
 
 class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run
-    """Records that have their own writers: to be looked at here, by nobody to be changed."""
+    """Records that have their own writers: read-only here."""
 
     show_full_result_count = False
 
@@ -27,10 +27,10 @@ class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class ta
 
 
 class Kept(admin.ModelAdmin):  # type: ignore[type-arg]  # of whichever model registers it
-    """Records that may be made and changed, never deleted: others point to them."""
+    """Records that may be made and changed, never deleted: others refer to them."""
 
     fixed: tuple[str, ...] = ()
-    """What is chosen when the record is made, and stays."""
+    """Fields that cannot change once the record is made."""
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -39,7 +39,7 @@ class Kept(admin.ModelAdmin):  # type: ignore[type-arg]  # of whichever model re
         return [*self.readonly_fields, *(self.fixed if obj else ())]
 
     def save_model(self, request: HttpRequest, obj: Any, form: "forms.ModelForm[Any]", change: bool) -> None:
-        """Write only what was changed: the ledger may move money in the same row meanwhile."""
+        """Write only changed fields: the ledger may move money in the same row meanwhile."""
         obj.save(update_fields=form.changed_data if change else None)
 
 
@@ -80,7 +80,7 @@ class BudgetAdmin(Kept):
     def save_model(
         self, request: HttpRequest, obj: Budget, form: "forms.ModelForm[Budget]", change: bool
     ) -> None:
-        """Change the terms by their one writer, which announces it; make a new budget as it is."""
+        """Change the terms by their one writer, which announces it; save a new budget as it is."""
         if change:
             changed = {term: form.cleaned_data[term] for term in form.changed_data}
             terms.change(obj, now=timezone.now(), terms=changed)

@@ -1,4 +1,4 @@
-"""Customers, accounts, budgets and the transactions on them. Money is in whole US cents, never negative."""
+"""Customers, accounts, budgets and ledger entries. Money is in whole US cents, never negative."""
 
 import uuid
 from datetime import datetime
@@ -14,7 +14,7 @@ FIRST_YEAR, LAST_YEAR = 1900, 8999
 LONGEST_AGE_DAYS = 3650
 ALLOCATION_AGE_DAYS = 90  # how long an allocation waits for its learner unless the budget says otherwise
 REMIND_DAYS_AFTER, REMIND_DAYS_BEFORE, NUDGE_DAYS_BEFORE = "7,30,60", "7,1", "7,1"
-MOST_OCCASIONS = 10
+MAX_DAYS = 10
 
 
 def check_time_zone(name: str) -> None:
@@ -24,18 +24,18 @@ def check_time_zone(name: str) -> None:
 
 
 def check_moment(moment: datetime) -> None:
-    """Refuse a moment with which no calendar, or time zone, could reckon."""
+    """Refuse an instant that calendars or time zones cannot compute with."""
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         raise ValidationError(f"Give a date between the years {FIRST_YEAR} and {LAST_YEAR}.")
 
 
 def check_days(text: str) -> None:
-    """Refuse what is not a short list of whole days, such as 7,30."""
+    """Refuse a text that is not a short list of whole days, such as 7,30."""
     parts = [part.strip() for part in text.split(",")]
     numbers = [int(part) for part in parts if part.isascii() and part.isdigit()]
-    if len(numbers) < len(parts) or len(parts) > MOST_OCCASIONS or not _are_days(numbers):
+    if len(numbers) < len(parts) or len(parts) > MAX_DAYS or not _are_days(numbers):
         raise ValidationError(
-            f"Give at most {MOST_OCCASIONS} different whole numbers of days from 1 to {LONGEST_AGE_DAYS}, "
+            f"Give at most {MAX_DAYS} different whole numbers of days from 1 to {LONGEST_AGE_DAYS}, "
             "separated by commas, such as 7,30; nothing for never."
         )
 
@@ -45,12 +45,12 @@ def _are_days(numbers: list[int]) -> bool:
 
 
 def read_days(text: str) -> tuple[int, ...]:
-    """Return the days of a list that `check_days` lets pass; none of an empty one."""
+    """Return the days of a list that `check_days` accepts; an empty list has none."""
     return tuple(int(part) for part in text.split(",")) if text.strip() else ()
 
 
 class Customer(models.Model):
-    """The organisation that pays, and whose time zone its learners' deadlines are told in."""
+    """The organisation that pays. Deadlines are shown in its time zone."""
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     slug = models.SlugField(max_length=64, unique=True)
@@ -120,13 +120,14 @@ class Budget(models.Model):
         default=ALLOCATION_AGE_DAYS, validators=[MinValueValidator(1), MaxValueValidator(LONGEST_AGE_DAYS)]
     )
     remind_days_after = _list_of_days(
-        REMIND_DAYS_AFTER, "Days after the allocation on which who has not answered is reminded, such as 7,30"
+        REMIND_DAYS_AFTER,
+        "Days after the allocation on which learners who have not answered are reminded, such as 7,30",
     )
     remind_days_before = _list_of_days(
-        REMIND_DAYS_BEFORE, "Days before the deadline on which who has not answered is reminded"
+        REMIND_DAYS_BEFORE, "Days before the deadline on which learners who have not answered are reminded"
     )
     nudge_days_before = _list_of_days(
-        NUDGE_DAYS_BEFORE, "Days before the start on which learners are told that it starts soon"
+        NUDGE_DAYS_BEFORE, "Days before the start on which learners are reminded that it starts soon"
     )
     active = models.BooleanField(default=True)
     retired_at = models.DateTimeField(null=True, blank=True)
@@ -148,7 +149,7 @@ class Budget(models.Model):
         return self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Give the assignment configuration the policy's uuid unless it has its own."""
+        """Save; the assignment configuration's uuid defaults to the policy's."""
         self.assignment_configuration_uuid = self.assignment_configuration_uuid or self.uuid
         super().save(*args, **kwargs)
 
@@ -159,11 +160,11 @@ class Budget(models.Model):
 
     @property
     def committed_cents(self) -> int:
-        """Cents held for open assignments or spent on accepted ones."""
+        """Cents reserved for open assignments or spent on accepted ones."""
         return self.held_cents + self.spent_cents
 
     def open_at(self, now: datetime) -> bool:
-        """Tell whether `now` lies within the budget's window."""
+        """Return whether `now` lies within the budget's window."""
         started = self.starts_at is None or self.starts_at <= now
         return started and (self.ends_at is None or now < self.ends_at)
 
@@ -172,11 +173,11 @@ class LedgerEntryState(models.TextChoices):
     COMMITTED = "committed"
     """The money is spent."""
     REVERSED = "reversed"
-    """The money came back."""
+    """The money was refunded."""
 
 
 class LedgerEntry(models.Model):
-    """Money spent on one assignment; what it was for is known here by its idempotency key alone."""
+    """Money spent on one assignment, which is known here by its idempotency key alone."""
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="transactions")

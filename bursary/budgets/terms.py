@@ -1,4 +1,4 @@
-"""A budget's terms: the one place that changes them, and says so."""
+"""A budget's terms: the only writer of them, which announces each change."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -35,12 +35,12 @@ TERMS = frozenset(
 def change(budget: Budget, *, now: datetime, terms: Mapping[str, object]) -> Budget:
     """Change a budget's terms and announce it in the same transaction.
 
-    `limit_cents` may be lowered below what is held: nothing new is then held until there is room.
+    `limit_cents` may be lowered below what is reserved; new money is refused until there is room.
     Raises TypeError for a field that is not a term, ValidationError for a value that no budget may have.
     """
     if unknown := sorted(set(terms) - TERMS):
         raise TypeError(f"Not a budget's terms: {', '.join(unknown)}.")
-    _refuse_nothing(terms)
+    _refuse_none(terms)
     with transaction.atomic():
         locked = for_update(Budget.objects.all()).get(pk=budget.pk)
         for term, value in terms.items():
@@ -51,8 +51,8 @@ def change(budget: Budget, *, now: datetime, terms: Mapping[str, object]) -> Bud
     return locked
 
 
-def _refuse_nothing(terms: Mapping[str, object]) -> None:
-    """Refuse None where there must be a value: a field that may be blank lets it pass."""
+def _refuse_none(terms: Mapping[str, object]) -> None:
+    """Refuse None where a value is required: Django's validation accepts it for fields that may be blank."""
     fields = {field.name: field for field in Budget._meta.fields}
     nothing = [fields[term] for term, value in terms.items() if value is None and not fields[term].null]
     if nothing:

@@ -12,8 +12,9 @@ from urllib.parse import quote
 from uuid import UUID
 
 from bursary.catalog import parser
-from bursary.catalog.answers import CatalogTooSlow, CatalogUnavailable, Known, Unfetched
-from bursary.catalog.fields import is_key
+from bursary.catalog.records import CatalogUnavailable, Known, Unfetched
+from bursary.catalog.values import is_key
+from bursary.lib.batches import chunks
 from bursary.upstream.client import Client
 from bursary.upstream.errors import (
     Outage,
@@ -23,19 +24,18 @@ from bursary.upstream.errors import (
     UpstreamUnavailable,
 )
 
-MOST_KEYS = 50  # a request; upstream refuses more than 100, and a record may have 1 MB
-KEYS_AT_ONCE = 500  # of which somebody is asked whether they are known
-LONGEST_QUERY = 3_000  # characters; web servers commonly refuse request lines beyond 4,094
-MOST_PARTS = 50  # requests to find what is wrong with one that failed: no more than it has keys
-LONGEST_SEARCH = 30.0  # seconds for that, where nobody says how long the question may take
-DOUBT = 14  # points without a single answer, after which it is not the records: see `_Suspects`
+MAX_KEYS = 50  # a request; upstream refuses more than 100, and a record may have 1 MB
+KEYS_AT_ONCE = 500  # passed to `known`
+MAX_QUERY = 3_000  # characters; web servers commonly refuse request lines beyond 4,094
+MAX_PARTS = 50  # requests to find which record of a failed one is bad: no more than it has keys
+FAULTS_BEFORE_OUTAGE = 14  # in parts, without any answer: both halves, all quarters and all eighths
+SILENCES_BEFORE_OUTAGE = 2  # both halves
+FIRST_SHARE = 0.75  # of the time, for a request of several keys; the rest is for its parts
+MIN_SECONDS = 0.05  # that a part is given; with less, it would be late however well upstream is
+MAX_SECONDS = 30.0  # for one request and its parts, where the caller sets no limit
 
-_AT_ONCE = {
-    Outage.CONNECTION_FAILED,
-    Outage.TOO_MANY_REQUESTS,
-    Outage.CIRCUIT_OPEN,
-}
-_WHAT_TO_CHECK = {
+_OUTAGES = {Outage.CONNECTION_FAILED, Outage.TOO_MANY_REQUESTS, Outage.CIRCUIT_OPEN}
+_ADVICE = {
     "credentials_refused": "The token endpoint does not know us: check the client id and its secret.",
     "unauthorized": "enterprise-catalog does not accept our token: check that it trusts the token endpoint.",
     "forbidden": "enterprise-catalog lets us not read this catalog: give our user there the operator's role.",
@@ -45,9 +45,9 @@ _WHAT_TO_CHECK = {
 
 
 class HttpCatalog:
-    """enterprise-catalog. Shared by threads; one for each process.
+    """enterprise-catalog. Shared by threads.
 
-    A listing is complete or it raises: each key that upstream lists comes back as a record or as `Unfetched`.
+    A listing is complete or it raises: each key that upstream lists is returned as a record or as Unfetched.
     """
 
     name: Final = "enterprise-catalog"
@@ -70,31 +70,25 @@ class HttpCatalog:
     def _pages(self, catalog_uuid: UUID, size: int, known: Known | None) -> Iterator[Sequence[object]]:
         keys, page = self._listed(catalog_uuid)
         unknown = _unknown(keys, known) if known else keys
-        for number, chunk in enumerate(_chunks(unknown, most=min(size, MOST_KEYS))):
-            page += self._records(catalog_uuid, chunk, until=None, alive=number > 0)
-            page += _not_served(chunk, page)
-            yield from (page[start : start + size] for start in range(0, len(page), size))
+        for number, some in enumerate(_requests(unknown, most=min(size, MAX_KEYS))):
+            page += self._records(catalog_uuid, some, until=None, others_answered=number > 0)
+            page += _not_served(some, page)
+            yield from chunks(page, size)
             page = []
-        yield from (page[start : start + size] for start in range(0, len(page), size))
+        yield from chunks(page, size)
 
     def fetch(
-        self,
-        catalog_uuid: UUID,
-        *,
-        keys: Sequence[str],
-        within: timedelta | None = None,
-        alive: bool = False,
+        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
     ) -> Sequence[object]:
         """Return the records that carry any of the keys, and what upstream adds; see `CatalogSource`."""
         until = None if within is None else monotonic() + within.total_seconds()
-        wanted = list(dict.fromkeys(key for key in keys if is_key(key)))
         found: list[object] = []
-        for chunk in _chunks(wanted, most=MOST_KEYS):
-            found += self._records(catalog_uuid, chunk, until=until, alive=alive or chunk[0] != wanted[0])
+        for number, some in enumerate(_requests(dict.fromkeys(filter(is_key, keys)), most=MAX_KEYS)):
+            found += self._records(catalog_uuid, some, until=until, others_answered=number > 0)
         return found
 
     def _listed(self, catalog_uuid: UUID) -> tuple[list[str], list[object]]:
-        """Return the keys that the catalog holds, and what stands for those that are none."""
+        """Return the keys that the catalog lists, and an Unfetched for each entry without a usable key."""
         try:
             answer = self.remote.post(
                 f"/api/v1/enterprise-catalogs/{catalog_uuid}/generate_diff",
@@ -107,43 +101,62 @@ class HttpCatalog:
         listed = answer.get("items_not_included") if isinstance(answer, dict) else None
         if not isinstance(listed, list):
             raise CatalogUnavailable("enterprise-catalog's list of keys cannot be read: is this its address?")
-        keys = list(dict.fromkeys(key for key in listed if isinstance(key, str) and is_key(key)))
         unusable: list[object] = [
             Unfetched("", "key_unusable", f"Entry {position} of the listing has no usable key.")
             for position, key in enumerate(listed, start=1)
             if not is_key(key)
         ]
-        return keys, unusable
+        return list(dict.fromkeys(filter(is_key, listed))), unusable
 
     def _records(
-        self, catalog_uuid: UUID, keys: Sequence[str], *, until: float | None, alive: bool
+        self, catalog_uuid: UUID, keys: Sequence[str], *, until: float | None, others_answered: bool
     ) -> list[object]:
-        """Return what upstream answers for a chunk of keys. Where it fails on them, find on which.
+        """Return what upstream answers for the keys of one request. Where it fails, find on which of them.
 
-        Where it answers for none it is an outage, unless it answered others just before (`alive`).
+        A part that fails is halved until the key that it fails on is alone, and becomes Unfetched. Halves
+        wait behind the other parts, so that one bad record is no row of failures, and share the time that is
+        left. Keys without an answer when time or `MAX_PARTS` run out become Unfetched as well. Where nothing
+        was answered, neither here nor to the question's other requests (`others_answered`), it is an outage.
         """
-        try:
-            return self._asked(catalog_uuid, keys, within=None if until is None else _left(until))
-        except UpstreamError as failure:
-            if not _may_be_a_records(failure):
-                raise _unavailable(failure) from failure
-            ends = monotonic() + LONGEST_SEARCH if until is None else until
-            suspects = _Suspects(keys, failure, until=ends)
-        while part := suspects.next_part():
+        ends = monotonic() + MAX_SECONDS if until is None else until
+        found: list[object] = []
+        answered, waiting = False, deque([keys])
+        for number in range(1 + MAX_PARTS):
+            left = max(ends - monotonic(), 0.0)
+            share = left / (len(waiting) + 1) if number else left * (FIRST_SHARE if len(keys) > 1 else 1)
+            if not waiting or (number and share < MIN_SECONDS):
+                break
+            part = waiting.popleft()
             try:
-                suspects.answered(self._asked(catalog_uuid, part, within=suspects.share(), suspect=True))
-            except UpstreamError as failure:
-                suspects.failed(part, failure)
-        return suspects.conclude(alive=alive)
+                found += self._ask(catalog_uuid, part, within=share, isolating=number > 0)
+                answered = True
+            except UpstreamError as error:
+                failure = error
+                large = error.reason == "too_large"
+                answered |= large
+                if not answered and (_is_outage(error) or number >= _parts_before_outage(error)):
+                    raise _unavailable(error) from error
+                if _is_outage(error):
+                    waiting.append(part)
+                    break
+                if len(part) == 1:
+                    found.append(Unfetched(part[0], "too_large" if large else "upstream_error", str(error)))
+                else:
+                    middle = len(part) // 2
+                    waiting += (part[:middle], part[middle:])
+        if not answered and not others_answered:
+            raise _unavailable(failure)
+        rest = "Records asked for with it failed; which, is not known yet."
+        return found + [Unfetched(key, "upstream_error", rest) for part in waiting for key in part]
 
-    def _asked(
-        self, catalog_uuid: UUID, keys: Sequence[str], *, within: timedelta | None, suspect: bool = False
+    def _ask(
+        self, catalog_uuid: UUID, keys: Sequence[str], *, within: float, isolating: bool
     ) -> list[object]:
         answer = self.remote.get(
             f"/api/v2/enterprise-catalogs/{catalog_uuid}/get_content_metadata/",
             params=[*(("content_keys", key) for key in keys), ("traverse_pagination", "1")],
-            within=within,
-            suspect=suspect,
+            within=timedelta(seconds=within),
+            isolating=isolating,
         )
         results = answer.get("results") if isinstance(answer, dict) else None
         if not isinstance(answer, dict) or not isinstance(results, list):
@@ -154,130 +167,52 @@ class HttpCatalog:
 
 
 def _key_alone(item: dict[str, Any]) -> object:
-    """Keep of an item in a list of keys its key: a hundred thousand items would be the most that is held."""
+    """Keep the key alone of an item in a list of keys: the list may have a hundred thousand."""
     return item.get("content_key", item)
 
 
-class _Suspects:
-    """Finds, by halves, what in a failed request it fails on.
-
-    Halves are asked in turn, so that one bad record does not look like a row of failures. Each has a share of
-    the time that is left, so that silence leaves time for the others. Until something is answered, an answer
-    with a fault costs one point and silence seven; at `DOUBT` points it is an outage. That is both halves in
-    silence, or faults in all halves, quarters and eighths. After `MOST_PARTS` requests, or when time is up,
-    the rest is given up.
-    """
-
-    def __init__(self, keys: Sequence[str], failure: UpstreamError, *, until: float) -> None:
-        self._found: list[object] = []
-        self._waiting: deque[Sequence[str]] = deque()
-        self._until = until
-        self._last = failure
-        self._requests = 0
-        self._points = 0
-        self._answered = False
-        self._fail(keys, failure)
-
-    def next_part(self) -> Sequence[str]:
-        """Return keys to ask for; none when all is known or given up."""
-        if not self._waiting or self._requests == MOST_PARTS or self._until <= monotonic():
-            return ()
-        self._requests += 1
-        return self._waiting.popleft()
-
-    def share(self) -> timedelta:
-        """Return how long the part in hand may take: if it is silent, its halves wait with the others."""
-        return _left(self._until) / (len(self._waiting) + 2)
-
-    def answered(self, records: Sequence[object]) -> None:
-        """Take in what a part's keys brought."""
-        self._answered = True
-        self._found += records
-
-    def failed(self, part: Sequence[str], failure: UpstreamError) -> None:
-        """Divide a part further. Raises CatalogUnavailable where it is not the records.
-
-        Where that shows after something was answered, what was answered is kept, and the rest given up.
-        """
-        self._points += _cost(failure)
-        outage = not _may_be_a_records(failure)
-        if not self._answered and (outage or self._points >= DOUBT):
-            raise _unavailable(failure) from failure
-        if outage:
-            self._waiting.append(part)
-            self._requests = MOST_PARTS
-        else:
-            self._fail(part, failure)
-
-    def conclude(self, *, alive: bool) -> list[object]:
-        """Return what was found, and what stands for the rest.
-
-        Raises CatalogUnavailable where nothing was answered, and others were not either (`alive`).
-        """
-        if not self._answered and not alive:
-            raise _unavailable(self._last)
-        return [
-            *self._found,
-            *(
-                Unfetched(key, "upstream_error", "Records asked for with it failed; which, is not known yet.")
-                for part in self._waiting
-                for key in part
-            ),
-        ]
-
-    def _fail(self, keys: Sequence[str], failure: UpstreamError) -> None:
-        self._last = failure
-        too_large = failure.reason == "too_large"
-        self._answered |= too_large
-        if len(keys) == 1:
-            self._found.append(
-                Unfetched(keys[0], "too_large" if too_large else "upstream_error", str(failure))
-            )
-            return
-        middle = len(keys) // 2
-        self._waiting += (keys[:middle], keys[middle:])
-
-
-def _may_be_a_records(failure: UpstreamError) -> bool:
-    """Whether fewer keys may be answered where these were not."""
+def _is_outage(failure: UpstreamError) -> bool:
+    """Return whether fewer keys would not be answered either."""
     if isinstance(failure, UpstreamUnavailable):
-        return failure.outage not in _AT_ONCE
-    return failure.reason not in _WHAT_TO_CHECK
+        return failure.outage in _OUTAGES
+    return failure.reason in _ADVICE
 
 
-def _cost(failure: UpstreamError) -> int:
+def _parts_before_outage(failure: UpstreamError) -> int:
     silent = isinstance(failure, UpstreamUnavailable) and failure.outage is not Outage.SERVER_ERROR
-    return DOUBT // 2 if silent else 1
+    return SILENCES_BEFORE_OUTAGE if silent else FAULTS_BEFORE_OUTAGE
 
 
-def _left(until: float) -> timedelta:
-    return timedelta(seconds=max(until - monotonic(), 0.0))
+def _unavailable(failure: UpstreamError) -> CatalogUnavailable:
+    if isinstance(failure, UpstreamRefused):
+        advice = _ADVICE.get(failure.reason, "enterprise-catalog refuses the question.")
+        return CatalogUnavailable(f"{advice} {failure}")
+    return CatalogUnavailable(f"enterprise-catalog is unavailable. {failure}")
 
 
 def _unknown(keys: Sequence[str], known: Known) -> Iterator[str]:
-    for start in range(0, len(keys), KEYS_AT_ONCE):
-        some = keys[start : start + KEYS_AT_ONCE]
-        passed_over = known(some)
-        yield from (key for key in some if key not in passed_over)
+    for some in chunks(keys, KEYS_AT_ONCE):
+        skipped = known(some)
+        yield from (key for key in some if key not in skipped)
 
 
-def _chunks(keys: Iterable[str], *, most: int) -> Iterator[list[str]]:
+def _requests(keys: Iterable[str], *, most: int) -> Iterator[list[str]]:
     """Cut keys into requests, by their number and by the length of the query that they make."""
-    chunk: list[str] = []
+    some: list[str] = []
     length = 0
     for key in keys:
         longer = len("content_keys=&") + len(quote(key, safe=""))
-        if chunk and (len(chunk) == most or length + longer > LONGEST_QUERY):
-            yield chunk
-            chunk, length = [], 0
-        chunk.append(key)
+        if some and (len(some) == most or length + longer > MAX_QUERY):
+            yield some
+            some, length = [], 0
+        some.append(key)
         length += longer
-    if chunk:
-        yield chunk
+    if some:
+        yield some
 
 
 def _not_served(keys: Sequence[str], answer: Sequence[object]) -> list[object]:
-    """What stands for the keys that are listed, and in no record of the answer."""
+    """Return an Unfetched for each key that is listed, and in no record of the answer."""
     met: set[object] = set()
     for element in answer:
         if isinstance(element, Unfetched):
@@ -287,12 +222,3 @@ def _not_served(keys: Sequence[str], answer: Sequence[object]) -> list[object]:
             met.update(value for value in (element.get("key"), element.get("uuid")) if isinstance(value, str))
     missing = [key for key in keys if key not in met and key.lower() not in met]
     return [Unfetched(key, "not_served", "It is listed, and nothing came for its key.") for key in missing]
-
-
-def _unavailable(failure: UpstreamError) -> CatalogUnavailable:
-    if isinstance(failure, UpstreamRefused):
-        advice = _WHAT_TO_CHECK.get(failure.reason, "enterprise-catalog refuses the question.")
-        return CatalogUnavailable(f"{advice} {failure}")
-    late = isinstance(failure, UpstreamUnavailable) and failure.outage is Outage.DEADLINE_EXCEEDED
-    kind = CatalogTooSlow if late else CatalogUnavailable
-    return kind(f"enterprise-catalog is unavailable. {failure}")

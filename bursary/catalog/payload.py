@@ -1,20 +1,25 @@
-"""The raw record: what of it every database can store, and the fingerprint that says whether it changed."""
+"""The raw record: what of it is stored, which links belong to one catalog alone, and its digest."""
 
 import hashlib
 import json
 import math
-import re
+from collections.abc import Mapping
 
-from bursary.catalog.links import LINKS
+from bursary.catalog.values import storable_text
 
 MAX_DEPTH = 100  # levels of nesting; upstream's deepest record has 9
-_TOLD = 4096  # characters of a value that tell it from another
-_MAX_BITS = 1023  # a whole number beyond a double is refused by MySQL's JSON
+MAX_BITS = 1023  # a whole number beyond a double is refused by MySQL's JSON
+FINGERPRINTED = 4096  # characters of a value in the fingerprint of a record that is not stored
 
-_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+LINKS = frozenset({"enrollment_url", "marketing_url", "xapi_activity_id"})
+"""Fields that carry the customer's name, and so belong to one catalog.
+
+Observed on courses, on the runs in them and on the records of runs and programs; nothing nested deeper has
+any.
+"""
 
 # Upstream moves its time stamps at every sync, changed content or not (seen on 415 of 415 records), and
-# writes the customer's name into its links. Neither says that the content changed.
+# writes the customer's name into its links. Neither is a change of content.
 _VOLATILE = LINKS | {
     "active",  # computed per request from flags of the runs, which do count
     "content_last_modified",
@@ -25,6 +30,9 @@ _VOLATILE = LINKS | {
 _VOLATILE_ENDING = "enrollment_count"
 _VOLATILE_IN_RUNS = "parent_content_key"  # comes and goes with the run's own record upstream
 
+Record = Mapping[str, object]
+Links = dict[str, object]
+
 
 class Unstorable(ValueError):
     """Not a JSON value, or nested too deeply to be walked safely."""
@@ -34,33 +42,28 @@ class Unstorable(ValueError):
         self.reason = reason
 
 
-def storable_text(text: str) -> str:
-    """The text without NUL characters and lone surrogates, which PostgreSQL refuses; all else stays."""
-    if text.isascii() and "\x00" not in text:  # nearly every text, in a tenth of the time
-        return text
-    return _UNSTORABLE.sub("", text)
+def storable(record: Record) -> dict[str, object]:
+    """Return a deep copy that every database stores as JSON: NaN, infinities and enormous integers are null.
 
-
-def storable(record: dict[str, object]) -> dict[str, object]:
-    """A deep copy that every database stores as JSON: clean text; NaN, infinities and enormous integers null.
-
-    Raises `Unstorable`: `nested_too_deeply` beyond `MAX_DEPTH`, `not_json` for a type that JSON has not.
+    Raises Unstorable: `nested_too_deeply` beyond `MAX_DEPTH`, `not_json` for a type that JSON has not.
     """
-    return _storable_object(record, depth=1)
-
-
-def _storable_object(value: dict[str, object], *, depth: int) -> dict[str, object]:
-    return {_storable_name(name): _storable(item, depth=depth + 1) for name, item in value.items()}
+    return {_storable_name(name): _storable(item, depth=2) for name, item in record.items()}
 
 
 def _storable(value: object, *, depth: int) -> object:
     if depth > MAX_DEPTH:
         raise Unstorable("nested_too_deeply")
     if isinstance(value, dict):
-        return _storable_object(value, depth=depth)
+        return {_storable_name(name): _storable(item, depth=depth + 1) for name, item in value.items()}
     if isinstance(value, list):
         return [_storable(item, depth=depth + 1) for item in value]
-    return _storable_leaf(value)
+    if isinstance(value, str):
+        return storable_text(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, int):
+        return value if value is None or value.bit_length() <= MAX_BITS else None
+    raise Unstorable("not_json")
 
 
 def _storable_name(name: object) -> str:
@@ -69,22 +72,45 @@ def _storable_name(name: object) -> str:
     return storable_text(name)
 
 
-def _storable_leaf(value: object) -> object:
-    if isinstance(value, str):
-        return storable_text(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, int):
-        return value if value.bit_length() <= _MAX_BITS else None
-    if value is None:
-        return None
-    raise Unstorable("not_json")
+# -- Links --------------------------------------------------------------------------------------------------
+
+
+def own_links(record: Record) -> Links:
+    """Return the links of the record itself, without those of its runs."""
+    return {name: record[name] for name in sorted(LINKS & record.keys())}
+
+
+def without_links(record: Record) -> dict[str, object]:
+    """Return what all catalogs share of a record: no links, neither its own nor those of its runs."""
+
+    def shared(fields: Record) -> dict[str, object]:
+        return {name: value for name, value in fields.items() if name not in LINKS}
+
+    rest = shared(record)
+    runs = rest.get("course_runs")
+    if isinstance(runs, list):
+        rest["course_runs"] = [shared(run) if isinstance(run, dict) else run for run in runs]
+    return rest
+
+
+def with_links(record: Record, content_key: str, links: Mapping[str, Links]) -> dict[str, object]:
+    """Return the record as one catalog serves it, with that catalog's links, by content key, and no other."""
+    shared = without_links(record)
+    runs = shared.get("course_runs")
+    if isinstance(runs, list):
+        shared["course_runs"] = [
+            run | links.get(str(run.get("key")), {}) if isinstance(run, dict) else run for run in runs
+        ]
+    return shared | links.get(content_key, {})
+
+
+# -- Digests ------------------------------------------------------------------------------------------------
 
 
 def digest(value: object) -> str:
-    """SHA-256, in hex, of the storable value's canonical JSON without what changes although nothing changed.
+    """Return the SHA-256, in hex, of the storable value's canonical JSON without its volatile fields.
 
-    Left out at any depth: time stamps of syncs and edits, links that carry the customer's name, enrollment
+    Left out at any depth: time stamps of syncs and edits, links that carry the customer's name, enrolment
     counts, `editable`, and `active` (computed upstream from flags of the runs, which are kept in).
     """
     canonical = json.dumps(
@@ -93,37 +119,38 @@ def digest(value: object) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def fingerprint(record: dict[str, object]) -> str:
-    """`digest` of a record as served, usable or not: equal ones mean that upstream still serves the same.
-
-    A record nested too deeply for us is told by its top level alone. Never raises for decoded JSON.
-    """
-    try:
-        return digest(storable(record))
-    except Unstorable as exc:
-        top = {storable_text(str(name)): _told(item) for name, item in record.items()}
-        return digest({"unstorable": exc.reason, "top": top})
-
-
-def _told(item: object) -> object:
-    if isinstance(item, dict | list):
-        return [type(item).__name__, len(item)]
-    if isinstance(item, int):
-        return [type(item).__name__, item.bit_length(), item % 1_000_003]
-    return storable_text(repr(item)[:_TOLD])
-
-
 def _lasting(value: object, *, in_run: bool = False) -> object:
     if isinstance(value, dict):
         return {
             name: _lasting(item, in_run=name == "course_runs")
             for name, item in value.items()
-            if not (_is_volatile(name) or (in_run and name == _VOLATILE_IN_RUNS))
+            if not (
+                name in _VOLATILE or name.endswith(_VOLATILE_ENDING) or (in_run and name == _VOLATILE_IN_RUNS)
+            )
         }
     if isinstance(value, list):
         return [_lasting(item, in_run=in_run) for item in value]
     return value
 
 
-def _is_volatile(name: str) -> bool:
-    return name in _VOLATILE or name.endswith(_VOLATILE_ENDING)
+def fingerprint(payload: object) -> str:
+    """Return `digest` of a record as served, usable or not; "" for what is no object. Never raises.
+
+    Equal fingerprints mean that upstream still serves the same. Of a record that is nested too deeply to be
+    stored, the top level alone counts.
+    """
+    if not isinstance(payload, dict):
+        return ""
+    try:
+        return digest(storable(payload))
+    except Unstorable as exc:
+        top = {storable_text(str(name)): _brief(item) for name, item in payload.items()}
+        return digest({"unstorable": exc.reason, "top": top})
+
+
+def _brief(item: object) -> object:
+    if isinstance(item, dict | list):
+        return [type(item).__name__, len(item)]
+    if isinstance(item, int):
+        return [type(item).__name__, item.bit_length(), item % 1_000_003]
+    return storable_text(repr(item)[:FINGERPRINTED])

@@ -1,4 +1,4 @@
-"""Where content comes from: what every catalog can be asked, and which one an address names."""
+"""Where content comes from: the questions that every catalog answers, and which catalog an address names."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
-from bursary.catalog.answers import CatalogTooSlow, CatalogUnavailable, Known, Unfetched
 from bursary.catalog.http_source import HttpCatalog
 from bursary.catalog.jsonl_source import FolderCatalog
+from bursary.catalog.records import CatalogUnavailable, Known, Unfetched
 from bursary.upstream.breaker import BreakerState
 from bursary.upstream.client import Client
 from bursary.upstream.token import Credentials
@@ -18,7 +18,6 @@ from bursary.upstream.token import Credentials
 __all__ = [
     "Access",
     "CatalogSource",
-    "CatalogTooSlow",
     "CatalogUnavailable",
     "Known",
     "Unfetched",
@@ -28,46 +27,39 @@ __all__ = [
 
 
 class CatalogSource(Protocol):
-    """A catalog. Its answers are raw: decoded JSON values, for `schema.parse`.
+    """A catalog. Its answers are raw: decoded JSON values, for `parser.parse`.
 
-    Both questions raise `CatalogUnavailable`.
+    Both questions raise CatalogUnavailable, and nothing else, where the catalog does not answer.
     """
 
     @property
     def name(self) -> str:
-        """A short, stable word for this kind of source, stored beside what came from it."""
+        """A short, stable word for this kind of source, stored beside the content that came from it."""
 
     def pages(
         self, catalog_uuid: UUID, *, size: int, known: Known | None = None
     ) -> Iterator[Sequence[object]]:
         """Stream the whole listing in batches of at most `size` elements, in no guaranteed order.
 
-        An element is a decoded JSON value, `Unreadable` or `Unfetched`. A record may appear twice, and a
+        An element is a decoded JSON value, UnreadableElement or Unfetched. A record may appear twice, and a
         missing one may still exist: ask for it by key. A catalog that lists keys before it fetches records
-        asks which are `known`, some hundreds at a time, and passes over those.
+        passes some hundreds of them at a time to `known`, and does not fetch those that it returns.
         """
 
     def fetch(
-        self,
-        catalog_uuid: UUID,
-        *,
-        keys: Sequence[str],
-        within: timedelta | None = None,
-        alive: bool = False,
+        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
     ) -> Sequence[object]:
         """Return the records that carry any of the keys; a run's key returns its course as well.
 
-        Unknown keys are silently missing; one that the catalog fails on is `Unfetched`, as is one that there
-        was no time for. Match the answer by key, never by position or count. `within` bounds the whole
-        question: where nothing came within it `CatalogTooSlow` is raised. Without it, each request has the
-        source's own deadline. Where the catalog answers for none of the keys it is unavailable; but it is the
-        keys' fault if it answered others just before (`alive`).
+        Unknown keys are silently missing; a key whose record the catalog fails on is Unfetched, as is one
+        that was not answered in time. Match the answer by key, never by position or count. `within` bounds
+        the whole question. Where nothing was answered, the catalog is unavailable.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How a catalog over HTTP is asked: as whom, and how long a request may take altogether."""
+    """Credentials for a catalog over HTTP, and how long one request may take altogether."""
 
     oauth_url: str
     client_id: str
@@ -84,7 +76,10 @@ def open_source(url: str, *, access: Access | None = None) -> CatalogSource:
     """
     address = urlsplit(url)
     if address.scheme in ("http", "https"):
-        return _over_http(url, access)
+        if access is None:
+            raise ValueError("A catalog over HTTP is asked with credentials, and there are none.")
+        credentials = Credentials(access.oauth_url, access.client_id, access.client_secret)
+        return HttpCatalog(Client(url, credentials=credentials, deadline=access.deadline))
     path = Path(unquote(address.path))
     if address.scheme != "file" or address.netloc not in ("", "localhost") or not path.is_absolute():
         raise ValueError(
@@ -95,12 +90,5 @@ def open_source(url: str, *, access: Access | None = None) -> CatalogSource:
 
 
 def breaker_state(source: CatalogSource) -> BreakerState | None:
-    """Return whether this process asks the catalog; None for one that is no remote service."""
+    """Return the state of this process's breaker for the catalog; None for a catalog that is a file."""
     return source.remote.breaker.state if isinstance(source, HttpCatalog) else None
-
-
-def _over_http(url: str, access: Access | None) -> HttpCatalog:
-    if access is None:
-        raise ValueError("A catalog over HTTP is asked with credentials, and there are none.")
-    credentials = Credentials(access.oauth_url, access.client_id, access.client_secret)
-    return HttpCatalog(Client(url, credentials=credentials, deadline=access.deadline))

@@ -7,5 +7,5 @@ class ConfigConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks."""
-        # Importing registers them; models can be imported only now.
-        from bursary.config import checks  # noqa: F401  # importing them registers them
+        # Here, as models can be imported only now.
+        from bursary.config import checks  # noqa: F401  # importing registers them

@@ -2,18 +2,23 @@
 
 import importlib
 import os
+import secrets
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
-PRIVATE = 0o077  # what is made below var/ holds people's addresses: nobody else reads it
+PRIVATE = 0o077  # the umask: personal data lies below the data folder, readable by its owner alone
+SETS_UP = frozenset({"demo", "migrate", "serve", "setup"})
+"""The commands that may make a data folder and a secret key."""
+READS_NO_DATA = frozenset({"check", "help"})
 
 
 def main() -> None:
-    """Run `bursary COMMAND …`; without a command, list what there is."""
+    """Run `bursary COMMAND …`; without a command, list the commands."""
     os.umask(PRIVATE)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "bursary.config.settings")
     arguments = sys.argv[1:]
@@ -21,34 +26,65 @@ def main() -> None:
     if arguments in (["--version"], ["version"]):
         sys.stdout.write(f"{version('bursary')}\n")
         return
+    _require_data_folder(arguments)
     _require_settings()
     try:
         execute_from_command_line(["bursary", *arguments])
     except ImproperlyConfigured as error:
-        sys.exit(f"bursary: {error}{_driver_hint(error)}")
+        hint = "\nFor PostgreSQL, install bursary[postgres]." if "psycopg" in str(error) else ""
+        sys.exit(f"bursary: {error}{hint}")
 
 
 def _require_text(arguments: Sequence[str]) -> None:
-    """End with a sentence where an argument is no text: no database could look it up."""
+    """Exit with status 2 if an argument is not UTF-8: no database could look it up."""
     for argument in arguments:
         try:
             argument.encode()
         except UnicodeEncodeError:
-            said = argument.encode("utf-8", "backslashreplace").decode()
-            sys.stderr.write(f"bursary: the argument {said} is no UTF-8 text. Type it again.\n")
+            shown = argument.encode("utf-8", "backslashreplace").decode()
+            sys.stderr.write(f"bursary: the argument {shown} is not UTF-8 text. Type it again.\n")
             sys.exit(2)
 
 
+def _require_data_folder(arguments: Sequence[str]) -> None:
+    """Find the data folder before the settings are read, or exit with status 1.
+
+    A command typed in the wrong folder must not start a second, empty installation there. So only the
+    commands in `SETS_UP` make a folder. The others need one with a key, unless the environment has it all.
+    """
+    command = arguments[0] if arguments else "help"
+    if command in READS_NO_DATA or command.startswith("-") or not {"-h", "--help"}.isdisjoint(arguments):
+        # The settings need a key; one that is gone with this process signs nothing.
+        os.environ.setdefault("BURSARY_SECRET_KEY", secrets.token_urlsafe(64))
+        return
+    folder = Path(os.environ.get("BURSARY_VAR_DIR", "var")).resolve()
+    database = os.environ.get("BURSARY_DATABASE_URL", "")
+    server = bool(database) and not database.startswith("sqlite")
+    try:
+        has_key = bool(os.environ.get("BURSARY_SECRET_KEY")) or Path(folder, "secret.key").exists()
+        if has_key and (server or folder.is_dir()):
+            # For people alone: cron would send it as a mail, every time.
+            if sys.stderr.isatty() and folder != Path("var").resolve():
+                sys.stderr.write(f"bursary: the data folder is {folder}\n")
+        elif command in SETS_UP:
+            if not folder.exists():
+                sys.stderr.write(f"bursary: setting up the data folder {folder}\n")
+                folder.mkdir(mode=0o700, parents=True)
+        else:
+            sys.exit(
+                f"bursary: {folder} is not a data folder of Bursary. Change to the folder that Bursary runs "
+                "in, or set BURSARY_VAR_DIR. `bursary migrate` sets up a new one."
+            )
+    except OSError as error:
+        sys.exit(f"bursary: the data folder cannot be used: {error}. Check BURSARY_VAR_DIR.")
+
+
 def _require_settings() -> None:
-    """End with a sentence where a setting cannot be read: nobody should have to find it in a stack trace."""
+    """Exit with status 1 and one sentence if a setting cannot be read, instead of a stack trace."""
     try:
         importlib.import_module(os.environ["DJANGO_SETTINGS_MODULE"])
-    except Exception as error:  # noqa: BLE001  # whatever a value does to whoever parses it
+    except Exception as error:  # noqa: BLE001  # a value may raise anything in the library that parses it
         sys.exit(f"bursary: a setting cannot be read: {error} (docs/operations.md lists them all)")
-
-
-def _driver_hint(error: ImproperlyConfigured) -> str:
-    return "\nFor PostgreSQL, install bursary[postgres]." if "psycopg" in str(error) else ""
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
-"""Answers to HEAD: what GET would say, without the body. Web servers drop one, and warn of it each time."""
+"""Responses to HEAD: those to GET without the body. Web servers drop a body, and log a warning each time."""
 
 from collections.abc import Callable
 
 from django.http import HttpRequest
 from django.http.response import HttpResponse, HttpResponseBase, StreamingHttpResponse
 
-Answer = Callable[[HttpRequest], HttpResponseBase]
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
-def without_body(answer: Answer) -> Answer:
-    """Return the middleware that takes the body from answers to HEAD. Its length stays in the headers."""
+def without_body(get_response: GetResponse) -> GetResponse:
+    """Return the middleware that removes the body from responses to HEAD. `Content-Length` stays."""
 
-    def answered(request: HttpRequest) -> HttpResponseBase:
-        response = answer(request)
+    def respond(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
         if request.method == "HEAD":
             if isinstance(response, StreamingHttpResponse):
                 response.streaming_content = ()
@@ -20,4 +20,4 @@ def without_body(answer: Answer) -> Answer:
                 response.content = b""
         return response
 
-    return answered
+    return respond

@@ -1,5 +1,5 @@
-"""All settings, from the environment. Every knob is `BURSARY_…` and has a default that runs on one machine
-with no server beside it; `docs/operations.md` lists them, and `checks.py` refuses wrong combinations."""
+"""All settings, from the environment. The defaults run on one machine, without other servers.
+`docs/operations.md` lists them, and `checks.py` refuses wrong combinations."""
 
 import os
 import secrets
@@ -18,13 +18,14 @@ def whole_number(name: str, *, default: int) -> int:
     try:
         return int(env.int(name, default=default))
     except ValueError as error:
-        raise ImproperlyConfigured(f"{name} is {env.str(name)!r}, which is no whole number") from error
+        raise ImproperlyConfigured(f"{name} is {env.str(name)!r}, which is not a whole number") from error
 
 
 def kept_secret(path: Path) -> str:
-    """Return the secret key kept in `path`, making it (mode 0600) at the first start."""
+    """Return the secret key kept in `path`; make it (mode 0600), and its folder, at the first start."""
     if not path.exists():
-        # A hard link appears whole or not at all: two processes starting together agree on one key.
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the mails in it are personal data
+        # A hard link appears whole or not at all: two processes that start together agree on one key.
         draft = path.with_name(f"{path.name}.{os.getpid()}")
         draft.touch(mode=0o600)
         draft.write_text(secrets.token_urlsafe(64))
@@ -41,10 +42,8 @@ def kept_secret(path: Path) -> str:
 
 PACKAGE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.str("BURSARY_VAR_DIR", default="var")).resolve()
-VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds people's mails, and the secret key
-BASE_URL = env.str("BURSARY_BASE_URL", default=f"http://127.0.0.1:{env.str('PORT', default='8000')}").rstrip(
-    "/"
-)
+_LOCAL_URL = f"http://127.0.0.1:{env.str('PORT', default='8000')}"
+BASE_URL = env.str("BURSARY_BASE_URL", default=_LOCAL_URL).rstrip("/")
 
 # -- Django -------------------------------------------------------------------------------------------------
 
@@ -66,7 +65,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
-    "bursary.api",  # before rest_framework, whose pages it dresses
+    "bursary.api",  # before rest_framework: its templates come first
     "rest_framework",
     "django_filters",
     "drf_spectacular",
@@ -140,17 +139,17 @@ DATABASES = {
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["OPTIONS"] = {
-        # A transaction that will write says so at once, and waits for its turn; readers are never blocked.
+        # A transaction takes the write lock at its start, and waits for it. Readers are never blocked.
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,  # seconds
-        # What is deleted is overwritten: a forgotten address must not survive in the file's free pages.
+        # secure_delete overwrites what is deleted: an erased address must not survive in free pages.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;",
     }
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60  # seconds
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 
-# -- Cache: each process has its own, and only reading upstream uses it --------------------------------------
+# -- Cache: one a process, used by BURSARY_CONTENT_READS=upstream alone --------------------------------------
 
 CACHES = {
     "default": {
@@ -171,22 +170,22 @@ OAUTH_CLIENT_ID = env.str("BURSARY_OAUTH_CLIENT_ID", default="")
 OAUTH_CLIENT_SECRET = env.str("BURSARY_OAUTH_CLIENT_SECRET", default="")
 UPSTREAM_DEADLINE = timedelta(seconds=whole_number("BURSARY_UPSTREAM_DEADLINE_SECONDS", default=10))
 CONTENT_FRESH_FOR = timedelta(hours=whole_number("BURSARY_CONTENT_FRESH_HOURS", default=6))
-# How long a look upstream is good for. The first that fits holds: gone, inactive, soon, ordinary.
+# How long content is fresh after a fetch. The first that applies: gone, inactive, soon, ordinary.
 CONTENT_FRESHNESS = {
     "ordinary": CONTENT_FRESH_FOR,
     "depended_on": min(CONTENT_FRESH_FOR, timedelta(hours=1)),  # by an open assignment
-    "soon": min(CONTENT_FRESH_FOR, timedelta(hours=1)),  # it, or one of its runs, starts or closes
+    "soon": min(CONTENT_FRESH_FOR, timedelta(hours=1)),  # the course or one of its runs starts or closes
     "inactive": max(CONTENT_FRESH_FOR, timedelta(hours=24)),
     "gone": max(CONTENT_FRESH_FOR, timedelta(hours=24)),
     "absent": timedelta(minutes=10),  # a key that upstream does not know
-    "cached": timedelta(minutes=5),  # where one reads upstream: an answer that is served again
+    "cached": timedelta(minutes=5),  # an answer of upstream, in the read mode `upstream`
     "listing": timedelta(hours=24),  # a catalog as a whole
 }
 CONTENT_SOON = timedelta(days=7)
 CONTENT_READS = env.str("BURSARY_CONTENT_READS", default="replica")  # replica | shadow | upstream
 CONTENT_READ_DEADLINE = timedelta(seconds=env.float("BURSARY_CONTENT_READ_SECONDS", default=2))
 CONTENT_FETCH_DEADLINE = timedelta(seconds=whole_number("BURSARY_CONTENT_FETCH_SECONDS", default=30))
-# A claim outlives any fetch by far, so that two refreshers do not ask for the same.
+# Longer than any fetch, so that two refreshers never fetch the same content.
 CONTENT_LEASE = CONTENT_FETCH_DEADLINE * 3 + timedelta(seconds=60)
 
 # -- Delivery -----------------------------------------------------------------------------------------------
@@ -194,33 +193,31 @@ CONTENT_LEASE = CONTENT_FETCH_DEADLINE * 3 + timedelta(seconds=60)
 EXECUTOR = env.str("BURSARY_EXECUTOR", default="thread")  # thread | none
 CLOCK = env.str("BURSARY_CLOCK", default="thread")  # thread | none
 SEND_DEADLINE = timedelta(seconds=whole_number("BURSARY_SEND_DEADLINE_SECONDS", default=60))
-# A lease outlives any send by far, so that two workers never send the same mail: see checks.E001.
+# Longer than any send, so that two workers never send the same mail: see checks.E001.
 LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)
 
 EMAIL_CONFIG = env.email_url("BURSARY_EMAIL_URL", default=f"filemail:///{quote(str(VAR_DIR / 'mail'))}")
 vars().update(EMAIL_CONFIG)
 if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
-    EMAIL_BACKEND = "bursary.delivery.smtp_backend.EmailBackend"  # the same, with a total deadline
+    EMAIL_BACKEND = "bursary.delivery.smtp_backend.EmailBackend"  # Django's, with a total deadline
 if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.filebased.EmailBackend":
-    EMAIL_BACKEND = (
-        "bursary.delivery.file_backend.EmailBackend"  # one file for each mail, found by its action
-    )
+    EMAIL_BACKEND = "bursary.delivery.file_backend.EmailBackend"  # one file a mail, named for its action
 EMAIL_TIMEOUT = whole_number("BURSARY_EMAIL_TIMEOUT_SECONDS", default=5)  # for each answer of the mail server
 DEFAULT_FROM_EMAIL = env.str("BURSARY_FROM_EMAIL", default="Bursary <bursary@localhost>")
 
-# -- Events of others ---------------------------------------------------------------------------------------
+# -- Events from other services -----------------------------------------------------------------------------
 
 EVENT_BUS_URL = env.str("BURSARY_EVENT_BUS_URL", default="")
 EVENT_BUS_PREFIX = env.str("BURSARY_EVENT_BUS_PREFIX", default="")
 EVENT_GROUP = env.str("BURSARY_EVENT_GROUP", default="bursary")
-# A name that stays: what a consumer had in hand when it died is given to who comes back under its name.
+# A constant name: a consumer that restarts under it receives the events that it had not acknowledged.
 EVENT_CONSUMER = env.str("BURSARY_EVENT_CONSUMER", default="bursary")
 WEBHOOK_SECRETS = env.list("BURSARY_WEBHOOK_SECRETS", default=[])
 
 # -- API ----------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
-    # API keys first: who is not signed in gets 401 with a challenge, not a bare 403.
+    # API keys first: a request without credentials is answered 401 with a challenge, not 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "bursary.api.authentication.ApiKeyAuthentication",
         "rest_framework.authentication.SessionAuthentication",
@@ -243,7 +240,7 @@ SPECTACULAR_SETTINGS = {
 
 # -- Metrics ------------------------------------------------------------------------------------------------
 
-METRICS_TOKEN = env.str("BURSARY_METRICS_TOKEN", default="")  # without one, /metrics is not there
+METRICS_TOKEN = env.str("BURSARY_METRICS_TOKEN", default="")  # without one, /metrics is 404
 
 # -- Logs ---------------------------------------------------------------------------------------------------
 
@@ -255,13 +252,13 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "line": {
-            "class": "bursary.lib.logs.Formatter",  # without the tokens of links
+            "class": "bursary.lib.logs.Formatter",  # masks the tokens of links
             "format": "{asctime} {levelname} {name}: {message}",
             "style": "{",
         }
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    # It warns of every attempt that will be repeated; only the outcome is of interest.
+    # It warns of every attempt that is repeated; the final outcome is logged elsewhere.
     "loggers": {"stamina": {"level": "ERROR"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
 }

@@ -1,4 +1,4 @@
-"""Every address, by door: machines, people, operators."""
+"""All URLs: API, administration, health and metrics, dashboard."""
 
 from django.contrib import admin
 from django.urls import include, path

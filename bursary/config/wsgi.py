@@ -1,4 +1,4 @@
-"""The WSGI application, for any server that hosts Bursary."""
+"""The WSGI application, for `bursary serve` and any other server."""
 
 import os
 

@@ -1,1 +1,1 @@
-"""For people: pages rendered on the server."""
+"""The dashboard: pages rendered on the server."""

@@ -1,4 +1,4 @@
-"""Assigning a course in the browser: what can be chosen, and what came of trying it out or doing it."""
+"""Assigning a course in the browser: the courses to choose from, the preview, and the assignment itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,33 +22,33 @@ from bursary.delivery.emails import DeadlineText, in_words
 from bursary.replica import reads
 from bursary.replica.models import ContentMetadata, ContentType
 
-MOST_OFFERS = 20
+MOST_CHOICES = 20
 
 
 @dataclass(frozen=True)
 class CatalogChoice:
-    """A course or run that can be chosen, at its price."""
+    """A course or run of the catalog, at its price."""
 
     content: ContentMetadata
-    choice: Choice
+    value: Choice
     chosen: bool
 
 
 @dataclass(frozen=True)
 class CatalogChoices:
-    """What can be chosen, and whether the catalog holds more of it than is shown."""
+    """The first courses and runs that match; `has_more` if the catalog holds others."""
 
-    offers: Sequence[CatalogChoice]
+    choices: Sequence[CatalogChoice]
     has_more: bool
 
 
 @dataclass(frozen=True)
 class AssignPreview:
-    """What assigning would do now. Cents; `remaining_cents` is None where the budget is unlimited."""
+    """What assigning would do now. Cents; `remaining_cents` is None if nothing limits the budget."""
 
-    judged: Sequence[CheckedEntry]
+    checked: Sequence[CheckedEntry]
     learners: int
-    """Those who cost something."""
+    """Learners that cost something."""
     price_cents: int
     cost_cents: int
     remaining_cents: int | None
@@ -57,25 +57,25 @@ class AssignPreview:
 
 @dataclass(frozen=True)
 class AssignResult:
-    """What came of an order: it was done, or tried out, or there are problems; a trial may have some too."""
+    """The result of a submitted form: `done`, a preview, or problems. A preview may have problems, too."""
 
     done: str = ""
-    trial: AssignPreview | None = None
+    preview: AssignPreview | None = None
     problems: Sequence[Problem] = ()
     price_moved: bool = False
-    """What was chosen is not on offer at that price any more."""
+    """The catalog's price has changed since the course was chosen."""
 
 
 def budget_for(user: User, uuid: UUID) -> Budget | None:
-    """Return the budget that the user may allocate from; None where there is none, or none for them."""
+    """Return the budget if the user may allocate from it, else None."""
     may = granted(user, Permission.ALLOCATE, customer="customer")
     return Budget.objects.select_related("customer", "account").filter(may, uuid=uuid).first()
 
 
 def catalog_choices(budget: Budget, *, words: str, now: datetime, chosen: Choice | None) -> CatalogChoices:
-    """Return what can be assigned from the budget, with these words in its title.
+    """Return the courses and runs that can be assigned from the budget, with `words` in their title.
 
-    What was `chosen` keeps its price, so that what is done is what was tried out.
+    `chosen` keeps its price, so that what is assigned is what was previewed.
     """
     contents = (
         reads.held_by(budget.catalog_uuid)
@@ -89,81 +89,59 @@ def catalog_choices(budget: Budget, *, words: str, now: datetime, chosen: Choice
             price_cents__isnull=False,
         )
         .defer("payload")
-        .order_by("title", "content_type", "start_date", "pk")[: MOST_OFFERS + 1]
+        .order_by("title", "content_type", "start_date", "pk")[: MOST_CHOICES + 1]
     )
-    found = [_offer(content, chosen) for content in contents]
-    return CatalogChoices(found[:MOST_OFFERS], has_more=len(found) > MOST_OFFERS)
+    found = [
+        CatalogChoice(content, chosen, chosen=True)
+        if chosen and chosen.content_key == content.content_key
+        else CatalogChoice(content, Choice(content.price_cents or 0, content.content_key), chosen=False)
+        for content in contents
+    ]
+    return CatalogChoices(found[:MOST_CHOICES], has_more=len(found) > MOST_CHOICES)
 
 
-def answer_form(
-    form: AssignForm, budget: Budget, *, really: bool, actor: User, now: datetime
-) -> AssignResult:
-    """Return what comes of the form: `really` done, or tried out. Nothing where it is not filled in right."""
+def submit(form: AssignForm, budget: Budget, *, preview: bool, actor: User, now: datetime) -> AssignResult:
+    """Assign, all or nothing, or preview that without changing anything. An invalid form does neither."""
     if not form.is_valid():
         return AssignResult()
     choice, entries = form.cleaned_data["course"], form.cleaned_data["addresses"]
-    if really:
-        return _assign(budget, choice, entries, actor=actor, now=now)
-    return _try_out(budget, choice, entries, now=now)
-
-
-def _assign(
-    budget: Budget, choice: Choice, entries: Sequence[Entry], *, actor: User, now: datetime
-) -> AssignResult:
-    """Allocate, all or nothing, and say so; or say why not."""
+    asked = {
+        "content_key": choice.content_key,
+        "price_cents": choice.price_cents,
+        "entries": [entry.text for entry in entries],
+        "now": now,
+    }
     try:
-        done = allocation.allocate(
-            budget,
-            content_key=choice.content_key,
-            price_cents=choice.price_cents,
-            entries=[entry.text for entry in entries],
-            actor=actor,
-            now=now,
-        )
+        if preview:
+            return _preview(allocation.preview(budget, **asked), budget, choice, entries)
+        done = allocation.allocate(budget, **asked, actor=actor)
     except (BadAddresses, TooManyAddresses, AllocationRefused, reads.ContentUnavailable) as refused:
         return AssignResult(problems=messages.problems(refused, entries), price_moved=_price_moved(refused))
     return AssignResult(done=messages.done(done, budget, price_cents=choice.price_cents))
 
 
-def _try_out(budget: Budget, choice: Choice, entries: Sequence[Entry], *, now: datetime) -> AssignResult:
-    """Return what `_assign` would do now, changing nothing."""
-    try:
-        seen = allocation.preview(
-            budget,
-            content_key=choice.content_key,
-            price_cents=choice.price_cents,
-            entries=[entry.text for entry in entries],
-            now=now,
-        )
-    except (TooManyAddresses, reads.ContentUnavailable) as refused:
-        return AssignResult(problems=messages.problems(refused, entries))
-    refusals = [messages.refusal(refused) for refused in seen.refusals]
-    trial = AssignPreview(
-        judged=messages.judged(seen, entries),
-        learners=sum(one.verdict in (Verdict.NEW, Verdict.AGAIN) for one in seen.outcomes),
+def _preview(
+    found: allocation.Preview, budget: Budget, choice: Choice, entries: Sequence[Entry]
+) -> AssignResult:
+    deadline = None
+    if found.deadline:
+        reason = ExpiryReason(found.deadline_reason)
+        deadline = in_words(found.deadline, reason, customer=budget.customer)
+    preview = AssignPreview(
+        checked=messages.checked(found, entries),
+        learners=sum(one.verdict in (Verdict.NEW, Verdict.AGAIN) for one in found.outcomes),
         price_cents=choice.price_cents,
-        cost_cents=seen.cost_cents,
-        remaining_cents=seen.remaining_cents,
-        deadline=_deadline(seen, budget),
+        cost_cents=found.cost_cents,
+        remaining_cents=found.remaining_cents,
+        deadline=deadline,
     )
+    refusals = [messages.refusal(refused) for refused in found.refusals]
     return AssignResult(
-        trial=trial,
-        problems=[*refusals, *messages.bad_lines(seen.bad_addresses, entries)],
-        price_moved=any(_price_moved(refused) for refused in seen.refusals),
+        preview=preview,
+        problems=[*refusals, *messages.bad_lines(found.bad_addresses, entries)],
+        price_moved=any(_price_moved(refused) for refused in found.refusals),
     )
-
-
-def _deadline(seen: allocation.Preview, budget: Budget) -> DeadlineText | None:
-    if seen.deadline is None:
-        return None
-    return in_words(seen.deadline, ExpiryReason(seen.deadline_reason), customer=budget.customer)
 
 
 def _price_moved(refused: Exception) -> bool:
     return isinstance(refused, AllocationRefused) and refused.reason == messages.PRICE_MOVED
-
-
-def _offer(content: ContentMetadata, chosen: Choice | None) -> CatalogChoice:
-    if chosen and chosen.content_key == content.content_key:
-        return CatalogChoice(content, chosen, chosen=True)
-    return CatalogChoice(content, Choice(content.price_cents or 0, content.content_key), chosen=False)

@@ -1,4 +1,4 @@
-"""One assignment for people: everything for who answers for it, the essentials for its learner."""
+"""The page of one assignment: all of it for its administrators, the essentials for its learner."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from bursary.delivery.emails import DeadlineText, deadline_in_words
 
 @dataclass(frozen=True)
 class TimelineLine:
-    """One action as it is shown. What failed says why; so does what will be tried again."""
+    """One action of the timeline, with the error of a failed one or of the last attempt."""
 
     action: LearnerContentAssignmentAction
     error_code: str
     detail: str
     trace: str
-    """The stack trace; empty for who may not see it."""
+    """The stack trace; empty unless the reader is an operator."""
 
     @property
     def will_be_retried(self) -> bool:
@@ -40,13 +40,12 @@ class AssignmentPage:
     may_be_cancelled: bool = False
     """By this reader, now."""
     invitation: Invitation | None = None
-    """For this reader as its learner; None for others."""
+    """Set if this reader is its learner."""
     declined: bool = False
-    """Its learner ended it."""
 
 
 def load(uuid: UUID, *, reader: User, now: datetime) -> AssignmentPage | None:
-    """Return the assignment as `reader` may see it; None where there is none, or none for them."""
+    """Return the assignment as `reader` may see it; None if it does not exist or they may not see it."""
     assignment = (
         LearnerContentAssignment.objects.select_related("budget__customer", "content")
         .defer("content__payload")
@@ -58,46 +57,43 @@ def load(uuid: UUID, *, reader: User, now: datetime) -> AssignmentPage | None:
     content_display.attach_content([assignment], now=now)
     deadline = deadline_in_words(assignment) if assignment.state == State.ALLOCATED else None
     own = own_assignments(reader).filter(pk=assignment.pk).exists()
-    asked = invitation(assignment, now=now) if own else None
-    if may(reader, Permission.READ_ASSIGNMENTS, customer_pk=assignment.budget.customer_id):
-        return AssignmentPage(
-            assignment,
-            deadline,
-            _timeline(assignment, with_traces=operates(reader)),
-            may_be_cancelled=_may_be_cancelled(assignment, reader),
-            invitation=asked,
-            declined=bool(redemption.which_declined([assignment])),
-        )
-    return AssignmentPage(assignment, deadline, None, invitation=asked) if asked else None
+    as_learner = invitation(assignment, now=now) if own else None
+    customer_pk = assignment.budget.customer_id
+    if not may(reader, Permission.READ_ASSIGNMENTS, customer_pk=customer_pk):
+        return AssignmentPage(assignment, deadline, None, invitation=as_learner) if own else None
+    actions = assignment.actions.timeline().select_related("actor").defer("payload")
+    with_traces = operates(reader)
+    return AssignmentPage(
+        assignment,
+        deadline,
+        [_line(action, with_trace=with_traces) for action in actions],
+        may_be_cancelled=lifecycle.allows(assignment, ActionType.CANCELLED)
+        and may(reader, Permission.CANCEL, customer_pk=customer_pk),
+        invitation=as_learner,
+        declined=bool(redemption.which_declined([assignment])),
+    )
 
 
 def cancel(uuid: UUID, *, actor: User, now: datetime) -> cancellation.Cancellation | None:
-    """Cancel the assignment, if it is open; return None where there is none, or none that `actor` may."""
-    may_be = granted(actor, Permission.CANCEL, customer="budget__customer")
-    assignment = LearnerContentAssignment.objects.select_related("budget").filter(may_be, uuid=uuid).first()
+    """Cancel the assignment if it is open; return None if `actor` may not cancel it."""
+    assignment = _cancellable(uuid, actor=actor)
     if assignment is None:
         return None
     return cancellation.cancel(assignment.budget, uuids=[uuid], now=now, actor=actor)
 
 
 def revoke_links(uuid: UUID, *, actor: User, now: datetime) -> bool:
-    """Withdraw the links in mails; return False where there is no such assignment that `actor` may cancel."""
-    may_be = granted(actor, Permission.CANCEL, customer="budget__customer")
-    assignment = LearnerContentAssignment.objects.filter(may_be, uuid=uuid).first()
+    """Revoke the links in e-mails sent so far; return False if `actor` may not cancel the assignment."""
+    assignment = _cancellable(uuid, actor=actor)
     if assignment is None:
         return False
     signed_links.revoke(assignment, now=now)
     return True
 
 
-def _may_be_cancelled(assignment: LearnerContentAssignment, reader: User) -> bool:
-    possible = lifecycle.allows(assignment, ActionType.CANCELLED)
-    return possible and may(reader, Permission.CANCEL, customer_pk=assignment.budget.customer_id)
-
-
-def _timeline(assignment: LearnerContentAssignment, *, with_traces: bool) -> list[TimelineLine]:
-    actions = assignment.actions.timeline().select_related("actor").defer("payload")
-    return [_line(action, with_trace=with_traces) for action in actions]
+def _cancellable(uuid: UUID, *, actor: User) -> LearnerContentAssignment | None:
+    permitted = granted(actor, Permission.CANCEL, customer="budget__customer")
+    return LearnerContentAssignment.objects.select_related("budget").filter(permitted, uuid=uuid).first()
 
 
 def _line(action: LearnerContentAssignmentAction, *, with_trace: bool) -> TimelineLine:

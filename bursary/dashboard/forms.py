@@ -1,4 +1,4 @@
-"""What people type, read once: a search, and an order of one course or run for a list of addresses."""
+"""The forms for assigning: a search by title, and one course or run for a list of addresses."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from django import forms
 
 @dataclass(frozen=True)
 class Choice:
-    """A course or run at the price that it was shown with. As text, what the form carries."""
+    """A course or run at the price that the page showed. `str()` is the form field's value."""
 
     price_cents: int
     content_key: str
@@ -19,20 +19,18 @@ class Choice:
 
 @dataclass(frozen=True)
 class Entry:
-    """What should be an address, and the line it was typed in, counted from one."""
+    """A piece of text that should be an address, and its line, from 1."""
 
     line: int
     text: str
 
 
 class SearchForm(forms.Form):
-    """Looking for a title."""
-
     q = forms.CharField(label="Part of the title", required=False, max_length=255, widget=forms.SearchInput)
 
 
 class AssignForm(forms.Form):
-    """One course or run, and whom it is for. Whether the addresses can be used is not looked at here."""
+    """One course or run, and its learners. `allocation` checks the addresses."""
 
     course = forms.RegexField(
         r"^[0-9]{1,13} \S{1,255}\Z",
@@ -41,18 +39,18 @@ class AssignForm(forms.Form):
     addresses = forms.CharField(
         label="E-mail addresses",
         help_text="One on each line, or with commas or semicolons between them.",
-        strip=False,  # or the lines would be miscounted
+        strip=False,  # leading empty lines count in line numbers
         widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "autocomplete": "off"}),
         error_messages={"required": "Enter at least one address."},
     )
 
     def clean_course(self) -> Choice:
-        """Return the content's key with the price that it was shown with."""
+        """Return the content key and the price that the page showed."""
         price, _, content_key = self.cleaned_data["course"].partition(" ")
         return Choice(int(price), content_key)
 
     def clean_addresses(self) -> list[Entry]:
-        """Return what is on the lines, between commas and semicolons. Raises ValidationError for nothing."""
+        """Split lines at commas and semicolons. Raises ValidationError if nothing is left."""
         lines = re.split(r"\r\n|\r|\n", self.cleaned_data["addresses"])
         pieces = ((number, piece) for number, line in enumerate(lines, 1) for piece in re.split("[,;]", line))
         entries = [Entry(number, piece.strip()) for number, piece in pieces if piece.strip()]
@@ -62,5 +60,5 @@ class AssignForm(forms.Form):
 
     @property
     def choice(self) -> Choice | None:
-        """What was chosen, once the form was checked."""
+        """The valid choice after `is_valid()`, else None."""
         return getattr(self, "cleaned_data", {}).get("course")

@@ -1,4 +1,4 @@
-"""What every page says to browsers and proxies: keep nothing, run nothing, send forms nowhere else."""
+"""HTTP headers of every page: not cached, no scripts, forms to this site alone."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -17,7 +17,7 @@ P = ParamSpec("P")
 
 
 def page(view: Callable[P, HttpResponseBase]) -> Callable[P, HttpResponseBase]:
-    """Make a view's answer private, and forbid whatever the pages do not use: scripts above all."""
+    """Decorate a view: its response is not cached and forbids what pages do not use, above all scripts."""
 
     @wraps(view)
     def answer(*args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
@@ -29,9 +29,9 @@ def page(view: Callable[P, HttpResponseBase]) -> Callable[P, HttpResponseBase]:
 
 
 def form_leads_to(url: str, *, response: HttpResponse) -> HttpResponse:
-    """Let the page's forms lead on to another site: browsers hold redirects to `form-action`, too.
+    """Allow the page's forms to redirect to `url`: browsers apply `form-action` to redirects, too.
 
-    The site may send on, to sign in for example, so not its host is allowed but its scheme.
+    The scheme is allowed rather than the host, as that site may redirect in turn, for example to sign in.
     """
     scheme, separator, _ = url.partition("://")
     if separator:

@@ -1,4 +1,4 @@
-"""What a learner is asked about an assignment, and their answer: by the link in a mail, or signed in."""
+"""A learner's assignment and their answer to it: by the link in an e-mail, or signed in."""
 
 import enum
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from bursary.replica import reads
 
 
 class Standing(enum.StrEnum):
-    """What there is to do for the learner."""
+    """What the learner can do with an assignment now."""
 
     OPEN = "open"
-    """To answer."""
+    """Accept or decline it."""
     BUSY = "busy"
-    """To wait: it is being taken up."""
+    """Wait: it is being redeemed."""
     ACCEPTED = "accepted"
-    """To go to the course."""
+    """Go to the course."""
     ENDED = "ended"
     """Nothing any more."""
 
@@ -38,55 +38,66 @@ class Invitation:
     assignment: LearnerContentAssignment
     standing: Standing
     state: str
-    """In a word: its state as of now, or `declined`."""
+    """Its state as of now: `assigned`, `accepted`, `cancelled`, `declined`, `expired` or `reversed`."""
     deadline: DeadlineText | None
     course_url: str
-    """Where accepting leads; empty where upstream does not say."""
+    """The course's enrolment URL; empty if it is unknown or the assignment has ended."""
     ended: redemption.RedemptionRefused | None
-    """Why it cannot be answered any more."""
+    """Why it cannot be accepted any more."""
     longest_reason: int = declining.LONGEST_REASON
 
     @property
     def leads_to(self) -> str:
-        """Where the form goes on to; empty where there is none to send."""
+        """The URL that the form redirects to; empty if there is no form."""
         return self.course_url if self.standing is Standing.OPEN else ""
 
 
 def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invitation:
-    """Return what its learner sees of the assignment at `now`. At most two queries."""
+    """Return the assignment as its learner sees it at `now`. At most two queries."""
     content_display.attach_content([assignment], now=now)
     declined = bool(redemption.which_declined([assignment]))
     ended = redemption.refusal(assignment, now=now, declined=declined)
-    passed = bool(ended) and assignment.state == State.ALLOCATED
-    dated = assignment.state in (State.ALLOCATED, State.EXPIRED)
+    state = assignment.state
+    if ended:
+        standing = Standing.ENDED
+    elif state == State.ACCEPTED:
+        standing = Standing.ACCEPTED
+    else:
+        standing = Standing.BUSY if assignment.redeeming_since else Standing.OPEN
+    if declined:
+        word = "declined"
+    elif state == State.ALLOCATED:
+        word = "expired" if ended else "assigned"
+    else:
+        word = state
     return Invitation(
         assignment=assignment,
-        standing=_standing(assignment, ended),
-        state="declined" if declined else State.EXPIRED if passed else assignment.state,
-        deadline=deadline_in_words(assignment) if dated else None,
+        standing=standing,
+        state=word,
+        deadline=deadline_in_words(assignment) if state in (State.ALLOCATED, State.EXPIRED) else None,
         course_url="" if ended else course_url(assignment),
         ended=ended,
     )
 
 
 def course_url(assignment: LearnerContentAssignment) -> str:
-    """Return where accepting leads; empty where upstream does not say."""
+    """Return the enrolment URL for the budget's catalog; empty if upstream gives none."""
     return reads.courseware_url(assignment.content_key, catalog_uuid=assignment.budget.catalog_uuid)
 
 
 def accept(uuid: UUID, *, learner: User, now: datetime) -> LearnerContentAssignmentAction | None:
-    """Redeem the learner's own assignment; return how that stands, or None where they have no such one.
+    """Redeem the learner's own assignment; return the action, or None if the learner has no such assignment.
 
-    Tried once here; the runner repeats what does not get to its end. Raises redemption.RedemptionRefused.
+    It is tried once here; the runner retries what does not succeed. Raises redemption.RedemptionRefused.
     """
     assignment = own_assignments(learner).filter(uuid=uuid).first()
     if assignment is None:
         return None
-    return _tried(redemption.begin(assignment, now=now, actor=learner))
+    return _tried_once(redemption.begin(assignment, now=now, actor=learner))
 
 
 def decline(uuid: UUID, *, learner: User, reason: str, now: datetime) -> bool | None:
-    """Decline the learner's own assignment; False where they had before, None where they have no such one.
+    """Decline the learner's own assignment; return False if it was declined before, None if there is none.
 
     Raises declining.DeclineRefused.
     """
@@ -97,31 +108,26 @@ def decline(uuid: UUID, *, learner: User, reason: str, now: datetime) -> bool | 
 
 
 def accept_by_link(token: str, *, now: datetime) -> LearnerContentAssignmentAction:
-    """Redeem what a signed link opens, as `take_up`.
+    """Redeem the assignment of a signed link, like `accept`.
 
     Raises links.LinkRefused, redemption.RedemptionRefused.
     """
     with transaction.atomic():
-        begun = redemption.begin(signed_links.opened_to_answer(token, now=now), now=now)
-    return _tried(begun)
+        action = redemption.begin(signed_links.opened_to_answer(token, now=now), now=now)
+    return _tried_once(action)
 
 
 def decline_by_link(token: str, *, reason: str, now: datetime) -> bool:
-    """Decline what a signed link opens, as `decline`. Raises links.LinkRefused, declining.DeclineRefused."""
+    """Decline the assignment of a signed link, like `decline`.
+
+    Raises links.LinkRefused, declining.DeclineRefused.
+    """
     with transaction.atomic():
         assignment = signed_links.opened_to_answer(token, now=now)
         return declining.decline(assignment, reason=reason, now=now)
 
 
-def _tried(begun: LearnerContentAssignmentAction) -> LearnerContentAssignmentAction:
-    runner.drain(clock=timezone.now, most=1, pks=[begun.pk])
-    begun.refresh_from_db()
-    return begun
-
-
-def _standing(assignment: LearnerContentAssignment, ended: redemption.RedemptionRefused | None) -> Standing:
-    if ended:
-        return Standing.ENDED
-    if assignment.state == State.ACCEPTED:
-        return Standing.ACCEPTED
-    return Standing.BUSY if assignment.redeeming_since else Standing.OPEN
+def _tried_once(action: LearnerContentAssignmentAction) -> LearnerContentAssignmentAction:
+    runner.drain(clock=timezone.now, most=1, pks=[action.pk])
+    action.refresh_from_db()
+    return action

@@ -1,4 +1,4 @@
-"""A learner's pages: GET shows, POST acts. By the link in a mail, or signed in; both show the same."""
+"""A learner's pages, by the link in an e-mail or signed in. GET shows, POST acts; both ways show the same."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -24,37 +24,37 @@ from bursary.assignments.redemption import RedemptionRefused
 from bursary.dashboard import learner_answers
 from bursary.dashboard.headers import form_leads_to, page
 
-_TAKEN_UP = {
-    Status.DONE: "It is yours. Good learning!",
-    Status.FAILED: "That did not work, and nothing was changed. Please try again later.",
+_ACCEPTED = {
+    Status.DONE: "You have accepted the course. Good learning!",
+    Status.FAILED: "Accepting failed, and nothing has changed. Please try again later.",
 }
-_AT_IT = "We are at it; look again in a moment."
-_DECLINED = "You declined it."
-_DECLINED_BEFORE = "You had declined it before."
-_NEW_LINK = "A new mail is on its way, to the address that the old one went to."
-_NEW_LINK_BEFORE = "A new mail was already sent today. Look for it among unwanted mail, too."
+_ACCEPTING = "Accepting takes a moment longer than usual. Reload this page in a minute."
+_DECLINED = "You have declined the course."
+_DECLINED_BEFORE = "You have declined the course before."
+_NEW_LINK = "We are sending a new link to the address of the old one."
+_NEW_LINK_BEFORE = "We have already sent a new link today. Please look in your spam folder, too."
 
 
 class SeeOther(HttpResponseRedirect):
-    """After a POST: the answer is elsewhere, and to be fetched by GET."""
+    """The answer to a POST: a redirect that browsers follow by GET."""
 
     status_code = HTTPStatus.SEE_OTHER
 
 
 @page
-@csrf_exempt  # whoever has the link may answer: no cookie proves more, and some mail readers keep none
+@csrf_exempt  # the link is the credential: a cookie proves no more, and some mail readers keep none
 @require_http_methods(["GET", "HEAD", "POST"])
 def answer(request: HttpRequest, token: str) -> HttpResponse:
-    """Show what a mail's link opens, to whoever has it. POST takes it up, declines, or asks for a new link.
+    """Show the assignment of an e-mail's link. POST accepts it, declines it, or requests a new link.
 
-    GET changes nothing: programs that look through mails follow links.
+    GET changes nothing: virus scanners of mailboxes follow links.
     """
     try:
         response = _answered(request, token) if request.method == "POST" else _shown(request, token)
     except LinkRefused as refused:
         response = _refused(request, refused)
-    # Neither the course's site nor a log of ours learns the token from where somebody came. `no-referrer`
-    # would do that as well, but browsers then hide the origin of forms, which are refused without it.
+    # Keeps the token from the course's site and from logs. `no-referrer` would, too, but browsers then send
+    # forms without an origin, and Django refuses those.
     response.headers["Referrer-Policy"] = "strict-origin"
     response.headers["X-Robots-Tag"] = "noindex"
     return response
@@ -63,31 +63,27 @@ def answer(request: HttpRequest, token: str) -> HttpResponse:
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
-def take_up(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """Take one's own assignment up, by POST; then go to the course, or show it."""
+def accept(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """Accept the user's own assignment by POST; then redirect to the course, or to the assignment."""
     assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
-    here = reverse("assignment", args=[uuid])
+    here, user = reverse("assignment", args=[uuid]), request.user
     if request.method != "POST":
         return redirect(here)
-    learner = request.user
-    return _taking_up(
-        request, lambda: learner_answers.accept(uuid, learner=learner, now=timezone.now()), here=here
-    )
+    return _accept(request, lambda: learner_answers.accept(uuid, learner=user, now=timezone.now()), here=here)
 
 
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def decline(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """Decline one's own assignment, by POST; then show it."""
+    """Decline the user's own assignment by POST; then redirect to it."""
     assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
-    here = reverse("assignment", args=[uuid])
+    here, user, reason = reverse("assignment", args=[uuid]), request.user, request.POST.get("reason", "")
     if request.method != "POST":
         return redirect(here)
-    learner, reason = request.user, request.POST.get("reason", "")
-    return _declining(
+    return _decline(
         request,
-        lambda: learner_answers.decline(uuid, learner=learner, reason=reason, now=timezone.now()),
+        lambda: learner_answers.decline(uuid, learner=user, reason=reason, now=timezone.now()),
         here=here,
     )
 
@@ -100,66 +96,63 @@ def _shown(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def _answered(request: HttpRequest, token: str) -> HttpResponse:
-    here, now = request.path, timezone.now()
+    here, now, reason = request.path, timezone.now(), request.POST.get("reason", "")
     match request.POST.get("answer"):
         case "accept":
-            return _taking_up(request, lambda: learner_answers.accept_by_link(token, now=now), here=here)
+            return _accept(request, lambda: learner_answers.accept_by_link(token, now=now), here=here)
         case "decline":
-            reason = request.POST.get("reason", "")
-            return _declining(
+            return _decline(
                 request, lambda: learner_answers.decline_by_link(token, reason=reason, now=now), here=here
             )
         case "new-link":
-            asked = signed_links.renew(token, now=now)
-            if asked is None:
-                return SeeOther(here)  # this one still works
-            told = _NEW_LINK if asked else _NEW_LINK_BEFORE
-            return render(request, "dashboard/link-renewed.html", {"told": told})
-    return SeeOther(here)
+            renewed = signed_links.renew(token, now=now)
+            if renewed is not None:
+                context = {"message": _NEW_LINK if renewed else _NEW_LINK_BEFORE}
+                return render(request, "dashboard/link-renewed.html", context)
+    return SeeOther(here)  # no such answer, or the link still works
 
 
 def _refused(request: HttpRequest, refused: LinkRefused) -> HttpResponse:
-    gone = isinstance(refused, LinkExpired | LinkWithdrawn)
+    status = HTTPStatus.GONE if isinstance(refused, LinkExpired | LinkWithdrawn) else HTTPStatus.NOT_FOUND
     renewable = False
     if isinstance(refused, LinkExpired):
         try:
             renewable = signed_links.can_be_renewed(refused, now=timezone.now())
-        except LinkWithdrawn as withdrawn:
-            refused = withdrawn
+        except LinkWithdrawn as revoked:
+            refused = revoked
     context = {"refused": refused, "renewable": renewable}
-    status = HTTPStatus.GONE if gone else HTTPStatus.NOT_FOUND
     return render(request, "dashboard/link-refused.html", context, status=status)
 
 
-def _taking_up(
-    request: HttpRequest, take_it_up: Callable[[], LearnerContentAssignmentAction | None], *, here: str
+def _accept(
+    request: HttpRequest, redeem: Callable[[], LearnerContentAssignmentAction | None], *, here: str
 ) -> HttpResponse:
     try:
-        begun = take_it_up()
+        action = redeem()
     except RedemptionRefused as refused:
         messages.error(request, f"{refused.sentence} {refused.next_step}")
         return SeeOther(here)
-    if begun is None:
-        raise Http404("There is no such assignment of yours.")
-    status = Status(begun.status)
-    course_url = learner_answers.course_url(begun.assignment) if status == Status.DONE else ""
-    level = messages.ERROR if status == Status.FAILED else messages.SUCCESS
+    if action is None:
+        raise Http404("You have no such assignment.")
+    status = Status(action.status)
+    course_url = learner_answers.course_url(action.assignment) if status == Status.DONE else ""
     if course_url:
         try:
             return SeeOther(course_url)
         except (DisallowedRedirect, ValueError):
-            pass  # no address that a browser could be sent to: the page says that it is theirs
-    messages.add_message(request, level, _TAKEN_UP.get(status, _AT_IT))
+            pass  # upstream's URL is not one for browsers: show the assignment instead
+    level = messages.ERROR if status == Status.FAILED else messages.SUCCESS
+    messages.add_message(request, level, _ACCEPTED.get(status, _ACCEPTING))
     return SeeOther(here)
 
 
-def _declining(request: HttpRequest, decline_it: Callable[[], bool | None], *, here: str) -> HttpResponse:
+def _decline(request: HttpRequest, decline: Callable[[], bool | None], *, here: str) -> HttpResponse:
     try:
-        declined = decline_it()
+        declined = decline()
     except DeclineRefused as refused:
         messages.error(request, f"{refused.sentence} {refused.next_step}")
         return SeeOther(here)
     if declined is None:
-        raise Http404("There is no such assignment of yours.")
+        raise Http404("You have no such assignment.")
     messages.success(request, _DECLINED if declined else _DECLINED_BEFORE)
     return SeeOther(here)

@@ -1,4 +1,4 @@
-"""What came of an allocation, in words for people: amounts in dollars, addresses by their lines."""
+"""The results of an allocation as sentences: amounts in dollars, addresses by their line."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ ABOUT_THE_BUDGET = frozenset({"policy_expired", "subsidy_expired"})
 
 @dataclass(frozen=True)
 class Problem:
-    """Why something cannot be assigned, and what to do next. `field` is the form's that it is about."""
+    """Why something cannot be assigned, and the next step. `field` names the form field concerned, if any."""
 
     sentence: str
     next_step: str = ""
@@ -29,27 +29,28 @@ class Problem:
 
 @dataclass(frozen=True)
 class CheckedEntry:
-    """One entry with its verdict. `usable` says that it is an address."""
+    """One entry and its result as the end of a sentence. `usable` is False if it is not an address."""
 
     entry: Entry
-    verdict: str
+    result: str
     usable: bool = True
 
 
 def done(allocated: Allocation, budget: Budget, *, price_cents: int) -> str:
-    """Return what an allocation did."""
+    """Return the sentence for an allocation that succeeded."""
     new = len(allocated.assignments(Verdict.NEW, Verdict.AGAIN))
     had = len(allocated.assignments(Verdict.UNCHANGED))
     title = allocated.content.title or allocated.content.content_key
     cost = dollars(price_cents * new)
-    told = [f"“{title}” is assigned to {_learners(new)}: {cost} is held in {budget.name}."] if new else []
-    if had:
-        told.append(f"{_learners(had)} had it already.")
-    return " ".join(told)
+    assigned = (
+        f"“{title}” is assigned to {_learners(new)}: {cost} is reserved in {budget.name}." if new else ""
+    )
+    unchanged = f"{_learners(had)} had it already." if had else ""
+    return f"{assigned} {unchanged}".strip()
 
 
 def problems(refused: Exception, entries: Sequence[Entry]) -> list[Problem]:
-    """Return why nothing could be assigned. Raises whatever is not a refusal."""
+    """Return why nothing was assigned. Re-raises an exception that is not a refusal."""
     match refused:
         case AllocationRefused():
             return [refusal(refused)]
@@ -58,7 +59,7 @@ def problems(refused: Exception, entries: Sequence[Entry]) -> list[Problem]:
         case TooManyAddresses():
             return [Problem(str(refused), "Assign them in several lists.", "addresses")]
         case reads.ContentUnavailable():
-            sentence = "The catalog does not answer, and this content was never seen before."
+            sentence = "The catalog does not answer, and this content is not known yet."
             return [Problem(sentence, "Try again in a minute.", "course")]
     raise refused
 
@@ -71,44 +72,48 @@ def refusal(refused: AllocationRefused) -> Problem:
         if name.endswith("_cents") and isinstance(figure, int)
     }
     if refused.reason == PRICE_MOVED:
-        sentence = "It cost {requested_price_cents} when you chose it, and costs {catalog_price_cents} now."
-        return Problem(sentence.format_map(amounts), "Choose it again at its new price.", "course")
+        sentence = (
+            "The price was {requested_price_cents} when you chose it, and is {catalog_price_cents} now."
+        )
+        return Problem(sentence.format_map(amounts), "Choose it again at the new price.", "course")
     if "available_cents" in amounts:
-        sentence = "This costs {requested_cents}, and {available_cents} are available."
+        sentence = "This costs {requested_cents}; {available_cents} is available."
         return Problem(sentence.format_map(amounts), refused.next_step, "addresses")
     field = "" if refused.reason in ABOUT_THE_BUDGET else "course"
     return Problem(refused.sentence, refused.next_step, field)
 
 
 def bad_lines(errors: Mapping[int, str], entries: Sequence[Entry]) -> list[Problem]:
-    """Return what is wrong with which lines; of very many, the first."""
+    """Return the problem of each bad line: the first `MOST_LINES_NAMED`, and the number of the others."""
     named = [
         Problem(f"Line {entries[position].line}, “{entries[position].text}”: {problem}", field="addresses")
         for position, problem in sorted(errors.items())[:MOST_LINES_NAMED]
     ]
     more = len(errors) - len(named)
-    return [*named, Problem(f"{more:,} more cannot be used.", field="addresses")] if more else named
+    return (
+        [*named, Problem(f"{more:,} more entries are not addresses.", field="addresses")] if more else named
+    )
 
 
-def judged(seen: Preview, entries: Sequence[Entry]) -> list[CheckedEntry]:
-    """Return the verdict on every entry, in their order."""
-    verdicts = {one.addressee.position: _verdict(one, entries) for one in seen.outcomes}
+def checked(preview: Preview, entries: Sequence[Entry]) -> list[CheckedEntry]:
+    """Return each entry with its result, in their order."""
+    results = {one.addressee.position: _result(one, entries) for one in preview.outcomes}
     return [
-        CheckedEntry(entry, verdicts[position])
-        if position in verdicts
-        else CheckedEntry(entry, seen.bad_addresses[position], usable=False)
+        CheckedEntry(entry, results[position])
+        if position in results
+        else CheckedEntry(entry, preview.bad_addresses[position], usable=False)
         for position, entry in enumerate(entries)
     ]
 
 
-def _verdict(one: Match, entries: Sequence[Entry]) -> str:
+def _result(one: Match, entries: Sequence[Entry]) -> str:
     if one.duplicate_of is not None:
         return f"is the same learner as in line {entries[one.duplicate_of].line}"
     if one.assignment is None:
         return "will be assigned"
     known = f", to {one.assignment.learner_email}" if one.known_by_other_address else ""
     if one.verdict is Verdict.UNCHANGED:
-        return f"is assigned already{known}, and costs nothing"
+        return f"is already assigned{known}, and costs nothing"
     return f"will be assigned again: it was {one.assignment.state}{known}"
 
 

@@ -1,4 +1,4 @@
-"""What the first page shows to whom: budgets and the newest assignments, as far as the user may see them."""
+"""The home page: budgets, newest assignments and notices that the user may see."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,7 @@ NEWEST = 10
 
 @dataclass(frozen=True)
 class BudgetLine:
-    """A budget with what may still be held, by its own limit and its account's; None is unlimited."""
+    """A budget and the cents available within its own limit and its account's; None is unlimited."""
 
     budget: Budget
     available_cents: int | None
@@ -26,7 +26,7 @@ class BudgetLine:
 
 @dataclass(frozen=True)
 class Overview:
-    """What the user may see at a glance."""
+    """The content of a user's home page."""
 
     budgets: list[BudgetLine]
     newest: list[LearnerContentAssignment]
@@ -34,11 +34,11 @@ class Overview:
     """Assigned to the user."""
     operates: bool
     notices: list[DeadlineNotice]
-    """Deadlines that a change has moved into the past, and that will expire somebody."""
+    """Deadlines that a change has moved into the past, in their grace period."""
 
 
 def overview(user: User, *, now: datetime) -> Overview:
-    """Return what `user` may see. Five queries."""
+    """Return the home page of `user`. Five queries."""
     budgets = (
         Budget.objects.filter(granted(user, Permission.READ_BUDGET, customer="customer"), retired_at=None)
         .select_related("account", "customer")
@@ -68,10 +68,10 @@ def _newest(assignments: QuerySet[LearnerContentAssignment]) -> list[LearnerCont
 
 
 def own_assignments(user: User) -> QuerySet[LearnerContentAssignment]:
-    """Return what is assigned to the user, by address or by LMS user id."""
+    """Return the assignments of the user, by address or by LMS user id."""
     return redemption.of_learner(lms_user_id=user.lms_user_id, learner_key=user.learner_key)
 
 
 def operates(user: User) -> bool:
-    """Tell whether the user runs the service."""
+    """Return whether the user is an operator."""
     return RoleGrant.objects.filter(user=user, role=Role.OPERATOR).exists()

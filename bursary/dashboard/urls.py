@@ -1,4 +1,4 @@
-"""The addresses of the pages."""
+"""The URLs of the pages."""
 
 from django.urls import path
 
@@ -9,10 +9,10 @@ urlpatterns = [
     path("sign-in/", views.SignIn.as_view(), name="sign-in"),
     path("sign-out/", views.SignOut.as_view(), name="sign-out"),
     path("assignments/<uuid:uuid>/", views.assignment, name="assignment"),
-    path("assignments/<uuid:uuid>/take-up/", learner_views.take_up, name="take-up"),
+    path("assignments/<uuid:uuid>/accept/", learner_views.accept, name="accept"),
     path("assignments/<uuid:uuid>/decline/", learner_views.decline, name="decline-page"),
-    path("assignments/<uuid:uuid>/withdraw-links/", views.revoke_links, name="withdraw-links"),
-    # Short, for mails. Logs leave out what follows: see bursary/access/links.py.
+    path("assignments/<uuid:uuid>/revoke-links/", views.revoke_links, name="revoke-links"),
+    # Short, as it stands in e-mails. Logs mask the token: see bursary/access/links.py.
     path("a/<str:token>/", learner_views.answer, name="answer"),
     path("budgets/<uuid:uuid>/assign/", views.assign_content, name="assign"),
 ]

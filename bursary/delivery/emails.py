@@ -24,12 +24,12 @@ from bursary.delivery.smtp_backend import cut_off_after
 from bursary.lib.logs import without_tokens
 
 BECAUSE: Mapping[ExpiryReason, str] = {
-    ExpiryReason.ALLOCATION_AGE: "an assignment that is not accepted by then expires",
-    ExpiryReason.ENROLL_BY: "enrolment in it closes then",
+    ExpiryReason.ALLOCATION_AGE: "after that the assignment expires",
+    ExpiryReason.ENROLL_BY: "enrolment closes then",
     ExpiryReason.BUDGET_END: "the budget that pays for it ends then",
-    ExpiryReason.DUE_DATE: "your organisation asked for an answer by then",
+    ExpiryReason.DUE_DATE: "your organisation asks for an answer by then",
 }
-"""The reason of a deadline, as the end of a sentence to the learner."""
+"""The reason for a deadline, as a clause that follows it and a colon."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Making people: users, their passwords, keys and roles. Each is made once, however often it is asked for."""
+"""Users with their passwords, API keys and roles. Making one that exists changes nothing."""
 
 import secrets
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from bursary.budgets.models import Customer
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who shall be able to sign in. Who has no user name signs in with the e-mail address."""
+    """A user to make. Without a user name, they sign in with the e-mail address."""
 
     email: str
     username: str = ""
@@ -22,16 +22,16 @@ class Person:
 
 @dataclass(frozen=True)
 class Credentials:
-    """What signs somebody in. Kept nowhere by us: shown once."""
+    """A user's secrets, which are shown once and not stored."""
 
     password: str
     api_key: str
 
 
 def ensure_user(person: Person) -> tuple[User, bool]:
-    """Return the user with that address, and whether it was made now (without a usable password).
+    """Return the user with that address, and whether it was made now, without a usable password.
 
-    Raises ValidationError for an address, name or id that no user may have.
+    Raises ValidationError for an invalid address, name or id.
     """
     known = User.objects.filter(learner_key=learner_key(person.email)).order_by("pk").first()
     if known is not None:
@@ -52,7 +52,7 @@ def ensure_user(person: Person) -> tuple[User, bool]:
 
 
 def ensure_role(user: User, role: Role, customer: Customer | None) -> bool:
-    """Give the user the role with the customer (an operator: with all); tell whether it was missing."""
+    """Grant the user the role with the customer (None for operators); return whether it was missing."""
     _grant, missing = RoleGrant.objects.get_or_create(user=user, role=role, customer=customer)
     return missing
 
@@ -66,6 +66,6 @@ def issue_credentials(user: User, *, key_name: str) -> Credentials:
 
 
 def issue_key(user: User, *, key_name: str) -> str:
-    """Issue an API key. Those from before go on working."""
+    """Issue an API key. Earlier ones keep working."""
     _row, key = ApiKey.issue(user, name=key_name)
     return key

@@ -1,11 +1,13 @@
-"""Whether the database can be worked with, and what its files still tell."""
+"""The state of the database: its tables, and traces of erased data in SQLite's files."""
 
 import logging
 from pathlib import Path
 
+from django.apps import apps
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 
 from bursary.lib import logs
 
@@ -13,32 +15,49 @@ logger = logging.getLogger(__name__)
 
 
 class NotReady(Exception):
-    """The database cannot be worked with; the message says why, and what to do."""
+    """The database cannot be used; the message says why, and what to do."""
+
+
+def refuse_unknown_migrations() -> None:
+    """Raise NotReady if the database records a migration of ours that this version does not have.
+
+    Such tables were made by a pre-release, or by a later version. Changing them would destroy data.
+    """
+    try:
+        loader = MigrationLoader(connection)
+    except DatabaseError as error:
+        raise NotReady(f"The database does not answer: {error}. Check BURSARY_DATABASE_URL.") from error
+    ours = {app.label for app in apps.get_app_configs() if app.name.startswith("bursary.")}
+    unknown = sorted(set(loader.applied_migrations) - set(loader.disk_migrations))
+    for label, name in unknown:
+        if label in ours:
+            raise NotReady(
+                f"Another version of Bursary made this database: its migration {label}.{name} is unknown. "
+                "Name a new one by BURSARY_DATABASE_URL or BURSARY_VAR_DIR, then run `bursary migrate`."
+            )
 
 
 def require_tables() -> None:
-    """Raise NotReady unless the database answers and every migration is applied."""
-    try:
-        executor = MigrationExecutor(connection)
-        waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    except DatabaseError as error:
-        raise NotReady(f"The database does not answer: {error}. Check BURSARY_DATABASE_URL.") from error
+    """Raise NotReady unless the database answers and exactly this version's migrations are applied."""
+    refuse_unknown_migrations()
+    executor = MigrationExecutor(connection)
+    waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if waiting:
         raise NotReady("The database's tables are missing or old. Run `bursary migrate` first.")
 
 
 def expect_traces() -> None:
-    """Remember, beyond a crash, that data is about to be changed of which nothing may be left."""
+    """Record, so that it survives a crash, that data is about to be erased without traces."""
     if connection.vendor == "sqlite":
         _marker().touch()
 
 
 def leave_no_traces() -> bool:
-    """Take out of SQLite's files what the tables hold no more; tell whether that was possible now.
+    """Remove from SQLite's files what the tables no longer hold; return whether that was possible.
 
-    Overwriting what is deleted is not enough: pages that were rearranged keep copies between their rows, and
-    the write-ahead log keeps what was changed. So the file is written anew, if traces were expected, and the
-    log emptied. Both wait for others as long as for any lock. Other engines clean up by themselves.
+    Overwriting deleted rows is not enough: rearranged pages keep copies between their rows, and the
+    write-ahead log keeps what was changed. So the file is rewritten, if traces are expected, and the log
+    emptied. Both wait for other connections as for any lock. Other engines clean up on their own.
     """
     if connection.vendor != "sqlite":
         return True

@@ -1,7 +1,7 @@
-"""The demonstration: an invented organisation with people, budgets, courses and a past.
+"""The demonstration: an invented organisation with users, budgets, courses and a past.
 
-All that happened in it was done by the verbs themselves, with a `now` of that day. Everything is made once:
-what is there is left alone, so running it again does no harm.
+Its past is made by the service's own functions, with the `now` of those days. Loading it again makes only
+what is missing.
 """
 
 import json
@@ -30,7 +30,7 @@ from bursary.replica.models import RefreshSource
 CUSTOMER, SLUG, TIME_ZONE = "Larkspur Logistics", "larkspur-logistics", "Europe/Madrid"
 ACCOUNT_LIMIT_CENTS = 120_000_000
 BUDGETS: Mapping[str, int] = {demo_history.COMFORTABLE: 100_000_000, demo_history.TIGHT: 15_000}
-"""Their limits in cents: one can pay for much, the other is nearly used up by its one assignment."""
+"""Their limits in cents: one has plenty of room, the other is nearly used up by one assignment."""
 
 ADMINISTRATOR = Person("ada.admin@larkspur.example", "ada", "Ada", "Admin", 7000)
 OPERATOR = Person("olga.operator@larkspur.example", "olga", "Olga", "Operator", 7009, operates=True)
@@ -44,26 +44,26 @@ KEY_NAME = "demonstration"
 
 @dataclass(frozen=True)
 class Demo:
-    """What is there now, and how to sign in."""
+    """The loaded demonstration, and how to sign in."""
 
     file: Path
     record: Mapping[str, Any]
-    """What the file holds."""
+    """The file's content."""
     contents: int
     assignments: int
 
 
 class NotHere(Exception):
-    """There is a real organisation in this database; the message says what to do."""
+    """The database belongs to a real organisation; the message says what to do."""
 
 
 def demo_file() -> Path:
-    """Return where the demonstration says how to sign in."""
+    """Return the file with the demonstration's credentials."""
     return Path(settings.VAR_DIR) / "demo.json"
 
 
 def load(*, now: datetime, advance: Advance) -> Demo:
-    """Make whatever of the demonstration is missing, and write its file.
+    """Make what is missing of the demonstration, and write its file.
 
     Raises replica.refresh.ContentUnavailable where the configured catalog does not answer, and NotHere.
     """
@@ -77,8 +77,8 @@ def load(*, now: datetime, advance: Advance) -> Demo:
     budgets = _budgets()
     customer = budgets[0].customer
     users = {"administrator": administrator, **_other_users(customer)}
-    _bring_in_content(budgets[0], now=now, advance=advance)
-    demo_history.play(budgets, administrator=administrator)
+    _load_content(budgets[0], now=now, advance=advance)
+    demo_history.load(budgets, administrator=administrator)
     record = _record(customer, budgets, users)
     _write(demo_file(), record)
     return Demo(
@@ -90,7 +90,7 @@ def load(*, now: datetime, advance: Advance) -> Demo:
 
 
 def _budgets() -> list[Budget]:
-    catalog_uuid = uuid4()  # forgotten where the budgets are there already
+    catalog_uuid = uuid4()  # unused where the budgets exist
     return [
         set_up(
             SetupPlan(
@@ -119,7 +119,7 @@ def _other_users(customer: Customer) -> dict[str, User]:
     return {"learner": learners[0], "operator": operator}
 
 
-def _bring_in_content(budget: Budget, *, now: datetime, advance: Advance) -> None:
+def _load_content(budget: Budget, *, now: datetime, advance: Advance) -> None:
     folder = Path(settings.VAR_DIR) / "catalog"
     refresh.write_sample_catalog(folder / f"{budget.catalog_uuid}.jsonl", now=now)
     refresh.refresh_catalog(
@@ -145,14 +145,16 @@ def _record(customer: Customer, budgets: list[Budget], users: Mapping[str, User]
             }
             for budget in budgets
         ],
-        "users": {role: _signs_in(user, known.get(role, {})) for role, user in users.items()},
+        "users": {role: _credentials(user, known.get(role, {})) for role, user in users.items()},
     }
 
 
-def _signs_in(user: User, known: Mapping[str, str]) -> dict[str, Any]:
-    """Return how the user signs in: as the file says, where that still works; else with new secrets."""
+def _credentials(user: User, known: Mapping[str, str]) -> dict[str, Any]:
+    """Return the user's credentials: those of the file where they still work; else new ones."""
     credentials = Credentials(known.get("password", ""), known.get("api_key", ""))
-    if not _works(user, credentials):
+    digest = ApiKey.digest_of(credentials.api_key)
+    key_works = ApiKey.objects.filter(user=user, digest=digest, revoked_at=None).exists()
+    if not key_works or authenticate(username=user.username, password=credentials.password) != user:
         ApiKey.objects.filter(user=user, name=KEY_NAME, revoked_at=None).update(revoked_at=timezone.now())
         credentials = accounts.issue_credentials(user, key_name=KEY_NAME)
     return {
@@ -164,12 +166,6 @@ def _signs_in(user: User, known: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _works(user: User, credentials: Credentials) -> bool:
-    digest = ApiKey.digest_of(credentials.api_key)
-    key_works = ApiKey.objects.filter(user=user, digest=digest, revoked_at=None).exists()
-    return key_works and authenticate(username=user.username, password=credentials.password) == user
-
-
 def _read(file: Path) -> dict[str, Any]:
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
@@ -179,7 +175,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _write(file: Path, record: Mapping[str, Any]) -> None:
-    """Replace the file as a whole; nobody else may read it at any moment."""
+    """Replace the file as a whole, readable by its owner only at any moment."""
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     draft.touch(mode=0o600)
     draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

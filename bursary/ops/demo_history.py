@@ -1,7 +1,7 @@
-"""What happened in the demonstration before today: each assignment's past, told by the verbs themselves."""
+"""The demonstration's assignments and their past, made by the service's own functions."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +14,6 @@ from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.delivery import runner
-from bursary.lib import leases
 from bursary.replica import reads
 from bursary.replica.models import ContentMetadata, ContentType
 
@@ -27,58 +26,54 @@ MISTYPED = "leo.learner@larkspur.invalid"
 """An address that cannot receive mail: its timeline shows a failure."""
 
 PRICES = {COMFORTABLE: (4_000, 30_000), TIGHT: (8_000, 13_000)}
-"""Cents, from and to: of the second, one fits into its budget and two do not."""
+"""Cents, from and to: the tight budget has room for one course and not for two."""
 ROOM_TO_ENROL = timedelta(days=60)
 
 
 @dataclass(frozen=True)
-class Step:
-    """Something that was done so many days ago."""
-
-    days_ago: int
-    what: ActionType
-
-
-@dataclass(frozen=True)
 class DemoScenario:
-    """One learner's assignment of one course: the steps that made it what it is."""
+    """One learner's assignment of one course: what was done to it, each so many days ago."""
 
     budget: str
     address: str
-    steps: tuple[Step, ...]
+    steps: Mapping[int, ActionType]
 
 
-TALES = (
-    DemoScenario(COMFORTABLE, LENA, (Step(40, ActionType.ALLOCATED),)),
-    DemoScenario(COMFORTABLE, LIAM, (Step(35, ActionType.ALLOCATED), Step(20, ActionType.CANCELLED))),
+SCENARIOS = (
+    DemoScenario(COMFORTABLE, LENA, {40: ActionType.ALLOCATED}),
+    DemoScenario(COMFORTABLE, LIAM, {35: ActionType.ALLOCATED, 20: ActionType.CANCELLED}),
     DemoScenario(
         COMFORTABLE,
         LUCY,
-        (Step(30, ActionType.ALLOCATED), Step(25, ActionType.CANCELLED), Step(10, ActionType.ALLOCATED)),
+        {30: ActionType.ALLOCATED, 25: ActionType.CANCELLED, 10: ActionType.ALLOCATED},
     ),
-    DemoScenario(COMFORTABLE, MISTYPED, (Step(5, ActionType.ALLOCATED),)),
-    DemoScenario(TIGHT, LIAM, (Step(14, ActionType.ALLOCATED),)),
-    DemoScenario(COMFORTABLE, LENA, (Step(0, ActionType.ALLOCATED),)),
+    DemoScenario(COMFORTABLE, MISTYPED, {5: ActionType.ALLOCATED}),
+    DemoScenario(TIGHT, LIAM, {14: ActionType.ALLOCATED}),
+    DemoScenario(COMFORTABLE, LENA, {0: ActionType.ALLOCATED}),
 )
 """One course each, in the order of the courses' keys."""
 
 
-def play(budgets: Sequence[Budget], *, administrator: User) -> None:
-    """Tell every tale from where it was left; all days are counted back from when the customer was made.
+def load(budgets: Sequence[Budget], *, administrator: User) -> None:
+    """Run each scenario's missing steps; days are counted back from when the customer was made.
 
-    A tale that has begun goes on with its course, however that has changed since. One for which the catalog
-    has no course, or the budget no money any more, is left out.
+    A scenario that has begun continues with its course. It is left out where the catalog has no suitable
+    course or the budget no money.
     """
     began = budgets[0].customer.created
     by_name = {budget.name: budget for budget in budgets}
-    courses = {name: _not_told_of(budget, began=began) for name, budget in by_name.items()}
+    begun = [(one, _course_of(one, by_name[one.budget], began=began)) for one in SCENARIOS]
+    used = [course.pk for _scenario, course in begun if course]
+    unused = {
+        name: iter(_suitable(budget, began=began).exclude(pk__in=used)[: len(SCENARIOS)])
+        for name, budget in by_name.items()
+    }
     with _expected_failures_unlogged():
-        for tale in TALES:
-            budget = by_name[tale.budget]
-            course = _course_of(tale, budget, began=began) or next(courses[tale.budget], None)
-            if course:
+        for scenario, known in begun:
+            if course := known or next(unused[scenario.budget], None):
                 with suppress(allocation.AllocationRefused):
-                    _tell(tale, budget, course, began=began, administrator=administrator)
+                    budget = by_name[scenario.budget]
+                    _run(scenario, budget, course, began=began, administrator=administrator)
 
 
 def offered(budget: Budget) -> QuerySet[ContentMetadata]:
@@ -87,22 +82,16 @@ def offered(budget: Budget) -> QuerySet[ContentMetadata]:
     return courses.defer("payload").order_by("content_key")
 
 
-def _course_of(tale: DemoScenario, budget: Budget, *, began: datetime) -> ContentMetadata | None:
-    """Return the course of a tale that has begun."""
+def _course_of(scenario: DemoScenario, budget: Budget, *, began: datetime) -> ContentMetadata | None:
+    """Return the course of a scenario that has begun."""
     first = LearnerContentAssignmentAction.objects.filter(
         assignment__budget=budget,
-        assignment__learner_key=learner_key(tale.address),
+        assignment__learner_key=learner_key(scenario.address),
         action_type=ActionType.ALLOCATED,
-        created=began - timedelta(days=tale.steps[0].days_ago),
+        created=began - timedelta(days=next(iter(scenario.steps))),
     )
     key = first.values_list("assignment__content_key", flat=True).first()
     return ContentMetadata.objects.defer("payload").filter(content_key=key).first() if key else None
-
-
-def _not_told_of(budget: Budget, *, began: datetime) -> Iterator[ContentMetadata]:
-    """Return courses for tales, those that no tale has yet."""
-    told = [_course_of(tale, budget, began=began) for tale in TALES if tale.budget == budget.name]
-    return iter(_suitable(budget, began=began).exclude(pk__in=[one.pk for one in told if one])[: len(TALES)])
 
 
 def _suitable(budget: Budget, *, began: datetime) -> QuerySet[ContentMetadata]:
@@ -115,48 +104,40 @@ def _suitable(budget: Budget, *, began: datetime) -> QuerySet[ContentMetadata]:
     )
 
 
-def _tell(
-    tale: DemoScenario, budget: Budget, course: ContentMetadata, *, began: datetime, administrator: User
+def _run(
+    scenario: DemoScenario, budget: Budget, course: ContentMetadata, *, began: datetime, administrator: User
 ) -> None:
-    for step in tale.steps[_steps_taken(tale, budget, course) :]:
-        then = began - timedelta(days=step.days_ago)
-        if step.what is ActionType.ALLOCATED:
+    """Run the steps that are missing, each with what is delivered after it."""
+    assignments = LearnerContentAssignment.objects.filter(
+        budget=budget, learner_key=learner_key(scenario.address), content_key=course.content_key
+    )
+    actions = LearnerContentAssignmentAction.objects.filter(assignment__in=assignments)
+    done = actions.filter(action_type__in=[ActionType.ALLOCATED, ActionType.CANCELLED]).count()
+    for days_ago, step in list(scenario.steps.items())[done:]:
+        then = began - timedelta(days=days_ago)
+        if step is ActionType.ALLOCATED:
             allocation.allocate(
                 budget,
                 content_key=course.content_key,
                 price_cents=course.price_cents or 0,
-                entries=[tale.address],
+                entries=[scenario.address],
                 now=then,
                 actor=administrator,
             )
         else:
-            uuids = list(_told(tale, budget, course).values_list("uuid", flat=True))
+            uuids = list(assignments.values_list("uuid", flat=True))
             cancellation.cancel(budget, uuids=uuids, now=then, actor=administrator)
-        _deliver(tale, budget, course, then=then)
+        pks = list(actions.values_list("pk", flat=True))
+        runner.drain(clock=_fixed(then), most=len(pks), pks=pks)
 
 
-def _told(tale: DemoScenario, budget: Budget, course: ContentMetadata) -> QuerySet[LearnerContentAssignment]:
-    return LearnerContentAssignment.objects.filter(
-        budget=budget, learner_key=learner_key(tale.address), content_key=course.content_key
-    )
-
-
-def _steps_taken(tale: DemoScenario, budget: Budget, course: ContentMetadata) -> int:
-    return LearnerContentAssignmentAction.objects.filter(
-        assignment__in=_told(tale, budget, course),
-        action_type__in=[ActionType.ALLOCATED, ActionType.CANCELLED],
-    ).count()
-
-
-def _deliver(tale: DemoScenario, budget: Budget, course: ContentMetadata, *, then: datetime) -> None:
-    actions = LearnerContentAssignmentAction.objects.filter(assignment__in=_told(tale, budget, course))
-    pks = leases.first_due(actions, now=then, limit=actions.count())
-    runner.drain(clock=lambda: then, most=len(pks), pks=pks)
+def _fixed(now: datetime) -> Callable[[], datetime]:
+    return lambda: now
 
 
 @contextmanager
 def _expected_failures_unlogged() -> Iterator[None]:
-    """Keep quiet about the mail that is meant to fail."""
+    """Silence the log of the mail that is meant to fail."""
     logger = logging.getLogger(runner.__name__)
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Auditing what is derived or copied: by command, and each day a part of it by itself."""
+"""Audits of the derived columns: their summary, sentence and table, and the daily sample."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ from bursary.budgets.models import Budget
 SHARE_A_DAY = 0.01
 MOST_A_DAY = 10_000
 SHOWN = 50
-"""Rows of a table for people; programs read all that are named."""
+"""Rows of a table for people; the JSON has all that are named."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class UnknownBudget(Exception):
 
 
 def budget_of(uuid: UUID | None) -> Budget | None:
-    """Return the budget with this uuid, None without one. Raises UnknownBudget."""
+    """Return the budget with this uuid; None without a uuid. Raises UnknownBudget."""
     if uuid is None:
         return None
     budget = Budget.objects.filter(uuid=uuid).first()
@@ -38,13 +38,13 @@ def budget_of(uuid: UUID | None) -> Budget | None:
 
 
 def daily(*, clock: Clock) -> DerivedAudit:
-    """Compare a hundredth of the assignments' derived columns with the truth, at most `MOST_A_DAY`."""
+    """Audit the derived columns of a hundredth of the assignments, at most `MOST_A_DAY`."""
     size = min(ceil(derived_audit.count() * SHARE_A_DAY), MOST_A_DAY)
     return derived_audit.audit(clock=clock, sample=size)
 
 
 def summary(audit: DerivedAudit) -> dict[str, object]:
-    """Return what an audit of derived columns found as plain values."""
+    """Return an audit's result as plain values."""
     return {
         "looked_at": audit.looked_at,
         "wrong": audit.wrong,
@@ -63,21 +63,20 @@ def summary(audit: DerivedAudit) -> dict[str, object]:
 
 
 def sentence(audit: DerivedAudit) -> str:
-    """Return what an audit of derived columns found, in a line."""
+    """Return an audit's result in a line."""
     which = ", ".join(f"{column} in {count}" for column, count in sorted(audit.columns.items()))
-    return f"{audit.looked_at} looked at, {audit.wrong} not true{f': {which}' if which else ''}."
+    return f"{audit.looked_at} compared, {audit.wrong} wrong{f': {which}' if which else ''}."
 
 
 def table(differences: list[DerivedDifference]) -> RenderableType:
     """Return the first `SHOWN` differences as a table."""
-    made = Table("assignment", "state", "column", "stored", "truth")
+    made = Table("assignment", "state", "column", "stored", "expected")
     for one in differences[:SHOWN]:
-        made.add_row(str(one.assignment), one.state, one.column, said(one.stored), said(one.expected))
+        made.add_row(str(one.assignment), one.state, one.column, _cell(one.stored), _cell(one.expected))
     return made
 
 
-def said(value: object) -> str:
-    """Return a value as a table shows it."""
+def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     return escape(repr(value)) if isinstance(value, str) else escape(str(value))

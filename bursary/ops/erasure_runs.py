@@ -1,4 +1,4 @@
-"""Forgetting learners, with everything that lies outside the tables: mail files, and SQLite's log."""
+"""Erasure of learners' data, including what lies outside the tables: mail files, and SQLite's log."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,14 +13,14 @@ from bursary.delivery import file_backend
 from bursary.ops.console import Advance
 from bursary.ops.database import expect_traces, leave_no_traces
 
-TRACES_LEFT = "SQLite's files could not be written anew, and may hold traces. It is done by the next run."
+TRACES_LEFT = "SQLite's files could not be rewritten and may hold traces. The next run does it."
 
 
 def run(*, now: datetime, advance: Advance | None = None) -> dict[str, object]:
-    """Forget everybody whose assignment expired and who was told; return what was done, as plain values.
+    """Erase the learners' data of expired assignments that are due; return the result as plain values.
 
-    `failed_budgets` (pks, with the error) are untouched and come again the next time; so does what was left
-    when a process died halfway.
+    `failed_budgets` (pks, with the error) are unchanged and retried by the next run, as is what a process
+    left when it died.
     """
     swept, removed = erasure.forget_due(now=now, remove=_remove, progress=advance)
     return {
@@ -32,7 +32,7 @@ def run(*, now: datetime, advance: Advance | None = None) -> dict[str, object]:
 
 
 def forget(address: str, *, now: datetime, actor: User | None = None) -> dict[str, object]:
-    """Forget an address everywhere; return what was done and what has to wait, as plain values.
+    """Erase an address everywhere; return what was done and what has to wait, as plain values.
 
     Raises addresses.BadAddresses.
     """
@@ -52,7 +52,7 @@ def forget(address: str, *, now: datetime, actor: User | None = None) -> dict[st
 
 
 def preview(address: str) -> tuple[dict[str, object], str]:
-    """Return what is known of an address: as plain values, and in a sentence. Raises BadAddresses."""
+    """Return what an address has, as plain values and in a sentence. Raises BadAddresses."""
     known = erasure.preview(address)
     return asdict(known), _sentence(known)
 

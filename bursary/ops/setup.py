@@ -1,4 +1,4 @@
-"""How a real user starts: a customer, its administrator, an account and a budget, made once."""
+"""Setup of a customer with its administrator, an account and a budget, each made once."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -23,7 +23,7 @@ UNLIMITED = "unlimited"
 
 @dataclass(frozen=True)
 class SetupPlan:
-    """What shall be there afterwards."""
+    """What should exist afterwards."""
 
     customer: str
     slug: str
@@ -39,7 +39,7 @@ class SetupPlan:
 
 @dataclass
 class SetUp:
-    """What is there now, and which of it was made just now. Secrets only where they were just made."""
+    """What exists now, and which of it was made now. Secrets only where they were made now."""
 
     customer: Customer
     administrator: User
@@ -72,9 +72,9 @@ class SetUp:
 
 
 def set_up(plan: SetupPlan, *, dry_run: bool = False, new_key: bool = False) -> SetUp:
-    """Make what the plan names and is not there yet, all or nothing. What is there stays as it is.
+    """Make what is missing of the plan, all or nothing. What exists stays as it is.
 
-    Raises ValidationError, having made nothing, for what no customer, user or budget may be.
+    Raises ValidationError, having made nothing, for invalid values.
     """
     with transaction.atomic():
         customer, new_customer = _customer(plan)
@@ -163,7 +163,7 @@ def _end_of(day: date, customer: Customer) -> datetime:
 
 
 def catalog_hint(budget: Budget) -> str:
-    """Return where the budget's catalog belongs, if it is to be a file in a folder that is not there yet."""
+    """Return where to put the budget's catalog, if catalogs are files in a folder."""
     address = urlsplit(settings.CATALOG_URL)
     folder = Path(unquote(address.path))
     if address.scheme != "file" or folder.is_file():

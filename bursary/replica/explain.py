@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import F, Max
 
-from bursary.catalog.origins import origins
+from bursary.catalog import parser
 from bursary.replica import merge, schedule
 from bursary.replica.models import CatalogMembership, ColdRead, ContentChange, ContentMetadata
 
@@ -109,13 +109,9 @@ def _values(content: ContentMetadata) -> list[dict[str, Any]]:
         "parent": course.content_key if course else None,
         **{name: getattr(content, name) for name in merge.COLUMNS},
     }
-    paths = origins(
-        content.content_type,
-        content.content_key,
-        content.payload,
-        course=course.payload if course else None,
-        advertised_run=content.advertised_run,
-    )
+    # A run is cut from its course's record, unless it has one of its own.
+    owner = course if course and "content_type" not in content.payload else content
+    paths = parser.paths(owner.payload, content.content_key)
     return [
         {"field": name, "value": value, "read_from": paths.get(name, "")} for name, value in columns.items()
     ]

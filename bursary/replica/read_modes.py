@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from bursary.catalog.fields import is_key
+from bursary.catalog.values import is_key
 from bursary.replica import reads, shadow, upstream_cache
 from bursary.replica.models import ContentMetadata, ReadMode
 from bursary.replica.types import CatalogKey, KnownContent, LookupKeys, UpstreamContent

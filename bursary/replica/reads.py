@@ -13,8 +13,9 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 
-from bursary.catalog import links
-from bursary.catalog.fields import is_key
+from bursary.catalog.payload import with_links
+from bursary.catalog.values import is_key
+from bursary.lib import leases
 from bursary.replica import cold_reads, refresh
 from bursary.replica.models import CatalogMembership, ColdRead, ColdReadStatus, ContentMetadata, RefreshSource
 from bursary.replica.refresh import ContentUnavailable
@@ -62,7 +63,7 @@ def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conte
         return _cold_read(content_key, catalog_uuid=catalog_uuid, now=now)
     refreshed = content.parent or content  # a run is refreshed with its course
     if refreshed.due_at is None and not refreshed.fresh(now):
-        ContentMetadata.objects.filter(pk=refreshed.pk, due_at=None).update(due_at=now)
+        leases.schedule(ContentMetadata.objects.filter(pk=refreshed.pk, due_at=None), at=now, now=now)
     return content
 
 
@@ -104,7 +105,7 @@ def record(content: ContentMetadata, *, catalogs: Iterable[UUID] | QuerySet[Any,
         content=content.parent_id or content.pk, catalog_uuid__in=catalogs
     )
     found = list(held.order_by().values_list("links", flat=True)[:2])
-    return links.served(content.payload, content.content_key, found[0] if len(found) == 1 else {})
+    return with_links(content.payload, content.content_key, found[0] if len(found) == 1 else {})
 
 
 def title_of(content_key: str) -> str:

@@ -12,8 +12,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import F, Q, QuerySet
 
-from bursary.catalog.fields import is_key
 from bursary.catalog.records import Completeness, Content, ContentType
+from bursary.catalog.values import is_key
 from bursary.lib import leases
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update

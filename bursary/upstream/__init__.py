@@ -1,1 +1,1 @@
-"""Every remote service is asked through here: in time, with a token, and not for ever."""
+"""Asking remote services over HTTP: within a deadline, with a token, behind a circuit breaker."""

@@ -1,4 +1,4 @@
-"""The breaker: leaves a service that fails alone for a while, and then lets one call find out how it is."""
+"""A circuit breaker: stops calls to a service that keeps failing, then lets one call probe it."""
 
 import random
 import threading
@@ -21,7 +21,7 @@ class BreakerState(StrEnum):
     OPEN = "open"
     """It failed too often: it is not asked until the cool-down is over."""
     HALF_OPEN = "half_open"
-    """One call tries whether it is back; the others wait for what that finds."""
+    """One call probes whether it is back; all others fail until that call has ended."""
 
 
 class Breaker:
@@ -34,72 +34,65 @@ class Breaker:
         cool_down: timedelta = COOL_DOWN,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._most = failures
+        self._max_failures = failures
         self._cool_down = cool_down.total_seconds()
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
-        self._closed = True
-        self._open_until = 0.0
-        self._probe_began: float | None = None
-        self._epoch = 0
-        self._because = ""
+        self._last_failure = ""
+        self._open_until: float | None = None  # None while closed
+        self._probing = False
+        self._epoch = 0  # grows with each change of state
 
     @property
     def state(self) -> BreakerState:
-        """Return where it stands now."""
+        """Return the present state."""
         with self._lock:
-            if self._closed:
+            if self._open_until is None:
                 return BreakerState.CLOSED
-            waiting = self._probe_began is None and self._clock() < self._open_until
-            return BreakerState.OPEN if waiting else BreakerState.HALF_OPEN
+            half_open = self._probing or self._clock() >= self._open_until
+            return BreakerState.HALF_OPEN if half_open else BreakerState.OPEN
 
     def enter(self) -> int:
-        """Return a ticket to ask with, to be handed back with how it went.
+        """Return a ticket for one call, to be passed to `succeeded` or `failed` afterwards.
 
-        Raises UpstreamUnavailable where the service is left alone. Of those that come after the cool-down the
-        first one gets a ticket; if it never comes back with it, another does when a cool-down has passed.
+        Raises UpstreamUnavailable while the breaker is open. After the cool-down the first call gets a
+        ticket; if its result never comes, another call does a cool-down later.
         """
         with self._lock:
-            now = self._clock()
-            if not self._closed:
+            if self._open_until is not None:
+                now = self._clock()
                 if now < self._open_until:
-                    raise _left_alone(self._open_until - now, because=self._because)
-                self._probe_began = now
+                    seconds = self._open_until - now
+                    raise UpstreamUnavailable(
+                        Outage.CIRCUIT_OPEN,
+                        "It failed several times in a row and is left alone for another "
+                        f"{seconds:.0f} s. Last: {self._last_failure}",
+                        retry_after=seconds,
+                    )
+                self._probing = True
                 self._open_until = now + self._cool_down
                 self._epoch += 1
             return self._epoch
 
     def succeeded(self, ticket: int) -> None:
-        """Note that it answered. A ticket from before the last change of state counts for nothing."""
+        """Note that the service answered. A ticket from before the last change of state has no effect."""
         with self._lock:
             if ticket == self._epoch:
                 self._failures = 0
-                self._closed = True
-                self._probe_began = None
+                self._open_until = None
+                self._probing = False
 
     def failed(self, ticket: int, *, because: str) -> None:
-        """Note that it did not, and why: those who are turned away later are told."""
+        """Note that the service failed; `because` is repeated to the calls that are refused later."""
         with self._lock:
             if ticket != self._epoch:
                 return
             self._failures += 1
-            self._because = because
-            if self._probe_began is not None or (self._closed and self._failures >= self._most):
-                self._open()
-
-    def _open(self) -> None:
-        # Jitter: many processes that lost one service must not come back at one instant.
-        pause = self._cool_down * random.uniform(0.5, 1.5)  # noqa: S311  # spreads load, keeps no secret
-        self._closed = False
-        self._probe_began = None
-        self._open_until = self._clock() + pause
-        self._epoch += 1
-
-
-def _left_alone(seconds: float, *, because: str) -> UpstreamUnavailable:
-    return UpstreamUnavailable(
-        Outage.CIRCUIT_OPEN,
-        f"It failed several times in a row and is left alone for another {seconds:.0f} s. Last: {because}",
-        retry_after=seconds,
-    )
+            self._last_failure = because
+            if self._probing or (self._open_until is None and self._failures >= self._max_failures):
+                # Jitter, so that many processes do not return to the service at one instant.
+                pause = self._cool_down * random.uniform(0.5, 1.5)  # noqa: S311  # spreads load only
+                self._open_until = self._clock() + pause
+                self._probing = False
+                self._epoch += 1

@@ -1,14 +1,27 @@
-"""A remote service: asked by path, answered with JSON, within one deadline, behind a breaker."""
+"""A client for one remote service: JSON over HTTP, within one deadline a call, behind a breaker."""
 
+import json
 import logging
-from collections.abc import Sequence
+import os
+import re
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import aclosing
 from datetime import timedelta
+from functools import partial
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import anyio
+import httpx2
 import stamina
+from anyio.from_thread import BlockingPortal
 
 from bursary.upstream.breaker import Breaker
-from bursary.upstream.deadline import Deadline
 from bursary.upstream.errors import (
     Outage,
     UnreadableAnswer,
@@ -17,21 +30,32 @@ from bursary.upstream.errors import (
     UpstreamUnavailable,
 )
 from bursary.upstream.token import Credentials, Tokens
-from bursary.upstream.wire import Answer, Keeping, Question, Wire, value_of
 
 DEADLINE = timedelta(seconds=10)
 ATTEMPTS = 3
-LONGEST_WAIT = 0.5  # seconds before another attempt, unless the service asks for more; drawn from 0 up
-MOST_BYTES = 16 * 1024 * 1024
+MAX_WAIT = 0.5  # seconds before another attempt, unless the service asks for more; drawn from 0 up
+MAX_BYTES = 16 * 1024 * 1024
+MAX_TOKEN_BYTES = 64 * 1024
+MAX_REFUSAL_BYTES = 4096  # read of an answer that is no success
+EXCERPT_CHARACTERS = 200  # of it that are repeated
+MAX_RETRY_AFTER = 3600.0  # seconds
+MAX_CONNECTIONS = 16  # from one process, which has ten threads
+IDLE_SECONDS = 15.0  # servers commonly close idle connections after 20 s or more
 
-_FINAL = {Outage.CIRCUIT_OPEN, Outage.DEADLINE_EXCEEDED}
-_ITS_FAULT = {"unauthorized", "credentials_refused"}
+_REFUSALS = {401: "unauthorized", 403: "forbidden", 404: "not_found"}
+_TEMPORARY = {408: Outage.SERVER_UNAVAILABLE, 429: Outage.TOO_MANY_REQUESTS} | dict.fromkeys(
+    (502, 503, 504), Outage.SERVER_UNAVAILABLE
+)
+_BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
+
+Keeping = Callable[[dict[str, Any]], object]
+"""Returns what is kept of an object in an answer, as soon as that object is read."""
 
 logger = logging.getLogger(__name__)
 
 
 class Client:
-    """One remote service, shared by threads and not by processes: a forked socket speaks twice."""
+    """One remote service, shared by threads."""
 
     def __init__(
         self,
@@ -40,20 +64,20 @@ class Client:
         credentials: Credentials | None = None,
         deadline: timedelta = DEADLINE,
         attempts: int = ATTEMPTS,
-        most_bytes: int = MOST_BYTES,
+        max_bytes: int = MAX_BYTES,
         breaker: Breaker | None = None,
     ) -> None:
-        """`deadline` bounds a whole call, `most_bytes` the decompressed answer. Raises ValueError for a URL
-        of another kind than http(s), or one with a password in it.
+        """`deadline` bounds a whole call, `max_bytes` the decompressed answer.
+
+        Raises ValueError for a URL that is not http(s), or that holds a password.
         """
         self._base = web_address(base_url)
         if credentials:
             web_address(credentials.url)
         self._deadline = deadline
         self._attempts = attempts
-        self._most_bytes = most_bytes
-        self._wire = Wire()
-        self._tokens = Tokens(self._wire, credentials) if credentials else None
+        self._max_bytes = max_bytes
+        self._tokens = Tokens(credentials, post_form=post_form) if credentials else None
         self.breaker = breaker or Breaker()
 
     def get(
@@ -62,16 +86,18 @@ class Client:
         *,
         params: Sequence[tuple[str, str]] = (),
         within: timedelta | None = None,
-        suspect: bool = False,
+        isolating: bool = False,
     ) -> object:
-        """Return the JSON value at a path below the base address; a repeated name asks with several values.
+        """Return the JSON value at a path below the base address; a name may repeat in `params`.
 
-        `within` shortens the deadline. A `suspect` question may itself be what the service fails on: it is
-        asked once, and a fault in the answer says nothing of the service.
+        `within` shortens the deadline. With `isolating`, the question is a part of one that failed: it is
+        asked once, and a faulty answer does not count for the breaker, because it may be about one record.
         Raises UpstreamUnavailable, UpstreamRefused and UnreadableAnswer.
         """
-        question = Question("GET", self._base + path, params=params)
-        return self._ask(question, within=within, repeatable=not suspect, suspect=suspect)
+        if within is not None and within <= timedelta(0):
+            raise _late(within)
+        question = partial(self._send, "GET", self._base + path, params=list(params) or None)
+        return self._ask(question, within=within, repeatable=not isolating, isolating=isolating)
 
     def post(
         self,
@@ -82,72 +108,63 @@ class Client:
         repeatable: bool = False,
         keeping: Keeping | None = None,
     ) -> object:
-        """Return what the service answers to a JSON value. Only a `repeatable` question is asked again.
+        """Return the service's answer to a JSON value. Only a `repeatable` question is asked again.
 
-        `keeping` returns what is kept of each object in the answer. Raises what `get` raises; what is not
-        repeatable may have been done nevertheless.
+        `keeping` returns what is kept of each object in the answer. Raises the errors of `get`; after an
+        error, the service may have carried out the request nevertheless.
         """
-        question = Question("POST", self._base + path, json=json, keeping=keeping)
+        question = partial(self._send, "POST", self._base + path, json=json, keeping=keeping)
         return self._ask(question, within=within, repeatable=repeatable)
 
-    def close(self) -> None:
-        """Close every connection."""
-        self._wire.close()
-
     def _ask(
-        self, question: Question, *, within: timedelta | None, repeatable: bool, suspect: bool = False
+        self,
+        question: Callable[[], Any],
+        *,
+        within: timedelta | None,
+        repeatable: bool,
+        isolating: bool = False,
     ) -> object:
-        deadline = Deadline.after(min(within, self._deadline) if within is not None else self._deadline)
-
-        def again(failure: Exception) -> bool | float:
-            return _again(failure, deadline=deadline)
-
+        allowed = min(within, self._deadline) if within is not None else self._deadline
+        until = time.monotonic() + allowed.total_seconds()
         for attempt in stamina.retry_context(
-            on=again,
+            on=partial(_again, until=until),
             attempts=self._attempts if repeatable else 1,
-            timeout=deadline.remaining(),
+            timeout=None,  # `_again` watches the deadline
             wait_initial=0.0,
-            wait_jitter=LONGEST_WAIT,
-            wait_max=LONGEST_WAIT,
+            wait_jitter=MAX_WAIT,
+            wait_max=MAX_WAIT,
         ):
             with attempt:
-                return self._attempt(question, deadline=deadline, suspect=suspect)
-        raise AssertionError  # it returns, or lets the last failure through
-
-    def _attempt(self, question: Question, *, deadline: Deadline, suspect: bool) -> object:
-        ticket = self.breaker.enter()
-        try:
-            value = self._exchange(question, deadline=deadline)
-        except UpstreamError as failure:
-            if _answered(failure):
+                ticket = self.breaker.enter()
+                try:
+                    answer = _portal().call(_in_time, question, until, allowed)
+                except UpstreamError as failure:
+                    if _answered(failure):
+                        self.breaker.succeeded(ticket)
+                    elif not (isolating and _may_be_about_one_record(failure)):
+                        self.breaker.failed(ticket, because=str(failure))
+                    raise
                 self.breaker.succeeded(ticket)
-            elif not (suspect and _may_be_the_questions(failure)):
-                self.breaker.failed(ticket, because=str(failure))
-            raise
-        self.breaker.succeeded(ticket)
-        return value
+                return answer
+        raise AssertionError("stamina returns or raises")
 
-    def _exchange(self, question: Question, *, deadline: Deadline) -> object:
-        """Ask with a token. One that is refused may have been revoked: another is tried, once."""
+    async def _send(self, method: str, url: str, **content: Any) -> object:
+        """Ask once, with a token. One that is refused may have been revoked: another is tried, once."""
         if self._tokens is None:
-            answer = self._wire.exchange(question, deadline=deadline, most_bytes=self._most_bytes)
-            return value_of(answer, keeping=question.keeping)
-        token = self._tokens.current(deadline=deadline)
-        answer = self._exchange_as(token, question, deadline=deadline)
-        if answer.status == 401:
-            self._tokens.drop(token)
-            token = self._tokens.current(deadline=deadline)
-            answer = self._exchange_as(token, question, deadline=deadline)
-        return value_of(answer, hiding=token, keeping=question.keeping)
-
-    def _exchange_as(self, token: str, question: Question, *, deadline: Deadline) -> Answer:
-        return self._wire.exchange(
-            question, deadline=deadline, most_bytes=self._most_bytes, authorization=f"JWT {token}"
-        )
+            return await _exchange(method, url, max_bytes=self._max_bytes, **content)
+        for last in (False, True):
+            token = await self._tokens.current()
+            try:
+                return await _exchange(method, url, max_bytes=self._max_bytes, token=token, **content)
+            except UpstreamRefused as refused:
+                if last or refused.status != 401:
+                    raise
+                self._tokens.drop(token)
+        raise AssertionError("the second attempt returns or raises")
 
 
 def web_address(url: str) -> str:
-    """Return an http(s) address without its last slash; ValueError for another kind."""
+    """Return an http(s) address without its last slash; raise ValueError for any other address."""
     address = urlsplit(url)
     if address.scheme not in ("http", "https") or not address.hostname or "@" in address.netloc:
         raise ValueError("An address is https://host/ or http://host/, without a user name or password.")
@@ -156,25 +173,164 @@ def web_address(url: str) -> str:
     return url.rstrip("/")
 
 
-def _again(failure: Exception, *, deadline: Deadline) -> bool | float:
-    """Whether another attempt may help, and, if the service asked for a pause, after how many seconds."""
-    if not isinstance(failure, UpstreamUnavailable) or failure.outage in _FINAL:
+def _again(failure: Exception, *, until: float) -> bool | float:
+    """Return whether another attempt may help, or the pause in seconds that the service asks for."""
+    final = (Outage.CIRCUIT_OPEN, Outage.DEADLINE_EXCEEDED)
+    if not isinstance(failure, UpstreamUnavailable) or failure.outage in final:
         return False
     pause = failure.retry_after
-    if (LONGEST_WAIT if pause is None else pause) >= deadline.left:
+    if time.monotonic() + (MAX_WAIT if pause is None else pause) >= until:
         return False
-    logger.info("another attempt after %s", failure.reason)
+    logger.info("Retrying after %s", failure.reason)
     return True if pause is None else pause
 
 
 def _answered(failure: UpstreamError) -> bool:
-    """Whether the service is there: it refused this question, or said too much."""
+    """Return whether the service works: it refused this question alone, or its answer was too large."""
     if isinstance(failure, UpstreamRefused):
-        return failure.reason not in _ITS_FAULT
-    return isinstance(failure, UnreadableAnswer) and failure.reason == "too_large"
+        return failure.reason not in ("unauthorized", "credentials_refused")
+    return failure.reason == "too_large"
 
 
-def _may_be_the_questions(failure: UpstreamError) -> bool:
-    if isinstance(failure, UpstreamUnavailable):
-        return failure.outage is Outage.SERVER_ERROR
-    return isinstance(failure, UnreadableAnswer)
+def _may_be_about_one_record(failure: UpstreamError) -> bool:
+    return isinstance(failure, UnreadableAnswer) or failure.reason == Outage.SERVER_ERROR
+
+
+# -- The event loop that all calls of a process run in ------------------------------------------------------
+
+
+class _Loop(NamedTuple):
+    portal: BlockingPortal
+    http: httpx2.AsyncClient
+
+
+_loops: dict[int, _Loop] = {}
+_starting = threading.Lock()
+
+
+def _portal() -> BlockingPortal:
+    """Return this process's portal, started at its first call: a forked process has no threads.
+
+    The thread is a daemon and is never stopped or joined, so `start_blocking_portal`, which joins it, is not
+    used. An event loop for each call would wait, at its end, for the thread that looks up a name: with a
+    limit of 1 s and a resolver that hangs for 12 s, the caller was back after 12 s. With this one, after 1 s.
+    """
+    with _starting:
+        if (process := os.getpid()) not in _loops:
+            certificates = httpx2.create_ssl_context()  # SSL_CERT_FILE counts, unlike proxies
+            started: Future[_Loop] = Future()
+            threading.Thread(
+                target=anyio.run, args=(_serve, certificates, started), name="bursary-http", daemon=True
+            ).start()
+            _loops[process] = started.result()
+        return _loops[process].portal
+
+
+async def _serve(certificates: ssl.SSLContext, started: Future[_Loop]) -> None:
+    async with BlockingPortal() as portal:
+        # Without proxies from the environment, redirects, which would carry the token elsewhere, or cookies:
+        # with one, the service would take us for a browser. Each call has a deadline, so no other time-outs.
+        http = httpx2.AsyncClient(
+            verify=certificates,
+            trust_env=False,
+            timeout=None,
+            limits=httpx2.Limits(
+                max_connections=MAX_CONNECTIONS,
+                max_keepalive_connections=MAX_CONNECTIONS,
+                keepalive_expiry=IDLE_SECONDS,
+            ),
+            headers={"user-agent": "bursary", "accept": "application/json", "accept-encoding": "gzip"},
+        )
+        http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        started.set_result(_Loop(portal, http))
+        await portal.sleep_until_stopped()
+
+
+# -- One exchange, inside that loop -------------------------------------------------------------------------
+
+
+async def _in_time(question: Callable[[], Any], until: float, allowed: timedelta) -> object:
+    """Return the answer; every failure becomes an UpstreamError."""
+    try:
+        with anyio.fail_after(until - time.monotonic()):
+            return await question()
+    except TimeoutError as late:
+        raise _late(allowed) from late
+    except (httpx2.ConnectError, httpx2.ConnectTimeout) as unreachable:
+        raise UpstreamUnavailable(
+            Outage.CONNECTION_FAILED, f"No connection was made: {unreachable}."
+        ) from unreachable
+    except (httpx2.TransportError, ssl.SSLError) as broken:
+        # Without its own words: they may quote the answer, and the answer may quote the token.
+        raise UpstreamUnavailable(
+            Outage.CONNECTION_LOST, "It closed the connection, or did not speak HTTP."
+        ) from broken
+    except httpx2.DecodingError as broken:
+        raise UnreadableAnswer("not_json", "The answer's compression is broken.") from broken
+
+
+def _late(allowed: timedelta) -> UpstreamUnavailable:
+    seconds = allowed.total_seconds()
+    return UpstreamUnavailable(Outage.DEADLINE_EXCEEDED, f"No complete answer came within {seconds:g} s.")
+
+
+async def post_form(url: str, form: Mapping[str, str]) -> object:
+    """Post a form to a token endpoint and return the JSON value of its answer. Runs in the loop."""
+    return await _exchange("POST", url, max_bytes=MAX_TOKEN_BYTES, data=dict(form))
+
+
+async def _exchange(
+    method: str,
+    url: str,
+    *,
+    max_bytes: int,
+    token: str = "",
+    keeping: Keeping | None = None,
+    **content: Any,
+) -> object:
+    """Ask once and return the JSON value of the answer, None for an empty one.
+
+    Raises UpstreamRefused for a refusal or a redirect, UpstreamUnavailable for a fault of the server's,
+    UnreadableAnswer for more than `max_bytes` after decompression, and for anything but JSON.
+    """
+    headers = {"authorization": f"JWT {token}"} if token else None
+    body = bytearray()
+    async with _loops[os.getpid()].http.stream(method, url, headers=headers, **content) as response:
+        most = max_bytes if response.is_success else MAX_REFUSAL_BYTES
+        async with aclosing(response.aiter_bytes()) as pieces:  # at most 1 MiB each, decompressed
+            async for piece in pieces:
+                body += piece
+                if len(body) > most:
+                    break
+    if not response.is_success:
+        raise _failure(response, body.decode(errors="replace"), hiding=token)
+    if len(body) > most:
+        raise UnreadableAnswer("too_large", f"The answer is longer than {max_bytes} bytes.")
+    return value_of(body, keeping=keeping)
+
+
+def value_of(body: bytes | bytearray, *, keeping: Keeping | None = None) -> object:
+    """Return the JSON value, None for an empty body. Raises UnreadableAnswer for anything else."""
+    try:
+        return json.loads(body, object_hook=keeping) if body.strip() else None
+    except (ValueError, RecursionError) as unreadable:  # RecursionError: ten thousand brackets
+        raise UnreadableAnswer("not_json", "The answer is not JSON.") from unreadable
+
+
+def _failure(response: httpx2.Response, text: str, *, hiding: str) -> UpstreamError:
+    """Return the error for an answer that is no success; `hiding` is a token that it must not repeat."""
+    status = response.status_code
+    if status in _TEMPORARY or status >= 500:
+        # Seconds alone: a date would need clocks that agree.
+        pause = response.headers.get("retry-after", "")
+        return UpstreamUnavailable(
+            _TEMPORARY.get(status, Outage.SERVER_ERROR),
+            f"It answered with {status}.",
+            status=status,
+            retry_after=min(float(pause), MAX_RETRY_AFTER) if pause.isascii() and pause.isdecimal() else None,
+        )
+    if status < 400:
+        return UpstreamRefused("redirected", f"It redirects ({status}): another address.", status=status)
+    excerpt = _BLANKS.sub(" ", text.replace(hiding, "…") if hiding else text).strip()[:EXCERPT_CHARACTERS]
+    reason = _REFUSALS.get(status, "refused")
+    return UpstreamRefused(reason, f"It answered with {status}.", status=status, excerpt=excerpt)

@@ -1,4 +1,4 @@
-"""How asking a remote service fails. No message holds a secret or a token."""
+"""How a question to a remote service fails. No message holds a secret or a token."""
 
 from enum import StrEnum
 
@@ -7,19 +7,19 @@ class Outage(StrEnum):
     """Why a service counts as unavailable."""
 
     CONNECTION_FAILED = "connection_failed"
-    """Its name is unknown, nobody listens, or its certificate does not hold."""
+    """Its name is unknown, nothing listens at its address, or its certificate is not valid."""
     CONNECTION_LOST = "connection_lost"
-    """It hung up, or spoke something that is not HTTP."""
+    """It closed the connection, or sent something that is not HTTP."""
     DEADLINE_EXCEEDED = "deadline_exceeded"
     """The answer was not complete in time."""
     SERVER_ERROR = "server_error"
     """It answered with a fault of its own, which may be about this one question."""
     SERVER_UNAVAILABLE = "server_unavailable"
-    """It, or what stands before it, says that it cannot answer now."""
+    """It, or a proxy in front of it, says that it cannot answer now."""
     TOO_MANY_REQUESTS = "too_many_requests"
     """It asks for a pause."""
     CIRCUIT_OPEN = "circuit_open"
-    """It failed several times in a row and is left alone for a while: nothing was sent."""
+    """The breaker is open after several failures in a row: nothing was sent."""
 
 
 class UpstreamError(Exception):
@@ -29,9 +29,9 @@ class UpstreamError(Exception):
 
 
 class UpstreamUnavailable(UpstreamError):
-    """The service did not answer, or not with anything that speaks of the question. Later it may.
+    """The service did not answer the question. A later attempt may succeed.
 
-    `status` is 0 where no status came; `retry_after` is how many seconds it asks to be left alone.
+    `status` is 0 where no status came; `retry_after` is the pause, in seconds, that the service asks for.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class UpstreamUnavailable(UpstreamError):
 
 
 class UpstreamRefused(UpstreamError):
-    """The service understood and said no. Asking again changes nothing.
+    """The service understood and refused. Asking again changes nothing.
 
-    `status` is its status, `excerpt` the beginning of what it said, in plain characters.
+    `status` is its status, `excerpt` the beginning of its answer in plain characters.
     """
 
     def __init__(self, reason: str, detail: str, *, status: int, excerpt: str = "") -> None:
@@ -58,7 +58,7 @@ class UpstreamRefused(UpstreamError):
 
 
 class UnreadableAnswer(UpstreamError):
-    """The service answered with success, and the answer is of no use: `not_json` or `too_large`."""
+    """The service answered with success, but not usably: `not_json` or `too_large`."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)

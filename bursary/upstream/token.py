@@ -1,27 +1,28 @@
-"""The token that a platform knows us by: fetched by client credentials, kept until near its end."""
+"""The access token of a platform: fetched by client credentials, kept until shortly before it expires."""
 
 import re
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from bursary.upstream.deadline import Deadline
-from bursary.upstream.errors import UnreadableAnswer, UpstreamRefused
-from bursary.upstream.wire import Question, Wire, value_of
+import anyio
 
-MARGIN_SECONDS = 60.0  # a token must outlive the call it is used for
-SHORTEST_SECONDS = 1.0  # what a token is kept for at least, however short it is said to live
-UNTOLD_SECONDS = 300.0  # what one is taken to live for that does not say
-LONGEST_SECONDS = 86_400.0
-MOST_BYTES = 64 * 1024
+from bursary.upstream.errors import UnreadableAnswer, UpstreamRefused
+
+MARGIN_SECONDS = 60.0  # a token must outlive the call that uses it
+MIN_SECONDS = 1.0  # that a token is kept, however short its stated lifetime
+DEFAULT_SECONDS = 300.0  # assumed lifetime where the answer states none
+MAX_SECONDS = 86_400.0
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,16384}")
+
+PostForm = Callable[[str, Mapping[str, str]], Awaitable[object]]
+"""Posts a form to an address and returns the JSON value of the answer; raises UpstreamError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who we are: a client of the platform's token endpoint at `url`/oauth2/access_token."""
+    """Our client credentials at the platform's token endpoint, `url`/oauth2/access_token."""
 
     url: str
     client_id: str
@@ -29,66 +30,57 @@ class Credentials:
 
 
 class Tokens:
-    """One token for all threads. Who finds it missing fetches it; the others wait, as long as they may."""
+    """The current token, shared by all calls. One call fetches it while the others wait."""
 
     def __init__(
-        self, wire: Wire, credentials: Credentials, *, clock: Callable[[], float] = time.monotonic
+        self,
+        credentials: Credentials,
+        *,
+        post_form: PostForm,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._wire = wire
         self._credentials = credentials
+        self._post_form = post_form
         self._clock = clock
-        self._fetching = threading.Lock()
+        self._fetching = anyio.Lock()
         self._token = ""
-        self._dropped = ""
         self._good_until = 0.0
 
-    def current(self, *, deadline: Deadline) -> str:
-        """Return a token that is good for a while yet.
+    async def current(self) -> str:
+        """Return a token that stays valid for the next call.
 
-        Raises UpstreamRefused (`credentials_refused`) where the endpoint does not know us, and
+        Raises UpstreamRefused (`credentials_refused`) where the endpoint refuses our credentials, and
         UpstreamUnavailable and UnreadableAnswer as any question does.
         """
-        if not self._fetching.acquire(timeout=deadline.remaining()):
-            raise deadline.exceeded()
-        try:
-            if self._token == self._dropped or self._clock() >= self._good_until:
-                self._fetch(deadline)
+        async with self._fetching:
+            if not self._token or self._clock() >= self._good_until:
+                await self._fetch()
             return self._token
-        finally:
-            self._fetching.release()
 
     def drop(self, token: str) -> None:
-        """Let whoever asks next fetch another, unless this one has been replaced. Never waits."""
-        self._dropped = token
+        """Forget a token that was refused, unless another has replaced it already."""
+        if token == self._token:
+            self._token = ""
 
-    def _fetch(self, deadline: Deadline) -> None:
-        who = self._credentials
+    async def _fetch(self) -> None:
         form = {
             "grant_type": "client_credentials",
-            "client_id": who.client_id,
-            "client_secret": who.client_secret,
+            "client_id": self._credentials.client_id,
+            "client_secret": self._credentials.client_secret,
             "token_type": "jwt",
         }
-        question = Question("POST", f"{who.url.rstrip('/')}/oauth2/access_token", form=form)
-        answer = self._wire.exchange(question, deadline=deadline, most_bytes=MOST_BYTES)
         try:
-            value = value_of(answer, hiding=who.client_secret)
+            answer = await self._post_form(f"{self._credentials.url.rstrip('/')}/oauth2/access_token", form)
         except UpstreamRefused as refused:
-            raise UpstreamRefused(
-                "credentials_refused",
-                f"The token endpoint answered with {refused.status}.",
-                status=refused.status,
-            ) from None  # its words may repeat what we sent
-        token = value.get("access_token") if isinstance(value, dict) else None
-        if not isinstance(value, dict) or not isinstance(token, str) or not _TOKEN.fullmatch(token):
+            # Without the answer's text, which may repeat the secret.
+            detail = f"The token endpoint answered with {refused.status}."
+            raise UpstreamRefused("credentials_refused", detail, status=refused.status) from None
+        token = answer.get("access_token") if isinstance(answer, dict) else None
+        if not isinstance(answer, dict) or not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise UnreadableAnswer("not_json", "The token endpoint answered without a token.")
-        self._token, self._dropped = token, ""
-        self._good_until = self._clock() + _kept_for(value.get("expires_in"))
-
-
-def _kept_for(lifetime: object) -> float:
-    """A quarter of a short life is margin enough."""
-    told = isinstance(lifetime, int | float) and not isinstance(lifetime, bool)
-    seconds = float(lifetime) if told and isinstance(lifetime, int | float) else UNTOLD_SECONDS
-    seconds = min(max(seconds, 0.0), LONGEST_SECONDS)
-    return max(seconds - min(MARGIN_SECONDS, seconds / 4), SHORTEST_SECONDS)
+        lifetime = answer.get("expires_in")
+        if isinstance(lifetime, bool) or not isinstance(lifetime, int | float):
+            lifetime = DEFAULT_SECONDS
+        seconds = min(max(float(lifetime), 0.0), MAX_SECONDS)
+        self._token = token
+        self._good_until = self._clock() + max(seconds - min(MARGIN_SECONDS, seconds / 4), MIN_SECONDS)

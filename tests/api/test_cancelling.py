@@ -76,12 +76,12 @@ def test_what_can_be_cancelled_is_cancelled_and_the_rest_is_named(
     assert (body["cancelled"], body["no_change"]) == ([str(alice.uuid)], [])
     not_open = {"reason": "not_cancellable", "next_step": "Only open assignments can be cancelled."}
     assert body["not_cancelled"] == [
-        not_open | {"user_message": "It is accepted.", "assignment_uuid": str(bob.uuid)},
-        not_open | {"user_message": "It is being redeemed.", "assignment_uuid": str(carol.uuid)},
+        not_open | {"user_message": "This assignment is accepted.", "assignment_uuid": str(bob.uuid)},
+        not_open | {"user_message": "This assignment is being redeemed.", "assignment_uuid": str(carol.uuid)},
         {
             "reason": "unknown_assignment",
             "user_message": "There is no such assignment in this budget.",
-            "next_step": "Load the list again.",
+            "next_step": "Reload the list.",
             "assignment_uuid": str(stranger),
         },
     ]
@@ -100,7 +100,7 @@ def test_where_none_can_be_cancelled_the_answer_is_422_in_the_clients_shape(
     assert answer.status_code == 422
     body = answer.json()
     assert [one["reason"] for one in body] == ["not_cancellable", "unknown_assignment"]
-    assert body[0]["user_message"] == f"It is {state}."
+    assert body[0]["user_message"] == f"This assignment is {state}."
     assert state_of(assignment) == state
     assert Budget.objects.get().held_cents == PRICE
 

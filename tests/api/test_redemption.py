@@ -1,4 +1,4 @@
-"""The learner's door over HTTP: available, redeemable, redeemed, seen."""
+"""A learner over HTTP: assignments, what can be redeemed, redeeming, acknowledging."""
 
 import json
 from datetime import timedelta
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Person:
-    """Somebody with an API key."""
+    """A user with an API key."""
 
     def __init__(self, client: Client, user: User) -> None:
         self._client, self._headers = client, {"Authorization": f"Bearer {given_api_key(user)}"}
@@ -71,7 +71,7 @@ def redeem(person: Person, budget: Budget, content: ContentMetadata, **more: Any
     return person.post(f"policy-redemption/{budget.uuid}/redeem/", body)
 
 
-def test_a_learner_sees_what_is_assigned_and_takes_it_up(alice: Person, budget: Budget) -> None:
+def test_a_learner_lists_and_redeems_an_assignment(alice: Person, budget: Budget) -> None:
     content = given_content(links={"enrollment_url": "https://learn.example.org/enrol"})
     allocate(budget, content, ALICE, now=timezone.now())
 
@@ -98,6 +98,20 @@ def test_a_learner_sees_what_is_assigned_and_takes_it_up(alice: Person, budget: 
     assert (verdict["can_redeem"], verdict["has_successful_redemption"]) == (False, True)
 
 
+def test_a_redemption_is_shown_to_its_learner_alone(client: Client, alice: Person, budget: Budget) -> None:
+    content = given_content()
+    allocate(budget, content, ALICE, now=timezone.now())
+    address = redeem(alice, budget, content).json()["transaction_status_api_url"].partition("/api/v1/")[2]
+    assert alice.get(address).status_code == 200
+    others = [
+        given_user(Role.LEARNER, customer=budget.customer, email=BOB, lms_user_id=8),
+        given_user(Role.ADMINISTRATOR, customer=budget.customer),
+        given_user(Role.OPERATOR),
+    ]
+    for user in others:
+        assert Person(client, user).get(address).status_code == 404
+
+
 def test_redeeming_twice_spends_once(alice: Person, budget: Budget) -> None:
     content = given_content()
     allocate(budget, content, ALICE, now=timezone.now())
@@ -106,7 +120,7 @@ def test_redeeming_twice_spends_once(alice: Person, budget: Budget) -> None:
     assert LedgerEntry.objects.count() == 1
 
 
-def test_a_course_that_was_assigned_is_taken_up_by_its_run(alice: Person, budget: Budget) -> None:
+def test_an_assigned_course_is_redeemed_by_its_run(alice: Person, budget: Budget) -> None:
     course = given_content("RiversideX+TIDE")
     run = given_content(
         "course-v1:RiversideX+TIDE+2026", content_type=ContentType.COURSERUN, parent=course, catalog=None
@@ -125,7 +139,9 @@ def test_a_course_that_was_assigned_is_taken_up_by_its_run(alice: Person, budget
         (State.REVERSED, "reason_learner_assignment_reversed"),
     ],
 )
-def test_what_cannot_be_taken_up_says_why(alice: Person, budget: Budget, state: State, reason: str) -> None:
+def test_a_refused_redemption_gives_the_reason(
+    alice: Person, budget: Budget, state: State, reason: str
+) -> None:
     content = given_content()
     allocate(budget, content, ALICE, now=timezone.now())
     LearnerContentAssignment.objects.update(state=state)
@@ -138,7 +154,7 @@ def test_what_cannot_be_taken_up_says_why(alice: Person, budget: Budget, state: 
     assert not LedgerEntry.objects.exists()
 
 
-def test_what_is_not_assigned_cannot_be_taken_up(alice: Person, budget: Budget) -> None:
+def test_content_that_is_not_assigned_cannot_be_redeemed(alice: Person, budget: Budget) -> None:
     content = given_content()
     allocate(budget, content, BOB, now=timezone.now())
     (verdict,) = can_redeem(alice, budget, content.content_key)
@@ -146,7 +162,7 @@ def test_what_is_not_assigned_cannot_be_taken_up(alice: Person, budget: Budget) 
     assert redeem(alice, budget, content).status_code == 422
 
 
-def test_a_learner_asks_for_nobody_else_and_an_administrator_may(
+def test_an_administrator_may_ask_for_another_learner_and_a_learner_may_not(
     client: Client, alice: Person, budget: Budget
 ) -> None:
     given_user(email=BOB, lms_user_id=8)
@@ -162,7 +178,24 @@ def test_a_learner_asks_for_nobody_else_and_an_administrator_may(
     assert redeem(olga, budget, content, lms_user_id=8).json()["state"] == "committed"
 
 
-def test_a_passed_deadline_shows_before_the_sweep_comes(alice: Person, budget: Budget) -> None:
+def test_a_redemption_is_readable_by_its_learner_alone(client: Client, alice: Person, budget: Budget) -> None:
+    content = given_content()
+    allocate(budget, content, ALICE, now=timezone.now())
+    address = redeem(alice, budget, content).json()["transaction_status_api_url"].partition("/api/v1/")[2]
+    others = [
+        given_user(Role.LEARNER, customer=budget.customer, email=BOB, lms_user_id=8),
+        given_user(Role.LEARNER, customer=budget.customer, email="", lms_user_id=None),
+        given_user(Role.ADMINISTRATOR, customer=budget.customer),
+        given_user(Role.OPERATOR),
+        given_user(),
+    ]
+    for other in others:
+        assert Person(client, other).get(address).status_code == 404
+    assert client.get(f"/api/v1/{address}").status_code == 401
+    assert alice.get(address).json()["state"] == "committed"
+
+
+def test_a_passed_deadline_shows_before_the_scheduled_task_runs(alice: Person, budget: Budget) -> None:
     content = given_content()
     allocate(budget, content, ALICE, now=timezone.now() - timedelta(days=91))
     (policy,) = credits(alice, budget).json()
@@ -170,7 +203,7 @@ def test_a_passed_deadline_shows_before_the_sweep_comes(alice: Person, budget: B
     assert (assigned["state"], assigned["learner_acknowledged"]) == ("expired", False)
 
 
-def test_what_was_seen_is_not_shown_again(alice: Person, budget: Budget) -> None:
+def test_an_acknowledged_assignment_is_not_listed_again(alice: Person, budget: Budget) -> None:
     content, other = given_content(), given_content()
     now = timezone.now()
     allocate(budget, content, ALICE, now=now)

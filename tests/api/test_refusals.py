@@ -70,7 +70,7 @@ def test_a_status_that_nobody_foresaw_still_has_all_three() -> None:
     assert body == {
         "reason": "refused",
         "detail": "Short and stout.",
-        "next_step": "See the API description.",
+        "next_step": "See /api/v1/docs/.",
     }
 
 

@@ -52,8 +52,8 @@ def test_reminding_sends_a_mail_and_says_what_came_of_each(
         "not_reminded": [
             {
                 "reason": "not_remindable",
-                "user_message": "It is accepted.",
-                "next_step": "Choose assignments for which a mail still makes sense.",
+                "user_message": "This assignment is accepted.",
+                "next_step": "Choose open assignments before their deadline or start.",
                 "assignment_uuid": str(carol.uuid),
             }
         ],
@@ -120,7 +120,7 @@ def test_what_is_past_its_deadline_is_not_reminded_of_before_the_sweep_comes(
     assignment = given_assignment(budget, content, now=NOW - timedelta(days=1))
     answer = door.remind(budget, assignment.uuid)
     assert answer.status_code == 422
-    assert answer.json()[0]["user_message"] == "It is past its deadline."
+    assert answer.json()[0]["user_message"] == "This assignment is past its deadline."
 
 
 def test_all_who_wait_are_reminded_and_counted(
@@ -171,7 +171,7 @@ def test_nudging_names_those_that_do_not_start_soon(door: Door, budget: Budget) 
     assert answer.status_code == 200
     body = answer.json()
     assert (body["nudged"], body["no_change"]) == ([str(soon.uuid)], [])
-    assert body["not_nudged"][0]["user_message"] == "It is not starting soon."
+    assert body["not_nudged"][0]["user_message"] == "This assignment is not starting soon."
     assert door.nudge(budget, soon.uuid).json()["no_change"] == [str(soon.uuid)]
     assert door.nudge(budget, far.uuid, days_before_course_start_date=0).status_code == 400
 

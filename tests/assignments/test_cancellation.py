@@ -43,7 +43,7 @@ def test_the_money_is_free_at_once_and_the_learner_is_told(mail: MailServer) -> 
     assert Budget.objects.get().held_cents == Account.objects.get().held_cents == 0
     deliver(now=LATER)
     assert [message["To"] for message in mail.received] == [ALICE, ALICE]
-    assert mail.received[1]["Subject"].strip() == "Larkspur Logistics has taken back “Tidal Engines”"
+    assert mail.received[1]["Subject"].strip() == "Larkspur Logistics has cancelled “Tidal Engines”"
     assert timeline(assignment)[-2:] == [
         (ActionType.CANCELLED, Status.DONE),
         (ActionType.CANCELLATION_NOTIFIED, Status.DONE),

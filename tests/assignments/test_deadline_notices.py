@@ -51,7 +51,9 @@ def test_a_deadline_that_moved_into_the_past_lets_nothing_expire_for_a_day(mail:
 
     (sent,) = mail.received
     assert sent["To"] == "ada@people.example"
-    assert sent["Subject"].strip() == "The deadline of 2 assignments of “Tidal Engines” is suddenly over"
+    assert (
+        sent["Subject"].strip() == "The deadline of 2 assignments of “Tidal Engines” has moved into the past"
+    )
     notice = DeadlineNotice.objects.get()
     assert (notice.assignments, notice.notified_at, notice.due_at) == (2, NOW + HOUR, None)
 

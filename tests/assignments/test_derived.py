@@ -11,9 +11,9 @@ from django.test.utils import CaptureQueriesContext
 
 from bursary.assignments import deadlines, derived
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState, Status
+from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState, State, Status
 from bursary.assignments.matching import Verdict
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import CHECK_NOW, FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
@@ -179,6 +179,16 @@ def test_each_row_of_a_batch_gets_its_own_values() -> None:
     derived.follow_content(pks=[late.pk, early.pk], now=NOW)
     deadlines = dict(LearnerContentAssignment.objects.values_list("pk", "expires_at"))
     assert deadlines == {first.pk: SOON, second.pk: LATER}
+
+
+@pytest.mark.parametrize("state", [State.ALLOCATED, State.ACCEPTED])
+def test_rebuilding_lets_nudges_be_checked_again(state: State) -> None:
+    assignment = given_assignment()
+    LearnerContentAssignment.objects.update(state=state, nudge_at=FAR_FUTURE)
+    with transaction.atomic():
+        derived.rebuild([assignment.pk], now=NOW)
+    assignment.refresh_from_db()
+    assert assignment.nudge_at == CHECK_NOW
 
 
 @pytest.mark.postgres_only

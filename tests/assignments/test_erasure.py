@@ -231,6 +231,13 @@ def test_nothing_is_sent_or_retried_for_who_was_forgotten(mail: MailServer) -> N
         actions.retry(action_of(assignment, ActionType.NOTIFIED), now=OVER)
 
 
+def test_open_work_of_a_forgotten_learner_is_superseded_when_it_is_claimed() -> None:
+    assignment = given_assignment()
+    LearnerContentAssignment.objects.update(forgotten_at=NOW)
+    assert actions.claim(now=NOW, lease=timedelta(minutes=5), limit=10) == []
+    assert {status for kind, status in timeline(assignment)[1:]} == {Status.SUPERSEDED}
+
+
 def test_a_forgotten_learner_without_an_account_gets_a_new_assignment(mail: MailServer) -> None:
     (forgotten,) = given_expired()
     sweep()

@@ -6,10 +6,11 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from bursary.access.models import Role
 from bursary.assignments import expiry
 from bursary.assignments.choices import ActionType, LearnerState, State, Status
-from bursary.assignments.models import LearnerContentAssignment
-from bursary.budgets import ledger
+from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.budgets import ledger, terms
 from bursary.budgets.ledger import LedgerError
 from bursary.budgets.models import Account, Budget
 from tests.smtp import MailServer
@@ -23,6 +24,7 @@ from tests.world import (
     given_assignment,
     given_budget,
     given_content,
+    given_user,
     timeline,
 )
 
@@ -41,7 +43,7 @@ def test_what_is_past_its_deadline_expires_and_frees_its_money(mail: MailServer)
     assert assignment.learner_state == LearnerState.EXPIRED
     assert Budget.objects.get().held_cents == Account.objects.get().held_cents == 0
     deliver(now=OVER)
-    assert mail.received[-1]["Subject"].strip() == "The time to take up “Tidal Engines” is over"
+    assert mail.received[-1]["Subject"].strip() == "The deadline for “Tidal Engines” has passed"
     assert timeline(assignment)[-2:] == [
         (ActionType.EXPIRED, Status.DONE),
         (ActionType.EXPIRATION_NOTIFIED, Status.DONE),
@@ -55,6 +57,17 @@ def test_nothing_expires_a_moment_early_nor_while_it_is_being_redeemed() -> None
     assert expiry.expire_due(now=OVER).done == 0
     assignment.refresh_from_db()
     assert assignment.state == State.ALLOCATED
+
+
+def test_what_has_no_content_waits_for_its_administrators_notice_too() -> None:
+    assignment = given_assignment(given_budget(starts_at=NOW - timedelta(days=1)))
+    given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer)
+    LearnerContentAssignment.objects.update(content=None)
+    terms.change(assignment.budget, now=NOW, terms={"ends_at": NOW})
+    after_the_grace = NOW + timedelta(days=2)
+    assert expiry.expire_due(now=after_the_grace).done == 0
+    assert DeadlineNotice.objects.update(notified_at=after_the_grace) == 1
+    assert expiry.expire_due(now=after_the_grace).done == 1
 
 
 def test_expiring_again_does_no_harm() -> None:

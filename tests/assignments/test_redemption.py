@@ -122,6 +122,14 @@ def test_a_passed_deadline_is_honoured_before_the_sweep_comes() -> None:
     assert refused.value.reason == "reason_learner_assignment_expired"
 
 
+def test_what_began_before_the_deadline_goes_on_after_it() -> None:
+    assignment = given_assignment()
+    begun = redemption.begin(assignment, now=assignment.expires_at - timedelta(seconds=1))
+    assert redemption.begin(assignment, now=assignment.expires_at) == begun
+    deliver(now=assignment.expires_at + timedelta(hours=1))
+    spent_once_and_accepted()
+
+
 def test_books_that_refuse_leave_it_open_and_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(ledger, "spend", refuse)

@@ -72,7 +72,7 @@ def test_who_does_not_answer_is_reminded_on_the_days_of_the_table(
         f"1-days-before-{deadline:%Y-%m-%dT%H%M}",
     ]
     assert [sent["Subject"].strip() for sent in mail.received[1:]] == [
-        "Reminder: “Tidal Engines” is waiting for you"
+        "Reminder: accept or decline “Tidal Engines”"
     ] * 5
     told.refresh_from_db()
     assert told.recent_action_at == NOW + 89 * DAY
@@ -305,13 +305,13 @@ def test_learners_are_nudged_before_the_start_whether_or_not_they_accepted(mail:
     assert [nudge(day) for day in (32, 33, 34)] == [0, 1, 0]
     deliver(now=NOW + 33 * DAY)
     assert mail.received[-1]["Subject"].strip() == "“Tidal Engines” starts on Saturday, 11 April 2026"
-    assert "You have not taken it up yet" in mail.received[-1].get_body().get_content()  # type: ignore[union-attr]  # it has one
+    assert "You have not accepted it yet" in mail.received[-1].get_body().get_content()  # type: ignore[union-attr]  # it has one
 
     redemption.begin(assignment, now=NOW + 34 * DAY)
     runner.drain(clock=lambda: NOW + 34 * DAY, most=1)
     assert [nudge(day) for day in (38, 39, 40)] == [0, 1, 0]
     deliver(now=NOW + 39 * DAY)
-    assert "You have taken it up" in mail.received[-1].get_body().get_content()  # type: ignore[union-attr]  # it has one
+    assert "You have accepted it" in mail.received[-1].get_body().get_content()  # type: ignore[union-attr]  # it has one
     assert len(occasions(assignment, ActionType.NUDGED)) == 2
 
 
@@ -342,6 +342,30 @@ def test_a_start_that_moves_makes_a_new_occasion(mail: MailServer) -> None:
     with transaction.atomic():
         content_changed.send(sender=type(content), pks=[content.pk], now=NOW + 34 * DAY)
     assert [nudge(39), nudge(53)] == [0, 1]
+
+
+def given_accepted_and_planned() -> LearnerContentAssignment:
+    """Return an accepted assignment that starts in 60 days and was checked: its next nudge is in 53."""
+    assignment = starting(NOW + 60 * DAY)
+    redemption.fulfil(redemption.begin(assignment, now=NOW), now=NOW)
+    assert nudge(1) == 0
+    assignment.refresh_from_db()
+    assert (assignment.state, assignment.nudge_at) == (State.ACCEPTED, NOW + 53 * DAY)
+    return assignment
+
+
+def test_an_accepted_one_whose_start_comes_nearer_is_nudged_by_the_new_date(mail: MailServer) -> None:
+    content = given_accepted_and_planned().content
+    with transaction.atomic():
+        ContentMetadata.objects.update(start_date=NOW + 20 * DAY)
+        content_changed.send(sender=ContentMetadata, pks=[content and content.pk], now=NOW + DAY)
+    assert nudge(13) == 1
+
+
+def test_an_accepted_one_is_nudged_by_a_table_that_changed(mail: MailServer) -> None:
+    assignment = given_accepted_and_planned()
+    terms.change(assignment.budget, now=NOW + DAY, terms={"nudge_days_before": "30"})
+    assert nudge(30) == 1
 
 
 def test_a_nudge_that_waited_past_the_start_is_not_sent(mail: MailServer) -> None:

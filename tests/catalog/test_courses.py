@@ -1,4 +1,4 @@
-"""Courses and their runs, as the real software serves them: told by facts counted in the raw JSON."""
+"""Courses and their runs, as the real software serves them: checked by facts counted in the raw JSON."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bursary.catalog import links
+from bursary.catalog import payload as payloads
 from bursary.catalog.parser import Completeness, Content, ContentType, parse
 
 Record = dict[str, Any]
@@ -23,7 +23,7 @@ def test_every_recorded_course_is_full_and_under_its_own_key(
     assert [content.content_key for content in contents] == [record["key"] for record in courses]
     assert {content.content_type for content in contents} == {ContentType.COURSE}
     assert {content.completeness for content in contents} == {Completeness.FULL}
-    assert [content.payload for content in contents] == [links.without(record) for record in courses]
+    assert [content.payload for content in contents] == [payloads.without_links(record) for record in courses]
 
 
 def test_dates_and_prices_of_the_courses_are_those_of_their_advertised_runs(
@@ -217,7 +217,7 @@ def test_a_course_that_does_not_say_whether_it_is_active_asks_its_runs(a_course:
     assert parse(a_course(active="maybe", course_runs=[])).active is False
 
 
-def test_runs_that_cannot_be_told_apart_are_passed_over_with_a_note(a_course: ACourse) -> None:
+def test_runs_without_a_key_of_their_own_are_left_out_with_a_note(a_course: ACourse) -> None:
     record = a_course()
     first = record["course_runs"][0]
     unusable = [

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bursary.catalog import links
+from bursary.catalog import payload as payloads
 from bursary.catalog.parser import Content, UnusableRecord, parse
 
 Hostile = dict[int, dict[str, Any]]
@@ -72,7 +72,7 @@ def test_hostile_07_a_title_of_600_characters_is_kept_whole(hostile: Hostile) ->
 def test_hostile_08_text_in_any_script_is_kept_whole(hostile: Hostile) -> None:
     content = parse(hostile[8])
     assert content.title == hostile[8]["title"]
-    assert content.payload == links.without(hostile[8])
+    assert content.payload == payloads.without_links(hostile[8])
 
 
 def test_hostile_09_the_newer_of_two_copies_is_newer(hostile: Hostile) -> None:

@@ -8,9 +8,9 @@ from uuid import UUID
 import pytest
 
 from bursary.catalog import jsonl_source
-from bursary.catalog.answers import CatalogUnavailable, UnreadableElement
 from bursary.catalog.jsonl_source import FolderCatalog
 from bursary.catalog.parser import Content, UnusableRecord, parse
+from bursary.catalog.records import CatalogUnavailable, UnreadableElement
 
 Record = dict[str, Any]
 

@@ -6,8 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from bursary.catalog.http_source import HttpCatalog
-from bursary.upstream.client import Client
-from bursary.upstream.wire import Answer, value_of
+from bursary.upstream.client import Client, value_of
 
 MANY = 20_000
 BODY = json.dumps(
@@ -19,7 +18,7 @@ class Long(Client):
     """Lists very many keys, and has no records."""
 
     def post(self, path: str, **how: Any) -> object:
-        return value_of(Answer(200, BODY, None), keeping=how["keeping"])
+        return value_of(BODY, keeping=how["keeping"])
 
     def get(self, path: str, **how: Any) -> object:
         return {"results": []}

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bursary.catalog.answers import Unfetched, UnreadableElement
 from bursary.catalog.parser import Completeness, ContentType, UnusableRecord, keys, parse
+from bursary.catalog.records import Unfetched, UnreadableElement
 
 Record = dict[str, Any]
 ACourse = Callable[..., Record]

@@ -1,12 +1,28 @@
+"""What of a record is stored, which links are one catalog's own, and what changes a digest."""
+
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from bursary.catalog.parser import Content, parse
-from bursary.catalog.payload import MAX_DEPTH, Unstorable, digest, storable
+from bursary.catalog.payload import (
+    LINKS,
+    MAX_DEPTH,
+    Links,
+    Unstorable,
+    digest,
+    storable,
+    with_links,
+    without_links,
+)
+from tests.replica.listing import a_course as recorded_course
+from tests.replica.listing import a_run, recorded
 
 Record = dict[str, Any]
+
+CUSTOMER = "acme-corp"
 
 
 def test_text_loses_only_what_postgresql_refuses() -> None:
@@ -114,3 +130,51 @@ def test_a_new_price_or_date_of_one_run_changes_that_run_and_its_course_alone(
 def test_what_a_run_has_from_its_course_is_in_its_digest(a_course: Callable[..., Record]) -> None:
     before, after = parse(a_course()), parse(a_course(course_type="professional"))
     assert {run.digest for run in before.runs}.isdisjoint(run.digest for run in after.runs)
+
+
+# -- Links --------------------------------------------------------------------------------------------------
+
+
+def of_all(content: Content) -> dict[str, Links]:
+    return {one.content_key: one.links for one in (content, *content.runs)}
+
+
+def test_what_is_shared_names_no_customer() -> None:
+    for name in ("courses", "thin-courses", "other-types"):
+        for record in recorded(name):
+            assert CUSTOMER not in json.dumps([one.payload for one in _with_runs(parse(record))])
+
+
+def test_the_shared_record_and_the_catalogs_links_make_the_record_that_it_serves() -> None:
+    for name in ("courses", "thin-courses", "other-types", "hostile"):
+        for record in recorded(name):
+            if record["content_type"] == "video":
+                continue
+            content = parse(record)
+            assert with_links(content.payload, content.content_key, of_all(content)) == record
+
+
+def test_links_that_a_shared_record_still_has_are_not_shown_to_another_catalog() -> None:
+    course = recorded_course()
+
+    shown = with_links(course, course["key"], {course["key"]: {"enrollment_url": "https://other.example"}})
+
+    assert shown["enrollment_url"] == "https://other.example"
+    assert "xapi_activity_id" not in shown
+    assert CUSTOMER not in json.dumps(shown)
+
+
+def test_a_runs_own_record_has_links_of_its_own() -> None:
+    content = parse(a_run())
+    assert content.links.keys() == LINKS
+    assert not LINKS & content.payload.keys()
+
+
+def test_what_is_no_run_passes_through() -> None:
+    strange: Record = {"course_runs": [None, 7, {"key": 5, "enrollment_url": "x"}]}
+    assert without_links(strange) == {"course_runs": [None, 7, {"key": 5}]}
+    assert without_links({"course_runs": "none"}) == {"course_runs": "none"}
+
+
+def _with_runs(content: Content) -> tuple[Content, ...]:
+    return (content, *content.runs)

@@ -1,22 +1,54 @@
-"""The `bursary` command: its version, and settings that cannot be read."""
+"""The `bursary` command: its version, its data folder, and what it refuses in one sentence."""
 
 import os
+import pty
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from tests.ops.processes import environment
 
-def bursary(*arguments: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"BURSARY_VAR_DIR": str(folder / "var")} | settings
-    command = [sys.executable, "-m", "bursary.config.cli", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+def bursary(
+    *arguments: str, folder: Path, stderr: int = subprocess.PIPE, settings: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in `folder`, whose data folder is `var` unless the settings name another."""
+    env = environment(folder)
+    del env["BURSARY_VAR_DIR"]
+    return subprocess.run(
+        [sys.executable, "-m", "bursary.config.cli", *arguments],
+        cwd=folder,
+        env=env | dict(settings or {}),
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def var(folder: Path) -> dict[str, str]:
+    return {"BURSARY_VAR_DIR": str(folder)}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `bursary migrate` has made `var`."""
+    folder = tmp_path_factory.mktemp("installed")
+    made = bursary("migrate", "contenttypes", folder=folder)
+    assert made.returncode == 0, made.stderr
+    assert made.stderr == f"bursary: setting up the data folder {folder / 'var'}\n"
+    return folder
 
 
 @pytest.mark.parametrize("asked", ["--version", "version"])
-def test_it_tells_its_own_version(asked: str, tmp_path: Path) -> None:
+def test_it_prints_its_version(asked: str, tmp_path: Path) -> None:
     assert bursary(asked, folder=tmp_path).stdout.strip() == version("bursary")
 
 
@@ -25,7 +57,7 @@ def test_it_tells_its_own_version(asked: str, tmp_path: Path) -> None:
     [("BURSARY_CONTENT_FRESH_HOURS", "abc"), ("BURSARY_EMAIL_URL", "bogus://x")],
 )
 def test_a_setting_that_cannot_be_read_is_named_in_a_sentence(name: str, value: str, tmp_path: Path) -> None:
-    refused = bursary("check", folder=tmp_path, **{name: value})
+    refused = bursary("check", folder=tmp_path, settings={name: value})
     assert refused.returncode == 1
     assert "a setting cannot be read" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -34,20 +66,103 @@ def test_a_setting_that_cannot_be_read_is_named_in_a_sentence(name: str, value: 
 @pytest.mark.parametrize(
     "arguments", [("explain_content",), ("refresh_content", "--key"), ("changepassword",)]
 )
-def test_an_argument_that_is_no_text_is_named_in_a_sentence(
+def test_an_argument_that_is_not_text_is_named_in_a_sentence(
     arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
     refused = bursary(*arguments, "Tides\udcff", folder=tmp_path)
     assert refused.returncode == 2
-    assert refused.stderr == "bursary: the argument Tides\\udcff is no UTF-8 text. Type it again.\n"
+    assert refused.stderr == "bursary: the argument Tides\\udcff is not UTF-8 text. Type it again.\n"
 
 
-def test_what_it_makes_is_nobody_elses_to_read(tmp_path: Path) -> None:
-    bursary(
-        "migrate",
-        "contenttypes",
-        folder=tmp_path,
-        BURSARY_DATABASE_URL=f"sqlite:///{tmp_path}/var/it.sqlite3",
-    )
-    made = [tmp_path / "var", tmp_path / "var" / "it.sqlite3"]
-    assert [path.stat().st_mode & 0o077 for path in made] == [0, 0]
+def test_its_files_are_readable_by_their_owner_alone(installed: Path) -> None:
+    made = [installed / "var", installed / "var" / "bursary.sqlite3", installed / "var" / "secret.key"]
+    assert [path.stat().st_mode & 0o077 for path in made] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("key", [{}, {"BURSARY_SECRET_KEY": "given"}], ids=["no key", "a key"])
+def test_outside_its_folder_a_command_names_the_folder_and_makes_none(
+    key: dict[str, str], tmp_path: Path
+) -> None:
+    refused = bursary("timeline", "--json", folder=tmp_path, settings=key)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.count("\n") == 1
+    assert f"{tmp_path / 'var'} is not a data folder" in refused.stderr
+    assert "BURSARY_VAR_DIR" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_a_key_gets_none_by_accident(tmp_path: Path) -> None:
+    assert bursary("deliver", folder=tmp_path, settings=var(tmp_path)).returncode == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("serve", "--help"), ("check",)])
+def test_help_and_check_need_no_folder_and_make_none(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    assert bursary(*arguments, folder=tmp_path).returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_with_a_key_and_a_database_server_no_folder_is_needed(tmp_path: Path) -> None:
+    settings = {
+        "BURSARY_SECRET_KEY": "given",
+        "BURSARY_DATABASE_URL": "postgres://bursary@127.0.0.1:1/bursary",
+    }
+    refused = bursary("deliver", folder=tmp_path, settings=settings)
+    assert "The database does not answer" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused = bursary("migrate", folder=tmp_path, settings=var(tmp_path / "file" / "var"))
+    assert refused.returncode == 1
+    assert "bursary: the data folder cannot be used: " in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_person_is_shown_which_folder_is_used_where_it_is_not_the_usual_one(
+    elsewhere: bool, installed: Path, tmp_path: Path
+) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        folder = tmp_path if elsewhere else installed
+        bursary("showmigrations", folder=folder, stderr=theirs, settings=var(installed / "var"))
+        os.write(theirs, b"end")
+        shown = os.read(ours, 10_000).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (f"the data folder is {installed / 'var'}" in shown) is elsewhere
+
+
+def test_a_program_is_shown_no_folder(installed: Path, tmp_path: Path) -> None:
+    shown = bursary("showmigrations", folder=tmp_path, settings=var(installed / "var"))
+    assert (shown.returncode, shown.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["migrate", "serve", "demo --no-serve", "deliver"])
+def test_a_database_of_an_older_chain_of_migrations_is_refused_in_a_sentence_and_left_alone(
+    command: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "bursary.sqlite3"
+    (tmp_path / "secret.key").write_text("tests")
+    with closing(sqlite3.connect(file)) as old:
+        old.execute(
+            "CREATE TABLE django_migrations (id integer PRIMARY KEY, app text, name text, applied text)"
+        )
+        old.execute(
+            "INSERT INTO django_migrations (app, name, applied) "
+            "VALUES ('assignments', '0002_reminders_and_grace', '2026-01-01')"
+        )
+        old.commit()
+        before = list(old.iterdump())
+
+    refused = bursary(*command.split(), folder=tmp_path, settings=var(tmp_path) | {"PORT": "0"})
+
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "assignments.0002_reminders_and_grace is unknown" in refused.stderr
+    assert "`bursary migrate`" in refused.stderr
+    with closing(sqlite3.connect(file)) as old:
+        assert list(old.iterdump()) == before

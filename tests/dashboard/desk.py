@@ -23,8 +23,8 @@ class Desk:
     def open(self, **query: str) -> str:
         return self.text(self.client.get(self.address, query))
 
-    def try_out(self, *asked: Any, **changes: Any) -> str:
-        return self.text(self.press("try", *asked, **changes))
+    def preview(self, *asked: Any, **changes: Any) -> str:
+        return self.text(self.press("preview", *asked, **changes))
 
     def assign(self, *asked: Any, **changes: Any) -> str:
         return self.text(self.press("assign", *asked, **changes))

@@ -81,7 +81,7 @@ def test_assigning_stores_it_with_who_did_it_and_the_first_page_says_so_once(
     answer = desk.press("assign", content, f"{ALICE}\n{BOB}, {ALICE}")
 
     assert answer.redirect_chain == [("/", 302)]
-    said = "“Tidal Engines” is assigned to 2 learners: $398.00 is held in Languages."
+    said = "“Tidal Engines” is assigned to 2 learners: $398.00 is reserved in Languages."
     assert said in answer.content.decode()
     assert said not in desk.client.get("/").content.decode()
     assert stored() == [(ALICE, State.ALLOCATED, PRICE), (BOB, State.ALLOCATED, PRICE)]
@@ -97,7 +97,7 @@ def test_assigning_again_changes_nothing_and_says_so(desk: Desk, budget: Budget)
     text = desk.assign(content, ALICE)
 
     assert "1 learner had it already." in text
-    assert "is held in" not in text
+    assert "is reserved in" not in text
     budget.refresh_from_db()
     assert budget.held_cents == PRICE
 
@@ -117,10 +117,10 @@ def test_of_very_many_bad_addresses_the_first_are_named(desk: Desk) -> None:
 
     assert "“bad-19”" in text
     assert "“bad-20”" not in text
-    assert "3 more cannot be used." in text
+    assert "3 more entries are not addresses." in text
 
 
-@pytest.mark.parametrize("button", ["try", "assign"])
+@pytest.mark.parametrize("button", ["preview", "assign"])
 def test_too_many_addresses_are_refused(
     desk: Desk, budget: Budget, button: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +132,7 @@ def test_too_many_addresses_are_refused(
     assert nothing_was_done(budget)
 
 
-@pytest.mark.parametrize("button", ["try", "assign"])
+@pytest.mark.parametrize("button", ["preview", "assign"])
 def test_a_price_that_moved_is_said_and_what_it_belongs_to_is_chosen_anew(
     desk: Desk, budget: Budget, button: str
 ) -> None:
@@ -140,7 +140,7 @@ def test_a_price_that_moved_is_said_and_what_it_belongs_to_is_chosen_anew(
 
     text = desk.text(desk.press(button, content, ALICE, price=PRICE))
 
-    assert "It cost $199.00 when you chose it, and costs $299.00 now." in text
+    assert "The price was $199.00 when you chose it, and is $299.00 now." in text
     assert f'value="29900 {content.content_key}" required>' in text
     assert " checked" not in text
     assert ALICE in text
@@ -150,7 +150,7 @@ def test_a_price_that_moved_is_said_and_what_it_belongs_to_is_chosen_anew(
 def test_a_price_that_hardly_moved_is_what_was_shown(desk: Desk) -> None:
     content = world.given_content(price_cents=PRICE + 500)
 
-    assert f'value="{PRICE} {content.content_key}" required checked' in desk.try_out(
+    assert f'value="{PRICE} {content.content_key}" required checked' in desk.preview(
         content, ALICE, price=PRICE
     )
     desk.assign(content, ALICE, price=PRICE)
@@ -158,7 +158,7 @@ def test_a_price_that_hardly_moved_is_what_was_shown(desk: Desk) -> None:
     assert stored() == [(ALICE, State.ALLOCATED, PRICE)]
 
 
-@pytest.mark.parametrize("button", ["try", "assign"])
+@pytest.mark.parametrize("button", ["preview", "assign"])
 def test_what_closed_meanwhile_is_refused(desk: Desk, budget: Budget, button: str) -> None:
     content = world.given_content(enroll_by=datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
 
@@ -188,7 +188,7 @@ def test_a_budget_that_is_not_open_is_refused(desk: Desk, budget: Budget) -> Non
     assert nothing_was_done(budget)
 
 
-@pytest.mark.parametrize("button", ["try", "assign"])
+@pytest.mark.parametrize("button", ["preview", "assign"])
 def test_that_the_catalog_does_not_answer_is_said(
     desk: Desk, budget: Budget, button: str, settings: Settings, tmp_path: Path
 ) -> None:
@@ -197,7 +197,7 @@ def test_that_the_catalog_does_not_answer_is_said(
 
     text = desk.text(desk.press(button, unseen, ALICE))
 
-    assert "The catalog does not answer, and this content was never seen before." in text
+    assert "The catalog does not answer, and this content is not known yet." in text
     assert nothing_was_done(budget)
 
 
@@ -212,7 +212,7 @@ def test_that_the_catalog_does_not_answer_is_said(
         ({"addresses": f"{ALICE}\0"}, "Null characters are not allowed."),
     ],
 )
-@pytest.mark.parametrize("button", ["try", "assign"])
+@pytest.mark.parametrize("button", ["preview", "assign"])
 def test_what_is_not_filled_in_is_asked_for_again(
     desk: Desk, budget: Budget, button: str, changes: dict[str, str], said: str
 ) -> None:

@@ -44,7 +44,7 @@ def test_an_open_assignment_is_cancelled_and_the_page_says_so_once(
 
     assert answer.headers["Location"] == address_of(assignment)
     html = ada.get(address_of(assignment)).content.decode()
-    assert "Cancelled: $199.00 is free again, and a mail will tell the learner." in html
+    assert "Cancelled: $199.00 is free again, and the learner gets an e-mail." in html
     assert "by ada" in html
     assert BUTTON not in html
     assert "free again" not in ada.get(address_of(assignment)).content.decode()
@@ -62,7 +62,7 @@ def test_cancelling_twice_says_that_it_was_cancelled_before(
 
     html = ada.post(address_of(assignment), follow=True).content.decode()
 
-    assert "It was cancelled before." in html
+    assert "This assignment was already cancelled." in html
     assert world.timeline(assignment) == before
 
 
@@ -78,7 +78,7 @@ def test_what_is_not_open_has_no_button_and_is_not_cancelled(
 
     html = ada.post(address_of(assignment), follow=True).content.decode()
 
-    assert f"It is {standing}: only what is open can be cancelled." in html
+    assert f"It is {standing}. Only an open assignment can be cancelled." in html
     assert state_of(assignment) != State.CANCELLED
 
 

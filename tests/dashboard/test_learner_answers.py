@@ -36,7 +36,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Let it be NOW, until somebody moves it."""
+    """Stop the clock at NOW, until a test moves it."""
     clock = Clock()
     monkeypatch.setattr(timezone, "now", lambda: clock.now)
     return clock
@@ -87,8 +87,8 @@ def test_it_says_what_from_whom_until_when_and_why_and_not_the_price(client: Cli
         "Riverside Institute",
         "1 April 2026",
         "Larkspur Logistics has assigned you this course and pays for it.",
-        "Sunday, 31 May 2026, 11:00 (Madrid time): an assignment that is not taken up goes back.",
-        "Take it up",
+        "Sunday, 31 May 2026, 11:00 (Madrid time): after that the assignment expires.",
+        "Accept",
         "Decline",
     ):
         assert expected in seen
@@ -96,7 +96,7 @@ def test_it_says_what_from_whom_until_when_and_why_and_not_the_price(client: Cli
         assert hidden not in seen
 
 
-def test_looking_changes_nothing_however_often(client: Client, link: str) -> None:
+def test_a_get_changes_nothing(client: Client, link: str) -> None:
     before = LearnerContentAssignment.objects.values().get(), list(Budget.objects.values())
     for look in (client.get, client.head, client.get):
         assert look(link).status_code == 200
@@ -123,7 +123,7 @@ def test_the_form_may_lead_to_the_courses_site_while_there_is_something_to_answe
     assert "form-action 'self';" in client.get(link).headers["Content-Security-Policy"]
 
 
-def test_who_has_no_link_cannot_answer(assignment: LearnerContentAssignment, link: str) -> None:
+def test_without_the_link_there_is_no_answer(assignment: LearnerContentAssignment, link: str) -> None:
     another = signed_links.token_for(assignment, address=BOB, now=NOW)
     forged = f"{link[:-2]}{'a' if link[-2] != 'a' else 'b'}/"
     browser = Client(enforce_csrf_checks=True)
@@ -133,22 +133,20 @@ def test_who_has_no_link_cannot_answer(assignment: LearnerContentAssignment, lin
     assert state() == State.ALLOCATED
 
 
-def test_who_has_the_link_can_also_where_no_cookies_are_kept(
-    assignment: LearnerContentAssignment, link: str
-) -> None:
+def test_the_link_works_without_cookies(assignment: LearnerContentAssignment, link: str) -> None:
     Client(enforce_csrf_checks=True).post(link, {"answer": "decline"})
     assert state() == State.CANCELLED
 
 
-def test_whoever_is_signed_in_sees_the_learners_page(
+def test_a_signed_in_administrator_sees_the_learners_page(
     client: Client, assignment: LearnerContentAssignment, link: str
 ) -> None:
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
-    assert "Take it up" in words(client.get(link))
+    assert "Accept" in words(client.get(link))
     assert "Timeline" not in words(client.get(link))
 
 
-# -- Taking it up -------------------------------------------------------------------------------------------
+# -- Accepting ---------------------------------------------------------------------------------------------
 
 
 def test_accepting_spends_and_leads_to_the_course(
@@ -159,7 +157,7 @@ def test_accepting_spends_and_leads_to_the_course(
     assert state() == State.ACCEPTED
     assert action_of(assignment, ActionType.REDEEMED).actor is None
     seen = client.get(link)
-    assert "It is yours" in words(seen)
+    assert "You have accepted this course." in words(seen)
     assert f'href="{ENROL}"' in seen.content.decode()
     assert "Decline" not in words(seen)
 
@@ -174,17 +172,17 @@ def test_a_double_click_spends_once(client: Client, link: str) -> None:
     "links",
     [{}, {"enrollment_url": "javascript:alert(1)"}, {"enrollment_url": "https://[::1"}, {"marketing_url": 7}],
 )
-def test_where_upstream_names_no_address_the_page_says_that_it_is_theirs(
+def test_without_an_enrolment_url_the_page_says_that_the_course_is_accepted(
     client: Client, link: str, assignment: LearnerContentAssignment, links: dict[str, Any]
 ) -> None:
     CatalogMembership.objects.update(links={assignment.content_key: links})
     answer = client.post(link, {"answer": "accept"}, follow=True)
     assert answer.redirect_chain == [(link, 303)]
-    assert "It is yours. Good learning!" in words(answer)
+    assert "You have accepted the course. Good learning!" in words(answer)
     assert "javascript:" not in answer.content.decode()
 
 
-def test_books_that_refuse_are_told_and_it_is_open_again(
+def test_a_refusal_of_the_ledger_is_shown_and_the_assignment_is_open_again(
     client: Client, link: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_args: object, **_more: object) -> None:
@@ -192,18 +190,18 @@ def test_books_that_refuse_are_told_and_it_is_open_again(
 
     monkeypatch.setattr(ledger, "spend", refuse)
     answer = client.post(link, {"answer": "accept"}, follow=True)
-    assert "That did not work" in words(answer)
-    assert "Take it up" in words(answer)
+    assert "Accepting failed" in words(answer)
+    assert "Accept" in words(answer)
 
 
-def test_while_somebody_else_is_at_it_the_page_says_so(
+def test_the_page_says_that_accepting_is_not_finished(
     client: Client, assignment: LearnerContentAssignment, link: str
 ) -> None:
     begun = redemption.begin(assignment, now=NOW)
     actions.claim(now=NOW, lease=timedelta(minutes=4), limit=1, pks=[begun.pk])
     answer = client.post(link, {"answer": "accept"}, follow=True)
-    assert "We are at it; look again in a moment." in words(answer)
-    assert "we are at it" in words(client.get(link))
+    assert "Accepting takes a moment longer than usual." in words(answer)
+    assert "that is not finished yet" in words(client.get(link))
     assert "Decline" not in words(client.get(link))
 
 
@@ -214,18 +212,18 @@ def test_declining_frees_the_money_and_keeps_the_reason(
     client: Client, assignment: LearnerContentAssignment, link: str
 ) -> None:
     seen = words(decline(client, link, "No <b>time</b>."))
-    assert "You declined it." in seen
+    assert "You have declined the course." in seen
     assert "You declined this assignment. If you still want it, ask your organisation" in seen
     assert (state(), Budget.objects.get().held_cents) == (State.CANCELLED, 0)
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
     page = client.get(f"/assignments/{assignment.uuid}/")
-    assert "cancelled: the learner declined" in words(page)
+    assert "cancelled: the learner has declined" in words(page)
     assert "No &lt;b&gt;time&lt;/b&gt;." in page.content.decode()
 
 
 def test_declining_twice_says_so(client: Client, link: str) -> None:
     decline(client, link)
-    assert "You had declined it before." in words(decline(client, link))
+    assert "You have declined the course before." in words(decline(client, link))
 
 
 def test_a_reason_that_is_too_long_is_refused_with_what_to_do(client: Client, link: str) -> None:
@@ -234,14 +232,14 @@ def test_a_reason_that_is_too_long_is_refused_with_what_to_do(client: Client, li
     assert state() == State.ALLOCATED
 
 
-def test_what_was_declined_cannot_be_taken_up_nor_the_other_way_round(client: Client, link: str) -> None:
+def test_a_declined_course_cannot_be_accepted(client: Client, link: str) -> None:
     decline(client, link)
     assert accept(client, link).headers["Location"] == link
     assert "You declined this assignment." in words(client.get(link))
     assert not LedgerEntry.objects.exists()
 
 
-def test_what_was_taken_up_cannot_be_declined(client: Client, link: str) -> None:
+def test_an_accepted_course_cannot_be_declined(client: Client, link: str) -> None:
     accept(client, link)
     assert "You have already accepted this course. To leave it, ask your organisation." in words(
         decline(client, link)
@@ -257,11 +255,13 @@ def test_an_answer_that_is_neither_does_nothing(client: Client, link: str) -> No
 # -- What ended ---------------------------------------------------------------------------------------------
 
 
-def test_what_was_taken_back_says_so(client: Client, assignment: LearnerContentAssignment, link: str) -> None:
+def test_a_cancelled_assignment_cannot_be_accepted(
+    client: Client, assignment: LearnerContentAssignment, link: str
+) -> None:
     cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
     seen = words(client.get(link))
     assert "Your organisation cancelled this assignment. If you still want it, ask" in seen
-    assert "Take it up" not in seen
+    assert "Accept" not in seen
     assert "cancelled this assignment" in words(decline(client, link))
 
 
@@ -270,7 +270,7 @@ def test_a_passed_deadline_says_so_before_the_sweep_comes(client: Client, link: 
     seen = words(client.get(link))
     assert "State expired" in seen
     assert "The deadline for accepting this assignment has passed." in seen
-    assert "Take it up" not in seen
+    assert "Accept" not in seen
 
 
 def test_what_was_reversed_says_so(client: Client, link: str) -> None:
@@ -289,14 +289,14 @@ def test_a_link_that_is_not_whole_is_not_found(client: Client, link: str) -> Non
             assert "This link is not complete." in words(answer)
 
 
-def test_a_withdrawn_link_is_gone_and_offers_no_other(
+def test_a_revoked_link_is_gone_and_offers_no_other(
     client: Client, assignment: LearnerContentAssignment, link: str, clock: Clock
 ) -> None:
     signed_links.revoke(assignment, now=NOW)
     for clock.now in (NOW, TOO_LATE):
         for answer in (client.get(link), accept(client, link), client.post(link, {"answer": "new-link"})):
             assert answer.status_code == 410
-            assert "it was withdrawn, or another has taken its place" in words(answer)
+            assert "it was revoked or replaced by a newer one" in words(answer)
             assert "Send me" not in words(answer)
             assert "Tidal" not in words(answer)
     assert state() == State.ALLOCATED
@@ -320,7 +320,7 @@ def test_an_old_link_is_gone_and_a_new_one_is_sent_to_the_address_on_file(
         assert answer.status_code == 410
         assert "Send me a new link" in words(answer)
         assert ALICE not in words(answer)
-    for told in ("A new mail is on its way", "A new mail was already sent today"):
+    for told in ("We are sending a new link", "We have already sent a new link today"):
         answer = client.post(link, {"answer": "new-link"})
         assert (answer.status_code, told in words(answer)) == (200, True)
         world.deliver(now=TOO_LATE)
@@ -349,7 +349,7 @@ def test_an_old_link_to_what_is_not_open_leads_nowhere(
         assert "Look for a newer mail, or ask your organisation." in words(answer)
 
 
-def test_one_learners_link_answers_for_nobody_else(client: Client) -> None:
+def test_one_learners_link_answers_for_that_learner_alone(client: Client) -> None:
     budget, content = world.given_budget(), world.given_content()
     alice, bob = world.allocate(budget, content, ALICE, BOB).assignments(Verdict.NEW)
     decline(client, f"/a/{signed_links.token_for(alice, address=ALICE, now=NOW)}/")

@@ -171,7 +171,7 @@ def test_an_operator_sees_every_customer_and_the_way_to_the_admin(client: Client
 def test_who_has_nothing_is_told_so(client: Client) -> None:
     signed_in(client)
 
-    assert "there is no budget that you look after" in page(client)
+    assert "you administer no budget" in page(client)
 
 
 def test_a_full_first_page_takes_few_queries(
@@ -247,7 +247,7 @@ def test_an_administrator_sees_the_assignment_and_its_timeline(
         "Tidal Engines",
         "nobody@nowhere.invalid",
         "$199.00",
-        "Sunday, 31 May 2026, 11:00 (Madrid time): an assignment that is not taken up goes back.",
+        "Sunday, 31 May 2026, 11:00 (Madrid time): after that the assignment expires.",
         "learner_linked",
         "address_rejected",
         "Addresses that end in .invalid cannot receive mail.",
@@ -281,7 +281,7 @@ def test_the_learner_sees_the_course_the_deadline_and_the_state(
 
     assert "Tidal Engines" in html
     assert "31 May 2026, 11:00 (Madrid time)" in html
-    assert "allocated" in html
+    assert "<dt>State</dt><dd>assigned</dd>" in html
     assert "Timeline" not in html
     assert "$199.00" not in html
 
@@ -339,7 +339,7 @@ def test_work_that_will_be_tried_again_says_when_and_why(client: Client, setting
 
     html = page(client, address_of(assignment))
 
-    assert "pending, again at" in html
+    assert "pending, retry at" in html
     assert "mail_server_unreachable" in html
 
 

@@ -14,7 +14,7 @@ from bursary.assignments.listing import DEFAULT_ORDERING, ORDERINGS, AssignmentF
 from tests.docs.pages import first_column, page, rows, section, spans
 
 API = page("docs/api.md")
-PAGING = section(API, "Pages, filters, ordering")
+PAGING = section(API, "Page, filter and sort")
 
 
 def parameters(cell: str) -> set[str]:
@@ -26,7 +26,7 @@ def parameters(cell: str) -> set[str]:
 
 
 def test_every_address_exists_and_takes_its_method() -> None:
-    for row in rows(section(API, "Addresses")):
+    for row in rows(section(API, "Endpoints")):
         method, address = row[0].split(" ", 1)
         path = re.sub(r"\{\w+\}", str(UUID(int=0)), spans(address)[0])
         view: Any = resolve(f"/api/v1/{path}").func
@@ -54,4 +54,4 @@ def test_the_limits_are_those_that_hold() -> None:
 
 
 def test_every_role_says_what_it_may() -> None:
-    assert set(first_column(API, "Signing in")) == set(Role.values)
+    assert set(first_column(API, "Authenticate")) == set(Role.values)

@@ -14,6 +14,7 @@ from tests.docs.pages import page
 from tests.world import action_of, deliver, given_assignment, timeline
 
 SECRET = "whsec_bWFkZSB1cCwgYW5kIG9mIGVub3VnaCBieXRlcw=="
+JSON = re.compile(r"^```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^bursary shell <<'EOF'\n(.*?)^EOF$", re.MULTILINE | re.DOTALL)
 SIGNING = re.search(r"^(import base64.*?)^```$", page("docs/api.md"), re.MULTILINE | re.DOTALL)
 RETRYING, CORRECTING = SHELL.findall(page("docs/operations.md"))
@@ -23,16 +24,15 @@ def run(script: str) -> None:
     exec(compile(script, "docs/operations.md", "exec"), {})
 
 
-def test_every_line_of_json_is_json() -> None:
+def test_every_example_of_json_is_json() -> None:
+    pages = [page(f"docs/{name}.md") for name in ("operations", "api")]
+    blocks = [block for text in pages for block in JSON.findall(text)]
     lines = [
-        line
-        for name in ("operations", "api")
-        for line in page(f"docs/{name}.md").splitlines()
-        if line.startswith(("{", "[{"))
+        line for text in pages for line in JSON.sub("", text).splitlines() if line.startswith(("{", "[{"))
     ]
 
-    assert len(lines) == 6
-    assert all(json.loads(line) for line in lines)
+    assert (len(blocks), len(lines)) == (17, 3)
+    assert all(json.loads(example) for example in (*blocks, *lines))
 
 
 def test_the_smallest_record_is_a_full_course_that_can_be_allocated() -> None:

@@ -10,7 +10,13 @@ from tests.docs.pages import ROOT, first_column, page, rows, section, spans
 API, OPERATIONS = page("docs/api.md"), page("docs/operations.md")
 SOURCES = dict(codes.modules(ROOT / "bursary"))
 
-REFUSED_BY = {"AllocationRefused": 0, "RedemptionRefused": 0, "DeclineRefused": 0, "WebhookRefused": 0}
+REFUSED_BY = {
+    "AllocationRefused": 0,
+    "RedemptionRefused": 0,
+    "DeclineRefused": 0,
+    "WebhookRefused": 0,
+    "_wait": 1,
+}
 UNUSABLE_BY = {"UnusableRecord": 0, "Unstorable": 0, "RejectedRecord": 1, "Unfetched": 1}
 CAUSED_BY = {"DeliveryError": 0, "Failure": 1, "Skipped": 0}
 WITH_PAIRS = ("api/refusals.py", "assignments/redemption.py", "budgets/ledger.py")

@@ -1,4 +1,4 @@
-"""Which answer enterprise-catalog gives at which address, to whom, with which parameters."""
+"""Which answer enterprise-catalog gives at which address, for which caller and parameters."""
 
 import json
 import re
@@ -45,7 +45,7 @@ class _Asked:
 def answer_to(
     method: str, path: str, *, query: Query, body: bytes, shelf: Shelf, url: str, has_role: bool
 ) -> Answer:
-    """Answer somebody who is known."""
+    """Answer a caller with a valid token."""
     asked = _Asked(method, query, body, shelf, url, path)
     if at := _CONTENT.fullmatch(path):
         return _one(asked, at.group(1)) if at.group(1) else _many(asked)
@@ -105,8 +105,8 @@ def _unrestricted(record: Record) -> Record:
 
 
 def _page_size(asked: _Asked, *, most: int | None) -> int:
-    wanted = asked.first("page_size")
-    size = int(wanted) if wanted.isdecimal() and int(wanted) else PAGE_SIZE
+    named = asked.first("page_size")
+    size = int(named) if named.isdecimal() and int(named) else PAGE_SIZE
     return min(size, most) if most else size
 
 
@@ -181,8 +181,8 @@ def _one(asked: _Asked, identifier: str) -> Answer:
 
 
 def _many(asked: _Asked) -> Answer:
-    wanted = dict.fromkeys(asked.query.get("content_identifiers", []))
-    found = [record for identifier in wanted for record in asked.shelf.anywhere(identifier)]
+    named = dict.fromkeys(asked.query.get("content_identifiers", []))
+    found = [record for identifier in named for record in asked.shelf.anywhere(identifier)]
     once = {content_key(record): _without_customer(record) for record in found}
     return _page(asked, list(once.values()), size=_page_size(asked, most=None), more={})
 

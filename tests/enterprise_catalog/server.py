@@ -1,7 +1,7 @@
 """enterprise-catalog and the LMS's token endpoint on loopback, as a running one was seen to answer.
 
-It is built from what upstream does, not from what our client needs: whoever asks it wrongly gets the answer
-that upstream would give.
+It is built from what upstream does, not from what our client needs: a wrong question gets the answer that
+upstream would give.
 """
 
 import contextlib
@@ -37,6 +37,7 @@ class Asked:
     query: Mapping[str, list[str]]
     body: bytes
     authorization: str
+    cookie: str = ""
 
     @property
     def keys(self) -> list[str]:
@@ -57,7 +58,7 @@ class Upstream:
     shelf: Shelf
     url: str = ""
     requests: list[Asked] = field(default_factory=list)
-    token_lifetime: float = 3600.0  # seconds, as it is told to clients
+    token_lifetime: float = 3600.0  # seconds, as clients are informed
     has_role: bool = True
     _tokens: dict[str, float] = field(default_factory=dict)
     _troubles: list[_Trouble] = field(default_factory=list)
@@ -141,7 +142,7 @@ class Upstream:
         return None
 
     def stop(self) -> None:
-        """Let go of whoever is being kept waiting."""
+        """End every answer that is being delayed."""
         self._stopping.set()
 
     @property
@@ -177,13 +178,14 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that hang up: they are meant to."""
+        """Do not print tracebacks of clients that close the connection: tests make them."""
         if not isinstance(sys.exc_info()[1], OSError | ValueError):
             super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer waits 40 ms for the client to acknowledge its head
     upstream: Upstream
 
     def do_GET(self) -> None:  # http.server's name for it
@@ -191,8 +193,8 @@ class _Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         query = parse_qs(address.query, keep_blank_values=True)
-        authorization = self.headers.get("Authorization", "")
-        asked = Asked(self.command, unquote(address.path), query, body, authorization)
+        authorization, cookie = (self.headers.get(name, "") for name in ("Authorization", "Cookie"))
+        asked = Asked(self.command, unquote(address.path), query, body, authorization, cookie)
         fault = self.upstream.trouble_with(asked)
         if fault is not None and fault(self, self.upstream.stopping):
             return

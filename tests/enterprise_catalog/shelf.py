@@ -1,6 +1,6 @@
 """What enterprise-catalog was seen to hold and to answer: rows, catalogs, and which key brings what.
 
-Rows are never deleted. Syncs stamp every row, changed or not. A course is listed while somebody can enroll.
+Rows are never deleted. Syncs stamp every row, changed or not. A course is listed while learners can enrol.
 """
 
 import random
@@ -91,7 +91,7 @@ class Shelf:
             return set() if catalog in self._without_query else set(self._members[catalog])
 
     def listing(self, catalog: str) -> list[Record]:
-        """Return what an unfiltered listing shows, in no order: courses nobody can enroll in are left out."""
+        """Return what an unfiltered listing shows, in no order: courses closed to enrolment are left out."""
         with self._lock:
             rows = [row for key in self.members(catalog) for row in self._rows[key]]
             return self._shuffled(row for row in rows if row.get("active") is not False)

@@ -141,7 +141,7 @@ def test_a_uuid_is_no_content_key_of_a_course_but_names_it_elsewhere(upstream: U
     assert ask(upstream, f"/api/v1/content-metadata/{uuid}")[1]["key"] == COURSE
 
 
-def test_who_may_not_is_told_so(upstream: Upstream, ask: Ask) -> None:
+def test_a_caller_without_access_is_refused(upstream: Upstream, ask: Ask) -> None:
     assert ask(upstream, content(), token="made-up")[0] == 401
     assert ask(upstream, content(), scheme="Bearer")[0] == 401
     assert ask(upstream, content(UUID(int=0)))[0] == 404
@@ -272,7 +272,7 @@ def test_a_restricted_run_is_shown_by_the_second_version_alone(ask: Ask) -> None
     assert shown == [2, 3]
 
 
-def test_a_fault_concerns_whom_it_is_meant_for_and_passes(upstream: Upstream, ask: Ask) -> None:
+def test_a_fault_concerns_its_own_requests_and_passes(upstream: Upstream, ask: Ask) -> None:
     upstream.fails_with(faults.status(503), times=1, key=COURSE)
 
     assert ask(upstream, content(), {"content_keys": "GlobeX+B114"})[0] == 200

@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from urllib.parse import parse_qs, urlencode
 
-from bursary.upstream.client import Client
+from bursary.upstream.client import Client, Keeping
 from bursary.upstream.errors import Outage, UpstreamRefused, UpstreamUnavailable
-from bursary.upstream.wire import Keeping
 from tests.enterprise_catalog.answers import answer_to
 from tests.enterprise_catalog.shelf import Shelf
 
@@ -15,7 +14,7 @@ LISTING, RECORDS = "generate_diff", "get_content_metadata"
 
 
 class WithoutSockets(Client):
-    """A client of the shelf. It knows the ways to fail that a catalog must tell apart, and `meanwhile`.
+    """A client of the shelf. It can fail in the ways that a catalog must distinguish.
 
     `down` fails every request; `fails_on` those for any of these keys; `shows` cuts listings of keys short.
     `meanwhile` is called once, while an answer with records is on its way.
@@ -40,7 +39,7 @@ class WithoutSockets(Client):
         *,
         params: Sequence[tuple[str, str]] = (),
         within: timedelta | None = None,
-        suspect: bool = False,
+        isolating: bool = False,
     ) -> object:
         return self._answer("GET", path, query=parse_qs(urlencode(params)), body=b"")
 

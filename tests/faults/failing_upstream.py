@@ -51,7 +51,7 @@ class Service:
                 self.upstream.url,
                 credentials=who,
                 deadline=deadline,
-                most_bytes=2 * MEGABYTE,
+                max_bytes=2 * MEGABYTE,
                 breaker=self.breaker,
             )
         )

@@ -53,6 +53,6 @@ def test_cancel_reallocate_accept(mail: MailServer) -> None:
     ]
     assert [sent["Subject"].split("“")[0].strip() for sent in mail.received] == [
         "Larkspur Logistics has assigned you",
-        "Larkspur Logistics has taken back",
+        "Larkspur Logistics has cancelled",
         "Larkspur Logistics has assigned you",
     ]

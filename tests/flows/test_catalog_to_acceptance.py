@@ -132,6 +132,6 @@ def test_the_mail_tells_the_deadline_in_the_organisations_time_zone_and_why(mail
     deliver()
     body = mail.received[0].get_body(("plain",))
     assert body is not None
-    assert "Sunday, 29 March 2026, 17:00 (Madrid time), because enrolment in it closes then" in (
+    assert "Sunday, 29 March 2026, 17:00 (Madrid time): enrolment closes then" in (
         " ".join(body.get_content().split())
     )

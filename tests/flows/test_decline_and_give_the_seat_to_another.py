@@ -40,7 +40,7 @@ def test_decline_and_give_the_seat_to_another(mail: MailServer) -> None:
     # Each had one mail, and nobody is told what they did themselves.
     runner.drain(clock=timezone.now, most=100)
     assert [message["To"] for message in mail.received] == [ALICE, BOB]
-    assert "take it up or decline it" in text_of(mail.received[1])
+    assert "Accept or decline the course" in text_of(mail.received[1])
 
 
 def assigned(budget: Budget, content: ContentMetadata, address: str) -> LearnerContentAssignment:
@@ -59,7 +59,7 @@ def alice_declines(assignment: LearnerContentAssignment, link: str) -> None:
     browser = Client()
     assert "Tidal Engines" in seen(browser.get(link))
     answer = browser.post(link, {"answer": "decline", "reason": "I know it already."}, follow=True)
-    assert "You declined it." in seen(answer)
+    assert "You have declined the course." in seen(answer)
     assignment.refresh_from_db()
     assert (assignment.state, assignment.decline_reason) == (State.CANCELLED, "I know it already.")
     assert timeline(assignment) == [

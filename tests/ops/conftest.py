@@ -8,6 +8,7 @@ import pytest
 
 @pytest.fixture
 def installed(tmp_path: Path, empty_database: Path) -> Path:
-    """Return the folder of an installation: its database is there, and empty."""
+    """Return the folder of an installation: an empty database and a key."""
     shutil.copy(empty_database, tmp_path)
+    (tmp_path / "secret.key").write_text("tests")
     return tmp_path

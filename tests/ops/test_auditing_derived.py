@@ -40,7 +40,7 @@ def lie(**columns: object) -> None:
 def test_where_all_is_true_the_audit_ends_well() -> None:
     world.given_assignment()
 
-    assert run("audit_derived") == ("1 looked at, 0 not true.\n", "")
+    assert run("audit_derived") == ("1 compared, 0 wrong.\n", "")
     assert told("audit_derived", "--all")[0]["columns"] == {}
 
 
@@ -58,9 +58,9 @@ def test_a_lie_ends_the_audit_with_a_refusal_that_says_what_to_do() -> None:
             "truth": "tidal engines",
         }
     ]
-    assert why == "1 are not true: `bursary rebuild_derived` writes them anew."
+    assert why == "1 are wrong: `bursary rebuild_derived` rewrites them."
     said, _why = run("audit_derived", "--sample", "5")
-    assert "1 looked at, 1 not true: content_title in 1." in said
+    assert "1 compared, 1 wrong: content_title in 1." in said
     assert "'a lie'" in said
 
 
@@ -107,7 +107,7 @@ def test_what_is_broken_off_says_where_to_go_on(monkeypatch: pytest.MonkeyPatch)
     said = StringIO()
     with pytest.raises(KeyboardInterrupt):
         call_command("rebuild_derived", stdout=StringIO(), stderr=said)
-    assert said.getvalue() == f"Broken off. Go on with: bursary rebuild_derived --after {pks[0]}\n"
+    assert said.getvalue() == f"Interrupted. Resume with: bursary rebuild_derived --after {pks[0]}\n"
 
     monkeypatch.setattr(derived_audit, "_rewrite", write)
     assert told("rebuild_derived", "--after", str(pks[0]))[0]["wrong"] == 2
@@ -133,6 +133,6 @@ def test_each_day_a_part_is_compared_and_a_lie_fails_the_tick(caplog: pytest.Log
     lie(content_title="a lie")
     scheduler.run_due(clock=lambda: NOW.replace(day=4), tasks=tasks)
     assert ScheduledTask.objects.get(name="audit").last_error == (
-        "2 looked at, 2 not true: content_title in 2. See `bursary audit_derived`."
+        "2 compared, 2 wrong: content_title in 2. See `bursary audit_derived`."
     )
     assert "Tick audit failed" in caplog.text

@@ -56,7 +56,7 @@ def test_stack_traces_are_shown_when_asked_for() -> None:
 def test_an_open_assignment_says_until_when_and_why() -> None:
     output = output_of(world.given_assignment())
 
-    assert "until Sunday, 31 May 2026, 11:00 (Madrid time): an assignment that is not accepted" in output
+    assert "until Sunday, 31 May 2026, 11:00 (Madrid time): after that the assignment expires" in output
 
 
 def test_as_json_it_has_every_action_in_order() -> None:

@@ -51,7 +51,6 @@ class Listing:
         *,
         keys: Sequence[str],
         within: timedelta | None = None,
-        alive: bool = False,
     ) -> Sequence[object]:
         self._answer(0)
         self.asked.extend(keys)

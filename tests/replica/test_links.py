@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from bursary.catalog import links
+from bursary.catalog import payload as payloads
 from bursary.replica import reads
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
 from tests.replica.listing import (
@@ -32,7 +32,7 @@ def as_served_to(customer: str, record: Record, **changes: object) -> Record:
     """Return the record with another customer's links."""
     theirs = deepcopy(record) | changes
     for one in (theirs, *theirs.get("course_runs", [])):
-        for name in links.LINKS & one.keys():
+        for name in payloads.LINKS & one.keys():
             one[name] = str(one[name]).replace("acme-corp", customer)
     return theirs
 
@@ -134,12 +134,12 @@ def test_among_several_catalogs_or_none_a_record_is_without_links() -> None:
     bring_in(globex(a_course()), catalog_uuid=OTHER_CATALOG, now=NOW + HOUR)
 
     for catalogs in ([CATALOG, OTHER_CATALOG], [], [UUID(int=1)]):
-        assert reads.record(row(), catalogs=catalogs) == links.without(a_course())
+        assert reads.record(row(), catalogs=catalogs) == payloads.without_links(a_course())
 
 
 def test_a_changed_record_is_written_without_links() -> None:
     bring_in(a_course())
     bring_in(enrolling_by("2028-09-01T00:00:00Z", synced=LATER), now=NOW + HOUR)
 
-    assert row().payload == links.without(enrolling_by("2028-09-01T00:00:00Z", synced=LATER))
-    assert CatalogMembership.objects.get().links[COURSE] == links.own(a_course())
+    assert row().payload == payloads.without_links(enrolling_by("2028-09-01T00:00:00Z", synced=LATER))
+    assert CatalogMembership.objects.get().links[COURSE] == payloads.own_links(a_course())

@@ -46,7 +46,6 @@ class Endless(Listing):
         *,
         keys: Sequence[str],
         within: timedelta | None = None,
-        alive: bool = False,
     ) -> Sequence[object]:
         return []
 

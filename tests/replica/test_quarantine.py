@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from bursary.catalog import parser
-from bursary.catalog.answers import UnreadableElement
 from bursary.catalog.parser import Content
+from bursary.catalog.records import UnreadableElement
 from bursary.replica import merge
 from bursary.replica.models import ContentMetadata
 from tests.replica.listing import COURSE, LATER, NOW, SYNCED, Record, a_course

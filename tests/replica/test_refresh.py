@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from bursary.catalog.answers import UnreadableElement
 from bursary.catalog.parser import Content
+from bursary.catalog.records import UnreadableElement
 from bursary.replica import merge, reads, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
 from tests.replica.listing import (
@@ -71,7 +71,7 @@ def test_all_that_a_record_decides_is_compared_and_written() -> None:
     columns = {field.name for field in ContentMetadata._meta.get_fields()}
 
     assert set(merge.COLUMNS) <= columns
-    assert set(Content.model_fields) - {"runs", "notes", "parent_key", "links"} <= columns
+    assert set(Content.model_fields) - {"runs", "notes", "parent_key", "links", "paths"} <= columns
 
 
 def test_thin_records_are_stored_without_prices_and_completed_later() -> None:

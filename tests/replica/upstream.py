@@ -39,7 +39,6 @@ class Upstream(Listing):
         *,
         keys: Sequence[str],
         within: timedelta | None = None,
-        alive: bool = False,
     ) -> Sequence[object]:
         self.questions.append(tuple(keys))
         self.deadlines.append(within)

@@ -1,15 +1,20 @@
 """Every way in which a service fails ends in time, under its name."""
 
+import contextlib
 import logging
+import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bursary.upstream import client as http
 from bursary.upstream.breaker import Breaker, BreakerState
 from bursary.upstream.client import Client
 from bursary.upstream.errors import (
@@ -23,9 +28,11 @@ from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.faults import Fault
 from tests.enterprise_catalog.server import CATALOG, CLIENT_SECRET, Upstream
 from tests.together import together
+from tests.upstream.conftest import HURRIED
 
 ONE = "/api/v1/content-metadata/X%2B1/"
 MANY = "/api/v1/content-metadata/"
+NAMED = "http://catalog.example"
 DIFFERENCE = f"/api/v1/enterprise-catalogs/{CATALOG}/generate_diff"
 
 Make = Callable[..., Client]
@@ -80,12 +87,13 @@ def test_a_plus_and_an_umlaut_arrive_as_they_are(upstream: Upstream, client: Mak
 def test_a_failure_ends_in_time_and_has_a_name(
     upstream: Upstream, client: Make, fault: Fault, kind: type[UpstreamError], reason: str
 ) -> None:
-    asking = client(most_bytes=faults.MEGABYTE)
+    asking = client(max_bytes=faults.MEGABYTE, attempts=1)
     asking.get(ONE)
+    within = HURRIED if reason == Outage.DEADLINE_EXCEEDED else None
     upstream.fails_with(fault)
     began = time.monotonic()
 
-    failure = failure_of(asking)
+    failure = failure_of(asking, within=within)
 
     assert (type(failure), failure.reason) == (kind, reason)
     assert time.monotonic() - began < 1.5
@@ -95,8 +103,8 @@ def test_a_failure_ends_in_time_and_has_a_name(
 def test_an_answer_of_exactly_so_many_bytes_is_read(upstream: Upstream, client: Make) -> None:
     upstream.fails_with(faults.text(b'"12345678"'))
 
-    assert client(most_bytes=10).get(ONE) == "12345678"
-    assert failure_of(client(most_bytes=9)).reason == "too_large"
+    assert client(max_bytes=10).get(ONE) == "12345678"
+    assert failure_of(client(max_bytes=9)).reason == "too_large"
 
 
 def test_an_answer_without_a_body_is_no_value(upstream: Upstream, client: Make) -> None:
@@ -105,37 +113,38 @@ def test_an_answer_without_a_body_is_no_value(upstream: Upstream, client: Make) 
     assert client().get(ONE) is None
 
 
-def test_nobody_listening_is_told_apart(client: Make) -> None:
+def test_an_address_where_nothing_listens_has_a_failure_of_its_own(client: Make) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        failure = failure_of(client(base_url=nobody, credentials=None))
+        closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        failure = failure_of(client(base_url=closed, credentials=None, attempts=1))
 
     assert failure.reason == Outage.CONNECTION_FAILED
 
 
 def test_a_server_without_tls_is_not_spoken_to(upstream: Upstream, client: Make) -> None:
-    failure = failure_of(client(base_url=upstream.url.replace("http", "https"), credentials=None))
+    failure = failure_of(client(base_url=upstream.url.replace("http", "https"), credentials=None, attempts=1))
 
     assert failure.reason in (Outage.CONNECTION_FAILED, Outage.DEADLINE_EXCEEDED)
     assert upstream.requests == []
 
 
-def test_a_name_that_nobody_knows_is_told_apart(client: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_has_a_failure_of_its_own(client: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_asked: object, **_more: object) -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
 
-    assert failure_of(client(credentials=None)).reason == Outage.CONNECTION_FAILED
+    assert failure_of(client(base_url=NAMED, credentials=None, attempts=1)).reason == Outage.CONNECTION_FAILED
 
 
-def test_a_resolver_that_hangs_holds_nobody(client: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resolver_that_hangs_delays_no_caller(client: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_asked, **_more: [][: released.wait(10)])
     began = time.monotonic()
 
-    assert failure_of(client(credentials=None)).reason == Outage.DEADLINE_EXCEEDED
+    asking = client(base_url=NAMED, credentials=None, deadline=HURRIED)
+    assert failure_of(asking).reason == Outage.DEADLINE_EXCEEDED
     assert time.monotonic() - began < 1.5
     released.set()
 
@@ -149,7 +158,7 @@ def test_the_next_address_of_a_name_is_tried(
         "getaddrinfo",
         lambda host, *asked, **more: (
             [*look_up("::1", *asked, **more), *look_up("127.0.0.1", *asked, **more)]
-            if host == "catalog.example"
+            if host in ("catalog.example", b"catalog.example")
             else look_up(host, *asked, **more)
         ),
     )
@@ -158,7 +167,7 @@ def test_the_next_address_of_a_name_is_tried(
 
 
 def test_what_may_pass_is_tried_again_and_nothing_else(upstream: Upstream, client: Make) -> None:
-    asking = client(deadline=timedelta(seconds=5))
+    asking = client()
     upstream.fails_with(faults.status(503), times=2)
     began = time.monotonic()
     assert asking.post(DIFFERENCE, json={}, repeatable=True)
@@ -173,7 +182,7 @@ def test_what_may_pass_is_tried_again_and_nothing_else(upstream: Upstream, clien
 def test_attempts_are_bounded(upstream: Upstream, client: Make) -> None:
     upstream.fails_with(faults.reset)
 
-    assert failure_of(client(deadline=timedelta(seconds=10), attempts=2)).reason == Outage.CONNECTION_LOST
+    assert failure_of(client(attempts=2)).reason == Outage.CONNECTION_LOST
     assert len(upstream.asked("content-metadata")) == 2
 
 
@@ -188,7 +197,7 @@ def test_what_must_not_happen_twice_is_asked_once(upstream: Upstream, client: Ma
 def test_a_pause_that_is_asked_for_is_kept_if_there_is_time(upstream: Upstream, client: Make) -> None:
     upstream.fails_with(faults.status(429, retry_after=1), times=1)
     began = time.monotonic()
-    assert client(deadline=timedelta(seconds=3)).get(ONE)
+    assert client().get(ONE)
     assert time.monotonic() - began >= 1
 
     upstream.fails_with(faults.status(429, retry_after=100_000), times=1)
@@ -199,8 +208,8 @@ def test_a_pause_that_is_asked_for_is_kept_if_there_is_time(upstream: Upstream, 
 
 def test_a_shorter_deadline_holds_and_a_longer_one_does_not(upstream: Upstream, client: Make) -> None:
     upstream.fails_with(faults.hang)
-    asking = client()
-    for within, seconds in ((timedelta(seconds=0.1), 0.1), (timedelta(minutes=1), 0.45)):
+    asking = client(deadline=HURRIED)
+    for within, seconds in ((timedelta(seconds=0.1), 0.1), (timedelta(minutes=1), 0.4)):
         began = time.monotonic()
         assert failure_of(asking, within=within).reason == Outage.DEADLINE_EXCEEDED
         assert seconds <= time.monotonic() - began < seconds + 0.5
@@ -241,7 +250,7 @@ def test_a_service_that_fails_is_left_alone_and_found_again(upstream: Upstream, 
 def test_the_breaker_counts_what_says_that_the_service_is_out(
     upstream: Upstream, client: Make, fault: Fault, opens: bool
 ) -> None:
-    asking = client(breaker=Breaker(failures=1), attempts=1, most_bytes=1000)
+    asking = client(breaker=Breaker(failures=1), attempts=1, max_bytes=1000)
     upstream.fails_with(fault)
 
     failure_of(asking)
@@ -259,7 +268,7 @@ def test_a_fault_at_a_suspect_question_is_not_counted(
     asking = client(breaker=Breaker(failures=1))
     upstream.fails_with(fault)
 
-    failure_of(asking, suspect=True)
+    failure_of(asking, isolating=True)
 
     assert len(upstream.asked("content-metadata")) == 1
     assert (asking.breaker.state is BreakerState.OPEN) is opens
@@ -270,11 +279,39 @@ def test_no_cookie_of_the_service_is_kept(upstream: Upstream, client: Make) -> N
     asking.get(ONE)
     asking.get(ONE)
 
-    assert list(asking._wire._http.cookies.jar) == []
+    assert [asked.cookie for asked in upstream.requests] == ["", "", ""]
+
+
+def test_a_forked_process_has_connections_of_its_own(upstream: Upstream, client: Make) -> None:
+    asking = client()
+    asking.get(ONE)
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(BaseException):
+            asking.get(ONE)
+            os._exit(0)
+        os._exit(1)
+
+    _pid, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert asking.get(ONE)
+    assert len(upstream.asked("content-metadata")) == 3
+
+
+def test_certificates_of_the_operators_own_are_used(
+    client: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(http, "_loops", {})  # as at the first call of a process
+    (tmp_path / "own.pem").write_text("no certificate")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "own.pem"))
+
+    with pytest.raises(ssl.SSLError):
+        client().get(ONE)
 
 
 def test_more_threads_than_connections_take_turns(upstream: Upstream, client: Make) -> None:
-    asking = client(deadline=timedelta(seconds=5))
+    asking = client()
     upstream.fails_with(faults.slow(0.05))
 
     answers = together([lambda: asking.get(ONE)] * 24)

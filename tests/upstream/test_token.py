@@ -1,12 +1,11 @@
 import time
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 
+from bursary.upstream import client as http
 from bursary.upstream.breaker import BreakerState
 from bursary.upstream.client import Client
-from bursary.upstream.deadline import Deadline
 from bursary.upstream.errors import (
     Outage,
     UnreadableAnswer,
@@ -15,11 +14,11 @@ from bursary.upstream.errors import (
     UpstreamUnavailable,
 )
 from bursary.upstream.token import Credentials, Tokens
-from bursary.upstream.wire import Wire
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.faults import Fault
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, Upstream
 from tests.together import together
+from tests.upstream.conftest import HURRIED
 
 ONE = "/api/v1/content-metadata/X%2B1/"
 
@@ -34,47 +33,50 @@ class Clock:
         return self.seconds
 
 
-def soon() -> Deadline:
-    return Deadline.after(timedelta(seconds=2))
+def tokens_of(upstream: Upstream, clock: Clock) -> Tokens:
+    credentials = Credentials(upstream.url, CLIENT_ID, CLIENT_SECRET)
+    return Tokens(credentials, post_form=http.post_form, clock=clock)
+
+
+def current(tokens: Tokens) -> str:
+    return http._portal().call(tokens.current)
 
 
 def test_a_token_is_kept_until_near_its_end(upstream: Upstream) -> None:
     clock = Clock()
-    wire = Wire()
-    tokens = Tokens(wire, Credentials(upstream.url, CLIENT_ID, CLIENT_SECRET), clock=clock)
-    first = tokens.current(deadline=soon())
+    tokens = tokens_of(upstream, clock)
+    first = current(tokens)
     clock.seconds += 3539
-    assert tokens.current(deadline=soon()) == first
+    assert current(tokens) == first
 
     clock.seconds += 1
 
-    assert tokens.current(deadline=soon()) != first
-    wire.close()
+    assert current(tokens) != first
 
 
 @pytest.mark.parametrize(
     ("lifetime", "seconds"),
     [("40", 30), ("null", 240), ('"soon"', 240), ("true", 240), ("1e300", 86_340), ("-5", 1), ("0", 1)],
 )
-def test_a_strange_lifetime_is_made_the_best_of(upstream: Upstream, lifetime: str, seconds: float) -> None:
+def test_a_strange_lifetime_is_read_as_well_as_possible(
+    upstream: Upstream, lifetime: str, seconds: float
+) -> None:
     clock = Clock()
-    wire = Wire()
-    tokens = Tokens(wire, Credentials(upstream.url, CLIENT_ID, CLIENT_SECRET), clock=clock)
+    tokens = tokens_of(upstream, clock)
     answer = '{"access_token": "abc", "expires_in": %s}' % lifetime  # noqa: UP031  # braces of its own
     upstream.fails_with(faults.text(answer.encode()), path="oauth2")
 
-    tokens.current(deadline=soon())
+    current(tokens)
     clock.seconds = seconds - 0.5
-    tokens.current(deadline=soon())
+    current(tokens)
     assert len(upstream.requests) == 1
     clock.seconds = seconds
-    tokens.current(deadline=soon())
+    current(tokens)
 
     assert len(upstream.requests) == 2
-    wire.close()
 
 
-def test_it_is_asked_for_as_the_platform_wants(upstream: Upstream, client: Make) -> None:
+def test_it_is_asked_for_in_the_platforms_form(upstream: Upstream, client: Make) -> None:
     client().get(ONE)
 
     [fetched] = upstream.asked("/oauth2/access_token")
@@ -85,7 +87,7 @@ def test_it_is_asked_for_as_the_platform_wants(upstream: Upstream, client: Make)
 
 
 def test_threads_that_start_together_fetch_one(upstream: Upstream, client: Make) -> None:
-    asking = client(deadline=timedelta(seconds=5))
+    asking = client()
     upstream.fails_with(faults.slow(0.1), path="oauth2")
 
     answers = together([lambda: asking.get(ONE)] * 8)
@@ -94,8 +96,8 @@ def test_threads_that_start_together_fetch_one(upstream: Upstream, client: Make)
     assert len(upstream.asked("oauth2")) == 1
 
 
-def test_who_waits_for_a_token_waits_no_longer_than_allowed(upstream: Upstream, client: Make) -> None:
-    asking = client()
+def test_a_call_that_waits_for_a_token_waits_no_longer_than_allowed(upstream: Upstream, client: Make) -> None:
+    asking = client(deadline=HURRIED)
     upstream.fails_with(faults.hang, path="oauth2")
     began = time.monotonic()
 
@@ -164,5 +166,5 @@ def test_an_endpoint_that_fails_fails_the_call(
     upstream.fails_with(fault, path="oauth2")
 
     with pytest.raises(kind):
-        client().get(ONE)
+        client(deadline=HURRIED, attempts=1).get(ONE)
     assert upstream.asked("content-metadata") == []

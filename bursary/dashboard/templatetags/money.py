@@ -1,4 +1,4 @@
-"""Money in templates."""
+"""Template filters for amounts."""
 
 from django import template
 
@@ -7,7 +7,7 @@ register = template.Library()
 
 @register.filter
 def dollars(cents: int | None) -> str:
-    """Return cents as dollars; None is a pot without a limit."""
+    """Return cents as dollars, `$1,234.50`; None is `unlimited`."""
     if cents is None:
         return "unlimited"
     whole, rest = divmod(abs(cents), 100)

@@ -1,4 +1,4 @@
-"""`bursary audit_derived`: is every derived column of the assignments true?"""
+"""`bursary audit_derived`: compare the assignments' derived columns with their expected values."""
 
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        add_sample(parser, default=SAMPLE, everything="Every one.")
+        add_sample(parser, default=SAMPLE, everything="All assignments.")
         parser.add_argument("--budget", type=UUID, metavar="UUID", help="Only this budget's.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -37,4 +37,4 @@ class Command(OperatorCommand):
             text += f"\n{rendered(derived_report.table(audit.differences), terminal=terminal)}"
         self.answer(derived_report.summary(audit), text, as_json=options["json"])
         if audit.wrong:
-            raise CommandError(f"{audit.wrong} are not true: `bursary rebuild_derived` writes them anew.")
+            raise CommandError(f"{audit.wrong} are wrong: `bursary rebuild_derived` rewrites them.")

@@ -1,4 +1,4 @@
-"""`bursary demo`: Bursary with something in it, in one command."""
+"""`bursary demo`: load the demonstration and serve it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`bursary forget_learner ADDRESS`: take one person out, on their request."""
+"""`bursary forget_learner ADDRESS`: erase one learner's personal data, on request."""
 
 import sys
 from typing import Any
@@ -12,13 +12,15 @@ from bursary.ops.console import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Remove everything personal of an address, wherever it is known; what is open is cancelled."
+    help = "Erase the personal data of an address everywhere; open assignments are cancelled."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("address", metavar="ADDRESS")
-        parser.add_argument("--dry-run", action="store_true", help="Say what is known and change nothing.")
-        parser.add_argument("--yes", action="store_true", help="Do not ask. There is no way back.")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Show what would be erased; change nothing."
+        )
+        parser.add_argument("--yes", action="store_true", help="Do not ask. This cannot be undone.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.require_tables()
@@ -40,8 +42,8 @@ class Command(OperatorCommand):
 
     def _confirm(self, sentence: str, *, as_json: bool) -> None:
         if as_json or not sys.stdin.isatty():
-            raise CommandError("Nobody is here to be asked. Give --yes, or --dry-run to see what is known.")
-        if input(f"{sentence} There is no way back. Type yes to go on: ").strip() != "yes":
+            raise CommandError("No terminal to ask on. Give --yes, or --dry-run to see what would be erased.")
+        if input(f"{sentence} This cannot be undone. Type yes to continue: ").strip() != "yes":
             raise CommandError("Nothing was changed.")
 
 

@@ -1,4 +1,4 @@
-"""`bursary forget_learners`: take out who the learners of expired assignments were."""
+"""`bursary forget_learners`: erase the personal data of expired assignments."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from bursary.ops.console import OperatorCommand, progress, to_json
 
 
 class Command(OperatorCommand):
-    help = "Remove the personal data of expired assignments whose learner was told, or after thirty days."
+    help = "Erase the personal data of expired assignments after the notice of it, or after thirty days."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--dry-run", action="store_true", help="Count who is due and change nothing.")
+        parser.add_argument("--dry-run", action="store_true", help="Count what is due; change nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.require_tables()

@@ -1,4 +1,4 @@
-"""`bursary rebuild_derived`: write the assignments' derived columns anew where they are not true."""
+"""`bursary rebuild_derived`: rewrite the assignments' derived columns where they are wrong."""
 
 from typing import Any
 from uuid import UUID
@@ -13,9 +13,7 @@ from bursary.ops.console import OperatorCommand, progress
 
 
 class Command(OperatorCommand):
-    help = (
-        "Write the assignments' derived columns anew wherever they are not true. Repeating it does no harm."
-    )
+    help = "Rewrite the assignments' derived columns wherever they are wrong. It can be repeated."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -25,9 +23,9 @@ class Command(OperatorCommand):
             type=int,
             default=0,
             metavar="ID",
-            help="Go on after this key, where it was broken off.",
+            help="Resume after this key, where it was interrupted.",
         )
-        parser.add_argument("--dry-run", action="store_true", help="Count what is not true; write nothing.")
+        parser.add_argument("--dry-run", action="store_true", help="Count what is wrong; write nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.require_tables()
@@ -47,7 +45,7 @@ class Command(OperatorCommand):
                     into=done,
                 )
         except BaseException:
-            self.stderr.write(f"Broken off. Go on with: bursary rebuild_derived --after {done.last}")
+            self.stderr.write(f"Interrupted. Resume with: bursary rebuild_derived --after {done.last}")
             raise
         self._say(done, options)
 
@@ -56,10 +54,10 @@ class Command(OperatorCommand):
         summary["still_wrong"] = derived_report.summary(done.after)["differences"]
         text = derived_report.sentence(done.before)
         if done.before.wrong:
-            text += " Nothing was written." if options["dry_run"] else " They were written anew."
+            text += " Nothing was written." if options["dry_run"] else " They were rewritten."
         self.answer(summary, text, as_json=options["json"])
         if done.after.wrong:
             raise CommandError(
-                f"{done.after.wrong} still are not true: the two rules disagree, which is a fault of "
-                "Bursary's. Please report it with the output of --json."
+                f"{done.after.wrong} are still wrong: the two rules disagree, which is a bug in Bursary. "
+                "Please report it with the output of --json."
             )

@@ -25,17 +25,19 @@ QUESTIONS = {
     "limit": "The budget's limit in dollars, or unlimited",
     "catalog_uuid": "The uuid of the catalog that it pays for",
 }
-"""What must be known, and how it is asked for."""
+"""The required options, and the questions for them."""
 
 
 class Command(OperatorCommand):
-    help = "Make a customer with an administrator and a budget. What is there already stays as it is."
+    help = "Make a customer with an administrator and a budget. What exists stays as it is."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--customer", metavar="NAME")
         parser.add_argument("--slug", help="The customer's short name; made from its name unless given.")
-        parser.add_argument("--time-zone", default="UTC", help="In which deadlines are told: Europe/Madrid.")
+        parser.add_argument(
+            "--time-zone", default="UTC", help="In which deadlines are shown, such as Europe/Madrid."
+        )
         parser.add_argument("--administrator-email", metavar="ADDRESS")
         parser.add_argument("--budget", metavar="NAME")
         parser.add_argument("--limit", metavar="DOLLARS", help="5000.00, or unlimited.")
@@ -55,11 +57,11 @@ class Command(OperatorCommand):
         self.answer(summary, _text(done, dry_run=options["dry_run"]), as_json=options["json"])
 
     def _complete(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Ask for what is missing where somebody can answer; else name the options."""
+        """Ask for missing options on a terminal; else name them."""
         missing = [name for name in QUESTIONS if not options[name]]
         if missing and (options["json"] or not sys.stdin.isatty()):
             names = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
-            raise CommandError(f"Nobody is here to be asked. Give {names}.")
+            raise CommandError(f"No terminal to ask on. Give {names}.")
         return options | {name: input(f"{QUESTIONS[name]}: ").strip() for name in missing}
 
 

@@ -110,7 +110,7 @@ def test_what_upstream_and_people_write_is_shown_and_never_run(desk: Desk) -> No
     content = world.given_content(title=bad, partner_names=bad)
 
     searched = desk.client.get(desk.address, {"q": bad})
-    answer = desk.press("try", content, bad)
+    answer = desk.press("preview", content, bad)
 
     for shown in (searched.content.decode(), answer.content.decode()):
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
@@ -121,21 +121,21 @@ def test_what_upstream_and_people_write_is_shown_and_never_run(desk: Desk) -> No
     assert "“&lt;script&gt;alert(1)&lt;/script&gt;” is assigned to 1 learner" in done
 
 
-# -- Trying out ---------------------------------------------------------------------------------------------
+# -- Preview ------------------------------------------------------------------------------------------------
 
 
-def test_trying_out_says_what_would_happen_and_changes_nothing(desk: Desk, budget: Budget) -> None:
+def test_a_preview_shows_the_result_and_changes_nothing(desk: Desk, budget: Budget) -> None:
     Budget.objects.update(allocation_age_days=AGES)
     content = world.given_content(enroll_by=LATE)
 
-    text = desk.try_out(content, f"{ALICE}\n{BOB}")
+    text = desk.preview(content, f"{ALICE}\n{BOB}")
 
     for shown in (
         "$398.00, for 2 learners at $199.00 each",
-        "<dt>Would remain</dt><dd>$199.00</dd>",
-        "1 February 2900, 00:30 (Madrid time): enrolment in it closes then.",
+        "<dt>Remaining</dt><dd>$199.00</dd>",
+        "1 February 2900, 00:30 (Madrid time): enrolment closes then.",
         "will be assigned",
-        "Go on to “Assign”",
+        "Continue to “Assign”",
     ):
         assert shown in text
     assert 'role="alert"' not in text
@@ -146,54 +146,54 @@ def test_what_was_typed_and_chosen_is_kept(desk: Desk) -> None:
     world.given_content(title="Another")
     content = world.given_content()
 
-    text = desk.try_out(content, f"\n\n{ALICE},\n")
+    text = desk.preview(content, f"\n\n{ALICE},\n")
 
     assert f'value="{PRICE} {content.content_key}" required checked' in text
     assert text.count(" checked") == 1
     assert f">\n\n\n{ALICE},\n</textarea>" in text.replace("\r\n", "\n")
 
 
-def verdicts(text: str) -> list[tuple[str, str, str]]:
-    """Return line, address and verdict of every row."""
+def results(text: str) -> list[tuple[str, str, str]]:
+    """Return line, address and result of every row."""
     rows = r'<td class="number">(\d+)</td>\s*<th scope="row"><bdi>(.*?)</bdi></th>\s*<td.*?>(.*?)</td>'
     return re.findall(rows, text)
 
 
-def test_trying_out_gives_a_verdict_on_every_address_by_its_line(desk: Desk, budget: Budget) -> None:
+def test_a_preview_has_a_result_for_every_address_by_its_line(desk: Desk, budget: Budget) -> None:
     content = world.given_content()
     world.allocate(budget, content, BOB)
     (carols,) = world.allocate(budget, content, CAROL).assignments(Verdict.NEW)
     cancellation.cancel(budget, uuids=[carols.uuid], now=world.NOW)
 
-    text = desk.try_out(content, f"\n{ALICE}\n\n {BOB} , nonsense\n{CAROL}\n{ALICE.upper()}")
+    text = desk.preview(content, f"\n{ALICE}\n\n {BOB} , nonsense\n{CAROL}\n{ALICE.upper()}")
 
-    assert verdicts(text) == [
+    assert results(text) == [
         ("2", ALICE, "will be assigned"),
-        ("4", BOB, "is assigned already, and costs nothing"),
+        ("4", BOB, "is already assigned, and costs nothing"),
         ("4", "nonsense", "Enter a valid email address."),
         ("5", CAROL, "will be assigned again: it was cancelled"),
         ("6", ALICE.upper(), "is the same learner as in line 2"),
     ]
     assert "$398.00, for 2 learners" in text
     assert "Line 4, “nonsense”: Enter a valid email address." in text
-    assert "Go on to “Assign”" not in text
+    assert "Continue to “Assign”" not in text
 
 
-def test_somebody_known_under_another_address_is_recognised(desk: Desk, budget: Budget) -> None:
+def test_a_learner_is_matched_by_another_address(desk: Desk, budget: Budget) -> None:
     world.given_user(email=ALICE, lms_user_id=7001)
     content = world.given_content()
     world.allocate(budget, content, BOB)
     LearnerContentAssignment.objects.update(lms_user_id=7001)
 
-    text = desk.try_out(content, ALICE)
+    text = desk.preview(content, ALICE)
 
-    assert verdicts(text) == [("1", ALICE, f"is assigned already, to {BOB}, and costs nothing")]
+    assert results(text) == [("1", ALICE, f"is already assigned, to {BOB}, and costs nothing")]
 
 
 def test_what_the_budget_cannot_pay_for_is_refused_in_dollars(desk: Desk, budget: Budget) -> None:
-    text = desk.try_out(world.given_content(), "\n".join(world.addresses(4)))
+    text = desk.preview(world.given_content(), "\n".join(world.addresses(4)))
 
-    assert "This costs $796.00, and $597.00 are available." in text
+    assert "This costs $796.00; $597.00 is available." in text
     assert "Assign to fewer learners, or have the budget raised." in text
     assert "<dd>-$199.00</dd>" in text
     assert 'role="alert"' in text
@@ -202,7 +202,7 @@ def test_what_the_budget_cannot_pay_for_is_refused_in_dollars(desk: Desk, budget
 def test_an_unlimited_budget_stays_so(desk: Desk) -> None:
     Budget.objects.update(limit_cents=None)
 
-    text = desk.try_out(world.given_content(price_cents=0), ALICE)
+    text = desk.preview(world.given_content(price_cents=0), ALICE)
 
     assert "$0.00, for 1 learner at $0.00 each" in text
-    assert "<dt>Would remain</dt><dd>unlimited</dd>" in text
+    assert "<dt>Remaining</dt><dd>unlimited</dd>" in text

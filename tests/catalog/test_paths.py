@@ -1,4 +1,4 @@
-"""Origins name the paths that the parser reads: change what stands there, and the field changes."""
+"""Each path that the parser names is where it reads: change the value there, and the field changes."""
 
 import re
 from copy import deepcopy
@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from bursary.catalog import parser
-from bursary.catalog.origins import origins
 from bursary.catalog.parser import Content
 from tests.replica.listing import COURSE, RUNS, a_course, a_run, recorded
 
@@ -43,14 +42,10 @@ def of(content: Content, key: str) -> Content:
 
 @pytest.mark.parametrize("column", LIES)
 @pytest.mark.parametrize("key", [COURSE, RUNS[2]])
-def test_what_stands_at_the_named_path_is_what_the_parser_reads(key: str, column: str) -> None:
+def test_the_value_at_the_named_path_is_what_the_parser_reads(key: str, column: str) -> None:
     record = deepcopy(a_course(image={"src": "https://images.example/its-own.png"}))
-    parsed = parser.parse(record)
-    one = of(parsed, key)
-    course = record if key != COURSE else None
-    paths = origins(
-        one.content_type.value, key, one.payload, course=course, advertised_run=one.advertised_run
-    )
+    one = of(parser.parse(record), key)
+    paths = parser.paths(record, key)
 
     write(record, paths[column], LIES[column])
 
@@ -58,30 +53,25 @@ def test_what_stands_at_the_named_path_is_what_the_parser_reads(key: str, column
 
 
 def test_a_run_served_apart_is_read_by_its_own_names() -> None:
-    record = a_run()
-    paths = origins("courserun", RUNS[2], record, course=a_course())
+    paths = parser.paths(a_run(), RUNS[2])
     assert (paths["enroll_by"], paths["parent"]) == ("enrollment_end", "parent_content_key")
 
 
 def test_a_run_that_upstream_did_not_normalize_is_read_by_its_own_dates() -> None:
-    course = a_course(normalized_metadata_by_run={})
-    [run] = [one for one in course["course_runs"] if one["key"] == RUNS[2]]
-    paths = origins("courserun", RUNS[2], run, course=course)
+    paths = parser.paths(a_course(normalized_metadata_by_run={}), RUNS[2])
     assert paths["start_date"] == f"course_runs[{RUNS[2]}].start"
     assert paths["price_cents"] == f"course_runs[{RUNS[2]}], the price that it lists"
 
 
-def test_programs_and_whatever_upstream_served_can_be_explained() -> None:
+def test_every_recorded_record_has_paths_with_its_links_and_without() -> None:
     for name in ("courses", "other-types", "thin-courses"):
         for record in recorded(name):
             for one in (content := parser.parse(record), *content.runs):
-                course = record if one is not content else None
-                found = origins(
-                    one.content_type.value,
-                    one.content_key,
-                    one.payload,
-                    course=course,
-                    advertised_run=one.advertised_run,
-                )
-                assert found["title"]
-    assert origins("program", "x", {})["active"] == "status"
+                assert parser.paths(content.payload, one.content_key) == one.paths
+                assert one.paths["title"]
+
+
+def test_a_program_is_active_by_its_status_and_an_unknown_key_has_no_paths() -> None:
+    program = next(record for record in recorded("other-types") if record["content_type"] == "program")
+    assert parser.paths(program, program["uuid"])["active"] == "status"
+    assert parser.paths(program, "X+1") == parser.paths({}, "X+1") == {}

@@ -1,4 +1,4 @@
-"""Learners with an account answer on the assignment's page; administrators withdraw links there."""
+"""Learners with an account accept or decline on the assignment's page; administrators revoke links there."""
 
 import pytest
 from django.test import Client
@@ -15,7 +15,7 @@ from tests.world import ALICE, action_of
 
 pytestmark = pytest.mark.django_db
 
-BUTTON = "Withdraw the links in mails"
+BUTTON = "Revoke e-mail links"
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_the_page_is_the_one_behind_the_mails_link(
     html = alice.get(at("assignment", assignment)).content.decode()
     for expected in (
         "has assigned you this course and pays for it",
-        "Take it up",
+        "Accept",
         "Decline",
         "(Madrid time)",
     ):
@@ -74,7 +74,9 @@ def test_what_cannot_be_declined_says_why(alice: Client, assignment: LearnerCont
     assert "Your organisation cancelled this assignment." in answer.content.decode()
 
 
-def test_nobody_declines_what_is_not_theirs(ada: Client, assignment: LearnerContentAssignment) -> None:
+def test_an_assignment_of_another_learner_cannot_be_declined(
+    ada: Client, assignment: LearnerContentAssignment
+) -> None:
     assert ada.post(at("decline-page", assignment)).status_code == 404
     assert state() == State.ALLOCATED
 
@@ -82,7 +84,7 @@ def test_nobody_declines_what_is_not_theirs(ada: Client, assignment: LearnerCont
 def test_the_addresses_of_the_forms_lead_to_the_page(
     alice: Client, assignment: LearnerContentAssignment
 ) -> None:
-    for name in ("decline-page", "take-up"):
+    for name in ("decline-page", "accept"):
         assert alice.get(at(name, assignment)).headers["Location"] == at("assignment", assignment)
     assert state() == State.ALLOCATED
 
@@ -93,25 +95,27 @@ def test_an_administrator_to_whom_it_is_assigned_sees_both_and_answers(
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer, email=ALICE))
     html = client.get(at("assignment", assignment)).content.decode()
     assert "Timeline" in html
-    assert "Take it up" in html
+    assert "Accept" in html
     client.post(at("decline-page", assignment))
     assert state() == State.CANCELLED
 
 
-def test_an_administrator_withdraws_the_links_in_mails(
+def test_an_administrator_revokes_the_links_in_e_mails(
     ada: Client, assignment: LearnerContentAssignment
 ) -> None:
     token = signed_links.token_for(assignment, address=ALICE, now=timezone.now())
     assert BUTTON in ada.get(at("assignment", assignment)).content.decode()
-    answer = ada.post(at("withdraw-links", assignment), follow=True)
-    assert "The links in mails sent so far open nothing any more." in answer.content.decode()
-    assert "later mails bring new ones" in answer.content.decode()
+    answer = ada.post(at("revoke-links", assignment), follow=True)
+    assert "The links in e-mails sent so far no longer work." in answer.content.decode()
+    assert "later e-mails contain new ones" in answer.content.decode()
     assert ada.get(f"/a/{token}/").status_code == 410
     assert state() == State.ALLOCATED
 
 
-def test_only_who_may_cancel_withdraws_links(client: Client, assignment: LearnerContentAssignment) -> None:
-    address = at("withdraw-links", assignment)
+def test_revoking_links_takes_the_permission_to_cancel(
+    client: Client, assignment: LearnerContentAssignment
+) -> None:
+    address = at("revoke-links", assignment)
     assert client.post(address).status_code == 302  # to sign in
     for user in (
         world.given_user(Role.LEARNER, customer=assignment.budget.customer, email=ALICE),
@@ -123,6 +127,6 @@ def test_only_who_may_cancel_withdraws_links(client: Client, assignment: Learner
     assert LearnerContentAssignment.objects.get().links_revoked_at is None
 
 
-def test_looking_at_the_address_withdraws_nothing(ada: Client, assignment: LearnerContentAssignment) -> None:
-    ada.get(at("withdraw-links", assignment))
+def test_a_get_revokes_nothing(ada: Client, assignment: LearnerContentAssignment) -> None:
+    ada.get(at("revoke-links", assignment))
     assert LearnerContentAssignment.objects.get().links_revoked_at is None

@@ -1,4 +1,4 @@
-"""A learner with an account takes an assignment up in the browser."""
+"""A learner with an account accepts an assignment in the browser."""
 
 from datetime import timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from tests import world
 
 pytestmark = pytest.mark.django_db
 
-BUTTON = "Take it up"
+BUTTON = "Accept"
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def page_of(assignment: LearnerContentAssignment) -> str:
     return reverse("assignment", args=[assignment.uuid])
 
 
-def take_up(browser: Client, assignment: LearnerContentAssignment) -> str:
-    answer = browser.post(reverse("take-up", args=[assignment.uuid]), follow=True)
+def accept(browser: Client, assignment: LearnerContentAssignment) -> str:
+    answer = browser.post(reverse("accept", args=[assignment.uuid]), follow=True)
     return answer.content.decode()
 
 
@@ -46,12 +46,12 @@ def led_to(answer: Any) -> tuple[int, str]:
     return answer.status_code, answer.headers["Location"]
 
 
-def test_it_is_taken_up_and_leads_to_the_course(alice: Client, assignment: LearnerContentAssignment) -> None:
+def test_accepting_leads_to_the_course(alice: Client, assignment: LearnerContentAssignment) -> None:
     assert BUTTON in alice.get(page_of(assignment)).content.decode()
-    answer = alice.post(reverse("take-up", args=[assignment.uuid]))
+    answer = alice.post(reverse("accept", args=[assignment.uuid]))
     assert led_to(answer) == (303, "https://learn.example.org/enrol")
     html = alice.get(page_of(assignment)).content.decode()
-    assert "It is yours" in html
+    assert "You have accepted this course." in html
     assert 'href="https://learn.example.org/enrol"' in html
     assert BUTTON not in html
     assignment.refresh_from_db()
@@ -59,9 +59,11 @@ def test_it_is_taken_up_and_leads_to_the_course(alice: Client, assignment: Learn
     assert LedgerEntry.objects.count() == 1
 
 
-def test_what_was_taken_back_says_so(alice: Client, assignment: LearnerContentAssignment) -> None:
+def test_a_cancelled_assignment_cannot_be_accepted(
+    alice: Client, assignment: LearnerContentAssignment
+) -> None:
     cancel(assignment.budget, uuids=[assignment.uuid], now=timezone.now())
-    assert "Your organisation cancelled this assignment." in take_up(alice, assignment)
+    assert "Your organisation cancelled this assignment." in accept(alice, assignment)
     assert not LedgerEntry.objects.exists()
 
 
@@ -70,16 +72,18 @@ def test_a_passed_deadline_is_honoured_before_the_sweep(
 ) -> None:
     LearnerContentAssignment.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     assert BUTTON not in alice.get(page_of(assignment)).content.decode()
-    assert "The deadline for accepting this assignment has passed." in take_up(alice, assignment)
+    assert "The deadline for accepting this assignment has passed." in accept(alice, assignment)
 
 
-def test_nobody_takes_up_what_is_not_theirs(client: Client, assignment: LearnerContentAssignment) -> None:
+def test_an_assignment_of_another_learner_cannot_be_accepted(
+    client: Client, assignment: LearnerContentAssignment
+) -> None:
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
     assert BUTTON not in client.get(page_of(assignment)).content.decode()
-    assert client.post(reverse("take-up", args=[assignment.uuid])).status_code == 404
+    assert client.post(reverse("accept", args=[assignment.uuid])).status_code == 404
     assert not LedgerEntry.objects.exists()
 
 
-def test_the_address_itself_leads_to_the_page(alice: Client, assignment: LearnerContentAssignment) -> None:
-    answer = alice.get(reverse("take-up", args=[assignment.uuid]))
+def test_a_get_redirects_to_the_page(alice: Client, assignment: LearnerContentAssignment) -> None:
+    answer = alice.get(reverse("accept", args=[assignment.uuid]))
     assert (answer.status_code, answer["Location"]) == (302, page_of(assignment))

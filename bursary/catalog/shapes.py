@@ -1,0 +1,220 @@
+"""The shapes of upstream's JSON, read tolerantly: what is unusable becomes unknown, with a note."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+from pydantic import BaseModel, Field, ValidationError
+
+from bursary.catalog.values import (
+    Cents,
+    Count,
+    Flag,
+    Instant,
+    JsonList,
+    JsonObject,
+    Key,
+    Slug,
+    Text,
+    UnusableValue,
+    Uuid,
+    cents,
+    storable_text,
+)
+
+MAX_NOTES = 50  # a record may be wrong in a thousand places
+DATES = ("start_date", "end_date", "enroll_start", "enroll_by")
+QUOTED = 60  # characters of an unusable value that a note repeats
+
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+Json = dict[str, Any]
+Fields = dict[str, tuple[Any, str]]
+"""By name of a `Content`'s field, its value and the path that it was read from."""
+
+
+class Notes(list[str]):
+    """Sentences on what was unusable, at most `MAX_NOTES`."""
+
+    def add(self, sentence: str) -> None:
+        if len(self) < MAX_NOTES:
+            self.append(sentence)
+
+
+class JsonShape(BaseModel):
+    """The fields of an object that are read. A missing or null value is unknown, without a note."""
+
+    @classmethod
+    def read(cls, raw: Json, notes: Notes, path: str = "") -> Self:
+        """Read an object at a path; an unusable field becomes unknown, and its path is noted."""
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as invalid:
+            unusable: Json = {}
+            for error in invalid.errors(include_url=False):
+                name = str(error["loc"][0])
+                notes.add(f"{path}{name} {quoted(error['input'])} {error['ctx']['error']}")
+                unusable[name] = None
+            return cls.model_validate(raw | unusable)
+
+
+class ImageShape(JsonShape):
+    src: Text = ""
+
+
+class SourceShape(JsonShape):
+    slug: Slug = ""
+    name: Text = ""
+
+
+class Pictured(JsonShape):
+    image_url: Text = ""
+    card_image_url: Text = ""
+    image: JsonObject = None
+
+    def picture(self, notes: Notes) -> tuple[str, str]:
+        """Return the record's own picture, under whichever of upstream's names it is, and its path."""
+        if self.image_url:
+            return self.image_url, "image_url"
+        if self.card_image_url:
+            return self.card_image_url, "card_image_url"
+        return ImageShape.read(self.image or {}, notes, "image.").src, "image.src"
+
+
+class CommonShape(Pictured):
+    """What records of every type have."""
+
+    uuid: Uuid = None
+    title: Text = ""
+    content_last_modified: Instant = None
+
+
+class CourseShape(CommonShape):
+    course_type: Slug = ""
+    product_source: Any = None
+    owners: JsonList = ()
+    entitlements: JsonList = ()
+    course_runs: JsonList = ()
+    normalized_metadata: JsonObject = None
+    normalized_metadata_by_run: JsonObject = None
+    advertised_course_run_uuid: Uuid = None
+    active: Flag = None
+
+    def seller(self, notes: Notes) -> tuple[str, str]:
+        """Return the seller's slug and its path.
+
+        For one that it stored as a bare name, upstream serves null as the slug: the name stands in.
+        """
+        source, name, path = self.product_source, "", "product_source"
+        if isinstance(source, str):
+            name = storable_text(source)
+        elif isinstance(source, dict):
+            read = SourceShape.read(source, notes, "product_source.")
+            if read.slug:
+                return read.slug, "product_source.slug"
+            name, path = read.name, "product_source.name"
+        elif source is not None:
+            notes.add(f"product_source {quoted(source)} is not an object")
+        slug = name.strip().lower()
+        return slug if _SLUG.fullmatch(slug) else "", path
+
+    def executive_cents(self, notes: Notes) -> int | None:
+        """Return what an executive education course costs, 0 for another; its seats always cost 0.00."""
+        for entitlement, path in objects(self.entitlements, notes, "entitlements"):
+            executive = entitlement.get("mode") == "paid-executive-education"
+            if executive and entitlement.get("currency") in (None, "USD"):
+                return listed_cents(entitlement, "price", notes, f"{path}.")
+        return 0
+
+
+class NestedRunShape(Pictured):
+    uuid: Uuid = None
+    title: Text = ""
+    pacing_type: Slug = ""
+    weeks_to_complete: Count = None
+    status: Text = ""
+    is_marketable: Flag = None
+    is_enrollable: Flag = None
+
+
+class SeparateRunShape(CommonShape):
+    parent_content_key: Key = ""
+    pacing_type: Slug = ""
+    weeks_to_complete: Count = None
+    published: Flag = None
+    is_enrollable: Flag = None
+
+
+class CollectionShape(CommonShape):
+    authoring_organizations: JsonList = ()
+    status: Text = ""
+
+
+class PartnerShape(JsonShape):
+    uuid: Uuid = None
+    key: Text = ""
+    name: Text = ""
+    logo_image_url: Text = ""
+
+
+class RunKeyShape(JsonShape):
+    key: Key = ""
+
+
+class _Dates(JsonShape):
+    def dates(self, path: str = "") -> Fields:
+        """Return the four dates as fields, for an object at a path."""
+        return {name: (getattr(self, name), f"{path}{type(self).model_fields[name].alias}") for name in DATES}
+
+
+class NormalizedTerms(_Dates):
+    """Dates and price as upstream normalizes them."""
+
+    start_date: Instant = Field(default=None, alias="start_date")
+    end_date: Instant = Field(default=None, alias="end_date")
+    enroll_start: Instant = Field(default=None, alias="enroll_start_date")
+    enroll_by: Instant = Field(default=None, alias="enroll_by_date")
+    content_price: Cents = None
+
+
+class OwnDates(_Dates):
+    """Dates as a run states them."""
+
+    start_date: Instant = Field(default=None, alias="start")
+    end_date: Instant = Field(default=None, alias="end")
+    enroll_start: Instant = Field(default=None, alias="enrollment_start")
+    enroll_by: Instant = Field(default=None, alias="enrollment_end")
+
+
+def objects(items: Sequence[object], notes: Notes, path: str) -> Iterator[tuple[Json, str]]:
+    """Yield the objects in a list, each with its path; anything else is noted."""
+    for position, item in enumerate(items):
+        if isinstance(item, dict):
+            yield item, f"{path}[{position}]"
+        else:
+            notes.add(f"{path}[{position}] {quoted(item)} is not an object")
+
+
+def listed_cents(raw: Json, name: str, notes: Notes, path: str = "") -> int | None:
+    """Return a listed price in cents: 0 where none is listed, None where it is unusable."""
+    value = raw.get(name)
+    try:
+        return 0 if value is None else cents(value)
+    except UnusableValue as unusable:
+        notes.add(f"{path}{name} {quoted(value)} {unusable}")
+        return None
+
+
+def quoted(value: object) -> str:
+    """Return an unusable value as a note repeats it."""
+    match value:
+        case str():
+            return repr(value[:QUOTED]) + ("…" if len(value) > QUOTED else "")
+        case dict():
+            return "(an object)"
+        case list():
+            return "(a list)"
+        case int() if value.bit_length() > 128:
+            return "(an enormous number)"
+        case _:
+            return repr(value)

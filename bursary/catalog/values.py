@@ -1,0 +1,170 @@
+"""Single values of a record, as types that pydantic validates: keys, text, dates, prices.
+
+Each function reads one JSON value and raises UnusableValue for what it cannot use. Of the types, null is
+unknown: "", None or an empty collection.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Annotated, Any, TypeGuard
+from uuid import UUID
+
+from django.utils.dateparse import parse_datetime
+from pydantic import PlainValidator
+
+MAX_KEY = 255  # characters, as upstream's own column
+MAX_SLUG = 64  # characters; upstream's longest has 22
+MAX_COUNT = 32_767  # what a small integer column holds
+MAX_CENTS = 1_000_000_000  # ten million dollars: far above any course, far below what a bigint can sum
+MIN_YEAR = 1900
+MAX_YEAR = 9998  # year 9999 overflows when shown in a time zone east of Greenwich
+MAX_SPELLING = 64  # characters of a date or a price; the longest date that upstream serves has 27
+
+_KEY = re.compile(rf"[^\s\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_KEY}}}")
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+_PLAIN_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_ONE_CENT = Decimal("0.01")
+
+
+class UnusableValue(ValueError):
+    """The message completes the sentence "start_date 'TBD' …"."""
+
+
+def is_key(value: object) -> TypeGuard[str]:
+    """Return whether the value can identify content: 1 to 255 characters, none blank or unprintable.
+
+    Nothing is repaired in a key, not even a space at its end: two keys would become one.
+    """
+    return isinstance(value, str) and _KEY.fullmatch(value) is not None
+
+
+def storable_text(text: str) -> str:
+    """Return the text without NUL characters and lone surrogates, which PostgreSQL refuses."""
+    if text.isascii() and "\x00" not in text:  # nearly every text, in a tenth of the time
+        return text
+    return _UNSTORABLE.sub("", text)
+
+
+def key(value: object) -> str:
+    """Read a content key."""
+    if not is_key(value):
+        raise UnusableValue("is not a key")
+    return value
+
+
+def text(value: object) -> str:
+    """Read text of any length, less the characters that no database stores."""
+    if not isinstance(value, str):
+        raise UnusableValue("is not text")
+    return storable_text(value)
+
+
+def slug(value: object) -> str:
+    """Read a short name for machines, of at most `MAX_SLUG` characters."""
+    name = text(value)
+    if len(name) > MAX_SLUG:
+        raise UnusableValue("is too long")
+    return name
+
+
+def flag(value: object) -> bool:
+    """Read true or false."""
+    if not isinstance(value, bool):
+        raise UnusableValue("is neither true nor false")
+    return value
+
+
+def count(value: object) -> int:
+    """Read a whole number from 0 to `MAX_COUNT`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_COUNT:
+        raise UnusableValue("is not a count")
+    return value
+
+
+def uuid(value: object) -> UUID:
+    """Read a UUID in any of its spellings."""
+    try:
+        return UUID(value if isinstance(value, str) else "")
+    except ValueError as exc:
+        raise UnusableValue("is not a uuid") from exc
+
+
+def instant(value: object) -> datetime:
+    """Read an ISO 8601 text as an aware UTC datetime.
+
+    Upstream serves `2026-03-01T00:00:00Z`, with a fraction only where it is not zero. Other ISO spellings are
+    read as well: a space for the T, another offset, no offset (UTC), no time (midnight UTC). A number is
+    refused, because seconds and milliseconds since 1970 cannot be distinguished; so is a year outside 1900 to
+    9998, which not every database, nor every time zone, could hold.
+    """
+    if not isinstance(value, str) or len(value) > MAX_SPELLING:
+        raise UnusableValue("is not a date")
+    outside = f"lies outside the years {MIN_YEAR} to {MAX_YEAR}"
+    try:
+        parsed = parse_datetime(value.strip())
+        if parsed is None:
+            raise UnusableValue("is not a date")
+        moment = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except OverflowError as exc:
+        raise UnusableValue(outside) from exc
+    except ValueError as exc:
+        raise UnusableValue("is not a date") from exc
+    if not MIN_YEAR <= moment.year <= MAX_YEAR:
+        raise UnusableValue(outside)
+    return moment
+
+
+def cents(value: object) -> int:
+    """Read dollars as cents, 0 to `MAX_CENTS`; half a cent rounds up.
+
+    Exact: a float is read by its shortest spelling, so 149.1 is 14910. A thousands separator is refused, not
+    guessed at: `1,299` is a different number in different countries. A price below half a cent is refused,
+    because rounding would make it free.
+    """
+    number = isinstance(value, str | float | int) and not isinstance(value, bool)
+    if isinstance(value, int) and number:
+        dollars = Decimal(value)
+    else:
+        spelling = str(value).strip() if number else ""
+        if len(spelling) > MAX_SPELLING or not _PLAIN_NUMBER.fullmatch(spelling):
+            raise UnusableValue("is not a price")
+        dollars = Decimal(spelling)
+    if dollars < 0:
+        raise UnusableValue("is negative")
+    if dollars * 100 > MAX_CENTS:
+        raise UnusableValue("is more than any course costs")
+    amount = int(dollars.quantize(_ONE_CENT, rounding=ROUND_HALF_UP).scaleb(2))
+    if dollars > 0 and amount == 0:
+        raise UnusableValue("is less than a cent")
+    return amount
+
+
+def _json_object(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise UnusableValue("is not an object")
+    return value
+
+
+def _json_list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise UnusableValue("is not a list")
+    return value
+
+
+def _nullable(read: Callable[[object], Any], *, unknown: object = None) -> PlainValidator:
+    return PlainValidator(lambda value: unknown if value is None else read(value))
+
+
+Key = Annotated[str, _nullable(key, unknown="")]
+Text = Annotated[str, _nullable(text, unknown="")]
+Slug = Annotated[str, _nullable(slug, unknown="")]
+Flag = Annotated[bool | None, _nullable(flag)]
+Count = Annotated[int | None, _nullable(count)]
+Uuid = Annotated[UUID | None, _nullable(uuid)]
+Instant = Annotated[datetime | None, _nullable(instant)]
+Cents = Annotated[int | None, _nullable(cents)]
+"""None is unknown, 0 is what upstream wrote as 0."""
+JsonObject = Annotated[dict[str, Any] | None, _nullable(_json_object)]
+JsonList = Annotated[Sequence[Any], _nullable(_json_list, unknown=())]
