@@ -93,6 +93,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def mail(settings: Settings) -> Iterator[MailServer]:
     """Start a real mail server on loopback and point the service at it."""
     with mail_server() as server:
-        settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.EmailBackend"
+        settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
         yield server

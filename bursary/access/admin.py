@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from bursary.access.models import ApiKey, LearnerLink, RoleGrant, User
-from bursary.budgets.admin import ReadOnly
+from bursary.lib.admin import ReadOnlyAdmin
 
 
 @admin.register(User)
@@ -35,14 +35,14 @@ class RoleGrantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's cl
 
 
 @admin.register(LearnerLink)
-class LearnerLinkAdmin(ReadOnly):
+class LearnerLinkAdmin(ReadOnlyAdmin):
     list_display = ("learner_email", "customer", "created")
     list_select_related = ("customer",)
     search_fields = ("learner_email", "customer__name")
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ReadOnly):
+class ApiKeyAdmin(ReadOnlyAdmin):
     list_display = ("prefix", "name", "user_name", "created", "revoked_at")
     list_select_related = ("user",)
     search_fields = ("prefix", "name", "user__username")

@@ -49,7 +49,7 @@ class Role(models.TextChoices):
 
 
 class RoleGrant(models.Model):
-    """A user's role with one customer, or with all of them for operators, whose grants name none."""
+    """A user's role with one customer, or with all of them for operators: their grants name none."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="role_grants")
     role = models.CharField(max_length=16, choices=Role.choices)

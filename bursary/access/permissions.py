@@ -45,7 +45,7 @@ def may(user: User, permission: Permission, *, customer_pk: int) -> bool:
 
 
 def granted(user: User, permission: Permission, *, customer: str) -> Exists:
-    """Return a condition on rows whose field `customer` is a customer: `user` has the permission there."""
+    """Return a condition on rows by their field `customer`: `user` has the permission for that customer."""
     return Exists(_grants(user, permission, customer_pk=OuterRef(customer)))
 
 
@@ -60,5 +60,5 @@ def may_anywhere(user: User, permission: Permission) -> bool:
 
 
 def may_everywhere(user: User) -> bool:
-    """Return whether `user` is an operator, who has every permission for every customer. One query."""
+    """Return whether `user` is an operator, with every permission for every customer. One query."""
     return RoleGrant.objects.filter(user=user, role=Role.OPERATOR).exists()

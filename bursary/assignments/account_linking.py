@@ -1,4 +1,4 @@
-"""Linking assignments, made by e-mail address, to users who registered with that address later.
+"""Linking assignments, made by e-mail address, to users registered with that address later.
 
 Two assignments of the same content may then turn out to be one learner's. One stays: an accepted one before
 an open one, the older of two open ones. The other, if open, is cancelled with the reason on its timeline and
@@ -47,7 +47,7 @@ class _Unlinked(NamedTuple):
 
 
 def link_registered_users(*, now: datetime) -> LinkingResult:
-    """Link open and accepted assignments by e-mail address to users who have registered since.
+    """Link open and accepted assignments by e-mail address to users registered since.
 
     A failing assignment is skipped and retried on the next run. After `MAX_FAILURES` the run stops, because
     the cause is then probably not in the data.

@@ -264,7 +264,7 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
 
 
 def is_paid(action: LearnerContentAssignmentAction) -> bool:
-    """Return whether the action is a redemption whose money is spent.
+    """Return whether the action is a redemption with its money spent.
 
     It is never given up: the assignment would be open again, and its reserved money freed a second time.
     """

@@ -11,7 +11,7 @@ from bursary.assignments.models import (
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
 )
-from bursary.budgets.admin import ReadOnly
+from bursary.lib.admin import ReadOnlyAdmin
 
 
 class Timeline(admin.TabularInline):  # type: ignore[type-arg]  # Django's class takes no parameters when run
@@ -37,7 +37,7 @@ class Timeline(admin.TabularInline):  # type: ignore[type-arg]  # Django's class
 
 
 @admin.register(LearnerContentAssignment)
-class LearnerContentAssignmentAdmin(ReadOnly):
+class LearnerContentAssignmentAdmin(ReadOnlyAdmin):
     list_display = (
         "uuid",
         "learner_email",
@@ -55,7 +55,7 @@ class LearnerContentAssignmentAdmin(ReadOnly):
 
 
 @admin.register(LearnerContentAssignmentAction)
-class LearnerContentAssignmentActionAdmin(ReadOnly):
+class LearnerContentAssignmentActionAdmin(ReadOnlyAdmin):
     list_display = ("uuid", "assignment", "action_type", "status", "created", "completed_at", "error_code")
     list_select_related = ("assignment",)
     list_filter = ("status", "action_type")
@@ -67,7 +67,7 @@ class LearnerContentAssignmentActionAdmin(ReadOnly):
 
 
 @admin.register(DeadlineNotice)
-class DeadlineNoticeAdmin(ReadOnly):
+class DeadlineNoticeAdmin(ReadOnlyAdmin):
     list_display = ("budget", "content", "assignments", "grace_until", "notified_at", "last_error")
     list_select_related = ("budget", "content")
     ordering = ("-id",)

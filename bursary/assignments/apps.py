@@ -14,6 +14,6 @@ class AssignmentsConfig(AppConfig):
 
         content_changed.connect(derived.follow_content, dispatch_uid="assignments.follow_content")
         budget_changed.connect(derived.follow_budgets, dispatch_uid="assignments.follow_budgets")
-        # After the above, whose result they read.
+        # After the above: they read its result.
         content_changed.connect(deadline_notices.notice_content, dispatch_uid="assignments.notice_content")
         budget_changed.connect(deadline_notices.notice_budgets, dispatch_uid="assignments.notice_budgets")

@@ -52,7 +52,7 @@ def contents_of(keys: Collection[str]) -> dict[str, int]:
     return dict(rows.values_list("content_key", "pk"))
 
 
-def whom_to_ask(keys: Collection[str]) -> dict[UUID, dict[str, str]]:
+def catalogs_to_ask(keys: Collection[str]) -> dict[UUID, dict[str, str]]:
     """Return for each catalog of the budgets concerned the keys, and the key to ask it for."""
     rows = _unjoined().filter(content_key__in=list(keys)).order_by()
     asked: dict[UUID, dict[str, str]] = defaultdict(dict)

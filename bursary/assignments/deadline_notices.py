@@ -38,9 +38,9 @@ def notice_budgets(*, pks: Iterable[int], now: datetime, in_batches: bool = Fals
 
 
 def current(now: datetime) -> QuerySet[DeadlineNotice]:
-    """Return the notices whose grace is not over at `now`, the first to expire first.
+    """Return the notices with a grace that is not over at `now`, the first to expire first.
 
-    Without those whose assignments have all been accepted, ended, or moved to a later deadline meanwhile.
+    Without those of which every assignment was accepted, has ended, or got a later deadline meanwhile.
     """
     waiting = LearnerContentAssignment.objects.filter(
         budget=OuterRef("budget"), content=OuterRef("content"), state=State.ALLOCATED, grace_until__gt=now
@@ -51,7 +51,7 @@ def current(now: datetime) -> QuerySet[DeadlineNotice]:
 
 def _write_notices(concerned: Q, *, now: datetime, in_batches: bool) -> None:
     """Write a notice for each budget and content of which a deadline moved just now, or extend the one that
-    runs. Administrators who were notified of fewer assignments are notified again.
+    runs. Administrators notified of fewer assignments are notified again.
 
     A notice counts the assignments that wait for their grace to end, not those that one change added.
     """
@@ -65,9 +65,9 @@ def _write_notices(concerned: Q, *, now: datetime, in_batches: bool) -> None:
     running = DeadlineNotice.objects.filter(grace_until__gt=now, budget__in={budget for budget, _ in found})
     for notice in for_update(running).order_by("pk"):
         if count := found.pop((notice.budget_id, notice.content_id), 0):
-            row = DeadlineNotice.objects.filter(pk=notice.pk)
-            row.update(assignments=count, grace_until=until)
+            DeadlineNotice.objects.filter(pk=notice.pk).update(assignments=count, grace_until=until)
             if notice.notified and count > notice.assignments:
+                row = DeadlineNotice.objects.filter(pk=notice.pk)
                 row.update(notified=[], notified_at=None)
                 leases.postpone(row, until=at, now=now)
     DeadlineNotice.objects.bulk_create(

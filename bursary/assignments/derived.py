@@ -68,7 +68,7 @@ def at_move(target: State) -> dict[str, object]:
     return {
         "learner_state": learner_states.get(target, LearnerState.NONE),
         "remind_at": FAR_FUTURE,
-        # An open assignment whose learner was not notified is not nudged; once accepted it is.
+        # An open assignment is not nudged before its learner was notified; once accepted it is.
         "nudge_at": CHECK_NOW if target == State.ACCEPTED else FAR_FUTURE,
     }
 

@@ -125,7 +125,7 @@ def preview(address: str) -> ErasurePreview:
 
 
 def forget(address: str, *, now: datetime, remove: Remove, actor: User | None = None) -> ErasureResult:
-    """Erase an address and the user whose account has it: in every budget and state, links and accounts.
+    """Erase an address and the user account that has it: in every budget and state, links and accounts.
 
     Open assignments are cancelled first, without a notice. Those being redeemed, or sent a mail, at this
     moment stay, and with them links and accounts: `not_yet` names them, and a later call completes it.
@@ -196,7 +196,7 @@ def _learner(address: str) -> _Learner:
     ids = anonymisation.accounts_of(addressee.address).exclude(lms_user_id=None)
     assignments = Q(learner_key=addressee.learner_key)
     assignments |= Q(lms_user_id__in=list(ids.values_list("lms_user_id", flat=True)))
-    # An assignment whose address was corrected keeps the old one in its actions alone; no index serves this.
+    # An assignment keeps an address that was corrected in its actions alone; no index serves this.
     sent = LearnerContentAssignmentAction.objects.filter(recipient__iexact=addressee.address)
     return _Learner(addressee.address, assignments, sorted(sent.order_by().values_list("pk", flat=True)))
 
@@ -294,7 +294,7 @@ def _anonymise(assignments: Sequence[LearnerContentAssignment], *, now: datetime
 
 
 def _unlink(links: QuerySet[LearnerLink]) -> int:
-    """Delete links whose customer has no assignment of the address; return their number."""
+    """Delete links of customers without an assignment of the address; return their number."""
     locked = list(for_update(links).order_by("pk"))
     keys = {link.learner_key for link in locked}
     assigned = LearnerContentAssignment.objects.filter(learner_key__in=keys).order_by()

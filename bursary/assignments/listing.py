@@ -54,7 +54,7 @@ _LEARNER_STATES = [(state.label, state.label) for state in LearnerState if state
 
 
 class MomentField(IsoDateTimeField):
-    """An instant whose UTC lies within the calendar, so that every database can compare with it."""
+    """An instant with its UTC within the calendar, so that every database can compare with it."""
 
     def clean(self, value: Any) -> datetime | None:
         """Return the moment in UTC. Raises ValidationError."""

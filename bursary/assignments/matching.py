@@ -1,4 +1,4 @@
-"""Matches addresses to existing assignments, also of a learner who is known by another address."""
+"""Matches addresses to existing assignments, also of a learner known by another address."""
 
 import enum
 from collections.abc import Iterable, Sequence

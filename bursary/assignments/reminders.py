@@ -87,7 +87,7 @@ def remind(
 def remind_waiting(
     matching: QuerySet[LearnerContentAssignment], *, budget: Budget, now: datetime, actor: User | None = None
 ) -> ReminderResult:
-    """Remind the notified learners of `matching`, assignments of one budget, who have not answered."""
+    """Remind the notified learners of `matching`, open assignments of one budget."""
     waiting = matching.filter(budget=budget, state=State.ALLOCATED, learner_state=LearnerState.WAITING)
     outcome = ReminderResult()
     for uuids in sweeps.uuid_batches(waiting):

@@ -9,21 +9,7 @@ from django.utils import timezone
 
 from bursary.budgets import terms
 from bursary.budgets.models import Account, Budget, Customer, LedgerEntry
-
-
-class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run
-    """Records that have their own writers: read-only here."""
-
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+from bursary.lib.admin import ReadOnlyAdmin
 
 
 class Kept(admin.ModelAdmin):  # type: ignore[type-arg]  # of whichever model registers it
@@ -89,7 +75,7 @@ class BudgetAdmin(Kept):
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(ReadOnly):
+class LedgerEntryAdmin(ReadOnlyAdmin):
     list_display = ("uuid", "budget", "cents", "state", "created_at", "reversed_at")
     list_select_related = ("budget",)
     list_filter = ("state",)

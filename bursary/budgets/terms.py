@@ -11,7 +11,7 @@ from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
 
 budget_changed = Signal()
-"""Sent inside the writer's transaction with `pks`, the budgets whose terms changed, and `now`.
+"""Sent inside the writer's transaction with `pks`, the budgets with changed terms, and `now`.
 A receiver's exception rolls the change back."""
 
 TERMS = frozenset(

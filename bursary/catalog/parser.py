@@ -157,7 +157,7 @@ def _course(raw: Json, key: str) -> Content:
     """Return a course with its runs; raises Unstorable.
 
     Full means that `normalized_metadata` is an object. Until upstream has fetched the whole course, and for
-    as long as it cannot, it serves the thin search hit, whose price of 0.0 and whose `active` mean nothing.
+    as long as it cannot, it serves the thin search hit: a price of 0.0 and an `active` that mean nothing.
     """
     payload, notes = storable(raw), Notes()
     record = CourseShape.read(raw, notes)

@@ -13,7 +13,7 @@ from bursary.catalog.jsonl_source import FolderCatalog
 from bursary.catalog.records import CatalogUnavailable, Known, Unfetched
 from bursary.upstream.breaker import BreakerState
 from bursary.upstream.client import Client
-from bursary.upstream.token import Credentials
+from bursary.upstream.token import ClientCredentials
 
 __all__ = [
     "Access",
@@ -51,15 +51,15 @@ class CatalogSource(Protocol):
     ) -> Sequence[object]:
         """Return the records that carry any of the keys; a run's key returns its course as well.
 
-        Unknown keys are silently missing; a key whose record the catalog fails on is Unfetched, as is one
-        that was not answered in time. Match the answer by key, never by position or count. `within` bounds
+        Unknown keys are silently missing; a key is Unfetched if the catalog fails on its record, or did not
+        answer for it in time. Match the answer by key, never by position or count. `within` bounds
         the whole question. Where nothing was answered, the catalog is unavailable.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Credentials for a catalog over HTTP, and how long one request may take altogether."""
+    """ClientCredentials for a catalog over HTTP, and how long one request may take altogether."""
 
     oauth_url: str
     client_id: str
@@ -78,7 +78,7 @@ def open_source(url: str, *, access: Access | None = None) -> CatalogSource:
     if address.scheme in ("http", "https"):
         if access is None:
             raise ValueError("A catalog over HTTP is asked with credentials, and there are none.")
-        credentials = Credentials(access.oauth_url, access.client_id, access.client_secret)
+        credentials = ClientCredentials(access.oauth_url, access.client_id, access.client_secret)
         return HttpCatalog(Client(url, credentials=credentials, deadline=access.deadline))
     path = Path(unquote(address.path))
     if address.scheme != "file" or address.netloc not in ("", "localhost") or not path.is_absolute():

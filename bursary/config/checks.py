@@ -58,7 +58,7 @@ def _emails() -> Iterator[checks.Error]:
             hint="Lower the first or raise the second.",
         )
     folder = getattr(settings, "EMAIL_FILE_PATH", None) or "/"
-    as_files = settings.EMAIL_BACKEND == "bursary.delivery.file_backend.EmailBackend"
+    as_files = settings.EMAIL_BACKEND == "bursary.delivery.file_backend.FileEmailBackend"
     if as_files and not Path(folder).is_absolute():
         yield _error(
             "E006",

@@ -199,9 +199,9 @@ LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)
 EMAIL_CONFIG = env.email_url("BURSARY_EMAIL_URL", default=f"filemail:///{quote(str(VAR_DIR / 'mail'))}")
 vars().update(EMAIL_CONFIG)
 if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
-    EMAIL_BACKEND = "bursary.delivery.smtp_backend.EmailBackend"  # Django's, with a total deadline
+    EMAIL_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"  # Django's, with a total deadline
 if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.filebased.EmailBackend":
-    EMAIL_BACKEND = "bursary.delivery.file_backend.EmailBackend"  # one file a mail, named for its action
+    EMAIL_BACKEND = "bursary.delivery.file_backend.FileEmailBackend"  # one file a mail, named for its action
 EMAIL_TIMEOUT = whole_number("BURSARY_EMAIL_TIMEOUT_SECONDS", default=5)  # for each answer of the mail server
 DEFAULT_FROM_EMAIL = env.str("BURSARY_FROM_EMAIL", default="Bursary <bursary@localhost>")
 

@@ -76,7 +76,7 @@ def nudge(action: LearnerContentAssignmentAction) -> Done | Skipped:
 def notify_of_end(action: LearnerContentAssignmentAction) -> Done | Skipped:
     """Send the mail about a cancellation or expiry, unless the learner was never notified before."""
     first = action.assignment.actions.filter(action_type=ActionType.NOTIFIED, cycle=action.cycle)
-    # A mail that is being sent, or whose server did not answer, may have arrived.
+    # A mail that is being sent, or that got no answer from its server, may have arrived.
     if first.filter(Q(status__in=[Status.DONE, Status.RUNNING]) | Q(error_code="answer_lost")).exists():
         return _send_to_learner(action)
     return Skipped("never_told", "The learner was never notified of the assignment.")

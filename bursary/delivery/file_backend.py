@@ -15,13 +15,13 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
-BACKEND = f"{__name__}.EmailBackend"
+BACKEND = f"{__name__}.FileEmailBackend"
 FINISHED, UNFINISHED = ".eml", ".part"
 
 _MESSAGE_ID = re.compile(rb"Message-ID:\s*<([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})@", re.IGNORECASE)
 
 
-class EmailBackend(BaseEmailBackend):
+class FileEmailBackend(BaseEmailBackend):
     """Writes each mail into a file of its own in EMAIL_FILE_PATH, readable by its owner alone."""
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:

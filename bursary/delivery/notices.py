@@ -40,7 +40,7 @@ def send_due(*, clock: Clock, most: int = MOST_NOTICES) -> int:
 
 
 def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
-    """Write to each administrator who was not notified yet, as long as the lease allows."""
+    """Write to each administrator not notified yet, as long as the lease allows."""
     waits_until = max(notice.grace_until, clock() + LEAST_NOTICE)
     notified: list[int] = []
     errors: list[str] = []

@@ -23,7 +23,7 @@ class AnswerLost(smtplib.SMTPException):
     """The mail was handed over, and no answer came: the server may have accepted it, or not."""
 
 
-class EmailBackend(smtp.EmailBackend):
+class SmtpEmailBackend(smtp.EmailBackend):
     """Django's, with dialogues that can be cut off while they are still being greeted."""
 
     @cached_property

@@ -2,12 +2,12 @@
 
 from django.contrib import admin
 
-from bursary.budgets.admin import ReadOnly
 from bursary.events.models import InboxEvent
+from bursary.lib.admin import ReadOnlyAdmin
 
 
 @admin.register(InboxEvent)
-class InboxEventAdmin(ReadOnly):
+class InboxEventAdmin(ReadOnlyAdmin):
     list_display = ("event_id", "source", "kind", "received_at", "due_at", "attempts", "outcome")
     list_filter = ("source", "kind", "outcome")
     search_fields = ("event_id",)

@@ -1,7 +1,7 @@
 """Leased rows: the one way in which a row is worked on, by any number of processes, once at a time.
 
 `due_at` is the next instant at which a row must be worked on, and NULL once it is finished. A worker claims
-rows for the length of a lease and settles them before it ends. A row whose worker died is due again when
+rows for the length of a lease and settles them before it ends. A dead worker's row is due again when
 its lease ends, so new work, retries, lost messages and dead workers are all found by the same two index
 ranges. Each claim raises `fence`; a worker that outlives its lease settles nothing.
 

@@ -1,5 +1,6 @@
-"""Transactions that run again when the database chose them as the victim of a deadlock."""
+"""Trying again: transactions after a deadlock, and the jitter of a pause."""
 
+import random
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -30,6 +31,11 @@ def in_transaction(work: Callable[[], T]) -> T:
         with attempt, transaction.atomic(durable=True):
             return work()
     raise AssertionError("stamina returns or raises")
+
+
+def jittered(seconds: float) -> float:
+    """Return between half and one and a half times as many seconds: processes then return one by one."""
+    return seconds * random.uniform(0.5, 1.5)  # noqa: S311  # spreads load; hides nothing
 
 
 def is_deadlock(error: Exception) -> bool:

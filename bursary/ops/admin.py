@@ -2,10 +2,10 @@
 
 from django.contrib import admin
 
-from bursary.budgets.admin import ReadOnly
+from bursary.lib.admin import ReadOnlyAdmin
 from bursary.ops.models import ScheduledTask
 
 
 @admin.register(ScheduledTask)
-class ScheduledTaskAdmin(ReadOnly):
+class ScheduledTaskAdmin(ReadOnlyAdmin):
     list_display = ("name", "due_at", "started_at", "finished_at", "failures", "last_error")

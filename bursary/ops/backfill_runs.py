@@ -21,7 +21,7 @@ _NOT_ASKED = ("unknown_here", "The catalog would be asked for it.")
 
 @dataclass(frozen=True)
 class SkippedContent:
-    """Content whose assignments could not be joined. `why` is stable."""
+    """Content that no assignment could be joined to. `why` is stable."""
 
     content_key: str
     assignments: int
@@ -79,7 +79,7 @@ def _fetch_unknown(
 ) -> dict[str, _Reason]:
     """Fetch the keys without a row; return why some of them still have none."""
     known = backfill.contents_of(keys)
-    unknown = backfill.whom_to_ask([key for key in keys if key not in known])
+    unknown = backfill.catalogs_to_ask([key for key in keys if key not in known])
     reasons: dict[str, _Reason] = {}
     for catalog_uuid, asked in sorted(unknown.items()):
         try:

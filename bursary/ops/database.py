@@ -19,7 +19,7 @@ class NotReady(Exception):
 
 
 def refuse_unknown_migrations() -> None:
-    """Raise NotReady if the database records a migration of ours that this version does not have.
+    """Raise NotReady if the database records a migration that this version of Bursary does not have.
 
     Such tables were made by a pre-release, or by a later version. Changing them would destroy data.
     """

@@ -4,12 +4,10 @@ Nothing is counted in a process's memory but the breaker: that is the state in t
 Each query reads a bounded number of rows or of an index.
 """
 
-import random
 from collections.abc import Iterator
 from datetime import datetime
 
 from django.db import DatabaseError
-from django.db.models import Max, Min
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -17,7 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from bursary.assignments.models import LearnerContentAssignmentAction
-from bursary.lib import leases
+from bursary.lib import batches, leases
 from bursary.lib.leases import NOT_BEFORE
 from bursary.ops import health
 from bursary.replica import refresh
@@ -96,12 +94,7 @@ def _of_content(now: datetime) -> Iterator[Metric]:
 
 def _stale_ratio(now: datetime) -> float:
     """Return the stale share of a random sample: with their payloads, reading every row is expensive."""
-    ends = ContentMetadata.objects.order_by().aggregate(first=Min("pk"), last=Max("pk"))
-    if ends["first"] is None:
-        return 0.0
-    keys = range(ends["first"], ends["last"] + 1)
-    chosen = random.sample(keys, k=min(SAMPLE, len(keys)))
-    rows = ContentMetadata.objects.filter(pk__in=chosen, gone_at=None).order_by()
+    rows = batches.thin_out(ContentMetadata.objects.order_by(), size=SAMPLE).filter(gone_at=None)
     untils = list(rows.values_list("fresh_until", flat=True))
     return sum(until <= now for until in untils) / len(untils) if untils else 0.0
 

@@ -83,7 +83,7 @@ def refresh_run(*, clock: Clock) -> RefreshRun:
 
 
 def read_listing(*, clock: Clock) -> CatalogRefresh | None:
-    """Read the catalog whose listing has been due longest; return None if none is due.
+    """Read the listing that has been due longest; return None if none is due.
 
     It may take long, and so is a scheduled task of its own: what is due does not wait for it. A listing that
     was cut short, or not read to its end, is due again after a delay that grows. Never raises for upstream.

@@ -40,8 +40,8 @@ class TaskFailed(Exception):
 class TaskDefinition:
     """A task: what it does, and how often.
 
-    `lease` is longer than the task ever runs without reading its clock, which renews the lease. So a task
-    whose process was killed soon runs elsewhere, however long a whole run takes.
+    `lease` is longer than the task ever runs without reading its clock, which renews the lease. So the task
+    of a killed process soon runs elsewhere, however long a whole run takes.
     """
 
     name: str
@@ -64,7 +64,7 @@ def _read_listing(clock: Clock) -> Mapping[str, object]:
 
 
 def _sweep(clock: Clock) -> Mapping[str, object]:
-    """Wake the runner for lost hints and dead workers' rows; link users who have registered."""
+    """Wake the runner for lost hints and dead workers' rows; link registered users."""
     executors.wake()
     linked = account_linking.link_registered_users(now=clock())
     if linked.failed:

@@ -14,7 +14,7 @@ from bursary.ops import metrics as figures
 @never_cache
 @require_safe
 def healthz(_request: HttpRequest) -> JsonResponse:
-    """Answer 200 while all is well and 503 while it is not, with figures; open to everybody."""
+    """Answer 200 while all is well and 503 while it is not, with figures; needs no key."""
     found = health.examine(now=timezone.now())
     return JsonResponse(found.summary(), status=200 if found.well else 503)
 
@@ -22,7 +22,7 @@ def healthz(_request: HttpRequest) -> JsonResponse:
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Answer with figures for Prometheus, to who sends the token. Without one in the settings: 404."""
+    """Answer a request with the token by figures for Prometheus; 404 without a token in the settings."""
     if not settings.METRICS_TOKEN:
         raise Http404("There are no metrics without BURSARY_METRICS_TOKEN.")
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")

@@ -1,11 +1,8 @@
 """The content replica in the Django admin, read only: `refresh.py` is its only writer."""
 
-from typing import Any
-
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
 
+from bursary.lib.admin import ReadOnlyAdmin
 from bursary.replica.models import (
     CatalogListing,
     CatalogMembership,
@@ -17,26 +14,8 @@ from bursary.replica.models import (
 )
 
 
-class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run
-    show_full_result_count = False
-    heavy: tuple[str, ...] = ()
-    """Columns that lists do without."""
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).defer(*self.heavy)
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
 @admin.register(ContentMetadata)
-class ContentMetadataAdmin(ReadOnly):
+class ContentMetadataAdmin(ReadOnlyAdmin):
     list_display = (
         "content_key",
         "content_type",
@@ -54,7 +33,7 @@ class ContentMetadataAdmin(ReadOnly):
 
 
 @admin.register(CatalogMembership)
-class CatalogMembershipAdmin(ReadOnly):
+class CatalogMembershipAdmin(ReadOnlyAdmin):
     list_display = ("catalog_uuid", "content", "created", "seen_at", "missing_since")
     list_select_related = ("content",)
     search_fields = ("=catalog_uuid", "content__content_key")
@@ -62,7 +41,7 @@ class CatalogMembershipAdmin(ReadOnly):
 
 
 @admin.register(ContentChange)
-class ContentChangeAdmin(ReadOnly):
+class ContentChangeAdmin(ReadOnlyAdmin):
     list_display = ("created", "content", "field", "old", "new", "source")
     list_select_related = ("content",)
     list_filter = ("source",)
@@ -72,13 +51,13 @@ class ContentChangeAdmin(ReadOnly):
 
 
 @admin.register(CatalogListing)
-class CatalogListingAdmin(ReadOnly):
+class CatalogListingAdmin(ReadOnlyAdmin):
     list_display = ("catalog_uuid", "started_at", "listed", "due_at", "failures", "alarm")
     search_fields = ("=catalog_uuid",)
 
 
 @admin.register(ColdRead)
-class ColdReadAdmin(ReadOnly):
+class ColdReadAdmin(ReadOnlyAdmin):
     list_display = ("content_key", "catalog_uuid", "answer", "asked_at", "due_at")
     list_filter = ("answer",)
     search_fields = ("=catalog_uuid", "content_key")
@@ -86,7 +65,7 @@ class ColdReadAdmin(ReadOnly):
 
 
 @admin.register(ShadowDifference)
-class ShadowDifferenceAdmin(ReadOnly):
+class ShadowDifferenceAdmin(ReadOnlyAdmin):
     list_display = (
         "content_key",
         "field",
@@ -103,6 +82,6 @@ class ShadowDifferenceAdmin(ReadOnly):
 
 
 @admin.register(ShadowTally)
-class ShadowTallyAdmin(ReadOnly):
+class ShadowTallyAdmin(ReadOnlyAdmin):
     list_display = ("catalog_uuid", "since", "last_at", "compared", "different", "incomparable", "unrecorded")
     search_fields = ("=catalog_uuid",)

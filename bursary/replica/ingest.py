@@ -63,7 +63,7 @@ class RefreshReport:
     ended: int = 0
     """Memberships that ended."""
     postponed: int = 0
-    """Rows whose fetch failed and will be tried again."""
+    """Rows that could not be fetched and will be tried again."""
     unparsable_total: int = 0
     unparsable: tuple[RejectedRecord, ...] = ()
     """The first `MAX_NAMED` of them."""

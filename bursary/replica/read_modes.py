@@ -36,10 +36,7 @@ def from_upstream(keys: LookupKeys, *, now: datetime) -> KnownContent:
 
 def compare_again(*, clock: Callable[[], datetime]) -> None:
     """Compare again what differed when it was last compared, also where it is no longer read."""
-    last = 0
-    while standing := shadow.standing_keys(after=last):
-        last = max(standing)
-        found = set(standing.values())
+    for found in shadow.standing_keys():
         runs = ContentMetadata.objects.filter(content_key__in={key.content_key for key in found})
         courses = dict(runs.exclude(parent=None).values_list("content_key", "parent__content_key"))
         keys = {key: courses.get(key.content_key, key.content_key) for key in found}

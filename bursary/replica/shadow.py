@@ -8,7 +8,7 @@ and when upstream's record holds too little to compare.
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import DatabaseError
 from django.db.models import F, Min, Sum
 
-from bursary.lib.batches import chunks
+from bursary.lib.batches import chunks, keyset_pages
 from bursary.lib.retries import in_transaction
 from bursary.replica import reads
 from bursary.replica.models import Completeness, ContentMetadata, ShadowDifference, ShadowTally
@@ -91,11 +91,12 @@ def report(*, most: int) -> ShadowReport:
     )
 
 
-def standing_keys(*, after: int) -> dict[int, CatalogKey]:
-    """Return the next `KEYS_PER_ROUND` standing differences by primary key: what each is about."""
-    standing = ShadowDifference.objects.filter(healed_at=None, pk__gt=after).order_by("pk")
-    rows = standing.values_list("pk", "catalog_uuid", "content_key")[:KEYS_PER_ROUND]
-    return {pk: CatalogKey(catalog_uuid, key) for pk, catalog_uuid, key in rows}
+def standing_keys() -> Iterator[set[CatalogKey]]:
+    """Yield the keys of standing differences, those of at most `KEYS_PER_ROUND` at a time."""
+    standing = ShadowDifference.objects.filter(healed_at=None)
+    rows = standing.values_list("pk", "catalog_uuid", "content_key")
+    for page in keyset_pages(rows, size=KEYS_PER_ROUND):
+        yield {CatalogKey(catalog_uuid, key) for _pk, catalog_uuid, key in page}
 
 
 def reset() -> None:

@@ -202,7 +202,7 @@ def _insert_missing(chosen: Mapping[str, Content], keys: Sequence[str], *, conte
 
 
 def _row(content: Content, *, context: FetchContext) -> ContentMetadata:
-    """Return the row of a record without its parent, whose primary key may not be known yet."""
+    """Return the row of a record without its parent: that one's primary key may not be known yet."""
     fresh_until = schedule.fresh_until(content, now=context.now)
     is_run = content.content_type is ContentType.COURSERUN
     return ContentMetadata(

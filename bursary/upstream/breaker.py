@@ -1,12 +1,12 @@
 """A circuit breaker: stops calls to a service that keeps failing, then lets one call probe it."""
 
-import random
 import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 
+from bursary.lib.retries import jittered
 from bursary.upstream.errors import Outage, UpstreamUnavailable
 
 FAILURES = 5  # in a row
@@ -92,7 +92,7 @@ class Breaker:
             self._last_failure = because
             if self._probing or (self._open_until is None and self._failures >= self._max_failures):
                 # Jitter, so that many processes do not return to the service at one instant.
-                pause = self._cool_down * random.uniform(0.5, 1.5)  # noqa: S311  # spreads load only
+                pause = jittered(self._cool_down)
                 self._open_until = self._clock() + pause
                 self._probing = False
                 self._epoch += 1

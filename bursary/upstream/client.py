@@ -29,7 +29,7 @@ from bursary.upstream.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from bursary.upstream.token import Credentials, Tokens
+from bursary.upstream.token import ClientCredentials, Tokens
 
 DEADLINE = timedelta(seconds=10)
 ATTEMPTS = 3
@@ -61,7 +61,7 @@ class Client:
         self,
         base_url: str,
         *,
-        credentials: Credentials | None = None,
+        credentials: ClientCredentials | None = None,
         deadline: timedelta = DEADLINE,
         attempts: int = ATTEMPTS,
         max_bytes: int = MAX_BYTES,
@@ -212,7 +212,7 @@ def _portal() -> BlockingPortal:
     """Return this process's portal, started at its first call: a forked process has no threads.
 
     The thread is a daemon and is never stopped or joined, so `start_blocking_portal`, which joins it, is not
-    used. An event loop for each call would wait, at its end, for the thread that looks up a name: with a
+    used. An event loop for each call would wait, at its end, for the thread that resolves a name: with a
     limit of 1 s and a resolver that hangs for 12 s, the caller was back after 12 s. With this one, after 1 s.
     """
     with _starting:

@@ -21,7 +21,7 @@ PostForm = Callable[[str, Mapping[str, str]], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class ClientCredentials:
     """Our client credentials at the platform's token endpoint, `url`/oauth2/access_token."""
 
     url: str
@@ -34,7 +34,7 @@ class Tokens:
 
     def __init__(
         self,
-        credentials: Credentials,
+        credentials: ClientCredentials,
         *,
         post_form: PostForm,
         clock: Callable[[], float] = time.monotonic,

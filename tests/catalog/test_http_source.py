@@ -14,7 +14,7 @@ from bursary.catalog.records import CatalogUnavailable, Unfetched
 from bursary.catalog.source import Access, open_source
 from bursary.upstream.breaker import Breaker
 from bursary.upstream.client import Client
-from bursary.upstream.token import Credentials
+from bursary.upstream.token import ClientCredentials
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.faults import Fault
 from tests.enterprise_catalog.server import CATALOG, CLIENT_ID, CLIENT_SECRET, Upstream, enterprise_catalog
@@ -31,7 +31,7 @@ def upstream(courses: list[Record]) -> Iterator[Upstream]:
 
 
 def catalog_of(upstream: Upstream, **more: Any) -> HttpCatalog:
-    known = Credentials(upstream.url, CLIENT_ID, CLIENT_SECRET)
+    known = ClientCredentials(upstream.url, CLIENT_ID, CLIENT_SECRET)
     options = {"credentials": known, "deadline": timedelta(seconds=5), "attempts": 1, **more}
     return HttpCatalog(Client(upstream.url, **options))
 
@@ -344,7 +344,7 @@ def test_a_refusal_says_what_to_check(upstream: Upstream, fault: Fault, advice: 
 def test_an_unknown_catalog_and_an_unknown_client_say_what_to_check(upstream: Upstream) -> None:
     with pytest.raises(CatalogUnavailable, match="does not know this catalog"):
         list(catalog_of(upstream).pages(UUID(int=0), size=50))
-    unknown = Credentials(upstream.url, CLIENT_ID, "wrong-secret")
+    unknown = ClientCredentials(upstream.url, CLIENT_ID, "wrong-secret")
     with pytest.raises(CatalogUnavailable, match="check the client id") as refused:
         listed(catalog_of(upstream, credentials=unknown))
     assert "wrong-secret" not in str(refused.value)

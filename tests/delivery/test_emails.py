@@ -178,7 +178,7 @@ def test_a_full_mailbox_is_tried_again(mail: MailServer) -> None:
 
 
 def test_mails_are_files_unless_a_server_is_named(settings: Settings, tmp_path: Path) -> None:
-    settings.EMAIL_BACKEND = "bursary.delivery.file_backend.EmailBackend"
+    settings.EMAIL_BACKEND = "bursary.delivery.file_backend.FileEmailBackend"
     settings.EMAIL_FILE_PATH = str(tmp_path)
     given_assignment()
     deliver()

@@ -16,7 +16,7 @@ from tests.world import ALICE, action_of, deliver, given_assignment
 
 @pytest.fixture
 def folder(settings: Settings, tmp_path: Path) -> Path:
-    settings.EMAIL_BACKEND = "bursary.delivery.file_backend.EmailBackend"
+    settings.EMAIL_BACKEND = "bursary.delivery.file_backend.FileEmailBackend"
     settings.EMAIL_FILE_PATH = str(tmp_path / "mail")
     return tmp_path / "mail"
 
@@ -70,7 +70,7 @@ def test_the_default_folder_is_searched_although_mails_go_elsewhere_now(
     settings: Settings, tmp_path: Path
 ) -> None:
     settings.VAR_DIR = tmp_path
-    settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.EmailBackend"
+    settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
     action = uuid.uuid4()
     (tmp_path / "mail").mkdir()
     (tmp_path / "mail" / f"{action}.eml").touch()

@@ -35,7 +35,7 @@ def dripping_server(settings: Settings) -> Iterator[None]:
 
     server = threading.Thread(target=drip)
     server.start()
-    settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.EmailBackend"
+    settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = listener.getsockname()
     settings.EMAIL_TIMEOUT, settings.SEND_DEADLINE = 5, DEADLINE
     yield

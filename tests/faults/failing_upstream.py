@@ -16,7 +16,7 @@ from bursary.replica import merge, reads
 from bursary.replica.models import CatalogMembership, ContentMetadata
 from bursary.upstream.breaker import Breaker
 from bursary.upstream.client import Client
-from bursary.upstream.token import Credentials
+from bursary.upstream.token import ClientCredentials
 from tests.api.door import Answer, Door, door_of
 from tests.enterprise_catalog.server import CATALOG, CLIENT_ID, CLIENT_SECRET, Upstream, enterprise_catalog
 from tests.replica.listing import NOW, Record
@@ -45,7 +45,7 @@ class Service:
 
     def asking(self, *, deadline: timedelta = PATIENT) -> HttpCatalog:
         """Return the catalog, asked with this patience. Its breaker goes by our time."""
-        who = Credentials(self.upstream.url, CLIENT_ID, CLIENT_SECRET)
+        who = ClientCredentials(self.upstream.url, CLIENT_ID, CLIENT_SECRET)
         return HttpCatalog(
             Client(
                 self.upstream.url,

@@ -43,7 +43,6 @@ django.setup()
 from datetime import timedelta
 from django.core.management import call_command
 from django.utils import timezone
-from bursary.assignments.choices import ActionType
 from bursary.delivery import emails, handlers, runner
 from tests import world
 
@@ -135,7 +134,7 @@ def test_afterwards_no_file_and_no_table_tells_of_who_was_forgotten(installed: P
 @pytest.fixture
 def folder(settings: Settings, tmp_path: Path) -> Path:
     """Mails as files, in a folder of their own."""
-    settings.EMAIL_BACKEND = "bursary.delivery.file_backend.EmailBackend"
+    settings.EMAIL_BACKEND = "bursary.delivery.file_backend.FileEmailBackend"
     settings.EMAIL_FILE_PATH = str(tmp_path / "mail")
     return tmp_path / "mail"
 

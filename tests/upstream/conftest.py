@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from bursary.upstream.client import Client
-from bursary.upstream.token import Credentials
+from bursary.upstream.token import ClientCredentials
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, Upstream, enterprise_catalog
 
 HURRIED = timedelta(seconds=0.4)
@@ -25,7 +25,7 @@ def client(upstream: Upstream) -> Callable[..., Client]:
     """Make clients of the service; arguments replace the ordinary ones."""
 
     def make(**changes: object) -> Client:
-        credentials = Credentials(upstream.url, CLIENT_ID, CLIENT_SECRET)
+        credentials = ClientCredentials(upstream.url, CLIENT_ID, CLIENT_SECRET)
         options = {"credentials": credentials, "deadline": timedelta(seconds=5)} | changes
         return Client(str(options.pop("base_url", upstream.url)), **options)  # type: ignore[arg-type]  # as given
 

@@ -13,7 +13,7 @@ from bursary.upstream.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from bursary.upstream.token import Credentials, Tokens
+from bursary.upstream.token import ClientCredentials, Tokens
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.faults import Fault
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, Upstream
@@ -34,7 +34,7 @@ class Clock:
 
 
 def tokens_of(upstream: Upstream, clock: Clock) -> Tokens:
-    credentials = Credentials(upstream.url, CLIENT_ID, CLIENT_SECRET)
+    credentials = ClientCredentials(upstream.url, CLIENT_ID, CLIENT_SECRET)
     return Tokens(credentials, post_form=http.post_form, clock=clock)
 
 
@@ -134,7 +134,7 @@ def test_wrong_credentials_are_named_kept_secret_and_not_tried_for_ever(
     upstream: Upstream, client: Make
 ) -> None:
     wrong = "not-the-secret"
-    asking = client(credentials=Credentials(upstream.url, CLIENT_ID, wrong))
+    asking = client(credentials=ClientCredentials(upstream.url, CLIENT_ID, wrong))
     failures: list[str] = []
     for _ in range(7):
         with pytest.raises(UpstreamError) as failed:
@@ -145,7 +145,7 @@ def test_wrong_credentials_are_named_kept_secret_and_not_tried_for_ever(
     assert failures == ["credentials_refused"] * 5 + [Outage.CIRCUIT_OPEN] * 2
     assert asking.breaker.state is BreakerState.OPEN
     assert len(upstream.requests) == 5
-    assert wrong not in repr(Credentials(upstream.url, CLIENT_ID, wrong))
+    assert wrong not in repr(ClientCredentials(upstream.url, CLIENT_ID, wrong))
 
 
 @pytest.mark.parametrize(
