@@ -87,7 +87,7 @@ def _of_content(now: datetime) -> Iterator[Metric]:
     quarantined = ContentMetadata.objects.filter(quarantined_digest__gt="").order_by()
     yield GaugeMetricFamily(
         "bursary_content_quarantined",
-        f"Content whose newest record cannot be used, counted up to {health.MOST_COUNTED}.",
+        f"Content with an unusable newest record, counted up to {health.MOST_COUNTED}.",
         quarantined.values("pk")[: health.MOST_COUNTED].count(),
     )
 
