@@ -20,6 +20,6 @@ def test_fault_12_reminding_a_cancelled_assignment_is_refused_by_name() -> None:
 
     assert answer.status_code == 422
     assert [(one["reason"], one["user_message"]) for one in answer.json()] == [
-        ("not_remindable", "It is cancelled.")
+        ("not_remindable", "This assignment is cancelled.")
     ]
     assert timeline(assignment) == before

@@ -43,6 +43,7 @@ django.setup()
 from datetime import timedelta
 from django.core.management import call_command
 from django.utils import timezone
+from bursary.assignments.choices import ActionType
 from bursary.delivery import emails, handlers, runner
 from tests import world
 
