@@ -66,7 +66,7 @@ def _write_notices(concerned: Q, *, now: datetime, in_batches: bool) -> None:
     for notice in for_update(running).order_by("pk"):
         if count := found.pop((notice.budget_id, notice.content_id), 0):
             row = DeadlineNotice.objects.filter(pk=notice.pk)
-            row.update(assignments=count, grace_until=until)
+            DeadlineNotice.objects.filter(pk=notice.pk).update(assignments=count, grace_until=until)
             if notice.notified and count > notice.assignments:
                 row.update(notified=[], notified_at=None)
                 leases.postpone(row, until=at, now=now)

@@ -82,7 +82,7 @@ def _fill_replica() -> None:
     given_content(completeness=Completeness.THIN, price_cents=None, quarantined_digest="1" * 64)
     for status in ColdReadStatus:
         ColdRead.objects.create(
-            catalog_uuid=CATALOG, content_key=f"X+{status}", answer=status, asked_at=NOW, until=NOW
+            catalog_uuid=CATALOG, content_key=f"X+{status}", answer=status, asked_at=NOW, due_at=NOW, early=0
         )
     ShadowTally.objects.create(catalog_uuid=CATALOG, since=NOW, last_at=NOW, compared=3)
     ShadowDifference.objects.create(
