@@ -21,7 +21,7 @@ PHRASES = (
     r"by (?:itself|themselves)",
     r"at all the same",
     # A fetch is called a fetch.
-    r"(?:a|the|another|each|every|last|next|new|older|newer|one|this|that) looks?(?! (?:like|at))",
+    r"(?:a|the|another|each|every|last|next|new|older|newer|one|this) looks?(?! (?:like|at))",
 )
 FORBIDDEN = re.compile(rf"\b(?:{'|'.join((PEOPLE, MOODS, *PHRASES))})\b", re.IGNORECASE)
 IN_NAMES = re.compile(rf"(?:^|_)(?:{PEOPLE}|{MOODS})(?:_|$)", re.IGNORECASE)
