@@ -43,7 +43,6 @@ django.setup()
 from datetime import timedelta
 from django.core.management import call_command
 from django.utils import timezone
-from bursary.assignments.choices import ActionType
 from bursary.delivery import emails, handlers, runner
 from tests import world
 
