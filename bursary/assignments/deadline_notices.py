@@ -65,8 +65,11 @@ def _write_notices(concerned: Q, *, now: datetime, in_batches: bool) -> None:
     running = DeadlineNotice.objects.filter(grace_until__gt=now, budget__in={budget for budget, _ in found})
     for notice in for_update(running).order_by("pk"):
         if count := found.pop((notice.budget_id, notice.content_id), 0):
-            DeadlineNotice.objects.filter(pk=notice.pk).update(assignments=count, grace_until=until)
-            if notice.notified and count > notice.assignments:
+            more = notice.attempts > 0 and count > notice.assignments
+            DeadlineNotice.objects.filter(pk=notice.pk).update(
+                assignments=count, grace_until=until, edition=notice.edition + more
+            )
+            if more and notice.notified:
                 row = DeadlineNotice.objects.filter(pk=notice.pk)
                 row.update(notified=[], notified_at=None)
                 leases.postpone(row, until=at, now=now)

@@ -11,7 +11,7 @@ the rows change and must be idempotent: after a crash in between, the rows are f
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
@@ -156,10 +156,16 @@ def _remove_notices(accounts: Sequence[User], *, remove: Remove) -> int:
     """
     if not accounts:
         return 0
-    tried = DeadlineNotice.objects.filter(attempts__gt=0).values_list("pk", "uuid")
-    # Such a mail is named by its notice and its recipient.
+    tried = DeadlineNotice.objects.filter(attempts__gt=0).only("uuid", "edition")
     return sum(
-        remove([uuid5(notice, str(account.pk)) for _pk, notice in page for account in accounts])
+        remove(
+            [
+                notice.mail_uuid(account.pk, edition=edition)
+                for notice in page
+                for edition in range(1, notice.edition + 1)
+                for account in accounts
+            ]
+        )
         for page in keyset_pages(tried, size=ROWS_PER_STATEMENT)
     )
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Self
+from uuid import UUID, uuid5
 
 from django.conf import settings
 from django.db import models
@@ -270,7 +271,11 @@ class DeadlineNotice(LeasedRow):
     assignments = models.PositiveIntegerField(help_text="Number of assignments that it concerns")
     grace_until = models.DateTimeField()
     created = models.DateTimeField()
-    notified = models.JSONField(default=list, help_text="The administrators (pks) who were notified")
+    edition = models.PositiveIntegerField(
+        default=1,
+        help_text="Raised where assignments were added after an attempt: all are notified again",
+    )
+    notified = models.JSONField(default=list, help_text="The administrators (pks) notified of this edition")
     notified_at = models.DateTimeField(null=True, blank=True, help_text="When the first of them was")
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)
@@ -291,3 +296,7 @@ class DeadlineNotice(LeasedRow):
 
     def __str__(self) -> str:
         return str(self.uuid)
+
+    def mail_uuid(self, administrator_pk: int, *, edition: int) -> UUID:
+        """Return the name of the mail to an administrator: its `Message-ID`, and its file's name."""
+        return uuid5(self.uuid, f"{administrator_pk} {edition}")

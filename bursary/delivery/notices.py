@@ -4,7 +4,6 @@ import logging
 import time
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid5
 
 from django.conf import settings
 from django.db.models import F, Q
@@ -49,7 +48,7 @@ def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
         if time.monotonic() > stop_at:
             retry = True
             break
-        name = str(uuid5(notice.uuid, f"{administrator.pk} {notice.assignments}"))
+        name = str(notice.mail_uuid(administrator.pk, edition=notice.edition))
         context = _context(notice, waits_until)
         try:
             emails.send(administrator.email, template="deadline_moved", context=context, name=name)
@@ -86,7 +85,7 @@ def _settle(
         due_at=now + runner.wait_after(notice.attempts) if again else None,
         now=now,
         # Where more assignments came meanwhile, the mails gave too few: sent again when the lease ends.
-        condition=Q(assignments=notice.assignments),
+        condition=Q(edition=notice.edition),
         **columns,
     )
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
-from uuid import uuid5
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -20,7 +19,7 @@ from bursary.access.models import Role, learner_key
 from bursary.assignments import erasure, expiry, redemption
 from bursary.assignments.choices import State
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
-from bursary.delivery import emails, file_backend
+from bursary.delivery import file_backend, notices
 from bursary.ops import erasure_runs
 from tests.ops.processes import bursary, environment, python
 from tests.world import (
@@ -43,6 +42,7 @@ django.setup()
 from datetime import timedelta
 from django.core.management import call_command
 from django.utils import timezone
+from bursary.assignments.choices import ActionType
 from bursary.delivery import emails, handlers, runner
 from tests import world
 
@@ -223,22 +223,23 @@ def test_mails_about_moved_deadlines_go_with_the_administrator(
         given_user(Role.ADMINISTRATOR, customer=budget.customer, email=address) for address in (ALICE, BOB)
     )
     for minutes in range(3):
-        notice = DeadlineNotice.objects.create(
+        DeadlineNotice.objects.create(
             budget=budget,
             assignments=1,
             grace_until=now,
             created=now + timedelta(minutes=minutes),
-            attempts=1,
+            due_at=now,
+            early=0,
         )
-        for account in (alice, bob):
-            name = str(uuid5(notice.uuid, str(account.pk)))
-            emails.send(account.email, template="deadline_moved", context={}, name=name)
+    notices.send_due(clock=lambda: now)
+    DeadlineNotice.objects.update(edition=2, assignments=2, notified=[], due_at=now, early=0)
+    notices.send_due(clock=lambda: now)
     if not still:
         alice.role_grants.all().delete()
-    assert len(list(folder.iterdir())) == 6
-    assert erasure_runs.forget(ALICE, now=now)["mails_removed"] == 3
+    assert len(list(folder.iterdir())) == 2 * 3 * len({alice, bob})
+    assert erasure_runs.forget(ALICE, now=now)["mails_removed"] == 6
     left = [file.read_text() for file in folder.iterdir()]
-    assert [f"To: {BOB}" in mail for mail in left] == [True] * 3
+    assert [f"To: {BOB}" in mail for mail in left] == [True] * 6
 
 
 @pytest.mark.django_db
