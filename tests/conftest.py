@@ -26,7 +26,7 @@ ON_SQLITE_ONLY = [
     *("replica/test_upstream_cache.py", "replica/test_refresh_over_http.py", "replica/test_memory.py"),
     *("api/test_read_modes.py", "faults/test_an_hour_of_outage.py"),
     # Start processes of their own, which use SQLite whatever the tests run on.
-    *("ops/test_by_itself.py", "ops/test_demo.py", "ops/test_serving.py"),
+    *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_serving.py"),
 ]
 collect_ignore = ON_SQLITE_ONLY if os.environ.get("BURSARY_TEST_DB") == "postgres" else []
 
