@@ -12,8 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
 PRIVATE = 0o077  # the umask: personal data lies below the data folder, readable by its owner alone
-SETS_UP = frozenset({"demo", "migrate", "serve", "setup"})
-"""The commands that may make a data folder and a secret key."""
+SETS_UP = frozenset({"demo", "migrate"})
+"""The commands that may make a data folder and a secret key, unless they are to change nothing."""
+CHANGES_NOTHING = frozenset({"--check", "--dry-run", "--plan"})
 READS_NO_DATA = frozenset({"check", "help"})
 
 
@@ -66,7 +67,7 @@ def _require_data_folder(arguments: Sequence[str]) -> None:
             # For people alone: cron would send it as a mail, every time.
             if sys.stderr.isatty() and folder != Path("var").resolve():
                 sys.stderr.write(f"bursary: the data folder is {folder}\n")
-        elif command in SETS_UP:
+        elif command in SETS_UP and CHANGES_NOTHING.isdisjoint(arguments):
             if not folder.exists():
                 sys.stderr.write(f"bursary: setting up the data folder {folder}\n")
                 folder.mkdir(mode=0o700, parents=True)

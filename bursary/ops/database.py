@@ -43,7 +43,10 @@ def require_tables() -> None:
     executor = MigrationExecutor(connection)
     waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if waiting:
-        raise NotReady("The database's tables are missing or old. Run `bursary migrate` first.")
+        raise NotReady(
+            f"The tables in {connection.settings_dict['NAME']} are missing or old. Run `bursary migrate`, or "
+            "set BURSARY_VAR_DIR or BURSARY_DATABASE_URL if this is the wrong database."
+        )
 
 
 def expect_traces() -> None:

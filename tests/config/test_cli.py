@@ -91,6 +91,14 @@ def test_outside_its_folder_a_command_names_the_folder_and_makes_none(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["serve", "setup --dry-run", "migrate --check", "migrate --plan"])
+def test_only_demo_and_migrate_set_up_a_folder_and_not_to_look(command: str, tmp_path: Path) -> None:
+    refused = bursary(*command.split(), folder=tmp_path)
+    assert refused.returncode == 1
+    assert f"{tmp_path / 'var'} is not a data folder" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_without_a_key_gets_none_by_accident(tmp_path: Path) -> None:
     assert bursary("deliver", folder=tmp_path, settings=var(tmp_path)).returncode == 1
     assert list(tmp_path.iterdir()) == []
