@@ -1,9 +1,8 @@
 """The backfill of record 0023: assignments without content are joined to the replica's rows."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
-from uuid import UUID
 
 from bursary.assignments import backfill
 from bursary.ops.console import Advance
@@ -39,17 +38,13 @@ class BackfillRun:
     left_out_total: int = 0
     """Assignments."""
     left_out: list[SkippedContent] = field(default_factory=list)
-    unavailable: dict[UUID, str] = field(default_factory=dict)
-    """Catalogs that did not answer."""
+    unavailable: dict[str, str] = field(default_factory=dict)
+    """Why catalogs did not answer, by their uuid."""
 
     def leave_out(self, skipped: SkippedContent) -> None:
         self.left_out_total += skipped.assignments
         if len(self.left_out) < NAMED:
             self.left_out.append(skipped)
-
-    def summary(self) -> dict[str, object]:
-        """Return the result as plain values."""
-        return {**asdict(self), "unavailable": {str(uuid): why for uuid, why in self.unavailable.items()}}
 
 
 def run(*, clock: Callable[[], datetime], dry_run: bool, advance: Advance) -> BackfillRun:
@@ -83,7 +78,7 @@ def _fetch_unknown(
     reasons: dict[str, _Reason] = {}
     for catalog_uuid, asked in sorted(unknown.items()):
         try:
-            if catalog_uuid not in done.unavailable:
+            if str(catalog_uuid) not in done.unavailable:
                 report = refresh.refresh_keys(
                     asked.values(),
                     catalog_uuid=catalog_uuid,
@@ -94,7 +89,7 @@ def _fetch_unknown(
                 rejected = {one.key: (one.reason, one.detail) for one in report.unparsable}
                 reasons |= {key: rejected[other] for key, other in asked.items() if other in rejected}
         except ContentUnavailable as error:
-            done.unavailable[catalog_uuid] = str(error)
-        if why := done.unavailable.get(catalog_uuid):
+            done.unavailable[str(catalog_uuid)] = str(error)
+        if why := done.unavailable.get(str(catalog_uuid)):
             reasons |= dict.fromkeys(asked, (ContentUnavailable.reason, why))
     return reasons

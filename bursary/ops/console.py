@@ -6,7 +6,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
@@ -25,21 +25,41 @@ Advance = Callable[[int], None]
 
 
 class OperatorCommand(BaseCommand):
-    """A command that prints words or, with --json, exactly one object on stdout."""
+    """A command that prints words or, with --json, exactly one object on stdout. Subclasses define `run`."""
+
+    dry_run_help: ClassVar[str] = ""
+    """Adds the option --dry-run with this help."""
+    needs_tables: ClassVar[bool] = True
+    as_json = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="Print one JSON object and nothing else.")
+        if self.dry_run_help:
+            parser.add_argument("--dry-run", action="store_true", help=self.dry_run_help)
 
-    def require_tables(self) -> None:
-        """Raise CommandError with what to do, unless the database can be worked with."""
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.as_json = options.get("json", False)
         try:
-            require_tables()
+            if self.needs_tables:
+                require_tables()
         except NotReady as why:
             raise CommandError(str(why)) from why
+        self.run(**options)
 
-    def answer(self, summary: Mapping[str, object], text: str, *, as_json: bool) -> None:
+    def run(self, *args: Any, **options: Any) -> None:
+        """Do the command's work with the parsed options. Raises CommandError."""
+        raise NotImplementedError
+
+    def answer(self, summary: Mapping[str, object], text: str) -> None:
         """Print the summary as JSON, or the text."""
-        self.stdout.write(to_json(summary) if as_json else text)
+        self.stdout.write(to_json(summary) if self.as_json else text)
+
+    def rendered(self, renderable: RenderableType) -> str:
+        """Return a table as text: in colour and as wide as the terminal, or plain and `PLAIN_WIDTH` wide."""
+        terminal = self.stdout.isatty()
+        buffer, width = StringIO(), None if terminal else PLAIN_WIDTH
+        Console(file=buffer, force_terminal=terminal, width=width, highlight=False).print(renderable)
+        return buffer.getvalue().rstrip("\n")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Run the command; an error of the database ends it in one sentence, not in a stack trace."""
@@ -80,12 +100,9 @@ def to_json(summary: Mapping[str, object]) -> str:
     return json.dumps(summary, cls=DjangoJSONEncoder, indent=2, ensure_ascii=False)
 
 
-def rendered(renderable: RenderableType, *, terminal: bool) -> str:
-    """Return a table as text: in colour and as wide as the terminal, or plain and `PLAIN_WIDTH` wide."""
-    buffer = StringIO()
-    width = None if terminal else PLAIN_WIDTH
-    Console(file=buffer, force_terminal=terminal, width=width, highlight=False).print(renderable)
-    return buffer.getvalue().rstrip("\n")
+def counts_in_words(counts: Mapping[str, int], *, none: str) -> str:
+    """Return counts as `3 done, 1 failed`; `none` if there are none."""
+    return ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or none
 
 
 def shortened(value: object) -> str:

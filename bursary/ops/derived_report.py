@@ -1,10 +1,10 @@
 """Audits of the derived columns: their summary, sentence and table, and the daily sample."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
 from uuid import UUID
 
+from django.core.management.base import CommandError
 from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -20,21 +20,14 @@ SHOWN = 50
 """Rows of a table for people; the JSON has all that are named."""
 
 
-@dataclass(frozen=True)
-class UnknownBudget(Exception):
-    """There is no budget with this uuid."""
-
-    uuid: UUID
-
-
 def budget_of(uuid: UUID | None) -> Budget | None:
-    """Return the budget with this uuid; None without a uuid. Raises UnknownBudget."""
+    """Return the budget with this uuid; None without a uuid. Raises CommandError."""
     if uuid is None:
         return None
-    budget = Budget.objects.filter(uuid=uuid).first()
-    if budget is None:
-        raise UnknownBudget(uuid)
-    return budget
+    try:
+        return Budget.objects.get(uuid=uuid)
+    except Budget.DoesNotExist as none:
+        raise CommandError(f"There is no budget {uuid}.") from none
 
 
 def daily(*, clock: Clock) -> DerivedAudit:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from bursary.assignments import expiry, reminders
@@ -62,22 +62,18 @@ class SweepCommand(OperatorCommand):
     """A command that runs one sweep, or with --dry-run counts what is due."""
 
     sweep: ClassVar[SweepDefinition]
+    dry_run_help = "Count what is due and do nothing."
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        super().add_arguments(parser)
-        parser.add_argument("--dry-run", action="store_true", help="Count what is due and do nothing.")
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.require_tables()
+    def run(self, *, dry_run: bool, **_options: Any) -> None:
         sweep, now = self.sweep, timezone.now()
         found = sweep.count(now)
-        if options["dry_run"]:
+        if dry_run:
             text = f"{found['due']} {sweep.to_come}."
-            return self.answer({"dry_run": True, **found}, text, as_json=options["json"])
+            return self.answer({"dry_run": True, **found}, text)
         with progress(f"{sweep.done.capitalize()}") as advance:
             swept = sweep.run(now, advance)
         summary = {"dry_run": False, **summary_of(sweep, swept)}
         if swept.failed:
             self.stderr.write(to_json(summary))
             raise CommandError(f"{len(swept.failed)} budgets failed; their assignments are untouched.")
-        return self.answer(summary, f"{swept.done} {sweep.done}.", as_json=options["json"])
+        return self.answer(summary, f"{swept.done} {sweep.done}.")

@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from bursary.ops import audit_report, refresh_runs
-from bursary.ops.console import OperatorCommand, add_sample, percent, progress, rendered
+from bursary.ops.console import OperatorCommand, add_sample, percent, progress
 from bursary.replica import audit
 from bursary.replica.refresh import configured_source
 
@@ -27,8 +27,7 @@ class Command(OperatorCommand):
             "--threshold", type=percent, default=0.0, metavar="PERCENT", help="Drift that is no failure."
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.require_tables()
+    def run(self, **options: Any) -> None:
         catalog, everything = options["catalog"], options["all"]
         total = audit.subjects(catalog).count()
         sample = None if everything else min(options["sample"], total)
@@ -44,8 +43,7 @@ class Command(OperatorCommand):
             )
         text = audit_report.sentence(found)
         if found.found:
-            text += f"\n{rendered(audit_report.table(found), terminal=self.stdout.isatty())}"
-        summary = audit_report.summary(found, threshold=options["threshold"])
-        self.answer(summary, text, as_json=options["json"])
+            text += f"\n{self.rendered(audit_report.table(found))}"
+        self.answer(audit_report.summary(found, threshold=options["threshold"]), text)
         if failure := audit_report.failure(found, threshold=options["threshold"]):
             raise CommandError(failure)

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from bursary.assignments import derived_audit
 from bursary.ops import derived_report
-from bursary.ops.console import OperatorCommand, add_sample, progress, rendered
+from bursary.ops.console import OperatorCommand, add_sample, progress
 
 SAMPLE = 1000
 
@@ -21,20 +21,15 @@ class Command(OperatorCommand):
         add_sample(parser, default=SAMPLE, everything="All assignments.")
         parser.add_argument("--budget", type=UUID, metavar="UUID", help="Only this budget's.")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.require_tables()
-        try:
-            budget = derived_report.budget_of(options["budget"])
-        except derived_report.UnknownBudget as none:
-            raise CommandError(f"There is no budget {none.uuid}.") from none
+    def run(self, **options: Any) -> None:
+        budget = derived_report.budget_of(options["budget"])
         total = derived_audit.count(budget=budget)
         sample = None if options["all"] else min(options["sample"], total)
         with progress("Auditing", total=total if sample is None else sample) as advance:
             audit = derived_audit.audit(clock=timezone.now, sample=sample, budget=budget, progress=advance)
         text = derived_report.sentence(audit)
         if audit.wrong:
-            terminal = self.stdout.isatty()
-            text += f"\n{rendered(derived_report.table(audit.differences), terminal=terminal)}"
-        self.answer(derived_report.summary(audit), text, as_json=options["json"])
+            text += f"\n{self.rendered(derived_report.table(audit.differences))}"
+        self.answer(derived_report.summary(audit), text)
         if audit.wrong:
             raise CommandError(f"{audit.wrong} are wrong: `bursary rebuild_derived` rewrites them.")

@@ -1,8 +1,9 @@
 """`bursary backfill_content`: joins assignments without content to the replica's rows."""
 
+from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from bursary.assignments import backfill
@@ -12,23 +13,14 @@ from bursary.ops.console import OperatorCommand, progress
 
 class Command(OperatorCommand):
     help = "Join assignments without content to the replica, fetching content without a row (record 0023)."
+    dry_run_help = "Report what would be joined; send no request, change nothing."
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        super().add_arguments(parser)
-        parser.add_argument(
-            "--dry-run",
-            action="store_true",
-            help="Report what would be joined; send no request, change nothing.",
-        )
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.require_tables()
-        dry_run = options["dry_run"]
+    def run(self, *, dry_run: bool, **_options: Any) -> None:
         with progress("Joining", total=backfill.count_unjoined()) as advance:
             done = backfill_runs.run(clock=timezone.now, dry_run=dry_run, advance=advance)
         would = "would be " if dry_run else ""
         text = f"{done.joined} assignments {would}joined, to {done.contents} pieces of content."
-        self.answer(done.summary(), text, as_json=options["json"])
+        self.answer(asdict(done), text)
         if total := done.left_out_total:
             first = "; ".join(
                 f"{one.content_key} ({one.assignments}): {one.why}" for one in done.left_out[:5]

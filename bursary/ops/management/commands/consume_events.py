@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from bursary.ops.console import OperatorCommand
+from bursary.ops.console import OperatorCommand, counts_in_words
 from bursary.ops.deliver import stop_on_signals
 
 
@@ -18,22 +18,19 @@ class Command(OperatorCommand):
         super().add_arguments(parser)
         parser.add_argument("--once", action="store_true", help="Store what is there, then end.")
         parser.add_argument(
-            "--consumer",
-            default="",
-            help="Another consumer's name, to finish what it left behind.",
+            "--consumer", default="", help="Another consumer's name, to finish what it left behind."
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.require_tables()
+    def run(self, *, once: bool, consumer: str, **_options: Any) -> None:
         if not settings.EVENT_BUS_URL:
             raise CommandError("Set BURSARY_EVENT_BUS_URL: there is no event bus to read.")
         bus = import_module("bursary.events.bus")  # only where the extra `openedx` is installed
-        consumer = bus.configured(name=options["consumer"])
+        reader = bus.configured(name=consumer)
         stop = threading.Event()
         stop_on_signals(stop)
         try:
-            consumer.consume(stop, once=options["once"])
+            reader.consume(stop, once=once)
         except bus.BusLost as lost:
             raise CommandError(f"The event bus was given up. {lost}") from lost
-        words = ", ".join(f"{count} {what}" for what, count in sorted(consumer.counts.items()))
-        self.answer(dict(consumer.counts), f"Stopped; {words or 'nothing came'}.", as_json=options["json"])
+        words = counts_in_words(reader.counts, none="nothing came")
+        self.answer(reader.counts, f"Stopped; {words}.")

@@ -7,7 +7,7 @@ from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from bursary.ops import deliver
-from bursary.ops.console import OperatorCommand, progress
+from bursary.ops.console import OperatorCommand, counts_in_words, progress
 
 
 class Command(OperatorCommand):
@@ -20,22 +20,18 @@ class Command(OperatorCommand):
         how.add_argument("--loop", action="store_true", help="Go on until interrupted.")
         how.add_argument("--dry-run", action="store_true", help="Count what is due and do nothing.")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.require_tables()
-        if options["loop"]:
-            return self._loop(as_json=options["json"])
+    def run(self, *, loop: bool, dry_run: bool, **_options: Any) -> None:
+        if loop:
+            stop = threading.Event()
+            deliver.stop_on_signals(stop)
+            tried = deliver.deliver_until(stop)
+            return self.answer({"tried": tried}, f"Stopped; {tried} tried.")
         now = timezone.now()
         due = deliver.count_due(now=now)
-        if options["dry_run"]:
-            return self.answer({"dry_run": True, "due": due}, f"{due} due.", as_json=options["json"])
+        if dry_run:
+            return self.answer({"dry_run": True, "due": due}, f"{due} due.")
         with progress("Delivering", total=due) as advance:
             ended = deliver.deliver_once(now=now, advance=advance)
-        words = ", ".join(f"{count} {status}" for status, count in sorted(ended.items())) or "nothing was due"
+        words = counts_in_words(ended, none="nothing was due")
         summary = {"dry_run": False, "tried": ended.total(), "ended": dict(ended)}
-        return self.answer(summary, f"Delivered: {words}.", as_json=options["json"])
-
-    def _loop(self, *, as_json: bool) -> None:
-        stop = threading.Event()
-        deliver.stop_on_signals(stop)
-        tried = deliver.deliver_until(stop)
-        self.answer({"tried": tried}, f"Stopped; {tried} tried.", as_json=as_json)
+        return self.answer(summary, f"Delivered: {words}.")

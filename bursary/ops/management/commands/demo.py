@@ -13,16 +13,17 @@ from bursary.replica.refresh import ContentUnavailable
 
 class Command(OperatorCommand):
     help = "Load an invented organisation with courses, budgets and a past, then serve it."
+    needs_tables = False  # it makes them
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--no-serve", action="store_true", help="Load it and end.")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def run(self, *, no_serve: bool, **_options: Any) -> None:
         now = timezone.now()
         try:
             # The address is taken first: where that fails, nothing was loaded in vain.
-            listener = None if options["no_serve"] else serving.listen(serving.default_bind())
+            listener = None if no_serve else serving.listen(serving.default_bind())
             with progress("Loading the sample catalog", total=200) as advance:
                 loaded = demo.load(now=now, advance=advance)
         except (serving.CannotListen, demo.NotHere) as why:
@@ -35,7 +36,7 @@ class Command(OperatorCommand):
             "contents": loaded.contents,
             "assignments": loaded.assignments,
         }
-        self.answer(summary, _text(loaded, serves=listener is not None), as_json=options["json"])
+        self.answer(summary, _text(loaded, serves=listener is not None))
         if listener:
             self.stdout.flush()
             serving.serve(serving.Serving(listener, serving.default_workers()))

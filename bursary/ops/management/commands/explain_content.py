@@ -6,7 +6,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from bursary.ops import explain_report
-from bursary.ops.console import OperatorCommand, rendered, to_json
+from bursary.ops.console import OperatorCommand, to_json
 
 
 class Command(OperatorCommand):
@@ -16,12 +16,10 @@ class Command(OperatorCommand):
         super().add_arguments(parser)
         parser.add_argument("content_key", metavar="KEY")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.require_tables()
-        report = explain_report.load(options["content_key"], now=timezone.now())
+    def run(self, *, content_key: str, **_options: Any) -> None:
+        report = explain_report.load(content_key, now=timezone.now())
         if not report["known"]:
-            if options["json"]:
+            if self.as_json:
                 self.stdout.write(to_json(report))
             raise CommandError(explain_report.unknown_in_words(report))
-        text = rendered(explain_report.render(report), terminal=self.stdout.isatty())
-        self.answer(report, text, as_json=options["json"])
+        self.answer(report, self.rendered(explain_report.render(report)))

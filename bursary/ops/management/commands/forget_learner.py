@@ -13,35 +13,32 @@ from bursary.ops.console import OperatorCommand
 
 class Command(OperatorCommand):
     help = "Erase the personal data of an address everywhere; open assignments are cancelled."
+    dry_run_help = "Show what would be erased; change nothing."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("address", metavar="ADDRESS")
-        parser.add_argument(
-            "--dry-run", action="store_true", help="Show what would be erased; change nothing."
-        )
         parser.add_argument("--yes", action="store_true", help="Do not ask. This cannot be undone.")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.require_tables()
+    def run(self, *, address: str, dry_run: bool, yes: bool, **_options: Any) -> None:
         try:
-            known, sentence = erasure_runs.preview(options["address"])
+            known, sentence = erasure_runs.preview(address)
         except BadAddresses as bad:
             raise CommandError(" ".join(bad.errors.values())) from bad
-        if options["dry_run"]:
-            return self.answer({"dry_run": True, **known}, sentence, as_json=options["json"])
-        if not options["yes"]:
-            self._confirm(sentence, as_json=options["json"])
-        done = {"dry_run": False} | erasure_runs.forget(options["address"], now=timezone.now())
-        self.answer(done, _text(done), as_json=options["json"])
+        if dry_run:
+            return self.answer({"dry_run": True, **known}, sentence)
+        if not yes:
+            self._confirm(sentence)
+        done = {"dry_run": False} | erasure_runs.forget(address, now=timezone.now())
+        self.answer(done, _text(done))
         if not done["traces_removed"]:
             self.stderr.write(f"Warning: {erasure_runs.TRACES_LEFT}")
         if not done["complete"]:
             raise CommandError("Not everything is forgotten yet. Run it again in some minutes.")
         return None
 
-    def _confirm(self, sentence: str, *, as_json: bool) -> None:
-        if as_json or not sys.stdin.isatty():
+    def _confirm(self, sentence: str) -> None:
+        if self.as_json or not sys.stdin.isatty():
             raise CommandError("No terminal to ask on. Give --yes, or --dry-run to see what would be erased.")
         if input(f"{sentence} This cannot be undone. Type yes to continue: ").strip() != "yes":
             raise CommandError("Nothing was changed.")

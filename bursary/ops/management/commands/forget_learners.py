@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from bursary.assignments import erasure
@@ -12,24 +12,19 @@ from bursary.ops.console import OperatorCommand, progress, to_json
 
 class Command(OperatorCommand):
     help = "Erase the personal data of expired assignments after the notice of it, or after thirty days."
+    dry_run_help = "Count what is due; change nothing."
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        super().add_arguments(parser)
-        parser.add_argument("--dry-run", action="store_true", help="Count what is due; change nothing.")
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.require_tables()
+    def run(self, *, dry_run: bool, **_options: Any) -> None:
         now = timezone.now()
         due = erasure.count_due(now)
-        if options["dry_run"]:
-            summary = {"dry_run": True, "due": due}
-            return self.answer(summary, f"{due} would be forgotten.", as_json=options["json"])
+        if dry_run:
+            return self.answer({"dry_run": True, "due": due}, f"{due} would be forgotten.")
         with progress("Forgetting", total=due) as advance:
             done = {"dry_run": False} | erasure_runs.run(now=now, advance=advance)
         if failed := done["failed_budgets"]:
             self.stderr.write(to_json(done))
             raise CommandError(f"It failed in these budgets: {failed}. Their assignments are untouched.")
-        self.answer(done, f"{done['forgotten']} forgotten.", as_json=options["json"])
+        self.answer(done, f"{done['forgotten']} forgotten.")
         if not done["traces_removed"]:
             self.stderr.write(f"Warning: {erasure_runs.TRACES_LEFT}")
         return None

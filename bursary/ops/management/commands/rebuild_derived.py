@@ -14,6 +14,7 @@ from bursary.ops.console import OperatorCommand, progress
 
 class Command(OperatorCommand):
     help = "Rewrite the assignments' derived columns wherever they are wrong. It can be repeated."
+    dry_run_help = "Count what is wrong; write nothing."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -25,37 +26,29 @@ class Command(OperatorCommand):
             metavar="ID",
             help="Resume after this key, where it was interrupted.",
         )
-        parser.add_argument("--dry-run", action="store_true", help="Count what is wrong; write nothing.")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.require_tables()
-        try:
-            budget = derived_report.budget_of(options["budget"])
-        except derived_report.UnknownBudget as none:
-            raise CommandError(f"There is no budget {none.uuid}.") from none
-        done = RebuildResult(last=options["after"])
+    def run(self, *, dry_run: bool, after: int, **options: Any) -> None:
+        budget = derived_report.budget_of(options["budget"])
+        done = RebuildResult(last=after)
         try:
             with progress("Rebuilding", total=derived_audit.count(budget=budget)) as advance:
                 derived_audit.rebuild(
                     clock=timezone.now,
                     budget=budget,
-                    after=options["after"],
-                    dry_run=options["dry_run"],
+                    after=after,
+                    dry_run=dry_run,
                     progress=advance,
                     into=done,
                 )
         except BaseException:
             self.stderr.write(f"Interrupted. Resume with: bursary rebuild_derived --after {done.last}")
             raise
-        self._say(done, options)
-
-    def _say(self, done: RebuildResult, options: dict[str, Any]) -> None:
-        summary = {"dry_run": options["dry_run"], "last": done.last, **derived_report.summary(done.before)}
+        summary = {"dry_run": dry_run, "last": done.last, **derived_report.summary(done.before)}
         summary["still_wrong"] = derived_report.summary(done.after)["differences"]
         text = derived_report.sentence(done.before)
         if done.before.wrong:
-            text += " Nothing was written." if options["dry_run"] else " They were rewritten."
-        self.answer(summary, text, as_json=options["json"])
+            text += " Nothing was written." if dry_run else " They were rewritten."
+        self.answer(summary, text)
         if done.after.wrong:
             raise CommandError(
                 f"{done.after.wrong} are still wrong: the two rules disagree, which is a bug in Bursary. "

@@ -14,6 +14,7 @@ from bursary.replica.refresh import RefreshReport
 
 class Command(OperatorCommand):
     help = "Refresh the content replica from the catalog at BURSARY_CATALOG_URL."
+    dry_run_help = "Report what would change and change nothing."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -30,12 +31,8 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--anew", action="store_true", help="Do not resume an interrupted listing: read all of it."
         )
-        parser.add_argument(
-            "--dry-run", action="store_true", help="Report what would change and change nothing."
-        )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.require_tables()
+    def run(self, **options: Any) -> None:
         if options["stale"]:
             if options["catalog"] or options["accept_drop"] or options["anew"]:
                 raise CommandError(
@@ -62,7 +59,7 @@ class Command(OperatorCommand):
             "alarms": alarms,
             "due": report.as_dict(),
         }
-        self.answer(summary, f"{waiting} due. {_counts(report)}", as_json=options["json"])
+        self.answer(summary, f"{waiting} due. {_counts(report)}")
         self._warn(report)
         if report.postponed:
             alarms.append(f"{report.postponed} could not be refreshed and will be tried again.")
@@ -91,7 +88,7 @@ class Command(OperatorCommand):
         unknown = summary.get("unknown")
         if unknown and not dry_run and not any(one.unavailable for one in done):
             text = f"{text}\nNo catalog has {', '.join(unknown)}."
-        self.answer(summary, text, as_json=options["json"])
+        self.answer(summary, text)
         for one in done:
             self._warn(one.report)
         if failure := refresh_runs.failures(done):

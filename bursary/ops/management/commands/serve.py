@@ -18,11 +18,9 @@ class Command(OperatorCommand):
         parser.add_argument("--workers", type=int, default=0, help="Processes; 1 on SQLite, else 2.")
         parser.add_argument("--access-log", action="store_true", help="Write a line for each request.")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.require_tables()
+    def run(self, *, bind: str, workers: int, access_log: bool, **_options: Any) -> None:
         try:
-            listener = serving.listen(options["bind"] or serving.default_bind())
+            listener = serving.listen(bind or serving.default_bind())
         except serving.CannotListen as why:
             raise CommandError(str(why)) from why
-        workers = options["workers"] or serving.default_workers()
-        serving.serve(serving.Serving(listener, workers, access_log=options["access_log"]))
+        serving.serve(serving.Serving(listener, workers or serving.default_workers(), access_log=access_log))

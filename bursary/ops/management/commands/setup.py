@@ -30,6 +30,7 @@ QUESTIONS = {
 
 class Command(OperatorCommand):
     help = "Make a customer with an administrator and a budget. What exists stays as it is."
+    dry_run_help = "Say what would be made and make nothing."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -44,22 +45,19 @@ class Command(OperatorCommand):
         parser.add_argument("--catalog-uuid", metavar="UUID")
         parser.add_argument("--ends", metavar="YYYY-MM-DD", help="The budget's last day.")
         parser.add_argument("--new-key", action="store_true", help="Issue the administrator another API key.")
-        parser.add_argument("--dry-run", action="store_true", help="Say what would be made and make nothing.")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.require_tables()
+    def run(self, *, dry_run: bool, new_key: bool, **options: Any) -> None:
         plan = _plan(self._complete(options))
         try:
-            done = setup.set_up(plan, dry_run=options["dry_run"], new_key=options["new_key"])
+            done = setup.set_up(plan, dry_run=dry_run, new_key=new_key)
         except ValidationError as error:
             raise CommandError(" ".join(_sentences(error))) from error
-        summary = {"dry_run": options["dry_run"], **done.summary()}
-        self.answer(summary, _text(done, dry_run=options["dry_run"]), as_json=options["json"])
+        self.answer({"dry_run": dry_run, **done.summary()}, _text(done, dry_run=dry_run))
 
     def _complete(self, options: dict[str, Any]) -> dict[str, Any]:
         """Ask for missing options on a terminal; else name them."""
         missing = [name for name in QUESTIONS if not options[name]]
-        if missing and (options["json"] or not sys.stdin.isatty()):
+        if missing and (self.as_json or not sys.stdin.isatty()):
             names = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
             raise CommandError(f"No terminal to ask on. Give {names}.")
         return options | {name: input(f"{QUESTIONS[name]}: ").strip() for name in missing}

@@ -26,18 +26,17 @@ class Command(OperatorCommand):
         )
         parser.add_argument("--reset", action="store_true", help="Delete all differences and counts.")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.require_tables()
-        if options["reset"]:
+    def run(self, *, threshold: int, look_again: bool, reset: bool, **_options: Any) -> None:
+        if reset:
             shadow.reset()
-            return self.answer({"reset": True}, "Deleted. Counting begins anew.", as_json=options["json"])
-        if options["look_again"]:
+            return self.answer({"reset": True}, "Deleted. Counting begins anew.")
+        if look_again:
             read_modes.compare_again(clock=timezone.now)
         report = shadow.report(most=NAMED)
-        self.answer(vars(report), _text(report), as_json=options["json"])
+        self.answer(vars(report), _text(report))
         if not report.compared:
             raise CommandError("Nothing was compared: let the service run in mode shadow for a while first.")
-        if report.standing + report.unrecorded > options["threshold"]:
+        if report.standing + report.unrecorded > threshold:
             raise CommandError("The replica does not agree with upstream. Refresh it, then run --look-again.")
         return None
 

@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.ops import timeline_report
-from bursary.ops.console import OperatorCommand, rendered
+from bursary.ops.console import OperatorCommand
 
 
 class Command(OperatorCommand):
@@ -17,14 +17,13 @@ class Command(OperatorCommand):
         super().add_arguments(parser)
         parser.add_argument("assignment", type=UUID, metavar="ASSIGNMENT_UUID")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.require_tables()
+    def run(self, *, assignment: UUID, traceback: bool, **_options: Any) -> None:
         try:
-            report = timeline_report.load(options["assignment"])
+            report = timeline_report.load(assignment)
         except LearnerContentAssignment.DoesNotExist as none:
             raise CommandError(
-                f"There is no assignment {options['assignment']}. Its uuid is in the API and the dashboard."
+                f"There is no assignment {assignment}. Its uuid is in the API and the dashboard."
             ) from none
-        traces = options["traceback"]  # Django's own option
-        table = rendered(timeline_report.render(report, traces=traces), terminal=self.stdout.isatty())
-        self.answer(timeline_report.summary(report, traces=traces), table, as_json=options["json"])
+        # --traceback is Django's own option.
+        text = self.rendered(timeline_report.render(report, traces=traceback))
+        self.answer(timeline_report.summary(report, traces=traceback), text)
