@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from bursary.access.permissions import Permission
 from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
-from bursary.api.inputs import AllocateInput
+from bursary.api.inputs import AllocateInput, validated
 from bursary.api.refusals import refusal
 from bursary.api.serializers import AssignmentSerializer
 from bursary.assignments import allocation, listing
@@ -106,13 +106,12 @@ class CanAllocate(APIView):
 
 
 def _parsed(request: Request) -> dict[str, Any]:
-    body = AllocateInput(data=request.data)
-    body.is_valid(raise_exception=True)
+    body = validated(AllocateInput, request.data)
     return {
-        "content_key": body.validated_data["content_key"],
-        "price_cents": body.validated_data["content_price_cents"],
-        "entries": body.validated_data["learner_emails"],
-        "due_date": body.validated_data.get("due_date"),
+        "content_key": body["content_key"],
+        "price_cents": body["content_price_cents"],
+        "entries": body["learner_emails"],
+        "due_date": body.get("due_date"),
     }
 
 

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from bursary.access.permissions import Permission
 from bursary.api.assignments import OfOneBudget
 from bursary.api.authentication import caller
-from bursary.api.inputs import AssignmentUuidsInput, NudgeInput
+from bursary.api.inputs import AssignmentUuidsInput, NudgeInput, validated
 from bursary.api.refusals import Unprocessable
 from bursary.assignments import cancellation, listing, reminders
 from bursary.assignments.models import LearnerContentAssignment
@@ -83,7 +83,7 @@ class Cancel(OfOneBudget):
 
     @extend_schema(request=AssignmentUuidsInput, responses=CancelOutput)
     def post(self, request: Request, **_url: UUID) -> Response:
-        budget, named = self.budget, _parsed(AssignmentUuidsInput, request)["assignment_uuids"]
+        budget, named = self.budget, validated(AssignmentUuidsInput, request.data)["assignment_uuids"]
         done = cancellation.cancel(budget, uuids=named, now=timezone.now(), actor=caller(request))
         cancelled = [assignment.uuid for assignment in done.cancelled]
         unchanged = [assignment.uuid for assignment in done.unchanged]
@@ -101,7 +101,7 @@ class Remind(OfOneBudget):
 
     @extend_schema(request=AssignmentUuidsInput, responses=RemindOutput)
     def post(self, request: Request, **_url: UUID) -> Response:
-        budget, named = self.budget, _parsed(AssignmentUuidsInput, request)["assignment_uuids"]
+        budget, named = self.budget, validated(AssignmentUuidsInput, request.data)["assignment_uuids"]
         done = reminders.remind(budget, uuids=named, now=timezone.now(), actor=caller(request))
         refused = _refusals(done.refused, self.reason, _CHOOSE_OTHERS)
         return _of_each("reminded", done.requested, done.on_their_way, refused)
@@ -118,7 +118,7 @@ class Nudge(OfOneBudget):
 
     @extend_schema(request=NudgeInput, responses=NudgeOutput)
     def post(self, request: Request, **_url: UUID) -> Response:
-        budget, body = self.budget, _parsed(NudgeInput, request)
+        budget, body = self.budget, validated(NudgeInput, request.data)
         done = reminders.nudge(
             budget,
             uuids=body["assignment_uuids"],
@@ -156,13 +156,6 @@ class RemindAll(OfOneBudget):
         )
         counts = {"reminded": len(done.requested), "no_change": len(done.on_their_way)}
         return _counted("not_reminded", counts, done.refused, Remind.reason, _CHOOSE_OTHERS)
-
-
-def _parsed(shape: type[AssignmentUuidsInput], request: Request) -> dict[str, Any]:
-    body = shape(data=request.data)
-    body.is_valid(raise_exception=True)
-    parsed: dict[str, Any] = body.validated_data
-    return parsed
 
 
 def _filtered(view: OfOneBudget) -> QuerySet[LearnerContentAssignment]:

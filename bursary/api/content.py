@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may_anywhere
 from bursary.api.authentication import caller
+from bursary.api.inputs import validated
 from bursary.api.paging import Pages
 from bursary.api.serializers import ContentMetadataSerializer, ContentMetadataWithPayloadSerializer
 from bursary.budgets.models import Budget
@@ -111,9 +112,8 @@ class ContentDetail(generics.RetrieveAPIView[ContentMetadata]):
 
     def get_serializer_context(self) -> dict[str, Any]:
         """Add the catalogs with links that may be shown. Raises ValidationError."""
-        query = _CatalogInput(data=self.request.query_params)
-        query.is_valid(raise_exception=True)
+        query = validated(_CatalogInput, self.request.query_params)
         catalogs = visible_catalogs(caller(self.request))
-        if catalog := query.validated_data.get("catalog"):
+        if catalog := query.get("catalog"):
             catalogs = catalogs.filter(catalog_uuid=catalog)
         return {**super().get_serializer_context(), "catalogs": catalogs}

@@ -15,10 +15,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may_anywhere
 from bursary.api.authentication import caller
 from bursary.api.content import ContentDetail, ReadsContent, visible_catalogs
+from bursary.api.inputs import validated
 from bursary.api.paging import Pages
 from bursary.assignments import impact
 from bursary.assignments.impact import Impact, Touch
@@ -56,8 +56,8 @@ class ContentChangeSerializer(serializers.ModelSerializer[ContentChange]):
         return shown
 
 
-def _catalogs_of(user: User) -> set[str]:
-    return {str(uuid) for uuid in visible_catalogs(user)}
+def _catalogs_of(request: Request) -> set[str]:
+    return {str(uuid) for uuid in visible_catalogs(caller(request))}
 
 
 class ChangeFilters(filters.FilterSet):
@@ -101,17 +101,20 @@ class Changes(_OfContent, generics.ListAPIView[ContentChange]):
     pagination_class = Pages
     filter_backends = (filters.DjangoFilterBackend,)
     filterset_class = ChangeFilters
+    queryset = (
+        ContentChange.objects.select_related("content").defer("content__payload").order_by("-created", "-pk")
+    )
 
     def get_serializer_context(self) -> dict[str, Any]:
         """Add the catalogs that the caller may see."""
-        return {**super().get_serializer_context(), "catalogs": _catalogs_of(caller(self.request))}
+        return {
+            **super().get_serializer_context(),
+            "catalogs": _catalogs_of(self.request),
+        }
 
     def get_queryset(self) -> QuerySet[ContentChange]:
         """Return the changes of the content in the URL."""
-        if getattr(self, "swagger_fake_view", False):
-            return ContentChange.objects.none()
-        changes = ContentChange.objects.filter(content=self.content()).order_by("-created", "-pk")
-        return changes.select_related("content").defer("content__payload")
+        return super().get_queryset().filter(content=self.content())
 
 
 class TouchSerializer(serializers.Serializer[Any]):
@@ -206,9 +209,8 @@ class ImpactOfChanges(_OfContent):
         responses=ImpactOutput,
     )
     def get(self, request: Request, content_key: str) -> Response:
-        query = _SinceInput(data=request.query_params)
-        query.is_valid(raise_exception=True)
-        since = query.validated_data.get("since", timezone.now() - DEFAULT_PERIOD)
+        query = validated(_SinceInput, request.query_params)
+        since = query.get("since", timezone.now() - DEFAULT_PERIOD)
         found = impact.of_content(self.content(), since=since)
         visible = granted(caller(request), Permission.READ_ASSIGNMENTS, customer="budget__customer_id")
         pages = Pages()
@@ -216,7 +218,7 @@ class ImpactOfChanges(_OfContent):
         rows = TouchedAssignmentSerializer(page, many=True, context={"impact": found}).data
         response = pages.get_paginated_response(rows)
         response.data["since"] = since
-        context = {"catalogs": _catalogs_of(caller(request))}
+        context = {"catalogs": _catalogs_of(request)}
         response.data["changes"] = ContentChangeSerializer(found.changes, many=True, context=context).data
         response.data["more_changes"] = found.more_changes
         return response

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from bursary.api.inputs import BoundedJSONParser
+from bursary.api.inputs import BoundedJSONParser, validated
 from bursary.api.refusals import BodyTooLarge, LengthRequired, Unprocessable
 from bursary.events import inbox, webhook
 from bursary.events.models import EventKind, EventSource
@@ -97,9 +97,8 @@ def _body(request: Request) -> bytes:
 
 def _event(body: bytes) -> tuple[EventKind, dict[str, Any]]:
     """Parse a body, dropping unknown fields. Raises ValidationError, Unprocessable."""
-    event = ContentEventInput(data=BoundedJSONParser().parse(BytesIO(body)))
-    event.is_valid(raise_exception=True)
-    shape = _DATA.get(event.validated_data["type"])
+    event = validated(ContentEventInput, BoundedJSONParser().parse(BytesIO(body)))
+    shape = _DATA.get(event["type"])
     if shape is None:
         raise Unprocessable(
             [
@@ -110,6 +109,6 @@ def _event(body: bytes) -> tuple[EventKind, dict[str, Any]]:
                 }
             ]
         )
-    data = shape(data=event.validated_data["data"])
+    data = shape(data=event["data"])
     data.is_valid(raise_exception=True)
-    return EventKind(event.validated_data["type"]), {**data.data}
+    return EventKind(event["type"]), {**data.data}

@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from bursary.access.permissions import Permission
 from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
+from bursary.api.inputs import validated
 from bursary.assignments import declining, redemption
 from bursary.assignments.choices import State
 
@@ -48,8 +49,6 @@ class Decline(APIView):
         assignment = own.filter(budget=budget, uuid=assignment_uuid).first()
         if assignment is None:
             raise Http404("You have no such assignment in this budget.")
-        body = DeclineInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        reason = body.validated_data["reason"]
+        reason = validated(DeclineInput, request.data)["reason"]
         declined = declining.decline(assignment, reason=reason, now=timezone.now(), actor=user)
         return Response({"uuid": assignment.uuid, "state": State.CANCELLED, "no_change": not declined})

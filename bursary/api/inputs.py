@@ -20,6 +20,13 @@ NEARLY_WHOLE = 0.001  # cents: clients multiply dollars by 100 in binary floats,
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: valid in JSON, refused by databases
 
 
+def validated(shape: type[serializers.Serializer[Any]], data: object) -> dict[str, Any]:
+    """Return the values of a body or a query string, parsed by `shape`. Raises ValidationError."""
+    parsed = shape(data=data)
+    parsed.is_valid(raise_exception=True)
+    return {**parsed.validated_data}
+
+
 class BoundedJSONParser(JSONParser):
     """Parses JSON; refuses extreme nesting. Django limits the size."""
 

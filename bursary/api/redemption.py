@@ -22,9 +22,9 @@ from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may_everywhere
 from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
-from bursary.api.inputs import AssignmentUuidsInput
+from bursary.api.inputs import AssignmentUuidsInput, validated
 from bursary.api.learner_serializers import LearnerAssignmentSerializer, policy_of_learner, redemption_url
-from bursary.api.serializers import POLICY_TYPE
+from bursary.api.serializers import CENTS_IN_A_DOLLAR, POLICY_TYPE
 from bursary.assignments import acknowledgement, listing, redemption
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -34,7 +34,6 @@ from bursary.replica import read_modes, reads
 
 MOST_KEYS = 100
 MOST_ASSIGNMENTS = 1000
-CENTS_IN_A_DOLLAR = 100
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,9 @@ class CreditsAvailable(APIView):
 
     @extend_schema(parameters=[_CreditsInput], responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request) -> Response:
-        query = _CreditsInput(data=request.query_params)
-        query.is_valid(raise_exception=True)
+        query = validated(_CreditsInput, request.query_params)
         customer, learner = _customer_and_learner(
-            request, query.validated_data["enterprise_customer_uuid"], query.validated_data.get("lms_user_id")
+            request, query["enterprise_customer_uuid"], query.get("lms_user_id")
         )
         shown = learner.assignments().filter(
             ~acknowledgement.acknowledged(),
@@ -189,13 +187,10 @@ class Redeem(APIView):
     @extend_schema(request=RedeemInput, responses=RedeemOutput)
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.LEARN, uuid=policy_uuid)
-        body = RedeemInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        key, now = body.validated_data["content_key"], timezone.now()
+        body, now = validated(RedeemInput, request.data), timezone.now()
+        key = body["content_key"]
         learner = _Learner.requested(
-            request,
-            lms_user_id=body.validated_data.get("lms_user_id"),
-            others=may_everywhere(caller(request)),
+            request, lms_user_id=body.get("lms_user_id"), others=may_everywhere(caller(request))
         )
         own = learner.assignments().filter(budget=budget)
         course = read_modes.courses_of([key], assigned=_courses(own), now=now).get(key)
@@ -258,13 +253,10 @@ class Acknowledge(APIView):
     @extend_schema(request=AssignmentUuidsInput, responses=AcknowledgeOutput)
     def post(self, request: Request, configuration_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.LEARN, assignment_configuration_uuid=configuration_uuid)
-        body = AssignmentUuidsInput(data=request.data)
-        body.is_valid(raise_exception=True)
+        uuids = validated(AssignmentUuidsInput, request.data)["assignment_uuids"]
         user, now = caller(request), timezone.now()
         own = _Learner(user.lms_user_id, user.learner_key).assignments().filter(budget=budget)
-        done = acknowledgement.acknowledge(
-            own, uuids=body.validated_data["assignment_uuids"], now=now, actor=user
-        )
+        done = acknowledgement.acknowledge(own, uuids=uuids, now=now, actor=user)
         answer = {
             "acknowledged_assignments": _serialized(done.now),
             "already_acknowledged_assignments": _serialized(done.before),

@@ -13,17 +13,29 @@ from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.replica import reads
 from bursary.replica.models import ContentMetadata
-from bursary.replica.types import AnyContent
 
 CENTS_IN_A_DOLLAR = 100
 POLICY_TYPE = "AssignedLearnerCreditAccessPolicy"
+
+
+class TextOrNullField(serializers.CharField):
+    """Read-only text; null where it is empty or its source is missing."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(read_only=True, allow_null=True, **options)
+
+    def to_representation(self, value: str) -> str | None:  # type: ignore[override]  # null is what it is for
+        """Return the text, or None."""
+        return value or None
 
 
 class ActionSerializer(serializers.ModelSerializer[LearnerContentAssignmentAction]):
     """An action in lists. Without stack traces."""
 
     completed_at = serializers.SerializerMethodField()
-    error_reason = serializers.SerializerMethodField()
+    error_reason = TextOrNullField(
+        help_text="The reason of a final failure, in enterprise-access' words, else null"
+    )
     cause = serializers.CharField(source="error_code", read_only=True)
 
     class Meta:
@@ -43,10 +55,6 @@ class ActionSerializer(serializers.ModelSerializer[LearnerContentAssignmentActio
     def get_completed_at(self, action: LearnerContentAssignmentAction) -> datetime | None:
         """Return when it succeeded. Clients expect null for a failure; its time is `failed_at`."""
         return None if action.status == Status.FAILED else action.completed_at
-
-    def get_error_reason(self, action: LearnerContentAssignmentAction) -> str | None:
-        """Return the reason of a final failure, in enterprise-access' words, else null."""
-        return action.error_reason or None
 
 
 class TimelineActionSerializer(ActionSerializer):
@@ -87,7 +95,9 @@ class TimelineActionSerializer(ActionSerializer):
 class ContentOfAssignmentSerializer(serializers.ModelSerializer[ContentMetadata]):
     """An assignment's content. `as_of` is the last time that upstream confirmed it."""
 
-    as_of = serializers.SerializerMethodField()
+    as_of = serializers.DateTimeField(
+        source="checked_at", read_only=True, help_text="When upstream last confirmed it"
+    )
 
     class Meta:
         model = ContentMetadata  # or upstream's answer, which has the same attributes
@@ -102,18 +112,14 @@ class ContentOfAssignmentSerializer(serializers.ModelSerializer[ContentMetadata]
             "as_of",
         )
 
-    def get_as_of(self, content: AnyContent) -> datetime:
-        """Return when upstream last confirmed it."""
-        return content.checked_at
-
 
 class AssignmentSerializer(serializers.ModelSerializer[LearnerContentAssignment]):
     """An assignment."""
 
     assignment_configuration = serializers.UUIDField(source="budget.assignment_configuration_uuid")
-    parent_content_key = serializers.SerializerMethodField()
+    parent_content_key = TextOrNullField(help_text="The course of a run, else null")
     is_assigned_course_run = serializers.BooleanField(read_only=True)
-    content_title = serializers.SerializerMethodField()
+    content_title = TextOrNullField(source="shown_content.title", help_text="Null if it is unknown")
     content_quantity = serializers.SerializerMethodField(help_text="Cents, zero or negative")
     earliest_possible_expiration = serializers.SerializerMethodField()
     actions = ActionSerializer(many=True, read_only=True)
@@ -135,15 +141,6 @@ class AssignmentSerializer(serializers.ModelSerializer[LearnerContentAssignment]
             "actions",
             "earliest_possible_expiration",
         )
-
-    def get_parent_content_key(self, assignment: LearnerContentAssignment) -> str | None:
-        """Return the course of a run, else null."""
-        return assignment.parent_content_key or None
-
-    def get_content_title(self, assignment: LearnerContentAssignment) -> str | None:
-        """Return the title; null if it is unknown."""
-        content = assignment.shown_content
-        return (content.title or None) if content else None
 
     def get_content_quantity(self, assignment: LearnerContentAssignment) -> int:
         """Return the assigned price in cents, negative."""
@@ -201,7 +198,11 @@ class AdminAssignmentSerializer(AssignmentSerializer):
 class PolicySerializer(serializers.ModelSerializer[Budget]):
     """A budget: a subsidy access policy with its assignment configuration."""
 
-    policy_type = serializers.SerializerMethodField()
+    policy_type = serializers.CharField(
+        read_only=True,
+        default=POLICY_TYPE,
+        help_text="The type of policies that courses are assigned from",
+    )
     display_name = serializers.CharField(source="name")
     enterprise_customer_uuid = serializers.UUIDField(source="customer.uuid")
     subsidy_uuid = serializers.UUIDField(source="account.uuid")
@@ -211,10 +212,19 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
     subsidy_active_datetime = serializers.SerializerMethodField()
     subsidy_expiration_datetime = serializers.SerializerMethodField()
     is_subsidy_active = serializers.SerializerMethodField()
-    is_late_redemption_allowed = serializers.SerializerMethodField()
+    is_late_redemption_allowed = serializers.BooleanField(
+        read_only=True, default=False, help_text="A passed deadline refuses redemption"
+    )
     retired = serializers.SerializerMethodField()
-    bnr_enabled = serializers.SerializerMethodField()
-    group_associations = serializers.SerializerMethodField()
+    bnr_enabled = serializers.BooleanField(
+        read_only=True, default=False, help_text="Bursary has no browse-and-request"
+    )
+    group_associations = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        default=list,
+        help_text="Empty; clients index it",
+    )
     assignment_configuration = serializers.SerializerMethodField()
     aggregates = serializers.SerializerMethodField()
 
@@ -242,10 +252,6 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
             "aggregates",
         )
 
-    def get_policy_type(self, budget: Budget) -> str:
-        """Return the type of policies that courses are assigned from."""
-        return POLICY_TYPE
-
     def get_subsidy_active_datetime(self, budget: Budget) -> datetime:
         """Return its start; without one, its creation, because clients read null as 1970."""
         return budget.starts_at or budget.created
@@ -258,21 +264,9 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
         """Return whether the budget is open now."""
         return budget.open_at(self.context.get("now") or timezone.now())
 
-    def get_is_late_redemption_allowed(self, budget: Budget) -> bool:
-        """Return false: a passed deadline refuses redemption."""
-        return False
-
     def get_retired(self, budget: Budget) -> bool:
         """Return whether the budget is retired."""
         return budget.retired_at is not None
-
-    def get_bnr_enabled(self, budget: Budget) -> bool:
-        """Return false: Bursary has no browse-and-request."""
-        return False
-
-    def get_group_associations(self, budget: Budget) -> list[str]:
-        """Return an empty array; clients index it."""
-        return []
 
     @extend_schema_field(serializers.DictField())
     def get_assignment_configuration(self, budget: Budget) -> dict[str, Any]:
@@ -306,7 +300,9 @@ class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
     parent = serializers.SlugRelatedField[ContentMetadata](  # type: ignore[assignment]  # shadows DRF's own
         slug_field="content_key", read_only=True
     )
-    as_of = serializers.SerializerMethodField()
+    as_of = serializers.DateTimeField(
+        source="checked_at", read_only=True, help_text="When upstream last confirmed it"
+    )
 
     class Meta:
         model = ContentMetadata
@@ -339,10 +335,6 @@ class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
             "gone_at",
             "as_of",
         )
-
-    def get_as_of(self, content: ContentMetadata) -> datetime:
-        """Return when upstream last confirmed it."""
-        return reads.as_of(content)
 
 
 class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):

@@ -23,7 +23,6 @@ from bursary.replica.refresh import ContentUnavailable
 __all__ = [
     "ContentUnavailable",
     "UnknownContent",
-    "as_of",
     "content_for",
     "courseware_url",
     "held_by",
@@ -112,11 +111,6 @@ def title_of(content_key: str) -> str:
     """Return the title in the replica, empty where there is no row. Never asks upstream."""
     rows = ContentMetadata.objects.filter(content_key=content_key)
     return rows.values_list("title", flat=True).first() or ""
-
-
-def as_of(content: ContentMetadata) -> datetime:
-    """Return when upstream last agreed with the row or the cached answer."""
-    return content.checked_at
 
 
 def _stored(content_key: str) -> ContentMetadata | None:

@@ -85,7 +85,7 @@ class Service:
             content = reads.content_for(one.content_key, catalog_uuid=CATALOG, now=self.now)
             detail = self.desk.get(f"content-metadata/{one.content_key}/")
             assert detail.status_code == 200
-            assert datetime.fromisoformat(detail.json()["as_of"]) == reads.as_of(content) <= self.now
+            assert datetime.fromisoformat(detail.json()["as_of"]) == content.checked_at <= self.now
         rows = self.desk.assignments(self.budget)
         assert (rows.status_code, rows.json()["count"]) == (200, LearnerContentAssignment.objects.count())
         assert self.credits().status_code == 200

@@ -186,7 +186,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert not warm
         else:
             assert content.content_key == key
-            assert reads.as_of(content) <= self.now
+            assert content.checked_at <= self.now
         assert not warm or self.upstream.questions == asked
 
     @rule(key=any_keys, learner=st.integers(1, 3))

@@ -122,7 +122,7 @@ def test_no_read_of_anything_warm_asks_or_waits_while_upstream_is_down(upstream:
 
     for hours in range(0, 100, 5):
         content = read(after=hours * HOUR)
-        assert (content.content_key, reads.as_of(content)) == (COURSE, NOW)
+        assert (content.content_key, content.checked_at) == (COURSE, NOW)
         assert read(RUNS[0], after=hours * HOUR).content_key == RUNS[0]
         refresh_rows_due(upstream, now=NOW + hours * HOUR)
 
@@ -132,7 +132,7 @@ def test_no_read_of_anything_warm_asks_or_waits_while_upstream_is_down(upstream:
 
     upstream.down = False
     refresh_rows_due(upstream, now=NOW + 200 * HOUR)
-    assert reads.as_of(read(after=200 * HOUR)) == NOW + 200 * HOUR
+    assert read(after=200 * HOUR).checked_at == NOW + 200 * HOUR
 
 
 @pytest.mark.django_db

@@ -9,7 +9,7 @@ from django.conf import LazySettings
 
 from bursary.catalog.parser import Content
 from bursary.catalog.records import UnreadableElement
-from bursary.replica import merge, reads, refresh
+from bursary.replica import merge, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
 from tests.replica.listing import (
     CATALOG,
@@ -300,8 +300,8 @@ def test_a_run_that_its_course_lists_no_more_keeps_what_it_said_and_ages_visibly
     run = row(RUNS[2])
     kept = ("enroll_by", "start_date", "price_cents", "active", "parent_id", "gone_at")
     assert [getattr(run, name) for name in kept] == [getattr(before, name) for name in kept]
-    assert (reads.as_of(run), reads.as_of(row()), reads.as_of(row(RUNS[0]))) == (NOW, later, later)
+    assert (run.checked_at, row().checked_at, row(RUNS[0]).checked_at) == (NOW, later, later)
     assert not ContentChange.objects.filter(content=run).exists()
 
     bring_in(a_course(), catalog_uuid=OTHER_CATALOG, now=later)
-    assert reads.as_of(row(RUNS[2])) == later
+    assert row(RUNS[2]).checked_at == later
