@@ -3,10 +3,15 @@
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
+from uuid import UUID
 
-from django.http import HttpResponse
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from bursary.access.models import User
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -26,6 +31,22 @@ def page(view: Callable[P, HttpResponseBase]) -> Callable[P, HttpResponseBase]:
         return response
 
     return never_cache(answer)
+
+
+def page_of_user(
+    view: Callable[[HttpRequest, UUID, User], HttpResponse],
+) -> Callable[[HttpRequest, UUID], HttpResponseBase]:
+    """Decorate a page that needs a signed-in user, whom the view receives. Others are sent to sign in."""
+
+    @page
+    @require_http_methods(["GET", "HEAD", "POST"])
+    @login_required
+    @wraps(view)
+    def answer(request: HttpRequest, uuid: UUID) -> HttpResponse:
+        assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
+        return view(request, uuid, request.user)
+
+    return answer
 
 
 def form_leads_to(url: str, *, response: HttpResponse) -> HttpResponse:

@@ -3,7 +3,6 @@
 import enum
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
@@ -12,7 +11,6 @@ from bursary.access.models import User
 from bursary.assignments import content_display, declining, redemption, signed_links
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.dashboard.overview import own_assignments
 from bursary.delivery import runner
 from bursary.delivery.emails import DeadlineText, deadline_in_words
 from bursary.replica import reads
@@ -85,26 +83,14 @@ def course_url(assignment: LearnerContentAssignment) -> str:
     return reads.courseware_url(assignment.content_key, catalog_uuid=assignment.budget.catalog_uuid)
 
 
-def accept(uuid: UUID, *, learner: User, now: datetime) -> LearnerContentAssignmentAction | None:
-    """Redeem the learner's own assignment; return the action, or None if the learner has no such assignment.
+def accept(
+    assignment: LearnerContentAssignment, *, learner: User, now: datetime
+) -> LearnerContentAssignmentAction:
+    """Redeem the learner's own assignment; return the action.
 
     It is tried once here; the runner retries what does not succeed. Raises redemption.RedemptionRefused.
     """
-    assignment = own_assignments(learner).filter(uuid=uuid).first()
-    if assignment is None:
-        return None
     return _tried_once(redemption.begin(assignment, now=now, actor=learner))
-
-
-def decline(uuid: UUID, *, learner: User, reason: str, now: datetime) -> bool | None:
-    """Decline the learner's own assignment; return False if it was declined before, None if there is none.
-
-    Raises declining.DeclineRefused.
-    """
-    assignment = own_assignments(learner).filter(uuid=uuid).first()
-    if assignment is None:
-        return None
-    return declining.decline(assignment, reason=reason, now=now, actor=learner)
 
 
 def accept_by_link(token: str, *, now: datetime) -> LearnerContentAssignmentAction:
@@ -118,7 +104,7 @@ def accept_by_link(token: str, *, now: datetime) -> LearnerContentAssignmentActi
 
 
 def decline_by_link(token: str, *, reason: str, now: datetime) -> bool:
-    """Decline the assignment of a signed link, like `decline`.
+    """Decline the assignment of a signed link; return False if it was declined before.
 
     Raises links.LinkRefused, declining.DeclineRefused.
     """

@@ -5,7 +5,6 @@ from http import HTTPStatus
 from uuid import UUID
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.core.exceptions import DisallowedRedirect
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
@@ -16,13 +15,14 @@ from django.views.decorators.http import require_http_methods
 
 from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
 from bursary.access.models import User
-from bursary.assignments import signed_links
+from bursary.assignments import declining, signed_links
 from bursary.assignments.choices import Status
 from bursary.assignments.declining import DeclineRefused
-from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.dashboard import learner_answers
-from bursary.dashboard.headers import form_leads_to, page
+from bursary.dashboard.headers import form_leads_to, page, page_of_user
+from bursary.dashboard.overview import own_assignments
 
 _ACCEPTED = {
     Status.DONE: "You have accepted the course. Good learning!",
@@ -60,32 +60,33 @@ def answer(request: HttpRequest, token: str) -> HttpResponse:
     return response
 
 
-@page
-@require_http_methods(["GET", "HEAD", "POST"])
-@login_required
-def accept(request: HttpRequest, uuid: UUID) -> HttpResponse:
+@page_of_user
+def accept(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     """Accept the user's own assignment by POST; then redirect to the course, or to the assignment."""
-    assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
-    here, user = reverse("assignment", args=[uuid]), request.user
     if request.method != "POST":
-        return redirect(here)
-    return _accept(request, lambda: learner_answers.accept(uuid, learner=user, now=timezone.now()), here=here)
+        return redirect("assignment", uuid)
+    own = _own(user, uuid)
+    here = reverse("assignment", args=[uuid])
+    return _accept(request, lambda: learner_answers.accept(own, learner=user, now=timezone.now()), here=here)
 
 
-@page
-@require_http_methods(["GET", "HEAD", "POST"])
-@login_required
-def decline(request: HttpRequest, uuid: UUID) -> HttpResponse:
+@page_of_user
+def decline(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     """Decline the user's own assignment by POST; then redirect to it."""
-    assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
-    here, user, reason = reverse("assignment", args=[uuid]), request.user, request.POST.get("reason", "")
     if request.method != "POST":
-        return redirect(here)
+        return redirect("assignment", uuid)
+    own, reason = _own(user, uuid), request.POST.get("reason", "")
+    here = reverse("assignment", args=[uuid])
     return _decline(
-        request,
-        lambda: learner_answers.decline(uuid, learner=user, reason=reason, now=timezone.now()),
-        here=here,
+        request, lambda: declining.decline(own, reason=reason, now=timezone.now(), actor=user), here=here
     )
+
+
+def _own(user: User, uuid: UUID) -> LearnerContentAssignment:
+    assignment = own_assignments(user).filter(uuid=uuid).first()
+    if assignment is None:
+        raise Http404("You have no such assignment.")
+    return assignment
 
 
 def _shown(request: HttpRequest, token: str) -> HttpResponse:
@@ -125,15 +126,13 @@ def _refused(request: HttpRequest, refused: LinkRefused) -> HttpResponse:
 
 
 def _accept(
-    request: HttpRequest, redeem: Callable[[], LearnerContentAssignmentAction | None], *, here: str
+    request: HttpRequest, redeem: Callable[[], LearnerContentAssignmentAction], *, here: str
 ) -> HttpResponse:
     try:
         action = redeem()
     except RedemptionRefused as refused:
         messages.error(request, f"{refused.sentence} {refused.next_step}")
         return SeeOther(here)
-    if action is None:
-        raise Http404("You have no such assignment.")
     status = Status(action.status)
     course_url = learner_answers.course_url(action.assignment) if status == Status.DONE else ""
     if course_url:
@@ -146,13 +145,11 @@ def _accept(
     return SeeOther(here)
 
 
-def _decline(request: HttpRequest, decline: Callable[[], bool | None], *, here: str) -> HttpResponse:
+def _decline(request: HttpRequest, decline: Callable[[], bool], *, here: str) -> HttpResponse:
     try:
         declined = decline()
     except DeclineRefused as refused:
         messages.error(request, f"{refused.sentence} {refused.next_step}")
         return SeeOther(here)
-    if declined is None:
-        raise Http404("You have no such assignment.")
     messages.success(request, _DECLINED if declined else _DECLINED_BEFORE)
     return SeeOther(here)

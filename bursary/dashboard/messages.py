@@ -10,7 +10,7 @@ from bursary.assignments.allocation import Allocation, AllocationRefused, Previe
 from bursary.assignments.matching import Match, Verdict
 from bursary.budgets.models import Budget
 from bursary.dashboard.forms import Entry
-from bursary.dashboard.templatetags.money import dollars
+from bursary.lib.money import dollars
 from bursary.replica import reads
 
 MOST_LINES_NAMED = 20

@@ -5,21 +5,20 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.decorators import method_decorator
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_safe
 
 from bursary.access.models import User
 from bursary.budgets import ledger
 from bursary.dashboard import assign, assignment_page
 from bursary.dashboard.forms import AssignForm, SearchForm
-from bursary.dashboard.headers import form_leads_to, page
+from bursary.dashboard.headers import form_leads_to, page, page_of_user
 from bursary.dashboard.overview import overview
-from bursary.dashboard.templatetags.money import dollars
+from bursary.lib.money import dollars
 
 
 @page
@@ -34,15 +33,12 @@ def home(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/home.html", context)
 
 
-@page
-@require_http_methods(["GET", "HEAD", "POST"])
-@login_required
-def assignment(request: HttpRequest, uuid: UUID) -> HttpResponse:
+@page_of_user
+def assignment(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     """Show an assignment to its administrators and its learner, else answer 404. POST cancels it."""
-    assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
     if request.method == "POST":
-        return _cancel(request, uuid, actor=request.user)
-    loaded = assignment_page.load(uuid, reader=request.user, now=timezone.now())
+        return _cancel(request, uuid, actor=user)
+    loaded = assignment_page.load(uuid, reader=user, now=timezone.now())
     if loaded is None:
         raise Http404("There is no such assignment.")
     context = {"page": loaded, "invitation": loaded.invitation}
@@ -50,32 +46,26 @@ def assignment(request: HttpRequest, uuid: UUID) -> HttpResponse:
     return form_leads_to(loaded.invitation.leads_to if loaded.invitation else "", response=response)
 
 
-@page
-@require_http_methods(["GET", "HEAD", "POST"])
-@login_required
-def revoke_links(request: HttpRequest, uuid: UUID) -> HttpResponse:
+@page_of_user
+def revoke_links(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     """Revoke the links of an assignment in e-mails sent so far, by POST; then show it."""
-    assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
     if request.method == "POST":
-        if not assignment_page.revoke_links(uuid, actor=request.user, now=timezone.now()):
+        if not assignment_page.revoke_links(uuid, actor=user, now=timezone.now()):
             raise Http404("There is no such assignment.")
         messages.success(request, "The links in e-mails sent so far no longer work.")
     return redirect("assignment", uuid)
 
 
-@page
-@require_http_methods(["GET", "HEAD", "POST"])
-@login_required
-def assign_content(request: HttpRequest, uuid: UUID) -> HttpResponse:
+@page_of_user
+def assign_content(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     """Assign a course or run from a budget, or preview that."""
-    assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
     now = timezone.now()
-    budget = assign.budget_for(request.user, uuid)
+    budget = assign.budget_for(user, uuid)
     if budget is None:
         raise Http404("There is no such budget.")
     form = AssignForm(request.POST if request.method == "POST" else None, auto_id="%s")
     preview = "assign" not in request.POST
-    result = assign.submit(form, budget, preview=preview, actor=request.user, now=now)
+    result = assign.submit(form, budget, preview=preview, actor=user, now=now)
     if result.done:
         messages.success(request, result.done)
         return redirect("home")
