@@ -257,6 +257,13 @@ class LearnerContentAssignmentAction(LeasedRow):
             models.Index(fields=["assignment", "created", "id"], name="action_timeline"),
         ]
 
+    @property
+    def last_error(self) -> dict[str, str]:
+        """The `cause`, `detail` and `traceback` of its failure; while it is open, of the last attempt."""
+        last = self.attempt_log[-1] if self.due_at and self.attempt_log else {}
+        final = {"cause": self.error_code, "detail": self.detail, "traceback": self.traceback}
+        return {name: value or last.get(name, "") for name, value in final.items()}
+
     def __str__(self) -> str:
         return str(self.uuid)
 

@@ -8,26 +8,11 @@ from uuid import UUID
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may
 from bursary.assignments import cancellation, content_display, lifecycle, redemption, signed_links
-from bursary.assignments.choices import ActionType, State, Status
+from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.dashboard.learner_answers import Invitation, invitation
 from bursary.dashboard.overview import operates, own_assignments
 from bursary.delivery.emails import DeadlineText, deadline_in_words
-
-
-@dataclass(frozen=True)
-class TimelineLine:
-    """One action of the timeline, with the error of a failed one or of the last attempt."""
-
-    action: LearnerContentAssignmentAction
-    error_code: str
-    detail: str
-    trace: str
-    """The stack trace; empty unless the reader is an operator."""
-
-    @property
-    def will_be_retried(self) -> bool:
-        return self.action.status == Status.PENDING and self.action.attempts > 0
 
 
 @dataclass(frozen=True)
@@ -36,7 +21,9 @@ class AssignmentPage:
 
     assignment: LearnerContentAssignment
     deadline: DeadlineText | None
-    timeline: Sequence[TimelineLine] | None
+    timeline: Sequence[LearnerContentAssignmentAction] | None
+    with_traces: bool = False
+    """This reader is an operator."""
     may_be_cancelled: bool = False
     """By this reader, now."""
     invitation: Invitation | None = None
@@ -61,12 +48,11 @@ def load(uuid: UUID, *, reader: User, now: datetime) -> AssignmentPage | None:
     customer_pk = assignment.budget.customer_id
     if not may(reader, Permission.READ_ASSIGNMENTS, customer_pk=customer_pk):
         return AssignmentPage(assignment, deadline, None, invitation=as_learner) if own else None
-    actions = assignment.actions.timeline().select_related("actor").defer("payload")
-    with_traces = operates(reader)
     return AssignmentPage(
         assignment,
         deadline,
-        [_line(action, with_trace=with_traces) for action in actions],
+        list(assignment.actions.timeline().select_related("actor").defer("payload")),
+        with_traces=operates(reader),
         may_be_cancelled=lifecycle.allows(assignment, ActionType.CANCELLED)
         and may(reader, Permission.CANCEL, customer_pk=customer_pk),
         invitation=as_learner,
@@ -94,14 +80,3 @@ def revoke_links(uuid: UUID, *, actor: User, now: datetime) -> bool:
 def _cancellable(uuid: UUID, *, actor: User) -> LearnerContentAssignment | None:
     permitted = granted(actor, Permission.CANCEL, customer="budget__customer")
     return LearnerContentAssignment.objects.select_related("budget").filter(permitted, uuid=uuid).first()
-
-
-def _line(action: LearnerContentAssignmentAction, *, with_trace: bool) -> TimelineLine:
-    last = action.attempt_log[-1] if action.due_at and action.attempt_log else {}
-    trace = action.traceback or last.get("traceback", "")
-    return TimelineLine(
-        action,
-        error_code=action.error_code or last.get("cause", ""),
-        detail=action.detail or last.get("detail", ""),
-        trace=trace if with_trace else "",
-    )

@@ -58,14 +58,9 @@ def ensure_role(user: User, role: Role, customer: Customer | None) -> bool:
 
 
 def issue_credentials(user: User, *, key_name: str) -> Credentials:
-    """Set a new random password and issue an API key."""
+    """Set a new random password and issue an API key. Earlier keys keep working."""
     password = secrets.token_urlsafe(12)
     user.set_password(password)
     user.save(update_fields=["password"])
-    return Credentials(password, issue_key(user, key_name=key_name))
-
-
-def issue_key(user: User, *, key_name: str) -> str:
-    """Issue an API key. Earlier ones keep working."""
     _row, key = ApiKey.issue(user, name=key_name)
-    return key
+    return Credentials(password, key)

@@ -8,7 +8,6 @@ from uuid import UUID
 from bursary.access.models import User
 from bursary.assignments import erasure
 from bursary.assignments.choices import State
-from bursary.assignments.erasure import ErasurePreview
 from bursary.delivery import file_backend
 from bursary.ops.console import Advance
 from bursary.ops.database import expect_traces, leave_no_traces
@@ -54,20 +53,17 @@ def forget(address: str, *, now: datetime, actor: User | None = None) -> dict[st
 def preview(address: str) -> tuple[dict[str, object], str]:
     """Return what an address has, as plain values and in a sentence. Raises BadAddresses."""
     known = erasure.preview(address)
-    return asdict(known), _sentence(known)
+    total = sum(known.assignments.values())
+    still_open = known.assignments.get(State.ALLOCATED, 0)
+    sentence = (
+        f"{total} assignments ({still_open} open: to be cancelled), {known.elsewhere} actions of others, "
+        f"{known.links} links and {known.accounts} accounts would be forgotten."
+    )
+    if not (total or known.elsewhere or known.links or known.accounts):
+        sentence = "Nothing is known of this address."
+    return asdict(known), sentence
 
 
 def _remove(actions: Sequence[UUID]) -> int:
     expect_traces()
     return file_backend.remove(actions)
-
-
-def _sentence(known: ErasurePreview) -> str:
-    total = sum(known.assignments.values())
-    still_open = known.assignments.get(State.ALLOCATED, 0)
-    if not (total or known.elsewhere or known.links or known.accounts):
-        return "Nothing is known of this address."
-    return (
-        f"{total} assignments ({still_open} open: to be cancelled), {known.elsewhere} actions of others, "
-        f"{known.links} links and {known.accounts} accounts would be forgotten."
-    )

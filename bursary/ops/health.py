@@ -1,6 +1,6 @@
 """Whether the service does its work: the database answers, and no due work waits too long."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -34,14 +34,6 @@ class Health:
     late_ticks: list[str] | None = None
     """Names of scheduled tasks that are late or keep failing."""
     catalog_alarms: int | None = None
-
-    @property
-    def well(self) -> bool:
-        return self.status == "ok"
-
-    def summary(self) -> dict[str, object]:
-        """Return it as plain values."""
-        return asdict(self)
 
 
 def examine(*, now: datetime) -> Health:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -41,11 +41,8 @@ class CatalogRefresh:
 
     def summary(self) -> dict[str, object]:
         """Return it as plain values."""
-        return {
-            "catalog_uuid": self.catalog_uuid,
-            "unavailable": self.unavailable or None,
-            **self.report.as_dict(),
-        }
+        unavailable = self.unavailable or None
+        return {"catalog_uuid": self.catalog_uuid, "unavailable": unavailable, **asdict(self.report)}
 
 
 @dataclass(frozen=True)
@@ -55,14 +52,6 @@ class RefreshRun:
     due: RefreshReport
     brought_forward: int
     forgotten: int
-
-    def summary(self) -> dict[str, object]:
-        """Return it as plain values."""
-        return {
-            "due": self.due.as_dict(),
-            "brought_forward": self.brought_forward,
-            "forgotten": self.forgotten,
-        }
 
 
 def budgets_catalogs() -> list[UUID]:
@@ -166,16 +155,8 @@ def refresh_catalogs(
         def progress(records: int, before: int = before) -> None:
             advance(before + records)
 
-        done.append(
-            _refresh(
-                catalog_uuid,
-                clock=clock,
-                dry_run=dry_run,
-                advance=progress,
-                accept_drop=accept_drop,
-                anew=anew,
-            )
-        )
+        flags = {"dry_run": dry_run, "accept_drop": accept_drop, "anew": anew}
+        done.append(_refresh(catalog_uuid, clock=clock, advance=progress, **flags))
     return done
 
 

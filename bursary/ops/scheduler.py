@@ -7,7 +7,7 @@ catches up. One that fails is retried with back-off, and stops no other.
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -52,7 +52,7 @@ class TaskDefinition:
 
 def _refresh(clock: Clock) -> Mapping[str, object]:
     """Refresh the content that is due."""
-    return refresh_runs.refresh_run(clock=clock).summary()
+    return asdict(refresh_runs.refresh_run(clock=clock))
 
 
 def _read_listing(clock: Clock) -> Mapping[str, object]:

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from bursary.access.models import Role, User
+from bursary.access.models import ApiKey, Role, User
 from bursary.budgets.models import Account, Budget, Customer
 from bursary.ops import accounts
 from bursary.ops.accounts import Person
@@ -95,7 +95,7 @@ def set_up(plan: SetupPlan, *, dry_run: bool = False, new_key: bool = False) -> 
             credentials = accounts.issue_credentials(administrator, key_name=KEY_NAME)
             done.password, done.api_key = credentials.password, credentials.api_key
         elif new_key:
-            done.api_key = accounts.issue_key(administrator, key_name=KEY_NAME)
+            _row, done.api_key = ApiKey.issue(administrator, name=KEY_NAME)
     return done
 
 

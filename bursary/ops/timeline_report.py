@@ -59,12 +59,13 @@ def render(report: TimelineReport, *, traces: bool) -> RenderableType:
     """Return the report as a heading and a table; with `traces`, stack traces follow."""
     parts: list[RenderableType] = [_heading(report.assignment), _table(report.actions)]
     for action in report.actions:
-        if traces and (trace := _trace(action)):
+        if traces and (trace := action.last_error["traceback"].rstrip()):
             parts += [Text(f"\n{action.action_type}, {_time(action.created)}", style="bold"), Text(trace)]
     return Group(*parts)
 
 
 def _action(action: LearnerContentAssignmentAction, *, traces: bool) -> dict[str, object]:
+    error = action.last_error
     values: dict[str, object] = {
         "uuid": action.uuid,
         "type": action.action_type,
@@ -77,10 +78,10 @@ def _action(action: LearnerContentAssignmentAction, *, traces: bool) -> dict[str
         "attempts": action.attempts,
         "recipient": action.recipient,
         "error_reason": action.error_reason or None,
-        "cause": _cause(action) or None,
-        "detail": _detail(action) or None,
+        "cause": error["cause"] or None,
+        "detail": error["detail"] or None,
     }
-    return values | {"traceback": _trace(action) or None} if traces else values
+    return values | {"traceback": error["traceback"].rstrip() or None} if traces else values
 
 
 def _heading(assignment: LearnerContentAssignment) -> Text:
@@ -101,40 +102,19 @@ def _table(actions: Sequence[LearnerContentAssignmentAction]) -> Table:
     table = Table("created (UTC)", "completed", "action", "status", "attempts", "cause", "detail")
     for action in actions:
         kind = action.action_type if action.cycle == 1 else f"{action.action_type} ({action.cycle})"
+        retried = action.status == Status.PENDING and action.attempts
+        status = f"retry {_time(action.due_at)}" if retried else action.status
         colour = COLOURS.get(Status(action.status), "dim")
         table.add_row(
             _time(action.created),
             _time(action.completed_at),
             kind,
-            f"[{colour}]{_status(action)}[/]",
+            f"[{colour}]{status}[/]",
             str(action.attempts or ""),
-            escape(_cause(action)),
-            escape(_detail(action)),
+            escape(action.last_error["cause"]),
+            escape(action.last_error["detail"]),
         )
     return table
-
-
-def _status(action: LearnerContentAssignmentAction) -> str:
-    if action.status == Status.PENDING and action.attempts:
-        return f"retry {_time(action.due_at)}"
-    return action.status
-
-
-def _cause(action: LearnerContentAssignmentAction) -> str:
-    return action.error_code or _last_attempt(action).get("cause", "")
-
-
-def _detail(action: LearnerContentAssignmentAction) -> str:
-    return action.detail or _last_attempt(action).get("detail", "")
-
-
-def _trace(action: LearnerContentAssignmentAction) -> str:
-    return (action.traceback or _last_attempt(action).get("traceback", "")).rstrip()
-
-
-def _last_attempt(action: LearnerContentAssignmentAction) -> dict[str, str]:
-    """Return the log of the last attempt, while the action is still open."""
-    return action.attempt_log[-1] if action.due_at and action.attempt_log else {}
 
 
 def _time(instant: datetime | None) -> str:

@@ -1,5 +1,7 @@
 """The operator's door over HTTP."""
 
+from dataclasses import asdict
+
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
@@ -16,7 +18,7 @@ from bursary.ops import metrics as figures
 def healthz(_request: HttpRequest) -> JsonResponse:
     """Answer 200 while all is well and 503 while it is not, with figures; needs no key."""
     found = health.examine(now=timezone.now())
-    return JsonResponse(found.summary(), status=200 if found.well else 503)
+    return JsonResponse(asdict(found), status=200 if found.status == "ok" else 503)
 
 
 @never_cache

@@ -5,7 +5,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Self
 
 from django.db import DataError, IntegrityError
@@ -101,10 +101,6 @@ class RefreshReport:
         """Count and name rejected records."""
         named = tuple(rejected)
         return cls(unparsable_total=len(named), unparsable=named[:MAX_NAMED])
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the report as plain values, ready for JSON."""
-        return {**asdict(self), "unparsable": [asdict(rejected) for rejected in self.unparsable]}
 
 
 def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = False) -> RefreshReport:

@@ -158,8 +158,8 @@ def test_a_report_names_few_and_counts_all() -> None:
     report = refresh.refresh_catalog(CATALOG, source=Listing([None] * 620), now=NOW, by=RefreshSource.CRON)
 
     assert (report.unparsable_total, len(report.unparsable)) == (620, 500)
-    assert report.as_dict()["unparsable_total"] == 620
-    assert report.as_dict()["records"] == 620
+    assert report.unparsable_total == 620
+    assert report.records == 620
 
 
 # -- What is recorded ---------------------------------------------------------------------------------------

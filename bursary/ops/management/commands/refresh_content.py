@@ -1,5 +1,6 @@
 """`bursary refresh_content`: refresh the content replica."""
 
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -57,7 +58,7 @@ class Command(OperatorCommand):
             "were_due": waiting,
             "still_due": left,
             "alarms": alarms,
-            "due": report.as_dict(),
+            "due": asdict(report),
         }
         self.answer(summary, f"{waiting} due. {_counts(report)}")
         self._warn(report)
