@@ -36,7 +36,7 @@ def page(view: Callable[P, HttpResponseBase]) -> Callable[P, HttpResponseBase]:
 def page_of_user(
     view: Callable[[HttpRequest, UUID, User], HttpResponse],
 ) -> Callable[[HttpRequest, UUID], HttpResponseBase]:
-    """Decorate a page that needs a signed-in user, whom the view receives. Others are sent to sign in."""
+    """Decorate a page of a signed-in user, which the view receives; without one, redirect to sign in."""
 
     @page
     @require_http_methods(["GET", "HEAD", "POST"])

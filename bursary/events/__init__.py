@@ -1,1 +1,1 @@
-"""What comes in: events of other services, by their bus or a signed webhook, stored first, applied later."""
+"""Events of other services, by their bus or a signed webhook: stored first, applied later."""

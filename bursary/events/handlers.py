@@ -1,4 +1,4 @@
-"""What each kind of event does here. Applying it again is harmless."""
+"""The effect of each kind of event. Applying it again is harmless."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,7 +22,7 @@ class NotApplicableYet(Exception):
 
 
 def apply(kind: EventKind, payload: Mapping[str, Any], *, now: datetime) -> EventOutcome:
-    """Do what an event of this kind says; return how it is settled. Raises NotApplicableYet."""
+    """Apply an event of this kind; return how it is settled. Raises NotApplicableYet."""
     if kind is EventKind.CONTENT_CHANGED:
         # Upstream's batch job runs after its event: one refresh now would find the old record.
         requested = schedule.request_refresh(payload["content_keys"], now=now, until_changed=True)

@@ -1,7 +1,7 @@
 """The inbox: an event is stored as soon as it is received, and applied later by a scheduled task.
 
-`receive` is one cheap local write, so that receiving hardly ever fails and no event is lost. `apply_due` does
-what an event says. Applying it twice is harmless, so a process that dies in between only costs time.
+`receive` is one cheap local write, so that receiving hardly ever fails and no event is lost. `apply_due` acts
+on it. Applying an event twice is harmless, so a process that dies in between only costs time.
 """
 
 import logging

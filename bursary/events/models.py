@@ -16,7 +16,7 @@ class EventSource(models.TextChoices):
 
 
 class EventKind(models.TextChoices):
-    """What an event says, as webhooks spell it."""
+    """The kind of an event, as webhooks spell it."""
 
     CONTENT_CHANGED = "content.changed", "Content changed"
     TRANSACTION_REVERSED = "transaction.reversed", "Transaction reversed"

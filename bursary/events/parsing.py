@@ -27,7 +27,7 @@ class UnreadableEvent(Exception):
 
 @dataclass(frozen=True)
 class ParsedEvent:
-    """What an event says, as far as it is acted upon."""
+    """The id, kind and payload of an event, as far as it is acted upon."""
 
     event_id: str
     kind: EventKind

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class NotReady(Exception):
-    """The database cannot be used; the message says why, and what to do."""
+    """The database cannot be used; the message has the reason and the next step."""
 
 
 def refuse_unknown_migrations() -> None:

@@ -54,7 +54,7 @@ class Demo:
 
 
 class NotHere(Exception):
-    """The database belongs to a real organisation; the message says what to do."""
+    """The database belongs to a real organisation; the message names the next step."""
 
 
 def demo_file() -> Path:

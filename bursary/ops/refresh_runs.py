@@ -117,7 +117,7 @@ def bring_forward(*, now: datetime) -> int:
     )
     stale_at = now - settings.CONTENT_FRESHNESS["depended_on"]
     held = CatalogMembership.objects.filter(content=OuterRef("pk"))
-    # What is missing is looked up again in its own time.
+    # Missing content has a schedule of its own: a second lookup confirms it.
     resting = held.filter(Q(seen_at__gt=stale_at) | Q(missing_since__isnull=False))
     stale = ContentMetadata.objects.filter(
         Exists(open_assignments),

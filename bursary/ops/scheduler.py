@@ -33,7 +33,7 @@ Clock = Callable[[], datetime]
 
 
 class TaskFailed(Exception):
-    """A task could not do all that was due, for a reason that the message says."""
+    """A task could not do all that was due, for the reason in the message."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ PATIENCE_SECONDS = 30  # for requests and mails that run when the server is stop
 
 
 class CannotListen(Exception):
-    """The address cannot be served; the message says why and what to do."""
+    """The address cannot be served; the message has the reason and the next step."""
 
 
 @dataclass(frozen=True)

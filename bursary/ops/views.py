@@ -1,4 +1,4 @@
-"""The operator's door over HTTP."""
+"""Health and metrics over HTTP."""
 
 from dataclasses import asdict
 

@@ -87,7 +87,7 @@ class Door:
 
 
 def door_of(role: Role | None, *, customer: Customer | None = None) -> Door:
-    """Return the door as somebody with that role finds it, with an API key."""
+    """Return the door for a user with that role, with an API key."""
     return Door(key=given_api_key(given_user(role, customer=customer)))
 
 
@@ -124,7 +124,7 @@ def of_the_budget(assignment: LearnerContentAssignment) -> Iterator[tuple[str, s
         yield "POST", f"{rows}{verb}/"
 
 
-def of_everybody(content: ContentMetadata) -> Iterator[tuple[str, str]]:
+def for_every_user(content: ContentMetadata) -> Iterator[tuple[str, str]]:
     """Yield method and address of what belongs to no budget."""
     yield "GET", "subsidy-access-policies/"
     yield "GET", "content-metadata/"

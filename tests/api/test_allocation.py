@@ -243,7 +243,7 @@ def test_bad_addresses_are_named_one_by_one_with_their_positions(
     assert nothing_changed()
 
 
-def test_trying_it_out_tells_the_verdicts_the_cost_the_rest_and_the_deadline(
+def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
     [alice] = door.allocate(budget, content, ALICE).json()["created"]
@@ -290,7 +290,9 @@ def test_trying_it_out_changes_nothing(door: Door, budget: Budget, content: Cont
     assert nothing_changed()
 
 
-def test_trying_too_much_out_tells_both_figures(door: Door, budget: Budget, content: ContentMetadata) -> None:
+def test_a_preview_beyond_the_money_shows_both_figures(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
     body = door.can_allocate(budget, content, *addresses(11)).json()
     [refusal] = body["refusals"]
     assert (body["can_allocate"], body["remaining_cents"]) == (False, -PRICE)

@@ -71,7 +71,7 @@ def test_a_row_has_all_that_clients_read(door: Door, budget: Budget, content: Co
     }
 
 
-def test_a_row_tells_of_its_content_what_the_replica_knows_and_since_when(door: Door, budget: Budget) -> None:
+def test_a_row_has_its_content_as_of_the_last_check(door: Door, budget: Budget) -> None:
     content = given_content(
         start_date=NOW + timedelta(days=30),
         end_date=NOW + timedelta(days=60),
@@ -137,7 +137,7 @@ def test_a_learner_state_is_the_clients_word_or_null(
     assert only_row(door, budget)["learner_state"] == (learner_state.label or None)
 
 
-def test_once_told_the_learner_is_waited_for(door: Door, budget: Budget, content: ContentMetadata) -> None:
+def test_a_notified_learner_is_waiting(door: Door, budget: Budget, content: ContentMetadata) -> None:
     given_assignment(budget, content)
     deliver()
     row = only_row(door, budget)
@@ -162,7 +162,7 @@ def test_a_reminder_that_arrived_is_the_most_recent_action(
     assert only_row(door, budget)["recent_action"] == expected
 
 
-def test_a_rejected_address_is_told_with_the_clients_reason_and_the_exact_cause(
+def test_a_rejected_address_has_the_clients_reason_and_the_exact_cause(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
     assignment = given_assignment(budget, content, address=REJECTED)
@@ -240,7 +240,7 @@ def test_a_session_takes_one_query_more_unless_its_process_remembers_it(
     assert len(answer.json()["results"]) == rows
 
 
-def test_an_assignment_that_nobody_knows_is_404(door: Door, budget: Budget) -> None:
+def test_an_unknown_assignment_is_404(door: Door, budget: Budget) -> None:
     for path in (f"{listing(budget)}{uuid4()}/", f"{listing(budget)}{uuid4()}/actions/"):
         assert refusal_of(door.get(path)) == (404, "not_found")
 

@@ -1,4 +1,4 @@
-"""Who is signed in, by key or by session, and what each role then finds open."""
+"""Authentication by key or by session, and the permissions of each role."""
 
 from datetime import timedelta
 
@@ -9,7 +9,7 @@ from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
-from tests.api.door import Door, allocating, door_of, listing, of_everybody, of_the_budget, refusal_of
+from tests.api.door import Door, allocating, door_of, for_every_user, listing, of_the_budget, refusal_of
 from tests.world import ALICE, BOB, NOW, given_api_key, given_assignment, given_customer, given_user
 
 pytestmark = pytest.mark.django_db
@@ -27,10 +27,10 @@ def ada(budget: Budget) -> User:
     return given_user(Role.ADMINISTRATOR, customer=budget.customer)
 
 
-def test_who_is_not_signed_in_gets_a_challenge_everywhere(
+def test_an_unauthenticated_request_gets_a_challenge_everywhere(
     assignment: LearnerContentAssignment, content: ContentMetadata
 ) -> None:
-    for method, path in [*of_the_budget(assignment), *of_everybody(content)]:
+    for method, path in [*of_the_budget(assignment), *for_every_user(content)]:
         answer = Door().send(method, path)
         assert refusal_of(answer) == (401, "not_signed_in"), path
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="Bursary"'
@@ -68,7 +68,7 @@ def test_an_operator_allocates_and_cancels_for_every_organisation(
     assert LearnerContentAssignment.objects.get().state == State.CANCELLED
 
 
-def test_somebody_without_a_role_may_nothing(assignment: LearnerContentAssignment) -> None:
+def test_a_user_without_a_role_may_nothing(assignment: LearnerContentAssignment) -> None:
     door = door_of(None)
     for method, path in of_the_budget(assignment):
         assert refusal_of(door.send(method, path, BODY)) == (403, "not_permitted"), path
@@ -114,7 +114,7 @@ def test_a_key_is_not_found_by_its_digest(budget: Budget, ada: User) -> None:
     assert Door(key=ApiKey.objects.get().digest).policy(budget.uuid).status_code == 401
 
 
-def test_a_revoked_key_signs_nobody_in(budget: Budget, ada: User) -> None:
+def test_a_revoked_key_does_not_authenticate(budget: Budget, ada: User) -> None:
     key = given_api_key(ada)
     ApiKey.objects.update(revoked_at=NOW)
     assert Door(key=key).policy(budget.uuid).status_code == 401
@@ -126,7 +126,7 @@ def test_a_key_that_will_be_revoked_works_until_then(budget: Budget, ada: User) 
     assert Door(key=key).policy(budget.uuid).status_code == 200
 
 
-def test_who_was_made_inactive_cannot_sign_in(budget: Budget, ada: User) -> None:
+def test_an_inactive_user_cannot_sign_in(budget: Budget, ada: User) -> None:
     by_key, by_session = Door(key=given_api_key(ada)), Door(session=ada)
     User.objects.filter(pk=ada.pk).update(is_active=False)
     assert by_key.policy(budget.uuid).status_code == 401
@@ -168,17 +168,17 @@ def test_a_key_writes_without_a_csrf_token(budget: Budget, content: ContentMetad
     assert door.allocate(budget, content, ALICE).status_code == 202
 
 
-def test_who_allocates_is_who_is_signed_in_whatever_the_body_says(
+def test_the_allocating_user_is_the_authenticated_one_whatever_the_body_names(
     budget: Budget, content: ContentMetadata, ada: User
 ) -> None:
-    somebody_else = given_user(lms_user_id=7)
+    other_user = given_user(lms_user_id=7)
     door = Door(key=given_api_key(ada))
-    door.allocate(budget, content, ALICE, admin_lms_user_id=somebody_else.lms_user_id)
+    door.allocate(budget, content, ALICE, admin_lms_user_id=other_user.lms_user_id)
     door.allocate(budget, content, BOB, admin_lms_user_id=None)
     assert {row.allocated_by for row in LearnerContentAssignment.objects.all()} == {ada}
 
 
-def test_refusals_for_who_it_is_come_before_refusals_for_what_is_said(budget: Budget) -> None:
+def test_missing_permissions_are_refused_before_invalid_bodies(budget: Budget) -> None:
     """A learner learns nothing from how a body is refused."""
     door = door_of(Role.LEARNER, customer=budget.customer)
     assert door.send("POST", allocating(budget), b"not json").status_code == 403

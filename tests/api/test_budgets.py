@@ -123,7 +123,7 @@ def test_a_policy_says_whether_it_is_in_use(
     assert body["is_subsidy_active"] is subsidy_active
 
 
-def test_everybody_sees_the_budgets_that_their_role_shows_them(budget: Budget) -> None:
+def test_each_role_sees_its_budgets(budget: Budget) -> None:
     other = given_budget(name="Another")
     both = sorted([str(budget.uuid), str(other.uuid)])
     assert uuids(door_of(Role.ADMINISTRATOR, customer=budget.customer).policies()) == [str(budget.uuid)]
@@ -161,7 +161,7 @@ def test_policies_come_by_name_and_those_of_one_name_in_one_order(door: Door, bu
     assert uuids(door.policies()) == [str(one.uuid) for one in expected]
 
 
-def test_a_budget_that_nobody_knows_is_404_and_anothers_is_403(door: Door) -> None:
+def test_an_unknown_budget_is_404_and_anothers_is_403(door: Door) -> None:
     assert refusal_of(door.policy(uuid4())) == (404, "not_found")
     assert refusal_of(door.policy(given_budget().uuid)) == (403, "not_permitted")
 

@@ -36,7 +36,7 @@ def open_ones(budget: Budget, content: ContentMetadata) -> list[LearnerContentAs
     return list(LearnerContentAssignment.objects.order_by("pk"))
 
 
-def test_cancelling_frees_the_money_and_tells_what_came_of_each(
+def test_cancelling_frees_the_money_and_returns_the_result_of_each(
     door: Door, budget: Budget, open_ones: list[LearnerContentAssignment]
 ) -> None:
     alice, bob, _carol = open_ones
@@ -54,7 +54,7 @@ def test_cancelling_frees_the_money_and_tells_what_came_of_each(
     assert timeline(alice)[-2:] == [("cancelled", "done"), ("cancellation_notified", "pending")]
 
 
-def test_who_cancelled_is_on_the_timeline(budget: Budget, content: ContentMetadata) -> None:
+def test_the_cancelling_administrator_is_on_the_timeline(budget: Budget, content: ContentMetadata) -> None:
     ada = given_user(Role.ADMINISTRATOR, customer=budget.customer)
     assignment = given_assignment(budget, content)
     Door(session=ada).cancel(budget, assignment.uuid)

@@ -52,7 +52,7 @@ def keys(answer: Answer) -> list[str]:
     return [row["content_key"] for row in answer.json()["results"]]
 
 
-def test_content_is_told_under_its_columns_names_with_the_time_as_of_which_it_is_true(door: Door) -> None:
+def test_content_has_its_columns_names_and_the_time_as_of_which_it_is_true(door: Door) -> None:
     content = given_content(
         "RiversideX+Tides",
         uuid=UUID,
@@ -100,11 +100,11 @@ def test_a_record_has_the_links_of_the_one_catalog_of_the_callers_budgets(shared
     for budget, links in ((ours, OURS), (theirs, THEIRS)):
         door = door_of(Role.ADMINISTRATOR, customer=budget.customer)
         assert links_shown(door, shared) == links["enrollment_url"]
-    nobodys = door_of(Role.ADMINISTRATOR, customer=given_customer())
-    assert links_shown(nobodys, shared) == ""
+    unrelated = door_of(Role.ADMINISTRATOR, customer=given_customer())
+    assert links_shown(unrelated, shared) == ""
 
 
-def test_who_sees_budgets_of_several_catalogs_says_whose_links(shared: ContentMetadata) -> None:
+def test_of_several_visible_catalogs_the_request_names_one_for_the_links(shared: ContentMetadata) -> None:
     given_budget(catalog_uuid=CATALOG)
     given_budget(catalog_uuid=OTHER_CATALOG)
     door = door_of(Role.OPERATOR)
@@ -201,7 +201,7 @@ def test_a_value_that_cannot_be_read_is_refused(door: Door, name: str, value: st
 @pytest.mark.parametrize(
     "key", ["Nobody+Knows", "%00", "a%00b", "%ED%A0%80", "..", "%0A", "k" * 5000, "a/b", "'"]
 )
-def test_a_key_that_nobody_knows_is_404(door: Door, content: ContentMetadata, key: str) -> None:
+def test_an_unknown_key_is_404(door: Door, content: ContentMetadata, key: str) -> None:
     assert refusal_of(door.get(f"content-metadata/{key}/")) == (404, "not_found")
 
 
@@ -225,7 +225,7 @@ def test_whoever_has_a_role_sees_content(content: ContentMetadata, role: Role) -
     assert door.get(f"content-metadata/{content.content_key}/").status_code == 200
 
 
-def test_who_has_no_role_does_not(content: ContentMetadata) -> None:
+def test_a_user_without_a_role_does_not(content: ContentMetadata) -> None:
     door = door_of(None)
     assert refusal_of(door.content()) == (403, "not_permitted")
     assert refusal_of(door.get(f"content-metadata/{content.content_key}/")) == (403, "not_permitted")

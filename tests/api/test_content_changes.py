@@ -113,12 +113,12 @@ def test_whoever_reads_content_reads_its_changes(content: ContentMetadata) -> No
 
 
 @pytest.mark.parametrize("ending", ["changes", "impact"])
-def test_what_nobody_knows_is_404(door: Door, ending: str) -> None:
+def test_unknown_content_is_404(door: Door, ending: str) -> None:
     assert refusal_of(door.get(f"content-metadata/Nobody+Knows/{ending}/")) == (404, "not_found")
 
 
 @pytest.mark.parametrize("ending", ["changes", "impact"])
-def test_keys_with_slashes_have_a_story_and_one_that_ends_like_the_address_is_still_found(
+def test_keys_with_slashes_have_changes_and_one_that_ends_like_the_url_is_still_found(
     door: Door, ending: str
 ) -> None:
     old_run = given_content("RiversideX/Tides/2026")
@@ -148,7 +148,7 @@ def test_an_instant_that_no_database_takes_is_refused(
 # -- Impact -------------------------------------------------------------------------------------------------
 
 
-def test_a_moved_end_of_enrolment_tells_the_deadline_before_and_after_with_both_reasons(
+def test_a_moved_end_of_enrolment_shows_the_old_and_new_deadline_with_both_reasons(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
     given(budget, content)
@@ -191,7 +191,7 @@ def test_where_another_date_comes_first_the_deadline_was_not_touched(door: Door,
     assert list(touches(answer)) == [BOB]
 
 
-def test_prices_dates_and_availability_are_told_old_and_new(
+def test_prices_dates_and_availability_are_shown_old_and_new(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
     given(budget, content)
@@ -249,7 +249,7 @@ def test_leaving_one_catalog_touches_the_budgets_of_that_catalog(
     assert touches(impact_on(door_of(Role.OPERATOR), content)) == {ALICE: [("availability", True, False)]}
 
 
-def test_a_course_tells_of_its_runs_and_a_run_of_itself_and_of_its_courses_leaving(
+def test_a_course_lists_changes_of_its_runs_and_a_run_its_own_and_its_courses_removal(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
     one, other = (
@@ -284,9 +284,7 @@ def test_administrators_see_their_own_operators_all_and_learners_nothing(
     assert refusal_of(Door().get(address)) == (401, "not_signed_in")
 
 
-def test_a_catalog_that_flutters_is_told_of_by_its_newest_changes(
-    door: Door, budget: Budget, content: ContentMetadata
-) -> None:
+def test_of_many_changes_the_newest_are_listed(door: Door, budget: Budget, content: ContentMetadata) -> None:
     given(budget, content)
     for number in range(impact.MOST_CHANGES + 1):
         changed(content, "enroll_by", None if number % 2 else NOW, NOW if number % 2 else None)

@@ -68,7 +68,7 @@ def reason_of(body: Any) -> str:
 
 
 @pytest.mark.parametrize("secret", [NEW, OLD])
-def test_a_signed_change_is_kept_and_then_wanted(secret: str) -> None:
+def test_a_signed_change_is_stored_and_then_requests_a_refresh(secret: str) -> None:
     content = given_content("RiversideX+T7", due_at=NOW + timedelta(days=1))
     answer = tell(secret=secret)
     assert (answer.status_code, answer.json()) == (202, {"no_change": False})
@@ -231,7 +231,7 @@ def test_a_signed_body_must_still_say_something(body: object, code: int, reason:
     assert answer.status_code == code
 
 
-def test_who_takes_no_webhooks_says_so(settings: Settings) -> None:
+def test_without_a_secret_webhooks_are_refused(settings: Settings) -> None:
     settings.WEBHOOK_SECRETS = []
     refused(tell(), 404, "webhooks_not_enabled")
     assert Door().get("content-events/").status_code == 405

@@ -88,8 +88,8 @@ def test_only_ones_own_can_be_declined(
 ) -> None:
     allocate(budget, content, BOB)
     bobs = LearnerContentAssignment.objects.get()
-    for somebody in (learner, door):
-        assert refusal_of(decline(somebody, bobs)) == (404, "not_found")
+    for caller in (learner, door):
+        assert refusal_of(decline(caller, bobs)) == (404, "not_found")
     assert state_of(bobs) == State.ALLOCATED
 
 

@@ -150,9 +150,7 @@ def test_a_value_that_cannot_be_read_is_refused_by_its_name(
     "number", ["99999999999999999999", "9223372036854775808", "-1", "-99999999999999999999"]
 )
 @pytest.mark.parametrize("name", ["lms_user_id", "content_price_cents"])
-def test_a_number_beyond_what_is_stored_finds_nobody(
-    door: Door, budget: Budget, name: str, number: str
-) -> None:
+def test_a_number_beyond_the_column_finds_nothing(door: Door, budget: Budget, name: str, number: str) -> None:
     answer = door.assignments(budget, **{name: number})
     assert answer.status_code == 400 or names(answer) == []
 

@@ -169,7 +169,7 @@ def test_what_is_no_json_object_is_refused(
 
 
 @pytest.mark.parametrize("depth", range(500, 1000, 25))
-def test_no_depth_of_nesting_is_a_fault_of_ours(
+def test_no_depth_of_nesting_is_a_server_error(
     door: Door, budget: Budget, content: ContentMetadata, dry: bool, depth: int
 ) -> None:
     """What is shallow enough to be read is still deep for whoever looks at it afterwards."""
@@ -188,9 +188,7 @@ def test_of_a_name_that_is_given_twice_the_last_counts(
     assert [row["content_key"] for row in answer.json()["created"]] == [content.content_key]
 
 
-def test_names_that_nobody_knows_are_passed_over(
-    door: Door, budget: Budget, content: ContentMetadata
-) -> None:
+def test_unknown_fields_are_ignored(door: Door, budget: Budget, content: ContentMetadata) -> None:
     assert door.allocate(budget, content, ALICE, state="accepted", price_cents=1).status_code == 202
     assert LearnerContentAssignment.objects.get().price_cents == PRICE
 

@@ -8,7 +8,7 @@ import pytest
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
-from tests.api.door import Door, allocating, listing, of_everybody, of_the_budget, refusal_of
+from tests.api.door import Door, allocating, for_every_user, listing, of_the_budget, refusal_of
 from tests.world import given_assignment
 
 pytestmark = pytest.mark.django_db
@@ -68,7 +68,7 @@ def test_a_budget_that_there_is_not_is_404_at_each_of_its_addresses(
 def test_a_method_that_an_address_does_not_take_is_405_in_json(
     door: Door, assignment: LearnerContentAssignment, content: ContentMetadata
 ) -> None:
-    for allowed, path in [*of_the_budget(assignment), *of_everybody(content)]:
+    for allowed, path in [*of_the_budget(assignment), *for_every_user(content)]:
         for method in METHODS - {allowed}:
             answer = door.send(method, path, b"{}")
             assert refusal_of(answer) == (405, "method_not_allowed"), (method, path)
@@ -103,7 +103,7 @@ def page(answer: Any, status: int) -> str:
 def test_a_browser_is_shown_every_answer_as_a_page(
     door: Door, assignment: LearnerContentAssignment, content: ContentMetadata
 ) -> None:
-    for method, path in [*of_the_budget(assignment), *of_everybody(content)]:
+    for method, path in [*of_the_budget(assignment), *for_every_user(content)]:
         shown = page(door.send("GET", path, HTTP_ACCEPT="text/html"), 200 if method == "GET" else 405)
         assert "GET" in shown
 

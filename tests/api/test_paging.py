@@ -69,7 +69,7 @@ def test_without_being_asked_a_page_has_a_hundred_rows(
     "size", ["0", "-1", "501", "x", "1.5", "\0", "", "9" * 5000, "1e9"], ids=lambda size: size[:9]
 )
 def test_a_page_size_that_is_none_is_the_nearest_that_is_one(five: Any, size: str) -> None:
-    """As with the clients' own backend: nobody is refused for it."""
+    """As with the clients' own backend: it is not refused."""
     assert figures(five(page_size=size)) == {"count": 5, "num_pages": 1, "current_page": 1, "start": 0}
 
 

@@ -60,7 +60,7 @@ def test_every_refusal_has_a_reason_a_sentence_and_a_next_step(
     assert len(body["next_step"]) > 10
 
 
-def test_a_status_that_nobody_foresaw_still_has_all_three() -> None:
+def test_an_unforeseen_status_still_has_all_three() -> None:
     class Teapot(exceptions.APIException):
         status_code = 418
         default_detail = "Short and stout."
@@ -74,12 +74,12 @@ def test_a_status_that_nobody_foresaw_still_has_all_three() -> None:
     }
 
 
-def test_a_sentence_of_ours_is_kept() -> None:
+def test_a_sentence_of_bursary_is_kept() -> None:
     assert answered(Http404("There is no such budget."))[1]["detail"] == "There is no such budget."
     assert answered(PermissionDenied("Not yours."))[1]["detail"] == "Not yours."
 
 
-def test_the_size_that_a_body_may_have_is_told() -> None:
+def test_the_largest_body_is_named() -> None:
     assert str(settings.DATA_UPLOAD_MAX_MEMORY_SIZE) in answered(RequestDataTooBig())[1]["detail"]
 
 
@@ -94,7 +94,7 @@ def test_the_size_that_a_body_may_have_is_told() -> None:
         ([], ""),
     ],
 )
-def test_the_first_of_nested_errors_is_told_with_its_place(said: Any, detail: str) -> None:
+def test_the_first_of_nested_errors_is_shown_with_its_path(said: Any, detail: str) -> None:
     _code, body = answered(exceptions.ValidationError(said))
     assert body["detail"] == detail
 
@@ -127,12 +127,12 @@ def test_what_is_refused_together_is_answered_together() -> None:
     assert answered(refusals.Unprocessable(both)) == (422, both)
 
 
-def test_a_fault_of_ours_is_left_to_be_logged_as_one() -> None:
+def test_a_server_error_is_left_to_be_logged_as_one() -> None:
     assert refusals.handle(RuntimeError("a secret"), {"kwargs": {}}) is None
 
 
 @pytest.mark.django_db
-def test_a_fault_of_ours_tells_nothing_of_the_inside(
+def test_a_server_error_shows_no_internals(
     door: Door, budget: Budget, content: ContentMetadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def break_down(*_args: object, **_kwargs: object) -> None:

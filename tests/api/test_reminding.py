@@ -30,17 +30,17 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def told(budget: Budget, content: ContentMetadata, mail: MailServer) -> list[LearnerContentAssignment]:
-    """Return three assignments whose learners were told."""
+def notified(budget: Budget, content: ContentMetadata, mail: MailServer) -> list[LearnerContentAssignment]:
+    """Return three assignments whose learners were notified."""
     allocate(budget, content, ALICE, BOB, CAROL, now=NOW - timedelta(days=1))
     deliver(now=NOW - timedelta(days=1))
     return list(LearnerContentAssignment.objects.order_by("pk"))
 
 
 def test_reminding_sends_a_mail_and_says_what_came_of_each(
-    door: Door, budget: Budget, told: list[LearnerContentAssignment], mail: MailServer
+    door: Door, budget: Budget, notified: list[LearnerContentAssignment], mail: MailServer
 ) -> None:
-    alice, bob, carol = told
+    alice, bob, carol = notified
     LearnerContentAssignment.objects.filter(pk=carol.pk).update(state=State.ACCEPTED)
 
     answer = door.remind(budget, bob.uuid, alice.uuid, carol.uuid)
@@ -65,9 +65,9 @@ def test_reminding_sends_a_mail_and_says_what_came_of_each(
 
 
 def test_asked_twice_a_learner_gets_one_mail(
-    door: Door, budget: Budget, told: list[LearnerContentAssignment]
+    door: Door, budget: Budget, notified: list[LearnerContentAssignment]
 ) -> None:
-    alice = told[0]
+    alice = notified[0]
     door.remind(budget, alice.uuid)
     answer = door.remind(budget, alice.uuid)
     assert answer.json() == {"reminded": [], "no_change": [str(alice.uuid)], "not_reminded": []}
@@ -75,9 +75,9 @@ def test_asked_twice_a_learner_gets_one_mail(
 
 
 def test_asked_again_within_minutes_of_the_mail_a_learner_gets_no_other(
-    door: Door, budget: Budget, told: list[LearnerContentAssignment], mail: MailServer
+    door: Door, budget: Budget, notified: list[LearnerContentAssignment], mail: MailServer
 ) -> None:
-    alice = told[0]
+    alice = notified[0]
     door.remind(budget, alice.uuid)
     deliver()
     assert door.remind(budget, alice.uuid).json()["no_change"] == [str(alice.uuid)]
@@ -87,30 +87,32 @@ def test_asked_again_within_minutes_of_the_mail_a_learner_gets_no_other(
 @pytest.mark.parametrize("verb", ["remind", "cancel"])
 @pytest.mark.parametrize(("name", "text"), [("learner_emial", ALICE), ("page", "1"), ("learner_email", "")])
 def test_a_filter_that_does_not_exist_or_is_empty_is_refused_and_acts_on_nothing(
-    door: Door, budget: Budget, told: list[LearnerContentAssignment], verb: str, name: str, text: str
+    door: Door, budget: Budget, notified: list[LearnerContentAssignment], verb: str, name: str, text: str
 ) -> None:
     answer = door.to_all(budget, verb, **{name: text})
     assert answer.status_code == 400
     assert name in str(answer.json())
     assert not LearnerContentAssignment.objects.exclude(state=State.ALLOCATED).exists()
-    assert not told[0].actions.filter(action_type=ActionType.REMINDED).exists()
+    assert not notified[0].actions.filter(action_type=ActionType.REMINDED).exists()
 
 
-def test_who_reminded_is_on_the_timeline(budget: Budget, told: list[LearnerContentAssignment]) -> None:
+def test_the_reminding_administrator_is_on_the_timeline(
+    budget: Budget, notified: list[LearnerContentAssignment]
+) -> None:
     ada = given_user(Role.ADMINISTRATOR, customer=budget.customer)
-    Door(session=ada).remind(budget, told[0].uuid)
-    assert action_of(told[0], ActionType.REMINDED).actor == ada
+    Door(session=ada).remind(budget, notified[0].uuid)
+    assert action_of(notified[0], ActionType.REMINDED).actor == ada
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.CANCELLED, State.EXPIRED, State.REVERSED])
 def test_where_none_can_be_reminded_the_answer_is_422_in_the_clients_shape(
-    door: Door, budget: Budget, told: list[LearnerContentAssignment], state: State
+    door: Door, budget: Budget, notified: list[LearnerContentAssignment], state: State
 ) -> None:
     LearnerContentAssignment.objects.update(state=state)
-    answer = door.remind(budget, told[0].uuid, uuid4())
+    answer = door.remind(budget, notified[0].uuid, uuid4())
     assert answer.status_code == 422
     assert [one["reason"] for one in answer.json()] == ["not_remindable", "unknown_assignment"]
-    assert not told[0].actions.filter(action_type=ActionType.REMINDED).exists()
+    assert not notified[0].actions.filter(action_type=ActionType.REMINDED).exists()
 
 
 def test_what_is_past_its_deadline_is_not_reminded_of_before_the_sweep_comes(
@@ -123,10 +125,10 @@ def test_what_is_past_its_deadline_is_not_reminded_of_before_the_sweep_comes(
     assert answer.json()[0]["user_message"] == "This assignment is past its deadline."
 
 
-def test_all_who_wait_are_reminded_and_counted(
-    door: Door, budget: Budget, told: list[LearnerContentAssignment], content: ContentMetadata
+def test_all_waiting_learners_are_reminded_and_counted(
+    door: Door, budget: Budget, notified: list[LearnerContentAssignment], content: ContentMetadata
 ) -> None:
-    given_assignment(budget, given_content(), address=ALICE)  # not told yet
+    given_assignment(budget, given_content(), address=ALICE)  # not notified yet
     given_assignment(given_budget(), content)  # another budget's
     answer = door.to_all(budget, "remind")
     assert answer.status_code == 202
@@ -137,28 +139,28 @@ def test_all_who_wait_are_reminded_and_counted(
         "not_reminded": [],
     }
     reminded = LearnerContentAssignment.objects.filter(actions__action_type=ActionType.REMINDED)
-    assert set(reminded) == set(told)
+    assert set(reminded) == set(notified)
 
 
-def test_all_of_a_filter_are_reminded_and_nobody_else(
-    door: Door, budget: Budget, told: list[LearnerContentAssignment]
+def test_only_learners_that_match_the_filter_are_reminded(
+    door: Door, budget: Budget, notified: list[LearnerContentAssignment]
 ) -> None:
     answer = door.to_all(budget, "remind", learner_state__in="waiting", search="bob")
     assert answer.json()["reminded"] == 1
-    assert action_of(told[1], ActionType.REMINDED).status == Status.PENDING
+    assert action_of(notified[1], ActionType.REMINDED).status == Status.PENDING
 
 
 @pytest.mark.parametrize("verb", ["remind", "cancel"])
 def test_a_filter_that_cannot_be_read_acts_on_nothing(
-    door: Door, budget: Budget, told: list[LearnerContentAssignment], verb: str
+    door: Door, budget: Budget, notified: list[LearnerContentAssignment], verb: str
 ) -> None:
     answer = door.to_all(budget, verb, learner_state__in="sleeping")
     assert answer.status_code == 400
     assert not LearnerContentAssignment.objects.exclude(state=State.ALLOCATED).exists()
-    assert not told[0].actions.filter(action_type=ActionType.REMINDED).exists()
+    assert not notified[0].actions.filter(action_type=ActionType.REMINDED).exists()
 
 
-def test_with_nobody_waiting_nothing_is_done_and_that_is_said(door: Door, budget: Budget) -> None:
+def test_without_waiting_learners_the_counts_are_zero(door: Door, budget: Budget) -> None:
     answer = door.to_all(budget, "remind")
     assert (answer.status_code, answer.json()["reminded"]) == (202, 0)
 
@@ -177,9 +179,9 @@ def test_nudging_names_those_that_do_not_start_soon(door: Door, budget: Budget) 
 
 
 def test_cancelling_all_of_a_filter_frees_their_money_and_no_other(
-    door: Door, budget: Budget, told: list[LearnerContentAssignment]
+    door: Door, budget: Budget, notified: list[LearnerContentAssignment]
 ) -> None:
-    alice, bob, carol = told
+    alice, bob, carol = notified
     LearnerContentAssignment.objects.filter(pk=carol.pk).update(redeeming_since=NOW)
     held = Budget.objects.get().held_cents
 
@@ -195,7 +197,7 @@ def test_cancelling_all_of_a_filter_frees_their_money_and_no_other(
 
 
 def test_cancelling_all_goes_over_more_than_one_batch(
-    door: Door, budget: Budget, told: list[LearnerContentAssignment], monkeypatch: pytest.MonkeyPatch
+    door: Door, budget: Budget, notified: list[LearnerContentAssignment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bursary.assignments.sweeps.BATCH", 2)
     assert door.to_all(budget, "cancel").json()["cancelled"] == 3

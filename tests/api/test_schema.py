@@ -39,7 +39,7 @@ def test_every_operation_says_what_it_does_and_how_to_sign_in(schema: Any) -> No
     for path, methods in schema["paths"].items():
         for method, described in methods.items():
             assert described["description"], (path, method)
-            signed = path.endswith("/content-events/")  # by its body: nobody signs in there
+            signed = path.endswith("/content-events/")  # by its body: there is no session
             assert ({"ApiKey": []} in described.get("security", [])) != signed, (path, method)
     assert schema["components"]["securitySchemes"]["ApiKey"] == {"type": "http", "scheme": "bearer"}
 

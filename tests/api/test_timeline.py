@@ -36,7 +36,7 @@ def test_the_timeline_answers_record_0013s_three_questions(
     assert body["failures"] == [body["results"][2]]
 
 
-def test_an_action_of_the_timeline_tells_how_it_went(
+def test_an_action_of_the_timeline_shows_its_result(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
     assignment = given_assignment(budget, content, address=REJECTED)

@@ -27,7 +27,7 @@ LATE = datetime(2900, 1, 31, 23, 30, tzinfo=UTC)  # in Madrid, the first of Febr
 # -- Who may ------------------------------------------------------------------------------------------------
 
 
-def test_who_is_not_signed_in_is_asked_to(client: Client, budget: Budget) -> None:
+def test_without_a_session_it_redirects_to_sign_in(client: Client, budget: Budget) -> None:
     address = reverse("assign", args=[budget.uuid])
 
     for answer in (client.get(address), client.post(address, {"assign": "yes"})):
@@ -73,9 +73,7 @@ def test_another_site_cannot_assign(budget: Budget) -> None:
 # -- Assigning ----------------------------------------------------------------------------------------------
 
 
-def test_assigning_stores_it_with_who_did_it_and_the_first_page_says_so_once(
-    desk: Desk, budget: Budget
-) -> None:
+def test_assigning_stores_the_actor_and_the_home_page_confirms_it_once(desk: Desk, budget: Budget) -> None:
     content = world.given_content(title="Tidal Engines")
 
     answer = desk.press("assign", content, f"{ALICE}\n{BOB}, {ALICE}")

@@ -10,7 +10,7 @@ from tests import world
 pytestmark = pytest.mark.django_db
 
 
-def test_it_is_bursarys_and_says_who_is_signed_in(client: Client) -> None:
+def test_it_is_bursarys_and_names_the_signed_in_user(client: Client) -> None:
     budget = world.given_budget()
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer, username="ada"))
     address = reverse("assignments", args=[budget.assignment_configuration_uuid])
@@ -24,7 +24,7 @@ def test_it_is_bursarys_and_says_who_is_signed_in(client: Client) -> None:
     assert "Unknown Address" not in html
 
 
-def test_who_is_not_signed_in_has_no_name(client: Client) -> None:
+def test_without_a_session_it_names_no_user(client: Client) -> None:
     html = client.get(reverse("policies"), headers={"accept": "text/html"}).content.decode()
 
     assert "Bursary</a>" in html

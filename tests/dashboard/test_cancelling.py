@@ -99,7 +99,7 @@ def test_another_organisations_administrator_cannot_cancel(
     assert state_of(assignment) == State.ALLOCATED
 
 
-def test_nobody_cancels_without_signing_in_or_from_another_site(
+def test_cancelling_needs_a_session_and_a_form_of_this_site(
     client: Client, assignment: LearnerContentAssignment
 ) -> None:
     assert client.post(address_of(assignment)).headers["Location"].startswith("/sign-in/")

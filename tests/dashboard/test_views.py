@@ -1,4 +1,4 @@
-"""The pages: the right people see the right things, and nobody else sees that they exist."""
+"""The pages: permitted users see them; to others they do not exist."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -86,7 +86,7 @@ def test_where_the_demonstrations_passwords_are_is_said_and_they_are_not(
 def test_an_administrator_sees_their_budgets_in_dollars(client: Client) -> None:
     budget = world.given_budget(seats=3, name="Languages")
     world.given_assignment(budget)
-    world.given_budget(name="Of somebody else")
+    world.given_budget(name="Of another organisation")
     signed_in(client, Role.ADMINISTRATOR, customer=budget.customer)
 
     html = page(client)
@@ -94,7 +94,7 @@ def test_an_administrator_sees_their_budgets_in_dollars(client: Client) -> None:
     assert "Languages" in html
     for amount in ("$597.00", "$199.00", "$0.00", "$398.00"):
         assert amount in html
-    assert "Of somebody else" not in html
+    assert "Of another organisation" not in html
     for name, uuid in (("assignments", budget.assignment_configuration_uuid), ("assign", budget.uuid)):
         assert reverse(name, args=[uuid]) in html
 
@@ -168,7 +168,7 @@ def test_an_operator_sees_every_customer_and_the_way_to_the_admin(client: Client
     assert "Two" in html
 
 
-def test_who_has_nothing_is_told_so(client: Client) -> None:
+def test_a_user_without_assignments_reads_so(client: Client) -> None:
     signed_in(client)
 
     assert "you administer no budget" in page(client)
@@ -297,7 +297,7 @@ def test_a_cancelled_assignment_has_no_deadline(client: Client) -> None:
     assert "Deadline" not in html
 
 
-def test_to_anybody_else_there_is_no_such_assignment(client: Client) -> None:
+def test_to_other_users_there_is_no_such_assignment(client: Client) -> None:
     assignment = world.given_assignment()
     for role in (Role.ADMINISTRATOR, Role.LEARNER):
         signed_in(client, role, customer=world.given_customer())
@@ -306,7 +306,7 @@ def test_to_anybody_else_there_is_no_such_assignment(client: Client) -> None:
     assert client.get(address_of(assignment)).status_code == 404
 
 
-def test_who_has_no_address_and_no_id_owns_nothing(client: Client) -> None:
+def test_a_user_without_an_address_and_an_id_owns_nothing(client: Client) -> None:
     assignment = world.given_assignment()
     LearnerContentAssignment.objects.update(learner_key="")
     signed_in(client, email="")

@@ -99,7 +99,7 @@ def address(model: type[models.Model], page: str, *args: object) -> str:
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
 
 
-def test_every_model_of_ours_is_there() -> None:
+def test_every_model_is_there() -> None:
     ours = {model for model in apps.get_models() if model.__module__.startswith("bursary.")}
 
     assert ours - set(admin.site._registry) == set()

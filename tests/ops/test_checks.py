@@ -59,7 +59,7 @@ def test_an_event_bus_needs_the_extra_that_reads_it(
 
 
 @pytest.mark.parametrize("unnamed", ["EVENT_GROUP", "EVENT_CONSUMER"])
-def test_who_reads_the_event_bus_has_a_name(settings: Settings, unnamed: str) -> None:
+def test_a_consumer_of_the_event_bus_has_a_name(settings: Settings, unnamed: str) -> None:
     settings.EVENT_BUS_URL = "redis://:s3cret@127.0.0.1:6379/0"
     assert ids() == []
     setattr(settings, unnamed, "")
@@ -76,7 +76,7 @@ def test_who_reads_the_event_bus_has_a_name(settings: Settings, unnamed: str) ->
         ("https://me:s3cret@lms.example", "s3cret", ["bursary.E011"]),
     ],
 )
-def test_enterprise_catalog_is_asked_as_somebody(
+def test_requests_to_enterprise_catalog_need_credentials(
     settings: Settings, oauth_url: str, secret: str, expected: list[str]
 ) -> None:
     settings.CATALOG_URL = "https://catalog.example"

@@ -43,7 +43,7 @@ def counts(folder: Path) -> dict[str, int]:
 
 
 def close_enrolment(folder: Path, *, keys: set[str]) -> None:
-    """Edit the catalog's file as somebody would who plays with the demonstration."""
+    """Edit the catalog's file, as a user of the demonstration may."""
     (catalog,) = (folder / "catalog").iterdir()
     records = [json.loads(line) for line in catalog.read_text(encoding="utf-8").splitlines()]
     for record in records:

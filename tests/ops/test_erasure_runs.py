@@ -71,18 +71,18 @@ LEARNERS = ["alice@learners.example", *(f"learner-{number}@learners.example" for
 
 
 def words() -> list[bytes]:
-    """Return what would tell of the learners: their addresses, in lower case, and the keys of these."""
+    """Return the traces of the learners: their addresses, in lower case, and the keys of these."""
     return [word.encode() for address in LEARNERS for word in (address, learner_key(address))]
 
 
-def told_by_files(folder: Path) -> dict[str, int]:
-    """Return which files below the folder tell of the learners, and how often."""
-    told = {}
+def traces_in_files(folder: Path) -> dict[str, int]:
+    """Return which files below the folder have traces of the learners, and how many."""
+    traces = {}
     for file in folder.rglob("*"):
         if file.is_file():
             content = file.read_bytes().lower()
-            told[file.relative_to(folder).as_posix()] = sum(content.count(word) for word in words())
-    return {name: count for name, count in told.items() if count}
+            traces[file.relative_to(folder).as_posix()] = sum(content.count(word) for word in words())
+    return {name: count for name, count in traces.items() if count}
 
 
 def rows_of_every_table() -> Iterator[tuple[str, str]]:
@@ -94,20 +94,20 @@ def rows_of_every_table() -> Iterator[tuple[str, str]]:
                 yield table, str(row).lower()
 
 
-def tables_that_tell_of(address: str) -> set[str]:
+def tables_with_traces_of(address: str) -> set[str]:
     words = (address.lower(), learner_key(address))
     return {table for table, row in rows_of_every_table() if any(word in row for word in words)}
 
 
 @pytest.mark.takes_long
 @pytest.mark.sqlite_only  # in a process of its own, which uses SQLite
-def test_afterwards_no_file_and_no_table_tells_of_who_was_forgotten(installed: Path) -> None:
+def test_afterwards_no_file_and_no_table_holds_a_forgotten_address(installed: Path) -> None:
     env = environment(installed, DJANGO_SETTINGS_MODULE="bursary.config.settings")
     prepared = python("-c", A_PAST, env=env)
     assert prepared.returncode == 0, prepared.stderr
-    told = told_by_files(installed)
-    assert told["bursary.sqlite3"] > 500
-    assert len([name for name in told if name.endswith(".eml")]) > 50
+    traces = traces_in_files(installed)
+    assert traces["bursary.sqlite3"] > 500
+    assert len([name for name in traces if name.endswith(".eml")]) > 50
 
     idle = sqlite3.connect(installed / "bursary.sqlite3")  # as the server has: the log outlives the command
     try:
@@ -120,7 +120,7 @@ def test_afterwards_no_file_and_no_table_tells_of_who_was_forgotten(installed: P
             {},
             True,
         )
-        assert told_by_files(installed) == {}
+        assert traces_in_files(installed) == {}
         assert not (installed / "traces.due").exists()
         assert not any(file.suffix for file in (installed / "mail").iterdir())
         assert idle.execute("SELECT COUNT(*) FROM assignments_learnercontentassignment").fetchone() == (
@@ -158,11 +158,11 @@ def run(*arguments: str) -> str:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_one_due_and_one_not")
-def test_the_sweep_leaves_nothing_of_who_is_due_and_everything_of_who_is_not(folder: Path) -> None:
+def test_the_sweep_erases_what_is_due_and_nothing_else(folder: Path) -> None:
     assert len(list(folder.iterdir())) == 3
     assert run("forget_learners") == "1 forgotten."
-    assert tables_that_tell_of(ALICE) == set()
-    assert len(tables_that_tell_of(BOB)) == 3
+    assert tables_with_traces_of(ALICE) == set()
+    assert len(tables_with_traces_of(BOB)) == 3
     (left,) = folder.iterdir()
     assert f"To: {BOB}" in left.read_text()
     assert run("forget_learners") == "0 forgotten."
@@ -185,7 +185,7 @@ def test_a_folder_that_cannot_be_written_makes_the_command_fail(monkeypatch: pyt
     monkeypatch.setattr(file_backend, "remove", refuse)
     with pytest.raises(CommandError, match="The folder is read-only"):
         run("forget_learners")
-    assert tables_that_tell_of(ALICE)
+    assert tables_with_traces_of(ALICE)
 
 
 @pytest.mark.django_db
@@ -201,14 +201,14 @@ def test_on_request_no_table_and_no_file_knows_the_address(folder: Path) -> None
     redemption.begin(accepted, now=now, actor=account)
     deliver(now=now)
     assert len(list(folder.iterdir())) > 0
-    told = json.loads(run("forget_learner", "Alice@Learners.example", "--yes", "--json"))
-    assert (told["complete"], told["forgotten"], told["cancelled"], told["accounts_anonymised"]) == (
+    done = json.loads(run("forget_learner", "Alice@Learners.example", "--yes", "--json"))
+    assert (done["complete"], done["forgotten"], done["cancelled"], done["accounts_anonymised"]) == (
         True,
         2,
         1,
         1,
     )
-    assert tables_that_tell_of(ALICE) == set()
+    assert tables_with_traces_of(ALICE) == set()
     assert list(folder.iterdir()) == []
 
 
@@ -251,7 +251,7 @@ def test_on_request_it_says_what_it_would_do(folder: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_nobody_is_forgotten_without_a_yes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_forgotten_without_a_yes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given_assignment()
     with pytest.raises(CommandError, match="Give --yes"):
         run("forget_learner", ALICE, "--json")

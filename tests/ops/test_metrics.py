@@ -139,7 +139,7 @@ def test_the_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (figures()["bursary_actions_due"], figures()["bursary_content_quarantined"]) == (3, 1)
 
 
-def test_who_sends_the_token_is_answered_in_prometheus_format(client: Client) -> None:
+def test_a_request_with_the_token_is_answered_in_prometheus_format(client: Client) -> None:
     answer = client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
 
     assert answer.status_code == 200

@@ -58,19 +58,19 @@ def folder(tmp_path: Path, settings: Settings) -> Folder:
     return Folder(tmp_path)
 
 
-class Minute(NamedTuple):
-    """What the ticks did."""
+class TaskResults(NamedTuple):
+    """The results of both tasks."""
 
     catalogs: list[CatalogRefresh]
     due: RefreshReport
     brought_forward: int
 
 
-def tick(now: datetime) -> Minute:
-    """Run the ticks `listing` and `refresh`."""
+def run_tasks(now: datetime) -> TaskResults:
+    """Run the tasks `listing` and `refresh`."""
     read = refresh_runs.read_listing(clock=lambda: now)
     done = refresh_runs.refresh_run(clock=lambda: now)
-    return Minute([read] if read else [], done.due, done.brought_forward)
+    return TaskResults([read] if read else [], done.due, done.brought_forward)
 
 
 def run(**options: Any) -> dict[str, Any]:
@@ -92,26 +92,26 @@ def titles(*keys: str) -> Sequence[str]:
     return list(rows.values_list("title", flat=True))
 
 
-def test_ticks_alone_bring_a_catalog_in_once_a_day_and_keep_it_fresh(folder: Folder) -> None:
+def test_scheduled_tasks_alone_read_a_catalog_once_a_day_and_keep_it_fresh(folder: Folder) -> None:
     world.given_budget()
     folder.serve(COURSE)
 
-    first, second = tick(NOW), tick(NOW + HOUR)
+    first, second = run_tasks(NOW), run_tasks(NOW + HOUR)
     assert [one.report.created for one in first.catalogs] == [1]
     assert (second.catalogs, second.due.records) == ([], 0)
 
     folder.serve(COURSE, OTHER, title="New")
-    third = tick(NOW + 7 * HOUR)
+    third = run_tasks(NOW + 7 * HOUR)
     assert (third.catalogs, third.due.changed, titles(COURSE, OTHER)) == ([], 1, ["New"])
 
-    assert [one.report.created for one in tick(NOW + 24 * HOUR).catalogs] == [1]
+    assert [one.report.created for one in run_tasks(NOW + 24 * HOUR).catalogs] == [1]
     assert titles(COURSE, OTHER) == ["New", "New"]
 
 
 def test_a_catalog_that_is_silent_is_read_again_after_a_pause_and_recovers_by_itself(folder: Folder) -> None:
     world.given_budget()
 
-    silent = tick(NOW)
+    silent = run_tasks(NOW)
     listing = CatalogListing.objects.get()
     assert "cannot be read" in silent.catalogs[0].unavailable
     assert (listing.failures, listing.last_error[:21]) == (1, "catalog_unavailable: ")
@@ -119,7 +119,7 @@ def test_a_catalog_that_is_silent_is_read_again_after_a_pause_and_recovers_by_it
     assert listing.due_at <= NOW + timedelta(minutes=1)
 
     folder.serve(COURSE)
-    tick(NOW + timedelta(minutes=1))
+    run_tasks(NOW + timedelta(minutes=1))
     listing.refresh_from_db()
     assert (listing.failures, listing.last_error) == (0, "")
     assert titles(COURSE) == ["Tidal Engines"]
@@ -129,35 +129,35 @@ def test_a_listing_that_was_cut_short_is_read_again_soon_and_the_alarm_ends(fold
     world.given_budget()
     keys = [f"RiversideX+T{number}" for number in range(20)]
     folder.serve(*keys)
-    tick(NOW)
+    run_tasks(NOW)
     folder.serve(COURSE)
-    assert tick(NOW + 24 * HOUR).catalogs[0].report.alarm
+    assert run_tasks(NOW + 24 * HOUR).catalogs[0].report.alarm
     folder.serve(*keys)
 
-    tick(NOW + 24 * HOUR + timedelta(minutes=1))
+    run_tasks(NOW + 24 * HOUR + timedelta(minutes=1))
 
     assert (CatalogListing.objects.get().alarm, CatalogListing.objects.get().failures) == ("", 0)
 
 
-def test_only_catalogs_of_budgets_in_use_are_read_one_a_tick(folder: Folder) -> None:
+def test_only_catalogs_of_budgets_in_use_are_read_one_a_run(folder: Folder) -> None:
     folder.serve(COURSE)
     world.given_budget(retired_at=NOW)
-    assert tick(NOW).catalogs == []
+    assert run_tasks(NOW).catalogs == []
 
     world.given_budget()
     other = uuid4()
     world.given_budget(catalog_uuid=other)
-    read = [one.catalog_uuid for _ in range(2) for one in tick(NOW).catalogs]
+    read = [one.catalog_uuid for _ in range(2) for one in run_tasks(NOW).catalogs]
     assert sorted(read) == sorted([CATALOG, other])
 
 
-def test_two_ticks_at_once_read_a_catalog_once(folder: Folder) -> None:
+def test_two_runs_at_once_read_a_catalog_once(folder: Folder) -> None:
     world.given_budget()
     folder.serve(COURSE)
     assert schedule.claim_listing([CATALOG], now=NOW) is not None
 
-    assert tick(NOW + timedelta(minutes=1)).catalogs == []
-    assert len(tick(NOW + HOUR).catalogs) == 1  # who had it has died
+    assert run_tasks(NOW + timedelta(minutes=1)).catalogs == []
+    assert len(run_tasks(NOW + HOUR).catalogs) == 1  # the process with the lease has died
 
 
 def test_while_a_listing_is_read_what_is_due_is_looked_at(
@@ -190,13 +190,13 @@ def test_while_a_listing_is_read_what_is_due_is_looked_at(
 def test_what_open_assignments_depend_on_is_refreshed_every_hour(folder: Folder) -> None:
     world.given_budget()
     folder.serve(COURSE, OTHER)
-    tick(NOW)
+    run_tasks(NOW)
     budget = world.given_budget()
     world.allocate(budget, ContentMetadata.objects.get(content_key=COURSE), world.ALICE)
     folder.serve(COURSE, OTHER, title="New")
 
-    assert tick(NOW + HOUR / 2).brought_forward == 0
-    hourly = tick(NOW + HOUR)
+    assert run_tasks(NOW + HOUR / 2).brought_forward == 0
+    hourly = run_tasks(NOW + HOUR)
 
     assert (hourly.brought_forward, hourly.due.records) == (1, 1)
     assert titles(COURSE, OTHER) == ["New", "Tidal Engines"]
@@ -214,17 +214,19 @@ def test_what_upstream_serves_older_or_as_another_type_is_looked_at_hourly_and_n
 ) -> None:
     budget = world.given_budget()
     folder.serve(COURSE, content_last_modified="2026-03-01T00:00:00Z")
-    tick(NOW)
+    run_tasks(NOW)
     world.allocate(budget, ContentMetadata.objects.get(), world.ALICE)
     folder.serve(COURSE, **refused)
 
-    looked = [minute for minute in range(50, 130, 5) if tick(NOW + timedelta(minutes=minute)).due.records]
+    refreshed = [
+        minute for minute in range(50, 130, 5) if run_tasks(NOW + timedelta(minutes=minute)).due.records
+    ]
 
-    assert looked == [60, 120]
+    assert refreshed == [60, 120]
     assert titles(COURSE) == ["Tidal Engines"]
 
 
-def test_what_nobody_may_accept_any_more_is_no_reason_to_hurry(folder: Folder) -> None:
+def test_ended_assignments_bring_no_refresh_forward(folder: Folder) -> None:
     world.given_assignment()
     LearnerContentAssignment.objects.update(state="cancelled")
     ContentMetadata.objects.update(due_at=NOW + 24 * HOUR)

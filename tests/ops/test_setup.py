@@ -132,7 +132,7 @@ def test_what_cannot_be_is_refused_in_a_sentence_and_nothing_is_made(
     assert counts() == [0, 0, 0, 0, 0, 0]
 
 
-def test_what_is_missing_is_named_where_nobody_can_be_asked() -> None:
+def test_without_a_terminal_missing_options_are_named() -> None:
     with pytest.raises(CommandError, match="Give --customer, --limit"):
         run(customer=None, limit=None)
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _told_ten_days_ago(mail: MailServer) -> None:
+def _notified_ten_days_ago(mail: MailServer) -> None:
     """Let an assignment wait since ten days, and start in six."""
     now = timezone.now()
     then = now - timedelta(days=10)

@@ -1,4 +1,4 @@
-"""`bursary migrate`: Django's, after a look at what made the tables."""
+"""`bursary migrate`: Django's, unless another version of Bursary made the tables."""
 
 from typing import Any
 

@@ -4,5 +4,5 @@ from bursary.ops.sweep_commands import NUDGING, SweepCommand
 
 
 class Command(SweepCommand):
-    help = "Tell learners that their course starts soon, on the days that their budget says."
+    help = "Remind learners that their course starts soon, on the days that their budget names."
     sweep = NUDGING

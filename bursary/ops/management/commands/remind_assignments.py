@@ -4,5 +4,5 @@ from bursary.ops.sweep_commands import REMINDING, SweepCommand
 
 
 class Command(SweepCommand):
-    help = "Remind whoever has not answered, on the days that their budget says."
+    help = "Remind learners without an answer, on the days that their budget names."
     sweep = REMINDING
