@@ -20,6 +20,7 @@ from bursary.api.authentication import caller
 from bursary.api.content import ContentDetail, ReadsContent, visible_catalogs
 from bursary.api.inputs import validated
 from bursary.api.paging import Pages
+from bursary.api.serializers import AssignmentSerializer
 from bursary.assignments import impact
 from bursary.assignments.impact import Impact, Touch
 from bursary.assignments.listing import MomentFilter
@@ -142,17 +143,13 @@ def _touch(touch: Touch) -> dict[str, object]:
     }
 
 
-class TouchedAssignmentSerializer(serializers.ModelSerializer[LearnerContentAssignment]):
+class TouchedAssignmentSerializer(AssignmentSerializer):
     """An open assignment that changes affect, with the effect of each."""
 
-    assignment_configuration = serializers.UUIDField(source="budget.assignment_configuration_uuid")
     policy_uuid = serializers.UUIDField(source="budget.uuid")
-    content_quantity = serializers.SerializerMethodField(help_text="Cents, zero or negative")
-    earliest_possible_expiration = serializers.SerializerMethodField()
     touches = serializers.SerializerMethodField()
 
-    class Meta:
-        model = LearnerContentAssignment
+    class Meta(AssignmentSerializer.Meta):
         fields = (
             "uuid",
             "policy_uuid",
@@ -164,15 +161,6 @@ class TouchedAssignmentSerializer(serializers.ModelSerializer[LearnerContentAssi
             "earliest_possible_expiration",
             "touches",
         )
-
-    def get_content_quantity(self, assignment: LearnerContentAssignment) -> int:
-        """Return the assigned price in cents, negative."""
-        return -assignment.price_cents
-
-    @extend_schema_field(serializers.DictField())
-    def get_earliest_possible_expiration(self, assignment: LearnerContentAssignment) -> dict[str, Any]:
-        """Return the present deadline and its reason."""
-        return {"date": assignment.expires_at, "reason": assignment.expires_reason}
 
     @extend_schema_field(TouchSerializer(many=True))
     def get_touches(self, assignment: LearnerContentAssignment) -> list[dict[str, object]]:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from django.http import Http404
+
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may
-from bursary.assignments import cancellation, content_display, lifecycle, redemption, signed_links
+from bursary.assignments import content_display, lifecycle, redemption
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.dashboard.learner_answers import Invitation, invitation
@@ -60,23 +62,11 @@ def load(uuid: UUID, *, reader: User, now: datetime) -> AssignmentPage | None:
     )
 
 
-def cancel(uuid: UUID, *, actor: User, now: datetime) -> cancellation.Cancellation | None:
-    """Cancel the assignment if it is open; return None if `actor` may not cancel it."""
-    assignment = _cancellable(uuid, actor=actor)
-    if assignment is None:
-        return None
-    return cancellation.cancel(assignment.budget, uuids=[uuid], now=now, actor=actor)
-
-
-def revoke_links(uuid: UUID, *, actor: User, now: datetime) -> bool:
-    """Revoke the links in e-mails sent so far; return False if `actor` may not cancel the assignment."""
-    assignment = _cancellable(uuid, actor=actor)
-    if assignment is None:
-        return False
-    signed_links.revoke(assignment, now=now)
-    return True
-
-
-def _cancellable(uuid: UUID, *, actor: User) -> LearnerContentAssignment | None:
+def cancellable(uuid: UUID, *, actor: User) -> LearnerContentAssignment:
+    """Return the assignment if `actor` may cancel it, or revoke its links. Raises Http404."""
     permitted = granted(actor, Permission.CANCEL, customer="budget__customer")
-    return LearnerContentAssignment.objects.select_related("budget").filter(permitted, uuid=uuid).first()
+    rows = LearnerContentAssignment.objects.select_related("budget")
+    assignment = rows.filter(permitted, uuid=uuid).first()
+    if assignment is None:
+        raise Http404("There is no such assignment.")
+    return assignment

@@ -29,10 +29,10 @@ _ACCEPTED = {
     Status.FAILED: "Accepting failed, and nothing has changed. Please try again later.",
 }
 _ACCEPTING = "Accepting takes a moment longer than usual. Reload this page in a minute."
-_DECLINED = "You have declined the course."
-_DECLINED_BEFORE = "You have declined the course before."
-_NEW_LINK = "We are sending a new link to the address of the old one."
-_NEW_LINK_BEFORE = "We have already sent a new link today. Please look in your spam folder, too."
+_NEW_LINK = {
+    True: "We are sending a new link to the address of the old one.",
+    False: "We have already sent a new link today. Please look in your spam folder, too.",
+}
 
 
 class SeeOther(HttpResponseRedirect):
@@ -108,7 +108,7 @@ def _answered(request: HttpRequest, token: str) -> HttpResponse:
         case "new-link":
             renewed = signed_links.renew(token, now=now)
             if renewed is not None:
-                context = {"message": _NEW_LINK if renewed else _NEW_LINK_BEFORE}
+                context = {"message": _NEW_LINK[renewed]}
                 return render(request, "dashboard/link-renewed.html", context)
     return SeeOther(here)  # no such answer, or the link still works
 
@@ -151,5 +151,5 @@ def _decline(request: HttpRequest, decline: Callable[[], bool], *, here: str) ->
     except DeclineRefused as refused:
         messages.error(request, f"{refused.sentence} {refused.next_step}")
         return SeeOther(here)
-    messages.success(request, _DECLINED if declined else _DECLINED_BEFORE)
+    messages.success(request, f"You have declined the course{'' if declined else ' before'}.")
     return SeeOther(here)

@@ -13,6 +13,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_safe
 
 from bursary.access.models import User
+from bursary.assignments import cancellation, signed_links
 from bursary.budgets import ledger
 from bursary.dashboard import assign, assignment_page
 from bursary.dashboard.forms import AssignForm, SearchForm
@@ -50,8 +51,7 @@ def assignment(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
 def revoke_links(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     """Revoke the links of an assignment in e-mails sent so far, by POST; then show it."""
     if request.method == "POST":
-        if not assignment_page.revoke_links(uuid, actor=user, now=timezone.now()):
-            raise Http404("There is no such assignment.")
+        signed_links.revoke(assignment_page.cancellable(uuid, actor=user), now=timezone.now())
         messages.success(request, "The links in e-mails sent so far no longer work.")
     return redirect("assignment", uuid)
 
@@ -102,9 +102,8 @@ class SignOut(LogoutView):
 
 
 def _cancel(request: HttpRequest, uuid: UUID, *, actor: User) -> HttpResponse:
-    outcome = assignment_page.cancel(uuid, actor=actor, now=timezone.now())
-    if outcome is None:
-        raise Http404("There is no such assignment.")
+    budget = assignment_page.cancellable(uuid, actor=actor).budget
+    outcome = cancellation.cancel(budget, uuids=[uuid], now=timezone.now(), actor=actor)
     for assignment in outcome.cancelled:
         freed = dollars(assignment.price_cents)
         messages.success(request, f"Cancelled: {freed} is free again, and the learner gets an e-mail.")

@@ -90,11 +90,6 @@ def _forget(clock: Clock) -> Mapping[str, object]:
     return done
 
 
-def _apply_events(clock: Clock) -> Mapping[str, object]:
-    """Apply the events of other services that are due."""
-    return inbox.apply_due(clock=clock)
-
-
 def _retain(clock: Clock) -> Mapping[str, object]:
     """Delete sessions that have ended, and events that were settled long ago."""
     call_command("clearsessions")
@@ -111,8 +106,13 @@ def _audit(clock: Clock) -> Mapping[str, object]:
 
 TASKS: Sequence[TaskDefinition] = (
     TaskDefinition("sweep", timedelta(minutes=1), _sweep),
-    TaskDefinition("events", timedelta(seconds=15), _apply_events),
-    TaskDefinition("refresh", timedelta(minutes=1), _refresh, lease=SHORT_LEASE),
+    TaskDefinition("events", timedelta(seconds=15), lambda clock: inbox.apply_due(clock=clock)),
+    TaskDefinition(
+        "refresh",
+        timedelta(minutes=1),
+        lambda clock: asdict(refresh_runs.refresh_run(clock=clock)),
+        SHORT_LEASE,
+    ),
     TaskDefinition("expire", timedelta(minutes=5), _sweep_run(sweep_commands.EXPIRING)),
     TaskDefinition("remind", timedelta(minutes=15), _sweep_run(sweep_commands.REMINDING)),
     TaskDefinition("nudge", timedelta(minutes=15), _sweep_run(sweep_commands.NUDGING)),

@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -34,23 +33,9 @@ class CannotListen(Exception):
     """The address cannot be served; the message has the reason and the next step."""
 
 
-@dataclass(frozen=True)
-class Serving:
-    """How to serve."""
-
-    listener: socket.socket
-    workers: int
-    access_log: bool = False
-
-
 def default_bind() -> str:
     """Return the default address: this machine alone, on $PORT."""
     return f"{HOST}:{os.environ.get('PORT') or DEFAULT_PORT}"
-
-
-def default_workers() -> int:
-    """Return one process for SQLite, which has one writer at a time, and two for database servers."""
-    return 1 if connection.vendor == "sqlite" else PROCESSES_WITH_A_SERVER
 
 
 def listen(bind: str) -> socket.socket:
@@ -76,19 +61,24 @@ def listen(bind: str) -> socket.socket:
     return listener
 
 
-def serve(serving: Serving) -> None:
-    """Serve until interrupted or terminated; then finish running requests and mails. Never returns."""
+def serve(listener: socket.socket, *, workers: int = 0, access_log: bool = False) -> None:
+    """Serve until interrupted or terminated; then finish running requests and mails. Never returns.
+
+    Without `workers`, there is one process for SQLite, which has one writer at a time, and two for database
+    servers.
+    """
+    workers = workers or (1 if connection.vendor == "sqlite" else PROCESSES_WITH_A_SERVER)
     # A connection must not be shared with the processes that are forked from this one.
     connections.close_all()
-    _Server(serving).run()
+    _Server(listener, workers, access_log=access_log).run()
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """Gunicorn, configured here and by nothing else: no file, no environment."""
 
-    def __init__(self, serving: Serving) -> None:
-        self._serving = serving
-        self._socket = serving.listener.detach()  # gunicorn's from now on, and the same after a reload
+    def __init__(self, listener: socket.socket, workers: int, *, access_log: bool) -> None:
+        self._workers, self._access_log = workers, access_log
+        self._socket = listener.detach()  # gunicorn's from now on, and the same after a reload
         super().__init__()
 
     def load_config(self) -> None:
@@ -96,14 +86,14 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         chosen: dict[str, Any] = {
             "bind": f"fd://{self._socket}",
             "worker_class": "gthread",
-            "workers": self._serving.workers,
+            "workers": self._workers,
             "threads": HTTP_THREADS,
             "limit_request_line": LONGEST_REQUEST_LINE,
             "graceful_timeout": PATIENCE_SECONDS,
             "loglevel": "warning",
             "umask": 0o077,  # gunicorn's own default would make mails readable by every user
             "logger_class": _Log,
-            "accesslog": "-" if self._serving.access_log else None,
+            "accesslog": "-" if self._access_log else None,
             "control_socket_disable": True,
             "post_worker_init": runners.start,
             "worker_int": runners.interrupt,

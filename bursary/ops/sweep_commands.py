@@ -10,9 +10,7 @@ from django.utils import timezone
 
 from bursary.assignments import expiry, reminders
 from bursary.assignments.sweeps import SweepResult
-from bursary.ops.console import OperatorCommand, progress, to_json
-
-Progress = Callable[[int], None]
+from bursary.ops.console import Advance, OperatorCommand, progress, to_json
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class SweepDefinition:
     """The words after the number in a dry run."""
     count: Callable[[datetime], Mapping[str, object]]
     """Return the number of due assignments as `due`, and perhaps more."""
-    run: Callable[[datetime, Progress | None], SweepResult]
+    run: Callable[[datetime, Advance | None], SweepResult]
 
 
 def summary_of(sweep: SweepDefinition, swept: SweepResult) -> dict[str, object]:

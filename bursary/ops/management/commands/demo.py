@@ -39,7 +39,7 @@ class Command(OperatorCommand):
         self.answer(summary, _text(loaded, serves=listener is not None))
         if listener:
             self.stdout.flush()
-            serving.serve(serving.Serving(listener, serving.default_workers()))
+            serving.serve(listener)
 
 
 def _text(loaded: Demo, *, serves: bool) -> str:

@@ -23,4 +23,4 @@ class Command(OperatorCommand):
             listener = serving.listen(bind or serving.default_bind())
         except serving.CannotListen as why:
             raise CommandError(str(why)) from why
-        serving.serve(serving.Serving(listener, workers or serving.default_workers(), access_log=access_log))
+        serving.serve(listener, workers=workers, access_log=access_log)
