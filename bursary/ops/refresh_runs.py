@@ -1,7 +1,7 @@
 """Refreshes the content replica: whole catalogs, some keys, or what is due; by command or scheduled task."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from uuid import UUID
@@ -186,11 +186,6 @@ def unknown_keys(keys: Collection[str]) -> list[str]:
     """Return the keys that the replica does not have."""
     known = ContentMetadata.objects.filter(content_key__in=list(keys)).values_list("content_key", flat=True)
     return sorted(set(keys) - set(known))
-
-
-def failures(done: Iterable[CatalogRefresh]) -> str:
-    """Return a sentence for each catalog that is unavailable or raised an alarm, or an empty string."""
-    return " ".join(one.failure for one in done if one.failure)
 
 
 def standing_alarms() -> list[str]:

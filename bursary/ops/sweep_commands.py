@@ -44,13 +44,13 @@ EXPIRING = SweepDefinition(
 )
 REMINDING = SweepDefinition(
     "reminded",
-    "would be looked at",
+    "would be checked",
     lambda now: {"due": reminders.count_due(reminders.to_remind, now=now)},
     lambda now, progress: reminders.remind_due(now=now, progress=progress),
 )
 NUDGING = SweepDefinition(
     "nudged",
-    "would be looked at",
+    "would be checked",
     lambda now: {"due": reminders.count_due(reminders.to_nudge, now=now)},
     lambda now, progress: reminders.nudge_due(now=now, progress=progress),
 )

@@ -65,6 +65,6 @@ def given_cast(budget: Budget) -> None:
 
 
 def names(answer: Answer) -> list[str]:
-    """Return who is in the list, in its order."""
+    """Return the learners of the list, in its order."""
     assert answer.status_code == 200, answer.content
     return [row["content_key"].removeprefix("RiversideX+") for row in answer.json()["results"]]

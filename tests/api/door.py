@@ -97,7 +97,7 @@ def listing(budget: Budget) -> str:
 
 
 def allocating(budget: Budget, *, dry: bool = False) -> str:
-    """Return the address at which a budget's money is allocated, or which tells what would happen."""
+    """Return the URL that allocates from a budget, or the one that previews it."""
     return f"policy-allocation/{budget.uuid}/{'can-allocate' if dry else 'allocate'}/"
 
 

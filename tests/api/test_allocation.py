@@ -275,8 +275,8 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         "verdict": "invalid",
         "problem": "Enter a valid email address.",
     }
-    told = [(one["position"], one["verdict"], one.get("duplicate_of")) for one in learners]
-    assert told == [
+    shown = [(one["position"], one["verdict"], one.get("duplicate_of")) for one in learners]
+    assert shown == [
         (0, "already_assigned", None),
         (1, "new", None),
         (2, "invalid", None),

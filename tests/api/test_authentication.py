@@ -54,7 +54,7 @@ def test_administrators_and_operators_are_let_in(assignment: LearnerContentAssig
     door = door_of(role, customer=customer)
     for method, path in of_the_budget(assignment):
         answer = door.send(method, path, BODY)
-        # What is posted here is refused for what it says, not for who says it; what needs no body is done.
+        # These bodies are refused for their content, not for the user; requests without a body succeed.
         expected = 200 if method == "GET" else 202 if path.endswith("-all/") else 400
         assert answer.status_code == expected, path
 

@@ -97,12 +97,12 @@ def test_changes_are_filtered_by_field_and_time_and_come_in_pages(
         changed(content, "title", days, days + 1, at=NOW - days * DAY)
     changed(content, "active", True, False)
 
-    def told(**query: object) -> list[object]:
+    def listed(**query: object) -> list[object]:
         return [row["new"] for row in changes(door, content, **query).json()["results"]]
 
-    assert told(field="active") == [False]
-    assert told(field="title", since=(NOW - DAY).isoformat()) == [1, 2]
-    assert told(field="title", page=2, page_size=2) == [3, 4]
+    assert listed(field="active") == [False]
+    assert listed(field="title", since=(NOW - DAY).isoformat()) == [1, 2]
+    assert listed(field="title", page=2, page_size=2) == [3, 4]
     assert refusal_of(changes(door, content, since="soon")) == (400, "invalid_request")
 
 

@@ -36,7 +36,7 @@ def listening(settings: Settings) -> Iterator[None]:
         yield
 
 
-def tell(
+def send(
     body: object = CHANGED,
     *,
     secret: str = NEW,
@@ -70,7 +70,7 @@ def reason_of(body: Any) -> str:
 @pytest.mark.parametrize("secret", [NEW, OLD])
 def test_a_signed_change_is_stored_and_then_requests_a_refresh(secret: str) -> None:
     content = given_content("RiversideX+T7", due_at=NOW + timedelta(days=1))
-    answer = tell(secret=secret)
+    answer = send(secret=secret)
     assert (answer.status_code, answer.json()) == (202, {"no_change": False})
     event = InboxEvent.objects.get()
     assert (event.source, event.event_id, event.payload) == ("webhook", "msg_1", CHANGED["data"])
@@ -88,7 +88,7 @@ def test_a_signed_reversal_reverses() -> None:
     deliver()
     assignment.refresh_from_db()
     data = {"transaction_uuid": str(assignment.transaction_uuid), "lms_user_id": SOMEBODY}
-    assert tell({"type": "transaction.reversed", "data": data}).status_code == 202
+    assert send({"type": "transaction.reversed", "data": data}).status_code == 202
     assert str(SOMEBODY) not in str(InboxEvent.objects.values())
     inbox.apply_due(clock=lambda: NOW)
     assignment.refresh_from_db()
@@ -100,28 +100,28 @@ def test_it_is_signed_as_the_standard_says_by_hand() -> None:
     stamp = int(NOW.timestamp())
     key = base64.b64decode(NEW.removeprefix("whsec_"))
     mac = hmac.new(key, f"msg_1.{stamp}.".encode() + body, hashlib.sha256).digest()
-    answer = tell(body, HTTP_WEBHOOK_SIGNATURE=f"v1,{base64.b64encode(mac).decode()}")
+    answer = send(body, HTTP_WEBHOOK_SIGNATURE=f"v1,{base64.b64encode(mac).decode()}")
     assert answer.status_code == 202
 
 
 def test_a_repetition_changes_nothing() -> None:
     given_content("RiversideX+T7")
-    tell()
+    send()
     inbox.apply_due(clock=lambda: NOW)
-    answer = tell(at=NOW + timedelta(minutes=1))
+    answer = send(at=NOW + timedelta(minutes=1))
     assert (answer.status_code, answer.json()) == (202, {"no_change": True})
     assert inbox.apply_due(clock=lambda: NOW + timedelta(hours=1)) == {}
 
 
 def test_the_repetition_of_an_old_one_is_refused() -> None:
-    refused(tell(at=NOW - timedelta(minutes=5, seconds=1)), 401, "webhook_timestamp_wrong")
-    refused(tell(at=NOW + timedelta(minutes=5, seconds=1)), 401, "webhook_timestamp_wrong")
-    assert tell(at=NOW - timedelta(minutes=5)).status_code == 202
+    refused(send(at=NOW - timedelta(minutes=5, seconds=1)), 401, "webhook_timestamp_wrong")
+    refused(send(at=NOW + timedelta(minutes=5, seconds=1)), 401, "webhook_timestamp_wrong")
+    assert send(at=NOW - timedelta(minutes=5)).status_code == 202
 
 
 @pytest.mark.parametrize("stamp", ["soon", "nan", "inf", "-1", "1" * 13, "1" * 5000, "٣", "1772442000.5"])
 def test_a_time_that_is_none_is_refused(stamp: str) -> None:
-    refused(tell(HTTP_WEBHOOK_TIMESTAMP=stamp), 401, "webhook_timestamp_wrong")
+    refused(send(HTTP_WEBHOOK_TIMESTAMP=stamp), 401, "webhook_timestamp_wrong")
 
 
 @pytest.mark.parametrize(
@@ -142,12 +142,12 @@ def test_a_time_that_is_none_is_refused(stamp: str) -> None:
     ],
 )
 def test_a_signature_that_is_not_ours_is_refused(signature: str) -> None:
-    refused(tell(HTTP_WEBHOOK_SIGNATURE=signature), 401, "webhook_signature_wrong")
+    refused(send(HTTP_WEBHOOK_SIGNATURE=signature), 401, "webhook_signature_wrong")
 
 
 def test_one_good_signature_among_others_is_enough() -> None:
     good = Webhook(NEW).sign("msg_1", NOW, json.dumps(CHANGED))
-    assert tell(HTTP_WEBHOOK_SIGNATURE=f"v1a,AAAA v1,AAAA {good}").status_code == 202
+    assert send(HTTP_WEBHOOK_SIGNATURE=f"v1a,AAAA v1,AAAA {good}").status_code == 202
 
 
 @pytest.mark.parametrize(
@@ -155,19 +155,19 @@ def test_one_good_signature_among_others_is_enough() -> None:
 )
 def test_a_malformed_signature_does_not_spoil_the_good_one_beside_it(beside: str) -> None:
     good = Webhook(NEW).sign("msg_1", NOW, json.dumps(CHANGED))
-    assert tell(HTTP_WEBHOOK_SIGNATURE=f"{beside} {good}").status_code == 202
-    assert tell(HTTP_WEBHOOK_SIGNATURE=f"{good} {beside}").status_code == 202
+    assert send(HTTP_WEBHOOK_SIGNATURE=f"{beside} {good}").status_code == 202
+    assert send(HTTP_WEBHOOK_SIGNATURE=f"{good} {beside}").status_code == 202
 
 
 @pytest.mark.parametrize("missing", ["ID", "TIMESTAMP", "SIGNATURE"])
 def test_a_header_that_is_missing_is_named(missing: str) -> None:
     headers: dict[str, Any] = {f"HTTP_WEBHOOK_{missing}": ""}
-    refused(tell(**headers), 401, "webhook_headers_missing")
+    refused(send(**headers), 401, "webhook_headers_missing")
 
 
 @pytest.mark.parametrize("event_id", ["x" * 256, "two words", "ünique"])
 def test_an_id_that_could_not_be_kept_is_refused(event_id: str) -> None:
-    refused(tell(HTTP_WEBHOOK_ID=event_id), 401, "webhook_headers_missing")
+    refused(send(HTTP_WEBHOOK_ID=event_id), 401, "webhook_headers_missing")
 
 
 def test_an_api_key_is_neither_needed_nor_enough() -> None:
@@ -176,11 +176,11 @@ def test_an_api_key_is_neither_needed_nor_enough() -> None:
 
 def test_a_huge_body_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook, "verify", lambda *_what, **_more: pytest.fail("It was read."))
-    refused(tell(b"x" * (64 * 1024 + 1)), 413, "body_too_large")
+    refused(send(b"x" * (64 * 1024 + 1)), 413, "body_too_large")
 
 
 def test_a_body_of_unknown_length_is_refused_as_what_it_is() -> None:
-    answer = tell(CONTENT_LENGTH="", HTTP_TRANSFER_ENCODING="chunked")
+    answer = send(CONTENT_LENGTH="", HTTP_TRANSFER_ENCODING="chunked")
     refused(answer, 411, "length_required")
     assert "Content-Length" in answer.json()["next_step"]
 
@@ -188,13 +188,13 @@ def test_a_body_of_unknown_length_is_refused_as_what_it_is() -> None:
 def test_an_id_used_for_two_different_events_is_logged_by_id_and_kinds(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    tell()
-    tell()
+    send()
+    send()
     assert not caplog.records
 
     data = {"transaction_uuid": "6f0e6f0e-1f6e-4b43-9d0c-2f6d0a9c6a11"}
-    assert tell({"type": "transaction.reversed", "data": data}).json() == {"no_change": True}
-    tell({"type": "content.changed", "data": {"content_keys": ["RiversideX+T8"]}})
+    assert send({"type": "transaction.reversed", "data": data}).json() == {"no_change": True}
+    send({"type": "content.changed", "data": {"content_keys": ["RiversideX+T8"]}})
 
     said = [record.getMessage() for record in caplog.records if record.name == "bursary.events.inbox"]
     assert [one.partition(" but ")[0] for one in said] == [
@@ -225,7 +225,7 @@ def test_an_id_used_for_two_different_events_is_logged_by_id_and_kinds(
     ],
 )
 def test_a_signed_body_must_still_say_something(body: object, code: int, reason: str) -> None:
-    answer = tell(body)
+    answer = send(body)
     if reason:
         refused(answer, code, reason)
     assert answer.status_code == code
@@ -233,7 +233,7 @@ def test_a_signed_body_must_still_say_something(body: object, code: int, reason:
 
 def test_without_a_secret_webhooks_are_refused(settings: Settings) -> None:
     settings.WEBHOOK_SECRETS = []
-    refused(tell(), 404, "webhooks_not_enabled")
+    refused(send(), 404, "webhooks_not_enabled")
     assert Door().get("content-events/").status_code == 405
 
 

@@ -172,7 +172,7 @@ def test_what_is_no_json_object_is_refused(
 def test_no_depth_of_nesting_is_a_server_error(
     door: Door, budget: Budget, content: ContentMetadata, dry: bool, depth: int
 ) -> None:
-    """What is shallow enough to be read is still deep for whoever looks at it afterwards."""
+    """A body shallow enough to be parsed may still be too deep for later code."""
     bomb = f"[{'[' * depth}{']' * depth}]"
     answer = door.send("POST", allocating(budget, dry=dry), raw(content, "learner_emails", bomb))
     assert answer.status_code in ({200, 400} if dry else {400})

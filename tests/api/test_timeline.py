@@ -43,9 +43,9 @@ def test_an_action_of_the_timeline_shows_its_result(
     deliver()
     failed = action_of(assignment, ActionType.NOTIFIED)
     retried = actions.retry(failed, now=NOW)
-    told = {action["uuid"]: action for action in door.timeline(assignment).json()["results"]}
+    shown = {action["uuid"]: action for action in door.timeline(assignment).json()["results"]}
     detail = "Addresses that end in .invalid cannot receive mail."
-    assert told[str(failed.uuid)] == {
+    assert shown[str(failed.uuid)] == {
         "created": NOW_ISO,
         "modified": NOW_ISO,
         "uuid": str(failed.uuid),
@@ -65,7 +65,7 @@ def test_an_action_of_the_timeline_shows_its_result(
         "provider_ref": "",
         "retry_of": None,
     }
-    again = told[str(retried.uuid)]
+    again = shown[str(retried.uuid)]
     assert (again["retry_of"], again["occasion"]) == (str(failed.uuid), "retry-1")
     assert (again["status"], again["due_at"]) == ("pending", NOW_ISO)
 

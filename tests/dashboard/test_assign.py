@@ -1,4 +1,4 @@
-"""Assigning in the browser: by whom, what is stored and said, and every refusal in words."""
+"""Assigning in the browser: permissions, stored rows, messages, and every refusal in words."""
 
 from datetime import UTC, datetime
 from pathlib import Path

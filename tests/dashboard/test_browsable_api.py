@@ -1,4 +1,4 @@
-"""The API in a browser: whose it is, who is signed in, and no address that leads nowhere."""
+"""The API in a browser: its name, the signed-in user, and no dead links."""
 
 import pytest
 from django.test import Client

@@ -1,4 +1,4 @@
-"""Cancelling in the browser: by who answers for the assignment, while it is open."""
+"""Cancelling in the browser: by permitted users, while the assignment is open."""
 
 import pytest
 from django.test import Client

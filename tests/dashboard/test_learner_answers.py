@@ -320,9 +320,9 @@ def test_an_old_link_is_gone_and_a_new_one_is_sent_to_the_address_on_file(
         assert answer.status_code == 410
         assert "Send me a new link" in words(answer)
         assert ALICE not in words(answer)
-    for told in ("We are sending a new link", "We have already sent a new link today"):
+    for sentence in ("We are sending a new link", "We have already sent a new link today"):
         answer = client.post(link, {"answer": "new-link"})
-        assert (answer.status_code, told in words(answer)) == (200, True)
+        assert (answer.status_code, sentence in words(answer)) == (200, True)
         world.deliver(now=TOO_LATE)
     reminded = action_of(assignment, ActionType.REMINDED)
     assert (reminded.dedup_key, reminded.recipient) == ("link-2026-03-17", ALICE)

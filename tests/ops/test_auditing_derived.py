@@ -28,7 +28,7 @@ def run(command: str, *flags: str) -> tuple[str, str]:
     return said.getvalue(), ""
 
 
-def told(command: str, *flags: str) -> tuple[dict[str, Any], str]:
+def summary_of(command: str, *flags: str) -> tuple[dict[str, Any], str]:
     said, why = run(command, "--json", *flags)
     return json.loads(said), why
 
@@ -41,14 +41,14 @@ def test_where_all_is_true_the_audit_ends_well() -> None:
     world.given_assignment()
 
     assert run("audit_derived") == ("1 compared, 0 wrong.\n", "")
-    assert told("audit_derived", "--all")[0]["columns"] == {}
+    assert summary_of("audit_derived", "--all")[0]["columns"] == {}
 
 
 def test_a_lie_ends_the_audit_with_a_refusal_that_says_what_to_do() -> None:
     assignment = world.given_assignment()
     lie(content_title="a lie")
 
-    summary, why = told("audit_derived")
+    summary, why = summary_of("audit_derived")
     assert summary["differences"] == [
         {
             "assignment": str(assignment.uuid),
@@ -70,17 +70,17 @@ def test_rebuilding_puts_it_right_once_and_a_dry_run_does_not() -> None:
 
     assert "Nothing was written." in run("rebuild_derived", "--dry-run")[0]
     assert run("audit_derived")[1]
-    summary, why = told("rebuild_derived")
+    summary, why = summary_of("rebuild_derived")
     assert (summary["wrong"], summary["still_wrong"], why) == (1, [], "")
     assert run("audit_derived")[1] == ""
-    assert told("rebuild_derived")[0]["wrong"] == 0
+    assert summary_of("rebuild_derived")[0]["wrong"] == 0
 
 
 def test_only_one_budgets_assignments_are_looked_at() -> None:
     assignment = world.given_assignment()
     world.given_assignment()
 
-    assert told("audit_derived", "--budget", str(assignment.budget.uuid))[0]["looked_at"] == 1
+    assert summary_of("audit_derived", "--budget", str(assignment.budget.uuid))[0]["looked_at"] == 1
     unknown = uuid4()
     for command in ("audit_derived", "rebuild_derived"):
         assert run(command, "--budget", str(unknown))[1] == f"There is no budget {unknown}."
@@ -110,7 +110,7 @@ def test_what_is_broken_off_says_where_to_go_on(monkeypatch: pytest.MonkeyPatch)
     assert said.getvalue() == f"Interrupted. Resume with: bursary rebuild_derived --after {pks[0]}\n"
 
     monkeypatch.setattr(derived_audit, "_rewrite", write)
-    assert told("rebuild_derived", "--after", str(pks[0]))[0]["wrong"] == 2
+    assert summary_of("rebuild_derived", "--after", str(pks[0]))[0]["wrong"] == 2
 
 
 def test_two_rules_that_disagree_are_a_fault_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:

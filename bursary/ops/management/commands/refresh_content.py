@@ -92,11 +92,11 @@ class Command(OperatorCommand):
         self.answer(summary, text)
         for one in done:
             self._warn(one.report)
-        if failure := refresh_runs.failures(done):
+        if failures := " ".join(one.failure for one in done if one.failure):
             advice = "Content stays as it was; try again later."
             if any(one.report.alarm for one in done):
                 advice = f"{advice} If so much really has gone: --accept-drop."
-            raise CommandError(f"{failure} {advice}")
+            raise CommandError(f"{failures} {advice}")
 
     def _warn(self, report: RefreshReport) -> None:
         if total := report.unparsable_total:
