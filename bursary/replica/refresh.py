@@ -19,35 +19,18 @@ from django.conf import settings
 
 from bursary.catalog import parser
 from bursary.catalog.demo.shift import courses
-from bursary.catalog.source import (
-    Access,
-    CatalogSource,
-    CatalogUnavailable,
-    Unfetched,
-    breaker_state,
-    open_source,
-)
+from bursary.catalog.records import CatalogUnavailable, Unfetched
+from bursary.catalog.source import Access, CatalogSource, breaker_state, open_source
 from bursary.lib import leases
 from bursary.lib.batches import chunks
 from bursary.lib.logs import log_failure
 from bursary.replica import removal, schedule
-from bursary.replica.ingest import BATCH, RefreshReport, RejectedRecord, content_changed, ingest
+from bursary.replica.ingest import BATCH as BATCH
+from bursary.replica.ingest import RefreshReport as RefreshReport
+from bursary.replica.ingest import RejectedRecord, ingest
+from bursary.replica.ingest import content_changed as content_changed
 from bursary.replica.merge import FetchContext
 from bursary.replica.models import CatalogListing, ContentMetadata, RefreshSource
-
-__all__ = [
-    "BATCH",
-    "Clock",
-    "ContentUnavailable",
-    "RefreshReport",
-    "configured_source",
-    "content_changed",
-    "refresh_catalog",
-    "refresh_due",
-    "refresh_keys",
-    "upstream_state",
-    "write_sample_catalog",
-]
 
 logger = logging.getLogger(__name__)
 

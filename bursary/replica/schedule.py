@@ -4,6 +4,7 @@ How long a fetch is good for comes from one table in settings, `CONTENT_FRESHNES
 its course and has no `due_at`.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -35,6 +36,8 @@ EXPECTED_FOR = timedelta(days=1)
 LONGEST_POLL = timedelta(hours=2)
 CONFIRM_AFTER = timedelta(hours=1)
 """How long after a lookup that found nothing the next one may confirm that content has left its catalog."""
+
+_RUN_KEY = re.compile(r"course-v1:([^+]*\+[^+]*)\+[^+]*")  # the course's key is the middle
 
 
 def fresh_for(kind: str) -> timedelta:
@@ -220,13 +223,6 @@ def _rows_to_refresh(keys: Sequence[str]) -> QuerySet[ContentMetadata]:
     """
     known = ContentMetadata.objects.filter(content_key__in=keys).values_list("content_key", "pk", "parent")
     found = {key: parent or pk for key, pk, parent in known.order_by()}
-    courses = [_course_by_convention(key) for key in keys if key not in found]
+    courses = [match[1] for key in keys if key not in found and (match := _RUN_KEY.fullmatch(key))]
     hinted = Q(content_key__in=courses, content_type=ContentType.COURSE)
     return ContentMetadata.objects.filter(Q(pk__in=found.values()) | hinted)
-
-
-def _course_by_convention(run_key: str) -> str:
-    """Return `Org+Number` for `course-v1:Org+Number+Run`, "" for any other key."""
-    scheme, _, rest = run_key.partition(":")
-    parts = rest.split("+")
-    return "+".join(parts[:2]) if scheme == "course-v1" and len(parts) == 3 else ""

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from bursary.catalog import parser
-from bursary.catalog.source import CatalogUnavailable, Known, Unfetched
+from bursary.catalog.records import CatalogUnavailable, Known, Unfetched
 from bursary.replica import refresh
 from bursary.replica.models import RefreshSource
 from bursary.replica.refresh import RefreshReport
