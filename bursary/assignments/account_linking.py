@@ -7,7 +7,6 @@ without a mail, because the learner still has the course.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from bursary.access.models import User
 from bursary.assignments import actions, lifecycle, sweeps
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 from bursary.lib import logs
 from bursary.lib.locks import for_update
@@ -30,14 +30,6 @@ MAX_FAILURES = 50  # a run
 _PREFERRED = (State.ACCEPTED, State.ALLOCATED)
 
 
-@dataclass
-class LinkingResult:
-    """The number of assignments linked, and the error of each (pk) that failed."""
-
-    done: int = 0
-    failed: dict[int, str] = field(default_factory=dict)
-
-
 class _Unlinked(NamedTuple):
     """An assignment to link, by what never changes of it."""
 
@@ -46,17 +38,17 @@ class _Unlinked(NamedTuple):
     content_key: str
 
 
-def link_registered_users(*, now: datetime) -> LinkingResult:
+def link_registered_users(*, now: datetime) -> SweepResult:
     """Link open and accepted assignments by e-mail address to users registered since.
 
-    A failing assignment is skipped and retried on the next run. After `MAX_FAILURES` the run stops, because
-    the cause is then probably not in the data.
+    A failing assignment is skipped, named in `failed` by its primary key, and retried on the next run. After
+    `MAX_FAILURES` the run stops, because the cause is then probably not in the data.
     """
     theirs = _unlinked(lms_user_id=OuterRef(OuterRef("lms_user_id"))).filter(
         learner_key=OuterRef("learner_key")
     )
     registered = User.objects.filter(Exists(theirs), lms_user_id__isnull=False).exclude(learner_key="")
-    result = LinkingResult()
+    result = SweepResult()
     for user in registered.order_by("pk")[:USERS_PER_RUN]:
         for found in _unlinked_of(user):
             try:

@@ -53,11 +53,6 @@ def nudge_due(*, now: datetime, progress: Callable[[int], None] | None = None) -
     return _sweep(_NUDGING, now=now, progress=progress)
 
 
-def count_due(due: Due, *, now: datetime) -> int:
-    """Return the number of assignments to check."""
-    return due(now).count()
-
-
 @dataclass
 class ReminderResult:
     """The result for each assignment: requested, sent a moment ago or under way, or refused."""
@@ -171,6 +166,7 @@ class _History:
     def __init__(
         self, assignments: Sequence[LearnerContentAssignment], kind: _Kind, *, now: datetime
     ) -> None:
+        self._kind = kind
         self._last_contact = {one.pk: one.allocated_at for one in assignments}
         self._used: dict[int, set[str]] = {one.pk: set() for one in assignments}
         self._keys: dict[int, set[str]] = {one.pk: set() for one in assignments}
@@ -187,9 +183,12 @@ class _History:
                 contact = now if row.status in OPEN else row.completed_at or row.created
                 self._last_contact[pk] = max(self._last_contact[pk], contact)
 
-    def plan(
-        self, assignment: LearnerContentAssignment, dates: list[ReminderDate], *, now: datetime
-    ) -> ReminderPlan:
+    def plan(self, assignment: LearnerContentAssignment, budget: Budget, *, now: datetime) -> ReminderPlan:
+        """Return what is due; nothing while the learner is not notified: `derived` then schedules a check."""
+        unnotified = assignment.state == State.ALLOCATED and assignment.learner_state != LearnerState.WAITING
+        if unnotified or self._kind.ends_at(assignment) <= now:
+            return ReminderPlan(None, FAR_FUTURE)
+        dates = self._kind.dates(budget, assignment)
         last_contact, used = self._last_contact[assignment.pk], self._used[assignment.pk]
         return reminder_dates.plan(dates, last_contact=last_contact, used=used, now=now)
 
@@ -206,7 +205,7 @@ def _sweep(kind: _Kind, *, now: datetime, progress: Callable[[int], None] | None
             budget = ledger.lock(budget_pk)  # before its assignments, like every change of its deadlines
             rows = sweeps.lock_batch(kind.due, budget_pk, now=now, order=kind.column)
             history = _History(rows, kind, now=now)
-            plans = {row: _plan(row, kind, budget, history, now=now) for row in rows}
+            plans = {row: history.plan(row, budget, now=now) for row in rows}
             due: dict[str, list[LearnerContentAssignment]] = {}
             for row, plan in plans.items():
                 if plan.due:
@@ -218,16 +217,6 @@ def _sweep(kind: _Kind, *, now: datetime, progress: Callable[[int], None] | None
         return sum(map(len, due.values()))
 
     return sweeps.sweep(kind.due, check_batch, now=now, order=kind.column, progress=progress)
-
-
-def _plan(
-    assignment: LearnerContentAssignment, kind: _Kind, budget: Budget, history: _History, *, now: datetime
-) -> ReminderPlan:
-    """Return what is due; nothing while the learner is not notified: `derived` then schedules a check."""
-    unnotified = assignment.state == State.ALLOCATED and assignment.learner_state != LearnerState.WAITING
-    if unnotified or kind.ends_at(assignment) <= now:
-        return ReminderPlan(None, FAR_FUTURE)
-    return history.plan(assignment, kind.dates(budget, assignment), now=now)
 
 
 def _request(

@@ -11,6 +11,7 @@ from bursary.assignments import account_linking, redemption
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.ops import scheduler
@@ -201,7 +202,7 @@ def both_accepted() -> None:
 @pytest.mark.usefixtures("both_accepted")
 def test_two_that_were_both_accepted_stay_as_they_are() -> None:
     before = list(LearnerContentAssignment.objects.order_by("pk").values())
-    assert account_linking.link_registered_users(now=NOW + DAY) == account_linking.LinkingResult()
+    assert account_linking.link_registered_users(now=NOW + DAY) == SweepResult()
     assert account_linking.link_user(User.objects.get(), now=NOW + DAY) == 0
     assert list(LearnerContentAssignment.objects.order_by("pk").values()) == before
 

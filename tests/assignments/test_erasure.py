@@ -122,11 +122,11 @@ def test_who_is_still_to_be_told_is_waited_for(mail: MailServer) -> None:
     assignment = given_assignment()
     deliver()
     expiry.expire_due(now=OVER)
-    assert erasure.count_due(OVER) == sweep().done == 0
+    assert erasure.due(OVER).count() == sweep().done == 0
     mail.go()
     deliver(now=OVER)
     assert sweep(days_later=29).done == 0
-    assert erasure.count_due(OVER + timedelta(days=30)) == sweep(days_later=30).done == 1
+    assert erasure.due(OVER + timedelta(days=30)).count() == sweep(days_later=30).done == 1
     notice = action_of(assignment, ActionType.EXPIRATION_NOTIFIED)
     assert (notice.status, notice.error_code, notice.due_at) == (Status.SUPERSEDED, "forgotten", None)
     assert "alice" not in words_of(assignment)

@@ -20,7 +20,7 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self.require_tables()
         now = timezone.now()
-        due = erasure.count_due(now)
+        due = erasure.due(now).count()
         if options["dry_run"]:
             summary = {"dry_run": True, "due": due}
             return self.answer(summary, f"{due} would be forgotten.", as_json=options["json"])
