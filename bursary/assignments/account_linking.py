@@ -8,7 +8,6 @@ without a mail, because the learner still has the course.
 import logging
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -28,14 +27,6 @@ USERS_PER_RUN = 1000
 ASSIGNMENTS_PER_USER = 1000
 MAX_FAILURES = 50  # a run
 _PREFERRED = (State.ACCEPTED, State.ALLOCATED)
-
-
-class _Unlinked(NamedTuple):
-    """An assignment to link, by what never changes of it."""
-
-    pk: int
-    budget_pk: int
-    content_key: str
 
 
 def link_registered_users(*, now: datetime) -> SweepResult:
@@ -69,12 +60,12 @@ def link_user(user: User, *, now: datetime) -> int:
     return sum(_link(found, user.pk, now=now) for found in _unlinked_of(user))
 
 
-def _unlinked_of(user: User) -> list[_Unlinked]:
+def _unlinked_of(user: User) -> list[LearnerContentAssignment]:
+    """Return a user's assignments to link, with what never changes of them."""
     if user.lms_user_id is None or not user.learner_key:
         return []
     rows = _unlinked(lms_user_id=user.lms_user_id).filter(learner_key=user.learner_key).order_by("pk")
-    found = rows.values_list("pk", "budget_id", "content_key")[:ASSIGNMENTS_PER_USER]
-    return [_Unlinked(*row) for row in found]
+    return list(rows.only("budget", "content_key")[:ASSIGNMENTS_PER_USER])
 
 
 def _unlinked(*, lms_user_id: int | OuterRef) -> QuerySet[LearnerContentAssignment]:
@@ -90,14 +81,14 @@ def _unlinked(*, lms_user_id: int | OuterRef) -> QuerySet[LearnerContentAssignme
     )
 
 
-def _link(found: _Unlinked, user_pk: int, *, now: datetime) -> bool:
+def _link(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -> bool:
     with transaction.atomic():
-        budget = ledger.lock(found.budget_pk)  # so that no allocation changes either of the two
+        budget = ledger.lock(found.budget_id)  # so that no allocation changes either of the two
         user = User.objects.filter(pk=user_pk, lms_user_id__isnull=False).first()
         if user is None:
             return False
         either = Q(pk=found.pk) | Q(content_key=found.content_key, lms_user_id=user.lms_user_id)
-        rows = LearnerContentAssignment.objects.filter(either, budget=found.budget_pk)
+        rows = LearnerContentAssignment.objects.filter(either, budget=found.budget_id)
         twins = list(for_update(rows).order_by("pk"))
         if not _can_link(twins, found, user):
             return False
@@ -115,7 +106,7 @@ def _link(found: _Unlinked, user_pk: int, *, now: datetime) -> bool:
     return True
 
 
-def _can_link(twins: Sequence[LearnerContentAssignment], found: _Unlinked, user: User) -> bool:
+def _can_link(twins: Sequence[LearnerContentAssignment], found: LearnerContentAssignment, user: User) -> bool:
     """Return whether, under the locks, the found assignment is still to be linked to the user."""
     newcomer = next((one for one in twins if one.pk == found.pk), None)
     if newcomer is None or newcomer.lms_user_id is not None or newcomer.forgotten_at:

@@ -22,7 +22,7 @@ from bursary.lib import batches
 from bursary.lib.batches import chunks
 from bursary.replica import merge, reads, schedule
 from bursary.replica.ingest import BATCH
-from bursary.replica.models import CatalogMembership, ContentMetadata
+from bursary.replica.models import ContentMetadata
 
 WINDOW = 10 * BATCH
 """Rows that are sorted by catalog at a time, so that requests name as many keys as they may."""
@@ -148,16 +148,13 @@ def audit(
 
 def _keys_by_catalog(pks: Sequence[int], catalog_uuid: UUID | None) -> Iterator[tuple[UUID, list[str]]]:
     """Yield catalogs with the keys to ask each for; none for rows of unknown origin that no catalog holds."""
-    holders: dict[int, list[UUID]] = defaultdict(list)
-    held = CatalogMembership.objects.filter(content__in=pks).order_by("catalog_uuid")
-    for holder, pk in held.values_list("catalog_uuid", "content"):
-        holders[pk].append(holder)
-    found: dict[UUID, list[str]] = defaultdict(list)
     rows = ContentMetadata.objects.filter(pk__in=pks).order_by("content_key")
-    for pk, key, fetched_from in rows.values_list("pk", "content_key", "fetched_from"):
-        catalog = catalog_uuid or schedule.catalog_to_ask(fetched_from, holders[pk])
-        if catalog is not None:
-            found[catalog].append(key)
+    rows = rows.only("content_key", "parent", "fetched_from")
+    catalogs = {} if catalog_uuid else schedule.catalogs_to_ask(rows)
+    found: dict[UUID, list[str]] = defaultdict(list)
+    for row in rows:
+        if catalog := catalog_uuid or catalogs[row.pk]:
+            found[catalog].append(row.content_key)
     yield from sorted(found.items())
 
 

@@ -118,20 +118,20 @@ def claim(*, started: datetime, now: datetime, limit: int) -> list[ContentMetada
     return leases.claim(rows, now=started, lease=now - started + settings.CONTENT_LEASE, limit=limit)
 
 
-def catalogs_to_ask(rows: Collection[ContentMetadata]) -> dict[int, UUID | None]:
-    """Return the catalog to ask for each row, by pk; a run is held where its course is."""
+def catalogs_to_ask(rows: Iterable[ContentMetadata]) -> dict[int, UUID | None]:
+    """Return the catalog to ask for each row, by pk; a run is held where its course is.
+
+    It is the one that the row came from, unless only others hold it now; None where no catalog holds the row
+    and it does not say where it came from.
+    """
     holders: dict[int, list[UUID]] = defaultdict(list)
     held = CatalogMembership.objects.filter(content__in={row.parent_id or row.pk for row in rows})
     for catalog_uuid, content in held.order_by("catalog_uuid").values_list("catalog_uuid", "content"):
         holders[content].append(catalog_uuid)
-    return {row.pk: catalog_to_ask(row.fetched_from, holders[row.parent_id or row.pk]) for row in rows}
+    return {row.pk: _catalog_to_ask(row.fetched_from, holders[row.parent_id or row.pk]) for row in rows}
 
 
-def catalog_to_ask(fetched_from: str, holders: Sequence[UUID]) -> UUID | None:
-    """Return the catalog to ask for a row: the one that it came from, unless only others hold it now.
-
-    None where no catalog holds it and it does not say where it came from.
-    """
+def _catalog_to_ask(fetched_from: str, holders: Sequence[UUID]) -> UUID | None:
     try:
         origin = UUID(fetched_from.rpartition(":")[2])
     except ValueError:
