@@ -204,7 +204,7 @@ class LearnerContentAssignmentAction(LeasedRow):
     assignment = models.ForeignKey(LearnerContentAssignment, on_delete=models.PROTECT, related_name="actions")
     action_type = models.CharField(max_length=32, choices=ActionType.choices)
     cycle = models.PositiveIntegerField(help_text="The allocation that it belongs to")
-    dedup_key = models.CharField(max_length=64, default="", blank=True, help_text="Tells repetitions apart")
+    dedup_key = models.CharField(max_length=64, default="", blank=True, help_text="Distinguishes repetitions")
     status = models.CharField(max_length=16, choices=Status.choices)
     created = models.DateTimeField()
     modified = models.DateTimeField()

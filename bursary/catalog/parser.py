@@ -76,7 +76,7 @@ def parse_all(payloads: Iterable[object]) -> tuple[list[Content], list[UnusableR
 def keys(payload: object) -> tuple[str, ...]:
     """Return the keys by which a record may be asked for: its own, then those of its runs. () if it has none.
 
-    Cheaper than `parse`, and never raises; a record that `parse` refuses may have keys all the same.
+    Cheaper than `parse`, and never raises; a record that `parse` refuses may have keys as well.
     """
     own = own_key(payload)
     runs = payload.get("course_runs") if isinstance(payload, dict) else None

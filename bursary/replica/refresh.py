@@ -234,7 +234,7 @@ def _refresh_claimed(
     returned = _keys_in(records)
     schedule.settle_fetched([row for row in rows if row.key_to_fetch in returned], now=context.now)
     rest = [row for row in rows if row.key_to_fetch not in returned]
-    for key, failure in unfetched.items():  # it is there all the same, and so not missing
+    for key, failure in unfetched.items():  # it exists, and so is not missing
         failed = [row for row in rest if row.key_to_fetch == key]
         schedule.settle_failed(failed, error=f"{failure.reason}: {failure.detail}", now=context.now)
     report += RefreshReport.of_unusable(

@@ -57,7 +57,7 @@ def moves_to(address: str) -> User:
     return person
 
 
-def test_an_assignment_by_address_gets_to_know_who_registers() -> None:
+def test_an_assignment_by_address_is_linked_to_a_learner_registered_later() -> None:
     assignment = given_assignment()
     person = given_user(email=ALICE.upper(), lms_user_id=PERSON)
     assert account_linking.link_user(person, now=NOW) == 1
@@ -135,7 +135,7 @@ def test_what_is_being_redeemed_waits_for_the_next_time(
     assert newer.state == State.CANCELLED
 
 
-def test_everybody_who_has_registered_is_found() -> None:
+def test_every_registered_learner_is_found() -> None:
     budget, content = given_budget(), given_content()
     allocate(budget, content, ALICE, BOB)
     given_user(email=ALICE, lms_user_id=PERSON)
@@ -208,7 +208,7 @@ def test_two_that_were_both_accepted_stay_as_they_are() -> None:
 
 
 @pytest.mark.usefixtures("both_accepted")
-def test_who_has_nothing_left_to_meet_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_learners_without_assignments_to_link_keep_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(account_linking, "USERS_PER_RUN", 1)
     carol = given_assignment(address=CAROL)
     given_user(email=CAROL, lms_user_id=PERSON + 1)
@@ -239,7 +239,7 @@ def test_what_changed_since_it_was_found_is_left_alone(
 
 
 @pytest.mark.parametrize("change", [{"email": CAROL}, {"lms_user_id": None}], ids=str)
-def test_who_changed_since_they_were_found_is_left_alone(
+def test_a_learner_changed_since_being_found_is_left_alone(
     change: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_assignment()
