@@ -32,16 +32,18 @@ _PREFERRED = (State.ACCEPTED, State.ALLOCATED)
 def link_registered_users(*, now: datetime) -> SweepResult:
     """Link open and accepted assignments by e-mail address to users registered since.
 
-    A failing assignment is skipped, named in `failed` by its primary key, and retried on the next run. After
+    Assignments being redeemed are left to the next run; two accepted ones of the same content both stay. A
+    failing assignment is skipped, named in `failed` by its primary key, and retried on the next run. After
     `MAX_FAILURES` the run stops, because the cause is then probably not in the data.
     """
-    theirs = _unlinked(lms_user_id=OuterRef(OuterRef("lms_user_id"))).filter(
-        learner_key=OuterRef("learner_key")
-    )
-    registered = User.objects.filter(Exists(theirs), lms_user_id__isnull=False).exclude(learner_key="")
+    of_user = _unlinked(lms_user_id=OuterRef(OuterRef("lms_user_id")))
+    of_user = of_user.filter(learner_key=OuterRef("learner_key"))
+    registered = User.objects.filter(Exists(of_user), lms_user_id__isnull=False).exclude(learner_key="")
     result = SweepResult()
     for user in registered.order_by("pk")[:USERS_PER_RUN]:
-        for found in _unlinked_of(user):
+        theirs = _unlinked(lms_user_id=user.lms_user_id).filter(learner_key=user.learner_key).order_by("pk")
+        # What never changes of them: the rest is read under the locks.
+        for found in list(theirs.only("budget", "content_key")[:ASSIGNMENTS_PER_USER]):
             try:
                 result.done += _link(found, user.pk, now=now)
             except sweeps.RECOVERABLE as failure:
@@ -52,23 +54,7 @@ def link_registered_users(*, now: datetime) -> SweepResult:
     return result
 
 
-def link_user(user: User, *, now: datetime) -> int:
-    """Link the open and accepted assignments of a user's address to the user; return the number linked.
-
-    Assignments being redeemed are left to the next run. Two accepted ones of the same content both stay.
-    """
-    return sum(_link(found, user.pk, now=now) for found in _unlinked_of(user))
-
-
-def _unlinked_of(user: User) -> list[LearnerContentAssignment]:
-    """Return a user's assignments to link, with what never changes of them."""
-    if user.lms_user_id is None or not user.learner_key:
-        return []
-    rows = _unlinked(lms_user_id=user.lms_user_id).filter(learner_key=user.learner_key).order_by("pk")
-    return list(rows.only("budget", "content_key")[:ASSIGNMENTS_PER_USER])
-
-
-def _unlinked(*, lms_user_id: int | OuterRef) -> QuerySet[LearnerContentAssignment]:
+def _unlinked(*, lms_user_id: int | None | OuterRef) -> QuerySet[LearnerContentAssignment]:
     """Return assignments that can be linked now: none that a run would find again and again in vain."""
     twins = LearnerContentAssignment.objects.filter(
         budget=OuterRef("budget"), content_key=OuterRef("content_key"), lms_user_id=lms_user_id

@@ -180,7 +180,7 @@ def settle_missing(rows: Sequence[ContentMetadata], *, recheck: Collection[int],
     in_transaction(settle)
 
 
-def settle_failed(rows: Sequence[ContentMetadata], *, error: str, now: datetime) -> None:
+def settle_failed(rows: Sequence[ContentMetadata | CatalogListing], *, error: str, now: datetime) -> None:
     """Settle claimed rows that could not be fetched: again after a delay that grows with each failure."""
     due_at = {row.pk: now + retry_delay(row.failures + 1) for row in rows}
     leases.settle(rows, due_at=due_at, now=now, failures=F("failures") + 1, last_error=error)
@@ -204,8 +204,7 @@ def claim_listing(catalogs: Collection[UUID], *, now: datetime) -> CatalogListin
 def settle_listing(listing: CatalogListing, *, error: str = "", now: datetime) -> None:
     """Settle a claimed listing: due after a day, or, with an `error`, after a delay that grows."""
     if error:
-        due_at = now + retry_delay(listing.failures + 1)
-        leases.settle([listing], due_at=due_at, now=now, failures=F("failures") + 1, last_error=error)
+        settle_failed([listing], error=error, now=now)
     else:
         leases.settle([listing], due_at=now + fresh_for("listing"), now=now, failures=0, last_error="")
 
