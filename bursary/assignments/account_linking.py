@@ -54,7 +54,7 @@ def link_registered_users(*, now: datetime) -> SweepResult:
     return result
 
 
-def _unlinked(*, lms_user_id: int | None | OuterRef) -> QuerySet[LearnerContentAssignment]:
+def _unlinked(*, lms_user_id: int | OuterRef | None) -> QuerySet[LearnerContentAssignment]:
     """Return assignments that can be linked now: none that a run would find again and again in vain."""
     twins = LearnerContentAssignment.objects.filter(
         budget=OuterRef("budget"), content_key=OuterRef("content_key"), lms_user_id=lms_user_id

@@ -24,7 +24,7 @@ from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
 
-BREATHER = timedelta(minutes=10)  # between two mails on request to one learner, however often one clicks
+REQUEST_INTERVAL = timedelta(minutes=10)  # at least, between two mails on request to one learner
 _STARTING = (State.ALLOCATED, State.ACCEPTED)
 _INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
 
@@ -68,7 +68,7 @@ def remind(
 ) -> ReminderResult:
     """Remind the learners of the budget's assignments with these uuids, where they are open.
 
-    While an invitation or reminder is under way, and for `BREATHER` after, no other is requested.
+    While an invitation or reminder is under way, and for `REQUEST_INTERVAL` after, no other is requested.
     """
 
     def objection(assignment: LearnerContentAssignment) -> str:
@@ -231,14 +231,14 @@ def _request(
 ) -> ReminderResult:
     """Request `work` for the budget's assignments with these uuids for which `objection` is empty.
 
-    Where a mail of a type in `same` is open, or was requested less than `BREATHER` ago, nothing is added.
+    Where a mail of a type in `same` is open, or was requested less than `REQUEST_INTERVAL` ago, nothing is added.
     """
     outcome = ReminderResult()
     with transaction.atomic():
         ledger.lock(budget.pk)
         named = LearnerContentAssignment.objects.filter(budget=budget, uuid__in=uuids)
         found = {one.uuid: one for one in for_update(named).order_by("pk")}
-        recent = Q(status=Status.DONE, created__gt=now - BREATHER) | Q(status__in=OPEN)
+        recent = Q(status=Status.DONE, created__gt=now - REQUEST_INTERVAL) | Q(status__in=OPEN)
         mails = LearnerContentAssignmentAction.objects.filter(
             recent, assignment__in=list(found.values()), action_type__in=list(same)
         )

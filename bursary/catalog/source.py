@@ -49,7 +49,7 @@ class CatalogSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """ClientCredentials for a catalog over HTTP, and how long one request may take altogether."""
+    """Client credentials for a catalog over HTTP, and how long one request may take altogether."""
 
     oauth_url: str
     client_id: str

@@ -1,6 +1,6 @@
 """Refreshes the replica from upstream: a whole catalog, some keys, or what is due.
 
-The only door to writing content. Upstream is asked outside any transaction; `ingest.py` brings records in,
+The only way to write content. Upstream is asked outside any transaction; `ingest.py` brings records in,
 `removal.py` decides what a missing one means, `schedule.py` knows what is due.
 """
 
