@@ -231,7 +231,7 @@ def _request(
 ) -> ReminderResult:
     """Request `work` for the budget's assignments with these uuids for which `objection` is empty.
 
-    Where a mail of a type in `same` is open, or was requested less than `REQUEST_INTERVAL` ago, nothing is added.
+    Nothing is added where a mail of a type in `same` is open, or younger than `REQUEST_INTERVAL`.
     """
     outcome = ReminderResult()
     with transaction.atomic():
