@@ -7,9 +7,7 @@ without a mail, because the learner still has the course.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -18,6 +16,7 @@ from bursary.access.models import User
 from bursary.assignments import actions, lifecycle, sweeps
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 from bursary.lib import logs
 from bursary.lib.locks import for_update
@@ -30,35 +29,21 @@ MAX_FAILURES = 50  # a run
 _PREFERRED = (State.ACCEPTED, State.ALLOCATED)
 
 
-@dataclass
-class LinkingResult:
-    """The number of assignments linked, and the error of each (pk) that failed."""
-
-    done: int = 0
-    failed: dict[int, str] = field(default_factory=dict)
-
-
-class _Unlinked(NamedTuple):
-    """An assignment to link, by what never changes of it."""
-
-    pk: int
-    budget_pk: int
-    content_key: str
-
-
-def link_registered_users(*, now: datetime) -> LinkingResult:
+def link_registered_users(*, now: datetime) -> SweepResult:
     """Link open and accepted assignments by e-mail address to users registered since.
 
-    A failing assignment is skipped and retried on the next run. After `MAX_FAILURES` the run stops, because
-    the cause is then probably not in the data.
+    Assignments being redeemed are left to the next run; two accepted ones of the same content both stay. A
+    failing assignment is skipped, named in `failed` by its primary key, and retried on the next run. After
+    `MAX_FAILURES` the run stops, because the cause is then probably not in the data.
     """
-    theirs = _unlinked(lms_user_id=OuterRef(OuterRef("lms_user_id"))).filter(
-        learner_key=OuterRef("learner_key")
-    )
-    registered = User.objects.filter(Exists(theirs), lms_user_id__isnull=False).exclude(learner_key="")
-    result = LinkingResult()
+    of_user = _unlinked(lms_user_id=OuterRef(OuterRef("lms_user_id")))
+    of_user = of_user.filter(learner_key=OuterRef("learner_key"))
+    registered = User.objects.filter(Exists(of_user), lms_user_id__isnull=False).exclude(learner_key="")
+    result = SweepResult()
     for user in registered.order_by("pk")[:USERS_PER_RUN]:
-        for found in _unlinked_of(user):
+        theirs = _unlinked(lms_user_id=user.lms_user_id).filter(learner_key=user.learner_key).order_by("pk")
+        # What never changes of them: the rest is read under the locks.
+        for found in list(theirs.only("budget", "content_key")[:ASSIGNMENTS_PER_USER]):
             try:
                 result.done += _link(found, user.pk, now=now)
             except sweeps.RECOVERABLE as failure:
@@ -69,23 +54,7 @@ def link_registered_users(*, now: datetime) -> LinkingResult:
     return result
 
 
-def link_user(user: User, *, now: datetime) -> int:
-    """Link the open and accepted assignments of a user's address to the user; return the number linked.
-
-    Assignments being redeemed are left to the next run. Two accepted ones of the same content both stay.
-    """
-    return sum(_link(found, user.pk, now=now) for found in _unlinked_of(user))
-
-
-def _unlinked_of(user: User) -> list[_Unlinked]:
-    if user.lms_user_id is None or not user.learner_key:
-        return []
-    rows = _unlinked(lms_user_id=user.lms_user_id).filter(learner_key=user.learner_key).order_by("pk")
-    found = rows.values_list("pk", "budget_id", "content_key")[:ASSIGNMENTS_PER_USER]
-    return [_Unlinked(*row) for row in found]
-
-
-def _unlinked(*, lms_user_id: int | OuterRef) -> QuerySet[LearnerContentAssignment]:
+def _unlinked(*, lms_user_id: int | OuterRef | None) -> QuerySet[LearnerContentAssignment]:
     """Return assignments that can be linked now: none that a run would find again and again in vain."""
     twins = LearnerContentAssignment.objects.filter(
         budget=OuterRef("budget"), content_key=OuterRef("content_key"), lms_user_id=lms_user_id
@@ -98,14 +67,14 @@ def _unlinked(*, lms_user_id: int | OuterRef) -> QuerySet[LearnerContentAssignme
     )
 
 
-def _link(found: _Unlinked, user_pk: int, *, now: datetime) -> bool:
+def _link(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -> bool:
     with transaction.atomic():
-        budget = ledger.lock(found.budget_pk)  # so that no allocation changes either of the two
+        budget = ledger.lock(found.budget_id)  # so that no allocation changes either of the two
         user = User.objects.filter(pk=user_pk, lms_user_id__isnull=False).first()
         if user is None:
             return False
         either = Q(pk=found.pk) | Q(content_key=found.content_key, lms_user_id=user.lms_user_id)
-        rows = LearnerContentAssignment.objects.filter(either, budget=found.budget_pk)
+        rows = LearnerContentAssignment.objects.filter(either, budget=found.budget_id)
         twins = list(for_update(rows).order_by("pk"))
         if not _can_link(twins, found, user):
             return False
@@ -123,7 +92,7 @@ def _link(found: _Unlinked, user_pk: int, *, now: datetime) -> bool:
     return True
 
 
-def _can_link(twins: Sequence[LearnerContentAssignment], found: _Unlinked, user: User) -> bool:
+def _can_link(twins: Sequence[LearnerContentAssignment], found: LearnerContentAssignment, user: User) -> bool:
     """Return whether, under the locks, the found assignment is still to be linked to the user."""
     newcomer = next((one for one in twins if one.pk == found.pk), None)
     if newcomer is None or newcomer.lms_user_id is not None or newcomer.forgotten_at:

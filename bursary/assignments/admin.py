@@ -6,18 +6,14 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from bursary.assignments.models import (
-    DeadlineNotice,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-)
+from bursary.assignments import models
 from bursary.lib.admin import ReadOnlyAdmin
 
 
 class Timeline(admin.TabularInline):  # type: ignore[type-arg]  # Django's class takes no parameters when run
     """The assignment's actions, in their order."""
 
-    model = LearnerContentAssignmentAction
+    model = models.LearnerContentAssignmentAction
     verbose_name_plural = "timeline"
     fields = ("action_type", "status", "created", "completed_at", "attempts", "error_code", "detail")
     readonly_fields = fields
@@ -36,7 +32,7 @@ class Timeline(admin.TabularInline):  # type: ignore[type-arg]  # Django's class
         return False
 
 
-@admin.register(LearnerContentAssignment)
+@admin.register(models.LearnerContentAssignment)
 class LearnerContentAssignmentAdmin(ReadOnlyAdmin):
     list_display = (
         "uuid",
@@ -54,19 +50,17 @@ class LearnerContentAssignmentAdmin(ReadOnlyAdmin):
     inlines = (Timeline,)
 
 
-@admin.register(LearnerContentAssignmentAction)
+@admin.register(models.LearnerContentAssignmentAction)
 class LearnerContentAssignmentActionAdmin(ReadOnlyAdmin):
     list_display = ("uuid", "assignment", "action_type", "status", "created", "completed_at", "error_code")
     list_select_related = ("assignment",)
     list_filter = ("status", "action_type")
     search_fields = ("=uuid", "=assignment__uuid", "=recipient")
     ordering = ("-id",)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).defer("payload", "attempt_log", "traceback")
+    heavy = ("payload", "attempt_log", "traceback")
 
 
-@admin.register(DeadlineNotice)
+@admin.register(models.DeadlineNotice)
 class DeadlineNoticeAdmin(ReadOnlyAdmin):
     list_display = ("budget", "content", "assignments", "grace_until", "notified_at", "last_error")
     list_select_related = ("budget", "content")

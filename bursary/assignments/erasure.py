@@ -86,11 +86,6 @@ def due(now: datetime) -> QuerySet[LearnerContentAssignment]:
     return LearnerContentAssignment.objects.filter(settled | overdue, state=State.EXPIRED, forgotten_at=None)
 
 
-def count_due(now: datetime) -> int:
-    """Return the number of assignments to erase."""
-    return due(now).count()
-
-
 def forget_due(
     *, now: datetime, remove: Remove, progress: Callable[[int], None] | None = None
 ) -> tuple[SweepResult, int]:
@@ -102,9 +97,21 @@ def forget_due(
 
     def forget_batch(budget_pk: int) -> int:
         nonlocal removed
-        forgotten, mails = _forget_batch(budget_pk, now=now, remove=remove)
+        with transaction.atomic():
+            budget = ledger.lock(budget_pk)
+            batch = due(now).filter(budget=budget_pk).order_by("expired_at", "id")[: sweeps.BATCH]
+            pks = sorted(batch.values_list("pk", flat=True))
+            _locked_assignments(pks)
+            rows = _locked_actions(Q(assignment__in=pks))
+            # Evaluated again under the locks: what moved or was claimed meanwhile is left alone.
+            forgotten = {one.pk: one for one in due(now).filter(pk__in=pks).order_by("pk")}
+            rows = [row for row in rows if row.assignment_id in forgotten]
+            addresses_of = {row.recipient for row in rows} | {one.learner_email for one in forgotten.values()}
+            mails = _wipe(rows, now=now, remove=remove)
+            _anonymise(list(forgotten.values()), now=now)
+            _unlink(anonymisation.links_of(addresses_of).filter(customer=budget.customer_id))
         removed += mails
-        return forgotten
+        return len(forgotten)
 
     swept = sweeps.sweep(due, forget_batch, now=now, order="expired_at", progress=progress)
     return swept, removed
@@ -168,24 +175,6 @@ def _remove_notices(accounts: Sequence[User], *, remove: Remove) -> int:
         )
         for page in keyset_pages(tried, size=ROWS_PER_STATEMENT)
     )
-
-
-def _forget_batch(budget_pk: int, *, now: datetime, remove: Remove) -> tuple[int, int]:
-    """Erase a budget's next batch; return the numbers of assignments and of mails."""
-    with transaction.atomic():
-        budget = ledger.lock(budget_pk)
-        batch = due(now).filter(budget=budget_pk).order_by("expired_at", "id")[: sweeps.BATCH]
-        pks = sorted(batch.values_list("pk", flat=True))
-        _locked_assignments(pks)
-        rows = _locked_actions(Q(assignment__in=pks))
-        # Evaluated again under the locks: what moved or was claimed meanwhile is left alone.
-        forgotten = {one.pk: one for one in due(now).filter(pk__in=pks).order_by("pk")}
-        rows = [row for row in rows if row.assignment_id in forgotten]
-        addresses_of = {row.recipient for row in rows} | {one.learner_email for one in forgotten.values()}
-        mails = _wipe(rows, now=now, remove=remove)
-        _anonymise(list(forgotten.values()), now=now)
-        _unlink(anonymisation.links_of(addresses_of).filter(customer=budget.customer_id))
-    return len(forgotten), mails
 
 
 @dataclass(frozen=True)

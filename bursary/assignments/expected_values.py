@@ -22,7 +22,7 @@ Actions = Sequence[LearnerContentAssignmentAction]
 
 @dataclass(frozen=True, slots=True)
 class DerivedDifference:
-    """A derived column of an assignment that has not the expected value."""
+    """A derived column of an assignment that differs from its expected value."""
 
     pk: int
     assignment: UUID

@@ -5,7 +5,7 @@ assignment that was allocated before it, if it moved its deadline, its dates, it
 """
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
@@ -92,23 +92,16 @@ def of_content(content: ContentMetadata, *, since: datetime) -> Impact:
         .order_by("-created", "-pk")[: MOST_CHANGES + 1]
     )
     changes = newest[:MOST_CHANGES]
-    touched = _touched(changes)
+    by_any = reduce(or_, map(_where, changes), Q(pk__in=[]))
+    touched = LearnerContentAssignment.objects.filter(by_any, state=State.ALLOCATED).order_by("pk")
     if content.parent_id is not None:  # not of the course's other runs
         touched = touched.filter(content=content)
+    touched = touched.select_related("budget", "content").defer("content__payload")
     return Impact(changes, len(newest) > MOST_CHANGES, touched)
 
 
-def _touched(changes: Iterable[ContentChange]) -> QuerySet[LearnerContentAssignment]:
-    """Return the open assignments that any of the changes touched: `_concerns` and `_touch` as SQL."""
-    conditions = [_where(change) for change in changes]
-    rows = LearnerContentAssignment.objects.filter(state=State.ALLOCATED)
-    if not conditions:
-        return rows.none()
-    found = rows.filter(reduce(or_, conditions)).order_by("pk")
-    return found.select_related("budget", "content").defer("content__payload")
-
-
 def _where(change: ContentChange) -> Q:
+    """Return the condition that a change touched an assignment: `_concerns` and `_touch` as SQL."""
     before = Q(allocated_at__lte=change.created)
     concerned = before & Q(content=change.content_id)
     match change.field:
@@ -148,14 +141,10 @@ def _touch(change: ContentChange, assignment: LearnerContentAssignment) -> Touch
             )
             return Touch(change, effect, old, new, old_reason, new_reason) if old != new else None
         case Effect.AVAILABILITY:
-            return Touch(change, effect, *_availability(change))
+            gone = change.field == "gone_at"
+            before, after = (value is None if gone else bool(value) for value in (change.old, change.new))
+            return Touch(change, effect, before, after)
     return Touch(change, effect, change.old, change.new)
-
-
-def _availability(change: ContentChange) -> tuple[bool, bool]:
-    if change.field == "gone_at":
-        return change.old is None, change.new is None
-    return bool(change.old), bool(change.new)
 
 
 def _instant(value: object) -> datetime:

@@ -45,10 +45,6 @@ ORDERINGS: Mapping[str, str] = {
 }
 """The clients' and record 0023's sort keys, and the columns behind them. Quantities are negative prices."""
 
-NULLABLE = frozenset(
-    {"content__end_date", "content__price_cents", "content__course_type", "content__partner_names"}
-)
-
 _STATES = [*State.choices, ("errored", "errored")]  # a state that clients send and no assignment has
 _LEARNER_STATES = [(state.label, state.label) for state in LearnerState if state is not LearnerState.NONE]
 
@@ -113,7 +109,8 @@ def _order(key: str) -> OrderBy:
     column = ORDERINGS[key.removeprefix("-")]
     descending = key.startswith("-") != column.startswith("-")
     column = column.removeprefix("-")
-    return OrderBy(F(column), descending=descending, nulls_last=True if column in NULLABLE else None)
+    through_content = "__" in column  # may be NULL
+    return OrderBy(F(column), descending=descending, nulls_last=True if through_content else None)
 
 
 def _content_filters() -> dict[str, django_filters.Filter]:
@@ -216,13 +213,8 @@ def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int
     keys are found first, over an index, then the rows by key: in one statement except on MySQL, which allows
     no limit in a subquery.
     """
-    counts = (
-        queryset.order_by()
-        .values_list("learner_state")
-        .annotate(count=Count("pk"))
-        .order_by("-count", "learner_state")
-    )
-    by_state = [(LearnerState(state), count) for state, count in counts]
+    counts = queryset.order_by().values_list("learner_state").annotate(count=Count("pk"))
+    by_state = [(LearnerState(state), count) for state, count in counts.order_by("-count", "learner_state")]
     start = (number - 1) * size
     chosen = queryset.values("pk")[start : start + size]
     in_one = connection.features.allow_sliced_subqueries_with_in

@@ -70,9 +70,7 @@ class LearnerContentAssignment(models.Model):
     cancelled_at = models.DateTimeField(null=True, blank=True)
     expired_at = models.DateTimeField(null=True, blank=True)
     reversed_at = models.DateTimeField(null=True, blank=True)
-    forgotten_at = models.DateTimeField(
-        null=True, blank=True, help_text="When the learner's personal data was removed"
-    )
+    forgotten_at = models.DateTimeField(null=True, blank=True, help_text="When personal data was erased")
     created = models.DateTimeField()
     modified = models.DateTimeField()
 
@@ -85,17 +83,14 @@ class LearnerContentAssignment(models.Model):
     grace_until = models.DateTimeField(
         null=True,
         blank=True,
-        help_text="After a deadline was moved into the past: it does not expire before then",
+        help_text="Its deadline was moved into the past: it expires no sooner than then",
     )
+    # Never later than a reminder, or a nudge, is due.
     remind_at = models.DateTimeField(
-        default=CHECK_NOW,
-        db_default=CHECK_NOW,
-        help_text="When it is next checked for a reminder; never later than one is due",
+        default=CHECK_NOW, db_default=CHECK_NOW, help_text="When it is next checked for a reminder"
     )
     nudge_at = models.DateTimeField(
-        default=CHECK_NOW,
-        db_default=CHECK_NOW,
-        help_text="When it is next checked for a nudge; never later than one is due",
+        default=CHECK_NOW, db_default=CHECK_NOW, help_text="When it is next checked for a nudge"
     )
     content_title = models.CharField(max_length=255, blank=True)
     content_start = models.DateTimeField(default=FAR_FUTURE)
@@ -181,8 +176,8 @@ class ActionQuerySet(models.QuerySet["LearnerContentAssignmentAction"]):
 
     def timeline(self, *, types: Iterable[ActionType] = ()) -> Self:
         """Return actions of `types` (all, when empty) in the timeline's total order."""
-        wanted = self.filter(action_type__in=list(types)) if types else self.all()
-        return wanted.order_by("created", "id")
+        rows = self.filter(action_type__in=list(types)) if types else self.all()
+        return rows.order_by("created", "id")
 
     def latest_successful(self) -> "LearnerContentAssignmentAction | None":
         """Return the action that was completed last with success, or None."""
@@ -209,7 +204,7 @@ class LearnerContentAssignmentAction(LeasedRow):
     assignment = models.ForeignKey(LearnerContentAssignment, on_delete=models.PROTECT, related_name="actions")
     action_type = models.CharField(max_length=32, choices=ActionType.choices)
     cycle = models.PositiveIntegerField(help_text="The allocation that it belongs to")
-    dedup_key = models.CharField(max_length=64, default="", blank=True, help_text="Tells repetitions apart")
+    dedup_key = models.CharField(max_length=64, default="", blank=True, help_text="Distinguishes repetitions")
     status = models.CharField(max_length=16, choices=Status.choices)
     created = models.DateTimeField()
     modified = models.DateTimeField()

@@ -24,7 +24,7 @@ from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
 
-BREATHER = timedelta(minutes=10)  # between two mails on request to one learner, however often one clicks
+REQUEST_INTERVAL = timedelta(minutes=10)  # at least, between two mails on request to one learner
 _STARTING = (State.ALLOCATED, State.ACCEPTED)
 _INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
 
@@ -53,11 +53,6 @@ def nudge_due(*, now: datetime, progress: Callable[[int], None] | None = None) -
     return _sweep(_NUDGING, now=now, progress=progress)
 
 
-def count_due(due: Due, *, now: datetime) -> int:
-    """Return the number of assignments to check."""
-    return due(now).count()
-
-
 @dataclass
 class ReminderResult:
     """The result for each assignment: requested, sent a moment ago or under way, or refused."""
@@ -73,7 +68,7 @@ def remind(
 ) -> ReminderResult:
     """Remind the learners of the budget's assignments with these uuids, where they are open.
 
-    While an invitation or reminder is under way, and for `BREATHER` after, no other is requested.
+    While an invitation or reminder is under way, and for `REQUEST_INTERVAL` after, no other is requested.
     """
 
     def objection(assignment: LearnerContentAssignment) -> str:
@@ -171,6 +166,7 @@ class _History:
     def __init__(
         self, assignments: Sequence[LearnerContentAssignment], kind: _Kind, *, now: datetime
     ) -> None:
+        self._kind = kind
         self._last_contact = {one.pk: one.allocated_at for one in assignments}
         self._used: dict[int, set[str]] = {one.pk: set() for one in assignments}
         self._keys: dict[int, set[str]] = {one.pk: set() for one in assignments}
@@ -187,9 +183,12 @@ class _History:
                 contact = now if row.status in OPEN else row.completed_at or row.created
                 self._last_contact[pk] = max(self._last_contact[pk], contact)
 
-    def plan(
-        self, assignment: LearnerContentAssignment, dates: list[ReminderDate], *, now: datetime
-    ) -> ReminderPlan:
+    def plan(self, assignment: LearnerContentAssignment, budget: Budget, *, now: datetime) -> ReminderPlan:
+        """Return what is due; nothing while the learner is not notified: `derived` then schedules a check."""
+        unnotified = assignment.state == State.ALLOCATED and assignment.learner_state != LearnerState.WAITING
+        if unnotified or self._kind.ends_at(assignment) <= now:
+            return ReminderPlan(None, FAR_FUTURE)
+        dates = self._kind.dates(budget, assignment)
         last_contact, used = self._last_contact[assignment.pk], self._used[assignment.pk]
         return reminder_dates.plan(dates, last_contact=last_contact, used=used, now=now)
 
@@ -206,7 +205,7 @@ def _sweep(kind: _Kind, *, now: datetime, progress: Callable[[int], None] | None
             budget = ledger.lock(budget_pk)  # before its assignments, like every change of its deadlines
             rows = sweeps.lock_batch(kind.due, budget_pk, now=now, order=kind.column)
             history = _History(rows, kind, now=now)
-            plans = {row: _plan(row, kind, budget, history, now=now) for row in rows}
+            plans = {row: history.plan(row, budget, now=now) for row in rows}
             due: dict[str, list[LearnerContentAssignment]] = {}
             for row, plan in plans.items():
                 if plan.due:
@@ -218,16 +217,6 @@ def _sweep(kind: _Kind, *, now: datetime, progress: Callable[[int], None] | None
         return sum(map(len, due.values()))
 
     return sweeps.sweep(kind.due, check_batch, now=now, order=kind.column, progress=progress)
-
-
-def _plan(
-    assignment: LearnerContentAssignment, kind: _Kind, budget: Budget, history: _History, *, now: datetime
-) -> ReminderPlan:
-    """Return what is due; nothing while the learner is not notified: `derived` then schedules a check."""
-    unnotified = assignment.state == State.ALLOCATED and assignment.learner_state != LearnerState.WAITING
-    if unnotified or kind.ends_at(assignment) <= now:
-        return ReminderPlan(None, FAR_FUTURE)
-    return history.plan(assignment, kind.dates(budget, assignment), now=now)
 
 
 def _request(
@@ -242,14 +231,14 @@ def _request(
 ) -> ReminderResult:
     """Request `work` for the budget's assignments with these uuids for which `objection` is empty.
 
-    Where a mail of a type in `same` is open, or was requested less than `BREATHER` ago, nothing is added.
+    Nothing is added where a mail of a type in `same` is open, or younger than `REQUEST_INTERVAL`.
     """
     outcome = ReminderResult()
     with transaction.atomic():
         ledger.lock(budget.pk)
         named = LearnerContentAssignment.objects.filter(budget=budget, uuid__in=uuids)
         found = {one.uuid: one for one in for_update(named).order_by("pk")}
-        recent = Q(status=Status.DONE, created__gt=now - BREATHER) | Q(status__in=OPEN)
+        recent = Q(status=Status.DONE, created__gt=now - REQUEST_INTERVAL) | Q(status__in=OPEN)
         mails = LearnerContentAssignmentAction.objects.filter(
             recent, assignment__in=list(found.values()), action_type__in=list(same)
         )

@@ -58,12 +58,9 @@ def renew(token: str, *, now: datetime) -> bool | None:
     """
     try:
         _opened(links.read(token, purpose=Purpose.ANSWER, now=now))
+        return None
     except LinkExpired as expired:
-        return _renewed(expired.link, now=now)
-    return None
-
-
-def _renewed(link: Link, *, now: datetime) -> bool:
+        link = expired.link
     with transaction.atomic():
         assignment = _opened(link, lock=True)
         if not _awaits_answer(assignment, now=now):

@@ -32,7 +32,7 @@ Due = Callable[[datetime], QuerySet[LearnerContentAssignment]]
 
 @dataclass
 class SweepResult:
-    """The number of assignments done, and the error of each budget (pk) that failed."""
+    """The number of assignments done, and by primary key the error of each budget that failed."""
 
     done: int = 0
     failed: dict[int, str] = field(default_factory=dict)

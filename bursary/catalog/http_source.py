@@ -38,7 +38,7 @@ _OUTAGES = {Outage.CONNECTION_FAILED, Outage.TOO_MANY_REQUESTS, Outage.CIRCUIT_O
 _ADVICE = {
     "credentials_refused": "The token endpoint does not know us: check the client id and its secret.",
     "unauthorized": "enterprise-catalog does not accept our token: check that it trusts the token endpoint.",
-    "forbidden": "enterprise-catalog lets us not read this catalog: give our user there the operator's role.",
+    "forbidden": "enterprise-catalog forbids reading this catalog: give our user there the operator's role.",
     "not_found": "enterprise-catalog does not know this catalog: check the budget's catalog and the address.",
     "redirected": "enterprise-catalog redirects: check the address, and whether it begins with https.",
 }

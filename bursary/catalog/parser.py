@@ -6,16 +6,13 @@ The facts about upstream that this package states were observed on a running ent
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from bursary.catalog.payload import Unstorable, digest, fingerprint, own_links, storable, without_links
-from bursary.catalog.records import (
-    Completeness,
-    Content,
-    ContentType,
-    Partner,
-    Unfetched,
-    UnreadableElement,
-    UnusableRecord,
-)
+from bursary.catalog.payload import Unstorable, digest, own_links, storable, without_links
+from bursary.catalog.payload import fingerprint as fingerprint
+from bursary.catalog.records import Completeness as Completeness
+from bursary.catalog.records import Content as Content
+from bursary.catalog.records import ContentType as ContentType
+from bursary.catalog.records import Partner, Unfetched, UnreadableElement
+from bursary.catalog.records import UnusableRecord as UnusableRecord
 from bursary.catalog.shapes import (
     CollectionShape,
     CourseShape,
@@ -34,20 +31,6 @@ from bursary.catalog.shapes import (
 )
 from bursary.catalog.values import UnusableValue, is_key, uuid
 from bursary.catalog.values import key as usable_key
-
-__all__ = [
-    "Completeness",
-    "Content",
-    "ContentType",
-    "Partner",
-    "UnusableRecord",
-    "fingerprint",
-    "keys",
-    "own_key",
-    "parse",
-    "parse_all",
-    "paths",
-]
 
 _KNOWN_BY_UUID = {ContentType.PROGRAM, ContentType.LEARNERPATHWAY}
 
@@ -93,7 +76,7 @@ def parse_all(payloads: Iterable[object]) -> tuple[list[Content], list[UnusableR
 def keys(payload: object) -> tuple[str, ...]:
     """Return the keys by which a record may be asked for: its own, then those of its runs. () if it has none.
 
-    Cheaper than `parse`, and never raises; a record that `parse` refuses may have keys all the same.
+    Cheaper than `parse`, and never raises; a record that `parse` refuses may have keys as well.
     """
     own = own_key(payload)
     runs = payload.get("course_runs") if isinstance(payload, dict) else None

@@ -45,7 +45,7 @@ class Unstorable(ValueError):
 def storable(record: Record) -> dict[str, object]:
     """Return a deep copy that every database stores as JSON: NaN, infinities and enormous integers are null.
 
-    Raises Unstorable: `nested_too_deeply` beyond `MAX_DEPTH`, `not_json` for a type that JSON has not.
+    Raises Unstorable: `nested_too_deeply` beyond `MAX_DEPTH`, `not_json` for a type that JSON does not have.
     """
     return {_storable_name(name): _storable(item, depth=2) for name, item in record.items()}
 

@@ -10,20 +10,10 @@ from uuid import UUID
 
 from bursary.catalog.http_source import HttpCatalog
 from bursary.catalog.jsonl_source import FolderCatalog
-from bursary.catalog.records import CatalogUnavailable, Known, Unfetched
+from bursary.catalog.records import Known
 from bursary.upstream.breaker import BreakerState
 from bursary.upstream.client import Client
 from bursary.upstream.token import ClientCredentials
-
-__all__ = [
-    "Access",
-    "CatalogSource",
-    "CatalogUnavailable",
-    "Known",
-    "Unfetched",
-    "breaker_state",
-    "open_source",
-]
 
 
 class CatalogSource(Protocol):
@@ -59,7 +49,7 @@ class CatalogSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """ClientCredentials for a catalog over HTTP, and how long one request may take altogether."""
+    """Client credentials for a catalog over HTTP, and how long one request may take altogether."""
 
     oauth_url: str
     client_id: str

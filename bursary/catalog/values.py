@@ -69,13 +69,6 @@ def slug(value: object) -> str:
     return name
 
 
-def flag(value: object) -> bool:
-    """Read true or false."""
-    if not isinstance(value, bool):
-        raise UnusableValue("is neither true nor false")
-    return value
-
-
 def count(value: object) -> int:
     """Read a whole number from 0 to `MAX_COUNT`."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_COUNT:
@@ -141,16 +134,13 @@ def cents(value: object) -> int:
     return amount
 
 
-def _json_object(value: object) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise UnusableValue("is not an object")
-    return value
+def _of_type(kind: type, complaint: str) -> Callable[[object], object]:
+    def read(value: object) -> object:
+        if not isinstance(value, kind):
+            raise UnusableValue(complaint)
+        return value
 
-
-def _json_list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise UnusableValue("is not a list")
-    return value
+    return read
 
 
 def _nullable(read: Callable[[object], Any], *, unknown: object = None) -> PlainValidator:
@@ -160,11 +150,11 @@ def _nullable(read: Callable[[object], Any], *, unknown: object = None) -> Plain
 Key = Annotated[str, _nullable(key, unknown="")]
 Text = Annotated[str, _nullable(text, unknown="")]
 Slug = Annotated[str, _nullable(slug, unknown="")]
-Flag = Annotated[bool | None, _nullable(flag)]
+Flag = Annotated[bool | None, _nullable(_of_type(bool, "is neither true nor false"))]
 Count = Annotated[int | None, _nullable(count)]
 Uuid = Annotated[UUID | None, _nullable(uuid)]
 Instant = Annotated[datetime | None, _nullable(instant)]
 Cents = Annotated[int | None, _nullable(cents)]
 """None is unknown, 0 is what upstream wrote as 0."""
-JsonObject = Annotated[dict[str, Any] | None, _nullable(_json_object)]
-JsonList = Annotated[Sequence[Any], _nullable(_json_list, unknown=())]
+JsonObject = Annotated[dict[str, Any] | None, _nullable(_of_type(dict, "is not an object"))]
+JsonList = Annotated[Sequence[Any], _nullable(_of_type(list, "is not a list"), unknown=())]

@@ -45,13 +45,13 @@ EXPIRING = SweepDefinition(
 REMINDING = SweepDefinition(
     "reminded",
     "would be checked",
-    lambda now: {"due": reminders.count_due(reminders.to_remind, now=now)},
+    lambda now: {"due": reminders.to_remind(now).count()},
     lambda now, progress: reminders.remind_due(now=now, progress=progress),
 )
 NUDGING = SweepDefinition(
     "nudged",
     "would be checked",
-    lambda now: {"due": reminders.count_due(reminders.to_nudge, now=now)},
+    lambda now: {"due": reminders.to_nudge(now).count()},
     lambda now, progress: reminders.nudge_due(now=now, progress=progress),
 )
 

@@ -3,18 +3,10 @@
 from django.contrib import admin
 
 from bursary.lib.admin import ReadOnlyAdmin
-from bursary.replica.models import (
-    CatalogListing,
-    CatalogMembership,
-    ColdRead,
-    ContentChange,
-    ContentMetadata,
-    ShadowDifference,
-    ShadowTally,
-)
+from bursary.replica import models
 
 
-@admin.register(ContentMetadata)
+@admin.register(models.ContentMetadata)
 class ContentMetadataAdmin(ReadOnlyAdmin):
     list_display = (
         "content_key",
@@ -32,7 +24,7 @@ class ContentMetadataAdmin(ReadOnlyAdmin):
     heavy = ("payload",)
 
 
-@admin.register(CatalogMembership)
+@admin.register(models.CatalogMembership)
 class CatalogMembershipAdmin(ReadOnlyAdmin):
     list_display = ("catalog_uuid", "content", "created", "seen_at", "missing_since")
     list_select_related = ("content",)
@@ -40,7 +32,7 @@ class CatalogMembershipAdmin(ReadOnlyAdmin):
     heavy = ("links", "content__payload")
 
 
-@admin.register(ContentChange)
+@admin.register(models.ContentChange)
 class ContentChangeAdmin(ReadOnlyAdmin):
     list_display = ("created", "content", "field", "old", "new", "source")
     list_select_related = ("content",)
@@ -50,13 +42,13 @@ class ContentChangeAdmin(ReadOnlyAdmin):
     heavy = ("content__payload",)
 
 
-@admin.register(CatalogListing)
+@admin.register(models.CatalogListing)
 class CatalogListingAdmin(ReadOnlyAdmin):
     list_display = ("catalog_uuid", "started_at", "listed", "due_at", "failures", "alarm")
     search_fields = ("=catalog_uuid",)
 
 
-@admin.register(ColdRead)
+@admin.register(models.ColdRead)
 class ColdReadAdmin(ReadOnlyAdmin):
     list_display = ("content_key", "catalog_uuid", "answer", "asked_at", "due_at")
     list_filter = ("answer",)
@@ -64,7 +56,7 @@ class ColdReadAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
 
 
-@admin.register(ShadowDifference)
+@admin.register(models.ShadowDifference)
 class ShadowDifferenceAdmin(ReadOnlyAdmin):
     list_display = (
         "content_key",
@@ -81,7 +73,7 @@ class ShadowDifferenceAdmin(ReadOnlyAdmin):
     ordering = ("-last_seen", "-id")
 
 
-@admin.register(ShadowTally)
+@admin.register(models.ShadowTally)
 class ShadowTallyAdmin(ReadOnlyAdmin):
     list_display = ("catalog_uuid", "since", "last_at", "compared", "different", "incomparable", "unrecorded")
     search_fields = ("=catalog_uuid",)

@@ -16,13 +16,13 @@ from django.conf import settings
 from django.db.models import F, Q, QuerySet
 
 from bursary.catalog import parser
-from bursary.catalog.parser import Content
-from bursary.catalog.source import CatalogSource, CatalogUnavailable
+from bursary.catalog.records import CatalogUnavailable, Completeness, Content, ContentType
+from bursary.catalog.source import CatalogSource
 from bursary.lib import batches
 from bursary.lib.batches import chunks
 from bursary.replica import merge, reads, schedule
 from bursary.replica.ingest import BATCH
-from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, ContentType
+from bursary.replica.models import ContentMetadata
 
 WINDOW = 10 * BATCH
 """Rows that are sorted by catalog at a time, so that requests name as many keys as they may."""
@@ -148,16 +148,13 @@ def audit(
 
 def _keys_by_catalog(pks: Sequence[int], catalog_uuid: UUID | None) -> Iterator[tuple[UUID, list[str]]]:
     """Yield catalogs with the keys to ask each for; none for rows of unknown origin that no catalog holds."""
-    holders: dict[int, list[UUID]] = defaultdict(list)
-    held = CatalogMembership.objects.filter(content__in=pks).order_by("catalog_uuid")
-    for holder, pk in held.values_list("catalog_uuid", "content"):
-        holders[pk].append(holder)
-    found: dict[UUID, list[str]] = defaultdict(list)
     rows = ContentMetadata.objects.filter(pk__in=pks).order_by("content_key")
-    for pk, key, fetched_from in rows.values_list("pk", "content_key", "fetched_from"):
-        catalog = catalog_uuid or schedule.catalog_to_ask(fetched_from, holders[pk])
-        if catalog is not None:
-            found[catalog].append(key)
+    rows = rows.only("content_key", "parent", "fetched_from")
+    catalogs = {} if catalog_uuid else schedule.catalogs_to_ask(rows)
+    found: dict[UUID, list[str]] = defaultdict(list)
+    for row in rows:
+        if catalog := catalog_uuid or catalogs[row.pk]:
+            found[catalog].append(row.content_key)
     yield from sorted(found.items())
 
 
@@ -203,7 +200,7 @@ def _compare_row(
     content, course = chosen.get(row["content_key"]), chosen.get(row["parent_key"])
     if content is None and row["parent_key"] is not None:
         # Without a full record of its course, nothing is known of a run.
-        if course and course.completeness.value == Completeness.FULL:
+        if course and course.completeness is Completeness.FULL:
             audited.add(ContentFinding(Finding.UNLISTED, *about))
         return
     audited.looked_at += 1
@@ -218,7 +215,7 @@ def _compare_row(
 def _differences(row: Mapping[str, Any], content: Content) -> tuple[FieldDifference, ...]:
     theirs = merge.columns(content) | {"digest": content.digest, "content_type": content.content_type.value}
     pairs = {name: (row[name], theirs[name]) for name in _COMPARED}
-    if content.content_type.value == ContentType.COURSERUN and content.parent_key:
+    if content.content_type is ContentType.COURSERUN and content.parent_key:
         pairs["parent"] = (row["parent_key"], content.parent_key)
     if row["gone_at"]:
         pairs["gone_at"] = (row["gone_at"], None)

@@ -43,14 +43,10 @@ def release(read: ColdRead) -> None:
     leases.discard(read)
 
 
-def remember_absent(read: ColdRead, *, now: datetime) -> None:
-    """Remember that upstream has no such content, for as long as `CONTENT_FRESHNESS` says."""
-    _remember(read, ColdReadStatus.ABSENT, until=now + schedule.fresh_for("absent"), now=now)
-
-
-def remember_unavailable(read: ColdRead, *, now: datetime) -> None:
-    """Remember for a moment that upstream did not answer."""
-    _remember(read, ColdReadStatus.SILENT, until=now + SILENT_FOR, now=now)
+def remember(read: ColdRead, answer: ColdReadStatus, *, now: datetime) -> None:
+    """Remember an absence for as long as `CONTENT_FRESHNESS` says, and a silence for `SILENT_FOR`."""
+    kept_for = schedule.fresh_for("absent") if answer is ColdReadStatus.ABSENT else SILENT_FOR
+    leases.settle([read], due_at=now + kept_for, now=now, answer=answer)
 
 
 def forget(*, now: datetime) -> int:
@@ -61,7 +57,3 @@ def forget(*, now: datetime) -> int:
     pks += newest[KEPT : KEPT + MOST_FORGOTTEN]
     deleted, _by_model = ColdRead.objects.filter(pk__in=pks).delete()
     return deleted
-
-
-def _remember(read: ColdRead, answer: ColdReadStatus, *, until: datetime, now: datetime) -> None:
-    leases.settle([read], due_at=until, now=now, answer=answer)

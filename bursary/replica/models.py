@@ -10,24 +10,9 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 
-from bursary.catalog.records import Completeness, ContentType
+from bursary.catalog.records import Completeness as Completeness
+from bursary.catalog.records import ContentType as ContentType
 from bursary.lib.leases import LeasedRow
-
-__all__ = [
-    "CONTENT_TYPES",
-    "CatalogListing",
-    "CatalogMembership",
-    "ColdRead",
-    "ColdReadStatus",
-    "Completeness",
-    "ContentChange",
-    "ContentMetadata",
-    "ContentType",
-    "ReadMode",
-    "RefreshSource",
-    "ShadowDifference",
-    "ShadowTally",
-]
 
 CONTENT_TYPES = [(one.value, one.name.capitalize()) for one in ContentType]
 """The content types as choices of a field."""
@@ -90,9 +75,7 @@ class ContentMetadata(LeasedRow):
     price_cents = models.PositiveBigIntegerField(null=True, blank=True, help_text="Empty: unknown; 0: free")
     pacing = models.CharField(max_length=64, blank=True)
     weeks_to_complete = models.PositiveIntegerField(null=True, blank=True)
-    advertised_run = models.CharField(
-        max_length=255, blank=True, help_text="Content key of the advertised run"
-    )
+    advertised_run = models.CharField(max_length=255, blank=True, help_text="That run's content key")
     active = models.BooleanField(default=False)
 
     payload = models.JSONField(default=dict, help_text="The record as upstream served it, without links")
@@ -101,9 +84,7 @@ class ContentMetadata(LeasedRow):
         max_length=8, choices=[(one.value, one.name.capitalize()) for one in Completeness]
     )
 
-    source = models.CharField(
-        max_length=8, choices=RefreshSource.choices, help_text="What caused the last fetch"
-    )
+    source = models.CharField(max_length=8, choices=RefreshSource.choices, help_text="Of the last fetch")
     fetched_from = models.CharField(max_length=128, help_text="The upstream and the catalog that served it")
     upstream_modified = models.DateTimeField(null=True, blank=True)
     fetched_at = models.DateTimeField(help_text="When the stored payload was fetched")
@@ -118,11 +99,9 @@ class ContentMetadata(LeasedRow):
     quarantined_digest = models.CharField(
         max_length=64,
         blank=True,
-        help_text="Of a record that could not be used; ignored while it stays the same",
+        help_text="Of a record that cannot be used; ignored while it is the same",
     )
-    gone_at = models.DateTimeField(
-        null=True, blank=True, help_text="When its last catalog was found without it"
-    )
+    gone_at = models.DateTimeField(null=True, blank=True, help_text="When its last catalog lost it")
 
     LOCK_ORDER = "content_key"
 
@@ -130,7 +109,6 @@ class ContentMetadata(LeasedRow):
         verbose_name_plural = "content metadata"
         ordering = ("content_key",)
         indexes = [
-            # The refresher's claim.
             models.Index(fields=["early", "due_at"], name="content_due"),
             # The metrics: what is in quarantine, counted without reading the rest.
             models.Index(fields=["quarantined_digest", "id"], name="content_quarantined"),
@@ -162,20 +140,14 @@ class CatalogMembership(models.Model):
     content = models.ForeignKey(ContentMetadata, on_delete=models.PROTECT, related_name="memberships")
     created = models.DateTimeField()
     seen_at = models.DateTimeField(help_text="When the catalog last returned it")
-    missing_since = models.DateTimeField(
-        null=True, blank=True, help_text="When a lookup by key first found nothing"
-    )
+    missing_since = models.DateTimeField(null=True, blank=True, help_text="First lookup that found nothing")
     links = models.JSONField(
         default=dict,
         db_default={},
-        help_text="The catalog's own links of the content and its runs, by content key",
+        help_text="The catalog's own, for the content and its runs, by key",
     )
     digest = models.CharField(
-        max_length=64,
-        blank=True,
-        default="",
-        db_default="",
-        help_text="Of the record that the catalog last served",
+        max_length=64, blank=True, default="", db_default="", help_text="Of the record that it last served"
     )
 
     class Meta:
@@ -199,10 +171,7 @@ class ContentChange(models.Model):
 
     class Meta:
         ordering = ("created", "id")
-        indexes = [
-            # What happened to this content, in order.
-            models.Index(fields=["content", "created", "id"], name="content_change_history"),
-        ]
+        indexes = [models.Index(fields=["content", "created", "id"], name="content_change_history")]
 
     def __str__(self) -> str:
         return f"{self.field} of {self.content_id}"
@@ -216,15 +185,11 @@ class CatalogListing(LeasedRow):
 
     catalog_uuid = models.UUIDField(unique=True)
     started_at = models.DateTimeField(null=True, blank=True, help_text="When the last accepted listing began")
-    begun_at = models.DateTimeField(
-        null=True, blank=True, help_text="When the listing that is being read, or was interrupted, began"
-    )
+    begun_at = models.DateTimeField(null=True, blank=True, help_text="When the unfinished listing began")
     listed = models.PositiveIntegerField(default=0, help_text="Entries of the last accepted listing, no runs")
     failures = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)
-    alarm = models.TextField(
-        blank=True, help_text="Why nothing is removed: too much of the catalog is missing"
-    )
+    alarm = models.TextField(blank=True, help_text="Why nothing is removed: too much is missing")
     alarmed_at = models.DateTimeField(null=True, blank=True)
     guard_off_until = models.DateTimeField(
         null=True, blank=True, help_text="Until when an operator allows any number of removals"
@@ -232,10 +197,7 @@ class CatalogListing(LeasedRow):
 
     class Meta:
         ordering = ("catalog_uuid",)
-        indexes = [
-            # The claim of the next listing.
-            models.Index(fields=["early", "due_at"], name="catalog_listing_due"),
-        ]
+        indexes = [models.Index(fields=["early", "due_at"], name="catalog_listing_due")]
 
     def __str__(self) -> str:
         return str(self.catalog_uuid)
@@ -251,13 +213,8 @@ class ColdRead(LeasedRow):
 
     class Meta:
         verbose_name_plural = "cold reads"
-        constraints = [
-            models.UniqueConstraint(fields=["catalog_uuid", "content_key"], name="cold_read_once"),
-        ]
-        indexes = [
-            # Claiming and forgetting: what lapses first.
-            models.Index(fields=["early", "due_at"], name="cold_read_due"),
-        ]
+        constraints = [models.UniqueConstraint(fields=["catalog_uuid", "content_key"], name="cold_read_once")]
+        indexes = [models.Index(fields=["early", "due_at"], name="cold_read_due")]
 
     def __str__(self) -> str:
         return f"{self.content_key} in {self.catalog_uuid}"
@@ -296,15 +253,9 @@ class ShadowTally(models.Model):
     last_at = models.DateTimeField()
     compared = models.PositiveBigIntegerField(default=0, help_text="Answers of upstream that were compared")
     fields_compared = models.PositiveBigIntegerField(default=0)
-    different = models.PositiveBigIntegerField(
-        default=0, help_text="Fields that differed, counted in each comparison"
-    )
-    incomparable = models.PositiveBigIntegerField(
-        default=0, help_text="Answers with less than the row has on purpose"
-    )
-    unrecorded = models.PositiveBigIntegerField(
-        default=0, help_text="Differences beyond the number that is kept"
-    )
+    different = models.PositiveBigIntegerField(default=0, help_text="Fields that differed, each time")
+    incomparable = models.PositiveBigIntegerField(default=0, help_text="Answers with less than the row")
+    unrecorded = models.PositiveBigIntegerField(default=0, help_text="Differences beyond the limit")
 
     class Meta:
         verbose_name_plural = "shadow tallies"

@@ -18,18 +18,7 @@ from bursary.catalog.values import is_key
 from bursary.lib import leases
 from bursary.replica import cold_reads, refresh
 from bursary.replica.models import CatalogMembership, ColdRead, ColdReadStatus, ContentMetadata, RefreshSource
-from bursary.replica.refresh import ContentUnavailable
-
-__all__ = [
-    "ContentUnavailable",
-    "UnknownContent",
-    "content_for",
-    "courseware_url",
-    "held_by",
-    "membership",
-    "record",
-    "title_of",
-]
+from bursary.replica.refresh import ContentUnavailable as ContentUnavailable
 
 POLL_INTERVAL = 0.05  # seconds, while another reader fetches the same key
 
@@ -153,10 +142,10 @@ def _fetch(read: ColdRead, *, now: datetime) -> ContentMetadata:
         for rejected in report.unparsable:
             if rejected.key == read.content_key and rejected.reason in _NOT_SERVED:
                 raise ContentUnavailable(f"The catalog failed on {rejected.key}. {rejected.detail}")
-        cold_reads.remember_absent(read, now=now)
+        cold_reads.remember(read, ColdReadStatus.ABSENT, now=now)
         raise UnknownContent(read.content_key)
     except ContentUnavailable:
-        cold_reads.remember_unavailable(read, now=now)
+        cold_reads.remember(read, ColdReadStatus.SILENT, now=now)
         raise
     finally:
         cold_reads.release(read)

@@ -1,6 +1,6 @@
 """Refreshes the replica from upstream: a whole catalog, some keys, or what is due.
 
-The only door to writing content. Upstream is asked outside any transaction; `ingest.py` brings records in,
+The only way to write content. Upstream is asked outside any transaction; `ingest.py` brings records in,
 `removal.py` decides what a missing one means, `schedule.py` knows what is due.
 """
 
@@ -19,35 +19,18 @@ from django.conf import settings
 
 from bursary.catalog import parser
 from bursary.catalog.demo.shift import courses
-from bursary.catalog.source import (
-    Access,
-    CatalogSource,
-    CatalogUnavailable,
-    Unfetched,
-    breaker_state,
-    open_source,
-)
+from bursary.catalog.records import CatalogUnavailable, Unfetched
+from bursary.catalog.source import Access, CatalogSource, breaker_state, open_source
 from bursary.lib import leases
 from bursary.lib.batches import chunks
 from bursary.lib.logs import log_failure
 from bursary.replica import removal, schedule
-from bursary.replica.ingest import BATCH, RefreshReport, RejectedRecord, content_changed, ingest
+from bursary.replica.ingest import BATCH as BATCH
+from bursary.replica.ingest import RefreshReport as RefreshReport
+from bursary.replica.ingest import RejectedRecord, ingest
+from bursary.replica.ingest import content_changed as content_changed
 from bursary.replica.merge import FetchContext
 from bursary.replica.models import CatalogListing, ContentMetadata, RefreshSource
-
-__all__ = [
-    "BATCH",
-    "Clock",
-    "ContentUnavailable",
-    "RefreshReport",
-    "configured_source",
-    "content_changed",
-    "refresh_catalog",
-    "refresh_due",
-    "refresh_keys",
-    "upstream_state",
-    "write_sample_catalog",
-]
 
 logger = logging.getLogger(__name__)
 
@@ -251,7 +234,7 @@ def _refresh_claimed(
     returned = _keys_in(records)
     schedule.settle_fetched([row for row in rows if row.key_to_fetch in returned], now=context.now)
     rest = [row for row in rows if row.key_to_fetch not in returned]
-    for key, failure in unfetched.items():  # it is there all the same, and so not missing
+    for key, failure in unfetched.items():  # it exists, and so is not missing
         failed = [row for row in rest if row.key_to_fetch == key]
         schedule.settle_failed(failed, error=f"{failure.reason}: {failure.detail}", now=context.now)
     report += RefreshReport.of_unusable(

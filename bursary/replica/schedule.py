@@ -4,6 +4,7 @@ How long a fetch is good for comes from one table in settings, `CONTENT_FRESHNES
 its course and has no `due_at`.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -35,6 +36,8 @@ EXPECTED_FOR = timedelta(days=1)
 LONGEST_POLL = timedelta(hours=2)
 CONFIRM_AFTER = timedelta(hours=1)
 """How long after a lookup that found nothing the next one may confirm that content has left its catalog."""
+
+_RUN_KEY = re.compile(r"course-v1:([^+]*\+[^+]*)\+[^+]*")  # the course's key is the middle
 
 
 def fresh_for(kind: str) -> timedelta:
@@ -115,20 +118,20 @@ def claim(*, started: datetime, now: datetime, limit: int) -> list[ContentMetada
     return leases.claim(rows, now=started, lease=now - started + settings.CONTENT_LEASE, limit=limit)
 
 
-def catalogs_to_ask(rows: Collection[ContentMetadata]) -> dict[int, UUID | None]:
-    """Return the catalog to ask for each row, by pk; a run is held where its course is."""
+def catalogs_to_ask(rows: Iterable[ContentMetadata]) -> dict[int, UUID | None]:
+    """Return the catalog to ask for each row, by pk; a run is held where its course is.
+
+    It is the one that the row came from, unless only others hold it now; None where no catalog holds the row
+    and it does not say where it came from.
+    """
     holders: dict[int, list[UUID]] = defaultdict(list)
     held = CatalogMembership.objects.filter(content__in={row.parent_id or row.pk for row in rows})
     for catalog_uuid, content in held.order_by("catalog_uuid").values_list("catalog_uuid", "content"):
         holders[content].append(catalog_uuid)
-    return {row.pk: catalog_to_ask(row.fetched_from, holders[row.parent_id or row.pk]) for row in rows}
+    return {row.pk: _catalog_to_ask(row.fetched_from, holders[row.parent_id or row.pk]) for row in rows}
 
 
-def catalog_to_ask(fetched_from: str, holders: Sequence[UUID]) -> UUID | None:
-    """Return the catalog to ask for a row: the one that it came from, unless only others hold it now.
-
-    None where no catalog holds it and it does not say where it came from.
-    """
+def _catalog_to_ask(fetched_from: str, holders: Sequence[UUID]) -> UUID | None:
     try:
         origin = UUID(fetched_from.rpartition(":")[2])
     except ValueError:
@@ -177,7 +180,7 @@ def settle_missing(rows: Sequence[ContentMetadata], *, recheck: Collection[int],
     in_transaction(settle)
 
 
-def settle_failed(rows: Sequence[ContentMetadata], *, error: str, now: datetime) -> None:
+def settle_failed(rows: Sequence[ContentMetadata | CatalogListing], *, error: str, now: datetime) -> None:
     """Settle claimed rows that could not be fetched: again after a delay that grows with each failure."""
     due_at = {row.pk: now + retry_delay(row.failures + 1) for row in rows}
     leases.settle(rows, due_at=due_at, now=now, failures=F("failures") + 1, last_error=error)
@@ -201,8 +204,7 @@ def claim_listing(catalogs: Collection[UUID], *, now: datetime) -> CatalogListin
 def settle_listing(listing: CatalogListing, *, error: str = "", now: datetime) -> None:
     """Settle a claimed listing: due after a day, or, with an `error`, after a delay that grows."""
     if error:
-        due_at = now + retry_delay(listing.failures + 1)
-        leases.settle([listing], due_at=due_at, now=now, failures=F("failures") + 1, last_error=error)
+        settle_failed([listing], error=error, now=now)
     else:
         leases.settle([listing], due_at=now + fresh_for("listing"), now=now, failures=0, last_error="")
 
@@ -220,13 +222,6 @@ def _rows_to_refresh(keys: Sequence[str]) -> QuerySet[ContentMetadata]:
     """
     known = ContentMetadata.objects.filter(content_key__in=keys).values_list("content_key", "pk", "parent")
     found = {key: parent or pk for key, pk, parent in known.order_by()}
-    courses = [_course_by_convention(key) for key in keys if key not in found]
+    courses = [match[1] for key in keys if key not in found and (match := _RUN_KEY.fullmatch(key))]
     hinted = Q(content_key__in=courses, content_type=ContentType.COURSE)
     return ContentMetadata.objects.filter(Q(pk__in=found.values()) | hinted)
-
-
-def _course_by_convention(run_key: str) -> str:
-    """Return `Org+Number` for `course-v1:Org+Number+Run`, "" for any other key."""
-    scheme, _, rest = run_key.partition(":")
-    parts = rest.split("+")
-    return "+".join(parts[:2]) if scheme == "course-v1" and len(parts) == 3 else ""

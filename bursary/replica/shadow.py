@@ -175,8 +175,18 @@ def _record(catalog_uuid: UUID, keys: list[str], result: _Comparison, *, now: da
     ]
     room = _make_room(len(new)) if new else 0
     ShadowDifference.objects.bulk_create(new[:room], ignore_conflicts=True)
-    if result.compared or result.incomparable:
-        _count(catalog_uuid, result, unrecorded=len(new[room:]), now=now)
+    if not (result.compared or result.incomparable):
+        return
+    tally = ShadowTally(catalog_uuid=catalog_uuid, since=now, last_at=now)
+    ShadowTally.objects.bulk_create([tally], ignore_conflicts=True)
+    ShadowTally.objects.filter(catalog_uuid=catalog_uuid).update(
+        last_at=now,
+        compared=F("compared") + result.compared,
+        fields_compared=F("fields_compared") + result.fields_compared,
+        different=F("different") + len(differences),
+        incomparable=F("incomparable") + result.incomparable,
+        unrecorded=F("unrecorded") + len(new[room:]),
+    )
 
 
 def _make_room(needed: int) -> int:
@@ -187,16 +197,3 @@ def _make_room(needed: int) -> int:
         pks = list(healed.values_list("pk", flat=True)[: needed - room])
         room += ShadowDifference.objects.filter(pk__in=pks).delete()[0]
     return room
-
-
-def _count(catalog_uuid: UUID, result: _Comparison, *, unrecorded: int, now: datetime) -> None:
-    tally = ShadowTally(catalog_uuid=catalog_uuid, since=now, last_at=now)
-    ShadowTally.objects.bulk_create([tally], ignore_conflicts=True)
-    ShadowTally.objects.filter(catalog_uuid=catalog_uuid).update(
-        last_at=now,
-        compared=F("compared") + result.compared,
-        fields_compared=F("fields_compared") + result.fields_compared,
-        different=F("different") + len(result.differences),
-        incomparable=F("incomparable") + result.incomparable,
-        unrecorded=F("unrecorded") + unrecorded,
-    )

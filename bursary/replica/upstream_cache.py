@@ -19,7 +19,7 @@ from django.conf import settings
 from django.core.cache import cache
 
 from bursary.catalog import parser
-from bursary.catalog.source import CatalogUnavailable
+from bursary.catalog.records import CatalogUnavailable, Content
 from bursary.lib.batches import chunks
 from bursary.replica import merge, refresh, schedule
 from bursary.replica.ingest import BATCH
@@ -110,7 +110,7 @@ def _contents(elements: Iterable[object], lookups: LookupKeys, *, now: datetime)
     }
 
 
-def _content(content: parser.Content, *, now: datetime) -> UpstreamContent:
+def _content(content: Content, *, now: datetime) -> UpstreamContent:
     columns = merge.columns(content)
     return UpstreamContent(
         content_key=content.content_key,

@@ -326,7 +326,6 @@ def _failure(response: httpx2.Response, text: str, *, hiding: str) -> UpstreamEr
         return UpstreamUnavailable(
             _TEMPORARY.get(status, Outage.SERVER_ERROR),
             f"It answered with {status}.",
-            status=status,
             retry_after=min(float(pause), MAX_RETRY_AFTER) if pause.isascii() and pause.isdecimal() else None,
         )
     if status < 400:

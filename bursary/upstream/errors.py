@@ -31,16 +31,13 @@ class UpstreamError(Exception):
 class UpstreamUnavailable(UpstreamError):
     """The service did not answer the question. A later attempt may succeed.
 
-    `status` is 0 where no status came; `retry_after` is the pause, in seconds, that the service asks for.
+    `retry_after` is the pause, in seconds, that the service asks for.
     """
 
-    def __init__(
-        self, reason: Outage, detail: str, *, status: int = 0, retry_after: float | None = None
-    ) -> None:
+    def __init__(self, reason: Outage, detail: str, *, retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.reason = reason.value
         self.outage = reason
-        self.status = status
         self.retry_after = retry_after
 
 

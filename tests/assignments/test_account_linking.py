@@ -11,6 +11,7 @@ from bursary.assignments import account_linking, redemption
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.ops import scheduler
@@ -56,11 +57,11 @@ def moves_to(address: str) -> User:
     return person
 
 
-def test_an_assignment_by_address_gets_to_know_who_registers() -> None:
+def test_an_assignment_by_address_is_linked_to_a_learner_registered_later() -> None:
     assignment = given_assignment()
-    person = given_user(email=ALICE.upper(), lms_user_id=PERSON)
-    assert account_linking.link_user(person, now=NOW) == 1
-    assert account_linking.link_user(person, now=NOW) == 0
+    given_user(email=ALICE.upper(), lms_user_id=PERSON)
+    assert account_linking.link_registered_users(now=NOW) == SweepResult(done=1)
+    assert account_linking.link_registered_users(now=NOW) == SweepResult()
     assignment.refresh_from_db()
     assert assignment.lms_user_id == PERSON
 
@@ -69,7 +70,8 @@ def test_of_two_that_meet_the_older_stays_and_the_other_says_why(
     two: tuple[LearnerContentAssignment, LearnerContentAssignment],
 ) -> None:
     older, newer = two
-    account_linking.link_user(moves_to(ALICE), now=NOW + 2 * DAY)
+    moves_to(ALICE)
+    account_linking.link_registered_users(now=NOW + 2 * DAY)
     older.refresh_from_db()
     newer.refresh_from_db()
     assert (older.state, older.lms_user_id) == (State.ALLOCATED, PERSON)
@@ -87,7 +89,8 @@ def test_the_older_stays_also_where_it_is_the_one_that_did_not_know_the_person()
     older = given_assignment(budget, content, address=ALICE, now=NOW)
     given_user(email=BOB, lms_user_id=PERSON)
     newer = given_assignment(budget, content, address=BOB, now=NOW + DAY)
-    account_linking.link_user(moves_to(ALICE), now=NOW + 2 * DAY)
+    moves_to(ALICE)
+    account_linking.link_registered_users(now=NOW + 2 * DAY)
     older.refresh_from_db()
     newer.refresh_from_db()
     assert (older.state, older.lms_user_id) == (State.ALLOCATED, PERSON)
@@ -101,7 +104,8 @@ def test_what_was_accepted_stays_although_it_is_newer() -> None:
     newer = given_assignment(budget, content, address=BOB, now=NOW + DAY)
     redemption.begin(newer, now=NOW + DAY)
     deliver(now=NOW + DAY)
-    account_linking.link_user(moves_to(ALICE), now=NOW + 2 * DAY)
+    moves_to(ALICE)
+    account_linking.link_registered_users(now=NOW + 2 * DAY)
     older.refresh_from_db()
     newer.refresh_from_db()
     assert (newer.state, newer.lms_user_id) == (State.ACCEPTED, PERSON)
@@ -114,7 +118,8 @@ def test_what_has_ended_gives_way_without_a_trace(
     older, newer = two
     cancel(older.budget, uuids=[older.uuid], now=NOW + DAY)
     before = timeline(older)
-    account_linking.link_user(moves_to(ALICE), now=NOW + 2 * DAY)
+    moves_to(ALICE)
+    account_linking.link_registered_users(now=NOW + 2 * DAY)
     older.refresh_from_db()
     newer.refresh_from_db()
     assert (newer.state, newer.lms_user_id, older.lms_user_id) == (State.ALLOCATED, PERSON, None)
@@ -126,15 +131,15 @@ def test_what_is_being_redeemed_waits_for_the_next_time(
 ) -> None:
     older, newer = two
     redemption.begin(older, now=NOW + DAY)
-    person = moves_to(ALICE)
-    assert account_linking.link_user(person, now=NOW + 2 * DAY) == 0
+    moves_to(ALICE)
+    assert account_linking.link_registered_users(now=NOW + 2 * DAY) == SweepResult()
     deliver(now=NOW + 2 * DAY)
-    assert account_linking.link_user(person, now=NOW + 3 * DAY) == 1
+    assert account_linking.link_registered_users(now=NOW + 3 * DAY) == SweepResult(done=1)
     newer.refresh_from_db()
     assert newer.state == State.CANCELLED
 
 
-def test_everybody_who_has_registered_is_found() -> None:
+def test_every_registered_learner_is_found() -> None:
     budget, content = given_budget(), given_content()
     allocate(budget, content, ALICE, BOB)
     given_user(email=ALICE, lms_user_id=PERSON)
@@ -201,17 +206,16 @@ def both_accepted() -> None:
 @pytest.mark.usefixtures("both_accepted")
 def test_two_that_were_both_accepted_stay_as_they_are() -> None:
     before = list(LearnerContentAssignment.objects.order_by("pk").values())
-    assert account_linking.link_registered_users(now=NOW + DAY) == account_linking.LinkingResult()
-    assert account_linking.link_user(User.objects.get(), now=NOW + DAY) == 0
+    assert account_linking.link_registered_users(now=NOW + DAY) == SweepResult()
     assert list(LearnerContentAssignment.objects.order_by("pk").values()) == before
 
 
 @pytest.mark.usefixtures("both_accepted")
-def test_who_has_nothing_left_to_meet_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_learners_without_assignments_to_link_keep_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(account_linking, "USERS_PER_RUN", 1)
     carol = given_assignment(address=CAROL)
     given_user(email=CAROL, lms_user_id=PERSON + 1)
-    assert account_linking.link_registered_users(now=NOW + DAY).done == 1
+    assert account_linking.link_registered_users(now=NOW + DAY) == SweepResult(done=1)
     carol.refresh_from_db()
     assert carol.lms_user_id == PERSON + 1
 
@@ -231,14 +235,14 @@ def test_what_changed_since_it_was_found_is_left_alone(
     change: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_assignment()
-    person = given_user(email=ALICE, lms_user_id=PERSON)
+    given_user(email=ALICE, lms_user_id=PERSON)
     meanwhile(monkeypatch, lambda: LearnerContentAssignment.objects.update(**change))
-    assert account_linking.link_user(person, now=NOW) == 0
+    assert account_linking.link_registered_users(now=NOW) == SweepResult()
     assert LearnerContentAssignment.objects.get().lms_user_id == change.get("lms_user_id")
 
 
 @pytest.mark.parametrize("change", [{"email": CAROL}, {"lms_user_id": None}], ids=str)
-def test_who_changed_since_they_were_found_is_left_alone(
+def test_a_learner_changed_since_being_found_is_left_alone(
     change: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_assignment()
@@ -251,7 +255,7 @@ def test_who_changed_since_they_were_found_is_left_alone(
         moved.save()
 
     meanwhile(monkeypatch, move)
-    assert account_linking.link_user(person, now=NOW) == 0
+    assert account_linking.link_registered_users(now=NOW) == SweepResult()
     assert LearnerContentAssignment.objects.get().lms_user_id is None
 
 

@@ -76,7 +76,7 @@ def test_requested_work_is_hinted_at_after_commit(
     assert sorted(received) == sorted(pending)
 
 
-def test_a_broken_listener_harms_nobody(
+def test_a_broken_listener_harms_no_other_assignment(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
     def break_down(**_signal: object) -> None:
@@ -115,7 +115,7 @@ def test_a_late_worker_writes_nothing() -> None:
     assert (stored.status, stored.provider_ref) == (Status.DONE, "second")
 
 
-def test_what_is_no_longer_wanted_is_superseded_when_it_is_claimed() -> None:
+def test_work_that_no_longer_applies_is_superseded_when_it_is_claimed() -> None:
     assignment = given_assignment()
     LearnerContentAssignment.objects.filter(pk=assignment.pk).update(cycle=2)
     assert actions.claim(now=NOW, lease=LEASE, limit=10) == []

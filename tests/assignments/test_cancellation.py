@@ -34,7 +34,7 @@ pytestmark = pytest.mark.django_db
 LATER = NOW + timedelta(days=1)
 
 
-def test_the_money_is_free_at_once_and_the_learner_is_told(mail: MailServer) -> None:
+def test_the_money_is_free_at_once_and_the_learner_is_notified(mail: MailServer) -> None:
     ada = given_user()
     assignment = given_assignment()
     deliver()
@@ -53,7 +53,7 @@ def test_the_money_is_free_at_once_and_the_learner_is_told(mail: MailServer) -> 
     assert {row.actor for row in stored.actions.filter(created=LATER)} == {ada}
 
 
-def test_a_learner_who_was_never_told_is_told_nothing(mail: MailServer) -> None:
+def test_a_learner_never_notified_is_not_notified_of_the_end(mail: MailServer) -> None:
     assignment = given_assignment()
     cancel(assignment.budget, uuids=[assignment.uuid], now=LATER)
     deliver(now=LATER)

@@ -190,7 +190,7 @@ def test_a_change_in_batches_is_one_mail_with_the_total(
     assert [expired(NOW + DAY - HOUR), expired(NOW + DAY + HOUR)] == [0, 7]
 
 
-def test_administrators_who_were_notified_of_fewer_are_notified_again_of_all(
+def test_administrators_notified_of_fewer_are_notified_again_of_all(
     mail: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budget, content = given_budget(), given_content(enroll_by=NOW - DAY)

@@ -63,7 +63,7 @@ def test_the_money_is_free_at_once_and_the_reason_is_kept() -> None:
     assert (fact.status, fact.actor, fact.detail) == (Status.DONE, alice, "Too far\naway.")
 
 
-def test_what_waited_to_be_sent_is_not_sent_and_nobody_tells_the_learner_what_they_know(
+def test_what_waited_to_be_sent_is_not_sent_nor_a_notice_of_what_the_learner_knows(
     mail: MailServer,
 ) -> None:
     assignment = given_assignment()
@@ -143,7 +143,7 @@ def test_what_was_declined_can_be_assigned_again_and_then_it_is_another_question
     assert redemption.which_declined([LearnerContentAssignment.objects.get()]) == set()
 
 
-def test_who_declined_has_nothing_to_acknowledge() -> None:
+def test_a_learner_that_declined_has_nothing_to_acknowledge() -> None:
     assignment = given_assignment()
     decline(assignment, reason="", now=NOW)
     mine = LearnerContentAssignment.objects.all()

@@ -65,7 +65,7 @@ def assignment(mail: MailServer) -> LearnerContentAssignment:
     return made
 
 
-def test_what_everybody_writes_is_true_over_a_whole_life(mail: MailServer) -> None:
+def test_what_every_writer_writes_is_true_over_a_whole_life(mail: MailServer) -> None:
     """Told, rejected, reminded, moved by budget and catalog, accepted, cancelled, assigned again."""
     budget, content = given_budget(), given_content(enroll_by=SOON, start_date=START)
     allocate(budget, content, ALICE, BOB, CAROL, "nobody@nowhere.invalid")
@@ -91,7 +91,7 @@ def test_what_everybody_writes_is_true_over_a_whole_life(mail: MailServer) -> No
     assert audit(day=34).differences == []
 
 
-def test_who_accepted_before_they_were_told_is_nudged_all_the_same(mail: MailServer) -> None:
+def test_an_assignment_accepted_before_the_mail_is_checked_for_nudges_nevertheless(mail: MailServer) -> None:
     assignment = given_assignment(content=given_content(start_date=NOW + 3 * DAY))
     reminders.nudge_due(now=NOW + 2.1 * DAY)  # not told yet: not to be looked at again until they are
     assignment.refresh_from_db()
@@ -194,7 +194,7 @@ def test_a_retried_failure_and_a_later_reminder_are_reckoned(mail: MailServer) -
     assert audit().columns == {"learner_state": 1}
 
 
-def test_an_actions_change_during_the_look_is_no_difference(
+def test_an_actions_change_during_the_comparison_is_no_difference(
     assignment: LearnerContentAssignment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(assignment, content_title="a lie")

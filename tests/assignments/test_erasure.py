@@ -63,7 +63,7 @@ def words_of(assignment: LearnerContentAssignment) -> str:
     return str([*row, *assignment.actions.values()]).lower()
 
 
-def test_who_was_told_that_it_is_over_is_forgotten_and_what_happened_stays(mail: MailServer) -> None:
+def test_a_learner_notified_of_the_expiry_is_erased_and_what_happened_stays(mail: MailServer) -> None:
     (assignment,) = given_expired("Alice@Learners.example")
     before = timeline(assignment)
     assert sweep().done == 1
@@ -95,7 +95,7 @@ def test_a_failure_keeps_its_code_and_loses_its_words(mail: MailServer) -> None:
     assert (failed.detail, failed.traceback, failed.attempt_log) == ("", "", [])
 
 
-def test_a_providers_name_for_a_mail_goes_only_if_it_names_somebody(mail: MailServer) -> None:
+def test_a_providers_name_for_a_mail_is_erased_only_if_it_holds_the_address(mail: MailServer) -> None:
     (assignment,) = given_expired()
     linked = action_of(assignment, ActionType.LEARNER_LINKED)
     assignment.actions.filter(action_type=ActionType.NOTIFIED).update(provider_ref=f"queued-for-{ALICE}")
@@ -118,15 +118,15 @@ def test_two_learners_of_one_course_and_budget_do_not_collide(mail: MailServer) 
     assert LearnerContentAssignment.objects.values("learner_key").distinct().count() == 3
 
 
-def test_who_is_still_to_be_told_is_waited_for(mail: MailServer) -> None:
+def test_a_pending_notice_of_the_expiry_is_waited_for(mail: MailServer) -> None:
     assignment = given_assignment()
     deliver()
     expiry.expire_due(now=OVER)
-    assert erasure.count_due(OVER) == sweep().done == 0
+    assert erasure.due(OVER).count() == sweep().done == 0
     mail.go()
     deliver(now=OVER)
     assert sweep(days_later=29).done == 0
-    assert erasure.count_due(OVER + timedelta(days=30)) == sweep(days_later=30).done == 1
+    assert erasure.due(OVER + timedelta(days=30)).count() == sweep(days_later=30).done == 1
     notice = action_of(assignment, ActionType.EXPIRATION_NOTIFIED)
     assert (notice.status, notice.error_code, notice.due_at) == (Status.SUPERSEDED, "forgotten", None)
     assert "alice" not in words_of(assignment)
@@ -223,7 +223,7 @@ def test_an_address_that_was_corrected_before_goes_as_well(mail: MailServer) -> 
     assert not LearnerLink.objects.exists()
 
 
-def test_nothing_is_sent_or_retried_for_who_was_forgotten(mail: MailServer) -> None:
+def test_nothing_is_sent_or_retried_for_an_erased_learner(mail: MailServer) -> None:
     mail.refuses.add(ALICE)
     (assignment,) = given_expired()
     sweep()

@@ -188,7 +188,7 @@ def test_on_request_the_same_persons_other_address_goes_with_the_account(mail: M
     assert (assignment.lms_user_id, "bob" in words_of(assignment)) == (None, False)
 
 
-def test_who_was_forgotten_on_request_can_be_assigned_to_anew(mail: MailServer) -> None:
+def test_an_address_erased_on_request_can_be_assigned_to_anew(mail: MailServer) -> None:
     given_user(email=ALICE, lms_user_id=7)
     assignment = given_assignment()
     forget()

@@ -227,7 +227,7 @@ def test_a_refusal_says_where_each_assignment_stands() -> None:
     assert str(refused.value) == f"Cancelled is not possible: {assignment.uuid} is being redeemed."
 
 
-def test_a_caller_that_did_not_lock_is_refused_when_somebody_was_faster() -> None:
+def test_a_caller_that_did_not_lock_is_refused_when_another_was_faster() -> None:
     stale = given_assignment()
     moved(stale, ActionType.CANCELLED)
     with pytest.raises(MoveRefused), transaction.atomic():

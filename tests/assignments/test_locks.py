@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from bursary.assignments import acknowledgement, actions, addresses, redemption, reminders, signed_links
-from bursary.assignments.account_linking import link_user
+from bursary.assignments.account_linking import link_registered_users
 from bursary.assignments.actions import Failed, Failure
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ErrorReason
@@ -106,7 +106,7 @@ Verb = Callable[[LearnerContentAssignment], object]
             lambda one: addresses.correct(one, address=BOB, now=NOW), [*MONEY, ASSIGNMENT], id="correct"
         ),
         pytest.param(
-            lambda one: link_user(given_user(email=ALICE, lms_user_id=7), now=NOW),
+            lambda one: (given_user(email=ALICE, lms_user_id=7), link_registered_users(now=NOW)),
             [*MONEY, ASSIGNMENT],
             id="link",
         ),

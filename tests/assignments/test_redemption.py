@@ -144,7 +144,7 @@ def test_books_that_refuse_leave_it_open_and_say_why(monkeypatch: pytest.MonkeyP
     assert action_of(assignment, ActionType.REDEEMED).retry_of == failed
 
 
-def test_where_it_was_taken_back_before_it_can_be_taken_up_all_the_same() -> None:
+def test_after_superseded_attempts_it_can_still_be_accepted() -> None:
     assignment = given_assignment()
     for _time in range(2):
         redemption.begin(assignment, now=NOW)

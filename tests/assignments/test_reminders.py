@@ -56,7 +56,7 @@ def remind_and_deliver(day: int) -> int:
     return done
 
 
-def test_who_does_not_answer_is_reminded_on_the_days_of_the_table(
+def test_a_learner_without_an_answer_is_reminded_on_the_days_of_the_table(
     told: LearnerContentAssignment, mail: MailServer
 ) -> None:
     for day in range(90):
@@ -79,7 +79,7 @@ def test_who_does_not_answer_is_reminded_on_the_days_of_the_table(
     assert told.learner_state == LearnerState.WAITING
 
 
-def test_a_moment_early_nobody_is_reminded(told: LearnerContentAssignment) -> None:
+def test_a_moment_early_no_learner_is_reminded(told: LearnerContentAssignment) -> None:
     almost = NOW + 7 * DAY - timedelta(microseconds=1)
     assert reminders.remind_due(now=almost).done == 0
     assert reminders.remind_due(now=NOW + 7 * DAY).done == 1
@@ -94,7 +94,7 @@ def test_missed_days_are_caught_up_by_one_mail_and_an_occasion_never_makes_two(
     assert remind(60) == 1
 
 
-def test_who_was_not_told_yet_is_not_reminded_until_a_day_after_they_were(mail: MailServer) -> None:
+def test_a_learner_is_not_reminded_until_a_day_after_being_notified(mail: MailServer) -> None:
     assignment = given_assignment()
     mail.go()
     deliver()
@@ -106,7 +106,7 @@ def test_who_was_not_told_yet_is_not_reminded_until_a_day_after_they_were(mail: 
     assert occasions(assignment) == ["after-30-days"]
 
 
-def test_who_could_not_be_told_is_not_reminded_by_itself(mail: MailServer) -> None:
+def test_a_learner_that_could_not_be_notified_is_not_reminded_by_the_sweep(mail: MailServer) -> None:
     mail.refuses.add(ALICE)
     given_assignment()
     deliver()
@@ -114,12 +114,12 @@ def test_who_could_not_be_told_is_not_reminded_by_itself(mail: MailServer) -> No
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.CANCELLED, State.EXPIRED, State.REVERSED])
-def test_nobody_is_reminded_of_what_is_not_open(told: LearnerContentAssignment, state: State) -> None:
+def test_no_learner_is_reminded_of_what_is_not_open(told: LearnerContentAssignment, state: State) -> None:
     LearnerContentAssignment.objects.update(state=state)
     assert remind(30) == 0
 
 
-def test_who_is_being_redeemed_is_not_reminded_meanwhile(told: LearnerContentAssignment) -> None:
+def test_an_assignment_being_redeemed_is_not_reminded_of_meanwhile(told: LearnerContentAssignment) -> None:
     redemption.begin(told, now=NOW + DAY)
     assert remind(30) == 0
     LearnerContentAssignment.objects.update(redeeming_since=None)
@@ -227,7 +227,7 @@ def test_a_reminder_that_a_mistaken_deadline_kept_back_comes_when_it_is_mended(m
     assert action_of(assignment, ActionType.REMINDED).dedup_key.endswith("-again-1")
 
 
-def test_what_piles_up_while_nobody_delivers_is_one_mail(
+def test_what_piles_up_while_nothing_is_delivered_is_one_mail(
     told: LearnerContentAssignment, mail: MailServer
 ) -> None:
     assert [remind(day) for day in (7, 30, 60)] == [1, 0, 0]
@@ -235,7 +235,7 @@ def test_what_piles_up_while_nobody_delivers_is_one_mail(
     assert len(mail.received) == 2
 
 
-def test_nobody_is_told_to_answer_by_a_day_that_has_passed(mail: MailServer) -> None:
+def test_no_reminder_names_a_deadline_that_has_passed(mail: MailServer) -> None:
     content = given_content(enroll_by=NOW + 20 * DAY, start_date=NOW + 25 * DAY)
     assignment = given_assignment(content=content)
     moves_enrolment(content, to=NOW - DAY, now=NOW)
@@ -274,7 +274,7 @@ def test_asked_for_twice_in_a_row_one_mail_goes_out(told: LearnerContentAssignme
     assert reminders.remind(told.budget, uuids=[told.uuid], now=NOW + 2 * DAY).requested == [told.uuid]
 
 
-def test_all_who_wait_are_reminded_and_nobody_else(mail: MailServer) -> None:
+def test_all_waiting_learners_are_reminded_and_no_others(mail: MailServer) -> None:
     budget, content = given_budget(), given_content()
     mail.refuses.add("learner-0@learners.example")
     allocate(budget, content, *addresses(5))
@@ -315,7 +315,7 @@ def test_learners_are_nudged_before_the_start_whether_or_not_they_accepted(mail:
     assert len(occasions(assignment, ActionType.NUDGED)) == 2
 
 
-def test_who_accepts_without_having_been_told_is_nudged_all_the_same(mail: MailServer) -> None:
+def test_a_learner_accepting_before_being_notified_is_nudged_nevertheless(mail: MailServer) -> None:
     mail.refuses.add(ALICE)
     assignment = starting(NOW + 30 * DAY)
     assert nudge(23) == 0

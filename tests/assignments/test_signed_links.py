@@ -77,7 +77,7 @@ def test_a_link_of_an_allocation_before_opens_nothing(
     assert withdrawn(token)
 
 
-def test_withdrawn_links_open_nothing_and_the_next_one_does(
+def test_revoked_links_open_nothing_and_the_next_one_does(
     assignment: LearnerContentAssignment, token: str
 ) -> None:
     signed_links.revoke(assignment, now=LATER)
@@ -94,9 +94,7 @@ def test_withdrawing_the_links_of_one_leaves_the_others(
     assert not withdrawn(token)
 
 
-def test_who_comes_too_late_may_ask_for_another_link_once_a_day(
-    assignment: LearnerContentAssignment, token: str
-) -> None:
+def test_another_link_may_be_requested_once_a_day(assignment: LearnerContentAssignment, token: str) -> None:
     deliver()
     with pytest.raises(LinkExpired) as expired:
         signed_links.opened(token, now=TOO_LATE)
@@ -135,7 +133,7 @@ def test_a_link_that_still_works_brings_no_other(assignment: LearnerContentAssig
     assert timeline(assignment) == before
 
 
-def test_nobody_is_sent_another_link_to_what_is_not_open(
+def test_no_link_is_sent_to_an_assignment_that_is_not_open(
     assignment: LearnerContentAssignment, token: str
 ) -> None:
     redemption.begin(assignment, now=NOW)
@@ -145,12 +143,12 @@ def test_nobody_is_sent_another_link_to_what_is_not_open(
     assert (ActionType.REMINDED, Status.PENDING) not in timeline(assignment)
 
 
-def test_nobody_is_sent_another_link_after_the_deadline(token: str) -> None:
+def test_no_link_is_sent_after_the_deadline(token: str) -> None:
     with pytest.raises(LinkExpired):
         signed_links.renew(token, now=NOW + timedelta(days=91))
 
 
-def test_a_withdrawn_link_that_is_too_old_brings_no_other(
+def test_a_revoked_link_that_is_too_old_brings_no_other(
     assignment: LearnerContentAssignment, token: str
 ) -> None:
     signed_links.revoke(assignment, now=NOW)

@@ -58,9 +58,9 @@ class WithoutSockets(Client):
     def _answer(self, method: str, path: str, *, query: dict[str, list[str]], body: bytes) -> object:
         self.questions += 1
         if self.down:
-            raise UpstreamUnavailable(Outage.SERVER_UNAVAILABLE, "It answered with 503.", status=503)
+            raise UpstreamUnavailable(Outage.SERVER_UNAVAILABLE, "It answered with 503.")
         if self.fails_on.intersection(query.get("content_keys", ())):
-            raise UpstreamUnavailable(Outage.SERVER_ERROR, "It answered with 500.", status=500)
+            raise UpstreamUnavailable(Outage.SERVER_ERROR, "It answered with 500.")
         answer = answer_to(method, path, query=query, body=body, shelf=self.shelf, url="", has_role=True)
         if answer.status != 200:
             raise UpstreamRefused("refused", f"It answered with {answer.status}.", status=answer.status)

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from bursary.catalog import parser
-from bursary.catalog.source import CatalogUnavailable, Known
+from bursary.catalog.records import CatalogUnavailable, Known
 
 Record = dict[str, Any]
 

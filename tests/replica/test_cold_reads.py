@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from pytest_django import Settings
 
-from bursary.catalog.source import CatalogUnavailable
+from bursary.catalog.records import CatalogUnavailable
 from bursary.lib import leases
 from bursary.replica import cold_reads, reads, refresh
 from bursary.replica.models import ColdRead, ColdReadStatus, ContentMetadata

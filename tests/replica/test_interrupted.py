@@ -11,13 +11,14 @@ from bursary.replica.models import CatalogListing, CatalogMembership, ContentMet
 from bursary.replica.refresh import RefreshReport
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.server import CATALOG, Upstream, enterprise_catalog
-from tests.replica.listing import NOW, OTHER_CATALOG, Listing, recorded
+from tests.replica.listing import NOW, OTHER_CATALOG, Listing
 from tests.replica.replicated import over_http, row
+from tests.replica.upstream import courses
 
 pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
-RECORDS = recorded("courses")[:120]
+RECORDS = courses(120)
 
 
 class Killed(Exception):

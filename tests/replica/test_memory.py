@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from bursary.catalog.source import Known
+from bursary.catalog.records import Known
 from bursary.replica import refresh
 from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
 from tests.replica.listing import NOW, Listing, Record

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from bursary.catalog.source import CatalogUnavailable
+from bursary.catalog.records import CatalogUnavailable
 from bursary.replica import reads, refresh, removal
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, RefreshSource
 from bursary.replica.refresh import RefreshReport

@@ -25,7 +25,7 @@ def courses(*, now: datetime) -> Iterator[dict[str, object]]:
 
 
 def weeks_to_today(now: datetime, *, reference: date = RECORDED_ON) -> int:
-    """The whole weeks from the reference day to `now` (aware), rounded down; 0 if it has not come yet.
+    """Return the whole weeks from the reference day to `now` (aware), rounded down; 0 before that day.
 
     Whole weeks, so that a course that starts on a Monday goes on starting on Mondays.
     """

@@ -16,7 +16,7 @@ class Command(OperatorCommand):
 
     def run(self, *, dry_run: bool, **_options: Any) -> None:
         now = timezone.now()
-        due = erasure.count_due(now)
+        due = erasure.due(now).count()
         if dry_run:
             return self.answer({"dry_run": True, "due": due}, f"{due} would be forgotten.")
         with progress("Forgetting", total=due) as advance:
