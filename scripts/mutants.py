@@ -27,6 +27,7 @@ from mutmut.stats import status_by_exit_code
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "mutants.md"
 MUTMUT = Path(sys.executable).with_name("mutmut")
+BURSARY = Path(sys.executable).with_name("bursary")
 WORKERS = "2"
 # A mutant that hangs or crashes the tests is noticed, too.
 KILLED = {"killed", "timeout", "segfault", "caught by type check"}
@@ -60,7 +61,15 @@ def run(names: list[str]) -> int:
     if not names:
         shutil.rmtree(ROOT / "mutants", ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="bursary-mutants-") as folder:
-        environment = {**os.environ, "BURSARY_TEST_DIR": folder, "BURSARY_TEST_DB": "sqlite"}
+        migrated = str(Path(folder, "migrated.sqlite3"))
+        own = {"BURSARY_VAR_DIR": folder, "BURSARY_DATABASE_URL": f"sqlite:///{migrated}"}
+        subprocess.run([str(BURSARY), "migrate", "-v0"], cwd=ROOT, env={**os.environ, **own}, check=True)
+        environment = {
+            **os.environ,
+            "BURSARY_TEST_DB": "sqlite",
+            "BURSARY_TEST_DIR": folder,
+            "BURSARY_TEST_MIGRATED": migrated,
+        }
         command = [str(MUTMUT), "run", "--max-children", WORKERS, *names]
         return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
