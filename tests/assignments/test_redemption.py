@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 from django.conf import settings
 
+from bursary.access.models import Role
 from bursary.assignments import actions, expiry, lifecycle, redemption
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, State, Status
@@ -30,6 +31,7 @@ from tests.world import (
     given_assignment,
     given_budget,
     given_content,
+    given_user,
     timeline,
 )
 
@@ -280,12 +282,15 @@ def test_a_crash_right_after_the_hold_is_repaired_by_the_runner() -> None:
 def test_a_reversal_gives_the_money_back_once_and_it_can_be_assigned_again() -> None:
     assignment = redeemed(given_assignment())
     uuid = LedgerEntry.objects.get().uuid
-    redemption.reverse(uuid, now=LATER)
+    operator = given_user(Role.OPERATOR)
+    redemption.reverse(uuid, now=LATER, actor=operator)
     with pytest.raises(MoveRefused):
         redemption.reverse(uuid, now=LATER)
     assignment.refresh_from_db()
     assert (assignment.state, assignment.reversed_at) == (State.REVERSED, LATER)
-    assert LedgerEntry.objects.get().state == LedgerEntryState.REVERSED
+    assert action_of(assignment, ActionType.REVERSED).actor == operator
+    spent = LedgerEntry.objects.get()
+    assert (spent.state, spent.reversed_at) == (LedgerEntryState.REVERSED, LATER)
     assert (Budget.objects.get().spent_cents, Account.objects.get().spent_cents) == (0, 0)
 
     assert assignment.content
@@ -332,6 +337,16 @@ def _redeem_at(assignment: LearnerContentAssignment, now: datetime) -> object:
     except RedemptionRefused as refused:
         return refused
     return runner.drain(clock=lambda: now, most=1, pks=[action.pk])
+
+
+def test_a_run_is_covered_by_itself_and_by_its_course_and_by_no_other_course() -> None:
+    budget, course, run = given_budget(), "RiversideX+T100", "course-v1:RiversideX+T100+spring"
+    course_wide = given_assignment(budget, given_content(course))
+    of_the_run = given_assignment(budget, given_content(run), address=BOB)
+    given_assignment(budget, given_content("RiversideX+T200"))
+    assignments = LearnerContentAssignment.objects.all()
+    assert set(assignments.filter(redemption.covering(run, course=course))) == {course_wide, of_the_run}
+    assert assignments.get(redemption.covering(run)) == of_the_run
 
 
 def test_nothing_of_a_redemption_is_left_open_when_it_ends() -> None:

@@ -142,6 +142,8 @@ def test_what_may_be_claimed_is_counted_and_found_without_a_claim() -> None:
     assert leases.count_due(ROWS(), now=NOW) == 0
     assert leases.oldest_due(ROWS(), now=NOW + HOUR) == NOW + MINUTE
     assert not leases.any_due(ROWS(), now=NOW)
+    leases.schedule(ROWS().exclude(lease_until=None), at=NOW, now=NOW)
+    assert leases.oldest_due(ROWS(), now=NOW) is None  # both have a worker
 
 
 # Settling
@@ -215,6 +217,16 @@ def test_a_condition_of_the_models_own_is_kept() -> None:
 def test_settling_no_row_is_no_query(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert leases.settle([], due_at=None, now=NOW) == 0
+
+
+def test_a_row_is_discarded_by_the_worker_whose_claim_holds_and_by_no_other() -> None:
+    row = given("one")
+    [late] = claim()
+    [second] = claim(NOW + LEASE)
+    assert not leases.discard(late)
+    assert stored(row).fence == 2
+    assert leases.discard(second)
+    assert not ROWS().exists()
 
 
 # Scheduling
@@ -308,6 +320,12 @@ def test_a_clock_that_is_read_now_and_then_renews_the_lease() -> None:
     assert clock() == at[0]
     assert stored(row).lease_until == NOW + LEASE
     at[0] = NOW + LEASE / 3
+    clock()
+    assert stored(row).lease_until == at[0] + LEASE
+    at[0] += LEASE / 3 - SECOND
+    assert clock() == at[0]
+    assert stored(row).lease_until == NOW + LEASE / 3 + LEASE
+    at[0] += SECOND
     clock()
     assert stored(row).lease_until == at[0] + LEASE
 
