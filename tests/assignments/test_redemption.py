@@ -339,6 +339,14 @@ def _redeem_at(assignment: LearnerContentAssignment, now: datetime) -> object:
     return runner.drain(clock=lambda: now, most=1, pks=[action.pk])
 
 
+def test_what_is_not_assigned_is_refused_with_a_sentence_and_a_next_step() -> None:
+    assert redemption.refusal(None, now=NOW) == RedemptionRefused(
+        "reason_learner_not_assigned_content",
+        "This course is not assigned to you.",
+        "Ask your organisation for it.",
+    )
+
+
 def test_a_run_is_covered_by_itself_and_by_its_course_and_by_no_other_course() -> None:
     budget, course, run = given_budget(), "RiversideX+T100", "course-v1:RiversideX+T100+spring"
     course_wide = given_assignment(budget, given_content(course))
