@@ -234,10 +234,21 @@ def test_a_refusal_says_where_each_assignment_stands() -> None:
     )
 
 
-def test_a_caller_that_did_not_lock_is_refused_when_somebody_was_faster() -> None:
+def test_a_caller_that_did_not_lock_is_refused_when_another_was_faster() -> None:
     stale = given_assignment()
     moved(stale, ActionType.CANCELLED)
-    with pytest.raises(MoveRefused), transaction.atomic():
+    with pytest.raises(MoveRefused) as refused, transaction.atomic():
         move(ledger.lock(stale.budget_id), [stale], ActionType.EXPIRED, now=LATER)
+    assert (refused.value.by, refused.value.refused) == (ActionType.EXPIRED, [stale])
+    assert refused.value.refused[0].state == State.CANCELLED
     assert LearnerContentAssignment.objects.get().state == State.CANCELLED
     assert Budget.objects.get().held_cents == 0
+
+
+def test_a_caller_that_did_not_lock_is_refused_when_a_redemption_has_begun() -> None:
+    stale = given_assignment()
+    LearnerContentAssignment.objects.update(redeeming_since=NOW)
+    with pytest.raises(MoveRefused), transaction.atomic():
+        move(ledger.lock(stale.budget_id), [stale], ActionType.EXPIRED, now=LATER)
+    assert LearnerContentAssignment.objects.get().state == State.ALLOCATED
+    assert Budget.objects.get().held_cents == PRICE

@@ -6,7 +6,9 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import F, Q
+from django.test.utils import CaptureQueriesContext
 
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
 from bursary.lib import leases
@@ -343,11 +345,28 @@ def test_postponing_moves_free_rows_and_leaves_leased_ones() -> None:
 
 
 def test_each_row_may_be_postponed_to_its_own_instant() -> None:
-    first, second, other = given("first"), given("second"), given("other")
+    first, second, other = given("first", early=MAY_BE_EARLY), given("second"), given("other")
     until = {NOW + MINUTE: [first.pk], NOW + HOUR: [second.pk]}
     leases.postpone(ROWS(), until=until, now=NOW)
     assert [stored(row).due_at for row in (first, second, other)] == [NOW + MINUTE, NOW + HOUR, NOW]
+    assert stored(first).early == NOT_BEFORE
     assert leases.postpone(ROWS(), until={}, now=NOW) == 0
+
+
+def test_no_row_is_none_written() -> None:
+    none = ROWS().filter(event_id="unknown")
+    assert leases.schedule(none, at=NOW, now=NOW) == 0
+    assert leases.postpone(none, until=NOW, now=NOW) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_outside_a_transaction_rows_are_locked_and_written_in_one_of_their_own() -> None:
+    row = given("one")
+    with CaptureQueriesContext(connection) as queries:
+        assert leases.schedule(ROWS(), at=NOW - MINUTE, now=NOW) == 1
+    statements = [query["sql"].split()[0] for query in queries]
+    assert statements == ["BEGIN", "SELECT", "UPDATE", "COMMIT"]
+    assert stored(row).due_at == NOW - MINUTE
 
 
 # Clocks that were wrong
