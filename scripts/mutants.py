@@ -5,8 +5,8 @@ Usage: `python scripts/mutants.py [NAME …]`, where a name is a mutant's or a p
 results.
 `python scripts/mutants.py --table` writes the page from the results that are there.
 
-The last column of the page, why a survivor changes nothing, is written by hand. It is kept as long as the
-same change of the same function survives.
+The last column of the survivors, why a change changes nothing, is written by hand. It is kept as long as the
+same change of the same function survives. So is the section "By hand".
 """
 
 import json
@@ -19,6 +19,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from mutmut.mutation.diff_apply import get_diff_for_mutant
@@ -27,6 +28,7 @@ from mutmut.stats import status_by_exit_code
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "mutants.md"
 MUTMUT = Path(sys.executable).with_name("mutmut")
+BURSARY = Path(sys.executable).with_name("bursary")
 WORKERS = "2"
 # A mutant that hangs or crashes the tests is noticed, too.
 KILLED = {"killed", "timeout", "segfault", "caught by type check"}
@@ -34,8 +36,9 @@ KILLED = {"killed", "timeout", "segfault", "caught by type check"}
 HEAD = """# Mutants
 
 `make mutants` changes one thing at a time in the modules that decide: a comparison, a constant, an argument.
-It then runs the tests that execute the changed function. A mutant that fails no test has survived. The table
-says of each survivor why it changes nothing; one without a reason still needs a test.
+It then runs the tests that execute the changed function, on SQLite. A mutant that fails no test has
+survived. The table says of each survivor why it changes nothing; one without a reason still needs a test. A
+module without a date was not run to the end.
 
 """
 
@@ -60,7 +63,15 @@ def run(names: list[str]) -> int:
     if not names:
         shutil.rmtree(ROOT / "mutants", ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="bursary-mutants-") as folder:
-        environment = {**os.environ, "BURSARY_TEST_DIR": folder, "BURSARY_TEST_DB": "sqlite"}
+        migrated = str(Path(folder, "migrated.sqlite3"))
+        own = {"BURSARY_VAR_DIR": folder, "BURSARY_DATABASE_URL": f"sqlite:///{migrated}"}
+        subprocess.run([str(BURSARY), "migrate", "-v0"], cwd=ROOT, env={**os.environ, **own}, check=True)
+        environment = {
+            **os.environ,
+            "BURSARY_TEST_DB": "sqlite",
+            "BURSARY_TEST_DIR": folder,
+            "BURSARY_TEST_MIGRATED": migrated,
+        }
         command = [str(MUTMUT), "run", "--max-children", WORKERS, *names]
         return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
@@ -97,22 +108,38 @@ def known_reasons() -> Mapping[tuple[str, str], str]:
 
 
 def table(mutants: list[Mutant]) -> str:
-    """Return the page: the counts of each module, and its survivors."""
+    """Return the page: the counts of each module, its survivors, and what was written by hand."""
     reasons = known_reasons()
-    lines = ["| module | mutants | killed | survived | without a test | not run |", "| --- " * 6 + "|"]
+    lines = ["| module | mutants | killed | survived | without a test | not run | date |", "| --- " * 7 + "|"]
     survivors = ["| function | change | why it changes nothing |", "| --- " * 3 + "|"]
     for module in sorted({mutant.module for mutant in mutants}):
         own = [mutant for mutant in mutants if mutant.module == module]
         count = Counter("killed" if mutant.status in KILLED else mutant.status for mutant in own)
         figures = [len(own), count["killed"], count["survived"], count["no tests"]]
         figures.append(figures[0] - sum(figures[1:]))
-        lines.append(f"| {module} | {' | '.join(map(str, figures))} |")
+        lines.append(
+            f"| {module} | {' | '.join(map(str, figures))} | {'' if figures[-1] else ended(module)} |"
+        )
         package = module.removeprefix("bursary/").removesuffix(".py").replace("/", ".")
         for mutant in own:
             if mutant.status in {"survived", "no tests"}:
                 function, changed = f"{package}.{mutant.function}", change(mutant)
                 survivors.append(f"| `{function}` | {changed} | {reasons.get((function, changed), '')} |")
-    return HEAD + "\n".join(lines) + "\n\n## Survivors\n\n" + "\n".join(survivors) + "\n"
+    return HEAD + "\n".join(lines) + "\n\n## Survivors\n\n" + "\n".join(survivors) + "\n" + by_hand()
+
+
+def ended(module: str) -> str:
+    """Return the day on which the last of a module's mutants was run."""
+    meta = ROOT / "mutants" / f"{module}.meta"
+    return f"{datetime.fromtimestamp(meta.stat().st_mtime, tz=UTC):%Y-%m-%d}"
+
+
+def by_hand() -> str:
+    """Return the page's section on the changes that were made by hand."""
+    if not PAGE.exists():
+        return ""
+    _table, heading, rows = PAGE.read_text(encoding="utf-8").partition("\n## By hand\n")
+    return heading + rows
 
 
 def main(arguments: list[str]) -> int:

@@ -1,6 +1,7 @@
 """Allocating content to learners within a budget."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -216,6 +217,156 @@ def test_a_budget_out_of_use_is_refused(columns: dict[str, Any], reason: str) ->
     with pytest.raises(AllocationRefused) as refused:
         allocate(given_budget(**columns), given_content(), ALICE)
     assert refused.value.reason == reason
+
+
+ANOTHER_BUDGET = "Choose another budget."
+
+REFUSALS = [
+    pytest.param(
+        {"limit_cents": 100},
+        {"key": "RiversideX+T1"},
+        AllocationRefused(
+            "policy_spend_limit_reached",
+            "This costs $199.00; $1.00 is available.",
+            "Assign to fewer learners, or have the budget raised.",
+            {"requested_cents": PRICE, "available_cents": 100},
+        ),
+        id="too expensive",
+    ),
+    pytest.param(
+        {},
+        {"key": "RiversideX+T1", "price_cents": None},
+        AllocationRefused(
+            "content_price_unknown",
+            "The catalog has no price for this, so the price cannot be checked.",
+            "Try again when the catalog has a price, or choose a run that has one.",
+            {},
+        ),
+        id="price unknown",
+    ),
+    pytest.param(
+        {},
+        {"key": "RiversideX+T1", "price_cents": 10_000},
+        AllocationRefused(
+            "price_out_of_band",
+            "The price of $199.00 is too far from the catalog's, $100.00.",
+            "Offer between 95 and 105 percent of the catalog's price.",
+            {"requested_price_cents": PRICE, "catalog_price_cents": 10_000},
+        ),
+        id="price out of band",
+    ),
+    pytest.param(
+        {},
+        {"key": "RiversideX+T1", "catalog": None},
+        AllocationRefused(
+            "content_not_in_catalog",
+            "This content is not in the budget's catalog.",
+            "Choose content from the budget's catalog.",
+            {"content_key": "RiversideX+T1"},
+        ),
+        id="not in the catalog",
+    ),
+    pytest.param(
+        {},
+        {"key": "RiversideX+T1", "enroll_by": NOW},
+        AllocationRefused(
+            "deadline_passed",
+            "The deadline was 02 March 2026, 09:00 UTC: no learner could accept.",
+            "Choose content whose enrolment is still open.",
+            {"deadline": NOW, "deadline_reason": ExpiryReason.ENROLL_BY},
+        ),
+        id="enrolment closed",
+    ),
+    pytest.param(
+        {"active": False},
+        {"key": "RiversideX+T1"},
+        AllocationRefused("policy_expired", "This budget is no longer in use.", ANOTHER_BUDGET, {}),
+        id="budget out of use",
+    ),
+    pytest.param(
+        {"starts_at": NOW - timedelta(days=9), "ends_at": NOW},
+        {"key": "RiversideX+T1"},
+        AllocationRefused(
+            "subsidy_expired",
+            "This budget is not open today.",
+            "Choose another budget, or have this one's dates changed.",
+            {"starts_at": NOW - timedelta(days=9), "ends_at": NOW},
+        ),
+        id="budget over",
+    ),
+]
+
+
+@pytest.mark.parametrize(("budget_columns", "content_columns", "expected"), REFUSALS)
+def test_a_refusal_gives_a_reason_a_sentence_a_next_step_and_figures(
+    budget_columns: dict[str, Any], content_columns: dict[str, Any], expected: AllocationRefused
+) -> None:
+    """The preview names the same refusal that the allocation raises."""
+    budget, content = given_budget(**budget_columns), given_content(**content_columns)
+    with pytest.raises(AllocationRefused) as refused:
+        allocate(budget, content, ALICE)
+    assert refused.value == expected
+    assert str(refused.value) == expected.sentence
+    seen = allocation.preview(
+        budget, content_key=content.content_key, price_cents=PRICE, entries=[ALICE], now=NOW
+    )
+    assert seen.refusals == [expected]
+
+
+def test_content_that_upstream_does_not_know_is_refused() -> None:
+    with pytest.raises(AllocationRefused) as refused:
+        allocation.allocate(
+            given_budget(), content_key="not a key", price_cents=PRICE, entries=[ALICE], now=NOW
+        )
+    assert (refused.value.reason, refused.value.figures) == (
+        "content_not_in_catalog",
+        {"content_key": "not a key"},
+    )
+
+
+def test_the_assignments_of_one_request_share_its_columns_and_no_others() -> None:
+    budget, content, ada = given_budget(), given_content(), given_user()
+    due_date, later = NOW + timedelta(days=5), NOW + timedelta(hours=1)
+    (old,) = allocate(budget, content, CAROL).assignments(Verdict.NEW)
+    cancel(budget, uuids=[old.uuid], now=NOW)
+
+    allocate(budget, content, ALICE, CAROL, now=later, due_date=due_date, actor=ada)
+    (bobs,) = allocate(budget, content, BOB).assignments(Verdict.NEW)
+
+    new, again = (LearnerContentAssignment.objects.get(learner_email=one) for one in (ALICE, CAROL))
+    assert (new.created, new.modified, again.created, again.modified) == (later, later, NOW, later)
+    assert new.allocation_batch_uuid == again.allocation_batch_uuid
+    assert bobs.allocation_batch_uuid not in (None, new.allocation_batch_uuid, old.allocation_batch_uuid)
+    for one in (new, again):
+        assert (one.due_date, one.allocated_by, one.allocated_at) == (due_date, ada, later)
+    assert {action.actor for action in again.actions.filter(cycle=2)} == {ada}
+    assert again.actions.get(cycle=2, action_type=ActionType.ALLOCATED).created == later
+
+
+def test_a_preview_names_the_deadline_and_its_reason() -> None:
+    budget, content = given_budget(), given_content(enroll_by=NOW + timedelta(days=5))
+    see = partial(
+        allocation.preview, budget, content_key=content.content_key, price_cents=PRICE, entries=[ALICE]
+    )
+    seen = see(now=NOW)
+    assert (seen.deadline, seen.deadline_reason) == (NOW + timedelta(days=5), ExpiryReason.ENROLL_BY)
+    assert seen.remaining_cents is None
+    seen = see(now=NOW, due_date=NOW + timedelta(days=2))
+    assert (seen.deadline, seen.deadline_reason) == (NOW + timedelta(days=2), ExpiryReason.DUE_DATE)
+    seen = see(now=NOW, due_date=NOW)
+    assert [one.reason for one in seen.refusals] == ["deadline_passed"]
+    assert (seen.deadline, seen.deadline_reason) == (NOW, ExpiryReason.DUE_DATE)
+
+
+def test_a_preview_counts_what_is_allocated_again() -> None:
+    budget, content = given_budget(seats=2), given_content()
+    (old,) = allocate(budget, content, ALICE).assignments(Verdict.NEW)
+    cancel(budget, uuids=[old.uuid], now=NOW)
+    seen = allocation.preview(
+        Budget.objects.get(), content_key=content.content_key, price_cents=PRICE, entries=[ALICE], now=NOW
+    )
+    assert [one.verdict for one in seen.outcomes] == [Verdict.AGAIN]
+    assert (seen.cost_cents, seen.remaining_cents) == (PRICE, PRICE)
 
 
 def test_a_run_knows_its_course_and_belongs_where_its_course_belongs() -> None:

@@ -13,7 +13,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Account, Budget
 from bursary.lib.locks import for_update
-from tests.world import NOW, PRICE, given_assignment
+from tests.world import NOW, PRICE, addresses, allocate, given_assignment, given_budget, given_content
 
 pytestmark = pytest.mark.django_db
 
@@ -221,16 +221,34 @@ def test_running_work_is_not_superseded_and_finishes_truthfully() -> None:
 
 
 def test_a_refusal_says_where_each_assignment_stands() -> None:
-    assignment = given_assignment_in(State.ALLOCATED, redeeming=True)
-    with pytest.raises(MoveRefused) as refused:
-        moved(assignment, ActionType.CANCELLED)
-    assert str(refused.value) == f"Cancelled is not possible: {assignment.uuid} is being redeemed."
+    budget, content = given_budget(), given_content()
+    allocate(budget, content, *addresses(3))
+    first, second, _open = LearnerContentAssignment.objects.order_by("pk")
+    LearnerContentAssignment.objects.filter(pk=first.pk).update(redeeming_since=NOW)
+    LearnerContentAssignment.objects.filter(pk=second.pk).update(state=State.EXPIRED)
+    assignments = list(LearnerContentAssignment.objects.order_by("pk"))
+    with pytest.raises(MoveRefused) as refused, transaction.atomic():
+        move(ledger.lock(budget.pk), assignments, ActionType.CANCELLED, now=LATER)
+    assert str(refused.value) == (
+        f"Cancelled is not possible: {first.uuid} is being redeemed, {second.uuid} is expired."
+    )
 
 
 def test_a_caller_that_did_not_lock_is_refused_when_another_was_faster() -> None:
     stale = given_assignment()
     moved(stale, ActionType.CANCELLED)
-    with pytest.raises(MoveRefused), transaction.atomic():
+    with pytest.raises(MoveRefused) as refused, transaction.atomic():
         move(ledger.lock(stale.budget_id), [stale], ActionType.EXPIRED, now=LATER)
+    assert (refused.value.by, refused.value.refused) == (ActionType.EXPIRED, [stale])
+    assert refused.value.refused[0].state == State.CANCELLED
     assert LearnerContentAssignment.objects.get().state == State.CANCELLED
     assert Budget.objects.get().held_cents == 0
+
+
+def test_a_caller_that_did_not_lock_is_refused_when_a_redemption_has_begun() -> None:
+    stale = given_assignment()
+    LearnerContentAssignment.objects.update(redeeming_since=NOW)
+    with pytest.raises(MoveRefused), transaction.atomic():
+        move(ledger.lock(stale.budget_id), [stale], ActionType.EXPIRED, now=LATER)
+    assert LearnerContentAssignment.objects.get().state == State.ALLOCATED
+    assert Budget.objects.get().held_cents == PRICE

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import pairwise
 
 import pytest
 from django.conf import settings
 
+from bursary.access.models import Role
 from bursary.assignments import actions, expiry, lifecycle, redemption
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, State, Status
@@ -20,7 +22,9 @@ from bursary.delivery import runner
 from bursary.lib import leases
 from tests.together import together
 from tests.world import (
+    ALICE,
     BOB,
+    CAROL,
     NOW,
     PRICE,
     action_of,
@@ -30,6 +34,7 @@ from tests.world import (
     given_assignment,
     given_budget,
     given_content,
+    given_user,
     timeline,
 )
 
@@ -72,6 +77,7 @@ def test_a_learner_takes_it_up_and_the_money_is_spent() -> None:
     assignment = redeemed(given_assignment())
     spent_once_and_accepted()
     assert (assignment.accepted_at, assignment.learner_state) == (NOW, LearnerState.NONE)
+    assert action_of(assignment, ActionType.REDEEMED).provider_ref == str(LedgerEntry.objects.get().uuid)
     assert timeline(assignment) == [
         (ActionType.ALLOCATED, Status.DONE),
         (ActionType.LEARNER_LINKED, Status.PENDING),
@@ -238,8 +244,9 @@ def test_a_late_worker_does_not_accept_what_was_assigned_again() -> None:
     assert assignment.content
     allocate(assignment.budget, assignment.content, assignment.learner_email)
     redemption.begin(assignment, now=NOW)
-    with pytest.raises(MoveRefused):
+    with pytest.raises(MoveRefused) as refused:
         redemption.fulfil(late, now=NOW)
+    assert (refused.value.by, refused.value.refused) == (ActionType.REDEEMED, [assignment])
     assignment.refresh_from_db()
     assert (assignment.state, assignment.cycle) == (State.ALLOCATED, 2)
 
@@ -280,12 +287,15 @@ def test_a_crash_right_after_the_hold_is_repaired_by_the_runner() -> None:
 def test_a_reversal_gives_the_money_back_once_and_it_can_be_assigned_again() -> None:
     assignment = redeemed(given_assignment())
     uuid = LedgerEntry.objects.get().uuid
-    redemption.reverse(uuid, now=LATER)
+    operator = given_user(Role.OPERATOR)
+    redemption.reverse(uuid, now=LATER, actor=operator)
     with pytest.raises(MoveRefused):
         redemption.reverse(uuid, now=LATER)
     assignment.refresh_from_db()
     assert (assignment.state, assignment.reversed_at) == (State.REVERSED, LATER)
-    assert LedgerEntry.objects.get().state == LedgerEntryState.REVERSED
+    assert action_of(assignment, ActionType.REVERSED).actor == operator
+    spent = LedgerEntry.objects.get()
+    assert (spent.state, spent.reversed_at) == (LedgerEntryState.REVERSED, LATER)
     assert (Budget.objects.get().spent_cents, Account.objects.get().spent_cents) == (0, 0)
 
     assert assignment.content
@@ -332,6 +342,85 @@ def _redeem_at(assignment: LearnerContentAssignment, now: datetime) -> object:
     except RedemptionRefused as refused:
         return refused
     return runner.drain(clock=lambda: now, most=1, pks=[action.pk])
+
+
+def test_the_timeline_names_the_learner_and_the_time_of_each_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    assignment, learner = given_assignment(), given_user()
+    begun = [redemption.begin(assignment, now=NOW, actor=learner)]
+    with monkeypatch.context() as broken:
+        broken.setattr(ledger, "spend", refuse)
+        for minutes in (1, 2):
+            runner.drain(clock=partial(_same, begun[-1].created), most=1, pks=[begun[-1].pk])
+            now = NOW + timedelta(minutes=minutes)
+            begun.append(redemption.begin(assignment, now=now, actor=learner))
+    first, second, third = begun
+    assert (second.retry_of, third.retry_of) == (first, second)
+    assert [one.created for one in begun] == [NOW, NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)]
+    assert {one.actor for one in begun} == {learner}
+    assignment.refresh_from_db()
+    assert (assignment.redeeming_since, assignment.modified) == (third.created, third.created)
+
+
+def test_after_a_superseded_request_the_next_one_names_the_learner_and_the_time() -> None:
+    assignment, learner = given_assignment(), given_user()
+    redemption.begin(assignment, now=NOW)
+    actions.supersede([assignment.pk], [ActionType.REDEEMED], now=NOW, error_code="no_longer_wanted")
+    again = redemption.begin(assignment, now=LATER, actor=learner)
+    assert (again.actor, again.created, again.due_at) == (learner, LATER, LATER)
+
+
+def test_a_learners_assignments_are_found_by_address_and_by_lms_user_id_and_no_others() -> None:
+    budget, content = given_budget(), given_content()
+    by_address = given_assignment(budget, content, address=ALICE)
+    by_id = given_assignment(budget, content, address=BOB)
+    LearnerContentAssignment.objects.filter(pk=by_id.pk).update(lms_user_id=7)
+    given_assignment(budget, content, address=CAROL)
+    without_address = given_assignment(budget, content, address="dave@learners.example")
+    LearnerContentAssignment.objects.filter(pk=without_address.pk).update(learner_key="")
+    key = by_address.learner_key
+
+    assert set(redemption.of_learner(lms_user_id=7, learner_key=key)) == {by_address, by_id}
+    assert set(redemption.of_learner(lms_user_id=7, learner_key="")) == {by_id}
+    assert set(redemption.of_learner(lms_user_id=None, learner_key=key)) == {by_address}
+    assert not redemption.of_learner(lms_user_id=None, learner_key="").exists()
+
+
+def test_of_several_the_open_one_then_the_accepted_one_then_what_was_allocated_last_counts() -> None:
+    budget, content = given_budget(), given_content()
+    earlier, later = (
+        given_assignment(budget, content, address=address, now=NOW + timedelta(days=days))
+        for address, days in ((BOB, 0), (ALICE, 1))
+    )
+    assert redemption.best_of([]) is None
+    ranks = [State.ALLOCATED, State.ACCEPTED, State.EXPIRED, State.CANCELLED, State.REVERSED]
+    for better, worse in pairwise(ranks):
+        for first, second in ((better, worse), (worse, better)):
+            earlier.state, later.state = first, second
+            best = redemption.best_of([later, earlier])
+            assert best is not None
+            assert best.state == better
+    earlier.state = later.state = State.ALLOCATED
+    assert redemption.best_of([earlier, later]) == redemption.best_of([later, earlier]) == later
+    later.allocated_at = earlier.allocated_at  # then what was created last
+    assert redemption.best_of([earlier, later]) == redemption.best_of([later, earlier]) == later
+
+
+def test_what_is_not_assigned_is_refused_with_a_sentence_and_a_next_step() -> None:
+    assert redemption.refusal(None, now=NOW) == RedemptionRefused(
+        "reason_learner_not_assigned_content",
+        "This course is not assigned to you.",
+        "Ask your organisation for it.",
+    )
+
+
+def test_a_run_is_covered_by_itself_and_by_its_course_and_by_no_other_course() -> None:
+    budget, course, run = given_budget(), "RiversideX+T100", "course-v1:RiversideX+T100+spring"
+    course_wide = given_assignment(budget, given_content(course))
+    of_the_run = given_assignment(budget, given_content(run), address=BOB)
+    given_assignment(budget, given_content("RiversideX+T200"))
+    assignments = LearnerContentAssignment.objects.all()
+    assert set(assignments.filter(redemption.covering(run, course=course))) == {course_wide, of_the_run}
+    assert assignments.get(redemption.covering(run)) == of_the_run
 
 
 def test_nothing_of_a_redemption_is_left_open_when_it_ends() -> None:

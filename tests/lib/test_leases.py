@@ -6,7 +6,9 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import F, Q
+from django.test.utils import CaptureQueriesContext
 
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
 from bursary.lib import leases
@@ -142,6 +144,8 @@ def test_what_may_be_claimed_is_counted_and_found_without_a_claim() -> None:
     assert leases.count_due(ROWS(), now=NOW) == 0
     assert leases.oldest_due(ROWS(), now=NOW + HOUR) == NOW + MINUTE
     assert not leases.any_due(ROWS(), now=NOW)
+    leases.schedule(ROWS().exclude(lease_until=None), at=NOW, now=NOW)
+    assert leases.oldest_due(ROWS(), now=NOW) is None  # both have a worker
 
 
 # Settling
@@ -215,6 +219,16 @@ def test_a_condition_of_the_models_own_is_kept() -> None:
 def test_settling_no_row_is_no_query(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert leases.settle([], due_at=None, now=NOW) == 0
+
+
+def test_a_row_is_discarded_by_the_worker_whose_claim_holds_and_by_no_other() -> None:
+    row = given("one")
+    [late] = claim()
+    [second] = claim(NOW + LEASE)
+    assert not leases.discard(late)
+    assert stored(row).fence == 2
+    assert leases.discard(second)
+    assert not ROWS().exists()
 
 
 # Scheduling
@@ -310,6 +324,12 @@ def test_a_clock_that_is_read_now_and_then_renews_the_lease() -> None:
     at[0] = NOW + LEASE / 3
     clock()
     assert stored(row).lease_until == at[0] + LEASE
+    at[0] += LEASE / 3 - SECOND
+    assert clock() == at[0]
+    assert stored(row).lease_until == NOW + LEASE / 3 + LEASE
+    at[0] += SECOND
+    clock()
+    assert stored(row).lease_until == at[0] + LEASE
 
 
 # Postponing
@@ -325,11 +345,28 @@ def test_postponing_moves_free_rows_and_leaves_leased_ones() -> None:
 
 
 def test_each_row_may_be_postponed_to_its_own_instant() -> None:
-    first, second, other = given("first"), given("second"), given("other")
+    first, second, other = given("first", early=MAY_BE_EARLY), given("second"), given("other")
     until = {NOW + MINUTE: [first.pk], NOW + HOUR: [second.pk]}
     leases.postpone(ROWS(), until=until, now=NOW)
     assert [stored(row).due_at for row in (first, second, other)] == [NOW + MINUTE, NOW + HOUR, NOW]
+    assert stored(first).early == NOT_BEFORE
     assert leases.postpone(ROWS(), until={}, now=NOW) == 0
+
+
+def test_no_row_is_none_written() -> None:
+    none = ROWS().filter(event_id="unknown")
+    assert leases.schedule(none, at=NOW, now=NOW) == 0
+    assert leases.postpone(none, until=NOW, now=NOW) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_outside_a_transaction_rows_are_locked_and_written_in_one_of_their_own() -> None:
+    row = given("one")
+    with CaptureQueriesContext(connection) as queries:
+        assert leases.schedule(ROWS(), at=NOW - MINUTE, now=NOW) == 1
+    statements = [query["sql"].split()[0] for query in queries]
+    assert statements == ["BEGIN", "SELECT", "UPDATE", "COMMIT"]
+    assert stored(row).due_at == NOW - MINUTE
 
 
 # Clocks that were wrong
