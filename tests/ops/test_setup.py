@@ -156,7 +156,7 @@ def test_what_is_missing_is_asked_for_on_a_terminal(monkeypatch: pytest.MonkeyPa
 def test_without_tables_it_says_what_to_do_first() -> None:
     MigrationRecorder(connection).migration_qs.filter(app="assignments").delete()
 
-    with pytest.raises(CommandError, match="Run `bursary migrate` first"):
+    with pytest.raises(CommandError, match="Run `bursary migrate`, or set"):
         run()
 
 
