@@ -19,7 +19,7 @@ from bursary.assignments import derived
 from bursary.assignments.choices import FACTS, WORK, ActionType, ErrorReason, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import LedgerEntry
-from bursary.lib import leases
+from bursary.lib import leases, logs
 from bursary.lib.locks import for_update
 
 requested = Signal()
@@ -387,5 +387,5 @@ def _logged(
 
 
 def _storable(text: str) -> str:
-    """Return the text's end without NULs, which servers may answer and no database stores."""
-    return text[-TRACEBACK_LENGTH:].replace("\0", "\N{REPLACEMENT CHARACTER}")
+    """Return the text's end, as every database stores it."""
+    return logs.storable(text[-TRACEBACK_LENGTH:])

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from django.core.mail import BadHeaderError
-
 from bursary.assignments.choices import ErrorReason
 from bursary.delivery.smtp_backend import AnswerLost
 
@@ -54,7 +52,7 @@ def mail_errors_translated() -> Iterator[None]:
     except smtplib.SMTPResponseException as error:
         permanent = error.smtp_code >= PERMANENT_FROM
         raise DeliveryError("message_refused", _server_answer(error), permanent=permanent) from error
-    except BadHeaderError as error:
+    except ValueError as error:  # a header, or an address that passes for one and cannot be encoded
         raise DeliveryError("message_invalid", str(error), permanent=True) from error
     except (smtplib.SMTPException, OSError) as error:
         raise DeliveryError("mail_server_unreachable", f"{type(error).__name__}: {error}") from error

@@ -58,6 +58,10 @@ def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
             retry = retry or not error.permanent
             if error.error_code in _SERVER_ERRORS:
                 break
+        except Exception as error:  # noqa: BLE001  # one administrator's mail does not stop the others'
+            logger.warning("Notice %s failed: %s", notice.uuid, type(error).__name__)
+            errors.append("unexpected_error")
+            retry = True
     _settle(
         notice, waits_until, notified=[*notice.notified, *notified], errors=errors, retry=retry, now=clock()
     )

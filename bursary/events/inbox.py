@@ -153,4 +153,4 @@ def _apply(event: InboxEvent, *, clock: Clock) -> str:
 
 
 def _storable(error: str) -> str:
-    return error.replace("\0", "").encode("utf-8", "replace").decode()[:LONGEST_ERROR]
+    return logs.storable(error.replace("\0", ""))[:LONGEST_ERROR]

@@ -134,7 +134,14 @@ def schedule(rows: QuerySet[Row], *, at: datetime, now: datetime, **columns: obj
     """
     at = min(at, now + MAX_DELAY)
     earlier = When(due_at__lte=at, then=F("due_at"))
-    return _locked_update(rows, early=NOT_BEFORE, due_at=Case(earlier, default=Value(at)), **columns)
+    return _locked_update(
+        rows,
+        early=NOT_BEFORE,
+        due_at=Case(earlier, default=Value(at)),
+        **columns,
+        # A worker that settles after its lease has ended must not overwrite what was scheduled since.
+        lease_until=_unless_ended(now),
+    )
 
 
 def postpone(
@@ -146,9 +153,18 @@ def postpone(
     """
     free = rows.filter(_free(now))
     if isinstance(until, datetime):
-        return _locked_update(free, early=NOT_BEFORE, due_at=min(until, now + MAX_DELAY))
+        return _locked_update(
+            free, early=NOT_BEFORE, due_at=min(until, now + MAX_DELAY), lease_until=_unless_ended(now)
+        )
+    if not until:
+        return 0
     cases = [When(pk__in=pks, then=Value(min(at, now + MAX_DELAY))) for at, pks in until.items()]
-    return _locked_update(free, early=NOT_BEFORE, due_at=Case(*cases, default=F("due_at"))) if cases else 0
+    return _locked_update(
+        free.filter(pk__in=[pk for pks in until.values() for pk in pks]),
+        early=NOT_BEFORE,
+        due_at=Case(*cases),
+        lease_until=_unless_ended(now),
+    )
 
 
 def settle(
@@ -237,6 +253,11 @@ def _due(now: datetime) -> list[Q]:
 
 def _free(now: datetime) -> Q:
     return Q(lease_until=None) | Q(lease_until__lte=now) | Q(lease_until__gt=now + MAX_DELAY)
+
+
+def _unless_ended(now: datetime) -> Case:
+    """Return the lease's end where it is still to come, else NULL."""
+    return Case(When(~_free(now), then=F("lease_until")), default=None, output_field=models.DateTimeField())
 
 
 def _scheduled_meanwhile() -> Q:

@@ -1,4 +1,4 @@
-"""What may stand in a log: no tokens, no addresses, no messages of other libraries at length."""
+"""What may be logged and stored of an error: no tokens, no addresses, no characters that break a column."""
 
 import logging
 import re
@@ -29,12 +29,17 @@ def one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {first}"[:LONGEST_LINE]
 
 
+def storable(text: str) -> str:
+    """Return text that every database stores: without NULs and lone surrogates, which servers may answer."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
 def log_failure(what: str, error: Exception, *, log: logging.Logger) -> str:
     """Log what failed, the error in one line, and where; return that line.
 
     `Logger.exception` would end the stack trace with the whole message.
     """
-    line = one_line(error)
+    line = storable(one_line(error))
     where = "".join(traceback.format_tb(error.__traceback__)).rstrip()
     log.error("%s: %s\n%s", what, line, where)
     return line

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from datetime import datetime
 
-from django.db import DatabaseError, close_old_connections
+from django.db import close_old_connections
 from django.utils import timezone
 
 from bursary.assignments.models import LearnerContentAssignmentAction
@@ -54,7 +54,7 @@ def deliver_until(stop: threading.Event) -> int:
         done = 0
         try:
             done = runner.drain(clock=timezone.now, most=ROUND) + notices.send_due(clock=timezone.now)
-        except DatabaseError as error:
+        except Exception as error:  # noqa: BLE001  # a worker that dies stops all mail; it is logged
             logs.log_failure("A round of deliveries failed", error, log=logger)
         tried += done
         if not done:

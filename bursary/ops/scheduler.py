@@ -150,7 +150,7 @@ def _run_if_due(task: TaskDefinition, *, clock: Clock) -> bool:
         summary = task.run(leases.renewing(row, clock=clock, lease=task.lease))
     except TaskFailed as failed:
         logger.warning("Task %s failed: %s", task.name, failed)
-        error = str(failed)
+        error = logs.storable(str(failed))
     except Exception as raised:  # noqa: BLE001  # the scheduler survives whatever a task raises, and logs it
         error = logs.log_failure(f"Task {task.name} failed", raised, log=logger)
     now = clock()
@@ -163,7 +163,7 @@ def _run_if_due(task: TaskDefinition, *, clock: Clock) -> bool:
         finished_at=now,
         failures=failures,
         last_error=error,
-        summary=json.loads(to_json(summary)),
+        summary=json.loads(logs.storable(to_json(summary))),
     )
     return True
 

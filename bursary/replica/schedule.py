@@ -41,9 +41,9 @@ _RUN_KEY = re.compile(r"course-v1:([^+]*\+[^+]*)\+[^+]*")  # the course's key is
 
 
 def fresh_for(kind: str) -> timedelta:
-    """Return an entry of `CONTENT_FRESHNESS`."""
+    """Return an entry of `CONTENT_FRESHNESS`, at most the longest delay of a leased row."""
     found: timedelta = settings.CONTENT_FRESHNESS[kind]
-    return found
+    return min(found, leases.MAX_DELAY)
 
 
 def fresh_until(content: Content, *, now: datetime) -> datetime:
@@ -83,7 +83,8 @@ def request_refresh(keys: Collection[str], *, now: datetime, until_changed: bool
     expected = {"expected_since": now} if until_changed else {}
     for batch in chunks(sorted(filter(is_key, set(keys))), KEYS_PER_STATEMENT):
         scheduled += leases.schedule(_rows_to_refresh(batch), at=now, now=now, **expected)
-        ColdRead.objects.filter(content_key__in=batch, answer=ColdReadStatus.ABSENT).delete()
+        # Also what is being asked: its answer may be from before the change, and is then not remembered.
+        ColdRead.objects.filter(content_key__in=batch).exclude(answer=ColdReadStatus.SILENT).delete()
     return scheduled
 
 

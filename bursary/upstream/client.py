@@ -170,6 +170,10 @@ def web_address(url: str) -> str:
         raise ValueError("An address is https://host/ or http://host/, without a user name or password.")
     if address.query or address.fragment:
         raise ValueError("An address has neither a question mark nor a hash sign in it.")
+    try:
+        _ = address.port, httpx2.URL(url)
+    except (ValueError, httpx2.InvalidURL) as error:
+        raise ValueError(f"This is no address: {error}.") from error
     return url.rstrip("/")
 
 
@@ -267,6 +271,8 @@ async def _in_time(question: Callable[[], Any], until: float, allowed: timedelta
         ) from broken
     except httpx2.DecodingError as broken:
         raise UnreadableAnswer("not_json", "The answer's compression is broken.") from broken
+    except (httpx2.InvalidURL, OverflowError) as error:
+        raise UpstreamUnavailable(Outage.CONNECTION_FAILED, "Its address cannot be used.") from error
 
 
 def _late(allowed: timedelta) -> UpstreamUnavailable:

@@ -79,8 +79,8 @@ class Tokens:
         if not isinstance(answer, dict) or not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise UnreadableAnswer("not_json", "The token endpoint answered without a token.")
         lifetime = answer.get("expires_in")
-        if isinstance(lifetime, bool) or not isinstance(lifetime, int | float):
-            lifetime = DEFAULT_SECONDS
-        seconds = min(max(float(lifetime), 0.0), MAX_SECONDS)
+        if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or lifetime != lifetime:
+            lifetime = DEFAULT_SECONDS  # also for NaN, which equals nothing
+        seconds = float(min(max(lifetime, 0), MAX_SECONDS))
         self._token = token
         self._good_until = self._clock() + max(seconds - min(MARGIN_SECONDS, seconds / 4), MIN_SECONDS)

@@ -239,6 +239,14 @@ def test_a_final_failure_says_when_and_why() -> None:
     assert assignment.learner_state == LearnerState.FAILED
 
 
+def test_an_error_text_that_no_database_stores_is_stored_without_what_breaks_it() -> None:
+    assignment = given_assignment()
+    failure = Failure(ErrorReason.INTERNAL_API_ERROR, "unexpected_error", "no \0 \ud800 text", "trace \udfff")
+    assert actions.finish(claim_notified(assignment), Failed(failure), now=NOW)
+    stored = action_of(assignment, ActionType.NOTIFIED)
+    assert (stored.detail, stored.traceback) == ("no \N{REPLACEMENT CHARACTER} ? text", "trace ?")
+
+
 def test_skipped_work_says_why_and_is_no_failure() -> None:
     assignment = given_assignment()
     actions.finish(claim_notified(assignment), Skipped("quiet_hours", "It is night."), now=NOW)

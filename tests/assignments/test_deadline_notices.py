@@ -276,6 +276,19 @@ def test_a_refused_address_does_not_stop_the_mails_to_others(mail: MailServer) -
     assert DeadlineNotice.objects.get().notified_at == NOW
 
 
+def test_an_address_that_cannot_be_encoded_stops_no_mail_and_repeats_none(mail: MailServer) -> None:
+    budget, content = given_budget(), given_content()
+    for email in ("ada@people.example", f"a@{'ü' * 60}.example", "ole@people.example"):
+        given_user(Role.ADMINISTRATOR, customer=budget.customer, email=email)
+    given_assignment(budget, content)
+    moves_enrolment(content, to=NOW - DAY, now=NOW)
+    for hours in range(3):
+        notify(NOW + hours * HOUR)
+    assert [sent["To"] for sent in mail.received] == ["ada@people.example", "ole@people.example"]
+    notice = DeadlineNotice.objects.get()
+    assert (notice.notified_at, notice.last_error, notice.due_at) == (NOW, "message_invalid", None)
+
+
 def test_a_notice_that_was_sent_is_not_sent_again(mail: MailServer) -> None:
     budget, content = given_budget(), given_content()
     given_user(Role.ADMINISTRATOR, customer=budget.customer)

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from bursary.catalog.records import CatalogUnavailable
 from bursary.lib import leases
-from bursary.replica import cold_reads, reads, refresh
+from bursary.replica import cold_reads, reads, refresh, schedule
 from bursary.replica.models import ColdRead, ColdReadStatus, ContentMetadata
 from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS, a_course
 from tests.replica.replicated import HOUR, bring_in
@@ -209,3 +209,14 @@ def test_no_reader_is_held_past_the_deadline(
     assert time.monotonic() - before < 2
     assert {type(answer) for answer in answers} == {reads.ContentUnavailable}
     assert len(upstream.questions) == 1
+
+
+@pytest.mark.django_db
+def test_an_event_while_a_key_is_asked_for_keeps_the_answer_from_being_remembered() -> None:
+    asking = cold_reads.acquire("N+N", catalog_uuid=CATALOG, now=NOW)
+    assert isinstance(asking, ColdRead)
+
+    schedule.request_refresh(["N+N"], now=NOW, until_changed=True)
+    cold_reads.remember(asking, ColdReadStatus.ABSENT, now=NOW)
+
+    assert isinstance(cold_reads.acquire("N+N", catalog_uuid=CATALOG, now=NOW), ColdRead)

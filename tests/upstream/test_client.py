@@ -356,3 +356,9 @@ def test_another_kind_of_address_is_refused_and_not_repeated(url: str) -> None:
         Client(url)
 
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://256.1.1.1", "http://xn--ÿ.example"])
+def test_an_address_that_no_call_can_use_is_refused_when_it_is_configured(url: str) -> None:
+    with pytest.raises(ValueError, match="no address"):
+        http.web_address(url)

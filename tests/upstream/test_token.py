@@ -56,7 +56,17 @@ def test_a_token_is_kept_until_near_its_end(upstream: Upstream) -> None:
 
 @pytest.mark.parametrize(
     ("lifetime", "seconds"),
-    [("40", 30), ("null", 240), ('"soon"', 240), ("true", 240), ("1e300", 86_340), ("-5", 1), ("0", 1)],
+    [
+        ("40", 30),
+        ("null", 240),
+        ('"soon"', 240),
+        ("true", 240),
+        ("1e300", 86_340),
+        ("-5", 1),
+        ("0", 1),
+        ("NaN", 240),
+        ("1" + "0" * 400, 86_340),
+    ],
 )
 def test_a_strange_lifetime_is_read_as_well_as_possible(
     upstream: Upstream, lifetime: str, seconds: float
