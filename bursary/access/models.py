@@ -113,7 +113,7 @@ class ApiKey(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=64)
     prefix = models.CharField(
-        max_length=12, editable=False, help_text="The key's beginning, to tell keys apart"
+        max_length=12, editable=False, help_text="The key's beginning, to distinguish keys"
     )
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created = models.DateTimeField(auto_now_add=True)

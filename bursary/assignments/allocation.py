@@ -270,7 +270,7 @@ def _not_in_catalog(content_key: str) -> AllocationRefused:
 
 def _reserve(budget: Budget, *, cents: int) -> None:
     try:
-        ledger.hold(budget, cents=cents)
+        ledger.reserve(budget, cents=cents)
     except ledger.InsufficientFunds as short:
         raise _too_expensive(short) from short
 

@@ -13,6 +13,7 @@ from bursary.assignments.expected_values import DerivedDifference
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib import batches
+from bursary.lib.clock import Clock
 
 BATCH = derived.CONTENTS_PER_STATEMENT
 NAMED = 500
@@ -20,7 +21,6 @@ NAMED = 500
 COMPARISONS = 3
 """A column that differs in so many comparisons in a row was not just being written."""
 
-Clock = Callable[[], datetime]
 Progress = Callable[[int], None]
 
 

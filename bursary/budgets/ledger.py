@@ -1,7 +1,7 @@
 """The embedded ledger: the only module that moves money.
 
 Four movements, each one conditional UPDATE of the account and one of the budget, in the caller's transaction:
-hold (reserve for an open assignment), release (it ended), spend (it was accepted), restore (it was reversed).
+reserve (for an open assignment), release (it ended), spend (it was accepted), restore (it was reversed).
 Locks are taken in one order everywhere: account, then budget, ascending keys.
 """
 
@@ -63,7 +63,7 @@ def available_cents(budget: Budget) -> int | None:
     return max(0, min(rooms)) if rooms else None
 
 
-def hold(budget: Budget, *, cents: int) -> None:
+def reserve(budget: Budget, *, cents: int) -> None:
     """Reserve `cents` for open assignments, with the budget locked by `lock`.
 
     Raises InsufficientFunds where the budget's limit or the account's would be exceeded. A limit that was

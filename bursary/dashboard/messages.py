@@ -110,11 +110,11 @@ def _result(one: Match, entries: Sequence[Entry]) -> str:
     if one.duplicate_of is not None:
         return f"is the same learner as in line {entries[one.duplicate_of].line}"
     if one.assignment is None:
-        return "will be assigned"
+        return "would be assigned"
     known = f", to {one.assignment.learner_email}" if one.known_by_other_address else ""
     if one.verdict is Verdict.UNCHANGED:
         return f"is already assigned{known}, and costs nothing"
-    return f"will be assigned again: it was {one.assignment.state}{known}"
+    return f"would be assigned again: it was {one.assignment.state}{known}"
 
 
 def _learners(count: int) -> str:

@@ -13,8 +13,8 @@ from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
 from bursary.assignments.models import DeadlineNotice
 from bursary.delivery import emails, runner
 from bursary.delivery.errors import DeliveryError
-from bursary.delivery.runner import Clock
 from bursary.lib import leases
+from bursary.lib.clock import Clock
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ transaction. A worker that outlives its lease writes nothing: its fence no longe
 
 import logging
 import traceback
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 
 from django.conf import settings
 
@@ -18,10 +18,10 @@ from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import handlers
 from bursary.delivery.errors import DeliveryError
 from bursary.lib import leases
+from bursary.lib.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-Clock = Callable[[], datetime]
 
 MOST_ATTEMPTS = 20
 """With the waits below, an outage of a provider is bridged for about six and a half hours, on average."""

@@ -6,7 +6,7 @@ on it. Applying an event twice is harmless, so a process that dies in between on
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
@@ -16,10 +16,10 @@ from bursary.events import handlers
 from bursary.events.handlers import NotApplicableYet
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
 from bursary.lib import leases, logs
+from bursary.lib.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-Clock = Callable[[], datetime]
 
 LEASE = timedelta(minutes=5)
 FIRST_WAIT = timedelta(seconds=30)  # doubled with each attempt

@@ -10,9 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from bursary.assignments import derived_audit
-from bursary.assignments.derived_audit import Clock, DerivedAudit
+from bursary.assignments.derived_audit import DerivedAudit
 from bursary.assignments.expected_values import DerivedDifference
 from bursary.budgets.models import Budget
+from bursary.lib.clock import Clock
 
 SHARE_A_DAY = 0.01
 MOST_A_DAY = 10_000

@@ -14,10 +14,11 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib import leases
 from bursary.lib.batches import keyset_pages
+from bursary.lib.clock import Clock
 from bursary.ops.console import Advance
 from bursary.replica import cold_reads, refresh, removal, schedule
 from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
-from bursary.replica.refresh import Clock, ContentUnavailable, RefreshReport
+from bursary.replica.refresh import ContentUnavailable, RefreshReport
 
 ROWS_PER_RUN = 500
 MARGIN = 1000  # rows that become due while the command works

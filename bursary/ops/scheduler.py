@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.conf import settings
 from django.core.management import call_command
@@ -18,6 +18,7 @@ from bursary.assignments import account_linking
 from bursary.delivery import executors
 from bursary.events import inbox
 from bursary.lib import leases, logs
+from bursary.lib.clock import Clock
 from bursary.lib.threads import PollingThread
 from bursary.ops import derived_report, erasure_runs, refresh_runs, sweep_commands
 from bursary.ops.console import to_json
@@ -28,8 +29,6 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 5.0
 SHORT_LEASE = timedelta(minutes=5)  # of tasks that may run twice, because their rows have leases of their own
 FIRST_WAIT = timedelta(minutes=1)  # after a failure; doubled with each, up to the task's own period
-
-Clock = Callable[[], datetime]
 
 
 class TaskFailed(Exception):

@@ -99,7 +99,7 @@ def _heading(assignment: LearnerContentAssignment) -> Text:
 
 
 def _table(actions: Sequence[LearnerContentAssignmentAction]) -> Table:
-    table = Table("created (UTC)", "completed", "action", "status", "attempts", "cause", "detail")
+    table = Table("created (UTC)", "completed", "action", "status", "attempts", "error code", "detail")
     for action in actions:
         kind = action.action_type if action.cycle == 1 else f"{action.action_type} ({action.cycle})"
         retried = action.status == Status.PENDING and action.attempts

@@ -23,6 +23,7 @@ from bursary.catalog.records import CatalogUnavailable, Unfetched
 from bursary.catalog.source import Access, CatalogSource, breaker_state, open_source
 from bursary.lib import leases
 from bursary.lib.batches import chunks
+from bursary.lib.clock import Clock
 from bursary.lib.logs import log_failure
 from bursary.replica import removal, schedule
 from bursary.replica.ingest import BATCH as BATCH
@@ -34,7 +35,6 @@ from bursary.replica.models import CatalogListing, ContentMetadata, RefreshSourc
 
 logger = logging.getLogger(__name__)
 
-Clock = Callable[[], datetime]
 
 RESUMABLE_FOR = timedelta(hours=6)
 """How long after it began an interrupted listing may be resumed."""

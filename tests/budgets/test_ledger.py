@@ -26,9 +26,9 @@ def books(budget: Budget) -> Cents:
     return cents(budget)
 
 
-def hold(budget: Budget, amount: int) -> None:
+def reserve(budget: Budget, amount: int) -> None:
     with transaction.atomic():
-        ledger.hold(ledger.lock(budget.pk), cents=amount)
+        ledger.reserve(ledger.lock(budget.pk), cents=amount)
 
 
 def two_of_one_account(*, limit: int | None) -> tuple[Budget, Budget]:
@@ -42,7 +42,7 @@ def two_of_one_account(*, limit: int | None) -> tuple[Budget, Budget]:
 
 def test_money_is_held_then_spent_then_restored() -> None:
     budget = given_budget(limit_cents=1000)
-    hold(budget, 600)
+    reserve(budget, 600)
     assert books(budget) == (600, 0)
     spent = ledger.spend(budget, cents=200, key="first", now=NOW)
     assert books(budget) == (400, 200)
@@ -59,18 +59,18 @@ def test_what_was_locked_is_brought_up_to_date() -> None:
     budget = given_budget(limit_cents=1000)
     with transaction.atomic():
         locked = ledger.lock(budget.pk)
-        ledger.hold(locked, cents=600)
+        ledger.reserve(locked, cents=600)
         assert (locked.held_cents, locked.account.held_cents) == (600, 600)
         assert ledger.available_cents(locked) == 400
-        ledger.hold(locked, cents=100)
+        ledger.reserve(locked, cents=100)
         assert (locked.held_cents, locked.account.held_cents) == (700, 700)
 
 
 def test_the_last_cent_can_be_held_and_no_more() -> None:
     budget = given_budget(limit_cents=1000)
-    hold(budget, 1000)
+    reserve(budget, 1000)
     with pytest.raises(InsufficientFunds) as short:
-        hold(budget, 1)
+        reserve(budget, 1)
     assert short.value == InsufficientFunds("policy_spend_limit_reached", 1, 0)
     budget.refresh_from_db()
     assert ledger.available_cents(budget) == 0
@@ -80,17 +80,17 @@ def test_the_last_cent_can_be_held_and_no_more() -> None:
 
 def test_what_is_spent_counts_as_much_as_what_is_held() -> None:
     budget = given_budget(limit_cents=1000)
-    hold(budget, 600)
+    reserve(budget, 600)
     ledger.spend(budget, cents=600, key="first", now=NOW)
     with pytest.raises(InsufficientFunds):
-        hold(budget, 401)
-    hold(budget, 400)
+        reserve(budget, 401)
+    reserve(budget, 400)
     assert books(budget) == (400, 600)
 
 
 def test_without_a_limit_everything_fits() -> None:
     budget = given_budget()
-    hold(budget, 10**15)
+    reserve(budget, 10**15)
     budget.refresh_from_db()
     assert books(budget) == (10**15, 0)
     assert ledger.available_cents(budget) is None
@@ -98,24 +98,24 @@ def test_without_a_limit_everything_fits() -> None:
 
 def test_nothing_can_always_be_held_also_where_too_much_is() -> None:
     budget = given_budget(limit_cents=1000)
-    hold(budget, 1000)
+    reserve(budget, 1000)
     Budget.objects.update(limit_cents=10)
-    hold(budget, 0)
+    reserve(budget, 0)
     with pytest.raises(InsufficientFunds) as short:
-        hold(budget, 1)
+        reserve(budget, 1)
     assert short.value.available_cents == 0
     assert books(budget) == (1000, 0)
 
 
 def test_budgets_of_one_account_share_its_limit() -> None:
     first, second = two_of_one_account(limit=1000)
-    hold(first, 600)
+    reserve(first, 600)
     second.account.refresh_from_db()
     assert ledger.available_cents(second) == 400
     with pytest.raises(InsufficientFunds) as short:
-        hold(second, 401)
+        reserve(second, 401)
     assert short.value == InsufficientFunds("not_enough_value_in_subsidy", 401, 400)
-    hold(second, 400)
+    reserve(second, 400)
     assert (cents(first), cents(second), cents(first.account)) == ((600, 0), (400, 0), (1000, 0))
 
 
@@ -128,15 +128,15 @@ def test_where_both_are_too_small_the_account_is_named() -> None:
 
 def test_spending_in_one_budget_leaves_the_others_alone() -> None:
     first, second = two_of_one_account(limit=None)
-    hold(first, 100)
-    hold(second, 200)
+    reserve(first, 100)
+    reserve(second, 200)
     ledger.spend(first, cents=100, key="first", now=NOW)
     assert (cents(first), cents(second), cents(first.account)) == ((0, 100), (200, 0), (200, 100))
 
 
 def test_the_same_key_spends_once() -> None:
     budget = given_budget(limit_cents=1000)
-    hold(budget, 600)
+    reserve(budget, 600)
     first = ledger.spend(budget, cents=200, key="first", now=NOW)
     again = ledger.spend(budget, cents=200, key="first", now=NOW)
     assert again == first
@@ -147,8 +147,8 @@ def test_the_same_key_spends_once() -> None:
 
 def test_a_key_is_not_taken_for_another_amount_or_budget() -> None:
     first, second = two_of_one_account(limit=None)
-    hold(first, 500)
-    hold(second, 500)
+    reserve(first, 500)
+    reserve(second, 500)
     ledger.spend(first, cents=200, key="key", now=NOW)
     with pytest.raises(LedgerError, match="200 cents"):
         ledger.spend(first, cents=201, key="key", now=NOW)
@@ -159,7 +159,7 @@ def test_a_key_is_not_taken_for_another_amount_or_budget() -> None:
 
 def test_the_key_of_a_reversed_transaction_spends_nothing_again() -> None:
     budget = given_budget()
-    hold(budget, 400)
+    reserve(budget, 400)
     spent = ledger.spend(budget, cents=200, key="first", now=NOW)
     ledger.restore(spent, now=NOW)
     assert ledger.spend(budget, cents=200, key="first", now=NOW).state == LedgerEntryState.REVERSED
@@ -168,7 +168,7 @@ def test_the_key_of_a_reversed_transaction_spends_nothing_again() -> None:
 
 def test_more_than_is_held_is_neither_spent_nor_released() -> None:
     budget = given_budget()
-    hold(budget, 100)
+    reserve(budget, 100)
     with pytest.raises(LedgerError, match="Fewer than 101 cents are reserved"):
         ledger.spend(budget, cents=101, key="first", now=NOW)
     with pytest.raises(LedgerError), transaction.atomic():
@@ -180,7 +180,7 @@ def test_more_than_is_held_is_neither_spent_nor_released() -> None:
 def test_what_another_budget_holds_is_not_released() -> None:
     """The account has enough of it; the budget has not. Neither moves."""
     first, second = two_of_one_account(limit=None)
-    hold(first, 500)
+    reserve(first, 500)
     with pytest.raises(LedgerError), transaction.atomic():
         ledger.release(second, cents=100)
     assert (cents(first), cents(second), cents(first.account)) == ((500, 0), (0, 0), (500, 0))
@@ -188,7 +188,7 @@ def test_what_another_budget_holds_is_not_released() -> None:
 
 def test_a_transaction_is_reversed_once() -> None:
     budget = given_budget()
-    hold(budget, 400)
+    reserve(budget, 400)
     other = ledger.spend(budget, cents=200, key="other", now=NOW)
     spent = ledger.spend(budget, cents=200, key="first", now=NOW)
     ledger.restore(spent, now=NOW)
@@ -201,7 +201,7 @@ def test_a_transaction_is_reversed_once() -> None:
 
 def test_more_than_was_spent_is_not_restored() -> None:
     budget = given_budget()
-    hold(budget, 200)
+    reserve(budget, 200)
     spent = ledger.spend(budget, cents=200, key="first", now=NOW)
     Budget.objects.update(spent_cents=100)
     with pytest.raises(LedgerError, match="Fewer than 200"):
@@ -216,11 +216,11 @@ def test_a_hold_on_a_stale_row_does_not_overspend(spent: int) -> None:
     """Without the lock, a stale row says that it fits; the condition in the statement refuses."""
     budget = given_budget(limit_cents=1000)
     stale = Budget.objects.select_related("account").get()
-    hold(budget, 900)
+    reserve(budget, 900)
     if spent:
         ledger.spend(budget, cents=spent, key="first", now=NOW)
     with pytest.raises(LedgerError, match="do not fit"), transaction.atomic():
-        ledger.hold(stale, cents=200)
+        ledger.reserve(stale, cents=200)
     assert books(budget) == (900 - spent, spent)
 
 

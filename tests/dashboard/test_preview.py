@@ -134,7 +134,7 @@ def test_a_preview_shows_the_result_and_changes_nothing(desk: Desk, budget: Budg
         "$398.00, for 2 learners at $199.00 each",
         "<dt>Remaining</dt><dd>$199.00</dd>",
         "1 February 2900, 00:30 (Madrid time): enrolment closes then.",
-        "will be assigned",
+        "would be assigned",
         "Continue to “Assign”",
     ):
         assert shown in text
@@ -168,10 +168,10 @@ def test_a_preview_has_a_result_for_every_address_by_its_line(desk: Desk, budget
     text = desk.preview(content, f"\n{ALICE}\n\n {BOB} , nonsense\n{CAROL}\n{ALICE.upper()}")
 
     assert results(text) == [
-        ("2", ALICE, "will be assigned"),
+        ("2", ALICE, "would be assigned"),
         ("4", BOB, "is already assigned, and costs nothing"),
         ("4", "nonsense", "Enter a valid email address."),
-        ("5", CAROL, "will be assigned again: it was cancelled"),
+        ("5", CAROL, "would be assigned again: it was cancelled"),
         ("6", ALICE.upper(), "is the same learner as in line 2"),
     ]
     assert "$398.00, for 2 learners" in text

@@ -9,9 +9,10 @@ import pytest
 from django.db import DatabaseError, IntegrityError
 from pytest_django import Settings
 
+from bursary.lib.clock import Clock
 from bursary.ops import health, scheduler
 from bursary.ops.models import ScheduledTask
-from bursary.ops.scheduler import TASKS, Clock, TaskDefinition
+from bursary.ops.scheduler import TASKS, TaskDefinition
 from tests.together import together
 from tests.world import ALICE, NOW
 
