@@ -234,6 +234,19 @@ def test_a_refusal_says_where_each_assignment_stands() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("by", "state"), [(ActionType.ALLOCATED, State.EXPIRED), (ActionType.CANCELLED, State.ALLOCATED)]
+)
+def test_the_instances_are_as_stored_after_a_move(by: ActionType, state: State) -> None:
+    assignment = given_assignment_in(state)
+    with transaction.atomic():
+        budget = ledger.lock(assignment.budget_id)
+        move(budget, [assignment], by, now=LATER, changes={"due_date": LATER})
+    columns = [field.attname for field in assignment._meta.concrete_fields]
+    stored = LearnerContentAssignment.objects.values(*columns).get()
+    assert {name: getattr(assignment, name) for name in columns} == stored
+
+
 def test_a_caller_that_did_not_lock_is_refused_when_another_was_faster() -> None:
     stale = given_assignment()
     moved(stale, ActionType.CANCELLED)

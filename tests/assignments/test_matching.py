@@ -1,0 +1,195 @@
+"""Matching: which assignment each address of a request means, and what becomes of it."""
+
+from datetime import timedelta
+
+import pytest
+
+from bursary.assignments import addresses, matching
+from bursary.assignments.choices import State
+from bursary.assignments.matching import Match, Verdict, match_learners
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets.models import Budget
+from bursary.replica.models import ContentMetadata
+from tests.world import ALICE, BOB, CAROL, NOW, given_assignment, given_budget, given_content, given_user
+
+pytestmark = pytest.mark.django_db
+
+OLD_ADDRESS = "alice@old.example"
+CLOSED = [State.CANCELLED, State.EXPIRED, State.REVERSED]
+SETTLED = [State.ALLOCATED, State.ACCEPTED]
+
+
+@pytest.fixture
+def budget() -> Budget:
+    return given_budget()
+
+
+@pytest.fixture
+def content() -> ContentMetadata:
+    return given_content()
+
+
+def match(budget: Budget, content: ContentMetadata, *entries: str) -> list[Match]:
+    return match_learners(
+        budget, content_key=content.content_key, addressees=addresses.read_all(entries), lock=False
+    )
+
+
+def given(
+    budget: Budget,
+    content: ContentMetadata,
+    address: str,
+    state: State = State.ALLOCATED,
+    *,
+    lms_user_id: int | None = None,
+) -> LearnerContentAssignment:
+    """Return an assignment put into a state by hand."""
+    assignment = given_assignment(budget, content, address=address)
+    LearnerContentAssignment.objects.filter(pk=assignment.pk).update(state=state, lms_user_id=lms_user_id)
+    assignment.refresh_from_db()
+    return assignment
+
+
+def test_a_first_assignment_is_new_and_has_the_id_of_the_account(
+    budget: Budget, content: ContentMetadata
+) -> None:
+    given_user(email=ALICE, lms_user_id=7)
+    alice, bob = match(budget, content, ALICE, BOB)
+    assert (alice.verdict, alice.lms_user_id, alice.assignment) == (Verdict.NEW, 7, None)
+    assert (bob.verdict, bob.lms_user_id, bob.assignment) == (Verdict.NEW, None, None)
+    assert [alice.addressee.address, bob.addressee.address] == [ALICE, BOB]
+    assert (alice.known_by_other_address, alice.duplicate_of) == (False, None)
+
+
+@pytest.mark.parametrize("state", State)
+def test_what_is_open_or_accepted_is_unchanged_and_what_ended_is_allocated_again(
+    budget: Budget, content: ContentMetadata, state: State
+) -> None:
+    existing = given(budget, content, ALICE, state)
+    [one] = match(budget, content, ALICE)
+    assert one.verdict == (Verdict.UNCHANGED if state in SETTLED else Verdict.AGAIN)
+    assert (one.assignment, one.known_by_other_address) == (existing, False)
+
+
+def test_assignments_of_other_budgets_content_and_learners_are_not_matched(
+    budget: Budget, content: ContentMetadata
+) -> None:
+    given(given_budget(), content, ALICE)
+    given(budget, given_content(), ALICE)
+    given(budget, content, BOB)
+    given(budget, content, CAROL, lms_user_id=8)
+    given_user(email=ALICE, lms_user_id=7)
+    [one] = match(budget, content, ALICE)
+    assert (one.verdict, one.assignment) == (Verdict.NEW, None)
+
+
+def test_a_learner_is_found_by_the_id_of_the_account_under_another_address(
+    budget: Budget, content: ContentMetadata
+) -> None:
+    existing = given(budget, content, OLD_ADDRESS, lms_user_id=7)
+    given_user(email=ALICE, lms_user_id=7)
+    [one] = match(budget, content, ALICE)
+    assert (one.verdict, one.assignment, one.lms_user_id) == (Verdict.UNCHANGED, existing, 7)
+    assert one.known_by_other_address
+
+
+def test_a_placeholder_of_a_forgotten_learner_is_no_other_address(
+    budget: Budget, content: ContentMetadata
+) -> None:
+    existing = given(budget, content, OLD_ADDRESS, State.CANCELLED, lms_user_id=7)
+    LearnerContentAssignment.objects.update(forgotten_at=NOW)
+    given_user(email=ALICE, lms_user_id=7)
+    [one] = match(budget, content, ALICE)
+    assert (one.assignment, one.known_by_other_address) == (existing, False)
+
+
+@pytest.mark.parametrize(
+    ("by_address", "by_id", "chosen"),
+    [
+        *((own, other, "by address") for own in SETTLED for other in (*SETTLED, *CLOSED)),
+        *((own, other, "by id") for own in CLOSED for other in SETTLED),
+        *((own, other, "by address") for own in CLOSED for other in CLOSED),
+    ],
+)
+def test_of_two_assignments_the_open_or_accepted_one_counts_and_else_the_one_with_the_address(
+    budget: Budget, content: ContentMetadata, by_address: State, by_id: State, chosen: str
+) -> None:
+    own = given(budget, content, ALICE, by_address)
+    other = given(budget, content, OLD_ADDRESS, by_id, lms_user_id=7)
+    given_user(email=ALICE, lms_user_id=7)
+    [one] = match(budget, content, ALICE)
+    assert one.assignment == (own if chosen == "by address" else other)
+    assert one.lms_user_id is None  # the other assignment has it, and it is unique
+
+
+def test_one_assignment_found_both_ways_keeps_the_id(budget: Budget, content: ContentMetadata) -> None:
+    existing = given(budget, content, ALICE, State.CANCELLED, lms_user_id=7)
+    given_user(email=ALICE, lms_user_id=7)
+    [one] = match(budget, content, ALICE)
+    assert (one.verdict, one.assignment, one.lms_user_id) == (Verdict.AGAIN, existing, 7)
+
+
+def test_entries_of_one_learner_count_once_and_name_the_first(
+    budget: Budget, content: ContentMetadata
+) -> None:
+    existing = given(budget, content, OLD_ADDRESS, lms_user_id=7)
+    given_user(email=ALICE, lms_user_id=7)
+    given_user(email=BOB, lms_user_id=8)
+    entries = [CAROL, ALICE, CAROL.upper(), OLD_ADDRESS, BOB, BOB]
+    found = match(budget, content, *entries)
+    assert [one.verdict for one in found] == [
+        Verdict.NEW,
+        Verdict.UNCHANGED,
+        Verdict.DUPLICATE,
+        Verdict.DUPLICATE,
+        Verdict.NEW,
+        Verdict.DUPLICATE,
+    ]
+    assert [one.duplicate_of for one in found] == [None, None, 0, 1, None, 4]
+    assert [one.assignment for one in found] == [None, existing, None, None, None, None]
+    assert [one.addressee.position for one in found] == list(range(6))
+    assert found[5].lms_user_id == 8
+
+
+@pytest.mark.parametrize("size", [1, 2, 5000])
+def test_a_long_list_is_read_in_parts_and_each_is_found(
+    budget: Budget, content: ContentMetadata, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matching, "ROWS_PER_QUERY", size)
+    existing = [given(budget, content, address) for address in (ALICE, BOB, CAROL)]
+    moved = given(budget, content, OLD_ADDRESS, lms_user_id=9)
+    given_user(email="dave@learners.example", lms_user_id=9)
+    found = match(budget, content, ALICE, BOB, CAROL, "dave@learners.example")
+    assert [one.assignment for one in found] == [*existing, moved]
+
+
+def test_an_assignment_takes_the_address_and_id_of_the_request(
+    budget: Budget, content: ContentMetadata
+) -> None:
+    moved = given(budget, content, OLD_ADDRESS, State.CANCELLED, lms_user_id=7)
+    known = given(budget, content, BOB, State.CANCELLED, lms_user_id=8)
+    given_user(email=ALICE, lms_user_id=7)
+    found = match(budget, content, CAROL, BOB.capitalize(), ALICE)
+    matching.assign_identity(found)
+    moved.refresh_from_db()
+    known.refresh_from_db()
+    assert (moved.learner_email, moved.lms_user_id) == (ALICE, 7)
+    assert moved.learner_key == found[2].addressee.learner_key
+    assert (known.learner_email, known.lms_user_id) == (found[1].addressee.address, 8)  # the id stays
+
+
+def test_an_account_that_registered_since_gives_its_id(budget: Budget, content: ContentMetadata) -> None:
+    existing = given(budget, content, ALICE, State.EXPIRED)
+    given_user(email=ALICE, lms_user_id=7)
+    matching.assign_identity(match(budget, content, ALICE))
+    existing.refresh_from_db()
+    assert (existing.learner_email, existing.lms_user_id) == (ALICE, 7)
+
+
+def test_what_stays_the_same_is_not_written(budget: Budget, content: ContentMetadata) -> None:
+    existing = given(budget, content, ALICE, State.EXPIRED)
+    found = match(budget, content, ALICE)
+    LearnerContentAssignment.objects.update(lms_user_id=9, modified=NOW + timedelta(days=1))
+    matching.assign_identity(found)
+    existing.refresh_from_db()
+    assert existing.lms_user_id == 9
