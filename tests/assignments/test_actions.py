@@ -16,6 +16,7 @@ from bursary.lib import leases
 from tests.together import together
 from tests.world import (
     ALICE,
+    BOB,
     NOW,
     action_of,
     addresses,
@@ -24,6 +25,7 @@ from tests.world import (
     given_assignment,
     given_budget,
     given_content,
+    given_user,
 )
 
 pytestmark = pytest.mark.django_db
@@ -166,6 +168,34 @@ def test_a_finished_action_stays_finished_though_it_was_scheduled_meanwhile() ->
     leases.schedule(LearnerContentAssignmentAction.objects.filter(pk=running.pk), at=NOW, now=NOW)
     assert actions.finish(running, Done(), now=NOW)
     assert action_of(assignment, ActionType.NOTIFIED).due_at is None
+
+
+def test_superseding_and_redirecting_leave_other_assignments_alone() -> None:
+    mine, other = given_assignment(), given_assignment()
+    later = NOW + LEASE
+    actions.supersede([mine.pk], [ActionType.NOTIFIED], now=later, error_code="cancelled")
+    mine.learner_email = BOB
+    actions.redirect(mine, now=later)
+    superseded, linked = (action_of(mine, kind) for kind in (ActionType.NOTIFIED, ActionType.LEARNER_LINKED))
+    assert (superseded.status, superseded.modified) == (Status.SUPERSEDED, later)
+    assert (linked.status, linked.recipient, linked.modified) == (Status.PENDING, BOB, later)
+    untouched = other.actions.exclude(action_type=ActionType.ALLOCATED)
+    assert set(untouched.values_list("status", "recipient")) == {(Status.PENDING, ALICE)}
+
+
+def test_facts_and_work_keep_their_actor_their_key_and_their_detail() -> None:
+    assignment, ada = given_assignment(), given_user()
+    actions.record([assignment], ActionType.DELIVERED, now=NOW)
+    actions.record([assignment], ActionType.BOUNCED, now=NOW, actor=ada, dedup_key="2", detail="550")
+    actions.request([assignment], [ActionType.NUDGED], now=NOW)
+    actions.request([assignment], [ActionType.REMINDED], now=NOW, actor=ada, dedup_key="day-3")
+    rows = assignment.actions.order_by("pk").values_list("action_type", "actor", "dedup_key", "detail")
+    assert list(rows)[-4:] == [
+        ("delivered", None, "", ""),
+        ("bounced", ada.pk, "2", "550"),
+        ("nudged", None, "", ""),
+        ("reminded", ada.pk, "day-3", ""),
+    ]
 
 
 def test_a_new_allocation_supersedes_the_mail_about_the_cancellation_before_it() -> None:

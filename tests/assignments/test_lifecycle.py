@@ -247,6 +247,16 @@ def test_the_instances_are_as_stored_after_a_move(by: ActionType, state: State) 
     assert {name: getattr(assignment, name) for name in columns} == stored
 
 
+def test_a_move_writes_its_detail_into_the_fact() -> None:
+    plain, explained = given_assignment(), given_assignment()
+    moved(plain, ActionType.CANCELLED)
+    with transaction.atomic():
+        budget = ledger.lock(explained.budget_id)
+        move(budget, [explained], ActionType.CANCELLED, now=LATER, detail="Two assignments met.")
+    details = [one.actions.get(action_type=ActionType.CANCELLED).detail for one in (plain, explained)]
+    assert details == ["", "Two assignments met."]
+
+
 def test_a_caller_that_did_not_lock_is_refused_when_another_was_faster() -> None:
     stale = given_assignment()
     moved(stale, ActionType.CANCELLED)

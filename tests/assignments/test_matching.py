@@ -54,9 +54,10 @@ def test_a_first_assignment_is_new_and_has_the_id_of_the_account(
     budget: Budget, content: ContentMetadata
 ) -> None:
     given_user(email=ALICE, lms_user_id=7)
-    alice, bob = match(budget, content, ALICE, BOB)
+    alice, bob, carol = match(budget, content, ALICE, BOB, CAROL)
     assert (alice.verdict, alice.lms_user_id, alice.assignment) == (Verdict.NEW, 7, None)
-    assert (bob.verdict, bob.lms_user_id, bob.assignment) == (Verdict.NEW, None, None)
+    for one in (bob, carol):
+        assert (one.verdict, one.lms_user_id, one.assignment) == (Verdict.NEW, None, None)
     assert [alice.addressee.address, bob.addressee.address] == [ALICE, BOB]
     assert (alice.known_by_other_address, alice.duplicate_of) == (False, None)
 

@@ -398,6 +398,11 @@ def test_a_date_that_a_wrong_clock_wrote_counts_as_past() -> None:
     assert names(claim()) == ["due", "ahead"]
 
 
+def test_a_row_that_is_due_for_two_reasons_is_claimed_once() -> None:
+    given("one", due=MAX_DELAY + SECOND, early=MAY_BE_EARLY)
+    assert names(claim()) == ["one"]
+
+
 def test_a_lease_that_a_wrong_clock_wrote_counts_as_past() -> None:
     row = given("one")
     claim(NOW + 2 * MAX_DELAY)
