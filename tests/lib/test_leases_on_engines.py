@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from bursary.events.models import EventKind, EventSource, InboxEvent
 from bursary.lib import leases
 from bursary.lib.locks import for_update
-from tests.lib.test_leases import HOUR, MINUTE, ROWS, SECOND, claim, given, names
+from tests.lib.leased import HOUR, MINUTE, ROWS, SECOND, claim, given, names
 from tests.together import together
 from tests.world import NOW
 
