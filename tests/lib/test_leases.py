@@ -158,6 +158,15 @@ def test_among_many_rows_only_those_whose_claim_holds_are_settled() -> None:
     assert stored(lost).lease_until == NOW + 2 * LEASE
 
 
+def test_rows_that_were_claimed_more_or_less_often_are_settled_together() -> None:
+    given("again")
+    claim()
+    given("first", due=LEASE)
+    claimed = claim(NOW + LEASE)
+    assert sorted(row.fence for row in claimed) == [1, 2]
+    assert finish(*claimed, at=NOW + LEASE) == 2
+
+
 def test_a_worker_that_outlived_its_lease_settles_while_no_other_has_claimed_the_row() -> None:
     given("one")
     assert finish(*claim(), at=NOW + 2 * LEASE) == 1
