@@ -36,9 +36,9 @@ KILLED = {"killed", "timeout", "segfault", "caught by type check"}
 HEAD = """# Mutants
 
 `make mutants` changes one thing at a time in the modules that decide: a comparison, a constant, an argument.
-It then runs tests that execute the changed function, on SQLite; the last paragraph says which. A mutant that fails no test has
-survived. The table says of each survivor why it changes nothing; one without a reason still needs a test. A
-module without a date was not run to the end.
+It then runs tests that execute the changed function, on SQLite; the last paragraph says which. A mutant that
+fails no test has survived. The table says of each survivor why it changes nothing; one without a reason still
+needs a test. A module without a date was not run to the end.
 
 """
 
