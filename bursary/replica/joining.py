@@ -95,7 +95,7 @@ class RunTerms:
 
 @dataclass(frozen=True, slots=True)
 class JoiningTerms:
-    """The terms on which content can be joined: the run whose price counts, and when the last run closes."""
+    """The terms on which content can be joined: the run that gives the price, and when the last run closes."""
 
     run_key: str
     price_cents: int | None

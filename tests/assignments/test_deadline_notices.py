@@ -200,7 +200,7 @@ def test_a_deadline_that_moves_back_has_no_grace_left() -> None:
     moves_enrolment(content, to=NOW + 4 * DAY, now=NOW + 2 * HOUR)
     assignment.refresh_from_db()
     assert assignment.grace_until is None
-    assert expired(NOW + 4 * HOUR) == 1
+    assert expired(NOW + 4 * DAY) == 1
 
 
 def test_a_catalog_that_cannot_decide_is_one_notice_a_day(mail: MailServer) -> None:
