@@ -17,7 +17,7 @@ from bursary.lib import mailbox
 from bursary.lib.mailbox import BadAddress
 
 CASES: list[dict[str, Any]] = json.loads(
-    (Path(__file__).parents[1] / "data" / "addresses.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[1] / "data" / "cases" / "addresses.json").read_text(encoding="utf-8")
 )
 INVISIBLE_AT_THE_EDGES = "\ufeff\u200b\u200e\u200f\u202a\u2060\u00ad\ufe0f\u00a0\u3000 \t\r\n"
 INVISIBLE_ANYWHERE = "\u00ad\u200b"
