@@ -74,7 +74,7 @@ def test_sentences_for_people_keep_to_plain_words() -> None:
 
 
 def sentences(module: ast.Module) -> Iterator[tuple[int, str]]:
-    """Yield (line, text) of the strings of more than one word, docstrings excepted: their rules are stricter."""
+    """Yield (line, text) of the strings of more than one word; docstrings have a stricter rule."""
     docstrings = {id(node.value) for node in ast.walk(module) if isinstance(node, ast.Expr)}
     for node in ast.walk(module):
         match node:
