@@ -34,7 +34,7 @@ class Overview:
     """Assigned to the user."""
     operates: bool
     notices: list[DeadlineNotice]
-    """Deadlines that a change has moved into the past, in their grace period."""
+    """Deadlines that a change has brought forward, in their grace period."""
 
 
 def overview(user: User, *, now: datetime) -> Overview:

@@ -55,7 +55,7 @@ def test_facts_are_recorded_and_work_is_requested_and_not_the_other_way_round() 
         actions.request([assignment], [ActionType.CANCELLED], now=NOW)
 
 
-def test_one_occasion_of_one_kind_of_work_is_requested_once() -> None:
+def test_one_dedup_key_of_one_kind_of_work_is_requested_once() -> None:
     assignment = given_assignment()
     actions.request([assignment], [ActionType.REMINDED], now=NOW, dedup_key="1")
     actions.request([assignment], [ActionType.REMINDED], now=NOW, dedup_key="2")
@@ -297,7 +297,7 @@ def test_a_retry_is_a_new_row_that_points_to_the_old() -> None:
     assert failed.status == Status.FAILED
 
 
-def test_a_retry_of_a_retry_has_an_occasion_of_its_own() -> None:
+def test_a_retry_of_a_retry_has_a_dedup_key_of_its_own() -> None:
     assignment = given_assignment()
     for number in (1, 2):
         pk = action_of(assignment, ActionType.NOTIFIED).pk

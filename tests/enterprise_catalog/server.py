@@ -66,7 +66,7 @@ class Upstream:
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     def asked(self, path_part: str) -> list[Asked]:
-        """Return the requests whose path contains this."""
+        """Return the requests with this in their path."""
         return [asked for asked in self.requests if path_part in asked.path]
 
     def fails_with(
