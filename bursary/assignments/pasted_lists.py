@@ -63,11 +63,7 @@ def read(text: str) -> PastedList:
     columns are left out. Elsewhere commas and semicolons separate people, and only names beside an address in
     angle brackets are left out: a word alone may be a mistyped address.
     """
-    rows = [
-        _row(number, line)
-        for number, line in enumerate(_LINE_END.split(text.lstrip("\ufeff")), 1)
-        if line.strip(" ,;\t")
-    ]
+    rows = [_row(number, line) for number, line in enumerate(_LINE_END.split(text), 1) if line.strip(" ,;\t")]
     found = PastedList()
     column = _address_column(rows)
     if rows and _is_heading(rows):

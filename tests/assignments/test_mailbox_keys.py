@@ -23,6 +23,7 @@ from bursary.budgets import ledger
 from bursary.budgets.models import Account, Budget
 from bursary.lib.batches import chunks
 from bursary.replica.models import ContentMetadata
+from tests.smtp import MailServer
 from tests.world import (
     ALICE,
     BOB,
@@ -212,6 +213,20 @@ def test_links_in_mails_that_were_sent_before_still_open() -> None:
     rekey()
     for link in (token, sent):
         assert signed_links.opened(link, now=NOW + DAY) == assignment
+
+
+@pytest.mark.parametrize("rekeyed", [False, True])
+def test_what_an_earlier_release_left_to_be_sent_is_mailed_to_the_mailbox_that_is_keyed(
+    mail: MailServer, rekeyed: bool
+) -> None:
+    assignment = as_before(given_assignment(), "Info@straße.example\u200b")
+    assignment.actions.update(recipient=assignment.learner_email)
+    if rekeyed:
+        rekey()
+    deliver()
+    [sent] = mail.received
+    assert sent["To"] == "info@xn--strae-oqa.example"
+    assert learner_key(sent["To"]) == learner_key(assignment.learner_email)
 
 
 def test_a_registered_learner_is_found_once_both_have_their_keys() -> None:
