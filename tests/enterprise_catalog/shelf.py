@@ -77,7 +77,7 @@ class Shelf:
             self._once_allowed.setdefault(str(catalog), set()).add(run_key)
 
     def force_include(self, record: Record, *, catalogs: Iterable[str]) -> None:
-        """Put a course into catalogs as an operator does with a query does not find it."""
+        """Put a course into catalogs as an operator does for a query that does not find it."""
         self.put(views.forced(record), catalogs=catalogs)
 
     def rekey(self, old: str, new: str) -> None:
