@@ -76,11 +76,16 @@ def nudge(action: LearnerContentAssignmentAction) -> Done | Skipped:
 
 def notify_of_end(action: LearnerContentAssignmentAction) -> Done | Skipped:
     """Send the mail about a cancellation or expiry, unless the learner was never notified before."""
-    first = action.assignment.actions.filter(action_type=ActionType.NOTIFIED, cycle=action.cycle)
-    # A mail that is being sent, or that got no answer from its server, may have arrived.
-    if first.filter(Q(status__in=[Status.DONE, Status.RUNNING]) | Q(error_code="answer_lost")).exists():
+    if was_notified(action.assignment, cycle=action.cycle):
         return _send_to_learner(action)
     return Skipped("never_told", "The learner was never notified of the assignment.")
+
+
+def was_notified(assignment: LearnerContentAssignment, *, cycle: int) -> bool:
+    """Return whether the mail about this cycle's assignment may have reached the learner."""
+    first = assignment.actions.filter(action_type=ActionType.NOTIFIED, cycle=cycle)
+    # A mail that is being sent, or that got no answer from its server, may have arrived.
+    return first.filter(Q(status__in=[Status.DONE, Status.RUNNING]) | Q(error_code="answer_lost")).exists()
 
 
 def deadline_in_words(assignment: LearnerContentAssignment) -> DeadlineText:
