@@ -149,7 +149,10 @@ def test_a_program_is_shown_no_folder(installed: Path, tmp_path: Path) -> None:
     assert (shown.returncode, shown.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("command", ["migrate", "serve", "demo --no-serve", "deliver"])
+@pytest.mark.parametrize(
+    "command",
+    ["migrate", "serve", "demo --no-serve", "deliver", "flush --no-input", "createsuperuser", "shell -c 0"],
+)
 def test_a_database_of_an_older_chain_of_migrations_is_refused_in_a_sentence_and_left_alone(
     command: str, tmp_path: Path
 ) -> None:
