@@ -77,7 +77,7 @@ class Shelf:
             self._once_allowed.setdefault(str(catalog), set()).add(run_key)
 
     def force_include(self, record: Record, *, catalogs: Iterable[str]) -> None:
-        """Put a course into catalogs as an operator does whose query does not find it."""
+        """Put a course into catalogs that their queries do not find, as an operator does."""
         self.put(views.forced(record), catalogs=catalogs)
 
     def rekey(self, old: str, new: str) -> None:
@@ -172,7 +172,7 @@ class Shelf:
             return self._shuffled(row for key in sorted(found) for row in self._served(catalog, key))
 
     def anywhere(self, identifier: str) -> list[Record]:
-        """Return the row of a key or a uuid, a restricted run's too, whatever catalog holds it, if any does."""
+        """Return the row of a key or a uuid, a restricted run's too, whatever catalog it is in, if any."""
         with self._lock:
             rows = [row for key, rows in self._rows.items() for row in rows if key == identifier]
             rows += [row for rows in self._rows.values() for row in rows if row.get("uuid") == identifier]
