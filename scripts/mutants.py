@@ -86,6 +86,8 @@ def make() -> None:
     set_mutant_under_test("mutant_generation")
     Path("mutants").mkdir(exist_ok=True)
     copy_src_dir()
+    # Templates, too: mutmut copies what is no module once and never again.
+    shutil.copytree("bursary", "mutants/bursary", ignore=shutil.ignore_patterns("*.py"), dirs_exist_ok=True)
     copy_also_copy_files()
     setup_source_paths()
     create_mutants(max_children=1)
