@@ -1,8 +1,10 @@
-"""The accounts of known learners, by address."""
+"""The accounts of known learners: by address, and whether a customer may know them."""
 
 from collections.abc import Sequence
 
-from bursary.access.models import User
+from django.db.models import Exists, OuterRef
+
+from bursary.access.models import Role, RoleGrant, User
 from bursary.lib.batches import chunks
 
 KEYS_PER_QUERY = 5000
@@ -19,3 +21,12 @@ def lms_user_ids(learner_keys: Sequence[str]) -> dict[str, int]:
             if lms_user_id is not None
         )
     return known
+
+
+def learns_at(lms_user_id: str, *, customer: str) -> Exists:
+    """Return a condition on rows by these fields: the person with this id is a learner of this customer."""
+    return Exists(
+        RoleGrant.objects.filter(
+            user__lms_user_id=OuterRef(lms_user_id), role=Role.LEARNER, customer=OuterRef(customer)
+        )
+    )

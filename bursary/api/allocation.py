@@ -20,11 +20,16 @@ from bursary.api.serializers import AssignmentSerializer
 from bursary.assignments import allocation, listing
 from bursary.assignments.matching import Match, Verdict
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets.models import Budget
+from bursary.lib import moments
+
+_UNDERSTOOD = "Where a due date was sent: `due_date`, the instant that it means"
 
 
 class AllocateOutput(serializers.Serializer[Any]):
     """The assignments by what happened to them. Amounts are in cents."""
 
+    understood = serializers.DictField(required=False, help_text=_UNDERSTOOD)
     created = AssignmentSerializer(many=True, help_text="New assignments")
     updated = AssignmentSerializer(many=True, help_text="Ended assignments, allocated again")
     no_change = AssignmentSerializer(many=True, help_text="Assignments that were open or accepted already")
@@ -40,6 +45,7 @@ class AllocateOutput(serializers.Serializer[Any]):
 class CanAllocateOutput(serializers.Serializer[Any]):
     """The result that allocating would have now. Amounts are in cents."""
 
+    understood = serializers.DictField(required=False, help_text=_UNDERSTOOD)
     can_allocate = serializers.BooleanField()
     content_key = serializers.CharField()
     cost_cents = serializers.IntegerField(help_text="For the learners that would be allocated")
@@ -61,8 +67,10 @@ class Allocate(APIView):
     @extend_schema(request=AllocateInput, responses={202: AllocateOutput})
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.ALLOCATE, uuid=policy_uuid)
-        done = allocation.allocate(budget, **_parsed(request), now=timezone.now(), actor=caller(request))
+        asked = _parsed(request, budget)
+        done = allocation.allocate(budget, **asked, now=timezone.now(), actor=caller(request))
         body = {
+            **_understood(asked, budget),
             "created": _serialized(done.assignments(Verdict.NEW)),
             "updated": _serialized(done.assignments(Verdict.AGAIN)),
             "no_change": _serialized(done.assignments(Verdict.UNCHANGED)),
@@ -81,7 +89,7 @@ class CanAllocate(APIView):
     @extend_schema(request=AllocateInput, responses={200: CanAllocateOutput})
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.ALLOCATE, uuid=policy_uuid)
-        asked = _parsed(request)
+        asked = _parsed(request, budget)
         preview = allocation.preview(budget, **asked, now=timezone.now())
         invalid = [
             {
@@ -94,6 +102,7 @@ class CanAllocate(APIView):
         ]
         learners = [*invalid, *(_match(one) for one in preview.outcomes)]
         body = {
+            **_understood(asked, budget),
             "can_allocate": not preview.refusals and not preview.bad_addresses,
             "content_key": asked["content_key"],
             "cost_cents": preview.cost_cents,
@@ -105,8 +114,14 @@ class CanAllocate(APIView):
         return Response(body)
 
 
-def _parsed(request: Request) -> dict[str, Any]:
-    body = validated(AllocateInput, request.data)
+def _understood(asked: dict[str, Any], budget: Budget) -> dict[str, Any]:
+    """Return the due date, if one was sent, as the instant that it means, in the organisation's time zone."""
+    due_date = asked["due_date"]
+    return {"understood": {"due_date": moments.iso(due_date, zone=budget.customer.zone)}} if due_date else {}
+
+
+def _parsed(request: Request, budget: Budget) -> dict[str, Any]:
+    body = validated(AllocateInput, request.data, zone=budget.customer.zone)
     return {
         "content_key": body["content_key"],
         "price_cents": body["content_price_cents"],

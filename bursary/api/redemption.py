@@ -79,8 +79,6 @@ class CreditsAvailable(APIView):
         shown = learner.assignments().filter(
             ~acknowledgement.acknowledged(),
             budget__customer=customer,
-            budget__active=True,
-            budget__retired_at=None,
         )
         pks = list(
             shown.order_by("budget__name", "expires_at", "pk").values_list("pk", flat=True)[:MOST_ASSIGNMENTS]
@@ -94,7 +92,7 @@ class CreditsAvailable(APIView):
         for pk, assignments in by_budget.items():
             budgets[pk].customer = customer
             rows = LearnerAssignmentSerializer(assignments, many=True, context={"now": now}).data
-            policies.append(policy_of_learner(budgets[pk], assignments=list(rows)))
+            policies.append(policy_of_learner(budgets[pk], assignments=list(rows), now=now))
         return Response(policies)
 
 
@@ -113,7 +111,9 @@ class CanRedeem(APIView):
         own = learner.assignments().filter(budget__customer=customer)
         parents = read_modes.courses_of(keys, assigned=_courses(own), now=timezone.now())
         matching = own.filter(content_key__in={*keys, *parents.values()})
-        found = list(matching.select_related("budget").order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS])
+        found = list(
+            matching.select_related("budget__customer").order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS]
+        )
         declined = redemption.which_declined(found)
         return Response([_redeemability(key, parents.get(key), found, declined) for key in keys])
 
@@ -130,7 +130,10 @@ def _redeemability(
     covering = [one for one in found if one.content_key in (key, parent)]
     best = redemption.best_of(covering)
     was_declined = best is not None and best.pk in declined
-    refused = redemption.refusal(best, now=timezone.now(), declined=was_declined)
+    now = timezone.now()
+    refused = redemption.refusal(best, now=now, declined=was_declined)
+    if best and refused is None:
+        refused = redemption.blocked(best, now=now)
     reason = refused and {
         "reason": refused.reason,
         "user_message": refused.sentence,

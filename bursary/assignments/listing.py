@@ -6,20 +6,22 @@ the derived keys. Every ordering ends in the primary key: no row is lost or repe
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import django_filters
-from django.core.exceptions import ValidationError
 from django.db import connection
 from django.db.models import Count, F, OrderBy, Prefetch, Q, QuerySet
 from django.forms import IntegerField
 from django_filters.constants import EMPTY_VALUES
-from django_filters.fields import IsoDateTimeField
 
+from bursary.access import known_learners
 from bursary.assignments import content_display
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.lib import moments
+from bursary.lib.moments import UTC_ZONE, MomentField
 from bursary.replica import read_modes
 
 LONGEST_TEXT = 255  # characters
@@ -49,22 +51,35 @@ _STATES = [*State.choices, ("errored", "errored")]  # a state that clients send 
 _LEARNER_STATES = [(state.label, state.label) for state in LearnerState if state is not LearnerState.NONE]
 
 
-class MomentField(IsoDateTimeField):
-    """An instant with its UTC within the calendar, so that every database can compare with it."""
-
-    def clean(self, value: Any) -> datetime | None:
-        """Return the moment in UTC. Raises ValidationError."""
-        moment: datetime | None = super().clean(value)
-        try:
-            return moment and moment.astimezone(UTC)
-        except OverflowError as outside:
-            raise ValidationError("Enter a date and time between the years 1 and 9999.") from outside
-
-
 class MomentFilter(django_filters.IsoDateTimeFilter):
-    """A date and time in ISO 8601; UTC where it names no zone."""
+    """A date, or a date and time; in the time zone of its filter set where it names none."""
 
     field_class = MomentField
+
+    @property
+    def field(self) -> Any:
+        """The form field: a date alone is its last second for an upper bound, else its first."""
+        zone = getattr(getattr(self, "parent", None), "zone", UTC_ZONE)
+        self.extra |= {"zone": zone, "end_of_day": self.lookup_expr == "lte"}
+        return super().field
+
+
+class SpanField(MomentField):
+    """The first and the last instant that a text means: of a date alone, of that day."""
+
+    def clean(self, value: Any) -> Any:
+        """Return both; None for no text. Raises ValidationError."""
+        first = super().clean(value)
+        return first and (first, moments.read(value, zone=self.zone, end_of_day=True))
+
+
+class SpanFilter(MomentFilter):
+    """A date, for any time of that day, or a date and time."""
+
+    field_class = SpanField
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs | {"lookup_expr": "range"})
 
 
 class TextFilter(django_filters.CharFilter):
@@ -123,7 +138,7 @@ def _content_filters() -> dict[str, django_filters.Filter]:
             filters[parameter] = kind(field_name=f"content__{column}", lookup_expr=lookup)
 
     text = {"exact": TextFilter, "icontains": TextFilter, "in": TextsFilter}
-    moment = {"exact": MomentFilter, "gte": MomentFilter, "lte": MomentFilter}
+    moment = {"exact": SpanFilter, "gte": MomentFilter, "lte": MomentFilter}
     number = {"exact": NumberFilter, "gte": NumberFilter, "lte": NumberFilter, "in": NumbersFilter}
     for name, column in (("title", "title"), ("course_type", "course_type"), ("partner", "partner_names")):
         add(f"content_{name}", column, text)
@@ -144,7 +159,7 @@ class ContentFiltersUnavailable(Exception):
 
 
 class AssignmentFilters(django_filters.FilterSet):
-    """The query parameters of assignment lists."""
+    """The query parameters of assignment lists. Dates without a time zone are meant in `zone`."""
 
     state = django_filters.ChoiceFilter(choices=_STATES)
     state__in = ChoicesFilter(field_name="state", lookup_expr="in", choices=_STATES)
@@ -159,6 +174,10 @@ class AssignmentFilters(django_filters.FilterSet):
     search = TextFilter(method="in_title_or_address", label="In title or address, every word")
     ordering = StableOrdering(choices=[(sign + key, sign + key) for key in ORDERINGS for sign in ("", "-")])
 
+    def __init__(self, *args: Any, zone: ZoneInfo = UTC_ZONE, **kwargs: Any) -> None:
+        self.zone = zone
+        super().__init__(*args, **kwargs)
+
     @classmethod
     def get_filters(cls) -> dict[str, django_filters.Filter]:
         """Return the declared filters and those on content."""
@@ -172,6 +191,19 @@ class AssignmentFilters(django_filters.FilterSet):
             raise ContentFiltersUnavailable(parameters)
         found: QuerySet[LearnerContentAssignment] = super().filter_queryset(queryset)
         return found
+
+    def understood(self) -> dict[str, str]:
+        """Return the instants that the filters in use mean, in ISO 8601 with the offset of `zone`."""
+        asked = self.form.cleaned_data
+        used = [
+            name for name, one in self.filters.items() if isinstance(one, MomentFilter) and asked.get(name)
+        ]
+        return {name: self._iso(asked[name]) for name in used}
+
+    def _iso(self, asked: datetime | tuple[datetime, datetime]) -> str:
+        """Return an instant; of a span both ends, as ISO 8601 writes an interval."""
+        ends = dict.fromkeys(asked) if isinstance(asked, tuple) else (asked,)
+        return "/".join(moments.iso(end, zone=self.zone) for end in ends)
 
     def _through_content(self) -> list[str]:
         """Return the parameters in use that need the replica's rows."""
@@ -239,7 +271,8 @@ def with_timelines(pks: Sequence[int], *, now: datetime) -> list[LearnerContentA
 def _with_timelines() -> QuerySet[LearnerContentAssignment]:
     timeline = LearnerContentAssignmentAction.objects.timeline().defer("attempt_log", "payload", "traceback")
     return (
-        LearnerContentAssignment.objects.select_related("content", "budget")
+        LearnerContentAssignment.objects.select_related("content", "budget__customer")
+        .annotate(learns_here=known_learners.learns_at("lms_user_id", customer="budget__customer"))
         .defer("content__payload")
         .prefetch_related(Prefetch("actions", queryset=timeline))
     )

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -13,12 +14,12 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_safe
 
 from bursary.access.models import User
-from bursary.assignments import cancellation, signed_links
+from bursary.assignments import cancellation, invitations, signed_links
 from bursary.budgets import ledger
 from bursary.dashboard import assign, assignment_page
 from bursary.dashboard.forms import AssignForm, SearchForm
 from bursary.dashboard.headers import form_leads_to, page, page_of_user
-from bursary.dashboard.overview import overview
+from bursary.dashboard.overview import overview, own_page
 from bursary.lib.money import dollars
 
 
@@ -32,6 +33,17 @@ def home(request: HttpRequest) -> HttpResponse:
         "demo_file": _demo_file(),
     }
     return render(request, "dashboard/home.html", context)
+
+
+@page
+@require_safe
+@login_required
+def own(request: HttpRequest) -> HttpResponse:
+    """List the assignments of the signed-in user, in pages."""
+    user = request.user
+    assert isinstance(user, User)  # noqa: S101  # login_required sees to it
+    page_of_own = own_page(user, number=request.GET.get("page", "1"), now=timezone.now())
+    return render(request, "dashboard/own.html", {"page_of_own": page_of_own})
 
 
 @page_of_user
@@ -106,7 +118,12 @@ def _cancel(request: HttpRequest, uuid: UUID, *, actor: User) -> HttpResponse:
     outcome = cancellation.cancel(budget, uuids=[uuid], now=timezone.now(), actor=actor)
     for assignment in outcome.cancelled:
         freed = dollars(assignment.price_cents)
-        messages.success(request, f"Cancelled: {freed} is free again, and the learner gets an e-mail.")
+        mailed = (
+            "and the learner gets an e-mail"
+            if invitations.may_have_arrived(assignment)
+            else "and the learner, who was never notified of it, gets no e-mail"
+        )
+        messages.success(request, f"Cancelled: {freed} is free again, {mailed}.")
     for _ in outcome.unchanged:
         messages.info(request, "This assignment was already cancelled.")
     for standing in outcome.refused.values():

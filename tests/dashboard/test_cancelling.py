@@ -44,7 +44,7 @@ def test_an_open_assignment_is_cancelled_and_the_page_says_so_once(
 
     assert answer.headers["Location"] == address_of(assignment)
     html = ada.get(address_of(assignment)).content.decode()
-    assert "Cancelled: $199.00 is free again, and the learner gets an e-mail." in html
+    assert "$199.00 is free again, and the learner, who was never notified of it, gets no e-mail." in html
     assert "by ada" in html
     assert BUTTON not in html
     assert "free again" not in ada.get(address_of(assignment)).content.decode()
@@ -52,6 +52,16 @@ def test_an_open_assignment_is_cancelled_and_the_page_says_so_once(
     assert ("cancellation_notified", "pending") in world.timeline(assignment)
     assignment.budget.refresh_from_db()
     assert assignment.budget.held_cents == 0
+
+
+def test_a_learner_who_was_notified_gets_an_email_and_the_page_says_so(
+    ada: Client, assignment: LearnerContentAssignment
+) -> None:
+    world.deliver()
+
+    html = ada.post(address_of(assignment), follow=True).content.decode()
+
+    assert "Cancelled: $199.00 is free again, and the learner gets an e-mail." in html
 
 
 def test_cancelling_twice_says_that_it_was_cancelled_before(
