@@ -20,7 +20,7 @@ ON_SQLITE_ONLY = [
     *("architecture", "docs", "config"),  # read the code, the pages and the settings
     *("catalog", "enterprise_catalog", "upstream"),  # parse, and talk HTTP
     *("dashboard", "api/test_schema.py", "api/test_not_found.py", "api/test_inputs.py"),  # pages and inputs
-    *("access/test_permissions.py", "api/test_authentication.py"),
+    *("access/test_permissions.py", "api/test_authentication.py", "lib/test_moments.py"),
     *("delivery/test_emails.py", "delivery/test_file_backend.py", "delivery/test_smtp_backend.py"),
     *("ops/test_timeline_report.py", "ops/test_explain_report.py", "ops/test_audit_report.py"),  # printing
     # Reading upstream over HTTP. What it writes is tested on both, in replica/test_refresh.py and others.

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 
-from bursary.access.models import Role, RoleGrant, User
+from bursary.access.models import LearnerLink, Role, RoleGrant, User
 from bursary.lib.batches import chunks
 
 KEYS_PER_QUERY = 5000
@@ -23,10 +23,12 @@ def lms_user_ids(learner_keys: Sequence[str]) -> dict[str, int]:
     return known
 
 
-def learns_at(lms_user_id: str, *, customer: str) -> Exists:
-    """Return a condition on rows by these fields: the person with this id is a learner of this customer."""
-    return Exists(
-        RoleGrant.objects.filter(
-            user__lms_user_id=OuterRef(lms_user_id), role=Role.LEARNER, customer=OuterRef(customer)
-        )
-    )
+def learns_at(customer: str) -> Q:
+    """Return a condition on rows with `lms_user_id` and `learner_key`: a learner of the field `customer`.
+
+    By their role, or by a link of their address. Others' ids are not shown to that customer.
+    """
+    role = RoleGrant.objects.filter(role=Role.LEARNER, user__lms_user_id=OuterRef("lms_user_id"))
+    link = LearnerLink.objects.filter(learner_key=OuterRef("learner_key"))
+    here = Q(customer=OuterRef(customer))
+    return Exists(role.filter(here)) | Exists(link.filter(here))

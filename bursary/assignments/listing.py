@@ -12,14 +12,14 @@ from zoneinfo import ZoneInfo
 
 import django_filters
 from django.db import connection
-from django.db.models import Count, F, OrderBy, Prefetch, Q, QuerySet
+from django.db.models import Case, Count, F, OrderBy, Prefetch, Q, QuerySet, Value, When
 from django.forms import IntegerField
 from django_filters.constants import EMPTY_VALUES
 
 from bursary.access import known_learners
 from bursary.assignments import content_display
 from bursary.assignments.choices import LearnerState, State
-from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.lib import moments
 from bursary.lib.moments import UTC_ZONE, MomentField
 from bursary.replica import read_modes
@@ -167,8 +167,8 @@ class AssignmentFilters(django_filters.FilterSet):
     learner_state__in = ChoicesFilter(choices=_LEARNER_STATES, method="in_learner_states")
     learner_email = TextFilter(lookup_expr="iexact")
     learner_email__in = TextsFilter(field_name="learner_email", lookup_expr="in")
-    lms_user_id = NumberFilter()
-    lms_user_id__in = NumbersFilter(field_name="lms_user_id", lookup_expr="in")
+    lms_user_id = NumberFilter(method="of_own_learners")
+    lms_user_id__in = NumbersFilter(method="of_own_learners")
     content_key = TextFilter()
     content_key__in = TextsFilter(field_name="content_key", lookup_expr="in")
     search = TextFilter(method="in_title_or_address", label="In title or address, every word")
@@ -212,6 +212,13 @@ class AssignmentFilters(django_filters.FilterSet):
         keys = [key.removeprefix("-") for key in asked.get("ordering") or ()]
         return used + [f"ordering={key}" for key in keys if "__" in ORDERINGS.get(key, "")]
 
+    def of_own_learners(
+        self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: int | Sequence[int]
+    ) -> QuerySet[LearnerContentAssignment]:
+        """Keep rows with these ids, of learners of the budget's organisation: others' ids are not shown."""
+        ids = [value] if isinstance(value, int) else value
+        return queryset.filter(known_learners.learns_at("budget__customer"), lms_user_id__in=ids)
+
     def in_learner_states(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str | Sequence[str]
     ) -> QuerySet[LearnerContentAssignment]:
@@ -226,6 +233,16 @@ class AssignmentFilters(django_filters.FilterSet):
         for word in value.split():
             queryset = queryset.filter(Q(content__title__icontains=word) | Q(learner_email__icontains=word))
         return queryset
+
+
+def open_first(
+    assignments: QuerySet[LearnerContentAssignment], *, now: datetime
+) -> QuerySet[LearnerContentAssignment, int]:
+    """Return the primary keys in a learner's order: open ones by deadline, then accepted, then ended ones."""
+    still_open = Q(state=State.ALLOCATED) & (Q(expires_at__gt=now) | Q(redeeming_since__isnull=False))
+    rank = Case(When(still_open, then=Value(0)), When(state=State.ACCEPTED, then=Value(1)), default=Value(2))
+    deadline = Case(When(still_open, then=F("expires_at")), default=Value(FAR_FUTURE))
+    return assignments.order_by(rank, deadline, "-pk").values_list("pk", flat=True)
 
 
 @dataclass(frozen=True)
@@ -272,7 +289,7 @@ def _with_timelines() -> QuerySet[LearnerContentAssignment]:
     timeline = LearnerContentAssignmentAction.objects.timeline().defer("attempt_log", "payload", "traceback")
     return (
         LearnerContentAssignment.objects.select_related("content", "budget__customer")
-        .annotate(learns_here=known_learners.learns_at("lms_user_id", customer="budget__customer"))
+        .annotate(learns_here=known_learners.learns_at("budget__customer"))
         .defer("content__payload")
         .prefetch_related(Prefetch("actions", queryset=timeline))
     )

@@ -1,16 +1,17 @@
 """The home page: budgets, newest assignments and notices that the user may see."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Case, F, Q, QuerySet, Value, When
+from django.db.models import QuerySet
 
 from bursary.access.models import Role, RoleGrant, User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import content_display, deadline_notices, redemption
-from bursary.assignments.choices import State
-from bursary.assignments.models import FAR_FUTURE, DeadlineNotice, LearnerContentAssignment
+from bursary.assignments import content_display, deadline_notices, listing, redemption
+from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget, NotInUse
 
@@ -35,7 +36,7 @@ class Overview:
     budgets: list[BudgetLine]
     newest: list[LearnerContentAssignment]
     own: list[LearnerContentAssignment]
-    """Assigned to the user: the first of them, in the order of `own_in_order`."""
+    """Assigned to the user: the first of them, in the order of `listing.open_first`."""
     has_more_own: bool
     operates: bool
     notices: list[DeadlineNotice]
@@ -53,9 +54,8 @@ def overview(user: User, *, now: datetime) -> Overview:
         granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
     )
     newest = list(_shown(visible.order_by("-pk"))[:NEWEST])
-    own = list(_shown(own_in_order(user, now=now))[: NEWEST + 1])
-    has_more_own = len(own) > NEWEST
-    own = own[:NEWEST]
+    own_pks = list(listing.open_first(own_assignments(user), now=now)[: NEWEST + 1])
+    own = _rows(own_pks[:NEWEST])
     content_display.attach_content([*newest, *own], now=now)
     return Overview(
         budgets=[
@@ -63,7 +63,7 @@ def overview(user: User, *, now: datetime) -> Overview:
         ],
         newest=newest,
         own=own,
-        has_more_own=has_more_own,
+        has_more_own=len(own_pks) > NEWEST,
         operates=operates(user),
         notices=list(
             deadline_notices.current(now).filter(
@@ -73,20 +73,18 @@ def overview(user: User, *, now: datetime) -> Overview:
     )
 
 
-def own_page(user: User, *, number: str, now: datetime) -> Page[LearnerContentAssignment]:
+def own_page(user: User, *, number: str, now: datetime) -> Page[Any]:
     """Return a page of the user's own assignments, from 1; the nearest page to a number that has none."""
-    page = Paginator(_shown(own_in_order(user, now=now)), OWN_PAGE).get_page(number)
-    page.object_list = list(page.object_list)
-    content_display.attach_content(page.object_list, now=now)
+    page: Page[Any] = Paginator(listing.open_first(own_assignments(user), now=now), OWN_PAGE).get_page(number)
+    rows = _rows(list(page.object_list))
+    content_display.attach_content(rows, now=now)
+    page.object_list = rows
     return page
 
 
-def own_in_order(user: User, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
-    """Return the user's own assignments: open ones by deadline, then accepted ones, then ended ones."""
-    still_open = Q(state=State.ALLOCATED) & (Q(expires_at__gt=now) | Q(redeeming_since__isnull=False))
-    rank = Case(When(still_open, then=Value(0)), When(state=State.ACCEPTED, then=Value(1)), default=Value(2))
-    deadline = Case(When(still_open, then=F("expires_at")), default=Value(FAR_FUTURE))
-    return own_assignments(user).order_by(rank, deadline, "-pk")
+def _rows(pks: Sequence[int]) -> list[LearnerContentAssignment]:
+    found = _shown(LearnerContentAssignment.objects.all()).in_bulk(pks)
+    return [found[pk] for pk in pks if pk in found]
 
 
 def _shown(assignments: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment]:

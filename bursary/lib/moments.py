@@ -62,7 +62,7 @@ def zone_in_words(zone: ZoneInfo) -> str:
 
 
 class MomentField(forms.Field):
-    """A form field for an instant, which `read` parses; of a widget with two inputs, the date and the time."""
+    """A form field for an instant, parsed by `read`; its widget may have an input each for date and time."""
 
     def __init__(
         self,
