@@ -66,7 +66,7 @@ def catalogs_to_ask(keys: Collection[str]) -> dict[UUID, dict[str, str]]:
 def join(content_pk: int, *, clock: Callable[[], datetime]) -> int:
     """Join the assignments of a content's key to it, a transaction a batch; return the number joined.
 
-    Where that moves a deadline into the past, administrators are notified and nothing expires for a day, as
+    Where that brings a deadline forward, administrators are notified and nothing expires for a day, as
     after any change of content.
     """
     key = ContentMetadata.objects.values_list("content_key", flat=True).get(pk=content_pk)

@@ -1,9 +1,7 @@
-"""Mails about a new assignment: whether one may have arrived, and those that wait for their budget."""
+"""Mails about a new assignment that wait for their budget: sent once it is in use (decision 0012)."""
 
 from collections.abc import Iterable
 from datetime import datetime
-
-from django.db.models import Q
 
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -14,16 +12,8 @@ from bursary.lib.batches import chunks
 ROWS_PER_STATEMENT = 1000
 
 
-def may_have_arrived(assignment: LearnerContentAssignment) -> bool:
-    """Return whether the learner may know of the assignment: only then are they notified of its end."""
-    first = assignment.actions.filter(action_type=ActionType.NOTIFIED, cycle=assignment.cycle)
-    # A mail that is being sent, or that got no answer from its server, may have arrived.
-    arrived = Q(status__in=[Status.DONE, Status.RUNNING]) | Q(error_code="answer_lost")
-    return first.filter(arrived).exists()
-
-
 def resume(*, pks: Iterable[int], now: datetime, **_signal: object) -> None:
-    """Let postponed invitations from these budgets, where in use, be sent now (decision 0011).
+    """Let postponed invitations from these budgets, where in use, be sent now.
 
     Receives `budget_changed`.
     """

@@ -105,7 +105,7 @@ def _list_of_days(default: str, help_text: str) -> "models.CharField[str, str]":
 
 
 class NotInUse(models.TextChoices):
-    """Why a budget is not in use (decision 0011)."""
+    """Why a budget is not in use (decision 0012)."""
 
     RETIRED = "retired"
     """It was retired for good."""
@@ -190,7 +190,7 @@ class Budget(models.Model):
     def not_in_use(self, now: datetime) -> NotInUse | None:
         """Return why nothing is assigned, asked for or accepted from the budget at `now`; None where it is.
 
-        The only rule for it. What follows is in decision 0011.
+        The only rule for it. What follows is in decision 0012.
         """
         if self.retired_at is not None and self.retired_at <= now:
             return NotInUse.RETIRED

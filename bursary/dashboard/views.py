@@ -14,12 +14,13 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_safe
 
 from bursary.access.models import User
-from bursary.assignments import cancellation, invitations, signed_links
+from bursary.assignments import cancellation, signed_links
 from bursary.budgets import ledger
 from bursary.dashboard import assign, assignment_page
 from bursary.dashboard.forms import AssignForm, SearchForm
 from bursary.dashboard.headers import form_leads_to, page, page_of_user
 from bursary.dashboard.overview import overview, own_page
+from bursary.delivery.emails import was_notified
 from bursary.lib.money import dollars
 
 
@@ -75,7 +76,11 @@ def assign_content(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse
     budget = assign.budget_for(user, uuid)
     if budget is None:
         raise Http404("There is no such budget.")
-    form = AssignForm(request.POST if request.method == "POST" else None, auto_id="%s")
+    form = (
+        AssignForm(request.POST, request.FILES, auto_id="%s")
+        if request.method == "POST"
+        else AssignForm(auto_id="%s")
+    )
     preview = "assign" not in request.POST
     result = assign.submit(form, budget, preview=preview, actor=user, now=now)
     if result.done:
@@ -117,13 +122,10 @@ def _cancel(request: HttpRequest, uuid: UUID, *, actor: User) -> HttpResponse:
     budget = assignment_page.cancellable(uuid, actor=actor).budget
     outcome = cancellation.cancel(budget, uuids=[uuid], now=timezone.now(), actor=actor)
     for assignment in outcome.cancelled:
-        freed = dollars(assignment.price_cents)
-        mailed = (
-            "and the learner gets an e-mail"
-            if invitations.may_have_arrived(assignment)
-            else "and the learner, who was never notified of it, gets no e-mail"
-        )
-        messages.success(request, f"Cancelled: {freed} is free again, {mailed}.")
+        freed = f"Cancelled: {dollars(assignment.price_cents)} is free again"
+        notified = was_notified(assignment, cycle=assignment.cycle)
+        end = "and the learner gets an e-mail" if notified else "and the learner had no e-mail about it yet"
+        messages.success(request, f"{freed}, {end}.")
     for _ in outcome.unchanged:
         messages.info(request, "This assignment was already cancelled.")
     for standing in outcome.refused.values():

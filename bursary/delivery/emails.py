@@ -8,16 +8,17 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
+from django.db.models import Q
 from django.template.loader import render_to_string
 
-from bursary.assignments import content_display, invitations, signed_links
+from bursary.assignments import content_display, signed_links
 from bursary.assignments.actions import Done, Failure, Postponed, Skipped
-from bursary.assignments.choices import ErrorReason, ExpiryReason, State
+from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, State, Status
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Customer, NotInUse
 from bursary.delivery.errors import address_rejected, mail_errors_translated
 from bursary.delivery.smtp_backend import cut_off_after
-from bursary.lib import moments
+from bursary.lib import mailbox, moments
 from bursary.lib.logs import without_tokens
 
 BECAUSE: Mapping[ExpiryReason, str] = {
@@ -90,7 +91,7 @@ def nudge(action: LearnerContentAssignmentAction) -> Done | Skipped:
 
 def notify_of_end(action: LearnerContentAssignmentAction) -> Done | Skipped:
     """Send the mail about a cancellation or expiry, unless the learner was never notified before."""
-    if invitations.may_have_arrived(action.assignment):
+    if was_notified(action.assignment, cycle=action.cycle):
         return _send_to_learner(action)
     return Skipped("never_told", "The learner was never notified of the assignment.")
 
@@ -105,6 +106,13 @@ def _in_use_again(action: LearnerContentAssignmentAction, unused: NotInUse) -> d
     if unused is NotInUse.NOT_YET_OPEN and opens_at:
         return min(opens_at, latest)
     return min(action.modified + timedelta(days=2 ** min(action.attempts, 8)), latest)
+
+
+def was_notified(assignment: LearnerContentAssignment, *, cycle: int) -> bool:
+    """Return whether the mail about this cycle's assignment may have reached the learner."""
+    first = assignment.actions.filter(action_type=ActionType.NOTIFIED, cycle=cycle)
+    # A mail that is being sent, or that got no answer from its server, may have arrived.
+    return first.filter(Q(status__in=[Status.DONE, Status.RUNNING]) | Q(error_code="answer_lost")).exists()
 
 
 def deadline_in_words(assignment: LearnerContentAssignment) -> DeadlineText:
@@ -128,8 +136,15 @@ def assignment_link(action: LearnerContentAssignmentAction) -> str:
 
 
 def send(recipient: str, *, template: str, context: Mapping[str, object], name: str) -> Done:
-    """Render and send one mail; `name` makes its Message-ID. Raises DeliveryError."""
-    if recipient.lower().endswith(".invalid"):
+    """Render and send one mail; `name` makes its Message-ID. Raises DeliveryError.
+
+    The address is mailed in its canonical form: Django would encode its domain by IDNA 2003.
+    """
+    try:
+        address = mailbox.canonical(recipient)
+    except mailbox.BadAddress as bad:
+        raise address_rejected(str(bad)) from bad
+    if address.endswith(".invalid"):
         # RFC 2606 reserves the domain: no mail server would ever take it.
         raise address_rejected("Addresses that end in .invalid cannot receive mail.")
     subject = " ".join(render_to_string(f"delivery/{template}.subject.txt", context).split())
@@ -139,7 +154,7 @@ def send(recipient: str, *, template: str, context: Mapping[str, object], name: 
     message = EmailMultiAlternatives(
         subject=subject,
         body=text,
-        to=[recipient],
+        to=[address],
         # The same on every attempt: a server that sees it twice may drop the second.
         headers={"Message-ID": message_id, "Auto-Submitted": "auto-generated"},
     )

@@ -1,4 +1,4 @@
-"""Mails to administrators about deadlines that a change moved into the past. Each notice is a leased row."""
+"""Mails to administrators about deadlines that a change brought forward. Each notice is a leased row."""
 
 import logging
 import time

@@ -9,7 +9,7 @@ from bursary.access.models import User
 from bursary.assignments import erasure
 from bursary.assignments.choices import State
 from bursary.delivery import file_backend
-from bursary.ops.console import Advance
+from bursary.ops.console import Advance, counted_in_words
 from bursary.ops.database import expect_traces, leave_no_traces
 
 TRACES_LEFT = "SQLite's files could not be rewritten and may hold traces. The next run does it."
@@ -56,8 +56,9 @@ def preview(address: str) -> tuple[dict[str, object], str]:
     total = sum(known.assignments.values())
     still_open = known.assignments.get(State.ALLOCATED, 0)
     sentence = (
-        f"{total} assignments ({still_open} open: to be cancelled), {known.elsewhere} actions of others, "
-        f"{known.links} links and {known.accounts} accounts would be forgotten."
+        f"{counted_in_words(total, 'assignment')} ({still_open} open: to be cancelled), "
+        f"{counted_in_words(known.elsewhere, 'action')} of others, {counted_in_words(known.links, 'link')} "
+        f"and {counted_in_words(known.accounts, 'account')} would be forgotten."
     )
     if not (total or known.elsewhere or known.links or known.accounts):
         sentence = "Nothing is known of this address."
