@@ -21,7 +21,7 @@ ON_SQLITE_ONLY = [
     *("catalog", "enterprise_catalog", "upstream"),  # parse, and talk HTTP
     *("dashboard", "api/test_schema.py", "api/test_not_found.py", "api/test_inputs.py"),  # pages and inputs
     *("assignments/test_pasted_lists.py", "lib/test_mailbox.py", "api/test_lists_from_the_field.py"),
-    *("access/test_permissions.py", "api/test_authentication.py"),
+    *("access/test_permissions.py", "api/test_authentication.py", "lib/test_moments.py"),
     *("delivery/test_emails.py", "delivery/test_file_backend.py", "delivery/test_smtp_backend.py"),
     *("ops/test_timeline_report.py", "ops/test_explain_report.py", "ops/test_audit_report.py"),  # printing
     # Reading upstream over HTTP. What it writes is tested on both, in replica/test_refresh.py and others.

@@ -22,11 +22,16 @@ from bursary.assignments.addresses import BadAddresses
 from bursary.assignments.matching import Match, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.pasted_lists import PastedList
+from bursary.budgets.models import Budget
+from bursary.lib import moments
+
+_UNDERSTOOD = "Where a due date was sent: `due_date`, the instant that it means"
 
 
 class AllocateOutput(serializers.Serializer[Any]):
     """The assignments by what happened to them. Amounts are in cents."""
 
+    understood = serializers.DictField(required=False, help_text=_UNDERSTOOD)
     created = AssignmentSerializer(many=True, help_text="New assignments")
     updated = AssignmentSerializer(many=True, help_text="Ended assignments, allocated again")
     no_change = AssignmentSerializer(many=True, help_text="Assignments that were open or accepted already")
@@ -45,6 +50,7 @@ class AllocateOutput(serializers.Serializer[Any]):
 class CanAllocateOutput(serializers.Serializer[Any]):
     """The result that allocating would have now. Amounts are in cents."""
 
+    understood = serializers.DictField(required=False, help_text=_UNDERSTOOD)
     can_allocate = serializers.BooleanField()
     content_key = serializers.CharField()
     cost_cents = serializers.IntegerField(help_text="For the learners that would be allocated")
@@ -69,12 +75,13 @@ class Allocate(APIView):
     @extend_schema(request=AllocateInput, responses={202: AllocateOutput})
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.ALLOCATE, uuid=policy_uuid)
-        asked, people = _parsed(request)
+        asked, people = _parsed(request, budget)
         try:
             done = allocation.allocate(budget, **asked, now=timezone.now(), actor=caller(request))
         except BadAddresses as bad:
             raise BadAddresses({people.entries[at].line: why for at, why in bad.errors.items()}) from bad
         body = {
+            **_understood(asked, budget),
             "created": _serialized(done.assignments(Verdict.NEW)),
             "updated": _serialized(done.assignments(Verdict.AGAIN)),
             "no_change": _serialized(done.assignments(Verdict.UNCHANGED)),
@@ -94,7 +101,7 @@ class CanAllocate(APIView):
     @extend_schema(request=AllocateInput, responses={200: CanAllocateOutput})
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.ALLOCATE, uuid=policy_uuid)
-        asked, people = _parsed(request)
+        asked, people = _parsed(request, budget)
         preview = allocation.preview(budget, **asked, now=timezone.now())
         invalid = [
             {
@@ -107,6 +114,7 @@ class CanAllocate(APIView):
         ]
         learners = [*invalid, *(_match(one, people) for one in preview.outcomes)]
         body = {
+            **_understood(asked, budget),
             "can_allocate": not preview.refusals and not preview.bad_addresses,
             "content_key": asked["content_key"],
             "cost_cents": preview.cost_cents,
@@ -119,9 +127,15 @@ class CanAllocate(APIView):
         return Response(body)
 
 
-def _parsed(request: Request) -> tuple[dict[str, Any], PastedList]:
+def _understood(asked: dict[str, Any], budget: Budget) -> dict[str, Any]:
+    """Return the due date, if one was sent, as the instant that it means, in the organisation's time zone."""
+    due_date = asked["due_date"]
+    return {"understood": {"due_date": moments.iso(due_date, zone=budget.customer.zone)}} if due_date else {}
+
+
+def _parsed(request: Request, budget: Budget) -> tuple[dict[str, Any], PastedList]:
     """Return the arguments of the allocation, and the list that its entries were read from."""
-    body = validated(AllocateInput, request.data)
+    body = validated(AllocateInput, request.data, zone=budget.customer.zone)
     people = pasted_lists.read_items([entry or "" for entry in body["learner_emails"]])
     asked = {
         "content_key": body["content_key"],

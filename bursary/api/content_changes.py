@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.db.models import QuerySet
 from django.http import Http404
@@ -16,15 +17,17 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from bursary.access.permissions import Permission, granted, may_anywhere
+from bursary.access.zones import zone_of
 from bursary.api.authentication import caller
 from bursary.api.content import ContentDetail, ReadsContent, visible_catalogs
-from bursary.api.inputs import validated
+from bursary.api.inputs import InstantField, validated
 from bursary.api.paging import Pages
 from bursary.api.serializers import AssignmentSerializer
 from bursary.assignments import impact
 from bursary.assignments.impact import ChangeEffect, Impact
 from bursary.assignments.listing import MomentFilter
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.lib import moments
 from bursary.replica.models import ContentChange, ContentMetadata
 
 DEFAULT_PERIOD = timedelta(days=30)
@@ -68,6 +71,11 @@ class ChangeFilters(filters.FilterSet):
     class Meta:
         model = ContentChange
         fields = ("field", "since")
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of dates that name none."""
+        return zone_of(caller(self.request))
 
 
 class _OfContent(APIView):
@@ -179,7 +187,7 @@ class ImpactOutput(serializers.Serializer[Any]):
 
 
 class _SinceInput(serializers.Serializer[Any]):
-    since = serializers.DateTimeField(required=False)
+    since = InstantField(required=False)
 
 
 class ImpactOfChanges(_OfContent):
@@ -197,15 +205,16 @@ class ImpactOfChanges(_OfContent):
         responses=ImpactOutput,
     )
     def get(self, request: Request, content_key: str) -> Response:
-        query = validated(_SinceInput, request.query_params)
-        since = query.get("since", timezone.now() - DEFAULT_PERIOD)
+        zone = zone_of(caller(request)) if "since" in request.query_params else moments.UTC_ZONE
+        query = validated(_SinceInput, request.query_params, zone=zone)
+        since = query.get("since", timezone.now() - DEFAULT_PERIOD).astimezone(zone)
         found = impact.of_content(self.content(), since=since)
         visible = granted(caller(request), Permission.READ_ASSIGNMENTS, customer="budget__customer_id")
         pages = Pages()
         page = pages.paginate_queryset(found.assignments.filter(visible), request, view=self) or []
         rows = TouchedAssignmentSerializer(page, many=True, context={"impact": found}).data
         response = pages.get_paginated_response(rows)
-        response.data["since"] = since
+        response.data["since"] = moments.iso(since, zone=zone) if "since" in query else since
         context = {"catalogs": _catalogs_of(request)}
         response.data["changes"] = ContentChangeSerializer(found.changes, many=True, context=context).data
         response.data["more_changes"] = found.more_changes

@@ -21,6 +21,8 @@ class Standing(enum.StrEnum):
 
     OPEN = "open"
     """Accept or decline it."""
+    BLOCKED = "blocked"
+    """Decline it; it cannot be accepted at present."""
     BUSY = "busy"
     """Wait: it is being redeemed."""
     ACCEPTED = "accepted"
@@ -42,6 +44,8 @@ class Invitation:
     """The course's enrolment URL; empty if it is unknown or the assignment has ended."""
     ended: redemption.RedemptionRefused | None
     """Why it cannot be accepted any more."""
+    blocked: redemption.RedemptionRefused | None = None
+    """Why it cannot be accepted at present."""
     longest_reason: int = declining.LONGEST_REASON
 
     @property
@@ -55,11 +59,14 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
     content_display.attach_content([assignment], now=now)
     declined = bool(redemption.which_declined([assignment]))
     ended = redemption.refusal(assignment, now=now, declined=declined)
+    blocked = redemption.blocked(assignment, now=now)
     state = assignment.state
     if ended:
         standing = Standing.ENDED
     elif state == State.ACCEPTED:
         standing = Standing.ACCEPTED
+    elif blocked:
+        standing = Standing.BLOCKED
     else:
         standing = Standing.BUSY if assignment.redeeming_since else Standing.OPEN
     return Invitation(
@@ -69,6 +76,7 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
         deadline=deadline_in_words(assignment) if state in (State.ALLOCATED, State.EXPIRED) else None,
         course_url="" if ended else course_url(assignment),
         ended=ended,
+        blocked=blocked,
     )
 
 

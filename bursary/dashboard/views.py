@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -18,7 +19,7 @@ from bursary.budgets import ledger
 from bursary.dashboard import assign, assignment_page
 from bursary.dashboard.forms import AssignForm, SearchForm
 from bursary.dashboard.headers import form_leads_to, page, page_of_user
-from bursary.dashboard.overview import overview
+from bursary.dashboard.overview import overview, own_page
 from bursary.delivery.emails import was_notified
 from bursary.lib.money import dollars
 
@@ -33,6 +34,17 @@ def home(request: HttpRequest) -> HttpResponse:
         "demo_file": _demo_file(),
     }
     return render(request, "dashboard/home.html", context)
+
+
+@page
+@require_safe
+@login_required
+def own(request: HttpRequest) -> HttpResponse:
+    """List the assignments of the signed-in user, in pages."""
+    user = request.user
+    assert isinstance(user, User)  # noqa: S101  # login_required sees to it
+    page_of_own = own_page(user, number=request.GET.get("page", "1"), now=timezone.now())
+    return render(request, "dashboard/own.html", {"page_of_own": page_of_own})
 
 
 @page_of_user

@@ -125,7 +125,7 @@ REFUSALS = [
         {"key": "RiversideX+T1", "enroll_by": NOW},
         AllocationRefused(
             "deadline_passed",
-            "The deadline was 02 March 2026, 09:00 UTC: no learner could accept.",
+            "The deadline was Monday, 2 March 2026, 10:00 (Madrid time): no learner could accept.",
             "Choose content whose enrolment is still open.",
             {"deadline": NOW, "deadline_reason": ExpiryReason.ENROLL_BY},
         ),

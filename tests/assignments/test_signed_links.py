@@ -24,7 +24,11 @@ def assignment() -> LearnerContentAssignment:
 
 @pytest.fixture
 def token(assignment: LearnerContentAssignment) -> str:
-    return signed_links.token_for(assignment, address=ALICE, now=NOW)
+    """Return the token of a mail that named an earlier deadline, which was moved since."""
+    deadline, assignment.expires_at = assignment.expires_at, NOW + timedelta(days=3)
+    token = signed_links.token_for(assignment, address=ALICE, now=NOW)
+    assignment.expires_at = deadline
+    return token
 
 
 def revoked(token: str) -> bool:
@@ -41,6 +45,22 @@ def revoked(token: str) -> bool:
 def test_a_link_opens_its_assignment(assignment: LearnerContentAssignment, token: str) -> None:
     assert signed_links.opened(token, now=LATER) == assignment
     assert signed_links.opened_to_answer(token, now=LATER) == assignment
+
+
+def test_a_link_works_until_the_deadline_that_its_mail_names(assignment: LearnerContentAssignment) -> None:
+    token = signed_links.token_for(assignment, address=ALICE, now=NOW)
+    assert assignment.expires_at == NOW + timedelta(days=90)
+
+    assert signed_links.opened(token, now=NOW + timedelta(days=90)) == assignment
+    with pytest.raises(LinkExpired):
+        signed_links.opened(token, now=NOW + timedelta(days=90, seconds=2))
+
+
+def test_a_link_past_its_deadline_still_shows_why_until_its_age(assignment: LearnerContentAssignment) -> None:
+    assignment.expires_at = NOW + timedelta(hours=1)
+    token = signed_links.token_for(assignment, address=ALICE, now=NOW)
+
+    assert signed_links.opened(token, now=NOW + timedelta(days=13)) == assignment
 
 
 def test_an_address_is_the_same_however_it_is_written(assignment: LearnerContentAssignment) -> None:

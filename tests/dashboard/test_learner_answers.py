@@ -55,7 +55,11 @@ def assignment() -> LearnerContentAssignment:
 
 @pytest.fixture
 def link(assignment: LearnerContentAssignment) -> str:
-    return f"/a/{signed_links.token_for(assignment, address=ALICE, now=NOW)}/"
+    """Return the link of a mail that named an earlier deadline, which was moved since."""
+    deadline, assignment.expires_at = assignment.expires_at, NOW + timedelta(days=3)
+    link = f"/a/{signed_links.token_for(assignment, address=ALICE, now=NOW)}/"
+    assignment.expires_at = deadline
+    return link
 
 
 def words(answer: Any) -> str:
