@@ -94,7 +94,7 @@ class AllocateInput(serializers.Serializer[Any]):
     learner_emails = serializers.ListField(
         child=EntryField(allow_null=True),
         allow_empty=False,
-        help_text=f"At most {MOST_ADDRESSES} addresses. Surrounding spaces and repetitions are ignored.",
+        help_text=f"At most {MOST_ADDRESSES} addresses, also behind names. Repetitions are ignored.",
     )
     due_date = serializers.DateTimeField(
         required=False,

@@ -300,6 +300,7 @@ def _create(
             parent_content_key=offer.parent_key,
             learner_email=one.addressee.address,
             learner_key=one.addressee.learner_key,
+            mailbox_key=one.addressee.learner_key,
             lms_user_id=one.lms_user_id,
             state=State.ALLOCATED,
             allocated_at=now,

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
 from bursary.access import anonymisation
-from bursary.access.models import LearnerLink, User, learner_key
+from bursary.access.models import LearnerLink, User, learner_key, of_mailboxes
 from bursary.assignments import actions, addresses, lifecycle, sweeps
 from bursary.assignments.choices import OPEN, WORK, ActionType, State, Status
 from bursary.assignments.models import (
@@ -27,6 +27,7 @@ from bursary.assignments.models import (
 )
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
+from bursary.lib import mailbox
 from bursary.lib.batches import chunks, keyset_pages
 from bursary.lib.locks import for_update
 
@@ -187,13 +188,16 @@ class _Learner:
 
 
 def _learner(address: str) -> _Learner:
-    (addressee,) = addresses.read_all([address])
-    ids = anonymisation.accounts_of(addressee.address).exclude(lms_user_id=None)
-    assignments = Q(learner_key=addressee.learner_key)
+    known_as = mailbox.comparable(address)  # also what an earlier release took, and is refused now
+    if "@" not in known_as:
+        addresses.read_all([address])
+    ids = anonymisation.accounts_of(address).exclude(lms_user_id=None)
+    assignments = of_mailboxes([learner_key(address)])
     assignments |= Q(lms_user_id__in=list(ids.values_list("lms_user_id", flat=True)))
     # An assignment keeps an address that was corrected in its actions alone; no index serves this.
-    sent = LearnerContentAssignmentAction.objects.filter(recipient__iexact=addressee.address)
-    return _Learner(addressee.address, assignments, sorted(sent.order_by().values_list("pk", flat=True)))
+    spellings = Q(recipient__iexact=known_as) | Q(recipient__iexact=address.strip())
+    sent = LearnerContentAssignmentAction.objects.filter(spellings)
+    return _Learner(known_as, assignments, sorted(sent.order_by().values_list("pk", flat=True)))
 
 
 def _budgets_of(learner: _Learner) -> list[int]:
@@ -281,8 +285,8 @@ def _anonymise(assignments: Sequence[LearnerContentAssignment], *, now: datetime
     """Replace each address by a placeholder; write `more` columns too."""
     for one in assignments:
         one.learner_email = anonymisation.placeholder_email()
-        one.learner_key = learner_key(one.learner_email)
-    LearnerContentAssignment.objects.bulk_update(assignments, ["learner_email", "learner_key"])
+        one.learner_key = one.mailbox_key = learner_key(one.learner_email)
+    LearnerContentAssignment.objects.bulk_update(assignments, ["learner_email", "learner_key", "mailbox_key"])
     LearnerContentAssignment.objects.filter(pk__in=[one.pk for one in assignments]).update(
         decline_reason="", forgotten_at=now, modified=now, **more
     )
@@ -292,8 +296,9 @@ def _unlink(links: QuerySet[LearnerLink]) -> int:
     """Delete links of customers without an assignment of the address; return their number."""
     locked = list(for_update(links).order_by("pk"))
     keys = {link.learner_key for link in locked}
-    assigned = LearnerContentAssignment.objects.filter(learner_key__in=keys).order_by()
-    needed = set(assigned.values_list("budget__customer", "learner_key").distinct())
+    assigned = LearnerContentAssignment.objects.filter(of_mailboxes(keys)).order_by()
+    columns = assigned.values_list("budget__customer", "mailbox_key", "learner_key").distinct()
+    needed = {(customer, key or older) for customer, key, older in columns}
     gone = [link.pk for link in locked if (link.customer_id, link.learner_key) not in needed]
     LearnerLink.objects.filter(pk__in=gone).delete()
     return len(gone)

@@ -17,9 +17,11 @@ from django.forms import IntegerField
 from django_filters.constants import EMPTY_VALUES
 from django_filters.fields import IsoDateTimeField
 
+from bursary.access.models import learner_key, of_mailboxes
 from bursary.assignments import content_display
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.lib import mailbox
 from bursary.replica import read_modes
 
 LONGEST_TEXT = 255  # characters
@@ -150,8 +152,8 @@ class AssignmentFilters(django_filters.FilterSet):
     state__in = ChoicesFilter(field_name="state", lookup_expr="in", choices=_STATES)
     learner_state = django_filters.ChoiceFilter(choices=_LEARNER_STATES, method="in_learner_states")
     learner_state__in = ChoicesFilter(choices=_LEARNER_STATES, method="in_learner_states")
-    learner_email = TextFilter(lookup_expr="iexact")
-    learner_email__in = TextsFilter(field_name="learner_email", lookup_expr="in")
+    learner_email = TextFilter(method="of_addresses", label="An address, however it is written")
+    learner_email__in = TextsFilter(method="of_addresses", label="Any of these addresses")
     lms_user_id = NumberFilter()
     lms_user_id__in = NumbersFilter(field_name="lms_user_id", lookup_expr="in")
     content_key = TextFilter()
@@ -187,12 +189,20 @@ class AssignmentFilters(django_filters.FilterSet):
         words = [value] if isinstance(value, str) else value
         return queryset.filter(learner_state__in=[state for state in LearnerState if state.label in words])
 
+    def of_addresses(
+        self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str | Sequence[str]
+    ) -> QuerySet[LearnerContentAssignment]:
+        """Keep the assignments of any of these addresses, by the keys of their mailboxes."""
+        addresses = [value] if isinstance(value, str) else value
+        return queryset.filter(of_mailboxes([learner_key(address) for address in addresses]))
+
     def in_title_or_address(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str
     ) -> QuerySet[LearnerContentAssignment]:
         """Keep rows in which every word occurs in the content's title or the learner's address."""
         for word in value.split():
-            queryset = queryset.filter(Q(content__title__icontains=word) | Q(learner_email__icontains=word))
+            found = Q(content__title__icontains=word) | Q(learner_email__icontains=mailbox.comparable(word))
+            queryset = queryset.filter(found)
         return queryset
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from bursary.access.models import User
+from bursary.access.models import User, of_mailboxes
 from bursary.assignments import actions, lifecycle
 from bursary.assignments.actions import Done
 from bursary.assignments.choices import OPEN, ActionType, State, Status
@@ -67,7 +67,7 @@ def not_assigned() -> RedemptionRefused:
 
 def of_learner(*, lms_user_id: int | None, learner_key: str) -> QuerySet[LearnerContentAssignment]:
     """Return a learner's assignments, by LMS user id and by the key of their address."""
-    mine = Q(learner_key=learner_key) if learner_key else Q(pk__in=[])
+    mine = of_mailboxes([learner_key]) if learner_key else Q(pk__in=[])
     if lms_user_id is not None:
         mine |= Q(lms_user_id=lms_user_id)
     return LearnerContentAssignment.objects.filter(mine)

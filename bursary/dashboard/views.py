@@ -63,7 +63,11 @@ def assign_content(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse
     budget = assign.budget_for(user, uuid)
     if budget is None:
         raise Http404("There is no such budget.")
-    form = AssignForm(request.POST if request.method == "POST" else None, auto_id="%s")
+    form = (
+        AssignForm(request.POST, request.FILES, auto_id="%s")
+        if request.method == "POST"
+        else AssignForm(auto_id="%s")
+    )
     preview = "assign" not in request.POST
     result = assign.submit(form, budget, preview=preview, actor=user, now=now)
     if result.done:

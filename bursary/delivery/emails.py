@@ -21,6 +21,7 @@ from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, Lea
 from bursary.budgets.models import Customer
 from bursary.delivery.errors import address_rejected, mail_errors_translated
 from bursary.delivery.smtp_backend import cut_off_after
+from bursary.lib import mailbox
 from bursary.lib.logs import without_tokens
 
 BECAUSE: Mapping[ExpiryReason, str] = {
@@ -111,8 +112,15 @@ def assignment_link(action: LearnerContentAssignmentAction) -> str:
 
 
 def send(recipient: str, *, template: str, context: Mapping[str, object], name: str) -> Done:
-    """Render and send one mail; `name` makes its Message-ID. Raises DeliveryError."""
-    if recipient.lower().endswith(".invalid"):
+    """Render and send one mail; `name` makes its Message-ID. Raises DeliveryError.
+
+    The address is mailed in its canonical form: Django would encode its domain by IDNA 2003.
+    """
+    try:
+        address = mailbox.canonical(recipient)
+    except mailbox.BadAddress as bad:
+        raise address_rejected(str(bad)) from bad
+    if address.endswith(".invalid"):
         # RFC 2606 reserves the domain: no mail server would ever take it.
         raise address_rejected("Addresses that end in .invalid cannot receive mail.")
     subject = " ".join(render_to_string(f"delivery/{template}.subject.txt", context).split())
@@ -122,7 +130,7 @@ def send(recipient: str, *, template: str, context: Mapping[str, object], name: 
     message = EmailMultiAlternatives(
         subject=subject,
         body=text,
-        to=[recipient],
+        to=[address],
         # The same on every attempt: a server that sees it twice may drop the second.
         headers={"Message-ID": message_id, "Auto-Submitted": "auto-generated"},
     )

@@ -223,7 +223,7 @@ def test_learners_without_assignments_to_link_keep_no_other_waiting(monkeypatch:
 @pytest.mark.parametrize(
     "change",
     [
-        {"learner_key": learner_key(CAROL)},
+        {"mailbox_key": learner_key(CAROL)},
         {"lms_user_id": PERSON + 1},
         {"forgotten_at": NOW},
         {"state": State.EXPIRED},

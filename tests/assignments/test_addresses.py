@@ -44,9 +44,9 @@ def test_what_is_no_address_is_named(entry: object) -> None:
     assert list(bad) == [1]
 
 
-def test_an_address_is_kept_as_written_and_compared_by_its_key() -> None:
+def test_an_address_is_kept_as_it_is_mailed_and_compared_by_its_key() -> None:
     (one,) = addresses.read_all([" Alice@Learners.Example\r\n"])
-    assert one.address == "Alice@Learners.Example"
+    assert one.address == ALICE
     assert one.learner_key == learner_key(ALICE)
 
 

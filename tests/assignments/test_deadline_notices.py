@@ -347,7 +347,7 @@ def test_an_address_that_cannot_be_encoded_stops_no_mail_and_repeats_none(mail: 
         notify(NOW + hours * HOUR)
     assert [sent["To"] for sent in mail.received] == ["ada@people.example", "ole@people.example"]
     notice = DeadlineNotice.objects.get()
-    assert (notice.notified_at, notice.last_error, notice.due_at) == (NOW, "message_invalid", None)
+    assert (notice.notified_at, notice.last_error, notice.due_at) == (NOW, "address_rejected", None)
 
 
 def test_a_notice_that_was_sent_is_not_sent_again(mail: MailServer) -> None:

@@ -104,8 +104,8 @@ def test_bad_addresses_are_named_by_their_lines_and_nothing_is_done(desk: Desk, 
     text = desk.assign(world.given_content(), f"{ALICE}\nnonsense\n{BOB}, @")
 
     assert 'role="alert"' in text
-    assert "Line 2, “nonsense”: Enter a valid email address." in text
-    assert "Line 3, “@”: Enter a valid email address." in text
+    assert "Line 2, “nonsense”: It has no @." in text
+    assert "Line 3, “@”: There must be something before the @-sign." in text
     assert "nonsense\n" in text.replace("\r\n", "\n")
     assert nothing_was_done(budget)
 

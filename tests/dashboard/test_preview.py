@@ -170,12 +170,12 @@ def test_a_preview_has_a_result_for_every_address_by_its_line(desk: Desk, budget
     assert results(text) == [
         ("2", ALICE, "would be assigned"),
         ("4", BOB, "is already assigned, and costs nothing"),
-        ("4", "nonsense", "Enter a valid email address."),
+        ("4", "nonsense", "It has no @."),
         ("5", CAROL, "would be assigned again: it was cancelled"),
         ("6", ALICE.upper(), "is the same learner as in line 2"),
     ]
     assert "$398.00, for 2 learners" in text
-    assert "Line 4, “nonsense”: Enter a valid email address." in text
+    assert "Line 4, “nonsense”: It has no @." in text
     assert "Continue to “Assign”" not in text
 
 
