@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
+from bursary.access import known_learners
 from bursary.access.models import User, of_mailboxes
 from bursary.assignments import actions, lifecycle
 from bursary.assignments.actions import Done
@@ -68,8 +69,9 @@ def not_assigned() -> RedemptionRefused:
 
 
 def of_learner(*, lms_user_id: int | None, learner_key: str) -> QuerySet[LearnerContentAssignment]:
-    """Return a learner's assignments, by LMS user id and by the key of their address."""
-    mine = of_mailboxes([learner_key]) if learner_key else Q(pk__in=[])
+    """Return a learner's assignments, by LMS user id and by every address of the account with this key."""
+    others = known_learners.other_keys([learner_key]).get(learner_key, []) if learner_key else []
+    mine = of_mailboxes([learner_key, *others]) if learner_key else Q(pk__in=[])
     if lms_user_id is not None:
         mine |= Q(lms_user_id=lms_user_id)
     return LearnerContentAssignment.objects.filter(mine)
