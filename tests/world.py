@@ -52,11 +52,12 @@ def given_content(
     *,
     catalog: uuid.UUID | None = CATALOG,
     links: dict[str, object] | None = None,
+    parent: ContentMetadata | None = None,
     **columns: Any,
 ) -> ContentMetadata:
     """Return a course that the catalog holds, fresh, at PRICE, with no date that ends anything.
 
-    `links` are the catalog's own, of the course.
+    `links` are the catalog's own, of the course. A run of `parent` is named by it in its catalogs.
     """
     key = key or f"RiversideX+T{next(_numbers)}"
     columns = {
@@ -75,19 +76,32 @@ def given_content(
     } | columns
     if columns.get("due_at"):
         columns.setdefault("early", NOT_BEFORE)
+    if parent:
+        columns["parent_key"] = parent.content_key
     content = ContentMetadata.objects.create(content_key=key, **columns)
-    if catalog:
-        given_membership(content, catalog=catalog, links=links)
+    catalogs = {catalog} if catalog else set()
+    if parent:
+        catalogs |= set(parent.memberships.values_list("catalog_uuid", flat=True))
+    for uuid_ in catalogs:
+        given_membership(content, catalog=uuid_, links=links, named_by=content.parent_key)
     return content
 
 
 def given_membership(
-    content: ContentMetadata, *, catalog: uuid.UUID, links: dict[str, object] | None = None
+    content: ContentMetadata,
+    *,
+    catalog: uuid.UUID,
+    links: dict[str, object] | None = None,
+    named_by: str = "",
 ) -> CatalogMembership:
     """Let a catalog hold the content, with links of its own."""
-    own = {content.content_key: links} if links else {}
     return CatalogMembership.objects.create(
-        catalog_uuid=catalog, content=content, created=NOW, seen_at=NOW, links=own
+        catalog_uuid=catalog,
+        content=content,
+        named_by=named_by,
+        created=NOW,
+        seen_at=NOW,
+        links=links or {},
     )
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import OuterRef, Subquery
 
 from bursary.access.models import User
 from bursary.assignments import actions, addresses, deadlines, derived, lifecycle, matching
@@ -198,14 +197,9 @@ def _stored_offer(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> _Offer:
     contents = ContentMetadata.objects.all()
     if lock:
         contents = for_update(contents)
-    parent = ContentMetadata.objects.filter(pk=OuterRef("parent")).values("content_key")[:1]
-    content = (
-        contents.defer("payload")
-        .annotate(parent_key=Subquery(parent), in_catalog=reads.membership(catalog_uuid))
-        .get(pk=pk)
-    )
+    content = contents.defer("payload").annotate(in_catalog=reads.membership(catalog_uuid)).get(pk=pk)
     held = content.in_catalog and content.gone_at is None
-    return _Offer(content, content, content.parent_key or "", held)
+    return _Offer(content, content, content.parent_key, held)
 
 
 def _check(
