@@ -96,13 +96,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the long tests first, so that no worker is busy with one when the others have finished.
-
-    For a mutant, run the tests of its module first: they are the most likely to fail.
-    """
+    """Run the long tests first, so that no worker is busy with one when the others have finished."""
     items.sort(key=lambda item: item.get_closest_marker("takes_long") is None)
-    mutated = os.environ.get("MUTANT_UNDER_TEST", "").split(".")[1:3]
-    items.sort(key=lambda item: [item.path.parent.name, item.path.stem.removeprefix("test_")] != mutated)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

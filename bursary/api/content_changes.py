@@ -22,7 +22,7 @@ from bursary.api.inputs import validated
 from bursary.api.paging import Pages
 from bursary.api.serializers import AssignmentSerializer
 from bursary.assignments import impact
-from bursary.assignments.impact import Impact, Touch
+from bursary.assignments.impact import ChangeEffect, Impact
 from bursary.assignments.listing import MomentFilter
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica.models import ContentChange, ContentMetadata
@@ -130,16 +130,16 @@ class TouchSerializer(serializers.Serializer[Any]):
     new_reason = serializers.CharField()
 
 
-def _touch(touch: Touch) -> dict[str, object]:
-    # No serializer: a page may have 25,000 touches, which would take seconds.
+def _effect(found: ChangeEffect) -> dict[str, object]:
+    # No serializer: a page may have 25,000 effects, which would take seconds.
     return {
-        "change": touch.change.pk,
-        "field": touch.change.field,
-        "effect": touch.effect.value,
-        "old": touch.old,
-        "new": touch.new,
-        "old_reason": touch.old_reason,
-        "new_reason": touch.new_reason,
+        "change": found.change.pk,
+        "field": found.change.field,
+        "effect": found.effect.value,
+        "old": found.old,
+        "new": found.new,
+        "old_reason": found.old_reason,
+        "new_reason": found.new_reason,
     }
 
 
@@ -166,7 +166,7 @@ class TouchedAssignmentSerializer(AssignmentSerializer):
     def get_touches(self, assignment: LearnerContentAssignment) -> list[dict[str, object]]:
         """Return the effect of each change, newest first."""
         found: Impact = self.context["impact"]
-        return [_touch(touch) for touch in found.touches(assignment)]
+        return [_effect(effect) for effect in found.effects_on(assignment)]
 
 
 class ImpactOutput(serializers.Serializer[Any]):

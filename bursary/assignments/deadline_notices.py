@@ -23,7 +23,7 @@ BATCHES_END_WITHIN = timedelta(minutes=30)
 
 
 def notice_content(*, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object) -> None:
-    """Write a notice for each budget in which a content's deadline was brought forward, into the past or near.
+    """Write a notice for each budget in which a change of content brought a deadline forward, past or near.
 
     Receives `content_changed`.
 

@@ -265,7 +265,8 @@ class LearnerContentAssignmentAction(LeasedRow):
 
 class DeadlineNotice(LeasedRow):
     """A mail to administrators: a change brought deadlines of open assignments forward, of one budget and
-    content, into the past or near. They do not expire before `grace_until`, nor before an administrator was notified."""
+    content, into the past or near. They do not expire before `grace_until`, nor before an administrator was
+    notified."""
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="deadline_notices")

@@ -3,17 +3,21 @@
 The facts about upstream that this package states were observed on a running enterprise-catalog.
 """
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from bursary.catalog.payload import Unstorable, digest, own_links, storable, without_links
 from bursary.catalog.payload import fingerprint as fingerprint
+from bursary.catalog.prices import Price, course_price, run_price
 from bursary.catalog.records import Completeness as Completeness
 from bursary.catalog.records import Content as Content
 from bursary.catalog.records import ContentType as ContentType
 from bursary.catalog.records import Partner, Unfetched, UnreadableElement
 from bursary.catalog.records import UnusableRecord as UnusableRecord
 from bursary.catalog.shapes import (
+    DATES,
+    EXECUTIVE_EDUCATION,
     CollectionShape,
     CourseShape,
     Fields,
@@ -25,7 +29,6 @@ from bursary.catalog.shapes import (
     PartnerShape,
     RunKeyShape,
     SeparateRunShape,
-    listed_cents,
     objects,
     quoted,
 )
@@ -109,6 +112,8 @@ def paths(payload: object, content_key: str) -> dict[str, str]:
 
 def _identity(payload: Json) -> tuple[ContentType, str]:
     value, key = payload.get("content_type"), payload.get("key")
+    if _is_forced(payload):
+        value = ContentType.COURSE.value
     try:
         content_type = ContentType(value if isinstance(value, str) else "")
     except ValueError as exc:
@@ -124,16 +129,27 @@ def _identity(payload: Json) -> tuple[ContentType, str]:
         raise UnusableRecord("key_unusable", f"{name} {quoted(identity)} {exc}.") from exc
 
 
+def _is_forced(payload: Json) -> bool:
+    """Return whether this is a course that an operator has forced into catalogs: it has no type, but runs.
+
+    Upstream fetches the whole of such a course, and normalizes nothing in it.
+    """
+    return payload.get("content_type") is None and isinstance(payload.get("course_runs"), list)
+
+
 # -- Records of each type -----------------------------------------------------------------------------------
 
 
 class _Course(NamedTuple):
-    """The parts of a course that its runs share; `normalized` has upstream's dates and prices by run key."""
+    """The parts of a course that its runs share.
+
+    `normalized` has upstream's dates and prices by run key, None for a course that is forced into catalogs.
+    """
 
     key: str
     fields: Fields
     executive_cents: int | None
-    normalized: Json
+    normalized: Json | None
 
 
 def _course(raw: Json, key: str) -> Content:
@@ -141,10 +157,12 @@ def _course(raw: Json, key: str) -> Content:
 
     Full means that `normalized_metadata` is an object. Until upstream has fetched the whole course, and for
     as long as it cannot, it serves the thin search hit: a price of 0.0 and an `active` that mean nothing.
+    A course that is forced into catalogs is full without.
     """
     payload, notes = storable(raw), Notes()
     record = CourseShape.read(raw, notes)
-    full = record.normalized_metadata is not None
+    forced = _is_forced(raw) and record.normalized_metadata is None
+    full = forced or record.normalized_metadata is not None
     shared: Fields = {
         "title": (record.title, "title"),
         "course_type": (record.course_type, "course_type"),
@@ -154,51 +172,47 @@ def _course(raw: Json, key: str) -> Content:
         "upstream_modified": (record.content_last_modified, "content_last_modified"),
         "completeness": (
             Completeness.FULL if full else Completeness.THIN,
-            "normalized_metadata, whether it is there",
+            "content_type, whether it is null" if forced else "normalized_metadata, whether it is there",
         ),
     }
-    course = _Course(key, shared, record.executive_cents(notes), record.normalized_metadata_by_run or {})
+    normalized = None if forced else record.normalized_metadata_by_run or {}
+    course = _Course(key, shared, record.executive_cents(notes), normalized)
     runs = _nested_runs(record, course, notes)
     advertised = _advertised(record, runs, notes)
     of_run = f"course_runs[{advertised.content_key if advertised else 'advertised'}]"
-    terms = NormalizedTerms.read(record.normalized_metadata or {}, notes, "normalized_metadata.")
     joinable = (any(run.active for run in runs), "course_runs[], whether any can be joined")
     fields = shared | {
         "uuid": (record.uuid, "uuid"),
-        **terms.dates("normalized_metadata."),
-        "price_cents": _course_price(terms, advertised, course, notes),
+        **(_advertised_terms(advertised) if forced else _normalized_terms(record, advertised, course, notes)),
         "pacing": (advertised.pacing if advertised else "", f"{of_run}.pacing_type"),
         "weeks_to_complete": (advertised and advertised.weeks_to_complete, f"{of_run}.weeks_to_complete"),
         "advertised_run": (advertised.content_key if advertised else "", "advertised_course_run_uuid"),
         "active": joinable if record.active is None else (record.active, "active"),
+        "variant": (_variant(runs), "course_runs[].restriction_type"),
     }
     return _content(ContentType.COURSE, key, payload, fields, notes, runs=runs)
 
 
 def _nested_run(raw: Json, key: str, course: _Course) -> Content:
-    """Return a run cut from its course's payload, with the dates and the price normalized for it.
-
-    Where upstream did not normalize them, the run's own dates hold, and its listed price.
-    """
+    """Return a run cut from its course's payload, with the dates and the price normalized for it."""
     payload, notes, path = storable(raw), Notes(), f"course_runs[{key}]."
     run = NestedRunShape.read(raw, notes)
-    normalized = course.normalized.get(key)
+    normalized = (course.normalized or {}).get(key)
     terms = NormalizedTerms.read(normalized, notes, "normalized.") if isinstance(normalized, dict) else None
-    # Published, marketable and enrollable, as upstream stored it at its last sync: the rule by which upstream
-    # computes a course's own `active`. It agrees with 200 of 200 recorded courses.
-    active = run.status == "published" and run.is_marketable is True and run.is_enrollable is True
+    enrollable = run.is_enrollable is True
     fields = course.fields | {
         "parent_key": (course.key, "key"),
         "uuid": (run.uuid, f"{path}uuid"),
-        **(
-            terms.dates(f"normalized_metadata_by_run[{key}].")
-            if terms
-            else OwnDates.read(raw, notes).dates(path)
-        ),
-        "price_cents": _run_price(raw, key, terms, course, notes),
+        **_run_terms(raw, key, run, terms, course, notes),
         "pacing": (run.pacing_type, f"{path}pacing_type"),
         "weeks_to_complete": (run.weeks_to_complete, f"{path}weeks_to_complete"),
-        "active": (active, f"{path}status, is_marketable, is_enrollable"),
+        "offered": (run.offered, f"{path}status, is_marketable, is_marketable_external"),
+        "enrollable": (enrollable, f"{path}is_enrollable"),
+        # The rule by which upstream computes a course's own `active`, from what it stored at its last sync.
+        "active": (
+            run.offered and enrollable,
+            f"{path}status, is_marketable, is_marketable_external, is_enrollable",
+        ),
     }
     if run.title:
         fields["title"] = (run.title, f"{path}title")
@@ -207,6 +221,27 @@ def _nested_run(raw: Json, key: str, course: _Course) -> Content:
         fields["image_url"] = (image_url, path + image_path)
     basis = _run_basis(payload, normalized if terms else None, fields["price_cents"][0], course)
     return _content(ContentType.COURSERUN, key, payload, fields, notes, basis=basis)
+
+
+def _run_terms(
+    raw: Json, key: str, run: NestedRunShape, terms: NormalizedTerms | None, course: _Course, notes: Notes
+) -> Fields:
+    """Return the dates and the price of a run: its own dates and the listed price where none are normalized.
+
+    For a course that is forced into catalogs, the end of enrolment is found as upstream finds it for all
+    others: it is the deadline of the upgrade, if that is earlier, save in executive education. This agrees
+    with 467 of 467 recorded runs. In a thin record, the price is unknown.
+    """
+    path, normalized = f"course_runs[{key}].", f"normalized_metadata_by_run[{key}]."
+    dates = terms.dates(normalized) if terms else OwnDates.read(raw, notes).dates(path)
+    if course.normalized is None and course.fields["course_type"][0] != EXECUTIVE_EDUCATION:
+        ends = filter(None, (dates["enroll_by"][0], run.upgrade_by(notes, "seats")))
+        dates["enroll_by"] = (min(ends, default=None), f"{path}enrollment_end, seats[].upgrade_deadline")
+    if course.fields["completeness"][0] is Completeness.THIN:
+        price: Price = None, f"{normalized}content_price"
+    else:
+        price = run_price(raw, key, terms, executive_cents=course.executive_cents, notes=notes)
+    return dates | {"price_cents": price}
 
 
 def _run_basis(payload: Json, normalized: Json | None, price_cents: object, course: _Course) -> Json:
@@ -227,20 +262,25 @@ def _run_basis(payload: Json, normalized: Json | None, price_cents: object, cour
 def _separate_run(raw: Json, key: str) -> Content:
     """Return a run's record of its own, a search document without price or seats; raises Unstorable.
 
-    Thin, so that the run cut from its course wins.
+    Thin, so that the run cut from its course wins. Catalogs may have such a run without its course.
     """
     payload, notes = storable(raw), Notes()
     run = SeparateRunShape.read(raw, notes)
-    active = run.published is True and run.is_enrollable is True
+    enrollable = run.is_enrollable is True
     fields: Fields = {
-        "parent_key": (run.parent_content_key or None, "parent_content_key"),
+        "parent_key": run.course(),
         "uuid": (run.uuid, "uuid"),
         "title": (run.title, "title"),
         "image_url": run.picture(notes),
         **OwnDates.read(raw, notes).dates(),
         "pacing": (run.pacing_type, "pacing_type"),
         "weeks_to_complete": (run.weeks_to_complete, "weeks_to_complete"),
-        "active": (active, "published, is_enrollable"),
+        "offered": (run.offered, "published, is_marketable, is_marketable_external"),
+        "enrollable": (enrollable, "is_enrollable"),
+        "active": (
+            run.offered and enrollable,
+            "published, is_marketable, is_marketable_external, is_enrollable",
+        ),
         "upstream_modified": (run.content_last_modified, "content_last_modified"),
         "completeness": (Completeness.THIN, ""),
     }
@@ -317,56 +357,27 @@ def _advertised(record: CourseShape, runs: tuple[Content, ...], notes: Notes) ->
     return advertised
 
 
+def _variant(runs: Sequence[Content]) -> str:
+    restricted = sorted(run.content_key for run in runs if run.payload.get("restriction_type"))
+    return hashlib.sha256("\n".join(restricted).encode()).hexdigest() if restricted else ""
+
+
 def _partners(owners: Any, notes: Notes, path: str) -> tuple[Partner, ...]:
     read = (PartnerShape.read(raw, notes, f"{where}.") for raw, where in objects(owners, notes, path))
     return tuple(Partner(**owner.model_dump()) for owner in read)
 
 
-# -- Prices -------------------------------------------------------------------------------------------------
+def _normalized_terms(
+    record: CourseShape, advertised: Content | None, course: _Course, notes: Notes
+) -> Fields:
+    path = "normalized_metadata."
+    terms = NormalizedTerms.read(record.normalized_metadata or {}, notes, path)
+    price = course_price(terms, advertised, executive_cents=course.executive_cents, notes=notes)
+    return terms.dates(path) | {"price_cents": price}
 
 
-def _course_price(
-    terms: NormalizedTerms, advertised: Content | None, course: _Course, notes: Notes
-) -> tuple[int | None, str]:
-    """Return the normalized price. Upstream serves 0.0 for free and for unknown alike.
-
-    So 0.0 without an advertised run is unknown; with one, it gives way to the price which that run lists.
-    """
-    path = "normalized_metadata.content_price"
-    if terms.content_price == 0 and advertised is None:
-        notes.add(f"{path} 0 without an advertised run is not a price")
-        return None, path
-    if terms.content_price != 0 or advertised is None:
-        return terms.content_price, path
-    # Without notes: where it matters, the run has them.
-    return _listed_price(advertised.payload, advertised.content_key, course, Notes())
-
-
-def _run_price(
-    raw: Json, key: str, terms: NormalizedTerms | None, course: _Course, notes: Notes
-) -> tuple[int | None, str]:
-    """Return the normalized price, or the listed one where that is missing or 0.0; unknown in a thin record.
-
-    Only a normalized 0.0 makes a run free: where nothing is normalized and nothing listed, it is unknown.
-    """
-    path = f"normalized_metadata_by_run[{key}].content_price"
-    if course.fields["completeness"][0] is Completeness.THIN:
-        return None, path
-    if terms and terms.content_price != 0:
-        return terms.content_price, path
-    listed, path = _listed_price(raw, key, course, notes)
-    return listed if terms else listed or None, path
-
-
-def _listed_price(run: Json, key: str, course: _Course, notes: Notes) -> tuple[int | None, str]:
-    """Return the first price above 0, in the order in which upstream itself normalizes; 0 for none.
-
-    An unusable one makes the price unknown (None): the next source would give another price. The last one is
-    cut to whole dollars upstream: a seat of 149.50 is served as 149.
-    """
-    price_cents = listed_cents(run, "fixed_price_usd", notes)
-    if price_cents == 0:
-        price_cents = course.executive_cents
-    if price_cents == 0:
-        price_cents = listed_cents(run, "first_enrollable_paid_seat_price", notes)
-    return price_cents, f"course_runs[{key}], the price that it lists"
+def _advertised_terms(advertised: Content | None) -> Fields:
+    """Return the dates and the price of the advertised run, from which upstream normalizes a course's."""
+    if advertised is None:
+        return dict.fromkeys((*DATES, "price_cents"), (None, "advertised_course_run_uuid"))
+    return {name: (getattr(advertised, name), advertised.paths[name]) for name in (*DATES, "price_cents")}

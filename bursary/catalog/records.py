@@ -77,7 +77,16 @@ class Content(BaseModel):
     advertised_run: str = ""
     """The key of the run that upstream recommends today; "" for none, or for one that it does not list."""
     active: bool = False
-    """Whether learners could enrol at upstream's last sync."""
+    """Whether learners could enrol at upstream's last sync: a run that is both `offered` and `enrollable`."""
+    variant: str = ""
+    """Hex SHA-256 of the sorted keys of the restricted runs that a course's record names, "" for none.
+
+    Upstream serves such runs to the catalogs that allow them alone, so one course has several records.
+    """
+    offered: bool = False
+    """Whether a run is published and marketable, or marketable outside; False for all but runs."""
+    enrollable: bool = False
+    """Upstream's `is_enrollable` of a run, a function of the time that was frozen at its last sync."""
     upstream_modified: AwareDatetime | None = None
     """Moves at every sync of upstream's, changed or not: good only to refuse an older record."""
     completeness: Completeness

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, Self
 
 from pydantic import BaseModel, Field, ValidationError
@@ -19,12 +20,17 @@ from bursary.catalog.values import (
     UnusableValue,
     Uuid,
     cents,
+    is_key,
     storable_text,
 )
 
 MAX_NOTES = 50  # a record may be wrong in a thousand places
 DATES = ("start_date", "end_date", "enroll_start", "enroll_by")
 QUOTED = 60  # characters of an unusable value that a note repeats
+
+EXECUTIVE_EDUCATION = "executive-education-2u"
+_SEATS = ("verified", "professional", "no-id-professional", "unpaid-executive-education", "audit")
+"""Types of seats; a run is upgraded by the deadline of its first seat in this order."""
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
@@ -127,6 +133,12 @@ class CourseShape(CommonShape):
         return 0
 
 
+class SeatShape(JsonShape):
+    type: Text = ""
+    upgrade_deadline: Instant = None
+    upgrade_deadline_override: Instant = None
+
+
 class NestedRunShape(Pictured):
     uuid: Uuid = None
     title: Text = ""
@@ -134,15 +146,46 @@ class NestedRunShape(Pictured):
     weeks_to_complete: Count = None
     status: Text = ""
     is_marketable: Flag = None
+    is_marketable_external: Flag = None
     is_enrollable: Flag = None
+    seats: JsonList = ()
+
+    @property
+    def offered(self) -> bool:
+        """Whether it is published and marketable, or marketable outside, by whatever status."""
+        published = self.status.lower() == "published"
+        return (published and self.is_marketable is True) or self.is_marketable_external is True
+
+    def upgrade_by(self, notes: Notes, path: str) -> datetime | None:
+        """Return until when the best of its seats can be bought."""
+        read = [SeatShape.read(raw, notes, f"{where}.") for raw, where in objects(self.seats, notes, path)]
+        rank = {kind: place for place, kind in enumerate(_SEATS)}
+        best = min(read, key=lambda seat: rank.get(seat.type, len(rank)), default=None)
+        return (best.upgrade_deadline_override or best.upgrade_deadline) if best else None
 
 
 class SeparateRunShape(CommonShape):
     parent_content_key: Key = ""
+    aggregation_key: Text = ""
     pacing_type: Slug = ""
     weeks_to_complete: Count = None
     published: Flag = None
+    is_marketable: Flag = None
+    is_marketable_external: Flag = None
     is_enrollable: Flag = None
+
+    @property
+    def offered(self) -> bool:
+        """Whether it is published, and not said to be unmarketable: search documents leave that out."""
+        published = self.published is True and self.is_marketable is not False
+        return published or self.is_marketable_external is True
+
+    def course(self) -> tuple[str | None, str]:
+        """Return the key of its course and that key's path: the aggregation key names the course as well."""
+        named = self.aggregation_key.removeprefix("courserun:")
+        if not self.parent_content_key and named != self.aggregation_key and is_key(named):
+            return named, "aggregation_key"
+        return self.parent_content_key or None, "parent_content_key"
 
 
 class CollectionShape(CommonShape):

@@ -84,7 +84,7 @@ class RunTerms:
 
     @property
     def closes(self) -> datetime | None:
-        """When enrolment closes: the enrol-by date or, if that is earlier, the end. None: no date is known."""
+        """When enrolment closes: the enrol-by date or the end, if that is earlier. None: no date is known."""
         return closing(self.enroll_by, self.end)
 
     def opens_before(self, bound: datetime) -> bool:
@@ -107,7 +107,7 @@ class RunTerms:
 
 @dataclass(frozen=True, slots=True)
 class JoiningTerms:
-    """The terms on which content can be joined: the run that gives the price, and when the last run closes."""
+    """The terms of joining content: the run that gives the price, and when the last run closes."""
 
     run_key: str
     price_cents: int | None

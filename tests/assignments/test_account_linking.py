@@ -40,7 +40,7 @@ PERSON = 7001
 
 @pytest.fixture
 def two() -> tuple[LearnerContentAssignment, LearnerContentAssignment]:
-    """Return two assignments of one course, of somebody known and of an address that is theirs as well."""
+    """Return two assignments of one course, of a known person and of an address that is theirs as well."""
     budget, content = given_budget(), given_content()
     given_user(email=BOB, lms_user_id=PERSON)
     older = given_assignment(budget, content, address=BOB, now=NOW)
@@ -194,7 +194,7 @@ def test_where_everything_fails_it_is_not_tried_for_ever(monkeypatch: pytest.Mon
 
 @pytest.fixture
 def both_accepted() -> None:
-    """Two assignments of one person, both taken up before they met."""
+    """Two assignments of one person, both accepted before they were linked."""
     budget, content = given_budget(), given_content()
     given_user(email=BOB, lms_user_id=PERSON)
     for address in (ALICE, BOB):

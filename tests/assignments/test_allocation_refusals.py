@@ -50,7 +50,7 @@ def test_free_content_costs_nothing() -> None:
     ],
     ids=["price unknown", "not in the catalog", "gone", "enrolment closed"],
 )
-def test_content_that_cannot_be_taken_up_is_refused(columns: dict[str, Any], reason: str) -> None:
+def test_content_that_cannot_be_accepted_is_refused(columns: dict[str, Any], reason: str) -> None:
     with pytest.raises(AllocationRefused) as refused:
         allocate(given_budget(), given_content(**columns), ALICE)
     assert refused.value.reason == reason

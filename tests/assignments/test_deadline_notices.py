@@ -52,8 +52,7 @@ def test_a_deadline_that_moved_into_the_past_lets_nothing_expire_for_a_day(mail:
     (sent,) = mail.received
     assert sent["To"] == "ada@people.example"
     assert (
-        sent["Subject"].strip()
-        == "The deadline of 2 assignments of “Tidal Engines” has been brought forward"
+        sent["Subject"].strip() == "The deadline of 2 assignments of “Tidal Engines” has been brought forward"
     )
     notice = DeadlineNotice.objects.get()
     assert (notice.assignments, notice.notified_at, notice.due_at) == (2, NOW + HOUR, None)

@@ -30,7 +30,7 @@ MONEY = ["Account", "Budget"]
 
 @pytest.fixture
 def locked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the models whose rows were locked, each once, in the order in which that was done first."""
+    """Return the models with locked rows, each once, in the order in which that was done first."""
     models: list[str] = []
     fetch = QuerySet._fetch_all
 

@@ -193,23 +193,31 @@ def test_an_unusable_price_is_unknown_and_noted(a_course: ACourse, price: object
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("change", "offered", "active"),
     [
-        ({}, True),
-        ({"status": "unpublished"}, False),
-        ({"status": None}, False),
-        ({"is_marketable": False}, False),
-        ({"is_marketable": None}, False),
-        ({"is_enrollable": False}, False),
-        ({"is_enrollable": "yes"}, False),
+        ({}, True, True),
+        ({"status": "Published"}, True, True),
+        ({"status": "unpublished"}, False, False),
+        ({"status": None}, False, False),
+        ({"is_marketable": False}, False, False),
+        ({"is_marketable": None}, False, False),
+        ({"is_enrollable": False}, True, False),
+        ({"is_enrollable": "yes"}, True, False),
+        ({"status": "reviewed", "is_marketable": False, "is_marketable_external": True}, True, True),
+        ({"is_marketable_external": True, "is_enrollable": False}, True, False),
+        ({"status": "reviewed", "is_marketable_external": "yes"}, False, False),
     ],
+    ids=str,
 )
-def test_a_run_is_active_when_published_marketable_and_enrollable(
-    a_course: ACourse, change: Record, expected: bool
+def test_a_run_is_active_when_it_is_offered_and_enrollable(
+    a_course: ACourse, change: Record, offered: bool, active: bool
 ) -> None:
+    """Offered is published and marketable, or marketable outside, as a scheduled run under review is."""
     record = a_course()
-    record["course_runs"][0] |= change
-    assert parse(record).runs[0].active is expected
+    record["course_runs"][0] |= {"is_marketable_external": False} | change
+    run = parse(record).runs[0]
+    assert (run.offered, run.active) == (offered, active)
+    assert run.enrollable is (record["course_runs"][0]["is_enrollable"] is True)
 
 
 def test_a_course_that_does_not_say_whether_it_is_active_asks_its_runs(a_course: ACourse) -> None:

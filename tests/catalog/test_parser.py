@@ -40,6 +40,46 @@ def test_a_run_of_its_own_record_is_thin_so_that_the_nested_run_wins(other_types
             assert content.start_date == moment(record["start"])
             assert content.enroll_by == moment(record["enrollment_end"])
             assert content.active == (record["published"] and record["is_enrollable"])
+            assert (content.offered, content.enrollable) == (record["published"], record["is_enrollable"])
+
+
+@pytest.mark.parametrize(
+    ("named", "aggregation", "course", "path"),
+    [
+        ("GlobeX+B114", "courserun:GlobeX+B114", "GlobeX+B114", "parent_content_key"),
+        ("GlobeX+B114", None, "GlobeX+B114", "parent_content_key"),
+        (None, "courserun:GlobeX+B114", "GlobeX+B114", "aggregation_key"),
+        (None, "course:GlobeX+B114", None, "parent_content_key"),
+        (None, "courserun:", None, "parent_content_key"),
+        (None, 7, None, "parent_content_key"),
+    ],
+)
+def test_a_run_that_is_served_without_its_course_names_it_in_either_of_two_fields(
+    other_types: list[Record], named: object, aggregation: object, course: str | None, path: str
+) -> None:
+    record = next(one for one in other_types if one["content_type"] == "courserun")
+    content = parse(record | {"parent_content_key": named, "aggregation_key": aggregation})
+    assert (content.content_type, content.completeness) == (ContentType.COURSERUN, Completeness.THIN)
+    assert (content.parent_key, content.paths["parent"]) == (course, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "offered", "active"),
+    [
+        ({}, True, True),
+        ({"is_marketable": False}, False, False),
+        ({"published": False}, False, False),
+        ({"published": False, "is_marketable_external": True}, True, True),
+        ({"is_enrollable": False}, True, False),
+    ],
+    ids=str,
+)
+def test_a_run_of_its_own_record_is_offered_unless_it_says_that_it_is_not(
+    other_types: list[Record], change: Record, offered: bool, active: bool
+) -> None:
+    record = next(one for one in other_types if one["content_type"] == "courserun")
+    content = parse(record | change)
+    assert (content.offered, content.active, content.variant) == (offered, active, "")
 
 
 def test_programs_and_pathways_are_known_by_their_uuid(other_types: list[Record]) -> None:

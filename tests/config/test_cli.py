@@ -18,7 +18,7 @@ from tests.ops.processes import environment
 def bursary(
     *arguments: str, folder: Path, stderr: int = subprocess.PIPE, settings: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command in `folder`, whose data folder is `var` unless the settings name another."""
+    """Run the command in `folder`; the data folder is `var` in it, unless the settings name another."""
     env = environment(folder)
     del env["BURSARY_VAR_DIR"]
     return subprocess.run(

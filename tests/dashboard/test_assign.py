@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 LATE = datetime(2900, 1, 31, 23, 30, tzinfo=UTC)  # in Madrid, the first of February
 
 
-# -- Who may ------------------------------------------------------------------------------------------------
+# -- Roles -------------------------------------------------------------------------------------------------
 
 
 def test_without_a_session_it_redirects_to_sign_in(client: Client, budget: Budget) -> None:
@@ -34,7 +34,7 @@ def test_without_a_session_it_redirects_to_sign_in(client: Client, budget: Budge
         assert answer.headers["Location"] == f"/sign-in/?next={address}"
 
 
-def test_to_whoever_may_not_allocate_there_is_no_such_budget(client: Client, budget: Budget) -> None:
+def test_without_the_permission_to_allocate_there_is_no_such_budget(client: Client, budget: Budget) -> None:
     content = world.given_content()
     strangers = [
         world.given_user(),

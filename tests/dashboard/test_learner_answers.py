@@ -78,7 +78,9 @@ def state() -> str:
 # -- Looking ------------------------------------------------------------------------------------------------
 
 
-def test_it_says_what_from_whom_until_when_and_why_and_not_the_price(client: Client, link: str) -> None:
+def test_it_shows_course_organisation_deadline_and_reason_and_not_the_price(
+    client: Client, link: str
+) -> None:
     answer = client.get(link)
     assert answer.status_code == 200
     seen = words(answer)

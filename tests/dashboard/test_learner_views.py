@@ -89,7 +89,7 @@ def test_the_addresses_of_the_forms_lead_to_the_page(
     assert state() == State.ALLOCATED
 
 
-def test_an_administrator_to_whom_it_is_assigned_sees_both_and_answers(
+def test_an_administrator_with_an_assignment_sees_both_and_answers(
     client: Client, assignment: LearnerContentAssignment
 ) -> None:
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer, email=ALICE))

@@ -77,7 +77,7 @@ def test_every_recorded_run_program_and_pathway_is_in_the_replica_as_upstream_sa
     for record in records:
         row = rows[content_key(record)]
         assert (row.content_type, row.title) == (record["content_type"], record["title"])
-        # A run whose course no catalog holds is held by none.
+        # A run is in no catalog if its course is in none.
         assert served(row) == (payloads.without_links(record) if row.content_type == "courserun" else record)
         assert row.upstream_modified == instant(record["content_last_modified"])
         if record["content_type"] == "courserun":

@@ -16,7 +16,7 @@ from bursary.replica.joining import (
     joined_by,
     joining_terms,
 )
-from tests.replica.listing import recorded
+from tests.replica.listing import DATA, recorded
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -174,9 +174,7 @@ def test_upstreams_records_are_joined_or_refused(
 
 
 def recorded_joinable() -> list[dict[str, Any]]:
-    from tests.replica.listing import DATA
-
-    return [json.loads(line) for line in (DATA / "joinable.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (DATA / "cases" / "joinable.jsonl").read_text().splitlines()]
 
 
 def test_a_recorded_course_costs_its_own_price_where_its_advertised_run_can_be_joined() -> None:

@@ -141,7 +141,7 @@ def test_a_run_nested_in_its_course_wins_over_its_own_record(together: bool, run
     assert (stored.price_cents, stored.parent) == (14900, row())
 
 
-def test_a_run_whose_course_is_not_known_waits_for_it() -> None:
+def test_a_run_of_an_unknown_course_waits_for_it() -> None:
     orphan = a_run(key="course-v1:GlobeX+C109+hidden")
     bring_in(orphan)
     assert row(orphan["key"]).parent is None
