@@ -4,16 +4,17 @@ Read by the read mode: the replica's row, or upstream's content.
 """
 
 import uuid
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from bursary.assignments.models import FAR_FUTURE
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
 from bursary.replica import joining, read_modes, reads
 from bursary.replica.joining import JoiningRefusal, JoiningTerms, NotJoinable, RunTerms
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, ContentType
-from bursary.replica.types import AnyContent, UpstreamContent
+from bursary.replica.types import AnyContent, CatalogKey, UpstreamContent
 
 _BY_RUNS = (ContentType.COURSE, ContentType.COURSERUN)
 
@@ -103,6 +104,39 @@ def find(content_key: str, *, budget: Budget, now: datetime) -> KnownOffer:
     return KnownOffer(read_modes.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
 
 
+def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> dict[int, Offer | None]:
+    """Return what assignments were made of, by their pks, as their budgets' catalogs offer it now.
+
+    None: the catalog does not hold it. What cannot be read is left out: content without a row, and what
+    upstream does not answer for. At most two queries; not for use inside a transaction.
+    """
+    key_of = {one.pk: CatalogKey(one.budget.catalog_uuid, one.content_key) for one in assignments}
+    if read_modes.reads_upstream():
+        asked = {key_of[one.pk]: one.parent_content_key or one.content_key for one in assignments}
+        known = read_modes.from_upstream(asked, now=now)
+        served = {
+            key: content and Offer(content, None, content.parent_content_key, True, content.runs)
+            for key, content in known.items()
+        }
+        return {pk: served[key] for pk, key in key_of.items() if key in served}
+    found = _held(set(key_of.values()))
+    return {one.pk: found.get(key_of[one.pk]) for one in assignments if one.content_id or key_of[one.pk] in found}
+
+
+def _held(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:
+    """Return the offers of these keys in these catalogs, from the replica's rows."""
+    catalogs, contents = {key.catalog_uuid for key in keys}, {key.content_key for key in keys}
+    memberships = CatalogMembership.objects.filter(
+        catalog_uuid__in=catalogs, content__content_key__in=contents, content__gone_at=None
+    )
+    runs = joining.runs_of(contents, catalogs=catalogs)
+    offers = {}
+    for one in memberships.select_related("content").defer("content__payload").order_by("pk"):
+        key = CatalogKey(one.catalog_uuid, one.content.content_key)
+        offers[key] = _of_row(one.content, runs=runs.get(key, ()), in_catalog=True)
+    return offers
+
+
 def read(known: KnownOffer, *, budget: Budget, before: datetime, lock: bool) -> Offer:
     """Return the offer, with the replica's row where an assignment can refer to one.
 
@@ -137,9 +171,11 @@ def _stored(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> Offer:
         )
         content = next(one for one in for_update(own.order_by(*ContentMetadata.LOCK_ORDER)) if one.pk == pk)
     held = CatalogMembership.objects.filter(content=pk, catalog_uuid=catalog_uuid).exists()
-    if content.content_type == ContentType.COURSE:
-        key = content.content_key
-        runs = joining.runs_of([key], catalogs=[catalog_uuid]).get((catalog_uuid, key), [])
-    else:
-        runs = [RunTerms.of(content)] if content.content_type == ContentType.COURSERUN else []
-    return Offer(content, content, content.parent_key, held and content.gone_at is None, tuple(runs))
+    runs = joining.runs_of([content.content_key], catalogs=[catalog_uuid])
+    in_catalog = held and content.gone_at is None
+    return _of_row(content, runs=runs.get((catalog_uuid, content.content_key), ()), in_catalog=in_catalog)
+
+
+def _of_row(content: ContentMetadata, *, runs: Sequence[RunTerms], in_catalog: bool) -> Offer:
+    own = [RunTerms.of(content)] if content.content_type == ContentType.COURSERUN else runs
+    return Offer(content, content, content.parent_key, in_catalog, tuple(own))
