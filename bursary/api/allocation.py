@@ -22,7 +22,6 @@ from bursary.assignments.matching import Match, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica.joining import JoiningTerms
 
-
 _JOINING = (
     "The run that gives the price (`content_run_key`, `content_price_cents`), and `join_by`: when enrolment "
     "closes in the last run that learners can join, null without a date"

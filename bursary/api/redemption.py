@@ -138,11 +138,12 @@ def _refusals(
     covered = [(one, key) for key, one in best.items() if one is not None]
     declined = redemption.which_declined([one for one, _key in covered])
     unjoinable = redemption.unjoinable(covered, now=now)
-    return {
-        key: redemption.refusal(one, now=now, declined=one is not None and one.pk in declined)
-        or (one and unjoinable.get((one.pk, key)))
-        for key, one in best.items()
-    }
+    found: dict[str, redemption.RedemptionRefused | None] = {}
+    for key, one in best.items():
+        found[key] = redemption.refusal(one, now=now, declined=one is not None and one.pk in declined)
+        if one is not None and found[key] is None:
+            found[key] = unjoinable.get((one.pk, key))
+    return found
 
 
 def _redeemability(

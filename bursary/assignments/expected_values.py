@@ -54,7 +54,9 @@ def compare(pks: Sequence[int], *, now: datetime) -> list[DerivedDifference]:
     courses = {row.content.content_key for row in rows if row.content}
     runs = joining.runs_of(courses, catalogs={row.budget.catalog_uuid for row in rows})
     return [
-        difference for row in rows for difference in _differences(row, actions[row.pk], _runs(row, runs), now=now)
+        difference
+        for row in rows
+        for difference in _differences(row, actions[row.pk], _runs(row, runs), now=now)
     ]
 
 
@@ -126,9 +128,7 @@ def _differences(
         yield DerivedDifference(assignment.pk, assignment.uuid, assignment.state, column, stored, expected)
 
 
-def _runs(
-    assignment: LearnerContentAssignment, runs: Mapping[tuple[UUID, str], Sequence[RunTerms]]
-) -> Runs:
+def _runs(assignment: LearnerContentAssignment, runs: Mapping[tuple[UUID, str], Sequence[RunTerms]]) -> Runs:
     course = assignment.content.content_key if assignment.content else ""
     return runs.get((assignment.budget.catalog_uuid, course), ())
 

@@ -5,7 +5,7 @@ Read by the read mode: the replica's row, or upstream's content.
 
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
@@ -45,9 +45,7 @@ class Offer:
         """
         content = self.content
         if content.content_type not in _BY_RUNS:
-            return JoiningTerms(
-                "", content.price_cents, joining.closing(content.enroll_by, content.end_date)
-            )
+            return JoiningTerms("", content.price_cents, joining.closing(content.enroll_by, content.end_date))
         return joining.joining_terms(self.runs, advertised=content.advertised_run, now=now, before=before)
 
     def joined_by(self, *, before: datetime) -> datetime:
@@ -67,7 +65,9 @@ def in_words(refused: NotJoinable, *, now: datetime, before: datetime) -> str:
         if run.enroll_by and run.enroll_by <= now:
             return f"Enrolment closed on {moment(run.enroll_by)}."
         if run.enroll_start:
-            return f"Enrolment opens on {moment(run.enroll_start)}, and the assignment ends on {moment(before)}."
+            return (
+                f"Enrolment opens on {moment(run.enroll_start)}, and the assignment ends on {moment(before)}."
+            )
     return "The catalog does not offer this for enrolment."
 
 
@@ -114,13 +114,11 @@ def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) 
     if read_modes.reads_upstream():
         asked = {key_of[one.pk]: one.parent_content_key or one.content_key for one in assignments}
         known = read_modes.from_upstream(asked, now=now)
-        served = {
-            key: content and Offer(content, None, content.parent_content_key, True, content.runs)
-            for key, content in known.items()
-        }
+        served = {key: _of_upstream(content) if content else None for key, content in known.items()}
         return {pk: served[key] for pk, key in key_of.items() if key in served}
     found = _held(set(key_of.values()))
-    return {one.pk: found.get(key_of[one.pk]) for one in assignments if one.content_id or key_of[one.pk] in found}
+    readable = {one.pk for one in assignments if one.content_id or key_of[one.pk] in found}
+    return {pk: found.get(key) for pk, key in key_of.items() if pk in readable}
 
 
 def _held(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:
@@ -149,11 +147,10 @@ def read(known: KnownOffer, *, budget: Budget, before: datetime, lock: bool) -> 
         if ours is None:
             raise RuntimeError("Content is known to the replica or to upstream.")
         return ours
-    served = known.upstream
-    theirs = Offer(served, None, served.parent_content_key, in_catalog=True, runs=served.runs)
+    theirs = _of_upstream(known.upstream)
     if ours is None or not _derived_alike(ours, theirs, before=before):
         return theirs
-    return Offer(served, ours.row, served.parent_content_key, in_catalog=True, runs=served.runs)
+    return replace(theirs, row=ours.row)
 
 
 def _derived_alike(ours: Offer, theirs: Offer, *, before: datetime) -> bool:
@@ -174,6 +171,10 @@ def _stored(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> Offer:
     runs = joining.runs_of([content.content_key], catalogs=[catalog_uuid])
     in_catalog = held and content.gone_at is None
     return _of_row(content, runs=runs.get((catalog_uuid, content.content_key), ()), in_catalog=in_catalog)
+
+
+def _of_upstream(content: UpstreamContent) -> Offer:
+    return Offer(content, None, content.parent_content_key, in_catalog=True, runs=content.runs)
 
 
 def _of_row(content: ContentMetadata, *, runs: Sequence[RunTerms], in_catalog: bool) -> Offer:

@@ -127,9 +127,8 @@ def unjoinable(
     """
     waiting = [(one, key) for one, key in asked if one.state == State.ALLOCATED and not one.redeeming_since]
     known = offers.assigned(list({one.pk: one for one, _key in waiting}.values()), now=now) if waiting else {}
-    found = {
-        (one.pk, key): _unjoinable(known[one.pk], one, key, now=now) for one, key in waiting if one.pk in known
-    }
+    pairs = [(one, key) for one, key in waiting if one.pk in known]
+    found = {(one.pk, key): _unjoinable(known[one.pk], one, key, now=now) for one, key in pairs}
     return {pair: refused for pair, refused in found.items() if refused}
 
 

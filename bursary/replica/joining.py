@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 from uuid import UUID
 
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
@@ -219,7 +219,7 @@ def closes(*, never: datetime, prefix: str = "") -> Least:
     return Least(Coalesce(F(f"{prefix}enroll_by"), never), Coalesce(F(f"{prefix}end_date"), never))
 
 
-def joinable(*, catalog_uuid: UUID, now: datetime, before: datetime) -> QuerySet[ContentMetadata]:
+def joinable(*, catalog_uuid: UUID, now: datetime, before: datetime) -> QuerySet[Any]:
     """Return the courses and runs of a catalog that can be joined, each with its `JoiningTerms`.
 
     They are annotated as `joining_run`, `joining_price` and `join_by`; NULL is unknown.
@@ -228,13 +228,18 @@ def joinable(*, catalog_uuid: UUID, now: datetime, before: datetime) -> QuerySet
     not_over = (Q(end_date=None) | Q(end_date__gt=now)) & (Q(enroll_by=None) | Q(enroll_by__gt=now))
     runs = ContentMetadata.objects.filter(opening(before=before), not_over, Exists(held))
     here = runs.filter(Q(pk=OuterRef("pk")) | Q(parent_key=OuterRef("content_key")))
-    other = Case(When(content_key=OuterRef("advertised_run"), then=0), default=1)
-    first = here.order_by(other, F("start_date").asc(nulls_last=True), "content_key")
+    advertised = here.filter(content_key=OuterRef("advertised_run"))
+    first = here.order_by(F("start_date").asc(nulls_last=True), "content_key")
     last = here.annotate(closes=closes(never=_NEVER)).order_by("-closes")
+
+    def of_chosen(column: str) -> Case:
+        chosen = [Subquery(runs.values(column)[:1]) for runs in (advertised, first)]
+        return Case(When(Exists(advertised), then=chosen[0]), default=chosen[1])
+
     return ContentMetadata.objects.filter(
         Exists(held), Exists(here), content_type__in=[ContentType.COURSE, ContentType.COURSERUN]
     ).annotate(
-        joining_run=Subquery(first.values("content_key")[:1]),
-        joining_price=Subquery(first.values("price_cents")[:1]),
+        joining_run=of_chosen("content_key"),
+        joining_price=of_chosen("price_cents"),
         join_by=NullIf(Subquery(last.values("closes")[:1]), Value(_NEVER)),
     )
