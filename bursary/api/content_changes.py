@@ -78,7 +78,7 @@ class _OfContent(APIView):
     def content(self) -> ContentMetadata:
         """Return the content in the URL. Raises Http404."""
         rows = ContentMetadata.objects.filter(content_key=self.kwargs["content_key"])
-        content = rows.only("pk", "content_key", "parent").first()
+        content = rows.only("pk", "content_key").first()
         if content is None:
             raise Http404("There is no such content.")
         return content

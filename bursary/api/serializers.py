@@ -297,8 +297,8 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
 class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
     """A course, run, program or pathway of the replica."""
 
-    parent = serializers.SlugRelatedField[ContentMetadata](  # type: ignore[assignment]  # shadows DRF's own
-        slug_field="content_key", read_only=True
+    parent = serializers.SerializerMethodField(  # type: ignore[assignment]  # shadows DRF's own
+        help_text="The content key of a run's course"
     )
     as_of = serializers.DateTimeField(
         source="checked_at", read_only=True, help_text="When upstream last confirmed it"
@@ -335,6 +335,11 @@ class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
             "gone_at",
             "as_of",
         )
+
+    @extend_schema_field(serializers.CharField(allow_null=True))
+    def get_parent(self, content: ContentMetadata) -> str | None:
+        """Return the key of a run's course."""
+        return content.parent_key or None
 
 
 class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):

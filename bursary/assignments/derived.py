@@ -9,12 +9,13 @@ has passed (decision 0005). Reminders and nudges that a change may bring forward
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
+from uuid import UUID
 
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Least
 
-from bursary.assignments import deadlines, reminder_dates
+from bursary.assignments import deadlines, reminder_dates, repointing
 from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.models import (
     CHECK_NOW,
@@ -102,8 +103,24 @@ def write_next_checks(
     LearnerContentAssignment.objects.bulk_update(checks, [column], batch_size=ASSIGNMENTS_PER_STATEMENT)
 
 
-def follow_content(*, pks: Iterable[int], now: datetime, **_signal: object) -> None:
-    """Rewrite sort keys, and open assignments' deadlines. Receives `content_changed`."""
+def follow_content(
+    *,
+    pks: Iterable[int],
+    now: datetime,
+    moved: Iterable[tuple[UUID, int, int]] = (),
+    rekeyed: Mapping[str, str] | None = None,
+    **_signal: object,
+) -> None:
+    """Rewrite sort keys, and open assignments' deadlines. Receives `content_changed`.
+
+    Where a catalog moved to the row of another variant, the assignments of its budgets refer to that row.
+    """
+    for old, new in (rekeyed or {}).items():
+        repointing.rekey(old, new)
+    for catalog_uuid, old_pk, new_pk in moved:
+        rows = LearnerContentAssignment.objects.filter(content=old_pk, budget__catalog_uuid=catalog_uuid)
+        _locked_budgets(rows.values("budget"))
+        repointing.refer(rows, to=new_pk)
     for chunk in chunks(sorted(pks), CONTENTS_PER_STATEMENT):
         assigned = LearnerContentAssignment.objects.filter(content=OuterRef("pk"))
         assigned_contents = joining.with_courses(chunk).filter(Exists(assigned))
@@ -119,6 +136,8 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
         age_ends_at = F("allocated_at") + Value(timedelta(days=budget.allocation_age_days))
         assignments = LearnerContentAssignment.objects.filter(budget=budget)
         assignments.filter(_OPEN).update(age_ends_at=age_ends_at)
+        for chunk in chunks(repointing.follow_catalog(budget), CONTENTS_PER_STATEMENT):
+            _follow(assignments.filter(content__in=chunk), chunk, now=now)
         assignments.update(content_enroll_by=_joined_by())
         _write_deadlines(assignments, now=now)
         assignments.filter(_STARTING).update(nudge_at=CHECK_NOW)
@@ -151,20 +170,18 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
 
 
 def join(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> int:
-    """Let these assignments, where they refer to no content, refer to the content of their key.
+    """Let these assignments, where they refer to no content, refer to the row that their catalogs hold.
 
     Their derived columns follow. Call it inside a transaction, with the content locked and at most
     `ASSIGNMENTS_PER_STATEMENT` pks. Return the number of assignments joined.
     """
-    unjoined = LearnerContentAssignment.objects.filter(
-        pk__in=pks, content=None, content_key=content.content_key
-    )
+    unjoined = LearnerContentAssignment.objects.filter(pk__in=pks, content=None)
     _locked_budgets(unjoined.values("budget"))
     locked = list(for_update(unjoined).order_by("pk").values_list("pk", flat=True))
     joined = LearnerContentAssignment.objects.filter(pk__in=locked)
     joined.update(content=content)
-    if content.parent:
-        joined.filter(parent_content_key="").update(parent_content_key=content.parent.content_key)
+    if content.parent_key:
+        joined.filter(parent_content_key="").update(parent_content_key=content.parent_key)
     _follow(joined, [content], now=now)
     return len(locked)
 

@@ -58,7 +58,7 @@ class ContentMetadata(LeasedRow):
     record of it (decision 0011). All catalogs share a run's row.
 
     `due_at` is when it is refreshed next: the end of its freshness, a request, or the end of a back-off. A
-    run is refreshed with its course and has none.
+    run is refreshed with its course and has none, unless there is no row of its course.
     """
 
     content_key = models.CharField(max_length=255)
@@ -139,11 +139,6 @@ class ContentMetadata(LeasedRow):
     def __str__(self) -> str:
         return self.content_key
 
-    @property
-    def key_to_fetch(self) -> str:
-        """The key that upstream is asked for: a run's course's, or its own."""
-        return self.parent_key or self.content_key
-
     def fresh(self, now: datetime) -> bool:
         """Return whether the row may be served without being refreshed first."""
         return now < self.fresh_until
@@ -217,13 +212,16 @@ class CatalogListing(LeasedRow):
     catalog_uuid = models.UUIDField(unique=True)
     started_at = models.DateTimeField(null=True, blank=True, help_text="When the last accepted listing began")
     begun_at = models.DateTimeField(null=True, blank=True, help_text="When the unfinished listing began")
-    listed = models.PositiveIntegerField(default=0, help_text="Entries of the last accepted listing, no runs")
+    listed = models.PositiveIntegerField(default=0, help_text="Entries of the last accepted listing")
     failures = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)
     alarm = models.TextField(blank=True, help_text="Why nothing is removed: too much is missing")
     alarmed_at = models.DateTimeField(null=True, blank=True)
     guard_off_until = models.DateTimeField(
         null=True, blank=True, help_text="Until when an operator allows any number of removals"
+    )
+    contradictions = models.PositiveBigIntegerField(
+        default=0, help_text="Records that differed from another catalog's of the same variant and time stamp"
     )
 
     class Meta:

@@ -58,7 +58,8 @@ def given_many(budget: Budget, mode: str) -> None:
     }
     dates = dict.fromkeys(("allocated_at", "created", "modified", "recent_action_at"), NOW)
     dates |= {"age_ends_at": NOW + 90 * DAY, "expires_at": CLOSES}
-    contents = ContentMetadata.objects.in_bulk(field_name="content_key") if mode == "shadow" else {}
+    rows = ContentMetadata.objects.defer("payload") if mode == "shadow" else ()
+    contents = {row.content_key: row for row in rows}
     LearnerContentAssignment.objects.bulk_create(
         LearnerContentAssignment(
             content_key=key,

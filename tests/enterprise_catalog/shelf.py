@@ -172,7 +172,7 @@ class Shelf:
             return self._shuffled(row for key in sorted(found) for row in self._served(catalog, key))
 
     def anywhere(self, identifier: str) -> list[Record]:
-        """Return the row of a key or a uuid, a restricted run's too, whatever catalog holds it, if any does."""
+        """Return the row of a key or a uuid, a restricted run's too, whatever catalog holds it, if any."""
         with self._lock:
             rows = [row for key, rows in self._rows.items() for row in rows if key == identifier]
             rows += [row for rows in self._rows.values() for row in rows if row.get("uuid") == identifier]

@@ -75,6 +75,19 @@ class Migration(migrations.Migration):
                 null=True,
             ),
         ),
+        migrations.AddField(
+            "cataloglisting",
+            "contradictions",
+            models.PositiveBigIntegerField(
+                default=0,
+                help_text="Records that differed from another catalog's of the same variant and time stamp",
+            ),
+        ),
+        migrations.AlterField(
+            "cataloglisting",
+            "listed",
+            models.PositiveIntegerField(default=0, help_text="Entries of the last accepted listing"),
+        ),
         migrations.CreateModel(
             "FormerContentKey",
             fields=[
