@@ -34,6 +34,7 @@ HISTORIES ?= 300
 soak: .venv/.dev  ## Run the long tests in full: many more orders of events (HISTORIES=…), many more rows
 	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) tests/replica/test_any_order.py tests/faults/test_fault_01_expiry_skips_rows.py \
 		tests/ops/test_erasure_runs.py
+	BURSARY_TEST_SOAK=$(HISTORIES) BURSARY_TEST_DB=postgres $(BIN)/python -m pytest $(ARGS) tests/assignments/test_mailbox_keys.py
 
 COURSES ?= 100000
 bench: .venv/.dev  ## Measure the memory that a refresh needs, ten times the content against once (COURSES=…)

@@ -1,4 +1,4 @@
-"""Run mutmut over the core and write its survivors to `docs/mutants.md`.
+"""Make mutants of the core, run tests with each, and write its survivors to `docs/mutants.md`.
 
 Usage: `python scripts/mutants.py [NAME …]`, where a name is a mutant's or a pattern, such as
 `bursary.budgets.ledger.*`. Without names everything is mutated anew; with names the others keep their
@@ -22,23 +22,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mutmut.__main__ import collect_or_load_stats, create_mutants
 from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.mutation.trampoline import set_mutant_under_test
 from mutmut.stats import status_by_exit_code
+from mutmut.utils.file_utils import copy_also_copy_files, copy_src_dir, setup_source_paths
+from mutmut.workers.isolation import get_mutant_runner
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "mutants.md"
-MUTMUT = Path(sys.executable).with_name("mutmut")
 BURSARY = Path(sys.executable).with_name("bursary")
-WORKERS = "2"
 # A mutant that hangs or crashes the tests is noticed, too.
 KILLED = {"killed", "timeout", "segfault", "caught by type check"}
 
 HEAD = """# Mutants
 
 `make mutants` changes one thing at a time in the modules that decide: a comparison, a constant, an argument.
-It then runs tests that execute the changed function, on SQLite; the last paragraph says which. A mutant that
-fails no test has survived. The table says of each survivor why it changes nothing; one without a reason still
-needs a test. A module without a date was not run to the end.
+Each change then meets the tests that execute the changed function, on SQLite and out of those that
+`[tool.mutmut]` in `pyproject.toml` names, until one fails. The change is killed if that test fails again,
+alone in a new process; a test that takes more than a minute has failed. A change that meets all of them has
+survived. The table says of each survivor why it changes nothing; one without a reason still needs a test. A
+module without a date was not run to the end.
 
 """
 
@@ -59,21 +63,35 @@ class Mutant:
 
 
 def run(names: list[str]) -> int:
-    """Run mutmut on SQLite, in a folder that its processes share; return its exit status."""
+    """Make the mutants and run tests with each on SQLite; return the exit status."""
     if not names:
         shutil.rmtree(ROOT / "mutants", ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="bursary-mutants-") as folder:
         migrated = str(Path(folder, "migrated.sqlite3"))
         own = {"BURSARY_VAR_DIR": folder, "BURSARY_DATABASE_URL": f"sqlite:///{migrated}"}
         subprocess.run([str(BURSARY), "migrate", "-v0"], cwd=ROOT, env={**os.environ, **own}, check=True)
-        environment = {
-            **os.environ,
+        os.environ |= {
             "BURSARY_TEST_DB": "sqlite",
             "BURSARY_TEST_DIR": folder,
             "BURSARY_TEST_MIGRATED": migrated,
+            "PYTEST_DEBUG_TEMPROOT": folder,
         }
-        command = [str(MUTMUT), "run", "--max-children", WORKERS, *names]
-        return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+        make()
+        command = [sys.executable, str(ROOT / "scripts" / "mutant_runner.py"), *names]
+        return subprocess.run(command, cwd=ROOT / "mutants", check=False).returncode
+
+
+def make() -> None:
+    """Have mutmut write the mutants of what has changed, and which tests execute each function."""
+    set_mutant_under_test("mutant_generation")
+    Path("mutants").mkdir(exist_ok=True)
+    copy_src_dir()
+    # Templates, too: mutmut copies what is no module once and never again.
+    shutil.copytree("bursary", "mutants/bursary", ignore=shutil.ignore_patterns("*.py"), dirs_exist_ok=True)
+    copy_also_copy_files()
+    setup_source_paths()
+    create_mutants(max_children=1)
+    collect_or_load_stats(get_mutant_runner(), apply_config_invalidation=True)
 
 
 def results() -> Iterator[Mutant]:
@@ -143,7 +161,7 @@ def by_hand() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Run mutmut unless only the table is asked for, write the page, and say how many survive unexplained."""
+    """Run the mutants, unless only the table is asked for, and write the page."""
     os.chdir(ROOT)
     if arguments != ["--table"]:
         status = run(arguments)

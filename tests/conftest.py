@@ -20,7 +20,8 @@ ON_SQLITE_ONLY = [
     *("architecture", "docs", "config"),  # read the code, the pages and the settings
     *("catalog", "enterprise_catalog", "upstream"),  # parse, and talk HTTP
     *("dashboard", "api/test_schema.py", "api/test_not_found.py", "api/test_inputs.py"),  # pages and inputs
-    *("access/test_permissions.py", "api/test_authentication.py"),
+    *("assignments/test_pasted_lists.py", "lib/test_mailbox.py", "api/test_lists_from_the_field.py"),
+    *("access/test_permissions.py", "api/test_authentication.py", "lib/test_moments.py"),
     *("delivery/test_emails.py", "delivery/test_file_backend.py", "delivery/test_smtp_backend.py"),
     *("ops/test_timeline_report.py", "ops/test_explain_report.py", "ops/test_audit_report.py"),  # printing
     # Reading upstream over HTTP. What it writes is tested on both, in replica/test_refresh.py and others.
@@ -96,13 +97,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the long tests first, so that no worker is busy with one when the others have finished.
-
-    For a mutant, run the tests of its module first: they are the most likely to fail.
-    """
+    """Run the long tests first, so that no worker is busy with one when the others have finished."""
     items.sort(key=lambda item: item.get_closest_marker("takes_long") is None)
-    mutated = os.environ.get("MUTANT_UNDER_TEST", "").split(".")[1:3]
-    items.sort(key=lambda item: [item.path.parent.name, item.path.stem.removeprefix("test_")] != mutated)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,4 +1,4 @@
-"""A real SMTP server on loopback: keeps what it accepts, refuses whom it is told to, and can be away."""
+"""A real SMTP server on loopback: keeps what it accepts, refuses chosen addresses, and can be away."""
 
 import asyncio
 import email

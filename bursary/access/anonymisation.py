@@ -9,7 +9,15 @@ from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
 from django.db.models import Q, QuerySet
 
-from bursary.access.models import ApiKey, LearnerLink, RoleGrant, User, learner_key
+from bursary.access.models import (
+    AccountAddress,
+    ApiKey,
+    LearnerLink,
+    RoleGrant,
+    User,
+    learner_key,
+    of_mailboxes,
+)
 from bursary.lib.batches import chunks
 
 SESSIONS_AT_ONCE = 500
@@ -20,14 +28,9 @@ def placeholder_email() -> str:
     return f"forgotten-{uuid.uuid4()}@forgotten.invalid"
 
 
-def accounts_of(address: str) -> QuerySet[User]:
-    """Return the accounts with the address as their e-mail address or user name."""
-    return User.objects.filter(Q(learner_key=learner_key(address)) | Q(username__iexact=address.strip()))
-
-
 def links_of(addresses: Iterable[str]) -> QuerySet[LearnerLink]:
     """Return the links of these addresses with every customer."""
-    return LearnerLink.objects.filter(learner_key__in=[learner_key(address) for address in addresses])
+    return LearnerLink.objects.filter(of_mailboxes([learner_key(address) for address in addresses]))
 
 
 def anonymise(accounts: Sequence[User], *, now: datetime) -> None:
@@ -42,6 +45,7 @@ def anonymise(accounts: Sequence[User], *, now: datetime) -> None:
         account.groups.clear()
         account.user_permissions.clear()
         account.save()
+    AccountAddress.objects.filter(user__in=pks).delete()
     ApiKey.objects.filter(user__in=pks, revoked_at=None).update(revoked_at=now)
     ApiKey.objects.filter(user__in=pks).update(name="")
     RoleGrant.objects.filter(user__in=pks).delete()

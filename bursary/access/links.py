@@ -35,6 +35,13 @@ class Link:
     issued_at: datetime
     """In whole seconds."""
     purpose: Purpose = Purpose.ANSWER
+    until: datetime | None = None
+    """In whole seconds: the link works until then, and for `LINK_AGE` at least."""
+
+    def works_at(self, now: datetime) -> bool:
+        """Return whether the link is young enough."""
+        ends_at = self.issued_at + settings.LINK_AGE
+        return now < (max(ends_at, self.until) if self.until else ends_at)
 
 
 class LinkRefused(Exception):
@@ -87,7 +94,8 @@ class LinkWithdrawn(LinkRefused):
 def token(link: Link) -> str:
     """Return the link as a token for URLs: letters, digits, `-`, `_` and dots."""
     subject = urlsafe_b64encode(link.subject.bytes).decode().rstrip("=")
-    said = (link.purpose, subject, str(link.cycle), str(int(link.issued_at.timestamp())), link.stamp)
+    issued_at, *until = (str(int(one.timestamp())) for one in (link.issued_at, link.until) if one)
+    said = (link.purpose, subject, str(link.cycle), issued_at, link.stamp, *until)
     return _signer().sign(".".join(said))
 
 
@@ -99,7 +107,7 @@ def read(text: str, *, purpose: Purpose, now: datetime) -> Link:
     link = _genuine(text)
     if link.purpose is not purpose:
         raise LinkForSomethingElse
-    if now >= link.issued_at + settings.LINK_AGE:
+    if not link.works_at(now):
         raise LinkExpired(link)
     return link
 
@@ -113,13 +121,15 @@ def _genuine(text: str) -> Link:
     if len(text) > LONGEST_TOKEN:
         raise LinkTampered
     try:
-        purpose, subject, cycle, issued_at, stamped = _signer().unsign(text).split(".")
+        # Links in older mails have no `until`.
+        purpose, subject, cycle, issued_at, stamped, *until = _signer().unsign(text).split(".")
         return Link(
             subject=UUID(bytes=urlsafe_b64decode(subject + "==")),
             cycle=int(cycle),
             stamp=stamped,
             issued_at=datetime.fromtimestamp(int(issued_at), UTC),
             purpose=Purpose(purpose),
+            until=datetime.fromtimestamp(int(until[0]), UTC) if until else None,
         )
     except (BadSignature, ValueError) as unreadable:
         raise LinkTampered from unreadable

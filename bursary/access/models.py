@@ -2,41 +2,96 @@
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 
 from bursary.budgets.models import Customer
+from bursary.lib import mailbox
 
 
 def learner_key(address: str) -> str:
-    """Return the key by which an e-mail address is compared: sha256 of it, trimmed and lower-cased.
+    """Return the key by which an e-mail address is compared: sha256 of its canonical form, in hex.
 
     Databases collate differently; a digest is equal or it is not.
     """
-    return hashlib.sha256(address.strip().lower().encode()).hexdigest()
+    return hashlib.sha256(mailbox.comparable(address).encode(errors="surrogatepass")).hexdigest()
 
 
-class User(AbstractUser):
+def of_mailboxes(learner_keys: Collection[str]) -> Q:
+    """Return the condition that a row's address has one of these keys, also before the row is re-keyed."""
+    return Q(mailbox_key__in=learner_keys) | Q(learner_key__in=learner_keys)
+
+
+class AddressedRow(models.Model):
+    """A row of a learner's address, with the key of its mailbox. Each model adds an index of `mailbox_key`.
+
+    The column stands beside `learner_key`, which an earlier release writes by a rule of its own and which
+    keeps the links in sent mails valid. It is NULL until a row of that release is re-keyed (decision 0011).
+    """
+
+    # NULL, because the rows that have no key yet must not collide in unique constraints.
+    mailbox_key = models.CharField(max_length=64, null=True, editable=False)  # noqa: DJ001
+
+    class Meta:
+        abstract = True
+
+
+class User(AddressedRow, AbstractUser):
     """An account that can sign in. `lms_user_id` is the same person's id in the Open edX LMS."""
 
     lms_user_id = models.PositiveBigIntegerField(unique=True, null=True, blank=True)
     learner_key = models.CharField(max_length=64, blank=True, editable=False, db_index=True)
 
+    class Meta(AbstractUser.Meta):
+        indexes = [models.Index(fields=["mailbox_key"], name="user_of_mailbox")]
+
     def __str__(self) -> str:
         return str(self.pk)
 
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
-        """Save, with the key of the address."""
-        self.learner_key = learner_key(self.email) if self.email else ""
-        if update_fields is not None and "email" in update_fields:
-            update_fields = {*update_fields, "learner_key"}
-        super().save(*args, update_fields=update_fields, **kwargs)
+        """Save, with the keys of the address. An address that is replaced stays known (AccountAddress)."""
+        self.learner_key = self.mailbox_key = learner_key(self.email) if self.email else ""
+        if update_fields is not None and "email" not in update_fields:
+            return super().save(*args, update_fields=update_fields, **kwargs)
+        if update_fields is not None:
+            update_fields = {*update_fields, "learner_key", "mailbox_key"}
+        with transaction.atomic():
+            earlier = User.objects.filter(pk=self.pk).values_list("email", flat=True).first() or ""
+            super().save(*args, update_fields=update_fields, **kwargs)
+            AccountAddress.replace(earlier, user=self)
+        return None
+
+
+class AccountAddress(models.Model):
+    """An address that an account had, or that its learner has joined to it, besides its present one.
+
+    It belongs to one account. It ends when an account has it as its present address.
+    """
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="other_addresses")
+    address = models.CharField(max_length=254)
+    learner_key = models.CharField(max_length=64, unique=True)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "account addresses"
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    @classmethod
+    def replace(cls, earlier: str, *, user: User) -> None:
+        """Keep the address that the user had before, unless it is another account's by now."""
+        cls.objects.filter(learner_key=user.mailbox_key).delete()
+        key = learner_key(earlier)
+        if earlier and key != user.mailbox_key and not User.objects.filter(of_mailboxes([key])).exists():
+            cls.objects.get_or_create(learner_key=key, defaults={"user": user, "address": earlier})
 
 
 class Role(models.TextChoices):
@@ -90,7 +145,7 @@ class RoleGrant(models.Model):
         self.scope = str(self.customer.uuid) if self.customer else ""
 
 
-class LearnerLink(models.Model):
+class LearnerLink(AddressedRow):
     """A learner, known by address before they have an account, belongs to a customer."""
 
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="learner_links")
@@ -102,6 +157,7 @@ class LearnerLink(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["customer", "learner_key"], name="a_learner_once_for_a_customer"),
         ]
+        indexes = [models.Index(fields=["mailbox_key"], name="learner_link_of_mailbox")]
 
     def __str__(self) -> str:
         return str(self.pk)

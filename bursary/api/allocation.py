@@ -17,19 +17,29 @@ from bursary.api.budgets import permitted_budget
 from bursary.api.inputs import AllocateInput, validated
 from bursary.api.refusals import refusal
 from bursary.api.serializers import AssignmentSerializer
-from bursary.assignments import allocation, listing
+from bursary.assignments import allocation, listing, pasted_lists
+from bursary.assignments.addresses import BadAddresses
 from bursary.assignments.matching import Match, Verdict
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.pasted_lists import PastedList
+from bursary.budgets.models import Budget
+from bursary.lib import moments
+
+_UNDERSTOOD = "Where a due date was sent: `due_date`, the instant that it means"
 
 
 class AllocateOutput(serializers.Serializer[Any]):
     """The assignments by what happened to them. Amounts are in cents."""
 
+    understood = serializers.DictField(required=False, help_text=_UNDERSTOOD)
     created = AssignmentSerializer(many=True, help_text="New assignments")
     updated = AssignmentSerializer(many=True, help_text="Ended assignments, allocated again")
     no_change = AssignmentSerializer(many=True, help_text="Assignments that were open or accepted already")
     recognised = serializers.ListField(
         child=serializers.DictField(), help_text="Addresses of learners known by another address"
+    )
+    dropped = serializers.ListField(
+        child=serializers.DictField(), help_text="What was left out beside addresses, such as names"
     )
     duplicates = serializers.ListField(
         child=serializers.DictField(),
@@ -40,6 +50,7 @@ class AllocateOutput(serializers.Serializer[Any]):
 class CanAllocateOutput(serializers.Serializer[Any]):
     """The result that allocating would have now. Amounts are in cents."""
 
+    understood = serializers.DictField(required=False, help_text=_UNDERSTOOD)
     can_allocate = serializers.BooleanField()
     content_key = serializers.CharField()
     cost_cents = serializers.IntegerField(help_text="For the learners that would be allocated")
@@ -50,6 +61,9 @@ class CanAllocateOutput(serializers.Serializer[Any]):
     deadline = serializers.DictField(allow_null=True, help_text="`date` and `reason`")
     refusals = serializers.ListField(child=serializers.DictField(), help_text="Why it would be refused")
     learners = serializers.ListField(child=serializers.DictField(), help_text="One for each entry, in order")
+    dropped = serializers.ListField(
+        child=serializers.DictField(), help_text="What was left out beside addresses, such as names"
+    )
 
 
 class Allocate(APIView):
@@ -61,13 +75,19 @@ class Allocate(APIView):
     @extend_schema(request=AllocateInput, responses={202: AllocateOutput})
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.ALLOCATE, uuid=policy_uuid)
-        done = allocation.allocate(budget, **_parsed(request), now=timezone.now(), actor=caller(request))
+        asked, people = _parsed(request, budget)
+        try:
+            done = allocation.allocate(budget, **asked, now=timezone.now(), actor=caller(request))
+        except BadAddresses as bad:
+            raise BadAddresses({people.entries[at].line: why for at, why in bad.errors.items()}) from bad
         body = {
+            **_understood(asked, budget),
             "created": _serialized(done.assignments(Verdict.NEW)),
             "updated": _serialized(done.assignments(Verdict.AGAIN)),
             "no_change": _serialized(done.assignments(Verdict.UNCHANGED)),
-            "recognised": [_match(one) for one in done.outcomes if one.known_by_other_address],
-            "duplicates": [_match(one) for one in done.outcomes if one.verdict is Verdict.DUPLICATE],
+            "recognised": [_match(one, people) for one in done.outcomes if one.known_by_other_address],
+            "duplicates": [_match(one, people) for one in done.outcomes if one.verdict is Verdict.DUPLICATE],
+            "dropped": _dropped(people),
         }
         return Response(body, status=status.HTTP_202_ACCEPTED)
 
@@ -81,19 +101,20 @@ class CanAllocate(APIView):
     @extend_schema(request=AllocateInput, responses={200: CanAllocateOutput})
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.ALLOCATE, uuid=policy_uuid)
-        asked = _parsed(request)
+        asked, people = _parsed(request, budget)
         preview = allocation.preview(budget, **asked, now=timezone.now())
         invalid = [
             {
-                "position": position,
-                "address": asked["entries"][position],
+                "position": people.entries[at].line,
+                "address": people.entries[at].text,
                 "verdict": "invalid",
                 "problem": why,
             }
-            for position, why in preview.bad_addresses.items()
+            for at, why in preview.bad_addresses.items()
         ]
-        learners = [*invalid, *(_match(one) for one in preview.outcomes)]
+        learners = [*invalid, *(_match(one, people) for one in preview.outcomes)]
         body = {
+            **_understood(asked, budget),
             "can_allocate": not preview.refusals and not preview.bad_addresses,
             "content_key": asked["content_key"],
             "cost_cents": preview.cost_cents,
@@ -101,18 +122,28 @@ class CanAllocate(APIView):
             "deadline": preview.deadline and {"date": preview.deadline, "reason": preview.deadline_reason},
             "refusals": [refusal(one, policy_uuid=policy_uuid) for one in preview.refusals],
             "learners": sorted(learners, key=lambda one: one["position"]),
+            "dropped": _dropped(people),
         }
         return Response(body)
 
 
-def _parsed(request: Request) -> dict[str, Any]:
-    body = validated(AllocateInput, request.data)
-    return {
+def _understood(asked: dict[str, Any], budget: Budget) -> dict[str, Any]:
+    """Return the due date, if one was sent, as the instant that it means, in the organisation's time zone."""
+    due_date = asked["due_date"]
+    return {"understood": {"due_date": moments.iso(due_date, zone=budget.customer.zone)}} if due_date else {}
+
+
+def _parsed(request: Request, budget: Budget) -> tuple[dict[str, Any], PastedList]:
+    """Return the arguments of the allocation, and the list that its entries were read from."""
+    body = validated(AllocateInput, request.data, zone=budget.customer.zone)
+    people = pasted_lists.read_items([entry or "" for entry in body["learner_emails"]])
+    asked = {
         "content_key": body["content_key"],
         "price_cents": body["content_price_cents"],
-        "entries": body["learner_emails"],
+        "entries": [entry.text for entry in people.entries],
         "due_date": body.get("due_date"),
     }
+    return asked, people
 
 
 def _serialized(assignments: Iterable[LearnerContentAssignment]) -> Any:
@@ -120,12 +151,17 @@ def _serialized(assignments: Iterable[LearnerContentAssignment]) -> Any:
     return AssignmentSerializer(rows, many=True).data
 
 
-def _match(one: Match) -> dict[str, Any]:
+def _dropped(people: PastedList) -> list[dict[str, Any]]:
+    return [{"position": one.line, "text": one.text} for one in people.dropped]
+
+
+def _match(one: Match, people: PastedList) -> dict[str, Any]:
+    first = one.duplicate_of
     return {
-        "position": one.addressee.position,
+        "position": people.entries[one.addressee.position].line,
         "address": one.addressee.address,
         "verdict": one.verdict.value,
         "recognised": one.known_by_other_address,
-        "duplicate_of": one.duplicate_of,
+        "duplicate_of": None if first is None else people.entries[first].line,
         "assignment_uuid": str(one.assignment.uuid) if one.assignment else None,
     }

@@ -46,14 +46,36 @@ class OfOneBudget(APIView):
         return rows[0]
 
 
+class OrganisationsFilters(filters.DjangoFilterBackend):
+    """Filters by dates that are meant in the time zone of the budget's organisation."""
+
+    def get_filterset_kwargs(self, request: Request, queryset: QuerySet[Any], view: Any) -> dict[str, Any]:
+        """Add the time zone."""
+        named: dict[str, Any] = super().get_filterset_kwargs(request, queryset, view)
+        return {**named, "zone": view.budget.customer.zone}
+
+    def get_filterset(self, request: Request, queryset: QuerySet[Any], view: Any) -> Any:
+        """Return the filter set, and leave it to the view, which answers with the instants that it means."""
+        view.filterset = super().get_filterset(request, queryset, view)
+        return view.filterset
+
+
 class AssignmentList(OfOneBudget, generics.ListAPIView[LearnerContentAssignment]):
     """List a budget's assignments in pages, filtered and sorted, with counts by learner state."""
 
     serializer_class = AdminAssignmentSerializer
     pagination_class = AssignmentPages
-    filter_backends = (filters.DjangoFilterBackend,)
+    filter_backends = (OrganisationsFilters,)
     filterset_class = listing.AssignmentFilters
+    filterset: listing.AssignmentFilters
     queryset = LearnerContentAssignment.objects.all()
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Return the page; where dates filter it, with the instants that they mean."""
+        response = super().list(request, *args, **kwargs)
+        if understood := self.filterset.understood():
+            response.data["understood"] = understood
+        return response
 
     def get_queryset(self) -> QuerySet[LearnerContentAssignment]:
         """Return the assignments of the budget in the URL."""

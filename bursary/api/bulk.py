@@ -169,7 +169,8 @@ def _filtered(view: OfOneBudget) -> QuerySet[LearnerContentAssignment]:
     if empty := sorted(name for name in query if not query[name].strip()):
         raise serializers.ValidationError({name: ["Give it a value, or leave it out."] for name in empty})
     budgets = LearnerContentAssignment.objects.filter(budget=view.budget)
-    filters = listing.AssignmentFilters(query, queryset=budgets, request=view.request)
+    zone = view.budget.customer.zone
+    filters = listing.AssignmentFilters(query, queryset=budgets, request=view.request, zone=zone)
     if not filters.is_valid():
         raise serializers.ValidationError(filters.errors)
     matching: QuerySet[LearnerContentAssignment] = filters.qs

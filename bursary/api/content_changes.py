@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.db.models import Q, QuerySet
 from django.http import Http404
@@ -16,15 +17,17 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from bursary.access.permissions import Permission, granted, may_anywhere
+from bursary.access.zones import zone_of
 from bursary.api.authentication import caller
 from bursary.api.content import ContentDetail, ReadsContent, visible_catalogs
-from bursary.api.inputs import validated
+from bursary.api.inputs import InstantField, validated
 from bursary.api.paging import Pages
 from bursary.api.serializers import AssignmentSerializer
 from bursary.assignments import impact
-from bursary.assignments.impact import Impact, Touch
+from bursary.assignments.impact import ChangeEffect, Impact
 from bursary.assignments.listing import MomentFilter
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.lib import moments
 from bursary.replica.models import ContentChange, ContentMetadata
 
 DEFAULT_PERIOD = timedelta(days=30)
@@ -68,6 +71,11 @@ class ChangeFilters(filters.FilterSet):
     class Meta:
         model = ContentChange
         fields = ("field", "since")
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of dates that name none."""
+        return zone_of(caller(self.request))
 
 
 class _OfContent(APIView):
@@ -132,16 +140,16 @@ class TouchSerializer(serializers.Serializer[Any]):
     new_reason = serializers.CharField()
 
 
-def _touch(touch: Touch) -> dict[str, object]:
-    # No serializer: a page may have 25,000 touches, which would take seconds.
+def _effect(found: ChangeEffect) -> dict[str, object]:
+    # No serializer: a page may have 25,000 effects, which would take seconds.
     return {
-        "change": touch.change.pk,
-        "field": touch.change.field,
-        "effect": touch.effect.value,
-        "old": touch.old,
-        "new": touch.new,
-        "old_reason": touch.old_reason,
-        "new_reason": touch.new_reason,
+        "change": found.change.pk,
+        "field": found.change.field,
+        "effect": found.effect.value,
+        "old": found.old,
+        "new": found.new,
+        "old_reason": found.old_reason,
+        "new_reason": found.new_reason,
     }
 
 
@@ -168,7 +176,7 @@ class TouchedAssignmentSerializer(AssignmentSerializer):
     def get_touches(self, assignment: LearnerContentAssignment) -> list[dict[str, object]]:
         """Return the effect of each change, newest first."""
         found: Impact = self.context["impact"]
-        return [_touch(touch) for touch in found.touches(assignment)]
+        return [_effect(effect) for effect in found.effects_on(assignment)]
 
 
 class ImpactOutput(serializers.Serializer[Any]):
@@ -181,7 +189,7 @@ class ImpactOutput(serializers.Serializer[Any]):
 
 
 class _SinceInput(serializers.Serializer[Any]):
-    since = serializers.DateTimeField(required=False)
+    since = InstantField(required=False)
 
 
 class ImpactOfChanges(_OfContent):
@@ -199,15 +207,16 @@ class ImpactOfChanges(_OfContent):
         responses=ImpactOutput,
     )
     def get(self, request: Request, content_key: str) -> Response:
-        query = validated(_SinceInput, request.query_params)
-        since = query.get("since", timezone.now() - DEFAULT_PERIOD)
+        zone = zone_of(caller(request)) if "since" in request.query_params else moments.UTC_ZONE
+        query = validated(_SinceInput, request.query_params, zone=zone)
+        since = query.get("since", timezone.now() - DEFAULT_PERIOD).astimezone(zone)
         found = impact.of_content(self.content(), since=since)
         visible = granted(caller(request), Permission.READ_ASSIGNMENTS, customer="budget__customer_id")
         pages = Pages()
         page = pages.paginate_queryset(found.assignments.filter(visible), request, view=self) or []
         rows = TouchedAssignmentSerializer(page, many=True, context={"impact": found}).data
         response = pages.get_paginated_response(rows)
-        response.data["since"] = since
+        response.data["since"] = moments.iso(since, zone=zone) if "since" in query else since
         context = {"catalogs": _catalogs_of(request)}
         shown = [one for one in found.changes if str(one.catalog_uuid or "") in {"", *context["catalogs"]}]
         response.data["changes"] = ContentChangeSerializer(shown, many=True, context=context).data

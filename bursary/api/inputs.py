@@ -3,7 +3,9 @@
 import math
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import IO, Any
+from zoneinfo import ZoneInfo
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
@@ -13,6 +15,7 @@ from rest_framework.parsers import JSONParser
 
 from bursary.assignments.addresses import MOST_ADDRESSES
 from bursary.budgets.models import LONGEST_AGE_DAYS
+from bursary.lib import moments
 
 MOST_CENTS = 10**13
 NEARLY_WHOLE = 0.001  # cents: clients multiply dollars by 100 in binary floats, 19.99 → 1998.9999999999998
@@ -20,9 +23,14 @@ NEARLY_WHOLE = 0.001  # cents: clients multiply dollars by 100 in binary floats,
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: valid in JSON, refused by databases
 
 
-def validated(shape: type[serializers.Serializer[Any]], data: object) -> dict[str, Any]:
-    """Return the values of a body or a query string, parsed by `shape`. Raises ValidationError."""
-    parsed = shape(data=data)
+def validated(
+    shape: type[serializers.Serializer[Any]], data: object, *, zone: ZoneInfo = moments.UTC_ZONE
+) -> dict[str, Any]:
+    """Return the values of a body or a query string, parsed by `shape`. Raises ValidationError.
+
+    Dates without a time zone are meant in `zone`.
+    """
+    parsed = shape(data=data, context={"zone": zone})
     parsed.is_valid(raise_exception=True)
     return {**parsed.validated_data}
 
@@ -86,6 +94,27 @@ class EntryField(serializers.Field[str, Any, str, Any]):
         return value
 
 
+@extend_schema_field(OpenApiTypes.DATETIME)
+class InstantField(serializers.Field[datetime, Any, str, Any]):
+    """A date, or a date and time, in ISO 8601; in the time zone of `validated` where it names none."""
+
+    def __init__(self, *, end_of_day: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.end_of_day = end_of_day
+
+    def to_internal_value(self, data: Any) -> datetime:
+        """Return the instant in UTC; of a date alone the beginning, or the last second with `end_of_day`."""
+        try:
+            zone = self.context.get("zone", moments.UTC_ZONE)
+            return moments.read(str(data), zone=zone, end_of_day=self.end_of_day)
+        except moments.MomentUnreadable as unreadable:
+            raise serializers.ValidationError(str(unreadable)) from unreadable
+
+    def to_representation(self, value: datetime) -> str:
+        """Return the instant with its offset."""
+        return value.isoformat()
+
+
 class AllocateInput(serializers.Serializer[Any]):
     """The body of allocate and can-allocate. The administrator is always the authenticated user."""
 
@@ -94,12 +123,14 @@ class AllocateInput(serializers.Serializer[Any]):
     learner_emails = serializers.ListField(
         child=EntryField(allow_null=True),
         allow_empty=False,
-        help_text=f"At most {MOST_ADDRESSES} addresses. Surrounding spaces and repetitions are ignored.",
+        help_text=f"At most {MOST_ADDRESSES} addresses, also behind names. Repetitions are ignored.",
     )
-    due_date = serializers.DateTimeField(
+    due_date = InstantField(
+        end_of_day=True,
         required=False,
         allow_null=True,
-        help_text="The administrator's own deadline; the earliest deadline applies",
+        help_text="The administrator's own deadline; the earliest deadline applies. A date without a time is "
+        "the end of that day; a time without a zone is meant in the organisation's",
     )
     admin_lms_user_id = serializers.IntegerField(
         required=False, allow_null=True, help_text="Ignored: the authenticated user is used"

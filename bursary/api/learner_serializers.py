@@ -13,6 +13,7 @@ from bursary.api.serializers import (
     AssignmentSerializer,
     ContentOfAssignmentSerializer,
 )
+from bursary.assignments import redemption
 from bursary.assignments.acknowledgement import FACT_OF
 from bursary.assignments.choices import State
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
@@ -26,13 +27,29 @@ class LearnerAssignmentSerializer(AssignmentSerializer):
     state = serializers.SerializerMethodField()
     content_metadata = ContentOfAssignmentSerializer(source="shown_content", read_only=True, allow_null=True)
     learner_acknowledged = serializers.SerializerMethodField()
+    not_acceptable_now = serializers.SerializerMethodField()
 
     class Meta(AssignmentSerializer.Meta):
         fields = (
             *AssignmentSerializer.Meta.fields,
             "content_metadata",
             "learner_acknowledged",
+            "not_acceptable_now",
         )
+
+    @extend_schema_field(serializers.DictField(allow_null=True))
+    def get_not_acceptable_now(self, assignment: LearnerContentAssignment) -> dict[str, str] | None:
+        """Return why it is open and cannot be accepted at present: its budget is not in use. Else null."""
+        if self.get_state(assignment) != State.ALLOCATED:
+            return None
+        blocked = redemption.blocked(assignment, now=self.context["now"])
+        if blocked is None:
+            return None
+        return {
+            "reason": blocked.reason,
+            "user_message": blocked.sentence,
+            "next_step": blocked.next_step,
+        }
 
     def get_state(self, assignment: LearnerContentAssignment) -> str:
         """Return the state as of `context["now"]`."""
@@ -50,14 +67,15 @@ def state_at(assignment: LearnerContentAssignment, *, now: datetime) -> str:
     return State.EXPIRED if overdue and assignment.state == State.ALLOCATED else assignment.state
 
 
-def policy_of_learner(budget: Budget, *, assignments: list[Any]) -> dict[str, Any]:
+def policy_of_learner(budget: Budget, *, assignments: list[Any], now: datetime) -> dict[str, Any]:
     """Return the body of a budget for a learner, with these serialized assignments. Amounts in cents."""
     return {
         "uuid": str(budget.uuid),
         "policy_type": POLICY_TYPE,
         "display_name": budget.name,
         "description": budget.description,
-        "active": budget.active,
+        "active": budget.active and budget.retired_at is None,
+        "not_in_use": budget.not_in_use(now),
         "catalog_uuid": str(budget.catalog_uuid),
         "enterprise_customer_uuid": str(budget.customer.uuid),
         "subsidy_uuid": str(budget.account.uuid),

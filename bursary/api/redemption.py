@@ -16,8 +16,10 @@ from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
+from bursary.access import known_learners
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may_everywhere
 from bursary.api.authentication import caller
@@ -61,12 +63,16 @@ class _Learner:
 class _CreditsInput(serializers.Serializer[Any]):
     enterprise_customer_uuid = serializers.UUIDField()
     lms_user_id = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
+    page = serializers.IntegerField(
+        required=False, default=1, min_value=1, max_value=10**6, help_text="Of 1,000 assignments, from 1"
+    )
 
 
 class CreditsAvailable(APIView):
     """List a learner's assignments by budget, except ended ones that the learner has acknowledged.
 
-    The answer is an array without an envelope, as clients expect.
+    Open ones come first, nearest deadline first, then accepted ones, then ended ones. The answer is an array
+    without an envelope, as clients expect; where there is more, the header `Link` has the next page.
     Makes no request upstream, unless `BURSARY_CONTENT_READS` is `upstream`.
     """
 
@@ -79,23 +85,28 @@ class CreditsAvailable(APIView):
         shown = learner.assignments().filter(
             ~acknowledgement.acknowledged(),
             budget__customer=customer,
-            budget__active=True,
-            budget__retired_at=None,
         )
-        pks = list(
-            shown.order_by("budget__name", "expires_at", "pk").values_list("pk", flat=True)[:MOST_ASSIGNMENTS]
-        )
+        if query.get("lms_user_id") not in (None, caller(request).lms_user_id):
+            shown = shown.filter(known_learners.learns_at("budget__customer"))
         now = timezone.now()
+        start = (query["page"] - 1) * MOST_ASSIGNMENTS
+        pks = list(listing.open_first(shown, now=now)[start : start + MOST_ASSIGNMENTS + 1])
+        has_more = len(pks) > MOST_ASSIGNMENTS
         by_budget: dict[int, list[LearnerContentAssignment]] = {}
-        for row in listing.with_timelines(pks, now=now):
+        for row in listing.with_timelines(pks[:MOST_ASSIGNMENTS], now=now):
             by_budget.setdefault(row.budget_id, []).append(row)
         budgets = Budget.objects.select_related("account").in_bulk(list(by_budget))
         policies = []
         for pk, assignments in by_budget.items():
             budgets[pk].customer = customer
             rows = LearnerAssignmentSerializer(assignments, many=True, context={"now": now}).data
-            policies.append(policy_of_learner(budgets[pk], assignments=list(rows)))
-        return Response(policies)
+            policies.append(policy_of_learner(budgets[pk], assignments=list(rows), now=now))
+        return Response(policies, headers=_link_to_next(request, query["page"]) if has_more else None)
+
+
+def _link_to_next(request: Request, page: int) -> dict[str, str]:
+    url = replace_query_param(request.build_absolute_uri(), "page", page + 1)
+    return {"Link": f'<{url}>; rel="next"'}
 
 
 class CanRedeem(APIView):
@@ -113,7 +124,9 @@ class CanRedeem(APIView):
         own = learner.assignments().filter(budget__customer=customer)
         parents = read_modes.courses_of(keys, assigned=_courses(own), now=timezone.now())
         matching = own.filter(content_key__in={*keys, *parents.values()})
-        found = list(matching.select_related("budget").order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS])
+        found = list(
+            matching.select_related("budget__customer").order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS]
+        )
         declined = redemption.which_declined(found)
         return Response([_redeemability(key, parents.get(key), found, declined) for key in keys])
 
@@ -130,7 +143,10 @@ def _redeemability(
     covering = [one for one in found if one.content_key in (key, parent)]
     best = redemption.best_of(covering)
     was_declined = best is not None and best.pk in declined
-    refused = redemption.refusal(best, now=timezone.now(), declined=was_declined)
+    now = timezone.now()
+    refused = redemption.refusal(best, now=now, declined=was_declined)
+    if best and refused is None:
+        refused = redemption.blocked(best, now=now)
     reason = refused and {
         "reason": refused.reason,
         "user_message": refused.sentence,

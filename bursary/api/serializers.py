@@ -10,7 +10,7 @@ from rest_framework import serializers
 from bursary.assignments.choices import LearnerState, Status
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
-from bursary.budgets.models import Budget
+from bursary.budgets.models import Budget, NotInUse
 from bursary.replica import reads
 from bursary.replica.models import ContentMetadata
 
@@ -123,6 +123,9 @@ class AssignmentSerializer(serializers.ModelSerializer[LearnerContentAssignment]
     content_quantity = serializers.SerializerMethodField(help_text="Cents, zero or negative")
     earliest_possible_expiration = serializers.SerializerMethodField()
     actions = ActionSerializer(many=True, read_only=True)
+    lms_user_id = serializers.SerializerMethodField(
+        help_text="Null, too, while the person is no learner of the budget's organisation"
+    )
 
     class Meta:
         model = LearnerContentAssignment
@@ -141,6 +144,10 @@ class AssignmentSerializer(serializers.ModelSerializer[LearnerContentAssignment]
             "actions",
             "earliest_possible_expiration",
         )
+
+    def get_lms_user_id(self, assignment: LearnerContentAssignment) -> int | None:
+        """Return the id if the person is a learner of the budget's organisation: `listing` finds out."""
+        return assignment.lms_user_id if getattr(assignment, "learns_here", False) else None
 
     def get_content_quantity(self, assignment: LearnerContentAssignment) -> int:
         """Return the assigned price in cents, negative."""
@@ -216,6 +223,9 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
         read_only=True, default=False, help_text="A passed deadline refuses redemption"
     )
     retired = serializers.SerializerMethodField()
+    not_in_use = serializers.SerializerMethodField(
+        help_text="Why it is not in use: retired, inactive, not_yet_open or ended; null where it is"
+    )
     bnr_enabled = serializers.BooleanField(
         read_only=True, default=False, help_text="Bursary has no browse-and-request"
     )
@@ -245,6 +255,7 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
             "subsidy_active_datetime",
             "subsidy_expiration_datetime",
             "is_subsidy_active",
+            "not_in_use",
             "is_late_redemption_allowed",
             "bnr_enabled",
             "group_associations",
@@ -263,6 +274,11 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
     def get_is_subsidy_active(self, budget: Budget) -> bool:
         """Return whether the budget is open now."""
         return budget.open_at(self.context.get("now") or timezone.now())
+
+    @extend_schema_field(serializers.ChoiceField(choices=NotInUse.choices, allow_null=True))
+    def get_not_in_use(self, budget: Budget) -> str | None:
+        """Return why the budget is not in use now, else null."""
+        return budget.not_in_use(self.context.get("now") or timezone.now())
 
     def get_retired(self, budget: Budget) -> bool:
         """Return whether the budget is retired."""

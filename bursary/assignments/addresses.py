@@ -4,26 +4,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import Q
 
 from bursary.access import known_learners
-from bursary.access.models import User, learner_key
+from bursary.access.models import User, learner_key, of_mailboxes
 from bursary.assignments import actions, derived
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
+from bursary.lib import mailbox
 from bursary.lib.locks import for_update
 
 MOST_ADDRESSES = 10_000
-LONGEST_ADDRESS = 254  # characters, RFC 5321
+IDENTITY = ("learner_email", "learner_key", "mailbox_key", "twin", "lms_user_id")
+"""The columns of an assignment that say which learner it is of."""
 
 
 @dataclass(frozen=True)
 class Addressee:
-    """One address of a request: trimmed, with its position in the list and its key for comparison."""
+    """One address of a request: canonical, with its position in the list and its key for comparison."""
 
     position: int
     address: str
@@ -74,9 +74,10 @@ def read(entries: Sequence[object]) -> tuple[list[Addressee], dict[int, str]]:
     good: list[Addressee] = []
     bad: dict[int, str] = {}
     for position, entry in enumerate(entries):
-        address = entry.strip() if isinstance(entry, str) else ""
-        if problem := _problem(address):
-            bad[position] = problem
+        try:
+            address = mailbox.canonical(entry if isinstance(entry, str) else "")
+        except mailbox.BadAddress as problem:
+            bad[position] = str(problem)
         else:
             good.append(Addressee(position, address, learner_key(address)))
     return good, bad
@@ -116,34 +117,22 @@ def correct(
     assignment.refresh_from_db()
 
 
-def _problem(address: str) -> str:
-    if len(address) > LONGEST_ADDRESS:
-        return f"An address has at most {LONGEST_ADDRESS} characters."
-    try:
-        address.encode()
-        validate_email(address)
-    except (UnicodeEncodeError, ValidationError):
-        return "Enter a valid email address."
-    return ""
-
-
 def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, now: datetime) -> None:
     assignment.learner_email = addressee.address
-    assignment.learner_key = addressee.learner_key
+    assignment.learner_key = assignment.mailbox_key = addressee.learner_key
+    assignment.twin = 0
     assignment.lms_user_id = known_learners.lms_user_ids([addressee.learner_key]).get(addressee.learner_key)
     # Links are bound to an address: an old one would work again where that address is restored.
     assignment.links_revoked_at = assignment.modified = now
     siblings = LearnerContentAssignment.objects.filter(
-        Q(learner_key=addressee.learner_key)
+        of_mailboxes([addressee.learner_key])
         | Q(lms_user_id=assignment.lms_user_id, lms_user_id__isnull=False),
         budget=assignment.budget_id,
         content_key=assignment.content_key,
     )
     if siblings.exclude(pk=assignment.pk).exists():
         raise AddressTaken("Another assignment of this content belongs to that learner.")
-    assignment.save(
-        update_fields=["learner_email", "learner_key", "lms_user_id", "links_revoked_at", "modified"]
-    )
+    assignment.save(update_fields=[*IDENTITY, "links_revoked_at", "modified"])
 
 
 def _start_over(

@@ -34,6 +34,7 @@ class Timeline(admin.TabularInline):  # type: ignore[type-arg]  # Django's class
 
 @admin.register(models.LearnerContentAssignment)
 class LearnerContentAssignmentAdmin(ReadOnlyAdmin):
+    organisation = "budget.customer"
     list_display = (
         "uuid",
         "learner_email",
@@ -52,6 +53,7 @@ class LearnerContentAssignmentAdmin(ReadOnlyAdmin):
 
 @admin.register(models.LearnerContentAssignmentAction)
 class LearnerContentAssignmentActionAdmin(ReadOnlyAdmin):
+    organisation = "assignment.budget.customer"
     list_display = ("uuid", "assignment", "action_type", "status", "created", "completed_at", "error_code")
     list_select_related = ("assignment",)
     list_filter = ("status", "action_type")
@@ -62,6 +64,7 @@ class LearnerContentAssignmentActionAdmin(ReadOnlyAdmin):
 
 @admin.register(models.DeadlineNotice)
 class DeadlineNoticeAdmin(ReadOnlyAdmin):
+    organisation = "budget.customer"
     list_display = ("budget", "content", "assignments", "grace_until", "notified_at", "last_error")
     list_select_related = ("budget", "content")
     ordering = ("-id",)

@@ -17,7 +17,8 @@ from bursary.assignments.choices import ActionType, State
 from bursary.assignments.matching import Match, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
-from bursary.budgets.models import Budget
+from bursary.budgets.models import Budget, NotInUse
+from bursary.lib import moments
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
 from bursary.lib.money import dollars
@@ -213,20 +214,22 @@ def _check(
         budget, enroll_by=content.enroll_by, allocated_at=now, due_date=due_date
     )
     if expires_at <= now:
+        when = moments.in_words(expires_at, zone=budget.customer.zone)
         raise AllocationRefused(
             "deadline_passed",
-            f"The deadline was {expires_at:%d %B %Y, %H:%M} UTC: no learner could accept.",
+            f"The deadline was {when}: no learner could accept.",
             "Choose content whose enrolment is still open.",
             {"deadline": expires_at, "deadline_reason": reason},
         )
 
 
 def _check_budget(budget: Budget, *, now: datetime) -> None:
-    if not budget.active or budget.retired_at:
+    unused = budget.not_in_use(now)
+    if unused in (NotInUse.RETIRED, NotInUse.INACTIVE):
         raise AllocationRefused(
             "policy_expired", "This budget is no longer in use.", "Choose another budget.", {}
         )
-    if not budget.open_at(now):
+    if unused:
         raise AllocationRefused(
             "subsidy_expired",
             "This budget is not open today.",
@@ -294,6 +297,7 @@ def _create(
             parent_content_key=offer.parent_key,
             learner_email=one.addressee.address,
             learner_key=one.addressee.learner_key,
+            mailbox_key=one.addressee.learner_key,
             lms_user_id=one.lms_user_id,
             state=State.ALLOCATED,
             allocated_at=now,

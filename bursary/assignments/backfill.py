@@ -84,7 +84,7 @@ def catalogs_to_ask(keys: Collection[str]) -> dict[UUID, dict[str, str]]:
 def join(content_pk: int, *, clock: Callable[[], datetime]) -> int:
     """Join the assignments of a row's key that have it in their catalogs; return the number joined.
 
-    A transaction a batch. Where that moves a deadline into the past, administrators are notified and nothing
+    A transaction a batch. Where that brings a deadline forward, administrators are notified and nothing
     expires for a day, as after any change of content.
     """
     waiting = _waiting(content_pk).values_list("pk", flat=True)

@@ -1,4 +1,4 @@
-"""Notices to administrators about deadlines that a change moved into the past, written with that change.
+"""Notices to administrators about deadlines that a change brought forward, written with that change.
 
 `derived.py` sets the grace for which nothing expires; this runs after it, on the same signals.
 """
@@ -23,8 +23,9 @@ BATCHES_END_WITHIN = timedelta(minutes=30)
 
 
 def notice_content(*, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object) -> None:
-    """Write a notice for each budget in which a content's deadline moved into the past. Receives
-    `content_changed`.
+    """Write a notice for each budget in which a change of content brought a deadline forward, past or near.
+
+    Receives `content_changed`.
 
     `in_batches`: more may follow, each in a transaction of its own.
     """
@@ -33,7 +34,7 @@ def notice_content(*, pks: Iterable[int], now: datetime, in_batches: bool = Fals
 
 
 def notice_budgets(*, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object) -> None:
-    """Likewise where a budget's terms moved deadlines into the past. Receives `budget_changed`."""
+    """Likewise where a budget's terms brought deadlines forward. Receives `budget_changed`."""
     _write_notices(Q(budget__in=list(pks)), now=now, in_batches=in_batches)
 
 

@@ -9,14 +9,14 @@ from datetime import datetime, timedelta
 from django.db.models import Case, DateTimeField, F, Q, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Least
-from django.db.models.lookups import Exact, LessThanOrEqual
+from django.db.models.lookups import Exact, GreaterThan, LessThan
 
 from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.models import FAR_FUTURE
 from bursary.budgets.models import Budget
 
 GRACE = timedelta(hours=24)
-"""How long nothing expires after its deadline was moved into the past: the move may be a mistake."""
+"""How long nothing expires after a change brought its deadline forward: the change may be a mistake."""
 
 
 def deadline(
@@ -40,7 +40,8 @@ def columns(
 ) -> dict[str, Combinable]:
     """Return `deadline` as SQL: the values of an assignment's `grace_until`, `expires_at`, `expires_reason`.
 
-    The expressions may not be NULL. A deadline that moves from the future into the past starts its grace.
+    The expressions may not be NULL. A deadline that the change brings forward, into the past or to less than
+    `GRACE` from now, starts its grace; one that had passed before does not start it again.
     """
     dates: list[tuple[Combinable, ExpiryReason]] = [
         (enroll_by, ExpiryReason.ENROLL_BY),
@@ -49,12 +50,13 @@ def columns(
         (age_ends_at, ExpiryReason.ALLOCATION_AGE),
     ]
     least = Least(*(date for date, _reason in dates))
-    passed = Q(LessThanOrEqual(least, Value(now)))
+    soon = Q(LessThan(least, Value(now + GRACE)))
+    brought_forward = Q(GreaterThan(F("expires_at"), least), expires_at__gt=now)
     return {
         # First, because MySQL assigns from left to right: it compares with the deadline before.
         "grace_until": Case(
-            When(passed & Q(expires_at__gt=now), then=Value(now + GRACE)),
-            When(passed, then=F("grace_until")),
+            When(soon & brought_forward, then=Value(now + GRACE)),
+            When(soon, then=F("grace_until")),
             default=Value(None, output_field=DateTimeField()),
         ),
         "expires_at": least,

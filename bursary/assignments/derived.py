@@ -1,8 +1,8 @@
 """The only writer of an assignment's derived columns: deadline, learner state, recent action, sort keys.
 
 They are an index over the allocation, the content, the budget and the actions, written set-based in the
-transaction of their cause. Where a change moves a deadline into the past, nothing expires by it until its
-grace has passed (decision 0005). Reminders and nudges that a change may bring forward are checked again:
+transaction of their cause. Where a change brings a deadline forward, nothing expires by it until its grace
+has passed (decision 0005). Reminders and nudges that a change may bring forward are checked again:
 `remind_at` and `nudge_at` are never later than the next of them is due.
 """
 
@@ -149,7 +149,7 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
     """Rewrite every derived column of these assignments, as far as its state is followed (decision 0010).
 
     Call it inside a transaction, with at most `CONTENTS_PER_STATEMENT` of them: it locks their content, their
-    budgets and them. A deadline that was wrong and is in the past has its grace, as after any other change.
+    budgets and them. A deadline that is brought forward has its grace, as after any other change.
     """
     rows = LearnerContentAssignment.objects.filter(pk__in=pks)
     causes = list(rows.values_list("content", "budget"))

@@ -17,8 +17,8 @@ from bursary.budgets import ledger
 def due(now: datetime) -> QuerySet[LearnerContentAssignment]:
     """Return what expires at `now`: open, past its deadline and its grace, and not being redeemed.
 
-    After a deadline was moved into the past, nothing expires until an administrator was notified of it, for
-    at most `LONGEST_WAIT_FOR_NOTICE`.
+    After a deadline was brought forward, nothing expires until an administrator was notified of it, for at
+    most `LONGEST_WAIT_FOR_NOTICE`.
     """
     notices = DeadlineNotice.objects.filter(
         Q(content=OuterRef("content")) | Q(content=None),

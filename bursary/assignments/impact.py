@@ -1,6 +1,6 @@
-"""The open assignments that changes of content touched, and the effect on each: old and new.
+"""The open assignments that changes of content affect, and the effect on each: old and new.
 
-Computed from the replica's `ContentChange` on request; nothing of it is stored. A change touches an
+Computed from the replica's `ContentChange` on request; nothing of it is stored. A change affects an
 assignment that was allocated before it, if it moved its deadline, its dates, its price or its availability.
 """
 
@@ -24,7 +24,7 @@ FIELDS = ("enroll_by", "start_date", "end_date", "price_cents", "active", "membe
 
 
 class Effect(enum.StrEnum):
-    """The aspect of an assignment that a change touched."""
+    """The aspect of an assignment that a change affects."""
 
     DEADLINE = "deadline"
     """When it ends, and by which of the four dates."""
@@ -50,7 +50,7 @@ EFFECTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Touch:
+class ChangeEffect:
     """The effect of one change on one assignment. The reasons are those of a deadline."""
 
     change: ContentChange
@@ -63,7 +63,7 @@ class Touch:
 
 @dataclass(frozen=True)
 class Impact:
-    """The changes of a piece of content, newest first, and the open assignments that they touched."""
+    """The changes of a piece of content, newest first, and the open assignments that they affect."""
 
     changes: Sequence[ContentChange]
     more_changes: bool
@@ -71,10 +71,10 @@ class Impact:
     assignments: QuerySet[LearnerContentAssignment] = field(repr=False)
     """In the order of their keys."""
 
-    def touches(self, assignment: LearnerContentAssignment) -> list[Touch]:
+    def effects_on(self, assignment: LearnerContentAssignment) -> list[ChangeEffect]:
         """Return the effects of the changes on one of the assignments, newest first."""
-        touches = [_touch(change, assignment) for change in self.changes if _concerns(change, assignment)]
-        return [touch for touch in touches if touch is not None]
+        effects = [_effect(change, assignment) for change in self.changes if _concerns(change, assignment)]
+        return [effect for effect in effects if effect is not None]
 
 
 def of_content(content: ContentMetadata, *, since: datetime) -> Impact:
@@ -88,13 +88,13 @@ def of_content(content: ContentMetadata, *, since: datetime) -> Impact:
     )
     changes = newest[:MOST_CHANGES]
     by_any = reduce(or_, map(_where, changes), Q(pk__in=[]))
-    touched = LearnerContentAssignment.objects.filter(by_any, state=State.ALLOCATED).order_by("pk")
-    touched = touched.select_related("budget", "content").defer("content__payload")
-    return Impact(changes, len(newest) > MOST_CHANGES, touched)
+    affected = LearnerContentAssignment.objects.filter(by_any, state=State.ALLOCATED).order_by("pk")
+    affected = affected.select_related("budget", "content").defer("content__payload")
+    return Impact(changes, len(newest) > MOST_CHANGES, affected)
 
 
 def _where(change: ContentChange) -> Q:
-    """Return the condition that a change touched an assignment: `_concerns` and `_touch` as SQL."""
+    """Return the condition that a change affects an assignment: `_concerns` and `_effect` as SQL."""
     concerned = Q(allocated_at__lte=change.created, content=change.content_id)
     if change.catalog_uuid:
         concerned &= Q(budget__catalog_uuid=change.catalog_uuid)
@@ -117,7 +117,7 @@ def _concerns(change: ContentChange, assignment: LearnerContentAssignment) -> bo
     return theirs and before and change.content_id == assignment.content_id
 
 
-def _touch(change: ContentChange, assignment: LearnerContentAssignment) -> Touch | None:
+def _effect(change: ContentChange, assignment: LearnerContentAssignment) -> ChangeEffect | None:
     effect = EFFECTS[change.field]
     match effect:
         case Effect.DEADLINE:
@@ -130,12 +130,12 @@ def _touch(change: ContentChange, assignment: LearnerContentAssignment) -> Touch
                 )
                 for value in (change.old, change.new)
             )
-            return Touch(change, effect, old, new, old_reason, new_reason) if old != new else None
+            return ChangeEffect(change, effect, old, new, old_reason, new_reason) if old != new else None
         case Effect.AVAILABILITY:
             gone = change.field == "gone_at"
             before, after = (value is None if gone else bool(value) for value in (change.old, change.new))
-            return Touch(change, effect, before, after)
-    return Touch(change, effect, change.old, change.new)
+            return ChangeEffect(change, effect, before, after)
+    return ChangeEffect(change, effect, change.old, change.new)
 
 
 def _instant(value: object) -> datetime:

@@ -6,20 +6,23 @@ the derived keys. Every ordering ends in the primary key: no row is lost or repe
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import django_filters
-from django.core.exceptions import ValidationError
 from django.db import connection
-from django.db.models import Count, F, OrderBy, Prefetch, Q, QuerySet
+from django.db.models import Case, Count, F, OrderBy, Prefetch, Q, QuerySet, Value, When
 from django.forms import IntegerField
 from django_filters.constants import EMPTY_VALUES
-from django_filters.fields import IsoDateTimeField
 
+from bursary.access import known_learners
+from bursary.access.models import learner_key, of_mailboxes
 from bursary.assignments import content_display
 from bursary.assignments.choices import LearnerState, State
-from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.lib import mailbox, moments
+from bursary.lib.moments import UTC_ZONE, MomentField
 from bursary.replica import read_modes
 
 LONGEST_TEXT = 255  # characters
@@ -49,22 +52,35 @@ _STATES = [*State.choices, ("errored", "errored")]  # a state that clients send 
 _LEARNER_STATES = [(state.label, state.label) for state in LearnerState if state is not LearnerState.NONE]
 
 
-class MomentField(IsoDateTimeField):
-    """An instant with its UTC within the calendar, so that every database can compare with it."""
-
-    def clean(self, value: Any) -> datetime | None:
-        """Return the moment in UTC. Raises ValidationError."""
-        moment: datetime | None = super().clean(value)
-        try:
-            return moment and moment.astimezone(UTC)
-        except OverflowError as outside:
-            raise ValidationError("Enter a date and time between the years 1 and 9999.") from outside
-
-
 class MomentFilter(django_filters.IsoDateTimeFilter):
-    """A date and time in ISO 8601; UTC where it names no zone."""
+    """A date, or a date and time; in the time zone of its filter set where it names none."""
 
     field_class = MomentField
+
+    @property
+    def field(self) -> Any:
+        """The form field: a date alone is its last second for an upper bound, else its first."""
+        zone = getattr(getattr(self, "parent", None), "zone", UTC_ZONE)
+        self.extra |= {"zone": zone, "end_of_day": self.lookup_expr == "lte"}
+        return super().field
+
+
+class SpanField(MomentField):
+    """The first and the last instant that a text means: of a date alone, of that day."""
+
+    def clean(self, value: Any) -> Any:
+        """Return both; None for no text. Raises ValidationError."""
+        first = super().clean(value)
+        return first and (first, moments.read(value, zone=self.zone, end_of_day=True))
+
+
+class SpanFilter(MomentFilter):
+    """A date, for any time of that day, or a date and time."""
+
+    field_class = SpanField
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs | {"lookup_expr": "range"})
 
 
 class TextFilter(django_filters.CharFilter):
@@ -123,7 +139,7 @@ def _content_filters() -> dict[str, django_filters.Filter]:
             filters[parameter] = kind(field_name=f"content__{column}", lookup_expr=lookup)
 
     text = {"exact": TextFilter, "icontains": TextFilter, "in": TextsFilter}
-    moment = {"exact": MomentFilter, "gte": MomentFilter, "lte": MomentFilter}
+    moment = {"exact": SpanFilter, "gte": MomentFilter, "lte": MomentFilter}
     number = {"exact": NumberFilter, "gte": NumberFilter, "lte": NumberFilter, "in": NumbersFilter}
     for name, column in (("title", "title"), ("course_type", "course_type"), ("partner", "partner_names")):
         add(f"content_{name}", column, text)
@@ -144,20 +160,24 @@ class ContentFiltersUnavailable(Exception):
 
 
 class AssignmentFilters(django_filters.FilterSet):
-    """The query parameters of assignment lists."""
+    """The query parameters of assignment lists. Dates without a time zone are meant in `zone`."""
 
     state = django_filters.ChoiceFilter(choices=_STATES)
     state__in = ChoicesFilter(field_name="state", lookup_expr="in", choices=_STATES)
     learner_state = django_filters.ChoiceFilter(choices=_LEARNER_STATES, method="in_learner_states")
     learner_state__in = ChoicesFilter(choices=_LEARNER_STATES, method="in_learner_states")
-    learner_email = TextFilter(lookup_expr="iexact")
-    learner_email__in = TextsFilter(field_name="learner_email", lookup_expr="in")
-    lms_user_id = NumberFilter()
-    lms_user_id__in = NumbersFilter(field_name="lms_user_id", lookup_expr="in")
+    learner_email = TextFilter(method="of_addresses", label="An address, however it is written")
+    learner_email__in = TextsFilter(method="of_addresses", label="Any of these addresses")
+    lms_user_id = NumberFilter(method="of_own_learners")
+    lms_user_id__in = NumbersFilter(method="of_own_learners")
     content_key = TextFilter()
     content_key__in = TextsFilter(field_name="content_key", lookup_expr="in")
     search = TextFilter(method="in_title_or_address", label="In title or address, every word")
     ordering = StableOrdering(choices=[(sign + key, sign + key) for key in ORDERINGS for sign in ("", "-")])
+
+    def __init__(self, *args: Any, zone: ZoneInfo = UTC_ZONE, **kwargs: Any) -> None:
+        self.zone = zone
+        super().__init__(*args, **kwargs)
 
     @classmethod
     def get_filters(cls) -> dict[str, django_filters.Filter]:
@@ -173,12 +193,32 @@ class AssignmentFilters(django_filters.FilterSet):
         found: QuerySet[LearnerContentAssignment] = super().filter_queryset(queryset)
         return found
 
+    def understood(self) -> dict[str, str]:
+        """Return the instants that the filters in use mean, in ISO 8601 with the offset of `zone`."""
+        asked = self.form.cleaned_data
+        used = [
+            name for name, one in self.filters.items() if isinstance(one, MomentFilter) and asked.get(name)
+        ]
+        return {name: self._iso(asked[name]) for name in used}
+
+    def _iso(self, asked: datetime | tuple[datetime, datetime]) -> str:
+        """Return an instant; of a span both ends, as ISO 8601 writes an interval."""
+        ends = dict.fromkeys(asked) if isinstance(asked, tuple) else (asked,)
+        return "/".join(moments.iso(end, zone=self.zone) for end in ends)
+
     def _through_content(self) -> list[str]:
         """Return the parameters in use that need the replica's rows."""
         asked = self.form.cleaned_data
         used = [name for name in (*_content_filters(), "search") if asked.get(name) not in EMPTY_VALUES]
         keys = [key.removeprefix("-") for key in asked.get("ordering") or ()]
         return used + [f"ordering={key}" for key in keys if "__" in ORDERINGS.get(key, "")]
+
+    def of_own_learners(
+        self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: int | Sequence[int]
+    ) -> QuerySet[LearnerContentAssignment]:
+        """Keep rows with these ids, of learners of the budget's organisation: others' ids are not shown."""
+        ids = [value] if isinstance(value, int) else value
+        return queryset.filter(known_learners.learns_at("budget__customer"), lms_user_id__in=ids)
 
     def in_learner_states(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str | Sequence[str]
@@ -187,13 +227,31 @@ class AssignmentFilters(django_filters.FilterSet):
         words = [value] if isinstance(value, str) else value
         return queryset.filter(learner_state__in=[state for state in LearnerState if state.label in words])
 
+    def of_addresses(
+        self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str | Sequence[str]
+    ) -> QuerySet[LearnerContentAssignment]:
+        """Keep the assignments of any of these addresses, by the keys of their mailboxes."""
+        addresses = [value] if isinstance(value, str) else value
+        return queryset.filter(of_mailboxes([learner_key(address) for address in addresses]))
+
     def in_title_or_address(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str
     ) -> QuerySet[LearnerContentAssignment]:
         """Keep rows in which every word occurs in the content's title or the learner's address."""
         for word in value.split():
-            queryset = queryset.filter(Q(content__title__icontains=word) | Q(learner_email__icontains=word))
+            found = Q(content__title__icontains=word) | Q(learner_email__icontains=mailbox.comparable(word))
+            queryset = queryset.filter(found)
         return queryset
+
+
+def open_first(
+    assignments: QuerySet[LearnerContentAssignment], *, now: datetime
+) -> QuerySet[LearnerContentAssignment, int]:
+    """Return the primary keys in a learner's order: open ones by deadline, then accepted, then ended ones."""
+    still_open = Q(state=State.ALLOCATED) & (Q(expires_at__gt=now) | Q(redeeming_since__isnull=False))
+    rank = Case(When(still_open, then=Value(0)), When(state=State.ACCEPTED, then=Value(1)), default=Value(2))
+    deadline = Case(When(still_open, then=F("expires_at")), default=Value(FAR_FUTURE))
+    return assignments.order_by(rank, deadline, "-pk").values_list("pk", flat=True)
 
 
 @dataclass(frozen=True)
@@ -239,7 +297,8 @@ def with_timelines(pks: Sequence[int], *, now: datetime) -> list[LearnerContentA
 def _with_timelines() -> QuerySet[LearnerContentAssignment]:
     timeline = LearnerContentAssignmentAction.objects.timeline().defer("attempt_log", "payload", "traceback")
     return (
-        LearnerContentAssignment.objects.select_related("content", "budget")
+        LearnerContentAssignment.objects.select_related("content", "budget__customer")
+        .annotate(learns_here=known_learners.learns_at("budget__customer"))
         .defer("content__payload")
         .prefetch_related(Prefetch("actions", queryset=timeline))
     )

@@ -3,11 +3,13 @@
 import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from django.db.models import Q
 
 from bursary.access import known_learners
-from bursary.assignments.addresses import Addressee
+from bursary.access.models import of_mailboxes
+from bursary.assignments.addresses import IDENTITY, Addressee
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -47,23 +49,30 @@ def match_learners(
 ) -> list[Match]:
     """Return the match of each addressee, in order. With `lock`, existing assignments stay locked.
 
-    Addresses are compared by their keys, learners by the LMS user ids of their accounts.
+    Addresses are compared by their keys, learners by the LMS user ids and the other addresses of their
+    accounts.
     """
     keys = list(dict.fromkeys(one.learner_key for one in addressees))
     people_known = known_learners.lms_user_ids(keys)
-    existing = _existing(budget, content_key, keys, list(people_known.values()), lock=lock)
-    by_key = {assignment.learner_key: assignment for assignment in existing}
+    others = known_learners.other_keys(keys)
+    all_keys = list(dict.fromkeys([*keys, *chain.from_iterable(others.values())]))
+    existing = _existing(budget, content_key, all_keys, list(people_known.values()), lock=lock)
+    # Of twins the settled one counts, else the one that stayed.
+    existing.sort(key=lambda one: (one.state in _SETTLED, not one.twin, -one.pk))
+    by_key = {assignment.present_key: assignment for assignment in existing}
     by_person = {assignment.lms_user_id: assignment for assignment in existing if assignment.lms_user_id}
     first_at: dict[int | str, int] = {}
     outcomes = []
     for addressee in addressees:
         person = people_known.get(addressee.learner_key)
         own, other = by_key.get(addressee.learner_key), by_person.get(person) if person else None
+        same = others.get(addressee.learner_key, [])
+        other = other or next((by_key[key] for key in same if key in by_key), None)
         assignment = _best(own, other)
         if own and other and own is not other:
             person = None  # the other row has the LMS user id, which is unique
         # Entries of one learner, or that would share an assignment, count once.
-        identity = (assignment and assignment.uuid.hex) or person or addressee.learner_key
+        identity = (assignment and assignment.uuid.hex) or person or min([addressee.learner_key, *same])
         if identity in first_at:
             first = first_at[identity]
             outcomes.append(Match(addressee, Verdict.DUPLICATE, person, duplicate_of=first))
@@ -80,15 +89,16 @@ def assign_identity(outcomes: Iterable[Match]) -> None:
         assignment, addressee = one.assignment, one.addressee
         if assignment is None:
             continue
-        before = (assignment.learner_email, assignment.learner_key, assignment.lms_user_id)
+        before = (assignment.learner_email, assignment.present_key, assignment.lms_user_id)
         person = one.lms_user_id or assignment.lms_user_id
-        if before != (addressee.address, addressee.learner_key, person):
-            assignment.learner_email, assignment.learner_key = addressee.address, addressee.learner_key
-            assignment.lms_user_id = person
-            changed.append(assignment)
-    LearnerContentAssignment.objects.bulk_update(
-        changed, ["learner_email", "learner_key", "lms_user_id"], batch_size=500
-    )
+        if before == (addressee.address, addressee.learner_key, person):
+            continue
+        assignment.learner_email, assignment.lms_user_id = addressee.address, person
+        if assignment.present_key != addressee.learner_key:
+            assignment.learner_key = assignment.mailbox_key = addressee.learner_key
+            assignment.twin = 0
+        changed.append(assignment)
+    LearnerContentAssignment.objects.bulk_update(changed, IDENTITY, batch_size=500)
 
 
 def _existing(
@@ -100,7 +110,7 @@ def _existing(
     found: dict[int, LearnerContentAssignment] = {}
     for start in range(0, max(len(keys), len(persons)), ROWS_PER_QUERY):
         window = slice(start, start + ROWS_PER_QUERY)
-        mine = Q(learner_key__in=keys[window]) | Q(lms_user_id__in=persons[window])
+        mine = of_mailboxes(keys[window]) | Q(lms_user_id__in=persons[window])
         found.update((assignment.pk, assignment) for assignment in rows.filter(mine).order_by("pk"))
     return list(found.values())
 
@@ -120,6 +130,6 @@ def _judge(addressee: Addressee, person: int | None, assignment: LearnerContentA
     verdict = Verdict.UNCHANGED if assignment.state in _SETTLED else Verdict.AGAIN
     # A forgotten learner's placeholder is not another address of theirs.
     known_by_other_address = (
-        assignment.learner_key != addressee.learner_key and assignment.forgotten_at is None
+        assignment.present_key != addressee.learner_key and assignment.forgotten_at is None
     )
     return Match(addressee, verdict, person, assignment, known_by_other_address)

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
+from bursary.access.models import AddressedRow
 from bursary.assignments.choices import (
     OPEN,
     ActionType,
@@ -34,7 +35,7 @@ CHECK_NOW = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for 'not computed yet': the sweep finds such a row first and computes the date."""
 
 
-class LearnerContentAssignment(models.Model):
+class LearnerContentAssignment(AddressedRow):
     """One learner, one piece of content and one budget, through all its allocations."""
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
@@ -46,6 +47,12 @@ class LearnerContentAssignment(models.Model):
     parent_content_key = models.CharField(max_length=255, blank=True, help_text="A run's course")
     learner_email = models.CharField(max_length=254)
     learner_key = models.CharField(max_length=64)
+    twin = models.PositiveBigIntegerField(
+        default=0,
+        db_default=0,
+        editable=False,
+        help_text="Its own pk where the learner has another of the same content; else 0",
+    )
     lms_user_id = models.PositiveBigIntegerField(null=True, blank=True)
     price_cents = models.PositiveBigIntegerField(help_text="Cents: reserved while open, spent once accepted")
 
@@ -102,6 +109,10 @@ class LearnerContentAssignment(models.Model):
             models.UniqueConstraint(
                 fields=["budget", "learner_key", "content_key"], name="one_assignment_for_an_address"
             ),
+            # Those that turned out to be one learner's when they were re-keyed differ in `twin`.
+            models.UniqueConstraint(
+                fields=["budget", "mailbox_key", "content_key", "twin"], name="one_assignment_for_a_mailbox"
+            ),
             models.UniqueConstraint(
                 fields=["budget", "lms_user_id", "content_key"], name="one_assignment_for_a_person"
             ),
@@ -131,11 +142,17 @@ class LearnerContentAssignment(models.Model):
             models.Index(fields=["state", "forgotten_at", "expired_at", "id"], name="assignment_to_forget"),
             # One learner's assignments, over all budgets.
             models.Index(fields=["learner_key"], name="assignment_of_address"),
+            models.Index(fields=["mailbox_key"], name="assignment_of_mailbox"),
             models.Index(fields=["lms_user_id"], name="assignment_of_person"),
         ]
 
     def __str__(self) -> str:
         return str(self.uuid)
+
+    @property
+    def present_key(self) -> str:
+        """Return the key by which its learner is compared, also before it is re-keyed."""
+        return self.mailbox_key or self.learner_key
 
     @property
     def shown_content(self) -> AnyContent | None:
@@ -264,8 +281,9 @@ class LearnerContentAssignmentAction(LeasedRow):
 
 
 class DeadlineNotice(LeasedRow):
-    """A mail to administrators: a change moved deadlines of open assignments, of one budget and content, into
-    the past. They do not expire before `grace_until`, nor before an administrator was notified."""
+    """A mail to administrators: a change brought deadlines of open assignments forward, of one budget and
+    content, into the past or near. They do not expire before `grace_until`, nor before an administrator was
+    notified."""
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="deadline_notices")

@@ -13,13 +13,15 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from bursary.access.models import User
+from bursary.access import known_learners
+from bursary.access.models import User, of_mailboxes
 from bursary.assignments import actions, lifecycle
 from bursary.assignments.actions import Done
 from bursary.assignments.choices import OPEN, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
-from bursary.budgets.models import LedgerEntry
+from bursary.budgets.models import LedgerEntry, NotInUse
+from bursary.lib import moments
 from bursary.lib.locks import for_update
 
 
@@ -36,6 +38,7 @@ class RedemptionRefused(Exception):
 
 
 ASK = "If you still want it, ask your organisation to assign it again."
+ASK_WHEN = "Ask your organisation when it can be accepted; until then you can decline it."
 
 _REFUSED: Mapping[str, tuple[str, str]] = {
     State.CANCELLED: (
@@ -66,8 +69,9 @@ def not_assigned() -> RedemptionRefused:
 
 
 def of_learner(*, lms_user_id: int | None, learner_key: str) -> QuerySet[LearnerContentAssignment]:
-    """Return a learner's assignments, by LMS user id and by the key of their address."""
-    mine = Q(learner_key=learner_key) if learner_key else Q(pk__in=[])
+    """Return a learner's assignments, by LMS user id and by every address of the account with this key."""
+    others = known_learners.other_keys([learner_key]).get(learner_key, []) if learner_key else []
+    mine = of_mailboxes([learner_key, *others]) if learner_key else Q(pk__in=[])
     if lms_user_id is not None:
         mine |= Q(lms_user_id=lms_user_id)
     return LearnerContentAssignment.objects.filter(mine)
@@ -112,6 +116,27 @@ def refusal(
     return RedemptionRefused(*refused, ASK) if refused else None
 
 
+def blocked(assignment: LearnerContentAssignment, *, now: datetime) -> RedemptionRefused | None:
+    """Return why an open assignment cannot be accepted at present: its budget is not in use (decision 0012).
+
+    It can be declined, and is cancelled and expires as usual. A redemption in flight is finished.
+    """
+    if assignment.state != State.ALLOCATED or assignment.redeeming_since:
+        return None
+    budget = assignment.budget
+    unused = budget.not_in_use(now)
+    if unused is None:
+        return None
+    sentence, next_step = "The budget that pays for this course is not in use at present.", ASK_WHEN
+    if unused is NotInUse.NOT_YET_OPEN and budget.starts_at:
+        opens = moments.in_words(budget.starts_at, zone=budget.customer.zone)
+        sentence, next_step = (
+            f"The budget that pays for this course opens on {opens}.",
+            "Accept it from then on.",
+        )
+    return RedemptionRefused(unused.refusal_reason, sentence, next_step)
+
+
 def begin(
     assignment: LearnerContentAssignment, *, now: datetime, actor: User | None = None
 ) -> LearnerContentAssignmentAction:
@@ -121,7 +146,8 @@ def begin(
     """
     with transaction.atomic():
         locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
-        if refused := refusal(locked, now=now, declined=bool(which_declined([locked]))):
+        declined = bool(which_declined([locked]))
+        if refused := refusal(locked, now=now, declined=declined) or blocked(locked, now=now):
             raise refused
         this_cycle = locked.actions.filter(action_type=ActionType.REDEEMED, cycle=locked.cycle)
         if begun := this_cycle.filter(status__in=[*OPEN, Status.DONE]).order_by("-id").first():

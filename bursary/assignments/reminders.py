@@ -25,6 +25,7 @@ from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
 
 REQUEST_INTERVAL = timedelta(minutes=10)  # at least, between two mails on request to one learner
+_UNUSED = "from a budget that is not in use"
 _STARTING = (State.ALLOCATED, State.ACCEPTED)
 _INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
 
@@ -73,7 +74,9 @@ def remind(
 
     def objection(assignment: LearnerContentAssignment) -> str:
         if not assignment.redeeming_since and assignment.state == State.ALLOCATED:
-            return "past its deadline" if assignment.expires_at <= now else ""
+            if assignment.expires_at <= now:
+                return "past its deadline"
+            return _UNUSED if budget.not_in_use(now) else ""
         return lifecycle.standing(assignment)
 
     return _request(budget, uuids, ActionType.REMINDED, _INVITATIONS, objection, now=now, actor=actor)
@@ -112,6 +115,8 @@ def nudge(
             return lifecycle.standing(assignment)
         if assignment.state == State.ALLOCATED and assignment.expires_at <= now:
             return "past its deadline"
+        if assignment.state == State.ALLOCATED and budget.not_in_use(now):
+            return _UNUSED
         if starts_at >= FAR_FUTURE:
             return "without a start"
         if starts_at <= now:

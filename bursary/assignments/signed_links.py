@@ -1,10 +1,11 @@
 """The links in learners' mails: the assignment that each opens, and whether it still works.
 
-A link is for one assignment in one cycle at one address. It stops working at its age, and earlier when the
-assignment is allocated again, its address is corrected or erased, or an administrator revokes its links.
+A link is for one assignment in one cycle at one address. It works until the deadline that its mail names, or
+to its age where that is later. It stops earlier when the assignment is allocated again, its address is
+corrected or erased, or an administrator revokes its links.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 
@@ -21,7 +22,10 @@ from bursary.lib.locks import for_update
 def token_for(assignment: LearnerContentAssignment, *, address: str, now: datetime) -> str:
     """Return the token of a new link, for a mail to `address`."""
     stamp = _stamp(assignment, learner_key(address))
-    return links.token(Link(assignment.uuid, assignment.cycle, stamp, now.replace(microsecond=0)))
+    # The mail names the deadline. A later second, not an earlier one: the link lasts as long.
+    until = assignment.expires_at.replace(microsecond=0) + timedelta(seconds=1)
+    issued_at = now.replace(microsecond=0)
+    return links.token(Link(assignment.uuid, assignment.cycle, stamp, issued_at, until=until))
 
 
 def opened(token: str, *, now: datetime) -> LearnerContentAssignment:
@@ -89,7 +93,12 @@ def _opened(link: Link, *, lock: bool = False) -> LearnerContentAssignment:
     else:
         rows = rows.select_related("budget__customer", "content").defer("content__payload")
     assignment = rows.first()
-    if assignment is None or _stamp(assignment, assignment.learner_key) != link.stamp:
+    if assignment is None:
+        raise LinkWithdrawn
+    # Mails of an earlier release bear the older key, which a row keeps when it is re-keyed.
+    if link.stamp not in [
+        _stamp(assignment, key) for key in (assignment.present_key, assignment.learner_key)
+    ]:
         raise LinkWithdrawn
     return assignment
 
@@ -97,7 +106,7 @@ def _opened(link: Link, *, lock: bool = False) -> LearnerContentAssignment:
 def _awaits_answer(assignment: LearnerContentAssignment, *, now: datetime) -> bool:
     """Return whether the learner can still answer."""
     waits = assignment.state == State.ALLOCATED and assignment.redeeming_since is None
-    return waits and assignment.expires_at > now
+    return waits and assignment.expires_at > now and not assignment.budget.not_in_use(now)
 
 
 def _stamp(assignment: LearnerContentAssignment, of_address: str) -> str:

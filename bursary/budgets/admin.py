@@ -4,15 +4,18 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.widgets import AdminSplitDateTime
 from django.http import HttpRequest
 from django.utils import timezone
 
 from bursary.budgets import terms
 from bursary.budgets.models import Account, Budget, Customer, LedgerEntry
-from bursary.lib.admin import ReadOnlyAdmin
+from bursary.lib import moments
+from bursary.lib.admin import ReadOnlyAdmin, ZonedAdmin
+from bursary.lib.moments import MomentField
 
 
-class Kept(admin.ModelAdmin):  # type: ignore[type-arg]  # of whichever model registers it
+class Kept(ZonedAdmin):
     """Records that may be made and changed, never deleted: others refer to them."""
 
     fixed: tuple[str, ...] = ()
@@ -31,6 +34,7 @@ class Kept(admin.ModelAdmin):  # type: ignore[type-arg]  # of whichever model re
 
 @admin.register(Customer)
 class CustomerAdmin(Kept):
+    organisation = "self"
     list_display = ("name", "slug", "time_zone", "created")
     search_fields = ("name", "slug")
     readonly_fields = ("uuid", "created")
@@ -38,6 +42,7 @@ class CustomerAdmin(Kept):
 
 @admin.register(Account)
 class AccountAdmin(Kept):
+    organisation = "customer"
     list_display = ("name", "customer", "limit_cents", "held_cents", "spent_cents")
     list_select_related = ("customer",)
     search_fields = ("name", "customer__name")
@@ -46,9 +51,41 @@ class AccountAdmin(Kept):
     fixed = ("customer",)
 
 
+class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's class takes no parameters when run
+    """A budget; its dates are meant and shown in its organisation's time zone."""
+
+    starts_at = MomentField(required=False, widget=AdminSplitDateTime)
+    ends_at = MomentField(required=False, widget=AdminSplitDateTime, end_of_day=True)
+    retired_at = MomentField(required=False, widget=AdminSplitDateTime)
+
+    class Meta:
+        model = Budget
+        fields = (
+            *("customer", "account", "name", "description", "catalog_uuid", "limit_cents"),
+            *("starts_at", "ends_at", "allocation_age_days"),
+            *("remind_days_after", "remind_days_before", "nudge_days_before", "active", "retired_at"),
+        )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        chosen = str(self.data.get("customer", ""))
+        customer = self.instance.customer if self.instance.pk else None
+        if customer is None and chosen.isdecimal():
+            customer = Customer.objects.filter(pk=int(chosen)).first()
+        zone = customer.zone if customer else moments.UTC_ZONE
+        for field in self.fields.values():
+            if isinstance(field, MomentField):
+                field.zone = zone
+                meant = "The end of the day" if field.end_of_day else "The beginning of the day"
+                where = zone.key if customer else "the organisation's time zone"
+                field.help_text = f"{meant} where no time is given. In {where}."
+
+
 @admin.register(Budget)
 class BudgetAdmin(Kept):
-    list_display = ("name", "customer", "limit_cents", "held_cents", "spent_cents", "ends_at", "active")
+    organisation = "customer"
+    form = BudgetForm
+    list_display = ("name", "customer", "limit_cents", "held_cents", "spent_cents", "ends", "active")
     list_select_related = ("customer",)
     list_filter = ("active",)
     search_fields = ("name", "customer__name")
@@ -63,6 +100,11 @@ class BudgetAdmin(Kept):
     )
     fixed = ("customer", "account")
 
+    @admin.display(ordering="ends_at")
+    def ends(self, budget: Budget) -> str:
+        """Return the end in the organisation's time zone."""
+        return moments.in_words(budget.ends_at, zone=budget.customer.zone) if budget.ends_at else ""
+
     def save_model(
         self, request: HttpRequest, obj: Budget, form: "forms.ModelForm[Budget]", change: bool
     ) -> None:
@@ -76,6 +118,7 @@ class BudgetAdmin(Kept):
 
 @admin.register(LedgerEntry)
 class LedgerEntryAdmin(ReadOnlyAdmin):
+    organisation = "budget.customer"
     list_display = ("uuid", "budget", "cents", "state", "created_at", "reversed_at")
     list_select_related = ("budget",)
     list_filter = ("state",)

@@ -3,14 +3,15 @@
 import uuid
 from datetime import datetime
 from typing import Any
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
-FIRST_YEAR, LAST_YEAR = 1900, 8999
+from bursary.lib.moments import FIRST_YEAR, LAST_YEAR
+
 LONGEST_AGE_DAYS = 3650
 ALLOCATION_AGE_DAYS = 90  # how long an allocation waits for its learner unless the budget says otherwise
 REMIND_DAYS_AFTER, REMIND_DAYS_BEFORE, NUDGE_DAYS_BEFORE = "7,30,60", "7,1", "7,1"
@@ -50,7 +51,7 @@ def read_days(text: str) -> tuple[int, ...]:
 
 
 class Customer(models.Model):
-    """The organisation that pays. Deadlines are shown in its time zone."""
+    """The organisation that pays. Its dates are meant and shown in its time zone."""
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     slug = models.SlugField(max_length=64, unique=True)
@@ -63,6 +64,11 @@ class Customer(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone in which its dates are meant and shown."""
+        return ZoneInfo(self.time_zone)
 
 
 class Account(models.Model):
@@ -96,6 +102,24 @@ def _list_of_days(default: str, help_text: str) -> "models.CharField[str, str]":
         validators=[check_days],
         help_text=help_text,
     )
+
+
+class NotInUse(models.TextChoices):
+    """Why a budget is not in use (decision 0012)."""
+
+    RETIRED = "retired"
+    """It was retired for good."""
+    INACTIVE = "inactive"
+    """It is switched off."""
+    NOT_YET_OPEN = "not_yet_open"
+    """Its start is in the future."""
+    ENDED = "ended"
+    """Its end has passed."""
+
+    @property
+    def refusal_reason(self) -> str:
+        """The clients' word for it."""
+        return "policy_expired" if self in (NotInUse.RETIRED, NotInUse.INACTIVE) else "subsidy_expired"
 
 
 class Budget(models.Model):
@@ -163,8 +187,21 @@ class Budget(models.Model):
         """Cents reserved for open assignments or spent on accepted ones."""
         return self.held_cents + self.spent_cents
 
+    def not_in_use(self, now: datetime) -> NotInUse | None:
+        """Return why nothing is assigned, asked for or accepted from the budget at `now`; None where it is.
+
+        The only rule for it. What follows is in decision 0012.
+        """
+        if self.retired_at is not None and self.retired_at <= now:
+            return NotInUse.RETIRED
+        if not self.active:
+            return NotInUse.INACTIVE
+        if self.starts_at is not None and now < self.starts_at:
+            return NotInUse.NOT_YET_OPEN
+        return NotInUse.ENDED if self.ends_at is not None and self.ends_at <= now else None
+
     def open_at(self, now: datetime) -> bool:
-        """Return whether `now` lies within the budget's window."""
+        """Return whether `now` lies within the budget's dates."""
         started = self.starts_at is None or self.starts_at <= now
         return started and (self.ends_at is None or now < self.ends_at)
 

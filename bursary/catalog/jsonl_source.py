@@ -53,6 +53,8 @@ class _Index:
 class FolderCatalog:
     """One file that serves every catalog, or a folder that serves `<catalog uuid>.jsonl`.
 
+    In a folder, two catalogs may have different records of one key: the course with the restricted runs that
+    one of them allows, and the course without.
     Reads a line at a time: beside an index of keys, memory is bounded by the batch, not by the file. Replace
     a file by renaming another over it: a listing then ends with the file that it began with.
     """

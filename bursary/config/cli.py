@@ -8,8 +8,12 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import django
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+from django.db import connections
+
+from bursary.ops.database import NotReady, refuse_unknown_migrations
 
 PRIVATE = 0o077  # the umask: personal data lies below the data folder, readable by its owner alone
 SETS_UP = frozenset({"demo", "migrate"})
@@ -27,9 +31,16 @@ def main() -> None:
     if arguments in (["--version"], ["version"]):
         sys.stdout.write(f"{version('bursary')}\n")
         return
-    _require_data_folder(arguments)
+    reads_data = _reads_data(arguments)
+    if reads_data:
+        _require_data_folder(arguments)
+    else:
+        # The settings need a key; one that is gone with this process signs nothing.
+        os.environ.setdefault("BURSARY_SECRET_KEY", secrets.token_urlsafe(64))
     _require_settings()
     try:
+        if reads_data:
+            _require_known_migrations()
         execute_from_command_line(["bursary", *arguments])
     except ImproperlyConfigured as error:
         hint = "\nFor PostgreSQL, install bursary[postgres]." if "psycopg" in str(error) else ""
@@ -47,17 +58,18 @@ def _require_text(arguments: Sequence[str]) -> None:
             sys.exit(2)
 
 
+def _reads_data(arguments: Sequence[str]) -> bool:
+    command = arguments[0] if arguments else "help"
+    asks_for_help = command.startswith("-") or not {"-h", "--help"}.isdisjoint(arguments)
+    return command not in READS_NO_DATA and not asks_for_help
+
+
 def _require_data_folder(arguments: Sequence[str]) -> None:
     """Find the data folder before the settings are read, or exit with status 1.
 
     A command typed in the wrong folder must not start a second, empty installation there. So only the
     commands in `SETS_UP` make a folder. The others need one with a key, unless the environment has it all.
     """
-    command = arguments[0] if arguments else "help"
-    if command in READS_NO_DATA or command.startswith("-") or not {"-h", "--help"}.isdisjoint(arguments):
-        # The settings need a key; one that is gone with this process signs nothing.
-        os.environ.setdefault("BURSARY_SECRET_KEY", secrets.token_urlsafe(64))
-        return
     folder = Path(os.environ.get("BURSARY_VAR_DIR", "var")).resolve()
     database = os.environ.get("BURSARY_DATABASE_URL", "")
     server = bool(database) and not database.startswith("sqlite")
@@ -67,7 +79,7 @@ def _require_data_folder(arguments: Sequence[str]) -> None:
             # For people alone: cron would send it as a mail, every time.
             if sys.stderr.isatty() and folder != Path("var").resolve():
                 sys.stderr.write(f"bursary: the data folder is {folder}\n")
-        elif command in SETS_UP and CHANGES_NOTHING.isdisjoint(arguments):
+        elif arguments[0] in SETS_UP and CHANGES_NOTHING.isdisjoint(arguments):
             if not folder.exists():
                 sys.stderr.write(f"bursary: setting up the data folder {folder}\n")
                 folder.mkdir(mode=0o700, parents=True)
@@ -86,6 +98,19 @@ def _require_settings() -> None:
         importlib.import_module(os.environ["DJANGO_SETTINGS_MODULE"])
     except Exception as error:  # noqa: BLE001  # a value may raise anything in the library that parses it
         sys.exit(f"bursary: a setting cannot be read: {error} (docs/operations.md lists them all)")
+
+
+def _require_known_migrations() -> None:
+    """Exit with status 1 and one sentence if another version of Bursary made the database.
+
+    Django's own commands, such as `flush`, are refused here, too.
+    """
+    django.setup()
+    try:
+        refuse_unknown_migrations()
+    except NotReady as why:
+        sys.exit(f"CommandError: {why}")
+    connections.close_all()
 
 
 if __name__ == "__main__":

@@ -124,6 +124,7 @@ LANGUAGE_CODE = "en"
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
+FORMAT_MODULE_PATH = "bursary.config.formats"
 
 STATIC_URL = "static/"
 # Served from the packages themselves: no collecting step between a clone and a running service.

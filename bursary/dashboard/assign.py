@@ -14,9 +14,10 @@ from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.matching import Verdict
+from bursary.assignments.pasted_lists import PastedList
 from bursary.budgets.models import Budget
 from bursary.dashboard import messages
-from bursary.dashboard.forms import AssignForm, Choice, Entry
+from bursary.dashboard.forms import AssignForm, Choice
 from bursary.dashboard.messages import CheckedEntry, Problem
 from bursary.delivery.emails import DeadlineText, in_words
 from bursary.replica import reads
@@ -53,6 +54,8 @@ class AssignPreview:
     cost_cents: int
     remaining_cents: int | None
     deadline: DeadlineText | None
+    left_out: str
+    """A sentence about names and headings in the list; empty if there are none."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,8 @@ def submit(form: AssignForm, budget: Budget, *, preview: bool, actor: User, now:
     """Assign, all or nothing, or preview that without changing anything. An invalid form does neither."""
     if not form.is_valid():
         return AssignResult()
-    choice, entries = form.cleaned_data["course"], form.cleaned_data["addresses"]
+    choice, people = form.cleaned_data["course"], form.cleaned_data["addresses"]
+    entries = people.entries
     asked = {
         "content_key": choice.content_key,
         "price_cents": choice.price_cents,
@@ -113,17 +117,19 @@ def submit(form: AssignForm, budget: Budget, *, preview: bool, actor: User, now:
     }
     try:
         if preview:
-            return _preview(allocation.preview(budget, **asked), budget, choice, entries)
+            return _preview(allocation.preview(budget, **asked), budget, choice, people)
         done = allocation.allocate(budget, **asked, actor=actor)
     except (BadAddresses, TooManyAddresses, AllocationRefused, reads.ContentUnavailable) as refused:
         return AssignResult(problems=messages.problems(refused, entries), price_moved=_price_moved(refused))
-    return AssignResult(done=messages.done(done, budget, price_cents=choice.price_cents))
+    sentences = [
+        messages.done(done, budget, price_cents=choice.price_cents),
+        messages.left_out(people.dropped),
+    ]
+    return AssignResult(done=" ".join(filter(None, sentences)))
 
 
-def _preview(
-    found: allocation.Preview, budget: Budget, choice: Choice, entries: Sequence[Entry]
-) -> AssignResult:
-    deadline = None
+def _preview(found: allocation.Preview, budget: Budget, choice: Choice, people: PastedList) -> AssignResult:
+    deadline, entries = None, people.entries
     if found.deadline:
         reason = ExpiryReason(found.deadline_reason)
         deadline = in_words(found.deadline, reason, customer=budget.customer)
@@ -134,6 +140,7 @@ def _preview(
         cost_cents=found.cost_cents,
         remaining_cents=found.remaining_cents,
         deadline=deadline,
+        left_out=messages.left_out(people.dropped),
     )
     refusals = [messages.refusal(refused) for refused in found.refusals]
     return AssignResult(

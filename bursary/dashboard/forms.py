@@ -1,9 +1,13 @@
 """The forms for assigning: a search by title, and one course or run for a list of addresses."""
 
-import re
 from dataclasses import dataclass
 
 from django import forms
+
+from bursary.assignments import pasted_lists
+from bursary.assignments.pasted_lists import PastedList
+
+LONGEST_FILE = 5_000_000  # bytes: 10,000 of the longest addresses, and names
 
 
 @dataclass(frozen=True)
@@ -17,14 +21,6 @@ class Choice:
         return f"{self.price_cents} {self.content_key}"
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A piece of text that should be an address, and its line, from 1."""
-
-    line: int
-    text: str
-
-
 class SearchForm(forms.Form):
     q = forms.CharField(label="Part of the title", required=False, max_length=255, widget=forms.SearchInput)
 
@@ -36,12 +32,18 @@ class AssignForm(forms.Form):
         r"^[0-9]{1,13} \S{1,255}\Z",
         error_messages={"required": "Choose a course or a run.", "invalid": "Choose a course or a run."},
     )
+    file = forms.FileField(
+        label="Or a file",
+        help_text="A text or CSV file, with or without names. It is added to the list above.",
+        required=False,
+        allow_empty_file=True,
+    )
     addresses = forms.CharField(
         label="E-mail addresses",
-        help_text="One on each line, or with commas or semicolons between them.",
+        help_text="One on each line, or with commas or semicolons between them; names are left out.",
+        required=False,
         strip=False,  # leading empty lines count in line numbers
         widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "autocomplete": "off"}),
-        error_messages={"required": "Enter at least one address."},
     )
 
     def clean_course(self) -> Choice:
@@ -49,14 +51,29 @@ class AssignForm(forms.Form):
         price, _, content_key = self.cleaned_data["course"].partition(" ")
         return Choice(int(price), content_key)
 
-    def clean_addresses(self) -> list[Entry]:
-        """Split lines at commas and semicolons. Raises ValidationError if nothing is left."""
-        lines = re.split(r"\r\n|\r|\n", self.cleaned_data["addresses"])
-        pieces = ((number, piece) for number, line in enumerate(lines, 1) for piece in re.split("[,;]", line))
-        entries = [Entry(number, piece.strip()) for number, piece in pieces if piece.strip()]
-        if not entries:
+    def clean_file(self) -> str:
+        """Return the file's text. Raises ValidationError if it is too long, or is no text."""
+        file = self.cleaned_data["file"]
+        if file is None:
+            return ""
+        if file.size > LONGEST_FILE:
+            raise forms.ValidationError("The file is too long: divide it.")
+        text = pasted_lists.decoded(file.read())
+        if "\0" in text:
+            raise forms.ValidationError("The file is no text. Save the list as CSV, and choose that file.")
+        return text
+
+    def clean_addresses(self) -> PastedList:
+        """Return the people of the list and the file. Raises ValidationError if there are none."""
+        text = self.cleaned_data["addresses"]
+        if from_file := self.cleaned_data.get("file", ""):
+            text = f"{text}\n{from_file}" if text.strip() else from_file
+            # Browsers do not send the file again: its text is shown in the list.
+            self.data = {**self.data, "addresses": text}
+        people = pasted_lists.read(text)
+        if not people.entries:
             raise forms.ValidationError("Enter at least one address.")
-        return entries
+        return people
 
     @property
     def choice(self) -> Choice | None:

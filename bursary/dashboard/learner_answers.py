@@ -21,6 +21,8 @@ class Standing(enum.StrEnum):
 
     OPEN = "open"
     """Accept or decline it."""
+    BLOCKED = "blocked"
+    """Decline it; it cannot be accepted at present."""
     BUSY = "busy"
     """Wait: it is being redeemed."""
     ACCEPTED = "accepted"
@@ -36,12 +38,14 @@ class Invitation:
     assignment: LearnerContentAssignment
     standing: Standing
     state: str
-    """Its state as of now: `assigned`, `accepted`, `cancelled`, `declined`, `expired` or `reversed`."""
+    """`state_in_words`, as of now."""
     deadline: DeadlineText | None
     course_url: str
     """The course's enrolment URL; empty if it is unknown or the assignment has ended."""
     ended: redemption.RedemptionRefused | None
     """Why it cannot be accepted any more."""
+    blocked: redemption.RedemptionRefused | None = None
+    """Why it cannot be accepted at present."""
     longest_reason: int = declining.LONGEST_REASON
 
     @property
@@ -55,27 +59,36 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
     content_display.attach_content([assignment], now=now)
     declined = bool(redemption.which_declined([assignment]))
     ended = redemption.refusal(assignment, now=now, declined=declined)
+    blocked = redemption.blocked(assignment, now=now)
     state = assignment.state
     if ended:
         standing = Standing.ENDED
     elif state == State.ACCEPTED:
         standing = Standing.ACCEPTED
+    elif blocked:
+        standing = Standing.BLOCKED
     else:
         standing = Standing.BUSY if assignment.redeeming_since else Standing.OPEN
-    if declined:
-        word = "declined"
-    elif state == State.ALLOCATED:
-        word = "expired" if ended else "assigned"
-    else:
-        word = state
     return Invitation(
         assignment=assignment,
         standing=standing,
-        state=word,
+        state=state_in_words(assignment, now=now, declined=declined),
         deadline=deadline_in_words(assignment) if state in (State.ALLOCATED, State.EXPIRED) else None,
         course_url="" if ended else course_url(assignment),
         ended=ended,
+        blocked=blocked,
     )
+
+
+def state_in_words(assignment: LearnerContentAssignment, *, now: datetime, declined: bool) -> str:
+    """Return the state as its learner reads it; `declined`: it is among `redemption.which_declined`."""
+    if declined:
+        return "declined"
+    if assignment.state != State.ALLOCATED:
+        return assignment.state
+    if assignment.redeeming_since:
+        return "being accepted"
+    return "expired" if redemption.refusal(assignment, now=now) else "waiting for your answer"
 
 
 def course_url(assignment: LearnerContentAssignment) -> str:

@@ -8,8 +8,8 @@ from django.template.defaultfilters import pluralize
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import Allocation, AllocationRefused, Preview
 from bursary.assignments.matching import Match, Verdict
+from bursary.assignments.pasted_lists import Entry
 from bursary.budgets.models import Budget
-from bursary.dashboard.forms import Entry
 from bursary.lib.money import dollars
 from bursary.replica import reads
 
@@ -47,6 +47,14 @@ def done(allocated: Allocation, budget: Budget, *, price_cents: int) -> str:
     )
     unchanged = f"{_learners(had)} had it already." if had else ""
     return f"{assigned} {unchanged}".strip()
+
+
+def left_out(dropped: Sequence[Entry]) -> str:
+    """Return the sentence for what was dropped beside addresses; empty if nothing was."""
+    named = [f"“{one.text}” (line {one.line})" for one in dropped[:MOST_LINES_NAMED]]
+    more = len(dropped) - len(named)
+    rest = [f"{more:,} more"] if more else []
+    return f"Left out, being no addresses: {', '.join([*named, *rest])}." if dropped else ""
 
 
 def problems(refused: Exception, entries: Sequence[Entry]) -> list[Problem]:

@@ -1,27 +1,44 @@
 """The home page: budgets, newest assignments and notices that the user may see."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 
 from bursary.access.models import Role, RoleGrant, User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import content_display, deadline_notices, redemption
+from bursary.assignments import content_display, deadline_notices, listing, redemption
+from bursary.assignments.choices import State
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets import ledger
-from bursary.budgets.models import Budget
+from bursary.budgets.models import Budget, NotInUse
+from bursary.dashboard.learner_answers import state_in_words
+from bursary.delivery.emails import DeadlineText, deadline_in_words
 
 MOST_BUDGETS = 50
 NEWEST = 10
+OWN_PAGE = 25
 
 
 @dataclass(frozen=True)
 class BudgetLine:
-    """A budget and the cents available within its own limit and its account's; None is unlimited."""
+    """A budget, and the cents available within its own limit and its account's; None is unlimited."""
 
     budget: Budget
     available_cents: int | None
+    not_in_use: NotInUse | None
+
+
+@dataclass(frozen=True)
+class OwnLine:
+    """An assignment of the user's own; `state` as learners read it, the deadline while it is open."""
+
+    assignment: LearnerContentAssignment
+    state: str
+    deadline: DeadlineText | None
 
 
 @dataclass(frozen=True)
@@ -30,15 +47,16 @@ class Overview:
 
     budgets: list[BudgetLine]
     newest: list[LearnerContentAssignment]
-    own: list[LearnerContentAssignment]
-    """Assigned to the user."""
+    own: list[OwnLine]
+    """Assigned to the user: the first of them, in the order of `listing.open_first`."""
+    has_more_own: bool
     operates: bool
     notices: list[DeadlineNotice]
-    """Deadlines that a change has moved into the past, in their grace period."""
+    """Deadlines that a change has brought forward, in their grace period."""
 
 
 def overview(user: User, *, now: datetime) -> Overview:
-    """Return the home page of `user`. Five queries."""
+    """Return the home page of `user`. Six queries at most."""
     budgets = (
         Budget.objects.filter(granted(user, Permission.READ_BUDGET, customer="customer"), retired_at=None)
         .select_related("account", "customer")
@@ -47,12 +65,17 @@ def overview(user: User, *, now: datetime) -> Overview:
     visible = LearnerContentAssignment.objects.filter(
         granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
     )
-    newest, own = _newest(visible), _newest(own_assignments(user))
+    newest = list(_shown(visible.order_by("-pk"))[:NEWEST])
+    own_pks = list(listing.open_first(own_assignments(user), now=now)[: NEWEST + 1])
+    own = _rows(own_pks[:NEWEST])
     content_display.attach_content([*newest, *own], now=now)
     return Overview(
-        budgets=[BudgetLine(budget, ledger.available_cents(budget)) for budget in budgets],
+        budgets=[
+            BudgetLine(budget, ledger.available_cents(budget), budget.not_in_use(now)) for budget in budgets
+        ],
         newest=newest,
-        own=own,
+        own=_own_lines(own, now=now),
+        has_more_own=len(own_pks) > NEWEST,
         operates=operates(user),
         notices=list(
             deadline_notices.current(now).filter(
@@ -62,9 +85,34 @@ def overview(user: User, *, now: datetime) -> Overview:
     )
 
 
-def _newest(assignments: QuerySet[LearnerContentAssignment]) -> list[LearnerContentAssignment]:
-    shown = assignments.select_related("budget", "content").defer("content__payload")
-    return list(shown.order_by("-pk")[:NEWEST])
+def own_page(user: User, *, number: str, now: datetime) -> Page[Any]:
+    """Return a page of `OwnLine`, from 1; the nearest page to a number that has none."""
+    page: Page[Any] = Paginator(listing.open_first(own_assignments(user), now=now), OWN_PAGE).get_page(number)
+    rows = _rows(list(page.object_list))
+    content_display.attach_content(rows, now=now)
+    page.object_list = _own_lines(rows, now=now)
+    return page
+
+
+def _rows(pks: Sequence[int]) -> list[LearnerContentAssignment]:
+    found = _shown(LearnerContentAssignment.objects.all()).in_bulk(pks)
+    return [found[pk] for pk in pks if pk in found]
+
+
+def _shown(assignments: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment]:
+    return assignments.select_related("budget__customer", "content").defer("content__payload")
+
+
+def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime) -> list[OwnLine]:
+    declined = redemption.which_declined(own)
+    return [
+        OwnLine(
+            one,
+            state_in_words(one, now=now, declined=one.pk in declined),
+            deadline_in_words(one) if one.state == State.ALLOCATED else None,
+        )
+        for one in own
+    ]
 
 
 def own_assignments(user: User) -> QuerySet[LearnerContentAssignment]:

@@ -8,6 +8,7 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("sign-in/", views.SignIn.as_view(), name="sign-in"),
     path("sign-out/", views.SignOut.as_view(), name="sign-out"),
+    path("assignments/", views.own, name="own-assignments"),
     path("assignments/<uuid:uuid>/", views.assignment, name="assignment"),
     path("assignments/<uuid:uuid>/accept/", learner_views.accept, name="accept"),
     path("assignments/<uuid:uuid>/decline/", learner_views.decline, name="decline-page"),

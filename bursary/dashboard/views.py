@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -18,7 +19,8 @@ from bursary.budgets import ledger
 from bursary.dashboard import assign, assignment_page
 from bursary.dashboard.forms import AssignForm, SearchForm
 from bursary.dashboard.headers import form_leads_to, page, page_of_user
-from bursary.dashboard.overview import overview
+from bursary.dashboard.overview import overview, own_page
+from bursary.delivery.emails import was_notified
 from bursary.lib.money import dollars
 
 
@@ -32,6 +34,17 @@ def home(request: HttpRequest) -> HttpResponse:
         "demo_file": _demo_file(),
     }
     return render(request, "dashboard/home.html", context)
+
+
+@page
+@require_safe
+@login_required
+def own(request: HttpRequest) -> HttpResponse:
+    """List the assignments of the signed-in user, in pages."""
+    user = request.user
+    assert isinstance(user, User)  # noqa: S101  # login_required sees to it
+    page_of_own = own_page(user, number=request.GET.get("page", "1"), now=timezone.now())
+    return render(request, "dashboard/own.html", {"page_of_own": page_of_own})
 
 
 @page_of_user
@@ -63,7 +76,11 @@ def assign_content(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse
     budget = assign.budget_for(user, uuid)
     if budget is None:
         raise Http404("There is no such budget.")
-    form = AssignForm(request.POST if request.method == "POST" else None, auto_id="%s")
+    form = (
+        AssignForm(request.POST, request.FILES, auto_id="%s")
+        if request.method == "POST"
+        else AssignForm(auto_id="%s")
+    )
     preview = "assign" not in request.POST
     result = assign.submit(form, budget, preview=preview, actor=user, now=now)
     if result.done:
@@ -105,8 +122,10 @@ def _cancel(request: HttpRequest, uuid: UUID, *, actor: User) -> HttpResponse:
     budget = assignment_page.cancellable(uuid, actor=actor).budget
     outcome = cancellation.cancel(budget, uuids=[uuid], now=timezone.now(), actor=actor)
     for assignment in outcome.cancelled:
-        freed = dollars(assignment.price_cents)
-        messages.success(request, f"Cancelled: {freed} is free again, and the learner gets an e-mail.")
+        freed = f"Cancelled: {dollars(assignment.price_cents)} is free again"
+        notified = was_notified(assignment, cycle=assignment.cycle)
+        end = "and the learner gets an e-mail" if notified else "and the learner had no e-mail about it yet"
+        messages.success(request, f"{freed}, {end}.")
     for _ in outcome.unchanged:
         messages.info(request, "This assignment was already cancelled.")
     for standing in outcome.refused.values():

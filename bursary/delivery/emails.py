@@ -5,22 +5,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.db.models import Q
 from django.template.loader import render_to_string
-from django.utils import timezone
-from django.utils.formats import date_format
 
 from bursary.assignments import content_display, signed_links
 from bursary.assignments.actions import Done, Failure, Postponed, Skipped
 from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, State, Status
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.budgets.models import Customer
+from bursary.budgets.models import Customer, NotInUse
 from bursary.delivery.errors import address_rejected, mail_errors_translated
 from bursary.delivery.smtp_backend import cut_off_after
+from bursary.lib import mailbox, moments
 from bursary.lib.logs import without_tokens
 
 BECAUSE: Mapping[ExpiryReason, str] = {
@@ -30,6 +28,16 @@ BECAUSE: Mapping[ExpiryReason, str] = {
     ExpiryReason.DUE_DATE: "your organisation asks for an answer by then",
 }
 """The reason for a deadline, as a clause that follows it and a colon."""
+
+
+MOST_WAIT = timedelta(days=30)  # less than `leases.MAX_DELAY`
+
+_UNUSED: Mapping[NotInUse, str] = {
+    NotInUse.RETIRED: "The budget is retired, so that the assignment cannot be accepted.",
+    NotInUse.INACTIVE: "The budget is switched off, so that the assignment cannot be accepted at present.",
+    NotInUse.NOT_YET_OPEN: "The budget is not open yet, so that the assignment cannot be accepted now.",
+    NotInUse.ENDED: "The budget has ended, so that the assignment cannot be accepted.",
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,9 @@ def notify(action: LearnerContentAssignmentAction) -> Done | Postponed:
         passed = "The deadline has passed, so that the assignment cannot be accepted any more."
         failure = Failure(ErrorReason.INTERNAL_API_ERROR, "deadline_passed", passed, "")
         return Postponed(failure, until=action.modified + timedelta(hours=2 + action.attempts))
+    if unused := action.assignment.budget.not_in_use(action.modified):
+        failure = Failure(ErrorReason.INTERNAL_API_ERROR, "budget_not_in_use", _UNUSED[unused], "")
+        return Postponed(failure, until=_in_use_again(action, unused))
     return _send_to_learner(action)
 
 
@@ -53,6 +64,8 @@ def remind(action: LearnerContentAssignmentAction) -> Done | Skipped:
     """Send a reminder of an open assignment, unless its deadline has passed meanwhile."""
     if action.assignment.expires_at <= action.modified:
         return Skipped("deadline_passed", "The deadline passed before the reminder was sent.")
+    if unused := action.assignment.budget.not_in_use(action.modified):
+        return Skipped("budget_not_in_use", _UNUSED[unused])
     return _send_to_learner(action)
 
 
@@ -66,6 +79,9 @@ def nudge(action: LearnerContentAssignmentAction) -> Done | Skipped:
         starts_at = None
     if assignment.state == State.ALLOCATED and assignment.expires_at <= now:
         return Skipped("deadline_passed", "The deadline passed before the nudge was sent.")
+    unused = assignment.budget.not_in_use(now)
+    if assignment.state == State.ALLOCATED and unused:  # an accepted one is paid for
+        return Skipped("budget_not_in_use", _UNUSED[unused])
     if starts_at is None:
         return Skipped("start_unknown", "Its start is not known any more.")
     if starts_at <= now:
@@ -75,11 +91,28 @@ def nudge(action: LearnerContentAssignmentAction) -> Done | Skipped:
 
 def notify_of_end(action: LearnerContentAssignmentAction) -> Done | Skipped:
     """Send the mail about a cancellation or expiry, unless the learner was never notified before."""
-    first = action.assignment.actions.filter(action_type=ActionType.NOTIFIED, cycle=action.cycle)
-    # A mail that is being sent, or that got no answer from its server, may have arrived.
-    if first.filter(Q(status__in=[Status.DONE, Status.RUNNING]) | Q(error_code="answer_lost")).exists():
+    if was_notified(action.assignment, cycle=action.cycle):
         return _send_to_learner(action)
     return Skipped("never_told", "The learner was never notified of the assignment.")
+
+
+def _in_use_again(action: LearnerContentAssignmentAction, unused: NotInUse) -> datetime:
+    """Return when to try again: at the budget's start, else after a pause that doubles. At most 30 days.
+
+    A change of the budget makes it due at once (`assignments.invitations`).
+    """
+    latest = action.modified + MOST_WAIT
+    opens_at = action.assignment.budget.starts_at
+    if unused is NotInUse.NOT_YET_OPEN and opens_at:
+        return min(opens_at, latest)
+    return min(action.modified + timedelta(days=2 ** min(action.attempts, 8)), latest)
+
+
+def was_notified(assignment: LearnerContentAssignment, *, cycle: int) -> bool:
+    """Return whether the mail about this cycle's assignment may have reached the learner."""
+    first = assignment.actions.filter(action_type=ActionType.NOTIFIED, cycle=cycle)
+    # A mail that is being sent, or that got no answer from its server, may have arrived.
+    return first.filter(Q(status__in=[Status.DONE, Status.RUNNING]) | Q(error_code="answer_lost")).exists()
 
 
 def deadline_in_words(assignment: LearnerContentAssignment) -> DeadlineText:
@@ -90,15 +123,7 @@ def deadline_in_words(assignment: LearnerContentAssignment) -> DeadlineText:
 
 def in_words(expires_at: datetime, reason: ExpiryReason, *, customer: Customer) -> DeadlineText:
     """Return a deadline in the customer's time zone, with the reason."""
-    return DeadlineText(moment_in_words(expires_at, customer=customer), BECAUSE[reason])
-
-
-def moment_in_words(moment: datetime, *, customer: Customer) -> str:
-    """Return a moment in the customer's time zone, with the zone's name."""
-    zone = ZoneInfo(customer.time_zone)
-    local = timezone.localtime(moment, zone)
-    city = zone.key.split("/")[-1].replace("_", " ")
-    return f"{date_format(local, 'l, j F Y, H:i')} ({'UTC' if city == 'UTC' else f'{city} time'})"
+    return DeadlineText(moments.in_words(expires_at, zone=customer.zone), BECAUSE[reason])
 
 
 def assignment_link(action: LearnerContentAssignmentAction) -> str:
@@ -111,8 +136,15 @@ def assignment_link(action: LearnerContentAssignmentAction) -> str:
 
 
 def send(recipient: str, *, template: str, context: Mapping[str, object], name: str) -> Done:
-    """Render and send one mail; `name` makes its Message-ID. Raises DeliveryError."""
-    if recipient.lower().endswith(".invalid"):
+    """Render and send one mail; `name` makes its Message-ID. Raises DeliveryError.
+
+    The address is mailed in its canonical form: Django would encode its domain by IDNA 2003.
+    """
+    try:
+        address = mailbox.canonical(recipient)
+    except mailbox.BadAddress as bad:
+        raise address_rejected(str(bad)) from bad
+    if address.endswith(".invalid"):
         # RFC 2606 reserves the domain: no mail server would ever take it.
         raise address_rejected("Addresses that end in .invalid cannot receive mail.")
     subject = " ".join(render_to_string(f"delivery/{template}.subject.txt", context).split())
@@ -122,7 +154,7 @@ def send(recipient: str, *, template: str, context: Mapping[str, object], name: 
     message = EmailMultiAlternatives(
         subject=subject,
         body=text,
-        to=[recipient],
+        to=[address],
         # The same on every attempt: a server that sees it twice may drop the second.
         headers={"Message-ID": message_id, "Auto-Submitted": "auto-generated"},
     )
@@ -141,7 +173,7 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done:
     content = assignment.shown_content
     starts = ""
     if content and content.start_date:
-        starts = date_format(timezone.localtime(content.start_date, ZoneInfo(customer.time_zone)), "l, j F Y")
+        starts = moments.day_in_words(content.start_date, zone=customer.zone)
     context = {
         "organisation": customer.name,
         "course": content_display.title(assignment),

@@ -1,4 +1,4 @@
-"""Mails to administrators about deadlines that a change moved into the past. Each notice is a leased row."""
+"""Mails to administrators about deadlines that a change brought forward. Each notice is a leased row."""
 
 import logging
 import time
@@ -13,7 +13,7 @@ from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
 from bursary.assignments.models import DeadlineNotice
 from bursary.delivery import emails, runner
 from bursary.delivery.errors import DeliveryError
-from bursary.lib import leases
+from bursary.lib import leases, moments
 from bursary.lib.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -107,6 +107,6 @@ def _context(notice: DeadlineNotice, waits_until: datetime) -> dict[str, object]
         "budget": notice.budget.name,
         "course": notice.content.title if notice.content else "",
         "count": notice.assignments,
-        "until": emails.moment_in_words(waits_until, customer=customer),
+        "until": moments.in_words(waits_until, zone=customer.zone),
         "link": f"{settings.BASE_URL}/",
     }

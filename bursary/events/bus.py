@@ -43,7 +43,7 @@ class BusLost(Exception):
 
 @dataclass
 class Consumer:
-    """Reads both topics as one member of a consumer group, one entry after the other."""
+    """Reads all topics as one member of a consumer group, one entry after the other."""
 
     name: str
     group: str

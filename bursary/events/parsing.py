@@ -9,13 +9,27 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from openedx_events.content_authoring.signals import COURSE_CATALOG_INFO_CHANGED
+from opaque_keys.edx.locator import LibraryLocator
+from openedx_events.content_authoring.signals import (
+    COURSE_CATALOG_INFO_CHANGED,
+    COURSE_CREATED,
+    COURSE_IMPORT_COMPLETED,
+    COURSE_RERUN_COMPLETED,
+)
 from openedx_events.enterprise.signals import LEDGER_TRANSACTION_REVERSED
 from openedx_events.event_bus.avro.deserializer import deserialize_bytes_to_event_data
 
 from bursary.events.models import EventKind
 
-TOPICS = ("course-catalog-info-changed", "enterprise-subsidies-transaction-lifecycle")
+TOPICS = (
+    "course-catalog-info-changed",
+    "course-created",
+    "course-rerun-completed",
+    "course-import-completed",
+    "enterprise-subsidies-transaction-lifecycle",
+)
+"""Open edX has no names for the topics in the middle: an operator enters them in Studio's settings. The type
+of an entry decides what it is, not the topic that it came by."""
 LARGEST_DATA = 1024 * 1024  # bytes: a thousand times what such an event has
 
 Fields = Mapping[bytes, bytes]
@@ -57,13 +71,25 @@ def _content_changed(data: Mapping[str, Any]) -> Mapping[str, object]:
     return {"content_keys": [str(data["catalog_info"].course_key)]}
 
 
+def _course_authored(data: Mapping[str, Any]) -> Mapping[str, object]:
+    """Return the run's key, and by convention its course's: a run that was just made is not known yet.
+
+    Of a library, which Studio imports as well, return the key alone: there is no such content.
+    """
+    run = data["course"].course_key
+    course = [] if isinstance(run, LibraryLocator) else [f"{run.org}+{run.course}"]
+    return {"content_keys": [str(run), *course]}
+
+
 def _transaction_reversed(data: Mapping[str, Any]) -> Mapping[str, object]:
     return {"transaction_uuid": str(UUID(str(data["ledger_transaction"].uuid)))}
 
 
 _Payload = Callable[[Mapping[str, Any]], Mapping[str, object]]
 
+_AUTHORED = (COURSE_CREATED, COURSE_RERUN_COMPLETED, COURSE_IMPORT_COMPLETED)
 _READ: Mapping[str, tuple[Any, EventKind, _Payload]] = {
+    **{signal.event_type: (signal, EventKind.CONTENT_CHANGED, _course_authored) for signal in _AUTHORED},
     COURSE_CATALOG_INFO_CHANGED.event_type: (
         COURSE_CATALOG_INFO_CHANGED,
         EventKind.CONTENT_CHANGED,

@@ -61,7 +61,7 @@ def verify(headers: Mapping[str, str], body: bytes, *, now: datetime) -> str:
     if not any(_signed_with(secret, signed, body) for secret in settings.WEBHOOK_SECRETS):
         raise WebhookRefused(
             "webhook_signature_wrong",
-            "None of our secrets has signed this body under this id and at this time.",
+            "Its signature matches no secret of BURSARY_WEBHOOK_SECRETS for this id, time and body.",
             "Check the secret, and that the body is sent byte for byte as it was signed.",
         )
     return signed["webhook-id"]

@@ -1,13 +1,43 @@
-"""Django admin pages for records that have their own writers."""
+"""Django admin pages: in the time zone of a record's organisation, and of records with their own writers."""
 
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from bursary.lib.moments import UTC_ZONE
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run
+class ZonedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run
+    """Shows a record in the time zone of its organisation; lists, and records of no organisation, in UTC.
+
+    Every instant is shown with its zone: see `config/formats`.
+    """
+
+    organisation = ""
+    """The dotted path from the record to its organisation; `self` for the record; empty for none."""
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show the page in the zone; rendered here, because the zone ends here."""
+        record = self.get_object(request, unquote(object_id)) if object_id and self.organisation else None
+        for name in self.organisation.split(".") if record and self.organisation != "self" else ():
+            record = getattr(record, name)
+        with timezone.override(record.zone if record else UTC_ZONE):
+            response = super().changeform_view(request, object_id, form_url, extra_context)
+            return response.render() if isinstance(response, TemplateResponse) else response
+
+
+class ReadOnlyAdmin(ZonedAdmin):
     """Shows records and changes none: each table has one writer, which is not the admin."""
 
     show_full_result_count = False

@@ -153,9 +153,7 @@ def postpone(
     """
     free = rows.filter(_free(now))
     if isinstance(until, datetime):
-        return _locked_update(
-            free, early=NOT_BEFORE, due_at=min(until, now + MAX_DELAY), lease_until=_unless_ended(now)
-        )
+        return _locked_update(free, early=NOT_BEFORE, due_at=min(until, now + MAX_DELAY), lease_until=None)
     if not until:
         return 0
     cases = [When(pk__in=pks, then=Value(min(at, now + MAX_DELAY))) for at, pks in until.items()]
@@ -163,7 +161,7 @@ def postpone(
         free.filter(pk__in=[pk for pks in until.values() for pk in pks]),
         early=NOT_BEFORE,
         due_at=Case(*cases),
-        lease_until=_unless_ended(now),
+        lease_until=None,
     )
 
 

@@ -3,7 +3,7 @@
 import secrets
 from dataclasses import dataclass
 
-from bursary.access.models import ApiKey, Role, RoleGrant, User, learner_key
+from bursary.access.models import ApiKey, Role, RoleGrant, User, learner_key, of_mailboxes
 from bursary.budgets.models import Customer
 
 
@@ -33,7 +33,7 @@ def ensure_user(person: Person) -> tuple[User, bool]:
 
     Raises ValidationError for an invalid address, name or id.
     """
-    known = User.objects.filter(learner_key=learner_key(person.email)).order_by("pk").first()
+    known = User.objects.filter(of_mailboxes([learner_key(person.email)])).order_by("pk").first()
     if known is not None:
         return known, False
     user = User(

@@ -105,6 +105,11 @@ def counts_in_words(counts: Mapping[str, int], *, none: str) -> str:
     return ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or none
 
 
+def counted_in_words(count: int, noun: str) -> str:
+    """Return `1 mail` or `2 mails`; the noun's plural ends in s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def shortened(value: object) -> str:
     """Return a value as a table's cell: at most `LONGEST_VALUE` characters, its brackets not markup."""
     text = str(value)

@@ -1,6 +1,6 @@
 """The report of `explain_content`: where each value came from, and when the content is refreshed next."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Q
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.ops.console import shortened
+from bursary.ops.console import counted_in_words, shortened
 from bursary.replica import explain
 from bursary.replica.explain import Explanation, RefreshReason
 from bursary.replica.models import ContentMetadata
@@ -53,7 +53,7 @@ def render(report: Explanation) -> RenderableType:
     values = Table("field", "value", "read from", "last change (UTC)")
     for one in report["values"]:
         changed = _change_in_words(one["changed"]) if one["changed"] else ""
-        values.add_row(one["field"], _brief(one["value"]), escape(one["read_from"]), changed)
+        values.add_row(one["field"], _value(one), escape(one["read_from"]), changed)
     row = Table("row", "")
     for name, value in report["row"].items():
         row.add_row(name.replace("_", " "), _brief(value))
@@ -96,8 +96,8 @@ def _next_refresh_in_words(report: Explanation, *, course: str | None) -> str:
         course=course,
         last_error=row["last_error"],
         failures=row["failures"],
-        interval=timedelta(seconds=planned["good_for_seconds"] or 0),
-        longest_wait=timedelta(seconds=planned["longest_pause_seconds"] or 0),
+        interval=_in_words(planned["good_for_seconds"] or 0).removeprefix("1 "),
+        longest_wait=_in_words(planned["longest_pause_seconds"] or 0),
     )
     sentence = f"Next refresh: {_brief(planned['at']) if planned['at'] else 'not scheduled'} ({reason})."
     if sooner := planned["brought_forward_at"]:
@@ -105,9 +105,22 @@ def _next_refresh_in_words(report: Explanation, *, course: str | None) -> str:
     return sentence
 
 
+def _in_words(seconds: int) -> str:
+    """Return a duration as `1 hour`, `6 hours` or `90 minutes`: a whole number of its largest unit."""
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds and seconds % length == 0:
+            return counted_in_words(seconds // length, unit)
+    return counted_in_words(seconds, "second")
+
+
 def _change_in_words(change: dict[str, Any]) -> str:
     old, new = _brief(change["old"]), _brief(change["new"])
     return f"{_brief(change['created'])} by {change['source']}: {old} → {new}"
+
+
+def _value(one: dict[str, Any]) -> str:
+    # A list of names is cut nowhere: its cell has as many lines as it takes.
+    return escape(one["value"]) if one["field"] == "partner_names" and one["value"] else _brief(one["value"])
 
 
 def _brief(value: object) -> str:

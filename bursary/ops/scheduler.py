@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
 
-from bursary.assignments import account_linking
+from bursary.assignments import account_linking, mailbox_keys
 from bursary.delivery import executors
 from bursary.events import inbox
 from bursary.lib import leases, logs
@@ -103,6 +103,14 @@ def _audit(clock: Clock) -> Mapping[str, object]:
     return {"looked_at": audit.looked_at}
 
 
+def _rekey(clock: Clock) -> Mapping[str, object]:
+    """Give rows of an earlier release the key of their address."""
+    done = mailbox_keys.rekey(clock=clock)
+    if done.failed:
+        raise TaskFailed(f"Batches failed: {done.failed}")
+    return asdict(done)
+
+
 TASKS: Sequence[TaskDefinition] = (
     TaskDefinition("sweep", timedelta(minutes=1), _sweep),
     TaskDefinition("events", timedelta(seconds=15), lambda clock: inbox.apply_due(clock=clock)),
@@ -112,6 +120,7 @@ TASKS: Sequence[TaskDefinition] = (
         lambda clock: asdict(refresh_runs.refresh_run(clock=clock)),
         SHORT_LEASE,
     ),
+    TaskDefinition("rekey", timedelta(minutes=10), _rekey),
     TaskDefinition("expire", timedelta(minutes=5), _sweep_run(sweep_commands.EXPIRING)),
     TaskDefinition("remind", timedelta(minutes=15), _sweep_run(sweep_commands.REMINDING)),
     TaskDefinition("nudge", timedelta(minutes=15), _sweep_run(sweep_commands.NUDGING)),

@@ -1,12 +1,11 @@
 """Setup of a customer with its administrator, an account and a budget, each made once."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
-from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -14,6 +13,7 @@ from django.db import transaction
 
 from bursary.access.models import ApiKey, Role, User
 from bursary.budgets.models import Account, Budget, Customer
+from bursary.lib import moments
 from bursary.ops import accounts
 from bursary.ops.accounts import Person
 
@@ -32,8 +32,8 @@ class SetupPlan:
     budget: str
     limit_cents: int | None
     catalog_uuid: UUID
-    ends_on: date | None = None
-    """The budget's last day, in the customer's time zone."""
+    ends: str = ""
+    """The budget's end, read in the customer's time zone by `moments.read`; empty for none."""
     account_limit_cents: int | None = None
 
 
@@ -50,6 +50,7 @@ class SetUp:
 
     def summary(self) -> dict[str, object]:
         """Return it as plain values."""
+        ends_at = self.budget.ends_at
         return {
             "changed": bool(self.made),
             "made": list(self.made),
@@ -66,7 +67,7 @@ class SetUp:
                 "name": self.budget.name,
                 "catalog_uuid": self.budget.catalog_uuid,
                 "limit_cents": self.budget.limit_cents,
-                "ends_at": self.budget.ends_at,
+                "ends_at": ends_at and moments.iso(ends_at, zone=self.customer.zone),
             },
         }
 
@@ -138,7 +139,7 @@ def _budget(plan: SetupPlan, customer: Customer) -> tuple[Budget, bool]:
         name=plan.budget,
         catalog_uuid=plan.catalog_uuid,
         limit_cents=plan.limit_cents,
-        ends_at=_end_of(plan.ends_on, customer) if plan.ends_on else None,
+        ends_at=_end_of(plan.ends, customer) if plan.ends else None,
     )
     budget.full_clean()
     budget.save()
@@ -155,11 +156,11 @@ def _account(plan: SetupPlan, customer: Customer) -> Account:
     return account
 
 
-def _end_of(day: date, customer: Customer) -> datetime:
+def _end_of(text: str, customer: Customer) -> datetime:
     try:
-        return datetime.combine(day + timedelta(days=1), time(), tzinfo=ZoneInfo(customer.time_zone))
-    except OverflowError as error:
-        raise ValidationError({"ends_at": "That day is too far away."}) from error
+        return moments.read(text, zone=customer.zone, end_of_day=True)
+    except moments.MomentUnreadable as unreadable:
+        raise ValidationError(f"--ends {text}: {unreadable}") from unreadable
 
 
 def catalog_hint(budget: Budget) -> str:

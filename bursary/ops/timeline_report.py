@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -13,6 +14,7 @@ from rich.text import Text
 from bursary.assignments.choices import State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.delivery.emails import deadline_in_words
+from bursary.lib import moments
 from bursary.lib.money import dollars
 
 COLOURS = {Status.DONE: "green", Status.FAILED: "red", Status.PENDING: "yellow", Status.RUNNING: "yellow"}
@@ -57,10 +59,14 @@ def summary(report: TimelineReport, *, traces: bool) -> dict[str, object]:
 
 def render(report: TimelineReport, *, traces: bool) -> RenderableType:
     """Return the report as a heading and a table; with `traces`, stack traces follow."""
-    parts: list[RenderableType] = [_heading(report.assignment), _table(report.actions)]
+    zone = report.assignment.budget.customer.zone
+    parts: list[RenderableType] = [_heading(report.assignment), _table(report.actions, zone)]
     for action in report.actions:
         if traces and (trace := action.last_error["traceback"].rstrip()):
-            parts += [Text(f"\n{action.action_type}, {_time(action.created)}", style="bold"), Text(trace)]
+            parts += [
+                Text(f"\n{action.action_type}, {_time(action.created, zone)}", style="bold"),
+                Text(trace),
+            ]
     return Group(*parts)
 
 
@@ -98,16 +104,17 @@ def _heading(assignment: LearnerContentAssignment) -> Text:
     )
 
 
-def _table(actions: Sequence[LearnerContentAssignmentAction]) -> Table:
-    table = Table("created (UTC)", "completed", "action", "status", "attempts", "error code", "detail")
+def _table(actions: Sequence[LearnerContentAssignmentAction], zone: ZoneInfo) -> Table:
+    created = f"created ({moments.zone_in_words(zone)})"
+    table = Table(created, "completed", "action", "status", "attempts", "error code", "detail")
     for action in actions:
         kind = action.action_type if action.cycle == 1 else f"{action.action_type} ({action.cycle})"
         retried = action.status == Status.PENDING and action.attempts
-        status = f"retry {_time(action.due_at)}" if retried else action.status
+        status = f"retry {_time(action.due_at, zone)}" if retried else action.status
         colour = COLOURS.get(Status(action.status), "dim")
         table.add_row(
-            _time(action.created),
-            _time(action.completed_at),
+            _time(action.created, zone),
+            _time(action.completed_at, zone),
             kind,
             f"[{colour}]{status}[/]",
             str(action.attempts or ""),
@@ -117,5 +124,5 @@ def _table(actions: Sequence[LearnerContentAssignmentAction]) -> Table:
     return table
 
 
-def _time(instant: datetime | None) -> str:
-    return f"{instant:%Y-%m-%d %H:%M:%S}" if instant else ""
+def _time(instant: datetime | None, zone: ZoneInfo) -> str:
+    return f"{instant.astimezone(zone):%Y-%m-%d %H:%M:%S}" if instant else ""

@@ -1,5 +1,6 @@
 """A client for one remote service: JSON over HTTP, within one deadline a call, behind a breaker."""
 
+import asyncio
 import json
 import logging
 import os
@@ -8,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
@@ -37,9 +38,10 @@ MAX_WAIT = 0.5  # seconds before another attempt, unless the service asks for mo
 MAX_BYTES = 16 * 1024 * 1024
 MAX_TOKEN_BYTES = 64 * 1024
 MAX_REFUSAL_BYTES = 4096  # read of an answer that is no success
-EXCERPT_CHARACTERS = 200  # of it that are repeated
+EXCERPT_CHARACTERS = 200  # of it that are repeated, and none from a token on
+RECOGNISABLE = 20  # characters of a token
 MAX_RETRY_AFTER = 3600.0  # seconds
-MAX_CONNECTIONS = 16  # from one process, which has ten threads
+MAX_CONNECTIONS = 16  # per process; its threads are fewer, so no call waits for a connection
 IDLE_SECONDS = 15.0  # servers commonly close idle connections after 20 s or more
 
 _REFUSALS = {401: "unauthorized", 403: "forbidden", 404: "not_found"}
@@ -230,7 +232,25 @@ def _portal() -> BlockingPortal:
         return _loops[process].portal
 
 
+class _Resolvers(ThreadPoolExecutor):
+    """Resolves each name in a daemon thread: the exit of the process waits for a pool's threads."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+
+        def resolve() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:  # noqa: BLE001  # the caller raises it
+                    future.set_exception(error)
+
+        threading.Thread(target=resolve, name="bursary-resolver", daemon=True).start()
+        return future
+
+
 async def _serve(certificates: ssl.SSLContext, started: Future[_Loop]) -> None:
+    asyncio.get_running_loop().set_default_executor(_Resolvers())
     async with BlockingPortal() as portal:
         # Without proxies from the environment, redirects, which would carry the token elsewhere, or cookies:
         # with one, the service would take us for a browser. Each call has a deadline, so no other time-outs.
@@ -336,6 +356,10 @@ def _failure(response: httpx2.Response, text: str, *, hiding: str) -> UpstreamEr
         )
     if status < 400:
         return UpstreamRefused("redirected", f"It redirects ({status}): another address.", status=status)
-    excerpt = _BLANKS.sub(" ", text.replace(hiding, "…") if hiding else text).strip()[:EXCERPT_CHARACTERS]
+    if hiding:
+        # By its beginning: what was read may end within the token.
+        before, found, _after = text.partition(hiding[:RECOGNISABLE])
+        text = f"{before}…" if found else text
+    excerpt = _BLANKS.sub(" ", text).strip()[:EXCERPT_CHARACTERS]
     reason = _REFUSALS.get(status, "refused")
     return UpstreamRefused(reason, f"It answered with {status}.", status=status, excerpt=excerpt)

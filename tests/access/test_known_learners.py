@@ -1,4 +1,4 @@
-"""Who is behind an address, as far as we know."""
+"""The LMS user behind an address, where one is known."""
 
 import pytest
 from pytest_django import DjangoAssertNumQueries
@@ -10,19 +10,19 @@ from tests.world import ALICE, BOB, CAROL, addresses, given_user
 pytestmark = pytest.mark.django_db
 
 
-def test_somebody_with_an_account_is_known_by_their_address_however_it_is_written() -> None:
+def test_a_learner_with_an_account_is_known_by_their_address_however_it_is_written() -> None:
     given_user(email=ALICE.upper(), lms_user_id=7)
     assert known_learners.lms_user_ids([learner_key(f" {ALICE}")]) == {learner_key(ALICE): 7}
 
 
-def test_nobody_is_known_without_an_account_in_the_lms() -> None:
+def test_no_learner_is_known_without_an_account_in_the_lms() -> None:
     given_user(email=ALICE)
     given_user(email="", lms_user_id=8)
     given_user(email=CAROL, lms_user_id=9)
     assert known_learners.lms_user_ids([learner_key(ALICE), learner_key(BOB), learner_key("")]) == {}
 
 
-def test_whoever_is_not_asked_for_is_not_told() -> None:
+def test_only_the_learners_asked_for_are_returned() -> None:
     given_user(email=ALICE, lms_user_id=7)
     given_user(email=BOB, lms_user_id=8)
     assert known_learners.lms_user_ids([learner_key(BOB)]) == {learner_key(BOB): 8}
@@ -42,6 +42,6 @@ def test_many_are_asked_for_in_a_few_queries(
     assert known == {key: number for number, key in enumerate(keys)}
 
 
-def test_nobody_is_asked_for_without_a_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+def test_for_no_learner_there_is_no_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     with django_assert_num_queries(0):
         assert known_learners.lms_user_ids([]) == {}

@@ -88,7 +88,7 @@ def test_an_operators_role_is_given_once() -> None:
 
 
 @pytest.mark.parametrize("role", [Role.ADMINISTRATOR, Role.LEARNER])
-def test_whoever_is_no_operator_serves_one_organisation(role: Role) -> None:
+def test_administrators_and_learners_serve_one_organisation(role: Role) -> None:
     with pytest.raises(IntegrityError), transaction.atomic():
         given_user(role)
 
@@ -130,7 +130,7 @@ def test_a_key_works_until_the_second_in_which_it_is_revoked(revoked_in: int | N
     assert key.works_at(NOW) is works
 
 
-def test_nothing_tells_a_name_or_an_address_where_rows_are_printed() -> None:
+def test_no_name_or_address_is_printed_with_a_row() -> None:
     """Logs print rows."""
     customer = given_customer()
     user = given_user(Role.LEARNER, customer=customer, email=ALICE, username="alice")

@@ -52,14 +52,14 @@ def test_only_an_operator_may_anything_for_another_organisation(
 
 
 @pytest.mark.parametrize("permission", Permission)
-def test_without_a_role_nobody_may_anything(customer: Customer, permission: Permission) -> None:
+def test_without_a_role_nothing_is_permitted(customer: Customer, permission: Permission) -> None:
     for user in (given_user(), given_user(is_staff=True, is_superuser=True)):
         assert not may(user, permission, customer_pk=customer.pk)
         assert not may_anywhere(user, permission)
 
 
 @pytest.mark.parametrize("role", Role)
-def test_only_an_operator_acts_for_anybody(customer: Customer, role: Role) -> None:
+def test_only_an_operator_acts_for_every_organisation(customer: Customer, role: Role) -> None:
     user = given_user(role, customer=None if role is Role.OPERATOR else customer)
     assert may_everywhere(user) is (role is Role.OPERATOR)
 
@@ -85,7 +85,7 @@ def test_a_role_is_its_users_alone(customer: Customer) -> None:
 @pytest.mark.parametrize(
     ("role", "seen"), [(Role.ADMINISTRATOR, 1), (Role.LEARNER, 0), (Role.OPERATOR, 2), (None, 0)]
 )
-def test_rows_are_chosen_by_who_may_see_them(customer: Customer, role: Role | None, seen: int) -> None:
+def test_rows_are_those_that_the_role_may_see(customer: Customer, role: Role | None, seen: int) -> None:
     given_budget(customer=customer)
     given_budget()
     user = given_user(role, customer=None if role in {Role.OPERATOR, None} else customer)

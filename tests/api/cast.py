@@ -3,12 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from bursary.access.models import Role
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.api.door import Answer
-from tests.world import NOW, allocate, given_content
+from tests.world import NOW, allocate, given_content, given_user
 
 ANCHORS, BOATS, CRANES, DRIFT = "anchors", "boats", "cranes", "drift"
 """Anchors and Boats are known in full, Cranes by its title alone, Drift is from before the replica."""
@@ -47,6 +48,7 @@ STATES = {
 def given_cast(budget: Budget) -> None:
     """Make the four, in alphabetical order."""
     for number, (name, columns) in enumerate(CONTENTS.items()):
+        given_user(Role.LEARNER, customer=budget.customer, lms_user_id=number + 1)
         content = given_content(f"RiversideX+{name}", **columns)
         allocate(budget, content, f"{ADDRESSES[name]}learners.example", price_cents=columns["price_cents"])
         state, learner_state = STATES[name]

@@ -109,7 +109,7 @@ def test_anything_but_a_known_key_does_not_sign_in(budget: Budget, authorization
 
 
 def test_a_key_is_not_found_by_its_digest(budget: Budget, ada: User) -> None:
-    """Who has seen the table cannot sign in with what is in it."""
+    """What is in the table does not sign anyone in."""
     given_api_key(ada)
     assert Door(key=ApiKey.objects.get().digest).policy(budget.uuid).status_code == 401
 

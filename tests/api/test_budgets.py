@@ -39,6 +39,7 @@ def test_a_policy_has_all_that_clients_read(door: Door, budget: Budget) -> None:
         "subsidy_active_datetime": "2026-03-02T09:00:00Z",
         "subsidy_expiration_datetime": "2026-03-12T09:00:00Z",
         "is_subsidy_active": True,
+        "not_in_use": None,
         "is_late_redemption_allowed": False,
         "bnr_enabled": False,
         "group_associations": [],

@@ -219,7 +219,7 @@ def test_any_key_can_be_asked_for(door: Door, key: str) -> None:
 
 
 @pytest.mark.parametrize("role", [Role.LEARNER, Role.ADMINISTRATOR, Role.OPERATOR])
-def test_whoever_has_a_role_sees_content(content: ContentMetadata, role: Role) -> None:
+def test_every_role_sees_content(content: ContentMetadata, role: Role) -> None:
     door = door_of(role, customer=None if role is Role.OPERATOR else given_customer())
     assert keys(door.content()) == [content.content_key]
     assert door.get(f"content-metadata/{content.content_key}/").status_code == 200

@@ -1,4 +1,4 @@
-"""What changed in content, and which open assignments that touched: old and new."""
+"""What changed in content, and which open assignments that affects: old and new."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -106,7 +106,7 @@ def test_changes_are_filtered_by_field_and_time_and_come_in_pages(
     assert refusal_of(changes(door, content, since="soon")) == (400, "invalid_request")
 
 
-def test_whoever_reads_content_reads_its_changes(content: ContentMetadata) -> None:
+def test_every_reader_of_content_reads_its_changes(content: ContentMetadata) -> None:
     changed(content, "title", "Old", "New")
     assert changes(door_of(Role.LEARNER, customer=given_customer()), content).json()["count"] == 1
     assert refusal_of(changes(door_of(None), content)) == (403, "not_permitted")

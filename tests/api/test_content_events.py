@@ -237,5 +237,5 @@ def test_without_a_secret_webhooks_are_refused(settings: Settings) -> None:
     assert Door().get("content-events/").status_code == 405
 
 
-def test_looking_is_not_telling() -> None:
+def test_reading_is_not_allowed() -> None:
     refused(Door().get("content-events/"), 405, "method_not_allowed")

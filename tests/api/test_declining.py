@@ -130,7 +130,7 @@ def test_half_a_character_is_refused(learner: Door, assignment: LearnerContentAs
     assert refusal_of(answer) == (400, "invalid_request")
 
 
-def test_what_is_being_taken_up_is_refused(learner: Door, assignment: LearnerContentAssignment) -> None:
+def test_what_is_being_accepted_is_refused(learner: Door, assignment: LearnerContentAssignment) -> None:
     redemption.begin(assignment, now=NOW)
     answer = decline(learner, assignment)
     assert refusal_of(answer) == (422, "reason_learner_assignment_being_redeemed")

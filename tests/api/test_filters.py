@@ -181,3 +181,24 @@ def test_learner_states_are_counted_over_the_filtered_set_most_common_first(
     narrower = door.assignments(budget, search="boats").json()
     assert narrower["learner_state_counts"] == [{"learner_state": "waiting", "count": 1}]
     assert door.assignments(budget, state="errored").json()["learner_state_counts"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "date", "meant"),
+    [
+        ("content_start__gte", "2026-04-01", "2026-04-01T00:00:00+02:00"),
+        ("content_start__lte", "2026-04-01", "2026-04-01T23:59:59+02:00"),
+        ("content_start", "2026-04-01", "2026-04-01T00:00:00+02:00/2026-04-01T23:59:59+02:00"),
+        ("content_start__gte", "2026-04-01T12:00", "2026-04-01T12:00:00+02:00"),
+    ],
+)
+def test_a_date_is_meant_where_the_organisation_is_and_the_answer_says_what_was_understood(
+    door: Door, budget: Budget, name: str, date: str, meant: str
+) -> None:
+    assert door.assignments(budget, **{name: date}).json()["understood"] == {name: meant}
+    assert "understood" not in door.assignments(budget).json()
+
+
+def test_a_date_that_cannot_be_read_is_answered_with_the_formats(door: Door, budget: Budget) -> None:
+    [problem] = door.assignments(budget, content_start__gte="1.4.2026").json()["content_start__gte"]
+    assert "2027-06-30T17:00+02:00" in problem

@@ -1,4 +1,4 @@
-"""Query parameters that no honest client sends: refused at once, and never a fault of ours."""
+"""Query parameters that no honest client sends: refused at once, and never an internal error."""
 
 import time
 

@@ -25,7 +25,7 @@ def raw(content: ContentMetadata, field: str, value: str) -> bytes:
 
 
 def refused(answer: Answer, status: int = 400, reason: str = "invalid_request") -> bool:
-    """Tell whether it was refused so, in JSON, and nothing was changed."""
+    """Return whether it was refused so, in JSON, and nothing was changed."""
     assert refusal_of(answer) == (status, reason)
     assert answer.headers["Content-Type"] == "application/json"
     return not LearnerContentAssignment.objects.exists() and not Budget.objects.get().held_cents
@@ -282,4 +282,4 @@ def test_addresses_may_have_spaces_around_them_and_letters_of_any_case(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
     body = door.allocate(budget, content, f" {ALICE}\r\n", BOB.upper()).json()
-    assert [row["learner_email"] for row in body["created"]] == [ALICE, BOB.upper()]
+    assert [row["learner_email"] for row in body["created"]] == [ALICE, BOB]

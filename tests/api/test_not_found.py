@@ -47,7 +47,7 @@ def assignment(budget: Budget, content: ContentMetadata) -> LearnerContentAssign
         f"assignment-configurations/{NOBODYS}/admin/assignments/{NOBODYS}/actions",
     ],
 )
-def test_an_address_that_there_is_not_is_404_in_json_whoever_asks(method: str, path: str) -> None:
+def test_an_address_that_there_is_not_is_404_in_json_with_any_key(method: str, path: str) -> None:
     answer = Door(key="nonsense").send(method, path, b"not json", content_type="text/plain")
     assert refusal_of(answer) == (404, "not_found")
     assert answer.headers["Content-Type"] == "application/json"

@@ -255,7 +255,7 @@ def test_a_replica_that_cannot_be_filled_stops_no_allocation(
 
 
 @pytest.mark.usefixtures("upstream")
-def test_a_course_is_taken_up_by_its_run_though_our_rows_know_neither(
+def test_a_course_is_accepted_by_its_run_though_our_rows_know_neither(
     budget: Budget, door: Door, settings: Settings
 ) -> None:
     settings.CONTENT_READS = "upstream"

@@ -21,6 +21,7 @@ from tests.world import (
     BOB,
     PRICE,
     allocate,
+    deliver,
     given_api_key,
     given_budget,
     given_content,
@@ -168,6 +169,7 @@ def test_an_administrator_may_ask_for_another_learner_and_a_learner_may_not(
     given_user(email=BOB, lms_user_id=8)
     content = given_content()
     allocate(budget, content, BOB, now=timezone.now())
+    deliver(now=timezone.now())
     assert credits(alice, budget, lms_user_id=8).status_code == 403
     assert redeem(alice, budget, content, lms_user_id=8).status_code == 403
     ada = Person(client, given_user(Role.ADMINISTRATOR, customer=budget.customer))

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def notified(budget: Budget, content: ContentMetadata, mail: MailServer) -> list[LearnerContentAssignment]:
-    """Return three assignments whose learners were notified."""
+    """Return three assignments with notified learners."""
     allocate(budget, content, ALICE, BOB, CAROL, now=NOW - timedelta(days=1))
     deliver(now=NOW - timedelta(days=1))
     return list(LearnerContentAssignment.objects.order_by("pk"))

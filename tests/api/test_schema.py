@@ -75,7 +75,7 @@ def test_what_is_sent_to_allocate_is_described(schema: Any) -> None:
 
 @pytest.mark.django_db
 def test_the_description_and_its_reader_are_served_from_here_alone() -> None:
-    """Whoever only reads how to sign in need not be signed in."""
+    """The page that explains how to sign in is read without signing in."""
     door = Door()
     described = door.get("schema/")
     assert described.status_code == 200

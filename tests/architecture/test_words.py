@@ -3,16 +3,19 @@
 Code in backticks is left alone, because a clients' contract may have such a word in it.
 """
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.architecture.source import PACKAGE, ROOT, definitions, modules, place, prose
+from tests.architecture.source import PACKAGE, ROOT, definitions, modules, place, prose, tree
 
-PEOPLE = r"who|whoever|whom|whose|nobody|somebody|anybody|everybody|nobody's|somebody's"
-MOODS = r"(?:fore)?tells?|told|telling|story|stories|wish(?:es|ed)?|heard|hears|wants?|wanted|wanting"
+PEOPLE = r"whoever|nobody|somebody|anybody|everybody|nobody's|somebody's"
+MOODS = r"(?:fore)?tells?|told|telling|story|stories|wish(?:es|ed)?|heard|hears|wants|wanted|wanting"
+# Plain in a sentence for people: `learners who have not answered`, `if you still want it`.
+PLAIN_TO_PEOPLE = r"who|whom|whose|want"
 PHRASES = (
     r"(?:take|takes|taken|took|taking)(?: (?:it|them|an? \w+|the \w+))? up",
     r"(?:go|goes|gone|went|going) back",
@@ -23,13 +26,14 @@ PHRASES = (
     # A fetch is called a fetch.
     r"(?:a|the|another|each|every|last|next|new|older|newer|one|this) looks?(?! (?:like|at))",
 )
-FORBIDDEN = re.compile(rf"\b(?:{'|'.join((PEOPLE, MOODS, *PHRASES))})\b", re.IGNORECASE)
-IN_NAMES = re.compile(rf"(?:^|_)(?:{PEOPLE}|{MOODS})(?:_|$)", re.IGNORECASE)
+FORBIDDEN = re.compile(rf"\b(?:{'|'.join((PEOPLE, MOODS, PLAIN_TO_PEOPLE, *PHRASES))})\b", re.IGNORECASE)
+IN_SENTENCES = re.compile(rf"\b(?:{'|'.join((PEOPLE, MOODS, *PHRASES))})\b", re.IGNORECASE)
+IN_NAMES = re.compile(rf"(?:^|_)(?:{PEOPLE}|{MOODS}|{PLAIN_TO_PEOPLE})(?:_|$)", re.IGNORECASE)
 
 CODE = re.compile(r"``?[^`]+`?`")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
-FOLDERS = [folder for folder in sorted(PACKAGE.iterdir()) if folder.is_dir() and folder.name != "__pycache__"]
+by_folder = pytest.mark.parametrize("folder", [PACKAGE, ROOT / "tests"], ids=lambda folder: folder.name)
 
 
 def in_prose(source: str) -> Iterator[tuple[int, str]]:
@@ -39,7 +43,7 @@ def in_prose(source: str) -> Iterator[tuple[int, str]]:
             yield line, found.group()
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@by_folder
 def test_docstrings_and_comments_keep_to_plain_words(folder: Path) -> None:
     assert [
         f"{place(module, line)}: {word}"
@@ -48,7 +52,7 @@ def test_docstrings_and_comments_keep_to_plain_words(folder: Path) -> None:
     ] == []
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@by_folder
 def test_names_keep_to_plain_words(folder: Path) -> None:
     assert [module.name for module in modules(folder) if IN_NAMES.search(module.stem)] == []
     assert [
@@ -59,14 +63,23 @@ def test_names_keep_to_plain_words(folder: Path) -> None:
     ] == []
 
 
-def test_the_tests_of_the_architecture_and_the_documents_keep_to_plain_words() -> None:
+def test_sentences_for_people_keep_to_plain_words() -> None:
+    """Help texts, messages, refusals and output: every string of more than one word that is no docstring."""
     assert [
-        f"{place(module, node.lineno)}: {node.name}"
-        for folder in ("architecture", "docs", "upgrades")
-        for module in modules(ROOT / "tests" / folder)
-        for node in definitions(module)
-        if IN_NAMES.search(node.name)
+        f"{place(module, line)}: {found.group()}"
+        for module in modules()
+        for line, text in sentences(tree(module))
+        for found in IN_SENTENCES.finditer(CODE.sub("…", text))
     ] == []
+
+
+def sentences(module: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield (line, text) of strings of more than one word, without docstrings: their rules are stricter."""
+    docstrings = {id(node.value) for node in ast.walk(module) if isinstance(node, ast.Expr)}
+    for node in ast.walk(module):
+        match node:
+            case ast.Constant(value=str(text)) if id(node) not in docstrings and " " in text.strip():
+                yield node.lineno, text
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_facts_are_recorded_and_work_is_requested_and_not_the_other_way_round() 
         actions.request([assignment], [ActionType.CANCELLED], now=NOW)
 
 
-def test_one_occasion_of_one_kind_of_work_is_requested_once() -> None:
+def test_one_dedup_key_of_one_kind_of_work_is_requested_once() -> None:
     assignment = given_assignment()
     actions.request([assignment], [ActionType.REMINDED], now=NOW, dedup_key="1")
     actions.request([assignment], [ActionType.REMINDED], now=NOW, dedup_key="2")
@@ -102,7 +102,7 @@ def test_what_is_claimed_is_not_claimed_again_before_its_lease_ends() -> None:
     again = partial(actions.claim, lease=LEASE, limit=1, pks=[claimed.pk])
     assert again(now=NOW + LEASE - timedelta(seconds=1)) == []
     (taken_over,) = again(now=NOW + LEASE)
-    assert (taken_over.fence, taken_over.attempts) == (2, 2)
+    assert (taken_over.fence, taken_over.attempts, taken_over.modified) == (2, 2, NOW + LEASE)
 
 
 def test_a_late_worker_writes_nothing() -> None:
@@ -128,10 +128,11 @@ def test_work_that_no_longer_applies_is_superseded_when_it_is_claimed() -> None:
 def test_work_of_a_forgotten_learner_is_superseded_when_it_is_claimed() -> None:
     assignment = given_assignment()
     LearnerContentAssignment.objects.filter(pk=assignment.pk).update(forgotten_at=NOW)
-    assert actions.claim(now=NOW, lease=LEASE, limit=10) == []
+    assert actions.claim(now=NOW + LEASE, lease=LEASE, limit=10) == []
     notified = action_of(assignment, ActionType.NOTIFIED)
     assert (notified.status, notified.error_code) == (Status.SUPERSEDED, "no_longer_wanted")
     assert (notified.due_at, notified.early, notified.lease_until) == (None, None, None)
+    assert notified.modified == NOW + LEASE
 
 
 def test_failed_work_of_a_forgotten_learner_is_not_retried() -> None:
@@ -168,6 +169,20 @@ def test_a_finished_action_stays_finished_though_it_was_scheduled_meanwhile() ->
     leases.schedule(LearnerContentAssignmentAction.objects.filter(pk=running.pk), at=NOW, now=NOW)
     assert actions.finish(running, Done(), now=NOW)
     assert action_of(assignment, ActionType.NOTIFIED).due_at is None
+
+
+def test_superseded_work_stays_so_though_it_was_scheduled_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    assignment, still_applies = given_assignment(), actions.still_applies
+
+    def scheduled_meanwhile(action: LearnerContentAssignmentAction) -> bool:
+        leases.schedule(LearnerContentAssignmentAction.objects.filter(pk=action.pk), at=NOW, now=NOW)
+        return still_applies(action)
+
+    monkeypatch.setattr(actions, "still_applies", scheduled_meanwhile)
+    LearnerContentAssignment.objects.filter(pk=assignment.pk).update(forgotten_at=NOW)
+    assert actions.claim(now=NOW, lease=LEASE, limit=10) == []
+    notified = action_of(assignment, ActionType.NOTIFIED)
+    assert (notified.status, notified.due_at, notified.early) == (Status.SUPERSEDED, None, None)
 
 
 def test_superseding_and_redirecting_leave_other_assignments_alone() -> None:
@@ -222,9 +237,11 @@ def test_a_reversal_supersedes_the_nudge() -> None:
 
 def test_finishing_with_success_completes_and_keeps_what_was_sent() -> None:
     assignment = given_assignment()
-    actions.finish(claim_notified(assignment), Done("ref", {"subject": "Hello"}), now=NOW)
+    later = NOW + timedelta(minutes=1)
+    actions.finish(claim_notified(assignment), Done("ref", {"subject": "Hello"}), now=later)
     stored = action_of(assignment, ActionType.NOTIFIED)
-    assert (stored.status, stored.completed_at, stored.due_at) == (Status.DONE, NOW, None)
+    assert (stored.status, stored.completed_at, stored.due_at) == (Status.DONE, later, None)
+    assert stored.modified == later
     assert (stored.provider_ref, stored.payload) == ("ref", {"subject": "Hello"})
     assignment.refresh_from_db()
     assert assignment.learner_state == LearnerState.WAITING
@@ -297,7 +314,7 @@ def test_a_retry_is_a_new_row_that_points_to_the_old() -> None:
     assert failed.status == Status.FAILED
 
 
-def test_a_retry_of_a_retry_has_an_occasion_of_its_own() -> None:
+def test_a_retry_of_a_retry_has_a_dedup_key_of_its_own() -> None:
     assignment = given_assignment()
     for number in (1, 2):
         pk = action_of(assignment, ActionType.NOTIFIED).pk
@@ -307,20 +324,30 @@ def test_a_retry_of_a_retry_has_an_occasion_of_its_own() -> None:
         assert again.dedup_key == f"retry-{number}"
 
 
+def test_a_retry_keeps_what_makes_its_kind_of_work_unique() -> None:
+    assignment = given_assignment()
+    actions.request([assignment], [ActionType.REMINDED], now=NOW, dedup_key="day-3")
+    for number in (1, 2):
+        pk = action_of(assignment, ActionType.REMINDED).pk
+        (claimed,) = actions.claim(now=NOW, lease=LEASE, limit=1, pks=[pk])
+        actions.finish(claimed, Failed(TROUBLE), now=NOW)
+        assert actions.retry(claimed, now=NOW).dedup_key == f"day-3retry-{number}"
+
+
 def test_what_did_not_fail_or_was_retried_or_moved_on_is_not_retried() -> None:
     assignment = given_assignment()
     claimed = claim_notified(assignment)
-    with pytest.raises(RetryRefused, match="Only what failed"):
+    with pytest.raises(RetryRefused, match=r"^Only what failed can be retried\.$"):
         actions.retry(claimed, now=NOW)
     actions.finish(claimed, Failed(TROUBLE), now=NOW)
     actions.retry(claimed, now=NOW)
-    with pytest.raises(RetryRefused, match="already"):
+    with pytest.raises(RetryRefused, match=r"^It was retried already\.$"):
         actions.retry(claimed, now=NOW)
     other = given_assignment()
     claimed = claim_notified(other)
     actions.finish(claimed, Failed(TROUBLE), now=NOW)
     cancel(other.budget, uuids=[other.uuid], now=NOW)
-    with pytest.raises(RetryRefused, match="moved on"):
+    with pytest.raises(RetryRefused, match=r"^The assignment has moved on; this does not apply any more\.$"):
         actions.retry(claimed, now=NOW)
 
 

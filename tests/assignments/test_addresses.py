@@ -44,9 +44,9 @@ def test_what_is_no_address_is_named(entry: object) -> None:
     assert list(bad) == [1]
 
 
-def test_an_address_is_kept_as_written_and_compared_by_its_key() -> None:
+def test_an_address_is_kept_as_it_is_mailed_and_compared_by_its_key() -> None:
     (one,) = addresses.read_all([" Alice@Learners.Example\r\n"])
-    assert one.address == "Alice@Learners.Example"
+    assert one.address == ALICE
     assert one.learner_key == learner_key(ALICE)
 
 
@@ -73,7 +73,7 @@ def test_correcting_twice_is_two_facts() -> None:
 
 
 @pytest.mark.parametrize("by_person", [False, True], ids=["address", "person"])
-def test_an_address_whose_learner_has_the_assignment_already_is_refused(by_person: bool) -> None:
+def test_the_address_of_a_learner_with_the_assignment_already_is_refused(by_person: bool) -> None:
     assignment = given_assignment()
     assert assignment.content
     allocate(assignment.budget, assignment.content, BOB)
@@ -97,7 +97,7 @@ def test_a_bad_address_or_a_closed_assignment_is_refused_and_nothing_changes() -
     assert not assignment.actions.filter(action_type=ActionType.EMAIL_CORRECTED).exists()
 
 
-def test_while_it_is_being_taken_up_the_address_stays() -> None:
+def test_while_it_is_being_accepted_the_address_stays() -> None:
     assignment = given_assignment()
     redemption.begin(assignment, now=NOW)
     with pytest.raises(AddressHeld, match="being accepted"):
@@ -121,7 +121,7 @@ def test_a_redemption_goes_to_no_address_and_says_how_it_went(lost: bool) -> Non
     assert bool(assignment.redeeming_since) == lost
 
 
-def test_correcting_takes_up_nothing_that_failed_to_be_taken_up() -> None:
+def test_correcting_accepts_nothing_that_failed_to_be_accepted() -> None:
     assignment = given_assignment()
     begun = redemption.begin(assignment, now=NOW)
     (running,) = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=1, pks=[begun.pk])

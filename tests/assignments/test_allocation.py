@@ -280,7 +280,7 @@ def test_two_closed_rows_of_one_person_reopen_the_one_with_the_address() -> None
     assert LearnerContentAssignment.objects.get(pk=old.pk).state == State.CANCELLED
 
 
-def test_a_person_who_moved_is_asked_at_the_new_address_when_allocated_again() -> None:
+def test_a_new_allocation_is_mailed_to_the_new_address_of_the_person() -> None:
     budget, content = given_budget(), given_content()
     (old,) = allocate(budget, content, "alice@old.example").assignments(Verdict.NEW)
     LearnerContentAssignment.objects.filter(pk=old.pk).update(lms_user_id=7)
@@ -350,7 +350,7 @@ def test_allocating_many_takes_few_queries(count: int, again: bool) -> None:
 
 
 def test_content_is_read_again_under_its_lock() -> None:
-    """What a change committed between the look and the lock is what the deadline is derived from."""
+    """The deadline is derived from what a change committed between the read and the lock."""
     budget, content = given_budget(), given_content()
     ContentMetadata.objects.filter(pk=content.pk).update(enroll_by=NOW + timedelta(days=3))
     allocate(budget, content, ALICE)

@@ -51,7 +51,7 @@ def test_free_content_costs_nothing() -> None:
     ids=["price unknown", "not in the catalog", "gone", "enrolment closed"],
 )
 @pytest.mark.usefixtures("empty_catalog")
-def test_content_that_cannot_be_taken_up_is_refused(columns: dict[str, Any], reason: str) -> None:
+def test_content_that_cannot_be_accepted_is_refused(columns: dict[str, Any], reason: str) -> None:
     with pytest.raises(AllocationRefused) as refused:
         allocate(given_budget(), given_content(**columns), ALICE)
     assert refused.value.reason == reason
@@ -126,7 +126,7 @@ REFUSALS = [
         {"key": "RiversideX+T1", "enroll_by": NOW},
         AllocationRefused(
             "deadline_passed",
-            "The deadline was 02 March 2026, 09:00 UTC: no learner could accept.",
+            "The deadline was Monday, 2 March 2026, 10:00 (Madrid time): no learner could accept.",
             "Choose content whose enrolment is still open.",
             {"deadline": NOW, "deadline_reason": ExpiryReason.ENROLL_BY},
         ),

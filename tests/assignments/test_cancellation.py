@@ -1,4 +1,4 @@
-"""Cancelling: the money is free at once, the learner is told, and every id is answered for."""
+"""Cancelling: the money is free at once, the learner is notified, and every id is answered for."""
 
 import uuid
 from datetime import timedelta

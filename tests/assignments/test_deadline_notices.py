@@ -1,4 +1,4 @@
-"""A deadline that moves into the past waits a day, and administrators are notified before it expires."""
+"""A deadline that is brought forward waits a day, and administrators are notified before it expires."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from django.db import transaction
 
 from bursary.access.models import Role
-from bursary.assignments import backfill, deadline_notices, derived, expiry
+from bursary.assignments import backfill, deadline_notices, derived, expiry, redemption
 from bursary.assignments.choices import State
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets import terms
@@ -52,7 +52,7 @@ def test_a_deadline_that_moved_into_the_past_lets_nothing_expire_for_a_day(mail:
     (sent,) = mail.received
     assert sent["To"] == "ada@people.example"
     assert (
-        sent["Subject"].strip() == "The deadline of 2 assignments of “Tidal Engines” has moved into the past"
+        sent["Subject"].strip() == "The deadline of 2 assignments of “Tidal Engines” has been brought forward"
     )
     notice = DeadlineNotice.objects.get()
     assert (notice.assignments, notice.notified_at, notice.due_at) == (2, NOW + HOUR, None)
@@ -77,9 +77,70 @@ def test_a_budget_that_ends_in_the_past_waits_as_well() -> None:
     assert [expired(NOW + 2 * HOUR), expired(NOW + HOUR + DAY)] == [0, 1]
 
 
-def test_a_deadline_that_passes_in_its_own_time_has_no_grace() -> None:
-    given_assignment(content=(content := given_content(enroll_by=NOW + DAY)))
+def test_a_deadline_brought_forward_to_75_seconds_ahead_expires_nothing_for_a_day(mail: MailServer) -> None:
+    content = given_content(enroll_by=NOW + 600 * DAY)
+    assignment = given_assignment(content=content)
+    given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer)
+    closes = NOW + HOUR + timedelta(seconds=75)
+    moves_enrolment(content, to=closes, now=NOW + HOUR)
+
+    assert [expired(closes), expired(NOW + HOUR + DAY)] == [0, 0]  # no administrator was notified
+    notify(NOW + HOUR)
+    assert [expired(NOW + HOUR + DAY - timedelta(microseconds=1)), expired(NOW + HOUR + DAY)] == [0, 1]
+
+    assert "brought a deadline forward, into the past or to less than a day from now" in " ".join(
+        text_of(mail.received[0]).split()
+    )
+
+
+def test_it_can_be_accepted_until_the_deadline_that_was_brought_forward() -> None:
+    content = given_content(enroll_by=NOW + 600 * DAY)
+    given_assignment(content=content)
     moves_enrolment(content, to=NOW + 2 * HOUR, now=NOW + HOUR)
+    assignment = LearnerContentAssignment.objects.get()
+    assert redemption.refusal(assignment, now=NOW + 2 * HOUR - timedelta(seconds=1)) is None
+    refused = redemption.refusal(assignment, now=NOW + 2 * HOUR)
+    assert refused is not None
+    assert refused.reason == "reason_learner_assignment_expired"
+
+
+@pytest.mark.parametrize(
+    ("at_first", "then", "graced"),
+    [
+        (30 * HOUR, 24 * HOUR - timedelta(microseconds=1), True),
+        (30 * HOUR, 24 * HOUR, False),  # a day is left
+        (5 * HOUR, 3 * HOUR, True),
+        (3 * HOUR, 3 * HOUR, False),  # something else changed
+        (3 * HOUR, 5 * HOUR, False),  # put off
+    ],
+)
+def test_only_what_is_brought_forward_to_less_than_a_day_has_its_grace(
+    at_first: timedelta, then: timedelta, graced: bool
+) -> None:
+    given_assignment(content=(content := given_content(enroll_by=NOW + at_first)))
+    moves_enrolment(content, to=NOW + then, now=NOW)
+    assert DeadlineNotice.objects.exists() is graced
+    assert expired(NOW + then) == (not graced)
+
+
+def test_a_deadline_put_off_within_its_grace_keeps_it() -> None:
+    given_assignment(content=(content := given_content()))
+    moves_enrolment(content, to=NOW + HOUR, now=NOW)
+    moves_enrolment(content, to=NOW + 2 * HOUR, now=NOW + timedelta(minutes=1))
+    assert LearnerContentAssignment.objects.get().grace_until == NOW + DAY
+
+
+def test_a_budgets_end_brought_near_waits_as_well() -> None:
+    assignment = given_assignment()
+    terms.change(assignment.budget, now=NOW, terms={"ends_at": NOW + HOUR})
+    assert DeadlineNotice.objects.get().grace_until == NOW + DAY
+    assert expired(NOW + HOUR) == 0
+
+
+def test_a_deadline_that_passes_in_its_own_time_has_no_grace() -> None:
+    given_assignment(content=(content := given_content(enroll_by=NOW + 2 * HOUR)))
+    with transaction.atomic():
+        content_changed.send(sender=ContentMetadata, pks=[content.pk], now=NOW + HOUR)
     assert not DeadlineNotice.objects.exists()
     assert expired(NOW + 2 * HOUR) == 1
 
@@ -135,10 +196,10 @@ def test_a_mail_server_that_comes_back_after_days_still_brings_the_notice(mail: 
 def test_a_deadline_that_moves_back_has_no_grace_left() -> None:
     assignment = given_assignment(content=(content := given_content()))
     moves_enrolment(content, to=NOW - DAY, now=NOW + HOUR)
-    moves_enrolment(content, to=NOW + 4 * HOUR, now=NOW + 2 * HOUR)
+    moves_enrolment(content, to=NOW + 4 * DAY, now=NOW + 2 * HOUR)
     assignment.refresh_from_db()
     assert assignment.grace_until is None
-    assert expired(NOW + 4 * HOUR) == 1
+    assert expired(NOW + 4 * DAY) == 1
 
 
 def test_a_catalog_that_cannot_decide_is_one_notice_a_day(mail: MailServer) -> None:
@@ -286,7 +347,7 @@ def test_an_address_that_cannot_be_encoded_stops_no_mail_and_repeats_none(mail: 
         notify(NOW + hours * HOUR)
     assert [sent["To"] for sent in mail.received] == ["ada@people.example", "ole@people.example"]
     notice = DeadlineNotice.objects.get()
-    assert (notice.notified_at, notice.last_error, notice.due_at) == (NOW, "message_invalid", None)
+    assert (notice.notified_at, notice.last_error, notice.due_at) == (NOW, "address_rejected", None)
 
 
 def test_a_notice_that_was_sent_is_not_sent_again(mail: MailServer) -> None:

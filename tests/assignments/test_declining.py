@@ -102,7 +102,7 @@ def test_a_passed_deadline_counts_before_the_sweep_comes() -> None:
     assert Budget.objects.get().held_cents == PRICE
 
 
-def test_what_is_being_taken_up_or_was_cannot_be_declined() -> None:
+def test_what_is_being_accepted_or_was_cannot_be_declined() -> None:
     assignment = given_assignment()
     action = redemption.begin(assignment, now=NOW)
     assert refusal_of(assignment).reason == "reason_learner_assignment_being_redeemed"
@@ -122,7 +122,7 @@ def test_a_reason_is_bounded_and_readable() -> None:
     assert LearnerContentAssignment.objects.get().decline_reason == owls
 
 
-def test_what_was_declined_cannot_be_taken_up_and_is_said_to_be_declined() -> None:
+def test_what_was_declined_cannot_be_accepted_and_is_said_to_be_declined() -> None:
     assignment = given_assignment()
     decline(assignment, reason="", now=NOW)
     with pytest.raises(RedemptionRefused) as refused:

@@ -47,11 +47,11 @@ def rebuild(**more: Any) -> RebuildResult:
 
 
 def plant(assignment: LearnerContentAssignment, **columns: object) -> None:
-    """Write past everybody who keeps the columns true."""
+    """Write columns past the code that keeps them true."""
     LearnerContentAssignment.objects.filter(pk=assignment.pk).update(**columns)
 
 
-def take_up(assignment: LearnerContentAssignment, *, day: float) -> None:
+def accept(assignment: LearnerContentAssignment, *, day: float) -> None:
     """Accept it, whatever else is on its way."""
     now = NOW + day * DAY
     redemption.fulfil(redemption.begin(assignment, now=now), now=now)
@@ -59,14 +59,14 @@ def take_up(assignment: LearnerContentAssignment, *, day: float) -> None:
 
 @pytest.fixture
 def assignment(mail: MailServer) -> LearnerContentAssignment:
-    """Return an open assignment whose learner was told."""
+    """Return an open assignment with a notified learner."""
     made = given_assignment(content=given_content(enroll_by=SOON, start_date=START, title="Straße"))
     deliver()
     return made
 
 
 def test_what_every_writer_writes_is_true_over_a_whole_life(mail: MailServer) -> None:
-    """Told, rejected, reminded, moved by budget and catalog, accepted, cancelled, assigned again."""
+    """Notified, rejected, reminded, moved by budget and catalog, accepted, cancelled, assigned again."""
     budget, content = given_budget(), given_content(enroll_by=SOON, start_date=START)
     allocate(budget, content, ALICE, BOB, CAROL, "nobody@nowhere.invalid")
     assert audit().wrong == 0
@@ -82,7 +82,7 @@ def test_what_every_writer_writes_is_true_over_a_whole_life(mail: MailServer) ->
         content_changed.send(sender=ContentMetadata, pks=[content.pk], now=NOW + 14 * DAY)
     terms.change(budget, now=NOW + 14 * DAY, terms={"allocation_age_days": 25})
     alice, bob = LearnerContentAssignment.objects.filter(learner_email__in=[ALICE, BOB]).order_by("pk")
-    take_up(alice, day=15)
+    accept(alice, day=15)
     cancellation.cancel(budget, uuids=[bob.uuid], now=NOW + 15 * DAY)
     deliver(now=NOW + 15 * DAY)
     allocate(budget, content, BOB, now=NOW + 16 * DAY)
@@ -93,11 +93,11 @@ def test_what_every_writer_writes_is_true_over_a_whole_life(mail: MailServer) ->
 
 def test_an_assignment_accepted_before_the_mail_is_checked_for_nudges_nevertheless(mail: MailServer) -> None:
     assignment = given_assignment(content=given_content(start_date=NOW + 3 * DAY))
-    reminders.nudge_due(now=NOW + 2.1 * DAY)  # not told yet: not to be looked at again until they are
+    reminders.nudge_due(now=NOW + 2.1 * DAY)  # not notified yet: not checked again until then
     assignment.refresh_from_db()
     assert assignment.nudge_at == FAR_FUTURE
 
-    take_up(assignment, day=2.2)
+    accept(assignment, day=2.2)
 
     assert audit(day=2.3).differences == []
     assert reminders.nudge_due(now=NOW + 2.3 * DAY).done == 1
@@ -175,7 +175,7 @@ def test_without_content_what_was_known_counts(assignment: LearnerContentAssignm
 def test_a_deadline_that_is_put_right_into_the_past_has_its_grace(
     assignment: LearnerContentAssignment,
 ) -> None:
-    ContentMetadata.objects.update(enroll_by=ENDED)  # and nobody announced it
+    ContentMetadata.objects.update(enroll_by=ENDED)  # without a signal
 
     rebuild()
 

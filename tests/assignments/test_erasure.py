@@ -1,4 +1,4 @@
-"""Privacy: who a learner was is taken out; what happened stays."""
+"""Privacy: personal data is removed; what happened stays."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -49,7 +49,7 @@ def sweep(*, days_later: int = 0, **more: Any) -> SweepResult:
 
 
 def given_expired(*learners: str, budget: Budget | None = None) -> list[LearnerContentAssignment]:
-    """Return assignments whose learners were told that they are over."""
+    """Return assignments that are over, with a mail about it to each learner."""
     done = allocate(budget or given_budget(), given_content(), *learners or (ALICE,))
     deliver()
     expiry.expire_due(now=OVER)

@@ -11,7 +11,15 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import QuerySet
 
-from bursary.assignments import acknowledgement, actions, addresses, redemption, reminders, signed_links
+from bursary.assignments import (
+    acknowledgement,
+    actions,
+    addresses,
+    allocation,
+    redemption,
+    reminders,
+    signed_links,
+)
 from bursary.assignments.account_linking import link_registered_users
 from bursary.assignments.actions import Failed, Failure
 from bursary.assignments.cancellation import cancel
@@ -20,7 +28,7 @@ from bursary.assignments.declining import decline
 from bursary.assignments.expiry import expire_due
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import LedgerEntry
-from tests.world import ALICE, BOB, NOW, allocate, given_assignment, given_user
+from tests.world import ALICE, BOB, NOW, PRICE, allocate, given_assignment, given_user
 
 pytestmark = pytest.mark.django_db
 
@@ -30,7 +38,7 @@ MONEY = ["Account", "Budget"]
 
 @pytest.fixture
 def locked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the models whose rows were locked, each once, in the order in which that was done first."""
+    """Return the models with locked rows, each once, in the order in which that was done first."""
     models: list[str] = []
     fetch = QuerySet._fetch_all
 
@@ -123,6 +131,15 @@ def test_each_verb_locks_what_it_decides_about(locked: list[str], verb: Verb, ex
     locked.clear()
     verb(assignment)
     assert locked == expected
+
+
+def test_a_preview_locks_nothing(locked: list[str]) -> None:
+    assignment = given_assignment()
+    locked.clear()
+    allocation.preview(
+        assignment.budget, content_key=assignment.content_key, price_cents=PRICE, entries=[ALICE], now=NOW
+    )
+    assert locked == []
 
 
 def test_a_retry_locks_the_assignment_before_the_action(locked: list[str]) -> None:

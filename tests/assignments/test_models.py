@@ -84,7 +84,7 @@ def test_an_address_and_a_person_have_one_assignment_of_a_content_in_a_budget() 
     assert first.learner_email == ALICE
 
 
-def test_an_action_outlives_any_wish_to_delete_its_assignment() -> None:
+def test_an_assignment_with_actions_cannot_be_deleted() -> None:
     assignment = given_assignment()
     with pytest.raises(Exception, match="protected"):
         assignment.delete()

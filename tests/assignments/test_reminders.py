@@ -1,4 +1,4 @@
-"""Reminding and nudging: by the budget's table, once an occasion, and as asked for."""
+"""Reminding and nudging: by the budget's table, once a date, and as asked for."""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -34,14 +34,14 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def told(mail: MailServer) -> LearnerContentAssignment:
-    """Return an assignment whose learner was told; it has 90 days, and reminders after 7, 30 and 60."""
+def notified(mail: MailServer) -> LearnerContentAssignment:
+    """Return an assignment with a notified learner; it has 90 days, and reminders after 7, 30 and 60."""
     assignment = given_assignment()
     deliver()
     return assignment
 
 
-def occasions(assignment: LearnerContentAssignment, kind: ActionType = ActionType.REMINDED) -> list[str]:
+def dedup_keys(assignment: LearnerContentAssignment, kind: ActionType = ActionType.REMINDED) -> list[str]:
     rows = assignment.actions.filter(action_type=kind).order_by("pk")
     return list(rows.values_list("dedup_key", flat=True))
 
@@ -57,14 +57,14 @@ def remind_and_deliver(day: int) -> int:
 
 
 def test_a_learner_without_an_answer_is_reminded_on_the_days_of_the_table(
-    told: LearnerContentAssignment, mail: MailServer
+    notified: LearnerContentAssignment, mail: MailServer
 ) -> None:
     for day in range(90):
         remind(day)
         deliver(now=NOW + day * DAY)
 
     deadline = NOW + 90 * DAY
-    assert occasions(told) == [
+    assert dedup_keys(notified) == [
         "after-7-days",
         "after-30-days",
         "after-60-days",
@@ -74,22 +74,22 @@ def test_a_learner_without_an_answer_is_reminded_on_the_days_of_the_table(
     assert [sent["Subject"].strip() for sent in mail.received[1:]] == [
         "Reminder: accept or decline “Tidal Engines”"
     ] * 5
-    told.refresh_from_db()
-    assert told.recent_action_at == NOW + 89 * DAY
-    assert told.learner_state == LearnerState.WAITING
+    notified.refresh_from_db()
+    assert notified.recent_action_at == NOW + 89 * DAY
+    assert notified.learner_state == LearnerState.WAITING
 
 
-def test_a_moment_early_no_learner_is_reminded(told: LearnerContentAssignment) -> None:
+def test_a_moment_early_no_learner_is_reminded(notified: LearnerContentAssignment) -> None:
     almost = NOW + 7 * DAY - timedelta(microseconds=1)
     assert reminders.remind_due(now=almost).done == 0
     assert reminders.remind_due(now=NOW + 7 * DAY).done == 1
 
 
-def test_missed_days_are_caught_up_by_one_mail_and_an_occasion_never_makes_two(
-    told: LearnerContentAssignment,
+def test_missed_days_are_caught_up_by_one_mail_and_a_date_never_makes_two(
+    notified: LearnerContentAssignment,
 ) -> None:
     assert remind_and_deliver(45) == 1
-    assert occasions(told) == ["after-30-days"]
+    assert dedup_keys(notified) == ["after-30-days"]
     assert [remind(45), remind(46), remind(59)] == [0, 0, 0]
     assert remind(60) == 1
 
@@ -101,9 +101,9 @@ def test_a_learner_is_not_reminded_until_a_day_after_being_notified(mail: MailSe
     assert remind(8) == 0
     mail.come()
     deliver(now=NOW + 9 * DAY)
-    assert remind(9) == 0  # told today: the seventh day is covered
+    assert remind(9) == 0  # notified today: the seventh day is covered
     assert remind(30) == 1
-    assert occasions(assignment) == ["after-30-days"]
+    assert dedup_keys(assignment) == ["after-30-days"]
 
 
 def test_a_learner_that_could_not_be_notified_is_not_reminded_by_the_sweep(mail: MailServer) -> None:
@@ -114,32 +114,34 @@ def test_a_learner_that_could_not_be_notified_is_not_reminded_by_the_sweep(mail:
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.CANCELLED, State.EXPIRED, State.REVERSED])
-def test_no_learner_is_reminded_of_what_is_not_open(told: LearnerContentAssignment, state: State) -> None:
+def test_no_learner_is_reminded_of_what_is_not_open(notified: LearnerContentAssignment, state: State) -> None:
     LearnerContentAssignment.objects.update(state=state)
     assert remind(30) == 0
 
 
-def test_an_assignment_being_redeemed_is_not_reminded_of_meanwhile(told: LearnerContentAssignment) -> None:
-    redemption.begin(told, now=NOW + DAY)
+def test_an_assignment_being_redeemed_is_not_reminded_of_meanwhile(
+    notified: LearnerContentAssignment,
+) -> None:
+    redemption.begin(notified, now=NOW + DAY)
     assert remind(30) == 0
     LearnerContentAssignment.objects.update(redeeming_since=None)
     assert remind(30) == 1
 
 
-def test_a_reminder_by_hand_covers_the_occasions_before_it(told: LearnerContentAssignment) -> None:
-    reminders.remind(told.budget, uuids=[told.uuid], now=NOW + 31 * DAY)
+def test_a_reminder_by_hand_covers_the_dates_before_it(notified: LearnerContentAssignment) -> None:
+    reminders.remind(notified.budget, uuids=[notified.uuid], now=NOW + 31 * DAY)
     deliver(now=NOW + 31 * DAY)
     assert remind(31) == 0
     assert remind(60) == 1
 
 
-def test_a_table_that_changes_counts_at_once(told: LearnerContentAssignment) -> None:
-    terms.change(told.budget, now=NOW + DAY, terms={"remind_days_after": "3", "remind_days_before": ""})
+def test_a_table_that_changes_counts_at_once(notified: LearnerContentAssignment) -> None:
+    terms.change(notified.budget, now=NOW + DAY, terms={"remind_days_after": "3", "remind_days_before": ""})
     assert [remind(2), remind(3), remind(80)] == [0, 1, 0]
 
 
-def test_a_deadline_that_moves_moves_its_reminders(told: LearnerContentAssignment) -> None:
-    content = told.content
+def test_a_deadline_that_moves_moves_its_reminders(notified: LearnerContentAssignment) -> None:
+    content = notified.content
     assert content is not None
     content.enroll_by = NOW + 12 * DAY
     content.save()
@@ -152,35 +154,35 @@ def test_a_deadline_that_moves_moves_its_reminders(told: LearnerContentAssignmen
     assert remind_and_deliver(12) == 0
 
 
-def test_a_second_cycle_is_reminded_anew(told: LearnerContentAssignment) -> None:
+def test_a_second_cycle_is_reminded_anew(notified: LearnerContentAssignment) -> None:
     assert remind(7) == 1
     LearnerContentAssignment.objects.update(state=State.CANCELLED)
-    assert told.content is not None
-    allocate(told.budget, told.content, ALICE, now=NOW + 10 * DAY)
+    assert notified.content is not None
+    allocate(notified.budget, notified.content, ALICE, now=NOW + 10 * DAY)
     deliver(now=NOW + 10 * DAY)
     assert [remind(16), remind(17)] == [0, 1]
-    assert occasions(told) == ["after-7-days"] * 2
+    assert dedup_keys(notified) == ["after-7-days"] * 2
 
 
 def test_a_reminder_that_waited_past_the_deadline_is_not_sent(
-    told: LearnerContentAssignment, mail: MailServer
+    notified: LearnerContentAssignment, mail: MailServer
 ) -> None:
     remind(60)
     deliver(now=NOW + 90 * DAY)
-    assert action_of(told, ActionType.REMINDED).error_code == "deadline_passed"
+    assert action_of(notified, ActionType.REMINDED).error_code == "deadline_passed"
     assert len(mail.received) == 1
 
 
 def test_a_reminder_that_fails_changes_nothing_but_the_timeline(
-    told: LearnerContentAssignment, mail: MailServer
+    notified: LearnerContentAssignment, mail: MailServer
 ) -> None:
     mail.refuses.add(ALICE)
     remind(7)
     deliver(now=NOW + 7 * DAY)
-    told.refresh_from_db()
-    assert action_of(told, ActionType.REMINDED).status == Status.FAILED
-    assert (told.state, told.learner_state) == (State.ALLOCATED, LearnerState.WAITING)
-    assert told.recent_action_at == NOW
+    notified.refresh_from_db()
+    assert action_of(notified, ActionType.REMINDED).status == Status.FAILED
+    assert (notified.state, notified.learner_state) == (State.ALLOCATED, LearnerState.WAITING)
+    assert notified.recent_action_at == NOW
     assert remind(8) == 0
 
 
@@ -228,7 +230,7 @@ def test_a_reminder_that_a_mistaken_deadline_kept_back_comes_when_it_is_mended(m
 
 
 def test_what_piles_up_while_nothing_is_delivered_is_one_mail(
-    told: LearnerContentAssignment, mail: MailServer
+    notified: LearnerContentAssignment, mail: MailServer
 ) -> None:
     assert [remind(day) for day in (7, 30, 60)] == [1, 0, 0]
     deliver(now=NOW + 61 * DAY)
@@ -244,7 +246,7 @@ def test_no_reminder_names_a_deadline_that_has_passed(mail: MailServer) -> None:
     outcome = reminders.nudge(assignment.budget, uuids=[assignment.uuid], now=NOW)
     assert outcome.refused == {assignment.uuid: "past its deadline"}
     assert mail.received == []
-    # It was a mistake, and is mended: now the learner is told.
+    # It was a mistake, and is mended: now the learner is notified.
     moves_enrolment(content, to=NOW + 20 * DAY, now=NOW + DAY)
     deliver(now=NOW + DAY)
     assert len(mail.received) == 1
@@ -266,12 +268,14 @@ def test_sweeps_and_content_changes_at_the_same_moment_wait_for_each_other(mail:
     assert [one for one in together(calls) if isinstance(one, Exception)] == []
 
 
-def test_asked_for_twice_in_a_row_one_mail_goes_out(told: LearnerContentAssignment) -> None:
-    first = reminders.remind(told.budget, uuids=[told.uuid], now=NOW + DAY)
-    second = reminders.remind(told.budget, uuids=[told.uuid], now=NOW + DAY)
-    assert (first.requested, second.requested, second.on_their_way) == ([told.uuid], [], [told.uuid])
+def test_asked_for_twice_in_a_row_one_mail_goes_out(notified: LearnerContentAssignment) -> None:
+    first = reminders.remind(notified.budget, uuids=[notified.uuid], now=NOW + DAY)
+    second = reminders.remind(notified.budget, uuids=[notified.uuid], now=NOW + DAY)
+    assert (first.requested, second.requested, second.on_their_way) == ([notified.uuid], [], [notified.uuid])
     deliver(now=NOW + DAY)
-    assert reminders.remind(told.budget, uuids=[told.uuid], now=NOW + 2 * DAY).requested == [told.uuid]
+    assert reminders.remind(notified.budget, uuids=[notified.uuid], now=NOW + 2 * DAY).requested == [
+        notified.uuid
+    ]
 
 
 def test_all_waiting_learners_are_reminded_and_no_others(mail: MailServer) -> None:
@@ -312,7 +316,7 @@ def test_learners_are_nudged_before_the_start_whether_or_not_they_accepted(mail:
     assert [nudge(day) for day in (38, 39, 40)] == [0, 1, 0]
     deliver(now=NOW + 39 * DAY)
     assert "You have accepted it" in mail.received[-1].get_body().get_content()  # type: ignore[union-attr]  # it has one
-    assert len(occasions(assignment, ActionType.NUDGED)) == 2
+    assert len(dedup_keys(assignment, ActionType.NUDGED)) == 2
 
 
 def test_a_learner_accepting_before_being_notified_is_nudged_nevertheless(mail: MailServer) -> None:
@@ -331,7 +335,7 @@ def test_a_missed_nudge_is_caught_up_until_the_start_and_not_after(mail: MailSer
     assert nudge(36) == 1
 
 
-def test_a_start_that_moves_makes_a_new_occasion(mail: MailServer) -> None:
+def test_a_start_that_moves_makes_a_new_dedup_key(mail: MailServer) -> None:
     assignment = starting(NOW + 40 * DAY)
     assert nudge(33) == 1
     deliver(now=NOW + 33 * DAY)
@@ -354,7 +358,7 @@ def given_accepted_and_planned() -> LearnerContentAssignment:
     return assignment
 
 
-def test_an_accepted_one_whose_start_comes_nearer_is_nudged_by_the_new_date(mail: MailServer) -> None:
+def test_an_accepted_one_is_nudged_by_the_new_date_when_its_start_comes_nearer(mail: MailServer) -> None:
     content = given_accepted_and_planned().content
     with transaction.atomic():
         ContentMetadata.objects.update(start_date=NOW + 20 * DAY)
@@ -387,10 +391,10 @@ def test_nudging_by_hand_says_what_came_of_each(mail: MailServer) -> None:
     assert outcome.refused == {far.uuid: "not starting soon", unknown.uuid: "without a start"}
 
 
-def test_cancelling_takes_reminders_and_nudges_back(told: LearnerContentAssignment) -> None:
+def test_cancelling_takes_reminders_and_nudges_back(notified: LearnerContentAssignment) -> None:
     remind(7)
-    actions.request([told], [ActionType.NUDGED], now=NOW + 7 * DAY)
+    actions.request([notified], [ActionType.NUDGED], now=NOW + 7 * DAY)
     LearnerContentAssignment.objects.update(state=State.CANCELLED)
     deliver(now=NOW + 7 * DAY)
-    assert action_of(told, ActionType.REMINDED).status == Status.SUPERSEDED
-    assert action_of(told, ActionType.NUDGED).status == Status.SUPERSEDED
+    assert action_of(notified, ActionType.REMINDED).status == Status.SUPERSEDED
+    assert action_of(notified, ActionType.NUDGED).status == Status.SUPERSEDED

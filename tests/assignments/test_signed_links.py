@@ -24,11 +24,15 @@ def assignment() -> LearnerContentAssignment:
 
 @pytest.fixture
 def token(assignment: LearnerContentAssignment) -> str:
-    return signed_links.token_for(assignment, address=ALICE, now=NOW)
+    """Return the token of a mail that named an earlier deadline, which was moved since."""
+    deadline, assignment.expires_at = assignment.expires_at, NOW + timedelta(days=3)
+    token = signed_links.token_for(assignment, address=ALICE, now=NOW)
+    assignment.expires_at = deadline
+    return token
 
 
-def withdrawn(token: str) -> bool:
-    """Tell whether the token opens nothing, neither to be looked at nor to be answered nor to be renewed."""
+def revoked(token: str) -> bool:
+    """Return whether the token neither opens the page nor answers nor brings a new link."""
     for use in (signed_links.opened, signed_links.opened_to_answer, signed_links.renew):
         try:
             use(token, now=LATER)
@@ -43,6 +47,22 @@ def test_a_link_opens_its_assignment(assignment: LearnerContentAssignment, token
     assert signed_links.opened_to_answer(token, now=LATER) == assignment
 
 
+def test_a_link_works_until_the_deadline_that_its_mail_names(assignment: LearnerContentAssignment) -> None:
+    token = signed_links.token_for(assignment, address=ALICE, now=NOW)
+    assert assignment.expires_at == NOW + timedelta(days=90)
+
+    assert signed_links.opened(token, now=NOW + timedelta(days=90)) == assignment
+    with pytest.raises(LinkExpired):
+        signed_links.opened(token, now=NOW + timedelta(days=90, seconds=2))
+
+
+def test_a_link_past_its_deadline_still_shows_why_until_its_age(assignment: LearnerContentAssignment) -> None:
+    assignment.expires_at = NOW + timedelta(hours=1)
+    token = signed_links.token_for(assignment, address=ALICE, now=NOW)
+
+    assert signed_links.opened(token, now=NOW + timedelta(days=13)) == assignment
+
+
 def test_an_address_is_the_same_however_it_is_written(assignment: LearnerContentAssignment) -> None:
     token = signed_links.token_for(assignment, address=f" {ALICE.upper()}", now=NOW)
     assert signed_links.opened(token, now=LATER) == assignment
@@ -52,10 +72,10 @@ def test_a_link_to_an_address_that_was_put_right_opens_nothing(
     assignment: LearnerContentAssignment, token: str
 ) -> None:
     addresses.correct(assignment, address=BOB, now=NOW)
-    assert withdrawn(token)
+    assert revoked(token)
     # Nor does one in a mail that was on its way to the old address meanwhile.
-    assert withdrawn(signed_links.token_for(assignment, address=ALICE, now=NOW))
-    assert not withdrawn(signed_links.token_for(assignment, address=BOB, now=NOW))
+    assert revoked(signed_links.token_for(assignment, address=ALICE, now=NOW))
+    assert not revoked(signed_links.token_for(assignment, address=BOB, now=NOW))
 
 
 def test_a_link_to_an_address_that_comes_back_stays_closed(
@@ -63,8 +83,8 @@ def test_a_link_to_an_address_that_comes_back_stays_closed(
 ) -> None:
     addresses.correct(assignment, address=BOB, now=NOW)
     addresses.correct(assignment, address=ALICE, now=LATER)
-    assert withdrawn(token)
-    assert not withdrawn(signed_links.token_for(assignment, address=ALICE, now=LATER))
+    assert revoked(token)
+    assert not revoked(signed_links.token_for(assignment, address=ALICE, now=LATER))
 
 
 def test_a_link_of_an_allocation_before_opens_nothing(
@@ -74,24 +94,24 @@ def test_a_link_of_an_allocation_before_opens_nothing(
     assert signed_links.opened(token, now=LATER) == assignment
     assert assignment.content is not None
     allocate(assignment.budget, assignment.content, ALICE)
-    assert withdrawn(token)
+    assert revoked(token)
 
 
 def test_revoked_links_open_nothing_and_the_next_one_does(
     assignment: LearnerContentAssignment, token: str
 ) -> None:
     signed_links.revoke(assignment, now=LATER)
-    assert withdrawn(token)
+    assert revoked(token)
     assert LearnerContentAssignment.objects.get().links_revoked_at == LATER
     fresh = signed_links.token_for(LearnerContentAssignment.objects.get(), address=ALICE, now=LATER)
-    assert not withdrawn(fresh)
+    assert not revoked(fresh)
 
 
-def test_withdrawing_the_links_of_one_leaves_the_others(
+def test_revoking_the_links_of_one_leaves_the_others(
     assignment: LearnerContentAssignment, token: str
 ) -> None:
     signed_links.revoke(given_assignment(address=BOB), now=LATER)
-    assert not withdrawn(token)
+    assert not revoked(token)
 
 
 def test_another_link_may_be_requested_once_a_day(assignment: LearnerContentAssignment, token: str) -> None:
@@ -160,7 +180,7 @@ def test_a_revoked_link_that_is_too_old_brings_no_other(
         signed_links.renew(token, now=TOO_LATE)
 
 
-def test_another_link_that_was_asked_for_is_not_sent_once_it_is_taken_up(
+def test_another_link_that_was_asked_for_is_not_sent_once_it_is_accepted(
     assignment: LearnerContentAssignment, token: str
 ) -> None:
     deliver()

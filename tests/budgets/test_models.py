@@ -71,7 +71,7 @@ def test_what_is_committed_is_held_or_spent() -> None:
     assert Budget(held_cents=5, spent_cents=7).committed_cents == 12
 
 
-def test_a_budget_is_its_own_assignment_configuration_unless_told_otherwise() -> None:
+def test_a_budget_is_its_own_assignment_configuration_unless_another_is_given() -> None:
     own = uuid4()
     alone, apart = given_budget(), given_budget(assignment_configuration_uuid=own)
     assert alone.assignment_configuration_uuid == alone.uuid
@@ -92,7 +92,7 @@ def test_a_time_zone_is_one_of_the_known_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Madrid", "", "europe/madrid", "../etc/passwd", "UTC+1"])
-def test_a_time_zone_that_nobody_knows_is_refused(name: str) -> None:
+def test_an_unknown_time_zone_is_refused(name: str) -> None:
     with pytest.raises(ValidationError) as refused:
         given_customer(time_zone=name).full_clean()
     assert list(refused.value.message_dict) == ["time_zone"]

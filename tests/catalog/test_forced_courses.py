@@ -71,6 +71,16 @@ def test_the_deadline_of_an_upgrade_can_be_overridden_and_is_that_of_the_best_se
     assert "seats 'none' is not a list" in parse(record).runs[0].notes
 
 
+def test_executive_education_has_no_upgrade_and_ends_with_its_enrolment(
+    a_course: Callable[..., Record],
+) -> None:
+    record = forced(a_course(course_type="executive-education-2u"))
+    run = record["course_runs"][0]
+    run["enrollment_end"] = "2028-03-01T00:00:00Z"
+    run["seats"] = [{"type": "unpaid-executive-education", "upgrade_deadline": "2028-02-01T00:00:00Z"}]
+    assert str(parse(record).runs[0].enroll_by) == "2028-03-01 00:00:00+00:00"
+
+
 def test_a_course_without_a_type_is_known_by_its_runs_alone(courses: list[Record]) -> None:
     record = forced(courses[0])
     assert keys(record) == keys(courses[0])

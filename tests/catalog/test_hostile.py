@@ -101,7 +101,7 @@ def test_hostile_12_executive_education_is_priced_and_its_source_known_by_name(h
     assert parse(unpriced).price_cents == 290000, "the entitlement has the price as well"
 
 
-def test_hostile_13_a_course_whose_runs_are_over_is_kept_and_inactive(hostile: Hostile) -> None:
+def test_hostile_13_a_course_with_only_past_runs_is_kept_and_inactive(hostile: Hostile) -> None:
     content = parse(hostile[13])
     assert (content.active, [run.active for run in content.runs]) == (False, [False])
     assert content.price_cents == 290000

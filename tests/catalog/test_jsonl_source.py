@@ -2,6 +2,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copy
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,25 @@ def test_pages_hold_every_record_in_order_and_no_more_than_asked(data: Path, cou
     pages = list(FolderCatalog(data / "catalog-courses.jsonl").pages(CATALOG, size=30))
     assert [len(page) for page in pages] == [30] * 6 + [20]
     assert [record for page in pages for record in page] == courses
+
+
+def test_in_a_folder_each_catalog_has_its_own_record_of_a_course(data: Path, tmp_path: Path) -> None:
+    served = {UUID(int=1): "restricted-ordinary", UUID(int=2): "restricted-allowed"}
+    for catalog, name in served.items():
+        copy(data / "cases" / f"{name}.jsonl", tmp_path / f"{catalog}.jsonl")
+    folder = FolderCatalog(tmp_path)
+    for catalog, runs in ((UUID(int=1), ["PUB"]), (UUID(int=2), ["PUB", "PRIV"])):
+        [asked] = [parse(record) for record in folder.fetch(catalog, keys=["PrivX+1"])]
+        [listed] = [
+            content
+            for page in folder.pages(catalog, size=10)
+            for content in map(parse, page)
+            if content.content_key == "PrivX+1"
+        ]
+        assert asked == listed
+        assert [run.content_key for run in asked.runs] == [f"course-v1:PrivX+1+{run}" for run in runs]
+        by_run = folder.fetch(catalog, keys=["course-v1:PrivX+1+PRIV"])
+        assert len(by_run) == ("PRIV" in runs)
 
 
 def test_a_page_holds_at_least_one_record(data: Path) -> None:

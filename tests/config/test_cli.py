@@ -18,7 +18,7 @@ from tests.ops.processes import environment
 def bursary(
     *arguments: str, folder: Path, stderr: int = subprocess.PIPE, settings: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command in `folder`, whose data folder is `var` unless the settings name another."""
+    """Run the command in `folder`; the data folder is `var` in it, unless the settings name another."""
     env = environment(folder)
     del env["BURSARY_VAR_DIR"]
     return subprocess.run(
@@ -149,7 +149,10 @@ def test_a_program_is_shown_no_folder(installed: Path, tmp_path: Path) -> None:
     assert (shown.returncode, shown.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("command", ["migrate", "serve", "demo --no-serve", "deliver"])
+@pytest.mark.parametrize(
+    "command",
+    ["migrate", "serve", "demo --no-serve", "deliver", "flush --no-input", "createsuperuser", "shell -c 0"],
+)
 def test_a_database_of_an_older_chain_of_migrations_is_refused_in_a_sentence_and_left_alone(
     command: str, tmp_path: Path
 ) -> None:

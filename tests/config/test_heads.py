@@ -1,4 +1,4 @@
-"""HEAD, as a web server asks for it: Django's own test client would drop the body by itself."""
+"""HEAD, as a web server asks for it: Django's own test client would drop the body anyway."""
 
 from collections.abc import Callable, Iterator
 

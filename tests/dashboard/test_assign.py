@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 LATE = datetime(2900, 1, 31, 23, 30, tzinfo=UTC)  # in Madrid, the first of February
 
 
-# -- Who may ------------------------------------------------------------------------------------------------
+# -- Roles -------------------------------------------------------------------------------------------------
 
 
 def test_without_a_session_it_redirects_to_sign_in(client: Client, budget: Budget) -> None:
@@ -34,7 +34,7 @@ def test_without_a_session_it_redirects_to_sign_in(client: Client, budget: Budge
         assert answer.headers["Location"] == f"/sign-in/?next={address}"
 
 
-def test_to_whoever_may_not_allocate_there_is_no_such_budget(client: Client, budget: Budget) -> None:
+def test_without_the_permission_to_allocate_there_is_no_such_budget(client: Client, budget: Budget) -> None:
     content = world.given_content()
     strangers = [
         world.given_user(),
@@ -104,8 +104,8 @@ def test_bad_addresses_are_named_by_their_lines_and_nothing_is_done(desk: Desk, 
     text = desk.assign(world.given_content(), f"{ALICE}\nnonsense\n{BOB}, @")
 
     assert 'role="alert"' in text
-    assert "Line 2, “nonsense”: Enter a valid email address." in text
-    assert "Line 3, “@”: Enter a valid email address." in text
+    assert "Line 2, “nonsense”: It has no @." in text
+    assert "Line 3, “@”: There must be something before the @-sign." in text
     assert "nonsense\n" in text.replace("\r\n", "\n")
     assert nothing_was_done(budget)
 
@@ -162,7 +162,7 @@ def test_what_closed_meanwhile_is_refused(desk: Desk, budget: Budget, button: st
 
     text = desk.text(desk.press(button, content, ALICE))
 
-    assert "The deadline was 02 January 2026, 03:04 UTC: no learner could accept." in text
+    assert "The deadline was Friday, 2 January 2026, 04:04 (Madrid time): no learner could accept." in text
     assert "Choose content whose enrolment is still open." in text
     assert nothing_was_done(budget)
 

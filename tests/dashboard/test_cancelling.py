@@ -38,6 +38,7 @@ def ada(client: Client, assignment: LearnerContentAssignment) -> Client:
 def test_an_open_assignment_is_cancelled_and_the_page_says_so_once(
     ada: Client, assignment: LearnerContentAssignment
 ) -> None:
+    world.deliver()
     assert BUTTON in ada.get(address_of(assignment)).content.decode()
 
     answer = ada.post(address_of(assignment))
@@ -52,6 +53,16 @@ def test_an_open_assignment_is_cancelled_and_the_page_says_so_once(
     assert ("cancellation_notified", "pending") in world.timeline(assignment)
     assignment.budget.refresh_from_db()
     assert assignment.budget.held_cents == 0
+
+
+def test_no_email_is_promised_where_the_learner_was_never_notified(
+    ada: Client, assignment: LearnerContentAssignment, mailoutbox: list[object]
+) -> None:
+    html = ada.post(address_of(assignment), follow=True).content.decode()
+
+    assert "Cancelled: $199.00 is free again, and the learner had no e-mail about it yet." in html
+    world.deliver()
+    assert mailoutbox == []
 
 
 def test_cancelling_twice_says_that_it_was_cancelled_before(

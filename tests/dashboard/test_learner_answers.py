@@ -55,7 +55,11 @@ def assignment() -> LearnerContentAssignment:
 
 @pytest.fixture
 def link(assignment: LearnerContentAssignment) -> str:
-    return f"/a/{signed_links.token_for(assignment, address=ALICE, now=NOW)}/"
+    """Return the link of a mail that named an earlier deadline, which was moved since."""
+    deadline, assignment.expires_at = assignment.expires_at, NOW + timedelta(days=3)
+    link = f"/a/{signed_links.token_for(assignment, address=ALICE, now=NOW)}/"
+    assignment.expires_at = deadline
+    return link
 
 
 def words(answer: Any) -> str:
@@ -78,7 +82,9 @@ def state() -> str:
 # -- Looking ------------------------------------------------------------------------------------------------
 
 
-def test_it_says_what_from_whom_until_when_and_why_and_not_the_price(client: Client, link: str) -> None:
+def test_it_shows_course_organisation_deadline_and_reason_and_not_the_price(
+    client: Client, link: str
+) -> None:
     answer = client.get(link)
     assert answer.status_code == 200
     seen = words(answer)

@@ -60,6 +60,24 @@ def test_the_page_is_the_one_behind_the_mails_link(
     assert "$" not in html
 
 
+def test_the_first_page_shows_a_learner_their_course_price_deadline_and_state_in_their_words(
+    alice: Client, assignment: LearnerContentAssignment
+) -> None:
+    html = alice.get("/").content.decode()
+    for expected in ("Tidal Engines", "$199.00", "(Madrid time)", "<td>Waiting for your answer</td>"):
+        assert expected in html
+    for of_administrators in (ALICE, assignment.budget.name, "allocated", "Learner<", "Budget<"):
+        assert of_administrators not in html
+
+
+def test_the_first_page_shows_how_a_learners_assignments_ended(alice: Client) -> None:
+    assignment = LearnerContentAssignment.objects.get()
+    alice.post(at("decline-page", assignment))
+    html = alice.get("/").content.decode()
+    assert "<td>Declined</td>" in html
+    assert "(Madrid time)" not in html
+
+
 def test_a_learner_declines_with_a_reason(alice: Client, assignment: LearnerContentAssignment) -> None:
     answer = alice.post(at("decline-page", assignment), {"reason": "No time."}, follow=True)
     assert answer.redirect_chain == [(at("assignment", assignment), 303)]
@@ -89,7 +107,7 @@ def test_the_addresses_of_the_forms_lead_to_the_page(
     assert state() == State.ALLOCATED
 
 
-def test_an_administrator_to_whom_it_is_assigned_sees_both_and_answers(
+def test_an_administrator_with_an_assignment_sees_both_and_answers(
     client: Client, assignment: LearnerContentAssignment
 ) -> None:
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer, email=ALICE))

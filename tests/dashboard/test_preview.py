@@ -36,7 +36,8 @@ def test_an_offer_has_title_partner_price_and_the_day_in_the_organisations_time_
 
     text = desk.open()
 
-    for shown in ("Riverside", "$199.00", "enrol by 1 February 2900", content.content_key):
+    enrol_by = "enrol by Monday, 1 February 2900, 00:30 (Madrid time)"
+    for shown in ("Riverside", "$199.00", enrol_by, content.content_key):
         assert shown in text
     assert offered(text) == ["Tidal Engines"]
     assert "From the budget" in text
@@ -170,12 +171,12 @@ def test_a_preview_has_a_result_for_every_address_by_its_line(desk: Desk, budget
     assert results(text) == [
         ("2", ALICE, "would be assigned"),
         ("4", BOB, "is already assigned, and costs nothing"),
-        ("4", "nonsense", "Enter a valid email address."),
+        ("4", "nonsense", "It has no @."),
         ("5", CAROL, "would be assigned again: it was cancelled"),
         ("6", ALICE.upper(), "is the same learner as in line 2"),
     ]
     assert "$398.00, for 2 learners" in text
-    assert "Line 4, “nonsense”: Enter a valid email address." in text
+    assert "Line 4, “nonsense”: It has no @." in text
     assert "Continue to “Assign”" not in text
 
 

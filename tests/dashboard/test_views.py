@@ -40,7 +40,7 @@ def signed_in(client: Client, role: Role | None = None, **fields: Any) -> User:
 
 @pytest.fixture
 def failed() -> LearnerContentAssignment:
-    """An assignment whose mail was rejected."""
+    """An assignment with a rejected mail."""
     assignment = world.given_assignment(address="nobody@nowhere.invalid")
     world.deliver()
     return assignment
@@ -138,7 +138,7 @@ def test_titles_are_shown_as_upstream_writes_them(client: Client) -> None:
     assert "strasse" not in html
 
 
-def test_an_assignment_whose_content_is_not_known_is_shown_by_its_key(client: Client) -> None:
+def test_an_assignment_of_unknown_content_is_shown_by_its_key(client: Client) -> None:
     assignment = world.given_assignment()
     LearnerContentAssignment.objects.update(content=None)
     signed_in(client, Role.ADMINISTRATOR, customer=assignment.budget.customer)
@@ -281,7 +281,7 @@ def test_the_learner_sees_the_course_the_deadline_and_the_state(
 
     assert "Tidal Engines" in html
     assert "31 May 2026, 11:00 (Madrid time)" in html
-    assert "<dt>State</dt><dd>assigned</dd>" in html
+    assert "<dt>State</dt><dd>waiting for your answer</dd>" in html
     assert "Timeline" not in html
     assert "$199.00" not in html
 

@@ -37,7 +37,7 @@ def bodies(mail: MailServer) -> tuple[str, str]:
     return text, html
 
 
-def test_a_new_assignment_says_who_what_until_when_why_and_where(mail: MailServer) -> None:
+def test_a_new_assignment_names_organisation_course_deadline_reason_and_link(mail: MailServer) -> None:
     content = given_content(title="Tidal Engines", partner_names="Riverside Institute")
     assignment = given_assignment(content=content)
     deliver()

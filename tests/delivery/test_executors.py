@@ -1,4 +1,4 @@
-"""Executors are only a wake-up: threads are woken by requests, and find work whose hint was lost."""
+"""Executors are only a wake-up: threads are woken by requests, and find work though its hint was lost."""
 
 import time
 from collections.abc import Iterator
@@ -42,7 +42,9 @@ def test_requested_work_is_done_by_the_thread(thread: PollingThread) -> None:
     wait_until_done(3)
 
 
-def test_work_whose_hint_was_lost_is_found(thread: PollingThread, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_is_found_though_its_hint_was_lost(
+    thread: PollingThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
     thread.seconds = 0.1
     executors._work_is_due.set()  # out of the long wait that began before the patch
     monkeypatch.setattr(executors._work_is_due, "set", lambda: None)

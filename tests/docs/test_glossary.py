@@ -17,7 +17,7 @@ from bursary.assignments.choices import (
 )
 from bursary.assignments.impact import Effect
 from bursary.assignments.matching import Verdict
-from bursary.budgets.models import LedgerEntryState
+from bursary.budgets.models import LedgerEntryState, NotInUse
 from bursary.events.models import EventKind, EventOutcome, EventSource
 from bursary.replica import merge
 from bursary.replica.audit import Finding
@@ -36,6 +36,7 @@ MEMBERS: Mapping[str, set[str]] = {
     "Status": set(Status.values),
     "ErrorReason": set(ErrorReason.values),
     "ExpiryReason": set(ExpiryReason.values),
+    "NotInUse": set(NotInUse.values),
     "Role": set(Role.values),
     "Verdict": {verdict.value for verdict in Verdict},
     "MergeDecision": {decision.name.lower() for decision in merge.MergeDecision},

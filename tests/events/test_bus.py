@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,25 @@ from pytest_django import Settings
 from bursary.events import bus, inbox
 from bursary.events.bus import BusLost, Consumer
 from bursary.events.models import InboxEvent
+from bursary.replica.models import ContentMetadata
 from tests.event_bus.entries import (
+    AUTHORED,
     CONTENT,
+    COURSE,
     LEDGER,
     RUN,
     SOMEBODY,
     Fields,
+    authored,
     content_changed,
     reversed_transaction,
 )
 from tests.event_bus.server import RedisServer, redis_server
+from tests.world import NOW, given_content
 
 pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +82,9 @@ def test_what_was_published_before_the_first_run_and_between_runs_is_received(
     assert (consume(), pending(server)) == ({}, 0)
 
 
-def test_both_topics_are_read_and_nothing_about_a_person_is_kept(server: RedisServer) -> None:
+def test_the_topics_of_content_and_of_the_ledger_are_read_and_nothing_about_a_person_is_kept(
+    server: RedisServer,
+) -> None:
     transaction = uuid4()
     put(server, content_changed())
     put(server, reversed_transaction(transaction), stream=LEDGER)
@@ -86,6 +96,43 @@ def test_both_topics_are_read_and_nothing_about_a_person_is_kept(server: RedisSe
         {"transaction_uuid": str(transaction)},
     )
     assert str(SOMEBODY) not in str(list(InboxEvent.objects.values()))
+
+
+@pytest.mark.parametrize("topic", AUTHORED)
+def test_a_run_that_was_made_or_filled_in_studio_wakes_its_course(server: RedisServer, topic: str) -> None:
+    content = given_content(COURSE)
+    ContentMetadata.objects.filter(pk=content.pk).update(due_at=NOW + DAY, expected_since=None)
+    put(server, authored(topic), stream=topic)
+
+    assert consume() == {"received": 1}
+    inbox.apply_due(clock=lambda: NOW)
+
+    assert InboxEvent.objects.get().payload == {"content_keys": [RUN, COURSE]}
+    assert InboxEvent.objects.get().outcome == "wanted"
+    content.refresh_from_db()
+    assert (content.due_at, content.expected_since) == (NOW, NOW)
+
+
+@pytest.mark.parametrize("topic", AUTHORED)
+@pytest.mark.parametrize("run", ["course-v1:NobodyX+N1+2026", "library-v1:NobodyX+Books", "NobodyX/N1/2026"])
+def test_what_was_made_of_content_that_is_not_here_changes_nothing(
+    server: RedisServer, topic: str, run: str
+) -> None:
+    content = given_content(COURSE)
+    ContentMetadata.objects.filter(pk=content.pk).update(due_at=NOW + DAY)
+    put(server, authored(topic, run), {**authored(topic), b"event_data": b"\xff" * 9}, stream=topic)
+
+    assert consume() == {"received": 1, "unreadable": 1}
+    assert inbox.apply_due(clock=lambda: NOW) == {"nothing_held": 1}
+
+    content.refresh_from_db()
+    assert (content.due_at, content.expected_since) == (NOW + DAY, None)
+
+
+def test_the_type_of_an_entry_decides_not_the_topic(server: RedisServer) -> None:
+    put(server, authored("course-created"))
+    assert consume() == {"received": 1}
+    assert InboxEvent.objects.get().kind == "content.changed"
 
 
 def test_streams_have_the_prefix_of_their_environment(server: RedisServer) -> None:

@@ -1,4 +1,4 @@
-"""The service whose upstream fails, at a time of its own."""
+"""The service with a failing upstream, at a time of its own."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack

@@ -31,7 +31,7 @@ TASKS = [task for task in scheduler.TASKS if task.name in ("refresh", "expire", 
 
 
 class Service:
-    """Us, at a time of our own: what happens by itself, who reads, and how long that takes them."""
+    """The service, at a time of its own: its scheduled tasks, its readers, and the time that reads take."""
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
@@ -107,7 +107,7 @@ def taking_at_most(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def replicating(records: list[Record]) -> Iterator[Service]:
-    """Yield a service whose upstream holds the records. Nothing is replicated yet."""
+    """Yield a service with an upstream that has the records. Nothing is replicated yet."""
     with enterprise_catalog(records) as upstream:
         yield Service(upstream)
 

@@ -1,7 +1,7 @@
 """For an hour upstream answers 503, hangs, hangs up, talks rubbish, or sends 50 MB.
 
-Nobody who reads what we have notices, nobody is kept waiting, upstream is not hammered, and when it is back
-nobody has to do anything.
+Readers of replicated content do not notice, no reader is kept waiting, upstream is not hammered, and when it
+is back everything recovers without an operator.
 """
 
 from collections.abc import Callable
@@ -89,11 +89,11 @@ def _let_an_hour_pass(service: Service, contents: list[ContentMetadata]) -> None
         if number % 10 == 0:
             with taking_at_most(SLACK):
                 service.read_everything(contents)
-            _ask_for_what_nobody_saw(service, f"NobodyX+N{number}")
+            _ask_for_unknown_content(service, f"NobodyX+N{number}")
     assert len(service.upstream.requests) - asked_before < MOST_REQUESTS
 
 
-def _ask_for_what_nobody_saw(service: Service, key: str) -> None:
+def _ask_for_unknown_content(service: Service, key: str) -> None:
     deadline = settings.CONTENT_READ_DEADLINE.total_seconds()
     with taking_at_most(deadline + SLACK), pytest.raises(reads.ContentUnavailable):
         reads.content_for(key, catalog_uuid=CATALOG, now=service.now)

@@ -73,7 +73,7 @@ def test_fault_03_what_upstream_never_had_is_asked_for_once_and_remembered(
     assert [one.keys for one in service.upstream.requests[before:]] == [["NobodyX+N1"]]
 
 
-def test_fault_03_what_is_gone_is_not_allocated_and_nobody_asks_for_it(
+def test_fault_03_what_is_gone_is_not_allocated_and_not_asked_for(
     holding: Callable[[int], Service],
 ) -> None:
     service = holding(3)

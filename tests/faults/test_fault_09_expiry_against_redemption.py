@@ -16,14 +16,14 @@ pytestmark = pytest.mark.django_db
 OVER = NOW + timedelta(days=90)
 
 
-def test_fault_09_who_redeems_while_the_sweep_runs_keeps_the_course(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_09_a_course_redeemed_while_the_sweep_runs_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assignment = given_assignment()
     lock_batch = sweeps.lock_batch
     found_due = expiry.due(OVER).count()
 
     def redeemed_first(*args: Any, now: datetime, **more: Any) -> list[LearnerContentAssignment]:
         if assignment.state == State.ALLOCATED:  # the sweep has found it; now the learner is faster
-            # Not by the runner, whose claim is a transaction of its own: the sweep's has begun.
+            # Not by the runner: its claim is a transaction of its own, and the sweep's has begun.
             action = redemption.begin(assignment, now=OVER - timedelta(seconds=1))
             redemption.fulfil(action, now=OVER)
             assignment.refresh_from_db()

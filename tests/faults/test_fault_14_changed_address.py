@@ -1,4 +1,4 @@
-"""Fault 14 of the peer: one learner whose address had changed made a whole batch fail."""
+"""Fault 14 of the peer: one learner with a changed address made a whole batch fail."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Fault 15 of the peer: one budget with broken records killed the job, and nobody else's expired."""
+"""Fault 15 of the peer: one budget with broken records killed the job, and no other's assignments expired."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 OVER = NOW + timedelta(days=90)
 
 
-def test_fault_15_a_budget_whose_books_are_wrong_stops_nobody_else() -> None:
+def test_fault_15_a_budget_with_wrong_books_stops_no_other() -> None:
     broken, content = given_budget(), given_content()
     allocate(broken, content, *addresses(3), now=NOW - timedelta(days=1))  # due first
     Budget.objects.update(held_cents=0)  # the money that it should free is not there

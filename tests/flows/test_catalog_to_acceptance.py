@@ -37,7 +37,7 @@ SAMPLE = Path(__file__).parent.parent / "data" / "catalog-courses.jsonl"
 
 @pytest.fixture
 def replicated(settings: Settings) -> ContentMetadata:
-    """Return a run that can be taken up, from a replica of the recorded catalog."""
+    """Return a run open for enrolment, from a replica of the recorded catalog."""
     settings.CATALOG_URL = SAMPLE.as_uri()
     now = timezone.now()
     report = refresh.refresh_catalog(
@@ -53,7 +53,7 @@ def replicated(settings: Settings) -> ContentMetadata:
 
 
 class Administrator:
-    """Somebody with an API key at the door of the API."""
+    """An administrator with an API key."""
 
     def __init__(self, client: Client, budget: Budget) -> None:
         key = given_api_key(given_user(Role.ADMINISTRATOR, customer=budget.customer))
@@ -88,9 +88,9 @@ def test_catalog_to_acceptance(replicated: ContentMetadata, mail: MailServer, cl
     assert preview["cost_cents"] == 2 * content["price_cents"]
     allocated = ada.post(f"{door}/allocate/", asked, expected=202)
     assert len(allocated["created"]) == 2
-    # The runner links and tells both learners.
+    # The runner links and notifies both learners.
     runner.drain(clock=timezone.now, most=100)
-    both_learners_were_told(mail, replicated)
+    both_learners_were_notified(mail, replicated)
     links = set(LearnerLink.objects.values_list("learner_key", flat=True))
     assert links == {learner_key(ALICE), learner_key(BOB)}
 
@@ -99,12 +99,12 @@ def test_catalog_to_acceptance(replicated: ContentMetadata, mail: MailServer, cl
     rows = ada.get(listed)
     assert rows["learner_state_counts"] == [{"learner_state": "waiting", "count": 2}]
     timeline = ada.get(f"{listed}{rows['results'][0]['uuid']}/actions/")
-    told = [(row["action_type"], row["status"]) for row in timeline["results"]]
-    assert told == [("allocated", "done"), ("learner_linked", "done"), ("notified", "done")]
+    timeline_rows = [(row["action_type"], row["status"]) for row in timeline["results"]]
+    assert timeline_rows == [("allocated", "done"), ("learner_linked", "done"), ("notified", "done")]
     assert all(row["completed_at"] for row in timeline["results"])
     assert (timeline["latest_successful"]["action_type"], timeline["failures"]) == ("notified", [])
 
-    # Alice follows the link in her mail and takes it up; Bob has not answered.
+    # Alice follows the link in her mail and accepts; Bob has not answered.
     alices = next(message for message in mail.received if message["To"] == ALICE)
     answer = Client().post(link_in(alices), {"answer": "accept"})
     assert answer.status_code == 303
@@ -114,7 +114,7 @@ def test_catalog_to_acceptance(replicated: ContentMetadata, mail: MailServer, cl
     assert (budget.spent_cents, budget.held_cents) == (content["price_cents"],) * 2
 
 
-def both_learners_were_told(mail: MailServer, run: ContentMetadata) -> None:
+def both_learners_were_notified(mail: MailServer, run: ContentMetadata) -> None:
     assert {message["To"] for message in mail.received} == {ALICE, BOB}
     for message in mail.received:
         for kind in ("plain", "html"):
@@ -126,7 +126,7 @@ def both_learners_were_told(mail: MailServer, run: ContentMetadata) -> None:
             assert "http://testserver/a/answer." in words
 
 
-def test_the_mail_tells_the_deadline_in_the_organisations_time_zone_and_why(mail: MailServer) -> None:
+def test_the_mail_gives_the_deadline_in_the_organisations_time_zone_and_its_reason(mail: MailServer) -> None:
     closes = datetime(2026, 3, 29, 15, 0, tzinfo=UTC)  # the day on which Madrid's clocks change
     given_assignment(content=given_content(enroll_by=closes), now=NOW)
     deliver()

@@ -1,4 +1,4 @@
-"""Alice declines by the link in her mail; the only seat goes to Bob, who takes it up by the link in his."""
+"""Alice declines by the link in her mail; the only seat goes to Bob, and he accepts by the link in his."""
 
 import html
 from typing import Any
@@ -34,10 +34,10 @@ def test_decline_and_give_the_seat_to_another(mail: MailServer) -> None:
 
     bobs = assigned(budget, content, BOB)
     assert the_money(budget) == (PRICE, 0)
-    bob_takes_it_up(bobs, link_in(mail.received[1]))
+    bob_accepts_it(bobs, link_in(mail.received[1]))
     assert the_money(budget) == (0, PRICE)
 
-    # Each had one mail, and nobody is told what they did themselves.
+    # Each had one mail, and no learner is notified of their own answer.
     runner.drain(clock=timezone.now, most=100)
     assert [message["To"] for message in mail.received] == [ALICE, BOB]
     assert "Accept or decline the course" in text_of(mail.received[1])
@@ -71,7 +71,7 @@ def alice_declines(assignment: LearnerContentAssignment, link: str) -> None:
     assert action_of(assignment, ActionType.DECLINED).detail == "I know it already."
 
 
-def bob_takes_it_up(assignment: LearnerContentAssignment, link: str) -> None:
+def bob_accepts_it(assignment: LearnerContentAssignment, link: str) -> None:
     browser = Client()
     answer = browser.post(link, {"answer": "accept"})
     assert (answer.status_code, answer.headers["Location"]) == (303, ENROL)

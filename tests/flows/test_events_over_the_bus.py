@@ -85,7 +85,7 @@ def read_all(now: datetime) -> Any:
 
 
 def tick(now: datetime) -> None:
-    """Let the clock apply what was told, and refresh what is due."""
+    """Apply the events in the inbox, and refresh what is due."""
     inbox.apply_due(clock=lambda: now)
     refresh_runs.refresh_run(clock=lambda: now)
 
@@ -135,7 +135,7 @@ def spoil(bus: RedisServer) -> None:
 
 
 def given_paid() -> LearnerContentAssignment:
-    """Return an assignment that was taken up, and whose money the ledger now says went back."""
+    """Return an accepted assignment; the ledger now says that its money was returned."""
     assignment = world.given_assignment(now=timezone.now())
     redemption.begin(assignment, now=timezone.now())
     world.deliver(now=timezone.now())
@@ -150,7 +150,7 @@ def hear_it_all(bus: RedisServer, others: Producer, machine: Environment) -> Non
     survivor = start("consume_events", env=machine)
     try:
         wait_until(lambda: quiet(bus))
-        others.tell(run=runs()[0])
+        others.publish(run=runs()[0])
         wait_until(lambda: quiet(bus))
     finally:
         survivor.terminate()
@@ -164,9 +164,9 @@ def test_afterwards_and_quiet_the_replica_equals_upstream(
     read_all(now)
     assignment = given_paid()
     for run in runs():
-        others.tell(run=run)
-    others.tell(committed=str(assignment.transaction_uuid))
-    others.tell(reversed=str(assignment.transaction_uuid))
+        others.publish(run=run)
+    others.publish(committed=str(assignment.transaction_uuid))
+    others.publish(reversed=str(assignment.transaction_uuid))
 
     hear_it_all(bus, others, machine)
 

@@ -174,7 +174,7 @@ def a_refresh_heals_it_and_the_report_stands_at_zero(service: Service) -> None:
 
 
 def the_replica_alone_is_read_while_upstream_is_away(service: Service) -> None:
-    """6: no read fails, and nobody asks upstream."""
+    """6: no read fails, and no reader asks upstream."""
     service.read_in("replica")
     service.upstream.fails_with(faults.status(503))
     asked = len(service.upstream.requests)

@@ -149,7 +149,7 @@ def test_a_late_worker_settles_nothing() -> None:
     assert finish(*late, at=NOW + HOUR) == 0
 
 
-def test_among_many_rows_only_those_whose_claim_holds_are_settled() -> None:
+def test_among_many_rows_only_those_still_claimed_are_settled() -> None:
     lost, kept = given("lost"), given("kept")
     rows = claim()
     leases.claim(ROWS().filter(pk=lost.pk), now=NOW + LEASE, lease=LEASE, limit=1)
@@ -195,7 +195,7 @@ def test_settling_no_row_is_no_query(django_assert_num_queries: Any) -> None:
         assert leases.settle([], due_at=None, now=NOW) == 0
 
 
-def test_a_row_is_discarded_by_the_worker_whose_claim_holds_and_by_no_other() -> None:
+def test_a_row_is_discarded_by_the_worker_that_has_the_claim_and_by_no_other() -> None:
     row = given("one")
     [late] = claim()
     [second] = claim(NOW + LEASE)

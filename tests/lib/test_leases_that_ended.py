@@ -28,15 +28,15 @@ def claimed() -> InboxEvent:
     return row
 
 
-@pytest.mark.parametrize("verb", [leases.schedule, leases.postpone])
+@pytest.mark.parametrize("verb", ["schedule", "postpone", "postpone each to its own instant"])
 def test_what_is_scheduled_after_the_end_of_a_lease_is_not_overwritten_by_its_late_worker(
-    verb: object, claimed: InboxEvent
+    verb: str, claimed: InboxEvent
 ) -> None:
-    later = NOW + 2 * HOUR
-    if verb is leases.schedule:
-        leases.schedule(InboxEvent.objects.all(), at=later, now=later)
+    rows, later = InboxEvent.objects.all(), NOW + 2 * HOUR
+    if verb == "schedule":
+        leases.schedule(rows, at=later, now=later)
     else:
-        leases.postpone(InboxEvent.objects.all(), until=later, now=later)
+        leases.postpone(rows, until=later if verb == "postpone" else {later: [claimed.pk]}, now=later)
 
     assert leases.settle([claimed], due_at=NOW + 9 * HOUR, now=later) == 0
     row = InboxEvent.objects.get()

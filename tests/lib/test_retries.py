@@ -51,7 +51,9 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         OperationalError(1205, "Lock wait timeout exceeded; try restarting transaction"),
     ],
 )
-def test_who_gave_way_tries_again_from_the_beginning(error: OperationalError, pauses: list[float]) -> None:
+def test_a_deadlocked_transaction_is_tried_again_from_the_beginning(
+    error: OperationalError, pauses: list[float]
+) -> None:
     work = Deadlocks(2, error)
 
     assert in_transaction(work) == "done"
@@ -59,7 +61,7 @@ def test_who_gave_way_tries_again_from_the_beginning(error: OperationalError, pa
     assert max(pauses) < 2
 
 
-def test_nobody_tries_for_ever() -> None:
+def test_the_tries_are_limited() -> None:
     work = Deadlocks(99, OperationalError(1213, "Deadlock found"))
 
     with pytest.raises(OperationalError):

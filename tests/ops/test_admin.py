@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.apps import apps
@@ -169,7 +170,66 @@ def test_a_budgets_new_end_moves_the_deadlines_of_its_assignments(operator: Clie
     assert answer.status_code == 302
     assignment.refresh_from_db()
     assert assignment.expires_reason == "SUBSIDY_EXPIRED"
-    assert f"{assignment.expires_at:%Y-%m-%d %H:%M}" == f"{ends:%Y-%m-%d} 12:00"
+    local = assignment.expires_at.astimezone(ZoneInfo("Europe/Madrid"))  # the organisation's
+    assert f"{local:%Y-%m-%d %H:%M}" == f"{ends:%Y-%m-%d} 12:00"
+
+
+def test_a_budgets_end_without_a_time_is_the_end_of_that_day_where_the_organisation_is(
+    operator: Client,
+) -> None:
+    budget = world.given_budget()
+
+    answer = operator.post(address(Budget, "change", budget.pk), terms_of(budget, ends_at_0="2027-06-30"))
+
+    assert answer.status_code == 302
+    budget.refresh_from_db()
+    assert budget.ends_at == datetime(2027, 6, 30, 21, 59, 59, tzinfo=UTC)
+    page = operator.get(address(Budget, "change", budget.pk)).content.decode()
+    assert 'value="2027-06-30"' in page
+    assert 'value="23:59:59"' in page
+    assert "In Europe/Madrid." in page
+    listed = operator.get(address(Budget, "changelist")).content.decode()
+    assert "Wednesday, 30 June 2027, 23:59 (Madrid time)" in listed
+
+
+def test_saving_a_budget_as_it_is_shown_changes_no_date(operator: Client) -> None:
+    budget = world.given_budget(ends_at=datetime(2027, 6, 30, 10, 0, 0, 123456, tzinfo=UTC))
+
+    shown = terms_of(budget, ends_at_0="2027-06-30", ends_at_1="12:00:00", name="Renamed")
+    operator.post(address(Budget, "change", budget.pk), shown)
+
+    budget.refresh_from_db()
+    assert (budget.name, budget.ends_at) == ("Renamed", datetime(2027, 6, 30, 10, 0, 0, 123456, tzinfo=UTC))
+
+
+def test_a_new_budgets_dates_are_meant_where_its_organisation_is(operator: Client) -> None:
+    known = world.given_budget()
+    new = terms_of(known, name="New", starts_at_0="2027-01-01", ends_at_0="2027-06-30", ends_at_1="17:00")
+    new |= {"customer": str(known.customer.pk), "account": str(known.account.pk)}
+
+    operator.post(address(Budget, "add"), new)
+
+    made = Budget.objects.get(name="New")
+    assert made.starts_at == datetime(2026, 12, 31, 23, 0, tzinfo=UTC)
+    assert made.ends_at == datetime(2027, 6, 30, 15, 0, tzinfo=UTC)
+
+
+def test_a_date_that_cannot_be_read_is_answered_with_the_formats(operator: Client) -> None:
+    budget = world.given_budget()
+
+    answer = operator.post(address(Budget, "change", budget.pk), terms_of(budget, ends_at_0="30.6.2027"))
+
+    assert "Give a date (2027-06-30)" in answer.content.decode()
+
+
+def test_a_record_is_shown_in_its_organisations_zone_and_a_list_in_utc_each_named(operator: Client) -> None:
+    assignment = world.given_assignment()
+
+    page = operator.get(address(LearnerContentAssignment, "change", assignment.pk)).content.decode()
+    listed = operator.get(address(LearnerContentAssignment, "changelist")).content.decode()
+
+    assert "2 March 2026, 10:00 CET" in page
+    assert "31 May 2026, 09:00 UTC" in listed
 
 
 def test_money_that_is_held_cannot_be_edited_away(operator: Client) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import OperationalError
 from django.utils import timezone
 
+from bursary.delivery import runner
 from bursary.ops import deliver
 from tests import world
 
@@ -82,3 +84,35 @@ def test_a_loop_works_until_it_is_stopped() -> None:
 
     assert deliver.deliver_until(StopWhenIdle()) == 2
     assert world.timeline(assignment)[-1] == ("notified", "done")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "error", [OperationalError("the server has gone away"), KeyError("a programming error")]
+)
+def test_a_loop_survives_any_error_of_one_round(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assignment = world.given_assignment(now=timezone.now())
+    drain, rounds = runner.drain, []
+
+    def broken_once(**more: Any) -> int:
+        rounds.append(more)
+        if len(rounds) == 1:
+            raise error
+        return drain(**more)
+
+    class StopAtSecondIdle(threading.Event):
+        waited = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.waited += 1
+            if self.waited == 2:
+                self.set()
+            return True
+
+    monkeypatch.setattr(runner, "drain", broken_once)
+
+    assert deliver.deliver_until(StopAtSecondIdle()) == 2
+    assert world.timeline(assignment)[-1] == ("notified", "done")
+    assert "A round of deliveries failed" in caplog.text

@@ -246,7 +246,7 @@ def test_mails_about_moved_deadlines_go_with_the_administrator(
 def test_on_request_it_says_what_it_would_do(folder: Path) -> None:
     given_assignment()
     assert run("forget_learner", BOB, "--dry-run") == "Nothing is known of this address."
-    assert run("forget_learner", ALICE, "--dry-run").startswith("1 assignments (1 open: to be cancelled)")
+    assert run("forget_learner", ALICE, "--dry-run").startswith("1 assignment (1 open: to be cancelled)")
     assert LearnerContentAssignment.objects.get().state == State.ALLOCATED
 
 
@@ -261,7 +261,7 @@ def test_nothing_is_forgotten_without_a_yes(folder: Path, monkeypatch: pytest.Mo
         run("forget_learner", ALICE)
     assert LearnerContentAssignment.objects.get().state == State.ALLOCATED
     monkeypatch.setattr("builtins.input", lambda _question: "yes")
-    assert run("forget_learner", ALICE).startswith("1 assignments forgotten, 1 of them cancelled")
+    assert run("forget_learner", ALICE).startswith("1 assignment forgotten, 1 of them cancelled")
 
 
 @pytest.mark.django_db

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
+from pytest_django import Settings
 
 from bursary.ops import explain_report
 from bursary.replica.explain import RefreshReason
@@ -165,7 +166,24 @@ def test_content_that_a_lookup_by_key_did_not_find_is_refreshed_to_confirm_it() 
 def test_the_longest_wait_after_failures_is_reported() -> None:
     given(failures=3, due_at=NOW + timedelta(minutes=2), last_error="catalog_unavailable: down")
     assert reported()["next_look"]["longest_pause_seconds"] == 240
-    assert "3 refreshes in a row failed; the wait is at most 0:04:00" in run()[0]
+    assert "3 refreshes in a row failed; the wait is at most 4 minutes" in run()[0]
+
+
+@pytest.mark.parametrize(
+    ("interval", "words"),
+    [(HOUR, "every hour"), (6 * HOUR, "every 6 hours"), (HOUR / 40, "every 90 seconds")],
+)
+def test_the_interval_of_refreshes_is_in_words(interval: timedelta, words: str, settings: Settings) -> None:
+    settings.CONTENT_FRESHNESS = settings.CONTENT_FRESHNESS | {"ordinary": interval}
+    given()
+    assert f"({words})." in run()[0]
+
+
+def test_the_partners_are_named_in_full() -> None:
+    partners = ", ".join(f"Institute of Applied Mechanics {number}" for number in range(1, 6))
+    given(partner_names=partners)
+    cells = [line.split("│")[2].strip() for line in run()[0].splitlines() if line.count("│") == 5]
+    assert partners in " ".join(cells)
 
 
 def test_the_error_of_quarantined_content_is_reported() -> None:

@@ -111,6 +111,15 @@ def test_what_is_asked_for_by_key_and_is_not_there_is_said_and_noted(folder: Pat
     assert [one.content.content_key for one in missing.select_related("content")] == [held]
 
 
+def test_for_an_unknown_key_alone_no_count_of_records_is_printed(folder: Path) -> None:
+    given_catalog(folder, FIRST, records=slice(0, 2))
+    said = StringIO()
+
+    call_command("refresh_content", key=["NobodyX+N1"], catalog=[FIRST], stdout=said)
+
+    assert said.getvalue() == "No catalog has NobodyX+N1.\n"
+
+
 @pytest.mark.parametrize("option", [{"catalog": [FIRST]}, {"accept_drop": True}, {"anew": True}])
 def test_what_is_due_goes_without_what_is_for_listings(option: dict[str, Any]) -> None:
     with pytest.raises(CommandError, match="--stale goes without") as refused:

@@ -104,7 +104,7 @@ def test_a_failing_round_is_logged_without_personal_data(
     assert ALICE not in caplog.text
 
 
-def test_a_task_whose_process_died_runs_again_when_its_lease_ends() -> None:
+def test_a_task_of_a_dead_process_runs_again_when_its_lease_ends() -> None:
     recorder = Recorder()
     run(recorder.task(), at=NOW)
     ScheduledTask.objects.update(due_at=NOW + 10 * MINUTE, fence=7, finished_at=None)

@@ -108,7 +108,7 @@ def test_a_dry_run_makes_nothing_and_says_what_it_would() -> None:
 def test_a_budget_lasts_to_the_end_of_its_last_day_where_the_customer_is() -> None:
     run(ends="2027-06-30")
 
-    assert Budget.objects.get().ends_at == datetime(2027, 6, 30, 22, 0, tzinfo=UTC)
+    assert Budget.objects.get().ends_at == datetime(2027, 6, 30, 21, 59, 59, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def test_a_refresh_that_is_requested_during_a_fetch_survives_it() -> None:
     assert row().due_at == a_moment_later + 6 * HOUR
 
 
-def test_rows_whose_lease_might_end_during_the_request_are_given_back() -> None:
+def test_rows_are_given_back_if_their_lease_might_end_during_the_request() -> None:
     here, there = courses(1), courses(1, start=1)
     upstream = Upstream([*here, *there])
     listing_of(Upstream(here))

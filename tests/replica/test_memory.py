@@ -20,7 +20,7 @@ FEW, MANY = 50, 500
 
 @pytest.fixture(autouse=True)
 def _garbage_is_collected_as_ever() -> Iterator[None]:
-    """As Python does by itself; for the other tests it takes its time."""
+    """Collect garbage at the default thresholds; the other tests raise them."""
     seldom = gc.get_threshold()
     gc.set_threshold(700, 10, 10)
     yield
@@ -28,7 +28,7 @@ def _garbage_is_collected_as_ever() -> Iterator[None]:
 
 
 class Endless(Listing):
-    """A catalog whose records are made as they are asked for."""
+    """A catalog that makes its records as they are asked for."""
 
     def __init__(self, catalog_uuid: UUID, size: int) -> None:
         super().__init__([])

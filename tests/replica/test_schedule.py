@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from pytest_django import Settings
 
 from bursary.replica import schedule
 from bursary.replica.models import ColdRead, ColdReadStatus, ContentMetadata
@@ -37,6 +38,14 @@ def test_a_request_never_postpones_what_is_due_already() -> None:
     schedule.request_refresh([COURSE], now=NOW + 2 * HOUR)
 
     assert row().due_at == NOW + HOUR
+
+
+def test_freshness_of_more_than_31_days_counts_as_31_days(settings: Settings) -> None:
+    settings.CONTENT_FRESHNESS = dict.fromkeys(settings.CONTENT_FRESHNESS, timedelta(days=45))
+    given_course()
+
+    assert (row().fresh_until, row().due_at) == (NOW + timedelta(days=31), NOW + timedelta(days=31))
+    assert schedule.fresh_for("depended_on") == timedelta(days=31)
 
 
 @pytest.mark.parametrize("key", ["NobodyX+N1", "course-v1:NobodyX+N1+1", "two words", ""])

@@ -171,7 +171,7 @@ def test_what_differed_can_be_looked_at_again_though_it_is_not_read() -> None:
 
 
 def leaves(upstream: Upstream) -> None:
-    """Take TIDES, of which our rows say something else, out of the catalog and out of ours."""
+    """Remove TIDES, which our rows hold otherwise, from the catalog and from its memberships."""
     ContentMetadata.objects.filter(content_key__in=[TIDES, run_of(TIDES)]).update(title="Other")
     read(TIDES, run_of(TIDES))
     assert standing() == [(TIDES, "title"), (run_of(TIDES), "title")]

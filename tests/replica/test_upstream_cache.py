@@ -57,7 +57,7 @@ def test_a_run_is_found_by_its_own_key_with_its_course(upstream: Upstream) -> No
     assert (content.content_key, content.parent_content_key) == (run_of(TIDES), TIDES)
 
 
-def test_a_run_whose_key_brings_nothing_any_more_is_found_by_its_course(upstream: Upstream) -> None:
+def test_a_run_is_found_by_its_course_if_its_key_brings_nothing_any_more(upstream: Upstream) -> None:
     course = a_course(TIDES)
     del course["course_runs"][0]["parent_content_key"]
     upstream.shelf.put(course, catalogs=[str(CATALOG)])

@@ -5,6 +5,8 @@ import logging
 import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +26,7 @@ from bursary.upstream.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
+from bursary.upstream.token import Tokens
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.faults import Fault
 from tests.enterprise_catalog.server import CATALOG, CLIENT_SECRET, Upstream
@@ -147,6 +150,23 @@ def test_a_resolver_that_hangs_delays_no_caller(client: Make, monkeypatch: pytes
     assert failure_of(asking).reason == Outage.DEADLINE_EXCEEDED
     assert time.monotonic() - began < 1.5
     released.set()
+
+
+def test_a_resolver_that_hangs_keeps_no_process_from_ending() -> None:
+    program = """
+import socket, time
+from datetime import timedelta
+from bursary.upstream.client import Client
+from bursary.upstream.errors import UpstreamError
+
+socket.getaddrinfo = lambda *_asked, **_more: print("asked") or time.sleep(60)
+try:
+    Client("http://catalog.example", deadline=timedelta(seconds=1)).get("/")
+except UpstreamError as failure:
+    print(failure.reason)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], timeout=30, check=True, capture_output=True)
+    assert ended.stdout.split() == [b"asked", b"deadline_exceeded"]
 
 
 def test_the_next_address_of_a_name_is_tried(
@@ -345,6 +365,18 @@ def test_nothing_is_logged_that_is_a_secret(
     assert len(token) > 20
     assert token not in caplog.text
     assert CLIENT_SECRET not in caplog.text
+
+
+def test_a_token_longer_than_what_is_read_of_a_refusal_is_not_repeated(
+    upstream: Upstream, client: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def current(_tokens: object) -> str:
+        return "".join(f"{number:05}." for number in range(1000))
+
+    monkeypatch.setattr(Tokens, "current", current)
+    upstream.fails_with(faults.status(400, body=b"You are " + b"".join(b"%05d." % n for n in range(900))))
+
+    assert str(failure_of(client())) == "It answered with 400. (You are …)"
 
 
 @pytest.mark.parametrize(

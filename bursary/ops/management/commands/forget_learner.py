@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from bursary.assignments.addresses import BadAddresses
 from bursary.ops import erasure_runs
-from bursary.ops.console import OperatorCommand
+from bursary.ops.console import OperatorCommand, counted_in_words
 
 
 class Command(OperatorCommand):
@@ -24,7 +24,7 @@ class Command(OperatorCommand):
         try:
             known, sentence = erasure_runs.preview(address)
         except BadAddresses as bad:
-            raise CommandError(" ".join(bad.errors.values())) from bad
+            raise CommandError(f"Enter a valid email address. {bad.errors[0]}") from bad
         if dry_run:
             return self.answer({"dry_run": True, **known}, sentence)
         if not yes:
@@ -45,10 +45,13 @@ class Command(OperatorCommand):
 
 
 def _text(done: dict[str, Any]) -> str:
+    mails, links = (
+        counted_in_words(done["mails_removed"], "mail"),
+        counted_in_words(done["links_removed"], "link"),
+    )
     lines = [
-        f"{done['forgotten']} assignments forgotten, {done['cancelled']} of them cancelled; "
-        f"{done['mails_removed']} mails, {done['links_removed']} links and "
-        f"{done['accounts_anonymised']} accounts."
+        f"{counted_in_words(done['forgotten'], 'assignment')} forgotten, {done['cancelled']} of them "
+        f"cancelled; {mails}, {links} and {counted_in_words(done['accounts_anonymised'], 'account')}."
     ]
     lines += [f"Not yet {one['assignment']}: {one['detail']} {one['next_step']}" for one in done["not_yet"]]
     lines += [f"Budget {pk} failed: {error}" for pk, error in done["failed_budgets"].items()]

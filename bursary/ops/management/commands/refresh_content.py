@@ -1,5 +1,6 @@
 """`bursary refresh_content`: refresh the content replica."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
@@ -85,11 +86,8 @@ class Command(OperatorCommand):
         summary: dict[str, Any] = {"dry_run": dry_run, "catalogs": [one.summary() for one in done]}
         if keys:
             summary["unknown"] = refresh_runs.unknown_keys(keys)
-        text = "\n".join(map(_sentence, done)) or "No budget names a catalog: there is nothing to refresh."
-        unknown = summary.get("unknown")
-        if unknown and not dry_run and not any(one.unavailable for one in done):
-            text = f"{text}\nNo catalog has {', '.join(unknown)}."
-        self.answer(summary, text)
+        unknown = () if dry_run else summary.get("unknown", ())
+        self.answer(summary, _text(done, unknown=unknown, all_unknown=len(unknown) == len(set(keys))))
         for one in done:
             self._warn(one.report)
         if failures := " ".join(one.failure for one in done if one.failure):
@@ -102,6 +100,16 @@ class Command(OperatorCommand):
         if total := report.unparsable_total:
             first = "; ".join(f"{bad.key or '(no key)'}: {bad.reason}" for bad in report.unparsable[:5])
             self.stderr.write(f"Warning: {total} records could not be used, such as {first}.")
+
+
+def _text(done: Sequence[CatalogRefresh], *, unknown: Sequence[str], all_unknown: bool) -> str:
+    if not done:
+        return "No budget names a catalog: there is nothing to refresh."
+    counts = [_sentence(one) for one in done]
+    if not unknown or any(one.unavailable for one in done):
+        return "\n".join(counts)
+    # Where nothing else was asked for, the counts are all 0.
+    return "\n".join([*([] if all_unknown else counts), f"No catalog has {', '.join(unknown)}."])
 
 
 def _sentence(one: CatalogRefresh) -> str:

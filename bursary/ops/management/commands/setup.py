@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from datetime import date
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -10,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 from django.utils.text import slugify
 
+from bursary.lib import moments
 from bursary.lib.money import dollars
 from bursary.ops import setup
 from bursary.ops.accounts import Person
@@ -43,7 +43,7 @@ class Command(OperatorCommand):
         parser.add_argument("--budget", metavar="NAME")
         parser.add_argument("--limit", metavar="DOLLARS", help="5000.00, or unlimited.")
         parser.add_argument("--catalog-uuid", metavar="UUID")
-        parser.add_argument("--ends", metavar="YYYY-MM-DD", help="The budget's last day.")
+        parser.add_argument("--ends", metavar="DATE", help="Its last day, or its end: 2027-06-30T17:00.")
         parser.add_argument("--new-key", action="store_true", help="Issue the administrator another API key.")
 
     def run(self, *, dry_run: bool, new_key: bool, **options: Any) -> None:
@@ -73,7 +73,7 @@ def _plan(options: dict[str, Any]) -> SetupPlan:
         budget=options["budget"],
         limit_cents=_read("--limit", setup.cents, options["limit"]),
         catalog_uuid=_read("--catalog-uuid", UUID, options["catalog_uuid"]),
-        ends_on=_read("--ends", date.fromisoformat, options["ends"]) if options["ends"] else None,
+        ends=options["ends"] or "",
     )
 
 
@@ -100,6 +100,8 @@ def _text(done: SetUp, *, dry_run: bool) -> str:
         f"User name      {done.administrator.username}",
         f"Budget         {budget.name}, {dollars(budget.limit_cents)}, {budget.uuid}",
     ]
+    if budget.ends_at:
+        lines.append(f"It ends        {moments.in_words(budget.ends_at, zone=done.customer.zone)}")
     if done.password:
         lines.append(f"Password       {done.password}")
     if done.api_key:

@@ -1,4 +1,4 @@
-"""Nobody wound the clock for a week: when it goes again, everything is caught up, once."""
+"""The scheduler did not run for a week: when it runs again, everything is caught up, once."""
 
 from datetime import datetime, timedelta
 
@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 SWEEPS = [task for task in scheduler.TASKS if task.name in {"expire", "remind", "nudge"}]
 
 
-def wind(now: datetime) -> None:
+def run_scheduler(now: datetime) -> None:
     scheduler.run_due(clock=lambda: now, tasks=SWEEPS)
     deliver(now=now)
 
@@ -27,7 +27,7 @@ def made(kind: ActionType) -> int:
     return LearnerContentAssignmentAction.objects.filter(action_type=kind).count()
 
 
-def test_a_week_without_the_clock_is_caught_up_once(mail: MailServer) -> None:
+def test_a_week_without_the_scheduler_is_caught_up_once(mail: MailServer) -> None:
     budget = given_budget()
     expiring = given_content(enroll_by=NOW + 5 * DAY)
     starting = given_content(start_date=NOW + 12 * DAY)
@@ -35,21 +35,21 @@ def test_a_week_without_the_clock_is_caught_up_once(mail: MailServer) -> None:
     for number, content in enumerate((expiring, starting, started)):
         allocate(budget, content, *addresses(2, start=10 * number))
     deliver()
-    wind(NOW)
+    run_scheduler(NOW)
 
-    wind(NOW + 8 * DAY)  # nobody looked in between
+    run_scheduler(NOW + 8 * DAY)  # no run in between
 
     states = LearnerContentAssignment.objects.values_list("content", "state")
     assert {state for pk, state in states if pk == expiring.pk} == {State.EXPIRED}
     assert Budget.objects.get().held_cents == 4 * PRICE
     assert made(ActionType.EXPIRATION_NOTIFIED) == 2
-    # The reminder of the seventh day; of what expired meanwhile, nobody is reminded any more.
+    # The reminder of the seventh day; of what expired meanwhile, no learner is reminded any more.
     assert made(ActionType.REMINDED) == 4
     # The nudge a week before the start; what has started meanwhile needs none.
     assert made(ActionType.NUDGED) == 2
 
     sent = len(mail.received)
     for hours in range(1, 24):
-        wind(NOW + 8 * DAY + timedelta(hours=hours))
+        run_scheduler(NOW + 8 * DAY + timedelta(hours=hours))
     assert len(mail.received) == sent
     assert not ScheduledTask.objects.exclude(last_error="").exists()

@@ -1,0 +1,145 @@
+"""The keys of the addresses in rows that an earlier release wrote: users, links and assignments.
+
+That release compares addresses by another rule and goes on writing rows while an upgrade is under way. So
+the key stands in a column of its own, and each run finds rows without it, and those changed since.
+Two assignments may turn out to be one learner's; one stays, as after a registration. See decision 0011.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+
+from django.db import models, transaction
+from django.db.models import F, Q
+
+from bursary.access.models import LearnerLink, User, learner_key
+from bursary.assignments import account_linking, sweeps
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets import ledger
+from bursary.budgets.models import Budget
+from bursary.lib import logs
+from bursary.lib.batches import keyset_pages
+from bursary.lib.clock import Clock
+from bursary.lib.locks import for_update
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500
+
+
+@dataclass
+class RekeyResult:
+    """The numbers of rows that a run gave a key. `failed` has the error of each batch that it left alone."""
+
+    users: int = 0
+    links: int = 0
+    assignments: int = 0
+    left: int = 0
+    """Assignments for the next run: they, or their twins, are being redeemed."""
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def rekey(*, clock: Clock) -> RekeyResult:
+    """Give every row its key, a transaction a batch; an interrupted run is continued by the next one.
+
+    Users come first, then links, then assignments, for which both are looked up.
+    """
+    result = RekeyResult()
+
+    def attempt(batch: Callable[[], int], name: str) -> int:
+        clock()  # renews the lease of the task
+        try:
+            with transaction.atomic():
+                return batch()
+        except sweeps.RECOVERABLE as failure:
+            result.failed[name] = logs.log_failure(f"Re-keying failed: {name}", failure, log=logger)
+            return 0
+
+    for pks in _suspects(User):
+        result.users += attempt(partial(_rekey_users, pks), f"users from {pks[0]}")
+    for pks in _suspects(LearnerLink):
+        result.links += attempt(partial(_rekey_links, pks), f"links from {pks[0]}")
+    for pks in _suspects(LearnerContentAssignment):
+        rows = LearnerContentAssignment.objects.filter(pk__in=pks).order_by("budget")
+        for budget in rows.values_list("budget", flat=True).distinct():
+            batch = partial(_rekey_assignments, budget, pks, now=clock(), result=result)
+            result.assignments += attempt(batch, f"assignments from {pks[0]} in budget {budget}")
+    return result
+
+
+def _suspects(model: type[models.Model]) -> Iterator[list[int]]:
+    """Yield the pks of rows without a key, or with another than the older one, in pages.
+
+    The keys differ for an address that the two rules compare differently, and where the earlier release has
+    changed a row that had its key.
+    """
+    rows = model._default_manager.filter(Q(mailbox_key=None) | ~Q(mailbox_key=F("learner_key")))
+    return keyset_pages(rows.values_list("pk", flat=True), size=BATCH)
+
+
+def _rekey_users(pks: Sequence[int]) -> int:
+    users = list(for_update(User.objects.filter(pk__in=pks)).order_by("pk"))
+    for user in users:
+        user.learner_key = user.mailbox_key = learner_key(user.email) if user.email else ""
+    return User.objects.bulk_update(users, ["learner_key", "mailbox_key"])
+
+
+def _rekey_links(pks: Sequence[int]) -> int:
+    """Give links their key. Of two links of a mailbox with a customer, the one that has its key stays."""
+    links = list(for_update(LearnerLink.objects.filter(pk__in=pks)).order_by("pk"))
+    keys = {link.pk: learner_key(link.learner_email) for link in links}
+    holders = LearnerLink.objects.filter(learner_key__in=keys.values())
+    stays = {
+        (customer, key): pk for pk, customer, key in holders.values_list("pk", "customer", "learner_key")
+    }
+    for link in links:
+        link.learner_key = link.mailbox_key = keys[link.pk]
+    rekeyed = [
+        link for link in links if stays.setdefault((link.customer_id, link.learner_key), link.pk) == link.pk
+    ]
+    LearnerLink.objects.filter(pk__in={link.pk for link in links} - {link.pk for link in rekeyed}).delete()
+    LearnerLink.objects.bulk_update(rekeyed, ["learner_key", "mailbox_key"])
+    return len(links)
+
+
+def _rekey_assignments(budget_pk: int, pks: Sequence[int], *, now: datetime, result: RekeyResult) -> int:
+    """Give a budget's assignments their key, and let those of one learner meet. Return the number of them."""
+    budget = ledger.lock(budget_pk)  # so that no allocation creates another meanwhile
+    here = LearnerContentAssignment.objects.filter(budget=budget_pk).order_by("pk")
+    keys = {row.pk: learner_key(row.learner_email) for row in for_update(here.filter(pk__in=pks))}
+    rows = for_update(here.filter(Q(pk__in=keys) | Q(mailbox_key__in=keys.values())))
+    of_one_learner: dict[tuple[str, str], list[LearnerContentAssignment]] = defaultdict(list)
+    for row in rows:
+        of_one_learner[row.content_key, keys.get(row.pk) or row.present_key].append(row)
+    alike, rekeyed = [], 0
+    for (_content, key), group in of_one_learner.items():
+        new = [row for row in group if row.pk in keys and row.mailbox_key != key]
+        if new and any(row.redeeming_since for row in group if len(group) > 1):
+            result.left += len(new)
+            continue
+        rekeyed += len(new)
+        if len(group) == 1 and new and new[0].learner_key == key:
+            alike.append(new[0].pk)
+        elif new:
+            _meet(budget, group, key=key, now=now)
+    here.filter(pk__in=alike).update(mailbox_key=F("learner_key"), twin=0)
+    return rekeyed
+
+
+def _meet(budget: Budget, group: Sequence[LearnerContentAssignment], *, key: str, now: datetime) -> None:
+    """Write the key of one learner's assignments. One has the place of the mailbox, and the LMS user id."""
+    stays, *others = account_linking.by_preference(group)
+    person = stays.lms_user_id
+    for other in others:
+        account_linking.give_way(other, budget=budget, stays=stays, now=now)
+        own = other.lms_user_id
+        if person is None and other.state != State.ACCEPTED:
+            person, own = own, None
+        LearnerContentAssignment.objects.filter(pk=other.pk).update(
+            mailbox_key=key, twin=other.pk, lms_user_id=own
+        )
+    LearnerContentAssignment.objects.filter(pk=stays.pk).update(mailbox_key=key, twin=0, lms_user_id=person)

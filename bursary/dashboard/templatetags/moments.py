@@ -1,0 +1,22 @@
+"""Template filters for instants, in a time zone that is named."""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from django import template
+
+from bursary.lib import moments
+
+register = template.Library()
+
+
+@register.filter
+def moment(instant: datetime | None, zone: ZoneInfo) -> str:
+    """Return the instant in `zone` with the zone's name; empty for none."""
+    return moments.in_words(instant, zone=zone) if instant else ""
+
+
+@register.filter
+def zone_in_words(zone: ZoneInfo) -> str:
+    """Return the zone's name for people."""
+    return moments.zone_in_words(zone)

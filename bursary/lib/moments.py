@@ -1,0 +1,97 @@
+"""Instants as people write and read them in a time zone: the one parser, and their form in sentences."""
+
+from datetime import UTC, date, datetime, time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.dateparse import parse_datetime
+from django.utils.formats import date_format
+
+FIRST_YEAR, LAST_YEAR = 1900, 8999
+UTC_ZONE = ZoneInfo("UTC")
+FORMATS = (
+    "Give a date (2027-06-30), a date and time (2027-06-30T17:00), "
+    "or one with its time zone (2027-06-30T17:00+02:00)"
+)
+_LAST_SECOND = time(23, 59, 59)
+
+
+class MomentUnreadable(ValueError):
+    """A text is not a date, nor a date and time, between 1900 and 8999; the message lists the formats."""
+
+
+def read(text: str, *, zone: ZoneInfo, end_of_day: bool) -> datetime:
+    """Return the instant that an ISO 8601 text means, in UTC.
+
+    A date without a time is the beginning of that day, or with `end_of_day` its last second. Without a zone
+    of its own it is meant in `zone`. Raises MomentUnreadable.
+    """
+    text = text.strip()
+    try:
+        moment = _moment(text, end_of_day=end_of_day)
+        local = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        instant = local.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise MomentUnreadable(f"{FORMATS}; without a zone it is meant in {zone.key}.") from error
+    if not FIRST_YEAR <= instant.year <= LAST_YEAR:
+        raise MomentUnreadable(f"Give a date between the years {FIRST_YEAR} and {LAST_YEAR}.")
+    return instant
+
+
+def iso(moment: datetime, *, zone: ZoneInfo) -> str:
+    """Return the instant in ISO 8601, in `zone` and with its offset."""
+    return moment.astimezone(zone).isoformat()
+
+
+def in_words(moment: datetime, *, zone: ZoneInfo) -> str:
+    """Return the instant in `zone`, to the minute, with the zone's name."""
+    return f"{date_format(moment.astimezone(zone), 'l, j F Y, H:i')} ({zone_in_words(zone)})"
+
+
+def day_in_words(moment: datetime, *, zone: ZoneInfo) -> str:
+    """Return the day of the instant in `zone`, for mails that name no time."""
+    return date_format(moment.astimezone(zone), "l, j F Y")
+
+
+def zone_in_words(zone: ZoneInfo) -> str:
+    """Return the zone's name for people, such as Madrid time."""
+    city = zone.key.split("/")[-1].replace("_", " ")
+    return "UTC" if city == "UTC" else f"{city} time"
+
+
+class MomentField(forms.Field):
+    """A form field for an instant, parsed by `read`; its widget may have an input each for date and time."""
+
+    def __init__(
+        self,
+        *,
+        zone: ZoneInfo = UTC_ZONE,
+        end_of_day: bool = False,
+        input_formats: object = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.zone, self.end_of_day = zone, end_of_day
+
+    def to_python(self, value: Any) -> datetime | None:
+        """Return the instant; None for no text. Raises ValidationError."""
+        text = " ".join(part for part in value if part) if isinstance(value, list) else str(value or "")
+        if not text.strip():
+            return None
+        try:
+            return read(text, zone=self.zone, end_of_day=self.end_of_day)
+        except MomentUnreadable as unreadable:
+            raise ValidationError(str(unreadable)) from unreadable
+
+
+def _moment(text: str, *, end_of_day: bool) -> datetime:
+    """Return what the text says, without a zone if it names none. Raises ValueError."""
+    try:
+        return datetime.combine(date.fromisoformat(text), _LAST_SECOND if end_of_day else time())
+    except ValueError:
+        moment = parse_datetime(text)
+    if moment is None:
+        raise ValueError
+    return moment

@@ -1,0 +1,92 @@
+"""Addresses and lists that went wrong in the field, sent to the API, and what is mailed in the end."""
+
+from typing import Any
+
+import pytest
+
+from bursary.access.models import learner_key
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets.models import Budget
+from bursary.replica.models import ContentMetadata
+from tests import world
+from tests.api.door import Door, refusal_of
+from tests.assignments.test_pasted_lists import CASES as LISTS
+from tests.assignments.test_pasted_lists import EXPECTED
+from tests.lib.test_mailbox import CASES as ADDRESSES
+from tests.smtp import MailServer
+
+pytestmark = pytest.mark.django_db
+
+REFUSED = [case for case in ADDRESSES if case["outcome"] == "refused"]
+USABLE = [case for case in ADDRESSES if case["outcome"] != "refused"]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: ascii(case["input"]))
+def test_a_refused_address_is_named_with_the_reason_and_nothing_is_allocated(
+    door: Door, budget: Budget, content: ContentMetadata, case: dict[str, Any]
+) -> None:
+    answer = door.allocate(budget, content, world.BOB, case["input"])
+    assert refusal_of(answer) == (400, "invalid_addresses")
+    [[reason]] = answer.json()["learner_emails"].values()
+    [bob, bad] = door.can_allocate(budget, content, world.BOB, case["input"]).json()["learners"]
+    assert (bob["verdict"], bad["verdict"], bad["problem"]) == ("new", "invalid", reason)
+    assert not LearnerContentAssignment.objects.exists()
+
+
+def test_an_invisible_character_is_named(door: Door, budget: Budget, content: ContentMetadata) -> None:
+    answer = door.allocate(budget, content, "an\u200ena@larkspur.example")
+    assert answer.json()["learner_emails"] == {"0": ["It contains U+200E LEFT-TO-RIGHT MARK."]}
+
+
+@pytest.mark.parametrize("case", USABLE, ids=lambda case: ascii(case["input"]))
+def test_an_accepted_address_is_one_learner_is_mailed_as_it_is_keyed_and_is_found_as_it_was_typed(
+    door: Door, budget: Budget, content: ContentMetadata, mail: MailServer, case: dict[str, Any]
+) -> None:
+    typed, expected = case["input"], case.get("key_as", case["input"])
+    [learner] = door.can_allocate(budget, content, typed).json()["learners"]
+    assert (learner["verdict"], learner["address"]) == ("new", expected)
+    [created] = door.allocate(budget, content, typed).json()["created"]
+    [unchanged] = door.allocate(budget, content, expected).json()["no_change"]
+    assert created["uuid"] == unchanged["uuid"]
+
+    world.deliver()
+
+    [assignment] = LearnerContentAssignment.objects.all()
+    assert assignment.mailbox_key == assignment.learner_key == learner_key(expected)
+    if not expected.endswith(".invalid"):
+        assert [learner_key(sent["To"]) for sent in mail.received] == [assignment.mailbox_key]
+        assert [sent["To"] for sent in mail.received] == [expected]
+    for written in (typed, expected, expected.upper()):
+        assert door.assignments(budget, learner_email=written).json()["count"] == 1
+    assert door.assignments(budget, learner_email__in=f"{world.BOB},{typed}").json()["count"] == 1
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("whole", [True, False], ids=["one item", "an item a line"])
+def test_a_pasted_list_is_its_people_and_its_names_are_answered_as_dropped(
+    door: Door, budget: Budget, content: ContentMetadata, name: str, whole: bool
+) -> None:
+    text, (people, dropped) = LISTS[name], EXPECTED[name]
+    items = [text] if whole else text.splitlines()
+
+    tried = door.can_allocate(budget, content, *items).json()
+    done = door.allocate(budget, content, *items).json()
+
+    assert [one["address"] for one in tried["learners"]] == people
+    assert [row["learner_email"] for row in done["created"]] == people
+    for answer in (tried, done):
+        assert [one["text"] for one in answer["dropped"]] == dropped
+
+
+def test_what_is_wrong_in_a_list_is_named_by_the_position_of_its_item(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    items = ["E-mail", f"Alice <{world.ALICE}>; Bob <{world.BOB}>", "carol"]
+    answer = door.allocate(budget, content, *items)
+    assert answer.json()["learner_emails"] == {"2": ["It has no @."]}
+    learners = door.can_allocate(budget, content, *items[:2], world.ALICE).json()["learners"]
+    assert [(one["position"], one["verdict"], one.get("duplicate_of")) for one in learners] == [
+        (1, "new", None),
+        (1, "new", None),
+        (2, "duplicate", 1),
+    ]

@@ -1,0 +1,65 @@
+"""What an allocation and a preview return, and what they record."""
+
+import uuid
+
+import pytest
+from django.db import connection
+
+from bursary.assignments import allocation
+from bursary.assignments.cancellation import cancel
+from bursary.assignments.choices import ActionType
+from bursary.assignments.matching import Verdict
+from bursary.budgets.models import Budget
+from tests.world import ALICE, BOB, NOW, PRICE, action_of, allocate, given_budget, given_content, given_user
+
+pytestmark = pytest.mark.django_db
+
+
+def test_an_allocation_returns_its_content() -> None:
+    content = given_content()
+    assert allocate(given_budget(), content, ALICE).content == content
+
+
+def test_an_allocation_is_a_fact_without_a_detail() -> None:
+    (one,) = allocate(given_budget(), given_content(), ALICE).assignments(Verdict.NEW)
+    assert action_of(one, ActionType.ALLOCATED).detail == ""
+
+
+def test_where_a_bulk_insert_returns_no_keys_each_assignment_has_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """MySQL returns none."""
+    monkeypatch.setattr(type(connection.features), "can_return_rows_from_bulk_insert", False)
+
+    done = allocate(given_budget(), given_content(), ALICE, BOB).assignments(Verdict.NEW)
+
+    assert [one.pk for one in done] == [type(one).objects.get(uuid=one.uuid).pk for one in done]
+    assert [one.learner_email for one in done] == [ALICE, BOB]
+    assert [one.actions.count() for one in done] == [3, 3]
+
+
+def test_a_preview_of_content_that_is_in_no_catalog_has_no_deadline() -> None:
+    content = given_content(catalog=uuid.uuid4())
+    seen = allocation.preview(
+        given_budget(), content_key=content.content_key, price_cents=PRICE, entries=[ALICE], now=NOW
+    )
+    assert [one.reason for one in seen.refusals] == ["content_not_in_catalog"]
+
+    seen = allocation.preview(
+        given_budget(), content_key="not a key", price_cents=PRICE, entries=[ALICE], now=NOW
+    )
+    assert (seen.deadline, seen.deadline_reason) == (None, "")
+
+
+def test_what_is_allocated_again_to_another_address_of_the_learner_names_its_actor() -> None:
+    budget, content, ada = given_budget(), given_content(), given_user()
+    learner = given_user(email=ALICE, lms_user_id=7)
+    (old,) = allocate(budget, content, ALICE).assignments(Verdict.NEW)
+    cancel(budget, uuids=[old.uuid], now=NOW)
+    learner.email = BOB
+    learner.save()
+
+    (again,) = allocate(Budget.objects.get(), content, BOB, actor=ada).assignments(Verdict.AGAIN)
+
+    assert (again.pk, again.learner_email) == (old.pk, BOB)
+    assert action_of(again, ActionType.EMAIL_CORRECTED).actor == ada

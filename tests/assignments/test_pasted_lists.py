@@ -1,0 +1,120 @@
+"""What people paste: addresses alone, behind names, in tables; and what is left out of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bursary.assignments import pasted_lists
+from bursary.assignments.pasted_lists import PastedList
+
+CASES: dict[str, str] = json.loads(
+    (Path(__file__).parents[1] / "data" / "cases" / "pasted-lists.json").read_text(encoding="utf-8")
+)
+JANE, RICK = "jane.doe@larkspur.example", "rick.roe@larkspur.example"
+EXPECTED = {
+    "outlook": ([JANE, RICK, "anna.alba@larkspur.example"], ["Doe, Jane", "Roe, Rick", "Anna Alba"]),
+    "outlook-quoted": (["marta.garcia@larkspur.example", RICK], ["García, Marta", "Rick Roe"]),
+    "excel": ([JANE, RICK], ["Name\tE-mail", "Jane Doe", "Rick Roe"]),
+    "csv with a header": ([JANE, RICK], ["email"]),
+    "csv with a mark": ([JANE, RICK], []),
+}
+
+
+def texts(people: PastedList) -> tuple[list[str], list[str]]:
+    return [one.text for one in people.entries], [one.text for one in people.dropped]
+
+
+def test_every_case_has_an_expectation() -> None:
+    assert CASES.keys() == EXPECTED.keys()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_list_from_the_field_is_people_and_its_names_are_left_out(name: str) -> None:
+    assert texts(pasted_lists.read(CASES[name])) == EXPECTED[name]
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_same_list_is_read_from_one_item_and_from_an_item_a_line(name: str) -> None:
+    assert texts(pasted_lists.read_items([CASES[name]])) == EXPECTED[name]
+    assert texts(pasted_lists.read_items(CASES[name].splitlines())) == EXPECTED[name]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_file_is_read_in_the_encodings_that_spreadsheets_save(encoding: str) -> None:
+    content = CASES["outlook-quoted"].encode(encoding)
+    assert texts(pasted_lists.read(pasted_lists.decoded(content))) == EXPECTED["outlook-quoted"]
+
+
+@pytest.mark.parametrize(
+    ("text", "entries", "dropped"),
+    [
+        ("a@x.example, b@x.example; c@x.example\n\n d@x.example ,;", "a b c d", []),
+        (
+            "Rick <r@x.example>, a@x.example; b@x.example, Doe, Jane <j@x.example>",
+            "r a b j",
+            ["Rick", "Doe, Jane"],
+        ),
+        ('"a@x.example" <a@x.example>', "a", ["a@x.example"]),
+        ("a@x.example <mailto:a@x.example>", "a", ["a@x.example"]),
+        ("Doe, Jane <j@x.example> (HR); <b@x.example>", "j b", ["Doe, Jane, (HR)"]),
+        ("'a@x.example'; \"b@x.example\"", "a b", []),
+        (
+            "Name;E-Mail;Team\nJane;j@x.example;HR\nBob;b@x.example;",
+            "j b",
+            ["Name;E-Mail;Team", "Jane", "HR", "Bob"],
+        ),
+        ("Name,Email,Manager\nJ,j@x.example,m@x.example", "j", ["Name,Email,Manager", "J", "m@x.example"]),
+        ('"Doe, Jane",j@x.example\n"Roe, Rick",r@x.example', "j r", ["Doe, Jane", "Roe, Rick"]),
+        ("Nombre\tCorreo\nJane\tj@x.example", "j", ["Nombre\tCorreo", "Jane"]),
+        ("a@x.example,b@x.example\nc@x.example,d@x.example", "a b c d", []),
+    ],
+)
+def test_people_are_found_in_lists_and_tables(text: str, entries: str, dropped: list[str]) -> None:
+    assert texts(pasted_lists.read(text)) == ([f"{one}@x.example" for one in entries.split()], dropped)
+
+
+@pytest.mark.parametrize(
+    ("text", "entry"),
+    [
+        ("a@x.example, b.x.example", "b.x.example"),
+        ("nonsense\na@x.example", "nonsense"),
+        ("Doe; Jane <j@x.example>", "Doe"),
+        ("Name;E-mail\nJane;j@x.example\nBob;", "Bob"),
+        ("Jane\t\nBob\tb@x.example", "Jane"),
+        ("Jane Doe jane@x.example", "Jane Doe jane@x.example"),
+        ("'jane@x.example", "'jane@x.example"),
+    ],
+)
+def test_what_may_be_a_mistake_is_no_name_and_stays_in_the_list(text: str, entry: str) -> None:
+    people = pasted_lists.read(text)
+    assert entry in [one.text for one in people.entries]
+    assert entry not in [one.text for one in people.dropped]
+
+
+def test_entries_and_what_is_left_out_have_their_lines() -> None:
+    people = pasted_lists.read("\nemail\n\nJane <j@x.example>,b@x.example\n")
+    assert [(one.line, one.text) for one in people.entries] == [(4, "j@x.example"), (4, "b@x.example")]
+    assert [(one.line, one.text) for one in people.dropped] == [(2, "email"), (4, "Jane")]
+
+
+def test_an_item_without_an_address_is_an_entry_and_only_the_first_may_be_a_heading() -> None:
+    people = pasted_lists.read_items(["email", "a@x.example", "", "email"])
+    assert [(one.line, one.text) for one in people.entries] == [(1, "a@x.example"), (2, ""), (3, "email")]
+    assert [(one.line, one.text) for one in people.dropped] == [(0, "email")]
+    assert texts(pasted_lists.read_items(["email"])) == (["email"], [])
+
+
+@given(st.text(st.sampled_from("ab@.<>\"',;\t\n\r \ufeff"), max_size=60))
+def test_nothing_that_is_written_is_lost(text: str) -> None:
+    people = pasted_lists.read(text)
+    kept = "".join(one.text for one in (*people.entries, *people.dropped))
+    for letter in "ab@":
+        assert kept.count(letter) == text.count(letter)
+
+
+def test_a_long_line_of_marks_takes_no_long_time() -> None:
+    for text in ('"' * 200_001, "<" * 200_000, "<>" * 100_000 + "x", '",' * 100_001, "<a>\t" * 50_000):
+        pasted_lists.read(text)

@@ -1,0 +1,81 @@
+"""Addresses and lists that went wrong in the field, typed, pasted or uploaded on the page to assign."""
+
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+from bursary.assignments.choices import State
+from bursary.budgets.models import Budget
+from bursary.dashboard import forms
+from tests import world
+from tests.assignments.test_pasted_lists import CASES as LISTS
+from tests.assignments.test_pasted_lists import EXPECTED
+from tests.dashboard.desk import Desk, nothing_was_done, stored
+from tests.lib.test_mailbox import CASES as ADDRESSES
+from tests.world import ALICE, BOB, PRICE
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("case", ADDRESSES, ids=lambda case: ascii(case["input"]))
+def test_an_address_is_assigned_or_refused_with_its_line(
+    desk: Desk, budget: Budget, case: dict[str, Any]
+) -> None:
+    content = world.given_content()
+    text = desk.assign(content, f"{BOB}\n{case['input']}")
+    if case["outcome"] == "refused":
+        assert "Line 2, “" in text
+        assert nothing_was_done(budget)
+    else:
+        expected = case.get("key_as", case["input"])
+        assert stored() == [(BOB, State.ALLOCATED, PRICE), (expected, State.ALLOCATED, PRICE)]
+
+
+def test_an_invisible_character_is_named_on_the_page(desk: Desk) -> None:
+    text = desk.preview(world.given_content(), "an\u200ena@larkspur.example")
+    assert "It contains U+200E LEFT-TO-RIGHT MARK." in text
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("uploaded", [False, True], ids=["pasted", "uploaded"])
+def test_a_list_is_its_people_and_what_is_left_out_is_named(desk: Desk, name: str, uploaded: bool) -> None:
+    content, (people, dropped) = world.given_content(), EXPECTED[name]
+
+    def asked() -> dict[str, Any]:
+        file = SimpleUploadedFile("list.csv", LISTS[name].encode())
+        return {"addresses": "", "file": file} if uploaded else {"addresses": LISTS[name]}
+
+    preview = desk.preview(content, "", **asked())
+    assert "Continue to “Assign”" in preview
+    done = desk.assign(content, "", **asked())
+
+    assert [address for address, _state, _price in stored()] == people
+    for text in (preview, done):
+        assert ("Left out, being no addresses:" in text) == bool(dropped)
+        for one in dropped:
+            assert f"“{one}” (line " in text
+
+
+def test_a_file_is_added_to_what_is_typed_and_is_shown_in_the_list(desk: Desk) -> None:
+    file = SimpleUploadedFile("list.csv", BOB.encode())
+    text = desk.preview(world.given_content(), ALICE, file=file)
+    assert f">\n{ALICE}\n{BOB}</textarea>" in text.replace("\r\n", "\n")
+    assert "for 2 learners" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"PK\x03\x04\0\0", "The file is no text. Save the list as CSV, and choose that file."),
+        (b"a" * 60, "The file is too long: divide it."),
+        (b"", "Enter at least one address."),
+    ],
+)
+def test_a_file_that_is_no_list_is_refused(
+    desk: Desk, budget: Budget, content: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forms, "LONGEST_FILE", 50)
+    text = desk.assign(world.given_content(), "", file=SimpleUploadedFile("list.csv", content))
+    assert reason in text
+    assert nothing_was_done(budget)

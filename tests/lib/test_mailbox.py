@@ -1,0 +1,130 @@
+"""One mailbox, one key: however an address is written, pasted or spoilt on its way."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import idna
+import pytest
+from django.core.mail import EmailMessage
+from django.core.mail.message import sanitize_address
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bursary.access.models import learner_key
+from bursary.lib import mailbox
+from bursary.lib.mailbox import BadAddress
+
+CASES: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parents[1] / "data" / "cases" / "addresses.json").read_text(encoding="utf-8")
+)
+INVISIBLE_AT_THE_EDGES = "\ufeff\u200b\u200e\u200f\u202a\u2060\u00ad\ufe0f\u00a0\u3000 \t\r\n"
+INVISIBLE_ANYWHERE = "\u00ad\u200b"
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: ascii(case["input"]))
+def test_an_address_from_the_field_is_accepted_or_refused(case: dict[str, Any]) -> None:
+    if case["outcome"] == "refused":
+        with pytest.raises(BadAddress):
+            mailbox.canonical(case["input"])
+        return
+    address = mailbox.canonical(case["input"])
+    expected = case.get("key_as", case["input"])
+    assert address == expected
+    assert learner_key(case["input"]) == hashlib.sha256(expected.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("", "There is no address."),
+        (" \ufeff", "There is no address."),
+        ("alice", "It has no @."),
+        ("an\u200ena@larkspur.example", "It contains U+200E LEFT-TO-RIGHT MARK."),
+        ("jane doe@larkspur.example", "It contains U+0020 SPACE."),
+        ("jane\u00a0doe@larkspur.example", "It contains U+00A0 NO-BREAK SPACE."),
+        ("jane@larkspur.example\nBcc: all@larkspur.example", "It contains U+000A CONTROL CHARACTER."),
+        ("\ud800@larkspur.example", "It contains U+D800 CONTROL CHARACTER."),
+        (
+            "\u0130brahim@larkspur.example",
+            "Mail cannot be sent to U+0130 LATIN CAPITAL LETTER I WITH DOT ABOVE before the @.",
+        ),
+        (
+            "'jane@larkspur.example",
+            "It has an apostrophe at the beginning or before the @, probably a quotation mark.",
+        ),
+        (f"{'a' * 250}@larkspur.example", "An address has at most 254 characters."),
+        (
+            f"{'a' * 65}@larkspur.example",
+            "The email address is too long before the @-sign (1 character too many).",
+        ),
+        ("jane@localhost", "The part after the @-sign is not valid. It should have a period."),
+    ],
+    ids=ascii,
+)
+def test_the_reason_says_what_is_wrong_and_names_what_is_invisible(written: str, reason: str) -> None:
+    with pytest.raises(BadAddress) as refused:
+        mailbox.canonical(written)
+    assert str(refused.value) == reason
+
+
+@pytest.mark.parametrize(
+    "written", ["\u0130brahim@larkspur.example", "'jane@larkspur.example ", "root@localhost"]
+)
+def test_what_an_earlier_release_took_still_has_a_key_of_its_own(written: str) -> None:
+    """Rows of that release hold it, and are searched for and forgotten by it."""
+    assert learner_key(written) == learner_key(f"\ufeff{written} ")
+    assert learner_key(written) != learner_key("ibrahim@larkspur.example")
+
+
+LOCAL_PARTS = st.from_regex(r"[a-z0-9][a-z0-9.+_-]{0,20}[a-z0-9]", fullmatch=True).filter(
+    lambda local: ".." not in local
+)
+LABELS = st.sampled_from(
+    ["larkspur", "bücher", "straße", "xn--bcher-kva", "mail", "пример", "例え", "a-b", "faß"]
+)
+DOMAINS = st.lists(LABELS, min_size=1, max_size=3).map(lambda labels: ".".join([*labels, "example"]))
+
+
+@st.composite
+def spellings(draw: st.DrawFn) -> tuple[str, str]:
+    """Return an address in its canonical form, and another spelling of it."""
+    local, domain = draw(LOCAL_PARTS), draw(DOMAINS)
+    canonical = f"{local}@{idna.encode(domain, uts46=True).decode()}"
+    if draw(st.booleans()):
+        domain = idna.encode(domain, uts46=True).decode()
+    text = "".join(
+        draw(st.sampled_from([letter, letter.upper(), chr(ord(letter) + 0xFEE0)]))
+        if letter.isascii()
+        else letter
+        for letter in f"{local}@{domain}"
+    )
+    if hidden := draw(st.text(INVISIBLE_ANYWHERE, max_size=3)):
+        at = draw(st.integers(0, len(text)))
+        text = text[:at] + hidden + text[at:]
+    edges = st.text(INVISIBLE_AT_THE_EDGES, max_size=4)
+    return canonical, draw(edges) + text + draw(edges)
+
+
+@given(spellings())
+def test_any_spelling_of_a_mailbox_gives_one_key(pair: tuple[str, str]) -> None:
+    expected, written = pair
+    assert mailbox.canonical(written) == expected
+    assert learner_key(written) == learner_key(expected)
+    # And Django encodes it no further: what is mailed is what was keyed.
+    assert EmailMessage(to=[expected]).message()["To"] == sanitize_address(expected, "utf-8") == expected
+
+
+@given(st.one_of(st.text(), st.emails(), st.emails().map(str.upper), spellings().map(lambda pair: pair[1])))
+def test_the_canonical_form_is_its_own_and_has_the_same_key(written: str) -> None:
+    once = mailbox.comparable(written)
+    assert mailbox.comparable(once) == once
+    assert learner_key(once) == learner_key(written)
+    try:
+        address = mailbox.canonical(written)
+    except BadAddress:
+        return
+    assert address == once == mailbox.canonical(address)
+    assert address.isascii()
+    assert address == address.lower()

@@ -1,0 +1,66 @@
+"""Instants as people write them: what each text means, in which zone, and what is refused."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from bursary.lib import moments
+
+MADRID = ZoneInfo("Europe/Madrid")
+
+
+@pytest.mark.parametrize(
+    ("text", "end_of_day", "instant"),
+    [
+        ("2027-06-30", True, datetime(2027, 6, 30, 21, 59, 59, tzinfo=UTC)),
+        ("2027-06-30", False, datetime(2027, 6, 29, 22, 0, tzinfo=UTC)),
+        ("20270630", True, datetime(2027, 6, 30, 21, 59, 59, tzinfo=UTC)),
+        (" 2027-01-31 ", True, datetime(2027, 1, 31, 22, 59, 59, tzinfo=UTC)),
+        ("2027-06-30T17:00", True, datetime(2027, 6, 30, 15, 0, tzinfo=UTC)),
+        ("2027-06-30 17:00:30", True, datetime(2027, 6, 30, 15, 0, 30, tzinfo=UTC)),
+        ("2027-06-30T00:00", True, datetime(2027, 6, 29, 22, 0, tzinfo=UTC)),
+        ("2027-06-30T17:00Z", True, datetime(2027, 6, 30, 17, 0, tzinfo=UTC)),
+        ("2027-06-30T17:00-05:00", False, datetime(2027, 6, 30, 22, 0, tzinfo=UTC)),
+    ],
+)
+def test_a_text_means_one_instant(text: str, end_of_day: bool, instant: datetime) -> None:
+    assert moments.read(text, zone=MADRID, end_of_day=end_of_day) == instant
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "tomorrow",
+        "30.6.2027",
+        "2027-02-30",
+        "17:00",
+        "2027-06-30T25:00",
+        "1e5",
+        "1798675200",
+        "2027-06-30\0",
+    ],
+)
+def test_what_is_no_date_is_refused_with_the_formats_and_the_zone(text: str) -> None:
+    with pytest.raises(moments.MomentUnreadable) as refused:
+        moments.read(text, zone=MADRID, end_of_day=True)
+
+    for part in ("2027-06-30)", "2027-06-30T17:00)", "2027-06-30T17:00+02:00", "Europe/Madrid"):
+        assert part in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["1899-12-31", "9000-01-02", "0001-01-01T00:00+14:00", "9999-12-31T23:00-14:00"]
+)
+def test_a_date_that_calendars_cannot_compute_with_is_refused(text: str) -> None:
+    with pytest.raises(moments.MomentUnreadable):
+        moments.read(text, zone=MADRID, end_of_day=False)
+
+
+def test_an_instant_is_shown_in_a_zone_that_is_named() -> None:
+    instant = datetime(2027, 6, 30, 22, 30, tzinfo=UTC)
+
+    assert moments.in_words(instant, zone=MADRID) == "Thursday, 1 July 2027, 00:30 (Madrid time)"
+    assert moments.in_words(instant, zone=moments.UTC_ZONE) == "Wednesday, 30 June 2027, 22:30 (UTC)"
+    assert moments.iso(instant, zone=MADRID) == "2027-07-01T00:30:00+02:00"
