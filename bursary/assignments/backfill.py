@@ -82,7 +82,7 @@ def catalogs_to_ask(keys: Collection[str]) -> dict[UUID, dict[str, str]]:
 
 
 def join(content_pk: int, *, clock: Callable[[], datetime]) -> int:
-    """Join the assignments of a row's key whose catalogs hold it; return the number joined.
+    """Join the assignments of a row's key that have it in their catalogs; return the number joined.
 
     A transaction a batch. Where that brings a deadline forward, administrators are notified and nothing
     expires for a day, as after any change of content.
@@ -99,7 +99,7 @@ def join(content_pk: int, *, clock: Callable[[], datetime]) -> int:
 
 
 def _waiting(content_pk: int) -> QuerySet[LearnerContentAssignment]:
-    """Return the assignments without content of a row's present or former key, whose catalogs hold it."""
+    """Return the assignments without content that have this row in their catalogs, by any of its keys."""
     row = ContentMetadata.objects.filter(pk=content_pk).values("content_key")
     former = FormerContentKey.objects.filter(content_key__in=row).values("former_key")
     held = CatalogMembership.objects.filter(content=content_pk, catalog_uuid=OuterRef("budget__catalog_uuid"))

@@ -3,7 +3,7 @@
 Called by `derived.py` alone, which writes what follows from it, in one transaction.
 """
 
-from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -38,7 +38,8 @@ def rekey(old: str, new: str) -> None:
     One that a learner has by the new key as well keeps the former one.
     """
     rows = LearnerContentAssignment.objects.all()
-    twins = rows.filter(budget=OuterRef("budget"), learner_key=OuterRef("learner_key"), content_key=new)
+    same_learner = Q(learner_key=OuterRef("learner_key")) | Q(lms_user_id=OuterRef("lms_user_id"))
+    twins = rows.filter(same_learner, budget=OuterRef("budget"), content_key=new)
     pks = rows.filter(~Exists(twins), content_key=old).order_by("pk").values_list("pk", flat=True)
     rows.filter(pk__in=list(pks)).update(content_key=new)
     rows.filter(parent_content_key=old).update(parent_content_key=new)

@@ -41,7 +41,7 @@ class Finding(enum.StrEnum):
     MISSING = "missing"
     """The replica has it in this catalog, which has no record of it when asked by key."""
     UNLISTED = "unlisted"
-    """A run that the replica has in this catalog, whose record of the course does not name it."""
+    """A run that the replica has in this catalog, and that the catalog's record of the course leaves out."""
     UNKNOWN = "unknown"
     """The catalog has a record, and the replica does not have it in this catalog."""
     UNPARSABLE = "unparsable"

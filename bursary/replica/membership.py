@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import Case, Exists, F, OuterRef, When
+from django.db.models import Case, F, When
 
 from bursary.catalog.records import Completeness, Content, ContentType
 from bursary.lib.batches import unique_fields
@@ -39,11 +39,6 @@ class _Held(NamedTuple):
 
     merge: Merge
     named_by: str
-
-
-def of(catalog_uuid: UUID) -> Exists:
-    """Return a condition, or annotation, on content: the catalog holds this row."""
-    return Exists(CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=catalog_uuid))
 
 
 def named_keys(chosen: Mapping[str, Content], *, context: FetchContext) -> set[str]:

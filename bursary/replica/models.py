@@ -5,10 +5,11 @@ content types.
 """
 
 from datetime import datetime
+from uuid import UUID
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from bursary.catalog.records import Completeness as Completeness
 from bursary.catalog.records import ContentType as ContentType
@@ -55,7 +56,7 @@ class ContentMetadata(LeasedRow):
     """One course, run, program or pathway as last fetched, for the catalogs that are served alike.
 
     A course has a row for each `variant`: catalogs that may have other restricted runs are served another
-    record of it (decision 0011). All catalogs share a run's row.
+    record of it (decision 0014). All catalogs share a run's row.
 
     `due_at` is when it is refreshed next: the end of its freshness, a request, or the end of a back-off. A
     run is refreshed with its course and has none, unless there is no row of its course.
@@ -167,6 +168,11 @@ class CatalogMembership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.content_id} in {self.catalog_uuid}"
+
+
+def in_catalog(catalog_uuid: UUID) -> Exists:
+    """Return a condition, or annotation, on content: the catalog holds this row."""
+    return Exists(CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=catalog_uuid))
 
 
 class FormerContentKey(models.Model):

@@ -16,7 +16,6 @@ from django.db.models import Exists, QuerySet
 from bursary.catalog.payload import with_links
 from bursary.catalog.values import is_key
 from bursary.replica import cold_reads, refresh, rekeying, schedule
-from bursary.replica import membership as memberships
 from bursary.replica.models import (
     CatalogMembership,
     ColdRead,
@@ -24,6 +23,7 @@ from bursary.replica.models import (
     ContentMetadata,
     ContentType,
     RefreshSource,
+    in_catalog,
 )
 from bursary.replica.refresh import ContentUnavailable as ContentUnavailable
 
@@ -72,7 +72,7 @@ def held_by(catalog_uuid: UUID) -> QuerySet[ContentMetadata]:
 
 def membership(catalog_uuid: UUID) -> Exists:
     """Return a condition, or annotation, on content: the catalog holds this row."""
-    return memberships.of(catalog_uuid)
+    return in_catalog(catalog_uuid)
 
 
 def courseware_url(content_key: str, *, catalog_uuid: UUID) -> str:

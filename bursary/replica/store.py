@@ -1,7 +1,7 @@
 """Writes a batch of records as rows, in one transaction, which the caller opens.
 
 The number of statements does not depend on the batch's size (SQLite alone cuts long inserts into several).
-Who holds what is written by `membership.py`, under the locks of the content.
+Memberships are written by `membership.py`, under the locks of their content.
 """
 
 from collections import defaultdict
@@ -21,7 +21,13 @@ from bursary.lib.locks import for_update
 from bursary.replica import membership, merge, rekeying, schedule
 from bursary.replica.membership import Memberships
 from bursary.replica.merge import FetchContext, Merge, MergeDecision, StoredContent
-from bursary.replica.models import CatalogListing, CatalogMembership, ContentChange, ContentMetadata
+from bursary.replica.models import (
+    CatalogListing,
+    CatalogMembership,
+    ContentChange,
+    ContentMetadata,
+    in_catalog,
+)
 
 _WITH_PAYLOAD = ("payload", "digest", "fetched_from", "upstream_modified", "fetched_at", "changed_at")
 
@@ -157,7 +163,7 @@ def record_changes(
 def _present(chosen: Mapping[str, Content], *, context: FetchContext) -> _Present:
     courses = {content.parent_key for content in chosen.values() if content.parent_key}
     rows = ContentMetadata.objects.filter(content_key__in=sorted(courses | chosen.keys())).order_by()
-    found = rows.annotate(held=membership.of(context.catalog_uuid))
+    found = rows.annotate(held=in_catalog(context.catalog_uuid))
     values = list(found.values_list("content_key", "variant", "held"))
     return _Present(
         {(key, variant) for key, variant, _held in values},

@@ -52,6 +52,7 @@ def test_free_content_costs_nothing() -> None:
     ],
     ids=["price unknown", "not in the catalog", "gone", "enrolment closed", "opens late", "over", "no run"],
 )
+@pytest.mark.usefixtures("empty_catalog")
 def test_content_that_cannot_be_accepted_is_refused(columns: dict[str, Any], reason: str) -> None:
     with pytest.raises(AllocationRefused) as refused:
         allocate(given_budget(), given_content(**columns), ALICE)
@@ -197,6 +198,7 @@ REFUSALS = [
 ]
 
 
+@pytest.mark.usefixtures("empty_catalog")
 @pytest.mark.parametrize(("budget_columns", "content_columns", "expected"), REFUSALS)
 def test_a_refusal_gives_a_reason_a_sentence_a_next_step_and_figures(
     budget_columns: dict[str, Any], content_columns: dict[str, Any], expected: AllocationRefused

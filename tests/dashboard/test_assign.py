@@ -167,6 +167,7 @@ def test_what_closed_meanwhile_is_refused(desk: Desk, budget: Budget, button: st
     assert nothing_was_done(budget)
 
 
+@pytest.mark.usefixtures("empty_catalog")
 def test_what_left_the_catalog_is_refused(desk: Desk, budget: Budget) -> None:
     content = world.given_content()
     CatalogMembership.objects.all().delete()
