@@ -172,9 +172,10 @@ def _check(
         raise _not_in_catalog(offer.content.content_key)
     before, reason = deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
     if before <= now:
+        when = moments.in_words(before, zone=budget.customer.zone)
         raise AllocationRefused(
             "deadline_passed",
-            f"The deadline was {moments.in_words(before, zone=budget.customer.zone)}: no learner could accept.",
+            f"The deadline was {when}: no learner could accept.",
             "Choose a later deadline, or have the budget's dates changed.",
             {"deadline": before, "deadline_reason": reason},
         )
