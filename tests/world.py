@@ -50,6 +50,22 @@ def given_budget(*, seats: int | None = None, customer: Customer | None = None, 
     return Budget.objects.create(customer=customer, **fields)
 
 
+AS_FETCHED: dict[str, Any] = {
+    "content_type": ContentType.COURSE,
+    "title": "Tidal Engines",
+    "price_cents": PRICE,
+    "completeness": Completeness.FULL,
+    "active": True,
+    "digest": "0" * 64,
+    "source": RefreshSource.CRON,
+    "fetched_at": NOW,
+    "checked_at": NOW,
+    "changed_at": NOW,
+    "fresh_until": NOW + timedelta(days=3650),
+}
+"""A fresh course."""
+
+
 def given_content(
     key: str = "",
     *,
@@ -65,22 +81,9 @@ def given_content(
     A course has one run, which learners can join on the course's own terms, unless not `with_run`.
     """
     key = key or f"RiversideX+T{next(_numbers)}"
-    columns = {
-        "content_type": ContentType.COURSE,
-        "title": "Tidal Engines",
-        "price_cents": PRICE,
-        "completeness": Completeness.FULL,
-        "active": True,
-        "offered": columns.get("content_type") == ContentType.COURSERUN,
-        "enrollable": columns.get("content_type") == ContentType.COURSERUN,
-        "digest": "0" * 64,
-        "source": RefreshSource.CRON,
-        "fetched_from": f"folder:{catalog}",
-        "fetched_at": NOW,
-        "checked_at": NOW,
-        "changed_at": NOW,
-        "fresh_until": NOW + timedelta(days=3650),
-    } | columns
+    is_run = columns.get("content_type") == ContentType.COURSERUN
+    can_be_joined = {"offered": is_run, "enrollable": is_run}
+    columns = AS_FETCHED | can_be_joined | {"fetched_from": f"folder:{catalog}"} | columns
     if columns.get("due_at"):
         columns.setdefault("early", NOT_BEFORE)
     if parent:

@@ -282,11 +282,7 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         "cost_cents": 2 * PRICE,
         "remaining_cents": 7 * PRICE,
         "deadline": {"date": DEADLINE_ISO, "reason": "NINETY_DAYS_PASSED"},
-        "joining": {
-            "content_run_key": content.advertised_run,
-            "content_price_cents": PRICE,
-            "join_by": None,
-        },
+        "joining": joining(content),
         "refusals": [],
     }
     assert learners[0] == {
@@ -311,6 +307,11 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         (3, "duplicate", 1),
         (4, "new", None),
     ]
+
+
+def joining(content: ContentMetadata) -> dict[str, object]:
+    """Return what an answer says of joining a course by its advertised run, without a date."""
+    return {"content_run_key": content.advertised_run, "content_price_cents": PRICE, "join_by": None}
 
 
 def test_trying_it_out_changes_nothing(door: Door, budget: Budget, content: ContentMetadata) -> None:
