@@ -93,5 +93,6 @@ def courses_of(
         courses = {CatalogKey(catalog_uuid, course): course for catalog_uuid, course in assigned}
         for content in from_upstream(courses, now=now).values():
             if content is not None:
-                parents |= dict.fromkeys(unknown.intersection(content.run_keys), content.content_key)
+                runs = {run.key for run in content.runs}
+                parents |= dict.fromkeys(unknown & runs, content.content_key)
     return {run: course for run, course in parents.items() if course}

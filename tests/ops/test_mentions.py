@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
 from django.db import connection, models
@@ -19,8 +19,9 @@ from django.test import Client
 from pytest_django import Settings
 
 from bursary.access.models import AccountAddress, User, learner_key
+from bursary.assignments import account_linking
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.ops import erasure_runs, scheduler
+from bursary.ops import erasure_runs
 from tests.upgrades import recording
 from tests.world import (
     ALICE,
@@ -85,7 +86,7 @@ def plant(model: type[models.Model], column: Any) -> bool:
 
 
 def traces(*words: str) -> set[str]:
-    """Return the tables in whose rows any of the words stands."""
+    """Return the tables that have any of the words in a row."""
     found = set()
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names(cursor):
@@ -100,7 +101,7 @@ def test_what_is_planted_in_every_text_and_json_column_is_forgotten(folder: Path
     person = given_user(email=ALICE, lms_user_id=4711)
     AccountAddress.objects.create(user=person, address=OLD, learner_key=learner_key(OLD))
     group = Group.objects.create(name="Planted")
-    group.permissions.add(1)
+    group.permissions.add(Permission.objects.earliest("pk"))
     types = ContentType.objects.get_for_model(User)
     LogEntry.objects.create(user=person, content_type=types, object_id="1", action_flag=CHANGE)
     client.force_login(given_user(email=BOB))
@@ -130,7 +131,7 @@ def test_a_person_of_three_addresses_and_a_deleted_account_is_forgotten_by_each(
         allocate(budget, given_content(), address)
     others = given_assignment(address=BOB)
     for _ in range(2):
-        scheduler.run_due(clock=lambda: NOW)
+        account_linking.link_registered_users(now=NOW)
         deliver()
     LearnerContentAssignment.objects.exclude(pk=others.pk).update(lms_user_id=4711)
     account.delete()

@@ -118,6 +118,8 @@ def _fill_assignments() -> None:
     admin, learner = (
         given_user(role, customer=budget.customer) for role in (Role.ADMINISTRATOR, Role.LEARNER)
     )
+    admin.email = "renamed@people.example"
+    admin.save()
     given_user(Role.OPERATOR)
     ApiKey.issue(admin, name="recorded")
     names = ("open", "accepted", "reversed", "declined", "cancelled", "wrong", "reserved")
