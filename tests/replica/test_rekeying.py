@@ -8,6 +8,7 @@ from pytest_django import Settings
 
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica import reads
+from bursary.replica.ingest import BATCH
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
 from tests.replica.listing import Record
 from tests.replica.serving import ALLOWED, HOUR, MOVE, NOW, ORDINARY, Catalogs, row_of
@@ -77,5 +78,20 @@ def test_a_course_that_is_there_by_both_keys_is_two(catalogs: Catalogs) -> None:
     catalogs.serve(ORDINARY, catalogs.records[ORDINARY][MOVE] | {"key": NEW})
 
     catalogs.sync_both(hours=1)
+
+    assert row_of(ORDINARY, NEW) != row_of(ORDINARY, MOVE)
+
+
+def test_a_course_that_one_listing_names_on_another_page_by_another_key_is_two(catalogs: Catalogs) -> None:
+    for number in range(BATCH):
+        record = catalogs.records[ORDINARY][MOVE] | {
+            "key": f"FillX+{number}",
+            "uuid": None,
+            "course_runs": [],
+        }
+        catalogs.serve(ORDINARY, record)
+    catalogs.serve(ORDINARY, catalogs.records[ORDINARY][MOVE] | {"key": NEW})
+
+    catalogs.sync(ORDINARY, hours=1)
 
     assert row_of(ORDINARY, NEW) != row_of(ORDINARY, MOVE)

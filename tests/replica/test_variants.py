@@ -263,6 +263,11 @@ def test_a_record_that_cannot_be_used_is_the_matter_of_its_catalog_alone(catalog
     assert row_of(ALLOWED, PRIV).quarantined_digest != ""
     assert row_of(ORDINARY, PRIV).quarantined_digest == ""
 
+    catalogs.serve(ORDINARY, catalogs.records[ALLOWED][PRIV])
+    report = catalogs.sync(ORDINARY, hours=2)
+    assert (report.unparsable_total, report.quarantined) == (1, 0)  # news of this catalog
+    assert row_of(ORDINARY, PRIV).quarantined_digest != ""
+
 
 def test_a_budget_that_changes_its_catalog_takes_the_rows_of_the_new_one(catalogs: Catalogs) -> None:
     ours = assigned(ORDINARY)
