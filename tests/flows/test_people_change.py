@@ -1,6 +1,6 @@
 """People change their addresses, and stay one learner with one seat."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from bursary.access.models import AccountAddress, Role, RoleGrant
+from bursary.access.models import AccountAddress, Role, RoleGrant, User
 from bursary.assignments import account_linking, learner_accounts, signed_links
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.matching import Verdict
@@ -137,21 +137,23 @@ def test_joining_asks_to_sign_in_first_and_a_broken_link_joins_nothing(client: C
 # -- The whole department left ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ended", ["deactivated", "deleted"])
-def test_the_whole_department_left(mail: MailServer, client: Client, ended: str) -> None:
-    customer = given_customer()
-    budget, content = given_budget(seats=5, customer=customer), given_content()
-    left = [
-        given_user(email=address, lms_user_id=number) for number, address in enumerate((ALICE, BOB), start=7)
-    ]
-    given_user(email=CAROL, lms_user_id=9)
-    allocate(budget, content, ALICE, BOB, CAROL, "unknown@learners.example")
-    for account in left:
-        if ended == "deleted":
+def leave(accounts: Sequence[User], how: str) -> None:
+    for account in accounts:
+        if how == "deleted":
             account.delete()
         else:
             account.is_active = False
             account.save()
+
+
+@pytest.mark.parametrize("ended", ["deactivated", "deleted"])
+def test_the_whole_department_left(mail: MailServer, client: Client, ended: str) -> None:
+    customer = given_customer()
+    budget, content = given_budget(seats=5, customer=customer), given_content()
+    left = [given_user(email=ALICE, lms_user_id=7), given_user(email=BOB, lms_user_id=8)]
+    given_user(email=CAROL, lms_user_id=9)
+    allocate(budget, content, ALICE, BOB, CAROL, "unknown@learners.example")
+    leave(left, ended)
 
     deliver()
 
