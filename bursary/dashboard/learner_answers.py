@@ -55,12 +55,10 @@ class Invitation:
 
 
 def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invitation:
-    """Return the assignment as its learner sees it at `now`. At most four queries."""
+    """Return the assignment as its learner sees it at `now`. At most two queries."""
     content_display.attach_content([assignment], now=now)
     declined = bool(redemption.which_declined([assignment]))
     ended = redemption.refusal(assignment, now=now, declined=declined)
-    asked = (assignment, assignment.content_key)
-    ended = ended or redemption.unjoinable([asked], now=now).get((assignment.pk, assignment.content_key))
     blocked = redemption.blocked(assignment, now=now)
     state = assignment.state
     if ended:
@@ -114,8 +112,8 @@ def accept_by_link(token: str, *, now: datetime) -> LearnerContentAssignmentActi
     Raises links.LinkRefused, redemption.RedemptionRefused.
     """
     with transaction.atomic():
-        assignment = signed_links.opened_to_answer(token, now=now)
-    return _tried_once(redemption.begin(assignment, now=now))
+        action = redemption.begin(signed_links.opened_to_answer(token, now=now), now=now)
+    return _tried_once(action)
 
 
 def decline_by_link(token: str, *, reason: str, now: datetime) -> bool:

@@ -1,5 +1,4 @@
-"""Cold reads: a key that a catalog is not known to hold is asked for once at a time, and its answer is
-remembered for a while."""
+"""Cold reads: a key without content is asked for once at a time, and its answer is remembered for a while."""
 
 from datetime import datetime, timedelta
 from uuid import UUID

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from bursary.replica.joining import RunTerms
 from bursary.replica.models import ContentMetadata
 
 
@@ -25,7 +24,7 @@ LookupKeys = Mapping[CatalogKey, str]
 class UpstreamContent:
     """Content as upstream serves it, its fields named like the columns of `ContentMetadata`.
 
-    `checked_at` is the time of the answer; `runs` are a course's, or the run itself.
+    `checked_at` is the time of the answer; `run_keys` are a course's runs.
     """
 
     content_key: str
@@ -39,10 +38,9 @@ class UpstreamContent:
     end_date: datetime | None
     enroll_by: datetime | None
     price_cents: int | None
-    advertised_run: str
     completeness: str
     checked_at: datetime
-    runs: tuple[RunTerms, ...]
+    run_keys: tuple[str, ...]
 
 
 AnyContent = ContentMetadata | UpstreamContent
