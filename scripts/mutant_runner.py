@@ -3,9 +3,9 @@
 Usage, in `mutants/`: `python ../scripts/mutant_runner.py [PATTERN …]`, as `scripts/mutants.py` does. Without
 a pattern every mutant that has no result is run.
 
-A mutant meets the tests that execute its function, until one fails. It is killed if that test fails again,
-alone in a new process; if not, the other tests follow. First the same tests pass on the code as it is, and
-one of them fails twice where every function raises an error.
+A mutant meets the tests that execute its function, until one fails. It is killed if that test, alone in a new
+process, fails again with the mutant and passes without it; if not, the other tests follow. First all of them
+pass on the code as it is, and one of them fails where every function raises an error.
 """
 
 import itertools
@@ -106,7 +106,10 @@ class Runner:
         if not tests:
             return NO_TESTS
         while tests and (failed := first_failure(mutant, tests)):
-            if first_failure(mutant, [failed]):
+            # A test that fails without the change, too, kills nothing: its environment may have been moved.
+            if first_failure(mutant, [failed]) and (
+                mutant == UNCHANGED or not first_failure(UNCHANGED, [failed])
+            ):
                 self.kills[mutant.partition("__mutmut_")[0], failed.nodeid] += 1
                 return KILLED
             tests = tests[tests.index(failed) + 1 :]

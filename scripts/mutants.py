@@ -39,10 +39,10 @@ HEAD = """# Mutants
 
 `make mutants` changes one thing at a time in the modules that decide: a comparison, a constant, an argument.
 Each change then meets the tests that execute the changed function, on SQLite and out of those that
-`[tool.mutmut]` in `pyproject.toml` names, until one fails. The change is killed if that test fails again,
-alone in a new process; a test that takes more than a minute has failed. A change that meets all of them has
-survived. The table says of each survivor why it changes nothing; one without a reason still needs a test. A
-module without a date was not run to the end.
+`[tool.mutmut]` in `pyproject.toml` names, until one fails. The change is killed if that test, alone in a new
+process, fails again with the change and passes without it; a test that takes more than a minute has failed. A
+change that meets all of them has survived. The table says of each survivor why it changes nothing; one
+without a reason still needs a test. A module without a date was not run to the end.
 
 """
 

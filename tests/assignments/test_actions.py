@@ -12,12 +12,14 @@ from bursary.assignments.actions import Done, Failed, Failure, Postponed, RetryR
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets import ledger
 from bursary.lib import leases
 from tests.together import together
 from tests.world import (
     ALICE,
     BOB,
     NOW,
+    PRICE,
     action_of,
     addresses,
     allocate,
@@ -262,6 +264,16 @@ def test_a_postponed_attempt_is_logged_and_shows_no_error_yet() -> None:
             "traceback": TROUBLE.traceback,
         }
     ]
+
+
+def test_a_paid_redemption_is_tried_again_half_an_hour_after_what_would_be_its_last_failure() -> None:
+    assignment = given_assignment()
+    pk = redemption.begin(assignment, now=NOW).pk
+    ledger.spend(assignment.budget, cents=PRICE, key=assignment.spending_key, now=NOW)
+    (claimed,) = actions.claim(now=NOW, lease=LEASE, limit=1, pks=[pk])
+    assert actions.finish(claimed, Failed(TROUBLE), now=NOW)
+    stored = action_of(assignment, ActionType.REDEEMED)
+    assert (stored.status, stored.due_at) == (Status.PENDING, NOW + timedelta(minutes=30))
 
 
 def test_the_last_ten_attempts_are_kept() -> None:
