@@ -1,8 +1,9 @@
 """The timeline's verbs, and the only writer of actions (record 0013).
 
 Four verbs write the timeline: `record` a fact, `request` work, `finish` it, `retry` it. Work is claimed, and
-superseded when the assignment moves on. A row is one intent and is never deleted; `erasure` removes from it
-what names a forgotten learner.
+superseded when the assignment moves on. The dedup key of an action names its repetition in a cycle, such as
+`after-7-days`; no action is written twice with one. A row is one intent and is never deleted; `erasure`
+removes from it what names a forgotten learner.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,9 +1,11 @@
 """Leased rows: the one way in which a row is worked on, by any number of processes, once at a time.
 
-`due_at` is the next instant at which a row must be worked on, and NULL once it is finished. A worker claims
-rows for the length of a lease and settles them before it ends. A dead worker's row is due again when
-its lease ends, so new work, retries, lost messages and dead workers are all found by the same two index
-ranges. Each claim raises `fence`; a worker that outlives its lease settles nothing.
+`due_at` is the next instant at which a row must be worked on, and NULL once it is finished. `early` marks
+rows that may be worked on sooner, when nothing else is due. A worker claims rows for the length of a lease
+and settles them before it ends: it writes how the work went, and frees the row. A dead worker's row is due
+again when its lease ends, so new work, retries, lost messages and dead workers are all found by the same two
+index ranges. `fence` counts the claims of a row; a worker that outlives its lease has an older count than the
+row, and settles nothing.
 
 The four columns are written by this module alone; `due_at` and `early` also where a row is created or
 superseded (decision 0001). Claims on three engines were measured with 300,000 rows waiting and 100,000

@@ -1,4 +1,7 @@
-"""Cold reads: a key without content is asked for once at a time, and its answer is remembered for a while."""
+"""Cold reads: fetches of content that the replica does not have, while a reader waits.
+
+A key is asked for once at a time, and upstream's answer is remembered for a while.
+"""
 
 from datetime import datetime, timedelta
 from uuid import UUID

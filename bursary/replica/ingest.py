@@ -1,6 +1,7 @@
 """Brings fetched records in: parsed one by one, decided on and stored in one short transaction a batch.
 
-`merge.py` decides, `store.py` has the statements. One record that cannot be used stops no other.
+`merge.py` decides, `store.py` has the statements. One record that cannot be used stops no other: it is
+quarantined, that is, its digest is kept, and it is not tried again until upstream changes it.
 """
 
 from collections import Counter

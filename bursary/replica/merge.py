@@ -51,7 +51,7 @@ class MergeDecision(enum.Enum):
     REFUSED_OLDER = enum.auto()
     """The row comes from a newer record."""
     REFUSED_THIN = enum.auto()
-    """The row comes from a full record, and this one is thin."""
+    """The row comes from a full record, and this one is thin: a search hit, without a price."""
     REFUSED_TYPE = enum.auto()
     """Its key belongs to content of another type."""
 

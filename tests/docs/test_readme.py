@@ -2,11 +2,15 @@
 
 import re
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
-from django.core.management import get_commands, load_command_class
+from django.core.management import call_command, get_commands, load_command_class
 
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.ops import console
+from tests import world
 from tests.docs.pages import PAGES, ROOT, code, first_column, headings, page, rows, section, spans
 
 OPERATIONS = page("docs/operations.md")
@@ -101,3 +105,25 @@ def test_what_the_code_says_of_the_documentation_is_there() -> None:
         assert set(re.findall(r"\bdecision (\d{4})", source)) <= numbers, module.name
         for file in re.findall(r"\bdocs/[\w/-]+\.md", source):
             assert (ROOT / file).is_file(), f"{module.name}: {file}"
+
+
+@pytest.mark.django_db
+def test_the_sample_of_a_timeline_is_what_the_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headings, columns, cells and their widths; the dates and the deadline differ."""
+    monkeypatch.setattr(console, "PLAIN_WIDTH", 118)
+    budget = world.given_budget(name="Professional skills")
+    content = world.given_content(title="Applied Mandarin", price_cents=14_900)
+    world.allocate(budget, content, "leo.learner@larkspur.invalid", price_cents=14_900)
+    assignment = LearnerContentAssignment.objects.get()
+    world.deliver()
+    printed = StringIO()
+    call_command("timeline", str(assignment.uuid), stdout=printed)
+    [sample] = re.findall(
+        r"^\$ .*timeline [0-9a-f-]{36}\n(.*?)^```", page("README.md"), re.MULTILINE | re.DOTALL
+    )
+
+    assert _undated(sample) == _undated(printed.getvalue())
+
+
+def _undated(text: str) -> str:
+    return re.sub(r"\d", "0", re.sub(r"until .*?\(", "until … (", text))
