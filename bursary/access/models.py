@@ -36,7 +36,7 @@ class AddressedRow(models.Model):
     """
 
     # NULL, because the rows that have no key yet must not collide in unique constraints.
-    mailbox_key = models.CharField(max_length=64, null=True, editable=False)  # noqa: DJ001
+    mailbox_key = models.CharField(max_length=64, null=True, editable=False)  # noqa: DJ001  # NULL, not empty: see above
 
     class Meta:
         abstract = True

@@ -223,7 +223,7 @@ def models(apps: Apps = current_apps) -> Iterator[type[Model]]:
     while found:
         for model in found:
             refers_to = {
-                field.related_model._meta.label  # type: ignore[union-attr]
+                field.related_model._meta.label  # type: ignore[union-attr]  # a relation has a model
                 for field in model._meta.concrete_fields
                 if field.is_relation
             }
@@ -256,7 +256,7 @@ def dump() -> Recording:
     leaves = MigrationLoader(connection).graph.leaf_nodes()
     ours = {model._meta.app_label for model in models()}
     rows = {model._meta.label: list(model._default_manager.order_by("pk").values()) for model in models()}
-    return json.loads(  # type: ignore[no-any-return]
+    return json.loads(  # type: ignore[no-any-return]  # it is as it was dumped
         json.dumps(
             {"migrations": {app: name for app, name in leaves if app in ours}, "rows": rows},
             cls=DjangoJSONEncoder,
