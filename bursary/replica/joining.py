@@ -1,0 +1,158 @@
+"""What content can be joined: a run by its own terms, a course by those of its runs (decision 0004)."""
+
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol, Self
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+class RunContent(Protocol):
+    """A run, from wherever it was read: a row of the replica, or upstream's record."""
+
+    @property
+    def content_key(self) -> str: ...
+    @property
+    def offered(self) -> bool: ...
+    @property
+    def enrollable(self) -> bool: ...
+    @property
+    def start_date(self) -> datetime | None: ...
+    @property
+    def end_date(self) -> datetime | None: ...
+    @property
+    def enroll_start(self) -> datetime | None: ...
+    @property
+    def enroll_by(self) -> datetime | None: ...
+    @property
+    def price_cents(self) -> int | None: ...
+
+
+class JoiningRefusal(enum.StrEnum):
+    """Why a run cannot be joined, the first that applies; of a course's runs, the last in this order."""
+
+    NOT_ACTIVE = "content_not_active"
+    """No run is published and marketable, or enrolment is closed without a date."""
+    ENDED = "content_ended"
+    """The run is over."""
+    NOT_IN_TIME = "enrollment_not_open_in_time"
+    """Enrolment is closed, or opens after the allocation would end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunTerms:
+    """What decides whether a run can be joined, and its price. A missing date limits nothing."""
+
+    key: str
+    offered: bool
+    """Published and marketable, or marketable outside."""
+    enrollable: bool
+    """Upstream's word at its last sync. It counts only where neither enrolment date is known."""
+    start: datetime | None
+    end: datetime | None
+    enroll_start: datetime | None
+    enroll_by: datetime | None
+    price_cents: int | None
+
+    @classmethod
+    def of(cls, run: RunContent) -> Self:
+        """Return the terms of a run."""
+        return cls(
+            key=run.content_key,
+            offered=run.offered,
+            enrollable=run.enrollable,
+            start=run.start_date,
+            end=run.end_date,
+            enroll_start=run.enroll_start,
+            enroll_by=run.enroll_by,
+            price_cents=run.price_cents,
+        )
+
+    @property
+    def closes(self) -> datetime | None:
+        """When enrolment closes: the enrol-by date or the end, if that is earlier. None: no date is known."""
+        return closing(self.enroll_by, self.end)
+
+    def opens_before(self, bound: datetime) -> bool:
+        """Return whether the run is offered and its enrolment opens before `bound`, closed since or not."""
+        if self.enroll_start is None:
+            return self.offered and (self.enrollable or self.enroll_by is not None)
+        return self.offered and self.enroll_start < bound
+
+    def refusal(self, *, now: datetime, before: datetime) -> JoiningRefusal | None:
+        """Return why the run cannot be joined between `now` and `before`, None where it can."""
+        if not self.offered:
+            return JoiningRefusal.NOT_ACTIVE
+        if (self.end or _NEVER) <= now:
+            return JoiningRefusal.ENDED
+        if self.enroll_start is None and self.enroll_by is None and not self.enrollable:
+            return JoiningRefusal.NOT_ACTIVE
+        in_time = self.opens_before(before) and (self.enroll_by or _NEVER) > now
+        return None if in_time else JoiningRefusal.NOT_IN_TIME
+
+
+@dataclass(frozen=True, slots=True)
+class JoiningTerms:
+    """The terms of joining content: the run that gives the price, and when the last run closes."""
+
+    run_key: str
+    price_cents: int | None
+    join_by: datetime | None
+    """None: no date is known."""
+
+
+class NotJoinable(Exception):
+    """No run can be joined. `run` is the one that came nearest; None without any."""
+
+    def __init__(self, reason: JoiningRefusal, run: RunTerms | None) -> None:
+        super().__init__(reason, run)
+        self.reason = reason
+        self.run = run
+
+
+def closing(enroll_by: datetime | None, end: datetime | None) -> datetime | None:
+    """Return the earlier of the two dates that are known, None where neither is."""
+    return min((date for date in (enroll_by, end) if date is not None), default=None)
+
+
+def joining_terms(
+    runs: Iterable[RunTerms], *, advertised: str, now: datetime, before: datetime
+) -> JoiningTerms:
+    """Return the terms on which one of these runs can be joined from `now` on, and `before` that instant.
+
+    The price is the run's that upstream advertises, if that can be joined, else that of the first to start.
+    For a run alone, pass it as the only one. Raises NotJoinable.
+    """
+    judged = [(run, run.refusal(now=now, before=before)) for run in runs]
+    joinable = [run for run, refused in judged if refused is None]
+    if not joinable:
+        raise _nearest([(run, refused) for run, refused in judged if refused])
+    chosen = min(joinable, key=lambda run: (run.key != advertised, run.start or _NEVER, run.key))
+    return JoiningTerms(chosen.key, chosen.price_cents, _latest(joinable))
+
+
+def joined_by(runs: Iterable[RunTerms], *, before: datetime, otherwise: datetime | None) -> datetime | None:
+    """Return when the last of the runs closes that are offered and open `before` that instant.
+
+    It does not depend on the time of the question; it is in the past where all of them have closed.
+    `otherwise` is returned where there is no such run.
+    """
+    opening = [run for run in runs if run.opens_before(before)]
+    return _latest(opening) if opening else otherwise
+
+
+def _latest(runs: Sequence[RunTerms]) -> datetime | None:
+    latest = max(run.closes or _NEVER for run in runs)
+    return None if latest == _NEVER else latest
+
+
+def _nearest(refused: Sequence[tuple[RunTerms, JoiningRefusal]]) -> NotJoinable:
+    """Return the refusal of the run that comes nearest to being joined: of those alike, the last to close."""
+    order = list(JoiningRefusal)
+    ranked = [(order.index(reason), run.closes or _NEVER, run.key) for run, reason in refused]
+    if not ranked:
+        return NotJoinable(JoiningRefusal.NOT_ACTIVE, None)
+    run, reason = refused[ranked.index(max(ranked))]
+    return NotJoinable(reason, run)
