@@ -85,13 +85,16 @@ def make() -> None:
     """Have mutmut write the mutants of what has changed, and which tests execute each function."""
     set_mutant_under_test("mutant_generation")
     Path("mutants").mkdir(exist_ok=True)
+    # Which tests execute a function is found anew each time: tests change, and some move.
+    shutil.rmtree("mutants/tests", ignore_errors=True)
+    Path("mutants/mutmut-stats.json").unlink(missing_ok=True)
     copy_src_dir()
     # Templates, too: mutmut copies what is no module once and never again.
     shutil.copytree("bursary", "mutants/bursary", ignore=shutil.ignore_patterns("*.py"), dirs_exist_ok=True)
     copy_also_copy_files()
     setup_source_paths()
     create_mutants(max_children=1)
-    collect_or_load_stats(get_mutant_runner(), apply_config_invalidation=True)
+    collect_or_load_stats(get_mutant_runner())
 
 
 def results() -> Iterator[Mutant]:

@@ -109,6 +109,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture
+def empty_catalog(tmp_path: Path, settings: Settings) -> None:
+    """Point the service at a catalog that answers, and holds nothing."""
+    file = tmp_path / "empty.jsonl"
+    file.touch()
+    settings.CATALOG_URL = file.as_uri()
+
+
+@pytest.fixture
 def mail(settings: Settings) -> Iterator[MailServer]:
     """Start a real mail server on loopback and point the service at it."""
     with mail_server() as server:

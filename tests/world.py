@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db import transaction
+
 from bursary.access.models import ApiKey, Role, RoleGrant, User
 from bursary.assignments import allocation
 from bursary.assignments.choices import ActionType
@@ -20,6 +22,7 @@ from bursary.replica.models import (
     ContentType,
     RefreshSource,
 )
+from bursary.replica.refresh import content_changed
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 CATALOG = uuid.UUID("00000000-0000-4000-8000-00000000ca7a")
@@ -47,47 +50,99 @@ def given_budget(*, seats: int | None = None, customer: Customer | None = None, 
     return Budget.objects.create(customer=customer, **fields)
 
 
+AS_FETCHED: dict[str, Any] = {
+    "content_type": ContentType.COURSE,
+    "title": "Tidal Engines",
+    "price_cents": PRICE,
+    "completeness": Completeness.FULL,
+    "active": True,
+    "digest": "0" * 64,
+    "source": RefreshSource.CRON,
+    "fetched_at": NOW,
+    "checked_at": NOW,
+    "changed_at": NOW,
+    "fresh_until": NOW + timedelta(days=3650),
+}
+"""A fresh course."""
+
+
 def given_content(
     key: str = "",
     *,
     catalog: uuid.UUID | None = CATALOG,
     links: dict[str, object] | None = None,
+    parent: ContentMetadata | None = None,
+    with_run: bool = True,
     **columns: Any,
 ) -> ContentMetadata:
     """Return a course that the catalog holds, fresh, at PRICE, with no date that ends anything.
 
-    `links` are the catalog's own, of the course.
+    `links` are the catalog's own, of the course. A run of `parent` is named by it in its catalogs.
+    A course has one run, which learners can join on the course's own terms, unless not `with_run`.
     """
     key = key or f"RiversideX+T{next(_numbers)}"
-    columns = {
-        "content_type": ContentType.COURSE,
-        "title": "Tidal Engines",
-        "price_cents": PRICE,
-        "completeness": Completeness.FULL,
-        "active": True,
-        "digest": "0" * 64,
-        "source": RefreshSource.CRON,
-        "fetched_from": f"folder:{catalog}",
-        "fetched_at": NOW,
-        "checked_at": NOW,
-        "changed_at": NOW,
-        "fresh_until": NOW + timedelta(days=3650),
-    } | columns
+    is_run = columns.get("content_type") == ContentType.COURSERUN
+    can_be_joined = {"offered": is_run, "enrollable": is_run}
+    columns = AS_FETCHED | can_be_joined | {"fetched_from": f"folder:{catalog}"} | columns
     if columns.get("due_at"):
         columns.setdefault("early", NOT_BEFORE)
+    if parent:
+        columns["parent_key"] = parent.content_key
     content = ContentMetadata.objects.create(content_key=key, **columns)
-    if catalog:
-        given_membership(content, catalog=catalog, links=links)
+    catalogs = {catalog} if catalog else set()
+    if parent:
+        catalogs |= set(parent.memberships.values_list("catalog_uuid", flat=True))
+    for uuid_ in catalogs:
+        given_membership(content, catalog=uuid_, links=links, named_by=content.parent_key)
+    if with_run and content.content_type == ContentType.COURSE:
+        given_run(content)
     return content
 
 
+TERMS = ("start_date", "end_date", "enroll_start", "enroll_by", "price_cents")
+"""What a course has of its advertised run."""
+
+
+def given_run(course: ContentMetadata, key: str = "", **columns: Any) -> ContentMetadata:
+    """Return the course's advertised run, on its terms, in its catalogs: learners can join it."""
+    key = key or f"course-v1:{course.content_key}+R1"
+    copied = {name: getattr(course, name) for name in (*TERMS, "gone_at")}
+    columns = (
+        {"content_type": ContentType.COURSERUN, "catalog": None, "title": "First run"} | copied | columns
+    )
+    run = given_content(key, parent=course, **columns)
+    ContentMetadata.objects.filter(pk=course.pk).update(advertised_run=key)
+    course.advertised_run = key
+    return run
+
+
+def change_content(content: ContentMetadata, *, now: datetime = NOW, **columns: Any) -> None:
+    """Change content and, on what it has of it, its advertised run; announce both as the refresher does."""
+    terms = {name: value for name, value in columns.items() if name in TERMS}
+    run = ContentMetadata.objects.filter(content_key=content.advertised_run)
+    with transaction.atomic():
+        ContentMetadata.objects.filter(pk=content.pk).update(**columns)
+        if terms:
+            run.update(**terms)
+        pks = [content.pk, *run.values_list("pk", flat=True)]
+        content_changed.send(sender=ContentMetadata, pks=pks, now=now)
+
+
 def given_membership(
-    content: ContentMetadata, *, catalog: uuid.UUID, links: dict[str, object] | None = None
+    content: ContentMetadata,
+    *,
+    catalog: uuid.UUID,
+    links: dict[str, object] | None = None,
+    named_by: str = "",
 ) -> CatalogMembership:
     """Let a catalog hold the content, with links of its own."""
-    own = {content.content_key: links} if links else {}
     return CatalogMembership.objects.create(
-        catalog_uuid=catalog, content=content, created=NOW, seen_at=NOW, links=own
+        catalog_uuid=catalog,
+        content=content,
+        named_by=named_by,
+        created=NOW,
+        seen_at=NOW,
+        links=links or {},
     )
 
 

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from bursary.access.models import ApiKey, LearnerLink, RoleGrant, User
+from bursary.access.models import AccountAddress, ApiKey, LearnerLink, RoleGrant, User
 from bursary.lib.admin import ReadOnlyAdmin
 
 
@@ -32,6 +32,17 @@ class RoleGrantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's cl
     @admin.display(description="user", ordering="user__username")
     def user_name(self, grant: RoleGrant) -> str:
         return grant.user.get_username()
+
+
+@admin.register(AccountAddress)
+class AccountAddressAdmin(ReadOnlyAdmin):
+    list_display = ("address", "user_name", "created")
+    list_select_related = ("user",)
+    search_fields = ("address", "user__username", "user__email")
+
+    @admin.display(description="user", ordering="user__username")
+    def user_name(self, address: AccountAddress) -> str:
+        return address.user.get_username()
 
 
 @admin.register(LearnerLink)

@@ -9,8 +9,15 @@ from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
 from django.db.models import Q, QuerySet
 
-from bursary.access.models import ApiKey, LearnerLink, RoleGrant, User, learner_key, of_mailboxes
-from bursary.lib import mailbox
+from bursary.access.models import (
+    AccountAddress,
+    ApiKey,
+    LearnerLink,
+    RoleGrant,
+    User,
+    learner_key,
+    of_mailboxes,
+)
 from bursary.lib.batches import chunks
 
 SESSIONS_AT_ONCE = 500
@@ -19,13 +26,6 @@ SESSIONS_AT_ONCE = 500
 def placeholder_email() -> str:
     """Return a new address in place of an erased one; it cannot receive mail (RFC 2606)."""
     return f"forgotten-{uuid.uuid4()}@forgotten.invalid"
-
-
-def accounts_of(address: str) -> QuerySet[User]:
-    """Return the accounts with the address as their e-mail address or user name."""
-    return User.objects.filter(
-        of_mailboxes([learner_key(address)]) | Q(username__iexact=mailbox.tidy(address))
-    )
 
 
 def links_of(addresses: Iterable[str]) -> QuerySet[LearnerLink]:
@@ -45,6 +45,7 @@ def anonymise(accounts: Sequence[User], *, now: datetime) -> None:
         account.groups.clear()
         account.user_permissions.clear()
         account.save()
+    AccountAddress.objects.filter(user__in=pks).delete()
     ApiKey.objects.filter(user__in=pks, revoked_at=None).update(revoked_at=now)
     ApiKey.objects.filter(user__in=pks).update(name="")
     RoleGrant.objects.filter(user__in=pks).delete()

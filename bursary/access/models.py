@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 
 from bursary.budgets.models import Customer
@@ -55,11 +55,43 @@ class User(AddressedRow, AbstractUser):
         return str(self.pk)
 
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
-        """Save, with the keys of the address."""
+        """Save, with the keys of the address. An address that is replaced stays known (AccountAddress)."""
         self.learner_key = self.mailbox_key = learner_key(self.email) if self.email else ""
-        if update_fields is not None and "email" in update_fields:
+        if update_fields is not None and "email" not in update_fields:
+            return super().save(*args, update_fields=update_fields, **kwargs)
+        if update_fields is not None:
             update_fields = {*update_fields, "learner_key", "mailbox_key"}
-        super().save(*args, update_fields=update_fields, **kwargs)
+        with transaction.atomic():
+            earlier = User.objects.filter(pk=self.pk).values_list("email", flat=True).first() or ""
+            super().save(*args, update_fields=update_fields, **kwargs)
+            AccountAddress.replace(earlier, user=self)
+        return None
+
+
+class AccountAddress(models.Model):
+    """An address that an account had, or that its learner has joined to it, besides its present one.
+
+    It belongs to one account. It ends when an account has it as its present address.
+    """
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="other_addresses")
+    address = models.CharField(max_length=254)
+    learner_key = models.CharField(max_length=64, unique=True)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "account addresses"
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    @classmethod
+    def replace(cls, earlier: str, *, user: User) -> None:
+        """Keep the address that the user had before, unless it is another account's by now."""
+        cls.objects.filter(learner_key=user.mailbox_key).delete()
+        key = learner_key(earlier)
+        if earlier and key != user.mailbox_key and not User.objects.filter(of_mailboxes([key])).exists():
+            cls.objects.get_or_create(learner_key=key, defaults={"user": user, "address": earlier})
 
 
 class Role(models.TextChoices):

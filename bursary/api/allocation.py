@@ -24,8 +24,13 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.pasted_lists import PastedList
 from bursary.budgets.models import Budget
 from bursary.lib import moments
+from bursary.replica.joining import JoiningTerms
 
 _UNDERSTOOD = "Where a due date was sent: `due_date`, the instant that it means"
+_JOINING = (
+    "The run that gives the price (`content_run_key`, `content_price_cents`), and `join_by`: when enrolment "
+    "closes in the last run that learners can join, null without a date"
+)
 
 
 class AllocateOutput(serializers.Serializer[Any]):
@@ -45,6 +50,7 @@ class AllocateOutput(serializers.Serializer[Any]):
         child=serializers.DictField(),
         help_text="Entries that repeat a learner, with the position of the first entry",
     )
+    joining = serializers.DictField(help_text=_JOINING)
 
 
 class CanAllocateOutput(serializers.Serializer[Any]):
@@ -59,6 +65,7 @@ class CanAllocateOutput(serializers.Serializer[Any]):
         help_text="Available afterwards; negative if the money is short, null if nothing limits it",
     )
     deadline = serializers.DictField(allow_null=True, help_text="`date` and `reason`")
+    joining = serializers.DictField(allow_null=True, help_text=f"{_JOINING}; null where it is refused")
     refusals = serializers.ListField(child=serializers.DictField(), help_text="Why it would be refused")
     learners = serializers.ListField(child=serializers.DictField(), help_text="One for each entry, in order")
     dropped = serializers.ListField(
@@ -88,6 +95,7 @@ class Allocate(APIView):
             "recognised": [_match(one, people) for one in done.outcomes if one.known_by_other_address],
             "duplicates": [_match(one, people) for one in done.outcomes if one.verdict is Verdict.DUPLICATE],
             "dropped": _dropped(people),
+            "joining": _joining(done.terms),
         }
         return Response(body, status=status.HTTP_202_ACCEPTED)
 
@@ -120,6 +128,7 @@ class CanAllocate(APIView):
             "cost_cents": preview.cost_cents,
             "remaining_cents": preview.remaining_cents,
             "deadline": preview.deadline and {"date": preview.deadline, "reason": preview.deadline_reason},
+            "joining": preview.terms and _joining(preview.terms),
             "refusals": [refusal(one, policy_uuid=policy_uuid) for one in preview.refusals],
             "learners": sorted(learners, key=lambda one: one["position"]),
             "dropped": _dropped(people),
@@ -149,6 +158,14 @@ def _parsed(request: Request, budget: Budget) -> tuple[dict[str, Any], PastedLis
 def _serialized(assignments: Iterable[LearnerContentAssignment]) -> Any:
     rows = listing.with_timelines([assignment.pk for assignment in assignments], now=timezone.now())
     return AssignmentSerializer(rows, many=True).data
+
+
+def _joining(terms: JoiningTerms) -> dict[str, Any]:
+    return {
+        "content_run_key": terms.run_key,
+        "content_price_cents": terms.price_cents,
+        "join_by": terms.join_by,
+    }
 
 
 def _dropped(people: PastedList) -> list[dict[str, Any]]:

@@ -37,9 +37,7 @@ class ReadsContent(BasePermission):
 
 class ContentFilters(filters.FilterSet):
     content_type = filters.ChoiceFilter(choices=CONTENT_TYPES)
-    parent = filters.CharFilter(
-        field_name="parent__content_key", label="The runs of the course with this key"
-    )
+    parent = filters.CharFilter(field_name="parent_key", label="The runs of the course with this key")
     catalog = filters.UUIDFilter(method="in_catalog", label="The content of the catalog with this uuid")
 
     class Meta:
@@ -75,9 +73,7 @@ class ContentList(generics.ListAPIView[ContentMetadata]):
     filter_backends = (filters.DjangoFilterBackend, BoundedSearch)
     filterset_class = ContentFilters
     search_fields = ("title",)
-    queryset = (
-        ContentMetadata.objects.select_related("parent").defer("payload", "parent__payload").order_by("pk")
-    )
+    queryset = ContentMetadata.objects.defer("payload").order_by("pk")
 
 
 def visible_catalogs(user: User) -> QuerySet[Budget, UUID]:
@@ -100,7 +96,7 @@ class ContentDetail(generics.RetrieveAPIView[ContentMetadata]):
     permission_classes = (ReadsContent,)
     serializer_class = ContentMetadataWithPayloadSerializer
     lookup_field = "content_key"
-    queryset = ContentMetadata.objects.select_related("parent").defer("parent__payload")
+    queryset = ContentMetadata.objects.all()
 
     @extend_schema(
         parameters=[

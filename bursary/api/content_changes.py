@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404
 from django.utils import timezone
 from django_filters import rest_framework as filters
@@ -86,7 +86,7 @@ class _OfContent(APIView):
     def content(self) -> ContentMetadata:
         """Return the content in the URL. Raises Http404."""
         rows = ContentMetadata.objects.filter(content_key=self.kwargs["content_key"])
-        content = rows.only("pk", "content_key", "parent").first()
+        content = rows.only("pk", "content_key").first()
         if content is None:
             raise Http404("There is no such content.")
         return content
@@ -123,7 +123,9 @@ class Changes(_OfContent, generics.ListAPIView[ContentChange]):
 
     def get_queryset(self) -> QuerySet[ContentChange]:
         """Return the changes of the content in the URL."""
-        return super().get_queryset().filter(content=self.content())
+        catalogs = _catalogs_of(self.request)
+        theirs = Q(catalog_uuid=None) | Q(catalog_uuid__in=catalogs)  # see decision 0014
+        return super().get_queryset().filter(theirs, content=self.content())
 
 
 class TouchSerializer(serializers.Serializer[Any]):
@@ -216,6 +218,7 @@ class ImpactOfChanges(_OfContent):
         response = pages.get_paginated_response(rows)
         response.data["since"] = moments.iso(since, zone=zone) if "since" in query else since
         context = {"catalogs": _catalogs_of(request)}
-        response.data["changes"] = ContentChangeSerializer(found.changes, many=True, context=context).data
+        shown = [one for one in found.changes if str(one.catalog_uuid or "") in {"", *context["catalogs"]}]
+        response.data["changes"] = ContentChangeSerializer(shown, many=True, context=context).data
         response.data["more_changes"] = found.more_changes
         return response

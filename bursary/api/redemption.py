@@ -1,7 +1,8 @@
 """A learner's assignments: list them, check what can be redeemed, redeem, acknowledge."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
 from bursary.api.inputs import AssignmentUuidsInput, validated
 from bursary.api.learner_serializers import LearnerAssignmentSerializer, policy_of_learner, redemption_url
+from bursary.api.refusals import as_reason
 from bursary.api.serializers import CENTS_IN_A_DOLLAR, POLICY_TYPE
 from bursary.assignments import acknowledgement, listing, redemption
 from bursary.assignments.choices import ActionType, State, Status
@@ -127,8 +129,13 @@ class CanRedeem(APIView):
         found = list(
             matching.select_related("budget__customer").order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS]
         )
-        declined = redemption.which_declined(found)
-        return Response([_redeemability(key, parents.get(key), found, declined) for key in keys])
+        best = {
+            key: redemption.best_of(one for one in found if one.content_key in (key, parents.get(key)))
+            for key in keys
+        }
+        now = timezone.now()
+        refused = _refusals(best, now=now)
+        return Response([_redeemability(key, best[key], refused.get(key)) for key in keys])
 
 
 def _courses(own: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment, tuple[UUID, str]]:
@@ -137,22 +144,25 @@ def _courses(own: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContent
     return courses.values_list("budget__catalog_uuid", "content_key").distinct()[:MOST_ASSIGNMENTS]
 
 
+def _refusals(
+    best: Mapping[str, LearnerContentAssignment | None], *, now: datetime
+) -> dict[str, redemption.RedemptionRefused | None]:
+    """Return by key why the assignment that covers it cannot be redeemed, None where it can."""
+    covered = [(one, key) for key, one in best.items() if one is not None]
+    declined = redemption.which_declined([one for one, _key in covered])
+    unjoinable = redemption.unjoinable(covered, now=now)
+    found: dict[str, redemption.RedemptionRefused | None] = {}
+    for key, one in best.items():
+        found[key] = redemption.refusal(one, now=now, declined=one is not None and one.pk in declined)
+        if one is not None and found[key] is None:
+            found[key] = redemption.blocked(one, now=now) or unjoinable.get((one.pk, key))
+    return found
+
+
 def _redeemability(
-    key: str, parent: str | None, found: Sequence[LearnerContentAssignment], declined: Set[int]
+    key: str, best: LearnerContentAssignment | None, refused: redemption.RedemptionRefused | None
 ) -> dict[str, Any]:
-    covering = [one for one in found if one.content_key in (key, parent)]
-    best = redemption.best_of(covering)
-    was_declined = best is not None and best.pk in declined
-    now = timezone.now()
-    refused = redemption.refusal(best, now=now, declined=was_declined)
-    if best and refused is None:
-        refused = redemption.blocked(best, now=now)
-    reason = refused and {
-        "reason": refused.reason,
-        "user_message": refused.sentence,
-        "next_step": refused.next_step,
-        "metadata": {"enterprise_administrators": []},
-    }
+    reason = refused and as_reason(refused)
     accepted = best is not None and best.state == State.ACCEPTED
     can_redeem = refused is None and not accepted
     policy = best and {
@@ -213,7 +223,7 @@ class Redeem(APIView):
         assignment = redemption.best_of(own.filter(redemption.covering(key, course=course)))
         if assignment is None:
             raise redemption.not_assigned()
-        action = redemption.begin(assignment, now=now, actor=caller(request))
+        action = redemption.begin(assignment, now=now, content_key=key, actor=caller(request))
         runner.drain(clock=timezone.now, most=1, pks=[action.pk])
         action.refresh_from_db()
         return Response(_redemption(action, key))

@@ -94,23 +94,25 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
 
 def refusal(refused: AllocationRefused, *, policy_uuid: UUID | str | None) -> dict[str, Any]:
     """Return an allocation's refusal as an array element, with its figures: cents, dates or keys."""
-    figures = {
-        name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in refused.figures.items()
-    }
-    return {**_array_element(refused, policy_uuid), **figures}
+    return _array_element(refused, policy_uuid)
 
 
-def _array_element(
-    refused: AllocationRefused | RedemptionRefused | DeclineRefused, policy_uuid: UUID | str | None
-) -> dict[str, Any]:
+def as_reason(refused: AllocationRefused | RedemptionRefused | DeclineRefused) -> dict[str, Any]:
+    """Return a refusal as clients read it, with the figures behind it: cents, dates or keys."""
+    figures = getattr(refused, "figures", {})
     return {
         "reason": refused.reason,
         "user_message": refused.sentence,
         "next_step": refused.next_step,
         "metadata": {"enterprise_administrators": []},
-        "policy_uuids": [str(policy_uuid)] if policy_uuid else [],
+        **{n: value.isoformat() if isinstance(value, datetime) else value for n, value in figures.items()},
     }
+
+
+def _array_element(
+    refused: AllocationRefused | RedemptionRefused | DeclineRefused, policy_uuid: UUID | str | None
+) -> dict[str, Any]:
+    return {**as_reason(refused), "policy_uuids": [str(policy_uuid)] if policy_uuid else []}
 
 
 def _malformed(error: BadAddresses | TooManyAddresses | ContentFiltersUnavailable) -> Response:

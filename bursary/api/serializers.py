@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from bursary.assignments.choices import LearnerState, Status
+from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget, NotInUse
@@ -165,6 +166,7 @@ class AdminAssignmentSerializer(AssignmentSerializer):
     recent_action = serializers.SerializerMethodField()
     learner_state = serializers.SerializerMethodField()
     error_reason = serializers.SerializerMethodField()
+    account_ended = serializers.SerializerMethodField()
     content_metadata = ContentOfAssignmentSerializer(source="shown_content", read_only=True, allow_null=True)
 
     class Meta(AssignmentSerializer.Meta):
@@ -173,6 +175,7 @@ class AdminAssignmentSerializer(AssignmentSerializer):
             "recent_action",
             "learner_state",
             "error_reason",
+            "account_ended",
             "content_metadata",
         )
 
@@ -188,6 +191,11 @@ class AdminAssignmentSerializer(AssignmentSerializer):
     def get_learner_state(self, assignment: LearnerContentAssignment) -> str | None:
         """Return `notifying`, `waiting`, `expired`, `failed` or null."""
         return LearnerState(assignment.learner_state).label or None
+
+    @extend_schema_field(serializers.ChoiceField(choices=AccountEnded.choices, allow_null=True))
+    def get_account_ended(self, assignment: LearnerContentAssignment) -> str | None:
+        """Return `deactivated` or `deleted` where the learner's account is: not mailed."""
+        return getattr(assignment, "account_ended", "") or None
 
     @extend_schema_field(serializers.DictField(allow_null=True))
     def get_error_reason(self, assignment: LearnerContentAssignment) -> dict[str, Any] | None:
@@ -313,8 +321,8 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
 class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
     """A course, run, program or pathway of the replica."""
 
-    parent = serializers.SlugRelatedField[ContentMetadata](  # type: ignore[assignment]  # shadows DRF's own
-        slug_field="content_key", read_only=True
+    parent = serializers.SerializerMethodField(  # type: ignore[assignment]  # shadows DRF's own
+        help_text="The content key of a run's course"
     )
     as_of = serializers.DateTimeField(
         source="checked_at", read_only=True, help_text="When upstream last confirmed it"
@@ -351,6 +359,11 @@ class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
             "gone_at",
             "as_of",
         )
+
+    @extend_schema_field(serializers.CharField(allow_null=True))
+    def get_parent(self, content: ContentMetadata) -> str | None:
+        """Return the key of a run's course."""
+        return content.parent_key or None
 
 
 class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):

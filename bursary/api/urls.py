@@ -4,6 +4,7 @@ from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from bursary.api import (
+    address_corrections,
     allocation,
     assignments,
     budgets,
@@ -32,6 +33,11 @@ urlpatterns = [
     path(f"{_ASSIGNMENTS}/cancel-all/", bulk.CancelAll.as_view(), name="cancel-all"),
     path(f"{_ASSIGNMENTS}/remind/", bulk.Remind.as_view(), name="remind"),
     path(f"{_ASSIGNMENTS}/remind-all/", bulk.RemindAll.as_view(), name="remind-all"),
+    path(
+        f"{_ASSIGNMENTS}/correct-addresses/",
+        address_corrections.CorrectAddresses.as_view(),
+        name="correct-addresses",
+    ),
     path(f"{_ASSIGNMENTS}/nudge/", bulk.Nudge.as_view(), name="nudge"),
     path(
         f"{_ASSIGNMENTS}/<uuid:assignment_uuid>/",

@@ -12,7 +12,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from bursary.access.models import User
+from bursary.access.models import AccountAddress, User
 from bursary.assignments import actions, lifecycle, sweeps
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
@@ -41,13 +41,18 @@ def link_registered_users(*, now: datetime) -> SweepResult:
     # By the newer key alone: a hash join. What is not re-keyed yet is found once it is.
     of_user = of_user.filter(mailbox_key=OuterRef("mailbox_key"))
     registered = User.objects.filter(Exists(of_user), lms_user_id__isnull=False).exclude(mailbox_key="")
+    by_other = _unlinked(lms_user_id=OuterRef(OuterRef("user__lms_user_id")))
+    by_other = by_other.filter(mailbox_key=OuterRef("learner_key"))
+    other = AccountAddress.objects.filter(Exists(by_other), user__lms_user_id__isnull=False)
+    present = registered.order_by("pk").values_list("pk", "lms_user_id", "mailbox_key")[:USERS_PER_RUN]
+    earlier = other.order_by("pk").values_list("user", "user__lms_user_id", "learner_key")[:USERS_PER_RUN]
     result = SweepResult()
-    for user in registered.order_by("pk")[:USERS_PER_RUN]:
-        theirs = _unlinked(lms_user_id=user.lms_user_id).filter(mailbox_key=user.mailbox_key).order_by("pk")
+    for user_pk, lms_user_id, key in [*present, *earlier]:
+        theirs = _unlinked(lms_user_id=lms_user_id).filter(mailbox_key=key).order_by("pk")
         # What never changes of them: the rest is read under the locks.
         for found in list(theirs.only("budget", "content_key")[:ASSIGNMENTS_PER_USER]):
             try:
-                result.done += _link(found, user.pk, now=now)
+                result.done += _link(found, user_pk, now=now)
             except sweeps.RECOVERABLE as failure:
                 what = f"Linking failed: assignment={found.pk}"
                 result.failed[found.pk] = logs.log_failure(what, failure, log=logger)
@@ -95,7 +100,8 @@ def _can_link(twins: Sequence[LearnerContentAssignment], found: LearnerContentAs
     newcomer = next((one for one in twins if one.pk == found.pk), None)
     if newcomer is None or newcomer.lms_user_id is not None or newcomer.forgotten_at:
         return False
-    same_address = bool(user.mailbox_key) and newcomer.mailbox_key == user.mailbox_key
+    theirs = {user.mailbox_key, *user.other_addresses.values_list("learner_key", flat=True)} - {"", None}
+    same_address = newcomer.mailbox_key in theirs
     redeeming = any(one.redeeming_since for one in twins)
     both_accepted = len(twins) > 1 and all(one.state == State.ACCEPTED for one in twins)
     return same_address and newcomer.state in _PREFERRED and not redeeming and not both_accepted

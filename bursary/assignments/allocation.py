@@ -10,22 +10,21 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import OuterRef, Subquery
 
 from bursary.access.models import User
-from bursary.assignments import actions, addresses, deadlines, derived, lifecycle, matching
+from bursary.assignments import actions, addresses, deadlines, derived, lifecycle, matching, offers
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.matching import Match, Verdict
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.offers import KnownOffer, Offer
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget, NotInUse
 from bursary.lib import moments
 from bursary.lib.batches import chunks
-from bursary.lib.locks import for_update
 from bursary.lib.money import dollars
-from bursary.replica import read_modes, reads
-from bursary.replica.models import ContentMetadata
-from bursary.replica.types import AnyContent, UpstreamContent
+from bursary.replica import reads
+from bursary.replica.joining import JoiningTerms, NotJoinable
+from bursary.replica.types import AnyContent
 
 ROWS_PER_STATEMENT = 1000
 LOWEST_PRICE, HIGHEST_PRICE = 95, 105  # percent of the replica's price: decision 0004
@@ -50,6 +49,8 @@ class Allocation:
 
     content: AnyContent
     outcomes: list[Match]
+    terms: JoiningTerms
+    """The run that learners can join, and until when."""
 
     def assignments(self, *verdicts: Verdict) -> list[LearnerContentAssignment]:
         """Return the assignments of these verdicts in the order of their addresses."""
@@ -67,6 +68,7 @@ class Preview:
     remaining_cents: int | None
     deadline: datetime | None
     deadline_reason: str
+    terms: JoiningTerms | None
 
 
 def allocate(
@@ -85,12 +87,14 @@ def allocate(
     where content that the replica lacks cannot be fetched.
     """
     addressees = addresses.read_all(entries)
-    known = _known_content(budget, content_key, now=now)
+    known = _find(budget, content_key, now=now)
     with transaction.atomic():
-        offer = _offer(known, catalog_uuid=budget.catalog_uuid, lock=True)
+        offer = offers.read(
+            known, budget=budget, before=_ends_before(budget, now=now, due_date=due_date), lock=True
+        )
         content = offer.content
         locked = ledger.lock(budget.pk)
-        _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
+        terms = _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
         key = content.content_key
         outcomes = matching.match_learners(locked, content_key=key, addressees=addressees, lock=True)
         new = [one for one in outcomes if one.verdict is Verdict.NEW]
@@ -102,11 +106,11 @@ def allocate(
             "allocation_batch_uuid": uuid.uuid4(),
             "allocated_by": actor,
             "due_date": due_date,
-            **derived.at_allocation(locked, content=content, now=now, due_date=due_date),
+            **derived.at_allocation(locked, offer=offer, now=now, due_date=due_date),
         }
         _create(locked, offer, new, columns=columns, now=now, actor=actor)
         _allocate_again(locked, again, columns=columns, now=now, actor=actor)
-    return Allocation(content, outcomes)
+    return Allocation(content, outcomes, terms)
 
 
 def preview(
@@ -128,105 +132,64 @@ def preview(
     cost = price_cents * len(costly)
     available = ledger.available_cents(budget)
     refusals: list[AllocationRefused] = []
-    expires_at, reason = None, ""
+    expires_at, reason, terms = None, "", None
     try:
-        known = _known_content(budget, content_key, now=now)
-        offer = _offer(known, catalog_uuid=budget.catalog_uuid, lock=False)
+        known = _find(budget, content_key, now=now)
+        before = _ends_before(budget, now=now, due_date=due_date)
+        offer = offers.read(known, budget=budget, before=before, lock=False)
+        join_by = offer.joined_by(before=before)
         expires_at, reason = deadlines.deadline(
-            budget, enroll_by=offer.content.enroll_by, allocated_at=now, due_date=due_date
+            budget, enroll_by=join_by, allocated_at=now, due_date=due_date
         )
-        _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
+        terms = _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
     except AllocationRefused as refused:
         refusals.append(refused)
     if short := ledger.shortage(budget, cents=cost):
         refusals.append(_too_expensive(short))
     remaining = None if available is None else available - cost
-    return Preview(outcomes, bad, refusals, cost, remaining, expires_at, reason)
+    return Preview(outcomes, bad, refusals, cost, remaining, expires_at, reason, terms)
 
 
-@dataclass(frozen=True)
-class _Known:
-    """Content before anything is locked: the pk of the replica's row, upstream's content, or both."""
-
-    pk: int | None
-    upstream: UpstreamContent | None
-
-
-@dataclass(frozen=True)
-class _Offer:
-    """Content for one budget: with its course's key, and whether the budget's catalog has it."""
-
-    content: AnyContent
-    row: ContentMetadata | None
-    """The row that the assignment will refer to."""
-    parent_key: str
-    in_catalog: bool
-
-
-def _known_content(budget: Budget, content_key: str, *, now: datetime) -> _Known:
-    """Find the content by the read mode. Upstream is called here, before any transaction."""
-    upstream = None
+def _find(budget: Budget, content_key: str, *, now: datetime) -> KnownOffer:
+    """Find the content. Upstream is called here, before any transaction."""
     try:
-        if read_modes.reads_upstream():
-            upstream = read_modes.one_from_upstream(content_key, catalog_uuid=budget.catalog_uuid, now=now)
-        return _Known(read_modes.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
+        return offers.find(content_key, budget=budget, now=now)
     except reads.UnknownContent as unknown:
         raise _not_in_catalog(content_key) from unknown
 
 
-def _offer(known: _Known, *, catalog_uuid: uuid.UUID, lock: bool) -> _Offer:
-    """Return the content, with the replica's row where the assignment can refer to one.
-
-    In shadow mode upstream's content decides. The row is referred to only where the columns derived from it
-    would be the same; otherwise the backfill joins the assignment to it once they are.
-    """
-    ours = None if known.pk is None else _stored_offer(known.pk, catalog_uuid=catalog_uuid, lock=lock)
-    if known.upstream is None:
-        if ours is None:
-            raise RuntimeError("Content is known to the replica or to upstream.")
-        return ours
-    derived_alike = ours is not None and all(
-        getattr(ours.content, name) == getattr(known.upstream, name)
-        for name in ("title", "start_date", "enroll_by")
-    )
-    row = ours.row if ours and derived_alike else None
-    return _Offer(known.upstream, row, known.upstream.parent_content_key, in_catalog=True)
-
-
-def _stored_offer(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> _Offer:
-    """Read the replica's row. With `lock`, wait for a change in flight: the deadline is the committed one."""
-    contents = ContentMetadata.objects.all()
-    if lock:
-        contents = for_update(contents)
-    parent = ContentMetadata.objects.filter(pk=OuterRef("parent")).values("content_key")[:1]
-    content = (
-        contents.defer("payload")
-        .annotate(parent_key=Subquery(parent), in_catalog=reads.membership(catalog_uuid))
-        .get(pk=pk)
-    )
-    held = content.in_catalog and content.gone_at is None
-    return _Offer(content, content, content.parent_key or "", held)
+def _ends_before(budget: Budget, *, now: datetime, due_date: datetime | None) -> datetime:
+    """Return when an allocation made now would end, whatever its content."""
+    return deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)[0]
 
 
 def _check(
-    budget: Budget, offer: _Offer, *, price_cents: int, now: datetime, due_date: datetime | None
-) -> None:
-    content = offer.content
+    budget: Budget, offer: Offer, *, price_cents: int, now: datetime, due_date: datetime | None
+) -> JoiningTerms:
+    """Return the terms on which learners of this allocation can join; raises AllocationRefused."""
     _check_budget(budget, now=now)
     if not offer.in_catalog:
-        raise _not_in_catalog(content.content_key)
-    _check_price(content, price_cents=price_cents)
-    expires_at, reason = deadlines.deadline(
-        budget, enroll_by=content.enroll_by, allocated_at=now, due_date=due_date
-    )
-    if expires_at <= now:
-        when = moments.in_words(expires_at, zone=budget.customer.zone)
+        raise _not_in_catalog(offer.content.content_key)
+    before, reason = deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
+    if before <= now:
+        when = moments.in_words(before, zone=budget.customer.zone)
         raise AllocationRefused(
             "deadline_passed",
             f"The deadline was {when}: no learner could accept.",
-            "Choose content whose enrolment is still open.",
-            {"deadline": expires_at, "deadline_reason": reason},
+            "Choose a later deadline, or have the budget's dates changed.",
+            {"deadline": before, "deadline_reason": reason},
         )
+    try:
+        terms = offer.terms(now=now, before=before)
+    except NotJoinable as refused:
+        raise AllocationRefused(
+            refused.reason,
+            offers.in_words(refused, now=now, before=before, zone=budget.customer.zone),
+            "Choose content with a run that learners can join in time.",
+            offers.figures(refused, before=before),
+        ) from refused
+    _check_price(terms.price_cents, price_cents=price_cents)
+    return terms
 
 
 def _check_budget(budget: Budget, *, now: datetime) -> None:
@@ -244,8 +207,7 @@ def _check_budget(budget: Budget, *, now: datetime) -> None:
         )
 
 
-def _check_price(content: AnyContent, *, price_cents: int) -> None:
-    known = content.price_cents
+def _check_price(known: int | None, *, price_cents: int) -> None:
     if known is None:
         raise AllocationRefused(
             "content_price_unknown",
@@ -289,7 +251,7 @@ def _too_expensive(short: ledger.InsufficientFunds) -> AllocationRefused:
 
 def _create(
     budget: Budget,
-    offer: _Offer,
+    offer: Offer,
     outcomes: Sequence[Match],
     *,
     columns: dict[str, object],

@@ -1,4 +1,4 @@
-"""Joins assignments without content to the replica's row of their key (record 0023, step 3).
+"""Joins assignments without content to the row that their budget's catalog holds (record 0023, step 3).
 
 Such assignments are older than the replica, or were allocated while content was read upstream.
 """
@@ -10,13 +10,14 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from bursary.assignments import deadline_notices, derived
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib.batches import keyset_pages
 from bursary.lib.locks import for_update
-from bursary.replica.models import ContentMetadata
+from bursary.replica import rekeying
+from bursary.replica.models import CatalogMembership, ContentMetadata, FormerContentKey
 
 KEYS = 50  # a page, and a request to a catalog
 
@@ -46,15 +47,32 @@ def count_unjoined() -> int:
     return _unjoined().count()
 
 
-def contents_of(keys: Collection[str]) -> dict[str, int]:
-    """Return the pks of the replica's rows for these keys."""
-    rows = ContentMetadata.objects.filter(content_key__in=list(keys))
-    return dict(rows.values_list("content_key", "pk"))
+def contents_of(keys: Collection[str]) -> dict[str, dict[int, int]]:
+    """Return for each key the rows that it can be joined to, by pk, with the number of assignments of each.
+
+    A re-keyed course is found by its former key.
+    """
+    present = {key: rekeying.present_key(key) for key in keys}
+    rows = ContentMetadata.objects.filter(content_key__in=set(present.values()))
+    found: dict[str, list[int]] = defaultdict(list)
+    for pk, key in rows.order_by("variant").values_list("pk", "content_key"):
+        found[key].append(pk)
+    counts = {
+        key: {pk: _waiting(pk).filter(content_key=key).count() for pk in found[new]}
+        for key, new in present.items()
+    }
+    return {key: {pk: count for pk, count in rows.items() if count} for key, rows in counts.items()}
 
 
 def catalogs_to_ask(keys: Collection[str]) -> dict[UUID, dict[str, str]]:
-    """Return for each catalog of the budgets concerned the keys, and the key to ask it for."""
-    rows = _unjoined().filter(content_key__in=list(keys)).order_by()
+    """Return for each catalog of the budgets concerned the keys that it holds no row of.
+
+    With each key the one to ask the catalog for.
+    """
+    held = CatalogMembership.objects.filter(
+        content__content_key=OuterRef("content_key"), catalog_uuid=OuterRef("budget__catalog_uuid")
+    )
+    rows = _unjoined().filter(~Exists(held), content_key__in=list(keys)).order_by()
     asked: dict[UUID, dict[str, str]] = defaultdict(dict)
     for catalog_uuid, key, course in rows.values_list(
         "budget__catalog_uuid", "content_key", "parent_content_key"
@@ -64,13 +82,12 @@ def catalogs_to_ask(keys: Collection[str]) -> dict[UUID, dict[str, str]]:
 
 
 def join(content_pk: int, *, clock: Callable[[], datetime]) -> int:
-    """Join the assignments of a content's key to it, a transaction a batch; return the number joined.
+    """Join the assignments of a row's key that have it in their catalogs; return the number joined.
 
-    Where that brings a deadline forward, administrators are notified and nothing expires for a day, as
-    after any change of content.
+    A transaction a batch. Where that brings a deadline forward, administrators are notified and nothing
+    expires for a day, as after any change of content.
     """
-    key = ContentMetadata.objects.values_list("content_key", flat=True).get(pk=content_pk)
-    waiting = _unjoined().filter(content_key=key).values_list("pk", flat=True)
+    waiting = _waiting(content_pk).values_list("pk", flat=True)
     joined = 0
     for pks in keyset_pages(waiting, size=derived.ASSIGNMENTS_PER_STATEMENT):
         with transaction.atomic():
@@ -79,6 +96,15 @@ def join(content_pk: int, *, clock: Callable[[], datetime]) -> int:
             joined += derived.join(content, pks=pks, now=now)
             deadline_notices.notice_content(pks=[content_pk], now=now, in_batches=True)
     return joined
+
+
+def _waiting(content_pk: int) -> QuerySet[LearnerContentAssignment]:
+    """Return the assignments without content that have this row in their catalogs, by any of its keys."""
+    row = ContentMetadata.objects.filter(pk=content_pk).values("content_key")
+    former = FormerContentKey.objects.filter(content_key__in=row).values("former_key")
+    held = CatalogMembership.objects.filter(content=content_pk, catalog_uuid=OuterRef("budget__catalog_uuid"))
+    about = Q(content_key__in=row) | Q(content_key__in=former)
+    return _unjoined().filter(about, Exists(held))
 
 
 def _unjoined() -> QuerySet[LearnerContentAssignment]:

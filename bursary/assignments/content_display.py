@@ -29,4 +29,5 @@ def title(assignment: LearnerContentAssignment) -> str:
     The displayed content's; else the replica's; else the content key. At most one query.
     """
     shown = assignment.shown_content
-    return (shown.title if shown else "") or reads.title_of(assignment.content_key) or assignment.content_key
+    key, catalog_uuid = assignment.content_key, assignment.budget.catalog_uuid
+    return (shown.title if shown else "") or reads.title_of(key, catalog_uuid=catalog_uuid) or key

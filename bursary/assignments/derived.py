@@ -9,11 +9,13 @@ has passed (decision 0005). Reminders and nudges that a change may bring forward
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
+from uuid import UUID
 
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
-from django.db.models.functions import Coalesce
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce, Least
 
-from bursary.assignments import deadlines, reminder_dates
+from bursary.assignments import deadlines, reminder_dates, repointing
 from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.models import (
     CHECK_NOW,
@@ -21,11 +23,12 @@ from bursary.assignments.models import (
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
 )
+from bursary.assignments.offers import Offer
 from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
-from bursary.replica.models import ContentMetadata
-from bursary.replica.types import AnyContent
+from bursary.replica import joining
+from bursary.replica.models import CatalogMembership, ContentMetadata
 
 CONTENTS_PER_STATEMENT = 200
 ASSIGNMENTS_PER_STATEMENT = 1000
@@ -33,16 +36,19 @@ TITLE_KEY_LENGTH = 255
 
 _OPEN = Q(state=State.ALLOCATED)
 _STARTING = Q(state__in=[State.ALLOCATED, State.ACCEPTED])
-_FROM_CONTENT = ("title", "start_date", "enroll_by")
+_FROM_CONTENT = ("title", "start_date")
 _INVITATIONS = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
 def at_allocation(
-    budget: Budget, *, content: AnyContent, now: datetime, due_date: datetime | None = None
+    budget: Budget, *, offer: Offer, now: datetime, due_date: datetime | None = None
 ) -> dict[str, object]:
-    """Return the derived columns of an allocation from `budget` for `content` at `now`."""
+    """Return the derived columns of an allocation from `budget` for the offered content at `now`."""
+    content = offer.content
+    before, _reason = deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
+    join_by = offer.joined_by(before=before)
     expires_at, expires_reason = deadlines.deadline(
-        budget, enroll_by=content.enroll_by, allocated_at=now, due_date=due_date
+        budget, enroll_by=join_by, allocated_at=now, due_date=due_date
     )
     starts_at = content.start_date or FAR_FUTURE
     reminders = reminder_dates.reminders(budget, allocated_at=now, expires_at=expires_at)
@@ -58,7 +64,7 @@ def at_allocation(
         "nudge_at": reminder_dates.first(nudges, after=now),
         "content_title": title_key(content.title),
         "content_start": starts_at,
-        "content_enroll_by": content.enroll_by or FAR_FUTURE,
+        "content_enroll_by": join_by,
     }
 
 
@@ -97,11 +103,27 @@ def write_next_checks(
     LearnerContentAssignment.objects.bulk_update(checks, [column], batch_size=ASSIGNMENTS_PER_STATEMENT)
 
 
-def follow_content(*, pks: Iterable[int], now: datetime, **_signal: object) -> None:
-    """Rewrite sort keys, and open assignments' deadlines. Receives `content_changed`."""
+def follow_content(
+    *,
+    pks: Iterable[int],
+    now: datetime,
+    moved: Iterable[tuple[UUID, int, int]] = (),
+    rekeyed: Mapping[str, str] | None = None,
+    **_signal: object,
+) -> None:
+    """Rewrite sort keys, and open assignments' deadlines. Receives `content_changed`.
+
+    Where a catalog moved to the row of another variant, the assignments of its budgets refer to that row.
+    """
+    for old, new in (rekeyed or {}).items():
+        repointing.rekey(old, new)
+    for catalog_uuid, old_pk, new_pk in moved:
+        rows = LearnerContentAssignment.objects.filter(content=old_pk, budget__catalog_uuid=catalog_uuid)
+        _locked_budgets(rows.values("budget"))
+        repointing.refer(rows, to=new_pk)
     for chunk in chunks(sorted(pks), CONTENTS_PER_STATEMENT):
         assigned = LearnerContentAssignment.objects.filter(content=OuterRef("pk"))
-        assigned_contents = ContentMetadata.objects.filter(Exists(assigned), pk__in=chunk)
+        assigned_contents = joining.with_courses(chunk).filter(Exists(assigned))
         if contents := list(assigned_contents.only("pk", *_FROM_CONTENT)):
             assignments = LearnerContentAssignment.objects.filter(content__in=contents)
             _locked_budgets(assignments.values("budget"))
@@ -112,17 +134,13 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
     """Rewrite open assignments' deadlines. Receives `budget_changed`."""
     for budget in Budget.objects.filter(pk__in=list(pks)):
         age_ends_at = F("allocated_at") + Value(timedelta(days=budget.allocation_age_days))
-        columns = deadlines.columns(
-            age_ends_at=age_ends_at,
-            enroll_by=F("content_enroll_by"),
-            budget_end=Value(budget.ends_at or FAR_FUTURE),
-            now=now,
-        )
         assignments = LearnerContentAssignment.objects.filter(budget=budget)
-        assignments.filter(_OPEN).update(
-            **columns, age_ends_at=age_ends_at, remind_at=CHECK_NOW, nudge_at=CHECK_NOW
-        )
-        assignments.filter(state=State.ACCEPTED).update(nudge_at=CHECK_NOW)
+        assignments.filter(_OPEN).update(age_ends_at=age_ends_at)
+        for chunk in chunks(repointing.follow_catalog(budget), CONTENTS_PER_STATEMENT):
+            _follow(assignments.filter(content__in=chunk), chunk, now=now)
+        assignments.update(content_enroll_by=_joined_by())
+        _write_deadlines(assignments, now=now)
+        assignments.filter(_STARTING).update(nudge_at=CHECK_NOW)
 
 
 def rebuild(pks: Sequence[int], *, now: datetime) -> None:
@@ -137,8 +155,6 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
     contents = list(for_update(assigned.order_by("content_key")).only("pk", *_FROM_CONTENT))
     budgets = _locked_budgets({budget for _content, budget in causes})
     list(for_update(rows).order_by("pk").values_list("pk"))
-    if contents:
-        rows.filter(content__in=contents).update(**_content_columns(contents))
     if not budgets:
         return
     ages = (
@@ -146,29 +162,26 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
         for budget in budgets
     )
     rows.filter(_OPEN).update(age_ends_at=Case(*ages, default=F("age_ends_at")))
-    columns = deadlines.columns(
-        age_ends_at=F("age_ends_at"), enroll_by=F("content_enroll_by"), budget_end=_budget_end(), now=now
-    )
-    rows.filter(_OPEN).update(**columns, remind_at=CHECK_NOW)
+    if contents:
+        rows.filter(content__in=contents).update(**_content_columns(contents))
+    _write_deadlines(rows, now=now)
     rows.filter(_STARTING).update(nudge_at=CHECK_NOW)
     follow_progress(pks)
 
 
 def join(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> int:
-    """Let these assignments, where they refer to no content, refer to the content of their key.
+    """Let these assignments, where they refer to no content, refer to the row that their catalogs hold.
 
     Their derived columns follow. Call it inside a transaction, with the content locked and at most
     `ASSIGNMENTS_PER_STATEMENT` pks. Return the number of assignments joined.
     """
-    unjoined = LearnerContentAssignment.objects.filter(
-        pk__in=pks, content=None, content_key=content.content_key
-    )
+    unjoined = LearnerContentAssignment.objects.filter(pk__in=pks, content=None)
     _locked_budgets(unjoined.values("budget"))
     locked = list(for_update(unjoined).order_by("pk").values_list("pk", flat=True))
     joined = LearnerContentAssignment.objects.filter(pk__in=locked)
     joined.update(content=content)
-    if content.parent:
-        joined.filter(parent_content_key="").update(parent_content_key=content.parent.content_key)
+    if content.parent_key:
+        joined.filter(parent_content_key="").update(parent_content_key=content.parent_key)
     _follow(joined, [content], now=now)
     return len(locked)
 
@@ -183,23 +196,19 @@ def _follow(
 ) -> None:
     """Write what follows from these contents, with the budgets locked.
 
-    In one statement, in which no expression reads a column written before it: MySQL would see the new value.
+    In two statements, however many there are: the second reads a column that the first writes.
     """
-    columns = _content_columns(contents)
-    while_open = {
-        **deadlines.columns(
-            age_ends_at=F("age_ends_at"),
-            enroll_by=columns["content_enroll_by"],
-            budget_end=_budget_end(),
-            now=now,
-        ),
-        "remind_at": Value(CHECK_NOW),
-    }
-    assignments.update(
-        **{name: Case(When(_OPEN, then=value), default=F(name)) for name, value in while_open.items()},
-        nudge_at=Case(When(_STARTING, then=Value(CHECK_NOW)), default=F("nudge_at")),
-        **columns,
+    checked = Case(When(_STARTING, then=Value(CHECK_NOW)), default=F("nudge_at"))
+    assignments.update(**_content_columns(contents), nudge_at=checked)
+    _write_deadlines(assignments, now=now)
+
+
+def _write_deadlines(assignments: QuerySet[LearnerContentAssignment], *, now: datetime) -> None:
+    """Write the deadlines of open assignments, from their other columns and their budgets' end."""
+    columns = deadlines.columns(
+        age_ends_at=F("age_ends_at"), enroll_by=F("content_enroll_by"), budget_end=_budget_end(), now=now
     )
+    assignments.filter(_OPEN).update(**columns, remind_at=CHECK_NOW)
 
 
 def _locked_budgets(pks: Collection[int] | QuerySet[Any, Any]) -> list[Budget]:
@@ -216,7 +225,34 @@ def _budget_end() -> Coalesce:
     return Coalesce(Subquery(ends_at), FAR_FUTURE)
 
 
-def _content_columns(contents: Sequence[ContentMetadata]) -> dict[str, Case]:
+def _joined_by() -> Coalesce:
+    """Return `joining.joined_by` as SQL, for an assignment: by its content's runs in its budget's catalog.
+
+    An assignment without content keeps the date that was known when it was made.
+    """
+    budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
+    course = ContentMetadata.objects.filter(pk=OuterRef(OuterRef("content_id")))
+    before = Least(
+        OuterRef("age_ends_at"),
+        Coalesce(OuterRef("due_date"), FAR_FUTURE),
+        Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE),
+    )
+    runs = CatalogMembership.objects.filter(
+        joining.opening(before=before, prefix="content__"),
+        content__parent_key=Subquery(course.values("content_key")[:1]),
+        catalog_uuid=Subquery(budget.values("catalog_uuid")[:1]),
+    ).annotate(closes=joining.closes(never=FAR_FUTURE, prefix="content__"))
+    own = ContentMetadata.objects.filter(pk=OuterRef("content_id")).annotate(
+        closes=joining.closes(never=FAR_FUTURE)
+    )
+    return Coalesce(
+        Subquery(runs.order_by("-closes").values("closes")[:1]),
+        Subquery(own.values("closes")[:1]),
+        F("content_enroll_by"),
+    )
+
+
+def _content_columns(contents: Sequence[ContentMetadata]) -> dict[str, Combinable]:
     """Return the sort keys, for assignments of these contents."""
 
     def by_content(values: Mapping[int, object]) -> Case:
@@ -225,7 +261,7 @@ def _content_columns(contents: Sequence[ContentMetadata]) -> dict[str, Case]:
     return {
         "content_title": by_content({one.pk: title_key(one.title) for one in contents}),
         "content_start": by_content({one.pk: one.start_date or FAR_FUTURE for one in contents}),
-        "content_enroll_by": by_content({one.pk: one.enroll_by or FAR_FUTURE for one in contents}),
+        "content_enroll_by": _joined_by(),
     }
 
 

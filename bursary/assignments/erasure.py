@@ -18,17 +18,16 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
 from bursary.access import anonymisation
 from bursary.access.models import LearnerLink, User, learner_key, of_mailboxes
-from bursary.assignments import actions, addresses, lifecycle, sweeps
+from bursary.assignments import actions, learner_identity, lifecycle, sweeps
 from bursary.assignments.choices import OPEN, WORK, ActionType, State, Status
+from bursary.assignments.learner_identity import Identity
 from bursary.assignments.models import (
-    DeadlineNotice,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
 )
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
-from bursary.lib import mailbox
-from bursary.lib.batches import chunks, keyset_pages
+from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
 
 AT_THE_LATEST = timedelta(days=30)  # after expiry, notified or not
@@ -120,26 +119,33 @@ def forget_due(
 
 def preview(address: str) -> ErasurePreview:
     """Return what `forget` would erase, changing nothing. Raises addresses.BadAddresses."""
-    learner = _learner(address)
-    assigned = LearnerContentAssignment.objects.filter(learner.assignments)
+    learner = learner_identity.trace(address)
+    assigned = LearnerContentAssignment.objects.filter(learner.rows)
     counts = assigned.order_by().values_list("state").annotate(count=Count("pk"))
-    sent = LearnerContentAssignmentAction.objects.filter(pk__in=learner.sent)
+    sent = LearnerContentAssignmentAction.objects.filter(learner.spelt("recipient"))
     return ErasurePreview(
         assignments={str(state): count for state, count in counts},
         elsewhere=sent.exclude(assignment__in=assigned.values("pk")).count(),
-        links=anonymisation.links_of([address]).count(),
-        accounts=anonymisation.accounts_of(address).count(),
+        links=LearnerLink.objects.filter(of_mailboxes(list(learner.keys))).count(),
+        accounts=len(learner.accounts),
     )
 
 
-def forget(address: str, *, now: datetime, remove: Remove, actor: User | None = None) -> ErasureResult:
-    """Erase an address and the user account that has it: in every budget and state, links and accounts.
+def forget(
+    address: str,
+    *,
+    now: datetime,
+    remove: Remove,
+    actor: User | None = None,
+    learner: Identity | None = None,
+) -> ErasureResult:
+    """Erase a person, known by this address: in every budget and state, their links and accounts.
 
-    Open assignments are cancelled first, without a notice. Those being redeemed, or sent a mail, at this
-    moment stay, and with them links and accounts: `not_yet` names them, and a later call completes it.
-    Raises addresses.BadAddresses.
+    `learner` is what an earlier call has traced. Open assignments are cancelled first, without a notice.
+    Those being redeemed, or sent a mail, at this moment stay, and with them links and accounts: `not_yet`
+    names them, and a later call completes it. Raises addresses.BadAddresses.
     """
-    learner = _learner(address)
+    learner = learner or learner_identity.trace(address)
     outcome = ErasureResult()
     for budget_pk in _budgets_of(learner):
         try:
@@ -148,75 +154,32 @@ def forget(address: str, *, now: datetime, remove: Remove, actor: User | None = 
             outcome.failed[budget_pk] = sweeps.log_failure(failure, budget_pk)
     if outcome.complete:
         with transaction.atomic():
-            accounts = list(for_update(anonymisation.accounts_of(address)).order_by("pk"))
-            outcome.mails += _remove_notices(accounts, remove=remove)
+            accounts = list(for_update(User.objects.filter(pk__in=learner.accounts)).order_by("pk"))
             anonymisation.anonymise(accounts, now=now)
-            anonymisation.wipe_log(learner.address)
+            for spelling in sorted(learner.addresses):
+                anonymisation.wipe_log(spelling)
             outcome.accounts = len(accounts)
-            outcome.links = _unlink(anonymisation.links_of([address]))
+            outcome.links = _unlink(LearnerLink.objects.filter(of_mailboxes(list(learner.keys))))
     return outcome
 
 
-def _remove_notices(accounts: Sequence[User], *, remove: Remove) -> int:
-    """Remove the accounts' mails about moved deadlines; return their number.
-
-    Of every customer: an account may have been another customer's administrator before.
-    """
-    if not accounts:
-        return 0
-    tried = DeadlineNotice.objects.filter(attempts__gt=0).only("uuid", "edition")
-    return sum(
-        remove(
-            [
-                notice.mail_uuid(account.pk, edition=edition)
-                for notice in page
-                for edition in range(1, notice.edition + 1)
-                for account in accounts
-            ]
-        )
-        for page in keyset_pages(tried, size=ROWS_PER_STATEMENT)
-    )
-
-
-@dataclass(frozen=True)
-class _Learner:
-    """The learner to erase: an address, the condition of their assignments, and actions (pks) sent to it."""
-
-    address: str
-    assignments: Q
-    sent: list[int]
-
-
-def _learner(address: str) -> _Learner:
-    known_as = mailbox.comparable(address)  # also what an earlier release took, and is refused now
-    if "@" not in known_as:
-        addresses.read_all([address])
-    ids = anonymisation.accounts_of(address).exclude(lms_user_id=None)
-    assignments = of_mailboxes([learner_key(address)])
-    assignments |= Q(lms_user_id__in=list(ids.values_list("lms_user_id", flat=True)))
-    # An assignment keeps an address that was corrected in its actions alone; no index serves this.
-    spellings = Q(recipient__iexact=known_as) | Q(recipient__iexact=address.strip())
-    sent = LearnerContentAssignmentAction.objects.filter(spellings)
-    return _Learner(known_as, assignments, sorted(sent.order_by().values_list("pk", flat=True)))
-
-
-def _budgets_of(learner: _Learner) -> list[int]:
-    theirs = LearnerContentAssignment.objects.filter(learner.assignments).order_by()
-    sent = LearnerContentAssignmentAction.objects.filter(pk__in=learner.sent).order_by()
+def _budgets_of(learner: Identity) -> list[int]:
+    theirs = LearnerContentAssignment.objects.filter(learner.rows).order_by()
+    sent = LearnerContentAssignmentAction.objects.filter(learner.spelt("recipient")).order_by()
     budgets = set(theirs.values_list("budget", flat=True).distinct())
     return sorted(budgets | set(sent.values_list("assignment__budget", flat=True).distinct()))
 
 
 def _forget_in(
-    budget_pk: int, learner: _Learner, *, now: datetime, remove: Remove, actor: User | None
+    budget_pk: int, learner: Identity, *, now: datetime, remove: Remove, actor: User | None
 ) -> ErasureResult:
     """Erase the learner in one budget, in one transaction."""
     with transaction.atomic():
         budget = ledger.lock(budget_pk)
         here = LearnerContentAssignment.objects.filter(budget=budget_pk)
-        theirs = set(here.filter(learner.assignments).values_list("pk", flat=True))
+        theirs = set(here.filter(learner.rows).values_list("pk", flat=True))
         sent = LearnerContentAssignmentAction.objects.filter(
-            pk__in=learner.sent, assignment__budget=budget_pk
+            learner.spelt("recipient"), assignment__budget=budget_pk
         )
         others = set(sent.values_list("assignment", flat=True)) - theirs
         found = [one for one in _locked_assignments(sorted(theirs | others)) if one.pk in theirs]
@@ -224,7 +187,7 @@ def _forget_in(
         cancelled = [one for one in free if lifecycle.allows(one, ActionType.CANCELLED)]
         lifecycle.move(budget, cancelled, ActionType.CANCELLED, now=now, actor=actor)
         actions.supersede([one.pk for one in free], WORK, now=now, error_code="forgotten")
-        of_others = Q(pk__in=learner.sent, assignment__in=others)
+        of_others = Q(learner.spelt("recipient"), assignment__in=others)
         rows = _locked_actions(Q(assignment__in=[one.pk for one in free]) | of_others)
         busy = {
             row.assignment_id: row.assignment.uuid

@@ -12,12 +12,15 @@ from bursary.assignments import deadlines, derived, reminder_dates
 from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.reminder_dates import ReminderDate
+from bursary.replica import joining
+from bursary.replica.joining import RunTerms
 
 _INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
 _COMPARED = (ActionType.LEARNER_LINKED, *_INVITATIONS, ActionType.NUDGED)
 _READ = ("assignment", "action_type", "cycle", "dedup_key", "status", "created", "completed_at", "retry_of")
 
 Actions = Sequence[LearnerContentAssignmentAction]
+Runs = Sequence[RunTerms]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class DerivedDifference:
 
 
 def compare(pks: Sequence[int], *, now: datetime) -> list[DerivedDifference]:
-    """Return the derived columns of these assignments that are wrong at `now`. Two queries."""
+    """Return the derived columns of these assignments that are wrong at `now`. Three queries."""
     rows = list(
         LearnerContentAssignment.objects.filter(pk__in=pks)
         .select_related("budget", "content")
@@ -48,14 +51,22 @@ def compare(pks: Sequence[int], *, now: datetime) -> list[DerivedDifference]:
     for action in found.only(*_READ).order_by("created", "pk"):
         if action.cycle == cycles[action.assignment_id]:
             actions[action.assignment_id].append(action)
-    return [difference for row in rows for difference in _differences(row, actions[row.pk], now=now)]
+    courses = {row.content.content_key for row in rows if row.content}
+    runs = joining.runs_of(courses, catalogs={row.budget.catalog_uuid for row in rows})
+    return [
+        difference
+        for row in rows
+        for difference in _differences(row, actions[row.pk], _runs(row, runs), now=now)
+    ]
 
 
-def columns(assignment: LearnerContentAssignment, actions: Actions) -> dict[str, object]:
+def columns(assignment: LearnerContentAssignment, actions: Actions, runs: Runs) -> dict[str, object]:
     """Return the expected values of the columns that are followed in the assignment's state.
 
-    `actions` are those of its current cycle.
+    `actions` are those of its current cycle, `runs` its course's in its budget's catalog.
     """
+    # An assignment from before the replica has only the date that was known when it was made.
+    join_by = _joined_by(assignment, runs) if assignment.content else assignment.content_enroll_by
     expected: dict[str, object] = {
         "learner_state": _learner_state(assignment, actions),
         "recent_action_at": _recent_action_at(assignment, actions),
@@ -65,15 +76,14 @@ def columns(assignment: LearnerContentAssignment, actions: Actions) -> dict[str,
         expected |= {
             "content_title": derived.title_key(content.title),
             "content_start": content.start_date or FAR_FUTURE,
-            "content_enroll_by": content.enroll_by or FAR_FUTURE,
+            "content_enroll_by": join_by,
         }
     if assignment.state == State.ALLOCATED:
         age = timedelta(days=assignment.budget.allocation_age_days)
         expected["age_ends_at"] = assignment.allocated_at + age
         expected["expires_at"], expected["expires_reason"] = deadlines.deadline(
             assignment.budget,
-            # An assignment from before the replica has only the date that was known when it was made.
-            enroll_by=content.enroll_by if content else assignment.content_enroll_by,
+            enroll_by=join_by,
             allocated_at=assignment.allocated_at,
             due_date=assignment.due_date,
         )
@@ -81,7 +91,7 @@ def columns(assignment: LearnerContentAssignment, actions: Actions) -> dict[str,
 
 
 def latest_checks(
-    assignment: LearnerContentAssignment, actions: Actions, *, now: datetime
+    assignment: LearnerContentAssignment, actions: Actions, runs: Runs, *, now: datetime
 ) -> Mapping[str, datetime]:
     """Return by column the latest allowed `remind_at` and `nudge_at`, where reminding or nudging apply."""
     one, budget = assignment, assignment.budget
@@ -93,7 +103,7 @@ def latest_checks(
     if starts_at > now:
         nudges = reminder_dates.nudges(budget, starts_at=starts_at)
         latest["nudge_at"] = _latest_check(one, nudges, actions, (ActionType.NUDGED,), now=now)
-    expires_at = columns(one, actions).get("expires_at")
+    expires_at = columns(one, actions, runs).get("expires_at")
     if isinstance(expires_at, datetime) and expires_at > now:
         reminders = reminder_dates.reminders(budget, allocated_at=one.allocated_at, expires_at=expires_at)
         latest["remind_at"] = _latest_check(one, reminders, actions, _INVITATIONS, now=now)
@@ -101,21 +111,40 @@ def latest_checks(
 
 
 def _differences(
-    assignment: LearnerContentAssignment, actions: Actions, *, now: datetime
+    assignment: LearnerContentAssignment, actions: Actions, runs: Runs, *, now: datetime
 ) -> Iterator[DerivedDifference]:
     wrong = {
         column: value
-        for column, value in columns(assignment, actions).items()
+        for column, value in columns(assignment, actions, runs).items()
         if getattr(assignment, column) != value
     }
     wrong |= {
         column: latest
-        for column, latest in latest_checks(assignment, actions, now=now).items()
+        for column, latest in latest_checks(assignment, actions, runs, now=now).items()
         if getattr(assignment, column) > latest
     }
     for column, expected in wrong.items():
         stored = getattr(assignment, column)
         yield DerivedDifference(assignment.pk, assignment.uuid, assignment.state, column, stored, expected)
+
+
+def _runs(assignment: LearnerContentAssignment, runs: Mapping[tuple[UUID, str], Sequence[RunTerms]]) -> Runs:
+    course = assignment.content.content_key if assignment.content else ""
+    return runs.get((assignment.budget.catalog_uuid, course), ())
+
+
+def _joined_by(assignment: LearnerContentAssignment, runs: Runs) -> datetime:
+    """Return the content's own bound of the deadline: by its runs that open before the other dates."""
+    budget, content = assignment.budget, assignment.content
+    dates = (assignment.due_date, budget.ends_at)
+    age_ends_at = (
+        assignment.allocated_at + timedelta(days=budget.allocation_age_days)
+        if assignment.state == State.ALLOCATED
+        else assignment.age_ends_at
+    )
+    own = joining.closing(content.enroll_by, content.end_date) if content else None
+    before = min([age_ends_at, *(date for date in dates if date)])
+    return joining.joined_by(runs, before=before, otherwise=own) or FAR_FUTURE
 
 
 def _learner_state(assignment: LearnerContentAssignment, actions: Actions) -> LearnerState:

@@ -78,13 +78,8 @@ class Impact:
 
 
 def of_content(content: ContentMetadata, *, since: datetime) -> Impact:
-    """Return the impact of the changes since then, of the content and its runs. One query.
-
-    A course's membership counts for its runs too: a run leaves a catalog with its course.
-    """
-    own = Q(content=content) | Q(content__parent=content)
-    if content.parent_id is not None:
-        own |= Q(content=content.parent_id, field="membership")
+    """Return the impact of the changes since then, of the content and its runs. One query."""
+    own = Q(content=content) | Q(content__parent_key=content.content_key)
     rows = ContentChange.objects.filter(own, field__in=FIELDS, created__gte=since)
     newest = list(
         rows.select_related("content")
@@ -94,16 +89,15 @@ def of_content(content: ContentMetadata, *, since: datetime) -> Impact:
     changes = newest[:MOST_CHANGES]
     by_any = reduce(or_, map(_where, changes), Q(pk__in=[]))
     affected = LearnerContentAssignment.objects.filter(by_any, state=State.ALLOCATED).order_by("pk")
-    if content.parent_id is not None:  # not of the course's other runs
-        affected = affected.filter(content=content)
     affected = affected.select_related("budget", "content").defer("content__payload")
     return Impact(changes, len(newest) > MOST_CHANGES, affected)
 
 
 def _where(change: ContentChange) -> Q:
     """Return the condition that a change affects an assignment: `_concerns` and `_effect` as SQL."""
-    before = Q(allocated_at__lte=change.created)
-    concerned = before & Q(content=change.content_id)
+    concerned = Q(allocated_at__lte=change.created, content=change.content_id)
+    if change.catalog_uuid:
+        concerned &= Q(budget__catalog_uuid=change.catalog_uuid)
     match change.field:
         case "enroll_by":
             # The deadline moved where no other of the four dates came before both.
@@ -112,18 +106,15 @@ def _where(change: ContentChange) -> Q:
             by_administrator = Q(due_date=None) | Q(due_date__gt=nearer)
             return concerned & by_budget & by_administrator & Q(age_ends_at__gt=nearer)
         case "membership":
-            runs_too = Q(content=change.content_id) | Q(content__parent=change.content_id)
-            return before & runs_too & Q(budget__catalog_uuid=_catalog(change))
+            return concerned & Q(budget__catalog_uuid=_catalog(change))
     return concerned
 
 
 def _concerns(change: ContentChange, assignment: LearnerContentAssignment) -> bool:
-    if assignment.allocated_at > change.created or assignment.content is None:
-        return False
-    if change.field == "membership":
-        theirs = str(assignment.budget.catalog_uuid) == _catalog(change)
-        return theirs and change.content_id in (assignment.content_id, assignment.content.parent_id)
-    return change.content_id == assignment.content_id
+    catalog = _catalog(change) if change.field == "membership" else change.catalog_uuid
+    theirs = catalog is None or str(assignment.budget.catalog_uuid) == str(catalog)
+    before = assignment.allocated_at <= change.created
+    return theirs and before and change.content_id == assignment.content_id
 
 
 def _effect(change: ContentChange, assignment: LearnerContentAssignment) -> ChangeEffect | None:

@@ -18,8 +18,9 @@ from django_filters.constants import EMPTY_VALUES
 
 from bursary.access import known_learners
 from bursary.access.models import learner_key, of_mailboxes
-from bursary.assignments import content_display
+from bursary.assignments import content_display, learner_accounts
 from bursary.assignments.choices import LearnerState, State
+from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.lib import mailbox, moments
 from bursary.lib.moments import UTC_ZONE, MomentField
@@ -170,6 +171,7 @@ class AssignmentFilters(django_filters.FilterSet):
     learner_email__in = TextsFilter(method="of_addresses", label="Any of these addresses")
     lms_user_id = NumberFilter(method="of_own_learners")
     lms_user_id__in = NumbersFilter(method="of_own_learners")
+    account_ended = django_filters.ChoiceFilter(choices=AccountEnded.choices, method="with_ended_account")
     content_key = TextFilter()
     content_key__in = TextsFilter(field_name="content_key", lookup_expr="in")
     search = TextFilter(method="in_title_or_address", label="In title or address, every word")
@@ -233,6 +235,12 @@ class AssignmentFilters(django_filters.FilterSet):
         """Keep the assignments of any of these addresses, by the keys of their mailboxes."""
         addresses = [value] if isinstance(value, str) else value
         return queryset.filter(of_mailboxes([learner_key(address) for address in addresses]))
+
+    def with_ended_account(
+        self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str
+    ) -> QuerySet[LearnerContentAssignment]:
+        """Keep the assignments of learners with a deactivated, or a deleted, account."""
+        return queryset.alias(account_ended=learner_accounts.ended()).filter(account_ended=value)
 
     def in_title_or_address(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str
@@ -298,7 +306,10 @@ def _with_timelines() -> QuerySet[LearnerContentAssignment]:
     timeline = LearnerContentAssignmentAction.objects.timeline().defer("attempt_log", "payload", "traceback")
     return (
         LearnerContentAssignment.objects.select_related("content", "budget__customer")
-        .annotate(learns_here=known_learners.learns_at("budget__customer"))
+        .annotate(
+            learns_here=known_learners.learns_at("budget__customer"),
+            account_ended=learner_accounts.ended(),
+        )
         .defer("content__payload")
         .prefetch_related(Prefetch("actions", queryset=timeline))
     )

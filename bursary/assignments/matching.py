@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from django.db.models import Q
 
@@ -48,11 +49,14 @@ def match_learners(
 ) -> list[Match]:
     """Return the match of each addressee, in order. With `lock`, existing assignments stay locked.
 
-    Addresses are compared by their keys, learners by the LMS user ids of their accounts.
+    Addresses are compared by their keys, learners by the LMS user ids and the other addresses of their
+    accounts.
     """
     keys = list(dict.fromkeys(one.learner_key for one in addressees))
     people_known = known_learners.lms_user_ids(keys)
-    existing = _existing(budget, content_key, keys, list(people_known.values()), lock=lock)
+    others = known_learners.other_keys(keys)
+    all_keys = list(dict.fromkeys([*keys, *chain.from_iterable(others.values())]))
+    existing = _existing(budget, content_key, all_keys, list(people_known.values()), lock=lock)
     # Of twins the settled one counts, else the one that stayed.
     existing.sort(key=lambda one: (one.state in _SETTLED, not one.twin, -one.pk))
     by_key = {assignment.present_key: assignment for assignment in existing}
@@ -62,11 +66,13 @@ def match_learners(
     for addressee in addressees:
         person = people_known.get(addressee.learner_key)
         own, other = by_key.get(addressee.learner_key), by_person.get(person) if person else None
+        same = others.get(addressee.learner_key, [])
+        other = other or next((by_key[key] for key in same if key in by_key), None)
         assignment = _best(own, other)
         if own and other and own is not other:
             person = None  # the other row has the LMS user id, which is unique
         # Entries of one learner, or that would share an assignment, count once.
-        identity = (assignment and assignment.uuid.hex) or person or addressee.learner_key
+        identity = (assignment and assignment.uuid.hex) or person or min([addressee.learner_key, *same])
         if identity in first_at:
             first = first_at[identity]
             outcomes.append(Match(addressee, Verdict.DUPLICATE, person, duplicate_of=first))

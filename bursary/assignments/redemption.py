@@ -6,22 +6,25 @@ in between, the runner repeats `fulfil` when the lease of the work ends.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
+from bursary.access import known_learners
 from bursary.access.models import User, of_mailboxes
-from bursary.assignments import actions, lifecycle
+from bursary.assignments import actions, lifecycle, offers
 from bursary.assignments.actions import Done
 from bursary.assignments.choices import OPEN, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.offers import Offer
 from bursary.budgets import ledger
 from bursary.budgets.models import LedgerEntry, NotInUse
 from bursary.lib import moments
 from bursary.lib.locks import for_update
+from bursary.replica.joining import NotJoinable, joining_terms
 
 
 @dataclass
@@ -31,11 +34,14 @@ class RedemptionRefused(Exception):
     reason: str
     sentence: str
     next_step: str
+    figures: Mapping[str, object] = field(default_factory=dict)
+    """The run and the dates that decide, where its content cannot be joined."""
 
     def __str__(self) -> str:
         return self.sentence
 
 
+ASK_FOR_OTHER = "Ask your organisation to assign another course to you."
 ASK = "If you still want it, ask your organisation to assign it again."
 ASK_WHEN = "Ask your organisation when it can be accepted; until then you can decline it."
 
@@ -68,8 +74,9 @@ def not_assigned() -> RedemptionRefused:
 
 
 def of_learner(*, lms_user_id: int | None, learner_key: str) -> QuerySet[LearnerContentAssignment]:
-    """Return a learner's assignments, by LMS user id and by the key of their address."""
-    mine = of_mailboxes([learner_key]) if learner_key else Q(pk__in=[])
+    """Return a learner's assignments, by LMS user id and by every address of the account with this key."""
+    others = known_learners.other_keys([learner_key]).get(learner_key, []) if learner_key else []
+    mine = of_mailboxes([learner_key, *others]) if learner_key else Q(pk__in=[])
     if lms_user_id is not None:
         mine |= Q(lms_user_id=lms_user_id)
     return LearnerContentAssignment.objects.filter(mine)
@@ -135,18 +142,66 @@ def blocked(assignment: LearnerContentAssignment, *, now: datetime) -> Redemptio
     return RedemptionRefused(unused.refusal_reason, sentence, next_step)
 
 
+def unjoinable(
+    asked: Sequence[tuple[LearnerContentAssignment, str]], *, now: datetime
+) -> dict[tuple[int, str], RedemptionRefused]:
+    """Return, by pk and key, why the content of open assignments cannot be joined now; of the others nothing.
+
+    Each is given with the key to be redeemed: its own, or that of one of its course's runs. The assignments
+    need their budgets and customers. Not for use inside a transaction: upstream may be asked.
+    """
+    waiting = [(one, key) for one, key in asked if one.state == State.ALLOCATED and not one.redeeming_since]
+    known = offers.assigned(list({one.pk: one for one, _key in waiting}.values()), now=now) if waiting else {}
+    pairs = [(one, key) for one, key in waiting if one.pk in known]
+    found = {(one.pk, key): _unjoinable(known[one.pk], one, key, now=now) for one, key in pairs}
+    return {pair: refused for pair, refused in found.items() if refused}
+
+
+def _unjoinable(
+    offer: Offer | None, assignment: LearnerContentAssignment, content_key: str, *, now: datetime
+) -> RedemptionRefused | None:
+    before = assignment.expires_at
+    try:
+        if offer is not None and content_key == assignment.content_key:
+            offer.terms(now=now, before=before)
+            return None
+        runs = [run for run in offer.runs if run.key == content_key] if offer is not None else []
+        if runs:
+            joining_terms(runs, advertised=content_key, now=now, before=before)
+            return None
+    except NotJoinable as refused:
+        sentence = offers.in_words(refused, now=now, before=before, zone=assignment.budget.customer.zone)
+        figures = offers.figures(refused, before=before)
+        return RedemptionRefused(refused.reason, sentence, ASK_FOR_OTHER, figures)
+    return RedemptionRefused(
+        "content_not_in_catalog",
+        "This is no longer in your organisation's catalog.",
+        ASK_FOR_OTHER,
+        {"content_key": content_key},
+    )
+
+
 def begin(
-    assignment: LearnerContentAssignment, *, now: datetime, actor: User | None = None
+    assignment: LearnerContentAssignment,
+    *,
+    now: datetime,
+    content_key: str = "",
+    actor: User | None = None,
 ) -> LearnerContentAssignmentAction:
     """Mark the assignment as being redeemed and request the work; return it, also where it began before.
 
-    Raises RedemptionRefused.
+    `content_key` is the run of its course that the learner chose, if any. Raises RedemptionRefused, also
+    where the content cannot be joined any more. Not for use inside a transaction: upstream may be asked.
     """
+    key = content_key or assignment.content_key
+    unjoined = unjoinable([(assignment, key)], now=now).get((assignment.pk, key))
     with transaction.atomic():
         locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
         declined = bool(which_declined([locked]))
         if refused := refusal(locked, now=now, declined=declined) or blocked(locked, now=now):
             raise refused
+        if unjoined and locked.state == State.ALLOCATED and not locked.redeeming_since:
+            raise unjoined
         this_cycle = locked.actions.filter(action_type=ActionType.REDEEMED, cycle=locked.cycle)
         if begun := this_cycle.filter(status__in=[*OPEN, Status.DONE]).order_by("-id").first():
             return begun

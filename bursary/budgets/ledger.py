@@ -5,6 +5,7 @@ reserve (for an open assignment), release (it ended), spend (it was accepted), r
 Locks are taken in one order everywhere: account, then budget, ascending keys.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -45,6 +46,17 @@ def lock(budget_pk: int) -> Budget:
     budget = for_update(Budget.objects.all()).get(pk=budget_pk)
     budget.account = account
     return budget
+
+
+def lock_all(budget_pks: Iterable[int]) -> None:
+    """Lock several budgets and their accounts until the transaction ends: accounts first, ascending."""
+    pks = sorted(budget_pks)
+    list(
+        for_update(
+            Account.objects.filter(pk__in=Budget.objects.filter(pk__in=pks).values("account"))
+        ).order_by("pk")
+    )
+    list(for_update(Budget.objects.filter(pk__in=pks)).order_by("pk"))
 
 
 def shortage(budget: Budget, *, cents: int) -> InsufficientFunds | None:

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Q
-
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import allocation
+from bursary.assignments import allocation, deadlines
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.choices import ExpiryReason
@@ -20,8 +18,8 @@ from bursary.dashboard import messages
 from bursary.dashboard.forms import AssignForm, Choice
 from bursary.dashboard.messages import CheckedEntry, Problem
 from bursary.delivery.emails import DeadlineText, in_words
-from bursary.replica import reads
-from bursary.replica.models import ContentMetadata, ContentType
+from bursary.replica import joining, reads
+from bursary.replica.models import ContentMetadata
 
 MOST_CHOICES = 20
 
@@ -33,6 +31,8 @@ class CatalogChoice:
     content: ContentMetadata
     value: Choice
     chosen: bool
+    join_by: datetime | None
+    """When enrolment closes in the last run that learners can join."""
 
 
 @dataclass(frozen=True)
@@ -80,26 +80,18 @@ def catalog_choices(budget: Budget, *, words: str, now: datetime, chosen: Choice
 
     `chosen` keeps its price, so that what is assigned is what was previewed.
     """
+    before, _reason = deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=None)
     contents = (
-        reads.held_by(budget.catalog_uuid)
-        .filter(
-            Q(enroll_by=None) | Q(enroll_by__gt=now),
-            Q(end_date=None) | Q(end_date__gt=now),
-            content_type__in=[ContentType.COURSE, ContentType.COURSERUN],
-            title__icontains=words,
-            active=True,
-            gone_at=None,
-            price_cents__isnull=False,
-        )
+        joining.joinable(catalog_uuid=budget.catalog_uuid, now=now, before=before)
+        .filter(title__icontains=words, gone_at=None, joining_price__isnull=False)
         .defer("payload")
         .order_by("title", "content_type", "start_date", "pk")[: MOST_CHOICES + 1]
     )
-    found = [
-        CatalogChoice(content, chosen, chosen=True)
-        if chosen and chosen.content_key == content.content_key
-        else CatalogChoice(content, Choice(content.price_cents or 0, content.content_key), chosen=False)
-        for content in contents
-    ]
+    found = []
+    for content in contents:
+        is_chosen = chosen is not None and chosen.content_key == content.content_key
+        value = chosen if chosen and is_chosen else Choice(content.joining_price, content.content_key)
+        found.append(CatalogChoice(content, value, chosen=is_chosen, join_by=content.join_by))
     return CatalogChoices(found[:MOST_CHOICES], has_more=len(found) > MOST_CHOICES)
 
 

@@ -9,8 +9,9 @@ from django.http import Http404
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may
-from bursary.assignments import content_display, lifecycle, redemption
+from bursary.assignments import content_display, learner_accounts, lifecycle, redemption
 from bursary.assignments.choices import ActionType, State
+from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.dashboard.learner_answers import Invitation, invitation
 from bursary.dashboard.overview import operates, own_assignments
@@ -31,6 +32,8 @@ class AssignmentPage:
     invitation: Invitation | None = None
     """Set if this reader is its learner."""
     declined: bool = False
+    account_ended: AccountEnded | None = None
+    """For its administrators: why its learner is not mailed."""
 
 
 def load(uuid: UUID, *, reader: User, now: datetime) -> AssignmentPage | None:
@@ -59,6 +62,7 @@ def load(uuid: UUID, *, reader: User, now: datetime) -> AssignmentPage | None:
         and may(reader, Permission.CANCEL, customer_pk=customer_pk),
         invitation=as_learner,
         declined=bool(redemption.which_declined([assignment])),
+        account_ended=learner_accounts.account_ended(assignment),
     )
 
 

@@ -55,10 +55,12 @@ class Invitation:
 
 
 def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invitation:
-    """Return the assignment as its learner sees it at `now`. At most two queries."""
+    """Return the assignment as its learner sees it at `now`. At most four queries."""
     content_display.attach_content([assignment], now=now)
     declined = bool(redemption.which_declined([assignment]))
     ended = redemption.refusal(assignment, now=now, declined=declined)
+    asked = (assignment, assignment.content_key)
+    ended = ended or redemption.unjoinable([asked], now=now).get((assignment.pk, assignment.content_key))
     blocked = redemption.blocked(assignment, now=now)
     state = assignment.state
     if ended:
@@ -112,8 +114,8 @@ def accept_by_link(token: str, *, now: datetime) -> LearnerContentAssignmentActi
     Raises links.LinkRefused, redemption.RedemptionRefused.
     """
     with transaction.atomic():
-        action = redemption.begin(signed_links.opened_to_answer(token, now=now), now=now)
-    return _tried_once(action)
+        assignment = signed_links.opened_to_answer(token, now=now)
+    return _tried_once(redemption.begin(assignment, now=now))
 
 
 def decline_by_link(token: str, *, reason: str, now: datetime) -> bool:

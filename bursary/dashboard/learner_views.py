@@ -5,6 +5,7 @@ from http import HTTPStatus
 from uuid import UUID
 
 from django.contrib import messages
+from django.contrib.auth.decorators import login_required
 from django.core.exceptions import DisallowedRedirect
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
@@ -15,9 +16,10 @@ from django.views.decorators.http import require_http_methods
 
 from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
 from bursary.access.models import User
-from bursary.assignments import declining, signed_links
+from bursary.assignments import declining, joining, signed_links
 from bursary.assignments.choices import Status
 from bursary.assignments.declining import DeclineRefused
+from bursary.assignments.joining import JoinRefused
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.dashboard import learner_answers
@@ -60,6 +62,30 @@ def answer(request: HttpRequest, token: str) -> HttpResponse:
     return response
 
 
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def join(request: HttpRequest, token: str) -> HttpResponse:
+    """Ask whether the address of an e-mail's link is the signed-in user's, too; join it by POST.
+
+    Unlike `answer`, this needs the session, and with it the CSRF token.
+    """
+    assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
+    now, user, refused, status = timezone.now(), request.user, None, HTTPStatus.OK
+    try:
+        assignment = signed_links.opened(token, now=now)
+        if request.method == "POST":
+            joining.join(token, user=user, now=now)
+            messages.success(request, "Both addresses are joined: all their courses are in your list.")
+            return SeeOther(reverse("assignment", args=[assignment.uuid]))
+    except LinkRefused as unusable:
+        return _refused(request, unusable)
+    except JoinRefused as other:
+        refused, status = other, HTTPStatus.UNPROCESSABLE_ENTITY
+    context = {"assignment": assignment, "refused": refused}
+    return render(request, "dashboard/join.html", context, status=status)
+
+
 @page_of_user
 def accept(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     """Accept the user's own assignment by POST; then redirect to the course, or to the assignment."""
@@ -92,7 +118,10 @@ def _own(user: User, uuid: UUID) -> LearnerContentAssignment:
 def _shown(request: HttpRequest, token: str) -> HttpResponse:
     now = timezone.now()
     invitation = learner_answers.invitation(signed_links.opened(token, now=now), now=now)
-    response = render(request, "dashboard/answer.html", {"invitation": invitation})
+    user = request.user
+    joinable = isinstance(user, User) and joining.can_join(invitation.assignment, user=user)
+    context = {"invitation": invitation, "join": reverse("join", args=[token]) if joinable else ""}
+    response = render(request, "dashboard/answer.html", context)
     return form_leads_to(invitation.leads_to, response=response)
 
 

@@ -11,9 +11,10 @@ from django.core.mail import EmailMultiAlternatives
 from django.db.models import Q
 from django.template.loader import render_to_string
 
-from bursary.assignments import content_display, signed_links
+from bursary.assignments import content_display, learner_accounts, signed_links
 from bursary.assignments.actions import Done, Failure, Postponed, Skipped
 from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, State, Status
+from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Customer, NotInUse
 from bursary.delivery.errors import address_rejected, mail_errors_translated
@@ -48,7 +49,7 @@ class DeadlineText:
     because: str
 
 
-def notify(action: LearnerContentAssignmentAction) -> Done | Postponed:
+def notify(action: LearnerContentAssignmentAction) -> Done | Postponed | Skipped:
     """Send the mail about a new assignment; later, if its deadline has passed and may yet be moved back."""
     if action.assignment.expires_at <= action.modified:
         passed = "The deadline has passed, so that the assignment cannot be accepted any more."
@@ -165,9 +166,17 @@ def send(recipient: str, *, template: str, context: Mapping[str, object], name: 
     return Done(provider_ref=message_id, payload=kept)
 
 
-def _send_to_learner(action: LearnerContentAssignmentAction) -> Done:
-    """Send the mail of the action's type, from the templates of that name. Raises DeliveryError."""
+def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
+    """Send the mail of the action's type, from the templates of that name. Raises DeliveryError.
+
+    A learner with a deactivated or deleted account is not mailed.
+    """
     assignment = action.assignment
+    if ended := learner_accounts.account_ended(assignment):
+        deactivated = ended is AccountEnded.DEACTIVATED
+        return Skipped(
+            "account_deactivated" if deactivated else "account_deleted", f"The learner's account is {ended}."
+        )
     customer = assignment.budget.customer
     content_display.attach_content([assignment], now=action.modified)
     content = assignment.shown_content

@@ -7,8 +7,9 @@ A mail's Message-ID is `<uuid of the action@host>`; its file is `<uuid>.eml`. Wh
 import os
 import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from email import message_from_bytes, policy
 from pathlib import Path
 
 from django.conf import settings
@@ -17,6 +18,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 
 BACKEND = f"{__name__}.FileEmailBackend"
 FINISHED, UNFINISHED = ".eml", ".part"
+_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(eml|part)")
 
 _MESSAGE_ID = re.compile(rb"Message-ID:\s*<([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})@", re.IGNORECASE)
 
@@ -59,6 +61,33 @@ def remove(actions: Iterable[uuid.UUID]) -> int:
         finally:
             os.close(handle)
     return removed
+
+
+def remove_mentioning(mention: re.Pattern[str]) -> int:
+    """Remove the mails with a mention in their headers or text, whatever their names; return how many.
+
+    A file that is not named like a mail of Bursary is left alone.
+    """
+    removed = 0
+    for folder in folders():
+        for file in folder.iterdir():
+            if _NAME.fullmatch(file.name) and any(mention.search(text) for text in _texts(file)):
+                file.unlink(missing_ok=True)
+                removed += 1
+    remove([])  # makes it last
+    return removed
+
+
+def _texts(file: Path) -> Iterator[str]:
+    """Yield the headers and texts of a mail, decoded, and the file as it is."""
+    content = file.read_bytes()
+    yield content.decode(errors="replace")
+    message = message_from_bytes(content, policy=policy.default)
+    yield from (str(value) for value in message.values())
+    for part in message.walk():
+        if part.get_content_maintype() == "text":
+            decoded = part.get_payload(decode=True)
+            yield decoded.decode(errors="replace") if isinstance(decoded, bytes) else ""
 
 
 def _folder() -> Path:

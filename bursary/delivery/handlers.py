@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 
 from django.db import transaction
 
-from bursary.access.models import LearnerLink, Role, RoleGrant, User, of_mailboxes
+from bursary.access import known_learners
+from bursary.access.models import LearnerLink, Role, RoleGrant
 from bursary.assignments import redemption
 from bursary.assignments.actions import Done, Postponed, Skipped
 from bursary.assignments.choices import ActionType, ErrorReason
@@ -29,7 +30,7 @@ def link_learner(action: LearnerContentAssignmentAction) -> Done:
             learner_key=key,
             defaults={"mailbox_key": key, "learner_email": action.recipient, "created": action.created},
         )
-    for user in User.objects.filter(of_mailboxes([key])):
+    for user in known_learners.accounts_of([key]):
         RoleGrant.objects.get_or_create(user=user, role=Role.LEARNER, customer=customer)
     return Done(provider_ref=f"link:{link.pk}")
 

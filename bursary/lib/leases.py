@@ -54,8 +54,8 @@ class LeasedRow(models.Model):
         default=0, help_text="Number of claims; settling needs the newest claim's number"
     )
 
-    LOCK_ORDER: ClassVar[str] = "pk"
-    """The column by which rows of this model are locked everywhere."""
+    LOCK_ORDER: ClassVar[tuple[str, ...]] = ("pk",)
+    """The columns by which rows of this model are locked everywhere."""
 
     class Meta:
         abstract = True
@@ -279,7 +279,7 @@ def _locked_update(rows: QuerySet[Any], **columns: object) -> int:
     """Update rows, locked in their model's order, in the caller's transaction or in one of its own."""
 
     def write() -> int:
-        pks = list(for_update(rows.order_by(rows.model.LOCK_ORDER)).values_list("pk", flat=True))
+        pks = list(for_update(rows.order_by(*rows.model.LOCK_ORDER)).values_list("pk", flat=True))
         return rows.model._default_manager.filter(pk__in=pks).update(**columns) if pks else 0
 
     return write() if connection.in_atomic_block else in_transaction(write)

@@ -59,12 +59,15 @@ def run(*, clock: Callable[[], datetime], dry_run: bool, advance: Advance) -> Ba
         reasons = {} if dry_run else _fetch_unknown(keys, done, clock=clock)
         rows = backfill.contents_of(keys)
         for one in page:
-            if pk := rows.get(one.content_key):
+            found, rest = rows[one.content_key], one.assignments
+            for pk, waiting in found.items():
+                joined = waiting if dry_run else backfill.join(pk, clock=clock)
+                rest -= joined
+                done.joined += joined
                 done.contents += 1
-                done.joined += one.assignments if dry_run else backfill.join(pk, clock=clock)
-            else:
+            if rest > 0:
                 reason = reasons.get(one.content_key, _NOT_ASKED if dry_run else _NOT_IN_CATALOG)
-                done.leave_out(SkippedContent(one.content_key, one.assignments, *reason))
+                done.leave_out(SkippedContent(one.content_key, rest, *reason))
             advance(done.joined + done.left_out_total)
     return done
 
@@ -72,9 +75,8 @@ def run(*, clock: Callable[[], datetime], dry_run: bool, advance: Advance) -> Ba
 def _fetch_unknown(
     keys: list[str], done: BackfillRun, *, clock: Callable[[], datetime]
 ) -> dict[str, _Reason]:
-    """Fetch the keys without a row; return why some of them still have none."""
-    known = backfill.contents_of(keys)
-    unknown = backfill.catalogs_to_ask([key for key in keys if key not in known])
+    """Fetch from each catalog the keys that it is not known to hold; return why some are still missing."""
+    unknown = backfill.catalogs_to_ask(keys)
     reasons: dict[str, _Reason] = {}
     for catalog_uuid, asked in sorted(unknown.items()):
         try:

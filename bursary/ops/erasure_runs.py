@@ -6,12 +6,21 @@ from datetime import datetime
 from uuid import UUID
 
 from bursary.access.models import User
-from bursary.assignments import erasure
+from bursary.assignments import erasure, learner_identity
 from bursary.assignments.choices import State
+from bursary.assignments.erasure import ErasureResult
 from bursary.delivery import file_backend
+from bursary.ops import mentions
 from bursary.ops.console import Advance, counted_in_words
 from bursary.ops.database import expect_traces, leave_no_traces
 
+MOST_ROUNDS = 5
+STILL_WRITTEN = {
+    "assignment": None,
+    "reason": "still_written",
+    "detail": "Something goes on writing the address.",
+    "next_step": "Find what still sends the address, then try again.",
+}
 TRACES_LEFT = "SQLite's files could not be rewritten and may hold traces. The next run does it."
 
 
@@ -31,12 +40,26 @@ def run(*, now: datetime, advance: Advance | None = None) -> dict[str, object]:
 
 
 def forget(address: str, *, now: datetime, actor: User | None = None) -> dict[str, object]:
-    """Erase an address everywhere; return what was done and what has to wait, as plain values.
+    """Erase a person everywhere; return what was done and what has to wait, as plain values.
 
-    Raises addresses.BadAddresses.
+    Every address, key and id that leads to the person is traced first. Then all tables and mail files are
+    searched again and again, until a round finds nothing. Raises addresses.BadAddresses.
     """
     expect_traces()
-    done = erasure.forget(address, now=now, remove=_remove, actor=actor)
+    learner = learner_identity.trace(address)
+    done, mentioned = ErasureResult(), 0
+    for _ in range(MOST_ROUNDS):
+        this = erasure.forget(address, now=now, remove=_remove, actor=actor, learner=learner)
+        done = _added(done, this)
+        if not this.complete:
+            break
+        texts = mentions.erase(learner)
+        mails = file_backend.remove_mentioning(mentions.pattern(learner))
+        mentioned, done.mails = mentioned + texts, done.mails + mails
+        if not (this.forgotten or texts or mails):
+            break
+    else:
+        done.not_yet.append(dict(STILL_WRITTEN))
     return {
         "complete": done.complete,
         "cancelled": done.cancelled,
@@ -44,10 +67,20 @@ def forget(address: str, *, now: datetime, actor: User | None = None) -> dict[st
         "mails_removed": done.mails,
         "links_removed": done.links,
         "accounts_anonymised": done.accounts,
+        "mentions_removed": mentioned,
         "not_yet": done.not_yet,
         "failed_budgets": done.failed,
         "traces_removed": leave_no_traces(),
     }
+
+
+def _added(before: ErasureResult, this: ErasureResult) -> ErasureResult:
+    """Return the result of two rounds: their counts together, and what the second has left."""
+    before += this
+    # The accounts are traced once, and found in each round.
+    before.links, before.accounts = before.links + this.links, max(before.accounts, this.accounts)
+    before.not_yet, before.failed = this.not_yet, this.failed
+    return before
 
 
 def preview(address: str) -> tuple[dict[str, object], str]:

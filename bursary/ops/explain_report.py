@@ -39,7 +39,8 @@ def load(content_key: str, *, now: datetime) -> Explanation:
     report = explain.explain(content_key, now=now)
     if report is None:
         return explain.unknown(content_key, now=now)
-    contents = ContentMetadata.objects.filter(Q(content_key=content_key) | Q(parent__content_key=content_key))
+    content_key = report["content_key"]
+    contents = ContentMetadata.objects.filter(Q(content_key=content_key) | Q(parent_key=content_key))
     rows = LearnerContentAssignment.objects.filter(content__in=contents, state=State.ALLOCATED).order_by()
     report["open_assignments"] = rows.values("pk")[:MOST_COUNTED].count()
     if not report["open_assignments"]:
@@ -58,6 +59,11 @@ def render(report: Explanation) -> RenderableType:
         row.add_row(name.replace("_", " "), _brief(value))
     for change in report["other_changes"]:
         row.add_row(change["field"].replace("_", " "), _change_in_words(change))
+    for one in report["variants"] if len(report["variants"]) > 1 else ():
+        catalogs = ", ".join(map(str, one["catalogs"])) or "no catalog"
+        price = "unknown" if one["price_cents"] is None else f"{one['price_cents']} cents"
+        dates = f"price {price}, enrol by {_brief(one['enroll_by'])}"
+        row.add_row("variant", f"{one['variant'][:8] or 'ordinary'}: {dates}, in {catalogs}")
     for held in report["catalogs"]:
         missing = f", missing since {_brief(held['missing_since'])}" if held["missing_since"] else ""
         row.add_row("catalog", f"{held['catalog_uuid']}, seen {_brief(held['seen_at'])}{missing}")

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from django.db import DatabaseError
+from django.db.models import Sum
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -19,7 +20,7 @@ from bursary.lib import batches, leases
 from bursary.lib.leases import NOT_BEFORE
 from bursary.ops import health
 from bursary.replica import refresh
-from bursary.replica.models import ContentMetadata
+from bursary.replica.models import CatalogListing, ContentMetadata
 
 __all__ = ["CONTENT_TYPE", "exposition"]
 
@@ -89,6 +90,12 @@ def _of_content(now: datetime) -> Iterator[Metric]:
         "bursary_content_quarantined",
         f"Content with an unusable newest record, counted up to {health.MOST_COUNTED}.",
         quarantined.values("pk")[: health.MOST_COUNTED].count(),
+    )
+    contradictions = CatalogListing.objects.aggregate(total=Sum("contradictions", default=0))
+    yield CounterMetricFamily(
+        "bursary_content_differs_within_variant",
+        "Records that differed from another catalog's of the same variant and time stamp.",
+        contradictions["total"],
     )
 
 

@@ -1,6 +1,5 @@
 """Refreshes the content replica: whole catalogs, some keys, or what is due; by command or scheduled task."""
 
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -17,7 +16,7 @@ from bursary.lib.batches import keyset_pages
 from bursary.lib.clock import Clock
 from bursary.ops.console import Advance
 from bursary.replica import cold_reads, refresh, removal, schedule
-from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
+from bursary.replica.models import CatalogMembership, ContentMetadata, FormerContentKey, RefreshSource
 from bursary.replica.refresh import ContentUnavailable, RefreshReport
 
 ROWS_PER_RUN = 500
@@ -114,7 +113,7 @@ def bring_forward(*, now: datetime) -> int:
     move where the record is refused, being older or of another type.
     """
     open_assignments = LearnerContentAssignment.objects.filter(
-        Q(content=OuterRef("pk")) | Q(content__parent=OuterRef("pk")), state=State.ALLOCATED
+        Q(content=OuterRef("pk")) | Q(content__parent_key=OuterRef("content_key")), state=State.ALLOCATED
     )
     stale_at = now - settings.CONTENT_FRESHNESS["depended_on"]
     held = CatalogMembership.objects.filter(content=OuterRef("pk"))
@@ -164,7 +163,7 @@ def refresh_catalogs(
 def refresh_keys(
     keys: Collection[str], *, catalogs: Sequence[UUID], now: datetime, dry_run: bool
 ) -> list[CatalogRefresh]:
-    """Refresh these keys from the catalogs that hold them, unknown ones from all of `catalogs`."""
+    """Refresh these keys from the catalogs that hold them, and from all of `catalogs`, which may by now."""
     done: list[CatalogRefresh] = []
     for catalog_uuid, asked in sorted(_keys_by_catalog(set(keys), catalogs).items()):
         try:
@@ -195,18 +194,17 @@ def standing_alarms() -> list[str]:
 
 
 def _keys_by_catalog(keys: set[str], catalogs: Sequence[UUID]) -> dict[UUID, set[str]]:
-    rows = CatalogMembership.objects.filter(
-        Q(content__content_key__in=keys) | Q(content__runs__content_key__in=keys)
-    )
-    held = rows.order_by().values_list("catalog_uuid", "content__content_key", "content__runs__content_key")
-    asked: dict[UUID, set[str]] = defaultdict(set)
-    known: set[str] = set()
-    for catalog_uuid, course, run in held:
-        known |= {course, run} & keys
-        asked[catalog_uuid].add(course)  # a run that has ended is found by its course alone
-    for catalog_uuid in catalogs if keys - known else ():
-        asked[catalog_uuid] |= keys - known
-    return asked
+    # A run that has ended is found by its course alone.
+    courses = ContentMetadata.objects.filter(content_key__in=keys).exclude(parent_key="")
+    former = FormerContentKey.objects.filter(former_key__in=keys)
+    asked = {
+        *keys,
+        *courses.values_list("parent_key", flat=True),
+        *former.values_list("content_key", flat=True),
+    }
+    held = CatalogMembership.objects.filter(content__content_key__in=asked)
+    holders = held.order_by().values_list("catalog_uuid", flat=True).distinct()
+    return dict.fromkeys({*holders, *catalogs}, asked)
 
 
 def _refresh(

@@ -10,6 +10,7 @@ from bursary.replica import models
 class ContentMetadataAdmin(ReadOnlyAdmin):
     list_display = (
         "content_key",
+        "variant",
         "content_type",
         "title",
         "price_cents",
@@ -26,7 +27,7 @@ class ContentMetadataAdmin(ReadOnlyAdmin):
 
 @admin.register(models.CatalogMembership)
 class CatalogMembershipAdmin(ReadOnlyAdmin):
-    list_display = ("catalog_uuid", "content", "created", "seen_at", "missing_since")
+    list_display = ("catalog_uuid", "content", "named_by", "created", "seen_at", "missing_since")
     list_select_related = ("content",)
     search_fields = ("=catalog_uuid", "content__content_key")
     heavy = ("links", "content__payload")
@@ -34,7 +35,7 @@ class CatalogMembershipAdmin(ReadOnlyAdmin):
 
 @admin.register(models.ContentChange)
 class ContentChangeAdmin(ReadOnlyAdmin):
-    list_display = ("created", "content", "field", "old", "new", "source")
+    list_display = ("created", "content", "field", "old", "new", "catalog_uuid", "source")
     list_select_related = ("content",)
     list_filter = ("source",)
     search_fields = ("content__content_key", "=field")
@@ -42,9 +43,15 @@ class ContentChangeAdmin(ReadOnlyAdmin):
     heavy = ("content__payload",)
 
 
+@admin.register(models.FormerContentKey)
+class FormerContentKeyAdmin(ReadOnlyAdmin):
+    list_display = ("former_key", "content_key")
+    search_fields = ("former_key", "content_key")
+
+
 @admin.register(models.CatalogListing)
 class CatalogListingAdmin(ReadOnlyAdmin):
-    list_display = ("catalog_uuid", "started_at", "listed", "due_at", "failures", "alarm")
+    list_display = ("catalog_uuid", "started_at", "listed", "due_at", "failures", "contradictions", "alarm")
     search_fields = ("=catalog_uuid",)
 
 

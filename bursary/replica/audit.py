@@ -1,35 +1,36 @@
 """Compares the replica with upstream, column by column, and writes nothing.
 
-What is compared is what a refresh would write (`merge.COLUMNS`, the digest, the parent). A record that a
-merge would refuse as older is compared too: the audit reports that it differs, not which of the two is right.
+Each catalog's view is compared with what that catalog serves: which content it holds, and of that what a
+refresh would write (`merge.COLUMNS`, the digest, the variant, the parent). A record that a merge would refuse
+as older is compared too: the audit reports that it differs, not which of the two is right.
 """
 
 import enum
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from bursary.catalog import parser
 from bursary.catalog.records import CatalogUnavailable, Completeness, Content, ContentType
 from bursary.catalog.source import CatalogSource
 from bursary.lib import batches
 from bursary.lib.batches import chunks
-from bursary.replica import merge, reads, schedule
+from bursary.replica import merge, reads
 from bursary.replica.ingest import BATCH
-from bursary.replica.models import ContentMetadata
+from bursary.replica.models import CatalogMembership
 
 WINDOW = 10 * BATCH
 """Rows that are sorted by catalog at a time, so that requests name as many keys as they may."""
 NAMED = 500
 """Findings that an audit names; it counts all of them."""
 
-_COMPARED = (*merge.COLUMNS, "digest", "content_type")
+_COMPARED = (*merge.COLUMNS, "digest", "content_type", "variant")
 
 
 class Finding(enum.StrEnum):
@@ -38,11 +39,11 @@ class Finding(enum.StrEnum):
     DRIFTED = "drifted"
     """A column has another value upstream."""
     MISSING = "missing"
-    """There is a row, and its catalog, asked for it by key, has no record."""
+    """The replica has it in this catalog, which has no record of it when asked by key."""
     UNLISTED = "unlisted"
-    """A run that its course no longer lists; the row keeps its last dates."""
+    """A run that the replica has in this catalog, and that the catalog's record of the course leaves out."""
     UNKNOWN = "unknown"
-    """Upstream has a record, and there is no row."""
+    """The catalog has a record, and the replica does not have it in this catalog."""
     UNPARSABLE = "unparsable"
     """Upstream's record cannot be used, so it is compared with nothing."""
 
@@ -77,7 +78,7 @@ class ContentAudit:
     """The result of an audit."""
 
     looked_at: int = 0
-    """Rows that were compared, runs included, and those that upstream has no record of."""
+    """Rows that were compared, once for each catalog, and those that a catalog has no record of."""
     thin: int = 0
     """Full rows of which upstream serves a thin record at the moment: not compared."""
     counts: Counter[Finding] = field(default_factory=Counter)
@@ -85,11 +86,11 @@ class ContentAudit:
     """The first `NAMED` findings."""
     unavailable: dict[UUID, str] = field(default_factory=dict)
     """Catalogs that did not answer, and why."""
-    _seen: set[tuple[Finding, str]] = field(default_factory=set, repr=False)
+    _seen: set[tuple[Finding, str, UUID]] = field(default_factory=set, repr=False)
 
     def add(self, found: ContentFinding) -> None:
-        """Count a finding and name it while there is room: once, however many catalogs show it."""
-        same = (found.finding, found.content_key)
+        """Count a finding about a catalog's content once, and name it while there is room."""
+        same = (found.finding, found.content_key, found.catalog_uuid)
         if found.content_key and same in self._seen:
             return
         self._seen.add(same)
@@ -104,10 +105,10 @@ class ContentAudit:
         return 100 * drifted / self.looked_at if self.looked_at else 0.0
 
 
-def subjects(catalog_uuid: UUID | None = None) -> QuerySet[ContentMetadata]:
-    """Return the rows that upstream is asked for, of one catalog if given; runs come with their courses."""
-    rows = ContentMetadata.objects.filter(parent=None, gone_at=None)
-    return rows.filter(reads.membership(catalog_uuid)) if catalog_uuid else rows
+def subjects(catalog_uuid: UUID | None = None) -> QuerySet[CatalogMembership]:
+    """Return the memberships that catalogs are asked for, of one if given; runs come with their courses."""
+    rows = CatalogMembership.objects.filter(named_by="", content__gone_at=None)
+    return rows.filter(catalog_uuid=catalog_uuid) if catalog_uuid else rows
 
 
 def audit(
@@ -119,17 +120,17 @@ def audit(
     listed: Sequence[UUID] = (),
     progress: Callable[[int], None] = lambda _done: None,
 ) -> ContentAudit:
-    """Compare all rows, or `sample` at random, with upstream's records.
+    """Compare what catalogs hold, all of it or `sample` at random, with their records.
 
-    Each row is asked for in the catalog that it came from, or in `catalog_uuid`. The listings of `listed` are
-    read as well, for content without a row. A catalog that does not answer is noted and asked no more.
-    `progress` is called with the number of `subjects` that are done.
+    Each catalog is asked for what it holds itself, `catalog_uuid` alone if given. The listings of `listed`
+    are read as well, for content that the replica does not have in them. A catalog that does not answer is
+    noted and asked no more. `progress` is called with the number of `subjects` that are done.
     """
     audited, done = ContentAudit(), 0
     rows = subjects(catalog_uuid)
     pks = batches.keys(rows) if sample is None else batches.sample(rows, size=sample)
     for window in chunks(pks, WINDOW):
-        for catalog, keys in _keys_by_catalog(window, catalog_uuid):
+        for catalog, keys in _keys_by_catalog(window):
             try:
                 for batch in chunks(keys, BATCH) if catalog not in audited.unavailable else ():
                     _compare(batch, audited, source=source, catalog_uuid=catalog, clock=clock)
@@ -146,15 +147,12 @@ def audit(
     return audited
 
 
-def _keys_by_catalog(pks: Sequence[int], catalog_uuid: UUID | None) -> Iterator[tuple[UUID, list[str]]]:
-    """Yield catalogs with the keys to ask each for; none for rows of unknown origin that no catalog holds."""
-    rows = ContentMetadata.objects.filter(pk__in=pks).order_by("content_key")
-    rows = rows.only("content_key", "parent", "fetched_from")
-    catalogs = {} if catalog_uuid else schedule.catalogs_to_ask(rows)
+def _keys_by_catalog(memberships: Sequence[int]) -> Iterator[tuple[UUID, list[str]]]:
+    """Yield catalogs with the keys to ask each for."""
+    rows = CatalogMembership.objects.filter(pk__in=memberships).order_by("content__content_key")
     found: dict[UUID, list[str]] = defaultdict(list)
-    for row in rows:
-        if catalog := catalog_uuid or catalogs[row.pk]:
-            found[catalog].append(row.content_key)
+    for catalog, key in rows.values_list("catalog_uuid", "content__content_key"):
+        found[catalog].append(key)
     yield from sorted(found.items())
 
 
@@ -173,10 +171,10 @@ def _compare(
     chosen, _lost = merge.choose_records(records)
     # Read after the answer: a row that was refreshed meanwhile is newer than it, and is left alone. A row
     # that was checked in the future was written by a clock that was ahead, and is compared.
-    about = Q(content_key__in={*keys, *chosen}) | Q(parent__content_key__in=keys)
-    found = ContentMetadata.objects.filter(about).annotate(parent_key=F("parent__content_key"))
+    about = Q(content_key__in={*keys, *chosen}) | Q(parent_key__in=keys)
     columns = ("content_key", "parent_key", "checked_at", "gone_at", *_COMPARED)
-    rows = {row["content_key"]: row for row in found.order_by("content_key").values(*columns)}
+    found = reads.held_by(catalog_uuid).filter(about).order_by("content_key", "variant")
+    rows = {row["content_key"]: row for row in found.values(*columns)}
     read_at = clock()
     for key in sorted(chosen.keys() - rows.keys()):
         audited.add(ContentFinding(Finding.UNKNOWN, key, catalog_uuid))
@@ -190,15 +188,20 @@ def _compare(
     named = {key for raw in answer for key in parser.keys(raw)}
     for key, row in compared.items():
         if key in chosen or key not in named:  # the other records are there and cannot be used
-            _compare_row(row, chosen, audited, catalog_uuid=catalog_uuid)
+            _compare_row(row, chosen, audited, asked=keys, catalog_uuid=catalog_uuid)
 
 
 def _compare_row(
-    row: Mapping[str, Any], chosen: Mapping[str, Content], audited: ContentAudit, *, catalog_uuid: UUID
+    row: Mapping[str, Any],
+    chosen: Mapping[str, Content],
+    audited: ContentAudit,
+    *,
+    asked: Collection[str],
+    catalog_uuid: UUID,
 ) -> None:
     about = (row["content_key"], catalog_uuid, row["checked_at"])
     content, course = chosen.get(row["content_key"]), chosen.get(row["parent_key"])
-    if content is None and row["parent_key"] is not None:
+    if content is None and row["parent_key"] and (course or row["content_key"] not in asked):
         # Without a full record of its course, nothing is known of a run.
         if course and course.completeness is Completeness.FULL:
             audited.add(ContentFinding(Finding.UNLISTED, *about))
@@ -213,7 +216,11 @@ def _compare_row(
 
 
 def _differences(row: Mapping[str, Any], content: Content) -> tuple[FieldDifference, ...]:
-    theirs = merge.columns(content) | {"digest": content.digest, "content_type": content.content_type.value}
+    theirs = merge.columns(content) | {
+        "digest": content.digest,
+        "content_type": content.content_type.value,
+        "variant": content.variant,
+    }
     pairs = {name: (row[name], theirs[name]) for name in _COMPARED}
     if content.content_type is ContentType.COURSERUN and content.parent_key:
         pairs["parent"] = (row["parent_key"], content.parent_key)
@@ -227,9 +234,9 @@ def _differences(row: Mapping[str, Any], content: Content) -> tuple[FieldDiffere
 
 
 def _find_unknown(page: Sequence[object], audited: ContentAudit, *, catalog_uuid: UUID) -> None:
-    """Add the records of a listing that have no row."""
+    """Add the records of a listing that the replica does not have in this catalog."""
     records = {parser.own_key(raw): raw for raw in page}
-    rows = ContentMetadata.objects.filter(content_key__in=list(records))
+    rows = reads.held_by(catalog_uuid).filter(content_key__in=list(records))
     for key in sorted(records.keys() - set(rows.values_list("content_key", flat=True))):
         try:
             parser.parse(records[key])

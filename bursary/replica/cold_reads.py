@@ -1,4 +1,4 @@
-"""Cold reads: fetches of content that the replica does not have, while a reader waits.
+"""Cold reads: fetches of content that a catalog is not known to hold, while a reader waits.
 
 A key is asked for once at a time, and upstream's answer is remembered for a while.
 """

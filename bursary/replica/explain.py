@@ -1,14 +1,16 @@
 """Explains a row of the replica: where each value was read from, and when and why it is refreshed next."""
 
 import enum
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from django.db.models import F, Max
+from django.db.models import F, Max, QuerySet
 
 from bursary.catalog import parser
-from bursary.replica import merge, schedule
+from bursary.replica import merge, rekeying, schedule
 from bursary.replica.models import CatalogMembership, ColdRead, ContentChange, ContentMetadata
 
 MOST_NAMED = 100
@@ -65,31 +67,35 @@ Explanation = dict[str, Any]
 
 
 def explain(content_key: str, *, now: datetime) -> Explanation | None:
-    """Return what is known of a row, None where there is no row. Five queries.
+    """Return what is known of content, None where there is no row. Eight queries.
 
+    `variants` names each row of the key with the catalogs that hold it; the rest is about the first of them.
     `values` holds each column, the path in upstream's record that it was read from, and its last change;
     `other_changes` the last changes of what is no column of the record: memberships, and being gone.
     `brought_forward_at` is when the row is refreshed if open assignments depend on it, where that is sooner.
-    A run's catalogs are its course's.
     """
-    content = ContentMetadata.objects.select_related("parent").filter(content_key=content_key).first()
+    found = ContentMetadata.objects.filter(content_key=rekeying.present_key(content_key))
+    content = found.order_by(F("gone_at").asc(nulls_first=True), "variant").first()
     if content is None:
         return None
+    course = ContentMetadata.objects.filter(content_key=content.parent_key).order_by("variant").first()
     newest = (
         content.changes.order_by().values("field").annotate(last=Max("pk")).values_list("last", flat=True)
     )
     rows = ContentChange.objects.filter(pk__in=list(newest)).order_by("field")
     changes = {row["field"]: row for row in rows.values("field", "old", "new", "source", "created")}
-    held = CatalogMembership.objects.filter(content=content.parent or content).order_by("catalog_uuid")
-    catalogs = list(held.values("catalog_uuid", "seen_at", "missing_since")[:MOST_NAMED])
-    runs = content.runs.order_by("content_key").only("content_key", "start_date", "enroll_by")[:MOST_NAMED]
+    held = CatalogMembership.objects.filter(content=content).order_by("catalog_uuid")
+    catalogs = list(held.values("catalog_uuid", "named_by", "seen_at", "missing_since")[:MOST_NAMED])
+    runs = ContentMetadata.objects.filter(parent_key=content.content_key).order_by("content_key")
+    runs = runs.only("content_key", "start_date", "enroll_by")[:MOST_NAMED]
     return {
         "content_key": content.content_key,
         "known": True,
-        "values": [one | {"changed": changes.pop(one["field"], None)} for one in _values(content)],
+        "variants": _variants(found),
+        "values": [one | {"changed": changes.pop(one["field"], None)} for one in _values(content, course)],
         "other_changes": list(changes.values()),
         "row": {name: getattr(content, name) for name in _OF_THE_ROW},
-        "next_look": _next_refresh(content, catalogs, runs, now=now),
+        "next_look": _next_refresh(content, course, catalogs, runs, now=now),
         "catalogs": catalogs,
         "runs": [run.content_key for run in runs],
     }
@@ -102,11 +108,23 @@ def unknown(content_key: str, *, now: datetime) -> Explanation:
     return {"content_key": content_key, "known": False, "remembered": list(remembered)}
 
 
-def _values(content: ContentMetadata) -> list[dict[str, Any]]:
-    course = content.parent
+def _variants(rows: QuerySet[ContentMetadata]) -> list[dict[str, Any]]:
+    """Return each variant with its price and enrol-by date, and the catalogs that hold it."""
+    found = rows.order_by("variant").values("pk", "variant", "price_cents", "enroll_by", "gone_at")[
+        :MOST_NAMED
+    ]
+    variants: list[dict[str, Any]] = [{**one} for one in found]
+    held = CatalogMembership.objects.filter(content__in=[one["pk"] for one in variants])
+    catalogs: dict[int, list[UUID]] = defaultdict(list)
+    for content, catalog in held.order_by("catalog_uuid").values_list("content", "catalog_uuid")[:MOST_NAMED]:
+        catalogs[content].append(catalog)
+    return [one | {"catalogs": catalogs[one.pop("pk")]} for one in variants]
+
+
+def _values(content: ContentMetadata, course: ContentMetadata | None) -> list[dict[str, Any]]:
     columns = {
         "content_type": content.content_type,
-        "parent": course.content_key if course else None,
+        "parent": content.parent_key or None,
         **{name: getattr(content, name) for name in merge.COLUMNS},
     }
     # A run is cut from its course's record, unless it has one of its own.
@@ -119,15 +137,16 @@ def _values(content: ContentMetadata) -> list[dict[str, Any]]:
 
 def _next_refresh(
     content: ContentMetadata,
+    course: ContentMetadata | None,
     catalogs: Sequence[Mapping[str, Any]],
     runs: Iterable[ContentMetadata],
     *,
     now: datetime,
 ) -> dict[str, Any]:
-    refreshed = content.parent or content
+    refreshed = course or content
     due_at, missing = refreshed.due_at, any(one["missing_since"] for one in catalogs)
     applies = {
-        RefreshReason.WITH_COURSE: content.parent,
+        RefreshReason.WITH_COURSE: course,
         RefreshReason.WHEN_ASKED_FOR: due_at is None,
         RefreshReason.QUARANTINED: content.quarantined_digest,
         RefreshReason.FAILED: content.failures and due_at != content.fresh_until,

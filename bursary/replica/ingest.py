@@ -13,7 +13,7 @@ from django.db import DataError, IntegrityError
 from django.dispatch import Signal
 
 from bursary.catalog import parser
-from bursary.catalog.records import Content, ContentType
+from bursary.catalog.records import Content
 from bursary.lib.retries import in_transaction
 from bursary.replica import merge, store
 from bursary.replica.merge import FetchContext, MergeDecision
@@ -21,7 +21,9 @@ from bursary.replica.models import ContentMetadata
 
 content_changed = Signal()
 """Sent inside the writer's transaction, once a batch, with `pks`, the content that was created, changed, or
-left or joined a catalog, and `now`. A receiver's exception rolls the batch back."""
+left or joined a catalog, and `now`. `moved` has (catalog, old pk, new pk) for each catalog that is served
+another variant of a course than before, `rekeyed` the new content keys by the old ones. A receiver's
+exception rolls the batch back."""
 
 BATCH = 50  # records a transaction, and keys a request; some 200 rows, as courses bring their runs
 MAX_NAMED = 500
@@ -54,7 +56,7 @@ class RefreshReport:
     refused_older: int = 0
     refused_thin: int = 0
     listed: int = 0
-    """Courses, programs and pathways that the catalog returned."""
+    """Records of the catalog's own: courses, programs, pathways, and runs that it lists for themselves."""
     passed_over: int = 0
     """Those of them that were read before the listing was interrupted."""
     quarantined: int = 0
@@ -89,7 +91,7 @@ class RefreshReport:
         return cls(
             created=count[MergeDecision.CREATED],
             changed=count[MergeDecision.CHANGED],
-            unchanged=count[MergeDecision.UNCHANGED] + count[MergeDecision.REPEATED],
+            unchanged=count[MergeDecision.UNCHANGED],
             refused_older=count[MergeDecision.REFUSED_OLDER],
             refused_thin=count[MergeDecision.REFUSED_THIN],
         ) + cls.of_unusable(
@@ -106,19 +108,15 @@ class RefreshReport:
 
 def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = False) -> RefreshReport:
     """Bring in what a catalog returned, at most `BATCH` elements; a dry run decides and writes nothing."""
-    candidates, held_back = _without_quarantined(batch)
+    candidates, held_back = _without_quarantined(batch, context=context)
     records, rejected = _parse(candidates, held_back=held_back)
     report = RefreshReport(records=len(batch), quarantined=len(held_back))
     report += RefreshReport.of_unusable(one for one, _digest in rejected)
     if dry_run:
         chosen, lost = merge.choose_records(records)
         decisions = store.preview(chosen, context=context)
-        listed = [
-            key
-            for key, decision in decisions.items()
-            if decision is not MergeDecision.REFUSED_TYPE
-            and chosen[key].content_type is not ContentType.COURSERUN
-        ]
+        own = {record.content_key for record in records}
+        listed = own - {key for key, decision in decisions.items() if decision is MergeDecision.REFUSED_TYPE}
         return report + RefreshReport.of([*decisions.items(), *lost]) + RefreshReport(listed=len(listed))
     report += _store(records, context=context)
     usable = {record.content_key for record in records}
@@ -128,10 +126,10 @@ def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = Fa
     return report
 
 
-def _without_quarantined(batch: Sequence[object]) -> tuple[list[object], list[str]]:
+def _without_quarantined(batch: Sequence[object], *, context: FetchContext) -> tuple[list[object], list[str]]:
     """Return what is to be tried, and the keys of what could not be used before and is still the same."""
     keys = [parser.own_key(raw) for raw in batch]
-    known = store.quarantined(filter(None, keys))
+    known = store.quarantined(filter(None, keys), catalog_uuid=context.catalog_uuid)
     candidates: list[object] = []
     held_back: list[str] = []
     for raw, key in zip(batch, keys, strict=True):
@@ -173,8 +171,9 @@ def _store(records: Sequence[Content], *, context: FetchContext) -> RefreshRepor
     if not records:
         return RefreshReport()
     chosen, lost = merge.choose_records(records)
+    own = {record.content_key for record in records}
     try:
-        return in_transaction(lambda: _write(chosen, context=context)) + RefreshReport.of(lost)
+        return in_transaction(lambda: _write(chosen, own=own, context=context)) + RefreshReport.of(lost)
     except _NotStorable as refusal:
         if len(records) == 1:
             rejected = RejectedRecord(records[0].content_key, "not_storable", str(refusal))
@@ -184,19 +183,26 @@ def _store(records: Sequence[Content], *, context: FetchContext) -> RefreshRepor
     return _store(records[:middle], context=context) + _store(records[middle:], context=context)
 
 
-def _write(chosen: Mapping[str, Content], *, context: FetchContext) -> RefreshReport:
+def _write(chosen: Mapping[str, Content], *, own: Collection[str], context: FetchContext) -> RefreshReport:
     try:
-        merges = store.store(chosen, context=context)
+        written = store.store(chosen, own=own, context=context)
     except _REFUSED_VALUES as error:
         raise _NotStorable(f"{type(error).__name__}: {error}".partition("\n")[0]) from error
-    if pks := store.to_announce(merges):
-        content_changed.send(sender=ContentMetadata, pks=pks, now=context.now)
-    decisions = RefreshReport.of([(one.content.content_key, one.decision) for one in merges])
-    return decisions + RefreshReport(listed=len(store.held(merges)))
+    if written.announced:
+        content_changed.send(
+            sender=ContentMetadata,
+            pks=written.announced,
+            now=context.now,
+            moved=written.moved,
+            rekeyed=written.rekeyed,
+        )
+    decisions = [(one.content.content_key, one.decision) for one in written.merges]
+    refused = {key for key, decision in decisions if decision is MergeDecision.REFUSED_TYPE}
+    return RefreshReport.of(decisions) + RefreshReport(listed=len(set(own) - refused))
 
 
 def _quarantine(rejected: Sequence[tuple[RejectedRecord, str]], *, context: FetchContext) -> None:
     errors = {one.key: (f"{one.reason}: {one.detail}", digest) for one, digest in rejected if one.key}
     if errors:
-        in_transaction(lambda: store.quarantine(errors))
+        in_transaction(lambda: store.quarantine(errors, catalog_uuid=context.catalog_uuid))
         in_transaction(lambda: store.note_listed(errors, context=context))

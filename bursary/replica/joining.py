@@ -1,12 +1,24 @@
-"""What content can be joined: a run by its own terms, a course by those of its runs (decision 0004)."""
+"""What content can be joined: a run by its own terms, a course by those of its runs (decision 0004).
+
+The rule stands here twice, in Python and in SQL; a test compares the two.
+"""
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
+from uuid import UUID
 
-_NEVER = datetime.max.replace(tzinfo=UTC)
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce, Least, NullIf
+
+from bursary.catalog.records import ContentType
+from bursary.replica.models import CatalogMembership, ContentMetadata
+
+_NEVER = datetime(9000, 1, 1, tzinfo=UTC)  # not the last day: databases and time zones are narrower
 
 
 class RunContent(Protocol):
@@ -156,3 +168,78 @@ def _nearest(refused: Sequence[tuple[RunTerms, JoiningRefusal]]) -> NotJoinable:
         return NotJoinable(JoiningRefusal.NOT_ACTIVE, None)
     run, reason = refused[ranked.index(max(ranked))]
     return NotJoinable(reason, run)
+
+
+# -- The replica's rows -------------------------------------------------------------------------------------
+
+_TERMS = (
+    "offered",
+    "enrollable",
+    "start_date",
+    "end_date",
+    "enroll_start",
+    "enroll_by",
+    "price_cents",
+)
+
+
+def runs_of(
+    courses: Collection[str], *, catalogs: Collection[UUID]
+) -> dict[tuple[UUID, str], list[RunTerms]]:
+    """Return the runs of these courses that the catalogs hold, by catalog and course. One query."""
+    held = CatalogMembership.objects.filter(
+        catalog_uuid__in=list(catalogs),
+        content__parent_key__in=list(courses),
+        content__content_type=ContentType.COURSERUN,
+    )
+    found: dict[tuple[UUID, str], list[RunTerms]] = defaultdict(list)
+    columns = ("catalog_uuid", "content__parent_key", "content__content_key")
+    for catalog, course, *terms in held.order_by().values_list(*columns, *(f"content__{n}" for n in _TERMS)):
+        found[catalog, course].append(RunTerms(*terms))
+    return dict(found)
+
+
+def with_courses(pks: Collection[int]) -> QuerySet[ContentMetadata]:
+    """Return these rows, and the courses of the runs among them, in every variant."""
+    runs = ContentMetadata.objects.filter(pk__in=pks, content_type=ContentType.COURSERUN)
+    courses = Q(content_type=ContentType.COURSE, content_key__in=runs.order_by().values("parent_key"))
+    return ContentMetadata.objects.filter(Q(pk__in=pks) | courses)
+
+
+def opening(*, before: datetime | Combinable, prefix: str = "") -> Q:
+    """Return `RunTerms.opens_before` as a condition on runs, or on rows that refer to them by `prefix`."""
+    undated = Q(**{f"{prefix}enroll_start": None})
+    dated = Q(**{f"{prefix}enroll_by__isnull": False}) | Q(**{f"{prefix}enrollable": True})
+    opens = Q(**{f"{prefix}enroll_start__lt": before}) | (undated & dated)
+    return Q(**{f"{prefix}offered": True, f"{prefix}content_type": ContentType.COURSERUN}) & opens
+
+
+def closes(*, never: datetime, prefix: str = "") -> Least:
+    """Return `closing` as SQL, `never` where no date is known."""
+    return Least(Coalesce(F(f"{prefix}enroll_by"), never), Coalesce(F(f"{prefix}end_date"), never))
+
+
+def joinable(*, catalog_uuid: UUID, now: datetime, before: datetime) -> QuerySet[Any]:
+    """Return the courses and runs of a catalog that can be joined, each with its `JoiningTerms`.
+
+    They are annotated as `joining_run`, `joining_price` and `join_by`; NULL is unknown.
+    """
+    held = CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=catalog_uuid)
+    not_over = (Q(end_date=None) | Q(end_date__gt=now)) & (Q(enroll_by=None) | Q(enroll_by__gt=now))
+    runs = ContentMetadata.objects.filter(opening(before=before), not_over, Exists(held))
+    here = runs.filter(Q(pk=OuterRef("pk")) | Q(parent_key=OuterRef("content_key")))
+    advertised = here.filter(content_key=OuterRef("advertised_run"))
+    first = here.order_by(F("start_date").asc(nulls_last=True), "content_key")
+    last = here.annotate(closes=closes(never=_NEVER)).order_by("-closes")
+
+    def of_chosen(column: str) -> Case:
+        chosen = [Subquery(runs.values(column)[:1]) for runs in (advertised, first)]
+        return Case(When(Exists(advertised), then=chosen[0]), default=chosen[1])
+
+    return ContentMetadata.objects.filter(
+        Exists(held), Exists(here), content_type__in=[ContentType.COURSE, ContentType.COURSERUN]
+    ).annotate(
+        joining_run=of_chosen("content_key"),
+        joining_price=of_chosen("price_cents"),
+        join_by=NullIf(Subquery(last.values("closes")[:1]), Value(_NEVER)),
+    )

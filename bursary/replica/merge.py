@@ -1,7 +1,7 @@
 """Decides what a fetched record may do to the row that the replica holds. `store.py` writes it."""
 
 import enum
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,9 +25,11 @@ _AS_PARSED = (
     "weeks_to_complete",
     "advertised_run",
     "active",
+    "offered",
+    "enrollable",
 )
 COLUMNS = (*_AS_PARSED, "partners", "partner_names", "completeness")
-"""The typed columns that a record decides. A run's `parent` is decided apart: it waits for its course."""
+"""The typed columns that a record decides. A run's `parent_key` is decided apart: once known, it stays."""
 
 _NOT_RECORDED = {"uuid", "partner_names"}  # the one identifies, the other repeats `partners`
 _ALWAYS_OLDER = datetime.min.replace(tzinfo=UTC)
@@ -46,8 +48,6 @@ class MergeDecision(enum.Enum):
     """It differs from the row, and is newer."""
     UNCHANGED = enum.auto()
     """It equals the row."""
-    REPEATED = enum.auto()
-    """The row is as another catalog serves it; this record differs, as it did at the last fetch: no news."""
     REFUSED_OLDER = enum.auto()
     """The row comes from a newer record."""
     REFUSED_THIN = enum.auto()
@@ -61,8 +61,10 @@ class StoredContent:
     """What the decision depends on of a row."""
 
     pk: int
+    content_key: str
+    variant: str
     content_type: str
-    parent_key: str | None
+    parent_key: str
     digest: str
     completeness: str
     fetched_from: str
@@ -82,10 +84,15 @@ class FetchContext:
     now: datetime
     by: RefreshSource
 
+    @property
+    def upstream(self) -> str:
+        """The upstream that the catalog belongs to, as `fetched_from` names it."""
+        return self.fetched_from.rpartition(":")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """A record, the row of its key, and the decision."""
+    """A record, the row of its key and variant, and the decision."""
 
     content: Content
     row: StoredContent
@@ -95,10 +102,12 @@ class Merge:
 
     Of a refused record only `gone_at`: that content which was gone is there again.
     """
-    parent_key: str | None
-    """The key of the run's course from now on."""
+    parent_key: str
+    """The key of the run's course from now on; "" for none."""
     checked_later: bool
     """A fetch that began later has confirmed the row already."""
+    contradicts: bool
+    """Two catalogs of one upstream serve different records of one variant and one time stamp."""
 
     @property
     def agreed(self) -> bool:
@@ -107,7 +116,6 @@ class Merge:
             MergeDecision.CREATED,
             MergeDecision.CHANGED,
             MergeDecision.UNCHANGED,
-            MergeDecision.REPEATED,
         )
 
     @property
@@ -145,42 +153,39 @@ def choose_records(records: Iterable[Content]) -> tuple[dict[str, Content], list
     return chosen, [(loser.content_key, _why_lost(loser, chosen[loser.content_key])) for loser in lost]
 
 
-def decide(
-    content: Content,
-    row: StoredContent,
-    *,
-    context: FetchContext,
-    courses: Collection[str],
-    inserted: bool,
-    repeated: bool,
-) -> Merge:
-    """Decide about a record and the row of its key.
-
-    `courses` are the keys of the courses that the replica has; `inserted`: this fetch tried to insert the
-    row; `repeated`: this catalog served the same record at its last fetch.
-    """
-    # A parent once known stays: run records come without it, or before their course.
-    parent_key = content.parent_key if content.parent_key in courses else row.parent_key
+def decide(content: Content, row: StoredContent, *, context: FetchContext, inserted: bool) -> Merge:
+    """Decide about a record and the row of its key and variant; `inserted`: this fetch tried to insert it."""
+    parent_key = content.parent_key or row.parent_key  # once known it stays: run records may come without
     decision = _refusal(content, row, context=context)
     is_new = inserted and (row.fetched_at, row.fetched_from) == (context.now, context.fetched_from)
     if decision is None and is_new:
         decision = MergeDecision.CREATED
-    elif decision is None and repeated and _is_another_catalogs(row, content, context=context):
-        decision = MergeDecision.REPEATED
     changes: dict[str, tuple[Any, Any]] = {}
     if decision is None:
         new = columns(content)
         changes = {name: (row.columns[name], new[name]) for name in COLUMNS if row.columns[name] != new[name]}
         if parent_key != row.parent_key:
-            changes["parent"] = (row.parent_key, parent_key)
+            changes["parent"] = (row.parent_key or None, parent_key)
         differs = changes or row.gone_at or content.digest != row.digest
         decision = MergeDecision.CHANGED if differs else MergeDecision.UNCHANGED
     if row.gone_at is not None and decision is not MergeDecision.REFUSED_TYPE:
         changes["gone_at"] = (row.gone_at, None)
-    recorded = {
+    return Merge(
+        content,
+        row,
+        decision,
+        recorded(changes),
+        parent_key,
+        checked_later=_checked_later(row, context=context),
+        contradicts=_contradicts(content, row, context=context),
+    )
+
+
+def recorded(changes: Mapping[str, tuple[object, object]]) -> dict[str, tuple[object, object]]:
+    """Return those changes that `ContentChange` records, as JSON values."""
+    return {
         name: (_json(old), _json(new)) for name, (old, new) in changes.items() if name not in _NOT_RECORDED
     }
-    return Merge(content, row, decision, recorded, parent_key, _checked_later(row, context=context))
 
 
 def columns(content: Content) -> dict[str, Any]:
@@ -205,7 +210,8 @@ def _refusal(content: Content, row: StoredContent, *, context: FetchContext) -> 
 def _is_older(content: Content, row: StoredContent, *, context: FetchContext) -> bool:
     """Compare upstream's own instants where they are comparable: of one catalog of one upstream, and past.
 
-    Otherwise, and where they are equal, the later fetch wins.
+    Otherwise, and where they are equal, the later fetch wins. Of two catalogs they are not comparable: each
+    is the latest of the record's, its catalog's and its customer's, so an edit of the catalog stamps it all.
     """
     fetched, stored, now = content.upstream_modified, row.upstream_modified, context.now
     same_catalog = context.fetched_from == row.fetched_from
@@ -218,17 +224,15 @@ def _checked_later(row: StoredContent, *, context: FetchContext) -> bool:
     return context.now < row.checked_at <= context.now + MAX_CLOCK_SKEW
 
 
-def _is_another_catalogs(row: StoredContent, content: Content, *, context: FetchContext) -> bool:
-    """Return whether the row is as another catalog serves it, by a record that differs from this one.
-
-    Catalogs may differ in a run that is for one of them alone. If the last fetch always won, each would write
-    anew what the one before wrote.
-    """
+def _contradicts(content: Content, row: StoredContent, *, context: FetchContext) -> bool:
+    """Return whether upstream serves the row's catalog another record at one time stamp: it must not."""
     return (
         row.fetched_from != context.fetched_from
+        and row.fetched_from.rpartition(":")[0] == context.upstream
+        and content.upstream_modified is not None
+        and row.upstream_modified == content.upstream_modified
+        and (row.completeness, row.variant) == (content.completeness, content.variant)
         and row.digest != content.digest
-        and row.completeness == content.completeness
-        and row.gone_at is None
     )
 
 

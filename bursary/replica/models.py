@@ -5,10 +5,11 @@ content types.
 """
 
 from datetime import datetime
+from uuid import UUID
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from bursary.catalog.records import Completeness as Completeness
 from bursary.catalog.records import ContentType as ContentType
@@ -52,16 +53,27 @@ class ReadMode(models.TextChoices):
 
 
 class ContentMetadata(LeasedRow):
-    """One course, run, program or pathway as last fetched.
+    """One course, run, program or pathway as last fetched, for the catalogs that are served alike.
+
+    A course has a row for each `variant`: catalogs that may have other restricted runs are served another
+    record of it (decision 0014). All catalogs share a run's row.
 
     `due_at` is when it is refreshed next: the end of its freshness, a request, or the end of a back-off. A
-    run is refreshed with its course and has none.
+    run is refreshed with its course and has none, unless there is no row of its course.
     """
 
-    content_key = models.CharField(max_length=255, unique=True)
+    content_key = models.CharField(max_length=255)
+    variant = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        help_text="Digest of the restricted runs that the course's record names; empty: none",
+    )
     content_type = models.CharField(max_length=16, choices=CONTENT_TYPES)
-    uuid = models.UUIDField(null=True, blank=True)
-    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="runs")
+    uuid = models.UUIDField(null=True, blank=True, db_index=True)
+    parent_key = models.CharField(
+        max_length=255, blank=True, default="", db_index=True, help_text="The content key of a run's course"
+    )
     title = models.TextField(blank=True)
     course_type = models.CharField(max_length=64, blank=True)
     product_source = models.CharField(max_length=64, blank=True)
@@ -77,6 +89,10 @@ class ContentMetadata(LeasedRow):
     weeks_to_complete = models.PositiveIntegerField(null=True, blank=True)
     advertised_run = models.CharField(max_length=255, blank=True, help_text="That run's content key")
     active = models.BooleanField(default=False)
+    offered = models.BooleanField(
+        default=False, help_text="Of a run: published and marketable, or marketable outside"
+    )
+    enrollable = models.BooleanField(default=False, help_text="Of a run: upstream's flag at its last sync")
 
     payload = models.JSONField(default=dict, help_text="The record as upstream served it, without links")
     digest = models.CharField(max_length=64, help_text="Of the payload without volatile fields")
@@ -103,17 +119,18 @@ class ContentMetadata(LeasedRow):
     )
     gone_at = models.DateTimeField(null=True, blank=True, help_text="When its last catalog lost it")
 
-    LOCK_ORDER = "content_key"
+    LOCK_ORDER = ("content_key", "variant")
 
     class Meta:
         verbose_name_plural = "content metadata"
-        ordering = ("content_key",)
+        ordering = ("content_key", "variant")
         indexes = [
             models.Index(fields=["early", "due_at"], name="content_due"),
             # The metrics: what is in quarantine, counted without reading the rest.
             models.Index(fields=["quarantined_digest", "id"], name="content_quarantined"),
         ]
         constraints = [
+            models.UniqueConstraint(fields=["content_key", "variant"], name="content_once_a_variant"),
             models.CheckConstraint(
                 name="content_price_unknown_or_not_negative",
                 condition=Q(price_cents=None) | Q(price_cents__gte=0),
@@ -123,32 +140,26 @@ class ContentMetadata(LeasedRow):
     def __str__(self) -> str:
         return self.content_key
 
-    @property
-    def key_to_fetch(self) -> str:
-        """The key that upstream is asked for: a run's course's, or its own."""
-        return self.parent.content_key if self.parent else self.content_key
-
     def fresh(self, now: datetime) -> bool:
         """Return whether the row may be served without being refreshed first."""
         return now < self.fresh_until
 
 
 class CatalogMembership(models.Model):
-    """A catalog holds a course, program or pathway. Runs, and their links, belong to their course."""
+    """A catalog holds content: one row of a key. A run is held by itself, not by its course being there."""
 
     catalog_uuid = models.UUIDField()
     content = models.ForeignKey(ContentMetadata, on_delete=models.PROTECT, related_name="memberships")
     created = models.DateTimeField()
+    named_by = models.CharField(
+        max_length=255,
+        blank=True,
+        default="",
+        help_text="Key of the course whose full record names the run; empty: the catalog lists it itself",
+    )
     seen_at = models.DateTimeField(help_text="When the catalog last returned it")
     missing_since = models.DateTimeField(null=True, blank=True, help_text="First lookup that found nothing")
-    links = models.JSONField(
-        default=dict,
-        db_default={},
-        help_text="The catalog's own, for the content and its runs, by key",
-    )
-    digest = models.CharField(
-        max_length=64, blank=True, default="", db_default="", help_text="Of the record that it last served"
-    )
+    links = models.JSONField(default=dict, db_default={}, help_text="The catalog's own, for this content")
 
     class Meta:
         constraints = [
@@ -159,6 +170,24 @@ class CatalogMembership(models.Model):
         return f"{self.content_id} in {self.catalog_uuid}"
 
 
+def in_catalog(catalog_uuid: UUID) -> Exists:
+    """Return a condition, or annotation, on content: the catalog holds this row."""
+    return Exists(CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=catalog_uuid))
+
+
+class FormerContentKey(models.Model):
+    """A key that upstream used for a course before it had `content_key`; the course is found by both."""
+
+    former_key = models.CharField(max_length=255, unique=True)
+    content_key = models.CharField(max_length=255, db_index=True)
+
+    class Meta:
+        ordering = ("former_key",)
+
+    def __str__(self) -> str:
+        return f"{self.former_key}, now {self.content_key}"
+
+
 class ContentChange(models.Model):
     """One field of one row changed: old and new value, when, and what caused the fetch."""
 
@@ -166,6 +195,9 @@ class ContentChange(models.Model):
     field = models.CharField(max_length=32)
     old = models.JSONField(null=True)
     new = models.JSONField(null=True)
+    catalog_uuid = models.UUIDField(
+        null=True, blank=True, help_text="The catalog that is served another variant; empty: all that hold it"
+    )
     source = models.CharField(max_length=8, choices=RefreshSource.choices)
     created = models.DateTimeField()
 
@@ -186,13 +218,16 @@ class CatalogListing(LeasedRow):
     catalog_uuid = models.UUIDField(unique=True)
     started_at = models.DateTimeField(null=True, blank=True, help_text="When the last accepted listing began")
     begun_at = models.DateTimeField(null=True, blank=True, help_text="When the unfinished listing began")
-    listed = models.PositiveIntegerField(default=0, help_text="Entries of the last accepted listing, no runs")
+    listed = models.PositiveIntegerField(default=0, help_text="Entries of the last accepted listing")
     failures = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)
     alarm = models.TextField(blank=True, help_text="Why nothing is removed: too much is missing")
     alarmed_at = models.DateTimeField(null=True, blank=True)
     guard_off_until = models.DateTimeField(
         null=True, blank=True, help_text="Until when an operator allows any number of removals"
+    )
+    contradictions = models.PositiveBigIntegerField(
+        default=0, help_text="Records that differed from another catalog's of the same variant and time stamp"
     )
 
     class Meta:

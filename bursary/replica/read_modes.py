@@ -38,7 +38,7 @@ def compare_again(*, clock: Callable[[], datetime]) -> None:
     """Compare again what differed when it was last compared, also where it is no longer read."""
     for found in shadow.standing_keys():
         runs = ContentMetadata.objects.filter(content_key__in={key.content_key for key in found})
-        courses = dict(runs.exclude(parent=None).values_list("content_key", "parent__content_key"))
+        courses = dict(runs.exclude(parent_key="").order_by().values_list("content_key", "parent_key"))
         keys = {key: courses.get(key.content_key, key.content_key) for key in found}
         now = clock()
         shadow.compare(upstream_cache.look_up(keys, now=now, anew=True).fresh, now=now)
@@ -87,11 +87,12 @@ def courses_of(
     and never for `keys`: a learner may have made them up.
     """
     rows = ContentMetadata.objects.filter(content_key__in=list(keys))
-    parents = dict(rows.values_list("content_key", "parent__content_key"))
+    parents = dict(rows.order_by().values_list("content_key", "parent_key"))
     unknown = {key for key in keys if key not in parents}
     if unknown and reads_upstream():
         courses = {CatalogKey(catalog_uuid, course): course for catalog_uuid, course in assigned}
         for content in from_upstream(courses, now=now).values():
             if content is not None:
-                parents |= dict.fromkeys(unknown.intersection(content.run_keys), content.content_key)
+                runs = {run.key for run in content.runs}
+                parents |= dict.fromkeys(unknown & runs, content.content_key)
     return {run: course for run, course in parents.items() if course}

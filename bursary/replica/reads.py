@@ -1,6 +1,7 @@
 """Reads of the replica. Its rows are served fresh or stale, also while upstream is down.
 
-Only content without a row is fetched while the reader waits.
+Each read is for a catalog, and returns the row that this one holds. Only content that it is not known to hold
+is fetched while the reader waits.
 """
 
 import time
@@ -10,14 +11,20 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.db.models.functions import Coalesce
+from django.db.models import Exists, QuerySet
 
 from bursary.catalog.payload import with_links
 from bursary.catalog.values import is_key
-from bursary.lib import leases
-from bursary.replica import cold_reads, refresh
-from bursary.replica.models import CatalogMembership, ColdRead, ColdReadStatus, ContentMetadata, RefreshSource
+from bursary.replica import cold_reads, refresh, rekeying, schedule
+from bursary.replica.models import (
+    CatalogMembership,
+    ColdRead,
+    ColdReadStatus,
+    ContentMetadata,
+    ContentType,
+    RefreshSource,
+    in_catalog,
+)
 from bursary.replica.refresh import ContentUnavailable as ContentUnavailable
 
 POLL_INTERVAL = 0.05  # seconds, while another reader fetches the same key
@@ -26,7 +33,7 @@ _NOT_SERVED = {"upstream_error", "too_large"}  # reasons of rejected records tha
 
 
 class UnknownContent(Exception):
-    """Neither the replica nor the catalog has content with this key."""
+    """The catalog does not have content with this key."""
 
     reason = "content_not_in_catalog"
 
@@ -36,37 +43,36 @@ class UnknownContent(Exception):
 
 
 def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMetadata:
-    """Return the course, run, program or pathway with this key, its payload deferred.
+    """Return the course, run, program or pathway with this key that the catalog holds, its payload deferred.
 
-    A row is served at once, with one query, whatever catalog it came from (see `membership`); where it is
-    stale and no refresh is scheduled, one is requested. Without a row the content is fetched from
-    `catalog_uuid` within `CONTENT_READ_DEADLINE`, once for all concurrent readers; inside a transaction that
-    raises RuntimeError. Raises UnknownContent where upstream has no such content, or had none lately, and
-    ContentUnavailable where it does not answer in time.
+    A row that it holds is served at once, with one query; where it is stale and no refresh is scheduled, one
+    is requested. Otherwise the catalog is asked within `CONTENT_READ_DEADLINE`, once for all concurrent
+    readers, though another catalog may hold the content; inside a transaction that raises RuntimeError. A
+    course that upstream re-keyed is found by its former key as well. What has left every catalog, which is
+    confirmed twice, is not asked for here. Raises UnknownContent where the catalog has no such content, or
+    had none lately, and ContentUnavailable where it does not answer in time.
     """
     if not is_key(content_key):
         raise UnknownContent(content_key)
-    content = _stored(content_key)
+    content = _stored(content_key, catalog_uuid=catalog_uuid)
     if content is None:
-        return _cold_read(content_key, catalog_uuid=catalog_uuid, now=now)
-    refreshed = content.parent or content  # a run is refreshed with its course
-    if refreshed.due_at is None and not refreshed.fresh(now):
-        leases.schedule(ContentMetadata.objects.filter(pk=refreshed.pk, due_at=None), at=now, now=now)
+        key = rekeying.present_key(content_key)
+        if _has_left_every_catalog(key):
+            raise UnknownContent(content_key)
+        return _cold_read(key, catalog_uuid=catalog_uuid, now=now)
+    if content.due_at is None and not content.fresh(now):
+        schedule.request_stale(content, now=now)
     return content
 
 
 def held_by(catalog_uuid: UUID) -> QuerySet[ContentMetadata]:
-    """Return the content of a catalog, runs included."""
+    """Return the content of a catalog, the runs in it included."""
     return ContentMetadata.objects.filter(membership(catalog_uuid))
 
 
 def membership(catalog_uuid: UUID) -> Exists:
-    """Return a condition, or annotation, on content: the catalog holds it, or the course of a run."""
-    return Exists(
-        CatalogMembership.objects.filter(
-            Q(content=OuterRef("pk")) | Q(content=OuterRef("parent")), catalog_uuid=catalog_uuid
-        )
-    )
+    """Return a condition, or annotation, on content: the catalog holds this row."""
+    return in_catalog(catalog_uuid)
 
 
 def courseware_url(content_key: str, *, catalog_uuid: UUID) -> str:
@@ -74,45 +80,55 @@ def courseware_url(content_key: str, *, catalog_uuid: UUID) -> str:
 
     Another catalog's URL would lead into another organisation.
     """
-    holder = ContentMetadata.objects.filter(content_key=content_key).values(holder=Coalesce("parent", "pk"))
-    rows = CatalogMembership.objects.filter(content=holder[:1], catalog_uuid=catalog_uuid)
+    rows = CatalogMembership.objects.filter(content__content_key=content_key, catalog_uuid=catalog_uuid)
     served = rows.values_list("links", flat=True).first() or {}
     for name in ("enrollment_url", "marketing_url"):
-        url = served.get(content_key, {}).get(name)
+        url = served.get(name)
         if isinstance(url, str) and url.startswith(("https://", "http://")):
             return url
     return ""
 
 
 def record(content: ContentMetadata, *, catalogs: Iterable[UUID] | QuerySet[Any, UUID]) -> dict[str, object]:
-    """Return upstream's record as served to the one of these catalogs that holds the content. One query.
+    """Return upstream's record as served to the one of these catalogs that holds the content. Two queries.
 
     Where several hold it, or none, the record is without links, which are each catalog's own.
     """
-    held = CatalogMembership.objects.filter(
-        content=content.parent_id or content.pk, catalog_uuid__in=catalogs
+    held = CatalogMembership.objects.filter(content=content, catalog_uuid__in=catalogs)
+    found = list(held.order_by().values_list("catalog_uuid", "links")[:2])
+    if len(found) != 1:
+        return with_links(content.payload, content.content_key, {})
+    catalog_uuid, links = found[0]
+    runs = CatalogMembership.objects.filter(
+        catalog_uuid=catalog_uuid, content__parent_key=content.content_key
     )
-    found = list(held.order_by().values_list("links", flat=True)[:2])
-    return with_links(content.payload, content.content_key, found[0] if len(found) == 1 else {})
+    of_runs = dict(runs.order_by().values_list("content__content_key", "links"))
+    return with_links(content.payload, content.content_key, {**of_runs, content.content_key: links})
 
 
-def title_of(content_key: str) -> str:
-    """Return the title in the replica, empty where there is no row. Never asks upstream."""
-    rows = ContentMetadata.objects.filter(content_key=content_key)
+def title_of(content_key: str, *, catalog_uuid: UUID) -> str:
+    """Return the title of the catalog's row, empty where it holds none. Never asks upstream."""
+    rows = held_by(catalog_uuid).filter(content_key=content_key)
     return rows.values_list("title", flat=True).first() or ""
 
 
-def _stored(content_key: str) -> ContentMetadata | None:
-    rows = ContentMetadata.objects.select_related("parent").defer("payload", "parent__payload")
-    return rows.filter(content_key=content_key).first()
+def _stored(content_key: str, *, catalog_uuid: UUID) -> ContentMetadata | None:
+    return held_by(catalog_uuid).defer("payload").filter(content_key=content_key).first()
+
+
+def _has_left_every_catalog(content_key: str) -> bool:
+    rows = ContentMetadata.objects.filter(content_key=content_key).exclude(content_type=ContentType.COURSERUN)
+    left = set(rows.order_by().values_list("gone_at", flat=True))
+    return bool(left) and None not in left
 
 
 def _cold_read(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMetadata:
-    """Fetch content without a row, or wait for the reader that fetches it, at most until the deadline."""
+    """Ask the catalog for content, or wait for the reader that does, at most until the deadline."""
     ends = time.monotonic() + settings.CONTENT_READ_DEADLINE.total_seconds()
     while True:
         acquired = cold_reads.acquire(content_key, catalog_uuid=catalog_uuid, now=now)
-        content = _stored(content_key)  # another reader may have stored it just now
+        # Another reader may have stored it just now.
+        content = _stored(content_key, catalog_uuid=catalog_uuid)
         if isinstance(acquired, ColdRead):
             if content is None:
                 return _fetch(acquired, now=now)
@@ -127,16 +143,18 @@ def _cold_read(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conten
 
 
 def _fetch(read: ColdRead, *, now: datetime) -> ContentMetadata:
+    # A run that has ended is found by its course alone, which another catalog may have named.
+    runs = ContentMetadata.objects.filter(content_key=read.content_key).exclude(parent_key="")
     try:
         report = refresh.refresh_keys(
-            [read.content_key],
+            [read.content_key, *runs.values_list("parent_key", flat=True)],
             catalog_uuid=read.catalog_uuid,
             source=refresh.configured_source(),
             now=now,
             by=RefreshSource.READ,
             within=settings.CONTENT_READ_DEADLINE,
         )
-        content = _stored(read.content_key)
+        content = _stored(read.content_key, catalog_uuid=read.catalog_uuid)
         if content is not None:
             return content
         for rejected in report.unparsable:

@@ -185,16 +185,17 @@ class DueRefresh:
 
     def refresh(self, rows: Sequence[ContentMetadata]) -> bool:
         """Refresh claimed rows by one request for each catalog and cause; return False if none answered."""
-        catalogs = schedule.catalogs_to_ask(rows)
-        groups: dict[tuple[UUID | None, RefreshSource], list[ContentMetadata]] = defaultdict(list)
+        asked = schedule.catalogs_to_ask(rows)
+        groups: dict[tuple[UUID | None, RefreshSource], _Claimed] = defaultdict(dict)
         for row in rows:
             by = RefreshSource.EVENT if row.expected_since else RefreshSource.CRON
-            groups[catalogs[row.pk], by].append(row)
+            catalog, key = asked.get(row.pk, (None, row.content_key))
+            groups[catalog, by][row] = key
         answered = [self._refresh(catalog, by, group) for (catalog, by), group in groups.items()]
         return any(answered)
 
-    def _refresh(self, catalog_uuid: UUID | None, by: RefreshSource, rows: Sequence[ContentMetadata]) -> bool:
-        now = self._clock()
+    def _refresh(self, catalog_uuid: UUID | None, by: RefreshSource, claimed: "_Claimed") -> bool:
+        now, rows = self._clock(), list(claimed)
         lease_ends = min(row.lease_until or now for row in rows)
         if now + settings.CONTENT_FETCH_DEADLINE > lease_ends:  # the groups before took long
             leases.settle(rows, due_at=now, now=now)
@@ -207,7 +208,7 @@ class DueRefresh:
             return False
         context = _context(self._source, catalog_uuid, now=now, by=by)
         try:
-            self.report += _refresh_claimed(rows, source=self._source, context=context)
+            self.report += _refresh_claimed(claimed, source=self._source, context=context)
         except CatalogUnavailable as failure:
             error = self._unavailable[catalog_uuid] = f"catalog_unavailable: {failure}"
             self._postpone(rows, error=error)
@@ -222,25 +223,28 @@ class DueRefresh:
         self.report += RefreshReport(postponed=len(rows))
 
 
-def _refresh_claimed(
-    rows: Sequence[ContentMetadata], *, source: CatalogSource, context: FetchContext
-) -> RefreshReport:
+_Claimed = dict[ContentMetadata, str]
+"""Claimed rows of one catalog, with the key to ask it for."""
+
+
+def _refresh_claimed(claimed: _Claimed, *, source: CatalogSource, context: FetchContext) -> RefreshReport:
     """Fetch claimed rows of one catalog and settle each: returned, not handed over, or missing."""
-    keys = sorted({row.key_to_fetch for row in rows})
+    keys = sorted(set(claimed.values()))
     found = source.fetch(context.catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE)
     unfetched = {one.content_key: one for one in found if isinstance(one, Unfetched)}
     records = [one for one in found if not isinstance(one, Unfetched)]
     report = RefreshReport(pages=1) + _ingest_all(records, context=context)
     returned = _keys_in(records)
-    schedule.settle_fetched([row for row in rows if row.key_to_fetch in returned], now=context.now)
-    rest = [row for row in rows if row.key_to_fetch not in returned]
+    there = [row for row, key in claimed.items() if key in returned]
+    schedule.settle_fetched(there, catalog_uuid=context.catalog_uuid, now=context.now)
+    rest = [row for row, key in claimed.items() if key not in returned]
     for key, failure in unfetched.items():  # it exists, and so is not missing
-        failed = [row for row in rest if row.key_to_fetch == key]
+        failed = [row for row in rest if claimed[row] == key]
         schedule.settle_failed(failed, error=f"{failure.reason}: {failure.detail}", now=context.now)
     report += RefreshReport.of_unusable(
         RejectedRecord(one.content_key, one.reason, one.detail) for one in unfetched.values()
     )
-    missing = [row for row in rest if row.key_to_fetch not in unfetched]
+    missing = [row for row in rest if claimed[row] not in unfetched]
     if not missing:
         return report
     outcome = removal.record_missing([row.pk for row in missing], context=context)

@@ -5,7 +5,7 @@ without saying so. The drop guard: nothing is removed while a catalog has shrunk
 a fifth.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -15,10 +15,10 @@ from django.db.models import Q, QuerySet
 from bursary.lib.batches import keyset_pages
 from bursary.lib.locks import for_update
 from bursary.lib.retries import in_transaction
-from bursary.replica import schedule, store
+from bursary.replica import membership, schedule, store
 from bursary.replica.ingest import BATCH, content_changed
 from bursary.replica.merge import FetchContext
-from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata
+from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, ContentType
 
 ALLOWED_SHARE = 5
 """One entry in so many may disappear."""
@@ -110,8 +110,9 @@ def record_missing(pks: Collection[int], *, context: FetchContext) -> Missing:
     missed = members(context.catalog_uuid).filter(content__in=list(pks), seen_at__lt=context.now)
 
     def record() -> Missing:
-        concerned = ContentMetadata.objects.filter(Q(pk__in=pks) | Q(parent__in=pks)).order_by("content_key")
-        courses = dict(for_update(concerned).values_list("pk", "parent"))
+        keys = list(ContentMetadata.objects.filter(pk__in=pks).values_list("content_key", flat=True))
+        concerned = ContentMetadata.objects.filter(Q(pk__in=pks) | Q(parent_key__in=keys))
+        list(for_update(concerned.order_by("content_key", "variant")).values_list("pk"))
         listing = _locked_listing(context)
         since = dict(missed.order_by("content_id").values_list("content", "missing_since"))
         missed.filter(missing_since=None).update(missing_since=context.now)
@@ -124,15 +125,15 @@ def record_missing(pks: Collection[int], *, context: FetchContext) -> Missing:
         if alarm := _removal_alarm(listing, now=context.now):
             _raise_alarm(listing, alarm, now=context.now)
             return Missing(0, recheck, alarm)
-        _end(confirmed, courses=courses, context=context)
+        _end(confirmed, context=context)
         return Missing(len(confirmed), recheck, "")
 
     return in_transaction(record)
 
 
 def members(catalog_uuid: UUID) -> QuerySet[CatalogMembership]:
-    """Return the memberships of a catalog."""
-    return CatalogMembership.objects.filter(catalog_uuid=catalog_uuid)
+    """Return the memberships of what the catalog lists itself, without the runs that courses name."""
+    return CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, named_by="")
 
 
 def alarms(catalogs: Collection[UUID] | None = None) -> dict[UUID, str]:
@@ -166,23 +167,21 @@ def _raise_alarm(listing: CatalogListing, alarm: str, *, now: datetime) -> None:
     listing.save(update_fields=["alarm", "alarmed_at"])
 
 
-def _end(pks: Collection[int], *, courses: Mapping[int, int | None], context: FetchContext) -> None:
-    """End memberships, and mark what no catalog holds any more, with its runs. The rows stay.
-
-    `courses` are the locked content and its runs, with each one's course.
-    """
-    ended = sorted(pks)
-    members(context.catalog_uuid).filter(content__in=ended).delete()
-    others = CatalogMembership.objects.filter(content__in=ended)
-    others.update(digest="")  # the row may be as this catalog served it: what another serves next is news
-    orphaned = set(ended) - set(others.values_list("content", flat=True))
-    gone = ContentMetadata.objects.filter(Q(pk__in=orphaned) | Q(parent__in=orphaned), gone_at=None)
-    gone_pks = list(gone.values_list("pk", flat=True))
-    ContentMetadata.objects.filter(pk__in=gone_pks).update(gone_at=context.now)
+def _end(pks: Collection[int], *, context: FetchContext) -> None:
+    """End memberships, those of the runs that these courses name included; all of it is locked."""
+    courses = ContentMetadata.objects.filter(pk__in=pks, content_type=ContentType.COURSE)
+    rows = CatalogMembership.objects.filter(
+        Q(content__in=pks) | Q(named_by__in=list(courses.values_list("content_key", flat=True))),
+        catalog_uuid=context.catalog_uuid,
+    )
+    ended = dict(rows.order_by("content").values_list("pk", "content"))
+    CatalogMembership.objects.filter(pk__in=ended).delete()
+    gone = membership.mark_gone(set(ended.values()), context=context)
     changes: list[tuple[int, str, object, object]] = [
-        *((pk, "membership", str(context.catalog_uuid), None) for pk in ended),
-        *((pk, "gone_at", None, context.now.isoformat()) for pk in gone_pks),
+        *((pk, "membership", str(context.catalog_uuid), None) for pk in ended.values()),
+        *((pk, "gone_at", None, context.now.isoformat()) for pk in sorted(gone)),
     ]
     store.record_changes(changes, context=context)
-    announced = sorted(pk for pk, parent in courses.items() if pk in ended or parent in ended)
-    content_changed.send(sender=ContentMetadata, pks=announced, now=context.now)
+    content_changed.send(
+        sender=ContentMetadata, pks=sorted(ended.values()), now=context.now, moved=(), rekeyed={}
+    )

@@ -1,7 +1,7 @@
 """When each content row and each catalog's listing is refreshed next. Rows are claimed by `due_at`.
 
 How long a fetch is good for comes from one table in settings, `CONTENT_FRESHNESS`. A run is refreshed with
-its course and has no `due_at`.
+its course and has no `due_at`, unless the replica lacks its course.
 """
 
 import re
@@ -25,7 +25,9 @@ from bursary.replica.models import (
     ColdRead,
     ColdReadStatus,
     ContentMetadata,
+    FormerContentKey,
 )
+from bursary.replica.types import CatalogKey
 
 KEYS_PER_STATEMENT = 500
 FIRST_RETRY = timedelta(minutes=1)
@@ -88,6 +90,14 @@ def request_refresh(keys: Collection[str], *, now: datetime, until_changed: bool
     return scheduled
 
 
+def request_stale(content: ContentMetadata, *, now: datetime) -> int:
+    """Make content due that is stale and has no refresh scheduled, a run's course for a run."""
+    rows = ContentMetadata.objects.filter(pk=content.pk)
+    if content.parent_key:
+        rows = _rows_to_refresh([content.content_key])
+    return leases.schedule(rows.filter(due_at=None), at=now, now=now)
+
+
 def bring_forward(pks: Collection[int], *, now: datetime) -> int:
     """Make these rows due now, but for those in back-off or under a lease; return the number of rows."""
     # Whatever is due within a lease may be under one, and is due soon anyway.
@@ -107,7 +117,7 @@ def confirm(until: Mapping[datetime, Sequence[int]], *, changed: Collection[int]
         Q(expected_since=None) | Q(expected_since__lte=now, pk__in=changed),
         pk__in=[pk for pks in until.values() for pk in pks],
     )
-    leases.postpone(rows.exclude(content_type=ContentType.COURSERUN), until=until, now=now)
+    leases.postpone(rows.exclude(content_type=ContentType.COURSERUN, due_at=None), until=until, now=now)
 
 
 def claim(*, started: datetime, now: datetime, limit: int) -> list[ContentMetadata]:
@@ -115,53 +125,68 @@ def claim(*, started: datetime, now: datetime, limit: int) -> list[ContentMetada
 
     A run that began at `started` so claims each row once at most, however long it takes.
     """
-    rows = ContentMetadata.objects.select_related("parent").defer("payload", "parent__payload")
+    rows = ContentMetadata.objects.defer("payload")
     return leases.claim(rows, now=started, lease=now - started + settings.CONTENT_LEASE, limit=limit)
 
 
-def catalogs_to_ask(rows: Iterable[ContentMetadata]) -> dict[int, UUID | None]:
-    """Return the catalog to ask for each row, by pk; a run is held where its course is.
+def catalogs_to_ask(rows: Iterable[ContentMetadata]) -> dict[int, CatalogKey]:
+    """Return the catalog to ask for each row, by pk, and the key to ask it for.
 
-    It is the one that the row came from, unless only others hold it now; None where no catalog holds the row
-    and it does not say where it came from.
+    It is the one that the row came from, unless only others hold it now; none where no catalog holds the row
+    and it does not say where it came from. A run is asked for by the course that names it.
     """
-    holders: dict[int, list[UUID]] = defaultdict(list)
-    held = CatalogMembership.objects.filter(content__in={row.parent_id or row.pk for row in rows})
-    for catalog_uuid, content in held.order_by("catalog_uuid").values_list("catalog_uuid", "content"):
-        holders[content].append(catalog_uuid)
-    return {row.pk: _catalog_to_ask(row.fetched_from, holders[row.parent_id or row.pk]) for row in rows}
+    holders: dict[int, dict[UUID, str]] = defaultdict(dict)
+    held = CatalogMembership.objects.filter(content__in=[row.pk for row in rows]).order_by("catalog_uuid")
+    for content, catalog_uuid, named_by in held.values_list("content", "catalog_uuid", "named_by"):
+        holders[content][catalog_uuid] = named_by
+    asked: dict[int, CatalogKey] = {}
+    for row in rows:
+        if catalog := _catalog_to_ask(row.fetched_from, holders[row.pk]):
+            course = holders[row.pk].get(catalog, row.parent_key)
+            asked[row.pk] = CatalogKey(catalog, course or row.content_key)
+    return asked
 
 
-def _catalog_to_ask(fetched_from: str, holders: Sequence[UUID]) -> UUID | None:
+def _catalog_to_ask(fetched_from: str, holders: Collection[UUID]) -> UUID | None:
+    first = next(iter(holders), None)
     try:
         origin = UUID(fetched_from.rpartition(":")[2])
     except ValueError:
-        return holders[0] if holders else None
-    return origin if origin in holders or not holders else holders[0]
+        return first
+    return origin if origin in holders or first is None else first
 
 
-def settle_fetched(rows: Sequence[ContentMetadata], *, now: datetime) -> None:
+def settle_fetched(rows: Sequence[ContentMetadata], *, catalog_uuid: UUID, now: datetime) -> None:
     """Settle claimed rows that a fetch begun at `now` returned: due again when they are stale.
 
-    An announced change that does not show yet is polled for: after as long again as it has taken so far.
+    An announced change that does not show yet is polled for: after as long again as it has taken so far. A
+    row that the catalog holds no more, being served another variant, is due again through another that does.
     """
 
     def settle() -> None:
         finished: list[ContentMetadata] = []
         polled: dict[int, datetime] = {}
         fresh: dict[int, datetime] = {}
-        for row in _as_they_are(rows):
+        current = _as_they_are(rows)
+        elsewhere = _held_elsewhere(current, catalog_uuid=catalog_uuid)
+        courses = {row.parent_key for row in current if row.content_type == ContentType.COURSERUN}
+        known = set(_keys_of_courses(courses)) if courses else set()
+        for row in current:
             since = row.expected_since
-            if since and abs(now - since) < EXPECTED_FOR:
+            if row.pk in elsewhere:
+                fresh[row.pk] = now
+            elif since and abs(now - since) < EXPECTED_FOR:
                 polled[row.pk] = now + min(max(now - since, FIRST_RETRY), LONGEST_POLL)
-            elif row.parent_id:
+            elif row.content_type == ContentType.COURSERUN and row.parent_key in known:
                 finished.append(row)
             else:
                 # Where the record was refused, as older or thin, the row is as stale as it was.
                 fresh[row.pk] = row.fresh_until if row.fresh_until > now else now + fresh_for("ordinary")
         claimed = {row.pk: row for row in rows}
         leases.settle([claimed[pk] for pk in polled], due_at=polled, now=now)
-        leases.settle([claimed[pk] for pk in fresh], due_at=fresh, now=now, expected_since=None)
+        asked_for = [claimed[pk] for pk in fresh if pk not in elsewhere]
+        leases.settle([claimed[pk] for pk in sorted(elsewhere)], due_at=fresh, now=now)
+        leases.settle(asked_for, due_at=fresh, now=now, expected_since=None)
         leases.settle([claimed[row.pk] for row in finished], due_at=None, now=now, expected_since=None)
 
     in_transaction(settle)
@@ -212,17 +237,32 @@ def settle_listing(listing: CatalogListing, *, error: str = "", now: datetime) -
 
 def _as_they_are(rows: Sequence[ContentMetadata]) -> list[ContentMetadata]:
     """Return claimed rows as events and batches have left them since, locked."""
-    current = ContentMetadata.objects.filter(pk__in=[row.pk for row in rows]).order_by("content_key")
-    return list(for_update(current.defer("payload")))
+    current = ContentMetadata.objects.filter(pk__in=[row.pk for row in rows])
+    return list(for_update(current.order_by("content_key", "variant").defer("payload")))
+
+
+def _held_elsewhere(rows: Iterable[ContentMetadata], *, catalog_uuid: UUID) -> set[int]:
+    """Return the pks of the rows that other catalogs hold, and this one does not."""
+    held = CatalogMembership.objects.filter(content__in=[row.pk for row in rows]).order_by()
+    holders = set(held.values_list("content", "catalog_uuid"))
+    return {pk for pk, _catalog in holders} - {pk for pk, catalog in holders if catalog == catalog_uuid}
+
+
+def _keys_of_courses(keys: Collection[str]) -> QuerySet[ContentMetadata, str]:
+    courses = ContentMetadata.objects.filter(content_key__in=keys, content_type=ContentType.COURSE)
+    return courses.order_by().values_list("content_key", flat=True)
 
 
 def _rows_to_refresh(keys: Sequence[str]) -> QuerySet[ContentMetadata]:
-    """Return the rows of these keys, or of their courses.
+    """Return the rows of these keys in every variant, or of their courses.
 
-    For an unknown run, the course that its key names by convention. It is only a hint.
+    For an unknown run, the course that its key names by convention. It is only a hint. A run without a row
+    of its course is refreshed by itself.
     """
-    known = ContentMetadata.objects.filter(content_key__in=keys).values_list("content_key", "pk", "parent")
-    found = {key: parent or pk for key, pk, parent in known.order_by()}
-    courses = [match[1] for key in keys if key not in found and (match := _RUN_KEY.fullmatch(key))]
-    hinted = Q(content_key__in=courses, content_type=ContentType.COURSE)
-    return ContentMetadata.objects.filter(Q(pk__in=found.values()) | hinted)
+    former = FormerContentKey.objects.filter(former_key__in=keys).values_list("content_key", flat=True)
+    rows = ContentMetadata.objects.filter(content_key__in=[*keys, *former])
+    known = dict(rows.order_by().values_list("content_key", "parent_key"))
+    hinted = {match[1] for key in keys if key not in known and (match := _RUN_KEY.fullmatch(key))}
+    courses = set(_keys_of_courses({*filter(None, known.values()), *hinted}))
+    alone = {key for key, course in known.items() if course not in courses}
+    return ContentMetadata.objects.filter(content_key__in=alone | courses)

@@ -1,4 +1,4 @@
-"""The shadow comparison of record 0023's roll-out: each answer of upstream beside the replica's row.
+"""The shadow comparison of record 0023's roll-out: each answer of upstream beside the row of its catalog.
 
 An answer is compared once, when it arrives: what the cache remembers may be older than the row. Comparisons
 are counted for each catalog, differences are recorded for each field. A difference stands as long as the last
@@ -110,13 +110,8 @@ def reset() -> None:
 
 
 def _compare(catalog_uuid: UUID, contents: Mapping[str, UpstreamContent | None], *, now: datetime) -> None:
-    found = ContentMetadata.objects.filter(content_key__in=list(contents)).select_related("parent")
-    rows = {
-        row.content_key: row
-        for row in found.defer("payload", "parent__payload").annotate(
-            in_catalog=reads.membership(catalog_uuid)
-        )
-    }
+    held = reads.held_by(catalog_uuid).filter(content_key__in=list(contents))
+    rows = {row.content_key: row for row in held.defer("payload")}
     result = _Comparison()
     for key, content in contents.items():
         row = rows.get(key)
@@ -125,11 +120,10 @@ def _compare(catalog_uuid: UUID, contents: Mapping[str, UpstreamContent | None],
         if row and _is_incomparable(content, row):
             result.incomparable += 1
             continue
-        held = row is not None and bool(getattr(row, "in_catalog", False))
-        pairs: dict[str, tuple[object, object]] = {"in_catalog": (content is not None, held)}
+        pairs: dict[str, tuple[object, object]] = {"in_catalog": (content is not None, row is not None)}
         if content is not None and row is not None:
             pairs |= {name: (getattr(content, name), getattr(row, name)) for name in FIELDS}
-            pairs["parent"] = (content.parent_content_key, row.parent.content_key if row.parent else "")
+            pairs["parent"] = (content.parent_content_key, row.parent_key)
         result.compared += 1
         result.fields_compared += len(pairs)
         result.differences |= {(key, name): pair for name, pair in pairs.items() if pair[0] != pair[1]}
@@ -143,7 +137,7 @@ def _is_incomparable(content: UpstreamContent | None, row: ContentMetadata) -> b
     upstream no longer finds by its key.
     """
     if content is None:
-        return row.parent is not None
+        return bool(row.parent_key)
     return (content.completeness, row.completeness) == (Completeness.THIN, Completeness.FULL)
 
 

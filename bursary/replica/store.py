@@ -1,7 +1,7 @@
 """Writes a batch of records as rows, in one transaction, which the caller opens.
 
 The number of statements does not depend on the batch's size (SQLite alone cuts long inserts into several).
-Memberships are written under the locks of their content.
+Memberships are written by `membership.py`, under the locks of their content.
 """
 
 from collections import defaultdict
@@ -9,109 +9,120 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError, connection
-from django.db.models import Case, F, OuterRef, QuerySet, Subquery, Value, When
+from django.db.models import Case, F, QuerySet, Value, When
 
-from bursary.catalog.records import Content, ContentType
+from bursary.catalog.records import Completeness, Content, ContentType
 from bursary.lib import leases
 from bursary.lib.batches import unique_fields
 from bursary.lib.locks import for_update
-from bursary.replica import merge, schedule
+from bursary.replica import membership, merge, rekeying, schedule
+from bursary.replica.membership import Memberships
 from bursary.replica.merge import FetchContext, Merge, MergeDecision, StoredContent
-from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
+from bursary.replica.models import (
+    CatalogListing,
+    CatalogMembership,
+    ContentChange,
+    ContentMetadata,
+    in_catalog,
+)
 
 _WITH_PAYLOAD = ("payload", "digest", "fetched_from", "upstream_modified", "fetched_at", "changed_at")
 
+RowKey = tuple[str, str]
+"""A content key and a variant."""
+
 
 @dataclass(frozen=True)
-class _Stored:
-    """What the replica holds of a batch: its rows by key, and the catalog's memberships by content pk."""
+class Written:
+    """What became of a batch, and what `content_changed` carries of it."""
 
-    rows: Mapping[str, StoredContent]
-    memberships: Mapping[int, CatalogMembership]
-    courses: Collection[str]
+    merges: Sequence[Merge]
+    announced: Sequence[int]
+    moved: Sequence[tuple[UUID, int, int]]
+    rekeyed: Mapping[str, str]
 
 
-def store(chosen: Mapping[str, Content], *, context: FetchContext) -> list[Merge]:
+@dataclass(frozen=True)
+class _Present:
+    """What the replica has of a batch before it is locked: a hint, by which is inserted and locked."""
+
+    rows: Collection[RowKey]
+    held: Mapping[str, str]
+    """The variant that the catalog holds, by key."""
+
+    @property
+    def keys(self) -> set[str]:
+        return {key for key, _variant in self.rows}
+
+
+def store(chosen: Mapping[str, Content], *, own: Collection[str], context: FetchContext) -> Written:
     """Insert what is missing, lock everything, and only then decide: by what is committed, and stays so.
 
+    `own` are the keys of the records that the catalog returned, the others being runs that are named by them.
     Two refreshers of one catalog wait for each other and neither fails. Inserting comes first, in the order
     of keys, and gives way to whichever was faster. A row that is not committed is invisible to a lock. So
     inserting waits for inserts of greater keys or for locks, locking waits for locks of greater keys alone,
     and no circle can close.
     Raises IntegrityError, and the database's other complaints about values, for a record it does not take.
     """
-    keys = _keys(chosen)
-    inserted = _insert_missing(chosen, keys, context=context)
-    stored = _read(for_update(ContentMetadata.objects.filter(content_key__in=keys)), context=context)
-    if refused := sorted(chosen.keys() - stored.rows.keys()):
+    present = _present(chosen, context=context)
+    rekeyed = rekeying.follow(chosen, known=present.keys, context=context)
+    if rekeyed.chosen is not chosen or rekeyed.keys:
+        chosen = rekeyed.chosen
+        present = _present(chosen, context=context)
+    targets = _targets(chosen, held=present.held)
+    inserted = _insert_missing(chosen, targets, present=present, context=context)
+    keys = sorted({*chosen, *membership.named_keys(chosen, context=context)})
+    rows = _read(for_update(ContentMetadata.objects.filter(content_key__in=keys)))
+    if refused := sorted(key for key, target in targets.items() if target not in rows):
         # SQLite leaves out rows that break a constraint where PostgreSQL says so.
         raise IntegrityError(f"left out: {', '.join(refused)}")
-    merges = _decide(chosen, stored=stored, inserted=inserted, courses=stored.courses, context=context)
+    merges = [
+        merge.decide(content, rows[targets[key]], context=context, inserted=targets[key] in inserted)
+        for key, content in chosen.items()
+    ]
     _rewrite(_decided(merges, MergeDecision.CHANGED), context=context)
-    _link_to_courses(_decided(merges, MergeDecision.CREATED, MergeDecision.CHANGED), stored=stored)
     _confirm(_decided(merges, MergeDecision.CHANGED, MergeDecision.UNCHANGED), context=context)
     _update(
         [one for one in _decided(merges, MergeDecision.REFUSED_THIN) if not one.checked_later],
         checked_at=context.now,  # no more: a thin record says nothing of a price
     )
     _update([one for one in merges if not one.agreed and "gone_at" in one.changes], gone_at=None)
-    # The catalog that the row came from decides where two differ.
-    schedule.bring_forward(_pks(_decided(merges, MergeDecision.REPEATED)), now=context.now)
-    returned = _write_memberships(merges, stored=stored, context=context)
+    members = membership.write(merges, rows=rows, own=own, context=context)
     note_listed(
         [one.content.content_key for one in _decided(merges, MergeDecision.REFUSED_TYPE)], context=context
     )
-    merges = [
-        replace(one, changes={**one.changes, "membership": (None, str(context.catalog_uuid))})
-        if one.row.pk in returned
-        else one
-        for one in merges
-    ]
-    changes = [(one.row.pk, field, old, new) for one in merges for field, (old, new) in one.changes.items()]
-    record_changes(changes, context=context)
-    return merges
+    _count_contradictions(merges, context=context)
+    return _record(merges, members, rekeyed=rekeyed, context=context)
 
 
 def preview(chosen: Mapping[str, Content], *, context: FetchContext) -> dict[str, MergeDecision]:
     """Return what `store` would decide, by rows as they are now, unlocked."""
-    stored = _read(ContentMetadata.objects.filter(content_key__in=_keys(chosen)), context=context)
-    new_courses = {key for key, content in chosen.items() if content.content_type is ContentType.COURSE}
-    known = {key: content for key, content in chosen.items() if key in stored.rows}
-    courses = {*stored.courses, *new_courses}
-    merges = _decide(known, stored=stored, inserted=(), courses=courses, context=context)
-    return dict.fromkeys(chosen, MergeDecision.CREATED) | {
-        one.content.content_key: one.decision for one in merges
+    targets = _targets(chosen, held=_present(chosen, context=context).held)
+    rows = _read(ContentMetadata.objects.filter(content_key__in=list(chosen)))
+    return {
+        key: merge.decide(content, rows[targets[key]], context=context, inserted=False).decision
+        if targets[key] in rows
+        else MergeDecision.CREATED
+        for key, content in chosen.items()
     }
 
 
-def to_announce(merges: Sequence[Merge]) -> list[int]:
-    """Return the pks that `content_changed` carries, in order; of content that returned, its runs as well."""
-    back = {one.content.content_key for one in merges if "membership" in one.changes}
-    return sorted(
-        one.row.pk
-        for one in merges
-        if one.changes
-        or one.parent_key in back
-        or one.decision in (MergeDecision.CREATED, MergeDecision.CHANGED)
-    )
-
-
-def held(merges: Iterable[Merge]) -> list[Merge]:
-    """Return what the catalog itself holds: all but runs, which are held where their course is."""
-    return [one for one in merges if one.decision is not MergeDecision.REFUSED_TYPE and not one.is_run]
-
-
-def quarantined(keys: Iterable[str]) -> dict[str, str]:
-    """Return the digests, by key, of records that could not be used when they were last fetched."""
-    rows = ContentMetadata.objects.filter(content_key__in=list(keys)).exclude(quarantined_digest="")
+def quarantined(keys: Iterable[str], *, catalog_uuid: UUID) -> dict[str, str]:
+    """Return the digests, by key, of the catalog's records that could not be used when last fetched."""
+    rows = ContentMetadata.objects.filter(
+        content_key__in=list(keys), memberships__catalog_uuid=catalog_uuid
+    ).exclude(quarantined_digest="")
     return dict(rows.order_by().values_list("content_key", "quarantined_digest"))
 
 
-def quarantine(errors: Mapping[str, tuple[str, str]]) -> None:
-    """Write, on the rows of these keys, why upstream's newest record cannot be used, and its digest."""
-    rows = ContentMetadata.objects.filter(content_key__in=errors).order_by("content_key")
+def quarantine(errors: Mapping[str, tuple[str, str]], *, catalog_uuid: UUID) -> None:
+    """Write, on the catalog's rows of these keys, why its newest record cannot be used, and its digest."""
+    held = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, content__content_key__in=list(errors))
+    rows = ContentMetadata.objects.filter(pk__in=held.values("content")).order_by("content_key", "variant")
     keys = dict(for_update(rows).values_list("pk", "content_key"))
     if keys:
         ContentMetadata.objects.filter(pk__in=keys).update(
@@ -123,76 +134,78 @@ def quarantine(errors: Mapping[str, tuple[str, str]]) -> None:
 
 def note_listed(keys: Iterable[str], *, context: FetchContext) -> None:
     """Write that the catalog returned a record for these keys, usable or not."""
-    rows = ContentMetadata.objects.filter(content_key__in=list(keys)).order_by("content_key")
-    _note_seen(list(for_update(rows).values_list("pk", flat=True)), context=context)
+    if keys := list(keys):
+        rows = ContentMetadata.objects.filter(content_key__in=keys).order_by("content_key", "variant")
+        membership.note_seen(list(for_update(rows).values_list("pk", flat=True)), context=context)
 
 
-def record_changes(changes: Iterable[tuple[int, str, object, object]], *, context: FetchContext) -> None:
-    """Add to the history of rows: pk, field, old and new value, as JSON."""
+def record_changes(
+    changes: Iterable[tuple[int, str, object, object]],
+    *,
+    context: FetchContext,
+    catalog_uuid: UUID | None = None,
+) -> None:
+    """Add to the history of rows: pk, field, old and new value, as JSON; of one catalog alone, if given."""
     ContentChange.objects.bulk_create(
-        ContentChange(content_id=pk, field=field, old=old, new=new, source=context.by, created=context.now)
+        ContentChange(
+            content_id=pk,
+            field=field,
+            old=old,
+            new=new,
+            catalog_uuid=catalog_uuid,
+            source=context.by,
+            created=context.now,
+        )
         for pk, field, old, new in changes
     )
 
 
-def _keys(chosen: Mapping[str, Content]) -> list[str]:
-    """Return the keys that a batch is about, those of its runs' courses included, in order."""
-    parents = {content.parent_key for content in chosen.values() if content.parent_key}
-    return sorted(parents | chosen.keys())
-
-
-def _read(rows: QuerySet[ContentMetadata], *, context: FetchContext) -> _Stored:
-    parents = ContentMetadata.objects.filter(pk=OuterRef("parent")).values("content_key")[:1]
-    own = [name for name in StoredContent.__annotations__ if name not in ("columns", "parent_key")]
-    found = rows.order_by("content_key").annotate(parent_key=Subquery(parents))
-    names = dict.fromkeys(["content_key", "parent_key", *own, *merge.COLUMNS])
-    stored = {
-        row["content_key"]: StoredContent(
-            parent_key=row["parent_key"],
-            columns={name: row[name] for name in merge.COLUMNS},
-            **{name: row[name] for name in own},
-        )
-        for row in found.values(*names)
-    }
-    members = CatalogMembership.objects.filter(
-        catalog_uuid=context.catalog_uuid, content__in=[row.pk for row in stored.values()]
+def _present(chosen: Mapping[str, Content], *, context: FetchContext) -> _Present:
+    courses = {content.parent_key for content in chosen.values() if content.parent_key}
+    rows = ContentMetadata.objects.filter(content_key__in=sorted(courses | chosen.keys())).order_by()
+    found = rows.annotate(held=in_catalog(context.catalog_uuid))
+    values = list(found.values_list("content_key", "variant", "held"))
+    return _Present(
+        {(key, variant) for key, variant, _held in values},
+        {key: variant for key, variant, held in values if held},
     )
-    courses = {key for key, row in stored.items() if row.content_type == ContentType.COURSE}
-    return _Stored(stored, {row.content_id: row for row in members}, courses)
 
 
-def _decide(
-    chosen: Mapping[str, Content],
-    *,
-    stored: _Stored,
-    inserted: Collection[str],
-    courses: Collection[str],
-    context: FetchContext,
-) -> list[Merge]:
-    served = {
-        key: stored.memberships[row.pk].digest
-        for key, row in stored.rows.items()
-        if row.pk in stored.memberships
-    }
-    again = {key for key, content in chosen.items() if served.get(key) == content.digest}
-    return [
-        merge.decide(
-            content,
-            stored.rows[key],
-            context=context,
-            courses=courses,
-            inserted=key in inserted,
-            repeated=key in again or content.parent_key in again,
+def _targets(chosen: Mapping[str, Content], *, held: Mapping[str, str]) -> dict[str, RowKey]:
+    """Return the row that each record is about.
+
+    A thin record does not say which restricted runs there are: it is about the row that the catalog holds.
+    """
+    return {
+        key: (
+            key,
+            held.get(key, content.variant) if content.completeness is Completeness.THIN else content.variant,
         )
         for key, content in chosen.items()
-    ]
+    }
 
 
-def _insert_missing(chosen: Mapping[str, Content], keys: Sequence[str], *, context: FetchContext) -> set[str]:
-    present = ContentMetadata.objects.filter(content_key__in=keys).order_by()
-    known = set(present.values_list("content_key", flat=True))
-    missing = [key for key in keys if key in chosen and key not in known]
-    rows = [_row(chosen[key], context=context) for key in missing]
+def _read(rows: QuerySet[ContentMetadata]) -> dict[RowKey, StoredContent]:
+    own = [name for name in StoredContent.__annotations__ if name != "columns"]
+    found = rows.order_by("content_key", "variant").values(*dict.fromkeys([*own, *merge.COLUMNS]))
+    return {
+        (row["content_key"], row["variant"]): StoredContent(
+            columns={name: row[name] for name in merge.COLUMNS}, **{name: row[name] for name in own}
+        )
+        for row in found
+    }
+
+
+def _insert_missing(
+    chosen: Mapping[str, Content],
+    targets: Mapping[str, RowKey],
+    *,
+    present: _Present,
+    context: FetchContext,
+) -> set[RowKey]:
+    missing = sorted(target for target in targets.values() if target not in present.rows)
+    courses = present.keys | chosen.keys()
+    rows = [_row(chosen[key], variant=variant, courses=courses, context=context) for key, variant in missing]
     if connection.features.supports_update_conflicts_with_target:
         ContentMetadata.objects.bulk_create(rows, ignore_conflicts=True)
     else:
@@ -201,13 +214,22 @@ def _insert_missing(chosen: Mapping[str, Content], keys: Sequence[str], *, conte
     return set(missing)
 
 
-def _row(content: Content, *, context: FetchContext) -> ContentMetadata:
-    """Return the row of a record without its parent: that one's primary key may not be known yet."""
+def _row(
+    content: Content,
+    *,
+    variant: str,
+    courses: Collection[str],
+    context: FetchContext,
+    parent_key: str | None = None,
+) -> ContentMetadata:
+    """Return the row of a record. A run is refreshed with its course, where that is one of `courses`."""
     fresh_until = schedule.fresh_until(content, now=context.now)
-    is_run = content.content_type is ContentType.COURSERUN
+    with_course = content.content_type is ContentType.COURSERUN and content.parent_key in courses
     return ContentMetadata(
         content_key=content.content_key,
+        variant=variant,
         content_type=content.content_type,
+        parent_key=parent_key or content.parent_key or "",
         payload=content.payload,
         digest=content.digest,
         source=context.by,
@@ -217,8 +239,8 @@ def _row(content: Content, *, context: FetchContext) -> ContentMetadata:
         checked_at=context.now,
         changed_at=context.now,
         fresh_until=fresh_until,
-        due_at=None if is_run else fresh_until,
-        early=None if is_run else leases.NOT_BEFORE,
+        due_at=None if with_course else fresh_until,
+        early=None if with_course else leases.NOT_BEFORE,
         **merge.columns(content),
     )
 
@@ -229,24 +251,17 @@ def _rewrite(changed: Sequence[Merge], *, context: FetchContext) -> None:
     An upsert, being the fastest way to update many rows: all of them exist, and are locked.
     """
     for with_payload in (True, False):
-        rows = [_row(one.content, context=context) for one in changed if one.rewrites_payload is with_payload]
+        rows = [
+            _row(one.content, variant=one.row.variant, courses=(), context=context, parent_key=one.parent_key)
+            for one in changed
+            if one.rewrites_payload is with_payload
+        ]
         ContentMetadata.objects.bulk_create(
             rows,
             update_conflicts=True,
-            unique_fields=unique_fields("content_key"),
-            update_fields=[*merge.COLUMNS, *(_WITH_PAYLOAD if with_payload else ())],
+            unique_fields=unique_fields("content_key", "variant"),
+            update_fields=["parent_key", *merge.COLUMNS, *(_WITH_PAYLOAD if with_payload else ())],
         )
-
-
-def _link_to_courses(merges: Sequence[Merge], *, stored: _Stored) -> None:
-    runs_of: dict[int, list[int]] = defaultdict(list)
-    for one in merges:
-        if one.parent_key is not None and one.parent_key != one.row.parent_key:
-            runs_of[stored.rows[one.parent_key].pk].append(one.row.pk)
-    if runs_of:
-        moved = [pk for runs in runs_of.values() for pk in runs]
-        parent = Case(*(When(pk__in=runs, then=Value(course)) for course, runs in runs_of.items()))
-        ContentMetadata.objects.filter(pk__in=moved).update(parent=parent)
 
 
 def _confirm(agreed: Sequence[Merge], *, context: FetchContext) -> None:
@@ -282,62 +297,34 @@ def _confirm(agreed: Sequence[Merge], *, context: FetchContext) -> None:
         shown.update(expected_since=None)
 
 
-def _write_memberships(merges: Sequence[Merge], *, stored: _Stored, context: FetchContext) -> set[int]:
-    """Write what the catalog holds, its links and what it served; return the pks that it holds again."""
-    known = stored.memberships
-    members = {one.row.pk: one for one in held(merges)}
-    agreed, refused = (_links(merges, stored=stored, agreed=agreed) for agreed in (True, False))
-    rows: list[CatalogMembership] = []
-    for pk in sorted(members.keys() | (known.keys() & (agreed.keys() | refused.keys()))):
-        before = known.get(pk)
-        if before and context.now < before.seen_at:
-            continue
-        links, digest = (before.links, before.digest) if before else ({}, "")
-        row = CatalogMembership(
-            catalog_uuid=context.catalog_uuid,
-            content_id=pk,
-            created=context.now,
-            seen_at=context.now,
-            links=refused.get(pk, {}) | links | agreed.get(pk, {}),
-            digest=members[pk].content.digest if pk in members and members[pk].agreed else digest,
-        )
-        if not before or (row.links, row.digest) != (links, digest):
-            rows.append(row)
-    CatalogMembership.objects.bulk_create(
-        rows,
-        update_conflicts=True,
-        unique_fields=unique_fields("catalog_uuid", "content"),
-        update_fields=["links", "digest"],
-    )
-    _note_seen(members.keys() & known.keys(), context=context)
-    created = _pks(_decided(merges, MergeDecision.CREATED))
-    joined = members.keys() - known.keys() - created
-    left_before = ContentChange.objects.filter(
-        content__in=joined, field="membership", old=str(context.catalog_uuid)
-    )
-    return set(left_before.order_by().values_list("content", flat=True).distinct()) if joined else set()
+def _count_contradictions(merges: Iterable[Merge], *, context: FetchContext) -> None:
+    if found := sum(one.contradicts for one in merges):
+        schedule.add_listings([context.catalog_uuid], now=context.now)
+        listing = CatalogListing.objects.filter(catalog_uuid=context.catalog_uuid)
+        listing.update(contradictions=F("contradictions") + found)
 
 
-def _note_seen(contents: Collection[int], *, context: FetchContext) -> None:
-    """Write that the catalog returned this content. What a later fetch found or missed stays."""
-    rows = CatalogMembership.objects.filter(
-        catalog_uuid=context.catalog_uuid, content__in=contents, seen_at__lt=context.now
-    )
-    missed_later = When(missing_since__gt=context.now, then=F("missing_since"))
-    rows.update(seen_at=context.now, missing_since=Case(missed_later, default=None))
-
-
-def _links(
-    merges: Iterable[Merge], *, stored: _Stored, agreed: bool
-) -> dict[int, dict[str, dict[str, object]]]:
-    """Return the links of the accepted records, or of the others, by held pk and content key."""
-    links: dict[int, dict[str, dict[str, object]]] = defaultdict(dict)
-    for one in merges:
-        holder = stored.rows.get(one.parent_key or "") if one.is_run else one.row
-        usable = one.content.links and one.decision is not MergeDecision.REFUSED_TYPE
-        if usable and holder and one.agreed is agreed:
-            links[holder.pk][one.content.content_key] = one.content.links
-    return links
+def _record(
+    merges: Sequence[Merge], members: Memberships, *, rekeyed: rekeying.Rekeyed, context: FetchContext
+) -> Written:
+    """Write the history, and return what is announced."""
+    catalog = str(context.catalog_uuid)
+    changes = [(one.row.pk, field, old, new) for one in merges for field, (old, new) in one.changes.items()]
+    changes += [(pk, "membership", None, catalog) for pk in sorted(members.returned)]
+    changes += [(pk, "membership", catalog, None) for pk in sorted(members.ended)]
+    changes += [(pk, "gone_at", None, context.now.isoformat()) for pk in sorted(members.gone)]
+    changes += [(pk, "content_key", old, new) for pk, (old, new) in rekeyed.rows.items()]
+    record_changes(changes, context=context)
+    record_changes(members.differences, context=context, catalog_uuid=context.catalog_uuid)
+    rewritten = _decided(merges, MergeDecision.CREATED, MergeDecision.CHANGED)
+    announced = {pk for pk, *_change in changes} | {new for _catalog, _old, new in members.moved}
+    merges = [
+        replace(one, changes={**one.changes, "membership": (None, catalog)})
+        if one.row.pk in members.returned
+        else one
+        for one in merges
+    ]
+    return Written(merges, sorted(announced | _pks(rewritten)), members.moved, rekeyed.keys)
 
 
 def _update(merges: Collection[Merge], **columns: Any) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from bursary.replica.joining import RunTerms
 from bursary.replica.models import ContentMetadata
 
 
@@ -24,7 +25,7 @@ LookupKeys = Mapping[CatalogKey, str]
 class UpstreamContent:
     """Content as upstream serves it, its fields named like the columns of `ContentMetadata`.
 
-    `checked_at` is the time of the answer; `run_keys` are a course's runs.
+    `checked_at` is the time of the answer; `runs` are a course's, or the run itself.
     """
 
     content_key: str
@@ -38,9 +39,10 @@ class UpstreamContent:
     end_date: datetime | None
     enroll_by: datetime | None
     price_cents: int | None
+    advertised_run: str
     completeness: str
     checked_at: datetime
-    run_keys: tuple[str, ...]
+    runs: tuple[RunTerms, ...]
 
 
 AnyContent = ContentMetadata | UpstreamContent

@@ -19,10 +19,11 @@ from django.conf import settings
 from django.core.cache import cache
 
 from bursary.catalog import parser
-from bursary.catalog.records import CatalogUnavailable, Content
+from bursary.catalog.records import CatalogUnavailable, Content, ContentType
 from bursary.lib.batches import chunks
 from bursary.replica import merge, refresh, schedule
 from bursary.replica.ingest import BATCH
+from bursary.replica.joining import RunTerms
 from bursary.replica.types import CatalogKey, KnownContent, LookupKeys, UpstreamContent
 
 KEPT_FOR = timedelta(hours=24)
@@ -112,12 +113,13 @@ def _contents(elements: Iterable[object], lookups: LookupKeys, *, now: datetime)
 
 def _content(content: Content, *, now: datetime) -> UpstreamContent:
     columns = merge.columns(content)
+    runs = (content,) if content.content_type is ContentType.COURSERUN else content.runs
     return UpstreamContent(
         content_key=content.content_key,
         content_type=content.content_type.value,
         parent_content_key=content.parent_key or "",
         checked_at=now,
-        run_keys=tuple(run.content_key for run in content.runs),
+        runs=tuple(RunTerms.of(run) for run in runs),
         **{name: columns[name] for name in _COPIED},
     )
 

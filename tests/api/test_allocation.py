@@ -48,6 +48,11 @@ def test_a_new_assignment_is_answered_with_all_that_clients_read(
 
     assert answer.status_code == 202
     body = answer.json()
+    assert body.pop("joining") == {
+        "content_run_key": content.advertised_run,
+        "content_price_cents": PRICE,
+        "join_by": None,
+    }
     assert {name: len(rows) for name, rows in body.items()} == {
         "created": 1,
         "updated": 0,
@@ -207,9 +212,22 @@ def test_a_shared_account_that_is_too_small_is_refused_by_its_own_reason(
         ({}, {"gone_at": NOW}, "content_not_in_catalog"),
         ({}, {"price_cents": None}, "content_price_unknown"),
         ({}, {"price_cents": 2 * PRICE}, "price_out_of_band"),
-        ({}, {"enroll_by": NOW}, "deadline_passed"),
+        ({}, {"enroll_by": NOW}, "enrollment_not_open_in_time"),
+        ({}, {"end_date": NOW}, "content_ended"),
+        ({}, {"offered": False}, "content_not_active"),
     ],
-    ids=["inactive", "retired", "over", "not begun", "gone", "price unknown", "price far off", "too late"],
+    ids=[
+        "inactive",
+        "retired",
+        "over",
+        "not begun",
+        "gone",
+        "price unknown",
+        "price far off",
+        "too late",
+        "ended",
+        "not offered",
+    ],
 )
 def test_what_cannot_be_allocated_is_422_in_the_clients_shape(
     door: Door,
@@ -220,7 +238,8 @@ def test_what_cannot_be_allocated_is_422_in_the_clients_shape(
     reason: str,
 ) -> None:
     Budget.objects.filter(pk=budget.pk).update(**terms)
-    ContentMetadata.objects.filter(pk=content.pk).update(**columns)
+    keys = [content.content_key, content.advertised_run]
+    ContentMetadata.objects.filter(content_key__in=keys).update(**columns)
 
     assert refusal_of(door.allocate(budget, content, ALICE)) == (422, reason)
     assert nothing_changed()
@@ -263,6 +282,7 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         "cost_cents": 2 * PRICE,
         "remaining_cents": 7 * PRICE,
         "deadline": {"date": DEADLINE_ISO, "reason": "NINETY_DAYS_PASSED"},
+        "joining": joining(content),
         "refusals": [],
     }
     assert learners[0] == {
@@ -287,6 +307,11 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         (3, "duplicate", 1),
         (4, "new", None),
     ]
+
+
+def joining(content: ContentMetadata) -> dict[str, object]:
+    """Return what an answer says of joining a course by its advertised run, without a date."""
+    return {"content_run_key": content.advertised_run, "content_price_cents": PRICE, "join_by": None}
 
 
 def test_trying_it_out_changes_nothing(door: Door, budget: Budget, content: ContentMetadata) -> None:

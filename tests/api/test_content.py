@@ -69,7 +69,7 @@ def test_content_has_its_columns_names_and_the_time_as_of_which_it_is_true(door:
         checked_at=NOW + timedelta(minutes=5),
     )
     columns = {field.name for field in ContentMetadata._meta.get_fields()}
-    assert set(TIDES) - columns == {"as_of"}
+    assert set(TIDES) - columns == {"as_of", "parent"}
     assert door.content().json()["results"] == [TIDES]
     one = door.get(f"content-metadata/{content.content_key}/")
     assert one.json() == TIDES | {"payload": content.payload}

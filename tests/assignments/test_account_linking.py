@@ -241,9 +241,11 @@ def test_what_changed_since_it_was_found_is_left_alone(
     assert LearnerContentAssignment.objects.get().lms_user_id == change.get("lms_user_id")
 
 
-@pytest.mark.parametrize("change", [{"email": CAROL}, {"lms_user_id": None}], ids=str)
-def test_a_learner_changed_since_being_found_is_left_alone(
-    change: dict[str, object], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("change", "linked"), [({"email": CAROL}, PERSON), ({"lms_user_id": None}, None)], ids=["email", "id"]
+)
+def test_a_learner_changed_since_being_found_is_linked_as_long_as_the_account_had_the_address(
+    change: dict[str, object], linked: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_assignment()
     person = given_user(email=ALICE, lms_user_id=PERSON)
@@ -255,8 +257,18 @@ def test_a_learner_changed_since_being_found_is_left_alone(
         moved.save()
 
     meanwhile(monkeypatch, move)
-    assert account_linking.link_registered_users(now=NOW) == SweepResult()
-    assert LearnerContentAssignment.objects.get().lms_user_id is None
+    account_linking.link_registered_users(now=NOW)
+    assert LearnerContentAssignment.objects.get().lms_user_id == linked
+
+
+def test_an_assignment_to_an_address_that_the_account_had_before_is_linked() -> None:
+    person = given_user(email=ALICE, lms_user_id=PERSON)
+    person.email = CAROL
+    person.save()
+    given_assignment(address=ALICE)
+    LearnerContentAssignment.objects.update(lms_user_id=None)
+    assert account_linking.link_registered_users(now=NOW) == SweepResult(done=1)
+    assert LearnerContentAssignment.objects.get().lms_user_id == PERSON
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:

@@ -352,6 +352,8 @@ def test_allocating_many_takes_few_queries(count: int, again: bool) -> None:
 def test_content_is_read_again_under_its_lock() -> None:
     """The deadline is derived from what a change committed between the read and the lock."""
     budget, content = given_budget(), given_content()
-    ContentMetadata.objects.filter(pk=content.pk).update(enroll_by=NOW + timedelta(days=3))
+    ContentMetadata.objects.filter(content_key=content.advertised_run).update(
+        enroll_by=NOW + timedelta(days=3)
+    )
     allocate(budget, content, ALICE)
     assert LearnerContentAssignment.objects.get().expires_at == NOW + timedelta(days=3)

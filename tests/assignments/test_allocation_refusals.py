@@ -7,7 +7,6 @@ import pytest
 
 from bursary.assignments import allocation
 from bursary.assignments.allocation import AllocationRefused
-from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.models import LearnerContentAssignment
 from tests.world import (
     ALICE,
@@ -46,10 +45,14 @@ def test_free_content_costs_nothing() -> None:
         ({"price_cents": None}, "content_price_unknown"),
         ({"catalog": None}, "content_not_in_catalog"),
         ({"gone_at": NOW}, "content_not_in_catalog"),
-        ({"enroll_by": NOW}, "deadline_passed"),
+        ({"enroll_by": NOW}, "enrollment_not_open_in_time"),
+        ({"enroll_start": NOW + timedelta(days=90)}, "enrollment_not_open_in_time"),
+        ({"end_date": NOW, "enroll_by": NOW + timedelta(days=1)}, "content_ended"),
+        ({"with_run": False}, "content_not_active"),
     ],
-    ids=["price unknown", "not in the catalog", "gone", "enrolment closed"],
+    ids=["price unknown", "not in the catalog", "gone", "enrolment closed", "opens late", "over", "no run"],
 )
+@pytest.mark.usefixtures("empty_catalog")
 def test_content_that_cannot_be_accepted_is_refused(columns: dict[str, Any], reason: str) -> None:
     with pytest.raises(AllocationRefused) as refused:
         allocate(given_budget(), given_content(**columns), ALICE)
@@ -74,6 +77,7 @@ def test_a_budget_out_of_use_is_refused(columns: dict[str, Any], reason: str) ->
 
 
 ANOTHER_BUDGET = "Choose another budget."
+JOINABLE_CONTENT = "Choose content with a run that learners can join in time."
 
 REFUSALS = [
     pytest.param(
@@ -124,12 +128,55 @@ REFUSALS = [
         {},
         {"key": "RiversideX+T1", "enroll_by": NOW},
         AllocationRefused(
-            "deadline_passed",
-            "The deadline was Monday, 2 March 2026, 10:00 (Madrid time): no learner could accept.",
-            "Choose content whose enrolment is still open.",
-            {"deadline": NOW, "deadline_reason": ExpiryReason.ENROLL_BY},
+            "enrollment_not_open_in_time",
+            "Enrolment closed on Monday, 2 March 2026, 10:00 (Madrid time).",
+            JOINABLE_CONTENT,
+            {
+                "content_run_key": "course-v1:RiversideX+T1+R1",
+                "enroll_start": None,
+                "enroll_by": NOW,
+                "end_date": None,
+                "deadline": NOW + timedelta(days=90),
+            },
         ),
         id="enrolment closed",
+    ),
+    pytest.param(
+        {"ends_at": NOW + timedelta(days=20)},
+        {"key": "RiversideX+T1", "enroll_start": NOW + timedelta(days=20)},
+        AllocationRefused(
+            "enrollment_not_open_in_time",
+            "Enrolment opens on 22 March 2026, 09:00 UTC, "
+            "and the assignment ends on 22 March 2026, 09:00 UTC.",
+            JOINABLE_CONTENT,
+            {
+                "content_run_key": "course-v1:RiversideX+T1+R1",
+                "enroll_start": NOW + timedelta(days=20),
+                "enroll_by": None,
+                "end_date": None,
+                "deadline": NOW + timedelta(days=20),
+            },
+        ),
+        id="enrolment opens too late",
+    ),
+    pytest.param(
+        {},
+        {"key": "RiversideX+T1", "end_date": NOW - timedelta(days=400)},
+        AllocationRefused(
+            "content_ended",
+            "It ended on 26 January 2025, 09:00 UTC.",
+            JOINABLE_CONTENT,
+            {"content_run_key": "course-v1:RiversideX+T1+R1", "end_date": NOW - timedelta(days=400)},
+        ),
+        id="over",
+    ),
+    pytest.param(
+        {},
+        {"key": "RiversideX+T1", "with_run": False},
+        AllocationRefused(
+            "content_not_active", "The catalog does not offer this for enrolment.", JOINABLE_CONTENT, {}
+        ),
+        id="no run",
     ),
     pytest.param(
         {"active": False},
@@ -151,6 +198,7 @@ REFUSALS = [
 ]
 
 
+@pytest.mark.usefixtures("empty_catalog")
 @pytest.mark.parametrize(("budget_columns", "content_columns", "expected"), REFUSALS)
 def test_a_refusal_gives_a_reason_a_sentence_a_next_step_and_figures(
     budget_columns: dict[str, Any], content_columns: dict[str, Any], expected: AllocationRefused

@@ -14,10 +14,18 @@ from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.delivery import emails, notices
 from bursary.replica.models import ContentMetadata
-from bursary.replica.refresh import content_changed
 from tests.letters import text_of
 from tests.smtp import MailServer
-from tests.world import NOW, addresses, allocate, given_assignment, given_budget, given_content, given_user
+from tests.world import (
+    NOW,
+    addresses,
+    allocate,
+    change_content,
+    given_assignment,
+    given_budget,
+    given_content,
+    given_user,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -25,10 +33,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
 def moves_enrolment(content: ContentMetadata, *, to: datetime | None, now: datetime) -> None:
-    content.enroll_by = to
-    content.save()
-    with transaction.atomic():
-        content_changed.send(sender=ContentMetadata, pks=[content.pk], now=now)
+    change_content(content, now=now, enroll_by=to)
 
 
 def expired(now: datetime) -> int:
@@ -139,8 +144,7 @@ def test_a_budgets_end_brought_near_waits_as_well() -> None:
 
 def test_a_deadline_that_passes_in_its_own_time_has_no_grace() -> None:
     given_assignment(content=(content := given_content(enroll_by=NOW + 2 * HOUR)))
-    with transaction.atomic():
-        content_changed.send(sender=ContentMetadata, pks=[content.pk], now=NOW + HOUR)
+    change_content(content, now=NOW + HOUR, title="Renamed")
     assert not DeadlineNotice.objects.exists()
     assert expired(NOW + 2 * HOUR) == 1
 
@@ -362,10 +366,8 @@ def test_a_notice_that_was_sent_is_not_sent_again(mail: MailServer) -> None:
 
 def test_a_change_that_is_rolled_back_leaves_no_notice() -> None:
     given_assignment(content=(content := given_content()))
-    content.enroll_by = NOW - DAY
-    content.save()
     with transaction.atomic():
-        content_changed.send(sender=ContentMetadata, pks=[content.pk], now=NOW)
+        change_content(content, enroll_by=NOW - DAY)
         transaction.set_rollback(True)
     assert not DeadlineNotice.objects.exists()
     assert LearnerContentAssignment.objects.get().grace_until is None

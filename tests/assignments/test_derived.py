@@ -16,8 +16,6 @@ from bursary.assignments.matching import Verdict
 from bursary.assignments.models import CHECK_NOW, FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
-from bursary.replica.models import ContentMetadata
-from bursary.replica.refresh import content_changed
 from tests.together import together
 from tests.world import (
     ALICE,
@@ -26,6 +24,7 @@ from tests.world import (
     action_of,
     addresses,
     allocate,
+    change_content,
     deliver,
     given_assignment,
     given_budget,
@@ -37,17 +36,10 @@ pytestmark = pytest.mark.django_db
 SOON, LATER = NOW + timedelta(days=10), NOW + timedelta(days=20)
 
 
-def change(content: ContentMetadata, **columns: object) -> None:
-    """Change content as the refresher does: in a transaction, announced."""
-    with transaction.atomic():
-        ContentMetadata.objects.filter(pk=content.pk).update(**columns)
-        content_changed.send(sender=ContentMetadata, pks=[content.pk], now=NOW)
-
-
 def test_open_assignments_follow_their_contents_deadline_and_names() -> None:
     content = given_content(enroll_by=LATER)
     assignment = given_assignment(content=content)
-    change(content, enroll_by=SOON, title="Straße nach Norden", start_date=LATER)
+    change_content(content, enroll_by=SOON, title="Straße nach Norden", start_date=LATER)
     assignment.refresh_from_db()
     assert (assignment.expires_at, assignment.expires_reason) == (SOON, ExpiryReason.ENROLL_BY)
     assert (assignment.content_enroll_by, assignment.content_start) == (SOON, LATER)
@@ -57,7 +49,7 @@ def test_open_assignments_follow_their_contents_deadline_and_names() -> None:
 def test_unknown_dates_sort_last_and_long_titles_are_cut() -> None:
     content = given_content(enroll_by=SOON, start_date=SOON)
     assignment = given_assignment(content=content)
-    change(content, enroll_by=None, start_date=None, title="x" * 600)
+    change_content(content, enroll_by=None, start_date=None, title="x" * 600)
     assignment.refresh_from_db()
     assert assignment.content_enroll_by == assignment.content_start == FAR_FUTURE
     assert assignment.expires_reason == ExpiryReason.ALLOCATION_AGE
@@ -68,7 +60,7 @@ def test_a_closed_assignments_deadline_stays_what_it_was() -> None:
     content = given_content(enroll_by=LATER)
     assignment = given_assignment(content=content)
     cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
-    change(content, enroll_by=SOON, title="Renamed")
+    change_content(content, enroll_by=SOON, title="Renamed")
     assignment.refresh_from_db()
     assert assignment.expires_at == LATER
     assert assignment.content_title == "renamed"
@@ -115,12 +107,12 @@ def test_the_deadline_in_sql_is_the_deadline_in_python(
     assert LearnerContentAssignment.objects.values("expires_at", "expires_reason").get() == expected
 
 
-def test_many_assignments_follow_in_one_statement() -> None:
+def test_many_assignments_follow_in_two_statements() -> None:
     content = given_content()
     allocate(given_budget(), content, *addresses(50))
     with CaptureQueriesContext(connection) as queries:
         derived.follow_content(pks=[content.pk], now=NOW)
-    assert len(queries) == 3  # the content, its budgets' locks, then every assignment of it
+    assert len(queries) == 4  # the content, its budgets' locks, then every assignment of it: twice
 
 
 def test_only_a_successful_reminder_is_a_recent_action() -> None:
@@ -207,7 +199,7 @@ def test_a_budgets_change_and_its_contents_change_at_once_leave_the_true_deadlin
 
     def move_the_content() -> None:
         assert waiting.wait(10)
-        change(content, enroll_by=LATER)
+        change_content(content, enroll_by=LATER)
 
     assert together([end_the_budget_soon, move_the_content]) == [None, None]
     assignment.refresh_from_db()

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
@@ -15,7 +15,7 @@ from bursary.assignments.allocation import Allocation, AllocationRefused
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Account, Budget
 from bursary.replica import refresh
-from bursary.replica.models import RefreshSource
+from bursary.replica.models import ContentMetadata, RefreshSource
 from tests.replica.listing import Listing
 from tests.together import together
 from tests.world import ALICE, CATALOG, NOW, PRICE, addresses, allocate, given_budget, given_content
@@ -71,6 +71,18 @@ def test_both_budgets_of_one_account_allocate_at_once_without_deadlock() -> None
     assert Account.objects.get().held_cents == 20 * PRICE
 
 
+def on_terms(content: ContentMetadata, *, enroll_by: datetime) -> dict[str, object]:
+    """Return the part of a course's record that says when enrolment closes in its run."""
+    terms = {"content_price": PRICE / 100, "enroll_by_date": enroll_by.isoformat()}
+    run = {"key": content.advertised_run, "status": "published", "is_marketable": True, "is_enrollable": True}
+    return {
+        "active": True,
+        "course_runs": [run],
+        "normalized_metadata": terms,
+        "normalized_metadata_by_run": {content.advertised_run: terms},
+    }
+
+
 @pytest.mark.django_db(transaction=True)
 def test_an_allocation_that_meets_a_content_change_has_the_new_deadline() -> None:
     budget, content = given_budget(), given_content(enroll_by=NOW + timedelta(days=30))
@@ -93,8 +105,7 @@ def test_an_allocation_that_meets_a_content_change_has_the_new_deadline() -> Non
         "content_type": "course",
         "key": content.content_key,
         "title": content.title,
-        "active": True,
-        "normalized_metadata": {"content_price": PRICE / 100, "enroll_by_date": earlier.isoformat()},
+        **on_terms(content, enroll_by=earlier),
     }
     with ThreadPoolExecutor(1) as thread:
         refresh.content_changed.connect(allocate_meanwhile)
@@ -115,8 +126,7 @@ def test_whichever_of_a_content_change_and_allocations_comes_first_the_new_deadl
         record = {
             "content_type": "course",
             "key": content.content_key,
-            "active": True,
-            "normalized_metadata": {"content_price": PRICE / 100, "enroll_by_date": moved.isoformat()},
+            **on_terms(content, enroll_by=moved),
         }
         change = partial(
             refresh.refresh_catalog, CATALOG, source=Listing([record]), now=NOW, by=RefreshSource.EVENT

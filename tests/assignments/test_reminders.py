@@ -22,6 +22,7 @@ from tests.world import (
     action_of,
     addresses,
     allocate,
+    change_content,
     deliver,
     given_assignment,
     given_budget,
@@ -143,10 +144,7 @@ def test_a_table_that_changes_counts_at_once(notified: LearnerContentAssignment)
 def test_a_deadline_that_moves_moves_its_reminders(notified: LearnerContentAssignment) -> None:
     content = notified.content
     assert content is not None
-    content.enroll_by = NOW + 12 * DAY
-    content.save()
-    with transaction.atomic():
-        content_changed.send(sender=type(content), pks=[content.pk], now=NOW + DAY)
+    change_content(content, now=NOW + DAY, enroll_by=NOW + 12 * DAY)
     assert remind_and_deliver(5) == 1  # seven days before the new one
     assert remind_and_deliver(6) == 0
     assert remind_and_deliver(7) == 1
@@ -208,10 +206,7 @@ def test_sweeps_at_the_same_moment_remind_once(mail: MailServer) -> None:
 
 
 def moves_enrolment(content: ContentMetadata, *, to: datetime | None, now: datetime) -> None:
-    content.enroll_by = to
-    content.save()
-    with transaction.atomic():
-        content_changed.send(sender=ContentMetadata, pks=[content.pk], now=now)
+    change_content(content, now=now, enroll_by=to)
 
 
 def test_a_reminder_that_a_mistaken_deadline_kept_back_comes_when_it_is_mended(mail: MailServer) -> None:
@@ -341,10 +336,7 @@ def test_a_start_that_moves_makes_a_new_dedup_key(mail: MailServer) -> None:
     deliver(now=NOW + 33 * DAY)
     content = assignment.content
     assert content is not None
-    content.start_date = NOW + 60 * DAY
-    content.save()
-    with transaction.atomic():
-        content_changed.send(sender=type(content), pks=[content.pk], now=NOW + 34 * DAY)
+    change_content(content, now=NOW + 34 * DAY, start_date=NOW + 60 * DAY)
     assert [nudge(39), nudge(53)] == [0, 1]
 
 

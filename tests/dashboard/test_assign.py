@@ -162,11 +162,12 @@ def test_what_closed_meanwhile_is_refused(desk: Desk, budget: Budget, button: st
 
     text = desk.text(desk.press(button, content, ALICE))
 
-    assert "The deadline was Friday, 2 January 2026, 04:04 (Madrid time): no learner could accept." in text
-    assert "Choose content whose enrolment is still open." in text
+    assert "Enrolment closed on Friday, 2 January 2026, 04:04 (Madrid time)." in text
+    assert "Choose content with a run that learners can join in time." in text
     assert nothing_was_done(budget)
 
 
+@pytest.mark.usefixtures("empty_catalog")
 def test_what_left_the_catalog_is_refused(desk: Desk, budget: Budget) -> None:
     content = world.given_content()
     CatalogMembership.objects.all().delete()

@@ -12,7 +12,7 @@ from bursary.assignments import cancellation
 from bursary.assignments.matching import Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
-from bursary.replica.models import ContentType
+from bursary.replica.models import ContentMetadata, ContentType
 from tests import world
 from tests.dashboard.desk import Desk, nothing_was_done
 from tests.world import ALICE, BOB, CAROL, PRICE
@@ -39,7 +39,7 @@ def test_an_offer_has_title_partner_price_and_the_day_in_the_organisations_time_
     enrol_by = "enrol by Monday, 1 February 2900, 00:30 (Madrid time)"
     for shown in ("Riverside", "$199.00", enrol_by, content.content_key):
         assert shown in text
-    assert offered(text) == ["Tidal Engines"]
+    assert offered(text) == ["First run", "Tidal Engines"]
     assert "From the budget" in text
     assert "$597.00 available" in text
     assert f'value="{PRICE} {content.content_key}"' in text
@@ -47,12 +47,21 @@ def test_an_offer_has_title_partner_price_and_the_day_in_the_organisations_time_
 
 def test_only_what_could_be_assigned_is_on_offer(desk: Desk) -> None:
     long_ago = timezone.now() - timedelta(days=1)
-    course = world.given_content(title="A course")
+    course = world.given_content(title="A course", with_run=False)
     world.given_content(
         title="A run", content_type=ContentType.COURSERUN, parent=course, catalog=None, price_cents=0
     )
     world.given_content(title="Closed", enroll_by=long_ago)
-    world.given_content(title="Inactive", active=False)
+    world.given_content(title="Over", end_date=long_ago)
+    world.given_content(title="Opens late", enroll_start=timezone.now() + timedelta(days=91))
+    world.given_content(title="Inactive", with_run=False)
+    world.given_content(title="Not offered", content_type=ContentType.COURSERUN, offered=False)
+    world.given_content(title="A run elsewhere", with_run=False)
+    world.given_content(
+        content_type=ContentType.COURSERUN,
+        catalog=uuid4(),
+        parent_key=ContentMetadata.objects.latest("pk").content_key,
+    )
     world.given_content(title="Without a price", price_cents=None)
     world.given_content(title="Gone", gone_at=long_ago)
     world.given_content(title="Elsewhere", catalog=uuid4())
@@ -88,10 +97,10 @@ def test_a_search_that_no_database_takes_is_said_to_be_wrong(desk: Desk, words: 
 def test_at_most_twenty_are_shown_and_that_there_are_more_is_said(desk: Desk) -> None:
     for number in range(20):
         world.given_content(title=f"Course {number:02}")
-    assert "These are the first 20." not in desk.open()
+    assert "These are the first 20." not in desk.open(q="course")
     world.given_content(title="Course 20")
 
-    text = desk.open()
+    text = desk.open(q="course")
 
     assert len(offered(text)) == 20
     assert "These are the first 20." in text

@@ -11,13 +11,13 @@ from bursary.assignments.choices import ActionType, Status
 from bursary.catalog import parser
 from tests.api.door import Door
 from tests.docs.pages import page
-from tests.world import action_of, deliver, given_assignment, timeline
+from tests.world import action_of, deliver, given_assignment
 
 SECRET = "whsec_bWFkZSB1cCwgYW5kIG9mIGVub3VnaCBieXRlcw=="
 JSON = re.compile(r"^```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^bursary shell <<'EOF'\n(.*?)^EOF$", re.MULTILINE | re.DOTALL)
 SIGNING = re.search(r"^(import base64.*?)^```$", page("docs/api.md"), re.MULTILINE | re.DOTALL)
-RETRYING, CORRECTING = SHELL.findall(page("docs/operations.md"))
+(RETRYING,) = SHELL.findall(page("docs/operations.md"))
 
 
 def run(script: str) -> None:
@@ -31,7 +31,7 @@ def test_every_example_of_json_is_json() -> None:
         line for text in pages for line in JSON.sub("", text).splitlines() if line.startswith(("{", "[{"))
     ]
 
-    assert (len(blocks), len(lines)) == (17, 4)
+    assert (len(blocks), len(lines)) == (18, 4)
     assert all(json.loads(example) for example in (*blocks, *lines))
 
 
@@ -55,18 +55,6 @@ def test_what_failed_is_requested_again_as_the_page_says() -> None:
     assert action_of(assignment, ActionType.NOTIFIED).retry_of == action_of(
         assignment, ActionType.NOTIFIED, status=Status.FAILED
     )
-
-
-@pytest.mark.django_db
-def test_an_address_is_put_right_as_the_page_says() -> None:
-    assignment = given_assignment(address="no-one@nowhere.invalid")
-    deliver()
-
-    run(CORRECTING.replace("…", str(assignment.uuid)))
-
-    assignment.refresh_from_db()
-    assert assignment.learner_email == "right@example.org"
-    assert ("email_corrected", "done") in timeline(assignment)
 
 
 @pytest.mark.django_db

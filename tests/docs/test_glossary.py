@@ -16,6 +16,7 @@ from bursary.assignments.choices import (
     Status,
 )
 from bursary.assignments.impact import Effect
+from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.matching import Verdict
 from bursary.budgets.models import LedgerEntryState, NotInUse
 from bursary.events.models import EventKind, EventOutcome, EventSource
@@ -31,6 +32,7 @@ GLOSSARY = page("docs/glossary.md")
 
 MEMBERS: Mapping[str, set[str]] = {
     "State": set(State.values),
+    "AccountEnded": set(AccountEnded.values),
     "LearnerState": {str(state.label) for state in LearnerState if state.label},
     "ActionType": set(ActionType.values),
     "Status": set(Status.values),

@@ -11,6 +11,7 @@ API, OPERATIONS = page("docs/api.md"), page("docs/operations.md")
 SOURCES = dict(codes.modules(ROOT / "bursary"))
 
 REFUSED_BY = {
+    "_refused": 2,
     "AllocationRefused": 0,
     "RedemptionRefused": 0,
     "DeclineRefused": 0,

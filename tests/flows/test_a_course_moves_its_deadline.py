@@ -23,6 +23,13 @@ from tests.world import CATALOG, NOW, PRICE, addresses, allocate, deliver, given
 pytestmark = pytest.mark.django_db
 
 KEY = "RiversideX+TIDES"
+RUN = {
+    "key": f"course-v1:{KEY}+2026",
+    "uuid": "00000000-0000-4000-8000-000000000001",
+    "status": "published",
+    "is_marketable": True,
+    "is_enrollable": True,
+}
 DAY = timedelta(days=1)
 TABLE = LearnerContentAssignment._meta.db_table
 
@@ -42,9 +49,11 @@ def upstream(tmp_path: Path, settings: Settings) -> Edit:
             "key": KEY,
             "title": "Tidal Engines",
             "active": True,
-            "advertised_course_run_uuid": "00000000-0000-4000-8000-000000000001",
+            "advertised_course_run_uuid": RUN["uuid"],
+            "course_runs": [RUN],
             "content_last_modified": now.isoformat(),
             "normalized_metadata": dates,
+            "normalized_metadata_by_run": {RUN["key"]: dates},
         }
         file.write_text(json.dumps(course))
         report = refresh.refresh_catalog(
@@ -70,10 +79,10 @@ def test_a_course_moves_its_enrolment_deadline(
     deliver()
     assert deadlines() == {(first, ExpiryReason.ENROLL_BY)}
 
-    # The replica changes, and every open assignment with it, by one statement.
+    # The replica changes, and every open assignment with it, by two statements.
     with CaptureQueriesContext(connection) as queries:
         upstream(later, NOW + DAY)
-    assert sum(query["sql"].startswith(f'UPDATE "{TABLE}"') for query in queries) == 1
+    assert sum(query["sql"].startswith(f'UPDATE "{TABLE}"') for query in queries) == 2
     assert deadlines() == {(later, ExpiryReason.ENROLL_BY)}
 
     # In the same transaction: where the assignments cannot follow, the replica does not change.

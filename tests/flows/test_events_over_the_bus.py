@@ -117,8 +117,8 @@ def wait_until(happens: Callable[[], bool]) -> None:
 
 def runs() -> list[str]:
     """Return a run of each course, by which Studio knows it."""
-    pks = ContentMetadata.objects.filter(content_type="courserun").order_by("parent", "pk")
-    first = dict(reversed(list(pks.values_list("parent__content_key", "content_key"))))
+    pks = ContentMetadata.objects.filter(content_type="courserun").order_by("parent_key", "pk")
+    first = dict(reversed(list(pks.values_list("parent_key", "content_key"))))
     return sorted(first.values())
 
 

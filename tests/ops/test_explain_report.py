@@ -102,6 +102,7 @@ def test_the_row_its_catalogs_and_its_runs_are_reported_as_text_and_json() -> No
     assert report["catalogs"] == [
         {
             "catalog_uuid": str(CATALOG),
+            "named_by": "",
             "seen_at": "2026-03-02T09:00:00Z",
             "missing_since": "2026-03-02T09:00:00Z",
         }

@@ -64,32 +64,29 @@ def check_content(truth: Truth, *, now: datetime) -> None:
     """Our rows say what upstream says, in every column, and nothing waits, or is troubled, any more."""
     for catalog_uuid in CATALOGS.values():
         held = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid)
-        assert set(held.values_list("content__content_key", flat=True)) == truth.members(catalog_uuid)
-    rows = {row.content_key: row for row in ContentMetadata.objects.select_related("parent")}
+        runs = {run for key in truth.members(catalog_uuid) for run in truth.courses[key].run_keys}
+        listed = set(held.filter(named_by="").values_list("content__content_key", flat=True))
+        named = set(held.exclude(named_by="").values_list("content__content_key", flat=True))
+        assert (listed, named) == (truth.members(catalog_uuid), runs)
+    rows = {row.content_key: row for row in ContentMetadata.objects.all()}
     there = set().union(*(truth.members(catalog_uuid) for catalog_uuid in CATALOGS.values()))
     for key in sorted(there):
         course = parser.parse(_served(truth, key))
         _check_row(rows[key], course)
         for run in course.runs:
             _check_row(rows[run.content_key], run)
-            assert rows[run.content_key].parent == rows[key]
+            assert rows[run.content_key].parent_key == key
         due_at = rows[key].due_at
         assert due_at is not None
         assert now < due_at <= now + timedelta(days=1)
-    for row in rows.values():
-        assert (row.gone_at is None) == ((row.parent or row).content_key in there) or _is_dropped(row, truth)
+    expected = there | {run for key in there for run in truth.courses[key].run_keys}
+    assert {key for key, row in rows.items() if row.gone_at is None} == expected
 
 
 def _served(truth: Truth, key: str) -> object:
     holder = next(uuid for uuid in CATALOGS.values() if key in truth.members(uuid))
     [record] = truth.shelf.by_keys(str(holder), [key])
     return record
-
-
-def _is_dropped(row: ContentMetadata, truth: Truth) -> bool:
-    """A run that its course does not list any more keeps what it last said."""
-    course = truth.courses[(row.parent or row).content_key]
-    return row.parent is not None and row.content_key not in course.run_keys
 
 
 def _check_row(row: ContentMetadata, content: Content) -> None:

@@ -31,6 +31,10 @@ def row(content_key: str = COURSE) -> ContentMetadata:
     return ContentMetadata.objects.get(content_key=content_key)
 
 
+def runs_of(course: ContentMetadata) -> QuerySet[ContentMetadata]:
+    return ContentMetadata.objects.filter(parent_key=course.content_key)
+
+
 def due(now: datetime) -> QuerySet[ContentMetadata]:
     """Return the rows that are due."""
     return ContentMetadata.objects.filter(due_at__lte=now)

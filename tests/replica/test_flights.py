@@ -75,5 +75,5 @@ def test_listings_and_refreshers_of_changed_content_meet_and_none_fails() -> Non
     )
 
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-    assert ContentMetadata.objects.filter(parent=None, title="New").count() == 100
-    assert CatalogMembership.objects.count() == 100
+    assert ContentMetadata.objects.filter(parent_key="", title="New").count() == 100
+    assert CatalogMembership.objects.filter(named_by="").count() == 100

@@ -138,18 +138,18 @@ def test_a_run_nested_in_its_course_wins_over_its_own_record(together: bool, run
 
     stored = row(RUNS[2])
     assert (stored.title, stored.completeness) == (a_course()["title"], "full")
-    assert (stored.price_cents, stored.parent) == (14900, row())
+    assert (stored.price_cents, stored.parent_key) == (14900, COURSE)
 
 
-def test_a_run_of_an_unknown_course_waits_for_it() -> None:
+def test_a_run_whose_course_is_not_known_refers_to_it_by_key() -> None:
     orphan = a_run(key="course-v1:GlobeX+C109+hidden")
     bring_in(orphan)
-    assert row(orphan["key"]).parent is None
+    assert row(orphan["key"]).parent_key == COURSE
 
     bring_in(a_course(), orphan, now=NOW + HOUR)
 
-    assert row(orphan["key"]).parent == row()
-    assert history()[orphan["key"], "parent"] == (None, COURSE)
+    assert row(orphan["key"]).parent_key == COURSE
+    assert history() == {}
 
 
 def test_a_run_does_not_lose_its_course_to_a_record_that_does_not_name_it() -> None:
@@ -158,7 +158,7 @@ def test_a_run_does_not_lose_its_course_to_a_record_that_does_not_name_it() -> N
 
     bring_in(a_run(key=hidden["key"], parent_content_key=None), now=NOW + HOUR)
 
-    assert row(hidden["key"]).parent == row()
+    assert row(hidden["key"]).parent_key == COURSE
     assert history() == {}
 
 

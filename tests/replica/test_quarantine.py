@@ -113,7 +113,7 @@ def test_one_poisoned_record_among_what_is_due_stops_no_other() -> None:
         0,
         1,
     )
-    late = ContentMetadata.objects.filter(parent=None, checked_at__lt=STALE)
+    late = ContentMetadata.objects.filter(parent_key="", checked_at__lt=STALE)
     assert [content.content_key for content in late] == [COURSE]
     # It is due at its ordinary pace, neither at once nor never.
     assert row().due_at == STALE + 56 * HOUR

@@ -23,7 +23,7 @@ from tests.replica.listing import (
     enrolling_by,
     recorded,
 )
-from tests.replica.replicated import HOUR, announcements, bring_in, history, row
+from tests.replica.replicated import HOUR, announcements, bring_in, history, row, runs_of
 
 pytestmark = pytest.mark.django_db
 
@@ -43,9 +43,11 @@ def test_everything_that_a_catalog_lists_is_stored_with_runs_under_their_courses
 
     stored = Counter(ContentMetadata.objects.values_list("content_type", flat=True))
     assert stored == {"course": 200, "courserun": 467, "program": 10, "learnerpathway": 3}
-    assert not ContentMetadata.objects.filter(content_type="courserun", parent=None).exists()
-    assert not ContentMetadata.objects.exclude(content_type="courserun").exclude(parent=None).exists()
-    assert CatalogMembership.objects.filter(catalog_uuid=CATALOG).count() == 213
+    assert not ContentMetadata.objects.filter(content_type="courserun", parent_key="").exists()
+    assert not ContentMetadata.objects.exclude(content_type="courserun").exclude(parent_key="").exists()
+    held = CatalogMembership.objects.filter(catalog_uuid=CATALOG)
+    assert held.filter(content__parent_key="").count() == 213
+    assert held.count() == ContentMetadata.objects.count()
     assert (report.created, report.refused_thin, report.unparsable) == (680, 222, ())
     assert (report.records, report.pages) == (435, 9)
     assert seen == [50, 100, 150, 200, 250, 300, 350, 400, 435]
@@ -64,20 +66,14 @@ def test_a_course_is_stored_with_what_its_advertised_run_says() -> None:
     assert course.fresh_until == NOW + timedelta(hours=6)
     assert course.due_at == course.fresh_until
     assert row(RUNS[2]).due_at is None
-    assert [run.content_key for run in course.runs.order_by("content_key")] == RUNS
+    assert [run.content_key for run in runs_of(course).order_by("content_key")] == RUNS
 
 
 def test_all_that_a_record_decides_is_compared_and_written() -> None:
     columns = {field.name for field in ContentMetadata._meta.get_fields()}
 
     assert set(merge.COLUMNS) <= columns
-    not_columns = {"runs", "notes", "parent_key", "links", "paths"}
-    not_stored_yet = {
-        "variant",
-        "offered",
-        "enrollable",
-    }  # read by the parser; the replica has no use of them
-    assert set(Content.model_fields) - not_columns - not_stored_yet <= columns
+    assert set(Content.model_fields) - {"runs", "notes", "parent_key", "links", "paths"} <= columns
 
 
 def test_thin_records_are_stored_without_prices_and_completed_later() -> None:
@@ -108,8 +104,10 @@ def test_hostile_records_leave_their_neighbours_stored() -> None:
     expected_runs = runs - {run["key"] for run in video.get("course_runs", [])}
     courses = ContentMetadata.objects.filter(content_key__startswith="HostileX+", content_type="course")
     assert courses.count() == 14
-    assert ContentMetadata.objects.filter(parent__in=courses).count() == len(expected_runs)
-    assert row().runs.count() == 3
+    assert ContentMetadata.objects.filter(parent_key__in=courses.values("content_key")).count() == len(
+        expected_runs
+    )
+    assert runs_of(row()).count() == 3
     assert ContentMetadata.objects.filter(content_type=neighbours[-1]["content_type"]).exists()
     assert [(one.key, one.reason) for one in report.unparsable] == [
         ("HostileX+H10", "unknown_content_type"),
@@ -283,7 +281,7 @@ def test_content_is_brought_in_by_key_and_a_run_comes_with_its_course() -> None:
 
     assert source.asked == ["NobodyX+N1", RUNS[0]]
     assert report.created == 4
-    assert (row(RUNS[0]).parent, row().source) == (row(), "event")
+    assert (row(RUNS[0]).parent_key, row().source) == (COURSE, "event")
 
 
 def test_the_configured_catalog_is_opened_once(settings: LazySettings) -> None:
@@ -293,7 +291,7 @@ def test_the_configured_catalog_is_opened_once(settings: LazySettings) -> None:
     assert refresh.configured_source().name == "folder"
 
 
-def test_a_run_that_its_course_lists_no_more_keeps_what_it_said_and_ages_visibly() -> None:
+def test_a_run_that_its_course_names_no_more_is_gone_at_once_and_keeps_what_it_said() -> None:
     """Upstream hides it, or keeps it for other catalogs; runs that are over it goes on listing."""
     bring_in(a_course())
     before = row(RUNS[2])
@@ -304,10 +302,14 @@ def test_a_run_that_its_course_lists_no_more_keeps_what_it_said_and_ages_visibly
     bring_in(shorter, now=later)
 
     run = row(RUNS[2])
-    kept = ("enroll_by", "start_date", "price_cents", "active", "parent_id", "gone_at")
+    kept = ("enroll_by", "start_date", "price_cents", "active", "parent_key")
     assert [getattr(run, name) for name in kept] == [getattr(before, name) for name in kept]
     assert (run.checked_at, row().checked_at, row(RUNS[0]).checked_at) == (NOW, later, later)
-    assert not ContentChange.objects.filter(content=run).exists()
+    assert run.gone_at == later
+    assert {one.field: (one.old, one.new) for one in ContentChange.objects.filter(content=run)} == {
+        "membership": (str(CATALOG), None),
+        "gone_at": (None, later.isoformat()),
+    }
 
     bring_in(a_course(), catalog_uuid=OTHER_CATALOG, now=later)
     assert row(RUNS[2]).checked_at == later

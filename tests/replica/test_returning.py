@@ -36,7 +36,11 @@ def test_it_comes_back_and_is_announced() -> None:
     with announcements() as announced:
         listing_of(upstream, now=NOW + 3 * DAY)
 
-    assert (row().gone_at, row(RUNS[0]).gone_at, CatalogMembership.objects.count()) == (None, None, 30)
+    assert (row().gone_at, row(RUNS[0]).gone_at, CatalogMembership.objects.filter(named_by="").count()) == (
+        None,
+        None,
+        30,
+    )
     assert row().pk in announced[0]["pks"]
     back = ContentChange.objects.filter(content=row(), field="gone_at").latest("pk")
     assert (back.old, back.new) == ((NOW + 2 * DAY).isoformat(), None)
@@ -67,10 +71,10 @@ def test_its_return_is_recorded_as_its_removal_was() -> None:
 
     gone_at = (NOW + 2 * DAY).isoformat()
     assert changes_since_then() == {
-        (COURSE, "membership", None, str(CATALOG)),
+        *((key, "membership", None, str(CATALOG)) for key in (COURSE, *RUNS)),
         *((key, "gone_at", gone_at, None) for key in (COURSE, *RUNS)),
     }
-    assert ContentChange.objects.filter(created__gt=NOW).count() == 5
+    assert ContentChange.objects.filter(created__gt=NOW).count() == 8
 
 
 def test_what_comes_back_thin_is_there_and_keeps_what_the_full_record_said() -> None:
@@ -113,7 +117,7 @@ def test_a_return_to_one_catalog_of_two_is_recorded_and_announced() -> None:
     with announcements() as announced:
         listing_of(upstream, now=NOW + 3 * DAY)
 
-    assert changes_since_then() == {(COURSE, "membership", None, str(CATALOG))}
+    assert changes_since_then() == {(key, "membership", None, str(CATALOG)) for key in (COURSE, *RUNS)}
     assert [one["pks"] for one in announced] == [sorted(row(key).pk for key in (COURSE, *RUNS))]
 
 

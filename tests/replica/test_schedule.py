@@ -188,7 +188,7 @@ def test_a_listing_that_does_not_show_it_yet_leaves_it_awaited() -> None:
 def test_the_clock_brings_forward_what_is_neither_in_flight_nor_in_back_off() -> None:
     upstream = Upstream(courses(3))
     listing_of(upstream)
-    waiting, failing, flying = ContentMetadata.objects.filter(parent=None).order_by("pk")
+    waiting, failing, flying = ContentMetadata.objects.filter(parent_key="").order_by("pk")
     later = NOW + 4 * HOUR
     ContentMetadata.objects.filter(pk=failing.pk).update(failures=3)
     ContentMetadata.objects.filter(pk=flying.pk).update(due_at=later + MINUTE)

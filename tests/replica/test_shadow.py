@@ -99,7 +99,7 @@ def test_content_that_only_one_of_them_has_differs(upstream: Upstream) -> None:
 
 
 def test_a_run_under_another_course_differs(upstream: Upstream) -> None:
-    ours(run_of(TIDES)).update(parent=ours(KNOTS).get())
+    ours(run_of(TIDES)).update(parent_key=KNOTS)
 
     read(run_of(TIDES))
 

@@ -40,6 +40,7 @@ from bursary.replica.models import (
     ContentChange,
     ContentMetadata,
     ContentType,
+    FormerContentKey,
     RefreshSource,
     ShadowDifference,
     ShadowTally,
@@ -84,6 +85,7 @@ def _fill_replica() -> None:
         ColdRead.objects.create(
             catalog_uuid=CATALOG, content_key=f"X+{status}", answer=status, asked_at=NOW, due_at=NOW, early=0
         )
+    FormerContentKey.objects.create(former_key="X+0", content_key="X+1")
     ShadowTally.objects.create(catalog_uuid=CATALOG, since=NOW, last_at=NOW, compared=3)
     ShadowDifference.objects.create(
         catalog_uuid=CATALOG,
@@ -116,6 +118,8 @@ def _fill_assignments() -> None:
     admin, learner = (
         given_user(role, customer=budget.customer) for role in (Role.ADMINISTRATOR, Role.LEARNER)
     )
+    admin.email = "renamed@people.example"
+    admin.save()
     given_user(Role.OPERATOR)
     ApiKey.issue(admin, name="recorded")
     names = ("open", "accepted", "reversed", "declined", "cancelled", "wrong", "reserved")

@@ -15,6 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
+from bursary.replica.models import CatalogMembership
 from tests.upgrades.recording import Recording, dump, fill, load, missing, models
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "data").glob("release-*.json"))
@@ -49,7 +50,10 @@ def test_a_recorded_database_migrates_with_everything_in_it(file: Path) -> None:
     connection.check_constraints()
     for model in models():
         recorded = recording["rows"].get(model._meta.label)
-        assert recorded is None or model._default_manager.count() == len(recorded), model._meta.label
+        rows = model._default_manager.all()
+        if model is CatalogMembership:  # a run has a membership of its own since
+            rows = rows.filter(named_by="")
+        assert recorded is None or rows.count() == len(recorded), model._meta.label
         for row in model._default_manager.all():
             row.validate_constraints()
     check_what_it_says(recording)

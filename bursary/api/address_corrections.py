@@ -1,0 +1,83 @@
+"""Correct addresses in all open assignments of a customer."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from bursary.access.permissions import Permission
+from bursary.api.assignments import OfOneBudget
+from bursary.api.authentication import caller
+from bursary.api.inputs import validated
+from bursary.api.refusals import Unprocessable
+from bursary.assignments import address_corrections
+from bursary.assignments.address_corrections import MOST_PAIRS, Correction
+
+
+class _PairInput(serializers.Serializer[Any]):
+    old_address = serializers.CharField(max_length=1000)
+    new_address = serializers.CharField(max_length=1000)
+
+
+class CorrectAddressesInput(serializers.Serializer[Any]):
+    """Pairs of addresses; with `dry_run`, nothing is changed."""
+
+    corrections = serializers.ListField(child=_PairInput(), min_length=1, max_length=MOST_PAIRS)
+    dry_run = serializers.BooleanField(default=False)
+
+
+class CorrectAddressesOutput(serializers.Serializer[Any]):
+    """Each pair, under one of two results."""
+
+    dry_run = serializers.BooleanField()
+    corrected = serializers.ListField(child=serializers.DictField(), help_text="With the assignments")
+    not_corrected = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
+
+
+class CorrectAddresses(OfOneBudget):
+    """Correct addresses in all open assignments of the budget's customer, each pair all or nothing.
+
+    The new address is linked and notified; links sent to the old one stop working. Answers 422 if no pair
+    could be corrected.
+    """
+
+    permission = Permission.ALLOCATE
+
+    @extend_schema(request=CorrectAddressesInput, responses=CorrectAddressesOutput)
+    def post(self, request: Request, **_url: UUID) -> Response:
+        body = validated(CorrectAddressesInput, request.data)
+        within = Q(budget__customer=self.budget.customer_id)
+        done = [
+            address_corrections.correct(
+                pair["old_address"],
+                pair["new_address"],
+                now=timezone.now(),
+                actor=caller(request),
+                within=within,
+                dry_run=body["dry_run"],
+            )
+            for pair in body["corrections"]
+        ]
+        refused = [_refusal(one) for one in done if one.reason]
+        if len(refused) == len(done):
+            raise Unprocessable(refused)
+        corrected = [{**_pair(one), "assignment_uuids": one.corrected} for one in done if not one.reason]
+        return Response({"dry_run": body["dry_run"], "corrected": corrected, "not_corrected": refused})
+
+
+def _pair(one: Correction) -> dict[str, str]:
+    return {"old_address": one.old, "new_address": one.new}
+
+
+def _refusal(one: Correction) -> dict[str, str]:
+    return {
+        "reason": one.reason,
+        "user_message": one.sentence,
+        "next_step": one.next_step,
+        **_pair(one),
+    }

@@ -1,0 +1,178 @@
+"""Content as a budget's catalog offers it: whether it is there, and on what terms it can be joined.
+
+Read by the read mode: the replica's row, or upstream's content.
+"""
+
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.budgets.models import Budget
+from bursary.lib import moments
+from bursary.lib.locks import for_update
+from bursary.replica import joining, read_modes, reads
+from bursary.replica.joining import JoiningRefusal, JoiningTerms, NotJoinable, RunTerms
+from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, ContentType
+from bursary.replica.types import AnyContent, CatalogKey, UpstreamContent
+
+_BY_RUNS = (ContentType.COURSE, ContentType.COURSERUN)
+
+
+@dataclass(frozen=True)
+class KnownOffer:
+    """Content before anything is locked: the pk of the replica's row, upstream's content, or both."""
+
+    pk: int | None
+    upstream: UpstreamContent | None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Content for one catalog, with its course's key and its runs there: its own terms, if it is one."""
+
+    content: AnyContent
+    row: ContentMetadata | None
+    """The row that an assignment will refer to."""
+    parent_key: str
+    in_catalog: bool
+    runs: tuple[RunTerms, ...]
+
+    def terms(self, *, now: datetime, before: datetime) -> JoiningTerms:
+        """Return the terms on which it can be joined from `now` on, and `before` that instant.
+
+        A program or pathway is not joined by runs: its own terms hold. Raises joining.NotJoinable.
+        """
+        content = self.content
+        if content.content_type not in _BY_RUNS:
+            return JoiningTerms("", content.price_cents, joining.closing(content.enroll_by, content.end_date))
+        return joining.joining_terms(self.runs, advertised=content.advertised_run, now=now, before=before)
+
+    def joined_by(self, *, before: datetime) -> datetime:
+        """Return the content's own bound of a deadline, FAR_FUTURE without one (see `joining.joined_by`)."""
+        content = self.content
+        own = joining.closing(content.enroll_by, content.end_date)
+        runs = self.runs if content.content_type == ContentType.COURSE else ()
+        return joining.joined_by(runs, before=before, otherwise=own) or FAR_FUTURE
+
+
+def in_words(refused: NotJoinable, *, now: datetime, before: datetime, zone: ZoneInfo) -> str:
+    """Return as a sentence why content cannot be joined, by the date that decides, in this time zone."""
+    run = refused.run
+    if refused.reason is JoiningRefusal.ENDED and run and run.end:
+        return f"It ended on {moments.in_words(run.end, zone=zone)}."
+    if refused.reason is JoiningRefusal.NOT_IN_TIME and run:
+        if run.enroll_by and run.enroll_by <= now:
+            return f"Enrolment closed on {moments.in_words(run.enroll_by, zone=zone)}."
+        if run.enroll_start:
+            opens, ends = (moments.in_words(at, zone=zone) for at in (run.enroll_start, before))
+            return f"Enrolment opens on {opens}, and the assignment ends on {ends}."
+    return "The catalog does not offer this for enrolment."
+
+
+def figures(refused: NotJoinable, *, before: datetime) -> dict[str, object]:
+    """Return the run that came nearest to being joined, and the dates that decide about it."""
+    run = refused.run
+    if run is None:
+        return {}
+    match refused.reason:
+        case JoiningRefusal.ENDED:
+            return {"content_run_key": run.key, "end_date": run.end}
+        case JoiningRefusal.NOT_IN_TIME:
+            dates = {"enroll_start": run.enroll_start, "enroll_by": run.enroll_by, "end_date": run.end}
+            return {"content_run_key": run.key, **dates, "deadline": before}
+    return {"content_run_key": run.key}
+
+
+def find(content_key: str, *, budget: Budget, now: datetime) -> KnownOffer:
+    """Find content by the read mode. Upstream is asked here: call it before any transaction.
+
+    Raises reads.UnknownContent, and reads.ContentUnavailable where upstream does not answer, or has no more
+    than a thin record yet: nothing is known by that.
+    """
+    upstream = None
+    if read_modes.reads_upstream():
+        upstream = read_modes.one_from_upstream(content_key, catalog_uuid=budget.catalog_uuid, now=now)
+        if upstream.completeness == Completeness.THIN and upstream.content_type == ContentType.COURSE:
+            raise reads.ContentUnavailable("The catalog has not the whole course yet.")
+    return KnownOffer(read_modes.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
+
+
+def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> dict[int, Offer | None]:
+    """Return what assignments were made of, by their pks, as their budgets' catalogs offer it now.
+
+    None: the catalog does not hold it. What cannot be read is left out: content without a row, and what
+    upstream does not answer for. At most two queries; not for use inside a transaction.
+    """
+    key_of = {one.pk: CatalogKey(one.budget.catalog_uuid, one.content_key) for one in assignments}
+    if read_modes.reads_upstream():
+        asked = {key_of[one.pk]: one.parent_content_key or one.content_key for one in assignments}
+        known = read_modes.from_upstream(asked, now=now)
+        served = {key: _of_upstream(content) if content else None for key, content in known.items()}
+        return {pk: served[key] for pk, key in key_of.items() if key in served}
+    found = _held(set(key_of.values()))
+    readable = {one.pk for one in assignments if one.content_id or key_of[one.pk] in found}
+    return {pk: found.get(key) for pk, key in key_of.items() if pk in readable}
+
+
+def _held(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:
+    """Return the offers of these keys in these catalogs, from the replica's rows."""
+    catalogs, contents = {key.catalog_uuid for key in keys}, {key.content_key for key in keys}
+    memberships = CatalogMembership.objects.filter(
+        catalog_uuid__in=catalogs, content__content_key__in=contents, content__gone_at=None
+    )
+    runs = joining.runs_of(contents, catalogs=catalogs)
+    offers = {}
+    for one in memberships.select_related("content").defer("content__payload").order_by("pk"):
+        key = CatalogKey(one.catalog_uuid, one.content.content_key)
+        offers[key] = _of_row(one.content, runs=runs.get(key, ()), in_catalog=True)
+    return offers
+
+
+def read(known: KnownOffer, *, budget: Budget, before: datetime, lock: bool) -> Offer:
+    """Return the offer, with the replica's row where an assignment can refer to one.
+
+    In shadow mode upstream's content decides. The row is referred to only where the columns derived from it
+    would be the same for an allocation that ends `before` that instant otherwise; the backfill joins the
+    assignment to it once they are. With `lock`, wait for a change in flight, and keep the next one waiting.
+    """
+    ours = None if known.pk is None else _stored(known.pk, catalog_uuid=budget.catalog_uuid, lock=lock)
+    if known.upstream is None:
+        if ours is None:
+            raise RuntimeError("Content is known to the replica or to upstream.")
+        return ours
+    theirs = _of_upstream(known.upstream)
+    if ours is None or not _derived_alike(ours, theirs, before=before):
+        return theirs
+    return replace(theirs, row=ours.row)
+
+
+def _derived_alike(ours: Offer, theirs: Offer, *, before: datetime) -> bool:
+    names = [(one.content.title, one.content.start_date) for one in (ours, theirs)]
+    return names[0] == names[1] and ours.joined_by(before=before) == theirs.joined_by(before=before)
+
+
+def _stored(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> Offer:
+    """Read the replica's row and its runs, locked in the order of keys if `lock`: the runs decide as well."""
+    contents = ContentMetadata.objects.defer("payload")
+    content = contents.get(pk=pk)
+    if lock:
+        own = contents.filter(pk=pk) | contents.filter(
+            content_type=ContentType.COURSERUN, parent_key=content.content_key
+        )
+        content = next(one for one in for_update(own.order_by(*ContentMetadata.LOCK_ORDER)) if one.pk == pk)
+    held = CatalogMembership.objects.filter(content=pk, catalog_uuid=catalog_uuid).exists()
+    runs = joining.runs_of([content.content_key], catalogs=[catalog_uuid])
+    in_catalog = held and content.gone_at is None
+    return _of_row(content, runs=runs.get((catalog_uuid, content.content_key), ()), in_catalog=in_catalog)
+
+
+def _of_upstream(content: UpstreamContent) -> Offer:
+    return Offer(content, None, content.parent_content_key, in_catalog=True, runs=content.runs)
+
+
+def _of_row(content: ContentMetadata, *, runs: Sequence[RunTerms], in_catalog: bool) -> Offer:
+    own = [RunTerms.of(content)] if content.content_type == ContentType.COURSERUN else runs
+    return Offer(content, content, content.parent_key, in_catalog, tuple(own))

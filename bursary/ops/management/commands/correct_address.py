@@ -1,0 +1,56 @@
+"""`bursary correct_address OLD NEW`: correct addresses in open assignments."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from bursary.assignments import address_corrections
+from bursary.assignments.address_corrections import MOST_PAIRS, Correction
+from bursary.ops.console import OperatorCommand
+
+
+class Command(OperatorCommand):
+    help = "Move open assignments from an address to another; the new address is notified."
+    dry_run_help = "Show what would be corrected; change nothing."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("addresses", nargs="*", metavar="OLD NEW")
+        parser.add_argument("--csv", metavar="FILE", help="Pairs instead: two columns, old and new address.")
+
+    def run(self, *, addresses: list[str], csv: str | None, dry_run: bool, **_options: Any) -> None:
+        done = [
+            address_corrections.correct(old, new, now=timezone.now(), dry_run=dry_run)
+            for old, new in _pairs(addresses, csv)
+        ]
+        refused = sum(1 for one in done if one.reason)
+        would = "would be corrected" if dry_run else "corrected"
+        text = "\n".join(_line(one, would) for one in done)
+        self.answer({"dry_run": dry_run, "pairs": [vars(one) for one in done]}, text)
+        if refused:
+            raise CommandError(
+                f"{refused} of {len(done)} pairs were refused, and nothing of them was changed."
+            )
+
+
+def _pairs(addresses: list[str], file: str | None) -> list[tuple[str, str]]:
+    rows = [addresses] if addresses else []
+    if file:
+        try:
+            with Path(file).open(encoding="utf-8-sig", newline="") as lines:
+                rows += [row for row in csv.reader(lines) if any(cell.strip() for cell in row)]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise CommandError(f"{file} cannot be read: {error}") from error
+    if not rows or len(rows) > MOST_PAIRS:
+        raise CommandError(f"Give OLD and NEW, or --csv with up to {MOST_PAIRS} pairs.")
+    if wrong := next((row for row in rows if len(row) != 2), None):
+        raise CommandError(f"A pair is two addresses: {', '.join(wrong)}")
+    return [(old, new) for old, new in rows]
+
+
+def _line(one: Correction, would: str) -> str:
+    result = f"{one.sentence} {one.next_step}" if one.reason else f"{len(one.corrected)} {would}."
+    return f"{one.old} -> {one.new}: {result}"

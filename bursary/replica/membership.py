@@ -1,0 +1,233 @@
+"""Writes which rows a catalog holds, under the locks of its content.
+
+A catalog holds one row of a key. What it lists itself ends by `removal.py`; a run that only a course's record
+names ends as soon as that record no longer names it.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db.models import Case, F, When
+
+from bursary.catalog.records import Completeness, Content, ContentType
+from bursary.lib.batches import unique_fields
+from bursary.replica import merge
+from bursary.replica.merge import FetchContext, Merge, MergeDecision, StoredContent
+from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
+
+
+@dataclass
+class Memberships:
+    """What a batch changed of a catalog's memberships; all but `moved` and `differences` are pks of rows."""
+
+    returned: set[int] = field(default_factory=set)
+    """Held again, after it had ended."""
+    ended: set[int] = field(default_factory=set)
+    """Runs that are no longer named."""
+    gone: set[int] = field(default_factory=set)
+    """Rows that no catalog holds any more."""
+    moved: list[tuple[UUID, int, int]] = field(default_factory=list)
+    """Catalog, the row that it held, and the row of the variant that it is served now."""
+    differences: list[tuple[int, str, object, object]] = field(default_factory=list)
+    """How the rows differ between which the catalog moved: pk of the new row, field, old and new value."""
+
+
+class _Held(NamedTuple):
+    """A record of what the catalog holds, and the course that names it; "" where the catalog lists it."""
+
+    merge: Merge
+    named_by: str
+
+
+def named_keys(chosen: Mapping[str, Content], *, context: FetchContext) -> set[str]:
+    """Return the keys of the runs that full records of these courses named to the catalog so far."""
+    courses = [key for key, content in chosen.items() if _is_full_course(content)]
+    if not courses:
+        return set()
+    rows = CatalogMembership.objects.filter(
+        catalog_uuid=context.catalog_uuid, content__parent_key__in=courses
+    ).exclude(named_by="")
+    return set(rows.order_by().values_list("content__content_key", flat=True))
+
+
+def write(
+    merges: Sequence[Merge],
+    *,
+    rows: Mapping[tuple[str, str], StoredContent],
+    own: Collection[str],
+    context: FetchContext,
+) -> Memberships:
+    """Write what the catalog holds, with its links, and end what its courses no longer name.
+
+    `rows` are locked.
+    """
+    done = Memberships()
+    keys = {row.pk: row.content_key for row in rows.values()}
+    members = CatalogMembership.objects.filter(catalog_uuid=context.catalog_uuid, content__in=keys)
+    known = {keys[one.content_id]: one for one in members.order_by("pk")}
+    naming = {
+        one.content.content_key for one in merges if _names_runs(one, known.get(one.row.content_key), context)
+    }
+    held = [
+        one
+        for one in _held(merges, own=own, naming=naming)
+        if not _known_later(known.get(one.merge.row.content_key), context)
+    ]
+    moved = [one.merge for one in held if _moves(one.merge, known.get(one.merge.row.content_key))]
+    if moved:
+        _move(moved, known=known, rows=rows, done=done, context=context)
+    _upsert(held, known=known, context=context)
+    note_seen([one.merge.row.pk for one in held if one.merge.row.content_key in known], context=context)
+    _end_unnamed(held, known=known, naming=naming, done=done, context=context)
+    _note_returned(held, known=known, done=done, context=context)
+    unheld = {one.row.pk for one in merges if one.decision is MergeDecision.CREATED}
+    unheld -= {one.merge.row.pk for one in held}
+    done.gone = mark_gone(done.ended | unheld | {old for _catalog, old, _new in done.moved}, context=context)
+    return done
+
+
+def note_seen(contents: Collection[int], *, context: FetchContext) -> None:
+    """Write that the catalog returned this content. What a later fetch found or missed stays."""
+    rows = CatalogMembership.objects.filter(
+        catalog_uuid=context.catalog_uuid, content__in=contents, seen_at__lt=context.now
+    )
+    missed_later = When(missing_since__gt=context.now, then=F("missing_since"))
+    rows.update(seen_at=context.now, missing_since=Case(missed_later, default=None))
+
+
+def mark_gone(pks: Collection[int], *, context: FetchContext) -> set[int]:
+    """Mark those of these locked rows that no catalog holds any more, and return them. The rows stay."""
+    if not pks:
+        return set()
+    others = CatalogMembership.objects.filter(content__in=pks)
+    orphaned = set(pks) - set(others.order_by().values_list("content", flat=True))
+    gone = ContentMetadata.objects.filter(pk__in=orphaned, gone_at=None)
+    found = set(gone.order_by().values_list("pk", flat=True))
+    ContentMetadata.objects.filter(pk__in=found).update(gone_at=context.now)
+    return found
+
+
+def _is_full_course(content: Content) -> bool:
+    return content.content_type is ContentType.COURSE and content.completeness is Completeness.FULL
+
+
+def _known_later(before: CatalogMembership | None, context: FetchContext) -> bool:
+    return before is not None and context.now < before.seen_at
+
+
+def _names_runs(one: Merge, before: CatalogMembership | None, context: FetchContext) -> bool:
+    """Return whether the record decides which runs of the course the catalog holds: it is its newest."""
+    own_older = (
+        one.decision is MergeDecision.REFUSED_OLDER
+        and before is not None
+        and one.row.fetched_from == context.fetched_from
+    )
+    usable = _is_full_course(one.content) and one.decision is not MergeDecision.REFUSED_TYPE
+    return usable and not own_older and not _known_later(before, context)
+
+
+def _held(merges: Iterable[Merge], *, own: Collection[str], naming: Collection[str]) -> Iterator[_Held]:
+    for one in merges:
+        if one.decision is MergeDecision.REFUSED_TYPE:
+            continue
+        course = one.content.parent_key or ""
+        if one.content.content_key in own or not one.is_run:
+            yield _Held(one, "")
+        elif course in naming:
+            yield _Held(one, course)
+
+
+def _moves(one: Merge, before: CatalogMembership | None) -> bool:
+    return before is not None and before.content_id != one.row.pk
+
+
+def _move(
+    merges: Iterable[Merge],
+    *,
+    known: Mapping[str, CatalogMembership],
+    rows: Mapping[tuple[str, str], StoredContent],
+    done: Memberships,
+    context: FetchContext,
+) -> None:
+    """Let the catalog's memberships point to the rows of the variants that it is served now."""
+    by_pk = {row.pk: row for row in rows.values()}
+    memberships = []
+    for one in merges:
+        membership = known[one.row.content_key]
+        before = by_pk[membership.content_id]
+        after = merge.columns(one.content) if one.agreed else one.row.columns
+        pairs = {name: (before.columns[name], after[name]) for name in merge.COLUMNS}
+        changes = merge.recorded({name: (old, new) for name, (old, new) in pairs.items() if old != new})
+        done.differences += [(one.row.pk, name, old, new) for name, (old, new) in changes.items()]
+        done.moved.append((context.catalog_uuid, before.pk, one.row.pk))
+        membership.content_id = one.row.pk
+        memberships.append(membership)
+    others = CatalogMembership.objects.filter(
+        catalog_uuid=context.catalog_uuid, content__in=[one.content_id for one in memberships]
+    )
+    others.delete()  # two fetches that overlapped have each inserted a variant
+    CatalogMembership.objects.bulk_update(memberships, ["content"])
+
+
+def _upsert(held: Iterable[_Held], *, known: Mapping[str, CatalogMembership], context: FetchContext) -> None:
+    rows = []
+    for one in held:
+        content, before = one.merge.content, known.get(one.merge.row.content_key)
+        links, named_by = (before.links, before.named_by) if before else ({}, one.named_by)
+        row = CatalogMembership(
+            catalog_uuid=context.catalog_uuid,
+            content_id=one.merge.row.pk,
+            created=context.now,
+            seen_at=context.now,
+            links=(content.links or links) if one.merge.agreed else (links or content.links),
+            named_by=one.named_by and named_by and one.named_by,  # what it lists itself, it lists itself
+        )
+        if not before or (row.links, row.named_by) != (links, named_by):
+            rows.append(row)
+    CatalogMembership.objects.bulk_create(
+        rows,
+        update_conflicts=True,
+        unique_fields=unique_fields("catalog_uuid", "content"),
+        update_fields=["links", "named_by"],
+    )
+
+
+def _end_unnamed(
+    held: Iterable[_Held],
+    *,
+    known: Mapping[str, CatalogMembership],
+    naming: Collection[str],
+    done: Memberships,
+    context: FetchContext,
+) -> None:
+    """End the memberships of runs that the newest records of their courses no longer name."""
+    named = {one.merge.row.content_key for one in held}
+    unnamed = [
+        one
+        for key, one in known.items()
+        if one.named_by in naming and key not in named and one.seen_at <= context.now
+    ]
+    if unnamed:
+        CatalogMembership.objects.filter(pk__in=[one.pk for one in unnamed]).delete()
+        done.ended = {one.content_id for one in unnamed}
+
+
+def _note_returned(
+    held: Iterable[_Held],
+    *,
+    known: Mapping[str, CatalogMembership],
+    done: Memberships,
+    context: FetchContext,
+) -> None:
+    joined = {
+        one.merge.row.pk
+        for one in held
+        if one.merge.row.content_key not in known and one.merge.decision is not MergeDecision.CREATED
+    }
+    if joined:
+        left_before = ContentChange.objects.filter(
+            content__in=joined, field="membership", old=str(context.catalog_uuid)
+        )
+        done.returned = set(left_before.order_by().values_list("content", flat=True).distinct())

@@ -1,0 +1,106 @@
+"""A course that upstream knows by another key now: the same uuid, and no row of the new key.
+
+Its rows, its runs, their memberships and the assignments follow, and the former key still finds it.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db.models import Q
+
+from bursary.catalog.records import Completeness, Content, ContentType
+from bursary.lib.locks import for_update
+from bursary.replica.merge import FetchContext
+from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, FormerContentKey
+
+SETTLED = timedelta(days=2)
+"""How long a catalog may go on serving the former key: upstream changes its catalogs one by one."""
+
+
+@dataclass(frozen=True)
+class Rekeyed:
+    """A batch under present keys, and what was given another key: old to new, and the rows."""
+
+    chosen: Mapping[str, Content]
+    keys: Mapping[str, str]
+    rows: Mapping[int, tuple[str, str]]
+    """The courses' rows, with the old and the new key."""
+
+
+def follow(chosen: Mapping[str, Content], *, known: Collection[str], context: FetchContext) -> Rekeyed:
+    """Give the rows of courses their new keys; `known` are the keys of the batch that have rows.
+
+    Inside the caller's transaction. A record under a former key stands for the course as long as its catalog
+    may lag behind: it says that the catalog holds the course, and nothing that is newer.
+    """
+    courses = {
+        content.uuid: key
+        for key, content in chosen.items()
+        if content.content_type is ContentType.COURSE and content.uuid and key not in known
+    }
+    if not courses:
+        return Rekeyed(chosen, {}, {})
+    rows = ContentMetadata.objects.filter(
+        uuid__in=courses, content_type=ContentType.COURSE, fetched_from__startswith=f"{context.upstream}:"
+    ).exclude(content_key__in=list(chosen))
+    found = rows.order_by("content_key", "variant").values_list("uuid", "content_key", "checked_at")
+    checked = {(key, courses[uuid]): at for uuid, key, at in found if uuid}
+    former = dict(
+        FormerContentKey.objects.filter(former_key__in=courses.values()).values_list(
+            "former_key", "content_key"
+        )
+    )
+    still_served = _served_in_this_listing({old for old, _new in checked}, context=context)
+    lagging = {new: old for (old, new), at in checked.items() if former.get(new) == old}
+    lagging = {new: old for new, old in lagging.items() if context.now < checked[old, new] + SETTLED}
+    keys = {
+        old: new
+        for (old, new), at in checked.items()
+        if new not in lagging and old not in still_served and at <= context.now
+    }
+    return Rekeyed(_under_present_keys(chosen, lagging), keys, _rename(keys) if keys else {})
+
+
+def present_key(content_key: str) -> str:
+    """Return the key that content has now, whether it was asked for by that or by a former one."""
+    rows = FormerContentKey.objects.filter(former_key=content_key).values_list("content_key", flat=True)
+    return rows.first() or content_key
+
+
+def _served_in_this_listing(keys: Collection[str], *, context: FetchContext) -> set[str]:
+    """Return those keys that the listing now being read has named as well: they are other courses."""
+    listing = CatalogListing.objects.filter(catalog_uuid=context.catalog_uuid)
+    began = listing.values_list("begun_at", flat=True).first() or context.now
+    rows = CatalogMembership.objects.filter(
+        catalog_uuid=context.catalog_uuid, content__content_key__in=keys, missing_since=None
+    )
+    return set(rows.filter(seen_at__gte=began).values_list("content__content_key", flat=True))
+
+
+def _rename(keys: Mapping[str, str]) -> dict[int, tuple[str, str]]:
+    about = Q(content_key__in=keys) | Q(parent_key__in=keys)
+    locked = for_update(ContentMetadata.objects.filter(about).order_by("content_key", "variant"))
+    rows = {pk: (key, keys[key]) for pk, key in locked.values_list("pk", "content_key") if key in keys}
+    for old, new in keys.items():
+        ContentMetadata.objects.filter(content_key=old).update(content_key=new)
+        ContentMetadata.objects.filter(parent_key=old).update(parent_key=new)
+        CatalogMembership.objects.filter(content__parent_key=new, named_by=old).update(named_by=new)
+        FormerContentKey.objects.filter(former_key=new).delete()
+        FormerContentKey.objects.filter(content_key=old).update(content_key=new)
+        FormerContentKey.objects.create(former_key=old, content_key=new)
+    return rows
+
+
+def _under_present_keys(chosen: Mapping[str, Content], present: Mapping[str, str]) -> Mapping[str, Content]:
+    if not present:
+        return chosen
+    batch: dict[str, Content] = {}
+    for key, content in chosen.items():
+        changes: dict[str, object] = {}
+        if key in present:
+            changes = {"content_key": present[key], "completeness": Completeness.THIN}
+        elif content.parent_key and content.parent_key in present:
+            changes = {"parent_key": present[content.parent_key]}
+        batch[present.get(key, key)] = content.model_copy(update=changes) if changes else content
+    return batch

@@ -1,0 +1,54 @@
+"""The addresses that an account had before: kept when its address changes, and each one account's alone."""
+
+import pytest
+
+from bursary.access import known_learners
+from bursary.access.models import AccountAddress, User, learner_key
+from tests.world import ALICE, BOB, CAROL, given_user
+
+pytestmark = pytest.mark.django_db
+
+
+def kept() -> list[tuple[int, str]]:
+    return list(AccountAddress.objects.order_by("pk").values_list("user", "address"))
+
+
+def change(user: User, address: str) -> None:
+    user.email = address
+    user.save(update_fields=["email"])
+
+
+def test_an_address_that_is_replaced_stays_known() -> None:
+    person = given_user(email=ALICE, lms_user_id=7)
+    change(person, BOB)
+    change(person, CAROL)
+    assert kept() == [(person.pk, ALICE), (person.pk, BOB)]
+    keys = [learner_key(address) for address in (ALICE, BOB, CAROL)]
+    assert known_learners.lms_user_ids(keys) == dict.fromkeys(keys, 7)
+    assert known_learners.other_keys([keys[0]])[keys[0]] == sorted(keys[1:])
+
+
+def test_another_spelling_of_the_same_mailbox_is_no_other_address() -> None:
+    change(given_user(email=ALICE), ALICE.upper())
+    assert kept() == []
+
+
+def test_an_address_that_is_restored_is_the_present_one_only() -> None:
+    person = given_user(email=ALICE)
+    change(person, BOB)
+    change(person, ALICE)
+    assert kept() == [(person.pk, BOB)]
+
+
+def test_an_address_that_another_account_gets_is_no_longer_the_first_ones() -> None:
+    change(given_user(email=ALICE, lms_user_id=7), BOB)
+    given_user(email=ALICE, lms_user_id=8)
+    assert kept() == []
+    assert known_learners.lms_user_ids([learner_key(ALICE)]) == {learner_key(ALICE): 8}
+
+
+def test_saving_anything_else_keeps_nothing() -> None:
+    person = given_user(email=ALICE)
+    User.objects.filter(pk=person.pk).update(email=BOB)
+    person.save(update_fields=["last_login"])
+    assert kept() == []

@@ -1,0 +1,94 @@
+"""Correcting an address: all open assignments of it, or none, with reasons."""
+
+import pytest
+
+from bursary.access.links import LinkWithdrawn
+from bursary.access.models import learner_key
+from bursary.assignments import address_corrections, cancellation, redemption, signed_links
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from tests.smtp import MailServer
+from tests.world import (
+    ALICE,
+    BOB,
+    NOW,
+    action_of,
+    allocate,
+    deliver,
+    given_assignment,
+    given_budget,
+    given_content,
+    given_user,
+)
+
+pytestmark = pytest.mark.django_db
+
+TYPO = "alcie@learners.example"
+
+
+def reason(old: str = TYPO, new: str = ALICE) -> str:
+    before = list(LearnerContentAssignmentAction.objects.values())
+    done = address_corrections.correct(old, new, now=NOW)
+    assert list(LearnerContentAssignmentAction.objects.values()) == before
+    assert (bool(done.sentence), bool(done.next_step), done.corrected) == (True, True, [])
+    return done.reason
+
+
+def test_open_assignments_move_to_the_new_address_and_it_is_notified(mail: MailServer) -> None:
+    first = given_assignment(address=TYPO)
+    second = given_assignment(given_budget(customer=first.budget.customer), address=TYPO)
+    ended = given_assignment(address=TYPO)
+    cancellation.cancel(ended.budget, uuids=[ended.uuid], now=NOW)
+    link = signed_links.token_for(first, address=TYPO, now=NOW)
+    deliver()
+    ada = given_user()
+
+    done = address_corrections.correct(TYPO.upper(), ALICE, now=NOW, actor=ada)
+
+    assert done.corrected == [first.uuid, second.uuid]
+    for one in (first, second):
+        one.refresh_from_db()
+        assert (one.learner_email, one.learner_key) == (ALICE, learner_key(ALICE))
+        assert action_of(one, ActionType.EMAIL_CORRECTED).actor == ada
+    with pytest.raises(LinkWithdrawn):
+        signed_links.opened(link, now=NOW)
+    before = len(mail.received)
+    deliver()
+    assert [one["To"] for one in mail.received[before:]] == [ALICE, ALICE]
+    ended.refresh_from_db()
+    assert (ended.learner_email, ended.state) == (TYPO, State.CANCELLED)
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(mail: MailServer) -> None:
+    assignment = given_assignment(address=TYPO)
+    before = list(LearnerContentAssignmentAction.objects.values())
+    assert address_corrections.correct(TYPO, ALICE, now=NOW, dry_run=True).corrected == [assignment.uuid]
+    assert LearnerContentAssignment.objects.get().learner_email == TYPO
+    assert list(LearnerContentAssignmentAction.objects.values()) == before
+
+
+def test_where_one_cannot_be_corrected_none_is() -> None:
+    given_assignment(address=TYPO)
+    budget, content = given_budget(), given_content()
+    allocate(budget, content, TYPO, ALICE)
+    assert reason() == "address_taken"
+    assert LearnerContentAssignment.objects.filter(learner_email=TYPO).count() == 2
+
+
+def test_what_is_being_accepted_is_refused() -> None:
+    redemption.begin(given_assignment(address=TYPO), now=NOW)
+    assert reason() == "being_redeemed"
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    given_assignment(address=TYPO)
+    assert reason(BOB) == "nothing_to_correct"
+    assert reason(TYPO, TYPO.upper()) == "same_address"
+    assert reason(TYPO, "alice") == "invalid_addresses"
+
+
+def test_more_than_one_transaction_should_carry_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address_corrections, "MOST_ASSIGNMENTS", 1)
+    given_assignment(address=TYPO)
+    given_assignment(address=TYPO)
+    assert reason() == "too_many_assignments"

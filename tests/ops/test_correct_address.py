@@ -1,0 +1,49 @@
+"""`bursary correct_address`: a pair, or a file of pairs."""
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from bursary.assignments.models import LearnerContentAssignment
+from tests.world import ALICE, BOB, given_assignment
+
+pytestmark = pytest.mark.django_db
+
+TYPO = "alcie@learners.example"
+
+
+def run(*arguments: str) -> str:
+    answer = StringIO()
+    call_command("correct_address", *arguments, stdout=answer)
+    return answer.getvalue().strip()
+
+
+def test_a_pair_is_corrected() -> None:
+    given_assignment(address=TYPO)
+    assert run(TYPO, ALICE, "--dry-run") == f"{TYPO} -> {ALICE}: 1 would be corrected."
+    assert LearnerContentAssignment.objects.get().learner_email == TYPO
+    assert run(TYPO, ALICE) == f"{TYPO} -> {ALICE}: 1 corrected."
+    assert LearnerContentAssignment.objects.get().learner_email == ALICE
+
+
+def test_of_a_file_every_pair_is_tried_and_refusals_end_with_an_error(tmp_path: Path) -> None:
+    assignment = given_assignment(address=TYPO)
+    file = tmp_path / "pairs.csv"
+    file.write_text(f"\ufeffgone@learners.example,{BOB}\n\n{TYPO},{ALICE}\n", encoding="utf-8")
+    answer = StringIO()
+    with pytest.raises(CommandError, match="1 of 2 pairs"):
+        call_command("correct_address", "--csv", str(file), "--json", stdout=answer)
+    pairs = json.loads(answer.getvalue())["pairs"]
+    assert [(one["reason"], one["corrected"]) for one in pairs] == [
+        ("nothing_to_correct", []),
+        ("", [str(assignment.uuid)]),
+    ]
+
+
+@pytest.mark.parametrize("arguments", [(), (TYPO,), ("--csv", "/nowhere.csv")])
+def test_what_is_no_pair_is_refused(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError):
+        run(*arguments)

@@ -1,0 +1,172 @@
+"""A person is planted in every text and JSON column of every table, and afterwards in none.
+
+The columns are found by reflection over the models: a table that is added later is planted, too.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.models import Session
+from django.db import connection, models
+from django.test import Client
+from pytest_django import Settings
+
+from bursary.access.models import AccountAddress, User, learner_key
+from bursary.assignments import account_linking
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.ops import erasure_runs
+from tests.upgrades import recording
+from tests.world import (
+    ALICE,
+    BOB,
+    NOW,
+    allocate,
+    deliver,
+    given_assignment,
+    given_budget,
+    given_content,
+    given_user,
+)
+
+pytestmark = pytest.mark.django_db
+
+LONGEST_KEY = 64
+OLD, NEWEST = "alice.maiden@learners.example", "a.new-name@learners.example"
+SPELLINGS = [
+    ALICE,
+    ALICE.upper(),
+    f" {ALICE}\u200b",
+    ALICE.replace("@", "\uff20"),
+    OLD,
+    NEWEST,
+    "alice@stra\u00dfe.example",
+]
+
+
+@pytest.fixture
+def folder(settings: Settings, tmp_path: Path) -> Path:
+    settings.EMAIL_BACKEND = "bursary.delivery.file_backend.FileEmailBackend"
+    settings.EMAIL_FILE_PATH = str(tmp_path / "mail")
+    (tmp_path / "mail").mkdir()
+    return tmp_path / "mail"
+
+
+def columns() -> Iterator[tuple[type[models.Model], Any]]:
+    """Yield every column of text and JSON that has room for an address."""
+    for model in apps.get_models(include_auto_created=True):
+        for column in model._meta.concrete_fields:
+            if not isinstance(column, models.CharField | models.TextField | models.JSONField):
+                continue
+            if column.choices or column.primary_key or (column.max_length or 99) < len(ALICE):
+                continue
+            yield model, column
+
+
+def plant(model: type[models.Model], column: Any) -> bool:
+    """Write the address, and its key where there is room, into one row; return whether there was a row."""
+    row = model._base_manager.order_by("pk").first()
+    if row is None:
+        return False
+    value: Any = ALICE.upper()
+    if isinstance(column, models.JSONField):
+        value = {"of": [{ALICE: f"<{ALICE}>", "lms_user_id": 4711}], "key": learner_key(ALICE)}
+    elif column.max_length == LONGEST_KEY:
+        value = learner_key(ALICE)
+    elif isinstance(column, models.TextField):
+        value = f"Mail to <{ALICE}> ({learner_key(ALICE)}) failed."
+    model._base_manager.filter(pk=row.pk).update(**{column.name: value})
+    return True
+
+
+def traces(*words: str) -> set[str]:
+    """Return the tables that have any of the words in a row."""
+    found = set()
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
+            rows = [str(row).lower() for row in cursor.fetchall()]
+            found |= {table for row in rows if any(word.lower() in row for word in words)}
+    return found
+
+
+def test_what_is_planted_in_every_text_and_json_column_is_forgotten(folder: Path, client: Client) -> None:
+    recording.fill()
+    person = given_user(email=ALICE, lms_user_id=4711)
+    AccountAddress.objects.create(user=person, address=OLD, learner_key=learner_key(OLD))
+    group = Group.objects.create(name="Planted")
+    group.permissions.add(Permission.objects.earliest("pk"))
+    types = ContentType.objects.get_for_model(User)
+    LogEntry.objects.create(user=person, content_type=types, object_id="1", action_flag=CHANGE)
+    client.force_login(given_user(email=BOB))
+    session = client.session
+    session["_messages"] = f"We have written to {ALICE}."
+    session.save()
+
+    for model, column in columns():
+        assert plant(model, column), f"{model._meta.label} has no row to write {column.name} into."
+    assert len(traces(ALICE, learner_key(ALICE))) > 20
+    done = erasure_runs.forget(ALICE, now=NOW)
+    assert done["complete"], done["not_yet"]
+    assert traces(ALICE, learner_key(ALICE), OLD, learner_key(OLD), "4711") == set()
+    assert not Session.objects.exists()
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_person_of_three_addresses_and_a_deleted_account_is_forgotten_by_each(
+    folder: Path, spelling: str
+) -> None:
+    budget, earlier = given_budget(), "alice@stra\u00dfe.example"
+    allocate(budget, given_content(), earlier)
+    account = given_user(email=earlier, lms_user_id=4711)
+    for address in (OLD, ALICE, NEWEST):
+        account.email = address
+        account.save()
+        allocate(budget, given_content(), address)
+    others = given_assignment(address=BOB)
+    for _ in range(2):
+        account_linking.link_registered_users(now=NOW)
+        deliver()
+    LearnerContentAssignment.objects.exclude(pk=others.pk).update(lms_user_id=4711)
+    account.delete()
+    (folder / "0f0e0d0c-0000-4000-8000-000000000001.eml").write_bytes(
+        b"To: bob@learners.example\nContent-Transfer-Encoding: base64\nContent-Type: text/plain\n\n"
+        b"QXNrIGFsaWNlQGxlYXJuZXJzLmV4YW1wbGUu\n"
+    )
+    (folder / "notes.txt").write_text("Not a mail of ours.")
+
+    done = erasure_runs.forget(spelling, now=NOW)
+
+    assert done["complete"]
+    written = {ALICE, OLD, NEWEST, earlier, "alice@xn--strae-oqa.example"}
+    words = written | {learner_key(address) for address in written} | {"4711"}
+    assert traces(*words) == set()
+    left = {file.name: file.read_text() for file in folder.iterdir()}
+    assert "notes.txt" in left
+    assert [name for name, text in left.items() if any(word in text.lower() for word in words)] == []
+    assert not (folder / "0f0e0d0c-0000-4000-8000-000000000001.eml").exists()
+    others.refresh_from_db()
+    assert (others.learner_email, others.state) == (BOB, "allocated")
+
+
+def test_a_second_row_of_the_same_mailbox_is_found_before_it_has_a_key() -> None:
+    spelt = given_assignment(given_budget())
+    LearnerContentAssignment.objects.filter(pk=spelt.pk).update(
+        learner_email="\uff21lice@learners.example", learner_key="0" * 64, mailbox_key=None
+    )
+    given_assignment(spelt.budget)
+    assert erasure_runs.forget(ALICE, now=NOW)["forgotten"] == 2
+    assert traces("lice@learners", "\uff21lice") == set()
+
+
+def test_another_persons_rows_are_not_touched(folder: Path) -> None:
+    given_assignment(address="malice@learners.example")
+    before = json.dumps(list(LearnerContentAssignment.objects.values()), default=str)
+    erasure_runs.forget(ALICE, now=NOW)
+    assert json.dumps(list(LearnerContentAssignment.objects.values()), default=str) == before

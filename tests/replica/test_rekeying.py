@@ -1,0 +1,97 @@
+"""A course that upstream knows by another key: its row, runs and assignments follow; both keys find it."""
+
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from pytest_django import Settings
+
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.replica import reads
+from bursary.replica.ingest import BATCH
+from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
+from tests.replica.listing import Record
+from tests.replica.serving import ALLOWED, HOUR, MOVE, NOW, ORDINARY, Catalogs, row_of
+from tests.world import ALICE, allocate, given_budget
+
+pytestmark = pytest.mark.django_db
+
+NEW = "MoveX+2"
+RUN = f"course-v1:{MOVE}+R1"
+
+
+@pytest.fixture
+def catalogs(tmp_path: Path, settings: Settings) -> Catalogs:
+    served = Catalogs(tmp_path / "catalogs")
+    settings.CATALOG_URL = served.folder.as_uri() + "/"
+    served.sync_both()
+    return served
+
+
+def rekeyed(catalogs: Catalogs, catalog: UUID) -> Record:
+    record = catalogs.drop(catalog, MOVE) | {"key": NEW}
+    catalogs.serve(catalog, record)
+    return record
+
+
+def test_rows_runs_memberships_and_assignments_follow(catalogs: Catalogs) -> None:
+    before = row_of(ORDINARY, MOVE)
+    budget = given_budget(catalog_uuid=ORDINARY)
+    for content in (before, row_of(ORDINARY, RUN)):
+        allocate(budget, content, ALICE, now=NOW, price_cents=2000)
+    for catalog in (ORDINARY, ALLOWED):
+        rekeyed(catalogs, catalog)
+
+    catalogs.sync_both(hours=1)
+
+    assert row_of(ORDINARY, NEW) == row_of(ALLOWED, NEW) == before
+    assert row_of(ORDINARY, RUN).parent_key == NEW
+    named = CatalogMembership.objects.filter(content__content_key=RUN)
+    assert set(named.values_list("named_by", flat=True)) == {NEW}
+    assert not ContentMetadata.objects.filter(content_key=MOVE).exists()
+    keys = LearnerContentAssignment.objects.order_by("pk").values_list("content_key", "parent_content_key")
+    assert list(keys) == [(NEW, ""), (RUN, NEW)]
+    changes = ContentChange.objects.filter(content=before).values_list("field", "old", "new")
+    assert list(changes) == [("content_key", MOVE, NEW)]
+    for key in (MOVE, NEW):
+        assert reads.content_for(key, catalog_uuid=ORDINARY, now=NOW + HOUR) == before
+
+
+def test_a_catalog_that_lags_behind_goes_on_holding_it_and_takes_the_key_back_from_nothing(
+    catalogs: Catalogs,
+) -> None:
+    before = row_of(ORDINARY, MOVE)
+    rekeyed(catalogs, ORDINARY)
+    for hours in range(1, 6):
+        catalogs.sync_both(hours=hours)
+
+    assert row_of(ORDINARY, NEW) == row_of(ALLOWED, NEW) == before
+    assert ContentChange.objects.filter(field="content_key").count() == 1
+    assert ContentChange.objects.count() == 1
+
+    rekeyed(catalogs, ALLOWED)
+    catalogs.sync_both(hours=6)
+    assert row_of(ALLOWED, NEW) == before
+
+
+def test_a_course_that_is_there_by_both_keys_is_two(catalogs: Catalogs) -> None:
+    catalogs.serve(ORDINARY, catalogs.records[ORDINARY][MOVE] | {"key": NEW})
+
+    catalogs.sync_both(hours=1)
+
+    assert row_of(ORDINARY, NEW) != row_of(ORDINARY, MOVE)
+
+
+def test_a_course_that_one_listing_names_on_another_page_by_another_key_is_two(catalogs: Catalogs) -> None:
+    for number in range(BATCH):
+        record = catalogs.records[ORDINARY][MOVE] | {
+            "key": f"FillX+{number}",
+            "uuid": None,
+            "course_runs": [],
+        }
+        catalogs.serve(ORDINARY, record)
+    catalogs.serve(ORDINARY, catalogs.records[ORDINARY][MOVE] | {"key": NEW})
+
+    catalogs.sync(ORDINARY, hours=1)
+
+    assert row_of(ORDINARY, NEW) != row_of(ORDINARY, MOVE)

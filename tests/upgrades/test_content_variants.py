@@ -1,0 +1,96 @@
+"""Content of one row a key, its runs held by their courses, becomes content by variant, and back again."""
+
+import json
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
+
+from bursary.catalog import parser
+from bursary.lib import leases
+from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata
+from tests.upgrades.recording import load
+from tests.upgrades.test_upgrade import RECORDINGS, migrate
+from tests.world import CATALOG
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
+
+OTHER_CATALOG = UUID("00000000-0000-4000-8000-00000000ca7b")
+CONTENT, MEMBERSHIP = "replica.ContentMetadata", "replica.CatalogMembership"
+BEFORE = [("replica", "0001_content_replica")]
+
+
+@pytest.fixture
+def recording() -> Iterator[dict[str, Any]]:
+    """Yield a recording in which another catalog holds all courses, and the first has a restricted run."""
+    recorded = json.loads(RECORDINGS[0].read_text(encoding="utf-8"))
+    rows = {row["id"]: row for row in recorded["rows"][CONTENT]}
+    course = next(row for row in rows.values() if row["content_type"] == "course")
+    restricted = next(row for row in rows.values() if row["parent_id"] == course["id"])
+    for run in (restricted["payload"], *course["payload"]["course_runs"]):
+        if run["key"] == restricted["content_key"]:
+            run["restriction_type"] = "custom-b2b-enterprise"
+    held = deepcopy(recorded["rows"][MEMBERSHIP])
+    for number, row in enumerate(held):
+        row |= {"id": 1000 + number, "catalog_uuid": str(OTHER_CATALOG), "links": {}}
+    recorded["rows"][MEMBERSHIP] += held
+    recorded["restricted"] = restricted
+    yield recorded
+    executor = MigrationExecutor(connection)
+    executor.migrate(executor.loader.graph.leaf_nodes())
+
+
+def test_runs_name_their_courses_and_are_held_and_back_again(recording: dict[str, Any]) -> None:
+    then = list(recording["migrations"].items())
+    executor = migrate(then)
+    load(recording, apps=executor.loader.project_state(then).apps)
+    rows = {row["id"]: row for row in recording["rows"][CONTENT]}
+
+    migrate(executor.loader.graph.leaf_nodes())
+
+    check_content(rows)
+    restricted = ContentMetadata.objects.get(pk=recording["restricted"]["id"])
+    course = ContentMetadata.objects.get(content_key=restricted.parent_key)
+    assert course.variant == parser.parse(course.payload).variant != ""
+    assert ContentMetadata.objects.exclude(variant="").count() == 1
+    assert [one.catalog_uuid for one in restricted.memberships.all()] == [CATALOG]
+    ordinary = ContentMetadata.objects.filter(parent_key=course.content_key).exclude(pk=restricted.pk)
+    assert {one.memberships.count() for one in ordinary} == {2}
+    [listed] = recording["rows"]["replica.CatalogListing"]
+    assert CatalogListing.objects.filter(due_at__gt=listed["due_at"]).count() == 1  # due now, and not later
+    assert leases.count_due(CatalogListing.objects.all(), now=timezone.now()) == 1
+
+    executor = migrate(BEFORE)
+
+    then_rows = executor.loader.project_state(BEFORE).apps.get_model("replica", "ContentMetadata").objects
+    for row in then_rows.all():
+        assert (row.content_key, row.parent_id) == (rows[row.pk]["content_key"], rows[row.pk]["parent_id"])
+    held = executor.loader.project_state(BEFORE).apps.get_model("replica", "CatalogMembership").objects
+    recorded = {row["id"]: row["links"] for row in recording["rows"][MEMBERSHIP]}
+    courses = dict(held.exclude(content__content_type="courserun").values_list("pk", "links"))
+    assert courses == {pk: recorded[pk] for pk in courses}
+    assert not held.filter(content__content_type="courserun").exists()
+
+
+def check_content(rows: dict[int, dict[str, Any]]) -> None:
+    """Every run refers to its course by key, with the links that were its own."""
+    for run in ContentMetadata.objects.filter(content_type="courserun"):
+        course = rows.get(rows[run.pk]["parent_id"])
+        assert run.parent_key == (course["content_key"] if course else "")
+        if course:
+            told = next(
+                one for one in parser.parse(course["payload"]).runs if one.content_key == run.content_key
+            )
+            assert (run.offered, run.enrollable) == (told.offered, told.enrollable)
+    for one in CatalogMembership.objects.filter(catalog_uuid=CATALOG).select_related("content"):
+        assert set(one.links) <= {"enrollment_url", "marketing_url", "xapi_activity_id"}
+        assert one.named_by == one.content.parent_key
+    assert (
+        CatalogMembership.objects.filter(links={}, catalog_uuid=CATALOG, content__parent_key__gt="").count()
+        == 0
+    )
