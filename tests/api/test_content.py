@@ -1,6 +1,7 @@
 """The content replica over HTTP."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -9,8 +10,9 @@ from pytest_django import DjangoAssertNumQueries
 
 from bursary.access.models import Role
 from bursary.replica.models import ContentMetadata, ContentType
+from tests import world
 from tests.api.door import Answer, Door, door_of, refusal_of
-from tests.world import CATALOG, NOW, PRICE, given_budget, given_content, given_customer, given_membership
+from tests.world import CATALOG, NOW, PRICE, given_budget, given_customer, given_membership
 
 pytestmark = pytest.mark.django_db
 
@@ -45,6 +47,15 @@ TIDES = {
     "gone_at": None,
     "as_of": "2026-03-02T09:05:00Z",
 }
+
+
+given_content = partial(world.given_content, with_run=False)  # what is listed is what a test makes
+
+
+@pytest.fixture
+def content() -> ContentMetadata:
+    """Return a course in the budget's catalog, without a run."""
+    return given_content()
 
 
 def keys(answer: Answer) -> list[str]:

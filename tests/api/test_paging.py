@@ -24,8 +24,8 @@ def five(request: pytest.FixtureRequest, door: Door, budget: Budget, content: Co
         for _more in range(4):
             given_budget(customer=budget.customer)
         return door.policies
-    for _more in range(4):
-        given_content()
+    for with_run in (True, False):  # a run is a row as well
+        given_content(with_run=with_run)
     return door.content
 
 

@@ -233,7 +233,7 @@ def test_what_upstream_does_not_have_is_refused_and_silence_is_not_taken_for_tha
 @pytest.mark.parametrize("mode", ["shadow"])
 def test_a_row_that_differs_from_upstream_is_not_referred_to(budget: Budget, door: Door) -> None:
     filled()
-    ContentMetadata.objects.filter(content_key=TIDES).update(enroll_by=NOW - DAY)
+    ContentMetadata.objects.filter(content_key__in=[TIDES, run_of(TIDES)]).update(enroll_by=NOW + DAY)
 
     assert allocate(door, budget, TIDES, ALICE).status_code == 202
 
@@ -298,7 +298,8 @@ def test_upstream_is_not_asked_for_keys_that_a_learner_makes_up(
 
 @pytest.mark.usefixtures("upstream")
 def test_content_without_dates_sorts_last_as_ever(upstream: Upstream, budget: Budget, door: Door) -> None:
-    upstream.edit(TIDES, normalized_metadata={"content_price": PRICE / 100})
+    undated = {"content_price": PRICE / 100}
+    upstream.edit(TIDES, normalized_metadata=undated, normalized_metadata_by_run={run_of(TIDES): undated})
 
     assert allocate(door, budget, TIDES, ALICE).status_code == 202
 

@@ -15,7 +15,7 @@ from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget, LedgerEntry
-from bursary.replica.models import ContentMetadata, ContentType
+from bursary.replica.models import CatalogMembership, ContentMetadata, ContentType
 from tests.world import (
     ALICE,
     BOB,
@@ -25,6 +25,7 @@ from tests.world import (
     given_api_key,
     given_budget,
     given_content,
+    given_run,
     given_user,
 )
 
@@ -153,6 +154,59 @@ def test_a_refused_redemption_gives_the_reason(
     answer = redeem(alice, budget, content)
     assert (answer.status_code, answer.json()[0]["reason"]) == (422, reason)
     assert not LedgerEntry.objects.exists()
+
+
+def test_what_can_no_longer_be_joined_is_refused_with_its_dates(alice: Person, budget: Budget) -> None:
+    now = timezone.now()
+    content = given_content()
+    over = given_run(content, f"course-v1:{content.content_key}+OLD", end_date=now - timedelta(days=700))
+    allocate(budget, content, ALICE, now=now)
+    ContentMetadata.objects.filter(content_key=f"course-v1:{content.content_key}+R1").update(offered=False)
+
+    by_run, by_course = can_redeem(alice, budget, over.content_key, content.content_key)
+    for verdict in (by_run, by_course):
+        assert (verdict["can_redeem"], verdict["redeemable_subsidy_access_policy"]) == (False, None)
+        assert verdict["reasons"] == [verdict["display_reason"]]
+        assert verdict["display_reason"].pop("user_message").startswith("It ended on ")
+        assert verdict["display_reason"] == {
+            "reason": "content_ended",
+            "next_step": "Ask your organisation to assign another course to you.",
+            "metadata": {"enterprise_administrators": []},
+            "content_run_key": over.content_key,
+            "end_date": (now - timedelta(days=700)).isoformat(),
+        }
+    answer = redeem(alice, budget, content)
+    assert (answer.status_code, answer.json()[0]["reason"]) == (422, "content_ended")
+    assert not LedgerEntry.objects.exists()
+
+
+def test_what_left_the_budgets_catalog_cannot_be_redeemed(alice: Person, budget: Budget) -> None:
+    content, kept = given_content(), given_content()
+    for one in (content, kept):
+        allocate(budget, one, ALICE, now=timezone.now())
+    CatalogMembership.objects.filter(content=content).delete()
+
+    left, held = can_redeem(alice, budget, content.content_key, kept.content_key)
+
+    assert (left["can_redeem"], left["display_reason"]["reason"]) == (False, "content_not_in_catalog")
+    assert held["can_redeem"] is True
+    answer = redeem(alice, budget, content)
+    assert (answer.status_code, answer.json()[0]["reason"]) == (422, "content_not_in_catalog")
+
+
+def test_asking_what_can_be_redeemed_takes_as_many_queries_for_forty_as_for_one(
+    alice: Person, budget: Budget
+) -> None:
+    contents = [given_content() for _ in range(40)]
+    for one in contents:
+        allocate(budget, one, ALICE, now=timezone.now())
+    counts = []
+    for some in (contents[:1], contents):
+        with CaptureQueriesContext(connection) as queries:
+            verdicts = can_redeem(alice, budget, *(one.content_key for one in some))
+        assert all(verdict["can_redeem"] for verdict in verdicts)
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
 
 
 def test_content_that_is_not_assigned_cannot_be_redeemed(alice: Person, budget: Budget) -> None:

@@ -23,7 +23,7 @@ from tests.world import ALICE, CATALOG, NOW, allocate, given_budget, given_conte
 pytestmark = pytest.mark.django_db
 
 PAYLOAD_TO_ROW = 14
-ALLOCATION_TO_QUEUED_MAIL = 15
+ALLOCATION_TO_QUEUED_MAIL = 17
 
 
 def files_of(path: Callable[[], object], *, layers: set[str]) -> list[str]:

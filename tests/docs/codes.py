@@ -23,6 +23,15 @@ def attributes(source: str, name: str) -> Iterator[str]:
                 yield text
 
 
+def members(source: str, name: str) -> Iterator[str]:
+    """Yield the values of the enum `name`: `ENDED = "content_ended"`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            for line in node.body:
+                if isinstance(line, ast.Assign):
+                    yield from _texts(line.value)
+
+
 def arguments(source: str, positions: Mapping[str, int], *, keyword: str = "") -> Iterator[str]:
     """Yield the texts given to what `positions` names, at that position, or to any call as `keyword`."""
     for node in ast.walk(ast.parse(source)):
