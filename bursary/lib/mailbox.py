@@ -13,7 +13,7 @@ import email_validator
 LONGEST_ADDRESS = 254  # characters, RFC 5321
 
 _RESERVED = ("invalid", "local", "test")
-"""Top-level domains to which mail is possible only inside a network, or never: such addresses are accepted."""
+"""Top-level domains to which mail is possible only inside a network or never: such addresses are accepted."""
 for _name in _RESERVED:
     email_validator.SPECIAL_USE_DOMAIN_NAMES.remove(_name)  # its documented way to accept them
 
