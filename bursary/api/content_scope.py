@@ -42,7 +42,7 @@ def visible_catalogs(user: User) -> QuerySet[Budget, UUID]:
 
 @dataclass(frozen=True)
 class ContentScope:
-    """The catalogs whose content a request may show: the caller's, of which `catalog` selects one.
+    """The catalogs of which a request may show content: the caller's, of which `catalog` selects one.
 
     Of a key, the row that such a catalog holds (decision 0014); of changes, those of such a row.
     """
