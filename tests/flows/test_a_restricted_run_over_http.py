@@ -1,8 +1,8 @@
 """No address shows an organisation the runs that only the catalog of another one may have.
 
 Every address of the service is asked as its administrator and its learner. An address that is added later
-fails here until it is listed. The organisation that may have the runs sees them by the same questions, so that
-these do look where a run would show.
+fails here until it is listed. The organisation that may have the runs sees them by the same questions, so
+that these do look where a run would show.
 """
 
 import html
