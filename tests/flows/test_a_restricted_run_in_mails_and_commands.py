@@ -69,7 +69,8 @@ def read_mails(one: Organisation, mails: list[EmailMessage]) -> None:
     for mail in mails:
         if mail.to[0].endswith(f"@{one.host}"):
             bodies = [str(body) for body, _type in getattr(mail, "alternatives", [])]
-            one.seen.append((mail.subject, "\n".join([mail.subject, str(mail.body), *bodies])))
+            subject = str(mail.subject)
+            one.seen.append((subject, "\n".join([subject, str(mail.body), *bodies])))
 
 
 def test_no_mail_shows_them(scene: Scene, mailoutbox: list[EmailMessage]) -> None:
