@@ -67,6 +67,12 @@ class User(AddressedRow, AbstractUser):
             AccountAddress.replace(earlier, user=self)
         return None
 
+    @property
+    def learner_keys(self) -> set[str]:
+        """The keys of the account's addresses, the present one and the others. One query."""
+        others = self.other_addresses.values_list("learner_key", flat=True)
+        return {key for key in (self.mailbox_key, *others) if key}
+
 
 class AccountAddress(models.Model):
     """An address that an account had, or that its learner has joined to it, besides its present one.
