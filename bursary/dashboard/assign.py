@@ -7,12 +7,13 @@ from uuid import UUID
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import allocation, deadlines
+from bursary.assignments import allocation, deadlines, preview_warnings
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.matching import Verdict
 from bursary.assignments.pasted_lists import PastedList
+from bursary.assignments.preview_warnings import WarningSummary
 from bursary.budgets.models import Budget
 from bursary.dashboard import messages
 from bursary.dashboard.forms import AssignForm, Choice
@@ -56,6 +57,7 @@ class AssignPreview:
     deadline: DeadlineText | None
     left_out: str
     """A sentence about names and headings in the list; empty if there are none."""
+    warnings: Sequence[WarningSummary]
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def _preview(found: allocation.Preview, budget: Budget, choice: Choice, people: 
         remaining_cents=found.remaining_cents,
         deadline=deadline,
         left_out=messages.left_out(people.dropped),
+        warnings=preview_warnings.summary(found.warnings),
     )
     refusals = [messages.refusal(refused) for refused in found.refusals]
     return AssignResult(

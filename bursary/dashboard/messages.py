@@ -9,6 +9,7 @@ from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import Allocation, AllocationRefused, Preview
 from bursary.assignments.matching import Match, Verdict
 from bursary.assignments.pasted_lists import Entry
+from bursary.assignments.preview_warnings import PreviewWarning
 from bursary.budgets.models import Budget
 from bursary.lib.money import dollars
 from bursary.replica import reads
@@ -34,6 +35,7 @@ class CheckedEntry:
     entry: Entry
     result: str
     usable: bool = True
+    warnings: Sequence[PreviewWarning] = ()
 
 
 def done(allocated: Allocation, budget: Budget, *, price_cents: int) -> str:
@@ -107,7 +109,7 @@ def checked(preview: Preview, entries: Sequence[Entry]) -> list[CheckedEntry]:
     """Return each entry with its result, in their order."""
     results = {one.addressee.position: _result(one, entries) for one in preview.outcomes}
     return [
-        CheckedEntry(entry, results[position])
+        CheckedEntry(entry, results[position], warnings=preview.warnings.get(position, ()))
         if position in results
         else CheckedEntry(entry, preview.bad_addresses[position], usable=False)
         for position, entry in enumerate(entries)
