@@ -7,6 +7,7 @@ from django.template.defaultfilters import pluralize
 
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import Allocation, AllocationRefused, Preview
+from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.matching import Match, Verdict
 from bursary.assignments.pasted_lists import Entry
 from bursary.assignments.preview_warnings import PreviewWarning
@@ -90,6 +91,8 @@ def refusal(refused: AllocationRefused) -> Problem:
         sentence = "This costs {requested_cents}; {available_cents} is available."
         return Problem(sentence.format_map(amounts), refused.next_step, "addresses")
     field = "" if refused.reason in ABOUT_THE_BUDGET else "course"
+    if refused.figures.get("deadline_reason") == ExpiryReason.DUE_DATE:
+        field = "due_date"
     return Problem(refused.sentence, refused.next_step, field)
 
 
