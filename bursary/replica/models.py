@@ -196,7 +196,7 @@ class ContentChange(models.Model):
     old = models.JSONField(null=True)
     new = models.JSONField(null=True)
     catalog_uuid = models.UUIDField(
-        null=True, blank=True, help_text="The catalog that is served another variant; empty: all that hold it"
+        null=True, blank=True, help_text="The catalog that it concerns alone; empty: all that hold it"
     )
     source = models.CharField(max_length=8, choices=RefreshSource.choices)
     created = models.DateTimeField()
