@@ -15,7 +15,7 @@ from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, V
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Least
 
-from bursary.assignments import deadlines, reminder_dates, repointing
+from bursary.assignments import deadlines, offers, reminder_dates, repointing
 from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.models import (
     CHECK_NOW,
@@ -122,9 +122,7 @@ def follow_content(
         _locked_budgets(rows.values("budget"))
         repointing.refer(rows, to=new_pk)
     for chunk in chunks(sorted(pks), CONTENTS_PER_STATEMENT):
-        assigned = LearnerContentAssignment.objects.filter(content=OuterRef("pk"))
-        assigned_contents = joining.with_courses(chunk).filter(Exists(assigned))
-        if contents := list(assigned_contents.only("pk", *_FROM_CONTENT)):
+        if contents := list(offers.assigned_of(chunk).only("pk", *_FROM_CONTENT)):
             assignments = LearnerContentAssignment.objects.filter(content__in=contents)
             _locked_budgets(assignments.values("budget"))
             _follow(assignments, contents, now=now)

@@ -52,7 +52,7 @@ class Overview:
     has_more_own: bool
     operates: bool
     notices: list[DeadlineNotice]
-    """Deadlines that a change has brought forward, in their grace period."""
+    """Deadlines that a change has brought forward, in their grace period; content that cannot be joined."""
 
 
 def overview(user: User, *, now: datetime) -> Overview:
