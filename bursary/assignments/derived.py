@@ -134,7 +134,7 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
         age_ends_at = F("allocated_at") + Value(timedelta(days=budget.allocation_age_days))
         assignments = LearnerContentAssignment.objects.filter(budget=budget)
         assignments.filter(_OPEN).update(age_ends_at=age_ends_at)
-        for chunk in chunks(repointing.follow_catalog(budget), CONTENTS_PER_STATEMENT):
+        for chunk in chunks(repointing.follow_catalog(budget, now=now), CONTENTS_PER_STATEMENT):
             _follow(assignments.filter(content__in=chunk), chunk, now=now)
         assignments.update(content_enroll_by=_joined_by())
         _write_deadlines(assignments, now=now)
