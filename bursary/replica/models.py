@@ -146,7 +146,7 @@ class ContentMetadata(LeasedRow):
 
 
 class CatalogMembership(models.Model):
-    """A catalog holds content: one row of a key. A run is held by itself, not by its course being there."""
+    """A catalog holds content: one row of a key. A run has rows of its own, with its course or without."""
 
     catalog_uuid = models.UUIDField()
     content = models.ForeignKey(ContentMetadata, on_delete=models.PROTECT, related_name="memberships")
