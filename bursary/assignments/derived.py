@@ -15,7 +15,7 @@ from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, V
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Least
 
-from bursary.assignments import deadlines, reminder_dates, repointing
+from bursary.assignments import deadlines, offers, reminder_dates, repointing
 from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
 from bursary.assignments.models import (
     CHECK_NOW,
@@ -122,9 +122,7 @@ def follow_content(
         _locked_budgets(rows.values("budget"))
         repointing.refer(rows, to=new_pk)
     for chunk in chunks(sorted(pks), CONTENTS_PER_STATEMENT):
-        assigned = LearnerContentAssignment.objects.filter(content=OuterRef("pk"))
-        assigned_contents = joining.with_courses(chunk).filter(Exists(assigned))
-        if contents := list(assigned_contents.only("pk", *_FROM_CONTENT)):
+        if contents := list(offers.assigned_of(chunk).only("pk", *_FROM_CONTENT)):
             assignments = LearnerContentAssignment.objects.filter(content__in=contents)
             _locked_budgets(assignments.values("budget"))
             _follow(assignments, contents, now=now)
@@ -136,7 +134,7 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
         age_ends_at = F("allocated_at") + Value(timedelta(days=budget.allocation_age_days))
         assignments = LearnerContentAssignment.objects.filter(budget=budget)
         assignments.filter(_OPEN).update(age_ends_at=age_ends_at)
-        for chunk in chunks(repointing.follow_catalog(budget), CONTENTS_PER_STATEMENT):
+        for chunk in chunks(repointing.follow_catalog(budget, now=now), CONTENTS_PER_STATEMENT):
             _follow(assignments.filter(content__in=chunk), chunk, now=now)
         assignments.update(content_enroll_by=_joined_by())
         _write_deadlines(assignments, now=now)
