@@ -82,8 +82,8 @@ def _clean(model: type[models.Model], named: list[str], person: Identity) -> int
     may_mention = Q(pk__in=[])
     for column in named:
         text = f"{column}_as_text" if is_json(model, column) else column
-        for word in _words(person, in_json=text != column):
-            may_mention |= Q(**{f"{text}__icontains": word})
+        for lookup, word in _words(person, in_json=text != column):
+            may_mention |= Q(**{f"{text}__{lookup}": word})
     as_text = {f"{one}_as_text": Cast(one, TextField()) for one in named if is_json(model, one)}
     rows = model._base_manager.annotate(**as_text).filter(may_mention).values_list("pk", *named)
     for page in keyset_pages(rows, size=ROWS_PER_QUERY):
@@ -115,22 +115,25 @@ def _as_written(text: str) -> set[str]:
     )
 
 
-def _words(person: Identity, *, in_json: bool) -> list[str]:
-    """Return words of which every mention contains one. Few and short: each is looked for in every row.
+def _words(person: Identity, *, in_json: bool) -> Iterator[tuple[str, str]]:
+    """Yield words of which every mention contains one, each with its lookup.
 
-    Local parts stand for addresses, and the full-width @ for every address in full-width letters.
+    Few and short, because each is looked for in every row: local parts stand for addresses, the full-width @
+    for all in full-width letters. Without regard to case only where it matters: on PostgreSQL, that converts
+    each text anew for each word.
     """
-    words = person.keys | {"\uff20", quote("\uff20"), r"\uff20"}
+    full_width = {"\uff20", r"\uff20", *(case(quote("\uff20")) for case in (str.lower, str.upper))}
+    ids = {f'"{_ID}": {one}' for one in person.lms_user_ids} if in_json else set()
+    yield from (("contains", word) for word in sorted(person.keys | full_width | ids))
+    words: set[str] = set()
     for address in person.addresses:
         local = mailbox.tidy(address).rpartition("@")[0]
         words |= {local, quote(local), html.escape(local), address, json.dumps(address)[1:-1]}
-    if in_json:
-        words |= {f'"{_ID}": {one}' for one in person.lms_user_ids}
     shortest: list[str] = []
     for word in sorted(words, key=lambda one: (len(one), one)):
         if not any(known.lower() in word.lower() for known in shortest):
             shortest.append(word)
-    return shortest
+            yield "icontains", word
 
 
 def _without(value: Any, mention: re.Pattern[str], ids: set[int]) -> Any:
