@@ -256,6 +256,18 @@ def test_an_entry_that_would_not_be_allocated_is_not_warned_of(
     assert warned(budget, content, ALICE, "leo@larkspur.invalid", BOB, BOB) == {}
 
 
+def test_the_assignment_that_would_be_allocated_again_is_not_another_one(
+    budget: Budget, content: ContentMetadata
+) -> None:
+    decline(world.given_assignment(budget, content, address=ALICE))
+    LearnerContentAssignment.objects.update(cycle=2)  # it was assigned again, and cancelled
+
+    found = previewed(budget, content, ALICE)
+
+    assert [one.verdict.value for one in found.outcomes] == ["reallocated"]
+    assert found.warnings == {}
+
+
 def test_a_forgotten_learners_answer_is_not_warned_of(
     budget: Budget, other_budget: Budget, content: ContentMetadata
 ) -> None:
