@@ -53,7 +53,7 @@ class Overview:
     has_more_own: bool
     operates: bool
     notices: Page[DeadlineNotice]
-    """Deadlines that a change has brought forward, in their grace period."""
+    """Deadlines that a change has brought forward, in their grace period; content that cannot be joined."""
 
 
 def overview(user: User, *, now: datetime, budgets: str = "1", notices: str = "1") -> Overview:

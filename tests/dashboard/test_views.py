@@ -15,6 +15,7 @@ from pytest_django import Settings
 from bursary.access.models import Role, User
 from bursary.assignments import cancellation
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.replica.models import ContentMetadata
 from tests import world
 
 pytestmark = pytest.mark.django_db
@@ -122,6 +123,19 @@ def test_an_administrator_sees_the_ten_newest_assignments_of_their_customer(clie
     shown = [number for number in range(12) if f">learner-{number}@learners.example<" in html]
     assert shown == list(range(2, 12))
     assert "stranger@elsewhere.example" not in html
+
+
+def test_the_first_page_says_what_cannot_be_accepted_any_more_and_why(client: Client) -> None:
+    budget, now = world.given_budget(), timezone.now()
+    world.given_assignment(budget, (content := world.given_content()), now=now)
+    signed_in(client, Role.ADMINISTRATOR, customer=budget.customer)
+    sentence = "1 open assignment cannot be accepted any more. The catalog does not offer it for enrolment"
+    run = ContentMetadata.objects.get(content_key=content.advertised_run)
+
+    world.change_content(run, now=now, offered=False)
+    assert sentence in " ".join(page(client).split())
+    world.change_content(run, now=now, offered=True)
+    assert sentence not in " ".join(page(client).split())
 
 
 def test_titles_are_shown_as_upstream_writes_them(client: Client) -> None:

@@ -12,6 +12,7 @@ from bursary.assignments.choices import (
     ErrorReason,
     ExpiryReason,
     LearnerState,
+    NoticeReason,
     State,
     Status,
 )
@@ -39,6 +40,7 @@ MEMBERS: Mapping[str, set[str]] = {
     "Status": set(Status.values),
     "ErrorReason": set(ErrorReason.values),
     "ExpiryReason": set(ExpiryReason.values),
+    "NoticeReason": set(NoticeReason.values),
     "NotInUse": set(NotInUse.values),
     "Role": set(Role.values),
     "Verdict": {verdict.value for verdict in Verdict},
