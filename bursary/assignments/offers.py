@@ -136,7 +136,7 @@ def held(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:
     offers = {}
     for one in memberships.select_related("content").defer("content__payload").order_by("pk"):
         key = CatalogKey(one.catalog_uuid, one.content.content_key)
-        offers[key] = _of_row(one.content, runs=runs.get(key, ()), in_catalog=True)
+        offers[key] = of_row(one.content, runs=runs.get(key, ()), in_catalog=True)
     return offers
 
 
@@ -201,13 +201,14 @@ def _stored(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> Offer:
     held = CatalogMembership.objects.filter(content=pk, catalog_uuid=catalog_uuid).exists()
     runs = joining.runs_of([content.content_key], catalogs=[catalog_uuid])
     in_catalog = held and content.gone_at is None
-    return _of_row(content, runs=runs.get((catalog_uuid, content.content_key), ()), in_catalog=in_catalog)
+    return of_row(content, runs=runs.get((catalog_uuid, content.content_key), ()), in_catalog=in_catalog)
 
 
 def _of_upstream(content: UpstreamContent) -> Offer:
     return Offer(content, None, content.parent_content_key, in_catalog=True, runs=content.runs)
 
 
-def _of_row(content: ContentMetadata, *, runs: Sequence[RunTerms], in_catalog: bool) -> Offer:
+def of_row(content: ContentMetadata, *, runs: Sequence[RunTerms], in_catalog: bool) -> Offer:
+    """Return the offer of a row of the replica; `runs` are a course's in the catalog."""
     own = [RunTerms.of(content)] if content.content_type == ContentType.COURSERUN else runs
     return Offer(content, content, content.parent_key, in_catalog, tuple(own))
