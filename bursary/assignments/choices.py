@@ -26,7 +26,7 @@ class LearnerState(models.IntegerChoices):
     EXPIRED = 2, "expired"
     """The deadline passed."""
     FAILED = 3, "failed"
-    """Linking or notifying the learner finally failed."""
+    """Linking or notifying the learner finally failed, or no mail was sent because the account has ended."""
     NONE = 999, ""
     """None is shown: accepted, cancelled or reversed."""
 

@@ -16,7 +16,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Least
 
 from bursary.assignments import deadlines, offers, reminder_dates, repointing
-from bursary.assignments.choices import ActionType, LearnerState, State, Status
+from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
 from bursary.assignments.models import (
     CHECK_NOW,
     FAR_FUTURE,
@@ -270,12 +270,15 @@ def _learner_state() -> Case:
     )
     retries = LearnerContentAssignmentAction.objects.filter(retry_of=OuterRef("pk"))
     failed = actions.filter(~Exists(retries), status=Status.FAILED)
-    notified = actions.filter(action_type=ActionType.NOTIFIED, status=Status.DONE)
+    mails = actions.filter(action_type=ActionType.NOTIFIED)
+    notified = mails.filter(status=Status.DONE)
+    skipped = ~Exists(mails.filter(status__in=OPEN)) & Exists(mails.filter(status=Status.SKIPPED))
     return Case(
         When(Q(state=State.EXPIRED), then=Value(LearnerState.EXPIRED)),
         When(~Q(state=State.ALLOCATED), then=Value(LearnerState.NONE)),
         When(Exists(failed), then=Value(LearnerState.FAILED)),
         When(Exists(notified), then=Value(LearnerState.WAITING)),
+        When(skipped, then=Value(LearnerState.FAILED)),
         default=Value(LearnerState.NOTIFYING),
     )
 

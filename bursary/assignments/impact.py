@@ -168,13 +168,12 @@ class Impact:
         ]
 
 
-def of_content(content: ContentMetadata, *, since: datetime) -> Impact:
-    """Return the impact of the changes since then, of the content and its runs. Four queries."""
+def of_content(content: ContentMetadata, *, among: QuerySet[ContentChange], since: datetime) -> Impact:
+    """Return the impact of these changes, as far as they are of the content or its runs. Four queries."""
     about = Q(content_key=content.content_key) | Q(parent_key=content.content_key)
-    changed = ContentChange.objects.filter(
-        Q(content=content) | Q(content__parent_key=content.content_key), field__in=FIELDS, created__gte=since
-    ).select_related("content")
-    newest = list(changed.defer("content__payload").order_by("-created", "-pk")[: MOST_CHANGES + 1])
+    own = Q(content=content) | Q(content__parent_key=content.content_key)
+    rows = among.filter(own, field__in=FIELDS, created__gte=since).select_related("content")
+    newest = list(rows.defer("content__payload").order_by("-created", "-pk")[: MOST_CHANGES + 1])
     changes = newest[:MOST_CHANGES]
     open_ = LearnerContentAssignment.objects.filter(state=State.ALLOCATED)
     assigned = open_.filter(content__in=ContentMetadata.objects.filter(about)).order_by()
@@ -208,7 +207,9 @@ class _Past:
         after = [self._offer(*one) for one in concerned]
         self._put(change, change.old)
         before = [self._offer(*one) for one in concerned]
-        if change.catalog_uuid:  # another row was this catalog's; that of the others is as it was
+        if (
+            change.catalog_uuid and change.field != "membership"
+        ):  # another row was this catalog's; that of the others is as it was
             self._put(change, change.new)
         return [
             _Step(change, pk, catalog, *offers_)
@@ -216,16 +217,16 @@ class _Past:
         ]
 
     def _concerns(self, change: ContentChange, pk: int, catalog: UUID) -> bool:
-        theirs = _catalog(change) if change.field == "membership" else change.catalog_uuid
         mine = change.content_id == pk
         # What a course has of its runs is their terms; its own start, end and price are in its own record.
         of_run = change.field not in ("start_date", "price_cents", "active", "gone_at")
         parent = change.content.parent_key
-        return theirs in (None, catalog) and (mine or (of_run and parent == self._rows[pk].content_key))
+        theirs = change.catalog_uuid in (None, catalog)
+        return theirs and (mine or (of_run and parent == self._rows[pk].content_key))
 
     def _put(self, change: ContentChange, value: object) -> None:
-        if change.field == "membership":
-            entry = (change.content_id, _catalog(change))
+        if change.field == "membership" and change.catalog_uuid:
+            entry = (change.content_id, change.catalog_uuid)
             self._held = self._held | {entry} if value else self._held - {entry}
         elif row := self._rows.get(change.content_id):
             moment = change.field in DATES and isinstance(value, str)
@@ -264,7 +265,3 @@ def _ends_in(after: datetime | None, until: datetime) -> Q:
     if until < FAR_FUTURE:
         found &= Q(budget__ends_at__lte=until) | Q(due_date__lte=until) | Q(age_ends_at__lte=until)
     return found
-
-
-def _catalog(change: ContentChange) -> UUID:
-    return UUID(str(change.old or change.new))

@@ -22,13 +22,13 @@ from tests.world import ALICE, CATALOG, NOW, allocate, given_budget, given_conte
 
 pytestmark = pytest.mark.django_db
 
-# The redesign of 0001 had 14 and 15; re-keyed courses, offers and joining are rooms of their own since (0001).
+# Decision 0001: 14 and 15 at first; re-keyed courses, offers and joining have files of their own since.
 PAYLOAD_TO_ROW = 15
 ALLOCATION_TO_QUEUED_MAIL = 17
 
 
 def files_of(path: Callable[[], object], *, layers: set[str]) -> list[str]:
-    """Run `path`; return the files in which it called a function, without what layers above `layers` called."""
+    """Run `path`; return the files in which it called functions, except from layers above `layers`."""
     called: set[Path] = set()
 
     def trace(frame: FrameType, _event: str, _argument: object) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from bursary.assignments import allocation, impact
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.replica.models import ContentMetadata
+from bursary.replica.models import ContentChange, ContentMetadata
 from tests.assignments.joinable import (
     COURSE,
     DAY,
@@ -49,7 +49,11 @@ def effects(
     key: str = COURSE, *, days: int = 90, since: datetime = LATER
 ) -> list[tuple[str, object, object]]:
     """Return the effects on the first budget's assignment of this key."""
-    found = impact.of_content(ContentMetadata.objects.filter(content_key=COURSE).earliest("pk"), since=since)
+    found = impact.of_content(
+        ContentMetadata.objects.filter(content_key=COURSE).earliest("pk"),
+        among=ContentChange.objects.all(),
+        since=since,
+    )
     concerned = found.assignments.filter(content_key=key, budget__allocation_age_days=days).first()
     of_it = found.effects_on(concerned) if concerned else []
     return [(one.effect.value, one.old, one.new) for one in of_it]
@@ -124,7 +128,7 @@ def test_old_and_new_are_what_was_and_is_stored_for_exactly_those_that_are_liste
         serve(edited, now=at, catalog=catalog)
 
     rows = list(ContentMetadata.objects.filter(content_key=COURSE))
-    found = [impact.of_content(row, since=since) for row in rows]
+    found = [impact.of_content(row, among=ContentChange.objects.all(), since=since) for row in rows]
     listed = {one.pk for each in found for one in each.assignments}
     for one in LearnerContentAssignment.objects.select_related("budget"):
         touched = [effect for each in found for effect in each.effects_on(one)]

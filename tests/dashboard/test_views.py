@@ -196,7 +196,7 @@ def test_a_full_first_page_takes_few_queries(
         world.given_assignment(world.given_budget(customer=customer))
     signed_in(client, Role.ADMINISTRATOR, customer=customer)
 
-    with django_assert_max_num_queries(8) as queries:  # two for the session, one for other addresses
+    with django_assert_max_num_queries(9) as queries:  # two for the session, one for other addresses
         page(client)
     assert "payload" not in str(queries.captured_queries)
 
