@@ -1,6 +1,5 @@
 """What is true upstream: a few courses that are edited, and what each catalog is served of them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -244,18 +243,21 @@ class Truth:
         return key if key in self._alone else self.course_of(key).name
 
     def _note(self) -> None:
+        """Remember what is served now."""
         for catalog_uuid in CATALOGS.values():
-            for record in self.records(catalog_uuid):
-                keys = {record["key"], *(run["key"] for run in views.runs_of(record))}
-                self.shown[catalog_uuid] |= keys
-        for run, run_key, course in self._runs():
-            if closes := course.closes(run):
-                self.dates.setdefault(run_key, set()).add(closes)
-
-    def _runs(self) -> Iterator[tuple[str, str, Course]]:
+            members = self.members(catalog_uuid)
+            self.shown[catalog_uuid] |= members
+            for course in self.courses.values():
+                if course.key in members:
+                    runs = {course.run_key(run): run in PUBLIC for run in course.runs}
+                    shown = (
+                        key for key, public in runs.items() if public or (catalog_uuid, key) in self.allowed
+                    )
+                    self.shown[catalog_uuid].update(shown)
         for course in self.courses.values():
             for run in PUBLIC + RESTRICTED:
-                yield run, course.run_key(run), course
+                closes = course.closes(run)
+                self.dates.setdefault(course.run_key(run), set()).update({closes} if closes else ())
 
 
 def _uuid(key: str) -> str:
