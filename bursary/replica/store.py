@@ -146,14 +146,17 @@ def record_changes(
     context: FetchContext,
     catalog_uuid: UUID | None = None,
 ) -> None:
-    """Add to the history of rows: pk, field, old and new value, as JSON; of one catalog alone, if given."""
+    """Add to the history of rows: pk, field, old and new value, as JSON; of one catalog alone, if given.
+
+    A membership is of one catalog alone, in any case.
+    """
     ContentChange.objects.bulk_create(
         ContentChange(
             content_id=pk,
             field=field,
             old=old,
             new=new,
-            catalog_uuid=catalog_uuid,
+            catalog_uuid=context.catalog_uuid if field == "membership" else catalog_uuid,
             source=context.by,
             created=context.now,
         )
