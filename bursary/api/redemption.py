@@ -29,7 +29,7 @@ from bursary.api.inputs import AssignmentUuidsInput, validated
 from bursary.api.learner_serializers import LearnerAssignmentSerializer, policy_of_learner, redemption_url
 from bursary.api.refusals import as_reason
 from bursary.api.serializers import CENTS_IN_A_DOLLAR, POLICY_TYPE
-from bursary.assignments import acknowledgement, listing, redemption
+from bursary.assignments import acknowledgement, listing, matching, redemption
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
@@ -149,7 +149,7 @@ def _refusals(
 ) -> dict[str, redemption.RedemptionRefused | None]:
     """Return by key why the assignment that covers it cannot be redeemed, None where it can."""
     covered = [(one, key) for key, one in best.items() if one is not None]
-    declined = redemption.which_declined([one for one, _key in covered])
+    declined = matching.which_declined([one for one, _key in covered])
     unjoinable = redemption.unjoinable(covered, now=now)
     found: dict[str, redemption.RedemptionRefused | None] = {}
     for key, one in best.items():

@@ -8,13 +8,14 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from django.db import transaction
 
 from bursary.access.models import User
 from bursary.assignments import actions, addresses, deadlines, derived, lifecycle, matching, offers
 from bursary.assignments.choices import ActionType, State
-from bursary.assignments.matching import Match, Verdict
+from bursary.assignments.matching import COSTLY, ONCE, Match, Repeats, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.offers import KnownOffer, Offer
 from bursary.budgets import ledger
@@ -80,6 +81,7 @@ def allocate(
     now: datetime,
     actor: User | None = None,
     due_date: datetime | None = None,
+    repeats: Repeats = ONCE,
 ) -> Allocation:
     """Allocate one course or run to every address, within the budget, all or nothing.
 
@@ -88,17 +90,16 @@ def allocate(
     """
     addressees = addresses.read_all(entries)
     known = _find(budget, content_key, now=now)
+    before = _ends_before(budget, now=now, due_date=due_date)
     with transaction.atomic():
-        offer = offers.read(
-            known, budget=budget, before=_ends_before(budget, now=now, due_date=due_date), lock=True
-        )
-        content = offer.content
+        offer = offers.read(known, budget=budget, before=before, lock=True)
         locked = ledger.lock(budget.pk)
         terms = _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
-        key = content.content_key
-        outcomes = matching.match_learners(locked, content_key=key, addressees=addressees, lock=True)
-        new = [one for one in outcomes if one.verdict is Verdict.NEW]
-        again = [one for one in outcomes if one.verdict is Verdict.AGAIN]
+        keys = {"content_key": offer.content.content_key, "course_key": offer.parent_key}
+        outcomes = matching.match_learners(
+            locked, **keys, addressees=addressees, now=now, lock=True, repeats=repeats
+        )
+        new, again = ([one for one in outcomes if one.verdict is verdict] for verdict in COSTLY)
         _reserve(locked, cents=price_cents * (len(new) + len(again)))
         columns: dict[str, object] = {
             "content": offer.row,
@@ -110,7 +111,7 @@ def allocate(
         }
         _create(locked, offer, new, columns=columns, now=now, actor=actor)
         _allocate_again(locked, again, columns=columns, now=now, actor=actor)
-    return Allocation(content, outcomes, terms)
+    return Allocation(offer.content, outcomes, terms)
 
 
 def preview(
@@ -121,29 +122,34 @@ def preview(
     entries: Sequence[object],
     now: datetime,
     due_date: datetime | None = None,
+    repeats: Repeats = ONCE,
 ) -> Preview:
     """Return what `allocate` would do now, address by address, and change nothing.
 
     Raises addresses.TooManyAddresses and reads.ContentUnavailable; other refusals are in the result.
     """
     addressees, bad = addresses.read(entries)
-    outcomes = matching.match_learners(budget, content_key=content_key, addressees=addressees, lock=False)
-    costly = [one for one in outcomes if one.verdict in (Verdict.NEW, Verdict.AGAIN)]
-    cost = price_cents * len(costly)
-    available = ledger.available_cents(budget)
+    ends = partial(deadlines.deadline, budget, allocated_at=now, due_date=due_date)
     refusals: list[AllocationRefused] = []
-    expires_at, reason, terms = None, "", None
+    offer, expires_at, reason, terms = None, None, "", None
     try:
-        known = _find(budget, content_key, now=now)
-        before = _ends_before(budget, now=now, due_date=due_date)
+        known, (before, _reason) = _find(budget, content_key, now=now), ends(enroll_by=None)
         offer = offers.read(known, budget=budget, before=before, lock=False)
-        join_by = offer.joined_by(before=before)
-        expires_at, reason = deadlines.deadline(
-            budget, enroll_by=join_by, allocated_at=now, due_date=due_date
-        )
+        expires_at, reason = ends(enroll_by=offer.joined_by(before=before))
         terms = _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
     except AllocationRefused as refused:
         refusals.append(refused)
+    course_key = offer.parent_key if offer else ""
+    outcomes = matching.match_learners(
+        budget,
+        content_key=content_key,
+        course_key=course_key,
+        addressees=addressees,
+        now=now,
+        repeats=repeats,
+    )
+    cost = price_cents * sum(one.verdict in COSTLY for one in outcomes)
+    available = ledger.available_cents(budget)
     if short := ledger.shortage(budget, cents=cost):
         refusals.append(_too_expensive(short))
     remaining = None if available is None else available - cost

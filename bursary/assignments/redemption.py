@@ -11,11 +11,11 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from bursary.access import known_learners
 from bursary.access.models import User, of_mailboxes
-from bursary.assignments import actions, lifecycle, offers
+from bursary.assignments import actions, lifecycle, matching, offers
 from bursary.assignments.actions import Done
 from bursary.assignments.choices import OPEN, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -94,23 +94,12 @@ def best_of(candidates: Iterable[LearnerContentAssignment]) -> LearnerContentAss
     return min(newest_first, key=lambda one: _BEST_FIRST.index(State(one.state)), default=None)
 
 
-def which_declined(assignments: Sequence[LearnerContentAssignment]) -> set[int]:
-    """Return the pks of assignments that their learners declined in the current cycle. At most one query."""
-    ended = [assignment.pk for assignment in assignments if assignment.state == State.CANCELLED]
-    if not ended:
-        return set()
-    facts = LearnerContentAssignmentAction.objects.filter(
-        assignment__in=ended, action_type=ActionType.DECLINED, cycle=F("assignment__cycle")
-    )
-    return set(facts.values_list("assignment_id", flat=True))
-
-
 def refusal(
     assignment: LearnerContentAssignment | None, *, now: datetime, declined: bool = False
 ) -> RedemptionRefused | None:
     """Return why the assignment, as read, cannot be accepted at `now`; None where it can be, or was.
 
-    `declined`: it is among `which_declined`.
+    `declined`: it is among `matching.which_declined`.
     """
     if assignment is None:
         return not_assigned()
@@ -197,7 +186,7 @@ def begin(
     unjoined = unjoinable([(assignment, key)], now=now).get((assignment.pk, key))
     with transaction.atomic():
         locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
-        declined = bool(which_declined([locked]))
+        declined = bool(matching.which_declined([locked]))
         if refused := refusal(locked, now=now, declined=declined) or blocked(locked, now=now):
             raise refused
         if unjoined and locked.state == State.ALLOCATED and not locked.redeeming_since:
