@@ -13,11 +13,21 @@ from functools import partial
 from django.db import transaction
 
 from bursary.access.models import User
-from bursary.assignments import actions, addresses, deadlines, derived, lifecycle, matching, offers
+from bursary.assignments import (
+    actions,
+    addresses,
+    deadlines,
+    derived,
+    lifecycle,
+    matching,
+    offers,
+    preview_warnings,
+)
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.matching import COSTLY, ONCE, Match, Repeats, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.offers import KnownOffer, Offer
+from bursary.assignments.preview_warnings import PreviewWarning
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget, NotInUse
 from bursary.lib import moments
@@ -70,6 +80,8 @@ class Preview:
     deadline: datetime | None
     deadline_reason: str
     terms: JoiningTerms | None
+    warnings: dict[int, list[PreviewWarning]]
+    """By position."""
 
 
 def allocate(
@@ -95,10 +107,8 @@ def allocate(
         offer = offers.read(known, budget=budget, before=before, lock=True)
         locked = ledger.lock(budget.pk)
         terms = _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
-        keys = {"content_key": offer.content.content_key, "course_key": offer.parent_key}
-        outcomes = matching.match_learners(
-            locked, **keys, addressees=addressees, now=now, lock=True, repeats=repeats
-        )
+        match = partial(matching.match_learners, addressees=addressees, now=now, lock=True, repeats=repeats)
+        outcomes = match(locked, content_key=offer.content.content_key, course_key=offer.course_key)
         new, again = ([one for one in outcomes if one.verdict is verdict] for verdict in COSTLY)
         _reserve(locked, cents=price_cents * (len(new) + len(again)))
         columns: dict[str, object] = {
@@ -131,29 +141,25 @@ def preview(
     addressees, bad = addresses.read(entries)
     ends = partial(deadlines.deadline, budget, allocated_at=now, due_date=due_date)
     refusals: list[AllocationRefused] = []
-    offer, expires_at, reason, terms = None, None, "", None
+    expires_at, reason, terms, course_key = None, "", None, content_key
     try:
         known, (before, _reason) = _find(budget, content_key, now=now), ends(enroll_by=None)
         offer = offers.read(known, budget=budget, before=before, lock=False)
+        course_key = offer.course_key
         expires_at, reason = ends(enroll_by=offer.joined_by(before=before))
         terms = _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
     except AllocationRefused as refused:
         refusals.append(refused)
-    course_key = offer.parent_key if offer else ""
-    outcomes = matching.match_learners(
-        budget,
-        content_key=content_key,
-        course_key=course_key,
-        addressees=addressees,
-        now=now,
-        repeats=repeats,
-    )
-    cost = price_cents * sum(one.verdict in COSTLY for one in outcomes)
+    match = partial(matching.match_learners, addressees=addressees, now=now, repeats=repeats)
+    outcomes = match(budget, content_key=content_key, course_key=course_key)
+    costly = [one for one in outcomes if one.verdict in COSTLY]
+    cost = price_cents * len(costly)
     available = ledger.available_cents(budget)
     if short := ledger.shortage(budget, cents=cost):
         refusals.append(_too_expensive(short))
     remaining = None if available is None else available - cost
-    return Preview(outcomes, bad, refusals, cost, remaining, expires_at, reason, terms)
+    warnings = preview_warnings.find(budget, costly, course_key=course_key, price_cents=price_cents, now=now)
+    return Preview(outcomes, bad, refusals, cost, remaining, expires_at, reason, terms, warnings)
 
 
 def _find(budget: Budget, content_key: str, *, now: datetime) -> KnownOffer:

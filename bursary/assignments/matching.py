@@ -78,6 +78,8 @@ class Match:
     assignment: LearnerContentAssignment | None = None
     known_by_other_address: bool = False
     duplicate_of: int | None = None
+    known_by: Sequence[str | int] = ()
+    """Every key of the learner's addresses, and the LMS user id if there is one; empty for a duplicate."""
 
 
 class _Found:
@@ -108,13 +110,13 @@ def match_learners(
     """Return the match of each addressee, in order. With `lock`, existing assignments stay locked.
 
     Addresses are compared by their keys, learners by the LMS user ids and the other addresses of their
-    accounts. `course_key` is the course of a run, else empty.
+    accounts. `course_key` is that of the course, also where its run is allocated.
     """
     keys = list(dict.fromkeys(one.learner_key for one in addressees))
     people_known = known_learners.lms_user_ids(keys)
     others = known_learners.other_keys(keys)
     all_keys = list(dict.fromkeys([*keys, *chain.from_iterable(others.values())]))
-    same_course = of_course(content_key, course_key=course_key)
+    same_course = of_course(course_key) | Q(content_key=content_key)
     existing = _existing(budget, same_course, all_keys, list(people_known.values()), lock=lock)
     earlier = _Earlier(existing, budget=budget, content_key=content_key, now=now, repeats=repeats)
     first_at: dict[int | str, int] = {}
@@ -128,20 +130,17 @@ def match_learners(
         identities: set[int | str] = {*own_keys, *rows, person or addressee.learner_key}
         first = min((first_at[one] for one in identities if one in first_at), default=None)
         first_at |= dict.fromkeys(identities, addressee.position if first is None else first)
+        match = Match(addressee, Verdict.DUPLICATE, person, duplicate_of=first)
         if first is None:
-            outcomes.append(_judge(addressee, person, found, of_others, earlier.declined))
-        else:
-            outcomes.append(Match(addressee, Verdict.DUPLICATE, person, duplicate_of=first))
+            match = _judge(addressee, person, found, of_others, earlier.declined)
+            match.known_by = (*own_keys, person) if person else own_keys
+        outcomes.append(match)
     return outcomes
 
 
-def of_course(content_key: str, *, course_key: str) -> Q:
-    """Return the condition that an assignment is of this content, its course, or one of the course's runs.
-
-    `course_key`: the course of a run, else empty.
-    """
-    course = course_key or content_key
-    return Q(content_key__in={content_key, course}) | Q(parent_content_key=course)
+def of_course(course_key: str) -> Q:
+    """Return the condition that an assignment is of this course or of one of its runs."""
+    return Q(content_key=course_key) | Q(parent_content_key=course_key)
 
 
 def still_valid(

@@ -285,6 +285,7 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         "deadline": {"date": DEADLINE_ISO, "reason": "NINETY_DAYS_PASSED"},
         "joining": joining(content),
         "refusals": [],
+        "warnings": [],
     }
     assert learners[0] == {
         "position": 0,
@@ -294,21 +295,18 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         "duplicate_of": None,
         "assignment_uuid": alice["uuid"],
         "assignment": {"uuid": alice["uuid"], "content_key": content.content_key, "state": "allocated"},
+        "warnings": [],
     }
     assert learners[2] == {
         "position": 2,
         "address": "nobody",
         "verdict": "invalid",
         "problem": "It has no @.",
+        "warnings": [],
     }
+    verdicts = ["already_assigned", "new", "invalid", "duplicate", "new"]
     shown = [(one["position"], one["verdict"], one.get("duplicate_of")) for one in learners]
-    assert shown == [
-        (0, "already_assigned", None),
-        (1, "new", None),
-        (2, "invalid", None),
-        (3, "duplicate", 1),
-        (4, "new", None),
-    ]
+    assert shown == list(zip(range(5), verdicts, [None, None, None, 1, None], strict=True))
 
 
 def joining(content: ContentMetadata) -> dict[str, object]:

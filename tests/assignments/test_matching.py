@@ -34,7 +34,7 @@ def match(budget: Budget, content: ContentMetadata, *entries: str, **more: Any) 
     return match_learners(
         budget,
         content_key=content.content_key,
-        course_key=content.parent_key,
+        course_key=content.parent_key or content.content_key,
         addressees=addresses.read_all(entries),
         now=NOW,
         **more,
