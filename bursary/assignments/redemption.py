@@ -136,7 +136,7 @@ def _taken_and_valid(
 def _covers(
     assignment: LearnerContentAssignment, content_key: str, course: str | None, *, valid: bool
 ) -> bool:
-    """Return whether an accepted one answers for this content: for its own, and while valid for its course."""
+    """Return whether an accepted one answers for this content: its own, and while valid its course's."""
     same_course = assignment.content_key == course or assignment.parent_content_key == content_key
     return assignment.content_key == content_key or (valid and same_course)
 
