@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from bursary.assignments import redemption
+from bursary.assignments import matching, redemption
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.declining import decline
 from bursary.assignments.models import LearnerContentAssignment
@@ -29,5 +29,5 @@ def test_only_what_was_declined_in_this_cycle_and_was_asked_about_counts_as_decl
     cancel(budget, uuids=[alices.uuid], now=NOW)
     alices, bobs, carols = LearnerContentAssignment.objects.order_by("pk")
 
-    assert redemption.which_declined([alices, bobs]) == {bobs.pk}
-    assert redemption.which_declined([alices]) == set()
+    assert matching.which_declined([alices, bobs]) == {bobs.pk}
+    assert matching.which_declined([alices]) == set()
