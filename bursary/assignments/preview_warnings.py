@@ -276,9 +276,9 @@ def _beyond_available(
     budget: Budget, seats: Sequence[Match], *, price_cents: int
 ) -> Iterator[tuple[int, PreviewWarning]]:
     available = ledger.available_cents(budget)
-    if available is None or price_cents * len(seats) <= max(available, 0):
+    if available is None or price_cents * len(seats) <= available:
         return
-    paid = max(available, 0) // price_cents  # a limit may have been lowered below what is reserved
+    paid = available // price_cents
     for one in seats[paid:]:
         sentence = "In the order of the list, what is available is used up before this entry."
         figures = {"affordable_seats": paid}
