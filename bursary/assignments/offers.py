@@ -42,6 +42,11 @@ class Offer:
     in_catalog: bool
     runs: tuple[RunTerms, ...]
 
+    @property
+    def course_key(self) -> str:
+        """The key of a run's course, or its own."""
+        return self.parent_key or self.content.content_key
+
     def terms(self, *, now: datetime, before: datetime) -> JoiningTerms:
         """Return the terms on which it can be joined from `now` on, and `before` that instant.
 

@@ -141,6 +141,7 @@ def test_each_address_is_answered_in_its_list_in_the_order_of_the_request(
             "recognised": False,
             "duplicate_of": 1,
             "assignment_uuid": None,
+            "assignment": None,
         }
     ]
 
@@ -168,7 +169,8 @@ def test_repeating_a_request_changes_and_costs_nothing(
     first = door.allocate(budget, content, ALICE, BOB)
     again = door.allocate(budget, content, ALICE, BOB)
     assert again.status_code == 202
-    assert again.json()["no_change"] == first.json()["created"]
+    created = first.json()["created"]
+    assert again.json()["no_change"] == [{**one, "verdict": "already_assigned"} for one in created]
     assert not again.json()["created"]
     assert Budget.objects.get().held_cents == 2 * PRICE
 
@@ -273,7 +275,6 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
     [alice] = door.allocate(budget, content, ALICE).json()["created"]
 
     body = door.can_allocate(budget, content, ALICE, BOB, "nobody", BOB.upper(), CAROL).json()
-
     learners = body.pop("learners")
     assert body.pop("dropped") == []
     assert body == {
@@ -293,6 +294,7 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         "recognised": False,
         "duplicate_of": None,
         "assignment_uuid": alice["uuid"],
+        "assignment": {"uuid": alice["uuid"], "content_key": content.content_key, "state": "allocated"},
         "warnings": [],
     }
     assert learners[2] == {
@@ -302,14 +304,9 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         "problem": "It has no @.",
         "warnings": [],
     }
+    verdicts = ["already_assigned", "new", "invalid", "duplicate", "new"]
     shown = [(one["position"], one["verdict"], one.get("duplicate_of")) for one in learners]
-    assert shown == [
-        (0, "already_assigned", None),
-        (1, "new", None),
-        (2, "invalid", None),
-        (3, "duplicate", 1),
-        (4, "new", None),
-    ]
+    assert shown == list(zip(range(5), verdicts, [None, None, None, 1, None], strict=True))
 
 
 def joining(content: ContentMetadata) -> dict[str, object]:

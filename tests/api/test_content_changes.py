@@ -44,7 +44,7 @@ def changed(
         field=field,
         old=old,
         new=new,
-        catalog_uuid=old or new if field == "membership" else None,
+        catalog_uuid=str(old or new) if field == "membership" else None,
         source="cron",
         created=at,
     )
