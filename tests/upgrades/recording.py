@@ -186,17 +186,21 @@ def _fill_unfinished_work() -> None:
             error_code="mail_server_unreachable",
             attempt_log=[{"at": NOW.isoformat(), "attempt": 20, "traceback": "Traceback"}],
         )
-    for notice_reason in NoticeReason:
+    _fill_notices(assignment)
+    derived.follow_progress([assignment.pk])
+
+
+def _fill_notices(assignment: LearnerContentAssignment) -> None:
+    for reason in NoticeReason:
         DeadlineNotice.objects.create(
             budget=assignment.budget,
             content=assignment.content,
             assignments=1,
-            reason=notice_reason,
+            reason=reason,
             created=NOW,
             due_at=NOW,
             early=0,
         )
-    derived.follow_progress([assignment.pk])
 
 
 def _fill_inbox() -> None:
