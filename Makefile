@@ -40,8 +40,8 @@ COURSES ?= 100000
 bench: .venv/.dev  ## Measure the memory that a refresh needs, ten times the content against once (COURSES=…)
 	@$(BIN)/python bench/refresh_memory.py --courses $(COURSES)
 
-MUTANTS ?=
-mutants: .venv/.dev  ## Change the core's lines one at a time and list the changes no test notices (MUTANTS=… for names)
+MUTANTS ?= $(if $(MODULE),'*.$(MODULE).*')
+mutants: .venv/.dev  ## Change the core's lines one at a time and list the changes no test notices (MODULE=ledger for one module)
 	@$(BIN)/python scripts/mutants.py $(MUTANTS)
 
 check: export BURSARY_VAR_DIR = $(CURDIR)/.venv/check
