@@ -14,10 +14,10 @@ REACH := PIP_CERT PIP_CLIENT_CERT PIP_PROXY PIP_TRUSTED_HOST PIP_INDEX_URL PIP_E
 unexport $(filter-out $(REACH),$(filter PIP_% UV_%,$(.VARIABLES)))
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 
-.PHONY: help run test soak bench mutants check clean
+.PHONY: help run test soak bench catalogs mutants check clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: .venv/.run  ## Start Bursary with demonstration data on http://127.0.0.1:8000 (PORT=… for another)
 	@$(BIN)/bursary demo
@@ -39,6 +39,10 @@ soak: .venv/.dev  ## Run the long tests in full: many more orders of events (HIS
 COURSES ?= 100000
 bench: .venv/.dev  ## Measure the memory that a refresh needs, ten times the content against once (COURSES=…)
 	@$(BIN)/python bench/refresh_memory.py --courses $(COURSES)
+
+STEP ?= 2000
+catalogs: .venv/.dev  ## Measure requests, memory and rows of 50 catalogs of 2,000 courses (STEP=… from one's first to the next's)
+	@$(BIN)/python bench/refresh_catalogs.py --step $(STEP)
 
 MUTANTS ?= $(if $(MODULE),'*.$(MODULE).*')
 mutants: .venv/.dev  ## Change the core's lines one at a time and list the changes no test notices (MODULE=ledger for one module)

@@ -26,6 +26,7 @@ ON_SQLITE_ONLY = [
     *("ops/test_timeline_report.py", "ops/test_explain_report.py", "ops/test_audit_report.py"),  # printing
     # Reading upstream over HTTP. What it writes is tested on both, in replica/test_refresh.py and others.
     *("replica/test_upstream_cache.py", "replica/test_refresh_over_http.py", "replica/test_memory.py"),
+    "replica/test_many_catalogs.py",
     *("api/test_read_modes.py", "faults/test_an_hour_of_outage.py"),
     *("faults/test_fault_02_catalog_unreachable.py", "faults/test_fault_03_missing_courses.py"),
     # Start processes of their own, which use SQLite whatever the tests run on.

@@ -4,9 +4,9 @@ import hashlib
 import secrets
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import AbstractUser, UserManager
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
@@ -42,11 +42,33 @@ class AddressedRow(models.Model):
         abstract = True
 
 
+class UserQuerySet(models.QuerySet["User"]):
+    def update(self, **columns: Any) -> int:
+        """Update accounts, not their addresses: `save` keeps the earlier one. Raises TypeError.
+
+        `bulk_update` comes by here, too.
+        """
+        if "email" in columns:
+            raise TypeError(
+                "An account's address is changed by saving it, so that the earlier one stays known."
+            )
+        return super().update(**columns)
+
+
+class AccountManager(UserManager["User"]):
+    use_in_migrations = False
+
+    def get_queryset(self) -> UserQuerySet:
+        return UserQuerySet(self.model, using=self._db)
+
+
 class User(AddressedRow, AbstractUser):
     """An account that can sign in. `lms_user_id` is the same person's id in the Open edX LMS."""
 
     lms_user_id = models.PositiveBigIntegerField(unique=True, null=True, blank=True)
     learner_key = models.CharField(max_length=64, blank=True, editable=False, db_index=True)
+
+    objects: ClassVar[AccountManager] = AccountManager()
 
     class Meta(AbstractUser.Meta):
         indexes = [models.Index(fields=["mailbox_key"], name="user_of_mailbox")]
@@ -66,6 +88,20 @@ class User(AddressedRow, AbstractUser):
             super().save(*args, update_fields=update_fields, **kwargs)
             AccountAddress.replace(earlier, user=self)
         return None
+
+    def clean(self) -> None:
+        """Refuse an address that no mail could be sent to, such as `root@localhost`."""
+        super().clean()
+        try:
+            mailbox.canonical(self.email or "none@given.invalid")
+        except mailbox.BadAddress as bad:
+            raise ValidationError({"email": str(bad)}) from bad
+
+    @property
+    def learner_keys(self) -> set[str]:
+        """The keys of the account's addresses, the present one and the others. One query."""
+        others = self.other_addresses.values_list("learner_key", flat=True)
+        return {key for key in (self.mailbox_key, *others) if key}
 
 
 class AccountAddress(models.Model):

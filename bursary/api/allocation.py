@@ -17,11 +17,12 @@ from bursary.api.budgets import permitted_budget
 from bursary.api.inputs import AllocateInput, validated
 from bursary.api.refusals import refusal
 from bursary.api.serializers import AssignmentSerializer
-from bursary.assignments import allocation, listing, pasted_lists
+from bursary.assignments import allocation, listing, pasted_lists, preview_warnings
 from bursary.assignments.addresses import BadAddresses
 from bursary.assignments.matching import Match, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.pasted_lists import PastedList
+from bursary.assignments.preview_warnings import PreviewWarning, WarningSummary
 from bursary.budgets.models import Budget
 from bursary.lib import moments
 from bursary.replica.joining import JoiningTerms
@@ -67,7 +68,12 @@ class CanAllocateOutput(serializers.Serializer[Any]):
     deadline = serializers.DictField(allow_null=True, help_text="`date` and `reason`")
     joining = serializers.DictField(allow_null=True, help_text=f"{_JOINING}; null where it is refused")
     refusals = serializers.ListField(child=serializers.DictField(), help_text="Why it would be refused")
-    learners = serializers.ListField(child=serializers.DictField(), help_text="One for each entry, in order")
+    warnings = serializers.ListField(
+        child=serializers.DictField(), help_text="What to check first: each kind of warning, with its `count`"
+    )
+    learners = serializers.ListField(
+        child=serializers.DictField(), help_text="One for each entry, in order, with its own `warnings`"
+    )
     dropped = serializers.ListField(
         child=serializers.DictField(), help_text="What was left out beside addresses, such as names"
     )
@@ -117,10 +123,16 @@ class CanAllocate(APIView):
                 "address": people.entries[at].text,
                 "verdict": "invalid",
                 "problem": why,
+                "warnings": [],
             }
             for at, why in preview.bad_addresses.items()
         ]
-        learners = [*invalid, *(_match(one, people) for one in preview.outcomes)]
+        usable = [
+            _match(one, people)
+            | {"warnings": [_warning(it) for it in preview.warnings.get(one.addressee.position, ())]}
+            for one in preview.outcomes
+        ]
+        learners = [*invalid, *usable]
         body = {
             **_understood(asked, budget),
             "can_allocate": not preview.refusals and not preview.bad_addresses,
@@ -130,6 +142,7 @@ class CanAllocate(APIView):
             "deadline": preview.deadline and {"date": preview.deadline, "reason": preview.deadline_reason},
             "joining": preview.terms and _joining(preview.terms),
             "refusals": [refusal(one, policy_uuid=policy_uuid) for one in preview.refusals],
+            "warnings": [_warning(one) for one in preview_warnings.summary(preview.warnings)],
             "learners": sorted(learners, key=lambda one: one["position"]),
             "dropped": _dropped(people),
         }
@@ -170,6 +183,11 @@ def _joining(terms: JoiningTerms) -> dict[str, Any]:
 
 def _dropped(people: PastedList) -> list[dict[str, Any]]:
     return [{"position": one.line, "text": one.text} for one in people.dropped]
+
+
+def _warning(one: PreviewWarning | WarningSummary) -> dict[str, Any]:
+    figures = one.figures if isinstance(one, PreviewWarning) else {"count": one.count}
+    return {"code": one.code.value, "user_message": one.sentence, "next_step": one.next_step, **figures}
 
 
 def _match(one: Match, people: PastedList) -> dict[str, Any]:

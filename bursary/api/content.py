@@ -1,28 +1,22 @@
 """Content: the list, and one course or run with its record."""
 
 from typing import Any
-from uuid import UUID
 
 from django.db.models import QuerySet
+from django.utils.functional import cached_property
 from django_filters import rest_framework as filters
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import generics, serializers
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics
 from rest_framework.exceptions import ValidationError
 from rest_framework.filters import SearchFilter
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from bursary.access.models import User
-from bursary.access.permissions import Permission, granted, may_anywhere
-from bursary.api.authentication import caller
-from bursary.api.inputs import validated
+from bursary.access.permissions import Permission, may_anywhere
+from bursary.api.content_scope import CATALOG, ContentScope
 from bursary.api.paging import Pages
 from bursary.api.serializers import ContentMetadataSerializer, ContentMetadataWithPayloadSerializer
-from bursary.budgets.models import Budget
-from bursary.replica import reads
 from bursary.replica.models import CONTENT_TYPES, ContentMetadata
 
 
@@ -38,17 +32,10 @@ class ReadsContent(BasePermission):
 class ContentFilters(filters.FilterSet):
     content_type = filters.ChoiceFilter(choices=CONTENT_TYPES)
     parent = filters.CharFilter(field_name="parent_key", label="The runs of the course with this key")
-    catalog = filters.UUIDFilter(method="in_catalog", label="The content of the catalog with this uuid")
 
     class Meta:
         model = ContentMetadata
-        fields = ("content_type", "parent", "catalog")
-
-    def in_catalog(
-        self, queryset: QuerySet[ContentMetadata], _name: str, value: UUID
-    ) -> QuerySet[ContentMetadata]:
-        """Keep the catalog's content."""
-        return queryset.filter(reads.membership(value))
+        fields = ("content_type", "parent")
 
 
 class BoundedSearch(SearchFilter):
@@ -64,8 +51,21 @@ class BoundedSearch(SearchFilter):
         return super().get_search_terms(request)
 
 
-class ContentList(generics.ListAPIView[ContentMetadata]):
-    """List the content of the replica. `as_of` is the last time that upstream confirmed it."""
+class Scoped(APIView):
+    """A view of content, within the scope of the request."""
+
+    @cached_property
+    def scope(self) -> ContentScope:
+        """The content that may be shown. Raises ValidationError."""
+        return ContentScope.of(self.request)
+
+
+@extend_schema(parameters=[CATALOG])
+class ContentList(Scoped, generics.ListAPIView[ContentMetadata]):
+    """List the content of your catalogs. `as_of` is the last time that upstream confirmed it.
+
+    Where they are served content differently, it has a row for each variant.
+    """
 
     permission_classes = (ReadsContent,)
     serializer_class = ContentMetadataSerializer
@@ -73,24 +73,19 @@ class ContentList(generics.ListAPIView[ContentMetadata]):
     filter_backends = (filters.DjangoFilterBackend, BoundedSearch)
     filterset_class = ContentFilters
     search_fields = ("title",)
-    queryset = ContentMetadata.objects.defer("payload").order_by("pk")
+    queryset = ContentMetadata.objects.all()
+
+    def get_queryset(self) -> QuerySet[ContentMetadata]:
+        """Return the rows of the caller's catalogs."""
+        return self.scope.rows().defer("payload").order_by("pk")
 
 
-def visible_catalogs(user: User) -> QuerySet[Budget, UUID]:
-    """Return the catalog uuids of the budgets that the user may see."""
-    budgets = Budget.objects.filter(granted(user, Permission.READ_BUDGET, customer="customer"))
-    return budgets.order_by().values_list("catalog_uuid", flat=True).distinct()
+@extend_schema(parameters=[CATALOG])
+class ContentDetail(Scoped, generics.RetrieveAPIView[ContentMetadata]):
+    """Read one course or run, with the record as upstream serves it to `catalog`.
 
-
-class _CatalogInput(serializers.Serializer[Any]):
-    catalog = serializers.UUIDField(required=False)
-
-
-class ContentDetail(generics.RetrieveAPIView[ContentMetadata]):
-    """Read one course or run, with the record as upstream served it.
-
-    The record has the links of `catalog`. Without `catalog` it has those of the one catalog of your budgets
-    that holds the content; if several do, or none, it has no links.
+    Without `catalog`: to your catalogs; the record has the links of the one that holds the content. If
+    several do, it has no links, and if they are served it differently, `catalog` is needed.
     """
 
     permission_classes = (ReadsContent,)
@@ -98,18 +93,10 @@ class ContentDetail(generics.RetrieveAPIView[ContentMetadata]):
     lookup_field = "content_key"
     queryset = ContentMetadata.objects.all()
 
-    @extend_schema(
-        parameters=[
-            OpenApiParameter("catalog", OpenApiTypes.UUID, description="The record has this catalog's links")
-        ]
-    )
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
+    def get_object(self) -> ContentMetadata:
+        """Return the row of the key in the URL. Raises Http404, CatalogNeeded."""
+        return self.scope.row(self.kwargs["content_key"])
 
     def get_serializer_context(self) -> dict[str, Any]:
-        """Add the catalogs with links that may be shown. Raises ValidationError."""
-        query = validated(_CatalogInput, self.request.query_params)
-        catalogs = visible_catalogs(caller(self.request))
-        if catalog := query.get("catalog"):
-            catalogs = catalogs.filter(catalog_uuid=catalog)
-        return {**super().get_serializer_context(), "catalogs": catalogs}
+        """Add the memberships with links that may be shown."""
+        return {**super().get_serializer_context(), "memberships": self.scope.memberships()}

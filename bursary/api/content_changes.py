@@ -19,9 +19,11 @@ from rest_framework.views import APIView
 from bursary.access.permissions import Permission, granted, may_anywhere
 from bursary.access.zones import zone_of
 from bursary.api.authentication import caller
-from bursary.api.content import ContentDetail, ReadsContent, visible_catalogs
+from bursary.api.content import ContentDetail, ReadsContent, Scoped
+from bursary.api.content_scope import CATALOG
 from bursary.api.inputs import InstantField, validated
 from bursary.api.paging import Pages
+from bursary.api.refusals import CatalogNeeded
 from bursary.api.serializers import AssignmentSerializer
 from bursary.assignments import impact
 from bursary.assignments.impact import ChangeEffect, Impact
@@ -51,18 +53,6 @@ class ContentChangeSerializer(serializers.ModelSerializer[ContentChange]):
         model = ContentChange
         fields = ("id", "content_key", "field", "old", "new", "source", "created")
 
-    def to_representation(self, instance: ContentChange) -> dict[str, Any]:
-        """Return the change. A catalog is named only to users that may see a budget of it."""
-        shown = super().to_representation(instance)
-        if instance.field == "membership":
-            visible = self.context["catalogs"]
-            shown |= {side: shown[side] if shown[side] in visible else None for side in ("old", "new")}
-        return shown
-
-
-def _catalogs_of(request: Request) -> set[str]:
-    return {str(uuid) for uuid in visible_catalogs(caller(request))}
-
 
 class ChangeFilters(filters.FilterSet):
     field = filters.CharFilter(label="A column, `membership` or `gone_at`")
@@ -78,29 +68,31 @@ class ChangeFilters(filters.FilterSet):
         return zone_of(caller(self.request))
 
 
-class _OfContent(APIView):
+class _OfContent(Scoped):
     """A view below the URL of a course or run."""
 
     ending: str
 
     def content(self) -> ContentMetadata:
-        """Return the content in the URL. Raises Http404."""
-        rows = ContentMetadata.objects.filter(content_key=self.kwargs["content_key"])
-        content = rows.only("pk", "content_key").first()
-        if content is None:
-            raise Http404("There is no such content.")
-        return content
+        """Return the content in the URL. Raises Http404, CatalogNeeded."""
+        return self.scope.row_with_history(self.kwargs["content_key"])
 
     def handle_exception(self, exc: Exception) -> Response:
         """Serve the content itself if its key ends like this URL: keys may contain slashes."""
-        whole = f"{self.kwargs['content_key']}/{self.ending}"
-        if not (isinstance(exc, Http404) and ContentMetadata.objects.filter(content_key=whole).exists()):
+        if not isinstance(exc, Http404):
             return super().handle_exception(exc)
-        detail = ContentDetail(kwargs={"content_key": whole}, request=self.request, format_kwarg=None)
+        whole = {"content_key": f"{self.kwargs['content_key']}/{self.ending}"}
+        detail = ContentDetail(kwargs=whole, request=self.request, format_kwarg=None)
         detail.args = ()
-        return detail.retrieve(self.request)
+        try:
+            return detail.retrieve(self.request)
+        except Http404:
+            return super().handle_exception(exc)
+        except CatalogNeeded as needed:
+            return super().handle_exception(needed)
 
 
+@extend_schema(parameters=[CATALOG])
 class Changes(_OfContent, generics.ListAPIView[ContentChange]):
     """List the changes of a course or run, newest first."""
 
@@ -110,22 +102,12 @@ class Changes(_OfContent, generics.ListAPIView[ContentChange]):
     pagination_class = Pages
     filter_backends = (filters.DjangoFilterBackend,)
     filterset_class = ChangeFilters
-    queryset = (
-        ContentChange.objects.select_related("content").defer("content__payload").order_by("-created", "-pk")
-    )
-
-    def get_serializer_context(self) -> dict[str, Any]:
-        """Add the catalogs that the caller may see."""
-        return {
-            **super().get_serializer_context(),
-            "catalogs": _catalogs_of(self.request),
-        }
+    queryset = ContentChange.objects.all()
 
     def get_queryset(self) -> QuerySet[ContentChange]:
-        """Return the changes of the content in the URL."""
-        catalogs = _catalogs_of(self.request)
-        theirs = Q(catalog_uuid=None) | Q(catalog_uuid__in=catalogs)  # see decision 0014
-        return super().get_queryset().filter(theirs, content=self.content())
+        """Return the changes of the content in the URL, as far as its catalogs have them."""
+        rows = self.scope.changes().filter(content=self.content())
+        return rows.select_related("content").defer("content__payload").order_by("-created", "-pk")
 
 
 class TouchSerializer(serializers.Serializer[Any]):
@@ -200,6 +182,7 @@ class ImpactOfChanges(_OfContent):
 
     @extend_schema(
         parameters=[
+            CATALOG,
             OpenApiParameter("since", OpenApiTypes.DATETIME, description="The default is 30 days ago"),
             OpenApiParameter("page", int),
             OpenApiParameter("page_size", int),
@@ -210,15 +193,15 @@ class ImpactOfChanges(_OfContent):
         zone = zone_of(caller(request)) if "since" in request.query_params else moments.UTC_ZONE
         query = validated(_SinceInput, request.query_params, zone=zone)
         since = query.get("since", timezone.now() - DEFAULT_PERIOD).astimezone(zone)
-        found = impact.of_content(self.content(), since=since)
-        visible = granted(caller(request), Permission.READ_ASSIGNMENTS, customer="budget__customer_id")
+        found = impact.of_content(self.content(), among=self.scope.changes(), since=since)
+        visible = Q(granted(caller(request), Permission.READ_ASSIGNMENTS, customer="budget__customer_id"))
+        if self.scope.catalog:
+            visible &= Q(budget__catalog_uuid=self.scope.catalog)
         pages = Pages()
         page = pages.paginate_queryset(found.assignments.filter(visible), request, view=self) or []
         rows = TouchedAssignmentSerializer(page, many=True, context={"impact": found}).data
         response = pages.get_paginated_response(rows)
         response.data["since"] = moments.iso(since, zone=zone) if "since" in query else since
-        context = {"catalogs": _catalogs_of(request)}
-        shown = [one for one in found.changes if str(one.catalog_uuid or "") in {"", *context["catalogs"]}]
-        response.data["changes"] = ContentChangeSerializer(shown, many=True, context=context).data
+        response.data["changes"] = ContentChangeSerializer(found.changes, many=True).data
         response.data["more_changes"] = found.more_changes
         return response

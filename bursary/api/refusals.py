@@ -55,6 +55,16 @@ class LengthRequired(exceptions.APIException):
     default_detail = "The body is sent in chunks, without a Content-Length."
 
 
+class CatalogNeeded(Exception):
+    """The caller's catalogs hold several variants of the content, so that the request must name one."""
+
+    reason = "catalog_needed"
+
+    def __init__(self, catalogs: Sequence[UUID]) -> None:
+        super().__init__("Your catalogs are served this content differently.")
+        self.catalogs = catalogs
+
+
 class Unprocessable(Exception):
     """A valid request that a rule refuses; `refusals` is the array that is sent."""
 
@@ -84,7 +94,7 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
         case WebhookRefused():
             code = 404 if error.reason == "webhooks_not_enabled" else 401
             return _object(code, error.reason, error.sentence, error.next_step)
-        case BadAddresses() | TooManyAddresses() | ContentFiltersUnavailable():
+        case BadAddresses() | TooManyAddresses() | ContentFiltersUnavailable() | CatalogNeeded():
             return _malformed(error)
         case RequestDataTooBig():
             return _from_framework(BodyTooLarge(), context)
@@ -115,7 +125,9 @@ def _array_element(
     return {**as_reason(refused), "policy_uuids": [str(policy_uuid)] if policy_uuid else []}
 
 
-def _malformed(error: BadAddresses | TooManyAddresses | ContentFiltersUnavailable) -> Response:
+def _malformed(
+    error: BadAddresses | TooManyAddresses | ContentFiltersUnavailable | CatalogNeeded,
+) -> Response:
     match error:
         case BadAddresses():
             named = {str(position): [problem] for position, problem in error.errors.items()}
@@ -125,6 +137,9 @@ def _malformed(error: BadAddresses | TooManyAddresses | ContentFiltersUnavailabl
         case ContentFiltersUnavailable():
             next_step = "Leave them out; filter by content_key, learner or state."
             return _object(400, error.reason, str(error), next_step, parameters=error.parameters)
+        case CatalogNeeded():
+            next_step = "Name one of these catalogs: ?catalog=…"
+            return _object(400, error.reason, str(error), next_step, catalogs=[*map(str, error.catalogs)])
 
 
 def _object(code: int, reason: str, detail: str, next_step: str, **more: object) -> Response:

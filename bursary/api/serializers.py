@@ -367,7 +367,7 @@ class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
 
 
 class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):
-    """Content with upstream's record. `context["catalogs"]` are those with links to be shown."""
+    """Content with upstream's record. `context["memberships"]` are those with links to be shown."""
 
     payload = serializers.SerializerMethodField()
 
@@ -380,7 +380,7 @@ class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):
     @extend_schema_field(serializers.DictField())
     def get_payload(self, content: ContentMetadata) -> dict[str, object]:
         """Return the record, with the links of the one catalog that holds it."""
-        return reads.record(content, catalogs=self.context["catalogs"])
+        return reads.record(content, memberships=self.context["memberships"])
 
 
 def _iso(moment: datetime) -> str:

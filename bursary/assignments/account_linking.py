@@ -2,12 +2,16 @@
 
 Two assignments of the same content may then turn out to be one learner's. One stays: an accepted one before
 an open one, the older of two open ones. The other, if open, is cancelled with the reason on its timeline and
-without a mail, because the learner still has the course.
+without a mail, because the learner still has the course. An account without an LMS user id has nothing to be
+linked by; its assignments meet by its addresses.
 """
 
 import logging
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
+from itertools import chain
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -20,14 +24,20 @@ from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib import logs
+from bursary.lib.batches import keyset_pages
 from bursary.lib.locks import for_update
 
 logger = logging.getLogger(__name__)
 
 USERS_PER_RUN = 1000
+USERS_PER_PAGE = 200
 ASSIGNMENTS_PER_USER = 1000
 MAX_FAILURES = 50  # a run
 _PREFERRED = (State.ACCEPTED, State.ALLOCATED)
+
+
+_Found = Iterator[tuple[LearnerContentAssignment, Callable[[], bool]]]
+"""Assignments, each with what is to be tried for it."""
 
 
 def link_registered_users(*, now: datetime) -> SweepResult:
@@ -37,6 +47,19 @@ def link_registered_users(*, now: datetime) -> SweepResult:
     failing assignment is skipped, named in `failed` by its primary key, and retried on the next run. After
     `MAX_FAILURES` the run stops, because the cause is then probably not in the data.
     """
+    result = SweepResult()
+    for found, attempt in chain(_to_link(now), _to_meet(now)):
+        try:
+            result.done += attempt()
+        except sweeps.RECOVERABLE as failure:
+            what = f"Linking failed: assignment={found.pk}"
+            result.failed[found.pk] = logs.log_failure(what, failure, log=logger)
+            if len(result.failed) == MAX_FAILURES:
+                break
+    return result
+
+
+def _to_link(now: datetime) -> _Found:
     of_user = _unlinked(lms_user_id=OuterRef(OuterRef("lms_user_id")))
     # By the newer key alone: a hash join. What is not re-keyed yet is found once it is.
     of_user = of_user.filter(mailbox_key=OuterRef("mailbox_key"))
@@ -46,19 +69,32 @@ def link_registered_users(*, now: datetime) -> SweepResult:
     other = AccountAddress.objects.filter(Exists(by_other), user__lms_user_id__isnull=False)
     present = registered.order_by("pk").values_list("pk", "lms_user_id", "mailbox_key")[:USERS_PER_RUN]
     earlier = other.order_by("pk").values_list("user", "user__lms_user_id", "learner_key")[:USERS_PER_RUN]
-    result = SweepResult()
     for user_pk, lms_user_id, key in [*present, *earlier]:
         theirs = _unlinked(lms_user_id=lms_user_id).filter(mailbox_key=key).order_by("pk")
         # What never changes of them: the rest is read under the locks.
         for found in list(theirs.only("budget", "content_key")[:ASSIGNMENTS_PER_USER]):
-            try:
-                result.done += _link(found, user_pk, now=now)
-            except sweeps.RECOVERABLE as failure:
-                what = f"Linking failed: assignment={found.pk}"
-                result.failed[found.pk] = logs.log_failure(what, failure, log=logger)
-                if len(result.failed) == MAX_FAILURES:
-                    return result
-    return result
+            yield found, partial(_link, found, user_pk, now=now)
+
+
+def _to_meet(now: datetime) -> _Found:
+    """Yield those of the same content that an account without an LMS user id has by several addresses."""
+    several = User.objects.filter(
+        Exists(AccountAddress.objects.filter(user=OuterRef("pk"))), lms_user_id=None
+    )
+    free = LearnerContentAssignment.objects.filter(
+        state__in=_PREFERRED, redeeming_since=None, forgotten_at=None
+    )
+    for page in keyset_pages(several.values_list("pk", "mailbox_key"), size=USERS_PER_PAGE):
+        user_of: dict[str, int] = {key: pk for pk, key in page if key}
+        other = AccountAddress.objects.filter(user__in=[pk for pk, _key in page])
+        user_of |= dict(other.values_list("learner_key", "user"))
+        alike: dict[tuple[int, int, str], list[LearnerContentAssignment]] = defaultdict(list)
+        rows = free.filter(mailbox_key__in=user_of).order_by("pk")
+        for row in rows.only("budget", "content_key", "mailbox_key", "state"):
+            alike[user_of[row.present_key], row.budget_id, row.content_key].append(row)
+        for (user_pk, _budget, _content), (found, *others) in alike.items():
+            if others and any(one.state == State.ALLOCATED for one in (found, *others)):
+                yield found, partial(_meet, found, user_pk, now=now)
 
 
 def _unlinked(*, lms_user_id: int | OuterRef | None) -> QuerySet[LearnerContentAssignment]:
@@ -95,13 +131,32 @@ def _link(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -> bo
     return True
 
 
+def _meet(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -> bool:
+    with transaction.atomic():
+        budget = ledger.lock(found.budget_id)
+        user = User.objects.filter(pk=user_pk, lms_user_id=None).first()
+        rows = LearnerContentAssignment.objects.filter(
+            mailbox_key__in=user.learner_keys if user else [],
+            budget=found.budget_id,
+            content_key=found.content_key,
+            state__in=_PREFERRED,
+            forgotten_at=None,
+        )
+        twins = by_preference(list(for_update(rows).order_by("pk")))
+        giving_way = [one for one in twins[1:] if one.state == State.ALLOCATED]
+        if any(one.redeeming_since for one in twins):
+            return False
+        for other in giving_way:
+            give_way(other, budget=budget, stays=twins[0], now=now)
+    return bool(giving_way)
+
+
 def _can_link(twins: Sequence[LearnerContentAssignment], found: LearnerContentAssignment, user: User) -> bool:
     """Return whether, under the locks, the found assignment is still to be linked to the user."""
     newcomer = next((one for one in twins if one.pk == found.pk), None)
     if newcomer is None or newcomer.lms_user_id is not None or newcomer.forgotten_at:
         return False
-    theirs = {user.mailbox_key, *user.other_addresses.values_list("learner_key", flat=True)} - {"", None}
-    same_address = newcomer.mailbox_key in theirs
+    same_address = newcomer.mailbox_key in user.learner_keys
     redeeming = any(one.redeeming_since for one in twins)
     both_accepted = len(twins) > 1 and all(one.state == State.ACCEPTED for one in twins)
     return same_address and newcomer.state in _PREFERRED and not redeeming and not both_accepted

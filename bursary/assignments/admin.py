@@ -65,6 +65,6 @@ class LearnerContentAssignmentActionAdmin(ReadOnlyAdmin):
 @admin.register(models.DeadlineNotice)
 class DeadlineNoticeAdmin(ReadOnlyAdmin):
     organisation = "budget.customer"
-    list_display = ("budget", "content", "assignments", "grace_until", "notified_at", "last_error")
+    list_display = ("budget", "content", "assignments", "reason", "grace_until", "notified_at", "last_error")
     list_select_related = ("budget", "content")
     ordering = ("-id",)

@@ -12,11 +12,21 @@ from datetime import datetime
 from django.db import transaction
 
 from bursary.access.models import User
-from bursary.assignments import actions, addresses, deadlines, derived, lifecycle, matching, offers
+from bursary.assignments import (
+    actions,
+    addresses,
+    deadlines,
+    derived,
+    lifecycle,
+    matching,
+    offers,
+    preview_warnings,
+)
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.matching import Match, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.offers import KnownOffer, Offer
+from bursary.assignments.preview_warnings import PreviewWarning
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget, NotInUse
 from bursary.lib import moments
@@ -69,6 +79,8 @@ class Preview:
     deadline: datetime | None
     deadline_reason: str
     terms: JoiningTerms | None
+    warnings: dict[int, list[PreviewWarning]]
+    """By position."""
 
 
 def allocate(
@@ -132,11 +144,12 @@ def preview(
     cost = price_cents * len(costly)
     available = ledger.available_cents(budget)
     refusals: list[AllocationRefused] = []
-    expires_at, reason, terms = None, "", None
+    expires_at, reason, terms, course_key = None, "", None, content_key
     try:
         known = _find(budget, content_key, now=now)
         before = _ends_before(budget, now=now, due_date=due_date)
         offer = offers.read(known, budget=budget, before=before, lock=False)
+        course_key = offer.parent_key or offer.content.content_key
         join_by = offer.joined_by(before=before)
         expires_at, reason = deadlines.deadline(
             budget, enroll_by=join_by, allocated_at=now, due_date=due_date
@@ -147,7 +160,8 @@ def preview(
     if short := ledger.shortage(budget, cents=cost):
         refusals.append(_too_expensive(short))
     remaining = None if available is None else available - cost
-    return Preview(outcomes, bad, refusals, cost, remaining, expires_at, reason, terms)
+    warnings = preview_warnings.find(budget, costly, course_key=course_key, price_cents=price_cents, now=now)
+    return Preview(outcomes, bad, refusals, cost, remaining, expires_at, reason, terms, warnings)
 
 
 def _find(budget: Budget, content_key: str, *, now: datetime) -> KnownOffer:

@@ -26,7 +26,7 @@ class LearnerState(models.IntegerChoices):
     EXPIRED = 2, "expired"
     """The deadline passed."""
     FAILED = 3, "failed"
-    """Linking or notifying the learner finally failed."""
+    """Linking or notifying the learner finally failed, or no mail was sent because the account has ended."""
     NONE = 999, ""
     """None is shown: accepted, cancelled or reversed."""
 
@@ -114,6 +114,22 @@ class ErrorReason(models.TextChoices):
     """A redemption failed."""
     INTERNAL_API_ERROR = "internal_api_error"
     """Anything else."""
+
+
+class NoticeReason(models.TextChoices):
+    """Why learners cannot join what was assigned to them, as administrators are notified of it."""
+
+    NOT_ACTIVE = "content_not_active", "The catalog does not offer it for enrolment any more."
+    """No run is published and marketable."""
+    ENDED = "content_ended", "It is over."
+    """Its end has come."""
+    NOT_IN_TIME = (
+        "enrollment_not_open_in_time",
+        "Enrolment is closed, or opens after the deadline of these assignments.",
+    )
+    """Enrolment is closed, or opens too late."""
+    NOT_IN_CATALOG = "content_not_in_catalog", "The budget's catalog does not have it any more."
+    """It left the catalog, or the budget has another one."""
 
 
 class ExpiryReason(models.TextChoices):

@@ -1,62 +1,87 @@
-"""Notices to administrators about deadlines that a change brought forward, written with that change.
+"""Notices to administrators about what a change did to open assignments, written with that change.
 
-`derived.py` sets the grace for which nothing expires; this runs after it, on the same signals.
+It brought their deadlines forward: `derived.py` sets the grace for which nothing expires, and this runs after
+it, on the same signals. Or it left them with content that learners cannot join any more.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
 
-from bursary.assignments.choices import State
+from bursary.assignments import offers
+from bursary.assignments.choices import NoticeReason, State
 from bursary.assignments.deadlines import GRACE
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.lib import leases
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
+from bursary.replica.joining import NotJoinable
+from bursary.replica.types import CatalogKey
 
 LONGEST_WAIT_FOR_NOTICE = timedelta(days=7)
 """A notice that cannot be delivered holds the money no longer than this, and is not retried any longer."""
+QUIET = timedelta(days=7)
+"""Content that can be joined again, and then not, in less time than this is not notified of a second time."""
 PKS_PER_QUERY = 1000
 BATCHES_END_WITHIN = timedelta(minutes=30)
 """How long the mail waits for further batches of one change, so that it gives the total."""
 
+_Key = tuple[int, int | None]
+"""The pks of a budget and of content."""
+
 
 def notice_content(*, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object) -> None:
-    """Write a notice for each budget in which a change of content brought a deadline forward, past or near.
+    """Write a notice for each budget and content of which this change moved deadlines forward, past or near,
+    or that cannot be joined any more: the content that changed, and the courses of runs.
 
     Receives `content_changed`.
 
     `in_batches`: more may follow, each in a transaction of its own.
     """
     for page in chunks(sorted(pks), PKS_PER_QUERY):
-        _write_notices(Q(content__in=page), now=now, in_batches=in_batches)
+        if contents := list(offers.assigned_of(page).values_list("pk", flat=True)):
+            due_at = _due_at(now=now, in_batches=in_batches)
+            _notice_deadlines(Q(content__in=contents), now=now, due_at=due_at)
+            _notice_unjoinable(Q(content__in=contents), now=now, due_at=due_at)
 
 
 def notice_budgets(*, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object) -> None:
-    """Likewise where a budget's terms brought deadlines forward. Receives `budget_changed`."""
-    _write_notices(Q(budget__in=list(pks)), now=now, in_batches=in_batches)
+    """Likewise where a budget's terms or its catalog changed. Receives `budget_changed`."""
+    concerned, due_at = Q(budget__in=list(pks)), _due_at(now=now, in_batches=in_batches)
+    _notice_deadlines(concerned, now=now, due_at=due_at)
+    if not in_batches:  # a rebuild in batches changes neither content nor catalog
+        _notice_unjoinable(concerned, now=now, due_at=due_at)
 
 
 def current(now: datetime) -> QuerySet[DeadlineNotice]:
-    """Return the notices with a grace that is not over at `now`, the first to expire first.
+    """Return the notices of deadlines with a grace that is not over at `now`, the first to expire first, and
+    then those of content that cannot be joined.
 
     Without those of which every assignment was accepted, has ended, or got a later deadline meanwhile.
     """
-    waiting = LearnerContentAssignment.objects.filter(
-        budget=OuterRef("budget"), content=OuterRef("content"), state=State.ALLOCATED, grace_until__gt=now
+    open_ = LearnerContentAssignment.objects.filter(
+        budget=OuterRef("budget"), content=OuterRef("content"), state=State.ALLOCATED
     )
-    running = DeadlineNotice.objects.filter(Exists(waiting), grace_until__gt=now)
-    return running.select_related("content", "budget").defer("content__payload").order_by("grace_until", "id")
+    in_grace = Q(Exists(open_.filter(grace_until__gt=now)), grace_until__gt=now)
+    unjoinable = Q(Exists(open_), ~Q(reason=""), resolved_at=None)
+    running = DeadlineNotice.objects.filter(in_grace | unjoinable).select_related(
+        "content", "budget__customer"
+    )
+    return running.defer("content__payload").order_by(F("grace_until").asc(nulls_last=True), "id")
 
 
-def _write_notices(concerned: Q, *, now: datetime, in_batches: bool) -> None:
+def _due_at(*, now: datetime, in_batches: bool) -> datetime:
+    return now + BATCHES_END_WITHIN if in_batches else now
+
+
+def _notice_deadlines(concerned: Q, *, now: datetime, due_at: datetime) -> None:
     """Write a notice for each budget and content of which a deadline moved just now, or extend the one that
-    runs. Administrators notified of fewer assignments are notified again.
+    runs.
 
     A notice counts the assignments that wait for their grace to end, not those that one change added.
     """
-    until, at = now + GRACE, now + BATCHES_END_WITHIN
+    until = now + GRACE
     waiting = LearnerContentAssignment.objects.filter(concerned, state=State.ALLOCATED, grace_until__gt=now)
     moved = Count("pk", filter=Q(grace_until=until))
     counts = waiting.order_by().values_list("budget", "content").annotate(count=Count("pk"), moved=moved)
@@ -66,23 +91,76 @@ def _write_notices(concerned: Q, *, now: datetime, in_batches: bool) -> None:
     running = DeadlineNotice.objects.filter(grace_until__gt=now, budget__in={budget for budget, _ in found})
     for notice in for_update(running).order_by("pk"):
         if count := found.pop((notice.budget_id, notice.content_id), 0):
-            more = notice.attempts > 0 and count > notice.assignments
-            DeadlineNotice.objects.filter(pk=notice.pk).update(
-                assignments=count, grace_until=until, edition=notice.edition + more
-            )
-            if more and notice.notified:
-                row = DeadlineNotice.objects.filter(pk=notice.pk)
-                row.update(notified=[], notified_at=None)
-                leases.postpone(row, until=at, now=now)
+            _extend(notice, assignments=count, now=now, grace_until=until)
+    _create(found, now=now, due_at=due_at, grace_until=until)
+
+
+def _notice_unjoinable(concerned: Q, *, now: datetime, due_at: datetime) -> None:
+    """Write a notice for each budget and content that cannot be joined now, or keep the one that stands.
+
+    What can be joined again is resolved. Those that have passed their deadline are the other notice's.
+    """
+    found = _unjoinable(concerned, now=now)
+    standing = DeadlineNotice.objects.filter(concerned, Q(resolved_at=None) | Q(resolved_at__gt=now - QUIET))
+    for notice in for_update(standing.exclude(reason="")).order_by("-pk"):
+        count, reason = found.pop((notice.budget_id, notice.content_id), (0, notice.reason))
+        if count:
+            _extend(notice, assignments=count, now=now, reason=reason, resolved_at=None)
+        elif not notice.attempts:
+            notice.delete()
+        elif notice.resolved_at is None:
+            DeadlineNotice.objects.filter(pk=notice.pk).update(resolved_at=now)
+    for reason in NoticeReason:
+        counts = {key: count for key, (count, why) in found.items() if why == reason}
+        _create(counts, now=now, due_at=due_at, reason=reason)
+
+
+def _unjoinable(concerned: Q, *, now: datetime) -> dict[_Key, tuple[int, str]]:
+    """Return how many open assignments cannot be joined, by budget and content, and why."""
+    rows = LearnerContentAssignment.objects.filter(
+        concerned,
+        offers.unjoinable(now=now),
+        state=State.ALLOCATED,
+        redeeming_since=None,
+        expires_at__gt=now,
+        content__isnull=False,
+    )
+    groups = rows.order_by().values_list("budget", "content", "budget__catalog_uuid", "content__content_key")
+    counts = list(groups.annotate(count=Count("pk"), last=Max("expires_at")))
+    held = offers.held({CatalogKey(catalog, key) for _b, _c, catalog, key, _n, _last in counts})
+    found: dict[_Key, tuple[int, str]] = {}
+    for budget, content, catalog, key, count, last in counts:
+        reason: str = NoticeReason.NOT_IN_CATALOG
+        if offer := held.get(CatalogKey(catalog, key)):
+            reason = NoticeReason.NOT_IN_TIME  # not in time for all of them, as it seems
+            try:
+                offer.terms(now=now, before=last)
+            except NotJoinable as refused:
+                reason = refused.reason
+        found[budget, content] = (count, reason)
+    return found
+
+
+def _extend(notice: DeadlineNotice, *, assignments: int, now: datetime, **columns: object) -> None:
+    """Rewrite a locked notice. Administrators notified of fewer assignments are notified again."""
+    row = DeadlineNotice.objects.filter(pk=notice.pk)
+    more = notice.attempts > 0 and assignments > notice.assignments
+    row.update(assignments=assignments, edition=notice.edition + more, **columns)
+    if more and notice.notified:
+        row.update(notified=[], notified_at=None)
+        leases.postpone(row, until=now + BATCHES_END_WITHIN, now=now)
+
+
+def _create(counts: Mapping[_Key, int], *, now: datetime, due_at: datetime, **columns: object) -> None:
     DeadlineNotice.objects.bulk_create(
         DeadlineNotice(
             budget_id=budget,
             content_id=content,
             assignments=count,
-            grace_until=until,
             created=now,
-            due_at=at if in_batches else now,
+            due_at=due_at,
             early=leases.NOT_BEFORE,
+            **columns,
         )
-        for (budget, content), count in found.items()
+        for (budget, content), count in counts.items()
     )

@@ -15,8 +15,8 @@ from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, V
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Least
 
-from bursary.assignments import deadlines, reminder_dates, repointing
-from bursary.assignments.choices import ActionType, LearnerState, State, Status
+from bursary.assignments import deadlines, offers, reminder_dates, repointing
+from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
 from bursary.assignments.models import (
     CHECK_NOW,
     FAR_FUTURE,
@@ -122,9 +122,7 @@ def follow_content(
         _locked_budgets(rows.values("budget"))
         repointing.refer(rows, to=new_pk)
     for chunk in chunks(sorted(pks), CONTENTS_PER_STATEMENT):
-        assigned = LearnerContentAssignment.objects.filter(content=OuterRef("pk"))
-        assigned_contents = joining.with_courses(chunk).filter(Exists(assigned))
-        if contents := list(assigned_contents.only("pk", *_FROM_CONTENT)):
+        if contents := list(offers.assigned_of(chunk).only("pk", *_FROM_CONTENT)):
             assignments = LearnerContentAssignment.objects.filter(content__in=contents)
             _locked_budgets(assignments.values("budget"))
             _follow(assignments, contents, now=now)
@@ -136,7 +134,7 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
         age_ends_at = F("allocated_at") + Value(timedelta(days=budget.allocation_age_days))
         assignments = LearnerContentAssignment.objects.filter(budget=budget)
         assignments.filter(_OPEN).update(age_ends_at=age_ends_at)
-        for chunk in chunks(repointing.follow_catalog(budget), CONTENTS_PER_STATEMENT):
+        for chunk in chunks(repointing.follow_catalog(budget, now=now), CONTENTS_PER_STATEMENT):
             _follow(assignments.filter(content__in=chunk), chunk, now=now)
         assignments.update(content_enroll_by=_joined_by())
         _write_deadlines(assignments, now=now)
@@ -272,12 +270,15 @@ def _learner_state() -> Case:
     )
     retries = LearnerContentAssignmentAction.objects.filter(retry_of=OuterRef("pk"))
     failed = actions.filter(~Exists(retries), status=Status.FAILED)
-    notified = actions.filter(action_type=ActionType.NOTIFIED, status=Status.DONE)
+    mails = actions.filter(action_type=ActionType.NOTIFIED)
+    notified = mails.filter(status=Status.DONE)
+    skipped = ~Exists(mails.filter(status__in=OPEN)) & Exists(mails.filter(status=Status.SKIPPED))
     return Case(
         When(Q(state=State.EXPIRED), then=Value(LearnerState.EXPIRED)),
         When(~Q(state=State.ALLOCATED), then=Value(LearnerState.NONE)),
         When(Exists(failed), then=Value(LearnerState.FAILED)),
         When(Exists(notified), then=Value(LearnerState.WAITING)),
+        When(skipped, then=Value(LearnerState.FAILED)),
         default=Value(LearnerState.NOTIFYING),
     )
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from bursary.assignments import deadlines, derived, reminder_dates
-from bursary.assignments.choices import ActionType, LearnerState, State, Status
+from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.reminder_dates import ReminderDate
 from bursary.replica import joining
@@ -159,8 +159,11 @@ def _learner_state(assignment: LearnerContentAssignment, actions: Actions) -> Le
         for one in actions
     ):
         return LearnerState.FAILED
-    notified = any(one.action_type == ActionType.NOTIFIED and one.status == Status.DONE for one in actions)
-    return LearnerState.WAITING if notified else LearnerState.NOTIFYING
+    mails = {one.status for one in actions if one.action_type == ActionType.NOTIFIED}
+    if Status.DONE in mails:
+        return LearnerState.WAITING
+    skipped = Status.SKIPPED in mails and mails.isdisjoint(OPEN)
+    return LearnerState.FAILED if skipped else LearnerState.NOTIFYING
 
 
 def _recent_action_at(assignment: LearnerContentAssignment, actions: Actions) -> datetime:

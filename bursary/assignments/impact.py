@@ -77,10 +77,10 @@ class Impact:
         return [effect for effect in effects if effect is not None]
 
 
-def of_content(content: ContentMetadata, *, since: datetime) -> Impact:
-    """Return the impact of the changes since then, of the content and its runs. One query."""
+def of_content(content: ContentMetadata, *, among: QuerySet[ContentChange], since: datetime) -> Impact:
+    """Return the impact of these changes, as far as they are of the content or its runs. One query."""
     own = Q(content=content) | Q(content__parent_key=content.content_key)
-    rows = ContentChange.objects.filter(own, field__in=FIELDS, created__gte=since)
+    rows = among.filter(own, field__in=FIELDS, created__gte=since)
     newest = list(
         rows.select_related("content")
         .defer("content__payload")
@@ -98,21 +98,17 @@ def _where(change: ContentChange) -> Q:
     concerned = Q(allocated_at__lte=change.created, content=change.content_id)
     if change.catalog_uuid:
         concerned &= Q(budget__catalog_uuid=change.catalog_uuid)
-    match change.field:
-        case "enroll_by":
-            # The deadline moved where no other of the four dates came before both.
-            nearer = min(_instant(change.old), _instant(change.new))
-            by_budget = Q(budget__ends_at=None) | Q(budget__ends_at__gt=nearer)
-            by_administrator = Q(due_date=None) | Q(due_date__gt=nearer)
-            return concerned & by_budget & by_administrator & Q(age_ends_at__gt=nearer)
-        case "membership":
-            return concerned & Q(budget__catalog_uuid=_catalog(change))
+    if change.field == "enroll_by":
+        # The deadline moved where no other of the four dates came before both.
+        nearer = min(_instant(change.old), _instant(change.new))
+        by_budget = Q(budget__ends_at=None) | Q(budget__ends_at__gt=nearer)
+        by_administrator = Q(due_date=None) | Q(due_date__gt=nearer)
+        concerned &= by_budget & by_administrator & Q(age_ends_at__gt=nearer)
     return concerned
 
 
 def _concerns(change: ContentChange, assignment: LearnerContentAssignment) -> bool:
-    catalog = _catalog(change) if change.field == "membership" else change.catalog_uuid
-    theirs = catalog is None or str(assignment.budget.catalog_uuid) == str(catalog)
+    theirs = change.catalog_uuid in (None, assignment.budget.catalog_uuid)
     before = assignment.allocated_at <= change.created
     return theirs and before and change.content_id == assignment.content_id
 
@@ -141,7 +137,3 @@ def _effect(change: ContentChange, assignment: LearnerContentAssignment) -> Chan
 def _instant(value: object) -> datetime:
     """Return a date as changes keep it, FAR_FUTURE for none."""
     return datetime.fromisoformat(value) if isinstance(value, str) else FAR_FUTURE
-
-
-def _catalog(change: ContentChange) -> str:
-    return str(change.old or change.new)

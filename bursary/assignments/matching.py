@@ -42,6 +42,8 @@ class Match:
     assignment: LearnerContentAssignment | None = None
     known_by_other_address: bool = False
     duplicate_of: int | None = None
+    known_by: Sequence[str | int] = ()
+    """Every key of the learner's addresses, and the LMS user id if there is one; empty for a duplicate."""
 
 
 def match_learners(
@@ -78,7 +80,10 @@ def match_learners(
             outcomes.append(Match(addressee, Verdict.DUPLICATE, person, duplicate_of=first))
             continue
         first_at[identity] = addressee.position
-        outcomes.append(_judge(addressee, person, assignment))
+        match = _judge(addressee, person, assignment)
+        ids = [people_known[key] for key in (addressee.learner_key,) if key in people_known]
+        match.known_by = (addressee.learner_key, *same, *ids)
+        outcomes.append(match)
     return outcomes
 
 

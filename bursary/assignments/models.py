@@ -21,6 +21,7 @@ from bursary.assignments.choices import (
     ErrorReason,
     ExpiryReason,
     LearnerState,
+    NoticeReason,
     State,
     Status,
 )
@@ -281,15 +282,26 @@ class LearnerContentAssignmentAction(LeasedRow):
 
 
 class DeadlineNotice(LeasedRow):
-    """A mail to administrators: a change brought deadlines of open assignments forward, of one budget and
-    content, into the past or near. They do not expire before `grace_until`, nor before an administrator was
-    notified."""
+    """A mail to administrators about open assignments of one budget and content, which a change affected.
+
+    Either it brought their deadlines forward, into the past or near: they do not expire before `grace_until`,
+    nor before an administrator was notified. Or, for a `reason`, learners cannot join the content any more.
+    """
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="deadline_notices")
     content = models.ForeignKey(ContentMetadata, null=True, on_delete=models.PROTECT, related_name="+")
     assignments = models.PositiveIntegerField(help_text="Number of assignments that it concerns")
-    grace_until = models.DateTimeField()
+    grace_until = models.DateTimeField(null=True, blank=True, help_text="Empty where there is a reason")
+    reason = models.CharField(
+        max_length=32,
+        blank=True,
+        default="",
+        db_default="",
+        choices=NoticeReason.choices,
+        help_text="Why it cannot be joined; empty: a deadline was brought forward",
+    )
+    resolved_at = models.DateTimeField(null=True, blank=True, help_text="When it could be joined again")
     created = models.DateTimeField()
     edition = models.PositiveIntegerField(
         default=1,
@@ -303,7 +315,13 @@ class DeadlineNotice(LeasedRow):
     class Meta:
         ordering = ("created", "id")
         constraints = [
-            models.UniqueConstraint(fields=["budget", "content", "created"], name="one_notice_for_a_change"),
+            models.UniqueConstraint(
+                fields=["budget", "content", "created", "reason"], name="one_notice_for_a_change"
+            ),
+            models.CheckConstraint(
+                name="deadline_notice_has_grace_or_reason",
+                condition=Q(reason="", grace_until__isnull=False) | (~Q(reason="") & Q(grace_until=None)),
+            ),
             models.CheckConstraint(
                 name="deadline_notice_due_or_finished",
                 condition=Q(due_at=None, early=None) | Q(due_at__isnull=False, early__isnull=False),

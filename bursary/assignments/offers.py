@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib import moments
@@ -112,13 +114,13 @@ def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) 
         known = read_modes.from_upstream(asked, now=now)
         served = {key: _of_upstream(content) if content else None for key, content in known.items()}
         return {pk: served[key] for pk, key in key_of.items() if key in served}
-    found = _held(set(key_of.values()))
+    found = held(key_of.values())
     readable = {one.pk for one in assignments if one.content_id or key_of[one.pk] in found}
     return {pk: found.get(key) for pk, key in key_of.items() if pk in readable}
 
 
-def _held(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:
-    """Return the offers of these keys in these catalogs, from the replica's rows."""
+def held(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:
+    """Return the offers of these keys that their catalogs hold, from the replica's rows. Two queries."""
     catalogs, contents = {key.catalog_uuid for key in keys}, {key.content_key for key in keys}
     memberships = CatalogMembership.objects.filter(
         catalog_uuid__in=catalogs, content__content_key__in=contents, content__gone_at=None
@@ -129,6 +131,32 @@ def _held(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:
         key = CatalogKey(one.catalog_uuid, one.content.content_key)
         offers[key] = _of_row(one.content, runs=runs.get(key, ()), in_catalog=True)
     return offers
+
+
+def assigned_of(pks: Collection[int]) -> QuerySet[ContentMetadata]:
+    """Return those of these rows, and of the courses of the runs among them, that are assigned."""
+    assignments = LearnerContentAssignment.objects.filter(content=OuterRef("pk"))
+    return joining.with_courses(pks).filter(Exists(assignments))
+
+
+def unjoinable(*, now: datetime) -> Q:
+    """Return, as a condition on assignments with content, that the replica's rows cannot be joined now.
+
+    Unlike `Offer.terms` it needs no lock, and is for many at once. Of a thin course nothing is known.
+    """
+    held = CatalogMembership.objects.filter(
+        content=OuterRef("content"), content__gone_at=None, catalog_uuid=OuterRef("budget__catalog_uuid")
+    )
+    runs = CatalogMembership.objects.filter(
+        joining.open_runs(now=now, before=OuterRef("expires_at"), prefix="content__"),
+        catalog_uuid=OuterRef("budget__catalog_uuid"),
+    )
+    of_course = runs.filter(content__parent_key=OuterRef("content__content_key"))
+    itself = runs.filter(content=OuterRef("content"))
+    by_runs = Q(content__content_type=ContentType.COURSERUN) | Q(
+        content__content_type=ContentType.COURSE, content__completeness=Completeness.FULL
+    )
+    return ~Exists(held) | (by_runs & ~Exists(of_course) & ~Exists(itself))
 
 
 def read(known: KnownOffer, *, budget: Budget, before: datetime, lock: bool) -> Offer:

@@ -3,12 +3,20 @@
 Called by `derived.py` alone, which writes what follows from it, in one transaction.
 """
 
+from collections.abc import Collection
+from datetime import datetime
+from functools import partial
+
+from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
+from bursary.lib.locks import for_update
+from bursary.lib.retries import in_transaction
 from bursary.replica import reads
-from bursary.replica.models import ContentMetadata
+from bursary.replica.models import ContentMetadata, ContentType
+from bursary.replica.refresh import content_changed
 
 
 def refer(assignments: QuerySet[LearnerContentAssignment], *, to: int) -> None:
@@ -17,10 +25,12 @@ def refer(assignments: QuerySet[LearnerContentAssignment], *, to: int) -> None:
     LearnerContentAssignment.objects.filter(pk__in=pks).update(content=to)
 
 
-def follow_catalog(budget: Budget) -> list[ContentMetadata]:
-    """Let a budget's assignments refer to the rows that its catalog holds, and return those rows.
+def follow_catalog(budget: Budget, *, now: datetime) -> list[ContentMetadata]:
+    """Let a budget's assignments refer to the rows that its catalog holds, and return those rows, locked.
 
-    What the catalog does not hold keeps the row that it had.
+    What the catalog does not hold keeps the row that it had. The budget is locked already, and content comes
+    before it in the order of locks: so none is waited for. A change in flight does not see that these
+    assignments are concerned, and is announced again once both are committed.
     """
     held = reads.held_by(budget.catalog_uuid).filter(content_key=OuterRef("content_key"))
     rows = LearnerContentAssignment.objects.filter(budget=budget, content__isnull=False)
@@ -29,7 +39,27 @@ def follow_catalog(budget: Budget) -> list[ContentMetadata]:
     pairs = list(astray.order_by("content").values_list("content", "held").distinct())
     for old, new in pairs:
         rows.filter(content=old).update(content=new)
-    return list(ContentMetadata.objects.filter(pk__in={new for _old, new in pairs}).defer("payload"))
+    held_now = {new for _old, new in pairs}
+    contents = ContentMetadata.objects.filter(pk__in=held_now).defer("payload")
+    concerned = _with_runs(held_now)
+    free = set(for_update(concerned, skip_locked=True).values_list("pk", flat=True))
+    if busy := set(concerned.values_list("pk", flat=True)) - free:
+        transaction.on_commit(partial(in_transaction, partial(_announce, busy, now=now)), robust=True)
+    return list(contents)
+
+
+def _with_runs(pks: Collection[int]) -> QuerySet[ContentMetadata]:
+    courses = ContentMetadata.objects.filter(pk__in=pks, content_type=ContentType.COURSE)
+    runs = Q(parent_key__in=list(courses.values_list("content_key", flat=True)))
+    rows = ContentMetadata.objects.filter(Q(pk__in=pks) | runs)
+    return rows.order_by(*ContentMetadata.LOCK_ORDER)
+
+
+def _announce(pks: Collection[int], *, now: datetime) -> None:
+    """Announce content, as after a change: its assignments follow, and administrators are notified."""
+    rows = ContentMetadata.objects.filter(pk__in=pks).order_by(*ContentMetadata.LOCK_ORDER)
+    locked = list(for_update(rows).values_list("pk", flat=True))
+    content_changed.send(sender=ContentMetadata, pks=locked, now=now, moved=(), rekeyed={})
 
 
 def rekey(old: str, new: str) -> None:

@@ -7,17 +7,18 @@ from uuid import UUID
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import allocation, deadlines
+from bursary.assignments import allocation, deadlines, preview_warnings
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.matching import Verdict
-from bursary.assignments.pasted_lists import PastedList
+from bursary.assignments.preview_warnings import WarningSummary
 from bursary.budgets.models import Budget
 from bursary.dashboard import messages
 from bursary.dashboard.forms import AssignForm, Choice
 from bursary.dashboard.messages import CheckedEntry, Problem
 from bursary.delivery.emails import DeadlineText, in_words
+from bursary.lib import moments
 from bursary.replica import joining, reads
 from bursary.replica.models import ContentMetadata
 
@@ -54,8 +55,11 @@ class AssignPreview:
     cost_cents: int
     remaining_cents: int | None
     deadline: DeadlineText | None
+    due_date: str
+    """As it was understood; empty if none was given."""
     left_out: str
     """A sentence about names and headings in the list; empty if there are none."""
+    warnings: Sequence[WarningSummary]
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,16 @@ def budget_for(user: User, uuid: UUID) -> Budget | None:
     return Budget.objects.select_related("customer", "account").filter(may, uuid=uuid).first()
 
 
-def catalog_choices(budget: Budget, *, words: str, now: datetime, chosen: Choice | None) -> CatalogChoices:
+def catalog_choices(
+    budget: Budget, *, words: str, now: datetime, chosen: Choice | None, due_date: datetime | None
+) -> CatalogChoices:
     """Return the courses and runs that can be assigned from the budget, with `words` in their title.
 
-    `chosen` keeps its price, so that what is assigned is what was previewed.
+    Until `due_date`, unless that has passed: then nothing could be assigned. `chosen` keeps its price, so
+    that what is assigned is what was previewed.
     """
-    before, _reason = deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=None)
+    until = due_date if due_date and due_date > now else None
+    before, _reason = deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=until)
     contents = (
         joining.joinable(catalog_uuid=budget.catalog_uuid, now=now, before=before)
         .filter(title__icontains=words, gone_at=None, joining_price__isnull=False)
@@ -99,28 +107,36 @@ def submit(form: AssignForm, budget: Budget, *, preview: bool, actor: User, now:
     """Assign, all or nothing, or preview that without changing anything. An invalid form does neither."""
     if not form.is_valid():
         return AssignResult()
-    choice, people = form.cleaned_data["course"], form.cleaned_data["addresses"]
+    choice, people, due_date = form.cleaned_data["course"], form.cleaned_data["addresses"], form.due_date
     entries = people.entries
     asked = {
         "content_key": choice.content_key,
         "price_cents": choice.price_cents,
         "entries": [entry.text for entry in entries],
+        "due_date": due_date,
         "now": now,
     }
     try:
         if preview:
-            return _preview(allocation.preview(budget, **asked), budget, choice, people)
+            return _preview(allocation.preview(budget, **asked), budget, form)
         done = allocation.allocate(budget, **asked, actor=actor)
     except (BadAddresses, TooManyAddresses, AllocationRefused, reads.ContentUnavailable) as refused:
         return AssignResult(problems=messages.problems(refused, entries), price_moved=_price_moved(refused))
     sentences = [
         messages.done(done, budget, price_cents=choice.price_cents),
+        f"The due date is {_due(budget, due_date)}." if due_date else "",
         messages.left_out(people.dropped),
     ]
     return AssignResult(done=" ".join(filter(None, sentences)))
 
 
-def _preview(found: allocation.Preview, budget: Budget, choice: Choice, people: PastedList) -> AssignResult:
+def _due(budget: Budget, due_date: datetime | None) -> str:
+    """Return the due date as it was understood; empty if there is none."""
+    return moments.in_words(due_date, zone=budget.customer.zone) if due_date else ""
+
+
+def _preview(found: allocation.Preview, budget: Budget, form: AssignForm) -> AssignResult:
+    choice, people = form.cleaned_data["course"], form.cleaned_data["addresses"]
     deadline, entries = None, people.entries
     if found.deadline:
         reason = ExpiryReason(found.deadline_reason)
@@ -132,7 +148,9 @@ def _preview(found: allocation.Preview, budget: Budget, choice: Choice, people: 
         cost_cents=found.cost_cents,
         remaining_cents=found.remaining_cents,
         deadline=deadline,
+        due_date=_due(budget, form.due_date),
         left_out=messages.left_out(people.dropped),
+        warnings=preview_warnings.summary(found.warnings),
     )
     refusals = [messages.refusal(refused) for refused in found.refusals]
     return AssignResult(

@@ -1,11 +1,15 @@
 """The forms for assigning: a search by title, and one course or run for a list of addresses."""
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from django import forms
 
 from bursary.assignments import pasted_lists
 from bursary.assignments.pasted_lists import PastedList
+from bursary.lib.moments import MomentField, zone_in_words
 
 LONGEST_FILE = 5_000_000  # bytes: 10,000 of the longest addresses, and names
 
@@ -26,7 +30,10 @@ class SearchForm(forms.Form):
 
 
 class AssignForm(forms.Form):
-    """One course or run, and its learners. `allocation` checks the addresses."""
+    """One course or run, and its learners. `allocation` checks the addresses.
+
+    The due date is meant in `zone`, the organisation's.
+    """
 
     course = forms.RegexField(
         r"^[0-9]{1,13} \S{1,255}\Z",
@@ -45,6 +52,18 @@ class AssignForm(forms.Form):
         strip=False,  # leading empty lines count in line numbers
         widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "autocomplete": "off"}),
     )
+
+    def __init__(self, *args: Any, zone: ZoneInfo, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.fields["due_date"] = MomentField(
+            label="Due date, if there is one",
+            help_text=f"Learners can accept until the end of that day, {zone_in_words(zone)}; "
+            "where an earlier deadline applies, until then.",
+            zone=zone,
+            end_of_day=True,
+            required=False,
+            widget=forms.DateInput(attrs={"type": "date"}),
+        )
 
     def clean_course(self) -> Choice:
         """Return the content key and the price that the page showed."""
@@ -79,3 +98,8 @@ class AssignForm(forms.Form):
     def choice(self) -> Choice | None:
         """The valid choice after `is_valid()`, else None."""
         return getattr(self, "cleaned_data", {}).get("course")
+
+    @property
+    def due_date(self) -> datetime | None:
+        """The due date after `is_valid()`; None if there is none, or it cannot be read."""
+        return getattr(self, "cleaned_data", {}).get("due_date")

@@ -59,9 +59,10 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
     content_display.attach_content([assignment], now=now)
     declined = bool(redemption.which_declined([assignment]))
     ended = redemption.refusal(assignment, now=now, declined=declined)
-    asked = (assignment, assignment.content_key)
-    ended = ended or redemption.unjoinable([asked], now=now).get((assignment.pk, assignment.content_key))
     blocked = redemption.blocked(assignment, now=now)
+    if not (ended or blocked):
+        asked = (assignment, assignment.content_key)
+        blocked = redemption.unjoinable([asked], now=now).get((assignment.pk, assignment.content_key))
     state = assignment.state
     if ended:
         standing = Standing.ENDED

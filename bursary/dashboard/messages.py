@@ -7,8 +7,10 @@ from django.template.defaultfilters import pluralize
 
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import Allocation, AllocationRefused, Preview
+from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.matching import Match, Verdict
 from bursary.assignments.pasted_lists import Entry
+from bursary.assignments.preview_warnings import PreviewWarning
 from bursary.budgets.models import Budget
 from bursary.lib.money import dollars
 from bursary.replica import reads
@@ -34,6 +36,7 @@ class CheckedEntry:
     entry: Entry
     result: str
     usable: bool = True
+    warnings: Sequence[PreviewWarning] = ()
 
 
 def done(allocated: Allocation, budget: Budget, *, price_cents: int) -> str:
@@ -88,6 +91,8 @@ def refusal(refused: AllocationRefused) -> Problem:
         sentence = "This costs {requested_cents}; {available_cents} is available."
         return Problem(sentence.format_map(amounts), refused.next_step, "addresses")
     field = "" if refused.reason in ABOUT_THE_BUDGET else "course"
+    if refused.figures.get("deadline_reason") == ExpiryReason.DUE_DATE:
+        field = "due_date"
     return Problem(refused.sentence, refused.next_step, field)
 
 
@@ -107,7 +112,7 @@ def checked(preview: Preview, entries: Sequence[Entry]) -> list[CheckedEntry]:
     """Return each entry with its result, in their order."""
     results = {one.addressee.position: _result(one, entries) for one in preview.outcomes}
     return [
-        CheckedEntry(entry, results[position])
+        CheckedEntry(entry, results[position], warnings=preview.warnings.get(position, ()))
         if position in results
         else CheckedEntry(entry, preview.bad_addresses[position], usable=False)
         for position, entry in enumerate(entries)

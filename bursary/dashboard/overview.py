@@ -18,7 +18,7 @@ from bursary.budgets.models import Budget, NotInUse
 from bursary.dashboard.learner_answers import state_in_words
 from bursary.delivery.emails import DeadlineText, deadline_in_words
 
-MOST_BUDGETS = 50
+BUDGETS_PAGE = 50
 NEWEST = 10
 OWN_PAGE = 25
 
@@ -45,23 +45,28 @@ class OwnLine:
 class Overview:
     """The content of a user's home page."""
 
-    budgets: list[BudgetLine]
+    budgets: Page[Any]
+    """A page of `BudgetLine`."""
     newest: list[LearnerContentAssignment]
     own: list[OwnLine]
     """Assigned to the user: the first of them, in the order of `listing.open_first`."""
     has_more_own: bool
     operates: bool
-    notices: list[DeadlineNotice]
-    """Deadlines that a change has brought forward, in their grace period."""
+    notices: Page[DeadlineNotice]
+    """Deadlines that a change has brought forward, in their grace period; content that cannot be joined."""
 
 
-def overview(user: User, *, now: datetime) -> Overview:
-    """Return the home page of `user`. Six queries at most."""
-    budgets = (
-        Budget.objects.filter(granted(user, Permission.READ_BUDGET, customer="customer"), retired_at=None)
-        .select_related("account", "customer")
-        .order_by("name", "pk")[:MOST_BUDGETS]
+def overview(user: User, *, now: datetime, budgets: str = "1", notices: str = "1") -> Overview:
+    """Return the home page of `user`, with these pages of budgets and notices. Eight queries at most."""
+    permitted = Budget.objects.filter(
+        granted(user, Permission.READ_BUDGET, customer="customer"), retired_at=None
     )
+    in_order = permitted.select_related("account", "customer").order_by("name", "pk")
+    budgets_page: Page[Any] = Paginator(in_order, BUDGETS_PAGE).get_page(budgets)
+    budgets_page.object_list = [
+        BudgetLine(budget, ledger.available_cents(budget), budget.not_in_use(now))
+        for budget in budgets_page.object_list
+    ]
     visible = LearnerContentAssignment.objects.filter(
         granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
     )
@@ -70,18 +75,17 @@ def overview(user: User, *, now: datetime) -> Overview:
     own = _rows(own_pks[:NEWEST])
     content_display.attach_content([*newest, *own], now=now)
     return Overview(
-        budgets=[
-            BudgetLine(budget, ledger.available_cents(budget), budget.not_in_use(now)) for budget in budgets
-        ],
+        budgets=budgets_page,
         newest=newest,
         own=_own_lines(own, now=now),
         has_more_own=len(own_pks) > NEWEST,
         operates=operates(user),
-        notices=list(
-            deadline_notices.current(now).filter(
-                granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
-            )[:NEWEST]
-        ),
+        notices=Paginator(
+            deadline_notices.current(now)
+            .filter(granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer"))
+            .select_related("content", "budget__customer"),
+            NEWEST,
+        ).get_page(notices),
     )
 
 

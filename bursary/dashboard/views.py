@@ -29,8 +29,9 @@ from bursary.lib.money import dollars
 def home(request: HttpRequest) -> HttpResponse:
     """Introduce Bursary; show a signed-in user their budgets and assignments."""
     user = request.user
+    pages = {name: request.GET.get(name, "1") for name in ("budgets", "notices")}
     context = {
-        "overview": overview(user, now=timezone.now()) if isinstance(user, User) else None,
+        "overview": overview(user, now=timezone.now(), **pages) if isinstance(user, User) else None,
         "demo_file": _demo_file(),
     }
     return render(request, "dashboard/home.html", context)
@@ -76,11 +77,8 @@ def assign_content(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse
     budget = assign.budget_for(user, uuid)
     if budget is None:
         raise Http404("There is no such budget.")
-    form = (
-        AssignForm(request.POST, request.FILES, auto_id="%s")
-        if request.method == "POST"
-        else AssignForm(auto_id="%s")
-    )
+    sent = (request.POST, request.FILES) if request.method == "POST" else ()
+    form = AssignForm(*sent, zone=budget.customer.zone, auto_id="%s")
     preview = "assign" not in request.POST
     result = assign.submit(form, budget, preview=preview, actor=user, now=now)
     if result.done:
@@ -93,7 +91,9 @@ def assign_content(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse
         "budget": budget,
         "available_cents": ledger.available_cents(budget),
         "search": search,
-        "catalog_choices": assign.catalog_choices(budget, words=words, now=now, chosen=chosen),
+        "catalog_choices": assign.catalog_choices(
+            budget, words=words, now=now, chosen=chosen, due_date=form.due_date
+        ),
         "form": form,
         "result": result,
     }

@@ -1,4 +1,4 @@
-"""Mails to administrators about deadlines that a change brought forward. Each notice is a leased row."""
+"""Mails to administrators about what a change did to open assignments. Each notice is a leased row."""
 
 import logging
 import time
@@ -26,8 +26,12 @@ _SERVER_ERRORS = {"mail_server_unreachable", "mail_server_refuses_us"}
 
 
 def send_due(*, clock: Clock, most: int = MOST_NOTICES) -> int:
-    """Send the notices that are due; return how many were tried."""
-    rows = DeadlineNotice.objects.select_related("budget__customer", "content").defer("content__payload")
+    """Send the notices that are due; return how many were tried.
+
+    One that was resolved before it was sent stays, and is sent if its content cannot be joined soon again.
+    """
+    rows = DeadlineNotice.objects.filter(resolved_at=None)
+    rows = rows.select_related("budget__customer", "content").defer("content__payload")
     for tried in range(most):
         if not leases.any_due(rows, now=clock()):
             return tried
@@ -40,7 +44,7 @@ def send_due(*, clock: Clock, most: int = MOST_NOTICES) -> int:
 
 def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
     """Write to each administrator not notified yet, as long as the lease allows."""
-    waits_until = max(notice.grace_until, clock() + LEAST_NOTICE)
+    waits_until = notice.grace_until and max(notice.grace_until, clock() + LEAST_NOTICE)
     notified: list[int] = []
     errors: list[str] = []
     retry, stop_at = False, time.monotonic() + settings.SEND_DEADLINE.total_seconds()
@@ -51,7 +55,8 @@ def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
         name = str(notice.mail_uuid(administrator.pk, edition=notice.edition))
         context = _context(notice, waits_until)
         try:
-            emails.send(administrator.email, template="deadline_moved", context=context, name=name)
+            template = "not_joinable" if notice.reason else "deadline_moved"
+            emails.send(administrator.email, template=template, context=context, name=name)
             notified.append(administrator.pk)
         except DeliveryError as error:  # a refused address does not stop the mails to others
             errors.append(error.error_code)
@@ -69,7 +74,7 @@ def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
 
 def _settle(
     notice: DeadlineNotice,
-    waits_until: datetime,
+    waits_until: datetime | None,
     *,
     notified: list[int],
     errors: list[str],
@@ -100,13 +105,14 @@ def _administrators(notice: DeadlineNotice) -> list[User]:
     return list(active.order_by("pk").distinct()[:MOST_ADMINISTRATORS])
 
 
-def _context(notice: DeadlineNotice, waits_until: datetime) -> dict[str, object]:
+def _context(notice: DeadlineNotice, waits_until: datetime | None) -> dict[str, object]:
     customer = notice.budget.customer
     return {
         "organisation": customer.name,
         "budget": notice.budget.name,
         "course": notice.content.title if notice.content else "",
         "count": notice.assignments,
-        "until": moments.in_words(waits_until, zone=customer.zone),
+        "until": moments.in_words(waits_until, zone=customer.zone) if waits_until else "",
+        "reason": notice.get_reason_display(),
         "link": f"{settings.BASE_URL}/",
     }

@@ -12,9 +12,9 @@ import email_validator
 
 LONGEST_ADDRESS = 254  # characters, RFC 5321
 
-_RESERVED = ("invalid", "local", "test")
+RESERVED = ("invalid", "local", "test")
 """Top-level domains to which mail is possible only inside a network or never: such addresses are accepted."""
-for _name in _RESERVED:
+for _name in RESERVED:
     email_validator.SPECIAL_USE_DOMAIN_NAMES.remove(_name)  # its documented way to accept them
 
 # Unicode's property Default_Ignorable_Code_Point, which `unicodedata` lacks.

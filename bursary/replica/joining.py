@@ -214,6 +214,14 @@ def opening(*, before: datetime | Combinable, prefix: str = "") -> Q:
     return Q(**{f"{prefix}offered": True, f"{prefix}content_type": ContentType.COURSERUN}) & opens
 
 
+def open_runs(*, now: datetime, before: datetime | Combinable, prefix: str = "") -> Q:
+    """Return, like `opening`, the condition that `RunTerms.refusal` has nothing against a run."""
+    end, enroll_by = f"{prefix}end_date", f"{prefix}enroll_by"
+    not_over = Q(**{end: None}) | Q(**{f"{end}__gt": now})
+    not_closed = Q(**{enroll_by: None}) | Q(**{f"{enroll_by}__gt": now})
+    return opening(before=before, prefix=prefix) & not_over & not_closed
+
+
 def closes(*, never: datetime, prefix: str = "") -> Least:
     """Return `closing` as SQL, `never` where no date is known."""
     return Least(Coalesce(F(f"{prefix}enroll_by"), never), Coalesce(F(f"{prefix}end_date"), never))
@@ -225,8 +233,7 @@ def joinable(*, catalog_uuid: UUID, now: datetime, before: datetime) -> QuerySet
     They are annotated as `joining_run`, `joining_price` and `join_by`; NULL is unknown.
     """
     held = CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=catalog_uuid)
-    not_over = (Q(end_date=None) | Q(end_date__gt=now)) & (Q(enroll_by=None) | Q(enroll_by__gt=now))
-    runs = ContentMetadata.objects.filter(opening(before=before), not_over, Exists(held))
+    runs = ContentMetadata.objects.filter(open_runs(now=now, before=before), Exists(held))
     here = runs.filter(Q(pk=OuterRef("pk")) | Q(parent_key=OuterRef("content_key")))
     advertised = here.filter(content_key=OuterRef("advertised_run"))
     first = here.order_by(F("start_date").asc(nulls_last=True), "content_key")

@@ -6,6 +6,7 @@ names ends as soon as that record no longer names it.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from bursary.replica.models import CatalogMembership, ContentChange, ContentMeta
 
 @dataclass
 class Memberships:
-    """What a batch changed of a catalog's memberships; all but `moved` and `differences` are pks of rows."""
+    """What a batch changed of a catalog's memberships; the first three are pks of rows."""
 
     returned: set[int] = field(default_factory=set)
     """Held again, after it had ended."""
@@ -28,6 +29,8 @@ class Memberships:
     """Runs that are no longer named."""
     gone: set[int] = field(default_factory=set)
     """Rows that no catalog holds any more."""
+    back: dict[int, datetime] = field(default_factory=dict)
+    """Rows that no catalog held, and this one does: since when they were gone."""
     moved: list[tuple[UUID, int, int]] = field(default_factory=list)
     """Catalog, the row that it held, and the row of the variant that it is served now."""
     differences: list[tuple[int, str, object, object]] = field(default_factory=list)
@@ -84,6 +87,9 @@ def write(
     _note_returned(held, known=known, done=done, context=context)
     unheld = {one.row.pk for one in merges if one.decision is MergeDecision.CREATED}
     unheld -= {one.merge.row.pk for one in held}
+    rows_held = {one.merge.row.pk: one.merge.row.gone_at for one in held}
+    done.back = {pk: gone_at for pk, gone_at in rows_held.items() if gone_at is not None}
+    ContentMetadata.objects.filter(pk__in=done.back).update(gone_at=None)
     done.gone = mark_gone(done.ended | unheld | {old for _catalog, old, _new in done.moved}, context=context)
     return done
 

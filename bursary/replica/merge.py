@@ -98,10 +98,7 @@ class Merge:
     row: StoredContent
     decision: MergeDecision
     changes: Mapping[str, tuple[object, object]]
-    """Old and new of every field that `ContentChange` records, as JSON values; a parent is its content key.
-
-    Of a refused record only `gone_at`: that content which was gone is there again.
-    """
+    """Old and new of each field that `ContentChange` records, as JSON values; a parent is its content key."""
     parent_key: str
     """The key of the run's course from now on; "" for none."""
     checked_later: bool
@@ -166,10 +163,8 @@ def decide(content: Content, row: StoredContent, *, context: FetchContext, inser
         changes = {name: (row.columns[name], new[name]) for name in COLUMNS if row.columns[name] != new[name]}
         if parent_key != row.parent_key:
             changes["parent"] = (row.parent_key or None, parent_key)
-        differs = changes or row.gone_at or content.digest != row.digest
+        differs = changes or content.digest != row.digest
         decision = MergeDecision.CHANGED if differs else MergeDecision.UNCHANGED
-    if row.gone_at is not None and decision is not MergeDecision.REFUSED_TYPE:
-        changes["gone_at"] = (row.gone_at, None)
     return Merge(
         content,
         row,

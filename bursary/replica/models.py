@@ -146,7 +146,7 @@ class ContentMetadata(LeasedRow):
 
 
 class CatalogMembership(models.Model):
-    """A catalog holds content: one row of a key. A run is held by itself, not by its course being there."""
+    """A catalog holds content: one row of a key. A run has rows of its own, with its course or without."""
 
     catalog_uuid = models.UUIDField()
     content = models.ForeignKey(ContentMetadata, on_delete=models.PROTECT, related_name="memberships")
@@ -196,7 +196,7 @@ class ContentChange(models.Model):
     old = models.JSONField(null=True)
     new = models.JSONField(null=True)
     catalog_uuid = models.UUIDField(
-        null=True, blank=True, help_text="The catalog that is served another variant; empty: all that hold it"
+        null=True, blank=True, help_text="The catalog that it concerns alone; empty: all that hold it"
     )
     source = models.CharField(max_length=8, choices=RefreshSource.choices)
     created = models.DateTimeField()

@@ -6,7 +6,7 @@ Memberships are written by `membership.py`, under the locks of their content.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -90,7 +90,6 @@ def store(chosen: Mapping[str, Content], *, own: Collection[str], context: Fetch
         [one for one in _decided(merges, MergeDecision.REFUSED_THIN) if not one.checked_later],
         checked_at=context.now,  # no more: a thin record says nothing of a price
     )
-    _update([one for one in merges if not one.agreed and "gone_at" in one.changes], gone_at=None)
     members = membership.write(merges, rows=rows, own=own, context=context)
     note_listed(
         [one.content.content_key for one in _decided(merges, MergeDecision.REFUSED_TYPE)], context=context
@@ -145,14 +144,17 @@ def record_changes(
     context: FetchContext,
     catalog_uuid: UUID | None = None,
 ) -> None:
-    """Add to the history of rows: pk, field, old and new value, as JSON; of one catalog alone, if given."""
+    """Add to the history of rows: pk, field, old and new value, as JSON; of one catalog alone, if given.
+
+    A membership is of one catalog alone, in any case.
+    """
     ContentChange.objects.bulk_create(
         ContentChange(
             content_id=pk,
             field=field,
             old=old,
             new=new,
-            catalog_uuid=catalog_uuid,
+            catalog_uuid=context.catalog_uuid if field == "membership" else catalog_uuid,
             source=context.by,
             created=context.now,
         )
@@ -290,7 +292,6 @@ def _confirm(agreed: Sequence[Merge], *, context: FetchContext) -> None:
             failures=0,
             last_error="",
             quarantined_digest="",
-            gone_at=None,
         )
     if moved:
         shown = ContentMetadata.objects.filter(pk__in=moved, expected_since__lte=context.now)
@@ -312,18 +313,13 @@ def _record(
     changes = [(one.row.pk, field, old, new) for one in merges for field, (old, new) in one.changes.items()]
     changes += [(pk, "membership", None, catalog) for pk in sorted(members.returned)]
     changes += [(pk, "membership", catalog, None) for pk in sorted(members.ended)]
+    changes += [(pk, "gone_at", gone_at.isoformat(), None) for pk, gone_at in members.back.items()]
     changes += [(pk, "gone_at", None, context.now.isoformat()) for pk in sorted(members.gone)]
     changes += [(pk, "content_key", old, new) for pk, (old, new) in rekeyed.rows.items()]
     record_changes(changes, context=context)
     record_changes(members.differences, context=context, catalog_uuid=context.catalog_uuid)
     rewritten = _decided(merges, MergeDecision.CREATED, MergeDecision.CHANGED)
     announced = {pk for pk, *_change in changes} | {new for _catalog, _old, new in members.moved}
-    merges = [
-        replace(one, changes={**one.changes, "membership": (None, catalog)})
-        if one.row.pk in members.returned
-        else one
-        for one in merges
-    ]
     return Written(merges, sorted(announced | _pks(rewritten)), members.moved, rekeyed.keys)
 
 

@@ -1,6 +1,8 @@
 """The addresses that an account had before: kept when its address changes, and each one account's alone."""
 
 import pytest
+from django.core.exceptions import ValidationError
+from django.db import transaction
 
 from bursary.access import known_learners
 from bursary.access.models import AccountAddress, User, learner_key
@@ -49,6 +51,28 @@ def test_an_address_that_another_account_gets_is_no_longer_the_first_ones() -> N
 
 def test_saving_anything_else_keeps_nothing() -> None:
     person = given_user(email=ALICE)
-    User.objects.filter(pk=person.pk).update(email=BOB)
+    User._base_manager.filter(pk=person.pk).update(email=BOB)
     person.save(update_fields=["last_login"])
     assert kept() == []
+
+
+def test_an_address_is_not_changed_past_save_which_keeps_the_earlier_one() -> None:
+    person = given_user(email=ALICE)
+    with pytest.raises(TypeError, match="by saving it"):
+        User.objects.filter(pk=person.pk).update(email=BOB)
+    person.email = BOB
+    with pytest.raises(TypeError, match="by saving it"), transaction.atomic():
+        User.objects.bulk_update([person], ["email"])
+    assert User.objects.filter(pk=person.pk).update(first_name="Al") == 1
+    person.refresh_from_db()
+    assert (person.email, person.first_name) == (ALICE, "Al")
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [("root@localhost", "should have a period"), ("al\u0131ce@learners.example", "DOTLESS I")],
+)
+def test_an_account_is_not_given_an_address_that_no_mail_can_be_sent_to(address: str, why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        User(username="alice", password="-", email=address).full_clean()
+    User(username="alice", password="-").full_clean()

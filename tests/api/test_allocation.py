@@ -284,6 +284,7 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         "deadline": {"date": DEADLINE_ISO, "reason": "NINETY_DAYS_PASSED"},
         "joining": joining(content),
         "refusals": [],
+        "warnings": [],
     }
     assert learners[0] == {
         "position": 0,
@@ -292,12 +293,14 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         "recognised": False,
         "duplicate_of": None,
         "assignment_uuid": alice["uuid"],
+        "warnings": [],
     }
     assert learners[2] == {
         "position": 2,
         "address": "nobody",
         "verdict": "invalid",
         "problem": "It has no @.",
+        "warnings": [],
     }
     shown = [(one["position"], one["verdict"], one.get("duplicate_of")) for one in learners]
     assert shown == [

@@ -112,7 +112,7 @@ def test_a_record_has_the_links_of_the_one_catalog_of_the_callers_budgets(shared
         door = door_of(Role.ADMINISTRATOR, customer=budget.customer)
         assert links_shown(door, shared) == links["enrollment_url"]
     unrelated = door_of(Role.ADMINISTRATOR, customer=given_customer())
-    assert links_shown(unrelated, shared) == ""
+    assert refusal_of(unrelated.get(f"content-metadata/{shared.content_key}/")) == (404, "not_found")
 
 
 def test_of_several_visible_catalogs_the_request_names_one_for_the_links(shared: ContentMetadata) -> None:
@@ -123,14 +123,18 @@ def test_of_several_visible_catalogs_the_request_names_one_for_the_links(shared:
     assert links_shown(door, shared) == ""
     assert links_shown(door, shared, catalog=CATALOG) == OURS["enrollment_url"]
     assert links_shown(door, shared, catalog=OTHER_CATALOG) == THEIRS["enrollment_url"]
-    assert links_shown(door, shared, catalog=uuid4()) == ""
+    nowhere = door.get(f"content-metadata/{shared.content_key}/", catalog=uuid4())
+    assert refusal_of(nowhere) == (404, "not_found")
 
 
-def test_links_of_a_catalog_that_is_not_the_callers_are_not_shown(shared: ContentMetadata) -> None:
+def test_a_catalog_that_is_not_the_callers_shows_nothing(shared: ContentMetadata) -> None:
     given_budget(catalog_uuid=OTHER_CATALOG)
     door = door_of(Role.ADMINISTRATOR, customer=given_budget(catalog_uuid=CATALOG).customer)
 
-    assert links_shown(door, shared, catalog=OTHER_CATALOG) == ""
+    theirs = door.get(f"content-metadata/{shared.content_key}/", catalog=OTHER_CATALOG)
+    assert refusal_of(theirs) == (404, "not_found")
+    assert keys(door.content(catalog=OTHER_CATALOG)) == []
+    assert keys(door.content(catalog=CATALOG)) == [shared.content_key]
     refused = door.get(f"content-metadata/{shared.content_key}/", catalog="no-uuid")
     assert refusal_of(refused) == (400, "invalid_request")
 
@@ -160,10 +164,13 @@ def test_content_is_filtered_by_catalog_and_runs_belong_where_their_course_does(
     door: Door, content: ContentMetadata
 ) -> None:
     run = given_content(content_type=ContentType.COURSERUN, parent=content, catalog=None)
-    elsewhere = given_content(catalog=uuid4())
-    assert keys(door.content(catalog=CATALOG)) == [content.content_key, run.content_key]
-    assert elsewhere.content_key in keys(door.content())
-    assert keys(door.content(catalog=uuid4())) == []
+    elsewhere = given_content(catalog=OTHER_CATALOG)
+    operator = door_of(Role.OPERATOR)
+    for one in (door, operator):
+        assert keys(one.content(catalog=CATALOG)) == [content.content_key, run.content_key]
+        assert keys(one.content(catalog=uuid4())) == []
+    assert keys(door.content()) == [content.content_key, run.content_key]
+    assert keys(operator.content()) == [content.content_key, run.content_key, elsewhere.content_key]
 
 
 @pytest.mark.parametrize(
@@ -230,8 +237,8 @@ def test_any_key_can_be_asked_for(door: Door, key: str) -> None:
 
 
 @pytest.mark.parametrize("role", [Role.LEARNER, Role.ADMINISTRATOR, Role.OPERATOR])
-def test_every_role_sees_content(content: ContentMetadata, role: Role) -> None:
-    door = door_of(role, customer=None if role is Role.OPERATOR else given_customer())
+def test_every_role_sees_its_organisations_content(content: ContentMetadata, role: Role) -> None:
+    door = door_of(role, customer=None if role is Role.OPERATOR else given_budget().customer)
     assert keys(door.content()) == [content.content_key]
     assert door.get(f"content-metadata/{content.content_key}/").status_code == 200
 
@@ -243,12 +250,12 @@ def test_a_user_without_a_role_does_not(content: ContentMetadata) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 50])
-def test_the_list_takes_four_queries_however_long_it_is(
+def test_the_list_takes_five_queries_however_long_it_is(
     door: Door, content: ContentMetadata, count: int, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    """The key with its user, whether they have a role, the count, the rows with their courses."""
+    """The key with its user, whether they have a role, whether they operate, the count, the rows."""
     for _number in range(count):
         given_content(content_type=ContentType.COURSERUN, parent=content)
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         answer = door.content(catalog=CATALOG)
     assert len(keys(answer)) == count + 1

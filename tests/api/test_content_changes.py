@@ -40,7 +40,13 @@ def changed(
 ) -> ContentChange:
     old, new = (value.isoformat() if isinstance(value, datetime) else value for value in (old, new))
     return ContentChange.objects.create(
-        content=content, field=field, old=old, new=new, source="cron", created=at
+        content=content,
+        field=field,
+        old=old,
+        new=new,
+        catalog_uuid=old or new if field == "membership" else None,
+        source="cron",
+        created=at,
     )
 
 
@@ -108,7 +114,7 @@ def test_changes_are_filtered_by_field_and_time_and_come_in_pages(
 
 def test_every_reader_of_content_reads_its_changes(content: ContentMetadata) -> None:
     changed(content, "title", "Old", "New")
-    assert changes(door_of(Role.LEARNER, customer=given_customer()), content).json()["count"] == 1
+    assert changes(door_of(Role.LEARNER, customer=given_budget().customer), content).json()["count"] == 1
     assert refusal_of(changes(door_of(None), content)) == (403, "not_permitted")
 
 

@@ -61,6 +61,24 @@ def test_an_accepted_address_is_one_learner_is_mailed_as_it_is_keyed_and_is_foun
     assert door.assignments(budget, learner_email__in=f"{world.BOB},{typed}").json()["count"] == 1
 
 
+@pytest.mark.parametrize("case", USABLE, ids=lambda case: ascii(case["input"]))
+def test_a_preview_warns_of_the_addresses_to_be_warned_of_and_of_no_other(
+    door: Door, budget: Budget, content: ContentMetadata, case: dict[str, Any]
+) -> None:
+    seen = door.can_allocate(budget, content, world.BOB, case["input"]).json()
+
+    [bob, learner] = seen["learners"]
+    assert (seen["can_allocate"], bob["warnings"]) == (True, [])
+    warned = case["outcome"] == "warned"
+    assert len(learner["warnings"]) == len(seen["warnings"]) == int(warned)
+    for one in [*learner["warnings"], *seen["warnings"]]:
+        assert one["code"] == {"gmial.com": "domain_mistyped"}.get(case["input"][-9:], "domain_reserved")
+        assert one["user_message"]
+        assert one["next_step"]
+    if case["input"].endswith("@gmial.com"):
+        assert learner["warnings"][0]["suggestion"] == "marta@gmail.com"
+
+
 @pytest.mark.parametrize("name", EXPECTED)
 @pytest.mark.parametrize("whole", [True, False], ids=["one item", "an item a line"])
 def test_a_pasted_list_is_its_people_and_its_names_are_answered_as_dropped(

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError, OperationalError
 
-from bursary.access.models import User, learner_key
+from bursary.access.models import AccountAddress, User, learner_key
 from bursary.assignments import account_linking, redemption
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, State, Status
@@ -280,3 +280,64 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) ->
         return lock(budget_pk)
 
     monkeypatch.setattr(ledger, "lock", late)
+
+
+# -- Accounts that the LMS does not know --------------------------------------------------------------------
+
+
+@pytest.fixture
+def joined() -> tuple[LearnerContentAssignment, LearnerContentAssignment]:
+    """Return two assignments of one course, to both addresses of an account without an LMS user id."""
+    budget, content = given_budget(), given_content()
+    older = given_assignment(budget, content, address=ALICE, now=NOW)
+    newer = given_assignment(budget, content, address=BOB, now=NOW + DAY)
+    person = given_user(email=BOB)
+    AccountAddress.objects.create(user=person, address=ALICE, learner_key=learner_key(ALICE))
+    return older, newer
+
+
+def test_two_of_an_account_that_the_lms_does_not_know_meet_too(
+    joined: tuple[LearnerContentAssignment, LearnerContentAssignment],
+) -> None:
+    older, newer = joined
+    given_assignment(older.budget, given_content(), address=ALICE)  # has no counterpart
+    given_assignment(older.budget, older.content, address=CAROL)
+    assert account_linking.link_registered_users(now=NOW + 2 * DAY) == SweepResult(done=1)
+    assert account_linking.link_registered_users(now=NOW + 2 * DAY) == SweepResult()
+    older.refresh_from_db()
+    newer.refresh_from_db()
+    assert (older.state, newer.state) == (State.ALLOCATED, State.CANCELLED)
+    cancelled = action_of(newer, ActionType.CANCELLED)
+    assert cancelled.detail == f"The learner has the same course by assignment {older.uuid}."
+    assert action_of(newer, ActionType.CANCELLATION_NOTIFIED).status == Status.SUPERSEDED
+    assert Budget.objects.get(pk=older.budget_id).held_cents == 3 * PRICE
+
+
+@pytest.mark.parametrize("accepted", [{"older"}, {"newer"}, {"older", "newer"}], ids=" and ".join)
+def test_what_such_an_account_has_accepted_stays(
+    joined: tuple[LearnerContentAssignment, LearnerContentAssignment], accepted: set[str]
+) -> None:
+    both = dict(zip(("older", "newer"), joined, strict=True))
+    for name in accepted:
+        redemption.begin(both[name], now=NOW + DAY)
+    assert account_linking.link_registered_users(now=NOW + DAY) == SweepResult()  # they are being redeemed
+    deliver(now=NOW + DAY)
+    done = account_linking.link_registered_users(now=NOW + 2 * DAY).done
+    assert done == (0 if len(accepted) == 2 else 1)
+    for name, one in both.items():
+        one.refresh_from_db()
+        assert one.state == (State.ACCEPTED if name in accepted else State.CANCELLED)
+
+
+@pytest.mark.parametrize("change", [{"redeeming_since": NOW}, {"forgotten_at": NOW}, {"state": "expired"}])
+def test_what_such_an_account_has_is_read_again_under_the_lock(
+    joined: tuple[LearnerContentAssignment, LearnerContentAssignment],
+    change: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    older, newer = joined
+    rows = LearnerContentAssignment.objects.filter(pk=older.pk)
+    meanwhile(monkeypatch, lambda: rows.update(**change))
+    assert account_linking.link_registered_users(now=NOW + 2 * DAY) == SweepResult()
+    newer.refresh_from_db()
+    assert newer.state == State.ALLOCATED

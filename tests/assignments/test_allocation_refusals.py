@@ -146,8 +146,8 @@ REFUSALS = [
         {"key": "RiversideX+T1", "enroll_start": NOW + timedelta(days=20)},
         AllocationRefused(
             "enrollment_not_open_in_time",
-            "Enrolment opens on 22 March 2026, 09:00 UTC, "
-            "and the assignment ends on 22 March 2026, 09:00 UTC.",
+            "Enrolment opens on Sunday, 22 March 2026, 10:00 (Madrid time), "
+            "and the assignment ends on Sunday, 22 March 2026, 10:00 (Madrid time).",
             JOINABLE_CONTENT,
             {
                 "content_run_key": "course-v1:RiversideX+T1+R1",
@@ -164,7 +164,7 @@ REFUSALS = [
         {"key": "RiversideX+T1", "end_date": NOW - timedelta(days=400)},
         AllocationRefused(
             "content_ended",
-            "It ended on 26 January 2025, 09:00 UTC.",
+            "It ended on Sunday, 26 January 2025, 10:00 (Madrid time).",
             JOINABLE_CONTENT,
             {"content_run_key": "course-v1:RiversideX+T1+R1", "end_date": NOW - timedelta(days=400)},
         ),

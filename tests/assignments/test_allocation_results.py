@@ -38,6 +38,7 @@ def test_where_a_bulk_insert_returns_no_keys_each_assignment_has_its_own(
     assert [one.actions.count() for one in done] == [3, 3]
 
 
+@pytest.mark.usefixtures("empty_catalog")
 def test_a_preview_of_content_that_is_in_no_catalog_has_no_deadline() -> None:
     content = given_content(catalog=uuid.uuid4())
     seen = allocation.preview(

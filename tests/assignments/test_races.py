@@ -8,17 +8,28 @@ from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Count
 
 from bursary.assignments.allocation import Allocation, AllocationRefused
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets import terms
 from bursary.budgets.models import Account, Budget
 from bursary.replica import refresh
 from bursary.replica.models import ContentMetadata, RefreshSource
-from tests.replica.listing import Listing
+from tests.replica.listing import OTHER_CATALOG, Listing
 from tests.together import together
-from tests.world import ALICE, CATALOG, NOW, PRICE, addresses, allocate, given_budget, given_content
+from tests.world import (
+    ALICE,
+    CATALOG,
+    NOW,
+    PRICE,
+    addresses,
+    allocate,
+    change_content,
+    given_budget,
+    given_content,
+)
 
 THREADS, BATCHES, LEARNERS, SEATS = 8, 10, 70, 50
 
@@ -141,3 +152,31 @@ def test_whichever_of_a_content_change_and_allocations_comes_first_the_new_deadl
         assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         assert set(LearnerContentAssignment.objects.values_list("expires_at", flat=True)) == {moved}
     assert LearnerContentAssignment.objects.count() == 60
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+def test_a_budget_that_changes_its_catalog_during_a_content_change_waits_for_none_and_follows_it() -> None:
+    budget, ours = given_budget(), given_content()
+    theirs = given_content(ours.content_key, variant="v", catalog=OTHER_CATALOG, with_run=False)
+    allocate(budget, ours, ALICE)
+    moved = NOW + timedelta(days=5)
+
+    def change_catalog() -> None:
+        try:
+            terms.change(budget, now=NOW, terms={"catalog_uuid": OTHER_CATALOG})
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        with transaction.atomic():
+            change_content(theirs, enroll_by=moved)  # written and announced, and not committed yet
+            changing = thread.submit(change_catalog)
+            ends = time.monotonic() + 10
+            while Budget.objects.get().catalog_uuid != OTHER_CATALOG:
+                assert time.monotonic() < ends
+                time.sleep(0.02)
+        changing.result(timeout=30)
+
+    stored = LearnerContentAssignment.objects.get()
+    assert (stored.content, stored.expires_at) == (theirs, moved)

@@ -18,7 +18,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.ledger import LedgerError
 from bursary.budgets.models import Budget, LedgerEntry
-from bursary.replica.models import CatalogMembership
+from bursary.replica.models import CatalogMembership, ContentMetadata
 from tests import world
 from tests.world import ALICE, BOB, NOW, action_of, timeline
 
@@ -256,6 +256,25 @@ def test_an_accepted_course_cannot_be_declined(client: Client, link: str) -> Non
 def test_an_answer_that_is_neither_does_nothing(client: Client, link: str) -> None:
     assert client.post(link, {"answer": "maybe"}).headers["Location"] == link
     assert state() == State.ALLOCATED
+
+
+@pytest.mark.parametrize("catalog_lost_it", [True, False])
+def test_what_cannot_be_joined_any_more_is_shown_with_the_reason_and_can_be_declined(
+    client: Client, link: str, catalog_lost_it: bool
+) -> None:
+    sentence = "The catalog does not offer this for enrolment."
+    ContentMetadata.objects.update(offered=False)
+    if catalog_lost_it:
+        CatalogMembership.objects.all().delete()
+        sentence = "This is no longer in your organisation's catalog."
+
+    page = client.get(link)
+    assert sentence in words(page)
+    assert 'value="accept"' not in page.content.decode()
+    accept(client, link)
+    assert state() == State.ALLOCATED
+    assert "You declined this assignment." in words(decline(client, link, "It is gone."))
+    assert (state(), Budget.objects.get().held_cents) == (State.CANCELLED, 0)
 
 
 # -- What ended ---------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pytest_django import Settings
 from bursary.access.models import Role, User
 from bursary.assignments import cancellation
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.replica.models import ContentMetadata
 from tests import world
 
 pytestmark = pytest.mark.django_db
@@ -124,6 +125,19 @@ def test_an_administrator_sees_the_ten_newest_assignments_of_their_customer(clie
     assert "stranger@elsewhere.example" not in html
 
 
+def test_the_first_page_says_what_cannot_be_accepted_any_more_and_why(client: Client) -> None:
+    budget, now = world.given_budget(), timezone.now()
+    world.given_assignment(budget, (content := world.given_content()), now=now)
+    signed_in(client, Role.ADMINISTRATOR, customer=budget.customer)
+    sentence = "1 open assignment cannot be accepted any more. The catalog does not offer it for enrolment"
+    run = ContentMetadata.objects.get(content_key=content.advertised_run)
+
+    world.change_content(run, now=now, offered=False)
+    assert sentence in " ".join(page(client).split())
+    world.change_content(run, now=now, offered=True)
+    assert sentence not in " ".join(page(client).split())
+
+
 def test_titles_are_shown_as_upstream_writes_them(client: Client) -> None:
     budget = world.given_budget()
     titled = world.given_assignment(budget, world.given_content(title="Straße & MATLAB for Everyone"))
@@ -182,7 +196,7 @@ def test_a_full_first_page_takes_few_queries(
         world.given_assignment(world.given_budget(customer=customer))
     signed_in(client, Role.ADMINISTRATOR, customer=customer)
 
-    with django_assert_max_num_queries(8) as queries:  # two for the session, one for other addresses
+    with django_assert_max_num_queries(9) as queries:  # two for the session, one for other addresses
         page(client)
     assert "payload" not in str(queries.captured_queries)
 

@@ -12,12 +12,14 @@ from bursary.assignments.choices import (
     ErrorReason,
     ExpiryReason,
     LearnerState,
+    NoticeReason,
     State,
     Status,
 )
 from bursary.assignments.impact import Effect
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.matching import Verdict
+from bursary.assignments.preview_warnings import WarningCode
 from bursary.budgets.models import LedgerEntryState, NotInUse
 from bursary.events.models import EventKind, EventOutcome, EventSource
 from bursary.replica import merge
@@ -38,9 +40,11 @@ MEMBERS: Mapping[str, set[str]] = {
     "Status": set(Status.values),
     "ErrorReason": set(ErrorReason.values),
     "ExpiryReason": set(ExpiryReason.values),
+    "NoticeReason": set(NoticeReason.values),
     "NotInUse": set(NotInUse.values),
     "Role": set(Role.values),
     "Verdict": {verdict.value for verdict in Verdict},
+    "WarningCode": {code.value for code in WarningCode},
     "MergeDecision": {decision.name.lower() for decision in merge.MergeDecision},
     "Completeness": {one.value for one in Completeness},
     "ContentType": {one.value for one in ContentType},

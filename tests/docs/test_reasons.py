@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bursary.assignments.preview_warnings import WarningCode
 from tests.docs import codes
 from tests.docs.pages import ROOT, first_column, page, rows, section, spans
 
@@ -48,6 +49,11 @@ def test_every_reason_to_refuse_is_in_the_api_page_and_no_other() -> None:
     documented = [*first_column(API, "Reasons"), *first_column(API, "Reasons inside")]
 
     assert sorted(documented) == sorted(set(found_reasons()))
+
+
+def test_every_warning_is_in_the_api_page_and_no_other_and_says_what_to_do() -> None:
+    assert sorted(first_column(API, "Warnings")) == sorted(code.value for code in WarningCode)
+    assert all(all(row) for row in rows(section(API, "Warnings")))
 
 
 def test_every_cause_is_in_the_api_page_and_no_other() -> None:

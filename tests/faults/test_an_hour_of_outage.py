@@ -63,7 +63,10 @@ def test_an_hour_of_outage_passes_unnoticed(service: Service, fault: faults.Faul
 
     service.upstream.fails_with(fault)
     service.source = service.asking(deadline=HURRIED)
-    service.upstream.shelf.put(enrolling_by(SOON, synced=LATER), catalogs=[str(CATALOG)])
+    changed = enrolling_by(SOON, synced=LATER)
+    for terms in changed["normalized_metadata_by_run"].values():
+        terms["enroll_by_date"] = SOON
+    service.upstream.shelf.put(changed, catalogs=[str(CATALOG)])
     _let_an_hour_pass(service, contents)
 
     service.upstream.recovers()

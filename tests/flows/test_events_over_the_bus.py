@@ -39,6 +39,7 @@ from tests.replica.listing import recorded
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
 
 MINUTE = timedelta(minutes=1)
+PAID = "RiversideX+PAID"  # not one of upstream's
 DYING = Path(__file__).parents[1] / "event_bus" / "dying.py"
 
 
@@ -116,8 +117,9 @@ def wait_until(happens: Callable[[], bool]) -> None:
 
 
 def runs() -> list[str]:
-    """Return a run of each course, by which Studio knows it."""
-    pks = ContentMetadata.objects.filter(content_type="courserun").order_by("parent_key", "pk")
+    """Return a run of each of upstream's courses, by which Studio knows it."""
+    served = ContentMetadata.objects.filter(content_type="courserun").exclude(parent_key=PAID)
+    pks = served.order_by("parent_key", "pk")
     first = dict(reversed(list(pks.values_list("parent_key", "content_key"))))
     return sorted(first.values())
 
@@ -136,7 +138,8 @@ def spoil(bus: RedisServer) -> None:
 
 def given_paid() -> LearnerContentAssignment:
     """Return an accepted assignment; the ledger now says that its money was returned."""
-    assignment = world.given_assignment(now=timezone.now())
+    content = world.given_content(PAID)
+    assignment = world.given_assignment(content=content, now=timezone.now())
     redemption.begin(assignment, now=timezone.now())
     world.deliver(now=timezone.now())
     assignment.refresh_from_db()

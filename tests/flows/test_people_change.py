@@ -175,6 +175,7 @@ def test_the_whole_department_left(mail: MailServer, client: Client, ended: str)
     ]
     listed = client.get(api, {"account_ended": ended}).json()["results"]
     assert {one["learner_email"] for one in listed} == {ALICE, BOB}
+    assert {(one["learner_state"], one["error_reason"]) for one in listed} == {("failed", None)}
     cancelled = client.post(f"{api}cancel-all/?account_ended={ended}")
     assert cancelled.json()["cancelled"] == 2
     budget.refresh_from_db()

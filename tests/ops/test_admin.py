@@ -67,7 +67,7 @@ def everything() -> None:
     customer = assignment.budget.customer
     RoleGrant.objects.create(user=User.objects.latest("pk"), role="learner", customer=customer)
     ContentChange.objects.create(
-        content=ContentMetadata.objects.get(),
+        content=ContentMetadata.objects.get(content_type="course"),
         field="title",
         old="A",
         new="B",

@@ -90,7 +90,12 @@ def test_each_value_has_its_path_in_the_record_and_its_last_change() -> None:
 
 
 def test_the_row_its_catalogs_and_its_runs_are_reported_as_text_and_json() -> None:
-    content = given(quarantined_digest="f" * 64, last_error="key_missing: No key.", fetched_from="folder:x")
+    content = given(
+        with_run=False,
+        quarantined_digest="f" * 64,
+        last_error="key_missing: No key.",
+        fetched_from="folder:x",
+    )
     world.given_content("course-v1:Tides+1", parent=content, content_type=ContentType.COURSERUN, catalog=None)
     CatalogMembership.objects.update(missing_since=NOW)
     ContentChange.objects.create(

@@ -38,6 +38,7 @@ from tests.world import (
 pytestmark = pytest.mark.django_db
 
 LONGEST_KEY = 64
+PERSON = 884_471_108_154_711  # of more digits than chance puts side by side into a uuid or a digest
 OLD, NEWEST = "alice.maiden@learners.example", "a.new-name@learners.example"
 SPELLINGS = [
     ALICE,
@@ -76,7 +77,7 @@ def plant(model: type[models.Model], column: Any) -> bool:
         return False
     value: Any = ALICE.upper()
     if isinstance(column, models.JSONField):
-        value = {"of": [{ALICE: f"<{ALICE}>", "lms_user_id": 4711}], "key": learner_key(ALICE)}
+        value = {"of": [{ALICE: f"<{ALICE}>", "lms_user_id": PERSON}], "key": learner_key(ALICE)}
     elif column.max_length == LONGEST_KEY:
         value = learner_key(ALICE)
     elif isinstance(column, models.TextField):
@@ -98,7 +99,7 @@ def traces(*words: str) -> set[str]:
 
 def test_what_is_planted_in_every_text_and_json_column_is_forgotten(folder: Path, client: Client) -> None:
     recording.fill()
-    person = given_user(email=ALICE, lms_user_id=4711)
+    person = given_user(email=ALICE, lms_user_id=PERSON)
     AccountAddress.objects.create(user=person, address=OLD, learner_key=learner_key(OLD))
     group = Group.objects.create(name="Planted")
     group.permissions.add(Permission.objects.earliest("pk"))
@@ -114,7 +115,7 @@ def test_what_is_planted_in_every_text_and_json_column_is_forgotten(folder: Path
     assert len(traces(ALICE, learner_key(ALICE))) > 20
     done = erasure_runs.forget(ALICE, now=NOW)
     assert done["complete"], done["not_yet"]
-    assert traces(ALICE, learner_key(ALICE), OLD, learner_key(OLD), "4711") == set()
+    assert traces(ALICE, learner_key(ALICE), OLD, learner_key(OLD), str(PERSON)) == set()
     assert not Session.objects.exists()
 
 
@@ -124,7 +125,7 @@ def test_a_person_of_three_addresses_and_a_deleted_account_is_forgotten_by_each(
 ) -> None:
     budget, earlier = given_budget(), "alice@stra\u00dfe.example"
     allocate(budget, given_content(), earlier)
-    account = given_user(email=earlier, lms_user_id=4711)
+    account = given_user(email=earlier, lms_user_id=PERSON)
     for address in (OLD, ALICE, NEWEST):
         account.email = address
         account.save()
@@ -133,7 +134,7 @@ def test_a_person_of_three_addresses_and_a_deleted_account_is_forgotten_by_each(
     for _ in range(2):
         account_linking.link_registered_users(now=NOW)
         deliver()
-    LearnerContentAssignment.objects.exclude(pk=others.pk).update(lms_user_id=4711)
+    LearnerContentAssignment.objects.exclude(pk=others.pk).update(lms_user_id=PERSON)
     account.delete()
     (folder / "0f0e0d0c-0000-4000-8000-000000000001.eml").write_bytes(
         b"To: bob@learners.example\nContent-Transfer-Encoding: base64\nContent-Type: text/plain\n\n"
@@ -145,7 +146,7 @@ def test_a_person_of_three_addresses_and_a_deleted_account_is_forgotten_by_each(
 
     assert done["complete"]
     written = {ALICE, OLD, NEWEST, earlier, "alice@xn--strae-oqa.example"}
-    words = written | {learner_key(address) for address in written} | {"4711"}
+    words = written | {learner_key(address) for address in written} | {str(PERSON)}
     assert traces(*words) == set()
     left = {file.name: file.read_text() for file in folder.iterdir()}
     assert "notes.txt" in left

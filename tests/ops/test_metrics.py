@@ -73,11 +73,11 @@ def test_every_metric_is_documented_and_no_other() -> None:
 
 
 def test_content_has_its_longest_wait_its_stale_share_and_its_quarantine() -> None:
-    world.given_content(due_at=NOW - timedelta(seconds=90))
-    world.given_content(due_at=NOW - timedelta(seconds=30), fresh_until=NOW)
-    world.given_content(quarantined_digest="0" * 64)
-    world.given_content(due_at=NOW + timedelta(hours=1))
-    world.given_content(fresh_until=NOW, gone_at=NOW)
+    world.given_content(with_run=False, due_at=NOW - timedelta(seconds=90))
+    world.given_content(with_run=False, due_at=NOW - timedelta(seconds=30), fresh_until=NOW)
+    world.given_content(with_run=False, quarantined_digest="0" * 64)
+    world.given_content(with_run=False, due_at=NOW + timedelta(hours=1))
+    world.given_content(with_run=False, fresh_until=NOW, gone_at=NOW)
 
     found = figures()
 
@@ -89,7 +89,7 @@ def test_content_has_its_longest_wait_its_stale_share_and_its_quarantine() -> No
 def test_the_stale_share_of_much_content_is_that_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "SAMPLE", 10)
     for _number in range(30):
-        world.given_content(fresh_until=NOW)
+        world.given_content(with_run=False, fresh_until=NOW)
     assert figures()["bursary_content_stale_ratio"] == 1
 
 
@@ -134,8 +134,9 @@ def test_it_takes_eleven_queries_however_much_there_is(django_assert_max_num_que
 
 def test_the_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "MOST_COUNTED", 3)
-    world.allocate(world.given_budget(), world.given_content(), *world.addresses(5))
-    ContentMetadata.objects.update(quarantined_digest="0" * 64)
+    content = world.given_content()
+    world.allocate(world.given_budget(), content, *world.addresses(5))
+    ContentMetadata.objects.filter(pk=content.pk).update(quarantined_digest="0" * 64)
 
     assert (figures()["bursary_actions_due"], figures()["bursary_content_quarantined"]) == (3, 1)
 

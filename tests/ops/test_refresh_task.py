@@ -36,20 +36,25 @@ class Folder:
         self.file = path / f"{CATALOG}.jsonl"
 
     def serve(self, *keys: str, **changes: object) -> None:
-        lines = [
-            json.dumps(
-                {
-                    "content_type": "course",
-                    "key": key,
-                    "title": "Tidal Engines",
-                    "active": True,
-                    "normalized_metadata": {"content_price": world.PRICE / 100},
-                }
-                | changes
-            )
-            for key in keys
-        ]
-        self.file.write_text("\n".join(lines))
+        self.file.write_text("\n".join(json.dumps(course(key) | changes) for key in keys))
+
+
+def course(key: str) -> dict[str, object]:
+    """Return the record of a course without runs."""
+    return {
+        "content_type": "course",
+        "key": key,
+        "title": "Tidal Engines",
+        "active": True,
+        "normalized_metadata": {"content_price": world.PRICE / 100},
+    }
+
+
+def with_run(key: str) -> dict[str, object]:
+    """Return what makes a course of it that can be joined: one run."""
+    run = {"key": f"course-v1:{key}+R1", "status": "published", "is_marketable": True, "is_enrollable": True}
+    terms = {run["key"]: {"content_price": world.PRICE / 100}}
+    return {"course_runs": [run], "normalized_metadata_by_run": terms}
 
 
 @pytest.fixture
@@ -189,17 +194,17 @@ def test_while_a_listing_is_read_what_is_due_is_looked_at(
 
 def test_what_open_assignments_depend_on_is_refreshed_every_hour(folder: Folder) -> None:
     world.given_budget()
-    folder.serve(COURSE, OTHER)
+    folder.serve(COURSE, **with_run(COURSE))
     run_tasks(NOW)
     budget = world.given_budget()
     world.allocate(budget, ContentMetadata.objects.get(content_key=COURSE), world.ALICE)
-    folder.serve(COURSE, OTHER, title="New")
+    folder.serve(COURSE, **with_run(COURSE), title="New")
 
     assert run_tasks(NOW + HOUR / 2).brought_forward == 0
     hourly = run_tasks(NOW + HOUR)
 
     assert (hourly.brought_forward, hourly.due.records) == (1, 1)
-    assert titles(COURSE, OTHER) == ["New", "Tidal Engines"]
+    assert titles(COURSE) == ["New"]
 
 
 @pytest.mark.parametrize(
@@ -213,10 +218,10 @@ def test_what_upstream_serves_older_or_as_another_type_is_looked_at_hourly_and_n
     folder: Folder, refused: dict[str, object]
 ) -> None:
     budget = world.given_budget()
-    folder.serve(COURSE, content_last_modified="2026-03-01T00:00:00Z")
+    folder.serve(COURSE, **with_run(COURSE), content_last_modified="2026-03-01T00:00:00Z")
     run_tasks(NOW)
-    world.allocate(budget, ContentMetadata.objects.get(), world.ALICE)
-    folder.serve(COURSE, **refused)
+    world.allocate(budget, ContentMetadata.objects.get(content_key=COURSE), world.ALICE)
+    folder.serve(COURSE, **with_run(COURSE) | refused)
 
     refreshed = [
         minute for minute in range(50, 130, 5) if run_tasks(NOW + timedelta(minutes=minute)).due.records

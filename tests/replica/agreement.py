@@ -44,8 +44,8 @@ def check_assignments() -> None:
     rows = LearnerContentAssignment.objects.filter(state=State.ALLOCATED).select_related("content", "budget")
     for one in rows.defer("content__payload"):
         assert one.content is not None
-        enroll_by = one.content.enroll_by or FAR_FUTURE
         age_ends_at = one.allocated_at + timedelta(days=one.budget.allocation_age_days)
+        enroll_by = _joined_by(one, before=min(filter(None, [age_ends_at, one.due_date, one.budget.ends_at])))
         dates = {
             ExpiryReason.ENROLL_BY: enroll_by,
             ExpiryReason.BUDGET_END: one.budget.ends_at or FAR_FUTURE,
@@ -58,6 +58,25 @@ def check_assignments() -> None:
         assert one.content_enroll_by == enroll_by
         assert one.content_start == (one.content.start_date or FAR_FUTURE)
         assert one.content_title == one.content.title.casefold()
+
+
+def _joined_by(assignment: LearnerContentAssignment, *, before: datetime) -> datetime:
+    """Return when the last run of the content closes that opens `before`, in the catalog of the budget."""
+    content, catalog_uuid = assignment.content, assignment.budget.catalog_uuid
+    assert content is not None
+    runs = ContentMetadata.objects.filter(
+        parent_key=content.content_key, memberships__catalog_uuid=catalog_uuid, offered=True
+    )
+    opening = [
+        run
+        for run in runs
+        if (run.enroll_start < before if run.enroll_start else run.enrollable or run.enroll_by)
+    ]
+    return max(_closes(one) for one in opening or [content])
+
+
+def _closes(content: ContentMetadata) -> datetime:
+    return min(content.enroll_by or FAR_FUTURE, content.end_date or FAR_FUTURE)
 
 
 def check_content(truth: Truth, *, now: datetime) -> None:
@@ -80,7 +99,8 @@ def check_content(truth: Truth, *, now: datetime) -> None:
         assert due_at is not None
         assert now < due_at <= now + timedelta(days=1)
     expected = there | {run for key in there for run in truth.courses[key].run_keys}
-    assert {key for key, row in rows.items() if row.gone_at is None} == expected
+    there_now = {key for key, row in rows.items() if row.gone_at is None}
+    assert there_now == expected, there_now ^ expected
 
 
 def _served(truth: Truth, key: str) -> object:

@@ -79,6 +79,13 @@ class Catalogs:
         return {one.content_key: one for course in courses for one in (course, *course.runs)}
 
 
+def without_run(course: Record, key: str) -> Record:
+    """Return a course's record without one of its runs."""
+    runs = [run for run in course["course_runs"] if run["key"] != key]
+    terms = {run: terms for run, terms in course["normalized_metadata_by_run"].items() if run != key}
+    return course | {"course_runs": runs, "normalized_metadata_by_run": terms}
+
+
 def row_of(catalog: UUID, key: str) -> ContentMetadata:
     """Return the row of the key that the catalog holds."""
     return ContentMetadata.objects.get(content_key=key, memberships__catalog_uuid=catalog)

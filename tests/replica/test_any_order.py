@@ -178,7 +178,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(key=any_keys, catalog=catalogs)
     def a_reader_asks(self, key: str, catalog: Any) -> None:
-        warm = ContentMetadata.objects.filter(content_key=key).exists()
+        warm = reads.held_by(catalog).filter(content_key=key).exists()
         asked = self.upstream.questions
         try:
             content = reads.content_for(key, catalog_uuid=catalog, now=self.now)

@@ -94,7 +94,7 @@ def test_every_thin_course_is_in_the_replica_without_a_price() -> None:
     for record in records:
         row = rows[record["key"]]
         assert (row.title, row.completeness, row.price_cents) == (record["title"], Completeness.THIN, None)
-        # A thin record does not say which runs the catalog holds, whose links they are.
+        # A thin record does not say which runs the catalog holds, nor which links are theirs.
         runs = payloads.without_links(record)["course_runs"]
         assert served(row) == record | {"course_runs": runs}
         assert {run["key"] for run in record["course_runs"]} <= rows.keys()

@@ -141,7 +141,7 @@ def test_a_run_nested_in_its_course_wins_over_its_own_record(together: bool, run
     assert (stored.price_cents, stored.parent_key) == (14900, COURSE)
 
 
-def test_a_run_whose_course_is_not_known_refers_to_it_by_key() -> None:
+def test_a_run_refers_by_key_to_a_course_that_is_not_known() -> None:
     orphan = a_run(key="course-v1:GlobeX+C109+hidden")
     bring_in(orphan)
     assert row(orphan["key"]).parent_key == COURSE

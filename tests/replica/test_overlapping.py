@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from bursary.catalog import parser
 from bursary.lib.locks import for_update
 from bursary.replica import removal
-from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata
+from bursary.replica.models import CatalogListing, CatalogMembership, ContentChange, ContentMetadata
 from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import (
     BEFORE,
@@ -19,6 +19,7 @@ from tests.replica.listing import (
     LATER,
     NOW,
     OTHER_CATALOG,
+    RUNS,
     Record,
     a_course,
     a_thin_course,
@@ -77,6 +78,21 @@ def test_what_an_older_fetch_could_not_use_does_not_undo_it_either() -> None:
 
     membership = CatalogMembership.objects.get(content=row())
     assert (membership.seen_at, membership.missing_since) == (NOW + DAY, NOW + 2 * DAY)
+
+
+def test_a_run_that_only_an_older_fetch_still_names_stays_gone() -> None:
+    bring_in(a_course())
+    shorter = a_course(synced=LATER)
+    shorter["course_runs"] = [run for run in shorter["course_runs"] if run["key"] != RUNS[2]]
+    bring_in(shorter, now=NOW + 6 * HOUR)
+    recorded = ContentChange.objects.count()
+
+    bring_in(a_course(), now=NOW + 6 * HOUR)
+    bring_in(a_course(), now=NOW + 5 * HOUR)
+
+    assert row(RUNS[2]).gone_at == NOW + 6 * HOUR
+    assert not CatalogMembership.objects.filter(content=row(RUNS[2])).exists()
+    assert ContentChange.objects.count() == recorded
 
 
 @pytest.mark.parametrize("record", [a_course(synced=LATER), a_thin_course()], ids=["newer", "thin"])

@@ -35,12 +35,15 @@ from tests.replica.serving import (
     PUBLIC_RUN,
     Catalogs,
     row_of,
+    without_run,
 )
 from tests.world import ALICE, BOB, allocate, given_budget
 
 pytestmark = pytest.mark.django_db
 
 DAY = timedelta(days=1)
+PUBLIC_CLOSES = datetime(2028, 4, 14, 23, 59, 59, tzinfo=UTC)
+PRIVATE_CLOSES = datetime(2027, 12, 5, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -155,11 +158,15 @@ def test_a_withdrawn_run_moves_the_catalog_and_its_assignments_to_the_other_row(
 
     check_views(catalogs)
     theirs.refresh_from_db()
-    assert (theirs.content, theirs.content_enroll_by) == (private, private.enroll_by)
+    # The last run that its learner can join closes then: the public one, which both catalogs have.
+    assert (theirs.content, theirs.content_enroll_by) == (private, PUBLIC_CLOSES)
 
 
 def test_no_assignment_is_expired_by_a_date_of_another_catalog(catalogs: Catalogs) -> None:
+    catalogs.serve(ALLOWED, without_run(catalogs.records[ALLOWED][PRIV], PUBLIC_RUN))
+    catalogs.sync(ALLOWED)
     ours, theirs = assigned(ORDINARY, to=ALICE), assigned(ALLOWED, to=BOB)
+    assert (ours.expires_at, theirs.expires_at) == (PUBLIC_CLOSES, PRIVATE_CLOSES)
     for hours in range(1, 5):
         catalogs.sync((ORDINARY, ALLOWED)[hours % 2], hours=hours)
 
@@ -270,13 +277,15 @@ def test_a_record_that_cannot_be_used_is_the_matter_of_its_catalog_alone(catalog
 
 
 def test_a_budget_that_changes_its_catalog_takes_the_rows_of_the_new_one(catalogs: Catalogs) -> None:
+    catalogs.serve(ALLOWED, without_run(catalogs.records[ALLOWED][PRIV], PUBLIC_RUN))
+    catalogs.sync(ALLOWED)
     ours = assigned(ORDINARY)
 
     terms.change(ours.budget, now=NOW + HOUR, terms={"catalog_uuid": ALLOWED})
 
     ours.refresh_from_db()
     assert ours.content == row_of(ALLOWED, PRIV)
-    assert ours.expires_at == row_of(ALLOWED, PRIV).enroll_by
+    assert ours.expires_at == PRIVATE_CLOSES
 
 
 def test_the_backfill_joins_to_the_row_of_the_budgets_catalog(catalogs: Catalogs) -> None:

@@ -28,8 +28,12 @@ from bursary.assignments import (
     redemption,
     reminders,
 )
-from bursary.assignments.choices import ActionType, ErrorReason, Status
-from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.choices import ActionType, ErrorReason, NoticeReason, Status
+from bursary.assignments.models import (
+    DeadlineNotice,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
 from bursary.budgets import terms
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
 from bursary.ops import scheduler
@@ -152,7 +156,7 @@ def _fill_assignments() -> None:
 
 
 def _fill_unfinished_work() -> None:
-    """Write the actions of a worker that is busy and of failures that take hours to come about."""
+    """Write the actions of a busy worker, slow failures, and a notice of each reason."""
     assignment = _of("late")
     common = {
         "assignment": assignment,
@@ -181,6 +185,16 @@ def _fill_unfinished_work() -> None:
             error_reason=reason,
             error_code="mail_server_unreachable",
             attempt_log=[{"at": NOW.isoformat(), "attempt": 20, "traceback": "Traceback"}],
+        )
+    for notice_reason in NoticeReason:
+        DeadlineNotice.objects.create(
+            budget=assignment.budget,
+            content=assignment.content,
+            assignments=1,
+            reason=notice_reason,
+            created=NOW,
+            due_at=NOW,
+            early=0,
         )
     derived.follow_progress([assignment.pk])
 

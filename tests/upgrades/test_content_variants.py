@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from bursary.catalog import parser
 from bursary.lib import leases
-from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata
+from bursary.replica.models import CatalogListing, CatalogMembership, ContentChange, ContentMetadata
 from tests.upgrades.recording import load
 from tests.upgrades.test_upgrade import RECORDINGS, migrate
 from tests.world import CATALOG
@@ -75,6 +75,33 @@ def test_runs_name_their_courses_and_are_held_and_back_again(recording: dict[str
     courses = dict(held.exclude(content__content_type="courserun").values_list("pk", "links"))
     assert courses == {pk: recorded[pk] for pk in courses}
     assert not held.filter(content__content_type="courserun").exists()
+
+
+def test_changes_of_membership_get_their_catalog_and_lose_it_again(recording: dict[str, Any]) -> None:
+    """A database as it was when no such change named its catalog."""
+    changes = [
+        ("membership", str(CATALOG), None),
+        ("membership", None, str(OTHER_CATALOG)),
+        ("title", "", "T"),
+    ]
+    then = [("replica", "0004_courses_by_key_alone")]
+    executor = migrate([*recording["migrations"].items()])
+    load(recording, apps=executor.loader.project_state([*recording["migrations"].items()]).apps)
+    apps = migrate(then).loader.project_state(then).apps
+    content = apps.get_model("replica", "ContentMetadata").objects.earliest("pk")
+    apps.get_model("replica", "ContentChange").objects.bulk_create(
+        apps.get_model("replica", "ContentChange")(
+            content=content, field=field, old=old, new=new, source="cron", created=timezone.now()
+        )
+        for field, old, new in changes
+    )
+    written = ContentChange.objects.order_by("-pk").values_list("catalog_uuid", flat=True)[:3]
+
+    migrate(executor.loader.graph.leaf_nodes())
+    assert [*written] == [None, OTHER_CATALOG, CATALOG]
+
+    migrate(then)
+    assert [*written.all()] == [None, None, None]
 
 
 def check_content(rows: dict[int, dict[str, Any]]) -> None:

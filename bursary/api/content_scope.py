@@ -1,0 +1,125 @@
+"""The content that a caller may see: what the catalogs of their organisations' budgets hold."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.http import Http404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from bursary.access.models import User
+from bursary.access.permissions import Permission, granted, may_everywhere
+from bursary.api.authentication import caller
+from bursary.api.inputs import validated
+from bursary.api.refusals import CatalogNeeded
+from bursary.budgets.models import Budget
+from bursary.replica import rekeying
+from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
+
+MOST_NAMED = 100
+"""Catalogs that a refusal names."""
+
+CATALOG = OpenApiParameter(
+    "catalog",
+    OpenApiTypes.UUID,
+    description="Only what this catalog of your budgets holds; needed where they hold several variants",
+)
+
+
+class _CatalogInput(serializers.Serializer[Any]):
+    catalog = serializers.UUIDField(required=False)
+
+
+def visible_catalogs(user: User) -> QuerySet[Budget, UUID]:
+    """Return the catalog uuids of the budgets of the organisations in which the user may read content."""
+    budgets = Budget.objects.filter(granted(user, Permission.READ_CONTENT, customer="customer"))
+    return budgets.order_by().values_list("catalog_uuid", flat=True)
+
+
+@dataclass(frozen=True)
+class ContentScope:
+    """The catalogs of which a request may show content: the caller's, of which `catalog` selects one.
+
+    Of a key, the row that such a catalog holds (decision 0014); of changes, those of such a row.
+    """
+
+    visible: QuerySet[Budget, UUID] | None
+    """Catalog uuids. None, for operators: all, and also what no catalog holds."""
+    catalog: UUID | None
+
+    @classmethod
+    def of(cls, request: Request) -> "ContentScope":
+        """Return the scope of the caller and the parameter `catalog`. One query. Raises ValidationError."""
+        catalog = validated(_CatalogInput, request.query_params).get("catalog")
+        user = caller(request)
+        return cls(None if may_everywhere(user) else visible_catalogs(user), catalog)
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether everything may be shown."""
+        return self.visible is None and self.catalog is None
+
+    @property
+    def in_catalogs(self) -> Q:
+        """The condition on rows with a `catalog_uuid` that it is one of the scope's."""
+        condition = Q() if self.visible is None else Q(catalog_uuid__in=self.visible)
+        return condition if self.catalog is None else condition & Q(catalog_uuid=self.catalog)
+
+    def memberships(self) -> QuerySet[CatalogMembership]:
+        """Return what the catalogs hold."""
+        return CatalogMembership.objects.filter(self.in_catalogs)
+
+    def rows(self) -> QuerySet[ContentMetadata]:
+        """Return the content that the catalogs hold, a row for each of its variants among them."""
+        if self.unlimited:
+            return ContentMetadata.objects.all()
+        return ContentMetadata.objects.filter(Exists(self.memberships().filter(content=OuterRef("pk"))))
+
+    def row(self, content_key: str) -> ContentMetadata:
+        """Return the row of this key, present or former, its payload deferred. Three queries at most.
+
+        Raises Http404 where the catalogs hold none, CatalogNeeded where they hold several variants.
+        """
+        found = self._rows_of(content_key) or self._rows_of(rekeying.present_key(content_key))
+        if not found:
+            raise Http404("There is no such content.")
+        if len(found) > 1 and found[1].gone_at is None:
+            held = self.memberships().filter(content__content_key=found[0].content_key)
+            catalogs = held.order_by("catalog_uuid").values_list("catalog_uuid", flat=True)
+            raise CatalogNeeded(list(catalogs[:MOST_NAMED]))
+        return found[0]
+
+    def row_with_history(self, content_key: str) -> ContentMetadata:
+        """Return the row like `row`, or else the one that a catalog of the scope held last."""
+        try:
+            return self.row(content_key)
+        except Http404:
+            left = self._departures().filter(content__content_key=content_key).select_related("content")
+            last = left.defer("content__payload").order_by("-created", "-pk").first()
+            if last is None:
+                raise
+            return last.content
+
+    def changes(self) -> QuerySet[ContentChange]:
+        """Return the changes of what the catalogs hold, and of what they held, until they ceased to.
+
+        A change of one catalog alone is left out where that catalog is outside the scope.
+        """
+        if self.unlimited:
+            return ContentChange.objects.all()
+        held = self.memberships().filter(content=OuterRef("content"))
+        left_later = self._departures().filter(content=OuterRef("content"), created__gte=OuterRef("created"))
+        shared = Q(catalog_uuid=None) & (Exists(held) | Exists(left_later))
+        return ContentChange.objects.filter(self.in_catalogs | shared)
+
+    def _rows_of(self, content_key: str) -> list[ContentMetadata]:
+        """Return the first two, the last being gone first."""
+        rows = self.rows().defer("payload").filter(content_key=content_key)
+        return list(rows.order_by(F("gone_at").desc(nulls_first=True), "variant")[:2])
+
+    def _departures(self) -> QuerySet[ContentChange]:
+        return ContentChange.objects.filter(self.in_catalogs, field="membership", new__isnull=True)

@@ -1,0 +1,119 @@
+"""Many catalogs that share courses, one in a hundred with a restricted run: requests, rows and memory."""
+
+import gc
+import tracemalloc
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from bursary.catalog.http_source import HttpCatalog
+from bursary.replica import refresh
+from bursary.replica.models import ContentMetadata, RefreshSource
+from tests.enterprise_catalog.shelf import Record, Shelf
+from tests.enterprise_catalog.without_sockets import WithoutSockets
+from tests.replica.listing import NOW
+from tests.replica.upstream import courses, keys_of
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+CATALOGS = [UUID(int=number) for number in range(1, 5)]
+SIZE, STEP = 100, 50
+"""Courses of a catalog, of which the next has half."""
+A_REQUEST = 50
+"""Records that are asked for at a time."""
+MOST_ROWS = 1.05
+"""For each key of a course or run, where one course in a hundred has restricted runs."""
+
+
+def restricted(record: Record) -> Record:
+    """Return the course with a run more, the advertised one, that only some catalogs may have."""
+    [public] = record["course_runs"]
+    own = {"key": f"{public['key']}+private", "uuid": "private", "restriction_type": "custom-b2b-enterprise"}
+    terms = record["normalized_metadata"] | {"content_price": 199.0}
+    return record | {
+        "advertised_course_run_uuid": own["uuid"],
+        "course_runs": [public | {"uuid": "public"}, public | own],
+        "normalized_metadata": terms,
+        "normalized_metadata_by_run": record["normalized_metadata_by_run"] | {own["key"]: terms},
+    }
+
+
+@pytest.fixture
+def upstream() -> WithoutSockets:
+    """Every other catalog may have the restricted runs: of two that share a course, one is served another."""
+    keys = keys_of(courses(STEP * (len(CATALOGS) + 1)))
+    with_more = dict(zip(keys[STEP::100], map(restricted, courses(len(keys))[STEP::100]), strict=True))
+    shelf = Shelf([with_more.get(one["key"], one) for one in courses(len(keys))], map(str, CATALOGS))
+    for number, catalog in enumerate(CATALOGS):
+        for key in {*keys} - {*keys[number * STEP : number * STEP + SIZE]}:
+            shelf.remove(key, catalog=str(catalog))
+        if number % 2:
+            for record in with_more.values():
+                shelf.allow_restricted(catalog, record["course_runs"][1]["key"])
+    return WithoutSockets(shelf)
+
+
+def refresh_all(upstream: WithoutSockets, *, hours: int, catalogs: Sequence[UUID] = CATALOGS) -> int:
+    """Refresh the catalogs, and return how many requests that took."""
+    before = upstream.questions
+    for catalog in catalogs:
+        refresh.refresh_catalog(
+            catalog, source=HttpCatalog(upstream), now=NOW + hours * HOUR, by=RefreshSource.CRON
+        )
+    return upstream.questions - before
+
+
+def test_a_full_refresh_asks_for_the_keys_of_each_catalog_and_for_fifty_records_at_a_time(
+    upstream: WithoutSockets,
+) -> None:
+    expected = len(CATALOGS) * (1 + SIZE // A_REQUEST)
+
+    assert refresh_all(upstream, hours=0) == expected  # all of it new
+    upstream.shelf.sync()
+    assert refresh_all(upstream, hours=1) == expected  # stamped anew, and the same
+
+    rows = ContentMetadata.objects.order_by()
+    keys = rows.values("content_key").distinct().count()
+    assert keys < rows.count() <= MOST_ROWS * keys
+
+
+def test_what_is_due_is_asked_for_by_as_many_requests_as_without_restricted_runs(
+    upstream: WithoutSockets,
+) -> None:
+    refresh_all(upstream, hours=0)
+    due = ContentMetadata.objects.exclude(due_at=None)
+    due.update(due_at=NOW + HOUR)
+    before = upstream.questions
+
+    report = refresh.refresh_due(clock=lambda: NOW + HOUR, source=HttpCatalog(upstream), most=10_000)
+
+    assert (report.records, report.changed) == (due.count(), 0)
+    # Rows are claimed fifty at a time, in the order in which they are due: a batch may be of two catalogs.
+    assert upstream.questions - before <= -(-due.count() // A_REQUEST) + len(CATALOGS)
+    assert not due.filter(due_at__lte=NOW + HOUR).exists()
+
+
+def test_a_refresh_of_many_catalogs_takes_hardly_more_memory_than_of_one(upstream: WithoutSockets) -> None:
+    refresh_all(upstream, hours=0)  # what is made once: compiled queries, caches
+    seldom = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)  # as by default; the other tests raise it
+    upstream.shelf.sync()
+    try:
+        one = peak_of(upstream, CATALOGS[:1])
+        assert peak_of(upstream, CATALOGS) < 1.3 * one
+    finally:
+        gc.set_threshold(*seldom)
+
+
+def peak_of(upstream: WithoutSockets, catalogs: Sequence[UUID]) -> int:
+    """Return the most bytes that a refresh of these catalogs had at one time."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        refresh_all(upstream, hours=1, catalogs=catalogs)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
