@@ -120,7 +120,7 @@ class Runner:
 
         def distance(test: pytest.Item) -> tuple[bool, bool, int]:
             beside = test.path.parent.name == folder
-            mirrored = beside and test.path.stem == f"test_{module}"
+            mirrored = beside and test.path.stem.startswith(f"test_{module}")
             return not mirrored, not beside, len(self.passing[test.nodeid].functions)
 
         def unlikely(test: pytest.Item) -> tuple[int, bool, bool, float]:

@@ -27,7 +27,7 @@ ON_SQLITE_ONLY = [
     # Reading upstream over HTTP. What it writes is tested on both, in replica/test_refresh.py and others.
     *("replica/test_upstream_cache.py", "replica/test_refresh_over_http.py", "replica/test_memory.py"),
     "replica/test_many_catalogs.py",
-    *("api/test_read_modes.py", "faults/test_an_hour_of_outage.py"),
+    *("api/test_read_modes.py", "replica/test_merge_decisions.py", "faults/test_an_hour_of_outage.py"),
     *("faults/test_fault_02_catalog_unreachable.py", "faults/test_fault_03_missing_courses.py"),
     # Start processes of their own, which use SQLite whatever the tests run on.
     *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_serving.py"),
