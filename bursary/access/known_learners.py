@@ -54,3 +54,19 @@ def accounts_of(learner_keys: Iterable[str]) -> QuerySet[User]:
     keys = list(learner_keys)
     other = AccountAddress.objects.filter(learner_key__in=keys)
     return User.objects.filter(of_mailboxes(keys) | Q(pk__in=list(other.values_list("user", flat=True))))
+
+
+def same_person(key: str, *, lms_user_id: int | None) -> Q:
+    """Return a condition on rows of learners: the person with this learner key or LMS user id.
+
+    By every address and id of the accounts that these lead to. Three queries.
+    """
+    by_id = User.objects.filter(lms_user_id=lms_user_id) if lms_user_id is not None else User.objects.none()
+    keys, ids = {key}, {lms_user_id}
+    for user in (accounts_of([key]) | by_id).prefetch_related("other_addresses"):
+        keys |= {
+            user.mailbox_key or user.learner_key,
+            *(one.learner_key for one in user.other_addresses.all()),
+        }
+        ids.add(user.lms_user_id)
+    return of_mailboxes(keys - {""}) | Q(lms_user_id__in=ids - {None})

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,7 +19,7 @@ from bursary.api.refusals import refusal
 from bursary.api.serializers import AssignmentSerializer
 from bursary.assignments import allocation, listing, pasted_lists, preview_warnings
 from bursary.assignments.addresses import BadAddresses
-from bursary.assignments.matching import Match, Verdict
+from bursary.assignments.matching import NO_CHANGE, Match, Repeats, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.pasted_lists import PastedList
 from bursary.assignments.preview_warnings import PreviewWarning, WarningSummary
@@ -34,13 +34,30 @@ _JOINING = (
 )
 
 
+class UnchangedAssignmentSerializer(AssignmentSerializer):
+    """An assignment for which nothing was allocated to its learner, and why."""
+
+    verdict = serializers.SerializerMethodField()
+
+    class Meta(AssignmentSerializer.Meta):
+        fields = (*AssignmentSerializer.Meta.fields, "verdict")
+
+    @extend_schema_field(serializers.ChoiceField(choices=[one.value for one in NO_CHANGE]))
+    def get_verdict(self, assignment: LearnerContentAssignment) -> str:
+        """Return the verdict on its learner."""
+        verdict: Verdict = self.context["verdicts"][assignment.pk]
+        return verdict.value
+
+
 class AllocateOutput(serializers.Serializer[Any]):
     """The assignments by what happened to them. Amounts are in cents."""
 
     understood = serializers.DictField(required=False, help_text=_UNDERSTOOD)
     created = AssignmentSerializer(many=True, help_text="New assignments")
     updated = AssignmentSerializer(many=True, help_text="Ended assignments, allocated again")
-    no_change = AssignmentSerializer(many=True, help_text="Assignments that were open or accepted already")
+    no_change = UnchangedAssignmentSerializer(
+        many=True, help_text="Open, accepted or declined assignments, for which there is no new one"
+    )
     recognised = serializers.ListField(
         child=serializers.DictField(), help_text="Addresses of learners known by another address"
     )
@@ -97,7 +114,7 @@ class Allocate(APIView):
             **_understood(asked, budget),
             "created": _serialized(done.assignments(Verdict.NEW)),
             "updated": _serialized(done.assignments(Verdict.AGAIN)),
-            "no_change": _serialized(done.assignments(Verdict.UNCHANGED)),
+            "no_change": _unchanged(done),
             "recognised": [_match(one, people) for one in done.outcomes if one.known_by_other_address],
             "duplicates": [_match(one, people) for one in done.outcomes if one.verdict is Verdict.DUPLICATE],
             "dropped": _dropped(people),
@@ -164,6 +181,7 @@ def _parsed(request: Request, budget: Budget) -> tuple[dict[str, Any], PastedLis
         "price_cents": body["content_price_cents"],
         "entries": [entry.text for entry in people.entries],
         "due_date": body.get("due_date"),
+        "repeats": Repeats(body["allow_another"], body["reallocate_declined"]),
     }
     return asked, people
 
@@ -171,6 +189,14 @@ def _parsed(request: Request, budget: Budget) -> tuple[dict[str, Any], PastedLis
 def _serialized(assignments: Iterable[LearnerContentAssignment]) -> Any:
     rows = listing.with_timelines([assignment.pk for assignment in assignments], now=timezone.now())
     return AssignmentSerializer(rows, many=True).data
+
+
+def _unchanged(done: allocation.Allocation) -> Any:
+    verdicts = {one.assignment.pk: one.verdict for one in done.outcomes if one.assignment}
+    rows = listing.with_timelines(
+        [assignment.pk for assignment in done.assignments(*NO_CHANGE)], now=timezone.now()
+    )
+    return UnchangedAssignmentSerializer(rows, many=True, context={"verdicts": verdicts}).data
 
 
 def _joining(terms: JoiningTerms) -> dict[str, Any]:
@@ -191,12 +217,18 @@ def _warning(one: PreviewWarning | WarningSummary) -> dict[str, Any]:
 
 
 def _match(one: Match, people: PastedList) -> dict[str, Any]:
-    first = one.duplicate_of
+    first, assignment = one.duplicate_of, one.assignment
     return {
         "position": people.entries[one.addressee.position].line,
         "address": one.addressee.address,
         "verdict": one.verdict.value,
         "recognised": one.known_by_other_address,
         "duplicate_of": None if first is None else people.entries[first].line,
-        "assignment_uuid": str(one.assignment.uuid) if one.assignment else None,
+        "assignment_uuid": assignment and str(assignment.uuid),
+        "assignment": assignment
+        and {
+            "uuid": str(assignment.uuid),
+            "content_key": assignment.content_key,
+            "state": assignment.state,
+        },
     }

@@ -132,6 +132,15 @@ class AllocateInput(serializers.Serializer[Any]):
         help_text="The administrator's own deadline; the earliest deadline applies. A date without a time is "
         "the end of that day; a time without a zone is meant in the organisation's",
     )
+    allow_another = serializers.BooleanField(
+        default=False,
+        help_text="Allocate also to learners who have the course of this run, or a run of the same course",
+    )
+    reallocate_declined = serializers.BooleanField(
+        default=None,
+        allow_null=True,
+        help_text="Allocate also to learners who declined it before; null: as the organisation has set",
+    )
     admin_lms_user_id = serializers.IntegerField(
         required=False, allow_null=True, help_text="Ignored: the authenticated user is used"
     )

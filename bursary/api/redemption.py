@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404
 from django.urls import reverse
 from django.utils import timezone
@@ -29,7 +29,7 @@ from bursary.api.inputs import AssignmentUuidsInput, validated
 from bursary.api.learner_serializers import LearnerAssignmentSerializer, policy_of_learner, redemption_url
 from bursary.api.refusals import as_reason
 from bursary.api.serializers import CENTS_IN_A_DOLLAR, POLICY_TYPE
-from bursary.assignments import acknowledgement, listing, redemption
+from bursary.assignments import acknowledgement, listing, matching, redemption
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
@@ -125,15 +125,11 @@ class CanRedeem(APIView):
         customer, learner = _customer_and_learner(request, customer_uuid, None)
         own = learner.assignments().filter(budget__customer=customer)
         parents = read_modes.courses_of(keys, assigned=_courses(own), now=timezone.now())
-        matching = own.filter(content_key__in={*keys, *parents.values()})
-        found = list(
-            matching.select_related("budget__customer").order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS]
-        )
-        best = {
-            key: redemption.best_of(one for one in found if one.content_key in (key, parents.get(key)))
-            for key in keys
-        }
+        covering = Q(content_key__in={*keys, *parents.values()}) | redemption.accepted_runs(keys)
+        rows = own.filter(covering).select_related("budget__customer")
+        found = rows.order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS]
         now = timezone.now()
+        best = redemption.answering(found, courses={key: parents.get(key) for key in keys}, now=now)
         refused = _refusals(best, now=now)
         return Response([_redeemability(key, best[key], refused.get(key)) for key in keys])
 
@@ -149,7 +145,7 @@ def _refusals(
 ) -> dict[str, redemption.RedemptionRefused | None]:
     """Return by key why the assignment that covers it cannot be redeemed, None where it can."""
     covered = [(one, key) for key, one in best.items() if one is not None]
-    declined = redemption.which_declined([one for one, _key in covered])
+    declined = matching.which_declined([one for one, _key in covered])
     unjoinable = redemption.unjoinable(covered, now=now)
     found: dict[str, redemption.RedemptionRefused | None] = {}
     for key, one in best.items():
@@ -220,7 +216,8 @@ class Redeem(APIView):
         )
         own = learner.assignments().filter(budget=budget)
         course = read_modes.courses_of([key], assigned=_courses(own), now=now).get(key)
-        assignment = redemption.best_of(own.filter(redemption.covering(key, course=course)))
+        found = own.filter(redemption.covering(key, course=course))
+        assignment = redemption.answering(found, courses={key: course}, now=now)[key]
         if assignment is None:
             raise redemption.not_assigned()
         action = redemption.begin(assignment, now=now, content_key=key, actor=caller(request))

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from django.db import transaction
 
@@ -23,7 +24,7 @@ from bursary.assignments import (
     preview_warnings,
 )
 from bursary.assignments.choices import ActionType, State
-from bursary.assignments.matching import Match, Verdict
+from bursary.assignments.matching import COSTLY, ONCE, Match, Repeats, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.offers import KnownOffer, Offer
 from bursary.assignments.preview_warnings import PreviewWarning
@@ -92,6 +93,7 @@ def allocate(
     now: datetime,
     actor: User | None = None,
     due_date: datetime | None = None,
+    repeats: Repeats = ONCE,
 ) -> Allocation:
     """Allocate one course or run to every address, within the budget, all or nothing.
 
@@ -100,17 +102,14 @@ def allocate(
     """
     addressees = addresses.read_all(entries)
     known = _find(budget, content_key, now=now)
+    before = _ends_before(budget, now=now, due_date=due_date)
     with transaction.atomic():
-        offer = offers.read(
-            known, budget=budget, before=_ends_before(budget, now=now, due_date=due_date), lock=True
-        )
-        content = offer.content
+        offer = offers.read(known, budget=budget, before=before, lock=True)
         locked = ledger.lock(budget.pk)
         terms = _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
-        key = content.content_key
-        outcomes = matching.match_learners(locked, content_key=key, addressees=addressees, lock=True)
-        new = [one for one in outcomes if one.verdict is Verdict.NEW]
-        again = [one for one in outcomes if one.verdict is Verdict.AGAIN]
+        match = partial(matching.match_learners, addressees=addressees, now=now, lock=True, repeats=repeats)
+        outcomes = match(locked, content_key=offer.content.content_key, course_key=offer.course_key)
+        new, again = ([one for one in outcomes if one.verdict is verdict] for verdict in COSTLY)
         _reserve(locked, cents=price_cents * (len(new) + len(again)))
         columns: dict[str, object] = {
             "content": offer.row,
@@ -122,7 +121,7 @@ def allocate(
         }
         _create(locked, offer, new, columns=columns, now=now, actor=actor)
         _allocate_again(locked, again, columns=columns, now=now, actor=actor)
-    return Allocation(content, outcomes, terms)
+    return Allocation(offer.content, outcomes, terms)
 
 
 def preview(
@@ -133,30 +132,29 @@ def preview(
     entries: Sequence[object],
     now: datetime,
     due_date: datetime | None = None,
+    repeats: Repeats = ONCE,
 ) -> Preview:
     """Return what `allocate` would do now, address by address, and change nothing.
 
     Raises addresses.TooManyAddresses and reads.ContentUnavailable; other refusals are in the result.
     """
     addressees, bad = addresses.read(entries)
-    outcomes = matching.match_learners(budget, content_key=content_key, addressees=addressees, lock=False)
-    costly = [one for one in outcomes if one.verdict in (Verdict.NEW, Verdict.AGAIN)]
-    cost = price_cents * len(costly)
-    available = ledger.available_cents(budget)
+    ends = partial(deadlines.deadline, budget, allocated_at=now, due_date=due_date)
     refusals: list[AllocationRefused] = []
     expires_at, reason, terms, course_key = None, "", None, content_key
     try:
-        known = _find(budget, content_key, now=now)
-        before = _ends_before(budget, now=now, due_date=due_date)
+        known, (before, _reason) = _find(budget, content_key, now=now), ends(enroll_by=None)
         offer = offers.read(known, budget=budget, before=before, lock=False)
-        course_key = offer.parent_key or offer.content.content_key
-        join_by = offer.joined_by(before=before)
-        expires_at, reason = deadlines.deadline(
-            budget, enroll_by=join_by, allocated_at=now, due_date=due_date
-        )
+        course_key = offer.course_key
+        expires_at, reason = ends(enroll_by=offer.joined_by(before=before))
         terms = _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
     except AllocationRefused as refused:
         refusals.append(refused)
+    match = partial(matching.match_learners, addressees=addressees, now=now, repeats=repeats)
+    outcomes = match(budget, content_key=content_key, course_key=course_key)
+    costly = [one for one in outcomes if one.verdict in COSTLY]
+    cost = price_cents * len(costly)
+    available = ledger.available_cents(budget)
     if short := ledger.shortage(budget, cents=cost):
         refusals.append(_too_expensive(short))
     remaining = None if available is None else available - cost

@@ -10,7 +10,7 @@ from datetime import datetime
 from django.db import transaction
 
 from bursary.access.models import User
-from bursary.assignments import lifecycle, redemption
+from bursary.assignments import lifecycle, matching, redemption
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
@@ -44,7 +44,7 @@ def decline(
     with transaction.atomic():
         budget = ledger.lock(assignment.budget_id)
         locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
-        if redemption.which_declined([locked]):
+        if matching.which_declined([locked]):
             return False
         if refused := _refusal(locked, now=now):
             raise refused

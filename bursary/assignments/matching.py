@@ -1,21 +1,28 @@
-"""Matches addresses to existing assignments, also of a learner known by another address."""
+"""Matches addresses to existing assignments, also of a learner known by another address.
+
+One course, one price: an assignment of the same course, or of one of its runs, counts, too.
+"""
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 
-from django.db.models import Q
+from django.db.models import F, Q
 
 from bursary.access import known_learners
 from bursary.access.models import of_mailboxes
 from bursary.assignments.addresses import IDENTITY, Addressee
-from bursary.assignments.choices import State
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
+from bursary.replica.models import ContentMetadata
 
 ROWS_PER_QUERY = 5000
+
+_Rank = Callable[[LearnerContentAssignment], tuple[int, ...]]
 
 _SETTLED = (State.ALLOCATED, State.ACCEPTED)
 """Open or accepted: allocating it again changes nothing."""
@@ -28,13 +35,42 @@ class Verdict(enum.StrEnum):
     """It was cancelled, expired or reversed, and is allocated again."""
     UNCHANGED = "already_assigned"
     """The learner has it already; it costs nothing."""
+    HAS_OTHER_RUN = "has_other_run"
+    """The learner has an open assignment of another run of its course, or of a run of this course."""
+    HAS_COURSE = "has_course"
+    """The learner has an open assignment of this run's course."""
+    ACCEPTED = "accepted_already"
+    """The learner has accepted its course, or another run of it, which has not ended."""
+    DECLINED = "declined_before"
+    """The learner declined it."""
     DUPLICATE = "duplicate"
     """An earlier entry is the same learner."""
 
 
+COSTLY = (Verdict.NEW, Verdict.AGAIN)
+"""What is allocated, at its price."""
+OTHER_ASSIGNMENT = (Verdict.HAS_OTHER_RUN, Verdict.HAS_COURSE, Verdict.ACCEPTED)
+"""What names an assignment of the same course by another key."""
+NO_CHANGE = (Verdict.UNCHANGED, *OTHER_ASSIGNMENT, Verdict.DECLINED)
+"""What names an assignment that the learner has, or declined, and costs nothing."""
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """What is allocated on request although the learner has, or declined, something of the kind."""
+
+    allow_another: bool = False
+    """Also where the learner has an assignment of the same course by another key."""
+    reallocate_declined: bool | None = None
+    """Also where the learner declined it before; None: as the customer has set."""
+
+
+ONCE = Repeats()
+
+
 @dataclass
 class Match:
-    """The verdict on one address of a request."""
+    """The verdict on one address of a request, and the assignment that it is about."""
 
     addressee: Addressee
     verdict: Verdict
@@ -46,45 +82,94 @@ class Match:
     """Every key of the learner's addresses, and the LMS user id if there is one; empty for a duplicate."""
 
 
+class _Found:
+    """Assignments by the keys and LMS user ids of their learners; of several, the one of the highest rank."""
+
+    def __init__(self, assignments: Iterable[LearnerContentAssignment], *, rank: _Rank) -> None:
+        ascending = sorted(assignments, key=rank)
+        self._by_key = {one.present_key: one for one in ascending}
+        self._by_person = {one.lms_user_id: one for one in ascending if one.lms_user_id}
+
+    def of(self, keys: Sequence[str], person: int | None) -> list[LearnerContentAssignment]:
+        """Return the different ones: by the first key, by the LMS user id, by the other keys."""
+        own, *others = (self._by_key.get(key) for key in keys)
+        found = (own, self._by_person.get(person) if person else None, *others)
+        return list({one.pk: one for one in found if one}.values())
+
+
 def match_learners(
-    budget: Budget, *, content_key: str, addressees: Sequence[Addressee], lock: bool
+    budget: Budget,
+    *,
+    content_key: str,
+    course_key: str,
+    addressees: Sequence[Addressee],
+    now: datetime,
+    lock: bool = False,
+    repeats: Repeats = ONCE,
 ) -> list[Match]:
     """Return the match of each addressee, in order. With `lock`, existing assignments stay locked.
 
     Addresses are compared by their keys, learners by the LMS user ids and the other addresses of their
-    accounts.
+    accounts. `course_key` is that of the course, also where its run is allocated.
     """
     keys = list(dict.fromkeys(one.learner_key for one in addressees))
     people_known = known_learners.lms_user_ids(keys)
     others = known_learners.other_keys(keys)
     all_keys = list(dict.fromkeys([*keys, *chain.from_iterable(others.values())]))
-    existing = _existing(budget, content_key, all_keys, list(people_known.values()), lock=lock)
-    # Of twins the settled one counts, else the one that stayed.
-    existing.sort(key=lambda one: (one.state in _SETTLED, not one.twin, -one.pk))
-    by_key = {assignment.present_key: assignment for assignment in existing}
-    by_person = {assignment.lms_user_id: assignment for assignment in existing if assignment.lms_user_id}
+    same_course = of_course(course_key) | Q(content_key=content_key)
+    existing = _existing(budget, same_course, all_keys, list(people_known.values()), lock=lock)
+    earlier = _Earlier(existing, budget=budget, content_key=content_key, now=now, repeats=repeats)
     first_at: dict[int | str, int] = {}
     outcomes = []
     for addressee in addressees:
         person = people_known.get(addressee.learner_key)
-        own, other = by_key.get(addressee.learner_key), by_person.get(person) if person else None
-        same = others.get(addressee.learner_key, [])
-        other = other or next((by_key[key] for key in same if key in by_key), None)
-        assignment = _best(own, other)
-        if own and other and own is not other:
-            person = None  # the other row has the LMS user id, which is unique
+        own_keys = [addressee.learner_key, *others.get(addressee.learner_key, [])]
+        found, of_others = earlier.same.of(own_keys, person), earlier.elsewhere.of(own_keys, person)
         # Entries of one learner, or that would share an assignment, count once.
-        identity = (assignment and assignment.uuid.hex) or person or min([addressee.learner_key, *same])
-        if identity in first_at:
-            first = first_at[identity]
-            outcomes.append(Match(addressee, Verdict.DUPLICATE, person, duplicate_of=first))
-            continue
-        first_at[identity] = addressee.position
-        match = _judge(addressee, person, assignment)
-        ids = [people_known[key] for key in (addressee.learner_key,) if key in people_known]
-        match.known_by = (addressee.learner_key, *same, *ids)
+        rows = {one.uuid.hex for one in (*found, *of_others)}
+        identities: set[int | str] = {*own_keys, *rows, person or addressee.learner_key}
+        first = min((first_at[one] for one in identities if one in first_at), default=None)
+        first_at |= dict.fromkeys(identities, addressee.position if first is None else first)
+        match = Match(addressee, Verdict.DUPLICATE, person, duplicate_of=first)
+        if first is None:
+            match = _judge(addressee, person, found, of_others, earlier.declined)
+            match.known_by = (*own_keys, person) if person else own_keys
         outcomes.append(match)
     return outcomes
+
+
+def of_course(course_key: str) -> Q:
+    """Return the condition that an assignment is of this course or of one of its runs."""
+    return Q(content_key=course_key) | Q(parent_content_key=course_key)
+
+
+def still_valid(
+    assignments: Sequence[LearnerContentAssignment], *, now: datetime
+) -> list[LearnerContentAssignment]:
+    """Return those that their learners can accept, or have accepted while the content has not ended.
+
+    Content without a row, or without an end, has not ended. At most one query.
+    """
+    accepted = {one.content_id for one in assignments if one.state == State.ACCEPTED and one.content_id}
+    over = ContentMetadata.objects.filter(pk__in=accepted, end_date__lte=now)
+    ended = set(over.values_list("pk", flat=True)) if accepted else set()
+    return [
+        one
+        for one in assignments
+        if (one.state == State.ALLOCATED and (one.expires_at > now or one.redeeming_since))
+        or (one.state == State.ACCEPTED and one.content_id not in ended)
+    ]
+
+
+def which_declined(assignments: Sequence[LearnerContentAssignment]) -> set[int]:
+    """Return the pks of assignments that their learners declined in the current cycle. At most one query."""
+    ended = [assignment.pk for assignment in assignments if assignment.state == State.CANCELLED]
+    if not ended:
+        return set()
+    facts = LearnerContentAssignmentAction.objects.filter(
+        assignment__in=ended, action_type=ActionType.DECLINED, cycle=F("assignment__cycle")
+    )
+    return set(facts.values_list("assignment_id", flat=True))
 
 
 def assign_identity(outcomes: Iterable[Match]) -> None:
@@ -107,9 +192,9 @@ def assign_identity(outcomes: Iterable[Match]) -> None:
 
 
 def _existing(
-    budget: Budget, content_key: str, keys: Sequence[str], persons: Sequence[int], *, lock: bool
+    budget: Budget, same_course: Q, keys: Sequence[str], persons: Sequence[int], *, lock: bool
 ) -> list[LearnerContentAssignment]:
-    rows = LearnerContentAssignment.objects.filter(budget=budget, content_key=content_key)
+    rows = LearnerContentAssignment.objects.filter(same_course, budget=budget)
     if lock:
         rows = for_update(rows)
     found: dict[int, LearnerContentAssignment] = {}
@@ -120,21 +205,70 @@ def _existing(
     return list(found.values())
 
 
-def _best(
-    by_key: LearnerContentAssignment | None, by_person: LearnerContentAssignment | None
-) -> LearnerContentAssignment | None:
-    """Return the open or accepted one of the two, else the one with the address."""
-    if by_person and by_person.state in _SETTLED and not (by_key and by_key.state in _SETTLED):
-        return by_person
-    return by_key or by_person
+class _Earlier:
+    """The assignments that decide about a list: of the same content, and elsewhere of the same course."""
+
+    def __init__(
+        self,
+        existing: Sequence[LearnerContentAssignment],
+        *,
+        budget: Budget,
+        content_key: str,
+        now: datetime,
+        repeats: Repeats,
+    ) -> None:
+        same = [one for one in existing if one.content_key == content_key]
+        others = [one for one in existing if one.content_key != content_key]
+        self.declined = _not_asked_again(budget, same, repeats=repeats)
+        # Of twins the settled one counts, else the one that stayed.
+        self.same = _Found(same, rank=lambda one: (*_rank(one, self.declined), not one.twin, -one.pk))
+        valid = [] if repeats.allow_another else still_valid(others, now=now)
+        self.elsewhere = _Found(valid, rank=lambda one: (one.state == State.ACCEPTED, -one.pk))
 
 
-def _judge(addressee: Addressee, person: int | None, assignment: LearnerContentAssignment | None) -> Match:
-    if assignment is None:
-        return Match(addressee, Verdict.NEW, person)
-    verdict = Verdict.UNCHANGED if assignment.state in _SETTLED else Verdict.AGAIN
+def _not_asked_again(
+    budget: Budget, assignments: Sequence[LearnerContentAssignment], *, repeats: Repeats
+) -> set[int]:
+    """Return the pks of declined assignments, unless they are to be allocated again."""
+    asked_for = repeats.reallocate_declined
+    declined = set() if asked_for else which_declined(assignments)
+    by_customer = bool(declined) and asked_for is None and budget.customer.reallocate_declined
+    return set() if by_customer else declined
+
+
+def _rank(assignment: LearnerContentAssignment, declined: Collection[int]) -> tuple[bool, bool]:
+    return assignment.state in _SETTLED, assignment.pk in declined
+
+
+def _judge(
+    addressee: Addressee,
+    person: int | None,
+    found: Sequence[LearnerContentAssignment],
+    others: Sequence[LearnerContentAssignment],
+    declined: Collection[int],
+) -> Match:
+    """Return the verdict by the learner's assignments of this content, and `others` of the same course."""
+    assignment = max(found, key=lambda one: _rank(one, declined), default=None)
+    other = max(others, key=lambda one: one.state == State.ACCEPTED, default=None)
+    if assignment is not None and assignment.state in _SETTLED:
+        verdict = Verdict.UNCHANGED
+    elif other is not None:
+        verdict, assignment = _same_course(other), other
+    elif assignment is None:
+        verdict = Verdict.NEW
+    else:
+        verdict = Verdict.DECLINED if assignment.pk in declined else Verdict.AGAIN
     # A forgotten learner's placeholder is not another address of theirs.
     known_by_other_address = (
-        assignment.present_key != addressee.learner_key and assignment.forgotten_at is None
+        assignment is not None
+        and assignment.present_key != addressee.learner_key
+        and assignment.forgotten_at is None
     )
-    return Match(addressee, verdict, person, assignment, known_by_other_address)
+    # Of several rows, another has the LMS user id, which is unique.
+    return Match(addressee, verdict, None if len(found) > 1 else person, assignment, known_by_other_address)
+
+
+def _same_course(other: LearnerContentAssignment) -> Verdict:
+    if other.state == State.ACCEPTED:
+        return Verdict.ACCEPTED
+    return Verdict.HAS_OTHER_RUN if other.is_assigned_course_run else Verdict.HAS_COURSE

@@ -5,17 +5,17 @@ moves it from then on. `fulfil` spends and moves, under one idempotency key for 
 in between, the runner repeats `fulfil` when the lease of the work ends.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from bursary.access import known_learners
 from bursary.access.models import User, of_mailboxes
-from bursary.assignments import actions, lifecycle, offers
+from bursary.assignments import actions, lifecycle, matching, offers
 from bursary.assignments.actions import Done
 from bursary.assignments.choices import OPEN, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -42,7 +42,7 @@ class RedemptionRefused(Exception):
 
 
 ASK_FOR_OTHER = "Ask your organisation to assign another course to you."
-ASK = "If you still want it, ask your organisation to assign it again."
+ASK = "To take it after all, ask your organisation to assign it again."
 ASK_WHEN = "Ask your organisation when it can be accepted; until then you can decline it."
 
 _REFUSED: Mapping[str, tuple[str, str]] = {
@@ -82,9 +82,18 @@ def of_learner(*, lms_user_id: int | None, learner_key: str) -> QuerySet[Learner
     return LearnerContentAssignment.objects.filter(mine)
 
 
+def accepted_runs(courses: Collection[str]) -> Q:
+    """Return a condition: the assignment is of a run of these courses, and accepted or being redeemed."""
+    taken = Q(state=State.ACCEPTED) | Q(redeeming_since__isnull=False)
+    return Q(parent_content_key__in=courses) & taken
+
+
 def covering(content_key: str, *, course: str | None = None) -> Q:
-    """Return a condition: the assignment is of this run or course, or of the `course` of this run."""
-    itself = Q(content_key=content_key)
+    """Return a condition: the assignment answers a redemption of this run or course.
+
+    It is of the same content, of the `course` of this run, or of a run of this course that is accepted.
+    """
+    itself = Q(content_key=content_key) | accepted_runs([content_key])
     return itself | Q(content_key=course, parent_content_key="") if course else itself
 
 
@@ -94,15 +103,73 @@ def best_of(candidates: Iterable[LearnerContentAssignment]) -> LearnerContentAss
     return min(newest_first, key=lambda one: _BEST_FIRST.index(State(one.state)), default=None)
 
 
-def which_declined(assignments: Sequence[LearnerContentAssignment]) -> set[int]:
-    """Return the pks of assignments that their learners declined in the current cycle. At most one query."""
-    ended = [assignment.pk for assignment in assignments if assignment.state == State.CANCELLED]
-    if not ended:
-        return set()
-    facts = LearnerContentAssignmentAction.objects.filter(
-        assignment__in=ended, action_type=ActionType.DECLINED, cycle=F("assignment__cycle")
-    )
-    return set(facts.values_list("assignment_id", flat=True))
+def answering(
+    candidates: Collection[LearnerContentAssignment], *, courses: Mapping[str, str | None], now: datetime
+) -> dict[str, LearnerContentAssignment | None]:
+    """Return by key the learner's assignment that answers a redemption of it, of those that cover it.
+
+    Where one is accepted, or being redeemed, no open one of the same budget is paid for as well. `courses`
+    has the course of each run, None for a course. At most one query.
+    """
+    taken = _taken_and_valid(candidates, now=now)
+    found = {}
+    for key, course in courses.items():
+        paid = [one for one, valid in taken if _covers(one, key, course, valid=valid)]
+        same = [one for one in candidates if one.content_key in (key, course)]
+        found[key] = best_of({one for one in (*paid, *same) if not _paid_by(paid, instead_of=one, key=key)})
+    return found
+
+
+def _taken(assignment: LearnerContentAssignment) -> bool:
+    return assignment.state == State.ACCEPTED or assignment.redeeming_since is not None
+
+
+def _taken_and_valid(
+    candidates: Iterable[LearnerContentAssignment], *, now: datetime
+) -> list[tuple[LearnerContentAssignment, bool]]:
+    """Return those accepted or being redeemed, and whether their content has not ended. At most one query."""
+    taken = [one for one in candidates if _taken(one)]
+    valid = {one.pk for one in matching.still_valid(taken, now=now)}
+    return [(one, one.pk in valid) for one in taken]
+
+
+def _covers(
+    assignment: LearnerContentAssignment, content_key: str, course: str | None, *, valid: bool
+) -> bool:
+    """Return whether an accepted one answers for this content: its own, and while valid its course's."""
+    same_course = assignment.content_key == course or assignment.parent_content_key == content_key
+    return assignment.content_key == content_key or (valid and same_course)
+
+
+def _paid_by(
+    paid: Iterable[LearnerContentAssignment], *, instead_of: LearnerContentAssignment, key: str
+) -> LearnerContentAssignment | None:
+    """Return which of the `paid` ones answers for this open one; None where it is to be paid for.
+
+    That is so of another of the very content that was allocated after the acceptance, on request.
+    """
+    if instead_of.state != State.ALLOCATED or _taken(instead_of):
+        return None
+    others = [one for one in paid if one.budget_id == instead_of.budget_id]
+    if instead_of.content_key == key:
+        allocated_at = instead_of.allocated_at
+        others = [one for one in others if one.accepted_at is None or one.accepted_at >= allocated_at]
+    return best_of(others)
+
+
+def _to_redeem(
+    assignment: LearnerContentAssignment, content_key: str, *, now: datetime
+) -> LearnerContentAssignment:
+    """Lock the learner's assignments of the course in the budget; return it, or the one paid instead."""
+    course = assignment.parent_content_key or assignment.content_key
+    person = known_learners.same_person(assignment.present_key, lms_user_id=assignment.lms_user_id)
+    mine = Q(pk=assignment.pk) | Q(matching.of_course(course), person)
+    rows = LearnerContentAssignment.objects.filter(mine, budget=assignment.budget_id)
+    locked = {one.pk: one for one in for_update(rows).order_by("pk")}
+    taken = _taken_and_valid(locked.values(), now=now)
+    paid = [one for one, valid in taken if _covers(one, content_key, course, valid=valid)]
+    this = locked[assignment.pk]
+    return _paid_by(paid, instead_of=this, key=content_key) or this
 
 
 def refusal(
@@ -110,7 +177,7 @@ def refusal(
 ) -> RedemptionRefused | None:
     """Return why the assignment, as read, cannot be accepted at `now`; None where it can be, or was.
 
-    `declined`: it is among `which_declined`.
+    `declined`: it is among `matching.which_declined`.
     """
     if assignment is None:
         return not_assigned()
@@ -190,14 +257,15 @@ def begin(
 ) -> LearnerContentAssignmentAction:
     """Mark the assignment as being redeemed and request the work; return it, also where it began before.
 
-    `content_key` is the run of its course that the learner chose, if any. Raises RedemptionRefused, also
-    where the content cannot be joined any more. Not for use inside a transaction: upstream may be asked.
+    `content_key` is the run of its course that the learner chose, if any. Where another assignment of the
+    course is accepted and covers it, that one's redemption is returned. Raises RedemptionRefused, also where
+    the content cannot be joined any more. Not for use inside a transaction: upstream may be asked.
     """
     key = content_key or assignment.content_key
     unjoined = unjoinable([(assignment, key)], now=now).get((assignment.pk, key))
     with transaction.atomic():
-        locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
-        declined = bool(which_declined([locked]))
+        locked = _to_redeem(assignment, key, now=now)
+        declined = bool(matching.which_declined([locked]))
         if refused := refusal(locked, now=now, declined=declined) or blocked(locked, now=now):
             raise refused
         if unjoined and locked.state == State.ALLOCATED and not locked.redeeming_since:

@@ -57,6 +57,11 @@ class Customer(models.Model):
     slug = models.SlugField(max_length=64, unique=True)
     name = models.CharField(max_length=255)
     time_zone = models.CharField(max_length=64, default="UTC", validators=[check_time_zone])
+    reallocate_declined = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="An allocation that does not mention it assigns again what the learner declined",
+    )
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:

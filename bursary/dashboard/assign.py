@@ -11,7 +11,7 @@ from bursary.assignments import allocation, deadlines, preview_warnings
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.choices import ExpiryReason
-from bursary.assignments.matching import Verdict
+from bursary.assignments.matching import COSTLY, OTHER_ASSIGNMENT, Repeats, Verdict
 from bursary.assignments.preview_warnings import WarningSummary
 from bursary.budgets.models import Budget
 from bursary.dashboard import messages
@@ -55,6 +55,10 @@ class AssignPreview:
     cost_cents: int
     remaining_cents: int | None
     deadline: DeadlineText | None
+    has_others: bool
+    """Some learners have the same course by another key: assigning another can be chosen."""
+    has_declined: bool
+    """Some learners declined it: assigning it again can be chosen."""
     due_date: str
     """As it was understood; empty if none was given."""
     left_out: str
@@ -113,6 +117,7 @@ def submit(form: AssignForm, budget: Budget, *, preview: bool, actor: User, now:
         "content_key": choice.content_key,
         "price_cents": choice.price_cents,
         "entries": [entry.text for entry in entries],
+        "repeats": Repeats(form.cleaned_data["allow_another"], form.cleaned_data["reallocate_declined"]),
         "due_date": due_date,
         "now": now,
     }
@@ -137,17 +142,19 @@ def _due(budget: Budget, due_date: datetime | None) -> str:
 
 def _preview(found: allocation.Preview, budget: Budget, form: AssignForm) -> AssignResult:
     choice, people = form.cleaned_data["course"], form.cleaned_data["addresses"]
-    deadline, entries = None, people.entries
+    deadline, entries, verdicts = None, people.entries, [one.verdict for one in found.outcomes]
     if found.deadline:
         reason = ExpiryReason(found.deadline_reason)
         deadline = in_words(found.deadline, reason, customer=budget.customer)
     preview = AssignPreview(
         checked=messages.checked(found, entries),
-        learners=sum(one.verdict in (Verdict.NEW, Verdict.AGAIN) for one in found.outcomes),
+        learners=sum(one in COSTLY for one in verdicts),
         price_cents=choice.price_cents,
         cost_cents=found.cost_cents,
         remaining_cents=found.remaining_cents,
         deadline=deadline,
+        has_others=any(one in OTHER_ASSIGNMENT for one in verdicts),
+        has_declined=Verdict.DECLINED in verdicts,
         due_date=_due(budget, form.due_date),
         left_out=messages.left_out(people.dropped),
         warnings=preview_warnings.summary(found.warnings),

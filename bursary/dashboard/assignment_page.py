@@ -9,7 +9,7 @@ from django.http import Http404
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may
-from bursary.assignments import content_display, learner_accounts, lifecycle, redemption
+from bursary.assignments import content_display, learner_accounts, lifecycle, matching
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -61,7 +61,7 @@ def load(uuid: UUID, *, reader: User, now: datetime) -> AssignmentPage | None:
         may_be_cancelled=lifecycle.allows(assignment, ActionType.CANCELLED)
         and may(reader, Permission.CANCEL, customer_pk=customer_pk),
         invitation=as_learner,
-        declined=bool(redemption.which_declined([assignment])),
+        declined=bool(matching.which_declined([assignment])),
         account_ended=learner_accounts.account_ended(assignment),
     )
 

@@ -53,6 +53,13 @@ class AssignForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "autocomplete": "off"}),
     )
 
+    allow_another = forms.BooleanField(
+        label="Also assign it to learners who have its course, or another run of it", required=False
+    )
+    reallocate_declined = forms.BooleanField(
+        label="Also assign it again to learners who declined it", required=False
+    )
+
     def __init__(self, *args: Any, zone: ZoneInfo, **more: Any) -> None:
         super().__init__(*args, **more)
         self.fields["due_date"] = MomentField(
@@ -93,6 +100,10 @@ class AssignForm(forms.Form):
         if not people.entries:
             raise forms.ValidationError("Enter at least one address.")
         return people
+
+    def clean_reallocate_declined(self) -> bool | None:
+        """Return whether it is checked; if not, the organisation's setting decides, which None stands for."""
+        return self.cleaned_data["reallocate_declined"] or None
 
     @property
     def choice(self) -> Choice | None:

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from bursary.access.models import User
-from bursary.assignments import content_display, declining, redemption, signed_links
+from bursary.assignments import content_display, declining, matching, redemption, signed_links
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.delivery import runner
@@ -57,7 +57,7 @@ class Invitation:
 def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invitation:
     """Return the assignment as its learner sees it at `now`. At most four queries."""
     content_display.attach_content([assignment], now=now)
-    declined = bool(redemption.which_declined([assignment]))
+    declined = bool(matching.which_declined([assignment]))
     ended = redemption.refusal(assignment, now=now, declined=declined)
     blocked = redemption.blocked(assignment, now=now)
     if not (ended or blocked):
@@ -84,7 +84,7 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
 
 
 def state_in_words(assignment: LearnerContentAssignment, *, now: datetime, declined: bool) -> str:
-    """Return the state as its learner reads it; `declined`: it is among `redemption.which_declined`."""
+    """Return the state as its learner reads it; `declined`: see `matching.which_declined`."""
     if declined:
         return "declined"
     if assignment.state != State.ALLOCATED:

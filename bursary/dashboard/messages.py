@@ -8,7 +8,7 @@ from django.template.defaultfilters import pluralize
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import Allocation, AllocationRefused, Preview
 from bursary.assignments.choices import ExpiryReason
-from bursary.assignments.matching import Match, Verdict
+from bursary.assignments.matching import COSTLY, OTHER_ASSIGNMENT, Match, Verdict
 from bursary.assignments.pasted_lists import Entry
 from bursary.assignments.preview_warnings import PreviewWarning
 from bursary.budgets.models import Budget
@@ -41,15 +41,21 @@ class CheckedEntry:
 
 def done(allocated: Allocation, budget: Budget, *, price_cents: int) -> str:
     """Return the sentence for an allocation that succeeded."""
-    new = len(allocated.assignments(Verdict.NEW, Verdict.AGAIN))
-    had = len(allocated.assignments(Verdict.UNCHANGED))
+    new = len(allocated.assignments(*COSTLY))
     title = allocated.content.title or allocated.content.content_key
     cost = dollars(price_cents * new)
     assigned = (
         f"“{title}” is assigned to {_learners(new)}: {cost} is reserved in {budget.name}." if new else ""
     )
-    unchanged = f"{_learners(had)} had it already." if had else ""
-    return f"{assigned} {unchanged}".strip()
+    skipped = {
+        "had it already": allocated.assignments(Verdict.UNCHANGED),
+        "had its course, or another run of it; nothing new is assigned to them": allocated.assignments(
+            *OTHER_ASSIGNMENT
+        ),
+        "declined it before; nothing new is assigned to them": allocated.assignments(Verdict.DECLINED),
+    }
+    unchanged = [f"{_learners(len(found))} {what}." for what, found in skipped.items() if found]
+    return " ".join(filter(None, [assigned, *unchanged]))
 
 
 def left_out(dropped: Sequence[Entry]) -> str:
@@ -125,8 +131,19 @@ def _result(one: Match, entries: Sequence[Entry]) -> str:
     if one.assignment is None:
         return "would be assigned"
     known = f", to {one.assignment.learner_email}" if one.known_by_other_address else ""
-    if one.verdict is Verdict.UNCHANGED:
-        return f"is already assigned{known}, and costs nothing"
+    as_other = f", as {one.assignment.learner_email}" if known else ""
+    other = one.assignment.content_key
+    match one.verdict:
+        case Verdict.UNCHANGED:
+            return f"is already assigned{known}, and costs nothing"
+        case Verdict.HAS_OTHER_RUN:
+            return f"would not be assigned: the run {other} of its course is assigned{known}"
+        case Verdict.HAS_COURSE:
+            return f"would not be assigned: its course, {other}, is assigned{known}"
+        case Verdict.ACCEPTED:
+            return f"would not be assigned: {other}, of the same course, is accepted already{as_other}"
+        case Verdict.DECLINED:
+            return "would not be assigned: the learner declined it before"
     return f"would be assigned again: it was {one.assignment.state}{known}"
 
 

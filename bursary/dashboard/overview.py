@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from bursary.access.models import Role, RoleGrant, User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import content_display, deadline_notices, listing, redemption
+from bursary.assignments import content_display, deadline_notices, listing, matching, redemption
 from bursary.assignments.choices import State
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets import ledger
@@ -108,7 +108,7 @@ def _shown(assignments: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerC
 
 
 def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime) -> list[OwnLine]:
-    declined = redemption.which_declined(own)
+    declined = matching.which_declined(own)
     return [
         OwnLine(
             one,

@@ -8,7 +8,7 @@ import pytest
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Account, Budget
 from bursary.lib.money import dollars
-from bursary.replica.models import ContentMetadata, ContentType
+from bursary.replica.models import Completeness, ContentMetadata, ContentType
 from tests.api.door import Door, refusal_of
 from tests.world import ALICE, BOB, CAROL, NOW, PRICE, addresses, given_content, given_user
 
@@ -141,6 +141,7 @@ def test_each_address_is_answered_in_its_list_in_the_order_of_the_request(
             "recognised": False,
             "duplicate_of": 1,
             "assignment_uuid": None,
+            "assignment": None,
         }
     ]
 
@@ -168,7 +169,8 @@ def test_repeating_a_request_changes_and_costs_nothing(
     first = door.allocate(budget, content, ALICE, BOB)
     again = door.allocate(budget, content, ALICE, BOB)
     assert again.status_code == 202
-    assert again.json()["no_change"] == first.json()["created"]
+    created = first.json()["created"]
+    assert again.json()["no_change"] == [{**one, "verdict": "already_assigned"} for one in created]
     assert not again.json()["created"]
     assert Budget.objects.get().held_cents == 2 * PRICE
 
@@ -273,7 +275,6 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
     [alice] = door.allocate(budget, content, ALICE).json()["created"]
 
     body = door.can_allocate(budget, content, ALICE, BOB, "nobody", BOB.upper(), CAROL).json()
-
     learners = body.pop("learners")
     assert body.pop("dropped") == []
     assert body == {
@@ -293,6 +294,7 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         "recognised": False,
         "duplicate_of": None,
         "assignment_uuid": alice["uuid"],
+        "assignment": {"uuid": alice["uuid"], "content_key": content.content_key, "state": "allocated"},
         "warnings": [],
     }
     assert learners[2] == {
@@ -302,14 +304,9 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         "problem": "It has no @.",
         "warnings": [],
     }
+    verdicts = ["already_assigned", "new", "invalid", "duplicate", "new"]
     shown = [(one["position"], one["verdict"], one.get("duplicate_of")) for one in learners]
-    assert shown == [
-        (0, "already_assigned", None),
-        (1, "new", None),
-        (2, "invalid", None),
-        (3, "duplicate", 1),
-        (4, "new", None),
-    ]
+    assert shown == list(zip(range(5), verdicts, [None, None, None, 1, None], strict=True))
 
 
 def joining(content: ContentMetadata) -> dict[str, object]:
@@ -360,11 +357,14 @@ def test_what_is_tried_out_and_what_is_done_agree(
     assert tried["cost_cents"] == Budget.objects.get().held_cents
 
 
-def test_content_that_was_never_seen_waits_for_the_catalog(
-    door: Door, budget: Budget, content: ContentMetadata, settings: Any, tmp_path: Any
+@pytest.mark.parametrize("known", ["not at all", "by a thin record"])
+def test_content_that_was_never_seen_whole_waits_for_the_catalog(
+    door: Door, budget: Budget, content: ContentMetadata, settings: Any, tmp_path: Any, known: str
 ) -> None:
     settings.CATALOG_URL = f"file://{tmp_path}/nowhere/"
     asked = {"content_key": "Never+Seen"}
+    if known == "by a thin record":
+        given_content("Never+Seen", completeness=Completeness.THIN, price_cents=None, with_run=False)
     for answer in (
         door.allocate(budget, content, ALICE, **asked),
         door.can_allocate(budget, content, ALICE, **asked),

@@ -6,11 +6,12 @@ from functools import partial
 
 import pytest
 
-from bursary.assignments import redemption
+from bursary.assignments import matching, redemption
 from bursary.assignments.acknowledgement import acknowledge, acknowledged
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.declining import LONGEST_REASON, DeclineRefused, decline
+from bursary.assignments.matching import Repeats
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.budgets.models import Account, Budget, LedgerEntry
@@ -131,16 +132,17 @@ def test_what_was_declined_cannot_be_accepted_and_is_said_to_be_declined() -> No
     assert refused.value.sentence == "You declined this assignment."
 
 
-def test_what_was_declined_can_be_assigned_again_and_then_it_is_another_question() -> None:
+def test_what_was_declined_can_be_assigned_again_on_request_and_then_it_is_another_question() -> None:
     assignment = given_assignment()
     decline(assignment, reason="Not now.", now=NOW)
     assert assignment.content is not None
-    allocate(assignment.budget, assignment.content, ALICE, now=LATER)
+    again = Repeats(reallocate_declined=True)
+    allocate(assignment.budget, assignment.content, ALICE, now=LATER, repeats=again)
     stored = LearnerContentAssignment.objects.get()
     assert (stored.state, stored.cycle, stored.decline_reason) == (State.ALLOCATED, 2, "")
     assert redemption.refusal(stored, now=LATER) is None
     cancel(stored.budget, uuids=[stored.uuid], now=LATER)
-    assert redemption.which_declined([LearnerContentAssignment.objects.get()]) == set()
+    assert matching.which_declined([LearnerContentAssignment.objects.get()]) == set()
 
 
 def test_a_learner_that_declined_has_nothing_to_acknowledge() -> None:

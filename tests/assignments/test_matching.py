@@ -1,6 +1,7 @@
 """Matching: which assignment each address of a request means, and what becomes of it."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -29,9 +30,14 @@ def content() -> ContentMetadata:
     return given_content()
 
 
-def match(budget: Budget, content: ContentMetadata, *entries: str) -> list[Match]:
+def match(budget: Budget, content: ContentMetadata, *entries: str, **more: Any) -> list[Match]:
     return match_learners(
-        budget, content_key=content.content_key, addressees=addresses.read_all(entries), lock=False
+        budget,
+        content_key=content.content_key,
+        course_key=content.parent_key or content.content_key,
+        addressees=addresses.read_all(entries),
+        now=NOW,
+        **more,
     )
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from bursary.assignments import redemption
+from bursary.assignments import matching, redemption
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.declining import decline
 from bursary.assignments.models import LearnerContentAssignment
@@ -17,7 +17,7 @@ def test_what_has_ended_names_the_next_step() -> None:
     assignment = given_assignment()
     refused = redemption.refusal(assignment, now=assignment.expires_at)
     assert refused
-    assert refused.next_step == "If you still want it, ask your organisation to assign it again."
+    assert refused.next_step == "To take it after all, ask your organisation to assign it again."
 
 
 def test_only_what_was_declined_in_this_cycle_and_was_asked_about_counts_as_declined() -> None:
@@ -29,5 +29,5 @@ def test_only_what_was_declined_in_this_cycle_and_was_asked_about_counts_as_decl
     cancel(budget, uuids=[alices.uuid], now=NOW)
     alices, bobs, carols = LearnerContentAssignment.objects.order_by("pk")
 
-    assert redemption.which_declined([alices, bobs]) == {bobs.pk}
-    assert redemption.which_declined([alices]) == set()
+    assert matching.which_declined([alices, bobs]) == {bobs.pk}
+    assert matching.which_declined([alices]) == set()
