@@ -44,7 +44,7 @@ STEP ?= 2000
 catalogs: .venv/.dev  ## Measure requests, memory and rows of 50 catalogs of 2,000 courses (STEP=… from one's first to the next's)
 	@$(BIN)/python bench/refresh_catalogs.py --step $(STEP)
 
-MUTANTS ?= $(if $(MODULE),'*.$(MODULE).*')
+MUTANTS ?= $(foreach module,$(MODULE),'*.$(module).*')
 mutants: .venv/.dev  ## Change the core's lines one at a time and list the changes no test notices (MODULE=ledger for one module)
 	@$(BIN)/python scripts/mutants.py $(MUTANTS)
 
