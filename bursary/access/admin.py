@@ -4,16 +4,39 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangosUserAdmin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from bursary.access.models import AccountAddress, ApiKey, LearnerLink, RoleGrant, User
+from bursary.access.models import (
+    AccountAddress,
+    ApiKey,
+    LearnerLink,
+    RoleGrant,
+    User,
+    learner_key,
+    of_mailboxes,
+)
+from bursary.lib import mailbox
 from bursary.lib.admin import ReadOnlyAdmin
 
 
+class FindsMailboxes:
+    """Searches a list by an address as a mailbox, too, however the rows spell it."""
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Return the rows that are found, and whether there may be duplicates."""
+        found, duplicates = super().get_search_results(request, queryset, search_term)  # type: ignore[misc]  # ModelAdmin's
+        if "@" in mailbox.comparable(search_term):
+            ways = Q(pk__in=found.order_by().values("pk")) | of_mailboxes([learner_key(search_term)])
+            return queryset.filter(ways), False
+        return found, duplicates
+
+
 @admin.register(User)
-class UserAdmin(DjangosUserAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run
+class UserAdmin(FindsMailboxes, DjangosUserAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run
     list_display = ("username", "email", "lms_user_id", "is_active", "is_staff")
     search_fields = ("username", "email", "=lms_user_id")
     readonly_fields = ("last_login", "date_joined")
@@ -46,7 +69,7 @@ class AccountAddressAdmin(ReadOnlyAdmin):
 
 
 @admin.register(LearnerLink)
-class LearnerLinkAdmin(ReadOnlyAdmin):
+class LearnerLinkAdmin(FindsMailboxes, ReadOnlyAdmin):
     list_display = ("learner_email", "customer", "created")
     list_select_related = ("customer",)
     search_fields = ("learner_email", "customer__name")

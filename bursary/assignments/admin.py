@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from bursary.access.admin import FindsMailboxes
 from bursary.assignments import models
 from bursary.lib.admin import ReadOnlyAdmin
 
@@ -33,7 +34,7 @@ class Timeline(admin.TabularInline):  # type: ignore[type-arg]  # Django's class
 
 
 @admin.register(models.LearnerContentAssignment)
-class LearnerContentAssignmentAdmin(ReadOnlyAdmin):
+class LearnerContentAssignmentAdmin(FindsMailboxes, ReadOnlyAdmin):
     organisation = "budget.customer"
     list_display = (
         "uuid",

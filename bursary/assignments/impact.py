@@ -1,26 +1,32 @@
 """The open assignments that changes of content affect, and the effect on each: old and new.
 
-Computed from the replica's `ContentChange` on request; nothing of it is stored. A change affects an
-assignment that was allocated before it, if it moved its deadline, its dates, its price or its availability.
+Computed from the replica's `ContentChange` on request; nothing of it is stored. Content and runs as they are
+now are the end of the last change, and each change is undone to find out what was there before it. A change
+affects an assignment that was allocated before it, if it moved its deadline, its dates, its price or its
+availability. A change of a run affects assignments of its course, too.
 """
 
 import enum
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
+from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from bursary.assignments import deadlines
+from bursary.assignments import deadlines, offers
 from bursary.assignments.choices import State
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
-from bursary.replica.models import ContentChange, ContentMetadata
+from bursary.assignments.offers import Offer
+from bursary.replica.joining import NotJoinable, RunTerms
+from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
 
 MOST_CHANGES = 50
 """Only the newest changes are reported: a flapping catalog must not make the query boundless."""
-FIELDS = ("enroll_by", "start_date", "end_date", "price_cents", "active", "membership", "gone_at")
 
 
 class Effect(enum.StrEnum):
@@ -35,11 +41,10 @@ class Effect(enum.StrEnum):
     PRICE = "price"
     """The catalog's price; the assignment keeps its own."""
     AVAILABILITY = "availability"
-    """Whether the content is in the budget's catalog and open for enrolment."""
+    """Whether the content is in the budget's catalog and can be joined."""
 
 
 EFFECTS = {
-    "enroll_by": Effect.DEADLINE,
     "start_date": Effect.START,
     "end_date": Effect.END,
     "price_cents": Effect.PRICE,
@@ -47,6 +52,12 @@ EFFECTS = {
     "membership": Effect.AVAILABILITY,
     "gone_at": Effect.AVAILABILITY,
 }
+"""What a change is to assignments of the content itself, whatever their other dates are."""
+DATES = ("start_date", "end_date", "enroll_start", "enroll_by", "gone_at")
+FIELDS = (*EFFECTS, "enroll_start", "enroll_by", "offered", "enrollable")
+
+Span = tuple[datetime | None, datetime]
+"""Assignments that their content would let end after the one date, and until the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,79 @@ class ChangeEffect:
     new_reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What a change did to content that is assigned, in one catalog."""
+
+    change: ContentChange
+    content: int
+    catalog_uuid: UUID
+    before: Offer
+    after: Offer
+
+    @property
+    def direct(self) -> Effect | None:
+        return EFFECTS.get(self.change.field) if self.change.content_id == self.content else None
+
+    def effects_on(self, assignment: LearnerContentAssignment) -> Iterator[ChangeEffect]:
+        """Yield the effects on an assignment of this content, allocated before the change."""
+        change = self.change
+        if self.direct is Effect.AVAILABILITY:
+            gone = change.field == "gone_at"
+            before, after = (value is None if gone else bool(value) for value in (change.old, change.new))
+            yield ChangeEffect(change, self.direct, before, after)
+            return
+        if self.direct:
+            yield ChangeEffect(change, self.direct, change.old, change.new)
+        deadline = partial(
+            deadlines.deadline,
+            assignment.budget,
+            allocated_at=assignment.allocated_at,
+            due_date=assignment.due_date,
+        )
+        bound, _reason = deadline(enroll_by=None)
+        (old, old_reason), (new, new_reason) = (
+            deadline(enroll_by=offer.joined_by(before=bound)) for offer in (self.before, self.after)
+        )
+        if old != new:
+            yield ChangeEffect(change, Effect.DEADLINE, old, new, old_reason, new_reason)
+        was, is_ = self._joinable(bound)
+        if was != is_:
+            yield ChangeEffect(change, Effect.AVAILABILITY, was, is_)
+
+    def spans(self) -> tuple[Span, ...]:
+        """Return which assignments it affects, by when they would end without their content."""
+        if self.direct:
+            return ((None, FAR_FUTURE),)
+        runs = (*self.before.runs, *self.after.runs)
+        found: list[Span] = []
+        lower: datetime | None = None
+        # What can be joined by an assignment, and until when, only differs by the runs that open in time.
+        for upper in [*sorted({run.enroll_start for run in runs if run.enroll_start}), FAR_FUTURE]:
+            old, new = (offer.joined_by(before=upper) for offer in (self.before, self.after))
+            was, is_ = self._joinable(upper)
+            after = lower if was != is_ else min(old, new)
+            if lower is not None and after is not None:
+                after = max(lower, after)
+            if (was != is_ or old != new) and (after is None or after < upper):
+                if found and found[-1][1] == after:
+                    after = found.pop()[0]
+                found.append((after, upper))
+            lower = upper
+        return tuple(found)
+
+    def _joinable(self, bound: datetime) -> tuple[bool, bool]:
+        before, after = (self._can_be_joined(offer, bound) for offer in (self.before, self.after))
+        return before, after
+
+    def _can_be_joined(self, offer: Offer, bound: datetime) -> bool:
+        try:
+            offer.terms(now=self.change.created, before=bound)
+        except NotJoinable:
+            return False
+        return offer.in_catalog
+
+
 @dataclass(frozen=True)
 class Impact:
     """The changes of a piece of content, newest first, and the open assignments that they affect."""
@@ -70,70 +154,114 @@ class Impact:
     """There are older ones since then, which are not reported."""
     assignments: QuerySet[LearnerContentAssignment] = field(repr=False)
     """In the order of their keys."""
+    steps: Mapping[tuple[int | None, UUID], Sequence[_Step]] = field(repr=False)
+    """By content and catalog, newest first."""
 
     def effects_on(self, assignment: LearnerContentAssignment) -> list[ChangeEffect]:
         """Return the effects of the changes on one of the assignments, newest first."""
-        effects = [_effect(change, assignment) for change in self.changes if _concerns(change, assignment)]
-        return [effect for effect in effects if effect is not None]
+        steps = self.steps.get((assignment.content_id, assignment.budget.catalog_uuid), ())
+        return [
+            effect
+            for step in steps
+            if assignment.allocated_at <= step.change.created
+            for effect in step.effects_on(assignment)
+        ]
 
 
 def of_content(content: ContentMetadata, *, among: QuerySet[ContentChange], since: datetime) -> Impact:
-    """Return the impact of these changes, as far as they are of the content or its runs. One query."""
+    """Return the impact of these changes, as far as they are of the content or its runs. Four queries."""
+    about = Q(content_key=content.content_key) | Q(parent_key=content.content_key)
     own = Q(content=content) | Q(content__parent_key=content.content_key)
-    rows = among.filter(own, field__in=FIELDS, created__gte=since)
-    newest = list(
-        rows.select_related("content")
-        .defer("content__payload")
-        .order_by("-created", "-pk")[: MOST_CHANGES + 1]
-    )
+    rows = among.filter(own, field__in=FIELDS, created__gte=since).select_related("content")
+    newest = list(rows.defer("content__payload").order_by("-created", "-pk")[: MOST_CHANGES + 1])
     changes = newest[:MOST_CHANGES]
-    by_any = reduce(or_, map(_where, changes), Q(pk__in=[]))
-    affected = LearnerContentAssignment.objects.filter(by_any, state=State.ALLOCATED).order_by("pk")
-    affected = affected.select_related("budget", "content").defer("content__payload")
-    return Impact(changes, len(newest) > MOST_CHANGES, affected)
+    open_ = LearnerContentAssignment.objects.filter(state=State.ALLOCATED)
+    assigned = open_.filter(content__in=ContentMetadata.objects.filter(about)).order_by()
+    groups = assigned.values_list("content", "budget__catalog_uuid").distinct()
+    past = _Past(about, [(pk, catalog) for pk, catalog in groups if pk])
+    steps: dict[tuple[int | None, UUID], list[_Step]] = defaultdict(list)
+    for change in changes:
+        for step in past.undo(change):
+            steps[step.content, step.catalog_uuid].append(step)
+    by_any = reduce(or_, _conditions([one for of_one in steps.values() for one in of_one]), Q(pk__in=[]))
+    affected = open_.filter(by_any).order_by("pk").select_related("budget", "content")
+    return Impact(changes, len(newest) > MOST_CHANGES, affected.defer("content__payload"), steps)
 
 
-def _where(change: ContentChange) -> Q:
-    """Return the condition that a change affects an assignment: `_concerns` and `_effect` as SQL."""
-    concerned = Q(allocated_at__lte=change.created, content=change.content_id)
-    if change.catalog_uuid:
-        concerned &= Q(budget__catalog_uuid=change.catalog_uuid)
-    if change.field == "enroll_by":
-        # The deadline moved where no other of the four dates came before both.
-        nearer = min(_instant(change.old), _instant(change.new))
-        by_budget = Q(budget__ends_at=None) | Q(budget__ends_at__gt=nearer)
-        by_administrator = Q(due_date=None) | Q(due_date__gt=nearer)
-        concerned &= by_budget & by_administrator & Q(age_ends_at__gt=nearer)
-    return concerned
+class _Past:
+    """Content and its runs, first as they are now, and earlier with each change that is undone."""
+
+    def __init__(self, about: Q, assigned: Sequence[tuple[int, UUID]]) -> None:
+        rows = ContentMetadata.objects.filter(about).defer("payload").order_by("content_key", "variant")
+        self._rows = {row.pk: row for row in rows}
+        self._assigned = assigned
+        members = CatalogMembership.objects.filter(
+            content__in=self._rows, catalog_uuid__in={catalog for _pk, catalog in assigned}
+        )
+        self._held = set(members.order_by().values_list("content", "catalog_uuid"))
+
+    def undo(self, change: ContentChange) -> list[_Step]:
+        """Return what the change did, newest first, and go back to before it."""
+        concerned = [one for one in self._assigned if self._concerns(change, *one)]
+        self._put(change, change.new)
+        after = [self._offer(*one) for one in concerned]
+        self._put(change, change.old)
+        before = [self._offer(*one) for one in concerned]
+        if (
+            change.catalog_uuid and change.field != "membership"
+        ):  # another row was this catalog's; that of the others is as it was
+            self._put(change, change.new)
+        return [
+            _Step(change, pk, catalog, *offers_)
+            for (pk, catalog), *offers_ in zip(concerned, before, after, strict=True)
+        ]
+
+    def _concerns(self, change: ContentChange, pk: int, catalog: UUID) -> bool:
+        mine = change.content_id == pk
+        # What a course has of its runs is their terms; its own start, end and price are in its own record.
+        of_run = change.field not in ("start_date", "price_cents", "active", "gone_at")
+        parent = change.content.parent_key
+        theirs = change.catalog_uuid in (None, catalog)
+        return theirs and (mine or (of_run and parent == self._rows[pk].content_key))
+
+    def _put(self, change: ContentChange, value: object) -> None:
+        if change.field == "membership" and change.catalog_uuid:
+            entry = (change.content_id, change.catalog_uuid)
+            self._held = self._held | {entry} if value else self._held - {entry}
+        elif row := self._rows.get(change.content_id):
+            moment = change.field in DATES and isinstance(value, str)
+            setattr(row, change.field, datetime.fromisoformat(str(value)) if moment else value)
+
+    def _offer(self, pk: int, catalog: UUID) -> Offer:
+        content = self._rows[pk]
+        runs = [
+            RunTerms.of(row)
+            for row in self._rows.values()
+            if row.parent_key == content.content_key and (row.pk, catalog) in self._held
+        ]
+        in_catalog = (pk, catalog) in self._held and content.gone_at is None
+        return offers.of_row(copy(content), runs=runs, in_catalog=in_catalog)
 
 
-def _concerns(change: ContentChange, assignment: LearnerContentAssignment) -> bool:
-    theirs = change.catalog_uuid in (None, assignment.budget.catalog_uuid)
-    before = assignment.allocated_at <= change.created
-    return theirs and before and change.content_id == assignment.content_id
+def _conditions(steps: Sequence[_Step]) -> list[Q]:
+    """Return the conditions that a step affects an assignment: `_Step.effects_on` as SQL."""
+    alike: dict[tuple[int, datetime, Span], list[UUID]] = defaultdict(list)
+    for step in steps:
+        for span in step.spans():
+            alike[step.content, step.change.created, span].append(step.catalog_uuid)
+    return [
+        Q(content=pk, budget__catalog_uuid__in=catalogs, allocated_at__lte=created) & _ends_in(*span)
+        for (pk, created, span), catalogs in alike.items()
+    ]
 
 
-def _effect(change: ContentChange, assignment: LearnerContentAssignment) -> ChangeEffect | None:
-    effect = EFFECTS[change.field]
-    match effect:
-        case Effect.DEADLINE:
-            (old, old_reason), (new, new_reason) = (
-                deadlines.deadline(
-                    assignment.budget,
-                    enroll_by=_instant(value),
-                    allocated_at=assignment.allocated_at,
-                    due_date=assignment.due_date,
-                )
-                for value in (change.old, change.new)
-            )
-            return ChangeEffect(change, effect, old, new, old_reason, new_reason) if old != new else None
-        case Effect.AVAILABILITY:
-            gone = change.field == "gone_at"
-            before, after = (value is None if gone else bool(value) for value in (change.old, change.new))
-            return ChangeEffect(change, effect, before, after)
-    return ChangeEffect(change, effect, change.old, change.new)
-
-
-def _instant(value: object) -> datetime:
-    """Return a date as changes keep it, FAR_FUTURE for none."""
-    return datetime.fromisoformat(value) if isinstance(value, str) else FAR_FUTURE
+def _ends_in(after: datetime | None, until: datetime) -> Q:
+    """Return the condition that the first of the dates without the content's lies in this span."""
+    found = Q()
+    if after is not None:
+        by_budget = Q(budget__ends_at=None) | Q(budget__ends_at__gt=after)
+        by_administrator = Q(due_date=None) | Q(due_date__gt=after)
+        found &= by_budget & by_administrator & Q(age_ends_at__gt=after)
+    if until < FAR_FUTURE:
+        found &= Q(budget__ends_at__lte=until) | Q(due_date__lte=until) | Q(age_ends_at__lte=until)
+    return found

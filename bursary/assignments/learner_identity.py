@@ -55,7 +55,7 @@ class Identity:
             text, canonical = address.strip(), mailbox.comparable(address)
             if "@" in canonical:
                 older = hashlib.sha256(text.lower().encode(errors="surrogatepass")).hexdigest()
-                self.addresses |= {text, canonical}
+                self.addresses |= mailbox.spellings(text)
                 self.keys |= {learner_key(text), older}
 
 

@@ -18,7 +18,7 @@ from bursary.lib.locks import for_update
 from bursary.replica import joining, read_modes, reads
 from bursary.replica.joining import JoiningRefusal, JoiningTerms, NotJoinable, RunTerms
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, ContentType
-from bursary.replica.types import AnyContent, CatalogKey, UpstreamContent
+from bursary.replica.types import AnyContent, CatalogKey, UpstreamContent, lacks_runs
 
 _BY_RUNS = (ContentType.COURSE, ContentType.COURSERUN)
 
@@ -102,7 +102,7 @@ def find(content_key: str, *, budget: Budget, now: datetime) -> KnownOffer:
     upstream = None
     if read_modes.reads_upstream():
         upstream = read_modes.one_from_upstream(content_key, catalog_uuid=budget.catalog_uuid, now=now)
-        if upstream.completeness == Completeness.THIN and upstream.content_type == ContentType.COURSE:
+        if lacks_runs(upstream):
             raise reads.ContentUnavailable("The catalog has not the whole course yet.")
     return KnownOffer(read_modes.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
 
@@ -110,17 +110,24 @@ def find(content_key: str, *, budget: Budget, now: datetime) -> KnownOffer:
 def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> dict[int, Offer | None]:
     """Return what assignments were made of, by their pks, as their budgets' catalogs offer it now.
 
-    None: the catalog does not hold it. What cannot be read is left out: content without a row, and what
-    upstream does not answer for. At most two queries; not for use inside a transaction.
+    None: the catalog does not hold it. What cannot be read is left out: content without a row, a course
+    of which a thin record alone is known, and what upstream does not answer for. At most two queries; not
+    for use inside a transaction.
     """
     key_of = {one.pk: CatalogKey(one.budget.catalog_uuid, one.content_key) for one in assignments}
     if read_modes.reads_upstream():
         asked = {key_of[one.pk]: one.parent_content_key or one.content_key for one in assignments}
         known = read_modes.from_upstream(asked, now=now)
-        served = {key: _of_upstream(content) if content else None for key, content in known.items()}
+        served = {
+            key: _of_upstream(content) if content else None
+            for key, content in known.items()
+            if content is None or not lacks_runs(content)
+        }
         return {pk: served[key] for pk, key in key_of.items() if key in served}
     found = held(key_of.values())
+    thin = {key for key, offer in found.items() if lacks_runs(offer.content)}
     readable = {one.pk for one in assignments if one.content_id or key_of[one.pk] in found}
+    readable -= {pk for pk, key in key_of.items() if key in thin}
     return {pk: found.get(key) for pk, key in key_of.items() if pk in readable}
 
 
@@ -134,7 +141,7 @@ def held(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:
     offers = {}
     for one in memberships.select_related("content").defer("content__payload").order_by("pk"):
         key = CatalogKey(one.catalog_uuid, one.content.content_key)
-        offers[key] = _of_row(one.content, runs=runs.get(key, ()), in_catalog=True)
+        offers[key] = of_row(one.content, runs=runs.get(key, ()), in_catalog=True)
     return offers
 
 
@@ -199,13 +206,14 @@ def _stored(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> Offer:
     held = CatalogMembership.objects.filter(content=pk, catalog_uuid=catalog_uuid).exists()
     runs = joining.runs_of([content.content_key], catalogs=[catalog_uuid])
     in_catalog = held and content.gone_at is None
-    return _of_row(content, runs=runs.get((catalog_uuid, content.content_key), ()), in_catalog=in_catalog)
+    return of_row(content, runs=runs.get((catalog_uuid, content.content_key), ()), in_catalog=in_catalog)
 
 
 def _of_upstream(content: UpstreamContent) -> Offer:
     return Offer(content, None, content.parent_content_key, in_catalog=True, runs=content.runs)
 
 
-def _of_row(content: ContentMetadata, *, runs: Sequence[RunTerms], in_catalog: bool) -> Offer:
+def of_row(content: ContentMetadata, *, runs: Sequence[RunTerms], in_catalog: bool) -> Offer:
+    """Return the offer of a row of the replica; `runs` are a course's in the catalog."""
     own = [RunTerms.of(content)] if content.content_type == ContentType.COURSERUN else runs
     return Offer(content, content, content.parent_key, in_catalog, tuple(own))

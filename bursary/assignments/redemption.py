@@ -42,7 +42,7 @@ class RedemptionRefused(Exception):
 
 
 ASK_FOR_OTHER = "Ask your organisation to assign another course to you."
-ASK = "If you still want it, ask your organisation to assign it again."
+ASK = "To take it after all, ask your organisation to assign it again."
 ASK_WHEN = "Ask your organisation when it can be accepted; until then you can decline it."
 
 _REFUSED: Mapping[str, tuple[str, str]] = {

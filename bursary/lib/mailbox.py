@@ -37,17 +37,31 @@ def canonical(text: str) -> str:
 
     The local part is in lower case, the domain in the A-labels of IDNA 2008.
     """
+    valid = _validated(text)
+    return f"{valid.ascii_local_part}@{valid.ascii_domain}".lower()
+
+
+def spellings(text: str) -> set[str]:
+    """Return an address as it is written, in canonical form, and with the domain in its own script."""
+    written = {text.strip(), comparable(text)}
+    try:
+        valid = _validated(text)
+    except BadAddress:
+        return written
+    return written | {f"{valid.ascii_local_part}@{valid.domain}".lower()}
+
+
+def _validated(text: str) -> email_validator.ValidatedEmail:
     address = tidy(text)
     local = address.rpartition("@")[0]
     if local.startswith("'") or local.endswith("'"):  # permitted, and in pasted text always a quotation mark
         raise BadAddress("It has an apostrophe at the beginning or before the @, probably a quotation mark.")
     try:
-        valid = email_validator.validate_email(
+        return email_validator.validate_email(
             address, allow_smtputf8=False, check_deliverability=False, strict=True
         )
     except ValueError as error:  # also for half a surrogate pair
         raise BadAddress(_problem(address) or str(error)) from error
-    return f"{valid.ascii_local_part}@{valid.ascii_domain}".lower()
 
 
 def tidy(text: str) -> str:

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Q, QuerySet
+from django.db.models import F, QuerySet
 
 from bursary.access.models import User, learner_key
 from bursary.assignments import allocation, cancellation
@@ -14,7 +14,7 @@ from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.delivery import runner
-from bursary.replica import reads
+from bursary.replica import joining, reads
 from bursary.replica.models import ContentMetadata, ContentType
 
 COMFORTABLE, TIGHT = "Professional skills", "Short courses"
@@ -95,13 +95,19 @@ def _course_of(scenario: DemoScenario, budget: Budget, *, began: datetime) -> Co
 
 
 def _suitable(budget: Budget, *, began: datetime) -> QuerySet[ContentMetadata]:
-    lowest, highest = PRICES[budget.name]
-    return offered(budget).filter(
-        Q(enroll_by=None) | Q(enroll_by__gt=began + ROOM_TO_ENROL),
-        active=True,
-        price_cents__gte=lowest,
-        price_cents__lte=highest,
+    """Return the courses of which the advertised run can be joined in every scenario, and gives the price."""
+    first_allocated = began - timedelta(days=max(day for one in SCENARIOS for day in one.steps))
+    courses = joining.joinable(
+        catalog_uuid=budget.catalog_uuid,
+        now=began + ROOM_TO_ENROL,
+        before=first_allocated + timedelta(days=budget.allocation_age_days),
     )
+    return courses.filter(
+        content_type=ContentType.COURSE,
+        joining_run=F("advertised_run"),
+        joining_price=F("price_cents"),
+        price_cents__range=PRICES[budget.name],
+    ).defer("payload")
 
 
 def _run(

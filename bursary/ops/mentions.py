@@ -4,10 +4,12 @@ What has a place of its own is erased by `assignments/erasure.py`. This looks at
 that any model has, so that a table added later forgets, too.
 """
 
+import html
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 from django.apps import apps
 from django.contrib.sessions.models import Session
@@ -18,28 +20,35 @@ from django.db.models.functions import Cast
 from bursary.access.anonymisation import placeholder_email
 from bursary.access.models import learner_key
 from bursary.assignments.learner_identity import Identity
+from bursary.lib import mailbox
 from bursary.lib.batches import keyset_pages
 
-ROWS_PER_QUERY = 500
+ROWS_PER_QUERY = 200
 _ID = "lms_user_id"
+_FULL_WIDTH = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
 
 
 def pattern(person: Identity) -> re.Pattern[str]:
     """Return the expression that finds the person's addresses and keys in a text, in either case.
 
-    Not within another address: `ann@x.example` is not in `joann@x.example`, nor in `ann@x.example.org`.
+    Also in full-width letters, and as URLs, JSON and HTML encode them. Not within another address:
+    `ann@x.example` is not in `joann@x.example`, nor in `ann@x.example.org`.
     """
-    words = sorted(person.addresses | person.keys, key=len, reverse=True)
-    inside = r"[\w.!#$%&*+/=?^`{|}~-]"
-    return re.compile(rf"(?<!{inside})(?:{'|'.join(map(re.escape, words))})(?![\w-]|\.\w)", re.IGNORECASE)
+    written = {form for address in person.addresses for form in _as_written(address)}
+    words = sorted(written | person.keys, key=len, reverse=True)
+    # Before it may stand what a URL has encoded, except `+`, or a line's end as JSON and Python write it.
+    before = r"(?:(?<![\w.+-])|(?<=%[0-9a-f]{2})(?<!%2b)|(?<=\\[nrt]))"
+    return re.compile(rf"{before}(?:{'|'.join(map(re.escape, words))})(?![\w-]|\.\w)", re.IGNORECASE)
 
 
 def erase(person: Identity) -> int:
     """Replace every mention by a placeholder, and delete sessions with one; return the number of values."""
     erased = _end_sessions(person)
+    texts: dict[type[models.Model], list[str]] = {}
     for model, column in columns():
-        clean = _clean_json if is_json(model, column) else _clean_text
-        erased += clean(model, column, person)
+        texts.setdefault(model, []).append(column)
+    for model, named in texts.items():
+        erased += _clean(model, named, person)
     for model in _tables():
         if any(one.name == _ID and one.null for one in model._meta.concrete_fields):
             known = model._default_manager.filter(**{f"{_ID}__in": person.lms_user_ids})
@@ -67,38 +76,64 @@ def _tables() -> Iterator[type[models.Model]]:
             yield model
 
 
-def _clean_text(model: type[models.Model], column: str, person: Identity) -> int:
+def _clean(model: type[models.Model], named: list[str], person: Identity) -> int:
+    """Clean the named columns of a table; each row is read once."""
     mention, erased = pattern(person), 0
+    may_mention = Q(pk__in=[])
+    for column in named:
+        text = f"{column}_as_text" if is_json(model, column) else column
+        for lookup, word in _words(person, in_json=text != column):
+            may_mention |= Q(**{f"{text}__{lookup}": word})
+    as_text = {f"{one}_as_text": Cast(one, TextField()) for one in named if is_json(model, one)}
+    rows = model._base_manager.annotate(**as_text).filter(may_mention).values_list("pk", *named)
+    for page in keyset_pages(rows, size=ROWS_PER_QUERY):
+        for pk, *values in page:
+            cleaned = {
+                column: _fitting(model, column, _without(value, mention, person.lms_user_ids))
+                for column, value in zip(named, values, strict=True)
+            }
+            changed = {
+                one: cleaned[one] for one, was in zip(named, values, strict=True) if cleaned[one] != was
+            }
+            if changed:
+                model._base_manager.filter(pk=pk).update(**changed)
+            erased += len(changed)
+    return erased
+
+
+def _fitting(model: type[models.Model], column: str, value: Any) -> Any:
     longest: int | None = getattr(model._meta.get_field(column), "max_length", None)
-    rows = model._base_manager.filter(_any(column, person.addresses | person.keys)).values_list("pk", column)
-    for page in keyset_pages(rows, size=ROWS_PER_QUERY):
-        for pk, text in page:
-            cleaned = mention.sub(_placeholder, text)[:longest]
-            if cleaned != text:
-                erased += model._base_manager.filter(pk=pk).update(**{column: cleaned})
-    return erased
+    return value[:longest] if isinstance(value, str) else value
 
 
-def _clean_json(model: type[models.Model], column: str, person: Identity) -> int:
-    mention, ids = pattern(person), person.lms_user_ids
-    plain = person.addresses | person.keys | {f'"{_ID}": {one}' for one in ids}
-    words = plain | {json.dumps(word)[1:-1] for word in person.addresses}  # as JSON escapes it
-    text = {"as_text": Cast(column, TextField())}
-    erased = 0
-    rows = model._base_manager.annotate(**text).filter(_any("as_text", words)).values_list("pk", column)
-    for page in keyset_pages(rows, size=ROWS_PER_QUERY):
-        for pk, value in page:
-            cleaned = _without(value, mention, ids)
-            if cleaned != value:
-                erased += model._base_manager.filter(pk=pk).update(**{column: cleaned})
-    return erased
+def _as_written(text: str) -> set[str]:
+    """Return a text, also in full-width letters, and as each is encoded in a URL, in JSON and in HTML."""
+    written = {text, text.replace("@", "\uff20"), text.translate(_FULL_WIDTH)}
+    encoded = {quote(one, safe=safe) for one in written for safe in ("", "@")}
+    return (
+        written | encoded | {json.dumps(one)[1:-1] for one in written} | {html.escape(one) for one in written}
+    )
 
 
-def _any(column: str, words: Any) -> Q:
-    condition = Q(pk__in=[])
-    for word in sorted(words):
-        condition |= Q(**{f"{column}__icontains": word})
-    return condition
+def _words(person: Identity, *, in_json: bool) -> Iterator[tuple[str, str]]:
+    """Yield words of which every mention contains one, each with its lookup.
+
+    Few and short, because each is looked for in every row: local parts stand for addresses, the full-width @
+    for all in full-width letters. Without regard to case only where it matters: on PostgreSQL, that converts
+    each text anew for each word.
+    """
+    full_width = {"\uff20", r"\uff20", *(case(quote("\uff20")) for case in (str.lower, str.upper))}
+    ids = {f'"{_ID}": {one}' for one in person.lms_user_ids} if in_json else set()
+    yield from (("contains", word) for word in sorted(person.keys | full_width | ids))
+    words: set[str] = set()
+    for address in person.addresses:
+        local = mailbox.tidy(address).rpartition("@")[0]
+        words |= {local, quote(local), html.escape(local), address, json.dumps(address)[1:-1]}
+    shortest: list[str] = []
+    for word in sorted(words, key=lambda one: (len(one), one)):
+        if not any(known.lower() in word.lower() for known in shortest):
+            shortest.append(word)
+            yield "icontains", word
 
 
 def _without(value: Any, mention: re.Pattern[str], ids: set[int]) -> Any:
@@ -119,7 +154,8 @@ def _without(value: Any, mention: re.Pattern[str], ids: set[int]) -> Any:
 
 def _placeholder(found: re.Match[str]) -> str:
     """Return what stands in place of a mention: another each time, as columns may be unique."""
-    return placeholder_email() if "@" in found[0] else learner_key(placeholder_email())
+    is_key = re.fullmatch("[0-9a-f]{64}", found[0], re.IGNORECASE)
+    return learner_key(placeholder_email()) if is_key else placeholder_email()
 
 
 def _end_sessions(person: Identity) -> int:

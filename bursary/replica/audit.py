@@ -122,13 +122,14 @@ def audit(
 ) -> ContentAudit:
     """Compare what catalogs hold, all of it or `sample` at random, with their records.
 
-    Each catalog is asked for what it holds itself, `catalog_uuid` alone if given. The listings of `listed`
-    are read as well, for content that the replica does not have in them. A catalog that does not answer is
-    noted and asked no more. `progress` is called with the number of `subjects` that are done.
+    Each catalog is asked for what it holds itself, `catalog_uuid` alone if given, at most `BATCH` keys at a
+    time. The keys that each of `listed` lists are read as well, and the records of those that the replica
+    does not have in it: all, or those of the first `sample`. A catalog that does not answer is noted and
+    asked no more. `progress` is called with the number of `subjects` that are done.
     """
     audited, done = ContentAudit(), 0
     rows = subjects(catalog_uuid)
-    pks = batches.keys(rows) if sample is None else batches.sample(rows, size=sample)
+    pks = _one_catalog_after_the_other(rows) if sample is None else batches.sample(rows, size=sample)
     for window in chunks(pks, WINDOW):
         for catalog, keys in _keys_by_catalog(window):
             try:
@@ -140,11 +141,17 @@ def audit(
         progress(done)
     for catalog in listed:
         try:
-            for page in source.pages(catalog, size=BATCH) if catalog not in audited.unavailable else ():
-                _find_unknown(page, audited, catalog_uuid=catalog)
+            if catalog not in audited.unavailable:
+                _find_unknown(audited, source=source, catalog_uuid=catalog, most=sample)
         except CatalogUnavailable as error:
             audited.unavailable[catalog] = str(error)
     return audited
+
+
+def _one_catalog_after_the_other(rows: QuerySet[CatalogMembership]) -> Iterator[int]:
+    """Yield their primary keys. In the order of those, a window might ask many catalogs for little each."""
+    for catalog in rows.order_by("catalog_uuid").values_list("catalog_uuid", flat=True).distinct():
+        yield from batches.keys(rows.filter(catalog_uuid=catalog))
 
 
 def _keys_by_catalog(memberships: Sequence[int]) -> Iterator[tuple[UUID, list[str]]]:
@@ -233,17 +240,28 @@ def _differences(row: Mapping[str, Any], content: Content) -> tuple[FieldDiffere
     )
 
 
-def _find_unknown(page: Sequence[object], audited: ContentAudit, *, catalog_uuid: UUID) -> None:
-    """Add the records of a listing that the replica does not have in this catalog."""
-    records = {parser.own_key(raw): raw for raw in page}
-    rows = reads.held_by(catalog_uuid).filter(content_key__in=list(records))
-    for key in sorted(records.keys() - set(rows.values_list("content_key", flat=True))):
-        try:
-            parser.parse(records[key])
-        except parser.UnusableRecord as bad:
-            audited.add(ContentFinding(Finding.UNPARSABLE, key, catalog_uuid, detail=str(bad)))
-        else:
-            audited.add(ContentFinding(Finding.UNKNOWN, key, catalog_uuid))
+def _find_unknown(
+    audited: ContentAudit, *, source: CatalogSource, catalog_uuid: UUID, most: int | None
+) -> None:
+    """Add what a catalog lists and the replica does not have in it. Raises CatalogUnavailable."""
+
+    def held(keys: Collection[str]) -> set[str]:
+        rows = reads.held_by(catalog_uuid).filter(content_key__in=keys)
+        return set(rows.values_list("content_key", flat=True))
+
+    unknown = 0
+    for page in source.pages(catalog_uuid, size=BATCH, known=held):
+        records = {parser.own_key(raw): raw for raw in page}
+        for key in sorted(records.keys() - held(records)):
+            try:
+                parser.parse(records[key])
+            except parser.UnusableRecord as bad:
+                audited.add(ContentFinding(Finding.UNPARSABLE, key, catalog_uuid, detail=str(bad)))
+            else:
+                audited.add(ContentFinding(Finding.UNKNOWN, key, catalog_uuid))
+            unknown += 1
+        if most is not None and unknown >= most:
+            return
 
 
 def _plain(value: object) -> object:

@@ -5,7 +5,7 @@ quarantined, that is, its digest is kept, and it is not tried again until upstre
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -114,8 +114,8 @@ def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = Fa
     report += RefreshReport.of_unusable(one for one, _digest in rejected)
     if dry_run:
         chosen, lost = merge.choose_records(records)
-        decisions = store.preview(chosen, context=context)
         own = {record.content_key for record in records}
+        decisions = store.preview(chosen, own=own, context=context)
         listed = own - {key for key, decision in decisions.items() if decision is MergeDecision.REFUSED_TYPE}
         return report + RefreshReport.of([*decisions.items(), *lost]) + RefreshReport(listed=len(listed))
     report += _store(records, context=context)
@@ -183,7 +183,7 @@ def _store(records: Sequence[Content], *, context: FetchContext) -> RefreshRepor
     return _store(records[:middle], context=context) + _store(records[middle:], context=context)
 
 
-def _write(chosen: Mapping[str, Content], *, own: Collection[str], context: FetchContext) -> RefreshReport:
+def _write(chosen: Mapping[str, Content], *, own: Set[str], context: FetchContext) -> RefreshReport:
     try:
         written = store.store(chosen, own=own, context=context)
     except _REFUSED_VALUES as error:

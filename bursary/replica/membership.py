@@ -4,7 +4,7 @@ A catalog holds one row of a key. What it lists itself ends by `removal.py`; a r
 names ends as soon as that record no longer names it.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -21,8 +21,10 @@ from bursary.replica.models import CatalogMembership, ContentChange, ContentMeta
 
 @dataclass
 class Memberships:
-    """What a batch changed of a catalog's memberships; the first three are pks of rows."""
+    """What a batch changed of a catalog's memberships; the first four are pks of rows."""
 
+    joined: set[int] = field(default_factory=set)
+    """Runs that the catalog did not hold, of courses that it did: they may move the courses' deadlines."""
     returned: set[int] = field(default_factory=set)
     """Held again, after it had ended."""
     ended: set[int] = field(default_factory=set)
@@ -55,6 +57,28 @@ def named_keys(chosen: Mapping[str, Content], *, context: FetchContext) -> set[s
     return set(rows.order_by().values_list("content__content_key", flat=True))
 
 
+def alone(
+    chosen: Mapping[str, Content], rows: Mapping[tuple[str, str], StoredContent], *, own: Set[str]
+) -> set[str]:
+    """Return the runs among the catalog's `own` records whose rows were cut from a course that lost them.
+
+    No course that a catalog holds names them any more: their own records, which are thin, are all there is.
+    """
+    cut = {
+        key: rows[key, ""].parent_key
+        for key in own & chosen.keys()
+        if _is_thin_run(chosen[key]) and (key, "") in rows and rows[key, ""].completeness == Completeness.FULL
+    }
+    if not cut:
+        return set()
+    courses = ContentMetadata.objects.filter(
+        content_key__in=set(cut.values()), completeness=Completeness.FULL, gone_at=None
+    )
+    shown = courses.order_by().values_list("payload__course_runs", flat=True)
+    listed = (run for runs in shown if isinstance(runs, list) for run in runs if isinstance(run, dict))
+    return cut.keys() - {run.get("key") for run in listed}
+
+
 def write(
     merges: Sequence[Merge],
     *,
@@ -84,7 +108,7 @@ def write(
     _upsert(held, known=known, context=context)
     note_seen([one.merge.row.pk for one in held if one.merge.row.content_key in known], context=context)
     _end_unnamed(held, known=known, naming=naming, done=done, context=context)
-    _note_returned(held, known=known, done=done, context=context)
+    _note_new(held, known=known, done=done, context=context)
     unheld = {one.row.pk for one in merges if one.decision is MergeDecision.CREATED}
     unheld -= {one.merge.row.pk for one in held}
     rows_held = {one.merge.row.pk: one.merge.row.gone_at for one in held}
@@ -117,6 +141,10 @@ def mark_gone(pks: Collection[int], *, context: FetchContext) -> set[int]:
 
 def _is_full_course(content: Content) -> bool:
     return content.content_type is ContentType.COURSE and content.completeness is Completeness.FULL
+
+
+def _is_thin_run(content: Content) -> bool:
+    return content.content_type is ContentType.COURSERUN and content.completeness is Completeness.THIN
 
 
 def _known_later(before: CatalogMembership | None, context: FetchContext) -> bool:
@@ -220,20 +248,27 @@ def _end_unnamed(
         done.ended = {one.content_id for one in unnamed}
 
 
-def _note_returned(
+def _note_new(
     held: Iterable[_Held],
     *,
     known: Mapping[str, CatalogMembership],
     done: Memberships,
     context: FetchContext,
 ) -> None:
-    joined = {
-        one.merge.row.pk
+    new = [
+        one.merge
         for one in held
         if one.merge.row.content_key not in known and one.merge.decision is not MergeDecision.CREATED
-    }
-    if joined:
+    ]
+    if new:
+        courses = CatalogMembership.objects.filter(
+            catalog_uuid=context.catalog_uuid,
+            content__content_key__in={one.parent_key for one in new},
+            created__lt=context.now,
+        )
+        held_before = set(courses.order_by().values_list("content__content_key", flat=True))
+        done.joined = {one.row.pk for one in new if one.parent_key in held_before}
         left_before = ContentChange.objects.filter(
-            content__in=joined, field="membership", old=str(context.catalog_uuid)
+            content__in=[one.row.pk for one in new], field="membership", old=str(context.catalog_uuid)
         )
         done.returned = set(left_before.order_by().values_list("content", flat=True).distinct())

@@ -150,10 +150,15 @@ def choose_records(records: Iterable[Content]) -> tuple[dict[str, Content], list
     return chosen, [(loser.content_key, _why_lost(loser, chosen[loser.content_key])) for loser in lost]
 
 
-def decide(content: Content, row: StoredContent, *, context: FetchContext, inserted: bool) -> Merge:
-    """Decide about a record and the row of its key and variant; `inserted`: this fetch tried to insert it."""
+def decide(
+    content: Content, row: StoredContent, *, context: FetchContext, inserted: bool, alone: bool
+) -> Merge:
+    """Decide about a record and the row of its key and variant.
+
+    `inserted`: this fetch tried to insert the row. `alone`: it is a run that no course names any more.
+    """
     parent_key = content.parent_key or row.parent_key  # once known it stays: run records may come without
-    decision = _refusal(content, row, context=context)
+    decision = _refusal(content, row, context=context, alone=alone)
     is_new = inserted and (row.fetched_at, row.fetched_from) == (context.now, context.fetched_from)
     if decision is None and is_new:
         decision = MergeDecision.CREATED
@@ -193,12 +198,17 @@ def columns(content: Content) -> dict[str, Any]:
     }
 
 
-def _refusal(content: Content, row: StoredContent, *, context: FetchContext) -> MergeDecision | None:
+def _refusal(
+    content: Content, row: StoredContent, *, context: FetchContext, alone: bool
+) -> MergeDecision | None:
     if content.content_type != row.content_type:
         return MergeDecision.REFUSED_TYPE
     if content.completeness != row.completeness:
         # Whatever their times: a run's own record is thin, and is stamped apart from its course's.
-        return MergeDecision.REFUSED_THIN if content.completeness is Completeness.THIN else None
+        thin = content.completeness is Completeness.THIN
+        if not thin or (alone and not _checked_later(row, context=context)):
+            return None
+        return MergeDecision.REFUSED_THIN
     return MergeDecision.REFUSED_OLDER if _is_older(content, row, context=context) else None
 
 

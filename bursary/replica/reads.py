@@ -24,6 +24,7 @@ from bursary.replica.models import (
     in_catalog,
 )
 from bursary.replica.refresh import ContentUnavailable as ContentUnavailable
+from bursary.replica.types import lacks_runs
 
 POLL_INTERVAL = 0.05  # seconds, while another reader fetches the same key
 
@@ -43,12 +44,13 @@ class UnknownContent(Exception):
 def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMetadata:
     """Return the course, run, program or pathway with this key that the catalog holds, its payload deferred.
 
-    A row that it holds is served at once, with one query; where it is stale and no refresh is scheduled, one
-    is requested. Otherwise the catalog is asked within `CONTENT_READ_DEADLINE`, once for all concurrent
-    readers, though another catalog may hold the content; inside a transaction that raises RuntimeError. A
-    course that upstream re-keyed is found by its former key as well. What has left every catalog, which is
-    confirmed twice, is not asked for here. Raises UnknownContent where the catalog has no such content, or
-    had none lately, and ContentUnavailable where it does not answer in time.
+    A row that it holds is served at once, with one query; where it is stale and no refresh is scheduled,
+    one is requested. Otherwise, and for a course of which a thin record alone is known, the catalog is
+    asked within `CONTENT_READ_DEADLINE`, once for all concurrent readers, though another catalog may hold
+    the content; inside a transaction that raises RuntimeError. A course that upstream re-keyed is found
+    by its former key as well. What has left every catalog, which is confirmed twice, is not asked for
+    here. Raises UnknownContent where the catalog has no such content, or had none lately, and
+    ContentUnavailable where it does not answer in time or has a thin record alone.
     """
     if not is_key(content_key):
         raise UnknownContent(content_key)
@@ -58,6 +60,8 @@ def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conte
         if _has_left_every_catalog(key):
             raise UnknownContent(content_key)
         return _cold_read(key, catalog_uuid=catalog_uuid, now=now)
+    if lacks_runs(content):
+        return _cold_read(content_key, catalog_uuid=catalog_uuid, now=now)
     if content.due_at is None and not content.fresh(now):
         schedule.request_stale(content, now=now)
     return content
@@ -127,11 +131,12 @@ def _cold_read(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conten
         acquired = cold_reads.acquire(content_key, catalog_uuid=catalog_uuid, now=now)
         # Another reader may have stored it just now.
         content = _stored(content_key, catalog_uuid=catalog_uuid)
+        known = content is not None and not lacks_runs(content)
         if isinstance(acquired, ColdRead):
-            if content is None:
+            if not known:
                 return _fetch(acquired, now=now)
             cold_reads.release(acquired)
-        if content is not None:
+        if content is not None and known:
             return content
         if acquired is ColdReadStatus.ABSENT:
             raise UnknownContent(content_key)
@@ -154,6 +159,8 @@ def _fetch(read: ColdRead, *, now: datetime) -> ContentMetadata:
         )
         content = _stored(read.content_key, catalog_uuid=read.catalog_uuid)
         if content is not None:
+            if lacks_runs(content):
+                raise ContentUnavailable("The catalog has not the whole course yet.")
             return content
         for rejected in report.unparsable:
             if rejected.key == read.content_key and rejected.reason in _NOT_SERVED:

@@ -3,7 +3,7 @@
 Its rows, its runs, their memberships and the assignments follow, and the former key still finds it.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -26,9 +26,13 @@ class Rekeyed:
     keys: Mapping[str, str]
     rows: Mapping[int, tuple[str, str]]
     """The courses' rows, with the old and the new key."""
+    lagging: Collection[str]
+    """Present keys of courses that the catalog still serves under a former one."""
 
 
-def follow(chosen: Mapping[str, Content], *, known: Collection[str], context: FetchContext) -> Rekeyed:
+def follow(
+    chosen: Mapping[str, Content], *, own: Set[str], known: Collection[str], context: FetchContext
+) -> Rekeyed:
     """Give the rows of courses their new keys; `known` are the keys of the batch that have rows.
 
     Inside the caller's transaction. A record under a former key stands for the course as long as its catalog
@@ -40,7 +44,7 @@ def follow(chosen: Mapping[str, Content], *, known: Collection[str], context: Fe
         if content.content_type is ContentType.COURSE and content.uuid and key not in known
     }
     if not courses:
-        return Rekeyed(chosen, {}, {})
+        return Rekeyed(chosen, {}, {}, ())
     rows = ContentMetadata.objects.filter(
         uuid__in=courses, content_type=ContentType.COURSE, fetched_from__startswith=f"{context.upstream}:"
     ).exclude(content_key__in=list(chosen))
@@ -59,7 +63,8 @@ def follow(chosen: Mapping[str, Content], *, known: Collection[str], context: Fe
         for (old, new), at in checked.items()
         if new not in lagging and old not in still_served and at <= context.now
     }
-    return Rekeyed(_under_present_keys(chosen, lagging), keys, _rename(keys) if keys else {})
+    batch = _under_present_keys(chosen, lagging, own=own)
+    return Rekeyed(batch, keys, _rename(keys) if keys else {}, set(lagging.values()))
 
 
 def present_key(content_key: str) -> str:
@@ -92,7 +97,13 @@ def _rename(keys: Mapping[str, str]) -> dict[int, tuple[str, str]]:
     return rows
 
 
-def _under_present_keys(chosen: Mapping[str, Content], present: Mapping[str, str]) -> Mapping[str, Content]:
+def _under_present_keys(
+    chosen: Mapping[str, Content], present: Mapping[str, str], *, own: Set[str]
+) -> Mapping[str, Content]:
+    """Return the batch with the courses of former keys under their present ones, as if nothing were said.
+
+    Of their runs only those remain that the catalog lists itself.
+    """
     if not present:
         return chosen
     batch: dict[str, Content] = {}
@@ -101,6 +112,8 @@ def _under_present_keys(chosen: Mapping[str, Content], present: Mapping[str, str
         if key in present:
             changes = {"content_key": present[key], "completeness": Completeness.THIN}
         elif content.parent_key and content.parent_key in present:
+            if key not in own:
+                continue
             changes = {"parent_key": present[content.parent_key]}
         batch[present.get(key, key)] = content.model_copy(update=changes) if changes else content
     return batch

@@ -5,8 +5,8 @@ Memberships are written by `membership.py`, under the locks of their content.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -58,7 +58,7 @@ class _Present:
         return {key for key, _variant in self.rows}
 
 
-def store(chosen: Mapping[str, Content], *, own: Collection[str], context: FetchContext) -> Written:
+def store(chosen: Mapping[str, Content], *, own: Set[str], context: FetchContext) -> Written:
     """Insert what is missing, lock everything, and only then decide: by what is committed, and stays so.
 
     `own` are the keys of the records that the catalog returned, the others being runs that are named by them.
@@ -69,7 +69,7 @@ def store(chosen: Mapping[str, Content], *, own: Collection[str], context: Fetch
     Raises IntegrityError, and the database's other complaints about values, for a record it does not take.
     """
     present = _present(chosen, context=context)
-    rekeyed = rekeying.follow(chosen, known=present.keys, context=context)
+    rekeyed = rekeying.follow(chosen, own=own, known=present.keys, context=context)
     if rekeyed.chosen is not chosen or rekeyed.keys:
         chosen = rekeyed.chosen
         present = _present(chosen, context=context)
@@ -81,8 +81,10 @@ def store(chosen: Mapping[str, Content], *, own: Collection[str], context: Fetch
         # SQLite leaves out rows that break a constraint where PostgreSQL says so.
         raise IntegrityError(f"left out: {', '.join(refused)}")
     merges = [
-        merge.decide(content, rows[targets[key]], context=context, inserted=targets[key] in inserted)
-        for key, content in chosen.items()
+        replace(one, decision=MergeDecision.REFUSED_OLDER, changes={})
+        if one.content.content_key in rekeyed.lagging
+        else one
+        for one in _decide(chosen, rows, targets=targets, own=own, inserted=inserted, context=context)
     ]
     _rewrite(_decided(merges, MergeDecision.CHANGED), context=context)
     _confirm(_decided(merges, MergeDecision.CHANGED, MergeDecision.UNCHANGED), context=context)
@@ -98,16 +100,16 @@ def store(chosen: Mapping[str, Content], *, own: Collection[str], context: Fetch
     return _record(merges, members, rekeyed=rekeyed, context=context)
 
 
-def preview(chosen: Mapping[str, Content], *, context: FetchContext) -> dict[str, MergeDecision]:
+def preview(
+    chosen: Mapping[str, Content], *, own: Set[str], context: FetchContext
+) -> dict[str, MergeDecision]:
     """Return what `store` would decide, by rows as they are now, unlocked."""
     targets = _targets(chosen, held=_present(chosen, context=context).held)
     rows = _read(ContentMetadata.objects.filter(content_key__in=list(chosen)))
-    return {
-        key: merge.decide(content, rows[targets[key]], context=context, inserted=False).decision
-        if targets[key] in rows
-        else MergeDecision.CREATED
-        for key, content in chosen.items()
-    }
+    known = {key: content for key, content in chosen.items() if targets[key] in rows}
+    merges = _decide(known, rows, targets=targets, own=own, inserted=(), context=context)
+    decisions = {one.content.content_key: one.decision for one in merges}
+    return dict.fromkeys(chosen, MergeDecision.CREATED) | decisions
 
 
 def quarantined(keys: Iterable[str], *, catalog_uuid: UUID) -> dict[str, str]:
@@ -196,6 +198,28 @@ def _read(rows: QuerySet[ContentMetadata]) -> dict[RowKey, StoredContent]:
         )
         for row in found
     }
+
+
+def _decide(
+    chosen: Mapping[str, Content],
+    rows: Mapping[RowKey, StoredContent],
+    *,
+    targets: Mapping[str, RowKey],
+    own: Set[str],
+    inserted: Collection[RowKey],
+    context: FetchContext,
+) -> list[Merge]:
+    alone = membership.alone(chosen, rows, own=own)
+    return [
+        merge.decide(
+            content,
+            rows[targets[key]],
+            context=context,
+            inserted=targets[key] in inserted,
+            alone=key in alone,
+        )
+        for key, content in chosen.items()
+    ]
 
 
 def _insert_missing(
@@ -320,6 +344,7 @@ def _record(
     record_changes(members.differences, context=context, catalog_uuid=context.catalog_uuid)
     rewritten = _decided(merges, MergeDecision.CREATED, MergeDecision.CHANGED)
     announced = {pk for pk, *_change in changes} | {new for _catalog, _old, new in members.moved}
+    announced |= members.joined
     return Written(merges, sorted(announced | _pks(rewritten)), members.moved, rekeyed.keys)
 
 

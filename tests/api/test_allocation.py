@@ -8,7 +8,7 @@ import pytest
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Account, Budget
 from bursary.lib.money import dollars
-from bursary.replica.models import ContentMetadata, ContentType
+from bursary.replica.models import Completeness, ContentMetadata, ContentType
 from tests.api.door import Door, refusal_of
 from tests.world import ALICE, BOB, CAROL, NOW, PRICE, addresses, given_content, given_user
 
@@ -357,11 +357,14 @@ def test_what_is_tried_out_and_what_is_done_agree(
     assert tried["cost_cents"] == Budget.objects.get().held_cents
 
 
-def test_content_that_was_never_seen_waits_for_the_catalog(
-    door: Door, budget: Budget, content: ContentMetadata, settings: Any, tmp_path: Any
+@pytest.mark.parametrize("known", ["not at all", "by a thin record"])
+def test_content_that_was_never_seen_whole_waits_for_the_catalog(
+    door: Door, budget: Budget, content: ContentMetadata, settings: Any, tmp_path: Any, known: str
 ) -> None:
     settings.CATALOG_URL = f"file://{tmp_path}/nowhere/"
     asked = {"content_key": "Never+Seen"}
+    if known == "by a thin record":
+        given_content("Never+Seen", completeness=Completeness.THIN, price_cents=None, with_run=False)
     for answer in (
         door.allocate(budget, content, ALICE, **asked),
         door.can_allocate(budget, content, ALICE, **asked),

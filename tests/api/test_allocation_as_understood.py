@@ -9,7 +9,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.api.door import Door
-from tests.world import ALICE, BOB, given_customer, given_user
+from tests.world import ALICE, BOB, deliver, given_customer, given_user
 
 pytestmark = pytest.mark.django_db
 
@@ -45,6 +45,13 @@ def test_a_due_date_that_cannot_be_read_is_answered_with_the_formats(
     assert "Europe/Madrid" in problem
 
 
+def credits_of(door: Door, budget: Budget, lms_user_id: int) -> list[object]:
+    """Return the budgets with assignments of that learner."""
+    path = "policy-redemption/credits_available/"
+    answer = door.get(path, enterprise_customer_uuid=budget.customer.uuid, lms_user_id=lms_user_id)
+    return list(answer.json())
+
+
 def test_the_id_of_a_person_of_another_organisation_is_not_shown(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
@@ -58,5 +65,22 @@ def test_the_id_of_a_person_of_another_organisation_is_not_shown(
     assert {row["learner_email"]: row["lms_user_id"] for row in listed} == {ALICE: None, BOB: 8}
     found = [door.assignments(budget, lms_user_id=number).json()["count"] for number in (7, 8)]
     assert found == [0, 1]
-    stored = LearnerContentAssignment.objects.order_by("lms_user_id").values_list("lms_user_id", flat=True)
-    assert list(stored) == [7, 8]
+    read = {one.learner_email: one for one in LearnerContentAssignment.objects.all()}
+    assert {address: one.lms_user_id for address, one in read.items()} == {ALICE: 7, BOB: 8}
+    for address, shown in ((ALICE, None), (BOB, 8)):
+        answer = door.assignment(read[address]).json()
+        assert answer["lms_user_id"] == shown
+    assert [len(credits_of(door, budget, number)) for number in (7, 8)] == [0, 1]
+
+
+def test_the_id_of_a_learner_is_shown_once_they_are_the_organisations(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    given_user(email=ALICE, lms_user_id=7)
+    door.allocate(budget, content, ALICE)
+    assert [row["lms_user_id"] for row in door.assignments(budget).json()["results"]] == [None]
+
+    deliver()
+
+    assert [row["lms_user_id"] for row in door.assignments(budget).json()["results"]] == [7]
+    assert len(credits_of(door, budget, 7)) == 1

@@ -13,9 +13,9 @@ import pytest
 from tests.architecture.source import PACKAGE, ROOT, definitions, modules, place, prose, tree
 
 PEOPLE = r"whoever|nobody|somebody|anybody|everybody|nobody's|somebody's"
-MOODS = r"(?:fore)?tells?|told|telling|story|stories|wish(?:es|ed)?|heard|hears|wants|wanted|wanting"
-# Plain in a sentence for people: `learners who have not answered`, `if you still want it`.
-PLAIN_TO_PEOPLE = r"who|whom|whose|want"
+MOODS = r"(?:fore)?tells?|told|telling|story|stories|wish(?:es|ed)?|heard|hears|wants?|wanted|wanting"
+# Plain in a sentence for people: `learners who have not answered`.
+PLAIN_TO_PEOPLE = r"who|whom|whose"
 PHRASES = (
     r"(?:take|takes|taken|took|taking)(?: (?:it|them|an? \w+|the \w+))? up",
     r"(?:go|goes|gone|went|going) back",

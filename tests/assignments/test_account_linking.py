@@ -313,7 +313,9 @@ def test_two_of_an_account_that_the_lms_does_not_know_meet_too(
     assert Budget.objects.get(pk=older.budget_id).held_cents == 3 * PRICE
 
 
-@pytest.mark.parametrize("accepted", [{"older"}, {"newer"}, {"older", "newer"}], ids=" and ".join)
+@pytest.mark.parametrize(
+    "accepted", [{"older"}, {"newer"}, {"older", "newer"}], ids=lambda one: " and ".join(sorted(one))
+)
 def test_what_such_an_account_has_accepted_stays(
     joined: tuple[LearnerContentAssignment, LearnerContentAssignment], accepted: set[str]
 ) -> None:

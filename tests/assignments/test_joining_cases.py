@@ -15,7 +15,7 @@ from bursary.assignments.redemption import RedemptionRefused
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.replica import refresh
-from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
+from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, RefreshSource
 from tests.replica.listing import Listing, Record
 from tests.world import ALICE, CATALOG, given_budget
 
@@ -230,3 +230,11 @@ def test_assignments_of_a_course_follow_its_runs(budget: Budget) -> None:
     stored.refresh_from_db()
     assert stored.expires_at == stored.content_enroll_by == datetime(2027, 2, 1, tzinfo=UTC)
     assert derived_audit.audit(clock=lambda: NOW).wrong == 0
+
+
+def test_a_course_of_which_a_thin_record_alone_is_known_is_not_refused_as_inactive(budget: Budget) -> None:
+    stored = allocate(budget, "RevX+1", 6_200)
+    CatalogMembership.objects.exclude(named_by="").delete()
+    ContentMetadata.objects.filter(content_key="RevX+1").update(completeness=Completeness.THIN)
+
+    assert redeem(stored) == ""

@@ -17,7 +17,7 @@ def test_what_has_ended_names_the_next_step() -> None:
     assignment = given_assignment()
     refused = redemption.refusal(assignment, now=assignment.expires_at)
     assert refused
-    assert refused.next_step == "If you still want it, ask your organisation to assign it again."
+    assert refused.next_step == "To take it after all, ask your organisation to assign it again."
 
 
 def test_only_what_was_declined_in_this_cycle_and_was_asked_about_counts_as_declined() -> None:

@@ -219,7 +219,7 @@ def test_declining_frees_the_money_and_keeps_the_reason(
 ) -> None:
     seen = words(decline(client, link, "No <b>time</b>."))
     assert "You have declined the course." in seen
-    assert "You declined this assignment. If you still want it, ask your organisation" in seen
+    assert "You declined this assignment. To take it after all, ask your organisation" in seen
     assert (state(), Budget.objects.get().held_cents) == (State.CANCELLED, 0)
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
     page = client.get(f"/assignments/{assignment.uuid}/")
@@ -285,7 +285,7 @@ def test_a_cancelled_assignment_cannot_be_accepted(
 ) -> None:
     cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
     seen = words(client.get(link))
-    assert "Your organisation cancelled this assignment. If you still want it, ask" in seen
+    assert "Your organisation cancelled this assignment. To take it after all, ask" in seen
     assert "Accept" not in seen
     assert "cancelled this assignment" in words(decline(client, link))
 

@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from bursary.assignments import signed_links
+from bursary.access.links import LinkExpired
+from bursary.assignments import actions, signed_links
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, Status
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.delivery import emails
 from bursary.lib.logs import without_tokens
 from tests.enterprise_catalog import faults
-from tests.letters import link_in
+from tests.letters import link_in, text_of
 from tests.replica.reading import read_over_http
 from tests.smtp import MailServer
 from tests.world import (
@@ -95,6 +96,25 @@ def test_a_mail_that_is_tried_again_brings_a_link_that_lives_from_then_on(mail: 
     deliver(now=later)
     token = link_in(mail.received[0]).split("/")[2]
     assert signed_links.opened(token, now=NOW + timedelta(days=14, minutes=59)) == assignment
+
+
+def test_the_link_of_each_mail_works_until_the_deadline_that_the_mail_names(mail: MailServer) -> None:
+    assignment = given_assignment(given_budget(allocation_age_days=200))
+    deliver()
+    actions.request([assignment], [ActionType.REMINDED], now=NOW, dedup_key="manual-1")
+    later = NOW + timedelta(days=100)
+    LearnerContentAssignment.objects.update(expires_at=later)
+    deliver()
+
+    for message, named, ends_at in (
+        (mail.received[0], "Friday, 18 September 2026, 11:00 (Madrid time)", NOW + timedelta(days=200)),
+        (mail.received[1], "Wednesday, 10 June 2026, 11:00 (Madrid time)", later),
+    ):
+        assert named in text_of(message)
+        token = link_in(message).split("/")[2]
+        assert signed_links.opened(token, now=ends_at) == assignment
+        with pytest.raises(LinkExpired):
+            signed_links.opened(token, now=ends_at + timedelta(seconds=2))
 
 
 def test_a_mail_about_an_end_has_no_link_to_act_by(mail: MailServer) -> None:

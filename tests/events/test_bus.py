@@ -31,7 +31,7 @@ from tests.event_bus.entries import (
     reversed_transaction,
 )
 from tests.event_bus.server import RedisServer, redis_server
-from tests.world import NOW, given_content
+from tests.world import NOW, given_content, given_run
 
 pytestmark = pytest.mark.django_db
 
@@ -111,6 +111,24 @@ def test_a_run_that_was_made_or_filled_in_studio_wakes_its_course(server: RedisS
     assert InboxEvent.objects.get().outcome == "wanted"
     content.refresh_from_db()
     assert (content.due_at, content.expected_since) == (NOW, NOW)
+
+
+@pytest.mark.parametrize("topic", [CONTENT, *AUTHORED])
+@pytest.mark.parametrize("run", ["2026", "new"])
+def test_every_variant_of_a_course_is_woken_by_a_run_known_or_not(
+    server: RedisServer, topic: str, run: str
+) -> None:
+    key = f"course-v1:{COURSE}+{run}"
+    courses = [given_content(COURSE, variant=variant, with_run=False) for variant in ("", "7" * 64)]
+    given_run(courses[0], RUN)
+    ContentMetadata.objects.update(due_at=NOW + DAY, early=0, expected_since=None)
+    put(server, content_changed(key) if topic == CONTENT else authored(topic, key), stream=topic)
+
+    assert consume() == {"received": 1}
+    assert inbox.apply_due(clock=lambda: NOW) == {"wanted": 1}
+
+    woken = ContentMetadata.objects.filter(due_at=NOW, expected_since=NOW)
+    assert set(woken) == set(courses)
 
 
 @pytest.mark.parametrize("topic", AUTHORED)

@@ -19,10 +19,8 @@ from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
-from rest_framework.renderers import JSONRenderer
 
 from bursary.access.models import Role
-from bursary.api.serializers import ContentMetadataSerializer
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica import reads, refresh
@@ -217,15 +215,31 @@ def door(budget: Budget) -> Door:
 
 
 @pytest.mark.parametrize(("catalog", "key"), SERVED, ids=named)
-def test_each_field_has_the_value_that_the_catalog_is_served(catalog: UUID, key: str) -> None:
+def test_each_field_is_shown_as_the_catalog_is_served_it(catalog: UUID, key: str, door: Door) -> None:
     expected = as_served(catalog, key)
-    row = reads.held_by(catalog).get(content_key=key)
-    shown = json.loads(JSONRenderer().render(ContentMetadataSerializer(row).data))
+    answer = door.get(f"content-metadata/{key}/")
 
+    assert answer.status_code == 200, answer.content
+    shown = answer.json()
     assert {name: shown[name] for name in expected} == expected
     [record] = [one for one in records(catalog) if one["key"] in (key, expected["parent"])]
     raw = next((one for one in record["course_runs"] if one["key"] == key), record)
-    assert raw.items() <= row.payload.items()
+    assert raw.items() <= shown["payload"].items()
+
+
+@pytest.mark.parametrize(("catalog", "key"), ELSEWHERE, ids=named)
+def test_what_another_catalog_is_served_is_not_shown(catalog: UUID, key: str, door: Door) -> None:
+    assert refusal_of(door.get(f"content-metadata/{key}/")) == (404, "not_found")
+    assert key not in door.content().content.decode()
+
+
+@pytest.mark.parametrize("catalog", FILES, ids=named)
+def test_the_list_of_content_is_what_the_catalog_is_served(catalog: UUID, door: Door) -> None:
+    rows = {row["content_key"]: row for row in door.content(page_size=100).json()["results"]}
+    assert rows.keys() == {key for where, key in SERVED if where == catalog}
+    for key, row in rows.items():
+        expected = as_served(catalog, key)
+        assert {name: row[name] for name in expected} == expected
 
 
 # -- What can be allocated and redeemed ---------------------------------------------------------------------

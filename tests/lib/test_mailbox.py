@@ -128,3 +128,13 @@ def test_the_canonical_form_is_its_own_and_has_the_same_key(written: str) -> Non
     assert address == once == mailbox.canonical(address)
     assert address.isascii()
     assert address == address.lower()
+
+
+@pytest.mark.parametrize("written", ["Info@stra\u00dfe.example", "info@xn--strae-oqa.example"])
+def test_an_address_is_spelt_as_it_is_written_and_with_its_domain_in_both_scripts(written: str) -> None:
+    assert mailbox.spellings(f" {written}") == {
+        written,
+        "info@stra\u00dfe.example",
+        "info@xn--strae-oqa.example",
+    }
+    assert mailbox.spellings("No address ") == {"No address", "no address"}

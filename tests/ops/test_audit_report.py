@@ -91,6 +91,33 @@ def test_it_writes_nothing(catalog: Path) -> None:
     assert list(ContentMetadata.objects.order_by("pk").values()) == before
 
 
+OTHER_CATALOG = uuid4()
+
+
+def named(*flags: str) -> list[tuple[str, str, str]]:
+    found = report(*flags)[0]["found"]
+    return sorted((one["catalog_uuid"], one["content_key"], one["finding"]) for one in found)
+
+
+@pytest.mark.parametrize("everything", [(), ("--all",)], ids=["sample", "all"])
+def test_what_one_side_alone_has_in_a_catalog_is_named(catalog: Path, everything: tuple[str, ...]) -> None:
+    world.given_budget(catalog_uuid=OTHER_CATALOG)
+    other = catalog.with_name(f"{OTHER_CATALOG}.jsonl")
+    serve(other, *KEYS)
+    call_command("refresh_content", stdout=StringIO())
+    assert named(*everything) == []
+
+    serve(catalog, *KEYS[1:], "RiversideX+New")
+    lost = CatalogMembership.objects.filter(catalog_uuid=OTHER_CATALOG, content__content_key=KEYS[2])
+    lost.delete()
+
+    ours = [(str(CATALOG), "RiversideX+New", "unknown"), (str(CATALOG), KEYS[0], "missing")]
+    theirs = [(str(OTHER_CATALOG), KEYS[2], "unknown")]
+    assert named(*everything) == sorted(ours + theirs)
+    assert named(*everything, "--catalog", str(CATALOG)) == sorted(ours)
+    assert named(*everything, "--catalog", str(OTHER_CATALOG)) == theirs
+
+
 def test_a_sample_and_a_catalog_bound_what_is_asked(catalog: Path) -> None:
     assert report("--sample", "2")[0]["looked_at"] == 2
     assert report("--catalog", str(CATALOG))[0]["looked_at"] == 4
@@ -108,7 +135,8 @@ def test_a_catalog_that_is_away_ends_it_with_a_refusal(catalog: Path) -> None:
 
 
 def test_where_nothing_is_compared_nothing_agrees(catalog: Path) -> None:
-    out, why = run("--catalog", str(uuid4()))
+    catalog.with_name(f"{OTHER_CATALOG}.jsonl").touch()
+    out, why = run("--catalog", str(OTHER_CATALOG))
     assert out == "Nothing was compared.\n"
     assert why.startswith("Nothing was compared: ")
 

@@ -10,9 +10,11 @@ import pytest
 from django.utils import timezone
 
 from bursary.access.models import User
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.ops import demo_history
 from bursary.ops.demo import NotHere, load
 from tests.ops.processes import bursary, environment
-from tests.world import given_customer
+from tests.world import given_budget, given_content, given_customer, given_run, given_user
 
 TABLES = (
     "access_user",
@@ -139,3 +141,17 @@ def test_the_demonstration_keeps_out_of_a_real_installation() -> None:
     with pytest.raises(NotHere, match="BURSARY_VAR_DIR"):
         load(now=timezone.now(), advance=lambda _done: None)
     assert not User.objects.exists()
+
+
+@pytest.mark.django_db
+def test_courses_are_chosen_by_what_learners_can_join_and_not_by_upstreams_flag() -> None:
+    customer, now = given_customer(), timezone.now()
+    budgets = [given_budget(customer=customer, name=name) for name in demo_history.PRICES]
+    joinable = given_content("Z+1", active=False, price_cents=9_000)
+    given_run(given_content("A+1", price_cents=9_000, with_run=False), offered=False)
+    given_run(given_content("A+2", price_cents=9_000, with_run=False), end_date=now)
+    given_run(given_content("A+3", price_cents=9_000, with_run=False), price_cents=100)
+
+    demo_history.load(budgets, administrator=given_user())
+
+    assert {one.content for one in LearnerContentAssignment.objects.all()} == {joinable}

@@ -4,6 +4,7 @@ The columns are found by reflection over the models: a table that is added later
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,66 @@ def test_another_persons_rows_are_not_touched(folder: Path) -> None:
     before = json.dumps(list(LearnerContentAssignment.objects.values()), default=str)
     erasure_runs.forget(ALICE, now=NOW)
     assert json.dumps(list(LearnerContentAssignment.objects.values()), default=str) == before
+
+
+HOME = "o'alice@stra\u00dfe.example"  # U-label; its A-label is stored
+LATIN = "o'alice@xn--strae-oqa.example"
+WIDE = "".join(chr(ord(one) + 0xFEE0) for one in LATIN)
+WRITTEN = [
+    HOME,
+    LATIN,
+    LATIN.upper(),
+    HOME.replace("@", "\uff20"),
+    WIDE,
+    WIDE.upper(),
+    "o%27alice%40xn--strae-oqa.example",
+    "o%27ALICE%40stra%c3%9fe.example",
+    "o%27alice@stra%C3%9Fe.example",
+    "o&#x27;alice@xn--strae-oqa.example",
+    "o'alice@stra\\u00dfe.example",
+]
+AROUND = "<{0}> https://lms.example/?email={0}&next=%2F%3Femail%3D{0}%26 To: x\\n{0}\\n '{0}'. {0}"
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_no_way_to_write_an_address_in_a_text_outlives_it(folder: Path, written: str) -> None:
+    given_assignment(address=HOME)
+    text = AROUND.format(written)
+    other = given_assignment(address=BOB)
+    others = other.actions.filter(action_type="learner_linked")
+    others.update(detail=text, payload={"log": [text], written: 1})
+    mail = folder / "0f0e0d0c-0000-4000-8000-000000000001.eml"
+    mail.write_text(
+        f"To: {BOB}\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n{text}"
+    )
+
+    assert erasure_runs.forget(LATIN, now=NOW)["complete"]
+
+    [(detail, payload)] = others.values_list("detail", "payload")
+    assert re.sub(r"forgotten-[0-9a-f-]{36}@forgotten\.invalid", "{0}", detail) == AROUND
+    assert written.lower() not in json.dumps(payload, ensure_ascii=False).lower()
+    assert len(payload) == 2
+    assert not mail.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"m{ALICE}",
+        f"x+{ALICE}",
+        f"x.{ALICE}",
+        f"x-{ALICE}",
+        f"{ALICE}.org",
+        f"{ALICE}-old",
+        "x%2Balice%40learners.example",
+        "alice",
+        "\uff20",
+    ],
+)
+def test_another_address_that_contains_it_stays(folder: Path, text: str) -> None:
+    given_assignment()
+    other = given_assignment(address=BOB)
+    other.actions.update(detail=text, payload={text: text})
+    erasure_runs.forget(ALICE, now=NOW)
+    assert set(other.actions.values_list("detail", flat=True)) == {text}
+    assert [*other.actions.values_list("payload", flat=True)] == [{text: text}] * other.actions.count()

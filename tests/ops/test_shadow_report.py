@@ -1,14 +1,24 @@
 """`bursary shadow_report`: whether the replica may be switched to."""
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.management import CommandError, call_command
+from django.db.models import QuerySet
+from pytest_django import Settings
 
-from bursary.replica.models import ShadowDifference, ShadowTally
-from tests.world import CATALOG, NOW
+from bursary.replica import read_modes
+from bursary.replica.models import CatalogMembership, ContentMetadata, ShadowDifference, ShadowTally
+from bursary.replica.types import CatalogKey
+from tests.enterprise_catalog.server import Upstream
+from tests.replica.reading import a_course, read_over_http, run_of
+from tests.world import CATALOG, NOW, given_budget
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -101,3 +111,82 @@ def test_the_text_has_a_line_for_each_difference() -> None:
     head, line = out.getvalue().splitlines()
     assert head.startswith("1 differences in 100 comparisons of 900 fields")
     assert line.startswith("RiversideX+T0  title: upstream 'Tides', replica 'Tide'")
+
+
+TIDES, KNOTS = "RiversideX+TIDES", "RiversideX+KNOTS"
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def upstream(settings: Settings) -> Iterator[Upstream]:
+    """An upstream of two courses, which the replica follows."""
+    given_budget()
+    with read_over_http(settings, a_course(TIDES), a_course(KNOTS), mode="shadow") as running:
+        refresh_content(hours=0)
+        yield running
+
+
+def refresh_content(*flags: str, hours: int) -> None:
+    with time_machine.travel(NOW + hours * HOUR, tick=False):
+        call_command("refresh_content", *flags, stdout=StringIO())
+
+
+def standing(*, hours: int) -> list[tuple[str, str]]:
+    """Compare what stands again, and return what does."""
+    with time_machine.travel(NOW + hours * HOUR, tick=False), contextlib.suppress(CommandError):
+        call_command("shadow_report", "--look-again", stdout=StringIO())
+    rows = ShadowDifference.objects.filter(healed_at=None).order_by("content_key", "field")
+    return list(rows.values_list("content_key", "field"))
+
+
+def of(*keys: str) -> QuerySet[ContentMetadata]:
+    return ContentMetadata.objects.filter(content_key__in=keys)
+
+
+def dearer(upstream: Upstream) -> None:
+    upstream.shelf.put(
+        a_course(TIDES, title="Ebb", content_price=1.0, end_date=None), catalogs=[str(CATALOG)]
+    )
+
+
+def with_a_restricted_run(upstream: Upstream) -> None:
+    course = a_course(TIDES, title="Ebb", content_price=1.0)
+    course["course_runs"].append(course["course_runs"][0] | {"key": "x", "restriction_type": "custom"})
+    upstream.serve(CATALOG, [course])
+
+
+def changed_here(_upstream: Upstream) -> None:
+    of(TIDES).update(title="Ebb", price_cents=1, enroll_by=None)
+    of(run_of(TIDES)).update(parent_key=KNOTS, course_type="audit")
+
+
+def lost_here(_upstream: Upstream) -> None:
+    CatalogMembership.objects.filter(content__in=of(TIDES, run_of(KNOTS))).delete()
+
+
+@pytest.mark.parametrize("differ", [dearer, with_a_restricted_run, changed_here, lost_here])
+def test_what_differs_is_healed_by_a_refresh_of_its_key(
+    upstream: Upstream, differ: Callable[[Upstream], None]
+) -> None:
+    differ(upstream)
+    every = {CatalogKey(CATALOG, key): key for key in (TIDES, run_of(TIDES), KNOTS, run_of(KNOTS))}
+    read_modes.from_upstream(every, now=NOW + HOUR)
+    found = standing(hours=2)
+    assert len(found) >= 2
+
+    keys = {key for key, _field in found}
+    refresh_content(*(f"--key={key}" for key in sorted(keys)), hours=3)
+
+    assert standing(hours=4) == []
+
+
+def test_what_left_the_catalog_is_healed_once_two_refreshes_confirm_it(upstream: Upstream) -> None:
+    upstream.remove(TIDES, catalog_uuid=CATALOG)
+    read_modes.from_upstream({CatalogKey(CATALOG, TIDES): TIDES}, now=NOW + HOUR)
+    assert standing(hours=2) == [(TIDES, "in_catalog")]
+
+    for hours in (3, 5):
+        assert standing(hours=hours) == [(TIDES, "in_catalog")]
+        refresh_content(hours=hours)
+
+    assert standing(hours=6) == []

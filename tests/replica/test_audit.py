@@ -8,10 +8,13 @@ from uuid import UUID
 import pytest
 
 from bursary.catalog import parser
+from bursary.catalog.http_source import HttpCatalog
 from bursary.catalog.source import CatalogSource
 from bursary.replica import audit
 from bursary.replica.audit import ContentAudit, FieldDifference, Finding
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
+from tests.enterprise_catalog.shelf import Shelf
+from tests.enterprise_catalog.without_sockets import WithoutSockets
 from tests.replica.listing import (
     BEFORE,
     CATALOG,
@@ -203,6 +206,34 @@ def test_questions_are_for_at_most_fifty_keys_each_to_the_catalog_that_it_came_f
     upstream.questions.clear()
     audited(upstream, catalog_uuid=OTHER_CATALOG)
     assert [sorted(keys) for keys in upstream.questions] == [sorted(keys_of(courses(10, start=60)))]
+
+
+def test_all_of_many_catalogs_takes_as_many_questions_as_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(audit, "WINDOW", 20)
+    for start in range(0, 60, 10):  # as courses come into catalogs over the years: by turns
+        for catalog in (CATALOG, OTHER_CATALOG):
+            bring_in(*courses(10, start=start), catalog_uuid=catalog)
+    upstream = Upstream(courses(60))
+
+    assert audited(upstream).found == []
+    assert [len(keys) for keys in upstream.questions] == [20] * 6
+
+
+def test_of_what_is_listed_only_unknown_records_are_fetched_and_of_a_sample_no_more_than_that() -> None:
+    bring_in(*courses(20))
+    client = WithoutSockets(Shelf(courses(180), [str(CATALOG)]))
+    upstream = HttpCatalog(client)
+
+    one = audit.audit(source=upstream, clock=lambda: NOW + HOUR, listed=[CATALOG])
+    assert one.counts[Finding.UNKNOWN] == 160
+    assert client.questions == 1 + 1 + 4  # by key; the keys that are listed; 160 records
+
+    client.questions = 0
+    one = audit.audit(source=upstream, clock=lambda: NOW + HOUR, listed=[CATALOG], sample=60)
+    assert one.counts[Finding.UNKNOWN] == 100
+    assert client.questions == 1 + 1 + 2
 
 
 def test_a_sample_asks_for_that_many() -> None:

@@ -13,8 +13,8 @@ from pytest_django import Settings
 from bursary.catalog.records import CatalogUnavailable
 from bursary.lib import leases
 from bursary.replica import cold_reads, reads, refresh, schedule
-from bursary.replica.models import ColdRead, ColdReadStatus, ContentMetadata
-from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS, a_course
+from bursary.replica.models import ColdRead, ColdReadStatus, Completeness, ContentMetadata
+from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS, a_course, a_thin_course
 from tests.replica.replicated import HOUR, bring_in
 from tests.replica.upstream import Upstream, listing_of, refresh_rows_due
 from tests.together import together
@@ -66,6 +66,30 @@ def test_what_one_catalog_does_not_have_another_is_asked_for(upstream: Upstream)
             read(ABSENT, catalog_uuid=catalog_uuid)
 
     assert len(upstream.questions) == 2
+
+
+@pytest.mark.django_db
+def test_a_course_known_by_a_thin_record_alone_is_fetched_like_one_never_seen(upstream: Upstream) -> None:
+    bring_in(a_thin_course())
+
+    assert read().completeness == Completeness.FULL
+    assert read().completeness == Completeness.FULL
+    assert upstream.questions == [(COURSE,)]
+
+
+@pytest.mark.django_db
+def test_a_course_of_which_upstream_has_no_more_than_a_thin_record_is_unavailable_for_a_while(
+    upstream: Upstream,
+) -> None:
+    bring_in(a_thin_course())
+    upstream.records = [a_thin_course()]
+    for seconds in (0, 1, 4):
+        with pytest.raises(reads.ContentUnavailable):
+            read(after=timedelta(seconds=seconds))
+    assert upstream.questions == [(COURSE,)]
+
+    upstream.records = [a_course()]
+    assert read(after=timedelta(seconds=6)).completeness == Completeness.FULL
 
 
 @pytest.mark.django_db

@@ -2,14 +2,14 @@
 
 import gc
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
 from bursary.catalog.records import Known
-from bursary.replica import refresh
+from bursary.replica import audit, refresh
 from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
 from tests.replica.listing import NOW, Listing, Record
 
@@ -47,7 +47,8 @@ class Endless(Listing):
         keys: Sequence[str],
         within: timedelta | None = None,
     ) -> Sequence[object]:
-        return []
+        numbers = (int(key.rpartition("+C")[2]) for key in keys)
+        return [self._course(number) for number in numbers if number < self.size]
 
     def _course(self, number: int) -> Record:
         return {
@@ -61,11 +62,17 @@ class Endless(Listing):
 
 def peak_of(source: Endless, *, hours: int) -> int:
     """Return the most bytes that a refresh held at one time."""
+    now = NOW + timedelta(hours=hours)
+    return peak_while(
+        lambda: refresh.refresh_catalog(source.catalog_uuid, source=source, now=now, by=RefreshSource.CRON)
+    )
+
+
+def peak_while(working: Callable[[], object]) -> int:
     gc.collect()
     tracemalloc.start()
     try:
-        now = NOW + timedelta(hours=hours)
-        refresh.refresh_catalog(source.catalog_uuid, source=source, now=now, by=RefreshSource.CRON)
+        working()
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -81,3 +88,18 @@ def test_ten_times_as_much_content_takes_hardly_more_memory() -> None:
         source.size = int(source.size * 0.9)
     assert peak_of(many, hours=1) < 1.3 * peak_of(few, hours=1)  # a tenth is missing
     assert CatalogMembership.objects.exclude(missing_since=None).count() == (MANY + FEW) / 10
+
+
+def test_an_audit_of_ten_times_as_much_content_takes_hardly_more_memory() -> None:
+    few, many = Endless(uuid4(), FEW), Endless(uuid4(), MANY)
+    for source in (few, many):
+        peak_of(source, hours=0)
+
+    def peak_of_audit(source: Endless) -> int:
+        catalog = source.catalog_uuid
+        return peak_while(
+            lambda: audit.audit(source=source, clock=lambda: NOW, catalog_uuid=catalog, listed=[catalog])
+        )
+
+    peak_of_audit(few)  # what is made once
+    assert peak_of_audit(many) < 1.3 * peak_of_audit(few)

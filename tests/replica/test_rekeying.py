@@ -95,3 +95,25 @@ def test_a_course_that_one_listing_names_on_another_page_by_another_key_is_two(c
     catalogs.sync(ORDINARY, hours=1)
 
     assert row_of(ORDINARY, NEW) != row_of(ORDINARY, MOVE)
+
+
+def test_a_course_that_gets_its_former_key_back_has_it_after_two_days(catalogs: Catalogs) -> None:
+    before = row_of(ORDINARY, MOVE)
+    former = {catalog: catalogs.records[catalog][MOVE] for catalog in (ORDINARY, ALLOWED)}
+    for catalog in former:
+        rekeyed(catalogs, catalog)
+    catalogs.sync_both(hours=1)
+    for catalog, record in former.items():
+        catalogs.drop(catalog, NEW)
+        catalogs.serve(catalog, record | {"title": "Edited"})
+
+    for hours in range(2, 48, 5):
+        catalogs.sync_both(hours=hours)
+        assert row_of(ORDINARY, NEW) == row_of(ALLOWED, NEW) == before
+        assert row_of(ORDINARY, RUN).parent_key == NEW
+    catalogs.sync_both(hours=50)
+
+    assert row_of(ORDINARY, MOVE) == row_of(ALLOWED, MOVE) == before
+    assert (row_of(ORDINARY, MOVE).title, row_of(ORDINARY, RUN).parent_key) == ("Edited", MOVE)
+    keys = ContentChange.objects.filter(field="content_key").values_list("old", "new")
+    assert list(keys) == [(MOVE, NEW), (NEW, MOVE)]

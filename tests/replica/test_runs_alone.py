@@ -1,14 +1,25 @@
 """A catalog that holds runs without their course: they are its own, as it lists them."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from bursary.replica import reads, refresh
-from bursary.replica.models import CatalogMembership
-from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS, a_course, a_run
-from tests.replica.replicated import HOUR, bring_in, row
-from tests.replica.upstream import Upstream, listing_of
+from bursary.replica.models import CatalogMembership, ContentChange, RefreshSource
+from tests.replica.listing import (
+    CATALOG,
+    COURSE,
+    LATER,
+    NOW,
+    OTHER_CATALOG,
+    RUNS,
+    SYNCED,
+    Record,
+    a_course,
+    a_run,
+)
+from tests.replica.replicated import HOUR, bring_in, history, row
+from tests.replica.upstream import Upstream, courses, listing_of
 
 pytestmark = pytest.mark.django_db
 
@@ -50,13 +61,70 @@ def test_it_leaves_its_catalog_as_a_course_does_and_stays_where_its_course_names
     assert row(ALONE).gone_at is None
 
 
+def without_it(*, synced: str = SYNCED) -> Record:
+    """Return the course without the run."""
+    course = a_course(synced=synced)
+    return course | {"course_runs": [run for run in course["course_runs"] if run["key"] != ALONE]}
+
+
+def test_what_its_course_says_of_it_stands_as_long_as_the_course_names_it() -> None:
+    bring_in(a_course(), catalog_uuid=OTHER_CATALOG)
+
+    for hours in (1, 2):
+        report = bring_in(a_run(title="Its own"), now=NOW + hours * HOUR)
+        assert (report.refused_thin, history()) == (1, {})
+    assert row(ALONE).price_cents is not None
+
+
+def test_what_a_catalog_lists_beside_its_course_is_as_the_course_has_it_in_any_order() -> None:
+    for hours in range(3):
+        for record in (a_run(title="Its own"), a_course(), a_run(title="Its own")):
+            refresh.refresh_keys(
+                [COURSE, ALONE],
+                catalog_uuid=CATALOG,
+                source=Upstream([record]),
+                now=NOW + hours * HOUR,
+                by=RefreshSource.CRON,
+            )
+
+    assert (row(ALONE).completeness, row(ALONE).title) == ("full", row().title)
+    assert ContentChange.objects.filter(field="title").count() == 1
+
+
+@pytest.mark.parametrize("course", [without_it(), None], ids=["course without it", "no course"])
+def test_a_run_that_no_course_names_any_more_is_as_its_own_record_has_it(course: Record | None) -> None:
+    elsewhere = Upstream([a_course(), *courses(5)])
+    listing_of(elsewhere, catalog_uuid=OTHER_CATALOG)
+    bring_in(a_run())
+    elsewhere.records[:1] = [course] if course else []
+    for hours in (2, 4):
+        listing_of(elsewhere, catalog_uuid=OTHER_CATALOG, now=NOW + hours * HOUR)
+
+    bring_in(a_run(enrollment_end="2027-02-02T00:00:00Z"), now=NOW + 5 * HOUR)
+
+    run = row(ALONE)
+    assert (run.completeness, run.price_cents, run.gone_at) == ("thin", None, None)
+    assert run.enroll_by == datetime(2027, 2, 2, tzinfo=UTC)
+    assert row(ALONE).checked_at == NOW + 5 * HOUR
+
+    bring_in(a_course(), catalog_uuid=OTHER_CATALOG, now=NOW + 6 * HOUR)
+    assert row(ALONE).completeness == "full"
+
+
+def test_an_older_fetch_of_its_own_record_changes_nothing() -> None:
+    bring_in(a_course(), a_run(), now=NOW + 4 * HOUR)
+    bring_in(without_it(synced=LATER), now=NOW + 5 * HOUR)
+
+    bring_in(a_run(title="Older"), now=NOW + 2 * HOUR)
+
+    assert (row(ALONE).completeness, row(ALONE).checked_at) == ("full", NOW + 4 * HOUR)
+
+
 def test_what_a_catalog_lists_itself_does_not_end_with_a_course_that_names_it_no_more() -> None:
     bring_in(a_course(), a_run())
     assert CatalogMembership.objects.get(content=row(ALONE)).named_by == ""
-    shorter = a_course()
-    shorter["course_runs"] = [run for run in shorter["course_runs"] if run["key"] != ALONE]
 
-    report = bring_in(shorter, a_run(), now=NOW + HOUR)
+    report = bring_in(without_it(), a_run(), now=NOW + HOUR)
 
     assert (report.listed, report.alarm) == (2, "")
     assert reads.held_by(CATALOG).filter(content_key=ALONE).exists()

@@ -19,7 +19,7 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        add_sample(parser, default=SAMPLE, everything="Check all content, and find what only upstream has.")
+        add_sample(parser, default=SAMPLE, everything="Check all content.")
         parser.add_argument(
             "--catalog", type=UUID, metavar="UUID", help="Check only what this catalog holds."
         )
@@ -28,17 +28,16 @@ class Command(OperatorCommand):
         )
 
     def run(self, **options: Any) -> None:
-        catalog, everything = options["catalog"], options["all"]
+        catalog = options["catalog"]
+        sample = None if options["all"] else options["sample"]
         total = audit.subjects(catalog).count()
-        sample = None if everything else min(options["sample"], total)
-        listed = [catalog] if catalog else refresh_runs.budgets_catalogs()
-        with progress("Comparing", total=total if sample is None else sample) as advance:
+        with progress("Comparing", total=total if sample is None else min(sample, total)) as advance:
             found = audit.audit(
                 source=configured_source(),
                 clock=timezone.now,
                 catalog_uuid=catalog,
                 sample=sample,
-                listed=listed if everything else (),
+                listed=[catalog] if catalog else refresh_runs.budgets_catalogs(),
                 progress=advance,
             )
         text = audit_report.sentence(found)

@@ -1,0 +1,56 @@
+"""Searching the admin's lists by an address, in any spelling."""
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from bursary.access.models import LearnerLink, Role, learner_key
+from bursary.assignments.models import LearnerContentAssignment
+from tests.api.door import door_of
+from tests.world import ALICE, BOB, NOW, given_assignment, given_budget, given_user
+
+pytestmark = pytest.mark.django_db
+
+HOME = "alice@stra\u00dfe.example"
+SPELLINGS = [
+    HOME,
+    HOME.replace("alice", "ALICE"),
+    "alice@xn--strae-oqa.example",
+    "\uff21lice\uff20stra\u00dfe.example",
+    f"{HOME}\u200b",
+]
+
+
+@pytest.fixture
+def _rows() -> None:
+    """Write a user, a link and an assignment as an earlier release spelt them, and others."""
+    assignment = given_assignment(address=BOB)
+    given_user(username="theirs", email=HOME)
+    given_user(email=ALICE)
+    LearnerContentAssignment.objects.update(
+        learner_email=HOME, learner_key=learner_key(HOME), mailbox_key=None
+    )
+    LearnerLink.objects.create(
+        customer=assignment.budget.customer, learner_email=HOME, learner_key=learner_key(HOME), created=NOW
+    )
+    given_assignment(given_budget(), address=ALICE)
+
+
+@pytest.mark.usefixtures("_rows")
+@pytest.mark.parametrize("written", SPELLINGS)
+@pytest.mark.parametrize(
+    "table", ["access_user", "access_learnerlink", "assignments_learnercontentassignment"]
+)
+def test_a_mailbox_is_found_in_any_spelling(client: Client, table: str, written: str) -> None:
+    client.force_login(given_user(is_staff=True, is_superuser=True))
+    page = client.get(reverse(f"admin:{table}_changelist"), {"q": written})
+    assert [HOME in vars(row).values() for row in page.context["cl"].result_list] == [True]
+
+
+@pytest.mark.usefixtures("_rows")
+@pytest.mark.parametrize("written", SPELLINGS)
+def test_an_administrators_search_finds_it_too(written: str) -> None:
+    row = LearnerContentAssignment.objects.get(learner_email=HOME)
+    door = door_of(Role.ADMINISTRATOR, customer=row.budget.customer)
+    listed = door.assignments(row.budget, search=written).json()["results"]
+    assert [one["learner_email"] for one in listed] == [HOME]

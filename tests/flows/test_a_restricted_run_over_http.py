@@ -1,0 +1,232 @@
+"""No address shows an organisation the runs that only the catalog of another one may have.
+
+Every address of the service is asked as its administrator and its learner. An address that is added later
+fails here until it is listed. The organisation that may have the runs sees them by the same questions, so
+that these do look where a run would show.
+"""
+
+import html
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
+from pytest_django import Settings
+
+from bursary.assignments import signed_links
+from bursary.assignments.models import LearnerContentAssignmentAction
+from tests.flows.organisations import OTHER, RESTRICTED, Organisation, Scene, two_organisations
+from tests.replica.serving import ALLOWED, MOVE, ONLY, ORDINARY, PRIV, PRIVATE_RUN, PUBLIC_RUN
+from tests.world import given_api_key
+
+pytestmark = [pytest.mark.django_db, pytest.mark.takes_long]
+
+KEYS = (PRIV, PUBLIC_RUN, PRIVATE_RUN, ONLY, f"course-v1:{ONLY}+PRIV", MOVE)
+Body = Mapping[str, object]
+
+SELECTING: Sequence[Body] = [
+    {},
+    *({"catalog": catalog} for catalog in (ORDINARY, ALLOWED)),
+    *({"parent": key, "content_key": key} for key in (PRIV, PRIVATE_RUN)),
+    {"search": "Negotiating", "q": "Negotiating", "field": "enroll_by", "since": "2026-01-01"},
+]
+"""Parameters that select content."""
+PLAIN: Sequence[Body] = [{}]
+
+READ: dict[str, Sequence[Body]] = {
+    **dict.fromkeys(["contents", "content", "content-changes", "content-impact", "assign"], SELECTING),
+    **dict.fromkeys(["policies", "policy", "assignments", "can-redeem"], SELECTING),
+    **dict.fromkeys(["api-assignment", "timeline", "redemption-status", "credits", "schema", "docs"], PLAIN),
+    **dict.fromkeys(["", "healthz", "metrics", "home", "sign-in", "own-assignments", "assignment"], PLAIN),
+    **dict.fromkeys(["answer", "join", "accept", "decline-page"], PLAIN),
+}
+"""What is read, by the name of its address; after everything that was sent, without parameters."""
+
+
+def allocations(one: Organisation) -> list[Body]:
+    """Return the bodies that allocate each key at several prices, to a learner each."""
+    return [
+        {"content_key": key, "content_price_cents": cents, "learner_emails": [f"{number}@{one.host}"]}
+        for number, (key, cents) in enumerate(itertools.product(KEYS, (5000, 7500)))
+    ]
+
+
+def forms(one: Organisation) -> list[Body]:
+    """Return the forms that assign each key at several prices."""
+    return [
+        {"course": f"{cents} {key}", "addresses": f"typed@{one.host}", button: "yes"}
+        for key, cents, button in itertools.product(KEYS, (5000, 7500), ("preview", "assign"))
+    ]
+
+
+def corrections(one: Organisation) -> list[Body]:
+    pair = {"old_address": f"0@{one.host}", "new_address": f"other@{one.host}"}
+    return [{"corrections": [pair], "dry_run": dry} for dry in (True, False)]
+
+
+def named(one: Organisation) -> list[Body]:
+    return [{"assignment_uuids": [str(uuid) for uuid in one.assignments().values_list("uuid", flat=True)]}]
+
+
+def of_starting(one: Organisation) -> list[Body]:
+    return [body | {"days_before_course_start_date": 100} for body in map(dict, named(one))]
+
+
+def nothing(_one: Organisation) -> list[Body]:
+    return [{}]
+
+
+SENT: dict[str, Callable[[Organisation], list[Body]]] = {
+    "can-allocate": allocations,
+    "allocate": allocations,
+    "assign": forms,
+    "nudge": of_starting,
+    "remind": named,
+    "remind-all": nothing,
+    "correct-addresses": corrections,
+    "redeem": lambda _one: [{"content_key": key} for key in KEYS],
+    "answer": lambda _one: [{"answer": "new-link"}],
+    "join": nothing,
+    "accept": nothing,
+    "decline": nothing,
+    "decline-page": nothing,
+    "revoke-links": nothing,
+    "cancel": named,
+    "cancel-all": nothing,
+    "acknowledge": named,
+    "assignment": nothing,
+    "content-events": lambda _one: [{"type": "content.changed", "data": {"content_keys": [*KEYS]}}],
+}
+"""What is sent, by the name of its address, in this order."""
+UNREAD = {"sign-out"}
+
+
+class Route(NamedTuple):
+    """An address: the pattern of its path, and the names of the parameters in it."""
+
+    pattern: str
+    parameters: Sequence[str]
+
+    @property
+    def is_of_api(self) -> bool:
+        return self.pattern.startswith("/api/")
+
+
+def routes(resolver: URLResolver | None = None, path: str = "/") -> Iterator[tuple[str, Route]]:
+    """Yield every address with its name, without those of Django's administration."""
+    for one in (resolver or get_resolver()).url_patterns:
+        whole = path + str(one.pattern)
+        if isinstance(one, URLPattern):
+            yield one.name or "", Route(whole, sorted(one.pattern.regex.groupindex))
+        elif one.namespace != "admin":
+            yield from routes(one, whole)
+
+
+def test_each_address_is_listed() -> None:
+    names = [name for name, _route in routes()]
+    assert sorted(names) == sorted({*READ, *SENT} | UNREAD)
+
+
+def values_of(parameter: str, scene: Scene, one: Organisation) -> list[object]:
+    """Return the values of a parameter in a path, of both organisations."""
+    both = (scene.ours, scene.theirs)
+    uuids = [row.uuid for each in both for row in each.assignments()[:4]]
+    redeemed = LearnerContentAssignmentAction.objects.filter(action_type="redeemed").order_by("pk")
+    tokens = [
+        signed_links.token_for(row, address=row.learner_email, now=timezone.now())
+        for row in one.assignments()[:2]
+    ]
+    values: dict[str, list[object]] = {
+        "policy_uuid": [one.budget.uuid for one in both],
+        "configuration_uuid": [one.budget.assignment_configuration_uuid for one in both],
+        "customer_uuid": [one.budget.customer.uuid for one in both],
+        "assignment_uuid": [*uuids],
+        "action_uuid": [*redeemed.values_list("uuid", flat=True)],
+        "uuid": [*uuids],
+        "budget_uuid": [one.budget.uuid for one in both],
+        "content_key": [*KEYS],
+        "token": [*tokens],
+    }
+    return values[parameter]
+
+
+def paths(route: Route, scene: Scene, one: Organisation) -> list[str]:
+    """Return the paths of an address with each of those values."""
+    found = []
+    of_budgets = {"uuid": "budget_uuid"} if route.pattern.startswith("/budgets/") else {}
+    values_each = [values_of(of_budgets.get(name, name), scene, one) for name in route.parameters]
+    for values in itertools.product(*values_each):
+        path = route.pattern
+        for name, value in zip(route.parameters, values, strict=True):
+            path = re.sub(rf"<(\w+:)?{name}>|\(\?P<{name}>[^)]*\)", str(value), path)
+        found.append(path.replace("^", "").replace("$", "").replace("+", "%2B"))
+    return found
+
+
+class Callers:
+    """An organisation's administrator and learner, each with an API key, and a browser for the pages."""
+
+    def __init__(self, one: Organisation) -> None:
+        self.one = one
+        users = (one.administrator, one.learner)
+        self.keys = [Client(headers={"Authorization": f"Bearer {given_api_key(user)}"}) for user in users]
+        self.browsers = [Client() for _user in users]
+        for browser, user in zip(self.browsers, users, strict=True):
+            browser.force_login(user)
+
+    def ask(self, method: str, route: Route, path: str, body: Body) -> None:
+        for client in self.keys if route.is_of_api else self.browsers:
+            how = {"content_type": "application/json"} if method == "post" and route.is_of_api else {}
+            answer = getattr(client, method)(path, body, follow=not route.is_of_api, **how)
+            assert answer.status_code < 500, (path, body)
+            asked = f"{method} {path} {body}".replace("%2B", "+")
+            self.one.seen.append((asked, html.unescape(answer.content.decode())))
+
+
+def read_everything(scene: Scene, callers: Callers, *, plainly: bool = False) -> None:
+    known, both = dict(routes()), (scene.ours, scene.theirs)
+    for name, questions in READ.items():
+        asked = PLAIN if plainly else questions
+        if name == "credits":
+            asked = [{"enterprise_customer_uuid": one.budget.customer.uuid} for one in both]
+        for path, query in itertools.product(paths(known[name], scene, callers.one), asked):
+            callers.ask("get", known[name], path, query)
+
+
+def send_everything(scene: Scene, callers: Callers) -> None:
+    known = dict(routes())
+    for name, bodies in SENT.items():
+        for path, body in itertools.product(paths(known[name], scene, callers.one), bodies(callers.one)):
+            callers.ask("post", known[name], path, body)
+
+
+@pytest.fixture
+def scene(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    return two_organisations(tmp_path, settings, monkeypatch)
+
+
+def test_no_address_shows_an_organisation_what_only_another_may_have(scene: Scene) -> None:
+    callers = Callers(scene.ours)
+    read_everything(scene, callers)
+    send_everything(scene, callers)
+    read_everything(scene, callers, plainly=True)
+
+    assert scene.ours.found(RESTRICTED | OTHER) == {}
+
+
+def test_the_same_addresses_show_it_to_the_organisation_that_may_have_it(scene: Scene) -> None:
+    read_everything(scene, Callers(scene.theirs))
+
+    assert scene.theirs.found(RESTRICTED | OTHER).keys() == {*RESTRICTED, *OTHER}
+
+
+def test_an_administrator_of_an_organisation_has_no_access_to_the_operators_tables(scene: Scene) -> None:
+    browser = Client()
+    browser.force_login(scene.ours.administrator)
+    for page in ("", "replica/contentmetadata/", "replica/contentchange/", "replica/catalogmembership/"):
+        assert browser.get(f"/admin/{page}").headers["Location"].startswith("/admin/login/")
