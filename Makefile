@@ -44,8 +44,8 @@ STEP ?= 2000
 catalogs: .venv/.dev  ## Measure requests, memory and rows of 50 catalogs of 2,000 courses (STEP=… from one's first to the next's)
 	@$(BIN)/python bench/refresh_catalogs.py --step $(STEP)
 
-MUTANTS ?=
-mutants: .venv/.dev  ## Change the core's lines one at a time and list the changes no test notices (MUTANTS=… for names)
+MUTANTS ?= $(foreach module,$(MODULE),'*.$(module).*')
+mutants: .venv/.dev  ## Change the core's lines one at a time and list the changes no test notices (MODULE=ledger for one module)
 	@$(BIN)/python scripts/mutants.py $(MUTANTS)
 
 check: export BURSARY_VAR_DIR = $(CURDIR)/.venv/check

@@ -3,9 +3,10 @@
 Usage, in `mutants/`: `python ../scripts/mutant_runner.py [PATTERN …]`, as `scripts/mutants.py` does. Without
 a pattern every mutant that has no result is run.
 
-A mutant meets the tests that execute its function, until one fails. It is killed if that test, alone in a new
-process, fails again with the mutant and passes without it; if not, the other tests follow. First all of them
-pass on the code as it is, and one of them fails where every function raises an error.
+First every test runs on the code as it is, which shows the functions that it executes; a test that fails
+twice is left out. Then one of them must fail where every function raises an error. A mutant meets the
+`MOST_TESTS` nearest tests that execute its function, until one fails. It is killed if that test, alone in a
+new process, fails again with the mutant and passes without it; if not, the other tests follow.
 """
 
 import itertools
@@ -15,30 +16,49 @@ import os
 import resource
 import signal
 import sys
-from collections import Counter
+import tempfile
+from collections import Counter, defaultdict
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
 
 import pytest
 from mutmut.configuration import config as mutmut_config
 from mutmut.mutation.trampoline import set_mutant_under_test
+from mutmut.state import state
 from mutmut.stats import status_by_exit_code
 
 WORKERS = min(2, len(os.sched_getaffinity(0)))
 TEST_SECONDS = 60  # a test that takes longer hangs; the slowest takes a few seconds
+# A test further from a function than so many others kills hardly any mutant that they did not, but each
+# survivor would wait for it: of 2,000 mutants the few that survive took most of the time.
+MOST_TESTS = 200
 PROCESS_BYTES = 4 << 30  # a change may allocate without end
 # What mutmut writes for each result.
 SURVIVED, KILLED, NO_TESTS = 0, 1, 33
-UNCHANGED, ALL_RAISE = "", "fail"
+# What mutmut calls the code as it is, with each executed function noted, and code that raises errors.
+UNCHANGED, NOTED, ALL_RAISE = "", "stats", "fail"
 
 
-def first_failure(mutant: str, tests: list[pytest.Item]) -> pytest.Item | None:
-    """Run these tests with a mutant, in a new process; return the first that fails, hangs or crashes."""
+class Executed(NamedTuple):
+    """A test that passes on the code as it is."""
+
+    test: str
+    seconds: float
+    functions: list[str]
+
+
+def first_failure(mutant: str, tests: list[pytest.Item], notes: int | None = None) -> pytest.Item | None:
+    """Run these tests with a mutant, in a new process; return the first that fails, hangs or crashes.
+
+    With `notes`, the descriptor of a file, a line is written there for each test that passes.
+    """
     reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
-        run_until_failure(mutant, tests, writing)
+        run_until_failure(mutant, tests, writing, notes)
     status = os.waitpid(pid, 0)[1]
     if os.WIFSIGNALED(status):
         with suppress(ProcessLookupError):
@@ -51,7 +71,7 @@ def first_failure(mutant: str, tests: list[pytest.Item]) -> pytest.Item | None:
     return tests[begun - 1] if status else None
 
 
-def run_until_failure(mutant: str, tests: list[pytest.Item], writing: int) -> None:
+def run_until_failure(mutant: str, tests: list[pytest.Item], writing: int, notes: int | None) -> None:
     """Run tests in this process until one fails, writing a byte as each begins; end the process."""
     status = 2
     try:
@@ -63,9 +83,14 @@ def run_until_failure(mutant: str, tests: list[pytest.Item], writing: int) -> No
         for test, following in itertools.zip_longest(tests, tests[1:]):
             os.write(writing, b".")
             signal.alarm(TEST_SECONDS)
+            began = perf_counter()
             test.ihook.pytest_runtest_protocol(item=test, nextitem=following)
             if session.testsfailed:
                 break
+            if notes is not None:
+                line = Executed(test.nodeid, perf_counter() - began, sorted(state()._stats))
+                state()._stats.clear()
+                os.write(notes, f"{json.dumps(line)}\n".encode())
         status = min(session.testsfailed, 1)
         session._setupstate.teardown_exact(None)
     finally:
@@ -76,9 +101,9 @@ class Runner:
     """A plugin of pytest that runs mutants in place of the tests that were collected."""
 
     def __init__(self, patterns: list[str]) -> None:
-        stats = json.loads(Path("mutmut-stats.json").read_text())
-        self.tests_by_function: dict[str, list[str]] = stats["tests_by_mangled_function_name"]
-        self.seconds: dict[str, float] = stats["duration_by_test"]
+        self.tests: dict[str, pytest.Item] = {}
+        self.passing: dict[str, Executed] = {}
+        self.tests_by_function: dict[str, list[pytest.Item]] = defaultdict(list)
         self.kills: Counter[tuple[str, str]] = Counter()
         self.results = {meta: json.loads(meta.read_text()) for meta in sorted(Path().rglob("*.py.meta"))}
         self.mutants = {
@@ -89,59 +114,76 @@ class Runner:
         }
 
     def tests_of(self, mutant: str) -> list[pytest.Item]:
-        """Return the tests that execute a mutant's function, the likeliest to fail first."""
+        """Return the nearest tests that execute a mutant's function, the likeliest to fail first."""
         function = mutant.partition("__mutmut_")[0]
         folder, module = mutant.split(".")[1:3]
 
-        def unlikely(test: pytest.Item) -> tuple[int, bool, bool, float]:
+        def distance(test: pytest.Item) -> tuple[bool, bool, int]:
             beside = test.path.parent.name == folder
-            mirrored = beside and test.path.stem == f"test_{module}"
-            return -self.kills[function, test.nodeid], not mirrored, not beside, self.seconds[test.nodeid]
+            mirrored = beside and test.path.stem.startswith(f"test_{module}")
+            return not mirrored, not beside, len(self.passing[test.nodeid].functions)
 
-        named = (self.tests.get(nodeid) for nodeid in self.tests_by_function.get(function, ()))
-        return sorted((test for test in named if test), key=unlikely)
+        def unlikely(test: pytest.Item) -> tuple[int, bool, bool, float]:
+            return -self.kills[function, test.nodeid], *distance(test)[:2], self.passing[test.nodeid].seconds
 
-    def judge(self, mutant: str, tests: list[pytest.Item]) -> int:
-        """Return mutmut's code for what these tests make of a mutant."""
+        return sorted(sorted(self.tests_by_function[function], key=distance)[:MOST_TESTS], key=unlikely)
+
+    def executed(self, part: int) -> list[Executed]:
+        """Run a part of the tests on the code as it is; return those that pass."""
+        tests = list(self.tests.values())[part::WORKERS]
+        with tempfile.TemporaryFile() as notes:
+            while tests and (failed := first_failure(NOTED, tests, notes.fileno())):
+                first_failure(NOTED, [failed], notes.fileno())  # alone it may pass
+                tests = tests[tests.index(failed) + 1 :]
+            notes.seek(0)
+            return [Executed(*json.loads(line)) for line in notes]
+
+    def judge(self, mutant: str, tests: list[pytest.Item]) -> tuple[int, str]:
+        """Return mutmut's code for what these tests make of a mutant, and the test that killed it."""
         if not tests:
-            return NO_TESTS
+            return NO_TESTS, ""
         while tests and (failed := first_failure(mutant, tests)):
             # A test that fails without the change, too, kills nothing: its environment may have been moved.
-            if first_failure(mutant, [failed]) and (
-                mutant == UNCHANGED or not first_failure(UNCHANGED, [failed])
-            ):
+            if first_failure(mutant, [failed]) and not first_failure(UNCHANGED, [failed]):
                 self.kills[mutant.partition("__mutmut_")[0], failed.nodeid] += 1
-                return KILLED
+                return KILLED, failed.nodeid
             tests = tests[tests.index(failed) + 1 :]
-        return SURVIVED
+        return SURVIVED, ""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run each mutant, and write its result where mutmut keeps it."""
-        terminal = session.config.get_terminal_writer()
+        terminal, began = session.config.get_terminal_writer(), perf_counter()
         self.tests = {test.nodeid: test for test in session.items}
-        needed = list(dict.fromkeys(test for mutant in self.mutants for test in self.tests_of(mutant)))
-        if needed and self.judge(ALL_RAISE, needed) != KILLED:
-            pytest.exit("No test fails where every changed function raises an error.", returncode=1)
-        self.unchanged = [needed[part::WORKERS] for part in range(WORKERS)]
         with multiprocessing.get_context("fork").Pool(WORKERS) as workers:
-            if KILLED in workers.map(without_a_change, range(WORKERS), chunksize=1):
-                pytest.exit("A test fails twice without a change.", returncode=1)
+            passing = list(itertools.chain(*workers.map(tests_without_a_change, range(WORKERS), chunksize=1)))
+        self.passing = {each.test: each for each in passing}
+        for nodeid, test in self.tests.items():
+            if nodeid not in self.passing:
+                terminal.line(f"left out, because it fails without a change: {nodeid}")
+                continue
+            for function in self.passing[nodeid].functions:
+                self.tests_by_function[function].append(test)
+        needed = list(dict.fromkeys(test for mutant in self.mutants for test in self.tests_of(mutant)))
+        if needed and self.judge(ALL_RAISE, needed)[0] != KILLED:
+            pytest.exit("No test fails where every changed function raises an error.", returncode=1)
+        with multiprocessing.get_context("fork").Pool(WORKERS) as workers:
             found = zip(self.mutants.items(), workers.imap(with_a_change, self.mutants), strict=True)
-            for number, ((mutant, meta), result) in enumerate(found, 1):
+            for number, ((mutant, meta), (result, killer)) in enumerate(found, 1):
                 self.results[meta]["exit_code_by_key"][mutant] = result
                 meta.write_text(json.dumps(self.results[meta], indent=4))
-                terminal.line(f"{number}/{len(self.mutants)} {status_by_exit_code[result]} {mutant}")
+                progress = f"{number}/{len(self.mutants)} {perf_counter() - began:.0f} s"
+                terminal.line(f"{progress} {status_by_exit_code[result]} {mutant} {killer}")
         return True
 
 
 # Forked workers inherit the runner and the tests; both are too much to be sent to them.
-def without_a_change(part: int) -> int:
+def tests_without_a_change(part: int) -> list[Executed]:
     """Run a part of the tests on the code as it is."""
-    return runner.judge(UNCHANGED, runner.unchanged[part])
+    return runner.executed(part)
 
 
-def with_a_change(mutant: str) -> int:
+def with_a_change(mutant: str) -> tuple[int, str]:
     """Run a mutant's tests."""
     return runner.judge(mutant, runner.tests_of(mutant))
 

@@ -1,12 +1,12 @@
 """Make mutants of the core, run tests with each, and write its survivors to `docs/mutants.md`.
 
 Usage: `python scripts/mutants.py [NAME …]`, where a name is a mutant's or a pattern, such as
-`bursary.budgets.ledger.*`. Without names everything is mutated anew; with names the others keep their
-results.
-`python scripts/mutants.py --table` writes the page from the results that are there.
+`bursary.budgets.ledger.*`; without names every mutant is run.
 
-The last column of the survivors, why a change changes nothing, is written by hand. It is kept as long as the
-same change of the same function survives. So is the section "By hand".
+The page has a row for each module. It is written anew, with the module's survivors, by a run of all of the
+module's mutants; a run of some of them only prints. The last column of the survivors, why a change changes
+nothing, is written by hand. It is kept as long as the same change of the same function survives. So is the
+section "By hand".
 """
 
 import json
@@ -18,31 +18,32 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 
-from mutmut.__main__ import collect_or_load_stats, create_mutants
+from mutmut.__main__ import create_mutants
 from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.mutation.trampoline import set_mutant_under_test
 from mutmut.stats import status_by_exit_code
 from mutmut.utils.file_utils import copy_also_copy_files, copy_src_dir, setup_source_paths
-from mutmut.workers.isolation import get_mutant_runner
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "mutants.md"
 BURSARY = Path(sys.executable).with_name("bursary")
-# A mutant that hangs or crashes the tests is noticed, too.
-KILLED = {"killed", "timeout", "segfault", "caught by type check"}
-
 HEAD = """# Mutants
 
 `make mutants` changes one thing at a time in the modules that decide: a comparison, a constant, an argument.
-Each change then meets the tests that execute the changed function, on SQLite and out of those that
-`[tool.mutmut]` in `pyproject.toml` names, until one fails. The change is killed if that test, alone in a new
-process, fails again with the change and passes without it; a test that takes more than a minute has failed. A
-change that meets all of them has survived. The table says of each survivor why it changes nothing; one
-without a reason still needs a test. A module without a date was not run to the end.
+Each change then meets the 200 nearest tests that execute the changed function, on SQLite and out of those
+that `[tool.mutmut]` in `pyproject.toml` names, until one fails. The change is killed if that test, alone in a
+new process, fails again with the change and passes without it; a test that takes more than a minute has
+failed. A change that meets all of them has survived. The tables say of each survivor why it changes nothing;
+one without a reason still needs a test.
+
+`make mutants MODULE=ledger` runs the changes of one module and writes its section anew. A `+` after a commit
+says that files had been changed since that commit.
 
 """
 
@@ -57,15 +58,15 @@ class Mutant:
 
     @property
     def function(self) -> str:
-        """Return the changed function or method, without mutmut's marks."""
-        mangled = self.name.rpartition(".")[2].partition("__mutmut_")[0]
-        return mangled.removeprefix("x").strip("_ǁ").replace("ǁ", ".")
+        """Return the package, module and name of the changed function, without mutmut's marks."""
+        module, _, mangled = self.name.partition("__mutmut_")[0].rpartition(".")
+        name = mangled.removeprefix("x").strip("_ǁ").replace("ǁ", ".")
+        return f"{module.removeprefix('bursary.')}.{name}"
 
 
 def run(names: list[str]) -> int:
     """Make the mutants and run tests with each on SQLite; return the exit status."""
-    if not names:
-        shutil.rmtree(ROOT / "mutants", ignore_errors=True)
+    shutil.rmtree(ROOT / "mutants", ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="bursary-mutants-") as folder:
         migrated = str(Path(folder, "migrated.sqlite3"))
         own = {"BURSARY_VAR_DIR": folder, "BURSARY_DATABASE_URL": f"sqlite:///{migrated}"}
@@ -82,19 +83,14 @@ def run(names: list[str]) -> int:
 
 
 def make() -> None:
-    """Have mutmut write the mutants of what has changed, and which tests execute each function."""
+    """Have mutmut write every mutant."""
     set_mutant_under_test("mutant_generation")
     Path("mutants").mkdir(exist_ok=True)
-    # Which tests execute a function is found anew each time: tests change, and some move.
-    shutil.rmtree("mutants/tests", ignore_errors=True)
-    Path("mutants/mutmut-stats.json").unlink(missing_ok=True)
-    copy_src_dir()
-    # Templates, too: mutmut copies what is no module once and never again.
-    shutil.copytree("bursary", "mutants/bursary", ignore=shutil.ignore_patterns("*.py"), dirs_exist_ok=True)
-    copy_also_copy_files()
-    setup_source_paths()
-    create_mutants(max_children=1)
-    collect_or_load_stats(get_mutant_runner())
+    with redirect_stdout(StringIO()):  # mutmut prints the name of every file
+        copy_src_dir()
+        copy_also_copy_files()
+        setup_source_paths()
+        create_mutants(max_children=1)
 
 
 def results() -> Iterator[Mutant]:
@@ -118,59 +114,50 @@ def _cell(lines: Iterator[str]) -> str:
     return f"`{code}`" if code else "nothing"
 
 
-def known_reasons() -> Mapping[tuple[str, str], str]:
-    """Return the reasons that the page gives, by function and change."""
-    if not PAGE.exists():
-        return {}
-    rows = re.findall(
-        r"^\| `([^`|]+)` \| (.+?) \| (.*?) ?\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
-    )
-    return {(function, changed): reason for function, changed, reason in rows}
+def commit() -> str:
+    """Return the commit that is checked out, with a `+` if code or tests are changed since."""
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    name = subprocess.run(git, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    git = ["git", "diff", "--quiet", "HEAD", "--", "bursary", "tests", "scripts", "pyproject.toml"]
+    return name + "+" * subprocess.run(git, cwd=ROOT, check=False).returncode
 
 
-def table(mutants: list[Mutant]) -> str:
-    """Return the page: the counts of each module, its survivors, and what was written by hand."""
-    reasons = known_reasons()
-    lines = ["| module | mutants | killed | survived | without a test | not run | date |", "| --- " * 7 + "|"]
-    survivors = ["| function | change | why it changes nothing |", "| --- " * 3 + "|"]
-    for module in sorted({mutant.module for mutant in mutants}):
+def section(module: str, mutants: list[Mutant], reasons: Mapping[tuple[str, str], str], *, tree: str) -> str:
+    """Return a module's section: its counts, when and on which commit they were found, and its survivors."""
+    count = Counter(mutant.status for mutant in mutants)
+    lines = [
+        f"## {module}\n",
+        f"{len(mutants)} changes: {count['killed']} killed, {count['survived']} survived, "
+        f"{count['no tests']} met no test. Run on {datetime.now(tz=UTC):%Y-%m-%d} at commit {tree}.\n",
+    ]
+    survivors = [(mutant.function, change(mutant)) for mutant in mutants if mutant.status != "killed"]
+    if survivors:
+        lines += ["| function | change | why it changes nothing |", "| --- | --- | --- |"]
+        lines += [f"| `{name}` | {what} | {reasons.get((name, what), '')} |" for name, what in survivors]
+        lines.append("")
+    return "\n".join(lines) + "\n"
+
+
+def updated(page: str, mutants: list[Mutant], *, tree: str) -> str:
+    """Return the page with the sections of those modules written anew all of whose mutants were run."""
+    sections = {part.partition("\n")[0]: part for part in re.split(r"^(?=## )", page, flags=re.MULTILINE)[1:]}
+    by_hand = sections.pop("## By hand")
+    rows = re.findall(r"^\| `([^`|]+)` \| (.+?) \| (.*?) ?\|$", page, re.MULTILINE)
+    reasons = {(function, what): reason for function, what, reason in rows}
+    for module in {mutant.module for mutant in mutants}:
         own = [mutant for mutant in mutants if mutant.module == module]
-        count = Counter("killed" if mutant.status in KILLED else mutant.status for mutant in own)
-        figures = [len(own), count["killed"], count["survived"], count["no tests"]]
-        figures.append(figures[0] - sum(figures[1:]))
-        lines.append(
-            f"| {module} | {' | '.join(map(str, figures))} | {'' if figures[-1] else ended(module)} |"
-        )
-        package = module.removeprefix("bursary/").removesuffix(".py").replace("/", ".")
-        for mutant in own:
-            if mutant.status in {"survived", "no tests"}:
-                function, changed = f"{package}.{mutant.function}", change(mutant)
-                survivors.append(f"| `{function}` | {changed} | {reasons.get((function, changed), '')} |")
-    return HEAD + "\n".join(lines) + "\n\n## Survivors\n\n" + "\n".join(survivors) + "\n" + by_hand()
+        if all(mutant.status != "not checked" for mutant in own):
+            sections[f"## {module}"] = section(module, own, reasons, tree=tree)
+    return HEAD + "".join(sections[title] for title in sorted(sections)) + by_hand
 
 
-def ended(module: str) -> str:
-    """Return the day on which the last of a module's mutants was run."""
-    meta = ROOT / "mutants" / f"{module}.meta"
-    return f"{datetime.fromtimestamp(meta.stat().st_mtime, tz=UTC):%Y-%m-%d}"
-
-
-def by_hand() -> str:
-    """Return the page's section on the changes that were made by hand."""
-    if not PAGE.exists():
-        return ""
-    _table, heading, rows = PAGE.read_text(encoding="utf-8").partition("\n## By hand\n")
-    return heading + rows
-
-
-def main(arguments: list[str]) -> int:
-    """Run the mutants, unless only the table is asked for, and write the page."""
+def main(names: list[str]) -> int:
+    """Run the mutants of these names, or all, and write the page."""
     os.chdir(ROOT)
-    if arguments != ["--table"]:
-        status = run(arguments)
-        if status:
-            return status
-    page = table(list(results()))
+    tree = commit()
+    if status := run(names):
+        return status
+    page = updated(PAGE.read_text(encoding="utf-8"), list(results()), tree=tree)
     PAGE.write_text(page, encoding="utf-8")
     unexplained = len(re.findall(r"^\| `.* \|  \|$", page, re.MULTILINE))
     print(f"{PAGE.relative_to(ROOT)}: {unexplained} survivors without a reason")

@@ -217,7 +217,6 @@ def claim(
         finished_wins=True,
         status=Status.SUPERSEDED,
         error_code="no_longer_wanted",
-        modified=now,
     )
     return [action for action in claimed if action not in obsolete]
 
@@ -229,7 +228,7 @@ def still_applies(action: LearnerContentAssignmentAction) -> bool:
     return (
         assignment.forgotten_at is None
         and action.cycle == assignment.cycle
-        and State(assignment.state) in APPLIES_IN.get(kind, frozenset())
+        and State(assignment.state) in APPLIES_IN[kind]
     )
 
 
@@ -339,7 +338,7 @@ def _insert(rows: Sequence[LearnerContentAssignmentAction]) -> None:
     pks = [row.pk for row in inserted if row.pk is not None and row.status == Status.PENDING]
     if pks:
         sender = LearnerContentAssignmentAction
-        transaction.on_commit(lambda: requested.send_robust(sender=sender, pks=pks), robust=True)
+        transaction.on_commit(lambda: requested.send_robust(sender=sender, pks=pks))
 
 
 def _outcome_columns(

@@ -96,7 +96,7 @@ def reserve(budget: Budget, *, cents: int) -> None:
 
 def release(budget: Budget, *, cents: int) -> None:
     """Free reserved `cents`. Raises LedgerError if fewer are reserved."""
-    _move_held(budget, cents=cents, spend=False)
+    _move_held(budget, cents=cents)
 
 
 def spend(budget: Budget, *, cents: int, key: str, now: datetime) -> LedgerEntry:
@@ -134,7 +134,7 @@ def _rows(budget: Budget) -> tuple[QuerySet[Account], QuerySet[Budget]]:
     return Account.objects.filter(pk=budget.account_id), Budget.objects.filter(pk=budget.pk)
 
 
-def _move_held(budget: Budget, *, cents: int, spend: bool) -> None:
+def _move_held(budget: Budget, *, cents: int, spend: bool = False) -> None:
     moved = {"held_cents": F("held_cents") - cents}
     if spend:
         moved["spent_cents"] = F("spent_cents") + cents

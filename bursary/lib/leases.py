@@ -196,11 +196,8 @@ def settle(
             "early": Case(
                 When(scheduled, then=Value(NOT_BEFORE)),
                 default=Value(None if due_at is None else NOT_BEFORE),
-                output_field=models.SmallIntegerField(),
             ),
-            "due_at": Case(
-                When(scheduled, then=F("due_at")), default=again, output_field=models.DateTimeField()
-            ),
+            "due_at": Case(When(scheduled, then=F("due_at")), default=again),
         }
     # MariaDB assigns from left to right: the lease's end, with which the others compare, goes last.
     written |= {**columns, "lease_until": None}
@@ -257,7 +254,7 @@ def _free(now: datetime) -> Q:
 
 def _unless_ended(now: datetime) -> Case:
     """Return the lease's end where it is still to come, else NULL."""
-    return Case(When(~_free(now), then=F("lease_until")), default=None, output_field=models.DateTimeField())
+    return Case(When(~_free(now), then=F("lease_until")))
 
 
 def _scheduled_meanwhile() -> Q:

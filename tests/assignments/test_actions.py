@@ -5,12 +5,12 @@ from functools import partial
 
 import pytest
 from django.db import IntegrityError
-from pytest_django import DjangoCaptureOnCommitCallbacks
+from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
 from bursary.assignments import actions, redemption
 from bursary.assignments.actions import Done, Failed, Failure, Postponed, RetryRefused, Skipped
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
+from bursary.assignments.choices import WORK, ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
 from bursary.lib import leases
@@ -105,6 +105,21 @@ def test_what_is_claimed_is_not_claimed_again_before_its_lease_ends() -> None:
     assert again(now=NOW + LEASE - timedelta(seconds=1)) == []
     (taken_over,) = again(now=NOW + LEASE)
     assert (taken_over.fence, taken_over.attempts, taken_over.modified) == (2, 2, NOW + LEASE)
+
+
+def test_claimed_work_comes_with_its_customer_and_content_but_without_the_payload(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    given_assignment()
+    claimed = actions.claim(now=NOW, lease=LEASE, limit=10)
+    with django_assert_num_queries(0):
+        assert {action.assignment.budget.customer.name for action in claimed} != {""}
+        contents = [action.assignment.content for action in claimed]
+    assert [content and content.get_deferred_fields() for content in contents] == [{"payload"}] * 2
+
+
+def test_every_kind_of_work_has_the_states_in_which_it_is_carried_out() -> None:
+    assert actions.APPLIES_IN.keys() == WORK
 
 
 def test_a_late_worker_writes_nothing() -> None:

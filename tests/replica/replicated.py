@@ -9,8 +9,8 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from bursary.catalog.source import Access, CatalogSource, open_source
-from bursary.replica import reads, refresh
-from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
+from bursary.replica import refresh
+from bursary.replica.models import ContentChange, ContentMetadata, RefreshSource
 from bursary.replica.refresh import RefreshReport
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, Upstream
 from tests.replica.listing import CATALOG, COURSE, NOW, Listing
@@ -29,12 +29,6 @@ def bring_in(*records: object, catalog_uuid: UUID = CATALOG, now: datetime = NOW
 
 def row(content_key: str = COURSE) -> ContentMetadata:
     return ContentMetadata.objects.get(content_key=content_key)
-
-
-def served_to(*catalogs: UUID, content: ContentMetadata) -> dict[str, object]:
-    """Return the record as readers of these catalogs get it."""
-    held = CatalogMembership.objects.filter(catalog_uuid__in=catalogs)
-    return reads.record(content, memberships=held)
 
 
 def runs_of(course: ContentMetadata) -> QuerySet[ContentMetadata]:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from bursary.catalog import payload as payloads
-from bursary.replica import refresh
+from bursary.replica import reads, refresh
 from bursary.replica.models import Completeness, ContentMetadata, RefreshSource
 from bursary.replica.refresh import RefreshReport
 from tests.enterprise_catalog.server import CATALOG, enterprise_catalog
 from tests.enterprise_catalog.shelf import content_key
 from tests.replica.listing import DATA, NOW, Record, recorded
-from tests.replica.replicated import over_http, runs_of, served_to
+from tests.replica.replicated import over_http, runs_of
 
 pytestmark = pytest.mark.django_db
 
@@ -30,7 +30,7 @@ def replicated(records: list[Record]) -> tuple[RefreshReport, dict[str, ContentM
 
 
 def served(row: ContentMetadata) -> dict[str, object]:
-    return served_to(CATALOG, content=row)
+    return reads.record(row, catalogs=[CATALOG])
 
 
 def instant(value: str | None) -> datetime | None:
