@@ -380,7 +380,8 @@ class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):
     @extend_schema_field(serializers.DictField())
     def get_payload(self, content: ContentMetadata) -> dict[str, object]:
         """Return the record, with the links of the one catalog that holds it."""
-        return reads.record(content, memberships=self.context["memberships"])
+        held = self.context["memberships"].filter(content=content)
+        return reads.record(content, catalogs=held.values_list("catalog_uuid", flat=True))
 
 
 def _iso(moment: datetime) -> str:

@@ -141,6 +141,9 @@ class LearnerContentAssignment(AddressedRow):
             models.Index(fields=["state", "nudge_at", "id"], name="assignment_nudge"),
             # The erasure sweep: what has expired and still holds personal data.
             models.Index(fields=["state", "forgotten_at", "expired_at", "id"], name="assignment_to_forget"),
+            # A course's assignments and those of its runs: one course, one price.
+            models.Index(fields=["budget", "content_key"], name="assignment_of_content"),
+            models.Index(fields=["budget", "parent_content_key"], name="assignment_of_course"),
             # One learner's assignments, over all budgets.
             models.Index(fields=["learner_key"], name="assignment_of_address"),
             models.Index(fields=["mailbox_key"], name="assignment_of_mailbox"),

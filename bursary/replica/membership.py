@@ -60,7 +60,7 @@ def named_keys(chosen: Mapping[str, Content], *, context: FetchContext) -> set[s
 def alone(
     chosen: Mapping[str, Content], rows: Mapping[tuple[str, str], StoredContent], *, own: Set[str]
 ) -> set[str]:
-    """Return the runs among the catalog's `own` records whose rows were cut from a course that lost them.
+    """Return the runs among the catalog's `own` records that were once cut from a course.
 
     No course that a catalog holds names them any more: their own records, which are thin, are all there is.
     """

@@ -5,7 +5,9 @@ is fetched while the reader waits.
 """
 
 import time
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -91,13 +93,13 @@ def courseware_url(content_key: str, *, catalog_uuid: UUID) -> str:
     return ""
 
 
-def record(content: ContentMetadata, *, memberships: QuerySet[CatalogMembership]) -> dict[str, object]:
-    """Return upstream's record as served to the catalog that holds the content by one of these memberships.
+def record(content: ContentMetadata, *, catalogs: Iterable[UUID] | QuerySet[Any, UUID]) -> dict[str, object]:
+    """Return upstream's record as served to the one of these catalogs that holds the content. Two queries.
 
-    Where there are several, or none, the record is without links, which are each catalog's own. Two queries.
+    Where several hold it, or none, the record is without links, which are each catalog's own.
     """
-    held = memberships.filter(content=content).order_by()
-    found = list(held.values_list("catalog_uuid", "links")[:2])
+    held = CatalogMembership.objects.filter(content=content, catalog_uuid__in=catalogs)
+    found = list(held.order_by().values_list("catalog_uuid", "links")[:2])
     if len(found) != 1:
         return with_links(content.payload, content.content_key, {})
     catalog_uuid, links = found[0]

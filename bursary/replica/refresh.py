@@ -36,10 +36,6 @@ from bursary.replica.models import CatalogListing, ContentMetadata, RefreshSourc
 logger = logging.getLogger(__name__)
 
 
-RESUMABLE_FOR = timedelta(hours=6)
-"""How long after it began an interrupted listing may be resumed."""
-
-
 class ContentUnavailable(Exception):
     """Upstream does not answer. What was brought in before that stays, and `so_far` counts it."""
 
@@ -261,7 +257,9 @@ class _Listing:
         self._clock = clock
         self._passed_over = 0
         self._row = CatalogListing.objects.filter(catalog_uuid=context.catalog_uuid)
-        lately = self._row.filter(begun_at__gt=context.now - RESUMABLE_FOR, begun_at__lte=context.now)
+        lately = self._row.filter(
+            begun_at__gt=context.now - schedule.RESUMABLE_FOR, begun_at__lte=context.now
+        )
         interrupted = lately.values_list("begun_at", flat=True).first() if resume else None
         self._begun_at = interrupted or context.now
 

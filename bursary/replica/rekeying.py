@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from bursary.catalog.records import Completeness, Content, ContentType
 from bursary.lib.locks import for_update
+from bursary.replica import schedule
 from bursary.replica.merge import FetchContext
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, FormerContentKey
 
@@ -75,7 +76,9 @@ def present_key(content_key: str) -> str:
 
 def _served_in_this_listing(keys: Collection[str], *, context: FetchContext) -> set[str]:
     """Return those keys that the listing now being read has named as well: they are other courses."""
-    listing = CatalogListing.objects.filter(catalog_uuid=context.catalog_uuid)
+    listing = CatalogListing.objects.filter(
+        catalog_uuid=context.catalog_uuid, begun_at__gt=context.now - schedule.RESUMABLE_FOR
+    )
     began = listing.values_list("begun_at", flat=True).first() or context.now
     rows = CatalogMembership.objects.filter(
         catalog_uuid=context.catalog_uuid, content__content_key__in=keys, missing_since=None

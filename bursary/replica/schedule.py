@@ -36,6 +36,8 @@ LONGEST_RETRY = timedelta(hours=6)
 EXPECTED_FOR = timedelta(days=1)
 """How long an announced change is polled for: upstream learns of it by a batch job, after the event."""
 LONGEST_POLL = timedelta(hours=2)
+RESUMABLE_FOR = timedelta(hours=6)
+"""How long after it began an interrupted listing may be resumed."""
 CONFIRM_AFTER = timedelta(hours=1)
 """How long after a lookup that found nothing the next one may confirm that content has left its catalog."""
 

@@ -1,4 +1,4 @@
-"""What administrators see of an assignment with a learner whose account has ended."""
+"""What administrators see of an assignment to the learner of an ended account."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def skipped(mail: MailServer) -> LearnerContentAssignment:
     return assignment
 
 
-def test_no_mail_is_on_its_way_to_a_learner_whose_account_has_ended(
+def test_no_mail_is_on_its_way_to_the_learner_of_an_ended_account(
     skipped: LearnerContentAssignment,
 ) -> None:
     assert state_of(skipped) is LearnerState.FAILED

@@ -306,6 +306,20 @@ def test_what_the_account_does_not_pay_for_is_beyond_too(content: ContentMetadat
     assert warned(budget, content, ALICE, BOB) == {1: ["beyond_available"]}
 
 
+@pytest.mark.parametrize(("price_cents", "beyond"), [(PRICE, [0, 1]), (0, [])])
+def test_a_limit_lowered_below_what_is_reserved_pays_for_no_entry_that_costs(
+    price_cents: int, beyond: list[int]
+) -> None:
+    budget = given_budget(seats=3)
+    world.allocate(budget, given_content(), ALICE, BOB)
+    Budget.objects.update(limit_cents=PRICE)
+
+    content = given_content(price_cents=price_cents)
+    found = warned(Budget.objects.get(), content, CAROL, "dan@learners.example", price_cents=price_cents)
+
+    assert sorted(found) == beyond
+
+
 @pytest.mark.parametrize(("limit", "price_cents"), [(None, PRICE), (0, 0)])
 def test_where_nothing_limits_or_nothing_costs_no_entry_is_beyond(
     limit: int | None, price_cents: int

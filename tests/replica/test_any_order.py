@@ -55,7 +55,6 @@ class AnyOrder(UpstreamHistory):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = NOW
         self.source = HttpCatalog(self.upstream)
         self.versions: agreement.Versions = {}
         self.undo = ExitStack()

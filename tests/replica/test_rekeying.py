@@ -7,9 +7,15 @@ import pytest
 from pytest_django import Settings
 
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.replica import reads
+from bursary.replica import reads, refresh
 from bursary.replica.ingest import BATCH
-from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
+from bursary.replica.models import (
+    CatalogListing,
+    CatalogMembership,
+    ContentChange,
+    ContentMetadata,
+    RefreshSource,
+)
 from tests.replica.listing import Record
 from tests.replica.serving import ALLOWED, HOUR, MOVE, NOW, ORDINARY, Catalogs, row_of
 from tests.world import ALICE, allocate, given_budget
@@ -72,6 +78,19 @@ def test_a_catalog_that_lags_behind_goes_on_holding_it_and_takes_the_key_back_fr
     rekeyed(catalogs, ALLOWED)
     catalogs.sync_both(hours=6)
     assert row_of(ALLOWED, NEW) == before
+
+
+def test_a_listing_that_was_never_ended_makes_no_two_courses_of_it(catalogs: Catalogs) -> None:
+    before = row_of(ORDINARY, MOVE)
+    CatalogListing.objects.filter(catalog_uuid=ORDINARY).update(begun_at=NOW - HOUR)
+    catalogs.sync(ALLOWED, hours=1)
+    rekeyed(catalogs, ORDINARY)
+
+    refresh.refresh_keys(
+        [NEW], catalog_uuid=ORDINARY, source=catalogs.source, now=NOW + 6 * HOUR, by=RefreshSource.CRON
+    )
+
+    assert row_of(ORDINARY, NEW) == before
 
 
 def test_a_course_that_is_there_by_both_keys_is_two(catalogs: Catalogs) -> None:

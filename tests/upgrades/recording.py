@@ -11,6 +11,7 @@ from django.apps import apps as current_apps
 from django.apps.registry import Apps
 from django.conf import settings
 from django.core.management import call_command
+from django.core.management.color import no_style
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
@@ -158,13 +159,8 @@ def _fill_assignments() -> None:
 def _fill_unfinished_work() -> None:
     """Write the actions of a busy worker, slow failures, and a notice of each reason."""
     assignment = _of("late")
-    common = {
-        "assignment": assignment,
-        "action_type": ActionType.NOTIFIED,
-        "cycle": 1,
-        "created": NOW,
-        "modified": NOW,
-    }
+    common = {"assignment": assignment, "action_type": ActionType.NOTIFIED, "cycle": 1}
+    common |= {"created": NOW, "modified": NOW}
     LearnerContentAssignmentAction.objects.create(
         **common,
         dedup_key="running",
@@ -186,16 +182,18 @@ def _fill_unfinished_work() -> None:
             error_code="mail_server_unreachable",
             attempt_log=[{"at": NOW.isoformat(), "attempt": 20, "traceback": "Traceback"}],
         )
-    for notice_reason in NoticeReason:
-        DeadlineNotice.objects.create(
+    DeadlineNotice.objects.bulk_create(
+        DeadlineNotice(
             budget=assignment.budget,
             content=assignment.content,
             assignments=1,
-            reason=notice_reason,
+            reason=reason,
             created=NOW,
             due_at=NOW,
             early=0,
         )
+        for reason in NoticeReason
+    )
     derived.follow_progress([assignment.pk])
 
 
@@ -289,3 +287,6 @@ def load(recording: Recording, *, apps: Apps) -> None:
         for row in recording["rows"].get(model._meta.label, []):
             values = {name: fields[name].to_python(value) for name, value in row.items()}
             model(**values).save_base(raw=True, force_insert=True)  # raw: dates of creation stay, too
+    with connection.cursor() as cursor:  # rows that follow get keys of their own
+        for sql in connection.ops.sequence_reset_sql(no_style(), list(models(apps))):
+            cursor.execute(sql)
