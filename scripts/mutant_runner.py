@@ -4,9 +4,10 @@ Usage, in `mutants/`: `python ../scripts/mutant_runner.py [PATTERN …]`, as `sc
 a pattern every mutant that has no result is run.
 
 First every test runs on the code as it is, which shows the functions that it executes; a test that fails
-twice is left out. Then one of them must fail where every function raises an error. A mutant meets the
-`MOST_TESTS` nearest tests that execute its function, until one fails. It is killed if that test, alone in a
-new process, fails again with the mutant and passes without it; if not, the other tests follow.
+twice is left out. Then one of them must fail where every function raises an error. A mutant meets the tests
+that execute its function, until one fails. It is killed if that test, alone in a new process, fails again
+with the mutant and passes without it; if not, the other tests follow. A mutant of which `explained.json` says
+that it changes nothing meets the `MOST_TESTS` nearest ones.
 """
 
 import itertools
@@ -32,9 +33,7 @@ from mutmut.stats import status_by_exit_code
 
 WORKERS = min(2, len(os.sched_getaffinity(0)))
 TEST_SECONDS = 60  # a test that takes longer hangs; the slowest takes a few seconds
-# A test further from a function than so many others kills hardly any mutant that they did not, but each
-# survivor would wait for it: of 2,000 mutants the few that survive took most of the time.
-MOST_TESTS = 200
+MOST_TESTS = 100  # the few mutants that change nothing took most of the time, with up to 800 tests each
 PROCESS_BYTES = 4 << 30  # a change may allocate without end
 # What mutmut writes for each result.
 SURVIVED, KILLED, NO_TESTS = 0, 1, 33
@@ -104,6 +103,7 @@ class Runner:
         self.tests: dict[str, pytest.Item] = {}
         self.passing: dict[str, Executed] = {}
         self.tests_by_function: dict[str, list[pytest.Item]] = defaultdict(list)
+        self.explained = set(json.loads(Path("explained.json").read_text()))
         self.kills: Counter[tuple[str, str]] = Counter()
         self.results = {meta: json.loads(meta.read_text()) for meta in sorted(Path().rglob("*.py.meta"))}
         self.mutants = {
@@ -114,7 +114,7 @@ class Runner:
         }
 
     def tests_of(self, mutant: str) -> list[pytest.Item]:
-        """Return the nearest tests that execute a mutant's function, the likeliest to fail first."""
+        """Return the tests that execute a mutant's function, the likeliest to fail first."""
         function = mutant.partition("__mutmut_")[0]
         folder, module = mutant.split(".")[1:3]
 
@@ -126,7 +126,8 @@ class Runner:
         def unlikely(test: pytest.Item) -> tuple[int, bool, bool, float]:
             return -self.kills[function, test.nodeid], *distance(test)[:2], self.passing[test.nodeid].seconds
 
-        return sorted(sorted(self.tests_by_function[function], key=distance)[:MOST_TESTS], key=unlikely)
+        most = MOST_TESTS if mutant in self.explained else None
+        return sorted(sorted(self.tests_by_function[function], key=distance)[:most], key=unlikely)
 
     def executed(self, part: int) -> list[Executed]:
         """Run a part of the tests on the code as it is; return those that pass."""

@@ -36,11 +36,11 @@ BURSARY = Path(sys.executable).with_name("bursary")
 HEAD = """# Mutants
 
 `make mutants` changes one thing at a time in the modules that decide: a comparison, a constant, an argument.
-Each change then meets the 200 nearest tests that execute the changed function, on SQLite and out of those
-that `[tool.mutmut]` in `pyproject.toml` names, until one fails. The change is killed if that test, alone in a
-new process, fails again with the change and passes without it; a test that takes more than a minute has
-failed. A change that meets all of them has survived. The tables say of each survivor why it changes nothing;
-one without a reason still needs a test.
+Each change then meets the tests that execute the changed function, on SQLite and out of those that
+`[tool.mutmut]` in `pyproject.toml` names, until one fails. The change is killed if that test, alone in a new
+process, fails again with the change and passes without it; a test that takes more than a minute has failed. A
+change that meets all of them has survived. The tables say of each survivor why it changes nothing; one
+without a reason still needs a test. A change with a reason meets the 100 nearest tests only.
 
 `make mutants MODULE=ledger` runs the changes of one module and writes its section anew. A `+` after a commit
 says that files had been changed since that commit.
@@ -78,6 +78,10 @@ def run(names: list[str]) -> int:
             "PYTEST_DEBUG_TEMPROOT": folder,
         }
         make()
+        reasons = known_reasons()
+        of_these = [one for one in results() if one.function in {function for function, _what in reasons}]
+        explained = [one.name for one in of_these if reasons.get((one.function, change(one)))]
+        Path("mutants/explained.json").write_text(json.dumps(explained), encoding="utf-8")
         command = [sys.executable, str(ROOT / "scripts" / "mutant_runner.py"), *names]
         return subprocess.run(command, cwd=ROOT / "mutants", check=False).returncode
 
@@ -122,8 +126,17 @@ def commit() -> str:
     return name + "+" * subprocess.run(git, cwd=ROOT, check=False).returncode
 
 
-def section(module: str, mutants: list[Mutant], reasons: Mapping[tuple[str, str], str], *, tree: str) -> str:
+def known_reasons() -> Mapping[tuple[str, str], str]:
+    """Return the reasons that the page gives, by function and change."""
+    rows = re.findall(
+        r"^\| `([^`|]+)` \| (.+?) \| (.*?) ?\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    return {(function, what): reason for function, what, reason in rows}
+
+
+def section(module: str, mutants: list[Mutant], *, tree: str) -> str:
     """Return a module's section: its counts, when and on which commit they were found, and its survivors."""
+    reasons = known_reasons()
     count = Counter(mutant.status for mutant in mutants)
     lines = [
         f"## {module}\n",
@@ -142,12 +155,10 @@ def updated(page: str, mutants: list[Mutant], *, tree: str) -> str:
     """Return the page with the sections of those modules written anew all of whose mutants were run."""
     sections = {part.partition("\n")[0]: part for part in re.split(r"^(?=## )", page, flags=re.MULTILINE)[1:]}
     by_hand = sections.pop("## By hand")
-    rows = re.findall(r"^\| `([^`|]+)` \| (.+?) \| (.*?) ?\|$", page, re.MULTILINE)
-    reasons = {(function, what): reason for function, what, reason in rows}
     for module in {mutant.module for mutant in mutants}:
         own = [mutant for mutant in mutants if mutant.module == module]
         if all(mutant.status != "not checked" for mutant in own):
-            sections[f"## {module}"] = section(module, own, reasons, tree=tree)
+            sections[f"## {module}"] = section(module, own, tree=tree)
     return HEAD + "".join(sections[title] for title in sorted(sections)) + by_hand
 
 
