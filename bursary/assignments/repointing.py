@@ -19,10 +19,13 @@ from bursary.replica.models import ContentMetadata, ContentType
 from bursary.replica.refresh import content_changed
 
 
-def refer(assignments: QuerySet[LearnerContentAssignment], *, to: int) -> None:
-    """Let these assignments refer to the content with the primary key `to`."""
-    pks = list(assignments.order_by("pk").values_list("pk", flat=True))
+def refer(assignments: QuerySet[LearnerContentAssignment], *, content: int, to: int) -> None:
+    """Let those of these assignments that refer to `content` refer to the row `to`, and by its key."""
+    pks = list(assignments.filter(content=content).order_by("pk").values_list("pk", flat=True))
     LearnerContentAssignment.objects.filter(pk__in=pks).update(content=to)
+    keys = dict(ContentMetadata.objects.filter(pk__in=(content, to)).values_list("pk", "content_key"))
+    if keys[content] != keys[to]:
+        rekey(keys[content], keys[to], among=assignments)
 
 
 def follow_catalog(budget: Budget, *, now: datetime) -> list[ContentMetadata]:
@@ -62,14 +65,14 @@ def _announce(pks: Collection[int], *, now: datetime) -> None:
     content_changed.send(sender=ContentMetadata, pks=locked, now=now, moved=(), rekeyed={})
 
 
-def rekey(old: str, new: str) -> None:
-    """Give assignments of a re-keyed course, and of its runs, the course's new key.
+def rekey(old: str, new: str, *, among: QuerySet[LearnerContentAssignment]) -> None:
+    """Give those assignments of a re-keyed course, and of its runs, the course's new key.
 
     One that a learner has by the new key as well keeps the former one.
     """
     rows = LearnerContentAssignment.objects.all()
     same_learner = Q(learner_key=OuterRef("learner_key")) | Q(lms_user_id=OuterRef("lms_user_id"))
     twins = rows.filter(same_learner, budget=OuterRef("budget"), content_key=new)
-    pks = rows.filter(~Exists(twins), content_key=old).order_by("pk").values_list("pk", flat=True)
+    pks = among.filter(~Exists(twins), content_key=old).order_by("pk").values_list("pk", flat=True)
     rows.filter(pk__in=list(pks)).update(content_key=new)
-    rows.filter(parent_content_key=old).update(parent_content_key=new)
+    among.filter(parent_content_key=old).update(parent_content_key=new)
