@@ -201,7 +201,7 @@ class _Past:
         self._held = set(members.order_by().values_list("content", "catalog_uuid"))
 
     def undo(self, change: ContentChange) -> list[_Step]:
-        """Return what the change did, newest first, and go back to before it."""
+        """Return what the change did, and undo it."""
         concerned = [one for one in self._assigned if self._concerns(change, *one)]
         self._put(change, change.new)
         after = [self._offer(*one) for one in concerned]

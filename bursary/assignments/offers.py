@@ -16,9 +16,9 @@ from bursary.budgets.models import Budget
 from bursary.lib import moments
 from bursary.lib.locks import for_update
 from bursary.replica import joining, read_modes, reads
-from bursary.replica.joining import JoiningRefusal, JoiningTerms, NotJoinable, RunTerms
+from bursary.replica.joining import JoiningRefusal, JoiningTerms, NotJoinable, RunTerms, lacks_runs
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, ContentType
-from bursary.replica.types import AnyContent, CatalogKey, UpstreamContent, lacks_runs
+from bursary.replica.types import AnyContent, CatalogKey, UpstreamContent
 
 _BY_RUNS = (ContentType.COURSE, ContentType.COURSERUN)
 

@@ -15,7 +15,7 @@ from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, V
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Least, NullIf
 
-from bursary.catalog.records import ContentType
+from bursary.catalog.records import Completeness, ContentType
 from bursary.replica.models import CatalogMembership, ContentMetadata
 
 _NEVER = datetime(9000, 1, 1, tzinfo=UTC)  # not the last day: databases and time zones are narrower
@@ -40,6 +40,15 @@ class RunContent(Protocol):
     def enroll_by(self) -> datetime | None: ...
     @property
     def price_cents(self) -> int | None: ...
+
+
+class RecordedContent(Protocol):
+    """Content of any type, from wherever it was read."""
+
+    @property
+    def content_type(self) -> str: ...
+    @property
+    def completeness(self) -> str: ...
 
 
 class JoiningRefusal(enum.StrEnum):
@@ -122,6 +131,11 @@ class NotJoinable(Exception):
         super().__init__(reason, run)
         self.reason = reason
         self.run = run
+
+
+def lacks_runs(content: RecordedContent) -> bool:
+    """Return whether it is a course of which a thin record alone is known: nothing of its runs."""
+    return content.content_type == ContentType.COURSE and content.completeness == Completeness.THIN
 
 
 def closing(enroll_by: datetime | None, end: datetime | None) -> datetime | None:

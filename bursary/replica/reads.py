@@ -16,6 +16,7 @@ from django.db.models import Exists, QuerySet
 from bursary.catalog.payload import with_links
 from bursary.catalog.values import is_key
 from bursary.replica import cold_reads, refresh, rekeying, schedule
+from bursary.replica.joining import lacks_runs
 from bursary.replica.models import (
     CatalogMembership,
     ColdRead,
@@ -26,7 +27,6 @@ from bursary.replica.models import (
     in_catalog,
 )
 from bursary.replica.refresh import ContentUnavailable as ContentUnavailable
-from bursary.replica.types import lacks_runs
 
 POLL_INTERVAL = 0.05  # seconds, while another reader fetches the same key
 

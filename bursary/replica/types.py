@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from bursary.replica.joining import RunTerms
-from bursary.replica.models import Completeness, ContentMetadata, ContentType
+from bursary.replica.models import ContentMetadata
 
 
 class CatalogKey(NamedTuple):
@@ -47,11 +47,6 @@ class UpstreamContent:
 
 AnyContent = ContentMetadata | UpstreamContent
 """What lists show and allocation reads."""
-
-
-def lacks_runs(content: AnyContent) -> bool:
-    """Return whether it is a course of which a thin record alone is known: nothing of its runs."""
-    return content.content_type == ContentType.COURSE and content.completeness == Completeness.THIN
 
 
 KnownContent = dict[CatalogKey, UpstreamContent | None]

@@ -41,8 +41,10 @@ def _assigned() -> None:
     for catalog in (CATALOG, OTHER_CATALOG):
         for days in AGES:
             budget = given_budget(allocation_age_days=days, catalog_uuid=catalog)
-            for key in (COURSE, RUN):
-                allocation.allocate(budget, content_key=key, price_cents=6_200, entries=addresses(1), now=NOW)
+            for number, key in enumerate((COURSE, RUN)):
+                allocation.allocate(
+                    budget, content_key=key, price_cents=6_200, entries=addresses(1, start=number), now=NOW
+                )
 
 
 def effects(

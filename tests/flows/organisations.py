@@ -115,7 +115,8 @@ def two_organisations(tmp_path: Path, settings: Settings, monkeypatch: pytest.Mo
     monkeypatch.setattr(timezone, "now", lambda: scene.now)
     for key, cents in ((PRIV, 5000), (MOVE, 2000)):
         scene.ours.assign(key, cents)
-    for key, cents in ((PRIV, 7500), (PRIVATE_RUN, 7500), (ONLY, 9000), (MOVE, 2000)):
+    scene.theirs.assign(PRIVATE_RUN, 7500, name="leo")
+    for key, cents in ((PRIV, 7500), (ONLY, 9000), (MOVE, 2000)):
         scene.theirs.assign(key, cents)
     deliver(now=scene.now)
 

@@ -41,13 +41,23 @@ def bring_enrolment_forward(scene: Scene) -> None:
     scene.catalogs.sync_both(hours=3)
 
 
+def unpublish(scene: Scene) -> None:
+    """Let the course that both catalogs hold alike be joined no more."""
+    for records in scene.catalogs.records.values():
+        for run in records[MOVE]["course_runs"]:
+            run |= {"status": "unpublished", "is_marketable": False}
+    scene.catalogs.edit(MOVE, content_last_modified="2026-11-27T16:00:00Z")
+    scene.catalogs.sync_both(hours=4)
+
+
 def mail_everything(scene: Scene) -> None:
     """Let both organisations' people get every kind of mail."""
     both = (scene.ours, scene.theirs)
     cancelled = [one.assign(MOVE, 2000, name="cancelled") for one in both]
     deliver(now=scene.now)
     bring_enrolment_forward(scene)
-    notices.send_due(clock=lambda: scene.now + DAY / 12)
+    unpublish(scene)
+    notices.send_due(clock=lambda: scene.now + DAY / 4)
     for one, assignment in zip(both, cancelled, strict=True):
         cancellation.cancel(one.budget, uuids=[assignment.uuid], now=scene.now + DAY)
     for days in (8, 16):
@@ -79,9 +89,9 @@ def test_no_mail_shows_them(scene: Scene, mailoutbox: list[EmailMessage]) -> Non
         read_mails(one, mailoutbox)
 
     every_kind = {file.name.removesuffix(".subject.txt") for file in TEMPLATES.glob("*.subject.txt")}
-    assert kinds_of_mail(scene.ours) | {"deadline_moved"} == every_kind
+    assert kinds_of_mail(scene.ours) | {"deadline_moved", "not_joinable"} == every_kind
     to_administrator = [mail for mail in mailoutbox if mail.to == [scene.ours.administrator.email]]
-    assert len(to_administrator) == 1
+    assert len(to_administrator) == 2
     assert scene.ours.found(RESTRICTED | OTHER) == {}
     assert {"its dates", "its name"} <= scene.theirs.found(RESTRICTED | OTHER).keys()
 

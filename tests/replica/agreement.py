@@ -34,7 +34,7 @@ Versions = dict[int, Version]
 def versions_after(before: Versions) -> Versions:
     """Return every row's version; none may have gone backwards since `before`.
 
-    Only a run that a catalog lists by itself may be known by its own thin record, once no course names it.
+    Only a run that a catalog lists itself may be known by its own thin record, once no course names it.
     """
     rows = ContentMetadata.objects.order_by().only(*Version._fields)
     after = {row.pk: Version(*(getattr(row, name) for name in Version._fields)) for row in rows}

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica import reads, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, RefreshSource
 from tests.replica.listing import (
@@ -20,6 +21,7 @@ from tests.replica.listing import (
 )
 from tests.replica.replicated import HOUR, bring_in, history, row
 from tests.replica.upstream import Upstream, courses, listing_of
+from tests.world import ALICE, allocate, given_budget
 
 pytestmark = pytest.mark.django_db
 
@@ -109,6 +111,27 @@ def test_a_run_that_no_course_names_any_more_is_as_its_own_record_has_it(course:
 
     bring_in(a_course(), catalog_uuid=OTHER_CATALOG, now=NOW + 6 * HOUR)
     assert row(ALONE).completeness == "full"
+
+
+def test_a_run_that_goes_to_another_course_takes_its_deadline_along() -> None:
+    course = a_course()
+    only = [run for run in course["course_runs"] if run["key"] == ALONE]
+    bring_in(course | {"course_runs": only})
+    budget = given_budget(catalog_uuid=CATALOG, allocation_age_days=3650)
+    allocate(budget, row(), ALICE, now=NOW, price_cents=14_900)
+    late = a_run(enrollment_end="2028-02-02T00:00:00Z")
+    for hours in (1, 2):
+        bring_in(a_course(synced=LATER) | {"course_runs": []}, late, now=NOW + hours * HOUR)
+
+    def join_by() -> datetime:
+        return LearnerContentAssignment.objects.get().content_enroll_by
+
+    assert join_by() == datetime(2028, 2, 2, tzinfo=UTC)
+    moved = {"parent_content_key": "OtherX+1", "aggregation_key": "courserun:OtherX+1"}
+    bring_in(late | moved, now=NOW + 3 * HOUR)
+
+    assert row(ALONE).parent_key == "OtherX+1"
+    assert join_by() == row().enroll_by
 
 
 def test_an_older_fetch_of_its_own_record_changes_nothing() -> None:

@@ -72,7 +72,7 @@ class Course:
         return views.forced(record) if self.forced and not self.poison else record
 
     def search_document(self, run: str) -> Record:
-        """Return the record of a run that a catalog lists by itself."""
+        """Return the record of a run that a catalog lists itself."""
         dates = self._dates(run)
         return {
             "content_type": "courserun",
@@ -171,7 +171,7 @@ class Truth:
         return self.shelf.members(str(catalog_uuid))
 
     def remove(self, key: str, catalog_uuid: UUID) -> None:
-        """Take a course, or a run that is listed by itself, out of a catalog, unless too many are away."""
+        """Take a course, or a run that is listed itself, out of a catalog, unless too many are away."""
         held, away = self.members(catalog_uuid), self.away[catalog_uuid]
         courses = held - self._alone.keys()
         if key in held and len(courses - {key}) > 0 and len(away) < MOST_AWAY:
@@ -185,7 +185,7 @@ class Truth:
         self._note()
 
     def list_run(self, name: str, run: str, catalog_uuid: UUID) -> None:
-        """Let a catalog list a run by itself, be its course there or not."""
+        """Let a catalog list a run itself, be its course there or not."""
         course = self.courses[name]
         self._alone[course.run_key(run)] = (course, run)
         self.away[catalog_uuid].discard(course.run_key(run))
