@@ -7,7 +7,8 @@ row as soon as the catalog, asked for the former key, does not have it (`removal
 
 from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db.models import Q
 
@@ -59,19 +60,7 @@ def follow(
             "former_key", "content_key"
         )
     )
-    rows = ContentMetadata.objects.filter(
-        uuid__in=courses, content_type=ContentType.COURSE, fetched_from__startswith=f"{context.upstream}:"
-    ).exclude(content_key__in=list(chosen))
-    found = rows.annotate(held=in_catalog(context.catalog_uuid)).values_list(
-        "uuid", "content_key", "held", "gone_at", "checked_at"
-    )
-    # A course that has two rows is the one that its former key leads to, or that this catalog holds.
-    ranked = sorted(
-        (former.get(courses[uuid]) == key, held, gone_at is None, checked_at, key, courses[uuid])
-        for uuid, key, held, gone_at, checked_at in found
-        if uuid
-    )
-    rows_of = {new: (old, checked_at) for *_rank, checked_at, old, new in ranked}
+    rows_of = _rows_of(courses, former=former, chosen=chosen, context=context)
     still_served = _served_in_this_listing({old for old, _at in rows_of.values()}, context=context)
     lagging = {
         new: old
@@ -117,6 +106,31 @@ def present_key(content_key: str) -> str:
     """Return the key that content has now, whether it was asked for by that or by a former one."""
     rows = FormerContentKey.objects.filter(former_key=content_key).values_list("content_key", flat=True)
     return rows.first() or content_key
+
+
+def _rows_of(
+    courses: Mapping[UUID, str],
+    *,
+    former: Mapping[str, str],
+    chosen: Collection[str],
+    context: FetchContext,
+) -> dict[str, tuple[str, datetime]]:
+    """Return for each key of these courses, by uuid, the key of their rows, and when those were checked.
+
+    A course that has two rows is the one that its former key leads to, or else that this catalog holds.
+    """
+    rows = ContentMetadata.objects.filter(
+        uuid__in=courses, content_type=ContentType.COURSE, fetched_from__startswith=f"{context.upstream}:"
+    ).exclude(content_key__in=list(chosen))
+    found = rows.annotate(held=in_catalog(context.catalog_uuid)).values_list(
+        "uuid", "content_key", "held", "gone_at", "checked_at"
+    )
+    ranked = sorted(
+        (former.get(courses[uuid]) == key, held, gone_at is None, checked_at, key, courses[uuid])
+        for uuid, key, held, gone_at, checked_at in found
+        if uuid
+    )
+    return {new: (old, checked_at) for *_rank, checked_at, old, new in ranked}
 
 
 def _served_in_this_listing(keys: Collection[str], *, context: FetchContext) -> set[str]:
