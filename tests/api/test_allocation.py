@@ -263,7 +263,7 @@ def test_bad_addresses_are_named_one_by_one_with_their_positions(
     assert body["learner_emails"] == {
         "1": ["It has no @."],
         "3": ["There is no address."],
-        "4": ["It contains U+0020 SPACE."],
+        "4": ["It contains a space: are these two addresses, or a name?"],
     }
     assert body["detail"] == "3 of the addresses cannot be used."
     assert nothing_changed()
