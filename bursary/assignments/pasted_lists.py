@@ -198,19 +198,24 @@ def _uniform(lines: Sequence[_Line]) -> _Table | None:
 
 
 def _read_cells(line: _Line, cells: Sequence[str], table: _Table, found: PastedList) -> None:
-    """Read a row of a table. One without an address is an entry as a whole, which is refused."""
-    row, rest = PastedList(), []
+    """Read a row of a table. One without an address is an entry as a whole, which is refused.
+
+    So is one with addresses in columns of names and of others: it may be a line of people, or have a manager.
+    """
+    row, beside = PastedList(), False
     for at, cell in enumerate(cells):
         if table.has_learner(at, cell, line):
             _read_people(line.number, cell, row)
-        elif _AT.search(cell):
-            row.dropped.append(Entry(line.number, _unquoted(cell), column=table.headings[at]))
+            beside = beside or at not in table.columns
         elif cell:
-            rest.append(cell)
-            row.dropped.append(Entry(line.number, _unquoted(cell)))
-    if not row.entries:
-        row.entries = [Entry(line.number, table.separator.join(rest))]
-        row.dropped = [one for one in row.dropped if one.column]
+            column = table.headings[at] if _AT.search(cell) else ""
+            row.dropped.append(Entry(line.number, _unquoted(cell), column))
+    left_out = [one for one in row.dropped if one.column]
+    if left_out and beside:
+        row = PastedList([Entry(line.number, line.text.strip(" ,;\t"))])
+    elif not any(_AT.search(one.text) for one in row.entries):
+        rest = (cell for cell in cells if cell and not _AT.search(cell))
+        row = PastedList([Entry(line.number, table.separator.join(rest))], left_out)
     found.entries += row.entries
     found.dropped += row.dropped
 

@@ -34,9 +34,9 @@ _PROBLEMS = tuple(
     for pattern, sentence in (
         (r"\A\Z", "There is no address."),
         (f"(?! )(?P<one>{_HIDDEN.pattern})", "It contains {named}."),
-        (" ", "It contains a space: are these two addresses, or a name?"),
         ("(?P<one>\ufe6b)", "It contains {named} instead of an @."),
         (r"\A[^@]*\Z", "It has no @."),
+        (" ", "It contains a space: are these two addresses, or a name?"),
         ("@.*@", "It has more than one @: are these two addresses?"),
         (r"\A@", "There is nothing before the @."),
         (r"@\Z", "There is nothing after the @."),

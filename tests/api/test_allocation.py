@@ -276,6 +276,8 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
 
     body = door.can_allocate(budget, content, ALICE, BOB, "nobody", BOB.upper(), CAROL).json()
     learners = body.pop("learners")
+    [refused] = body.pop("refusals")
+    assert (refused["reason"], refused["learner_emails"]) == ("invalid_addresses", {"2": ["It has no @."]})
     assert body.pop("dropped") == []
     assert body == {
         "can_allocate": False,  # for the bad address
@@ -284,7 +286,6 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         "remaining_cents": 7 * PRICE,
         "deadline": {"date": DEADLINE_ISO, "reason": "NINETY_DAYS_PASSED"},
         "joining": joining(content),
-        "refusals": [],
         "warnings": [],
     }
     assert learners[0] == {
@@ -301,6 +302,10 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         "position": 2,
         "address": "nobody",
         "verdict": "invalid",
+        "recognised": False,
+        "duplicate_of": None,
+        "assignment_uuid": None,
+        "assignment": None,
         "problem": "It has no @.",
         "warnings": [],
     }
