@@ -7,7 +7,7 @@ out with the name of its column.
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 from bursary.lib import mailbox
@@ -25,6 +25,7 @@ _CELL = {
 _WITH_NAME = re.compile(r"([^<>]*)<([^<>]*)>([^<>]*)")
 _WITH_REMARK = re.compile(r"([^\s()<>]+)\s*(\([^()]*\))")
 _MAILTO = re.compile(r"\Amailto:", re.IGNORECASE)
+_MARKS = re.compile(r"[\s,;<>\"']+")
 _AT = re.compile("[@\uff20\ufe6b]")
 _LIKE_A_DOMAIN = re.compile(r"\S+\.[a-z]{2,}")
 """A word that may be an address without its @. Unlike `jane.doe`, `J.Doe` is a name."""
@@ -99,15 +100,14 @@ class _Table:
             del cells[-1]
         return cells if min(self.columns) < len(cells) <= (len(self.headings) or len(cells)) else []
 
-    def has_learner(self, at: int, cell: str, line: _Line) -> bool:
+    def has_learner(self, at: int, cell: str, *, accounts: Container[str]) -> bool:
         """Return whether a cell is one of addresses, or may be an address and its heading allows that."""
         heading = self.headings[at] if at < len(self.headings) else ""
         if at in self.columns:
             return bool(cell)
         if _AT.search(cell):
             return not heading or _plain(heading) in _NAME_COLUMNS
-        # Accounts are often named like the part before the @.
-        return bool(not heading and _LIKE_A_DOMAIN.fullmatch(cell)) and f"{cell}@" not in line.text
+        return not heading and bool(_LIKE_A_DOMAIN.fullmatch(cell)) and cell not in accounts
 
 
 def read(text: str) -> PastedList:
@@ -165,7 +165,7 @@ def _read(lines: Sequence[_Line]) -> PastedList:
 
 
 def _headed(lines: Sequence[_Line]) -> _Table | None:
-    """Return the table whose columns the first line names, if one of them is that of addresses."""
+    """Return the table that the first line is the heading of, if it names a column of addresses."""
     for separator in _SEPARATORS if lines and not _AT.search(lines[0].text) else ():
         headings = [_unquoted(cell) for cell in lines[0].cells(separator)]
         if columns := [at for at, heading in enumerate(headings) if _plain(heading) in _ADDRESS_COLUMNS]:
@@ -203,8 +203,10 @@ def _read_cells(line: _Line, cells: Sequence[str], table: _Table, found: PastedL
     So is one with addresses in columns of names and of others: it may be a line of people, or have a manager.
     """
     row, beside = PastedList(), False
+    # Accounts are often named like the part before the @.
+    accounts = {word.partition("@")[0] for word in _MARKS.split(line.text) if "@" in word}
     for at, cell in enumerate(cells):
-        if table.has_learner(at, cell, line):
+        if table.has_learner(at, cell, accounts=accounts):
             _read_people(line.number, cell, row)
             beside = beside or at not in table.columns
         elif cell:

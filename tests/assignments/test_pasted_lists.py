@@ -77,6 +77,8 @@ def test_a_file_is_read_in_the_encodings_that_spreadsheets_save(encoding: str) -
             ["Name;E-Mail", "Doe, Jane", "Hal"],
         ),
         ("E-Mail;Name\na@x.example;b@x.example", "a b", ["E-Mail;Name"]),
+        ("Team;E-Mail\na@x.example, b@x.example", "a b", ["Team;E-Mail"]),
+        ("E-Mail;Team\na@x.example;b@x.example;c@x.example", "a b c", ["E-Mail;Team"]),
         ("Name;E-Mail\nDoe, Jane;j@x.example", "j", ["Name;E-Mail", "Doe, Jane"]),
         ("Name\tE-Mail\nDoe, Jane\tj@x.example", "j", ["Name\tE-Mail", "Doe, Jane"]),
         ("Name;E-Mail-Adresse;\nDoe, Jane;j@x.example;", "j", ["Name;E-Mail-Adresse", "Doe, Jane"]),
@@ -221,5 +223,13 @@ def test_every_address_is_an_entry_or_refused_or_left_out_with_the_name_of_its_c
 
 
 def test_a_long_line_of_marks_takes_no_long_time() -> None:
-    for text in ('"' * 200_001, "<" * 200_000, "<>" * 100_000 + "x", '",' * 100_001, "<a>\t" * 50_000):
+    marks = ('"' * 200_001, "<" * 200_000, "<>" * 100_000 + "x", '",' * 100_001, "<a>\t" * 50_000)
+    words = (
+        "a.bb\t" * 50_000 + "c@x.example",
+        "(" * 200_000,
+        "()" * 100_000,
+        "a@" * 100_000,
+        "a.bb, " * 50_000,
+    )
+    for text in (*marks, *words, "\n".join(["a@x.example, b; c"] * 20_000)):
         pasted_lists.read(text)

@@ -86,7 +86,7 @@ def test_an_address_in_another_column_is_left_out_and_named_before_the_names(des
     preview, done = desk.preview(content, table), desk.assign(content, table)
     assert [address for address, _state, _price in stored()] == [ALICE]
     for text in (preview, done):
-        sentence = f"Addresses left out, being in another column: “{BOB}” (line 2, column “Manager”). Left out"
+        sentence = f"Addresses left out, being in another column: “{BOB}” (line 2, column “Manager”). Left"
         assert sentence in text
 
 
