@@ -132,26 +132,12 @@ class CanAllocate(APIView):
         budget = permitted_budget(request, Permission.ALLOCATE, uuid=policy_uuid)
         asked, people = _parsed(request, budget)
         preview = allocation.preview(budget, **asked, now=timezone.now())
-        invalid: list[dict[str, Any]] = [
-            {
-                "position": people.entries[at].line,
-                "address": people.entries[at].text,
-                "verdict": "invalid",
-                "recognised": False,
-                "duplicate_of": None,
-                "assignment_uuid": None,
-                "assignment": None,
-                "problem": why,
-                "warnings": [],
-            }
-            for at, why in preview.bad_addresses.items()
-        ]
         usable = [
             _match(one, people)
             | {"warnings": [_warning(it) for it in preview.warnings.get(one.addressee.position, ())]}
             for one in preview.outcomes
         ]
-        learners = [*invalid, *usable]
+        learners = [*_invalid(preview.bad_addresses, people), *usable]
         refused = [*preview.refusals]
         if preview.bad_addresses:
             refused.insert(0, as_refusal(_bad(preview.bad_addresses, people)))
@@ -220,6 +206,23 @@ def _bad(errors: Mapping[int, str], people: PastedList) -> BadAddresses:
         for at, why in errors.items()
     }
     return BadAddresses(named, [one.line for one in people.entries])
+
+
+def _invalid(errors: Mapping[int, str], people: PastedList) -> list[dict[str, Any]]:
+    return [
+        {
+            "position": people.entries[at].line,
+            "address": people.entries[at].text,
+            "verdict": "invalid",
+            "recognised": False,
+            "duplicate_of": None,
+            "assignment_uuid": None,
+            "assignment": None,
+            "problem": why,
+            "warnings": [],
+        }
+        for at, why in errors.items()
+    ]
 
 
 def _dropped(people: PastedList) -> list[dict[str, Any]]:

@@ -276,8 +276,7 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
 
     body = door.can_allocate(budget, content, ALICE, BOB, "nobody", BOB.upper(), CAROL).json()
     learners = body.pop("learners")
-    [refused] = body.pop("refusals")
-    assert (refused["reason"], refused["learner_emails"]) == ("invalid_addresses", {"2": ["It has no @."]})
+    assert [one["reason"] for one in body.pop("refusals")] == ["invalid_addresses"]
     assert body.pop("dropped") == []
     assert body == {
         "can_allocate": False,  # for the bad address
@@ -298,17 +297,9 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         "assignment": {"uuid": alice["uuid"], "content_key": content.content_key, "state": "allocated"},
         "warnings": [],
     }
-    assert learners[2] == {
-        "position": 2,
-        "address": "nobody",
-        "verdict": "invalid",
-        "recognised": False,
-        "duplicate_of": None,
-        "assignment_uuid": None,
-        "assignment": None,
-        "problem": "It has no @.",
-        "warnings": [],
-    }
+    nothing = dict.fromkeys(("duplicate_of", "assignment_uuid", "assignment"))
+    invalid = {"position": 2, "address": "nobody", "verdict": "invalid", "problem": "It has no @."}
+    assert learners[2] == {**invalid, **nothing, "recognised": False, "warnings": []}
     verdicts = ["already_assigned", "new", "invalid", "duplicate", "new"]
     shown = [(one["position"], one["verdict"], one.get("duplicate_of")) for one in learners]
     assert shown == list(zip(range(5), verdicts, [None, None, None, 1, None], strict=True))
