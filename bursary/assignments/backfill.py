@@ -50,7 +50,7 @@ def count_unattached() -> int:
 def contents_of(keys: Collection[str]) -> dict[str, dict[int, int]]:
     """Return for each key the rows that it can be attached to, by pk, with the number of assignments of each.
 
-    A re-keyed course is found by its former key.
+    A course with a renamed key is found by its former key.
     """
     present = {key: rekeying.present_key(key) for key in keys}
     rows = ContentMetadata.objects.filter(content_key__in=set(present.values()))

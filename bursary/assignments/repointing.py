@@ -63,7 +63,7 @@ def _announce(pks: Collection[int], *, now: datetime) -> None:
 
 
 def rekey(old: str, new: str) -> None:
-    """Give assignments of a re-keyed course, and of its runs, the course's new key.
+    """Give assignments of a course with a renamed key, and of its runs, the new key.
 
     One that a learner has by the new key as well keeps the former one.
     """

@@ -90,11 +90,12 @@ def test_assigning_stores_the_actor_and_the_home_page_confirms_it_once(desk: Des
 
 def test_a_course_and_its_run_of_the_same_title_are_distinguished(desk: Desk) -> None:
     course = world.given_content(title="Tidal Engines", with_run=False)
-    dates = {
-        "start_date": datetime(2027, 2, 1, 9, tzinfo=UTC),
-        "end_date": datetime(2027, 5, 1, 9, tzinfo=UTC),
-    }
-    run = world.given_run(course, title="Tidal Engines", **dates)
+    run = world.given_run(
+        course,
+        title="Tidal Engines",
+        start_date=datetime(2027, 2, 1, 9, tzinfo=UTC),
+        end_date=datetime(2027, 5, 1, 9, tzinfo=UTC),
+    )
 
     offers = " ".join(desk.open().split())
 
