@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangosUserAdmin
+from django.contrib.auth.models import Group
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -19,6 +20,8 @@ from bursary.access.models import (
 )
 from bursary.lib import mailbox
 from bursary.lib.admin import ReadOnlyAdmin
+
+admin.site.unregister(Group)  # roles decide what a user may do
 
 
 class FindsMailboxes:

@@ -105,7 +105,7 @@ class User(AddressedRow, AbstractUser):
 
 
 class AccountAddress(models.Model):
-    """An address that an account had, or that its learner has joined to it, besides its present one.
+    """An address that an account had, or that its learner has added to it, besides its present one.
 
     It belongs to one account. It ends when an account has it as its present address.
     """

@@ -22,7 +22,12 @@ from bursary.assignments.models import LearnerContentAssignment
 
 MOST_NAMED = 1000  # refusals in one answer to `cancel-all` and `remind-all`; the count covers all
 _ONLY_OPEN = "Only open assignments can be cancelled."
-_CHOOSE_OTHERS = "Choose open assignments before their deadline or start."
+_REMINDABLE = "Choose open assignments that are before their deadline, of a budget in use."
+_NUDGEABLE = "Choose assignments, open or accepted, of content that starts soon."
+_IN_WORDS = {
+    reminders.STARTED: "Its course has already started.",
+    reminders.WITHOUT_START: "The start of its course is not known.",
+}
 _ON_ITS_WAY = "An e-mail is on its way already"
 
 
@@ -103,7 +108,7 @@ class Remind(OfOneBudget):
     def post(self, request: Request, **_url: UUID) -> Response:
         budget, named = self.budget, validated(AssignmentUuidsInput, request.data)["assignment_uuids"]
         done = reminders.remind(budget, uuids=named, now=timezone.now(), actor=caller(request))
-        refused = _refusals(done.refused, self.reason, _CHOOSE_OTHERS)
+        refused = _refusals(done.refused, self.reason, _REMINDABLE)
         return _of_each("reminded", done.requested, done.on_their_way, refused)
 
 
@@ -126,7 +131,7 @@ class Nudge(OfOneBudget):
             now=timezone.now(),
             actor=caller(request),
         )
-        refused = _refusals(done.refused, self.reason, _CHOOSE_OTHERS)
+        refused = _refusals(done.refused, self.reason, _NUDGEABLE)
         return _of_each("nudged", done.requested, done.on_their_way, refused)
 
 
@@ -155,7 +160,7 @@ class RemindAll(OfOneBudget):
             _filtered(self), budget=self.budget, now=timezone.now(), actor=caller(request)
         )
         counts = {"reminded": len(done.requested), "no_change": len(done.on_their_way)}
-        return _counted("not_reminded", counts, done.refused, Remind.reason, _CHOOSE_OTHERS)
+        return _counted("not_reminded", counts, done.refused, Remind.reason, _REMINDABLE)
 
 
 def _filtered(view: OfOneBudget) -> QuerySet[LearnerContentAssignment]:
@@ -205,7 +210,7 @@ def _refusals(refused: Mapping[UUID, str], reason: str, next_step: str) -> list[
         if standing == "unknown"
         else {
             "reason": reason,
-            "user_message": f"This assignment is {standing}.",
+            "user_message": _IN_WORDS.get(standing, f"This assignment is {standing}."),
             "next_step": next_step,
             "assignment_uuid": str(uuid),
         }

@@ -39,6 +39,9 @@ _NEXT_STEPS: Mapping[int, tuple[str, str]] = {
     status.HTTP_415_UNSUPPORTED_MEDIA_TYPE: ("unsupported_media_type", "Send application/json."),
     status.HTTP_429_TOO_MANY_REQUESTS: ("too_many_requests", "Try again in a minute."),
 }
+_AFTER_CSRF = (
+    "Reload the page, or send the cookie csrftoken as the header X-CSRFToken; an API key needs neither."
+)
 
 _CORRECT = "Correct the addresses."
 
@@ -161,6 +164,8 @@ def _from_framework(error: Exception, context: Mapping[str, Any]) -> Response | 
     if response is None:
         return None  # an error of Bursary: Django logs it and answers 500
     reason, next_step = _NEXT_STEPS.get(response.status_code, ("refused", "See /api/v1/docs/."))
+    if isinstance(error, exceptions.PermissionDenied) and str(error.detail).startswith("CSRF Failed"):
+        next_step = _AFTER_CSRF
     data = response.data
     fields = data if isinstance(data, dict) and "detail" not in data else {}
     detail = data.get("detail") if isinstance(data, dict) else None

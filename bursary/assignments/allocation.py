@@ -187,8 +187,8 @@ def _check(
         when = moments.in_words(before, zone=budget.customer.zone)
         raise AllocationRefused(
             "deadline_passed",
-            f"The deadline was {when}: no learner could accept.",
-            "Choose a later deadline, or have the budget's dates changed.",
+            f"The due date {when} has passed.",
+            "Choose a later due date.",
             {"deadline": before, "deadline_reason": reason},
         )
     try:
@@ -208,7 +208,7 @@ def _check_budget(budget: Budget, *, now: datetime) -> None:
     unused = budget.not_in_use(now)
     if unused in (NotInUse.RETIRED, NotInUse.INACTIVE):
         raise AllocationRefused(
-            "policy_expired", "This budget is no longer in use.", "Choose another budget.", {}
+            "policy_expired", "This budget is switched off or retired.", "Choose another budget.", {}
         )
     if unused:
         raise AllocationRefused(

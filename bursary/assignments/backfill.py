@@ -1,4 +1,4 @@
-"""Joins assignments without content to the row that their budget's catalog holds (record 0023, step 3).
+"""Attaches assignments without content to the row that their budget's catalog holds (record 0023, step 3).
 
 Such assignments are older than the replica, or were allocated while content was read upstream.
 """
@@ -23,34 +23,34 @@ KEYS = 50  # a page, and a request to a catalog
 
 
 @dataclass(frozen=True, slots=True)
-class Unjoined:
+class Unattached:
     """A content key, and the number of its assignments without content."""
 
     content_key: str
     assignments: int
 
 
-def unjoined(*, after: str) -> list[Unjoined]:
+def unattached(*, after: str) -> list[Unattached]:
     """Return the next `KEYS` keys of assignments without content, in the order of keys."""
     groups = (
-        _unjoined()
+        _unattached()
         .filter(content_key__gt=after)
         .values_list("content_key")
         .annotate(count=Count("pk"))
         .order_by("content_key")[:KEYS]
     )
-    return [Unjoined(key, count) for key, count in groups]
+    return [Unattached(key, count) for key, count in groups]
 
 
-def count_unjoined() -> int:
+def count_unattached() -> int:
     """Return the number of assignments without content."""
-    return _unjoined().count()
+    return _unattached().count()
 
 
 def contents_of(keys: Collection[str]) -> dict[str, dict[int, int]]:
-    """Return for each key the rows that it can be joined to, by pk, with the number of assignments of each.
+    """Return for each key the rows that it can be attached to, by pk, with the number of assignments of each.
 
-    A re-keyed course is found by its former key.
+    A course with a renamed key is found by its former key.
     """
     present = {key: rekeying.present_key(key) for key in keys}
     rows = ContentMetadata.objects.filter(content_key__in=set(present.values()))
@@ -72,7 +72,7 @@ def catalogs_to_ask(keys: Collection[str]) -> dict[UUID, dict[str, str]]:
     held = CatalogMembership.objects.filter(
         content__content_key=OuterRef("content_key"), catalog_uuid=OuterRef("budget__catalog_uuid")
     )
-    rows = _unjoined().filter(~Exists(held), content_key__in=list(keys)).order_by()
+    rows = _unattached().filter(~Exists(held), content_key__in=list(keys)).order_by()
     asked: dict[UUID, dict[str, str]] = defaultdict(dict)
     for catalog_uuid, key, course in rows.values_list(
         "budget__catalog_uuid", "content_key", "parent_content_key"
@@ -81,21 +81,21 @@ def catalogs_to_ask(keys: Collection[str]) -> dict[UUID, dict[str, str]]:
     return asked
 
 
-def join(content_pk: int, *, clock: Callable[[], datetime]) -> int:
-    """Join the assignments of a row's key that have it in their catalogs; return the number joined.
+def attach(content_pk: int, *, clock: Callable[[], datetime]) -> int:
+    """Attach the assignments of a row's key that have it in their catalogs; return the number attached.
 
     A transaction a batch. Where that brings a deadline forward, administrators are notified and nothing
     expires for a day, as after any change of content.
     """
     waiting = _waiting(content_pk).values_list("pk", flat=True)
-    joined = 0
+    attached = 0
     for pks in keyset_pages(waiting, size=derived.ASSIGNMENTS_PER_STATEMENT):
         with transaction.atomic():
             content = for_update(ContentMetadata.objects.all()).defer("payload").get(pk=content_pk)
             now = clock()
-            joined += derived.join(content, pks=pks, now=now)
+            attached += derived.attach(content, pks=pks, now=now)
             deadline_notices.notice_content(pks=[content_pk], now=now, in_batches=True)
-    return joined
+    return attached
 
 
 def _waiting(content_pk: int) -> QuerySet[LearnerContentAssignment]:
@@ -104,8 +104,8 @@ def _waiting(content_pk: int) -> QuerySet[LearnerContentAssignment]:
     former = FormerContentKey.objects.filter(content_key__in=row).values("former_key")
     held = CatalogMembership.objects.filter(content=content_pk, catalog_uuid=OuterRef("budget__catalog_uuid"))
     about = Q(content_key__in=row) | Q(content_key__in=former)
-    return _unjoined().filter(about, Exists(held))
+    return _unattached().filter(about, Exists(held))
 
 
-def _unjoined() -> QuerySet[LearnerContentAssignment]:
+def _unattached() -> QuerySet[LearnerContentAssignment]:
     return LearnerContentAssignment.objects.filter(content=None)

@@ -167,20 +167,20 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
     follow_progress(pks)
 
 
-def join(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> int:
+def attach(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> int:
     """Let these assignments, where they refer to no content, refer to the row that their catalogs hold.
 
     Their derived columns follow. Call it inside a transaction, with the content locked and at most
-    `ASSIGNMENTS_PER_STATEMENT` pks. Return the number of assignments joined.
+    `ASSIGNMENTS_PER_STATEMENT` pks. Return the number of assignments attached.
     """
-    unjoined = LearnerContentAssignment.objects.filter(pk__in=pks, content=None)
-    _locked_budgets(unjoined.values("budget"))
-    locked = list(for_update(unjoined).order_by("pk").values_list("pk", flat=True))
-    joined = LearnerContentAssignment.objects.filter(pk__in=locked)
-    joined.update(content=content)
+    unattached = LearnerContentAssignment.objects.filter(pk__in=pks, content=None)
+    _locked_budgets(unattached.values("budget"))
+    locked = list(for_update(unattached).order_by("pk").values_list("pk", flat=True))
+    attached = LearnerContentAssignment.objects.filter(pk__in=locked)
+    attached.update(content=content)
     if content.parent_key:
-        joined.filter(parent_content_key="").update(parent_content_key=content.parent_key)
-    _follow(joined, [content], now=now)
+        attached.filter(parent_content_key="").update(parent_content_key=content.parent_key)
+    _follow(attached, [content], now=now)
     return len(locked)
 
 

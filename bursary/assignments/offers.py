@@ -192,7 +192,7 @@ def read(known: KnownOffer, *, budget: Budget, before: datetime, lock: bool) -> 
     """Return the offer, with the replica's row where an assignment can refer to one.
 
     In shadow mode upstream's content decides. The row is referred to only where the columns derived from it
-    would be the same for an allocation that ends `before` that instant otherwise; the backfill joins the
+    would be the same for an allocation that ends `before` that instant otherwise; the backfill attaches the
     assignment to it once they are. With `lock`, wait for a change in flight, and keep the next one waiting.
     """
     ours = None if known.pk is None else _stored(known.pk, catalog_uuid=budget.catalog_uuid, lock=lock)

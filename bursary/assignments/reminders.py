@@ -26,6 +26,8 @@ from bursary.lib.locks import for_update
 
 REQUEST_INTERVAL = timedelta(minutes=10)  # at least, between two mails on request to one learner
 _UNUSED = "from a budget that is not in use"
+STARTED = "past its start"
+WITHOUT_START = "without a start"
 _STARTING = (State.ALLOCATED, State.ACCEPTED)
 _INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
 
@@ -118,9 +120,9 @@ def nudge(
         if assignment.state == State.ALLOCATED and budget.not_in_use(now):
             return _UNUSED
         if starts_at >= FAR_FUTURE:
-            return "without a start"
+            return WITHOUT_START
         if starts_at <= now:
-            return "past its start"
+            return STARTED
         late = within_days is not None and starts_at > now + timedelta(days=within_days)
         return "not starting soon" if late else ""
 

@@ -70,7 +70,7 @@ def _announce(pks: Collection[int], *, now: datetime) -> None:
 
 
 def rekey(old: str, new: str, *, among: QuerySet[LearnerContentAssignment]) -> None:
-    """Give those assignments of a re-keyed course, and of its runs, the course's new key.
+    """Give those assignments of a course with a renamed key, and of its runs, the new key.
 
     One that a learner has by the new key as well keeps the former one.
     """

@@ -233,6 +233,7 @@ class LedgerEntry(models.Model):
 
     class Meta:
         ordering = ("created_at", "id")
+        verbose_name_plural = "ledger entries"
 
     def __str__(self) -> str:
         return str(self.uuid)

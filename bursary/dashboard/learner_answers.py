@@ -76,7 +76,9 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
         assignment=assignment,
         standing=standing,
         state=state_in_words(assignment, now=now, declined=declined),
-        deadline=deadline_in_words(assignment) if state in (State.ALLOCATED, State.EXPIRED) else None,
+        deadline=deadline_in_words(assignment, to_learner=True)
+        if state in (State.ALLOCATED, State.EXPIRED)
+        else None,
         course_url="" if ended else course_url(assignment),
         ended=ended,
         blocked=blocked,

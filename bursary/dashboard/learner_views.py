@@ -16,10 +16,10 @@ from django.views.decorators.http import require_http_methods
 
 from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
 from bursary.access.models import User
-from bursary.assignments import declining, joining, signed_links
+from bursary.assignments import account_addresses, declining, signed_links
+from bursary.assignments.account_addresses import AddressOfAnotherAccount
 from bursary.assignments.choices import Status
 from bursary.assignments.declining import DeclineRefused
-from bursary.assignments.joining import JoinRefused
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.dashboard import learner_answers
@@ -67,8 +67,8 @@ def answer(request: HttpRequest, token: str) -> HttpResponse:
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
-def join(request: HttpRequest, token: str) -> HttpResponse:
-    """Ask whether the address of an e-mail's link is the signed-in user's, too; join it by POST.
+def add_address(request: HttpRequest, token: str) -> HttpResponse:
+    """Ask whether the address of an e-mail's link is the signed-in user's, too; add it by POST.
 
     Unlike `answer`, this needs the session, and with it the CSRF token.
     """
@@ -77,15 +77,15 @@ def join(request: HttpRequest, token: str) -> HttpResponse:
     try:
         assignment = signed_links.opened(token, now=now)
         if request.method == "POST":
-            joining.join(token, user=user, now=now)
-            messages.success(request, "Both addresses are joined: all their courses are in your list.")
+            account_addresses.add(token, user=user, now=now)
+            messages.success(request, "The address is added to your account: its courses are in your list.")
             return SeeOther(reverse("assignment", args=[assignment.uuid]))
     except LinkRefused as unusable:
         return _refused(request, unusable)
-    except JoinRefused as other:
+    except AddressOfAnotherAccount as other:
         refused, status = other, HTTPStatus.UNPROCESSABLE_ENTITY
     context = {"assignment": assignment, "refused": refused}
-    return render(request, "dashboard/join.html", context, status=status)
+    return render(request, "dashboard/add_address.html", context, status=status)
 
 
 @page_of_user
@@ -121,8 +121,11 @@ def _shown(request: HttpRequest, token: str) -> HttpResponse:
     now = timezone.now()
     invitation = learner_answers.invitation(signed_links.opened(token, now=now), now=now)
     user = request.user
-    joinable = isinstance(user, User) and joining.can_join(invitation.assignment, user=user)
-    context = {"invitation": invitation, "join": reverse("join", args=[token]) if joinable else ""}
+    addable = isinstance(user, User) and account_addresses.can_add(invitation.assignment, user=user)
+    context = {
+        "invitation": invitation,
+        "add_address": reverse("add-address", args=[token]) if addable else "",
+    }
     response = render(request, "dashboard/answer.html", context)
     return form_leads_to(invitation.leads_to, response=response)
 

@@ -9,6 +9,7 @@ from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import Allocation, AllocationRefused, Preview
 from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.matching import COSTLY, OTHER_ASSIGNMENT, Match, Verdict
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.pasted_lists import Entry
 from bursary.assignments.preview_warnings import PreviewWarning
 from bursary.budgets.models import Budget
@@ -16,6 +17,7 @@ from bursary.lib.money import dollars
 from bursary.replica import reads
 
 MOST_LINES_NAMED = 20
+MOST_LEARNERS_NAMED = 3
 PRICE_MOVED = "price_out_of_band"
 ABOUT_THE_BUDGET = frozenset({"policy_expired", "subsidy_expired"})
 
@@ -47,14 +49,15 @@ def done(allocated: Allocation, budget: Budget, *, price_cents: int) -> str:
     assigned = (
         f"“{title}” is assigned to {_learners(new)}: {cost} is reserved in {budget.name}." if new else ""
     )
+    nothing = "nothing new is assigned"
     skipped = {
-        "had it already": allocated.assignments(Verdict.UNCHANGED),
-        "had its course, or another run of it; nothing new is assigned to them": allocated.assignments(
+        f"had “{title}” already": allocated.assignments(Verdict.UNCHANGED),
+        f"had the course “{title}”, or another run of it; {nothing}": allocated.assignments(
             *OTHER_ASSIGNMENT
         ),
-        "declined it before; nothing new is assigned to them": allocated.assignments(Verdict.DECLINED),
+        f"declined “{title}” before; {nothing}": allocated.assignments(Verdict.DECLINED),
     }
-    unchanged = [f"{_learners(len(found))} {what}." for what, found in skipped.items() if found]
+    unchanged = [f"{_named(found)} {what}." for what, found in skipped.items() if found]
     return " ".join(filter(None, [assigned, *unchanged]))
 
 
@@ -157,6 +160,13 @@ def _result(one: Match, entries: Sequence[Entry]) -> str:
         case Verdict.DECLINED:
             return "would not be assigned: the learner declined it before"
     return f"would be assigned again: it was {one.assignment.state}{known}"
+
+
+def _named(assignments: Sequence[LearnerContentAssignment]) -> str:
+    """Return the addresses of the first learners, and the number of the others."""
+    named = [one.learner_email for one in assignments[:MOST_LEARNERS_NAMED]]
+    more = len(assignments) - len(named)
+    return " and ".join([", ".join(named), *([f"{more:,} more learner{pluralize(more)}"] if more else [])])
 
 
 def _learners(count: int) -> str:

@@ -113,7 +113,7 @@ def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime) -> lis
         OwnLine(
             one,
             state_in_words(one, now=now, declined=one.pk in declined),
-            deadline_in_words(one) if one.state == State.ALLOCATED else None,
+            deadline_in_words(one, to_learner=True) if one.state == State.ALLOCATED else None,
         )
         for one in own
     ]

@@ -15,6 +15,6 @@ urlpatterns = [
     path("assignments/<uuid:uuid>/revoke-links/", views.revoke_links, name="revoke-links"),
     # Short, as it stands in e-mails. Logs mask the token: see bursary/access/links.py.
     path("a/<str:token>/", learner_views.answer, name="answer"),
-    path("a/<str:token>/join/", learner_views.join, name="join"),
+    path("a/<str:token>/add-address/", learner_views.add_address, name="add-address"),
     path("budgets/<uuid:uuid>/assign/", views.assign_content, name="assign"),
 ]

@@ -26,10 +26,10 @@ BECAUSE: Mapping[ExpiryReason, str] = {
     ExpiryReason.ALLOCATION_AGE: "after that the assignment expires",
     ExpiryReason.ENROLL_BY: "enrolment closes then",
     ExpiryReason.BUDGET_END: "the budget that pays for it ends then",
-    ExpiryReason.DUE_DATE: "your organisation asks for an answer by then",
+    ExpiryReason.DUE_DATE: "the due date that was set",
 }
 """The reason for a deadline, as a clause that follows it and a colon."""
-
+_TO_LEARNERS = {**BECAUSE, ExpiryReason.DUE_DATE: "your organisation asks for an answer by then"}
 
 MOST_WAIT = timedelta(days=30)  # less than `leases.MAX_DELAY`
 
@@ -94,7 +94,7 @@ def notify_of_end(action: LearnerContentAssignmentAction) -> Done | Skipped:
     """Send the mail about a cancellation or expiry, unless the learner was never notified before."""
     if was_notified(action.assignment, cycle=action.cycle):
         return _send_to_learner(action)
-    return Skipped("never_told", "The learner was never notified of the assignment.")
+    return Skipped("never_notified", "The learner was never notified of the assignment.")
 
 
 def _in_use_again(action: LearnerContentAssignmentAction, unused: NotInUse) -> datetime:
@@ -116,15 +116,18 @@ def was_notified(assignment: LearnerContentAssignment, *, cycle: int) -> bool:
     return first.filter(Q(status__in=[Status.DONE, Status.RUNNING]) | Q(error_code="answer_lost")).exists()
 
 
-def deadline_in_words(assignment: LearnerContentAssignment) -> DeadlineText:
+def deadline_in_words(assignment: LearnerContentAssignment, *, to_learner: bool = False) -> DeadlineText:
     """Return the assignment's deadline in its organisation's time zone, with the reason."""
     reason = ExpiryReason(assignment.expires_reason)
-    return in_words(assignment.expires_at, reason, customer=assignment.budget.customer)
+    return in_words(assignment.expires_at, reason, customer=assignment.budget.customer, to_learner=to_learner)
 
 
-def in_words(expires_at: datetime, reason: ExpiryReason, *, customer: Customer) -> DeadlineText:
-    """Return a deadline in the customer's time zone, with the reason."""
-    return DeadlineText(moments.in_words(expires_at, zone=customer.zone), BECAUSE[reason])
+def in_words(
+    expires_at: datetime, reason: ExpiryReason, *, customer: Customer, to_learner: bool = False
+) -> DeadlineText:
+    """Return a deadline in the customer's time zone, with the reason: as its learner reads it, or others."""
+    because = _TO_LEARNERS if to_learner else BECAUSE
+    return DeadlineText(moments.in_words(expires_at, zone=customer.zone), because[reason])
 
 
 def assignment_link(action: LearnerContentAssignmentAction) -> str:
@@ -189,7 +192,7 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
         "partner": content.partner_names if content else "",
         "starts": starts,
         "accepted": assignment.state == State.ACCEPTED,
-        "deadline": deadline_in_words(assignment),
+        "deadline": deadline_in_words(assignment, to_learner=True),
         "link": assignment_link(action),
     }
     return send(action.recipient, template=action.action_type, context=context, name=str(action.uuid))

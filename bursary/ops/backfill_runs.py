@@ -1,4 +1,4 @@
-"""The backfill of record 0023: assignments without content are joined to the replica's rows."""
+"""The backfill of record 0023: assignments without content are attached to the replica's rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ _NOT_ASKED = ("unknown_here", "The catalog would be asked for it.")
 
 @dataclass(frozen=True)
 class SkippedContent:
-    """Content that no assignment could be joined to. `why` is stable."""
+    """Content that no assignment could be attached to. `why` is stable."""
 
     content_key: str
     assignments: int
@@ -33,7 +33,7 @@ class BackfillRun:
     """The result of a backfill, or of its dry run. It names the first `NAMED` keys that were left out."""
 
     dry_run: bool
-    joined: int = 0
+    attached: int = 0
     contents: int = 0
     left_out_total: int = 0
     """Assignments."""
@@ -48,12 +48,12 @@ class BackfillRun:
 
 
 def run(*, clock: Callable[[], datetime], dry_run: bool, advance: Advance) -> BackfillRun:
-    """Join assignments without content, `backfill.KEYS` keys at a time; fetch the content without a row.
+    """Attach assignments without content, `backfill.KEYS` keys at a time; fetch the content without a row.
 
-    An interrupted run is started again from the beginning: joined assignments are not found again.
+    An interrupted run is started again from the beginning: attached assignments are not found again.
     """
     done, after = BackfillRun(dry_run), ""
-    while page := backfill.unjoined(after=after):
+    while page := backfill.unattached(after=after):
         keys = [one.content_key for one in page]
         after = keys[-1]
         reasons = {} if dry_run else _fetch_unknown(keys, done, clock=clock)
@@ -61,14 +61,14 @@ def run(*, clock: Callable[[], datetime], dry_run: bool, advance: Advance) -> Ba
         for one in page:
             found, rest = rows[one.content_key], one.assignments
             for pk, waiting in found.items():
-                joined = waiting if dry_run else backfill.join(pk, clock=clock)
-                rest -= joined
-                done.joined += joined
+                attached = waiting if dry_run else backfill.attach(pk, clock=clock)
+                rest -= attached
+                done.attached += attached
                 done.contents += 1
             if rest > 0:
                 reason = reasons.get(one.content_key, _NOT_ASKED if dry_run else _NOT_IN_CATALOG)
                 done.leave_out(SkippedContent(one.content_key, rest, *reason))
-            advance(done.joined + done.left_out_total)
+            advance(done.attached + done.left_out_total)
     return done
 
 

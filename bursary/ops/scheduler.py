@@ -49,11 +49,6 @@ class TaskDefinition:
     lease: timedelta = timedelta(minutes=10)
 
 
-def _refresh(clock: Clock) -> Mapping[str, object]:
-    """Refresh the content that is due."""
-    return asdict(refresh_runs.refresh_run(clock=clock))
-
-
 def _read_listing(clock: Clock) -> Mapping[str, object]:
     """Read the listing of a catalog that is due."""
     read = refresh_runs.read_listing(clock=clock)

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bursary.assignments.choices import State, Status
+from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.delivery.emails import deadline_in_words
 from bursary.lib import moments
@@ -26,6 +26,14 @@ class TimelineReport:
 
     assignment: LearnerContentAssignment
     actions: Sequence[LearnerContentAssignmentAction]
+
+    @property
+    def declined(self) -> bool:
+        """Whether it is cancelled because the learner declined it: see `matching.which_declined`."""
+        now = (ActionType.DECLINED, self.assignment.cycle)
+        return self.assignment.state == State.CANCELLED and now in {
+            (action.action_type, action.cycle) for action in self.actions
+        }
 
 
 def load(uuid: UUID) -> TimelineReport:
@@ -60,7 +68,7 @@ def summary(report: TimelineReport, *, traces: bool) -> dict[str, object]:
 def render(report: TimelineReport, *, traces: bool) -> RenderableType:
     """Return the report as a heading and a table; with `traces`, stack traces follow."""
     zone = report.assignment.budget.customer.zone
-    parts: list[RenderableType] = [_heading(report.assignment), _table(report.actions, zone)]
+    parts: list[RenderableType] = [_heading(report), _table(report.actions, zone)]
     for action in report.actions:
         if traces and (trace := action.last_error["traceback"].rstrip()):
             parts += [
@@ -90,9 +98,9 @@ def _action(action: LearnerContentAssignmentAction, *, traces: bool) -> dict[str
     return values | {"traceback": error["traceback"].rstrip() or None} if traces else values
 
 
-def _heading(assignment: LearnerContentAssignment) -> Text:
-    content = assignment.content
-    standing = assignment.state
+def _heading(report: TimelineReport) -> Text:
+    assignment, content = report.assignment, report.assignment.content
+    standing = "declined" if report.declined else assignment.state
     if assignment.state == State.ALLOCATED:
         deadline = deadline_in_words(assignment)
         standing = f"{standing}; until {deadline.when}: {deadline.because}"

@@ -66,7 +66,7 @@ def linked(content_key: str, *, catalog_uuid: UUID, now: datetime) -> int | None
     """Return the primary key of the row that an allocation refers to, fetched if need be; None without one.
 
     In mode upstream no allocation refers to a row. Raises what `reads.content_for` raises, but not in shadow
-    mode: there upstream has answered already, and the backfill joins the assignment later.
+    mode: there upstream has answered already, and the backfill attaches the assignment later.
     """
     if mode() is ReadMode.UPSTREAM:
         return None

@@ -54,3 +54,10 @@ def test_an_administrators_search_finds_it_too(written: str) -> None:
     door = door_of(Role.ADMINISTRATOR, customer=row.budget.customer)
     listed = door.assignments(row.budget, search=written).json()["results"]
     assert [one["learner_email"] for one in listed] == [HOME]
+
+
+def test_the_admin_has_no_groups_and_its_names_are_words(client: Client) -> None:
+    client.force_login(given_user(is_staff=True, is_superuser=True))
+    index = client.get(reverse("admin:index")).content.decode()
+    assert "Ledger entries" in index
+    assert "Groups" not in index

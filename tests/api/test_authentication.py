@@ -155,6 +155,7 @@ def test_a_session_writes_only_with_its_csrf_token(
     refused = door.allocate(budget, content, ALICE)
     assert refusal_of(refused) == (403, "not_permitted")
     assert "CSRF" in refused.json()["detail"]
+    assert "X-CSRFToken" in refused.json()["next_step"]
     assert not LearnerContentAssignment.objects.exists()
 
     token = "a" * 32

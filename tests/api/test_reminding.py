@@ -53,7 +53,7 @@ def test_reminding_sends_a_mail_and_says_what_came_of_each(
             {
                 "reason": "not_remindable",
                 "user_message": "This assignment is accepted.",
-                "next_step": "Choose open assignments before their deadline or start.",
+                "next_step": "Choose open assignments that are before their deadline, of a budget in use.",
                 "assignment_uuid": str(carol.uuid),
             }
         ],
@@ -160,6 +160,19 @@ def test_a_filter_that_cannot_be_read_acts_on_nothing(
     assert not notified[0].actions.filter(action_type=ActionType.REMINDED).exists()
 
 
+def test_what_has_started_or_has_no_start_is_not_nudged_and_the_sentence_says_so(
+    door: Door, budget: Budget
+) -> None:
+    started, unknown = (
+        given_assignment(budget, given_content(start_date=start)) for start in (NOW - timedelta(days=1), None)
+    )
+    answer = door.nudge(budget, started.uuid, unknown.uuid)
+    assert [one["user_message"] for one in answer.json()] == [
+        "Its course has already started.",
+        "The start of its course is not known.",
+    ]
+
+
 def test_without_waiting_learners_the_counts_are_zero(door: Door, budget: Budget) -> None:
     answer = door.to_all(budget, "remind")
     assert (answer.status_code, answer.json()["reminded"]) == (202, 0)
@@ -174,6 +187,7 @@ def test_nudging_names_those_that_do_not_start_soon(door: Door, budget: Budget) 
     body = answer.json()
     assert (body["nudged"], body["no_change"]) == ([str(soon.uuid)], [])
     assert body["not_nudged"][0]["user_message"] == "This assignment is not starting soon."
+    assert body["not_nudged"][0]["next_step"].endswith("of content that starts soon.")
     assert door.nudge(budget, soon.uuid).json()["no_change"] == [str(soon.uuid)]
     assert door.nudge(budget, far.uuid, days_before_course_start_date=0).status_code == 400
 

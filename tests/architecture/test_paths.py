@@ -22,7 +22,7 @@ from tests.world import ALICE, CATALOG, NOW, allocate, given_budget, given_conte
 
 pytestmark = pytest.mark.django_db
 
-# Decision 0001: 14 and 15 at first; re-keyed courses, offers and joining have files of their own since.
+# Decision 0001: 14 and 15 at first; renamed keys, offers and joining have files of their own since.
 PAYLOAD_TO_ROW = 15
 ALLOCATION_TO_QUEUED_MAIL = 17
 

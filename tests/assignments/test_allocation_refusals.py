@@ -181,7 +181,7 @@ REFUSALS = [
     pytest.param(
         {"active": False},
         {"key": "RiversideX+T1"},
-        AllocationRefused("policy_expired", "This budget is no longer in use.", ANOTHER_BUDGET, {}),
+        AllocationRefused("policy_expired", "This budget is switched off or retired.", ANOTHER_BUDGET, {}),
         id="budget out of use",
     ),
     pytest.param(

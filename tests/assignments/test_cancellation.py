@@ -59,7 +59,7 @@ def test_a_learner_never_notified_is_not_notified_of_the_end(mail: MailServer) -
     deliver(now=LATER)
     assert mail.received == []
     skipped = assignment.actions.get(action_type=ActionType.CANCELLATION_NOTIFIED)
-    assert (skipped.status, skipped.error_code) == (Status.SKIPPED, "never_told")
+    assert (skipped.status, skipped.error_code) == (Status.SKIPPED, "never_notified")
 
 
 def test_every_id_is_answered_for() -> None:

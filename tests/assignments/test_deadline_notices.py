@@ -223,10 +223,10 @@ def joined_in_batches(
     """Join to `content` what is not yet, two a transaction, each some seconds after the one before."""
     monkeypatch.setattr(derived, "ASSIGNMENTS_PER_STATEMENT", 2)
     moments = (begun + timedelta(seconds=seconds * number) for number in range(100))
-    return backfill.join(content.pk, clock=lambda: next(moments))
+    return backfill.attach(content.pk, clock=lambda: next(moments))
 
 
-def given_unjoined(content: ContentMetadata, budget: Budget, count: int, *, start: int = 0) -> None:
+def given_unattached(content: ContentMetadata, budget: Budget, count: int, *, start: int = 0) -> None:
     known = given_content()
     allocate(budget, known, *addresses(count, start=start))
     LearnerContentAssignment.objects.filter(content=known).update(
@@ -243,7 +243,7 @@ def test_a_change_in_batches_is_one_mail_with_the_total(
 ) -> None:
     budget, content = given_budget(), given_content(enroll_by=NOW - DAY)
     given_user(Role.ADMINISTRATOR, customer=budget.customer)
-    given_unjoined(content, budget, 7)
+    given_unattached(content, budget, 7)
 
     assert joined_in_batches(content, monkeypatch, begun=NOW) == 7
     notify(NOW + timedelta(minutes=1))
@@ -260,10 +260,10 @@ def test_administrators_notified_of_fewer_are_notified_again_of_all(
 ) -> None:
     budget, content = given_budget(), given_content(enroll_by=NOW - DAY)
     given_user(Role.ADMINISTRATOR, customer=budget.customer)
-    given_unjoined(content, budget, 3)
+    given_unattached(content, budget, 3)
     joined_in_batches(content, monkeypatch, begun=NOW)
     notify(NOW + HOUR)
-    given_unjoined(content, budget, 2, start=3)
+    given_unattached(content, budget, 2, start=3)
     joined_in_batches(content, monkeypatch, begun=NOW + 2 * HOUR)
     mail.go()
     notify(NOW + 3 * HOUR)
@@ -281,9 +281,9 @@ def test_assignments_that_come_while_the_mail_is_sent_are_in_another_mail(
 ) -> None:
     budget, content = given_budget(), given_content(enroll_by=NOW - DAY)
     given_user(Role.ADMINISTRATOR, customer=budget.customer)
-    given_unjoined(content, budget, 3)
+    given_unattached(content, budget, 3)
     joined_in_batches(content, monkeypatch, begun=NOW)
-    given_unjoined(content, budget, 2, start=3)
+    given_unattached(content, budget, 2, start=3)
     send = emails.send
 
     def meanwhile(*arguments: Any, **more: Any) -> Any:

@@ -88,13 +88,29 @@ def test_assigning_stores_the_actor_and_the_home_page_confirms_it_once(desk: Des
     assert budget.held_cents == 2 * PRICE
 
 
+def test_a_course_and_its_run_of_the_same_title_are_distinguished(desk: Desk) -> None:
+    course = world.given_content(title="Tidal Engines", with_run=False)
+    run = world.given_run(
+        course,
+        title="Tidal Engines",
+        start_date=datetime(2027, 2, 1, 9, tzinfo=UTC),
+        end_date=datetime(2027, 5, 1, 9, tzinfo=UTC),
+    )
+
+    offers = " ".join(desk.open().split())
+
+    assert f"course (the learner chooses a run): {course.content_key}" in offers
+    assert f"this run only: {run.content_key} · start Monday, 1 February 2027" in offers
+    assert "· end Saturday, 1 May 2027" in offers
+
+
 def test_assigning_again_changes_nothing_and_says_so(desk: Desk, budget: Budget) -> None:
-    content = world.given_content()
+    content = world.given_content(title="Tidal Engines")
     desk.assign(content, ALICE)
 
     text = desk.assign(content, ALICE)
 
-    assert "1 learner had it already." in text
+    assert f"{ALICE} had “Tidal Engines” already." in text
     assert "is reserved in" not in text
     budget.refresh_from_db()
     assert budget.held_cents == PRICE

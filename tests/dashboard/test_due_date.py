@@ -30,7 +30,7 @@ def test_a_day_is_its_end_where_the_organisation_is_and_the_page_says_so(desk: D
     done = desk.assign(content, ALICE, due_date="2026-03-20")
 
     assert f"<dt>Due date</dt><dd>{UNDERSTOOD}</dd>" in preview
-    assert f"<dd>{UNDERSTOOD}: your organisation asks for an answer by then.</dd>" in preview
+    assert f"<dd>{UNDERSTOOD}: the due date that was set.</dd>" in preview
     assert 'name="due_date" value="2026-03-20"' in preview
     assert f"The due date is {UNDERSTOOD}." in done
     assignment = LearnerContentAssignment.objects.get()
@@ -73,7 +73,7 @@ def beside_the_field(text: str) -> str:
         ("9999-12-31", "Give a date between the years 1900 and 8999."),
         (
             "2026-03-01",
-            "The deadline was Sunday, 1 March 2026, 23:59 (Madrid time): no learner could",
+            "The due date Sunday, 1 March 2026, 23:59 (Madrid time) has passed. Choose a later due date.",
         ),
     ],
 )

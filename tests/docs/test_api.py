@@ -5,8 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from django.urls import resolve
+from django.urls.resolvers import URLPattern
 
 from bursary.access.models import Role
+from bursary.api import urls
 from bursary.api.not_found import UnknownAddress
 from bursary.api.paging import Pages
 from bursary.assignments.addresses import MOST_ADDRESSES
@@ -25,6 +27,11 @@ def parameters(cell: str) -> set[str]:
     return {*plain, *(name + ending for name in plain for ending in endings)}
 
 
+def address_of(route: URLPattern) -> str:
+    """Return a route's address, with {} for each parameter."""
+    return re.sub(r"\(\?P<\w+>[^)]*\)|<[^>]*>", "{}", str(route.pattern)).strip("^$")
+
+
 def test_every_address_exists_and_takes_its_method() -> None:
     for row in rows(section(API, "Endpoints")):
         method, address = row[0].split(" ", 1)
@@ -32,6 +39,20 @@ def test_every_address_exists_and_takes_its_method() -> None:
         view: Any = resolve(f"/api/v1/{path}").func
         assert view.cls is not UnknownAddress, address
         assert hasattr(view.cls, method.lower()), row[0]
+
+
+def test_every_route_of_the_api_is_in_the_table_with_its_methods() -> None:
+    documented = {
+        re.sub(r"\{\w+\}", "{}", row[0].replace("`", "")) for row in rows(section(API, "Endpoints"))
+    }
+
+    views: dict[str, Any] = {address_of(route): route.callback for route in urls.urlpatterns}
+    assert documented == {
+        f"{method.upper()} {address}"
+        for address, view in views.items()
+        for method in ("get", "post", "put", "patch", "delete")
+        if view.cls is not UnknownAddress and hasattr(view.cls, method)
+    }
 
 
 def test_the_filters_are_those_that_the_list_has() -> None:

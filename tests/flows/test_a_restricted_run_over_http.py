@@ -43,7 +43,7 @@ READ: dict[str, Sequence[Body]] = {
     **dict.fromkeys(["policies", "policy", "assignments", "can-redeem"], SELECTING),
     **dict.fromkeys(["api-assignment", "timeline", "redemption-status", "credits", "schema", "docs"], PLAIN),
     **dict.fromkeys(["", "healthz", "metrics", "home", "sign-in", "own-assignments", "assignment"], PLAIN),
-    **dict.fromkeys(["answer", "join", "accept", "decline-page"], PLAIN),
+    **dict.fromkeys(["answer", "add-address", "accept", "decline-page"], PLAIN),
 }
 """What is read, by the name of its address; after everything that was sent, without parameters."""
 
@@ -91,7 +91,7 @@ SENT: dict[str, Callable[[Organisation], list[Body]]] = {
     "correct-addresses": corrections,
     "redeem": lambda _one: [{"content_key": key} for key in KEYS],
     "answer": lambda _one: [{"answer": "new-link"}],
-    "join": nothing,
+    "add-address": nothing,
     "accept": nothing,
     "decline": nothing,
     "decline-page": nothing,

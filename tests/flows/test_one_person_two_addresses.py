@@ -82,8 +82,8 @@ def test_she_registered_under_another_address(
     browser = Client()
     browser.force_login(she)
     link = link_in(mail.received[0])
-    assert f"{link}join/" in browser.get(link).content.decode()
-    assert browser.post(f"{link}join/").status_code == 303
+    assert f"{link}add-address/" in browser.get(link).content.decode()
+    assert browser.post(f"{link}add-address/").status_code == 303
     assert sorted(credits(she, budget)) == [ALICE, ALICE, BOB]
     scheduler.run_due(clock=timezone.now, tasks=[one for one in scheduler.TASKS if one.name == "sweep"])
 

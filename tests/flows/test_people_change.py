@@ -87,20 +87,20 @@ def test_she_registered_under_another_address(mail: MailServer) -> None:
     browser.force_login(she)
 
     page = browser.get(link_to(home))
-    assert "join/" in page.content.decode()
-    asked = browser.get(f"{link_to(home)}join/")
+    assert "add-address/" in page.content.decode()
+    asked = browser.get(f"{link_to(home)}add-address/")
     assert "Both addresses are mine" in asked.content.decode()
     assert not AccountAddress.objects.exists()
-    assert browser.post(f"{link_to(home)}join/").status_code == 403  # without the form's CSRF token
+    assert browser.post(f"{link_to(home)}add-address/").status_code == 403  # without the form's CSRF token
     csrf = {"csrfmiddlewaretoken": browser.cookies["csrftoken"].value}
-    joined = browser.post(f"{link_to(home)}join/", csrf)
+    added = browser.post(f"{link_to(home)}add-address/", csrf)
 
-    assert joined.headers["Location"] == reverse("assignment", args=[home.uuid])
+    assert added.headers["Location"] == reverse("assignment", args=[home.uuid])
     assert set(own_assignments(she)) == {home, other, work}
     assert RoleGrant.objects.filter(user=she, role=Role.LEARNER, customer=budget.customer).exists()
-    assert browser.post(f"{link_to(home)}join/", csrf).status_code == 303
+    assert browser.post(f"{link_to(home)}add-address/", csrf).status_code == 303
     assert AccountAddress.objects.count() == 1
-    assert "join/" not in browser.get(link_to(home)).content.decode()
+    assert "add-address/" not in browser.get(link_to(home)).content.decode()
     account_linking.link_registered_users(now=now)
     home.refresh_from_db()
     work.refresh_from_db()
@@ -109,28 +109,28 @@ def test_she_registered_under_another_address(mail: MailServer) -> None:
     assert [one.verdict for one in again.outcomes] == [Verdict.UNCHANGED, Verdict.DUPLICATE]
 
 
-@pytest.mark.parametrize("how", ["present", "earlier", "joined"])
+@pytest.mark.parametrize("how", ["present", "earlier", "added"])
 def test_the_address_of_another_account_cannot_be_joined(client: Client, how: str) -> None:
     assignment = given_assignment(address=ALICE, now=timezone.now())
-    owner = given_user(email=ALICE if how != "joined" else CAROL)
+    owner = given_user(email=ALICE if how != "added" else CAROL)
     if how == "earlier":
         owner.email = CAROL
         owner.save()
-    if how == "joined":
+    if how == "added":
         client.force_login(owner)
-        assert client.post(f"{link_to(assignment)}join/").status_code == 303
+        assert client.post(f"{link_to(assignment)}add-address/").status_code == 303
     client.force_login(given_user(email=BOB))
-    assert "join/" not in client.get(link_to(assignment)).content.decode()
-    refused = client.post(f"{link_to(assignment)}join/")
+    assert "add-address/" not in client.get(link_to(assignment)).content.decode()
+    refused = client.post(f"{link_to(assignment)}add-address/")
     assert (refused.status_code, "belongs to another account" in refused.content.decode()) == (422, True)
     assert set(AccountAddress.objects.values_list("user", flat=True)) <= {owner.pk}
 
 
-def test_joining_asks_to_sign_in_first_and_a_broken_link_joins_nothing(client: Client) -> None:
+def test_adding_an_address_asks_to_sign_in_first_and_a_broken_link_adds_nothing(client: Client) -> None:
     assignment = given_assignment(now=timezone.now())
-    assert client.post(f"{link_to(assignment)}join/").headers["Location"].startswith("/sign-in/")
+    assert client.post(f"{link_to(assignment)}add-address/").headers["Location"].startswith("/sign-in/")
     client.force_login(given_user())
-    assert client.post("/a/broken/join/").status_code == 404
+    assert client.post("/a/broken/add-address/").status_code == 404
     assert not AccountAddress.objects.exists()
 
 

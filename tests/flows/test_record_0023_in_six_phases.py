@@ -138,10 +138,10 @@ def both_are_written_and_what_was_there_is_joined(service: Service) -> None:
     assert service.allocate(KNOTS, CAROL).status_code == 202
     assert service.linked() == {ALICE: None, BOB: None, CAROL: KNOTS}
 
-    assert service.command("backfill_content", dry_run=True)[1]["joined"] == 2
+    assert service.command("backfill_content", dry_run=True)[1]["attached"] == 2
     assert service.linked() == {ALICE: None, BOB: None, CAROL: KNOTS}
     code, done = service.command("backfill_content")
-    assert (code, done["joined"], done["left_out_total"]) == (0, 2, 0)
+    assert (code, done["attached"], done["left_out_total"]) == (0, 2, 0)
     assert service.linked() == {ALICE: TIDES, BOB: TIDES, CAROL: KNOTS}
     assert deadlines() == {(CLOSES, ExpiryReason.ENROLL_BY)}
 
@@ -190,7 +190,7 @@ def the_replica_alone_is_read_while_upstream_is_away(service: Service) -> None:
 
 
 def the_way_back(service: Service) -> None:
-    """All is as before the replica; what is allocated meanwhile is joined afterwards."""
+    """All is as before the replica; what is allocated meanwhile is attached afterwards."""
     service.upstream.recovers()
     service.read_in("upstream")
     service.upstream.edit(KNOTS, title="Knots and Hitches")
@@ -204,7 +204,7 @@ def the_way_back(service: Service) -> None:
     assert redeemed.json()["state"] == "committed"
 
     service.read_in("replica")
-    assert service.command("backfill_content")[1]["joined"] == 1
+    assert service.command("backfill_content")[1]["attached"] == 1
     assert not LearnerContentAssignment.objects.filter(content=None).exists()
     assert service.command("refresh_content")[0] == 0
     assert service.titles(search="hitches") == dict.fromkeys((BOB, CAROL), "Knots and Hitches")

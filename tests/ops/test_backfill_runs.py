@@ -1,4 +1,4 @@
-"""`bursary backfill_content`: assignments without content are joined to it, or named with the reason."""
+"""`bursary backfill_content`: assignments without content are attached to it, or named with the reason."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ def budget() -> Budget:
     return given_budget()
 
 
-def given_unjoined(budget: Budget, key: str, *, count: int = 1, parent: str = "") -> None:
+def given_unattached(budget: Budget, key: str, *, count: int = 1, parent: str = "") -> None:
     """Allocate to that many, as before the replica: content and what is derived from it are unknown."""
     known = given_content(f"BeforeX+{LearnerContentAssignment.objects.count()}")
     allocate(budget, known, *addresses(count, start=LearnerContentAssignment.objects.count()))
@@ -69,7 +69,7 @@ def run(*, fails: bool = False, **options: Any) -> dict[str, Any]:
     return answer
 
 
-def unjoined() -> int:
+def unattached() -> int:
     return LearnerContentAssignment.objects.filter(content=None).count()
 
 
@@ -77,11 +77,11 @@ def test_what_the_replica_has_is_joined_with_what_is_derived_from_it_and_no_requ
     upstream: Upstream, budget: Budget
 ) -> None:
     content = given_content(TIDES, title="Tidal Engines", start_date=STARTS, enroll_by=CLOSES)
-    given_unjoined(budget, TIDES, count=MANY)
+    given_unattached(budget, TIDES, count=MANY)
 
     answer = run()
 
-    assert (answer["joined"], answer["contents"], answer["left_out"]) == (MANY, 1, [])
+    assert (answer["attached"], answer["contents"], answer["left_out"]) == (MANY, 1, [])
     rows = LearnerContentAssignment.objects.values_list(
         "content", "content_title", "content_start", "content_enroll_by", "expires_at", "expires_reason"
     )
@@ -92,14 +92,14 @@ def test_what_the_replica_has_is_joined_with_what_is_derived_from_it_and_no_requ
 
 
 def test_what_we_do_not_have_is_fetched_in_one_question(upstream: Upstream, budget: Budget) -> None:
-    given_unjoined(budget, TIDES, count=2)
-    given_unjoined(budget, run_of(TIDES))
-    given_unjoined(budget, GONE, count=3)
+    given_unattached(budget, TIDES, count=2)
+    given_unattached(budget, run_of(TIDES))
+    given_unattached(budget, GONE, count=3)
 
     answer = run()
 
     assert keys_asked(upstream) == [sorted([TIDES, run_of(TIDES), GONE])]
-    assert (answer["joined"], answer["contents"], answer["left_out_total"]) == (3, 2, 3)
+    assert (answer["attached"], answer["contents"], answer["left_out_total"]) == (3, 2, 3)
     [left] = answer["left_out"]
     assert (left["content_key"], left["assignments"], left["why"]) == (GONE, 3, "content_not_in_catalog")
     run_row = LearnerContentAssignment.objects.get(content_key=run_of(TIDES))
@@ -107,35 +107,35 @@ def test_what_we_do_not_have_is_fetched_in_one_question(upstream: Upstream, budg
 
 
 def test_a_run_that_is_over_is_found_by_its_course(upstream: Upstream, budget: Budget) -> None:
-    given_unjoined(budget, run_of(TIDES), parent=TIDES)
+    given_unattached(budget, run_of(TIDES), parent=TIDES)
 
-    assert run()["joined"] == 1
+    assert run()["attached"] == 1
     assert keys_asked(upstream) == [[TIDES]]
 
 
 def test_a_dry_run_sends_no_request_and_changes_nothing(upstream: Upstream, budget: Budget) -> None:
     given_content(TIDES)
-    given_unjoined(budget, TIDES, count=2)
-    given_unjoined(budget, GONE)
+    given_unattached(budget, TIDES, count=2)
+    given_unattached(budget, GONE)
 
     answer = run(dry_run=True)
 
-    assert (answer["dry_run"], answer["joined"], answer["left_out_total"]) == (True, 2, 1)
+    assert (answer["dry_run"], answer["attached"], answer["left_out_total"]) == (True, 2, 1)
     assert answer["left_out"][0]["why"] == "unknown_here"
-    assert (unjoined(), upstream.requests) == (3, [])
+    assert (unattached(), upstream.requests) == (3, [])
 
 
 def test_a_catalog_that_does_not_answer_is_named_and_the_rest_is_joined(
     upstream: Upstream, budget: Budget
 ) -> None:
     given_content(TIDES)
-    given_unjoined(budget, TIDES)
-    given_unjoined(budget, GONE)
+    given_unattached(budget, TIDES)
+    given_unattached(budget, GONE)
     upstream.fails_with(faults.status(503))
 
     answer = run(fails=True)
 
-    assert answer["joined"] == 1
+    assert answer["attached"] == 1
     assert [one["why"] for one in answer["left_out"]] == ["catalog_unavailable"]
     assert list(answer["unavailable"]) == [str(budget.catalog_uuid)]
 
@@ -144,40 +144,40 @@ def test_broken_off_it_is_begun_anew(
     upstream: Upstream, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_content(TIDES)
-    given_unjoined(budget, TIDES, count=MANY)
+    given_unattached(budget, TIDES, count=MANY)
     monkeypatch.setattr(derived, "ASSIGNMENTS_PER_STATEMENT", 10)
-    join, batches = derived.join, iter(range(2))
+    attach, batches = derived.attach, iter(range(2))
 
     def broken(*args: Any, **more: Any) -> int:
         if next(batches, None) is None:
             raise KeyboardInterrupt
-        return join(*args, **more)
+        return attach(*args, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(derived, "join", broken)
+        patch.setattr(derived, "attach", broken)
         with pytest.raises(KeyboardInterrupt):
             call_command("backfill_content", stdout=StringIO())
-    assert unjoined() == MANY - 20
+    assert unattached() == MANY - 20
 
-    assert run()["joined"] == MANY - 20
-    assert run()["joined"] == 0
+    assert run()["attached"] == MANY - 20
+    assert run()["attached"] == 0
 
 
 def test_a_thousand_take_as_many_queries_as_one(
     budget: Budget, django_assert_max_num_queries: Callable[[int], AbstractContextManager[Any]]
 ) -> None:
     content = given_content(TIDES)
-    given_unjoined(budget, TIDES, count=900)
+    given_unattached(budget, TIDES, count=900)
 
     with django_assert_max_num_queries(20):
-        assert backfill.join(content.pk, clock=lambda: NOW) == 900
+        assert backfill.attach(content.pk, clock=lambda: NOW) == 900
 
 
 def test_a_deadline_that_the_join_moves_into_the_past_has_its_grace(
     upstream: Upstream, budget: Budget
 ) -> None:
     given_content(TIDES, enroll_by=NOW - DAY)
-    given_unjoined(budget, TIDES, count=2)
+    given_unattached(budget, TIDES, count=2)
 
     run()
 
@@ -187,7 +187,7 @@ def test_a_deadline_that_the_join_moves_into_the_past_has_its_grace(
 
 
 def test_what_refers_to_content_already_is_left_alone(upstream: Upstream, budget: Budget) -> None:
-    given_unjoined(budget, TIDES)
+    given_unattached(budget, TIDES)
     given_content(TIDES)
     other = given_content("RiversideX+OTHER")
     allocate(budget, other, "zoe@learners.example")

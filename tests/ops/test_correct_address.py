@@ -43,7 +43,8 @@ def test_of_a_file_every_pair_is_tried_and_refusals_end_with_an_error(tmp_path: 
     ]
 
 
-@pytest.mark.parametrize("arguments", [(), (TYPO,), ("--csv", "/nowhere.csv")])
-def test_what_is_no_pair_is_refused(arguments: tuple[str, ...]) -> None:
-    with pytest.raises(CommandError):
+@pytest.mark.parametrize(("arguments", "code"), [((), 2), ((TYPO,), 2), (("--csv", "/nowhere.csv"), 1)])
+def test_what_is_no_pair_is_refused(arguments: tuple[str, ...], code: int) -> None:
+    with pytest.raises(CommandError) as refused:
         run(*arguments)
+    assert refused.value.returncode == code

@@ -11,8 +11,10 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from pytest_django import Settings
 
+from bursary.assignments import declining
 from bursary.assignments.models import LearnerContentAssignment
 from tests import world
+from tests.world import NOW
 
 pytestmark = pytest.mark.django_db
 
@@ -57,6 +59,15 @@ def test_an_open_assignment_says_until_when_and_why() -> None:
     output = output_of(world.given_assignment())
 
     assert "until Sunday, 31 May 2026, 11:00 (Madrid time): after that the assignment expires" in output
+
+
+def test_what_the_learner_declined_is_declined_and_not_cancelled() -> None:
+    assignment = world.given_assignment()
+    declining.decline(assignment, reason="", now=NOW)
+
+    lines = [line.strip() for line in output_of(assignment).splitlines()]
+    assert "declined" in lines
+    assert "cancelled" not in lines
 
 
 def test_as_json_it_has_every_action_in_order() -> None:

@@ -294,7 +294,7 @@ def test_the_backfill_joins_to_the_row_of_the_budgets_catalog(catalogs: Catalogs
 
     done = backfill_runs.run(clock=lambda: NOW + HOUR, dry_run=False, advance=lambda _done: None)
 
-    assert (done.joined, done.left_out_total) == (2, 0)
+    assert (done.attached, done.left_out_total) == (2, 0)
     for catalog, pk in rows.items():
         assert LearnerContentAssignment.objects.get(pk=pk).content == row_of(catalog, PRIV)
 
@@ -324,7 +324,7 @@ def test_an_explanation_names_each_variant_and_its_catalogs(catalogs: Catalogs) 
     ]
 
 
-def test_an_unjoined_assignment_of_a_catalog_without_the_content_stays_so(catalogs: Catalogs) -> None:
+def test_an_unattached_assignment_of_a_catalog_without_the_content_stays_so(catalogs: Catalogs) -> None:
     assignment = assigned(ORDINARY)
     Budget.objects.update(catalog_uuid=UUID(int=7))
     LearnerContentAssignment.objects.update(content=None, content_key=MOVE)

@@ -1,4 +1,4 @@
-"""`bursary backfill_content`: joins assignments without content to the replica's rows."""
+"""`bursary backfill_content`: attaches assignments without content to the replica's rows."""
 
 from dataclasses import asdict
 from typing import Any
@@ -12,14 +12,14 @@ from bursary.ops.console import OperatorCommand, progress
 
 
 class Command(OperatorCommand):
-    help = "Join assignments without content to the replica, fetching content without a row (record 0023)."
-    dry_run_help = "Report what would be joined; send no request, change nothing."
+    help = "Attach assignments without content to the replica, fetching content without a row (record 0023)."
+    dry_run_help = "Report what would be attached; send no request, change nothing."
 
     def run(self, *, dry_run: bool, **_options: Any) -> None:
-        with progress("Joining", total=backfill.count_unjoined()) as advance:
+        with progress("Attaching", total=backfill.count_unattached()) as advance:
             done = backfill_runs.run(clock=timezone.now, dry_run=dry_run, advance=advance)
         would = "would be " if dry_run else ""
-        text = f"{done.joined} assignments {would}joined, to {done.contents} pieces of content."
+        text = f"{done.attached} assignments {would}attached, to {done.contents} pieces of content."
         self.answer(asdict(done), text)
         if total := done.left_out_total:
             first = "; ".join(

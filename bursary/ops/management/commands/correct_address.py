@@ -43,9 +43,9 @@ def _pairs(addresses: list[str], file: str | None) -> list[tuple[str, str]]:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise CommandError(f"{file} cannot be read: {error}") from error
     if not rows or len(rows) > MOST_PAIRS:
-        raise CommandError(f"Give OLD and NEW, or --csv with up to {MOST_PAIRS} pairs.")
+        raise CommandError(f"Give OLD and NEW, or --csv with up to {MOST_PAIRS} pairs.", returncode=2)
     if wrong := next((row for row in rows if len(row) != 2), None):
-        raise CommandError(f"A pair is two addresses: {', '.join(wrong)}")
+        raise CommandError(f"A pair is two addresses: {', '.join(wrong)}", returncode=2)
     return [(old, new) for old, new in rows]
 
 

@@ -1,4 +1,4 @@
-"""Joining the address of an e-mail's link to the account of the learner that has opened it, signed in."""
+"""Adding the address of an e-mail's link to the account of the learner that has opened it, signed in."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from bursary.assignments import redemption, signed_links
 from bursary.assignments.models import LearnerContentAssignment
 
 
-class JoinRefused(Exception):
+class AddressOfAnotherAccount(Exception):
     """The address belongs to another account. Nothing was changed."""
 
     reason = "address_of_another_account"
@@ -21,8 +21,8 @@ class JoinRefused(Exception):
         return self.sentence
 
 
-def can_join(assignment: LearnerContentAssignment, *, user: User) -> bool:
-    """Return whether the assignment's address may be joined to the account, and is not yet its own."""
+def can_add(assignment: LearnerContentAssignment, *, user: User) -> bool:
+    """Return whether the assignment's address may be added to the account, and is not yet its own."""
     own = redemption.of_learner(lms_user_id=user.lms_user_id, learner_key=user.learner_key)
     if not user.learner_key or own.filter(pk=assignment.pk).exists():
         return False
@@ -30,25 +30,25 @@ def can_join(assignment: LearnerContentAssignment, *, user: User) -> bool:
     return not (has_account or known_learners.accounts_of([assignment.present_key]).exists())
 
 
-def join(token: str, *, user: User, now: datetime) -> LearnerContentAssignment:
-    """Join the address of a signed link to the account; return the link's assignment. Safe to repeat.
+def add(token: str, *, user: User, now: datetime) -> LearnerContentAssignment:
+    """Add the address of a signed link to the account; return the link's assignment. Safe to repeat.
 
     All assignments of the address are then the account's, too; two of the same content meet as after a
-    registration. Raises links.LinkRefused, JoinRefused.
+    registration. Raises links.LinkRefused, AddressOfAnotherAccount.
     """
     with transaction.atomic():
         assignment = signed_links.opened_to_answer(token, now=now)
         own = redemption.of_learner(lms_user_id=user.lms_user_id, learner_key=user.learner_key)
         if own.filter(pk=assignment.pk).exists():
             return assignment
-        if not can_join(assignment, user=user):
-            raise JoinRefused
+        if not can_add(assignment, user=user):
+            raise AddressOfAnotherAccount
         key = assignment.present_key
         kept, _new = AccountAddress.objects.get_or_create(
             learner_key=key, defaults={"user": user, "address": assignment.learner_email}
         )
         if kept.user_id != user.pk:
-            raise JoinRefused
+            raise AddressOfAnotherAccount
         for link in LearnerLink.objects.filter(of_mailboxes([key])):
             RoleGrant.objects.get_or_create(user=user, role=Role.LEARNER, customer_id=link.customer_id)
     return assignment
