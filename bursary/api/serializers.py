@@ -63,6 +63,9 @@ class TimelineActionSerializer(ActionSerializer):
 
     retry_of = serializers.SlugRelatedField[LearnerContentAssignmentAction](slug_field="uuid", read_only=True)
     occasion = serializers.CharField(source="dedup_key", read_only=True)
+    content_run_key = TextOrNullField(
+        help_text="Of a redemption, the run of the assigned course that it is for; else null"
+    )
     attempt_log = serializers.SerializerMethodField()
     failed_at = serializers.SerializerMethodField()
 
@@ -71,6 +74,7 @@ class TimelineActionSerializer(ActionSerializer):
             *ActionSerializer.Meta.fields,
             "failed_at",
             "detail",
+            "content_run_key",
             "occasion",
             "attempts",
             "attempt_log",

@@ -127,14 +127,18 @@ def request(
     now: datetime,
     actor: User | None = None,
     dedup_key: str = "",
+    content_run_key: str = "",
 ) -> None:
-    """Request each kind of work for each assignment, due at once; send `requested` after commit."""
+    """Request each kind of work for each assignment, due at once; send `requested` after commit.
+
+    `content_run_key` is the run that a redemption is for, where that is not the assigned content.
+    """
     kinds = tuple(work)
     if not WORK.issuperset(kinds):
         raise ValueError(f"{sorted(set(kinds) - WORK)} are facts: record them.")
     _insert(
         [
-            _new(assignment, kind, now=now, actor=actor, dedup_key=dedup_key)
+            _new(assignment, kind, now=now, actor=actor, dedup_key=dedup_key, content_run_key=content_run_key)
             for assignment in assignments
             for kind in kinds
         ]
@@ -274,9 +278,15 @@ def is_paid(action: LearnerContentAssignmentAction) -> bool:
 
 
 def retry(
-    action: LearnerContentAssignmentAction, *, now: datetime, actor: User | None = None
+    action: LearnerContentAssignmentAction,
+    *,
+    now: datetime,
+    actor: User | None = None,
+    content_run_key: str | None = None,
 ) -> LearnerContentAssignmentAction:
     """Request failed work again as a new row that points to the old one, to the assignment's present address.
+
+    A redemption is for the same run as before, unless `content_run_key` names another, or none (empty).
 
     Raises RetryRefused unless it failed, was not retried yet, and still fits the assignment.
     """
@@ -294,6 +304,7 @@ def retry(
         before, _, count = failed.dedup_key.partition("retry-")
         dedup_key = f"{before}retry-{int(count or 0) + 1}"
         again = _new(assignment, ActionType(failed.action_type), now=now, actor=actor, dedup_key=dedup_key)
+        again.content_run_key = failed.content_run_key if content_run_key is None else content_run_key
         again.retry_of = failed
         _insert([again])
         derived.follow_progress([assignment.pk])
@@ -308,6 +319,7 @@ def _new(
     actor: User | None,
     dedup_key: str = "",
     detail: str = "",
+    content_run_key: str = "",
 ) -> LearnerContentAssignmentAction:
     """Return a fact, complete at once, or work that is due at once, not yet stored."""
     state: dict[str, object] = (
@@ -325,6 +337,7 @@ def _new(
         action_type=kind,
         cycle=assignment.cycle,
         dedup_key=dedup_key,
+        content_run_key=content_run_key,
         created=now,
         modified=now,
         actor=actor,

@@ -107,6 +107,24 @@ def find(content_key: str, *, budget: Budget, now: datetime) -> KnownOffer:
     return KnownOffer(read_modes.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
 
 
+def complete(assignment: LearnerContentAssignment, *, now: datetime) -> None:
+    """Fetch the assignment's course where a thin record alone is known of it: its runs decide.
+
+    Raises reads.UnknownContent and reads.ContentUnavailable, like `find`; other content is not asked for.
+    Not for use inside a transaction.
+    """
+    key = CatalogKey(assignment.budget.catalog_uuid, assignment.content_key)
+    content: AnyContent | None
+    if read_modes.reads_upstream():
+        asked = assignment.parent_content_key or assignment.content_key
+        content = read_modes.from_upstream({key: asked}, now=now).get(key)
+    else:
+        held = reads.held_by(key.catalog_uuid).defer("payload")
+        content = held.filter(content_key=key.content_key).first()
+    if content is not None and lacks_runs(content):
+        find(key.content_key, budget=assignment.budget, now=now)
+
+
 def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> dict[int, Offer | None]:
     """Return what assignments were made of, by their pks, as their budgets' catalogs offer it now.
 

@@ -14,7 +14,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
-from bursary.replica import refresh
+from bursary.replica import reads, refresh
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, RefreshSource
 from tests.replica.listing import Listing, Record
 from tests.world import ALICE, CATALOG, given_budget
@@ -237,4 +237,6 @@ def test_a_course_of_which_a_thin_record_alone_is_known_is_not_refused_as_inacti
     CatalogMembership.objects.exclude(named_by="").delete()
     ContentMetadata.objects.filter(content_key="RevX+1").update(completeness=Completeness.THIN)
 
-    assert redeem(stored) == ""
+    assert redemption.unjoinable([(stored, "RevX+1")], now=NOW) == {}
+    with pytest.raises(reads.ContentUnavailable):  # the catalog is asked, and does not answer
+        redeem(stored)
