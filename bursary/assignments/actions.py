@@ -187,6 +187,18 @@ def supersede_rows(rows: QuerySet[LearnerContentAssignmentAction], *, now: datet
     )
 
 
+def annotate(assignment: LearnerContentAssignment, sentence: str, *, now: datetime) -> None:
+    """Add a sentence to the fact of the assignment's allocation: of what is no step of its life.
+
+    Call it inside a transaction. The sentence names no person, and says when it happened.
+    """
+    this_cycle = LearnerContentAssignmentAction.objects.filter(assignment=assignment, cycle=assignment.cycle)
+    allocations = for_update(this_cycle.filter(action_type=ActionType.ALLOCATED).order_by("pk"))
+    for fact in allocations.only("detail"):
+        detail = _storable(f"{fact.detail} {sentence}".strip())
+        LearnerContentAssignmentAction.objects.filter(pk=fact.pk).update(detail=detail, modified=now)
+
+
 def redirect(assignment: LearnerContentAssignment, *, now: datetime) -> None:
     """Send pending work to the assignment's present address."""
     LearnerContentAssignmentAction.objects.filter(assignment=assignment, status=Status.PENDING).update(

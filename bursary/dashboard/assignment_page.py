@@ -32,6 +32,8 @@ class AssignmentPage:
     invitation: Invitation | None = None
     """Set if this reader is its learner."""
     declined: bool = False
+    links_ended_by_correction: bool = False
+    """The links that do not work any more were those to an address that was corrected."""
     account_ended: AccountEnded | None = None
     """For its administrators: why its learner is not mailed."""
 
@@ -53,10 +55,13 @@ def load(uuid: UUID, *, reader: User, now: datetime) -> AssignmentPage | None:
     customer_pk = assignment.budget.customer_id
     if not may(reader, Permission.READ_ASSIGNMENTS, customer_pk=customer_pk):
         return AssignmentPage(assignment, deadline, None, invitation=as_learner) if own else None
+    timeline = list(assignment.actions.timeline().select_related("actor").defer("payload"))
+    corrected_at = {one.created for one in timeline if one.action_type == ActionType.EMAIL_CORRECTED}
     return AssignmentPage(
         assignment,
         deadline,
-        list(assignment.actions.timeline().select_related("actor").defer("payload")),
+        timeline,
+        links_ended_by_correction=assignment.links_revoked_at in corrected_at,
         with_traces=operates(reader),
         may_be_cancelled=lifecycle.allows(assignment, ActionType.CANCELLED)
         and may(reader, Permission.CANCEL, customer_pk=customer_pk),
