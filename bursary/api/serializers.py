@@ -170,6 +170,11 @@ class AdminAssignmentSerializer(AssignmentSerializer):
     recent_action = serializers.SerializerMethodField()
     learner_state = serializers.SerializerMethodField()
     error_reason = serializers.SerializerMethodField()
+    join_by = serializers.DateTimeField(
+        read_only=True,
+        help_text="When the last run closes that its learner can join in time, null without a date: "
+        "`content_enroll_by` of filters and orderings",
+    )
     account_ended = serializers.SerializerMethodField()
     content_metadata = ContentOfAssignmentSerializer(source="shown_content", read_only=True, allow_null=True)
 
@@ -180,6 +185,7 @@ class AdminAssignmentSerializer(AssignmentSerializer):
             "learner_state",
             "error_reason",
             "account_ended",
+            "join_by",
             "content_metadata",
         )
 
