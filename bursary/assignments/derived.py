@@ -189,8 +189,10 @@ def held() -> Exists:
 
     What it does not hold keeps the columns that it had: later changes of the row are other catalogs'.
     """
-    memberships = CatalogMembership.objects.filter(catalog_uuid=OuterRef("budget__catalog_uuid"))
-    return Exists(memberships.filter(content=OuterRef("content")))
+    # Not `budget__catalog_uuid`: a join would have MySQL read all keys before each update.
+    budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
+    memberships = CatalogMembership.objects.filter(catalog_uuid=Subquery(budget.values("catalog_uuid")[:1]))
+    return Exists(memberships.filter(content=OuterRef("content_id")))
 
 
 def title_key(title: str) -> str:

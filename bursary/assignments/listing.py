@@ -1,7 +1,8 @@
 """Lists of assignments: filters, search, ordering, counts and pages, for the API and the dashboard.
 
 Content is filtered through the foreign key, as record 0023 promises; title and start are sorted by derived
-keys, `content_enroll_by` is sorted and filtered by one. Every ordering ends in the primary key: no row is lost or repeated between pages.
+keys, `content_enroll_by` is sorted and filtered by one. Every ordering ends in the primary key: no row is
+lost or repeated between pages.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -314,8 +315,8 @@ def with_timelines(
 
     `join_by` looks at the runs of each: leave it out where it is not shown, and they are thousands.
     """
-    rows = _with_timelines()
-    found = (rows.annotate(join_by=_join_by()) if with_join_by else rows).in_bulk(pks)
+    known = _with_timelines()
+    found = (known.annotate(join_by=_join_by()) if with_join_by else known).in_bulk(pks)
     rows = [found[pk] for pk in pks if pk in found]
     content_display.attach_content(rows, now=now)
     return rows
@@ -323,7 +324,8 @@ def with_timelines(
 
 def _join_by() -> NullIf:
     """Return the date of the column `content_enroll_by`, read from the content itself; NULL for none."""
-    return NullIf(derived.joined_by(), Value(FAR_FUTURE))
+    join_by = Case(When(derived.held(), then=derived.joined_by()), default=F(JOIN_BY))
+    return NullIf(join_by, Value(FAR_FUTURE))
 
 
 def _with_timelines() -> QuerySet[LearnerContentAssignment]:
@@ -333,6 +335,7 @@ def _with_timelines() -> QuerySet[LearnerContentAssignment]:
         .annotate(
             learns_here=known_learners.learns_at("budget__customer"),
             account_ended=learner_accounts.ended(),
+            is_held=derived.held(),
         )
         .defer("content__payload")
         .prefetch_related(Prefetch("actions", queryset=timeline))

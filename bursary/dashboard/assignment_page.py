@@ -9,7 +9,7 @@ from django.http import Http404
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may
-from bursary.assignments import content_display, learner_accounts, lifecycle, matching
+from bursary.assignments import content_display, derived, learner_accounts, lifecycle, matching
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -42,6 +42,7 @@ def load(uuid: UUID, *, reader: User, now: datetime) -> AssignmentPage | None:
     """Return the assignment as `reader` may see it; None if it does not exist or they may not see it."""
     assignment = (
         LearnerContentAssignment.objects.select_related("budget__customer", "content")
+        .annotate(is_held=derived.held())
         .defer("content__payload")
         .filter(uuid=uuid)
         .first()

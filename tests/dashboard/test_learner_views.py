@@ -155,7 +155,7 @@ def test_the_learner_does_not_read_a_former_address(
     customer = assignment.budget.customer
     client.force_login(world.given_user(Role.LEARNER, customer=customer, email=BOB))
     listed = client.get(
-        "/api/v1/policy-redemption/credits_available/", {"enterprise_customer_uuid": customer.uuid}
+        "/api/v1/policy-redemption/credits_available/", {"enterprise_customer_uuid": str(customer.uuid)}
     )
     for shown in (client.get(at("assignment", assignment)), listed):
         assert (shown.status_code, ALICE in shown.content.decode()) == (200, False)
