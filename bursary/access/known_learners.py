@@ -1,8 +1,10 @@
 """The accounts of known learners: by every address of theirs, and whether a customer may know them."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from django.db.models import Exists, OuterRef, Q, QuerySet, Value
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from bursary.access.models import AccountAddress, LearnerLink, Role, RoleGrant, User, of_mailboxes
 from bursary.lib.batches import chunks
@@ -10,19 +12,45 @@ from bursary.lib.batches import chunks
 KEYS_PER_QUERY = 5000
 
 
-def lms_user_ids(learner_keys: Sequence[str]) -> dict[str, int]:
-    """Return the LMS user id of each learner key that has an account, or had one before."""
-    known: dict[str, int] = {}
-    for chunk in chunks(learner_keys, KEYS_PER_QUERY):
-        present = User.objects.filter(of_mailboxes(chunk), lms_user_id__isnull=False)
-        other = AccountAddress.objects.filter(learner_key__in=chunk, user__lms_user_id__isnull=False)
-        rows = present.values_list("mailbox_key", "learner_key", "lms_user_id", "pk").union(
-            other.values_list("learner_key", "learner_key", "user__lms_user_id", Value(0)), all=True
+@dataclass(frozen=True)
+class KnownLearner:
+    """What the accounts of one address lead to."""
+
+    lms_user_id: int | None = None
+    other_keys: tuple[str, ...] = ()
+    """The keys of their other addresses, in order."""
+
+
+def by_keys(learner_keys: Sequence[str]) -> dict[str, KnownLearner]:
+    """Return the learner of each of these keys, present or earlier ones of accounts. A query for 5,000 keys.
+
+    Of several accounts, one that has the address at present gives the LMS user id before one that had it,
+    the oldest first.
+    """
+    ids: dict[str, dict[tuple[bool, int], int]] = defaultdict(dict)
+    keys_of: dict[int, set[str]] = defaultdict(set)
+    for chunk in chunks(list(filter(None, learner_keys)), KEYS_PER_QUERY):
+        earlier = AccountAddress.objects.filter(learner_key__in=chunk).values("user")
+        present, had = (
+            User.objects.filter(condition)
+            .order_by()
+            .values_list("pk", "mailbox_key", "learner_key", "lms_user_id", "other_addresses__learner_key")
+            for condition in (of_mailboxes(chunk), Q(pk__in=earlier))
         )
-        # A present address counts before another; of several accounts of one mailbox, the oldest.
-        for mailbox_key, older_key, lms_user_id, _pk in sorted(rows, key=lambda row: (row[3] > 0, -row[3])):
-            known[mailbox_key or older_key] = lms_user_id or 0
-    return known
+        for pk, mailbox_key, learner_key, lms_user_id, other_key in present.union(had):
+            own = mailbox_key or learner_key
+            for key in filter(None, (own, other_key)):
+                keys_of[pk].add(key)
+                if lms_user_id is not None:
+                    ids[key][key != own, pk] = lms_user_id
+    others: dict[str, set[str]] = defaultdict(set)
+    for keys in keys_of.values():
+        for key in keys:
+            others[key] |= keys - {key}
+    return {
+        key: KnownLearner(ids[key][min(ids[key])] if ids[key] else None, tuple(sorted(others[key])))
+        for key in learner_keys
+    }
 
 
 def learns_at(customer: str) -> Q:
@@ -35,18 +63,6 @@ def learns_at(customer: str) -> Q:
     link = LearnerLink.objects.filter(mailbox)
     here = Q(customer=OuterRef(customer))
     return Exists(role.filter(here)) | Exists(link.filter(here))
-
-
-def other_keys(learner_keys: Sequence[str]) -> dict[str, list[str]]:
-    """Return, of each learner key of an account with several addresses, the keys of the others."""
-    keys_of: dict[int, set[str]] = {}
-    for chunk in chunks(learner_keys, KEYS_PER_QUERY):
-        here = Q(learner_key__in=chunk) | Q(user__mailbox_key__in=chunk) | Q(user__learner_key__in=chunk)
-        accounts = AccountAddress.objects.filter(here).values("user")
-        rows = AccountAddress.objects.filter(user__in=accounts)
-        for user, *keys in rows.values_list("user", "learner_key", "user__mailbox_key", "user__learner_key"):
-            keys_of.setdefault(user, set()).update(key for key in keys if key)
-    return {key: sorted(keys - {key}) for keys in keys_of.values() for key in keys}
 
 
 def accounts_of(learner_keys: Iterable[str]) -> QuerySet[User]:

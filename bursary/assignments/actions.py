@@ -362,8 +362,7 @@ def _insert(rows: Sequence[LearnerContentAssignmentAction]) -> None:
     # MySQL returns no keys of many inserted rows; the runner finds them by `due_at`.
     pks = [row.pk for row in inserted if row.pk is not None and row.status == Status.PENDING]
     if pks:
-        sender = LearnerContentAssignmentAction
-        transaction.on_commit(lambda: requested.send_robust(sender=sender, pks=pks))
+        transaction.on_commit(lambda: requested.send_robust(LearnerContentAssignmentAction, pks=pks))
 
 
 def _outcome_columns(

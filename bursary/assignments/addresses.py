@@ -125,7 +125,8 @@ def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, n
     assignment.learner_email = addressee.address
     assignment.learner_key = assignment.mailbox_key = addressee.learner_key
     assignment.twin = 0
-    assignment.lms_user_id = known_learners.lms_user_ids([addressee.learner_key]).get(addressee.learner_key)
+    known = known_learners.by_keys([addressee.learner_key])
+    assignment.lms_user_id = known[addressee.learner_key].lms_user_id
     # Links are bound to an address: an old one would work again where that address is restored.
     assignment.links_revoked_at = assignment.modified = now
     siblings = LearnerContentAssignment.objects.filter(

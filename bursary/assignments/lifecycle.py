@@ -154,7 +154,7 @@ def move(
             ledger.release(budget, cents=sum(assignment.price_cents for assignment in assignments))
         pks = [assignment.pk for assignment in assignments]
         actions.supersede(pks, rule.supersedes, now=now, error_code=by)
-        if by in FACTS:  # a redemption is work, whose action the runner finishes, and requests none
+        if by in FACTS:  # a redemption is work: the runner finishes its action, and it requests none
             actions.record_and_request(
                 assignments, by, work=rule.requests, now=now, actor=actor, detail=detail
             )

@@ -113,17 +113,17 @@ def match_learners(
     accounts. `course_key` is that of the course, also where its run is allocated.
     """
     keys = list(dict.fromkeys(one.learner_key for one in addressees))
-    people_known = known_learners.lms_user_ids(keys)
-    others = known_learners.other_keys(keys)
-    all_keys = list(dict.fromkeys([*keys, *chain.from_iterable(others.values())]))
+    known = known_learners.by_keys(keys)
+    all_keys = list(dict.fromkeys([*keys, *chain.from_iterable(one.other_keys for one in known.values())]))
+    people = [one.lms_user_id for one in known.values() if one.lms_user_id]
     same_course = of_course(course_key) | Q(content_key=content_key)
-    existing = _existing(budget, same_course, all_keys, list(people_known.values()), lock=lock)
+    existing = _existing(budget, same_course, all_keys, people, lock=lock)
     earlier = _Earlier(existing, budget=budget, content_key=content_key, now=now, repeats=repeats)
     first_at: dict[int | str, int] = {}
     outcomes = []
     for addressee in addressees:
-        person = people_known.get(addressee.learner_key)
-        own_keys = [addressee.learner_key, *others.get(addressee.learner_key, [])]
+        learner = known[addressee.learner_key]
+        person, own_keys = learner.lms_user_id, [addressee.learner_key, *learner.other_keys]
         found, of_others = earlier.same.of(own_keys, person), earlier.elsewhere.of(own_keys, person)
         # Entries of one learner, or that would share an assignment, count once.
         rows = {one.uuid.hex for one in (*found, *of_others)}

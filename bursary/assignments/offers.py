@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -215,16 +215,24 @@ def _derived_alike(ours: Offer, theirs: Offer, *, before: datetime) -> bool:
 def _stored(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> Offer:
     """Read the replica's row and its runs, locked in the order of keys if `lock`: the runs decide as well."""
     contents = ContentMetadata.objects.defer("payload")
-    content = contents.get(pk=pk)
     if lock:
-        own = contents.filter(pk=pk) | contents.filter(
-            content_type=ContentType.COURSERUN, parent_key=content.content_key
+        runs = contents.filter(
+            content_type=ContentType.COURSERUN,
+            parent_key=Subquery(contents.filter(pk=pk).values("content_key")),
         )
-        content = next(one for one in for_update(own.order_by(*ContentMetadata.LOCK_ORDER)) if one.pk == pk)
-    held = CatalogMembership.objects.filter(content=pk, catalog_uuid=catalog_uuid).exists()
-    runs = joining.runs_of([content.content_key], catalogs=[catalog_uuid])
-    in_catalog = held and content.gone_at is None
-    return of_row(content, runs=runs.get((catalog_uuid, content.content_key), ()), in_catalog=in_catalog)
+        rows = for_update((contents.filter(pk=pk) | runs).order_by(*ContentMetadata.LOCK_ORDER))
+        content = next(one for one in rows if one.pk == pk)
+    else:
+        content = contents.get(pk=pk)
+    # Asked for after the locks: a change that they waited for may have brought a run, or taken one away.
+    members = CatalogMembership.objects.filter(
+        Q(content=pk)
+        | Q(content__content_type=ContentType.COURSERUN, content__parent_key=content.content_key),
+        catalog_uuid=catalog_uuid,
+    )
+    held = [one.content for one in members.select_related("content").defer("content__payload")]
+    of_course = [RunTerms.of(one) for one in held if one.pk != pk]
+    return of_row(content, runs=of_course, in_catalog=content in held and content.gone_at is None)
 
 
 def _of_upstream(content: UpstreamContent) -> Offer:

@@ -76,8 +76,10 @@ def not_assigned() -> RedemptionRefused:
 
 def of_learner(*, lms_user_id: int | None, learner_key: str) -> QuerySet[LearnerContentAssignment]:
     """Return a learner's assignments, by LMS user id and by every address of the account with this key."""
-    others = known_learners.other_keys([learner_key]).get(learner_key, []) if learner_key else []
-    mine = of_mailboxes([learner_key, *others]) if learner_key else Q(pk__in=[])
+    mine = Q(pk__in=[])
+    if learner_key:
+        known = known_learners.by_keys([learner_key])[learner_key]
+        mine = of_mailboxes([learner_key, *known.other_keys])
     if lms_user_id is not None:
         mine |= Q(lms_user_id=lms_user_id)
     return LearnerContentAssignment.objects.filter(mine)

@@ -5,6 +5,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from bursary.access import known_learners
+from bursary.access.known_learners import KnownLearner
 from bursary.access.models import AccountAddress, User, learner_key
 from tests.world import ALICE, BOB, CAROL, given_user
 
@@ -26,8 +27,9 @@ def test_an_address_that_is_replaced_stays_known() -> None:
     change(person, CAROL)
     assert kept() == [(person.pk, ALICE), (person.pk, BOB)]
     keys = [learner_key(address) for address in (ALICE, BOB, CAROL)]
-    assert known_learners.lms_user_ids(keys) == dict.fromkeys(keys, 7)
-    assert known_learners.other_keys([keys[0]])[keys[0]] == sorted(keys[1:])
+    assert known_learners.by_keys(keys) == {
+        key: KnownLearner(7, tuple(sorted({*keys} - {key}))) for key in keys
+    }
 
 
 def test_another_spelling_of_the_same_mailbox_is_no_other_address() -> None:
@@ -46,7 +48,7 @@ def test_an_address_that_another_account_gets_is_no_longer_the_first_ones() -> N
     change(given_user(email=ALICE, lms_user_id=7), BOB)
     given_user(email=ALICE, lms_user_id=8)
     assert kept() == []
-    assert known_learners.lms_user_ids([learner_key(ALICE)]) == {learner_key(ALICE): 8}
+    assert known_learners.by_keys([learner_key(ALICE)]) == {learner_key(ALICE): KnownLearner(8)}
 
 
 def test_saving_anything_else_keeps_nothing() -> None:

@@ -73,7 +73,7 @@ def test_requested_work_is_hinted_at_after_commit(
     def listen(*, pks: list[int], **_signal: object) -> None:
         received.extend(pks)
 
-    actions.requested.connect(listen)
+    actions.requested.connect(listen, sender=LearnerContentAssignmentAction)
     with django_capture_on_commit_callbacks(execute=True):
         assignment = given_assignment()
     pending = assignment.actions.filter(status=Status.PENDING).values_list("pk", flat=True)

@@ -13,7 +13,16 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Account, Budget
 from bursary.lib.locks import for_update
-from tests.world import NOW, PRICE, addresses, allocate, given_assignment, given_budget, given_content
+from tests.world import (
+    NOW,
+    PRICE,
+    addresses,
+    allocate,
+    given_assignment,
+    given_budget,
+    given_content,
+    given_user,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -247,14 +256,14 @@ def test_the_instances_are_as_stored_after_a_move(by: ActionType, state: State) 
     assert {name: getattr(assignment, name) for name in columns} == stored
 
 
-def test_a_move_writes_its_detail_into_the_fact() -> None:
-    plain, explained = given_assignment(), given_assignment()
+def test_a_move_writes_its_detail_and_its_actor_into_the_fact() -> None:
+    plain, explained, ada = given_assignment(), given_assignment(), given_user()
     moved(plain, ActionType.CANCELLED)
     with transaction.atomic():
         budget = ledger.lock(explained.budget_id)
-        move(budget, [explained], ActionType.CANCELLED, now=LATER, detail="Two assignments met.")
-    details = [one.actions.get(action_type=ActionType.CANCELLED).detail for one in (plain, explained)]
-    assert details == ["", "Two assignments met."]
+        move(budget, [explained], ActionType.CANCELLED, now=LATER, actor=ada, detail="Two assignments met.")
+    facts = [one.actions.get(action_type=ActionType.CANCELLED) for one in (plain, explained)]
+    assert [(fact.detail, fact.actor) for fact in facts] == [("", None), ("Two assignments met.", ada)]
 
 
 def test_a_caller_that_did_not_lock_is_refused_when_another_was_faster() -> None:

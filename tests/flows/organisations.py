@@ -101,7 +101,7 @@ class Scene:
 def two_organisations(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """Return both with notified learners, after their catalogs were read, changed, and read again.
 
-    Changed are a restricted run's enrolment, in one catalog; another one is withdrawn from it; and titles.
+    Changed are titles and, in one catalog, a restricted run's enrolment; another run is not served any more.
     """
     catalogs = Catalogs(tmp_path / "catalogs")
     settings.CATALOG_URL = catalogs.folder.as_uri() + "/"

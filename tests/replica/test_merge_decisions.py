@@ -55,7 +55,7 @@ def stored(record: Content, context: FetchContext, **columns: Any) -> StoredCont
     ],
     ids=["inserted", "was there", "inserted by an earlier fetch", "inserted by another catalog's fetch"],
 )
-def test_a_row_is_created_by_the_fetch_whose_insert_made_it(
+def test_a_row_is_created_by_the_fetch_that_inserted_it(
     inserted: bool, by: FetchContext, decision: MergeDecision
 ) -> None:
     merged = merge.decide(RECORD, stored(RECORD, by), context=fetched(), inserted=inserted, alone=False)
