@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import django_filters
 from django.db import connection
 from django.db.models import Case, Count, F, OrderBy, Prefetch, Q, QuerySet, Value, When
+from django.db.models.expressions import Combinable
 from django.db.models.functions import NullIf
 from django.forms import IntegerField
 from django_filters.constants import EMPTY_VALUES
@@ -298,7 +299,7 @@ def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int
     chosen = queryset.values("pk")[start : start + size]
     in_one = connection.features.allow_sliced_subqueries_with_in
     of_the_page = Q(pk__in=chosen if in_one else [row["pk"] for row in chosen])
-    shown = _with_timelines().annotate(join_by=_join_by())
+    shown = _with_timelines(join_by=_join_by())
     rows = list(shown.filter(of_the_page).order_by(*queryset.query.order_by))
     content_display.attach_content(rows, now=now)
     return Page(
@@ -315,8 +316,7 @@ def with_timelines(
 
     `join_by` looks at the runs of each: leave it out where it is not shown, and they are thousands.
     """
-    known = _with_timelines()
-    found = (known.annotate(join_by=_join_by()) if with_join_by else known).in_bulk(pks)
+    found = _with_timelines(**({"join_by": _join_by()} if with_join_by else {})).in_bulk(pks)
     rows = [found[pk] for pk in pks if pk in found]
     content_display.attach_content(rows, now=now)
     return rows
@@ -328,7 +328,7 @@ def _join_by() -> NullIf:
     return NullIf(join_by, Value(FAR_FUTURE))
 
 
-def _with_timelines() -> QuerySet[LearnerContentAssignment]:
+def _with_timelines(**more: Combinable) -> QuerySet[LearnerContentAssignment]:
     timeline = LearnerContentAssignmentAction.objects.timeline().defer("attempt_log", "payload", "traceback")
     return (
         LearnerContentAssignment.objects.select_related("content", "budget__customer")
@@ -336,6 +336,7 @@ def _with_timelines() -> QuerySet[LearnerContentAssignment]:
             learns_here=known_learners.learns_at("budget__customer"),
             account_ended=learner_accounts.ended(),
             is_held=derived.held(),
+            **more,
         )
         .defer("content__payload")
         .prefetch_related(Prefetch("actions", queryset=timeline))

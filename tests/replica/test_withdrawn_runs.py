@@ -1,4 +1,4 @@
-"""A run that its catalog does not have any more stays assigned, and other catalogs' edits do not change it."""
+"""A run that its catalog has no more stays assigned, and other catalogs' edits do not change it."""
 
 from datetime import UTC, datetime
 from pathlib import Path
