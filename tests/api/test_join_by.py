@@ -23,7 +23,7 @@ BETWEEN, LATE = EARLY + 10 * DAY, EARLY + 20 * DAY
 
 @pytest.fixture
 def two_runs() -> ContentMetadata:
-    """A course whose own date is early, and that has a run which learners can join for longer."""
+    """A course with an early date of its own, and a run which learners can join for longer."""
     course = given_content("RiversideX+TWO", enroll_by=EARLY, title="Two runs")
     given_content(
         "course-v1:TWO+later",
