@@ -34,7 +34,7 @@ from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
 from bursary.delivery import runner
-from bursary.replica import read_modes, reads
+from bursary.replica import read_modes, reads, rekeying
 from bursary.replica.types import CatalogKey
 
 MOST_KEYS = 100
@@ -125,6 +125,8 @@ class CanRedeem(APIView):
             raise serializers.ValidationError({"content_key": [f"Name between 1 and {MOST_KEYS} keys."]})
         customer, learner = _customer_and_learner(request, customer_uuid, None)
         own = learner.assignments().filter(budget__customer=customer)
+        asked = rekeying.present_keys(keys)
+        keys = list(dict.fromkeys(asked.values()))
         parents = read_modes.courses_of(keys, assigned=_courses(own), now=timezone.now())
         covering = Q(content_key__in={*keys, *parents.values()}) | redemption.accepted_runs(keys)
         rows = own.filter(covering).select_related("budget__customer")
@@ -134,8 +136,10 @@ class CanRedeem(APIView):
         refused = _refusals(best, now=now)
         begun = redemption.redemptions([one for one in best.values() if one])
         bodies = dict(zip(begun, _redemptions(list(begun.values())), strict=True))
-        answers = [(key, best[key], refused.get(key)) for key in keys]
-        return Response([_redeemability(*one, bodies.get(one[1].pk) if one[1] else None) for one in answers])
+        found_by = {key: bodies.get(one.pk) if one else None for key, one in best.items()}
+        return Response(
+            [_redeemability(one, best[key], refused.get(key), found_by[key]) for one, key in asked.items()]
+        )
 
 
 def _courses(own: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment, tuple[UUID, str]]:
@@ -150,7 +154,7 @@ def _refusals(
     """Return by key why the assignment that covers it cannot be redeemed, None where it can."""
     covered = [(one, key) for key, one in best.items() if one is not None]
     declined = matching.which_declined([one for one, _key in covered])
-    unjoinable = redemption.unjoinable(covered, now=now)
+    unjoinable = redemption.unjoinable(covered, now=now, ask=True)
     found: dict[str, redemption.RedemptionRefused | None] = {}
     for key, one in best.items():
         found[key] = redemption.refusal(one, now=now, declined=one is not None and one.pk in declined)
@@ -217,7 +221,7 @@ class Redeem(APIView):
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.LEARN, uuid=policy_uuid)
         body, now = validated(RedeemInput, request.data), timezone.now()
-        key = body["content_key"]
+        key = rekeying.present_key(body["content_key"])
         learner = _Learner.requested(
             request, lms_user_id=body.get("lms_user_id"), others=may_everywhere(caller(request))
         )

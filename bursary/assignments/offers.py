@@ -74,7 +74,8 @@ def in_words(refused: NotJoinable, *, now: datetime, before: datetime, zone: Zon
         if run.enroll_by and run.enroll_by <= now:
             return f"Enrolment closed on {moments.in_words(run.enroll_by, zone=zone)}."
         if run.enroll_start:
-            opens, ends = (moments.in_words(at, zone=zone) for at in (run.enroll_start, before))
+            dates = (run.enroll_start, min(before, run.closes or before))
+            opens, ends = (moments.in_words(at, zone=zone) for at in dates)
             return f"Enrolment opens on {opens}, and the assignment ends on {ends}."
     return "The catalog does not offer this for enrolment."
 
@@ -107,24 +108,6 @@ def find(content_key: str, *, budget: Budget, now: datetime) -> KnownOffer:
     return KnownOffer(read_modes.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
 
 
-def complete(assignment: LearnerContentAssignment, *, now: datetime) -> None:
-    """Fetch the assignment's course where a thin record alone is known of it: its runs decide.
-
-    Raises reads.UnknownContent and reads.ContentUnavailable, like `find`; other content is not asked for.
-    Not for use inside a transaction.
-    """
-    key = CatalogKey(assignment.budget.catalog_uuid, assignment.content_key)
-    content: AnyContent | None
-    if read_modes.reads_upstream():
-        asked = assignment.parent_content_key or assignment.content_key
-        content = read_modes.from_upstream({key: asked}, now=now).get(key)
-    else:
-        held = reads.held_by(key.catalog_uuid).defer("payload")
-        content = held.filter(content_key=key.content_key).first()
-    if content is not None and lacks_runs(content):
-        find(key.content_key, budget=assignment.budget, now=now)
-
-
 def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> dict[int, Offer | None]:
     """Return what assignments were made of, by their pks, as their budgets' catalogs offer it now.
 
@@ -147,6 +130,22 @@ def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) 
     readable = {one.pk for one in assignments if one.content_id or key_of[one.pk] in found}
     readable -= {pk for pk, key in key_of.items() if key in thin}
     return {pk: found.get(key) for pk, key in key_of.items() if pk in readable}
+
+
+def asked(assignment: LearnerContentAssignment, *, now: datetime) -> Offer | None:
+    """Return what `assigned` does for one, having asked its catalog for what cannot be read without.
+
+    Raises reads.ContentUnavailable where upstream does not answer, or has no more than a thin record yet.
+    """
+    known = assigned([assignment], now=now)
+    if assignment.pk not in known:
+        budget, key = assignment.budget, assignment.content_key
+        try:
+            found = find(key, budget=budget, now=now)
+        except reads.UnknownContent:
+            return None
+        return read(found, budget=budget, before=assignment.expires_at, lock=False)
+    return known[assignment.pk]
 
 
 def held(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:

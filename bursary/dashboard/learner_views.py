@@ -32,7 +32,7 @@ _ACCEPTED = {
     Status.FAILED: "Accepting failed, and nothing has changed. Please try again later.",
 }
 _ACCEPTING = "Accepting takes a moment longer than usual. Reload this page in a minute."
-_UNAVAILABLE = "The catalog does not answer, and too little of this course is known. Try again in a minute."
+_UNKNOWN = "The catalog does not answer, and nothing has changed. Please try again in a minute."
 _NEW_LINK = {
     True: "We are sending a new link to the address of the old one.",
     False: "We have already sent a new link today. Please look in your spam folder, too.",
@@ -165,7 +165,7 @@ def _accept(
         messages.error(request, f"{refused.sentence} {refused.next_step}")
         return SeeOther(here)
     except ContentUnavailable:
-        messages.error(request, _UNAVAILABLE)
+        messages.error(request, _UNKNOWN)
         return SeeOther(here)
     status = Status(action.status)
     course_url = learner_answers.course_url(action.assignment) if status == Status.DONE else ""
