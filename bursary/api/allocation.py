@@ -1,6 +1,7 @@
 """Allocate a course, and preview an allocation."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from bursary.access.permissions import Permission
 from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
 from bursary.api.inputs import AllocateInput, validated
-from bursary.api.refusals import refusal
+from bursary.api.refusals import as_refusal, refusal
 from bursary.api.serializers import AssignmentSerializer
 from bursary.assignments import allocation, listing, pasted_lists, preview_warnings
 from bursary.assignments.addresses import BadAddresses
@@ -28,6 +29,7 @@ from bursary.lib import moments
 from bursary.replica.joining import JoiningTerms
 
 _UNDERSTOOD = "Where a due date was sent: `due_date`, the instant that it means"
+_DROPPED = "What was left out, such as names; for an address, the `column` that it is left out with"
 _JOINING = (
     "The run that gives the price (`content_run_key`, `content_price_cents`), and `join_by`: when enrolment "
     "closes in the last run that learners can join, null without a date"
@@ -61,9 +63,7 @@ class AllocateOutput(serializers.Serializer[Any]):
     recognised = serializers.ListField(
         child=serializers.DictField(), help_text="Addresses of learners known by another address"
     )
-    dropped = serializers.ListField(
-        child=serializers.DictField(), help_text="What was left out beside addresses, such as names"
-    )
+    dropped = serializers.ListField(child=serializers.DictField(), help_text=_DROPPED)
     duplicates = serializers.ListField(
         child=serializers.DictField(),
         help_text="Entries that repeat a learner, with the position of the first entry",
@@ -91,9 +91,7 @@ class CanAllocateOutput(serializers.Serializer[Any]):
     learners = serializers.ListField(
         child=serializers.DictField(), help_text="One for each entry, in order, with its own `warnings`"
     )
-    dropped = serializers.ListField(
-        child=serializers.DictField(), help_text="What was left out beside addresses, such as names"
-    )
+    dropped = serializers.ListField(child=serializers.DictField(), help_text=_DROPPED)
 
 
 class Allocate(APIView):
@@ -109,7 +107,7 @@ class Allocate(APIView):
         try:
             done = allocation.allocate(budget, **asked, now=timezone.now(), actor=caller(request))
         except BadAddresses as bad:
-            raise BadAddresses({people.entries[at].line: why for at, why in bad.errors.items()}) from bad
+            raise _bad(bad.errors, people) from bad
         body = {
             **_understood(asked, budget),
             "created": _serialized(done.assignments(Verdict.NEW)),
@@ -134,31 +132,24 @@ class CanAllocate(APIView):
         budget = permitted_budget(request, Permission.ALLOCATE, uuid=policy_uuid)
         asked, people = _parsed(request, budget)
         preview = allocation.preview(budget, **asked, now=timezone.now())
-        invalid = [
-            {
-                "position": people.entries[at].line,
-                "address": people.entries[at].text,
-                "verdict": "invalid",
-                "problem": why,
-                "warnings": [],
-            }
-            for at, why in preview.bad_addresses.items()
-        ]
         usable = [
             _match(one, people)
             | {"warnings": [_warning(it) for it in preview.warnings.get(one.addressee.position, ())]}
             for one in preview.outcomes
         ]
-        learners = [*invalid, *usable]
+        learners = [*_invalid(preview.bad_addresses, people), *usable]
+        refused = [*preview.refusals]
+        if preview.bad_addresses:
+            refused.insert(0, as_refusal(_bad(preview.bad_addresses, people)))
         body = {
             **_understood(asked, budget),
-            "can_allocate": not preview.refusals and not preview.bad_addresses,
+            "can_allocate": not refused,
             "content_key": asked["content_key"],
             "cost_cents": preview.cost_cents,
             "remaining_cents": preview.remaining_cents,
             "deadline": preview.deadline and {"date": preview.deadline, "reason": preview.deadline_reason},
             "joining": preview.terms and _joining(preview.terms),
-            "refusals": [refusal(one, policy_uuid=policy_uuid) for one in preview.refusals],
+            "refusals": [refusal(one, policy_uuid=policy_uuid) for one in refused],
             "warnings": [_warning(one) for one in preview_warnings.summary(preview.warnings)],
             "learners": sorted(learners, key=lambda one: one["position"]),
             "dropped": _dropped(people),
@@ -209,8 +200,35 @@ def _joining(terms: JoiningTerms) -> dict[str, Any]:
     }
 
 
+def _bad(errors: Mapping[int, str], people: PastedList) -> BadAddresses:
+    """Return the errors with the items that they are in; of an item with several entries each is named."""
+    entries = Counter(one.line for one in people.entries)
+    named = {
+        at: why if entries[people.entries[at].line] == 1 else f"“{people.entries[at].text}”: {why}"
+        for at, why in errors.items()
+    }
+    return BadAddresses(named, [one.line for one in people.entries])
+
+
+def _invalid(errors: Mapping[int, str], people: PastedList) -> list[dict[str, Any]]:
+    return [
+        {
+            "position": people.entries[at].line,
+            "address": people.entries[at].text,
+            "verdict": "invalid",
+            "recognised": False,
+            "duplicate_of": None,
+            "assignment_uuid": None,
+            "assignment": None,
+            "problem": why,
+            "warnings": [],
+        }
+        for at, why in errors.items()
+    ]
+
+
 def _dropped(people: PastedList) -> list[dict[str, Any]]:
-    return [{"position": one.line, "text": one.text} for one in people.dropped]
+    return [{"position": one.line, "text": one.text, "column": one.column or None} for one in people.dropped]
 
 
 def _warning(one: PreviewWarning | WarningSummary) -> dict[str, Any]:

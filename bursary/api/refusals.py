@@ -40,6 +40,8 @@ _NEXT_STEPS: Mapping[int, tuple[str, str]] = {
     status.HTTP_429_TOO_MANY_REQUESTS: ("too_many_requests", "Try again in a minute."),
 }
 
+_CORRECT = "Correct the addresses."
+
 
 class BodyTooLarge(exceptions.APIException):
     """The body is larger than the limit."""
@@ -107,6 +109,11 @@ def refusal(refused: AllocationRefused, *, policy_uuid: UUID | str | None) -> di
     return _array_element(refused, policy_uuid)
 
 
+def as_refusal(bad: BadAddresses) -> AllocationRefused:
+    """Return bad addresses as one refusal of a preview, which answers with all that there are."""
+    return AllocationRefused(bad.reason, str(bad), _CORRECT, {"learner_emails": _named(bad)})
+
+
 def as_reason(refused: AllocationRefused | RedemptionRefused | DeclineRefused) -> dict[str, Any]:
     """Return a refusal as clients read it, with the figures behind it: cents, dates or keys."""
     figures = getattr(refused, "figures", {})
@@ -125,13 +132,16 @@ def _array_element(
     return {**as_reason(refused), "policy_uuids": [str(policy_uuid)] if policy_uuid else []}
 
 
+def _named(bad: BadAddresses) -> dict[str, list[str]]:
+    return {str(position): errors for position, errors in bad.by_item().items()}
+
+
 def _malformed(
     error: BadAddresses | TooManyAddresses | ContentFiltersUnavailable | CatalogNeeded,
 ) -> Response:
     match error:
         case BadAddresses():
-            named = {str(position): [problem] for position, problem in error.errors.items()}
-            return _object(400, error.reason, str(error), "Correct the addresses.", learner_emails=named)
+            return _object(400, error.reason, str(error), _CORRECT, learner_emails=_named(error))
         case TooManyAddresses():
             return _object(400, error.reason, str(error), "Send them in several requests.", count=error.count)
         case ContentFiltersUnavailable():

@@ -32,13 +32,24 @@ class Addressee:
 
 @dataclass
 class BadAddresses(Exception):
-    """Some entries are not e-mail addresses: `errors` by position. Nothing was done."""
+    """Some entries are not e-mail addresses: `errors` by position. Nothing was done.
+
+    `items` has the position of the item that each entry was read from, if an item may have several.
+    """
 
     errors: Mapping[int, str]
+    items: Sequence[int] = ()
     reason = "invalid_addresses"
 
     def __str__(self) -> str:
         return f"{len(self.errors)} of the addresses cannot be used."
+
+    def by_item(self) -> dict[int, list[str]]:
+        """Return all errors of each item."""
+        found: dict[int, list[str]] = {}
+        for position, error in sorted(self.errors.items()):
+            found.setdefault(self.items[position] if self.items else position, []).append(error)
+        return found
 
 
 @dataclass

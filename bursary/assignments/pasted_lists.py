@@ -1,33 +1,54 @@
 """Lists of people as they are pasted, sent or uploaded: addresses alone, with names, or in a table.
 
-The addresses become entries, which `addresses` checks. What is left out beside them is named, and nothing
-that could be a mistyped address is left out.
+The addresses become entries, which `addresses` checks. What is left out beside them is named. What has an @
+is an entry, except in a column that a table's heading gives another meaning, such as "Manager": it is left
+out with the name of its column.
 """
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 from bursary.lib import mailbox
 
 _LINE_END = re.compile(r"\r\n|[\r\n\v\f\x85\u2028\u2029]")
-_CELL = re.compile(r'((?:"(?:[^"]|"")*"|<[^<>]*>|[^",;\t<>]|["<>])*)([,;\t]|\Z)')
-_WITH_NAME = re.compile(r"([^<>]*)<(?:mailto:)?([^<>]*)>([^<>@]*)", re.IGNORECASE)
-_QUOTATION_MARKS = (*(('"', '"'), ("'", "'"), ("“", "”"), ("\u2018", "\u2019"), ("„", "“"), ("«", "»")),)
-_MAY_BE_ADDRESS = re.compile(r"@|\w\.[a-z]{2}")
-"""What an address without its @ still has, and a name or a heading has not."""
-_ADDRESS_COLUMNS = frozenset({"email", "mail", "email address", "email addresses", "learner email"})
-"""Headings that name the column of addresses whatever the others are."""
-_ADDRESS_WORDS = frozenset(
+_QUOTATION_MARKS = (('"', '"'), ("'", "'"), ("“", "”"), ("\u2018", "\u2019"), ("„", "“"), ("«", "»"))
+_SEPARATORS = ("\t", ";", ",")
+"""In the order in which a table's is looked for: the names beside semicolons have commas."""
+_CELL = {
+    marks: re.compile(
+        rf'((?:"(?:[^"]|"")*"|<[^<>]*>|\([^()@\uff20\ufe6b]*\)|[^"{marks}<>(]|["<>(])*)([{marks}]|\Z)'
+    )
+    for marks in (*_SEPARATORS, ",;")
+}
+"""A cell and the mark after it. Marks within quotation marks or brackets divide nothing."""
+_WITH_NAME = re.compile(r"([^<>]*)<([^<>]*)>([^<>]*)")
+_WITH_REMARK = re.compile(r"([^\s()<>]+)\s*(\([^()]*\))")
+_MAILTO = re.compile(r"\Amailto:", re.IGNORECASE)
+_MARKS = re.compile(r"[\s,;<>\"']+")
+_AT = re.compile("[@\uff20\ufe6b]")
+_LIKE_A_DOMAIN = re.compile(r"\S+\.[a-z]{2,}")
+"""A word that may be an address without its @. Unlike `jane.doe`, `J.Doe` is a name."""
+_ADDRESS_COLUMNS = frozenset(
     (
-        *("email", "emails", "mail", "mails", "emailadresse", "emailadressen", "mailadresse", "mailadressen"),
-        *("emailadres", "mailadres", "epost", "epostadress", "epostadresse", "courriel", "courriels"),
-        *("électronique", "correo", "correos", "eletrônico", "eletrónico", "elettronica", "sähköposti"),
-        *("почта", "メールアドレス", "邮箱", "电子邮件", "電子郵件", "이메일"),
+        *("email", "emails", "mail", "mails", "emailaddress", "emailaddresses", "mailaddress", "workemail"),
+        *("learneremail", "learneremails", "learneremailaddress", "useremail", "employeeemail"),
+        *("studentemail", "emailadresse", "emailadressen", "mailadresse", "mailadressen", "adresseemail"),
+        *("adressemail", "adresseélectronique", "courriel", "courriels", "emailadres", "mailadres"),
+        *("epost", "epostadress", "epostadresse", "correo", "correos", "correoelectronico"),
+        *("correoelectrónico", "correioeletrônico", "correioeletrónico", "postaelettronica", "sähköposti"),
+        *("почта", "электроннаяпочта", "メールアドレス", "邮箱", "电子邮件", "電子郵件", "이메일"),
     )
 )
-"""Words of such headings, in several languages. What is written `e-mail` is `email` here."""
+_NAME_COLUMNS = frozenset(
+    (
+        *("name", "names", "fullname", "firstname", "lastname", "surname", "displayname", "learner"),
+        *("learnername", "student", "studentname", "employee", "employeename", "vorname", "nachname", "nom"),
+        *("prénom", "nombre", "apellidos"),
+    )
+)
+"""Headings of the learners' own addresses and names, as `_plain` returns them."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +57,8 @@ class Entry:
 
     line: int
     text: str
+    column: str = ""
+    """Of an address that is left out: the heading of its column."""
 
 
 @dataclass
@@ -46,61 +69,65 @@ class PastedList:
     dropped: list[Entry] = field(default_factory=list)
 
 
-@dataclass
-class _Row:
-    """A line that is not empty: its cells, and the separator after each; empty after the last."""
+@dataclass(frozen=True)
+class _Line:
+    number: int
+    text: str
 
-    line: int
-    cells: list[str]
-    separators: list[str]
+    def cells(self, separator: str) -> list[str]:
+        """Return what the separator divides the line into."""
+        return [cell for cell, _mark in _divided(self.text, separator)]
 
-    @property
-    def addresses(self) -> list[int]:
-        """The positions of the cells with an @."""
-        return [at for at, cell in enumerate(self.cells) if "@" in cell]
 
-    def text(self, first: int, last: int) -> str:
-        """Return the cells from one position to before another as they were written."""
-        pairs = zip(self.cells[first:last], self.separators[first:last], strict=True)
-        return "".join(cell + separator for cell, separator in pairs).strip(" ,;\t")
+@dataclass(frozen=True)
+class _Table:
+    """The separator of a table, its columns of addresses, and its headings, if it has any."""
+
+    separator: str
+    columns: Sequence[int] = ()
+    headings: Sequence[str] = ()
+
+    def cells(self, line: _Line) -> list[str]:
+        """Return the cells of a line; none if it does not reach a column of addresses, or has too many."""
+        cells = line.cells(self.separator)
+        while len(cells) > len(self.headings) > 0 and not cells[-1]:
+            del cells[-1]
+        return cells if min(self.columns) < len(cells) <= (len(self.headings) or len(cells)) else []
+
+    def has_learner(self, at: int, cell: str, *, accounts: Container[str]) -> bool:
+        """Return whether a cell is one of addresses, or may be an address and its heading allows that."""
+        heading = self.headings[at] if at < len(self.headings) else ""
+        if at in self.columns:
+            return bool(cell)
+        if _AT.search(cell):
+            return not heading or _plain(heading) in _NAME_COLUMNS
+        return not heading and bool(_LIKE_A_DOMAIN.fullmatch(cell)) and cell not in accounts
 
 
 def read(text: str) -> PastedList:
     """Return the entries of a text.
 
-    In a table, which has tabs, a heading, or one address in the same column of each of several rows, other
+    In a table, which has tabs, a heading, or one address in the same column of each of several lines, other
     columns are left out. Elsewhere commas and semicolons separate people, and only names beside an address in
     angle brackets are left out: a word alone may be a mistyped address.
     """
     lines = enumerate(_LINE_END.split(mailbox.half_width(text)), 1)
-    rows = [_row(number, line) for number, line in lines if line.strip(" ,;\t")]
-    found = PastedList()
-    column = _address_column(rows)
-    if rows and _is_heading(rows):
-        found.dropped.append(Entry(rows[0].line, rows[0].text(0, len(rows[0].cells))))
-        del rows[0]
-    table = column is not None or _is_table(rows)
-    for row in rows:
-        if table or "\t" in row.separators:
-            _read_columns(row, column, found)
-        else:
-            _read_people(row, found)
-    return found
+    return _read([_Line(number, line) for number, line in lines])
 
 
 def read_items(items: Sequence[str]) -> PastedList:
-    """Return the entries of a list of texts, each of one person or more; lines are positions, from 0.
+    """Return the entries of a list of texts, each of one line or more; lines are positions, from 0.
 
     An item without an address is an entry, too, so that it is refused; only the first may be a heading.
     """
-    found = PastedList()
-    for position, item in enumerate(items):
-        part = read(item)
-        if not part.entries and not (position == 0 and part.dropped and len(items) > 1):
-            part = PastedList([Entry(position, item)])
-        found.entries += [Entry(position, one.text) for one in part.entries]
-        found.dropped += [Entry(position, one.text) for one in part.dropped]
-    return found
+    lines = [_Line(position, line) for position, item in enumerate(items) for line in _LINE_END.split(item)]
+    found = _read(lines)
+    filled = {one.line for one in found.entries}
+    if len(items) > 1 and any(one.line == 0 for one in found.dropped):
+        filled.add(0)
+    empty = [Entry(position, item) for position, item in enumerate(items) if position not in filled]
+    entries = sorted([*found.entries, *empty], key=lambda one: one.line)
+    return PastedList(entries, [one for one in found.dropped if one.line in filled])
 
 
 def decoded(content: bytes) -> str:
@@ -113,89 +140,137 @@ def decoded(content: bytes) -> str:
         return content.decode("cp1252", errors="replace")
 
 
-def _row(number: int, line: str) -> _Row:
-    cells = [(cell[1].strip(), cell[2]) for cell in _CELL.finditer(line)]
-    if len(cells) > 1 and not cells[-1][0]:
-        cells[-2:] = [(cells[-2][0], "")]  # what follows a separator at the end of a line
-    return _Row(number, [cell for cell, _separator in cells], [separator for _cell, separator in cells])
-
-
-def _is_heading(rows: Sequence[_Row]) -> bool:
-    """Return whether the first row has no address, and names a column or stands over a table."""
-    first, rest = rows[0], rows[1:]
-    if first.addresses or any(_named_columns(first)):
-        return not first.addresses
-    table = _is_table(rest) and len(first.cells) == len(rest[0].cells)
-    tabs = "\t" in first.separators and bool(rest) and all(row.addresses for row in rest)
-    names = all(cell and not _MAY_BE_ADDRESS.search(cell) for cell in first.cells)
-    return len(first.cells) > 1 and names and (tabs or table)
-
-
-def _address_column(rows: Sequence[_Row]) -> int | None:
-    """Return the position of the column that the first row names as that of addresses, if it names one."""
-    if not rows or rows[0].addresses or len(rows[0].cells) == 1:
-        return None
-    exactly, alike = _named_columns(rows[0])
-    return exactly[0] if exactly else alike[0] if len(alike) == 1 else None
-
-
-def _named_columns(row: _Row) -> tuple[list[int], list[int]]:
-    """Return the positions of headings of addresses: those that say no more, and all."""
-    exactly, alike = [], []
-    for at, cell in enumerate(row.cells):
-        heading = "" if _MAY_BE_ADDRESS.search(cell) else _heading(cell)
-        exactly += [at] if heading in _ADDRESS_COLUMNS else []
-        alike += [] if _ADDRESS_WORDS.isdisjoint(heading.split()) else [at]
-    return exactly, alike
-
-
-def _heading(cell: str) -> str:
-    """Return the words of a heading in lower case, `e-mail` as one word."""
-    words = " ".join(re.findall(r"[^\W_]+", _unquoted(cell).casefold()))
-    return re.sub(r"\be (?=mail|post)", "e", words)
-
-
-def _is_table(rows: Sequence[_Row]) -> bool:
-    """Return whether each of several rows has one address, in the same of as many columns."""
-    shapes = {(len(row.cells), *row.addresses) for row in rows}
-    return len(rows) > 1 and len(shapes) == 1 and len(next(iter(shapes))) == 2 < 1 + len(rows[0].cells)
-
-
-def _read_columns(row: _Row, column: int | None, found: PastedList) -> None:
-    """Read a row of a table. One without an address is an entry as a whole, which is refused."""
-    positions = row.addresses if column is None else [column]
-    if not positions or positions[-1] >= len(row.cells) or not row.cells[positions[-1]]:
-        found.entries.append(Entry(row.line, row.text(0, len(row.cells))))
-        return
-    for at, cell in enumerate(row.cells):
-        if at in positions:
-            _read_one(row.line, cell, "", found)
-        elif cell:
-            found.dropped.append(Entry(row.line, _unquoted(cell)))
-
-
-def _read_people(row: _Row, found: PastedList) -> None:
-    """Read a row of people. Words before an address in angle brackets are of its name: `Doe, Jane <…>`."""
-    waiting = 0
-    for at, cell in enumerate(row.cells):
-        if _WITH_NAME.fullmatch(cell):
-            _read_one(row.line, cell, row.text(waiting, at), found)
-        elif _MAY_BE_ADDRESS.search(cell) or row.separators[at] != ",":
-            for one in row.cells[waiting : at + 1]:
-                _read_one(row.line, one, "", found)
+def _read(lines: Sequence[_Line]) -> PastedList:
+    lines = [line for line in lines if line.text.strip(" ,;\t")]
+    found = PastedList()
+    table = _headed(lines)
+    if table or _is_heading(lines):
+        found.dropped.append(Entry(lines[0].number, mailbox.tidy(lines[0].text.strip(" ,;\t"))))
+        lines = lines[1:]
+    if not table or len(table.headings) == 1:
+        table = _uniform(lines)
+    for line in lines:
+        if table and (cells := table.cells(line)):
+            _read_cells(line, cells, table, found)
+        elif "\t" in line.text:
+            _read_cells(line, line.cells("\t"), _Table("\t"), found)
         else:
-            continue
-        waiting = at + 1
+            _read_people(line.number, line.text, found)
+    return found
 
 
-def _read_one(line: int, cell: str, before: str, found: PastedList) -> None:
-    """Read one person: an address, perhaps in angle brackets behind a name."""
+def _headed(lines: Sequence[_Line]) -> _Table | None:
+    """Return the table that the first line is the heading of, if it names a column of addresses."""
+    for separator in _SEPARATORS if lines and not _AT.search(lines[0].text) else ():
+        headings = [_unquoted(cell) for cell in lines[0].cells(separator)]
+        if columns := [at for at, heading in enumerate(headings) if _plain(heading) in _ADDRESS_COLUMNS]:
+            return _Table(separator, columns, headings)
+    return None
+
+
+def _is_heading(lines: Sequence[_Line]) -> bool:
+    """Return whether the first line, without an address, stands over a table, or with tabs over addresses."""
+    if len(lines) < 2 or _AT.search(lines[0].text):
+        return False
+    table = _uniform(lines[1:])
+    separator = table.separator if table else "\t"
+    cells = lines[0].cells(separator)
+    named = all(cells) and not any(_LIKE_A_DOMAIN.fullmatch(cell) for cell in cells)
+    if table:
+        return named and len(cells) == len(lines[1].cells(separator))
+    return named and len(cells) > 1 and all(_AT.search(line.text) for line in lines[1:])
+
+
+def _uniform(lines: Sequence[_Line]) -> _Table | None:
+    """Return the table of several lines that have one address each, in the same of as many columns."""
+    for separator in _SEPARATORS if len(lines) > 1 else ():
+        shapes: set[tuple[int, ...]] = set()
+        for line in lines:
+            cells = line.cells(separator)
+            shapes.add((len(cells), *(at for at, cell in enumerate(cells) if _AT.search(cell))))
+            if len(shapes) > 1:
+                break
+        width, *columns = next(iter(shapes))
+        if len(shapes) == len(columns) == 1 < width:
+            return _Table(separator, columns)
+    return None
+
+
+def _read_cells(line: _Line, cells: Sequence[str], table: _Table, found: PastedList) -> None:
+    """Read a row of a table. One without an address is an entry as a whole, which is refused.
+
+    So is one with addresses in columns of names and of others: it may be a line of people, or have a manager.
+    """
+    row, beside = PastedList(), False
+    # Accounts are often named like the part before the @.
+    accounts = {word.partition("@")[0] for word in _MARKS.split(line.text) if "@" in word}
+    for at, cell in enumerate(cells):
+        if table.has_learner(at, cell, accounts=accounts):
+            _read_people(line.number, cell, row)
+            beside = beside or at not in table.columns
+        elif cell:
+            column = table.headings[at] if _AT.search(cell) else ""
+            row.dropped.append(Entry(line.number, _unquoted(cell), column))
+    left_out = [one for one in row.dropped if one.column]
+    if left_out and beside:
+        row = PastedList([Entry(line.number, line.text.strip(" ,;\t"))])
+    elif not any(_AT.search(one.text) for one in row.entries):
+        rest = (cell for cell in cells if cell and not _AT.search(cell))
+        row = PastedList([Entry(line.number, table.separator.join(rest))], left_out)
+    found.entries += row.entries
+    found.dropped += row.dropped
+
+
+def _read_people(number: int, text: str, found: PastedList) -> None:
+    """Read people of one line. Words before an address in angle brackets are of its name: `Doe, Jane <…>`."""
+    waiting: list[str] = []
+    for cell, mark in _divided(text, ",;"):
+        if named := _named(cell):
+            address, name = named
+            name = ", ".join(part for part in (*waiting, name) if part)
+            found.dropped += [Entry(number, name)] if name else []
+            found.entries.append(Entry(number, address))
+        else:
+            waiting.append(cell)
+            if mark == "," and not _AT.search(cell) and not _LIKE_A_DOMAIN.fullmatch(cell):
+                continue
+            found.entries += [Entry(number, one) for one in map(_address, waiting) if one]
+        waiting = []
+
+
+def _named(cell: str) -> tuple[str, str] | None:
+    """Return address and name of `name <address>` or `address (name)`, if only one of them has an @.
+
+    A name that is the same address is one, too.
+    """
     if match := _WITH_NAME.fullmatch(cell):
-        name = ", ".join(part for part in (before, _unquoted(match[1]), match[3].strip(" .")) if part)
-        found.dropped += [Entry(line, name)] if name else []
-        cell = match[2]
-    if cell := _unquoted(cell):
-        found.entries.append(Entry(line, cell))
+        address, name = match[2], ", ".join(filter(None, (_unquoted(match[1]), match[3].strip(" ."))))
+    elif match := _WITH_REMARK.fullmatch(cell):
+        address, name = match[1], match[2]
+    else:
+        return None
+    address = _address(address)
+    alone = not _AT.search(name) or mailbox.comparable(name) == mailbox.comparable(address)
+    return (address, name) if alone and _AT.search(address) else None
+
+
+def _address(cell: str) -> str:
+    return _MAILTO.sub("", _unquoted(cell))
+
+
+def _divided(text: str, marks: str) -> list[tuple[str, str]]:
+    """Return the cells of a text, and the mark after each; it is empty after the last."""
+    cells = []
+    for match in _CELL[marks].finditer(text):
+        cells.append((match[1].strip(), match[2]))
+        if not match[2]:
+            break
+    return cells
+
+
+def _plain(heading: str) -> str:
+    """Return a heading in lower case, without spaces, hyphens and other marks."""
+    return re.sub(r"[\s\-\u2010\u2011_.:*]", "", heading.casefold())
 
 
 def _unquoted(text: str) -> str:

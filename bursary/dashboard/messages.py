@@ -59,11 +59,23 @@ def done(allocated: Allocation, budget: Budget, *, price_cents: int) -> str:
 
 
 def left_out(dropped: Sequence[Entry]) -> str:
-    """Return the sentence for what was dropped beside addresses; empty if nothing was."""
-    named = [f"“{one.text}” (line {one.line})" for one in dropped[:MOST_LINES_NAMED]]
+    """Return the sentences for what was dropped; empty if nothing was. Addresses have one of their own."""
+    addresses = [one for one in dropped if one.column]
+    others = [one for one in dropped if not one.column]
+    sentences = [
+        f"Addresses left out, being in another column: {_first(addresses)}." if addresses else "",
+        f"Left out, being no addresses: {_first(others)}." if others else "",
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def _first(dropped: Sequence[Entry]) -> str:
+    named = [
+        f"“{one.text}” (line {one.line}{', column “' + one.column + '”' if one.column else ''})"
+        for one in dropped[:MOST_LINES_NAMED]
+    ]
     more = len(dropped) - len(named)
-    rest = [f"{more:,} more"] if more else []
-    return f"Left out, being no addresses: {', '.join([*named, *rest])}." if dropped else ""
+    return ", ".join([*named, *([f"{more:,} more"] if more else [])])
 
 
 def problems(refused: Exception, entries: Sequence[Entry]) -> list[Problem]:

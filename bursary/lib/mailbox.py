@@ -27,6 +27,43 @@ _HIDDEN = re.compile(rf"[\s{_IGNORABLE}\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _FOLDED = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x00AD: None, 0x200B: None}
 """Full-width forms as ASCII; without soft hyphens and zero-width spaces, which text is broken at."""
 
+# The validator's own messages are for programmers, and change with its releases. The first pattern that
+# is found names the problem; those after the lengths are searched in short text only.
+_PROBLEMS = tuple(
+    (re.compile(pattern, re.DOTALL), sentence)
+    for pattern, sentence in (
+        (r"\A\Z", "There is no address."),
+        (f"(?! )(?P<one>{_HIDDEN.pattern})", "It contains {named}."),
+        ("(?P<one>\ufe6b)", "It contains {named} instead of an @."),
+        (r"\A[^@]*\Z", "It has no @."),
+        (" ", "It contains a space: are these two addresses, or a name?"),
+        ("@.*@", "It has more than one @: are these two addresses?"),
+        (r"\A@", "There is nothing before the @."),
+        (r"@\Z", "There is nothing after the @."),
+        ("[<>]", "It has angle brackets: they belong in pairs, around an address alone."),
+        ('"', "It has a quotation mark."),
+        (rf"\A.{{{LONGEST_ADDRESS + 1}}}", f"An address has at most {LONGEST_ADDRESS} characters."),
+        (r"\A[^@]{65}", "The part before the @ has at most 64 characters."),
+        ("(?P<one>[^\x00-\x7f]).*@", "Mail cannot be sent to {named} before the @."),
+        (r"(?P<one>[^\w.!#$%&'*+/=?^`{|}~@-]).*@", "“{one}” is not possible before the @."),
+        (r"\A\.", "It begins with a full stop."),
+        (r"\.@", "It has a full stop before the @."),
+        (r"@\.", "It has a full stop after the @."),
+        (r"\.\Z", "It ends with a full stop."),
+        (r"\.\.", "It has two full stops in a row."),
+        (r"@\[", "A number in brackets stands after the @: a domain is needed, such as larkspur.example."),
+        (r"@.*(?P<one>[\x21-,/:-@\[-`{-\x7f])", "“{one}” is not possible after the @."),
+        (r"@(.*\.)?-|@.*-(\.|\Z)", "A part of its domain begins or ends with a hyphen."),
+        (r"@.*[^.]{64}", "A part of its domain has more than 63 characters."),
+        (r"@[^.\u3002\uff61]*\Z", "Its domain has no full stop, and is not complete."),
+        (r"[0-9]\Z", "Its domain ends with a digit: it is not complete, or a number."),
+        (
+            rf"[@.]({'|'.join(map(re.escape, email_validator.SPECIAL_USE_DOMAIN_NAMES))})\Z",
+            "Its domain is reserved for special uses, and mail cannot be sent there.",
+        ),
+    )
+)
+
 
 class BadAddress(ValueError):
     """The text is no address that a mail can be sent to: the message says why, in one or two sentences."""
@@ -61,7 +98,7 @@ def _validated(text: str) -> email_validator.ValidatedEmail:
             address, allow_smtputf8=False, check_deliverability=False, strict=True
         )
     except ValueError as error:  # also for half a surrogate pair
-        raise BadAddress(_problem(address) or str(error)) from error
+        raise BadAddress(_problem(address)) from error
 
 
 def half_width(text: str) -> str:
@@ -88,15 +125,9 @@ def named(character: str) -> str:
 
 
 def _problem(address: str) -> str:
-    """Return why an address is refused, where the validator does not name the character or the limit."""
-    if not address:
-        return "There is no address."
-    if hidden := _HIDDEN.search(address):
-        return f"It contains {named(hidden[0])}."
-    local, at, _domain = address.rpartition("@")
-    if not at:
-        return "It has no @."
-    if len(address) > LONGEST_ADDRESS:
-        return f"An address has at most {LONGEST_ADDRESS} characters."
-    foreign = next((one for one in local if not one.isascii()), "")
-    return f"Mail cannot be sent to {named(foreign)} before the @." if foreign else ""
+    """Return why an address is refused: the first of `_PROBLEMS` that it has."""
+    for pattern, sentence in _PROBLEMS:
+        if found := pattern.search(address):
+            shown = found.groupdict().get("one") or ""
+            return sentence.format(one=shown, named=named(shown) if shown else "")
+    return "The part after the @ is no domain that mail can be sent to: check how it is spelt."

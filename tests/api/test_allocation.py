@@ -263,7 +263,7 @@ def test_bad_addresses_are_named_one_by_one_with_their_positions(
     assert body["learner_emails"] == {
         "1": ["It has no @."],
         "3": ["There is no address."],
-        "4": ["It contains U+0020 SPACE."],
+        "4": ["It contains a space: are these two addresses, or a name?"],
     }
     assert body["detail"] == "3 of the addresses cannot be used."
     assert nothing_changed()
@@ -276,6 +276,7 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
 
     body = door.can_allocate(budget, content, ALICE, BOB, "nobody", BOB.upper(), CAROL).json()
     learners = body.pop("learners")
+    assert [one["reason"] for one in body.pop("refusals")] == ["invalid_addresses"]
     assert body.pop("dropped") == []
     assert body == {
         "can_allocate": False,  # for the bad address
@@ -284,7 +285,6 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         "remaining_cents": 7 * PRICE,
         "deadline": {"date": DEADLINE_ISO, "reason": "NINETY_DAYS_PASSED"},
         "joining": joining(content),
-        "refusals": [],
         "warnings": [],
     }
     assert learners[0] == {
@@ -297,13 +297,9 @@ def test_a_preview_shows_the_verdicts_the_cost_the_rest_and_the_deadline(
         "assignment": {"uuid": alice["uuid"], "content_key": content.content_key, "state": "allocated"},
         "warnings": [],
     }
-    assert learners[2] == {
-        "position": 2,
-        "address": "nobody",
-        "verdict": "invalid",
-        "problem": "It has no @.",
-        "warnings": [],
-    }
+    nothing = dict.fromkeys(("duplicate_of", "assignment_uuid", "assignment"))
+    invalid = {"position": 2, "address": "nobody", "verdict": "invalid", "problem": "It has no @."}
+    assert learners[2] == {**invalid, **nothing, "recognised": False, "warnings": []}
     verdicts = ["already_assigned", "new", "invalid", "duplicate", "new"]
     shown = [(one["position"], one["verdict"], one.get("duplicate_of")) for one in learners]
     assert shown == list(zip(range(5), verdicts, [None, None, None, 1, None], strict=True))

@@ -108,3 +108,44 @@ def test_what_is_wrong_in_a_list_is_named_by_the_position_of_its_item(
         (1, "new", None),
         (2, "duplicate", 1),
     ]
+
+
+def test_all_that_is_wrong_in_one_item_is_named_with_its_text(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    answer = door.allocate(budget, content, f"carol; {world.ALICE}; @x.example").json()
+    reasons = ["“carol”: It has no @.", "“@x.example”: There is nothing before the @."]
+    assert (answer["detail"], answer["learner_emails"]) == (
+        "2 of the addresses cannot be used.",
+        {"0": reasons},
+    )
+    [refused] = door.can_allocate(budget, content, "carol; @x.example").json()["refusals"]
+    assert refused["learner_emails"] == {"0": reasons}
+
+
+def test_a_preview_with_only_a_bad_address_is_refused_for_it(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    seen = door.can_allocate(budget, content, "carol").json()
+    [refused] = seen["refusals"]
+    assert (seen["can_allocate"], refused["reason"]) == (False, "invalid_addresses")
+    assert refused["user_message"] == "1 of the addresses cannot be used."
+    assert refused["next_step"] == "Correct the addresses."
+    assert refused["policy_uuids"] == [str(budget.uuid)]
+    [valid] = door.can_allocate(budget, content, world.ALICE).json()["learners"]
+    assert seen["learners"][0].keys() == {*valid, "problem"}
+
+
+def test_an_address_in_another_column_is_answered_with_the_name_of_the_column_and_not_allocated(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    items = ["Name;E-Mail;Manager", f"Doe, Alice;{world.ALICE};{world.BOB}"]
+    tried = door.can_allocate(budget, content, *items).json()
+    done = door.allocate(budget, content, *items).json()
+    assert [row["learner_email"] for row in done["created"]] == [world.ALICE]
+    for answer in (tried, done):
+        assert answer["dropped"] == [
+            {"position": 0, "text": "Name;E-Mail;Manager", "column": None},
+            {"position": 1, "text": "Doe, Alice", "column": None},
+            {"position": 1, "text": world.BOB, "column": "Manager"},
+        ]

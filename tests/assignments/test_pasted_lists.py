@@ -1,6 +1,8 @@
 """What people paste: addresses alone, behind names, in tables; and what is left out of it."""
 
 import json
+import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from bursary.assignments import pasted_lists
 from bursary.assignments.pasted_lists import PastedList
+from bursary.lib import mailbox
 
 CASES: dict[str, str] = json.loads(
     (Path(__file__).parents[1] / "data" / "cases" / "pasted-lists.json").read_text(encoding="utf-8")
@@ -67,6 +70,23 @@ def test_a_file_is_read_in_the_encodings_that_spreadsheets_save(encoding: str) -
             ["Name;E-Mail;Team", "Jane", "HR", "Bob"],
         ),
         ("Name,Email,Manager\nJ,j@x.example,m@x.example", "j", ["Name,Email,Manager", "J", "m@x.example"]),
+        ("Name;E-Mail;Team\nx@x.example, y@x.example", "x y", ["Name;E-Mail;Team"]),
+        (
+            'Name;E-Mail\nb@x.example\n"Doe, Jane" <j@x.example>\nHal;h@x.example, i@x.example',
+            "b j h i",
+            ["Name;E-Mail", "Doe, Jane", "Hal"],
+        ),
+        ("E-Mail;Name\na@x.example;b@x.example", "a b", ["E-Mail;Name"]),
+        ("Team;E-Mail\na@x.example, b@x.example", "a b", ["Team;E-Mail"]),
+        ("E-Mail;Team\na@x.example;b@x.example;c@x.example", "a b c", ["E-Mail;Team"]),
+        ("Name;E-Mail\nDoe, Jane;j@x.example", "j", ["Name;E-Mail", "Doe, Jane"]),
+        ("Name\tE-Mail\nDoe, Jane\tj@x.example", "j", ["Name\tE-Mail", "Doe, Jane"]),
+        ("Name;E-Mail-Adresse;\nDoe, Jane;j@x.example;", "j", ["Name;E-Mail-Adresse", "Doe, Jane"]),
+        ("Doe, Jane\tj@x.example, k@x.example", "j k", ["Doe, Jane"]),
+        ("Doe, Jane;j@x.example\nRoe, Rick;r@x.example", "j r", ["Doe, Jane", "Roe, Rick"]),
+        ("Name;E-Mail\n<d@x.example>\n;<e@x.example>", "d e", ["Name;E-Mail"]),
+        ("mailto:a@x.example, MAILTO:b@x.example", "a b", []),
+        ("g@x.example (Gina, on leave), h@x.example(Hal)", "g h", ["(Gina, on leave)", "(Hal)"]),
         ('"Doe, Jane",j@x.example\n"Roe, Rick",r@x.example', "j r", ["Doe, Jane", "Roe, Rick"]),
         ("Nombre\tCorreo\nJane\tj@x.example", "j", ["Nombre\tCorreo", "Jane"]),
         ("a@x.example,b@x.example\nc@x.example,d@x.example", "a b c d", []),
@@ -79,7 +99,7 @@ def test_a_file_is_read_in_the_encodings_that_spreadsheets_save(encoding: str) -
         ("learner_emails\nj@x.example", "j", ["learner_emails"]),
         ("Tel.nr;E\u2011mail\n1;j@x.example", "j", ["Tel.nr;E\u2011mail", "1"]),
         ("Manager e-mail,Email\nm@x.example,j@x.example", "j", ["Manager e-mail,Email", "m@x.example"]),
-        ("Boss e-mail,Work e-mail\nm@x.example,j@x.example", "m j", ["Boss e-mail,Work e-mail"]),
+        ("Boss e-mail,Work e-mail\nm@x.example,j@x.example", "j", ["Boss e-mail,Work e-mail", "m@x.example"]),
         ("Nom,Adresse\nJ,j@x.example\nB,b@x.example", "j b", ["Nom,Adresse", "J", "B"]),
     ],
 )
@@ -101,6 +121,14 @@ def test_people_are_found_in_lists_and_tables(text: str, entries: str, dropped: 
         ("Rick\trick.x.example\nJane\tj@x.example", "Rick\trick.x.example"),
         ("mail.x.example\nj@x.example", "mail.x.example"),
         ("rick.x.example,Rick\nj@x.example,Jane\nb@x.example,Bob", "rick.x.example"),
+        ("bob.x.example, Jane <j@x.example>", "bob.x.example"),
+        ("a@x.example, bob.x.example\nc@x.example, dan.x.example", "bob.x.example"),
+        ("bob.x.example\tcarl\nJane\tj@x.example", "bob.x.example\tcarl"),
+        ("bob@x.example Jane <j@x.example>", "bob@x.example Jane <j@x.example>"),
+        ("j@x.example <Jane>", "j@x.example <Jane>"),
+        ("a@x.example (b@x.example)", "a@x.example (b@x.example)"),
+        ("Name;E-Mail;Team\nx@x.example; y@x.example; z@x.example", "x@x.example; y@x.example; z@x.example"),
+        ("E-Mail;Manager\n;m@x.example", ""),
     ],
 )
 def test_what_may_be_a_mistake_is_no_name_and_stays_in_the_list(text: str, entry: str) -> None:
@@ -113,6 +141,30 @@ def test_entries_and_what_is_left_out_have_their_lines() -> None:
     people = pasted_lists.read("\nemail\n\nJane <j@x.example>,b@x.example\n")
     assert [(one.line, one.text) for one in people.entries] == [(4, "j@x.example"), (4, "b@x.example")]
     assert [(one.line, one.text) for one in people.dropped] == [(2, "email"), (4, "Jane")]
+
+
+def test_an_address_in_another_column_is_left_out_with_the_name_of_the_column() -> None:
+    people = pasted_lists.read("Name\tManager e-mail\tE-mail\nJane\tm@x.example\tj@x.example\n")
+    assert [one.text for one in people.entries] == ["j@x.example"]
+    assert [(one.text, one.column) for one in people.dropped] == [
+        ("Name\tManager e-mail\tE-mail", ""),
+        ("Jane", ""),
+        ("m@x.example", "Manager e-mail"),
+    ]
+
+
+def test_names_of_accounts_are_no_addresses_without_their_at() -> None:
+    people = pasted_lists.read("jane.doe;jane.doe@x.example\nJ.Roe;r@x.example")
+    assert texts(people) == (["jane.doe@x.example", "r@x.example"], ["jane.doe", "J.Roe"])
+
+
+def test_a_heading_in_the_first_item_is_that_of_the_others() -> None:
+    people = pasted_lists.read_items(["Name;E-Mail;Manager", "Doe, Jane;j@x.example;m@x.example"])
+    assert [(one.line, one.text) for one in people.entries] == [(1, "j@x.example")]
+    assert [(one.line, one.text, one.column) for one in people.dropped[1:]] == [
+        (1, "Doe, Jane", ""),
+        (1, "m@x.example", "Manager"),
+    ]
 
 
 def test_an_item_without_an_address_is_an_entry_and_only_the_first_may_be_a_heading() -> None:
@@ -130,6 +182,69 @@ def test_nothing_that_is_written_is_lost(text: str) -> None:
         assert kept.count(letter) == text.count(letter)
 
 
+LOCALS = st.integers(1, 40).map(lambda number: f"p{number}")
+ADDRESSES = LOCALS.map(lambda local: f"{local}@x.example")
+NAMES = st.sampled_from(
+    ["Jane", "Doe, Jane", '"Roe, Rick"', "Jörg Müller", "HR; Payroll", "(on leave, maybe)", "", "-"]
+)
+PEOPLE = st.one_of(
+    ADDRESSES,
+    NAMES,
+    st.builds("{} <{}>".format, NAMES, ADDRESSES),
+    st.builds("{} <mailto:{}> (HR)".format, NAMES, ADDRESSES),
+    st.builds("{} ({})".format, ADDRESSES, NAMES),
+    st.builds('"{}"'.format, ADDRESSES),
+    st.builds("mailto:{}".format, ADDRESSES),
+    st.builds("{} {}".format, ADDRESSES, ADDRESSES),
+    st.builds("{} <{}>".format, ADDRESSES, ADDRESSES),
+    st.builds("{} <{}>".format, ADDRESSES, NAMES),
+)
+HEADINGS = st.sampled_from(
+    [
+        "Name;E-Mail;Department",
+        "Name,Email",
+        "E-Mail\tName",
+        "email",
+        "Name\tManager\tMail",
+        "Nombre\tX",
+        "a;b",
+    ]
+)
+LINES = st.lists(
+    st.tuples(PEOPLE, st.sampled_from([",", ", ", ";", "; ", "\t", " ", ";;", '"', "'", "<", ">", "("])),
+    max_size=4,
+).map(lambda cells: "".join(cell + mark for cell, mark in cells))
+LISTS = st.builds(
+    lambda heading, lines: "\n".join([*heading, *lines]), st.lists(HEADINGS, max_size=1), st.lists(LINES)
+)
+
+
+def refused_or_found(text: str) -> set[str]:
+    """Return the addresses that an entry is or, where it is refused with a reason, contains."""
+    with suppress(mailbox.BadAddress):
+        return {mailbox.canonical(text)}
+    return set(re.findall(r"p\d+@x\.example", text))
+
+
+@given(LISTS)
+def test_every_address_is_an_entry_or_refused_or_left_out_with_the_name_of_its_column(text: str) -> None:
+    for people in (pasted_lists.read(text), pasted_lists.read_items(text.split("\n"))):
+        entries = set().union(*(refused_or_found(one.text) for one in people.entries))
+        columns = {found for one in people.dropped if one.column for found in refused_or_found(one.text)}
+        assert set(re.findall(r"p\d+@x\.example", text)) == entries | columns
+        for one in people.dropped:
+            assert one.column or set(re.findall(r"p\d+@x\.example", one.text)) <= entries
+            assert not one.column or one.column in text.split("\n")[0]
+
+
 def test_a_long_line_of_marks_takes_no_long_time() -> None:
-    for text in ('"' * 200_001, "<" * 200_000, "<>" * 100_000 + "x", '",' * 100_001, "<a>\t" * 50_000):
+    marks = ('"' * 200_001, "<" * 200_000, "<>" * 100_000 + "x", '",' * 100_001, "<a>\t" * 50_000)
+    words = (
+        "a.bb\t" * 50_000 + "c@x.example",
+        "(" * 200_000,
+        "()" * 100_000,
+        "a@" * 100_000,
+        "a.bb, " * 50_000,
+    )
+    for text in (*marks, *words, "\n".join(["a@x.example, b; c"] * 20_000)):
         pasted_lists.read(text)

@@ -105,7 +105,7 @@ def test_bad_addresses_are_named_by_their_lines_and_nothing_is_done(desk: Desk, 
 
     assert 'role="alert"' in text
     assert "Line 2, “nonsense”: It has no @." in text
-    assert "Line 3, “@”: There must be something before the @-sign." in text
+    assert "Line 3, “@”: There is nothing before the @." in text
     assert "nonsense\n" in text.replace("\r\n", "\n")
     assert nothing_was_done(budget)
 

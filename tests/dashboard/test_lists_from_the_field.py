@@ -81,6 +81,15 @@ def test_a_list_is_its_people_and_what_is_left_out_is_named(desk: Desk, name: st
             assert f"“{one}” (line " in text
 
 
+def test_an_address_in_another_column_is_left_out_and_named_before_the_names(desk: Desk) -> None:
+    content, table = world.given_content(), f"Name;E-Mail;Manager\nDoe, Alice;{ALICE};{BOB}"
+    preview, done = desk.preview(content, table), desk.assign(content, table)
+    assert [address for address, _state, _price in stored()] == [ALICE]
+    for text in (preview, done):
+        sentence = f"Addresses left out, being in another column: “{BOB}” (line 2, column “Manager”). Left"
+        assert sentence in text
+
+
 def test_a_file_is_added_to_what_is_typed_and_is_shown_in_the_list(desk: Desk) -> None:
     file = SimpleUploadedFile("list.csv", BOB.encode())
     text = desk.preview(world.given_content(), ALICE, file=file)

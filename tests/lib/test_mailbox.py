@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,8 @@ def test_an_address_from_the_field_is_accepted_or_refused(case: dict[str, Any]) 
         (" \ufeff", "There is no address."),
         ("alice", "It has no @."),
         ("an\u200ena@larkspur.example", "It contains U+200E LEFT-TO-RIGHT MARK."),
-        ("jane doe@larkspur.example", "It contains U+0020 SPACE."),
+        ("jane doe@larkspur.example", "It contains a space: are these two addresses, or a name?"),
+        ("a@x.example b@x.example", "It contains a space: are these two addresses, or a name?"),
         ("jane\u00a0doe@larkspur.example", "It contains U+00A0 NO-BREAK SPACE."),
         ("jane@larkspur.example\nBcc: all@larkspur.example", "It contains U+000A CONTROL CHARACTER."),
         ("\ud800@larkspur.example", "It contains U+D800 CONTROL CHARACTER."),
@@ -57,9 +60,39 @@ def test_an_address_from_the_field_is_accepted_or_refused(case: dict[str, Any]) 
         (f"{'a' * 250}@larkspur.example", "An address has at most 254 characters."),
         (
             f"{'a' * 65}@larkspur.example",
-            "The email address is too long before the @-sign (1 character too many).",
+            "The part before the @ has at most 64 characters.",
         ),
-        ("jane@localhost", "The part after the @-sign is not valid. It should have a period."),
+        ("jane@localhost", "Its domain has no full stop, and is not complete."),
+        ("jane\ufe6blarkspur.example", "It contains U+FE6B SMALL COMMERCIAL AT instead of an @."),
+        ("a@x.example/b@x.example", "It has more than one @: are these two addresses?"),
+        ("@larkspur.example", "There is nothing before the @."),
+        ("jane@", "There is nothing after the @."),
+        ("<jane@larkspur.example", "It has angle brackets: they belong in pairs, around an address alone."),
+        ('"jane"@larkspur.example', "It has a quotation mark."),
+        ("jane,doe@larkspur.example", "“,” is not possible before the @."),
+        (".jane@larkspur.example", "It begins with a full stop."),
+        ("jane.@larkspur.example", "It has a full stop before the @."),
+        ("jane@.larkspur.example", "It has a full stop after the @."),
+        ("jane@larkspur.example.", "It ends with a full stop."),
+        ("jane@larkspur..example", "It has two full stops in a row."),
+        ("jane..doe@larkspur.example", "It has two full stops in a row."),
+        (
+            "jane@[192.168.0.1]",
+            "A number in brackets stands after the @: a domain is needed, such as larkspur.example.",
+        ),
+        ("jane@lark_spur.example", "“_” is not possible after the @."),
+        ("jane@larkspur-.example", "A part of its domain begins or ends with a hyphen."),
+        ("jane@-larkspur.example", "A part of its domain begins or ends with a hyphen."),
+        (f"jane@{'a' * 64}.example", "A part of its domain has more than 63 characters."),
+        ("jane@192.168.0.1", "Its domain ends with a digit: it is not complete, or a number."),
+        ("jane@larkspur.onion", "Its domain is reserved for special uses, and mail cannot be sent there."),
+        *(
+            (
+                f"jane@{domain}.example",
+                "The part after the @ is no domain that mail can be sent to: check how it is spelt.",
+            )
+            for domain in ("xn--a", "ab--c", "\u2603", "\u2488")
+        ),
     ],
     ids=ascii,
 )
@@ -67,6 +100,19 @@ def test_the_reason_says_what_is_wrong_and_names_what_is_invisible(written: str,
     with pytest.raises(BadAddress) as refused:
         mailbox.canonical(written)
     assert str(refused.value) == reason
+
+
+@given(st.text(st.sampled_from("ab9.-_@\"'<>()[]\\:;,! \t\u00e9\u200e\u3002\ufe6b\u0338"), max_size=20))
+def test_no_reason_is_the_validators_own(written: str) -> None:
+    with suppress(BadAddress):
+        mailbox.canonical(f"{written}.example")
+        return
+    with pytest.raises(BadAddress) as refused:
+        mailbox.canonical(f"{written}.example")
+    reason = str(refused.value)
+    assert not re.search(r"period|@-sign|IDNA|Unicode|email|[Cc]odepoint|not permitted here", reason)
+    assert reason.endswith((".", "?"))
+    assert reason != str(refused.value.__cause__)
 
 
 @pytest.mark.parametrize(
