@@ -177,16 +177,18 @@ def _parsed(request: Request, budget: Budget) -> tuple[dict[str, Any], PastedLis
     return asked, people
 
 
+def _read(pks: list[int]) -> list[LearnerContentAssignment]:
+    return listing.with_timelines(pks, now=timezone.now(), with_join_by=False)
+
+
 def _serialized(assignments: Iterable[LearnerContentAssignment]) -> Any:
-    rows = listing.with_timelines([assignment.pk for assignment in assignments], now=timezone.now())
+    rows = _read([assignment.pk for assignment in assignments])
     return AssignmentSerializer(rows, many=True).data
 
 
 def _unchanged(done: allocation.Allocation) -> Any:
     verdicts = {one.assignment.pk: one.verdict for one in done.outcomes if one.assignment}
-    rows = listing.with_timelines(
-        [assignment.pk for assignment in done.assignments(*NO_CHANGE)], now=timezone.now()
-    )
+    rows = _read([assignment.pk for assignment in done.assignments(*NO_CHANGE)])
     return UnchangedAssignmentSerializer(rows, many=True, context={"verdicts": verdicts}).data
 
 

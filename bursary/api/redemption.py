@@ -35,6 +35,7 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.budgets.models import Budget, Customer
 from bursary.delivery import runner
 from bursary.replica import read_modes, reads, rekeying
+from bursary.replica.types import CatalogKey
 
 MOST_KEYS = 100
 MOST_ASSIGNMENTS = 1000
@@ -133,7 +134,12 @@ class CanRedeem(APIView):
         now = timezone.now()
         best = redemption.answering(found, courses={key: parents.get(key) for key in keys}, now=now)
         refused = _refusals(best, now=now)
-        return Response([_redeemability(one, best[key], refused.get(key)) for one, key in asked.items()])
+        begun = redemption.redemptions([one for one in best.values() if one])
+        bodies = dict(zip(begun, _redemptions(list(begun.values())), strict=True))
+        found_by = {key: bodies.get(one.pk) if one else None for key, one in best.items()}
+        return Response(
+            [_redeemability(one, best[key], refused.get(key), found_by[key]) for one, key in asked.items()]
+        )
 
 
 def _courses(own: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment, tuple[UUID, str]]:
@@ -158,7 +164,10 @@ def _refusals(
 
 
 def _redeemability(
-    key: str, best: LearnerContentAssignment | None, refused: redemption.RedemptionRefused | None
+    key: str,
+    best: LearnerContentAssignment | None,
+    refused: redemption.RedemptionRefused | None,
+    begun: dict[str, Any] | None,
 ) -> dict[str, Any]:
     reason = refused and as_reason(refused)
     accepted = best is not None and best.state == State.ACCEPTED
@@ -176,7 +185,7 @@ def _redeemability(
         "has_successful_redemption": accepted,
         "list_price": best and {"usd": best.price_cents / CENTS_IN_A_DOLLAR, "usd_cents": best.price_cents},
         "redeemable_subsidy_access_policy": policy if can_redeem else None,
-        "redemptions": [],
+        "redemptions": [begun] if begun else [],
         "reasons": [reason] if reason else [],
         "display_reason": reason,
     }
@@ -225,7 +234,7 @@ class Redeem(APIView):
         action = redemption.begin(assignment, now=now, content_key=key, actor=caller(request))
         runner.drain(clock=timezone.now, most=1, pks=[action.pk])
         action.refresh_from_db()
-        return Response(_redemption(action, key))
+        return Response(_redemptions([action])[0])
 
 
 class RedemptionStatus(APIView):
@@ -242,22 +251,28 @@ class RedemptionStatus(APIView):
         )
         if action is None:
             raise Http404("You have no such redemption.")
-        return Response(_redemption(action, action.assignment.content_key))
+        return Response(_redemptions([action])[0])
 
 
-def _redemption(action: LearnerContentAssignmentAction, content_key: str) -> dict[str, Any]:
-    assignment = LearnerContentAssignment.objects.select_related("budget").get(pk=action.assignment_id)
+def _redemptions(found: Sequence[LearnerContentAssignmentAction]) -> list[dict[str, Any]]:
+    """Return the bodies of redemptions, of the runs that they are for. One query."""
+    keys = [CatalogKey(one.assignment.budget.catalog_uuid, one.redeemed_key) for one in found]
+    urls = reads.courseware_urls(keys)
+    return [_redemption(action, url=urls[key]) for action, key in zip(found, keys, strict=True)]
+
+
+def _redemption(action: LearnerContentAssignmentAction, *, url: str) -> dict[str, Any]:
+    assignment = action.assignment
     states = {Status.DONE: "committed", Status.FAILED: "failed"}
-    course_url = reads.courseware_url(content_key, catalog_uuid=assignment.budget.catalog_uuid)
     status = reverse("redemption-status", kwargs={"action_uuid": action.uuid})
     return {
         "uuid": assignment.transaction_uuid or action.uuid,
         "state": states.get(Status(action.status), "pending"),
         "lms_user_id": assignment.lms_user_id,
-        "content_key": content_key,
+        "content_key": action.redeemed_key,
         "subsidy_access_policy_uuid": assignment.budget.uuid,
         "transaction_status_api_url": settings.BASE_URL + status,
-        "courseware_url": course_url or settings.BASE_URL,
+        "courseware_url": url or settings.BASE_URL,
     }
 
 

@@ -90,7 +90,7 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
             return _object(
                 status.HTTP_503_SERVICE_UNAVAILABLE,
                 error.reason,
-                "The catalog does not answer, and this content is not known yet. No money is reserved.",
+                "The catalog does not answer, and this content is not known yet. Nothing is changed.",
                 "Try again in a minute.",
             )
         case RedemptionRefused() | DeclineRefused():

@@ -63,6 +63,9 @@ class TimelineActionSerializer(ActionSerializer):
 
     retry_of = serializers.SlugRelatedField[LearnerContentAssignmentAction](slug_field="uuid", read_only=True)
     occasion = serializers.CharField(source="dedup_key", read_only=True)
+    content_run_key = TextOrNullField(
+        help_text="Of a redemption, the run of the assigned course that it is for; else null"
+    )
     attempt_log = serializers.SerializerMethodField()
     failed_at = serializers.SerializerMethodField()
 
@@ -71,6 +74,7 @@ class TimelineActionSerializer(ActionSerializer):
             *ActionSerializer.Meta.fields,
             "failed_at",
             "detail",
+            "content_run_key",
             "occasion",
             "attempts",
             "attempt_log",
@@ -166,6 +170,11 @@ class AdminAssignmentSerializer(AssignmentSerializer):
     recent_action = serializers.SerializerMethodField()
     learner_state = serializers.SerializerMethodField()
     error_reason = serializers.SerializerMethodField()
+    join_by = serializers.DateTimeField(
+        read_only=True,
+        help_text="When the last run closes that its learner can join in time, null without a date: "
+        "`content_enroll_by` of filters and orderings",
+    )
     account_ended = serializers.SerializerMethodField()
     content_metadata = ContentOfAssignmentSerializer(source="shown_content", read_only=True, allow_null=True)
 
@@ -176,6 +185,7 @@ class AdminAssignmentSerializer(AssignmentSerializer):
             "learner_state",
             "error_reason",
             "account_ended",
+            "join_by",
             "content_metadata",
         )
 

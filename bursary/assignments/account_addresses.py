@@ -6,8 +6,9 @@ from django.db import transaction
 
 from bursary.access import known_learners
 from bursary.access.models import AccountAddress, LearnerLink, Role, RoleGrant, User, of_mailboxes
-from bursary.assignments import redemption, signed_links
+from bursary.assignments import actions, redemption, signed_links
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.lib import moments
 
 
 class AddressOfAnotherAccount(Exception):
@@ -51,4 +52,6 @@ def add(token: str, *, user: User, now: datetime) -> LearnerContentAssignment:
             raise AddressOfAnotherAccount
         for link in LearnerLink.objects.filter(of_mailboxes([key])):
             RoleGrant.objects.get_or_create(user=user, role=Role.LEARNER, customer_id=link.customer_id)
+        at = moments.in_words(now, zone=assignment.budget.customer.zone)
+        actions.annotate(assignment, f"The learner added its address to an account on {at}.", now=now)
     return assignment

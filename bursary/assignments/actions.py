@@ -7,20 +7,25 @@ removes from it what names a forgotten learner.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, QuerySet, Value
+from django.db.models.functions import Concat, Trim
 from django.dispatch import Signal
 
 from bursary.access.models import User
-from bursary.assignments import derived
-from bursary.assignments.choices import FACTS, WORK, ActionType, ErrorReason, State, Status
+from bursary.assignments import derived, outcomes
+from bursary.assignments.choices import FACTS, WORK, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.outcomes import AttemptResult as AttemptResult
+from bursary.assignments.outcomes import Done as Done
+from bursary.assignments.outcomes import Failed as Failed
+from bursary.assignments.outcomes import Failure as Failure
+from bursary.assignments.outcomes import Postponed as Postponed
+from bursary.assignments.outcomes import Skipped as Skipped
 from bursary.budgets.models import LedgerEntry
-from bursary.lib import leases, logs
+from bursary.lib import leases
 from bursary.lib.locks import for_update
 
 requested = Signal()
@@ -30,9 +35,7 @@ Only a wake-up: the runner finds what it missed by `due_at`.
 """
 
 ROWS_PER_STATEMENT = 2000
-ATTEMPTS_LOGGED = 10
 PAID_WAIT = timedelta(minutes=30)  # between attempts to accept what is paid, once any other work is given up
-TRACEBACK_LENGTH = 20_000  # characters
 
 APPLIES_IN: Mapping[ActionType, frozenset[State]] = {
     ActionType.LEARNER_LINKED: frozenset({State.ALLOCATED, State.ACCEPTED}),
@@ -45,50 +48,6 @@ APPLIES_IN: Mapping[ActionType, frozenset[State]] = {
     ActionType.EXPIRATION_NOTIFIED: frozenset({State.EXPIRED}),
 }
 """The states in which each kind of work is carried out: checked when it is claimed and when it is retried."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """The work is done. `payload` is what was sent, `provider_ref` the provider's name for it."""
-
-    provider_ref: str = ""
-    payload: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why an attempt failed: the clients' word, the exact code, a sentence, the stack trace."""
-
-    reason: ErrorReason
-    error_code: str
-    detail: str
-    traceback: str
-
-
-@dataclass(frozen=True)
-class Postponed:
-    """The attempt failed; the next one is at `until`."""
-
-    failure: Failure
-    until: datetime
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The attempt failed and is the last one."""
-
-    failure: Failure
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """The work is not needed."""
-
-    error_code: str
-    detail: str
-
-
-AttemptResult = Done | Postponed | Failed | Skipped
 
 
 class RetryRefused(Exception):
@@ -127,14 +86,18 @@ def request(
     now: datetime,
     actor: User | None = None,
     dedup_key: str = "",
+    content_run_key: str = "",
 ) -> None:
-    """Request each kind of work for each assignment, due at once; send `requested` after commit."""
+    """Request each kind of work for each assignment, due at once; send `requested` after commit.
+
+    `content_run_key` is the run that a redemption is for, where that is not the assigned content.
+    """
     kinds = tuple(work)
     if not WORK.issuperset(kinds):
         raise ValueError(f"{sorted(set(kinds) - WORK)} are facts: record them.")
     _insert(
         [
-            _new(assignment, kind, now=now, actor=actor, dedup_key=dedup_key)
+            _new(assignment, kind, now=now, actor=actor, dedup_key=dedup_key, content_run_key=content_run_key)
             for assignment in assignments
             for kind in kinds
         ]
@@ -181,6 +144,16 @@ def supersede_rows(rows: QuerySet[LearnerContentAssignmentAction], *, now: datet
         error_code=error_code,
         modified=now,
     )
+
+
+def annotate(assignment: LearnerContentAssignment, sentence: str, *, now: datetime) -> None:
+    """Add a sentence to the fact of the assignment's allocation: of what is no step of its life.
+
+    The sentence names no person, and says when it happened.
+    """
+    this_cycle = LearnerContentAssignmentAction.objects.filter(assignment=assignment, cycle=assignment.cycle)
+    detail = Trim(Concat("detail", Value(f" {sentence}")))
+    this_cycle.filter(action_type=ActionType.ALLOCATED).update(detail=detail, modified=now)
 
 
 def redirect(assignment: LearnerContentAssignment, *, now: datetime) -> None:
@@ -239,7 +212,7 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
         assignment = for_update(LearnerContentAssignment.objects.all()).get(pk=action.assignment_id)
         if isinstance(outcome, Failed) and is_paid(action):
             outcome = Postponed(outcome.failure, until=now + PAID_WAIT)
-        columns = _outcome_columns(action, outcome, now)
+        columns = outcomes.columns(action, outcome, now=now)
         due_at = outcome.until if isinstance(outcome, Postponed) else None
         redeems = action.action_type == ActionType.REDEEMED  # and goes to no address
         unsuccessful = isinstance(outcome, Postponed | Failed)
@@ -274,9 +247,15 @@ def is_paid(action: LearnerContentAssignmentAction) -> bool:
 
 
 def retry(
-    action: LearnerContentAssignmentAction, *, now: datetime, actor: User | None = None
+    action: LearnerContentAssignmentAction,
+    *,
+    now: datetime,
+    actor: User | None = None,
+    content_run_key: str | None = None,
 ) -> LearnerContentAssignmentAction:
     """Request failed work again as a new row that points to the old one, to the assignment's present address.
+
+    A redemption is for the same run as before, unless `content_run_key` names another, or none (empty).
 
     Raises RetryRefused unless it failed, was not retried yet, and still fits the assignment.
     """
@@ -294,6 +273,7 @@ def retry(
         before, _, count = failed.dedup_key.partition("retry-")
         dedup_key = f"{before}retry-{int(count or 0) + 1}"
         again = _new(assignment, ActionType(failed.action_type), now=now, actor=actor, dedup_key=dedup_key)
+        again.content_run_key = failed.content_run_key if content_run_key is None else content_run_key
         again.retry_of = failed
         _insert([again])
         derived.follow_progress([assignment.pk])
@@ -308,6 +288,7 @@ def _new(
     actor: User | None,
     dedup_key: str = "",
     detail: str = "",
+    content_run_key: str = "",
 ) -> LearnerContentAssignmentAction:
     """Return a fact, complete at once, or work that is due at once, not yet stored."""
     state: dict[str, object] = (
@@ -325,6 +306,7 @@ def _new(
         action_type=kind,
         cycle=assignment.cycle,
         dedup_key=dedup_key,
+        content_run_key=content_run_key,
         created=now,
         modified=now,
         actor=actor,
@@ -338,53 +320,3 @@ def _insert(rows: Sequence[LearnerContentAssignmentAction]) -> None:
     pks = [row.pk for row in inserted if row.pk is not None and row.status == Status.PENDING]
     if pks:
         transaction.on_commit(lambda: requested.send_robust(LearnerContentAssignmentAction, pks=pks))
-
-
-def _outcome_columns(
-    action: LearnerContentAssignmentAction, outcome: AttemptResult, now: datetime
-) -> dict[str, Any]:
-    match outcome:
-        case Done():
-            return {
-                "status": Status.DONE,
-                "completed_at": now,
-                "provider_ref": outcome.provider_ref,
-                "payload": dict(outcome.payload),
-            }
-        case Skipped():
-            return {
-                "status": Status.SKIPPED,
-                "completed_at": now,
-                "error_code": outcome.error_code,
-                "detail": outcome.detail,
-            }
-        case Postponed(failure):
-            return {"status": Status.PENDING, "attempt_log": _logged(action, failure, now)}
-        case Failed(failure):
-            return {
-                "status": Status.FAILED,
-                "completed_at": now,
-                "attempt_log": _logged(action, failure, now),
-                "error_reason": failure.reason,
-                "error_code": failure.error_code,
-                "detail": _storable(failure.detail),
-                "traceback": _storable(failure.traceback),
-            }
-
-
-def _logged(
-    action: LearnerContentAssignmentAction, failure: Failure, now: datetime
-) -> list[dict[str, object]]:
-    entry = {
-        "at": now.isoformat(),
-        "attempt": action.attempts,
-        "cause": failure.error_code,
-        "detail": _storable(failure.detail),
-        "traceback": _storable(failure.traceback),
-    }
-    return [*action.attempt_log, entry][-ATTEMPTS_LOGGED:]
-
-
-def _storable(text: str) -> str:
-    """Return the text's end, as every database stores it."""
-    return logs.storable(text[-TRACEBACK_LENGTH:])

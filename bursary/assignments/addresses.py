@@ -119,10 +119,14 @@ def correct(
             raise actions.RetryRefused("Only an open assignment's address can be corrected.")
         if locked.redeeming_since:
             raise AddressHeld("It is being accepted at this moment. Try again in some minutes.")
+        # Names people: erased with them, by whichever of the two they are known (`erasure`, `ops/mentions`).
+        detail = f"From {locked.learner_email} to {addressee.address}."
         _write_address(locked, addressee, now)
         history = locked.actions.filter(cycle=locked.cycle)
         dedup_key = str(1 + history.filter(action_type=ActionType.EMAIL_CORRECTED).count())
-        actions.record([locked], ActionType.EMAIL_CORRECTED, now=now, actor=actor, dedup_key=dedup_key)
+        actions.record(
+            [locked], ActionType.EMAIL_CORRECTED, now=now, actor=actor, dedup_key=dedup_key, detail=detail
+        )
         _start_over(locked, dedup_key=dedup_key, now=now, actor=actor)
         derived.follow_progress([locked.pk])
     assignment.refresh_from_db()

@@ -1,10 +1,12 @@
 """The content that assignments display: the replica's row or, by the read mode, upstream's content."""
 
 from collections.abc import Sequence
+from copy import copy
 from datetime import datetime
 
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica import read_modes, reads
+from bursary.replica.models import ContentMetadata
 from bursary.replica.types import CatalogKey
 
 
@@ -13,14 +15,26 @@ def attach_content(assignments: Sequence[LearnerContentAssignment], *, now: date
 
     One call for all of them, within one deadline; they need their budgets loaded. Where upstream does not
     answer they have no content. Not for use inside a transaction.
+
+    Of the replica's rows, those that the budget's catalog does not hold (`is_held`, where that is annotated)
+    are displayed without what another catalog may have changed since: price and dates.
     """
     if not read_modes.reads_upstream():
+        for one in assignments:
+            if one.content and not getattr(one, "is_held", True):
+                one.shown_content = _of_other_catalogs(one.content)
         return
     key_of = {one.pk: CatalogKey(one.budget.catalog_uuid, one.content_key) for one in assignments}
     asked = {key_of[one.pk]: one.parent_content_key or one.content_key for one in assignments}
     known = read_modes.from_upstream(asked, now=now)
     for one in assignments:
         one.shown_content = known.get(key_of[one.pk])
+
+
+def _of_other_catalogs(row: ContentMetadata) -> ContentMetadata:
+    shown = copy(row)
+    shown.start_date = shown.end_date = shown.enroll_by = shown.price_cents = None
+    return shown
 
 
 def title(assignment: LearnerContentAssignment) -> str:

@@ -123,7 +123,7 @@ def follow_content(
         repointing.refer(old_pk, new_pk, budgets=Budget.objects.filter(catalog_uuid=catalog_uuid))
     for chunk in chunks(sorted(pks), CONTENTS_PER_STATEMENT):
         if contents := list(offers.assigned_of(chunk).only("pk", *_FROM_CONTENT)):
-            assignments = LearnerContentAssignment.objects.filter(content__in=contents)
+            assignments = LearnerContentAssignment.objects.filter(held(), content__in=contents)
             _locked_budgets(assignments.values("budget"))
             _follow(assignments, contents, now=now)
 
@@ -136,7 +136,7 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
         assignments.filter(_OPEN).update(age_ends_at=age_ends_at)
         for chunk in chunks(repointing.follow_catalog(budget, now=now), CONTENTS_PER_STATEMENT):
             _follow(assignments.filter(content__in=chunk), chunk, now=now)
-        assignments.update(content_enroll_by=_joined_by())
+        assignments.filter(held() | Q(content=None)).update(content_enroll_by=joined_by())
         _write_deadlines(assignments, now=now)
         assignments.filter(_STARTING).update(nudge_at=CHECK_NOW)
 
@@ -161,7 +161,7 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
     )
     rows.filter(_OPEN).update(age_ends_at=Case(*ages, default=F("age_ends_at")))
     if contents:
-        rows.filter(content__in=contents).update(**_content_columns(contents))
+        rows.filter(held(), content__in=contents).update(**_content_columns(contents))
     _write_deadlines(rows, now=now)
     rows.filter(_STARTING).update(nudge_at=CHECK_NOW)
     follow_progress(pks)
@@ -182,6 +182,17 @@ def attach(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> in
         attached.filter(parent_content_key="").update(parent_content_key=content.parent_key)
     _follow(attached, [content], now=now)
     return len(locked)
+
+
+def held() -> Exists:
+    """Return the condition that the budget's catalog holds the assignment's content.
+
+    What it does not hold keeps the columns that it had: later changes of the row are other catalogs'.
+    """
+    # Not `budget__catalog_uuid`: a join would have MySQL read all keys before each update.
+    budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
+    memberships = CatalogMembership.objects.filter(catalog_uuid=Subquery(budget.values("catalog_uuid")[:1]))
+    return Exists(memberships.filter(content=OuterRef("content_id")))
 
 
 def title_key(title: str) -> str:
@@ -223,7 +234,7 @@ def _budget_end() -> Coalesce:
     return Coalesce(Subquery(ends_at), FAR_FUTURE)
 
 
-def _joined_by() -> Coalesce:
+def joined_by() -> Coalesce:
     """Return `joining.joined_by` as SQL, for an assignment: by its content's runs in its budget's catalog.
 
     An assignment without content keeps the date that was known when it was made.
@@ -259,7 +270,7 @@ def _content_columns(contents: Sequence[ContentMetadata]) -> dict[str, Combinabl
     return {
         "content_title": by_content({one.pk: title_key(one.title) for one in contents}),
         "content_start": by_content({one.pk: one.start_date or FAR_FUTURE for one in contents}),
-        "content_enroll_by": _joined_by(),
+        "content_enroll_by": joined_by(),
     }
 
 

@@ -14,6 +14,7 @@ from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, Lea
 from bursary.assignments.reminder_dates import ReminderDate
 from bursary.replica import joining
 from bursary.replica.joining import RunTerms
+from bursary.replica.models import ContentMetadata
 
 _INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
 _COMPARED = (ActionType.LEARNER_LINKED, *_INVITATIONS, ActionType.NUDGED)
@@ -40,6 +41,7 @@ def compare(pks: Sequence[int], *, now: datetime) -> list[DerivedDifference]:
     rows = list(
         LearnerContentAssignment.objects.filter(pk__in=pks)
         .select_related("budget", "content")
+        .annotate(is_held=derived.held())
         .defer("content__payload", "content__partners")
         .order_by("pk")
     )
@@ -65,13 +67,13 @@ def columns(assignment: LearnerContentAssignment, actions: Actions, runs: Runs) 
 
     `actions` are those of its current cycle, `runs` its course's in its budget's catalog.
     """
-    # An assignment from before the replica has only the date that was known when it was made.
-    join_by = _joined_by(assignment, runs) if assignment.content else assignment.content_enroll_by
+    # Without content that its catalog holds it keeps the date that was known before.
+    content = _followed(assignment)
+    join_by = _joined_by(assignment, runs) if content else assignment.content_enroll_by
     expected: dict[str, object] = {
         "learner_state": _learner_state(assignment, actions),
         "recent_action_at": _recent_action_at(assignment, actions),
     }
-    content = assignment.content
     if content is not None:
         expected |= {
             "content_title": derived.title_key(content.title),
@@ -99,7 +101,8 @@ def latest_checks(
     unnotified = one.state == State.ALLOCATED and _learner_state(one, actions) != LearnerState.WAITING
     if one.state not in (State.ALLOCATED, State.ACCEPTED) or unnotified:
         return latest
-    starts_at = (one.content.start_date or FAR_FUTURE) if one.content else one.content_start
+    content = _followed(one)
+    starts_at = (content.start_date or FAR_FUTURE) if content else one.content_start
     if starts_at > now:
         nudges = reminder_dates.nudges(budget, starts_at=starts_at)
         latest["nudge_at"] = _latest_check(one, nudges, actions, (ActionType.NUDGED,), now=now)
@@ -126,6 +129,11 @@ def _differences(
     for column, expected in wrong.items():
         stored = getattr(assignment, column)
         yield DerivedDifference(assignment.pk, assignment.uuid, assignment.state, column, stored, expected)
+
+
+def _followed(assignment: LearnerContentAssignment) -> ContentMetadata | None:
+    """Return its content, unless its budget's catalog does not hold it: see `derived.held`."""
+    return assignment.content if getattr(assignment, "is_held", True) else None
 
 
 def _runs(assignment: LearnerContentAssignment, runs: Mapping[tuple[UUID, str], Sequence[RunTerms]]) -> Runs:

@@ -222,6 +222,8 @@ class _Past:
         of_run = change.field not in ("start_date", "price_cents", "active", "gone_at")
         parent = change.content.parent_key
         theirs = change.catalog_uuid in (None, catalog)
+        # What the catalog did not hold then was changed for others.
+        theirs &= change.field in ("membership", "gone_at") or (pk, catalog) in self._held
         return theirs and (mine or (of_run and parent == self._rows[pk].content_key))
 
     def _put(self, change: ContentChange, value: object) -> None:

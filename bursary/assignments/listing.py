@@ -1,7 +1,8 @@
 """Lists of assignments: filters, search, ordering, counts and pages, for the API and the dashboard.
 
-Content is filtered through the foreign key, as record 0023 promises; title, start and enrol-by are sorted by
-the derived keys. Every ordering ends in the primary key: no row is lost or repeated between pages.
+Content is filtered through the foreign key, as record 0023 promises; title and start are sorted by derived
+keys, `content_enroll_by` is sorted and filtered by one. Every ordering ends in the primary key: no row is
+lost or repeated between pages.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +14,14 @@ from zoneinfo import ZoneInfo
 import django_filters
 from django.db import connection
 from django.db.models import Case, Count, F, OrderBy, Prefetch, Q, QuerySet, Value, When
+from django.db.models.expressions import Combinable
+from django.db.models.functions import NullIf
 from django.forms import IntegerField
 from django_filters.constants import EMPTY_VALUES
 
 from bursary.access import known_learners
 from bursary.access.models import learner_key, of_mailboxes
-from bursary.assignments import content_display, learner_accounts
+from bursary.assignments import content_display, derived, learner_accounts
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
@@ -28,6 +31,9 @@ from bursary.replica import read_modes
 
 LONGEST_TEXT = 255  # characters
 LARGEST_NUMBER = 2**63 - 1
+
+JOIN_BY = "content_enroll_by"
+"""Sorted and filtered by one column; shown as `join_by`. FAR_FUTURE, no date, matches no filter."""
 
 DEFAULT_ORDERING = "-recent_action_time"
 
@@ -131,22 +137,26 @@ def _order(key: str) -> OrderBy:
 
 
 def _content_filters() -> dict[str, django_filters.Filter]:
-    """Return `content_{field}` with the lookups that make sense for it, through the foreign key."""
+    """Return `content_{field}` with the lookups that make sense for it, through the foreign key.
+
+    But `content_enroll_by` is the column that it is sorted by: until when the assignment's learner can join.
+    """
     filters: dict[str, django_filters.Filter] = {}
 
     def add(name: str, column: str, lookups: Mapping[str, Callable[..., django_filters.Filter]]) -> None:
         for lookup, kind in lookups.items():
             parameter = name if lookup == "exact" else f"{name}__{lookup}"
-            filters[parameter] = kind(field_name=f"content__{column}", lookup_expr=lookup)
+            filters[parameter] = kind(field_name=column, lookup_expr=lookup)
 
     text = {"exact": TextFilter, "icontains": TextFilter, "in": TextsFilter}
     moment = {"exact": SpanFilter, "gte": MomentFilter, "lte": MomentFilter}
     number = {"exact": NumberFilter, "gte": NumberFilter, "lte": NumberFilter, "in": NumbersFilter}
     for name, column in (("title", "title"), ("course_type", "course_type"), ("partner", "partner_names")):
-        add(f"content_{name}", column, text)
-    for name, column in (("start", "start_date"), ("end", "end_date"), ("enroll_by", "enroll_by")):
-        add(f"content_{name}", column, moment)
-    add("content_price_cents", "price_cents", number)
+        add(f"content_{name}", f"content__{column}", text)
+    for name in ("start", "end"):
+        add(f"content_{name}", f"content__{name}_date", moment)
+    add(JOIN_BY, JOIN_BY, moment)
+    add("content_price_cents", "content__price_cents", number)
     return filters
 
 
@@ -193,7 +203,8 @@ class AssignmentFilters(django_filters.FilterSet):
         if read_modes.reads_upstream() and (parameters := self._through_content()):
             raise ContentFiltersUnavailable(parameters)
         found: QuerySet[LearnerContentAssignment] = super().filter_queryset(queryset)
-        return found
+        by_join_by = any(value for name, value in self.form.cleaned_data.items() if name.startswith(JOIN_BY))
+        return found.filter(**{f"{JOIN_BY}__lt": FAR_FUTURE}) if by_join_by else found
 
     def understood(self) -> dict[str, str]:
         """Return the instants that the filters in use mean, in ISO 8601 with the offset of `zone`."""
@@ -288,7 +299,8 @@ def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int
     chosen = queryset.values("pk")[start : start + size]
     in_one = connection.features.allow_sliced_subqueries_with_in
     of_the_page = Q(pk__in=chosen if in_one else [row["pk"] for row in chosen])
-    rows = list(_with_timelines().filter(of_the_page).order_by(*queryset.query.order_by))
+    shown = _with_timelines(join_by=_join_by())
+    rows = list(shown.filter(of_the_page).order_by(*queryset.query.order_by))
     content_display.attach_content(rows, now=now)
     return Page(
         rows=rows,
@@ -297,21 +309,34 @@ def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int
     )
 
 
-def with_timelines(pks: Sequence[int], *, now: datetime) -> list[LearnerContentAssignment]:
-    """Return these assignments in this order, with content and actions, without what no list shows."""
-    found = _with_timelines().in_bulk(pks)
+def with_timelines(
+    pks: Sequence[int], *, now: datetime, with_join_by: bool = True
+) -> list[LearnerContentAssignment]:
+    """Return these assignments in this order, with content and actions, without what no list shows.
+
+    `join_by` looks at the runs of each: leave it out where it is not shown, and they are thousands.
+    """
+    found = _with_timelines(**({"join_by": _join_by()} if with_join_by else {})).in_bulk(pks)
     rows = [found[pk] for pk in pks if pk in found]
     content_display.attach_content(rows, now=now)
     return rows
 
 
-def _with_timelines() -> QuerySet[LearnerContentAssignment]:
+def _join_by() -> NullIf:
+    """Return the date of the column `content_enroll_by`, read from the content itself; NULL for none."""
+    join_by = Case(When(derived.held(), then=derived.joined_by()), default=F(JOIN_BY))
+    return NullIf(join_by, Value(FAR_FUTURE))
+
+
+def _with_timelines(**more: Combinable) -> QuerySet[LearnerContentAssignment]:
     timeline = LearnerContentAssignmentAction.objects.timeline().defer("attempt_log", "payload", "traceback")
     return (
         LearnerContentAssignment.objects.select_related("content", "budget__customer")
         .annotate(
             learns_here=known_learners.learns_at("budget__customer"),
             account_ended=learner_accounts.ended(),
+            is_held=derived.held(),
+            **more,
         )
         .defer("content__payload")
         .prefetch_related(Prefetch("actions", queryset=timeline))

@@ -235,6 +235,13 @@ class LearnerContentAssignmentAction(LeasedRow):
     recipient = models.CharField(max_length=254, blank=True)
     provider_ref = models.CharField(max_length=255, blank=True)
     payload = models.JSONField(default=dict, help_text="What was sent, stored once")
+    content_run_key = models.CharField(
+        max_length=255,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The run of the assigned course that a redemption is for; empty: the assigned content",
+    )
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
@@ -272,6 +279,11 @@ class LearnerContentAssignmentAction(LeasedRow):
             # A timeline in its order.
             models.Index(fields=["assignment", "created", "id"], name="action_timeline"),
         ]
+
+    @property
+    def redeemed_key(self) -> str:
+        """The key that a redemption is for: the chosen run's, or the assigned content's."""
+        return self.content_run_key or self.assignment.content_key
 
     @property
     def last_error(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from bursary.access import known_learners
 from bursary.access.models import User, of_mailboxes
@@ -288,10 +288,10 @@ def begin(
 ) -> LearnerContentAssignmentAction:
     """Mark the assignment as being redeemed and request the work; return it, also where it began before.
 
-    `content_key` is the run of its course that the learner chose, if any. Where another assignment of the
-    course is accepted and covers it, that one's redemption is returned. Raises RedemptionRefused, also where
-    the content cannot be joined any more, and reads.ContentUnavailable where that cannot be found out now.
-    Not for use inside a transaction: upstream may be asked.
+    `content_key` is the run of its course that the learner chose, if any: the action keeps it. Where another
+    assignment of the course is accepted and covers it, that one's redemption is returned. Raises
+    RedemptionRefused, also where the content cannot be joined any more, and reads.ContentUnavailable where
+    that cannot be found out now. Not for use inside a transaction: upstream may be asked.
     """
     key, unjoined = content_key or assignment.content_key, None
     if _waiting(assignment) and not refusal(assignment, now=now):
@@ -303,17 +303,45 @@ def begin(
             raise refused
         if unjoined and _waiting(locked):
             raise unjoined
-        this_cycle = locked.actions.filter(action_type=ActionType.REDEEMED, cycle=locked.cycle)
-        if begun := this_cycle.filter(status__in=[*OPEN, Status.DONE]).order_by("-id").first():
+        if begun := redemptions([locked]).get(locked.pk):
             return begun
-        LearnerContentAssignment.objects.filter(pk=locked.pk).update(redeeming_since=now, modified=now)
-        if failed := this_cycle.filter(status=Status.FAILED, retried_by=None).first():
-            return actions.retry(failed, now=now, actor=actor)
-        # Actions that were superseded, or failed and were retried in vain, have used their keys.
-        before = this_cycle.count()
-        dedup_key = f"again-{before}" if before else ""
-        actions.request([locked], [ActionType.REDEEMED], now=now, actor=actor, dedup_key=dedup_key)
-        return this_cycle.get(dedup_key=dedup_key)
+        return _request(locked, "" if key == locked.content_key else key, now=now, actor=actor)
+
+
+def redemptions(
+    assignments: Collection[LearnerContentAssignment],
+) -> dict[int, LearnerContentAssignmentAction]:
+    """Return by pk the redemption of each assignment's cycle that is in flight or done. One query."""
+    rows = LearnerContentAssignmentAction.objects.filter(
+        action_type=ActionType.REDEEMED,
+        assignment__in=[one.pk for one in assignments],
+        assignment__state__in=[State.ALLOCATED, State.ACCEPTED],
+        cycle=F("assignment__cycle"),
+        status__in=[*OPEN, Status.DONE],
+    )
+    return {row.assignment_id: row for row in rows.select_related("assignment__budget").order_by("pk")}
+
+
+def _request(
+    locked: LearnerContentAssignment, run_key: str, *, now: datetime, actor: User | None
+) -> LearnerContentAssignmentAction:
+    """Mark the assignment as being redeemed, by a run if one is given, and request the work; return it."""
+    LearnerContentAssignment.objects.filter(pk=locked.pk).update(redeeming_since=now, modified=now)
+    this_cycle = locked.actions.filter(action_type=ActionType.REDEEMED, cycle=locked.cycle)
+    if failed := this_cycle.filter(status=Status.FAILED, retried_by=None).first():
+        return actions.retry(failed, now=now, actor=actor, content_run_key=run_key)
+    # Actions that were superseded, or failed and were retried in vain, have used their keys.
+    before = this_cycle.count()
+    dedup_key = f"again-{before}" if before else ""
+    actions.request(
+        [locked],
+        [ActionType.REDEEMED],
+        now=now,
+        actor=actor,
+        dedup_key=dedup_key,
+        content_run_key=run_key,
+    )
+    return this_cycle.get(dedup_key=dedup_key)
 
 
 def fulfil(action: LearnerContentAssignmentAction, *, now: datetime) -> Done:

@@ -16,6 +16,7 @@ from bursary.assignments import actions
 from bursary.assignments.choices import OPEN, ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
+from bursary.lib import moments
 from bursary.lib.locks import for_update
 
 
@@ -81,8 +82,11 @@ def renew(token: str, *, now: datetime) -> bool | None:
 
 
 def revoke(assignment: LearnerContentAssignment, *, now: datetime) -> None:
-    """Revoke all links sent so far. The next mail brings one that works."""
-    LearnerContentAssignment.objects.filter(pk=assignment.pk).update(links_revoked_at=now, modified=now)
+    """Revoke all links sent so far, as the timeline says. The next mail brings one that works."""
+    at = moments.in_words(now, zone=assignment.budget.customer.zone)
+    with transaction.atomic():
+        LearnerContentAssignment.objects.filter(pk=assignment.pk).update(links_revoked_at=now, modified=now)
+        actions.annotate(assignment, f"Its e-mail links were revoked on {at}.", now=now)
     assignment.links_revoked_at = assignment.modified = now
 
 

@@ -9,7 +9,7 @@ from django.http import Http404
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may
-from bursary.assignments import content_display, learner_accounts, lifecycle, matching
+from bursary.assignments import content_display, derived, learner_accounts, lifecycle, matching
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -32,6 +32,8 @@ class AssignmentPage:
     invitation: Invitation | None = None
     """Set if this reader is its learner."""
     declined: bool = False
+    links_ended_by_correction: bool = False
+    """The links that do not work any more were those to an address that was corrected."""
     account_ended: AccountEnded | None = None
     """For its administrators: why its learner is not mailed."""
 
@@ -40,6 +42,7 @@ def load(uuid: UUID, *, reader: User, now: datetime) -> AssignmentPage | None:
     """Return the assignment as `reader` may see it; None if it does not exist or they may not see it."""
     assignment = (
         LearnerContentAssignment.objects.select_related("budget__customer", "content")
+        .annotate(is_held=derived.held())
         .defer("content__payload")
         .filter(uuid=uuid)
         .first()
@@ -53,10 +56,13 @@ def load(uuid: UUID, *, reader: User, now: datetime) -> AssignmentPage | None:
     customer_pk = assignment.budget.customer_id
     if not may(reader, Permission.READ_ASSIGNMENTS, customer_pk=customer_pk):
         return AssignmentPage(assignment, deadline, None, invitation=as_learner) if own else None
+    timeline = list(assignment.actions.timeline().select_related("actor").defer("payload"))
+    corrected_at = {one.created for one in timeline if one.action_type == ActionType.EMAIL_CORRECTED}
     return AssignmentPage(
         assignment,
         deadline,
-        list(assignment.actions.timeline().select_related("actor").defer("payload")),
+        timeline,
+        links_ended_by_correction=assignment.links_revoked_at in corrected_at,
         with_traces=operates(reader),
         may_be_cancelled=lifecycle.allows(assignment, ActionType.CANCELLED)
         and may(reader, Permission.CANCEL, customer_pk=customer_pk),

@@ -97,8 +97,15 @@ def state_in_words(assignment: LearnerContentAssignment, *, now: datetime, decli
 
 
 def course_url(assignment: LearnerContentAssignment) -> str:
-    """Return the enrolment URL for the budget's catalog; empty if upstream gives none."""
-    return reads.courseware_url(assignment.content_key, catalog_uuid=assignment.budget.catalog_uuid)
+    """Return the enrolment URL for the budget's catalog, of the run that was redeemed, if one was.
+
+    Empty if upstream gives none. At most two queries.
+    """
+    key = assignment.content_key
+    if assignment.state == State.ACCEPTED:
+        redeemed = redemption.redemptions([assignment]).get(assignment.pk)
+        key = redeemed.redeemed_key if redeemed else key
+    return reads.courseware_url(key, catalog_uuid=assignment.budget.catalog_uuid)
 
 
 def accept(

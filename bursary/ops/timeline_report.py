@@ -85,6 +85,7 @@ def _action(action: LearnerContentAssignmentAction, *, traces: bool) -> dict[str
         "type": action.action_type,
         "cycle": action.cycle,
         "occasion": action.dedup_key,
+        "content_run_key": action.content_run_key or None,
         "status": action.status,
         "created": action.created,
         "completed_at": action.completed_at,
@@ -127,9 +128,13 @@ def _table(actions: Sequence[LearnerContentAssignmentAction], zone: ZoneInfo) ->
             f"[{colour}]{status}[/]",
             str(action.attempts or ""),
             escape(action.last_error["cause"]),
-            escape(action.last_error["detail"]),
+            escape(" ".join(filter(None, [_by_run(action), action.last_error["detail"]]))),
         )
     return table
+
+
+def _by_run(action: LearnerContentAssignmentAction) -> str:
+    return f"by run {action.content_run_key}" if action.content_run_key else ""
 
 
 def _time(instant: datetime | None, zone: ZoneInfo) -> str:

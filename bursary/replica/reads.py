@@ -5,7 +5,7 @@ is fetched while the reader waits.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -27,6 +27,7 @@ from bursary.replica.models import (
     in_catalog,
 )
 from bursary.replica.refresh import ContentUnavailable as ContentUnavailable
+from bursary.replica.types import CatalogKey
 
 POLL_INTERVAL = 0.05  # seconds, while another reader fetches the same key
 
@@ -79,15 +80,29 @@ def membership(catalog_uuid: UUID) -> Exists:
     return in_catalog(catalog_uuid)
 
 
-def courseware_url(content_key: str, *, catalog_uuid: UUID) -> str:
-    """Return the enrolment URL for this catalog, or its marketing URL; empty without either. One query.
+def courseware_urls(keys: Collection[CatalogKey]) -> dict[CatalogKey, str]:
+    """Return by key the enrolment URL for its catalog, or the marketing URL; empty without either. One query.
 
     Another catalog's URL would lead into another organisation.
     """
-    rows = CatalogMembership.objects.filter(content__content_key=content_key, catalog_uuid=catalog_uuid)
-    served = rows.values_list("links", flat=True).first() or {}
+    rows = CatalogMembership.objects.filter(
+        content__content_key__in={key.content_key for key in keys},
+        catalog_uuid__in={key.catalog_uuid for key in keys},
+    )
+    columns = rows.order_by("pk").values_list("catalog_uuid", "content__content_key", "links")
+    served = {CatalogKey(catalog_uuid, key): links for catalog_uuid, key, links in columns}
+    return {key: _leading_url(served.get(key, {})) for key in keys}
+
+
+def courseware_url(content_key: str, *, catalog_uuid: UUID) -> str:
+    """Return one of `courseware_urls`."""
+    key = CatalogKey(catalog_uuid, content_key)
+    return courseware_urls([key])[key]
+
+
+def _leading_url(links: Mapping[str, object]) -> str:
     for name in ("enrollment_url", "marketing_url"):
-        url = served.get(name)
+        url = links.get(name)
         if isinstance(url, str) and url.startswith(("https://", "http://")):
             return url
     return ""

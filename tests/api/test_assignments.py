@@ -58,6 +58,7 @@ def test_a_row_has_all_that_clients_read(door: Door, budget: Budget, content: Co
         "learner_email": ALICE,
         "lms_user_id": None,
         "account_ended": None,
+        "join_by": None,
         "content_key": content.content_key,
         "parent_content_key": None,
         "is_assigned_course_run": False,

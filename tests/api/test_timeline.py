@@ -57,6 +57,7 @@ def test_an_action_of_the_timeline_shows_its_result(
         "cause": "address_rejected",
         "cycle": 1,
         "detail": detail,
+        "content_run_key": None,
         "occasion": "",
         "attempts": 1,
         "attempt_log": [{"at": NOW.isoformat(), "attempt": 1, "cause": "address_rejected", "detail": detail}],

@@ -50,7 +50,8 @@ def test_open_assignments_move_to_the_new_address_and_it_is_notified(mail: MailS
     for one in (first, second):
         one.refresh_from_db()
         assert (one.learner_email, one.learner_key) == (ALICE, learner_key(ALICE))
-        assert action_of(one, ActionType.EMAIL_CORRECTED).actor == ada
+        corrected = action_of(one, ActionType.EMAIL_CORRECTED)
+        assert (corrected.actor, corrected.detail) == (ada, f"From {TYPO} to {ALICE}.")
     with pytest.raises(LinkWithdrawn):
         signed_links.opened(link, now=NOW)
     before = len(mail.received)

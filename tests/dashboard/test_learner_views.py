@@ -6,12 +6,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from bursary.access.models import Role
-from bursary.assignments import signed_links
+from bursary.assignments import addresses, signed_links
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
 from tests import world
-from tests.world import ALICE, action_of
+from tests.world import ALICE, BOB, action_of
 
 pytestmark = pytest.mark.django_db
 
@@ -128,6 +128,37 @@ def test_an_administrator_revokes_the_links_in_e_mails(
     assert "later e-mails contain new ones" in answer.content.decode()
     assert ada.get(f"/a/{token}/").status_code == 410
     assert state() == State.ALLOCATED
+    assert "Its e-mail links were revoked on " in action_of(assignment, ActionType.ALLOCATED).detail
+
+
+def test_after_a_correction_the_page_has_both_addresses_and_why_links_ended(
+    ada: Client, assignment: LearnerContentAssignment
+) -> None:
+    new = "alice.new@learners.example"
+    addresses.correct(assignment, address=new, now=timezone.now())
+
+    html = ada.get(at("assignment", assignment)).content.decode()
+    assert f"From {ALICE} to {new}." in html
+    assert "those to the former address ended when it was corrected" in html
+    assert "revoked" not in html.partition("Timeline")[0]
+
+    ada.post(at("revoke-links", assignment))
+    html = ada.get(at("assignment", assignment)).content.decode()
+    assert "revoked " in html.partition("Timeline")[0]
+    assert "former address" not in html
+
+
+def test_the_learner_does_not_read_a_former_address(
+    client: Client, assignment: LearnerContentAssignment
+) -> None:
+    addresses.correct(assignment, address=BOB, now=timezone.now())
+    customer = assignment.budget.customer
+    client.force_login(world.given_user(Role.LEARNER, customer=customer, email=BOB))
+    listed = client.get(
+        "/api/v1/policy-redemption/credits_available/", {"enterprise_customer_uuid": str(customer.uuid)}
+    )
+    for shown in (client.get(at("assignment", assignment)), listed):
+        assert (shown.status_code, ALICE in shown.content.decode()) == (200, False)
 
 
 def test_revoking_links_takes_the_permission_to_cancel(

@@ -36,8 +36,8 @@ def test_an_offer_has_title_partner_price_and_the_day_in_the_organisations_time_
 
     text = desk.open()
 
-    enrol_by = "enrol by Monday, 1 February 2900, 00:30 (Madrid time)"
-    for shown in ("Riverside", "$199.00", enrol_by, content.content_key):
+    join_by = "join by Monday, 1 February 2900, 00:30 (Madrid time)"
+    for shown in ("Riverside", "$199.00", join_by, content.content_key):
         assert shown in text
     assert offered(text) == ["First run", "Tidal Engines"]
     assert "From the budget" in text

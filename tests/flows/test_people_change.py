@@ -96,6 +96,7 @@ def test_she_registered_under_another_address(mail: MailServer) -> None:
     added = browser.post(f"{link_to(home)}add-address/", csrf)
 
     assert added.headers["Location"] == reverse("assignment", args=[home.uuid])
+    assert "The learner added its address to an account" in action_of(home, ActionType.ALLOCATED).detail
     assert set(own_assignments(she)) == {home, other, work}
     assert RoleGrant.objects.filter(user=she, role=Role.LEARNER, customer=budget.customer).exists()
     assert browser.post(f"{link_to(home)}add-address/", csrf).status_code == 303

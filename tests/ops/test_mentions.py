@@ -20,7 +20,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from bursary.access.models import AccountAddress, User, learner_key
-from bursary.assignments import account_linking
+from bursary.assignments import account_linking, addresses
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.ops import erasure_runs
 from tests.upgrades import recording
@@ -165,6 +165,16 @@ def test_a_second_row_of_the_same_mailbox_is_found_before_it_has_a_key() -> None
     given_assignment(spelt.budget)
     assert erasure_runs.forget(ALICE, now=NOW)["forgotten"] == 2
     assert traces("lice@learners", "\uff21lice") == set()
+
+
+@pytest.mark.parametrize("forgotten", [OLD, NEWEST])
+def test_a_corrected_address_is_forgotten_by_either(folder: Path, forgotten: str) -> None:
+    assignment = given_assignment(address=OLD)
+    addresses.correct(assignment, address=NEWEST, now=NOW)
+    assert {OLD, NEWEST} <= set(assignment.actions.get(action_type="email_corrected").detail[:-1].split())
+    deliver()
+    assert erasure_runs.forget(forgotten, now=NOW)["complete"]
+    assert traces(forgotten, learner_key(forgotten)) == set()
 
 
 def test_another_persons_rows_are_not_touched(folder: Path) -> None:
