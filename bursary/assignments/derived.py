@@ -118,9 +118,9 @@ def follow_content(
     for old, new in (rekeyed or {}).items():
         repointing.rekey(old, new, among=LearnerContentAssignment.objects.all())
     for catalog_uuid, old_pk, new_pk in moved:
-        rows = LearnerContentAssignment.objects.filter(budget__catalog_uuid=catalog_uuid)
-        _locked_budgets(rows.filter(content=old_pk).values("budget"))
-        repointing.refer(rows, content=old_pk, to=new_pk)
+        rows = LearnerContentAssignment.objects.filter(content=old_pk, budget__catalog_uuid=catalog_uuid)
+        _locked_budgets(rows.values("budget"))
+        repointing.refer(old_pk, new_pk, budgets=Budget.objects.filter(catalog_uuid=catalog_uuid))
     for chunk in chunks(sorted(pks), CONTENTS_PER_STATEMENT):
         if contents := list(offers.assigned_of(chunk).only("pk", *_FROM_CONTENT)):
             assignments = LearnerContentAssignment.objects.filter(content__in=contents)

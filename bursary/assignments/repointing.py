@@ -10,7 +10,7 @@ from functools import partial
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
 from bursary.lib.retries import in_transaction
@@ -19,13 +19,17 @@ from bursary.replica.models import ContentMetadata, ContentType
 from bursary.replica.refresh import content_changed
 
 
-def refer(assignments: QuerySet[LearnerContentAssignment], *, content: int, to: int) -> None:
-    """Let those of these assignments that refer to `content` refer to the row `to`, and by its key."""
-    pks = list(assignments.filter(content=content).order_by("pk").values_list("pk", flat=True))
-    LearnerContentAssignment.objects.filter(pk__in=pks).update(content=to)
-    keys = dict(ContentMetadata.objects.filter(pk__in=(content, to)).values_list("pk", "content_key"))
-    if keys[content] != keys[to]:
-        rekey(keys[content], keys[to], among=assignments)
+def refer(old: int, new: int, *, budgets: Collection[Budget] | QuerySet[Budget]) -> None:
+    """Let these budgets' assignments of the content `old`, and the notices about them, refer to `new`.
+
+    And by its key. Without its notice, an assignment would expire before administrators were notified.
+    """
+    for rows in (LearnerContentAssignment.objects.all(), DeadlineNotice.objects.all()):
+        concerned = rows.filter(content=old, budget__in=budgets).order_by("pk")
+        rows.filter(pk__in=list(concerned.values_list("pk", flat=True))).update(content=new)
+    keys = dict(ContentMetadata.objects.filter(pk__in=(old, new)).values_list("pk", "content_key"))
+    if keys[old] != keys[new]:
+        rekey(keys[old], keys[new], among=LearnerContentAssignment.objects.filter(budget__in=budgets))
 
 
 def follow_catalog(budget: Budget, *, now: datetime) -> list[ContentMetadata]:
@@ -41,7 +45,7 @@ def follow_catalog(budget: Budget, *, now: datetime) -> list[ContentMetadata]:
     astray = astray.exclude(held=None).exclude(held=F("content"))
     pairs = list(astray.order_by("content").values_list("content", "held").distinct())
     for old, new in pairs:
-        rows.filter(content=old).update(content=new)
+        refer(old, new, budgets=[budget])
     held_now = {new for _old, new in pairs}
     contents = ContentMetadata.objects.filter(pk__in=held_now).defer("payload")
     concerned = _with_runs(held_now)

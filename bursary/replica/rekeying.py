@@ -102,10 +102,17 @@ def remember(former_key: str, *, content_key: str) -> None:
     FormerContentKey.objects.create(former_key=former_key, content_key=content_key)
 
 
+def present_keys(content_keys: Collection[str]) -> dict[str, str]:
+    """Return by key the one that content has now, whether it is that or a former one. One query."""
+    rows = FormerContentKey.objects.filter(former_key__in=list(content_keys))
+    return dict(zip(content_keys, content_keys, strict=True)) | dict(
+        rows.order_by().values_list("former_key", "content_key")
+    )
+
+
 def present_key(content_key: str) -> str:
     """Return the key that content has now, whether it was asked for by that or by a former one."""
-    rows = FormerContentKey.objects.filter(former_key=content_key).values_list("content_key", flat=True)
-    return rows.first() or content_key
+    return present_keys([content_key])[content_key]
 
 
 def _rows_of(
