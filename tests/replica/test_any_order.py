@@ -304,7 +304,7 @@ def _settings() -> settings:
     unhurried = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
     if histories:
         return settings(unhurried, max_examples=histories, stateful_step_count=50, print_blob=True)
-    return settings(unhurried, max_examples=9, stateful_step_count=22, derandomize=True)
+    return settings(unhurried, max_examples=8, stateful_step_count=22, derandomize=True)
 
 
 @pytest.mark.takes_long
