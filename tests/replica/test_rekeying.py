@@ -23,7 +23,7 @@ from bursary.replica.models import (
 from tests.api.door import Door
 from tests.replica.listing import Record
 from tests.replica.serving import ALLOWED, HOUR, MOVE, NOW, ORDINARY, Catalogs, row_of
-from tests.world import ALICE, allocate, given_api_key, given_budget, given_user
+from tests.world import ALICE, BOB, allocate, given_api_key, given_budget, given_user
 
 pytestmark = pytest.mark.django_db
 
@@ -48,8 +48,8 @@ def rekeyed(catalogs: Catalogs, catalog: UUID) -> Record:
 def test_rows_runs_memberships_and_assignments_follow(catalogs: Catalogs) -> None:
     before = row_of(ORDINARY, MOVE)
     budget = given_budget(catalog_uuid=ORDINARY)
-    for content in (before, row_of(ORDINARY, RUN)):
-        allocate(budget, content, ALICE, now=NOW, price_cents=2000)
+    for content, learner in ((before, ALICE), (row_of(ORDINARY, RUN), BOB)):
+        allocate(budget, content, learner, now=NOW, price_cents=2000)
     for catalog in (ORDINARY, ALLOWED):
         rekeyed(catalogs, catalog)
 
