@@ -113,10 +113,10 @@ def follow_content(
 ) -> None:
     """Rewrite sort keys, and open assignments' deadlines. Receives `content_changed`.
 
-    Where a catalog moved to the row of another variant, the assignments of its budgets refer to that row.
+    Where a catalog moved to the row of another variant, or key, its budgets' assignments refer to that row.
     """
     for old, new in (rekeyed or {}).items():
-        repointing.rekey(old, new)
+        repointing.rekey(old, new, among=LearnerContentAssignment.objects.all())
     for catalog_uuid, old_pk, new_pk in moved:
         rows = LearnerContentAssignment.objects.filter(content=old_pk, budget__catalog_uuid=catalog_uuid)
         _locked_budgets(rows.values("budget"))

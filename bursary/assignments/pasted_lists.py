@@ -11,14 +11,23 @@ from dataclasses import dataclass, field
 
 from bursary.lib import mailbox
 
-_LINE_END = re.compile(r"\r\n|\r|\n")
+_LINE_END = re.compile(r"\r\n|[\r\n\v\f\x85\u2028\u2029]")
 _CELL = re.compile(r'((?:"(?:[^"]|"")*"|<[^<>]*>|[^",;\t<>]|["<>])*)([,;\t]|\Z)')
 _WITH_NAME = re.compile(r"([^<>]*)<(?:mailto:)?([^<>]*)>([^<>@]*)", re.IGNORECASE)
-_AT = re.compile("[@\uff20]")
-_ADDRESS_COLUMNS = frozenset(
-    {"email", "e-mail", "mail", "email address", "e-mail address", "email addresses", "learner email"}
+_QUOTATION_MARKS = (*(('"', '"'), ("'", "'"), ("“", "”"), ("\u2018", "\u2019"), ("„", "“"), ("«", "»")),)
+_MAY_BE_ADDRESS = re.compile(r"@|\w\.[a-z]{2}")
+"""What an address without its @ still has, and a name or a heading has not."""
+_ADDRESS_COLUMNS = frozenset({"email", "mail", "email address", "email addresses", "learner email"})
+"""Headings that name the column of addresses whatever the others are."""
+_ADDRESS_WORDS = frozenset(
+    (
+        *("email", "emails", "mail", "mails", "emailadresse", "emailadressen", "mailadresse", "mailadressen"),
+        *("emailadres", "mailadres", "epost", "epostadress", "epostadresse", "courriel", "courriels"),
+        *("électronique", "correo", "correos", "eletrônico", "eletrónico", "elettronica", "sähköposti"),
+        *("почта", "メールアドレス", "邮箱", "电子邮件", "電子郵件", "이메일"),
+    )
 )
-"""Headings of a column of addresses, in lower case."""
+"""Words of such headings, in several languages. What is written `e-mail` is `email` here."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class _Row:
     @property
     def addresses(self) -> list[int]:
         """The positions of the cells with an @."""
-        return [at for at, cell in enumerate(self.cells) if _AT.search(cell)]
+        return [at for at, cell in enumerate(self.cells) if "@" in cell]
 
     def text(self, first: int, last: int) -> str:
         """Return the cells from one position to before another as they were written."""
@@ -63,7 +72,8 @@ def read(text: str) -> PastedList:
     columns are left out. Elsewhere commas and semicolons separate people, and only names beside an address in
     angle brackets are left out: a word alone may be a mistyped address.
     """
-    rows = [_row(number, line) for number, line in enumerate(_LINE_END.split(text), 1) if line.strip(" ,;\t")]
+    lines = enumerate(_LINE_END.split(mailbox.half_width(text)), 1)
+    rows = [_row(number, line) for number, line in lines if line.strip(" ,;\t")]
     found = PastedList()
     column = _address_column(rows)
     if rows and _is_heading(rows):
@@ -113,19 +123,36 @@ def _row(number: int, line: str) -> _Row:
 def _is_heading(rows: Sequence[_Row]) -> bool:
     """Return whether the first row has no address, and names a column or stands over a table."""
     first, rest = rows[0], rows[1:]
-    if first.addresses:
-        return False
-    named = any(_unquoted(cell).casefold() in _ADDRESS_COLUMNS for cell in first.cells)
-    columns = "\t" in first.separators and len(first.cells) > 1 and all(first.cells)
-    return named or (columns and bool(rest) and all(row.addresses for row in rest))
+    if first.addresses or any(_named_columns(first)):
+        return not first.addresses
+    table = _is_table(rest) and len(first.cells) == len(rest[0].cells)
+    tabs = "\t" in first.separators and bool(rest) and all(row.addresses for row in rest)
+    names = all(cell and not _MAY_BE_ADDRESS.search(cell) for cell in first.cells)
+    return len(first.cells) > 1 and names and (tabs or table)
 
 
 def _address_column(rows: Sequence[_Row]) -> int | None:
     """Return the position of the column that the first row names as that of addresses, if it names one."""
     if not rows or rows[0].addresses or len(rows[0].cells) == 1:
         return None
-    named = [at for at, cell in enumerate(rows[0].cells) if _unquoted(cell).casefold() in _ADDRESS_COLUMNS]
-    return named[0] if named else None
+    exactly, alike = _named_columns(rows[0])
+    return exactly[0] if exactly else alike[0] if len(alike) == 1 else None
+
+
+def _named_columns(row: _Row) -> tuple[list[int], list[int]]:
+    """Return the positions of headings of addresses: those that say no more, and all."""
+    exactly, alike = [], []
+    for at, cell in enumerate(row.cells):
+        heading = "" if _MAY_BE_ADDRESS.search(cell) else _heading(cell)
+        exactly += [at] if heading in _ADDRESS_COLUMNS else []
+        alike += [] if _ADDRESS_WORDS.isdisjoint(heading.split()) else [at]
+    return exactly, alike
+
+
+def _heading(cell: str) -> str:
+    """Return the words of a heading in lower case, `e-mail` as one word."""
+    words = " ".join(re.findall(r"[^\W_]+", _unquoted(cell).casefold()))
+    return re.sub(r"\be (?=mail|post)", "e", words)
 
 
 def _is_table(rows: Sequence[_Row]) -> bool:
@@ -153,7 +180,7 @@ def _read_people(row: _Row, found: PastedList) -> None:
     for at, cell in enumerate(row.cells):
         if _WITH_NAME.fullmatch(cell):
             _read_one(row.line, cell, row.text(waiting, at), found)
-        elif _AT.search(cell) or row.separators[at] != ",":
+        elif _MAY_BE_ADDRESS.search(cell) or row.separators[at] != ",":
             for one in row.cells[waiting : at + 1]:
                 _read_one(row.line, one, "", found)
         else:
@@ -174,7 +201,7 @@ def _read_one(line: int, cell: str, before: str, found: PastedList) -> None:
 def _unquoted(text: str) -> str:
     """Return the tidy text, without a pair of quotation marks."""
     text = mailbox.tidy(text)
-    for mark in ('"', "'"):
-        if len(text) > 1 and text.startswith(mark) and text.endswith(mark):
-            text = text[1:-1].replace(mark * 2, mark).strip()
+    for first, last in _QUOTATION_MARKS:
+        if len(text) > 1 and text.startswith(first) and text.endswith(last):
+            text = text[1:-1].replace(last * 2, last).strip()
     return text
