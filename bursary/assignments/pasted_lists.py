@@ -120,7 +120,11 @@ def read_items(items: Sequence[str]) -> PastedList:
 
     An item without an address is an entry, too, so that it is refused; only the first may be a heading.
     """
-    lines = [_Line(position, line) for position, item in enumerate(items) for line in _LINE_END.split(item)]
+    lines = [
+        _Line(position, line)
+        for position, item in enumerate(items)
+        for line in _LINE_END.split(mailbox.half_width(item))
+    ]
     found = _read(lines)
     filled = {one.line for one in found.entries}
     if len(items) > 1 and any(one.line == 0 for one in found.dropped):

@@ -104,7 +104,8 @@ def test_a_file_is_read_in_the_encodings_that_spreadsheets_save(encoding: str) -
     ],
 )
 def test_people_are_found_in_lists_and_tables(text: str, entries: str, dropped: list[str]) -> None:
-    assert texts(pasted_lists.read(text)) == ([f"{one}@x.example" for one in entries.split()], dropped)
+    expected = ([f"{one}@x.example" for one in entries.split()], dropped)
+    assert texts(pasted_lists.read(text)) == texts(pasted_lists.read_items([text])) == expected
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ HEADINGS = st.sampled_from(
     ]
 )
 LINES = st.lists(
-    st.tuples(PEOPLE, st.sampled_from([",", ", ", ";", "; ", "\t", " ", ";;", '"', "'", "<", ">", "("])),
+    st.tuples(PEOPLE, st.sampled_from([",", ", ", ";", "; ", "\t", " ", ";;", '"', "<", ">", "("])),
     max_size=4,
 ).map(lambda cells: "".join(cell + mark for cell, mark in cells))
 LISTS = st.builds(
