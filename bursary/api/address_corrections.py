@@ -52,17 +52,13 @@ class CorrectAddresses(OfOneBudget):
     def post(self, request: Request, **_url: UUID) -> Response:
         body = validated(CorrectAddressesInput, request.data)
         within = Q(budget__customer=self.budget.customer_id)
-        done = [
-            address_corrections.correct(
-                pair["old_address"],
-                pair["new_address"],
-                now=timezone.now(),
-                actor=caller(request),
-                within=within,
-                dry_run=body["dry_run"],
-            )
-            for pair in body["corrections"]
-        ]
+        done = address_corrections.correct_all(
+            [(pair["old_address"], pair["new_address"]) for pair in body["corrections"]],
+            now=timezone.now(),
+            actor=caller(request),
+            within=within,
+            dry_run=body["dry_run"],
+        )
         refused = [_refusal(one) for one in done if one.reason]
         if len(refused) == len(done):
             raise Unprocessable(refused)

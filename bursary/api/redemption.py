@@ -34,7 +34,7 @@ from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
 from bursary.delivery import runner
-from bursary.replica import read_modes, reads
+from bursary.replica import read_modes, reads, rekeying
 
 MOST_KEYS = 100
 MOST_ASSIGNMENTS = 1000
@@ -124,6 +124,8 @@ class CanRedeem(APIView):
             raise serializers.ValidationError({"content_key": [f"Name between 1 and {MOST_KEYS} keys."]})
         customer, learner = _customer_and_learner(request, customer_uuid, None)
         own = learner.assignments().filter(budget__customer=customer)
+        asked = rekeying.present_keys(keys)
+        keys = list(dict.fromkeys(asked.values()))
         parents = read_modes.courses_of(keys, assigned=_courses(own), now=timezone.now())
         covering = Q(content_key__in={*keys, *parents.values()}) | redemption.accepted_runs(keys)
         rows = own.filter(covering).select_related("budget__customer")
@@ -131,7 +133,7 @@ class CanRedeem(APIView):
         now = timezone.now()
         best = redemption.answering(found, courses={key: parents.get(key) for key in keys}, now=now)
         refused = _refusals(best, now=now)
-        return Response([_redeemability(key, best[key], refused.get(key)) for key in keys])
+        return Response([_redeemability(one, best[key], refused.get(key)) for one, key in asked.items()])
 
 
 def _courses(own: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment, tuple[UUID, str]]:
@@ -146,7 +148,7 @@ def _refusals(
     """Return by key why the assignment that covers it cannot be redeemed, None where it can."""
     covered = [(one, key) for key, one in best.items() if one is not None]
     declined = matching.which_declined([one for one, _key in covered])
-    unjoinable = redemption.unjoinable(covered, now=now)
+    unjoinable = redemption.unjoinable(covered, now=now, ask=True)
     found: dict[str, redemption.RedemptionRefused | None] = {}
     for key, one in best.items():
         found[key] = redemption.refusal(one, now=now, declined=one is not None and one.pk in declined)
@@ -210,7 +212,7 @@ class Redeem(APIView):
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.LEARN, uuid=policy_uuid)
         body, now = validated(RedeemInput, request.data), timezone.now()
-        key = body["content_key"]
+        key = rekeying.present_key(body["content_key"])
         learner = _Learner.requested(
             request, lms_user_id=body.get("lms_user_id"), others=may_everywhere(caller(request))
         )

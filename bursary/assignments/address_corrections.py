@@ -1,6 +1,7 @@
 """Correction of an address in every open assignment that has it: for a pair of addresses, all or nothing."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -19,6 +20,10 @@ MOST_ASSIGNMENTS = 1000  # of one address
 
 _REFUSALS: Mapping[str, tuple[str, str]] = {
     "same_address": ("Both are the same address.", "Give another address."),
+    "address_in_other_pair": (
+        "An old address is in another pair, too, so that the order would decide.",
+        "Send these pairs one after the other.",
+    ),
     "nothing_to_correct": ("No open assignment has this address.", "Check the address in the list."),
     "too_many_assignments": (
         f"More than {MOST_ASSIGNMENTS} open assignments have this address.",
@@ -47,6 +52,31 @@ class Correction:
 
 class _Undo(Exception):
     """Ends a dry run, so that its transaction is undone."""
+
+
+def correct_all(
+    pairs: Sequence[tuple[str, str]],
+    *,
+    now: datetime,
+    actor: User | None = None,
+    within: Q | None = None,
+    dry_run: bool = False,
+) -> list[Correction]:
+    """Correct pairs of an old and a new address, each like `correct`.
+
+    An old address that another pair has, too, is refused in both: to exchange two learners' addresses one
+    after the other would give all to one of them, and a dry run could not show it.
+    """
+    keys = [(learner_key(old), learner_key(new)) for old, new in pairs]
+    olds = Counter(old for old, _new in keys)
+    named = Counter(key for pair in keys for key in set(pair))
+    found = []
+    for (old, new), (old_key, new_key) in zip(pairs, keys, strict=True):
+        if named[old_key] > 1 or olds[new_key] > (old_key == new_key):
+            found.append(_refused(old, new, "address_in_other_pair"))
+        else:
+            found.append(correct(old, new, now=now, actor=actor, within=within, dry_run=dry_run))
+    return found
 
 
 def correct(

@@ -141,17 +141,17 @@ def preview(
     addressees, bad = addresses.read(entries)
     ends = partial(deadlines.deadline, budget, allocated_at=now, due_date=due_date)
     refusals: list[AllocationRefused] = []
-    expires_at, reason, terms, course_key = None, "", None, content_key
+    expires_at, reason, terms, key, course_key = None, "", None, content_key, content_key
     try:
         known, (before, _reason) = _find(budget, content_key, now=now), ends(enroll_by=None)
         offer = offers.read(known, budget=budget, before=before, lock=False)
-        course_key = offer.course_key
+        key, course_key = offer.content.content_key, offer.course_key
         expires_at, reason = ends(enroll_by=offer.joined_by(before=before))
         terms = _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
     except AllocationRefused as refused:
         refusals.append(refused)
     match = partial(matching.match_learners, addressees=addressees, now=now, repeats=repeats)
-    outcomes = match(budget, content_key=content_key, course_key=course_key)
+    outcomes = match(budget, content_key=key, course_key=course_key)
     costly = [one for one in outcomes if one.verdict in COSTLY]
     cost = price_cents * len(costly)
     available = ledger.available_cents(budget)

@@ -113,14 +113,14 @@ def follow_content(
 ) -> None:
     """Rewrite sort keys, and open assignments' deadlines. Receives `content_changed`.
 
-    Where a catalog moved to the row of another variant, the assignments of its budgets refer to that row.
+    Where a catalog moved to the row of another variant, or key, its budgets' assignments refer to that row.
     """
     for old, new in (rekeyed or {}).items():
-        repointing.rekey(old, new)
+        repointing.rekey(old, new, among=LearnerContentAssignment.objects.all())
     for catalog_uuid, old_pk, new_pk in moved:
         rows = LearnerContentAssignment.objects.filter(content=old_pk, budget__catalog_uuid=catalog_uuid)
         _locked_budgets(rows.values("budget"))
-        repointing.refer(rows, to=new_pk)
+        repointing.refer(old_pk, new_pk, budgets=Budget.objects.filter(catalog_uuid=catalog_uuid))
     for chunk in chunks(sorted(pks), CONTENTS_PER_STATEMENT):
         if contents := list(offers.assigned_of(chunk).only("pk", *_FROM_CONTENT)):
             assignments = LearnerContentAssignment.objects.filter(content__in=contents)

@@ -74,7 +74,8 @@ def in_words(refused: NotJoinable, *, now: datetime, before: datetime, zone: Zon
         if run.enroll_by and run.enroll_by <= now:
             return f"Enrolment closed on {moments.in_words(run.enroll_by, zone=zone)}."
         if run.enroll_start:
-            opens, ends = (moments.in_words(at, zone=zone) for at in (run.enroll_start, before))
+            dates = (run.enroll_start, min(before, run.closes or before))
+            opens, ends = (moments.in_words(at, zone=zone) for at in dates)
             return f"Enrolment opens on {opens}, and the assignment ends on {ends}."
     return "The catalog does not offer this for enrolment."
 
@@ -129,6 +130,22 @@ def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) 
     readable = {one.pk for one in assignments if one.content_id or key_of[one.pk] in found}
     readable -= {pk for pk, key in key_of.items() if key in thin}
     return {pk: found.get(key) for pk, key in key_of.items() if pk in readable}
+
+
+def asked(assignment: LearnerContentAssignment, *, now: datetime) -> Offer | None:
+    """Return what `assigned` does for one, having asked its catalog for what cannot be read without.
+
+    Raises reads.ContentUnavailable where upstream does not answer, or has no more than a thin record yet.
+    """
+    known = assigned([assignment], now=now)
+    if assignment.pk not in known:
+        budget, key = assignment.budget, assignment.content_key
+        try:
+            found = find(key, budget=budget, now=now)
+        except reads.UnknownContent:
+            return None
+        return read(found, budget=budget, before=assignment.expires_at, lock=False)
+    return known[assignment.pk]
 
 
 def held(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:

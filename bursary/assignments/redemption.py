@@ -25,6 +25,7 @@ from bursary.budgets.models import LedgerEntry, NotInUse
 from bursary.lib import moments
 from bursary.lib.locks import for_update
 from bursary.replica.joining import NotJoinable, joining_terms
+from bursary.replica.reads import ContentUnavailable
 
 
 @dataclass
@@ -212,18 +213,46 @@ def blocked(assignment: LearnerContentAssignment, *, now: datetime) -> Redemptio
 
 
 def unjoinable(
-    asked: Sequence[tuple[LearnerContentAssignment, str]], *, now: datetime
+    asked: Sequence[tuple[LearnerContentAssignment, str]], *, now: datetime, ask: bool = False
 ) -> dict[tuple[int, str], RedemptionRefused]:
     """Return, by pk and key, why the content of open assignments cannot be joined now; of the others nothing.
 
     Each is given with the key to be redeemed: its own, or that of one of its course's runs. The assignments
-    need their budgets and customers. Not for use inside a transaction: upstream may be asked.
+    need their budgets and customers. With `ask`, catalogs are asked for what cannot be read without, until
+    one does not answer; of the rest, that is the reason. Not for use inside a transaction: upstream may be
+    asked.
     """
-    waiting = [(one, key) for one, key in asked if one.state == State.ALLOCATED and not one.redeeming_since]
-    known = offers.assigned(list({one.pk: one for one, _key in waiting}.values()), now=now) if waiting else {}
-    pairs = [(one, key) for one, key in waiting if one.pk in known]
-    found = {(one.pk, key): _unjoinable(known[one.pk], one, key, now=now) for one, key in pairs}
+    waiting = [(one, key) for one, key in asked if _waiting(one)]
+    of_pk = {one.pk: one for one, _key in waiting}
+    known = offers.assigned(list(of_pk.values()), now=now) if waiting else {}
+    if ask:
+        known |= _asked([one for pk, one in of_pk.items() if pk not in known], now=now)
+    unknown = _unknown() if ask else None
+    found = {
+        (one.pk, key): _unjoinable(known[one.pk], one, key, now=now) if one.pk in known else unknown
+        for one, key in waiting
+    }
     return {pair: refused for pair, refused in found.items() if refused}
+
+
+def _asked(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> dict[int, Offer | None]:
+    found: dict[int, Offer | None] = {}
+    for one in assignments:
+        try:
+            found[one.pk] = offers.asked(one, now=now)
+        except ContentUnavailable:
+            break
+    return found
+
+
+def _unknown() -> RedemptionRefused:
+    return RedemptionRefused(
+        ContentUnavailable.reason, "The catalog does not answer at present.", "Try again in a minute."
+    )
+
+
+def _waiting(assignment: LearnerContentAssignment) -> bool:
+    return assignment.state == State.ALLOCATED and not assignment.redeeming_since
 
 
 def _unjoinable(
@@ -261,16 +290,18 @@ def begin(
 
     `content_key` is the run of its course that the learner chose, if any. Where another assignment of the
     course is accepted and covers it, that one's redemption is returned. Raises RedemptionRefused, also where
-    the content cannot be joined any more. Not for use inside a transaction: upstream may be asked.
+    the content cannot be joined any more, and reads.ContentUnavailable where that cannot be found out now.
+    Not for use inside a transaction: upstream may be asked.
     """
-    key = content_key or assignment.content_key
-    unjoined = unjoinable([(assignment, key)], now=now).get((assignment.pk, key))
+    key, unjoined = content_key or assignment.content_key, None
+    if _waiting(assignment) and not refusal(assignment, now=now):
+        unjoined = _unjoinable(offers.asked(assignment, now=now), assignment, key, now=now)
     with transaction.atomic():
         locked = _to_redeem(assignment, key, now=now)
         declined = bool(matching.which_declined([locked]))
         if refused := refusal(locked, now=now, declined=declined) or blocked(locked, now=now):
             raise refused
-        if unjoined and locked.state == State.ALLOCATED and not locked.redeeming_since:
+        if unjoined and _waiting(locked):
             raise unjoined
         this_cycle = locked.actions.filter(action_type=ActionType.REDEEMED, cycle=locked.cycle)
         if begun := this_cycle.filter(status__in=[*OPEN, Status.DONE]).order_by("-id").first():

@@ -10,7 +10,7 @@ from functools import partial
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
 from bursary.lib.retries import in_transaction
@@ -19,10 +19,17 @@ from bursary.replica.models import ContentMetadata, ContentType
 from bursary.replica.refresh import content_changed
 
 
-def refer(assignments: QuerySet[LearnerContentAssignment], *, to: int) -> None:
-    """Let these assignments refer to the content with the primary key `to`."""
-    pks = list(assignments.order_by("pk").values_list("pk", flat=True))
-    LearnerContentAssignment.objects.filter(pk__in=pks).update(content=to)
+def refer(old: int, new: int, *, budgets: Collection[Budget] | QuerySet[Budget]) -> None:
+    """Let these budgets' assignments of the content `old`, and the notices about them, refer to `new`.
+
+    And by its key. Without its notice, an assignment would expire before administrators were notified.
+    """
+    for rows in (LearnerContentAssignment.objects.all(), DeadlineNotice.objects.all()):
+        concerned = rows.filter(content=old, budget__in=budgets).order_by("pk")
+        rows.filter(pk__in=list(concerned.values_list("pk", flat=True))).update(content=new)
+    keys = dict(ContentMetadata.objects.filter(pk__in=(old, new)).values_list("pk", "content_key"))
+    if keys[old] != keys[new]:
+        rekey(keys[old], keys[new], among=LearnerContentAssignment.objects.filter(budget__in=budgets))
 
 
 def follow_catalog(budget: Budget, *, now: datetime) -> list[ContentMetadata]:
@@ -38,7 +45,7 @@ def follow_catalog(budget: Budget, *, now: datetime) -> list[ContentMetadata]:
     astray = astray.exclude(held=None).exclude(held=F("content"))
     pairs = list(astray.order_by("content").values_list("content", "held").distinct())
     for old, new in pairs:
-        rows.filter(content=old).update(content=new)
+        refer(old, new, budgets=[budget])
     held_now = {new for _old, new in pairs}
     contents = ContentMetadata.objects.filter(pk__in=held_now).defer("payload")
     concerned = _with_runs(held_now)
@@ -62,14 +69,14 @@ def _announce(pks: Collection[int], *, now: datetime) -> None:
     content_changed.send(sender=ContentMetadata, pks=locked, now=now, moved=(), rekeyed={})
 
 
-def rekey(old: str, new: str) -> None:
-    """Give assignments of a re-keyed course, and of its runs, the course's new key.
+def rekey(old: str, new: str, *, among: QuerySet[LearnerContentAssignment]) -> None:
+    """Give those assignments of a re-keyed course, and of its runs, the course's new key.
 
     One that a learner has by the new key as well keeps the former one.
     """
     rows = LearnerContentAssignment.objects.all()
     same_learner = Q(learner_key=OuterRef("learner_key")) | Q(lms_user_id=OuterRef("lms_user_id"))
     twins = rows.filter(same_learner, budget=OuterRef("budget"), content_key=new)
-    pks = rows.filter(~Exists(twins), content_key=old).order_by("pk").values_list("pk", flat=True)
+    pks = among.filter(~Exists(twins), content_key=old).order_by("pk").values_list("pk", flat=True)
     rows.filter(pk__in=list(pks)).update(content_key=new)
-    rows.filter(parent_content_key=old).update(parent_content_key=new)
+    among.filter(parent_content_key=old).update(parent_content_key=new)

@@ -25,12 +25,14 @@ from bursary.assignments.redemption import RedemptionRefused
 from bursary.dashboard import learner_answers
 from bursary.dashboard.headers import form_leads_to, page, page_of_user
 from bursary.dashboard.overview import own_assignments
+from bursary.replica.reads import ContentUnavailable
 
 _ACCEPTED = {
     Status.DONE: "You have accepted the course. Good learning!",
     Status.FAILED: "Accepting failed, and nothing has changed. Please try again later.",
 }
 _ACCEPTING = "Accepting takes a moment longer than usual. Reload this page in a minute."
+_UNKNOWN = "The catalog does not answer, and nothing has changed. Please try again in a minute."
 _NEW_LINK = {
     True: "We are sending a new link to the address of the old one.",
     False: "We have already sent a new link today. Please look in your spam folder, too.",
@@ -161,6 +163,9 @@ def _accept(
         action = redeem()
     except RedemptionRefused as refused:
         messages.error(request, f"{refused.sentence} {refused.next_step}")
+        return SeeOther(here)
+    except ContentUnavailable:
+        messages.error(request, _UNKNOWN)
         return SeeOther(here)
     status = Status(action.status)
     course_url = learner_answers.course_url(action.assignment) if status == Status.DONE else ""

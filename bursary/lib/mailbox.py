@@ -101,9 +101,14 @@ def _validated(text: str) -> email_validator.ValidatedEmail:
         raise BadAddress(_problem(address)) from error
 
 
+def half_width(text: str) -> str:
+    """Return the text in half-width letters, without soft hyphens and zero-width spaces."""
+    return text.translate(_FOLDED)
+
+
 def tidy(text: str) -> str:
     """Return the text in half-width letters, without what is invisible at its edges."""
-    return _EDGES.sub("", text.translate(_FOLDED))
+    return _EDGES.sub("", half_width(text))
 
 
 def comparable(text: str) -> str:

@@ -1,5 +1,6 @@
 """Instants as people write and read them in a time zone: the one parser, and their form in sentences."""
 
+import re
 from datetime import UTC, date, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,7 +16,8 @@ FORMATS = (
     "Give a date (2027-06-30), a date and time (2027-06-30T17:00), "
     "or one with its time zone (2027-06-30T17:00+02:00)"
 )
-_LAST_SECOND = time(23, 59, 59)
+_LAST_SECOND = time(23, 59, 59, fold=1)
+"""The later one, where clocks are set back at midnight and the day's last hour comes twice."""
 
 
 class MomentUnreadable(ValueError):
@@ -92,6 +94,7 @@ def _moment(text: str, *, end_of_day: bool) -> datetime:
         return datetime.combine(date.fromisoformat(text), _LAST_SECOND if end_of_day else time())
     except ValueError:
         moment = parse_datetime(text)
-    if moment is None:
+    # Python takes any sign for the T: of `2027-06-30+02:00` it makes two o'clock.
+    if moment is None or not re.search("[T ]", text):
         raise ValueError
     return moment

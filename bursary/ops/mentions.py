@@ -7,6 +7,7 @@ that any model has, so that a table added later forgets, too.
 import html
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -107,12 +108,19 @@ def _fitting(model: type[models.Model], column: str, value: Any) -> Any:
 
 
 def _as_written(text: str) -> set[str]:
-    """Return a text, also in full-width letters, and as each is encoded in a URL, in JSON and in HTML."""
-    written = {text, text.replace("@", "\uff20"), text.translate(_FULL_WIDTH)}
-    encoded = {quote(one, safe=safe) for one in written for safe in ("", "@")}
-    return (
-        written | encoded | {json.dumps(one)[1:-1] for one in written} | {html.escape(one) for one in written}
-    )
+    """Return a text, also in full-width letters, and as each is encoded in a URL, in JSON and in HTML.
+
+    Letters with marks are one character or two. Encoded ones differ in case, unlike others.
+    """
+    composed = {unicodedata.normalize(form, text) for form in ("NFC", "NFD")}
+    written = {form for one in (text, *composed) for form in (one, one.replace("@", "\uff20"))}
+    written.add(text.translate(_FULL_WIDTH))
+    # Letter by letter: of ß as a whole, `upper` makes the letters of another mailbox.
+    upper = {"".join(it.upper() if len(it.upper()) == 1 else it for it in one) for one in written}
+    cased = written | upper
+    encoded = {quote(one, safe=safe) for one in cased for safe in ("", "@", "@+")}
+    in_json = {json.dumps(one)[1:-1] for one in cased}
+    return written | encoded | in_json | {html.escape(one) for one in written}
 
 
 def _words(person: Identity, *, in_json: bool) -> Iterator[tuple[str, str]]:

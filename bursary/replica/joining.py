@@ -97,10 +97,13 @@ class RunTerms:
         return closing(self.enroll_by, self.end)
 
     def opens_before(self, bound: datetime) -> bool:
-        """Return whether the run is offered and its enrolment opens before `bound`, closed since or not."""
+        """Return whether the run is offered and its enrolment opens before `bound`, closed since or not.
+
+        One that would close before it opens never does.
+        """
         if self.enroll_start is None:
             return self.offered and (self.enrollable or self.enroll_by is not None)
-        return self.offered and self.enroll_start < bound
+        return self.offered and self.enroll_start < min(bound, self.closes or _NEVER)
 
     def refusal(self, *, now: datetime, before: datetime) -> JoiningRefusal | None:
         """Return why the run cannot be joined between `now` and `before`, None where it can."""
@@ -224,7 +227,8 @@ def opening(*, before: datetime | Combinable, prefix: str = "") -> Q:
     """Return `RunTerms.opens_before` as a condition on runs, or on rows that refer to them by `prefix`."""
     undated = Q(**{f"{prefix}enroll_start": None})
     dated = Q(**{f"{prefix}enroll_by__isnull": False}) | Q(**{f"{prefix}enrollable": True})
-    opens = Q(**{f"{prefix}enroll_start__lt": before}) | (undated & dated)
+    until = Least(before, closes(never=_NEVER, prefix=prefix))
+    opens = Q(**{f"{prefix}enroll_start__lt": until}) | (undated & dated)
     return Q(**{f"{prefix}offered": True, f"{prefix}content_type": ContentType.COURSERUN}) & opens
 
 

@@ -51,9 +51,8 @@ def named_keys(chosen: Mapping[str, Content], *, context: FetchContext) -> set[s
     courses = [key for key, content in chosen.items() if _is_full_course(content)]
     if not courses:
         return set()
-    rows = CatalogMembership.objects.filter(
-        catalog_uuid=context.catalog_uuid, content__parent_key__in=courses
-    ).exclude(named_by="")
+    # A run's own `parent_key` says less: another catalog may have it from a course by another key.
+    rows = CatalogMembership.objects.filter(catalog_uuid=context.catalog_uuid, named_by__in=courses)
     return set(rows.order_by().values_list("content__content_key", flat=True))
 
 
@@ -192,8 +191,7 @@ def _move(
         membership = known[one.row.content_key]
         before = by_pk[membership.content_id]
         after = merge.columns(one.content) if one.agreed else one.row.columns
-        pairs = {name: (before.columns[name], after[name]) for name in merge.COLUMNS}
-        changes = merge.recorded({name: (old, new) for name, (old, new) in pairs.items() if old != new})
+        changes = merge.differences(before.columns, after)
         done.differences += [(one.row.pk, name, old, new) for name, (old, new) in changes.items()]
         done.moved.append((context.catalog_uuid, before.pk, one.row.pk))
         membership.content_id = one.row.pk

@@ -181,6 +181,11 @@ def decide(
     )
 
 
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[object, object]]:
+    """Return how two rows' `COLUMNS` differ, as far as `ContentChange` records it, as JSON values."""
+    return recorded({name: (before[name], after[name]) for name in COLUMNS if before[name] != after[name]})
+
+
 def recorded(changes: Mapping[str, tuple[object, object]]) -> dict[str, tuple[object, object]]:
     """Return those changes that `ContentChange` records, as JSON values."""
     return {

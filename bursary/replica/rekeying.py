@@ -1,11 +1,14 @@
 """A course that upstream knows by another key now: the same uuid, and no row of the new key.
 
-Its rows, its runs, their memberships and the assignments follow, and the former key still finds it.
+Its rows, its runs, their memberships and the assignments follow, and the former key still finds it. Where a
+listing named it by both keys it has two rows: each catalog's membership and assignments follow to the other
+row as soon as the catalog, asked for the former key, does not have it (`removal.py`).
 """
 
 from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db.models import Q
 
@@ -13,7 +16,13 @@ from bursary.catalog.records import Completeness, Content, ContentType
 from bursary.lib.locks import for_update
 from bursary.replica import schedule
 from bursary.replica.merge import FetchContext
-from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, FormerContentKey
+from bursary.replica.models import (
+    CatalogListing,
+    CatalogMembership,
+    ContentMetadata,
+    FormerContentKey,
+    in_catalog,
+)
 
 SETTLED = timedelta(days=2)
 """How long a catalog may go on serving the former key: upstream changes its catalogs one by one."""
@@ -46,32 +55,89 @@ def follow(
     }
     if not courses:
         return Rekeyed(chosen, {}, {}, ())
-    rows = ContentMetadata.objects.filter(
-        uuid__in=courses, content_type=ContentType.COURSE, fetched_from__startswith=f"{context.upstream}:"
-    ).exclude(content_key__in=list(chosen))
-    found = rows.order_by("content_key", "variant").values_list("uuid", "content_key", "checked_at")
-    checked = {(key, courses[uuid]): at for uuid, key, at in found if uuid}
     former = dict(
         FormerContentKey.objects.filter(former_key__in=courses.values()).values_list(
             "former_key", "content_key"
         )
     )
-    still_served = _served_in_this_listing({old for old, _new in checked}, context=context)
-    lagging = {new: old for (old, new), at in checked.items() if former.get(new) == old}
-    lagging = {new: old for new, old in lagging.items() if context.now < checked[old, new] + SETTLED}
+    rows_of = _rows_of(courses, former=former, chosen=chosen, context=context)
+    still_served = _served_in_this_listing({old for old, _at in rows_of.values()}, context=context)
+    lagging = {
+        new: old
+        for new, (old, at) in rows_of.items()
+        if former.get(new) == old and context.now < at + SETTLED
+    }
     keys = {
         old: new
-        for (old, new), at in checked.items()
+        for new, (old, at) in rows_of.items()
         if new not in lagging and old not in still_served and at <= context.now
     }
     batch = _under_present_keys(chosen, lagging, own=own)
     return Rekeyed(batch, keys, _rename(keys) if keys else {}, set(lagging.values()))
 
 
+def successors(pks: Collection[int], *, context: FetchContext) -> dict[int, int]:
+    """Return those of these courses that the catalog, not having them, serves under other keys: pk to pk."""
+    held = CatalogMembership.objects.filter(
+        catalog_uuid=context.catalog_uuid, content__content_type=ContentType.COURSE
+    ).order_by("seen_at", "content")
+    missed = held.filter(content__in=pks, content__uuid__isnull=False)
+    seen = {(pk, uuid): at for pk, uuid, at in missed.values_list("content", "content__uuid", "seen_at")}
+    twins = held.filter(content__uuid__in={uuid for _pk, uuid in seen}, missing_since=None)
+    served = {
+        uuid: (pk, seen_at)
+        for pk, uuid, seen_at in twins.exclude(content__in=pks).values_list(
+            "content", "content__uuid", "seen_at"
+        )
+    }
+    return {
+        pk: served[uuid][0] for (pk, uuid), at in seen.items() if uuid in served and served[uuid][1] >= at
+    }
+
+
+def remember(former_key: str, *, content_key: str) -> None:
+    """Let content that had the former key be found by it from now on, and by all that it had before."""
+    FormerContentKey.objects.filter(former_key__in=(former_key, content_key)).delete()
+    FormerContentKey.objects.filter(content_key=former_key).update(content_key=content_key)
+    FormerContentKey.objects.create(former_key=former_key, content_key=content_key)
+
+
+def present_keys(content_keys: Collection[str]) -> dict[str, str]:
+    """Return by key the one that content has now, whether it is that or a former one. One query."""
+    rows = FormerContentKey.objects.filter(former_key__in=list(content_keys))
+    return dict(zip(content_keys, content_keys, strict=True)) | dict(
+        rows.order_by().values_list("former_key", "content_key")
+    )
+
+
 def present_key(content_key: str) -> str:
     """Return the key that content has now, whether it was asked for by that or by a former one."""
-    rows = FormerContentKey.objects.filter(former_key=content_key).values_list("content_key", flat=True)
-    return rows.first() or content_key
+    return present_keys([content_key])[content_key]
+
+
+def _rows_of(
+    courses: Mapping[UUID, str],
+    *,
+    former: Mapping[str, str],
+    chosen: Collection[str],
+    context: FetchContext,
+) -> dict[str, tuple[str, datetime]]:
+    """Return for each key of these courses, by uuid, the key of their rows, and when those were checked.
+
+    A course that has two rows is the one that its former key leads to, or else that this catalog holds.
+    """
+    rows = ContentMetadata.objects.filter(
+        uuid__in=courses, content_type=ContentType.COURSE, fetched_from__startswith=f"{context.upstream}:"
+    ).exclude(content_key__in=list(chosen))
+    found = rows.annotate(held=in_catalog(context.catalog_uuid)).values_list(
+        "uuid", "content_key", "held", "gone_at", "checked_at"
+    )
+    ranked = sorted(
+        (former.get(courses[uuid]) == key, held, gone_at is None, checked_at, key, courses[uuid])
+        for uuid, key, held, gone_at, checked_at in found
+        if uuid
+    )
+    return {new: (old, checked_at) for *_rank, checked_at, old, new in ranked}
 
 
 def _served_in_this_listing(keys: Collection[str], *, context: FetchContext) -> set[str]:
@@ -87,16 +153,15 @@ def _served_in_this_listing(keys: Collection[str], *, context: FetchContext) -> 
 
 
 def _rename(keys: Mapping[str, str]) -> dict[int, tuple[str, str]]:
-    about = Q(content_key__in=keys) | Q(parent_key__in=keys)
+    named = CatalogMembership.objects.filter(named_by__in=keys).values("content")
+    about = Q(content_key__in=keys) | Q(parent_key__in=keys) | Q(pk__in=named)
     locked = for_update(ContentMetadata.objects.filter(about).order_by("content_key", "variant"))
     rows = {pk: (key, keys[key]) for pk, key in locked.values_list("pk", "content_key") if key in keys}
     for old, new in keys.items():
         ContentMetadata.objects.filter(content_key=old).update(content_key=new)
         ContentMetadata.objects.filter(parent_key=old).update(parent_key=new)
-        CatalogMembership.objects.filter(content__parent_key=new, named_by=old).update(named_by=new)
-        FormerContentKey.objects.filter(former_key=new).delete()
-        FormerContentKey.objects.filter(content_key=old).update(content_key=new)
-        FormerContentKey.objects.create(former_key=old, content_key=new)
+        CatalogMembership.objects.filter(named_by=old).update(named_by=new)
+        remember(old, content_key=new)
     return rows
 
 

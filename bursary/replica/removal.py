@@ -5,7 +5,7 @@ without saying so. The drop guard: nothing is removed while a catalog has shrunk
 a fifth.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -15,7 +15,7 @@ from django.db.models import Q, QuerySet
 from bursary.lib.batches import keyset_pages
 from bursary.lib.locks import for_update
 from bursary.lib.retries import in_transaction
-from bursary.replica import membership, schedule, store
+from bursary.replica import membership, merge, rekeying, schedule, store
 from bursary.replica.ingest import BATCH, content_changed
 from bursary.replica.merge import FetchContext
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, ContentType
@@ -105,15 +105,17 @@ def record_missing(pks: Collection[int], *, context: FetchContext) -> Missing:
     """Write that the catalog, asked by key, did not have this content; end what was missed twice.
 
     Content is locked before its memberships, as `store` does, so that it is either seen or ended. What was
-    seen after the lookup began is not missing.
+    seen after the lookup began is not missing, and neither is a course that the catalog serves under another
+    key: its membership and its assignments follow to that.
     """
     missed = members(context.catalog_uuid).filter(content__in=list(pks), seen_at__lt=context.now)
 
     def record() -> Missing:
-        keys = list(ContentMetadata.objects.filter(pk__in=pks).values_list("content_key", flat=True))
-        concerned = ContentMetadata.objects.filter(Q(pk__in=pks) | Q(parent_key__in=keys))
-        list(for_update(concerned.order_by("content_key", "variant")).values_list("pk"))
+        list(for_update(_concerned(pks, catalog_uuid=context.catalog_uuid)).values_list("pk"))
         listing = _locked_listing(context)
+        rekeyed = rekeying.successors(missed.values_list("content", flat=True), context=context)
+        if rekeyed:
+            _follow_to_other_keys(rekeyed, context=context)
         since = dict(missed.order_by("content_id").values_list("content", "missing_since"))
         missed.filter(missing_since=None).update(missing_since=context.now)
         confirmable = context.now - schedule.CONFIRM_AFTER
@@ -121,12 +123,12 @@ def record_missing(pks: Collection[int], *, context: FetchContext) -> Missing:
         unlisted = missed.filter(seen_at__lt=listing.started_at) if listing.started_at else missed.none()
         confirmed = list(unlisted.exclude(content__in=recheck).values_list("content", flat=True))
         if not confirmed:
-            return Missing(0, recheck, "")
+            return Missing(len(rekeyed), recheck, "")
         if alarm := _removal_alarm(listing, now=context.now):
             _raise_alarm(listing, alarm, now=context.now)
-            return Missing(0, recheck, alarm)
+            return Missing(len(rekeyed), recheck, alarm)
         _end(confirmed, context=context)
-        return Missing(len(confirmed), recheck, "")
+        return Missing(len(rekeyed) + len(confirmed), recheck, "")
 
     return in_transaction(record)
 
@@ -165,6 +167,51 @@ def _removal_alarm(listing: CatalogListing, *, now: datetime) -> str:
 def _raise_alarm(listing: CatalogListing, alarm: str, *, now: datetime) -> None:
     listing.alarm, listing.alarmed_at = alarm, listing.alarmed_at or now
     listing.save(update_fields=["alarm", "alarmed_at"])
+
+
+def _concerned(pks: Collection[int], *, catalog_uuid: UUID) -> QuerySet[ContentMetadata]:
+    """Return this content, the same courses under other keys, and their runs, in the order of locks."""
+    missed = ContentMetadata.objects.filter(pk__in=pks).order_by()
+    uuids = set(missed.filter(content_type=ContentType.COURSE).values_list("uuid", flat=True)) - {None}
+    courses = ContentMetadata.objects.filter(uuid__in=uuids).order_by()
+    keys = {*missed.values_list("content_key", flat=True), *courses.values_list("content_key", flat=True)}
+    named = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, named_by__in=keys)
+    about = Q(content_key__in=keys) | Q(parent_key__in=keys) | Q(pk__in=named.values("content"))
+    return ContentMetadata.objects.filter(about).order_by(*ContentMetadata.LOCK_ORDER)
+
+
+def _follow_to_other_keys(successors: Mapping[int, int], *, context: FetchContext) -> None:
+    """End memberships of courses that the catalog serves under other keys; all of it is locked."""
+    catalog_uuid, catalog = context.catalog_uuid, str(context.catalog_uuid)
+    both = {*successors, *successors.values()}
+    rows = ContentMetadata.objects.in_bulk(both)
+    columns = {
+        row["pk"]: row for row in ContentMetadata.objects.filter(pk__in=both).values("pk", *merge.COLUMNS)
+    }
+    members = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid)
+    members.filter(content__in=successors).delete()
+    gone = membership.mark_gone(set(successors), context=context)
+    differences: list[tuple[int, str, object, object]] = []
+    for old, new in successors.items():
+        former_key, content_key = rows[old].content_key, rows[new].content_key
+        members.filter(named_by=former_key).update(named_by=content_key)
+        rekeying.remember(former_key, content_key=content_key)
+        differences.append((new, "content_key", former_key, content_key))
+        changed = merge.differences(columns[old], columns[new])
+        differences += [(new, name, before, after) for name, (before, after) in changed.items()]
+    changes: list[tuple[int, str, object, object]] = [
+        *((pk, "membership", catalog, None) for pk in successors),
+        *((pk, "gone_at", None, context.now.isoformat()) for pk in sorted(gone)),
+    ]
+    store.record_changes(changes, context=context)
+    store.record_changes(differences, context=context, catalog_uuid=catalog_uuid)
+    content_changed.send(
+        sender=ContentMetadata,
+        pks=sorted(both),
+        now=context.now,
+        moved=[(catalog_uuid, old, new) for old, new in successors.items()],
+        rekeyed={},
+    )
 
 
 def _end(pks: Collection[int], *, context: FetchContext) -> None:

@@ -11,6 +11,7 @@ from tests.smtp import MailServer
 from tests.world import (
     ALICE,
     BOB,
+    CAROL,
     NOW,
     action_of,
     allocate,
@@ -84,7 +85,35 @@ def test_what_makes_no_sense_is_refused() -> None:
     given_assignment(address=TYPO)
     assert reason(BOB) == "nothing_to_correct"
     assert reason(TYPO, TYPO.upper()) == "same_address"
+    [same] = address_corrections.correct_all([(TYPO, TYPO)], now=NOW)
+    assert same.reason == "same_address"
     assert reason(TYPO, "alice") == "invalid_addresses"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "refused"),
+    [
+        ([(ALICE, BOB), (BOB.upper(), ALICE)], [True, True]),
+        ([(ALICE, BOB), (BOB, CAROL)], [True, True]),
+        ([(BOB, CAROL), (ALICE, BOB)], [True, True]),
+        ([(ALICE, CAROL), (ALICE, TYPO)], [True, True]),
+        ([(ALICE, CAROL), (ALICE, CAROL)], [True, True]),
+        ([(ALICE, CAROL), (BOB, CAROL)], [False, False]),
+        ([(ALICE, CAROL), (BOB, TYPO)], [False, False]),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_pairs_of_which_the_order_would_decide_are_refused(
+    pairs: list[tuple[str, str]], refused: list[bool], dry_run: bool
+) -> None:
+    of_alice, of_bob = given_assignment(address=ALICE), given_assignment(address=BOB)
+
+    done = address_corrections.correct_all(pairs, now=NOW, dry_run=dry_run)
+
+    assert [one.reason == "address_in_other_pair" for one in done] == refused
+    assert [one.corrected for one in done] == ([[], []] if any(refused) else [[of_alice.uuid], [of_bob.uuid]])
+    of_alice.refresh_from_db()
+    assert of_alice.learner_email == (ALICE if dry_run or any(refused) else CAROL)
 
 
 def test_more_than_one_transaction_should_carry_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

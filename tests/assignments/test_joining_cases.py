@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.db import transaction
+from pytest_django import Settings
 
 from bursary.assignments import allocation, derived_audit, redemption
 from bursary.assignments.allocation import AllocationRefused
@@ -16,6 +17,7 @@ from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.replica import refresh
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, RefreshSource
+from bursary.replica.refresh import ContentUnavailable
 from tests.replica.listing import Listing, Record
 from tests.world import ALICE, CATALOG, given_budget
 
@@ -232,9 +234,71 @@ def test_assignments_of_a_course_follow_its_runs(budget: Budget) -> None:
     assert derived_audit.audit(clock=lambda: NOW).wrong == 0
 
 
-def test_a_course_of_which_a_thin_record_alone_is_known_is_not_refused_as_inactive(budget: Budget) -> None:
-    stored = allocate(budget, "RevX+1", 6_200)
-    CatalogMembership.objects.exclude(named_by="").delete()
-    ContentMetadata.objects.filter(content_key="RevX+1").update(completeness=Completeness.THIN)
+def thin(served: Record) -> Record:
+    """Return the record as upstream serves it until it has the whole course."""
+    return {name: value for name, value in served.items() if not name.startswith("normalized_metadata")}
 
-    assert redeem(stored) == ""
+
+@pytest.fixture
+def catalog_file(tmp_path: Path, settings: Settings) -> Path:
+    """Return the configured catalog's file, without any record."""
+    settings.CATALOG_URL = (file := tmp_path / "catalog.jsonl").as_uri()
+    file.touch()
+    return file
+
+
+@pytest.mark.parametrize("joined", ["thin", "unknown"])
+@pytest.mark.parametrize(
+    ("edit", "reason"), [({}, ""), ({"is_marketable_external": False}, "content_not_active")]
+)
+def test_what_is_not_known_of_a_course_is_asked_for_before_it_is_redeemed(
+    budget: Budget, catalog_file: Path, joined: str, edit: Record, reason: str
+) -> None:
+    stored = allocate(budget, "RevX+1", 6_200)
+    served = next(one for one in records() if one["key"] == "RevX+1")
+    served["course_runs"][0] |= edit
+    catalog_file.write_text(json.dumps(served))
+    forget(stored, joined=joined)
+
+    assert redemption.unjoinable([(stored, "RevX+1")], now=NOW) == {}  # a page asks nothing
+    refused = redemption.unjoinable([(stored, "RevX+1")], now=NOW, ask=True)
+    assert [one.reason for one in refused.values()] == ([reason] if reason else [])
+    assert redeem(stored) == reason
+
+
+@pytest.mark.parametrize("joined", ["thin", "unknown"])
+def test_a_course_of_which_nothing_can_be_found_out_is_not_redeemed(
+    budget: Budget, catalog_file: Path, joined: str
+) -> None:
+    stored = allocate(budget, "RevX+1", 6_200)
+    served = next(one for one in records() if one["key"] == "RevX+1")
+    catalog_file.write_text(json.dumps(thin(served)))
+    forget(stored, joined=joined)
+
+    refused = redemption.unjoinable([(stored, "RevX+1")], now=NOW, ask=True)
+    assert [one.reason for one in refused.values()] == ["catalog_unavailable"]
+    with pytest.raises(ContentUnavailable):
+        redemption.begin(stored, now=NOW)
+    budget.refresh_from_db()
+    assert (budget.spent_cents, budget.held_cents) == (0, 6_200)
+
+
+def test_what_the_catalog_does_not_have_is_not_redeemed_from_before_the_replica(
+    budget: Budget, catalog_file: Path
+) -> None:
+    stored = allocate(budget, "RevX+1", 6_200)
+    forget(stored, joined="unknown")
+
+    assert redeem(stored) == "content_not_in_catalog"
+
+
+def forget(assignment: LearnerContentAssignment, *, joined: str) -> None:
+    """Leave a thin row of its course, or none: as of assignments from before the replica."""
+    CatalogMembership.objects.exclude(named_by="").delete()
+    rows = ContentMetadata.objects.filter(content_key=assignment.content_key)
+    rows.update(completeness=Completeness.THIN)
+    if joined == "unknown":
+        LearnerContentAssignment.objects.update(content=None)
+        CatalogMembership.objects.filter(content__in=rows).delete()
+        rows.delete()
+    assignment.refresh_from_db()

@@ -1,6 +1,7 @@
 """Content that learners cannot join any more, after it was assigned: administrators are notified, once."""
 
 from datetime import datetime
+from uuid import uuid4
 
 import pytest
 from django.db import transaction
@@ -223,3 +224,48 @@ def test_a_shared_run_that_another_catalog_sees_unpublished_is_notified_of(budge
     serve(edit, now=NOW + HOUR, catalog=OTHER_CATALOG)
     notice = DeadlineNotice.objects.get()
     assert (notice.budget, notice.reason) == (budget, "content_not_active")
+
+
+def with_a_restricted_run(record: Record) -> None:
+    restricted = {"key": f"{RUN}-PRIVATE", "uuid": str(uuid4()), "restriction_type": "custom-b2b-enterprise"}
+    hidden = {"status": "archived", "is_marketable_external": False}
+    record["course_runs"].append(record["course_runs"][0] | restricted | hidden)
+
+
+def closed_with_a_restricted_run(record: Record) -> None:
+    closed(record)
+    with_a_restricted_run(record)
+
+
+def unpublished_with_a_restricted_run(record: Record) -> None:
+    unpublished(record)
+    with_a_restricted_run(record)
+
+
+def test_what_is_served_as_another_variant_is_not_notified_of_again(mail: MailServer, budget: Budget) -> None:
+    allocate(budget)
+    for hours, edit in enumerate([unpublished, unpublished_with_a_restricted_run], start=1):
+        serve(edit, now=NOW + hours * HOUR)
+        notify(NOW + hours * HOUR)
+
+    assert (len(mail.received), DeadlineNotice.objects.count()) == (1, 1)
+    assert len(deadline_notices.current(NOW + 2 * HOUR)) == 1
+
+    serve(with_a_restricted_run, now=NOW + 3 * HOUR)
+    assert DeadlineNotice.objects.get().resolved_at == NOW + 3 * HOUR
+
+
+def test_a_notice_is_waited_for_although_the_course_is_served_as_another_variant(
+    mail: MailServer, budget: Budget
+) -> None:
+    allocate(budget)
+    serve(closed, now=NOW + HOUR)
+    mail.go()
+    notify(NOW + HOUR)
+    serve(closed_with_a_restricted_run, now=NOW + 2 * HOUR)
+
+    assert len(deadline_notices.current(NOW + 2 * HOUR)) == 1
+    assert expiry.expire_due(now=NOW + 2 * DAY).done == 0
+    mail.come()
+    notify(NOW + 2 * DAY)
+    assert expiry.expire_due(now=NOW + 3 * DAY).done == 2

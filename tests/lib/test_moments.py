@@ -40,6 +40,9 @@ def test_a_text_means_one_instant(text: str, end_of_day: bool, instant: datetime
         "1e5",
         "1798675200",
         "2027-06-30\0",
+        "2027-06-30+02:00",
+        "2027-06-30-05:00",
+        "2027-06-30_17:00",
     ],
 )
 def test_what_is_no_date_is_refused_with_the_formats_and_the_zone(text: str) -> None:
@@ -48,6 +51,15 @@ def test_what_is_no_date_is_refused_with_the_formats_and_the_zone(text: str) -> 
 
     for part in ("2027-06-30)", "2027-06-30T17:00)", "2027-06-30T17:00+02:00", "Europe/Madrid"):
         assert part in str(refused.value)
+
+
+def test_a_day_ends_with_its_last_hour_where_clocks_are_set_back_at_midnight() -> None:
+    santiago = ZoneInfo("America/Santiago")  # on 3 April 2027, 23:00 to 24:00 comes twice
+
+    end = moments.read("2027-04-03", zone=santiago, end_of_day=True)
+
+    assert end == datetime(2027, 4, 4, 3, 59, 59, tzinfo=UTC)
+    assert end.timestamp() + 1 == moments.read("2027-04-04", zone=santiago, end_of_day=False).timestamp()
 
 
 @pytest.mark.parametrize(

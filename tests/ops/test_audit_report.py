@@ -116,6 +116,8 @@ def test_what_one_side_alone_has_in_a_catalog_is_named(catalog: Path, everything
     assert named(*everything) == sorted(ours + theirs)
     assert named(*everything, "--catalog", str(CATALOG)) == sorted(ours)
     assert named(*everything, "--catalog", str(OTHER_CATALOG)) == theirs
+    printed = run(*everything, "--threshold", "100")[0]
+    assert {str(CATALOG), str(OTHER_CATALOG)} <= set(printed.split())
 
 
 def test_a_sample_and_a_catalog_bound_what_is_asked(catalog: Path) -> None:

@@ -235,3 +235,32 @@ def test_another_address_that_contains_it_stays(folder: Path, text: str) -> None
     erasure_runs.forget(ALICE, now=NOW)
     assert set(other.actions.values_list("detail", flat=True)) == {text}
     assert [*other.actions.values_list("payload", flat=True)] == [{text: text}] * other.actions.count()
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("tom+lms@bu\u0308cher.example", False),
+        ("TOM+LMS@BU\u0308CHER.EXAMPLE", False),
+        ("?to=tom+lms@b%C3%BCcher.example", False),
+        ("?to=TOM%2BLMS%40B%C3%9CCHER.EXAMPLE", False),
+        ("?to=tom%2Blms%40bu%CC%88cher.example", False),
+        ("tom+lms@bucher.example", True),
+        ("TOM+LMS@STRASSE.EXAMPLE", True),
+    ],
+)
+def test_letters_with_marks_are_found_however_they_are_composed_and_encoded(text: str, left: bool) -> None:
+    given_assignment(address="tom+lms@b\u00fccher.example")
+    user = given_user(email="tom+lms@b\u00fccher.example")
+    AccountAddress.objects.create(
+        user=user,
+        address="tom+lms@stra\u00dfe.example",
+        learner_key=learner_key("tom+lms@stra\u00dfe.example"),
+    )
+    other = given_assignment(address=BOB)
+    other.actions.update(detail=text, payload={text: text})
+
+    assert erasure_runs.forget("tom+lms@b\u00fccher.example", now=NOW)["complete"]
+
+    assert all((one == text) is left for one in other.actions.values_list("detail", flat=True))
+    assert all((one == {text: text}) is left for one in other.actions.values_list("payload", flat=True))

@@ -1,7 +1,7 @@
 """Whether what we hold agrees with upstream's truth, and with itself."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -137,11 +137,11 @@ def check_history() -> None:
         assert story[-1].new == (value.isoformat() if isinstance(value, datetime) else value)
 
 
-def most_changes_of_a_field(*, since: int) -> int:
-    """Return how often one field of a row has changed, at most, after the change with that primary key."""
+def most_changes_of_a_field(*, since: int, but_for: Collection[int] = ()) -> int:
+    """Return how often one field of a row, `but_for` some, has changed at most after a change's key."""
     counts = Counter(
         (one.content_id, one.field, one.catalog_uuid, (one.field == "membership") and (one.old or one.new))
-        for one in ContentChange.objects.filter(pk__gt=since)
+        for one in ContentChange.objects.filter(pk__gt=since).exclude(content__in=but_for)
     )
     return max(counts.values(), default=0)
 

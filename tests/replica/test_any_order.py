@@ -126,18 +126,23 @@ class AnyOrder(UpstreamHistory):
     def an_edit_falls_between_two_catalogs(
         self, name: str, changes: dict[str, Any], order: list[str], stamped: bool
     ) -> None:
-        """One is read before it and the others after: no field flaps."""
+        """One is read before it and the others after: no field flaps.
+
+        A run that is known by its own record may follow that, and then the course that names it by now.
+        """
         self.upstream.recovers()
         self.truth.edit(name, thin=False, poison="")
         for catalog in CATALOGS.values():
             self.now += MINUTE
             self.refresh("listing", catalog)
         last = ContentChange.objects.order_by("pk").values_list("pk", flat=True).last() or 0
+        runs = ContentMetadata.objects.filter(content_type=ContentType.COURSERUN)
+        alone = list(runs.filter(completeness=Completeness.THIN).values_list("pk", flat=True))
         self.truth.edit(name, stamped=stamped, **changes, title=f"Edited on {self.now}")
         for which in order * 2:
             self.now += MINUTE
             self.refresh("keys", CATALOGS[which])
-        assert agreement.most_changes_of_a_field(since=last) <= 1
+        assert agreement.most_changes_of_a_field(since=last, but_for=alone) <= 1
 
     @rule(way=ways, catalog=catalogs, where=st.sampled_from(["asking", "writing", "settling"]))
     def a_worker_dies(self, way: str, catalog: UUID, where: str) -> None:

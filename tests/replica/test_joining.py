@@ -57,6 +57,10 @@ def outcome(*runs: RunTerms, advertised: str = "") -> JoiningTerms | tuple[Joini
         ({"enroll_start": NOW - DAY}, None),
         ({"enroll_start": BEFORE - SECOND}, None),
         ({"enroll_start": BEFORE}, JoiningRefusal.NOT_IN_TIME),
+        # Enrolment that closes before it opens.
+        ({"enroll_start": NOW + 2 * DAY, "enroll_by": NOW + DAY}, JoiningRefusal.NOT_IN_TIME),
+        ({"enroll_start": NOW + DAY, "end": NOW + DAY}, JoiningRefusal.NOT_IN_TIME),
+        ({"enroll_start": NOW + DAY - SECOND, "end": NOW + DAY}, None),
         # Upstream's flag is as old as its last sync: dates say more.
         ({"enrollable": False}, JoiningRefusal.NOT_ACTIVE),
         ({"enrollable": False, "enroll_start": NOW + DAY}, None),
@@ -114,6 +118,7 @@ def test_a_course_costs_what_its_advertised_run_does_or_the_first_that_can_be_jo
 LATE = replace(OPEN, key="LATE", enroll_start=BEFORE + DAY)
 HIDDEN = replace(OPEN, key="HIDDEN", offered=False)
 CLOSED = replace(OPEN, key="CLOSED", enroll_by=NOW - DAY)
+NEVER_OPEN = replace(OPEN, key="NEVER_OPEN", enroll_start=NOW + 80 * DAY, enroll_by=NOW + 75 * DAY)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +142,7 @@ def test_of_a_courses_runs_the_refusal_is_that_of_the_nearest(
     [
         ((SPRING, AUTUMN), AUTUMN.enroll_by),
         ((SPRING, LATE), SPRING.enroll_by),  # it opens too late for this allocation
+        ((SPRING, NEVER_OPEN), SPRING.enroll_by),
         ((OVER, CLOSED), CLOSED.enroll_by),  # passed, and that is when they closed
         ((SPRING, UNDATED), None),
         ((HIDDEN, LATE, replace(UNDATED, enrollable=False)), NOW + DAY),

@@ -4,8 +4,12 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
+from bursary.access.models import Role
+from bursary.assignments import allocation
+from bursary.assignments.matching import Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica import reads, refresh
 from bursary.replica.ingest import BATCH
@@ -16,9 +20,10 @@ from bursary.replica.models import (
     ContentMetadata,
     RefreshSource,
 )
+from tests.api.door import Door
 from tests.replica.listing import Record
 from tests.replica.serving import ALLOWED, HOUR, MOVE, NOW, ORDINARY, Catalogs, row_of
-from tests.world import ALICE, allocate, given_budget
+from tests.world import ALICE, BOB, allocate, given_api_key, given_budget, given_user
 
 pytestmark = pytest.mark.django_db
 
@@ -43,8 +48,8 @@ def rekeyed(catalogs: Catalogs, catalog: UUID) -> Record:
 def test_rows_runs_memberships_and_assignments_follow(catalogs: Catalogs) -> None:
     before = row_of(ORDINARY, MOVE)
     budget = given_budget(catalog_uuid=ORDINARY)
-    for content in (before, row_of(ORDINARY, RUN)):
-        allocate(budget, content, ALICE, now=NOW, price_cents=2000)
+    for content, learner in ((before, ALICE), (row_of(ORDINARY, RUN), BOB)):
+        allocate(budget, content, learner, now=NOW, price_cents=2000)
     for catalog in (ORDINARY, ALLOWED):
         rekeyed(catalogs, catalog)
 
@@ -136,3 +141,33 @@ def test_a_course_that_gets_its_former_key_back_has_it_after_two_days(catalogs: 
     assert (row_of(ORDINARY, MOVE).title, row_of(ORDINARY, RUN).parent_key) == ("Edited", MOVE)
     keys = ContentChange.objects.filter(field="content_key").values_list("old", "new")
     assert list(keys) == [(MOVE, NEW), (NEW, MOVE)]
+
+
+def test_a_learner_redeems_it_by_either_key(catalogs: Catalogs, monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = given_budget(catalog_uuid=ORDINARY)
+    learner = given_user(Role.LEARNER, customer=budget.customer, email=ALICE)
+    allocate(budget, row_of(ORDINARY, MOVE), ALICE, now=NOW, price_cents=2000)
+    rekeyed(catalogs, ORDINARY)
+    catalogs.sync(ORDINARY, hours=1)
+    monkeypatch.setattr(timezone, "now", lambda: NOW + HOUR)
+    door = Door(key=given_api_key(learner))
+    asked = f"policy-redemption/enterprise-customer/{budget.customer.uuid}/can-redeem/"
+
+    verdicts = door.get(asked, content_key=[MOVE, NEW]).json()
+    assert [(one["content_key"], one["can_redeem"]) for one in verdicts] == [(MOVE, True), (NEW, True)]
+    for key in (MOVE, NEW):
+        redeemed = door.post(f"policy-redemption/{budget.uuid}/redeem/", {"content_key": key}).json()
+        assert redeemed["state"] == "committed"
+    budget.refresh_from_db()
+    assert budget.spent_cents == 2000
+
+
+def test_a_preview_by_the_former_key_is_of_what_would_be_allocated(catalogs: Catalogs) -> None:
+    budget = given_budget(catalog_uuid=ORDINARY)
+    allocate(budget, row_of(ORDINARY, MOVE), ALICE, now=NOW, price_cents=2000)
+    rekeyed(catalogs, ORDINARY)
+    catalogs.sync(ORDINARY, hours=1)
+
+    seen = allocation.preview(budget, content_key=MOVE, price_cents=2000, entries=[ALICE], now=NOW + HOUR)
+
+    assert [one.verdict for one in seen.outcomes] == [Verdict.UNCHANGED]

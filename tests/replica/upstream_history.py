@@ -1,13 +1,11 @@
 """What may happen upstream, as rules for the histories that hypothesis invents."""
 
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from bursary.replica import schedule
 from tests.enterprise_catalog.without_sockets import WithoutSockets
 from tests.replica.listing import NOW
 from tests.replica.truth import CATALOGS, NAMES, PUBLIC, RESTRICTED, Truth
@@ -78,8 +76,6 @@ class UpstreamHistory(RuleBasedStateMachine):
 
     @rule(name=names, number=st.integers(0, 2))
     def upstream_gives_a_course_another_key(self, name: str, number: int) -> None:
-        """Not while a listing is read, or may be resumed: whatever that names by both keys is two courses."""
-        self.now += schedule.RESUMABLE_FOR + timedelta(minutes=1)
         self.truth.rekey(name, number)
 
     @rule(down=st.booleans())

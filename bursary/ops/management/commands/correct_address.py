@@ -22,10 +22,8 @@ class Command(OperatorCommand):
         parser.add_argument("--csv", metavar="FILE", help="Pairs instead: two columns, old and new address.")
 
     def run(self, *, addresses: list[str], csv: str | None, dry_run: bool, **_options: Any) -> None:
-        done = [
-            address_corrections.correct(old, new, now=timezone.now(), dry_run=dry_run)
-            for old, new in _pairs(addresses, csv)
-        ]
+        pairs = _pairs(addresses, csv)
+        done = address_corrections.correct_all(pairs, now=timezone.now(), dry_run=dry_run)
         refused = sum(1 for one in done if one.reason)
         would = "would be corrected" if dry_run else "corrected"
         text = "\n".join(_line(one, would) for one in done)
