@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from bursary.lib import mailbox
 
 _LINE_END = re.compile(r"\r\n|[\r\n\v\f\x85\u2028\u2029]")
-_QUOTATION_MARKS = (('"', '"'), ("'", "'"), ("“", "”"), ("\u2018", "\u2019"), ("„", "“"), ("«", "»"))
 _SEPARATORS = ("\t", ";", ",")
 """In the order in which a table's is looked for: the names beside semicolons have commas."""
 _CELL = {
     marks: re.compile(
-        rf'((?:"(?:[^"]|"")*"|<[^<>]*>|\([^()@\uff20\ufe6b]*\)|[^"{marks}<>(]|["<>(])*)([{marks}]|\Z)'
+        rf'((?:"(?:[^"]|"")*"|<[^<>]*>|\([^()@\ufe6b]*\)|[^"{marks}<>(]|["<>(])*)([{marks}]|\Z)'
     )
     for marks in (*_SEPARATORS, ",;")
 }
@@ -27,28 +26,39 @@ _WITH_NAME = re.compile(r"([^<>]*)<([^<>]*)>([^<>]*)")
 _WITH_REMARK = re.compile(r"([^\s()<>]+)\s*(\([^()]*\))")
 _MAILTO = re.compile(r"\Amailto:", re.IGNORECASE)
 _MARKS = re.compile(r"[\s,;<>\"']+")
-_AT = re.compile("[@\uff20\ufe6b]")
-_LIKE_A_DOMAIN = re.compile(r"\S+\.[a-z]{2,}")
-"""A word that may be an address without its @. Unlike `jane.doe`, `J.Doe` is a name."""
-_ADDRESS_COLUMNS = frozenset(
+_AT = re.compile("[@\ufe6b]")
+_QUOTATION_MARKS = (*(('"', '"'), ("'", "'"), ("“", "”"), ("\u2018", "\u2019"), ("„", "“"), ("«", "»")),)
+_MAY_BE_ADDRESS = re.compile(r"@|\w\.[a-z]{2}")
+"""What an address without its @ still has, and a name or a heading has not."""
+_ADDRESS_COLUMNS = frozenset({"email", "mail", "email address", "email addresses", "learner email"})
+"""Headings that name the column of addresses whatever the others are."""
+_ADDRESS_WORDS = frozenset(
     (
-        *("email", "emails", "mail", "mails", "emailaddress", "emailaddresses", "mailaddress", "workemail"),
-        *("learneremail", "learneremails", "learneremailaddress", "useremail", "employeeemail"),
-        *("studentemail", "emailadresse", "emailadressen", "mailadresse", "mailadressen", "adresseemail"),
-        *("adressemail", "adresseélectronique", "courriel", "courriels", "emailadres", "mailadres"),
-        *("epost", "epostadress", "epostadresse", "correo", "correos", "correoelectronico"),
-        *("correoelectrónico", "correioeletrônico", "correioeletrónico", "postaelettronica", "sähköposti"),
-        *("почта", "электроннаяпочта", "メールアドレス", "邮箱", "电子邮件", "電子郵件", "이메일"),
+        *("email", "emails", "mail", "mails", "emailadresse", "emailadressen", "mailadresse", "mailadressen"),
+        *("emailadres", "mailadres", "epost", "epostadress", "epostadresse", "courriel", "courriels"),
+        *("électronique", "correo", "correos", "eletrônico", "eletrónico", "elettronica", "sähköposti"),
+        *("почта", "メールアドレス", "邮箱", "电子邮件", "電子郵件", "이메일"),
     )
 )
+"""Words of such headings, in several languages. What is written `e-mail` is `email` here."""
 _NAME_COLUMNS = frozenset(
     (
-        *("name", "names", "fullname", "firstname", "lastname", "surname", "displayname", "learner"),
-        *("learnername", "student", "studentname", "employee", "employeename", "vorname", "nachname", "nom"),
-        *("prénom", "nombre", "apellidos"),
+        *(
+            "name",
+            "names",
+            "fullname",
+            "firstname",
+            "lastname",
+            "surname",
+            "displayname",
+            "learner",
+            "student",
+        ),
+        *("learnername", "studentname", "employee", "employeename", "vorname", "nachname", "nom", "prénom"),
+        *("nombre", "apellidos", "student"),
     )
 )
-"""Headings of the learners' own addresses and names, as `_plain` returns them."""
+"""Headings of the learners' own names, without spaces."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +110,8 @@ class _Table:
         if at in self.columns:
             return bool(cell)
         if _AT.search(cell):
-            return not heading or _plain(heading) in _NAME_COLUMNS
-        return not heading and bool(_LIKE_A_DOMAIN.fullmatch(cell)) and cell not in accounts
+            return not heading or _heading(heading).replace(" ", "") in _NAME_COLUMNS
+        return not heading and bool(_MAY_BE_ADDRESS.search(cell)) and cell not in accounts
 
 
 def read(text: str) -> PastedList:
@@ -111,8 +121,8 @@ def read(text: str) -> PastedList:
     columns are left out. Elsewhere commas and semicolons separate people, and only names beside an address in
     angle brackets are left out: a word alone may be a mistyped address.
     """
-    lines = enumerate(_LINE_END.split(mailbox.half_width(text)), 1)
-    return _read([_Line(number, line) for number, line in lines])
+    lines = _LINE_END.split(mailbox.half_width(text))
+    return _read([_Line(number, line) for number, line in enumerate(lines, 1)])
 
 
 def read_items(items: Sequence[str]) -> PastedList:
@@ -165,24 +175,41 @@ def _read(lines: Sequence[_Line]) -> PastedList:
 
 def _headed(lines: Sequence[_Line]) -> _Table | None:
     """Return the table that the first line is the heading of, if it names a column of addresses."""
-    for separator in _SEPARATORS if lines and not _AT.search(lines[0].text) else ():
+    if not lines or _AT.search(lines[0].text):
+        return None
+    for separator in [mark for mark in _SEPARATORS if mark in lines[0].text] or [","]:
         headings = [_unquoted(cell) for cell in lines[0].cells(separator)]
-        if columns := [at for at, heading in enumerate(headings) if _plain(heading) in _ADDRESS_COLUMNS]:
-            return _Table(separator, columns, headings)
+        exactly, alike = _named_columns(headings)
+        if exactly or alike:
+            return _Table(separator, exactly or alike, headings)
     return None
 
 
 def _is_heading(lines: Sequence[_Line]) -> bool:
-    """Return whether the first line, without an address, stands over a table, or with tabs over addresses."""
-    if len(lines) < 2 or _AT.search(lines[0].text):
-        return False
+    """Return whether the first line, without what may be an address, stands over a table."""
     table = _uniform(lines[1:])
     separator = table.separator if table else "\t"
-    cells = lines[0].cells(separator)
-    named = all(cells) and not any(_LIKE_A_DOMAIN.fullmatch(cell) for cell in cells)
-    if table:
-        return named and len(cells) == len(lines[1].cells(separator))
-    return named and len(cells) > 1 and all(_AT.search(line.text) for line in lines[1:])
+    cells = lines[0].cells(separator) if lines else []
+    if len(cells) < 2 or not all(cells) or any(map(_MAY_BE_ADDRESS.search, cells)):
+        return False
+    tabs = separator == "\t" and len(lines) > 1 and all(_AT.search(line.text) for line in lines[1:])
+    return tabs or (table is not None and len(cells) == len(lines[1].cells(separator)))
+
+
+def _named_columns(headings: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Return the positions of headings of addresses: those that say no more, and all."""
+    exactly, alike = [], []
+    for at, cell in enumerate(headings):
+        heading = "" if _MAY_BE_ADDRESS.search(cell) else _heading(cell)
+        exactly += [at] if heading in _ADDRESS_COLUMNS else []
+        alike += [] if _ADDRESS_WORDS.isdisjoint(heading.split()) else [at]
+    return exactly, alike
+
+
+def _heading(cell: str) -> str:
+    """Return the words of a heading in lower case, `e-mail` as one word."""
+    words = " ".join(re.findall(r"[^\W_]+", _unquoted(cell).casefold()))
+    return re.sub(r"\be (?=mail|post)", "e", words)
 
 
 def _uniform(lines: Sequence[_Line]) -> _Table | None:
@@ -236,7 +263,7 @@ def _read_people(number: int, text: str, found: PastedList) -> None:
             found.entries.append(Entry(number, address))
         else:
             waiting.append(cell)
-            if mark == "," and not _AT.search(cell) and not _LIKE_A_DOMAIN.fullmatch(cell):
+            if mark == "," and not _AT.search(cell) and not _MAY_BE_ADDRESS.search(cell):
                 continue
             found.entries += [Entry(number, one) for one in map(_address, waiting) if one]
         waiting = []
@@ -270,11 +297,6 @@ def _divided(text: str, marks: str) -> list[tuple[str, str]]:
         if not match[2]:
             break
     return cells
-
-
-def _plain(heading: str) -> str:
-    """Return a heading in lower case, without spaces, hyphens and other marks."""
-    return re.sub(r"[\s\-\u2010\u2011_.:*]", "", heading.casefold())
 
 
 def _unquoted(text: str) -> str:

@@ -99,7 +99,7 @@ def test_a_file_is_read_in_the_encodings_that_spreadsheets_save(encoding: str) -
         ("learner_emails\nj@x.example", "j", ["learner_emails"]),
         ("Tel.nr;E\u2011mail\n1;j@x.example", "j", ["Tel.nr;E\u2011mail", "1"]),
         ("Manager e-mail,Email\nm@x.example,j@x.example", "j", ["Manager e-mail,Email", "m@x.example"]),
-        ("Boss e-mail,Work e-mail\nm@x.example,j@x.example", "j", ["Boss e-mail,Work e-mail", "m@x.example"]),
+        ("Boss e-mail,Work e-mail\nm@x.example,j@x.example", "m j", ["Boss e-mail,Work e-mail"]),
         ("Nom,Adresse\nJ,j@x.example\nB,b@x.example", "j b", ["Nom,Adresse", "J", "B"]),
     ],
 )
@@ -118,10 +118,6 @@ def test_people_are_found_in_lists_and_tables(text: str, entries: str, dropped: 
         ("Jane\t\nBob\tb@x.example", "Jane"),
         ("Jane Doe jane@x.example", "Jane Doe jane@x.example"),
         ("'jane@x.example", "'jane@x.example"),
-        ("rick.x.example, Jane <j@x.example>", "rick.x.example"),
-        ("Rick\trick.x.example\nJane\tj@x.example", "Rick\trick.x.example"),
-        ("mail.x.example\nj@x.example", "mail.x.example"),
-        ("rick.x.example,Rick\nj@x.example,Jane\nb@x.example,Bob", "rick.x.example"),
         ("bob.x.example, Jane <j@x.example>", "bob.x.example"),
         ("a@x.example, bob.x.example\nc@x.example, dan.x.example", "bob.x.example"),
         ("bob.x.example\tcarl\nJane\tj@x.example", "bob.x.example\tcarl"),
@@ -130,6 +126,10 @@ def test_people_are_found_in_lists_and_tables(text: str, entries: str, dropped: 
         ("a@x.example (b@x.example)", "a@x.example (b@x.example)"),
         ("Name;E-Mail;Team\nx@x.example; y@x.example; z@x.example", "x@x.example; y@x.example; z@x.example"),
         ("E-Mail;Manager\n;m@x.example", ""),
+        ("rick.x.example, Jane <j@x.example>", "rick.x.example"),
+        ("Rick\trick.x.example\nJane\tj@x.example", "Rick\trick.x.example"),
+        ("mail.x.example\nj@x.example", "mail.x.example"),
+        ("rick.x.example,Rick\nj@x.example,Jane\nb@x.example,Bob", "rick.x.example"),
     ],
 )
 def test_what_may_be_a_mistake_is_no_name_and_stays_in_the_list(text: str, entry: str) -> None:
