@@ -230,7 +230,8 @@ def _uniform(lines: Sequence[_Line]) -> _Table | None:
 def _read_cells(line: _Line, cells: Sequence[str], table: _Table, found: PastedList) -> None:
     """Read a row of a table. One without an address is an entry as a whole, which is refused.
 
-    So is one with addresses in columns of names and of others: it may be a line of people, or have a manager.
+    So is one with addresses in several columns of addresses, such as "Boss e-mail" and "Work e-mail", or in
+    columns of names and of others: it may be a line of people, or have a manager.
     """
     row, beside = PastedList(), False
     # Accounts are often named like the part before the @.
@@ -243,7 +244,8 @@ def _read_cells(line: _Line, cells: Sequence[str], table: _Table, found: PastedL
             column = table.headings[at] if _AT.search(cell) else ""
             row.dropped.append(Entry(line.number, _unquoted(cell), column))
     left_out = [one for one in row.dropped if one.column]
-    if left_out and beside:
+    several = sum(bool(_AT.search(cells[at])) for at in table.columns if at < len(cells)) > 1
+    if several or (left_out and beside):
         row = PastedList([Entry(line.number, line.text.strip(" ,;\t"))])
     elif not any(_AT.search(one.text) for one in row.entries):
         rest = (cell for cell in cells if cell and not _AT.search(cell))

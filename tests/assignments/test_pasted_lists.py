@@ -99,7 +99,6 @@ def test_a_file_is_read_in_the_encodings_that_spreadsheets_save(encoding: str) -
         ("learner_emails\nj@x.example", "j", ["learner_emails"]),
         ("Tel.nr;E\u2011mail\n1;j@x.example", "j", ["Tel.nr;E\u2011mail", "1"]),
         ("Manager e-mail,Email\nm@x.example,j@x.example", "j", ["Manager e-mail,Email", "m@x.example"]),
-        ("Boss e-mail,Work e-mail\nm@x.example,j@x.example", "m j", ["Boss e-mail,Work e-mail"]),
         ("Nom,Adresse\nJ,j@x.example\nB,b@x.example", "j b", ["Nom,Adresse", "J", "B"]),
     ],
 )
@@ -126,6 +125,8 @@ def test_people_are_found_in_lists_and_tables(text: str, entries: str, dropped: 
         ("a@x.example (b@x.example)", "a@x.example (b@x.example)"),
         ("Name;E-Mail;Team\nx@x.example; y@x.example; z@x.example", "x@x.example; y@x.example; z@x.example"),
         ("E-Mail;Manager\n;m@x.example", ""),
+        ("Boss e-mail,Work e-mail\nm@x.example,j@x.example", "m@x.example,j@x.example"),
+        ("Name;Boss e-mail;Work e-mail\nJ;m@x.example;j@x.example", "J;m@x.example;j@x.example"),
         ("rick.x.example, Jane <j@x.example>", "rick.x.example"),
         ("Rick\trick.x.example\nJane\tj@x.example", "Rick\trick.x.example"),
         ("mail.x.example\nj@x.example", "mail.x.example"),
