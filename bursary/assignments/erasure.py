@@ -122,7 +122,7 @@ def preview(address: str) -> ErasurePreview:
     learner = learner_identity.trace(address)
     assigned = LearnerContentAssignment.objects.filter(learner.rows)
     counts = assigned.order_by().values_list("state").annotate(count=Count("pk"))
-    sent = LearnerContentAssignmentAction.objects.filter(learner.spelt("recipient"))
+    sent = LearnerContentAssignmentAction.objects.filter(_names(learner))
     return ErasurePreview(
         assignments={str(state): count for state, count in counts},
         elsewhere=sent.exclude(assignment__in=assigned.values("pk")).count(),
@@ -165,9 +165,18 @@ def forget(
 
 def _budgets_of(learner: Identity) -> list[int]:
     theirs = LearnerContentAssignment.objects.filter(learner.rows).order_by()
-    sent = LearnerContentAssignmentAction.objects.filter(learner.spelt("recipient")).order_by()
+    sent = LearnerContentAssignmentAction.objects.filter(_names(learner)).order_by()
     budgets = set(theirs.values_list("budget", flat=True).distinct())
     return sorted(budgets | set(sent.values_list("assignment__budget", flat=True).distinct()))
+
+
+def _names(learner: Identity) -> Q:
+    """Return the condition on actions that they were sent to the learner, or corrected an address of theirs."""
+    named = learner.spelt("recipient")
+    for address in sorted(learner.addresses):
+        old = Q(detail__istartswith=f"From {address} to ") | Q(detail__iendswith=f" to {address}.")
+        named |= Q(old, action_type=ActionType.EMAIL_CORRECTED)
+    return named
 
 
 def _forget_in(
@@ -178,16 +187,14 @@ def _forget_in(
         budget = ledger.lock(budget_pk)
         here = LearnerContentAssignment.objects.filter(budget=budget_pk)
         theirs = set(here.filter(learner.rows).values_list("pk", flat=True))
-        sent = LearnerContentAssignmentAction.objects.filter(
-            learner.spelt("recipient"), assignment__budget=budget_pk
-        )
+        sent = LearnerContentAssignmentAction.objects.filter(_names(learner), assignment__budget=budget_pk)
         others = set(sent.values_list("assignment", flat=True)) - theirs
         found = [one for one in _locked_assignments(sorted(theirs | others)) if one.pk in theirs]
         free = [one for one in found if not one.redeeming_since]
         cancelled = [one for one in free if lifecycle.allows(one, ActionType.CANCELLED)]
         lifecycle.move(budget, cancelled, ActionType.CANCELLED, now=now, actor=actor)
         actions.supersede([one.pk for one in free], WORK, now=now, error_code="forgotten")
-        of_others = Q(learner.spelt("recipient"), assignment__in=others)
+        of_others = Q(_names(learner), assignment__in=others)
         rows = _locked_actions(Q(assignment__in=[one.pk for one in free]) | of_others)
         busy = {
             row.assignment_id: row.assignment.uuid

@@ -131,7 +131,7 @@ def test_an_address_that_was_corrected_is_forgotten_without_the_assignment(mail:
     deliver()
     addresses.correct(assignment, address=BOB, now=NOW)
     deliver()
-    assert erasure.preview(ALICE).elsewhere == 2
+    assert erasure.preview(ALICE).elsewhere == 3  # linked, notified, and the correction
     assert forget().complete
     assignment.refresh_from_db()
     assert (assignment.learner_email, assignment.state) == (BOB, State.ALLOCATED)
