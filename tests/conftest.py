@@ -19,7 +19,13 @@ from tests.smtp import MailServer, mail_server
 ON_SQLITE_ONLY = [
     *("architecture", "docs", "config"),  # read the code, the pages and the settings
     *("catalog", "enterprise_catalog", "upstream"),  # parse, and talk HTTP
-    *("dashboard", "api/test_schema.py", "api/test_not_found.py", "api/test_inputs.py"),  # pages and inputs
+    *(
+        "dashboard",
+        "ops/test_admin.py",
+        "api/test_schema.py",
+        "api/test_not_found.py",
+        "api/test_inputs.py",
+    ),  # pages and inputs
     "assignments/test_previews_come_true.py",  # what both decide by is tested on both
     *("assignments/test_pasted_lists.py", "lib/test_mailbox.py", "api/test_lists_from_the_field.py"),
     *("access/test_permissions.py", "api/test_authentication.py", "lib/test_moments.py"),
@@ -30,6 +36,10 @@ ON_SQLITE_ONLY = [
     "replica/test_many_catalogs.py",
     *("api/test_read_modes.py", "replica/test_merge_decisions.py", "faults/test_an_hour_of_outage.py"),
     *("faults/test_fault_02_catalog_unreachable.py", "faults/test_fault_03_missing_courses.py"),
+    # Ask every page, or every case of every catalog, one by one. What decides there is tested on both, in
+    # replica/test_variants.py, replica/test_joining_rows.py and api/test_content_scope.py.
+    *("flows/test_a_restricted_run_over_http.py", "flows/test_a_restricted_run_in_mails_and_commands.py"),
+    *("flows/test_every_case_of_every_catalog.py", "flows/test_events_over_the_bus.py"),
     # Start processes of their own, which use SQLite whatever the tests run on.
     *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_serving.py"),
 ]

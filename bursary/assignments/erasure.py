@@ -171,7 +171,7 @@ def _budgets_of(learner: Identity) -> list[int]:
 
 
 def _names(learner: Identity) -> Q:
-    """Return the condition on actions that they were sent to the learner, or corrected an address of theirs."""
+    """Return the condition on actions that they went to the learner, or corrected one of their addresses."""
     named = learner.spelt("recipient")
     for address in sorted(learner.addresses):
         old = Q(detail__istartswith=f"From {address} to ") | Q(detail__iendswith=f" to {address}.")
