@@ -46,6 +46,15 @@ class UserAdmin(FindsMailboxes, DjangosUserAdmin):  # type: ignore[type-arg]  # 
     fieldsets = (*(DjangosUserAdmin.fieldsets or ()), ("Open edX", {"fields": ("lms_user_id",)}))
     add_fieldsets = (*DjangosUserAdmin.add_fieldsets, ("Person", {"fields": ("email", "lms_user_id")}))
 
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Return whether the account may be deleted: one at a time, and with an LMS user id.
+
+        Without one nothing would remember that its learner is not to be mailed (decision 0013). It is
+        deactivated instead.
+        """
+        traced = obj is not None and obj.lms_user_id is not None
+        return traced and super().has_delete_permission(request, obj)
+
 
 @admin.register(RoleGrant)
 class RoleGrantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run

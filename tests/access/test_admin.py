@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from bursary.access.models import LearnerLink, Role, learner_key
+from bursary.access.models import LearnerLink, Role, User, learner_key
 from bursary.assignments.models import LearnerContentAssignment
 from tests.api.door import door_of
 from tests.world import ALICE, BOB, NOW, given_assignment, given_budget, given_user
@@ -54,6 +54,19 @@ def test_an_administrators_search_finds_it_too(written: str) -> None:
     door = door_of(Role.ADMINISTRATOR, customer=row.budget.customer)
     listed = door.assignments(row.budget, search=written).json()["results"]
     assert [one["learner_email"] for one in listed] == [HOME]
+
+
+def test_an_account_that_would_leave_no_trace_is_deactivated_and_not_deleted(client: Client) -> None:
+    client.force_login(given_user(is_staff=True, is_superuser=True))
+    traced, traceless = given_user(email=ALICE, lms_user_id=7), given_user(email=BOB)
+    pages = {one: reverse("admin:access_user_delete", args=[one.pk]) for one in (traced, traceless)}
+
+    assert client.post(pages[traceless], {"post": "yes"}).status_code == 403
+    everything = {"action": "delete_selected", "_selected_action": [traceless.pk], "post": "yes"}
+    client.post(reverse("admin:access_user_changelist"), everything)
+    assert User.objects.filter(pk=traceless.pk).exists()
+    assert client.post(pages[traced], {"post": "yes"}).status_code == 302
+    assert not User.objects.filter(pk=traced.pk).exists()
 
 
 def test_the_admin_has_no_groups_and_its_names_are_words(client: Client) -> None:
