@@ -42,12 +42,12 @@ def fill(assignments: int) -> None:
         LearnerContentAssignment,
         LearnerContentAssignmentAction,
     )
-    from tests.world import BOB, allocate, deliver, given_budget, given_content  # noqa: PLC0415
+    from tests import world  # noqa: PLC0415  # needs the settings
 
-    budget, content = given_budget(), given_content()
-    allocate(budget, content, BOB)
-    deliver()
-    template = LearnerContentAssignment.objects.filter(learner_email=BOB).latest("pk")
+    budget, content = world.given_budget(), world.given_content()
+    world.allocate(budget, content, world.BOB)
+    world.deliver()
+    template = LearnerContentAssignment.objects.filter(learner_email=world.BOB).latest("pk")
 
     def copy(model: type[models.Model], source: str, changed: dict[str, str]) -> None:
         names = [str(one.column) for one in model._meta.concrete_fields if not one.primary_key]
@@ -85,14 +85,14 @@ def forget() -> None:
         LearnerContentAssignmentAction,
     )
     from bursary.ops import erasure_runs  # noqa: PLC0415  # needs the settings
-    from tests.world import allocate, deliver, given_budget, given_content, given_user  # noqa: PLC0415
+    from tests import world  # noqa: PLC0415  # needs the settings
 
-    person = given_user(email="alice.maiden@learners.example", lms_user_id=4711)
-    allocate(given_budget(), given_content(), person.email)
+    person = world.given_user(email="alice.maiden@learners.example", lms_user_id=4711)
+    world.allocate(world.given_budget(), world.given_content(), person.email)
     person.email = PERSON
     person.save()
-    allocate(given_budget(), given_content(), PERSON)
-    deliver()
+    world.allocate(world.given_budget(), world.given_content(), PERSON)
+    world.deliver()
     others = LearnerContentAssignmentAction.objects.order_by("pk").values("pk")[:100]
     LearnerContentAssignmentAction.objects.filter(pk__in=others).update(detail=f"Asked <{PERSON}>.")
     rows = LearnerContentAssignment.objects.count(), LearnerContentAssignmentAction.objects.count()

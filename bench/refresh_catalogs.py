@@ -9,7 +9,6 @@ than one for the keys of each catalog and one for every fifty records.
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from typing import Any
 from uuid import UUID
 
 import django
-from refresh_memory import Catalog, peak_mb, served
+from refresh_memory import Catalog, installed, peak_mb, served
 
 MOST_ROWS = 1.05
 RECORDS_A_REQUEST = 50
@@ -101,17 +100,7 @@ def measure(folder: Path, upstream: Catalogs, *, catalogs: int) -> bool:
     most = catalogs * (1 + -(-upstream.courses // RECORDS_A_REQUEST))
     within = True
     with served(upstream) as url:
-        environment = os.environ | {
-            "BURSARY_VAR_DIR": str(folder),
-            "BURSARY_CATALOG_URL": url,
-            "BURSARY_OAUTH_URL": url,
-            "BURSARY_OAUTH_CLIENT_ID": "bench",
-            "BURSARY_OAUTH_CLIENT_SECRET": "no secret",
-            "DJANGO_SETTINGS_MODULE": "bursary.config.settings",
-            "PYTHONPATH": str(Path(__file__).parents[1]),
-        }
-        migrate = [sys.executable, "-m", "bursary.config.cli", "migrate", "--verbosity", "0"]
-        subprocess.run(migrate, env=environment, check=True)
+        environment = installed(folder, url=url)
         for hours, case in enumerate(CASES):
             upstream.asked.clear()
             child = [sys.executable, __file__, "--hours", str(hours), "--catalogs", str(catalogs)]

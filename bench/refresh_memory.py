@@ -128,21 +128,27 @@ def refresh_once(hours: int) -> None:
     )
 
 
+def installed(folder: Path, *, url: str) -> dict[str, str]:
+    """Migrate a database in the folder; return the environment of processes that use it and this upstream."""
+    environment = os.environ | {
+        "BURSARY_VAR_DIR": str(folder),
+        "BURSARY_CATALOG_URL": url,
+        "BURSARY_OAUTH_URL": url,
+        "BURSARY_OAUTH_CLIENT_ID": "bench",
+        "BURSARY_OAUTH_CLIENT_SECRET": "no secret",
+        "DJANGO_SETTINGS_MODULE": "bursary.config.settings",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+    migrate = [sys.executable, "-m", "bursary.config.cli", "migrate", "--verbosity", "0"]
+    subprocess.run(migrate, env=environment, check=True)
+    return environment
+
+
 def measure(folder: Path, *, courses: int) -> list[float]:
     """Return the peak memory of each case, in megabytes."""
     catalog = Catalog(courses)
     with served(catalog) as url:
-        environment = os.environ | {
-            "BURSARY_VAR_DIR": str(folder),
-            "BURSARY_CATALOG_URL": url,
-            "BURSARY_OAUTH_URL": url,
-            "BURSARY_OAUTH_CLIENT_ID": "bench",
-            "BURSARY_OAUTH_CLIENT_SECRET": "no secret",
-            "DJANGO_SETTINGS_MODULE": "bursary.config.settings",
-            "PYTHONPATH": str(Path(__file__).parents[1]),
-        }
-        migrate = [sys.executable, "-m", "bursary.config.cli", "migrate", "--verbosity", "0"]
-        subprocess.run(migrate, env=environment, check=True)
+        environment = installed(folder, url=url)
         peaks: list[float] = []
         for hours, case in enumerate(CASES):
             catalog.title = "New course" if case == "changed" else catalog.title
