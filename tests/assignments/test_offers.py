@@ -113,7 +113,7 @@ def test_what_a_catalog_offers_is_known_but_of_a_thin_course_and_of_content_with
         LearnerContentAssignment.objects.filter(pk=one.pk).update(content=None)
         one.refresh_from_db()
     CatalogMembership.objects.filter(content__content_key=unknown.content_key).delete()
-    ContentMetadata.objects.filter(pk=thin.content_id).update(completeness=Completeness.THIN)
+    ContentMetadata.objects.filter(content_key=thin.content_key).update(completeness=Completeness.THIN)
 
     found = offers.assigned([linked, unlinked, unknown, thin], now=NOW)
 
@@ -124,7 +124,7 @@ def test_what_a_catalog_offers_is_known_but_of_a_thin_course_and_of_content_with
 
 def test_what_its_catalog_holds_no_more_is_offered_no_more(budget: Budget) -> None:
     gone, left = (assigned(budget) for _each in range(2))
-    ContentMetadata.objects.filter(pk=gone.content_id).update(gone_at=NOW)
+    ContentMetadata.objects.filter(content_key=gone.content_key).update(gone_at=NOW)
     CatalogMembership.objects.filter(content=left.content_id).delete()
 
     assert offers.assigned([gone, left], now=NOW) == {gone.pk: None, left.pk: None}
