@@ -247,20 +247,21 @@ def test_a_row_that_differs_from_upstream_is_not_referred_to(budget: Budget, doo
 @pytest.mark.parametrize("mode", ["shadow"])
 def test_a_run_of_ours_that_opens_after_the_due_date_is_no_difference(budget: Budget, door: Door) -> None:
     filled()
+    tides = ContentMetadata.objects.get(content_key=TIDES)
     given_content(
         f"course-v1:{TIDES}+2T2026",
-        parent=ContentMetadata.objects.get(content_key=TIDES),
+        parent=tides,
         content_type=ContentType.COURSERUN,
         enroll_start=NOW + 20 * DAY,
         enroll_by=CLOSES + DAY,
     )
 
     for address, due in ((ALICE, NOW + 10 * DAY), (BOB, NOW + 30 * DAY)):
-        body = {"content_key": TIDES, "content_price_cents": PRICE, "learner_emails": [address]}
-        assert door.post(allocating(budget), body | {"due_date": due.isoformat()}).status_code == 202
+        assert door.can_allocate(budget, tides, address, due_date=due.isoformat()).json()["can_allocate"]
+        assert door.allocate(budget, tides, address, due_date=due.isoformat()).status_code == 202
 
     referred = {one.learner_email: one.content for one in LearnerContentAssignment.objects.all()}
-    assert referred == {ALICE: ContentMetadata.objects.get(content_key=TIDES), BOB: None}
+    assert referred == {ALICE: tides, BOB: None}
 
 
 @pytest.mark.parametrize("mode", ["shadow"])
