@@ -32,7 +32,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def visitor(chromium: Browser, live_server: LiveServer, settings: Settings) -> Iterator[Visitor]:
-    """Return a visitor at a laptop, whose pages must have made no trouble when the test ends."""
+    """Return a visitor at a laptop. When the test ends, no page has caused any trouble."""
     settings.BASE_URL = live_server.url
     settings.CSRF_TRUSTED_ORIGINS = [live_server.url]
     with chromium.new_context(viewport={"width": 1440, "height": 900}) as context:
@@ -44,7 +44,7 @@ def visitor(chromium: Browser, live_server: LiveServer, settings: Settings) -> I
 
 @pytest.fixture
 def reader(chromium: Browser, live_server: LiveServer) -> Iterator[Visitor]:
-    """Return a visitor whose browser runs no scripts."""
+    """Return a visitor with a browser that runs no scripts."""
     with chromium.new_context(java_script_enabled=False) as context:
         context.set_default_timeout(PATIENCE)
         guest = Visitor(context.new_page(), origin=live_server.url)

@@ -34,7 +34,7 @@ class Visitor:
         client.force_login(user)
         session = client.cookies[settings.SESSION_COOKIE_NAME].value
         cookie = {"name": settings.SESSION_COOKIE_NAME, "value": session, "url": self.origin}
-        self.page.context.add_cookies([cookie])  # type: ignore[list-item]  # the stubs want a TypedDict
+        self.page.context.add_cookies([cookie])  # type: ignore[list-item]  # the stubs ask for a TypedDict
 
     def open(self, path: str) -> Page:
         """Open a page of the site, which must answer 200."""
