@@ -299,7 +299,7 @@ def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int
     chosen = queryset.values("pk")[start : start + size]
     in_one = connection.features.allow_sliced_subqueries_with_in
     of_the_page = Q(pk__in=chosen if in_one else [row["pk"] for row in chosen])
-    shown = _with_timelines(join_by=_join_by())
+    shown = _with_timelines(join_by=_join_by(now=now))
     rows = list(shown.filter(of_the_page).order_by(*queryset.query.order_by))
     content_display.attach_content(rows, now=now)
     return Page(
@@ -316,15 +316,15 @@ def with_timelines(
 
     `join_by` looks at the runs of each: leave it out where it is not shown, and they are thousands.
     """
-    found = _with_timelines(**({"join_by": _join_by()} if with_join_by else {})).in_bulk(pks)
+    found = _with_timelines(**({"join_by": _join_by(now=now)} if with_join_by else {})).in_bulk(pks)
     rows = [found[pk] for pk in pks if pk in found]
     content_display.attach_content(rows, now=now)
     return rows
 
 
-def _join_by() -> NullIf:
+def _join_by(*, now: datetime) -> NullIf:
     """Return the date of the column `content_enroll_by`, read from the content itself; NULL for none."""
-    join_by = Case(When(derived.held(), then=derived.joined_by()), default=F(JOIN_BY))
+    join_by = Case(When(derived.held(), then=derived.joined_by(now=now)), default=F(JOIN_BY))
     return NullIf(join_by, Value(FAR_FUTURE))
 
 
