@@ -50,7 +50,7 @@ _INSTANT = timedelta(microseconds=1)  # the least by which stored dates differ
 
 _OPEN = Q(state=State.ALLOCATED)
 _STARTING = Q(state__in=[State.ALLOCATED, State.ACCEPTED])
-_FROM_CONTENT = ("title", "start_date")
+_FROM_CONTENT = ("title", "start_date", "parent_key")
 _INVITATIONS = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
@@ -192,8 +192,6 @@ def attach(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> in
     locked = list(for_update(unattached).order_by("pk").values_list("pk", flat=True))
     attached = LearnerContentAssignment.objects.filter(pk__in=locked)
     attached.update(content=content)
-    if content.parent_key:
-        attached.filter(parent_content_key="").update(parent_content_key=content.parent_key)
     _follow(attached, [content], now=now)
     return len(locked)
 
@@ -289,12 +287,14 @@ def joined_by(*, now: datetime) -> Coalesce:
 
 
 def _content_columns(contents: Sequence[ContentMetadata], *, now: datetime) -> dict[str, Combinable]:
-    """Return the sort keys, for assignments of these contents."""
+    """Return the sort keys, and the keys of runs' courses, for assignments of these contents."""
 
-    def by_content(values: Mapping[int, object]) -> Case:
-        return Case(*(When(content=pk, then=Value(value)) for pk, value in values.items()))
+    def by_content(values: Mapping[int, object], default: Combinable | None = None) -> Case:
+        return Case(*(When(content=pk, then=Value(value)) for pk, value in values.items()), default=default)
 
-    return {
+    courses = {one.pk: one.parent_key for one in contents if one.parent_key}
+    moved = {"parent_content_key": by_content(courses, F("parent_content_key"))} if courses else {}
+    return moved | {
         "content_title": by_content({one.pk: title_key(one.title) for one in contents}),
         "content_start": by_content({one.pk: one.start_date or FAR_FUTURE for one in contents}),
         "content_enroll_by": joined_by(now=now),

@@ -81,6 +81,7 @@ def columns(
             "content_title": derived.title_key(content.title),
             "content_start": content.start_date or FAR_FUTURE,
             "content_enroll_by": join_by,
+            "parent_content_key": content.parent_key or assignment.parent_content_key,
         }
     if assignment.state == State.ALLOCATED:
         age = timedelta(days=assignment.budget.allocation_age_days)
