@@ -26,7 +26,7 @@ MOST_NAMED = 100
 CATALOG = OpenApiParameter(
     "catalog",
     OpenApiTypes.UUID,
-    description="Only what this catalog of your budgets holds; needed where they hold several variants",
+    description="Only what this catalog of your budgets holds; needed where they hold several rows of it",
 )
 
 
@@ -74,7 +74,7 @@ class ContentScope:
         return CatalogMembership.objects.filter(self.in_catalogs)
 
     def rows(self) -> QuerySet[ContentMetadata]:
-        """Return the content that the catalogs hold, a row for each of its variants among them."""
+        """Return the content that the catalogs hold, a row for each set of restricted runs among them."""
         if self.unlimited:
             return ContentMetadata.objects.all()
         return ContentMetadata.objects.filter(Exists(self.memberships().filter(content=OuterRef("pk"))))
@@ -82,7 +82,8 @@ class ContentScope:
     def row(self, content_key: str) -> ContentMetadata:
         """Return the row of this key, present or former, its payload deferred. Three queries at most.
 
-        Raises Http404 where the catalogs hold none, CatalogNeeded where they hold several variants.
+        Raises Http404 where the catalogs hold none, CatalogNeeded where they are served different restricted
+        runs.
         """
         found = self._rows_of(content_key) or self._rows_of(rekeying.present_key(content_key))
         if not found:

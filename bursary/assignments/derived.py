@@ -113,7 +113,8 @@ def follow_content(
 ) -> None:
     """Rewrite sort keys, and open assignments' deadlines. Receives `content_changed`.
 
-    Where a catalog moved to the row of another variant, or key, its budgets' assignments refer to that row.
+    Where a catalog moved to another row, of other restricted runs or another key, its budgets' assignments
+    refer to that row.
     """
     for old, new in (rekeyed or {}).items():
         repointing.rekey(old, new, among=LearnerContentAssignment.objects.all())

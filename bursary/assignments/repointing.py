@@ -1,4 +1,4 @@
-"""Lets assignments refer to other content: that of their catalog's variant, or of a course's new key.
+"""Lets assignments refer to another row of content: of other restricted runs (a variant), or of a new key.
 
 Called by `derived.py` alone, which writes what follows from it, in one transaction.
 """
@@ -76,7 +76,7 @@ def rekey(old: str, new: str, *, among: QuerySet[LearnerContentAssignment]) -> N
     """
     rows = LearnerContentAssignment.objects.all()
     same_learner = Q(learner_key=OuterRef("learner_key")) | Q(lms_user_id=OuterRef("lms_user_id"))
-    twins = rows.filter(same_learner, budget=OuterRef("budget"), content_key=new)
-    pks = among.filter(~Exists(twins), content_key=old).order_by("pk").values_list("pk", flat=True)
+    others = rows.filter(same_learner, budget=OuterRef("budget"), content_key=new)
+    pks = among.filter(~Exists(others), content_key=old).order_by("pk").values_list("pk", flat=True)
     rows.filter(pk__in=list(pks)).update(content_key=new)
     among.filter(parent_content_key=old).update(parent_content_key=new)

@@ -69,10 +69,11 @@ Explanation = dict[str, Any]
 def explain(content_key: str, *, now: datetime) -> Explanation | None:
     """Return what is known of content, None where there is no row. Eight queries.
 
-    `variants` names each row of the key with the catalogs that hold it; the rest is about the first of them.
-    `values` holds each column, the path in upstream's record that it was read from, and its last change;
-    `other_changes` the last changes of what is no column of the record: memberships, and being gone.
-    `brought_forward_at` is when the row is refreshed if open assignments depend on it, where that is sooner.
+    `variants` names each row of the key, one for each set of restricted runs, with the catalogs that hold it;
+    the rest is about the first of them. `values` holds each column, the path in upstream's record that it was
+    read from, and its last change; `other_changes` the last changes of what is no column of the record:
+    memberships, and being gone. `brought_forward_at` is when the row is refreshed if open assignments depend
+    on it, where that is sooner.
     """
     found = ContentMetadata.objects.filter(content_key=rekeying.present_key(content_key))
     content = found.order_by(F("gone_at").asc(nulls_first=True), "variant").first()
@@ -109,7 +110,7 @@ def unknown(content_key: str, *, now: datetime) -> Explanation:
 
 
 def _variants(rows: QuerySet[ContentMetadata]) -> list[dict[str, Any]]:
-    """Return each variant with its price and enrol-by date, and the catalogs that hold it."""
+    """Return each row of a key with its price and enrol-by date, and the catalogs that hold it."""
     found = rows.order_by("variant").values("pk", "variant", "price_cents", "enroll_by", "gone_at")[
         :MOST_NAMED
     ]

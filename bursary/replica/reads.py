@@ -48,12 +48,12 @@ def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conte
     """Return the course, run, program or pathway with this key that the catalog holds, its payload deferred.
 
     A row that it holds is served at once, with one query; where it is stale and no refresh is scheduled,
-    one is requested. Otherwise, and for a course of which a thin record alone is known, the catalog is
+    one is requested. Otherwise, and for a course of which only a summary record is known, the catalog is
     asked within `CONTENT_READ_DEADLINE`, once for all concurrent readers, though another catalog may hold
     the content; inside a transaction that raises RuntimeError. A course with a renamed key is found
     by its former key as well. What has left every catalog, which is confirmed twice, is not asked for
     here. Raises UnknownContent where the catalog has no such content, or had none lately, and
-    ContentUnavailable where it does not answer in time or has a thin record alone.
+    ContentUnavailable where it does not answer in time or has no more than a summary record.
     """
     if not is_key(content_key):
         raise UnknownContent(content_key)

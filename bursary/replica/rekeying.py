@@ -83,10 +83,10 @@ def successors(pks: Collection[int], *, context: FetchContext) -> dict[int, int]
     ).order_by("seen_at", "content")
     missed = held.filter(content__in=pks, content__uuid__isnull=False)
     seen = {(pk, uuid): at for pk, uuid, at in missed.values_list("content", "content__uuid", "seen_at")}
-    twins = held.filter(content__uuid__in={uuid for _pk, uuid in seen}, missing_since=None)
+    same_uuid = held.filter(content__uuid__in={uuid for _pk, uuid in seen}, missing_since=None)
     served = {
         uuid: (pk, seen_at)
-        for pk, uuid, seen_at in twins.exclude(content__in=pks).values_list(
+        for pk, uuid, seen_at in same_uuid.exclude(content__in=pks).values_list(
             "content", "content__uuid", "seen_at"
         )
     }

@@ -32,7 +32,7 @@ from bursary.replica.models import (
 _WITH_PAYLOAD = ("payload", "digest", "fetched_from", "upstream_modified", "fetched_at", "changed_at")
 
 RowKey = tuple[str, str]
-"""A content key and a variant."""
+"""A content key and a variant: a digest of the restricted runs that a course is served with."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class _Present:
 def store(chosen: Mapping[str, Content], *, own: Set[str], context: FetchContext) -> Written:
     """Insert what is missing, lock everything, and only then decide: by what is committed, and stays so.
 
-    `own` are the keys of the records that the catalog returned, the others being runs that are named by them.
+    `own` are the keys of the records that the catalog returned, the others being the runs in them.
     Two refreshers of one catalog wait for each other and neither fails. Inserting comes first, in the order
     of keys, and gives way to whichever was faster. A row that is not committed is invisible to a lock. So
     inserting waits for inserts of greater keys or for locks, locking waits for locks of greater keys alone,
@@ -90,7 +90,7 @@ def store(chosen: Mapping[str, Content], *, own: Set[str], context: FetchContext
     _confirm(_decided(merges, MergeDecision.CHANGED, MergeDecision.UNCHANGED), context=context)
     _update(
         [one for one in _decided(merges, MergeDecision.REFUSED_THIN) if not one.checked_later],
-        checked_at=context.now,  # no more: a thin record says nothing of a price
+        checked_at=context.now,  # no more: a summary record says nothing of a price
     )
     members = membership.write(merges, rows=rows, own=own, context=context)
     note_listed(
@@ -178,7 +178,7 @@ def _present(chosen: Mapping[str, Content], *, context: FetchContext) -> _Presen
 def _targets(chosen: Mapping[str, Content], *, held: Mapping[str, str]) -> dict[str, RowKey]:
     """Return the row that each record is about.
 
-    A thin record does not say which restricted runs there are: it is about the row that the catalog holds.
+    A summary record does not say which restricted runs there are: it is about the row that the catalog holds.
     """
     return {
         key: (
