@@ -17,7 +17,7 @@ from bursary.api.authentication import caller
 from bursary.api.inputs import validated
 from bursary.api.refusals import CatalogNeeded
 from bursary.budgets.models import Budget
-from bursary.replica import rekeying
+from bursary.replica import renamed_keys
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
 
 MOST_NAMED = 100
@@ -85,7 +85,7 @@ class ContentScope:
         Raises Http404 where the catalogs hold none, CatalogNeeded where they are served different restricted
         runs.
         """
-        found = self._rows_of(content_key) or self._rows_of(rekeying.present_key(content_key))
+        found = self._rows_of(content_key) or self._rows_of(renamed_keys.present_key(content_key))
         if not found:
             raise Http404("There is no such content.")
         if len(found) > 1 and found[1].gone_at is None:

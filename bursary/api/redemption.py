@@ -34,7 +34,7 @@ from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
 from bursary.delivery import runner
-from bursary.replica import read_modes, reads, rekeying
+from bursary.replica import read_modes, reads, renamed_keys
 from bursary.replica.types import CatalogKey
 
 MOST_KEYS = 100
@@ -125,7 +125,7 @@ class CanRedeem(APIView):
             raise serializers.ValidationError({"content_key": [f"Name between 1 and {MOST_KEYS} keys."]})
         customer, learner = _customer_and_learner(request, customer_uuid, None)
         own = learner.assignments().filter(budget__customer=customer)
-        asked = rekeying.present_keys(keys)
+        asked = renamed_keys.present_keys(keys)
         keys = list(dict.fromkeys(asked.values()))
         parents = read_modes.courses_of(keys, assigned=_courses(own), now=timezone.now())
         covering = Q(content_key__in={*keys, *parents.values()}) | redemption.accepted_runs(keys)
@@ -221,7 +221,7 @@ class Redeem(APIView):
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.LEARN, uuid=policy_uuid)
         body, now = validated(RedeemInput, request.data), timezone.now()
-        key = rekeying.present_key(body["content_key"])
+        key = renamed_keys.present_key(body["content_key"])
         learner = _Learner.requested(
             request, lms_user_id=body.get("lms_user_id"), others=may_everywhere(caller(request))
         )

@@ -15,7 +15,7 @@ from django.db.models import Exists, QuerySet
 
 from bursary.catalog.payload import with_links
 from bursary.catalog.values import is_key
-from bursary.replica import cold_reads, refresh, rekeying, schedule
+from bursary.replica import cold_reads, refresh, renamed_keys, schedule
 from bursary.replica.joining import lacks_runs
 from bursary.replica.models import (
     CatalogMembership,
@@ -59,7 +59,7 @@ def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conte
         raise UnknownContent(content_key)
     content = _stored(content_key, catalog_uuid=catalog_uuid)
     if content is None:
-        key = rekeying.present_key(content_key)
+        key = renamed_keys.present_key(content_key)
         if _has_left_every_catalog(key):
             raise UnknownContent(content_key)
         return _cold_read(key, catalog_uuid=catalog_uuid, now=now)
