@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Exists, QuerySet
+from django.db.models import QuerySet
 
 from bursary.catalog.payload import with_links
 from bursary.catalog.values import is_key
@@ -72,12 +72,7 @@ def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conte
 
 def held_by(catalog_uuid: UUID) -> QuerySet[ContentMetadata]:
     """Return the content of a catalog, the runs in it included."""
-    return ContentMetadata.objects.filter(membership(catalog_uuid))
-
-
-def membership(catalog_uuid: UUID) -> Exists:
-    """Return a condition, or annotation, on content: the catalog holds this row."""
-    return in_catalog(catalog_uuid)
+    return ContentMetadata.objects.filter(in_catalog(catalog_uuid))
 
 
 def courseware_urls(keys: Collection[CatalogKey]) -> dict[CatalogKey, str]:

@@ -1,4 +1,4 @@
-"""A course that gets another key while a listing is read, which names it by both keys, is one course again."""
+"""A course that gets another key while a listing is read, which names it by both, is one course again."""
 
 from pathlib import Path
 from uuid import UUID
