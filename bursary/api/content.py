@@ -73,7 +73,8 @@ class Scoped(APIView):
 class ContentList(Scoped, generics.ListAPIView[ContentMetadata]):
     """List the content of your catalogs. `as_of` is the last time that upstream confirmed it.
 
-    Where they are served content differently, it has a row for each variant.
+    Where they are served content differently, with other restricted runs, it has a row for each of these
+    variants.
     """
 
     permission_classes = (ReadsContent,)

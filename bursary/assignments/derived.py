@@ -122,15 +122,16 @@ def follow_content(
     pks: Iterable[int],
     now: datetime,
     moved: Iterable[tuple[UUID, int, int]] = (),
-    rekeyed: Mapping[str, str] | None = None,
+    renamed: Mapping[str, str] | None = None,
     **_signal: object,
 ) -> None:
     """Rewrite sort keys, and open assignments' deadlines. Receives `content_changed`.
 
-    Where a catalog moved to the row of another variant, or key, its budgets' assignments refer to that row.
+    Where a catalog moved to another row, of other restricted runs or another key, its budgets' assignments
+    refer to that row.
     """
-    for old, new in (rekeyed or {}).items():
-        repointing.rekey(old, new, among=LearnerContentAssignment.objects.all())
+    for old, new in (renamed or {}).items():
+        repointing.rename_key(old, new, among=LearnerContentAssignment.objects.all())
     for catalog_uuid, old_pk, new_pk in moved:
         rows = LearnerContentAssignment.objects.filter(content=old_pk, budget__catalog_uuid=catalog_uuid)
         _locked_budgets(rows.values("budget"))
