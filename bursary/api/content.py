@@ -17,7 +17,7 @@ from bursary.access.permissions import Permission, may_anywhere
 from bursary.api.content_scope import CATALOG, ContentScope
 from bursary.api.paging import Pages
 from bursary.api.serializers import ContentMetadataSerializer, ContentMetadataWithPayloadSerializer
-from bursary.replica import rekeying
+from bursary.replica import renamed_keys
 from bursary.replica.models import CONTENT_TYPES, ContentMetadata
 
 
@@ -44,7 +44,7 @@ class ContentFilters(filters.FilterSet):
         self, queryset: QuerySet[ContentMetadata], _name: str, value: str
     ) -> QuerySet[ContentMetadata]:
         """Keep the runs of a course."""
-        return queryset.filter(parent_key__in=rekeying.either_key([value]))
+        return queryset.filter(parent_key__in=renamed_keys.either_key([value]))
 
 
 class BoundedSearch(SearchFilter):

@@ -27,7 +27,7 @@ from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.lib import mailbox, moments
 from bursary.lib.moments import UTC_ZONE, MomentField
-from bursary.replica import read_modes, rekeying
+from bursary.replica import read_modes, renamed_keys
 
 LONGEST_TEXT = 255  # characters
 LARGEST_NUMBER = 2**63 - 1
@@ -245,7 +245,7 @@ class AssignmentFilters(django_filters.FilterSet):
     ) -> QuerySet[LearnerContentAssignment]:
         """Keep the assignments of content with any of these keys, which a course may have had before."""
         keys = [value] if isinstance(value, str) else value
-        return queryset.filter(content_key__in=rekeying.either_key(keys))
+        return queryset.filter(content_key__in=renamed_keys.either_key(keys))
 
     def of_addresses(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str | Sequence[str]

@@ -168,7 +168,7 @@ def test_lists_find_it_and_its_runs_by_either_key(
     budget = given_budget(catalog_uuid=ORDINARY)
     door = Door(key=given_api_key(given_user(Role.ADMINISTRATOR, customer=budget.customer)))
     allocate(budget, row_of(ORDINARY, MOVE), ALICE, now=NOW, price_cents=2000)
-    rekeyed(catalogs, ORDINARY)
+    renamed(catalogs, ORDINARY)
     catalogs.sync(ORDINARY, hours=1)
     monkeypatch.setattr(timezone, "now", lambda: NOW + HOUR)
 
@@ -203,7 +203,7 @@ def test_a_new_course_by_a_former_key_is_redeemed_by_that(
 ) -> None:
     budget = given_budget(catalog_uuid=ORDINARY)
     learner = given_user(Role.LEARNER, customer=budget.customer, email=ALICE)
-    served = rekeyed(catalogs, ORDINARY)
+    served = renamed(catalogs, ORDINARY)
     catalogs.sync(ORDINARY, hours=1)
     run = served["course_runs"][0] | {"key": f"{RUN}-NEW", "uuid": "00000000-0000-4000-8000-000000000078"}
     terms = {run["key"]: served["normalized_metadata"]}
