@@ -27,7 +27,7 @@ hypothesis_settings.load_profile("any machine")
 ON_SQLITE_ONLY = [
     *("architecture", "docs", "config"),  # read the code, the pages and the settings
     *("catalog", "enterprise_catalog", "upstream"),  # parse, and talk HTTP
-    *("dashboard", "ops/test_admin.py"),  # pages
+    *("dashboard", "ops/test_admin.py", "browser"),  # pages
     *("api/test_schema.py", "api/test_not_found.py", "api/test_inputs.py"),  # inputs
     *(
         "assignments/test_previews_come_true.py",

@@ -78,7 +78,7 @@ ELSEWHERE = fetched(catalog_uuid=OTHER_CATALOG)
 
 
 @pytest.mark.parametrize("upstream", ["listing", "https://catalog.example:8443"])
-def test_two_catalogs_that_are_served_different_records_of_one_variant_and_stamp_contradict(
+def test_two_catalogs_that_are_served_different_records_of_one_variant_and_modified_time_contradict(
     upstream: str,
 ) -> None:
     row = stored(RECORD, fetched(catalog_uuid=OTHER_CATALOG, upstream=upstream))
@@ -103,10 +103,10 @@ def test_two_catalogs_that_are_served_different_records_of_one_variant_and_stamp
         "the same record",
         "the same catalog",
         "another upstream",
-        "another stamp",
+        "another modified time",
         "another variant",
         "a thin row",
-        "no stamp",
+        "no modified time",
     ],
 )
 def test_other_records_do_not_contradict(
