@@ -29,6 +29,8 @@ ON_SQLITE_ONLY = [
     *("catalog", "enterprise_catalog", "upstream"),  # parse, and talk HTTP
     *("dashboard", "ops/test_admin.py"),  # pages
     *("api/test_schema.py", "api/test_not_found.py", "api/test_inputs.py"),  # inputs
+    # What these do is tested on both, in assignments/test_failures.py and assignments/test_extension.py.
+    *("api/test_repairs.py", "api/test_allocation_batches.py"),
     "assignments/test_previews_come_true.py",  # what both decide by is tested on both
     *("assignments/test_pasted_lists.py", "lib/test_mailbox.py", "api/test_lists_from_the_field.py"),
     *("access/test_permissions.py", "api/test_authentication.py", "lib/test_moments.py"),

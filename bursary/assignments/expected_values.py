@@ -88,6 +88,7 @@ def columns(assignment: LearnerContentAssignment, actions: Actions, runs: Runs) 
             enroll_by=join_by,
             allocated_at=assignment.allocated_at,
             due_date=assignment.due_date,
+            extended_until=assignment.extended_until,
         )
     return expected
 
@@ -144,14 +145,14 @@ def _runs(assignment: LearnerContentAssignment, runs: Mapping[tuple[UUID, str], 
 def _joined_by(assignment: LearnerContentAssignment, runs: Runs) -> datetime:
     """Return the content's own bound of the deadline: by its runs that open before the other dates."""
     budget, content = assignment.budget, assignment.content
-    dates = (assignment.due_date, budget.ends_at)
     age_ends_at = (
         assignment.allocated_at + timedelta(days=budget.allocation_age_days)
         if assignment.state == State.ALLOCATED
         else assignment.age_ends_at
     )
+    own_end = assignment.extended_until or min(age_ends_at, assignment.due_date or FAR_FUTURE)
     own = joining.closing(content.enroll_by, content.end_date) if content else None
-    before = min([age_ends_at, *(date for date in dates if date)])
+    before = min(own_end, budget.ends_at or FAR_FUTURE)
     return joining.joined_by(runs, before=before, otherwise=own) or FAR_FUTURE
 
 
