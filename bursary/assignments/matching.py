@@ -189,7 +189,7 @@ def assign_identity(outcomes: Iterable[Match]) -> None:
         assignment.learner_email, assignment.lms_user_id = addressee.address, person
         if assignment.present_key != addressee.learner_key:
             assignment.learner_key = assignment.mailbox_key = addressee.learner_key
-            assignment.twin = 0
+            assignment.second_row = 0
         changed.append(assignment)
     LearnerContentAssignment.objects.bulk_update(changed, IDENTITY, batch_size=500)
 
@@ -225,8 +225,8 @@ class _Earlier:
         self.declined = _not_asked_again(budget, same, repeats=repeats)
         failed = [one for one in same if one.learner_state == LearnerState.FAILED]
         self.unnotified = failures.not_notified(failed, now=now) if failed else set()
-        # Of twins the settled one counts, else the one that stayed.
-        self.same = _Found(same, rank=lambda one: (*_rank(one, self.declined), not one.twin, -one.pk))
+        # Of a learner's two rows the settled one counts, else the one that stayed when they were re-keyed.
+        self.same = _Found(same, rank=lambda one: (*_rank(one, self.declined), not one.second_row, -one.pk))
         valid = [] if repeats.allow_another else still_valid(others, now=now)
         self.elsewhere = _Found(valid, rank=lambda one: (one.state == State.ACCEPTED, -one.pk))
 

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('assignments', '0006_run_of_a_redemption'),
+        ('assignments', '0007_second_row'),
         ('budgets', '0003_plural_of_ledger_entries'),
         ('replica', '0007_memberships_by_naming_course'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
