@@ -104,8 +104,8 @@ def find(content_key: str, *, budget: Budget, now: datetime) -> KnownOffer:
     upstream = None
     if read_modes.reads_upstream():
         upstream = read_modes.one_from_upstream(content_key, catalog_uuid=budget.catalog_uuid, now=now)
-        if lacks_runs(upstream):
-            raise reads.ContentUnavailable("The catalog has not the whole course yet.")
+        if joining.is_thin(upstream):
+            raise reads.ContentUnavailable("The catalog has not the whole record yet.")
     return KnownOffer(read_modes.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
 
 

@@ -136,9 +136,14 @@ class NotJoinable(Exception):
         self.run = run
 
 
+def is_thin(content: RecordedContent) -> bool:
+    """Return whether a thin record alone is known: no price, and of a course nothing of its runs."""
+    return content.completeness == Completeness.THIN
+
+
 def lacks_runs(content: RecordedContent) -> bool:
     """Return whether it is a course of which a thin record alone is known: nothing of its runs."""
-    return content.content_type == ContentType.COURSE and content.completeness == Completeness.THIN
+    return content.content_type == ContentType.COURSE and is_thin(content)
 
 
 def closing(enroll_by: datetime | None, end: datetime | None) -> datetime | None:
