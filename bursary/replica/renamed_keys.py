@@ -6,7 +6,7 @@ row as soon as the catalog, asked for the former key, does not have it (`removal
 """
 
 from collections.abc import Collection, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -181,12 +181,10 @@ def _under_present_keys(
         return chosen
     batch: dict[str, Content] = {}
     for key, content in chosen.items():
-        changes: dict[str, object] = {}
         if key in present:
-            changes = {"content_key": present[key], "completeness": Completeness.THIN}
-        elif content.parent_key and content.parent_key in present:
-            if key not in own:
-                continue
-            changes = {"parent_key": present[content.parent_key]}
-        batch[present.get(key, key)] = content.model_copy(update=changes) if changes else content
+            batch[present[key]] = replace(content, content_key=present[key], completeness=Completeness.THIN)
+        elif not content.parent_key or content.parent_key not in present:
+            batch[key] = content
+        elif key in own:
+            batch[key] = replace(content, parent_key=present[content.parent_key])
     return batch
