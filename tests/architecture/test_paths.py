@@ -1,9 +1,9 @@
 """How many files a reader opens to follow one thought from end to end: counted by running it.
 
-A file counts if one of its functions is called on the way: from the catalog's file until the row is stored, and
-from `allocate()` until the mail's action is. What a refresh does after that, such as removing what the catalog
-no longer lists, is another thought. `lib/`, error types and settings do not count. Nor do receivers of signals in
-layers above, and no call below them: `derived` follows a change of content, and asks the replica for more.
+A file counts if one of its functions is called on the way: from the catalog's file until the row is stored,
+and from `allocate()` until the mail's action is. What a refresh does after that, such as removing what the
+catalog no longer lists, is another thought. `lib/`, error types and settings do not count. Nor do receivers
+of signals in layers above, and no call below them: `derived` follows a change, and asks the replica for more.
 """
 
 import json
