@@ -57,12 +57,13 @@ class Offer:
             return JoiningTerms("", content.price_cents, joining.closing(content.enroll_by, content.end_date))
         return joining.joining_terms(self.runs, advertised=content.advertised_run, now=now, before=before)
 
-    def joined_by(self, *, before: datetime) -> datetime:
+    def joined_by(self, *, now: datetime, before: datetime) -> datetime:
         """Return the content's own bound of a deadline, FAR_FUTURE without one (see `joining.joined_by`)."""
         content = self.content
-        own = joining.closing(content.enroll_by, content.end_date)
-        runs = self.runs if content.content_type == ContentType.COURSE else ()
-        return joining.joined_by(runs, before=before, otherwise=own) or FAR_FUTURE
+        join_by = joining.closing(content.enroll_by, content.end_date)
+        if content.content_type == ContentType.COURSE:
+            join_by = joining.joined_by(self.runs, now=now, before=before, otherwise=join_by)
+        return join_by or FAR_FUTURE
 
 
 def in_words(refused: NotJoinable, *, now: datetime, before: datetime, zone: ZoneInfo) -> str:
@@ -144,7 +145,7 @@ def asked(assignment: LearnerContentAssignment, *, now: datetime) -> Offer | Non
             found = find(key, budget=budget, now=now)
         except reads.UnknownContent:
             return None
-        return read(found, budget=budget, before=assignment.expires_at, lock=False)
+        return read(found, budget=budget, now=now, before=assignment.expires_at, lock=False)
     return known[assignment.pk]
 
 
@@ -189,7 +190,7 @@ def unjoinable(*, now: datetime) -> Q:
     return ~Exists(held) | (by_runs & ~Exists(of_course) & ~Exists(itself))
 
 
-def read(known: KnownOffer, *, budget: Budget, before: datetime, lock: bool) -> Offer:
+def read(known: KnownOffer, *, budget: Budget, now: datetime, before: datetime, lock: bool) -> Offer:
     """Return the offer, with the replica's row where an assignment can refer to one.
 
     In shadow mode upstream's content decides. The row is referred to only where the columns derived from it
@@ -202,14 +203,17 @@ def read(known: KnownOffer, *, budget: Budget, before: datetime, lock: bool) -> 
             raise RuntimeError("Content is known to the replica or to upstream.")
         return ours
     theirs = _of_upstream(known.upstream)
-    if ours is None or not _derived_alike(ours, theirs, before=before):
+    if ours is None or not _derived_alike(ours, theirs, now=now, before=before):
         return theirs
     return replace(theirs, row=ours.row)
 
 
-def _derived_alike(ours: Offer, theirs: Offer, *, before: datetime) -> bool:
-    names = [(one.content.title, one.content.start_date) for one in (ours, theirs)]
-    return names[0] == names[1] and ours.joined_by(before=before) == theirs.joined_by(before=before)
+def _derived_alike(ours: Offer, theirs: Offer, *, now: datetime, before: datetime) -> bool:
+    ours_, theirs_ = (
+        (one.content.title, one.content.start_date, one.joined_by(now=now, before=before))
+        for one in (ours, theirs)
+    )
+    return ours_ == theirs_
 
 
 def _stored(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> Offer:

@@ -110,6 +110,11 @@ def present_keys(content_keys: Collection[str]) -> dict[str, str]:
     )
 
 
+def either_key(content_keys: Collection[str]) -> set[str]:
+    """Return these keys, and those that content has now that had one of them. One query."""
+    return {*content_keys, *present_keys(content_keys).values()}
+
+
 def present_key(content_key: str) -> str:
     """Return the key that content has now, whether it was asked for by that or by a former one."""
     return present_keys([content_key])[content_key]
