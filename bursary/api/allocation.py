@@ -30,6 +30,7 @@ from bursary.replica.joining import JoiningTerms
 
 _UNDERSTOOD = "Where a due date was sent: `due_date`, the instant that it means"
 _DROPPED = "What was left out, such as names; for an address, the `column` that it is left out with"
+_READ_COLUMN = "The heading of the only column of addresses, if it names other people, such as managers"
 _JOINING = (
     "The run that gives the price (`content_run_key`, `content_price_cents`), and `join_by`: when enrolment "
     "closes in the last run that learners can join, null without a date"
@@ -65,6 +66,7 @@ class AllocateOutput(serializers.Serializer[Any]):
         child=serializers.DictField(), help_text="Addresses of learners known by another address"
     )
     dropped = serializers.ListField(child=serializers.DictField(), help_text=_DROPPED)
+    read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)
     duplicates = serializers.ListField(
         child=serializers.DictField(),
         help_text="Entries that repeat a learner, with the position of the first entry",
@@ -93,6 +95,7 @@ class CanAllocateOutput(serializers.Serializer[Any]):
         child=serializers.DictField(), help_text="One for each entry, in order, with its own `warnings`"
     )
     dropped = serializers.ListField(child=serializers.DictField(), help_text=_DROPPED)
+    read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)
 
 
 class Allocate(APIView):
@@ -117,7 +120,7 @@ class Allocate(APIView):
             "no_change": _unchanged(done),
             "recognised": [_match(one, people) for one in done.outcomes if one.known_by_other_address],
             "duplicates": [_match(one, people) for one in done.outcomes if one.verdict is Verdict.DUPLICATE],
-            "dropped": _dropped(people),
+            **_left_out(people),
             "joining": _joining(done.terms),
         }
         return Response(body, status=status.HTTP_202_ACCEPTED)
@@ -155,7 +158,7 @@ class CanAllocate(APIView):
             "refusals": [refusal(one, policy_uuid=policy_uuid) for one in refused],
             "warnings": [_warning(one) for one in preview_warnings.summary(preview.warnings)],
             "learners": sorted(learners, key=lambda one: one["position"]),
-            "dropped": _dropped(people),
+            **_left_out(people),
         }
         return Response(body)
 
@@ -231,8 +234,11 @@ def _invalid(errors: Mapping[int, str], people: PastedList) -> list[dict[str, An
     ]
 
 
-def _dropped(people: PastedList) -> list[dict[str, Any]]:
-    return [{"position": one.line, "text": one.text, "column": one.column or None} for one in people.dropped]
+def _left_out(people: PastedList) -> dict[str, Any]:
+    dropped = [
+        {"position": one.line, "text": one.text, "column": one.column or None} for one in people.dropped
+    ]
+    return {"dropped": dropped, **({"read_column": people.read_column} if people.read_column else {})}
 
 
 def _warning(one: PreviewWarning | WarningSummary) -> dict[str, Any]:

@@ -25,7 +25,7 @@ ROWS_PER_QUERY = 5000
 
 _Rank = Callable[[LearnerContentAssignment], tuple[int, ...]]
 
-_SETTLED = (State.ALLOCATED, State.ACCEPTED)
+_IN_FORCE = (State.ALLOCATED, State.ACCEPTED)
 """Open or accepted: allocating it again changes nothing."""
 
 
@@ -225,7 +225,7 @@ class _Earlier:
         self.declined = _not_asked_again(budget, same, repeats=repeats)
         failed = [one for one in same if one.learner_state == LearnerState.FAILED]
         self.unnotified = failures.not_notified(failed, now=now) if failed else set()
-        # Of a learner's two rows the settled one counts, else the one that stayed when they were re-keyed.
+        # Of a learner's two rows the one in force counts, else the one that stayed when they were re-keyed.
         self.same = _Found(same, rank=lambda one: (*_rank(one, self.declined), not one.second_row, -one.pk))
         valid = [] if repeats.allow_another else still_valid(others, now=now)
         self.elsewhere = _Found(valid, rank=lambda one: (one.state == State.ACCEPTED, -one.pk))
@@ -242,7 +242,7 @@ def _not_asked_again(
 
 
 def _rank(assignment: LearnerContentAssignment, declined: Collection[int]) -> tuple[bool, bool]:
-    return assignment.state in _SETTLED, assignment.pk in declined
+    return assignment.state in _IN_FORCE, assignment.pk in declined
 
 
 def _judge(
@@ -255,7 +255,7 @@ def _judge(
     """Return the verdict by the learner's assignments of this content, and `others` of the same course."""
     assignment = max(found, key=lambda one: _rank(one, earlier.declined), default=None)
     other = max(others, key=lambda one: one.state == State.ACCEPTED, default=None)
-    if assignment is not None and assignment.state in _SETTLED:
+    if assignment is not None and assignment.state in _IN_FORCE:
         at_this_address = assignment.present_key == addressee.learner_key
         unnotified = at_this_address and assignment.pk in earlier.unnotified
         verdict = Verdict.NOTIFIED_AGAIN if unnotified else Verdict.UNCHANGED
