@@ -2,13 +2,15 @@
 
 from django.urls import path
 
-from bursary.dashboard import learner_views, views
+from bursary.dashboard import learner_views, list_views, views
 
 urlpatterns = [
     path("", views.home, name="home"),
     path("sign-in/", views.SignIn.as_view(), name="sign-in"),
     path("sign-out/", views.SignOut.as_view(), name="sign-out"),
-    path("assignments/", views.own, name="own-assignments"),
+    path("courses/", views.own, name="own-assignments"),
+    path("assignments/", list_views.assignments, name="assignment-list"),
+    path("assignments/selected/", list_views.selected, name="selected-assignments"),
     path("assignments/<uuid:uuid>/", views.assignment, name="assignment"),
     path("assignments/<uuid:uuid>/accept/", learner_views.accept, name="accept"),
     path("assignments/<uuid:uuid>/decline/", learner_views.decline, name="decline-page"),
