@@ -34,7 +34,7 @@ from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
 from bursary.delivery import runner
-from bursary.replica import read_modes, reads, rekeying
+from bursary.replica import read_modes, reads, renamed_keys
 from bursary.replica.types import CatalogKey
 
 MOST_KEYS = 100
@@ -125,7 +125,7 @@ class CanRedeem(APIView):
             raise serializers.ValidationError({"content_key": [f"Name between 1 and {MOST_KEYS} keys."]})
         customer, learner = _customer_and_learner(request, customer_uuid, None)
         own = learner.assignments().filter(budget__customer=customer)
-        asked = rekeying.present_keys(keys)
+        asked = _present_keys(own, keys)
         keys = list(dict.fromkeys(asked.values()))
         parents = read_modes.courses_of(keys, assigned=_courses(own), now=timezone.now())
         covering = Q(content_key__in={*keys, *parents.values()}) | redemption.accepted_runs(keys)
@@ -140,6 +140,16 @@ class CanRedeem(APIView):
         return Response(
             [_redeemability(one, best[key], refused.get(key), found_by[key]) for one, key in asked.items()]
         )
+
+
+def _present_keys(own: QuerySet[LearnerContentAssignment], keys: Sequence[str]) -> dict[str, str]:
+    """Return by key the one that content has now; that by which the learner has it assigned, stays."""
+    asked = renamed_keys.present_keys(keys)
+    if renamed := [key for key, present in asked.items() if key != present]:
+        here = own.filter(Q(content_key__in=renamed) | Q(parent_content_key__in=renamed)).order_by()
+        known = {key for keys in here.values_list("content_key", "parent_content_key") for key in keys}
+        asked |= {key: key for key in renamed if key in known}
+    return asked
 
 
 def _courses(own: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment, tuple[UUID, str]]:
@@ -221,11 +231,11 @@ class Redeem(APIView):
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.LEARN, uuid=policy_uuid)
         body, now = validated(RedeemInput, request.data), timezone.now()
-        key = rekeying.present_key(body["content_key"])
         learner = _Learner.requested(
             request, lms_user_id=body.get("lms_user_id"), others=may_everywhere(caller(request))
         )
         own = learner.assignments().filter(budget=budget)
+        [key] = _present_keys(own, [body["content_key"]]).values()
         course = read_modes.courses_of([key], assigned=_courses(own), now=now).get(key)
         found = own.filter(redemption.covering(key, course=course))
         assignment = redemption.answering(found, courses={key: course}, now=now)[key]

@@ -61,7 +61,7 @@ class LengthRequired(exceptions.APIException):
 
 
 class CatalogNeeded(Exception):
-    """The caller's catalogs hold several variants of the content, so that the request must name one."""
+    """The caller's catalogs are served the content with different restricted runs: the request names none."""
 
     reason = "catalog_needed"
 

@@ -34,8 +34,8 @@ def can_add(assignment: LearnerContentAssignment, *, user: User) -> bool:
 def add(token: str, *, user: User, now: datetime) -> LearnerContentAssignment:
     """Add the address of a signed link to the account; return the link's assignment. Safe to repeat.
 
-    All assignments of the address are then the account's, too; two of the same content meet as after a
-    registration. Raises links.LinkRefused, AddressOfAnotherAccount.
+    All assignments of the address are then the account's, too; of two of the same content one stays, as after
+    a registration. Raises links.LinkRefused, AddressOfAnotherAccount.
     """
     with transaction.atomic():
         assignment = signed_links.opened_to_answer(token, now=now)

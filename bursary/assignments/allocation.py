@@ -104,7 +104,7 @@ def allocate(
     known = _find(budget, content_key, now=now)
     before = _ends_before(budget, now=now, due_date=due_date)
     with transaction.atomic():
-        offer = offers.read(known, budget=budget, before=before, lock=True)
+        offer = offers.read(known, budget=budget, now=now, before=before, lock=True)
         locked = ledger.lock(budget.pk)
         terms = _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
         match = partial(matching.match_learners, addressees=addressees, now=now, lock=True, repeats=repeats)
@@ -144,9 +144,9 @@ def preview(
     expires_at, reason, terms, key, course_key = None, "", None, content_key, content_key
     try:
         known, (before, _reason) = _find(budget, content_key, now=now), ends(enroll_by=None)
-        offer = offers.read(known, budget=budget, before=before, lock=False)
+        offer = offers.read(known, budget=budget, now=now, before=before, lock=False)
         key, course_key = offer.content.content_key, offer.course_key
-        expires_at, reason = ends(enroll_by=offer.joined_by(before=before))
+        expires_at, reason = ends(enroll_by=offer.joined_by(now=now, before=before))
         terms = _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
     except AllocationRefused as refused:
         refusals.append(refused)

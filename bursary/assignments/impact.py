@@ -104,7 +104,7 @@ class _Step:
         )
         bound, _reason = deadline(enroll_by=None)
         (old, old_reason), (new, new_reason) = (
-            deadline(enroll_by=offer.joined_by(before=bound)) for offer in (self.before, self.after)
+            deadline(enroll_by=join_by) for join_by in self._joined_by(bound)
         )
         if old != new:
             yield ChangeEffect(change, Effect.DEADLINE, old, new, old_reason, new_reason)
@@ -121,7 +121,7 @@ class _Step:
         lower: datetime | None = None
         # What can be joined by an assignment, and until when, only differs by the runs that open in time.
         for upper in [*sorted({run.enroll_start for run in runs if run.enroll_start}), FAR_FUTURE]:
-            old, new = (offer.joined_by(before=upper) for offer in (self.before, self.after))
+            old, new = self._joined_by(upper)
             was, is_ = self._joinable(upper)
             after = lower if was != is_ else min(old, new)
             if lower is not None and after is not None:
@@ -132,6 +132,12 @@ class _Step:
                 found.append((after, upper))
             lower = upper
         return tuple(found)
+
+    def _joined_by(self, bound: datetime) -> tuple[datetime, datetime]:
+        before, after = (
+            offer.joined_by(now=self.change.created, before=bound) for offer in (self.before, self.after)
+        )
+        return before, after
 
     def _joinable(self, bound: datetime) -> tuple[bool, bool]:
         before, after = (self._can_be_joined(offer, bound) for offer in (self.before, self.after))

@@ -186,7 +186,7 @@ def assign_identity(outcomes: Iterable[Match]) -> None:
         assignment.learner_email, assignment.lms_user_id = addressee.address, person
         if assignment.present_key != addressee.learner_key:
             assignment.learner_key = assignment.mailbox_key = addressee.learner_key
-            assignment.twin = 0
+            assignment.second_row = 0
         changed.append(assignment)
     LearnerContentAssignment.objects.bulk_update(changed, IDENTITY, batch_size=500)
 
@@ -220,8 +220,8 @@ class _Earlier:
         same = [one for one in existing if one.content_key == content_key]
         others = [one for one in existing if one.content_key != content_key]
         self.declined = _not_asked_again(budget, same, repeats=repeats)
-        # Of twins the settled one counts, else the one that stayed.
-        self.same = _Found(same, rank=lambda one: (*_rank(one, self.declined), not one.twin, -one.pk))
+        # Of a learner's two rows the settled one counts, else the one that stayed when they were re-keyed.
+        self.same = _Found(same, rank=lambda one: (*_rank(one, self.declined), not one.second_row, -one.pk))
         valid = [] if repeats.allow_another else still_valid(others, now=now)
         self.elsewhere = _Found(valid, rank=lambda one: (one.state == State.ACCEPTED, -one.pk))
 

@@ -48,11 +48,11 @@ class LearnerContentAssignment(AddressedRow):
     parent_content_key = models.CharField(max_length=255, blank=True, help_text="A run's course")
     learner_email = models.CharField(max_length=254)
     learner_key = models.CharField(max_length=64)
-    twin = models.PositiveBigIntegerField(
+    second_row = models.PositiveBigIntegerField(
         default=0,
         db_default=0,
         editable=False,
-        help_text="Its own pk where the learner has another of the same content; else 0",
+        help_text="0; its own pk where it is the learner's second row of the same content in the budget",
     )
     lms_user_id = models.PositiveBigIntegerField(null=True, blank=True)
     price_cents = models.PositiveBigIntegerField(help_text="Cents: reserved while open, spent once accepted")
@@ -110,9 +110,10 @@ class LearnerContentAssignment(AddressedRow):
             models.UniqueConstraint(
                 fields=["budget", "learner_key", "content_key"], name="one_assignment_for_an_address"
             ),
-            # Those that turned out to be one learner's when they were re-keyed differ in `twin`.
+            # A learner has a second row where two turned out to be one learner's when they were re-keyed.
             models.UniqueConstraint(
-                fields=["budget", "mailbox_key", "content_key", "twin"], name="one_assignment_for_a_mailbox"
+                fields=["budget", "mailbox_key", "content_key", "second_row"],
+                name="one_assignment_for_a_mailbox",
             ),
             models.UniqueConstraint(
                 fields=["budget", "lms_user_id", "content_key"], name="one_assignment_for_a_person"

@@ -22,11 +22,11 @@ from bursary.lib.locks import for_update
 
 def token_for(assignment: LearnerContentAssignment, *, address: str, now: datetime) -> str:
     """Return the token of a new link, for a mail to `address`."""
-    stamp = _stamp(assignment, learner_key(address))
+    digest = _digest(assignment, learner_key(address))
     # The mail names the deadline. A later second, not an earlier one: the link lasts as long.
     until = assignment.expires_at.replace(microsecond=0) + timedelta(seconds=1)
     issued_at = now.replace(microsecond=0)
-    return links.token(Link(assignment.uuid, assignment.cycle, stamp, issued_at, until=until))
+    return links.token(Link(assignment.uuid, assignment.cycle, digest, issued_at, until=until))
 
 
 def opened(token: str, *, now: datetime) -> LearnerContentAssignment:
@@ -100,8 +100,8 @@ def _opened(link: Link, *, lock: bool = False) -> LearnerContentAssignment:
     if assignment is None:
         raise LinkWithdrawn
     # Mails of an earlier release bear the older key, which a row keeps when it is re-keyed.
-    if link.stamp not in [
-        _stamp(assignment, key) for key in (assignment.present_key, assignment.learner_key)
+    if link.digest not in [
+        _digest(assignment, key) for key in (assignment.present_key, assignment.learner_key)
     ]:
         raise LinkWithdrawn
     return assignment
@@ -113,6 +113,6 @@ def _awaits_answer(assignment: LearnerContentAssignment, *, now: datetime) -> bo
     return waits and assignment.expires_at > now and not assignment.budget.not_in_use(now)
 
 
-def _stamp(assignment: LearnerContentAssignment, of_address: str) -> str:
+def _digest(assignment: LearnerContentAssignment, of_address: str) -> str:
     revoked_at = assignment.links_revoked_at
-    return links.stamp(assignment.uuid.hex, of_address, revoked_at.isoformat() if revoked_at else "")
+    return links.digest_of(assignment.uuid.hex, of_address, revoked_at.isoformat() if revoked_at else "")

@@ -15,10 +15,10 @@ ShortName = Annotated[str, Field(max_length=MAX_SLUG)]
 
 
 class Completeness(enum.StrEnum):
-    """How much of a record upstream served; a thin record never replaces a full one."""
+    """How much of a record upstream served; a summary never replaces a full record."""
 
     THIN = "thin"
-    """A search hit: no owners, no entitlements, no price that means anything."""
+    """A summary, as in search results: no owners, no entitlements, no price that means anything."""
     FULL = "full"
     """The whole record, with the dates and the price of its runs."""
 

@@ -119,7 +119,7 @@ def selection(
 ) -> Selection:
     """Return what the address means to a user with the permission. One query.
 
-    Raises Http404 for a budget that they may not see, and for users who may see none.
+    Raises Http404 for a budget that they may not see, and for a user without any.
     """
     permitted = Budget.objects.filter(granted(user, permission, customer="customer"))
     budgets = list(permitted.select_related("customer").order_by("name", "pk")[:MOST_BUDGETS])

@@ -1,4 +1,4 @@
-"""The list of assignments: what it shows, finds, counts and sorts, page by page, and to whom."""
+"""The list of assignments: what it shows, finds, counts and sorts, page by page, and that others do not see it."""
 
 import html
 import re
@@ -66,7 +66,7 @@ def next_page(text: str) -> str:
     return LIST + found.group(1) if found else ""
 
 
-def test_a_row_says_who_has_what_at_which_price_until_when_and_why(client: Client, budget: Budget) -> None:
+def test_a_row_has_learner_course_price_deadline_and_its_reason(client: Client, budget: Budget) -> None:
     content = world.given_content(title="Tidal Engines", partner_names="Riverside University")
     world.given_assignment(budget, content, address="lena@people.example")
 

@@ -29,7 +29,7 @@ def _today(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def budget(client: Client) -> Budget:
-    """A budget with five learners, notified a while ago, whose administrator is signed in."""
+    """A budget with five learners, notified a while ago; its administrator is signed in."""
     budget = world.given_budget(name="Languages")
     world.allocate(budget, world.given_content(), *world.addresses(5))
     world.deliver()

@@ -77,7 +77,7 @@ def test_a_run_that_gets_a_course_or_another_one_records_both() -> None:
 ELSEWHERE = fetched(catalog_uuid=OTHER_CATALOG)
 
 
-def test_two_catalogs_that_are_served_different_records_of_one_variant_and_stamp_contradict() -> None:
+def test_two_catalogs_that_are_served_different_records_of_one_variant_and_modified_time_contradict() -> None:
     merged = merge.decide(ANOTHER, stored(RECORD, ELSEWHERE), context=fetched(), inserted=False, alone=False)
 
     assert merged.contradicts
@@ -98,10 +98,10 @@ def test_two_catalogs_that_are_served_different_records_of_one_variant_and_stamp
         "the same record",
         "the same catalog",
         "another upstream",
-        "another stamp",
+        "another modified time",
         "another variant",
         "a thin row",
-        "no stamp",
+        "no modified time",
     ],
 )
 def test_other_records_do_not_contradict(

@@ -29,7 +29,7 @@ SETTLED = timedelta(days=2)
 
 
 @dataclass(frozen=True)
-class Rekeyed:
+class RenamedKeys:
     """A batch under present keys, and what was given another key: old to new, and the rows."""
 
     chosen: Mapping[str, Content]
@@ -42,7 +42,7 @@ class Rekeyed:
 
 def follow(
     chosen: Mapping[str, Content], *, own: Set[str], known: Collection[str], context: FetchContext
-) -> Rekeyed:
+) -> RenamedKeys:
     """Give the rows of courses their new keys; `known` are the keys of the batch that have rows.
 
     Inside the caller's transaction. A record under a former key stands for the course as long as its catalog
@@ -54,7 +54,7 @@ def follow(
         if content.content_type is ContentType.COURSE and content.uuid and key not in known
     }
     if not courses:
-        return Rekeyed(chosen, {}, {}, ())
+        return RenamedKeys(chosen, {}, {}, ())
     former = dict(
         FormerContentKey.objects.filter(former_key__in=courses.values()).values_list(
             "former_key", "content_key"
@@ -73,7 +73,7 @@ def follow(
         if new not in lagging and old not in still_served and at <= context.now
     }
     batch = _under_present_keys(chosen, lagging, own=own)
-    return Rekeyed(batch, keys, _rename(keys) if keys else {}, set(lagging.values()))
+    return RenamedKeys(batch, keys, _rename(keys) if keys else {}, set(lagging.values()))
 
 
 def successors(pks: Collection[int], *, context: FetchContext) -> dict[int, int]:
@@ -83,10 +83,10 @@ def successors(pks: Collection[int], *, context: FetchContext) -> dict[int, int]
     ).order_by("seen_at", "content")
     missed = held.filter(content__in=pks, content__uuid__isnull=False)
     seen = {(pk, uuid): at for pk, uuid, at in missed.values_list("content", "content__uuid", "seen_at")}
-    twins = held.filter(content__uuid__in={uuid for _pk, uuid in seen}, missing_since=None)
+    same_uuid = held.filter(content__uuid__in={uuid for _pk, uuid in seen}, missing_since=None)
     served = {
         uuid: (pk, seen_at)
-        for pk, uuid, seen_at in twins.exclude(content__in=pks).values_list(
+        for pk, uuid, seen_at in same_uuid.exclude(content__in=pks).values_list(
             "content", "content__uuid", "seen_at"
         )
     }
@@ -108,6 +108,11 @@ def present_keys(content_keys: Collection[str]) -> dict[str, str]:
     return dict(zip(content_keys, content_keys, strict=True)) | dict(
         rows.order_by().values_list("former_key", "content_key")
     )
+
+
+def either_key(content_keys: Collection[str]) -> set[str]:
+    """Return these keys, and those that content has now that had one of them. One query."""
+    return {*content_keys, *present_keys(content_keys).values()}
 
 
 def present_key(content_key: str) -> str:
