@@ -54,7 +54,7 @@ def test_what_upstream_says_decides_and_the_row_that_says_the_same_is_referred_t
 ) -> None:
     upstream = served(course, price_cents=1)
 
-    offer = offers.read(KnownOffer(course.pk, upstream), budget=budget, before=BEFORE, lock=False)
+    offer = offers.read(KnownOffer(course.pk, upstream), budget=budget, now=NOW, before=BEFORE, lock=False)
 
     assert (offer.content, offer.row, offer.in_catalog) == (upstream, course, True)
     assert (offer.runs, offer.parent_key, offer.course_key) == (upstream.runs, "", course.content_key)
@@ -70,7 +70,7 @@ def test_a_row_from_which_other_columns_would_be_derived_is_not_referred_to(
 ) -> None:
     known = KnownOffer(course.pk, served(course, **changes))
 
-    assert offers.read(known, budget=budget, before=BEFORE, lock=False).row is None
+    assert offers.read(known, budget=budget, now=NOW, before=BEFORE, lock=False).row is None
 
 
 def test_a_run_that_opens_after_the_allocation_would_end_makes_no_difference(
@@ -87,7 +87,9 @@ def test_a_run_that_opens_after_the_allocation_would_end_makes_no_difference(
     )
     known = KnownOffer(course.pk, served(course))
 
-    rows = [offers.read(known, budget=budget, before=at, lock=False).row for at in (opens, opens + DAY)]
+    rows = [
+        offers.read(known, budget=budget, now=NOW, before=at, lock=False).row for at in (opens, opens + DAY)
+    ]
 
     assert rows == [course, None]
 
