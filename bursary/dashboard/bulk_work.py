@@ -69,7 +69,7 @@ Work = Callable[[Budget, Sequence[UUID], datetime, User], _Outcome]
 
 @dataclass(frozen=True)
 class Verb:
-    """What can be done to many assignments: its words, the permission it needs, and the API's function for it."""
+    """What can be done to many assignments: its words, its permission, and the API's function for it."""
 
     name: str
     permission: Permission

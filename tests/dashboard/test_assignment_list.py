@@ -1,4 +1,4 @@
-"""The list of assignments: what it shows, finds, counts and sorts, page by page, and that others do not see it."""
+"""The list of assignments: what it shows, finds, counts and sorts, page by page."""
 
 import html
 import re
