@@ -55,6 +55,7 @@ class AllocateOutput(serializers.Serializer[Any]):
     """The assignments by what happened to them. Amounts are in cents."""
 
     understood = serializers.DictField(required=False, help_text=_UNDERSTOOD)
+    allocation_batch_uuid = serializers.UUIDField(help_text="The name of this request: see its batch")
     created = AssignmentSerializer(many=True, help_text="New assignments")
     updated = AssignmentSerializer(many=True, help_text="Ended assignments, allocated again")
     no_change = UnchangedAssignmentSerializer(
@@ -110,6 +111,7 @@ class Allocate(APIView):
             raise _bad(bad.errors, people) from bad
         body = {
             **_understood(asked, budget),
+            "allocation_batch_uuid": done.batch.uuid,
             "created": _serialized(done.assignments(Verdict.NEW)),
             "updated": _serialized(done.assignments(Verdict.AGAIN)),
             "no_change": _unchanged(done),
@@ -131,6 +133,7 @@ class CanAllocate(APIView):
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.ALLOCATE, uuid=policy_uuid)
         asked, people = _parsed(request, budget)
+        del asked["message"]
         preview = allocation.preview(budget, **asked, now=timezone.now())
         usable = [
             _match(one, people)
@@ -172,6 +175,7 @@ def _parsed(request: Request, budget: Budget) -> tuple[dict[str, Any], PastedLis
         "price_cents": body["content_price_cents"],
         "entries": [entry.text for entry in people.entries],
         "due_date": body.get("due_date"),
+        "message": body["message"],
         "repeats": Repeats(body["allow_another"], body["reallocate_declined"]),
     }
     return asked, people

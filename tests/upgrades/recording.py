@@ -26,6 +26,7 @@ from bursary.assignments import (
     derived,
     erasure,
     expiry,
+    extension,
     redemption,
     reminders,
 )
@@ -151,6 +152,10 @@ def _fill_assignments() -> None:
     allocate(budget, given_content(), _address("open"), now=NOW + 40 * DAY, due_date=NOW + 45 * DAY)
     allocate(budget, closing, _address("unsent"), now=NOW + 40 * DAY)
     cancellation.cancel(budget, uuids=[_of("unsent").uuid], now=NOW + 40 * DAY)
+    allocate(budget, given_content(), _address("extended"), now=NOW + 40 * DAY)
+    extension.extend(
+        budget, uuids=[_of("extended").uuid], until=NOW + 200 * DAY, now=NOW + 41 * DAY, actor=admin
+    )
     ending = given_budget(ends_at=NOW + 60 * DAY)
     allocate(ending, given_content(), _address("late"), now=NOW + 40 * DAY)
     terms.change(ending, now=NOW + 41 * DAY, terms={"ends_at": NOW + 39 * DAY})
