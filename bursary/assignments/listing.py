@@ -21,7 +21,7 @@ from django_filters.constants import EMPTY_VALUES
 
 from bursary.access import known_learners
 from bursary.access.models import learner_key, of_mailboxes
-from bursary.assignments import content_display, derived, learner_accounts
+from bursary.assignments import content_display, derived, failures, learner_accounts
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
@@ -182,6 +182,8 @@ class AssignmentFilters(django_filters.FilterSet):
     lms_user_id = NumberFilter(method="of_own_learners")
     lms_user_id__in = NumbersFilter(method="of_own_learners")
     account_ended = django_filters.ChoiceFilter(choices=AccountEnded.choices, method="with_ended_account")
+    cause = TextsFilter(method="with_failed_work", label="With failed work to repair, of these causes")
+    allocation_batch = django_filters.UUIDFilter(field_name="allocation_batch_uuid")
     content_key = TextFilter(method="of_content", label="A key, present or former")
     content_key__in = TextsFilter(method="of_content", label="Any of these keys")
     search = TextFilter(method="in_title_or_address", label="In title or address, every word")
@@ -259,6 +261,12 @@ class AssignmentFilters(django_filters.FilterSet):
     ) -> QuerySet[LearnerContentAssignment]:
         """Keep the assignments of learners with a deactivated, or a deleted, account."""
         return queryset.alias(account_ended=learner_accounts.ended()).filter(account_ended=value)
+
+    def with_failed_work(
+        self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: Sequence[str]
+    ) -> QuerySet[LearnerContentAssignment]:
+        """Keep the assignments with failed work to repair, of one of these causes."""
+        return queryset.filter(failures.with_failures(value))
 
     def in_title_or_address(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str
@@ -338,7 +346,7 @@ def _join_by(*, now: datetime) -> NullIf:
 def _with_timelines(**more: Combinable) -> QuerySet[LearnerContentAssignment]:
     timeline = LearnerContentAssignmentAction.objects.timeline().defer("attempt_log", "payload", "traceback")
     return (
-        LearnerContentAssignment.objects.select_related("content", "budget__customer")
+        LearnerContentAssignment.objects.select_related("content", "budget__customer", "budget__account")
         .annotate(
             learns_here=known_learners.learns_at("budget__customer"),
             account_ended=learner_accounts.ended(),

@@ -6,7 +6,7 @@ row as soon as the catalog, asked for the former key, does not have it (`removal
 """
 
 from collections.abc import Collection, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -24,7 +24,7 @@ from bursary.replica.models import (
     in_catalog,
 )
 
-SETTLED = timedelta(days=2)
+FORMER_KEY_SERVED_FOR = timedelta(days=2)
 """How long a catalog may go on serving the former key: upstream changes its catalogs one by one."""
 
 
@@ -65,7 +65,7 @@ def follow(
     lagging = {
         new: old
         for new, (old, at) in rows_of.items()
-        if former.get(new) == old and context.now < at + SETTLED
+        if former.get(new) == old and context.now < at + FORMER_KEY_SERVED_FOR
     }
     keys = {
         old: new
@@ -181,12 +181,10 @@ def _under_present_keys(
         return chosen
     batch: dict[str, Content] = {}
     for key, content in chosen.items():
-        changes: dict[str, object] = {}
         if key in present:
-            changes = {"content_key": present[key], "completeness": Completeness.THIN}
-        elif content.parent_key and content.parent_key in present:
-            if key not in own:
-                continue
-            changes = {"parent_key": present[content.parent_key]}
-        batch[present.get(key, key)] = content.model_copy(update=changes) if changes else content
+            batch[present[key]] = replace(content, content_key=present[key], completeness=Completeness.THIN)
+        elif not content.parent_key or content.parent_key not in present:
+            batch[key] = content
+        elif key in own:
+            batch[key] = replace(content, parent_key=present[content.parent_key])
     return batch

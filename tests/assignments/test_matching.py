@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 OLD_ADDRESS = "alice@old.example"
 CLOSED = [State.CANCELLED, State.EXPIRED, State.REVERSED]
-SETTLED = [State.ALLOCATED, State.ACCEPTED]
+IN_FORCE = [State.ALLOCATED, State.ACCEPTED]
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_what_is_open_or_accepted_is_unchanged_and_what_ended_is_allocated_again
 ) -> None:
     existing = given(budget, content, ALICE, state)
     [one] = match(budget, content, ALICE)
-    assert one.verdict == (Verdict.UNCHANGED if state in SETTLED else Verdict.AGAIN)
+    assert one.verdict == (Verdict.UNCHANGED if state in IN_FORCE else Verdict.AGAIN)
     assert (one.assignment, one.known_by_other_address) == (existing, False)
 
 
@@ -125,8 +125,8 @@ def test_a_placeholder_of_a_forgotten_learner_is_no_other_address(
 @pytest.mark.parametrize(
     ("by_address", "by_id", "chosen"),
     [
-        *((own, other, "by address") for own in SETTLED for other in (*SETTLED, *CLOSED)),
-        *((own, other, "by id") for own in CLOSED for other in SETTLED),
+        *((own, other, "by address") for own in IN_FORCE for other in (*IN_FORCE, *CLOSED)),
+        *((own, other, "by id") for own in CLOSED for other in IN_FORCE),
         *((own, other, "by address") for own in CLOSED for other in CLOSED),
     ],
 )

@@ -97,7 +97,7 @@ def test_two_catalogs_that_are_served_different_records_of_one_variant_and_modif
         (ANOTHER, {"upstream_modified": datetime.fromisoformat(LATER)}, ELSEWHERE),
         (ANOTHER, {"variant": "restricted"}, ELSEWHERE),
         (ANOTHER, {"completeness": Completeness.THIN}, ELSEWHERE),
-        (ANOTHER.model_copy(update={"upstream_modified": None}), {"upstream_modified": None}, ELSEWHERE),
+        (replace(ANOTHER, upstream_modified=None), {"upstream_modified": None}, ELSEWHERE),
     ],
     ids=[
         "the same record",
