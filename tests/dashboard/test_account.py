@@ -49,7 +49,7 @@ def answer_to(key: str) -> int:
     """Return the status of the API's answer to a request that this key signs in."""
     return (
         Client(headers={"authorization": f"Bearer {key}"})
-        .get(reverse("policies"), {"enterprise_customer_uuid": uuid4()})
+        .get(reverse("policies"), {"enterprise_customer_uuid": str(uuid4())})
         .status_code
     )
 

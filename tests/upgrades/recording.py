@@ -17,7 +17,7 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.models import Model
 
-from bursary.access.models import ApiKey, Role
+from bursary.access.models import ApiKey, Role, User
 from bursary.assignments import (
     acknowledgement,
     addresses,
@@ -26,6 +26,7 @@ from bursary.assignments import (
     derived,
     erasure,
     expiry,
+    extension,
     redemption,
     reminders,
 )
@@ -36,6 +37,7 @@ from bursary.assignments.models import (
     LearnerContentAssignmentAction,
 )
 from bursary.budgets import terms
+from bursary.budgets.models import Budget
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
 from bursary.ops import scheduler
 from bursary.replica.models import (
@@ -146,11 +148,20 @@ def _fill_assignments() -> None:
     reminders.nudge_due(now=NOW + 24 * DAY)
     deliver(now=NOW + 40 * DAY)  # too late for the nudges, which are skipped
     redemption.begin(_of("reserved"), now=NOW + 40 * DAY)
+    _fill_deadlines(budget, admin)
+
+
+def _fill_deadlines(budget: Budget, admin: User) -> None:
+    """Write an assignment for each reason of a deadline, and one whose deadline was moved."""
     closing = given_content(enroll_by=NOW + 50 * DAY)
     allocate(budget, closing, _address("open"), now=NOW + 40 * DAY)
     allocate(budget, given_content(), _address("open"), now=NOW + 40 * DAY, due_date=NOW + 45 * DAY)
     allocate(budget, closing, _address("unsent"), now=NOW + 40 * DAY)
     cancellation.cancel(budget, uuids=[_of("unsent").uuid], now=NOW + 40 * DAY)
+    allocate(budget, given_content(), _address("extended"), now=NOW + 40 * DAY)
+    extension.extend(
+        budget, uuids=[_of("extended").uuid], until=NOW + 200 * DAY, now=NOW + 41 * DAY, actor=admin
+    )
     ending = given_budget(ends_at=NOW + 60 * DAY)
     allocate(ending, given_content(), _address("late"), now=NOW + 40 * DAY)
     terms.change(ending, now=NOW + 41 * DAY, terms={"ends_at": NOW + 39 * DAY})
