@@ -47,7 +47,7 @@ def test_six_weeks_have_every_state_failures_and_reminders_in_two_organisations_
     assert failed["address_rejected"] > 1
     assert of_each("status", due_at__isnull=False, due_at__lt=now) == {}
     assert all(budget.held_cents >= 0 for budget in Budget.objects.all())
-    assert settings.EMAIL_BACKEND == sender
+    assert sender == settings.EMAIL_BACKEND
 
     counts = (rows.count(), LearnerContentAssignmentAction.objects.count())
     demo.load(now=timezone.now(), advance=ignored, weeks=6)
