@@ -1,5 +1,6 @@
 """The past year of the demonstration: some of its weeks, made from the sample catalog."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from pytest_django import Settings
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
-from bursary.ops import demo, demo_year
+from bursary.ops import accounts, demo, demo_year
 from bursary.ops.demo_year import DemoYear
 
 pytestmark = [pytest.mark.django_db, pytest.mark.takes_long]
@@ -41,7 +42,7 @@ def test_six_weeks_have_every_state_failures_and_reminders_in_two_organisations_
         "Larkspur Logistics",
         "Brightwater Health",
     }
-    assert min(one.created for one in rows) > now - demo_year.timedelta(weeks=6)
+    assert min(one.created for one in rows) > now - timedelta(weeks=6)
     done, failed = of_each("action_type", status=Status.DONE), of_each("error_code", status=Status.FAILED)
     assert {ActionType.DECLINED, ActionType.REMINDED, ActionType.REDEEMED, ActionType.NUDGED} <= set(done)
     assert failed["address_rejected"] > 1
@@ -60,7 +61,7 @@ def test_a_week_is_the_same_each_time(tmp_path: Path, settings: Settings) -> Non
     budget = Budget.objects.get(name="Professional skills")
     LearnerContentAssignmentAction.objects.all().delete()
     LearnerContentAssignment.objects.all().delete()
-    year = DemoYear([budget], demo.accounts.ensure_user(demo.ADMINISTRATOR)[0], "larkspur.example")
+    year = DemoYear([budget], accounts.ensure_user(demo.ADMINISTRATOR)[0], "larkspur.example")
     seen = []
     for _time in range(2):
         with transaction.atomic():
