@@ -1,4 +1,4 @@
-"""What another catalog's customer has changed since is not shown once one's own catalog has lost the content."""
+"""What other customers' catalogs changed is not shown once one's own catalog has lost the content."""
 
 from datetime import datetime, timedelta
 
