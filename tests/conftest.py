@@ -27,9 +27,14 @@ hypothesis_settings.load_profile("any machine")
 ON_SQLITE_ONLY = [
     *("architecture", "docs", "config"),  # read the code, the pages and the settings
     *("catalog", "enterprise_catalog", "upstream"),  # parse, and talk HTTP
-    *("dashboard", "ops/test_admin.py"),  # pages
+    *("dashboard", "ops/test_admin.py", "browser"),  # pages
     *("api/test_schema.py", "api/test_not_found.py", "api/test_inputs.py"),  # inputs
-    "assignments/test_previews_come_true.py",  # what both decide by is tested on both
+    # What these do is tested on both, in assignments/test_failures.py and assignments/test_extension.py.
+    *("api/test_repairs.py", "api/test_allocation_batches.py"),
+    *(
+        "assignments/test_previews_come_true.py",
+        "assignments/test_offers.py",
+    ),  # both decide by what is tested
     *("assignments/test_pasted_lists.py", "lib/test_mailbox.py", "api/test_lists_from_the_field.py"),
     *("access/test_permissions.py", "api/test_authentication.py", "lib/test_moments.py"),
     *("delivery/test_emails.py", "delivery/test_file_backend.py", "delivery/test_smtp_backend.py"),

@@ -34,7 +34,7 @@ from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
 from bursary.delivery import runner
-from bursary.replica import read_modes, reads, rekeying
+from bursary.replica import read_modes, reads, renamed_keys
 from bursary.replica.types import CatalogKey
 
 MOST_KEYS = 100
@@ -145,7 +145,7 @@ class CanRedeem(APIView):
 
 def _present_keys(own: QuerySet[LearnerContentAssignment], keys: Sequence[str]) -> dict[str, str]:
     """Return by key the one that content has now; that by which the learner has it assigned, stays."""
-    asked = rekeying.present_keys(keys)
+    asked = renamed_keys.present_keys(keys)
     if renamed := [key for key, present in asked.items() if key != present]:
         here = own.filter(Q(content_key__in=renamed) | Q(parent_content_key__in=renamed)).order_by()
         known = {key for keys in here.values_list("content_key", "parent_content_key") for key in keys}

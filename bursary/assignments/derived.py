@@ -122,15 +122,16 @@ def follow_content(
     pks: Iterable[int],
     now: datetime,
     moved: Iterable[tuple[UUID, int, int]] = (),
-    rekeyed: Mapping[str, str] | None = None,
+    renamed: Mapping[str, str] | None = None,
     **_signal: object,
 ) -> None:
     """Rewrite sort keys, and open assignments' deadlines. Receives `content_changed`.
 
-    Where a catalog moved to the row of another variant, or key, its budgets' assignments refer to that row.
+    Where a catalog moved to another row, of other restricted runs or another key, its budgets' assignments
+    refer to that row.
     """
-    for old, new in (rekeyed or {}).items():
-        repointing.rekey(old, new, among=LearnerContentAssignment.objects.all())
+    for old, new in (renamed or {}).items():
+        repointing.rename_key(old, new, among=LearnerContentAssignment.objects.all())
     for catalog_uuid, old_pk, new_pk in moved:
         rows = LearnerContentAssignment.objects.filter(content=old_pk, budget__catalog_uuid=catalog_uuid)
         _locked_budgets(rows.values("budget"))
@@ -153,6 +154,16 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
         assignments.filter(held() | Q(content=None)).update(content_enroll_by=joined_by(now=now))
         _write_deadlines(assignments, now=now)
         assignments.filter(_STARTING).update(nudge_at=CHECK_NOW)
+
+
+def follow_extension(pks: Sequence[int], *, now: datetime) -> None:
+    """Rewrite the deadlines of these open assignments, of one budget, after `extended_until` was written.
+
+    Call it inside a transaction, with their content, their budget and them locked.
+    """
+    assignments = LearnerContentAssignment.objects.filter(pk__in=pks)
+    assignments.filter(held()).update(content_enroll_by=joined_by(now=now))
+    _write_deadlines(assignments, now=now)
 
 
 def rebuild(pks: Sequence[int], *, now: datetime) -> None:
@@ -264,11 +275,7 @@ def joined_by(*, now: datetime) -> Coalesce:
     since = Greatest(OuterRef("allocated_at"), Least(Value(now), passed))  # `as_of`
     budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
     course = ContentMetadata.objects.filter(pk=OuterRef(OuterRef("content_id")))
-    before = Least(
-        OuterRef("age_ends_at"),
-        Coalesce(OuterRef("due_date"), FAR_FUTURE),
-        Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE),
-    )
+    before = Least(deadlines.own_end(), Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE))
     runs = CatalogMembership.objects.filter(
         content__content_type=ContentType.COURSERUN,
         content__parent_key=Subquery(course.values("content_key")[:1]),

@@ -21,13 +21,13 @@ from django_filters.constants import EMPTY_VALUES
 
 from bursary.access import known_learners
 from bursary.access.models import learner_key, of_mailboxes
-from bursary.assignments import content_display, derived, learner_accounts
+from bursary.assignments import content_display, derived, failures, learner_accounts
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.lib import mailbox, moments
 from bursary.lib.moments import UTC_ZONE, MomentField
-from bursary.replica import read_modes, rekeying
+from bursary.replica import read_modes, renamed_keys
 
 LONGEST_TEXT = 255  # characters
 LARGEST_NUMBER = 2**63 - 1
@@ -182,6 +182,8 @@ class AssignmentFilters(django_filters.FilterSet):
     lms_user_id = NumberFilter(method="of_own_learners")
     lms_user_id__in = NumbersFilter(method="of_own_learners")
     account_ended = django_filters.ChoiceFilter(choices=AccountEnded.choices, method="with_ended_account")
+    cause = TextsFilter(method="with_failed_work", label="With failed work to repair, of these causes")
+    allocation_batch = django_filters.UUIDFilter(field_name="allocation_batch_uuid")
     content_key = TextFilter(method="of_content", label="A key, present or former")
     content_key__in = TextsFilter(method="of_content", label="Any of these keys")
     search = TextFilter(method="in_title_or_address", label="In title or address, every word")
@@ -248,7 +250,7 @@ class AssignmentFilters(django_filters.FilterSet):
     ) -> QuerySet[LearnerContentAssignment]:
         """Keep the assignments of content with any of these keys, which a course may have had before."""
         keys = [value] if isinstance(value, str) else value
-        return queryset.filter(content_key__in=rekeying.either_key(keys))
+        return queryset.filter(content_key__in=renamed_keys.either_key(keys))
 
     def of_addresses(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str | Sequence[str]
@@ -262,6 +264,12 @@ class AssignmentFilters(django_filters.FilterSet):
     ) -> QuerySet[LearnerContentAssignment]:
         """Keep the assignments of learners with a deactivated, or a deleted, account."""
         return queryset.alias(account_ended=learner_accounts.ended()).filter(account_ended=value)
+
+    def with_failed_work(
+        self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: Sequence[str]
+    ) -> QuerySet[LearnerContentAssignment]:
+        """Keep the assignments with failed work to repair, of one of these causes."""
+        return queryset.filter(failures.with_failures(value))
 
     def in_title_or_address(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str

@@ -100,12 +100,12 @@ def find(content_key: str, *, budget: Budget, now: datetime) -> KnownOffer:
     """Find content by the read mode. Upstream is asked here: call it before any transaction.
 
     Raises reads.UnknownContent, and reads.ContentUnavailable where upstream does not answer, or has no more
-    than a thin record yet: nothing is known by that.
+    than a summary record yet: nothing is known by that.
     """
     upstream = None
     if read_modes.reads_upstream():
         upstream = read_modes.one_from_upstream(content_key, catalog_uuid=budget.catalog_uuid, now=now)
-        if joining.is_thin(upstream):
+        if joining.is_summary(upstream):
             raise reads.ContentUnavailable("The catalog has not the whole record yet.")
     return KnownOffer(read_modes.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
 
@@ -114,7 +114,7 @@ def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) 
     """Return what assignments were made of, by their pks, as their budgets' catalogs offer it now.
 
     None: the catalog does not hold it. What cannot be read is left out: content without a row, a course
-    of which a thin record alone is known, and what upstream does not answer for. At most one query; not
+    of which only a summary record is known, and what upstream does not answer for. At most one query; not
     for use inside a transaction.
     """
     key_of = {one.pk: CatalogKey(one.budget.catalog_uuid, one.content_key) for one in assignments}
@@ -128,16 +128,16 @@ def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) 
         }
         return {pk: served[key] for pk, key in key_of.items() if key in served}
     found = held(key_of.values())
-    thin = {key for key, offer in found.items() if lacks_runs(offer.content)}
+    summaries = {key for key, offer in found.items() if lacks_runs(offer.content)}
     readable = {one.pk for one in assignments if one.content_id or key_of[one.pk] in found}
-    readable -= {pk for pk, key in key_of.items() if key in thin}
+    readable -= {pk for pk, key in key_of.items() if key in summaries}
     return {pk: found.get(key) for pk, key in key_of.items() if pk in readable}
 
 
 def asked(assignment: LearnerContentAssignment, *, now: datetime) -> Offer | None:
     """Return what `assigned` does for one, having asked its catalog for what cannot be read without.
 
-    Raises reads.ContentUnavailable where upstream does not answer, or has no more than a thin record yet.
+    Raises reads.ContentUnavailable where upstream does not answer, or has no more than a summary record yet.
     """
     known = assigned([assignment], now=now)
     if assignment.pk not in known:
@@ -175,7 +175,8 @@ def assigned_of(pks: Collection[int]) -> QuerySet[ContentMetadata]:
 def unjoinable(*, now: datetime) -> Q:
     """Return, as a condition on assignments with content, that the replica's rows cannot be joined now.
 
-    Unlike `Offer.terms` it needs no lock, and is for many at once. Of a thin course nothing is known.
+    Unlike `Offer.terms` it needs no lock, and is for many at once. Of a course with a summary record nothing
+    is known.
     """
     held = CatalogMembership.objects.filter(
         content=OuterRef("content"), content__gone_at=None, catalog_uuid=OuterRef("budget__catalog_uuid")

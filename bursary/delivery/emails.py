@@ -15,7 +15,11 @@ from bursary.assignments import content_display, learner_accounts, signed_links
 from bursary.assignments.actions import Done, Failure, Postponed, Skipped
 from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, State, Status
 from bursary.assignments.learner_accounts import AccountEnded
-from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.models import (
+    AllocationBatch,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
 from bursary.budgets.models import Customer, NotInUse
 from bursary.delivery.errors import address_rejected, mail_errors_translated
 from bursary.delivery.smtp_backend import cut_off_after
@@ -27,6 +31,7 @@ BECAUSE: Mapping[ExpiryReason, str] = {
     ExpiryReason.ENROLL_BY: "enrolment closes then",
     ExpiryReason.BUDGET_END: "the budget that pays for it ends then",
     ExpiryReason.DUE_DATE: "the due date that was set",
+    ExpiryReason.EXTENSION: "the deadline was extended to then",
 }
 """The reason for a deadline, as a clause that follows it and a colon."""
 _TO_LEARNERS = {**BECAUSE, ExpiryReason.DUE_DATE: "your organisation asks for an answer by then"}
@@ -189,5 +194,15 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
         "accepted": assignment.state == State.ACCEPTED,
         "deadline": deadline_in_words(assignment, to_learner=True),
         "link": assignment_link(action),
+        "message": _message(action),
     }
     return send(action.recipient, template=action.action_type, context=context, name=str(action.uuid))
+
+
+def _message(action: LearnerContentAssignmentAction) -> str:
+    """Return what the administrator wrote to those learners, for the mail about the assignment alone."""
+    if action.action_type != ActionType.NOTIFIED:
+        return ""
+    batch = action.assignment.allocation_batch_uuid
+    batches = AllocationBatch.objects.filter(uuid__in=[batch] if batch else [])
+    return batches.values_list("message", flat=True).first() or ""

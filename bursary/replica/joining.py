@@ -136,14 +136,14 @@ class NotJoinable(Exception):
         self.run = run
 
 
-def is_thin(content: RecordedContent) -> bool:
-    """Return whether a thin record alone is known: no price, and of a course nothing of its runs."""
+def is_summary(content: RecordedContent) -> bool:
+    """Return whether only a summary record is known: no price, and of a course nothing of its runs."""
     return content.completeness == Completeness.THIN
 
 
 def lacks_runs(content: RecordedContent) -> bool:
-    """Return whether it is a course of which a thin record alone is known: nothing of its runs."""
-    return content.content_type == ContentType.COURSE and is_thin(content)
+    """Return whether it is a course of which only a summary record is known: nothing of its runs."""
+    return content.content_type == ContentType.COURSE and is_summary(content)
 
 
 def closing(enroll_by: datetime | None, end: datetime | None) -> datetime | None:
@@ -227,7 +227,7 @@ def runs_of(
 
 
 def with_courses(pks: Collection[int]) -> QuerySet[ContentMetadata]:
-    """Return these rows, and the courses of the runs among them, in every variant."""
+    """Return these rows, and all rows (variants) of the courses of the runs among them."""
     runs = ContentMetadata.objects.filter(pk__in=pks, content_type=ContentType.COURSERUN)
     courses = Q(content_type=ContentType.COURSE, content_key__in=runs.order_by().values("parent_key"))
     return ContentMetadata.objects.filter(Q(pk__in=pks) | courses)

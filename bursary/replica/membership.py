@@ -1,7 +1,8 @@
 """Writes which rows a catalog holds, under the locks of its content.
 
-A catalog holds one row of a key. What it lists itself ends by `removal.py`; a run that only a course's record
-names ends as soon as that record no longer names it.
+A catalog holds one row of a key; a course has a row, a variant, for each set of restricted runs that it is
+served with. What a catalog lists itself ends by `removal.py`; a run that only a course's record names ends as
+soon as that record no longer names it.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
@@ -23,7 +24,7 @@ from bursary.replica.models import CatalogMembership, ContentChange, ContentMeta
 class Memberships:
     """What a batch changed of a catalog's memberships; the first four are pks of rows."""
 
-    joined: set[int] = field(default_factory=set)
+    runs_added: set[int] = field(default_factory=set)
     """Runs that the catalog did not hold, of courses that it did: they may move the courses' deadlines."""
     returned: set[int] = field(default_factory=set)
     """Held again, after it had ended."""
@@ -34,7 +35,7 @@ class Memberships:
     back: dict[int, datetime] = field(default_factory=dict)
     """Rows that no catalog held, and this one does: since when they were gone."""
     moved: list[tuple[UUID, int, int]] = field(default_factory=list)
-    """Catalog, the row that it held, and the row of the variant that it is served now."""
+    """Catalog, the row that it held, and the row that it holds now: it is served other restricted runs."""
     differences: list[tuple[int, str, object, object]] = field(default_factory=list)
     """How the rows differ between which the catalog moved: pk of the new row, field, old and new value."""
 
@@ -61,12 +62,15 @@ def alone(
 ) -> set[str]:
     """Return the runs among the catalog's `own` records that were once cut from a course.
 
-    No course that a catalog holds names them any more: their own records, which are thin, are all there is.
+    No course that a catalog holds names them any more: their own records, which are summaries, are all there
+    is.
     """
     cut = {
         key: rows[key, ""].parent_key
         for key in own & chosen.keys()
-        if _is_thin_run(chosen[key]) and (key, "") in rows and rows[key, ""].completeness == Completeness.FULL
+        if _is_run_record(chosen[key])
+        and (key, "") in rows
+        and rows[key, ""].completeness == Completeness.FULL
     }
     if not cut:
         return set()
@@ -142,7 +146,7 @@ def _is_full_course(content: Content) -> bool:
     return content.content_type is ContentType.COURSE and content.completeness is Completeness.FULL
 
 
-def _is_thin_run(content: Content) -> bool:
+def _is_run_record(content: Content) -> bool:
     return content.content_type is ContentType.COURSERUN and content.completeness is Completeness.THIN
 
 
@@ -184,7 +188,7 @@ def _move(
     done: Memberships,
     context: FetchContext,
 ) -> None:
-    """Let the catalog's memberships point to the rows of the variants that it is served now."""
+    """Let the catalog's memberships point to the rows with the restricted runs that it is served now."""
     by_pk = {row.pk: row for row in rows.values()}
     memberships = []
     for one in merges:
@@ -265,7 +269,7 @@ def _note_new(
             created__lt=context.now,
         )
         held_before = set(courses.order_by().values_list("content__content_key", flat=True))
-        done.joined = {one.row.pk for one in new if one.parent_key in held_before}
+        done.runs_added = {one.row.pk for one in new if one.parent_key in held_before}
         left_before = ContentChange.objects.filter(
             content__in=[one.row.pk for one in new], field="membership", old=str(context.catalog_uuid)
         )

@@ -335,10 +335,15 @@ async def _exchange(
     return value_of(body, keeping=keeping)
 
 
-def value_of(body: bytes | bytearray, *, keeping: Keeping | None = None) -> object:
-    """Return the JSON value, None for an empty body. Raises UnreadableAnswer for anything else."""
+def value_of(body: bytearray, *, keeping: Keeping | None = None) -> object:
+    """Return the JSON value, None for an empty body. Raises UnreadableAnswer for anything else.
+
+    Empties the body as soon as it is text: of a long answer there are never three copies.
+    """
     try:
-        return json.loads(body, object_hook=keeping) if body.strip() else None
+        text = body.decode(json.detect_encoding(body), "surrogatepass")  # as `json.loads` reads bytes
+        body.clear()
+        return json.loads(text, object_hook=keeping) if text and not text.isspace() else None
     except (ValueError, RecursionError) as unreadable:  # RecursionError: ten thousand brackets
         raise UnreadableAnswer("not_json", "The answer is not JSON.") from unreadable
 

@@ -18,7 +18,7 @@ class Long(Client):
     """Lists very many keys, and has no records."""
 
     def post(self, path: str, **how: Any) -> object:
-        return value_of(BODY, keeping=how["keeping"])
+        return value_of(bytearray(BODY), keeping=how["keeping"])
 
     def get(self, path: str, **how: Any) -> object:
         return {"results": []}

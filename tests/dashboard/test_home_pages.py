@@ -36,7 +36,7 @@ def test_every_budget_is_on_one_of_the_pages(
 
     seen = []
     for number in (1, 2, 3):
-        with django_assert_max_num_queries(9):
+        with django_assert_max_num_queries(10):
             html = page(client, budgets=number)
         assert f"Page {number} of 3, 119 in all" in html
         assert ('href="?budgets=2" rel="next"' in html) == (number == 1)
@@ -75,7 +75,7 @@ def test_every_notice_is_on_one_of_the_pages(
 
     seen = []
     for number, size in ((1, 10), (2, 2)):
-        with django_assert_max_num_queries(10):
+        with django_assert_max_num_queries(11):
             html = page(client, notices=number)
         notices = html.partition("<ul>")[2].partition("</ul>")
         found = re.findall(r"<bdi>(Course \d+)</bdi>", notices[0])

@@ -41,7 +41,8 @@ class WithoutSockets(Client):
         within: timedelta | None = None,
         isolating: bool = False,
     ) -> object:
-        return self._answer("GET", path, query=parse_qs(urlencode(params)), body=b"")
+        answer = self._answer("GET", path, query=parse_qs(urlencode(params)), body=b"")
+        return to_json.loads(to_json.dumps(answer))  # as the wire does: nothing is shared with the shelf
 
     def post(
         self,

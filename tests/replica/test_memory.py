@@ -1,8 +1,6 @@
 """A refresh streams: what it needs does not grow with the catalog."""
 
-import gc
-import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -11,20 +9,12 @@ import pytest
 from bursary.catalog.records import Known
 from bursary.replica import audit, refresh
 from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
+from tests.memory import peak_while
 from tests.replica.listing import NOW, Listing, Record
 
 pytestmark = pytest.mark.django_db
 
 FEW, MANY = 50, 500
-
-
-@pytest.fixture(autouse=True)
-def _garbage_is_collected_as_ever() -> Iterator[None]:
-    """Collect garbage at the default thresholds; the other tests raise them."""
-    seldom = gc.get_threshold()
-    gc.set_threshold(700, 10, 10)
-    yield
-    gc.set_threshold(*seldom)
 
 
 class Endless(Listing):
@@ -66,16 +56,6 @@ def peak_of(source: Endless, *, hours: int) -> int:
     return peak_while(
         lambda: refresh.refresh_catalog(source.catalog_uuid, source=source, now=now, by=RefreshSource.CRON)
     )
-
-
-def peak_while(working: Callable[[], object]) -> int:
-    gc.collect()
-    tracemalloc.start()
-    try:
-        working()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def test_ten_times_as_much_content_takes_hardly_more_memory() -> None:
