@@ -1,4 +1,4 @@
-"""What other customers' catalogs changed is not shown once one's own catalog has lost the content."""
+"""Content that a catalog has lost: what another changes of it since is not shown by the first one."""
 
 from datetime import datetime, timedelta
 
