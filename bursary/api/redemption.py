@@ -85,25 +85,26 @@ class CreditsAvailable(APIView):
         customer, learner = _customer_and_learner(
             request, query["enterprise_customer_uuid"], query.get("lms_user_id")
         )
-        shown = learner.assignments().filter(
+        own = learner.assignments().filter(
             ~acknowledgement.acknowledged(),
             budget__customer=customer,
         )
         if query.get("lms_user_id") not in (None, caller(request).lms_user_id):
-            shown = shown.filter(known_learners.learns_at("budget__customer"))
+            own = own.filter(known_learners.learns_at("budget__customer"))
         now = timezone.now()
         start = (query["page"] - 1) * MOST_ASSIGNMENTS
-        pks = list(listing.open_first(shown, now=now)[start : start + MOST_ASSIGNMENTS + 1])
+        pks = list(listing.open_first(own, now=now)[start : start + MOST_ASSIGNMENTS + 1])
         has_more = len(pks) > MOST_ASSIGNMENTS
-        by_budget: dict[int, list[LearnerContentAssignment]] = {}
-        for row in listing.with_timelines(pks[:MOST_ASSIGNMENTS], now=now):
-            by_budget.setdefault(row.budget_id, []).append(row)
-        budgets = Budget.objects.select_related("account").in_bulk(list(by_budget))
+        by_budget: dict[Budget, list[LearnerContentAssignment]] = {}
+        rows = listing.with_timelines(pks[:MOST_ASSIGNMENTS], now=now)
+        for row in rows:
+            by_budget.setdefault(row.budget, []).append(row)
+        unjoinable = redemption.unjoinable([(row, row.content_key) for row in rows], now=now)
+        context = {"now": now, "unjoinable": unjoinable}
         policies = []
-        for pk, assignments in by_budget.items():
-            budgets[pk].customer = customer
-            rows = LearnerAssignmentSerializer(assignments, many=True, context={"now": now}).data
-            policies.append(policy_of_learner(budgets[pk], assignments=list(rows), now=now))
+        for budget, assignments in by_budget.items():
+            shown = LearnerAssignmentSerializer(assignments, many=True, context=context).data
+            policies.append(policy_of_learner(budget, assignments=list(shown), now=now))
         return Response(policies, headers=_link_to_next(request, query["page"]) if has_more else None)
 
 

@@ -156,6 +156,16 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
         assignments.filter(_STARTING).update(nudge_at=CHECK_NOW)
 
 
+def follow_extension(pks: Sequence[int], *, now: datetime) -> None:
+    """Rewrite the deadlines of these open assignments, of one budget, after `extended_until` was written.
+
+    Call it inside a transaction, with their content, their budget and them locked.
+    """
+    assignments = LearnerContentAssignment.objects.filter(pk__in=pks)
+    assignments.filter(held()).update(content_enroll_by=joined_by(now=now))
+    _write_deadlines(assignments, now=now)
+
+
 def rebuild(pks: Sequence[int], *, now: datetime) -> None:
     """Rewrite every derived column of these assignments, as far as its state is followed (decision 0010).
 
@@ -265,11 +275,7 @@ def joined_by(*, now: datetime) -> Coalesce:
     since = Greatest(OuterRef("allocated_at"), Least(Value(now), passed))  # `as_of`
     budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
     course = ContentMetadata.objects.filter(pk=OuterRef(OuterRef("content_id")))
-    before = Least(
-        OuterRef("age_ends_at"),
-        Coalesce(OuterRef("due_date"), FAR_FUTURE),
-        Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE),
-    )
+    before = Least(deadlines.own_end(), Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE))
     runs = CatalogMembership.objects.filter(
         content__content_type=ContentType.COURSERUN,
         content__parent_key=Subquery(course.values("content_key")[:1]),

@@ -91,6 +91,7 @@ def columns(
             enroll_by=join_by,
             allocated_at=assignment.allocated_at,
             due_date=assignment.due_date,
+            extended_until=assignment.extended_until,
         )
     return expected
 
@@ -147,13 +148,13 @@ def _runs(assignment: LearnerContentAssignment, runs: Mapping[tuple[UUID, str], 
 def _joined_by(assignment: LearnerContentAssignment, runs: Runs, *, now: datetime) -> datetime:
     """Return the content's own bound of the deadline: by its runs that open before the other dates."""
     budget, content = assignment.budget, assignment.content
-    dates = (assignment.due_date, budget.ends_at)
     age_ends_at = (
         assignment.allocated_at + timedelta(days=budget.allocation_age_days)
         if assignment.state == State.ALLOCATED
         else assignment.age_ends_at
     )
-    before = min([age_ends_at, *(date for date in dates if date)])
+    own_end = assignment.extended_until or min(age_ends_at, assignment.due_date or FAR_FUTURE)
+    before = min(own_end, budget.ends_at or FAR_FUTURE)
     join_by = joining.closing(content.enroll_by, content.end_date) if content else None
     if content and content.content_type == ContentType.COURSE:
         since = derived.as_of(assignment, now=now)

@@ -101,6 +101,7 @@ class _Step:
             assignment.budget,
             allocated_at=assignment.allocated_at,
             due_date=assignment.due_date,
+            extended_until=assignment.extended_until,
         )
         bound, _reason = deadline(enroll_by=None)
         (old, old_reason), (new, new_reason) = (
@@ -268,8 +269,10 @@ def _ends_in(after: datetime | None, until: datetime) -> Q:
     found = Q()
     if after is not None:
         by_budget = Q(budget__ends_at=None) | Q(budget__ends_at__gt=after)
-        by_administrator = Q(due_date=None) | Q(due_date__gt=after)
-        found &= by_budget & by_administrator & Q(age_ends_at__gt=after)
+        by_due_date = Q(due_date=None) | Q(due_date__gt=after)
+        unextended = Q(extended_until=None) & by_due_date & Q(age_ends_at__gt=after)
+        found &= by_budget & (Q(extended_until__gt=after) | unextended)
     if until < FAR_FUTURE:
-        found &= Q(budget__ends_at__lte=until) | Q(due_date__lte=until) | Q(age_ends_at__lte=until)
+        unextended = Q(extended_until=None) & (Q(due_date__lte=until) | Q(age_ends_at__lte=until))
+        found &= Q(budget__ends_at__lte=until) | Q(extended_until__lte=until) | unextended
     return found

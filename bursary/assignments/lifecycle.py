@@ -97,6 +97,7 @@ _OF_A_CYCLE: Mapping[str, object] = {
     "reversed_at": None,
     "transaction_uuid": None,
     "decline_reason": "",
+    "extended_until": None,
     "forgotten_at": None,
 }
 """Columns that an allocation resets; the timeline keeps what they were."""

@@ -21,7 +21,7 @@ from django_filters.constants import EMPTY_VALUES
 
 from bursary.access import known_learners
 from bursary.access.models import learner_key, of_mailboxes
-from bursary.assignments import content_display, derived, learner_accounts
+from bursary.assignments import content_display, derived, failures, learner_accounts
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
@@ -182,6 +182,8 @@ class AssignmentFilters(django_filters.FilterSet):
     lms_user_id = NumberFilter(method="of_own_learners")
     lms_user_id__in = NumbersFilter(method="of_own_learners")
     account_ended = django_filters.ChoiceFilter(choices=AccountEnded.choices, method="with_ended_account")
+    cause = TextsFilter(method="with_failed_work", label="With failed work to repair, of these causes")
+    allocation_batch = django_filters.UUIDFilter(field_name="allocation_batch_uuid")
     content_key = TextFilter(method="of_content", label="A key, present or former")
     content_key__in = TextsFilter(method="of_content", label="Any of these keys")
     search = TextFilter(method="in_title_or_address", label="In title or address, every word")
@@ -203,7 +205,10 @@ class AssignmentFilters(django_filters.FilterSet):
         if read_modes.reads_upstream() and (parameters := self._through_content()):
             raise ContentFiltersUnavailable(parameters)
         found: QuerySet[LearnerContentAssignment] = super().filter_queryset(queryset)
-        by_join_by = any(value for name, value in self.form.cleaned_data.items() if name.startswith(JOIN_BY))
+        used = {name for name in _content_filters() if self.form.cleaned_data.get(name) not in EMPTY_VALUES}
+        by_join_by = {name for name in used if name.startswith(JOIN_BY)}
+        if used - by_join_by:
+            found = found.filter(derived.held())  # what has left may be as another catalog has it
         return found.filter(**{f"{JOIN_BY}__lt": FAR_FUTURE}) if by_join_by else found
 
     def understood(self) -> dict[str, str]:
@@ -260,13 +265,21 @@ class AssignmentFilters(django_filters.FilterSet):
         """Keep the assignments of learners with a deactivated, or a deleted, account."""
         return queryset.alias(account_ended=learner_accounts.ended()).filter(account_ended=value)
 
+    def with_failed_work(
+        self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: Sequence[str]
+    ) -> QuerySet[LearnerContentAssignment]:
+        """Keep the assignments with failed work to repair, of one of these causes."""
+        return queryset.filter(failures.with_failures(value))
+
     def in_title_or_address(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str
     ) -> QuerySet[LearnerContentAssignment]:
         """Keep rows in which every word occurs in the content's title or the learner's address."""
         for word in value.split():
             address = mailbox.comparable(word)
-            found = Q(content__title__icontains=word) | Q(learner_email__icontains=address)
+            as_recorded = Q(derived.held()) | Q(content_title__icontains=word.casefold())
+            in_title = Q(content__title__icontains=word) & as_recorded
+            found = in_title | Q(learner_email__icontains=address)
             if "@" in address:  # a row of an earlier release spells it otherwise
                 found |= of_mailboxes([learner_key(word)])
             queryset = queryset.filter(found)
@@ -338,7 +351,7 @@ def _join_by(*, now: datetime) -> NullIf:
 def _with_timelines(**more: Combinable) -> QuerySet[LearnerContentAssignment]:
     timeline = LearnerContentAssignmentAction.objects.timeline().defer("attempt_log", "payload", "traceback")
     return (
-        LearnerContentAssignment.objects.select_related("content", "budget__customer")
+        LearnerContentAssignment.objects.select_related("content", "budget__customer", "budget__account")
         .annotate(
             learns_here=known_learners.learns_at("budget__customer"),
             account_ended=learner_accounts.ended(),

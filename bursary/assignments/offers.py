@@ -4,6 +4,7 @@ Read by the read mode: the replica's row, or upstream's content.
 """
 
 import uuid
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -104,8 +105,8 @@ def find(content_key: str, *, budget: Budget, now: datetime) -> KnownOffer:
     upstream = None
     if read_modes.reads_upstream():
         upstream = read_modes.one_from_upstream(content_key, catalog_uuid=budget.catalog_uuid, now=now)
-        if lacks_runs(upstream):
-            raise reads.ContentUnavailable("The catalog has not the whole course yet.")
+        if joining.is_summary(upstream):
+            raise reads.ContentUnavailable("The catalog has not the whole record yet.")
     return KnownOffer(read_modes.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
 
 
@@ -113,7 +114,7 @@ def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) 
     """Return what assignments were made of, by their pks, as their budgets' catalogs offer it now.
 
     None: the catalog does not hold it. What cannot be read is left out: content without a row, a course
-    of which only a summary record is known, and what upstream does not answer for. At most two queries; not
+    of which only a summary record is known, and what upstream does not answer for. At most one query; not
     for use inside a transaction.
     """
     key_of = {one.pk: CatalogKey(one.budget.catalog_uuid, one.content_key) for one in assignments}
@@ -150,17 +151,19 @@ def asked(assignment: LearnerContentAssignment, *, now: datetime) -> Offer | Non
 
 
 def held(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:
-    """Return the offers of these keys that their catalogs hold, from the replica's rows. Two queries."""
+    """Return the offers of these keys that their catalogs hold, from the replica's rows. One query."""
     catalogs, contents = {key.catalog_uuid for key in keys}, {key.content_key for key in keys}
-    memberships = CatalogMembership.objects.filter(
-        catalog_uuid__in=catalogs, content__content_key__in=contents, content__gone_at=None
-    )
-    runs = joining.runs_of(contents, catalogs=catalogs)
-    offers = {}
+    own = Q(content__content_key__in=contents, content__gone_at=None)
+    runs = Q(content__content_type=ContentType.COURSERUN, content__parent_key__in=contents)
+    memberships = CatalogMembership.objects.filter(own | runs, catalog_uuid__in=catalogs)
+    found: dict[CatalogKey, ContentMetadata] = {}
+    runs_of: dict[CatalogKey, list[RunTerms]] = defaultdict(list)
     for one in memberships.select_related("content").defer("content__payload").order_by("pk"):
-        key = CatalogKey(one.catalog_uuid, one.content.content_key)
-        offers[key] = of_row(one.content, runs=runs.get(key, ()), in_catalog=True)
-    return offers
+        if one.content.content_key in contents and one.content.gone_at is None:
+            found[CatalogKey(one.catalog_uuid, one.content.content_key)] = one.content
+        if one.content.parent_key:
+            runs_of[CatalogKey(one.catalog_uuid, one.content.parent_key)].append(RunTerms.of(one.content))
+    return {key: of_row(row, runs=runs_of.get(key, ()), in_catalog=True) for key, row in found.items()}
 
 
 def assigned_of(pks: Collection[int]) -> QuerySet[ContentMetadata]:

@@ -1,8 +1,8 @@
 """The links in learners' mails: the assignment that each opens, and whether it still works.
 
 A link is for one assignment in one cycle at one address. It works until the deadline that its mail names, or
-to its age where that is later. It stops earlier when the assignment is allocated again, its address is
-corrected or erased, or an administrator revokes its links.
+to its age where that is later; where an administrator has extended the deadline, until then. It stops earlier
+when the assignment is allocated again, its address is corrected or erased, or its links are revoked.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -34,7 +34,7 @@ def opened(token: str, *, now: datetime) -> LearnerContentAssignment:
 
     Raises links.LinkRefused: LinkTampered, LinkForSomethingElse, LinkExpired, LinkWithdrawn.
     """
-    return _opened(links.read(token, purpose=Purpose.ANSWER, now=now))
+    return _opened(_working(token, now=now))
 
 
 def opened_to_answer(token: str, *, now: datetime) -> LearnerContentAssignment:
@@ -42,7 +42,7 @@ def opened_to_answer(token: str, *, now: datetime) -> LearnerContentAssignment:
 
     Call it inside a transaction. Raises links.LinkRefused.
     """
-    link = links.read(token, purpose=Purpose.ANSWER, now=now)
+    link = _working(token, now=now)
     ledger.lock(_opened(link).budget_id)
     return _opened(link, lock=True)
 
@@ -62,7 +62,7 @@ def renew(token: str, *, now: datetime) -> bool | None:
     mail counts, because it brings a new link. Raises links.LinkRefused.
     """
     try:
-        _opened(links.read(token, purpose=Purpose.ANSWER, now=now))
+        _opened(_working(token, now=now))
         return None
     except LinkExpired as expired:
         link = expired.link
@@ -88,6 +88,18 @@ def revoke(assignment: LearnerContentAssignment, *, now: datetime) -> None:
         LearnerContentAssignment.objects.filter(pk=assignment.pk).update(links_revoked_at=now, modified=now)
         actions.annotate(assignment, f"Its e-mail links were revoked on {at}.", now=now)
     assignment.links_revoked_at = assignment.modified = now
+
+
+def _working(token: str, *, now: datetime) -> Link:
+    """Return the token's link if it works at `now`, by an extended deadline too. Raises links.LinkRefused."""
+    try:
+        return links.read(token, purpose=Purpose.ANSWER, now=now)
+    except LinkExpired as expired:
+        link = expired.link
+        lasting = LearnerContentAssignment.objects.filter(extended_until__isnull=False, expires_at__gt=now)
+        if not lasting.filter(uuid=link.subject, cycle=link.cycle).exists():
+            raise
+        return link
 
 
 def _opened(link: Link, *, lock: bool = False) -> LearnerContentAssignment:

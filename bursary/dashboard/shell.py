@@ -14,6 +14,11 @@ from bursary.budgets.models import Customer
 
 SECTIONS: Mapping[str, tuple[Any, str, frozenset[str]]] = {
     "home": (gettext_lazy("Home"), "home", frozenset({"home"})),
+    "assignment-list": (
+        gettext_lazy("Assignments"),
+        "list-details",
+        frozenset({"assignment-list", "selected-assignments", "assignment"}),
+    ),
     "own-assignments": (gettext_lazy("My courses"), "school", frozenset({"own-assignments"})),
 }
 """By the URL's name: the label, the icon, and the names of the pages that belong to it."""

@@ -2,12 +2,15 @@
 
 from django.urls import path
 
-from bursary.dashboard import account_views, learner_views, views
+from bursary.dashboard import account_views, learner_views, list_views, views
 
 urlpatterns = [
     path("", views.home, name="home"),
     path("sign-in/", views.SignIn.as_view(), name="sign-in"),
     path("sign-out/", views.SignOut.as_view(), name="sign-out"),
+    path("courses/", views.own, name="own-assignments"),
+    path("assignments/", list_views.assignments, name="assignment-list"),
+    path("assignments/selected/", list_views.selected, name="selected-assignments"),
     path("forgotten-password/", account_views.ForgottenPassword.as_view(), name="forgotten-password"),
     path("forgotten-password/sent/", account_views.LinkSent.as_view(), name="password-link-sent"),
     # Logs mask the token: see bursary/lib/logs.py.
@@ -15,7 +18,6 @@ urlpatterns = [
     path("account/", account_views.account, name="account"),
     path("account/password/", account_views.ChangePassword.as_view(), name="change-password"),
     path("account/keys/<int:pk>/revoke/", account_views.revoke_key, name="revoke-key"),
-    path("assignments/", views.own, name="own-assignments"),
     path("assignments/<uuid:uuid>/", views.assignment, name="assignment"),
     path("assignments/<uuid:uuid>/accept/", learner_views.accept, name="accept"),
     path("assignments/<uuid:uuid>/decline/", learner_views.decline, name="decline-page"),

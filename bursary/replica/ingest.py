@@ -21,7 +21,7 @@ from bursary.replica.models import ContentMetadata
 
 content_changed = Signal()
 """Sent inside the writer's transaction, once a batch, with `pks`, the content that was created, changed, or
-left or joined a catalog, and `now`. `moved` has (catalog, old pk, new pk) for each catalog that is served
+entered or left a catalog, and `now`. `moved` has (catalog, old pk, new pk) for each catalog that is served
 a course with other restricted runs than before, or by the key of another row; `renamed` has the new
 content keys by the old ones. A receiver's exception rolls the batch back."""
 

@@ -136,9 +136,14 @@ class NotJoinable(Exception):
         self.run = run
 
 
+def is_summary(content: RecordedContent) -> bool:
+    """Return whether only a summary record is known: no price, and of a course nothing of its runs."""
+    return content.completeness == Completeness.THIN
+
+
 def lacks_runs(content: RecordedContent) -> bool:
     """Return whether it is a course of which only a summary record is known: nothing of its runs."""
-    return content.content_type == ContentType.COURSE and content.completeness == Completeness.THIN
+    return content.content_type == ContentType.COURSE and is_summary(content)
 
 
 def closing(enroll_by: datetime | None, end: datetime | None) -> datetime | None:

@@ -24,7 +24,7 @@ from bursary.replica.models import CatalogMembership, ContentChange, ContentMeta
 class Memberships:
     """What a batch changed of a catalog's memberships; the first four are pks of rows."""
 
-    joined: set[int] = field(default_factory=set)
+    runs_added: set[int] = field(default_factory=set)
     """Runs that the catalog did not hold, of courses that it did: they may move the courses' deadlines."""
     returned: set[int] = field(default_factory=set)
     """Held again, after it had ended."""
@@ -269,7 +269,7 @@ def _note_new(
             created__lt=context.now,
         )
         held_before = set(courses.order_by().values_list("content__content_key", flat=True))
-        done.joined = {one.row.pk for one in new if one.parent_key in held_before}
+        done.runs_added = {one.row.pk for one in new if one.parent_key in held_before}
         left_before = ContentChange.objects.filter(
             content__in=[one.row.pk for one in new], field="membership", old=str(context.catalog_uuid)
         )

@@ -24,7 +24,7 @@ from bursary.replica.models import (
     in_catalog,
 )
 
-SETTLED = timedelta(days=2)
+FORMER_KEY_SERVED_FOR = timedelta(days=2)
 """How long a catalog may go on serving the former key: upstream changes its catalogs one by one."""
 
 
@@ -65,7 +65,7 @@ def follow(
     lagging = {
         new: old
         for new, (old, at) in rows_of.items()
-        if former.get(new) == old and context.now < at + SETTLED
+        if former.get(new) == old and context.now < at + FORMER_KEY_SERVED_FOR
     }
     keys = {
         old: new

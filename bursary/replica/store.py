@@ -344,7 +344,7 @@ def _record(
     record_changes(members.differences, context=context, catalog_uuid=context.catalog_uuid)
     rewritten = _decided(merges, MergeDecision.CREATED, MergeDecision.CHANGED)
     announced = {pk for pk, *_change in changes} | {new for _catalog, _old, new in members.moved}
-    announced |= members.joined | _left_by_runs(merges)
+    announced |= members.runs_added | _left_by_runs(merges)
     return Written(merges, sorted(announced | _pks(rewritten)), members.moved, renamed.keys)
 
 

@@ -67,7 +67,10 @@ def test_a_page_that_is_not_there_shows_the_nearest(client: Client) -> None:
     client.force_login(world.given_user())
 
     for number in ("0", "99", "x"):
-        assert "No course is assigned to you." in client.get(f"/assignments/?page={number}").content.decode()
+        assert (
+            "No course is assigned to you."
+            in client.get(reverse("own-assignments"), {"page": number}).content.decode()
+        )
 
 
 def test_a_stranger_is_asked_to_sign_in(client: Client) -> None:

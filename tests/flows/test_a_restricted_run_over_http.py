@@ -43,6 +43,7 @@ READ: dict[str, Sequence[Body]] = {
     **dict.fromkeys(["policies", "policy", "assignments", "can-redeem"], SELECTING),
     **dict.fromkeys(["api-assignment", "timeline", "redemption-status", "credits", "schema", "docs"], PLAIN),
     **dict.fromkeys(["", "healthz", "metrics", "home", "sign-in", "own-assignments", "assignment"], PLAIN),
+    "assignment-list": SELECTING,
     **dict.fromkeys(["answer", "add-address", "accept", "decline-page"], PLAIN),
 }
 """What is read, by the name of its address; after everything that was sent, without parameters."""
@@ -81,6 +82,13 @@ def nothing(_one: Organisation) -> list[Body]:
     return [{}]
 
 
+def selected(one: Organisation) -> list[Body]:
+    """Return the forms that ask whether to cancel, and that cancel what was cancelled before."""
+    uuids = [str(row.uuid) for row in one.assignments()]
+    form: Body = {"verb": "cancel", "uuid": uuids}
+    return [form, {**form, "confirmed": len(uuids)}]
+
+
 SENT: dict[str, Callable[[Organisation], list[Body]]] = {
     "can-allocate": allocations,
     "allocate": allocations,
@@ -98,6 +106,7 @@ SENT: dict[str, Callable[[Organisation], list[Body]]] = {
     "revoke-links": nothing,
     "cancel": named,
     "cancel-all": nothing,
+    "selected-assignments": selected,
     "acknowledge": named,
     "assignment": nothing,
     "content-events": lambda _one: [{"type": "content.changed", "data": {"content_keys": [*KEYS]}}],
