@@ -25,6 +25,7 @@ _DEADLINES: Mapping[str, Any] = {
     ExpiryReason.ENROLL_BY: gettext_lazy("enrolment closes"),
     ExpiryReason.BUDGET_END: gettext_lazy("the budget ends"),
     ExpiryReason.DUE_DATE: gettext_lazy("your due date"),
+    ExpiryReason.EXTENSION: gettext_lazy("extended to then"),
 }
 
 _FOLDED = (
