@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import deadline_notices, failures
+from bursary.assignments import content_display, deadline_notices, failures
 from bursary.assignments.choices import State
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -119,7 +119,7 @@ def _notice(notice: DeadlineNotice) -> Attention:
     asked: dict[str, Any] = {"budget": notice.budget.uuid}
     if notice.content:
         asked["content_key"] = notice.content.content_key
-    title = (notice.content.title or notice.content.content_key) if notice.content else _("All content")
+    title = content_display.notice_title(notice) or _("All content")
     query = urlencode(asked)
     url = f"{reverse('assignment-list')}?{query}"
     return Attention(

@@ -7,11 +7,12 @@ from typing import Any
 from uuid import UUID
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, F, QuerySet, Sum
+from django.db.models import Count, QuerySet, Sum
 from django.utils.translation import gettext_lazy
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted
+from bursary.assignments import derived
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget, NotInUse
@@ -95,15 +96,21 @@ def load(user: User, uuid: UUID, *, now: datetime) -> BudgetPage | None:
         counts=states,
         freed=charts.bar_chart(cents, series=["reserved"], starts=starts),
         freed_later_cents=max(budget.held_cents - sum(cents.values()), 0),
-        by_course=_spendings(spent, "content__title", "content_key"),
-        by_learner=_spendings(spent, "learner_email"),
+        by_course=_by_course(spent),
+        by_learner=[Spending(*group) for group in _greatest(spent, "learner_email")],
     )
 
 
-def _spendings(spent: QuerySet[LearnerContentAssignment], *names: str) -> list[Spending]:
-    """Return the greatest spendings by the first of `names` that is known."""
-    groups = spent.values_list(*names).annotate(count=Count("pk"), cents=Sum("price_cents"))
+def _by_course(spent: QuerySet[LearnerContentAssignment]) -> list[Spending]:
+    """Return the greatest spendings by course or run; its title, if it is as was recorded, else its key."""
+    groups = _greatest(spent, "content_key", "content_title", "content__title")
     return [
-        Spending(next((name for name in named if name), ""), count, cents)
-        for *named, count, cents in groups.order_by("-cents", F(names[-1]))[:MOST_SPENDERS]
+        Spending(title if title and derived.title_key(title) == recorded else key, count, cents)
+        for key, recorded, title, count, cents in groups
     ]
+
+
+def _greatest(spent: QuerySet[LearnerContentAssignment], *names: str) -> list[Any]:
+    """Return the values of `names`, the number and the cents of the groups with the most cents."""
+    groups = spent.values_list(*names).annotate(count=Count("pk"), cents=Sum("price_cents"))
+    return list(groups.order_by("-cents", names[0])[:MOST_SPENDERS])

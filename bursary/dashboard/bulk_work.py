@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission
-from bursary.assignments import cancellation, extension, failures, reminders
+from bursary.assignments import cancellation, content_display, extension, failures, reminders
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.extension import ExtensionRefusal
 from bursary.assignments.failures import RepairRefusal
@@ -238,14 +238,13 @@ def do_batch(
         result.done += outcome.done
         result.unchanged += outcome.unchanged
         refused |= outcome.refused
-    result.refused = _in_words(refused)
+    result.refused = _in_words(refused, now=now)
     result.last = batch[-1][0] if len(batch) == BATCH else 0
     return result
 
 
-def _in_words(refused: Mapping[UUID, str]) -> list[Refused]:
-    rows = LearnerContentAssignment.objects.filter(uuid__in=refused).select_related("content")
-    return [
-        Refused(one, str(REFUSALS.get(refused[one.uuid], _("It cannot be done."))))
-        for one in rows.defer("content__payload").order_by("pk")
-    ]
+def _in_words(refused: Mapping[UUID, str], *, now: datetime) -> list[Refused]:
+    rows = LearnerContentAssignment.objects.filter(uuid__in=refused).select_related("content", "budget")
+    found = list(rows.defer("content__payload").order_by("pk"))
+    content_display.attach_content(found, now=now)
+    return [Refused(one, str(REFUSALS.get(refused[one.uuid], _("It cannot be done.")))) for one in found]

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 
 from bursary.access.models import Role, RoleGrant, User
 from bursary.access.permissions import Permission
-from bursary.assignments import content_display, listing, matching, redemption
+from bursary.assignments import content_display, derived, listing, matching, redemption
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.dashboard import attention, budget_pages, charts
@@ -111,7 +111,8 @@ def _rows(pks: Sequence[int]) -> list[LearnerContentAssignment]:
 
 
 def _shown(assignments: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment]:
-    return assignments.select_related("budget__customer", "content").defer("content__payload")
+    shown = assignments.select_related("budget__customer", "content").defer("content__payload")
+    return shown.annotate(is_held=derived.held())
 
 
 def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime) -> list[OwnLine]:
