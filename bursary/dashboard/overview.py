@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from bursary.access.models import Role, RoleGrant, User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import content_display, deadline_notices, listing, matching, redemption
+from bursary.assignments import content_display, deadline_notices, derived, listing, matching, redemption
 from bursary.assignments.choices import State
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets import ledger
@@ -74,18 +74,22 @@ def overview(user: User, *, now: datetime, budgets: str = "1", notices: str = "1
     own_pks = list(listing.open_first(own_assignments(user), now=now)[: NEWEST + 1])
     own = _rows(own_pks[:NEWEST])
     content_display.attach_content([*newest, *own], now=now)
+    affected = Paginator(
+        deadline_notices.current(now)
+        .filter(granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer"))
+        .select_related("content", "budget__customer"),
+        NEWEST,
+    ).get_page(notices)
+    affected.object_list = list(affected.object_list)
+    for notice in affected.object_list:
+        notice.shown_title = content_display.notice_title(notice)
     return Overview(
         budgets=budgets_page,
         newest=newest,
         own=_own_lines(own, now=now),
         has_more_own=len(own_pks) > NEWEST,
         operates=operates(user),
-        notices=Paginator(
-            deadline_notices.current(now)
-            .filter(granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer"))
-            .select_related("content", "budget__customer"),
-            NEWEST,
-        ).get_page(notices),
+        notices=affected,
     )
 
 
@@ -104,7 +108,8 @@ def _rows(pks: Sequence[int]) -> list[LearnerContentAssignment]:
 
 
 def _shown(assignments: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment]:
-    return assignments.select_related("budget__customer", "content").defer("content__payload")
+    shown = assignments.select_related("budget__customer", "content").defer("content__payload")
+    return shown.annotate(is_held=derived.held())
 
 
 def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime) -> list[OwnLine]:

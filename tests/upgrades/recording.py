@@ -105,7 +105,10 @@ def _fill_replica() -> None:
 
 
 def _fill_the_past() -> None:
-    """Let two assignments expire: erase the learner of one, and let the learner of the other acknowledge."""
+    """Let two assignments expire: erase the learner of one, and let the learner of the other acknowledge.
+
+    Another one is extended.
+    """
     budget = given_budget()
     content = given_content()
     for name, days in (("forgotten", -150), ("seen", -100)):
@@ -117,6 +120,8 @@ def _fill_the_past() -> None:
             erasure.forget_due(now=NOW + (days + 92) * DAY, remove=lambda _actions: 0)
     mine = LearnerContentAssignment.objects.filter(learner_email=_address("seen"))
     acknowledgement.acknowledge(mine, uuids=[_of("seen").uuid], now=NOW - DAY)
+    allocate(budget, content, _address("extended"), now=NOW)
+    extension.extend(budget, uuids=[_of("extended").uuid], until=NOW + 200 * DAY, now=NOW)
 
 
 def _fill_assignments() -> None:
@@ -158,10 +163,6 @@ def _fill_deadlines(budget: Budget, admin: User) -> None:
     allocate(budget, given_content(), _address("open"), now=NOW + 40 * DAY, due_date=NOW + 45 * DAY)
     allocate(budget, closing, _address("unsent"), now=NOW + 40 * DAY)
     cancellation.cancel(budget, uuids=[_of("unsent").uuid], now=NOW + 40 * DAY)
-    allocate(budget, given_content(), _address("extended"), now=NOW + 40 * DAY)
-    extension.extend(
-        budget, uuids=[_of("extended").uuid], until=NOW + 200 * DAY, now=NOW + 41 * DAY, actor=admin
-    )
     ending = given_budget(ends_at=NOW + 60 * DAY)
     allocate(ending, given_content(), _address("late"), now=NOW + 40 * DAY)
     terms.change(ending, now=NOW + 41 * DAY, terms={"ends_at": NOW + 39 * DAY})
