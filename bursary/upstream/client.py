@@ -225,7 +225,7 @@ def _portal() -> BlockingPortal:
     with _starting:
         if (process := os.getpid()) not in _loops:
             # Left to anyio, the loop's thread imports it, and its heap keeps the rest: 0.4 MB, 4 if compiled.
-            import anyio._backends._asyncio  # noqa: PLC0415  # a process without requests needs none of it
+            import anyio._backends._asyncio  # noqa: PLC0415  # without an upstream, nothing needs it
 
             certificates = httpx2.create_ssl_context()  # SSL_CERT_FILE counts, unlike proxies
             started: Future[_Loop] = Future()
