@@ -49,7 +49,7 @@ ON_SQLITE_ONLY = [
     *("flows/test_a_restricted_run_over_http.py", "flows/test_a_restricted_run_in_mails_and_commands.py"),
     *("flows/test_every_case_of_every_catalog.py", "flows/test_events_over_the_bus.py"),
     # Start processes of their own, which use SQLite whatever the tests run on.
-    *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_serving.py"),
+    *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_demo_year.py", "ops/test_serving.py"),
 ]
 # A database that `make mutants` has made, with every table and no row.
 MIGRATED = os.environ.get("BURSARY_TEST_MIGRATED", "")

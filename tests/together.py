@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 def together(calls: Sequence[Callable[[], Result]]) -> list[Result | Exception]:
     """Call everything at once; return each result, or the exception that it raised, in order."""
-    ready = threading.Barrier(len(calls), timeout=30)
+    ready = threading.Barrier(len(calls), timeout=120)
 
     def run(call: Callable[[], Result]) -> Result | Exception:
         ready.wait()

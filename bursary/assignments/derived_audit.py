@@ -83,7 +83,7 @@ def rebuild(
     progress: Progress | None = None,
     into: RebuildResult | None = None,
 ) -> RebuildResult:
-    """Rewrite derived columns wherever they are wrong, for `most` assignments with keys above `after`.
+    """Rewrite derived columns where they are wrong, for `most` assignments with keys above `after`, or all.
 
     Each batch is a transaction of its own. `into` is filled as it goes: after an interruption it says where
     to resume. What SQL wrote is compared again: if Python still disagrees, one of the two rules is wrong.

@@ -205,7 +205,10 @@ class AssignmentFilters(django_filters.FilterSet):
         if read_modes.reads_upstream() and (parameters := self._through_content()):
             raise ContentFiltersUnavailable(parameters)
         found: QuerySet[LearnerContentAssignment] = super().filter_queryset(queryset)
-        by_join_by = any(value for name, value in self.form.cleaned_data.items() if name.startswith(JOIN_BY))
+        used = {name for name in _content_filters() if self.form.cleaned_data.get(name) not in EMPTY_VALUES}
+        by_join_by = {name for name in used if name.startswith(JOIN_BY)}
+        if used - by_join_by:
+            found = found.filter(derived.held())  # what has left may be as another catalog has it
         return found.filter(**{f"{JOIN_BY}__lt": FAR_FUTURE}) if by_join_by else found
 
     def understood(self) -> dict[str, str]:
@@ -274,7 +277,9 @@ class AssignmentFilters(django_filters.FilterSet):
         """Keep rows in which every word occurs in the content's title or the learner's address."""
         for word in value.split():
             address = mailbox.comparable(word)
-            found = Q(content__title__icontains=word) | Q(learner_email__icontains=address)
+            as_recorded = Q(derived.held()) | Q(content_title__icontains=word.casefold())
+            in_title = Q(content__title__icontains=word) & as_recorded
+            found = in_title | Q(learner_email__icontains=address)
             if "@" in address:  # a row of an earlier release spells it otherwise
                 found |= of_mailboxes([learner_key(word)])
             queryset = queryset.filter(found)

@@ -16,7 +16,6 @@ from bursary.assignments.actions import Done, Failure, Postponed, Skipped
 from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, State, Status
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import (
-    FAR_FUTURE,
     AllocationBatch,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
@@ -79,11 +78,8 @@ def remind(action: LearnerContentAssignmentAction) -> Done | Skipped:
 def nudge(action: LearnerContentAssignmentAction) -> Done | Skipped:
     """Send the mail that the content starts soon, unless it has started meanwhile."""
     assignment, now = action.assignment, action.modified
-    starts_at: datetime | None = assignment.content_start
-    if assignment.content:
-        starts_at = assignment.content.start_date
-    elif starts_at == FAR_FUTURE:
-        starts_at = None
+    content_display.attach_content([assignment], now=now)
+    starts_at = content_display.start(assignment)
     if assignment.state == State.ALLOCATED and assignment.expires_at <= now:
         return Skipped("deadline_passed", "The deadline passed before the nudge was sent.")
     unused = assignment.budget.not_in_use(now)
@@ -189,14 +185,12 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
     customer = assignment.budget.customer
     content_display.attach_content([assignment], now=action.modified)
     content = assignment.shown_content
-    starts = ""
-    if content and content.start_date:
-        starts = moments.day_in_words(content.start_date, zone=customer.zone)
+    starts_at = content_display.start(assignment)
     context = {
         "organisation": customer.name,
         "course": content_display.title(assignment),
         "partner": content.partner_names if content else "",
-        "starts": starts,
+        "starts": moments.day_in_words(starts_at, zone=customer.zone) if starts_at else "",
         "accepted": assignment.state == State.ACCEPTED,
         "deadline": deadline_in_words(assignment, to_learner=True),
         "link": assignment_link(action),

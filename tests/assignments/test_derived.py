@@ -198,7 +198,7 @@ def test_a_budgets_change_and_its_contents_change_at_once_leave_the_true_deadlin
             time.sleep(0.5)
 
     def move_the_content() -> None:
-        assert waiting.wait(10)
+        assert waiting.wait(60)
         change_content(content, enroll_by=LATER)
 
     assert together([end_the_budget_soon, move_the_content]) == [None, None]

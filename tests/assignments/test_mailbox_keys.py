@@ -304,7 +304,7 @@ def test_an_upgrade_while_allocations_go_on_keeps_the_money_and_leaves_one_of_ea
             assert rekey().failed == {}
         finally:
             done.set()
-        allocating.result(timeout=60)
+        allocating.result(timeout=120)
     rekey()
 
     assert not rows.filter(mailbox_key=None).exists()

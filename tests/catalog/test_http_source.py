@@ -1,6 +1,5 @@
 """enterprise-catalog over HTTP, against a server that answers as the real one."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
@@ -15,6 +14,7 @@ from bursary.catalog.source import Access, open_source
 from bursary.upstream.breaker import Breaker
 from bursary.upstream.client import Client
 from bursary.upstream.token import ClientCredentials
+from tests.elapsed import AT_ONCE, taking_at_most
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.faults import Fault
 from tests.enterprise_catalog.server import CATALOG, CLIENT_ID, CLIENT_SECRET, Upstream, enterprise_catalog
@@ -162,7 +162,7 @@ def test_a_record_too_slow_for_the_others_is_left_out(courses: list[Record]) -> 
     with enterprise_catalog(courses[:8]) as upstream:
         upstream.fails_with(faults.hang, key=order[5])
 
-        answer = catalog_of(upstream, deadline=timedelta(seconds=0.25)).fetch(CATALOG, keys=order)
+        answer = catalog_of(upstream, deadline=timedelta(seconds=0.5)).fetch(CATALOG, keys=order)
 
     assert left_out(answer) == {order[5]: "upstream_error"}
 
@@ -171,9 +171,9 @@ def test_a_record_that_upstream_is_silent_on_takes_no_time_from_the_others(cours
     order = [course["key"] for course in courses[:8]]
     with enterprise_catalog(courses[:8]) as upstream:
         upstream.fails_with(faults.hang, key=order[2])
-        catalog = catalog_of(upstream, deadline=timedelta(seconds=0.3))
+        catalog = catalog_of(upstream, deadline=timedelta(seconds=0.5))
 
-        answer = catalog.fetch(CATALOG, keys=order, within=timedelta(seconds=2))
+        answer = catalog.fetch(CATALOG, keys=order, within=timedelta(seconds=4))
 
     assert left_out(answer) == {order[2]: "upstream_error"}
     assert keys(answer) == set(order) - {order[2]}
@@ -188,12 +188,11 @@ def test_what_was_answered_is_kept_when_the_rest_cannot_be_cleared_up(
         for key in order[:8]:
             upstream.fails_with(faults.hang, key=key, times=2)
             upstream.fails_with(then, key=key)
-        catalog = catalog_of(upstream, deadline=timedelta(seconds=0.25))
-        began = time.monotonic()
+        catalog = catalog_of(upstream, deadline=timedelta(seconds=0.5))
 
-        answer = catalog.fetch(CATALOG, keys=order, within=timedelta(seconds=1))
+        with taking_at_most(AT_ONCE):
+            answer = catalog.fetch(CATALOG, keys=order, within=timedelta(seconds=2))
 
-    assert time.monotonic() - began < 2
     assert keys(answer) == set(order[8:])
     assert left_out(answer) == dict.fromkeys(order[:8], "upstream_error")
 
@@ -263,7 +262,7 @@ def test_a_record_that_is_too_large_is_an_answer(upstream: Upstream) -> None:
     ],
 )
 def test_an_outage_is_no_bad_record(upstream: Upstream, fault: Fault, most: int) -> None:
-    catalog = catalog_of(upstream, deadline=timedelta(seconds=0.2))
+    catalog = catalog_of(upstream, deadline=timedelta(seconds=0.5))
     catalog.fetch(CATALOG, keys=["X+1"])
     before = len(upstream.asked(BY_KEY))
     upstream.fails_with(fault, path=BY_KEY)
@@ -351,13 +350,14 @@ def test_an_unknown_catalog_and_an_unknown_client_say_what_to_check(upstream: Up
 
 
 def test_a_whole_fetch_ends_within_what_it_is_given(upstream: Upstream, courses: list[Record]) -> None:
-    upstream.fails_with(faults.slow(0.6), path=BY_KEY)
     order = [course["key"] for course in courses]
-    began = time.monotonic()
+    upstream.fails_with(faults.slow(0), path=BY_KEY, times=1)
+    upstream.fails_with(faults.hang, path=BY_KEY)
+    catalog = catalog_of(upstream, deadline=timedelta(minutes=1))
 
-    answer = catalog_of(upstream).fetch(CATALOG, keys=order, within=timedelta(seconds=1))
+    with taking_at_most(AT_ONCE):
+        answer = catalog.fetch(CATALOG, keys=order, within=timedelta(seconds=1))
 
-    assert time.monotonic() - began < 1.8
     assert keys(answer) == set(order[:50])
     assert left_out(answer).keys() == set(order[50:])
 

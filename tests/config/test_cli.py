@@ -28,7 +28,7 @@ def bursary(
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

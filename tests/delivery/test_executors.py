@@ -24,13 +24,13 @@ def thread(settings: Settings) -> Iterator[PollingThread]:
     (started,) = executors.start_threads(1)
     yield started
     started.stop()
-    started.join(timeout=10)
+    started.join(timeout=60)
     assert not started.is_alive()
 
 
 def wait_until_done(count: int) -> None:
     done = LearnerContentAssignmentAction.objects.filter(status=Status.DONE)
-    for _look in range(200):
+    for _look in range(1200):
         if done.count() == count:
             return
         time.sleep(0.05)

@@ -13,7 +13,7 @@ from typing import Any
 import redis
 
 PRODUCER = Path(__file__).with_name("producer.py")
-PATIENCE = 30.0  # seconds
+PATIENCE = 120.0  # seconds
 _OPTIONS = ("--port", "0", "--save", "", "--appendonly", "yes", "--appendfsync", "always")
 
 

@@ -209,7 +209,7 @@ def groups(server: RedisServer) -> int:
 
 
 def wait_until(happens: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not happens():
         assert time.monotonic() < end, "It did not happen."
         time.sleep(0.01)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
-from time import monotonic
 from uuid import UUID
 
 import pytest
@@ -98,14 +97,6 @@ class Service:
         assert self.credits().status_code == 200
         assert self.desk.content().status_code == 200
         assert len(self.upstream.requests) == before
-
-
-@contextmanager
-def taking_at_most(seconds: float) -> Iterator[None]:
-    """See that what is inside takes no longer."""
-    began = monotonic()
-    yield
-    assert monotonic() - began < seconds
 
 
 @contextmanager

@@ -16,22 +16,15 @@ from bursary.ops.models import ScheduledTask
 from bursary.replica import reads, schedule
 from bursary.replica.models import CatalogListing, ContentMetadata
 from bursary.upstream.breaker import BreakerState
+from tests.elapsed import AT_ONCE, taking_at_most
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.server import CATALOG
-from tests.faults.failing_upstream import (
-    HURRIED,
-    MINUTE,
-    Service,
-    check_that_all_is_as_upstream,
-    taking_at_most,
-)
+from tests.faults.failing_upstream import HURRIED, MINUTE, Service, check_that_all_is_as_upstream
 from tests.replica.listing import COURSE, LATER, Record, enrolling_by, recorded
 
 pytestmark = pytest.mark.django_db
 
 SOON = "2027-01-15T00:00:00+00:00"
-SLACK = 2.0
-"""Seconds that a machine with other things to do may lose; an upstream that hangs does so for a minute."""
 MOST_REQUESTS = 100
 """In the hour; a question a minute for each of the seven courses would be 420, and three attempts each."""
 RECOVERY = schedule.LONGEST_RETRY
@@ -87,10 +80,10 @@ def _let_an_hour_pass(service: Service, contents: list[ContentMetadata]) -> None
     asked_before = len(service.upstream.requests)
     hour = service.passes(60 * MINUTE, every=2 * MINUTE)
     for number in range(30):
-        with taking_at_most(deadline + SLACK):
+        with taking_at_most(deadline + AT_ONCE):
             next(hour)
         if number % 10 == 0:
-            with taking_at_most(SLACK):
+            with taking_at_most(AT_ONCE):
                 service.read_everything(contents)
             _ask_for_unknown_content(service, f"NobodyX+N{number}")
     assert len(service.upstream.requests) - asked_before < MOST_REQUESTS
@@ -98,5 +91,5 @@ def _let_an_hour_pass(service: Service, contents: list[ContentMetadata]) -> None
 
 def _ask_for_unknown_content(service: Service, key: str) -> None:
     deadline = settings.CONTENT_READ_DEADLINE.total_seconds()
-    with taking_at_most(deadline + SLACK), pytest.raises(reads.ContentUnavailable):
+    with taking_at_most(deadline + AT_ONCE), pytest.raises(reads.ContentUnavailable):
         reads.content_for(key, catalog_uuid=CATALOG, now=service.now)

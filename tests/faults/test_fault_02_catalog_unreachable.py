@@ -11,17 +11,16 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.api.door import refusal_of
+from tests.elapsed import AT_ONCE, taking_at_most
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.server import CATALOG
-from tests.faults.failing_upstream import HURRIED, MINUTE, Service, taking_at_most
+from tests.faults.failing_upstream import HURRIED, MINUTE, Service
 from tests.replica.listing import COURSE, Record, recorded
 from tests.world import BOB
 
 pytestmark = pytest.mark.django_db
 
 DAY = timedelta(days=1)
-AT_ONCE = 3.0
-"""Seconds for everything that is asked; the peer's doors were watched for 25 s each."""
 
 
 @pytest.fixture
@@ -56,6 +55,7 @@ def test_fault_02_what_was_never_seen_is_refused_in_time_and_nothing_is_held(ser
     held = Budget.objects.get().held_cents
     unseen = ContentMetadata(content_key="NobodyX+N1", price_cents=19_900)
     service.upstream.fails_with(faults.hang)
+    service.source = service.asking(deadline=MINUTE)
 
     with taking_at_most(AT_ONCE):
         answer = service.allocate(unseen, to=BOB)

@@ -96,9 +96,9 @@ def test_a_failing_round_is_logged_without_personal_data(
 
     monkeypatch.setattr(scheduler, "run_due", collide)
     [thread] = scheduler.start_threads(1)
-    assert ran.wait(timeout=10)
+    assert ran.wait(timeout=60)
     thread.stop()
-    thread.join(timeout=10)
+    thread.join(timeout=60)
 
     assert "Running due tasks failed: IntegrityError: duplicate key" in caplog.text
     assert ALICE not in caplog.text

@@ -33,7 +33,7 @@ def at_once(tasks: list[Callable[[], RefreshReport]]) -> list[RefreshReport]:
     start = Barrier(len(tasks))
 
     def run(task: Callable[[], RefreshReport]) -> RefreshReport:
-        start.wait(timeout=30)
+        start.wait(timeout=120)
         try:
             return task()
         finally:
@@ -119,7 +119,7 @@ def test_readers_are_served_while_a_refresh_holds_the_row() -> None:
 
     def read_meanwhile(**_announcement: object) -> None:
         with ThreadPoolExecutor(1) as thread:
-            served.append(thread.submit(read).result(timeout=30))
+            served.append(thread.submit(read).result(timeout=120))
 
     def read() -> str:
         try:

@@ -131,7 +131,7 @@ def test_recording_missing_content_waits_for_its_lock_before_touching_a_membersh
         _until_a_lock_is_waited_for()
         held = CatalogMembership.objects.filter(content__content_key__in=missed)
         assert len(held.select_for_update(nowait=True, of=("self",))) == 2
-    assert missing.result(timeout=30).ended == 1
+    assert missing.result(timeout=120).ended == 1
 
 
 def _in_a_thread(work: Callable[[], RefreshReport]) -> RefreshReport:
@@ -142,7 +142,7 @@ def _in_a_thread(work: Callable[[], RefreshReport]) -> RefreshReport:
 
 
 def _until_a_lock_is_waited_for() -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     with connection.cursor() as cursor:
         while time.monotonic() < deadline:
             cursor.execute("SELECT COUNT(*) FROM pg_locks WHERE NOT granted")

@@ -27,6 +27,7 @@ from bursary.upstream.errors import (
     UpstreamUnavailable,
 )
 from bursary.upstream.token import Tokens
+from tests.elapsed import AT_ONCE, taking_at_most
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.faults import Fault
 from tests.enterprise_catalog.server import CATALOG, CLIENT_SECRET, Upstream
@@ -94,12 +95,11 @@ def test_a_failure_ends_in_time_and_has_a_name(
     asking.get(ONE)
     within = HURRIED if reason == Outage.DEADLINE_EXCEEDED else None
     upstream.fails_with(fault)
-    began = time.monotonic()
 
-    failure = failure_of(asking, within=within)
+    with taking_at_most(AT_ONCE):
+        failure = failure_of(asking, within=within)
 
     assert (type(failure), failure.reason) == (kind, reason)
-    assert time.monotonic() - began < 1.5
     assert CLIENT_SECRET not in str(failure)
 
 
@@ -143,12 +143,11 @@ def test_an_unknown_name_has_a_failure_of_its_own(client: Make, monkeypatch: pyt
 
 def test_a_resolver_that_hangs_delays_no_caller(client: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_asked, **_more: [][: released.wait(10)])
-    began = time.monotonic()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_asked, **_more: [][: released.wait(60)])
 
-    asking = client(base_url=NAMED, credentials=None, deadline=HURRIED)
-    assert failure_of(asking).reason == Outage.DEADLINE_EXCEEDED
-    assert time.monotonic() - began < 1.5
+    with taking_at_most(AT_ONCE):
+        asking = client(base_url=NAMED, credentials=None, deadline=HURRIED)
+        assert failure_of(asking).reason == Outage.DEADLINE_EXCEEDED
     released.set()
 
 
@@ -159,14 +158,18 @@ from datetime import timedelta
 from bursary.upstream.client import Client
 from bursary.upstream.errors import UpstreamError
 
-socket.getaddrinfo = lambda *_asked, **_more: print("asked") or time.sleep(60)
-try:
-    Client("http://catalog.example", deadline=timedelta(seconds=1)).get("/")
-except UpstreamError as failure:
-    print(failure.reason)
+def ask(address):
+    try:
+        Client(address, deadline=timedelta(seconds=1), attempts=1).get("/")
+    except UpstreamError as failure:
+        print(failure.reason)
+
+ask("http://127.0.0.1:1")  # reads the certificates, which takes a while
+socket.getaddrinfo = lambda *_asked, **_more: print("asked") or time.sleep(600)
+ask("http://catalog.example")
 """
-    ended = subprocess.run([sys.executable, "-c", program], timeout=30, check=True, capture_output=True)
-    assert ended.stdout.split() == [b"asked", b"deadline_exceeded"]
+    ended = subprocess.run([sys.executable, "-c", program], timeout=120, check=True, capture_output=True)
+    assert ended.stdout.split()[1:] == [b"asked", b"deadline_exceeded"]
 
 
 def test_the_next_address_of_a_name_is_tried(
@@ -186,13 +189,17 @@ def test_the_next_address_of_a_name_is_tried(
     assert client(base_url=upstream.url.replace("127.0.0.1", "catalog.example")).get(ONE)
 
 
-def test_what_may_pass_is_tried_again_and_nothing_else(upstream: Upstream, client: Make) -> None:
+def test_what_may_pass_is_tried_again_and_nothing_else(
+    upstream: Upstream, client: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
     asking = client()
     upstream.fails_with(faults.status(503), times=2)
-    began = time.monotonic()
     assert asking.post(DIFFERENCE, json={}, repeatable=True)
-    assert time.monotonic() - began < 2
     assert len(upstream.asked("generate_diff")) == 3
+    assert len(pauses) == 2
+    assert max(pauses) < 1
 
     upstream.fails_with(faults.status(404), times=1)
     assert failure_of(asking).reason == "not_found"
@@ -228,16 +235,19 @@ def test_a_pause_that_is_asked_for_is_kept_if_there_is_time(upstream: Upstream, 
 
 def test_a_shorter_deadline_holds_and_a_longer_one_does_not(upstream: Upstream, client: Make) -> None:
     upstream.fails_with(faults.hang)
-    asking = client(deadline=HURRIED)
-    for within, seconds in ((timedelta(seconds=0.1), 0.1), (timedelta(minutes=1), 0.4)):
+    minute = timedelta(minutes=1)
+    for deadline, within in ((minute, HURRIED), (HURRIED, minute)):
         began = time.monotonic()
-        assert failure_of(asking, within=within).reason == Outage.DEADLINE_EXCEEDED
-        assert seconds <= time.monotonic() - began < seconds + 0.5
-    assert failure_of(asking, within=timedelta(0)).reason == Outage.DEADLINE_EXCEEDED
+        with taking_at_most(AT_ONCE):
+            failure = failure_of(client(deadline=deadline), within=within)
+        assert failure.reason == Outage.DEADLINE_EXCEEDED
+        assert time.monotonic() - began >= HURRIED.total_seconds()
+    assert failure_of(client(), within=timedelta(0)).reason == Outage.DEADLINE_EXCEEDED
 
 
 def test_a_service_that_fails_is_left_alone_and_found_again(upstream: Upstream, client: Make) -> None:
-    breaker = Breaker(failures=2, cool_down=timedelta(seconds=0.2))
+    seconds = [0.0]
+    breaker = Breaker(failures=2, cool_down=timedelta(seconds=30), clock=lambda: seconds[0])
     asking = client(breaker=breaker, attempts=1)
     upstream.fails_with(faults.status(503))
     assert [failure_of(asking).reason for _ in range(3)] == [
@@ -249,7 +259,7 @@ def test_a_service_that_fails_is_left_alone_and_found_again(upstream: Upstream, 
     assert state_of(asking) is BreakerState.OPEN
 
     upstream.recovers()
-    time.sleep(0.31)
+    seconds[0] += 45  # the cool-down, and as much again for jitter
 
     assert asking.get(ONE)
     assert state_of(asking) is BreakerState.CLOSED
@@ -377,20 +387,3 @@ def test_a_token_longer_than_what_is_read_of_a_refusal_is_not_repeated(
     upstream.fails_with(faults.status(400, body=b"You are " + b"".join(b"%05d." % n for n in range(900))))
 
     assert str(failure_of(client())) == "It answered with 400. (You are …)"
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["ftp://host/", "https://", "https://me:secret@host/", "https://host/?a=secret", "https://host/#secret"],
-)
-def test_another_kind_of_address_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(ValueError, match="An address") as refused:
-        Client(url)
-
-    assert "secret" not in str(refused.value)
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://256.1.1.1", "http://xn--ÿ.example"])
-def test_an_address_that_no_call_can_use_is_refused_when_it_is_configured(url: str) -> None:
-    with pytest.raises(ValueError, match="no address"):
-        http.web_address(url)
