@@ -54,8 +54,7 @@ def selected(request: HttpRequest) -> HttpResponse:
         now, user = timezone.now(), _user(request)
         result = bulk_work.do_batch(verb, work.rows, after=work.after, until=work.until, now=now, actor=user)
         work.add(result)
-        is_step = bool(request.headers.get("HX-Request"))
-        template = "dashboard/parts/bulk_step.html" if is_step else "dashboard/bulk_result.html"
+        template = "dashboard/parts/bulk_step.html" if _is_part(request) else "dashboard/bulk_result.html"
         return render(request, template, {"work": work, "refused": result.refused})
     changed = work.confirmed is not None and work.confirmed != work.count
     context = {"work": work, "changed": changed}
@@ -80,11 +79,23 @@ def budgets(request: HttpRequest) -> HttpResponse:
 @require_safe
 @login_required
 def budget(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """Show a budget of the user's: its money, what comes free when, and what it was spent on."""
+    """Show a budget of the user's: its money, and what comes free when."""
     found = budget_pages.load(_user(request), uuid, now=timezone.now())
     if found is None:
         raise Http404("There is no such budget.")
     return render(request, "dashboard/budget.html", {"page": found})
+
+
+@page
+@require_safe
+@login_required
+def spendings(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """Show what a budget of the user's was spent on: a page, or the part of the budget's page."""
+    found = budget_pages.spendings(_user(request), uuid)
+    if found is None:
+        raise Http404("There is no such budget.")
+    template = "dashboard/parts/spent.html" if _is_part(request) else "dashboard/spent.html"
+    return render(request, template, {"page": found})
 
 
 class _Selected:
@@ -101,7 +112,7 @@ class _Selected:
             chosen = assignment_filters.selection(user, query, now=timezone.now(), permission=verb.permission)
             self.rows = chosen.rows.filter(verb.applies)
         else:
-            permitted = assignment_filters.of_budgets_of(user, verb.permission)
+            permitted = assignment_filters.of_budgets_of(user, (), permission=verb.permission)
             self.rows = permitted.filter(uuid__in=self.uuids)
         last = _number(posted, "last") if self.after else None
         extent = Extent(self.confirmed or 0, last) if last else bulk_work.extent(self.rows)
@@ -149,6 +160,11 @@ class _Selected:
 def _user(request: HttpRequest) -> User:
     assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
     return request.user
+
+
+def _is_part(request: HttpRequest) -> bool:
+    """Return whether a part of a page is asked for, by htmx."""
+    return bool(request.headers.get("HX-Request"))
 
 
 def _uuids(texts: list[str]) -> list[UUID]:

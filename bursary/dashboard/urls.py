@@ -27,5 +27,6 @@ urlpatterns = [
     path("a/<str:token>/add-address/", learner_views.add_address, name="add-address"),
     path("budgets/", list_views.budgets, name="budgets"),
     path("budgets/<uuid:uuid>/", list_views.budget, name="budget"),
+    path("budgets/<uuid:uuid>/spent/", list_views.spendings, name="budget-spent"),
     path("budgets/<uuid:uuid>/assign/", views.assign_content, name="assign"),
 ]
