@@ -30,7 +30,7 @@ ON_SQLITE_ONLY = [
     *("dashboard", "ops/test_admin.py", "browser"),  # pages
     *("api/test_schema.py", "api/test_not_found.py", "api/test_inputs.py"),  # inputs
     # What these do is tested on both, in assignments/test_failures.py and assignments/test_extension.py.
-    *("api/test_repairs.py", "api/test_allocation_batches.py"),
+    *("api/test_repairs.py", "api/test_allocation_batches.py", "api/test_export.py"),
     *(
         "assignments/test_previews_come_true.py",
         "assignments/test_offers.py",
@@ -49,7 +49,7 @@ ON_SQLITE_ONLY = [
     *("flows/test_a_restricted_run_over_http.py", "flows/test_a_restricted_run_in_mails_and_commands.py"),
     *("flows/test_every_case_of_every_catalog.py", "flows/test_events_over_the_bus.py"),
     # Start processes of their own, which use SQLite whatever the tests run on.
-    *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_serving.py"),
+    *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_demo_year.py", "ops/test_serving.py"),
 ]
 # A database that `make mutants` has made, with every table and no row.
 MIGRATED = os.environ.get("BURSARY_TEST_MIGRATED", "")

@@ -35,7 +35,7 @@ class NewKeyForm(forms.Form):
         label=_("Name of the new key"),
         help_text=_("What will use it, such as “HR report”. You see the key itself once."),
         max_length=64,
-        widget=forms.TextInput(attrs={"class": "form-control", "autocomplete": "off"}),
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
 
     def __init__(self, *sent: Any, user: User, **options: Any) -> None:

@@ -34,8 +34,9 @@ CUSTOMER, SLUG, TIME_ZONE = "Larkspur Logistics", "larkspur-logistics", "Europe/
 ACCOUNT_LIMIT_CENTS = 120_000_000
 BUDGETS: Mapping[str, int] = {demo_history.COMFORTABLE: 1_400_000, demo_history.TIGHT: 15_000}
 """Their limits in cents: one has plenty of room, the other is nearly used up by one assignment."""
-ENDING, ENDING_CENTS, ENDS_IN = "Leadership", 950_000, timedelta(days=24)
-"""A budget of the same organisation that ends soon."""
+ENDING, ENDING_CENTS = "Leadership", 950_000
+PLANNED_END, ENDS_IN = timedelta(days=120), timedelta(days=24)
+"""A budget of the same organisation. Its end is brought forward at last, and deadlines with it."""
 OTHER_CUSTOMER, OTHER_SLUG, OTHER_TIME_ZONE = "Brightwater Health", "brightwater-health", "America/Chicago"
 OTHER_BUDGETS: Mapping[str, int] = {"Clinical skills": 800_000, "First ninety days": 1_100_000}
 OTHER_TERMS: Mapping[str, Mapping[str, object]] = {
@@ -96,6 +97,9 @@ def load(
     if weeks:
         years = _years(budgets, administrator=administrator, now=now)
         demo_year.load(years, began=customer.created, weeks=weeks, advance=advance_year)
+        ending = years[0].budgets[1]
+        if ending.ends_at and ending.ends_at > now + ENDS_IN:
+            terms.change(ending, now=now, terms={"ends_at": now + ENDS_IN})
     demo_history.load(budgets, administrator=administrator)
     record = _record(customer, budgets, users)
     _write(demo_file(), record)
@@ -139,7 +143,7 @@ def _years(budgets: list[Budget], *, administrator: User, now: datetime) -> list
         budget=ENDING,
         limit_cents=ENDING_CENTS,
         catalog_uuid=comfortable.catalog_uuid,
-        ends=(now + ENDS_IN).date().isoformat(),
+        ends=(now + PLANNED_END).date().isoformat(),
     )
     others = [
         set_up(

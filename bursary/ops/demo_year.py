@@ -175,7 +175,7 @@ class _Week:
                     _allocating(one.budget, one.content_key, one.price_cents, again, actor=actor),
                 )
         accepted = self.rows.filter(state=State.ACCEPTED).order_by("-modified", "pk").first()
-        if accepted and self.weeks_ago % 5 == 0:
+        if accepted and self.weeks_ago % 5 == 2:
             yield self._at(3, 6), _reversing(accepted)
 
     def _sweeps(self) -> Iterator[tuple[datetime, Step]]:

@@ -24,6 +24,7 @@ class Visitor:
     def __init__(self, page: Page, *, origin: str) -> None:
         self.page, self.origin = page, origin
         self.trouble: list[str] = []
+        page.set_viewport_size({"width": WIDTHS[-1], "height": HEIGHT})
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.trouble.append(f"exception: {error}"))
         page.on("request", self._watch)
@@ -51,7 +52,7 @@ class Visitor:
             for scheme in ("light", "dark"):
                 self.page.emulate_media(color_scheme=scheme)
                 found += [f"{width} {scheme}: {problem}" for problem in self._problems(width)]
-        assert found == [], self.page.url
+        assert not found, "\n".join([self.page.url, *found])
 
     def _problems(self, width: int) -> list[str]:
         if not self.page.evaluate("typeof axe === 'object'"):

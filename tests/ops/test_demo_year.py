@@ -4,16 +4,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.db import transaction
 from django.db.models import Count
 from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.budgets.models import Budget, Customer
-from bursary.ops import accounts, demo, demo_year
+from bursary.budgets.models import Budget
+from bursary.ops import demo, demo_year
 from bursary.ops.demo_year import DemoYear
+from tests.world import given_budget, given_user
 
 pytestmark = [pytest.mark.django_db, pytest.mark.takes_long]
 
@@ -47,6 +47,8 @@ def test_six_weeks_have_every_state_failures_and_reminders_in_two_organisations_
     assert {ActionType.DECLINED, ActionType.REMINDED, ActionType.REDEEMED, ActionType.NUDGED} <= set(done)
     assert failed["address_rejected"] > 1
     assert of_each("status", due_at__isnull=False, due_at__lt=now) == {}
+    ending = rows.filter(budget__name=demo.ENDING, state=State.ALLOCATED)
+    assert {one.expires_at <= now + demo.ENDS_IN for one in ending} <= {True}
     assert all(budget.held_cents >= 0 for budget in Budget.objects.all())
     assert sender == settings.EMAIL_BACKEND
 
@@ -58,15 +60,12 @@ def test_six_weeks_have_every_state_failures_and_reminders_in_two_organisations_
 def test_a_week_is_the_same_each_time(tmp_path: Path, settings: Settings) -> None:
     settings.VAR_DIR, settings.CATALOG_URL = tmp_path, f"file://{tmp_path / 'catalog'}/"
     demo.load(now=timezone.now(), advance=ignored)
-    budget = Budget.objects.get(name="Professional skills")
-    LearnerContentAssignmentAction.objects.all().delete()
-    LearnerContentAssignment.objects.all().delete()
-    year = DemoYear([budget], accounts.ensure_user(demo.ADMINISTRATOR)[0], "larkspur.example")
-    seen = []
-    for _time in range(2):
-        with transaction.atomic():
-            demo_year.load([year], began=Customer.objects.get().created, weeks=1, advance=ignored)
-            rows = LearnerContentAssignment.objects.order_by("pk")
-            seen.append(list(rows.values_list("learner_email", "content_key", "state", "allocated_at")))
-            transaction.set_rollback(True)
-    assert seen[0] == seen[1] != []
+    catalog_uuid = Budget.objects.earliest("pk").catalog_uuid
+    budgets = [given_budget(catalog_uuid=catalog_uuid) for _time in range(2)]
+    years = [DemoYear([budget], given_user(), "larkspur.example") for budget in budgets]
+
+    demo_year.load(years, began=timezone.now(), weeks=1, advance=ignored)
+
+    columns = ("learner_email", "content_key", "state", "allocated_at")
+    first, second = (list(one.assignments.order_by("pk").values_list(*columns)) for one in budgets)
+    assert first == second != []

@@ -1,6 +1,7 @@
 """Template tags for what every page is built of."""
 
 from django import template
+from django.forms import BoundField
 from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -16,3 +17,9 @@ def icon(name: str) -> SafeString:
         static("vendor/icons.svg"),
         name,
     )
+
+
+@register.filter
+def control(field: BoundField) -> SafeString:
+    """Return a field's input, styled like the inputs of every page."""
+    return field.as_widget(attrs={"class": "form-control"})
