@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, may_anywhere
+from bursary.assignments import csv_export
 from bursary.dashboard import assignment_filters, assignment_list, budget_pages, bulk_work
 from bursary.dashboard.bulk_work import BatchResult, Extent, Verb
 from bursary.dashboard.headers import page
@@ -32,6 +33,20 @@ def assignments(request: HttpRequest) -> HttpResponse:
     listed = assignment_list.load(_user(request), request.GET, now=timezone.now())
     context = {"page": listed, "verbs": bulk_work.VERBS.values()}
     return render(request, "dashboard/assignment_list.html", context)
+
+
+@page
+@require_safe
+@login_required
+def export(request: HttpRequest) -> StreamingHttpResponse:
+    """Export all assignments that the address finds, as CSV. It is logged."""
+    user, now = _user(request), timezone.now()
+    chosen = assignment_filters.selection(user, request.GET, now=now)
+    file = csv_export.export(
+        chosen.rows, user=user, filters=assignment_list.changed(request.GET), zone=chosen.zone, now=now
+    )
+    headers = {"Content-Disposition": f'attachment; filename="{file.file_name}"'}
+    return StreamingHttpResponse(file.lines, content_type=file.content_type, headers=headers)
 
 
 @page
