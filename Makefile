@@ -13,6 +13,8 @@ REACH := PIP_CERT PIP_CLIENT_CERT PIP_PROXY PIP_TRUSTED_HOST PIP_INDEX_URL PIP_E
 	UV_INSECURE_HOST UV_NATIVE_TLS UV_SYSTEM_CERTS UV_OFFLINE
 unexport $(filter-out $(REACH),$(filter PIP_% UV_%,$(.VARIABLES)))
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
+# Compiling what a process imports takes it longer than to import it, and `make test` starts about a hundred.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run test soak bench catalogs mutants check clean
 

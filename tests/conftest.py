@@ -30,7 +30,7 @@ ON_SQLITE_ONLY = [
     *("dashboard", "ops/test_admin.py", "browser"),  # pages
     *("api/test_schema.py", "api/test_not_found.py", "api/test_inputs.py"),  # inputs
     # What these do is tested on both, in assignments/test_failures.py and assignments/test_extension.py.
-    *("api/test_repairs.py", "api/test_allocation_batches.py"),
+    *("api/test_repairs.py", "api/test_allocation_batches.py", "api/test_export.py"),
     *(
         "assignments/test_previews_come_true.py",
         "assignments/test_offers.py",

@@ -11,9 +11,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from bursary.access.models import User
-from bursary.assignments import cursors, listing
+from bursary.assignments import content_display, cursors, listing
 from bursary.assignments.choices import ExpiryReason, State
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.dashboard import assignment_filters, chips
 from bursary.dashboard.assignment_filters import SORTS, WITHIN_DAYS, Selection
 from bursary.dashboard.chips import Chip
@@ -25,6 +25,7 @@ _DEADLINES: Mapping[str, Any] = {
     ExpiryReason.ENROLL_BY: gettext_lazy("enrolment closes"),
     ExpiryReason.BUDGET_END: gettext_lazy("the budget ends"),
     ExpiryReason.DUE_DATE: gettext_lazy("your due date"),
+    ExpiryReason.EXTENSION: gettext_lazy("extended to then"),
 }
 
 _FOLDED = (
@@ -115,13 +116,11 @@ def changed(query: QueryDict, **parameters: str) -> str:
 
 
 def _row(assignment: LearnerContentAssignment, *, now: datetime) -> Row:
-    content: Any = assignment.shown_content
-    starts_at = content.start_date if content else None
     return Row(
         assignment=assignment,
         chip=chips.chip(assignment, now=now),
         deadline=str(_DEADLINES[assignment.expires_reason]) if assignment.state == State.ALLOCATED else "",
-        starts_at=starts_at if starts_at and starts_at < FAR_FUTURE else None,
+        starts_at=content_display.start(assignment),
         reminded=assignment.recent_action_at > assignment.allocated_at,
     )
 

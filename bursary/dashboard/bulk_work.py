@@ -7,7 +7,7 @@ batch a request of its own, so that the page shows how far it is and a long list
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from django.db.models import Count, Max, Q, QuerySet
@@ -16,10 +16,13 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission
-from bursary.assignments import cancellation, reminders
+from bursary.assignments import cancellation, content_display, extension, failures, reminders
 from bursary.assignments.choices import LearnerState, State
+from bursary.assignments.extension import ExtensionRefusal
+from bursary.assignments.failures import RepairRefusal
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
+from bursary.lib import moments
 from bursary.lib.batches import keyset_pages
 
 BATCH = 500
@@ -34,6 +37,12 @@ REFUSALS: Mapping[str, Any] = {
     State.CANCELLED: gettext_lazy("It is cancelled."),
     State.EXPIRED: gettext_lazy("It has expired."),
     State.REVERSED: gettext_lazy("It was refunded."),
+    RepairRefusal.NOTHING_FAILED: gettext_lazy("Nothing of it failed."),
+    RepairRefusal.ONLY_BY_LEARNER: gettext_lazy("Accepting it failed: only the learner can do that again."),
+    ExtensionRefusal.EXPIRED: gettext_lazy("Its deadline has passed: assign the course again."),
+    ExtensionRefusal.NOT_LATER: gettext_lazy("Its deadline is not before that day."),
+    ExtensionRefusal.BOUND_BY_ENROLMENT: gettext_lazy("Enrolment in its course closes at its deadline."),
+    ExtensionRefusal.BOUND_BY_BUDGET: gettext_lazy("Its budget ends at its deadline."),
 }
 """Why one of many was left as it is, as a sentence."""
 
@@ -64,7 +73,12 @@ class _Outcome:
     refused: Mapping[UUID, str]
 
 
-Work = Callable[[Budget, Sequence[UUID], datetime, User], _Outcome]
+class Work(Protocol):
+    """The API's function for a verb; `until` is a day, of verbs that need one."""
+
+    def __call__(
+        self, budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User
+    ) -> _Outcome: ...
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,7 @@ class Verb:
     applies: Q
     """Which of all that a filter finds it is for; of named ones, the others are refused by name."""
     work: Work
+    needs_day: bool = False
 
     def in_words(self, result: BatchResult) -> str:
         """Return the result as a sentence or two."""
@@ -91,14 +106,25 @@ class Verb:
         return " ".join(parts)
 
 
-def _remind(budget: Budget, uuids: Sequence[UUID], now: datetime, actor: User) -> _Outcome:
+def _remind(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
     found = reminders.remind(budget, uuids=uuids, now=now, actor=actor)
     return _Outcome(len(found.requested), len(found.on_their_way), found.refused)
 
 
-def _cancel(budget: Budget, uuids: Sequence[UUID], now: datetime, actor: User) -> _Outcome:
+def _cancel(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
     found = cancellation.cancel(budget, uuids=uuids, now=now, actor=actor)
     return _Outcome(len(found.cancelled), len(found.unchanged), found.refused)
+
+
+def _retry(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
+    found = failures.retry(budget, uuids=uuids, now=now, actor=actor)
+    return _Outcome(len(found.repaired), 0, found.refused)
+
+
+def _extend(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
+    day = moments.read(until, zone=budget.customer.zone, end_of_day=True)
+    found = extension.extend(budget, uuids=uuids, until=day, now=now, actor=actor)
+    return _Outcome(len(found.extended), 0, found.refused)
 
 
 VERBS: Mapping[str, Verb] = {
@@ -136,6 +162,41 @@ VERBS: Mapping[str, Verb] = {
             Q(state=State.ALLOCATED),
             _cancel,
         ),
+        Verb(
+            "retry",
+            Permission.ALLOCATE,
+            gettext_lazy("Retry"),
+            gettext_lazy("What failed is done again, such as a mail that is sent to the same address."),
+            gettext_lazy("Retried"),
+            gettext_lazy("Nothing to do"),
+            lambda count: (
+                ngettext("Retry one assignment?", "Retry %(count)s assignments?", count) % {"count": count}
+            ),
+            Q(failures.with_failures()),
+            _retry,
+        ),
+        Verb(
+            "extend",
+            Permission.ALLOCATE,
+            gettext_lazy("Extend"),
+            gettext_lazy(
+                "Learners can accept until the end of that day, unless enrolment closes or the budget ends "
+                "before. The links in earlier mails work until then."
+            ),
+            gettext_lazy("Extended"),
+            gettext_lazy("Nothing to do"),
+            lambda count: (
+                ngettext(
+                    "Extend the deadline of one assignment?",
+                    "Extend the deadline of %(count)s assignments?",
+                    count,
+                )
+                % {"count": count}
+            ),
+            Q(state=State.ALLOCATED),
+            _extend,
+            needs_day=True,
+        ),
     )
 }
 
@@ -155,7 +216,13 @@ def extent(rows: QuerySet[LearnerContentAssignment]) -> Extent:
 
 
 def do_batch(
-    verb: Verb, rows: QuerySet[LearnerContentAssignment], *, after: int, now: datetime, actor: User
+    verb: Verb,
+    rows: QuerySet[LearnerContentAssignment],
+    *,
+    after: int,
+    until: str,
+    now: datetime,
+    actor: User,
 ) -> BatchResult:
     """Do the first `BATCH` of `rows` above the primary key `after`, budget by budget."""
     keys = rows.values_list("pk", "budget", "uuid")
@@ -167,18 +234,17 @@ def do_batch(
     refused: dict[UUID, str] = {}
     budgets = Budget.objects.select_related("customer").in_bulk(uuids)
     for budget_pk, named in sorted(uuids.items()):
-        outcome = verb.work(budgets[budget_pk], named, now, actor)
+        outcome = verb.work(budgets[budget_pk], named, until=until, now=now, actor=actor)
         result.done += outcome.done
         result.unchanged += outcome.unchanged
         refused |= outcome.refused
-    result.refused = _in_words(refused)
+    result.refused = _in_words(refused, now=now)
     result.last = batch[-1][0] if len(batch) == BATCH else 0
     return result
 
 
-def _in_words(refused: Mapping[UUID, str]) -> list[Refused]:
-    rows = LearnerContentAssignment.objects.filter(uuid__in=refused).select_related("content")
-    return [
-        Refused(one, str(REFUSALS.get(refused[one.uuid], _("It cannot be done."))))
-        for one in rows.defer("content__payload").order_by("pk")
-    ]
+def _in_words(refused: Mapping[UUID, str], *, now: datetime) -> list[Refused]:
+    rows = LearnerContentAssignment.objects.filter(uuid__in=refused).select_related("content", "budget")
+    found = list(rows.defer("content__payload").order_by("pk"))
+    content_display.attach_content(found, now=now)
+    return [Refused(one, str(REFUSALS.get(refused[one.uuid], _("It cannot be done.")))) for one in found]

@@ -1,5 +1,6 @@
-"""An administrator's pages of assignments: the list, and work on those that are selected in it."""
+"""An administrator's lists: assignments, work on those that are selected, and budgets."""
 
+from http import HTTPStatus
 from uuid import UUID
 
 from django.contrib import messages
@@ -12,10 +13,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from bursary.access.models import User
-from bursary.dashboard import assignment_filters, assignment_list, bulk_work
+from bursary.access.permissions import Permission, may_anywhere
+from bursary.dashboard import assignment_filters, assignment_list, budget_pages, bulk_work
 from bursary.dashboard.bulk_work import BatchResult, Extent, Verb
 from bursary.dashboard.headers import page
 from bursary.dashboard.learner_views import SeeOther
+from bursary.lib import moments
+from bursary.lib.moments import UTC_ZONE, MomentUnreadable
 
 MOST_SELECTED = 1000  # by name; a page of the list has fewer
 
@@ -46,17 +50,41 @@ def selected(request: HttpRequest) -> HttpResponse:
     if not (work.count or work.after):
         messages.info(request, _("Nothing that is selected can be changed by this: nothing was done."))
         return SeeOther(work.back)
-    if work.after or work.confirmed == work.count:
-        result = bulk_work.do_batch(
-            verb, work.rows, after=work.after, now=timezone.now(), actor=_user(request)
-        )
+    if not work.problem and (work.after or work.confirmed == work.count):
+        now, user = timezone.now(), _user(request)
+        result = bulk_work.do_batch(verb, work.rows, after=work.after, until=work.until, now=now, actor=user)
         work.add(result)
         is_step = bool(request.headers.get("HX-Request"))
         template = "dashboard/parts/bulk_step.html" if is_step else "dashboard/bulk_result.html"
         return render(request, template, {"work": work, "refused": result.refused})
-    changed = work.confirmed is not None
+    changed = work.confirmed is not None and work.confirmed != work.count
     context = {"work": work, "changed": changed}
-    return render(request, "dashboard/bulk_confirm.html", context, status=409 if changed else 200)
+    status = HTTPStatus.CONFLICT if changed else HTTPStatus.OK
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if work.problem else status
+    return render(request, "dashboard/bulk_confirm.html", context, status=status)
+
+
+@page
+@require_safe
+@login_required
+def budgets(request: HttpRequest) -> HttpResponse:
+    """List the budgets that the user administers, in pages."""
+    user, number = _user(request), request.GET.get("page", "1")
+    if not may_anywhere(user, Permission.READ_BUDGET):
+        raise Http404("There are no budgets to administer.")
+    found = budget_pages.budget_list(user, number=number, now=timezone.now())
+    return render(request, "dashboard/budgets.html", {"budgets": found})
+
+
+@page
+@require_safe
+@login_required
+def budget(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """Show a budget of the user's: its money, what comes free when, and what it was spent on."""
+    found = budget_pages.load(_user(request), uuid, now=timezone.now())
+    if found is None:
+        raise Http404("There is no such budget.")
+    return render(request, "dashboard/budget.html", {"page": found})
 
 
 class _Selected:
@@ -82,6 +110,13 @@ class _Selected:
             self.rows = self.rows.filter(pk__lte=self.last)
         self.so_far = BatchResult(_number(posted, "done") or 0, _number(posted, "unchanged") or 0)
         self.refused = _number(posted, "refused") or 0
+        self.until = posted.get("until", "").strip()
+        self.problem = ""
+        if verb.needs_day and self.confirmed is not None:
+            try:
+                moments.read(self.until, zone=UTC_ZONE, end_of_day=True)
+            except MomentUnreadable:
+                self.problem = _("Give a day.")
 
     def add(self, result: BatchResult) -> None:
         """Add the result of a batch, and go on after it."""

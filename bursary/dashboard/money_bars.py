@@ -8,9 +8,12 @@ from bursary.budgets.models import Budget
 
 @dataclass(frozen=True)
 class MoneyBar:
-    """Cents; None is unlimited. Widths are percentages of the limit, together at most 100."""
+    """Cents; None is unlimited. Widths are percentages of the whole, together at most 100."""
 
     limit_cents: int | None
+    """The budget's own."""
+    whole_cents: int | None
+    """What it has or can get: its account may have less."""
     spent_cents: int
     reserved_cents: int
     free_cents: int | None
@@ -22,11 +25,11 @@ def money_bar(budget: Budget) -> MoneyBar:
     """Return the bar of a budget that is loaded with its account, which may leave less than its limit."""
     free = ledger.available_cents(budget)
     spent, reserved = budget.spent_cents, budget.held_cents
-    # What is free is bounded by the account, too: the bar shows the money that this budget has or can get.
     whole = None if free is None else max(spent + reserved + free, 1)
     spent_width = _hundredths(spent, whole)
     return MoneyBar(
-        limit_cents=whole,
+        limit_cents=budget.limit_cents,
+        whole_cents=whole,
         spent_cents=spent,
         reserved_cents=reserved,
         free_cents=free,

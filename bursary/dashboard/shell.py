@@ -14,6 +14,7 @@ from bursary.budgets.models import Customer
 
 SECTIONS: Mapping[str, tuple[Any, str, frozenset[str]]] = {
     "home": (gettext_lazy("Home"), "home", frozenset({"home"})),
+    "budgets": (gettext_lazy("Budgets"), "wallet", frozenset({"budgets", "budget", "assign"})),
     "assignment-list": (
         gettext_lazy("Assignments"),
         "list-details",
@@ -44,6 +45,12 @@ class Shell:
     customer: Customer | None
     """The only organisation that the user administers, with its zone; None if there are several, or none."""
     administers: bool
+    operates: bool = False
+
+    @property
+    def several(self) -> bool:
+        """Whether pages say which organisation something is of."""
+        return self.administers and self.customer is None
 
 
 def context(request: HttpRequest) -> dict[str, Any]:
@@ -59,10 +66,10 @@ def load(request: HttpRequest) -> Shell:
     grants = RoleGrant.objects.filter(user=user, role__in=(Role.OPERATOR, Role.ADMINISTRATOR))
     first = list(grants.select_related("customer").order_by("-role", "pk")[:2])  # operators before the others
     customer = first[0].customer if len(first) == 1 else None
+    operates = any(grant.role == Role.OPERATOR for grant in first)
     if customer:
         organisation = customer.name
     else:
-        operates = any(grant.role == Role.OPERATOR for grant in first)
         organisation = (_("All organisations") if operates else _("Several organisations")) if first else ""
     match = request.resolver_match
     here = match.url_name if match else ""
@@ -72,4 +79,4 @@ def load(request: HttpRequest) -> Shell:
         for name, (label, icon, pages) in SECTIONS.items()
         if name in shown
     ]
-    return Shell(sections, organisation, customer, administers=bool(first))
+    return Shell(sections, organisation, customer, administers=bool(first), operates=operates)

@@ -25,5 +25,7 @@ urlpatterns = [
     # Short, as it stands in e-mails. Logs mask the token: see bursary/access/links.py.
     path("a/<str:token>/", learner_views.answer, name="answer"),
     path("a/<str:token>/add-address/", learner_views.add_address, name="add-address"),
+    path("budgets/", list_views.budgets, name="budgets"),
+    path("budgets/<uuid:uuid>/", list_views.budget, name="budget"),
     path("budgets/<uuid:uuid>/assign/", views.assign_content, name="assign"),
 ]

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
 
-from bursary.assignments import account_linking, mailbox_keys
+from bursary.assignments import account_linking, csv_export, mailbox_keys
 from bursary.delivery import executors
 from bursary.events import inbox
 from bursary.lib import leases, logs
@@ -92,9 +92,9 @@ def _forget(clock: Clock) -> Mapping[str, object]:
 
 
 def _retain(clock: Clock) -> Mapping[str, object]:
-    """Delete sessions that have ended, and events that were settled long ago."""
+    """Delete sessions that have ended, events that were settled long ago, and old entries about exports."""
     call_command("clearsessions")
-    return {"events": inbox.forget(now=clock())}
+    return {"events": inbox.forget(now=clock()), "exports": csv_export.forget_log(now=clock())}
 
 
 def _audit(clock: Clock) -> Mapping[str, object]:

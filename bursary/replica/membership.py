@@ -111,7 +111,7 @@ def write(
     _upsert(held, known=known, context=context)
     note_seen([one.merge.row.pk for one in held if one.merge.row.content_key in known], context=context)
     _end_unnamed(held, known=known, naming=naming, done=done, context=context)
-    _note_new(held, known=known, done=done, context=context)
+    _note_new(held, known=known, rows=rows.values(), done=done, context=context)
     unheld = {one.row.pk for one in merges if one.decision is MergeDecision.CREATED}
     unheld -= {one.merge.row.pk for one in held}
     rows_held = {one.merge.row.pk: one.merge.row.gone_at for one in held}
@@ -193,11 +193,7 @@ def _move(
     memberships = []
     for one in merges:
         membership = known[one.row.content_key]
-        before = by_pk[membership.content_id]
-        after = merge.columns(one.content) if one.agreed else one.row.columns
-        changes = merge.differences(before.columns, after)
-        done.differences += [(one.row.pk, name, old, new) for name, (old, new) in changes.items()]
-        done.moved.append((context.catalog_uuid, before.pk, one.row.pk))
+        _note_move(one, by_pk[membership.content_id], done=done, context=context)
         membership.content_id = one.row.pk
         memberships.append(membership)
     others = CatalogMembership.objects.filter(
@@ -205,6 +201,13 @@ def _move(
     )
     others.delete()  # two fetches that overlapped have each inserted a variant
     CatalogMembership.objects.bulk_update(memberships, ["content"])
+
+
+def _note_move(one: Merge, before: StoredContent, *, done: Memberships, context: FetchContext) -> None:
+    after = merge.columns(one.content) if one.agreed else one.row.columns
+    changes = merge.differences(before.columns, after)
+    done.differences += [(one.row.pk, name, old, new) for name, (old, new) in changes.items()]
+    done.moved.append((context.catalog_uuid, before.pk, one.row.pk))
 
 
 def _upsert(held: Iterable[_Held], *, known: Mapping[str, CatalogMembership], context: FetchContext) -> None:
@@ -254,23 +257,30 @@ def _note_new(
     held: Iterable[_Held],
     *,
     known: Mapping[str, CatalogMembership],
+    rows: Iterable[StoredContent],
     done: Memberships,
     context: FetchContext,
 ) -> None:
-    new = [
-        one.merge
-        for one in held
-        if one.merge.row.content_key not in known and one.merge.decision is not MergeDecision.CREATED
-    ]
-    if new:
+    """Note what the catalog did not hold: new to it, or there again, by the row that it had or by another."""
+    new = {one.merge.row.content_key: one.merge for one in held if one.merge.row.content_key not in known}
+    created = {one.row.pk for one in new.values() if one.decision is MergeDecision.CREATED}
+    there = {row.pk: row for row in rows if row.content_key in new and row.pk not in created}
+    if there:
         courses = CatalogMembership.objects.filter(
             catalog_uuid=context.catalog_uuid,
-            content__content_key__in={one.parent_key for one in new},
+            content__content_key__in={one.parent_key for one in new.values() if one.row.pk in there},
             created__lt=context.now,
         )
         held_before = set(courses.order_by().values_list("content__content_key", flat=True))
-        done.runs_added = {one.row.pk for one in new if one.parent_key in held_before}
+        done.runs_added = {
+            one.row.pk for one in new.values() if one.row.pk in there and one.parent_key in held_before
+        }
         left_before = ContentChange.objects.filter(
-            content__in=[one.row.pk for one in new], field="membership", old=str(context.catalog_uuid)
+            content__in=there, field="membership", old=str(context.catalog_uuid)
         )
-        done.returned = set(left_before.order_by().values_list("content", flat=True).distinct())
+        for pk in sorted(left_before.order_by().values_list("content", flat=True).distinct()):
+            one = new[there[pk].content_key]
+            if pk == one.row.pk:
+                done.returned.add(pk)
+            else:
+                _note_move(one, there[pk], done=done, context=context)

@@ -224,6 +224,9 @@ def _portal() -> BlockingPortal:
     """
     with _starting:
         if (process := os.getpid()) not in _loops:
+            # Left to anyio, the loop's thread imports it, and its heap keeps the rest: 0.4 MB, 4 if compiled.
+            import anyio._backends._asyncio  # noqa: PLC0415  # a process that asks nobody needs none of it
+
             certificates = httpx2.create_ssl_context()  # SSL_CERT_FILE counts, unlike proxies
             started: Future[_Loop] = Future()
             threading.Thread(

@@ -2,7 +2,7 @@
 
 import html
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -146,6 +146,41 @@ def test_a_long_list_is_done_in_batches_and_says_how_far_it_is(
 
     assert "Cancelled: 5." in done
     assert set(states()) == {State.CANCELLED}
+
+
+def test_what_failed_is_retried(client: Client, budget: Budget) -> None:
+    world.given_assignment(budget, world.given_content(), address="leo@nowhere.invalid")
+    world.deliver()
+
+    question = text(post(client, verb="retry", everything="yes", query="cause=address_rejected"))
+    assert "Retry one assignment?" in question
+    done = text(client.post(SELECTED, form_of(question)))
+
+    assert "Retried: 1." in done
+    leo = rows()[-1]
+    assert [row for row in world.timeline(leo) if row[0] == ActionType.NOTIFIED] == [
+        ("notified", "failed"),
+        ("notified", "pending"),
+    ]
+
+
+def test_a_deadline_is_extended_to_the_end_of_the_day_in_the_organisations_zone(
+    client: Client, budget: Budget
+) -> None:
+    first, *_others = rows()
+
+    question = text(post(client, verb="extend", uuid=[str(first.uuid)]))
+    assert 'type="date"' in question
+    for until in ("", "soon"):
+        refused = text(client.post(SELECTED, {**form_of(question), "until": until}), status=422)
+        assert "Give a day." in refused
+    done = text(client.post(SELECTED, {**form_of(question), "until": "2026-06-30"}))
+
+    assert "Extended: 1." in done
+    first.refresh_from_db()
+    assert first.expires_at == datetime(2026, 6, 30, 21, 59, 59, tzinfo=UTC)
+    too_early = text(client.post(SELECTED, {**form_of(question), "until": "2026-06-29"}))
+    assert "Its deadline is not before that day." in too_early
 
 
 def test_others_assignments_are_never_touched(client: Client, budget: Budget) -> None:

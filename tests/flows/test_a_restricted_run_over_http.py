@@ -43,7 +43,7 @@ READ: dict[str, Sequence[Body]] = {
     **dict.fromkeys(["policies", "policy", "assignments", "can-redeem"], SELECTING),
     **dict.fromkeys(["api-assignment", "timeline", "redemption-status", "credits", "schema", "docs"], PLAIN),
     **dict.fromkeys(["", "healthz", "metrics", "home", "sign-in", "own-assignments", "assignment"], PLAIN),
-    "assignment-list": SELECTING,
+    **dict.fromkeys(["assignment-list", "budgets", "budget"], SELECTING),
     **dict.fromkeys(["answer", "add-address", "accept", "decline-page"], PLAIN),
 }
 """What is read, by the name of its address; after everything that was sent, without parameters."""

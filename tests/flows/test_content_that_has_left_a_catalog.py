@@ -1,4 +1,4 @@
-"""What another catalog's customer has changed since is not shown to one whose catalog lost the content."""
+"""Content that a catalog has lost: what another changes of it since is not shown by the first one."""
 
 from datetime import datetime, timedelta
 

@@ -17,7 +17,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     clean = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("BURSARY_", "DJANGO_", "PYTEST_"))
+        if not name.startswith(("BURSARY_", "DJANGO_", "PYTEST_", "PYTHON"))
     }
     return clean | {"BURSARY_VAR_DIR": str(folder), "PYTHONPATH": str(ROOT)} | more
 

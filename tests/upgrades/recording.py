@@ -157,7 +157,7 @@ def _fill_assignments() -> None:
 
 
 def _fill_deadlines(budget: Budget, admin: User) -> None:
-    """Write an assignment for each reason of a deadline, and one whose deadline was moved."""
+    """Write an assignment for each reason of a deadline, and one with a deadline that was moved."""
     closing = given_content(enroll_by=NOW + 50 * DAY)
     allocate(budget, closing, _address("open"), now=NOW + 40 * DAY)
     allocate(budget, given_content(), _address("open"), now=NOW + 40 * DAY, due_date=NOW + 45 * DAY)
