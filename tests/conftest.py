@@ -29,9 +29,14 @@ hypothesis_settings.load_profile("any machine")
 ON_SQLITE_ONLY = [
     *("architecture", "docs", "config"),  # read the code, the pages and the settings
     *("catalog", "enterprise_catalog", "upstream"),  # parse, and talk HTTP
-    *("dashboard", "ops/test_admin.py"),  # pages
+    *("dashboard", "ops/test_admin.py", "browser"),  # pages
     *("api/test_schema.py", "api/test_not_found.py", "api/test_inputs.py"),  # inputs
-    "assignments/test_previews_come_true.py",  # what both decide by is tested on both
+    # What these do is tested on both, in assignments/test_failures.py and assignments/test_extension.py.
+    *("api/test_repairs.py", "api/test_allocation_batches.py", "api/test_export.py"),
+    *(
+        "assignments/test_previews_come_true.py",
+        "assignments/test_offers.py",
+    ),  # both decide by what is tested
     *("assignments/test_pasted_lists.py", "lib/test_mailbox.py", "api/test_lists_from_the_field.py"),
     *("access/test_permissions.py", "api/test_authentication.py", "lib/test_moments.py"),
     # Ask no database.
@@ -49,7 +54,7 @@ ON_SQLITE_ONLY = [
     *("flows/test_a_restricted_run_over_http.py", "flows/test_a_restricted_run_in_mails_and_commands.py"),
     *("flows/test_every_case_of_every_catalog.py", "flows/test_events_over_the_bus.py"),
     # Start processes of their own, which use SQLite whatever the tests run on.
-    *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_serving.py"),
+    *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_demo_year.py", "ops/test_serving.py"),
 ]
 # A database that `make mutants` has made, with every table and no row.
 MIGRATED = os.environ.get("BURSARY_TEST_MIGRATED", "")

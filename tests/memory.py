@@ -12,7 +12,7 @@ def peak_while(working: Callable[[], object]) -> int:
     """Return the most bytes that were in use at one time.
 
     Garbage in cycles is collected before each statement to the database, and at no other time. When the
-    collector runs by itself depends on all that the process did before, and what waits for it may be more
+    collector runs otherwise depends on all that the process did before, and what waits for it may be more
     than what is measured.
     """
     gc.collect()

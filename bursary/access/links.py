@@ -1,8 +1,8 @@
 """Signed links: the tokens in mails with which a reader need not sign in.
 
-A token is readable and signed with SECRET_KEY. It names one subject, one cycle of it and one purpose; its
-stamp is a digest of what must not change. The subject's own package checks the stamp: this module reads no
-rows.
+A token is readable and signed with SECRET_KEY. It names one subject, such as an assignment, one cycle of it
+and one purpose, and has a digest of what must not change. The subject's own package checks the digest: this
+module reads no rows.
 """
 
 import enum
@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.signing import BadSignature, Signer
 
 LONGEST_TOKEN = 250  # characters: twice what is ever issued
-STAMP_LENGTH = 16  # of a digest's hexadecimal digits; a stamp is compared, and the signature keeps it
+DIGEST_LENGTH = 16  # hexadecimal digits are enough: the signature protects the token
 
 
 class Purpose(enum.StrEnum):
@@ -31,7 +31,8 @@ class Link:
 
     subject: UUID
     cycle: int
-    stamp: str
+    digest: str
+    """Of what the link depends on (see `digest_of`)."""
     issued_at: datetime
     """In whole seconds."""
     purpose: Purpose = Purpose.ANSWER
@@ -95,7 +96,7 @@ def token(link: Link) -> str:
     """Return the link as a token for URLs: letters, digits, `-`, `_` and dots."""
     subject = urlsafe_b64encode(link.subject.bytes).decode().rstrip("=")
     issued_at, *until = (str(int(one.timestamp())) for one in (link.issued_at, link.until) if one)
-    said = (link.purpose, subject, str(link.cycle), issued_at, link.stamp, *until)
+    said = (link.purpose, subject, str(link.cycle), issued_at, link.digest, *until)
     return _signer().sign(".".join(said))
 
 
@@ -112,9 +113,9 @@ def read(text: str, *, purpose: Purpose, now: datetime) -> Link:
     return link
 
 
-def stamp(*parts: str) -> str:
+def digest_of(*parts: str) -> str:
     """Return a digest of what a link depends on, which changes with any of the parts."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:STAMP_LENGTH]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 def _genuine(text: str) -> Link:
@@ -122,11 +123,11 @@ def _genuine(text: str) -> Link:
         raise LinkTampered
     try:
         # Links in older mails have no `until`.
-        purpose, subject, cycle, issued_at, stamped, *until = _signer().unsign(text).split(".")
+        purpose, subject, cycle, issued_at, digest, *until = _signer().unsign(text).split(".")
         return Link(
             subject=UUID(bytes=urlsafe_b64decode(subject + "==")),
             cycle=int(cycle),
-            stamp=stamped,
+            digest=digest,
             issued_at=datetime.fromtimestamp(int(issued_at), UTC),
             purpose=Purpose(purpose),
             until=datetime.fromtimestamp(int(until[0]), UTC) if until else None,

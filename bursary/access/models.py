@@ -67,6 +67,8 @@ class User(AddressedRow, AbstractUser):
 
     lms_user_id = models.PositiveBigIntegerField(unique=True, null=True, blank=True)
     learner_key = models.CharField(max_length=64, blank=True, editable=False, db_index=True)
+    reset_mailed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    """When the account was last mailed a link to set a new password."""
 
     objects: ClassVar[AccountManager] = AccountManager()
 
@@ -210,6 +212,8 @@ class ApiKey(models.Model):
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created = models.DateTimeField(auto_now_add=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+    """The beginning of the hour in which the key last signed a request in."""
 
     class Meta:
         verbose_name = "API key"
@@ -231,3 +235,10 @@ class ApiKey(models.Model):
     def works_at(self, now: datetime) -> bool:
         """Return whether the key signs in at `now`."""
         return self.revoked_at is None or now < self.revoked_at
+
+    def note_use(self, *, now: datetime) -> None:
+        """Keep the hour of a use. One write an hour, however many requests and processes there are."""
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        if self.last_used_at is None or self.last_used_at < hour:
+            earlier = Q(last_used_at=None) | Q(last_used_at__lt=hour)
+            ApiKey.objects.filter(earlier, pk=self.pk).update(last_used_at=hour)

@@ -30,6 +30,7 @@ from bursary.replica.joining import JoiningTerms
 
 _UNDERSTOOD = "Where a due date was sent: `due_date`, the instant that it means"
 _DROPPED = "What was left out, such as names; for an address, the `column` that it is left out with"
+_READ_COLUMN = "The heading of the only column of addresses, if it names other people, such as managers"
 _JOINING = (
     "The run that gives the price (`content_run_key`, `content_price_cents`), and `join_by`: when enrolment "
     "closes in the last run that learners can join, null without a date"
@@ -55,6 +56,7 @@ class AllocateOutput(serializers.Serializer[Any]):
     """The assignments by what happened to them. Amounts are in cents."""
 
     understood = serializers.DictField(required=False, help_text=_UNDERSTOOD)
+    allocation_batch_uuid = serializers.UUIDField(help_text="The name of this request: see its batch")
     created = AssignmentSerializer(many=True, help_text="New assignments")
     updated = AssignmentSerializer(many=True, help_text="Ended assignments, allocated again")
     no_change = UnchangedAssignmentSerializer(
@@ -64,6 +66,7 @@ class AllocateOutput(serializers.Serializer[Any]):
         child=serializers.DictField(), help_text="Addresses of learners known by another address"
     )
     dropped = serializers.ListField(child=serializers.DictField(), help_text=_DROPPED)
+    read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)
     duplicates = serializers.ListField(
         child=serializers.DictField(),
         help_text="Entries that repeat a learner, with the position of the first entry",
@@ -92,6 +95,7 @@ class CanAllocateOutput(serializers.Serializer[Any]):
         child=serializers.DictField(), help_text="One for each entry, in order, with its own `warnings`"
     )
     dropped = serializers.ListField(child=serializers.DictField(), help_text=_DROPPED)
+    read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)
 
 
 class Allocate(APIView):
@@ -110,12 +114,13 @@ class Allocate(APIView):
             raise _bad(bad.errors, people) from bad
         body = {
             **_understood(asked, budget),
+            "allocation_batch_uuid": done.batch.uuid,
             "created": _serialized(done.assignments(Verdict.NEW)),
             "updated": _serialized(done.assignments(Verdict.AGAIN)),
             "no_change": _unchanged(done),
             "recognised": [_match(one, people) for one in done.outcomes if one.known_by_other_address],
             "duplicates": [_match(one, people) for one in done.outcomes if one.verdict is Verdict.DUPLICATE],
-            "dropped": _dropped(people),
+            **_left_out(people),
             "joining": _joining(done.terms),
         }
         return Response(body, status=status.HTTP_202_ACCEPTED)
@@ -131,6 +136,7 @@ class CanAllocate(APIView):
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.ALLOCATE, uuid=policy_uuid)
         asked, people = _parsed(request, budget)
+        del asked["message"]
         preview = allocation.preview(budget, **asked, now=timezone.now())
         usable = [
             _match(one, people)
@@ -152,7 +158,7 @@ class CanAllocate(APIView):
             "refusals": [refusal(one, policy_uuid=policy_uuid) for one in refused],
             "warnings": [_warning(one) for one in preview_warnings.summary(preview.warnings)],
             "learners": sorted(learners, key=lambda one: one["position"]),
-            "dropped": _dropped(people),
+            **_left_out(people),
         }
         return Response(body)
 
@@ -172,6 +178,7 @@ def _parsed(request: Request, budget: Budget) -> tuple[dict[str, Any], PastedLis
         "price_cents": body["content_price_cents"],
         "entries": [entry.text for entry in people.entries],
         "due_date": body.get("due_date"),
+        "message": body["message"],
         "repeats": Repeats(body["allow_another"], body["reallocate_declined"]),
     }
     return asked, people
@@ -227,8 +234,11 @@ def _invalid(errors: Mapping[int, str], people: PastedList) -> list[dict[str, An
     ]
 
 
-def _dropped(people: PastedList) -> list[dict[str, Any]]:
-    return [{"position": one.line, "text": one.text, "column": one.column or None} for one in people.dropped]
+def _left_out(people: PastedList) -> dict[str, Any]:
+    dropped = [
+        {"position": one.line, "text": one.text, "column": one.column or None} for one in people.dropped
+    ]
+    return {"dropped": dropped, **({"read_column": people.read_column} if people.read_column else {})}
 
 
 def _warning(one: PreviewWarning | WarningSummary) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, serializers
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -44,6 +45,18 @@ class OfOneBudget(APIView):
         if not rows:
             raise Http404("There is no such assignment in this budget.")
         return rows[0]
+
+
+class OfOwnBudget(OfOneBudget):
+    """The same; a budget of another organisation is answered like one that is not there."""
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The budget in the URL. Raises Http404."""
+        try:
+            return super().budget
+        except PermissionDenied as foreign:
+            raise Http404("There is no such budget.") from foreign
 
 
 class OrganisationsFilters(filters.DjangoFilterBackend):

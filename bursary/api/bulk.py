@@ -15,9 +15,10 @@ from rest_framework.response import Response
 from bursary.access.permissions import Permission
 from bursary.api.assignments import OfOneBudget
 from bursary.api.authentication import caller
-from bursary.api.inputs import AssignmentUuidsInput, NudgeInput, validated
-from bursary.api.refusals import Unprocessable
+from bursary.api.inputs import AssignmentUuidsInput, NudgeInput, OptionalCountInput, validated
+from bursary.api.refusals import CountChanged, TooManyFound, Unprocessable
 from bursary.assignments import cancellation, listing, reminders
+from bursary.assignments.addresses import MOST_ADDRESSES
 from bursary.assignments.models import LearnerContentAssignment
 
 MOST_NAMED = 1000  # refusals in one answer to `cancel-all` and `remind-all`; the count covers all
@@ -92,7 +93,7 @@ class Cancel(OfOneBudget):
         done = cancellation.cancel(budget, uuids=named, now=timezone.now(), actor=caller(request))
         cancelled = [assignment.uuid for assignment in done.cancelled]
         unchanged = [assignment.uuid for assignment in done.unchanged]
-        return _of_each("cancelled", cancelled, unchanged, _refusals(done.refused, self.reason, _ONLY_OPEN))
+        return of_each("cancelled", cancelled, unchanged, refusals(done.refused, self.reason, _ONLY_OPEN))
 
 
 class Remind(OfOneBudget):
@@ -108,8 +109,8 @@ class Remind(OfOneBudget):
     def post(self, request: Request, **_url: UUID) -> Response:
         budget, named = self.budget, validated(AssignmentUuidsInput, request.data)["assignment_uuids"]
         done = reminders.remind(budget, uuids=named, now=timezone.now(), actor=caller(request))
-        refused = _refusals(done.refused, self.reason, _REMINDABLE)
-        return _of_each("reminded", done.requested, done.on_their_way, refused)
+        refused = refusals(done.refused, self.reason, _REMINDABLE)
+        return of_each("reminded", done.requested, done.on_their_way, refused)
 
 
 class Nudge(OfOneBudget):
@@ -131,8 +132,8 @@ class Nudge(OfOneBudget):
             now=timezone.now(),
             actor=caller(request),
         )
-        refused = _refusals(done.refused, self.reason, _NUDGEABLE)
-        return _of_each("nudged", done.requested, done.on_their_way, refused)
+        refused = refusals(done.refused, self.reason, _NUDGEABLE)
+        return of_each("nudged", done.requested, done.on_their_way, refused)
 
 
 class CancelAll(OfOneBudget):
@@ -140,13 +141,13 @@ class CancelAll(OfOneBudget):
 
     permission = Permission.CANCEL
 
-    @extend_schema(request=None, responses={202: CancelAllOutput})
+    @extend_schema(request=OptionalCountInput, responses={202: CancelAllOutput})
     def post(self, request: Request, **_url: UUID) -> Response:
         done = cancellation.cancel_all(
-            _filtered(self), budget=self.budget, now=timezone.now(), actor=caller(request)
+            as_confirmed(self), budget=self.budget, now=timezone.now(), actor=caller(request)
         )
         counts = {"cancelled": len(done.cancelled), "no_change": len(done.unchanged)}
-        return _counted("not_cancelled", counts, done.refused, Cancel.reason, _ONLY_OPEN)
+        return counted("not_cancelled", counts, done.refused, Cancel.reason, _ONLY_OPEN)
 
 
 class RemindAll(OfOneBudget):
@@ -154,16 +155,16 @@ class RemindAll(OfOneBudget):
 
     permission = Permission.REMIND
 
-    @extend_schema(request=None, responses={202: RemindAllOutput})
+    @extend_schema(request=OptionalCountInput, responses={202: RemindAllOutput})
     def post(self, request: Request, **_url: UUID) -> Response:
         done = reminders.remind_waiting(
-            _filtered(self), budget=self.budget, now=timezone.now(), actor=caller(request)
+            as_confirmed(self), budget=self.budget, now=timezone.now(), actor=caller(request)
         )
         counts = {"reminded": len(done.requested), "no_change": len(done.on_their_way)}
-        return _counted("not_reminded", counts, done.refused, Remind.reason, _REMINDABLE)
+        return counted("not_reminded", counts, done.refused, Remind.reason, _REMINDABLE)
 
 
-def _filtered(view: OfOneBudget) -> QuerySet[LearnerContentAssignment]:
+def filtered(view: OfOneBudget) -> QuerySet[LearnerContentAssignment]:
     """Return the assignments that the list shows for the same query string. Raises ValidationError.
 
     The list ignores an unknown or empty filter and shows too much; here that would act on too much.
@@ -182,8 +183,8 @@ def _filtered(view: OfOneBudget) -> QuerySet[LearnerContentAssignment]:
     return matching
 
 
-def _of_each(
-    verb: str, done: Sequence[UUID], unchanged: Sequence[UUID], refused: list[dict[str, Any]]
+def of_each(
+    verb: str, done: Sequence[Any], unchanged: Sequence[UUID], refused: list[dict[str, Any]]
 ) -> Response:
     """Return the result for each assignment. Raises Unprocessable if all were refused."""
     if refused and not done and not unchanged:
@@ -191,15 +192,47 @@ def _of_each(
     return Response({verb: done, "no_change": unchanged, f"not_{verb}": refused})
 
 
-def _counted(
+def confirmed(view: OfOneBudget, *, count: int) -> list[UUID]:
+    """Return the uuids of all that the query string's filters find, if these are `count`.
+
+    Raises CountChanged, TooManyFound, ValidationError.
+    """
+    matching = filtered(view).order_by("pk").values_list("uuid", flat=True)
+    uuids = list(matching[: MOST_ADDRESSES + 1])
+    if len(uuids) > MOST_ADDRESSES:
+        raise TooManyFound(most=MOST_ADDRESSES)
+    if len(uuids) != count:
+        raise CountChanged(confirmed=count, count=len(uuids))
+    return uuids
+
+
+def as_confirmed(view: OfOneBudget) -> QuerySet[LearnerContentAssignment]:
+    """Return what the query string's filters find; if the body confirms a count, only if it is that.
+
+    Raises CountChanged, ValidationError.
+    """
+    matching = filtered(view)
+    confirmed = validated(OptionalCountInput, view.request.data).get("confirmed_count")
+    if confirmed is not None and confirmed != (count := matching.count()):
+        raise CountChanged(confirmed=confirmed, count=count)
+    return matching
+
+
+def counted(
     name: str, counts: Mapping[str, int], refused: Mapping[UUID, str], reason: str, next_step: str
 ) -> Response:
     first = dict(islice(refused.items(), MOST_NAMED))
-    body = {**counts, f"{name}_count": len(refused), name: _refusals(first, reason, next_step)}
+    body = {**counts, f"{name}_count": len(refused), name: refusals(first, reason, next_step)}
     return Response(body, status=202)
 
 
-def _refusals(refused: Mapping[UUID, str], reason: str, next_step: str) -> list[dict[str, Any]]:
+def refusals(
+    refused: Mapping[UUID, str],
+    reason: str,
+    next_step: str,
+    in_words: Mapping[str, tuple[str, str]] = {},
+) -> list[dict[str, Any]]:
+    """Return each refusal with its reason: a code of `in_words`, or `reason` for a standing."""
     return [
         {
             "reason": "unknown_assignment",
@@ -208,11 +241,19 @@ def _refusals(refused: Mapping[UUID, str], reason: str, next_step: str) -> list[
             "assignment_uuid": str(uuid),
         }
         if standing == "unknown"
-        else {
-            "reason": reason,
-            "user_message": _IN_WORDS.get(standing, f"This assignment is {standing}."),
-            "next_step": next_step,
-            "assignment_uuid": str(uuid),
-        }
+        else _refusal(uuid, standing, reason, next_step, in_words)
         for uuid, standing in refused.items()
     ]
+
+
+def _refusal(
+    uuid: UUID, standing: str, reason: str, next_step: str, in_words: Mapping[str, tuple[str, str]]
+) -> dict[str, Any]:
+    sentence = _IN_WORDS.get(standing, f"This assignment is {standing}.")
+    sentence, next_step = in_words.get(standing, (sentence, next_step))
+    return {
+        "reason": standing if standing in in_words else reason,
+        "user_message": sentence,
+        "next_step": next_step,
+        "assignment_uuid": str(uuid),
+    }

@@ -17,6 +17,7 @@ from bursary.access.permissions import Permission, may_anywhere
 from bursary.api.content_scope import CATALOG, ContentScope
 from bursary.api.paging import Pages
 from bursary.api.serializers import ContentMetadataSerializer, ContentMetadataWithPayloadSerializer
+from bursary.replica import renamed_keys
 from bursary.replica.models import CONTENT_TYPES, ContentMetadata
 
 
@@ -31,11 +32,19 @@ class ReadsContent(BasePermission):
 
 class ContentFilters(filters.FilterSet):
     content_type = filters.ChoiceFilter(choices=CONTENT_TYPES)
-    parent = filters.CharFilter(field_name="parent_key", label="The runs of the course with this key")
+    parent = filters.CharFilter(
+        method="of_course", label="The runs of the course with this key, present or former"
+    )
 
     class Meta:
         model = ContentMetadata
         fields = ("content_type", "parent")
+
+    def of_course(
+        self, queryset: QuerySet[ContentMetadata], _name: str, value: str
+    ) -> QuerySet[ContentMetadata]:
+        """Keep the runs of a course."""
+        return queryset.filter(parent_key__in=renamed_keys.either_key([value]))
 
 
 class BoundedSearch(SearchFilter):
@@ -64,7 +73,8 @@ class Scoped(APIView):
 class ContentList(Scoped, generics.ListAPIView[ContentMetadata]):
     """List the content of your catalogs. `as_of` is the last time that upstream confirmed it.
 
-    Where they are served content differently, it has a row for each variant.
+    Where they are served content differently, with other restricted runs, it has a row for each of these
+    variants.
     """
 
     permission_classes = (ReadsContent,)

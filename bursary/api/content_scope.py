@@ -17,7 +17,7 @@ from bursary.api.authentication import caller
 from bursary.api.inputs import validated
 from bursary.api.refusals import CatalogNeeded
 from bursary.budgets.models import Budget
-from bursary.replica import rekeying
+from bursary.replica import renamed_keys
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
 
 MOST_NAMED = 100
@@ -26,7 +26,7 @@ MOST_NAMED = 100
 CATALOG = OpenApiParameter(
     "catalog",
     OpenApiTypes.UUID,
-    description="Only what this catalog of your budgets holds; needed where they hold several variants",
+    description="Only what this catalog of your budgets holds; needed where they hold several rows of it",
 )
 
 
@@ -74,7 +74,7 @@ class ContentScope:
         return CatalogMembership.objects.filter(self.in_catalogs)
 
     def rows(self) -> QuerySet[ContentMetadata]:
-        """Return the content that the catalogs hold, a row for each of its variants among them."""
+        """Return the content that the catalogs hold, a row for each set of restricted runs among them."""
         if self.unlimited:
             return ContentMetadata.objects.all()
         return ContentMetadata.objects.filter(Exists(self.memberships().filter(content=OuterRef("pk"))))
@@ -82,9 +82,10 @@ class ContentScope:
     def row(self, content_key: str) -> ContentMetadata:
         """Return the row of this key, present or former, its payload deferred. Three queries at most.
 
-        Raises Http404 where the catalogs hold none, CatalogNeeded where they hold several variants.
+        Raises Http404 where the catalogs hold none, CatalogNeeded where they are served different restricted
+        runs.
         """
-        found = self._rows_of(content_key) or self._rows_of(rekeying.present_key(content_key))
+        found = self._rows_of(content_key) or self._rows_of(renamed_keys.present_key(content_key))
         if not found:
             raise Http404("There is no such content.")
         if len(found) > 1 and found[1].gone_at is None:

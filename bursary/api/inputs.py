@@ -14,9 +14,12 @@ from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
 from bursary.assignments.addresses import MOST_ADDRESSES
+from bursary.assignments.choices import ActionType
+from bursary.assignments.failures import LONGEST_REASON
 from bursary.budgets.models import LONGEST_AGE_DAYS
 from bursary.lib import moments
 
+LONGEST_MESSAGE = 1000  # characters
 MOST_CENTS = 10**13
 NEARLY_WHOLE = 0.001  # cents: clients multiply dollars by 100 in binary floats, 19.99 → 1998.9999999999998
 
@@ -141,6 +144,12 @@ class AllocateInput(serializers.Serializer[Any]):
         allow_null=True,
         help_text="Allocate also to learners who declined it before; null: as the organisation has set",
     )
+    message = serializers.CharField(
+        default="",
+        allow_blank=True,
+        max_length=LONGEST_MESSAGE,
+        help_text="Plain text of your own, for the e-mail about the assignment",
+    )
     admin_lms_user_id = serializers.IntegerField(
         required=False, allow_null=True, help_text="Ignored: the authenticated user is used"
     )
@@ -160,3 +169,51 @@ class NudgeInput(AssignmentUuidsInput):
     days_before_course_start_date = serializers.IntegerField(
         required=False, allow_null=True, min_value=1, max_value=LONGEST_AGE_DAYS
     )
+
+
+class ConfirmedInput(serializers.Serializer[Any]):
+    """The body of requests for all that a filter matches, as far as it was confirmed."""
+
+    confirmed_count = serializers.IntegerField(
+        min_value=0, help_text="The `count` of the list with the same query string, as you saw it"
+    )
+
+
+class OptionalCountInput(serializers.Serializer[Any]):
+    """The body of cancel-all and remind-all: none, or the count that was confirmed."""
+
+    confirmed_count = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        help_text="The `count` of the list with the same query string; if it is another now, nothing is done",
+    )
+
+
+class RetryInput(AssignmentUuidsInput):
+    """The body of retry: the assignments, and which of their failed work, if not all."""
+
+    action_type = serializers.ChoiceField(choices=ActionType.choices, required=False)
+
+
+class SkipInput(RetryInput):
+    """The body of skip: as of retry, and the reason."""
+
+    reason = serializers.CharField(max_length=LONGEST_REASON)
+
+
+class ExtendInput(AssignmentUuidsInput):
+    """The body of extend: the assignments, and until when."""
+
+    until = InstantField(end_of_day=True, help_text="A date without a time is the end of that day")
+
+
+class RetryAllInput(ConfirmedInput):
+    """The body of retry-all: the count that was confirmed, and which failed work, if not all."""
+
+    action_type = serializers.ChoiceField(choices=ActionType.choices, required=False)
+
+
+class ExtendAllInput(ConfirmedInput):
+    """The body of extend-all: the count that was confirmed, and until when."""
+
+    until = InstantField(end_of_day=True, help_text="A date without a time is the end of that day")

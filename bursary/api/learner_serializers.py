@@ -43,10 +43,14 @@ class LearnerAssignmentSerializer(AssignmentSerializer):
 
     @extend_schema_field(serializers.DictField(allow_null=True))
     def get_not_acceptable_now(self, assignment: LearnerContentAssignment) -> dict[str, str] | None:
-        """Return why it is open and cannot be accepted at present: its budget is not in use. Else null."""
+        """Return why it is open and cannot be accepted at present, else null.
+
+        Its budget is not in use, or its content cannot be joined: see `context["unjoinable"]`.
+        """
         if self.get_state(assignment) != State.ALLOCATED:
             return None
-        blocked = redemption.blocked(assignment, now=self.context["now"])
+        unjoinable = self.context.get("unjoinable", {}).get((assignment.pk, assignment.content_key))
+        blocked = redemption.blocked(assignment, now=self.context["now"]) or unjoinable
         if blocked is None:
             return None
         return {

@@ -34,7 +34,7 @@ from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
 from bursary.delivery import runner
-from bursary.replica import read_modes, reads, rekeying
+from bursary.replica import read_modes, reads, renamed_keys
 from bursary.replica.types import CatalogKey
 
 MOST_KEYS = 100
@@ -85,25 +85,26 @@ class CreditsAvailable(APIView):
         customer, learner = _customer_and_learner(
             request, query["enterprise_customer_uuid"], query.get("lms_user_id")
         )
-        shown = learner.assignments().filter(
+        own = learner.assignments().filter(
             ~acknowledgement.acknowledged(),
             budget__customer=customer,
         )
         if query.get("lms_user_id") not in (None, caller(request).lms_user_id):
-            shown = shown.filter(known_learners.learns_at("budget__customer"))
+            own = own.filter(known_learners.learns_at("budget__customer"))
         now = timezone.now()
         start = (query["page"] - 1) * MOST_ASSIGNMENTS
-        pks = list(listing.open_first(shown, now=now)[start : start + MOST_ASSIGNMENTS + 1])
+        pks = list(listing.open_first(own, now=now)[start : start + MOST_ASSIGNMENTS + 1])
         has_more = len(pks) > MOST_ASSIGNMENTS
-        by_budget: dict[int, list[LearnerContentAssignment]] = {}
-        for row in listing.with_timelines(pks[:MOST_ASSIGNMENTS], now=now):
-            by_budget.setdefault(row.budget_id, []).append(row)
-        budgets = Budget.objects.select_related("account").in_bulk(list(by_budget))
+        by_budget: dict[Budget, list[LearnerContentAssignment]] = {}
+        rows = listing.with_timelines(pks[:MOST_ASSIGNMENTS], now=now)
+        for row in rows:
+            by_budget.setdefault(row.budget, []).append(row)
+        unjoinable = redemption.unjoinable([(row, row.content_key) for row in rows], now=now)
+        context = {"now": now, "unjoinable": unjoinable}
         policies = []
-        for pk, assignments in by_budget.items():
-            budgets[pk].customer = customer
-            rows = LearnerAssignmentSerializer(assignments, many=True, context={"now": now}).data
-            policies.append(policy_of_learner(budgets[pk], assignments=list(rows), now=now))
+        for budget, assignments in by_budget.items():
+            shown = LearnerAssignmentSerializer(assignments, many=True, context=context).data
+            policies.append(policy_of_learner(budget, assignments=list(shown), now=now))
         return Response(policies, headers=_link_to_next(request, query["page"]) if has_more else None)
 
 
@@ -125,7 +126,7 @@ class CanRedeem(APIView):
             raise serializers.ValidationError({"content_key": [f"Name between 1 and {MOST_KEYS} keys."]})
         customer, learner = _customer_and_learner(request, customer_uuid, None)
         own = learner.assignments().filter(budget__customer=customer)
-        asked = rekeying.present_keys(keys)
+        asked = _present_keys(own, keys)
         keys = list(dict.fromkeys(asked.values()))
         parents = read_modes.courses_of(keys, assigned=_courses(own), now=timezone.now())
         covering = Q(content_key__in={*keys, *parents.values()}) | redemption.accepted_runs(keys)
@@ -140,6 +141,16 @@ class CanRedeem(APIView):
         return Response(
             [_redeemability(one, best[key], refused.get(key), found_by[key]) for one, key in asked.items()]
         )
+
+
+def _present_keys(own: QuerySet[LearnerContentAssignment], keys: Sequence[str]) -> dict[str, str]:
+    """Return by key the one that content has now; that by which the learner has it assigned, stays."""
+    asked = renamed_keys.present_keys(keys)
+    if renamed := [key for key, present in asked.items() if key != present]:
+        here = own.filter(Q(content_key__in=renamed) | Q(parent_content_key__in=renamed)).order_by()
+        known = {key for keys in here.values_list("content_key", "parent_content_key") for key in keys}
+        asked |= {key: key for key in renamed if key in known}
+    return asked
 
 
 def _courses(own: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment, tuple[UUID, str]]:
@@ -221,11 +232,11 @@ class Redeem(APIView):
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.LEARN, uuid=policy_uuid)
         body, now = validated(RedeemInput, request.data), timezone.now()
-        key = rekeying.present_key(body["content_key"])
         learner = _Learner.requested(
             request, lms_user_id=body.get("lms_user_id"), others=may_everywhere(caller(request))
         )
         own = learner.assignments().filter(budget=budget)
+        [key] = _present_keys(own, [body["content_key"]]).values()
         course = read_modes.courses_of([key], assigned=_courses(own), now=now).get(key)
         found = own.filter(redemption.covering(key, course=course))
         assignment = redemption.answering(found, courses={key: course}, now=now)[key]

@@ -61,13 +61,32 @@ class LengthRequired(exceptions.APIException):
 
 
 class CatalogNeeded(Exception):
-    """The caller's catalogs hold several variants of the content, so that the request must name one."""
+    """The caller's catalogs are served the content with different restricted runs: the request names none."""
 
     reason = "catalog_needed"
 
     def __init__(self, catalogs: Sequence[UUID]) -> None:
         super().__init__("Your catalogs are served this content differently.")
         self.catalogs = catalogs
+
+
+class CountChanged(Exception):
+    """The filter does not find as many assignments as were confirmed. Nothing was changed."""
+
+    reason = "count_changed"
+
+    def __init__(self, *, confirmed: int, count: int) -> None:
+        super().__init__(f"The filter finds {count} assignments now; {confirmed} were confirmed.")
+        self.count = count
+
+
+class TooManyFound(Exception):
+    """The filter finds more assignments than one request may change. Nothing was changed."""
+
+    reason = "too_many_found"
+
+    def __init__(self, *, most: int) -> None:
+        super().__init__(f"The filter finds more than {most:,} assignments.")
 
 
 class Unprocessable(Exception):
@@ -99,7 +118,14 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
         case WebhookRefused():
             code = 404 if error.reason == "webhooks_not_enabled" else 401
             return _object(code, error.reason, error.sentence, error.next_step)
-        case BadAddresses() | TooManyAddresses() | ContentFiltersUnavailable() | CatalogNeeded():
+        case (
+            BadAddresses()
+            | TooManyAddresses()
+            | ContentFiltersUnavailable()
+            | CatalogNeeded()
+            | CountChanged()
+            | TooManyFound()
+        ):
             return _malformed(error)
         case RequestDataTooBig():
             return _from_framework(BodyTooLarge(), context)
@@ -140,9 +166,19 @@ def _named(bad: BadAddresses) -> dict[str, list[str]]:
 
 
 def _malformed(
-    error: BadAddresses | TooManyAddresses | ContentFiltersUnavailable | CatalogNeeded,
+    error: BadAddresses
+    | TooManyAddresses
+    | ContentFiltersUnavailable
+    | CatalogNeeded
+    | CountChanged
+    | TooManyFound,
 ) -> Response:
     match error:
+        case CountChanged():
+            next_step = "Reload the list and confirm again."
+            return _object(409, error.reason, str(error), next_step, count=error.count)
+        case TooManyFound():
+            return _object(400, error.reason, str(error), "Filter for fewer, in several requests.")
         case BadAddresses():
             return _object(400, error.reason, str(error), _CORRECT, learner_emails=_named(error))
         case TooManyAddresses():

@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from bursary.api import (
     address_corrections,
     allocation,
+    allocation_batches,
     assignments,
     budgets,
     bulk,
@@ -13,11 +14,14 @@ from bursary.api import (
     content_changes,
     content_events,
     declining,
+    export,
     not_found,
     redemption,
+    repairs,
 )
 
-_ASSIGNMENTS = "assignment-configurations/<uuid:configuration_uuid>/admin/assignments"
+_ADMIN = "assignment-configurations/<uuid:configuration_uuid>/admin"
+_ASSIGNMENTS = f"{_ADMIN}/assignments"
 
 urlpatterns = [
     path("subsidy-access-policies/", budgets.PolicyList.as_view(), name="policies"),
@@ -37,6 +41,18 @@ urlpatterns = [
         f"{_ASSIGNMENTS}/correct-addresses/",
         address_corrections.CorrectAddresses.as_view(),
         name="correct-addresses",
+    ),
+    path(f"{_ASSIGNMENTS}/export/", export.Export.as_view(), name="export"),
+    path(f"{_ADMIN}/failures/", repairs.Failures.as_view(), name="failures"),
+    path(f"{_ASSIGNMENTS}/retry/", repairs.Retry.as_view(), name="retry"),
+    path(f"{_ASSIGNMENTS}/retry-all/", repairs.RetryAll.as_view(), name="retry-all"),
+    path(f"{_ASSIGNMENTS}/skip/", repairs.Skip.as_view(), name="skip"),
+    path(f"{_ASSIGNMENTS}/extend/", repairs.Extend.as_view(), name="extend"),
+    path(f"{_ASSIGNMENTS}/extend-all/", repairs.ExtendAll.as_view(), name="extend-all"),
+    path(
+        "allocation-batches/<uuid:batch_uuid>/",
+        allocation_batches.AllocationBatchDetail.as_view(),
+        name="allocation-batch",
     ),
     path(f"{_ASSIGNMENTS}/nudge/", bulk.Nudge.as_view(), name="nudge"),
     path(

@@ -1,6 +1,7 @@
 """Adding the address of an e-mail's link to the account of the learner that has opened it, signed in."""
 
 from datetime import datetime
+from typing import ClassVar
 
 from django.db import transaction
 
@@ -11,15 +12,31 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib import moments
 
 
-class AddressOfAnotherAccount(Exception):
-    """The address belongs to another account. Nothing was changed."""
+class CannotAdd(Exception):
+    """The address cannot be added to the account. Nothing was changed. Each kind has its sentence."""
+
+    reason: ClassVar[str]
+    sentence: ClassVar[str]
+    next_step: ClassVar[str]
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class AddressOfAnotherAccount(CannotAdd):
+    """The address belongs to another account."""
 
     reason = "address_of_another_account"
     sentence = "This address belongs to another account."
     next_step = "Sign in with that account, or ask your organisation."
 
-    def __str__(self) -> str:
-        return self.sentence
+
+class AccountWithoutAddress(CannotAdd):
+    """The account has no address of its own, to which another could be added."""
+
+    reason = "account_without_address"
+    sentence = "Your account has no e-mail address, so that no other can be added to it."
+    next_step = "Answer by the link in the mail, or ask your organisation to give your account an address."
 
 
 def can_add(assignment: LearnerContentAssignment, *, user: User) -> bool:
@@ -34,14 +51,16 @@ def can_add(assignment: LearnerContentAssignment, *, user: User) -> bool:
 def add(token: str, *, user: User, now: datetime) -> LearnerContentAssignment:
     """Add the address of a signed link to the account; return the link's assignment. Safe to repeat.
 
-    All assignments of the address are then the account's, too; two of the same content meet as after a
-    registration. Raises links.LinkRefused, AddressOfAnotherAccount.
+    All assignments of the address are then the account's, too; of two of the same content one stays, as after
+    a registration. Raises links.LinkRefused, AddressOfAnotherAccount, AccountWithoutAddress.
     """
     with transaction.atomic():
         assignment = signed_links.opened_to_answer(token, now=now)
         own = redemption.of_learner(lms_user_id=user.lms_user_id, learner_key=user.learner_key)
         if own.filter(pk=assignment.pk).exists():
             return assignment
+        if not user.learner_key:
+            raise AccountWithoutAddress
         if not can_add(assignment, user=user):
             raise AddressOfAnotherAccount
         key = assignment.present_key

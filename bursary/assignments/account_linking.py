@@ -3,7 +3,7 @@
 Two assignments of the same content may then turn out to be one learner's. One stays: an accepted one before
 an open one, the older of two open ones. The other, if open, is cancelled with the reason on its timeline and
 without a mail, because the learner still has the course. An account without an LMS user id has nothing to be
-linked by; its assignments meet by its addresses.
+linked by; its assignments are found by its addresses.
 """
 
 import logging
@@ -48,7 +48,7 @@ def link_registered_users(*, now: datetime) -> SweepResult:
     `MAX_FAILURES` the run stops, because the cause is then probably not in the data.
     """
     result = SweepResult()
-    for found, attempt in chain(_to_link(now), _to_meet(now)):
+    for found, attempt in chain(_to_link(now), _assigned_twice(now)):
         try:
             result.done += attempt()
         except sweeps.RECOVERABLE as failure:
@@ -76,7 +76,7 @@ def _to_link(now: datetime) -> _Found:
             yield found, partial(_link, found, user_pk, now=now)
 
 
-def _to_meet(now: datetime) -> _Found:
+def _assigned_twice(now: datetime) -> _Found:
     """Yield those of the same content that an account without an LMS user id has by several addresses."""
     several = User.objects.filter(
         Exists(AccountAddress.objects.filter(user=OuterRef("pk"))), lms_user_id=None
@@ -94,19 +94,19 @@ def _to_meet(now: datetime) -> _Found:
             alike[user_of[row.present_key], row.budget_id, row.content_key].append(row)
         for (user_pk, _budget, _content), (found, *others) in alike.items():
             if others and any(one.state == State.ALLOCATED for one in (found, *others)):
-                yield found, partial(_meet, found, user_pk, now=now)
+                yield found, partial(_keep_one, found, user_pk, now=now)
 
 
 def _unlinked(*, lms_user_id: int | OuterRef | None) -> QuerySet[LearnerContentAssignment]:
     """Return assignments that can be linked now: none that a run would find again and again in vain."""
-    twins = LearnerContentAssignment.objects.filter(
+    same_content = LearnerContentAssignment.objects.filter(
         budget=OuterRef("budget"), content_key=OuterRef("content_key"), lms_user_id=lms_user_id
     )
     free = LearnerContentAssignment.objects.filter(
         lms_user_id=None, state__in=_PREFERRED, redeeming_since=None, forgotten_at=None
     )
-    return free.exclude(Exists(twins.filter(redeeming_since__isnull=False))).exclude(
-        Q(state=State.ACCEPTED) & Exists(twins.filter(state=State.ACCEPTED))
+    return free.exclude(Exists(same_content.filter(redeeming_since__isnull=False))).exclude(
+        Q(state=State.ACCEPTED) & Exists(same_content.filter(state=State.ACCEPTED))
     )
 
 
@@ -118,10 +118,10 @@ def _link(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -> bo
             return False
         either = Q(pk=found.pk) | Q(content_key=found.content_key, lms_user_id=user.lms_user_id)
         rows = LearnerContentAssignment.objects.filter(either, budget=found.budget_id)
-        twins = list(for_update(rows).order_by("pk"))
-        if not _can_link(twins, found, user):
+        both = list(for_update(rows).order_by("pk"))
+        if not _can_link(both, found, user):
             return False
-        stays, *others = by_preference(twins)
+        stays, *others = by_preference(both)
         for other in others:
             LearnerContentAssignment.objects.filter(pk=other.pk).update(lms_user_id=None, modified=now)
             give_way(other, budget=budget, stays=stays, now=now)
@@ -131,7 +131,7 @@ def _link(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -> bo
     return True
 
 
-def _meet(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -> bool:
+def _keep_one(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -> bool:
     with transaction.atomic():
         budget = ledger.lock(found.budget_id)
         user = User.objects.filter(pk=user_pk, lms_user_id=None).first()
@@ -142,29 +142,29 @@ def _meet(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -> bo
             state__in=_PREFERRED,
             forgotten_at=None,
         )
-        twins = by_preference(list(for_update(rows).order_by("pk")))
-        giving_way = [one for one in twins[1:] if one.state == State.ALLOCATED]
-        if any(one.redeeming_since for one in twins):
+        alike = by_preference(list(for_update(rows).order_by("pk")))
+        giving_way = [one for one in alike[1:] if one.state == State.ALLOCATED]
+        if any(one.redeeming_since for one in alike):
             return False
         for other in giving_way:
-            give_way(other, budget=budget, stays=twins[0], now=now)
+            give_way(other, budget=budget, stays=alike[0], now=now)
     return bool(giving_way)
 
 
-def _can_link(twins: Sequence[LearnerContentAssignment], found: LearnerContentAssignment, user: User) -> bool:
+def _can_link(both: Sequence[LearnerContentAssignment], found: LearnerContentAssignment, user: User) -> bool:
     """Return whether, under the locks, the found assignment is still to be linked to the user."""
-    newcomer = next((one for one in twins if one.pk == found.pk), None)
+    newcomer = next((one for one in both if one.pk == found.pk), None)
     if newcomer is None or newcomer.lms_user_id is not None or newcomer.forgotten_at:
         return False
     same_address = newcomer.mailbox_key in user.learner_keys
-    redeeming = any(one.redeeming_since for one in twins)
-    both_accepted = len(twins) > 1 and all(one.state == State.ACCEPTED for one in twins)
+    redeeming = any(one.redeeming_since for one in both)
+    both_accepted = len(both) > 1 and all(one.state == State.ACCEPTED for one in both)
     return same_address and newcomer.state in _PREFERRED and not redeeming and not both_accepted
 
 
-def by_preference(twins: Sequence[LearnerContentAssignment]) -> list[LearnerContentAssignment]:
+def by_preference(alike: Sequence[LearnerContentAssignment]) -> list[LearnerContentAssignment]:
     """Return one learner's assignments of the same content, the one that stays first."""
-    return sorted(twins, key=_preference)
+    return sorted(alike, key=_preference)
 
 
 def give_way(

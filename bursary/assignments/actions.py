@@ -63,18 +63,19 @@ def record(
     now: datetime,
     actor: User | None = None,
     dedup_key: str = "",
-    detail: str = "",
+    detail: str | Mapping[int, str] = "",
 ) -> None:
-    """Record that `fact` happened to each assignment, complete at once.
+    """Record that `fact` happened to each assignment, complete at once. `detail` may differ, by pk.
 
     Raises IntegrityError if it is already recorded for that cycle and `dedup_key`.
     """
     if fact not in FACTS:
         raise ValueError(f"{fact} is work: request it.")
+    details = dict.fromkeys((one.pk for one in assignments), detail) if isinstance(detail, str) else detail
     _insert(
         [
-            _new(assignment, fact, now=now, actor=actor, dedup_key=dedup_key, detail=detail)
-            for assignment in assignments
+            _new(one, fact, now=now, actor=actor, dedup_key=dedup_key, detail=details[one.pk])
+            for one in assignments
         ]
     )
 
@@ -269,15 +270,57 @@ def retry(
             raise RetryRefused("It was retried already.")
         if not still_applies(failed):
             raise RetryRefused("The assignment has moved on; this does not apply any more.")
-        # `retry-1` after the first try, `retry-2` after that, behind what makes this kind of work unique.
-        before, _, count = failed.dedup_key.partition("retry-")
-        dedup_key = f"{before}retry-{int(count or 0) + 1}"
-        again = _new(assignment, ActionType(failed.action_type), now=now, actor=actor, dedup_key=dedup_key)
+        again = _again(failed, now=now, actor=actor)
         again.content_run_key = failed.content_run_key if content_run_key is None else content_run_key
-        again.retry_of = failed
         _insert([again])
         derived.follow_progress([assignment.pk])
     return LearnerContentAssignmentAction.objects.get(uuid=again.uuid)
+
+
+def retry_all(
+    failed: Sequence[LearnerContentAssignmentAction], *, now: datetime, actor: User | None = None
+) -> None:
+    """Request each failed action again, like `retry`, to its assignment's present address.
+
+    The caller has locked them, with their assignments, and found that they can be retried.
+    """
+    _insert([_again(one, now=now, actor=actor) for one in failed])
+    derived.follow_progress(sorted({one.assignment_id for one in failed}))
+
+
+def skip_all(
+    failed: Sequence[LearnerContentAssignmentAction],
+    skipped: Skipped,
+    *,
+    now: datetime,
+    actor: User | None = None,
+) -> None:
+    """Answer each failed action by one that is skipped. The caller locks as for `retry_all`.
+
+    What failed stays on the timeline as it is.
+    """
+    _insert([_again(one, now=now, actor=actor, skipped=skipped) for one in failed])
+    derived.follow_progress(sorted({one.assignment_id for one in failed}))
+
+
+def _again(
+    failed: LearnerContentAssignmentAction,
+    *,
+    now: datetime,
+    actor: User | None,
+    skipped: Skipped | None = None,
+) -> LearnerContentAssignmentAction:
+    """Return the same work that points to `failed`, not yet stored; finished, where it is `skipped`.
+
+    Its dedup key is `retry-1` after the first try, `retry-2` after that, behind what makes this kind of work
+    unique.
+    """
+    before, _, count = failed.dedup_key.partition("retry-")
+    dedup_key = f"{before}retry-{int(count or 0) + 1}"
+    kind = ActionType(failed.action_type)
+    again = _new(failed.assignment, kind, now=now, actor=actor, dedup_key=dedup_key, skipped=skipped)
+    again.content_run_key, again.retry_of = failed.content_run_key, failed
+    return again
 
 
 def _new(
@@ -289,18 +332,20 @@ def _new(
     dedup_key: str = "",
     detail: str = "",
     content_run_key: str = "",
+    skipped: Skipped | None = None,
 ) -> LearnerContentAssignmentAction:
-    """Return a fact, complete at once, or work that is due at once, not yet stored."""
-    state: dict[str, object] = (
-        {"status": Status.DONE, "completed_at": now, "detail": detail}
-        if kind in FACTS
-        else {
-            "status": Status.PENDING,
-            "due_at": now,
-            "early": leases.NOT_BEFORE,
-            "recipient": assignment.learner_email,
-        }
-    )
+    """Return a fact, complete at once, or work that is due at once, not yet stored.
+
+    Work is finished, too, where it is `skipped`.
+    """
+    state: dict[str, object]
+    if kind in FACTS:
+        state = {"status": Status.DONE, "completed_at": now, "detail": detail}
+    elif skipped:
+        state = {"status": Status.SKIPPED, "completed_at": now, **vars(skipped)}
+    else:
+        state = {"status": Status.PENDING, "due_at": now, "early": leases.NOT_BEFORE}
+        state["recipient"] = assignment.learner_email
     return LearnerContentAssignmentAction(
         assignment=assignment,
         action_type=kind,

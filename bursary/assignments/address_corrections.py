@@ -1,14 +1,16 @@
 """Correction of an address in every open assignment that has it: for a pair of addresses, all or nothing."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
+from bursary.access import known_learners
 from bursary.access.models import User, learner_key, of_mailboxes
 from bursary.assignments import addresses
 from bursary.assignments.choices import State
@@ -50,10 +52,6 @@ class Correction:
     corrected: list[UUID] = field(default_factory=list)
 
 
-class _Undo(Exception):
-    """Ends a dry run, so that its transaction is undone."""
-
-
 def correct_all(
     pairs: Sequence[tuple[str, str]],
     *,
@@ -65,18 +63,25 @@ def correct_all(
     """Correct pairs of an old and a new address, each like `correct`.
 
     An old address that another pair has, too, is refused in both: to exchange two learners' addresses one
-    after the other would give all to one of them, and a dry run could not show it.
+    after the other would give all to one of them. A dry run judges each pair with the earlier ones done, and
+    changes nothing: two that lead to one learner may have assignments of the same content.
     """
     keys = [(learner_key(old), learner_key(new)) for old, new in pairs]
     olds = Counter(old for old, _new in keys)
     named = Counter(key for pair in keys for key in set(pair))
-    found = []
-    for (old, new), (old_key, new_key) in zip(pairs, keys, strict=True):
+    found: dict[int, Correction] = {}
+    to_one_learner: dict[str, list[int]] = defaultdict(list)
+    known = known_learners.by_keys([new_key for _old_key, new_key in keys])
+    for at, ((old, new), (old_key, new_key)) in enumerate(zip(pairs, keys, strict=True)):
         if named[old_key] > 1 or olds[new_key] > (old_key == new_key):
-            found.append(_refused(old, new, "address_in_other_pair"))
+            found[at] = _refused(old, new, "address_in_other_pair")
         else:
-            found.append(correct(old, new, now=now, actor=actor, within=within, dry_run=dry_run))
-    return found
+            to_one_learner[min((new_key, *known[new_key].other_keys))].append(at)
+    for group in to_one_learner.values():
+        with _undone([keys[at][0] for at in group], within or Q()) if dry_run else nullcontext():
+            for at in group:
+                found[at] = correct(*pairs[at], now=now, actor=actor, within=within)
+    return [found[at] for at in range(len(pairs))]
 
 
 def correct(
@@ -105,10 +110,7 @@ def correct(
             if len(done) > MOST_ASSIGNMENTS:
                 transaction.set_rollback(True)
                 return _refused(old, new, "too_many_assignments")
-            if dry_run:
-                raise _Undo
-    except _Undo:
-        pass
+            transaction.set_rollback(dry_run)
     except addresses.BadAddresses as bad:
         return Correction(old, new, bad.reason, " ".join(bad.errors.values()), "Correct the new address.")
     except (addresses.AddressTaken, addresses.AddressHeld) as refused:
@@ -116,11 +118,29 @@ def correct(
     return Correction(old, new, "", "", "", done)
 
 
+@contextmanager
+def _undone(old_keys: Sequence[str], within: Q) -> Iterator[None]:
+    """Undo what is corrected inside.
+
+    All budgets are locked first, in their order: each correction locks those of its own address alone.
+    """
+    with transaction.atomic():
+        _lock_budgets(_open(old_keys, within))
+        yield
+        transaction.set_rollback(True)
+
+
+def _open(learner_keys: Sequence[str], within: Q) -> QuerySet[LearnerContentAssignment]:
+    return LearnerContentAssignment.objects.filter(within, of_mailboxes(learner_keys), state=State.ALLOCATED)
+
+
+def _lock_budgets(rows: QuerySet[LearnerContentAssignment]) -> None:
+    ledger.lock_all(rows.order_by().values_list("budget", flat=True).distinct())
+
+
 def _correct(old: str, new: str, *, now: datetime, actor: User | None, within: Q) -> list[UUID]:
-    here = LearnerContentAssignment.objects.filter(
-        within, of_mailboxes([learner_key(old)]), state=State.ALLOCATED
-    )
-    ledger.lock_all(here.order_by().values_list("budget", flat=True).distinct())
+    here = _open([learner_key(old)], within)
+    _lock_budgets(here)
     rows = list(here.order_by("pk")[: MOST_ASSIGNMENTS + 1])
     if len(rows) <= MOST_ASSIGNMENTS:
         for row in rows:

@@ -17,7 +17,7 @@ from bursary.lib import mailbox
 from bursary.lib.locks import for_update
 
 MOST_ADDRESSES = 10_000
-IDENTITY = ("learner_email", "learner_key", "mailbox_key", "twin", "lms_user_id")
+IDENTITY = ("learner_email", "learner_key", "mailbox_key", "second_row", "lms_user_id")
 """The columns of an assignment that say which learner it is of."""
 
 
@@ -135,7 +135,7 @@ def correct(
 def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, now: datetime) -> None:
     assignment.learner_email = addressee.address
     assignment.learner_key = assignment.mailbox_key = addressee.learner_key
-    assignment.twin = 0
+    assignment.second_row = 0
     known = known_learners.by_keys([addressee.learner_key])
     assignment.lms_user_id = known[addressee.learner_key].lms_user_id
     # Links are bound to an address: an old one would work again where that address is restored.

@@ -63,6 +63,15 @@ class LearnerContentAssignmentActionAdmin(ReadOnlyAdmin):
     heavy = ("payload", "attempt_log", "traceback")
 
 
+@admin.register(models.AllocationBatch)
+class AllocationBatchAdmin(ReadOnlyAdmin):
+    organisation = "budget.customer"
+    list_display = ("uuid", "budget", "content_key", "actor", "created")
+    list_select_related = ("budget", "actor")
+    search_fields = ("=uuid", "=content_key")
+    ordering = ("-id",)
+
+
 @admin.register(models.DeadlineNotice)
 class DeadlineNoticeAdmin(ReadOnlyAdmin):
     organisation = "budget.customer"

@@ -1,10 +1,10 @@
 """Allocation of content to learners within a budget: one decision for every address, then all or nothing.
 
 Order of work and of locks: content, account and budget, assignments, actions. Only newly allocated learners
-cost money. Repeating a request changes nothing.
+cost money. Repeating a request changes nothing, but that a mail which failed is sent again.
 """
 
-import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +18,7 @@ from bursary.assignments import (
     addresses,
     deadlines,
     derived,
+    failures,
     lifecycle,
     matching,
     offers,
@@ -25,7 +26,7 @@ from bursary.assignments import (
 )
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.matching import COSTLY, ONCE, Match, Repeats, Verdict
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from bursary.assignments.offers import KnownOffer, Offer
 from bursary.assignments.preview_warnings import PreviewWarning
 from bursary.budgets import ledger
@@ -62,6 +63,7 @@ class Allocation:
     outcomes: list[Match]
     terms: JoiningTerms
     """The run that learners can join, and until when."""
+    batch: AllocationBatch
 
     def assignments(self, *verdicts: Verdict) -> list[LearnerContentAssignment]:
         """Return the assignments of these verdicts in the order of their addresses."""
@@ -94,9 +96,11 @@ def allocate(
     actor: User | None = None,
     due_date: datetime | None = None,
     repeats: Repeats = ONCE,
+    message: str = "",
 ) -> Allocation:
     """Allocate one course or run to every address, within the budget, all or nothing.
 
+    `message` is plain text of the administrator's own, for the mail about the assignment.
     Raises addresses.BadAddresses, addresses.TooManyAddresses, AllocationRefused, and reads.ContentUnavailable
     where content that the replica lacks cannot be fetched.
     """
@@ -104,24 +108,45 @@ def allocate(
     known = _find(budget, content_key, now=now)
     before = _ends_before(budget, now=now, due_date=due_date)
     with transaction.atomic():
-        offer = offers.read(known, budget=budget, before=before, lock=True)
+        offer = offers.read(known, budget=budget, now=now, before=before, lock=True)
         locked = ledger.lock(budget.pk)
         terms = _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
         match = partial(matching.match_learners, addressees=addressees, now=now, lock=True, repeats=repeats)
         outcomes = match(locked, content_key=offer.content.content_key, course_key=offer.course_key)
-        new, again = ([one for one in outcomes if one.verdict is verdict] for verdict in COSTLY)
-        _reserve(locked, cents=price_cents * (len(new) + len(again)))
-        columns: dict[str, object] = {
-            "content": offer.row,
-            "price_cents": price_cents,
-            "allocation_batch_uuid": uuid.uuid4(),
-            "allocated_by": actor,
-            "due_date": due_date,
-            **derived.at_allocation(locked, offer=offer, now=now, due_date=due_date),
-        }
-        _create(locked, offer, new, columns=columns, now=now, actor=actor)
-        _allocate_again(locked, again, columns=columns, now=now, actor=actor)
-    return Allocation(offer.content, outcomes, terms)
+        _reserve(locked, cents=price_cents * sum(one.verdict in COSTLY for one in outcomes))
+        batch = AllocationBatch(
+            budget=locked,
+            price_cents=price_cents,
+            due_date=due_date,
+            message=message,
+            actor=actor,
+            created=now,
+        )
+        _write(batch, offer, outcomes)
+    return Allocation(offer.content, outcomes, terms, batch)
+
+
+def _write(batch: AllocationBatch, offer: Offer, outcomes: Sequence[Match]) -> None:
+    """Write the batch and what it allocates, with the budget locked and the money reserved."""
+    budget, now, actor = batch.budget, batch.created, batch.actor
+    batch.content_key = offer.content.content_key
+    batch.counts = Counter(one.verdict.value for one in outcomes)
+    batch.save()
+    columns: dict[str, object] = {
+        "content": offer.row,
+        "price_cents": batch.price_cents,
+        "allocation_batch_uuid": batch.uuid,
+        "allocated_by": actor,
+        "due_date": batch.due_date,
+        **derived.at_allocation(budget, offer=offer, now=now, due_date=batch.due_date),
+    }
+    new, again, unnotified = (
+        [one for one in outcomes if one.verdict is verdict]
+        for verdict in (Verdict.NEW, Verdict.AGAIN, Verdict.NOTIFIED_AGAIN)
+    )
+    _create(budget, offer, new, columns=columns, now=now, actor=actor)
+    _allocate_again(budget, again, columns=columns, now=now, actor=actor)
+    _notify_again(unnotified, batch)
 
 
 def preview(
@@ -144,9 +169,9 @@ def preview(
     expires_at, reason, terms, key, course_key = None, "", None, content_key, content_key
     try:
         known, (before, _reason) = _find(budget, content_key, now=now), ends(enroll_by=None)
-        offer = offers.read(known, budget=budget, before=before, lock=False)
+        offer = offers.read(known, budget=budget, now=now, before=before, lock=False)
         key, course_key = offer.content.content_key, offer.course_key
-        expires_at, reason = ends(enroll_by=offer.joined_by(before=before))
+        expires_at, reason = ends(enroll_by=offer.joined_by(now=now, before=before))
         terms = _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
     except AllocationRefused as refused:
         refusals.append(refused)
@@ -318,3 +343,11 @@ def _allocate_again(
     lifecycle.move(budget, existing, ActionType.ALLOCATED, now=now, actor=actor, changes=columns)
     readdressed = [one.assignment for one in outcomes if one.assignment and one.known_by_other_address]
     actions.record(readdressed, ActionType.EMAIL_CORRECTED, now=now, actor=actor)
+
+
+def _notify_again(outcomes: Sequence[Match], batch: AllocationBatch) -> None:
+    """Send the mail again to learners that it did not reach; they belong to this batch, with its message."""
+    for chunk in chunks([one.assignment for one in outcomes if one.assignment], ROWS_PER_STATEMENT):
+        named = LearnerContentAssignment.objects.filter(pk__in=[assignment.pk for assignment in chunk])
+        named.update(allocation_batch_uuid=batch.uuid, modified=batch.created)
+        failures.ask_again(chunk, now=batch.created, actor=batch.actor)

@@ -16,7 +16,7 @@ from bursary.assignments import deadline_notices, derived
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib.batches import keyset_pages
 from bursary.lib.locks import for_update
-from bursary.replica import rekeying
+from bursary.replica import renamed_keys
 from bursary.replica.models import CatalogMembership, ContentMetadata, FormerContentKey
 
 KEYS = 50  # a page, and a request to a catalog
@@ -52,7 +52,7 @@ def contents_of(keys: Collection[str]) -> dict[str, dict[int, int]]:
 
     A course with a renamed key is found by its former key.
     """
-    present = {key: rekeying.present_key(key) for key in keys}
+    present = {key: renamed_keys.present_key(key) for key in keys}
     rows = ContentMetadata.objects.filter(content_key__in=set(present.values()))
     found: dict[str, list[int]] = defaultdict(list)
     for pk, key in rows.order_by("variant").values_list("pk", "content_key"):

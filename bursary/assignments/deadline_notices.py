@@ -7,7 +7,7 @@ it, on the same signals. Or it left them with content that learners cannot join 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Subquery
 
 from bursary.assignments import offers
 from bursary.assignments.choices import NoticeReason, State
@@ -68,6 +68,7 @@ def current(now: datetime) -> QuerySet[DeadlineNotice]:
     running = DeadlineNotice.objects.filter(in_grace | unjoinable).select_related(
         "content", "budget__customer"
     )
+    running = running.annotate(recorded_title=Subquery(open_.order_by("pk").values("content_title")[:1]))
     return running.defer("content__payload").order_by(F("grace_until").asc(nulls_last=True), "id")
 
 

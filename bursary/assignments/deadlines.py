@@ -1,12 +1,15 @@
 """The deadline of an allocation: the earliest of four dates (decision 0004).
 
+An extension takes the place of two of them, the due date and the allocation's age.
+
 The rule stands here twice, in Python and in SQL: `derived` writes by the second, `expected_values` audits by
 the first.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from django.db.models import Case, DateTimeField, F, Q, Value, When
+from django.db.models import Case, DateTimeField, F, OuterRef, Q, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Least
 from django.db.models.lookups import Exact, GreaterThan, LessThan
@@ -20,19 +23,40 @@ GRACE = timedelta(hours=24)
 
 
 def deadline(
-    budget: Budget, *, enroll_by: datetime | None, allocated_at: datetime, due_date: datetime | None
+    budget: Budget,
+    *,
+    enroll_by: datetime | None,
+    allocated_at: datetime,
+    due_date: datetime | None,
+    extended_until: datetime | None = None,
 ) -> tuple[datetime, ExpiryReason]:
     """Return when an allocation ends, and which date decides; of equal dates the first in this order.
 
-    `enroll_by` is when enrolment in the content closes, `due_date` the administrator's own deadline.
+    `enroll_by` is when enrolment in the content closes, `due_date` the administrator's own deadline, and
+    `extended_until` what an administrator extended it to.
     """
     dates = [
         (enroll_by or FAR_FUTURE, ExpiryReason.ENROLL_BY),
         (budget.ends_at or FAR_FUTURE, ExpiryReason.BUDGET_END),
-        (due_date or FAR_FUTURE, ExpiryReason.DUE_DATE),
-        (allocated_at + timedelta(days=budget.allocation_age_days), ExpiryReason.ALLOCATION_AGE),
     ]
+    if extended_until:
+        dates.append((extended_until, ExpiryReason.EXTENSION))
+    else:
+        age_ends_at = allocated_at + timedelta(days=budget.allocation_age_days)
+        dates += [
+            (due_date or FAR_FUTURE, ExpiryReason.DUE_DATE),
+            (age_ends_at, ExpiryReason.ALLOCATION_AGE),
+        ]
     return min(dates, key=lambda dated: dated[0])
+
+
+def own_end(ref: Callable[[str], Combinable] = OuterRef) -> Combinable:
+    """Return as SQL when an assignment ends by its own dates, whatever its content and budget.
+
+    `ref` refers to its columns.
+    """
+    unextended = Least(ref("age_ends_at"), Coalesce(ref("due_date"), FAR_FUTURE))
+    return Coalesce(ref("extended_until"), unextended)
 
 
 def columns(
@@ -46,8 +70,9 @@ def columns(
     dates: list[tuple[Combinable, ExpiryReason]] = [
         (enroll_by, ExpiryReason.ENROLL_BY),
         (budget_end, ExpiryReason.BUDGET_END),
-        (Coalesce(F("due_date"), FAR_FUTURE), ExpiryReason.DUE_DATE),
-        (age_ends_at, ExpiryReason.ALLOCATION_AGE),
+        (Coalesce(F("extended_until"), FAR_FUTURE), ExpiryReason.EXTENSION),
+        (_unless_extended(Coalesce(F("due_date"), FAR_FUTURE)), ExpiryReason.DUE_DATE),
+        (_unless_extended(age_ends_at), ExpiryReason.ALLOCATION_AGE),
     ]
     least = Least(*(date for date, _reason in dates))
     soon = Q(LessThan(least, Value(now + GRACE)))
@@ -65,3 +90,7 @@ def columns(
             default=Value(ExpiryReason.ALLOCATION_AGE),
         ),
     }
+
+
+def _unless_extended(date: Combinable) -> Case:
+    return Case(When(extended_until=None, then=date), default=Value(FAR_FUTURE))

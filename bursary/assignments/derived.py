@@ -11,9 +11,21 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import (
+    Case,
+    DateTimeField,
+    Exists,
+    ExpressionWrapper,
+    F,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+    When,
+)
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Coalesce, Least
+from django.db.models.functions import Coalesce, Greatest, Least
 
 from bursary.assignments import deadlines, offers, reminder_dates, repointing
 from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
@@ -28,15 +40,17 @@ from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
 from bursary.replica import joining
-from bursary.replica.models import CatalogMembership, ContentMetadata
+from bursary.replica.models import CatalogMembership, ContentMetadata, ContentType
 
 CONTENTS_PER_STATEMENT = 200
 ASSIGNMENTS_PER_STATEMENT = 1000
 TITLE_KEY_LENGTH = 255
 
+_INSTANT = timedelta(microseconds=1)  # the least by which stored dates differ
+
 _OPEN = Q(state=State.ALLOCATED)
 _STARTING = Q(state__in=[State.ALLOCATED, State.ACCEPTED])
-_FROM_CONTENT = ("title", "start_date")
+_FROM_CONTENT = ("title", "start_date", "parent_key")
 _INVITATIONS = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
@@ -46,7 +60,7 @@ def at_allocation(
     """Return the derived columns of an allocation from `budget` for the offered content at `now`."""
     content = offer.content
     before, _reason = deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
-    join_by = offer.joined_by(before=before)
+    join_by = offer.joined_by(now=now, before=before)
     expires_at, expires_reason = deadlines.deadline(
         budget, enroll_by=join_by, allocated_at=now, due_date=due_date
     )
@@ -108,15 +122,16 @@ def follow_content(
     pks: Iterable[int],
     now: datetime,
     moved: Iterable[tuple[UUID, int, int]] = (),
-    rekeyed: Mapping[str, str] | None = None,
+    renamed: Mapping[str, str] | None = None,
     **_signal: object,
 ) -> None:
     """Rewrite sort keys, and open assignments' deadlines. Receives `content_changed`.
 
-    Where a catalog moved to the row of another variant, or key, its budgets' assignments refer to that row.
+    Where a catalog moved to another row, of other restricted runs or another key, its budgets' assignments
+    refer to that row.
     """
-    for old, new in (rekeyed or {}).items():
-        repointing.rekey(old, new, among=LearnerContentAssignment.objects.all())
+    for old, new in (renamed or {}).items():
+        repointing.rename_key(old, new, among=LearnerContentAssignment.objects.all())
     for catalog_uuid, old_pk, new_pk in moved:
         rows = LearnerContentAssignment.objects.filter(content=old_pk, budget__catalog_uuid=catalog_uuid)
         _locked_budgets(rows.values("budget"))
@@ -136,9 +151,19 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
         assignments.filter(_OPEN).update(age_ends_at=age_ends_at)
         for chunk in chunks(repointing.follow_catalog(budget, now=now), CONTENTS_PER_STATEMENT):
             _follow(assignments.filter(content__in=chunk), chunk, now=now)
-        assignments.filter(held() | Q(content=None)).update(content_enroll_by=joined_by())
+        assignments.filter(held() | Q(content=None)).update(content_enroll_by=joined_by(now=now))
         _write_deadlines(assignments, now=now)
         assignments.filter(_STARTING).update(nudge_at=CHECK_NOW)
+
+
+def follow_extension(pks: Sequence[int], *, now: datetime) -> None:
+    """Rewrite the deadlines of these open assignments, of one budget, after `extended_until` was written.
+
+    Call it inside a transaction, with their content, their budget and them locked.
+    """
+    assignments = LearnerContentAssignment.objects.filter(pk__in=pks)
+    assignments.filter(held()).update(content_enroll_by=joined_by(now=now))
+    _write_deadlines(assignments, now=now)
 
 
 def rebuild(pks: Sequence[int], *, now: datetime) -> None:
@@ -161,7 +186,7 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
     )
     rows.filter(_OPEN).update(age_ends_at=Case(*ages, default=F("age_ends_at")))
     if contents:
-        rows.filter(held(), content__in=contents).update(**_content_columns(contents))
+        rows.filter(held(), content__in=contents).update(**_content_columns(contents, now=now))
     _write_deadlines(rows, now=now)
     rows.filter(_STARTING).update(nudge_at=CHECK_NOW)
     follow_progress(pks)
@@ -178,8 +203,6 @@ def attach(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> in
     locked = list(for_update(unattached).order_by("pk").values_list("pk", flat=True))
     attached = LearnerContentAssignment.objects.filter(pk__in=locked)
     attached.update(content=content)
-    if content.parent_key:
-        attached.filter(parent_content_key="").update(parent_content_key=content.parent_key)
     _follow(attached, [content], now=now)
     return len(locked)
 
@@ -208,7 +231,7 @@ def _follow(
     In two statements, however many there are: the second reads a column that the first writes.
     """
     checked = Case(When(_STARTING, then=Value(CHECK_NOW)), default=F("nudge_at"))
-    assignments.update(**_content_columns(contents), nudge_at=checked)
+    assignments.update(**_content_columns(contents, now=now), nudge_at=checked)
     _write_deadlines(assignments, now=now)
 
 
@@ -234,43 +257,54 @@ def _budget_end() -> Coalesce:
     return Coalesce(Subquery(ends_at), FAR_FUTURE)
 
 
-def joined_by() -> Coalesce:
+def as_of(one: LearnerContentAssignment, *, now: datetime) -> datetime:
+    """Return the instant from which an assignment's content must be joinable to bound its deadline.
+
+    Runs that had closed before the allocation bound nothing. A date that has passed stays as it was: it is
+    looked at from just before, so that no later change opens what has ended.
+    """
+    return max(one.allocated_at, min(now, one.content_enroll_by - _INSTANT))
+
+
+def joined_by(*, now: datetime) -> Coalesce:
     """Return `joining.joined_by` as SQL, for an assignment: by its content's runs in its budget's catalog.
 
     An assignment without content keeps the date that was known when it was made.
     """
+    passed = ExpressionWrapper(OuterRef("content_enroll_by") - Value(_INSTANT), DateTimeField())
+    since = Greatest(OuterRef("allocated_at"), Least(Value(now), passed))  # `as_of`
     budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
     course = ContentMetadata.objects.filter(pk=OuterRef(OuterRef("content_id")))
-    before = Least(
-        OuterRef("age_ends_at"),
-        Coalesce(OuterRef("due_date"), FAR_FUTURE),
-        Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE),
-    )
+    before = Least(deadlines.own_end(), Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE))
     runs = CatalogMembership.objects.filter(
-        joining.opening(before=before, prefix="content__"),
+        content__content_type=ContentType.COURSERUN,
         content__parent_key=Subquery(course.values("content_key")[:1]),
         catalog_uuid=Subquery(budget.values("catalog_uuid")[:1]),
     ).annotate(closes=joining.closes(never=FAR_FUTURE, prefix="content__"))
+    joinable = runs.filter(joining.open_runs(now=since, before=before, prefix="content__"))
     own = ContentMetadata.objects.filter(pk=OuterRef("content_id")).annotate(
         closes=joining.closes(never=FAR_FUTURE)
     )
+    passed_course = Q(content_type=ContentType.COURSE, closes__lte=since)
     return Coalesce(
-        Subquery(runs.order_by("-closes").values("closes")[:1]),
-        Subquery(own.values("closes")[:1]),
+        *(Subquery(some.order_by("-closes").values("closes")[:1]) for some in (joinable, runs)),
+        Subquery(own.values(bound=Case(When(passed_course, then=FAR_FUTURE), default=F("closes")))[:1]),
         F("content_enroll_by"),
     )
 
 
-def _content_columns(contents: Sequence[ContentMetadata]) -> dict[str, Combinable]:
-    """Return the sort keys, for assignments of these contents."""
+def _content_columns(contents: Sequence[ContentMetadata], *, now: datetime) -> dict[str, Combinable]:
+    """Return the sort keys, and the keys of runs' courses, for assignments of these contents."""
 
-    def by_content(values: Mapping[int, object]) -> Case:
-        return Case(*(When(content=pk, then=Value(value)) for pk, value in values.items()))
+    def by_content(values: Mapping[int, object], default: Combinable | None = None) -> Case:
+        return Case(*(When(content=pk, then=Value(value)) for pk, value in values.items()), default=default)
 
-    return {
+    courses = {one.pk: one.parent_key for one in contents if one.parent_key}
+    moved = {"parent_content_key": by_content(courses, F("parent_content_key"))} if courses else {}
+    return moved | {
         "content_title": by_content({one.pk: title_key(one.title) for one in contents}),
         "content_start": by_content({one.pk: one.start_date or FAR_FUTURE for one in contents}),
-        "content_enroll_by": joined_by(),
+        "content_enroll_by": joined_by(now=now),
     }
 
 

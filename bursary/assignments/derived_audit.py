@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -77,17 +78,18 @@ def rebuild(
     clock: Clock,
     budget: Budget | None = None,
     after: int = 0,
+    most: int | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
     into: RebuildResult | None = None,
 ) -> RebuildResult:
-    """Rewrite derived columns wherever they are wrong, for assignments with primary keys above `after`.
+    """Rewrite derived columns where they are wrong, for `most` assignments with keys above `after`, or all.
 
     Each batch is a transaction of its own. `into` is filled as it goes: after an interruption it says where
     to resume. What SQL wrote is compared again: if Python still disagrees, one of the two rules is wrong.
     """
-    done = into or RebuildResult()
-    for batch in batches.chunks(batches.keys(_rows(budget), after=after), BATCH):
+    done = into or RebuildResult(last=after)
+    for batch in batches.chunks(islice(batches.keys(_rows(budget), after=after), most), BATCH):
         found = _settled(batch, clock=clock)
         wrong = sorted({one.pk for one in found})
         left: list[DerivedDifference] = []

@@ -14,7 +14,7 @@ from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, Lea
 from bursary.assignments.reminder_dates import ReminderDate
 from bursary.replica import joining
 from bursary.replica.joining import RunTerms
-from bursary.replica.models import ContentMetadata
+from bursary.replica.models import ContentMetadata, ContentType
 
 _INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
 _COMPARED = (ActionType.LEARNER_LINKED, *_INVITATIONS, ActionType.NUDGED)
@@ -62,14 +62,16 @@ def compare(pks: Sequence[int], *, now: datetime) -> list[DerivedDifference]:
     ]
 
 
-def columns(assignment: LearnerContentAssignment, actions: Actions, runs: Runs) -> dict[str, object]:
+def columns(
+    assignment: LearnerContentAssignment, actions: Actions, runs: Runs, *, now: datetime
+) -> dict[str, object]:
     """Return the expected values of the columns that are followed in the assignment's state.
 
     `actions` are those of its current cycle, `runs` its course's in its budget's catalog.
     """
     # Without content that its catalog holds it keeps the date that was known before.
     content = _followed(assignment)
-    join_by = _joined_by(assignment, runs) if content else assignment.content_enroll_by
+    join_by = _joined_by(assignment, runs, now=now) if content else assignment.content_enroll_by
     expected: dict[str, object] = {
         "learner_state": _learner_state(assignment, actions),
         "recent_action_at": _recent_action_at(assignment, actions),
@@ -79,6 +81,7 @@ def columns(assignment: LearnerContentAssignment, actions: Actions, runs: Runs) 
             "content_title": derived.title_key(content.title),
             "content_start": content.start_date or FAR_FUTURE,
             "content_enroll_by": join_by,
+            "parent_content_key": content.parent_key or assignment.parent_content_key,
         }
     if assignment.state == State.ALLOCATED:
         age = timedelta(days=assignment.budget.allocation_age_days)
@@ -88,6 +91,7 @@ def columns(assignment: LearnerContentAssignment, actions: Actions, runs: Runs) 
             enroll_by=join_by,
             allocated_at=assignment.allocated_at,
             due_date=assignment.due_date,
+            extended_until=assignment.extended_until,
         )
     return expected
 
@@ -106,7 +110,7 @@ def latest_checks(
     if starts_at > now:
         nudges = reminder_dates.nudges(budget, starts_at=starts_at)
         latest["nudge_at"] = _latest_check(one, nudges, actions, (ActionType.NUDGED,), now=now)
-    expires_at = columns(one, actions, runs).get("expires_at")
+    expires_at = columns(one, actions, runs, now=now).get("expires_at")
     if isinstance(expires_at, datetime) and expires_at > now:
         reminders = reminder_dates.reminders(budget, allocated_at=one.allocated_at, expires_at=expires_at)
         latest["remind_at"] = _latest_check(one, reminders, actions, _INVITATIONS, now=now)
@@ -118,7 +122,7 @@ def _differences(
 ) -> Iterator[DerivedDifference]:
     wrong = {
         column: value
-        for column, value in columns(assignment, actions, runs).items()
+        for column, value in columns(assignment, actions, runs, now=now).items()
         if getattr(assignment, column) != value
     }
     wrong |= {
@@ -141,18 +145,21 @@ def _runs(assignment: LearnerContentAssignment, runs: Mapping[tuple[UUID, str], 
     return runs.get((assignment.budget.catalog_uuid, course), ())
 
 
-def _joined_by(assignment: LearnerContentAssignment, runs: Runs) -> datetime:
+def _joined_by(assignment: LearnerContentAssignment, runs: Runs, *, now: datetime) -> datetime:
     """Return the content's own bound of the deadline: by its runs that open before the other dates."""
     budget, content = assignment.budget, assignment.content
-    dates = (assignment.due_date, budget.ends_at)
     age_ends_at = (
         assignment.allocated_at + timedelta(days=budget.allocation_age_days)
         if assignment.state == State.ALLOCATED
         else assignment.age_ends_at
     )
-    own = joining.closing(content.enroll_by, content.end_date) if content else None
-    before = min([age_ends_at, *(date for date in dates if date)])
-    return joining.joined_by(runs, before=before, otherwise=own) or FAR_FUTURE
+    own_end = assignment.extended_until or min(age_ends_at, assignment.due_date or FAR_FUTURE)
+    before = min(own_end, budget.ends_at or FAR_FUTURE)
+    join_by = joining.closing(content.enroll_by, content.end_date) if content else None
+    if content and content.content_type == ContentType.COURSE:
+        since = derived.as_of(assignment, now=now)
+        join_by = joining.joined_by(runs, now=since, before=before, otherwise=join_by)
+    return join_by or FAR_FUTURE
 
 
 def _learner_state(assignment: LearnerContentAssignment, actions: Actions) -> LearnerState:

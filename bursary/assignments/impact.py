@@ -101,10 +101,11 @@ class _Step:
             assignment.budget,
             allocated_at=assignment.allocated_at,
             due_date=assignment.due_date,
+            extended_until=assignment.extended_until,
         )
         bound, _reason = deadline(enroll_by=None)
         (old, old_reason), (new, new_reason) = (
-            deadline(enroll_by=offer.joined_by(before=bound)) for offer in (self.before, self.after)
+            deadline(enroll_by=join_by) for join_by in self._joined_by(bound)
         )
         if old != new:
             yield ChangeEffect(change, Effect.DEADLINE, old, new, old_reason, new_reason)
@@ -121,7 +122,7 @@ class _Step:
         lower: datetime | None = None
         # What can be joined by an assignment, and until when, only differs by the runs that open in time.
         for upper in [*sorted({run.enroll_start for run in runs if run.enroll_start}), FAR_FUTURE]:
-            old, new = (offer.joined_by(before=upper) for offer in (self.before, self.after))
+            old, new = self._joined_by(upper)
             was, is_ = self._joinable(upper)
             after = lower if was != is_ else min(old, new)
             if lower is not None and after is not None:
@@ -132,6 +133,12 @@ class _Step:
                 found.append((after, upper))
             lower = upper
         return tuple(found)
+
+    def _joined_by(self, bound: datetime) -> tuple[datetime, datetime]:
+        before, after = (
+            offer.joined_by(now=self.change.created, before=bound) for offer in (self.before, self.after)
+        )
+        return before, after
 
     def _joinable(self, bound: datetime) -> tuple[bool, bool]:
         before, after = (self._can_be_joined(offer, bound) for offer in (self.before, self.after))
@@ -262,8 +269,10 @@ def _ends_in(after: datetime | None, until: datetime) -> Q:
     found = Q()
     if after is not None:
         by_budget = Q(budget__ends_at=None) | Q(budget__ends_at__gt=after)
-        by_administrator = Q(due_date=None) | Q(due_date__gt=after)
-        found &= by_budget & by_administrator & Q(age_ends_at__gt=after)
+        by_due_date = Q(due_date=None) | Q(due_date__gt=after)
+        unextended = Q(extended_until=None) & by_due_date & Q(age_ends_at__gt=after)
+        found &= by_budget & (Q(extended_until__gt=after) | unextended)
     if until < FAR_FUTURE:
-        found &= Q(budget__ends_at__lte=until) | Q(due_date__lte=until) | Q(age_ends_at__lte=until)
+        unextended = Q(extended_until=None) & (Q(due_date__lte=until) | Q(age_ends_at__lte=until))
+        found &= Q(budget__ends_at__lte=until) | Q(extended_until__lte=until) | unextended
     return found

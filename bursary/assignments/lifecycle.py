@@ -32,8 +32,8 @@ class Move:
 
     sources: frozenset[State]
     target: State
-    stamp: str
-    """The column that takes the time of the move."""
+    time_column: str
+    """The column for the time of the move."""
     requests: tuple[ActionType, ...] = ()
     """Work that follows, requested in the same transaction."""
     supersedes: tuple[ActionType, ...] = ()
@@ -48,21 +48,21 @@ MOVES: Mapping[ActionType, Move] = {
     ActionType.ALLOCATED: Move(
         sources=frozenset({State.CANCELLED, State.EXPIRED, State.REVERSED}),
         target=State.ALLOCATED,
-        stamp="allocated_at",
+        time_column="allocated_at",
         requests=(ActionType.LEARNER_LINKED, ActionType.NOTIFIED),
         supersedes=_END_NOTICES,
     ),
     ActionType.REDEEMED: Move(
         sources=frozenset({State.ALLOCATED}),
         target=State.ACCEPTED,
-        stamp="accepted_at",
+        time_column="accepted_at",
         supersedes=_INVITATIONS,
         under_hold=True,
     ),
     ActionType.CANCELLED: Move(
         sources=frozenset({State.ALLOCATED}),
         target=State.CANCELLED,
-        stamp="cancelled_at",
+        time_column="cancelled_at",
         requests=(ActionType.CANCELLATION_NOTIFIED,),
         supersedes=_ALL_OPEN_WORK,
         frees_money=True,
@@ -70,14 +70,14 @@ MOVES: Mapping[ActionType, Move] = {
     ActionType.DECLINED: Move(
         sources=frozenset({State.ALLOCATED}),
         target=State.CANCELLED,
-        stamp="cancelled_at",
+        time_column="cancelled_at",
         supersedes=_ALL_OPEN_WORK,
         frees_money=True,
     ),
     ActionType.EXPIRED: Move(
         sources=frozenset({State.ALLOCATED}),
         target=State.EXPIRED,
-        stamp="expired_at",
+        time_column="expired_at",
         requests=(ActionType.EXPIRATION_NOTIFIED,),
         supersedes=_ALL_OPEN_WORK,
         frees_money=True,
@@ -85,7 +85,7 @@ MOVES: Mapping[ActionType, Move] = {
     ActionType.REVERSED: Move(
         sources=frozenset({State.ACCEPTED}),
         target=State.REVERSED,
-        stamp="reversed_at",
+        time_column="reversed_at",
         supersedes=(ActionType.NUDGED,),
     ),
 }
@@ -97,6 +97,7 @@ _OF_A_CYCLE: Mapping[str, object] = {
     "reversed_at": None,
     "transaction_uuid": None,
     "decline_reason": "",
+    "extended_until": None,
     "forgotten_at": None,
 }
 """Columns that an allocation resets; the timeline keeps what they were."""
@@ -174,7 +175,7 @@ def _write(
         **derived.at_move(rule.target),
         **changes,
         "state": rule.target,
-        rule.stamp: now,
+        rule.time_column: now,
         "redeeming_since": None,
         "modified": now,
     }

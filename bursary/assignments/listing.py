@@ -21,13 +21,13 @@ from django_filters.constants import EMPTY_VALUES
 
 from bursary.access import known_learners
 from bursary.access.models import learner_key, of_mailboxes
-from bursary.assignments import content_display, derived, learner_accounts
+from bursary.assignments import content_display, derived, failures, learner_accounts
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.lib import mailbox, moments
 from bursary.lib.moments import UTC_ZONE, MomentField
-from bursary.replica import read_modes
+from bursary.replica import read_modes, renamed_keys
 
 LONGEST_TEXT = 255  # characters
 LARGEST_NUMBER = 2**63 - 1
@@ -182,8 +182,10 @@ class AssignmentFilters(django_filters.FilterSet):
     lms_user_id = NumberFilter(method="of_own_learners")
     lms_user_id__in = NumbersFilter(method="of_own_learners")
     account_ended = django_filters.ChoiceFilter(choices=AccountEnded.choices, method="with_ended_account")
-    content_key = TextFilter()
-    content_key__in = TextsFilter(field_name="content_key", lookup_expr="in")
+    cause = TextsFilter(method="with_failed_work", label="With failed work to repair, of these causes")
+    allocation_batch = django_filters.UUIDFilter(field_name="allocation_batch_uuid")
+    content_key = TextFilter(method="of_content", label="A key, present or former")
+    content_key__in = TextsFilter(method="of_content", label="Any of these keys")
     search = TextFilter(method="in_title_or_address", label="In title or address, every word")
     ordering = StableOrdering(choices=[(sign + key, sign + key) for key in ORDERINGS for sign in ("", "-")])
 
@@ -203,7 +205,10 @@ class AssignmentFilters(django_filters.FilterSet):
         if read_modes.reads_upstream() and (parameters := self._through_content()):
             raise ContentFiltersUnavailable(parameters)
         found: QuerySet[LearnerContentAssignment] = super().filter_queryset(queryset)
-        by_join_by = any(value for name, value in self.form.cleaned_data.items() if name.startswith(JOIN_BY))
+        used = {name for name in _content_filters() if self.form.cleaned_data.get(name) not in EMPTY_VALUES}
+        by_join_by = {name for name in used if name.startswith(JOIN_BY)}
+        if used - by_join_by:
+            found = found.filter(derived.held())  # what has left may be as another catalog has it
         return found.filter(**{f"{JOIN_BY}__lt": FAR_FUTURE}) if by_join_by else found
 
     def understood(self) -> dict[str, str]:
@@ -240,6 +245,13 @@ class AssignmentFilters(django_filters.FilterSet):
         words = [value] if isinstance(value, str) else value
         return queryset.filter(learner_state__in=[state for state in LearnerState if state.label in words])
 
+    def of_content(
+        self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str | Sequence[str]
+    ) -> QuerySet[LearnerContentAssignment]:
+        """Keep the assignments of content with any of these keys, which a course may have had before."""
+        keys = [value] if isinstance(value, str) else value
+        return queryset.filter(content_key__in=renamed_keys.either_key(keys))
+
     def of_addresses(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str | Sequence[str]
     ) -> QuerySet[LearnerContentAssignment]:
@@ -253,13 +265,21 @@ class AssignmentFilters(django_filters.FilterSet):
         """Keep the assignments of learners with a deactivated, or a deleted, account."""
         return queryset.alias(account_ended=learner_accounts.ended()).filter(account_ended=value)
 
+    def with_failed_work(
+        self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: Sequence[str]
+    ) -> QuerySet[LearnerContentAssignment]:
+        """Keep the assignments with failed work to repair, of one of these causes."""
+        return queryset.filter(failures.with_failures(value))
+
     def in_title_or_address(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str
     ) -> QuerySet[LearnerContentAssignment]:
         """Keep rows in which every word occurs in the content's title or the learner's address."""
         for word in value.split():
             address = mailbox.comparable(word)
-            found = Q(content__title__icontains=word) | Q(learner_email__icontains=address)
+            as_recorded = Q(derived.held()) | Q(content_title__icontains=word.casefold())
+            in_title = Q(content__title__icontains=word) & as_recorded
+            found = in_title | Q(learner_email__icontains=address)
             if "@" in address:  # a row of an earlier release spells it otherwise
                 found |= of_mailboxes([learner_key(word)])
             queryset = queryset.filter(found)
@@ -299,7 +319,7 @@ def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int
     chosen = queryset.values("pk")[start : start + size]
     in_one = connection.features.allow_sliced_subqueries_with_in
     of_the_page = Q(pk__in=chosen if in_one else [row["pk"] for row in chosen])
-    shown = _with_timelines(join_by=_join_by())
+    shown = _with_timelines(join_by=_join_by(now=now))
     rows = list(shown.filter(of_the_page).order_by(*queryset.query.order_by))
     content_display.attach_content(rows, now=now)
     return Page(
@@ -316,22 +336,22 @@ def with_timelines(
 
     `join_by` looks at the runs of each: leave it out where it is not shown, and they are thousands.
     """
-    found = _with_timelines(**({"join_by": _join_by()} if with_join_by else {})).in_bulk(pks)
+    found = _with_timelines(**({"join_by": _join_by(now=now)} if with_join_by else {})).in_bulk(pks)
     rows = [found[pk] for pk in pks if pk in found]
     content_display.attach_content(rows, now=now)
     return rows
 
 
-def _join_by() -> NullIf:
+def _join_by(*, now: datetime) -> NullIf:
     """Return the date of the column `content_enroll_by`, read from the content itself; NULL for none."""
-    join_by = Case(When(derived.held(), then=derived.joined_by()), default=F(JOIN_BY))
+    join_by = Case(When(derived.held(), then=derived.joined_by(now=now)), default=F(JOIN_BY))
     return NullIf(join_by, Value(FAR_FUTURE))
 
 
 def _with_timelines(**more: Combinable) -> QuerySet[LearnerContentAssignment]:
     timeline = LearnerContentAssignmentAction.objects.timeline().defer("attempt_log", "payload", "traceback")
     return (
-        LearnerContentAssignment.objects.select_related("content", "budget__customer")
+        LearnerContentAssignment.objects.select_related("content", "budget__customer", "budget__account")
         .annotate(
             learns_here=known_learners.learns_at("budget__customer"),
             account_ended=learner_accounts.ended(),

@@ -39,7 +39,7 @@ class RekeyResult:
     links: int = 0
     assignments: int = 0
     left: int = 0
-    """Assignments for the next run: they, or their twins, are being redeemed."""
+    """Assignments for the next run: they, or the learner's others of the same content, are being redeemed."""
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -107,7 +107,7 @@ def _rekey_links(pks: Sequence[int]) -> int:
 
 
 def _rekey_assignments(budget_pk: int, pks: Sequence[int], *, now: datetime, result: RekeyResult) -> int:
-    """Give a budget's assignments their key, and let those of one learner meet. Return the number of them."""
+    """Give a budget's assignments their key, and keep one open for a learner. Return the number of keys."""
     budget = ledger.lock(budget_pk)  # so that no allocation creates another meanwhile
     here = LearnerContentAssignment.objects.filter(budget=budget_pk).order_by("pk")
     keys = {row.pk: learner_key(row.learner_email) for row in for_update(here.filter(pk__in=pks))}
@@ -125,13 +125,18 @@ def _rekey_assignments(budget_pk: int, pks: Sequence[int], *, now: datetime, res
         if len(group) == 1 and new and new[0].learner_key == key:
             alike.append(new[0].pk)
         elif new:
-            _meet(budget, group, key=key, now=now)
-    here.filter(pk__in=alike).update(mailbox_key=F("learner_key"), twin=0)
+            _rekey_one_learner(budget, group, key=key, now=now)
+    here.filter(pk__in=alike).update(mailbox_key=F("learner_key"), second_row=0)
     return rekeyed
 
 
-def _meet(budget: Budget, group: Sequence[LearnerContentAssignment], *, key: str, now: datetime) -> None:
-    """Write the key of one learner's assignments. One has the place of the mailbox, and the LMS user id."""
+def _rekey_one_learner(
+    budget: Budget, group: Sequence[LearnerContentAssignment], *, key: str, now: datetime
+) -> None:
+    """Write the key of one learner's assignments of the same content; cancel all open ones but one.
+
+    The one that stays has the LMS user id; the others are second rows.
+    """
     stays, *others = account_linking.by_preference(group)
     person = stays.lms_user_id
     for other in others:
@@ -140,6 +145,8 @@ def _meet(budget: Budget, group: Sequence[LearnerContentAssignment], *, key: str
         if person is None and other.state != State.ACCEPTED:
             person, own = own, None
         LearnerContentAssignment.objects.filter(pk=other.pk).update(
-            mailbox_key=key, twin=other.pk, lms_user_id=own
+            mailbox_key=key, second_row=other.pk, lms_user_id=own
         )
-    LearnerContentAssignment.objects.filter(pk=stays.pk).update(mailbox_key=key, twin=0, lms_user_id=person)
+    LearnerContentAssignment.objects.filter(pk=stays.pk).update(
+        mailbox_key=key, second_row=0, lms_user_id=person
+    )

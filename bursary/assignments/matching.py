@@ -13,8 +13,9 @@ from django.db.models import F, Q
 
 from bursary.access import known_learners
 from bursary.access.models import of_mailboxes
+from bursary.assignments import failures
 from bursary.assignments.addresses import IDENTITY, Addressee
-from bursary.assignments.choices import ActionType, State
+from bursary.assignments.choices import ActionType, LearnerState, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
@@ -24,7 +25,7 @@ ROWS_PER_QUERY = 5000
 
 _Rank = Callable[[LearnerContentAssignment], tuple[int, ...]]
 
-_SETTLED = (State.ALLOCATED, State.ACCEPTED)
+_IN_FORCE = (State.ALLOCATED, State.ACCEPTED)
 """Open or accepted: allocating it again changes nothing."""
 
 
@@ -35,6 +36,8 @@ class Verdict(enum.StrEnum):
     """It was cancelled, expired or reversed, and is allocated again."""
     UNCHANGED = "already_assigned"
     """The learner has it already; it costs nothing."""
+    NOTIFIED_AGAIN = "notified_again"
+    """The learner has it, open, and the mail about it failed: it is sent again, and costs nothing."""
     HAS_OTHER_RUN = "has_other_run"
     """The learner has an open assignment of another run of its course, or of a run of this course."""
     HAS_COURSE = "has_course"
@@ -51,7 +54,7 @@ COSTLY = (Verdict.NEW, Verdict.AGAIN)
 """What is allocated, at its price."""
 OTHER_ASSIGNMENT = (Verdict.HAS_OTHER_RUN, Verdict.HAS_COURSE, Verdict.ACCEPTED)
 """What names an assignment of the same course by another key."""
-NO_CHANGE = (Verdict.UNCHANGED, *OTHER_ASSIGNMENT, Verdict.DECLINED)
+NO_CHANGE = (Verdict.UNCHANGED, Verdict.NOTIFIED_AGAIN, *OTHER_ASSIGNMENT, Verdict.DECLINED)
 """What names an assignment that the learner has, or declined, and costs nothing."""
 
 
@@ -132,7 +135,7 @@ def match_learners(
         first_at |= dict.fromkeys(identities, addressee.position if first is None else first)
         match = Match(addressee, Verdict.DUPLICATE, person, duplicate_of=first)
         if first is None:
-            match = _judge(addressee, person, found, of_others, earlier.declined)
+            match = _judge(addressee, person, found, of_others, earlier)
             match.known_by = (*own_keys, person) if person else own_keys
         outcomes.append(match)
     return outcomes
@@ -186,7 +189,7 @@ def assign_identity(outcomes: Iterable[Match]) -> None:
         assignment.learner_email, assignment.lms_user_id = addressee.address, person
         if assignment.present_key != addressee.learner_key:
             assignment.learner_key = assignment.mailbox_key = addressee.learner_key
-            assignment.twin = 0
+            assignment.second_row = 0
         changed.append(assignment)
     LearnerContentAssignment.objects.bulk_update(changed, IDENTITY, batch_size=500)
 
@@ -220,8 +223,10 @@ class _Earlier:
         same = [one for one in existing if one.content_key == content_key]
         others = [one for one in existing if one.content_key != content_key]
         self.declined = _not_asked_again(budget, same, repeats=repeats)
-        # Of twins the settled one counts, else the one that stayed.
-        self.same = _Found(same, rank=lambda one: (*_rank(one, self.declined), not one.twin, -one.pk))
+        failed = [one for one in same if one.learner_state == LearnerState.FAILED]
+        self.unnotified = failures.not_notified(failed, now=now) if failed else set()
+        # Of a learner's two rows the one in force counts, else the one that stayed when they were re-keyed.
+        self.same = _Found(same, rank=lambda one: (*_rank(one, self.declined), not one.second_row, -one.pk))
         valid = [] if repeats.allow_another else still_valid(others, now=now)
         self.elsewhere = _Found(valid, rank=lambda one: (one.state == State.ACCEPTED, -one.pk))
 
@@ -237,7 +242,7 @@ def _not_asked_again(
 
 
 def _rank(assignment: LearnerContentAssignment, declined: Collection[int]) -> tuple[bool, bool]:
-    return assignment.state in _SETTLED, assignment.pk in declined
+    return assignment.state in _IN_FORCE, assignment.pk in declined
 
 
 def _judge(
@@ -245,19 +250,21 @@ def _judge(
     person: int | None,
     found: Sequence[LearnerContentAssignment],
     others: Sequence[LearnerContentAssignment],
-    declined: Collection[int],
+    earlier: _Earlier,
 ) -> Match:
     """Return the verdict by the learner's assignments of this content, and `others` of the same course."""
-    assignment = max(found, key=lambda one: _rank(one, declined), default=None)
+    assignment = max(found, key=lambda one: _rank(one, earlier.declined), default=None)
     other = max(others, key=lambda one: one.state == State.ACCEPTED, default=None)
-    if assignment is not None and assignment.state in _SETTLED:
-        verdict = Verdict.UNCHANGED
+    if assignment is not None and assignment.state in _IN_FORCE:
+        at_this_address = assignment.present_key == addressee.learner_key
+        unnotified = at_this_address and assignment.pk in earlier.unnotified
+        verdict = Verdict.NOTIFIED_AGAIN if unnotified else Verdict.UNCHANGED
     elif other is not None:
         verdict, assignment = _same_course(other), other
     elif assignment is None:
         verdict = Verdict.NEW
     else:
-        verdict = Verdict.DECLINED if assignment.pk in declined else Verdict.AGAIN
+        verdict = Verdict.DECLINED if assignment.pk in earlier.declined else Verdict.AGAIN
     # A forgotten learner's placeholder is not another address of theirs.
     known_by_other_address = (
         assignment is not None

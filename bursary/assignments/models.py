@@ -48,11 +48,11 @@ class LearnerContentAssignment(AddressedRow):
     parent_content_key = models.CharField(max_length=255, blank=True, help_text="A run's course")
     learner_email = models.CharField(max_length=254)
     learner_key = models.CharField(max_length=64)
-    twin = models.PositiveBigIntegerField(
+    second_row = models.PositiveBigIntegerField(
         default=0,
         db_default=0,
         editable=False,
-        help_text="Its own pk where the learner has another of the same content; else 0",
+        help_text="0; its own pk where it is the learner's second row of the same content in the budget",
     )
     lms_user_id = models.PositiveBigIntegerField(null=True, blank=True)
     price_cents = models.PositiveBigIntegerField(help_text="Cents: reserved while open, spent once accepted")
@@ -63,11 +63,16 @@ class LearnerContentAssignment(AddressedRow):
         null=True, blank=True, help_text="Set while a redemption is in flight; nothing else moves it"
     )
     transaction_uuid = models.UUIDField(null=True, blank=True)
-    allocation_batch_uuid = models.UUIDField(null=True, blank=True)
+    allocation_batch_uuid = models.UUIDField(
+        null=True, blank=True, help_text="The request by which its learner was last asked"
+    )
     allocated_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     due_date = models.DateTimeField(null=True, blank=True, help_text="The administrator's own deadline")
+    extended_until = models.DateTimeField(
+        null=True, blank=True, help_text="Set by an administrator, in place of allocation age and due date"
+    )
     decline_reason = models.TextField(blank=True)
     links_revoked_at = models.DateTimeField(
         null=True, blank=True, help_text="Links in mails sent before then no longer work"
@@ -110,9 +115,10 @@ class LearnerContentAssignment(AddressedRow):
             models.UniqueConstraint(
                 fields=["budget", "learner_key", "content_key"], name="one_assignment_for_an_address"
             ),
-            # Those that turned out to be one learner's when they were re-keyed differ in `twin`.
+            # A learner has a second row where two turned out to be one learner's when they were re-keyed.
             models.UniqueConstraint(
-                fields=["budget", "mailbox_key", "content_key", "twin"], name="one_assignment_for_a_mailbox"
+                fields=["budget", "mailbox_key", "content_key", "second_row"],
+                name="one_assignment_for_a_mailbox",
             ),
             models.UniqueConstraint(
                 fields=["budget", "lms_user_id", "content_key"], name="one_assignment_for_a_person"
@@ -144,6 +150,7 @@ class LearnerContentAssignment(AddressedRow):
             # A course's assignments and those of its runs: one course, one price.
             models.Index(fields=["budget", "content_key"], name="assignment_of_content"),
             models.Index(fields=["budget", "parent_content_key"], name="assignment_of_course"),
+            models.Index(fields=["allocation_batch_uuid", "id"], name="assignment_of_batch"),
             # One learner's assignments, over all budgets.
             models.Index(fields=["learner_key"], name="assignment_of_address"),
             models.Index(fields=["mailbox_key"], name="assignment_of_mailbox"),
@@ -190,6 +197,30 @@ class LearnerContentAssignment(AddressedRow):
             if row.status == Status.FAILED and row.cycle == self.cycle and row.pk not in retried
         ]
         return max(failed, key=lambda row: (row.created, row.pk), default=None)
+
+
+class AllocationBatch(models.Model):
+    """One request to allocate content to some learners. Its assignments name it by its uuid."""
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="allocation_batches")
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    content_key = models.CharField(max_length=255)
+    price_cents = models.PositiveBigIntegerField(help_text="Cents, for each learner")
+    due_date = models.DateTimeField(null=True, blank=True)
+    message = models.TextField(blank=True, help_text="Plain text, in the mail about the assignment")
+    counts = models.JSONField(default=dict, help_text="Number of addresses by verdict")
+    created = models.DateTimeField()
+
+    class Meta:
+        ordering = ("created", "id")
+        # A budget's requests, newest first.
+        indexes = [models.Index(fields=["budget", "created"], name="allocation_batch_of_budget")]
+
+    def __str__(self) -> str:
+        return str(self.uuid)
 
 
 class ActionQuerySet(models.QuerySet["LearnerContentAssignmentAction"]):
@@ -276,6 +307,8 @@ class LearnerContentAssignmentAction(LeasedRow):
         indexes = [
             # New work, retries, lost messages and dead workers, each found by one range.
             models.Index(fields=["early", "due_at"], name="action_due"),
+            # What failed, and what was done, by when.
+            models.Index(fields=["status", "completed_at"], name="action_by_outcome"),
             # A timeline in its order.
             models.Index(fields=["assignment", "created", "id"], name="action_timeline"),
         ]
@@ -326,6 +359,9 @@ class DeadlineNotice(LeasedRow):
     notified_at = models.DateTimeField(null=True, blank=True, help_text="When the first of them was")
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)
+
+    shown_title: str
+    """`content_display.notice_title`, where it was attached."""
 
     class Meta:
         ordering = ("created", "id")

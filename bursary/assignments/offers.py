@@ -4,6 +4,7 @@ Read by the read mode: the replica's row, or upstream's content.
 """
 
 import uuid
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -57,12 +58,13 @@ class Offer:
             return JoiningTerms("", content.price_cents, joining.closing(content.enroll_by, content.end_date))
         return joining.joining_terms(self.runs, advertised=content.advertised_run, now=now, before=before)
 
-    def joined_by(self, *, before: datetime) -> datetime:
+    def joined_by(self, *, now: datetime, before: datetime) -> datetime:
         """Return the content's own bound of a deadline, FAR_FUTURE without one (see `joining.joined_by`)."""
         content = self.content
-        own = joining.closing(content.enroll_by, content.end_date)
-        runs = self.runs if content.content_type == ContentType.COURSE else ()
-        return joining.joined_by(runs, before=before, otherwise=own) or FAR_FUTURE
+        join_by = joining.closing(content.enroll_by, content.end_date)
+        if content.content_type == ContentType.COURSE:
+            join_by = joining.joined_by(self.runs, now=now, before=before, otherwise=join_by)
+        return join_by or FAR_FUTURE
 
 
 def in_words(refused: NotJoinable, *, now: datetime, before: datetime, zone: ZoneInfo) -> str:
@@ -98,13 +100,13 @@ def find(content_key: str, *, budget: Budget, now: datetime) -> KnownOffer:
     """Find content by the read mode. Upstream is asked here: call it before any transaction.
 
     Raises reads.UnknownContent, and reads.ContentUnavailable where upstream does not answer, or has no more
-    than a thin record yet: nothing is known by that.
+    than a summary record yet: nothing is known by that.
     """
     upstream = None
     if read_modes.reads_upstream():
         upstream = read_modes.one_from_upstream(content_key, catalog_uuid=budget.catalog_uuid, now=now)
-        if lacks_runs(upstream):
-            raise reads.ContentUnavailable("The catalog has not the whole course yet.")
+        if joining.is_summary(upstream):
+            raise reads.ContentUnavailable("The catalog has not the whole record yet.")
     return KnownOffer(read_modes.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
 
 
@@ -112,7 +114,7 @@ def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) 
     """Return what assignments were made of, by their pks, as their budgets' catalogs offer it now.
 
     None: the catalog does not hold it. What cannot be read is left out: content without a row, a course
-    of which a thin record alone is known, and what upstream does not answer for. At most two queries; not
+    of which only a summary record is known, and what upstream does not answer for. At most one query; not
     for use inside a transaction.
     """
     key_of = {one.pk: CatalogKey(one.budget.catalog_uuid, one.content_key) for one in assignments}
@@ -126,16 +128,16 @@ def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) 
         }
         return {pk: served[key] for pk, key in key_of.items() if key in served}
     found = held(key_of.values())
-    thin = {key for key, offer in found.items() if lacks_runs(offer.content)}
+    summaries = {key for key, offer in found.items() if lacks_runs(offer.content)}
     readable = {one.pk for one in assignments if one.content_id or key_of[one.pk] in found}
-    readable -= {pk for pk, key in key_of.items() if key in thin}
+    readable -= {pk for pk, key in key_of.items() if key in summaries}
     return {pk: found.get(key) for pk, key in key_of.items() if pk in readable}
 
 
 def asked(assignment: LearnerContentAssignment, *, now: datetime) -> Offer | None:
     """Return what `assigned` does for one, having asked its catalog for what cannot be read without.
 
-    Raises reads.ContentUnavailable where upstream does not answer, or has no more than a thin record yet.
+    Raises reads.ContentUnavailable where upstream does not answer, or has no more than a summary record yet.
     """
     known = assigned([assignment], now=now)
     if assignment.pk not in known:
@@ -144,22 +146,24 @@ def asked(assignment: LearnerContentAssignment, *, now: datetime) -> Offer | Non
             found = find(key, budget=budget, now=now)
         except reads.UnknownContent:
             return None
-        return read(found, budget=budget, before=assignment.expires_at, lock=False)
+        return read(found, budget=budget, now=now, before=assignment.expires_at, lock=False)
     return known[assignment.pk]
 
 
 def held(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:
-    """Return the offers of these keys that their catalogs hold, from the replica's rows. Two queries."""
+    """Return the offers of these keys that their catalogs hold, from the replica's rows. One query."""
     catalogs, contents = {key.catalog_uuid for key in keys}, {key.content_key for key in keys}
-    memberships = CatalogMembership.objects.filter(
-        catalog_uuid__in=catalogs, content__content_key__in=contents, content__gone_at=None
-    )
-    runs = joining.runs_of(contents, catalogs=catalogs)
-    offers = {}
+    own = Q(content__content_key__in=contents, content__gone_at=None)
+    runs = Q(content__content_type=ContentType.COURSERUN, content__parent_key__in=contents)
+    memberships = CatalogMembership.objects.filter(own | runs, catalog_uuid__in=catalogs)
+    found: dict[CatalogKey, ContentMetadata] = {}
+    runs_of: dict[CatalogKey, list[RunTerms]] = defaultdict(list)
     for one in memberships.select_related("content").defer("content__payload").order_by("pk"):
-        key = CatalogKey(one.catalog_uuid, one.content.content_key)
-        offers[key] = of_row(one.content, runs=runs.get(key, ()), in_catalog=True)
-    return offers
+        if one.content.content_key in contents and one.content.gone_at is None:
+            found[CatalogKey(one.catalog_uuid, one.content.content_key)] = one.content
+        if one.content.parent_key:
+            runs_of[CatalogKey(one.catalog_uuid, one.content.parent_key)].append(RunTerms.of(one.content))
+    return {key: of_row(row, runs=runs_of.get(key, ()), in_catalog=True) for key, row in found.items()}
 
 
 def assigned_of(pks: Collection[int]) -> QuerySet[ContentMetadata]:
@@ -171,7 +175,8 @@ def assigned_of(pks: Collection[int]) -> QuerySet[ContentMetadata]:
 def unjoinable(*, now: datetime) -> Q:
     """Return, as a condition on assignments with content, that the replica's rows cannot be joined now.
 
-    Unlike `Offer.terms` it needs no lock, and is for many at once. Of a thin course nothing is known.
+    Unlike `Offer.terms` it needs no lock, and is for many at once. Of a course with a summary record nothing
+    is known.
     """
     held = CatalogMembership.objects.filter(
         content=OuterRef("content"), content__gone_at=None, catalog_uuid=OuterRef("budget__catalog_uuid")
@@ -188,7 +193,7 @@ def unjoinable(*, now: datetime) -> Q:
     return ~Exists(held) | (by_runs & ~Exists(of_course) & ~Exists(itself))
 
 
-def read(known: KnownOffer, *, budget: Budget, before: datetime, lock: bool) -> Offer:
+def read(known: KnownOffer, *, budget: Budget, now: datetime, before: datetime, lock: bool) -> Offer:
     """Return the offer, with the replica's row where an assignment can refer to one.
 
     In shadow mode upstream's content decides. The row is referred to only where the columns derived from it
@@ -201,14 +206,17 @@ def read(known: KnownOffer, *, budget: Budget, before: datetime, lock: bool) -> 
             raise RuntimeError("Content is known to the replica or to upstream.")
         return ours
     theirs = _of_upstream(known.upstream)
-    if ours is None or not _derived_alike(ours, theirs, before=before):
+    if ours is None or not _derived_alike(ours, theirs, now=now, before=before):
         return theirs
     return replace(theirs, row=ours.row)
 
 
-def _derived_alike(ours: Offer, theirs: Offer, *, before: datetime) -> bool:
-    names = [(one.content.title, one.content.start_date) for one in (ours, theirs)]
-    return names[0] == names[1] and ours.joined_by(before=before) == theirs.joined_by(before=before)
+def _derived_alike(ours: Offer, theirs: Offer, *, now: datetime, before: datetime) -> bool:
+    ours_, theirs_ = (
+        (one.content.title, one.content.start_date, one.joined_by(now=now, before=before))
+        for one in (ours, theirs)
+    )
+    return ours_ == theirs_
 
 
 def _stored(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> Offer:

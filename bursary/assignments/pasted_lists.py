@@ -13,6 +13,13 @@ from dataclasses import dataclass, field
 from bursary.lib import mailbox
 
 _LINE_END = re.compile(r"\r\n|[\r\n\v\f\x85\u2028\u2029]")
+_MARKS_OF_OTHER_SCRIPTS = str.maketrans({"、": ",", "､": ",", "،": ",", "؛": ";"})
+"""Commas and semicolons that are no full-width forms: those are folded with the letters."""
+_SEPARATOR_LINE = re.compile(r'"?sep=[\t;,]"?', re.IGNORECASE)
+"""The line in which a spreadsheet names its separator, before the table."""
+_NUMBERING = re.compile(r"\s*((?:\(?\d{1,5}[.):]|[-*•·–])[ \u00a0]+)(?=\S.*[@\ufe6b])")  # noqa: RUF001  # as pasted
+_AFTER_NAME = re.compile(r"([^@<>()\"]+)\s([^\s@<>()\"]+@[^\s@<>()\"]+)")
+_LONG_ENOUGH = 3  # letters of a name that an address has by no chance
 _SEPARATORS = ("\t", ";", ",")
 """In the order in which a table's is looked for: the names beside semicolons have commas."""
 _CELL = {
@@ -59,6 +66,14 @@ _NAME_COLUMNS = frozenset(
     )
 )
 """Headings of the learners' own names, without spaces."""
+_OTHERS = frozenset(
+    (
+        *("manager", "managers", "boss", "supervisor", "superior", "lead", "leader", "head", "approver"),
+        *("sponsor", "assistant", "coach", "mentor", "trainer", "vorgesetzter", "vorgesetzte", "chef"),
+        *("leiter", "responsable", "supérieur", "jefe", "gerente", "responsabile", "leidinggevende"),
+    )
+)
+"""Words of headings for the addresses of other people than the learners."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +92,8 @@ class PastedList:
 
     entries: list[Entry] = field(default_factory=list)
     dropped: list[Entry] = field(default_factory=list)
+    read_column: str = ""
+    """The heading of the only column of addresses, where that names other people, such as managers."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +125,7 @@ class _Table:
         """Return whether a cell is one of addresses, or may be an address and its heading allows that."""
         heading = self.headings[at] if at < len(self.headings) else ""
         if at in self.columns:
-            return bool(cell)
+            return bool(cell) and not (len(self.columns) > 1 and _is_of_others(heading))
         if _AT.search(cell):
             return not heading or _heading(heading).replace(" ", "") in _NAME_COLUMNS
         return not heading and bool(_MAY_BE_ADDRESS.search(cell)) and cell not in accounts
@@ -118,10 +135,10 @@ def read(text: str) -> PastedList:
     """Return the entries of a text.
 
     In a table, which has tabs, a heading, or one address in the same column of each of several lines, other
-    columns are left out. Elsewhere commas and semicolons separate people, and only names beside an address in
-    angle brackets are left out: a word alone may be a mistyped address.
+    columns are left out. Elsewhere commas and semicolons separate people, and only names beside an address
+    are left out, and the numbers or bullets before people: a word alone may be a mistyped address.
     """
-    lines = _LINE_END.split(mailbox.half_width(text))
+    lines = _LINE_END.split(_half_width(text))
     return _read([_Line(number, line) for number, line in enumerate(lines, 1)])
 
 
@@ -133,7 +150,7 @@ def read_items(items: Sequence[str]) -> PastedList:
     lines = [
         _Line(position, line)
         for position, item in enumerate(items)
-        for line in _LINE_END.split(mailbox.half_width(item))
+        for line in _LINE_END.split(_half_width(item))
     ]
     found = _read(lines)
     filled = {one.line for one in found.entries}
@@ -141,7 +158,8 @@ def read_items(items: Sequence[str]) -> PastedList:
         filled.add(0)
     empty = [Entry(position, item) for position, item in enumerate(items) if position not in filled]
     entries = sorted([*found.entries, *empty], key=lambda one: one.line)
-    return PastedList(entries, [one for one in found.dropped if one.line in filled])
+    dropped = [one for one in found.dropped if one.line in filled]
+    return PastedList(entries, dropped, found.read_column)
 
 
 def decoded(content: bytes) -> str:
@@ -157,7 +175,13 @@ def decoded(content: bytes) -> str:
 def _read(lines: Sequence[_Line]) -> PastedList:
     lines = [line for line in lines if line.text.strip(" ,;\t")]
     found = PastedList()
+    if lines and _SEPARATOR_LINE.fullmatch(lines[0].text.strip(" ")):
+        found.dropped.append(Entry(lines[0].number, lines[0].text.strip()))
+        lines = lines[1:]
+    lines = [_unnumbered(line, found) for line in lines]
     table = _headed(lines)
+    if table and len(table.columns) == 1 and _is_of_others(table.headings[table.columns[0]]):
+        found.read_column = table.headings[table.columns[0]]
     if table or _is_heading(lines):
         found.dropped.append(Entry(lines[0].number, mailbox.tidy(lines[0].text.strip(" ,;\t"))))
         lines = lines[1:]
@@ -171,6 +195,22 @@ def _read(lines: Sequence[_Line]) -> PastedList:
         else:
             _read_people(line.number, line.text, found)
     return found
+
+
+def _half_width(text: str) -> str:
+    return mailbox.half_width(text).translate(_MARKS_OF_OTHER_SCRIPTS)
+
+
+def _unnumbered(line: _Line, found: PastedList) -> _Line:
+    """Return a line with an address without the number, dash or bullet that it begins with, and drop that."""
+    if not (numbering := _NUMBERING.match(line.text)):
+        return line
+    found.dropped.append(Entry(line.number, numbering[1].strip()))
+    return _Line(line.number, line.text[numbering.end() :])
+
+
+def _is_of_others(heading: str) -> bool:
+    return not _OTHERS.isdisjoint(_heading(heading).split())
 
 
 def _headed(lines: Sequence[_Line]) -> _Table | None:
@@ -274,12 +314,19 @@ def _read_people(number: int, text: str, found: PastedList) -> None:
 def _named(cell: str) -> tuple[str, str] | None:
     """Return address and name of `name <address>` or `address (name)`, if only one of them has an @.
 
-    A name that is the same address is one, too.
+    A name that is the same address is one, too. Of `Jane Doe jane@…` if a word of the name is in the part
+    before the @: otherwise `jane doe@…` may be one address with a space in it.
     """
     if match := _WITH_NAME.fullmatch(cell):
         address, name = match[2], ", ".join(filter(None, (_unquoted(match[1]), match[3].strip(" ."))))
     elif match := _WITH_REMARK.fullmatch(cell):
         address, name = match[1], match[2]
+    elif match := _AFTER_NAME.fullmatch(cell):
+        name, address = match[1].strip(), match[2]
+        local = address.partition("@")[0].casefold()
+        words = [word for word in name.casefold().split() if len(word) >= _LONG_ENOUGH]
+        if _MAY_BE_ADDRESS.search(name) or not any(word in local for word in words):
+            return None
     else:
         return None
     address = _address(address)

@@ -32,6 +32,10 @@ WELL_KNOWN = (
 """Names of five letters and more: too many other domains are an edit away from a shorter one."""
 _OTHERS = frozenset({"mail.com", "email.com", "ymail.com", "cloud.com"})
 """Domains in use that are an edit away from a well-known one."""
+_SHORT = ("live.com", "aol.com", "msn.com", "gmx.com")
+"""Well-known domains. Most names an edit away from them are in use, such as `like.com`."""
+_IN_USE_FOR_COM = frozenset({"co", "cm", "om", "cam", "bom", "com"})
+"""Top-level domains that are an edit away from `com`, or are it."""
 _EASILY_CONFUSED = 7
 """A name of so many letters, such as `outlook`, is recognised behind two edits, a shorter one behind one."""
 # Not `.example`: pages and cases use it for organisations that are made up.
@@ -131,11 +135,17 @@ def meant_domain(domain: str) -> str:
     """Return the well-known domain that this one is probably a mistyped form of; empty if there is none.
 
     Probably: one letter is missing, wrong or too much, or two are swapped; in the part before the last dot of
-    a long name, two such edits.
+    a long name, two such edits. Of a short name: a letter is doubled, two of four are swapped, or the ending
+    is nearly `com` and no top-level domain.
     """
     if domain in WELL_KNOWN or domain in _OTHERS:
         return ""
     body, _, ending = domain.rpartition(".")
+    for known in _SHORT:
+        known_body = known.partition(".")[0]
+        no_ending = ending not in _IN_USE_FOR_COM and _within(ending, "com", edits=1)
+        if (body == known_body and no_ending) or (ending == "com" and body in _slips(known_body)):
+            return known
     for known in WELL_KNOWN:
         if _within(domain, known, edits=1):
             return known
@@ -144,6 +154,13 @@ def meant_domain(domain: str) -> str:
         if is_long and ending == known_ending and _within(body, known_body, edits=2):
             return known
     return ""
+
+
+def _slips(name: str) -> set[str]:
+    """Return the name with a doubled letter and, if it has four letters, with two swapped ones."""
+    doubled = {name[:at] + name[at] + name[at:] for at in range(len(name))}
+    swaps = range(len(name) - 1 if len(name) > 3 else 0)
+    return doubled | {name[:at] + name[at + 1] + name[at] + name[at + 2 :] for at in swaps}
 
 
 def _within(text: str, other: str, *, edits: int) -> bool:

@@ -1,4 +1,4 @@
-"""Lets assignments refer to other content: that of their catalog's variant, or of a course's new key.
+"""Lets assignments refer to another row of content: of other restricted runs (a variant), or of a new key.
 
 Called by `derived.py` alone, which writes what follows from it, in one transaction.
 """
@@ -29,7 +29,7 @@ def refer(old: int, new: int, *, budgets: Collection[Budget] | QuerySet[Budget])
         rows.filter(pk__in=list(concerned.values_list("pk", flat=True))).update(content=new)
     keys = dict(ContentMetadata.objects.filter(pk__in=(old, new)).values_list("pk", "content_key"))
     if keys[old] != keys[new]:
-        rekey(keys[old], keys[new], among=LearnerContentAssignment.objects.filter(budget__in=budgets))
+        rename_key(keys[old], keys[new], among=LearnerContentAssignment.objects.filter(budget__in=budgets))
 
 
 def follow_catalog(budget: Budget, *, now: datetime) -> list[ContentMetadata]:
@@ -66,17 +66,17 @@ def _announce(pks: Collection[int], *, now: datetime) -> None:
     """Announce content, as after a change: its assignments follow, and administrators are notified."""
     rows = ContentMetadata.objects.filter(pk__in=pks).order_by(*ContentMetadata.LOCK_ORDER)
     locked = list(for_update(rows).values_list("pk", flat=True))
-    content_changed.send(sender=ContentMetadata, pks=locked, now=now, moved=(), rekeyed={})
+    content_changed.send(sender=ContentMetadata, pks=locked, now=now, moved=(), renamed={})
 
 
-def rekey(old: str, new: str, *, among: QuerySet[LearnerContentAssignment]) -> None:
+def rename_key(old: str, new: str, *, among: QuerySet[LearnerContentAssignment]) -> None:
     """Give those assignments of a course with a renamed key, and of its runs, the new key.
 
     One that a learner has by the new key as well keeps the former one.
     """
     rows = LearnerContentAssignment.objects.all()
     same_learner = Q(learner_key=OuterRef("learner_key")) | Q(lms_user_id=OuterRef("lms_user_id"))
-    twins = rows.filter(same_learner, budget=OuterRef("budget"), content_key=new)
-    pks = among.filter(~Exists(twins), content_key=old).order_by("pk").values_list("pk", flat=True)
+    others = rows.filter(same_learner, budget=OuterRef("budget"), content_key=new)
+    pks = among.filter(~Exists(others), content_key=old).order_by("pk").values_list("pk", flat=True)
     rows.filter(pk__in=list(pks)).update(content_key=new)
     among.filter(parent_content_key=old).update(parent_content_key=new)

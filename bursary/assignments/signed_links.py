@@ -1,8 +1,8 @@
 """The links in learners' mails: the assignment that each opens, and whether it still works.
 
 A link is for one assignment in one cycle at one address. It works until the deadline that its mail names, or
-to its age where that is later. It stops earlier when the assignment is allocated again, its address is
-corrected or erased, or an administrator revokes its links.
+to its age where that is later; where an administrator has extended the deadline, until then. It stops earlier
+when the assignment is allocated again, its address is corrected or erased, or its links are revoked.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -22,11 +22,11 @@ from bursary.lib.locks import for_update
 
 def token_for(assignment: LearnerContentAssignment, *, address: str, now: datetime) -> str:
     """Return the token of a new link, for a mail to `address`."""
-    stamp = _stamp(assignment, learner_key(address))
+    digest = _digest(assignment, learner_key(address))
     # The mail names the deadline. A later second, not an earlier one: the link lasts as long.
     until = assignment.expires_at.replace(microsecond=0) + timedelta(seconds=1)
     issued_at = now.replace(microsecond=0)
-    return links.token(Link(assignment.uuid, assignment.cycle, stamp, issued_at, until=until))
+    return links.token(Link(assignment.uuid, assignment.cycle, digest, issued_at, until=until))
 
 
 def opened(token: str, *, now: datetime) -> LearnerContentAssignment:
@@ -34,7 +34,7 @@ def opened(token: str, *, now: datetime) -> LearnerContentAssignment:
 
     Raises links.LinkRefused: LinkTampered, LinkForSomethingElse, LinkExpired, LinkWithdrawn.
     """
-    return _opened(links.read(token, purpose=Purpose.ANSWER, now=now))
+    return _opened(_working(token, now=now))
 
 
 def opened_to_answer(token: str, *, now: datetime) -> LearnerContentAssignment:
@@ -42,7 +42,7 @@ def opened_to_answer(token: str, *, now: datetime) -> LearnerContentAssignment:
 
     Call it inside a transaction. Raises links.LinkRefused.
     """
-    link = links.read(token, purpose=Purpose.ANSWER, now=now)
+    link = _working(token, now=now)
     ledger.lock(_opened(link).budget_id)
     return _opened(link, lock=True)
 
@@ -62,7 +62,7 @@ def renew(token: str, *, now: datetime) -> bool | None:
     mail counts, because it brings a new link. Raises links.LinkRefused.
     """
     try:
-        _opened(links.read(token, purpose=Purpose.ANSWER, now=now))
+        _opened(_working(token, now=now))
         return None
     except LinkExpired as expired:
         link = expired.link
@@ -90,6 +90,18 @@ def revoke(assignment: LearnerContentAssignment, *, now: datetime) -> None:
     assignment.links_revoked_at = assignment.modified = now
 
 
+def _working(token: str, *, now: datetime) -> Link:
+    """Return the token's link if it works at `now`, by an extended deadline too. Raises links.LinkRefused."""
+    try:
+        return links.read(token, purpose=Purpose.ANSWER, now=now)
+    except LinkExpired as expired:
+        link = expired.link
+        lasting = LearnerContentAssignment.objects.filter(extended_until__isnull=False, expires_at__gt=now)
+        if not lasting.filter(uuid=link.subject, cycle=link.cycle).exists():
+            raise
+        return link
+
+
 def _opened(link: Link, *, lock: bool = False) -> LearnerContentAssignment:
     rows = LearnerContentAssignment.objects.filter(uuid=link.subject, cycle=link.cycle)
     if lock:
@@ -100,8 +112,8 @@ def _opened(link: Link, *, lock: bool = False) -> LearnerContentAssignment:
     if assignment is None:
         raise LinkWithdrawn
     # Mails of an earlier release bear the older key, which a row keeps when it is re-keyed.
-    if link.stamp not in [
-        _stamp(assignment, key) for key in (assignment.present_key, assignment.learner_key)
+    if link.digest not in [
+        _digest(assignment, key) for key in (assignment.present_key, assignment.learner_key)
     ]:
         raise LinkWithdrawn
     return assignment
@@ -113,6 +125,6 @@ def _awaits_answer(assignment: LearnerContentAssignment, *, now: datetime) -> bo
     return waits and assignment.expires_at > now and not assignment.budget.not_in_use(now)
 
 
-def _stamp(assignment: LearnerContentAssignment, of_address: str) -> str:
+def _digest(assignment: LearnerContentAssignment, of_address: str) -> str:
     revoked_at = assignment.links_revoked_at
-    return links.stamp(assignment.uuid.hex, of_address, revoked_at.isoformat() if revoked_at else "")
+    return links.digest_of(assignment.uuid.hex, of_address, revoked_at.isoformat() if revoked_at else "")

@@ -156,7 +156,7 @@ def _course(raw: Json, key: str) -> Content:
     """Return a course with its runs; raises Unstorable.
 
     Full means that `normalized_metadata` is an object. Until upstream has fetched the whole course, and for
-    as long as it cannot, it serves the thin search hit: a price of 0.0 and an `active` that mean nothing.
+    as long as it cannot, it serves a summary (`THIN`): a price of 0.0 and an `active` that mean nothing.
     A course that is forced into catalogs is full without.
     """
     payload, notes = storable(raw), Notes()
@@ -230,7 +230,7 @@ def _run_terms(
 
     For a course that is forced into catalogs, the end of enrolment is found as upstream finds it for all
     others: it is the deadline of the upgrade, if that is earlier, save in executive education. This agrees
-    with 467 of 467 recorded runs. In a thin record, the price is unknown.
+    with 467 of 467 recorded runs. In a summary record, the price is unknown.
     """
     path, normalized = f"course_runs[{key}].", f"normalized_metadata_by_run[{key}]."
     dates = terms.dates(normalized) if terms else OwnDates.read(raw, notes).dates(path)
@@ -262,7 +262,8 @@ def _run_basis(payload: Json, normalized: Json | None, price_cents: object, cour
 def _separate_run(raw: Json, key: str) -> Content:
     """Return a run's record of its own, a search document without price or seats; raises Unstorable.
 
-    Thin, so that the run cut from its course wins. Catalogs may have such a run without its course.
+    A summary (`THIN`), so that the run as its course's record has it wins. Catalogs may have such a run
+    without its course.
     """
     payload, notes = storable(raw), Notes()
     run = SeparateRunShape.read(raw, notes)

@@ -18,7 +18,7 @@ Observed on courses, on the runs in them and on the records of runs and programs
 any.
 """
 
-# Upstream moves its time stamps at every sync, changed content or not (seen on 415 of 415 records), and
+# Upstream moves its modified times at every sync, changed content or not (seen on 415 of 415 records), and
 # writes the customer's name into its links. Neither is a change of content.
 _VOLATILE = LINKS | {
     "active",  # computed per request from flags of the runs, which do count
@@ -110,7 +110,7 @@ def with_links(record: Record, content_key: str, links: Mapping[str, Links]) -> 
 def digest(value: object) -> str:
     """Return the SHA-256, in hex, of the storable value's canonical JSON without its volatile fields.
 
-    Left out at any depth: time stamps of syncs and edits, links that carry the customer's name, enrolment
+    Left out at any depth: times of syncs and edits, links that carry the customer's name, enrolment
     counts, `editable`, and `active` (computed upstream from flags of the runs, which are kept in).
     """
     canonical = json.dumps(

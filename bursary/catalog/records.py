@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 from uuid import UUID
 
+import pydantic.dataclasses
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from bursary.catalog.values import MAX_CENTS, MAX_COUNT, MAX_KEY, MAX_SLUG
@@ -15,10 +16,10 @@ ShortName = Annotated[str, Field(max_length=MAX_SLUG)]
 
 
 class Completeness(enum.StrEnum):
-    """How much of a record upstream served; a thin record never replaces a full one."""
+    """How much of a record upstream served; a summary never replaces a full record."""
 
     THIN = "thin"
-    """A search hit: no owners, no entitlements, no price that means anything."""
+    """A summary, as in search results: no owners, no entitlements, no price that means anything."""
     FULL = "full"
     """The whole record, with the dates and the price of its runs."""
 
@@ -47,10 +48,9 @@ class Partner(BaseModel):
     logo_image_url: str
 
 
-class Content(BaseModel):
+@pydantic.dataclasses.dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(strict=True))
+class Content:
     """One record of the catalog, of any type. None and "" mean unknown; `notes` names what was unusable."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
 
     content_key: ContentKey
     """A course's or a run's key; the uuid, in lower case, of a program or a pathway."""

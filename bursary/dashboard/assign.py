@@ -130,7 +130,7 @@ def submit(form: AssignForm, budget: Budget, *, preview: bool, actor: User, now:
     sentences = [
         messages.done(done, budget, price_cents=choice.price_cents),
         f"The due date is {_due(budget, due_date)}." if due_date else "",
-        messages.left_out(people.dropped),
+        messages.left_out(people),
     ]
     return AssignResult(done=" ".join(filter(None, sentences)))
 
@@ -156,7 +156,7 @@ def _preview(found: allocation.Preview, budget: Budget, form: AssignForm) -> Ass
         has_others=any(one in OTHER_ASSIGNMENT for one in verdicts),
         has_declined=Verdict.DECLINED in verdicts,
         due_date=_due(budget, form.due_date),
-        left_out=messages.left_out(people.dropped),
+        left_out=messages.left_out(people),
         warnings=preview_warnings.summary(found.warnings),
     )
     refusals = [messages.refusal(refused) for refused in found.refusals]

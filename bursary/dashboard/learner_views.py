@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods
 from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
 from bursary.access.models import User
 from bursary.assignments import account_addresses, declining, signed_links
-from bursary.assignments.account_addresses import AddressOfAnotherAccount
+from bursary.assignments.account_addresses import AccountWithoutAddress, CannotAdd
 from bursary.assignments.choices import Status
 from bursary.assignments.declining import DeclineRefused
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -80,10 +80,12 @@ def add_address(request: HttpRequest, token: str) -> HttpResponse:
             account_addresses.add(token, user=user, now=now)
             messages.success(request, "The address is added to your account: its courses are in your list.")
             return SeeOther(reverse("assignment", args=[assignment.uuid]))
+        if not user.learner_key:
+            raise AccountWithoutAddress
     except LinkRefused as unusable:
         return _refused(request, unusable)
-    except AddressOfAnotherAccount as other:
-        refused, status = other, HTTPStatus.UNPROCESSABLE_ENTITY
+    except CannotAdd as why:
+        refused, status = why, HTTPStatus.UNPROCESSABLE_ENTITY
     context = {"assignment": assignment, "refused": refused}
     return render(request, "dashboard/add_address.html", context, status=status)
 

@@ -10,7 +10,7 @@ from bursary.assignments.allocation import Allocation, AllocationRefused, Previe
 from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.matching import COSTLY, OTHER_ASSIGNMENT, Match, Verdict
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.assignments.pasted_lists import Entry
+from bursary.assignments.pasted_lists import Entry, PastedList
 from bursary.assignments.preview_warnings import PreviewWarning
 from bursary.budgets.models import Budget
 from bursary.lib.money import dollars
@@ -61,11 +61,16 @@ def done(allocated: Allocation, budget: Budget, *, price_cents: int) -> str:
     return " ".join(filter(None, [assigned, *unchanged]))
 
 
-def left_out(dropped: Sequence[Entry]) -> str:
-    """Return the sentences for what was dropped; empty if nothing was. Addresses have one of their own."""
-    addresses = [one for one in dropped if one.column]
-    others = [one for one in dropped if not one.column]
+def left_out(people: PastedList) -> str:
+    """Return the sentences for what was dropped; empty if nothing was. Addresses have one of their own.
+
+    So has a column of addresses that seems to be of other people and was read, being the only one.
+    """
+    addresses = [one for one in people.dropped if one.column]
+    others = [one for one in people.dropped if not one.column]
+    read = people.read_column
     sentences = [
+        f"The addresses were read from the only column that has any, “{read}”: check it." if read else "",
         f"Addresses left out, being in another column: {_first(addresses)}." if addresses else "",
         f"Left out, being no addresses: {_first(others)}." if others else "",
     ]

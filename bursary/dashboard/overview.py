@@ -1,35 +1,40 @@
-"""The home page: budgets, newest assignments and notices that the user may see."""
+"""The home page: what needs attention, the budgets, how learners react, and what is assigned to the user."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.core.paginator import Page, Paginator
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
+from django.utils.translation import gettext_lazy
 
 from bursary.access.models import Role, RoleGrant, User
-from bursary.access.permissions import Permission, granted
-from bursary.assignments import content_display, deadline_notices, listing, matching, redemption
+from bursary.access.permissions import Permission
+from bursary.assignments import content_display, derived, listing, matching, redemption
 from bursary.assignments.choices import State
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
-from bursary.budgets import ledger
-from bursary.budgets.models import Budget, NotInUse
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.dashboard import attention, budget_pages, charts
+from bursary.dashboard.assignment_filters import MOST_BUDGETS, of_budgets_of
+from bursary.dashboard.attention import Attention
+from bursary.dashboard.budget_pages import BudgetCard
+from bursary.dashboard.charts import BarChart
 from bursary.dashboard.learner_answers import state_in_words
 from bursary.delivery.emails import DeadlineText, deadline_in_words
+from bursary.lib.moments import UTC_ZONE
 
-BUDGETS_PAGE = 50
+ATTENTION_SHOWN = 8
+BUDGETS_SHOWN = 6
 NEWEST = 10
 OWN_PAGE = 25
-
-
-@dataclass(frozen=True)
-class BudgetLine:
-    """A budget, and the cents available within its own limit and its account's; None is unlimited."""
-
-    budget: Budget
-    available_cents: int | None
-    not_in_use: NotInUse | None
+REACTIONS = (State.ACCEPTED, State.ALLOCATED, State.EXPIRED)
+"""The states that the chart shows, from the bottom."""
+LEGEND: Sequence[tuple[str, Any]] = (
+    (State.ACCEPTED, gettext_lazy("Accepted")),
+    (State.ALLOCATED, gettext_lazy("Waiting")),
+    (State.EXPIRED, gettext_lazy("Expired")),
+)
 
 
 @dataclass(frozen=True)
@@ -45,48 +50,50 @@ class OwnLine:
 class Overview:
     """The content of a user's home page."""
 
-    budgets: Page[Any]
-    """A page of `BudgetLine`."""
-    newest: list[LearnerContentAssignment]
+    attention: Sequence[Attention]
+    less_urgent: Sequence[Attention]
+    """More of it, folded."""
+    budgets: Sequence[BudgetCard]
+    """The first of them."""
+    has_more_budgets: bool
+    reactions: BarChart | None
+    """The number of assignments by the week in which they were made, and their state now."""
+    zone: ZoneInfo
+    """In which its weeks begin: the organisation's; UTC for several."""
     own: list[OwnLine]
     """Assigned to the user: the first of them, in the order of `listing.open_first`."""
     has_more_own: bool
-    operates: bool
-    notices: Page[DeadlineNotice]
-    """Deadlines that a change has brought forward, in their grace period; content that cannot be joined."""
+    legend: Sequence[tuple[str, Any]] = LEGEND
 
 
-def overview(user: User, *, now: datetime, budgets: str = "1", notices: str = "1") -> Overview:
-    """Return the home page of `user`, with these pages of budgets and notices. Eight queries at most."""
-    permitted = Budget.objects.filter(
-        granted(user, Permission.READ_BUDGET, customer="customer"), retired_at=None
-    )
-    in_order = permitted.select_related("account", "customer").order_by("name", "pk")
-    budgets_page: Page[Any] = Paginator(in_order, BUDGETS_PAGE).get_page(budgets)
-    budgets_page.object_list = [
-        BudgetLine(budget, ledger.available_cents(budget), budget.not_in_use(now))
-        for budget in budgets_page.object_list
-    ]
-    visible = LearnerContentAssignment.objects.filter(
-        granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
-    )
-    newest = list(_shown(visible.order_by("-pk"))[:NEWEST])
+def overview(user: User, *, now: datetime) -> Overview:
+    """Return the home page of `user`. Nine queries at most."""
+    found = list(budget_pages.permitted(user)[: MOST_BUDGETS + 1])
+    zones = {budget.customer.zone for budget in found}
+    zone = zones.pop() if len(zones) == 1 else UTC_ZONE
+    rows = of_budgets_of(user, found, permission=Permission.READ_ASSIGNMENTS)
     own_pks = list(listing.open_first(own_assignments(user), now=now)[: NEWEST + 1])
     own = _rows(own_pks[:NEWEST])
-    content_display.attach_content([*newest, *own], now=now)
+    content_display.attach_content(own, now=now)
+    urgent = attention.items(user, found[:MOST_BUDGETS], rows, now=now) if found else []
     return Overview(
-        budgets=budgets_page,
-        newest=newest,
+        attention=urgent[:ATTENTION_SHOWN],
+        less_urgent=urgent[ATTENTION_SHOWN:],
+        budgets=[budget_pages.card(budget, now=now) for budget in found[:BUDGETS_SHOWN]],
+        has_more_budgets=len(found) > BUDGETS_SHOWN,
+        reactions=_reactions(rows, zone=zone, now=now) if found else None,
+        zone=zone,
         own=_own_lines(own, now=now),
         has_more_own=len(own_pks) > NEWEST,
-        operates=operates(user),
-        notices=Paginator(
-            deadline_notices.current(now)
-            .filter(granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer"))
-            .select_related("content", "budget__customer"),
-            NEWEST,
-        ).get_page(notices),
     )
+
+
+def _reactions(rows: QuerySet[LearnerContentAssignment], *, zone: ZoneInfo, now: datetime) -> BarChart:
+    starts = charts.week_starts(now - timedelta(weeks=charts.WEEKS - 1), zone=zone)
+    recent = rows.filter(allocated_at__gte=starts[0], state__in=REACTIONS).order_by()
+    by_week = recent.values_list(charts.week_of("allocated_at", starts), "state")
+    counts = {(week, state): count for week, state, count in by_week.annotate(count=Count("pk"))}
+    return charts.bar_chart(counts, series=REACTIONS, starts=starts)
 
 
 def own_page(user: User, *, number: str, now: datetime) -> Page[Any]:
@@ -104,7 +111,8 @@ def _rows(pks: Sequence[int]) -> list[LearnerContentAssignment]:
 
 
 def _shown(assignments: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment]:
-    return assignments.select_related("budget__customer", "content").defer("content__payload")
+    shown = assignments.select_related("budget__customer", "content").defer("content__payload")
+    return shown.annotate(is_held=derived.held())
 
 
 def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime) -> list[OwnLine]:

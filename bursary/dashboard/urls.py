@@ -2,13 +2,23 @@
 
 from django.urls import path
 
-from bursary.dashboard import learner_views, views
+from bursary.dashboard import account_views, learner_views, list_views, views
 
 urlpatterns = [
     path("", views.home, name="home"),
     path("sign-in/", views.SignIn.as_view(), name="sign-in"),
     path("sign-out/", views.SignOut.as_view(), name="sign-out"),
-    path("assignments/", views.own, name="own-assignments"),
+    path("courses/", views.own, name="own-assignments"),
+    path("assignments/", list_views.assignments, name="assignment-list"),
+    path("assignments/export/", list_views.export, name="export-assignments"),
+    path("assignments/selected/", list_views.selected, name="selected-assignments"),
+    path("forgotten-password/", account_views.ForgottenPassword.as_view(), name="forgotten-password"),
+    path("forgotten-password/sent/", account_views.LinkSent.as_view(), name="password-link-sent"),
+    # Logs mask the token: see bursary/lib/logs.py.
+    path("new-password/<str:uidb64>/<str:token>/", account_views.NewPassword.as_view(), name="new-password"),
+    path("account/", account_views.account, name="account"),
+    path("account/password/", account_views.ChangePassword.as_view(), name="change-password"),
+    path("account/keys/<int:pk>/revoke/", account_views.revoke_key, name="revoke-key"),
     path("assignments/<uuid:uuid>/", views.assignment, name="assignment"),
     path("assignments/<uuid:uuid>/accept/", learner_views.accept, name="accept"),
     path("assignments/<uuid:uuid>/decline/", learner_views.decline, name="decline-page"),
@@ -16,5 +26,8 @@ urlpatterns = [
     # Short, as it stands in e-mails. Logs mask the token: see bursary/access/links.py.
     path("a/<str:token>/", learner_views.answer, name="answer"),
     path("a/<str:token>/add-address/", learner_views.add_address, name="add-address"),
+    path("budgets/", list_views.budgets, name="budgets"),
+    path("budgets/<uuid:uuid>/", list_views.budget, name="budget"),
+    path("budgets/<uuid:uuid>/spent/", list_views.spendings, name="budget-spent"),
     path("budgets/<uuid:uuid>/assign/", views.assign_content, name="assign"),
 ]

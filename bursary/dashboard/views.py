@@ -27,14 +27,10 @@ from bursary.lib.money import dollars
 @page
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """Introduce Bursary; show a signed-in user their budgets and assignments."""
+    """Introduce Bursary; show a signed-in user what needs attention, their budgets and assignments."""
     user = request.user
-    pages = {name: request.GET.get(name, "1") for name in ("budgets", "notices")}
-    context = {
-        "overview": overview(user, now=timezone.now(), **pages) if isinstance(user, User) else None,
-        "demo_file": _demo_file(),
-    }
-    return render(request, "dashboard/home.html", context)
+    shown = overview(user, now=timezone.now()) if isinstance(user, User) else None
+    return render(request, "dashboard/home.html", {"overview": shown, "demo_file": _demo_file()})
 
 
 @page

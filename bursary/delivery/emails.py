@@ -15,7 +15,11 @@ from bursary.assignments import content_display, learner_accounts, signed_links
 from bursary.assignments.actions import Done, Failure, Postponed, Skipped
 from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, State, Status
 from bursary.assignments.learner_accounts import AccountEnded
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.models import (
+    AllocationBatch,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
 from bursary.budgets.models import Customer, NotInUse
 from bursary.delivery.errors import address_rejected, mail_errors_translated
 from bursary.delivery.smtp_backend import cut_off_after
@@ -27,6 +31,7 @@ BECAUSE: Mapping[ExpiryReason, str] = {
     ExpiryReason.ENROLL_BY: "enrolment closes then",
     ExpiryReason.BUDGET_END: "the budget that pays for it ends then",
     ExpiryReason.DUE_DATE: "the due date that was set",
+    ExpiryReason.EXTENSION: "the deadline was extended to then",
 }
 """The reason for a deadline, as a clause that follows it and a colon."""
 _TO_LEARNERS = {**BECAUSE, ExpiryReason.DUE_DATE: "your organisation asks for an answer by then"}
@@ -73,11 +78,8 @@ def remind(action: LearnerContentAssignmentAction) -> Done | Skipped:
 def nudge(action: LearnerContentAssignmentAction) -> Done | Skipped:
     """Send the mail that the content starts soon, unless it has started meanwhile."""
     assignment, now = action.assignment, action.modified
-    starts_at: datetime | None = assignment.content_start
-    if assignment.content:
-        starts_at = assignment.content.start_date
-    elif starts_at == FAR_FUTURE:
-        starts_at = None
+    content_display.attach_content([assignment], now=now)
+    starts_at = content_display.start(assignment)
     if assignment.state == State.ALLOCATED and assignment.expires_at <= now:
         return Skipped("deadline_passed", "The deadline passed before the nudge was sent.")
     unused = assignment.budget.not_in_use(now)
@@ -183,16 +185,24 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
     customer = assignment.budget.customer
     content_display.attach_content([assignment], now=action.modified)
     content = assignment.shown_content
-    starts = ""
-    if content and content.start_date:
-        starts = moments.day_in_words(content.start_date, zone=customer.zone)
+    starts_at = content_display.start(assignment)
     context = {
         "organisation": customer.name,
         "course": content_display.title(assignment),
         "partner": content.partner_names if content else "",
-        "starts": starts,
+        "starts": moments.day_in_words(starts_at, zone=customer.zone) if starts_at else "",
         "accepted": assignment.state == State.ACCEPTED,
         "deadline": deadline_in_words(assignment, to_learner=True),
         "link": assignment_link(action),
+        "message": _message(action),
     }
     return send(action.recipient, template=action.action_type, context=context, name=str(action.uuid))
+
+
+def _message(action: LearnerContentAssignmentAction) -> str:
+    """Return what the administrator wrote to those learners, for the mail about the assignment alone."""
+    if action.action_type != ActionType.NOTIFIED:
+        return ""
+    batch = action.assignment.allocation_batch_uuid
+    batches = AllocationBatch.objects.filter(uuid__in=[batch] if batch else [])
+    return batches.values_list("message", flat=True).first() or ""

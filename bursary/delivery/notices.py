@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import F, Q
 
 from bursary.access.models import Role, User
+from bursary.assignments import content_display
 from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
 from bursary.assignments.models import DeadlineNotice
 from bursary.delivery import emails, runner
@@ -110,7 +111,7 @@ def _context(notice: DeadlineNotice, waits_until: datetime | None) -> dict[str, 
     return {
         "organisation": customer.name,
         "budget": notice.budget.name,
-        "course": notice.content.title if notice.content else "",
+        "course": content_display.notice_title(notice),
         "count": notice.assignments,
         "until": moments.in_words(waits_until, zone=customer.zone) if waits_until else "",
         "reason": notice.get_reason_display(),

@@ -1,7 +1,8 @@
 """The runner: claim an action that is due, attempt it, finish it.
 
 One action is claimed at a time, so that a lease covers one send and no more. Nothing is sent inside a
-transaction. A worker that outlives its lease writes nothing: its fence no longer matches.
+transaction. A worker that outlives its lease writes nothing: the row's `fence`, the number
+of its claims, is no longer the worker's.
 """
 
 import logging

@@ -26,7 +26,7 @@ def apply(kind: EventKind, payload: Mapping[str, Any], *, now: datetime) -> Even
     if kind is EventKind.CONTENT_CHANGED:
         # Upstream's batch job runs after its event: one refresh now would find the old record.
         requested = schedule.request_refresh(payload["content_keys"], now=now, until_changed=True)
-        return EventOutcome.WANTED if requested else EventOutcome.NOTHING_HELD
+        return EventOutcome.REFRESH_REQUESTED if requested else EventOutcome.NOT_IN_REPLICA
     if kind is EventKind.TRANSACTION_REVERSED:
         return _reverse(UUID(payload["transaction_uuid"]), now=now)
     raise ValueError(f"Events of kind {kind} are not applied.")

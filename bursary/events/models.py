@@ -26,8 +26,8 @@ class EventKind(models.TextChoices):
 class EventOutcome(models.TextChoices):
     """How an event was settled."""
 
-    WANTED = "wanted", "Refresh requested"
-    NOTHING_HELD = "nothing_held", "No such content here"
+    REFRESH_REQUESTED = "wanted", "Refresh requested"
+    NOT_IN_REPLICA = "nothing_held", "No such content here"
     REVERSED = "reversed", "Assignment reversed"
     ALREADY_REVERSED = "already_reversed", "Already reversed"
     UNKNOWN_TRANSACTION = "unknown_transaction", "No such transaction"

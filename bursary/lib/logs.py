@@ -6,12 +6,12 @@ import traceback
 
 LONGEST_LINE = 300  # characters of an error
 
-_TOKEN = re.compile(r"/a/[^/\s\"'?#]{40,}")
+_TOKEN = re.compile(r"(/a/)[^/\s\"'?#]{40,}|(/new-password/[^/\s\"'?#]+/)[^/\s\"'?#]{30,}")
 _ADDRESS = re.compile(r"[^\s'\"()<>=,:;]+@[^\s'\"()<>=,:;]+")
 
 
 class Formatter(logging.Formatter):
-    """Leaves out the tokens of signed links, which answer for a learner."""
+    """Leaves out the tokens of links in mails, which answer for a learner or set a password."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, stack trace included, without tokens."""
@@ -19,8 +19,8 @@ class Formatter(logging.Formatter):
 
 
 def without_tokens(text: str) -> str:
-    """Return text without the tokens of signed links in its addresses."""
-    return _TOKEN.sub("/a/…", text)
+    """Return text without the tokens of links in mails in its addresses."""
+    return _TOKEN.sub(r"\1\2…", text)
 
 
 def one_line(error: Exception) -> str:

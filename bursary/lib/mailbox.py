@@ -65,6 +65,11 @@ _PROBLEMS = tuple(
 )
 
 
+_LOOK_ALIKES = re.compile("[асеһіјӏорԛѕԝхуѵԁονραικυγ]")
+"""Letters that look like Latin ones: a domain with them is another domain than it seems to be."""
+_OTHER_LETTER = re.compile(r"[^\W\d_]")
+
+
 class BadAddress(ValueError):
     """The text is no address that a mail can be sent to: the message says why, in one or two sentences."""
 
@@ -94,11 +99,14 @@ def _validated(text: str) -> email_validator.ValidatedEmail:
     if local.startswith("'") or local.endswith("'"):  # permitted, and in pasted text always a quotation mark
         raise BadAddress("It has an apostrophe at the beginning or before the @, probably a quotation mark.")
     try:
-        return email_validator.validate_email(
+        valid = email_validator.validate_email(
             address, allow_smtputf8=False, check_deliverability=False, strict=True
         )
     except ValueError as error:  # also for half a surrogate pair
         raise BadAddress(_problem(address)) from error
+    if letter := _look_alike(valid.domain):
+        raise BadAddress(f"Its domain has {named(letter)}, which looks like a Latin letter: type it anew.")
+    return valid
 
 
 def half_width(text: str) -> str:
@@ -122,6 +130,21 @@ def comparable(text: str) -> str:
 def named(character: str) -> str:
     """Return a character's number and name, such as `U+200E LEFT-TO-RIGHT MARK`."""
     return f"U+{ord(character):04X} {unicodedata.name(character, 'CONTROL CHARACTER')}"
+
+
+def _look_alike(domain: str) -> str:
+    """Return a Cyrillic or Greek letter of the domain that passes for a Latin one; empty if there is none.
+
+    Among Latin letters it does, and in a part that has no other letters, before a Latin ending.
+    """
+    *parts, ending = domain.split(".")
+    for part in (*parts, ending):
+        if found := _LOOK_ALIKES.search(part):
+            mixed = re.search("[a-z]", part)
+            alone = ending.isascii() and not _OTHER_LETTER.search(_LOOK_ALIKES.sub("", part))
+            if mixed or alone:
+                return found[0]
+    return ""
 
 
 def _problem(address: str) -> str:

@@ -28,7 +28,7 @@ def sentence(audit: ContentAudit) -> str:
     """Return the audit's result in a line."""
     parts = [f"{audit.counts[finding]} {finding}" for finding in Finding if audit.counts[finding]]
     if audit.thin:
-        parts.append(f"{audit.thin} thin at the moment")
+        parts.append(f"{audit.thin} with a summary record alone at the moment")
     if silent := len(audit.unavailable):
         parts.append(f"no answer of {silent} catalog{'s' if silent > 1 else ''}")
     listed = ", ".join(parts)

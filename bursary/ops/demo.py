@@ -1,6 +1,6 @@
-"""The demonstration: an invented organisation with users, budgets, courses and a past.
+"""The demonstration: two invented organisations with users, budgets, courses and a year behind them.
 
-Its past is made by the service's own functions, with the `now` of those days. Loading it again makes only
+Their past is made by the service's own functions, with the `now` of those days. Loading it again makes only
 what is missing.
 """
 
@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,20 +19,35 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from bursary.access.models import ApiKey, Role, User
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets import terms
 from bursary.budgets.models import Budget, Customer
-from bursary.ops import accounts, demo_history
+from bursary.ops import accounts, demo_history, demo_year
 from bursary.ops.accounts import Credentials, Person
 from bursary.ops.console import Advance
+from bursary.ops.demo_year import DemoYear
 from bursary.ops.setup import SetupPlan, set_up
 from bursary.replica import refresh
 from bursary.replica.models import RefreshSource
 
 CUSTOMER, SLUG, TIME_ZONE = "Larkspur Logistics", "larkspur-logistics", "Europe/Madrid"
 ACCOUNT_LIMIT_CENTS = 120_000_000
-BUDGETS: Mapping[str, int] = {demo_history.COMFORTABLE: 100_000_000, demo_history.TIGHT: 15_000}
+BUDGETS: Mapping[str, int] = {demo_history.COMFORTABLE: 1_400_000, demo_history.TIGHT: 15_000}
 """Their limits in cents: one has plenty of room, the other is nearly used up by one assignment."""
+ENDING, ENDING_CENTS = "Leadership", 950_000
+PLANNED_END, ENDS_IN = timedelta(days=120), timedelta(days=24)
+"""A budget of the same organisation. Its end is brought forward at last, and deadlines with it."""
+OTHER_CUSTOMER, OTHER_SLUG, OTHER_TIME_ZONE = "Brightwater Health", "brightwater-health", "America/Chicago"
+OTHER_BUDGETS: Mapping[str, int] = {"Clinical skills": 800_000, "First ninety days": 1_100_000}
+FEW_REMINDERS: Mapping[str, object] = {"remind_days_after": "14", "remind_days_before": "3"}
+OTHER_TERMS: Mapping[str, Mapping[str, object]] = {
+    "Clinical skills": FEW_REMINDERS,
+    "First ninety days": {**FEW_REMINDERS, "allocation_age_days": 30},
+}
+"""One budget with little time to accept, and few reminders for both."""
 
 ADMINISTRATOR = Person("ada.admin@larkspur.example", "ada", "Ada", "Admin", 7000)
+OTHER_ADMINISTRATOR = Person("grace.admin@brightwater.example", "grace", "Grace", "Admin", 7100)
 OPERATOR = Person("olga.operator@larkspur.example", "olga", "Olga", "Operator", 7009, operates=True)
 LEARNERS = (
     Person(demo_history.LENA, "lena", "Lena", "Learner", 7001),
@@ -62,8 +77,10 @@ def demo_file() -> Path:
     return Path(settings.VAR_DIR) / "demo.json"
 
 
-def load(*, now: datetime, advance: Advance) -> Demo:
-    """Make what is missing of the demonstration, and write its file.
+def load(
+    *, now: datetime, advance: Advance, weeks: int = 0, advance_year: Advance = lambda _done: None
+) -> Demo:
+    """Make what is missing of the demonstration, with so many weeks of its year, and write its file.
 
     Raises replica.refresh.ContentUnavailable where the configured catalog does not answer, and NotHere.
     """
@@ -78,6 +95,12 @@ def load(*, now: datetime, advance: Advance) -> Demo:
     customer = budgets[0].customer
     users = {"administrator": administrator, **_other_users(customer)}
     _load_content(budgets[0], now=now, advance=advance)
+    if weeks:
+        years = _years(budgets, administrator=administrator, now=now)
+        demo_year.load(years, began=customer.created, weeks=weeks, advance=advance_year)
+        ending = years[0].budgets[1]
+        if ending.ends_at and ending.ends_at > now + ENDS_IN:
+            terms.change(ending, now=now, terms={"ends_at": now + ENDS_IN})
     demo_history.load(budgets, administrator=administrator)
     record = _record(customer, budgets, users)
     _write(demo_file(), record)
@@ -85,7 +108,9 @@ def load(*, now: datetime, advance: Advance) -> Demo:
         demo_file(),
         record,
         contents=demo_history.offered(budgets[0]).count(),
-        assignments=sum(budget.assignments.count() for budget in budgets),
+        assignments=LearnerContentAssignment.objects.filter(
+            budget__catalog_uuid=budgets[0].catalog_uuid
+        ).count(),
     )
 
 
@@ -105,6 +130,45 @@ def _budgets() -> list[Budget]:
             )
         ).budget
         for name, limit_cents in BUDGETS.items()
+    ]
+
+
+def _years(budgets: list[Budget], *, administrator: User, now: datetime) -> list[DemoYear]:
+    """Return the two organisations, each with the budgets that it assigned from in the past year."""
+    comfortable = budgets[0]
+    ending = SetupPlan(
+        customer=CUSTOMER,
+        slug=SLUG,
+        time_zone=TIME_ZONE,
+        administrator=ADMINISTRATOR,
+        budget=ENDING,
+        limit_cents=ENDING_CENTS,
+        catalog_uuid=comfortable.catalog_uuid,
+        ends=(now + PLANNED_END).date().isoformat(),
+    )
+    others = [
+        set_up(
+            SetupPlan(
+                customer=OTHER_CUSTOMER,
+                slug=OTHER_SLUG,
+                time_zone=OTHER_TIME_ZONE,
+                administrator=OTHER_ADMINISTRATOR,
+                budget=name,
+                limit_cents=limit_cents,
+                catalog_uuid=comfortable.catalog_uuid,
+            )
+        )
+        for name, limit_cents in OTHER_BUDGETS.items()
+    ]
+    other_budgets = [
+        terms.change(one.budget, now=now, terms=OTHER_TERMS[one.budget.name])
+        if "budget" in one.made
+        else one.budget
+        for one in others
+    ]
+    return [
+        DemoYear((comfortable, set_up(ending).budget), administrator, "larkspur.example"),
+        DemoYear(other_budgets, others[0].administrator, "brightwater.example"),
     ]
 
 

@@ -1,8 +1,7 @@
 """The demonstration's assignments and their past, made by the service's own functions."""
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,6 +13,7 @@ from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.delivery import runner
+from bursary.ops import demo_mail
 from bursary.replica import joining, reads
 from bursary.replica.models import ContentMetadata, ContentType
 
@@ -68,7 +68,7 @@ def load(budgets: Sequence[Budget], *, administrator: User) -> None:
         name: iter(_suitable(budget, began=began).exclude(pk__in=used)[: len(SCENARIOS)])
         for name, budget in by_name.items()
     }
-    with _expected_failures_unlogged():
+    with demo_mail.expected_failures_unlogged():
         for scenario, known in begun:
             if course := known or next(unused[scenario.budget], None):
                 with suppress(allocation.AllocationRefused):
@@ -139,15 +139,3 @@ def _run(
 
 def _fixed(now: datetime) -> Callable[[], datetime]:
     return lambda: now
-
-
-@contextmanager
-def _expected_failures_unlogged() -> Iterator[None]:
-    """Silence the log of the mail that is meant to fail."""
-    logger = logging.getLogger(runner.__name__)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -5,9 +5,11 @@ that any model has, so that a table added later forgets, too.
 """
 
 import html
+import html.entities
 import json
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -26,20 +28,28 @@ from bursary.lib.batches import keyset_pages
 
 ROWS_PER_QUERY = 200
 _ID = "lms_user_id"
+_ENTITIES: dict[str, list[str]] = defaultdict(list)
+"""The names of HTML's entities, by character."""
+for _name, _character in html.entities.html5.items():
+    if _name.endswith(";") and len(_character) == 1:
+        _ENTITIES[_character].append(f"&{_name}")
 _FULL_WIDTH = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
 
 
 def pattern(person: Identity) -> re.Pattern[str]:
     """Return the expression that finds the person's addresses and keys in a text, in either case.
 
-    Also in full-width letters, and as URLs, JSON and HTML encode them. Not within another address:
-    `ann@x.example` is not in `joann@x.example`, nor in `ann@x.example.org`.
+    Also in full-width letters, and as URLs, JSON, HTML and quoted-printable mails encode them, a URL within a
+    URL included. Not within another address: `ann@x.example` is not in `joann@x.example`, nor in
+    `ann@x.example.org`.
     """
     written = {form for address in person.addresses for form in _as_written(address)}
-    words = sorted(written | person.keys, key=len, reverse=True)
-    # Before it may stand what a URL has encoded, except `+`, or a line's end as JSON and Python write it.
-    before = r"(?:(?<![\w.+-])|(?<=%[0-9a-f]{2})(?<!%2b)|(?<=\\[nrt]))"
-    return re.compile(rf"{before}(?:{'|'.join(map(re.escape, words))})(?![\w-]|\.\w)", re.IGNORECASE)
+    words = [re.escape(one) for one in sorted(written | person.keys, key=len, reverse=True)]
+    words += sorted({_encoded(address) for address in person.addresses})
+    # Before it may stand what a URL or a mail has encoded, except `+`, or a line's end as JSON writes it.
+    hidden = r"(?<=%[0-9a-f]{2})(?<!%2b)|(?<=%25[0-9a-f]{2})(?<!%252b)|(?<==[0-9a-f]{2})(?<!=2b)"
+    before = rf"(?:(?<![\w.+-])|{hidden}|(?<=\\[nrt]))"
+    return re.compile(rf"{before}(?:{'|'.join(words)})(?![\w-]|\.\w)", re.IGNORECASE)
 
 
 def erase(person: Identity) -> int:
@@ -123,25 +133,52 @@ def _as_written(text: str) -> set[str]:
     return written | encoded | in_json | {html.escape(one) for one in written}
 
 
+def _encoded(address: str) -> str:
+    """Return a pattern of the address of which each character may be encoded, alone or with all others.
+
+    As an HTML entity, in a URL, also twice, or in a quoted-printable mail, in which a line may end anywhere.
+    """
+    ways = []
+    for character in mailbox.tidy(address):
+        octets = [f"{octet:02x}" for octet in character.encode(errors="surrogatepass")]
+        names = "".join(f"|{re.escape(name)}" for name in _ENTITIES.get(character, ()))
+        ways.append(
+            rf"(?:{re.escape(character)}|&#0*{ord(character)};|&#x0*{ord(character):x};{names}"
+            rf"|{''.join(f'%(?:25)*{octet}' for octet in octets)}|{''.join(f'={octet}' for octet in octets)})"
+        )
+    return r"(?:=\r?\n)?".join(ways)
+
+
 def _words(person: Identity, *, in_json: bool) -> Iterator[tuple[str, str]]:
     """Yield words of which every mention contains one, each with its lookup.
 
     Few and short, because each is looked for in every row: local parts stand for addresses, the full-width @
-    for all in full-width letters. Without regard to case only where it matters: on PostgreSQL, that converts
-    each text anew for each word.
+    for all in full-width letters, a mail's line end for addresses that it divides. Without regard to case
+    only where it matters: on PostgreSQL, that converts each text anew for each word.
     """
+    breaks = {"=\\n", "=\\r\\n"} if in_json else {"=\n", "=\r\n"}
     full_width = {"\uff20", r"\uff20", *(case(quote("\uff20")) for case in (str.lower, str.upper))}
     ids = {f'"{_ID}": {one}' for one in person.lms_user_ids} if in_json else set()
-    yield from (("contains", word) for word in sorted(person.keys | full_width | ids))
+    yield from (("contains", word) for word in sorted(person.keys | full_width | ids | breaks))
     words: set[str] = set()
     for address in person.addresses:
         local = mailbox.tidy(address).rpartition("@")[0]
         words |= {local, quote(local), html.escape(local), address, json.dumps(address)[1:-1]}
+        words |= {quote(quote(local, safe=""), safe=""), *_with_entities(local)}
+        words.add("".join(it if it.isalnum() else f"={ord(it):02X}" for it in local))
     shortest: list[str] = []
     for word in sorted(words, key=lambda one: (len(one), one)):
         if not any(known.lower() in word.lower() for known in shortest):
             shortest.append(word)
             yield "icontains", word
+
+
+def _with_entities(local: str) -> Iterator[str]:
+    """Yield a local part with its marks, or all of it, as HTML entities, of one kind each time."""
+    for every in (False, True):
+        for number in ("&#{};", "&#x{:x};"):
+            yield "".join(number.format(ord(it)) if every or not it.isalnum() else it for it in local)
+    yield "".join(_ENTITIES[it][0] if it in _ENTITIES else it for it in local)
 
 
 def _without(value: Any, mention: re.Pattern[str], ids: set[int]) -> Any:

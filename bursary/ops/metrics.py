@@ -94,7 +94,7 @@ def _of_content(now: datetime) -> Iterator[Metric]:
     contradictions = CatalogListing.objects.aggregate(total=Sum("contradictions", default=0))
     yield CounterMetricFamily(
         "bursary_content_differs_within_variant",
-        "Records that differed from another catalog's of the same variant and time stamp.",
+        "Records that differed from another catalog's of the same variant and modified time.",
         contradictions["total"],
     )
 

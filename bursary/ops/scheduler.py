@@ -14,13 +14,13 @@ from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
 
-from bursary.assignments import account_linking, mailbox_keys
+from bursary.assignments import account_linking, csv_export, mailbox_keys
 from bursary.delivery import executors
 from bursary.events import inbox
 from bursary.lib import leases, logs
 from bursary.lib.clock import Clock
 from bursary.lib.threads import PollingThread
-from bursary.ops import derived_report, erasure_runs, refresh_runs, sweep_commands
+from bursary.ops import derived_report, erasure_runs, rebuild_runs, refresh_runs, sweep_commands
 from bursary.ops.console import to_json
 from bursary.ops.models import ScheduledTask
 
@@ -76,6 +76,13 @@ def _sweep_run(sweep: sweep_commands.SweepDefinition) -> Callable[[Clock], Mappi
     return run
 
 
+def _expire(clock: Clock) -> Mapping[str, object]:
+    """Expire what is due, but not by the rules of an earlier release."""
+    if rebuild_runs.unfinished():
+        return {"waits_for": rebuild_runs.TASK}
+    return _sweep_run(sweep_commands.EXPIRING)(clock)
+
+
 def _forget(clock: Clock) -> Mapping[str, object]:
     """Remove the personal data of expired assignments."""
     done = erasure_runs.run(now=clock())
@@ -85,9 +92,9 @@ def _forget(clock: Clock) -> Mapping[str, object]:
 
 
 def _retain(clock: Clock) -> Mapping[str, object]:
-    """Delete sessions that have ended, and events that were settled long ago."""
+    """Delete sessions that have ended, events that were settled long ago, and old entries about exports."""
     call_command("clearsessions")
-    return {"events": inbox.forget(now=clock())}
+    return {"events": inbox.forget(now=clock()), "exports": csv_export.forget_log(now=clock())}
 
 
 def _audit(clock: Clock) -> Mapping[str, object]:
@@ -116,7 +123,8 @@ TASKS: Sequence[TaskDefinition] = (
         SHORT_LEASE,
     ),
     TaskDefinition("rekey", timedelta(minutes=10), _rekey),
-    TaskDefinition("expire", timedelta(minutes=5), _sweep_run(sweep_commands.EXPIRING)),
+    TaskDefinition(rebuild_runs.TASK, timedelta(minutes=1), lambda clock: rebuild_runs.run(clock=clock)),
+    TaskDefinition("expire", timedelta(minutes=5), _expire),
     TaskDefinition("remind", timedelta(minutes=15), _sweep_run(sweep_commands.REMINDING)),
     TaskDefinition("nudge", timedelta(minutes=15), _sweep_run(sweep_commands.NUDGING)),
     TaskDefinition("privacy", timedelta(hours=1), _forget),

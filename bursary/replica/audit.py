@@ -1,8 +1,8 @@
 """Compares the replica with upstream, column by column, and writes nothing.
 
 Each catalog's view is compared with what that catalog serves: which content it holds, and of that what a
-refresh would write (`merge.COLUMNS`, the digest, the variant, the parent). A record that a merge would refuse
-as older is compared too: the audit reports that it differs, not which of the two is right.
+refresh would write (`merge.COLUMNS`, the digest, the set of restricted runs, the parent). A record that a
+merge would refuse as older is compared too: the audit reports that it differs, not which of the two is right.
 """
 
 import enum
@@ -80,7 +80,7 @@ class ContentAudit:
     looked_at: int = 0
     """Rows that were compared, once for each catalog, and those that a catalog has no record of."""
     thin: int = 0
-    """Full rows of which upstream serves a thin record at the moment: not compared."""
+    """Full rows of which upstream serves a summary record at the moment: not compared."""
     counts: Counter[Finding] = field(default_factory=Counter)
     found: list[ContentFinding] = field(default_factory=list)
     """The first `NAMED` findings."""

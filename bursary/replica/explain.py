@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import F, Max, QuerySet
 
 from bursary.catalog import parser
-from bursary.replica import merge, rekeying, schedule
+from bursary.replica import merge, renamed_keys, schedule
 from bursary.replica.models import CatalogMembership, ColdRead, ContentChange, ContentMetadata
 
 MOST_NAMED = 100
@@ -69,12 +69,13 @@ Explanation = dict[str, Any]
 def explain(content_key: str, *, now: datetime) -> Explanation | None:
     """Return what is known of content, None where there is no row. Eight queries.
 
-    `variants` names each row of the key with the catalogs that hold it; the rest is about the first of them.
-    `values` holds each column, the path in upstream's record that it was read from, and its last change;
-    `other_changes` the last changes of what is no column of the record: memberships, and being gone.
-    `brought_forward_at` is when the row is refreshed if open assignments depend on it, where that is sooner.
+    `variants` names each row of the key, one for each set of restricted runs, with the catalogs that hold it;
+    the rest is about the first of them. `values` holds each column, the path in upstream's record that it was
+    read from, and its last change; `other_changes` the last changes of what is no column of the record:
+    memberships, and being gone. `brought_forward_at` is when the row is refreshed if open assignments depend
+    on it, where that is sooner.
     """
-    found = ContentMetadata.objects.filter(content_key=rekeying.present_key(content_key))
+    found = ContentMetadata.objects.filter(content_key=renamed_keys.present_key(content_key))
     content = found.order_by(F("gone_at").asc(nulls_first=True), "variant").first()
     if content is None:
         return None
@@ -109,7 +110,7 @@ def unknown(content_key: str, *, now: datetime) -> Explanation:
 
 
 def _variants(rows: QuerySet[ContentMetadata]) -> list[dict[str, Any]]:
-    """Return each variant with its price and enrol-by date, and the catalogs that hold it."""
+    """Return each row of a key with its price and enrol-by date, and the catalogs that hold it."""
     found = rows.order_by("variant").values("pk", "variant", "price_cents", "enroll_by", "gone_at")[
         :MOST_NAMED
     ]

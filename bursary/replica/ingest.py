@@ -21,8 +21,8 @@ from bursary.replica.models import ContentMetadata
 
 content_changed = Signal()
 """Sent inside the writer's transaction, once a batch, with `pks`, the content that was created, changed, or
-left or joined a catalog, and `now`. `moved` has (catalog, old pk, new pk) for each catalog that is served
-another variant of a course than before, or the course by the key of another row; `rekeyed` has the new
+entered or left a catalog, and `now`. `moved` has (catalog, old pk, new pk) for each catalog that is served
+a course with other restricted runs than before, or by the key of another row; `renamed` has the new
 content keys by the old ones. A receiver's exception rolls the batch back."""
 
 BATCH = 50  # records a transaction, and keys a request; some 200 rows, as courses bring their runs
@@ -194,7 +194,7 @@ def _write(chosen: Mapping[str, Content], *, own: Set[str], context: FetchContex
             pks=written.announced,
             now=context.now,
             moved=written.moved,
-            rekeyed=written.rekeyed,
+            renamed=written.renamed,
         )
     decisions = [(one.content.content_key, one.decision) for one in written.merges]
     refused = {key for key, decision in decisions if decision is MergeDecision.REFUSED_TYPE}

@@ -136,9 +136,14 @@ class NotJoinable(Exception):
         self.run = run
 
 
+def is_summary(content: RecordedContent) -> bool:
+    """Return whether only a summary record is known: no price, and of a course nothing of its runs."""
+    return content.completeness == Completeness.THIN
+
+
 def lacks_runs(content: RecordedContent) -> bool:
-    """Return whether it is a course of which a thin record alone is known: nothing of its runs."""
-    return content.content_type == ContentType.COURSE and content.completeness == Completeness.THIN
+    """Return whether it is a course of which only a summary record is known: nothing of its runs."""
+    return content.content_type == ContentType.COURSE and is_summary(content)
 
 
 def closing(enroll_by: datetime | None, end: datetime | None) -> datetime | None:
@@ -162,14 +167,19 @@ def joining_terms(
     return JoiningTerms(chosen.key, chosen.price_cents, _latest(joinable))
 
 
-def joined_by(runs: Iterable[RunTerms], *, before: datetime, otherwise: datetime | None) -> datetime | None:
-    """Return when the last of the runs closes that are offered and open `before` that instant.
+def joined_by(
+    runs: Iterable[RunTerms], *, now: datetime, before: datetime, otherwise: datetime | None
+) -> datetime | None:
+    """Return when the last of a course's runs closes that can be joined `now` or later, and `before`.
 
-    It does not depend on the time of the question; it is in the past where all of them have closed.
-    `otherwise` is returned where there is no such run.
+    Where none can be, when the last of them all closes: what is not offered now may be offered again, and a
+    course is over once all of its runs are. Without runs, `otherwise`, unless that has passed.
     """
-    opening = [run for run in runs if run.opens_before(before)]
-    return _latest(opening) if opening else otherwise
+    known = list(runs)
+    joinable = [run for run in known if run.refusal(now=now, before=before) is None]
+    if known:
+        return _latest(joinable or known)
+    return otherwise if otherwise and otherwise > now else None
 
 
 def _latest(runs: Sequence[RunTerms]) -> datetime | None:
@@ -217,27 +227,26 @@ def runs_of(
 
 
 def with_courses(pks: Collection[int]) -> QuerySet[ContentMetadata]:
-    """Return these rows, and the courses of the runs among them, in every variant."""
+    """Return these rows, and all rows (variants) of the courses of the runs among them."""
     runs = ContentMetadata.objects.filter(pk__in=pks, content_type=ContentType.COURSERUN)
     courses = Q(content_type=ContentType.COURSE, content_key__in=runs.order_by().values("parent_key"))
     return ContentMetadata.objects.filter(Q(pk__in=pks) | courses)
 
 
-def opening(*, before: datetime | Combinable, prefix: str = "") -> Q:
-    """Return `RunTerms.opens_before` as a condition on runs, or on rows that refer to them by `prefix`."""
+def open_runs(*, now: datetime | Combinable, before: datetime | Combinable, prefix: str = "") -> Q:
+    """Return the condition that `RunTerms.refusal` has nothing against a run.
+
+    It is one on runs, or on rows that refer to them by `prefix`.
+    """
     undated = Q(**{f"{prefix}enroll_start": None})
     dated = Q(**{f"{prefix}enroll_by__isnull": False}) | Q(**{f"{prefix}enrollable": True})
     until = Least(before, closes(never=_NEVER, prefix=prefix))
     opens = Q(**{f"{prefix}enroll_start__lt": until}) | (undated & dated)
-    return Q(**{f"{prefix}offered": True, f"{prefix}content_type": ContentType.COURSERUN}) & opens
-
-
-def open_runs(*, now: datetime, before: datetime | Combinable, prefix: str = "") -> Q:
-    """Return, like `opening`, the condition that `RunTerms.refusal` has nothing against a run."""
     end, enroll_by = f"{prefix}end_date", f"{prefix}enroll_by"
     not_over = Q(**{end: None}) | Q(**{f"{end}__gt": now})
     not_closed = Q(**{enroll_by: None}) | Q(**{f"{enroll_by}__gt": now})
-    return opening(before=before, prefix=prefix) & not_over & not_closed
+    offered = Q(**{f"{prefix}offered": True, f"{prefix}content_type": ContentType.COURSERUN})
+    return offered & opens & not_over & not_closed
 
 
 def closes(*, never: datetime, prefix: str = "") -> Least:

@@ -1,7 +1,8 @@
 """Writes which rows a catalog holds, under the locks of its content.
 
-A catalog holds one row of a key. What it lists itself ends by `removal.py`; a run that only a course's record
-names ends as soon as that record no longer names it.
+A catalog holds one row of a key; a course has a row, a variant, for each set of restricted runs that it is
+served with. What a catalog lists itself ends by `removal.py`; a run that only a course's record names ends as
+soon as that record no longer names it.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
@@ -23,7 +24,7 @@ from bursary.replica.models import CatalogMembership, ContentChange, ContentMeta
 class Memberships:
     """What a batch changed of a catalog's memberships; the first four are pks of rows."""
 
-    joined: set[int] = field(default_factory=set)
+    runs_added: set[int] = field(default_factory=set)
     """Runs that the catalog did not hold, of courses that it did: they may move the courses' deadlines."""
     returned: set[int] = field(default_factory=set)
     """Held again, after it had ended."""
@@ -34,7 +35,7 @@ class Memberships:
     back: dict[int, datetime] = field(default_factory=dict)
     """Rows that no catalog held, and this one does: since when they were gone."""
     moved: list[tuple[UUID, int, int]] = field(default_factory=list)
-    """Catalog, the row that it held, and the row of the variant that it is served now."""
+    """Catalog, the row that it held, and the row that it holds now: it is served other restricted runs."""
     differences: list[tuple[int, str, object, object]] = field(default_factory=list)
     """How the rows differ between which the catalog moved: pk of the new row, field, old and new value."""
 
@@ -61,12 +62,15 @@ def alone(
 ) -> set[str]:
     """Return the runs among the catalog's `own` records that were once cut from a course.
 
-    No course that a catalog holds names them any more: their own records, which are thin, are all there is.
+    No course that a catalog holds names them any more: their own records, which are summaries, are all there
+    is.
     """
     cut = {
         key: rows[key, ""].parent_key
         for key in own & chosen.keys()
-        if _is_thin_run(chosen[key]) and (key, "") in rows and rows[key, ""].completeness == Completeness.FULL
+        if _is_run_record(chosen[key])
+        and (key, "") in rows
+        and rows[key, ""].completeness == Completeness.FULL
     }
     if not cut:
         return set()
@@ -107,7 +111,7 @@ def write(
     _upsert(held, known=known, context=context)
     note_seen([one.merge.row.pk for one in held if one.merge.row.content_key in known], context=context)
     _end_unnamed(held, known=known, naming=naming, done=done, context=context)
-    _note_new(held, known=known, done=done, context=context)
+    _note_new(held, known=known, rows=rows.values(), done=done, context=context)
     unheld = {one.row.pk for one in merges if one.decision is MergeDecision.CREATED}
     unheld -= {one.merge.row.pk for one in held}
     rows_held = {one.merge.row.pk: one.merge.row.gone_at for one in held}
@@ -142,7 +146,7 @@ def _is_full_course(content: Content) -> bool:
     return content.content_type is ContentType.COURSE and content.completeness is Completeness.FULL
 
 
-def _is_thin_run(content: Content) -> bool:
+def _is_run_record(content: Content) -> bool:
     return content.content_type is ContentType.COURSERUN and content.completeness is Completeness.THIN
 
 
@@ -184,16 +188,12 @@ def _move(
     done: Memberships,
     context: FetchContext,
 ) -> None:
-    """Let the catalog's memberships point to the rows of the variants that it is served now."""
+    """Let the catalog's memberships point to the rows with the restricted runs that it is served now."""
     by_pk = {row.pk: row for row in rows.values()}
     memberships = []
     for one in merges:
         membership = known[one.row.content_key]
-        before = by_pk[membership.content_id]
-        after = merge.columns(one.content) if one.agreed else one.row.columns
-        changes = merge.differences(before.columns, after)
-        done.differences += [(one.row.pk, name, old, new) for name, (old, new) in changes.items()]
-        done.moved.append((context.catalog_uuid, before.pk, one.row.pk))
+        _note_move(one, by_pk[membership.content_id], done=done, context=context)
         membership.content_id = one.row.pk
         memberships.append(membership)
     others = CatalogMembership.objects.filter(
@@ -201,6 +201,13 @@ def _move(
     )
     others.delete()  # two fetches that overlapped have each inserted a variant
     CatalogMembership.objects.bulk_update(memberships, ["content"])
+
+
+def _note_move(one: Merge, before: StoredContent, *, done: Memberships, context: FetchContext) -> None:
+    after = merge.columns(one.content) if one.agreed else one.row.columns
+    changes = merge.differences(before.columns, after)
+    done.differences += [(one.row.pk, name, old, new) for name, (old, new) in changes.items()]
+    done.moved.append((context.catalog_uuid, before.pk, one.row.pk))
 
 
 def _upsert(held: Iterable[_Held], *, known: Mapping[str, CatalogMembership], context: FetchContext) -> None:
@@ -250,23 +257,30 @@ def _note_new(
     held: Iterable[_Held],
     *,
     known: Mapping[str, CatalogMembership],
+    rows: Iterable[StoredContent],
     done: Memberships,
     context: FetchContext,
 ) -> None:
-    new = [
-        one.merge
-        for one in held
-        if one.merge.row.content_key not in known and one.merge.decision is not MergeDecision.CREATED
-    ]
-    if new:
+    """Note what the catalog did not hold: new to it, or there again, by the row that it had or by another."""
+    new = {one.merge.row.content_key: one.merge for one in held if one.merge.row.content_key not in known}
+    created = {one.row.pk for one in new.values() if one.decision is MergeDecision.CREATED}
+    there = {row.pk: row for row in rows if row.content_key in new and row.pk not in created}
+    if there:
         courses = CatalogMembership.objects.filter(
             catalog_uuid=context.catalog_uuid,
-            content__content_key__in={one.parent_key for one in new},
+            content__content_key__in={one.parent_key for one in new.values() if one.row.pk in there},
             created__lt=context.now,
         )
         held_before = set(courses.order_by().values_list("content__content_key", flat=True))
-        done.joined = {one.row.pk for one in new if one.parent_key in held_before}
+        done.runs_added = {
+            one.row.pk for one in new.values() if one.row.pk in there and one.parent_key in held_before
+        }
         left_before = ContentChange.objects.filter(
-            content__in=[one.row.pk for one in new], field="membership", old=str(context.catalog_uuid)
+            content__in=there, field="membership", old=str(context.catalog_uuid)
         )
-        done.returned = set(left_before.order_by().values_list("content", flat=True).distinct())
+        for pk in sorted(left_before.order_by().values_list("content", flat=True).distinct()):
+            one = new[there[pk].content_key]
+            if pk == one.row.pk:
+                done.returned.add(pk)
+            else:
+                _note_move(one, there[pk], done=done, context=context)

@@ -51,14 +51,17 @@ class MergeDecision(enum.Enum):
     REFUSED_OLDER = enum.auto()
     """The row comes from a newer record."""
     REFUSED_THIN = enum.auto()
-    """The row comes from a full record, and this one is thin: a search hit, without a price."""
+    """The row comes from a full record, and this one is a summary: a search hit, without a price."""
     REFUSED_TYPE = enum.auto()
     """Its key belongs to content of another type."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """What the decision depends on of a row."""
+    """What the decision depends on of a row.
+
+    A course has a row for each `variant`: the set of restricted runs that its catalogs are served it with.
+    """
 
     pk: int
     content_key: str
@@ -104,7 +107,7 @@ class Merge:
     checked_later: bool
     """A fetch that began later has confirmed the row already."""
     contradicts: bool
-    """Two catalogs of one upstream serve different records of one variant and one time stamp."""
+    """Two catalogs of one upstream serve different records of one variant and one modified time."""
 
     @property
     def agreed(self) -> bool:
@@ -127,7 +130,7 @@ class Merge:
 def choose_records(records: Iterable[Content]) -> tuple[dict[str, Content], list[tuple[str, MergeDecision]]]:
     """Cut runs out of their courses and keep one record a key; return those, and the others' keys and why.
 
-    Content that is no run wins over a run; then full over thin, a run nested in its course over a run
+    Content that is no run wins over a run; then full over summary, a run nested in its course over a run
     record, and the newest `upstream_modified`.
     """
     kept: dict[str, tuple[tuple[object, ...], Content]] = {}
@@ -209,9 +212,9 @@ def _refusal(
     if content.content_type != row.content_type:
         return MergeDecision.REFUSED_TYPE
     if content.completeness != row.completeness:
-        # Whatever their times: a run's own record is thin, and is stamped apart from its course's.
-        thin = content.completeness is Completeness.THIN
-        if not thin or (alone and not _checked_later(row, context=context)):
+        # Whatever their times: a run's own record is a summary, with another modified time than its course's.
+        summary = content.completeness is Completeness.THIN
+        if not summary or (alone and not _checked_later(row, context=context)):
             return None
         return MergeDecision.REFUSED_THIN
     return MergeDecision.REFUSED_OLDER if _is_older(content, row, context=context) else None
@@ -221,7 +224,7 @@ def _is_older(content: Content, row: StoredContent, *, context: FetchContext) ->
     """Compare upstream's own instants where they are comparable: of one catalog of one upstream, and past.
 
     Otherwise, and where they are equal, the later fetch wins. Of two catalogs they are not comparable: each
-    is the latest of the record's, its catalog's and its customer's, so an edit of the catalog stamps it all.
+    is the latest of the record's, its catalog's and its customer's, so an edit of the catalog moves them all.
     """
     fetched, stored, now = content.upstream_modified, row.upstream_modified, context.now
     same_catalog = context.fetched_from == row.fetched_from
@@ -235,7 +238,7 @@ def _checked_later(row: StoredContent, *, context: FetchContext) -> bool:
 
 
 def _contradicts(content: Content, row: StoredContent, *, context: FetchContext) -> bool:
-    """Return whether upstream serves the row's catalog another record at one time stamp: it must not."""
+    """Return whether another catalog is served a different record with the same modified time."""
     return (
         row.fetched_from != context.fetched_from
         and row.fetched_from.rpartition(":")[0] == context.upstream

@@ -155,7 +155,7 @@ class CatalogMembership(models.Model):
         max_length=255,
         blank=True,
         default="",
-        help_text="Key of the course whose full record names the run; empty: the catalog lists it itself",
+        help_text="Key of the course in whose full record the run is; empty: the catalog lists it itself",
     )
     seen_at = models.DateTimeField(help_text="When the catalog last returned it")
     missing_since = models.DateTimeField(null=True, blank=True, help_text="First lookup that found nothing")
@@ -229,7 +229,8 @@ class CatalogListing(LeasedRow):
         null=True, blank=True, help_text="Until when an operator allows any number of removals"
     )
     contradictions = models.PositiveBigIntegerField(
-        default=0, help_text="Records that differed from another catalog's of the same variant and time stamp"
+        default=0,
+        help_text="Records that differed from another catalog's of the same variant and modified time",
     )
 
     class Meta:

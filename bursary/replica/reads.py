@@ -11,12 +11,12 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Exists, QuerySet
+from django.db.models import QuerySet
 
 from bursary.catalog.payload import with_links
 from bursary.catalog.values import is_key
-from bursary.replica import cold_reads, refresh, rekeying, schedule
-from bursary.replica.joining import lacks_runs
+from bursary.replica import cold_reads, refresh, renamed_keys, schedule
+from bursary.replica.joining import is_summary
 from bursary.replica.models import (
     CatalogMembership,
     ColdRead,
@@ -48,22 +48,22 @@ def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conte
     """Return the course, run, program or pathway with this key that the catalog holds, its payload deferred.
 
     A row that it holds is served at once, with one query; where it is stale and no refresh is scheduled,
-    one is requested. Otherwise, and for a course of which a thin record alone is known, the catalog is
+    one is requested. Otherwise, and for content of which only a summary record is known, the catalog is
     asked within `CONTENT_READ_DEADLINE`, once for all concurrent readers, though another catalog may hold
     the content; inside a transaction that raises RuntimeError. A course with a renamed key is found
     by its former key as well. What has left every catalog, which is confirmed twice, is not asked for
     here. Raises UnknownContent where the catalog has no such content, or had none lately, and
-    ContentUnavailable where it does not answer in time or has a thin record alone.
+    ContentUnavailable where it does not answer in time or has no more than a summary record.
     """
     if not is_key(content_key):
         raise UnknownContent(content_key)
     content = _stored(content_key, catalog_uuid=catalog_uuid)
     if content is None:
-        key = rekeying.present_key(content_key)
+        key = renamed_keys.present_key(content_key)
         if _has_left_every_catalog(key):
             raise UnknownContent(content_key)
         return _cold_read(key, catalog_uuid=catalog_uuid, now=now)
-    if lacks_runs(content):
+    if is_summary(content):
         return _cold_read(content_key, catalog_uuid=catalog_uuid, now=now)
     if content.due_at is None and not content.fresh(now):
         schedule.request_stale(content, now=now)
@@ -72,12 +72,7 @@ def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conte
 
 def held_by(catalog_uuid: UUID) -> QuerySet[ContentMetadata]:
     """Return the content of a catalog, the runs in it included."""
-    return ContentMetadata.objects.filter(membership(catalog_uuid))
-
-
-def membership(catalog_uuid: UUID) -> Exists:
-    """Return a condition, or annotation, on content: the catalog holds this row."""
-    return in_catalog(catalog_uuid)
+    return ContentMetadata.objects.filter(in_catalog(catalog_uuid))
 
 
 def courseware_urls(keys: Collection[CatalogKey]) -> dict[CatalogKey, str]:
@@ -148,7 +143,7 @@ def _cold_read(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conten
         acquired = cold_reads.acquire(content_key, catalog_uuid=catalog_uuid, now=now)
         # Another reader may have stored it just now.
         content = _stored(content_key, catalog_uuid=catalog_uuid)
-        known = content is not None and not lacks_runs(content)
+        known = content is not None and not is_summary(content)
         if isinstance(acquired, ColdRead):
             if not known:
                 return _fetch(acquired, now=now)
@@ -175,9 +170,9 @@ def _fetch(read: ColdRead, *, now: datetime) -> ContentMetadata:
             within=settings.CONTENT_READ_DEADLINE,
         )
         content = _stored(read.content_key, catalog_uuid=read.catalog_uuid)
+        if (content is not None and is_summary(content)) or _is_of_summary_course(read):
+            raise ContentUnavailable("The catalog has not the whole record yet.")
         if content is not None:
-            if lacks_runs(content):
-                raise ContentUnavailable("The catalog has not the whole course yet.")
             return content
         for rejected in report.unparsable:
             if rejected.key == read.content_key and rejected.reason in _NOT_SERVED:
@@ -189,3 +184,10 @@ def _fetch(read: ColdRead, *, now: datetime) -> ContentMetadata:
         raise
     finally:
         cold_reads.release(read)
+
+
+def _is_of_summary_course(read: ColdRead) -> bool:
+    """Return whether the catalog holds only a summary record of this run's course: it names no runs yet."""
+    run = ContentMetadata.objects.filter(content_key=read.content_key).exclude(parent_key="")
+    courses = held_by(read.catalog_uuid).filter(content_key__in=run.values("parent_key"))
+    return not held_by(read.catalog_uuid).filter(pk__in=run).exists() and any(map(is_summary, courses))

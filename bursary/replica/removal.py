@@ -15,7 +15,7 @@ from django.db.models import Q, QuerySet
 from bursary.lib.batches import keyset_pages
 from bursary.lib.locks import for_update
 from bursary.lib.retries import in_transaction
-from bursary.replica import membership, merge, rekeying, schedule, store
+from bursary.replica import membership, merge, renamed_keys, schedule, store
 from bursary.replica.ingest import BATCH, content_changed
 from bursary.replica.merge import FetchContext
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, ContentType
@@ -113,9 +113,9 @@ def record_missing(pks: Collection[int], *, context: FetchContext) -> Missing:
     def record() -> Missing:
         list(for_update(_concerned(pks, catalog_uuid=context.catalog_uuid)).values_list("pk"))
         listing = _locked_listing(context)
-        rekeyed = rekeying.successors(missed.values_list("content", flat=True), context=context)
-        if rekeyed:
-            _follow_to_other_keys(rekeyed, context=context)
+        renamed = renamed_keys.successors(missed.values_list("content", flat=True), context=context)
+        if renamed:
+            _follow_to_other_keys(renamed, context=context)
         since = dict(missed.order_by("content_id").values_list("content", "missing_since"))
         missed.filter(missing_since=None).update(missing_since=context.now)
         confirmable = context.now - schedule.CONFIRM_AFTER
@@ -123,12 +123,12 @@ def record_missing(pks: Collection[int], *, context: FetchContext) -> Missing:
         unlisted = missed.filter(seen_at__lt=listing.started_at) if listing.started_at else missed.none()
         confirmed = list(unlisted.exclude(content__in=recheck).values_list("content", flat=True))
         if not confirmed:
-            return Missing(len(rekeyed), recheck, "")
+            return Missing(len(renamed), recheck, "")
         if alarm := _removal_alarm(listing, now=context.now):
             _raise_alarm(listing, alarm, now=context.now)
-            return Missing(len(rekeyed), recheck, alarm)
+            return Missing(len(renamed), recheck, alarm)
         _end(confirmed, context=context)
-        return Missing(len(rekeyed) + len(confirmed), recheck, "")
+        return Missing(len(renamed) + len(confirmed), recheck, "")
 
     return in_transaction(record)
 
@@ -195,7 +195,7 @@ def _follow_to_other_keys(successors: Mapping[int, int], *, context: FetchContex
     for old, new in successors.items():
         former_key, content_key = rows[old].content_key, rows[new].content_key
         members.filter(named_by=former_key).update(named_by=content_key)
-        rekeying.remember(former_key, content_key=content_key)
+        renamed_keys.remember(former_key, content_key=content_key)
         differences.append((new, "content_key", former_key, content_key))
         changed = merge.differences(columns[old], columns[new])
         differences += [(new, name, before, after) for name, (before, after) in changed.items()]
@@ -210,7 +210,7 @@ def _follow_to_other_keys(successors: Mapping[int, int], *, context: FetchContex
         pks=sorted(both),
         now=context.now,
         moved=[(catalog_uuid, old, new) for old, new in successors.items()],
-        rekeyed={},
+        renamed={},
     )
 
 
@@ -230,5 +230,5 @@ def _end(pks: Collection[int], *, context: FetchContext) -> None:
     ]
     store.record_changes(changes, context=context)
     content_changed.send(
-        sender=ContentMetadata, pks=sorted(ended.values()), now=context.now, moved=(), rekeyed={}
+        sender=ContentMetadata, pks=sorted(ended.values()), now=context.now, moved=(), renamed={}
     )

@@ -161,8 +161,9 @@ def _catalog_to_ask(fetched_from: str, holders: Collection[UUID]) -> UUID | None
 def settle_fetched(rows: Sequence[ContentMetadata], *, catalog_uuid: UUID, now: datetime) -> None:
     """Settle claimed rows that a fetch begun at `now` returned: due again when they are stale.
 
-    An announced change that does not show yet is polled for: after as long again as it has taken so far. A
-    row that the catalog holds no more, being served another variant, is due again through another that does.
+    An announced change that does not show yet is polled for: after as long again as it has taken so far.
+    Where the catalog is served the course with other restricted runs by now, and so holds another row, this
+    one is due again through a catalog that holds it.
     """
 
     def settle() -> None:
@@ -182,7 +183,7 @@ def settle_fetched(rows: Sequence[ContentMetadata], *, catalog_uuid: UUID, now: 
             elif row.content_type == ContentType.COURSERUN and row.parent_key in known:
                 finished.append(row)
             else:
-                # Where the record was refused, as older or thin, the row is as stale as it was.
+                # Where the record was refused, as older or a summary, the row is as stale as it was.
                 fresh[row.pk] = row.fresh_until if row.fresh_until > now else now + fresh_for("ordinary")
         claimed = {row.pk: row for row in rows}
         leases.settle([claimed[pk] for pk in polled], due_at=polled, now=now)
@@ -256,7 +257,7 @@ def _keys_of_courses(keys: Collection[str]) -> QuerySet[ContentMetadata, str]:
 
 
 def _rows_to_refresh(keys: Sequence[str]) -> QuerySet[ContentMetadata]:
-    """Return the rows of these keys in every variant, or of their courses.
+    """Return the rows of these keys, or of their courses: every variant, one for each set of restricted runs.
 
     For an unknown run, the course that its key names by convention. It is only a hint. A run without a row
     of its course is refreshed alone.

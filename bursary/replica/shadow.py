@@ -133,8 +133,8 @@ def _compare(catalog_uuid: UUID, contents: Mapping[str, UpstreamContent | None],
 def _is_incomparable(content: UpstreamContent | None, row: ContentMetadata) -> bool:
     """Return whether upstream leaves out what the row keeps on purpose.
 
-    A full row stays while upstream serves a thin record, and so does the row of a run that has ended, which
-    upstream no longer finds by its key.
+    A full row stays while upstream serves a summary record, and so does the row of a run that has ended,
+    which upstream no longer finds by its key.
     """
     if content is None:
         return bool(row.parent_key)

@@ -18,7 +18,7 @@ from bursary.catalog.records import Completeness, Content, ContentType
 from bursary.lib import leases
 from bursary.lib.batches import unique_fields
 from bursary.lib.locks import for_update
-from bursary.replica import membership, merge, rekeying, schedule
+from bursary.replica import membership, merge, renamed_keys, schedule
 from bursary.replica.membership import Memberships
 from bursary.replica.merge import FetchContext, Merge, MergeDecision, StoredContent
 from bursary.replica.models import (
@@ -32,7 +32,7 @@ from bursary.replica.models import (
 _WITH_PAYLOAD = ("payload", "digest", "fetched_from", "upstream_modified", "fetched_at", "changed_at")
 
 RowKey = tuple[str, str]
-"""A content key and a variant."""
+"""A content key and a variant: a digest of the restricted runs that a course is served with."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Written:
     merges: Sequence[Merge]
     announced: Sequence[int]
     moved: Sequence[tuple[UUID, int, int]]
-    rekeyed: Mapping[str, str]
+    renamed: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class _Present:
 def store(chosen: Mapping[str, Content], *, own: Set[str], context: FetchContext) -> Written:
     """Insert what is missing, lock everything, and only then decide: by what is committed, and stays so.
 
-    `own` are the keys of the records that the catalog returned, the others being runs that are named by them.
+    `own` are the keys of the records that the catalog returned, the others being the runs in them.
     Two refreshers of one catalog wait for each other and neither fails. Inserting comes first, in the order
     of keys, and gives way to whichever was faster. A row that is not committed is invisible to a lock. So
     inserting waits for inserts of greater keys or for locks, locking waits for locks of greater keys alone,
@@ -69,9 +69,9 @@ def store(chosen: Mapping[str, Content], *, own: Set[str], context: FetchContext
     Raises IntegrityError, and the database's other complaints about values, for a record it does not take.
     """
     present = _present(chosen, context=context)
-    rekeyed = rekeying.follow(chosen, own=own, known=present.keys, context=context)
-    if rekeyed.chosen is not chosen or rekeyed.keys:
-        chosen = rekeyed.chosen
+    renamed = renamed_keys.follow(chosen, own=own, known=present.keys, context=context)
+    if renamed.chosen is not chosen or renamed.keys:
+        chosen = renamed.chosen
         present = _present(chosen, context=context)
     targets = _targets(chosen, held=present.held)
     inserted = _insert_missing(chosen, targets, present=present, context=context)
@@ -82,7 +82,7 @@ def store(chosen: Mapping[str, Content], *, own: Set[str], context: FetchContext
         raise IntegrityError(f"left out: {', '.join(refused)}")
     merges = [
         replace(one, decision=MergeDecision.REFUSED_OLDER, changes={})
-        if one.content.content_key in rekeyed.lagging
+        if one.content.content_key in renamed.lagging
         else one
         for one in _decide(chosen, rows, targets=targets, own=own, inserted=inserted, context=context)
     ]
@@ -90,14 +90,14 @@ def store(chosen: Mapping[str, Content], *, own: Set[str], context: FetchContext
     _confirm(_decided(merges, MergeDecision.CHANGED, MergeDecision.UNCHANGED), context=context)
     _update(
         [one for one in _decided(merges, MergeDecision.REFUSED_THIN) if not one.checked_later],
-        checked_at=context.now,  # no more: a thin record says nothing of a price
+        checked_at=context.now,  # no more: a summary record says nothing of a price
     )
     members = membership.write(merges, rows=rows, own=own, context=context)
     note_listed(
         [one.content.content_key for one in _decided(merges, MergeDecision.REFUSED_TYPE)], context=context
     )
     _count_contradictions(merges, context=context)
-    return _record(merges, members, rekeyed=rekeyed, context=context)
+    return _record(merges, members, renamed=renamed, context=context)
 
 
 def preview(
@@ -178,7 +178,7 @@ def _present(chosen: Mapping[str, Content], *, context: FetchContext) -> _Presen
 def _targets(chosen: Mapping[str, Content], *, held: Mapping[str, str]) -> dict[str, RowKey]:
     """Return the row that each record is about.
 
-    A thin record does not say which restricted runs there are: it is about the row that the catalog holds.
+    A summary record does not say which restricted runs there are: it is about the row that the catalog holds.
     """
     return {
         key: (
@@ -330,7 +330,7 @@ def _count_contradictions(merges: Iterable[Merge], *, context: FetchContext) -> 
 
 
 def _record(
-    merges: Sequence[Merge], members: Memberships, *, rekeyed: rekeying.Rekeyed, context: FetchContext
+    merges: Sequence[Merge], members: Memberships, *, renamed: renamed_keys.RenamedKeys, context: FetchContext
 ) -> Written:
     """Write the history, and return what is announced."""
     catalog = str(context.catalog_uuid)
@@ -339,13 +339,13 @@ def _record(
     changes += [(pk, "membership", catalog, None) for pk in sorted(members.ended)]
     changes += [(pk, "gone_at", gone_at.isoformat(), None) for pk, gone_at in members.back.items()]
     changes += [(pk, "gone_at", None, context.now.isoformat()) for pk in sorted(members.gone)]
-    changes += [(pk, "content_key", old, new) for pk, (old, new) in rekeyed.rows.items()]
+    changes += [(pk, "content_key", old, new) for pk, (old, new) in renamed.rows.items()]
     record_changes(changes, context=context)
     record_changes(members.differences, context=context, catalog_uuid=context.catalog_uuid)
     rewritten = _decided(merges, MergeDecision.CREATED, MergeDecision.CHANGED)
     announced = {pk for pk, *_change in changes} | {new for _catalog, _old, new in members.moved}
-    announced |= members.joined | _left_by_runs(merges)
-    return Written(merges, sorted(announced | _pks(rewritten)), members.moved, rekeyed.keys)
+    announced |= members.runs_added | _left_by_runs(merges)
+    return Written(merges, sorted(announced | _pks(rewritten)), members.moved, renamed.keys)
 
 
 def _left_by_runs(merges: Iterable[Merge]) -> set[int]:

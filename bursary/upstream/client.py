@@ -8,7 +8,7 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import timedelta
@@ -115,16 +115,17 @@ class Client:
         `keeping` returns what is kept of each object in the answer. Raises the errors of `get`; after an
         error, the service may have carried out the request nevertheless.
         """
-        question = partial(self._send, "POST", self._base + path, json=json, keeping=keeping)
-        return self._ask(question, within=within, repeatable=repeatable)
+        question = partial(self._send, "POST", self._base + path, json=json)
+        return self._ask(question, within=within, repeatable=repeatable, keeping=keeping)
 
     def _ask(
         self,
-        question: Callable[[], Any],
+        question: Callable[[], Awaitable[bytearray]],
         *,
         within: timedelta | None,
         repeatable: bool,
         isolating: bool = False,
+        keeping: Keeping | None = None,
     ) -> object:
         allowed = min(within, self._deadline) if within is not None else self._deadline
         until = time.monotonic() + allowed.total_seconds()
@@ -139,7 +140,7 @@ class Client:
             with attempt:
                 ticket = self.breaker.enter()
                 try:
-                    answer = _portal().call(_in_time, question, until, allowed)
+                    answer = value_of(_portal().call(_in_time, question, until, allowed), keeping=keeping)
                 except UpstreamError as failure:
                     if _answered(failure):
                         self.breaker.succeeded(ticket)
@@ -150,7 +151,7 @@ class Client:
                 return answer
         raise AssertionError("stamina returns or raises")
 
-    async def _send(self, method: str, url: str, **content: Any) -> object:
+    async def _send(self, method: str, url: str, **content: Any) -> bytearray:
         """Ask once, with a token. One that is refused may have been revoked: another is tried, once."""
         if self._tokens is None:
             return await _exchange(method, url, max_bytes=self._max_bytes, **content)
@@ -223,6 +224,9 @@ def _portal() -> BlockingPortal:
     """
     with _starting:
         if (process := os.getpid()) not in _loops:
+            # Left to anyio, the loop's thread imports it, and its heap keeps the rest: 0.4 MB, 4 if compiled.
+            import anyio._backends._asyncio  # noqa: PLC0415  # without an upstream, nothing needs it
+
             certificates = httpx2.create_ssl_context()  # SSL_CERT_FILE counts, unlike proxies
             started: Future[_Loop] = Future()
             threading.Thread(
@@ -273,7 +277,9 @@ async def _serve(certificates: ssl.SSLContext, started: Future[_Loop]) -> None:
 # -- One exchange, inside that loop -------------------------------------------------------------------------
 
 
-async def _in_time(question: Callable[[], Any], until: float, allowed: timedelta) -> object:
+async def _in_time(
+    question: Callable[[], Awaitable[bytearray]], until: float, allowed: timedelta
+) -> bytearray:
     """Return the answer; every failure becomes an UpstreamError."""
     try:
         with anyio.fail_after(until - time.monotonic()):
@@ -302,7 +308,7 @@ def _late(allowed: timedelta) -> UpstreamUnavailable:
 
 async def post_form(url: str, form: Mapping[str, str]) -> object:
     """Post a form to a token endpoint and return the JSON value of its answer. Runs in the loop."""
-    return await _exchange("POST", url, max_bytes=MAX_TOKEN_BYTES, data=dict(form))
+    return value_of(await _exchange("POST", url, max_bytes=MAX_TOKEN_BYTES, data=dict(form)))
 
 
 async def _exchange(
@@ -311,13 +317,12 @@ async def _exchange(
     *,
     max_bytes: int,
     token: str = "",
-    keeping: Keeping | None = None,
     **content: Any,
-) -> object:
-    """Ask once and return the JSON value of the answer, None for an empty one.
+) -> bytearray:
+    """Ask once and return the answer's body.
 
     Raises UpstreamRefused for a refusal or a redirect, UpstreamUnavailable for a fault of the server's,
-    UnreadableAnswer for more than `max_bytes` after decompression, and for anything but JSON.
+    UnreadableAnswer for more than `max_bytes` after decompression.
     """
     headers = {"authorization": f"JWT {token}"} if token else None
     body = bytearray()
@@ -332,13 +337,18 @@ async def _exchange(
         raise _failure(response, body.decode(errors="replace"), hiding=token)
     if len(body) > most:
         raise UnreadableAnswer("too_large", f"The answer is longer than {max_bytes} bytes.")
-    return value_of(body, keeping=keeping)
+    return body
 
 
-def value_of(body: bytes | bytearray, *, keeping: Keeping | None = None) -> object:
-    """Return the JSON value, None for an empty body. Raises UnreadableAnswer for anything else."""
+def value_of(body: bytearray, *, keeping: Keeping | None = None) -> object:
+    """Return the JSON value, None for an empty body. Raises UnreadableAnswer for anything else.
+
+    Empties the body as soon as it is text: of a long answer there are never three copies.
+    """
     try:
-        return json.loads(body, object_hook=keeping) if body.strip() else None
+        text = body.decode(json.detect_encoding(body), "surrogatepass")  # as `json.loads` reads bytes
+        body.clear()
+        return json.loads(text, object_hook=keeping) if text and not text.isspace() else None
     except (ValueError, RecursionError) as unreadable:  # RecursionError: ten thousand brackets
         raise UnreadableAnswer("not_json", "The answer is not JSON.") from unreadable
 

@@ -22,7 +22,7 @@ from bursary.access.links import (
 from bursary.lib.logs import Formatter, without_tokens
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-LINK = Link(UUID("9bc503ea-c87e-4282-94a1-d88ba7211d84"), 2, links.stamp("alice"), NOW)
+LINK = Link(UUID("9bc503ea-c87e-4282-94a1-d88ba7211d84"), 2, links.digest_of("alice"), NOW)
 DAY = timedelta(days=1)
 
 
@@ -93,9 +93,9 @@ def test_every_refusal_says_why_and_what_next() -> None:
     assert all(kind.sentence and kind.next_step for kind in kinds)
 
 
-def test_a_stamp_is_another_for_other_parts() -> None:
-    assert links.stamp("a", "bc") != links.stamp("ab", "c")
-    assert links.stamp("a", "b") == links.stamp("a", "b")
+def test_a_digest_is_another_for_other_parts() -> None:
+    assert links.digest_of("a", "bc") != links.digest_of("ab", "c")
+    assert links.digest_of("a", "b") == links.digest_of("a", "b")
 
 
 def test_logs_name_no_token() -> None:

@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 
-from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.models import (
+    AllocationBatch,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
 from bursary.budgets.models import Account, Budget
 from bursary.lib.money import dollars
 from bursary.replica.models import Completeness, ContentMetadata, ContentType
@@ -53,6 +57,7 @@ def test_a_new_assignment_is_answered_with_all_that_clients_read(
         "content_price_cents": PRICE,
         "join_by": None,
     }
+    assert body.pop("allocation_batch_uuid") == str(AllocationBatch.objects.get().uuid)
     assert {name: len(rows) for name, rows in body.items()} == {
         "created": 1,
         "updated": 0,

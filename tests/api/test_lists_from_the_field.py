@@ -96,6 +96,17 @@ def test_a_pasted_list_is_its_people_and_its_names_are_answered_as_dropped(
         assert [one["text"] for one in answer["dropped"]] == dropped
 
 
+def test_an_only_column_of_managers_is_read_and_the_answer_says_so(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    items = ["Name;Manager e-mail", "Jane;m@larkspur.example"]
+    tried = door.can_allocate(budget, content, *items).json()
+    done = door.allocate(budget, content, *items).json()
+    assert [one["address"] for one in tried["learners"]] == ["m@larkspur.example"]
+    assert [answer["read_column"] for answer in (tried, done)] == ["Manager e-mail"] * 2
+    assert "read_column" not in door.can_allocate(budget, content, world.BOB).json()
+
+
 def test_what_is_wrong_in_a_list_is_named_by_the_position_of_its_item(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:

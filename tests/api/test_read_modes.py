@@ -17,6 +17,7 @@ from bursary.replica.models import (
     CatalogMembership,
     ColdRead,
     ContentMetadata,
+    ContentType,
     RefreshSource,
     ShadowDifference,
     ShadowTally,
@@ -25,7 +26,7 @@ from tests.api.door import Answer, Door, allocating, refusal_of
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.server import Upstream
 from tests.replica.reading import CLOSES, DAY, STARTS, a_course, keys_asked, read_over_http, run_of
-from tests.world import ALICE, BOB, CATALOG, NOW, PRICE, given_api_key, given_user
+from tests.world import ALICE, BOB, CATALOG, NOW, PRICE, given_api_key, given_content, given_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -240,6 +241,27 @@ def test_a_row_that_differs_from_upstream_is_not_referred_to(budget: Budget, doo
     made = LearnerContentAssignment.objects.get()
     assert (made.content, made.expires_at) == (None, CLOSES)
     assert [row.field for row in ShadowDifference.objects.all()] == ["enroll_by"]
+
+
+@pytest.mark.usefixtures("upstream")
+@pytest.mark.parametrize("mode", ["shadow"])
+def test_a_run_of_ours_that_opens_after_the_due_date_is_no_difference(budget: Budget, door: Door) -> None:
+    filled()
+    tides = ContentMetadata.objects.get(content_key=TIDES)
+    given_content(
+        f"course-v1:{TIDES}+2T2026",
+        parent=tides,
+        content_type=ContentType.COURSERUN,
+        enroll_start=NOW + 20 * DAY,
+        enroll_by=CLOSES + DAY,
+    )
+
+    for address, due in ((ALICE, NOW + 10 * DAY), (BOB, NOW + 30 * DAY)):
+        assert door.can_allocate(budget, tides, address, due_date=due.isoformat()).json()["can_allocate"]
+        assert door.allocate(budget, tides, address, due_date=due.isoformat()).status_code == 202
+
+    referred = {one.learner_email: one.content for one in LearnerContentAssignment.objects.all()}
+    assert referred == {ALICE: tides, BOB: None}
 
 
 @pytest.mark.parametrize("mode", ["shadow"])

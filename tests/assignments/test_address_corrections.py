@@ -3,7 +3,7 @@
 import pytest
 
 from bursary.access.links import LinkWithdrawn
-from bursary.access.models import learner_key
+from bursary.access.models import AccountAddress, learner_key
 from bursary.assignments import address_corrections, cancellation, redemption, signed_links
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -115,6 +115,28 @@ def test_pairs_of_which_the_order_would_decide_are_refused(
     assert [one.corrected for one in done] == ([[], []] if any(refused) else [[of_alice.uuid], [of_bob.uuid]])
     of_alice.refresh_from_db()
     assert of_alice.learner_email == (ALICE if dry_run or any(refused) else CAROL)
+
+
+@pytest.mark.parametrize("second", [CAROL, "carol.earlier@learners.example"])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_dry_run_judges_a_pair_with_the_earlier_ones_done(second: str, dry_run: bool) -> None:
+    carol = given_user(email=CAROL, lms_user_id=7)
+    AccountAddress.objects.create(
+        user=carol,
+        address="carol.earlier@learners.example",
+        learner_key=learner_key("carol.earlier@learners.example"),
+    )
+    budget, content = given_budget(), given_content()
+    allocate(budget, content, ALICE, BOB)
+
+    done = address_corrections.correct_all([(ALICE, CAROL), (BOB, second)], now=NOW, dry_run=dry_run)
+
+    assert [one.reason for one in done] == ["", "address_taken"]
+    rows = LearnerContentAssignment.objects.order_by("pk").values_list("learner_email", flat=True)
+    assert list(rows) == ([ALICE, BOB] if dry_run else [CAROL, BOB])
+    assert not LearnerContentAssignmentAction.objects.filter(
+        action_type=ActionType.EMAIL_CORRECTED, assignment__learner_email__in=[ALICE, BOB]
+    ).exists()
 
 
 def test_more_than_one_transaction_should_carry_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from bursary.assignments import allocation
 from bursary.assignments.allocation import AllocationRefused
+from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.models import LearnerContentAssignment
 from tests.world import (
     ALICE,
@@ -126,6 +127,17 @@ REFUSALS = [
     ),
     pytest.param(
         {},
+        {"key": "RiversideX+T1", "gone_at": NOW},
+        AllocationRefused(
+            "content_not_in_catalog",
+            "This content is not in the budget's catalog.",
+            "Choose content from the budget's catalog.",
+            {"content_key": "RiversideX+T1"},
+        ),
+        id="gone",
+    ),
+    pytest.param(
+        {},
         {"key": "RiversideX+T1", "enroll_by": NOW},
         AllocationRefused(
             "enrollment_not_open_in_time",
@@ -213,6 +225,17 @@ def test_a_refusal_gives_a_reason_a_sentence_a_next_step_and_figures(
         budget, content_key=content.content_key, price_cents=PRICE, entries=[ALICE], now=NOW
     )
     assert seen.refusals == [expected]
+
+
+def test_a_due_date_that_has_passed_is_refused_with_it() -> None:
+    with pytest.raises(AllocationRefused) as refused:
+        allocate(given_budget(), given_content(), ALICE, due_date=NOW)
+    assert refused.value == AllocationRefused(
+        "deadline_passed",
+        "The due date Monday, 2 March 2026, 10:00 (Madrid time) has passed.",
+        "Choose a later due date.",
+        {"deadline": NOW, "deadline_reason": ExpiryReason.DUE_DATE},
+    )
 
 
 def test_content_that_upstream_does_not_know_is_refused() -> None:

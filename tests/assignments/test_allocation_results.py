@@ -1,6 +1,7 @@
 """What an allocation and a preview return, and what they record."""
 
 import uuid
+from datetime import timedelta
 
 import pytest
 from django.db import connection
@@ -10,6 +11,7 @@ from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType
 from bursary.assignments.matching import Verdict
 from bursary.budgets.models import Budget
+from bursary.replica.joining import JoiningTerms
 from tests.world import ALICE, BOB, NOW, PRICE, action_of, allocate, given_budget, given_content, given_user
 
 pytestmark = pytest.mark.django_db
@@ -18,6 +20,21 @@ pytestmark = pytest.mark.django_db
 def test_an_allocation_returns_its_content() -> None:
     content = given_content()
     assert allocate(given_budget(), content, ALICE).content == content
+
+
+def test_an_allocation_returns_the_run_that_can_be_joined_and_until_when() -> None:
+    budget, content = given_budget(), given_content(enroll_by=NOW + timedelta(days=40))
+    terms = JoiningTerms(content.advertised_run, PRICE, NOW + timedelta(days=40))
+    seen = allocation.preview(
+        budget, content_key=content.content_key, price_cents=PRICE, entries=[ALICE], now=NOW
+    )
+    assert (seen.terms, allocate(budget, content, ALICE).terms) == (terms, terms)
+
+
+def test_a_first_assignment_has_the_lms_user_id_of_the_learners_account() -> None:
+    given_user(email=ALICE, lms_user_id=7)
+    made = allocate(given_budget(), given_content(), ALICE, BOB).assignments(Verdict.NEW)
+    assert [type(one).objects.get(pk=one.pk).lms_user_id for one in made] == [7, None]
 
 
 def test_an_allocation_is_a_fact_without_a_detail() -> None:

@@ -95,6 +95,17 @@ ALLOCATED = [
 ]
 
 
+@pytest.mark.parametrize("key", ["RevX+1", "course-v1:RevX+1+R1"])
+def test_what_opens_after_the_deadline_is_not_redeemed(budget: Budget, key: str) -> None:
+    stored = allocate(budget, "RevX+1", 6_200)
+    ContentMetadata.objects.filter(content_key="course-v1:RevX+1+R1").update(enroll_start=stored.expires_at)
+
+    with pytest.raises(RedemptionRefused) as refused:
+        redemption.begin(stored, now=NOW, content_key=key)
+
+    assert (refused.value.reason, refused.value.figures["deadline"]) == ("enrollment_not_open_in_time", AGE)
+
+
 @pytest.mark.parametrize("of_run", [False, True], ids=["course", "run"])
 @pytest.mark.parametrize(("course", "run", "cents", "deadline", "reason"), ALLOCATED)
 def test_what_can_be_joined_is_allocated_on_its_terms(
@@ -276,7 +287,11 @@ def test_a_course_of_which_nothing_can_be_found_out_is_not_redeemed(
     forget(stored, joined=joined)
 
     refused = redemption.unjoinable([(stored, "RevX+1")], now=NOW, ask=True)
-    assert [one.reason for one in refused.values()] == ["catalog_unavailable"]
+    assert list(refused.values()) == [
+        RedemptionRefused(
+            "catalog_unavailable", "The catalog does not answer at present.", "Try again in a minute."
+        )
+    ]
     with pytest.raises(ContentUnavailable):
         redemption.begin(stored, now=NOW)
     budget.refresh_from_db()

@@ -36,7 +36,7 @@ class Expected(NamedTuple):
     """By the state before; other states are refused."""
     redeeming: bool
     """Allowed only while a redemption is in flight; otherwise only while none is."""
-    stamp: str
+    time_column: str
     fact: bool
     requests: set[str]
     supersedes: set[str]
@@ -54,7 +54,7 @@ EXPECTED = {
             State.REVERSED: State.ALLOCATED,
         },
         redeeming=False,
-        stamp="allocated_at",
+        time_column="allocated_at",
         fact=True,
         requests={"learner_linked", "notified"},
         supersedes={"cancellation_notified", "expiration_notified"},
@@ -65,7 +65,7 @@ EXPECTED = {
     "redeemed": Expected(
         targets={State.ALLOCATED: State.ACCEPTED},
         redeeming=True,
-        stamp="accepted_at",
+        time_column="accepted_at",
         fact=False,
         requests=set(),
         supersedes={"notified", "reminded"},
@@ -76,7 +76,7 @@ EXPECTED = {
     "cancelled": Expected(
         targets={State.ALLOCATED: State.CANCELLED},
         redeeming=False,
-        stamp="cancelled_at",
+        time_column="cancelled_at",
         fact=True,
         requests={"cancellation_notified"},
         supersedes={"learner_linked", "notified", "reminded", "nudged"},
@@ -87,7 +87,7 @@ EXPECTED = {
     "declined": Expected(
         targets={State.ALLOCATED: State.CANCELLED},
         redeeming=False,
-        stamp="cancelled_at",
+        time_column="cancelled_at",
         fact=True,
         requests=set(),
         supersedes={"learner_linked", "notified", "reminded", "nudged"},
@@ -98,7 +98,7 @@ EXPECTED = {
     "expired": Expected(
         targets={State.ALLOCATED: State.EXPIRED},
         redeeming=False,
-        stamp="expired_at",
+        time_column="expired_at",
         fact=True,
         requests={"expiration_notified"},
         supersedes={"learner_linked", "notified", "reminded", "nudged"},
@@ -109,7 +109,7 @@ EXPECTED = {
     "reversed": Expected(
         targets={State.ACCEPTED: State.REVERSED},
         redeeming=False,
-        stamp="reversed_at",
+        time_column="reversed_at",
         fact=True,
         requests=set(),
         supersedes={"nudged"},
@@ -118,7 +118,7 @@ EXPECTED = {
         learner_state=LearnerState.NONE,
     ),
 }
-STAMPS = {"allocated_at", "accepted_at", "cancelled_at", "expired_at", "reversed_at"}
+TIME_COLUMNS = {"allocated_at", "accepted_at", "cancelled_at", "expired_at", "reversed_at"}
 WORK = {
     "learner_linked",
     "notified",
@@ -190,8 +190,8 @@ def test_every_move_from_every_state_does_what_the_table_says(by: str, state: St
     after = LearnerContentAssignment.objects.get()
     assert (after.state, after.cycle, after.learner_state) == (target, expected.cycle, expected.learner_state)
     assert (after.redeeming_since, after.modified) == (None, LATER)
-    changed = {stamp for stamp in STAMPS if getattr(after, stamp) == LATER}
-    assert changed == {expected.stamp}
+    changed = {column for column in TIME_COLUMNS if getattr(after, column) == LATER}
+    assert changed == {expected.time_column}
     assert Budget.objects.get().held_cents == Account.objects.get().held_cents == expected.reserved_cents
 
     before = assignment.actions.filter(dedup_key="before", action_type__in=WORK)

@@ -65,7 +65,7 @@ def rekey() -> RekeyResult:
 
 
 @pytest.fixture
-def twins() -> tuple[LearnerContentAssignment, LearnerContentAssignment]:
+def two_rows() -> tuple[LearnerContentAssignment, LearnerContentAssignment]:
     """Return two assignments of one course that the earlier release made for one mailbox."""
     budget, content = given_budget(), given_content()
     older = given_assignment(budget, content, address=BOB, now=NOW)
@@ -106,15 +106,19 @@ def test_a_row_is_matched_before_and_after_it_has_its_key() -> None:
 
 
 def test_of_two_of_one_mailbox_the_older_open_one_stays_and_the_money_of_the_other_is_released(
-    twins: tuple[LearnerContentAssignment, LearnerContentAssignment],
+    two_rows: tuple[LearnerContentAssignment, LearnerContentAssignment],
 ) -> None:
     assert Budget.objects.get().held_cents == 2 * PRICE
 
     assert rekey() == RekeyResult(assignments=2)
 
-    older, newer = reloaded(*twins)
-    assert (older.state, older.mailbox_key, older.twin) == (State.ALLOCATED, learner_key(ALICE), 0)
-    assert (newer.state, newer.mailbox_key, newer.twin) == (State.CANCELLED, learner_key(ALICE), newer.pk)
+    older, newer = reloaded(*two_rows)
+    assert (older.state, older.mailbox_key, older.second_row) == (State.ALLOCATED, learner_key(ALICE), 0)
+    assert (newer.state, newer.mailbox_key, newer.second_row) == (
+        State.CANCELLED,
+        learner_key(ALICE),
+        newer.pk,
+    )
     cancelled = action_of(newer, ActionType.CANCELLED)
     assert cancelled.detail == f"The learner has the same course by assignment {older.uuid}."
     assert action_of(newer, ActionType.CANCELLATION_NOTIFIED).status == Status.SUPERSEDED
@@ -125,36 +129,36 @@ def test_of_two_of_one_mailbox_the_older_open_one_stays_and_the_money_of_the_oth
 
 
 def test_what_was_accepted_stays_although_it_is_newer(
-    twins: tuple[LearnerContentAssignment, LearnerContentAssignment],
+    two_rows: tuple[LearnerContentAssignment, LearnerContentAssignment],
 ) -> None:
-    older, newer = twins
+    older, newer = two_rows
     redemption.begin(newer, now=NOW + DAY)
     deliver(now=NOW + DAY)
     rekey()
     reloaded(older, newer)
-    assert (newer.state, newer.twin) == (State.ACCEPTED, 0)
-    assert (older.state, older.twin) == (State.CANCELLED, older.pk)
+    assert (newer.state, newer.second_row) == (State.ACCEPTED, 0)
+    assert (older.state, older.second_row) == (State.CANCELLED, older.pk)
     budget = Budget.objects.get()
     assert (budget.held_cents, budget.spent_cents) == (0, PRICE)
 
 
 def test_two_that_were_both_accepted_stay_and_both_are_the_learners(
-    twins: tuple[LearnerContentAssignment, LearnerContentAssignment],
+    two_rows: tuple[LearnerContentAssignment, LearnerContentAssignment],
 ) -> None:
-    for one in twins:
+    for one in two_rows:
         redemption.begin(one, now=NOW + DAY)
     deliver(now=NOW + DAY)
     rekey()
-    assert {one.state for one in reloaded(*twins)} == {State.ACCEPTED}
+    assert {one.state for one in reloaded(*two_rows)} == {State.ACCEPTED}
     assert Budget.objects.get().spent_cents == 2 * PRICE
     theirs = redemption.of_learner(lms_user_id=None, learner_key=learner_key(ALICE))
-    assert set(theirs) == set(twins)
+    assert set(theirs) == set(two_rows)
 
 
 def test_what_is_being_redeemed_waits_for_the_next_run(
-    twins: tuple[LearnerContentAssignment, LearnerContentAssignment],
+    two_rows: tuple[LearnerContentAssignment, LearnerContentAssignment],
 ) -> None:
-    older, newer = twins
+    older, newer = two_rows
     redemption.begin(newer, now=NOW + DAY)
     assert (rekey().left, newer.state) == (2, State.ALLOCATED)
     deliver(now=NOW + DAY)
@@ -164,9 +168,9 @@ def test_what_is_being_redeemed_waits_for_the_next_run(
 
 
 def test_the_one_that_stays_gets_the_lms_user_id_of_the_other(
-    twins: tuple[LearnerContentAssignment, LearnerContentAssignment],
+    two_rows: tuple[LearnerContentAssignment, LearnerContentAssignment],
 ) -> None:
-    older, newer = twins
+    older, newer = two_rows
     LearnerContentAssignment.objects.filter(pk=newer.pk).update(lms_user_id=PERSON)
     rekey()
     assert [one.lms_user_id for one in reloaded(older, newer)] == [PERSON, None]
@@ -208,8 +212,8 @@ def test_links_in_mails_that_were_sent_before_still_open() -> None:
     assignment = given_assignment()
     as_before(assignment, HIDDEN)
     token = signed_links.token_for(assignment, address=HIDDEN, now=NOW)
-    stamp = links.stamp(assignment.uuid.hex, older_key(HIDDEN), "")
-    sent = links.token(Link(assignment.uuid, assignment.cycle, stamp, NOW))
+    digest = links.digest_of(assignment.uuid.hex, older_key(HIDDEN), "")
+    sent = links.token(Link(assignment.uuid, assignment.cycle, digest, NOW))
     rekey()
     for link in (token, sent):
         assert signed_links.opened(link, now=NOW + DAY) == assignment
@@ -259,12 +263,12 @@ LEARNERS = 100_000 if "BURSARY_TEST_SOAK" in os.environ else 600  # one in five 
 
 
 def planted(budgets: list[Budget], content: ContentMetadata) -> int:
-    """Fill the budgets as an earlier release did; return the number of twins, with a hidden character."""
+    """Fill the budgets as an earlier release did; return the number of learners' second rows."""
     for number, chunk in enumerate(chunks(addresses(LEARNERS * 4 // 5), 8000)):
         allocate(budgets[number % 2], content, *chunk, *(f"odd-{one}" for one in chunk[::4]))
-    twins = LearnerContentAssignment.objects.filter(learner_email__startswith="odd-").order_by("pk")
-    count = twins.count()
-    for page in chunks(list(twins), 1000):
+    two_rows = LearnerContentAssignment.objects.filter(learner_email__startswith="odd-").order_by("pk")
+    count = two_rows.count()
+    for page in chunks(list(two_rows), 1000):
         for row in page:
             row.learner_email = f"{row.learner_email.removeprefix('odd-')}\u200b"
             row.learner_key = older_key(row.learner_email)
@@ -289,7 +293,7 @@ def allocate_until(done: threading.Event, budgets: list[Budget], content: Conten
 @pytest.mark.django_db(transaction=True)
 def test_an_upgrade_while_allocations_go_on_keeps_the_money_and_leaves_one_of_each_mailbox() -> None:
     budgets, content = [given_budget(), given_budget()], given_content()
-    twins = planted(budgets, content)
+    two_rows = planted(budgets, content)
     rows = LearnerContentAssignment.objects
     total, before, done = rows.count(), held(budgets), threading.Event()
     assert total >= LEARNERS
@@ -307,7 +311,7 @@ def test_an_upgrade_while_allocations_go_on_keeps_the_money_and_leaves_one_of_ea
     kept, met = rows.filter(state=State.ALLOCATED), rows.filter(state=State.CANCELLED).count()
     assert kept.count() == kept.values("budget", "mailbox_key").distinct().count()
     assert rows.count() > total  # allocations went on meanwhile
-    assert met >= twins
+    assert met >= two_rows
     assert held(budgets) == before + (rows.count() - total - met) * PRICE
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 OLD_ADDRESS = "alice@old.example"
 CLOSED = [State.CANCELLED, State.EXPIRED, State.REVERSED]
-SETTLED = [State.ALLOCATED, State.ACCEPTED]
+IN_FORCE = [State.ALLOCATED, State.ACCEPTED]
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_what_is_open_or_accepted_is_unchanged_and_what_ended_is_allocated_again
 ) -> None:
     existing = given(budget, content, ALICE, state)
     [one] = match(budget, content, ALICE)
-    assert one.verdict == (Verdict.UNCHANGED if state in SETTLED else Verdict.AGAIN)
+    assert one.verdict == (Verdict.UNCHANGED if state in IN_FORCE else Verdict.AGAIN)
     assert (one.assignment, one.known_by_other_address) == (existing, False)
 
 
@@ -88,6 +88,18 @@ def test_assignments_of_other_budgets_content_and_learners_are_not_matched(
     given_user(email=ALICE, lms_user_id=7)
     [one] = match(budget, content, ALICE)
     assert (one.verdict, one.assignment) == (Verdict.NEW, None)
+
+
+def test_a_run_is_matched_that_was_allocated_before_its_course_was_known(
+    budget: Budget, content: ContentMetadata
+) -> None:
+    run = ContentMetadata.objects.get(content_key=content.advertised_run)
+    before = given(budget, run, ALICE)
+    LearnerContentAssignment.objects.filter(pk=before.pk).update(parent_content_key="")
+
+    [found] = match(budget, run, ALICE)
+
+    assert (found.verdict, found.assignment) == (Verdict.UNCHANGED, before)
 
 
 def test_a_learner_is_found_by_the_id_of_the_account_under_another_address(
@@ -113,8 +125,8 @@ def test_a_placeholder_of_a_forgotten_learner_is_no_other_address(
 @pytest.mark.parametrize(
     ("by_address", "by_id", "chosen"),
     [
-        *((own, other, "by address") for own in SETTLED for other in (*SETTLED, *CLOSED)),
-        *((own, other, "by id") for own in CLOSED for other in SETTLED),
+        *((own, other, "by address") for own in IN_FORCE for other in (*IN_FORCE, *CLOSED)),
+        *((own, other, "by id") for own in CLOSED for other in IN_FORCE),
         *((own, other, "by address") for own in CLOSED for other in CLOSED),
     ],
 )
@@ -156,6 +168,18 @@ def test_entries_of_one_learner_count_once_and_name_the_first(
     assert [one.assignment for one in found] == [None, existing, None, None, None, None]
     assert [one.addressee.position for one in found] == list(range(6))
     assert found[5].lms_user_id == 8
+
+
+def test_a_learner_is_known_by_every_key_of_the_account_and_its_id(
+    budget: Budget, content: ContentMetadata
+) -> None:
+    alice, bob = addresses.read_all([ALICE, BOB])
+    given_user(email=ALICE, lms_user_id=7)
+
+    assert [one.known_by for one in match(budget, content, ALICE, BOB)] == [
+        (alice.learner_key, 7),
+        [bob.learner_key],
+    ]
 
 
 @pytest.mark.parametrize("size", [1, 2, 5000])

@@ -76,11 +76,11 @@ def test_the_database_refuses_assignments_that_cannot_be(columns: dict[str, obje
 def test_an_address_and_a_person_have_one_assignment_of_a_content_in_a_budget() -> None:
     first = given_assignment()
     LearnerContentAssignment.objects.update(lms_user_id=7)
-    twin = LearnerContentAssignment.objects.values().get()
-    del twin["id"], twin["uuid"]
+    same = LearnerContentAssignment.objects.values().get()
+    del same["id"], same["uuid"]
     for other in ({"lms_user_id": None}, {"learner_key": "another"}):
         with pytest.raises(IntegrityError), transaction.atomic():
-            LearnerContentAssignment.objects.create(**(twin | other))
+            LearnerContentAssignment.objects.create(**(same | other))
     assert first.learner_email == ALICE
 
 

@@ -115,7 +115,11 @@ def test_people_are_found_in_lists_and_tables(text: str, entries: str, dropped: 
         ("Doe; Jane <j@x.example>", "Doe"),
         ("Name;E-mail\nJane;j@x.example\nBob;", "Bob"),
         ("Jane\t\nBob\tb@x.example", "Jane"),
-        ("Jane Doe jane@x.example", "Jane Doe jane@x.example"),
+        ("jane doe@x.example", "jane doe@x.example"),
+        ("Jane Doe info@x.example", "Jane Doe info@x.example"),
+        ("jane@y.example jane@x.example", "jane@y.example jane@x.example"),
+        ("Jo joanna@x.example", "Jo joanna@x.example"),
+        ("Name;Work e-mail;Manager e-mail\nJane;;m@x.example\nBob;b@x.example;", "Jane"),
         ("'jane@x.example", "'jane@x.example"),
         ("bob.x.example, Jane <j@x.example>", "bob.x.example"),
         ("a@x.example, bob.x.example\nc@x.example, dan.x.example", "bob.x.example"),
@@ -137,6 +141,49 @@ def test_what_may_be_a_mistake_is_no_name_and_stays_in_the_list(text: str, entry
     people = pasted_lists.read(text)
     assert entry in [one.text for one in people.entries]
     assert entry not in [one.text for one in people.dropped]
+
+
+@pytest.mark.parametrize(
+    ("text", "entries", "dropped"),
+    [
+        ("Doe Jane jane@x.example", "jane", ["Doe Jane"]),
+        ("Jane Doe jdoe@x.example; Roe Rick rick@x.example", "jdoe rick", ["Jane Doe", "Roe Rick"]),
+        ("1. jane@x.example\n2) Bob <b@x.example>", "jane b", ["1.", "2)", "Bob"]),
+        ("- jane@x.example\n\u2022 b@x.example", "jane b", ["-", "\u2022"]),
+        ("1. Jane Doe jane@x.example", "jane", ["1.", "Jane Doe"]),
+        ("Nr\tName\tE-Mail\n1.\tDoe, Jane\tj@x.example", "j", ["Nr\tName\tE-Mail", "1.", "Doe, Jane"]),
+        ("sep=;\nName;E-Mail\nJane;j@x.example", "j", ["sep=;", "Name;E-Mail", "Jane"]),
+        ("sep=,\nj@x.example", "j", ["sep=,"]),
+        ("a@x.example\u3001b@x.example\uff1bc@x.example\u060cd@x.example", "a b c d", []),
+    ],
+)
+def test_lists_with_numbers_names_before_addresses_and_marks_of_other_scripts_are_read(
+    text: str, entries: str, dropped: list[str]
+) -> None:
+    expected = ([f"{one}@x.example" for one in entries.split()], dropped)
+    found = pasted_lists.read(text)
+    assert (texts(found)[0], sorted(texts(found)[1])) == (expected[0], sorted(expected[1]))
+    assert texts(pasted_lists.read_items([text])) == texts(found)
+
+
+def test_the_address_of_a_manager_alone_in_its_row_is_not_read_as_a_learners() -> None:
+    people = pasted_lists.read(
+        "Work e-mail;Manager e-mail\n;m@x.example\nb@x.example;n@x.example\nc@x.example;"
+    )
+    assert [one.text for one in people.entries] == ["", "b@x.example;n@x.example", "c@x.example"]
+    assert [(one.text, one.column) for one in people.dropped if one.column] == [
+        ("m@x.example", "Manager e-mail")
+    ]
+    assert people.read_column == ""
+
+
+def test_where_the_only_column_of_addresses_is_the_managers_the_list_says_that_it_was_read() -> None:
+    for people in (
+        pasted_lists.read("Name;Manager e-mail\nJane;m@x.example"),
+        pasted_lists.read_items(["Name;Manager e-mail", "Jane;m@x.example"]),
+    ):
+        assert [one.text for one in people.entries] == ["m@x.example"]
+        assert people.read_column == "Manager e-mail"
 
 
 def test_entries_and_what_is_left_out_have_their_lines() -> None:

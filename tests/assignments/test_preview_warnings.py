@@ -75,6 +75,13 @@ def decline(assignment: LearnerContentAssignment) -> None:
         ("yaoho.com", "yahoo.com"),
         ("googelmail.com", "googlemail.com"),
         ("hotmial.co.uk", "hotmail.co.uk"),
+        ("livee.com", "live.com"),
+        ("lvie.com", "live.com"),
+        ("live.con", "live.com"),
+        ("live.cmo", "live.com"),
+        ("aool.com", "aol.com"),
+        ("msn.comm", "msn.com"),
+        ("gmx.vom", "gmx.com"),
     ],
 )
 def test_a_domain_that_is_nearly_a_well_known_one_is_recognised(typed: str, meant: str) -> None:
@@ -86,6 +93,8 @@ def test_a_domain_that_is_nearly_a_well_known_one_is_recognised(typed: str, mean
     [
         *("gmail.com", "mail.com", "ymail.com", "email.com", "gmail.de", "yahoo.ca", "yahoo.fr", "live.com"),
         *("outlook.cz", "hotmail.ca", "hotmail.it", "larkspur.example", "gmx.net", "aol.com", "snail.com"),
+        *("ive.com", "like.com", "love.com", "olive.com", "alive.com", "line.com", "lives.com", "give.com"),
+        *("live.co", "live.cm", "live.nl", "alo.com", "oil.com", "mns.com", "gmx.de", "gmx.ch", "gm.com"),
     ],
 )
 def test_another_domain_is_left_alone(domain: str) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from bursary.access.models import AccountAddress, learner_key
-from bursary.assignments import redemption
+from bursary.assignments import addresses, redemption
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import State
 from bursary.assignments.matching import Repeats
@@ -109,6 +109,33 @@ def test_what_was_allocated_on_request_after_the_acceptance_is_paid_for(budget: 
     assert answering(SPRING, AUTUMN) == [SPRING, COURSE]
     redeem(of(SPRING))
     assert spent(2)
+
+
+def test_what_was_allocated_at_the_moment_of_the_acceptance_is_covered(budget: Budget) -> None:
+    assigned(budget, COURSE)
+    redeem(of(COURSE))
+    assigned(budget, SPRING, after=DAY)
+    accepted_at = of(COURSE).accepted_at
+    LearnerContentAssignment.objects.filter(content_key=SPRING).update(allocated_at=accepted_at)
+    assert answering(SPRING) == [COURSE]
+
+
+def test_an_address_that_is_corrected_meanwhile_does_not_stop_a_redemption(budget: Budget) -> None:
+    assigned(budget, COURSE)
+    as_read = of(COURSE)
+    addresses.correct(of(COURSE), address=BOB, now=NOW)
+    redeem(as_read)
+    redeemed = LearnerContentAssignment.objects.get()
+    assert (redeemed.learner_email, redeemed.state) == (BOB, State.ACCEPTED)
+
+
+def test_a_learner_without_an_account_is_known_by_the_lms_user_id_of_the_rows(budget: Budget) -> None:
+    assigned(budget, SPRING, address=BOB)
+    assigned(budget, COURSE)
+    LearnerContentAssignment.objects.update(lms_user_id=7)
+    redeem(LearnerContentAssignment.objects.get(learner_email=BOB))
+    redeem(of(COURSE))
+    assert spent(1)
 
 
 def test_an_accepted_run_that_has_ended_does_not_cover_its_course(budget: Budget) -> None:

@@ -17,6 +17,7 @@ from tests.world import (
     given_assignment,
     given_budget,
     given_content,
+    given_run,
 )
 
 pytestmark = pytest.mark.django_db
@@ -74,3 +75,19 @@ def test_a_run_is_covered_by_itself_and_by_its_course_and_by_no_other_course() -
     assignments = LearnerContentAssignment.objects.all()
     assert set(assignments.filter(redemption.covering(run, course=course))) == {course_wide, of_the_run}
     assert assignments.get(redemption.covering(run)) == of_the_run
+
+
+def test_a_course_is_covered_by_a_run_of_it_that_is_accepted_or_being_redeemed() -> None:
+    budget, course = given_budget(), given_content("RiversideX+T100", with_run=False)
+    accepted, redeeming, waiting = (given_run(course, f"course-v1:RiversideX+T100+{n}") for n in range(3))
+    for run, address in ((accepted, ALICE), (redeeming, BOB), (waiting, CAROL)):
+        given_assignment(budget, run, address=address)
+    elsewhere = given_assignment(budget, given_run(given_content("RiversideX+T200", with_run=False)))
+    rows = LearnerContentAssignment.objects.all()
+    for one in (accepted.content_key, elsewhere.content_key):
+        rows.filter(content_key=one).update(state=State.ACCEPTED)
+    rows.filter(content_key=redeeming.content_key).update(redeeming_since=NOW)
+
+    found = rows.filter(redemption.covering(course.content_key))
+
+    assert {one.content_key for one in found} == {accepted.content_key, redeeming.content_key}

@@ -1,16 +1,21 @@
 """Why a learner cannot accept an assignment, and what they can do next."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from bursary.assignments import matching, redemption
 from bursary.assignments.cancellation import cancel
+from bursary.assignments.choices import State
 from bursary.assignments.declining import decline
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.redemption import RedemptionRefused
 from tests.world import ALICE, BOB, CAROL, NOW, allocate, given_assignment, given_budget, given_content
 
 pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
 
 
 def test_what_has_ended_names_the_next_step() -> None:
@@ -18,6 +23,56 @@ def test_what_has_ended_names_the_next_step() -> None:
     refused = redemption.refusal(assignment, now=assignment.expires_at)
     assert refused
     assert refused.next_step == "To take it after all, ask your organisation to assign it again."
+
+
+def test_what_the_learner_declined_says_so() -> None:
+    refused = redemption.refusal(given_assignment(), now=NOW, declined=True)
+    assert refused
+    assert (refused.reason, refused.sentence) == (
+        "reason_learner_assignment_cancelled",
+        "You declined this assignment.",
+    )
+
+
+OUT_OF_USE = "The budget that pays for this course is not in use at present."
+ASK_WHEN = "Ask your organisation when it can be accepted; until then you can decline it."
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({}, None),
+        (
+            {"starts_at": NOW + DAY},
+            RedemptionRefused(
+                "subsidy_expired",
+                "The budget that pays for this course opens on Tuesday, 3 March 2026, 10:00 (Madrid time).",
+                "Accept it from then on.",
+            ),
+        ),
+        (
+            {"starts_at": NOW - DAY, "ends_at": NOW},
+            RedemptionRefused("subsidy_expired", OUT_OF_USE, ASK_WHEN),
+        ),
+        (
+            {"starts_at": NOW - DAY, "active": False},
+            RedemptionRefused("policy_expired", OUT_OF_USE, ASK_WHEN),
+        ),
+    ],
+    ids=["in use", "not open yet", "over", "switched off"],
+)
+def test_an_open_assignment_waits_for_its_budget_and_says_until_when(
+    columns: dict[str, Any], expected: RedemptionRefused | None
+) -> None:
+    one = given_assignment()
+    for name, value in columns.items():
+        setattr(one.budget, name, value)
+
+    assert redemption.blocked(one, now=NOW) == expected
+    one.redeeming_since = NOW
+    assert redemption.blocked(one, now=NOW) is None
+    one.redeeming_since, one.state = None, State.ACCEPTED
+    assert redemption.blocked(one, now=NOW) is None
 
 
 def test_only_what_was_declined_in_this_cycle_and_was_asked_about_counts_as_declined() -> None:

@@ -235,6 +235,7 @@ def with_a_restricted_run(record: Record) -> None:
 def closed_with_a_restricted_run(record: Record) -> None:
     closed(record)
     with_a_restricted_run(record)
+    record["course_runs"][-1]["enrollment_end"] = "2026-11-01T00:00:00Z"  # one that is open may be offered
 
 
 def unpublished_with_a_restricted_run(record: Record) -> None:

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from bursary.catalog.parser import Completeness, ContentType, UnusableRecord, keys, parse
 from bursary.catalog.records import Unfetched, UnreadableElement
@@ -230,7 +230,7 @@ def test_no_single_damaged_field_makes_a_record_unparsable(a_course: ACourse) ->
 
 def test_content_cannot_be_changed(a_course: ACourse) -> None:
     content = parse(a_course())
-    with pytest.raises(ValidationError, match="frozen"):
+    with pytest.raises(FrozenInstanceError):
         content.price_cents = 1  # type: ignore[misc]  # the checker refuses it too
 
 

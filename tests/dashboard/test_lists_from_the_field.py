@@ -90,6 +90,11 @@ def test_an_address_in_another_column_is_left_out_and_named_before_the_names(des
         assert sentence in text
 
 
+def test_the_page_asks_to_check_an_only_column_of_managers(desk: Desk) -> None:
+    page = desk.preview(world.given_content(), f"Name;Manager e-mail\nDoe, Alice;{BOB}")
+    assert "The addresses were read from the only column that has any, “Manager e-mail”: check it." in page
+
+
 def test_a_file_is_added_to_what_is_typed_and_is_shown_in_the_list(desk: Desk) -> None:
     file = SimpleUploadedFile("list.csv", BOB.encode())
     text = desk.preview(world.given_content(), ALICE, file=file)

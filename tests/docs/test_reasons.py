@@ -30,7 +30,8 @@ def found_reasons() -> Iterator[str]:
         yield from codes.attributes(source, "reason")
         yield from codes.arguments(source, REFUSED_BY)
         yield from codes.entries(source, "reason")
-        yield from codes.members(source, "JoiningRefusal")
+        for enum in ("JoiningRefusal", "RepairRefusal", "ExtensionRefusal"):
+            yield from codes.members(source, enum)
         if path in WITH_PAIRS:
             yield from codes.pairs(source)
 

@@ -117,9 +117,9 @@ class Upstream:
         self.shelf.withdraw_restricted(catalog_uuid, run_key)
         self.shelf.sync()
 
-    def rekey(self, old: str, new: str) -> None:
+    def rename_key(self, old: str, new: str) -> None:
         """Give a course another key, and sync."""
-        self.shelf.rekey(old, new)
+        self.shelf.rename_key(old, new)
         self.shelf.sync()
 
     def sync(self) -> None:

@@ -80,18 +80,18 @@ class Shelf:
         """Put a course into catalogs that their queries do not find, as an operator does."""
         self.put(views.forced(record), catalogs=catalogs)
 
-    def rekey(self, old: str, new: str) -> None:
+    def rename_key(self, old: str, new: str) -> None:
         """Give a course another key; uuid and runs stay. The old row is in no catalog any more."""
         with self._lock:
             self._old_keys[old] = self._rows[old][0]
             everything = [
-                (key, views.rekeyed(row, old, new)) for key, rows in self._rows.items() for row in rows
+                (key, views.renamed(row, old, new)) for key, rows in self._rows.items() for row in rows
             ]
             self._rows = {}
             for key, row in everything:
                 self._rows.setdefault(new if key == old else key, []).append(row)
             self._own = {
-                (catalog, new if key == old else key): views.rekeyed(row, old, new)
+                (catalog, new if key == old else key): views.renamed(row, old, new)
                 for (catalog, key), row in self._own.items()
             }
             for members in self._members.values():

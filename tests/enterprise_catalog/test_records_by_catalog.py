@@ -163,7 +163,7 @@ def test_a_course_may_get_another_key_and_keeps_its_uuid_and_its_runs(upstream: 
     before = a_course()
     upstream.shelf.put(before, catalogs=[str(ORDINARY)])
     upstream.shelf.put(a_run(), catalogs=[str(ORDINARY)])
-    upstream.shelf.rekey(COURSE, "GlobeX+NEW")
+    upstream.shelf.rename_key(COURSE, "GlobeX+NEW")
 
     assert upstream.keys(ORDINARY, COURSE) == []
     assert upstream.keys(ORDINARY, RUNS[2]) == ["GlobeX+NEW", RUNS[2]]
@@ -179,7 +179,7 @@ def test_a_course_may_get_another_key_and_keeps_its_uuid_and_its_runs(upstream: 
 
 
 def test_restricted_runs_stay_allowed_when_their_course_gets_another_key(upstream: Upstream) -> None:
-    upstream.shelf.rekey("PrivX+1", "PrivX+2")
+    upstream.shelf.rename_key("PrivX+1", "PrivX+2")
     assert upstream.keys(ALLOWING, PRIVATE) == ["PrivX+2"]
     assert len(upstream.records(ALLOWING, "PrivX+2")[0]["course_runs"]) == 2
     assert len(upstream.records(ORDINARY, "PrivX+2")[0]["course_runs"]) == 1

@@ -97,7 +97,7 @@ def forced(record: Record) -> Record:
     }
 
 
-def rekeyed(record: Record, old: str, new: str) -> Record:
+def renamed(record: Record, old: str, new: str) -> Record:
     """Return the record of a course, or of one of its runs, after the course's key has changed."""
     changed: Record = {
         name: value.replace(old, new)

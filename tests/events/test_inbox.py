@@ -128,7 +128,7 @@ def test_changed_content_is_refreshed_until_it_changes_a_run_by_its_course() -> 
 def test_unknown_content_is_settled_as_such() -> None:
     event = received({"content_keys": ["NobodyX+N1", "", "no key at all"]})
     apply()
-    assert outcome(event) == EventOutcome.NOTHING_HELD
+    assert outcome(event) == EventOutcome.NOT_IN_REPLICA
     assert not ContentMetadata.objects.exists()
 
 
@@ -209,13 +209,13 @@ def test_a_worker_that_outlived_its_lease_writes_nothing(monkeypatch: pytest.Mon
     event = received({"content_keys": []})
 
     def slow(*_what: object, **_more: object) -> EventOutcome:
-        monkeypatch.setattr(handlers, "apply", lambda *_what, **_more: EventOutcome.NOTHING_HELD)
+        monkeypatch.setattr(handlers, "apply", lambda *_what, **_more: EventOutcome.NOT_IN_REPLICA)
         apply(inbox.LEASE)
-        return EventOutcome.WANTED
+        return EventOutcome.REFRESH_REQUESTED
 
     monkeypatch.setattr(handlers, "apply", slow)
     apply()
-    assert outcome(event) == EventOutcome.NOTHING_HELD
+    assert outcome(event) == EventOutcome.NOT_IN_REPLICA
 
 
 def test_a_run_applies_a_bounded_number_oldest_first() -> None:

@@ -127,6 +127,20 @@ def test_the_address_of_another_account_cannot_be_joined(client: Client, how: st
     assert set(AccountAddress.objects.values_list("user", flat=True)) <= {owner.pk}
 
 
+def test_an_account_without_an_address_is_refused_with_the_true_reason(client: Client) -> None:
+    assignment = given_assignment(address=ALICE, now=timezone.now())
+    client.force_login(given_user(email=""))
+    for answer in (
+        client.get(f"{link_to(assignment)}add-address/"),
+        client.post(f"{link_to(assignment)}add-address/"),
+    ):
+        page = answer.content.decode()
+        assert (answer.status_code, "Your account has no e-mail address" in page) == (422, True)
+        assert "another account" not in page
+        assert "Both addresses are mine" not in page
+    assert not AccountAddress.objects.exists()
+
+
 def test_adding_an_address_asks_to_sign_in_first_and_a_broken_link_adds_nothing(client: Client) -> None:
     assignment = given_assignment(now=timezone.now())
     assert client.post(f"{link_to(assignment)}add-address/").headers["Location"].startswith("/sign-in/")

@@ -85,6 +85,16 @@ def test_an_address_from_the_field_is_accepted_or_refused(case: dict[str, Any]) 
         ("jane@-larkspur.example", "A part of its domain begins or ends with a hyphen."),
         (f"jane@{'a' * 64}.example", "A part of its domain has more than 63 characters."),
         ("jane@192.168.0.1", "Its domain ends with a digit: it is not complete, or a number."),
+        *(
+            (f"jane@{domain}", f"Its domain has {letter}, which looks like a Latin letter: type it anew.")
+            for domain, letter in (
+                ("l\u0430rkspur.example", "U+0430 CYRILLIC SMALL LETTER A"),
+                ("xn--lrkspur-2fg.example", "U+0430 CYRILLIC SMALL LETTER A"),
+                ("gmail.c\u03bfm", "U+03BF GREEK SMALL LETTER OMICRON"),
+                ("\u0440\u0430\u0443\u0440\u0430\u04cf.com", "U+0440 CYRILLIC SMALL LETTER ER"),
+            )
+        ),
+        ("j\u0430ne@larkspur.example", "Mail cannot be sent to U+0430 CYRILLIC SMALL LETTER A before the @."),
         ("jane@larkspur.onion", "Its domain is reserved for special uses, and mail cannot be sent there."),
         *(
             (
@@ -100,6 +110,22 @@ def test_the_reason_says_what_is_wrong_and_names_what_is_invisible(written: str,
     with pytest.raises(BadAddress) as refused:
         mailbox.canonical(written)
     assert str(refused.value) == reason
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        "\u043f\u043e\u0447\u0442\u0430.\u0440\u0444",
+        "\u043f\u043e\u0447\u0442\u0430.example",
+        "\u03b5\u03bb\u03bb\u03ac\u03b4\u03b1.gr",
+        "stra\u00dfe.example",
+        "b\u00fccher.example",
+        "\u043e\u0441\u0430.\u0440\u0444",
+    ],
+    ids=ascii,
+)
+def test_a_domain_in_a_script_of_its_own_is_accepted(domain: str) -> None:
+    assert mailbox.canonical(f"jane@{domain}").isascii()
 
 
 @given(st.text(st.sampled_from("ab9.-_@\"'<>()[]\\:;,! \t\u00e9\u200e\u3002\ufe6b\u0338"), max_size=20))

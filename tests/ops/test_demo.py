@@ -55,7 +55,7 @@ def close_enrolment(folder: Path, *, keys: set[str]) -> None:
 
 
 def demo(folder: Path) -> dict[str, Any]:
-    ran = bursary("demo", "--no-serve", "--json", env=environment(folder, PORT="8123"))
+    ran = bursary("demo", "--no-serve", "--json", "--weeks", "0", env=environment(folder, PORT="8123"))
     assert (ran.returncode, ran.stderr) == (0, "")
     answer: dict[str, Any] = json.loads(ran.stdout)
     return answer

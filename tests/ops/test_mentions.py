@@ -199,6 +199,15 @@ WRITTEN = [
     "o%27alice@stra%C3%9Fe.example",
     "o&#x27;alice@xn--strae-oqa.example",
     "o'alice@stra\\u00dfe.example",
+    "o&#39;alice&#64;xn--strae-oqa.example",
+    "&#111;&#39;&#97;&#108;&#105;&#99;&#101;&#64;xn--strae-oqa&#46;example",
+    "&#x6f;&#x27;&#x61;&#x6c;&#x69;&#x63;&#x65;&#x40;xn--strae-oqa.example",
+    "o&apos;alice&commat;xn--strae-oqa&period;example",
+    "o%2527alice%2540xn--strae-oqa.example",
+    "o%2527alice%2540stra%25C3%259Fe.example",
+    "o'alice=40xn--strae-oqa.example",
+    "o=27alice@stra=C3=9Fe.example",
+    "o'ali=\nce@xn--str=\r\nae-oqa.example",
 ]
 AROUND = "<{0}> https://lms.example/?email={0}&next=%2F%3Femail%3D{0}%26 To: x\\n{0}\\n '{0}'. {0}"
 
@@ -234,6 +243,10 @@ def test_no_way_to_write_an_address_in_a_text_outlives_it(folder: Path, written:
         f"{ALICE}.org",
         f"{ALICE}-old",
         "x%2Balice%40learners.example",
+        "x%252Balice%2540learners.example",
+        "x=2Balice=40learners.example",
+        "m&#97;lice&#64;learners.example",
+        "alice&#64;learners.example.org",
         "alice",
         "\uff20",
     ],

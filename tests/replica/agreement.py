@@ -61,7 +61,7 @@ def check_memberships() -> None:
     assert there == set(CatalogMembership.objects.values_list("content", flat=True))
 
 
-def check_assignments(truth: Truth) -> None:
+def check_assignments(truth: Truth, *, now: datetime) -> None:
     """Open assignments refer to what their catalog holds, and end and sort by it, and by nothing else.
 
     They end at the least of four dates. The date of the content is one that the catalog was served.
@@ -77,7 +77,7 @@ def check_assignments(truth: Truth) -> None:
         before = min(filter(None, [age_ends_at, one.due_date, one.budget.ends_at]))
         is_held = one.content.content_key in held[catalog_uuid]
         join_by = (
-            _joined_by(one.content, held[catalog_uuid].values(), before=before)
+            _joined_by(one, held[catalog_uuid].values(), now=now, before=before)
             if is_held  # what has left keeps what it had
             else one.content_enroll_by
         )
@@ -191,15 +191,27 @@ def _held() -> dict[UUID, dict[str, ContentMetadata]]:
     return held
 
 
-def _joined_by(content: ContentMetadata, held: Iterable[ContentMetadata], *, before: datetime) -> datetime:
-    """Return when the last run of the content closes that opens `before`, in a catalog that holds these."""
-    opening = [
+def _joined_by(
+    assignment: LearnerContentAssignment, held: Iterable[ContentMetadata], *, now: datetime, before: datetime
+) -> datetime:
+    """Return when the last run closes that can be joined and opens `before`, in a catalog that holds these.
+
+    Without one, the last of all that it holds. A date that has passed is that of a run that could be joined.
+    """
+    content = assignment.content
+    assert content is not None
+    runs = [run for run in held if run.parent_key == content.content_key]
+    since = min(now, assignment.content_enroll_by - timedelta(microseconds=1))
+    joinable = [
         run
-        for run in held
-        if (run.parent_key, run.offered) == (content.content_key, True)
+        for run in runs
+        if run.offered
+        and _closes(run) > max(assignment.allocated_at, since)
         and (run.enroll_start < before if run.enroll_start else run.enrollable or run.enroll_by)
     ]
-    return max(_closes(one) for one in opening or [content])
+    if not runs and content.content_type == ContentType.COURSE and _closes(content) <= since:
+        return FAR_FUTURE
+    return max(_closes(one) for one in joinable or runs or [content])
 
 
 def _closes(content: ContentMetadata) -> datetime:

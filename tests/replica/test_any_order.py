@@ -250,7 +250,7 @@ class AnyOrder(UpstreamHistory):
     @invariant()
     def memberships_and_derived_columns_say_what_is_true(self) -> None:
         agreement.check_memberships()
-        agreement.check_assignments(self.truth)
+        agreement.check_assignments(self.truth, now=self.now)
 
     def teardown(self) -> None:
         with self.undo:

@@ -141,18 +141,26 @@ def test_of_a_courses_runs_the_refusal_is_that_of_the_nearest(
     ("runs", "expected"),
     [
         ((SPRING, AUTUMN), AUTUMN.enroll_by),
+        ((SPRING, OVER, CLOSED), SPRING.enroll_by),
         ((SPRING, LATE), SPRING.enroll_by),  # it opens too late for this allocation
         ((SPRING, NEVER_OPEN), SPRING.enroll_by),
         ((OVER, CLOSED), CLOSED.enroll_by),  # passed, and that is when they closed
         ((SPRING, UNDATED), None),
-        ((HIDDEN, LATE, replace(UNDATED, enrollable=False)), NOW + DAY),
+        ((SPRING, replace(AUTUMN, offered=False)), SPRING.enroll_by),
+        # Nothing can be joined now, and not all is over: what is hidden may be offered again.
+        ((OVER, CLOSED, replace(SPRING, offered=False)), SPRING.enroll_by),
+        ((OVER, HIDDEN), None),
+        ((OVER, LATE), None),
+        ((OVER, replace(UNDATED, enrollable=False)), None),
+        ((OVER, replace(CLOSED, offered=False)), CLOSED.enroll_by),  # all of it has passed, offered or not
         ((), NOW + DAY),
     ],
 )
 def test_a_course_is_joined_by_the_last_close_of_what_opens_in_time(
     runs: tuple[RunTerms, ...], expected: datetime | None
 ) -> None:
-    assert joined_by(runs, before=BEFORE, otherwise=NOW + DAY) == expected
+    assert joined_by(runs, now=NOW, before=BEFORE, otherwise=NOW + DAY) == expected
+    assert joined_by((), now=NOW, before=BEFORE, otherwise=NOW) is None  # nothing shows that it is over
 
 
 JOINABLE = [

@@ -156,7 +156,7 @@ def test_a_run_does_not_lose_its_course_to_a_record_that_does_not_name_it() -> N
     hidden = a_run(key="course-v1:GlobeX+C109+hidden")
     bring_in(a_course(), hidden)
 
-    bring_in(a_run(key=hidden["key"], parent_content_key=None), now=NOW + HOUR)
+    bring_in(a_run(key=hidden["key"], parent_content_key=None, aggregation_key=None), now=NOW + HOUR)
 
     assert row(hidden["key"]).parent_key == COURSE
     assert history() == {}

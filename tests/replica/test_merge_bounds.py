@@ -1,5 +1,6 @@
 """Which of two records wins where their instants, their types or their completeness are close to a bound."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -79,16 +80,14 @@ def test_a_second_catalog_that_goes_on_agreeing_changes_nothing() -> None:
 
 def test_partners_with_a_name_are_listed_with_commas() -> None:
     partners = (given_partner("Globe"), given_partner(""), given_partner("Riverside"))
-    course = parser.parse(a_course()).model_copy(update={"partners": partners})
+    course = replace(parser.parse(a_course()), partners=partners)
 
     assert merge.columns(course)["partner_names"] == "Globe, Riverside"
 
 
 def test_of_two_records_of_a_key_a_course_wins_over_a_run_in_either_order() -> None:
-    course = parser.parse(a_thin_course()).model_copy(update={"runs": ()})
-    run = parser.parse(a_run(synced=LATER)).model_copy(
-        update={"content_key": COURSE, "completeness": Completeness.FULL}
-    )
+    course = replace(parser.parse(a_thin_course()), runs=())
+    run = replace(parser.parse(a_run(synced=LATER)), content_key=COURSE, completeness=Completeness.FULL)
 
     for records in ([course, run], [run, course]):
         chosen, lost = merge.choose_records(records)
@@ -126,7 +125,7 @@ def test_a_thin_record_loses_to_a_full_one_as_thin_and_to_a_thin_one_as_older() 
 
 def copies(*records: dict[str, object]) -> list[Content]:
     """Return courses without their runs."""
-    return [parser.parse(record).model_copy(update={"runs": ()}) for record in records]
+    return [replace(parser.parse(record), runs=()) for record in records]
 
 
 def given_partner(name: str) -> Partner:

@@ -77,8 +77,13 @@ def test_a_run_that_gets_a_course_or_another_one_records_both() -> None:
 ELSEWHERE = fetched(catalog_uuid=OTHER_CATALOG)
 
 
-def test_two_catalogs_that_are_served_different_records_of_one_variant_and_stamp_contradict() -> None:
-    merged = merge.decide(ANOTHER, stored(RECORD, ELSEWHERE), context=fetched(), inserted=False, alone=False)
+@pytest.mark.parametrize("upstream", ["listing", "https://catalog.example:8443"])
+def test_two_catalogs_that_are_served_different_records_of_one_variant_and_modified_time_contradict(
+    upstream: str,
+) -> None:
+    row = stored(RECORD, fetched(catalog_uuid=OTHER_CATALOG, upstream=upstream))
+
+    merged = merge.decide(ANOTHER, row, context=fetched(upstream=upstream), inserted=False, alone=False)
 
     assert merged.contradicts
 
@@ -92,16 +97,16 @@ def test_two_catalogs_that_are_served_different_records_of_one_variant_and_stamp
         (ANOTHER, {"upstream_modified": datetime.fromisoformat(LATER)}, ELSEWHERE),
         (ANOTHER, {"variant": "restricted"}, ELSEWHERE),
         (ANOTHER, {"completeness": Completeness.THIN}, ELSEWHERE),
-        (ANOTHER.model_copy(update={"upstream_modified": None}), {"upstream_modified": None}, ELSEWHERE),
+        (replace(ANOTHER, upstream_modified=None), {"upstream_modified": None}, ELSEWHERE),
     ],
     ids=[
         "the same record",
         "the same catalog",
         "another upstream",
-        "another stamp",
+        "another modified time",
         "another variant",
         "a thin row",
-        "no stamp",
+        "no modified time",
     ],
 )
 def test_other_records_do_not_contradict(
@@ -110,3 +115,14 @@ def test_other_records_do_not_contradict(
     merged = merge.decide(record, stored(RECORD, by, **row), context=fetched(), inserted=False, alone=False)
 
     assert not merged.contradicts
+
+
+def test_two_rows_differ_in_what_is_recorded_as_json() -> None:
+    before = merge.columns(RECORD) | {"uuid": None, "partner_names": ""}
+    after = merge.columns(RECORD) | {"title": "Anew", "enroll_by": NOW}
+
+    assert merge.differences(before, after) == {
+        "title": (RECORD.title, "Anew"),
+        "enroll_by": (RECORD.enroll_by and RECORD.enroll_by.isoformat(), NOW.isoformat()),
+    }
+    assert merge.differences(before, before) == {}

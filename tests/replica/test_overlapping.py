@@ -44,6 +44,15 @@ def test_an_older_listing_that_ends_later_sets_nothing_back() -> None:
     assert set(CatalogMembership.objects.values_list("seen_at", flat=True)) == {NOW + 2 * DAY}
 
 
+def test_an_unusable_record_of_a_slow_fetch_does_not_set_back_when_its_course_was_last_seen() -> None:
+    bring_in(a_course())
+    bring_in(a_course(), now=NOW + 2 * HOUR)
+
+    bring_in(a_course(content_type="video"), now=NOW + HOUR)
+
+    assert CatalogMembership.objects.get(content=row()).seen_at == NOW + 2 * HOUR
+
+
 def test_an_older_listing_that_ends_later_does_not_end_an_alarm() -> None:
     upstream = given_catalog()
     whole, upstream.records = upstream.records, []

@@ -11,7 +11,7 @@ import pytest
 from django.conf import LazySettings
 
 from bursary.replica import reads, refresh
-from bursary.replica.models import ContentMetadata, RefreshSource
+from bursary.replica.models import ContentMetadata, RefreshSource, in_catalog
 from tests.replica.listing import (
     CATALOG,
     COURSE,
@@ -127,7 +127,7 @@ def test_a_catalog_holds_its_courses_and_their_runs(django_assert_num_queries: A
     assert set(held) == {COURSE, *RUNS, orphan["key"]}
 
     with django_assert_num_queries(1):
-        rows = ContentMetadata.objects.annotate(held=reads.membership(OTHER_CATALOG)).values_list(
+        rows = ContentMetadata.objects.annotate(held=in_catalog(OTHER_CATALOG)).values_list(
             "content_key", "held"
         )
         assert {key for key, holds in rows if holds} == {
@@ -138,7 +138,7 @@ def test_a_catalog_holds_its_courses_and_their_runs(django_assert_num_queries: A
 
 @pytest.mark.usefixtures("replicated")
 def test_membership_is_learned_as_the_row_is_locked() -> None:
-    rows = ContentMetadata.objects.annotate(held=reads.membership(CATALOG)).select_for_update()
+    rows = ContentMetadata.objects.annotate(held=in_catalog(CATALOG)).select_for_update()
 
     assert rows.values_list("held", flat=True).get(content_key=RUNS[0]) is True
 

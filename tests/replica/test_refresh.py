@@ -1,6 +1,7 @@
 """What a refresh stores, records and announces."""
 
 from collections import Counter
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -73,7 +74,13 @@ def test_all_that_a_record_decides_is_compared_and_written() -> None:
     columns = {field.name for field in ContentMetadata._meta.get_fields()}
 
     assert set(merge.COLUMNS) <= columns
-    assert set(Content.model_fields) - {"runs", "notes", "parent_key", "links", "paths"} <= columns
+    assert {field.name for field in fields(Content)} - {
+        "runs",
+        "notes",
+        "parent_key",
+        "links",
+        "paths",
+    } <= columns
 
 
 def test_thin_records_are_stored_without_prices_and_completed_later() -> None:

@@ -1,9 +1,14 @@
 """A catalog that holds runs without their course: they are its own, as it lists them."""
 
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
+from pytest_django import Settings
 
+from bursary.assignments import allocation
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica import reads, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, RefreshSource
@@ -18,6 +23,7 @@ from tests.replica.listing import (
     Record,
     a_course,
     a_run,
+    a_thin_course,
 )
 from tests.replica.replicated import HOUR, bring_in, history, row
 from tests.replica.upstream import Upstream, courses, listing_of
@@ -33,9 +39,48 @@ def test_a_run_that_a_catalog_lists_is_held_and_refers_to_its_course_by_key() ->
 
     assert (report.listed, row(ALONE).parent_key) == (1, COURSE)
     assert CatalogMembership.objects.get().named_by == ""
-    found = reads.content_for(ALONE, catalog_uuid=CATALOG, now=NOW)
-    assert found == row(ALONE)
-    assert not reads.held_by(CATALOG).filter(content_key=COURSE).exists()
+    assert [one.content_key for one in reads.held_by(CATALOG)] == [ALONE]
+
+
+@pytest.mark.parametrize(
+    ("served", "completeness"),
+    [
+        ([a_run()], None),
+        ([a_run(), a_thin_course()], None),
+        ([a_thin_course()], None),
+        ([a_run(), a_course()], "full"),
+        ([a_course()], "full"),
+    ],
+    ids=["alone", "thin course", "thin course alone", "course", "course alone"],
+)
+@pytest.mark.parametrize("known", [[a_run()], []], ids=["known", "unknown"])
+def test_it_is_fetched_by_key_before_it_is_allocated_and_nothing_thin_is(
+    tmp_path: Path, settings: Settings, known: list[Record], served: list[Record], completeness: str | None
+) -> None:
+    settings.CATALOG_URL = (file := tmp_path / "catalog.jsonl").as_uri()
+    file.write_text("\n".join(json.dumps(record) for record in served))
+    bring_in(*known)
+
+    try:
+        content = reads.content_for(ALONE, catalog_uuid=CATALOG, now=NOW + HOUR)
+    except reads.ContentUnavailable:
+        assert completeness is None
+    else:
+        assert (content, content.completeness) == (row(ALONE), completeness)
+        assert content.price_cents is not None
+
+
+def test_an_allocation_of_it_waits_for_its_price(tmp_path: Path, settings: Settings) -> None:
+    settings.CATALOG_URL = (file := tmp_path / "catalog.jsonl").as_uri()
+    file.write_text(json.dumps(a_run()))
+    bring_in(a_run())
+    budget = given_budget(catalog_uuid=CATALOG)
+    asked: dict[str, Any] = {"content_key": ALONE, "price_cents": 14_900, "entries": [ALICE], "now": NOW}
+
+    for decide in (allocation.preview, allocation.allocate):
+        with pytest.raises(reads.ContentUnavailable):
+            decide(budget, **asked)
+    assert not LearnerContentAssignment.objects.exists()
 
 
 def test_it_is_refreshed_by_its_own_key() -> None:

@@ -333,3 +333,25 @@ def test_an_unattached_assignment_of_a_catalog_without_the_content_stays_so(cata
 
     assignment.refresh_from_db()
     assert assignment.content is None
+
+
+def test_a_course_that_comes_back_with_other_runs_takes_its_assignments_along(catalogs: Catalogs) -> None:
+    theirs, private = assigned(ALLOWED), row_of(ALLOWED, PRIV)
+    ordinary = catalogs.records[ORDINARY][PRIV]
+    catalogs.drop(ALLOWED, PRIV)
+    for hours in (1, 3):
+        catalogs.sync(ALLOWED, hours=hours)
+    private.refresh_from_db()
+    assert private.gone_at == NOW + 3 * HOUR
+    catalogs.serve(ALLOWED, ordinary)
+
+    with announcements() as announced:
+        catalogs.sync(ALLOWED, hours=4)
+
+    public = row_of(ORDINARY, PRIV)
+    assert [one["moved"] for one in announced] == [[(ALLOWED, private.pk, public.pk)]]
+    theirs.refresh_from_db()
+    assert (theirs.content, theirs.expires_at) == (public, PUBLIC_CLOSES)
+    moved = ContentChange.objects.filter(content=public, catalog_uuid=ALLOWED)
+    assert dict(moved.values_list("field", "new"))["price_cents"] == 5000
+    check_views(catalogs)

@@ -202,12 +202,12 @@ class Truth:
             self.shelf.withdraw_restricted(catalog_uuid, run_key)
         self._note()
 
-    def rekey(self, name: str, number: int) -> None:
+    def rename_key(self, name: str, number: int) -> None:
         """Give a course another key, or its first one back."""
         course = self.courses[name]
         key = f"{name}.{number}" if number else name
         if key != course.key:
-            self.shelf.rekey(course.key, key)
+            self.shelf.rename_key(course.key, key)
             course.key = key
             self._note()
 

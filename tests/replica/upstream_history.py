@@ -76,7 +76,7 @@ class UpstreamHistory(RuleBasedStateMachine):
 
     @rule(name=names, number=st.integers(0, 2))
     def upstream_gives_a_course_another_key(self, name: str, number: int) -> None:
-        self.truth.rekey(name, number)
+        self.truth.rename_key(name, number)
 
     @rule(down=st.booleans())
     def upstream_goes_or_comes(self, down: bool) -> None:

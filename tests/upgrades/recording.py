@@ -17,7 +17,7 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.models import Model
 
-from bursary.access.models import ApiKey, Role
+from bursary.access.models import ApiKey, Role, User
 from bursary.assignments import (
     acknowledgement,
     addresses,
@@ -26,6 +26,7 @@ from bursary.assignments import (
     derived,
     erasure,
     expiry,
+    extension,
     redemption,
     reminders,
 )
@@ -36,6 +37,7 @@ from bursary.assignments.models import (
     LearnerContentAssignmentAction,
 )
 from bursary.budgets import terms
+from bursary.budgets.models import Budget
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
 from bursary.ops import scheduler
 from bursary.replica.models import (
@@ -103,7 +105,10 @@ def _fill_replica() -> None:
 
 
 def _fill_the_past() -> None:
-    """Let two assignments expire: erase the learner of one, and let the learner of the other acknowledge."""
+    """Let two assignments expire: erase the learner of one, and let the learner of the other acknowledge.
+
+    Another one is extended.
+    """
     budget = given_budget()
     content = given_content()
     for name, days in (("forgotten", -150), ("seen", -100)):
@@ -115,6 +120,8 @@ def _fill_the_past() -> None:
             erasure.forget_due(now=NOW + (days + 92) * DAY, remove=lambda _actions: 0)
     mine = LearnerContentAssignment.objects.filter(learner_email=_address("seen"))
     acknowledgement.acknowledge(mine, uuids=[_of("seen").uuid], now=NOW - DAY)
+    allocate(budget, content, _address("extended"), now=NOW)
+    extension.extend(budget, uuids=[_of("extended").uuid], until=NOW + 200 * DAY, now=NOW)
 
 
 def _fill_assignments() -> None:
@@ -146,6 +153,11 @@ def _fill_assignments() -> None:
     reminders.nudge_due(now=NOW + 24 * DAY)
     deliver(now=NOW + 40 * DAY)  # too late for the nudges, which are skipped
     redemption.begin(_of("reserved"), now=NOW + 40 * DAY)
+    _fill_deadlines(budget, admin)
+
+
+def _fill_deadlines(budget: Budget, admin: User) -> None:
+    """Write an assignment for each reason of a deadline, and one with a deadline that was moved."""
     closing = given_content(enroll_by=NOW + 50 * DAY)
     allocate(budget, closing, _address("open"), now=NOW + 40 * DAY)
     allocate(budget, given_content(), _address("open"), now=NOW + 40 * DAY, due_date=NOW + 45 * DAY)

@@ -387,20 +387,3 @@ def test_a_token_longer_than_what_is_read_of_a_refusal_is_not_repeated(
     upstream.fails_with(faults.status(400, body=b"You are " + b"".join(b"%05d." % n for n in range(900))))
 
     assert str(failure_of(client())) == "It answered with 400. (You are …)"
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["ftp://host/", "https://", "https://me:secret@host/", "https://host/?a=secret", "https://host/#secret"],
-)
-def test_another_kind_of_address_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(ValueError, match="An address") as refused:
-        Client(url)
-
-    assert "secret" not in str(refused.value)
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://256.1.1.1", "http://xn--ÿ.example"])
-def test_an_address_that_no_call_can_use_is_refused_when_it_is_configured(url: str) -> None:
-    with pytest.raises(ValueError, match="no address"):
-        http.web_address(url)

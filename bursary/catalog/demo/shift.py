@@ -35,7 +35,7 @@ def weeks_to_today(now: datetime, *, reference: date = RECORDED_ON) -> int:
 def shift_dates(payload: dict[str, object], *, weeks: int) -> dict[str, object]:
     """Return a copy in which every text that is a date with a time is moved by that many weeks.
 
-    Its spelling stays: only the day is rewritten. Time stamps of syncs move along with the rest.
+    Its spelling stays: only the day is rewritten. Times of syncs move along with the rest.
     """
     distance = timedelta(weeks=weeks)
     return {name: _shifted(value, distance) for name, value in payload.items()}

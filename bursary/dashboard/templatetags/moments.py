@@ -4,6 +4,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from django import template
+from django.utils.formats import date_format
 
 from bursary.lib import moments
 
@@ -20,3 +21,9 @@ def moment(instant: datetime | None, zone: ZoneInfo) -> str:
 def zone_in_words(zone: ZoneInfo) -> str:
     """Return the zone's name for people."""
     return moments.zone_in_words(zone)
+
+
+@register.filter
+def day(instant: datetime | None, zone: ZoneInfo) -> str:
+    """Return the day of the instant in `zone` in the reader's short form; empty for none."""
+    return date_format(instant.astimezone(zone), "DATE_FORMAT") if instant else ""

@@ -1,1 +1,2 @@
 DATETIME_FORMAT = "j F Y, H:i e"  # with the zone
+DATE_FORMAT = "j M Y"

@@ -8,24 +8,32 @@ from django.utils import timezone
 from bursary.ops import demo, serving
 from bursary.ops.console import OperatorCommand, progress
 from bursary.ops.demo import Demo
+from bursary.ops.demo_year import WEEKS
 from bursary.replica.refresh import ContentUnavailable
 
 
 class Command(OperatorCommand):
-    help = "Load an invented organisation with courses, budgets and a past, then serve it."
+    help = "Load two invented organisations with courses, budgets and a year behind them, then serve them."
     needs_tables = False  # it makes them
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--no-serve", action="store_true", help="Load it and end.")
+        weeks = f"Weeks of the past year to make; {WEEKS}, if not given."
+        parser.add_argument(
+            "--weeks", type=int, choices=range(WEEKS + 1), default=WEEKS, metavar="N", help=weeks
+        )
 
-    def run(self, *, no_serve: bool, **_options: Any) -> None:
+    def run(self, *, no_serve: bool, weeks: int, **_options: Any) -> None:
         now = timezone.now()
         try:
             # The address is taken first: where that fails, nothing was loaded in vain.
             listener = None if no_serve else serving.listen(serving.default_bind())
-            with progress("Loading the sample catalog", total=200) as advance:
-                loaded = demo.load(now=now, advance=advance)
+            with (
+                progress("Loading the sample catalog", total=200) as advance,
+                progress("Going through a year", total=weeks) as advance_year,
+            ):
+                loaded = demo.load(now=now, advance=advance, weeks=weeks, advance_year=advance_year)
         except (serving.CannotListen, demo.NotHere) as why:
             raise CommandError(str(why)) from why
         except ContentUnavailable as silent:

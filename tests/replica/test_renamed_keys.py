@@ -8,7 +8,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.access.models import Role
-from bursary.assignments import allocation
+from bursary.assignments import allocation, derived_audit
 from bursary.assignments.matching import Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica import reads, refresh
@@ -22,7 +22,7 @@ from bursary.replica.models import (
 )
 from tests.api.door import Door
 from tests.replica.listing import Record
-from tests.replica.serving import ALLOWED, HOUR, MOVE, NOW, ORDINARY, Catalogs, row_of
+from tests.replica.serving import ALLOWED, HOUR, MOVE, NOW, ORDINARY, Catalogs, row_of, without_run
 from tests.world import ALICE, BOB, allocate, given_api_key, given_budget, given_user
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +39,7 @@ def catalogs(tmp_path: Path, settings: Settings) -> Catalogs:
     return served
 
 
-def rekeyed(catalogs: Catalogs, catalog: UUID) -> Record:
+def renamed(catalogs: Catalogs, catalog: UUID) -> Record:
     record = catalogs.drop(catalog, MOVE) | {"key": NEW}
     catalogs.serve(catalog, record)
     return record
@@ -51,7 +51,7 @@ def test_rows_runs_memberships_and_assignments_follow(catalogs: Catalogs) -> Non
     for content, learner in ((before, ALICE), (row_of(ORDINARY, RUN), BOB)):
         allocate(budget, content, learner, now=NOW, price_cents=2000)
     for catalog in (ORDINARY, ALLOWED):
-        rekeyed(catalogs, catalog)
+        renamed(catalogs, catalog)
 
     catalogs.sync_both(hours=1)
 
@@ -72,7 +72,7 @@ def test_a_catalog_that_lags_behind_goes_on_holding_it_and_takes_the_key_back_fr
     catalogs: Catalogs,
 ) -> None:
     before = row_of(ORDINARY, MOVE)
-    rekeyed(catalogs, ORDINARY)
+    renamed(catalogs, ORDINARY)
     for hours in range(1, 6):
         catalogs.sync_both(hours=hours)
 
@@ -80,7 +80,7 @@ def test_a_catalog_that_lags_behind_goes_on_holding_it_and_takes_the_key_back_fr
     assert ContentChange.objects.filter(field="content_key").count() == 1
     assert ContentChange.objects.count() == 1
 
-    rekeyed(catalogs, ALLOWED)
+    renamed(catalogs, ALLOWED)
     catalogs.sync_both(hours=6)
     assert row_of(ALLOWED, NEW) == before
 
@@ -89,7 +89,7 @@ def test_a_listing_that_was_never_ended_makes_no_two_courses_of_it(catalogs: Cat
     before = row_of(ORDINARY, MOVE)
     CatalogListing.objects.filter(catalog_uuid=ORDINARY).update(begun_at=NOW - HOUR)
     catalogs.sync(ALLOWED, hours=1)
-    rekeyed(catalogs, ORDINARY)
+    renamed(catalogs, ORDINARY)
 
     refresh.refresh_keys(
         [NEW], catalog_uuid=ORDINARY, source=catalogs.source, now=NOW + 6 * HOUR, by=RefreshSource.CRON
@@ -125,7 +125,7 @@ def test_a_course_that_gets_its_former_key_back_has_it_after_two_days(catalogs: 
     before = row_of(ORDINARY, MOVE)
     former = {catalog: catalogs.records[catalog][MOVE] for catalog in (ORDINARY, ALLOWED)}
     for catalog in former:
-        rekeyed(catalogs, catalog)
+        renamed(catalogs, catalog)
     catalogs.sync_both(hours=1)
     for catalog, record in former.items():
         catalogs.drop(catalog, NEW)
@@ -147,7 +147,7 @@ def test_a_learner_redeems_it_by_either_key(catalogs: Catalogs, monkeypatch: pyt
     budget = given_budget(catalog_uuid=ORDINARY)
     learner = given_user(Role.LEARNER, customer=budget.customer, email=ALICE)
     allocate(budget, row_of(ORDINARY, MOVE), ALICE, now=NOW, price_cents=2000)
-    rekeyed(catalogs, ORDINARY)
+    renamed(catalogs, ORDINARY)
     catalogs.sync(ORDINARY, hours=1)
     monkeypatch.setattr(timezone, "now", lambda: NOW + HOUR)
     door = Door(key=given_api_key(learner))
@@ -162,10 +162,68 @@ def test_a_learner_redeems_it_by_either_key(catalogs: Catalogs, monkeypatch: pyt
     assert budget.spent_cents == 2000
 
 
+def test_lists_find_it_and_its_runs_by_either_key(
+    catalogs: Catalogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = given_budget(catalog_uuid=ORDINARY)
+    door = Door(key=given_api_key(given_user(Role.ADMINISTRATOR, customer=budget.customer)))
+    allocate(budget, row_of(ORDINARY, MOVE), ALICE, now=NOW, price_cents=2000)
+    renamed(catalogs, ORDINARY)
+    catalogs.sync(ORDINARY, hours=1)
+    monkeypatch.setattr(timezone, "now", lambda: NOW + HOUR)
+
+    assigned = f"assignment-configurations/{budget.assignment_configuration_uuid}/admin/assignments/"
+    for key in (MOVE, NEW):
+        for name in ("content_key", "content_key__in"):
+            listed = door.get(assigned, **{name: key}).json()["results"]
+            assert [(one["learner_email"], one["content_key"]) for one in listed] == [(ALICE, NEW)]
+        runs = door.get("content-metadata/", parent=key).json()["results"]
+        assert [one["content_key"] for one in runs] == [RUN]
+        assert door.get(f"content-metadata/{key}/").json()["content_key"] == NEW
+
+
+def test_an_assigned_run_follows_to_another_course(catalogs: Catalogs) -> None:
+    budget = given_budget(catalog_uuid=ORDINARY)
+    for learner, key in ((ALICE, RUN), (BOB, MOVE)):
+        allocate(budget, row_of(ORDINARY, key), learner, now=NOW, price_cents=2000)
+    other = "OtherX+7"
+    moving = catalogs.drop(ORDINARY, MOVE)
+    catalogs.serve(ORDINARY, without_run(moving, RUN))
+    catalogs.serve(ORDINARY, moving | {"key": other, "uuid": "00000000-0000-4000-8000-000000000077"})
+
+    catalogs.sync(ORDINARY, hours=1)
+
+    keys = LearnerContentAssignment.objects.order_by("pk").values_list("content_key", "parent_content_key")
+    assert list(keys) == [(RUN, other), (MOVE, "")]
+    assert derived_audit.audit(clock=lambda: NOW + HOUR).differences == []
+
+
+def test_a_new_course_by_a_former_key_is_redeemed_by_that(
+    catalogs: Catalogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = given_budget(catalog_uuid=ORDINARY)
+    learner = given_user(Role.LEARNER, customer=budget.customer, email=ALICE)
+    served = renamed(catalogs, ORDINARY)
+    catalogs.sync(ORDINARY, hours=1)
+    run = served["course_runs"][0] | {"key": f"{RUN}-NEW", "uuid": "00000000-0000-4000-8000-000000000078"}
+    terms = {run["key"]: served["normalized_metadata"]}
+    another = {"key": MOVE, "uuid": "00000000-0000-4000-8000-000000000077", "course_runs": [run]}
+    catalogs.serve(ORDINARY, served | another | {"normalized_metadata_by_run": terms})
+    catalogs.sync(ORDINARY, hours=2)
+    allocate(budget, row_of(ORDINARY, MOVE), ALICE, now=NOW + 2 * HOUR, price_cents=2000)
+    monkeypatch.setattr(timezone, "now", lambda: NOW + 2 * HOUR)
+    door = Door(key=given_api_key(learner))
+
+    asked = f"policy-redemption/enterprise-customer/{budget.customer.uuid}/can-redeem/"
+    assert [one["can_redeem"] for one in door.get(asked, content_key=[MOVE, NEW]).json()] == [True, False]
+    redeemed = door.post(f"policy-redemption/{budget.uuid}/redeem/", {"content_key": MOVE}).json()
+    assert (redeemed["state"], redeemed["content_key"]) == ("committed", MOVE)
+
+
 def test_a_preview_by_the_former_key_is_of_what_would_be_allocated(catalogs: Catalogs) -> None:
     budget = given_budget(catalog_uuid=ORDINARY)
     allocate(budget, row_of(ORDINARY, MOVE), ALICE, now=NOW, price_cents=2000)
-    rekeyed(catalogs, ORDINARY)
+    renamed(catalogs, ORDINARY)
     catalogs.sync(ORDINARY, hours=1)
 
     seen = allocation.preview(budget, content_key=MOVE, price_cents=2000, entries=[ALICE], now=NOW + HOUR)

@@ -1,4 +1,4 @@
-"""A course that is re-keyed while a listing is read, which so names it by both keys, is one course again."""
+"""A course that gets another key while a listing is read, which names it by both, is one course again."""
 
 from pathlib import Path
 from uuid import UUID
@@ -33,17 +33,17 @@ def catalogs(tmp_path: Path, settings: Settings) -> Catalogs:
     return served
 
 
-def rekey(catalogs: Catalogs, catalog: UUID, old: str, new: str) -> Record:
+def rename_key(catalogs: Catalogs, catalog: UUID, old: str, new: str) -> Record:
     record = catalogs.drop(catalog, old) | {"key": new}
     catalogs.serve(catalog, record)
     return record
 
 
-def rekey_while_listed(catalogs: Catalogs, catalog: UUID) -> None:
+def rename_while_listed(catalogs: Catalogs, catalog: UUID) -> None:
     """Let one listing name the course by its former key, and then, not ended yet, by its new one."""
     catalogs.sync(catalog, hours=1)
     CatalogListing.objects.filter(catalog_uuid=catalog).update(begun_at=NOW + HOUR)
-    rekey(catalogs, catalog, MOVE, NEW)
+    rename_key(catalogs, catalog, MOVE, NEW)
     read_by_key(catalogs, catalog, NEW, hours=1)
     assert row_of(catalog, NEW) != row_of(catalog, MOVE)
 
@@ -65,7 +65,7 @@ def test_memberships_and_assignments_follow_as_soon_as_the_former_key_is_not_fou
     budget = given_budget(catalog_uuid=ORDINARY)
     for key, learner in ((MOVE, ALICE), (RUN, BOB)):
         allocate(budget, row_of(ORDINARY, key), learner, now=NOW, price_cents=2000)
-    rekey_while_listed(catalogs, ORDINARY)
+    rename_while_listed(catalogs, ORDINARY)
 
     catalogs.sync(ORDINARY, hours=8)
 
@@ -85,11 +85,11 @@ def test_memberships_and_assignments_follow_as_soon_as_the_former_key_is_not_fou
 def test_assignments_of_another_catalog_stay_until_it_is_served_the_new_key(catalogs: Catalogs) -> None:
     allocate(given_budget(catalog_uuid=ALLOWED), row_of(ALLOWED, MOVE), ALICE, now=NOW, price_cents=2000)
     assignments = LearnerContentAssignment.objects.values_list("content_key", "content__content_key")
-    rekey_while_listed(catalogs, ORDINARY)
+    rename_while_listed(catalogs, ORDINARY)
     catalogs.sync_both(hours=8)
     assert list(assignments.all()) == [(MOVE, MOVE)]
 
-    rekey(catalogs, ALLOWED, MOVE, NEW)
+    rename_key(catalogs, ALLOWED, MOVE, NEW)
     catalogs.sync_both(hours=9)
 
     assert list(assignments.all()) == [(NEW, NEW)]
@@ -98,7 +98,7 @@ def test_assignments_of_another_catalog_stay_until_it_is_served_the_new_key(cata
 
 
 def test_the_former_key_gone_from_a_catalog_is_no_cause_for_alarm(catalogs: Catalogs) -> None:
-    rekey_while_listed(catalogs, ORDINARY)
+    rename_while_listed(catalogs, ORDINARY)
 
     catalogs.sync(ORDINARY, hours=8)
 
@@ -108,18 +108,18 @@ def test_the_former_key_gone_from_a_catalog_is_no_cause_for_alarm(catalogs: Cata
 
 def test_a_course_of_two_rows_gets_a_third_key_and_its_former_one_back(catalogs: Catalogs) -> None:
     allocate(given_budget(catalog_uuid=ORDINARY), row_of(ORDINARY, MOVE), ALICE, now=NOW, price_cents=2000)
-    rekey_while_listed(catalogs, ORDINARY)
-    rekey(catalogs, ALLOWED, MOVE, NEW)
+    rename_while_listed(catalogs, ORDINARY)
+    rename_key(catalogs, ALLOWED, MOVE, NEW)
     catalogs.sync_both(hours=8)
     before = row_of(ORDINARY, NEW)
     for catalog in (ORDINARY, ALLOWED):
-        rekey(catalogs, catalog, NEW, NEWER)
+        rename_key(catalogs, catalog, NEW, NEWER)
     catalogs.sync_both(hours=9)
     assert row_of(ORDINARY, NEWER) == row_of(ALLOWED, NEWER) == before
     assert held(ORDINARY) == held(ALLOWED) == {NEWER: "", RUN: NEWER}
 
     for catalog in (ORDINARY, ALLOWED):
-        rekey(catalogs, catalog, NEWER, MOVE)
+        rename_key(catalogs, catalog, NEWER, MOVE)
     catalogs.sync_both(hours=80)
     catalogs.sync_both(hours=82)
 
@@ -133,7 +133,7 @@ def test_a_course_of_two_rows_gets_a_third_key_and_its_former_one_back(catalogs:
 def test_a_run_ends_with_the_record_that_named_it_though_another_catalog_has_it_from_the_new_key(
     catalogs: Catalogs,
 ) -> None:
-    rekey_while_listed(catalogs, ORDINARY)
+    rename_while_listed(catalogs, ORDINARY)
     assert row_of(ALLOWED, RUN).parent_key == NEW
     assert held(ALLOWED) == {MOVE: "", RUN: MOVE}
     catalogs.serve(ALLOWED, without_run(catalogs.records[ALLOWED][MOVE], RUN))
@@ -146,7 +146,7 @@ def test_a_run_ends_with_the_record_that_named_it_though_another_catalog_has_it_
 def test_a_run_ends_with_its_course_though_another_catalog_has_it_from_the_new_key(
     catalogs: Catalogs,
 ) -> None:
-    rekey_while_listed(catalogs, ORDINARY)
+    rename_while_listed(catalogs, ORDINARY)
     catalogs.drop(ALLOWED, MOVE)
 
     for hours in (2, 4):

@@ -6,7 +6,7 @@ row as soon as the catalog, asked for the former key, does not have it (`removal
 """
 
 from collections.abc import Collection, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -24,12 +24,12 @@ from bursary.replica.models import (
     in_catalog,
 )
 
-SETTLED = timedelta(days=2)
+FORMER_KEY_SERVED_FOR = timedelta(days=2)
 """How long a catalog may go on serving the former key: upstream changes its catalogs one by one."""
 
 
 @dataclass(frozen=True)
-class Rekeyed:
+class RenamedKeys:
     """A batch under present keys, and what was given another key: old to new, and the rows."""
 
     chosen: Mapping[str, Content]
@@ -42,7 +42,7 @@ class Rekeyed:
 
 def follow(
     chosen: Mapping[str, Content], *, own: Set[str], known: Collection[str], context: FetchContext
-) -> Rekeyed:
+) -> RenamedKeys:
     """Give the rows of courses their new keys; `known` are the keys of the batch that have rows.
 
     Inside the caller's transaction. A record under a former key stands for the course as long as its catalog
@@ -54,7 +54,7 @@ def follow(
         if content.content_type is ContentType.COURSE and content.uuid and key not in known
     }
     if not courses:
-        return Rekeyed(chosen, {}, {}, ())
+        return RenamedKeys(chosen, {}, {}, ())
     former = dict(
         FormerContentKey.objects.filter(former_key__in=courses.values()).values_list(
             "former_key", "content_key"
@@ -65,7 +65,7 @@ def follow(
     lagging = {
         new: old
         for new, (old, at) in rows_of.items()
-        if former.get(new) == old and context.now < at + SETTLED
+        if former.get(new) == old and context.now < at + FORMER_KEY_SERVED_FOR
     }
     keys = {
         old: new
@@ -73,7 +73,7 @@ def follow(
         if new not in lagging and old not in still_served and at <= context.now
     }
     batch = _under_present_keys(chosen, lagging, own=own)
-    return Rekeyed(batch, keys, _rename(keys) if keys else {}, set(lagging.values()))
+    return RenamedKeys(batch, keys, _rename(keys) if keys else {}, set(lagging.values()))
 
 
 def successors(pks: Collection[int], *, context: FetchContext) -> dict[int, int]:
@@ -83,10 +83,10 @@ def successors(pks: Collection[int], *, context: FetchContext) -> dict[int, int]
     ).order_by("seen_at", "content")
     missed = held.filter(content__in=pks, content__uuid__isnull=False)
     seen = {(pk, uuid): at for pk, uuid, at in missed.values_list("content", "content__uuid", "seen_at")}
-    twins = held.filter(content__uuid__in={uuid for _pk, uuid in seen}, missing_since=None)
+    same_uuid = held.filter(content__uuid__in={uuid for _pk, uuid in seen}, missing_since=None)
     served = {
         uuid: (pk, seen_at)
-        for pk, uuid, seen_at in twins.exclude(content__in=pks).values_list(
+        for pk, uuid, seen_at in same_uuid.exclude(content__in=pks).values_list(
             "content", "content__uuid", "seen_at"
         )
     }
@@ -108,6 +108,11 @@ def present_keys(content_keys: Collection[str]) -> dict[str, str]:
     return dict(zip(content_keys, content_keys, strict=True)) | dict(
         rows.order_by().values_list("former_key", "content_key")
     )
+
+
+def either_key(content_keys: Collection[str]) -> set[str]:
+    """Return these keys, and those that content has now that had one of them. One query."""
+    return {*content_keys, *present_keys(content_keys).values()}
 
 
 def present_key(content_key: str) -> str:
@@ -176,12 +181,10 @@ def _under_present_keys(
         return chosen
     batch: dict[str, Content] = {}
     for key, content in chosen.items():
-        changes: dict[str, object] = {}
         if key in present:
-            changes = {"content_key": present[key], "completeness": Completeness.THIN}
-        elif content.parent_key and content.parent_key in present:
-            if key not in own:
-                continue
-            changes = {"parent_key": present[content.parent_key]}
-        batch[present.get(key, key)] = content.model_copy(update=changes) if changes else content
+            batch[present[key]] = replace(content, content_key=present[key], completeness=Completeness.THIN)
+        elif not content.parent_key or content.parent_key not in present:
+            batch[key] = content
+        elif key in own:
+            batch[key] = replace(content, parent_key=present[content.parent_key])
     return batch

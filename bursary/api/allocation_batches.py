@@ -1,0 +1,74 @@
+"""One request to allocate: what it asked for, and what became of its learners."""
+
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from bursary.access.permissions import Permission, granted
+from bursary.api.authentication import caller
+from bursary.api.paging import AssignmentPages
+from bursary.api.serializers import AdminAssignmentSerializer
+from bursary.assignments import allocation_batches, listing
+from bursary.assignments.models import AllocationBatch
+
+
+class AllocationBatchOutput(serializers.Serializer[Any]):
+    """A batch, the counts of its assignments, and a page of them. Amounts are in cents."""
+
+    uuid = serializers.UUIDField()
+    policy_uuid = serializers.UUIDField(source="budget.uuid")
+    assignment_configuration = serializers.UUIDField(source="budget.assignment_configuration_uuid")
+    actor = serializers.SerializerMethodField(help_text="The user name of the administrator; null if unknown")
+    content_key = serializers.CharField()
+    content_price_cents = serializers.IntegerField(source="price_cents")
+    due_date = serializers.DateTimeField(allow_null=True)
+    message = serializers.CharField()
+    created = serializers.DateTimeField()
+    verdicts = serializers.SerializerMethodField(help_text="The number of addresses by verdict")
+
+    def get_actor(self, batch: AllocationBatch) -> str | None:
+        """Return the user name."""
+        return batch.actor.username if batch.actor else None
+
+    def get_verdicts(self, batch: AllocationBatch) -> list[dict[str, Any]]:
+        """Return each verdict with its count, most frequent first."""
+        ordered = sorted(batch.counts.items(), key=lambda counted: (-counted[1], counted[0]))
+        return [{"verdict": verdict, "count": count} for verdict, count in ordered]
+
+
+class AllocationBatchDetail(APIView):
+    """Read one batch: the learners notified, those not, and why; the assignments in pages."""
+
+    @extend_schema(responses=AllocationBatchOutput)
+    def get(self, request: Request, batch_uuid: UUID) -> Response:
+        permitted = granted(caller(request), Permission.READ_ASSIGNMENTS, customer="budget__customer_id")
+        batches = AllocationBatch.objects.select_related("budget__customer", "actor")
+        batch = batches.filter(permitted, uuid=batch_uuid).first()
+        if batch is None:
+            raise Http404("There is no such batch.")
+        zone = batch.budget.customer.zone
+        rows = allocation_batches.assignments(batch)
+        filters = listing.AssignmentFilters(request.query_params, queryset=rows, request=request, zone=zone)
+        if not filters.is_valid():
+            raise serializers.ValidationError(filters.errors)
+        pages = AssignmentPages()
+        page = pages.paginate_queryset(filters.qs, request, view=self)
+        response = pages.get_paginated_response(AdminAssignmentSerializer(page, many=True).data)
+        found = allocation_batches.progress(batch)
+        response.data |= {
+            **AllocationBatchOutput(batch).data,
+            "states": [
+                {"state": state, "learner_state": shown.label or None, "count": count}
+                for state, shown, count in found.by_state
+            ],
+            "causes": [{"cause": cause, "count": count} for cause, count in found.by_cause.items()],
+            "as_of": timezone.now(),
+        }
+        return response

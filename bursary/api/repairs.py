@@ -1,0 +1,259 @@
+"""Failed work, its repair, and more time: for named assignments, or for all that a filter finds."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from bursary.access.permissions import Permission
+from bursary.api import bulk
+from bursary.api.assignments import OfOwnBudget
+from bursary.api.authentication import caller
+from bursary.api.inputs import (
+    ExtendAllInput,
+    ExtendInput,
+    RetryAllInput,
+    RetryInput,
+    SkipInput,
+    validated,
+)
+from bursary.assignments import extension, failures
+from bursary.assignments.extension import Extension, ExtensionRefusal, ExtensionResult
+from bursary.assignments.failures import FailureCount, RepairRefusal, RepairResult
+from bursary.lib import moments
+
+_NOT_REPAIRED: Mapping[str, tuple[str, str]] = {
+    RepairRefusal.NOTHING_FAILED: ("There is nothing that failed and could be repeated.", "Reload the list."),
+    RepairRefusal.ONLY_BY_LEARNER: ("Accepting it failed.", "Ask the learner to accept it again."),
+}
+_NOT_EXTENDED: Mapping[str, tuple[str, str]] = {
+    ExtensionRefusal.NOT_LATER: ("Its deadline is not before that date.", "Choose a later date."),
+    ExtensionRefusal.BOUND_BY_ENROLMENT: (
+        "Enrolment in its course closes at its deadline: that cannot be extended here.",
+        "Assign a later run.",
+    ),
+    ExtensionRefusal.BOUND_BY_BUDGET: ("Its budget ends at its deadline.", "Have the budget's end changed."),
+    ExtensionRefusal.EXPIRED: (
+        "Its deadline has passed.",
+        "Assign the course again: the learner then has a new deadline.",
+    ),
+}
+
+
+class FailuresOutput(serializers.Serializer[Any]):
+    """Failed work that can be repaired, counted."""
+
+    causes = serializers.ListField(
+        child=serializers.DictField(),
+        help_text="Each `cause`, and the `count` of assignments: that of the list with `?cause=…`",
+    )
+    results = serializers.ListField(
+        child=serializers.DictField(),
+        help_text=f"By cause, type and day, newest first, at most {failures.MOST_COUNTS}. `day` is in the "
+        f"organisation's time zone; null where it is older than {failures.DAYS_APART} days",
+    )
+
+
+class RetryOutput(serializers.Serializer[Any]):
+    """Each assignment, under one of two results; `no_change` is empty."""
+
+    retried = serializers.ListField(child=serializers.UUIDField())
+    no_change = serializers.ListField(child=serializers.UUIDField())
+    not_retried = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
+
+
+class SkipOutput(serializers.Serializer[Any]):
+    """Each assignment, under one of two results; `no_change` is empty."""
+
+    skipped = serializers.ListField(child=serializers.UUIDField())
+    no_change = serializers.ListField(child=serializers.UUIDField())
+    not_skipped = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
+
+
+class ExtendOutput(serializers.Serializer[Any]):
+    """Each assignment, under one of two results; `no_change` is empty."""
+
+    extended = serializers.ListField(
+        child=serializers.DictField(),
+        help_text="`old` and `new` deadline, and the `reason` of the new one",
+    )
+    no_change = serializers.ListField(child=serializers.UUIDField())
+    not_extended = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
+
+
+class RetryAllOutput(serializers.Serializer[Any]):
+    """The number of assignments by result, and the refusals."""
+
+    retried = serializers.IntegerField()
+    not_retried_count = serializers.IntegerField()
+    not_retried = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
+
+
+class ExtendAllOutput(serializers.Serializer[Any]):
+    """The number of assignments by result, and the refusals."""
+
+    extended = serializers.IntegerField()
+    not_extended_count = serializers.IntegerField()
+    not_extended = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
+
+
+class Failures(OfOwnBudget):
+    """Count a budget's failed work that can be repaired, by cause, type and day."""
+
+    @extend_schema(responses=FailuresOutput)
+    def get(self, request: Request, **_url: UUID) -> Response:
+        budgets, zone = [self.budget], self.budget.customer.zone
+        found = failures.counts(budgets, zone=zone, now=timezone.now())
+        by_cause = failures.causes(budgets)
+        return Response(
+            {
+                "causes": [{"cause": cause, "count": count} for cause, count in by_cause.items()],
+                "results": [_count(one) for one in found],
+            }
+        )
+
+
+class Retry(OfOwnBudget):
+    """Retry the failed work of the named assignments; those without are listed with the reason.
+
+    Answers 422 if nothing could be retried.
+    """
+
+    permission = Permission.ALLOCATE
+
+    @extend_schema(request=RetryInput, responses=RetryOutput)
+    def post(self, request: Request, **_url: UUID) -> Response:
+        body = validated(RetryInput, request.data)
+        done = failures.retry(
+            self.budget,
+            uuids=body["assignment_uuids"],
+            which=_which(body),
+            now=timezone.now(),
+            actor=caller(request),
+        )
+        return bulk.of_each("retried", done.repaired, [], _not_repaired(done))
+
+
+class RetryAll(OfOwnBudget):
+    """Retry the failed work of all assignments that the query string's filters find, such as of one cause.
+
+    Answers 409 if their count is not the confirmed one.
+    """
+
+    permission = Permission.ALLOCATE
+
+    @extend_schema(request=RetryAllInput, responses={202: RetryAllOutput})
+    def post(self, request: Request, **_url: UUID) -> Response:
+        body = validated(RetryAllInput, request.data)
+        uuids = bulk.confirmed(self, count=body["confirmed_count"])
+        causes = [one for one in request.query_params.get("cause", "").split(",") if one]
+        which = _which(body) & (Q(error_code__in=causes) if causes else Q())
+        now, actor = timezone.now(), caller(request)
+        done = failures.retry(self.budget, uuids=uuids, which=which, now=now, actor=actor)
+        refused = _not_repaired(done)
+        body = {"retried": len(done.repaired), "not_retried_count": len(refused)}
+        return Response({**body, "not_retried": refused[: bulk.MOST_NAMED]}, status=202)
+
+
+class Skip(OfOwnBudget):
+    """Skip the failed work of the named assignments, for a reason that stays on their timelines.
+
+    Answers 422 if nothing could be skipped.
+    """
+
+    permission = Permission.ALLOCATE
+
+    @extend_schema(request=SkipInput, responses=SkipOutput)
+    def post(self, request: Request, **_url: UUID) -> Response:
+        body = validated(SkipInput, request.data)
+        done = failures.skip(
+            self.budget,
+            uuids=body["assignment_uuids"],
+            reason=body["reason"],
+            which=_which(body),
+            now=timezone.now(),
+            actor=caller(request),
+        )
+        return bulk.of_each("skipped", done.repaired, [], _not_repaired(done))
+
+
+class Extend(OfOwnBudget):
+    """Extend the deadlines of the named assignments that are open; the others are listed with the reason.
+
+    Answers 422 if none could be extended.
+    """
+
+    permission = Permission.ALLOCATE
+    reason = "not_extendable"
+
+    @extend_schema(request=ExtendInput, responses=ExtendOutput)
+    def post(self, request: Request, **_url: UUID) -> Response:
+        body = validated(ExtendInput, request.data, zone=self.budget.customer.zone)
+        done = extension.extend(
+            self.budget,
+            uuids=body["assignment_uuids"],
+            until=body["until"],
+            now=timezone.now(),
+            actor=caller(request),
+        )
+        extended = [_extension(one) for one in done.extended]
+        response = bulk.of_each("extended", extended, [], _not_extended(done))
+        response.data["understood"] = {"until": moments.iso(body["until"], zone=self.budget.customer.zone)}
+        return response
+
+
+class ExtendAll(OfOwnBudget):
+    """Extend the deadlines of all assignments that the query string's filters find.
+
+    Answers 409 if their count is not the confirmed one.
+    """
+
+    permission = Permission.ALLOCATE
+
+    @extend_schema(request=ExtendAllInput, responses={202: ExtendAllOutput})
+    def post(self, request: Request, **_url: UUID) -> Response:
+        body = validated(ExtendAllInput, request.data, zone=self.budget.customer.zone)
+        uuids = bulk.confirmed(self, count=body["confirmed_count"])
+        now, actor = timezone.now(), caller(request)
+        done = extension.extend(self.budget, uuids=uuids, until=body["until"], now=now, actor=actor)
+        refused = _not_extended(done)
+        counts = {"extended": len(done.extended), "not_extended_count": len(refused)}
+        return Response({**counts, "not_extended": refused[: bulk.MOST_NAMED]}, status=202)
+
+
+def _which(body: dict[str, Any]) -> Q:
+    return Q(action_type=body["action_type"]) if "action_type" in body else Q()
+
+
+def _count(one: FailureCount) -> dict[str, Any]:
+    return {
+        "cause": one.cause,
+        "action_type": one.action_type,
+        "error_reason": one.error_reason,
+        "day": one.day,
+        "count": one.count,
+        "latest": one.latest,
+    }
+
+
+def _extension(one: Extension) -> dict[str, Any]:
+    return {
+        "assignment_uuid": one.assignment,
+        "old": one.old,
+        "new": one.new,
+        "reason": one.decided_by.value,
+    }
+
+
+def _not_repaired(done: RepairResult) -> list[dict[str, Any]]:
+    return bulk.refusals(done.refused, "", "Reload the list.", _NOT_REPAIRED)
+
+
+def _not_extended(done: ExtensionResult) -> list[dict[str, Any]]:
+    return bulk.refusals(done.refused, Extend.reason, "Choose open assignments.", _NOT_EXTENDED)

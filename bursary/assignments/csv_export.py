@@ -1,0 +1,161 @@
+"""Assignments as CSV: streamed in pages, harmless in a spreadsheet, and logged.
+
+UTF-8 with a byte-order mark, as RFC 4180 divides cells and lines. Without the mark, Excel reads UTF-8 in the
+code page of its computer; programs leave it out by Python's `utf-8-sig` and its like.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from io import StringIO
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Count, QuerySet
+from django.utils.translation import gettext as _
+
+from bursary.access.models import User
+from bursary.assignments import listing
+from bursary.assignments.choices import LearnerState, State
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.budgets.models import Budget
+from bursary.lib.batches import keyset_pages
+
+ROWS_PER_PAGE = 500
+LONGEST_FILTER = 2000  # characters of it in the log
+EXPORTED = 4
+"""The log's flag of an export, beside Django's own for records that were added, changed and deleted."""
+KEPT_FOR = timedelta(days=365)
+ENTRIES_PER_STATEMENT = 1000
+
+_BYTE_ORDER_MARK = "\ufeff"
+_STARTS_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four are = + - @ in full width
+
+
+@dataclass(frozen=True)
+class AssignmentExport:
+    """A file that is being made: what an answer over HTTP needs."""
+
+    file_name: str
+    content_type: str
+    lines: Iterator[bytes]
+    """The file, a page of assignments at a time; each is read when it is asked for."""
+    count: int
+    """The number of assignments when it began."""
+
+
+def export(
+    assignments: QuerySet[LearnerContentAssignment],
+    *,
+    user: User,
+    filters: str,
+    zone: ZoneInfo,
+    now: datetime,
+) -> AssignmentExport:
+    """Log the export of a filtered set, in any order, and return its file, ordered by age.
+
+    Instants are in `zone`, the organisation's; where there are several with different ones, give UTC.
+    `filters` is the query string that describes the set. The log has an entry for each budget with
+    assignments in it, on that budget's history in the Django admin. The caller checks the permission.
+    """
+    rows = assignments.order_by()
+    counts = dict(rows.values_list("budget").annotate(count=Count("pk")))
+    _log(counts, user=user, filters=filters, now=now)
+    return AssignmentExport(
+        file_name=f"assignments-{now.astimezone(zone):%Y-%m-%d}.csv",
+        content_type="text/csv; charset=utf-8",
+        lines=_lines(rows, _header(zone), zone=zone, now=now),
+        count=sum(counts.values()),
+    )
+
+
+def forget_log(*, now: datetime) -> int:
+    """Delete a batch of the log's entries about exports of more than `KEPT_FOR` ago; return their number."""
+    old = LogEntry.objects.filter(action_flag=EXPORTED, action_time__lte=now - KEPT_FOR).order_by("pk")
+    pks = list(old.values_list("pk", flat=True)[:ENTRIES_PER_STATEMENT])
+    return LogEntry.objects.filter(pk__in=pks).delete()[0]
+
+
+def _log(counts: dict[int, int], *, user: User, filters: str, now: datetime) -> None:
+    of_budgets = ContentType.objects.get_for_model(Budget)
+    entries = [
+        LogEntry(
+            action_time=now,
+            user=user,
+            content_type=of_budgets,
+            object_id=str(budget.pk),
+            object_repr=budget.name[:200],
+            action_flag=EXPORTED,
+            change_message=f"Assignments exported as CSV: {counts[budget.pk]}; filter: "
+            f"{filters[:LONGEST_FILTER] or 'none'}",
+        )
+        for budget in Budget.objects.filter(pk__in=counts).order_by("pk").only("name")
+    ]
+    LogEntry.objects.bulk_create(entries, batch_size=ENTRIES_PER_STATEMENT)
+
+
+def _header(zone: ZoneInfo) -> list[str]:
+    """Return the columns' names: text, as the request's language ends before the last row is sent."""
+    local = {"zone": zone.key}
+    return [
+        *(_("Learner"), _("Course"), _("Course key"), _("Offered by"), _("Price (USD)")),
+        *(_("Status"), _("Cause of failure")),
+        _("Assigned (%(zone)s)") % local,
+        _("Last action (%(zone)s)") % local,
+        _("Deadline (%(zone)s)") % local,
+        _("Deadline decided by"),
+        _("Start (%(zone)s)") % local,
+        *(_("Budget"), _("Assignment")),
+    ]
+
+
+def _lines(
+    rows: QuerySet[LearnerContentAssignment], header: Sequence[str], *, zone: ZoneInfo, now: datetime
+) -> Iterator[bytes]:
+    yield _encoded([header], before=_BYTE_ORDER_MARK)
+    for pks in keyset_pages(rows.values_list("pk", flat=True), size=ROWS_PER_PAGE):
+        shown = listing.with_timelines(pks, now=now, with_join_by=False)
+        yield _encoded([_cells(one, zone) for one in shown])
+
+
+def _encoded(rows: Sequence[Sequence[str]], *, before: str = "") -> bytes:
+    buffer = StringIO(newline="")
+    buffer.write(before)
+    csv.writer(buffer).writerows([_harmless(cell) for cell in row] for row in rows)
+    return buffer.getvalue().encode(errors="replace")
+
+
+def _harmless(cell: str) -> str:
+    """Return a cell that no spreadsheet evaluates: an apostrophe makes a text of it."""
+    return f"'{cell}" if cell.startswith(_STARTS_FORMULA) else cell
+
+
+def _cells(assignment: LearnerContentAssignment, zone: ZoneInfo) -> list[str]:
+    content: Any = assignment.shown_content
+    failed = assignment.last_failure()
+    is_open = assignment.state == State.ALLOCATED
+    status = LearnerState(assignment.learner_state).label if is_open else ""
+    return [
+        assignment.learner_email,
+        content.title if content else "",
+        assignment.content_key,
+        content.partner_names if content else "",
+        f"{assignment.price_cents // 100}.{assignment.price_cents % 100:02}",
+        status or assignment.state,
+        failed.error_code if failed else "",
+        _local(assignment.allocated_at, zone),
+        _local(assignment.recent_action_at, zone),
+        _local(assignment.expires_at, zone),
+        assignment.expires_reason,
+        _local(content.start_date if content else None, zone),
+        assignment.budget.name,
+        str(assignment.uuid),
+    ]
+
+
+def _local(moment: datetime | None, zone: ZoneInfo) -> str:
+    """Return an instant as spreadsheets read it; empty for none."""
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M}" if moment and moment < FAR_FUTURE else ""

@@ -1,0 +1,76 @@
+"""Pages of long lists by cursor: each begins where another ended, however many rows are before it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import FieldError, ValidationError
+from django.core.signing import b64_decode, b64_encode
+from django.db.models import F, OrderBy, Q, QuerySet
+
+
+@dataclass(frozen=True)
+class CursorPage:
+    """The primary keys of a page, in order, and the cursors of its neighbours; empty where there is none."""
+
+    pks: Sequence[int]
+    earlier: str
+    later: str
+
+
+def cursor_page(
+    rows: QuerySet[Any], *, column: str, descending: bool, size: int, cursor: str = ""
+) -> CursorPage:
+    """Return a page of `rows` ordered by `column`, which is not NULL, and then by primary key.
+
+    One query, an index range where `column` and the key are indexed. A cursor of another list, or none,
+    is the first page.
+    """
+    before, place = _read(cursor)
+    try:
+        found = _after(rows, place, column=column, descending=descending != before)[: size + 1]
+        keys = list(found.values_list("pk", column))
+    except (ValueError, TypeError, ValidationError, FieldError):  # a cursor of another column
+        return cursor_page(rows, column=column, descending=descending, size=size)
+    more, keys = len(keys) > size, keys[:size]
+    if before:
+        keys.reverse()
+    is_first = not place or (before and not more)
+    is_last = not (before or more)
+    return CursorPage(
+        pks=[pk for pk, _value in keys],
+        earlier="" if is_first or not keys else _written(True, keys[0]),
+        later="" if is_last or not keys else _written(False, keys[-1]),
+    )
+
+
+def _after(
+    rows: QuerySet[Any], place: tuple[Any, int] | None, *, column: str, descending: bool
+) -> QuerySet[Any]:
+    """Return the rows in order, those behind `place` alone."""
+    if place:
+        value, pk = place
+        beyond = "lt" if descending else "gt"
+        # The first condition is the range of the index, the others decide among equal values.
+        rows = rows.filter(
+            Q(**{f"{column}__{beyond}e": value})
+            & (Q(**{f"{column}__{beyond}": value}) | Q(**{f"pk__{beyond}": pk}))
+        )
+    return rows.order_by(OrderBy(F(column), descending=descending), OrderBy(F("pk"), descending=descending))
+
+
+def _written(before: bool, key: tuple[int, Any]) -> str:
+    pk, value = key
+    text = value.isoformat() if isinstance(value, datetime) else value
+    return b64_encode(json.dumps([int(before), text, pk]).encode()).decode()
+
+
+def _read(cursor: str) -> tuple[bool, tuple[Any, int] | None]:
+    """Return whether a cursor leads to earlier rows, and the value and key at which it stands."""
+    try:
+        before, value, pk = json.loads(b64_decode(cursor.encode()))
+        return bool(before), (value, int(pk))
+    except (ValueError, TypeError):
+        return False, None

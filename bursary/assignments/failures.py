@@ -1,0 +1,267 @@
+"""Failed work that can still be done: what there is, and its repair by a retry or by skipping it.
+
+Work is repaired while it belongs to the assignment's current cycle and fits its state, has not been retried
+and no later work of its type followed it. So an assignment has at most one failure of each type.
+"""
+
+import enum
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from functools import reduce
+from operator import or_
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from django.db import transaction
+from django.db.models import Case, Count, Exists, F, IntegerField, Max, OuterRef, Q, QuerySet, Value, When
+
+from bursary.access.models import User
+from bursary.assignments import actions
+from bursary.assignments.actions import APPLIES_IN, Skipped
+from bursary.assignments.choices import OPEN, ActionType, State, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets import ledger
+from bursary.budgets.models import Budget
+from bursary.lib import moments
+from bursary.lib.batches import chunks
+from bursary.lib.locks import for_update
+
+DAYS_APART = 30
+"""Failures of so many days are counted day by day; older ones together."""
+MOST_COUNTS = 1000
+LONGEST_REASON = 1000  # characters, of skipping
+ROWS_PER_STATEMENT = 1000
+
+_ON_REQUEST = Skipped("skipped_on_request", "")
+_INVITATIONS = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
+
+
+class RepairRefusal(enum.StrEnum):
+    NOTHING_FAILED = "nothing_failed"
+    """Nothing of it failed that can be repaired."""
+    ONLY_BY_LEARNER = "only_the_learner_accepts"
+    """A redemption failed, which the learner starts again."""
+
+
+def to_repair() -> QuerySet[LearnerContentAssignmentAction]:
+    """Return the failed work of all assignments that can be retried or skipped."""
+    applies = reduce(
+        or_, (Q(action_type=kind, assignment__state__in=states) for kind, states in APPLIES_IN.items())
+    )
+    later = LearnerContentAssignmentAction.objects.filter(
+        assignment=OuterRef("assignment"),
+        cycle=OuterRef("cycle"),
+        action_type=OuterRef("action_type"),
+        created__gt=OuterRef("created"),
+    )
+    unanswered = LearnerContentAssignmentAction.objects.all().unanswered_failures()
+    return unanswered.filter(applies, ~Exists(later), assignment__forgotten_at=None)
+
+
+def with_failures(causes: Sequence[str] = ()) -> Exists:
+    """Return the condition that an assignment has failed work, of these causes (all, when empty)."""
+    failed = to_repair().filter(assignment=OuterRef("pk"))
+    return Exists(failed.filter(error_code__in=causes) if causes else failed)
+
+
+@dataclass(frozen=True)
+class FailureCount:
+    """Failed work of one budget, cause, type and day."""
+
+    budget: Budget
+    cause: str
+    action_type: str
+    error_reason: str
+    day: date | None
+    """In the time zone asked for; None for what is older than `DAYS_APART`."""
+    count: int
+    latest: datetime
+
+
+def counts(budgets: Collection[Budget], *, zone: ZoneInfo, now: datetime) -> list[FailureCount]:
+    """Count the failed work of these budgets by budget, cause, type and day: the newest `MOST_COUNTS`.
+
+    One query, aggregated by the database.
+    """
+    today = now.astimezone(zone).date()
+    days = [today - timedelta(days=ago) for ago in range(DAYS_APART)]
+    starts = [moments.read(day.isoformat(), zone=zone, end_of_day=False) for day in days]
+    ago = Case(
+        *(When(completed_at__gte=start, then=Value(index)) for index, start in enumerate(starts)),
+        default=Value(None),
+        output_field=IntegerField(),
+    )
+    by_pk = {budget.pk: budget for budget in budgets}
+    found = (
+        to_repair()
+        .filter(assignment__budget__in=by_pk)
+        .order_by()
+        .values_list("assignment__budget", "error_code", "action_type", "error_reason", ago)
+        .annotate(count=Count("pk"), latest=Max("completed_at"))
+        .order_by("-latest", "error_code", "action_type")
+    )
+    return [
+        FailureCount(
+            by_pk[budget], cause, kind, reason, None if index is None else days[index], count, latest
+        )
+        for budget, cause, kind, reason, index, count, latest in found[:MOST_COUNTS]
+    ]
+
+
+def causes(budgets: Collection[Budget]) -> dict[str, int]:
+    """Return the number of assignments with failed work to repair by its cause, most frequent first."""
+    failed = to_repair().filter(assignment__budget__in=budgets).order_by()
+    counted = failed.values_list("error_code").annotate(count=Count("assignment", distinct=True))
+    return dict(counted.order_by("-count", "error_code"))
+
+
+@dataclass
+class RepairResult:
+    """The assignments of which failed work was repaired, and the others with the reason."""
+
+    repaired: list[UUID] = field(default_factory=list)
+    refused: dict[UUID, str] = field(default_factory=dict)
+    """By uuid: `unknown`, or a RepairRefusal."""
+
+    def add(self, batch: "RepairResult") -> None:
+        """Add the result of a further batch."""
+        self.repaired += batch.repaired
+        self.refused |= batch.refused
+
+
+def retry(
+    budget: Budget,
+    *,
+    uuids: Sequence[UUID],
+    now: datetime,
+    which: Q | None = None,
+    actor: User | None = None,
+) -> RepairResult:
+    """Retry the failed work of the budget's assignments with these uuids: of it, `which` actions.
+
+    A redemption is the learner's own to repeat: only it is refused.
+    """
+
+    def again(failed: list[LearnerContentAssignmentAction]) -> None:
+        actions.retry_all(failed, now=now, actor=actor)
+
+    return _repair(budget, uuids, again, which or Q())
+
+
+def skip(
+    budget: Budget,
+    *,
+    uuids: Sequence[UUID],
+    reason: str,
+    now: datetime,
+    which: Q | None = None,
+    actor: User | None = None,
+) -> RepairResult:
+    """Skip the failed work of the budget's assignments with these uuids, for a reason that is kept.
+
+    It is not counted as failed any more. While its learner was not notified, an assignment stays `failed` in
+    lists.
+    """
+
+    def answer(failed: list[LearnerContentAssignmentAction]) -> None:
+        actions.skip_all(failed, replace(_ON_REQUEST, detail=reason), now=now, actor=actor)
+
+    return _repair(budget, uuids, answer, which or Q())
+
+
+def _repair(
+    budget: Budget,
+    uuids: Sequence[UUID],
+    answer: Callable[[list[LearnerContentAssignmentAction]], None],
+    which: Q,
+) -> RepairResult:
+    """Answer the failed work of named assignments, in batches, each in a transaction of its own."""
+    outcome = RepairResult()
+    for batch in chunks(dict.fromkeys(uuids), ROWS_PER_STATEMENT):
+        outcome.add(_repair_batch(budget, batch, answer, which))
+    return outcome
+
+
+def _repair_batch(
+    budget: Budget,
+    uuids: Sequence[UUID],
+    answer: Callable[[list[LearnerContentAssignmentAction]], None],
+    which: Q,
+) -> RepairResult:
+    outcome = RepairResult()
+    with transaction.atomic():
+        ledger.lock(budget.pk)
+        named = LearnerContentAssignment.objects.filter(budget=budget, uuid__in=uuids)
+        found = {one.pk: one for one in for_update(named).order_by("pk")}
+        failed = _locked(to_repair().filter(which, assignment__in=found), found)
+        repairable = [one for one in failed if one.action_type != ActionType.REDEEMED]
+        answer(repairable)
+        repaired = {one.assignment_id for one in repairable}
+        only_redemptions = {one.assignment_id for one in failed} - repaired
+        by_uuid = {one.uuid: one.pk for one in found.values()}
+        for uuid in uuids:
+            pk = by_uuid.get(uuid)
+            if pk in repaired:
+                outcome.repaired.append(uuid)
+            elif pk is None:
+                outcome.refused[uuid] = "unknown"
+            else:
+                by_learner = pk in only_redemptions
+                refusal = RepairRefusal.ONLY_BY_LEARNER if by_learner else RepairRefusal.NOTHING_FAILED
+                outcome.refused[uuid] = refusal
+    return outcome
+
+
+def _locked(
+    failed: QuerySet[LearnerContentAssignmentAction], assignments: dict[int, LearnerContentAssignment]
+) -> list[LearnerContentAssignmentAction]:
+    """Lock and return actions of locked assignments, without what they sent."""
+    pks = sorted(failed.order_by().values_list("pk", flat=True))
+    rows = LearnerContentAssignmentAction.objects.filter(pk__in=pks).defer(
+        "payload", "traceback", "attempt_log"
+    )
+    locked = list(for_update(rows).order_by("pk"))
+    for one in locked:
+        one.assignment = assignments[one.assignment_id]
+    return locked
+
+
+def not_notified(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> set[int]:
+    """Return the pks of open assignments of which the mail failed, or was skipped on request. One query.
+
+    Of others, no mail is sent again: one is done or under way, or the learner's account has ended.
+    """
+    waiting = [
+        one.pk
+        for one in assignments
+        if one.state == State.ALLOCATED and not one.redeeming_since and one.expires_at > now
+    ]
+    if not waiting:
+        return set()
+    mails = LearnerContentAssignmentAction.objects.filter(
+        assignment__in=waiting, action_type=ActionType.NOTIFIED, cycle=F("assignment__cycle")
+    )
+    found = list(mails.values_list("assignment", "status", "error_code"))
+    arrived = {pk for pk, status, _code in found if status in (*OPEN, Status.DONE)}
+    return {
+        pk
+        for pk, status, code in found
+        if pk not in arrived and (status == Status.FAILED or code == _ON_REQUEST.error_code)
+    }
+
+
+def ask_again(
+    assignments: Sequence[LearnerContentAssignment], *, now: datetime, actor: User | None = None
+) -> None:
+    """Link and notify the learners of these locked assignments again: retry what failed of it.
+
+    Where the mail was skipped on request, another one is requested.
+    """
+    found = {one.pk: one for one in assignments}
+    failed = _locked(to_repair().filter(assignment__in=found, action_type__in=_INVITATIONS), found)
+    actions.retry_all(failed, now=now, actor=actor)
+    retried = {one.assignment_id for one in failed if one.action_type == ActionType.NOTIFIED}
+    others = [one for pk, one in found.items() if pk not in retried]
+    occasion = f"asked-{now:%Y-%m-%dT%H%M%S.%f}"
+    actions.request(others, [ActionType.NOTIFIED], now=now, actor=actor, dedup_key=occasion)

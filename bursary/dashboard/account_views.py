@@ -1,0 +1,94 @@
+"""One's own account: password and API keys; and the way back in for a forgotten password."""
+
+from django.contrib import messages
+from django.contrib.auth import views as auth_views
+from django.contrib.auth.decorators import login_required
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse_lazy
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST
+
+from bursary.access.models import ApiKey, User
+from bursary.dashboard.account_forms import MOST_KEYS, ForgottenPasswordForm, NewKeyForm
+from bursary.dashboard.headers import page
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def account(request: HttpRequest) -> HttpResponse:
+    """Show the user's account and API keys. POST makes a key, which this answer alone shows."""
+    user = request.user
+    assert isinstance(user, User)  # noqa: S101  # login_required sees to it
+    form = NewKeyForm(*([request.POST] if request.method == "POST" else []), user=user)
+    new_key = ""
+    if form.is_bound and form.is_valid():
+        _row, new_key = ApiKey.issue(user, name=form.cleaned_data["name"])
+        form = NewKeyForm(user=user)
+    context = {"keys": _working(user).order_by("name", "pk")[:MOST_KEYS], "new_key": new_key, "form": form}
+    return render(request, "dashboard/account.html", context, status=422 if form.errors else 200)
+
+
+@page
+@require_POST
+@login_required
+def revoke_key(request: HttpRequest, pk: int) -> HttpResponse:
+    """Revoke one of the user's own keys, which answers 404 for others' keys."""
+    user = request.user
+    assert isinstance(user, User)  # noqa: S101  # login_required sees to it
+    key = ApiKey.objects.filter(user=user, pk=pk).first()
+    if key is None:
+        raise Http404("There is no such key.")
+    if _working(user).filter(pk=pk).update(revoked_at=timezone.now()):
+        messages.success(request, _("Revoked: “%(name)s” signs nothing in any more.") % {"name": key.name})
+    return redirect("account")
+
+
+@method_decorator(page, name="dispatch")
+class ChangePassword(auth_views.PasswordChangeView):
+    """Change the password, knowing the present one. Other sessions of the user end."""
+
+    template_name = "dashboard/change-password.html"
+    success_url = reverse_lazy("account")
+
+    def form_valid(self, form: object) -> HttpResponse:
+        """Say so on the account's page."""
+        messages.success(self.request, _("Your password is changed. You are signed out everywhere else."))
+        return super().form_valid(form)  # type: ignore[arg-type]  # Django's form
+
+
+@method_decorator(page, name="dispatch")
+class ForgottenPassword(auth_views.PasswordResetView):
+    """Ask for a link to set a new password."""
+
+    template_name = "dashboard/forgotten-password.html"
+    form_class = ForgottenPasswordForm
+    success_url = reverse_lazy("password-link-sent")
+
+
+@method_decorator(page, name="dispatch")
+class LinkSent(auth_views.PasswordResetDoneView):
+    """Say what happens now: the same for every address."""
+
+    template_name = "dashboard/password-link-sent.html"
+
+
+@method_decorator(page, name="dispatch")
+class NewPassword(auth_views.PasswordResetConfirmView):
+    """Set a new password by the link in a mail, which works once; or say why it does not."""
+
+    template_name = "dashboard/new-password.html"
+    success_url = reverse_lazy("sign-in")
+
+    def form_valid(self, form: object) -> HttpResponse:
+        """Say so on the page to sign in."""
+        messages.success(self.request, _("Your password is changed. Sign in with it."))
+        return super().form_valid(form)  # type: ignore[arg-type]  # Django's form
+
+
+def _working(user: User) -> QuerySet[ApiKey]:
+    return ApiKey.objects.filter(user=user, revoked_at=None)

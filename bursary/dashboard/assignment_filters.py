@@ -1,0 +1,180 @@
+"""What the list of assignments is filtered and sorted by: everything stands in the page's address."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import django_filters
+from django.db.models import Count, QuerySet
+from django.http import Http404, QueryDict
+from django.utils.translation import gettext_lazy as _
+
+from bursary.access.models import User
+from bursary.access.permissions import Permission, granted
+from bursary.assignments import listing
+from bursary.assignments.choices import State
+from bursary.assignments.listing import ContentFiltersUnavailable, MomentFilter, TextFilter
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets.models import LONGEST_AGE_DAYS, Budget
+from bursary.dashboard import chips
+from bursary.lib.moments import UTC_ZONE
+
+MOST_BUDGETS = 200  # to choose from
+
+SORTS: Mapping[str, Any] = {
+    "learner_email": _("Learner"),
+    "content_title": _("Course"),
+    "price_cents": _("Price"),
+    "learner_state": _("Status"),
+    "recent_action_at": _("Last action"),
+    "expires_at": _("Deadline"),
+    "content_start": _("Start"),
+}
+"""The columns that a list is sorted by. Each has an index with the budget, and none is NULL."""
+NEWEST = "-recent_action_at"
+
+WITHIN_DAYS = ((7, _("7 days")), (14, _("14 days")), (30, _("30 days")), (90, _("90 days")))
+
+
+class ListFilters(listing.AssignmentFilters):
+    """The filters of the API's list, and those that people find by: dollars, dates, days to the deadline."""
+
+    price_from = django_filters.NumberFilter(
+        method="costs_from", label=_("Price from"), min_value=0, max_value=10**12, decimal_places=2
+    )
+    price_to = django_filters.NumberFilter(
+        method="costs_to", label=_("to"), min_value=0, max_value=10**12, decimal_places=2
+    )
+    assigned_from = MomentFilter(field_name="allocated_at", lookup_expr="gte", label=_("Assigned from"))
+    assigned_to = MomentFilter(field_name="allocated_at", lookup_expr="lte", label=_("to"))
+    within = django_filters.NumberFilter(method="ends_within", min_value=1, max_value=LONGEST_AGE_DAYS)
+    content_key = TextFilter(method="of_course")
+
+    def __init__(self, *args: Any, now: datetime, **kwargs: Any) -> None:
+        self.now = now
+        super().__init__(*args, **kwargs)
+
+    def costs_from(self, queryset: QuerySet[Any], _name: str, value: Decimal) -> QuerySet[Any]:
+        """Keep what costs so many dollars or more."""
+        return queryset.filter(price_cents__gte=int(value * 100))
+
+    def costs_to(self, queryset: QuerySet[Any], _name: str, value: Decimal) -> QuerySet[Any]:
+        """Keep what costs no more dollars."""
+        return queryset.filter(price_cents__lte=int(value * 100))
+
+    def ends_within(self, queryset: QuerySet[Any], _name: str, value: Decimal) -> QuerySet[Any]:
+        """Keep open assignments with a deadline in the next `value` days."""
+        until = self.now + timedelta(days=int(value))
+        return queryset.filter(state=State.ALLOCATED, expires_at__gt=self.now, expires_at__lte=until)
+
+    def of_course(self, queryset: QuerySet[Any], _name: str, value: str) -> QuerySet[Any]:
+        """Keep the assignments of a course, and of its runs."""
+        return queryset.filter(content_key=value) | queryset.filter(parent_content_key=value)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The assignments that an address of the list means for a user: of their budgets, in no order."""
+
+    budgets: list[Budget]
+    """Those to choose from, with their customers."""
+    budget: Budget | None
+    """The chosen one, or the only one."""
+    filters: ListFilters
+    status: str
+    """A key of `chips.STATUSES`, or empty for all."""
+    sort: str
+    zone: ZoneInfo
+    unavailable: str
+    """Why nothing can be filtered by content at present; empty if it can."""
+    _found: QuerySet[LearnerContentAssignment]
+
+    @property
+    def rows(self) -> QuerySet[LearnerContentAssignment]:
+        """The assignments, with the status."""
+        return with_status(self._found, self.status)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of assignments by status, whichever is chosen. One query, over an index."""
+        counted = dict.fromkeys(chips.STATUSES, 0)
+        groups = self._found.order_by().values_list("state", "learner_state").annotate(count=Count("pk"))
+        for state, learner_state, count in groups:
+            counted[chips.status_of(state, learner_state)] += count
+        return counted
+
+
+def with_status(rows: QuerySet[LearnerContentAssignment], status: str) -> QuerySet[LearnerContentAssignment]:
+    """Return the rows with a status of `chips.STATUSES`; all, where it is empty."""
+    if status in chips.OF_LEARNER_STATES:
+        return rows.filter(state=State.ALLOCATED, learner_state=chips.OF_LEARNER_STATES[status])
+    return rows.filter(state=status) if status else rows
+
+
+def selection(
+    user: User, query: QueryDict, *, now: datetime, permission: Permission = Permission.READ_ASSIGNMENTS
+) -> Selection:
+    """Return what the address means to a user with the permission. One query.
+
+    Raises Http404 for a budget that they may not see, and for a user without any.
+    """
+    permitted = Budget.objects.filter(granted(user, permission, customer="customer"))
+    budgets = list(permitted.select_related("customer").order_by("name", "pk")[:MOST_BUDGETS])
+    budget = budgets[0] if len(budgets) == 1 else None
+    if asked := query.get("budget", ""):
+        budget = _asked(permitted, budgets, asked)
+    if not budgets:
+        raise Http404("There are no assignments to administer.")
+    of_budgets = of_budgets_of(user, [budget] if budget else budgets, permission=permission)
+    zones = {one.customer.zone for one in ([budget] if budget else budgets)}
+    zone = zones.pop() if len(zones) == 1 else UTC_ZONE
+    filters = ListFilters(query, queryset=of_budgets, zone=zone, now=now)
+    found, unavailable = of_budgets.none(), ""
+    try:
+        if filters.is_valid():
+            found = filters.qs
+    except ContentFiltersUnavailable as refused:
+        unavailable = str(refused)
+    status, sort = query.get("status", ""), query.get("sort", "")
+    return Selection(
+        budgets=budgets,
+        budget=budget,
+        filters=filters,
+        status=status if status in chips.STATUSES else "",
+        sort=sort if sort.removeprefix("-") in SORTS else NEWEST,
+        zone=zone,
+        unavailable=unavailable,
+        _found=found,
+    )
+
+
+def of_budgets_of(
+    user: User, budgets: Sequence[Budget], *, permission: Permission
+) -> QuerySet[LearnerContentAssignment]:
+    """Return the assignments of the budgets, which the user has the permission for; of every such budget,
+    where `MOST_BUDGETS` are given or none.
+
+    A few keys let a database plan better than the condition that they fulfil.
+    """
+    keys: Any = [budget.pk for budget in budgets]
+    if not 0 < len(keys) < MOST_BUDGETS:
+        # A subquery that names no row of the outer one is evaluated once, unlike `granted` on each row.
+        permitted = Budget.objects.filter(granted(user, permission, customer="customer"))
+        keys = permitted.order_by().values("pk")
+    return LearnerContentAssignment.objects.filter(budget__in=keys)
+
+
+def _asked(permitted: QuerySet[Budget], budgets: list[Budget], asked: str) -> Budget:
+    """Return the budget that is asked for; of more than are listed, by a query. Raises Http404."""
+    try:
+        uuid = UUID(asked)
+    except ValueError as error:
+        raise Http404("There is no such budget.") from error
+    budget = next((one for one in budgets if one.uuid == uuid), None)
+    budget = budget or permitted.select_related("customer").filter(uuid=uuid).first()
+    if budget is None:
+        raise Http404("There is no such budget.")
+    return budget

@@ -1,0 +1,153 @@
+"""The list of assignments: a page of rows by cursor, the counts by status, and the links to other views."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import QueryDict
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from bursary.access.models import User
+from bursary.assignments import content_display, cursors, listing
+from bursary.assignments.choices import ExpiryReason, State
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.dashboard import assignment_filters, chips
+from bursary.dashboard.assignment_filters import SORTS, WITHIN_DAYS, Selection
+from bursary.dashboard.chips import Chip
+
+PAGE = 50
+
+_DEADLINES: Mapping[str, Any] = {
+    ExpiryReason.ALLOCATION_AGE: gettext_lazy("then it expires"),
+    ExpiryReason.ENROLL_BY: gettext_lazy("enrolment closes"),
+    ExpiryReason.BUDGET_END: gettext_lazy("the budget ends"),
+    ExpiryReason.DUE_DATE: gettext_lazy("your due date"),
+    ExpiryReason.EXTENSION: gettext_lazy("extended to then"),
+}
+
+_FOLDED = (
+    *("content_title__icontains", "content_partner__icontains", "price_from", "price_to"),
+    *("assigned_from", "assigned_to"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An assignment of the list."""
+
+    assignment: LearnerContentAssignment
+    chip: Chip
+    deadline: str
+    """The date that decides the deadline, in words; empty unless it is open."""
+    starts_at: datetime | None
+    reminded: bool
+    """Its last action is a reminder, not the allocation."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading: the address that sorts by it, and how it is sorted now, in the words of `aria-sort`."""
+
+    name: str
+    label: str
+    query: str
+    sorted: str
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A status to choose, with the number of its assignments; None on later pages, which do not count."""
+
+    label: str
+    query: str
+    count: int | None
+    current: bool
+
+
+@dataclass(frozen=True)
+class ListPage:
+    """A page of the list."""
+
+    selection: Selection
+    rows: Sequence[Row]
+    columns: Sequence[Column]
+    tabs: Sequence[Tab]
+    total: int | None
+    """The number of assignments that the filters find, status included; None on later pages."""
+    earlier: str
+    later: str
+    query: str
+    """The address' query without its cursor: what a selection of everything means."""
+    filtered: bool
+    more_filters: bool
+    """One of those that are folded is in use."""
+    within: Sequence[tuple[int, Any]] = WITHIN_DAYS
+
+
+def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
+    """Return the page that the address asks for. At most seven queries. Raises Http404."""
+    chosen = assignment_filters.selection(user, query, now=now)
+    descending, column = chosen.sort.startswith("-"), chosen.sort.removeprefix("-")
+    cursor = query.get("cursor", "")
+    found = cursors.cursor_page(chosen.rows, column=column, descending=descending, size=PAGE, cursor=cursor)
+    rows = listing.with_timelines(found.pks, now=now, with_join_by=False)
+    counts = None if cursor else chosen.counts()
+    return ListPage(
+        selection=chosen,
+        rows=[_row(one, now=now) for one in rows],
+        columns=[_column(name, query, chosen.sort) for name in SORTS],
+        tabs=_tabs(query, chosen.status, counts),
+        total=None if counts is None else counts.get(chosen.status, sum(counts.values())),
+        earlier=found.earlier and changed(query, cursor=found.earlier),
+        later=found.later and changed(query, cursor=found.later),
+        query=changed(query),
+        filtered=any(query[name] for name in query if name not in ("sort", "cursor", "status")),
+        more_filters=any(query.get(name) for name in _FOLDED),
+    )
+
+
+def changed(query: QueryDict, **parameters: str) -> str:
+    """Return the address' query with these parameters, without empty ones and without its cursor."""
+    kept = {name: str(query[name]) for name in query if name != "cursor"}
+    return urlencode({name: value for name, value in (kept | parameters).items() if value})
+
+
+def _row(assignment: LearnerContentAssignment, *, now: datetime) -> Row:
+    return Row(
+        assignment=assignment,
+        chip=chips.chip(assignment, now=now),
+        deadline=str(_DEADLINES[assignment.expires_reason]) if assignment.state == State.ALLOCATED else "",
+        starts_at=content_display.start(assignment),
+        reminded=assignment.recent_action_at > assignment.allocated_at,
+    )
+
+
+def _column(name: str, query: QueryDict, sort: str) -> Column:
+    current = name == sort.removeprefix("-")
+    descending = sort.startswith("-")
+    # Dates and amounts begin with the newest and the greatest; a second press turns the order.
+    first = name if name in ("learner_email", "content_title", "expires_at", "content_start") else f"-{name}"
+    other = name if descending else f"-{name}"
+    return Column(
+        name=name,
+        label=str(SORTS[name]),
+        query=changed(query, sort=other if current else first),
+        sorted=("descending" if descending else "ascending") if current else "none",
+    )
+
+
+def _tabs(query: QueryDict, status: str, counts: dict[str, int] | None) -> list[Tab]:
+    from_all = {"": None, **chips.STATUSES}
+    return [
+        Tab(
+            label=str(words[0]) if words else _("All"),
+            query=changed(query, status=name),
+            count=None if counts is None else counts.get(name, sum(counts.values())),
+            current=name == status,
+        )
+        for name, words in from_all.items()
+        if not name or name == status or counts is None or counts[name]
+    ]

@@ -1,0 +1,176 @@
+"""What needs an administrator's attention: a sentence each, and the way to deal with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db.models import Count, QuerySet, Sum
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from bursary.access.models import User
+from bursary.access.permissions import Permission, granted
+from bursary.assignments import content_display, deadline_notices, failures
+from bursary.assignments.choices import State
+from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.budgets.models import Budget
+from bursary.dashboard import causes
+from bursary.dashboard.money_bars import money_bar
+from bursary.lib import moments
+from bursary.lib.money import dollars
+
+SOON = timedelta(days=7)
+ENDS_SOON = timedelta(days=30)
+NEARLY_SPENT = 10  # per cent that are still free
+MOST_CAUSES = 10
+MOST_NOTICES = 200
+
+RETRYABLE = frozenset(
+    {"mailbox_unavailable", "answer_lost", "mail_server_unreachable", "mail_server_refuses_us", "worker_died"}
+    | {"unexpected_error", "message_refused"}
+)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Something to deal with. `about` is a name or title that others gave; empty for none.
+
+    `verb` is what the button asks to do with the assignments that `query` finds; without one, there is only
+    the link.
+    """
+
+    icon: str
+    kind: str
+    sentence: str
+    url: str
+    link: str
+    about: str = ""
+    verb: str = ""
+    button: str = ""
+    query: str = ""
+
+
+def items(
+    user: User,
+    budgets: Sequence[Budget],
+    rows: QuerySet[LearnerContentAssignment],
+    *,
+    now: datetime,
+) -> list[Attention]:
+    """Return what needs attention in the user's budgets, of which `rows` are assignments. Three queries."""
+    return [
+        *_failures(budgets),
+        *_notices(user, now=now),
+        *_deadlines(rows, now=now),
+        *(one for budget in budgets for one in _of_budget(budget, now=now)),
+    ]
+
+
+def _failures(budgets: Sequence[Budget]) -> list[Attention]:
+    found = []
+    for cause, count in [*failures.causes(budgets).items()][:MOST_CAUSES]:
+        why = causes.in_words(cause)
+        query = urlencode({"cause": cause})
+        sentence = ngettext(
+            "Something failed for %(count)s assignment. %(why)s",
+            "Something failed for %(count)s assignments. %(why)s",
+            count,
+        )
+        found.append(
+            Attention(
+                icon="alert-triangle",
+                kind="danger",
+                sentence=f"{sentence % {'count': count, 'why': why.sentence}} {why.next_step}",
+                url=f"{reverse('assignment-list')}?{query}",
+                link=_("Show them"),
+                verb="retry" if cause in RETRYABLE else "",
+                button=_("Retry"),
+                query=query,
+            )
+        )
+    return found
+
+
+def _notices(user: User, *, now: datetime) -> list[Attention]:
+    may_see = granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
+    current = deadline_notices.current(now).filter(may_see)
+    return [_notice(one) for one in current[:MOST_NOTICES]]
+
+
+def _notice(notice: DeadlineNotice) -> Attention:
+    if notice.reason:
+        sentence = ngettext(
+            "%(count)s open assignment cannot be accepted any more. %(why)s",
+            "%(count)s open assignments cannot be accepted any more. %(why)s",
+            notice.assignments,
+        )
+    else:
+        sentence = ngettext(
+            "The deadline was brought forward: %(count)s open assignment will expire after %(until)s.",
+            "The deadline was brought forward: %(count)s open assignments will expire after %(until)s.",
+            notice.assignments,
+        )
+    zone = notice.budget.customer.zone
+    until = moments.in_words(notice.grace_until, zone=zone) if notice.grace_until else ""
+    words = {"count": notice.assignments, "until": until, "why": notice.get_reason_display()}
+    asked: dict[str, Any] = {"budget": notice.budget.uuid}
+    if notice.content:
+        asked["content_key"] = notice.content.content_key
+    title = content_display.notice_title(notice) or _("All content")
+    query = urlencode(asked)
+    url = f"{reverse('assignment-list')}?{query}"
+    return Attention(
+        "calendar-due", "warning", sentence % words, url, _("Show them"), about=title, query=query
+    )
+
+
+def _deadlines(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> list[Attention]:
+    soon = rows.filter(state=State.ALLOCATED, expires_at__gt=now, expires_at__lte=now + SOON)
+    found = soon.order_by().aggregate(count=Count("pk"), cents=Sum("price_cents"))
+    if not found["count"]:
+        return []
+    sentence = ngettext(
+        "%(count)s assignment has its deadline in the next seven days. "
+        "%(money)s comes free if it is not accepted.",
+        "%(count)s assignments have their deadline in the next seven days. "
+        "%(money)s comes free if they are not accepted.",
+        found["count"],
+    ) % {"count": found["count"], "money": dollars(found["cents"])}
+    query = urlencode({"within": SOON.days, "sort": "expires_at"})
+    url = f"{reverse('assignment-list')}?{query}"
+    return [
+        Attention(
+            "hourglass",
+            "warning",
+            sentence,
+            url,
+            _("Show them"),
+            verb="remind",
+            button=_("Remind"),
+            query=query,
+        )
+    ]
+
+
+def _of_budget(budget: Budget, *, now: datetime) -> list[Attention]:
+    """Return that a budget in use ends soon with money left, or is nearly spent."""
+    money, url = money_bar(budget), reverse("budget", args=[budget.uuid])
+    if budget.not_in_use(now):
+        return []
+    if budget.ends_at and budget.ends_at <= now + ENDS_SOON and money.free_cents != 0:
+        until = moments.in_words(budget.ends_at, zone=budget.customer.zone)
+        words = {"until": until, "free": dollars(money.free_cents)}
+        sentence = _("The budget ends on %(until)s; what is free of it: %(free)s.") % words
+    elif (
+        money.whole_cents
+        and money.free_cents is not None
+        and money.free_cents * 100 <= money.whole_cents * NEARLY_SPENT
+    ):
+        words = {"free": dollars(money.free_cents), "limit": dollars(money.whole_cents)}
+        sentence = _("The budget is nearly used up: %(free)s of %(limit)s is free.") % words
+    else:
+        return []
+    return [Attention("wallet", "info", sentence, url, _("Show the budget"), about=budget.name)]

@@ -1,0 +1,133 @@
+"""The pages of budgets: their money as bars, what comes free when, and what it was spent on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, QuerySet, Sum
+from django.utils.translation import gettext_lazy
+
+from bursary.access.models import User
+from bursary.access.permissions import Permission, granted
+from bursary.assignments import derived
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets.models import Budget, NotInUse
+from bursary.dashboard import charts
+from bursary.dashboard.charts import BarChart
+from bursary.dashboard.money_bars import MoneyBar, money_bar
+
+BUDGETS_PAGE = 50
+MOST_SPENDERS = 10
+
+
+@dataclass(frozen=True)
+class BudgetCard:
+    """A budget and its money."""
+
+    budget: Budget
+    money: MoneyBar
+    not_in_use: NotInUse | None
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What was spent on one course, or for one learner."""
+
+    name: str
+    count: int
+    cents: int
+
+
+@dataclass(frozen=True)
+class BudgetPage:
+    """A budget's page."""
+
+    card: BudgetCard
+    freed: BarChart
+    """Cents by week: reserved for open assignments with a deadline in it."""
+    freed_later_cents: int
+    """Reserved for longer than those weeks."""
+    legend: Sequence[tuple[str, Any]] = (("reserved", gettext_lazy("Reserved")),)
+
+
+@dataclass(frozen=True)
+class SpendingsPage:
+    """What a budget was spent on, the greatest first: a page of its own, as many rows are added up for it."""
+
+    budget: Budget
+    by_course: Sequence[Spending]
+    by_learner: Sequence[Spending]
+
+
+def permitted(user: User) -> QuerySet[Budget]:
+    """Return the budgets that the user may see, with their customers and accounts, by name."""
+    may_see = granted(user, Permission.READ_BUDGET, customer="customer")
+    found = Budget.objects.filter(may_see, retired_at=None)
+    return found.select_related("account", "customer").order_by("name", "pk")
+
+
+def card(budget: Budget, *, now: datetime) -> BudgetCard:
+    """Return the card of a budget that is loaded with its account."""
+    return BudgetCard(budget, money_bar(budget), budget.not_in_use(now))
+
+
+def budget_list(user: User, *, number: str, now: datetime) -> Page[Any]:
+    """Return a page of `BudgetCard`, from 1; the nearest page to a number that has none. Two queries."""
+    page: Page[Any] = Paginator(permitted(user), BUDGETS_PAGE).get_page(number)
+    page.object_list = [card(budget, now=now) for budget in page.object_list]
+    return page
+
+
+def load(user: User, uuid: UUID, *, now: datetime) -> BudgetPage | None:
+    """Return the budget's page; None if there is none that the user may see. Two queries."""
+    budget = _budget(user, uuid)
+    if budget is None:
+        return None
+    starts = charts.week_starts(now, zone=budget.customer.zone)
+    waiting = LearnerContentAssignment.objects.filter(
+        budget=budget,
+        state=State.ALLOCATED,
+        expires_at__gte=starts[0],
+        expires_at__lt=charts.end_of(starts),
+    )
+    by_week = waiting.order_by().values_list(charts.week_of("expires_at", starts))
+    cents = {(week, "reserved"): cents for week, cents in by_week.annotate(cents=Sum("price_cents"))}
+    return BudgetPage(
+        card=card(budget, now=now),
+        freed=charts.bar_chart(cents, series=["reserved"], starts=starts),
+        freed_later_cents=max(budget.held_cents - sum(cents.values()), 0),
+    )
+
+
+def spendings(user: User, uuid: UUID) -> SpendingsPage | None:
+    """Return what the budget was spent on; None if there is none that the user may see. Three queries."""
+    budget = _budget(user, uuid)
+    if budget is None:
+        return None
+    spent = LearnerContentAssignment.objects.filter(budget=budget, state=State.ACCEPTED).order_by()
+    by_learner = [Spending(*group) for group in _greatest(spent, "learner_email")]
+    return SpendingsPage(budget, _by_course(spent), by_learner)
+
+
+def _budget(user: User, uuid: UUID) -> Budget | None:
+    may_see = granted(user, Permission.READ_BUDGET, customer="customer")
+    return Budget.objects.filter(may_see, uuid=uuid).select_related("account", "customer").first()
+
+
+def _by_course(spent: QuerySet[LearnerContentAssignment]) -> list[Spending]:
+    """Return the greatest spendings by course or run; its title, if it is as was recorded, else its key."""
+    groups = _greatest(spent, "content_key", "content_title", "content__title")
+    return [
+        Spending(title if title and derived.title_key(title) == recorded else key, count, cents)
+        for key, recorded, title, count, cents in groups
+    ]
+
+
+def _greatest(spent: QuerySet[LearnerContentAssignment], *names: str) -> list[Any]:
+    """Return the values of `names`, the number and the cents of the groups with the most cents."""
+    groups = spent.values_list(*names).annotate(count=Count("pk"), cents=Sum("price_cents"))
+    return list(groups.order_by("-cents", names[0])[:MOST_SPENDERS])

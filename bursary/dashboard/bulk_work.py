@@ -1,0 +1,250 @@
+"""Work on many assignments at once: what is asked first, a batch of it, and its result in words.
+
+Named assignments are one batch. All that a filter finds are worked on batch by batch, by primary key, each
+batch a request of its own, so that the page shows how far it is and a long list meets no time-out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from django.db.models import Count, Max, Q, QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from bursary.access.models import User
+from bursary.access.permissions import Permission
+from bursary.assignments import cancellation, content_display, extension, failures, reminders
+from bursary.assignments.choices import LearnerState, State
+from bursary.assignments.extension import ExtensionRefusal
+from bursary.assignments.failures import RepairRefusal
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets.models import Budget
+from bursary.lib import moments
+from bursary.lib.batches import keyset_pages
+
+BATCH = 500
+
+REFUSALS: Mapping[str, Any] = {
+    "unknown": gettext_lazy("It is not there any more."),
+    "forgotten": gettext_lazy("Its learner's data was erased."),
+    "being redeemed": gettext_lazy("The learner is accepting it now."),
+    "past its deadline": gettext_lazy("Its deadline has passed."),
+    "from a budget that is not in use": gettext_lazy("Its budget is not in use."),
+    State.ACCEPTED: gettext_lazy("The learner has accepted it."),
+    State.CANCELLED: gettext_lazy("It is cancelled."),
+    State.EXPIRED: gettext_lazy("It has expired."),
+    State.REVERSED: gettext_lazy("It was refunded."),
+    RepairRefusal.NOTHING_FAILED: gettext_lazy("Nothing of it failed."),
+    RepairRefusal.ONLY_BY_LEARNER: gettext_lazy("Accepting it failed: only the learner can do that again."),
+    ExtensionRefusal.EXPIRED: gettext_lazy("Its deadline has passed: assign the course again."),
+    ExtensionRefusal.NOT_LATER: gettext_lazy("Its deadline is not before that day."),
+    ExtensionRefusal.BOUND_BY_ENROLMENT: gettext_lazy("Enrolment in its course closes at its deadline."),
+    ExtensionRefusal.BOUND_BY_BUDGET: gettext_lazy("Its budget ends at its deadline."),
+}
+"""Why one of many was left as it is, as a sentence."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An assignment that was left as it is, and why."""
+
+    assignment: LearnerContentAssignment
+    why: str
+
+
+@dataclass
+class BatchResult:
+    """The result of a batch: how many were done, needed nothing, and were refused."""
+
+    done: int = 0
+    unchanged: int = 0
+    refused: list[Refused] = field(default_factory=list)
+    last: int = 0
+    """The greatest primary key of the batch; 0 where it was the last one."""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    done: int
+    unchanged: int
+    refused: Mapping[UUID, str]
+
+
+class Work(Protocol):
+    """The API's function for a verb; `until` is a day, of verbs that need one."""
+
+    def __call__(
+        self, budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User
+    ) -> _Outcome: ...
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What can be done to many assignments: its words, its permission, and the API's function for it."""
+
+    name: str
+    permission: Permission
+    button: Any
+    consequence: Any
+    done: Any
+    unchanged: Any
+    """Why some needed nothing."""
+    question: Callable[[int], str]
+    applies: Q
+    """Which of all that a filter finds it is for; of named ones, the others are refused by name."""
+    work: Work
+    needs_day: bool = False
+
+    def in_words(self, result: BatchResult) -> str:
+        """Return the result as a sentence or two."""
+        parts = [f"{self.done}: {result.done:,}."]
+        if result.unchanged:
+            parts.append(f"{self.unchanged}: {result.unchanged:,}.")
+        return " ".join(parts)
+
+
+def _remind(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
+    found = reminders.remind(budget, uuids=uuids, now=now, actor=actor)
+    return _Outcome(len(found.requested), len(found.on_their_way), found.refused)
+
+
+def _cancel(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
+    found = cancellation.cancel(budget, uuids=uuids, now=now, actor=actor)
+    return _Outcome(len(found.cancelled), len(found.unchanged), found.refused)
+
+
+def _retry(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
+    found = failures.retry(budget, uuids=uuids, now=now, actor=actor)
+    return _Outcome(len(found.repaired), 0, found.refused)
+
+
+def _extend(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
+    day = moments.read(until, zone=budget.customer.zone, end_of_day=True)
+    found = extension.extend(budget, uuids=uuids, until=day, now=now, actor=actor)
+    return _Outcome(len(found.extended), 0, found.refused)
+
+
+VERBS: Mapping[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "remind",
+            Permission.REMIND,
+            gettext_lazy("Remind"),
+            gettext_lazy(
+                "Each learner who has not answered gets an e-mail with the course, the deadline and a link. "
+                "Within ten minutes of another one, none is sent."
+            ),
+            gettext_lazy("Reminded"),
+            gettext_lazy("Had an e-mail a moment ago"),
+            lambda count: (
+                ngettext("Remind one learner?", "Remind %(count)s learners?", count) % {"count": count}
+            ),
+            Q(state=State.ALLOCATED, learner_state=LearnerState.WAITING),
+            _remind,
+        ),
+        Verb(
+            "cancel",
+            Permission.CANCEL,
+            gettext_lazy("Cancel"),
+            gettext_lazy(
+                "Their money is free at once, and learners who had an e-mail about it get one that it was "
+                "cancelled. What was accepted or has ended stays as it is."
+            ),
+            gettext_lazy("Cancelled"),
+            gettext_lazy("Cancelled before"),
+            lambda count: (
+                ngettext("Cancel one assignment?", "Cancel %(count)s assignments?", count) % {"count": count}
+            ),
+            Q(state=State.ALLOCATED),
+            _cancel,
+        ),
+        Verb(
+            "retry",
+            Permission.ALLOCATE,
+            gettext_lazy("Retry"),
+            gettext_lazy("What failed is done again, such as a mail that is sent to the same address."),
+            gettext_lazy("Retried"),
+            gettext_lazy("Nothing to do"),
+            lambda count: (
+                ngettext("Retry one assignment?", "Retry %(count)s assignments?", count) % {"count": count}
+            ),
+            Q(failures.with_failures()),
+            _retry,
+        ),
+        Verb(
+            "extend",
+            Permission.ALLOCATE,
+            gettext_lazy("Extend"),
+            gettext_lazy(
+                "Learners can accept until the end of that day, unless enrolment closes or the budget ends "
+                "before. The links in earlier mails work until then."
+            ),
+            gettext_lazy("Extended"),
+            gettext_lazy("Nothing to do"),
+            lambda count: (
+                ngettext(
+                    "Extend the deadline of one assignment?",
+                    "Extend the deadline of %(count)s assignments?",
+                    count,
+                )
+                % {"count": count}
+            ),
+            Q(state=State.ALLOCATED),
+            _extend,
+            needs_day=True,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How many assignments there are, and the greatest of their primary keys; None for none."""
+
+    count: int
+    last: int | None
+
+
+def extent(rows: QuerySet[LearnerContentAssignment]) -> Extent:
+    """Return the extent of a set. One query."""
+    found = rows.order_by().aggregate(count=Count("pk"), last=Max("pk"))
+    return Extent(found["count"], found["last"])
+
+
+def do_batch(
+    verb: Verb,
+    rows: QuerySet[LearnerContentAssignment],
+    *,
+    after: int,
+    until: str,
+    now: datetime,
+    actor: User,
+) -> BatchResult:
+    """Do the first `BATCH` of `rows` above the primary key `after`, budget by budget."""
+    keys = rows.values_list("pk", "budget", "uuid")
+    batch: list[tuple[int, int, UUID]] = next(keyset_pages(keys, size=BATCH, after=after), [])
+    uuids: dict[int, list[UUID]] = {}
+    for _pk, budget_pk, uuid in batch:
+        uuids.setdefault(budget_pk, []).append(uuid)
+    result = BatchResult()
+    refused: dict[UUID, str] = {}
+    budgets = Budget.objects.select_related("customer").in_bulk(uuids)
+    for budget_pk, named in sorted(uuids.items()):
+        outcome = verb.work(budgets[budget_pk], named, until=until, now=now, actor=actor)
+        result.done += outcome.done
+        result.unchanged += outcome.unchanged
+        refused |= outcome.refused
+    result.refused = _in_words(refused, now=now)
+    result.last = batch[-1][0] if len(batch) == BATCH else 0
+    return result
+
+
+def _in_words(refused: Mapping[UUID, str], *, now: datetime) -> list[Refused]:
+    rows = LearnerContentAssignment.objects.filter(uuid__in=refused).select_related("content", "budget")
+    found = list(rows.defer("content__payload").order_by("pk"))
+    content_display.attach_content(found, now=now)
+    return [Refused(one, str(REFUSALS.get(refused[one.uuid], _("It cannot be done.")))) for one in found]

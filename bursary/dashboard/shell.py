@@ -1,0 +1,86 @@
+"""The shell of every page: its navigation, and the organisation that a signed-in user administers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from bursary.access.models import Role, RoleGrant, User
+from bursary.budgets.models import Customer
+
+SECTIONS: Mapping[str, tuple[Any, str, frozenset[str]]] = {
+    "home": (gettext_lazy("Home"), "home", frozenset({"home"})),
+    "budgets": (
+        gettext_lazy("Budgets"),
+        "wallet",
+        frozenset({"budgets", "budget", "budget-spent", "assign"}),
+    ),
+    "assignment-list": (
+        gettext_lazy("Assignments"),
+        "list-details",
+        frozenset({"assignment-list", "selected-assignments", "assignment"}),
+    ),
+    "own-assignments": (gettext_lazy("My courses"), "school", frozenset({"own-assignments"})),
+}
+"""By the URL's name: the label, the icon, and the names of the pages that belong to it."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """An entry of the navigation."""
+
+    url_name: str
+    label: str
+    icon: str
+    current: bool
+
+
+@dataclass(frozen=True)
+class Shell:
+    """What every page shows around its content."""
+
+    sections: Sequence[Section]
+    organisation: str
+    """The name of the organisation that the user administers; empty if there is none."""
+    customer: Customer | None
+    """The only organisation that the user administers, with its zone; None if there are several, or none."""
+    administers: bool
+    operates: bool = False
+
+    @property
+    def several(self) -> bool:
+        """Whether pages say which organisation something is of."""
+        return self.administers and self.customer is None
+
+
+def context(request: HttpRequest) -> dict[str, Any]:
+    """Return the shell for templates; it is loaded, in one query, where a template uses it."""
+    return {"shell": SimpleLazyObject(lambda: load(request))}
+
+
+def load(request: HttpRequest) -> Shell:
+    """Return the shell of the request's user and page. One query; without a signed-in user, none."""
+    user = getattr(request, "user", None)
+    if not isinstance(user, User):
+        return Shell((), "", None, administers=False)
+    grants = RoleGrant.objects.filter(user=user, role__in=(Role.OPERATOR, Role.ADMINISTRATOR))
+    first = list(grants.select_related("customer").order_by("-role", "pk")[:2])  # operators before the others
+    customer = first[0].customer if len(first) == 1 else None
+    operates = any(grant.role == Role.OPERATOR for grant in first)
+    if customer:
+        organisation = customer.name
+    else:
+        organisation = (_("All organisations") if operates else _("Several organisations")) if first else ""
+    match = request.resolver_match
+    here = match.url_name if match else ""
+    shown = {"home", *(("budgets", "assignment-list") if first else ("own-assignments",))}
+    sections = [
+        Section(name, str(label), icon, current=here in pages)
+        for name, (label, icon, pages) in SECTIONS.items()
+        if name in shown
+    ]
+    return Shell(sections, organisation, customer, administers=bool(first), operates=operates)

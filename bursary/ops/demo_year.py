@@ -1,0 +1,253 @@
+"""The demonstration's year: what two organisations assigned, and what became of it, week after week.
+
+Made by the service's own functions with the `now` of those days, and by random numbers that are the same each
+time. A week is made once; a year that was interrupted is continued with the next week.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+
+from django.db.models import QuerySet
+
+from bursary.access.models import User
+from bursary.assignments import (
+    address_corrections,
+    allocation,
+    cancellation,
+    declining,
+    expiry,
+    extension,
+    redemption,
+    reminders,
+)
+from bursary.assignments.choices import LearnerState, State
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets.models import Budget
+from bursary.delivery import runner
+from bursary.lib.clock import Clock
+from bursary.ops.console import Advance
+from bursary.ops.demo_mail import demonstration_mail
+from bursary.replica import joining
+from bursary.replica.models import ContentType
+
+WEEKS = 52
+PEOPLE = 90  # of each organisation
+SIZES = (1, 1, 1, 1, 2, 2, 2, 3, 4, 7)
+"""Learners of one allocation."""
+COURSES = 30  # of the catalog, by their keys: those that are assigned
+LOWEST, HIGHEST = 4_000, 45_000
+"""Prices of what is assigned, in cents."""
+EXTENSION = timedelta(days=21)
+MOST_DUE = 5_000  # actions after one step
+
+FIRST_NAMES = """
+Abena Adrian Aisha Alba Amir Anneke Anton Asha Beatriz Benno Bruno Carmen Chidi Clara Daan Daria
+Deniz Elif Elena Emil Fatima Felix Gita Hana Hugo Ines Ivan Jamila Joris Kofi Lars Leila Lin Luca
+Mara Mateo Mei Milan Nadia Nils Noor Oluchi Omar Petra Priya Rafael Rosa Samir Sanne Sofia Tariq
+Teresa Tomas Uma Vera Viktor Wei Yara Yusuf Zoe
+"""
+LAST_NAMES = """
+Abara Aydin Bakker Baptiste Bergman Cardoso Chaudhry Costa Danso Dvorak Eriksen Farouk Ferrari
+Garrido Haddad Hoffmann Ibarra Jansen Kaya Kowalski Lehto Lindqvist Marino Mensah Moreau Nakata
+Novak Okafor Olsen Pereira Petrov Quispe Rahman Rossi Sandoval Schuster Silva Tanaka Varga Vermeer
+Watts Yilmaz Zanetti Ziegler
+"""
+REASONS = (
+    "",
+    "",
+    "I took a course like this last year.",
+    "Not before the summer: we are short of people in the warehouse.",
+    "My manager and I agreed on another course.",
+)
+
+
+@dataclass(frozen=True)
+class DemoYear:
+    """An organisation's budgets, its administrator and the domain of its people's addresses."""
+
+    budgets: Sequence[Budget]
+    administrator: User
+    domain: str
+
+    def people(self) -> list[str]:
+        """Return the addresses of its people, the same each time."""
+        random = Random(self.domain)  # noqa: S311  # no secret
+        names = [(first, last) for first in FIRST_NAMES.split() for last in LAST_NAMES.split()]
+        return [f"{first}.{last}@{self.domain}".lower() for first, last in random.sample(names, PEOPLE)]
+
+
+Step = Callable[[datetime], object]
+
+
+def load(years: Sequence[DemoYear], *, began: datetime, weeks: int, advance: Advance) -> None:
+    """Make the weeks before `began` that are missing."""
+    budgets = [budget for year in years for budget in year.budgets]
+    past = LearnerContentAssignmentAction.objects.filter(assignment__budget__in=budgets, created__lt=began)
+    latest = past.order_by("-created").values_list("created", flat=True).first()
+    for done, weeks_ago in enumerate(range(weeks, 0, -1), start=1):
+        start = began - timedelta(weeks=weeks_ago)
+        if latest is None or latest < start:
+            with demonstration_mail():
+                for year in years:
+                    _Week(year, weeks_ago, start=start).run()
+        advance(done)
+
+
+class _Week:
+    """One week of an organisation: first what is assigned, then all else by the hour at which it happens."""
+
+    def __init__(self, year: DemoYear, weeks_ago: int, *, start: datetime) -> None:
+        self.year, self.weeks_ago, self.start = year, weeks_ago, start
+        self.random = Random(f"{year.domain} {weeks_ago}")  # noqa: S311  # no secret
+        self.rows = LearnerContentAssignment.objects.filter(budget__in=year.budgets)
+
+    def run(self) -> None:
+        """Run the week's steps in order, each with what is delivered after it."""
+        for at, step in [*self._allocations()]:
+            self._take(step, at)
+        steps = [*self._reactions(), *self._reminders_and_extensions(), *self._repairs(), *self._sweeps()]
+        for at, step in sorted(steps, key=lambda one: one[0]):
+            self._take(step, at)
+
+    def _take(self, step: Step, at: datetime) -> None:
+        with suppress(allocation.AllocationRefused, redemption.RedemptionRefused, declining.DeclineRefused):
+            step(at)
+        runner.drain(clock=_fixed(at), most=MOST_DUE)
+
+    def _at(self, first: float, last: float) -> datetime:
+        """Return a moment so many days after the week's start."""
+        return self.start + timedelta(days=self.random.uniform(first, last))
+
+    def _allocations(self) -> Iterator[tuple[datetime, Step]]:
+        for budget in self.random.sample(list(self.year.budgets), 1 + (self.weeks_ago % 5 == 0)):
+            at = self._at(0, 0.3)
+            courses = _courses(budget, now=at)
+            if courses:
+                content_key, price_cents = self.random.choice(courses)
+                entries = self.random.sample(self.year.people(), self.random.choice(SIZES))
+                entries = [
+                    self._mistyped(entry) if self.random.random() < 0.04 else entry for entry in entries
+                ]
+                yield (
+                    at,
+                    _allocating(budget, content_key, price_cents, entries, actor=self.year.administrator),
+                )
+
+    def _mistyped(self, address: str) -> str:
+        local, _, domain = address.partition("@")
+        return f"{local}@{domain.replace('r', '', 1)}"
+
+    def _reactions(self) -> Iterator[tuple[datetime, Step]]:
+        """Yield what learners do: early, if at all."""
+        for one in self.rows.filter(state=State.ALLOCATED, learner_state=LearnerState.WAITING).order_by("pk"):
+            early = self.start - one.allocated_at < timedelta(days=14)
+            chance, accepts = self.random.random(), 0.2 if early else 0.04
+            if chance < accepts:
+                yield self._at(0.5, 6.9), _accepting(one)
+            elif chance < accepts + 0.02:
+                yield self._at(0.5, 6.9), _declining(one, self.random.choice(REASONS))
+            elif chance < accepts + 0.03:
+                yield self._at(0.5, 6.9), _cancelling(one, actor=self.year.administrator)
+
+    def _reminders_and_extensions(self) -> Iterator[tuple[datetime, Step]]:
+        actor = self.year.administrator
+        waiting = self.rows.filter(state=State.ALLOCATED, learner_state=LearnerState.WAITING)
+        if self.weeks_ago % 6 == 0:
+            for budget in self.year.budgets:
+                first = waiting.filter(budget=budget).order_by("pk")[:6]
+                yield self._at(2, 3), _reminding(first, budget, actor=actor)
+        if self.weeks_ago % 4 == 1:
+            some = list(waiting.select_related("budget").order_by("pk"))
+            for one in self.random.sample(some, min(2, len(some))):
+                yield self._at(0.4, 1), _extending(one, actor=actor)
+
+    def _repairs(self) -> Iterator[tuple[datetime, Step]]:
+        """Yield corrections of addresses, second allocations of what has expired, and refunds."""
+        actor = self.year.administrator
+        failed = self.rows.filter(state=State.ALLOCATED, learner_state=LearnerState.FAILED).order_by("pk")
+        for one in failed:
+            known = f"{one.learner_email.partition('@')[0]}@{self.year.domain}"
+            if self.weeks_ago > 4 and one.learner_email != known and self.random.random() < 0.3:
+                yield self._at(1, 4), _correcting(one.learner_email, known, actor=actor)
+        if self.weeks_ago % 7 == 0:
+            for one in (
+                self.rows.filter(state=State.EXPIRED, cycle=1).select_related("budget").order_by("pk")[:3]
+            ):
+                again = [one.learner_email]
+                yield (
+                    self._at(1, 4),
+                    _allocating(one.budget, one.content_key, one.price_cents, again, actor=actor),
+                )
+        accepted = self.rows.filter(state=State.ACCEPTED).order_by("-modified", "pk").first()
+        if accepted and self.weeks_ago % 5 == 2:
+            yield self._at(3, 6), _reversing(accepted)
+
+    def _sweeps(self) -> Iterator[tuple[datetime, Step]]:
+        for day in (3.0, 6.95):
+            yield self.start + timedelta(days=day), _sweep
+
+
+def _courses(budget: Budget, *, now: datetime) -> list[tuple[str, int]]:
+    """Return keys and prices of courses that can be joined now and when a learner answers late."""
+    before = now + timedelta(days=budget.allocation_age_days)
+    courses = joining.joinable(catalog_uuid=budget.catalog_uuid, now=now, before=before).filter(
+        content_type=ContentType.COURSE, joining_price__range=(LOWEST, HIGHEST)
+    )
+    rows = courses.order_by("content_key").values_list("content_key", "joining_price")[:COURSES]
+    return list(rows)
+
+
+def _allocating(
+    budget: Budget, content_key: str, price_cents: int, entries: Sequence[str], *, actor: User
+) -> Step:
+    return lambda at: allocation.allocate(
+        budget, content_key=content_key, price_cents=price_cents, entries=entries, now=at, actor=actor
+    )
+
+
+def _accepting(one: LearnerContentAssignment) -> Step:
+    return lambda at: redemption.begin(one, now=at)
+
+
+def _declining(one: LearnerContentAssignment, reason: str) -> Step:
+    return lambda at: declining.decline(one, reason=reason, now=at)
+
+
+def _cancelling(one: LearnerContentAssignment, *, actor: User) -> Step:
+    return lambda at: cancellation.cancel(one.budget, uuids=[one.uuid], now=at, actor=actor)
+
+
+def _reminding(some: QuerySet[LearnerContentAssignment], budget: Budget, *, actor: User) -> Step:
+    uuids = list(some.values_list("uuid", flat=True))
+    return lambda at: reminders.remind(budget, uuids=uuids, now=at, actor=actor)
+
+
+def _extending(one: LearnerContentAssignment, *, actor: User) -> Step:
+    until = one.expires_at + EXTENSION
+    return lambda at: extension.extend(one.budget, uuids=[one.uuid], until=until, now=at, actor=actor)
+
+
+def _correcting(old: str, new: str, *, actor: User) -> Step:
+    return lambda at: address_corrections.correct(old, new, now=at, actor=actor)
+
+
+def _reversing(one: LearnerContentAssignment) -> Step:
+    def reverse(at: datetime) -> None:
+        if one.transaction_uuid:
+            redemption.reverse(one.transaction_uuid, now=at)
+
+    return reverse
+
+
+def _sweep(at: datetime) -> None:
+    """Run the scheduled tasks of that day."""
+    expiry.expire_due(now=at)
+    reminders.remind_due(now=at)
+    reminders.nudge_due(now=at)
+
+
+def _fixed(now: datetime) -> Clock:
+    return lambda: now

@@ -1,0 +1,151 @@
+"""The repairs by command: for all that some options find, once their number is confirmed."""
+
+from argparse import ArgumentTypeError
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.core.management.base import CommandError, CommandParser
+from django.db.models import Count, Q, QuerySet
+from django.utils import timezone
+
+from bursary.assignments import failures
+from bursary.assignments.choices import WORK, ActionType
+from bursary.assignments.failures import RepairResult
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets.models import Budget
+from bursary.lib.batches import keyset_pages
+from bursary.ops.console import OperatorCommand, counted_in_words, counts_in_words
+
+UUIDS_PER_PAGE = 1000
+MOST_NAMED = 1000  # refusals in an answer; the counts cover all
+
+
+def add_confirm(parser: CommandParser) -> None:
+    """Add --confirm N."""
+    parser.add_argument(
+        "--confirm",
+        type=number,
+        metavar="N",
+        help="Do it, if it is about N assignments; without this, they are counted and nothing is changed.",
+    )
+
+
+def number(text: str) -> int:
+    """Return an option's whole number from 0 up. Raises ArgumentTypeError."""
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
+        raise ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def require_confirmed(confirmed: int, *, count: int) -> None:
+    """Raise CommandError unless the number of assignments is the confirmed one."""
+    if confirmed != count:
+        found = counted_in_words(count, "assignment")
+        raise CommandError(f"It is about {found} now, and {confirmed} were confirmed. Nothing was changed.")
+
+
+def require_budget(uuid: UUID) -> Budget:
+    """Return the budget with its customer. Raises CommandError."""
+    budget = Budget.objects.select_related("customer").filter(uuid=uuid).first()
+    if budget is None:
+        raise CommandError(f"There is no budget {uuid}. Its uuid is in the API and the Django admin.")
+    return budget
+
+
+def pages_of(assignments: QuerySet[LearnerContentAssignment]) -> Iterator[list[UUID]]:
+    """Yield the uuids of assignments in pages."""
+    for page in keyset_pages(assignments.order_by().values_list("pk", "uuid"), size=UUIDS_PER_PAGE):
+        yield [uuid for _pk, uuid in page]
+
+
+def refused_in_words(refused: Mapping[UUID, str]) -> tuple[dict[str, object], str]:
+    """Return refusals as plain values, and as a sentence, empty without any."""
+    counts = dict(Counter(str(why) for why in refused.values()))
+    first = [{"assignment": uuid, "reason": str(why)} for uuid, why in list(refused.items())[:MOST_NAMED]]
+    text = f" Refused: {counts_in_words(counts, none='none')}; --json names them." if counts else ""
+    return {"refused": counts, "not_done": first}, text
+
+
+class RepairCommand(OperatorCommand):
+    """A command that repairs failed work, of some causes or all. A redemption is the learner's to repeat."""
+
+    done: ClassVar[str]
+    """The participle in the summary, such as `retried`."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--cause", action="append", metavar="CODE", help="Only of this cause; may be repeated."
+        )
+        parser.add_argument("--budget", type=UUID, metavar="UUID", help="Only of this budget.")
+        types = sorted(WORK - {ActionType.REDEEMED})
+        parser.add_argument("--action-type", choices=types, help="Only of this type.")
+        add_confirm(parser)
+
+    def run(
+        self,
+        *,
+        cause: list[str] | None,
+        budget: UUID | None,
+        action_type: str | None,
+        confirm: int | None,
+        **options: Any,
+    ) -> None:
+        which = ~Q(action_type=ActionType.REDEEMED)
+        which &= Q(error_code__in=cause) if cause else Q()
+        which &= Q(action_type=action_type) if action_type else Q()
+        found = failures.to_repair().filter(which).order_by()
+        if budget:
+            found = found.filter(assignment__budget=require_budget(budget))
+        by_budget = found.values_list("assignment__budget").annotate(count=Count("assignment", distinct=True))
+        counts: dict[int, int] = dict(by_budget)
+        count = sum(counts.values())
+        if confirm is None:
+            by_cause = dict(found.values_list("error_code").annotate(count=Count("pk")))
+            text = f"It is about {counted_in_words(count, 'assignment')}: "
+            text += f"{counts_in_words(by_cause, none='nothing failed')}. Do it by --confirm {count}."
+            return self.answer({"dry_run": True, "count": count, "causes": by_cause}, text)
+        require_confirmed(confirm, count=count)
+        total = RepairResult()
+        for one in Budget.objects.filter(pk__in=counts).order_by("pk"):
+            failed = found.filter(assignment__budget=one).values("assignment")
+            for uuids in pages_of(LearnerContentAssignment.objects.filter(pk__in=failed)):
+                total.add(self.repair(one, uuids, which, options))
+        refused, text = refused_in_words(total.refused)
+        summary = {"dry_run": False, self.done: len(total.repaired), **refused}
+        return self.answer(summary, f"{len(total.repaired)} {self.done}.{text}")
+
+    def repair(self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any]) -> RepairResult:
+        """Repair the failed work, `which` actions, of these assignments."""
+        raise NotImplementedError
+
+
+class RetryCommand(RepairCommand):
+    """A command that retries failed work."""
+
+    done = "retried"
+
+    def repair(self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any]) -> RepairResult:
+        return failures.retry(budget, uuids=uuids, which=which, now=timezone.now())
+
+
+class SkipCommand(RepairCommand):
+    """A command that skips failed work for a reason."""
+
+    done = "skipped"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        reason = "The reason, which stays on the timelines."
+        parser.add_argument("--reason", type=_reason, required=True, metavar="TEXT", help=reason)
+
+    def repair(self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any]) -> RepairResult:
+        return failures.skip(budget, uuids=uuids, which=which, reason=options["reason"], now=timezone.now())
+
+
+def _reason(text: str) -> str:
+    if not text.strip() or len(text) > failures.LONGEST_REASON:
+        raise ArgumentTypeError(f"Give a reason of up to {failures.LONGEST_REASON} characters")
+    return text.strip()

@@ -1,0 +1,250 @@
+"""The report of `bursary status`: what was done, what waits, what failed, and the scheduled tasks.
+
+Each query reads a bounded number of rows of an index, so that it answers on a busy database, too.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from bursary.assignments import failures
+from bursary.assignments.choices import Status
+from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.lib import leases
+from bursary.ops import health, scheduler
+from bursary.ops.console import shortened
+from bursary.ops.health import MOST_COUNTED, Health
+from bursary.ops.models import ScheduledTask
+
+SINCE = timedelta(days=1)
+OUTCOMES = (Status.DONE, Status.FAILED, Status.SKIPPED)
+MOST_EXAMINED = 200
+"""The errors of so many postponed actions are read: each has the stack traces of its attempts."""
+MOST_LINES = 10  # of causes, on the screen
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Unfinished work: the first `MOST_COUNTED`."""
+
+    due: dict[str, int]
+    """By action type: it may be done now."""
+    running: dict[str, int]
+    """By action type: a worker has it."""
+    postponed: dict[str, int]
+    """By action type: an attempt failed, and it is tried again later."""
+    postponed_by_cause: dict[str, int]
+    """By the last attempt's cause, of the first `MOST_EXAMINED`."""
+    oldest_due: datetime | None
+    next_retry: datetime | None
+
+
+@dataclass(frozen=True)
+class FailedWork:
+    """Failed work that can still be repaired, of one cause and action type."""
+
+    cause: str
+    action_type: str
+    count: int
+    latest: datetime | None
+
+
+@dataclass(frozen=True)
+class TaskLine:
+    """How a scheduled task went last, and when it is next due."""
+
+    name: str
+    started_at: datetime | None
+    finished_at: datetime | None
+    due_at: datetime | None
+    late: bool
+    """Late, or failing again and again, as `/healthz` counts it."""
+    failures: int
+    last_error: str
+
+
+@dataclass(frozen=True)
+class StatusReport:
+    """The state of the service's work."""
+
+    now: datetime
+    since: datetime
+    health: Health
+    done: dict[str, dict[str, int]]
+    """By action type and outcome, since `since`: the newest `MOST_COUNTED` of each outcome."""
+    waiting: Waiting
+    failed: list[FailedWork]
+    """The newest `MOST_COUNTED`, most frequent first."""
+    tasks: list[TaskLine]
+
+
+def load(*, now: datetime) -> StatusReport:
+    """Return the report. Fifteen queries at most. Raises DatabaseError."""
+    since = now - SINCE
+    found = health.measure(now=now)
+    return StatusReport(
+        now=now,
+        since=since,
+        health=found,
+        done=_done(since),
+        waiting=_waiting(now),
+        failed=_failed(),
+        tasks=_tasks(late=found.late_ticks or ()),
+    )
+
+
+def _done(since: datetime) -> dict[str, dict[str, int]]:
+    by_type: dict[str, dict[str, int]] = {}
+    for outcome in OUTCOMES:
+        finished = LearnerContentAssignmentAction.objects.filter(status=outcome, completed_at__gte=since)
+        types = finished.order_by("-completed_at").values_list("action_type", flat=True)
+        for kind, count in Counter(types[:MOST_COUNTED]).items():
+            by_type.setdefault(kind, dict.fromkeys(OUTCOMES, 0))[outcome] = count
+    return dict(sorted(by_type.items()))
+
+
+def _waiting(now: datetime) -> Waiting:
+    actions = LearnerContentAssignmentAction.objects.all()
+    unfinished = actions.filter(early__gte=leases.NOT_BEFORE).order_by("early", "due_at")
+    columns = ("pk", "action_type", "early", "due_at", "lease_until", "attempts")
+    due: Counter[str] = Counter()
+    running: Counter[str] = Counter()
+    postponed: dict[int, tuple[str, datetime]] = {}
+    for pk, kind, early, due_at, lease_until, attempts in unfinished.values_list(*columns)[:MOST_COUNTED]:
+        if lease_until and lease_until > now:
+            running[kind] += 1
+        elif early == leases.MAY_BE_EARLY or due_at <= now:
+            due[kind] += 1
+        elif attempts:
+            postponed[pk] = (kind, due_at)
+    examined = actions.filter(pk__in=list(postponed)[:MOST_EXAMINED])
+    logs = examined.order_by().values_list("attempt_log", flat=True)
+    causes = Counter(str(log[-1].get("cause", "")) for log in logs if log)
+    return Waiting(
+        due=dict(due),
+        running=dict(running),
+        postponed=dict(Counter(kind for kind, _due_at in postponed.values())),
+        postponed_by_cause=dict(causes.most_common()),
+        oldest_due=leases.oldest_due(actions, now=now),
+        next_retry=min((due_at for _kind, due_at in postponed.values()), default=None),
+    )
+
+
+def _failed() -> list[FailedWork]:
+    columns = ("error_code", "action_type", "completed_at")
+    newest = failures.to_repair().order_by("-completed_at").values_list(*columns)[:MOST_COUNTED]
+    latest: dict[tuple[str, str], datetime | None] = {}
+    counts: Counter[tuple[str, str]] = Counter()
+    for cause, kind, completed_at in newest:
+        latest.setdefault((cause, kind), completed_at)
+        counts[cause, kind] += 1
+    return [FailedWork(*key, count, latest[key]) for key, count in counts.most_common()]
+
+
+def _tasks(*, late: Collection[str]) -> list[TaskLine]:
+    rows = ScheduledTask.objects.in_bulk(field_name="name")
+    known = [rows[task.name] for task in scheduler.TASKS if task.name in rows]
+    return [
+        TaskLine(
+            name=one.name,
+            started_at=one.started_at,
+            finished_at=one.finished_at,
+            due_at=one.due_at,
+            late=one.name in late,
+            failures=one.failures,
+            last_error=one.last_error,
+        )
+        for one in known
+    ]
+
+
+def summary(report: StatusReport) -> dict[str, object]:
+    """Return the report as plain values."""
+    return asdict(report)
+
+
+def render(report: StatusReport) -> RenderableType:
+    """Return the report as one screen: four parts, times in UTC."""
+    found = report.health
+    alarms = (
+        f" Catalogs of which too much is missing: {found.catalog_alarms}." if found.catalog_alarms else ""
+    )
+    return Group(
+        Text(f"{found.status} at {_time(report.now)} UTC.{alarms}\n", style="bold"),
+        _done_table(report),
+        _waiting_text(report.waiting, report.now),
+        _failed_table(report.failed),
+        _task_table(report.tasks),
+    )
+
+
+def _done_table(report: StatusReport) -> RenderableType:
+    if not report.done:
+        return Text(f"Done since {_time(report.since)}: nothing.\n")
+    table = _table("action", *OUTCOMES)
+    for kind, counts in report.done.items():
+        table.add_row(kind, *(_count(counts[outcome]) for outcome in OUTCOMES))
+    return _titled(table, f"Done since {_time(report.since)}")
+
+
+def _waiting_text(waiting: Waiting, now: datetime) -> Text:
+    lines = [f"Due: {_counts(waiting.due)}."]
+    if waiting.oldest_due:
+        lines[0] += f" The oldest has waited {int((now - waiting.oldest_due).total_seconds())} s."
+    if waiting.running:
+        lines.append(f"Being done: {_counts(waiting.running)}.")
+    if waiting.postponed:
+        lines.append(
+            f"Postponed: {_counts(waiting.postponed)}. Causes: {_counts(waiting.postponed_by_cause)}. "
+            f"The next is tried at {_time(waiting.next_retry)}."
+        )
+    return Text("\n".join(["Waits", *lines, ""]))
+
+
+def _failed_table(failed: Sequence[FailedWork]) -> RenderableType:
+    if not failed:
+        return Text("Failed, to be repaired: nothing.\n")
+    table = _table("cause", "action", "number", "latest")
+    for one in failed[:MOST_LINES]:
+        table.add_row(escape(one.cause), one.action_type, _count(one.count), _time(one.latest))
+    if len(failed) > MOST_LINES:
+        table.add_row(f"and {len(failed) - MOST_LINES} more: see --json")
+    return _titled(table, "Failed, to be repaired")
+
+
+def _task_table(tasks: Sequence[TaskLine]) -> RenderableType:
+    if not tasks:
+        return Text("Scheduled tasks: none has run yet; `bursary serve` runs them.")
+    table = _table("task", "last run", "next", "failures", "last error")
+    for one in tasks:
+        due = f"[red]{_time(one.due_at)} late[/]" if one.late else _time(one.due_at)
+        last_error = shortened(one.last_error)
+        table.add_row(one.name, _time(one.finished_at), due, _count(one.failures), last_error)
+    return _titled(table, "Scheduled tasks")
+
+
+def _table(*columns: str) -> Table:
+    return Table(*columns, box=None, pad_edge=False)
+
+
+def _titled(table: Table, title: str) -> Group:
+    return Group(Text(title, style="bold"), table, Text())
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what or 'unknown'}" for what, count in counts.items()) or "nothing"
+
+
+def _count(count: int) -> str:
+    shown = f"{count} or more" if count >= MOST_COUNTED else str(count)
+    return shown if count else ""
+
+
+def _time(instant: datetime | None) -> str:
+    return f"{instant:%Y-%m-%d %H:%M}" if instant else ""

@@ -1,0 +1,55 @@
+"""Pages in Debian's Chromium, against a server of this process. Without Chromium these tests are skipped.
+
+The browser belongs to a module: while Playwright is open, an event loop runs in this thread, which would be
+in the way of other tests.
+"""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+from pytest_django import Settings
+from pytest_django.live_server_helper import LiveServer
+
+from tests.browser.visitor import PATIENCE, Visitor
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Start Chromium, which reaches nothing but this machine."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("there is no Chromium on this machine (Debian: apt-get install chromium)")
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # the loop is Playwright's; Django runs as usual
+        # Without a name server: a page that asks for another origin gets nothing, and is found out.
+        offline = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost"
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", offline])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visitor(chromium: Browser, live_server: LiveServer, settings: Settings) -> Iterator[Visitor]:
+    """Return a visitor. When the test ends, no page has caused any trouble.
+
+    Colours change at once: axe would measure a contrast while a transition is under way.
+    """
+    settings.BASE_URL = live_server.url
+    settings.CSRF_TRUSTED_ORIGINS = [live_server.url]
+    with chromium.new_context(reduced_motion="reduce") as context:
+        context.set_default_timeout(PATIENCE)
+        guest = Visitor(context.new_page(), origin=live_server.url)
+        yield guest
+        assert guest.trouble == []
+
+
+@pytest.fixture
+def reader(chromium: Browser, live_server: LiveServer) -> Iterator[Visitor]:
+    """Return a visitor with a browser that runs no scripts."""
+    with chromium.new_context(java_script_enabled=False) as context:
+        context.set_default_timeout(PATIENCE)
+        guest = Visitor(context.new_page(), origin=live_server.url)
+        yield guest
+        assert guest.trouble == []

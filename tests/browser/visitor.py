@@ -1,0 +1,71 @@
+"""A visitor of the pages: a tab of the browser, what goes wrong in it, and what every page must satisfy."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import ConsoleMessage, Page, Request
+
+from bursary.access.models import User
+
+PATIENCE = 30_000  # milliseconds, for a machine that is busy with other tests
+AXE = Path(__file__).with_name("vendor").joinpath("axe-core", "axe.min.js")
+HEIGHT = 900
+WIDTHS = (360, 768, 1440)
+"""A phone, a tablet, a laptop; in CSS pixels, as the height."""
+VIOLATIONS = """async () => (await axe.run()).violations.map(
+    one => `${one.id}: ${one.nodes.map(node => node.target.join(' ')).join(', ')}`)"""
+
+
+class Visitor:
+    """A tab. Whatever a page must not do is kept in `trouble`, and fails the test at its end."""
+
+    def __init__(self, page: Page, *, origin: str) -> None:
+        self.page, self.origin = page, origin
+        self.trouble: list[str] = []
+        page.set_viewport_size({"width": WIDTHS[-1], "height": HEIGHT})
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.trouble.append(f"exception: {error}"))
+        page.on("request", self._watch)
+
+    def sign_in(self, user: User) -> None:
+        """Sign in as the user, without the form."""
+        client = Client()
+        client.force_login(user)
+        session = client.cookies[settings.SESSION_COOKIE_NAME].value
+        cookie = {"name": settings.SESSION_COOKIE_NAME, "value": session, "url": self.origin}
+        self.page.context.add_cookies([cookie])  # type: ignore[list-item]  # the stubs ask for a TypedDict
+
+    def open(self, path: str) -> Page:
+        """Open a page of the site, which must answer 200."""
+        answer = self.page.goto(f"{self.origin}{path}")
+        assert answer is not None
+        assert answer.status == 200, path
+        return self.page
+
+    def looks_over(self) -> None:
+        """Look at the page at each width, in light and dark: axe finds nothing, and nothing is cut off."""
+        found = []
+        for width in WIDTHS:
+            self.page.set_viewport_size({"width": width, "height": HEIGHT})
+            for scheme in ("light", "dark"):
+                self.page.emulate_media(color_scheme=scheme)
+                found += [f"{width} {scheme}: {problem}" for problem in self._problems(width)]
+        assert not found, "\n".join([self.page.url, *found])
+
+    def _problems(self, width: int) -> list[str]:
+        if not self.page.evaluate("typeof axe === 'object'"):
+            self.page.evaluate(AXE.read_text(encoding="utf-8"))
+        violations: list[str] = self.page.evaluate(VIOLATIONS)
+        wide: int = self.page.evaluate("document.documentElement.scrollWidth")
+        return violations if wide <= width else [*violations, f"the page is {wide} wide"]
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):  # what the content security policy refuses is an error, too
+            self.trouble.append(f"console: {message.text}")
+
+    def _watch(self, request: Request) -> None:
+        scheme, host = urlsplit(request.url)[:2]
+        if scheme != "data" and f"{scheme}://{host}" != self.origin:
+            self.trouble.append(f"request: {request.url}")

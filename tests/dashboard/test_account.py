@@ -1,0 +1,227 @@
+"""One's own account: API keys and the password, also a forgotten one."""
+
+import threading
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+import time_machine
+from django.contrib.auth import authenticate
+from django.core.mail import EmailMessage
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django import Settings
+
+from bursary.access.models import ApiKey, User
+from bursary.lib.logs import without_tokens
+from tests.smtp import MailServer
+from tests.world import given_user
+
+pytestmark = pytest.mark.django_db
+
+OLD, NEW = "the old pass phrase", "another, longer pass phrase"
+
+
+@pytest.fixture
+def ada() -> User:
+    user = given_user(username="ada", email="Ada@People.example")
+    user.set_password(OLD)
+    user.save()
+    return user
+
+
+@pytest.fixture
+def signed_in(client: Client, ada: User) -> Client:
+    client.force_login(ada)
+    return client
+
+
+def make_key(client: Client, *, name: str) -> str:
+    """Make a key by the page, and return it as the page shows it; empty where it shows none."""
+    answer = client.post("/account/", {"name": name})
+    key: str = answer.context["new_key"]
+    assert (key in answer.content.decode()) or answer.status_code == 422
+    return key
+
+
+def answer_to(key: str) -> int:
+    """Return the status of the API's answer to a request that this key signs in."""
+    return (
+        Client(headers={"authorization": f"Bearer {key}"})
+        .get(reverse("policies"), {"enterprise_customer_uuid": str(uuid4())})
+        .status_code
+    )
+
+
+def sent_by(client: Client, address: str, mailbox: list[EmailMessage]) -> list[str]:
+    """Ask for a link for this address, and return the texts of the mails that this sent."""
+    before = len(mailbox)
+    answer = client.post("/forgotten-password/", {"email": address})
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/forgotten-password/sent/")
+    for thread in threading.enumerate():
+        if thread.name == "bursary-password-link":
+            thread.join()
+    return [str(mail.body) for mail in mailbox[before:]]
+
+
+def link_in(text: str) -> str:
+    [link] = [line.strip() for line in text.splitlines() if "/new-password/" in line]
+    assert link.startswith("http://testserver/")
+    return link.removeprefix("http://testserver")
+
+
+def test_a_key_is_shown_once_kept_as_a_digest_and_signs_in(signed_in: Client, ada: User) -> None:
+    key = make_key(signed_in, name="HR <b>report</b>")
+
+    row = ApiKey.objects.get()
+    assert (row.user, row.name, row.digest) == (ada, "HR <b>report</b>", ApiKey.digest_of(key))
+    again = signed_in.get("/account/").content.decode()
+    assert key not in again
+    assert "HR &lt;b&gt;report&lt;/b&gt;" in again
+    assert answer_to(key) != 401
+
+
+def test_sending_the_form_again_makes_no_second_key(signed_in: Client) -> None:
+    assert make_key(signed_in, name="report")
+    assert make_key(signed_in, name="report") == ""
+    assert ApiKey.objects.count() == 1
+
+
+def test_twenty_keys_are_the_most(signed_in: Client, ada: User) -> None:
+    for number in range(20):
+        ApiKey.issue(ada, name=str(number))
+    assert make_key(signed_in, name="report") == ""
+    assert ApiKey.objects.count() == 20
+
+
+def test_a_revoked_key_signs_nothing_in_and_is_not_listed(signed_in: Client, ada: User) -> None:
+    key = make_key(signed_in, name="report")
+    assert signed_in.post(f"/account/keys/{ApiKey.objects.get().pk}/revoke/").status_code == 302
+    page = signed_in.get("/account/")
+    assert list(page.context["keys"]) == []
+    assert answer_to(key) == 401
+
+
+def test_no_one_sees_or_revokes_the_key_of_another(signed_in: Client) -> None:
+    row, _key = ApiKey.issue(given_user(), name="of another")
+    assert list(signed_in.get("/account/").context["keys"]) == []
+    assert signed_in.post(f"/account/keys/{row.pk}/revoke/").status_code == 404
+    row.refresh_from_db()
+    assert row.revoked_at is None
+
+
+@pytest.mark.parametrize("path", ["/account/", "/account/password/", "/account/keys/1/revoke/"])
+def test_without_signing_in_or_a_token_of_the_form_nothing_is_done(ada: User, path: str) -> None:
+    assert Client().post(path).headers["Location"] == f"/sign-in/?next={path}"
+    careful = Client(enforce_csrf_checks=True)
+    careful.force_login(ada)
+    assert careful.post(path).status_code == 403
+
+
+def test_the_hour_of_a_keys_last_use_is_kept_by_one_write_an_hour(
+    ada: User, django_assert_num_queries: pytest.FixtureRequest
+) -> None:
+    row, _key = ApiKey.issue(ada, name="report")
+    at = timezone.now().replace(minute=50, second=7)
+    row.note_use(now=at)
+    row.refresh_from_db()
+    assert row.last_used_at == at.replace(minute=0, second=0, microsecond=0)
+    with django_assert_num_queries(0):  # type: ignore[operator]  # a fixture's function
+        row.note_use(now=at + timedelta(minutes=5))
+    row.note_use(now=at + timedelta(minutes=10))
+    row.refresh_from_db()
+    assert row.last_used_at == at.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+
+
+def test_the_page_takes_at_most_twelve_queries(
+    signed_in: Client, ada: User, django_assert_max_num_queries: pytest.FixtureRequest
+) -> None:
+    for number in range(20):
+        ApiKey.issue(ada, name=str(number))
+    with django_assert_max_num_queries(12):  # type: ignore[operator]  # a fixture's function
+        signed_in.get("/account/")
+
+
+def test_changing_the_password_ends_the_other_sessions(signed_in: Client, ada: User) -> None:
+    elsewhere = Client()
+    elsewhere.force_login(ada)
+    form = {"old_password": OLD, "new_password1": NEW, "new_password2": NEW}
+    assert signed_in.post("/account/password/", form).headers["Location"] == "/account/"
+    assert authenticate(username="ada", password=NEW) == ada
+    assert signed_in.get("/account/").status_code == 200
+    assert elsewhere.get("/account/").status_code == 302
+
+
+def test_a_forgotten_password_is_set_anew_by_the_link_once(
+    client: Client, ada: User, mailoutbox: list[EmailMessage]
+) -> None:
+    [text] = sent_by(client, "ada@people.example", mailoutbox)
+    assert mailoutbox[0].to == ["ada@people.example"]
+    link = link_in(text)
+
+    form = client.get(link)
+    assert form.status_code == 302
+    new = {"new_password1": NEW, "new_password2": NEW}
+    assert client.post(form.headers["Location"], new).headers["Location"] == "/sign-in/"
+
+    assert authenticate(username="ada", password=NEW) == ada
+    assert not Client().get(link).context["validlink"]
+
+
+def test_a_link_works_for_three_hours(client: Client, ada: User, mailoutbox: list[EmailMessage]) -> None:
+    link = link_in(sent_by(client, ada.email, mailoutbox)[0])
+    with time_machine.travel(timezone.now() + timedelta(hours=2, minutes=59), tick=False):
+        assert Client().get(link).status_code == 302
+    with time_machine.travel(timezone.now() + timedelta(hours=3, minutes=1), tick=False):
+        assert Client().get(link).status_code == 200
+
+
+def test_the_answer_is_the_same_for_an_unknown_address_and_nothing_is_sent(
+    client: Client, ada: User, mailoutbox: list[EmailMessage]
+) -> None:
+    elsewhere = given_user(email="no.password@people.example")
+    elsewhere.set_unusable_password()
+    elsewhere.save()
+    ended = given_user(email="ended@people.example", is_active=False, password=OLD)
+    for address in ("unknown@people.example", elsewhere.email, ended.email):
+        assert sent_by(client, address, mailoutbox) == []
+
+
+def test_an_account_is_mailed_at_most_once_in_ten_minutes(
+    client: Client, ada: User, mailoutbox: list[EmailMessage]
+) -> None:
+    now = timezone.now()
+    for minutes, mails in ((0, 1), (9, 0), (11, 1)):
+        with time_machine.travel(now + timedelta(minutes=minutes), tick=False):
+            assert len(sent_by(client, ada.email, mailoutbox)) == mails, minutes
+
+
+@pytest.mark.django_db(transaction=True)
+def test_where_the_mail_fails_the_user_may_ask_again_at_once(
+    client: Client, ada: User, mail: MailServer, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.EMAIL_PORT = 1
+    assert sent_by(client, ada.email, []) == []
+    ada.refresh_from_db()
+    assert ada.reset_mailed_at is None
+    assert "mail_server_unreachable" in caplog.text
+    assert "people.example" not in caplog.text
+
+
+def test_a_link_with_another_host_in_the_request_leads_to_this_site(
+    ada: User, mailoutbox: list[EmailMessage], settings: Settings
+) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    [text] = sent_by(Client(headers={"host": "evil.example"}), ada.email, mailoutbox)
+    assert "evil.example" not in text
+    assert link_in(text)
+
+
+def test_logs_leave_out_the_token_of_the_link(
+    client: Client, ada: User, mailoutbox: list[EmailMessage]
+) -> None:
+    link = link_in(sent_by(client, ada.email, mailoutbox)[0])
+    token = link.rstrip("/").rpartition("/")[2]
+    assert token not in without_tokens(f"GET {link} 302")
+    assert "/new-password/" in without_tokens(f"GET {link} 302")

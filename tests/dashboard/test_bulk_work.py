@@ -1,0 +1,213 @@
+"""Work on many assignments: asked first, done batch by batch, each that could not be done by name."""
+
+import html
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from bursary.access.models import Role
+from bursary.assignments import cancellation
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets.models import Budget
+from bursary.dashboard import bulk_work
+from tests import world
+
+pytestmark = pytest.mark.django_db
+
+SELECTED = "/assignments/selected/"
+
+
+@pytest.fixture(autouse=True)
+def _today(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(hours=1))
+
+
+@pytest.fixture
+def budget(client: Client) -> Budget:
+    """A budget with five learners, notified a while ago; its administrator is signed in."""
+    budget = world.given_budget(name="Languages")
+    world.allocate(budget, world.given_content(), *world.addresses(5))
+    world.deliver()
+    mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
+    mails.update(created=world.NOW - timedelta(days=1))
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
+    return budget
+
+
+def rows() -> list[LearnerContentAssignment]:
+    return list(LearnerContentAssignment.objects.order_by("pk"))
+
+
+def states() -> list[str]:
+    return [row.state for row in rows()]
+
+
+def reminders() -> int:
+    return LearnerContentAssignmentAction.objects.filter(action_type=ActionType.REMINDED).count()
+
+
+def post(client: Client, **form: Any) -> Any:
+    return client.post(SELECTED, form)
+
+
+def text(answer: Any, *, status: int = 200) -> str:
+    assert answer.status_code == status
+    return " ".join(html.unescape(answer.content.decode()).split())
+
+
+def form_of(page: str) -> dict[str, Any]:
+    """Return the hidden fields of the page's form, as a browser sends them."""
+    fields: dict[str, Any] = {"uuid": []}
+    within = page.partition("<main")[2] or page
+    for name, value in re.findall(r'<input type="hidden" name="(\w+)" value="(.*?)">', within):
+        if name == "uuid":
+            fields["uuid"].append(value)
+        else:
+            fields[name] = value
+    return fields
+
+
+def test_nothing_is_done_before_it_is_confirmed(client: Client, budget: Budget) -> None:
+    named = [str(row.uuid) for row in rows()[:2]]
+
+    question = text(post(client, verb="cancel", uuid=named))
+
+    assert "Cancel 2 assignments?" in question
+    assert "Their money is free at once" in question
+    assert set(states()) == {State.ALLOCATED}
+
+    done = text(client.post(SELECTED, form_of(question)))
+
+    assert "Cancelled: 2." in done
+    assert states() == [State.CANCELLED] * 2 + [State.ALLOCATED] * 3
+    budget.refresh_from_db()
+    assert budget.held_cents == 3 * world.PRICE
+
+
+def test_each_that_could_not_be_done_is_named_with_the_reason(client: Client, budget: Budget) -> None:
+    accepted, cancelled, *_others = rows()
+    LearnerContentAssignment.objects.filter(pk=accepted.pk).update(state=State.ACCEPTED)
+    cancellation.cancel(budget, uuids=[cancelled.uuid], now=world.NOW)
+
+    done = text(post(client, verb="remind", uuid=[str(row.uuid) for row in rows()], confirmed=5))
+
+    assert "Reminded: 3." in done
+    assert "2 were left as they are." in done
+    assert f"<bdi>{accepted.learner_email}</bdi>" in done
+    assert "Tidal Engines</small> The learner has accepted it." in done
+    assert "It is cancelled." in done
+    assert reminders() == 3
+
+
+def test_all_that_the_filter_finds_are_reminded(client: Client, budget: Budget) -> None:
+    other = world.given_budget(customer=budget.customer)
+    world.given_assignment(other, address="other@people.example")
+
+    question = text(
+        post(client, verb="remind", everything="yes", query=f"budget={budget.uuid}&status=waiting")
+    )
+    assert "Remind 5 learners?" in question
+    done = text(client.post(SELECTED, form_of(question)))
+
+    assert "Reminded: 5." in done
+    assert f'href="/assignments/?budget={budget.uuid}&status=waiting"' in done
+    assert reminders() == 5
+
+
+def test_it_is_refused_where_the_count_has_changed_since(client: Client, budget: Budget) -> None:
+    question = text(post(client, verb="cancel", everything="yes", query=""))
+    cancellation.cancel(budget, uuids=[rows()[0].uuid], now=world.NOW)
+
+    refused = text(client.post(SELECTED, form_of(question)), status=409)
+
+    assert "it was 5, and is 4 now. Nothing was done." in refused
+    assert states().count(State.ALLOCATED) == 4
+    assert "Cancelled: 4." in text(client.post(SELECTED, form_of(refused)))
+
+
+def test_a_long_list_is_done_in_batches_and_says_how_far_it_is(
+    client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_work, "BATCH", 2)
+    question = text(post(client, verb="cancel", everything="yes", query=""))
+
+    step = text(client.post(SELECTED, form_of(question)))
+    assert "2 of 5 so far" in step
+    assert states().count(State.CANCELLED) == 2
+    step = text(client.post(SELECTED, form_of(step), headers={"HX-Request": "true"}))
+    assert "4 of 5 so far" in step
+    assert "<html" not in step
+    done = text(client.post(SELECTED, form_of(step)))
+
+    assert "Cancelled: 5." in done
+    assert set(states()) == {State.CANCELLED}
+
+
+def test_what_failed_is_retried(client: Client, budget: Budget) -> None:
+    world.given_assignment(budget, world.given_content(), address="leo@nowhere.invalid")
+    world.deliver()
+
+    question = text(post(client, verb="retry", everything="yes", query="cause=address_rejected"))
+    assert "Retry one assignment?" in question
+    done = text(client.post(SELECTED, form_of(question)))
+
+    assert "Retried: 1." in done
+    leo = rows()[-1]
+    assert [row for row in world.timeline(leo) if row[0] == ActionType.NOTIFIED] == [
+        ("notified", "failed"),
+        ("notified", "pending"),
+    ]
+
+
+def test_a_deadline_is_extended_to_the_end_of_the_day_in_the_organisations_zone(
+    client: Client, budget: Budget
+) -> None:
+    first, *_others = rows()
+
+    question = text(post(client, verb="extend", uuid=[str(first.uuid)]))
+    assert 'type="date"' in question
+    for until in ("", "soon"):
+        refused = text(client.post(SELECTED, {**form_of(question), "until": until}), status=422)
+        assert "Give a day." in refused
+    done = text(client.post(SELECTED, {**form_of(question), "until": "2026-06-30"}))
+
+    assert "Extended: 1." in done
+    first.refresh_from_db()
+    assert first.expires_at == datetime(2026, 6, 30, 21, 59, 59, tzinfo=UTC)
+    too_early = text(client.post(SELECTED, {**form_of(question), "until": "2026-06-29"}))
+    assert "Its deadline is not before that day." in too_early
+
+
+def test_others_assignments_are_never_touched(client: Client, budget: Budget) -> None:
+    stranger = world.given_assignment(address="stranger@elsewhere.example")
+
+    named = post(client, verb="cancel", uuid=[str(stranger.uuid)], confirmed=1)
+    assert named.headers["Location"] == "/assignments/?"
+    asked = {"verb": "cancel", "everything": "yes", "query": f"budget={stranger.budget.uuid}", "confirmed": 1}
+    assert post(client, **asked).status_code == 404
+    assert post(client, **asked, after=1, last=10**9).status_code == 404
+
+    client.force_login(world.given_user(Role.LEARNER, customer=budget.customer))
+    assert post(client, verb="cancel", everything="yes", confirmed=5).status_code == 404
+    stranger.refresh_from_db()
+    assert stranger.state == State.ALLOCATED
+    assert State.CANCELLED not in states()
+
+
+def test_it_needs_the_form_of_this_site(budget: Budget) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
+
+    assert post(client, verb="cancel", everything="yes", confirmed=5).status_code == 403
+    assert State.CANCELLED not in states()
+
+
+@pytest.mark.parametrize("form", [{}, {"verb": "delete"}, {"verb": "cancel", "uuid": "nonsense"}])
+def test_what_is_no_such_form_is_not_found(client: Client, budget: Budget, form: dict[str, str]) -> None:
+    assert post(client, **form).status_code == 404
+    assert client.get(SELECTED).status_code == 405

@@ -1,0 +1,132 @@
+"""The home page of an administrator: what needs attention, the way to deal with it, and the picture."""
+
+import html
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from bursary.access.models import Role
+from bursary.assignments import cancellation
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets.models import Budget
+from tests import world
+
+pytestmark = pytest.mark.django_db
+
+TODAY = world.NOW + timedelta(hours=1)
+
+
+@pytest.fixture
+def budget(client: Client, monkeypatch: pytest.MonkeyPatch) -> Budget:
+    """A budget for ten, on the day of the assignments; its administrator is signed in."""
+    monkeypatch.setattr(timezone, "now", lambda: TODAY)
+    budget = world.given_budget(seats=10, name="Languages")
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
+    return budget
+
+
+def home(client: Client) -> str:
+    answer = client.get("/")
+    assert answer.status_code == 200
+    return " ".join(html.unescape(answer.content.decode()).split())
+
+
+def attention(client: Client) -> str:
+    return home(client).partition('id="attention"')[2].partition("</section>")[0]
+
+
+def change(budget: Budget, **columns: Any) -> None:
+    Budget.objects.filter(pk=budget.pk).update(**columns)
+
+
+def test_without_trouble_it_says_so(client: Client, budget: Budget) -> None:
+    world.given_assignment(budget)
+
+    assert "Nothing needs your attention" in attention(client)
+
+
+def test_what_failed_is_named_with_its_cause_and_what_to_do(client: Client, budget: Budget) -> None:
+    world.allocate(
+        budget, world.given_content(), "leo@nowhere.invalid", "lea@nowhere.invalid", "lu@people.example"
+    )
+    world.deliver()
+
+    shown = attention(client)
+
+    assert "Something failed for 2 assignments. The address does not exist. Correct the address." in shown
+    assert 'href="/assignments/?cause=address_rejected"' in shown
+    assert 'value="retry"' not in shown  # the same address is refused again
+    listed = client.get("/assignments/?cause=address_rejected").content.decode()
+    assert "leo@" in listed
+    assert "lu@" not in listed
+
+
+def test_near_deadlines_are_counted_with_the_money_that_comes_free(client: Client, budget: Budget) -> None:
+    world.allocate(budget, world.given_content(), *world.addresses(3))
+    near, past, _far = LearnerContentAssignment.objects.order_by("pk")
+    for row, days in ((near, 6), (past, -1)):
+        LearnerContentAssignment.objects.filter(pk=row.pk).update(expires_at=TODAY + timedelta(days=days))
+
+    shown = attention(client)
+
+    assert "1 assignment has its deadline in the next seven days. $199.00 comes free" in shown
+    assert 'name="query" value="within=7&sort=expires_at"' in shown
+    assert 'value="remind"' in shown
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"limit_cents": 2 * world.PRICE}, None),
+        ({"limit_cents": world.PRICE + 100}, "nearly used up: $1.00 of $200.00 is free"),
+        ({"ends_at": TODAY + timedelta(days=29)}, "The budget ends on"),
+        ({"ends_at": TODAY + timedelta(days=31)}, None),
+        ({"ends_at": TODAY + timedelta(days=29), "active": False}, None),
+    ],
+)
+def test_a_budget_that_is_nearly_used_up_or_ends_soon_is_named(
+    client: Client, budget: Budget, columns: dict[str, Any], sentence: str | None
+) -> None:
+    world.given_assignment(budget)
+    change(budget, **columns)
+
+    shown = attention(client)
+
+    assert (sentence or "Nothing needs your attention") in shown
+    assert (f'href="/budgets/{budget.uuid}/"' in shown) == bool(sentence)
+
+
+def test_the_picture_has_its_figures_in_a_table(client: Client, budget: Budget) -> None:
+    world.allocate(budget, world.given_content(), *world.addresses(5))
+    rows = LearnerContentAssignment.objects.order_by("pk")
+    accepted, expired, cancelled = rows[:3]
+    LearnerContentAssignment.objects.filter(pk=accepted.pk).update(state=State.ACCEPTED)
+    LearnerContentAssignment.objects.filter(pk=expired.pk).update(state=State.EXPIRED)
+    cancellation.cancel(budget, uuids=[cancelled.uuid], now=world.NOW)
+    long_ago = world.NOW - timedelta(days=120)
+    world.given_assignment(budget, address="before@people.example", now=long_ago)
+
+    shown = home(client)
+
+    assert 'role="img" aria-label="Assignments of the last 90 days by week' in shown
+    week = '<th scope="row" class="time">2 Mar 2026</th><td class="number">1</td><td class="number">2</td>'
+    assert f'{week}<td class="number">1</td>' in shown
+    assert (
+        'All weeks</th><td class="number">1</td><td class="number">2</td><td class="number">1</td>' in shown
+    )
+
+
+def test_others_figures_are_not_in_it(client: Client, budget: Budget) -> None:
+    stranger = world.given_budget(name="Elsewhere", seats=1)
+    world.given_assignment(stranger, address="stranger@nowhere.invalid")
+    world.deliver()
+
+    shown = home(client)
+
+    assert "Elsewhere" not in shown
+    assert "Something failed" not in shown
+    assert "Nothing was assigned in the last 90 days." in shown

@@ -1,0 +1,86 @@
+"""The past year of the demonstration: some of its weeks, made from the sample catalog."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import time_machine
+from django.db.models import Count
+from django.utils import timezone
+from pytest_django import Settings
+
+from bursary.assignments.choices import ActionType, State, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets.models import Budget
+from bursary.ops import demo, demo_year
+from bursary.ops.demo_year import DemoYear
+from tests.world import given_budget, given_user
+
+NOT_IN_IT = {
+    *(ActionType.RUN_CHANGED, ActionType.DELIVERED, ActionType.BOUNCED),
+    *(ActionType.CANCELLED_ACKNOWLEDGED, ActionType.EXPIRED_ACKNOWLEDGED),
+}
+"""Nothing records the first three yet; acknowledgements are of the API's clients."""
+
+pytestmark = [pytest.mark.django_db, pytest.mark.takes_long]
+
+
+@pytest.fixture(autouse=True)
+def one_day() -> Iterator[None]:
+    """Stay on one day: which courses can be joined depends on it, and so does all that is drawn."""
+    with time_machine.travel(datetime(2026, 11, 27, 12, tzinfo=UTC), tick=False):
+        yield
+
+
+def ignored(_done: int) -> None:
+    """Take a count and do nothing with it."""
+
+
+def of_each(field: str, **columns: object) -> dict[str, int]:
+    rows = LearnerContentAssignmentAction.objects.filter(**columns).order_by()
+    return dict(rows.values_list(field).annotate(Count("pk")))
+
+
+def test_eight_weeks_have_every_state_failures_and_reminders_in_two_organisations_and_are_made_once(
+    tmp_path: Path, settings: Settings
+) -> None:
+    settings.VAR_DIR, settings.CATALOG_URL = tmp_path, f"file://{tmp_path / 'catalog'}/"
+    sender = settings.EMAIL_BACKEND
+    now = timezone.now()
+
+    demo.load(now=now, advance=ignored, weeks=8)
+
+    rows = LearnerContentAssignment.objects.all()
+    assert {one.state for one in rows} == set(State)
+    assert {one.budget.customer.name for one in rows.select_related("budget__customer")} == {
+        "Larkspur Logistics",
+        "Brightwater Health",
+    }
+    assert min(one.created for one in rows) > now - timedelta(weeks=8)
+    done, failed = of_each("action_type", status=Status.DONE), of_each("error_code", status=Status.FAILED)
+    assert {*ActionType} - NOT_IN_IT == set(done)
+    assert failed["address_rejected"] > 1
+    assert of_each("status", due_at__isnull=False, due_at__lt=now) == {}
+    ending = rows.filter(budget__name=demo.ENDING, state=State.ALLOCATED)
+    assert {one.expires_at <= now + demo.ENDS_IN for one in ending} <= {True}
+    assert all(budget.held_cents >= 0 for budget in Budget.objects.all())
+    assert sender == settings.EMAIL_BACKEND
+
+    counts = (rows.count(), LearnerContentAssignmentAction.objects.count())
+    demo.load(now=timezone.now(), advance=ignored, weeks=8)
+    assert (rows.count(), LearnerContentAssignmentAction.objects.count()) == counts
+
+
+def test_a_week_is_the_same_each_time(tmp_path: Path, settings: Settings) -> None:
+    settings.VAR_DIR, settings.CATALOG_URL = tmp_path, f"file://{tmp_path / 'catalog'}/"
+    demo.load(now=timezone.now(), advance=ignored)
+    catalog_uuid = Budget.objects.earliest("pk").catalog_uuid
+    budgets = [given_budget(catalog_uuid=catalog_uuid) for _time in range(2)]
+    years = [DemoYear([budget], given_user(), "larkspur.example") for budget in budgets]
+
+    demo_year.load(years, began=timezone.now(), weeks=1, advance=ignored)
+
+    columns = ("learner_email", "content_key", "state", "allocated_at")
+    first, second = (list(one.assignments.order_by("pk").values_list(*columns)) for one in budgets)
+    assert first == second != []

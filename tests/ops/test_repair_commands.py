@@ -1,0 +1,129 @@
+"""`bursary retry_failed`, `skip_failed` and `extend_deadlines`: counted first, done once it is confirmed."""
+
+import json
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from bursary.assignments import actions, failures
+from bursary.assignments.actions import Failed, Failure
+from bursary.assignments.choices import ActionType, ErrorReason, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets.models import Budget
+from tests.world import ALICE, BOB, CAROL, NOW, action_of, allocate, given_budget, given_content
+
+pytestmark = pytest.mark.django_db
+
+LATER = NOW + timedelta(hours=1)
+CAUSES = {ALICE: "mail_server_unreachable", BOB: "mail_server_unreachable", CAROL: "address_rejected"}
+
+
+@pytest.fixture(autouse=True)
+def _an_hour_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timezone, "now", lambda: LATER)
+
+
+@pytest.fixture
+def budget() -> Budget:
+    """Return a budget with three assignments; each mail failed, two of them because of the server."""
+    budget = given_budget()
+    allocate(budget, given_content(), *CAUSES)
+    for one in LearnerContentAssignment.objects.all():
+        mailed = action_of(one, ActionType.NOTIFIED)
+        (claimed,) = actions.claim(now=NOW, lease=timedelta(hours=1), limit=1, pks=[mailed.pk])
+        failure = Failure(ErrorReason.EMAIL_ERROR, CAUSES[one.learner_email], "It failed.", "")
+        actions.finish(claimed, Failed(failure), now=NOW)
+    return budget
+
+
+def run(*arguments: str) -> str:
+    answer = StringIO()
+    call_command(*arguments, stdout=answer)
+    return answer.getvalue().strip()
+
+
+def as_json(*arguments: str) -> Any:
+    return json.loads(run(*arguments, "--json"))
+
+
+def retries() -> dict[str, str]:
+    """Return the status of each answer to a failure, by address."""
+    answers = LearnerContentAssignmentAction.objects.filter(retry_of__isnull=False)
+    return dict(answers.values_list("assignment__learner_email", "status"))
+
+
+def test_without_a_confirmed_number_they_are_counted_and_nothing_is_changed(budget: Budget) -> None:
+    expected = {"dry_run": True, "count": 2, "causes": {"mail_server_unreachable": 2}}
+    assert as_json("retry_failed", "--cause", "mail_server_unreachable") == expected
+    said = run("retry_failed")
+    assert said == (
+        "It is about 3 assignments: 1 address_rejected, 2 mail_server_unreachable. Do it by --confirm 3."
+    )
+    assert retries() == {}
+
+
+def test_what_failed_by_a_cause_is_retried(budget: Budget) -> None:
+    assert run("retry_failed", "--cause", "mail_server_unreachable", "--confirm", "2") == "2 retried."
+    assert retries() == {ALICE: Status.PENDING, BOB: Status.PENDING}
+
+
+def test_another_number_than_the_confirmed_one_changes_nothing(budget: Budget) -> None:
+    with pytest.raises(CommandError, match="about 3 assignments now, and 2 were confirmed"):
+        run("retry_failed", "--confirm", "2")
+    assert retries() == {}
+
+
+def test_only_the_named_budget_is_repaired(budget: Budget) -> None:
+    other = given_budget()
+    assert as_json("retry_failed", "--budget", str(other.uuid))["count"] == 0
+    assert as_json("retry_failed", "--budget", str(budget.uuid))["count"] == 3
+
+
+def test_many_are_repaired_in_pages(budget: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bursary.ops.repair_commands.UUIDS_PER_PAGE", 1)
+    done = as_json("retry_failed", "--confirm", "3")
+    assert done == {"dry_run": False, "retried": 3, "refused": {}, "not_done": []}
+
+
+def test_skipping_needs_a_reason_which_the_timeline_keeps(budget: Budget) -> None:
+    with pytest.raises(CommandError, match="--reason"):
+        run("skip_failed", "--confirm", "3")
+    assert run("skip_failed", "--cause", "address_rejected", "--reason", "They left.", "--confirm", "1") == (
+        "1 skipped."
+    )
+    (skipped,) = LearnerContentAssignmentAction.objects.filter(status=Status.SKIPPED)
+    assert (skipped.assignment.learner_email, skipped.detail) == (CAROL, "They left.")
+    assert failures.to_repair().count() == 2
+
+
+def test_open_deadlines_are_extended_once_their_number_is_confirmed(budget: Budget) -> None:
+    before = set(LearnerContentAssignment.objects.values_list("expires_at", flat=True))
+    counted = as_json("extend_deadlines", str(budget.uuid), "2026-09-30")
+    # The end of that day in Madrid, where the organisation is.
+    assert (counted["count"], counted["until"]) == (3, "2026-09-30T21:59:59Z")
+    assert set(LearnerContentAssignment.objects.values_list("expires_at", flat=True)) == before
+
+    said = run("extend_deadlines", str(budget.uuid), "2026-09-30", "--confirm", "3")
+
+    assert said == "3 extended."
+    extended = LearnerContentAssignment.objects.values_list("expires_at", flat=True)
+    assert {f"{date:%Y-%m-%d %H:%M:%S}" for date in extended} == {"2026-09-30 21:59:59"}
+
+
+def test_what_cannot_be_extended_is_counted_by_its_reason_and_named(budget: Budget) -> None:
+    done = as_json("extend_deadlines", str(budget.uuid), "2026-03-03", "--confirm", "3")
+    assert done["refused"] == {"deadline_not_later": 3}
+    named = {one["assignment"] for one in done["not_done"]}
+    assert named == {str(one.uuid) for one in LearnerContentAssignment.objects.all()}
+
+
+def test_an_unknown_budget_or_date_is_refused_in_a_sentence(budget: Budget) -> None:
+    unknown = "00000000-0000-4000-8000-000000000000"
+    with pytest.raises(CommandError, match=f"There is no budget {unknown}"):
+        run("extend_deadlines", unknown, "2026-09-30")
+    with pytest.raises(CommandError, match="Give a date"):
+        run("extend_deadlines", str(budget.uuid), "soon")

@@ -1,0 +1,130 @@
+"""`bursary status`: what was done, what waits and why, what failed by cause, and the scheduled tasks."""
+
+import json
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from bursary.assignments import actions
+from bursary.assignments.actions import Failure, Postponed
+from bursary.assignments.choices import ActionType, ErrorReason
+from bursary.ops import scheduler, status_report
+from bursary.ops.scheduler import TaskDefinition, TaskFailed
+from tests.smtp import MailServer
+from tests.world import (
+    ALICE,
+    BOB,
+    NOW,
+    action_of,
+    allocate,
+    deliver,
+    given_assignment,
+    given_budget,
+    given_content,
+)
+
+pytestmark = pytest.mark.django_db
+
+LATER = NOW + timedelta(minutes=1)
+
+
+def screen() -> str:
+    answer = StringIO()
+    call_command("status", stdout=answer)
+    return answer.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _one_minute_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timezone, "now", lambda: LATER)
+
+
+def test_what_was_done_since_yesterday_is_counted_by_type_and_outcome(mail: MailServer) -> None:
+    given_assignment(now=NOW - timedelta(days=2))
+    deliver(now=NOW - timedelta(days=2))
+    given_assignment(address=BOB)
+    deliver()
+
+    done = status_report.load(now=LATER).done
+
+    assert done == {
+        "allocated": {"done": 1, "failed": 0, "skipped": 0},
+        "learner_linked": {"done": 1, "failed": 0, "skipped": 0},
+        "notified": {"done": 1, "failed": 0, "skipped": 0},
+    }
+
+
+def test_what_is_due_is_counted_with_the_wait_of_the_oldest() -> None:
+    given_assignment()
+    waiting = status_report.load(now=LATER).waiting
+    assert waiting.due == {"learner_linked": 1, "notified": 1}
+    assert waiting.oldest_due == NOW
+    assert "The oldest has waited 60 s." in screen()
+
+
+def test_what_is_postponed_has_its_cause_and_its_next_retry() -> None:
+    mailed = action_of(given_assignment(), ActionType.NOTIFIED)
+    (claimed,) = actions.claim(now=NOW, lease=timedelta(hours=1), limit=1, pks=[mailed.pk])
+    silent = Failure(ErrorReason.INTERNAL_API_ERROR, "mail_server_unreachable", "It does not answer.", "")
+    actions.finish(claimed, Postponed(silent, until=NOW + timedelta(hours=1)), now=NOW)
+
+    waiting = status_report.load(now=LATER).waiting
+
+    assert waiting.due == {"learner_linked": 1}
+    assert waiting.postponed == {"notified": 1}
+    assert waiting.postponed_by_cause == {"mail_server_unreachable": 1}
+    assert waiting.next_retry == NOW + timedelta(hours=1)
+    assert "Causes: 1 mail_server_unreachable. The next is tried at 2026-03-02 10:00." in screen()
+
+
+def test_what_failed_is_counted_by_cause_until_it_is_repaired() -> None:
+    allocate(given_budget(), given_content(), "one@nowhere.invalid", "two@nowhere.invalid", ALICE)
+    deliver()
+    (failed,) = status_report.load(now=LATER).failed
+    assert (failed.cause, failed.action_type, failed.count) == ("address_rejected", "notified", 2)
+    assert failed.latest == NOW
+    assert "address_rejected" in screen()
+
+
+def test_each_task_has_its_last_run_its_next_and_its_failure() -> None:
+    def fail(_clock: object) -> dict[str, object]:
+        raise TaskFailed("The disk is full.")
+
+    hourly = TaskDefinition("expire", timedelta(hours=1), fail)
+    assert scheduler.run_due(clock=lambda: NOW, tasks=[hourly]) == ["expire"]
+
+    (task,) = status_report.load(now=LATER).tasks
+
+    assert (task.name, task.finished_at, task.failures) == ("expire", NOW, 1)
+    assert (task.last_error, task.due_at, task.late) == (
+        "The disk is full.",
+        NOW + timedelta(minutes=1),
+        False,
+    )
+    assert "The disk is full." in screen()
+
+
+def test_it_is_one_object_for_programs() -> None:
+    answer = StringIO()
+    call_command("status", "--json", stdout=answer)
+    report = json.loads(answer.getvalue())
+    assert set(report) == {"now", "since", "health", "done", "waiting", "failed", "tasks"}
+    assert report["health"]["status"] == "ok"
+
+
+def test_numbers_stop_at_a_bound_and_queries_do_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_report, "MOST_COUNTED", 2)
+    allocate(given_budget(), given_content(), *(f"learner-{number}@x.example" for number in range(5)))
+
+    with CaptureQueriesContext(connection) as run:
+        report = status_report.load(now=LATER)
+
+    assert len(run) <= 15
+    assert report.done == {"allocated": {"done": 2, "failed": 0, "skipped": 0}}
+    assert sum(report.waiting.due.values()) == 2
+    assert "2 or more" in screen()
