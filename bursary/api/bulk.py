@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from bursary.access.permissions import Permission
 from bursary.api.assignments import OfOneBudget
 from bursary.api.authentication import caller
-from bursary.api.inputs import AssignmentUuidsInput, NudgeInput, validated
+from bursary.api.inputs import AssignmentUuidsInput, NudgeInput, OptionalCountInput, validated
 from bursary.api.refusals import CountChanged, TooManyFound, Unprocessable
 from bursary.assignments import cancellation, listing, reminders
 from bursary.assignments.addresses import MOST_ADDRESSES
@@ -141,10 +141,10 @@ class CancelAll(OfOneBudget):
 
     permission = Permission.CANCEL
 
-    @extend_schema(request=None, responses={202: CancelAllOutput})
+    @extend_schema(request=OptionalCountInput, responses={202: CancelAllOutput})
     def post(self, request: Request, **_url: UUID) -> Response:
         done = cancellation.cancel_all(
-            filtered(self), budget=self.budget, now=timezone.now(), actor=caller(request)
+            as_confirmed(self), budget=self.budget, now=timezone.now(), actor=caller(request)
         )
         counts = {"cancelled": len(done.cancelled), "no_change": len(done.unchanged)}
         return counted("not_cancelled", counts, done.refused, Cancel.reason, _ONLY_OPEN)
@@ -155,10 +155,10 @@ class RemindAll(OfOneBudget):
 
     permission = Permission.REMIND
 
-    @extend_schema(request=None, responses={202: RemindAllOutput})
+    @extend_schema(request=OptionalCountInput, responses={202: RemindAllOutput})
     def post(self, request: Request, **_url: UUID) -> Response:
         done = reminders.remind_waiting(
-            filtered(self), budget=self.budget, now=timezone.now(), actor=caller(request)
+            as_confirmed(self), budget=self.budget, now=timezone.now(), actor=caller(request)
         )
         counts = {"reminded": len(done.requested), "no_change": len(done.on_their_way)}
         return counted("not_reminded", counts, done.refused, Remind.reason, _REMINDABLE)
@@ -204,6 +204,18 @@ def confirmed(view: OfOneBudget, *, count: int) -> list[UUID]:
     if len(uuids) != count:
         raise CountChanged(confirmed=count, count=len(uuids))
     return uuids
+
+
+def as_confirmed(view: OfOneBudget) -> QuerySet[LearnerContentAssignment]:
+    """Return what the query string's filters find; if the body confirms a count, only if it is that.
+
+    Raises CountChanged, ValidationError.
+    """
+    matching = filtered(view)
+    confirmed = validated(OptionalCountInput, view.request.data).get("confirmed_count")
+    if confirmed is not None and confirmed != (count := matching.count()):
+        raise CountChanged(confirmed=confirmed, count=count)
+    return matching
 
 
 def counted(

@@ -179,6 +179,16 @@ class ConfirmedInput(serializers.Serializer[Any]):
     )
 
 
+class OptionalCountInput(serializers.Serializer[Any]):
+    """The body of cancel-all and remind-all: none, or the count that was confirmed."""
+
+    confirmed_count = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        help_text="The `count` of the list with the same query string; if it is another now, nothing is done",
+    )
+
+
 class RetryInput(AssignmentUuidsInput):
     """The body of retry: the assignments, and which of their failed work, if not all."""
 

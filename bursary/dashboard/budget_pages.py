@@ -1,6 +1,6 @@
 """The pages of budgets: their money as bars, what comes free when, and what it was spent on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -47,15 +47,20 @@ class BudgetPage:
     """A budget's page."""
 
     card: BudgetCard
-    counts: Mapping[str, int]
-    """The number of assignments by state."""
     freed: BarChart
     """Cents by week: reserved for open assignments with a deadline in it."""
     freed_later_cents: int
     """Reserved for longer than those weeks."""
+    legend: Sequence[tuple[str, Any]] = (("reserved", gettext_lazy("Reserved")),)
+
+
+@dataclass(frozen=True)
+class SpendingsPage:
+    """What a budget was spent on, the greatest first: a page of its own, as many rows are added up for it."""
+
+    budget: Budget
     by_course: Sequence[Spending]
     by_learner: Sequence[Spending]
-    legend: Sequence[tuple[str, Any]] = (("reserved", gettext_lazy("Reserved")),)
 
 
 def permitted(user: User) -> QuerySet[Budget]:
@@ -78,27 +83,39 @@ def budget_list(user: User, *, number: str, now: datetime) -> Page[Any]:
 
 
 def load(user: User, uuid: UUID, *, now: datetime) -> BudgetPage | None:
-    """Return the budget's page; None if there is none that the user may see. Five queries."""
-    may_see = granted(user, Permission.READ_BUDGET, customer="customer")
-    budget = Budget.objects.filter(may_see, uuid=uuid).select_related("account", "customer").first()
+    """Return the budget's page; None if there is none that the user may see. Two queries."""
+    budget = _budget(user, uuid)
     if budget is None:
         return None
-    rows = LearnerContentAssignment.objects.filter(budget=budget).order_by()
-    states = dict(rows.values_list("state").annotate(count=Count("pk")))
     starts = charts.week_starts(now, zone=budget.customer.zone)
-    end = charts.end_of(starts)
-    waiting = rows.filter(state=State.ALLOCATED, expires_at__gte=starts[0], expires_at__lt=end)
-    by_week = waiting.values_list(charts.week_of("expires_at", starts)).annotate(cents=Sum("price_cents"))
-    cents = {(week, "reserved"): cents for week, cents in by_week}
-    spent = rows.filter(state=State.ACCEPTED)
+    waiting = LearnerContentAssignment.objects.filter(
+        budget=budget,
+        state=State.ALLOCATED,
+        expires_at__gte=starts[0],
+        expires_at__lt=charts.end_of(starts),
+    )
+    by_week = waiting.order_by().values_list(charts.week_of("expires_at", starts))
+    cents = {(week, "reserved"): cents for week, cents in by_week.annotate(cents=Sum("price_cents"))}
     return BudgetPage(
         card=card(budget, now=now),
-        counts=states,
         freed=charts.bar_chart(cents, series=["reserved"], starts=starts),
         freed_later_cents=max(budget.held_cents - sum(cents.values()), 0),
-        by_course=_by_course(spent),
-        by_learner=[Spending(*group) for group in _greatest(spent, "learner_email")],
     )
+
+
+def spendings(user: User, uuid: UUID) -> SpendingsPage | None:
+    """Return what the budget was spent on; None if there is none that the user may see. Three queries."""
+    budget = _budget(user, uuid)
+    if budget is None:
+        return None
+    spent = LearnerContentAssignment.objects.filter(budget=budget, state=State.ACCEPTED).order_by()
+    by_learner = [Spending(*group) for group in _greatest(spent, "learner_email")]
+    return SpendingsPage(budget, _by_course(spent), by_learner)
+
+
+def _budget(user: User, uuid: UUID) -> Budget | None:
+    may_see = granted(user, Permission.READ_BUDGET, customer="customer")
+    return Budget.objects.filter(may_see, uuid=uuid).select_related("account", "customer").first()
 
 
 def _by_course(spent: QuerySet[LearnerContentAssignment]) -> list[Spending]:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, may_anywhere
+from bursary.assignments import csv_export
 from bursary.dashboard import assignment_filters, assignment_list, budget_pages, bulk_work
 from bursary.dashboard.bulk_work import BatchResult, Extent, Verb
 from bursary.dashboard.headers import page
@@ -32,6 +33,20 @@ def assignments(request: HttpRequest) -> HttpResponse:
     listed = assignment_list.load(_user(request), request.GET, now=timezone.now())
     context = {"page": listed, "verbs": bulk_work.VERBS.values()}
     return render(request, "dashboard/assignment_list.html", context)
+
+
+@page
+@require_safe
+@login_required
+def export(request: HttpRequest) -> StreamingHttpResponse:
+    """Export all assignments that the address finds, as CSV. It is logged."""
+    user, now = _user(request), timezone.now()
+    chosen = assignment_filters.selection(user, request.GET, now=now)
+    file = csv_export.export(
+        chosen.rows, user=user, filters=assignment_list.changed(request.GET), zone=chosen.zone, now=now
+    )
+    headers = {"Content-Disposition": f'attachment; filename="{file.file_name}"'}
+    return StreamingHttpResponse(file.lines, content_type=file.content_type, headers=headers)
 
 
 @page
@@ -54,8 +69,7 @@ def selected(request: HttpRequest) -> HttpResponse:
         now, user = timezone.now(), _user(request)
         result = bulk_work.do_batch(verb, work.rows, after=work.after, until=work.until, now=now, actor=user)
         work.add(result)
-        is_step = bool(request.headers.get("HX-Request"))
-        template = "dashboard/parts/bulk_step.html" if is_step else "dashboard/bulk_result.html"
+        template = "dashboard/parts/bulk_step.html" if _is_part(request) else "dashboard/bulk_result.html"
         return render(request, template, {"work": work, "refused": result.refused})
     changed = work.confirmed is not None and work.confirmed != work.count
     context = {"work": work, "changed": changed}
@@ -80,11 +94,23 @@ def budgets(request: HttpRequest) -> HttpResponse:
 @require_safe
 @login_required
 def budget(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """Show a budget of the user's: its money, what comes free when, and what it was spent on."""
+    """Show a budget of the user's: its money, and what comes free when."""
     found = budget_pages.load(_user(request), uuid, now=timezone.now())
     if found is None:
         raise Http404("There is no such budget.")
     return render(request, "dashboard/budget.html", {"page": found})
+
+
+@page
+@require_safe
+@login_required
+def spendings(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """Show what a budget of the user's was spent on: a page, or the part of the budget's page."""
+    found = budget_pages.spendings(_user(request), uuid)
+    if found is None:
+        raise Http404("There is no such budget.")
+    template = "dashboard/parts/spent.html" if _is_part(request) else "dashboard/spent.html"
+    return render(request, template, {"page": found})
 
 
 class _Selected:
@@ -101,7 +127,7 @@ class _Selected:
             chosen = assignment_filters.selection(user, query, now=timezone.now(), permission=verb.permission)
             self.rows = chosen.rows.filter(verb.applies)
         else:
-            permitted = assignment_filters.of_budgets_of(user, verb.permission)
+            permitted = assignment_filters.of_budgets_of(user, (), permission=verb.permission)
             self.rows = permitted.filter(uuid__in=self.uuids)
         last = _number(posted, "last") if self.after else None
         extent = Extent(self.confirmed or 0, last) if last else bulk_work.extent(self.rows)
@@ -149,6 +175,11 @@ class _Selected:
 def _user(request: HttpRequest) -> User:
     assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
     return request.user
+
+
+def _is_part(request: HttpRequest) -> bool:
+    """Return whether a part of a page is asked for, by htmx."""
+    return bool(request.headers.get("HX-Request"))
 
 
 def _uuids(texts: list[str]) -> list[UUID]:

@@ -71,7 +71,7 @@ def overview(user: User, *, now: datetime) -> Overview:
     found = list(budget_pages.permitted(user)[: MOST_BUDGETS + 1])
     zones = {budget.customer.zone for budget in found}
     zone = zones.pop() if len(zones) == 1 else UTC_ZONE
-    rows = of_budgets_of(user, Permission.READ_ASSIGNMENTS)
+    rows = of_budgets_of(user, found, permission=Permission.READ_ASSIGNMENTS)
     own_pks = list(listing.open_first(own_assignments(user), now=now)[: NEWEST + 1])
     own = _rows(own_pks[:NEWEST])
     content_display.attach_content(own, now=now)

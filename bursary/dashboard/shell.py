@@ -14,7 +14,11 @@ from bursary.budgets.models import Customer
 
 SECTIONS: Mapping[str, tuple[Any, str, frozenset[str]]] = {
     "home": (gettext_lazy("Home"), "home", frozenset({"home"})),
-    "budgets": (gettext_lazy("Budgets"), "wallet", frozenset({"budgets", "budget", "assign"})),
+    "budgets": (
+        gettext_lazy("Budgets"),
+        "wallet",
+        frozenset({"budgets", "budget", "budget-spent", "assign"}),
+    ),
     "assignment-list": (
         gettext_lazy("Assignments"),
         "list-details",

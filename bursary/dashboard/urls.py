@@ -10,6 +10,7 @@ urlpatterns = [
     path("sign-out/", views.SignOut.as_view(), name="sign-out"),
     path("courses/", views.own, name="own-assignments"),
     path("assignments/", list_views.assignments, name="assignment-list"),
+    path("assignments/export/", list_views.export, name="export-assignments"),
     path("assignments/selected/", list_views.selected, name="selected-assignments"),
     path("forgotten-password/", account_views.ForgottenPassword.as_view(), name="forgotten-password"),
     path("forgotten-password/sent/", account_views.LinkSent.as_view(), name="password-link-sent"),
@@ -27,5 +28,6 @@ urlpatterns = [
     path("a/<str:token>/add-address/", learner_views.add_address, name="add-address"),
     path("budgets/", list_views.budgets, name="budgets"),
     path("budgets/<uuid:uuid>/", list_views.budget, name="budget"),
+    path("budgets/<uuid:uuid>/spent/", list_views.spendings, name="budget-spent"),
     path("budgets/<uuid:uuid>/assign/", views.assign_content, name="assign"),
 ]

@@ -39,11 +39,12 @@ PLANNED_END, ENDS_IN = timedelta(days=120), timedelta(days=24)
 """A budget of the same organisation. Its end is brought forward at last, and deadlines with it."""
 OTHER_CUSTOMER, OTHER_SLUG, OTHER_TIME_ZONE = "Brightwater Health", "brightwater-health", "America/Chicago"
 OTHER_BUDGETS: Mapping[str, int] = {"Clinical skills": 800_000, "First ninety days": 1_100_000}
+FEW_REMINDERS: Mapping[str, object] = {"remind_days_after": "14", "remind_days_before": "3"}
 OTHER_TERMS: Mapping[str, Mapping[str, object]] = {
-    "Clinical skills": {"remind_days_after": "14", "remind_days_before": "3"},
-    "First ninety days": {"remind_days_after": "7", "remind_days_before": "3", "allocation_age_days": 30},
+    "Clinical skills": FEW_REMINDERS,
+    "First ninety days": {**FEW_REMINDERS, "allocation_age_days": 30},
 }
-"""One budget with little time to accept, and both with few reminders."""
+"""One budget with little time to accept, and few reminders for both."""
 
 ADMINISTRATOR = Person("ada.admin@larkspur.example", "ada", "Ada", "Admin", 7000)
 OTHER_ADMINISTRATOR = Person("grace.admin@brightwater.example", "grace", "Grace", "Admin", 7100)

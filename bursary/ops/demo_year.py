@@ -19,6 +19,7 @@ from bursary.assignments import (
     cancellation,
     declining,
     expiry,
+    extension,
     redemption,
     reminders,
 )
@@ -34,11 +35,12 @@ from bursary.replica.models import ContentType
 
 WEEKS = 52
 PEOPLE = 90  # of each organisation
-SIZES = (1, 1, 1, 2, 2, 3, 3, 4, 5, 8)
+SIZES = (1, 1, 1, 1, 2, 2, 2, 3, 4, 7)
 """Learners of one allocation."""
 COURSES = 30  # of the catalog, by their keys: those that are assigned
 LOWEST, HIGHEST = 4_000, 45_000
 """Prices of what is assigned, in cents."""
+EXTENSION = timedelta(days=21)
 MOST_DUE = 5_000  # actions after one step
 
 FIRST_NAMES = """
@@ -106,7 +108,7 @@ class _Week:
         """Run the week's steps in order, each with what is delivered after it."""
         for at, step in [*self._allocations()]:
             self._take(step, at)
-        steps = [*self._reactions(), *self._administration(), *self._sweeps()]
+        steps = [*self._reactions(), *self._reminders_and_extensions(), *self._repairs(), *self._sweeps()]
         for at, step in sorted(steps, key=lambda one: one[0]):
             self._take(step, at)
 
@@ -150,16 +152,21 @@ class _Week:
             elif chance < accepts + 0.03:
                 yield self._at(0.5, 6.9), _cancelling(one, actor=self.year.administrator)
 
-    def _administration(self) -> Iterator[tuple[datetime, Step]]:
-        """Yield what the administrator does: reminds, corrects addresses, assigns again; and refunds."""
+    def _reminders_and_extensions(self) -> Iterator[tuple[datetime, Step]]:
         actor = self.year.administrator
+        waiting = self.rows.filter(state=State.ALLOCATED, learner_state=LearnerState.WAITING)
         if self.weeks_ago % 6 == 0:
-            waiting = self.rows.filter(state=State.ALLOCATED, learner_state=LearnerState.WAITING)
             for budget in self.year.budgets:
-                yield (
-                    self._at(2, 3),
-                    _reminding(waiting.filter(budget=budget).order_by("pk")[:6], budget, actor=actor),
-                )
+                first = waiting.filter(budget=budget).order_by("pk")[:6]
+                yield self._at(2, 3), _reminding(first, budget, actor=actor)
+        if self.weeks_ago % 4 == 1:
+            some = list(waiting.select_related("budget").order_by("pk"))
+            for one in self.random.sample(some, min(2, len(some))):
+                yield self._at(0.4, 1), _extending(one, actor=actor)
+
+    def _repairs(self) -> Iterator[tuple[datetime, Step]]:
+        """Yield corrections of addresses, second allocations of what has expired, and refunds."""
+        actor = self.year.administrator
         failed = self.rows.filter(state=State.ALLOCATED, learner_state=LearnerState.FAILED).order_by("pk")
         for one in failed:
             known = f"{one.learner_email.partition('@')[0]}@{self.year.domain}"
@@ -216,6 +223,11 @@ def _cancelling(one: LearnerContentAssignment, *, actor: User) -> Step:
 def _reminding(some: QuerySet[LearnerContentAssignment], budget: Budget, *, actor: User) -> Step:
     uuids = list(some.values_list("uuid", flat=True))
     return lambda at: reminders.remind(budget, uuids=uuids, now=at, actor=actor)
+
+
+def _extending(one: LearnerContentAssignment, *, actor: User) -> Step:
+    until = one.expires_at + EXTENSION
+    return lambda at: extension.extend(one.budget, uuids=[one.uuid], until=until, now=at, actor=actor)
 
 
 def _correcting(old: str, new: str, *, actor: User) -> Step:

@@ -14,7 +14,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.api.door import Door, door_of, listing, refusal_of
-from tests.world import ALICE, BOB, CAROL, NOW, action_of, allocate, given_customer
+from tests.world import ALICE, BOB, CAROL, NOW, action_of, allocate, deliver, given_customer
 
 pytestmark = pytest.mark.django_db
 
@@ -195,3 +195,19 @@ def test_a_budget_that_is_not_yours_is_not_found(
     )
     assert refusal_of(found) == (404, "not_found")
     assert [pending(one) for one in three] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(("verb", "done"), [("cancel-all/", "cancelled"), ("remind-all/", "no_change")])
+def test_cancelling_and_reminding_all_keep_to_a_count_if_one_was_confirmed(
+    door: Door, budget: Budget, three: list[LearnerContentAssignment], verb: str, done: str
+) -> None:
+    deliver()  # to the third: a reminder right after it would be a repetition
+    asked = f"{verb}?learner_state=waiting"
+
+    refused = send(door, budget, asked, confirmed_count=2)
+    assert refusal_of(refused) == (409, "count_changed")
+    assert refused.json()["count"] == 1
+    assert set(LearnerContentAssignment.objects.values_list("state", flat=True)) == {"allocated"}
+
+    answer = send(door, budget, asked, confirmed_count=1)
+    assert (answer.status_code, answer.json()[done]) == (202, 1)

@@ -180,6 +180,21 @@ def test_a_filter_that_finds_nothing_says_so_and_how_to_leave_it(client: Client,
     assert 'href="/assignments/"' in text
 
 
+def test_what_the_filter_finds_is_exported(client: Client, budget: Budget) -> None:
+    world.given_assignment(budget, address="ann@people.example")
+    world.given_assignment(budget, world.given_content(), address="ben@people.example")
+    world.given_assignment(address="stranger@elsewhere.example")
+
+    assert 'href="/assignments/export/?search=ann"' in page(client, search="ann")
+    answer: Any = client.get("/assignments/export/", {"search": "ann"})
+    text = answer.getvalue().decode()
+
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    assert "ann@people.example" in text
+    assert "ben@" not in text
+    assert "stranger@" not in client.get("/assignments/export/").getvalue().decode()
+
+
 def test_others_assignments_are_not_there(client: Client, budget: Budget) -> None:
     stranger = world.given_assignment(address="stranger@elsewhere.example")
 

@@ -31,8 +31,8 @@ def budget(client: Client, monkeypatch: pytest.MonkeyPatch) -> Budget:
     return budget
 
 
-def page(client: Client, budget: Budget) -> str:
-    answer = client.get(f"/budgets/{budget.uuid}/")
+def page(client: Client, budget: Budget, part: str = "") -> str:
+    answer = client.get(f"/budgets/{budget.uuid}/{part}")
     assert answer.status_code == 200
     return " ".join(html.unescape(answer.content.decode()).split())
 
@@ -69,7 +69,7 @@ def test_what_was_spent_is_given_by_course_and_by_learner(client: Client, budget
     spent = LearnerContentAssignment.objects.exclude(learner_email="not-yet@people.example")
     spent.update(state=State.ACCEPTED)
 
-    text = page(client, budget)
+    text = page(client, budget, "spent/")
 
     row = '<th scope="row" dir="auto">{}</th><td class="number">{}</td><td class="number">{}</td>'
     for name, count, cents in (
@@ -80,12 +80,17 @@ def test_what_was_spent_is_given_by_course_and_by_learner(client: Client, budget
     ):
         assert row.format(name, count, cents) in text
     assert "not-yet@" not in text
-    assert "<b>Art" not in client.get(f"/budgets/{budget.uuid}/").content.decode()
+    part = client.get(f"/budgets/{budget.uuid}/spent/", headers={"HX-Request": "true"}).content.decode()
+    assert "<b>Art" not in part
+    assert "&lt;b&gt;Art" in part
+    assert "<html" not in part
+    assert f'href="/budgets/{budget.uuid}/spent/"' in page(client, budget)
 
 
 def test_to_others_there_is_no_such_budget(client: Client, budget: Budget) -> None:
     for uuid in (world.given_budget().uuid, uuid4()):
-        assert client.get(f"/budgets/{uuid}/").status_code == 404
+        for part in ("", "spent/"):
+            assert client.get(f"/budgets/{uuid}/{part}").status_code == 404
     client.force_login(world.given_user(Role.LEARNER, customer=budget.customer))
     assert client.get(f"/budgets/{budget.uuid}/").status_code == 404
     assert client.get("/budgets/").status_code == 404
@@ -96,8 +101,9 @@ def test_it_takes_few_queries(
 ) -> None:
     world.allocate(budget, world.given_content(), *world.addresses(10))
 
-    with django_assert_max_num_queries(12):
-        page(client, budget)
+    for part in ("", "spent/"):
+        with django_assert_max_num_queries(12):
+            page(client, budget, part)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ READ: dict[str, Sequence[Body]] = {
     **dict.fromkeys(["policies", "policy", "assignments", "can-redeem"], SELECTING),
     **dict.fromkeys(["api-assignment", "timeline", "redemption-status", "credits", "schema", "docs"], PLAIN),
     **dict.fromkeys(["", "healthz", "metrics", "home", "sign-in", "own-assignments", "assignment"], PLAIN),
-    **dict.fromkeys(["assignment-list", "budgets", "budget"], SELECTING),
+    **dict.fromkeys(["assignment-list", "export-assignments", "export"], SELECTING),
+    **dict.fromkeys(["budgets", "budget", "budget-spent", "failures", "allocation-batch"], PLAIN),
     **dict.fromkeys(["answer", "add-address", "accept", "decline-page"], PLAIN),
 }
 """What is read, by the name of its address; after everything that was sent, without parameters."""
@@ -104,6 +105,8 @@ SENT: dict[str, Callable[[Organisation], list[Body]]] = {
     "decline": nothing,
     "decline-page": nothing,
     "revoke-links": nothing,
+    **dict.fromkeys(["retry", "skip", "extend"], named),
+    **dict.fromkeys(["retry-all", "extend-all"], nothing),
     "cancel": named,
     "cancel-all": nothing,
     "selected-assignments": selected,
@@ -112,7 +115,11 @@ SENT: dict[str, Callable[[Organisation], list[Body]]] = {
     "content-events": lambda _one: [{"type": "content.changed", "data": {"content_keys": [*KEYS]}}],
 }
 """What is sent, by the name of its address, in this order."""
-UNREAD = {"sign-out"}
+UNREAD = {
+    *("sign-out", "account", "change-password", "revoke-key"),
+    *("forgotten-password", "password-link-sent", "new-password"),
+}
+"""Of an account alone."""
 
 
 class Route(NamedTuple):
@@ -155,6 +162,7 @@ def values_of(parameter: str, scene: Scene, one: Organisation) -> list[object]:
         "configuration_uuid": [one.budget.assignment_configuration_uuid for one in both],
         "customer_uuid": [one.budget.customer.uuid for one in both],
         "assignment_uuid": [*uuids],
+        "batch_uuid": [row.allocation_batch_uuid for each in both for row in each.assignments()[:1]],
         "action_uuid": [*redeemed.values_list("uuid", flat=True)],
         "uuid": [*uuids],
         "budget_uuid": [one.budget.uuid for one in both],
@@ -194,7 +202,7 @@ class Callers:
             answer = getattr(client, method)(path, body, follow=not route.is_of_api, **how)
             assert answer.status_code < 500, (path, body)
             asked = f"{method} {path} {body}".replace("%2B", "+")
-            self.one.seen.append((asked, html.unescape(answer.content.decode())))
+            self.one.seen.append((asked, html.unescape(answer.getvalue().decode())))
 
 
 def read_everything(scene: Scene, callers: Callers, *, plainly: bool = False) -> None:

@@ -1,29 +1,47 @@
 """`bursary timeline`: the actions of an assignment."""
 
 from typing import Any
-from uuid import UUID
 
 from django.core.management.base import CommandError, CommandParser
+from django.db.models import QuerySet
 
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.ops import timeline_report
+from bursary.ops import timeline_ids, timeline_report
 from bursary.ops.console import OperatorCommand
+
+MOST_LISTED = 100
 
 
 class Command(OperatorCommand):
-    help = "Print what was done about an assignment, and what failed and why; --traceback adds stack traces."
+    help = (
+        "Print what was done about an assignment, and what failed and why; --traceback adds stack traces. "
+        "Of an id that means several assignments, list them."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("assignment", type=UUID, metavar="ASSIGNMENT_UUID")
+        ids = "Its uuid, or one of an action, an allocation batch, a notice or a transaction; a Message-ID."
+        parser.add_argument("id", metavar="ID", help=ids)
 
-    def run(self, *, assignment: UUID, traceback: bool, **_options: Any) -> None:
-        try:
-            report = timeline_report.load(assignment)
-        except LearnerContentAssignment.DoesNotExist as none:
+    def run(self, *, id: str, traceback: bool, **_options: Any) -> None:
+        found = timeline_ids.find(id)
+        uuids = list(found.values_list("uuid", flat=True)[:2])
+        if not uuids:
             raise CommandError(
-                f"There is no assignment {assignment}. Its uuid is in the API and the dashboard."
-            ) from none
+                f"There is no assignment {id}, nor anything of one with that id. Its uuid is in the API and "
+                "the dashboard."
+            )
+        if len(uuids) > 1:
+            return self._list(found)
+        report = timeline_report.load(uuids[0])
         # --traceback is Django's own option.
         text = self.rendered(timeline_report.render(report, traces=traceback))
-        self.answer(timeline_report.summary(report, traces=traceback), text)
+        return self.answer(timeline_report.summary(report, traces=traceback), text)
+
+    def _list(self, found: QuerySet[LearnerContentAssignment]) -> None:
+        count = found.count()
+        columns = ("uuid", "learner_email", "content_key", "state")
+        rows = list(found.values(*columns)[:MOST_LISTED])
+        lines = ["  ".join(str(row[name]) for name in columns) for row in rows]
+        lines += [f"and {count - len(rows)} more"] if count > len(rows) else []
+        self.answer({"count": count, "assignments": rows}, "\n".join([f"{count} assignments:", *lines]))
