@@ -269,9 +269,8 @@ def _note_new(
         courses = CatalogMembership.objects.filter(
             catalog_uuid=context.catalog_uuid,
             content__content_key__in={one.parent_key for one in new.values() if one.row.pk in there},
-            created__lt=context.now,
         )
-        held_before = set(courses.order_by().values_list("content__content_key", flat=True))
+        held_before = set(courses.order_by().values_list("content__content_key", flat=True)) - new.keys()
         done.runs_added = {
             one.row.pk for one in new.values() if one.row.pk in there and one.parent_key in held_before
         }

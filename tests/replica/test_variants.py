@@ -355,3 +355,21 @@ def test_a_course_that_comes_back_with_other_runs_takes_its_assignments_along(ca
     moved = ContentChange.objects.filter(content=public, catalog_uuid=ALLOWED)
     assert dict(moved.values_list("field", "new"))["price_cents"] == 5000
     check_views(catalogs)
+
+
+def test_a_run_that_is_added_at_the_instant_of_its_courses_first_listing_is_announced(
+    catalogs: Catalogs,
+) -> None:
+    added = "course-v1:PrivX+1+NEW"
+    for catalog in (ALLOWED, ORDINARY):
+        course = catalogs.records[catalog][PRIV]
+        public = next(run for run in course["course_runs"] if run["key"] == PUBLIC_RUN)
+        course["course_runs"].append(public | {"key": added, "uuid": None})
+        course["normalized_metadata_by_run"][added] = course["normalized_metadata_by_run"][PUBLIC_RUN]
+    catalogs.write()
+    catalogs.sync(ALLOWED)
+
+    with announcements() as announced:
+        catalogs.sync(ORDINARY)
+
+    assert row_of(ORDINARY, added).pk in announced[0]["pks"]
