@@ -212,7 +212,9 @@ def as_confirmed(view: OfOneBudget) -> QuerySet[LearnerContentAssignment]:
     Raises CountChanged, ValidationError.
     """
     matching = filtered(view)
-    confirmed = validated(OptionalCountInput, view.request.data).get("confirmed_count")
+    # Clients that name no count send an empty body, of any type.
+    body = view.request.data if "json" in (view.request.content_type or "") else {}
+    confirmed = validated(OptionalCountInput, body).get("confirmed_count")
     if confirmed is not None and confirmed != (count := matching.count()):
         raise CountChanged(confirmed=confirmed, count=count)
     return matching

@@ -99,7 +99,11 @@ def test_no_mail_shows_them(scene: Scene, mailoutbox: list[EmailMessage]) -> Non
 
 # -- Commands -----------------------------------------------------------------------------------------------
 
-OF_ONE = {"timeline", "audit_content", "audit_derived", "rebuild_derived", "refresh_content"}
+OF_ONE = {"timeline", "audit_content", "audit_derived", "rebuild_derived", "refresh_content"} | {
+    "retry_failed",
+    "skip_failed",
+    "extend_deadlines",
+}
 """Commands about one organisation's budget, catalog or assignment. Others are about all, for operators."""
 NEW = {"setup"}
 """Takes the same options, for an organisation that it adds."""
@@ -112,7 +116,7 @@ def options_of(name: str) -> set[str]:
 
 def test_each_command_about_one_organisation_is_listed() -> None:
     ours = [name for name, app in get_commands().items() if str(app).startswith("bursary")]
-    about_one = {name for name in ours if options_of(name) & {"catalog", "budget", "assignment"}}
+    about_one = {name for name in ours if options_of(name) & {"catalog", "budget", "id"}}
     assert about_one - NEW == OF_ONE
 
 
@@ -124,6 +128,9 @@ def run_commands(one: Organisation) -> None:
         ("audit_derived", f"--budget={one.budget.uuid}"),
         ("rebuild_derived", f"--budget={one.budget.uuid}"),
         *(("refresh_content", catalog, *more) for more in ((), ("--dry-run",))),
+        ("retry_failed", f"--budget={one.budget.uuid}"),
+        ("skip_failed", f"--budget={one.budget.uuid}", "--reason=It has left"),
+        ("extend_deadlines", str(one.budget.uuid), "2027-12-31"),
     ]
     assert {name for name, *_arguments in asked} == OF_ONE
     for name, *arguments in asked:
