@@ -26,7 +26,7 @@ ACTIONS = "assignments_learnercontentassignmentaction"
 
 def test_reminders_expiry_and_their_notices_happen_by_themselves(installed: Path) -> None:
     env = environment(installed, PORT="0")
-    assert bursary("demo", "--no-serve", env=env).returncode == 0
+    assert bursary("demo", "--no-serve", "--weeks", "0", env=env).returncode == 0
 
     run_until(lambda: done(installed, "reminded") >= 3, days=20, env=env)
     assert done(installed, "expired") == 0
@@ -54,7 +54,7 @@ def run_until(happens: Callable[[], bool], *, days: int, env: Environment) -> No
     folder = Path(env["BURSARY_VAR_DIR"])
     with (folder / "output").open("wb") as output:
         server = subprocess.Popen(
-            [sys.executable, "-c", DAYS_LATER, str(days), "demo"],
+            [sys.executable, "-c", DAYS_LATER, str(days), "demo", "--weeks", "0"],
             cwd=folder,
             env=env,
             stdout=output,
