@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ops.processes import environment
+from tests.ops.processes import PATIENCE, environment
 
 EACH = """
 import sys
@@ -45,7 +45,7 @@ def bursary(
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 
