@@ -95,7 +95,9 @@ def deadlines() -> dict[tuple[UUID, str, str], datetime]:
     return {(catalog, key, address): at for catalog, key, address, at in rows}
 
 
-def test_an_upgrade_expires_nothing_at_its_first_sweep(recording: Recording) -> None:
+def test_an_upgrade_expires_nothing_and_its_first_refresh_gives_each_customer_its_own_rows(
+    recording: Recording, source: FolderCatalog
+) -> None:
     upgrade()
 
     expiry.expire_due(now=UPGRADED)
@@ -106,17 +108,12 @@ def test_an_upgrade_expires_nothing_at_its_first_sweep(recording: Recording) -> 
         datetime.fromisoformat(row["expires_at"]) for row in recorded if row["state"] == "allocated"
     )
 
-
-def test_the_first_refresh_gives_each_customer_its_own_rows_and_expires_nothing_within_a_day(
-    recording: Recording, source: FolderCatalog
-) -> None:
-    upgrade()
     refresh_all(source, now=UPGRADED)
     derived_audit.rebuild(clock=lambda: UPGRADED)
 
     expiry.expire_due(now=UPGRADED + HOUR)
     send_due(clock=lambda: UPGRADED + HOUR)
-    expiry.expire_due(now=UPGRADED + 23 * HOUR)
+    expiry.expire_due(now=UPGRADED + 23 * HOUR)  # within a day of the refresh
 
     check_nothing_is_lost(recording)
     ends = deadlines()
