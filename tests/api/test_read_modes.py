@@ -146,10 +146,10 @@ def test_while_upstream_is_away_the_list_answers_with_null_for_what_is_unknown(
     upstream: Upstream, budget: Budget, door: Door, mode: str, fault: faults.Fault, settings: Settings
 ) -> None:
     """Fault 2 of the peer."""
-    settings.CONTENT_READ_DEADLINE = timedelta(seconds=0.3)
     allocate(door, budget, TIDES, ALICE)
     given_many(budget, "upstream")
     upstream.fails_with(fault)
+    settings.CONTENT_READ_DEADLINE = timedelta(seconds=0.3)
 
     answer = door.assignments(budget, page_size=100)
 

@@ -1,5 +1,6 @@
 """Content that a catalog has lost: what another changes of it since is not shown by the first one."""
 
+import re
 from datetime import datetime, timedelta
 
 import pytest
@@ -25,6 +26,11 @@ DAY = timedelta(days=1)
 NOW = timezone.now().replace(microsecond=0)
 SECRET = "Turnaround of Acme"
 STARTS, MOVED = NOW + 6 * DAY, datetime(2099, 3, 3, tzinfo=NOW.tzinfo)
+
+NUMBERED = re.compile(
+    r"user-\d+|\+T\d+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|csrfmiddlewaretoken[^>]*>|[\w-]{32,}"
+)
+"""Names that tests count, and texts by chance, in which the year or the price may be found."""
 
 
 @pytest.fixture
@@ -53,6 +59,7 @@ def leave(content: ContentMetadata) -> None:
 
 
 def assert_nothing_shown(text: str) -> None:
+    text = NUMBERED.sub("", text)
     for secret in (SECRET, "Acme", "secret", "2099", "7531", "75.31"):
         assert secret not in text
 
