@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.exceptions import FieldError, ValidationError
@@ -55,6 +55,9 @@ def _after(
     """Return the rows in order, those behind `place` alone."""
     if place:
         value, pk = place
+        value = rows.model._meta.get_field(column).to_python(value)
+        if isinstance(value, datetime):
+            value = value.astimezone(UTC)  # refused here, and not by the database, where it is out of range
         beyond = "lt" if descending else "gt"
         # The first condition is the range of the index, the others decide among equal values.
         rows = rows.filter(
