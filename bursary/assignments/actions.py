@@ -318,6 +318,8 @@ def _again(
     before, _, count = failed.dedup_key.partition("retry-")
     dedup_key = f"{before}retry-{int(count or 0) + 1}"
     kind = ActionType(failed.action_type)
+    # A request beside this one may have read the clock later and retried first: what follows is never older.
+    now = max(now, failed.created)
     again = _new(failed.assignment, kind, now=now, actor=actor, dedup_key=dedup_key, skipped=skipped)
     again.content_run_key, again.retry_of = failed.content_run_key, failed
     return again

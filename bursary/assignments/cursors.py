@@ -10,6 +10,9 @@ from django.core.exceptions import FieldError, ValidationError
 from django.core.signing import b64_decode, b64_encode
 from django.db.models import F, OrderBy, Q, QuerySet
 
+UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)
+"""What reading a text raises that is no cursor: infinity, a date out of range, a thousand brackets."""
+
 
 @dataclass(frozen=True)
 class CursorPage:
@@ -32,7 +35,7 @@ def cursor_page(
     try:
         found = _after(rows, place, column=column, descending=descending != before)[: size + 1]
         keys = list(found.values_list("pk", column))
-    except (ValueError, TypeError, ValidationError, FieldError):  # a cursor of another column
+    except (*UNREADABLE, ValidationError, FieldError):  # a cursor of another column
         return cursor_page(rows, column=column, descending=descending, size=size)
     more, keys = len(keys) > size, keys[:size]
     if before:
@@ -72,5 +75,5 @@ def _read(cursor: str) -> tuple[bool, tuple[Any, int] | None]:
     try:
         before, value, pk = json.loads(b64_decode(cursor.encode()))
         return bool(before), (value, int(pk))
-    except (ValueError, TypeError):
+    except UNREADABLE:
         return False, None

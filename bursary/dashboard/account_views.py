@@ -3,6 +3,7 @@
 from django.contrib import messages
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.decorators import login_required
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -15,6 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from bursary.access.models import ApiKey, User
 from bursary.dashboard.account_forms import MOST_KEYS, ForgottenPasswordForm, NewKeyForm
 from bursary.dashboard.headers import page
+from bursary.lib.locks import for_update
 
 
 @page
@@ -26,9 +28,12 @@ def account(request: HttpRequest) -> HttpResponse:
     assert isinstance(user, User)  # noqa: S101  # login_required sees to it
     form = NewKeyForm(*([request.POST] if request.method == "POST" else []), user=user)
     new_key = ""
-    if form.is_bound and form.is_valid():
-        _row, new_key = ApiKey.issue(user, name=form.cleaned_data["name"])
-        form = NewKeyForm(user=user)
+    with transaction.atomic():
+        if form.is_bound:  # the keys are counted, one request after another
+            for_update(User.objects.filter(pk=user.pk)).get()
+        if form.is_bound and form.is_valid():
+            _row, new_key = ApiKey.issue(user, name=form.cleaned_data["name"])
+            form = NewKeyForm(user=user)
     context = {"keys": _working(user).order_by("name", "pk")[:MOST_KEYS], "new_key": new_key, "form": form}
     return render(request, "dashboard/account.html", context, status=422 if form.errors else 200)
 

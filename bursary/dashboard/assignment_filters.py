@@ -139,6 +139,8 @@ def selection(
     except ContentFiltersUnavailable as refused:
         unavailable = str(refused)
     status, sort = query.get("status", ""), query.get("sort", "")
+    if status and status not in chips.STATUSES:
+        found = of_budgets.none()  # not all: work on what a filter finds would be on too much
     return Selection(
         budgets=budgets,
         budget=budget,

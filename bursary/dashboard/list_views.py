@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -20,8 +21,10 @@ from bursary.dashboard.bulk_work import BatchResult, Extent, Verb
 from bursary.dashboard.headers import page
 from bursary.dashboard.learner_views import SeeOther
 from bursary.lib import moments
-from bursary.lib.moments import UTC_ZONE, MomentUnreadable
+from bursary.lib.moments import MomentUnreadable
 
+# A day that can be read in both can be read in the zone of every organisation.
+_FIRST_AND_LAST_ZONE = (ZoneInfo("Pacific/Kiritimati"), ZoneInfo("Etc/GMT+12"))
 MOST_SELECTED = 1000  # by name; a page of the list has fewer
 
 
@@ -122,6 +125,8 @@ class _Selected:
         self.query = posted.get("query", "")
         self.uuids = [] if self.everything else _uuids(posted.getlist("uuid"))
         self.confirmed, self.after = _number(posted, "confirmed"), _number(posted, "after") or 0
+        if self.confirmed is None:
+            self.after = 0  # no step follows a question that was not answered
         if self.everything:
             query = QueryDict(self.query)
             chosen = assignment_filters.selection(user, query, now=timezone.now(), permission=verb.permission)
@@ -140,7 +145,8 @@ class _Selected:
         self.problem = ""
         if verb.needs_day and self.confirmed is not None:
             try:
-                moments.read(self.until, zone=UTC_ZONE, end_of_day=True)
+                for zone in _FIRST_AND_LAST_ZONE:
+                    moments.read(self.until, zone=zone, end_of_day=True)
             except MomentUnreadable:
                 self.problem = _("Give a day.")
 

@@ -344,7 +344,7 @@ def test_allocating_many_takes_few_queries(count: int, again: bool) -> None:
     with CaptureQueriesContext(connection) as queries:
         allocate(budget, content, *learners)
 
-    # BEGIN and COMMIT are counted, the runs by which a course is joined, and the request's own row, its batch.
+    # BEGIN and COMMIT are counted, the runs by which a course is joined, and the request's own row.
     # Allocating again asks for those that were declined, and takes back what the last cycle left open.
     assert len(queries) <= 14 + count / 100 + (2 if again else 0)
     assert LearnerContentAssignment.objects.filter(state=State.ALLOCATED).count() == count

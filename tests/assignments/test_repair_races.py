@@ -41,6 +41,23 @@ def test_what_two_administrators_retry_at_once_is_retried_once() -> None:
     assert list(retries.values_list("status", flat=True)) == [Status.PENDING] * COUNT
 
 
+def test_a_retry_by_a_request_that_read_the_clock_earlier_can_be_retried_again() -> None:
+    budget = given_budget()
+    allocate(budget, given_content(), *addresses(1))
+    assignment = LearnerContentAssignment.objects.get()
+    failure = Failure(ErrorReason.INTERNAL_API_ERROR, "mail_server_unreachable", "Silent.", "")
+    for seconds in (2, 1, 0):  # of requests that began in another order than they were let in
+        newest = assignment.actions.filter(action_type=ActionType.NOTIFIED).latest("pk")
+        (claimed,) = actions.claim(
+            now=NOW + timedelta(hours=1), lease=timedelta(hours=1), limit=1, pks=[newest.pk]
+        )
+        assert actions.finish(claimed, Failed(failure), now=NOW + timedelta(hours=1))
+
+        done = failures.retry(budget, uuids=[assignment.uuid], now=NOW + timedelta(seconds=seconds))
+
+        assert (done.repaired, done.refused) == ([assignment.uuid], {})
+
+
 def test_the_later_of_two_extensions_at_once_is_the_deadline() -> None:
     budget = given_budget()
     allocate(budget, given_content(), *addresses(COUNT))

@@ -211,3 +211,30 @@ def test_it_needs_the_form_of_this_site(budget: Budget) -> None:
 def test_what_is_no_such_form_is_not_found(client: Client, budget: Budget, form: dict[str, str]) -> None:
     assert post(client, **form).status_code == 404
     assert client.get(SELECTED).status_code == 405
+
+
+def test_no_step_follows_a_question_that_was_not_answered(client: Client, budget: Budget) -> None:
+    before = states()
+
+    for verb in ("cancel", "extend"):
+        for until in ("", "2026-06-30", "soon"):
+            form = {"verb": verb, "everything": "yes", "query": "", "after": 1, "last": 10**9, "until": until}
+            assert 'name="confirmed"' in post(client, **form).content.decode()
+
+    assert states() == before
+    assert set(LearnerContentAssignment.objects.values_list("extended_until", flat=True)) == {None}
+
+
+def test_a_day_that_some_zone_cannot_have_is_refused_before_anything_is_extended(
+    client: Client, budget: Budget
+) -> None:
+    for until in ("8999-12-31", "9999-12-31", "0001-01-01"):
+        form = {"verb": "extend", "everything": "yes", "query": "", "confirmed": 5, "until": until}
+        assert post(client, **form).status_code == 422
+    assert set(LearnerContentAssignment.objects.values_list("extended_until", flat=True)) == {None}
+
+
+def test_a_status_that_there_is_none_of_finds_nothing_to_work_on(client: Client, budget: Budget) -> None:
+    form = {"verb": "cancel", "everything": "yes", "query": "status=allocated", "confirmed": 5}
+    assert post(client, **form).status_code == 303
+    assert State.CANCELLED not in states()

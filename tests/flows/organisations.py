@@ -38,7 +38,7 @@ RESTRICTED = {
 OTHER = {"its name": "Thistle", "its learners": r"@thistle\.example", "its catalog": str(ALLOWED)}
 """Patterns of what shows the organisation that may have them."""
 _RANDOM = re.compile(
-    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|/a/[\w:-]+|csrfmiddlewaretoken[^>]*>|[\w-]{32,}"
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|/a/[\w:.-]+|csrfmiddlewaretoken[^>]*>|[\w-]{32,}"
 )
 """Text without content, in which a price may be found by chance."""
 
