@@ -54,6 +54,7 @@ ON_SQLITE_ONLY = [
     # replica/test_variants.py, replica/test_joining_rows.py and api/test_content_scope.py.
     *("flows/test_a_restricted_run_over_http.py", "flows/test_a_restricted_run_in_mails_and_commands.py"),
     *("flows/test_every_case_of_every_catalog.py", "flows/test_events_over_the_bus.py"),
+    "flows/test_further_kinds_of_what_can_be_joined.py",
     # Start processes of their own, which use SQLite whatever the tests run on.
     *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_demo_year.py", "ops/test_serving.py"),
 ]
