@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import StringIO
 from typing import Any
 from uuid import UUID, uuid4
@@ -45,10 +45,14 @@ def writes() -> Iterator[list[str]]:
 
 
 def received(
-    payload: Mapping[str, object], kind: EventKind = EventKind.CONTENT_CHANGED, *, event_id: str = ""
+    payload: Mapping[str, object],
+    kind: EventKind = EventKind.CONTENT_CHANGED,
+    *,
+    event_id: str = "",
+    now: datetime = NOW,
 ) -> InboxEvent:
     event_id = event_id or str(uuid4())
-    assert inbox.receive(event_id, source=EventSource.BUS, kind=kind, payload=payload, now=NOW)
+    assert inbox.receive(event_id, source=EventSource.BUS, kind=kind, payload=payload, now=now)
     return InboxEvent.objects.get(event_id=event_id)
 
 
@@ -219,7 +223,8 @@ def test_a_worker_that_outlived_its_lease_writes_nothing(monkeypatch: pytest.Mon
 
 
 def test_a_run_applies_a_bounded_number_oldest_first() -> None:
-    events = [received({"content_keys": []}, event_id=str(number)) for number in range(5)]
+    times = [NOW - number * MINUTE for number in range(5, 0, -1)]
+    events = [received({"content_keys": []}, now=time) for time in times]
     assert apply(most=3) == {"nothing_held": 3}
     assert [bool(outcome(event)) for event in events] == [True, True, True, False, False]
 
