@@ -17,6 +17,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import Count, QuerySet
 from django.utils.translation import gettext as _
 
+from bursary.access import anonymisation
 from bursary.access.models import User
 from bursary.assignments import listing
 from bursary.assignments.choices import LearnerState, State
@@ -139,7 +140,7 @@ def _cells(assignment: LearnerContentAssignment, zone: ZoneInfo) -> list[str]:
     is_open = assignment.state == State.ALLOCATED
     status = LearnerState(assignment.learner_state).label if is_open else ""
     return [
-        assignment.learner_email,
+        anonymisation.shown_address(assignment.learner_email),
         content.title if content else "",
         assignment.content_key,
         content.partner_names if content else "",

@@ -74,21 +74,34 @@ class ExtensionResult:
 
 
 def extend(
-    budget: Budget, *, uuids: Sequence[UUID], until: datetime, now: datetime, actor: User | None = None
+    budget: Budget,
+    *,
+    uuids: Sequence[UUID],
+    until: datetime,
+    now: datetime,
+    actor: User | None = None,
+    dry_run: bool = False,
 ) -> ExtensionResult:
     """Extend the deadlines of the budget's assignments with these uuids, where they are open.
 
     What has expired is not revived: allocating it again does that. Links in mails sent before last as long as
-    the new deadline. Idempotent. Each batch is a transaction of its own.
+    the new deadline. Idempotent. Each batch is a transaction of its own. A dry run finds the same and changes
+    nothing.
     """
     outcome = ExtensionResult()
     for batch in chunks(dict.fromkeys(uuids), BATCH):
-        outcome.add(_extend_batch(budget, batch, until=until, now=now, actor=actor))
+        outcome.add(_extend_batch(budget, batch, until=until, now=now, actor=actor, dry_run=dry_run))
     return outcome
 
 
 def _extend_batch(
-    budget: Budget, uuids: Sequence[UUID], *, until: datetime, now: datetime, actor: User | None
+    budget: Budget,
+    uuids: Sequence[UUID],
+    *,
+    until: datetime,
+    now: datetime,
+    actor: User | None,
+    dry_run: bool,
 ) -> ExtensionResult:
     outcome = ExtensionResult()
     with transaction.atomic():
@@ -115,6 +128,8 @@ def _extend_batch(
         actions.record(
             extended, ActionType.DEADLINE_EXTENDED, now=now, actor=actor, dedup_key=occasion, detail=details
         )
+        if dry_run:
+            transaction.set_rollback(True)
     return outcome
 
 
