@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.core.paginator import Page, Paginator
+from django.db.models import Exists, OuterRef, Subquery
 from django.http import Http404
 
 from bursary.access.models import Role, User
@@ -44,8 +45,8 @@ class AdministratorPart:
     content: Sequence[ContentRow]
     content_differs: bool
     in_catalog: bool
-    batch: AllocationBatch | None
-    """The request by which its learner was last asked."""
+    message: str
+    """To the learners of the request by which its learner was last asked; empty for none."""
     links_ended_by_correction: bool
     """The links that do not work any more were those to an address that was corrected."""
 
@@ -66,35 +67,42 @@ def load(uuid: UUID, *, reader: User, now: datetime, number: str = "1") -> Assig
 
     `number` is the page of its timeline. Nine queries at most, and four more if `reader` is its learner.
     """
+    own = Exists(own_assignments(reader).filter(pk=OuterRef("pk")))
+    batches = AllocationBatch.objects.filter(uuid=OuterRef("allocation_batch_uuid"))
     rows = LearnerContentAssignment.objects.filter(uuid=uuid)
-    found = rows.values_list("pk", "budget__customer").first()
+    rows = rows.annotate(own=own, message=Subquery(batches.values("message")[:1]))
+    found = rows.values_list("pk", "budget__customer", "own", "message").first()
     if found is None:
         return None
-    pk, customer_pk = found
+    pk, customer_pk, is_own, message = found
     roles = roles_of(reader, customer_pk=customer_pk)
     administers = not PERMISSIONS[Permission.READ_ASSIGNMENTS].isdisjoint(roles)
-    own = own_assignments(reader).filter(pk=pk).exists()
-    if not (administers or own):
+    if not (administers or is_own):
         return None
     (assignment,) = listing.with_timelines([pk], now=now, with_join_by=False)
+    part = (
+        _of_administrator(assignment, roles, message or "", number=number, now=now) if administers else None
+    )
     return AssignmentPage(
         assignment,
         deadline=deadline_in_words(assignment) if assignment.state == State.ALLOCATED else None,
-        of_administrator=_of_administrator(assignment, roles, number=number, now=now)
-        if administers
-        else None,
-        invitation=invitation(assignment, now=now) if own else None,
+        of_administrator=part,
+        invitation=invitation(assignment, now=now) if is_own else None,
     )
 
 
 def _of_administrator(
-    assignment: LearnerContentAssignment, roles: frozenset[Role], *, number: str, now: datetime
+    assignment: LearnerContentAssignment,
+    roles: frozenset[Role],
+    message: str,
+    *,
+    number: str,
+    now: datetime,
 ) -> AdministratorPart:
     actions = list(assignment.actions.all())
     pages = Paginator([one.pk for one in reversed(actions)], timeline_entries.PAGE).get_page(number)
     offered = remedies.offered(assignment, roles=roles, now=now)
     rows = content_since.content_rows(assignment)
-    batch_uuid = assignment.allocation_batch_uuid
     return AdministratorPart(
         chip=chips.chip(assignment, now=now),
         offered=offered,
@@ -109,9 +117,7 @@ def _of_administrator(
         content=rows,
         content_differs=any(row.changed for row in rows),
         in_catalog=assignment.content is None or getattr(assignment, "is_held", True),
-        batch=AllocationBatch.objects.select_related("actor").filter(uuid=batch_uuid).first()
-        if batch_uuid
-        else None,
+        message=message,
         links_ended_by_correction=assignment.links_revoked_at
         in {one.created for one in actions if one.action_type == ActionType.EMAIL_CORRECTED},
     )
@@ -126,7 +132,7 @@ def _declined(
 
 def _repairable(assignment: LearnerContentAssignment, offered: Offered) -> frozenset[int]:
     """Return the failed actions (pks) that can be retried or skipped; a redemption is the learner's own."""
-    if not offered.repair:
+    if not offered.repair or not assignment.last_failure():
         return frozenset()
     failed = failures.to_repair().filter(assignment=assignment.pk).exclude(action_type=ActionType.REDEEMED)
     return frozenset(failed.order_by().values_list("pk", flat=True))

@@ -109,8 +109,9 @@ def retry(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     if request.method == "POST":
         _say(request, remedies.retry(assignment, action_uuid=action.uuid, now=timezone.now(), actor=user))
         return redirect("assignment", uuid)
-    long_ago = timeline_entries.failed_long_ago(action, now=timezone.now())
-    return _page(request, assignment, "retry", {"action": action, "long_ago": long_ago})
+    now = timezone.now()
+    long_ago = timeline_entries.failed_long_ago(action, now=now)
+    return _page(request, assignment, "retry", {"action": action, "long_ago": long_ago, "now": now})
 
 
 @page_of_user

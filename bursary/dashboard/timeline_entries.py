@@ -17,7 +17,7 @@ from bursary.assignments.choices import WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.dashboard import causes
 
-PAGE = 50
+PAGE = 25
 LONG_AGO = timedelta(days=30)
 """Before a retry of what failed longer ago, the page says so: the learner may not expect it any more."""
 
