@@ -164,17 +164,15 @@ def consequence_of_cancelling(assignment: LearnerContentAssignment) -> list[str]
     if not lifecycle.allows(assignment, ActionType.CANCELLED):
         return []
     words = {"money": dollars(assignment.price_cents), "budget": assignment.budget.name}
+    freed = _("%(money)s is free again in %(budget)s, at once.") % words
+    if not was_notified(assignment, cycle=assignment.cycle):
+        return [freed, _("No e-mail is sent: the learner had none about it.")]
     if learner_accounts.account_ended(assignment):
         mail = _("No e-mail is sent: the learner's account has ended.")
-    elif was_notified(assignment, cycle=assignment.cycle):
-        mail = _("The learner gets an e-mail that it was cancelled.")
     else:
-        mail = _("No e-mail is sent: the learner had none about it.")
-    return [
-        _("%(money)s is free again in %(budget)s, at once.") % words,
-        mail,
-        _("The links in earlier e-mails lead to a page that says so; nothing can be accepted by them."),
-    ]
+        mail = _("The learner gets an e-mail that it was cancelled.")
+    links = _("The links in earlier e-mails lead to a page that says so; nothing can be accepted by them.")
+    return [freed, mail, links]
 
 
 def others_at_its_address(assignment: LearnerContentAssignment) -> int:

@@ -4,12 +4,14 @@ the token of its link, by which anyone could answer for the learner."""
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.db.models import Q
 from django.template.loader import render_to_string
+from django.utils.translation import gettext_lazy as _
 
 from bursary.assignments import content_display, learner_accounts, signed_links
 from bursary.assignments.actions import Done, Failure, Postponed, Skipped
@@ -26,15 +28,15 @@ from bursary.delivery.smtp_backend import cut_off_after
 from bursary.lib import mailbox, moments
 from bursary.lib.logs import without_tokens
 
-BECAUSE: Mapping[ExpiryReason, str] = {
-    ExpiryReason.ALLOCATION_AGE: "after that the assignment expires",
-    ExpiryReason.ENROLL_BY: "enrolment closes then",
-    ExpiryReason.BUDGET_END: "the budget that pays for it ends then",
-    ExpiryReason.DUE_DATE: "the due date that was set",
-    ExpiryReason.EXTENSION: "the deadline was extended to then",
+BECAUSE: Mapping[ExpiryReason, Any] = {
+    ExpiryReason.ALLOCATION_AGE: _("after that the assignment expires"),
+    ExpiryReason.ENROLL_BY: _("enrolment closes then"),
+    ExpiryReason.BUDGET_END: _("the budget that pays for it ends then"),
+    ExpiryReason.DUE_DATE: _("the due date that was set"),
+    ExpiryReason.EXTENSION: _("the deadline was extended to then"),
 }
-"""The reason for a deadline, as a clause that follows it and a colon."""
-_TO_LEARNERS = {**BECAUSE, ExpiryReason.DUE_DATE: "your organisation asks for an answer by then"}
+"""The reason for a deadline, as a clause that follows it and a colon; a lazy text."""
+_TO_LEARNERS = {**BECAUSE, ExpiryReason.DUE_DATE: _("your organisation asks for an answer by then")}
 
 MOST_WAIT = timedelta(days=30)  # less than `leases.MAX_DELAY`
 
@@ -129,7 +131,7 @@ def in_words(
 ) -> DeadlineText:
     """Return a deadline in the customer's time zone, with the reason: as its learner reads it, or others."""
     because = _TO_LEARNERS if to_learner else BECAUSE
-    return DeadlineText(moments.in_words(expires_at, zone=customer.zone), because[reason])
+    return DeadlineText(moments.in_words(expires_at, zone=customer.zone), str(because[reason]))
 
 
 def assignment_link(action: LearnerContentAssignmentAction) -> str:
