@@ -103,31 +103,25 @@ def _of_administrator(
     pages = Paginator([one.pk for one in reversed(actions)], timeline_entries.PAGE).get_page(number)
     offered = remedies.offered(assignment, roles=roles, now=now)
     rows = content_since.content_rows(assignment)
+    corrected_at = [one.created for one in actions if one.action_type == ActionType.EMAIL_CORRECTED]
+    reader = EntryReader(
+        _repairable(assignment, offered),
+        offered.correct,
+        with_traces=Role.OPERATOR in roles,
+        corrected_at=max(corrected_at, default=None),
+    )
     return AdministratorPart(
         chip=chips.chip(assignment, now=now),
         offered=offered,
-        picture=life_picture.picture(assignment, declined=_declined(assignment, actions), now=now),
-        entries=timeline_entries.entries(
-            list(pages.object_list),
-            of=assignment,
-            reader=EntryReader(_repairable(assignment, offered), offered.correct, Role.OPERATOR in roles),
-            now=now,
-        ),
+        picture=life_picture.picture(assignment, now=now),
+        entries=timeline_entries.entries(list(pages.object_list), of=assignment, reader=reader, now=now),
         pages=pages,
         content=rows,
         content_differs=any(row.changed for row in rows),
         in_catalog=assignment.content is None or getattr(assignment, "is_held", True),
         message=message,
-        links_ended_by_correction=assignment.links_revoked_at
-        in {one.created for one in actions if one.action_type == ActionType.EMAIL_CORRECTED},
+        links_ended_by_correction=assignment.links_revoked_at in corrected_at,
     )
-
-
-def _declined(
-    assignment: LearnerContentAssignment, actions: Sequence[LearnerContentAssignmentAction]
-) -> bool:
-    """Return whether its present cycle was declined."""
-    return any(one.action_type == ActionType.DECLINED and one.cycle == assignment.cycle for one in actions)
 
 
 def _repairable(assignment: LearnerContentAssignment, offered: Offered) -> frozenset[int]:

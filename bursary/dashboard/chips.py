@@ -54,7 +54,7 @@ def chip(assignment: LearnerContentAssignment, *, now: datetime) -> Chip:
     """Return the status of an assignment that is loaded with its actions, as `listing` loads it."""
     words, kind = STATUSES[status_of(assignment.state, assignment.learner_state)]
     cause = _cause(assignment)
-    if assignment.state == State.CANCELLED and _declined(assignment):
+    if assignment.state == State.CANCELLED and was_declined(assignment):
         return Chip(_("Declined"), "muted", assignment.decline_reason)
     if assignment.state != State.ALLOCATED:
         return Chip(words, kind, cause)
@@ -65,7 +65,8 @@ def chip(assignment: LearnerContentAssignment, *, now: datetime) -> Chip:
     return Chip(words, kind, cause)
 
 
-def _declined(assignment: LearnerContentAssignment) -> bool:
+def was_declined(assignment: LearnerContentAssignment) -> bool:
+    """Return whether the present cycle of an assignment that is loaded with its actions was declined."""
     return any(
         one.action_type == ActionType.DECLINED and one.cycle == assignment.cycle
         for one in assignment.actions.all()

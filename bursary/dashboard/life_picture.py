@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.dashboard import causes
+from bursary.dashboard import causes, chips
 
 MOST_STEPS = 10
 FIRST_STEPS = 3
@@ -94,12 +94,12 @@ class LifePicture:
     summary: str
 
 
-def picture(assignment: LearnerContentAssignment, *, declined: bool, now: datetime) -> LifePicture:
+def picture(assignment: LearnerContentAssignment, *, now: datetime) -> LifePicture:
     """Return the picture of the present cycle of an assignment that is loaded with its actions."""
     this_cycle = [one for one in assignment.actions.all() if one.cycle == assignment.cycle]
     steps = [LifeStep(_("Assigned"), "done", assignment.allocated_at)]
     steps += [step for one in this_cycle if (step := _step(one))]
-    steps = sorted([*steps, *_ends(assignment, declined=declined)], key=lambda step: step.at)
+    steps = sorted([*steps, *_ends(assignment)], key=lambda step: step.at)
     left_out = max(len(steps) - MOST_STEPS, 0)
     steps = steps[:FIRST_STEPS] + steps[FIRST_STEPS + left_out :]
     if assignment.state == State.ALLOCATED:
@@ -124,7 +124,7 @@ def _step(action: LearnerContentAssignmentAction) -> LifeStep | None:
     return None
 
 
-def _ends(assignment: LearnerContentAssignment, *, declined: bool) -> list[LifeStep]:
+def _ends(assignment: LearnerContentAssignment) -> list[LifeStep]:
     """Return how its present cycle ended; of a refund, that it was accepted before."""
     state = State(assignment.state)
     found = [State.ACCEPTED, state] if state is State.REVERSED else [state]
@@ -132,7 +132,8 @@ def _ends(assignment: LearnerContentAssignment, *, declined: bool) -> list[LifeS
     for one in found:
         if one in _ENDS and (at := getattr(assignment, _ENDS[one][0])):
             _column, words, kind = _ENDS[one]
-            label = _("Declined") if declined and one is State.CANCELLED else str(words)
+            declined = one is State.CANCELLED and chips.was_declined(assignment)
+            label = _("Declined") if declined else str(words)
             steps.append(LifeStep(label, kind, at))
     return steps
 

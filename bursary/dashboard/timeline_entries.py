@@ -116,6 +116,8 @@ class EntryReader:
     repairable: Collection[int]
     may_correct: bool
     with_traces: bool
+    corrected_at: datetime | None = None
+    """When the address was last corrected: what came back before then came from another one."""
 
 
 def entries(
@@ -133,9 +135,13 @@ def _entry(
 ) -> TimelineEntry:
     repairable = action.pk in reader.repairable
     failed = action.status == Status.FAILED
-    bounced = action.action_type == ActionType.BOUNCED
     why = causes.in_words(action.last_error["cause"])
-    next_step = _("Correct the address.") if bounced and reader.may_correct else ""
+    came_back = (
+        action.action_type == ActionType.BOUNCED
+        and action.cycle == of.cycle
+        and not (reader.corrected_at and reader.corrected_at >= action.created)
+    )
+    next_step = _("Correct the address.") if came_back and reader.may_correct else ""
     return TimelineEntry(
         action=action,
         kind=_kind(action),
@@ -148,7 +154,7 @@ def _entry(
         traceback=action.last_error["traceback"] if reader.with_traces else "",
         repairable=repairable,
         correctable=reader.may_correct
-        and (bounced or (repairable and action.error_code == "address_rejected")),
+        and (came_back or (repairable and action.error_code == "address_rejected")),
         failed_long_ago=failed_long_ago(action, now=now),
         subject=getattr(action, "subject", None) or "",
         text=getattr(action, "text", None) or "",

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
 
 
-def picture(row: LearnerContentAssignment, *, now: datetime, declined: bool = False) -> LifePicture:
+def picture(row: LearnerContentAssignment, *, now: datetime) -> LifePicture:
     (loaded,) = listing.with_timelines([row.pk], now=now, with_join_by=False)
-    return life_picture.picture(loaded, declined=declined, now=now)
+    return life_picture.picture(loaded, now=now)
 
 
 def labels(shown: LifePicture) -> list[str]:
@@ -89,7 +89,7 @@ def test_each_end_is_the_last_step() -> None:
     expiry.expire_due(now=NOW + 91 * DAY)
 
     assert labels(picture(cancelled, now=NOW + 2 * DAY))[-1] == "Cancelled"
-    assert labels(picture(declined, now=NOW + 2 * DAY, declined=True))[-1] == "Declined"
+    assert labels(picture(declined, now=NOW + 2 * DAY))[-1] == "Declined"
     assert labels(picture(expired, now=NOW + 92 * DAY)) == ["Assigned", "Notified", "Expired"]
 
 

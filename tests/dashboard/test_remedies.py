@@ -1,6 +1,8 @@
 """The remedies that the page of an assignment offers: those that fit, and none that would be refused."""
 
 import html
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +18,8 @@ from tests import world
 from tests.world import NOW
 
 pytestmark = pytest.mark.django_db
+
+MaxQueries = Callable[[int], AbstractContextManager[Any]]
 
 WRONG = "alice@nowhere.invalid"
 REMEDIES = ("remind-learner", "extend-deadline", "cancel-assignment", "correct-address", "revoke-links")
@@ -121,3 +125,17 @@ def test_a_failed_redemption_is_the_learners_own_to_repeat(
 
     assert "Accepting the course failed: the money could not be spent." in shown
     assert at("retry-action", failed) not in shown
+
+
+@pytest.mark.parametrize("name", ["extend-deadline", "cancel-assignment", "correct-address", *OF_ACTIONS])
+def test_each_question_takes_few_queries(
+    failed: LearnerContentAssignment,
+    client: Client,
+    name: str,
+    django_assert_max_num_queries: MaxQueries,
+) -> None:
+    named = {"action": str(world.action_of(failed, ActionType.NOTIFIED).uuid)}
+
+    with django_assert_max_num_queries(12) as queries:
+        assert client.get(at(name, failed), named).status_code == 200
+    assert '"payload"' not in str(queries.captured_queries)

@@ -2,13 +2,14 @@
 
 import itertools
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from django.utils.html import strip_tags
 
 from bursary.access.models import User
+from bursary.assignments import actions
 from bursary.assignments.choices import FACTS, WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
@@ -138,3 +139,21 @@ def test_what_to_do_is_said_of_failures_that_stand_alone() -> None:
     assert (answered.next_step, answered.repairable, answered.correctable) == ("", False, False)
     assert not shown(repairable=True, days=30).failed_long_ago
     assert shown(repairable=True, days=31).failed_long_ago
+
+
+@pytest.mark.django_db
+def test_a_mail_that_came_back_asks_for_another_address_until_there_is_one() -> None:
+    row = world.given_assignment()
+    actions.record([row], ActionType.BOUNCED, now=NOW)
+    bounced = world.action_of(row, ActionType.BOUNCED)
+
+    def shown(**reader: datetime) -> tuple[str, bool]:
+        known = EntryReader([], may_correct=True, with_traces=False, **reader)
+        (entry,) = timeline_entries.entries([bounced.pk], of=row, reader=known, now=NOW)
+        return entry.next_step, entry.correctable
+
+    assert shown() == ("Correct the address.", True)
+    assert shown(corrected_at=NOW - timedelta(days=1)) == ("Correct the address.", True)
+    assert shown(corrected_at=NOW + timedelta(days=1)) == ("", False)
+    row.cycle += 1
+    assert shown() == ("", False)
