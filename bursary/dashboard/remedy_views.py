@@ -20,6 +20,7 @@ from bursary.dashboard import assignment_page, remedies, timeline_entries
 from bursary.dashboard.headers import page_of_user
 from bursary.dashboard.remedies import RemedyResult
 from bursary.dashboard.remedy_forms import CorrectAddressForm, ExtendForm, SkipForm
+from bursary.delivery.emails import deadline_in_words
 
 _VERBS: Mapping[str, Any] = {
     "cancel": gettext_lazy("Cancel"),
@@ -98,7 +99,8 @@ def extend(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
             return redirect("assignment", uuid)
         else:
             form.add_error("until", result.sentence)
-    return _page(request, assignment, "extend", {"form": form, "clipped": clipped, "agreed": agreed})
+    context = {"form": form, "clipped": clipped, "agreed": agreed, "deadline": deadline_in_words(assignment)}
+    return _page(request, assignment, "extend", context)
 
 
 @page_of_user

@@ -38,6 +38,7 @@ _FACTS: Mapping[str, Any] = {
     ActionType.DELIVERED: gettext_lazy("A mail reached the learner's mailbox."),
     ActionType.BOUNCED: gettext_lazy("A mail came back: it did not reach the learner's mailbox."),
 }
+_ASSIGNED_AGAIN = gettext_lazy("The course was assigned again, and its price reserved.")
 _MAIL: Mapping[str, Any] = {
     Status.PENDING: gettext_lazy("{mail} to {learner} is about to be sent."),
     AGAIN: gettext_lazy("{mail} to {learner} could not be sent yet: {cause}"),
@@ -165,7 +166,8 @@ def sentence(action: LearnerContentAssignmentAction, *, of: LearnerContentAssign
     """Return what the action is, and how it went, as a sentence about the assignment's learner."""
     kind = action.action_type
     if kind not in WORK:
-        return format_html("{}", _FACTS[kind])
+        again = kind == ActionType.ALLOCATED and action.cycle > 1
+        return format_html("{}", _ASSIGNED_AGAIN if again else _FACTS[kind])
     retried = action.status == Status.PENDING and action.attempts > 0
     words = _OTHERWISE.get(kind, _MAIL)[AGAIN if retried else action.status]
     learner = anonymisation.shown_address(action.recipient or of.learner_email)

@@ -231,7 +231,7 @@ def test_a_deadline_is_extended_to_the_end_of_the_day_in_the_organisations_zone(
     assignment: LearnerContentAssignment, ada: Client
 ) -> None:
     form = words(ada.get(at("extend-deadline", assignment)))
-    assert "It is Sunday, 31 May 2026, 11:00 (Madrid time)." in form
+    assert "It is Sunday, 31 May 2026, 11:00 (Madrid time): after that the assignment expires." in form
     assert "until the end of that day, Madrid time" in form
 
     done = ada.post(at("extend-deadline", assignment), {"until": "2026-07-10"}, follow=True)

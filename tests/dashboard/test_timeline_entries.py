@@ -29,7 +29,8 @@ def assignment(**columns: object) -> LearnerContentAssignment:
 
 def sentence(kind: ActionType, status: str, **columns: object) -> str:
     action = LearnerContentAssignmentAction(
-        action_type=kind, status=status, created=NOW, recipient=BOB if kind in WORK else "", **columns
+        **{"action_type": kind, "status": status, "created": NOW, "cycle": 1} | columns,
+        recipient=BOB if kind in WORK else "",
     )
     return strip_tags(timeline_entries.sentence(action, of=assignment()))
 
@@ -54,6 +55,11 @@ def test_the_sentences_of_one_kind_of_work_differ_by_how_it_went(kind: ActionTyp
 
 def test_the_sentences_of_facts_differ() -> None:
     assert len({sentence(kind, Status.DONE) for kind in FACTS}) == len(FACTS)
+
+
+def test_a_later_allocation_is_said_to_be_one() -> None:
+    assert sentence(ActionType.ALLOCATED, Status.DONE).startswith("The course was assigned,")
+    assert sentence(ActionType.ALLOCATED, Status.DONE, cycle=2).startswith("The course was assigned again,")
 
 
 def test_a_failure_says_why_as_people_say_it() -> None:
