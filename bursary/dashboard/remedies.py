@@ -93,6 +93,7 @@ def offered(assignment: LearnerContentAssignment, *, roles: Collection[Role], no
     in_time = assignment.expires_at > now
     in_grace = assignment.grace_until is not None and assignment.grace_until > now
     waits = assignment.learner_state == LearnerState.WAITING and not assignment.forgotten_at
+    waits &= not getattr(assignment, "account_ended", "")  # no mail is sent then
     in_use = not assignment.budget.not_in_use(now)
     return Offered(
         remind=is_open and in_time and waits and in_use and may(Permission.REMIND),
