@@ -56,7 +56,7 @@ ORDERINGS: Mapping[str, str] = {
 """The clients' and record 0023's sort keys, and the columns behind them. Quantities are negative prices."""
 
 _STATES = [*State.choices, ("errored", "errored")]  # a state that clients send and no assignment has
-_LEARNER_STATES = [(state.label, state.label) for state in LearnerState if state is not LearnerState.NONE]
+_LEARNER_STATES = [(state.label, state.label) for state in LearnerState if state.label]
 
 
 class MomentFilter(django_filters.IsoDateTimeFilter):
@@ -181,6 +181,7 @@ class AssignmentFilters(django_filters.FilterSet):
     learner_email__in = TextsFilter(method="of_addresses", label="Any of these addresses")
     lms_user_id = NumberFilter(method="of_own_learners")
     lms_user_id__in = NumbersFilter(method="of_own_learners")
+    declined = django_filters.BooleanFilter(method="by_learners_refusal", label="Cancelled by its learner")
     account_ended = django_filters.ChoiceFilter(choices=AccountEnded.choices, method="with_ended_account")
     cause = TextsFilter(method="with_failed_work", label="With failed work to repair, of these causes")
     allocation_batch = django_filters.UUIDFilter(field_name="allocation_batch_uuid")
@@ -245,6 +246,13 @@ class AssignmentFilters(django_filters.FilterSet):
         words = [value] if isinstance(value, str) else value
         return queryset.filter(learner_state__in=[state for state in LearnerState if state.label in words])
 
+    def by_learners_refusal(
+        self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: bool
+    ) -> QuerySet[LearnerContentAssignment]:
+        """Keep what learners declined; of false, everything else."""
+        declined = Q(learner_state=LearnerState.DECLINED)
+        return queryset.filter(declined if value else ~declined)
+
     def of_content(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str | Sequence[str]
     ) -> QuerySet[LearnerContentAssignment]:
@@ -303,7 +311,7 @@ class Page:
     rows: list[LearnerContentAssignment]
     count: int
     learner_state_counts: list[tuple[LearnerState, int]]
-    """Most common first, without `NONE`."""
+    """Most common first, without those that have no word on the wire."""
 
 
 def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int, now: datetime) -> Page:
@@ -325,7 +333,7 @@ def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int
     return Page(
         rows=rows,
         count=sum(count for _state, count in by_state),
-        learner_state_counts=[(state, count) for state, count in by_state if state is not LearnerState.NONE],
+        learner_state_counts=[(state, count) for state, count in by_state if state.label],
     )
 
 

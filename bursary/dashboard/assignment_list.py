@@ -1,6 +1,6 @@
 """The list of assignments: a page of rows by cursor, the counts by status, and the links to other views."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,25 +8,16 @@ from urllib.parse import urlencode
 
 from django.http import QueryDict
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from bursary.access.models import User
-from bursary.assignments import content_display, cursors, listing
-from bursary.assignments.choices import ExpiryReason, State
+from bursary.assignments import content_display, cursors, listing, statuses
+from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.dashboard import assignment_filters, chips
 from bursary.dashboard.assignment_filters import SORTS, WITHIN_DAYS, Selection
 from bursary.dashboard.chips import Chip
 
 PAGE = 50
-
-_DEADLINES: Mapping[str, Any] = {
-    ExpiryReason.ALLOCATION_AGE: gettext_lazy("then it expires"),
-    ExpiryReason.ENROLL_BY: gettext_lazy("enrolment closes"),
-    ExpiryReason.BUDGET_END: gettext_lazy("the budget ends"),
-    ExpiryReason.DUE_DATE: gettext_lazy("your due date"),
-    ExpiryReason.EXTENSION: gettext_lazy("extended to then"),
-}
 
 _FOLDED = (
     *("content_title__icontains", "content_partner__icontains", "price_from", "price_to"),
@@ -116,10 +107,11 @@ def changed(query: QueryDict, **parameters: str) -> str:
 
 
 def _row(assignment: LearnerContentAssignment, *, now: datetime) -> Row:
+    is_open = assignment.state == State.ALLOCATED
     return Row(
         assignment=assignment,
         chip=chips.chip(assignment, now=now),
-        deadline=str(_DEADLINES[assignment.expires_reason]) if assignment.state == State.ALLOCATED else "",
+        deadline=str(statuses.DECIDED_BY[assignment.expires_reason]) if is_open else "",
         starts_at=content_display.start(assignment),
         reminded=assignment.recent_action_at > assignment.allocated_at,
     )
@@ -140,10 +132,10 @@ def _column(name: str, query: QueryDict, sort: str) -> Column:
 
 
 def _tabs(query: QueryDict, status: str, counts: dict[str, int] | None) -> list[Tab]:
-    from_all = {"": None, **chips.STATUSES}
+    from_all = {"": _("All"), **statuses.STATUSES}
     return [
         Tab(
-            label=str(words[0]) if words else _("All"),
+            label=str(words),
             query=changed(query, status=name),
             count=None if counts is None else counts.get(name, sum(counts.values())),
             current=name == status,
