@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import listing, statuses
+from bursary.assignments import causes, failures, listing, statuses
 from bursary.assignments.choices import State
 from bursary.assignments.listing import ContentFiltersUnavailable, MomentFilter, TextFilter
 from bursary.assignments.models import LearnerContentAssignment
@@ -101,6 +101,7 @@ class Selection:
     problems: Sequence[str]
     """Why the address means nothing, as sentences; empty where it can be read."""
     _found: QuerySet[LearnerContentAssignment]
+    _of_any_cause: QuerySet[LearnerContentAssignment]
 
     @property
     def rows(self) -> QuerySet[LearnerContentAssignment]:
@@ -114,6 +115,16 @@ class Selection:
         for state, learner_state, count in groups:
             counted[statuses.status_of(state, learner_state)] += count
         return counted
+
+    def causes(self) -> list[tuple[str, str, int]]:
+        """Return each cause of failed work in what is found, in words, with its number. One query."""
+        rows = with_status(self._of_any_cause, self.status)
+        failed = failures.to_repair().filter(assignment__in=rows.order_by().values("pk"))
+        counted = (
+            failed.order_by().values_list("error_code").annotate(count=Count("assignment", distinct=True))
+        )
+        counts = {self.filters.data.get("cause", ""): 0, **dict(counted.order_by("-count", "error_code"))}
+        return [(one, str(causes.in_words(one).sentence), count) for one, count in counts.items() if one]
 
 
 def with_status(rows: QuerySet[LearnerContentAssignment], status: str) -> QuerySet[LearnerContentAssignment]:
@@ -141,9 +152,14 @@ def selection(
     filters = ListFilters(query, queryset=of_budgets, zone=zone, now=now)
     status, sort = query.get("status", ""), query.get("sort", "")
     problems, found = _problems(query, filters), of_budgets.none()
+    of_any_cause = found
     try:
         # Nothing, and not all, of what cannot be read: work on it, or its export, would be on too much.
-        found = found if problems else filters.qs
+        if not problems:
+            found = of_any_cause = filters.qs
+        if not problems and query.get("cause"):
+            others = {name: query[name] for name in query if name != "cause"}
+            of_any_cause = ListFilters(others, queryset=of_budgets, zone=zone, now=now).qs
     except ContentFiltersUnavailable as refused:
         problems = [str(refused)]
     return Selection(
@@ -155,6 +171,7 @@ def selection(
         zone=zone,
         problems=problems,
         _found=found,
+        _of_any_cause=of_any_cause,
     )
 
 

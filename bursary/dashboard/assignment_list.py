@@ -20,7 +20,7 @@ from bursary.dashboard.chips import Chip
 PAGE = 50
 
 _FOLDED = (
-    *("content_title__icontains", "content_partner__icontains", "price_from", "price_to"),
+    *("cause", "content_title__icontains", "content_partner__icontains", "price_from", "price_to"),
     *("assigned_from", "assigned_to"),
 )
 
@@ -75,11 +75,13 @@ class ListPage:
     filtered: bool
     more_filters: bool
     """One of those that are folded is in use."""
+    causes: Sequence[tuple[str, str, int]]
+    """Of failed work: the code, a sentence, and the number of assignments; empty on later pages."""
     within: Sequence[tuple[int, Any]] = WITHIN_DAYS
 
 
 def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
-    """Return the page that the address asks for. At most seven queries. Raises Http404."""
+    """Return the page that the address asks for. At most eight queries. Raises Http404."""
     chosen = assignment_filters.selection(user, query, now=now)
     descending, column = chosen.sort.startswith("-"), chosen.sort.removeprefix("-")
     cursor = query.get("cursor", "")
@@ -96,6 +98,7 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
         later=found.later and changed(query, cursor=found.later),
         query=changed(query),
         filtered=any(query[name] for name in query if name not in ("sort", "cursor", "status")),
+        causes=() if cursor else chosen.causes(),
         more_filters=any(query.get(name) for name in _FOLDED),
     )
 

@@ -89,6 +89,22 @@ def test_a_failure_is_shown_with_its_cause(client: Client, budget: Budget) -> No
     assert tabs(text)["Not notified"] == 1
 
 
+def test_a_failures_cause_is_chosen_among_those_that_there_are(client: Client, budget: Budget) -> None:
+    world.allocate(budget, world.given_content(), "leo@nowhere.invalid", "ann@people.example")
+    world.deliver()
+
+    def choices(text: str) -> list[tuple[str, str]]:
+        return re.findall(r'<option value="(\w+)"[^>]*>The address does not exist. \((\d+)\)', text)
+
+    chosen = page(client, cause="address_rejected")
+    assert choices(page(client)) == choices(chosen) == [("address_rejected", "1")]
+    assert learners(chosen) == ["leo"]
+    assert '<option value="address_rejected" selected>' in chosen
+    assert choices(page(client, status="waiting")) == []
+    none_left = page(client, cause="address_rejected", status="waiting")
+    assert choices(none_left) == [("address_rejected", "0")]
+
+
 def test_statuses_are_counted_whichever_is_chosen(client: Client, budget: Budget) -> None:
     world.allocate(budget, world.given_content(), *world.addresses(4))
     rows = LearnerContentAssignment.objects.order_by("pk")
