@@ -37,6 +37,7 @@ SORTS: Mapping[str, Any] = {
 """The columns that a list is sorted by. Each has an index with the budget, and none is NULL."""
 NEWEST = "-recent_action_at"
 
+_Rows = QuerySet[LearnerContentAssignment]
 _NO_FILTERS = ("budget", "status", "sort", "cursor")
 
 WITHIN_DAYS = (
@@ -108,22 +109,29 @@ class Selection:
         """The assignments, with the status."""
         return with_status(self._found, self.status)
 
-    def counts(self) -> dict[str, int]:
-        """Return the number of assignments by status, whichever is chosen. One query, over an index."""
+    def counts(self, everything: Sequence[LearnerContentAssignment] | None) -> dict[str, int]:
+        """Return the number of assignments by status, whichever is chosen.
+
+        One query, over an index where no text is searched; none, where `everything` that is found is given.
+        """
+        if everything is None:
+            groups: Any = self._found.order_by().values_list("state", "learner_state")
+            groups = groups.annotate(count=Count("*"))  # of a column that is not in the index: a full scan
+        else:
+            groups = [(row.state, row.learner_state, 1) for row in everything]
         counted = dict.fromkeys(statuses.STATUSES, 0)
-        groups = self._found.order_by().values_list("state", "learner_state").annotate(count=Count("pk"))
         for state, learner_state, count in groups:
             counted[statuses.status_of(state, learner_state)] += count
         return counted
 
-    def causes(self) -> list[tuple[str, str, int]]:
+    def causes(self, everything: Sequence[LearnerContentAssignment] | None) -> list[tuple[str, str, int]]:
         """Return each cause of failed work in what is found, in words, with its number. One query."""
-        rows = with_status(self._of_any_cause, self.status)
-        failed = failures.to_repair().filter(assignment__in=rows.order_by().values("pk"))
-        counted = (
-            failed.order_by().values_list("error_code").annotate(count=Count("assignment", distinct=True))
-        )
-        counts = {self.filters.data.get("cause", ""): 0, **dict(counted.order_by("-count", "error_code"))}
+        chosen = self.filters.data.get("cause", "")
+        rows: Any = with_status(self._of_any_cause, self.status).order_by().values("pk")
+        rows = rows if chosen or everything is None else [row.pk for row in everything]
+        failed = failures.to_repair().filter(assignment__in=rows).order_by()
+        counted = failed.values_list("error_code").annotate(count=Count("assignment", distinct=True))
+        counts = {chosen: 0, **dict(counted.order_by("-count", "error_code"))}
         return [(one, str(causes.in_words(one).sentence), count) for one, count in counts.items() if one]
 
 
@@ -151,17 +159,7 @@ def selection(
     zone = zones.pop() if len(zones) == 1 else UTC_ZONE
     filters = ListFilters(query, queryset=of_budgets, zone=zone, now=now)
     status, sort = query.get("status", ""), query.get("sort", "")
-    problems, found = _problems(query, filters), of_budgets.none()
-    of_any_cause = found
-    try:
-        # Nothing, and not all, of what cannot be read: work on it, or its export, would be on too much.
-        if not problems:
-            found = of_any_cause = filters.qs
-        if not problems and query.get("cause"):
-            others = {name: query[name] for name in query if name != "cause"}
-            of_any_cause = ListFilters(others, queryset=of_budgets, zone=zone, now=now).qs
-    except ContentFiltersUnavailable as refused:
-        problems = [str(refused)]
+    problems, found, of_any_cause = _found(query, filters)
     return Selection(
         budgets=budgets,
         budget=budget,
@@ -173,6 +171,24 @@ def selection(
         _found=found,
         _of_any_cause=of_any_cause,
     )
+
+
+def _found(query: QueryDict, filters: ListFilters) -> tuple[list[str], _Rows, _Rows]:
+    """Return what cannot be read of an address, the rows that it means, and those of any cause.
+
+    Of an address that cannot be read: nothing, and not all. Work on it, or its export, would be on too much.
+    """
+    nothing = filters.queryset.none()
+    if problems := _problems(query, filters):
+        return problems, nothing, nothing
+    others = {name: query[name] for name in query if name != "cause"}
+    try:
+        found: _Rows = filters.qs
+        if len(others) == len(query):
+            return [], found, found
+        return [], found, ListFilters(others, filters.queryset, zone=filters.zone, now=filters.now).qs
+    except ContentFiltersUnavailable as refused:
+        return [str(refused)], nothing, nothing
 
 
 def _problems(query: QueryDict, filters: ListFilters) -> list[str]:

@@ -87,7 +87,9 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
     cursor = query.get("cursor", "")
     found = cursors.cursor_page(chosen.rows, column=column, descending=descending, size=PAGE, cursor=cursor)
     rows = listing.with_timelines(found.pks, now=now, with_join_by=False)
-    counts = None if cursor else chosen.counts()
+    is_everything = not (cursor or found.later or chosen.status)
+    everything = rows if is_everything else None
+    counts = None if cursor else chosen.counts(everything)
     return ListPage(
         selection=chosen,
         rows=[_row(one, now=now) for one in rows],
@@ -98,7 +100,7 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
         later=found.later and changed(query, cursor=found.later),
         query=changed(query),
         filtered=any(query[name] for name in query if name not in ("sort", "cursor", "status")),
-        causes=() if cursor else chosen.causes(),
+        causes=() if cursor else chosen.causes(everything),
         more_filters=any(query.get(name) for name in _FOLDED),
     )
 
