@@ -34,8 +34,7 @@ def fill(budget: Budget, count: int) -> None:
         content = world.given_content(title=f"Course {number}")
         world.allocate(budget, content, f"first-{number}@many.example")
     world.deliver()
-    firsts = LearnerContentAssignment.objects.filter(budget=budget).order_by("pk")
-    templates = list(firsts.values_list("pk", flat=True)[:COURSES])
+    templates = sorted(budget.assignments.values_list("pk", flat=True))
     table, actions = LearnerContentAssignment._meta.db_table, LearnerContentAssignmentAction._meta.db_table
 
     def template(number: str) -> str:

@@ -151,6 +151,8 @@ class LearnerContentAssignment(AddressedRow):
             models.Index(fields=["budget", "content_key"], name="assignment_of_content"),
             models.Index(fields=["budget", "parent_content_key"], name="assignment_of_course"),
             models.Index(fields=["allocation_batch_uuid", "id"], name="assignment_of_batch"),
+            # The assignment of a payment, for refunds and support: written once, when it is accepted.
+            models.Index(fields=["transaction_uuid"], name="assignment_of_transaction"),
             # One learner's assignments, over all budgets.
             models.Index(fields=["learner_key"], name="assignment_of_address"),
             models.Index(fields=["mailbox_key"], name="assignment_of_mailbox"),
