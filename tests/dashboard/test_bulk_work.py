@@ -100,7 +100,7 @@ def test_each_that_could_not_be_done_is_named_with_the_reason(client: Client, bu
     assert "Reminded: 3." in done
     assert "2 were left as they are." in done
     assert f"<bdi>{accepted.learner_email}</bdi>" in done
-    assert "Tidal Engines</small> The learner has accepted it." in done
+    assert "Tidal Engines</small> <span class="why">The learner has accepted it." in done
     assert "It is cancelled." in done
     assert reminders() == 3
 
@@ -182,7 +182,7 @@ def test_a_deadline_is_extended_to_the_end_of_the_day_in_the_organisations_zone(
     assert first.expires_at == datetime(2026, 6, 30, 21, 59, 59, tzinfo=UTC)
     too_early = text(client.post(SELECTED, {**form_of(question), "until": "2026-06-29"}))
     assert "Its deadline is not before that day." in too_early
-    assert 'class="alert alert-warning" role="status">Extended: 0. 1 was left as it is.' in too_early
+    assert 'class="outcome alert alert-warning" role="status">Extended: 0. 1 was left as it is.' in too_early
 
 
 def test_an_extension_that_another_date_cuts_short_says_so(client: Client, budget: Budget) -> None:
