@@ -100,7 +100,7 @@ def test_each_that_could_not_be_done_is_named_with_the_reason(client: Client, bu
     assert "Reminded: 3." in done
     assert "2 were left as they are." in done
     assert f"<bdi>{accepted.learner_email}</bdi>" in done
-    assert "Tidal Engines</small> <span class="why">The learner has accepted it." in done
+    assert 'Tidal Engines</small> <span class="why">The learner has accepted it.' in done
     assert "It is cancelled." in done
     assert reminders() == 3
 
