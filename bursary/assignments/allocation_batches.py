@@ -1,12 +1,17 @@
 """What became of the assignments of one request: those notified, those not, and why."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Max, Q, QuerySet
 
 from bursary.assignments import failures
-from bursary.assignments.choices import LearnerState, State
-from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
+from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
+from bursary.assignments.models import (
+    AllocationBatch,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,16 @@ class BatchProgress:
     """By state and learner state, most frequent first."""
     by_cause: dict[str, int]
     """With failed work to repair, by its cause."""
+
+
+@dataclass(frozen=True)
+class MailsPlanned:
+    """The work before the learners of a batch are notified."""
+
+    retried: int
+    """Assignments of which some has failed before, and is tried again."""
+    until: datetime | None
+    """When the last of it is due: it may be done sooner."""
 
 
 def assignments(batch: AllocationBatch) -> QuerySet[LearnerContentAssignment]:
@@ -37,3 +52,15 @@ def progress(batch: AllocationBatch) -> BatchProgress:
         ],
         dict(by_cause.order_by("-count", "error_code")),
     )
+
+
+def mails_planned(batch: AllocationBatch) -> MailsPlanned:
+    """Return what is still to be done before each learner of the batch is notified. One query."""
+    on_their_way = assignments(batch).filter(state=State.ALLOCATED, learner_state=LearnerState.NOTIFYING)
+    work = LearnerContentAssignmentAction.objects.filter(
+        assignment__in=on_their_way.values("pk"),
+        action_type__in=(ActionType.LEARNER_LINKED, ActionType.NOTIFIED),
+        status__in=OPEN,
+    )
+    retried = Count("assignment", distinct=True, filter=Q(attempts__gt=0, status=Status.PENDING))
+    return MailsPlanned(**work.order_by().aggregate(retried=retried, until=Max("due_at")))
