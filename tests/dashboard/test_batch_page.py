@@ -63,7 +63,7 @@ def assign(budget: Budget, content: ContentMetadata, *addresses: str, **more: An
     return world.allocate(budget, content, *addresses, **more)
 
 
-def test_it_says_what_was_asked_for_by_whom_and_writes_their_message_as_text(
+def test_it_says_what_was_asked_for_and_writes_the_message_as_text(
     client: Client, budget: Budget, content: ContentMetadata
 ) -> None:
     user = world.given_user(username="grace")
