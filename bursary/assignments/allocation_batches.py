@@ -7,6 +7,7 @@ from django.db.models import Count, Max, Q, QuerySet
 
 from bursary.assignments import failures
 from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
+from bursary.assignments.matching import Verdict
 from bursary.assignments.models import (
     AllocationBatch,
     LearnerContentAssignment,
@@ -39,19 +40,37 @@ def assignments(batch: AllocationBatch) -> QuerySet[LearnerContentAssignment]:
     return LearnerContentAssignment.objects.filter(budget=batch.budget_id, allocation_batch_uuid=batch.uuid)
 
 
+def by_state(batch: AllocationBatch) -> list[tuple[State, LearnerState, int]]:
+    """Count the batch's assignments by state and learner state, most frequent first. One query."""
+    counted = assignments(batch).order_by().values_list("state", "learner_state").annotate(count=Count("pk"))
+    return [
+        (State(state), LearnerState(shown), count)
+        for state, shown, count in counted.order_by("-count", "state", "learner_state")
+    ]
+
+
 def progress(batch: AllocationBatch) -> BatchProgress:
     """Count the batch's assignments. Two queries."""
     rows = assignments(batch)
-    counted = rows.order_by().values_list("state", "learner_state").annotate(count=Count("pk"))
     failed = failures.to_repair().filter(assignment__in=rows.values("pk")).order_by()
     by_cause = failed.values_list("error_code").annotate(count=Count("assignment", distinct=True))
-    return BatchProgress(
-        [
-            (State(state), LearnerState(shown), count)
-            for state, shown, count in counted.order_by("-count", "state", "learner_state")
-        ],
-        dict(by_cause.order_by("-count", "error_code")),
-    )
+    return BatchProgress(by_state(batch), dict(by_cause.order_by("-count", "error_code")))
+
+
+@dataclass(frozen=True)
+class LeftUnchanged:
+    """An assignment for which its learner got no new one, and the verdict of the request."""
+
+    assignment: LearnerContentAssignment
+    verdict: Verdict
+
+
+def left_unchanged(batch: AllocationBatch, *, start: int, size: int) -> list[LeftUnchanged]:
+    """Return so many of the assignments that the request left as they were, from a place on. One query."""
+    named = [(Verdict(verdict), pk) for verdict, pks in batch.unchanged.items() for pk in pks]
+    part = named[start : start + size]
+    rows = LearnerContentAssignment.objects.in_bulk([pk for _verdict, pk in part])
+    return [LeftUnchanged(rows[pk], verdict) for verdict, pk in part if pk in rows]
 
 
 def mails_planned(batch: AllocationBatch) -> MailsPlanned:

@@ -133,7 +133,7 @@ def batch_for(user: User, uuid: UUID) -> AllocationBatch | None:
 
 
 def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) -> BatchPage:
-    """Return how far a batch has come, with a page of its assignments. At most nine queries."""
+    """Return how far a batch has come, with a page of its assignments. At most eight queries."""
     progress = _progress(batch)
     rows = allocation_batches.assignments(batch)
     failed = rows.filter(state=State.ALLOCATED, learner_state=LearnerState.FAILED)
@@ -165,22 +165,21 @@ def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) ->
 
 def unchanged(batch: AllocationBatch, *, start: str) -> Unchanged:
     """Return the learners without a new assignment, from the place `start` on. At most one query."""
-    named = [(verdict, pk) for verdict, pks in batch.unchanged.items() for pk in pks]
     first = int(start) if start.isascii() and start.isdecimal() and len(start) < 9 else 0
-    part = named[first : first + PAGE]
-    rows = LearnerContentAssignment.objects.in_bulk([pk for _verdict, pk in part]) if part else {}
+    named = sum(map(len, batch.unchanged.values()))
     counted = sum(batch.counts.get(verdict, 0) for verdict in _WHY_UNCHANGED)
     return Unchanged(
         learners=[
-            NotAssigned(one, str(_WHY_UNCHANGED[verdict]) % {"key": one.content_key})
-            for verdict, pk in part
-            if (one := rows.get(pk))
+            NotAssigned(
+                one.assignment, str(_WHY_UNCHANGED[one.verdict]) % {"key": one.assignment.content_key}
+            )
+            for one in allocation_batches.left_unchanged(batch, start=first, size=PAGE)
         ],
         total=counted,
-        unnamed=max(0, counted - len(named)),
+        unnamed=max(0, counted - named),
         duplicates=batch.counts.get(Verdict.DUPLICATE, 0),
         earlier=urlencode({"others": max(0, first - PAGE)}) if first else "",
-        later=urlencode({"others": first + PAGE}) if len(named) > first + PAGE else "",
+        later=urlencode({"others": first + PAGE}) if named > first + PAGE else "",
     )
 
 
@@ -207,7 +206,7 @@ def summary(batch: AllocationBatch) -> str:
 
 def _progress(batch: AllocationBatch) -> Progress:
     counted = dict.fromkeys(chips.STATUSES, 0)
-    for state, learner_state, count in allocation_batches.progress(batch).by_state:
+    for state, learner_state, count in allocation_batches.by_state(batch):
         counted[chips.status_of(state, learner_state)] += count
     on_their_way = counted[chips.NOTIFYING]
     return Progress(

@@ -159,6 +159,11 @@ def test_while_typing_the_preview_has_mistakes_first_and_the_ordinary_folded(
     assert "Assign to 2 learners for $398.00" in live(desk, content, f"{ALICE}\n{BOB}")
 
 
+def test_what_the_budget_cannot_pay_for_is_said_beside_the_button(desk: Desk) -> None:
+    text = live(desk, world.given_content(), "\n".join(world.addresses(4)))
+    assert "<strong>4 learners, $796.00</strong> · only $597.00 available" in text
+
+
 def test_what_is_not_filled_in_yet_is_no_mistake_while_typing(desk: Desk) -> None:
     content = world.given_content()
     for text in (live(desk, None, ALICE), live(desk, content, " \n")):

@@ -67,6 +67,7 @@ def test_it_says_what_was_asked_for_and_writes_the_message_as_text(
     client: Client, budget: Budget, content: ContentMetadata
 ) -> None:
     user = world.given_user(username="grace")
+    world.change_content(content, title="<img src=x onerror=alert(2)>")
     made = assign(
         budget, content, ALICE, BOB, actor=user, message="<script>alert(1)</script>\nhttps://x.example"
     )
@@ -76,7 +77,9 @@ def test_it_says_what_was_asked_for_and_writes_the_message_as_text(
 
     assert "&lt;script&gt;alert(1)&lt;/script&gt;\nhttps://x.example</p>" in answer
     assert 'href="https://x.example' not in answer
-    for shown in ("Tidal Engines", "<bdi>grace</bdi>", "Languages", "$199.00", "Assigned to 2 learners."):
+    assert "&lt;img src=x onerror=alert(2)&gt;</h1>" in answer
+    assert "<img src=x" not in answer
+    for shown in ("<bdi>grace</bdi>", "Languages", "$199.00", "Assigned to 2 learners."):
         assert shown in text
     assert "Monday, 2 March 2026, 10:00 (Madrid time)" in text
 
