@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 
 from bursary.assignments import allocation
@@ -15,7 +15,7 @@ from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.dashboard import assign, catalog_choices
-from bursary.replica.models import ContentMetadata
+from bursary.replica.models import ContentMetadata, ContentType
 from tests import world
 from tests.dashboard.desk import Desk, nothing_was_done, stored
 from tests.dashboard.test_preview import offered, results
@@ -48,6 +48,15 @@ def test_a_search_looks_at_title_partner_and_keys(desk: Desk, words: str) -> Non
     world.given_content("OtherX+B1", title="Bookkeeping of engines")
 
     assert offered(desk.open(q=words)) == ["Tidal Engines"]
+
+
+def test_no_course_is_found_by_the_key_of_a_run_that_only_another_catalog_has(desk: Desk) -> None:
+    course = world.given_content("TidalX+TE1")
+    kind: Any = {"content_type": ContentType.COURSERUN, "parent_key": course.content_key}
+    world.given_content("course-v1:TidalX+TE1+PRIVATE", catalog=uuid4(), **kind)
+
+    assert offered(desk.open(q="TE1+PRIVATE")) == []
+    assert offered(desk.open(q="TE1+R1")) == ["Tidal Engines"]
 
 
 def test_under_a_course_its_runs_stand_by_their_start_and_further_ones_are_folded(desk: Desk) -> None:
@@ -246,6 +255,16 @@ def test_pressing_twice_is_one_request_and_leads_to_its_page_both_times(desk: De
     assert "had “" not in second.content.decode()
 
 
+def test_pressing_again_leads_to_the_page_also_once_nothing_could_be_assigned(desk: Desk) -> None:
+    content, token = world.given_content(), token_of(desk.open())
+    first = desk.press("assign", content, ALICE, request=token)
+    Budget.objects.update(ends_at=timezone.now() - timedelta(days=1))
+
+    second = desk.press("assign", content, ALICE, request=token)
+
+    assert second.redirect_chain == first.redirect_chain
+
+
 def test_the_same_page_with_another_list_is_another_request(desk: Desk) -> None:
     content, token = world.given_content(), token_of(desk.open())
     for typed in (ALICE, f"{ALICE}\n{BOB}"):
@@ -271,11 +290,3 @@ def test_the_second_of_two_presses_at_once_leads_to_the_first_ones_page(
     monkeypatch.setattr(allocation, "allocate", beaten)
     answer = desk.press("assign", content, ALICE, request=str(uuid4()))
     assert answer.redirect_chain == [(f"/batches/{AllocationBatch.objects.get().uuid}/", 302)]
-
-
-def test_a_request_with_a_name_in_use_allocates_nothing(desk: Desk, budget: Budget) -> None:
-    content = world.given_content()
-    made = world.allocate(budget, content, ALICE)
-    with pytest.raises(IntegrityError), transaction.atomic():
-        world.allocate(budget, content, BOB, batch_uuid=made.batch.uuid)
-    assert [address for address, _state, _price in stored()] == [ALICE]

@@ -94,6 +94,7 @@ def test_while_mails_are_on_their_way_it_says_until_when_and_asks_again(
     assert "<html" not in text
     assert figures(text) == {"Notified": 0, "Not notified": 0, "On their way": 2}
     assert "0 of 2 learners are notified." in text
+    assert "Next try" not in text
     assert "Each is tried by Monday, 2 March 2026, 10:00 (Madrid time), or sooner." in text
     assert f'hx-get="/batches/{made.batch.uuid}/" hx-trigger="every 2s"' in text
 
