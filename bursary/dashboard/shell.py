@@ -22,7 +22,7 @@ SECTIONS: Mapping[str, tuple[Any, str, frozenset[str]]] = {
     "assignment-list": (
         gettext_lazy("Assignments"),
         "list-details",
-        frozenset({"assignment-list", "selected-assignments", "assignment"}),
+        frozenset({"assignment-list", "selected-assignments", "assignment", "batch"}),
     ),
     "own-assignments": (gettext_lazy("My courses"), "school", frozenset({"own-assignments"})),
 }
