@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('assignments', '0008_extensions_and_allocation_batches'),
+        ('assignments', '0010_index_of_transactions'),
     ]
 
     operations = [
