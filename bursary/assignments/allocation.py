@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from uuid import UUID, uuid4
 
 from django.db import transaction
 
@@ -25,7 +26,7 @@ from bursary.assignments import (
     preview_warnings,
 )
 from bursary.assignments.choices import ActionType, State
-from bursary.assignments.matching import COSTLY, ONCE, Match, Repeats, Verdict
+from bursary.assignments.matching import COSTLY, NOT_ALLOCATED, ONCE, Match, Repeats, Verdict
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from bursary.assignments.offers import KnownOffer, Offer
 from bursary.assignments.preview_warnings import PreviewWarning
@@ -39,6 +40,7 @@ from bursary.replica.joining import JoiningTerms, NotJoinable
 from bursary.replica.types import AnyContent
 
 ROWS_PER_STATEMENT = 1000
+LONGEST_MESSAGE = 1000  # characters
 LOWEST_PRICE, HIGHEST_PRICE = 95, 105  # percent of the replica's price: decision 0004
 
 
@@ -97,12 +99,13 @@ def allocate(
     due_date: datetime | None = None,
     repeats: Repeats = ONCE,
     message: str = "",
+    batch_uuid: UUID | None = None,
 ) -> Allocation:
     """Allocate one course or run to every address, within the budget, all or nothing.
 
     `message` is plain text of the administrator's own, for the mail about the assignment.
-    Raises addresses.BadAddresses, addresses.TooManyAddresses, AllocationRefused, and reads.ContentUnavailable
-    where content that the replica lacks cannot be fetched.
+    Raises addresses.BadAddresses, addresses.TooManyAddresses, AllocationRefused, reads.ContentUnavailable
+    where content that the replica lacks cannot be fetched, and IntegrityError for a `batch_uuid` in use.
     """
     addressees = addresses.read_all(entries)
     known = _find(budget, content_key, now=now)
@@ -115,6 +118,7 @@ def allocate(
         outcomes = match(locked, content_key=offer.content.content_key, course_key=offer.course_key)
         _reserve(locked, cents=price_cents * sum(one.verdict in COSTLY for one in outcomes))
         batch = AllocationBatch(
+            uuid=batch_uuid or uuid4(),
             budget=locked,
             price_cents=price_cents,
             due_date=due_date,
@@ -131,6 +135,9 @@ def _write(batch: AllocationBatch, offer: Offer, outcomes: Sequence[Match]) -> N
     budget, now, actor = batch.budget, batch.created, batch.actor
     batch.content_key = offer.content.content_key
     batch.counts = Counter(one.verdict.value for one in outcomes)
+    for one in outcomes:
+        if one.verdict in NOT_ALLOCATED and one.assignment:
+            batch.unchanged.setdefault(one.verdict.value, []).append(one.assignment.pk)
     batch.save()
     columns: dict[str, object] = {
         "content": offer.row,

@@ -27,6 +27,8 @@ class LearnerState(models.IntegerChoices):
     """The deadline passed."""
     FAILED = 3, "failed"
     """Linking or notifying the learner finally failed, or no mail was sent because the account has ended."""
+    DECLINED = 998, ""
+    """The learner declined it. On the wire none, as for what an administrator cancelled."""
     NONE = 999, ""
     """None is shown: accepted, cancelled or reversed."""
 

@@ -10,9 +10,9 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from bursary.assignments.choices import ActionType, State, Status
+from bursary.assignments import causes
+from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.dashboard import causes, chips
 
 MOST_STEPS = 10
 FIRST_STEPS = 3
@@ -132,7 +132,7 @@ def _ends(assignment: LearnerContentAssignment) -> list[LifeStep]:
     for one in found:
         if one in _ENDS and (at := getattr(assignment, _ENDS[one][0])):
             _column, words, kind = _ENDS[one]
-            declined = one is State.CANCELLED and chips.was_declined(assignment)
+            declined = one is State.CANCELLED and (assignment.learner_state == LearnerState.DECLINED)
             label = _("Declined") if declined else str(words)
             steps.append(LifeStep(label, kind, at))
     return steps

@@ -90,7 +90,9 @@ def overview(user: User, *, now: datetime) -> Overview:
 
 def _reactions(rows: QuerySet[LearnerContentAssignment], *, zone: ZoneInfo, now: datetime) -> BarChart:
     starts = charts.week_starts(now - timedelta(weeks=charts.WEEKS - 1), zone=zone)
-    recent = rows.filter(allocated_at__gte=starts[0], state__in=REACTIONS).order_by()
+    # No action is older than its allocation; the first condition is a range of an index.
+    recent = rows.filter(recent_action_at__gte=starts[0], allocated_at__gte=starts[0], state__in=REACTIONS)
+    recent = recent.order_by()
     by_week = recent.values_list(charts.week_of("allocated_at", starts), "state")
     counts = {(week, state): count for week, state, count in by_week.annotate(count=Count("pk"))}
     return charts.bar_chart(counts, series=REACTIONS, starts=starts)

@@ -13,9 +13,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from bursary.access import anonymisation
+from bursary.assignments import causes
 from bursary.assignments.choices import WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.dashboard import causes
 
 PAGE = 25
 LONG_AGO = timedelta(days=30)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from bursary.dashboard import account_views, learner_views, list_views, remedy_views, views
+from bursary.dashboard import account_views, assign_views, learner_views, list_views, remedy_views, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -35,5 +35,6 @@ urlpatterns = [
     path("budgets/", list_views.budgets, name="budgets"),
     path("budgets/<uuid:uuid>/", list_views.budget, name="budget"),
     path("budgets/<uuid:uuid>/spent/", list_views.spendings, name="budget-spent"),
-    path("budgets/<uuid:uuid>/assign/", views.assign_content, name="assign"),
+    path("budgets/<uuid:uuid>/assign/", assign_views.assign_content, name="assign"),
+    path("batches/<uuid:batch_uuid>/", assign_views.batch, name="batch"),
 ]

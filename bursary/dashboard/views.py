@@ -4,19 +4,16 @@ from pathlib import Path
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_safe
 
 from bursary.access.models import User
-from bursary.budgets import ledger
-from bursary.dashboard import assign, assignment_page
-from bursary.dashboard.forms import AssignForm, SearchForm
+from bursary.dashboard import assignment_page
 from bursary.dashboard.headers import form_leads_to, page, page_of_user
 from bursary.dashboard.overview import overview, own_page
 
@@ -51,36 +48,6 @@ def assignment(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     context = {"page": loaded, "invitation": loaded.invitation}
     response = render(request, "dashboard/assignment.html", context)
     return form_leads_to(loaded.invitation.leads_to if loaded.invitation else "", response=response)
-
-
-@page_of_user
-def assign_content(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Assign a course or run from a budget, or preview that."""
-    now = timezone.now()
-    budget = assign.budget_for(user, uuid)
-    if budget is None:
-        raise Http404("There is no such budget.")
-    sent = (request.POST, request.FILES) if request.method == "POST" else ()
-    form = AssignForm(*sent, zone=budget.customer.zone, auto_id="%s")
-    preview = "assign" not in request.POST
-    result = assign.submit(form, budget, preview=preview, actor=user, now=now)
-    if result.done:
-        messages.success(request, result.done)
-        return redirect("home")
-    search = SearchForm(request.GET, auto_id="%s")
-    words = search.cleaned_data["q"] if search.is_valid() else ""
-    chosen = None if result.price_moved else form.choice
-    context = {
-        "budget": budget,
-        "available_cents": ledger.available_cents(budget),
-        "search": search,
-        "catalog_choices": assign.catalog_choices(
-            budget, words=words, now=now, chosen=chosen, due_date=form.due_date
-        ),
-        "form": form,
-        "result": result,
-    }
-    return render(request, "dashboard/assign.html", context)
 
 
 @method_decorator(page, name="dispatch")

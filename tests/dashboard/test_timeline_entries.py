@@ -9,11 +9,11 @@ import pytest
 from django.utils.html import strip_tags
 
 from bursary.access.models import User
-from bursary.assignments import actions
+from bursary.assignments import actions, causes
 from bursary.assignments.choices import FACTS, WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
-from bursary.dashboard import causes, timeline_entries
+from bursary.dashboard import timeline_entries
 from bursary.dashboard.timeline_entries import EntryReader
 from tests import world
 from tests.world import ALICE, BOB, NOW

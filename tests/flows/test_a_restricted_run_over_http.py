@@ -45,7 +45,7 @@ READ: dict[str, Sequence[Body]] = {
     **dict.fromkeys(["api-assignment", "timeline", "redemption-status", "credits", "schema", "docs"], PLAIN),
     **dict.fromkeys(["", "healthz", "metrics", "home", "sign-in", "own-assignments", "assignment"], PLAIN),
     **dict.fromkeys(["assignment-list", "export-assignments", "export"], SELECTING),
-    **dict.fromkeys(["budgets", "budget", "budget-spent", "failures", "allocation-batch"], PLAIN),
+    **dict.fromkeys(["budgets", "budget", "budget-spent", "failures", "allocation-batch", "batch"], PLAIN),
     **dict.fromkeys(["answer", "add-address", "accept", "decline-page"], PLAIN),
     **dict.fromkeys(["cancel-assignment", "extend-deadline", "correct-address"], PLAIN),
 }
@@ -61,10 +61,10 @@ def allocations(one: Organisation) -> list[Body]:
 
 
 def forms(one: Organisation) -> list[Body]:
-    """Return the forms that assign each key at several prices."""
+    """Return the forms that assign each key at several prices, and that search for it with it chosen."""
     return [
-        {"course": f"{cents} {key}", "addresses": f"typed@{one.host}", button: "yes"}
-        for key, cents, button in itertools.product(KEYS, (5000, 7500), ("preview", "assign"))
+        {"course": f"{cents} {key}", "addresses": f"typed@{one.host}", "q": key, button: "yes"}
+        for key, cents, button in itertools.product(KEYS, (5000, 7500), ("search", "preview", "assign"))
     ]
 
 
