@@ -18,7 +18,7 @@ from bursary.assignments import cancellation, signed_links
 from bursary.budgets import ledger
 from bursary.dashboard import assign, assignment_page
 from bursary.dashboard.forms import AssignForm, SearchForm
-from bursary.dashboard.headers import form_leads_to, page, page_of_user
+from bursary.dashboard.headers import page, page_of_user
 from bursary.dashboard.overview import overview, own_page
 from bursary.delivery.emails import was_notified
 from bursary.lib.money import dollars
@@ -53,8 +53,7 @@ def assignment(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     if loaded is None:
         raise Http404("There is no such assignment.")
     context = {"page": loaded, "invitation": loaded.invitation}
-    response = render(request, "dashboard/assignment.html", context)
-    return form_leads_to(loaded.invitation.leads_to if loaded.invitation else "", response=response)
+    return render(request, "dashboard/assignment.html", context)
 
 
 @page_of_user

@@ -8,7 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.db.models import F, Q
 
-from bursary.access.models import Role, User
+from bursary.access import contacts
+from bursary.access.models import User
 from bursary.assignments import content_display
 from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
 from bursary.assignments.models import DeadlineNotice
@@ -101,9 +102,8 @@ def _settle(
 
 
 def _administrators(notice: DeadlineNotice) -> list[User]:
-    grants = {"role_grants__customer": notice.budget.customer_id, "role_grants__role": Role.ADMINISTRATOR}
-    active = User.objects.filter(is_active=True, **grants).exclude(email="").exclude(pk__in=notice.notified)
-    return list(active.order_by("pk").distinct()[:MOST_ADMINISTRATORS])
+    found = contacts.administrators(notice.budget.customer_id).exclude(pk__in=notice.notified)
+    return list(found[:MOST_ADMINISTRATORS])
 
 
 def _context(notice: DeadlineNotice, waits_until: datetime | None) -> dict[str, object]:

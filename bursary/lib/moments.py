@@ -9,6 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.dateparse import parse_datetime
 from django.utils.formats import date_format
+from django.utils.translation import gettext, pgettext
 
 FIRST_YEAR, LAST_YEAR = 1900, 8999
 UTC_ZONE = ZoneInfo("UTC")
@@ -49,18 +50,21 @@ def iso(moment: datetime, *, zone: ZoneInfo) -> str:
 
 def in_words(moment: datetime, *, zone: ZoneInfo) -> str:
     """Return the instant in `zone`, to the minute, with the zone's name."""
-    return f"{date_format(moment.astimezone(zone), 'l, j F Y, H:i')} ({zone_in_words(zone)})"
+    # Translators: the format of a date with its time, in the letters of Django's `date` filter.
+    local = date_format(moment.astimezone(zone), pgettext("format of a date and time", "l, j F Y, H:i"))
+    return f"{local} ({zone_in_words(zone)})"
 
 
 def day_in_words(moment: datetime, *, zone: ZoneInfo) -> str:
     """Return the day of the instant in `zone`, for mails that name no time."""
-    return date_format(moment.astimezone(zone), "l, j F Y")
+    # Translators: the format of a day, in the letters of Django's `date` filter.
+    return date_format(moment.astimezone(zone), pgettext("format of a day", "l, j F Y"))
 
 
 def zone_in_words(zone: ZoneInfo) -> str:
     """Return the zone's name for people, such as Madrid time."""
     city = zone.key.split("/")[-1].replace("_", " ")
-    return "UTC" if city == "UTC" else f"{city} time"
+    return "UTC" if city == "UTC" else gettext("%(city)s time") % {"city": city}
 
 
 class MomentField(forms.Field):
