@@ -123,6 +123,7 @@ PASSWORD_RESET_TIMEOUT = 3 * 60 * 60  # seconds: mail may be held up by a server
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
+CSRF_FAILURE_VIEW = "bursary.config.error_pages.csrf_failure"
 
 LANGUAGE_CODE = "en"
 USE_I18N = True
