@@ -1,4 +1,4 @@
-"""What Django answers where no view does: pages in the look of all others, and JSON below the API."""
+"""What Django answers where no view does: pages in the style of all others, and JSON below the API."""
 
 from base64 import b64encode
 from hashlib import sha256

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import F, Q
+from django.utils import translation
 
 from bursary.access import contacts
 from bursary.access.models import User
@@ -55,7 +56,8 @@ def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
             retry = True
             break
         name = str(notice.mail_uuid(administrator.pk, edition=notice.edition))
-        context = _context(notice, waits_until)
+        with translation.override(settings.LANGUAGE_CODE):
+            context = _context(notice, waits_until)
         try:
             template = "not_joinable" if notice.reason else "deadline_moved"
             emails.send(administrator.email, template=template, context=context, name=name)
