@@ -13,10 +13,6 @@ from django.utils.translation import gettext, pgettext
 
 FIRST_YEAR, LAST_YEAR = 1900, 8999
 UTC_ZONE = ZoneInfo("UTC")
-FORMATS = (
-    "Give a date (2027-06-30), a date and time (2027-06-30T17:00), "
-    "or one with its time zone (2027-06-30T17:00+02:00)"
-)
 _LAST_SECOND = time(23, 59, 59, fold=1)
 """The later one, where clocks are set back at midnight and the day's last hour comes twice."""
 
@@ -37,9 +33,14 @@ def read(text: str, *, zone: ZoneInfo, end_of_day: bool) -> datetime:
         local = moment if moment.tzinfo else moment.replace(tzinfo=zone)
         instant = local.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise MomentUnreadable(f"{FORMATS}; without a zone it is meant in {zone.key}.") from error
+        sentence = gettext(
+            "Give a date (2027-06-30), a date and time (2027-06-30T17:00), or one with its time zone "
+            "(2027-06-30T17:00+02:00); without a zone it is meant in %(zone)s."
+        )
+        raise MomentUnreadable(sentence % {"zone": zone.key}) from error
     if not FIRST_YEAR <= instant.year <= LAST_YEAR:
-        raise MomentUnreadable(f"Give a date between the years {FIRST_YEAR} and {LAST_YEAR}.")
+        sentence = gettext("Give a date between the years %(first)d and %(last)d.")
+        raise MomentUnreadable(sentence % {"first": FIRST_YEAR, "last": LAST_YEAR})
     return instant
 
 
