@@ -48,6 +48,8 @@ class Invitation:
     course_url: str
     """The course's enrolment URL; empty if it is unknown or the assignment has ended."""
     about: About
+    starts_at: datetime | None
+    """The start of the course, if it is in the future."""
     contact: str
     """The address to write to with questions; empty if the organisation has none."""
     ended: redemption.RedemptionRefused | None
@@ -86,6 +88,7 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
         standing = Standing.BLOCKED
     else:
         standing = Standing.BUSY if assignment.redeeming_since else Standing.OPEN
+    about = content_display.about(assignment)
     return Invitation(
         assignment=assignment,
         standing=standing,
@@ -94,7 +97,8 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
         if state in (State.ALLOCATED, State.EXPIRED)
         else None,
         course_url="" if ended else course_url(assignment),
-        about=content_display.about(assignment),
+        about=about,
+        starts_at=about.starts_at if about.starts_at and about.starts_at > now else None,
         contact=contacts.contact(assignment.budget.customer),
         ended=ended,
         blocked=blocked,
