@@ -16,7 +16,7 @@ from django.views.decorators.http import require_safe
 from bursary.access.models import User
 from bursary.assignments import cancellation, signed_links
 from bursary.dashboard import assignment_page
-from bursary.dashboard.headers import form_leads_to, page, page_of_user
+from bursary.dashboard.headers import page, page_of_user
 from bursary.dashboard.overview import overview, own_page
 from bursary.delivery.emails import was_notified
 from bursary.lib.money import dollars
@@ -51,8 +51,7 @@ def assignment(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     if loaded is None:
         raise Http404("There is no such assignment.")
     context = {"page": loaded, "invitation": loaded.invitation}
-    response = render(request, "dashboard/assignment.html", context)
-    return form_leads_to(loaded.invitation.leads_to if loaded.invitation else "", response=response)
+    return render(request, "dashboard/assignment.html", context)
 
 
 @page_of_user
