@@ -12,6 +12,7 @@ from functools import partial
 from uuid import UUID, uuid4
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from bursary.access.models import User
 from bursary.assignments import (
@@ -219,8 +220,8 @@ def _check(
         when = moments.in_words(before, zone=budget.customer.zone)
         raise AllocationRefused(
             "deadline_passed",
-            f"The due date {when} has passed.",
-            "Choose a later due date.",
+            _("The due date %(day)s has passed.") % {"day": when},
+            _("Choose a later due date."),
             {"deadline": before, "deadline_reason": reason},
         )
     try:
@@ -229,7 +230,7 @@ def _check(
         raise AllocationRefused(
             refused.reason,
             offers.in_words(refused, now=now, before=before, zone=budget.customer.zone),
-            "Choose content with a run that learners can join in time.",
+            _("Choose content with a run that learners can join in time."),
             offers.figures(refused, before=before),
         ) from refused
     _check_price(terms.price_cents, price_cents=price_cents)
@@ -240,13 +241,16 @@ def _check_budget(budget: Budget, *, now: datetime) -> None:
     unused = budget.not_in_use(now)
     if unused in (NotInUse.RETIRED, NotInUse.INACTIVE):
         raise AllocationRefused(
-            "policy_expired", "This budget is switched off or retired.", "Choose another budget.", {}
+            "policy_expired",
+            _("This budget is switched off or retired."),
+            _("Choose another budget."),
+            {},
         )
     if unused:
         raise AllocationRefused(
             "subsidy_expired",
-            "This budget is not open today.",
-            "Choose another budget, or have this one's dates changed.",
+            _("This budget is not open today."),
+            _("Choose another budget, or have this one's dates changed."),
             {"starts_at": budget.starts_at, "ends_at": budget.ends_at},
         )
 
@@ -255,15 +259,17 @@ def _check_price(known: int | None, *, price_cents: int) -> None:
     if known is None:
         raise AllocationRefused(
             "content_price_unknown",
-            "The catalog has no price for this, so the price cannot be checked.",
-            "Try again when the catalog has a price, or choose a run that has one.",
+            _("The catalog has no price for this, so the price cannot be checked."),
+            _("Try again when the catalog has a price, or choose a run that has one."),
             {},
         )
     if not known * LOWEST_PRICE <= price_cents * 100 <= known * HIGHEST_PRICE:
         raise AllocationRefused(
             "price_out_of_band",
-            f"The price of {dollars(price_cents)} is too far from the catalog's, {dollars(known)}.",
-            f"Offer between {LOWEST_PRICE} and {HIGHEST_PRICE} percent of the catalog's price.",
+            _("The price of %(price)s is too far from the catalog's, %(known)s.")
+            % {"price": dollars(price_cents), "known": dollars(known)},
+            _("Offer between %(lowest)d and %(highest)d percent of the catalog's price.")
+            % {"lowest": LOWEST_PRICE, "highest": HIGHEST_PRICE},
             {"requested_price_cents": price_cents, "catalog_price_cents": known},
         )
 
@@ -271,8 +277,8 @@ def _check_price(known: int | None, *, price_cents: int) -> None:
 def _not_in_catalog(content_key: str) -> AllocationRefused:
     return AllocationRefused(
         "content_not_in_catalog",
-        "This content is not in the budget's catalog.",
-        "Choose content from the budget's catalog.",
+        _("This content is not in the budget's catalog."),
+        _("Choose content from the budget's catalog."),
         {"content_key": content_key},
     )
 
@@ -288,7 +294,7 @@ def _too_expensive(short: ledger.InsufficientFunds) -> AllocationRefused:
     return AllocationRefused(
         short.reason,
         str(short),
-        "Assign to fewer learners, or have the budget raised.",
+        _("Assign to fewer learners, or have the budget raised."),
         {"requested_cents": short.requested_cents, "available_cents": short.available_cents},
     )
 

@@ -12,12 +12,12 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may
-from bursary.assignments import allocation_batches, cursors, listing
+from bursary.assignments import allocation_batches, causes, cursors, listing, statuses
 from bursary.assignments.allocation_batches import MailsPlanned
 from bursary.assignments.choices import LearnerState, State, Status
 from bursary.assignments.matching import COSTLY, Verdict
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
-from bursary.dashboard import causes, chips
+from bursary.dashboard import chips
 from bursary.dashboard.attention import RETRYABLE
 from bursary.dashboard.chips import Chip
 from bursary.replica import reads
@@ -61,7 +61,7 @@ class Progress:
     failed: int
     on_their_way: int
     ended: int
-    """Cancelled, expired or refunded since."""
+    """Declined, cancelled, expired or refunded since."""
     planned: MailsPlanned
 
     @property
@@ -205,15 +205,17 @@ def summary(batch: AllocationBatch) -> str:
 
 
 def _progress(batch: AllocationBatch) -> Progress:
-    counted = dict.fromkeys(chips.STATUSES, 0)
+    counted = dict.fromkeys(statuses.STATUSES, 0)
     for state, learner_state, count in allocation_batches.by_state(batch):
-        counted[chips.status_of(state, learner_state)] += count
-    on_their_way = counted[chips.NOTIFYING]
+        counted[statuses.status_of(state, learner_state)] += count
+    on_their_way = counted[statuses.NOTIFYING]
     return Progress(
-        notified=counted[chips.WAITING] + counted[State.ACCEPTED],
-        failed=counted[chips.FAILED],
+        notified=counted[statuses.WAITING] + counted[State.ACCEPTED],
+        failed=counted[statuses.FAILED],
         on_their_way=on_their_way,
-        ended=counted[State.CANCELLED] + counted[State.EXPIRED] + counted[State.REVERSED],
+        ended=sum(
+            counted[status] for status in (statuses.DECLINED, State.CANCELLED, State.EXPIRED, State.REVERSED)
+        ),
         planned=allocation_batches.mails_planned(batch) if on_their_way else MailsPlanned(0, None),
     )
 

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 
 from bursary.access.models import User
 from bursary.dashboard import assignment_page
-from bursary.dashboard.headers import form_leads_to, page, page_of_user
+from bursary.dashboard.headers import page, page_of_user
 from bursary.dashboard.overview import overview, own_page
 
 
@@ -46,8 +46,7 @@ def assignment(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     if loaded is None:
         raise Http404(assignment_page.NOT_FOUND)
     context = {"page": loaded, "invitation": loaded.invitation}
-    response = render(request, "dashboard/assignment.html", context)
-    return form_leads_to(loaded.invitation.leads_to if loaded.invitation else "", response=response)
+    return render(request, "dashboard/assignment.html", context)
 
 
 @method_decorator(page, name="dispatch")
