@@ -227,7 +227,7 @@ def test_declining_frees_the_money_and_keeps_the_reason(
     assert (state(), Budget.objects.get().held_cents) == (State.CANCELLED, 0)
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
     page = client.get(f"/assignments/{assignment.uuid}/")
-    assert "State declined" in words(page)
+    assert '<span class="chip chip-muted">Declined</span>' in page.content.decode()
     assert "No &lt;b&gt;time&lt;/b&gt;." in page.content.decode()
 
 

@@ -47,6 +47,7 @@ READ: dict[str, Sequence[Body]] = {
     **dict.fromkeys(["assignment-list", "export-assignments", "export"], SELECTING),
     **dict.fromkeys(["budgets", "budget", "budget-spent", "failures", "allocation-batch", "batch"], PLAIN),
     **dict.fromkeys(["answer", "add-address", "accept", "decline-page"], PLAIN),
+    **dict.fromkeys(["cancel-assignment", "extend-deadline", "correct-address"], PLAIN),
 }
 """What is read, by the name of its address; after everything that was sent, without parameters."""
 
@@ -106,10 +107,13 @@ SENT: dict[str, Callable[[Organisation], list[Body]]] = {
     "decline": nothing,
     "decline-page": nothing,
     "revoke-links": nothing,
+    **dict.fromkeys(["remind-learner", "extend-deadline", "correct-address"], nothing),
+    **dict.fromkeys(["retry-action", "skip-action"], nothing),
     **dict.fromkeys(["retry", "skip", "extend"], named),
     **dict.fromkeys(["retry-all", "extend-all"], nothing),
     "cancel": named,
     "cancel-all": nothing,
+    "cancel-assignment": nothing,
     "selected-assignments": selected,
     "acknowledge": named,
     "assignment": nothing,
