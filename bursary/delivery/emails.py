@@ -37,7 +37,7 @@ BECAUSE: Mapping[ExpiryReason, Any] = {
     ExpiryReason.DUE_DATE: _("the due date that was set"),
     ExpiryReason.EXTENSION: _("the deadline was extended to then"),
 }
-"""The reason for a deadline, as a clause that follows it and a colon."""
+"""The reason for a deadline, as a clause that follows it and a colon; a lazy text."""
 _TO_LEARNERS = {**BECAUSE, ExpiryReason.DUE_DATE: _("your organisation asks for an answer by then")}
 
 MOST_WAIT = timedelta(days=30)  # less than `leases.MAX_DELAY`
