@@ -9,10 +9,12 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.dateparse import parse_datetime
 from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 FIRST_YEAR, LAST_YEAR = 1900, 8999
 UTC_ZONE = ZoneInfo("UTC")
-FORMATS = (
+FORMATS = gettext_lazy(
     "Give a date (2027-06-30), a date and time (2027-06-30T17:00), "
     "or one with its time zone (2027-06-30T17:00+02:00)"
 )
@@ -36,9 +38,11 @@ def read(text: str, *, zone: ZoneInfo, end_of_day: bool) -> datetime:
         local = moment if moment.tzinfo else moment.replace(tzinfo=zone)
         instant = local.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise MomentUnreadable(f"{FORMATS}; without a zone it is meant in {zone.key}.") from error
+        sentence = _("%(formats)s; without a zone it is meant in %(zone)s.")
+        raise MomentUnreadable(sentence % {"formats": FORMATS, "zone": zone.key}) from error
     if not FIRST_YEAR <= instant.year <= LAST_YEAR:
-        raise MomentUnreadable(f"Give a date between the years {FIRST_YEAR} and {LAST_YEAR}.")
+        sentence = _("Give a date between the years %(first)s and %(last)s.")
+        raise MomentUnreadable(sentence % {"first": FIRST_YEAR, "last": LAST_YEAR})
     return instant
 
 
@@ -60,7 +64,7 @@ def day_in_words(moment: datetime, *, zone: ZoneInfo) -> str:
 def zone_in_words(zone: ZoneInfo) -> str:
     """Return the zone's name for people, such as Madrid time."""
     city = zone.key.split("/")[-1].replace("_", " ")
-    return "UTC" if city == "UTC" else f"{city} time"
+    return "UTC" if city == "UTC" else _("%(city)s time") % {"city": city}
 
 
 class MomentField(forms.Field):
