@@ -20,6 +20,8 @@ from bursary.assignments import allocation_batches, listing
 from bursary.assignments.allocation_batches import BatchProgress
 from bursary.assignments.models import AllocationBatch
 
+MOST_UNCHANGED = 1000
+
 
 class AllocationBatchOutput(serializers.Serializer[Any]):
     """A batch, the counts of its assignments, and a page of them. Amounts are in cents."""
@@ -67,6 +69,10 @@ class AllocationBatchDetail(APIView):
         response.data |= {
             **AllocationBatchOutput(batch).data,
             "states": _states(found),
+            "no_change": [
+                {"assignment_uuid": str(one.assignment.uuid), "verdict": one.verdict.value}
+                for one in allocation_batches.left_unchanged(batch, start=0, size=MOST_UNCHANGED)
+            ],
             "causes": [{"cause": cause, "count": count} for cause, count in found.by_cause.items()],
             "as_of": timezone.now(),
         }

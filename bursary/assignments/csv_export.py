@@ -18,6 +18,7 @@ from django.db.models import Count, QuerySet
 from django.utils import translation
 from django.utils.translation import gettext as _
 
+from bursary.access import anonymisation
 from bursary.access.models import User
 from bursary.assignments import causes, listing, statuses
 from bursary.assignments.choices import LearnerState, State
@@ -148,7 +149,7 @@ def _cells(assignment: LearnerContentAssignment, zone: ZoneInfo) -> list[str]:
     is_open = assignment.state == State.ALLOCATED
     status = statuses.status_of(assignment.state, assignment.learner_state)
     return [
-        assignment.learner_email,
+        anonymisation.shown_address(assignment.learner_email),
         content.title if content else "",
         assignment.content_key,
         content.partner_names if content else "",

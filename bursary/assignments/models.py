@@ -214,6 +214,11 @@ class AllocationBatch(models.Model):
     due_date = models.DateTimeField(null=True, blank=True)
     message = models.TextField(blank=True, help_text="Plain text, in the mail about the assignment")
     counts = models.JSONField(default=dict, help_text="Number of addresses by verdict")
+    unchanged = models.JSONField(
+        default=dict,
+        db_default={},
+        help_text="The assignments (pks) for which its learners got no new one, by verdict",
+    )
     created = models.DateTimeField()
 
     class Meta:

@@ -63,6 +63,12 @@ class Customer(models.Model):
         db_default=False,
         help_text="An allocation that does not mention it assigns again what the learner declined",
     )
+    contact_email = models.EmailField(
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Learners write here with questions. Empty: to an administrator",
+    )
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -49,10 +49,10 @@ def _cause(assignment: LearnerContentAssignment) -> str:
         return str(causes.in_words(f"account_{ended}").sentence)
     failed = assignment.last_failure()
     if failed:
-        sentence = causes.in_words(failed.error_code).sentence
+        why = causes.in_words(failed.error_code)
         if failed.action_type in (ActionType.NOTIFIED, ActionType.LEARNER_LINKED):
-            return str(sentence)
+            return str(why.sentence)
         work = causes.WORK_IN_WORDS.get(failed.action_type, failed.action_type)
-        return _("%(work)s failed: %(cause)s") % {"work": work, "cause": sentence}
+        return _("%(work)s failed: %(cause)s") % {"work": work, "cause": why.clause}
     retried = any(one.status == Status.PENDING and one.attempts for one in assignment.actions.all())
     return _("A mail could not be sent yet; it is tried again.") if retried else ""

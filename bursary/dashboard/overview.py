@@ -44,6 +44,8 @@ class OwnLine:
     assignment: LearnerContentAssignment
     state: str
     deadline: DeadlineText | None
+    answerable: bool
+    """It can be accepted or declined, as far as its row says."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime) -> lis
             one,
             state_in_words(one, now=now, declined=one.pk in declined),
             deadline_in_words(one, to_learner=True) if one.state == State.ALLOCATED else None,
+            answerable=one.state == State.ALLOCATED and not one.redeeming_since and one.expires_at > now,
         )
         for one in own
     ]
