@@ -132,7 +132,7 @@ def _ends(assignment: LearnerContentAssignment) -> list[LifeStep]:
     for one in found:
         if one in _ENDS and (at := getattr(assignment, _ENDS[one][0])):
             _column, words, kind = _ENDS[one]
-            declined = one is State.CANCELLED and (assignment.learner_state == LearnerState.DECLINED)
+            declined = assignment.learner_state == LearnerState.DECLINED
             label = _("Declined") if declined else str(words)
             steps.append(LifeStep(label, kind, at))
     return steps
