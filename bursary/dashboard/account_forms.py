@@ -98,8 +98,11 @@ class ForgottenPasswordForm(PasswordResetForm):
 def _send(user: int, recipient: str, context: dict[str, str]) -> None:
     """Send the mail; where that fails, log it and let the user ask again at once."""
     try:
-        emails.send(recipient, template="password_link", context=context, name=str(uuid4()))
+        emails.send(
+            recipient, template="password_link", context=context, name=str(uuid4()), now=timezone.now()
+        )
     except DeliveryError as failure:
         logger.warning("A link to set a password was not sent: user=%s error=%s", user, failure.error_code)
         User.objects.filter(pk=user).update(reset_mailed_at=None)
+    finally:
         connections.close_all()
