@@ -56,6 +56,11 @@ ON_SQLITE_ONLY = [
     *("flows/test_a_restricted_run_over_http.py", "flows/test_a_restricted_run_in_mails_and_commands.py"),
     *("flows/test_every_case_of_every_catalog.py", "flows/test_events_over_the_bus.py"),
     "flows/test_further_kinds_of_what_can_be_joined.py",
+    # Which courses can be joined, and what is said of them. What is stored and locked is tested on both, in
+    # assignments/test_allocation.py, assignments/test_deadline_notices.py, replica/test_joining_rows.py.
+    *("assignments/test_preview_warnings.py", "assignments/test_joining_cases.py"),
+    *("assignments/test_unjoinable_notices.py", "assignments/test_courses_without_a_run_to_join.py"),
+    *("api/test_content_events.py", "api/test_refusals.py"),  # statuses and reasons
     # Start processes of their own, which use SQLite whatever the tests run on.
     *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_demo_year.py", "ops/test_serving.py"),
 ]

@@ -17,7 +17,7 @@ from tests.world import ALICE, BOB, deliver
 pytestmark = pytest.mark.django_db
 
 DAY = timedelta(days=1)
-COURSES, ASSIGNED = 130, 50
+COURSES, ASSIGNED = 130, 20
 
 
 @pytest.fixture

@@ -304,7 +304,7 @@ def _settings() -> settings:
     unhurried = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
     if histories:
         return settings(unhurried, max_examples=histories, stateful_step_count=50, print_blob=True)
-    few = 8 if connection.vendor == "sqlite" else 3  # the order of events is no matter of the engine
+    few = 6 if connection.vendor == "sqlite" else 2  # the order of events is no matter of the engine
     return settings(unhurried, max_examples=few, stateful_step_count=22, derandomize=True)
 
 
