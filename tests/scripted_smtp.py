@@ -66,7 +66,7 @@ class ScriptedServer:
         message = b""
         for line in lines:
             if line == b".\r\n":
-                if self.answers.get("message", USUAL["message"]).startswith("2"):
+                if not self.answers.get("message", "").startswith(("4", "5")):
                     self.received.append(message)
                 return "message"
             message += line

@@ -80,7 +80,7 @@ def _mail_trouble(budgets: Sequence[Budget], *, now: datetime) -> list[Attention
     since = moments.in_words(server.trouble_since, zone=budgets[0].customer.zone)
     words = {"since": since, "why": causes.in_words(server.cause).sentence}
     sentence = _(
-        "Mails are delayed since %(since)s. %(why)s No learner's address is at fault, and no mail is lost: "
+        "Mails have been delayed since %(since)s. %(why)s That is no learner's fault, and no mail is lost: "
         "they are sent as soon as that is possible. Ask the operator of this service."
     )
     url = f"{reverse('assignment-list')}?{urlencode({'status': 'notifying'})}"

@@ -26,6 +26,7 @@ from bursary.ops.health import MOST_COUNTED, Health
 from bursary.ops.models import ScheduledTask
 
 SINCE = timedelta(days=1)
+HOUR = timedelta(hours=1)
 OUTCOMES = (Status.DONE, Status.FAILED, Status.SKIPPED)
 MOST_EXAMINED = 200
 """The errors of so many postponed actions are read: each has the stack traces of its attempts."""
@@ -253,8 +254,9 @@ def _mail_text(report: StatusReport) -> list[Text]:
         f"At fault: {trouble.fault}. {trouble.answer}",
     ]
     if waiting.oldest_mail:
-        waited = int((report.now - waiting.oldest_mail).total_seconds())
-        lines.append(f"Mails that wait: {waiting.mails}, the oldest for {waited} s. None is lost.")
+        waited = report.now - waiting.oldest_mail
+        shown = f"{waited // HOUR} hours" if waited >= 2 * HOUR else f"{int(waited.total_seconds())} s"
+        lines.append(f"Mails that wait: {waiting.mails}, the oldest for {shown}. None is lost.")
     if trouble.tried_next:
         lines.append(f"It is tried next at {_time(trouble.tried_next)}.")
     return [Text("\n".join([*lines, ""]))]

@@ -76,8 +76,8 @@ def test_a_mail_servers_trouble_is_named_with_its_beginning_and_its_fault(
 
     shown = attention(client)
 
-    assert f"Mails are delayed since {moments.in_words(TODAY, zone=budget.customer.zone)}." in shown
-    assert "The mail server does not answer. No learner's address is at fault" in unescape(shown)
+    assert f"Mails have been delayed since {moments.in_words(TODAY, zone=budget.customer.zone)}." in shown
+    assert "The mail server does not answer. That is no learner's fault" in unescape(shown)
     assert 'href="/assignments/?status=notifying"' in shown
     assert world.ALICE in client.get("/assignments/?status=notifying").content.decode()
 
