@@ -16,7 +16,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 # Compiling what a process imports takes it longer than to import it, and `make test` starts about a hundred.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test soak bench catalogs mutants check clean
+.PHONY: help run test soak bench catalogs pages mutants messages check clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,9 +46,22 @@ STEP ?= 2000
 catalogs: .venv/.dev  ## Measure requests, memory and rows of 50 catalogs of 2,000 courses (STEP=… from one's first to the next's)
 	@$(BIN)/python bench/refresh_catalogs.py --step $(STEP)
 
+ASSIGNMENTS ?= 100000
+pages: .venv/.dev  ## Measure an administrator's pages with 100,000 assignments in the budget against 1,000 (ASSIGNMENTS=…)
+	@$(BIN)/python bench/pages.py --assignments $(ASSIGNMENTS)
+
 MUTANTS ?= $(foreach module,$(MODULE),'*.$(module).*')
 mutants: .venv/.dev  ## Change the core's lines one at a time and list the changes no test notices (MODULE=ledger for one module)
 	@$(BIN)/python scripts/mutants.py $(MUTANTS)
+
+LANGUAGE ?= en
+messages: export BURSARY_VAR_DIR = $(CURDIR)/.venv/messages
+messages: export BURSARY_SECRET_KEY = messages
+messages: .venv/.dev  ## Collect what is to be translated into bursary/locale, and compile it (LANGUAGE=de; GNU gettext)
+	@command -v msgfmt >/dev/null || { echo "GNU gettext is needed (Debian: apt-get install gettext)"; exit 1; }
+	@mkdir -p $(BURSARY_VAR_DIR) bursary/locale
+	@cd bursary && $(CURDIR)/$(BIN)/django-admin makemessages --settings bursary.config.settings --locale $(LANGUAGE) --no-wrap --no-obsolete --add-location file
+	@cd bursary && $(CURDIR)/$(BIN)/django-admin compilemessages --settings bursary.config.settings --locale $(LANGUAGE)
 
 check: export BURSARY_VAR_DIR = $(CURDIR)/.venv/check
 check: export BURSARY_DATABASE_URL = sqlite:///$(CURDIR)/.venv/check/bursary.sqlite3

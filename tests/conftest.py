@@ -42,6 +42,7 @@ ON_SQLITE_ONLY = [
     *("access/test_permissions.py", "api/test_authentication.py", "lib/test_moments.py"),
     # Ask no database.
     *("access/test_links.py", "assignments/test_reminder_dates.py", "lib/test_money.py"),
+    *("access/test_contacts.py", "assignments/test_content_display.py", "delivery/test_mail_content.py"),
     *("ops/test_checks.py", "replica/test_joining.py"),
     *("delivery/test_emails.py", "delivery/test_file_backend.py", "delivery/test_smtp_backend.py"),
     "delivery/test_smtp_answers.py",

@@ -8,6 +8,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
 
 from bursary.access.models import (
     AccountAddress,
@@ -21,11 +22,25 @@ from bursary.access.models import (
 from bursary.lib.batches import chunks
 
 SESSIONS_AT_ONCE = 500
+_DOMAIN = "@forgotten.invalid"  # it cannot receive mail (RFC 2606)
 
 
 def placeholder_email() -> str:
-    """Return a new address in place of an erased one; it cannot receive mail (RFC 2606)."""
-    return f"forgotten-{uuid.uuid4()}@forgotten.invalid"
+    """Return a new address in place of an erased one."""
+    return f"forgotten-{uuid.uuid4()}{_DOMAIN}"
+
+
+def shown_address(address: str) -> str:
+    """Return a learner's address as people read it: of an erased one, no placeholder."""
+    return _("a forgotten learner") if address.endswith(_DOMAIN) else address
+
+
+def shown_actor(actor: User | None) -> str:
+    """Return the name of an account as people read it; empty for none."""
+    if actor is None:
+        return ""
+    name = actor.get_full_name() or actor.get_username()
+    return _("a forgotten user") if name.endswith(_DOMAIN) else name
 
 
 def links_of(addresses: Iterable[str]) -> QuerySet[LearnerLink]:

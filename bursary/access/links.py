@@ -15,6 +15,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.signing import BadSignature, Signer
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 LONGEST_TOKEN = 250  # characters: twice what is ever issued
 DIGEST_LENGTH = 16  # hexadecimal digits are enough: the signature protects the token
@@ -49,35 +51,35 @@ class LinkRefused(Exception):
     """A link does not work. Each kind has a reason, a sentence for its reader, and the next step."""
 
     reason: ClassVar[str]
-    sentence: ClassVar[str]
-    next_step: ClassVar[str]
+    sentence: ClassVar[str | Promise]
+    next_step: ClassVar[str | Promise]
 
     def __str__(self) -> str:
-        return self.sentence
+        return str(self.sentence)
 
 
 class LinkTampered(LinkRefused):
     """It was not signed here, or is not complete."""
 
     reason = "link_tampered"
-    sentence = "This link is not complete."
-    next_step = "Open the mail again and use the whole link, from beginning to end."
+    sentence = _("This link is not complete.")
+    next_step = _("Open the mail again and use the whole link, from beginning to end.")
 
 
 class LinkForSomethingElse(LinkRefused):
     """It is genuine, for another purpose."""
 
     reason = "link_for_something_else"
-    sentence = "This link is for something else."
-    next_step = "Open the mail about your course and use the link in it."
+    sentence = _("This link is for something else.")
+    next_step = _("Open the mail about your course and use the link in it.")
 
 
 class LinkExpired(LinkRefused):
     """It is genuine and too old; `link` is its content."""
 
     reason = "link_expired"
-    sentence = "This link has expired: links in mails work for a limited time."
-    next_step = "Look for a newer mail, or ask your organisation."
+    sentence = _("This link has expired: links in mails work for a limited time.")
+    next_step = _("Look for a newer mail, or ask your organisation.")
 
     def __init__(self, link: Link) -> None:
         super().__init__()
@@ -88,8 +90,8 @@ class LinkWithdrawn(LinkRefused):
     """It is genuine, and what it was made for has changed since, or it was revoked."""
 
     reason = "link_withdrawn"
-    sentence = "This link no longer works: it was revoked or replaced by a newer one."
-    next_step = "Look for a newer mail, or ask your organisation."
+    sentence = _("This link no longer works: it was revoked or replaced by a newer one.")
+    next_step = _("Look for a newer mail, or ask your organisation.")
 
 
 def token(link: Link) -> str:

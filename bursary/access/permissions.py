@@ -44,6 +44,12 @@ def may(user: User, permission: Permission, *, customer_pk: int) -> bool:
     return _grants(user, permission, customer_pk=customer_pk).exists()
 
 
+def roles_of(user: User, *, customer_pk: int) -> frozenset[Role]:
+    """Return the roles of `user` for the customer, which `PERMISSIONS` gives their permissions. One query."""
+    grants = RoleGrant.objects.filter(Q(customer=customer_pk) | Q(role=Role.OPERATOR), user=user)
+    return frozenset(Role(role) for role in grants.values_list("role", flat=True))
+
+
 def granted(user: User, permission: Permission, *, customer: str) -> Exists:
     """Return a condition on rows by their field `customer`: `user` has the permission for that customer."""
     return Exists(_grants(user, permission, customer_pk=OuterRef(customer)))

@@ -1,5 +1,6 @@
 """One request to allocate: what it asked for, and what became of its learners."""
 
+from collections import Counter
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,10 @@ from bursary.api.authentication import caller
 from bursary.api.paging import AssignmentPages
 from bursary.api.serializers import AdminAssignmentSerializer
 from bursary.assignments import allocation_batches, listing
+from bursary.assignments.allocation_batches import BatchProgress
 from bursary.assignments.models import AllocationBatch
+
+MOST_UNCHANGED = 1000
 
 
 class AllocationBatchOutput(serializers.Serializer[Any]):
@@ -64,11 +68,23 @@ class AllocationBatchDetail(APIView):
         found = allocation_batches.progress(batch)
         response.data |= {
             **AllocationBatchOutput(batch).data,
-            "states": [
-                {"state": state, "learner_state": shown.label or None, "count": count}
-                for state, shown, count in found.by_state
+            "states": _states(found),
+            "no_change": [
+                {"assignment_uuid": str(one.assignment.uuid), "verdict": one.verdict.value}
+                for one in allocation_batches.left_unchanged(batch, start=0, size=MOST_UNCHANGED)
             ],
             "causes": [{"cause": cause, "count": count} for cause, count in found.by_cause.items()],
             "as_of": timezone.now(),
         }
         return response
+
+
+def _states(found: BatchProgress) -> list[dict[str, Any]]:
+    """Return the counts by the words on the wire, where what was declined and cancelled are one."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for state, shown, count in found.by_state:
+        counts[state, shown.label] += count
+    return [
+        {"state": state, "learner_state": shown or None, "count": count}
+        for (state, shown), count in counts.most_common()
+    ]

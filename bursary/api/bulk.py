@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from bursary.access.permissions import Permission
-from bursary.api.assignments import OfOneBudget
+from bursary.api.assignments import OfOneBudget, OfOwnBudget
 from bursary.api.authentication import caller
 from bursary.api.inputs import AssignmentUuidsInput, NudgeInput, OptionalCountInput, validated
 from bursary.api.refusals import CountChanged, TooManyFound, Unprocessable
@@ -136,7 +136,7 @@ class Nudge(OfOneBudget):
         return of_each("nudged", done.requested, done.on_their_way, refused)
 
 
-class CancelAll(OfOneBudget):
+class CancelAll(OfOwnBudget):
     """Cancel all open assignments that the query string's filters match; without filters, all of them."""
 
     permission = Permission.CANCEL
@@ -150,7 +150,7 @@ class CancelAll(OfOneBudget):
         return counted("not_cancelled", counts, done.refused, Cancel.reason, _ONLY_OPEN)
 
 
-class RemindAll(OfOneBudget):
+class RemindAll(OfOwnBudget):
     """Remind the learners in the state `waiting`, among those that the query string's filters match."""
 
     permission = Permission.REMIND

@@ -14,12 +14,12 @@ from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
 from bursary.assignments.addresses import MOST_ADDRESSES
+from bursary.assignments.allocation import LONGEST_MESSAGE
 from bursary.assignments.choices import ActionType
 from bursary.assignments.failures import LONGEST_REASON
 from bursary.budgets.models import LONGEST_AGE_DAYS
 from bursary.lib import moments
 
-LONGEST_MESSAGE = 1000  # characters
 MOST_CENTS = 10**13
 NEARLY_WHOLE = 0.001  # cents: clients multiply dollars by 100 in binary floats, 19.99 → 1998.9999999999998
 

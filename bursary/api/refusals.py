@@ -6,6 +6,7 @@ other refusal is a JSON object. A refused request changes nothing.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -189,6 +190,15 @@ def _malformed(
         case CatalogNeeded():
             next_step = "Name one of these catalogs: ?catalog=…"
             return _object(400, error.reason, str(error), next_step, catalogs=[*map(str, error.catalogs)])
+
+
+def of_status(code: HTTPStatus) -> dict[str, str]:
+    """Return the body of a refusal that no view of the API has answered."""
+    if code == HTTPStatus.INTERNAL_SERVER_ERROR:
+        reason, next_step = "internal_error", "Try again in a minute; then ask the operator, with the time."
+    else:
+        reason, next_step = _NEXT_STEPS[code]
+    return {"reason": reason, "detail": f"{code.phrase}.", "next_step": next_step}
 
 
 def _object(code: int, reason: str, detail: str, next_step: str, **more: object) -> Response:

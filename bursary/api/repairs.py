@@ -1,6 +1,6 @@
 """Failed work, its repair, and more time: for named assignments, or for all that a filter finds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +30,10 @@ from bursary.lib import moments
 
 _NOT_REPAIRED: Mapping[str, tuple[str, str]] = {
     RepairRefusal.NOTHING_FAILED: ("There is nothing that failed and could be repeated.", "Reload the list."),
+    RepairRefusal.TOO_LATE: (
+        "Its course has started, or its deadline has passed: the mail would not be sent.",
+        "Skip it, with a reason.",
+    ),
     RepairRefusal.ONLY_BY_LEARNER: ("Accepting it failed.", "Ask the learner to accept it again."),
 }
 _NOT_EXTENDED: Mapping[str, tuple[str, str]] = {
@@ -119,25 +123,45 @@ class Failures(OfOwnBudget):
         )
 
 
-class Retry(OfOwnBudget):
+class RepairOfNamed(OfOwnBudget):
+    """A repair of the named assignments' failed work."""
+
+    permission = Permission.ALLOCATE
+
+    def answer(self, verb: str, body: dict[str, Any], repair: Callable[..., RepairResult]) -> Response:
+        """Repair as the body says, and return the result for each assignment."""
+        more = {"reason": body["reason"]} if "reason" in body else {}
+        done = repair(
+            self.budget,
+            uuids=body["assignment_uuids"],
+            which=_which(body),
+            now=timezone.now(),
+            actor=caller(self.request),
+            **more,
+        )
+        return bulk.of_each(verb, done.repaired, [], _not_repaired(done))
+
+
+class Retry(RepairOfNamed):
     """Retry the failed work of the named assignments; those without are listed with the reason.
 
     Answers 422 if nothing could be retried.
     """
 
-    permission = Permission.ALLOCATE
-
     @extend_schema(request=RetryInput, responses=RetryOutput)
     def post(self, request: Request, **_url: UUID) -> Response:
-        body = validated(RetryInput, request.data)
-        done = failures.retry(
-            self.budget,
-            uuids=body["assignment_uuids"],
-            which=_which(body),
-            now=timezone.now(),
-            actor=caller(request),
-        )
-        return bulk.of_each("retried", done.repaired, [], _not_repaired(done))
+        return self.answer("retried", validated(RetryInput, request.data), failures.retry)
+
+
+class Skip(RepairOfNamed):
+    """Skip the failed work of the named assignments, for a reason that stays on their timelines.
+
+    Answers 422 if nothing could be skipped.
+    """
+
+    @extend_schema(request=SkipInput, responses=SkipOutput)
+    def post(self, request: Request, **_url: UUID) -> Response:
+        return self.answer("skipped", validated(SkipInput, request.data), failures.skip)
 
 
 class RetryAll(OfOwnBudget):
@@ -159,28 +183,6 @@ class RetryAll(OfOwnBudget):
         refused = _not_repaired(done)
         body = {"retried": len(done.repaired), "not_retried_count": len(refused)}
         return Response({**body, "not_retried": refused[: bulk.MOST_NAMED]}, status=202)
-
-
-class Skip(OfOwnBudget):
-    """Skip the failed work of the named assignments, for a reason that stays on their timelines.
-
-    Answers 422 if nothing could be skipped.
-    """
-
-    permission = Permission.ALLOCATE
-
-    @extend_schema(request=SkipInput, responses=SkipOutput)
-    def post(self, request: Request, **_url: UUID) -> Response:
-        body = validated(SkipInput, request.data)
-        done = failures.skip(
-            self.budget,
-            uuids=body["assignment_uuids"],
-            reason=body["reason"],
-            which=_which(body),
-            now=timezone.now(),
-            actor=caller(request),
-        )
-        return bulk.of_each("skipped", done.repaired, [], _not_repaired(done))
 
 
 class Extend(OfOwnBudget):

@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import ClassVar
 
 from django.db import transaction
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from bursary.access import known_learners
 from bursary.access.models import AccountAddress, LearnerLink, Role, RoleGrant, User, of_mailboxes
@@ -16,27 +18,27 @@ class CannotAdd(Exception):
     """The address cannot be added to the account. Nothing was changed. Each kind has its sentence."""
 
     reason: ClassVar[str]
-    sentence: ClassVar[str]
-    next_step: ClassVar[str]
+    sentence: ClassVar[str | Promise]
+    next_step: ClassVar[str | Promise]
 
     def __str__(self) -> str:
-        return self.sentence
+        return str(self.sentence)
 
 
 class AddressOfAnotherAccount(CannotAdd):
     """The address belongs to another account."""
 
     reason = "address_of_another_account"
-    sentence = "This address belongs to another account."
-    next_step = "Sign in with that account, or ask your organisation."
+    sentence = _("This address belongs to another account.")
+    next_step = _("Sign in with that account, or ask your organisation.")
 
 
 class AccountWithoutAddress(CannotAdd):
     """The account has no address of its own, to which another could be added."""
 
     reason = "account_without_address"
-    sentence = "Your account has no e-mail address, so that no other can be added to it."
-    next_step = "Answer by the link in the mail, or ask your organisation to give your account an address."
+    sentence = _("Your account has no e-mail address, so that no other can be added to it.")
+    next_step = _("Answer by the link in the mail, or ask your organisation to give your account an address.")
 
 
 def can_add(assignment: LearnerContentAssignment, *, user: User) -> bool:

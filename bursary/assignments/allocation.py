@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from uuid import UUID, uuid4
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from bursary.access.models import User
 from bursary.assignments import (
@@ -25,7 +27,7 @@ from bursary.assignments import (
     preview_warnings,
 )
 from bursary.assignments.choices import ActionType, State
-from bursary.assignments.matching import COSTLY, ONCE, Match, Repeats, Verdict
+from bursary.assignments.matching import COSTLY, NOT_ALLOCATED, ONCE, Match, Repeats, Verdict
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from bursary.assignments.offers import KnownOffer, Offer
 from bursary.assignments.preview_warnings import PreviewWarning
@@ -39,6 +41,7 @@ from bursary.replica.joining import JoiningTerms, NotJoinable
 from bursary.replica.types import AnyContent
 
 ROWS_PER_STATEMENT = 1000
+LONGEST_MESSAGE = 1000  # characters
 LOWEST_PRICE, HIGHEST_PRICE = 95, 105  # percent of the replica's price: decision 0004
 
 
@@ -97,12 +100,13 @@ def allocate(
     due_date: datetime | None = None,
     repeats: Repeats = ONCE,
     message: str = "",
+    batch_uuid: UUID | None = None,
 ) -> Allocation:
     """Allocate one course or run to every address, within the budget, all or nothing.
 
     `message` is plain text of the administrator's own, for the mail about the assignment.
-    Raises addresses.BadAddresses, addresses.TooManyAddresses, AllocationRefused, and reads.ContentUnavailable
-    where content that the replica lacks cannot be fetched.
+    Raises addresses.BadAddresses, addresses.TooManyAddresses, AllocationRefused, reads.ContentUnavailable
+    where content that the replica lacks cannot be fetched, and IntegrityError for a `batch_uuid` in use.
     """
     addressees = addresses.read_all(entries)
     known = _find(budget, content_key, now=now)
@@ -115,6 +119,7 @@ def allocate(
         outcomes = match(locked, content_key=offer.content.content_key, course_key=offer.course_key)
         _reserve(locked, cents=price_cents * sum(one.verdict in COSTLY for one in outcomes))
         batch = AllocationBatch(
+            uuid=batch_uuid or uuid4(),
             budget=locked,
             price_cents=price_cents,
             due_date=due_date,
@@ -131,6 +136,9 @@ def _write(batch: AllocationBatch, offer: Offer, outcomes: Sequence[Match]) -> N
     budget, now, actor = batch.budget, batch.created, batch.actor
     batch.content_key = offer.content.content_key
     batch.counts = Counter(one.verdict.value for one in outcomes)
+    for one in outcomes:
+        if one.verdict in NOT_ALLOCATED and one.assignment:
+            batch.unchanged.setdefault(one.verdict.value, []).append(one.assignment.pk)
     batch.save()
     columns: dict[str, object] = {
         "content": offer.row,
@@ -212,8 +220,8 @@ def _check(
         when = moments.in_words(before, zone=budget.customer.zone)
         raise AllocationRefused(
             "deadline_passed",
-            f"The due date {when} has passed.",
-            "Choose a later due date.",
+            _("The due date %(day)s has passed.") % {"day": when},
+            _("Choose a later due date."),
             {"deadline": before, "deadline_reason": reason},
         )
     try:
@@ -222,7 +230,7 @@ def _check(
         raise AllocationRefused(
             refused.reason,
             offers.in_words(refused, now=now, before=before, zone=budget.customer.zone),
-            "Choose content with a run that learners can join in time.",
+            _("Choose content with a run that learners can join in time."),
             offers.figures(refused, before=before),
         ) from refused
     _check_price(terms.price_cents, price_cents=price_cents)
@@ -233,13 +241,16 @@ def _check_budget(budget: Budget, *, now: datetime) -> None:
     unused = budget.not_in_use(now)
     if unused in (NotInUse.RETIRED, NotInUse.INACTIVE):
         raise AllocationRefused(
-            "policy_expired", "This budget is switched off or retired.", "Choose another budget.", {}
+            "policy_expired",
+            _("This budget is switched off or retired."),
+            _("Choose another budget."),
+            {},
         )
     if unused:
         raise AllocationRefused(
             "subsidy_expired",
-            "This budget is not open today.",
-            "Choose another budget, or have this one's dates changed.",
+            _("This budget is not open today."),
+            _("Choose another budget, or have this one's dates changed."),
             {"starts_at": budget.starts_at, "ends_at": budget.ends_at},
         )
 
@@ -248,15 +259,17 @@ def _check_price(known: int | None, *, price_cents: int) -> None:
     if known is None:
         raise AllocationRefused(
             "content_price_unknown",
-            "The catalog has no price for this, so the price cannot be checked.",
-            "Try again when the catalog has a price, or choose a run that has one.",
+            _("The catalog has no price for this, so the price cannot be checked."),
+            _("Try again when the catalog has a price, or choose a run that has one."),
             {},
         )
     if not known * LOWEST_PRICE <= price_cents * 100 <= known * HIGHEST_PRICE:
         raise AllocationRefused(
             "price_out_of_band",
-            f"The price of {dollars(price_cents)} is too far from the catalog's, {dollars(known)}.",
-            f"Offer between {LOWEST_PRICE} and {HIGHEST_PRICE} percent of the catalog's price.",
+            _("The price of %(price)s is too far from the catalog's, %(known)s.")
+            % {"price": dollars(price_cents), "known": dollars(known)},
+            _("Offer between %(lowest)d and %(highest)d percent of the catalog's price.")
+            % {"lowest": LOWEST_PRICE, "highest": HIGHEST_PRICE},
             {"requested_price_cents": price_cents, "catalog_price_cents": known},
         )
 
@@ -264,8 +277,8 @@ def _check_price(known: int | None, *, price_cents: int) -> None:
 def _not_in_catalog(content_key: str) -> AllocationRefused:
     return AllocationRefused(
         "content_not_in_catalog",
-        "This content is not in the budget's catalog.",
-        "Choose content from the budget's catalog.",
+        _("This content is not in the budget's catalog."),
+        _("Choose content from the budget's catalog."),
         {"content_key": content_key},
     )
 
@@ -281,7 +294,7 @@ def _too_expensive(short: ledger.InsufficientFunds) -> AllocationRefused:
     return AllocationRefused(
         short.reason,
         str(short),
-        "Assign to fewer learners, or have the budget raised.",
+        _("Assign to fewer learners, or have the budget raised."),
         {"requested_cents": short.requested_cents, "available_cents": short.available_cents},
     )
 

@@ -1,12 +1,18 @@
 """What became of the assignments of one request: those notified, those not, and why."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Max, Q, QuerySet
 
 from bursary.assignments import failures
-from bursary.assignments.choices import LearnerState, State
-from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
+from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
+from bursary.assignments.matching import Verdict
+from bursary.assignments.models import (
+    AllocationBatch,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
 
 
 @dataclass(frozen=True)
@@ -19,21 +25,61 @@ class BatchProgress:
     """With failed work to repair, by its cause."""
 
 
+@dataclass(frozen=True)
+class MailsPlanned:
+    """The work before the learners of a batch are notified."""
+
+    retried: int
+    """Assignments of which some has failed before, and is tried again."""
+    until: datetime | None
+    """When the last of it is due: it may be done sooner."""
+
+
 def assignments(batch: AllocationBatch) -> QuerySet[LearnerContentAssignment]:
     """Return the batch's assignments, without those that a later one has allocated or notified again."""
     return LearnerContentAssignment.objects.filter(budget=batch.budget_id, allocation_batch_uuid=batch.uuid)
 
 
+def by_state(batch: AllocationBatch) -> list[tuple[State, LearnerState, int]]:
+    """Count the batch's assignments by state and learner state, most frequent first. One query."""
+    counted = assignments(batch).order_by().values_list("state", "learner_state").annotate(count=Count("pk"))
+    return [
+        (State(state), LearnerState(shown), count)
+        for state, shown, count in counted.order_by("-count", "state", "learner_state")
+    ]
+
+
 def progress(batch: AllocationBatch) -> BatchProgress:
     """Count the batch's assignments. Two queries."""
     rows = assignments(batch)
-    counted = rows.order_by().values_list("state", "learner_state").annotate(count=Count("pk"))
     failed = failures.to_repair().filter(assignment__in=rows.values("pk")).order_by()
     by_cause = failed.values_list("error_code").annotate(count=Count("assignment", distinct=True))
-    return BatchProgress(
-        [
-            (State(state), LearnerState(shown), count)
-            for state, shown, count in counted.order_by("-count", "state", "learner_state")
-        ],
-        dict(by_cause.order_by("-count", "error_code")),
+    return BatchProgress(by_state(batch), dict(by_cause.order_by("-count", "error_code")))
+
+
+@dataclass(frozen=True)
+class LeftUnchanged:
+    """An assignment for which its learner got no new one, and the verdict of the request."""
+
+    assignment: LearnerContentAssignment
+    verdict: Verdict
+
+
+def left_unchanged(batch: AllocationBatch, *, start: int, size: int) -> list[LeftUnchanged]:
+    """Return so many of the assignments that the request left as they were, from a place on. One query."""
+    named = [(Verdict(verdict), pk) for verdict, pks in batch.unchanged.items() for pk in pks]
+    part = named[start : start + size]
+    rows = LearnerContentAssignment.objects.in_bulk([pk for _verdict, pk in part])
+    return [LeftUnchanged(rows[pk], verdict) for verdict, pk in part if pk in rows]
+
+
+def mails_planned(batch: AllocationBatch) -> MailsPlanned:
+    """Return what is still to be done before each learner of the batch is notified. One query."""
+    on_their_way = assignments(batch).filter(state=State.ALLOCATED, learner_state=LearnerState.NOTIFYING)
+    work = LearnerContentAssignmentAction.objects.filter(
+        assignment__in=on_their_way.values("pk"),
+        action_type__in=(ActionType.LEARNER_LINKED, ActionType.NOTIFIED),
+        status__in=OPEN,
     )
+    retried = Count("assignment", distinct=True, filter=Q(attempts__gt=0, status=Status.PENDING))
+    return MailsPlanned(**work.order_by().aggregate(retried=retried, until=Max("due_at")))

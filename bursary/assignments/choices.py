@@ -1,6 +1,7 @@
 """The words of assignments and actions: states, types, statuses and reasons, as stored and on the wire."""
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 
 class State(models.TextChoices):
@@ -27,6 +28,8 @@ class LearnerState(models.IntegerChoices):
     """The deadline passed."""
     FAILED = 3, "failed"
     """Linking or notifying the learner finally failed, or no mail was sent because the account has ended."""
+    DECLINED = 998, ""
+    """The learner declined it. On the wire none, as for what an administrator cancelled."""
     NONE = 999, ""
     """None is shown: accepted, cancelled or reversed."""
 
@@ -121,16 +124,16 @@ class ErrorReason(models.TextChoices):
 class NoticeReason(models.TextChoices):
     """Why learners cannot join what was assigned to them, as administrators are notified of it."""
 
-    NOT_ACTIVE = "content_not_active", "The catalog does not offer it for enrolment any more."
+    NOT_ACTIVE = "content_not_active", _("The catalog does not offer it for enrolment any more.")
     """No run is published and marketable."""
-    ENDED = "content_ended", "It is over."
+    ENDED = "content_ended", _("It is over.")
     """Its end has come."""
     NOT_IN_TIME = (
         "enrollment_not_open_in_time",
-        "Enrolment is closed, or opens after the deadline of these assignments.",
+        _("Enrolment is closed, or opens after the deadline of these assignments."),
     )
     """Enrolment is closed, or opens too late."""
-    NOT_IN_CATALOG = "content_not_in_catalog", "The budget's catalog does not have it any more."
+    NOT_IN_CATALOG = "content_not_in_catalog", _("The budget's catalog does not have it any more.")
     """It left the catalog, or the budget has another one."""
 
 

@@ -1,14 +1,67 @@
 """The content that assignments display: the replica's row or, by the read mode, upstream's content."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from datetime import datetime
+from html import unescape
+from typing import Any
+
+from django.utils.text import Truncator
+from django.utils.translation import gettext_lazy
 
 from bursary.assignments import derived
 from bursary.assignments.models import FAR_FUTURE, DeadlineNotice, LearnerContentAssignment
 from bursary.replica import read_modes, reads
 from bursary.replica.models import ContentMetadata
 from bursary.replica.types import CatalogKey
+
+LONGEST_DESCRIPTION = 600  # characters that are shown
+_READ = 20_000  # characters of a description
+
+_PACES: Mapping[str, Any] = {
+    "self_paced": gettext_lazy("at your own pace"),
+    "instructor_paced": gettext_lazy("with fixed dates"),
+}
+"""By upstream's word."""
+_INVISIBLE = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<[/!a-z][^<>]*>", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class About:
+    """What a learner reads of the content before answering; empty, or None, where it is not known."""
+
+    description: str
+    """Plain text on one line, at most `LONGEST_DESCRIPTION` characters."""
+    page_url: str
+    starts_at: datetime | None
+    ends_at: datetime | None
+    weeks: int | None
+    pace: str
+    """In words, to follow "Learn …"."""
+
+
+def about(assignment: LearnerContentAssignment) -> About:
+    """Return what a learner reads of the assignment's content, which is attached. One query."""
+    shown = assignment.shown_content
+    text = reads.text_of(assignment.content_key, catalog_uuid=assignment.budget.catalog_uuid)
+    return About(
+        description=Truncator(plain_text(text.description)).chars(LONGEST_DESCRIPTION),
+        page_url=text.page_url,
+        starts_at=start(assignment),
+        ends_at=shown.end_date if shown else None,
+        # Upstream's answer, in the read mode `upstream`, has neither.
+        weeks=getattr(shown, "weeks_to_complete", None),
+        pace=str(_PACES.get(getattr(shown, "pacing", ""), "")),
+    )
+
+
+def plain_text(html: str) -> str:
+    """Return the text of a piece of HTML on one line, of its first 20,000 characters."""
+    text = _TAG.sub(" ", _INVISIBLE.sub(" ", html[:_READ]))
+    return " ".join(unescape(text).split())
 
 
 def attach_content(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> None:
@@ -47,6 +100,7 @@ def _recorded(assignment: LearnerContentAssignment) -> ContentMetadata:
         shown.title = ""
     shown.start_date = shown.end_date = shown.enroll_by = shown.price_cents = None
     shown.partners, shown.partner_names, shown.course_type, shown.image_url = [], "", "", ""
+    shown.pacing, shown.weeks_to_complete = "", None
     return shown
 
 

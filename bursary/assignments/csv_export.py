@@ -15,10 +15,12 @@ from zoneinfo import ZoneInfo
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Count, QuerySet
+from django.utils import translation
 from django.utils.translation import gettext as _
 
+from bursary.access import anonymisation
 from bursary.access.models import User
-from bursary.assignments import listing
+from bursary.assignments import causes, listing, statuses
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -67,7 +69,7 @@ def export(
     return AssignmentExport(
         file_name=f"assignments-{now.astimezone(zone):%Y-%m-%d}.csv",
         content_type="text/csv; charset=utf-8",
-        lines=_lines(rows, _header(zone), zone=zone, now=now),
+        lines=_lines(rows, language=translation.get_language(), zone=zone, now=now),
         count=sum(counts.values()),
     )
 
@@ -98,27 +100,35 @@ def _log(counts: dict[int, int], *, user: User, filters: str, now: datetime) -> 
 
 
 def _header(zone: ZoneInfo) -> list[str]:
-    """Return the columns' names: text, as the request's language ends before the last row is sent."""
+    """Return the columns' names; the last three are for programs, and hold the API's words."""
     local = {"zone": zone.key}
     return [
         *(_("Learner"), _("Course"), _("Course key"), _("Offered by"), _("Price (USD)")),
-        *(_("Status"), _("Cause of failure")),
+        *(_("Status"), _("What failed")),
         _("Assigned (%(zone)s)") % local,
         _("Last action (%(zone)s)") % local,
         _("Deadline (%(zone)s)") % local,
         _("Deadline decided by"),
+        _("Accepted or ended (%(zone)s)") % local,
+        _("Why it ended"),
         _("Start (%(zone)s)") % local,
         *(_("Budget"), _("Assignment")),
+        *("state", "learner_state", "cause"),
     ]
 
 
 def _lines(
-    rows: QuerySet[LearnerContentAssignment], header: Sequence[str], *, zone: ZoneInfo, now: datetime
+    rows: QuerySet[LearnerContentAssignment], *, language: str, zone: ZoneInfo, now: datetime
 ) -> Iterator[bytes]:
-    yield _encoded([header], before=_BYTE_ORDER_MARK)
+    """Yield the file in pages, in the request's language, which ends before the last of them is sent."""
+    with translation.override(language):
+        header = _encoded([_header(zone)], before=_BYTE_ORDER_MARK)
+    yield header
     for pks in keyset_pages(rows.values_list("pk", flat=True), size=ROWS_PER_PAGE):
         shown = listing.with_timelines(pks, now=now, with_join_by=False)
-        yield _encoded([_cells(one, zone) for one in shown])
+        with translation.override(language):
+            page = _encoded([_cells(one, zone) for one in shown])
+        yield page
 
 
 def _encoded(rows: Sequence[Sequence[str]], *, before: str = "") -> bytes:
@@ -137,22 +147,27 @@ def _cells(assignment: LearnerContentAssignment, zone: ZoneInfo) -> list[str]:
     content: Any = assignment.shown_content
     failed = assignment.last_failure()
     is_open = assignment.state == State.ALLOCATED
-    status = LearnerState(assignment.learner_state).label if is_open else ""
+    status = statuses.status_of(assignment.state, assignment.learner_state)
     return [
-        assignment.learner_email,
+        anonymisation.shown_address(assignment.learner_email),
         content.title if content else "",
         assignment.content_key,
         content.partner_names if content else "",
         f"{assignment.price_cents // 100}.{assignment.price_cents % 100:02}",
-        status or assignment.state,
-        failed.error_code if failed else "",
+        str(statuses.STATUSES[status]),
+        str(causes.in_words(failed.error_code).sentence) if failed else "",
         _local(assignment.allocated_at, zone),
         _local(assignment.recent_action_at, zone),
-        _local(assignment.expires_at, zone),
-        assignment.expires_reason,
+        _local(assignment.expires_at if is_open else None, zone),
+        str(statuses.DECIDED_BY[assignment.expires_reason]) if is_open else "",
+        _local(statuses.ended_at(assignment), zone),
+        statuses.why_ended(assignment),
         _local(content.start_date if content else None, zone),
         assignment.budget.name,
         str(assignment.uuid),
+        assignment.state,
+        LearnerState(assignment.learner_state).label,
+        failed.error_code if failed else "",
     ]
 
 

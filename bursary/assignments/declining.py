@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from bursary.access.models import User
 from bursary.assignments import lifecycle, matching, redemption
@@ -61,14 +62,15 @@ def _checked_text(reason: str) -> str:
     if len(text) > LONGEST_REASON:
         raise DeclineRefused(
             "decline_reason_too_long",
-            f"The reason has {len(text)} characters; {LONGEST_REASON} are allowed.",
-            "Shorten the reason, or leave it out.",
+            _("The reason has %(count)d characters; %(most)d are allowed.")
+            % {"count": len(text), "most": LONGEST_REASON},
+            _("Shorten the reason, or leave it out."),
         )
     if _UNSTORABLE.search(text):
         raise DeclineRefused(
             "decline_reason_unreadable",
-            "The reason contains characters that cannot be displayed.",
-            "Write it again, or decline without a reason.",
+            _("The reason contains characters that cannot be displayed."),
+            _("Write it again, or decline without a reason."),
         )
     return text
 
@@ -76,18 +78,18 @@ def _checked_text(reason: str) -> str:
 def _refusal(assignment: LearnerContentAssignment, *, now: datetime) -> DeclineRefused | None:
     """Return why the assignment, as read, cannot be declined; None where it can."""
     if ended := redemption.refusal(assignment, now=now):
-        nothing_to_do = "You need not do anything: it cannot be accepted any more."
+        nothing_to_do = _("You need not do anything: it cannot be accepted any more.")
         return DeclineRefused(ended.reason, ended.sentence, nothing_to_do)
     if assignment.state == State.ACCEPTED:
         return DeclineRefused(
             "reason_learner_assignment_accepted",
-            "You have already accepted this course.",
-            "To leave it, ask your organisation.",
+            _("You have already accepted this course."),
+            _("To leave it, ask your organisation."),
         )
     if assignment.redeeming_since:
         return DeclineRefused(
             "reason_learner_assignment_being_redeemed",
-            "This course is being accepted at this moment.",
-            "Try again in a minute.",
+            _("This course is being accepted at this moment."),
+            _("Try again in a minute."),
         )
     return None

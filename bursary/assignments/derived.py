@@ -82,14 +82,18 @@ def at_allocation(
     }
 
 
-def at_move(target: State) -> dict[str, object]:
-    """Return the derived columns that a move to `target` decides."""
-    learner_states = {State.ALLOCATED: LearnerState.NOTIFYING, State.EXPIRED: LearnerState.EXPIRED}
+def at_move(by: ActionType) -> dict[str, object]:
+    """Return the derived columns that a move decides."""
+    learner_states = {
+        ActionType.ALLOCATED: LearnerState.NOTIFYING,
+        ActionType.EXPIRED: LearnerState.EXPIRED,
+        ActionType.DECLINED: LearnerState.DECLINED,
+    }
     return {
-        "learner_state": learner_states.get(target, LearnerState.NONE),
+        "learner_state": learner_states.get(by, LearnerState.NONE),
         "remind_at": FAR_FUTURE,
         # An open assignment is not nudged before its learner was notified; once accepted it is.
-        "nudge_at": CHECK_NOW if target == State.ACCEPTED else FAR_FUTURE,
+        "nudge_at": CHECK_NOW if by == ActionType.REDEEMED else FAR_FUTURE,
     }
 
 
@@ -310,9 +314,11 @@ def _content_columns(contents: Sequence[ContentMetadata], *, now: datetime) -> d
 
 def _learner_state() -> Case:
     """Return the clients' word for the current cycle: see the table in docs/glossary.md."""
-    actions = LearnerContentAssignmentAction.objects.filter(
-        assignment=OuterRef("pk"), cycle=OuterRef("cycle"), action_type__in=_INVITATIONS
+    in_cycle = LearnerContentAssignmentAction.objects.filter(
+        assignment=OuterRef("pk"), cycle=OuterRef("cycle")
     )
+    declined = in_cycle.filter(action_type=ActionType.DECLINED)
+    actions = in_cycle.filter(action_type__in=_INVITATIONS)
     retries = LearnerContentAssignmentAction.objects.filter(retry_of=OuterRef("pk"))
     failed = actions.filter(~Exists(retries), status=Status.FAILED)
     mails = actions.filter(action_type=ActionType.NOTIFIED)
@@ -320,6 +326,7 @@ def _learner_state() -> Case:
     skipped = ~Exists(mails.filter(status__in=OPEN)) & Exists(mails.filter(status=Status.SKIPPED))
     return Case(
         When(Q(state=State.EXPIRED), then=Value(LearnerState.EXPIRED)),
+        When(Q(Exists(declined), state=State.CANCELLED), then=Value(LearnerState.DECLINED)),
         When(~Q(state=State.ALLOCATED), then=Value(LearnerState.NONE)),
         When(Exists(failed), then=Value(LearnerState.FAILED)),
         When(Exists(notified), then=Value(LearnerState.WAITING)),

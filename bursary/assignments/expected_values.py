@@ -17,7 +17,7 @@ from bursary.replica.joining import RunTerms
 from bursary.replica.models import ContentMetadata, ContentType
 
 _INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
-_COMPARED = (ActionType.LEARNER_LINKED, *_INVITATIONS, ActionType.NUDGED)
+_COMPARED = (ActionType.LEARNER_LINKED, *_INVITATIONS, ActionType.NUDGED, ActionType.DECLINED)
 _READ = ("assignment", "action_type", "cycle", "dedup_key", "status", "created", "completed_at", "retry_of")
 
 Actions = Sequence[LearnerContentAssignmentAction]
@@ -166,7 +166,8 @@ def _learner_state(assignment: LearnerContentAssignment, actions: Actions) -> Le
     if assignment.state == State.EXPIRED:
         return LearnerState.EXPIRED
     if assignment.state != State.ALLOCATED:
-        return LearnerState.NONE
+        declined = any(one.action_type == ActionType.DECLINED for one in actions)
+        return LearnerState.DECLINED if declined else LearnerState.NONE
     retried = {action.retry_of_id for action in actions}
     inviting = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
     if any(

@@ -74,47 +74,58 @@ class ExtensionResult:
 
 
 def extend(
-    budget: Budget, *, uuids: Sequence[UUID], until: datetime, now: datetime, actor: User | None = None
+    budget: Budget,
+    *,
+    uuids: Sequence[UUID],
+    until: datetime,
+    now: datetime,
+    actor: User | None = None,
+    dry_run: bool = False,
 ) -> ExtensionResult:
     """Extend the deadlines of the budget's assignments with these uuids, where they are open.
 
     What has expired is not revived: allocating it again does that. Links in mails sent before last as long as
-    the new deadline. Idempotent. Each batch is a transaction of its own.
+    the new deadline. Idempotent. Each batch is a transaction of its own, which a dry run rolls back.
     """
     outcome = ExtensionResult()
     for batch in chunks(dict.fromkeys(uuids), BATCH):
-        outcome.add(_extend_batch(budget, batch, until=until, now=now, actor=actor))
+        with transaction.atomic():
+            outcome.add(_extend_batch(budget, batch, until=until, now=now, actor=actor))
+            transaction.set_rollback(dry_run)
     return outcome
 
 
 def _extend_batch(
-    budget: Budget, uuids: Sequence[UUID], *, until: datetime, now: datetime, actor: User | None
+    budget: Budget,
+    uuids: Sequence[UUID],
+    *,
+    until: datetime,
+    now: datetime,
+    actor: User | None,
 ) -> ExtensionResult:
     outcome = ExtensionResult()
-    with transaction.atomic():
-        found = _locked(budget, uuids)
-        outcome.refused = {uuid: why for uuid in uuids if (why := _objection(found.get(uuid), until, now))}
-        before = {one.pk: one for uuid, one in found.items() if uuid not in outcome.refused}
-        rows = LearnerContentAssignment.objects.filter(pk__in=before)
-        rows.update(extended_until=until, modified=now)
-        derived.follow_extension(list(before), now=now)
-        after = rows.in_bulk()
-        bound = [pk for pk, one in after.items() if one.expires_at <= before[pk].expires_at]
-        _undo([before[pk] for pk in bound], now=now)
-        outcome.refused |= {
-            before[pk].uuid: _BOUND_BY.get(after[pk].expires_reason, ExtensionRefusal.NOT_LATER)
-            for pk in bound
-        }
-        extended = [after[pk] for pk in sorted(before) if pk not in set(bound)]
-        outcome.extended = [
-            Extension(one.uuid, before[one.pk].expires_at, one.expires_at, ExpiryReason(one.expires_reason))
-            for one in extended
-        ]
-        details = {one.pk: _in_words(it, budget) for one, it in zip(extended, outcome.extended, strict=True)}
-        occasion = f"{now:%Y-%m-%dT%H%M%S.%f}"
-        actions.record(
-            extended, ActionType.DEADLINE_EXTENDED, now=now, actor=actor, dedup_key=occasion, detail=details
-        )
+    found = _locked(budget, uuids)
+    outcome.refused = {uuid: why for uuid in uuids if (why := _objection(found.get(uuid), until, now))}
+    before = {one.pk: one for uuid, one in found.items() if uuid not in outcome.refused}
+    rows = LearnerContentAssignment.objects.filter(pk__in=before)
+    rows.update(extended_until=until, modified=now)
+    derived.follow_extension(list(before), now=now)
+    after = rows.in_bulk()
+    bound = [pk for pk, one in after.items() if one.expires_at <= before[pk].expires_at]
+    _undo([before[pk] for pk in bound], now=now)
+    outcome.refused |= {
+        before[pk].uuid: _BOUND_BY.get(after[pk].expires_reason, ExtensionRefusal.NOT_LATER) for pk in bound
+    }
+    extended = [after[pk] for pk in sorted(before) if pk not in set(bound)]
+    outcome.extended = [
+        Extension(one.uuid, before[one.pk].expires_at, one.expires_at, ExpiryReason(one.expires_reason))
+        for one in extended
+    ]
+    details = {one.pk: _in_words(it, budget) for one, it in zip(extended, outcome.extended, strict=True)}
+    occasion = f"{now:%Y-%m-%dT%H%M%S.%f}"
+    actions.record(
+        extended, ActionType.DEADLINE_EXTENDED, now=now, actor=actor, dedup_key=occasion, detail=details
+    )
     return outcome
 
 

@@ -20,7 +20,7 @@ from bursary.access.models import User
 from bursary.assignments import actions
 from bursary.assignments.actions import APPLIES_IN, Skipped
 from bursary.assignments.choices import OPEN, ActionType, State, Status
-from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib import moments
@@ -40,6 +40,8 @@ _INVITATIONS = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 class RepairRefusal(enum.StrEnum):
     NOTHING_FAILED = "nothing_failed"
     """Nothing of it failed that can be repaired."""
+    TOO_LATE = "too_late_to_repeat"
+    """It would be skipped: the content has started, or the deadline has passed."""
     ONLY_BY_LEARNER = "only_the_learner_accepts"
     """A redemption failed, which the learner starts again."""
 
@@ -140,13 +142,21 @@ def retry(
 ) -> RepairResult:
     """Retry the failed work of the budget's assignments with these uuids: of it, `which` actions.
 
-    A redemption is the learner's own to repeat: only it is refused.
+    A redemption is the learner's own to repeat: only it is refused. A mail that would be skipped when it is
+    sent is refused, too.
     """
 
     def again(failed: list[LearnerContentAssignmentAction]) -> None:
         actions.retry_all(failed, now=now, actor=actor)
 
-    return _repair(budget, uuids, again, which or Q())
+    def in_time(failed: LearnerContentAssignmentAction) -> bool:
+        one = failed.assignment
+        if failed.action_type == ActionType.NUDGED and not now < one.content_start < FAR_FUTURE:
+            return False
+        mails = (ActionType.REMINDED, ActionType.NUDGED)
+        return failed.action_type not in mails or one.state != State.ALLOCATED or one.expires_at > now
+
+    return _repair(budget, uuids, again, which or Q(), in_time)
 
 
 def skip(
@@ -175,11 +185,12 @@ def _repair(
     uuids: Sequence[UUID],
     answer: Callable[[list[LearnerContentAssignmentAction]], None],
     which: Q,
+    can_be: Callable[[LearnerContentAssignmentAction], bool] = lambda _failed: True,
 ) -> RepairResult:
     """Answer the failed work of named assignments, in batches, each in a transaction of its own."""
     outcome = RepairResult()
     for batch in chunks(dict.fromkeys(uuids), ROWS_PER_STATEMENT):
-        outcome.add(_repair_batch(budget, batch, answer, which))
+        outcome.add(_repair_batch(budget, batch, answer, which, can_be))
     return outcome
 
 
@@ -188,6 +199,7 @@ def _repair_batch(
     uuids: Sequence[UUID],
     answer: Callable[[list[LearnerContentAssignmentAction]], None],
     which: Q,
+    can_be: Callable[[LearnerContentAssignmentAction], bool],
 ) -> RepairResult:
     outcome = RepairResult()
     with transaction.atomic():
@@ -195,10 +207,12 @@ def _repair_batch(
         named = LearnerContentAssignment.objects.filter(budget=budget, uuid__in=uuids)
         found = {one.pk: one for one in for_update(named).order_by("pk")}
         failed = _locked(to_repair().filter(which, assignment__in=found), found)
-        repairable = [one for one in failed if one.action_type != ActionType.REDEEMED]
+        by_others = [one for one in failed if one.action_type != ActionType.REDEEMED]
+        repairable = [one for one in by_others if can_be(one)]
         answer(repairable)
         repaired = {one.assignment_id for one in repairable}
-        only_redemptions = {one.assignment_id for one in failed} - repaired
+        refusals: dict[int, str] = {one.assignment_id: RepairRefusal.ONLY_BY_LEARNER for one in failed}
+        refusals |= {one.assignment_id: RepairRefusal.TOO_LATE for one in by_others}
         by_uuid = {one.uuid: one.pk for one in found.values()}
         for uuid in uuids:
             pk = by_uuid.get(uuid)
@@ -207,9 +221,7 @@ def _repair_batch(
             elif pk is None:
                 outcome.refused[uuid] = "unknown"
             else:
-                by_learner = pk in only_redemptions
-                refusal = RepairRefusal.ONLY_BY_LEARNER if by_learner else RepairRefusal.NOTHING_FAILED
-                outcome.refused[uuid] = refusal
+                outcome.refused[uuid] = refusals.get(pk, RepairRefusal.NOTHING_FAILED)
     return outcome
 
 

@@ -172,7 +172,7 @@ def _write(
     rule, reallocated = MOVES[by], by == ActionType.ALLOCATED
     columns: dict[str, object] = {
         **(_OF_A_CYCLE if reallocated else {}),
-        **derived.at_move(rule.target),
+        **derived.at_move(by),
         **changes,
         "state": rule.target,
         rule.time_column: now,

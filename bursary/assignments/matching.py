@@ -54,6 +54,8 @@ COSTLY = (Verdict.NEW, Verdict.AGAIN)
 """What is allocated, at its price."""
 OTHER_ASSIGNMENT = (Verdict.HAS_OTHER_RUN, Verdict.HAS_COURSE, Verdict.ACCEPTED)
 """What names an assignment of the same course by another key."""
+NOT_ALLOCATED = (Verdict.UNCHANGED, *OTHER_ASSIGNMENT, Verdict.DECLINED)
+"""What names an assignment that stays as it is."""
 NO_CHANGE = (Verdict.UNCHANGED, Verdict.NOTIFIED_AGAIN, *OTHER_ASSIGNMENT, Verdict.DECLINED)
 """What names an assignment that the learner has, or declined, and costs nothing."""
 

@@ -151,6 +151,8 @@ class LearnerContentAssignment(AddressedRow):
             models.Index(fields=["budget", "content_key"], name="assignment_of_content"),
             models.Index(fields=["budget", "parent_content_key"], name="assignment_of_course"),
             models.Index(fields=["allocation_batch_uuid", "id"], name="assignment_of_batch"),
+            # The assignment of a payment, for refunds and support: written once, when it is accepted.
+            models.Index(fields=["transaction_uuid"], name="assignment_of_transaction"),
             # One learner's assignments, over all budgets.
             models.Index(fields=["learner_key"], name="assignment_of_address"),
             models.Index(fields=["mailbox_key"], name="assignment_of_mailbox"),
@@ -212,6 +214,11 @@ class AllocationBatch(models.Model):
     due_date = models.DateTimeField(null=True, blank=True)
     message = models.TextField(blank=True, help_text="Plain text, in the mail about the assignment")
     counts = models.JSONField(default=dict, help_text="Number of addresses by verdict")
+    unchanged = models.JSONField(
+        default=dict,
+        db_default={},
+        help_text="The assignments (pks) for which its learners got no new one, by verdict",
+    )
     created = models.DateTimeField()
 
     class Meta:

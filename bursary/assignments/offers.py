@@ -11,6 +11,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+from django.utils.translation import gettext as _
 
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -71,15 +72,16 @@ def in_words(refused: NotJoinable, *, now: datetime, before: datetime, zone: Zon
     """Return as a sentence why content cannot be joined, by the date that decides, in this time zone."""
     run = refused.run
     if refused.reason is JoiningRefusal.ENDED and run and run.end:
-        return f"It ended on {moments.in_words(run.end, zone=zone)}."
+        return _("It ended on %(day)s.") % {"day": moments.in_words(run.end, zone=zone)}
     if refused.reason is JoiningRefusal.NOT_IN_TIME and run:
         if run.enroll_by and run.enroll_by <= now:
-            return f"Enrolment closed on {moments.in_words(run.enroll_by, zone=zone)}."
+            return _("Enrolment closed on %(day)s.") % {"day": moments.in_words(run.enroll_by, zone=zone)}
         if run.enroll_start:
             dates = (run.enroll_start, min(before, run.closes or before))
             opens, ends = (moments.in_words(at, zone=zone) for at in dates)
-            return f"Enrolment opens on {opens}, and the assignment ends on {ends}."
-    return "The catalog does not offer this for enrolment."
+            sentence = _("Enrolment opens on %(opens)s, and the assignment ends on %(ends)s.")
+            return sentence % {"opens": opens, "ends": ends}
+    return _("The catalog does not offer this for enrolment.")
 
 
 def figures(refused: NotJoinable, *, before: datetime) -> dict[str, object]:

@@ -13,6 +13,8 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, Value
 from django.db.models.functions import Lower, StrIndex, Substr
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from bursary.access.models import Role, User, of_mailboxes
 from bursary.assignments.choices import ActionType, State
@@ -57,21 +59,21 @@ class WarningCode(enum.StrEnum):
     """In the order of the list, the money is used up before this entry."""
 
 
-IN_SUMMARY: Mapping[WarningCode, str] = {
-    WarningCode.DOMAIN_MISTYPED: "Addresses with a domain that looks mistyped",
-    WarningCode.DOMAIN_RESERVED: "Addresses with a reserved domain",
-    WarningCode.ACCEPTED_ELSEWHERE: "Learners that accepted this course before",
-    WarningCode.OPEN_ELSEWHERE: "Learners to whom this course is assigned already",
-    WarningCode.DECLINED_ELSEWHERE: "Learners that declined this course before",
-    WarningCode.BEYOND_AVAILABLE: "Learners for whom no money is left, in the order of the list",
+IN_SUMMARY: Mapping[WarningCode, Any] = {
+    WarningCode.DOMAIN_MISTYPED: _("Addresses with a domain that looks mistyped"),
+    WarningCode.DOMAIN_RESERVED: _("Addresses with a reserved domain"),
+    WarningCode.ACCEPTED_ELSEWHERE: _("Learners that accepted this course before"),
+    WarningCode.OPEN_ELSEWHERE: _("Learners to whom this course is assigned already"),
+    WarningCode.DECLINED_ELSEWHERE: _("Learners that declined this course before"),
+    WarningCode.BEYOND_AVAILABLE: _("Learners for whom no money is left, in the order of the list"),
 }
-NEXT_STEPS: Mapping[WarningCode, str] = {
-    WarningCode.DOMAIN_MISTYPED: "Correct the address, unless it is right.",
-    WarningCode.DOMAIN_RESERVED: "Correct the address, or remove it.",
-    WarningCode.ACCEPTED_ELSEWHERE: "Remove the learner, unless the course is to be paid for once more.",
-    WarningCode.OPEN_ELSEWHERE: "Remove the learner, or cancel the other assignment.",
-    WarningCode.DECLINED_ELSEWHERE: "Ask the learner first, or remove the learner.",
-    WarningCode.BEYOND_AVAILABLE: "Remove learners, or have the budget raised.",
+NEXT_STEPS: Mapping[WarningCode, Any] = {
+    WarningCode.DOMAIN_MISTYPED: _("Correct the address, unless it is right."),
+    WarningCode.DOMAIN_RESERVED: _("Correct the address, or remove it."),
+    WarningCode.ACCEPTED_ELSEWHERE: _("Remove the learner, unless the course is to be paid for once more."),
+    WarningCode.OPEN_ELSEWHERE: _("Remove the learner, or cancel the other assignment."),
+    WarningCode.DECLINED_ELSEWHERE: _("Ask the learner first, or remove the learner."),
+    WarningCode.BEYOND_AVAILABLE: _("Remove learners, or have the budget raised."),
 }
 
 
@@ -86,7 +88,7 @@ class PreviewWarning:
     @property
     def next_step(self) -> str:
         """What the administrator can do."""
-        return NEXT_STEPS[self.code]
+        return str(NEXT_STEPS[self.code])
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class WarningSummary:
     @property
     def next_step(self) -> str:
         """What the administrator can do."""
-        return NEXT_STEPS[self.code]
+        return str(NEXT_STEPS[self.code])
 
 
 def find(
@@ -187,11 +189,13 @@ def _doubtful_domains(budget: Budget, seats: Sequence[Match]) -> Iterator[tuple[
         if domain in used:
             continue
         if domain in reserved:
-            sentence = f"“{domain}” is reserved for examples, tests or private networks."
+            sentence = gettext("“%(domain)s” is reserved for examples, tests or private networks.")
+            sentence %= {"domain": domain}
             yield one.addressee.position, PreviewWarning(WarningCode.DOMAIN_RESERVED, sentence)
         elif domain in meant:
             suggestion = f"{one.addressee.address.partition('@')[0]}@{meant[domain]}"
-            sentence = f"“{domain}” looks mistyped: perhaps {suggestion} is meant."
+            sentence = gettext("“%(domain)s” looks mistyped: perhaps %(suggestion)s is meant.")
+            sentence %= {"domain": domain, "suggestion": suggestion}
             figures = {"suggestion": suggestion}
             yield one.addressee.position, PreviewWarning(WarningCode.DOMAIN_MISTYPED, sentence, figures)
 
@@ -249,10 +253,10 @@ def _elsewhere(
         yield one.addressee.position, PreviewWarning(code, sentence, figures)
 
 
-_SENTENCES: Mapping[WarningCode, str] = {
-    WarningCode.ACCEPTED_ELSEWHERE: "The learner accepted {key}, from the budget {budget}.",
-    WarningCode.OPEN_ELSEWHERE: "The learner has an open assignment of {key}, from the budget {budget}.",
-    WarningCode.DECLINED_ELSEWHERE: "The learner declined {key}, from the budget {budget}.",
+_SENTENCES: Mapping[WarningCode, Any] = {
+    WarningCode.ACCEPTED_ELSEWHERE: _("The learner accepted {key}, from the budget {budget}."),
+    WarningCode.OPEN_ELSEWHERE: _("The learner has an open assignment of {key}, from the budget {budget}."),
+    WarningCode.DECLINED_ELSEWHERE: _("The learner declined {key}, from the budget {budget}."),
 }
 
 
@@ -297,6 +301,6 @@ def _beyond_available(
         return
     paid = available // price_cents
     for one in seats[paid:]:
-        sentence = "In the order of the list, what is available is used up before this entry."
+        sentence = gettext("In the order of the list, what is available is used up before this entry.")
         figures = {"affordable_seats": paid}
         yield one.addressee.position, PreviewWarning(WarningCode.BEYOND_AVAILABLE, sentence, figures)

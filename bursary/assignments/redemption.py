@@ -8,10 +8,13 @@ in between, the runner repeats `fulfil` when the lease of the work ends.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from bursary.access import known_learners
 from bursary.access.models import User, of_mailboxes
@@ -42,25 +45,25 @@ class RedemptionRefused(Exception):
         return self.sentence
 
 
-ASK_FOR_OTHER = "Ask your organisation to assign another course to you."
-ASK = "To take it after all, ask your organisation to assign it again."
-ASK_WHEN = "Ask your organisation when it can be accepted; until then you can decline it."
+ASK_FOR_OTHER = gettext_lazy("Ask your organisation to assign another course to you.")
+ASK = gettext_lazy("To take it after all, ask your organisation to assign it again.")
+ASK_WHEN = gettext_lazy("Ask your organisation when it can be accepted; until then you can decline it.")
 
-_REFUSED: Mapping[str, tuple[str, str]] = {
+_REFUSED: Mapping[str, tuple[str, Any]] = {
     State.CANCELLED: (
         "reason_learner_assignment_cancelled",
-        "Your organisation cancelled this assignment.",
+        gettext_lazy("Your organisation cancelled this assignment."),
     ),
     State.EXPIRED: (
         "reason_learner_assignment_expired",
-        "The deadline for accepting this assignment has passed.",
+        gettext_lazy("The deadline for accepting this assignment has passed."),
     ),
     State.REVERSED: (
         "reason_learner_assignment_reversed",
-        "You left this course, and its price was refunded.",
+        gettext_lazy("You left this course, and its price was refunded."),
     ),
 }
-_DECLINED = ("reason_learner_assignment_cancelled", "You declined this assignment.")
+_DECLINED = ("reason_learner_assignment_cancelled", gettext_lazy("You declined this assignment."))
 
 _BEST_FIRST = (State.ALLOCATED, State.ACCEPTED, State.EXPIRED, State.CANCELLED, State.REVERSED)
 
@@ -69,8 +72,8 @@ def not_assigned() -> RedemptionRefused:
     """Return the refusal for a learner without such an assignment."""
     return RedemptionRefused(
         "reason_learner_not_assigned_content",
-        "This course is not assigned to you.",
-        "Ask your organisation for it.",
+        _("This course is not assigned to you."),
+        _("Ask your organisation for it."),
     )
 
 
@@ -188,7 +191,7 @@ def refusal(
     # A passed deadline counts before the sweep runs, but not against a redemption in flight.
     expired = passed and assignment.redeeming_since is None
     refused = _DECLINED if declined else _REFUSED.get(State.EXPIRED if expired else assignment.state)
-    return RedemptionRefused(*refused, ASK) if refused else None
+    return RedemptionRefused(refused[0], str(refused[1]), str(ASK)) if refused else None
 
 
 def blocked(assignment: LearnerContentAssignment, *, now: datetime) -> RedemptionRefused | None:
@@ -202,13 +205,12 @@ def blocked(assignment: LearnerContentAssignment, *, now: datetime) -> Redemptio
     unused = budget.not_in_use(now)
     if unused is None:
         return None
-    sentence, next_step = "The budget that pays for this course is not in use at present.", ASK_WHEN
+    sentence = _("The budget that pays for this course is not in use at present.")
+    next_step = str(ASK_WHEN)
     if unused is NotInUse.NOT_YET_OPEN and budget.starts_at:
         opens = moments.in_words(budget.starts_at, zone=budget.customer.zone)
-        sentence, next_step = (
-            f"The budget that pays for this course opens on {opens}.",
-            "Accept it from then on.",
-        )
+        sentence = _("The budget that pays for this course opens on %(day)s.") % {"day": opens}
+        next_step = _("Accept it from then on.")
     return RedemptionRefused(unused.refusal_reason, sentence, next_step)
 
 
@@ -247,7 +249,9 @@ def _asked(assignments: Sequence[LearnerContentAssignment], *, now: datetime) ->
 
 def _unknown() -> RedemptionRefused:
     return RedemptionRefused(
-        ContentUnavailable.reason, "The catalog does not answer at present.", "Try again in a minute."
+        ContentUnavailable.reason,
+        _("The catalog does not answer at present."),
+        _("Try again in a minute."),
     )
 
 
@@ -270,11 +274,11 @@ def _unjoinable(
     except NotJoinable as refused:
         sentence = offers.in_words(refused, now=now, before=before, zone=assignment.budget.customer.zone)
         figures = offers.figures(refused, before=before)
-        return RedemptionRefused(refused.reason, sentence, ASK_FOR_OTHER, figures)
+        return RedemptionRefused(refused.reason, sentence, str(ASK_FOR_OTHER), figures)
     return RedemptionRefused(
         "content_not_in_catalog",
-        "This is no longer in your organisation's catalog.",
-        ASK_FOR_OTHER,
+        _("This is no longer in your organisation's catalog."),
+        str(ASK_FOR_OTHER),
         {"content_key": content_key},
     )
 

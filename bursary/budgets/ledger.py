@@ -11,6 +11,7 @@ from datetime import datetime
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
+from django.utils.translation import gettext
 
 from bursary.budgets.models import Account, Budget, LedgerEntry, LedgerEntryState
 from bursary.lib.locks import for_update
@@ -35,7 +36,8 @@ class InsufficientFunds(Exception):
     available_cents: int
 
     def __str__(self) -> str:
-        return f"This costs {dollars(self.requested_cents)}; {dollars(self.available_cents)} is available."
+        amounts = {"cost": dollars(self.requested_cents), "available": dollars(self.available_cents)}
+        return gettext("This costs %(cost)s; %(available)s is available.") % amounts
 
 
 def lock(budget_pk: int) -> Budget:

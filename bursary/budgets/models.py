@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
 
 from bursary.lib.moments import FIRST_YEAR, LAST_YEAR
 
@@ -62,6 +63,12 @@ class Customer(models.Model):
         db_default=False,
         help_text="An allocation that does not mention it assigns again what the learner declined",
     )
+    contact_email = models.EmailField(
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Learners write here with questions. Empty: to an administrator",
+    )
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -112,13 +119,13 @@ def _list_of_days(default: str, help_text: str) -> "models.CharField[str, str]":
 class NotInUse(models.TextChoices):
     """Why a budget is not in use (decision 0012)."""
 
-    RETIRED = "retired"
+    RETIRED = "retired", _("Retired")
     """It was retired for good."""
-    INACTIVE = "inactive"
+    INACTIVE = "inactive", _("Switched off")
     """It is switched off."""
-    NOT_YET_OPEN = "not_yet_open"
+    NOT_YET_OPEN = "not_yet_open", _("Not open yet")
     """Its start is in the future."""
-    ENDED = "ended"
+    ENDED = "ended", _("Ended")
     """Its end has passed."""
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import environ
+from django.conf.locale import LANG_INFO
 from django.contrib.messages import constants as messages
 from django.core.exceptions import ImproperlyConfigured
 
@@ -88,6 +89,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -123,8 +125,13 @@ PASSWORD_RESET_TIMEOUT = 3 * 60 * 60  # seconds: mail may be held up by a server
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
+CSRF_FAILURE_VIEW = "bursary.config.error_pages.csrf_failure"
 
-LANGUAGE_CODE = "en"
+# The first is the language of mails, and of pages for readers that ask for none of them.
+_LANGUAGES = env.list("BURSARY_LANGUAGES", default=["en"])
+LANGUAGE_CODE = _LANGUAGES[0]
+LANGUAGES = [(code, LANG_INFO.get(code, {}).get("name_local", code)) for code in _LANGUAGES]
+LOCALE_PATHS = [VAR_DIR / "locale", PACKAGE_DIR / "locale"]  # the first may correct the second
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"

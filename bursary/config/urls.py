@@ -1,4 +1,4 @@
-"""All URLs: API, administration, health and metrics, dashboard."""
+"""All URLs: API, administration, health and metrics, dashboard; and what answers where no view does."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -9,3 +9,8 @@ urlpatterns = [
     path("", include("bursary.ops.urls")),
     path("", include("bursary.dashboard.urls")),
 ]
+
+handler400 = "bursary.config.error_pages.bad_request"
+handler403 = "bursary.config.error_pages.permission_denied"
+handler404 = "bursary.config.error_pages.not_found"
+handler500 = "bursary.config.error_pages.server_error"

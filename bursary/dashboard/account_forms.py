@@ -10,11 +10,14 @@ from uuid import uuid4
 from django import forms
 from django.conf import settings
 from django.contrib.auth.forms import PasswordResetForm
+from django.contrib.auth.tokens import default_token_generator
 from django.core.exceptions import ValidationError
 from django.db import connections
 from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
 from django.utils.translation import gettext_lazy as _
 
 from bursary.access.models import ApiKey, User, learner_key, of_mailboxes
@@ -24,6 +27,8 @@ from bursary.delivery.errors import DeliveryError
 MOST_KEYS = 20  # of one account, that work
 RESET_INTERVAL = timedelta(minutes=10)  # at least, between two mails to one account
 MOST_ACCOUNTS = 10  # with one address
+MOST_THREADS = 8  # at once that send links
+_threads = threading.BoundedSemaphore(MOST_THREADS)
 
 logger = logging.getLogger(__name__)
 
@@ -57,52 +62,50 @@ class NewKeyForm(forms.Form):
 
 
 class ForgottenPasswordForm(PasswordResetForm):
-    """Django's, which finds accounts by mailbox and mails each at most once in `RESET_INTERVAL`.
+    """Asks for a link to set a new password.
 
-    The answer is the same, and as fast, whether or not there is an account: a thread sends the mail.
+    The answer is the same, and as fast, whether or not there is an account: a thread looks for it, and mails.
     """
 
-    def get_users(self, email: str) -> Iterator[User]:
-        """Yield the accounts to mail. Raises nothing where there are none."""
-        now = timezone.now()
-        accounts = User.objects.filter(of_mailboxes([learner_key(email)]), is_active=True).order_by("pk")
-        for user in accounts[:MOST_ACCOUNTS]:
-            due = Q(reset_mailed_at=None) | Q(reset_mailed_at__lte=now - RESET_INTERVAL)
-            # Django gives no new password to accounts without a usable one: they sign in elsewhere.
-            if user.has_usable_password() and User.objects.filter(due, pk=user.pk).update(
-                reset_mailed_at=now
-            ):
-                yield user
-
-    def send_mail(  # type: ignore[override]  # of Django's arguments, those that are used
-        self,
-        _subject: str,
-        _template: str,
-        context: dict[str, Any],
-        _sender: str | None,
-        to_email: str,
-        **_more: Any,
-    ) -> None:
-        """Send the link in a thread, to the account's own address."""
-        path = reverse("new-password", args=[context["uid"], context["token"]])
-        shown = {"link": f"{settings.BASE_URL}{path}", "username": context["user"].get_username()}
-        sending = threading.Thread(
-            target=_send,
-            args=(context["user"].pk, to_email, shown),
-            name="bursary-password-link",
-            daemon=True,
-        )
-        sending.start()
+    def save(self, **_of_django: Any) -> None:  # type: ignore[override]  # its options are not used
+        """Mail the accounts of the address in a thread. While too many do so, nothing is sent."""
+        if not _threads.acquire(blocking=False):
+            logger.warning("A link to set a password was not sent: %s are being sent.", MOST_THREADS)
+            return
+        address = self.cleaned_data["email"]
+        threading.Thread(
+            target=_mail_accounts, args=(address,), name="bursary-password-link", daemon=True
+        ).start()
 
 
-def _send(user: int, recipient: str, context: dict[str, str]) -> None:
-    """Send the mail; where that fails, log it and let the user ask again at once."""
+def _mail_accounts(address: str) -> None:
     try:
-        emails.send(
-            recipient, template="password_link", context=context, name=str(uuid4()), now=timezone.now()
-        )
-    except DeliveryError as failure:
-        logger.warning("A link to set a password was not sent: user=%s error=%s", user, failure.error_code)
-        User.objects.filter(pk=user).update(reset_mailed_at=None)
+        for user in _accounts_to_mail(address):
+            _send(user)
     finally:
         connections.close_all()
+        _threads.release()
+
+
+def _accounts_to_mail(address: str) -> Iterator[User]:
+    """Yield the accounts of the mailbox, each at most once in `RESET_INTERVAL`."""
+    now = timezone.now()
+    accounts = User.objects.filter(of_mailboxes([learner_key(address)]), is_active=True).order_by("pk")
+    due = Q(reset_mailed_at=None) | Q(reset_mailed_at__lte=now - RESET_INTERVAL)
+    for user in accounts[:MOST_ACCOUNTS]:
+        # Accounts without a usable password get no new one: they sign in elsewhere.
+        if user.has_usable_password() and User.objects.filter(due, pk=user.pk).update(reset_mailed_at=now):
+            yield user
+
+
+def _send(user: User) -> None:
+    """Mail the link to the account's own address; where that fails, let the user ask again at once."""
+    uid = urlsafe_base64_encode(force_bytes(user.pk))
+    path = reverse("new-password", args=[uid, default_token_generator.make_token(user)])
+    context = {"link": f"{settings.BASE_URL}{path}", "username": user.get_username()}
+    try:
+        now = timezone.now()
+        emails.send(user.email, template="password_link", context=context, name=str(uuid4()), now=now)
+    except DeliveryError as failure:
+        logger.warning("A link to set a password was not sent: user=%s error=%s", user.pk, failure.error_code)
+        User.objects.filter(pk=user.pk).update(reset_mailed_at=None)

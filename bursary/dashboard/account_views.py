@@ -49,7 +49,7 @@ def revoke_key(request: HttpRequest, pk: int) -> HttpResponse:
     if key is None:
         raise Http404("There is no such key.")
     if _working(user).filter(pk=pk).update(revoked_at=timezone.now()):
-        messages.success(request, _("Revoked: “%(name)s” signs nothing in any more.") % {"name": key.name})
+        messages.success(request, _("Revoked: the key “%(name)s” no longer works.") % {"name": key.name})
     return redirect("account")
 
 

@@ -1,54 +1,52 @@
-"""Assigning a course in the browser: the courses to choose from, the preview, and the assignment itself."""
+"""Assigning a course in the browser: the preview, problems first, and the assignment itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import UUID
+
+from django.db import IntegrityError
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import allocation, deadlines, preview_warnings
+from bursary.assignments import allocation, preview_warnings
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.matching import COSTLY, OTHER_ASSIGNMENT, Repeats, Verdict
+from bursary.assignments.models import AllocationBatch
 from bursary.assignments.preview_warnings import WarningSummary
 from bursary.budgets.models import Budget
 from bursary.dashboard import messages
-from bursary.dashboard.forms import AssignForm, Choice
+from bursary.dashboard.forms import AssignForm
 from bursary.dashboard.messages import CheckedEntry, Problem
 from bursary.delivery.emails import DeadlineText, in_words
 from bursary.lib import moments
-from bursary.replica import joining, reads
-from bursary.replica.models import ContentMetadata
+from bursary.replica import reads
 
-MOST_CHOICES = 20
-
-
-@dataclass(frozen=True)
-class CatalogChoice:
-    """A course or run of the catalog, at its price."""
-
-    content: ContentMetadata
-    value: Choice
-    chosen: bool
-    join_by: datetime | None
-    """When enrolment closes in the last run that learners can join."""
+MOST_ENTRIES_SHOWN = 1000
+"""Of each kind; the others are counted."""
 
 
 @dataclass(frozen=True)
-class CatalogChoices:
-    """The first courses and runs that match; `has_more` if the catalog holds others."""
+class EntriesOfAKind:
+    """Entries of a list that are alike for the reader. `more` is the number of those that are not shown."""
 
-    choices: Sequence[CatalogChoice]
-    has_more: bool
+    summary: str
+    shown: Sequence[CheckedEntry]
+    more: int
+    folded: bool = False
 
 
 @dataclass(frozen=True)
 class AssignPreview:
     """What assigning would do now. Cents; `remaining_cents` is None if nothing limits the budget."""
 
-    checked: Sequence[CheckedEntry]
+    kinds: Sequence[EntriesOfAKind]
+    """What has a problem, what is to be checked, what changes nothing, and the rest."""
     learners: int
     """Learners that cost something."""
     price_cents: int
@@ -68,9 +66,11 @@ class AssignPreview:
 
 @dataclass(frozen=True)
 class AssignResult:
-    """The result of a submitted form: `done`, a preview, or problems. A preview may have problems, too."""
+    """The result of a submitted form: a batch, a preview, or problems. A preview may have problems, too."""
 
+    batch_uuid: UUID | None = None
     done: str = ""
+    """What was assigned, in sentences; empty where an earlier press of the button did it."""
     preview: AssignPreview | None = None
     problems: Sequence[Problem] = ()
     price_moved: bool = False
@@ -83,56 +83,47 @@ def budget_for(user: User, uuid: UUID) -> Budget | None:
     return Budget.objects.select_related("customer", "account").filter(may, uuid=uuid).first()
 
 
-def catalog_choices(
-    budget: Budget, *, words: str, now: datetime, chosen: Choice | None, due_date: datetime | None
-) -> CatalogChoices:
-    """Return the courses and runs that can be assigned from the budget, with `words` in their title.
-
-    Until `due_date`, unless that has passed: then nothing could be assigned. `chosen` keeps its price, so
-    that what is assigned is what was previewed.
-    """
-    until = due_date if due_date and due_date > now else None
-    before, _reason = deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=until)
-    contents = (
-        joining.joinable(catalog_uuid=budget.catalog_uuid, now=now, before=before)
-        .filter(title__icontains=words, gone_at=None, joining_price__isnull=False)
-        .defer("payload")
-        .order_by("title", "content_type", "start_date", "pk")[: MOST_CHOICES + 1]
-    )
-    found = []
-    for content in contents:
-        is_chosen = chosen is not None and chosen.content_key == content.content_key
-        value = chosen if chosen and is_chosen else Choice(content.joining_price, content.content_key)
-        found.append(CatalogChoice(content, value, chosen=is_chosen, join_by=content.join_by))
-    return CatalogChoices(found[:MOST_CHOICES], has_more=len(found) > MOST_CHOICES)
-
-
 def submit(form: AssignForm, budget: Budget, *, preview: bool, actor: User, now: datetime) -> AssignResult:
-    """Assign, all or nothing, or preview that without changing anything. An invalid form does neither."""
+    """Assign, all or nothing, or preview that without changing anything. An invalid form does neither.
+
+    The same form, sent again, is the same request: its result is the batch of the first time.
+    """
     if not form.is_valid():
         return AssignResult()
-    choice, people, due_date = form.cleaned_data["course"], form.cleaned_data["addresses"], form.due_date
-    entries = people.entries
+    choice, entries = form.cleaned_data["course"], form.cleaned_data["addresses"].entries
     asked = {
         "content_key": choice.content_key,
         "price_cents": choice.price_cents,
         "entries": [entry.text for entry in entries],
         "repeats": Repeats(form.cleaned_data["allow_another"], form.cleaned_data["reallocate_declined"]),
-        "due_date": due_date,
+        "due_date": form.due_date,
         "now": now,
     }
+    uuid, message = form.batch_uuid, form.cleaned_data["message"]
+    made = AllocationBatch.objects.filter(uuid=uuid, budget=budget)
     try:
         if preview:
             return _preview(allocation.preview(budget, **asked), budget, form)
-        done = allocation.allocate(budget, **asked, actor=actor)
+        if made.exists():
+            return AssignResult(uuid)
+        done = allocation.allocate(budget, **asked, actor=actor, message=message, batch_uuid=uuid)
     except (BadAddresses, TooManyAddresses, AllocationRefused, reads.ContentUnavailable) as refused:
         return AssignResult(problems=messages.problems(refused, entries), price_moved=_price_moved(refused))
+    except IntegrityError:  # sent twice at once, and the other was first
+        if made.exists():
+            return AssignResult(uuid)
+        raise
+    return AssignResult(uuid, _done(done, budget, form))
+
+
+def _done(done: allocation.Allocation, budget: Budget, form: AssignForm) -> str:
+    due = _("The due date is %(moment)s.") % {"moment": _due(budget, form.due_date)} if form.due_date else ""
     sentences = [
-        messages.done(done, budget, price_cents=choice.price_cents),
-        f"The due date is {_due(budget, due_date)}." if due_date else "",
-        messages.left_out(people),
+        messages.done(done, budget, price_cents=form.cleaned_data["course"].price_cents),
+        due,
+        messages.left_out(form.cleaned_data["addresses"]),
     ]
-    return AssignResult(done=" ".join(filter(None, sentences)))
+    return " ".join(filter(None, sentences))
 
 
 def _due(budget: Budget, due_date: datetime | None) -> str:
@@ -147,7 +138,7 @@ def _preview(found: allocation.Preview, budget: Budget, form: AssignForm) -> Ass
         reason = ExpiryReason(found.deadline_reason)
         deadline = in_words(found.deadline, reason, customer=budget.customer)
     preview = AssignPreview(
-        checked=messages.checked(found, entries),
+        kinds=_kinds(messages.checked(found, entries)),
         learners=sum(one in COSTLY for one in verdicts),
         price_cents=choice.price_cents,
         cost_cents=found.cost_cents,
@@ -165,6 +156,30 @@ def _preview(found: allocation.Preview, budget: Budget, form: AssignForm) -> Ass
         problems=[*refusals, *messages.bad_lines(found.bad_addresses, entries)],
         price_moved=any(_price_moved(refused) for refused in found.refusals),
     )
+
+
+def _kinds(checked: Sequence[CheckedEntry]) -> list[EntriesOfAKind]:
+    """Return the entries by what the reader does about them: the most urgent first, the ordinary folded."""
+    bad = [one for one in checked if not one.usable]
+    doubtful = [one for one in checked if one.usable and one.warnings]
+    fine = [one for one in checked if one.usable and not one.warnings]
+    unchanged, new = [one for one in fine if not one.costs], [one for one in fine if one.costs]
+    of_kind = (
+        (bad, partial(ngettext, "%(count)s entry to correct", "%(count)s entries to correct")),
+        (doubtful, partial(ngettext, "%(count)s entry to check", "%(count)s entries to check")),
+        (unchanged, partial(ngettext, "%(count)s entry changes nothing", "%(count)s entries change nothing")),
+        (new, partial(ngettext, "%(count)s learner without remarks", "%(count)s learners without remarks")),
+    )
+    return [
+        EntriesOfAKind(
+            words(len(found)) % {"count": f"{len(found):,}"},
+            found[:MOST_ENTRIES_SHOWN],
+            more=max(0, len(found) - MOST_ENTRIES_SHOWN),
+            folded=found is new,
+        )
+        for found, words in of_kind
+        if found
+    ]
 
 
 def _price_moved(refused: Exception) -> bool:

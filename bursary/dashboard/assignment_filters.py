@@ -11,46 +11,56 @@ from zoneinfo import ZoneInfo
 import django_filters
 from django.db.models import Count, QuerySet
 from django.http import Http404, QueryDict
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import listing
+from bursary.assignments import causes, failures, listing, statuses
 from bursary.assignments.choices import State
 from bursary.assignments.listing import ContentFiltersUnavailable, MomentFilter, TextFilter
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import LONGEST_AGE_DAYS, Budget
-from bursary.dashboard import chips
 from bursary.lib.moments import UTC_ZONE
 
 MOST_BUDGETS = 200  # to choose from
 
 SORTS: Mapping[str, Any] = {
-    "learner_email": _("Learner"),
-    "content_title": _("Course"),
-    "price_cents": _("Price"),
-    "learner_state": _("Status"),
-    "recent_action_at": _("Last action"),
-    "expires_at": _("Deadline"),
-    "content_start": _("Start"),
+    "learner_email": gettext_lazy("Learner"),
+    "content_title": gettext_lazy("Course"),
+    "price_cents": gettext_lazy("Price"),
+    "learner_state": gettext_lazy("Status"),
+    "recent_action_at": gettext_lazy("Last action"),
+    "expires_at": gettext_lazy("Deadline"),
+    "content_start": gettext_lazy("Start"),
 }
 """The columns that a list is sorted by. Each has an index with the budget, and none is NULL."""
 NEWEST = "-recent_action_at"
 
-WITHIN_DAYS = ((7, _("7 days")), (14, _("14 days")), (30, _("30 days")), (90, _("90 days")))
+_Rows = QuerySet[LearnerContentAssignment]
+_NO_FILTERS = ("budget", "status", "sort", "cursor")
+
+WITHIN_DAYS = (
+    (7, gettext_lazy("7 days")),
+    (14, gettext_lazy("14 days")),
+    (30, gettext_lazy("30 days")),
+    (90, gettext_lazy("90 days")),
+)
 
 
 class ListFilters(listing.AssignmentFilters):
     """The filters of the API's list, and those that people find by: dollars, dates, days to the deadline."""
 
     price_from = django_filters.NumberFilter(
-        method="costs_from", label=_("Price from"), min_value=0, max_value=10**12, decimal_places=2
+        method="costs_from", label=gettext_lazy("Price from"), min_value=0, max_value=10**12, decimal_places=2
     )
     price_to = django_filters.NumberFilter(
-        method="costs_to", label=_("to"), min_value=0, max_value=10**12, decimal_places=2
+        method="costs_to", label=gettext_lazy("to"), min_value=0, max_value=10**12, decimal_places=2
     )
-    assigned_from = MomentFilter(field_name="allocated_at", lookup_expr="gte", label=_("Assigned from"))
-    assigned_to = MomentFilter(field_name="allocated_at", lookup_expr="lte", label=_("to"))
+    assigned_from = MomentFilter(
+        field_name="allocated_at", lookup_expr="gte", label=gettext_lazy("Assigned from")
+    )
+    assigned_to = MomentFilter(field_name="allocated_at", lookup_expr="lte", label=gettext_lazy("to"))
     within = django_filters.NumberFilter(method="ends_within", min_value=1, max_value=LONGEST_AGE_DAYS)
     content_key = TextFilter(method="of_course")
 
@@ -86,32 +96,48 @@ class Selection:
     """The chosen one, or the only one."""
     filters: ListFilters
     status: str
-    """A key of `chips.STATUSES`, or empty for all."""
+    """A key of `statuses.STATUSES`, or empty for all."""
     sort: str
     zone: ZoneInfo
-    unavailable: str
-    """Why nothing can be filtered by content at present; empty if it can."""
+    problems: Sequence[str]
+    """Why the address means nothing, as sentences; empty where it can be read."""
     _found: QuerySet[LearnerContentAssignment]
+    _of_any_cause: QuerySet[LearnerContentAssignment]
 
     @property
     def rows(self) -> QuerySet[LearnerContentAssignment]:
         """The assignments, with the status."""
         return with_status(self._found, self.status)
 
-    def counts(self) -> dict[str, int]:
-        """Return the number of assignments by status, whichever is chosen. One query, over an index."""
-        counted = dict.fromkeys(chips.STATUSES, 0)
-        groups = self._found.order_by().values_list("state", "learner_state").annotate(count=Count("pk"))
+    def counts(self, everything: Sequence[LearnerContentAssignment] | None) -> dict[str, int]:
+        """Return the number of assignments by status, whichever is chosen.
+
+        One query, over an index where no text is searched; none, where `everything` that is found is given.
+        """
+        if everything is None:
+            groups: Any = self._found.order_by().values_list("state", "learner_state")
+            groups = groups.annotate(count=Count("*"))  # of a column that is not in the index: a full scan
+        else:
+            groups = [(row.state, row.learner_state, 1) for row in everything]
+        counted = dict.fromkeys(statuses.STATUSES, 0)
         for state, learner_state, count in groups:
-            counted[chips.status_of(state, learner_state)] += count
+            counted[statuses.status_of(state, learner_state)] += count
         return counted
+
+    def causes(self, everything: Sequence[LearnerContentAssignment] | None) -> list[tuple[str, str, int]]:
+        """Return each cause of failed work in what is found, in words, with its number. One query."""
+        chosen = self.filters.data.get("cause", "")
+        rows: Any = with_status(self._of_any_cause, self.status).order_by().values("pk")
+        rows = rows if chosen or everything is None else [row.pk for row in everything]
+        failed = failures.to_repair().filter(assignment__in=rows).order_by()
+        counted = failed.values_list("error_code").annotate(count=Count("assignment", distinct=True))
+        counts = {chosen: 0, **dict(counted.order_by("-count", "error_code"))}
+        return [(one, str(causes.in_words(one).sentence), count) for one, count in counts.items() if one]
 
 
 def with_status(rows: QuerySet[LearnerContentAssignment], status: str) -> QuerySet[LearnerContentAssignment]:
-    """Return the rows with a status of `chips.STATUSES`; all, where it is empty."""
-    if status in chips.OF_LEARNER_STATES:
-        return rows.filter(state=State.ALLOCATED, learner_state=chips.OF_LEARNER_STATES[status])
-    return rows.filter(state=status) if status else rows
+    """Return the rows with a status of `statuses.STATUSES`; all, where it is empty."""
+    return rows.filter(statuses.CONDITIONS[status]) if status else rows
 
 
 def selection(
@@ -132,25 +158,49 @@ def selection(
     zones = {one.customer.zone for one in ([budget] if budget else budgets)}
     zone = zones.pop() if len(zones) == 1 else UTC_ZONE
     filters = ListFilters(query, queryset=of_budgets, zone=zone, now=now)
-    found, unavailable = of_budgets.none(), ""
-    try:
-        if filters.is_valid():
-            found = filters.qs
-    except ContentFiltersUnavailable as refused:
-        unavailable = str(refused)
     status, sort = query.get("status", ""), query.get("sort", "")
-    if status and status not in chips.STATUSES:
-        found = of_budgets.none()  # not all: work on what a filter finds would be on too much
+    problems, found, of_any_cause = _found(query, filters)
     return Selection(
         budgets=budgets,
         budget=budget,
         filters=filters,
-        status=status if status in chips.STATUSES else "",
+        status=status if status in statuses.STATUSES else "",
         sort=sort if sort.removeprefix("-") in SORTS else NEWEST,
         zone=zone,
-        unavailable=unavailable,
+        problems=problems,
         _found=found,
+        _of_any_cause=of_any_cause,
     )
+
+
+def _found(query: QueryDict, filters: ListFilters) -> tuple[list[str], _Rows, _Rows]:
+    """Return what cannot be read of an address, the rows that it means, and those of any cause.
+
+    Of an address that cannot be read: nothing, and not all. Work on it, or its export, would be on too much.
+    """
+    nothing = filters.queryset.none()
+    if problems := _problems(query, filters):
+        return problems, nothing, nothing
+    others = {name: query[name] for name in query if name != "cause"}
+    try:
+        found: _Rows = filters.qs
+        if len(others) == len(query):
+            return [], found, found
+        return [], found, ListFilters(others, filters.queryset, zone=filters.zone, now=filters.now).qs
+    except ContentFiltersUnavailable as refused:
+        return [str(refused)], nothing, nothing
+
+
+def _problems(query: QueryDict, filters: ListFilters) -> list[str]:
+    """Return what cannot be read of an address."""
+    labels = {name: one.label or name for name, one in filters.filters.items()}
+    found = [f"{labels.get(name, name)}: {errors[0]}" for name, errors in filters.errors.items()]
+    unknown = sorted(set(query) - {*filters.filters, *_NO_FILTERS})
+    found += [_("There is no filter “%(name)s”.") % {"name": name} for name in unknown]
+    status = query.get("status", "")
+    if status and status not in statuses.STATUSES:
+        found.append(_("There is no status “%(name)s”.") % {"name": status})
+    return found
 
 
 def of_budgets_of(

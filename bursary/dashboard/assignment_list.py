@@ -1,6 +1,6 @@
 """The list of assignments: a page of rows by cursor, the counts by status, and the links to other views."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,11 +8,10 @@ from urllib.parse import urlencode
 
 from django.http import QueryDict
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from bursary.access.models import User
-from bursary.assignments import content_display, cursors, listing
-from bursary.assignments.choices import ExpiryReason, State
+from bursary.assignments import content_display, cursors, listing, statuses
+from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.dashboard import assignment_filters, chips
 from bursary.dashboard.assignment_filters import SORTS, WITHIN_DAYS, Selection
@@ -20,16 +19,8 @@ from bursary.dashboard.chips import Chip
 
 PAGE = 50
 
-_DEADLINES: Mapping[str, Any] = {
-    ExpiryReason.ALLOCATION_AGE: gettext_lazy("then it expires"),
-    ExpiryReason.ENROLL_BY: gettext_lazy("enrolment closes"),
-    ExpiryReason.BUDGET_END: gettext_lazy("the budget ends"),
-    ExpiryReason.DUE_DATE: gettext_lazy("your due date"),
-    ExpiryReason.EXTENSION: gettext_lazy("extended to then"),
-}
-
 _FOLDED = (
-    *("content_title__icontains", "content_partner__icontains", "price_from", "price_to"),
+    *("cause", "content_title__icontains", "content_partner__icontains", "price_from", "price_to"),
     *("assigned_from", "assigned_to"),
 )
 
@@ -84,17 +75,21 @@ class ListPage:
     filtered: bool
     more_filters: bool
     """One of those that are folded is in use."""
+    causes: Sequence[tuple[str, str, int]]
+    """Of failed work: the code, a sentence, and the number of assignments; empty on later pages."""
     within: Sequence[tuple[int, Any]] = WITHIN_DAYS
 
 
 def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
-    """Return the page that the address asks for. At most seven queries. Raises Http404."""
+    """Return the page that the address asks for. At most eight queries. Raises Http404."""
     chosen = assignment_filters.selection(user, query, now=now)
     descending, column = chosen.sort.startswith("-"), chosen.sort.removeprefix("-")
     cursor = query.get("cursor", "")
     found = cursors.cursor_page(chosen.rows, column=column, descending=descending, size=PAGE, cursor=cursor)
     rows = listing.with_timelines(found.pks, now=now, with_join_by=False)
-    counts = None if cursor else chosen.counts()
+    is_everything = not (cursor or found.later or chosen.status)
+    everything = rows if is_everything else None
+    counts = None if cursor else chosen.counts(everything)
     return ListPage(
         selection=chosen,
         rows=[_row(one, now=now) for one in rows],
@@ -105,6 +100,7 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
         later=found.later and changed(query, cursor=found.later),
         query=changed(query),
         filtered=any(query[name] for name in query if name not in ("sort", "cursor", "status")),
+        causes=() if cursor else chosen.causes(everything),
         more_filters=any(query.get(name) for name in _FOLDED),
     )
 
@@ -116,10 +112,11 @@ def changed(query: QueryDict, **parameters: str) -> str:
 
 
 def _row(assignment: LearnerContentAssignment, *, now: datetime) -> Row:
+    is_open = assignment.state == State.ALLOCATED
     return Row(
         assignment=assignment,
         chip=chips.chip(assignment, now=now),
-        deadline=str(_DEADLINES[assignment.expires_reason]) if assignment.state == State.ALLOCATED else "",
+        deadline=str(statuses.DECIDED_BY[assignment.expires_reason]) if is_open else "",
         starts_at=content_display.start(assignment),
         reminded=assignment.recent_action_at > assignment.allocated_at,
     )
@@ -140,10 +137,10 @@ def _column(name: str, query: QueryDict, sort: str) -> Column:
 
 
 def _tabs(query: QueryDict, status: str, counts: dict[str, int] | None) -> list[Tab]:
-    from_all = {"": None, **chips.STATUSES}
+    from_all = {"": _("All"), **statuses.STATUSES}
     return [
         Tab(
-            label=str(words[0]) if words else _("All"),
+            label=str(words),
             query=changed(query, status=name),
             count=None if counts is None else counts.get(name, sum(counts.values())),
             current=name == status,

@@ -5,78 +5,148 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from django.core.paginator import Page, Paginator
+from django.db.models import Exists, OuterRef, Subquery
 from django.http import Http404
 
-from bursary.access.models import User
-from bursary.access.permissions import Permission, granted, may
-from bursary.assignments import content_display, derived, learner_accounts, lifecycle, matching
+from bursary.access.models import Role, User
+from bursary.access.permissions import PERMISSIONS, Permission, granted, roles_of
+from bursary.assignments import failures, listing
 from bursary.assignments.choices import ActionType, State
-from bursary.assignments.learner_accounts import AccountEnded
-from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.models import (
+    AllocationBatch,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
+from bursary.dashboard import chips, content_since, life_picture, remedies, timeline_entries
+from bursary.dashboard.chips import Chip
+from bursary.dashboard.content_since import ContentRow
 from bursary.dashboard.learner_answers import Invitation, invitation
-from bursary.dashboard.overview import operates, own_assignments
+from bursary.dashboard.life_picture import LifePicture
+from bursary.dashboard.overview import own_assignments
+from bursary.dashboard.remedies import Offered
+from bursary.dashboard.timeline_entries import EntryReader, TimelineEntry
 from bursary.delivery.emails import DeadlineText, deadline_in_words
+
+NOT_FOUND = "There is no such assignment."
+
+
+@dataclass(frozen=True)
+class AdministratorPart:
+    """What the administrators of an assignment see of it."""
+
+    chip: Chip
+    offered: Offered
+    picture: LifePicture
+    entries: Sequence[TimelineEntry]
+    """The newest first."""
+    pages: Page[int]
+    """The page of the timeline that the entries are."""
+    content: Sequence[ContentRow]
+    content_differs: bool
+    in_catalog: bool
+    message: str
+    """To the learners of the request by which its learner was last asked; empty for none."""
+    links_ended_by_correction: bool
+    """The links that do not work any more were those to an address that was corrected."""
 
 
 @dataclass(frozen=True)
 class AssignmentPage:
-    """An assignment as `reader` may see it. For its learner, `timeline` is None."""
+    """An assignment as its reader may see it: by its administrators, its learner, or both."""
 
     assignment: LearnerContentAssignment
     deadline: DeadlineText | None
-    timeline: Sequence[LearnerContentAssignmentAction] | None
-    with_traces: bool = False
-    """This reader is an operator."""
-    may_be_cancelled: bool = False
-    """By this reader, now."""
-    invitation: Invitation | None = None
-    """Set if this reader is its learner."""
-    declined: bool = False
-    links_ended_by_correction: bool = False
-    """The links that do not work any more were those to an address that was corrected."""
-    account_ended: AccountEnded | None = None
-    """For its administrators: why its learner is not mailed."""
+    of_administrator: AdministratorPart | None
+    invitation: Invitation | None
+    """Set if the reader is its learner."""
 
 
-def load(uuid: UUID, *, reader: User, now: datetime) -> AssignmentPage | None:
-    """Return the assignment as `reader` may see it; None if it does not exist or they may not see it."""
-    assignment = (
-        LearnerContentAssignment.objects.select_related("budget__customer", "content")
-        .annotate(is_held=derived.held())
-        .defer("content__payload")
-        .filter(uuid=uuid)
-        .first()
-    )
-    if assignment is None:
+def load(uuid: UUID, *, reader: User, now: datetime, number: str = "1") -> AssignmentPage | None:
+    """Return the assignment as `reader` may see it; None if it does not exist or they may not see it.
+
+    `number` is the page of its timeline. Nine queries at most, and four more if `reader` is its learner.
+    """
+    own = Exists(own_assignments(reader).filter(pk=OuterRef("pk")))
+    batches = AllocationBatch.objects.filter(uuid=OuterRef("allocation_batch_uuid"))
+    rows = LearnerContentAssignment.objects.filter(uuid=uuid)
+    rows = rows.annotate(own=own, message=Subquery(batches.values("message")[:1]))
+    found = rows.values_list("pk", "budget__customer", "own", "message").first()
+    if found is None:
         return None
-    content_display.attach_content([assignment], now=now)
-    deadline = deadline_in_words(assignment) if assignment.state == State.ALLOCATED else None
-    own = own_assignments(reader).filter(pk=assignment.pk).exists()
-    as_learner = invitation(assignment, now=now) if own else None
-    customer_pk = assignment.budget.customer_id
-    if not may(reader, Permission.READ_ASSIGNMENTS, customer_pk=customer_pk):
-        return AssignmentPage(assignment, deadline, None, invitation=as_learner) if own else None
-    timeline = list(assignment.actions.timeline().select_related("actor").defer("payload"))
-    corrected_at = {one.created for one in timeline if one.action_type == ActionType.EMAIL_CORRECTED}
+    pk, customer_pk, is_own, message = found
+    roles = roles_of(reader, customer_pk=customer_pk)
+    administers = not PERMISSIONS[Permission.READ_ASSIGNMENTS].isdisjoint(roles)
+    if not (administers or is_own):
+        return None
+    (assignment,) = listing.with_timelines([pk], now=now, with_join_by=False)
+    part = (
+        _of_administrator(assignment, roles, message or "", number=number, now=now) if administers else None
+    )
     return AssignmentPage(
         assignment,
-        deadline,
-        timeline,
-        links_ended_by_correction=assignment.links_revoked_at in corrected_at,
-        with_traces=operates(reader),
-        may_be_cancelled=lifecycle.allows(assignment, ActionType.CANCELLED)
-        and may(reader, Permission.CANCEL, customer_pk=customer_pk),
-        invitation=as_learner,
-        declined=bool(matching.which_declined([assignment])),
-        account_ended=learner_accounts.account_ended(assignment),
+        deadline=deadline_in_words(assignment) if assignment.state == State.ALLOCATED else None,
+        of_administrator=part,
+        invitation=invitation(assignment, now=now) if is_own else None,
     )
 
 
-def cancellable(uuid: UUID, *, actor: User) -> LearnerContentAssignment:
-    """Return the assignment if `actor` may cancel it, or revoke its links. Raises Http404."""
-    permitted = granted(actor, Permission.CANCEL, customer="budget__customer")
-    rows = LearnerContentAssignment.objects.select_related("budget")
-    assignment = rows.filter(permitted, uuid=uuid).first()
+def _of_administrator(
+    assignment: LearnerContentAssignment,
+    roles: frozenset[Role],
+    message: str,
+    *,
+    number: str,
+    now: datetime,
+) -> AdministratorPart:
+    actions = list(assignment.actions.all())
+    pages = Paginator([one.pk for one in reversed(actions)], timeline_entries.PAGE).get_page(number)
+    offered = remedies.offered(assignment, roles=roles, now=now)
+    rows = content_since.content_rows(assignment)
+    corrected_at = [one.created for one in actions if one.action_type == ActionType.EMAIL_CORRECTED]
+    reader = EntryReader(
+        _repairable(assignment, offered),
+        offered.correct,
+        with_traces=Role.OPERATOR in roles,
+        corrected_at=max(corrected_at, default=None),
+    )
+    return AdministratorPart(
+        chip=chips.chip(assignment, now=now),
+        offered=offered,
+        picture=life_picture.picture(assignment, now=now),
+        entries=timeline_entries.entries(list(pages.object_list), of=assignment, reader=reader, now=now),
+        pages=pages,
+        content=rows,
+        content_differs=any(row.changed for row in rows),
+        in_catalog=assignment.content is None or getattr(assignment, "is_held", True),
+        message=message,
+        links_ended_by_correction=assignment.links_revoked_at in corrected_at,
+    )
+
+
+def _repairable(assignment: LearnerContentAssignment, offered: Offered) -> frozenset[int]:
+    """Return the failed actions (pks) that can be retried or skipped; a redemption is the learner's own."""
+    if not offered.repair or not assignment.last_failure():
+        return frozenset()
+    failed = failures.to_repair().filter(assignment=assignment.pk).exclude(action_type=ActionType.REDEEMED)
+    return frozenset(failed.order_by().values_list("pk", flat=True))
+
+
+def permitted(uuid: UUID, *, actor: User, permission: Permission) -> LearnerContentAssignment:
+    """Return the assignment, if `actor` has the permission for it, with its budget. Raises Http404."""
+    may = granted(actor, permission, customer="budget__customer")
+    rows = LearnerContentAssignment.objects.select_related("budget__customer", "content")
+    assignment = rows.defer("content__payload").filter(may, uuid=uuid).first()
     if assignment is None:
-        raise Http404("There is no such assignment.")
+        raise Http404(NOT_FOUND)
     return assignment
+
+
+def action_of(assignment: LearnerContentAssignment, action_uuid: UUID) -> LearnerContentAssignmentAction:
+    """Return an action of the assignment. Raises Http404."""
+    rows = assignment.actions.defer("payload", "traceback", "attempt_log")
+    action = rows.filter(uuid=action_uuid).first()
+    if action is None:
+        raise Http404(NOT_FOUND)
+    action.assignment = assignment
+    return action

@@ -13,11 +13,10 @@ from django.utils.translation import ngettext
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import content_display, deadline_notices, failures
+from bursary.assignments import causes, content_display, deadline_notices, failures
 from bursary.assignments.choices import State
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
-from bursary.dashboard import causes
 from bursary.dashboard.money_bars import money_bar
 from bursary.delivery import mail_server
 from bursary.lib import moments

@@ -10,6 +10,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Count, QuerySet, Sum
 from django.utils.translation import gettext_lazy
 
+from bursary.access import anonymisation
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted
 from bursary.assignments import derived
@@ -109,7 +110,10 @@ def spendings(user: User, uuid: UUID) -> SpendingsPage | None:
     if budget is None:
         return None
     spent = LearnerContentAssignment.objects.filter(budget=budget, state=State.ACCEPTED).order_by()
-    by_learner = [Spending(*group) for group in _greatest(spent, "learner_email")]
+    by_learner = [
+        Spending(anonymisation.shown_address(address), count, cents)
+        for address, count, cents in _greatest(spent, "learner_email")
+    ]
     return SpendingsPage(budget, _by_course(spent), by_learner)
 
 

@@ -6,18 +6,19 @@ batch a request of its own, so that the page shows how far it is and a long list
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
 from django.db.models import Count, Max, Q, QuerySet
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission
 from bursary.assignments import cancellation, content_display, extension, failures, reminders
-from bursary.assignments.choices import LearnerState, State
+from bursary.assignments.choices import ExpiryReason, LearnerState, State
 from bursary.assignments.extension import ExtensionRefusal
 from bursary.assignments.failures import RepairRefusal
 from bursary.assignments.models import LearnerContentAssignment
@@ -26,6 +27,7 @@ from bursary.lib import moments
 from bursary.lib.batches import keyset_pages
 
 BATCH = 500
+OLD = timedelta(days=30)  # a failure that old is asked about before it is retried
 
 REFUSALS: Mapping[str, Any] = {
     "unknown": gettext_lazy("It is not there any more."),
@@ -38,6 +40,7 @@ REFUSALS: Mapping[str, Any] = {
     State.EXPIRED: gettext_lazy("It has expired."),
     State.REVERSED: gettext_lazy("It was refunded."),
     RepairRefusal.NOTHING_FAILED: gettext_lazy("Nothing of it failed."),
+    RepairRefusal.TOO_LATE: gettext_lazy("It is too late for what failed: skip it instead."),
     RepairRefusal.ONLY_BY_LEARNER: gettext_lazy("Accepting it failed: only the learner can do that again."),
     ExtensionRefusal.EXPIRED: gettext_lazy("Its deadline has passed: assign the course again."),
     ExtensionRefusal.NOT_LATER: gettext_lazy("Its deadline is not before that day."),
@@ -46,13 +49,18 @@ REFUSALS: Mapping[str, Any] = {
 }
 """Why one of many was left as it is, as a sentence."""
 
+_SHORTER: Mapping[str, Any] = {
+    ExpiryReason.ENROLL_BY: gettext_lazy("Extended to %(day)s only: enrolment in its course closes then."),
+    ExpiryReason.BUDGET_END: gettext_lazy("Extended to %(day)s only: its budget ends then."),
+}
+
 
 @dataclass(frozen=True)
-class Refused:
-    """An assignment that was left as it is, and why."""
+class Remark:
+    """An assignment, and a sentence about what was done with it, or why it was not."""
 
     assignment: LearnerContentAssignment
-    why: str
+    sentence: str
 
 
 @dataclass
@@ -61,9 +69,16 @@ class BatchResult:
 
     done: int = 0
     unchanged: int = 0
-    refused: list[Refused] = field(default_factory=list)
+    refused: list[Remark] = field(default_factory=list)
+    otherwise: list[Remark] = field(default_factory=list)
+    """Those that were done, but not as was asked for."""
     last: int = 0
     """The greatest primary key of the batch; 0 where it was the last one."""
+
+    @property
+    def remarks(self) -> list[Remark]:
+        """Each that was not done, and then each that was not done as was asked for."""
+        return self.refused + self.otherwise
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,8 @@ class _Outcome:
     done: int
     unchanged: int
     refused: Mapping[UUID, str]
+    otherwise: Mapping[UUID, str] = field(default_factory=dict)
+    """Sentences about those that were done, but not as was asked for."""
 
 
 class Work(Protocol):
@@ -97,10 +114,12 @@ class Verb:
     """Which of all that a filter finds it is for; of named ones, the others are refused by name."""
     work: Work
     needs_day: bool = False
+    caution: Callable[[QuerySet[LearnerContentAssignment], datetime], str] = lambda _rows, _now: ""
+    """What is to be considered before it is done to these; empty for nothing."""
 
     def in_words(self, result: BatchResult) -> str:
         """Return the result as a sentence or two."""
-        parts = [f"{self.done}: {result.done:,}."]
+        parts = [f"{self.done}: {result.done:,}."] if result.done or not result.unchanged else []
         if result.unchanged:
             parts.append(f"{self.unchanged}: {result.unchanged:,}.")
         return " ".join(parts)
@@ -124,7 +143,26 @@ def _retry(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, 
 def _extend(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
     day = moments.read(until, zone=budget.customer.zone, end_of_day=True)
     found = extension.extend(budget, uuids=uuids, until=day, now=now, actor=actor)
-    return _Outcome(len(found.extended), 0, found.refused)
+    shorter = {
+        one.assignment: _SHORTER[one.decided_by]
+        % {"day": date_format(one.new.astimezone(budget.customer.zone), "DATE_FORMAT")}
+        for one in found.extended
+        if one.decided_by in _SHORTER
+    }
+    return _Outcome(len(found.extended), 0, found.refused, shorter)
+
+
+def _old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str:
+    """Return that some failed so long ago that a mail may surprise its reader; empty if none did."""
+    failed = failures.to_repair().filter(assignment__in=rows.order_by().values("pk"))
+    old = failed.filter(completed_at__lte=now - OLD).aggregate(count=Count("assignment", distinct=True))
+    if not (count := old["count"]):
+        return ""
+    return ngettext(
+        "One of them failed more than %(days)s days ago: its learner may not expect it any more.",
+        "%(count)s of them failed more than %(days)s days ago: their learners may not expect it any more.",
+        count,
+    ) % {"count": count, "days": OLD.days}
 
 
 VERBS: Mapping[str, Verb] = {
@@ -141,7 +179,12 @@ VERBS: Mapping[str, Verb] = {
             gettext_lazy("Reminded"),
             gettext_lazy("Had an e-mail a moment ago"),
             lambda count: (
-                ngettext("Remind one learner?", "Remind %(count)s learners?", count) % {"count": count}
+                ngettext(
+                    "Remind the learner of one assignment?",
+                    "Remind the learners of %(count)s assignments?",
+                    count,
+                )
+                % {"count": count}
             ),
             Q(state=State.ALLOCATED, learner_state=LearnerState.WAITING),
             _remind,
@@ -174,6 +217,7 @@ VERBS: Mapping[str, Verb] = {
             ),
             Q(failures.with_failures()),
             _retry,
+            caution=_old_failures,
         ),
         Verb(
             "extend",
@@ -232,19 +276,23 @@ def do_batch(
         uuids.setdefault(budget_pk, []).append(uuid)
     result = BatchResult()
     refused: dict[UUID, str] = {}
+    otherwise: dict[UUID, str] = {}
     budgets = Budget.objects.select_related("customer").in_bulk(uuids)
     for budget_pk, named in sorted(uuids.items()):
         outcome = verb.work(budgets[budget_pk], named, until=until, now=now, actor=actor)
         result.done += outcome.done
         result.unchanged += outcome.unchanged
-        refused |= outcome.refused
-    result.refused = _in_words(refused, now=now)
+        refused |= {uuid: REFUSALS.get(why, _("It cannot be done.")) for uuid, why in outcome.refused.items()}
+        otherwise |= outcome.otherwise
+    result.refused, result.otherwise = _remarks(refused, now=now), _remarks(otherwise, now=now)
     result.last = batch[-1][0] if len(batch) == BATCH else 0
     return result
 
 
-def _in_words(refused: Mapping[UUID, str], *, now: datetime) -> list[Refused]:
-    rows = LearnerContentAssignment.objects.filter(uuid__in=refused).select_related("content", "budget")
+def _remarks(sentences: Mapping[UUID, str], *, now: datetime) -> list[Remark]:
+    if not sentences:
+        return []
+    rows = LearnerContentAssignment.objects.filter(uuid__in=sentences).select_related("content", "budget")
     found = list(rows.defer("content__payload").order_by("pk"))
     content_display.attach_content(found, now=now)
-    return [Refused(one, str(REFUSALS.get(refused[one.uuid], _("It cannot be done.")))) for one in found]
+    return [Remark(one, str(sentences[one.uuid])) for one in found]

@@ -3,34 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
-from bursary.assignments.choices import ActionType, LearnerState, State, Status
+from bursary.assignments import causes, statuses
+from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.dashboard import causes
 
-WAITING, NOTIFYING, FAILED = "waiting", "notifying", "failed"
-
-STATUSES: Mapping[str, tuple[Any, str]] = {
-    FAILED: (gettext_lazy("Not notified"), "danger"),
-    WAITING: (gettext_lazy("Waiting"), "info"),
-    NOTIFYING: (gettext_lazy("Being notified"), "muted"),
-    State.ACCEPTED: (gettext_lazy("Accepted"), "success"),
-    State.EXPIRED: (gettext_lazy("Expired"), "warning"),
-    State.CANCELLED: (gettext_lazy("Cancelled"), "muted"),
-    State.REVERSED: (gettext_lazy("Refunded"), "muted"),
+KINDS: Mapping[str, str] = {
+    statuses.FAILED: "danger",
+    statuses.WAITING: "info",
+    statuses.DECLINED: "warning",
+    State.ACCEPTED: "success",
+    State.EXPIRED: "warning",
 }
-"""The statuses that lists are filtered by, in their order: the words, and the kind of chip."""
-
-OF_LEARNER_STATES: Mapping[str, LearnerState] = {
-    FAILED: LearnerState.FAILED,
-    WAITING: LearnerState.WAITING,
-    NOTIFYING: LearnerState.NOTIFYING,
-}
-"""Those of open assignments."""
+"""The kind of chip of a status; of any other, muted."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +29,11 @@ class Chip:
     cause: str = ""
 
 
-def status_of(state: str, learner_state: int) -> str:
-    """Return the key in `STATUSES` of an assignment."""
-    if state != State.ALLOCATED:
-        return state
-    names = {number: name for name, number in OF_LEARNER_STATES.items()}
-    return names.get(LearnerState(learner_state), WAITING)
-
-
 def chip(assignment: LearnerContentAssignment, *, now: datetime) -> Chip:
     """Return the status of an assignment that is loaded with its actions, as `listing` loads it."""
-    words, kind = STATUSES[status_of(assignment.state, assignment.learner_state)]
-    cause = _cause(assignment)
-    if assignment.state == State.CANCELLED and _declined(assignment):
-        return Chip(_("Declined"), "muted", assignment.decline_reason)
+    status = statuses.status_of(assignment.state, assignment.learner_state)
+    words, kind = str(statuses.STATUSES[status]), KINDS.get(status, "muted")
+    cause = assignment.decline_reason if status == statuses.DECLINED else _cause(assignment)
     if assignment.state != State.ALLOCATED:
         return Chip(words, kind, cause)
     if assignment.redeeming_since:
@@ -65,23 +43,16 @@ def chip(assignment: LearnerContentAssignment, *, now: datetime) -> Chip:
     return Chip(words, kind, cause)
 
 
-def _declined(assignment: LearnerContentAssignment) -> bool:
-    return any(
-        one.action_type == ActionType.DECLINED and one.cycle == assignment.cycle
-        for one in assignment.actions.all()
-    )
-
-
 def _cause(assignment: LearnerContentAssignment) -> str:
     """Return why something about it failed, or is being retried; empty if nothing did."""
     if ended := getattr(assignment, "account_ended", ""):
         return str(causes.in_words(f"account_{ended}").sentence)
     failed = assignment.last_failure()
     if failed:
-        sentence = causes.in_words(failed.error_code).sentence
+        why = causes.in_words(failed.error_code)
         if failed.action_type in (ActionType.NOTIFIED, ActionType.LEARNER_LINKED):
-            return str(sentence)
+            return str(why.sentence)
         work = causes.WORK_IN_WORDS.get(failed.action_type, failed.action_type)
-        return _("%(work)s failed: %(cause)s") % {"work": work, "cause": sentence}
+        return _("%(work)s failed: %(cause)s") % {"work": work, "cause": why.clause}
     retried = any(one.status == Status.PENDING and one.attempts for one in assignment.actions.all())
     return _("A mail could not be sent yet; it is tried again.") if retried else ""

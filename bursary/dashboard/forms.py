@@ -1,13 +1,17 @@
-"""The forms for assigning: a search by title, and one course or run for a list of addresses."""
+"""The forms for assigning: a search of the catalog, and one course or run for a list of addresses."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID, uuid4, uuid5
 from zoneinfo import ZoneInfo
 
 from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from bursary.assignments import pasted_lists
+from bursary.assignments.allocation import LONGEST_MESSAGE
 from bursary.assignments.pasted_lists import PastedList
 from bursary.lib.moments import MomentField, zone_in_words
 
@@ -26,7 +30,20 @@ class Choice:
 
 
 class SearchForm(forms.Form):
-    q = forms.CharField(label="Part of the title", required=False, max_length=255, widget=forms.SearchInput)
+    q = forms.CharField(
+        label=gettext_lazy("Part of the title, the key or the partner's name"),
+        required=False,
+        max_length=255,
+        widget=forms.SearchInput(attrs={"class": "form-control", "autocomplete": "off"}),
+    )
+
+
+class PlainText(forms.CharField):
+    """A text of several lines, in which the end of a line is one character, as it is in its mail."""
+
+    def to_python(self, value: Any) -> str:
+        """Return the text."""
+        return (super().to_python(value) or "").replace("\r\n", "\n")
 
 
 class AssignForm(forms.Form):
@@ -37,44 +54,65 @@ class AssignForm(forms.Form):
 
     course = forms.RegexField(
         r"^[0-9]{1,13} \S{1,255}\Z",
-        error_messages={"required": "Choose a course or a run.", "invalid": "Choose a course or a run."},
+        error_messages=dict.fromkeys(("required", "invalid"), gettext_lazy("Choose a course or a run.")),
     )
     file = forms.FileField(
-        label="Or a file",
-        help_text="A text or CSV file, with or without names. It is added to the list above.",
+        label=gettext_lazy("Or a file"),
+        help_text=gettext_lazy("A text or CSV file, with or without names. It is added to the list above."),
         required=False,
         allow_empty_file=True,
+        widget=forms.FileInput(attrs={"accept": ".csv,.tsv,.txt,text/*", "class": "form-control"}),
     )
     addresses = forms.CharField(
-        label="E-mail addresses",
-        help_text="One on each line, or with commas or semicolons between them; names are left out.",
+        label=gettext_lazy("E-mail addresses"),
+        help_text=gettext_lazy(
+            "One on each line, or with commas or semicolons between them; names are left out."
+        ),
+        error_messages={"required": gettext_lazy("Enter at least one address.")},
         required=False,
         strip=False,  # leading empty lines count in line numbers
-        widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "autocomplete": "off"}),
+        widget=forms.Textarea(
+            attrs={"rows": 8, "spellcheck": "false", "autocomplete": "off", "class": "form-control"}
+        ),
     )
-
+    message = PlainText(
+        label=gettext_lazy("A message of your own, if you like"),
+        help_text=gettext_lazy(
+            "Plain text, in the e-mail about the assignment. Links in it cannot be clicked."
+        ),
+        max_length=LONGEST_MESSAGE,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 4, "class": "form-control"}),
+    )
     allow_another = forms.BooleanField(
-        label="Also assign it to learners who have its course, or another run of it", required=False
+        label=gettext_lazy("Also assign it to learners who have its course, or another run of it"),
+        required=False,
     )
     reallocate_declined = forms.BooleanField(
-        label="Also assign it again to learners who declined it", required=False
+        label=gettext_lazy("Also assign it again to learners who declined it"), required=False
     )
+    request = forms.UUIDField(required=False, widget=forms.HiddenInput)
+    """Made anew for each page: what is sent twice from one page is one request."""
 
     def __init__(self, *args: Any, zone: ZoneInfo, **more: Any) -> None:
         super().__init__(*args, **more)
+        self.fields["request"].initial = uuid4
         self.fields["due_date"] = MomentField(
-            label="Due date, if there is one",
-            help_text=f"Learners can accept until the end of that day, {zone_in_words(zone)}; "
-            "where an earlier deadline applies, until then.",
+            label=_("Due date, if there is one"),
+            help_text=_(
+                "Learners can accept until the end of that day, %(zone)s; "
+                "where an earlier deadline applies, until then."
+            )
+            % {"zone": zone_in_words(zone)},
             zone=zone,
             end_of_day=True,
             required=False,
-            widget=forms.DateInput(attrs={"type": "date"}),
+            widget=forms.DateInput(attrs={"type": "date", "class": "form-control"}),
         )
 
     def clean_course(self) -> Choice:
         """Return the content key and the price that the page showed."""
-        price, _, content_key = self.cleaned_data["course"].partition(" ")
+        price, _separator, content_key = self.cleaned_data["course"].partition(" ")
         return Choice(int(price), content_key)
 
     def clean_file(self) -> str:
@@ -83,10 +121,10 @@ class AssignForm(forms.Form):
         if file is None:
             return ""
         if file.size > LONGEST_FILE:
-            raise forms.ValidationError("The file is too long: divide it.")
+            raise forms.ValidationError(_("The file is too long: divide it."))
         text = pasted_lists.decoded(file.read())
         if "\0" in text:
-            raise forms.ValidationError("The file is no text. Save the list as CSV, and choose that file.")
+            raise forms.ValidationError(_("The file is no text. Save the list as CSV, and choose that file."))
         return text
 
     def clean_addresses(self) -> PastedList:
@@ -95,15 +133,20 @@ class AssignForm(forms.Form):
         if from_file := self.cleaned_data.get("file", ""):
             text = f"{text}\n{from_file}" if text.strip() else from_file
             # Browsers do not send the file again: its text is shown in the list.
-            self.data = {**self.data, "addresses": text}
+            self.data = {**self.typed, "addresses": text}
         people = pasted_lists.read(text)
         if not people.entries:
-            raise forms.ValidationError("Enter at least one address.")
+            raise forms.ValidationError(self.fields["addresses"].error_messages["required"])
         return people
 
     def clean_reallocate_declined(self) -> bool | None:
         """Return whether it is checked; if not, the organisation's setting decides, which None stands for."""
         return self.cleaned_data["reallocate_declined"] or None
+
+    @property
+    def typed(self) -> dict[str, str]:
+        """What was sent, each field as one text; the list with the file, after `is_valid()`."""
+        return {name: self.data[name] for name in self.data}
 
     @property
     def choice(self) -> Choice | None:
@@ -114,3 +157,11 @@ class AssignForm(forms.Form):
     def due_date(self) -> datetime | None:
         """The due date after `is_valid()`; None if there is none, or it cannot be read."""
         return getattr(self, "cleaned_data", {}).get("due_date")
+
+    @property
+    def batch_uuid(self) -> UUID:
+        """The name of what a valid form asks for: the same whenever one page asks for the same."""
+        asked = {name: value for name, value in self.cleaned_data.items() if name not in ("request", "file")}
+        asked["addresses"] = [entry.text for entry in asked["addresses"].entries]
+        token = self.cleaned_data["request"]
+        return uuid5(token, repr(sorted(asked.items()))) if token else uuid4()

@@ -1,15 +1,20 @@
 """A learner's assignment and their answer to it: by the link in an e-mail, or signed in."""
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
+from bursary.access import contacts
 from bursary.access.models import User
 from bursary.assignments import content_display, declining, matching, redemption, signed_links
 from bursary.assignments.choices import State
+from bursary.assignments.content_display import About
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.delivery import runner
 from bursary.delivery.emails import DeadlineText, deadline_in_words
@@ -42,20 +47,31 @@ class Invitation:
     deadline: DeadlineText | None
     course_url: str
     """The course's enrolment URL; empty if it is unknown or the assignment has ended."""
+    about: About
+    starts_at: datetime | None
+    """The start of the course, if it is in the future."""
+    contact: str
+    """The address to write to with questions; empty if the organisation has none."""
     ended: redemption.RedemptionRefused | None
     """Why it cannot be accepted any more."""
     blocked: redemption.RedemptionRefused | None = None
     """Why it cannot be accepted at present."""
     longest_reason: int = declining.LONGEST_REASON
 
-    @property
-    def leads_to(self) -> str:
-        """The URL that the form redirects to; empty if there is no form."""
-        return self.course_url if self.standing is Standing.OPEN else ""
+
+_STATES: Mapping[str, Any] = {
+    State.ACCEPTED: gettext_lazy("accepted"),
+    State.CANCELLED: gettext_lazy("cancelled"),
+    State.EXPIRED: gettext_lazy("expired"),
+    State.REVERSED: gettext_lazy("refunded"),
+}
+_DECLINED = gettext_lazy("declined")
+_BEING_ACCEPTED = gettext_lazy("being accepted")
+_WAITING = gettext_lazy("waiting for your answer")
 
 
 def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invitation:
-    """Return the assignment as its learner sees it at `now`. At most four queries."""
+    """Return the assignment as its learner sees it at `now`. At most six queries."""
     content_display.attach_content([assignment], now=now)
     declined = bool(matching.which_declined([assignment]))
     ended = redemption.refusal(assignment, now=now, declined=declined)
@@ -72,6 +88,7 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
         standing = Standing.BLOCKED
     else:
         standing = Standing.BUSY if assignment.redeeming_since else Standing.OPEN
+    about = content_display.about(assignment)
     return Invitation(
         assignment=assignment,
         standing=standing,
@@ -80,6 +97,9 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
         if state in (State.ALLOCATED, State.EXPIRED)
         else None,
         course_url="" if ended else course_url(assignment),
+        about=about,
+        starts_at=about.starts_at if about.starts_at and about.starts_at > now else None,
+        contact=contacts.contact(assignment.budget.customer),
         ended=ended,
         blocked=blocked,
     )
@@ -88,12 +108,12 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
 def state_in_words(assignment: LearnerContentAssignment, *, now: datetime, declined: bool) -> str:
     """Return the state as its learner reads it; `declined`: see `matching.which_declined`."""
     if declined:
-        return "declined"
+        return str(_DECLINED)
     if assignment.state != State.ALLOCATED:
-        return assignment.state
+        return str(_STATES[assignment.state])
     if assignment.redeeming_since:
-        return "being accepted"
-    return "expired" if redemption.refusal(assignment, now=now) else "waiting for your answer"
+        return str(_BEING_ACCEPTED)
+    return str(_STATES[State.EXPIRED] if redemption.refusal(assignment, now=now) else _WAITING)
 
 
 def course_url(assignment: LearnerContentAssignment) -> str:

@@ -6,11 +6,12 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import DisallowedRedirect
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
@@ -23,19 +24,18 @@ from bursary.assignments.declining import DeclineRefused
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.dashboard import learner_answers
-from bursary.dashboard.headers import form_leads_to, page, page_of_user
+from bursary.dashboard.headers import page, page_of_user
 from bursary.dashboard.overview import own_assignments
 from bursary.replica.reads import ContentUnavailable
 
 _ACCEPTED = {
-    Status.DONE: "You have accepted the course. Good learning!",
-    Status.FAILED: "Accepting failed, and nothing has changed. Please try again later.",
+    Status.DONE: gettext_lazy("You have accepted the course. Good learning!"),
+    Status.FAILED: gettext_lazy("Accepting failed, and nothing has changed. Please try again later."),
 }
-_ACCEPTING = "Accepting takes a moment longer than usual. Reload this page in a minute."
-_UNKNOWN = "The catalog does not answer, and nothing has changed. Please try again in a minute."
+_ACCEPTING = gettext_lazy("Accepting takes a moment longer than usual. Reload this page in a minute.")
 _NEW_LINK = {
-    True: "We are sending a new link to the address of the old one.",
-    False: "We have already sent a new link today. Please look in your spam folder, too.",
+    True: gettext_lazy("We are sending a new link to the address of the old one."),
+    False: gettext_lazy("We have already sent a new link today. Please look in your spam folder, too."),
 }
 
 
@@ -78,7 +78,9 @@ def add_address(request: HttpRequest, token: str) -> HttpResponse:
         assignment = signed_links.opened(token, now=now)
         if request.method == "POST":
             account_addresses.add(token, user=user, now=now)
-            messages.success(request, "The address is added to your account: its courses are in your list.")
+            messages.success(
+                request, _("The address is added to your account: its courses are in your list.")
+            )
             return SeeOther(reverse("assignment", args=[assignment.uuid]))
         if not user.learner_key:
             raise AccountWithoutAddress
@@ -92,7 +94,7 @@ def add_address(request: HttpRequest, token: str) -> HttpResponse:
 
 @page_of_user
 def accept(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Accept the user's own assignment by POST; then redirect to the course, or to the assignment."""
+    """Accept the user's own assignment by POST; then redirect to it, which leads on to the course."""
     if request.method != "POST":
         return redirect("assignment", uuid)
     own = _own(user, uuid)
@@ -115,7 +117,7 @@ def decline(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
 def _own(user: User, uuid: UUID) -> LearnerContentAssignment:
     assignment = own_assignments(user).filter(uuid=uuid).first()
     if assignment is None:
-        raise Http404("You have no such assignment.")
+        raise Http404(_("You have no such assignment."))
     return assignment
 
 
@@ -128,8 +130,7 @@ def _shown(request: HttpRequest, token: str) -> HttpResponse:
         "invitation": invitation,
         "add_address": reverse("add-address", args=[token]) if addable else "",
     }
-    response = render(request, "dashboard/answer.html", context)
-    return form_leads_to(invitation.leads_to, response=response)
+    return render(request, "dashboard/answer.html", context)
 
 
 def _answered(request: HttpRequest, token: str) -> HttpResponse:
@@ -170,15 +171,11 @@ def _accept(
         messages.error(request, f"{refused.sentence} {refused.next_step}")
         return SeeOther(here)
     except ContentUnavailable:
-        messages.error(request, _UNKNOWN)
+        messages.error(
+            request, _("The catalog does not answer, and nothing has changed. Please try again in a minute.")
+        )
         return SeeOther(here)
     status = Status(action.status)
-    course_url = learner_answers.course_url(action.assignment) if status == Status.DONE else ""
-    if course_url:
-        try:
-            return SeeOther(course_url)
-        except (DisallowedRedirect, ValueError):
-            pass  # upstream's URL is not one for browsers: show the assignment instead
     level = messages.ERROR if status == Status.FAILED else messages.SUCCESS
     messages.add_message(request, level, _ACCEPTED.get(status, _ACCEPTING))
     return SeeOther(here)
@@ -190,5 +187,7 @@ def _decline(request: HttpRequest, decline: Callable[[], bool], *, here: str) ->
     except DeclineRefused as refused:
         messages.error(request, f"{refused.sentence} {refused.next_step}")
         return SeeOther(here)
-    messages.success(request, f"You have declined the course{'' if declined else ' before'}.")
+    messages.success(
+        request, _("You have declined the course.") if declined else _("You have declined the course before.")
+    )
     return SeeOther(here)

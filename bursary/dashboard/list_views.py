@@ -2,7 +2,6 @@
 
 from http import HTTPStatus
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -11,21 +10,15 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, may_anywhere
 from bursary.assignments import csv_export
-from bursary.dashboard import assignment_filters, assignment_list, budget_pages, bulk_work
-from bursary.dashboard.bulk_work import BatchResult, Extent, Verb
+from bursary.dashboard import assignment_filters, assignment_list, budget_pages, bulk_steps, bulk_work
+from bursary.dashboard.bulk_steps import BulkSteps
 from bursary.dashboard.headers import page
 from bursary.dashboard.learner_views import SeeOther
-from bursary.lib import moments
-from bursary.lib.moments import MomentUnreadable
-
-# A day that can be read in both can be read in the zone of every organisation.
-_FIRST_AND_LAST_ZONE = (ZoneInfo("Pacific/Kiritimati"), ZoneInfo("Etc/GMT+12"))
-MOST_SELECTED = 1000  # by name; a page of the list has fewer
 
 
 @page
@@ -39,15 +32,28 @@ def assignments(request: HttpRequest) -> HttpResponse:
 
 
 @page
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
-def export(request: HttpRequest) -> StreamingHttpResponse:
-    """Export all assignments that the address finds, as CSV. It is logged."""
+def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+    """Export all assignments that the address finds as CSV; by POST, the selected ones. It is logged.
+
+    An address that cannot be read is answered 400, by the list with the reason.
+    """
     user, now = _user(request), timezone.now()
-    chosen = assignment_filters.selection(user, request.GET, now=now)
-    file = csv_export.export(
-        chosen.rows, user=user, filters=assignment_list.changed(request.GET), zone=chosen.zone, now=now
-    )
+    query = QueryDict(request.POST["query"]) if "query" in request.POST else request.GET
+    chosen = assignment_filters.selection(user, query, now=now)
+    rows, filters = chosen.rows, assignment_list.changed(query)
+    if request.method == "POST" and not request.POST.get("everything"):
+        uuids = bulk_steps.uuids_of(request.POST)
+        if not uuids:
+            return _nothing_selected(request, f"{reverse('assignment-list')}?{filters}")
+        permitted = assignment_filters.of_budgets_of(user, (), permission=Permission.READ_ASSIGNMENTS)
+        rows, filters = permitted.filter(uuid__in=uuids), "selected by hand"
+    elif chosen.problems:
+        listed = assignment_list.load(user, query, now=now)
+        context = {"page": listed, "verbs": bulk_work.VERBS.values()}
+        return render(request, "dashboard/assignment_list.html", context, status=HTTPStatus.BAD_REQUEST)
+    file = csv_export.export(rows, user=user, filters=filters, zone=chosen.zone, now=now)
     headers = {"Content-Disposition": f'attachment; filename="{file.file_name}"'}
     return StreamingHttpResponse(file.lines, content_type=file.content_type, headers=headers)
 
@@ -64,21 +70,20 @@ def selected(request: HttpRequest) -> HttpResponse:
     verb = bulk_work.VERBS.get(request.POST.get("verb", ""))
     if verb is None:
         raise Http404("There is no such action.")
-    work = _Selected(request, verb)
+    work = BulkSteps(request.POST, verb, user=_user(request), now=timezone.now())
+    if not (work.everything or work.uuids):
+        return _nothing_selected(request, work.back)
     if not (work.count or work.after):
         messages.info(request, _("Nothing that is selected can be changed by this: nothing was done."))
         return SeeOther(work.back)
-    if not work.problem and (work.after or work.confirmed == work.count):
-        now, user = timezone.now(), _user(request)
-        result = bulk_work.do_batch(verb, work.rows, after=work.after, until=work.until, now=now, actor=user)
-        work.add(result)
+    if work.is_confirmed:
+        context = {"work": work, "batch": work.do_batch()}
         template = "dashboard/parts/bulk_step.html" if _is_part(request) else "dashboard/bulk_result.html"
-        return render(request, template, {"work": work, "refused": result.refused})
+        return render(request, template, context)
     changed = work.confirmed is not None and work.confirmed != work.count
-    context = {"work": work, "changed": changed}
     status = HTTPStatus.CONFLICT if changed else HTTPStatus.OK
     status = HTTPStatus.UNPROCESSABLE_ENTITY if work.problem else status
-    return render(request, "dashboard/bulk_confirm.html", context, status=status)
+    return render(request, "dashboard/bulk_confirm.html", {"work": work, "changed": changed}, status=status)
 
 
 @page
@@ -116,66 +121,9 @@ def spendings(request: HttpRequest, uuid: UUID) -> HttpResponse:
     return render(request, template, {"page": found})
 
 
-class _Selected:
-    """What a form of the list asks for, or the question or the step that followed it."""
-
-    def __init__(self, request: HttpRequest, verb: Verb) -> None:
-        posted, user = request.POST, _user(request)
-        self.verb, self.everything = verb, bool(posted.get("everything"))
-        self.query = posted.get("query", "")
-        self.uuids = [] if self.everything else _uuids(posted.getlist("uuid"))
-        self.confirmed, self.after = _number(posted, "confirmed"), _number(posted, "after") or 0
-        if self.confirmed is None:
-            self.after = 0  # no step follows a question that was not answered
-        if self.everything:
-            query = QueryDict(self.query)
-            chosen = assignment_filters.selection(user, query, now=timezone.now(), permission=verb.permission)
-            self.rows = chosen.rows.filter(verb.applies)
-        else:
-            permitted = assignment_filters.of_budgets_of(user, (), permission=verb.permission)
-            self.rows = permitted.filter(uuid__in=self.uuids)
-        last = _number(posted, "last") if self.after else None
-        extent = Extent(self.confirmed or 0, last) if last else bulk_work.extent(self.rows)
-        self.count, self.last = extent.count, extent.last or 0
-        if self.after:
-            self.rows = self.rows.filter(pk__lte=self.last)
-        self.so_far = BatchResult(_number(posted, "done") or 0, _number(posted, "unchanged") or 0)
-        self.refused = _number(posted, "refused") or 0
-        self.until = posted.get("until", "").strip()
-        self.problem = ""
-        if verb.needs_day and self.confirmed is not None:
-            try:
-                for zone in _FIRST_AND_LAST_ZONE:
-                    moments.read(self.until, zone=zone, end_of_day=True)
-            except MomentUnreadable:
-                self.problem = _("Give a day.")
-
-    def add(self, result: BatchResult) -> None:
-        """Add the result of a batch, and go on after it."""
-        self.so_far.done += result.done
-        self.so_far.unchanged += result.unchanged
-        self.refused += len(result.refused)
-        self.after = result.last
-
-    @property
-    def question(self) -> str:
-        """The question before it is done."""
-        return self.verb.question(self.count)
-
-    @property
-    def summary(self) -> str:
-        """What was done so far, as a sentence or two."""
-        return self.verb.in_words(self.so_far)
-
-    @property
-    def worked_on(self) -> int:
-        """The number of assignments that were looked at so far."""
-        return self.so_far.done + self.so_far.unchanged + self.refused
-
-    @property
-    def back(self) -> str:
-        """The address of the list."""
-        return f"{reverse('assignment-list')}?{self.query}"
+def _nothing_selected(request: HttpRequest, back: str) -> HttpResponse:
+    messages.warning(request, _("Select some assignments first, or all that the filter finds."))
+    return SeeOther(back)
 
 
 def _user(request: HttpRequest) -> User:
@@ -186,17 +134,3 @@ def _user(request: HttpRequest) -> User:
 def _is_part(request: HttpRequest) -> bool:
     """Return whether a part of a page is asked for, by htmx."""
     return bool(request.headers.get("HX-Request"))
-
-
-def _uuids(texts: list[str]) -> list[UUID]:
-    """Return the uuids of a form; of a text that is none, nothing can be found. Raises Http404."""
-    try:
-        return [UUID(text) for text in texts[:MOST_SELECTED]]
-    except ValueError as error:
-        raise Http404("There is no such assignment.") from error
-
-
-def _number(posted: QueryDict, name: str) -> int | None:
-    """Return a whole number of a form; None where it is missing or none."""
-    text = posted.get(name, "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from django.template.defaultfilters import pluralize
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import Allocation, AllocationRefused, Preview
-from bursary.assignments.choices import ExpiryReason
+from bursary.assignments.choices import ExpiryReason, State
 from bursary.assignments.matching import COSTLY, OTHER_ASSIGNMENT, Match, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.pasted_lists import Entry, PastedList
@@ -38,27 +40,37 @@ class CheckedEntry:
     entry: Entry
     result: str
     usable: bool = True
+    costs: bool = False
+    """It would be assigned, at its price."""
     warnings: Sequence[PreviewWarning] = ()
 
 
 def done(allocated: Allocation, budget: Budget, *, price_cents: int) -> str:
-    """Return the sentence for an allocation that succeeded."""
+    """Return the sentences for an allocation that succeeded."""
     new = len(allocated.assignments(*COSTLY))
     title = allocated.content.title or allocated.content.content_key
-    cost = dollars(price_cents * new)
-    assigned = (
-        f"“{title}” is assigned to {_learners(new)}: {cost} is reserved in {budget.name}." if new else ""
+    assigned = ngettext(
+        "“%(title)s” is assigned to %(count)s learner: %(cost)s is reserved in %(budget)s.",
+        "“%(title)s” is assigned to %(count)s learners: %(cost)s is reserved in %(budget)s.",
+        new,
     )
-    nothing = "nothing new is assigned"
+    words = {"title": title, "count": f"{new:,}", "cost": dollars(price_cents * new), "budget": budget.name}
     skipped = {
-        f"had “{title}” already": allocated.assignments(Verdict.UNCHANGED),
-        f"had the course “{title}”, or another run of it; {nothing}": allocated.assignments(
-            *OTHER_ASSIGNMENT
+        _("%(learners)s had “%(title)s” already."): (Verdict.UNCHANGED,),
+        _("%(learners)s had “%(title)s”, and the mail about it had failed: it is sent again."): (
+            Verdict.NOTIFIED_AGAIN,
         ),
-        f"declined “{title}” before; {nothing}": allocated.assignments(Verdict.DECLINED),
+        _(
+            "%(learners)s had the course “%(title)s”, or another run of it; nothing new is assigned."
+        ): OTHER_ASSIGNMENT,
+        _("%(learners)s declined “%(title)s” before; nothing new is assigned."): (Verdict.DECLINED,),
     }
-    unchanged = [f"{_named(found)} {what}." for what, found in skipped.items() if found]
-    return " ".join(filter(None, [assigned, *unchanged]))
+    unchanged = [
+        sentence % {"learners": _named(found), "title": title}
+        for sentence, verdicts in skipped.items()
+        if (found := allocated.assignments(*verdicts))
+    ]
+    return " ".join([*([assigned % words] if new else []), *unchanged])
 
 
 def left_out(people: PastedList) -> str:
@@ -68,22 +80,31 @@ def left_out(people: PastedList) -> str:
     """
     addresses = [one for one in people.dropped if one.column]
     others = [one for one in people.dropped if not one.column]
-    read = people.read_column
     sentences = [
-        f"The addresses were read from the only column that has any, “{read}”: check it." if read else "",
-        f"Addresses left out, being in another column: {_first(addresses)}." if addresses else "",
-        f"Left out, being no addresses: {_first(others)}." if others else "",
+        _("The addresses were read from the only column that has any, “%(column)s”: check it.")
+        % {"column": people.read_column}
+        if people.read_column
+        else "",
+        _("Addresses left out, being in another column: %(first)s.") % {"first": _first(addresses)}
+        if addresses
+        else "",
+        _("Left out, being no addresses: %(first)s.") % {"first": _first(others)} if others else "",
     ]
     return " ".join(filter(None, sentences))
 
 
 def _first(dropped: Sequence[Entry]) -> str:
     named = [
-        f"“{one.text}” (line {one.line}{', column “' + one.column + '”' if one.column else ''})"
+        (
+            _("“%(text)s” (line %(line)s, column “%(column)s”)")
+            if one.column
+            else _("“%(text)s” (line %(line)s)")
+        )
+        % {"text": one.text, "line": one.line, "column": one.column}
         for one in dropped[:MOST_LINES_NAMED]
     ]
     more = len(dropped) - len(named)
-    return ", ".join([*named, *([f"{more:,} more"] if more else [])])
+    return ", ".join([*named, *([_("%(count)s more") % {"count": f"{more:,}"}] if more else [])])
 
 
 def problems(refused: Exception, entries: Sequence[Entry]) -> list[Problem]:
@@ -94,10 +115,10 @@ def problems(refused: Exception, entries: Sequence[Entry]) -> list[Problem]:
         case BadAddresses():
             return bad_lines(refused.errors, entries)
         case TooManyAddresses():
-            return [Problem(str(refused), "Assign them in several lists.", "addresses")]
+            return [Problem(str(refused), _("Assign them in several lists."), "addresses")]
         case reads.ContentUnavailable():
-            sentence = "The catalog does not answer, and this content is not known yet."
-            return [Problem(sentence, "Try again in a minute.", "course")]
+            sentence = _("The catalog does not answer, and this content is not known yet.")
+            return [Problem(sentence, _("Try again in a minute."), "course")]
     raise refused
 
 
@@ -109,13 +130,13 @@ def refusal(refused: AllocationRefused) -> Problem:
         if name.endswith("_cents") and isinstance(figure, int)
     }
     if refused.reason == PRICE_MOVED:
-        sentence = (
-            "The price was {requested_price_cents} when you chose it, and is {catalog_price_cents} now."
+        sentence = _(
+            "The price was %(requested_price_cents)s when you chose it, and is %(catalog_price_cents)s now."
         )
-        return Problem(sentence.format_map(amounts), "Choose it again at the new price.", "course")
+        return Problem(sentence % amounts, _("Choose it again at the new price."), "course")
     if "available_cents" in amounts:
-        sentence = "This costs {requested_cents}; {available_cents} is available."
-        return Problem(sentence.format_map(amounts), refused.next_step, "addresses")
+        sentence = _("This costs %(requested_cents)s; %(available_cents)s is available.")
+        return Problem(sentence % amounts, refused.next_step, "addresses")
     field = "" if refused.reason in ABOUT_THE_BUDGET else "course"
     if refused.figures.get("deadline_reason") == ExpiryReason.DUE_DATE:
         field = "due_date"
@@ -125,54 +146,96 @@ def refusal(refused: AllocationRefused) -> Problem:
 def bad_lines(errors: Mapping[int, str], entries: Sequence[Entry]) -> list[Problem]:
     """Return the problem of each bad line: the first `MOST_LINES_NAMED`, and the number of the others."""
     named = [
-        Problem(f"Line {entries[position].line}, “{entries[position].text}”: {problem}", field="addresses")
+        Problem(
+            _("Line %(line)s, “%(text)s”: %(problem)s")
+            % {"line": entries[position].line, "text": entries[position].text, "problem": problem},
+            field="addresses",
+        )
         for position, problem in sorted(errors.items())[:MOST_LINES_NAMED]
     ]
     more = len(errors) - len(named)
-    return (
-        [*named, Problem(f"{more:,} more entries are not addresses.", field="addresses")] if more else named
+    others = ngettext(
+        "%(count)s more entry is not an address.", "%(count)s more entries are not addresses.", more
     )
+    return [*named, *([Problem(others % {"count": f"{more:,}"}, field="addresses")] if more else [])]
 
 
 def checked(preview: Preview, entries: Sequence[Entry]) -> list[CheckedEntry]:
     """Return each entry with its result, in their order."""
-    results = {one.addressee.position: _result(one, entries) for one in preview.outcomes}
+    results = {one.addressee.position: one for one in preview.outcomes}
     return [
-        CheckedEntry(entry, results[position], warnings=preview.warnings.get(position, ()))
+        CheckedEntry(
+            entry,
+            _result(results[position], entries),
+            warnings=preview.warnings.get(position, ()),
+            costs=results[position].verdict in COSTLY,
+        )
         if position in results
         else CheckedEntry(entry, preview.bad_addresses[position], usable=False)
         for position, entry in enumerate(entries)
     ]
 
 
+_RESULTS: Mapping[Verdict, tuple[Any, Any]] = {
+    Verdict.UNCHANGED: (
+        gettext_lazy("is already assigned, and costs nothing"),
+        gettext_lazy("is already assigned, to %(address)s, and costs nothing"),
+    ),
+    Verdict.NOTIFIED_AGAIN: (
+        gettext_lazy("is already assigned; the mail, which had failed, would be sent again"),
+        gettext_lazy("is already assigned, to %(address)s; the mail, which had failed, would be sent again"),
+    ),
+    Verdict.HAS_OTHER_RUN: (
+        gettext_lazy("would not be assigned: the run %(key)s of its course is assigned"),
+        gettext_lazy("would not be assigned: the run %(key)s of its course is assigned, to %(address)s"),
+    ),
+    Verdict.HAS_COURSE: (
+        gettext_lazy("would not be assigned: its course, %(key)s, is assigned"),
+        gettext_lazy("would not be assigned: its course, %(key)s, is assigned, to %(address)s"),
+    ),
+    Verdict.ACCEPTED: (
+        gettext_lazy("would not be assigned: %(key)s, of the same course, is accepted already"),
+        gettext_lazy(
+            "would not be assigned: %(key)s, of the same course, is accepted already, as %(address)s"
+        ),
+    ),
+    Verdict.DECLINED: (
+        gettext_lazy("would not be assigned: the learner declined it before"),
+        gettext_lazy("would not be assigned: the learner declined it before"),
+    ),
+}
+"""What a preview says of a learner: known by the address of the list, or by another one."""
+_AGAIN: Mapping[str, tuple[Any, Any]] = {
+    State.CANCELLED: (
+        gettext_lazy("would be assigned again: it was cancelled"),
+        gettext_lazy("would be assigned again: it was cancelled, to %(address)s"),
+    ),
+    State.EXPIRED: (
+        gettext_lazy("would be assigned again: it was expired"),
+        gettext_lazy("would be assigned again: it was expired, to %(address)s"),
+    ),
+    State.REVERSED: (
+        gettext_lazy("would be assigned again: it was reversed"),
+        gettext_lazy("would be assigned again: it was reversed, to %(address)s"),
+    ),
+}
+
+
 def _result(one: Match, entries: Sequence[Entry]) -> str:
     if one.duplicate_of is not None:
-        return f"is the same learner as in line {entries[one.duplicate_of].line}"
+        return _("is the same learner as in line %(line)s") % {"line": entries[one.duplicate_of].line}
     if one.assignment is None:
-        return "would be assigned"
-    known = f", to {one.assignment.learner_email}" if one.known_by_other_address else ""
-    as_other = f", as {one.assignment.learner_email}" if known else ""
-    other = one.assignment.content_key
-    match one.verdict:
-        case Verdict.UNCHANGED:
-            return f"is already assigned{known}, and costs nothing"
-        case Verdict.HAS_OTHER_RUN:
-            return f"would not be assigned: the run {other} of its course is assigned{known}"
-        case Verdict.HAS_COURSE:
-            return f"would not be assigned: its course, {other}, is assigned{known}"
-        case Verdict.ACCEPTED:
-            return f"would not be assigned: {other}, of the same course, is accepted already{as_other}"
-        case Verdict.DECLINED:
-            return "would not be assigned: the learner declined it before"
-    return f"would be assigned again: it was {one.assignment.state}{known}"
+        return _("would be assigned")
+    words = _AGAIN[one.assignment.state] if one.verdict is Verdict.AGAIN else _RESULTS[one.verdict]
+    figures = {"key": one.assignment.content_key, "address": one.assignment.learner_email}
+    return str(words[one.known_by_other_address]) % figures
 
 
 def _named(assignments: Sequence[LearnerContentAssignment]) -> str:
     """Return the addresses of the first learners, and the number of the others."""
-    named = [one.learner_email for one in assignments[:MOST_LEARNERS_NAMED]]
-    more = len(assignments) - len(named)
-    return " and ".join([", ".join(named), *([f"{more:,} more learner{pluralize(more)}"] if more else [])])
-
-
-def _learners(count: int) -> str:
-    return f"{count:,} learner{pluralize(count)}"
+    named = ", ".join(one.learner_email for one in assignments[:MOST_LEARNERS_NAMED])
+    more = len(assignments) - MOST_LEARNERS_NAMED
+    if more <= 0:
+        return named
+    words = ngettext("%(named)s and %(count)s more learner", "%(named)s and %(count)s more learners", more)
+    return words % {"named": named, "count": f"{more:,}"}

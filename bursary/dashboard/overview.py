@@ -44,6 +44,8 @@ class OwnLine:
     assignment: LearnerContentAssignment
     state: str
     deadline: DeadlineText | None
+    answerable: bool
+    """It can be accepted or declined, as far as its row says."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ def overview(user: User, *, now: datetime) -> Overview:
 
 def _reactions(rows: QuerySet[LearnerContentAssignment], *, zone: ZoneInfo, now: datetime) -> BarChart:
     starts = charts.week_starts(now - timedelta(weeks=charts.WEEKS - 1), zone=zone)
-    recent = rows.filter(allocated_at__gte=starts[0], state__in=REACTIONS).order_by()
+    # No action is older than its allocation; the first condition is a range of an index.
+    recent = rows.filter(recent_action_at__gte=starts[0], allocated_at__gte=starts[0], state__in=REACTIONS)
+    recent = recent.order_by()
     by_week = recent.values_list(charts.week_of("allocated_at", starts), "state")
     counts = {(week, state): count for week, state, count in by_week.annotate(count=Count("pk"))}
     return charts.bar_chart(counts, series=REACTIONS, starts=starts)
@@ -122,6 +126,7 @@ def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime) -> lis
             one,
             state_in_words(one, now=now, declined=one.pk in declined),
             deadline_in_words(one, to_learner=True) if one.state == State.ALLOCATED else None,
+            answerable=one.state == State.ALLOCATED and not one.redeeming_since and one.expires_at > now,
         )
         for one in own
     ]

@@ -12,6 +12,10 @@ from django.utils.translation import gettext_lazy
 from bursary.access.models import Role, RoleGrant, User
 from bursary.budgets.models import Customer
 
+_REMEDIES = (
+    *("remind-learner", "extend-deadline", "cancel-assignment", "correct-address"),
+    *("retry-action", "skip-action"),
+)
 SECTIONS: Mapping[str, tuple[Any, str, frozenset[str]]] = {
     "home": (gettext_lazy("Home"), "home", frozenset({"home"})),
     "budgets": (
@@ -22,7 +26,7 @@ SECTIONS: Mapping[str, tuple[Any, str, frozenset[str]]] = {
     "assignment-list": (
         gettext_lazy("Assignments"),
         "list-details",
-        frozenset({"assignment-list", "selected-assignments", "assignment"}),
+        frozenset({"assignment-list", "selected-assignments", "assignment", "batch", *_REMEDIES}),
     ),
     "own-assignments": (gettext_lazy("My courses"), "school", frozenset({"own-assignments"})),
 }

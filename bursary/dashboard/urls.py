@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from bursary.dashboard import account_views, learner_views, list_views, views
+from bursary.dashboard import account_views, assign_views, learner_views, list_views, remedy_views, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -22,12 +22,19 @@ urlpatterns = [
     path("assignments/<uuid:uuid>/", views.assignment, name="assignment"),
     path("assignments/<uuid:uuid>/accept/", learner_views.accept, name="accept"),
     path("assignments/<uuid:uuid>/decline/", learner_views.decline, name="decline-page"),
-    path("assignments/<uuid:uuid>/revoke-links/", views.revoke_links, name="revoke-links"),
+    path("assignments/<uuid:uuid>/remind/", remedy_views.remind, name="remind-learner"),
+    path("assignments/<uuid:uuid>/extend/", remedy_views.extend, name="extend-deadline"),
+    path("assignments/<uuid:uuid>/cancel/", remedy_views.cancel, name="cancel-assignment"),
+    path("assignments/<uuid:uuid>/correct-address/", remedy_views.correct_address, name="correct-address"),
+    path("assignments/<uuid:uuid>/retry/", remedy_views.retry, name="retry-action"),
+    path("assignments/<uuid:uuid>/skip/", remedy_views.skip, name="skip-action"),
+    path("assignments/<uuid:uuid>/revoke-links/", remedy_views.revoke_links, name="revoke-links"),
     # Short, as it stands in e-mails. Logs mask the token: see bursary/access/links.py.
     path("a/<str:token>/", learner_views.answer, name="answer"),
     path("a/<str:token>/add-address/", learner_views.add_address, name="add-address"),
     path("budgets/", list_views.budgets, name="budgets"),
     path("budgets/<uuid:uuid>/", list_views.budget, name="budget"),
     path("budgets/<uuid:uuid>/spent/", list_views.spendings, name="budget-spent"),
-    path("budgets/<uuid:uuid>/assign/", views.assign_content, name="assign"),
+    path("budgets/<uuid:uuid>/assign/", assign_views.assign_content, name="assign"),
+    path("batches/<uuid:batch_uuid>/", assign_views.batch, name="batch"),
 ]

@@ -4,24 +4,18 @@ from pathlib import Path
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_safe
 
 from bursary.access.models import User
-from bursary.assignments import cancellation, signed_links
-from bursary.budgets import ledger
-from bursary.dashboard import assign, assignment_page
-from bursary.dashboard.forms import AssignForm, SearchForm
-from bursary.dashboard.headers import form_leads_to, page, page_of_user
+from bursary.dashboard import assignment_page
+from bursary.dashboard.headers import page, page_of_user
 from bursary.dashboard.overview import overview, own_page
-from bursary.delivery.emails import was_notified
-from bursary.lib.money import dollars
 
 
 @page
@@ -46,54 +40,13 @@ def own(request: HttpRequest) -> HttpResponse:
 
 @page_of_user
 def assignment(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Show an assignment to its administrators and its learner, else answer 404. POST cancels it."""
-    if request.method == "POST":
-        return _cancel(request, uuid, actor=user)
-    loaded = assignment_page.load(uuid, reader=user, now=timezone.now())
+    """Show an assignment to its administrators and its learner, else answer 404."""
+    number = request.GET.get("page", "1")
+    loaded = assignment_page.load(uuid, reader=user, now=timezone.now(), number=number)
     if loaded is None:
-        raise Http404("There is no such assignment.")
+        raise Http404(assignment_page.NOT_FOUND)
     context = {"page": loaded, "invitation": loaded.invitation}
-    response = render(request, "dashboard/assignment.html", context)
-    return form_leads_to(loaded.invitation.leads_to if loaded.invitation else "", response=response)
-
-
-@page_of_user
-def revoke_links(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Revoke the links of an assignment in e-mails sent so far, by POST; then show it."""
-    if request.method == "POST":
-        signed_links.revoke(assignment_page.cancellable(uuid, actor=user), now=timezone.now())
-        messages.success(request, "The links in e-mails sent so far no longer work.")
-    return redirect("assignment", uuid)
-
-
-@page_of_user
-def assign_content(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Assign a course or run from a budget, or preview that."""
-    now = timezone.now()
-    budget = assign.budget_for(user, uuid)
-    if budget is None:
-        raise Http404("There is no such budget.")
-    sent = (request.POST, request.FILES) if request.method == "POST" else ()
-    form = AssignForm(*sent, zone=budget.customer.zone, auto_id="%s")
-    preview = "assign" not in request.POST
-    result = assign.submit(form, budget, preview=preview, actor=user, now=now)
-    if result.done:
-        messages.success(request, result.done)
-        return redirect("home")
-    search = SearchForm(request.GET, auto_id="%s")
-    words = search.cleaned_data["q"] if search.is_valid() else ""
-    chosen = None if result.price_moved else form.choice
-    context = {
-        "budget": budget,
-        "available_cents": ledger.available_cents(budget),
-        "search": search,
-        "catalog_choices": assign.catalog_choices(
-            budget, words=words, now=now, chosen=chosen, due_date=form.due_date
-        ),
-        "form": form,
-        "result": result,
-    }
-    return render(request, "dashboard/assign.html", context)
+    return render(request, "dashboard/assignment.html", context)
 
 
 @method_decorator(page, name="dispatch")
@@ -112,21 +65,6 @@ class SignIn(LoginView):
 @method_decorator(page, name="dispatch")
 class SignOut(LogoutView):
     """Sign out, by POST."""
-
-
-def _cancel(request: HttpRequest, uuid: UUID, *, actor: User) -> HttpResponse:
-    budget = assignment_page.cancellable(uuid, actor=actor).budget
-    outcome = cancellation.cancel(budget, uuids=[uuid], now=timezone.now(), actor=actor)
-    for assignment in outcome.cancelled:
-        freed = f"Cancelled: {dollars(assignment.price_cents)} is free again"
-        notified = was_notified(assignment, cycle=assignment.cycle)
-        end = "and the learner gets an e-mail" if notified else "and the learner had no e-mail about it yet"
-        messages.success(request, f"{freed}, {end}.")
-    for _ in outcome.unchanged:
-        messages.info(request, "This assignment was already cancelled.")
-    for standing in outcome.refused.values():
-        messages.error(request, f"It is {standing}. Only an open assignment can be cancelled.")
-    return redirect("assignment", uuid)
 
 
 def _demo_file() -> str:

@@ -4,13 +4,17 @@ the token of its link, by which anyone could answer for the learner."""
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.db.models import Q
 from django.template.loader import render_to_string
+from django.utils import translation
+from django.utils.translation import gettext_lazy as _
 
+from bursary.access import contacts
 from bursary.assignments import content_display, learner_accounts, signed_links
 from bursary.assignments.actions import Done, Failure, Postponed, Skipped
 from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, State, Status
@@ -27,15 +31,15 @@ from bursary.delivery.smtp_backend import cut_off_after
 from bursary.lib import mailbox, moments
 from bursary.lib.logs import without_tokens
 
-BECAUSE: Mapping[ExpiryReason, str] = {
-    ExpiryReason.ALLOCATION_AGE: "after that the assignment expires",
-    ExpiryReason.ENROLL_BY: "enrolment closes then",
-    ExpiryReason.BUDGET_END: "the budget that pays for it ends then",
-    ExpiryReason.DUE_DATE: "the due date that was set",
-    ExpiryReason.EXTENSION: "the deadline was extended to then",
+BECAUSE: Mapping[ExpiryReason, Any] = {
+    ExpiryReason.ALLOCATION_AGE: _("after that the assignment expires"),
+    ExpiryReason.ENROLL_BY: _("enrolment closes then"),
+    ExpiryReason.BUDGET_END: _("the budget that pays for it ends then"),
+    ExpiryReason.DUE_DATE: _("the due date that was set"),
+    ExpiryReason.EXTENSION: _("the deadline was extended to then"),
 }
-"""The reason for a deadline, as a clause that follows it and a colon."""
-_TO_LEARNERS = {**BECAUSE, ExpiryReason.DUE_DATE: "your organisation asks for an answer by then"}
+"""The reason for a deadline, as a clause that follows it and a colon; a lazy text."""
+_TO_LEARNERS = {**BECAUSE, ExpiryReason.DUE_DATE: _("your organisation asks for an answer by then")}
 
 MOST_WAIT = timedelta(days=30)  # less than `leases.MAX_DELAY`
 
@@ -130,7 +134,7 @@ def in_words(
 ) -> DeadlineText:
     """Return a deadline in the customer's time zone, with the reason: as its learner reads it, or others."""
     because = _TO_LEARNERS if to_learner else BECAUSE
-    return DeadlineText(moments.in_words(expires_at, zone=customer.zone), because[reason])
+    return DeadlineText(moments.in_words(expires_at, zone=customer.zone), str(because[reason]))
 
 
 def assignment_link(action: LearnerContentAssignmentAction) -> str:
@@ -164,9 +168,10 @@ def send(
     if address.endswith(".invalid"):
         # RFC 2606 reserves the domain: no mail server would ever take it.
         raise address_rejected("Addresses that end in .invalid cannot receive mail.")
-    subject = " ".join(render_to_string(f"delivery/{template}.subject.txt", context).split())
-    text = render_to_string(f"delivery/{template}.txt", context)
-    html = render_to_string(f"delivery/{template}.html", context)
+    with translation.override(settings.LANGUAGE_CODE):
+        subject = " ".join(render_to_string(f"delivery/{template}.subject.txt", context).split())
+        text = render_to_string(f"delivery/{template}.txt", context).strip() + "\n"
+        html = render_to_string(f"delivery/{template}.html", {**context, "subject": subject})
     message_id = f"<{name}@{urlsplit(settings.BASE_URL).hostname or 'localhost'}>"
     message = EmailMultiAlternatives(
         subject=subject,
@@ -193,20 +198,8 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
         return Skipped(
             "account_deactivated" if deactivated else "account_deleted", f"The learner's account is {ended}."
         )
-    customer = assignment.budget.customer
-    content_display.attach_content([assignment], now=action.modified)
-    content = assignment.shown_content
-    starts_at = content_display.start(assignment)
-    context = {
-        "organisation": customer.name,
-        "course": content_display.title(assignment),
-        "partner": content.partner_names if content else "",
-        "starts": moments.day_in_words(starts_at, zone=customer.zone) if starts_at else "",
-        "accepted": assignment.state == State.ACCEPTED,
-        "deadline": deadline_in_words(assignment, to_learner=True),
-        "link": assignment_link(action),
-        "message": _message(action),
-    }
+    with translation.override(settings.LANGUAGE_CODE):
+        context = _context(action)
     return send(
         action.recipient,
         template=action.action_type,
@@ -215,6 +208,29 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
         now=action.modified,
         met_before=bool(action.attempt_log),
     )
+
+
+def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
+    assignment = action.assignment
+    customer = assignment.budget.customer
+    content_display.attach_content([assignment], now=action.modified)
+    content, about = assignment.shown_content, content_display.about(assignment)
+    starts, ends = (
+        moments.day_in_words(at, zone=customer.zone) if at else "" for at in (about.starts_at, about.ends_at)
+    )
+    return {
+        "organisation": customer.name,
+        "contact": contacts.contact(customer),
+        "course": content_display.title(assignment),
+        "partner": content.partner_names if content else "",
+        "about": about,
+        "starts": starts,
+        "ends": ends,
+        "accepted": assignment.state == State.ACCEPTED,
+        "deadline": deadline_in_words(assignment, to_learner=True),
+        "link": assignment_link(action),
+        "message": _message(action),
+    }
 
 
 def _message(action: LearnerContentAssignmentAction) -> str:

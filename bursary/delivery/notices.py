@@ -7,8 +7,10 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import F, Q
+from django.utils import translation
 
-from bursary.access.models import Role, User
+from bursary.access import contacts
+from bursary.access.models import User
 from bursary.assignments import content_display
 from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
 from bursary.assignments.models import DeadlineNotice
@@ -53,7 +55,8 @@ def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
             retry = True
             break
         name = str(notice.mail_uuid(administrator.pk, edition=notice.edition))
-        context = _context(notice, waits_until)
+        with translation.override(settings.LANGUAGE_CODE):
+            context = _context(notice, waits_until)
         try:
             template = "not_joinable" if notice.reason else "deadline_moved"
             emails.send(administrator.email, template=template, context=context, name=name, now=clock())
@@ -100,9 +103,8 @@ def _settle(
 
 
 def _administrators(notice: DeadlineNotice) -> list[User]:
-    grants = {"role_grants__customer": notice.budget.customer_id, "role_grants__role": Role.ADMINISTRATOR}
-    active = User.objects.filter(is_active=True, **grants).exclude(email="").exclude(pk__in=notice.notified)
-    return list(active.order_by("pk").distinct()[:MOST_ADMINISTRATORS])
+    found = contacts.administrators(notice.budget.customer_id).exclude(pk__in=notice.notified)
+    return list(found[:MOST_ADMINISTRATORS])
 
 
 def _context(notice: DeadlineNotice, waits_until: datetime | None) -> dict[str, object]:

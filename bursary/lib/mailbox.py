@@ -9,6 +9,8 @@ import re
 import unicodedata
 
 import email_validator
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
 
 LONGEST_ADDRESS = 254  # characters, RFC 5321
 
@@ -32,34 +34,34 @@ _FOLDED = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x00AD: Non
 _PROBLEMS = tuple(
     (re.compile(pattern, re.DOTALL), sentence)
     for pattern, sentence in (
-        (r"\A\Z", "There is no address."),
-        (f"(?! )(?P<one>{_HIDDEN.pattern})", "It contains {named}."),
-        ("(?P<one>\ufe6b)", "It contains {named} instead of an @."),
-        (r"\A[^@]*\Z", "It has no @."),
-        (" ", "It contains a space: are these two addresses, or a name?"),
-        ("@.*@", "It has more than one @: are these two addresses?"),
-        (r"\A@", "There is nothing before the @."),
-        (r"@\Z", "There is nothing after the @."),
-        ("[<>]", "It has angle brackets: they belong in pairs, around an address alone."),
-        ('"', "It has a quotation mark."),
-        (rf"\A.{{{LONGEST_ADDRESS + 1}}}", f"An address has at most {LONGEST_ADDRESS} characters."),
-        (r"\A[^@]{65}", "The part before the @ has at most 64 characters."),
-        ("(?P<one>[^\x00-\x7f]).*@", "Mail cannot be sent to {named} before the @."),
-        (r"(?P<one>[^\w.!#$%&'*+/=?^`{|}~@-]).*@", "“{one}” is not possible before the @."),
-        (r"\A\.", "It begins with a full stop."),
-        (r"\.@", "It has a full stop before the @."),
-        (r"@\.", "It has a full stop after the @."),
-        (r"\.\Z", "It ends with a full stop."),
-        (r"\.\.", "It has two full stops in a row."),
-        (r"@\[", "A number in brackets stands after the @: a domain is needed, such as larkspur.example."),
-        (r"@.*(?P<one>[\x21-,/:-@\[-`{-\x7f])", "“{one}” is not possible after the @."),
-        (r"@(.*\.)?-|@.*-(\.|\Z)", "A part of its domain begins or ends with a hyphen."),
-        (r"@.*[^.]{64}", "A part of its domain has more than 63 characters."),
-        (r"@[^.\u3002\uff61]*\Z", "Its domain has no full stop, and is not complete."),
-        (r"[0-9]\Z", "Its domain ends with a digit: it is not complete, or a number."),
+        (r"\A\Z", _("There is no address.")),
+        (f"(?! )(?P<one>{_HIDDEN.pattern})", _("It contains {named}.")),
+        ("(?P<one>\ufe6b)", _("It contains {named} instead of an @.")),
+        (r"\A[^@]*\Z", _("It has no @.")),
+        (" ", _("It contains a space: are these two addresses, or a name?")),
+        ("@.*@", _("It has more than one @: are these two addresses?")),
+        (r"\A@", _("There is nothing before the @.")),
+        (r"@\Z", _("There is nothing after the @.")),
+        ("[<>]", _("It has angle brackets: they belong in pairs, around an address alone.")),
+        ('"', _("It has a quotation mark.")),
+        (rf"\A.{{{LONGEST_ADDRESS + 1}}}", _("An address has at most {most} characters.")),
+        (r"\A[^@]{65}", _("The part before the @ has at most 64 characters.")),
+        ("(?P<one>[^\x00-\x7f]).*@", _("Mail cannot be sent to {named} before the @.")),
+        (r"(?P<one>[^\w.!#$%&'*+/=?^`{|}~@-]).*@", _("“{one}” is not possible before the @.")),
+        (r"\A\.", _("It begins with a full stop.")),
+        (r"\.@", _("It has a full stop before the @.")),
+        (r"@\.", _("It has a full stop after the @.")),
+        (r"\.\Z", _("It ends with a full stop.")),
+        (r"\.\.", _("It has two full stops in a row.")),
+        (r"@\[", _("A number in brackets stands after the @: a domain is needed, such as larkspur.example.")),
+        (r"@.*(?P<one>[\x21-,/:-@\[-`{-\x7f])", _("“{one}” is not possible after the @.")),
+        (r"@(.*\.)?-|@.*-(\.|\Z)", _("A part of its domain begins or ends with a hyphen.")),
+        (r"@.*[^.]{64}", _("A part of its domain has more than 63 characters.")),
+        (r"@[^.\u3002\uff61]*\Z", _("Its domain has no full stop, and is not complete.")),
+        (r"[0-9]\Z", _("Its domain ends with a digit: it is not complete, or a number.")),
         (
             rf"[@.]({'|'.join(map(re.escape, email_validator.SPECIAL_USE_DOMAIN_NAMES))})\Z",
-            "Its domain is reserved for special uses, and mail cannot be sent there.",
+            _("Its domain is reserved for special uses, and mail cannot be sent there."),
         ),
     )
 )
@@ -97,7 +99,9 @@ def _validated(text: str) -> email_validator.ValidatedEmail:
     address = tidy(text)
     local = address.rpartition("@")[0]
     if local.startswith("'") or local.endswith("'"):  # permitted, and in pasted text always a quotation mark
-        raise BadAddress("It has an apostrophe at the beginning or before the @, probably a quotation mark.")
+        raise BadAddress(
+            gettext("It has an apostrophe at the beginning or before the @, probably a quotation mark.")
+        )
     try:
         valid = email_validator.validate_email(
             address, allow_smtputf8=False, check_deliverability=False, strict=True
@@ -105,7 +109,8 @@ def _validated(text: str) -> email_validator.ValidatedEmail:
     except ValueError as error:  # also for half a surrogate pair
         raise BadAddress(_problem(address)) from error
     if letter := _look_alike(valid.domain):
-        raise BadAddress(f"Its domain has {named(letter)}, which looks like a Latin letter: type it anew.")
+        sentence = gettext("Its domain has {named}, which looks like a Latin letter: type it anew.")
+        raise BadAddress(sentence.format(named=named(letter)))
     return valid
 
 
@@ -152,5 +157,6 @@ def _problem(address: str) -> str:
     for pattern, sentence in _PROBLEMS:
         if found := pattern.search(address):
             shown = found.groupdict().get("one") or ""
-            return sentence.format(one=shown, named=named(shown) if shown else "")
-    return "The part after the @ is no domain that mail can be sent to: check how it is spelt."
+            words = {"one": shown, "named": named(shown) if shown else "", "most": LONGEST_ADDRESS}
+            return gettext(sentence).format(**words)
+    return gettext("The part after the @ is no domain that mail can be sent to: check how it is spelt.")

@@ -9,13 +9,10 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.dateparse import parse_datetime
 from django.utils.formats import date_format
+from django.utils.translation import gettext, pgettext
 
 FIRST_YEAR, LAST_YEAR = 1900, 8999
 UTC_ZONE = ZoneInfo("UTC")
-FORMATS = (
-    "Give a date (2027-06-30), a date and time (2027-06-30T17:00), "
-    "or one with its time zone (2027-06-30T17:00+02:00)"
-)
 _LAST_SECOND = time(23, 59, 59, fold=1)
 """The later one, where clocks are set back at midnight and the day's last hour comes twice."""
 
@@ -36,9 +33,14 @@ def read(text: str, *, zone: ZoneInfo, end_of_day: bool) -> datetime:
         local = moment if moment.tzinfo else moment.replace(tzinfo=zone)
         instant = local.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise MomentUnreadable(f"{FORMATS}; without a zone it is meant in {zone.key}.") from error
+        sentence = gettext(
+            "Give a date (2027-06-30), a date and time (2027-06-30T17:00), or one with its time zone "
+            "(2027-06-30T17:00+02:00); without a zone it is meant in %(zone)s."
+        )
+        raise MomentUnreadable(sentence % {"zone": zone.key}) from error
     if not FIRST_YEAR <= instant.year <= LAST_YEAR:
-        raise MomentUnreadable(f"Give a date between the years {FIRST_YEAR} and {LAST_YEAR}.")
+        sentence = gettext("Give a date between the years %(first)d and %(last)d.")
+        raise MomentUnreadable(sentence % {"first": FIRST_YEAR, "last": LAST_YEAR})
     return instant
 
 
@@ -49,18 +51,21 @@ def iso(moment: datetime, *, zone: ZoneInfo) -> str:
 
 def in_words(moment: datetime, *, zone: ZoneInfo) -> str:
     """Return the instant in `zone`, to the minute, with the zone's name."""
-    return f"{date_format(moment.astimezone(zone), 'l, j F Y, H:i')} ({zone_in_words(zone)})"
+    # Translators: the format of a date with its time, in the letters of Django's `date` filter.
+    local = date_format(moment.astimezone(zone), pgettext("format of a date and time", "l, j F Y, H:i"))
+    return f"{local} ({zone_in_words(zone)})"
 
 
 def day_in_words(moment: datetime, *, zone: ZoneInfo) -> str:
     """Return the day of the instant in `zone`, for mails that name no time."""
-    return date_format(moment.astimezone(zone), "l, j F Y")
+    # Translators: the format of a day, in the letters of Django's `date` filter.
+    return date_format(moment.astimezone(zone), pgettext("format of a day", "l, j F Y"))
 
 
 def zone_in_words(zone: ZoneInfo) -> str:
     """Return the zone's name for people, such as Madrid time."""
     city = zone.key.split("/")[-1].replace("_", " ")
-    return "UTC" if city == "UTC" else f"{city} time"
+    return "UTC" if city == "UTC" else gettext("%(city)s time") % {"city": city}
 
 
 class MomentField(forms.Field):

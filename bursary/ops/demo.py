@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.contrib.auth import authenticate
@@ -54,6 +54,13 @@ LEARNERS = (
     Person(demo_history.LIAM, "liam", "Liam", "Learner", 7002),
     Person(demo_history.LUCY, "lucy", "Lucy", "Learner", 7003),
 )
+SEES: Mapping[str, str] = {
+    "administrator": f"the budgets and all assignments of {CUSTOMER}",
+    "learner": f"what is assigned to her at {CUSTOMER}",
+    "operator": "both organisations, and every record in the Django admin",
+    "other administrator": f"the budgets and all assignments of {OTHER_CUSTOMER}",
+}
+"""What each user may see, by the name of the role in the file."""
 KEY_NAME = "demonstration"
 
 
@@ -102,7 +109,9 @@ def load(
         if ending.ends_at and ending.ends_at > now + ENDS_IN:
             terms.change(ending, now=now, terms={"ends_at": now + ENDS_IN})
     demo_history.load(budgets, administrator=administrator)
-    record = _record(customer, budgets, users)
+    if other := User.objects.filter(username=OTHER_ADMINISTRATOR.username).first():
+        users["other administrator"] = other
+    record = _record(customer, budgets[0].catalog_uuid, users)
     _write(demo_file(), record)
     return Demo(
         demo_file(),
@@ -195,21 +204,26 @@ def _load_content(budget: Budget, *, now: datetime, advance: Advance) -> None:
     )
 
 
-def _record(customer: Customer, budgets: list[Budget], users: Mapping[str, User]) -> dict[str, Any]:
+def _record(customer: Customer, catalog_uuid: UUID, users: Mapping[str, User]) -> dict[str, Any]:
     known = _read(demo_file()).get("users", {})
+    budgets = Budget.objects.filter(catalog_uuid=catalog_uuid).select_related("customer").order_by("pk")
     return {
         "base_url": settings.BASE_URL,
         "customer_uuid": str(customer.uuid),
-        "catalog_uuid": str(budgets[0].catalog_uuid),
+        "catalog_uuid": str(catalog_uuid),
         "budgets": [
             {
                 "uuid": str(budget.uuid),
                 "assignment_configuration_uuid": str(budget.assignment_configuration_uuid),
                 "name": budget.name,
+                "organisation": budget.customer.name,
             }
             for budget in budgets
         ],
-        "users": {role: _credentials(user, known.get(role, {})) for role, user in users.items()},
+        "users": {
+            role: {**_credentials(user, known.get(role, {})), "sees": SEES[role]}
+            for role, user in users.items()
+        },
     }
 
 

@@ -41,6 +41,8 @@ def number(text: str) -> int:
 
 def require_confirmed(confirmed: int, *, count: int) -> None:
     """Raise CommandError unless the number of assignments is the confirmed one."""
+    if not count:
+        raise CommandError("There is nothing to do. Nothing was changed.")
     if confirmed != count:
         found = counted_in_words(count, "assignment")
         raise CommandError(f"It is about {found} now, and {confirmed} were confirmed. Nothing was changed.")
@@ -105,7 +107,8 @@ class RepairCommand(OperatorCommand):
         if confirm is None:
             by_cause = dict(found.values_list("error_code").annotate(count=Count("pk")))
             text = f"It is about {counted_in_words(count, 'assignment')}: "
-            text += f"{counts_in_words(by_cause, none='nothing failed')}. Do it by --confirm {count}."
+            text += f"{counts_in_words(by_cause, none='none')}. Do it by --confirm {count}."
+            text = text if count else "Nothing failed that can be repaired: there is nothing to do."
             return self.answer({"dry_run": True, "count": count, "causes": by_cause}, text)
         require_confirmed(confirm, count=count)
         total = RepairResult()

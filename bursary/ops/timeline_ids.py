@@ -2,27 +2,37 @@
 
 import re
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import QuerySet
 
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.choices import Status
+from bursary.assignments.models import (
+    DeadlineNotice,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
+
+PROVIDERS_NAMES = timedelta(days=30)
+"""How long work is found by the name that its provider gave it."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
-def find(text: str) -> QuerySet[LearnerContentAssignment]:
+def find(text: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
     """Return the assignments that the text means; none, where it means nothing.
 
     One: by its own uuid or number, an action's, or that of the money's transaction; by a `Message-ID` or its
-    file's name, which have the action's uuid; by another name that a provider gave to the work. All that an
-    allocation batch allocated, by the batch's uuid; those of a deadline notice's budget and content.
+    file's name, which have the action's uuid; by another name that a provider gave to work which was done in
+    the last `PROVIDERS_NAMES`. All that an allocation batch allocated, by the batch's uuid; those of a
+    deadline notice's budget and content.
     """
-    return next((found for found in _meanings(text.strip()) if found.exists()), _all().none())
+    return next((found for found in _meanings(text.strip(), now=now) if found.exists()), _all().none())
 
 
-def _meanings(text: str) -> Iterator[QuerySet[LearnerContentAssignment]]:
-    """Yield the possible meanings, the frequent ones first; the last ones have no index."""
+def _meanings(text: str, *, now: datetime) -> Iterator[QuerySet[LearnerContentAssignment]]:
+    """Yield the possible meanings, the frequent ones first. Each is a range of an index."""
     if found := _UUID.search(text):
         uuid = UUID(found[0])
         yield _all().filter(uuid=uuid)
@@ -34,7 +44,11 @@ def _meanings(text: str) -> Iterator[QuerySet[LearnerContentAssignment]]:
     elif text.isascii() and text.isdecimal() and len(text) <= 18:
         yield _all().filter(pk=int(text))
     if text:
-        yield _all().filter(actions__provider_ref=text).distinct()
+        # An index of providers' names would cost each action an entry as long as the name, for this alone.
+        done = LearnerContentAssignmentAction.objects.filter(
+            status=Status.DONE, completed_at__gte=now - PROVIDERS_NAMES, provider_ref=text
+        )
+        yield _all().filter(pk__in=done.values("assignment"))
 
 
 def _all() -> QuerySet[LearnerContentAssignment]:

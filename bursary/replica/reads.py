@@ -7,7 +7,7 @@ is fetched while the reader waits.
 import time
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -97,10 +97,13 @@ def courseware_url(content_key: str, *, catalog_uuid: UUID) -> str:
 
 def _leading_url(links: Mapping[str, object]) -> str:
     for name in ("enrollment_url", "marketing_url"):
-        url = links.get(name)
-        if isinstance(url, str) and url.startswith(("https://", "http://")):
+        if url := _url(links.get(name)):
             return url
     return ""
+
+
+def _url(link: object) -> str:
+    return link if isinstance(link, str) and link.startswith(("https://", "http://")) else ""
 
 
 def record(content: ContentMetadata, *, catalogs: Iterable[UUID] | QuerySet[Any, UUID]) -> dict[str, object]:
@@ -118,6 +121,24 @@ def record(content: ContentMetadata, *, catalogs: Iterable[UUID] | QuerySet[Any,
     )
     of_runs = dict(runs.order_by().values_list("content__content_key", "links"))
     return with_links(content.payload, content.content_key, {**of_runs, content.content_key: links})
+
+
+class CourseText(NamedTuple):
+    """What a catalog's record says of content to its readers, as served: it may be HTML, and hostile."""
+
+    description: str
+    """The short one, else the long one; empty for none."""
+    page_url: str
+    """The marketing page; empty if the catalog gives none that a browser opens."""
+
+
+def text_of(content_key: str, *, catalog_uuid: UUID) -> CourseText:
+    """Return the texts of the catalog's row, empty where it holds none. One query; never asks upstream."""
+    rows = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, content__content_key=content_key)
+    payload, links = rows.order_by("pk").values_list("content__payload", "links").first() or ({}, {})
+    texts = [payload.get(name) for name in ("short_description", "full_description")]
+    description = next((text for text in texts if isinstance(text, str) and text), "")
+    return CourseText(description, _url(links.get("marketing_url")))
 
 
 def title_of(content_key: str, *, catalog_uuid: UUID) -> str:

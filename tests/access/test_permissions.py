@@ -4,7 +4,15 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from bursary.access.models import Role, RoleGrant
-from bursary.access.permissions import PERMISSIONS, Permission, granted, may, may_anywhere, may_everywhere
+from bursary.access.permissions import (
+    PERMISSIONS,
+    Permission,
+    granted,
+    may,
+    may_anywhere,
+    may_everywhere,
+    roles_of,
+)
 from bursary.budgets.models import Budget, Customer
 from tests.world import given_budget, given_customer, given_user
 
@@ -62,6 +70,16 @@ def test_without_a_role_nothing_is_permitted(customer: Customer, permission: Per
 def test_only_an_operator_acts_for_every_organisation(customer: Customer, role: Role) -> None:
     user = given_user(role, customer=None if role is Role.OPERATOR else customer)
     assert may_everywhere(user) is (role is Role.OPERATOR)
+
+
+def test_the_roles_for_an_organisation_are_those_in_it_and_the_operators(customer: Customer) -> None:
+    user = given_user(Role.LEARNER, customer=customer)
+    RoleGrant.objects.create(user=user, role=Role.ADMINISTRATOR, customer=given_customer())
+
+    assert roles_of(user, customer_pk=customer.pk) == {Role.LEARNER}
+    operator = given_user(Role.OPERATOR)
+    assert roles_of(operator, customer_pk=customer.pk) == {Role.OPERATOR}
+    assert roles_of(given_user(), customer_pk=customer.pk) == set()
 
 
 def test_roles_add_up_over_organisations(customer: Customer) -> None:

@@ -44,6 +44,8 @@ def test_a_batch_keeps_the_request_and_counts_its_learners(budget: Budget, conte
         {"state": "allocated", "learner_state": "failed", "count": 1},
     ]
     assert batch["causes"] == [{"cause": "address_rejected", "count": 1}]
+    bobs = LearnerContentAssignment.objects.get(learner_email=BOB)
+    assert batch["no_change"] == [{"assignment_uuid": str(bobs.uuid), "verdict": "already_assigned"}]
     assert {row["learner_email"] for row in batch["results"]} == {ALICE, "gone@learners.invalid"}
     listed = door.assignments(budget, allocation_batch=batch["uuid"]).json()
     assert listed["count"] == batch["count"] == 2

@@ -1,6 +1,7 @@
 """Authentication by key or by session, and the permissions of each role."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -27,6 +28,25 @@ def ada(budget: Budget) -> User:
     return given_user(Role.ADMINISTRATOR, customer=budget.customer)
 
 
+def refused_at(path: str) -> tuple[int, str]:
+    """Return how a user without the permission is refused: work on all, as if it were not there."""
+    return (404, "not_found") if path.endswith("-all/") else (403, "not_permitted")
+
+
+def test_what_is_done_to_all_of_a_strangers_budget_is_refused_as_if_there_were_none(
+    assignment: LearnerContentAssignment,
+) -> None:
+    for door in (door_of(None), door_of(Role.ADMINISTRATOR, customer=given_customer())):
+        for verb in ("cancel-all", "remind-all"):
+            foreign = door.send("POST", f"{listing(assignment.budget)}{verb}/", BODY)
+            unknown = door.send(
+                "POST", f"assignment-configurations/{uuid4()}/admin/assignments/{verb}/", BODY
+            )
+            assert foreign.status_code == unknown.status_code == 404
+            assert foreign.json() == unknown.json()
+    assert LearnerContentAssignment.objects.get().state == State.ALLOCATED
+
+
 def test_an_unauthenticated_request_gets_a_challenge_everywhere(
     assignment: LearnerContentAssignment, content: ContentMetadata
 ) -> None:
@@ -39,13 +59,13 @@ def test_an_unauthenticated_request_gets_a_challenge_everywhere(
 def test_a_learner_may_nothing_with_a_budget(assignment: LearnerContentAssignment) -> None:
     door = door_of(Role.LEARNER, customer=assignment.budget.customer)
     for method, path in of_the_budget(assignment):
-        assert refusal_of(door.send(method, path, BODY)) == (403, "not_permitted"), path
+        assert refusal_of(door.send(method, path, BODY)) == refused_at(path), path
 
 
 def test_an_administrator_of_another_organisation_may_nothing(assignment: LearnerContentAssignment) -> None:
     door = door_of(Role.ADMINISTRATOR, customer=given_customer())
     for method, path in of_the_budget(assignment):
-        assert refusal_of(door.send(method, path, BODY)) == (403, "not_permitted"), path
+        assert refusal_of(door.send(method, path, BODY)) == refused_at(path), path
 
 
 @pytest.mark.parametrize("role", [Role.ADMINISTRATOR, Role.OPERATOR])
@@ -71,7 +91,7 @@ def test_an_operator_allocates_and_cancels_for_every_organisation(
 def test_a_user_without_a_role_may_nothing(assignment: LearnerContentAssignment) -> None:
     door = door_of(None)
     for method, path in of_the_budget(assignment):
-        assert refusal_of(door.send(method, path, BODY)) == (403, "not_permitted"), path
+        assert refusal_of(door.send(method, path, BODY)) == refused_at(path), path
 
 
 def test_a_superuser_without_a_role_may_nothing(budget: Budget) -> None:

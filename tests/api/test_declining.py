@@ -65,6 +65,9 @@ def test_the_administrator_sees_it_cancelled_with_the_reason_on_its_timeline(
     decline(learner, assignment, reason="No time.")
     (row,) = door.assignments(budget, state="cancelled").json()["results"]
     assert (row["uuid"], row["learner_state"]) == (str(assignment.uuid), None)
+    assert door.assignments(budget, state="cancelled").json()["learner_state_counts"] == []
+    for declined, count in (("true", 1), ("false", 0)):
+        assert door.assignments(budget, declined=declined).json()["count"] == count
     last = door.timeline(assignment).json()["results"][-1]
     assert (last["action_type"], last["detail"]) == ("declined", "No time.")
 

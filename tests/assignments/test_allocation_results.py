@@ -4,12 +4,18 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection
 
-from bursary.assignments import allocation
+from bursary.assignments import allocation, allocation_batches, declining
+from bursary.assignments.allocation_batches import MailsPlanned
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.choices import ActionType
+from bursary.assignments.choices import ActionType, LearnerState
 from bursary.assignments.matching import Verdict
+from bursary.assignments.models import (
+    AllocationBatch,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
 from bursary.budgets.models import Budget
 from bursary.replica.joining import JoiningTerms
 from tests.world import ALICE, BOB, NOW, PRICE, action_of, allocate, given_budget, given_content, given_user
@@ -81,3 +87,41 @@ def test_what_is_allocated_again_to_another_address_of_the_learner_names_its_act
 
     assert (again.pk, again.learner_email) == (old.pk, BOB)
     assert action_of(again, ActionType.EMAIL_CORRECTED).actor == ada
+
+
+def test_a_batch_keeps_what_it_left_unchanged_by_verdict_without_an_address() -> None:
+    budget, content = given_budget(), given_content()
+    first = allocate(budget, content, ALICE, BOB)
+    declining.decline(first.assignments(Verdict.NEW)[1], reason="", now=NOW)
+    again = allocate(budget, content, BOB, ALICE, "new@learners.example", ALICE.upper())
+    alices, bobs = (one.pk for one in first.assignments(Verdict.NEW))
+    kept = AllocationBatch.objects.get(uuid=again.batch.uuid)
+    assert kept.unchanged == {"declined_before": [bobs], "already_assigned": [alices]}
+    assert AllocationBatch.objects.get(uuid=first.batch.uuid).unchanged == {}
+    assert [one.verdict for one in allocation_batches.left_unchanged(kept, start=0, size=9)] == [
+        *(Verdict.DECLINED, Verdict.UNCHANGED)
+    ]
+    assert len(allocation_batches.left_unchanged(kept, start=1, size=1)) == 1
+
+
+def test_a_request_with_a_name_in_use_allocates_nothing() -> None:
+    budget, content = given_budget(), given_content()
+    made = allocate(budget, content, ALICE)
+    with pytest.raises(IntegrityError):
+        allocate(budget, content, BOB, batch_uuid=made.batch.uuid)
+    assert [one.learner_email for one in LearnerContentAssignment.objects.all()] == [ALICE]
+    budget.refresh_from_db()
+    assert budget.held_cents == PRICE
+
+
+def test_how_long_mails_take_is_that_of_the_last_one_and_counts_those_tried_again() -> None:
+    budget, content = given_budget(), given_content()
+    batch = allocate(budget, content, ALICE, BOB, now=NOW).batch
+    later = NOW + timedelta(hours=1)
+    assert allocation_batches.mails_planned(batch).retried == 0
+    LearnerContentAssignmentAction.objects.filter(
+        assignment__learner_email=BOB, action_type=ActionType.NOTIFIED
+    ).update(attempts=2, due_at=later)
+    assert allocation_batches.mails_planned(batch) == MailsPlanned(retried=1, until=later)
+    LearnerContentAssignment.objects.update(learner_state=LearnerState.WAITING)
+    assert allocation_batches.mails_planned(batch) == MailsPlanned(retried=0, until=None)

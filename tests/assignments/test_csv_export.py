@@ -11,7 +11,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from bursary.access.models import User
-from bursary.assignments import csv_export
+from bursary.assignments import cancellation, csv_export, declining
+from bursary.assignments.choices import State
 from bursary.assignments.csv_export import EXPORTED, AssignmentExport
 from bursary.assignments.models import LearnerContentAssignment
 from tests.world import (
@@ -55,9 +56,44 @@ def test_each_assignment_is_a_line_with_its_money_status_and_dates() -> None:
     content = assignment.content
     assert content is not None
     assert (row["Learner"], row["Course"], row["Course key"]) == (ALICE, content.title, content.content_key)
-    assert (row["Price (USD)"], row["Status"], row["Cause of failure"]) == ("199.00", "waiting", "")
+    assert (row["Price (USD)"], row["Status"], row["What failed"]) == ("199.00", "Waiting", "")
+    assert (row["Deadline (Europe/Madrid)"], row["Deadline decided by"]) == (
+        "2026-05-31 11:00",
+        "then it expires",
+    )
+    assert (row["Accepted or ended (Europe/Madrid)"], row["Why it ended"]) == ("", "")
+    assert (row["state"], row["learner_state"], row["cause"]) == ("allocated", "waiting", "")
     assert row["Assigned (Europe/Madrid)"] == "2026-03-02 10:00"  # NOW is nine o'clock, UTC
     assert row["Assignment"] == str(assignment.uuid)
+
+
+def test_a_failure_is_in_words_and_for_programs_a_code() -> None:
+    given_assignment(address="leo@nowhere.invalid")
+    deliver()
+    (row,) = rows(export())
+    assert (row["Status"], row["What failed"]) == ("Not notified", "The address does not exist.")
+    assert (row["learner_state"], row["cause"]) == ("failed", "address_rejected")
+
+
+def test_what_has_ended_has_no_deadline_but_when_it_ended_and_why() -> None:
+    budget = given_budget()
+    allocate(budget, given_content(), ALICE, BOB, CAROL)
+    declined, cancelled, expired = Assignments.order_by("pk")
+    declining.decline(declined, reason="No time", now=NOW)
+    cancellation.cancel(budget, uuids=[cancelled.uuid], now=NOW)
+    Assignments.filter(pk=expired.pk).update(state=State.EXPIRED, expired_at=NOW)
+
+    found = rows(export())
+
+    assert [(row["Status"], row["Why it ended"]) for row in found] == [
+        ("Declined", "No time"),
+        ("Cancelled", "Cancelled by the organisation"),
+        ("Expired", "Not accepted in time"),
+    ]
+    for row in found:
+        assert (row["Deadline (Europe/Madrid)"], row["Deadline decided by"]) == ("", "")
+        assert row["Accepted or ended (Europe/Madrid)"] == "2026-03-02 10:00"
+    assert [row["state"] for row in found] == ["cancelled", "cancelled", "expired"]
 
 
 def test_it_is_utf_8_with_a_mark_that_excel_needs() -> None:

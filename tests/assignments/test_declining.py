@@ -57,7 +57,7 @@ def test_the_money_is_free_at_once_and_the_reason_is_kept() -> None:
     assert (stored.state, stored.cancelled_at, stored.learner_state) == (
         State.CANCELLED,
         LATER,
-        LearnerState.NONE,
+        LearnerState.DECLINED,
     )
     assert stored.decline_reason == "Too far\naway."
     fact = action_of(assignment, ActionType.DECLINED)

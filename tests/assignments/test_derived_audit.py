@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from bursary.assignments import actions, cancellation, derived_audit, expected_values, redemption, reminders
+from bursary.assignments import (
+    actions,
+    cancellation,
+    declining,
+    derived_audit,
+    expected_values,
+    redemption,
+    reminders,
+)
 from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState
 from bursary.assignments.derived_audit import DerivedAudit, RebuildResult
 from bursary.assignments.models import FAR_FUTURE, DeadlineNotice, LearnerContentAssignment
@@ -192,6 +200,19 @@ def test_a_retried_failure_and_a_later_reminder_are_reckoned(mail: MailServer) -
     assert audit().wrong == 0
     plant(assignment, learner_state=LearnerState.FAILED)
     assert audit().columns == {"learner_state": 1}
+
+
+def test_what_was_declined_in_this_cycle_is_followed_as_declined() -> None:
+    assignment = given_assignment()
+    declining.decline(assignment, reason="", now=NOW)
+    assert audit().wrong == 0
+    plant(assignment, learner_state=LearnerState.NONE)
+    assert audit().columns == {"learner_state": 1}
+
+    rebuild()
+
+    assignment.refresh_from_db()
+    assert assignment.learner_state == LearnerState.DECLINED
 
 
 def test_an_actions_change_during_the_comparison_is_no_difference(

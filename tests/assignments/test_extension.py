@@ -47,6 +47,17 @@ def deadline_of(assignment: LearnerContentAssignment) -> tuple[datetime, str]:
     return row.expires_at, row.expires_reason
 
 
+def test_a_dry_run_finds_the_same_and_changes_nothing() -> None:
+    row, cancelled = given_assignment(), given_assignment()
+    cancellation.cancel(cancelled.budget, uuids=[cancelled.uuid], now=NOW)
+
+    for one in (row, cancelled):
+        before = (deadline_of(one), timeline(one))
+        dry = extension.extend(one.budget, uuids=[one.uuid], until=LATER, now=NOW, dry_run=True)
+        assert (deadline_of(one), timeline(one)) == before
+        assert dry == extend(one)
+
+
 def test_an_extension_takes_the_place_of_age_and_due_date() -> None:
     old = given_assignment()
     allocate(old.budget, given_content(), BOB, due_date=NOW + 5 * DAY)

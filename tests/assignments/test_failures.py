@@ -8,7 +8,7 @@ from django.db.models import Q
 from pytest_django import DjangoAssertNumQueries
 
 from bursary.access.models import Role
-from bursary.assignments import actions, addresses, cancellation, derived_audit, failures
+from bursary.assignments import actions, addresses, cancellation, derived_audit, failures, reminders
 from bursary.assignments.actions import Failed, Failure
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.failures import RepairRefusal
@@ -45,7 +45,7 @@ def fail(
 ) -> LearnerContentAssignmentAction:
     """Let the assignment's newest work of a type fail for good; return it."""
     action = action_of(assignment, kind)
-    (claimed,) = actions.claim(now=NOW, lease=HOUR, limit=1, pks=[action.pk])
+    (claimed,) = actions.claim(now=action.created, lease=HOUR, limit=1, pks=[action.pk])
     assert actions.finish(claimed, Failed(Failure(reason, cause, "No such mailbox.", "Trace")), now=now)  # type: ignore[arg-type]  # an instant
     return action
 
@@ -169,6 +169,29 @@ def test_what_cannot_be_retried_is_named_with_the_reason() -> None:
         redeeming.uuid: RepairRefusal.ONLY_BY_LEARNER,
         foreign.uuid: "unknown",
     }
+
+
+def test_a_mail_that_would_be_skipped_is_not_retried() -> None:
+    budget, content = given_budget(), given_content(start_date=NOW + 20 * DAY)
+    nudged = given_assignment(budget, content)
+    deliver()
+    reminders.nudge(budget, uuids=[nudged.uuid], within_days=None, now=NOW + DAY)
+    fail(nudged, ActionType.NUDGED, now=NOW + DAY)
+
+    late = failures.retry(budget, uuids=[nudged.uuid], now=NOW + 20 * DAY)
+    assert (late.repaired, late.refused) == ([], {nudged.uuid: RepairRefusal.TOO_LATE})
+    assert failures.retry(budget, uuids=[nudged.uuid], now=NOW + 19 * DAY).repaired == [nudged.uuid]
+
+
+def test_a_reminder_past_the_deadline_is_not_retried_but_skipped() -> None:
+    reminded = given_assignment()
+    deliver()
+    reminders.remind(reminded.budget, uuids=[reminded.uuid], now=NOW + DAY)
+    fail(reminded, ActionType.REMINDED, now=NOW + DAY)
+    budget, named, late = reminded.budget, [reminded.uuid], NOW + 90 * DAY
+
+    assert failures.retry(budget, uuids=named, now=late).refused == {reminded.uuid: RepairRefusal.TOO_LATE}
+    assert failures.skip(budget, uuids=named, reason="Too late.", now=late).repaired == named
 
 
 def test_retrying_many_takes_as_many_queries_as_retrying_one(

@@ -93,7 +93,7 @@ EXPECTED = {
         supersedes={"learner_linked", "notified", "reminded", "nudged"},
         reserved_cents=0,
         cycle=1,
-        learner_state=LearnerState.NONE,
+        learner_state=LearnerState.DECLINED,
     ),
     "expired": Expected(
         targets={State.ALLOCATED: State.EXPIRED},
@@ -210,7 +210,7 @@ def test_every_move_from_every_state_does_what_the_table_says(by: str, state: St
     ("by", "learner_state"),
     [
         (ActionType.CANCELLED, LearnerState.NONE),
-        (ActionType.DECLINED, LearnerState.NONE),
+        (ActionType.DECLINED, LearnerState.DECLINED),
         (ActionType.EXPIRED, LearnerState.EXPIRED),
     ],
 )

@@ -46,10 +46,12 @@ def led_to(answer: Any) -> tuple[int, str]:
     return answer.status_code, answer.headers["Location"]
 
 
-def test_accepting_leads_to_the_course(alice: Client, assignment: LearnerContentAssignment) -> None:
+def test_accepting_is_confirmed_with_the_way_to_the_course(
+    alice: Client, assignment: LearnerContentAssignment
+) -> None:
     assert BUTTON in alice.get(page_of(assignment)).content.decode()
     answer = alice.post(reverse("accept", args=[assignment.uuid]))
-    assert led_to(answer) == (303, "https://learn.example.org/enrol")
+    assert led_to(answer) == (303, page_of(assignment))
     html = alice.get(page_of(assignment)).content.decode()
     assert "You have accepted this course." in html
     assert 'href="https://learn.example.org/enrol"' in html

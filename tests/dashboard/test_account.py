@@ -8,17 +8,23 @@ import pytest
 import time_machine
 from django.contrib.auth import authenticate
 from django.core.mail import EmailMessage
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.access.models import ApiKey, User
+from bursary.dashboard import account_forms
 from bursary.lib.logs import without_tokens
 from tests.smtp import MailServer
 from tests.world import given_user
 
 pytestmark = pytest.mark.django_db
+
+committed = pytest.mark.django_db(transaction=True)
+"""A thread looks for the account, and sees only what is committed."""
 
 OLD, NEW = "the old pass phrase", "another, longer pass phrase"
 
@@ -153,6 +159,7 @@ def test_changing_the_password_ends_the_other_sessions(signed_in: Client, ada: U
     assert elsewhere.get("/account/").status_code == 302
 
 
+@committed
 def test_a_forgotten_password_is_set_anew_by_the_link_once(
     client: Client, ada: User, mailoutbox: list[EmailMessage]
 ) -> None:
@@ -169,6 +176,7 @@ def test_a_forgotten_password_is_set_anew_by_the_link_once(
     assert not Client().get(link).context["validlink"]
 
 
+@committed
 def test_a_link_works_for_three_hours(client: Client, ada: User, mailoutbox: list[EmailMessage]) -> None:
     link = link_in(sent_by(client, ada.email, mailoutbox)[0])
     with time_machine.travel(timezone.now() + timedelta(hours=2, minutes=59), tick=False):
@@ -177,6 +185,7 @@ def test_a_link_works_for_three_hours(client: Client, ada: User, mailoutbox: lis
         assert Client().get(link).status_code == 200
 
 
+@committed
 def test_the_answer_is_the_same_for_an_unknown_address_and_nothing_is_sent(
     client: Client, ada: User, mailoutbox: list[EmailMessage]
 ) -> None:
@@ -188,6 +197,19 @@ def test_the_answer_is_the_same_for_an_unknown_address_and_nothing_is_sent(
         assert sent_by(client, address, mailoutbox) == []
 
 
+def test_a_known_address_takes_no_more_queries_than_an_unknown_one_before_the_answer(
+    client: Client, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading.Thread, "start", lambda _thread: account_forms._threads.release())
+    asked = []
+    for address in (ada.email, "unknown@people.example"):
+        with CaptureQueriesContext(connection) as queries:
+            client.post("/forgotten-password/", {"email": address})
+        asked.append([query["sql"] for query in queries])
+    assert asked[0] == asked[1] == []
+
+
+@committed
 def test_an_account_is_mailed_at_most_once_in_ten_minutes(
     client: Client, ada: User, mailoutbox: list[EmailMessage]
 ) -> None:
@@ -197,7 +219,7 @@ def test_an_account_is_mailed_at_most_once_in_ten_minutes(
             assert len(sent_by(client, ada.email, mailoutbox)) == mails, minutes
 
 
-@pytest.mark.django_db(transaction=True)
+@committed
 def test_where_the_mail_fails_the_user_may_ask_again_at_once(
     client: Client, ada: User, mail: MailServer, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -209,6 +231,7 @@ def test_where_the_mail_fails_the_user_may_ask_again_at_once(
     assert "people.example" not in caplog.text
 
 
+@committed
 def test_a_link_with_another_host_in_the_request_leads_to_this_site(
     ada: User, mailoutbox: list[EmailMessage], settings: Settings
 ) -> None:
@@ -218,6 +241,7 @@ def test_a_link_with_another_host_in_the_request_leads_to_this_site(
     assert link_in(text)
 
 
+@committed
 def test_logs_leave_out_the_token_of_the_link(
     client: Client, ada: User, mailoutbox: list[EmailMessage]
 ) -> None:

@@ -1,5 +1,6 @@
 """Assigning in the browser: permissions, stored rows, messages, and every refusal in words."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -12,7 +13,7 @@ from pytest_django import Settings
 from bursary.access.models import Role
 from bursary.assignments import addresses
 from bursary.assignments.choices import State
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import CatalogMembership, ContentMetadata
 from tests import world
@@ -73,12 +74,15 @@ def test_another_site_cannot_assign(budget: Budget) -> None:
 # -- Assigning ----------------------------------------------------------------------------------------------
 
 
-def test_assigning_stores_the_actor_and_the_home_page_confirms_it_once(desk: Desk, budget: Budget) -> None:
+def test_assigning_stores_the_actor_and_the_page_of_the_request_confirms_it_once(
+    desk: Desk, budget: Budget
+) -> None:
     content = world.given_content(title="Tidal Engines")
 
     answer = desk.press("assign", content, f"{ALICE}\n{BOB}, {ALICE}")
 
-    assert answer.redirect_chain == [("/", 302)]
+    batch = AllocationBatch.objects.get()
+    assert answer.redirect_chain == [(f"/batches/{batch.uuid}/", 302)]
     said = "“Tidal Engines” is assigned to 2 learners: $398.00 is reserved in Languages."
     assert said in answer.content.decode()
     assert said not in desk.client.get("/").content.decode()
@@ -99,9 +103,12 @@ def test_a_course_and_its_run_of_the_same_title_are_distinguished(desk: Desk) ->
 
     offers = " ".join(desk.open().split())
 
-    assert f"course (the learner chooses a run): {course.content_key}" in offers
-    assert f"this run only: {run.content_key} · start Monday, 1 February 2027" in offers
-    assert "· end Saturday, 1 May 2027" in offers
+    of_course, of_run = re.findall(r'<input type="radio".*?</label>', offers)
+    assert f'value="{PRICE} {course.content_key}"' in of_course
+    assert "The course: the learner chooses a run" in of_course
+    assert f'value="{PRICE} {run.content_key}"' in of_run
+    assert "This run only: starts 1 Feb 2027, ends 1 May 2027" in of_run
+    assert f"<bdi>{run.content_key}</bdi>" in of_run
 
 
 def test_assigning_again_changes_nothing_and_says_so(desk: Desk, budget: Budget) -> None:

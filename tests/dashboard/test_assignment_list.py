@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -88,17 +89,36 @@ def test_a_failure_is_shown_with_its_cause(client: Client, budget: Budget) -> No
     assert tabs(text)["Not notified"] == 1
 
 
+def test_a_failures_cause_is_chosen_among_those_that_there_are(client: Client, budget: Budget) -> None:
+    world.allocate(budget, world.given_content(), "leo@nowhere.invalid", "ann@people.example")
+    world.deliver()
+
+    def choices(text: str) -> list[tuple[str, str]]:
+        return re.findall(r'<option value="(\w+)"[^>]*>The address does not exist. \((\d+)\)', text)
+
+    chosen = page(client, cause="address_rejected")
+    assert choices(page(client)) == choices(chosen) == [("address_rejected", "1")]
+    assert learners(chosen) == ["leo"]
+    assert '<option value="address_rejected" selected>' in chosen
+    assert choices(page(client, status="waiting")) == []
+    none_left = page(client, cause="address_rejected", status="waiting")
+    assert choices(none_left) == [("address_rejected", "0")]
+
+
 def test_statuses_are_counted_whichever_is_chosen(client: Client, budget: Budget) -> None:
     world.allocate(budget, world.given_content(), *world.addresses(4))
     rows = LearnerContentAssignment.objects.order_by("pk")
     cancellation.cancel(budget, uuids=[rows[0].uuid], now=world.NOW)
     declining.decline(rows[1], reason="No time", now=world.NOW)
 
-    text = page(client, status="cancelled")
+    text, declined = page(client, status="cancelled"), page(client, status="declined")
 
-    assert tabs(text) == {"All": 4, "Being notified": 2, "Cancelled": 2}
-    assert sorted(re.findall(r'chip-muted">(.*?)<', text)) == ["Cancelled", "Declined"]
-    assert "No time" in text
+    counts = {"All": 4, "Being notified": 2, "Declined": 1, "Cancelled": 1}
+    assert tabs(text) == tabs(declined) == counts
+    assert learners(text) == ["learner-0"]
+    assert learners(declined) == ["learner-1"]
+    assert re.findall(r'class="chip chip-\w+">(.*?)<', text + declined) == ["Cancelled", "Declined"]
+    assert "No time" in declined
 
 
 def test_pages_by_cursor_have_every_row_once_in_both_directions(client: Client, budget: Budget) -> None:
@@ -193,6 +213,46 @@ def test_what_the_filter_finds_is_exported(client: Client, budget: Budget) -> No
     assert "ann@people.example" in text
     assert "ben@" not in text
     assert "stranger@" not in client.get("/assignments/export/").getvalue().decode()
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ({"price_from": "many"}, "Price from: Enter a number."),
+        ({"assigned_from": "soon"}, "Assigned from: Give a date"),
+        ({"status": "allocated"}, "There is no status “allocated”."),
+        ({"learnerstate": "waiting"}, "There is no filter “learnerstate”."),
+    ],
+)
+def test_an_address_that_cannot_be_read_exports_nothing_and_says_why(
+    client: Client, budget: Budget, query: dict[str, str], problem: str
+) -> None:
+    world.given_assignment(budget)
+
+    answer = client.get("/assignments/export/", query)
+
+    assert answer.status_code == 400
+    assert problem in html.unescape(answer.content.decode())
+    assert problem in page(client, **query)
+    assert learners(page(client, **query)) == []
+    assert not LogEntry.objects.exists()
+
+
+def test_only_the_selected_ones_are_exported(client: Client, budget: Budget) -> None:
+    world.allocate(budget, world.given_content(), *world.addresses(3))
+    stranger = world.given_assignment(address="stranger@elsewhere.example")
+    first, *_others = LearnerContentAssignment.objects.filter(budget=budget).order_by("pk")
+    asked = {"query": "sort=price_cents", "uuid": [str(first.uuid), str(stranger.uuid)]}
+
+    answer: Any = client.post("/assignments/export/", asked)
+
+    addresses = re.findall(r"^([^,]+@[^,]+),", answer.getvalue().decode(), re.MULTILINE)
+    assert addresses == [first.learner_email]
+    assert LogEntry.objects.get().change_message.endswith(": 1; filter: selected by hand")
+    everything: Any = client.post("/assignments/export/", {**asked, "everything": "yes"})
+    assert everything.getvalue().decode().count("@learners.example,") == 3
+    nothing = client.post("/assignments/export/", {"query": "sort=price_cents"}, follow=True)
+    assert "Select some assignments first" in nothing.content.decode()
 
 
 def test_others_assignments_are_not_there(client: Client, budget: Budget) -> None:

@@ -13,6 +13,7 @@ from bursary.access.models import Role
 from bursary.assignments import cancellation
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.dashboard import bulk_work
 from tests import world
@@ -99,7 +100,7 @@ def test_each_that_could_not_be_done_is_named_with_the_reason(client: Client, bu
     assert "Reminded: 3." in done
     assert "2 were left as they are." in done
     assert f"<bdi>{accepted.learner_email}</bdi>" in done
-    assert "Tidal Engines</small> The learner has accepted it." in done
+    assert 'Tidal Engines</small> <span class="why">The learner has accepted it.' in done
     assert "It is cancelled." in done
     assert reminders() == 3
 
@@ -111,7 +112,7 @@ def test_all_that_the_filter_finds_are_reminded(client: Client, budget: Budget) 
     question = text(
         post(client, verb="remind", everything="yes", query=f"budget={budget.uuid}&status=waiting")
     )
-    assert "Remind 5 learners?" in question
+    assert "Remind the learners of 5 assignments?" in question
     done = text(client.post(SELECTED, form_of(question)))
 
     assert "Reminded: 5." in done
@@ -173,7 +174,7 @@ def test_a_deadline_is_extended_to_the_end_of_the_day_in_the_organisations_zone(
     assert 'type="date"' in question
     for until in ("", "soon"):
         refused = text(client.post(SELECTED, {**form_of(question), "until": until}), status=422)
-        assert "Give a day." in refused
+        assert "Give a day from 2 Mar 2026 to 28 Feb 2036." in refused
     done = text(client.post(SELECTED, {**form_of(question), "until": "2026-06-30"}))
 
     assert "Extended: 1." in done
@@ -181,6 +182,38 @@ def test_a_deadline_is_extended_to_the_end_of_the_day_in_the_organisations_zone(
     assert first.expires_at == datetime(2026, 6, 30, 21, 59, 59, tzinfo=UTC)
     too_early = text(client.post(SELECTED, {**form_of(question), "until": "2026-06-29"}))
     assert "Its deadline is not before that day." in too_early
+    assert 'class="outcome alert alert-warning" role="status">Extended: 0. 1 was left as it is.' in too_early
+
+
+def test_an_extension_that_another_date_cuts_short_says_so(client: Client, budget: Budget) -> None:
+    terms.change(budget, now=world.NOW, terms={"ends_at": datetime(2026, 6, 10, 20, tzinfo=UTC)})
+    first, *_others = rows()
+    form = {"verb": "extend", "uuid": [str(first.uuid)], "confirmed": 1, "until": "2026-06-30"}
+
+    done = text(post(client, **form))
+
+    assert "Extended: 1." in done
+    assert f"<bdi>{first.learner_email}</bdi>" in done
+    assert "Extended to 10 Jun 2026 only: its budget ends then." in done
+
+
+def test_without_a_selection_it_says_to_select(client: Client, budget: Budget) -> None:
+    answer = client.post(SELECTED, {"verb": "cancel", "query": "status=waiting"}, follow=True)
+
+    assert answer.redirect_chain == [("/assignments/?status=waiting", 303)]
+    assert "Select some assignments first, or all that the filter finds." in text(answer)
+
+
+def test_failures_of_long_ago_are_asked_about_before_they_are_retried(client: Client, budget: Budget) -> None:
+    world.given_assignment(budget, world.given_content(), address="leo@nowhere.invalid")
+    world.deliver()
+    form = {"verb": "retry", "everything": "yes", "query": ""}
+    assert "30 days ago" not in text(post(client, **form))
+
+    failed = LearnerContentAssignmentAction.objects.filter(status="failed")
+    failed.update(completed_at=world.NOW - timedelta(days=30))
+
+    assert "One of them failed more than 30 days ago" in text(post(client, **form))
 
 
 def test_others_assignments_are_never_touched(client: Client, budget: Budget) -> None:
@@ -223,6 +256,24 @@ def test_no_step_follows_a_question_that_was_not_answered(client: Client, budget
 
     assert states() == before
     assert set(LearnerContentAssignment.objects.values_list("extended_until", flat=True)) == {None}
+
+
+def test_a_step_is_believed_only_as_it_was_signed(
+    client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_work, "BATCH", 2)
+    question = text(post(client, verb="cancel", everything="yes", query=""))
+    step = form_of(text(client.post(SELECTED, form_of(question))))
+    assert states().count(State.CANCELLED) == 2
+
+    for changed in (
+        {**step, "query": "status=waiting"},
+        {**step, "step": step["step"] + "x"},
+        {"verb": "cancel", "everything": "yes", "query": "", "done": "1000", "refused": "7", "after": "1"},
+    ):
+        assert 'name="confirmed"' in client.post(SELECTED, changed).content.decode()
+    assert states().count(State.CANCELLED) == 2
+    assert "4 of 5 so far" in text(client.post(SELECTED, step))
 
 
 def test_a_day_that_some_zone_cannot_have_is_refused_before_anything_is_extended(

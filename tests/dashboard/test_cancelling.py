@@ -1,4 +1,4 @@
-"""Cancelling in the browser: by permitted users, while the assignment is open."""
+"""Cancelling in the browser: asked about first, by permitted users, while the assignment is open."""
 
 import pytest
 from django.test import Client
@@ -11,11 +11,15 @@ from tests import world
 
 pytestmark = pytest.mark.django_db
 
-BUTTON = "Cancel this assignment"
+BUTTON = "Cancel this assignment</button>"
 
 
 def address_of(assignment: LearnerContentAssignment) -> str:
     return reverse("assignment", args=[assignment.uuid])
+
+
+def question_about(assignment: LearnerContentAssignment) -> str:
+    return reverse("cancel-assignment", args=[assignment.uuid])
 
 
 def state_of(assignment: LearnerContentAssignment) -> str:
@@ -39,16 +43,21 @@ def test_an_open_assignment_is_cancelled_and_the_page_says_so_once(
     ada: Client, assignment: LearnerContentAssignment
 ) -> None:
     world.deliver()
-    assert BUTTON in ada.get(address_of(assignment)).content.decode()
+    assert question_about(assignment) in ada.get(address_of(assignment)).content.decode()
+    question = ada.get(question_about(assignment)).content.decode()
+    assert BUTTON in question
+    assert "$199.00 is free again in Skills, at once." in question
+    assert "The learner gets an e-mail that it was cancelled." in question
+    assert state_of(assignment) == State.ALLOCATED
 
-    answer = ada.post(address_of(assignment))
+    answer = ada.post(question_about(assignment))
 
     assert answer.headers["Location"] == address_of(assignment)
     html = ada.get(address_of(assignment)).content.decode()
     assert "Cancelled: $199.00 is free again, and the learner gets an e-mail." in html
-    assert "by ada" in html
-    assert BUTTON not in html
-    assert "free again" not in ada.get(address_of(assignment)).content.decode()
+    assert "by <bdi>ada</bdi>" in html
+    assert question_about(assignment) not in html
+    assert "$199.00 is free again" not in ada.get(address_of(assignment)).content.decode()
     assert state_of(assignment) == State.CANCELLED
     assert ("cancellation_notified", "pending") in world.timeline(assignment)
     assignment.budget.refresh_from_db()
@@ -58,7 +67,8 @@ def test_an_open_assignment_is_cancelled_and_the_page_says_so_once(
 def test_no_email_is_promised_where_the_learner_was_never_notified(
     ada: Client, assignment: LearnerContentAssignment, mailoutbox: list[object]
 ) -> None:
-    html = ada.post(address_of(assignment), follow=True).content.decode()
+    assert "No e-mail is sent: the learner had none" in ada.get(question_about(assignment)).content.decode()
+    html = ada.post(question_about(assignment), follow=True).content.decode()
 
     assert "Cancelled: $199.00 is free again, and the learner had no e-mail about it yet." in html
     world.deliver()
@@ -68,36 +78,43 @@ def test_no_email_is_promised_where_the_learner_was_never_notified(
 def test_cancelling_twice_says_that_it_was_cancelled_before(
     ada: Client, assignment: LearnerContentAssignment
 ) -> None:
-    ada.post(address_of(assignment))
+    ada.post(question_about(assignment))
     before = world.timeline(assignment)
 
-    html = ada.post(address_of(assignment), follow=True).content.decode()
+    html = ada.post(question_about(assignment), follow=True).content.decode()
 
-    assert "This assignment was already cancelled." in html
+    assert "This assignment was cancelled before." in html
     assert world.timeline(assignment) == before
 
 
 @pytest.mark.parametrize(
-    ("columns", "standing"),
-    [({"state": "accepted"}, "accepted"), ({"redeeming_since": world.NOW}, "being redeemed")],
+    ("columns", "why"),
+    [
+        ({"state": "accepted"}, "The learner has accepted it."),
+        ({"redeeming_since": world.NOW}, "The learner is accepting it now."),
+    ],
 )
 def test_what_is_not_open_has_no_button_and_is_not_cancelled(
-    ada: Client, assignment: LearnerContentAssignment, columns: dict[str, object], standing: str
+    ada: Client, assignment: LearnerContentAssignment, columns: dict[str, object], why: str
 ) -> None:
     LearnerContentAssignment.objects.update(**columns)
-    assert BUTTON not in ada.get(address_of(assignment)).content.decode()
+    assert question_about(assignment) not in ada.get(address_of(assignment)).content.decode()
+    question = ada.get(question_about(assignment)).content.decode()
+    assert "only an open assignment can be cancelled" in question
+    assert BUTTON not in question
 
-    html = ada.post(address_of(assignment), follow=True).content.decode()
+    html = ada.post(question_about(assignment), follow=True).content.decode()
 
-    assert f"It is {standing}. Only an open assignment can be cancelled." in html
+    assert f'<div class="alert alert-danger" role="status">{why}' in html
     assert state_of(assignment) != State.CANCELLED
 
 
 def test_the_learner_cannot_cancel(client: Client, assignment: LearnerContentAssignment) -> None:
     client.force_login(world.given_user(Role.LEARNER, customer=assignment.budget.customer, email=world.ALICE))
-    assert BUTTON not in client.get(address_of(assignment)).content.decode()
+    assert question_about(assignment) not in client.get(address_of(assignment)).content.decode()
 
-    assert client.post(address_of(assignment)).status_code == 404
+    assert client.get(question_about(assignment)).status_code == 404
+    assert client.post(question_about(assignment)).status_code == 404
     assert state_of(assignment) == State.ALLOCATED
 
 
@@ -106,16 +123,16 @@ def test_another_organisations_administrator_cannot_cancel(
 ) -> None:
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=world.given_customer()))
 
-    assert client.post(address_of(assignment)).status_code == 404
+    assert client.post(question_about(assignment)).status_code == 404
     assert state_of(assignment) == State.ALLOCATED
 
 
 def test_cancelling_needs_a_session_and_a_form_of_this_site(
     client: Client, assignment: LearnerContentAssignment
 ) -> None:
-    assert client.post(address_of(assignment)).headers["Location"].startswith("/sign-in/")
+    assert client.post(question_about(assignment)).headers["Location"].startswith("/sign-in/")
     elsewhere = Client(enforce_csrf_checks=True)
     elsewhere.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
-    assert elsewhere.post(address_of(assignment)).status_code == 403
+    assert elsewhere.post(question_about(assignment)).status_code == 403
 
     assert state_of(assignment) == State.ALLOCATED

@@ -59,7 +59,7 @@ def test_without_a_due_date_none_is_set_or_mentioned(desk: Desk) -> None:
 
 def beside_the_field(text: str) -> str:
     """Return what stands between the label of the field and the field."""
-    found = re.search(r'<label for="due_date">(.*?)<input type="date"', text, re.DOTALL)
+    found = re.search(r'for="due_date">(.*?)<input type="date"', text, re.DOTALL)
     assert found
     return found[1]
 

@@ -97,7 +97,8 @@ def test_the_page_asks_to_check_an_only_column_of_managers(desk: Desk) -> None:
 
 def test_a_file_is_added_to_what_is_typed_and_is_shown_in_the_list(desk: Desk) -> None:
     file = SimpleUploadedFile("list.csv", BOB.encode())
-    text = desk.preview(world.given_content(), ALICE, file=file)
+    text = desk.preview(world.given_content(), ALICE, file=file, due_date="2900-03-20")
+    assert 'name="due_date" value="2900-03-20"' in text
     assert f">\n{ALICE}\n{BOB}</textarea>" in text.replace("\r\n", "\n")
     assert "for 2 learners" in text
 

@@ -24,8 +24,8 @@ AGES = 400_000  # days: longer than that
 
 
 def offered(text: str) -> list[str]:
-    """Return the titles that can be chosen."""
-    return re.findall(r'<label for="course-\d+">\s*<bdi>(.*?)</bdi>', text)
+    """Return the titles of the courses of which something can be chosen, and of the runs without a course."""
+    return re.findall(r'<h3 id="course-of-\d+"><bdi>(.*?)</bdi>', text)
 
 
 # -- What can be chosen -------------------------------------------------------------------------------------
@@ -39,7 +39,7 @@ def test_an_offer_has_title_partner_price_and_the_day_in_the_organisations_time_
     join_by = "join by Monday, 1 February 2900, 00:30 (Madrid time)"
     for shown in ("Riverside", "$199.00", join_by, content.content_key):
         assert shown in text
-    assert offered(text) == ["First run", "Tidal Engines"]
+    assert offered(text) == ["Tidal Engines"]
     assert "From the budget" in text
     assert "$597.00 available" in text
     assert f'value="{PRICE} {content.content_key}"' in text
@@ -67,7 +67,12 @@ def test_only_what_could_be_assigned_is_on_offer(desk: Desk) -> None:
     world.given_content(title="Elsewhere", catalog=uuid4())
     world.given_content(title="A program", content_type=ContentType.PROGRAM)
 
-    assert offered(desk.open()) == ["A course", "A run"]
+    text = desk.open()
+    assert offered(text) == ["A course"]
+    assert re.findall(r'name="course" [^>]* value="\d+ (.*?)"', text) == [
+        course.content_key,
+        ContentMetadata.objects.get(title="A run").content_key,
+    ]
 
 
 def test_a_search_finds_part_of_a_title_in_any_case(desk: Desk) -> None:
@@ -86,7 +91,7 @@ def test_a_search_that_finds_nothing_says_so(desk: Desk) -> None:
     text = desk.open(q="100%")
 
     assert offered(text) == []
-    assert "has “100%” in its title" in text
+    assert "No course open for enrolment has “100%” in its title" in text
 
 
 @pytest.mark.parametrize("words", ["\0", "x" * 256])
@@ -110,7 +115,7 @@ def test_the_page_takes_few_queries_and_no_payload(desk: Desk, django_assert_max
     for _ in range(5):
         world.given_content()
 
-    with django_assert_max_num_queries(5) as queries:  # three for the session and the shell
+    with django_assert_max_num_queries(6) as queries:  # three for the session and the shell
         desk.open()
     assert "payload" not in str(queries.captured_queries)
 
@@ -178,11 +183,11 @@ def test_a_preview_has_a_result_for_every_address_by_its_line(desk: Desk, budget
     text = desk.preview(content, f"\n{ALICE}\n\n {BOB} , nonsense\n{CAROL}\n{ALICE.upper()}")
 
     assert results(text) == [
-        ("2", ALICE, "would be assigned"),
-        ("4", BOB, "is already assigned, and costs nothing"),
         ("4", "nonsense", "It has no @."),
-        ("5", CAROL, "would be assigned again: it was cancelled"),
+        ("4", BOB, "is already assigned, and costs nothing"),
         ("6", ALICE.upper(), "is the same learner as in line 2"),
+        ("2", ALICE, "would be assigned"),
+        ("5", CAROL, "would be assigned again: it was cancelled"),
     ]
     assert "$398.00, for 2 learners" in text
     assert "Line 4, “nonsense”: It has no @." in text

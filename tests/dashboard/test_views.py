@@ -250,8 +250,10 @@ def test_an_administrator_sees_the_assignment_and_its_timeline(
         "nobody@nowhere.invalid",
         "$199.00",
         "Sunday, 31 May 2026, 11:00 (Madrid time): after that the assignment expires.",
-        "learner_linked",
-        "address_rejected",
+        "Added <bdi>nobody@nowhere.invalid</bdi> to the learners of <bdi>Larkspur Logistics</bdi>.",
+        "The invitation to <bdi>nobody@nowhere.invalid</bdi> failed: the address does not exist.",
+        "<strong>Correct the address.</strong>",
+        "<code>address_rejected</code>",
         "Addresses that end in .invalid cannot receive mail.",
     ):
         assert text in html
@@ -341,7 +343,8 @@ def test_work_that_will_be_tried_again_says_when_and_why(client: Client, setting
 
     html = page(client, address_of(assignment))
 
-    assert "pending, retry at" in html
+    assert f"to <bdi>{world.ALICE}</bdi> could not be sent yet: the mail server does not answer." in html
+    assert "tried again 2 Mar 2026, 10:00:" in html
     assert "mail_server_unreachable" in html
 
 

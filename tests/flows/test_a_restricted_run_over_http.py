@@ -45,8 +45,9 @@ READ: dict[str, Sequence[Body]] = {
     **dict.fromkeys(["api-assignment", "timeline", "redemption-status", "credits", "schema", "docs"], PLAIN),
     **dict.fromkeys(["", "healthz", "metrics", "home", "sign-in", "own-assignments", "assignment"], PLAIN),
     **dict.fromkeys(["assignment-list", "export-assignments", "export"], SELECTING),
-    **dict.fromkeys(["budgets", "budget", "budget-spent", "failures", "allocation-batch"], PLAIN),
+    **dict.fromkeys(["budgets", "budget", "budget-spent", "failures", "allocation-batch", "batch"], PLAIN),
     **dict.fromkeys(["answer", "add-address", "accept", "decline-page"], PLAIN),
+    **dict.fromkeys(["cancel-assignment", "extend-deadline", "correct-address"], PLAIN),
 }
 """What is read, by the name of its address; after everything that was sent, without parameters."""
 
@@ -60,10 +61,10 @@ def allocations(one: Organisation) -> list[Body]:
 
 
 def forms(one: Organisation) -> list[Body]:
-    """Return the forms that assign each key at several prices."""
+    """Return the forms that assign each key at several prices, and that search for it with it chosen."""
     return [
-        {"course": f"{cents} {key}", "addresses": f"typed@{one.host}", button: "yes"}
-        for key, cents, button in itertools.product(KEYS, (5000, 7500), ("preview", "assign"))
+        {"course": f"{cents} {key}", "addresses": f"typed@{one.host}", "q": key, button: "yes"}
+        for key, cents, button in itertools.product(KEYS, (5000, 7500), ("search", "preview", "assign"))
     ]
 
 
@@ -106,10 +107,13 @@ SENT: dict[str, Callable[[Organisation], list[Body]]] = {
     "decline": nothing,
     "decline-page": nothing,
     "revoke-links": nothing,
+    **dict.fromkeys(["remind-learner", "extend-deadline", "correct-address"], nothing),
+    **dict.fromkeys(["retry-action", "skip-action"], nothing),
     **dict.fromkeys(["retry", "skip", "extend"], named),
     **dict.fromkeys(["retry-all", "extend-all"], nothing),
     "cancel": named,
     "cancel-all": nothing,
+    "cancel-assignment": nothing,
     "selected-assignments": selected,
     "acknowledge": named,
     "assignment": nothing,

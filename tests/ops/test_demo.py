@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
 from bursary.access.models import User
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.ops import demo as demo_module
 from bursary.ops import demo_history
-from bursary.ops.demo import NotHere, load
+from bursary.ops.demo import Demo, NotHere, load
+from bursary.ops.management.commands.demo import _text
 from tests.ops.processes import bursary, environment
 from tests.world import given_budget, given_content, given_customer, given_run, given_user
 
@@ -97,11 +100,11 @@ def check_what_the_file_says(record: dict[str, Any], folder: Path) -> None:
     assert record["base_url"] == "http://127.0.0.1:8123"
     assert [path.name for path in (folder / "catalog").iterdir()] == [f"{record['catalog_uuid']}.jsonl"]
     assert [set(budget) for budget in record["budgets"]] == [
-        {"uuid", "assignment_configuration_uuid", "name"}
+        {"uuid", "assignment_configuration_uuid", "name", "organisation"}
     ] * 2
     assert list(record["users"]) == ["administrator", "learner", "operator"]
     for user in record["users"].values():
-        assert set(user) == {"username", "password", "email", "lms_user_id", "api_key"}
+        assert set(user) == {"username", "password", "email", "lms_user_id", "api_key", "sees"}
         assert all(user.values())
     assert len(rows(folder, "SELECT 1 FROM access_rolegrant WHERE role = 'learner'")) == 3
     assert rows(folder, "SELECT username FROM access_user WHERE is_staff OR is_superuser") == [("olga",)]
@@ -141,6 +144,27 @@ def test_the_demonstration_keeps_out_of_a_real_installation() -> None:
     with pytest.raises(NotHere, match="BURSARY_VAR_DIR"):
         load(now=timezone.now(), advance=lambda _done: None)
     assert not User.objects.exists()
+
+
+@pytest.mark.django_db
+def test_every_budget_and_every_sign_in_is_printed_with_what_that_user_sees(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings.VAR_DIR = tmp_path
+    customer, other = given_customer(), given_customer(name=demo_module.OTHER_CUSTOMER)
+    catalog_uuid = given_budget(customer=customer, name="Languages").catalog_uuid
+    given_budget(customer=other, name="Clinical skills", catalog_uuid=catalog_uuid)
+    users = {"administrator": given_user(username="ada"), "other administrator": given_user(username="grace")}
+
+    record = demo_module._record(customer, catalog_uuid, users)
+    printed = _text(Demo(tmp_path, record, contents=200, assignments=6), serves=False)
+
+    assert "200 courses, 2 budgets" in printed
+    assert f"Clinical skills ({demo_module.OTHER_CUSTOMER})" in printed
+    for role in users:
+        entry = record["users"][role]
+        assert f"{entry['password']}  sees {demo_module.SEES[role]}" in printed
+        assert User.objects.get(username=entry["username"]).check_password(entry["password"])
 
 
 @pytest.mark.django_db

@@ -13,6 +13,7 @@ from bursary.assignments import actions, failures
 from bursary.assignments.actions import Failed, Failure
 from bursary.assignments.choices import ActionType, ErrorReason, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from tests.world import ALICE, BOB, CAROL, NOW, action_of, allocate, given_budget, given_content
 
@@ -112,6 +113,31 @@ def test_open_deadlines_are_extended_once_their_number_is_confirmed(budget: Budg
     assert said == "3 extended."
     extended = LearnerContentAssignment.objects.values_list("expires_at", flat=True)
     assert {f"{date:%Y-%m-%d %H:%M:%S}" for date in extended} == {"2026-09-30 21:59:59"}
+
+
+def test_a_dry_run_says_how_many_deadlines_cannot_be_extended_and_why(budget: Budget) -> None:
+    ending = LearnerContentAssignment.objects.get(learner_email=BOB)
+    terms.change(budget, now=LATER, terms={"ends_at": ending.expires_at - timedelta(days=1)})
+
+    counted = as_json("extend_deadlines", str(budget.uuid), "2026-09-30")
+
+    assert (counted["count"], counted["extended"], counted["refused"]) == (3, 0, {"bound_by_budget": 3})
+    said = run("extend_deadlines", str(budget.uuid), "2026-09-30")
+    assert (
+        "0 would be extended. Refused: 3 bound_by_budget; --json names them. There is nothing to do." in said
+    )
+    assert set(LearnerContentAssignment.objects.values_list("extended_until", flat=True)) == {None}
+    types = LearnerContentAssignmentAction.objects.values_list("action_type", flat=True)
+    assert ActionType.DEADLINE_EXTENDED not in types
+
+
+def test_where_there_is_nothing_to_do_no_number_is_asked_for() -> None:
+    other = str(given_budget().uuid)
+    assert run("retry_failed") == "Nothing failed that can be repaired: there is nothing to do."
+    for command in (("retry_failed",), ("extend_deadlines", other, "2026-09-30")):
+        assert "--confirm" not in run(*command)
+        with pytest.raises(CommandError, match="There is nothing to do"):
+            run(*command, "--confirm", "0")
 
 
 def test_what_cannot_be_extended_is_counted_by_its_reason_and_named(budget: Budget) -> None:

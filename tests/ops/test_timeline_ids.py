@@ -3,15 +3,21 @@
 import json
 import logging
 import re
+from datetime import timedelta
 from io import StringIO
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from bursary.assignments import redemption
 from bursary.assignments.choices import ActionType
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.ops import timeline_ids
 from tests.smtp import MailServer
 from tests.world import (
     ALICE,
@@ -26,6 +32,32 @@ from tests.world import (
 )
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _today(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timezone, "now", lambda: NOW)
+
+
+def test_a_providers_name_is_known_for_thirty_days() -> None:
+    assignment = given_assignment()
+    deliver()
+    name = action_of(assignment, ActionType.LEARNER_LINKED).provider_ref
+
+    assert list(timeline_ids.find(name, now=NOW + timedelta(days=30))) == [assignment]
+    assert list(timeline_ids.find(name, now=NOW + timedelta(days=31))) == []
+
+
+@pytest.mark.sqlite_only
+@pytest.mark.parametrize("text", [str(UUID(int=0)), "a provider's name", "17"])
+def test_no_id_is_looked_for_in_all_that_there_is(text: str) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        assert not timeline_ids.find(text, now=NOW)
+    for query in queries.captured_queries:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")
+            plan = [str(row[-1]) for row in cursor.fetchall()]
+        assert not [line for line in plan if line.startswith("SCAN")], (query["sql"], plan)
 
 
 def shown(text: object) -> Any:

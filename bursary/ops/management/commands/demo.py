@@ -53,12 +53,15 @@ class Command(OperatorCommand):
 def _text(loaded: Demo, *, serves: bool) -> str:
     record = loaded.record
     people = "\n".join(
-        f"  {role:<14} {user['username']:<6} {user['password']}" for role, user in record["users"].items()
+        f"  {user['username']:<6} {user['password']}  sees {user['sees']}"
+        for user in record["users"].values()
     )
+    budgets = "\n".join(f"  {budget['name']} ({budget['organisation']})" for budget in record["budgets"])
     return (
         f"Bursary's demonstration: {loaded.contents} courses, {len(record['budgets'])} budgets, "
         f"{loaded.assignments} assignments.\n\n"
         f"  {record['base_url']}/\n\n"
+        f"Budgets\n{budgets}\n\n"
         f"Sign in as\n{people}\n\n"
         f"API keys and uuids: {loaded.file}\n"
         f"{'Stop with Ctrl-C.' if serves else 'Serve it with `bursary serve`.'}"

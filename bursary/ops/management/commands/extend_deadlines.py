@@ -38,14 +38,21 @@ class Command(OperatorCommand):
         rows = LearnerContentAssignment.objects.filter(budget=found, state=State.ALLOCATED)
         rows = rows.filter(content_key=content) if content else rows
         count = rows.count()
-        if confirm is None:
-            what, when = counted_in_words(count, "open assignment"), moments.in_words(moment, zone=zone)
-            text = f"It is about {what}: until {when} at the latest. Do it by --confirm {count}."
-            return self.answer({"dry_run": True, "count": count, "until": moment}, text)
-        repair_commands.require_confirmed(confirm, count=count)
-        total = ExtensionResult()
+        if confirm is not None:
+            repair_commands.require_confirmed(confirm, count=count)
+        total, now, dry_run = ExtensionResult(), timezone.now(), confirm is None
         for uuids in repair_commands.pages_of(rows):
-            total.add(extension.extend(found, uuids=uuids, until=moment, now=timezone.now()))
+            total.add(extension.extend(found, uuids=uuids, until=moment, now=now, dry_run=dry_run))
         refused, text = repair_commands.refused_in_words(total.refused)
-        summary = {"dry_run": False, "extended": len(total.extended), "until": moment, **refused}
-        return self.answer(summary, f"{len(total.extended)} extended.{text}")
+        summary = {"dry_run": dry_run, "extended": len(total.extended), "until": moment, **refused}
+        if not dry_run:
+            return self.answer(summary, f"{len(total.extended)} extended.{text}")
+        what, when = counted_in_words(count, "open assignment"), moments.in_words(moment, zone=zone)
+        would = (
+            f"It is about {what}: until {when} at the latest. {len(total.extended)} would be extended.{text}"
+        )
+        would = (
+            f"{would} Do it by --confirm {count}." if total.extended else f"{would} There is nothing to do."
+        )
+        none = "The budget has no open assignment: there is nothing to do."
+        return self.answer({**summary, "count": count}, would if count else none)

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.ops import timeline_ids, timeline_report
@@ -24,12 +25,12 @@ class Command(OperatorCommand):
         parser.add_argument("id", metavar="ID", help=ids)
 
     def run(self, *, id: str, traceback: bool, **_options: Any) -> None:
-        found = timeline_ids.find(id)
+        found = timeline_ids.find(id, now=timezone.now())
         uuids = list(found.values_list("uuid", flat=True)[:2])
         if not uuids:
             raise CommandError(
                 f"There is no assignment {id}, nor anything of one with that id. Its uuid is in the API and "
-                "the dashboard."
+                "the dashboard. A mail provider's own name for a mail is known for thirty days."
             )
         if len(uuids) > 1:
             return self._list(found)

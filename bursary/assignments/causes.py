@@ -1,4 +1,4 @@
-"""Why work failed, as administrators read it, and what they can do about it."""
+"""Why work failed or was not done, as administrators read it, and what they can do about it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +15,12 @@ class CauseInWords:
 
     sentence: Any
     next_step: Any
+
+    @property
+    def clause(self) -> str:
+        """The sentence as it follows a colon: its first word is an article or a pronoun in every language."""
+        text = str(self.sentence)
+        return text[:1].lower() + text[1:]
 
 
 _TRY_AGAIN = _("Retry it.")
@@ -47,6 +53,24 @@ CAUSES: Mapping[str, CauseInWords] = {
     "account_deleted": CauseInWords(
         _("The learner's account was deleted: no mails are sent."), _("Cancel it to free the money.")
     ),
+    "deadline_passed": CauseInWords(_("The deadline had passed."), _("Assign the course again.")),
+    "budget_not_in_use": CauseInWords(
+        _("The budget is not in use."), _("Ask the operator of this service to change the budget.")
+    ),
+    "start_unknown": CauseInWords(_("The start of the course was not known any more."), ""),
+    "started": CauseInWords(_("The course had started."), ""),
+    "never_notified": CauseInWords(_("The learner had no mail about the assignment before."), ""),
+    "skipped_on_request": CauseInWords(_("An administrator decided so."), ""),
+    "assigned_twice": CauseInWords(_("The learner has the same course by another assignment."), ""),
+    "forgotten": CauseInWords(_("The learner's data was erased."), ""),
+    "no_longer_wanted": CauseInWords(_("The assignment had changed before its turn."), ""),
+    ActionType.ALLOCATED: CauseInWords(_("The course was assigned again before its turn."), ""),
+    ActionType.REDEEMED: CauseInWords(_("The learner had accepted the course."), ""),
+    ActionType.CANCELLED: CauseInWords(_("The assignment was cancelled before its turn."), ""),
+    ActionType.DECLINED: CauseInWords(_("The learner had declined the course."), ""),
+    ActionType.EXPIRED: CauseInWords(_("The assignment expired before its turn."), ""),
+    ActionType.REVERSED: CauseInWords(_("The money was refunded before its turn."), ""),
+    ActionType.EMAIL_CORRECTED: CauseInWords(_("The address was corrected meanwhile."), ""),
 }
 _OTHER = CauseInWords(_("It failed."), _TRY_AGAIN)
 

@@ -1,0 +1,113 @@
+"""Assigning: the page on which it is asked for, and the page of what was asked for."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from bursary.access.models import User
+from bursary.assignments.allocation import LONGEST_MESSAGE
+from bursary.budgets import ledger
+from bursary.budgets.models import Budget
+from bursary.dashboard import assign, batch_page
+from bursary.dashboard.assign import AssignResult
+from bursary.dashboard.catalog_choices import catalog_choices
+from bursary.dashboard.forms import AssignForm, SearchForm
+from bursary.dashboard.headers import page, page_of_user
+
+
+@page_of_user
+def assign_content(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
+    """Assign a course or run from a budget, or preview that; or search its catalog, and keep what is typed.
+
+    Of htmx, a GET gets the courses that are found, and a POST the preview.
+    """
+    budget = assign.budget_for(user, uuid)
+    if budget is None:
+        raise Http404("There is no such budget.")
+    page_parts = _AssignPage(request, budget, user)
+    if page_parts.result.batch_uuid:
+        if page_parts.result.done:
+            messages.success(request, page_parts.result.done)
+        return redirect("batch", page_parts.result.batch_uuid)
+    return render(request, page_parts.template, page_parts.context())
+
+
+@page
+@require_safe
+@login_required
+def batch(request: HttpRequest, batch_uuid: UUID) -> HttpResponse:
+    """Show a request to assign, and how far its mails are; of htmx, that part alone."""
+    assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
+    found = batch_page.batch_for(request.user, batch_uuid)
+    if found is None:
+        raise Http404("There is no such batch.")
+    cursor = request.GET.get("cursor", "")
+    context: dict[str, Any] = {
+        "page": batch_page.load(found, reader=request.user, cursor=cursor, now=timezone.now())
+    }
+    if request.headers.get("HX-Request"):
+        return render(request, "dashboard/parts/batch_progress.html", context)
+    context["unchanged"] = batch_page.unchanged(found, start=request.GET.get("others", ""))
+    context["summary"] = batch_page.summary(found)
+    return render(request, "dashboard/batch.html", context)
+
+
+class _AssignPage:
+    """What one request does on the page to assign, and what is shown then."""
+
+    def __init__(self, request: HttpRequest, budget: Budget, user: User) -> None:
+        posted, zone = request.method == "POST", budget.customer.zone
+        self.budget, self.now = budget, timezone.now()
+        self.live = bool(request.headers.get("HX-Request"))
+        asked = request.POST if posted else request.GET
+        self.template = "dashboard/assign.html"
+        if self.live:
+            self.template = f"dashboard/parts/{'assign_preview' if posted else 'assign_courses'}.html"
+        self.form = AssignForm(asked, request.FILES, zone=zone, auto_id="%s")
+        self.result = AssignResult()
+        is_search = not posted or "search" in asked
+        self.incomplete = _("Choose a course or a run, and enter the learners: the preview shows here.")
+        if is_search:
+            self.form.is_valid()
+        else:
+            preview = self.live or "assign" not in asked
+            self.result = assign.submit(self.form, budget, preview=preview, actor=user, now=self.now)
+            # While a form is filled in, what is still empty is no mistake.
+            entered = asked.get("course") and (asked.get("addresses", "").strip() or request.FILES)
+            if entered or not self.live:
+                self.incomplete = ""
+        self.choice = None if self.result.price_moved else self.form.choice
+        self.due_date = self.form.due_date
+        self.from_file = bool(request.FILES) and "file" not in self.form.errors
+        if is_search or self.incomplete:
+            # Of an address, the day alone: a list of people stands in none.
+            typed: dict[str, str] = self.form.typed if posted else {"due_date": asked.get("due_date", "")}
+            self.form = AssignForm(initial=typed, zone=zone, auto_id="%s")
+        self.search = SearchForm({"q": asked.get("q", "")}, auto_id="%s")
+
+    def context(self) -> dict[str, Any]:
+        """Return what the templates show."""
+        words = self.search.cleaned_data["q"] if self.search.is_valid() else ""
+        context: dict[str, Any] = {
+            "budget": self.budget,
+            "available_cents": ledger.available_cents(self.budget),
+            "search": self.search,
+            "form": self.form,
+            "result": self.result,
+            "incomplete": self.incomplete,
+            "live": self.live,
+            "from_file": self.live and self.from_file,
+            "longest_message": LONGEST_MESSAGE,
+        }
+        if not self.template.endswith("assign_preview.html"):
+            context["catalog_choices"] = catalog_choices(
+                self.budget, words=words, now=self.now, chosen=self.choice, due_date=self.due_date
+            )
+        return context

@@ -1,0 +1,235 @@
+"""The page of one request to assign: learners notified, those not and why, and those left as they were."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from bursary.access.models import User
+from bursary.access.permissions import Permission, granted, may
+from bursary.assignments import allocation_batches, causes, cursors, listing, statuses
+from bursary.assignments.allocation_batches import MailsPlanned
+from bursary.assignments.choices import LearnerState, State, Status
+from bursary.assignments.matching import COSTLY, Verdict
+from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
+from bursary.dashboard import chips
+from bursary.dashboard.attention import RETRYABLE
+from bursary.dashboard.chips import Chip
+from bursary.replica import reads
+
+PAGE = 50
+MOST_FAILED = 50
+
+_WHY_UNCHANGED: Mapping[str, Any] = {
+    Verdict.UNCHANGED: gettext_lazy("It was assigned before."),
+    Verdict.HAS_OTHER_RUN: gettext_lazy("Another run of the course was assigned before: %(key)s."),
+    Verdict.HAS_COURSE: gettext_lazy("The course was assigned before: %(key)s."),
+    Verdict.ACCEPTED: gettext_lazy("The course was accepted before: %(key)s."),
+    Verdict.DECLINED: gettext_lazy("The learner declined it before."),
+}
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """An assignment of the batch. `waits_until` is when its mail is due, if that is not sent yet."""
+
+    assignment: LearnerContentAssignment
+    chip: Chip
+    waits_until: datetime | None
+    remedy: str
+    """What the administrator can do about its failure; empty without one."""
+
+
+@dataclass(frozen=True)
+class NotAssigned:
+    """A learner of the request without a new assignment, by the assignment that is the cause."""
+
+    assignment: LearnerContentAssignment
+    why: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the mails are: numbers of assignments, and for the bar their shares in percent."""
+
+    notified: int
+    failed: int
+    on_their_way: int
+    ended: int
+    """Declined, cancelled, expired or refunded since."""
+    planned: MailsPlanned
+
+    @property
+    def total(self) -> int:
+        """All assignments of the batch."""
+        return self.notified + self.failed + self.on_their_way + self.ended
+
+    @property
+    def finished(self) -> bool:
+        """Whether no mail is on its way."""
+        return not self.on_their_way
+
+    @property
+    def sentence(self) -> str:
+        """How many of all are notified."""
+        words = ngettext(
+            "%(notified)s of %(total)s learner is notified.",
+            "%(notified)s of %(total)s learners are notified.",
+            self.total,
+        )
+        return words % {"notified": f"{self.notified:,}", "total": f"{self.total:,}"}
+
+    @property
+    def notified_width(self) -> float:
+        """The share of those notified."""
+        return round(100 * self.notified / max(1, self.total), 2)
+
+    @property
+    def failed_width(self) -> float:
+        """The share of those not notified."""
+        return round(100 * self.failed / max(1, self.total), 2)
+
+
+@dataclass(frozen=True)
+class BatchPage:
+    """A batch, as far as it has come."""
+
+    batch: AllocationBatch
+    title: str
+    progress: Progress
+    failed: Sequence[BatchRow]
+    rows: Sequence[BatchRow]
+    earlier: str
+    later: str
+    query: str
+    """Of the list of assignments: this batch."""
+    may_retry: bool
+    """The reader may retry what failed, and trying again can help."""
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """A part of the learners without a new assignment, and the number of all."""
+
+    learners: Sequence[NotAssigned]
+    total: int
+    unnamed: int
+    """Those that the batch does not name: it is from before batches did."""
+    duplicates: int
+    earlier: str
+    later: str
+
+
+def batch_for(user: User, uuid: UUID) -> AllocationBatch | None:
+    """Return the batch if the user may read its assignments, else None."""
+    permitted = granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer_id")
+    batches = AllocationBatch.objects.select_related("budget__customer", "actor")
+    return batches.filter(permitted, uuid=uuid).first()
+
+
+def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) -> BatchPage:
+    """Return how far a batch has come, with a page of its assignments. At most eight queries."""
+    progress = _progress(batch)
+    rows = allocation_batches.assignments(batch)
+    failed = rows.filter(state=State.ALLOCATED, learner_state=LearnerState.FAILED)
+    pks = list(failed.order_by("pk").values_list("pk", flat=True)[:MOST_FAILED]) if progress.failed else []
+    others = rows.exclude(state=State.ALLOCATED, learner_state=LearnerState.FAILED)
+    page = cursors.cursor_page(others, column="id", descending=False, size=PAGE, cursor=cursor)
+    found = listing.with_timelines([*pks, *page.pks], now=now, with_join_by=False)
+    shown = [_row(one, now=now) for one in found]
+    content = found[0].shown_content if found else None
+    title = (
+        content.title
+        if content
+        else reads.title_of(batch.content_key, catalog_uuid=batch.budget.catalog_uuid)
+    )
+    causes_of_failed = {one.error_code for row in shown[: len(pks)] if (one := row.assignment.last_failure())}
+    return BatchPage(
+        batch=batch,
+        title=title or batch.content_key,
+        progress=progress,
+        failed=shown[: len(pks)],
+        rows=shown[len(pks) :],
+        earlier=page.earlier and urlencode({"cursor": page.earlier}),
+        later=page.later and urlencode({"cursor": page.later}),
+        query=urlencode({"allocation_batch": batch.uuid}),
+        may_retry=bool(causes_of_failed & RETRYABLE)
+        and may(reader, Permission.REMIND, customer_pk=batch.budget.customer_id),
+    )
+
+
+def unchanged(batch: AllocationBatch, *, start: str) -> Unchanged:
+    """Return the learners without a new assignment, from the place `start` on. At most one query."""
+    first = int(start) if start.isascii() and start.isdecimal() and len(start) < 9 else 0
+    named = sum(map(len, batch.unchanged.values()))
+    counted = sum(batch.counts.get(verdict, 0) for verdict in _WHY_UNCHANGED)
+    return Unchanged(
+        learners=[
+            NotAssigned(
+                one.assignment, str(_WHY_UNCHANGED[one.verdict]) % {"key": one.assignment.content_key}
+            )
+            for one in allocation_batches.left_unchanged(batch, start=first, size=PAGE)
+        ],
+        total=counted,
+        unnamed=max(0, counted - named),
+        duplicates=batch.counts.get(Verdict.DUPLICATE, 0),
+        earlier=urlencode({"others": max(0, first - PAGE)}) if first else "",
+        later=urlencode({"others": first + PAGE}) if named > first + PAGE else "",
+    )
+
+
+def summary(batch: AllocationBatch) -> str:
+    """Return what the request did, as a sentence or two."""
+    new = sum(batch.counts.get(verdict, 0) for verdict in COSTLY)
+    again = batch.counts.get(Verdict.NOTIFIED_AGAIN, 0)
+    sentences = [
+        ngettext("Assigned to %(count)s learner.", "Assigned to %(count)s learners.", new)
+        % {"count": f"{new:,}"}
+        if new
+        else _("Nothing new was assigned."),
+        ngettext(
+            "%(count)s learner had it, and is notified again.",
+            "%(count)s learners had it, and are notified again.",
+            again,
+        )
+        % {"count": f"{again:,}"}
+        if again
+        else "",
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def _progress(batch: AllocationBatch) -> Progress:
+    counted = dict.fromkeys(statuses.STATUSES, 0)
+    for state, learner_state, count in allocation_batches.by_state(batch):
+        counted[statuses.status_of(state, learner_state)] += count
+    on_their_way = counted[statuses.NOTIFYING]
+    return Progress(
+        notified=counted[statuses.WAITING] + counted[State.ACCEPTED],
+        failed=counted[statuses.FAILED],
+        on_their_way=on_their_way,
+        ended=sum(
+            counted[status] for status in (statuses.DECLINED, State.CANCELLED, State.EXPIRED, State.REVERSED)
+        ),
+        planned=allocation_batches.mails_planned(batch) if on_their_way else MailsPlanned(0, None),
+    )
+
+
+def _row(assignment: LearnerContentAssignment, *, now: datetime) -> BatchRow:
+    failed = assignment.last_failure()
+    due = [
+        one.due_at
+        for one in assignment.actions.all()
+        if one.status == Status.PENDING and one.attempts and one.cycle == assignment.cycle and one.due_at
+    ]
+    return BatchRow(
+        assignment,
+        chips.chip(assignment, now=now),
+        waits_until=min(due, default=None),
+        remedy=str(causes.in_words(failed.error_code).next_step) if failed else "",
+    )

@@ -1,0 +1,145 @@
+"""Bulk work as a browser goes through it: the selection, the question, and batch after batch to the result.
+
+What a step hands to the next one is signed: a form cannot make up how much was done, nor skip the question.
+"""
+
+from datetime import date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.core import signing
+from django.http import Http404, QueryDict
+from django.urls import reverse
+from django.utils.formats import date_format
+from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
+
+from bursary.access.models import User
+from bursary.budgets.models import LONGEST_AGE_DAYS
+from bursary.dashboard import assignment_filters, bulk_work
+from bursary.dashboard.bulk_work import BatchResult, Extent, Verb
+
+MOST_SELECTED = 1000  # by name; a page of the list has fewer
+LONGEST_WORK = timedelta(days=1)  # from one step to the next
+
+_SALT = "bursary.bulk"
+
+
+class BulkSteps:
+    """What a form of the list asks for, or the question or the step that followed it. Raises Http404."""
+
+    def __init__(self, posted: QueryDict, verb: Verb, *, user: User, now: datetime) -> None:
+        self.verb, self.user, self.now = verb, user, now
+        self.everything, self.query = bool(posted.get("everything")), posted.get("query", "")
+        self.uuids = [] if self.everything else uuids_of(posted)
+        self.until, self.confirmed = posted.get("until", "").strip(), _number(posted, "confirmed")
+        self.so_far, self.refused, self.after = BatchResult(), 0, 0
+        if self.everything:
+            query = QueryDict(self.query)
+            chosen = assignment_filters.selection(user, query, now=now, permission=verb.permission)
+            self.rows = chosen.rows.filter(verb.applies)
+        else:
+            permitted = assignment_filters.of_budgets_of(user, (), permission=verb.permission)
+            self.rows = permitted.filter(uuid__in=self.uuids)
+        if step := self._step(posted.get("step", "")):
+            self.confirmed, last, self.after, self.so_far.done, self.so_far.unchanged, self.refused = step
+            self.extent = Extent(self.confirmed, last)
+            self.rows = self.rows.filter(pk__lte=last)
+        else:
+            self.extent = bulk_work.extent(self.rows)
+        self.count = self.extent.count
+        self.problem = self._problem()
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the question was answered, for as many as there are, and nothing is missing."""
+        return not self.problem and self.confirmed == self.count
+
+    def do_batch(self) -> BatchResult:
+        """Do the next batch, and return its result."""
+        result = bulk_work.do_batch(
+            self.verb, self.rows, after=self.after, until=self.until, now=self.now, actor=self.user
+        )
+        self.so_far.done += result.done
+        self.so_far.unchanged += result.unchanged
+        self.refused += len(result.refused)
+        self.after = result.last
+        return result
+
+    @property
+    def step(self) -> str:
+        """The signed field by which the next step follows this one."""
+        done, unchanged = self.so_far.done, self.so_far.unchanged
+        state = [self.confirmed, self.extent.last, self.after, done, unchanged, self.refused]
+        return signing.dumps([*self._asked, *state], salt=_SALT)
+
+    @property
+    def question(self) -> str:
+        """The question before it is done."""
+        return self.verb.question(self.count)
+
+    @cached_property
+    def caution(self) -> str:
+        """What is to be considered before it is done; empty for nothing. At most one query."""
+        return self.verb.caution(self.rows, self.now)
+
+    @property
+    def summary(self) -> str:
+        """What was done so far, as a sentence or two."""
+        return self.verb.in_words(self.so_far)
+
+    @property
+    def worked_on(self) -> int:
+        """The number of assignments that were looked at so far."""
+        return self.so_far.done + self.so_far.unchanged + self.refused
+
+    @property
+    def back(self) -> str:
+        """The address of the list."""
+        return f"{reverse('assignment-list')}?{self.query}"
+
+    @property
+    def days(self) -> tuple[date, date]:
+        """The first and the last day that can be given."""
+        today = self.now.date()
+        return today, today + timedelta(days=LONGEST_AGE_DAYS)
+
+    @property
+    def _asked(self) -> list[Any]:
+        return [self.user.pk, self.verb.name, self.everything, self.query, self.until]
+
+    def _step(self, text: str) -> list[int] | None:
+        """Return the state that a step before has signed for the same request; None without one."""
+        try:
+            signed = signing.loads(text, salt=_SALT, max_age=LONGEST_WORK)
+        except signing.BadSignature:
+            return None
+        asked = self._asked
+        return signed[len(asked) :] if signed[: len(asked)] == asked else None
+
+    def _problem(self) -> str:
+        """Return what is wrong with the day that was given; empty before the question was answered."""
+        if not self.verb.needs_day or self.confirmed is None:
+            return ""
+        first, last = self.days
+        try:
+            if first <= date.fromisoformat(self.until) <= last:
+                return ""
+        except ValueError:
+            pass
+        words = {"first": date_format(first, "DATE_FORMAT"), "last": date_format(last, "DATE_FORMAT")}
+        return _("Give a day from %(first)s to %(last)s.") % words
+
+
+def uuids_of(posted: QueryDict) -> list[UUID]:
+    """Return the uuids of a form; of a text that is none, nothing can be found. Raises Http404."""
+    try:
+        return [UUID(text) for text in posted.getlist("uuid")[:MOST_SELECTED]]
+    except ValueError as error:
+        raise Http404("There is no such assignment.") from error
+
+
+def _number(posted: QueryDict, name: str) -> int | None:
+    """Return a whole number of a form; None where it is missing or none."""
+    text = posted.get(name, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None

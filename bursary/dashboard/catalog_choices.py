@@ -1,0 +1,128 @@
+"""The courses of a budget's catalog to choose from, each with its runs that learners can join."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+
+from bursary.assignments import deadlines
+from bursary.budgets.models import Budget
+from bursary.dashboard.forms import Choice
+from bursary.replica import joining
+from bursary.replica.models import CatalogMembership, ContentMetadata, ContentType
+
+MOST_COURSES = 20
+MOST_RUNS = 100
+"""Of all courses that are shown."""
+RUNS_SHOWN = 4
+"""Of a course; the others are folded."""
+MOST_WORDS = 8
+
+
+@dataclass(frozen=True)
+class CatalogChoice:
+    """A course or run of the catalog, at its price."""
+
+    content: ContentMetadata
+    value: Choice
+    chosen: bool
+    join_by: datetime | None
+    """When enrolment closes in the last run that learners can join."""
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is one run, rather than a course of which the learner chooses a run."""
+        return self.content.content_type == ContentType.COURSERUN
+
+
+@dataclass(frozen=True)
+class CourseChoices:
+    """What can be chosen of a course: the course, if it has a price, and its runs; or a run alone."""
+
+    content: ContentMetadata
+    """The course, or a run without its course in the catalog."""
+    shown: Sequence[CatalogChoice]
+    folded: Sequence[CatalogChoice]
+    fresh: bool
+    """It was looked at recently enough."""
+
+
+@dataclass(frozen=True)
+class CatalogChoices:
+    """The first courses that match, the chosen one before them; `has_more` if the catalog holds others."""
+
+    courses: Sequence[CourseChoices]
+    found: int
+    has_more: bool
+
+
+def catalog_choices(
+    budget: Budget, *, words: str, now: datetime, chosen: Choice | None, due_date: datetime | None
+) -> CatalogChoices:
+    """Return what can be assigned from the budget, with each of `words` in title, key or partner.
+
+    Until `due_date`, unless that has passed: then nothing could be assigned. `chosen` keeps its price, so
+    that what is assigned is what was previewed, and its place, also where the words do not find it. At most
+    three queries.
+    """
+    until = due_date if due_date and due_date > now else None
+    before, _reason = deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=until)
+    joinable = joining.joinable(catalog_uuid=budget.catalog_uuid, now=now, before=before)
+    joinable = joinable.filter(gone_at=None).defer("payload")
+    found = list(
+        _matching(joinable, budget, words).order_by("title", "content_type", "start_date", "pk")[
+            : MOST_COURSES + 1
+        ]
+    )
+    heads = found[:MOST_COURSES]
+    priced = joinable.filter(joining_price__isnull=False)
+    courses = [one.content_key for one in heads if one.content_type == ContentType.COURSE]
+    runs: dict[str, list[Any]] = defaultdict(list)
+    if courses:
+        of_courses = priced.filter(content_type=ContentType.COURSERUN, parent_key__in=courses)
+        soonest = of_courses.order_by(F("start_date").asc(nulls_last=True), "content_key")
+        for run in soonest[:MOST_RUNS]:
+            runs[run.parent_key].append(run)
+    groups = [_group(one, runs[one.content_key], chosen=chosen, now=now) for one in heads]
+    keys = {one.content_key for one in heads} | {run.content_key for of in runs.values() for run in of}
+    if chosen and chosen.content_key not in keys:
+        kept = priced.filter(content_key=chosen.content_key).first()
+        groups = [*([_group(kept, [], chosen=chosen, now=now)] if kept else []), *groups]
+    groups = [one for one in groups if one.shown]
+    return CatalogChoices(groups, found=len(heads), has_more=len(found) > MOST_COURSES)
+
+
+def _matching(joinable: QuerySet[Any], budget: Budget, words: str) -> QuerySet[Any]:
+    """Return what each word matches: courses, and runs without their course in the catalog."""
+    here = CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=budget.catalog_uuid)
+    held = ContentMetadata.objects.filter(Exists(here))
+    courses = held.filter(content_key=OuterRef("parent_key"), content_type=ContentType.COURSE)
+    found = joinable.filter(Q(content_type=ContentType.COURSE) | ~Exists(courses))
+    for word in words.split()[:MOST_WORDS]:
+        matches = Q(title__icontains=word) | Q(content_key__icontains=word) | Q(partner_names__icontains=word)
+        if "+" in word:  # part of a run's key; a word such as “course” is in each of them
+            runs = held.filter(parent_key=OuterRef("content_key"), content_key__icontains=word)
+            matches |= Q(Exists(runs))
+        found = found.filter(matches)
+    return found
+
+
+def _group(content: Any, runs: Sequence[Any], *, chosen: Choice | None, now: datetime) -> CourseChoices:
+    choices = []
+    for one in (content, *runs):
+        if one.joining_price is None:
+            continue
+        is_chosen = chosen is not None and chosen.content_key == one.content_key
+        value = chosen if chosen and is_chosen else Choice(one.joining_price, one.content_key)
+        choices.append(CatalogChoice(one, value, chosen=is_chosen, join_by=one.join_by))
+    # The choice stays in view, however many runs start before it.
+    visible = [at <= RUNS_SHOWN or one.chosen for at, one in enumerate(choices)]
+    return CourseChoices(
+        content,
+        shown=[one for one, shows in zip(choices, visible, strict=True) if shows],
+        folded=[one for one, shows in zip(choices, visible, strict=True) if not shows],
+        fresh=content.fresh(now),
+    )

@@ -1,0 +1,83 @@
+"""The content of an assignment when it was allocated, against what the catalog says of it now."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.db.models import Min, Q
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.lib.money import dollars
+from bursary.replica.models import ContentChange
+
+_FIELDS: Mapping[str, Any] = {
+    "title": gettext_lazy("Title"),
+    "price_cents": gettext_lazy("Price"),
+    "start_date": gettext_lazy("Starts"),
+    "end_date": gettext_lazy("Ends"),
+    "enroll_by": gettext_lazy("Enrolment closes"),
+}
+
+
+@dataclass(frozen=True)
+class ContentRow:
+    """A field of the content in words: at allocation, and now."""
+
+    label: str
+    then: str
+    now: str
+
+    @property
+    def changed(self) -> bool:
+        """Whether the catalog says something else now."""
+        return self.then != self.now
+
+
+def content_rows(assignment: LearnerContentAssignment) -> list[ContentRow]:
+    """Return the fields of the displayed content, without those that are empty then and now. One query.
+
+    The price at allocation is the assignment's own. The others are what the first change since then replaced;
+    where there was none, they are as they were.
+    """
+    shown = assignment.shown_content
+    if shown is None:
+        return []
+    zone = assignment.budget.customer.zone
+    now = {name: getattr(shown, name) for name in _FIELDS}
+    then = now | _replaced(assignment) | {"price_cents": assignment.price_cents}
+    rows = [
+        ContentRow(str(label), _in_words(name, then[name], zone), _in_words(name, now[name], zone))
+        for name, label in _FIELDS.items()
+    ]
+    return [row for row in rows if row.changed or row.then != _("unknown")]
+
+
+def _replaced(assignment: LearnerContentAssignment) -> dict[str, object]:
+    """Return what the first change of each field since the allocation replaced."""
+    if assignment.content_id is None:
+        return {}
+    ours = Q(catalog_uuid=None) | Q(catalog_uuid=assignment.budget.catalog_uuid)
+    since = ContentChange.objects.filter(
+        ours,
+        content=assignment.content_id,
+        field__in=list(_FIELDS),
+        created__gte=assignment.allocated_at,
+    )
+    first = since.order_by().values("field").annotate(first=Min("pk")).values("first")
+    return dict(ContentChange.objects.filter(pk__in=first).values_list("field", "old"))
+
+
+def _in_words(name: str, value: Any, zone: ZoneInfo) -> str:
+    if value is None or value == "":
+        return _("unknown")
+    if name == "price_cents":
+        return dollars(int(value))
+    if name == "title":
+        return str(value)
+    instant = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    return date_format(instant.astimezone(zone), "j F Y, H:i")

@@ -1,0 +1,190 @@
+"""The life of an assignment as a picture: the steps of its present allocation on a line of time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from bursary.assignments import causes
+from bursary.assignments.choices import ActionType, LearnerState, State, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+
+MOST_STEPS = 10
+FIRST_STEPS = 3
+"""Of more steps, so many first ones and the last ones are drawn."""
+WIDTH = 100.0  # per cent
+APART = 8.0
+"""Per cent of the width between two steps, at least: on the narrowest screen their numbers do not touch."""
+EDGE = 4.0
+LABEL_ROOM = 10.0
+_OVER = ("accepted", "ended")
+
+_DONE: Mapping[str, Any] = {
+    ActionType.NOTIFIED: gettext_lazy("Notified"),
+    ActionType.REMINDED: gettext_lazy("Reminded"),
+    ActionType.NUDGED: gettext_lazy("Mail before the start"),
+    ActionType.EMAIL_CORRECTED: gettext_lazy("Address corrected"),
+    ActionType.DEADLINE_EXTENDED: gettext_lazy("Deadline extended"),
+    ActionType.BOUNCED: gettext_lazy("A mail came back"),
+}
+_FAILED: Mapping[str, Any] = {
+    ActionType.LEARNER_LINKED: gettext_lazy("Adding the learner failed"),
+    ActionType.NOTIFIED: gettext_lazy("Notifying failed"),
+    ActionType.REMINDED: gettext_lazy("Reminding failed"),
+    ActionType.NUDGED: gettext_lazy("Mail before the start failed"),
+    ActionType.REDEEMED: gettext_lazy("Accepting failed"),
+    ActionType.CANCELLATION_NOTIFIED: gettext_lazy("Mail about the cancellation failed"),
+    ActionType.EXPIRATION_NOTIFIED: gettext_lazy("Mail about the expiry failed"),
+}
+_ENDS: Mapping[str, tuple[str, Any, str]] = {
+    State.ACCEPTED: ("accepted_at", gettext_lazy("Accepted"), "accepted"),
+    State.CANCELLED: ("cancelled_at", gettext_lazy("Cancelled"), "ended"),
+    State.EXPIRED: ("expired_at", gettext_lazy("Expired"), "ended"),
+    State.REVERSED: ("reversed_at", gettext_lazy("Refunded"), "ended"),
+}
+
+
+@dataclass(frozen=True)
+class LifeStep:
+    """A step. `kind` is one of done, failed, waiting, accepted, ended, future and now."""
+
+    label: str
+    kind: str
+    at: datetime
+    note: str = ""
+    """The cause of a failure, in words."""
+    wait: str = ""
+    """How long after the step before, or from now, in words; empty for the first."""
+    number: int = 0
+    """From 1; 0 for now, which is no step of its own."""
+    x: float = 0.0
+    """Its place on the line, in per cent, and that of the step `before`."""
+    before: float = 0.0
+    line: str = ""
+    """What the line from the step before means: notifying, waiting, future or past."""
+
+    @property
+    def at_percent(self) -> str:
+        """Its place as SVG writes it, in every language."""
+        return f"{self.x:.2f}%"
+
+    @property
+    def from_percent(self) -> str:
+        """The place of the step before."""
+        return f"{self.before:.2f}%"
+
+    @property
+    def anchor(self) -> str:
+        """Which end of a text at its place does not leave the picture."""
+        return "start" if self.x < LABEL_ROOM else "end" if self.x > WIDTH - LABEL_ROOM else "middle"
+
+
+@dataclass(frozen=True)
+class LifePicture:
+    """The steps in their order, and a summary in words."""
+
+    steps: Sequence[LifeStep]
+    more: int
+    """So many steps between the first and the last are left out."""
+    summary: str
+
+
+def picture(assignment: LearnerContentAssignment, *, now: datetime) -> LifePicture:
+    """Return the picture of the present cycle of an assignment that is loaded with its actions."""
+    this_cycle = [one for one in assignment.actions.all() if one.cycle == assignment.cycle]
+    steps = [LifeStep(_("Assigned"), "done", assignment.allocated_at)]
+    steps += [step for one in this_cycle if (step := _step(one))]
+    steps = sorted([*steps, *_ends(assignment)], key=lambda step: step.at)
+    left_out = max(len(steps) - MOST_STEPS, 0)
+    steps = steps[:FIRST_STEPS] + steps[FIRST_STEPS + left_out :]
+    if assignment.state == State.ALLOCATED:
+        passed = assignment.expires_at <= now
+        label = _("Deadline passed") if passed else _("Deadline")
+        steps += [LifeStep(label, "future", assignment.expires_at), LifeStep(_("Today"), "now", now)]
+        steps.sort(key=lambda step: step.at)
+    placed = _with_lines(_placed(_numbered(steps)), now=now)
+    return LifePicture(placed, left_out, ". ".join(_in_words(one) for one in placed) + ".")
+
+
+def _step(action: LearnerContentAssignmentAction) -> LifeStep | None:
+    """Return the step that an action is; None for what is on the timeline alone."""
+    kind, at = action.action_type, action.completed_at or action.modified
+    if action.status == Status.FAILED and kind in _FAILED:
+        why = str(causes.in_words(action.error_code).sentence)
+        return LifeStep(str(_FAILED[kind]), "failed", at, why)
+    if action.status == Status.DONE and kind in _DONE:
+        return LifeStep(str(_DONE[kind]), "failed" if kind == ActionType.BOUNCED else "done", at)
+    if action.status == Status.PENDING and action.attempts:
+        return LifeStep(_("Not sent yet, tried again"), "waiting", at)
+    return None
+
+
+def _ends(assignment: LearnerContentAssignment) -> list[LifeStep]:
+    """Return how its present cycle ended; of a refund, that it was accepted before."""
+    state = State(assignment.state)
+    found = [State.ACCEPTED, state] if state is State.REVERSED else [state]
+    steps = []
+    for one in found:
+        if one in _ENDS and (at := getattr(assignment, _ENDS[one][0])):
+            _column, words, kind = _ENDS[one]
+            declined = assignment.learner_state == LearnerState.DECLINED
+            label = _("Declined") if declined else str(words)
+            steps.append(LifeStep(label, kind, at))
+    return steps
+
+
+def _numbered(steps: Sequence[LifeStep]) -> list[LifeStep]:
+    """Return the steps with their numbers, and how long each was waited for."""
+    found: list[LifeStep] = []
+    now = next((one.at for one in steps if one.kind == "now"), None)
+    for one in steps:
+        number = sum(before.kind != "now" for before in found) + (one.kind != "now")
+        since = now if now and one.at > now else found[-1].at if found else None
+        found.append(replace(one, number=number if one.kind != "now" else 0, wait=_wait(since, one, now)))
+    return found
+
+
+def _wait(since: datetime | None, step: LifeStep, now: datetime | None) -> str:
+    if since is None:
+        return ""
+    if (step.at - since).total_seconds() < 60:
+        return _("at once") if step.kind != "now" else ""
+    span = timesince(since, step.at, depth=1)
+    if now and step.at > now:
+        return _("in %(span)s") % {"span": span}
+    return _("%(span)s later") % {"span": span}
+
+
+def _placed(steps: Sequence[LifeStep]) -> list[LifeStep]:
+    """Return the steps with their places: in proportion to time, and at least `APART`."""
+    first, last = steps[0].at, steps[-1].at
+    whole = (last - first).total_seconds() or 1.0
+    room = WIDTH - 2 * EDGE
+    places = [EDGE + room * (one.at - first).total_seconds() / whole for one in steps]
+    for index in range(1, len(places)):
+        places[index] = max(places[index], places[index - 1] + APART)
+    places[-1] = min(places[-1], WIDTH - EDGE)
+    for index in range(len(places) - 2, -1, -1):
+        places[index] = min(places[index], places[index + 1] - APART)
+    return [replace(one, x=round(place, 2)) for one, place in zip(steps, places, strict=True)]
+
+
+def _with_lines(steps: Sequence[LifeStep], *, now: datetime) -> list[LifeStep]:
+    """Return the steps, each with the line that leads to it."""
+    found = [steps[0]]
+    notified = False
+    for before, one in pairwise(steps):
+        notified = notified or before.label == str(_DONE[ActionType.NOTIFIED])
+        line = "future" if one.at > now else "waiting" if notified else "notifying"
+        found.append(replace(one, before=before.x, line="past" if before.kind in _OVER else line))
+    return found
+
+
+def _in_words(step: LifeStep) -> str:
+    words = f"{step.label}, {step.wait}" if step.wait else step.label
+    return f"{words} ({step.note.rstrip('.')})" if step.note else words

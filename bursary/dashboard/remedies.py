@@ -1,0 +1,250 @@
+"""What an administrator can do about one assignment: which remedies are offered, and each one's result.
+
+Each calls the function that the API calls, for one assignment. What it would refuse is not offered; where the
+assignment has changed since the page was read, the refusal is shown with its next step.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib.messages import ERROR, INFO, SUCCESS
+from django.db.models import Q
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from bursary.access.models import Role, User, learner_key, of_mailboxes
+from bursary.access.permissions import PERMISSIONS, Permission
+from bursary.assignments import (
+    address_corrections,
+    cancellation,
+    extension,
+    failures,
+    learner_accounts,
+    lifecycle,
+    reminders,
+)
+from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState, State
+from bursary.assignments.extension import Extension, ExtensionRefusal
+from bursary.assignments.failures import RepairRefusal
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.dashboard import bulk_work
+from bursary.delivery.emails import was_notified
+from bursary.lib import moments
+from bursary.lib.money import dollars
+
+_BOUND = (ExpiryReason.ENROLL_BY, ExpiryReason.BUDGET_END)
+
+_NEXT_STEPS: Mapping[str, Any] = {
+    "forgotten": gettext_lazy("Nothing more can be done about it."),
+    "being redeemed": gettext_lazy("Reload the page in a minute."),
+    "past its deadline": gettext_lazy("Assign the course again: the learner then has a new deadline."),
+    "from a budget that is not in use": gettext_lazy("Ask the operator of this service about the budget."),
+    RepairRefusal.NOTHING_FAILED: gettext_lazy("It may have been retried meanwhile: see the timeline."),
+    RepairRefusal.ONLY_BY_LEARNER: gettext_lazy("Ask the learner to accept it again."),
+    ExtensionRefusal.NOT_LATER: gettext_lazy("Choose a later day."),
+    ExtensionRefusal.BOUND_BY_ENROLMENT: gettext_lazy("Assign a later run of the course."),
+    ExtensionRefusal.BOUND_BY_BUDGET: gettext_lazy("Ask the operator of this service to move the end."),
+    State.EXPIRED: gettext_lazy("Assign the course again: the learner then has a new deadline."),
+    State.CANCELLED: gettext_lazy("Assign the course again."),
+}
+_RELOAD = gettext_lazy("Reload the page: it may have changed.")
+_CLIPPED_BY: Mapping[str, Any] = {
+    ExpiryReason.ENROLL_BY: gettext_lazy("enrolment in the course closes then"),
+    ExpiryReason.BUDGET_END: gettext_lazy("the budget ends then"),
+}
+
+
+@dataclass(frozen=True)
+class RemedyResult:
+    """The result in words, and the level of the message that shows it."""
+
+    level: int
+    sentence: str
+
+    @property
+    def refused(self) -> bool:
+        """Whether nothing was changed because it cannot be."""
+        return self.level == ERROR
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What the page offers its reader to do now."""
+
+    remind: bool
+    extend: bool
+    correct: bool
+    cancel: bool
+    repair: bool
+    """What failed may be retried and skipped."""
+    revoke_links: bool
+
+
+def offered(assignment: LearnerContentAssignment, *, roles: Collection[Role], now: datetime) -> Offered:
+    """Return what a reader with these roles may do about an assignment that is loaded with its budget."""
+
+    def may(permission: Permission) -> bool:
+        return not PERMISSIONS[permission].isdisjoint(roles)
+
+    is_open = assignment.state == State.ALLOCATED and not assignment.redeeming_since
+    in_time = assignment.expires_at > now
+    in_grace = assignment.grace_until is not None and assignment.grace_until > now
+    waits = assignment.learner_state == LearnerState.WAITING and not assignment.forgotten_at
+    waits &= not getattr(assignment, "account_ended", "")  # no mail is sent then
+    in_use = not assignment.budget.not_in_use(now)
+    return Offered(
+        remind=is_open and in_time and waits and in_use and may(Permission.REMIND),
+        extend=is_open
+        and (in_time or in_grace)
+        and assignment.expires_reason not in _BOUND
+        and may(Permission.ALLOCATE),
+        correct=is_open and not assignment.forgotten_at and may(Permission.ALLOCATE),
+        cancel=lifecycle.allows(assignment, ActionType.CANCELLED) and may(Permission.CANCEL),
+        repair=may(Permission.ALLOCATE),
+        revoke_links=is_open and may(Permission.CANCEL),
+    )
+
+
+def remind(assignment: LearnerContentAssignment, *, now: datetime, actor: User) -> RemedyResult:
+    """Remind the learner."""
+    found = reminders.remind(assignment.budget, uuids=[assignment.uuid], now=now, actor=actor)
+    if found.on_their_way:
+        return RemedyResult(
+            INFO, _("A mail was sent a moment ago, or is under way: no reminder is sent beside it.")
+        )
+    return _refusal(found.refused) or RemedyResult(
+        SUCCESS, _("The learner is reminded: a mail is under way.")
+    )
+
+
+def retry(
+    assignment: LearnerContentAssignment, *, action_uuid: UUID, now: datetime, actor: User
+) -> RemedyResult:
+    """Retry one piece of failed work."""
+    found = failures.retry(
+        assignment.budget, uuids=[assignment.uuid], which=Q(uuid=action_uuid), now=now, actor=actor
+    )
+    return _refusal(found.refused) or RemedyResult(SUCCESS, _("It is tried again now."))
+
+
+def skip(
+    assignment: LearnerContentAssignment, *, action_uuid: UUID, reason: str, now: datetime, actor: User
+) -> RemedyResult:
+    """Skip one piece of failed work, for a reason that stays on the timeline."""
+    found = failures.skip(
+        assignment.budget,
+        uuids=[assignment.uuid],
+        which=Q(uuid=action_uuid),
+        reason=reason,
+        now=now,
+        actor=actor,
+    )
+    return _refusal(found.refused) or RemedyResult(SUCCESS, _("It is skipped, and counts as failed no more."))
+
+
+def cancel(assignment: LearnerContentAssignment, *, now: datetime, actor: User) -> RemedyResult:
+    """Cancel the assignment."""
+    found = cancellation.cancel(assignment.budget, uuids=[assignment.uuid], now=now, actor=actor)
+    if found.unchanged:
+        return RemedyResult(INFO, _("This assignment was cancelled before."))
+    if refused := _refusal(found.refused):
+        return refused
+    money = dollars(assignment.price_cents)
+    if was_notified(assignment, cycle=assignment.cycle):
+        sentence = _("Cancelled: %(money)s is free again, and the learner gets an e-mail.")
+    else:
+        sentence = _("Cancelled: %(money)s is free again, and the learner had no e-mail about it yet.")
+    return RemedyResult(SUCCESS, sentence % {"money": money})
+
+
+def consequence_of_cancelling(assignment: LearnerContentAssignment) -> list[str]:
+    """Return what cancelling would do: to the money, by mail, and to the links; empty where it is refused."""
+    if not lifecycle.allows(assignment, ActionType.CANCELLED):
+        return []
+    words = {"money": dollars(assignment.price_cents), "budget": assignment.budget.name}
+    freed = _("%(money)s is free again in %(budget)s, at once.") % words
+    if not was_notified(assignment, cycle=assignment.cycle):
+        return [freed, _("No e-mail is sent: the learner had none about it.")]
+    if learner_accounts.account_ended(assignment):
+        mail = _("No e-mail is sent: the learner's account has ended.")
+    else:
+        mail = _("The learner gets an e-mail that it was cancelled.")
+    links = _("The links in earlier e-mails lead to a page that says so; nothing can be accepted by them.")
+    return [freed, mail, links]
+
+
+def others_at_its_address(assignment: LearnerContentAssignment) -> int:
+    """Return how many other open assignments of the organisation a correction of the address moves."""
+    rows = LearnerContentAssignment.objects.filter(
+        of_mailboxes([learner_key(assignment.learner_email)]),
+        budget__customer=assignment.budget.customer_id,
+        state=State.ALLOCATED,
+    )
+    return rows.exclude(pk=assignment.pk).count()
+
+
+def correct(
+    assignment: LearnerContentAssignment, *, address: str, now: datetime, actor: User
+) -> RemedyResult:
+    """Correct the learner's address in all open assignments of the organisation."""
+    within = Q(budget__customer=assignment.budget.customer_id)
+    pair = (assignment.learner_email, address)
+    (found,) = address_corrections.correct_all([pair], now=now, actor=actor, within=within)
+    if found.reason:
+        return RemedyResult(ERROR, f"{found.sentence} {found.next_step}")
+    sentence = ngettext(
+        "The address is corrected: the invitation goes to %(address)s.",
+        "The address is corrected in %(count)s assignments: their invitations go to %(address)s.",
+        len(found.corrected),
+    )
+    return RemedyResult(SUCCESS, sentence % {"address": address.strip(), "count": len(found.corrected)})
+
+
+def extend(
+    assignment: LearnerContentAssignment,
+    *,
+    until: datetime,
+    now: datetime,
+    actor: User,
+    dry_run: bool = False,
+) -> tuple[RemedyResult, Extension | None]:
+    """Extend the deadline; return the result, and what the deadline becomes, if it may be extended."""
+    found = extension.extend(
+        assignment.budget, uuids=[assignment.uuid], until=until, now=now, actor=actor, dry_run=dry_run
+    )
+    if refused := _refusal(found.refused):
+        return refused, None
+    (extended,) = found.extended
+    return RemedyResult(SUCCESS, extension_in_words(extended, assignment)), extended
+
+
+def extension_in_words(extended: Extension, assignment: LearnerContentAssignment) -> str:
+    """Return what the deadline has become; of one that another date cuts short, which one."""
+    when = moments.in_words(extended.new, zone=assignment.budget.customer.zone)
+    if why := _CLIPPED_BY.get(extended.decided_by):
+        words = {"when": when, "why": why}
+        return _("The deadline is extended to %(when)s, and no further: %(why)s.") % words
+    return _("The deadline is extended to %(when)s.") % {"when": when}
+
+
+def clipped_in_words(extended: Extension, assignment: LearnerContentAssignment) -> str:
+    """Return what a deadline would become that another date cuts short, and which one."""
+    when = moments.in_words(extended.new, zone=assignment.budget.customer.zone)
+    words = {"when": when, "why": _CLIPPED_BY[extended.decided_by]}
+    return _("It would become %(when)s, sooner than that day: %(why)s.") % words
+
+
+def is_clipped(extended: Extension) -> bool:
+    """Return whether another date ends it before the one that was asked for."""
+    return extended.decided_by in _CLIPPED_BY
+
+
+def _refusal(refused: Mapping[UUID, str]) -> RemedyResult | None:
+    """Return the refusal of the one assignment with its next step; None where there is none."""
+    for why in refused.values():
+        sentence = bulk_work.REFUSALS.get(why, _("It cannot be done."))
+        return RemedyResult(ERROR, f"{sentence} {_NEXT_STEPS.get(why, _RELOAD)}")
+    return None

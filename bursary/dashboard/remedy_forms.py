@@ -1,0 +1,47 @@
+"""The forms about one assignment: another address, a later deadline, the reason for skipping something."""
+
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from bursary.assignments.failures import LONGEST_REASON
+from bursary.lib.moments import MomentField, zone_in_words
+
+
+class CorrectAddressForm(forms.Form):
+    """Another address for the learner. `address_corrections` checks it."""
+
+    address = forms.CharField(
+        label=gettext_lazy("New e-mail address"),
+        max_length=1000,
+        widget=forms.TextInput(attrs={"inputmode": "email", "autocomplete": "off", "spellcheck": "false"}),
+    )
+
+
+class ExtendForm(forms.Form):
+    """A day, in `zone`, the organisation's: learners can accept until its end."""
+
+    def __init__(self, *args: Any, zone: ZoneInfo, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.fields["until"] = MomentField(
+            label=_("New deadline"),
+            help_text=_("The learner can accept until the end of that day, %(zone)s.")
+            % {"zone": zone_in_words(zone)},
+            zone=zone,
+            end_of_day=True,
+            widget=forms.DateInput(attrs={"type": "date"}),
+        )
+
+
+class SkipForm(forms.Form):
+    """Why something that failed is left as it is."""
+
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        help_text=gettext_lazy("It stays on the timeline, for other administrators to read."),
+        max_length=LONGEST_REASON,
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )

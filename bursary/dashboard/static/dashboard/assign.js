@@ -1,0 +1,28 @@
+// The page to assign: a file dropped beside the list, the length of the message, and one request for two clicks.
+// Without this script a file is chosen by its button, and the rest works alike.
+for (const zone of document.querySelectorAll("[data-drop]")) {
+  zone.querySelector("[data-with-script]").hidden = false;
+  const over = (event, is) => { event.preventDefault(); zone.toggleAttribute("data-over", is); };
+  zone.addEventListener("dragover", (event) => over(event, true));
+  zone.addEventListener("dragleave", (event) => over(event, false));
+  zone.addEventListener("drop", (event) => {
+    over(event, false);
+    const input = zone.querySelector("input[type=file]");
+    input.files = event.dataTransfer.files;
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+}
+for (const shown of document.querySelectorAll("[data-count]")) {
+  const field = document.getElementById(shown.dataset.count);
+  const count = () => { shown.textContent = `${field.value.length} / ${shown.dataset.most}`; };
+  field.addEventListener("input", count);
+  count();
+}
+for (const form of document.querySelectorAll("form[data-once]")) {
+  form.addEventListener("submit", (event) => {
+    if (event.submitter?.name !== form.dataset.once) return;
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "yes";
+  });
+  addEventListener("pageshow", () => { delete form.dataset.sent; });
+}

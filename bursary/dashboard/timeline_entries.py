@@ -1,0 +1,201 @@
+"""The timeline of an assignment in sentences: of each action what happened, why it failed, and what to do."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models.fields.json import KeyTextTransform
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from bursary.access import anonymisation
+from bursary.assignments import causes
+from bursary.assignments.choices import WORK, ActionType, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+
+PAGE = 25
+LONG_AGO = timedelta(days=30)
+"""Before a retry of what failed longer ago, the page says so: the learner may not expect it any more."""
+
+AGAIN = "again"
+"""Pending work that failed before and is tried again."""
+
+_FACTS: Mapping[str, Any] = {
+    ActionType.ALLOCATED: gettext_lazy("The course was assigned, and its price reserved."),
+    ActionType.CANCELLED: gettext_lazy("The assignment was cancelled: its money is free again."),
+    ActionType.EXPIRED: gettext_lazy("The assignment expired without an answer: its money is free again."),
+    ActionType.REVERSED: gettext_lazy("The money was refunded."),
+    ActionType.DECLINED: gettext_lazy("The learner declined the course: its money is free again."),
+    ActionType.CANCELLED_ACKNOWLEDGED: gettext_lazy("The learner has read that it was cancelled."),
+    ActionType.EXPIRED_ACKNOWLEDGED: gettext_lazy("The learner has read that it expired."),
+    ActionType.EMAIL_CORRECTED: gettext_lazy("The learner's address was corrected."),
+    ActionType.RUN_CHANGED: gettext_lazy("The assignment was moved to another run of the course."),
+    ActionType.DEADLINE_EXTENDED: gettext_lazy("The deadline was extended."),
+    ActionType.DELIVERED: gettext_lazy("A mail reached the learner's mailbox."),
+    ActionType.BOUNCED: gettext_lazy("A mail came back: it did not reach the learner's mailbox."),
+}
+_ASSIGNED_AGAIN = gettext_lazy("The course was assigned again, and its price reserved.")
+_MAIL: Mapping[str, Any] = {
+    Status.PENDING: gettext_lazy("{mail} to {learner} is about to be sent."),
+    AGAIN: gettext_lazy("{mail} to {learner} could not be sent yet: {cause}"),
+    Status.RUNNING: gettext_lazy("{mail} to {learner} is being sent."),
+    Status.DONE: gettext_lazy("{mail} to {learner} was sent."),
+    Status.FAILED: gettext_lazy("{mail} to {learner} failed: {cause}"),
+    Status.SUPERSEDED: gettext_lazy("{mail} to {learner} was not needed any more: {cause}"),
+    Status.SKIPPED: gettext_lazy("{mail} to {learner} was not sent: {cause}"),
+}
+_LINK: Mapping[str, Any] = {
+    Status.PENDING: gettext_lazy("About to add {learner} to the learners of {organisation}."),
+    AGAIN: gettext_lazy("Adding {learner} to the learners of {organisation} has not succeeded yet: {cause}"),
+    Status.RUNNING: gettext_lazy("Adding {learner} to the learners of {organisation} at this moment."),
+    Status.DONE: gettext_lazy("Added {learner} to the learners of {organisation}."),
+    Status.FAILED: gettext_lazy("Adding {learner} to the learners of {organisation} failed: {cause}"),
+    Status.SUPERSEDED: gettext_lazy(
+        "Adding {learner} to the learners of {organisation} was not needed any more: {cause}"
+    ),
+    Status.SKIPPED: gettext_lazy("Adding {learner} to the learners of {organisation} was skipped: {cause}"),
+}
+_ACCEPTANCE: Mapping[str, Any] = {
+    Status.PENDING: gettext_lazy("The learner accepts the course: the money is about to be spent."),
+    AGAIN: gettext_lazy("Accepting the course is not finished yet: {cause}"),
+    Status.RUNNING: gettext_lazy("The learner accepts the course: the money is being spent."),
+    Status.DONE: gettext_lazy("The learner accepted the course: its money is spent."),
+    Status.FAILED: gettext_lazy("Accepting the course failed: {cause}"),
+    Status.SUPERSEDED: gettext_lazy("Accepting the course was not needed any more: {cause}"),
+    Status.SKIPPED: gettext_lazy("Accepting the course was not tried again: {cause}"),
+}
+_OTHERWISE: Mapping[str, Mapping[str, Any]] = {
+    ActionType.LEARNER_LINKED: _LINK,
+    ActionType.REDEEMED: _ACCEPTANCE,
+}
+_KINDS: Mapping[str, str] = {
+    Status.PENDING: "waiting",
+    Status.RUNNING: "waiting",
+    Status.DONE: "done",
+    Status.FAILED: "failed",
+    Status.SUPERSEDED: "dropped",
+    Status.SKIPPED: "dropped",
+}
+
+
+@dataclass(frozen=True)
+class TimelineEntry:
+    """An action in words. `kind` is one of done, fact, waiting, failed and dropped."""
+
+    action: LearnerContentAssignmentAction
+    kind: str
+    sentence: SafeString
+    next_step: str
+    """What to do about a failure that stands; empty where there is nothing to do."""
+    by: str
+    """The actor's name; empty where Bursary did it."""
+    took: str
+    """How long after its request it was finished, in words; empty within the same second."""
+    code: str
+    """The exact cause, which is stable."""
+    detail: str
+    traceback: str
+    """For operators; else empty."""
+    repairable: bool
+    """It failed, and can be retried or skipped by this reader."""
+    correctable: bool
+    """Another address may put it right."""
+    failed_long_ago: bool
+    subject: str
+    """Of the mail that was sent, with its `text`; empty for none."""
+    text: str
+
+
+@dataclass(frozen=True)
+class EntryReader:
+    """The reader of a timeline: what can be repaired by it (pks), and what it may see."""
+
+    repairable: Collection[int]
+    may_correct: bool
+    with_traces: bool
+    corrected_at: datetime | None = None
+    """When the address was last corrected: what came back before then came from another one."""
+
+
+def entries(
+    pks: Sequence[int], *, of: LearnerContentAssignment, reader: EntryReader, now: datetime
+) -> list[TimelineEntry]:
+    """Return these actions of an assignment, with its budget and customer, in this order. One query."""
+    rows = LearnerContentAssignmentAction.objects.select_related("actor").defer("payload")
+    rows = rows.annotate(subject=KeyTextTransform("subject", "payload"))
+    found = rows.annotate(text=KeyTextTransform("text", "payload")).in_bulk(pks)
+    return [_entry(found[pk], of, reader, now) for pk in pks if pk in found]
+
+
+def _entry(
+    action: LearnerContentAssignmentAction, of: LearnerContentAssignment, reader: EntryReader, now: datetime
+) -> TimelineEntry:
+    repairable = action.pk in reader.repairable
+    failed = action.status == Status.FAILED
+    why = causes.in_words(action.last_error["cause"])
+    came_back = (
+        action.action_type == ActionType.BOUNCED
+        and action.cycle == of.cycle
+        and not (reader.corrected_at and reader.corrected_at >= action.created)
+    )
+    next_step = _("Correct the address.") if came_back and reader.may_correct else ""
+    return TimelineEntry(
+        action=action,
+        kind=_kind(action),
+        sentence=sentence(action, of=of),
+        next_step=str(why.next_step) if failed and repairable else next_step,
+        by=anonymisation.shown_actor(action.actor),
+        took=_took(action),
+        code=action.last_error["cause"],
+        detail=action.last_error["detail"],
+        traceback=action.last_error["traceback"] if reader.with_traces else "",
+        repairable=repairable,
+        correctable=reader.may_correct
+        and (came_back or (repairable and action.error_code == "address_rejected")),
+        failed_long_ago=failed_long_ago(action, now=now),
+        subject=getattr(action, "subject", None) or "",
+        text=getattr(action, "text", None) or "",
+    )
+
+
+def sentence(action: LearnerContentAssignmentAction, *, of: LearnerContentAssignment) -> SafeString:
+    """Return what the action is, and how it went, as a sentence about the assignment's learner."""
+    kind = action.action_type
+    if kind not in WORK:
+        again = kind == ActionType.ALLOCATED and action.cycle > 1
+        return format_html("{}", _ASSIGNED_AGAIN if again else _FACTS[kind])
+    retried = action.status == Status.PENDING and action.attempts > 0
+    words = _OTHERWISE.get(kind, _MAIL)[AGAIN if retried else action.status]
+    learner = anonymisation.shown_address(action.recipient or of.learner_email)
+    return format_html(
+        str(words),
+        mail=causes.WORK_IN_WORDS[kind],
+        learner=format_html("<bdi>{}</bdi>", learner),
+        organisation=format_html("<bdi>{}</bdi>", of.budget.customer.name),
+        cause=causes.in_words(action.last_error["cause"]).clause,
+    )
+
+
+def failed_long_ago(action: LearnerContentAssignmentAction, *, now: datetime) -> bool:
+    """Return whether it failed so long ago that a retry would surprise the learner."""
+    return bool(action.completed_at and action.completed_at < now - LONG_AGO)
+
+
+def _kind(action: LearnerContentAssignmentAction) -> str:
+    if action.action_type == ActionType.BOUNCED:
+        return "failed"
+    return _KINDS[action.status] if action.action_type in WORK else "fact"
+
+
+def _took(action: LearnerContentAssignmentAction) -> str:
+    """Return the time between request and end in the reader's language."""
+    if not action.completed_at:
+        return ""
+    seconds = int((action.completed_at - action.created).total_seconds())
+    if seconds >= 60:
+        return timesince(action.created, action.completed_at, depth=1)
+    return _("%(seconds)s s") % {"seconds": seconds} if seconds > 0 else ""

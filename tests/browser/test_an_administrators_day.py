@@ -1,0 +1,106 @@
+"""Journeys of an administrator, by keyboard alone: who has not reacted is reminded; a list becomes a file."""
+
+import csv
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import Locator, Page, expect
+
+from bursary.access.models import Role
+from bursary.assignments import cancellation
+from bursary.assignments.choices import ActionType
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets.models import Budget
+from bursary.dashboard import bulk_work
+from tests import world
+from tests.browser.visitor import Visitor
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+COUNT = 5
+MOST_TABS = 120
+
+
+@pytest.fixture
+def budget(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> Budget:
+    """A budget with learners, of which one could not be notified; its administrator is signed in."""
+    budget = world.given_budget(name="Languages")
+    content = world.given_content(title="Tidal Engines", partner_names="Riverside University")
+    world.allocate(budget, content, *world.addresses(COUNT), "leo@nowhere.invalid")
+    world.deliver()
+    monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(days=2))
+    visitor.sign_in(world.given_user(Role.ADMINISTRATOR, customer=budget.customer, username="ada"))
+    return budget
+
+
+def tab_to(page: Page, target: Locator) -> None:
+    """Press Tab until the element has the focus."""
+    for _ in range(MOST_TABS):
+        page.keyboard.press("Tab")
+        if target.evaluate("one => one === document.activeElement"):
+            return
+    raise AssertionError(f"the keyboard does not reach {target}")
+
+
+def test_the_learners_that_have_not_reacted_are_found_and_reminded(
+    visitor: Visitor, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_work, "BATCH", 2)
+    done = LearnerContentAssignment.objects.order_by("pk")[0]
+    cancellation.cancel(budget, uuids=[done.uuid], now=world.NOW)
+    page = visitor.open("/assignments/")
+    visitor.looks_over()
+
+    tab_to(page, page.get_by_role("navigation", name="Status").get_by_role("link", name="Waiting"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("row")).to_have_count(COUNT)  # the heading, and one less than there were
+    tab_to(page, page.get_by_label("all 4 that the filter finds"))
+    page.keyboard.press("Space")
+    tab_to(page, page.get_by_role("button", name="Remind"))
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("heading", name="Remind the learners of 4 assignments?")).to_be_visible()
+    visitor.looks_over()
+    page.keyboard.press("Enter")  # the button has the focus
+
+    expect(page.get_by_role("status")).to_have_text(
+        "Reminded: 4."
+    )  # after two steps that followed by themselves
+    visitor.looks_over()
+    reminded = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.REMINDED)
+    assert reminded.count() == 4
+    assert not reminded.filter(assignment=done).exists()
+    tab_to(page, page.get_by_role("link", name="Back to the list"))
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{visitor.origin}/assignments/?status=waiting")
+
+
+def test_what_the_filter_finds_is_saved_as_a_file_with_the_right_rows(
+    visitor: Visitor, budget: Budget, tmp_path: Path
+) -> None:
+    page = visitor.open("/assignments/?status=failed")
+    tab_to(page, page.get_by_role("link", name="Export all"))
+    assert [row["Learner"] for row in saved(page, tmp_path)] == ["leo@nowhere.invalid"]
+
+    page = visitor.open("/assignments/?sort=learner_email")
+    for number in (1, 3):
+        tab_to(page, page.get_by_label(f"Select learner-{number}@learners.example"))
+        page.keyboard.press("Space")
+    tab_to(page, page.get_by_role("button", name="Export"))
+    rows = saved(page, tmp_path)
+
+    assert [row["Learner"] for row in rows] == ["learner-1@learners.example", "learner-3@learners.example"]
+    assert {(row["Course"], row["Status"]) for row in rows} == {("Tidal Engines", "Waiting")}
+
+
+def saved(page: Page, folder: Path) -> list[dict[str, str]]:
+    """Press Enter, and return the rows of the file that is saved."""
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.suggested_filename == f"assignments-{world.NOW + timedelta(days=2):%Y-%m-%d}.csv"
+    file = folder / download.value.suggested_filename
+    download.value.save_as(file)
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        return list(csv.DictReader(lines))

@@ -1,0 +1,95 @@
+"""An administrator's journeys from one assignment's page: an address is repaired, a deadline extended."""
+
+from datetime import timedelta
+
+import pytest
+from django.core.mail import EmailMessage
+from django.utils import timezone
+from playwright.sync_api import expect
+
+from bursary.access.models import Role
+from bursary.assignments.choices import ActionType
+from bursary.assignments.models import LearnerContentAssignment
+from tests import world
+from tests.browser.visitor import Visitor
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WRONG, RIGHT = "alice@nowhere.invalid", "alice@people.example"
+
+
+def tried(address: str, visitor: Visitor) -> LearnerContentAssignment:
+    """Return an assignment of yesterday of which the invitation was tried; its administrator is signed in."""
+    yesterday = timezone.now() - timedelta(days=1)
+    row = world.given_assignment(address=address, now=yesterday)
+    world.deliver(now=yesterday)
+    visitor.sign_in(world.given_user(Role.ADMINISTRATOR, customer=row.budget.customer, username="ada"))
+    return row
+
+
+def test_a_bounced_address_is_repaired_and_the_mail_goes_out(
+    visitor: Visitor, mailoutbox: list[EmailMessage]
+) -> None:
+    row = tried(WRONG, visitor)
+    page = visitor.open(f"/assignments/{row.uuid}/")
+    timeline = page.get_by_role("region", name="Timeline")
+    expect(timeline).to_contain_text(f"The invitation to {WRONG} failed: the address does not exist.")
+    visitor.looks_over()
+
+    timeline.get_by_role("link", name="Correct the address").click()
+    field = page.get_by_label("New e-mail address")
+    field.fill("alice at people")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("Correct the new address.")
+    visitor.trouble.clear()  # the browser reports the answer 422
+    visitor.looks_over()
+    field.fill(RIGHT)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text(f"the invitation goes to {RIGHT}")
+    expect(timeline).to_contain_text(f"The invitation to {RIGHT} is about to be sent.")
+
+    world.deliver(now=timezone.now())
+    page.reload()
+    expect(timeline).to_contain_text(f"The invitation to {RIGHT} was sent.")
+    assert [mail.to for mail in mailoutbox] == [[RIGHT]]
+    timeline.get_by_text("The mail as it was sent").click()
+    expect(timeline.locator("pre")).to_contain_text("Tidal Engines")
+    expect(page.get_by_text("Waiting", exact=True)).to_be_visible()
+    visitor.looks_over()
+
+
+def test_a_deadline_is_extended_nothing_is_cancelled_and_a_failure_is_skipped(visitor: Visitor) -> None:
+    row = tried(world.ALICE, visitor)
+    page = visitor.open(f"/assignments/{row.uuid}/")
+    page.get_by_role("link", name="Extend the deadline").click()
+    visitor.looks_over()
+    day = timezone.now() + timedelta(days=200)
+    page.get_by_label("New deadline").fill(f"{day:%Y-%m-%d}")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text(f"{day.day} {day:%B %Y}, 23:59 (Madrid time)")
+    expect(page.get_by_role("region", name="Timeline")).to_contain_text("The deadline was extended.")
+    row.refresh_from_db()
+    assert row.extended_until == row.expires_at
+
+    page.get_by_role("link", name="Cancel").click()
+    expect(page.get_by_text("$199.00 is free again in Skills, at once.")).to_be_visible()
+    visitor.looks_over()
+    page.get_by_role("link", name="No, back").click()
+    row.actions.filter(action_type=ActionType.NOTIFIED).update(
+        status="failed", error_reason="internal_api_error", error_code="message_refused"
+    )
+    page.reload()
+    page.get_by_role("link", name="Skip", exact=True).click()
+    visitor.looks_over()
+    page.get_by_label("Reason").fill("Asked by phone")
+    page.get_by_role("button", name="Skip").click()
+    expect(page.get_by_role("status")).to_contain_text("It is skipped")
+
+
+def test_the_page_is_read_without_scripts(reader: Visitor) -> None:
+    row = tried(WRONG, reader)
+    page = reader.open(f"/assignments/{row.uuid}/")
+
+    expect(page.get_by_role("img", name="From the assignment to its end")).to_be_visible()
+    page.get_by_role("button", name="Retry").click()
+    expect(page.get_by_role("status")).to_contain_text("It is tried again now.")

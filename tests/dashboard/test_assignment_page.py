@@ -1,0 +1,224 @@
+"""One assignment's page, as its administrators and operators read it."""
+
+import html
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from bursary.access.models import Role
+from bursary.assignments import csv_export, erasure
+from bursary.assignments.choices import ActionType, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.dashboard.timeline_entries import PAGE
+from bursary.lib.moments import UTC_ZONE
+from bursary.replica.models import ContentChange
+from tests import world
+from tests.world import ALICE, NOW
+
+pytestmark = pytest.mark.django_db
+
+MaxQueries = Callable[[int], AbstractContextManager[Any]]
+
+
+@pytest.fixture(autouse=True)
+def _today(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timezone, "now", lambda: NOW + timedelta(days=10))
+
+
+@pytest.fixture
+def assignment() -> LearnerContentAssignment:
+    row = world.given_assignment(world.given_budget(seats=3, name="Languages"))
+    world.deliver()
+    return row
+
+
+@pytest.fixture
+def ada(client: Client, assignment: LearnerContentAssignment) -> Client:
+    """The administrator's browser."""
+    customer = assignment.budget.customer
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=customer, username="ada"))
+    return client
+
+
+def page(client: Client, assignment: LearnerContentAssignment, **query: Any) -> str:
+    """Return the page with single spaces, as its source has it."""
+    answer = client.get(reverse("assignment", args=[assignment.uuid]), query)
+    assert answer.status_code == 200
+    return " ".join(html.unescape(answer.content.decode()).split())
+
+
+def test_the_header_says_what_it_is_about_and_how_it_stands(
+    ada: Client, assignment: LearnerContentAssignment
+) -> None:
+    shown = page(ada, assignment)
+
+    trail = f'<a href="{reverse("assignment-list")}">Assignments</a>'
+    assert trail in shown
+    assert f'aria-current="page"><bdi>{ALICE}</bdi>' in shown
+    assert '<h1 class="page-title" dir="auto">Tidal Engines</h1>' in shown
+    assert f"For <bdi>{ALICE}</bdi>" in shown
+    assert '<span class="chip chip-info">Waiting</span>' in shown
+    assert "<dd>$199.00</dd>" in shown
+    assert f'<a href="{reverse("budget", args=[assignment.budget.uuid])}"><bdi>Languages</bdi></a>' in shown
+    assert "31 May 2026, 11:00 (Madrid time): after that the assignment expires." in shown
+
+
+def test_the_picture_has_a_title_and_its_figures_in_words(
+    ada: Client, assignment: LearnerContentAssignment
+) -> None:
+    shown = page(ada, assignment)
+
+    assert 'role="img" aria-labelledby="life-title life-summary"' in shown
+    assert '<desc id="life-summary">Assigned. Notified, at once. Today, 1 week' in shown
+    for step in ("Assigned", "Notified", "Today", "Deadline"):
+        assert f"<strong>{step}</strong>" in shown
+    assert "style=" not in shown
+
+
+def test_the_mail_is_shown_as_it_was_sent(ada: Client, assignment: LearnerContentAssignment) -> None:
+    sent = world.action_of(assignment, ActionType.NOTIFIED)
+    world.change_content(assignment.content, title="Another title")  # type: ignore[arg-type]
+
+    shown = page(ada, assignment)
+
+    assert sent.payload["subject"] in shown
+    assert " ".join(sent.payload["text"].split()) in shown
+    assert "Tidal Engines" in sent.payload["text"]
+    assert "<html>" not in shown.partition("<main")[2]
+
+
+def test_what_the_catalog_says_otherwise_now_is_marked(
+    ada: Client, assignment: LearnerContentAssignment
+) -> None:
+    assert "Nothing of it has changed since it was assigned." in page(ada, assignment)
+    assert assignment.content is not None
+    starts = NOW + timedelta(days=60)
+    world.change_content(assignment.content, now=NOW, price_cents=24_900, start_date=starts)
+    before = (NOW + timedelta(days=40)).isoformat()
+    for number, old in enumerate([before, (NOW + timedelta(days=50)).isoformat()]):
+        ContentChange.objects.create(
+            content=assignment.content,
+            field="start_date",
+            old=old,
+            source="cron",
+            created=NOW + timedelta(days=number + 1),
+        )
+
+    shown = page(ada, assignment)
+
+    assert "Some of it has changed since it was assigned." in shown
+    now = '<br><span class="chip chip-warning">now</span> <strong><bdi>'
+    assert f"<bdi>$199.00</bdi>{now}$249.00</bdi></strong>" in shown
+    assert f"<bdi>11 April 2026, 11:00</bdi>{now}1 May 2026, 11:00</bdi></strong>" in shown
+
+
+def test_a_change_before_the_allocation_is_no_change(
+    ada: Client, assignment: LearnerContentAssignment
+) -> None:
+    assert assignment.content is not None
+    ContentChange.objects.create(
+        content=assignment.content,
+        field="title",
+        old="An older title",
+        new="Tidal Engines",
+        source="cron",
+        created=NOW - timedelta(seconds=1),
+    )
+
+    assert "An older title" not in page(ada, assignment)
+
+
+def test_a_long_timeline_is_read_in_pages_the_newest_first_by_few_queries(
+    ada: Client, assignment: LearnerContentAssignment, django_assert_max_num_queries: MaxQueries
+) -> None:
+    failing(assignment)
+    actor = world.given_user(username="grace")
+    LearnerContentAssignmentAction.objects.bulk_create(
+        LearnerContentAssignmentAction(
+            assignment=assignment,
+            action_type=ActionType.REMINDED,
+            cycle=1,
+            dedup_key=f"asked-{number}",
+            status=Status.DONE,
+            recipient=f"reminder-{number}@learners.example",
+            created=NOW + timedelta(hours=number + 1),
+            modified=NOW + timedelta(hours=number + 1),
+            completed_at=NOW + timedelta(hours=number + 1),
+            actor=actor,
+        )
+        for number in range(200)
+    )
+
+    with django_assert_max_num_queries(12):
+        first = page(ada, assignment)
+    second = page(ada, assignment, page=2)
+    last = page(ada, assignment, page=999)
+
+    assert first.count(">reminder-") == PAGE
+    assert first.index("reminder-199@") < first.index("reminder-198@")
+    assert f"reminder-{200 - PAGE}@" in first
+    assert f"reminder-{199 - PAGE}@" not in first
+    assert f"reminder-{199 - PAGE}@" in second
+    assert "The course was assigned" in last
+    assert "more steps are in the timeline" in first
+
+
+def failing(assignment: LearnerContentAssignment) -> None:
+    """Let the invitation have failed: what stands is looked for, too."""
+    mail = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
+    columns = {"error_reason": "email_error", "error_code": "address_rejected", "actor": None}
+    mail.filter(assignment=assignment).update(status=Status.FAILED, **columns)
+
+
+def test_an_administrator_that_learns_it_sees_both_parts_by_few_queries(
+    client: Client, assignment: LearnerContentAssignment, django_assert_max_num_queries: MaxQueries
+) -> None:
+    customer = assignment.budget.customer
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=customer, email=ALICE))
+
+    with django_assert_max_num_queries(12):
+        shown = page(client, assignment)
+
+    assert "Assigned to you" in shown
+    assert '<h2 id="timeline"' in shown
+
+
+def test_the_message_to_the_learners_is_shown(ada: Client) -> None:
+    budget = LearnerContentAssignment.objects.get().budget
+    world.allocate(budget, world.given_content(), world.BOB, message="Please answer <soon>.")
+
+    row = LearnerContentAssignment.objects.latest("pk")
+    raw = ada.get(reverse("assignment", args=[row.uuid])).content.decode()
+
+    assert "Please answer &lt;soon&gt;." in raw
+
+
+def test_an_erased_learner_is_shown_as_forgotten_wherever_there_was_an_address(
+    ada: Client, assignment: LearnerContentAssignment
+) -> None:
+    erasure.forget(ALICE, now=NOW, remove=len)
+    assignment.refresh_from_db()
+    assert assignment.learner_email.endswith("@forgotten.invalid")
+
+    rows = LearnerContentAssignment.objects.all()
+    user = world.given_user()
+    file = csv_export.export(rows, user=user, filters="", zone=UTC_ZONE, now=NOW)
+    pages = {
+        "page": page(ada, assignment),
+        "list": ada.get(reverse("assignment-list")).content.decode(),
+        "spent": ada.get(reverse("budget-spent", args=[assignment.budget.uuid])).content.decode(),
+        "csv": b"".join(file.lines).decode(),
+    }
+
+    assert [name for name, shown in pages.items() if "forgotten.invalid" in shown] == []
+    assert [name for name, shown in pages.items() if "a forgotten learner" not in shown] == ["spent"]
+
+    LearnerContentAssignment.objects.update(state="accepted")
+    spent = ada.get(reverse("budget-spent", args=[assignment.budget.uuid])).content.decode()
+    assert ("a forgotten learner" in spent, "forgotten.invalid" in spent) == (True, False)

@@ -1,0 +1,123 @@
+"""The life of an assignment as a picture: its steps in order, in proportion to time, and apart."""
+
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from bursary.assignments import cancellation, declining, expiry, extension, listing, reminders
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.dashboard import life_picture
+from bursary.dashboard.life_picture import APART, MOST_STEPS, LifePicture
+from tests import world
+from tests.world import NOW
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
+
+
+def picture(row: LearnerContentAssignment, *, now: datetime) -> LifePicture:
+    (loaded,) = listing.with_timelines([row.pk], now=now, with_join_by=False)
+    return life_picture.picture(loaded, now=now)
+
+
+def labels(shown: LifePicture) -> list[str]:
+    return [step.label for step in shown.steps]
+
+
+def notified(*, address: str = world.ALICE) -> LearnerContentAssignment:
+    row = world.given_assignment(world.given_budget(), address=address)
+    world.deliver()
+    return row
+
+
+def remind(row: LearnerContentAssignment, *, after: timedelta) -> None:
+    reminders.remind(row.budget, uuids=[row.uuid], now=NOW + after)
+    world.deliver(now=NOW + after)
+
+
+def test_an_open_assignment_leads_from_its_allocation_by_today_to_its_deadline() -> None:
+    row = notified()
+    remind(row, after=9 * DAY)
+
+    shown = picture(row, now=NOW + 30 * DAY)
+
+    assert labels(shown) == ["Assigned", "Notified", "Reminded", "Today", "Deadline"]
+    assert [step.number for step in shown.steps] == [1, 2, 3, 0, 4]
+    assert [step.wait.replace("\xa0", " ") for step in shown.steps] == [
+        *("", "at once", "1 week later", "3 weeks later", "in 1 month"),
+    ]
+    assert [step.line for step in shown.steps] == ["", "notifying", "waiting", "waiting", "future"]
+    # 90 days from end to end: the reminder stands at a tenth, today at a third of the way.
+    first, last = shown.steps[0].x, shown.steps[-1].x
+    assert shown.steps[3].x == pytest.approx(first + (last - first) / 3, abs=0.1)
+
+
+def test_a_failure_is_a_step_with_its_cause_and_nothing_is_waited_for_after_it() -> None:
+    row = notified(address="alice@nowhere.invalid")
+
+    shown = picture(row, now=NOW + 10 * DAY)
+
+    failed = shown.steps[1]
+    assert (failed.label, failed.kind, failed.note) == (
+        *("Notifying failed", "failed"),
+        "The address does not exist.",
+    )
+    assert "waiting" not in [step.line for step in shown.steps]
+    assert "Notifying failed, at once (The address does not exist)" in shown.summary
+
+
+def test_steps_do_not_touch_and_keep_their_order_however_close_in_time() -> None:
+    row = notified()
+    for number in range(1, 30):
+        remind(row, after=number * timedelta(minutes=11))
+
+    shown = picture(row, now=NOW + DAY)
+
+    assert len(shown.steps) == MOST_STEPS + 2  # and today, and the deadline
+    assert shown.more == 31 - MOST_STEPS
+    places = [step.x for step in shown.steps]
+    assert all(after - before >= APART - 0.01 for before, after in pairwise(places))
+    assert (places[0] >= 0, places[-1] <= 100) == (True, True)
+
+
+def test_each_end_is_the_last_step() -> None:
+    cancelled, declined, expired = notified(), notified(), notified()
+    cancellation.cancel(cancelled.budget, uuids=[cancelled.uuid], now=NOW + DAY)
+    declining.decline(declined, reason="", now=NOW + DAY)
+    expiry.expire_due(now=NOW + 91 * DAY)
+
+    assert labels(picture(cancelled, now=NOW + 2 * DAY))[-1] == "Cancelled"
+    assert labels(picture(declined, now=NOW + 2 * DAY))[-1] == "Declined"
+    assert labels(picture(expired, now=NOW + 92 * DAY)) == ["Assigned", "Notified", "Expired"]
+
+
+def test_a_refund_follows_the_acceptance() -> None:
+    row = notified()
+    columns = {"state": "reversed", "accepted_at": NOW + DAY, "reversed_at": NOW + 3 * DAY}
+    LearnerContentAssignment.objects.filter(pk=row.pk).update(**columns)
+
+    shown = picture(row, now=NOW + 5 * DAY)
+
+    assert labels(shown)[2:] == ["Accepted", "Refunded"]
+    assert shown.steps[-1].line == "past"
+
+
+def test_only_the_present_allocation_is_drawn_and_an_extension_is_a_step_of_it() -> None:
+    row = notified()
+    cancellation.cancel(row.budget, uuids=[row.uuid], now=NOW + DAY)
+    assert row.content is not None
+    world.allocate(row.budget, row.content, world.ALICE, now=NOW + 2 * DAY)
+    extension.extend(row.budget, uuids=[row.uuid], until=NOW + 200 * DAY, now=NOW + 3 * DAY)
+
+    shown = picture(row, now=NOW + 4 * DAY)
+
+    assert labels(shown) == ["Assigned", "Deadline extended", "Today", "Deadline"]
+    assert shown.steps[-1].at == NOW + 200 * DAY
+
+
+def test_a_deadline_that_has_passed_stands_before_today() -> None:
+    row = notified()
+
+    assert labels(picture(row, now=NOW + 95 * DAY))[-2:] == ["Deadline passed", "Today"]
