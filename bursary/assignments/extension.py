@@ -96,12 +96,7 @@ def extend(
 
 
 def _extend_batch(
-    budget: Budget,
-    uuids: Sequence[UUID],
-    *,
-    until: datetime,
-    now: datetime,
-    actor: User | None,
+    budget: Budget, uuids: Sequence[UUID], *, until: datetime, now: datetime, actor: User | None
 ) -> ExtensionResult:
     outcome = ExtensionResult()
     found = _locked(budget, uuids)

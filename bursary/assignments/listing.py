@@ -17,6 +17,7 @@ from django.db.models import Case, Count, F, OrderBy, Prefetch, Q, QuerySet, Val
 from django.db.models.expressions import Combinable
 from django.db.models.functions import NullIf
 from django.forms import IntegerField
+from django.utils.translation import gettext as _
 from django_filters.constants import EMPTY_VALUES
 
 from bursary.access import known_learners
@@ -166,7 +167,8 @@ class ContentFiltersUnavailable(Exception):
     reason = "content_filters_unavailable"
 
     def __init__(self, parameters: Sequence[str]) -> None:
-        super().__init__(f"Content is read upstream at present: {', '.join(parameters)} cannot be used.")
+        sentence = _("Content is read upstream at present: %(names)s cannot be used.")
+        super().__init__(sentence % {"names": ", ".join(parameters)})
         self.parameters = parameters
 
 

@@ -45,8 +45,8 @@ class AdministratorPart:
     content: Sequence[ContentRow]
     content_differs: bool
     in_catalog: bool
-    message: str
-    """To the learners of the request by which its learner was last asked; empty for none."""
+    message: str | None
+    """To the learners of the batch by which its learner was last asked; None without a batch."""
     links_ended_by_correction: bool
     """The links that do not work any more were those to an address that was corrected."""
 
@@ -80,9 +80,7 @@ def load(uuid: UUID, *, reader: User, now: datetime, number: str = "1") -> Assig
     if not (administers or is_own):
         return None
     (assignment,) = listing.with_timelines([pk], now=now, with_join_by=False)
-    part = (
-        _of_administrator(assignment, roles, message or "", number=number, now=now) if administers else None
-    )
+    part = _of_administrator(assignment, roles, message, number=number, now=now) if administers else None
     return AssignmentPage(
         assignment,
         deadline=deadline_in_words(assignment) if assignment.state == State.ALLOCATED else None,
@@ -94,7 +92,7 @@ def load(uuid: UUID, *, reader: User, now: datetime, number: str = "1") -> Assig
 def _of_administrator(
     assignment: LearnerContentAssignment,
     roles: frozenset[Role],
-    message: str,
+    message: str | None,
     *,
     number: str,
     now: datetime,

@@ -1,4 +1,4 @@
-"""Journeys of an administrator, by keyboard alone: who has not reacted is reminded; a list becomes a file."""
+"""Journeys of an administrator, by keyboard alone: learners are reminded, and a list becomes a file."""
 
 import csv
 from datetime import timedelta
@@ -65,9 +65,7 @@ def test_the_learners_that_have_not_reacted_are_found_and_reminded(
     visitor.looks_over()
     page.keyboard.press("Enter")  # the button has the focus
 
-    expect(page.get_by_role("status")).to_have_text(
-        "Reminded: 4."
-    )  # after two steps that followed by themselves
+    expect(page.get_by_role("status")).to_have_text("Reminded: 4.")  # after two steps, without a key
     visitor.looks_over()
     reminded = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.REMINDED)
     assert reminded.count() == 4

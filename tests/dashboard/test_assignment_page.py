@@ -14,7 +14,11 @@ from django.utils import timezone
 from bursary.access.models import Role
 from bursary.assignments import csv_export, erasure
 from bursary.assignments.choices import ActionType, Status
-from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.models import (
+    AllocationBatch,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
 from bursary.dashboard.timeline_entries import PAGE
 from bursary.lib.moments import UTC_ZONE
 from bursary.replica.models import ContentChange
@@ -197,6 +201,10 @@ def test_the_message_to_the_learners_is_shown(ada: Client) -> None:
     raw = ada.get(reverse("assignment", args=[row.uuid])).content.decode()
 
     assert "Please answer &lt;soon&gt;." in raw
+    assert f'href="{reverse("batch", args=[row.allocation_batch_uuid])}"' in raw
+
+    AllocationBatch.objects.all().delete()
+    assert "The whole request" not in ada.get(reverse("assignment", args=[row.uuid])).content.decode()
 
 
 def test_an_erased_learner_is_shown_as_forgotten_wherever_there_was_an_address(
