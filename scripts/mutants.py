@@ -163,13 +163,16 @@ def updated(page: str, mutants: list[Mutant], *, tree: str) -> str:
 
 
 def main(names: list[str]) -> int:
-    """Run the mutants of these names, or all, and write the page."""
+    """Run the mutants of these names, or all, and write the page, even if the run ends early."""
     os.chdir(ROOT)
     tree = commit()
-    if status := run(names):
+    try:
+        status = run(names)
+    finally:
+        page = updated(PAGE.read_text(encoding="utf-8"), list(results()), tree=tree)
+        PAGE.write_text(page, encoding="utf-8")
+    if status:
         return status
-    page = updated(PAGE.read_text(encoding="utf-8"), list(results()), tree=tree)
-    PAGE.write_text(page, encoding="utf-8")
     unexplained = len(re.findall(r"^\| `.* \|  \|$", page, re.MULTILINE))
     print(f"{PAGE.relative_to(ROOT)}: {unexplained} survivors without a reason")
     return 0

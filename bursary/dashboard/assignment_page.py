@@ -53,19 +53,24 @@ class AdministratorPart:
 
 @dataclass(frozen=True)
 class AssignmentPage:
-    """An assignment as its reader may see it: by its administrators, its learner, or both."""
+    """An assignment as its reader may see it: as its administrators do, or as its learner does."""
 
     assignment: LearnerContentAssignment
     deadline: DeadlineText | None
     of_administrator: AdministratorPart | None
     invitation: Invitation | None
-    """Set if the reader is its learner."""
+    """Set if it is shown as its learner sees it."""
+    is_own: bool
+    """The reader is its learner."""
 
 
-def load(uuid: UUID, *, reader: User, now: datetime, number: str = "1") -> AssignmentPage | None:
+def load(
+    uuid: UUID, *, reader: User, now: datetime, number: str = "1", as_learner: bool = False
+) -> AssignmentPage | None:
     """Return the assignment as `reader` may see it; None if it does not exist or they may not see it.
 
-    `number` is the page of its timeline. Nine queries at most, and four more if `reader` is its learner.
+    `number` is the page of its timeline. An administrator that is its learner, too, sees the one or, with
+    `as_learner`, the other. Nine queries at most.
     """
     own = Exists(own_assignments(reader).filter(pk=OuterRef("pk")))
     batches = AllocationBatch.objects.filter(uuid=OuterRef("allocation_batch_uuid"))
@@ -80,12 +85,16 @@ def load(uuid: UUID, *, reader: User, now: datetime, number: str = "1") -> Assig
     if not (administers or is_own):
         return None
     (assignment,) = listing.with_timelines([pk], now=now, with_join_by=False)
-    part = _of_administrator(assignment, roles, message, number=number, now=now) if administers else None
+    as_learner = is_own and (as_learner or not administers)
+    part = None
+    if not as_learner:
+        part = _of_administrator(assignment, roles, message, number=number, now=now)
     return AssignmentPage(
         assignment,
         deadline=deadline_in_words(assignment) if assignment.state == State.ALLOCATED else None,
         of_administrator=part,
-        invitation=invitation(assignment, now=now) if is_own else None,
+        invitation=invitation(assignment, now=now) if as_learner else None,
+        is_own=is_own,
     )
 
 

@@ -41,8 +41,8 @@ def own(request: HttpRequest) -> HttpResponse:
 @page_of_user
 def assignment(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     """Show an assignment to its administrators and its learner, else answer 404."""
-    number = request.GET.get("page", "1")
-    loaded = assignment_page.load(uuid, reader=user, now=timezone.now(), number=number)
+    number, as_learner = request.GET.get("page", "1"), request.GET.get("as") == "learner"
+    loaded = assignment_page.load(uuid, reader=user, now=timezone.now(), number=number, as_learner=as_learner)
     if loaded is None:
         raise Http404(assignment_page.NOT_FOUND)
     context = {"page": loaded, "invitation": loaded.invitation}

@@ -180,6 +180,10 @@ def failing(assignment: LearnerContentAssignment) -> None:
     mail.filter(assignment=assignment).update(status=Status.FAILED, **columns)
 
 
+def at_accept(assignment: LearnerContentAssignment) -> str:
+    return reverse("accept", args=[assignment.uuid])
+
+
 def test_an_administrator_that_learns_it_sees_both_parts_by_few_queries(
     client: Client, assignment: LearnerContentAssignment, django_assert_max_num_queries: MaxQueries
 ) -> None:
@@ -188,9 +192,13 @@ def test_an_administrator_that_learns_it_sees_both_parts_by_few_queries(
 
     with django_assert_max_num_queries(12):
         shown = page(client, assignment)
-
-    assert "Assigned to you" in shown
     assert '<h2 id="timeline"' in shown
+    assert 'href="?as=learner"' in shown
+
+    with django_assert_max_num_queries(12):
+        own = page(client, assignment, **{"as": "learner"})
+    assert '<h2 id="timeline"' not in own
+    assert at_accept(assignment) in own
 
 
 def test_the_message_to_the_learners_is_shown(ada: Client) -> None:
