@@ -16,6 +16,7 @@ from bursary.replica import reads
 from bursary.replica.models import ContentMetadata
 
 CENTS_IN_A_DOLLAR = 100
+INTERNAL_OF_ATTEMPTS = ("traceback", "counted", "first_met")  # for people, and for the runner
 POLICY_TYPE = "AssignedLearnerCreditAccessPolicy"
 
 
@@ -92,7 +93,7 @@ class TimelineActionSerializer(ActionSerializer):
     def get_attempt_log(self, action: LearnerContentAssignmentAction) -> list[dict[str, Any]]:
         """Return the failed attempts, the last ten, without stack traces."""
         return [
-            {name: value for name, value in entry.items() if name != "traceback"}
+            {name: value for name, value in entry.items() if name not in INTERNAL_OF_ATTEMPTS}
             for entry in action.attempt_log
         ]
 

@@ -22,6 +22,7 @@ from bursary.assignments.outcomes import AttemptResult as AttemptResult
 from bursary.assignments.outcomes import Done as Done
 from bursary.assignments.outcomes import Failed as Failed
 from bursary.assignments.outcomes import Failure as Failure
+from bursary.assignments.outcomes import NotTried as NotTried
 from bursary.assignments.outcomes import Postponed as Postponed
 from bursary.assignments.outcomes import Skipped as Skipped
 from bursary.budgets.models import LedgerEntry
@@ -214,9 +215,9 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
         if isinstance(outcome, Failed) and is_paid(action):
             outcome = Postponed(outcome.failure, until=now + PAID_WAIT)
         columns = outcomes.columns(action, outcome, now=now)
-        due_at = outcome.until if isinstance(outcome, Postponed) else None
+        due_at = outcome.until if isinstance(outcome, Postponed | NotTried) else None
         redeems = action.action_type == ActionType.REDEEMED  # and goes to no address
-        unsuccessful = isinstance(outcome, Postponed | Failed)
+        unsuccessful = isinstance(outcome, Postponed | NotTried | Failed)
         if unsuccessful and not redeems and action.recipient != assignment.learner_email:
             # The address was corrected meanwhile: an action of its own writes to the new one.
             due_at = None
@@ -232,7 +233,7 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
         if written and redeems and isinstance(outcome, Failed):
             # A redemption that finally failed releases its hold: the assignment is open as before.
             LearnerContentAssignment.objects.filter(pk=action.assignment_id).update(redeeming_since=None)
-        if written and not isinstance(outcome, Postponed):
+        if written and not isinstance(outcome, Postponed | NotTried):
             derived.follow_progress([action.assignment_id])
     return bool(written)
 

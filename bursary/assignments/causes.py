@@ -32,6 +32,14 @@ CAUSES: Mapping[str, CauseInWords] = {
     "message_refused": CauseInWords(_("The mail server refused the message."), _ASK_OPERATOR),
     "message_invalid": CauseInWords(_("The message could not be built."), _ASK_OPERATOR),
     "mail_server_refuses_us": CauseInWords(_("The mail server does not accept our mails."), _ASK_OPERATOR),
+    "sending_limit_reached": CauseInWords(
+        _("The mail provider's limit for sending is reached: mails go out later, and more slowly."),
+        _TRY_AGAIN,
+    ),
+    "mail_server_busy": CauseInWords(_("The mail server asks to come again later."), _TRY_AGAIN),
+    "mail_folder_not_writable": CauseInWords(
+        _("The folder for mails is full, or cannot be written."), _ASK_OPERATOR
+    ),
     "answer_lost": CauseInWords(
         _("The mail server did not confirm the mail: it may have arrived."), _TRY_AGAIN
     ),

@@ -33,9 +33,20 @@ class Failure:
 
 @dataclass(frozen=True)
 class Postponed:
-    """The attempt failed; the next one is at `until`."""
+    """The attempt failed; the next one is at `until`.
+
+    Attempts that are not `counted` met a known temporary answer, and are limited by time instead.
+    """
 
     failure: Failure
+    until: datetime
+    counted: bool = True
+
+
+@dataclass(frozen=True)
+class NotTried:
+    """Nothing was tried: it waits until `until`, and this counts as no attempt."""
+
     until: datetime
 
 
@@ -54,7 +65,7 @@ class Skipped:
     detail: str
 
 
-AttemptResult = Done | Postponed | Failed | Skipped
+AttemptResult = Done | Postponed | NotTried | Failed | Skipped
 
 
 def columns(
@@ -77,7 +88,10 @@ def columns(
                 "detail": outcome.detail,
             }
         case Postponed(failure):
-            return {"status": Status.PENDING, "attempt_log": _logged(action, failure, now)}
+            log = _logged(action, failure, now, counted=outcome.counted)
+            return {"status": Status.PENDING, "attempt_log": log}
+        case NotTried():
+            return {"status": Status.PENDING, "attempts": action.attempts - 1}
         case Failed(failure):
             return {
                 "status": Status.FAILED,
@@ -90,16 +104,38 @@ def columns(
             }
 
 
+def counted_attempts(action: LearnerContentAssignmentAction) -> int:
+    """Return how many attempts count towards the most that there may be, the present one included.
+
+    Of dead workers there is no entry in the log: they are between its numbers.
+    """
+    last = action.attempt_log[-1] if action.attempt_log else {"attempt": 0}
+    logged = int(last["attempt"])
+    return int(last.get("counted", logged)) + action.attempts - logged
+
+
+def first_met(action: LearnerContentAssignmentAction) -> dict[str, datetime]:
+    """Return when each temporary cause was met first, of those that were."""
+    last = action.attempt_log[-1] if action.attempt_log else {}
+    return {cause: datetime.fromisoformat(at) for cause, at in last.get("first_met", {}).items()}
+
+
 def _logged(
-    action: LearnerContentAssignmentAction, failure: Failure, now: datetime
+    action: LearnerContentAssignmentAction, failure: Failure, now: datetime, *, counted: bool = True
 ) -> list[dict[str, object]]:
-    entry = {
+    met = first_met(action)
+    if not counted:
+        met.setdefault(failure.error_code, now)
+    entry: dict[str, object] = {
         "at": now.isoformat(),
         "attempt": action.attempts,
         "cause": failure.error_code,
         "detail": storable(failure.detail),
         "traceback": storable(failure.traceback),
     }
+    if met:
+        entry["counted"] = counted_attempts(action) - (not counted)
+        entry["first_met"] = {cause: at.isoformat() for cause, at in met.items()}
     return [*action.attempt_log, entry][-ATTEMPTS_LOGGED:]
 
 

@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
+from django.utils import timezone
 
 from bursary.events import webhook
+from bursary.ops import health
 
 EXECUTORS = ("thread", "none")
 CLOCKS = ("thread", "none")
@@ -24,6 +26,27 @@ LONGEST_LINK_AGE = timedelta(days=366)
 def check_settings(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
     """Return an error for each combination of settings that would do harm."""
     return [*_processes(), *_emails(), *_catalog(), *_content(), *_web(), *_events()]
+
+
+@checks.register(checks.Tags.database)
+def check_work(
+    app_configs: Sequence[AppConfig] | None, *, databases: Sequence[str] | None = None, **_more: object
+) -> list[checks.CheckMessage]:
+    """Return a warning for files that cannot be written, and for work that a wrong clock dated ahead.
+
+    Read with `bursary check --database default`, and by `migrate`: other checks read no data.
+    """
+    found = health.examine(now=timezone.now()).problems if databases else []
+    said = {"disk_full", "folder_not_writable", "work_dated_ahead"}
+    return [
+        checks.Warning(
+            f"{code}: see `bursary status`.",
+            hint="docs/operations.md says what to do, under Check its health.",
+            id="bursary.W001",
+        )
+        for code in found
+        if code in said
+    ]
 
 
 def _processes() -> Iterator[checks.Error]:

@@ -104,7 +104,8 @@ def _send(user: User) -> None:
     path = reverse("new-password", args=[uid, default_token_generator.make_token(user)])
     context = {"link": f"{settings.BASE_URL}{path}", "username": user.get_username()}
     try:
-        emails.send(user.email, template="password_link", context=context, name=str(uuid4()))
+        now = timezone.now()
+        emails.send(user.email, template="password_link", context=context, name=str(uuid4()), now=now)
     except DeliveryError as failure:
         logger.warning("A link to set a password was not sent: user=%s error=%s", user.pk, failure.error_code)
         User.objects.filter(pk=user.pk).update(reset_mailed_at=None)

@@ -18,6 +18,7 @@ from bursary.assignments.choices import State
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.dashboard.money_bars import money_bar
+from bursary.delivery import mail_server
 from bursary.lib import moments
 from bursary.lib.money import dollars
 
@@ -29,7 +30,8 @@ MOST_NOTICES = 200
 
 RETRYABLE = frozenset(
     {"mailbox_unavailable", "answer_lost", "mail_server_unreachable", "mail_server_refuses_us", "worker_died"}
-    | {"unexpected_error", "message_refused"}
+    | {"unexpected_error", "message_refused", "sending_limit_reached", "mail_server_busy"}
+    | {"mail_folder_not_writable"}
 )
 
 
@@ -59,13 +61,29 @@ def items(
     *,
     now: datetime,
 ) -> list[Attention]:
-    """Return what needs attention in the user's budgets, of which `rows` are assignments. Three queries."""
+    """Return what needs attention in the user's budgets, of which `rows` are assignments. Four queries."""
     return [
+        *_mail_trouble(budgets, now=now),
         *_failures(budgets),
         *_notices(user, now=now),
         *_deadlines(rows, now=now),
         *(one for budget in budgets for one in _of_budget(budget, now=now)),
     ]
+
+
+def _mail_trouble(budgets: Sequence[Budget], *, now: datetime) -> list[Attention]:
+    """Return that mails wait for the mail server: since when, and at which fault."""
+    server = mail_server.in_trouble()
+    if server is None or not server.trouble_since or not budgets:
+        return []
+    since = moments.in_words(server.trouble_since, zone=budgets[0].customer.zone)
+    words = {"since": since, "why": causes.in_words(server.cause).sentence}
+    sentence = _(
+        "Mails have been delayed since %(since)s. %(why)s That is no learner's fault, and no mail is lost: "
+        "they are sent as soon as that is possible. Ask the operator of this service."
+    )
+    url = f"{reverse('assignment-list')}?{urlencode({'status': 'notifying'})}"
+    return [Attention("mail-off", "warning", sentence % words, url, _("Show what waits"))]
 
 
 def _failures(budgets: Sequence[Budget]) -> list[Attention]:

@@ -25,7 +25,8 @@ from bursary.assignments.models import (
     LearnerContentAssignmentAction,
 )
 from bursary.budgets.models import Customer, NotInUse
-from bursary.delivery.errors import address_rejected, mail_errors_translated
+from bursary.delivery import mail_server
+from bursary.delivery.errors import address_rejected
 from bursary.delivery.smtp_backend import cut_off_after
 from bursary.lib import mailbox, moments
 from bursary.lib.logs import without_tokens
@@ -145,8 +146,18 @@ def assignment_link(action: LearnerContentAssignmentAction) -> str:
     return f"{settings.BASE_URL}/a/{token}/"
 
 
-def send(recipient: str, *, template: str, context: Mapping[str, object], name: str) -> Done:
+def send(
+    recipient: str,
+    *,
+    template: str,
+    context: Mapping[str, object],
+    name: str,
+    now: datetime,
+    met_before: bool = False,
+) -> Done:
     """Render and send one mail; `name` makes its Message-ID. Raises DeliveryError.
+
+    `met_before`: the mail server has refused this mail before.
 
     The address is mailed in its canonical form: Django would encode its domain by IDNA 2003.
     """
@@ -170,7 +181,7 @@ def send(recipient: str, *, template: str, context: Mapping[str, object], name: 
         headers={"Message-ID": message_id, "Auto-Submitted": "auto-generated"},
     )
     message.attach_alternative(html, "text/html")
-    with mail_errors_translated(), cut_off_after(settings.SEND_DEADLINE):
+    with mail_server.reached(now=now, met_before=met_before), cut_off_after(settings.SEND_DEADLINE):
         message.send()
     kept = {"subject": subject, "text": without_tokens(text), "html": without_tokens(html)}
     return Done(provider_ref=message_id, payload=kept)
@@ -189,7 +200,14 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
         )
     with translation.override(settings.LANGUAGE_CODE):
         context = _context(action)
-    return send(action.recipient, template=action.action_type, context=context, name=str(action.uuid))
+    return send(
+        action.recipient,
+        template=action.action_type,
+        context=context,
+        name=str(action.uuid),
+        now=action.modified,
+        met_before=bool(action.attempt_log),
+    )
 
 
 def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:

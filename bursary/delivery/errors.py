@@ -1,18 +1,31 @@
-"""DeliveryError, and the one place that translates other libraries' errors into it."""
+"""DeliveryError: why an attempt failed, at which fault, and what happens next."""
 
-import re
-import smtplib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from bursary.assignments.choices import ErrorReason
-from bursary.delivery.smtp_backend import AnswerLost
 
-ATTEMPTS_IN_DOUBT = 3
-_MAY_HAVE_ARRIVED = "The mail server was given the mail and did not answer: it may have arrived."
-_POLICY = re.compile(r"\b[45]\.7\.\d+\b")  # enhanced status codes of security and policy, RFC 3463 §3.8
-PERMANENT_FROM = 500  # SMTP replies from here on are final, RFC 5321 §4.2.1
+LONGEST_OUTAGE = timedelta(days=4)
+"""How long temporary answers are met by another attempt: a server may be away over a weekend (RFC 5321
+§4.5.4.1)."""
+
+FAULTS: Mapping[str, str] = {
+    "address_rejected": "the learner's address",
+    "mailbox_unavailable": "the learner's mailbox, for now",
+    "message_refused": "the message: ask the mail server's operator",
+    "message_invalid": "the message",
+    "mail_server_refuses_us": "our account or sender at the mail server: its settings, its policy",
+    "sending_limit_reached": "our limit at the mail server; mails go out later and more slowly",
+    "mail_server_busy": "the mail server, for now",
+    "mail_server_unreachable": "the mail server, or the way to it",
+    "answer_lost": "the mail server: the mail may have arrived",
+    "mail_folder_not_writable": "the folder of mails: its disk or its permissions",
+    "ledger_refused": "the ledger",
+    "worker_died": "this service",
+    "unexpected_error": "this service",
+}
+"""What is at fault by cause, in words for the operator."""
 
 
 @dataclass
@@ -22,12 +35,29 @@ class DeliveryError(Exception):
     error_code: str
     detail: str
     permanent: bool = False
-    most_attempts: int | None = None
-    """Fewer than usual where each attempt may have delivered the mail."""
     reason: ErrorReason = ErrorReason.INTERNAL_API_ERROR
+    most_attempts: int | None = None
+    """How often this cause may be met, where each attempt may have delivered the mail."""
+    retry_for: timedelta = LONGEST_OUTAGE
+    """How long this cause is met by another attempt."""
+    wait: timedelta = timedelta(0)
+    """How long the server asks to wait, at least."""
+    blames_server: bool = False
+    """The mail server is at fault, or this service in its eyes: an operator must know."""
+    holds_others: bool = False
+    """Another mail would meet the same: the others wait."""
 
     def __str__(self) -> str:
         return f"{self.error_code}: {self.detail}"
+
+
+@dataclass
+class ServerHeld(DeliveryError):
+    """The mail server is in trouble, and not to be tried before `until`: nothing was sent."""
+
+    until: datetime = field(kw_only=True)
+    since: datetime = field(kw_only=True)
+    """When the trouble began."""
 
 
 def address_rejected(detail: str) -> DeliveryError:
@@ -35,43 +65,6 @@ def address_rejected(detail: str) -> DeliveryError:
     return DeliveryError("address_rejected", detail, permanent=True, reason=ErrorReason.EMAIL_ERROR)
 
 
-@contextmanager
-def mail_errors_translated() -> Iterator[None]:
-    """Raise DeliveryError for any error that sending a mail raises."""
-    try:
-        yield
-    except AnswerLost as lost:
-        raise DeliveryError("answer_lost", _MAY_HAVE_ARRIVED, most_attempts=ATTEMPTS_IN_DOUBT) from lost
-    except smtplib.SMTPRecipientsRefused as refused:
-        raise _refused(refused) from refused
-    except (smtplib.SMTPAuthenticationError, smtplib.SMTPSenderRefused, smtplib.SMTPHeloError) as error:
-        # An operator must correct the settings; the mails wait for that.
-        raise DeliveryError("mail_server_refuses_us", _server_answer(error)) from error
-    except smtplib.SMTPConnectError as error:
-        raise DeliveryError("mail_server_unreachable", _server_answer(error)) from error
-    except smtplib.SMTPResponseException as error:
-        permanent = error.smtp_code >= PERMANENT_FROM
-        raise DeliveryError("message_refused", _server_answer(error), permanent=permanent) from error
-    except ValueError as error:  # a header, or an address that passes for one and cannot be encoded
-        raise DeliveryError("message_invalid", str(error), permanent=True) from error
-    except (smtplib.SMTPException, OSError) as error:
-        raise DeliveryError("mail_server_unreachable", f"{type(error).__name__}: {error}") from error
-
-
-def _refused(refused: smtplib.SMTPRecipientsRefused) -> DeliveryError:
-    code, said = next(iter(refused.recipients.values()))
-    detail = f"The mail server answered {code}: {_text(said)}"
-    if _POLICY.search(_text(said)):
-        # The server refuses this client, not the address: "relay access denied", "client host blocked".
-        return DeliveryError("mail_server_refuses_us", detail)
-    if code >= PERMANENT_FROM:
-        return address_rejected(detail)
-    return DeliveryError("mailbox_unavailable", detail)
-
-
-def _server_answer(error: smtplib.SMTPResponseException) -> str:
-    return f"The mail server answered {error.smtp_code}: {_text(error.smtp_error)}"
-
-
-def _text(said: bytes | str) -> str:
-    return said.decode(errors="replace") if isinstance(said, bytes) else said
+def unreachable(detail: str, *, holds_others: bool = True) -> DeliveryError:
+    """Return that the mail server does not answer, or not with an answer."""
+    return DeliveryError("mail_server_unreachable", detail, blames_server=True, holds_others=holds_others)

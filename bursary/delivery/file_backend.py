@@ -23,18 +23,30 @@ _NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(eml|part)")
 _MESSAGE_ID = re.compile(rb"Message-ID:\s*<([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})@", re.IGNORECASE)
 
 
+class MailFolderError(OSError):
+    """The folder of mails cannot be written: its disk is full, or its permissions forbid it."""
+
+
 class FileEmailBackend(BaseEmailBackend):
     """Writes each mail into a file of its own in EMAIL_FILE_PATH, readable by its owner alone."""
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
-        """Write the mails; return how many. The same mail written again replaces its file."""
+        """Write the mails; return how many. The same mail written again replaces its file.
+
+        Raises MailFolderError.
+        """
         folder = _folder()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for message in email_messages:
             mail = message.message().as_bytes()
             found = _MESSAGE_ID.search(mail.partition(b"\n\n")[0])
             name = found.group(1).decode().lower() if found else str(uuid.uuid4())
-            _write(folder, name, mail)
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _write(folder, name, mail)
+            except OSError as error:
+                raise MailFolderError(
+                    f"The folder of mails cannot be written: {error.strerror or error}."
+                ) from error
         return len(email_messages)
 
 

@@ -25,7 +25,6 @@ MOST_ADMINISTRATORS = 50  # of one customer that are written to
 MOST_NOTICES = 20  # in one call
 LEAST_NOTICE = timedelta(hours=12)
 """How long an administrator has, at least, between the mail and the expiry."""
-_SERVER_ERRORS = {"mail_server_unreachable", "mail_server_refuses_us"}
 
 
 def send_due(*, clock: Clock, most: int = MOST_NOTICES) -> int:
@@ -60,12 +59,12 @@ def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
             context = _context(notice, waits_until)
         try:
             template = "not_joinable" if notice.reason else "deadline_moved"
-            emails.send(administrator.email, template=template, context=context, name=name)
+            emails.send(administrator.email, template=template, context=context, name=name, now=clock())
             notified.append(administrator.pk)
         except DeliveryError as error:  # a refused address does not stop the mails to others
             errors.append(error.error_code)
             retry = retry or not error.permanent
-            if error.error_code in _SERVER_ERRORS:
+            if error.blames_server or error.holds_others:
                 break
         except Exception as error:  # noqa: BLE001  # one administrator's mail does not stop the others'
             logger.warning("Notice %s failed: %s", notice.uuid, type(error).__name__)

@@ -20,7 +20,15 @@ _dialogues: ContextVar[list[smtplib.SMTP] | None] = ContextVar("dialogues", defa
 
 
 class AnswerLost(smtplib.SMTPException):
-    """The mail was handed over, and no answer came: the server may have accepted it, or not."""
+    """The whole message was handed over, and no answer came: the server may have accepted it, or not."""
+
+
+class DataRefused(smtplib.SMTPDataError):
+    """The server refuses at the verb DATA: nothing of the message was sent."""
+
+
+class DialogueLost(smtplib.SMTPServerDisconnected):
+    """The connection broke during one mail's dialogue, before the message's end: it did not arrive."""
 
 
 class SmtpEmailBackend(smtp.EmailBackend):
@@ -35,6 +43,9 @@ class SmtpEmailBackend(smtp.EmailBackend):
 class _RegisteredDialogue(smtplib.SMTP):
     """A dialogue that is registered for the deadline before a byte is read."""
 
+    _handed_over = 0  # commands and messages, whole
+    _began_mail = False
+
     def _get_socket(self, *address: Any) -> socket.socket:
         begun = _dialogues.get()
         if begun is not None:
@@ -42,18 +53,57 @@ class _RegisteredDialogue(smtplib.SMTP):
         opened: socket.socket = super()._get_socket(*address)  # type: ignore[misc]  # smtplib's own seam
         return opened
 
+    def send(self, s: Any) -> None:
+        """Send, and count what was handed over whole."""
+        super().send(s)
+        self._handed_over += 1
+
+    def mail(self, *sender: Any, **options: Any) -> tuple[int, bytes]:
+        """Begin a mail."""
+        self._began_mail = True
+        return super().mail(*sender, **options)
+
+    def sendmail(self, *mail: Any, **options: Any) -> dict[str, tuple[int, bytes]]:
+        """Send one mail. A connection that breaks before the message's end is DialogueLost."""
+        try:
+            return super().sendmail(*mail, **options)
+        except smtplib.SMTPServerDisconnected as lost:
+            if not self._began_mail:
+                raise
+            raise DialogueLost(str(lost)) from lost
+
     def data(self, msg: Any) -> tuple[int, bytes]:
         """Hand the message over, and wait for the answer as long as the whole send may take.
 
-        A server may take minutes to answer (RFC 5321 §4.5.3.2.6). A client that hangs up before does not know
-        whether the mail was accepted: AnswerLost.
+        A server may take minutes to answer (RFC 5321 §4.5.3.2.6). A client that hangs up before, or cannot
+        read the answer, does not know whether the mail was accepted: AnswerLost. smtplib's errors are
+        OSErrors, so that what counts is how far it got: the verb is handed over first, then the message with
+        its end.
         """
         if self.sock:
             self.sock.settimeout(settings.SEND_DEADLINE.total_seconds())
+        both = self._handed_over + 2
         try:
-            return super().data(msg)
-        except (OSError, smtplib.SMTPServerDisconnected) as lost:
-            raise AnswerLost(str(lost)) from lost
+            code, answer = super().data(msg)
+        except OSError as error:
+            if self._handed_over >= both:
+                raise AnswerLost(str(error)) from error
+            if isinstance(error, smtplib.SMTPDataError):
+                raise DataRefused(error.smtp_code, error.smtp_error) from error
+            if isinstance(error, smtplib.SMTPException):
+                raise
+            raise smtplib.SMTPServerDisconnected(str(error)) from error
+        if code // 100 not in (2, 4, 5):
+            raise AnswerLost(f"The mail server answered {code}, which means nothing here.")
+        return (250 if code // 100 == 2 else code), answer  # any of them accepts, RFC 5321 §4.2.1
+
+    def quit(self) -> tuple[int, bytes]:
+        """Take leave. What goes wrong with that changes nothing for a mail that was accepted."""
+        try:
+            return super().quit()
+        except OSError:
+            self.close()
+            return 221, b""
 
 
 @contextlib.contextmanager
@@ -81,6 +131,8 @@ def cut_off_after(deadline: timedelta) -> Iterator[None]:
     finally:
         finished.set()
         watcher.join()
+        for dialogue in begun:  # Django leaves open what it could not sign in to
+            dialogue.close()
         _dialogues.reset(token)
 
 

@@ -23,9 +23,14 @@ def without_tokens(text: str) -> str:
     return _TOKEN.sub(r"\1\2…", text)
 
 
+def without_addresses(text: str) -> str:
+    """Return text without e-mail addresses."""
+    return _ADDRESS.sub("…", text)
+
+
 def one_line(error: Exception) -> str:
     """Return an error's type and first line, without e-mail addresses. Further lines may name people."""
-    first = _ADDRESS.sub("…", (str(error).splitlines() or [""])[0])
+    first = without_addresses((str(error).splitlines() or [""])[0])
     return f"{type(error).__name__}: {first}"[:LONGEST_LINE]
 
 

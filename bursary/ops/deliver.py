@@ -12,7 +12,9 @@ from django.utils import timezone
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import notices, runner
 from bursary.lib import leases, logs
+from bursary.ops import health
 from bursary.ops.console import Advance
+from bursary.ops.models import ScheduledTask
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,19 @@ def deliver_once(*, now: datetime, advance: Advance) -> Counter[str]:
         runner.drain(clock=timezone.now, most=len(pks), pks=pks)
         ended.update(actions.filter(pk__in=pks).values_list("pk", "status"))
         advance(len(ended))
+
+
+def bring_back(*, now: datetime) -> int:
+    """Let work that was written by a clock that was ahead be due now; return how much it was.
+
+    Scheduled tasks, too. What a worker of that time has claimed stays claimed until its lease ends.
+    """
+    brought = 0
+    while pks := health.actions_ahead(now):
+        rows = LearnerContentAssignmentAction.objects.filter(pk__in=pks)
+        brought += leases.schedule(rows, at=now, now=now, modified=now)
+    tasks = ScheduledTask.objects.filter(finished_at__gt=now + health.LONGEST_SKEW)
+    return brought + leases.schedule(tasks, at=now, now=now, finished_at=now)
 
 
 def deliver_until(stop: threading.Event) -> int:

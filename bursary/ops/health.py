@@ -1,30 +1,44 @@
-"""Whether the service does its work: the database answers, and no due work waits too long."""
+"""Whether the service does its work: the database answers, and due work is worked on.
 
-from dataclasses import dataclass
+Unwell is what an operator must repair before work goes on; degraded is what stops a part of it and needs no
+other process, such as a mail server that is away.
+"""
+
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.db.models import Q, Subquery
+from django.db.models import F, Subquery
 
-from bursary.assignments.choices import Status
+from bursary.assignments.choices import WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.delivery import mail_server
 from bursary.lib import leases
+from bursary.ops import storage
 from bursary.ops.models import ScheduledTask
 from bursary.replica import removal
 
 LONGEST_DELAY = timedelta(minutes=5)
-"""Where due work has waited longer than this, no process carries it out any more."""
+"""Where due work has waited longer than this, and none was done for as long, no process carries it out."""
+LONGEST_SKEW = timedelta(minutes=5)
+"""What was written later than this from now was written by a clock that was ahead."""
 MOST_COUNTED = 10_000
+MOST_EXAMINED = 1000
 FAILURES_TO_WORRY = 5
 """In a row, of one scheduled task."""
 RECENT_ACTIONS = 50_000
 """Failures are counted among so many newest actions, which bounds the cost of the answer."""
 
+BY_A_RUNNER = WORK - {ActionType.REDEEMED}
+"""Work that no request does on its own: done, it shows that a runner runs."""
+DEGRADED = "degraded"
+UNWELL = "unwell"
+
 
 @dataclass(frozen=True)
 class Health:
-    """How the service is. No figure is about a person; None is not known."""
+    """How the service is: `ok`, `degraded` or `unwell`. No figure is about a person; None is not known."""
 
     status: str
     database: bool
@@ -34,6 +48,12 @@ class Health:
     late_ticks: list[str] | None = None
     """Names of scheduled tasks that are late or keep failing."""
     catalog_alarms: int | None = None
+    mail_trouble_seconds: int | None = None
+    """How long the mail server has been in trouble."""
+    dated_ahead: int | None = None
+    """Work and tasks that were written by a clock that was ahead."""
+    problems: list[str] = field(default_factory=list)
+    """Codes of what makes it unwell, then of what makes it degraded."""
 
 
 def examine(*, now: datetime) -> Health:
@@ -41,7 +61,8 @@ def examine(*, now: datetime) -> Health:
     try:
         return measure(now=now)
     except DatabaseError:
-        return Health("unwell", database=False)
+        problems = ["database_unavailable", *sorted(storage.problems())]
+        return Health(UNWELL, database=False, problems=problems)
 
 
 def measure(*, now: datetime) -> Health:
@@ -54,16 +75,63 @@ def measure(*, now: datetime) -> Health:
     failed = actions.filter(
         pk__gt=newest - RECENT_ACTIONS, status=Status.FAILED, completed_at__gte=now - timedelta(days=1)
     )
-    overdue = Q(due_at__lte=now - LONGEST_DELAY) | Q(failures__gte=FAILURES_TO_WORRY)
-    late: list[str] = []
-    if settings.CLOCK == "thread":  # otherwise cron runs the tasks
-        late = list(ScheduledTask.objects.filter(overdue).values_list("name", flat=True))
+    # Where cron runs the tasks, their rows say nothing.
+    tasks = list(ScheduledTask.objects.order_by("name")) if settings.CLOCK == "thread" else []
+    late = [one.name for one in tasks if _is_late(one, now=now)]
+    ahead = len(actions_ahead(now)) + sum(_is_ahead(one.finished_at, now=now) for one in tasks)
+    server = mail_server.in_trouble()
+    found = {
+        "work_not_done": waiting > LONGEST_DELAY and not _is_worked_on(now),
+        "tasks_late": bool(late),
+    }
+    unwell = sorted({code for code, applies in found.items() if applies} | storage.problems())
+    degraded = [server.cause] if server else []
+    degraded += ["work_dated_ahead"] if ahead else []
     return Health(
-        status="ok" if waiting <= LONGEST_DELAY and not late else "unwell",
+        status=UNWELL if unwell else DEGRADED if degraded else "ok",
         database=True,
         oldest_due_seconds=int(waiting.total_seconds()),
         pending=unfinished.values("pk")[:MOST_COUNTED].count(),
         failed_last_day=failed.order_by("pk").values("pk")[:MOST_COUNTED].count(),
         late_ticks=late,
         catalog_alarms=len(removal.alarms()),
+        mail_trouble_seconds=_seconds_since(server.trouble_since if server else None, now=now),
+        dated_ahead=ahead,
+        problems=[*unwell, *degraded],
     )
+
+
+def _is_late(task: ScheduledTask, *, now: datetime) -> bool:
+    overdue = task.due_at is not None and task.due_at <= now - LONGEST_DELAY
+    return overdue or task.failures >= FAILURES_TO_WORRY
+
+
+def _is_worked_on(now: datetime) -> bool:
+    """Return whether a worker has an action now, or finished one lately: however much there is."""
+    actions = LearnerContentAssignmentAction.objects.filter(action_type__in=BY_A_RUNNER)
+    claimed = actions.filter(
+        early=leases.NOT_BEFORE, due_at__range=(now, now + settings.LEASE), lease_until__gt=now
+    )
+    finished = actions.filter(
+        status__in=[Status.DONE, Status.FAILED, Status.SKIPPED],
+        completed_at__range=(now - LONGEST_DELAY, now),
+        completed_at__gt=F("created"),  # what was done with its request shows no runner
+    )
+    return claimed.exists() or finished.exists()
+
+
+def actions_ahead(now: datetime) -> list[int]:
+    """Return the pks of actions that were written in the future, of the `MOST_EXAMINED` that are due last."""
+    later = LearnerContentAssignmentAction.objects.filter(
+        early=leases.NOT_BEFORE, due_at__gt=now + LONGEST_SKEW
+    )
+    written = later.order_by("-due_at").values_list("pk", "modified")[:MOST_EXAMINED]
+    return [pk for pk, modified in written if _is_ahead(modified, now=now)]
+
+
+def _is_ahead(written: datetime | None, *, now: datetime) -> bool:
+    return written is not None and written > now + LONGEST_SKEW
+
+
+def _seconds_since(began: datetime | None, *, now: datetime) -> int:
+    return max(0, int((now - began).total_seconds())) if began else 0

@@ -124,6 +124,14 @@ def _of_actions(now: datetime) -> Iterator[Metric]:
             "Scheduled tasks that are late or keep failing",
             len(found.late_ticks or ()),
         ),
+        "bursary_mail_server_trouble_seconds": (
+            "How long the mail server has been in trouble; 0 while it takes mails",
+            found.mail_trouble_seconds,
+        ),
+        "bursary_work_dated_ahead": (
+            "Work and scheduled tasks written by a clock that was ahead",
+            found.dated_ahead,
+        ),
         "bursary_catalog_alarms": ("Catalogs of which too much is missing", found.catalog_alarms),
     }
     for name, (means, value) in figures.items():

@@ -16,6 +16,9 @@ from rich.text import Text
 from bursary.assignments import failures
 from bursary.assignments.choices import Status
 from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.delivery import mail_server
+from bursary.delivery.errors import FAULTS
+from bursary.delivery.handlers import MAILS
 from bursary.lib import leases
 from bursary.ops import health, scheduler
 from bursary.ops.console import shortened
@@ -23,10 +26,20 @@ from bursary.ops.health import MOST_COUNTED, Health
 from bursary.ops.models import ScheduledTask
 
 SINCE = timedelta(days=1)
+HOUR = timedelta(hours=1)
 OUTCOMES = (Status.DONE, Status.FAILED, Status.SKIPPED)
 MOST_EXAMINED = 200
 """The errors of so many postponed actions are read: each has the stack traces of its attempts."""
 MOST_LINES = 10  # of causes, on the screen
+PROBLEMS: Mapping[str, str] = {
+    "database_unavailable": "The database does not answer.",
+    "disk_full": "The disk of the database or of the mails is full: free some space.",
+    "folder_not_writable": "The folder of the database or of the mails cannot be written.",
+    "work_not_done": "Due work waits and none is done: is a runner running?",
+    "tasks_late": "Scheduled tasks are late or keep failing: see below.",
+    "work_dated_ahead": "A clock that was ahead dated work, which waits until then: see the manual.",
+}
+"""What to do about the codes of health that are not the mail server's."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,26 @@ class Waiting:
     """By the last attempt's cause, of the first `MOST_EXAMINED`."""
     oldest_due: datetime | None
     next_retry: datetime | None
+    mails: int
+    """Unfinished mails, whatever they wait for."""
+    oldest_mail: datetime | None
+    """When the oldest of them was requested."""
+
+
+@dataclass(frozen=True)
+class MailTrouble:
+    """The mail server's trouble, in words for the operator."""
+
+    since: datetime | None
+    cause: str
+    fault: str
+    """What is at fault."""
+    answer: str
+    """The last answer or error, without addresses."""
+    failures: int
+    """In a row."""
+    tried_next: datetime | None
+    """Empty: mails do not wait with it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +86,8 @@ class FailedWork:
     action_type: str
     count: int
     latest: datetime | None
+    fault: str
+    """What is at fault, in words; empty for an unknown cause."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +111,8 @@ class StatusReport:
     now: datetime
     since: datetime
     health: Health
+    mail_server: MailTrouble | None
+    """None while it takes mails."""
     done: dict[str, dict[str, int]]
     """By action type and outcome, since `since`: the newest `MOST_COUNTED` of each outcome."""
     waiting: Waiting
@@ -85,17 +122,32 @@ class StatusReport:
 
 
 def load(*, now: datetime) -> StatusReport:
-    """Return the report. Fifteen queries at most. Raises DatabaseError."""
+    """Return the report. Seventeen queries at most. Raises DatabaseError."""
     since = now - SINCE
     found = health.measure(now=now)
     return StatusReport(
         now=now,
         since=since,
         health=found,
+        mail_server=_mail_trouble(),
         done=_done(since),
         waiting=_waiting(now),
         failed=_failed(),
         tasks=_tasks(late=found.late_ticks or ()),
+    )
+
+
+def _mail_trouble() -> MailTrouble | None:
+    server = mail_server.in_trouble()
+    if server is None:
+        return None
+    return MailTrouble(
+        since=server.trouble_since,
+        cause=server.cause,
+        fault=FAULTS[server.cause],
+        answer=server.detail,
+        failures=server.failures,
+        tried_next=server.due_at,
     )
 
 
@@ -112,16 +164,19 @@ def _done(since: datetime) -> dict[str, dict[str, int]]:
 def _waiting(now: datetime) -> Waiting:
     actions = LearnerContentAssignmentAction.objects.all()
     unfinished = actions.filter(early__gte=leases.NOT_BEFORE).order_by("early", "due_at")
-    columns = ("pk", "action_type", "early", "due_at", "lease_until", "attempts")
+    columns = ("pk", "action_type", "early", "due_at", "lease_until", "created")
     due: Counter[str] = Counter()
     running: Counter[str] = Counter()
     postponed: dict[int, tuple[str, datetime]] = {}
-    for pk, kind, early, due_at, lease_until, attempts in unfinished.values_list(*columns)[:MOST_COUNTED]:
+    mails: list[datetime] = []
+    for pk, kind, early, due_at, lease_until, created in unfinished.values_list(*columns)[:MOST_COUNTED]:
+        if kind in MAILS:
+            mails.append(created)
         if lease_until and lease_until > now:
             running[kind] += 1
         elif early == leases.MAY_BE_EARLY or due_at <= now:
             due[kind] += 1
-        elif attempts:
+        else:
             postponed[pk] = (kind, due_at)
     examined = actions.filter(pk__in=list(postponed)[:MOST_EXAMINED])
     logs = examined.order_by().values_list("attempt_log", flat=True)
@@ -133,6 +188,8 @@ def _waiting(now: datetime) -> Waiting:
         postponed_by_cause=dict(causes.most_common()),
         oldest_due=leases.oldest_due(actions, now=now),
         next_retry=min((due_at for _kind, due_at in postponed.values()), default=None),
+        mails=len(mails),
+        oldest_mail=min(mails, default=None),
     )
 
 
@@ -144,7 +201,9 @@ def _failed() -> list[FailedWork]:
     for cause, kind, completed_at in newest:
         latest.setdefault((cause, kind), completed_at)
         counts[cause, kind] += 1
-    return [FailedWork(*key, count, latest[key]) for key, count in counts.most_common()]
+    return [
+        FailedWork(*key, count, latest[key], FAULTS.get(key[0], "")) for key, count in counts.most_common()
+    ]
 
 
 def _tasks(*, late: Collection[str]) -> list[TaskLine]:
@@ -176,12 +235,31 @@ def render(report: StatusReport) -> RenderableType:
         f" Catalogs of which too much is missing: {found.catalog_alarms}." if found.catalog_alarms else ""
     )
     return Group(
-        Text(f"{found.status} at {_time(report.now)} UTC.{alarms}\n", style="bold"),
+        Text(f"{found.status} at {_time(report.now)} UTC.{alarms}", style="bold"),
+        Text("\n".join([*(PROBLEMS[code] for code in found.problems if code in PROBLEMS), ""])),
+        *_mail_text(report),
         _done_table(report),
         _waiting_text(report.waiting, report.now),
         _failed_table(report.failed),
         _task_table(report.tasks),
     )
+
+
+def _mail_text(report: StatusReport) -> list[Text]:
+    trouble, waiting = report.mail_server, report.waiting
+    if trouble is None:
+        return []
+    lines = [
+        f"The mail server is in trouble since {_time(trouble.since)}: {trouble.cause}.",
+        f"At fault: {trouble.fault}. {trouble.answer}",
+    ]
+    if waiting.oldest_mail:
+        waited = report.now - waiting.oldest_mail
+        shown = f"{waited // HOUR} hours" if waited >= 2 * HOUR else f"{int(waited.total_seconds())} s"
+        lines.append(f"Mails that wait: {waiting.mails}, the oldest for {shown}. None is lost.")
+    if trouble.tried_next:
+        lines.append(f"It is tried next at {_time(trouble.tried_next)}.")
+    return [Text("\n".join([*lines, ""]))]
 
 
 def _done_table(report: StatusReport) -> RenderableType:
@@ -210,9 +288,9 @@ def _waiting_text(waiting: Waiting, now: datetime) -> Text:
 def _failed_table(failed: Sequence[FailedWork]) -> RenderableType:
     if not failed:
         return Text("Failed, to be repaired: nothing.\n")
-    table = _table("cause", "action", "number", "latest")
+    table = _table("cause", "action", "number", "latest", "at fault")
     for one in failed[:MOST_LINES]:
-        table.add_row(escape(one.cause), one.action_type, _count(one.count), _time(one.latest))
+        table.add_row(escape(one.cause), one.action_type, _count(one.count), _time(one.latest), one.fault)
     if len(failed) > MOST_LINES:
         table.add_row(f"and {len(failed) - MOST_LINES} more: see --json")
     return _titled(table, "Failed, to be repaired")

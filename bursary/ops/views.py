@@ -16,9 +16,9 @@ from bursary.ops import metrics as figures
 @never_cache
 @require_safe
 def healthz(_request: HttpRequest) -> JsonResponse:
-    """Answer 200 while all is well and 503 while it is not, with figures; needs no key."""
+    """Answer 503 where it is unwell, else 200, with figures and codes; needs no key."""
     found = health.examine(now=timezone.now())
-    return JsonResponse(asdict(found), status=200 if found.status == "ok" else 503)
+    return JsonResponse(asdict(found), status=503 if found.status == health.UNWELL else 200)
 
 
 @never_cache

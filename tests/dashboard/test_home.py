@@ -2,6 +2,7 @@
 
 import html
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from bursary.assignments import cancellation
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
+from bursary.delivery.models import MailServer
+from bursary.lib import moments
 from tests import world
 
 pytestmark = pytest.mark.django_db
@@ -63,6 +66,20 @@ def test_what_failed_is_named_with_its_cause_and_what_to_do(client: Client, budg
     listed = client.get("/assignments/?cause=address_rejected").content.decode()
     assert "leo@" in listed
     assert "lu@" not in listed
+
+
+def test_a_mail_servers_trouble_is_named_with_its_beginning_and_its_fault(
+    client: Client, budget: Budget
+) -> None:
+    MailServer.objects.create(name="default", trouble_since=TODAY, cause="mail_server_unreachable")
+    world.given_assignment(budget)
+
+    shown = attention(client)
+
+    assert f"Mails have been delayed since {moments.in_words(TODAY, zone=budget.customer.zone)}." in shown
+    assert "The mail server does not answer. That is no learner's fault" in unescape(shown)
+    assert 'href="/assignments/?status=notifying"' in shown
+    assert world.ALICE in client.get("/assignments/?status=notifying").content.decode()
 
 
 def test_near_deadlines_are_counted_with_the_money_that_comes_free(client: Client, budget: Budget) -> None:

@@ -211,7 +211,7 @@ def test_mails_are_files_unless_a_server_is_named(settings: Settings, tmp_path: 
     [
         ("550 5.1.1 No such user", Status.FAILED, "address_rejected"),
         ("554 5.7.1 Relay access denied", Status.PENDING, "mail_server_refuses_us"),
-        ("451 4.3.0 Try later", Status.PENDING, "mailbox_unavailable"),
+        ("451 4.3.0 Try later", Status.PENDING, "mail_server_busy"),
     ],
 )
 def test_an_address_is_blamed_only_for_its_own_fault(

@@ -4,8 +4,12 @@ import sys
 from datetime import timedelta
 
 import pytest
-from django.core.checks import run_checks
+from django.core.checks import Tags, run_checks
+from django.utils import timezone
 from pytest_django import Settings
+
+from bursary.ops import storage
+from tests import world
 
 
 def ids() -> list[str | None]:
@@ -84,3 +88,16 @@ def test_requests_to_enterprise_catalog_need_credentials(
 
     assert ids() == expected
     assert not any("s3cret" in str(found) for found in run_checks())
+
+
+@pytest.mark.django_db
+def test_what_only_the_data_shows_is_a_warning_where_the_database_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world.given_assignment(now=timezone.now() + timedelta(days=2))
+    monkeypatch.setattr(storage, "LEAST_FREE", 1 << 62)
+    found = run_checks(tags=[Tags.database], databases=["default"])
+    assert [(one.id, one.msg) for one in found] == [
+        ("bursary.W001", "disk_full: see `bursary status`."),
+        ("bursary.W001", "work_dated_ahead: see `bursary status`."),
+    ]

@@ -12,7 +12,8 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from bursary.delivery import runner
-from bursary.ops import deliver
+from bursary.ops import deliver, health, scheduler
+from bursary.ops.scheduler import TaskDefinition
 from tests import world
 
 pytestmark = pytest.mark.django_db
@@ -116,3 +117,19 @@ def test_a_loop_survives_any_error_of_one_round(
     assert deliver.deliver_until(StopAtSecondIdle()) == 2
     assert world.timeline(assignment)[-1] == ("notified", "done")
     assert "A round of deliveries failed" in caplog.text
+
+
+def test_what_a_clock_that_was_ahead_has_dated_is_due_now_on_request(mailoutbox: list[Any]) -> None:
+    now = timezone.now()
+    world.given_assignment(now=now + timedelta(days=3))
+    scheduler.run_due(
+        clock=lambda: now + timedelta(days=3),
+        tasks=[TaskDefinition("expire", timedelta(hours=1), lambda _clock: {})],
+    )
+    world.given_assignment(address=world.BOB, now=now)
+    assert run() == {"dry_run": False, "tried": 2, "ended": {"done": 2}}
+
+    assert run(dated_ahead=True) == {"brought_back": 3}
+    assert run() == {"dry_run": False, "tried": 2, "ended": {"done": 2}}
+    assert health.examine(now=timezone.now()).problems == []
+    assert len(mailoutbox) == 2

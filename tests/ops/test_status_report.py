@@ -3,16 +3,19 @@
 import json
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pytest_django import Settings
 
 from bursary.assignments import actions
 from bursary.assignments.actions import Failure, Postponed
 from bursary.assignments.choices import ActionType, ErrorReason
+from bursary.delivery import file_backend
 from bursary.ops import scheduler, status_report
 from bursary.ops.scheduler import TaskDefinition, TaskFailed
 from tests.smtp import MailServer
@@ -109,11 +112,42 @@ def test_each_task_has_its_last_run_its_next_and_its_failure() -> None:
     assert "The disk is full." in screen()
 
 
+def test_a_mail_servers_trouble_has_its_beginning_its_fault_and_the_wait(settings: Settings) -> None:
+    settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+    allocate(given_budget(), given_content(), *(f"learner-{number}@x.example" for number in range(3)))
+    deliver()
+
+    report = status_report.load(now=LATER)
+
+    trouble = report.mail_server
+    assert trouble is not None
+    assert (trouble.since, trouble.cause, trouble.failures) == (NOW, "mail_server_unreachable", 1)
+    assert trouble.fault == "the mail server, or the way to it"
+    assert (report.waiting.mails, report.waiting.oldest_mail) == (3, NOW)
+    shown = screen()
+    assert "The mail server is in trouble since 2026-03-02 09:00: mail_server_unreachable." in shown
+    assert "At fault: the mail server, or the way to it." in shown
+    assert "Mails that wait: 3, the oldest for 60 s. None is lost." in shown
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "mail").touch()
+    settings.EMAIL_BACKEND, settings.EMAIL_FILE_PATH = file_backend.BACKEND, str(tmp_path / "mail")
+    assert "The folder of the database or of the mails cannot be written." in screen()
+
+
+def test_what_failed_says_what_is_at_fault() -> None:
+    given_assignment(address="one@nowhere.invalid")
+    deliver()
+    assert "the learner's address" in screen()
+
+
 def test_it_is_one_object_for_programs() -> None:
     answer = StringIO()
     call_command("status", "--json", stdout=answer)
     report = json.loads(answer.getvalue())
-    assert set(report) == {"now", "since", "health", "done", "waiting", "failed", "tasks"}
+    assert set(report) == {"now", "since", "health", "mail_server", "done", "waiting", "failed", "tasks"}
     assert report["health"]["status"] == "ok"
 
 
@@ -124,7 +158,7 @@ def test_numbers_stop_at_a_bound_and_queries_do_not_grow(monkeypatch: pytest.Mon
     with CaptureQueriesContext(connection) as run:
         report = status_report.load(now=LATER)
 
-    assert len(run) <= 15
+    assert len(run) <= 17
     assert report.done == {"allocated": {"done": 2, "failed": 0, "skipped": 0}}
     assert sum(report.waiting.due.values()) == 2
     assert "2 or more" in screen()

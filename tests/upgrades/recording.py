@@ -38,6 +38,7 @@ from bursary.assignments.models import (
 )
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
+from bursary.delivery.models import MailServer
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
 from bursary.ops import scheduler
 from bursary.replica.models import (
@@ -210,6 +211,9 @@ def _fill_unfinished_work() -> None:
 
 
 def _fill_inbox() -> None:
+    MailServer.objects.create(
+        name="default", trouble_since=NOW, cause="mail_server_busy", due_at=NOW, early=0
+    )
     for number, (kind, source) in enumerate((kind, source) for kind in EventKind for source in EventSource):
         InboxEvent.objects.create(
             event_id=str(number),

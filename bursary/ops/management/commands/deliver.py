@@ -18,15 +18,23 @@ class Command(OperatorCommand):
         how = parser.add_mutually_exclusive_group()
         how.add_argument("--once", action="store_true", help="Do what is due now, then end (the default).")
         how.add_argument("--loop", action="store_true", help="Go on until interrupted.")
+        how.add_argument(
+            "--dated-ahead",
+            action="store_true",
+            help="Let work that was dated by a clock that was ahead be due now, and do nothing else.",
+        )
         how.add_argument("--dry-run", action="store_true", help="Count what is due and do nothing.")
 
-    def run(self, *, loop: bool, dry_run: bool, **_options: Any) -> None:
+    def run(self, *, loop: bool, dry_run: bool, dated_ahead: bool, **_options: Any) -> None:
         if loop:
             stop = threading.Event()
             deliver.stop_on_signals(stop)
             tried = deliver.deliver_until(stop)
             return self.answer({"tried": tried}, f"Stopped; {tried} tried.")
         now = timezone.now()
+        if dated_ahead:
+            brought = deliver.bring_back(now=now)
+            return self.answer({"brought_back": brought}, f"{brought} due now.")
         due = deliver.count_due(now=now)
         if dry_run:
             return self.answer({"dry_run": True, "due": due}, f"{due} due.")

@@ -1,0 +1,135 @@
+"""The mail server's trouble: noted once, and met by one mail at a time while the others wait.
+
+Its row (`MailServer`) is leased like any other work, so that among any number of processes one mail tries a
+server that was away. What the server answers about one mail, such as a policy, makes the others wait only
+where it does so several times in a row.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import QuerySet
+
+from bursary.delivery.errors import FAULTS, LONGEST_OUTAGE, DeliveryError, ServerHeld
+from bursary.delivery.models import MailServer
+from bursary.delivery.smtp_answers import mail_errors_translated
+from bursary.lib import leases, logs
+
+logger = logging.getLogger(__name__)
+
+NAME = "default"
+FAILURES = 5
+"""In a row, of single mails: then the others wait, too."""
+FIRST_WAIT = timedelta(seconds=30)
+LONGEST_WAIT = timedelta(minutes=15)
+"""Between two attempts at a server that is in trouble: each costs one connection."""
+PROBE_PAUSE = timedelta(seconds=30)
+"""While another worker tries the server, mails wait this long."""
+SPACING = timedelta(seconds=0.5)
+"""Between mails that waited, so that mails which come later take turns with them."""
+LONGEST_QUEUE = timedelta(hours=6)
+BATCH = 500
+PER_SLOT = 10
+
+
+def in_trouble() -> MailServer | None:
+    """Return the mail server while it is in trouble. One query."""
+    return MailServer.objects.filter(trouble_since__isnull=False).first()
+
+
+@contextmanager
+def reached(*, now: datetime, met_before: bool = False) -> Iterator[None]:
+    """Send one mail inside; note how the server took it.
+
+    Raises DeliveryError, and ServerHeld where the mail must wait with the others. `met_before`: this mail was
+    refused before, so that its next refusal is no news of the server.
+    """
+    server = in_trouble()
+    probe = _probe(server, now=now) if server and server.due_at else None
+    try:
+        with mail_errors_translated():
+            yield
+    except DeliveryError as error:
+        if not error.blames_server:
+            _works(server, probe, now=now)
+        elif error.holds_others or server or not met_before:
+            _fails(error, probe, now=now)
+        raise
+    _works(server, probe, now=now)
+
+
+def _probe(server: MailServer, *, now: datetime) -> MailServer:
+    """Claim the server, if it is due, to try it for all. Raises ServerHeld."""
+    claimed = leases.claim(MailServer.objects.filter(pk=server.pk), now=now, lease=settings.LEASE, limit=1)
+    if claimed:
+        return claimed[0]
+    due_at = server.due_at or now
+    tried_now = due_at <= now or (server.lease_until and server.lease_until > now)
+    raise ServerHeld(
+        server.cause,
+        server.detail,
+        until=now + PROBE_PAUSE if tried_now else due_at,
+        since=server.trouble_since or now,
+        holds_others=True,
+    )
+
+
+def _fails(error: DeliveryError, probe: MailServer | None, *, now: datetime) -> None:
+    """Note a failure of the server; let mails wait with it, if others would meet the same."""
+    server, _made = MailServer.objects.get_or_create(name=NAME)
+    rows = MailServer.objects.filter(pk=server.pk)
+    detail = logs.storable(logs.without_addresses(error.detail))
+    columns: dict[str, Any] = {"cause": error.error_code, "detail": detail, "failures": server.failures + 1}
+    if rows.filter(trouble_since=None).update(trouble_since=now):
+        fault = FAULTS[error.error_code]
+        logger.warning("The mail server fails: %s. At fault: %s. %s", error.error_code, fault, detail)
+    if error.holds_others or server.failures + 1 >= FAILURES:
+        wait = leases.back_off(server.failures + 1, first=FIRST_WAIT, longest=LONGEST_WAIT)
+        wait = max(wait, error.wait)
+        error.wait = wait + SPACING  # behind the first that waits: this mail itself may be the reason
+        if probe:
+            leases.settle([probe], due_at=now + wait, now=now, **columns)
+        else:
+            leases.schedule(rows, at=now + wait, now=now, **columns)
+    else:
+        rows.update(**columns)
+
+
+def _works(server: MailServer | None, probe: MailServer | None, *, now: datetime) -> None:
+    """Note that the server takes mails again."""
+    if server is None:
+        return
+    columns: dict[str, Any] = {"trouble_since": None, "cause": "", "detail": "", "failures": 0}
+    if probe:
+        again = leases.settle([probe], due_at=None, now=now, finished_wins=True, **columns)
+    else:  # while mails wait with it, the one that tries it decides
+        again = MailServer.objects.filter(
+            pk=server.pk, due_at=None, trouble_since=server.trouble_since
+        ).update(**columns)
+    if again and server.trouble_since:
+        minutes = (now - server.trouble_since).total_seconds() / 60
+        logger.warning("The mail server takes mails again: %s for %.0f minutes.", server.cause, minutes)
+
+
+def let_wait(mails: QuerySet[Any], held: ServerHeld, *, now: datetime) -> None:
+    """Let due mails wait with the server, a batch of them, in their order behind those that do already.
+
+    Those that have waited for `LONGEST_OUTAGE` stay due, to be given up one by one.
+    """
+    if held.since <= now - LONGEST_OUTAGE:
+        mails = mails.filter(created__gt=now - LONGEST_OUTAGE)
+    # Those that were tried are left out: one of them may be the reason, and must not stay the first.
+    waiting = mails.filter(early=leases.NOT_BEFORE, due_at__range=(held.until, held.until + LONGEST_QUEUE))
+    last = waiting.filter(attempts=0).order_by("-due_at").values_list("due_at", flat=True).first()
+    slot, start = SPACING * PER_SLOT, held.until
+    if last:
+        start = min(last + slot, held.until + LONGEST_QUEUE)
+    slots: dict[datetime, list[int]] = defaultdict(list)
+    for index, pk in enumerate(leases.first_due(mails, now=now, limit=BATCH)):
+        slots[start + slot * (index // PER_SLOT)].append(pk)
+    leases.postpone(mails, until=slots, now=now)

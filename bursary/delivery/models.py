@@ -1,0 +1,25 @@
+"""The mail server as a leased row: its trouble, and when it is tried next."""
+
+from django.db import models
+
+from bursary.lib.leases import LeasedRow
+
+
+class MailServer(LeasedRow):
+    """How the mail server does, for every process: at most one row, made at its first trouble.
+
+    While `due_at` is set, mails wait with it. The mail of the worker that claims the row, once it is due,
+    tries the server for all.
+    """
+
+    name = models.CharField(max_length=16, unique=True)
+    trouble_since = models.DateTimeField(null=True, blank=True, help_text="Empty: it takes mails")
+    cause = models.CharField(max_length=64, blank=True)
+    detail = models.TextField(blank=True, help_text="Its last answer, without addresses")
+    failures = models.PositiveIntegerField(default=0, help_text="In a row")
+
+    class Meta:
+        indexes = [models.Index(fields=["early", "due_at"], name="mail_server_due")]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,48 @@
+"""Whether what is kept in files can be written: SQLite's file, and mails as files."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.conf import settings
+from django.db import connection
+
+from bursary.delivery import file_backend
+
+PROBE = 4096  # bytes: a block of most file systems
+LEAST_FREE = 10 * 1024 * 1024  # bytes, for SQLite's write-ahead log
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def problems() -> set[str]:
+    """Return `disk_full` and `folder_not_writable`, where they apply. Writes a block and leaves no file."""
+    return {problem for folder in _folders() for problem in _of_folder(folder)} | set(_of_database())
+
+
+def _folders() -> Iterator[Path]:
+    if connection.vendor == "sqlite":
+        yield Path(connection.settings_dict["NAME"]).parent
+    if settings.EMAIL_BACKEND == file_backend.BACKEND:
+        folder = Path(getattr(settings, "EMAIL_FILE_PATH", ""))
+        # The first mail makes the folder.
+        yield next(one for one in (folder, *folder.parents) if one.exists())
+
+
+def _of_folder(folder: Path) -> Iterator[str]:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(PROBE))
+            probe.flush()
+        if shutil.disk_usage(folder).free < LEAST_FREE:
+            yield "disk_full"
+    except OSError as error:
+        yield "disk_full" if error.errno in _FULL else "folder_not_writable"
+
+
+def _of_database() -> Iterator[str]:
+    file = connection.settings_dict["NAME"]
+    if connection.vendor == "sqlite" and Path(file).exists() and not os.access(file, os.W_OK):
+        yield "folder_not_writable"

@@ -1,0 +1,48 @@
+"""Fault 6 of the peer: the provider delivered, its answer was lost: six deliveries, and `email_error`."""
+
+import email
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from pytest_django import Settings
+
+from bursary.assignments.choices import ActionType, ErrorReason, Status
+from tests.scripted_smtp import BREAKS, ScriptedServer, scripted_server
+from tests.world import NOW, action_of, deliver, given_assignment
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def server(settings: Settings) -> Iterator[ScriptedServer]:
+    with scripted_server() as server:
+        settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
+        yield server
+
+
+def test_fault_06_what_may_have_arrived_is_repeated_twice_under_one_name_and_blames_no_address(
+    server: ScriptedServer,
+) -> None:
+    server.answers["message"] = BREAKS
+    assignment = given_assignment()
+    for hour in range(12):
+        deliver(now=NOW + timedelta(hours=hour))
+
+    names = [email.message_from_bytes(message)["Message-ID"] for message in server.received]
+    notified = action_of(assignment, ActionType.NOTIFIED)
+    assert names == [f"<{notified.uuid}@testserver>"] * 3
+    assert (notified.status, notified.error_code) == (Status.FAILED, "answer_lost")
+    assert notified.error_reason == ErrorReason.INTERNAL_API_ERROR
+    assert "may have arrived" in notified.detail
+
+
+def test_fault_06_an_answer_that_comes_at_the_second_attempt_is_the_mail_done(server: ScriptedServer) -> None:
+    server.answers["message"] = BREAKS
+    assignment = given_assignment()
+    deliver()
+    server.answers.clear()
+    deliver(now=NOW + timedelta(hours=1))
+    notified = action_of(assignment, ActionType.NOTIFIED)
+    assert (notified.status, notified.attempts, len(server.received)) == (Status.DONE, 2, 2)

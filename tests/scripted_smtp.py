@@ -1,0 +1,83 @@
+"""A mail server on loopback that answers as it is scripted, at any verb, or breaks the connection there."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+BREAKS = ""
+"""In place of an answer: the connection ends."""
+USUAL = {
+    "connection": "220 mx.example ESMTP",
+    "EHLO": "250-mx.example\r\n250 AUTH PLAIN",
+    "AUTH": "235 2.7.0 Accepted",
+    "MAIL": "250 OK",
+    "RCPT": "250 OK",
+    "DATA": "354 Go on",
+    "message": "250 Kept",
+    "RSET": "250 OK",
+    "QUIT": "221 Bye",
+}
+
+
+class ScriptedServer:
+    """The server, and what it received. `answers` gives answers by verb; `message` is the message's end."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, str] = {}
+        self.received: list[bytes] = []
+        self.connections = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Refuse connections from now on."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _address = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            connection.settimeout(5)
+            with connection, connection.makefile("rb") as lines, suppress(OSError):  # the client is gone
+                self._talk(connection, lines)
+
+    def _talk(self, connection: socket.socket, lines: Iterator[bytes]) -> None:
+        verb = "connection"
+        while verb != "QUIT":
+            answer = self.answers.get(verb, USUAL.get(verb, "502 5.5.1 Unknown"))
+            if answer == BREAKS:
+                return
+            connection.sendall(f"{answer}\r\n".encode())
+            if verb == "DATA" and answer.startswith("354"):
+                verb = self._read_message(lines)
+            else:
+                verb = next(lines, b"QUIT").split(b" ")[0].strip().decode(errors="replace").upper()
+        connection.sendall(f"{USUAL['QUIT']}\r\n".encode())
+
+    def _read_message(self, lines: Iterator[bytes]) -> str:
+        message = b""
+        for line in lines:
+            if line == b".\r\n":
+                if not self.answers.get("message", "").startswith(("4", "5")):
+                    self.received.append(message)
+                return "message"
+            message += line
+        return "QUIT"
+
+
+@contextmanager
+def scripted_server() -> Iterator[ScriptedServer]:
+    """Run a scripted server for the duration."""
+    server = ScriptedServer()
+    try:
+        yield server
+    finally:
+        server.close()
