@@ -120,7 +120,7 @@ def state_chip(assignment: LearnerContentAssignment, *, now: datetime, declined:
     else:
         status = State.EXPIRED if status == State.ALLOCATED else status
         words = _STATES[status]
-    return Chip(capfirst(words), chips.KINDS.get(status, "muted"))
+    return Chip(capfirst(str(words)), chips.KINDS.get(status, "muted"))
 
 
 def course_url(assignment: LearnerContentAssignment) -> str:
