@@ -25,7 +25,9 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
-    """Answer 403: a form was sent without its CSRF token, or with an old one."""
+    """Answer 403: a form was sent without its CSRF token, or with an old one. Of htmx: a sentence."""
+    if request.headers.get("HX-Request") and not _is_of_api(request):
+        return page(render)(request, "dashboard/parts/unsent.html", status=HTTPStatus.FORBIDDEN)
     return _error(request, HTTPStatus.FORBIDDEN, "csrf_failure")
 
 

@@ -2,10 +2,12 @@
 
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -15,19 +17,30 @@ from bursary.access.models import User
 from bursary.assignments.allocation import LONGEST_MESSAGE
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
-from bursary.dashboard import assign, batch_page
+from bursary.dashboard import assign, batch_page, kept_forms
 from bursary.dashboard.assign import AssignResult
 from bursary.dashboard.catalog_choices import catalog_choices
 from bursary.dashboard.forms import AssignForm, SearchForm
 from bursary.dashboard.headers import page, page_of_user
 
 
-@page_of_user
-def assign_content(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
+@page
+def assign_content(request: HttpRequest, uuid: UUID) -> HttpResponseBase:
     """Assign a course or run from a budget, or preview that; or search its catalog, and keep what is typed.
 
-    Of htmx, a GET gets the courses that are found, and a POST the preview.
+    Of htmx, a GET gets the courses that are found, and a POST the preview. A form that is sent without a
+    session does nothing: what is typed, and the text of a file, is kept until its sender is signed in.
     """
+    if request.method == "POST" and not (request.user.is_authenticated or request.headers.get("HX-Request")):
+        form = AssignForm(request.POST, request.FILES, zone=ZoneInfo("UTC"))
+        form.is_valid()  # reads the file into the list
+        if typed := kept_forms.typed(form.typed):
+            return kept_forms.ask_to_sign_in(request, typed)
+    return _assign_content(request, uuid)
+
+
+@page_of_user
+def _assign_content(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     budget = assign.budget_for(user, uuid)
     if budget is None:
         raise Http404("There is no such budget.")

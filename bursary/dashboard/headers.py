@@ -5,9 +5,11 @@ from functools import wraps
 from typing import ParamSpec
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import render, resolve_url
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
@@ -23,11 +25,18 @@ P = ParamSpec("P")
 
 
 def page(view: Callable[P, HttpResponseBase]) -> Callable[P, HttpResponseBase]:
-    """Decorate a view: its response is not cached and forbids all that pages do not use."""
+    """Decorate a view: its response is not cached and forbids all that pages do not use.
+
+    Of htmx, a redirect to sign in is answered with a sentence: the page around it, and what is typed, stay.
+    """
 
     @wraps(view)
     def answer(*args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         response = view(*args, **kwargs)
+        request = args[0]
+        to_sign_in = response.get("Location", "").startswith(resolve_url(settings.LOGIN_URL))
+        if to_sign_in and isinstance(request, HttpRequest) and request.headers.get("HX-Request"):
+            response = render(request, "dashboard/parts/unsent.html", {"signed_out": True}, status=401)
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         return response
 

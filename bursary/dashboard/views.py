@@ -1,10 +1,12 @@
 """The pages. A view reads the request, makes one call and renders the result."""
 
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -13,7 +15,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_safe
 
 from bursary.access.models import User
-from bursary.dashboard import assignment_page
+from bursary.dashboard import assignment_page, kept_forms
 from bursary.dashboard.headers import page, page_of_user
 from bursary.dashboard.overview import overview, own_page
 
@@ -51,7 +53,7 @@ def assignment(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
 
 @method_decorator(page, name="dispatch")
 class SignIn(LoginView):
-    """Sign in, then redirect to the page that asked for it."""
+    """Sign in, then redirect to the page that asked for it; or show what to send to it again."""
 
     template_name = "dashboard/sign-in.html"
     redirect_authenticated_user = True
@@ -60,6 +62,18 @@ class SignIn(LoginView):
         """Return the page that asked to sign in; empty if that is this one, which would be a loop."""
         url = super().get_redirect_url()
         return "" if url.partition("?")[0] == self.request.path else url
+
+    def get_context_data(self, **more: Any) -> dict[str, Any]:
+        """Return what the page shows, and keeps."""
+        return super().get_context_data(**more) | {"kept": kept_forms.kept(self.request.POST)}
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        """Sign in."""
+        response = super().form_valid(form)
+        if kept := kept_forms.kept(self.request.POST):
+            context = {"kept": kept, "next": self.get_success_url()}
+            return render(self.request, "dashboard/signed-in.html", context)
+        return response
 
 
 @method_decorator(page, name="dispatch")

@@ -18,9 +18,25 @@ for (const shown of document.querySelectorAll("[data-count]")) {
   field.addEventListener("input", count);
   count();
 }
+// Signing in, in another tab, ends the token of this page: the cookie has the one that is valid now.
+const renewToken = (form) => {
+  const token = document.cookie.match(/(?:^|; )csrftoken=(\w+)/)?.[1];
+  if (token) form.elements.csrfmiddlewaretoken.value = token;
+  return token;
+};
 for (const form of document.querySelectorAll("form[data-once]")) {
+  const preview = form.querySelector("#preview");
+  const tryAgain = () => preview.dispatchEvent(new Event("change"));
+  form.addEventListener("input", () => renewToken(form), true);
+  form.addEventListener("change", () => renewToken(form), true);
   form.addEventListener("submit", (event) => {
-    if (event.submitter?.name !== form.dataset.once) return;
+    if (renewToken(form)) return;
+    event.preventDefault();
+    tryAgain();
+  });
+  addEventListener("focus", () => { if (preview.querySelector("[data-unsent]")) tryAgain(); });
+  form.addEventListener("submit", (event) => {
+    if (event.defaultPrevented || event.submitter?.name !== form.dataset.once) return;
     if (form.dataset.sent) event.preventDefault();
     form.dataset.sent = "yes";
   });
