@@ -60,7 +60,7 @@ class AssignPreview:
     due_date: str
     """As it was understood; empty if none was given."""
     left_out: str
-    """A sentence about names and headings in the list; empty if there are none."""
+    """Sentences about lines without an address and about other columns; empty if there are none."""
     warnings: Sequence[WarningSummary]
 
 

@@ -74,12 +74,14 @@ def done(allocated: Allocation, budget: Budget, *, price_cents: int) -> str:
 
 
 def left_out(people: PastedList) -> str:
-    """Return the sentences for what was dropped; empty if nothing was. Addresses have one of their own.
+    """Return the sentences for what was dropped, except for names beside addresses, which are assigned.
 
-    So has a column of addresses that seems to be of other people and was read, being the only one.
+    Addresses have one of their own. So has a column of addresses that seems to be of other people and was
+    read, being the only one.
     """
     addresses = [one for one in people.dropped if one.column]
-    others = [one for one in people.dropped if not one.column]
+    lines = {entry.line for entry in people.entries}
+    others = [one for one in people.dropped if not one.column and one.line not in lines]
     sentences = [
         _("The addresses were read from the only column that has any, “%(column)s”: check it.")
         % {"column": people.read_column}
@@ -88,7 +90,7 @@ def left_out(people: PastedList) -> str:
         _("Addresses left out, being in another column: %(first)s.") % {"first": _first(addresses)}
         if addresses
         else "",
-        _("Left out, being no addresses: %(first)s.") % {"first": _first(others)} if others else "",
+        _("Lines without an address: %(first)s.") % {"first": _first(others)} if others else "",
     ]
     return " ".join(filter(None, sentences))
 

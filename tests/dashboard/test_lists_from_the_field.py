@@ -63,7 +63,9 @@ def test_an_invisible_character_is_named_on_the_page(desk: Desk) -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 @pytest.mark.parametrize("uploaded", [False, True], ids=["pasted", "uploaded"])
-def test_a_list_is_its_people_and_what_is_left_out_is_named(desk: Desk, name: str, uploaded: bool) -> None:
+def test_a_list_is_its_people_and_lines_without_an_address_are_named(
+    desk: Desk, name: str, uploaded: bool
+) -> None:
     content, (people, dropped) = world.given_content(), EXPECTED[name]
 
     def asked() -> dict[str, Any]:
@@ -76,9 +78,11 @@ def test_a_list_is_its_people_and_what_is_left_out_is_named(desk: Desk, name: st
 
     assert [address for address, _state, _price in stored()] == people
     for text in (preview, done):
-        assert ("Left out, being no addresses:" in text) == bool(dropped)
+        lines = [line for line in LISTS[name].splitlines() if line.strip(" ,;")]
+        headings = [line for line in lines if set(line).isdisjoint("@\uff20\ufe6b")]
+        assert ("Lines without an address:" in text) == bool(headings)
         for one in dropped:
-            assert f"“{one}” (line " in text
+            assert (f"“{one}” (line " in text) == any(one in line for line in headings)
 
 
 def test_an_address_in_another_column_is_left_out_and_named_before_the_names(desk: Desk) -> None:
@@ -86,8 +90,15 @@ def test_an_address_in_another_column_is_left_out_and_named_before_the_names(des
     preview, done = desk.preview(content, table), desk.assign(content, table)
     assert [address for address, _state, _price in stored()] == [ALICE]
     for text in (preview, done):
-        sentence = f"Addresses left out, being in another column: “{BOB}” (line 2, column “Manager”). Left"
+        sentence = f"Addresses left out, being in another column: “{BOB}” (line 2, column “Manager”). Lines"
         assert sentence in text
+
+
+def test_a_name_beside_its_address_is_no_line_without_one(desk: Desk) -> None:
+    content, pasted = world.given_content(), f"“Ben Ito” <{ALICE}>; Dan Roth <{BOB}>"
+    for text in (desk.preview(content, f"{pasted}\n"), desk.assign(content, pasted)):
+        assert "Ben Ito" not in text.replace(f"“Ben Ito” <{ALICE}>", "")
+        assert "Dan Roth" not in text.replace(f"Dan Roth <{BOB}>", "")
 
 
 def test_the_page_asks_to_check_an_only_column_of_managers(desk: Desk) -> None:
