@@ -131,6 +131,17 @@ def test_without_scripts_a_search_keeps_all_that_was_typed_and_calls_nothing_a_m
     assert 'role="alert"' not in empty
 
 
+def test_beyond_the_first_four_courses_the_others_are_folded(desk: Desk) -> None:
+    for number in range(1, 7):
+        world.given_content(title=f"Course {number}")
+
+    visible, folded = desk.open().split("<summary>2 more courses</summary>")
+
+    assert offered(visible) == [f"Course {number}" for number in range(1, 5)]
+    assert offered(folded) == ["Course 5", "Course 6"]
+    assert "more course" not in desk.open(q="Course 5")
+
+
 def test_the_shown_runs_of_many_courses_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog_choices, "MOST_RUNS", 3)
     for _ in range(5):
