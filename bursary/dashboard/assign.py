@@ -59,6 +59,8 @@ class AssignPreview:
     """Some learners declined it: assigning it again can be chosen."""
     due_date: str
     """As it was understood; empty if none was given."""
+    due_date_overruled: bool
+    """An earlier date is the deadline instead."""
     left_out: str
     """Sentences about lines without an address and about other columns; empty if there are none."""
     warnings: Sequence[WarningSummary]
@@ -147,6 +149,7 @@ def _preview(found: allocation.Preview, budget: Budget, form: AssignForm) -> Ass
         has_others=any(one in OTHER_ASSIGNMENT for one in verdicts),
         has_declined=Verdict.DECLINED in verdicts,
         due_date=_due(budget, form.due_date),
+        due_date_overruled=bool(form.due_date and found.deadline and found.deadline < form.due_date),
         left_out=messages.left_out(people),
         warnings=preview_warnings.summary(found.warnings),
     )

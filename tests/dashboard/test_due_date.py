@@ -46,6 +46,19 @@ def test_a_time_is_that_time(desk: Desk) -> None:
     assert LearnerContentAssignment.objects.get().due_date == datetime(2026, 3, 20, 11, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(("due_date", "overruled"), [("2026-03-20", False), ("2026-05-20", True)])
+def test_a_due_date_after_the_deadline_is_to_be_checked_first(
+    desk: Desk, due_date: str, overruled: bool
+) -> None:
+    Budget.objects.update(ends_at=datetime(2026, 4, 1, 10, tzinfo=UTC))
+    text = desk.preview(world.given_content(), ALICE, due_date=due_date)
+    assert ("Check this first" in text) == overruled
+    if overruled:
+        assert "Your due date, Wednesday, 20 May 2026, 23:59 (Madrid time), is later than" in text
+        assert "Wednesday, 1 April 2026, 12:00 (Madrid time): " in text
+        assert text.index("Check this first") < text.index("<dt>Cost</dt>")
+
+
 def test_without_a_due_date_none_is_set_or_mentioned(desk: Desk) -> None:
     content = world.given_content()
     assert 'type="date"' in desk.open()
