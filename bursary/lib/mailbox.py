@@ -133,8 +133,10 @@ def comparable(text: str) -> str:
 
 
 def named(character: str) -> str:
-    """Return a character's number and name, such as `U+200E LEFT-TO-RIGHT MARK`."""
-    return f"U+{ord(character):04X} {unicodedata.name(character, 'CONTROL CHARACTER')}"
+    """Return a character's number and name, such as `U+200E LEFT-TO-RIGHT MARK`; a letter before it."""
+    name = f"U+{ord(character):04X} {unicodedata.name(character, 'CONTROL CHARACTER')}"
+    seen = _OTHER_LETTER.match(character) and not _HIDDEN.match(character)
+    return f"“{character}” ({name})" if seen else name
 
 
 def _look_alike(domain: str) -> str:

@@ -44,6 +44,11 @@ def test_an_address_from_the_field_is_accepted_or_refused(case: dict[str, Any]) 
         (" \ufeff", "There is no address."),
         ("alice", "It has no @."),
         ("an\u200ena@larkspur.example", "It contains U+200E LEFT-TO-RIGHT MARK."),
+        ("an\u3164na@larkspur.example", "It contains U+3164 HANGUL FILLER."),
+        (
+            "m\u00fcller@larkspur.example",
+            "Mail cannot be sent to “\u00fc” (U+00FC LATIN SMALL LETTER U WITH DIAERESIS) before the @.",
+        ),
         ("jane doe@larkspur.example", "It contains a space: are these two addresses, or a name?"),
         ("a@x.example b@x.example", "It contains a space: are these two addresses, or a name?"),
         ("jane\u00a0doe@larkspur.example", "It contains U+00A0 NO-BREAK SPACE."),
@@ -51,7 +56,7 @@ def test_an_address_from_the_field_is_accepted_or_refused(case: dict[str, Any]) 
         ("\ud800@larkspur.example", "It contains U+D800 CONTROL CHARACTER."),
         (
             "\u0130brahim@larkspur.example",
-            "Mail cannot be sent to U+0130 LATIN CAPITAL LETTER I WITH DOT ABOVE before the @.",
+            "Mail cannot be sent to “\u0130” (U+0130 LATIN CAPITAL LETTER I WITH DOT ABOVE) before the @.",
         ),
         (
             "'jane@larkspur.example",
@@ -88,13 +93,16 @@ def test_an_address_from_the_field_is_accepted_or_refused(case: dict[str, Any]) 
         *(
             (f"jane@{domain}", f"Its domain has {letter}, which looks like a Latin letter: type it anew.")
             for domain, letter in (
-                ("l\u0430rkspur.example", "U+0430 CYRILLIC SMALL LETTER A"),
-                ("xn--lrkspur-2fg.example", "U+0430 CYRILLIC SMALL LETTER A"),
-                ("gmail.c\u03bfm", "U+03BF GREEK SMALL LETTER OMICRON"),
-                ("\u0440\u0430\u0443\u0440\u0430\u04cf.com", "U+0440 CYRILLIC SMALL LETTER ER"),
+                ("l\u0430rkspur.example", "“\u0430” (U+0430 CYRILLIC SMALL LETTER A)"),
+                ("xn--lrkspur-2fg.example", "“\u0430” (U+0430 CYRILLIC SMALL LETTER A)"),
+                ("gmail.c\u03bfm", "“\u03bf” (U+03BF GREEK SMALL LETTER OMICRON)"),
+                ("\u0440\u0430\u0443\u0440\u0430\u04cf.com", "“\u0440” (U+0440 CYRILLIC SMALL LETTER ER)"),
             )
         ),
-        ("j\u0430ne@larkspur.example", "Mail cannot be sent to U+0430 CYRILLIC SMALL LETTER A before the @."),
+        (
+            "j\u0430ne@larkspur.example",
+            "Mail cannot be sent to “\u0430” (U+0430 CYRILLIC SMALL LETTER A) before the @.",
+        ),
         ("jane@larkspur.onion", "Its domain is reserved for special uses, and mail cannot be sent there."),
         *(
             (
