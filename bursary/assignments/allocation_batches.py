@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
 
 from bursary.assignments import failures
 from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
@@ -47,6 +47,15 @@ def by_state(batch: AllocationBatch) -> list[tuple[State, LearnerState, int]]:
         (State(state), LearnerState(shown), count)
         for state, shown, count in counted.order_by("-count", "state", "learner_state")
     ]
+
+
+def notified_and_ended(batch: AllocationBatch) -> int:
+    """Count those of the batch's ended assignments of which the learners had been notified. One query."""
+    mails = LearnerContentAssignmentAction.objects.filter(
+        assignment=OuterRef("pk"), cycle=OuterRef("cycle"), action_type=ActionType.NOTIFIED
+    )
+    ended = assignments(batch).exclude(state__in=(State.ALLOCATED, State.ACCEPTED))
+    return ended.filter(Exists(mails.filter(status=Status.DONE))).count()
 
 
 def progress(batch: AllocationBatch) -> BatchProgress:

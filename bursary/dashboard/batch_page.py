@@ -32,6 +32,7 @@ _WHY_UNCHANGED: Mapping[str, Any] = {
     Verdict.ACCEPTED: gettext_lazy("The course was accepted before: %(key)s."),
     Verdict.DECLINED: gettext_lazy("The learner declined it before."),
 }
+_ENDED = (statuses.DECLINED, State.EXPIRED, State.CANCELLED, State.REVERSED)
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,13 @@ class Progress:
     """How far the mails are: numbers of assignments, and for the bar their shares in percent."""
 
     notified: int
+    """Also those that have accepted, or ended, since."""
     failed: int
     on_their_way: int
     ended: int
-    """Declined, cancelled, expired or refunded since."""
+    """Without being notified."""
+    since: Sequence[tuple[str, int]]
+    """The statuses, in words, of those notified and those that ended."""
     planned: MailsPlanned
 
     @property
@@ -133,7 +137,7 @@ def batch_for(user: User, uuid: UUID) -> AllocationBatch | None:
 
 
 def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) -> BatchPage:
-    """Return how far a batch has come, with a page of its assignments. At most eight queries."""
+    """Return how far a batch has come, with a page of its assignments. At most nine queries."""
     progress = _progress(batch)
     rows = allocation_batches.assignments(batch)
     failed = rows.filter(state=State.ALLOCATED, learner_state=LearnerState.FAILED)
@@ -209,13 +213,15 @@ def _progress(batch: AllocationBatch) -> Progress:
     for state, learner_state, count in allocation_batches.by_state(batch):
         counted[statuses.status_of(state, learner_state)] += count
     on_their_way = counted[statuses.NOTIFYING]
+    ended = sum(counted[status] for status in _ENDED)
+    notified_and_ended = allocation_batches.notified_and_ended(batch) if ended else 0
+    since = (statuses.WAITING, State.ACCEPTED, *_ENDED)
     return Progress(
-        notified=counted[statuses.WAITING] + counted[State.ACCEPTED],
+        notified=counted[statuses.WAITING] + counted[State.ACCEPTED] + notified_and_ended,
         failed=counted[statuses.FAILED],
         on_their_way=on_their_way,
-        ended=sum(
-            counted[status] for status in (statuses.DECLINED, State.CANCELLED, State.EXPIRED, State.REVERSED)
-        ),
+        ended=ended - notified_and_ended,
+        since=[(str(statuses.STATUSES[status]), counted[status]) for status in since if counted[status]],
         planned=allocation_batches.mails_planned(batch) if on_their_way else MailsPlanned(0, None),
     )
 

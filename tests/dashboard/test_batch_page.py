@@ -12,7 +12,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.access.models import Role
-from bursary.assignments import declining, erasure, redemption
+from bursary.assignments import cancellation, declining, erasure, redemption
 from bursary.assignments.allocation import Allocation
 from bursary.assignments.matching import Verdict
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
@@ -92,7 +92,7 @@ def test_while_mails_are_on_their_way_it_says_until_when_and_asks_again(
     text = page(client, made, htmx=True)
 
     assert "<html" not in text
-    assert figures(text) == {"Notified": 0, "Not notified": 0, "On their way": 2}
+    assert figures(text) == {"Notified": 0, "Not notified": 0, "Being notified": 2}
     assert "0 of 2 learners are notified." in text
     assert "Next try" not in text
     assert "Each is tried by Monday, 2 March 2026, 10:00 (Madrid time), or sooner." in text
@@ -106,9 +106,28 @@ def test_when_all_are_notified_it_says_so_and_asks_no_more(
     world.deliver()
 
     for text in (page(client, made), page(client, made, htmx=True)):
-        assert figures(text) == {"Notified": 2, "Not notified": 0, "On their way": 0}
+        assert figures(text) == {"Notified": 2, "Not notified": 0, "Being notified": 0}
         assert "All mails are sent." in text
         assert "hx-trigger" not in text
+
+
+def test_those_that_ended_after_their_mail_are_notified_and_the_status_of_each_is_counted(
+    client: Client, budget: Budget, content: ContentMetadata
+) -> None:
+    made = assign(budget, content, ALICE, BOB, CAROL)
+    unsent = assign(budget, content, "dave@learners.example")
+    cancellation.cancel(budget, uuids=[unsent.assignments(Verdict.NEW)[0].uuid], now=world.NOW)
+    world.deliver()
+    declining.decline(LearnerContentAssignment.objects.get(learner_email=BOB), reason="", now=world.NOW)
+
+    text = page(client, made)
+
+    assert "3 of 3 learners are notified." in text
+    assert figures(text) == {"Notified": 3, "Not notified": 0, "Being notified": 0}
+    assert "Since then: Waiting 2 · Declined 1</p>" in text
+    text = page(client, unsent)
+    assert "0 of 1 learner is notified." in text
+    assert "<dt>Ended before that</dt><dd>1</dd>" in text
 
 
 def test_what_failed_comes_first_with_its_cause_and_the_way_to_mend_it(
@@ -262,7 +281,7 @@ def test_it_takes_at_most_twelve_queries_and_no_payload(
 
     with django_assert_max_num_queries(12) as queries:
         text = page(client, made)
-    assert figures(text) == {"Notified": 0, "Not notified": 4, "On their way": 9}
+    assert figures(text) == {"Notified": 0, "Not notified": 4, "Being notified": 9}
     assert "All 4 in the list" in text
     assert "payload" not in str(queries.captured_queries)
 
