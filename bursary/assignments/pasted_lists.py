@@ -29,7 +29,7 @@ _CELL = {
     for marks in (*_SEPARATORS, ",;")
 }
 """A cell and the mark after it. Marks within quotation marks or brackets divide nothing."""
-_WITH_NAME = re.compile(r"([^<>]*)<([^<>]*)>([^<>]*)")
+_WITH_NAME = re.compile(r'("(?:[^"]|"")*"\s*|[^<>]*)<([^<>]*)>([^<>]*)')
 _WITH_REMARK = re.compile(r"([^\s()<>]+)\s*(\([^()]*\))")
 _MAILTO = re.compile(r"\Amailto:", re.IGNORECASE)
 _MARKS = re.compile(r"[\s,;<>\"']+")

@@ -88,7 +88,8 @@ def budget_for(user: User, uuid: UUID) -> Budget | None:
 def submit(form: AssignForm, budget: Budget, *, preview: bool, actor: User, now: datetime) -> AssignResult:
     """Assign, all or nothing, or preview that without changing anything. An invalid form does neither.
 
-    The same form, sent again, is the same request: its result is the batch of the first time.
+    The same form, sent again, is the same request: its result is the batch of the first time. What is refused
+    is previewed, too, so that its entries can be looked through.
     """
     if not form.is_valid():
         return AssignResult()
@@ -110,7 +111,9 @@ def submit(form: AssignForm, budget: Budget, *, preview: bool, actor: User, now:
             return AssignResult(uuid)
         done = allocation.allocate(budget, **asked, actor=actor, message=message, batch_uuid=uuid)
     except (BadAddresses, TooManyAddresses, AllocationRefused, reads.ContentUnavailable) as refused:
-        return AssignResult(problems=messages.problems(refused, entries), price_moved=_price_moved(refused))
+        problems, price_moved = messages.problems(refused, entries), _price_moved(refused)
+        seen = AssignResult() if preview else submit(form, budget, preview=True, actor=actor, now=now)
+        return AssignResult(preview=seen.preview, problems=problems, price_moved=price_moved)
     except IntegrityError:  # sent twice at once, and the other was first
         if made.exists():
             return AssignResult(uuid)

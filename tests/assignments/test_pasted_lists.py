@@ -61,6 +61,7 @@ def test_a_file_is_read_in_the_encodings_that_spreadsheets_save(encoding: str) -
             ["Rick", "Doe, Jane"],
         ),
         ('"a@x.example" <a@x.example>', "a", ["a@x.example"]),
+        ('"<b>Jane</b>" <j@x.example>; a@x.example', "j a", ["<b>Jane</b>"]),
         ("a@x.example <mailto:a@x.example>", "a", ["a@x.example"]),
         ("Doe, Jane <j@x.example> (HR); <b@x.example>", "j b", ["Doe, Jane, (HR)"]),
         ("'a@x.example'; \"b@x.example\"", "a b", []),

@@ -28,6 +28,15 @@ def offered(text: str) -> list[str]:
     return re.findall(r'<h3 id="course-of-\d+"><bdi>(.*?)</bdi>', text)
 
 
+def test_what_is_refused_is_previewed_too(desk: Desk, budget: Budget) -> None:
+    text = desk.assign(world.given_content(), f'{ALICE}\n"<script>" <a@b>\n{BOB}')
+    domain = "Its domain has no full stop, and is not complete."
+    assert f"Line 2, “a@b”: {domain}" in text
+    assert results(text)[0] == ("2", "a@b", domain)
+    assert "for 2 learners" in text
+    assert nothing_was_done(budget)
+
+
 # -- What can be chosen -------------------------------------------------------------------------------------
 
 
