@@ -64,7 +64,7 @@ def items(
     """Return what needs attention in the user's budgets, of which `rows` are assignments. Four queries."""
     return [
         *_mail_trouble(budgets, now=now),
-        *_failures(budgets),
+        *_failures(budgets, now=now),
         *_notices(user, now=now),
         *_deadlines(rows, now=now),
         *(one for budget in budgets for one in _of_budget(budget, now=now)),
@@ -86,25 +86,28 @@ def _mail_trouble(budgets: Sequence[Budget], *, now: datetime) -> list[Attention
     return [Attention("mail-off", "warning", sentence % words, url, _("Show what waits"))]
 
 
-def _failures(budgets: Sequence[Budget]) -> list[Attention]:
+def _failures(budgets: Sequence[Budget], *, now: datetime) -> list[Attention]:
     found = []
-    for cause, count in [*failures.causes(budgets).items()][:MOST_CAUSES]:
-        why = causes.in_words(cause)
-        query = urlencode({"cause": cause})
+    for one in failures.causes_in_time(budgets, now=now)[:MOST_CAUSES]:
+        why = causes.in_words(one.cause)
+        query = urlencode({"cause": one.cause})
+        verb, next_step = "retry" if one.cause in RETRYABLE and one.retryable else "", why.next_step
+        if one.skippable and not one.retryable:
+            verb, next_step = "skip", _("It is too late to do it again: skip it.")
         sentence = ngettext(
             "Something failed for %(count)s assignment. %(why)s",
             "Something failed for %(count)s assignments. %(why)s",
-            count,
+            one.count,
         )
         found.append(
             Attention(
                 icon="alert-triangle",
                 kind="danger",
-                sentence=f"{sentence % {'count': count, 'why': why.sentence}} {why.next_step}",
+                sentence=f"{sentence % {'count': one.count, 'why': why.sentence}} {next_step}",
                 url=f"{reverse('assignment-list')}?{query}",
                 link=_("Show them"),
-                verb="retry" if cause in RETRYABLE else "",
-                button=_("Retry"),
+                verb=verb,
+                button=_("Skip") if verb == "skip" else _("Retry"),
                 query=query,
             )
         )

@@ -91,10 +91,10 @@ class _Outcome:
 
 
 class Work(Protocol):
-    """The API's function for a verb; `until` is a day, of verbs that need one."""
+    """The API's function for a verb; `given` is the answer to what the verb asks for, if it asks."""
 
     def __call__(
-        self, budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User
+        self, budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User
     ) -> _Outcome: ...
 
 
@@ -113,7 +113,8 @@ class Verb:
     applies: Q
     """Which of all that a filter finds it is for; of named ones, the others are refused by name."""
     work: Work
-    needs_day: bool = False
+    asks: str = ""
+    """The field of the question that is to be filled in: `until`, a day, or `reason`; empty for none."""
     caution: Callable[[QuerySet[LearnerContentAssignment], datetime], str] = lambda _rows, _now: ""
     """What is to be considered before it is done to these; empty for nothing."""
 
@@ -125,23 +126,28 @@ class Verb:
         return " ".join(parts)
 
 
-def _remind(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
+def _remind(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
     found = reminders.remind(budget, uuids=uuids, now=now, actor=actor)
     return _Outcome(len(found.requested), len(found.on_their_way), found.refused)
 
 
-def _cancel(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
+def _cancel(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
     found = cancellation.cancel(budget, uuids=uuids, now=now, actor=actor)
     return _Outcome(len(found.cancelled), len(found.unchanged), found.refused)
 
 
-def _retry(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
+def _retry(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
     found = failures.retry(budget, uuids=uuids, now=now, actor=actor)
     return _Outcome(len(found.repaired), 0, found.refused)
 
 
-def _extend(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
-    day = moments.read(until, zone=budget.customer.zone, end_of_day=True)
+def _skip(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
+    found = failures.skip(budget, uuids=uuids, reason=given, now=now, actor=actor)
+    return _Outcome(len(found.repaired), 0, found.refused)
+
+
+def _extend(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
+    day = moments.read(given, zone=budget.customer.zone, end_of_day=True)
     found = extension.extend(budget, uuids=uuids, until=day, now=now, actor=actor)
     shorter = {
         one.assignment: _SHORTER[one.decided_by]
@@ -239,7 +245,27 @@ VERBS: Mapping[str, Verb] = {
             ),
             Q(state=State.ALLOCATED),
             _extend,
-            needs_day=True,
+            asks="until",
+        ),
+        Verb(
+            "skip",
+            Permission.ALLOCATE,
+            gettext_lazy("Skip"),
+            gettext_lazy(
+                "What failed is left as it is, and counts as failed no more. The reason stays on the "
+                "timeline. If the learner was never notified, cancel the assignment to free its money."
+            ),
+            gettext_lazy("Skipped"),
+            gettext_lazy("Nothing to do"),
+            lambda count: (
+                ngettext(
+                    "Skip what failed of one assignment?", "Skip what failed of %(count)s assignments?", count
+                )
+                % {"count": count}
+            ),
+            Q(failures.with_failures()),
+            _skip,
+            asks="reason",
         ),
     )
 }
@@ -264,7 +290,7 @@ def do_batch(
     rows: QuerySet[LearnerContentAssignment],
     *,
     after: int,
-    until: str,
+    given: str,
     now: datetime,
     actor: User,
 ) -> BatchResult:
@@ -279,7 +305,7 @@ def do_batch(
     otherwise: dict[UUID, str] = {}
     budgets = Budget.objects.select_related("customer").in_bulk(uuids)
     for budget_pk, named in sorted(uuids.items()):
-        outcome = verb.work(budgets[budget_pk], named, until=until, now=now, actor=actor)
+        outcome = verb.work(budgets[budget_pk], named, given=given, now=now, actor=actor)
         result.done += outcome.done
         result.unchanged += outcome.unchanged
         refused |= {uuid: REFUSALS.get(why, _("It cannot be done.")) for uuid, why in outcome.refused.items()}
