@@ -131,7 +131,11 @@ def test_the_picture_has_its_figures_in_a_table(client: Client, budget: Budget) 
 
     assert 'role="img" aria-label="Assignments of the last 90 days by week' in shown
     week = '<th scope="row" class="time">2 Mar 2026</th><td class="number">1</td><td class="number">2</td>'
-    assert f'{week}<td class="number">1</td>' in shown
+    assert f'{week}<td class="number">1</td><td class="number">1</td>' in shown
+    assert "Declined, cancelled or refunded" in shown
+    listed = client.get("/assignments/?assigned_from=2025-12-08").content.decode()
+    assert 'href="/assignments/?assigned_from=2025-12-08"' in shown
+    assert 'All <span class="count">5<' in listed  # as many as the figures add up to
     assert (
         'All weeks</th><td class="number">1</td><td class="number">2</td><td class="number">1</td>' in shown
     )
