@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Max, Q, QuerySet, Sum
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from bursary.access import anonymisation
 from bursary.access.models import User
 from bursary.access.permissions import Permission
 from bursary.assignments import cancellation, content_display, extension, failures, reminders
@@ -25,8 +26,10 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib import moments
 from bursary.lib.batches import keyset_pages
+from bursary.lib.money import dollars
 
 BATCH = 500
+MOST_NAMED = 5  # of learners, and of budgets, before they are cancelled
 OLD = timedelta(days=30)  # a failure that old is asked about before it is retried
 
 REFUSALS: Mapping[str, Any] = {
@@ -171,6 +174,26 @@ def _old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> st
     ) % {"count": count, "days": OLD.days}
 
 
+def _what_comes_free(rows: QuerySet[LearnerContentAssignment], _now: datetime) -> str:
+    """Return the money that comes free, of which budgets, and the first learners. Two queries."""
+    still_open = rows.filter(state=State.ALLOCATED).order_by()
+    by_budget = still_open.values_list("budget__name").annotate(cents=Sum("price_cents"), count=Count("pk"))
+    money = list(by_budget.order_by("-cents", "budget__name")[:MOST_NAMED])
+    if not money:
+        return ""
+    first = still_open.order_by("pk").values_list("learner_email", flat=True)[:MOST_NAMED]
+    learners = [anonymisation.shown_address(address) for address in first]
+    more = sum(count for _name, _cents, count in money) - len(learners)
+    names = ", ".join(_isolated(name) for name in learners) + (", …" if more else "")
+    freed = ", ".join(f"{dollars(cents)} ({_isolated(name)})" for name, cents, _count in money)
+    return _("What comes free: %(freed)s. The learners: %(names)s") % {"freed": freed, "names": names}
+
+
+def _isolated(name: str) -> str:
+    """Return a name that keeps its direction in a sentence of the other one."""
+    return f"\u2068{name}\u2069"
+
+
 VERBS: Mapping[str, Verb] = {
     verb.name: verb
     for verb in (
@@ -210,6 +233,7 @@ VERBS: Mapping[str, Verb] = {
             ),
             Q(state=State.ALLOCATED),
             _cancel,
+            caution=_what_comes_free,
         ),
         Verb(
             "retry",

@@ -82,6 +82,8 @@ def test_nothing_is_done_before_it_is_confirmed(client: Client, budget: Budget) 
 
     assert "Cancel 2 assignments?" in question
     assert "Their money is free at once" in question
+    assert "What comes free: $398.00 (\u2068Languages\u2069)." in question
+    assert f"The learners: \u2068{rows()[0].learner_email}\u2069, " in question
     assert set(states()) == {State.ALLOCATED}
 
     done = text(client.post(SELECTED, form_of(question)))

@@ -95,6 +95,26 @@ def test_near_deadlines_are_counted_with_the_money_that_comes_free(client: Clien
     assert 'value="remind"' in shown
 
 
+def test_near_deadlines_say_when_they_were_reminded_and_come_last_while_that_is_new(
+    client: Client, budget: Budget
+) -> None:
+    world.given_assignment(budget)
+    world.deliver()
+    change(budget, limit_cents=world.PRICE)
+    row = LearnerContentAssignment.objects.filter(budget=budget)
+    row.update(expires_at=TODAY + timedelta(days=6))
+    assert "The last reminder" not in attention(client)
+    for ago, main, last in ((timedelta(days=4), True, False), (timedelta(days=1), False, True)):
+        at = TODAY - ago
+        row.update(recent_action_at=at, allocated_at=TODAY - timedelta(days=20))
+
+        shown = attention(client)
+
+        assert f"The last reminder was sent on {moments.in_words(at, zone=budget.customer.zone)}." in shown
+        assert ('btn-primary" name="verb" value="remind"' in shown) == main
+        assert (shown.index("nearly used up") < shown.index("its deadline")) == last
+
+
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
