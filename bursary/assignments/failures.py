@@ -34,6 +34,9 @@ LONGEST_REASON = 1000  # characters, of skipping
 ROWS_PER_STATEMENT = 1000
 
 _ON_REQUEST = Skipped("skipped_on_request", "")
+_NONE = Q(pk__in=())
+_ENDING = (ActionType.REMINDED, ActionType.NUDGED)
+"""Mails that make no sense after some date."""
 _INVITATIONS = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
@@ -118,6 +121,38 @@ def causes(budgets: Collection[Budget]) -> dict[str, int]:
     return dict(counted.order_by("-count", "error_code"))
 
 
+@dataclass(frozen=True)
+class CauseCount:
+    """Assignments with failed work of a cause: how many, and of how many it can be retried, and skipped."""
+
+    cause: str
+    count: int
+    retryable: int
+    skippable: int
+
+
+def causes_in_time(budgets: Collection[Budget], *, now: datetime) -> list[CauseCount]:
+    """Return `causes` with what can be done about each now. One query."""
+    by_others = ~Q(action_type=ActionType.REDEEMED)
+    failed = to_repair().filter(assignment__budget__in=budgets).order_by()
+    counted = failed.values_list("error_code").annotate(
+        count=Count("assignment", distinct=True),
+        retryable=Count("assignment", distinct=True, filter=by_others & ~too_late(now)),
+        skippable=Count("assignment", distinct=True, filter=by_others),
+    )
+    return [CauseCount(*one) for one in counted.order_by("-count", "error_code")]
+
+
+def too_late(now: datetime) -> Q:
+    """Return the condition on failed work that it would be skipped when it is done again.
+
+    A reminder after the deadline; the mail before a start that has passed, or is not known any more.
+    """
+    started = Q(assignment__content_start__lte=now) | Q(assignment__content_start__gte=FAR_FUTURE)
+    past = Q(assignment__state=State.ALLOCATED, assignment__expires_at__lte=now)
+    return Q(started, action_type=ActionType.NUDGED) | Q(past, action_type__in=_ENDING)
+
+
 @dataclass
 class RepairResult:
     """The assignments of which failed work was repaired, and the others with the reason."""
@@ -149,14 +184,7 @@ def retry(
     def again(failed: list[LearnerContentAssignmentAction]) -> None:
         actions.retry_all(failed, now=now, actor=actor)
 
-    def in_time(failed: LearnerContentAssignmentAction) -> bool:
-        one = failed.assignment
-        if failed.action_type == ActionType.NUDGED and not now < one.content_start < FAR_FUTURE:
-            return False
-        mails = (ActionType.REMINDED, ActionType.NUDGED)
-        return failed.action_type not in mails or one.state != State.ALLOCATED or one.expires_at > now
-
-    return _repair(budget, uuids, again, which or Q(), in_time)
+    return _repair(budget, uuids, again, which or Q(), too_late(now))
 
 
 def skip(
@@ -185,12 +213,12 @@ def _repair(
     uuids: Sequence[UUID],
     answer: Callable[[list[LearnerContentAssignmentAction]], None],
     which: Q,
-    can_be: Callable[[LearnerContentAssignmentAction], bool] = lambda _failed: True,
+    late: Q = _NONE,
 ) -> RepairResult:
     """Answer the failed work of named assignments, in batches, each in a transaction of its own."""
     outcome = RepairResult()
     for batch in chunks(dict.fromkeys(uuids), ROWS_PER_STATEMENT):
-        outcome.add(_repair_batch(budget, batch, answer, which, can_be))
+        outcome.add(_repair_batch(budget, batch, answer, which, late))
     return outcome
 
 
@@ -199,7 +227,7 @@ def _repair_batch(
     uuids: Sequence[UUID],
     answer: Callable[[list[LearnerContentAssignmentAction]], None],
     which: Q,
-    can_be: Callable[[LearnerContentAssignmentAction], bool],
+    late: Q,
 ) -> RepairResult:
     outcome = RepairResult()
     with transaction.atomic():
@@ -208,7 +236,10 @@ def _repair_batch(
         found = {one.pk: one for one in for_update(named).order_by("pk")}
         failed = _locked(to_repair().filter(which, assignment__in=found), found)
         by_others = [one for one in failed if one.action_type != ActionType.REDEEMED]
-        repairable = [one for one in by_others if can_be(one)]
+        mails = [one.pk for one in by_others if one.action_type in _ENDING]
+        ending = LearnerContentAssignmentAction.objects.filter(late, pk__in=mails)
+        too_late_now = set(ending.values_list("pk", flat=True))
+        repairable = [one for one in by_others if one.pk not in too_late_now]
         answer(repairable)
         repaired = {one.assignment_id for one in repairable}
         refusals: dict[int, str] = {one.assignment_id: RepairRefusal.ONLY_BY_LEARNER for one in failed}

@@ -22,7 +22,7 @@ from django_filters.constants import EMPTY_VALUES
 
 from bursary.access import known_learners
 from bursary.access.models import learner_key, of_mailboxes
-from bursary.assignments import content_display, derived, failures, learner_accounts
+from bursary.assignments import content_display, derived, failures, learner_accounts, statuses
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
@@ -185,6 +185,8 @@ class AssignmentFilters(django_filters.FilterSet):
     lms_user_id__in = NumbersFilter(method="of_own_learners")
     declined = django_filters.BooleanFilter(method="by_learners_refusal", label="Cancelled by its learner")
     account_ended = django_filters.ChoiceFilter(choices=AccountEnded.choices, method="with_ended_account")
+    ended_at__gte = MomentFilter(method="ended_since", label="Accepted, or ended without that, since then")
+    ended_at__lte = MomentFilter(method="ended_until", lookup_expr="lte", label="The same, until then")
     cause = TextsFilter(method="with_failed_work", label="With failed work to repair, of these causes")
     allocation_batch = django_filters.UUIDFilter(field_name="allocation_batch_uuid")
     content_key = TextFilter(method="of_content", label="A key, present or former")
@@ -268,6 +270,14 @@ class AssignmentFilters(django_filters.FilterSet):
         """Keep the assignments of any of these addresses, by the keys of their mailboxes."""
         addresses = [value] if isinstance(value, str) else value
         return queryset.filter(of_mailboxes([learner_key(address) for address in addresses]))
+
+    def ended_since(self, queryset: QuerySet[Any], _name: str, value: datetime) -> QuerySet[Any]:
+        """Keep what was accepted, cancelled, declined, refunded or expired at that instant or later."""
+        return queryset.filter(statuses.ended("gte", value))
+
+    def ended_until(self, queryset: QuerySet[Any], _name: str, value: datetime) -> QuerySet[Any]:
+        """Keep what was accepted, cancelled, declined, refunded or expired at that instant or earlier."""
+        return queryset.filter(statuses.ended("lte", value))
 
     def with_ended_account(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from django.db.models import Q
@@ -65,14 +67,24 @@ def status_of(state: str, learner_state: int) -> str:
     return DECLINED if learner_state == LearnerState.DECLINED else state
 
 
+_ENDED_AT: Mapping[str, str] = {
+    State.ACCEPTED: "accepted_at",
+    State.CANCELLED: "cancelled_at",
+    State.EXPIRED: "expired_at",
+    State.REVERSED: "reversed_at",
+}
+
+
 def ended_at(assignment: LearnerContentAssignment) -> datetime | None:
     """Return when it was accepted or ended without that; None while it is open."""
-    return {
-        State.ACCEPTED: assignment.accepted_at,
-        State.CANCELLED: assignment.cancelled_at,
-        State.EXPIRED: assignment.expired_at,
-        State.REVERSED: assignment.reversed_at,
-    }.get(State(assignment.state))
+    column = _ENDED_AT.get(assignment.state)
+    return getattr(assignment, column) if column else None
+
+
+def ended(lookup: str, instant: datetime) -> Q:
+    """Return the condition on assignments that `ended_at` compares so with an instant."""
+    each = [Q(state=state) & Q((f"{column}__{lookup}", instant)) for state, column in _ENDED_AT.items()]
+    return reduce(or_, each)
 
 
 def why_ended(assignment: LearnerContentAssignment) -> str:

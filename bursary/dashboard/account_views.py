@@ -11,7 +11,7 @@ from django.urls import reverse_lazy
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from bursary.access.models import ApiKey, User
 from bursary.dashboard.account_forms import MOST_KEYS, ForgottenPasswordForm, NewKeyForm
@@ -39,15 +39,17 @@ def account(request: HttpRequest) -> HttpResponse:
 
 
 @page
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def revoke_key(request: HttpRequest, pk: int) -> HttpResponse:
-    """Revoke one of the user's own keys, which answers 404 for others' keys."""
+    """Ask whether to revoke one of the user's own keys; by POST, do it. Others' keys answer 404."""
     user = request.user
     assert isinstance(user, User)  # noqa: S101  # login_required sees to it
     key = ApiKey.objects.filter(user=user, pk=pk).first()
     if key is None:
         raise Http404("There is no such key.")
+    if request.method != "POST":
+        return render(request, "dashboard/revoke_key.html", {"key": key})
     if _working(user).filter(pk=pk).update(revoked_at=timezone.now()):
         messages.success(request, _("Revoked: the key “%(name)s” no longer works.") % {"name": key.name})
     return redirect("account")

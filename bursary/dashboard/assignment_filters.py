@@ -9,7 +9,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import django_filters
-from django.db.models import Count, QuerySet
+from django.db.models import Count, QuerySet, Sum, Value
 from django.http import Http404, QueryDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -30,7 +30,7 @@ SORTS: Mapping[str, Any] = {
     "content_title": gettext_lazy("Course"),
     "price_cents": gettext_lazy("Price"),
     "learner_state": gettext_lazy("Status"),
-    "recent_action_at": gettext_lazy("Last action"),
+    "recent_action_at": gettext_lazy("Assigned or reminded"),
     "expires_at": gettext_lazy("Deadline"),
     "content_start": gettext_lazy("Start"),
 }
@@ -39,6 +39,14 @@ NEWEST = "-recent_action_at"
 
 _Rows = QuerySet[LearnerContentAssignment]
 _NO_FILTERS = ("budget", "status", "sort", "cursor")
+
+_SPANS = [(f"{name}_from", f"{name}_to") for name in ("price", "assigned", "due", "ended")]
+_PLAIN: Mapping[str, Any] = {
+    "min_value": gettext_lazy("Give %(limit_value)s or more."),
+    "max_value": gettext_lazy("Give %(limit_value)s or less."),
+    "max_length": gettext_lazy("It is too long."),
+}
+"""What is wrong with a value, by the code of the form's error; any other error is a plain sentence."""
 
 WITHIN_DAYS = (
     (7, gettext_lazy("7 days")),
@@ -61,7 +69,13 @@ class ListFilters(listing.AssignmentFilters):
         field_name="allocated_at", lookup_expr="gte", label=gettext_lazy("Assigned from")
     )
     assigned_to = MomentFilter(field_name="allocated_at", lookup_expr="lte", label=gettext_lazy("to"))
-    within = django_filters.NumberFilter(method="ends_within", min_value=1, max_value=LONGEST_AGE_DAYS)
+    ended_from = MomentFilter(method="ended_since", label=gettext_lazy("Ended from"))
+    ended_to = MomentFilter(method="ended_until", lookup_expr="lte", label=gettext_lazy("until"))
+    due_from = MomentFilter(method="due_since", label=gettext_lazy("Deadline from"))
+    due_to = MomentFilter(method="due_until", lookup_expr="lte", label=gettext_lazy("until"))
+    within = django_filters.NumberFilter(
+        method="ends_within", label=gettext_lazy("Deadline within"), min_value=1, max_value=LONGEST_AGE_DAYS
+    )
     content_key = TextFilter(method="of_course")
 
     def __init__(self, *args: Any, now: datetime, **kwargs: Any) -> None:
@@ -81,9 +95,25 @@ class ListFilters(listing.AssignmentFilters):
         until = self.now + timedelta(days=int(value))
         return queryset.filter(state=State.ALLOCATED, expires_at__gt=self.now, expires_at__lte=until)
 
+    def due_since(self, queryset: QuerySet[Any], _name: str, value: datetime) -> QuerySet[Any]:
+        """Keep open assignments with a deadline at that instant or later."""
+        return queryset.filter(state=State.ALLOCATED, expires_at__gte=value)
+
+    def due_until(self, queryset: QuerySet[Any], _name: str, value: datetime) -> QuerySet[Any]:
+        """Keep open assignments with a deadline at that instant or earlier."""
+        return queryset.filter(state=State.ALLOCATED, expires_at__lte=value)
+
     def of_course(self, queryset: QuerySet[Any], _name: str, value: str) -> QuerySet[Any]:
         """Keep the assignments of a course, and of its runs."""
         return queryset.filter(content_key=value) | queryset.filter(parent_content_key=value)
+
+
+@dataclass
+class StatusTotal:
+    """The assignments of a status, and their money in cents: what was, or is, reserved or spent for them."""
+
+    count: int = 0
+    cents: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,20 +139,26 @@ class Selection:
         """The assignments, with the status."""
         return with_status(self._found, self.status)
 
-    def counts(self, everything: Sequence[LearnerContentAssignment] | None) -> dict[str, int]:
-        """Return the number of assignments by status, whichever is chosen.
+    def totals(
+        self, everything: Sequence[LearnerContentAssignment] | None, *, with_money: bool
+    ) -> dict[str, StatusTotal]:
+        """Return the number of assignments by status, whichever is chosen, with their money if asked for.
 
-        One query, over an index where no text is searched; none, where `everything` that is found is given.
+        One query, over an index where no text is searched and no money added up; none, where `everything`
+        that is found is given.
         """
         if everything is None:
             groups: Any = self._found.order_by().values_list("state", "learner_state")
-            groups = groups.annotate(count=Count("*"))  # of a column that is not in the index: a full scan
+            # A column that is not in the index is a full scan.
+            cents: Any = Sum("price_cents") if with_money else Value(0)
+            groups = groups.annotate(count=Count("*"), cents=cents)
         else:
-            groups = [(row.state, row.learner_state, 1) for row in everything]
-        counted = dict.fromkeys(statuses.STATUSES, 0)
-        for state, learner_state, count in groups:
-            counted[statuses.status_of(state, learner_state)] += count
-        return counted
+            groups = [(row.state, row.learner_state, 1, row.price_cents) for row in everything]
+        totals = {status: StatusTotal() for status in statuses.STATUSES}
+        for state, learner_state, count, cents in groups:
+            one = totals[statuses.status_of(state, learner_state)]
+            one.count, one.cents = one.count + count, one.cents + cents
+        return totals
 
     def causes(self, everything: Sequence[LearnerContentAssignment] | None) -> list[tuple[str, str, int]]:
         """Return each cause of failed work in what is found, in words, with its number. One query."""
@@ -193,8 +229,18 @@ def _found(query: QueryDict, filters: ListFilters) -> tuple[list[str], _Rows, _R
 
 def _problems(query: QueryDict, filters: ListFilters) -> list[str]:
     """Return what cannot be read of an address."""
-    labels = {name: one.label or name for name, one in filters.filters.items()}
-    found = [f"{labels.get(name, name)}: {errors[0]}" for name, errors in filters.errors.items()]
+    found = []
+    for name, (error, *_more) in filters.errors.as_data().items():
+        label = str(filters.filters[name].label or "")
+        limits = error.params or {}
+        sentence = _PLAIN[error.code] % limits if error.code in _PLAIN else error.messages[0]
+        found.append(f"{name if label.startswith('[') else label or name}: {sentence}")
+    asked = {} if found else filters.form.cleaned_data
+    for first, last in _SPANS:
+        if asked.get(first) and asked.get(last) and asked[first] > asked[last]:
+            found.append(
+                f"{filters.filters[first].label}: {_('It is beyond the other end: nothing can match.')}"
+            )
     unknown = sorted(set(query) - {*filters.filters, *_NO_FILTERS})
     found += [_("There is no filter “%(name)s”.") % {"name": name} for name in unknown]
     status = query.get("status", "")

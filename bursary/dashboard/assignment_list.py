@@ -1,6 +1,6 @@
 """The list of assignments: a page of rows by cursor, the counts by status, and the links to other views."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,14 +14,14 @@ from bursary.assignments import content_display, cursors, listing, statuses
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.dashboard import assignment_filters, chips
-from bursary.dashboard.assignment_filters import SORTS, WITHIN_DAYS, Selection
+from bursary.dashboard.assignment_filters import SORTS, WITHIN_DAYS, Selection, StatusTotal
 from bursary.dashboard.chips import Chip
 
 PAGE = 50
 
 _FOLDED = (
     *("cause", "content_title__icontains", "content_partner__icontains", "price_from", "price_to"),
-    *("assigned_from", "assigned_to"),
+    *("assigned_from", "assigned_to", "ended_from", "ended_to", "due_from", "due_to"),
 )
 
 
@@ -68,6 +68,8 @@ class ListPage:
     tabs: Sequence[Tab]
     total: int | None
     """The number of assignments that the filters find, status included; None on later pages."""
+    cents: int | None
+    """Their money; None on later pages, and of a whole list, which is the budgets' to show."""
     earlier: str
     later: str
     query: str
@@ -89,17 +91,20 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
     rows = listing.with_timelines(found.pks, now=now, with_join_by=False)
     is_everything = not (cursor or found.later or chosen.status)
     everything = rows if is_everything else None
-    counts = None if cursor else chosen.counts(everything)
+    filtered = any(query[name] for name in query if name not in ("sort", "cursor", "status", "budget"))
+    totals = None if cursor else chosen.totals(everything, with_money=filtered)
+    counts = None if totals is None else {status: one.count for status, one in totals.items()}
     return ListPage(
         selection=chosen,
         rows=[_row(one, now=now) for one in rows],
         columns=[_column(name, query, chosen.sort) for name in SORTS],
         tabs=_tabs(query, chosen.status, counts),
         total=None if counts is None else counts.get(chosen.status, sum(counts.values())),
+        cents=_cents(totals, chosen.status) if totals and filtered else None,
         earlier=found.earlier and changed(query, cursor=found.earlier),
         later=found.later and changed(query, cursor=found.later),
         query=changed(query),
-        filtered=any(query[name] for name in query if name not in ("sort", "cursor", "status")),
+        filtered=filtered or bool(query.get("budget")),
         causes=() if cursor else chosen.causes(everything),
         more_filters=any(query.get(name) for name in _FOLDED),
     )
@@ -109,6 +114,10 @@ def changed(query: QueryDict, **parameters: str) -> str:
     """Return the address' query with these parameters, without empty ones and without its cursor."""
     kept = {name: str(query[name]) for name in query if name != "cursor"}
     return urlencode({name: value for name, value in (kept | parameters).items() if value})
+
+
+def _cents(totals: Mapping[str, StatusTotal], status: str) -> int:
+    return totals[status].cents if status else sum(one.cents for one in totals.values())
 
 
 def _row(assignment: LearnerContentAssignment, *, now: datetime) -> Row:

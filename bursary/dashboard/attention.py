@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, F, Max, Q, QuerySet, Sum
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted
 from bursary.assignments import causes, content_display, deadline_notices, failures
-from bursary.assignments.choices import State
+from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.dashboard.money_bars import money_bar
@@ -23,6 +23,7 @@ from bursary.lib import moments
 from bursary.lib.money import dollars
 
 SOON = timedelta(days=7)
+REMINDED_LATELY = timedelta(days=3)
 ENDS_SOON = timedelta(days=30)
 NEARLY_SPENT = 10  # per cent that are still free
 MOST_CAUSES = 10
@@ -52,6 +53,8 @@ class Attention:
     verb: str = ""
     button: str = ""
     query: str = ""
+    quiet: bool = False
+    """It was done of late: it comes last, and its button is no main one."""
 
 
 def items(
@@ -62,13 +65,14 @@ def items(
     now: datetime,
 ) -> list[Attention]:
     """Return what needs attention in the user's budgets, of which `rows` are assignments. Four queries."""
-    return [
+    found = [
         *_mail_trouble(budgets, now=now),
-        *_failures(budgets),
+        *_failures(budgets, now=now),
         *_notices(user, now=now),
-        *_deadlines(rows, now=now),
+        *_deadlines(budgets, rows, now=now),
         *(one for budget in budgets for one in _of_budget(budget, now=now)),
     ]
+    return sorted(found, key=lambda one: one.quiet)
 
 
 def _mail_trouble(budgets: Sequence[Budget], *, now: datetime) -> list[Attention]:
@@ -86,25 +90,28 @@ def _mail_trouble(budgets: Sequence[Budget], *, now: datetime) -> list[Attention
     return [Attention("mail-off", "warning", sentence % words, url, _("Show what waits"))]
 
 
-def _failures(budgets: Sequence[Budget]) -> list[Attention]:
+def _failures(budgets: Sequence[Budget], *, now: datetime) -> list[Attention]:
     found = []
-    for cause, count in [*failures.causes(budgets).items()][:MOST_CAUSES]:
-        why = causes.in_words(cause)
-        query = urlencode({"cause": cause})
+    for one in failures.causes_in_time(budgets, now=now)[:MOST_CAUSES]:
+        why = causes.in_words(one.cause)
+        query = urlencode({"cause": one.cause})
+        verb, next_step = "retry" if one.cause in RETRYABLE and one.retryable else "", why.next_step
+        if one.skippable and not one.retryable:
+            verb, next_step = "skip", _("It is too late to do it again: skip it.")
         sentence = ngettext(
             "Something failed for %(count)s assignment. %(why)s",
             "Something failed for %(count)s assignments. %(why)s",
-            count,
+            one.count,
         )
         found.append(
             Attention(
                 icon="alert-triangle",
                 kind="danger",
-                sentence=f"{sentence % {'count': count, 'why': why.sentence}} {why.next_step}",
+                sentence=f"{sentence % {'count': one.count, 'why': why.sentence}} {next_step}",
                 url=f"{reverse('assignment-list')}?{query}",
                 link=_("Show them"),
-                verb="retry" if cause in RETRYABLE else "",
-                button=_("Retry"),
+                verb=verb,
+                button=_("Skip") if verb == "skip" else _("Retry"),
                 query=query,
             )
         )
@@ -144,9 +151,19 @@ def _notice(notice: DeadlineNotice) -> Attention:
     )
 
 
-def _deadlines(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> list[Attention]:
+def _deadlines(
+    budgets: Sequence[Budget], rows: QuerySet[LearnerContentAssignment], *, now: datetime
+) -> list[Attention]:
     soon = rows.filter(state=State.ALLOCATED, expires_at__gt=now, expires_at__lte=now + SOON)
-    found = soon.order_by().aggregate(count=Count("pk"), cents=Sum("price_cents"))
+    reminded = Q(recent_action_at__gt=F("allocated_at"))
+    waiting = Q(learner_state=LearnerState.WAITING)
+    found = soon.order_by().aggregate(
+        count=Count("pk"),
+        cents=Sum("price_cents"),
+        last=Max("recent_action_at", filter=reminded),
+        lately=Count("pk", filter=reminded & Q(recent_action_at__gt=now - REMINDED_LATELY)),
+        waiting=Count("pk", filter=waiting),
+    )
     if not found["count"]:
         return []
     sentence = ngettext(
@@ -156,6 +173,9 @@ def _deadlines(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> li
         "%(money)s comes free if they are not accepted.",
         found["count"],
     ) % {"count": found["count"], "money": dollars(found["cents"])}
+    if found["last"]:
+        last = moments.in_words(found["last"], zone=budgets[0].customer.zone)
+        sentence += " " + _("The last reminder was sent on %(last)s.") % {"last": last}
     query = urlencode({"within": SOON.days, "sort": "expires_at"})
     url = f"{reverse('assignment-list')}?{query}"
     return [
@@ -168,6 +188,7 @@ def _deadlines(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> li
             verb="remind",
             button=_("Remind"),
             query=query,
+            quiet=found["lately"] >= found["waiting"] > 0,
         )
     ]
 

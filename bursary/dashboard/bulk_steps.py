@@ -15,6 +15,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
 from bursary.access.models import User
+from bursary.assignments.failures import LONGEST_REASON
 from bursary.budgets.models import LONGEST_AGE_DAYS
 from bursary.dashboard import assignment_filters, bulk_work
 from bursary.dashboard.bulk_work import BatchResult, Extent, Verb
@@ -32,7 +33,7 @@ class BulkSteps:
         self.verb, self.user, self.now = verb, user, now
         self.everything, self.query = bool(posted.get("everything")), posted.get("query", "")
         self.uuids = [] if self.everything else uuids_of(posted)
-        self.until, self.confirmed = posted.get("until", "").strip(), _number(posted, "confirmed")
+        self.given, self.confirmed = posted.get(verb.asks, "").strip(), _number(posted, "confirmed")
         self.so_far, self.refused, self.after = BatchResult(), 0, 0
         if self.everything:
             query = QueryDict(self.query)
@@ -58,7 +59,7 @@ class BulkSteps:
     def do_batch(self) -> BatchResult:
         """Do the next batch, and return its result."""
         result = bulk_work.do_batch(
-            self.verb, self.rows, after=self.after, until=self.until, now=self.now, actor=self.user
+            self.verb, self.rows, after=self.after, given=self.given, now=self.now, actor=self.user
         )
         self.so_far.done += result.done
         self.so_far.unchanged += result.unchanged
@@ -106,7 +107,7 @@ class BulkSteps:
 
     @property
     def _asked(self) -> list[Any]:
-        return [self.user.pk, self.verb.name, self.everything, self.query, self.until]
+        return [self.user.pk, self.verb.name, self.everything, self.query, self.given]
 
     def _step(self, text: str) -> list[int] | None:
         """Return the state that a step before has signed for the same request; None without one."""
@@ -118,12 +119,14 @@ class BulkSteps:
         return signed[len(asked) :] if signed[: len(asked)] == asked else None
 
     def _problem(self) -> str:
-        """Return what is wrong with the day that was given; empty before the question was answered."""
-        if not self.verb.needs_day or self.confirmed is None:
+        """Return what is wrong with what was given; empty before the question was answered."""
+        if not self.verb.asks or self.confirmed is None:
             return ""
+        if self.verb.asks == "reason":
+            return "" if 0 < len(self.given) <= LONGEST_REASON else _("Give a reason, of a sentence or two.")
         first, last = self.days
         try:
-            if first <= date.fromisoformat(self.until) <= last:
+            if first <= date.fromisoformat(self.given) <= last:
                 return ""
         except ValueError:
             pass

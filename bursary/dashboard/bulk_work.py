@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Max, Q, QuerySet, Sum
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from bursary.access import anonymisation
 from bursary.access.models import User
 from bursary.access.permissions import Permission
 from bursary.assignments import cancellation, content_display, extension, failures, reminders
@@ -25,8 +26,10 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib import moments
 from bursary.lib.batches import keyset_pages
+from bursary.lib.money import dollars
 
 BATCH = 500
+MOST_NAMED = 5  # of learners, and of budgets, before they are cancelled
 OLD = timedelta(days=30)  # a failure that old is asked about before it is retried
 
 REFUSALS: Mapping[str, Any] = {
@@ -91,10 +94,10 @@ class _Outcome:
 
 
 class Work(Protocol):
-    """The API's function for a verb; `until` is a day, of verbs that need one."""
+    """The API's function for a verb; `given` is the answer to what the verb asks for, if it asks."""
 
     def __call__(
-        self, budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User
+        self, budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User
     ) -> _Outcome: ...
 
 
@@ -113,7 +116,8 @@ class Verb:
     applies: Q
     """Which of all that a filter finds it is for; of named ones, the others are refused by name."""
     work: Work
-    needs_day: bool = False
+    asks: str = ""
+    """The field of the question that is to be filled in: `until`, a day, or `reason`; empty for none."""
     caution: Callable[[QuerySet[LearnerContentAssignment], datetime], str] = lambda _rows, _now: ""
     """What is to be considered before it is done to these; empty for nothing."""
 
@@ -125,23 +129,28 @@ class Verb:
         return " ".join(parts)
 
 
-def _remind(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
+def _remind(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
     found = reminders.remind(budget, uuids=uuids, now=now, actor=actor)
     return _Outcome(len(found.requested), len(found.on_their_way), found.refused)
 
 
-def _cancel(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
+def _cancel(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
     found = cancellation.cancel(budget, uuids=uuids, now=now, actor=actor)
     return _Outcome(len(found.cancelled), len(found.unchanged), found.refused)
 
 
-def _retry(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
+def _retry(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
     found = failures.retry(budget, uuids=uuids, now=now, actor=actor)
     return _Outcome(len(found.repaired), 0, found.refused)
 
 
-def _extend(budget: Budget, uuids: Sequence[UUID], *, until: str, now: datetime, actor: User) -> _Outcome:
-    day = moments.read(until, zone=budget.customer.zone, end_of_day=True)
+def _skip(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
+    found = failures.skip(budget, uuids=uuids, reason=given, now=now, actor=actor)
+    return _Outcome(len(found.repaired), 0, found.refused)
+
+
+def _extend(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
+    day = moments.read(given, zone=budget.customer.zone, end_of_day=True)
     found = extension.extend(budget, uuids=uuids, until=day, now=now, actor=actor)
     shorter = {
         one.assignment: _SHORTER[one.decided_by]
@@ -163,6 +172,26 @@ def _old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> st
         "%(count)s of them failed more than %(days)s days ago: their learners may not expect it any more.",
         count,
     ) % {"count": count, "days": OLD.days}
+
+
+def _what_comes_free(rows: QuerySet[LearnerContentAssignment], _now: datetime) -> str:
+    """Return the money that comes free, of which budgets, and the first learners. Two queries."""
+    still_open = rows.filter(state=State.ALLOCATED).order_by()
+    by_budget = still_open.values_list("budget__name").annotate(cents=Sum("price_cents"), count=Count("pk"))
+    money = list(by_budget.order_by("-cents", "budget__name")[:MOST_NAMED])
+    if not money:
+        return ""
+    first = still_open.order_by("pk").values_list("learner_email", flat=True)[:MOST_NAMED]
+    learners = [anonymisation.shown_address(address) for address in first]
+    more = sum(count for _name, _cents, count in money) - len(learners)
+    names = ", ".join(_isolated(name) for name in learners) + (", …" if more else "")
+    freed = ", ".join(f"{dollars(cents)} ({_isolated(name)})" for name, cents, _count in money)
+    return _("What comes free: %(freed)s. The learners: %(names)s") % {"freed": freed, "names": names}
+
+
+def _isolated(name: str) -> str:
+    """Return a name that keeps its direction in a sentence of the other one."""
+    return f"\u2068{name}\u2069"
 
 
 VERBS: Mapping[str, Verb] = {
@@ -204,6 +233,7 @@ VERBS: Mapping[str, Verb] = {
             ),
             Q(state=State.ALLOCATED),
             _cancel,
+            caution=_what_comes_free,
         ),
         Verb(
             "retry",
@@ -239,7 +269,27 @@ VERBS: Mapping[str, Verb] = {
             ),
             Q(state=State.ALLOCATED),
             _extend,
-            needs_day=True,
+            asks="until",
+        ),
+        Verb(
+            "skip",
+            Permission.ALLOCATE,
+            gettext_lazy("Skip"),
+            gettext_lazy(
+                "What failed is left as it is, and counts as failed no more. The reason stays on the "
+                "timeline. If the learner was never notified, cancel the assignment to free its money."
+            ),
+            gettext_lazy("Skipped"),
+            gettext_lazy("Nothing to do"),
+            lambda count: (
+                ngettext(
+                    "Skip what failed of one assignment?", "Skip what failed of %(count)s assignments?", count
+                )
+                % {"count": count}
+            ),
+            Q(failures.with_failures()),
+            _skip,
+            asks="reason",
         ),
     )
 }
@@ -264,7 +314,7 @@ def do_batch(
     rows: QuerySet[LearnerContentAssignment],
     *,
     after: int,
-    until: str,
+    given: str,
     now: datetime,
     actor: User,
 ) -> BatchResult:
@@ -279,7 +329,7 @@ def do_batch(
     otherwise: dict[UUID, str] = {}
     budgets = Budget.objects.select_related("customer").in_bulk(uuids)
     for budget_pk, named in sorted(uuids.items()):
-        outcome = verb.work(budgets[budget_pk], named, until=until, now=now, actor=actor)
+        outcome = verb.work(budgets[budget_pk], named, given=given, now=now, actor=actor)
         result.done += outcome.done
         result.unchanged += outcome.unchanged
         refused |= {uuid: REFUSALS.get(why, _("It cannot be done.")) for uuid, why in outcome.refused.items()}

@@ -1,5 +1,6 @@
 """The home page: what needs attention, the budgets, how learners react, and what is assigned to the user."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,12 +30,14 @@ ATTENTION_SHOWN = 8
 BUDGETS_SHOWN = 6
 NEWEST = 10
 OWN_PAGE = 25
-REACTIONS = (State.ACCEPTED, State.ALLOCATED, State.EXPIRED)
-"""The states that the chart shows, from the bottom."""
+ENDED = "ended"
+REACTIONS = (State.ACCEPTED, State.ALLOCATED, State.EXPIRED, ENDED)
+"""What the chart shows, from the bottom: every assignment is in one of them."""
 LEGEND: Sequence[tuple[str, Any]] = (
     (State.ACCEPTED, gettext_lazy("Accepted")),
-    (State.ALLOCATED, gettext_lazy("Waiting")),
+    (State.ALLOCATED, gettext_lazy("Open")),
     (State.EXPIRED, gettext_lazy("Expired")),
+    (ENDED, gettext_lazy("Declined, cancelled or refunded")),
 )
 
 
@@ -95,10 +98,12 @@ def overview(user: User, *, now: datetime) -> Overview:
 def _reactions(rows: QuerySet[LearnerContentAssignment], *, zone: ZoneInfo, now: datetime) -> BarChart:
     starts = charts.week_starts(now - timedelta(weeks=charts.WEEKS - 1), zone=zone)
     # No action is older than its allocation; the first condition is a range of an index.
-    recent = rows.filter(recent_action_at__gte=starts[0], allocated_at__gte=starts[0], state__in=REACTIONS)
+    recent = rows.filter(recent_action_at__gte=starts[0], allocated_at__gte=starts[0])
     recent = recent.order_by()
     by_week = recent.values_list(charts.week_of("allocated_at", starts), "state")
-    counts = {(week, state): count for week, state, count in by_week.annotate(count=Count("pk"))}
+    counts: Counter[tuple[int, str]] = Counter()
+    for week, state, count in by_week.annotate(count=Count("pk")):
+        counts[week, state if state in REACTIONS else ENDED] += count
     return charts.bar_chart(counts, series=REACTIONS, starts=starts)
 
 

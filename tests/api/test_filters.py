@@ -86,6 +86,17 @@ def test_a_filter_finds_its_rows(door: Door, budget: Budget, name: str, value: s
     assert answer.json()["count"] == len(found)
 
 
+def test_what_ended_in_a_period_is_found_by_the_date_of_its_state(door: Door, budget: Budget) -> None:
+    rows = LearnerContentAssignment.objects.filter(budget=budget)
+    rows.update(accepted_at="2026-01-15T00:00:00Z")  # of an earlier cycle
+    rows.filter(content_key__endswith=CRANES).update(expired_at="2026-03-31T21:59:59Z")
+    rows.filter(content_key__endswith=DRIFT).update(cancelled_at="2026-04-01T00:00:00Z")
+
+    assert set(names(door.assignments(budget, ended_at__gte="2026-01-01"))) == {CRANES, DRIFT}
+    assert names(door.assignments(budget, ended_at__lte="2026-03-31")) == [CRANES]
+    assert names(door.assignments(budget, ended_at__gte="2026-04-01T00:00:00Z")) == [DRIFT]
+
+
 def test_filters_are_joined_by_and(door: Door, budget: Budget) -> None:
     answer = door.assignments(budget, state="allocated", content_partner__icontains="zebra", search="carl")
     assert names(answer) == [BOATS]

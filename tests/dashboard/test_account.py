@@ -109,10 +109,21 @@ def test_a_revoked_key_signs_nothing_in_and_is_not_listed(signed_in: Client, ada
     assert answer_to(key) == 401
 
 
+def test_revoking_a_key_asks_back_first(signed_in: Client) -> None:
+    key = make_key(signed_in, name="report")
+    address = f"/account/keys/{ApiKey.objects.get().pk}/revoke/"
+    assert f'href="{address}"' in signed_in.get("/account/").content.decode()
+    question = signed_in.get(address).content.decode()
+    assert "Revoke the key “report”?" in question
+    assert "refused from then on" in question
+    assert answer_to(key) != 401
+
+
 def test_no_one_sees_or_revokes_the_key_of_another(signed_in: Client) -> None:
     row, _key = ApiKey.issue(given_user(), name="of another")
     assert list(signed_in.get("/account/").context["keys"]) == []
     assert signed_in.post(f"/account/keys/{row.pk}/revoke/").status_code == 404
+    assert signed_in.get(f"/account/keys/{row.pk}/revoke/").status_code == 404
     row.refresh_from_db()
     assert row.revoked_at is None
 

@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -221,6 +221,11 @@ def test_what_the_filter_finds_is_exported(client: Client, budget: Budget) -> No
         ({"price_from": "many"}, "Price from: Enter a number."),
         ({"assigned_from": "soon"}, "Assigned from: Give a date"),
         ({"status": "allocated"}, "There is no status “allocated”."),
+        ({"within": "0"}, "Deadline within: Give 1 or more."),
+        (
+            {"price_from": "60", "price_to": "50"},
+            "Price from: It is beyond the other end: nothing can match.",
+        ),
         ({"learnerstate": "waiting"}, "There is no filter “learnerstate”."),
     ],
 )
@@ -301,3 +306,29 @@ def test_an_expired_one_has_no_deadline_any_more(client: Client, budget: Budget)
 
 def test_the_address_has_a_name(client: Client) -> None:
     assert reverse("assignment-list") == LIST
+
+
+def test_the_money_of_what_ended_in_a_period_is_added_up(client: Client, budget: Budget) -> None:
+    for number in range(5):
+        content = world.given_content(price_cents=100 * (number + 1))
+        given(budget, content, f"learner-{number}@people.example")
+    states = (
+        (State.EXPIRED, {"expired_at": datetime(2025, 12, 31, 22, 59, 59, tzinfo=UTC)}),  # in Madrid 2025
+        (State.EXPIRED, {"expired_at": datetime(2025, 12, 31, 23, tzinfo=UTC)}),
+        (State.ACCEPTED, {"accepted_at": datetime(2026, 2, 1, tzinfo=UTC), "expired_at": world.NOW}),
+        (State.CANCELLED, {"cancelled_at": datetime(2026, 1, 31, 22, 59, tzinfo=UTC)}),
+    )
+    for row, (state, columns) in zip(LearnerContentAssignment.objects.order_by("pk"), states, strict=False):
+        LearnerContentAssignment.objects.filter(pk=row.pk).update(state=state, **columns)
+
+    january = {"ended_from": "2026-01-01", "ended_to": "2026-01-31"}
+    both = page(client, **january)
+    expired = page(client, **january, status="expired")
+
+    assert sorted(learners(both)) == ["learner-1", "learner-3"]
+    assert "2 assignments · $6.00" in both
+    assert (learners(expired), "1 assignment · $2.00" in expired) == (["learner-1"], True)
+    assert learners(page(client, ended_from="2026-02-01")) == ["learner-2"]
+    due = page(client, due_from="2026-03-01", due_to="2026-05-31")
+    assert (learners(due), "1 assignment · $5.00" in due) == (["learner-4"], True)
+    assert 'class="found"' not in page(client)

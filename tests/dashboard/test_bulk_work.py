@@ -10,8 +10,10 @@ from django.test import Client
 from django.utils import timezone
 
 from bursary.access.models import Role
-from bursary.assignments import cancellation
-from bursary.assignments.choices import ActionType, State
+from bursary.assignments import actions, cancellation
+from bursary.assignments import reminders as reminders_of
+from bursary.assignments.actions import Failed, Failure
+from bursary.assignments.choices import ActionType, ErrorReason, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
@@ -80,6 +82,8 @@ def test_nothing_is_done_before_it_is_confirmed(client: Client, budget: Budget) 
 
     assert "Cancel 2 assignments?" in question
     assert "Their money is free at once" in question
+    assert "What comes free: $398.00 (\u2068Languages\u2069)." in question
+    assert f"The learners: \u2068{rows()[0].learner_email}\u2069, " in question
     assert set(states()) == {State.ALLOCATED}
 
     done = text(client.post(SELECTED, form_of(question)))
@@ -289,3 +293,35 @@ def test_a_status_that_there_is_none_of_finds_nothing_to_work_on(client: Client,
     form = {"verb": "cancel", "everything": "yes", "query": "status=allocated", "confirmed": 5}
     assert post(client, **form).status_code == 303
     assert State.CANCELLED not in states()
+
+
+def test_a_reminder_that_came_too_late_is_skipped_for_a_reason_from_home(
+    client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = rows()[0]
+    now = world.NOW + timedelta(hours=1)
+    reminders_of.remind(budget, uuids=[first.uuid], now=now)
+    reminded = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.REMINDED)
+    claimed = actions.claim(now=now, lease=timedelta(hours=1), limit=1, pks=[reminded.get().pk])
+    failure = Failure(ErrorReason.EMAIL_ERROR, "message_refused", "554 No.", "")
+    assert actions.finish(claimed[0], Failed(failure), now=now)
+    assert "Ask the operator of this service, then retry it." in text(client.get("/"))
+
+    LearnerContentAssignment.objects.filter(pk=first.pk).update(expires_at=now)
+    home = text(client.get("/"))
+    form = {"verb": "retry", "everything": "yes", "query": "cause=message_refused", "confirmed": 1}
+    assert "It is too late for what failed: skip it instead." in text(post(client, **form))
+
+    assert "It is too late to do it again: skip it." in home
+    assert "then retry it" not in home
+    assert 'name="verb" value="skip">Skip<' in home
+    question = text(post(client, **form | {"verb": "skip", "confirmed": ""}))
+    assert "Skip what failed of one assignment?" in question
+    assert "Give a reason" in text(client.post(SELECTED, form_of(question)), status=422)
+    done = text(client.post(SELECTED, {**form_of(question), "reason": "The course is over."}))
+    assert "Skipped: 1." in done
+    assert [(one.status, one.detail) for one in reminded.order_by("pk")] == [
+        (Status.FAILED, "554 No."),
+        (Status.SKIPPED, "The course is over."),
+    ]
+    assert "Something failed" not in text(client.get("/"))

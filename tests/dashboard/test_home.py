@@ -95,6 +95,26 @@ def test_near_deadlines_are_counted_with_the_money_that_comes_free(client: Clien
     assert 'value="remind"' in shown
 
 
+def test_near_deadlines_say_when_they_were_reminded_and_come_last_while_that_is_new(
+    client: Client, budget: Budget
+) -> None:
+    world.given_assignment(budget)
+    world.deliver()
+    change(budget, limit_cents=world.PRICE)
+    row = LearnerContentAssignment.objects.filter(budget=budget)
+    row.update(expires_at=TODAY + timedelta(days=6))
+    assert "The last reminder" not in attention(client)
+    for ago, main, last in ((timedelta(days=4), True, False), (timedelta(days=1), False, True)):
+        at = TODAY - ago
+        row.update(recent_action_at=at, allocated_at=TODAY - timedelta(days=20))
+
+        shown = attention(client)
+
+        assert f"The last reminder was sent on {moments.in_words(at, zone=budget.customer.zone)}." in shown
+        assert ('btn-primary" name="verb" value="remind"' in shown) == main
+        assert (shown.index("nearly used up") < shown.index("its deadline")) == last
+
+
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
@@ -131,7 +151,11 @@ def test_the_picture_has_its_figures_in_a_table(client: Client, budget: Budget) 
 
     assert 'role="img" aria-label="Assignments of the last 90 days by week' in shown
     week = '<th scope="row" class="time">2 Mar 2026</th><td class="number">1</td><td class="number">2</td>'
-    assert f'{week}<td class="number">1</td>' in shown
+    assert f'{week}<td class="number">1</td><td class="number">1</td>' in shown
+    assert "Declined, cancelled or refunded" in shown
+    listed = client.get("/assignments/?assigned_from=2025-12-08").content.decode()
+    assert 'href="/assignments/?assigned_from=2025-12-08"' in shown
+    assert 'All <span class="count">5<' in listed  # as many as the figures add up to
     assert (
         'All weeks</th><td class="number">1</td><td class="number">2</td><td class="number">1</td>' in shown
     )
