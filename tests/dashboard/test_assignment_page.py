@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import strip_tags
 
 from bursary.access.models import Role
 from bursary.assignments import csv_export, erasure
@@ -238,3 +239,36 @@ def test_an_erased_learner_is_shown_as_forgotten_wherever_there_was_an_address(
     LearnerContentAssignment.objects.update(state="accepted")
     spent = ada.get(reverse("budget-spent", args=[assignment.budget.uuid])).content.decode()
     assert ("a forgotten learner" in spent, "forgotten.invalid" in spent) == (True, False)
+
+
+def box(client: Client, assignment: LearnerContentAssignment) -> str:
+    """Return what the page says of the course, then and now, without tags."""
+    course = page(client, assignment).partition("The course, then and now")[2].partition("</section>")[0]
+    return " ".join(strip_tags(course).split())
+
+
+def test_of_a_course_the_date_that_bounds_its_deadline_is_beside_the_advertised_runs(client: Client) -> None:
+    course = world.given_content(start_date=NOW - timedelta(days=400), enroll_by=NOW + timedelta(days=60))
+    later = {"start_date": NOW + timedelta(days=100), "enroll_by": NOW + timedelta(days=120)}
+    world.given_run(course, f"course-v1:{course.content_key}+later", **later)
+    row = world.given_assignment(content=course)
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=row.budget.customer))
+
+    shown = box(client, row)
+
+    assert "Join by, in any run 30 June 2026, 11:00" in shown
+    assert "Enrolment in it closes 1 May 2026, 11:00" in shown
+    assert "Advertised run starts 26 January 2025, 10:00" in shown
+    assert "A run is one edition of the course, with its own dates." in shown
+    assert "Enrolment closes" not in shown
+
+
+def test_a_run_alone_has_dates_of_its_own(client: Client) -> None:
+    run = world.given_run(world.given_content(with_run=False), enroll_by=NOW + timedelta(days=60))
+    row = world.given_assignment(content=run)
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=row.budget.customer))
+
+    shown = box(client, row)
+
+    assert "Enrolment closes 1 May 2026, 11:00" in shown
+    assert ("any run" in shown, "Advertised" in shown) == (False, False)
