@@ -60,9 +60,7 @@ def about(assignment: LearnerContentAssignment, *, now: datetime) -> About:
     )
 
 
-def _dates(
-    assignment: LearnerContentAssignment, *, now: datetime
-) -> tuple[datetime | None, datetime | None]:
+def _dates(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[datetime | None, datetime | None]:
     """Return start and end: those of the displayed content, which a course has of its advertised run.
 
     Once that run has started, those of the run that an open assignment can be joined by: of several runs, of

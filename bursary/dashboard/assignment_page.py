@@ -88,8 +88,10 @@ def load(
         return None
     part = None
     if is_own and (as_learner or not administers):
-        shown = LearnerContentAssignment.objects.select_related("budget__customer", "content").filter(pk=pk)
-        assignment = shown.defer("content__payload").annotate(is_held=derived.held()).get()
+        own_rows = LearnerContentAssignment.objects.select_related("budget__customer", "content")
+        assignment: LearnerContentAssignment = (
+            own_rows.defer("content__payload").annotate(is_held=derived.held()).get(pk=pk)
+        )
     else:
         (assignment,) = listing.with_timelines([pk], now=now, with_join_by=False)
         part = _of_administrator(assignment, roles, message, number=number, now=now)

@@ -48,7 +48,7 @@ def content_rows(assignment: LearnerContentAssignment) -> list[ContentRow]:
     """Return the fields of the displayed content, without those that are empty then and now. One query.
 
     The price at allocation is the assignment's own. The others are what the first change since then replaced;
-    where there was none, they are as they were. Of a course, the date that bounds its deadline is one of them.
+    where there was none, they are as they were. Of a course, there is the date that bounds its deadline.
     """
     shown = assignment.shown_content
     if shown is None:
@@ -56,7 +56,7 @@ def content_rows(assignment: LearnerContentAssignment) -> list[ContentRow]:
     zone = assignment.budget.customer.zone
     now = {name: getattr(shown, name) for name in _FIELDS}
     then = now | _replaced(assignment) | {"price_cents": assignment.price_cents}
-    labels = _FIELDS | (_OF_ADVERTISED if is_course(assignment) else {})
+    labels = {**_FIELDS, **(_OF_ADVERTISED if is_course(assignment) else {})}
     rows = [
         ContentRow(str(label), _in_words(name, then[name], zone), _in_words(name, now[name], zone))
         for name, label in labels.items()
