@@ -6,13 +6,14 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from bursary.assignments import causes
 from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.dashboard import timeline_entries
+from bursary.lib import moments
 
 MOST_STEPS = 10
 FIRST_STEPS = 3
@@ -113,7 +114,7 @@ def picture(assignment: LearnerContentAssignment, *, now: datetime) -> LifePictu
 
 def _step(action: LearnerContentAssignmentAction) -> LifeStep | None:
     """Return the step that an action is; None for what is on the timeline alone."""
-    kind, at = action.action_type, action.completed_at or action.modified
+    kind, at = action.action_type, timeline_entries.happened_at(action)
     if action.status == Status.FAILED and kind in _FAILED:
         why = str(causes.in_words(action.error_code).sentence)
         return LifeStep(str(_FAILED[kind]), "failed", at, why)
@@ -154,7 +155,7 @@ def _wait(since: datetime | None, step: LifeStep, now: datetime | None) -> str:
         return ""
     if (step.at - since).total_seconds() < 60:
         return _("at once") if step.kind != "now" else ""
-    span = timesince(since, step.at, depth=1)
+    span = moments.span_in_words(since, step.at)
     if now and step.at > now:
         return _("in %(span)s") % {"span": span}
     return _("%(span)s later") % {"span": span}

@@ -8,7 +8,6 @@ from typing import Any
 from django.db.models.fields.json import KeyTextTransform
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -16,6 +15,7 @@ from bursary.access import anonymisation
 from bursary.assignments import causes
 from bursary.assignments.choices import WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.lib import moments
 
 PAGE = 25
 LONG_AGO = timedelta(days=30)
@@ -93,6 +93,8 @@ class TimelineEntry:
     """What to do about a failure that stands; empty where there is nothing to do."""
     by: str
     """The actor's name; empty where Bursary did it."""
+    at: datetime
+    """When it happened: for work that is over, its end; see `happened_at`."""
     took: str
     """How long after its request it was finished, in words; empty within the same second."""
     code: str
@@ -149,6 +151,7 @@ def _entry(
         sentence=sentence(action, of=of),
         next_step=str(why.next_step) if failed and repairable else next_step,
         by=anonymisation.shown_actor(action.actor),
+        at=happened_at(action),
         took=_took(action),
         code=action.last_error["cause"],
         detail=action.last_error["detail"],
@@ -180,6 +183,11 @@ def sentence(action: LearnerContentAssignmentAction, *, of: LearnerContentAssign
     )
 
 
+def happened_at(action: LearnerContentAssignmentAction) -> datetime:
+    """Return when it was over or, of what is not, last tried: the one time of it that pages show."""
+    return action.completed_at or action.modified
+
+
 def failed_long_ago(action: LearnerContentAssignmentAction, *, now: datetime) -> bool:
     """Return whether it failed so long ago that a retry would surprise the learner."""
     return bool(action.completed_at and action.completed_at < now - LONG_AGO)
@@ -197,5 +205,5 @@ def _took(action: LearnerContentAssignmentAction) -> str:
         return ""
     seconds = int((action.completed_at - action.created).total_seconds())
     if seconds >= 60:
-        return timesince(action.created, action.completed_at, depth=1)
+        return moments.span_in_words(action.created, action.completed_at)
     return _("%(seconds)s s") % {"seconds": seconds} if seconds > 0 else ""

@@ -80,7 +80,7 @@ def test_the_picture_has_a_title_and_its_figures_in_words(
     shown = page(ada, assignment)
 
     assert 'role="img" aria-labelledby="life-title life-summary"' in shown
-    assert '<desc id="life-summary">Assigned. Notified, at once. Today, 1 week' in shown
+    assert '<desc id="life-summary">Assigned. Notified, at once. Today, 10 days later' in shown
     for step in ("Assigned", "Notified", "Today", "Deadline"):
         assert f"<strong>{step}</strong>" in shown
     assert "style=" not in shown

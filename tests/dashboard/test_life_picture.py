@@ -46,7 +46,7 @@ def test_an_open_assignment_leads_from_its_allocation_by_today_to_its_deadline()
     assert labels(shown) == ["Assigned", "Notified", "Reminded", "Today", "Deadline"]
     assert [step.number for step in shown.steps] == [1, 2, 3, 0, 4]
     assert [step.wait.replace("\xa0", " ") for step in shown.steps] == [
-        *("", "at once", "1 week later", "3 weeks later", "in 1 month"),
+        *("", "at once", "9 days later", "21 days later", "in 60 days"),
     ]
     assert [step.line for step in shown.steps] == ["", "notifying", "waiting", "waiting", "future"]
     # 90 days from end to end: the reminder stands at a tenth, today at a third of the way.

@@ -9,11 +9,11 @@ import pytest
 from django.utils.html import strip_tags
 
 from bursary.access.models import User
-from bursary.assignments import actions, causes
+from bursary.assignments import actions, causes, listing
 from bursary.assignments.choices import FACTS, WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
-from bursary.dashboard import timeline_entries
+from bursary.dashboard import life_picture, timeline_entries
 from bursary.dashboard.timeline_entries import EntryReader
 from tests import world
 from tests.world import ALICE, BOB, NOW
@@ -163,3 +163,17 @@ def test_a_mail_that_came_back_asks_for_another_address_until_there_is_one() -> 
     assert shown(corrected_at=NOW + timedelta(days=1)) == ("", False)
     row.cycle += 1
     assert shown() == ("", False)
+
+
+@pytest.mark.django_db
+def test_what_is_over_has_the_time_of_its_end_as_in_the_picture() -> None:
+    row = world.given_assignment()
+    world.deliver(now=NOW + timedelta(hours=22))
+    sent = world.action_of(row, ActionType.NOTIFIED)
+
+    (entry,) = timeline_entries.entries([sent.pk], of=row, reader=ALL, now=NOW)
+
+    assert (entry.at, entry.took.replace("\xa0", " ")) == (NOW + timedelta(hours=22), "22 hours")
+    (loaded,) = listing.with_timelines([row.pk], now=NOW, with_join_by=False)
+    steps = life_picture.picture(loaded, now=NOW + timedelta(days=2)).steps
+    assert [step.at for step in steps if step.label == "Notified"] == [entry.at]
