@@ -121,6 +121,7 @@ def _of_administrator(
         _repairable(assignment, offered),
         offered.correct,
         with_traces=Role.OPERATOR in roles,
+        may_retry=offered.retry,
         corrected_at=max(corrected_at, default=None),
     )
     return AdministratorPart(

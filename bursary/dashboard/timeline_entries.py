@@ -103,7 +103,8 @@ class TimelineEntry:
     traceback: str
     """For operators; else empty."""
     repairable: bool
-    """It failed, and can be retried or skipped by this reader."""
+    """It failed, and can be skipped by this reader and, if `retryable`, retried."""
+    retryable: bool
     correctable: bool
     """Another address may put it right."""
     failed_long_ago: bool
@@ -119,6 +120,8 @@ class EntryReader:
     repairable: Collection[int]
     may_correct: bool
     with_traces: bool
+    may_retry: bool = True
+    """Not where the learner's account has ended: no mail is sent then."""
     corrected_at: datetime | None = None
     """When the address was last corrected: what came back before then came from another one."""
 
@@ -145,11 +148,13 @@ def _entry(
         and not (reader.corrected_at and reader.corrected_at >= action.created)
     )
     next_step = _("Correct the address.") if came_back and reader.may_correct else ""
+    if failed and repairable:
+        next_step = str(why.next_step) if reader.may_retry else _("Skip it: the learner's account has ended.")
     return TimelineEntry(
         action=action,
         kind=_kind(action),
         sentence=sentence(action, of=of),
-        next_step=str(why.next_step) if failed and repairable else next_step,
+        next_step=next_step,
         by=anonymisation.shown_actor(action.actor),
         at=happened_at(action),
         took=_took(action),
@@ -157,6 +162,7 @@ def _entry(
         detail=action.last_error["detail"],
         traceback=action.last_error["traceback"] if reader.with_traces else "",
         repairable=repairable,
+        retryable=repairable and reader.may_retry,
         correctable=reader.may_correct
         and (came_back or (repairable and action.error_code == "address_rejected")),
         failed_long_ago=failed_long_ago(action, now=now),
