@@ -49,7 +49,7 @@ _BOUND_BY: Mapping[str, ExtensionRefusal] = {
 _DECIDED_BY: Mapping[str, Any] = {
     ExpiryReason.ENROLL_BY: _("enrolment closes then"),
     ExpiryReason.BUDGET_END: _("the budget ends then"),
-    ExpiryReason.EXTENSION: _("as was set"),
+    ExpiryReason.EXTENSION: _("as an administrator chose"),
 }
 
 

@@ -93,6 +93,8 @@ class LifePicture:
     more: int
     """So many steps between the first and the last are left out."""
     summary: str
+    on_one_day: bool
+    """All of it is on one day of the organisation: only the hours differ."""
 
 
 def picture(assignment: LearnerContentAssignment, *, now: datetime) -> LifePicture:
@@ -109,7 +111,9 @@ def picture(assignment: LearnerContentAssignment, *, now: datetime) -> LifePictu
         steps += [LifeStep(label, "future", assignment.expires_at), LifeStep(_("Today"), "now", now)]
         steps.sort(key=lambda step: step.at)
     placed = _with_lines(_placed(_numbered(steps)), now=now)
-    return LifePicture(placed, left_out, ". ".join(_in_words(one) for one in placed) + ".")
+    days = {one.at.astimezone(assignment.budget.customer.zone).date() for one in placed}
+    summary = ". ".join(_in_words(one) for one in placed) + "."
+    return LifePicture(placed, left_out, summary, on_one_day=len(days) == 1)
 
 
 def _step(action: LearnerContentAssignmentAction) -> LifeStep | None:

@@ -28,7 +28,7 @@ _FACTS: Mapping[str, Any] = {
     ActionType.ALLOCATED: gettext_lazy("The course was assigned, and its price reserved."),
     ActionType.CANCELLED: gettext_lazy("The assignment was cancelled: its money is free again."),
     ActionType.EXPIRED: gettext_lazy("The assignment expired without an answer: its money is free again."),
-    ActionType.REVERSED: gettext_lazy("The money was refunded."),
+    ActionType.REVERSED: gettext_lazy("The money was refunded: the price came back to the budget."),
     ActionType.DECLINED: gettext_lazy("The learner declined the course: its money is free again."),
     ActionType.CANCELLED_ACKNOWLEDGED: gettext_lazy("The learner has read that it was cancelled."),
     ActionType.EXPIRED_ACKNOWLEDGED: gettext_lazy("The learner has read that it expired."),

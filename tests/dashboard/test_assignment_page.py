@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import strip_tags
 
 from bursary.access.models import Role
-from bursary.assignments import csv_export, erasure
+from bursary.assignments import cancellation, csv_export, erasure
 from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import (
     AllocationBatch,
@@ -232,13 +232,14 @@ def test_an_erased_learner_is_shown_as_forgotten_wherever_there_was_an_address(
         "spent": ada.get(reverse("budget-spent", args=[assignment.budget.uuid])).content.decode(),
         "csv": b"".join(file.lines).decode(),
     }
+    assert "The name was removed on Monday, 2 March 2026, for data protection" in pages["page"]
 
     assert [name for name, shown in pages.items() if "forgotten.invalid" in shown] == []
-    assert [name for name, shown in pages.items() if "a forgotten learner" not in shown] == ["spent"]
+    assert [name for name, shown in pages.items() if "Learner (name removed)" not in shown] == ["spent"]
 
     LearnerContentAssignment.objects.update(state="accepted")
     spent = ada.get(reverse("budget-spent", args=[assignment.budget.uuid])).content.decode()
-    assert ("a forgotten learner" in spent, "forgotten.invalid" in spent) == (True, False)
+    assert ("Learner (name removed)" in spent, "forgotten.invalid" in spent) == (True, False)
 
 
 def box(client: Client, assignment: LearnerContentAssignment) -> str:
@@ -272,3 +273,10 @@ def test_a_run_alone_has_dates_of_its_own(client: Client) -> None:
 
     assert "Enrolment closes 1 May 2026, 11:00" in shown
     assert ("any run" in shown, "Advertised" in shown) == (False, False)
+
+
+def test_a_life_of_one_day_has_hours(ada: Client, assignment: LearnerContentAssignment) -> None:
+    assert "March 2, 2026, 10:00" not in page(ada, assignment)
+    cancellation.cancel(assignment.budget, uuids=[assignment.uuid], now=NOW + timedelta(hours=3))
+    shown = page(ada, assignment).partition('class="life-steps"')[2].partition("</ol>")[0]
+    assert (", 10:00</small>" in shown, ", 13:00</small>" in shown) == (True, True)

@@ -121,3 +121,11 @@ def test_a_deadline_that_has_passed_stands_before_today() -> None:
     row = notified()
 
     assert labels(picture(row, now=NOW + 95 * DAY))[-2:] == ["Deadline passed", "Today"]
+
+
+def test_what_began_and_ended_on_one_day_is_said_to_be_so() -> None:
+    row = notified()
+    cancellation.cancel(row.budget, uuids=[row.uuid], now=NOW + timedelta(hours=3))
+
+    assert picture(row, now=NOW + DAY).on_one_day
+    assert not picture(notified(), now=NOW).on_one_day

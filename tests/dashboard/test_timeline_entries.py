@@ -91,7 +91,7 @@ def test_an_erased_learner_is_not_named_by_the_placeholder() -> None:
 
     words = timeline_entries.sentence(action, of=assignment(learner_email=placeholder))
 
-    assert strip_tags(words) == "The invitation to a forgotten learner was sent."
+    assert strip_tags(words) == "The invitation to Learner (name removed) was sent."
 
 
 def test_what_was_typed_for_an_address_is_harmless() -> None:
@@ -124,7 +124,7 @@ def test_an_actor_that_was_erased_is_shown_as_such() -> None:
 
     (entry,) = timeline_entries.entries([row.actions.latest("pk").pk], of=row, reader=ALL, now=NOW)
 
-    assert entry.by == "a forgotten user"
+    assert entry.by == "User (name removed)"
 
 
 @pytest.mark.django_db
