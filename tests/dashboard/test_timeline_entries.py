@@ -2,8 +2,9 @@
 
 import itertools
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils.html import strip_tags
@@ -153,7 +154,7 @@ def test_a_mail_that_came_back_asks_for_another_address_until_there_is_one() -> 
     actions.record([row], ActionType.BOUNCED, now=NOW)
     bounced = world.action_of(row, ActionType.BOUNCED)
 
-    def shown(**reader: datetime) -> tuple[str, bool]:
+    def shown(**reader: Any) -> tuple[str, bool]:
         known = EntryReader([], may_correct=True, with_traces=False, **reader)
         (entry,) = timeline_entries.entries([bounced.pk], of=row, reader=known, now=NOW)
         return entry.next_step, entry.correctable
