@@ -32,7 +32,7 @@ def placeholder_email() -> str:
 
 def shown_address(address: str) -> str:
     """Return a learner's address as people read it: of an erased one, no placeholder."""
-    return _("a forgotten learner") if address.endswith(_DOMAIN) else address
+    return _("Learner (name removed)") if address.endswith(_DOMAIN) else address
 
 
 def shown_actor(actor: User | None) -> str:
@@ -40,7 +40,7 @@ def shown_actor(actor: User | None) -> str:
     if actor is None:
         return ""
     name = actor.get_full_name() or actor.get_username()
-    return _("a forgotten user") if name.endswith(_DOMAIN) else name
+    return _("User (name removed)") if name.endswith(_DOMAIN) else name
 
 
 def links_of(addresses: Iterable[str]) -> QuerySet[LearnerLink]:

@@ -12,10 +12,11 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy
 
 from bursary.assignments import derived
+from bursary.assignments.choices import State
 from bursary.assignments.models import FAR_FUTURE, DeadlineNotice, LearnerContentAssignment
-from bursary.replica import read_modes, reads
-from bursary.replica.models import ContentMetadata
-from bursary.replica.types import CatalogKey
+from bursary.replica import joining, read_modes, reads
+from bursary.replica.models import ContentMetadata, ContentType
+from bursary.replica.types import CatalogKey, UpstreamContent
 
 LONGEST_DESCRIPTION = 600  # characters that are shown
 _READ = 20_000  # characters of a description
@@ -43,19 +44,43 @@ class About:
     """In words, to follow "Learn …"."""
 
 
-def about(assignment: LearnerContentAssignment) -> About:
-    """Return what a learner reads of the assignment's content, which is attached. One query."""
+def about(assignment: LearnerContentAssignment, *, now: datetime) -> About:
+    """Return what a learner reads of the assignment's content, which is attached. At most two queries."""
     shown = assignment.shown_content
+    starts_at, ends_at = _dates(assignment, now=now)
     text = reads.text_of(assignment.content_key, catalog_uuid=assignment.budget.catalog_uuid)
     return About(
         description=Truncator(plain_text(text.description)).chars(LONGEST_DESCRIPTION),
         page_url=text.page_url,
-        starts_at=start(assignment),
-        ends_at=shown.end_date if shown else None,
+        starts_at=starts_at,
+        ends_at=ends_at,
         # Upstream's answer, in the read mode `upstream`, has neither.
         weeks=getattr(shown, "weeks_to_complete", None),
         pace=str(_PACES.get(getattr(shown, "pacing", ""), "")),
     )
+
+
+def _dates(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """Return start and end: those of the displayed content, which a course has of its advertised run.
+
+    Once that run has started, those of the run that an open assignment can be joined by: of several runs, of
+    the next to start, and none where all have started, for each has dates of its own.
+    """
+    shown, starts_at = assignment.shown_content, start(assignment)
+    if shown is None or shown.content_type != ContentType.COURSE or (starts_at or now) > now:
+        return starts_at, shown.end_date if shown else None
+    course = (assignment.budget.catalog_uuid, shown.content_key)
+    if isinstance(shown, UpstreamContent):
+        runs = shown.runs
+    else:
+        runs = tuple(joining.runs_of([course[1]], catalogs=[course[0]]).get(course, ()))
+    if not runs or assignment.state != State.ALLOCATED:
+        return starts_at, shown.end_date
+    joinable = [run for run in runs if run.refusal(now=now, before=assignment.expires_at) is None]
+    if len(joinable) == 1:
+        return joinable[0].start, joinable[0].end
+    dated = [(run.start, run.end) for run in joinable if run.start and run.start > now]
+    return min(dated, key=lambda dates: dates[0], default=(None, None))
 
 
 def plain_text(html: str) -> str:

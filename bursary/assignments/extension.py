@@ -49,7 +49,7 @@ _BOUND_BY: Mapping[str, ExtensionRefusal] = {
 _DECIDED_BY: Mapping[str, Any] = {
     ExpiryReason.ENROLL_BY: _("enrolment closes then"),
     ExpiryReason.BUDGET_END: _("the budget ends then"),
-    ExpiryReason.EXTENSION: _("as was set"),
+    ExpiryReason.EXTENSION: _("as an administrator chose"),
 }
 
 
@@ -105,7 +105,9 @@ def _extend_batch(
 ) -> ExtensionResult:
     outcome = ExtensionResult()
     found = _locked(budget, uuids)
-    outcome.refused = {uuid: why for uuid in uuids if (why := _objection(found.get(uuid), until, now))}
+    outcome.refused = {
+        uuid: why for uuid in uuids if (why := objection(found.get(uuid), until=until, now=now))
+    }
     before = {one.pk: one for uuid, one in found.items() if uuid not in outcome.refused}
     rows = LearnerContentAssignment.objects.filter(pk__in=before)
     rows.update(extended_until=until, modified=now)
@@ -138,8 +140,11 @@ def _locked(budget: Budget, uuids: Sequence[UUID]) -> dict[UUID, LearnerContentA
     return {one.uuid: one for one in for_update(named).order_by("pk")}
 
 
-def _objection(assignment: LearnerContentAssignment | None, until: datetime, now: datetime) -> str:
-    """Return why the deadline cannot be extended, as far as the assignment alone decides it."""
+def objection(assignment: LearnerContentAssignment | None, *, until: datetime, now: datetime) -> str:
+    """Return why the deadline cannot be extended, as far as the assignment alone decides it; else ''.
+
+    It is `unknown` for None, an ExtensionRefusal, or the state that forbids it.
+    """
     if assignment is None:
         return "unknown"
     if assignment.state == State.EXPIRED:

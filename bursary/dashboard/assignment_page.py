@@ -11,7 +11,7 @@ from django.http import Http404
 
 from bursary.access.models import Role, User
 from bursary.access.permissions import PERMISSIONS, Permission, granted, roles_of
-from bursary.assignments import failures, listing
+from bursary.assignments import derived, failures, listing
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import (
     AllocationBatch,
@@ -44,6 +44,8 @@ class AdministratorPart:
     """The page of the timeline that the entries are."""
     content: Sequence[ContentRow]
     content_differs: bool
+    of_course: bool
+    """It is a whole course, with runs that each have dates of their own."""
     in_catalog: bool
     message: str | None
     """To the learners of the batch by which its learner was last asked; None without a batch."""
@@ -84,16 +86,20 @@ def load(
     administers = not PERMISSIONS[Permission.READ_ASSIGNMENTS].isdisjoint(roles)
     if not (administers or is_own):
         return None
-    (assignment,) = listing.with_timelines([pk], now=now, with_join_by=False)
-    as_learner = is_own and (as_learner or not administers)
     part = None
-    if not as_learner:
+    if is_own and (as_learner or not administers):
+        own_rows = LearnerContentAssignment.objects.select_related("budget__customer", "content")
+        assignment: LearnerContentAssignment = (
+            own_rows.defer("content__payload").annotate(is_held=derived.held()).get(pk=pk)
+        )
+    else:
+        (assignment,) = listing.with_timelines([pk], now=now, with_join_by=False)
         part = _of_administrator(assignment, roles, message, number=number, now=now)
     return AssignmentPage(
         assignment,
         deadline=deadline_in_words(assignment) if assignment.state == State.ALLOCATED else None,
         of_administrator=part,
-        invitation=invitation(assignment, now=now) if as_learner else None,
+        invitation=None if part else invitation(assignment, now=now),
         is_own=is_own,
     )
 
@@ -115,6 +121,7 @@ def _of_administrator(
         _repairable(assignment, offered),
         offered.correct,
         with_traces=Role.OPERATOR in roles,
+        may_retry=offered.retry,
         corrected_at=max(corrected_at, default=None),
     )
     return AdministratorPart(
@@ -125,6 +132,7 @@ def _of_administrator(
         pages=pages,
         content=rows,
         content_differs=any(row.changed for row in rows),
+        of_course=content_since.is_course(assignment),
         in_catalog=assignment.content is None or getattr(assignment, "is_held", True),
         message=message,
         links_ended_by_correction=assignment.links_revoked_at in corrected_at,

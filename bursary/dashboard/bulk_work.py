@@ -34,7 +34,7 @@ OLD = timedelta(days=30)  # a failure that old is asked about before it is retri
 
 REFUSALS: Mapping[str, Any] = {
     "unknown": gettext_lazy("It is not there any more."),
-    "forgotten": gettext_lazy("Its learner's data was erased."),
+    "forgotten": gettext_lazy("Its learner's name was removed for data protection."),
     "being redeemed": gettext_lazy("The learner is accepting it now."),
     "past its deadline": gettext_lazy("Its deadline has passed."),
     "from a budget that is not in use": gettext_lazy("Its budget is not in use."),

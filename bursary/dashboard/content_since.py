@@ -11,9 +11,9 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.lib.money import dollars
-from bursary.replica.models import ContentChange
+from bursary.replica.models import ContentChange, ContentType
 
 _FIELDS: Mapping[str, Any] = {
     "title": gettext_lazy("Title"),
@@ -22,6 +22,12 @@ _FIELDS: Mapping[str, Any] = {
     "end_date": gettext_lazy("Ends"),
     "enroll_by": gettext_lazy("Enrolment closes"),
 }
+_OF_ADVERTISED: Mapping[str, Any] = {
+    "start_date": gettext_lazy("Advertised run starts"),
+    "end_date": gettext_lazy("Advertised run ends"),
+    "enroll_by": gettext_lazy("Enrolment in it closes"),
+}
+"""What a course has of one of its runs, which bounds nothing: a learner can join by another one."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ def content_rows(assignment: LearnerContentAssignment) -> list[ContentRow]:
     """Return the fields of the displayed content, without those that are empty then and now. One query.
 
     The price at allocation is the assignment's own. The others are what the first change since then replaced;
-    where there was none, they are as they were.
+    where there was none, they are as they were. Of a course, there is the date that bounds its deadline.
     """
     shown = assignment.shown_content
     if shown is None:
@@ -50,11 +56,21 @@ def content_rows(assignment: LearnerContentAssignment) -> list[ContentRow]:
     zone = assignment.budget.customer.zone
     now = {name: getattr(shown, name) for name in _FIELDS}
     then = now | _replaced(assignment) | {"price_cents": assignment.price_cents}
+    labels = {**_FIELDS, **(_OF_ADVERTISED if is_course(assignment) else {})}
     rows = [
         ContentRow(str(label), _in_words(name, then[name], zone), _in_words(name, now[name], zone))
-        for name, label in _FIELDS.items()
+        for name, label in labels.items()
     ]
+    if is_course(assignment) and assignment.content_enroll_by < FAR_FUTURE:
+        latest = _in_words("join_by", assignment.content_enroll_by, zone)
+        rows.insert(2, ContentRow(_("Join by, in any run"), latest, latest))
     return [row for row in rows if row.changed or row.then != _("unknown")]
+
+
+def is_course(assignment: LearnerContentAssignment) -> bool:
+    """Return whether its displayed content is a whole course: it is joined by any of its runs."""
+    shown = assignment.shown_content
+    return shown is not None and shown.content_type == ContentType.COURSE
 
 
 def _replaced(assignment: LearnerContentAssignment) -> dict[str, object]:

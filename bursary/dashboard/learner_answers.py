@@ -74,7 +74,7 @@ _WAITING = gettext_lazy("waiting for your answer")
 
 
 def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invitation:
-    """Return the assignment as its learner sees it at `now`. At most six queries."""
+    """Return the assignment as its learner sees it at `now`. At most seven queries."""
     content_display.attach_content([assignment], now=now)
     declined = bool(matching.which_declined([assignment]))
     ended = redemption.refusal(assignment, now=now, declined=declined)
@@ -91,7 +91,7 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
         standing = Standing.BLOCKED
     else:
         standing = Standing.BUSY if assignment.redeeming_since else Standing.OPEN
-    about = content_display.about(assignment)
+    about = content_display.about(assignment, now=now)
     return Invitation(
         assignment=assignment,
         standing=standing,

@@ -6,13 +6,14 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from bursary.assignments import causes
 from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.dashboard import timeline_entries
+from bursary.lib import moments
 
 MOST_STEPS = 10
 FIRST_STEPS = 3
@@ -92,6 +93,8 @@ class LifePicture:
     more: int
     """So many steps between the first and the last are left out."""
     summary: str
+    on_one_day: bool
+    """All of it is on one day of the organisation: only the hours differ."""
 
 
 def picture(assignment: LearnerContentAssignment, *, now: datetime) -> LifePicture:
@@ -108,12 +111,14 @@ def picture(assignment: LearnerContentAssignment, *, now: datetime) -> LifePictu
         steps += [LifeStep(label, "future", assignment.expires_at), LifeStep(_("Today"), "now", now)]
         steps.sort(key=lambda step: step.at)
     placed = _with_lines(_placed(_numbered(steps)), now=now)
-    return LifePicture(placed, left_out, ". ".join(_in_words(one) for one in placed) + ".")
+    days = {one.at.astimezone(assignment.budget.customer.zone).date() for one in placed}
+    summary = ". ".join(_in_words(one) for one in placed) + "."
+    return LifePicture(placed, left_out, summary, on_one_day=len(days) == 1)
 
 
 def _step(action: LearnerContentAssignmentAction) -> LifeStep | None:
     """Return the step that an action is; None for what is on the timeline alone."""
-    kind, at = action.action_type, action.completed_at or action.modified
+    kind, at = action.action_type, timeline_entries.happened_at(action)
     if action.status == Status.FAILED and kind in _FAILED:
         why = str(causes.in_words(action.error_code).sentence)
         return LifeStep(str(_FAILED[kind]), "failed", at, why)
@@ -154,7 +159,7 @@ def _wait(since: datetime | None, step: LifeStep, now: datetime | None) -> str:
         return ""
     if (step.at - since).total_seconds() < 60:
         return _("at once") if step.kind != "now" else ""
-    span = timesince(since, step.at, depth=1)
+    span = moments.span_in_words(since, step.at)
     if now and step.at > now:
         return _("in %(span)s") % {"span": span}
     return _("%(span)s later") % {"span": span}

@@ -29,7 +29,7 @@ from bursary.assignments import (
 from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState, State
 from bursary.assignments.extension import Extension, ExtensionRefusal
 from bursary.assignments.failures import RepairRefusal
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.dashboard import bulk_work
 from bursary.delivery.emails import was_notified
 from bursary.lib import moments
@@ -44,7 +44,6 @@ _NEXT_STEPS: Mapping[str, Any] = {
     "from a budget that is not in use": gettext_lazy("Ask the operator of this service about the budget."),
     RepairRefusal.NOTHING_FAILED: gettext_lazy("It may have been retried meanwhile: see the timeline."),
     RepairRefusal.ONLY_BY_LEARNER: gettext_lazy("Ask the learner to accept it again."),
-    ExtensionRefusal.NOT_LATER: gettext_lazy("Choose a later day."),
     ExtensionRefusal.BOUND_BY_ENROLMENT: gettext_lazy("Assign a later run of the course."),
     ExtensionRefusal.BOUND_BY_BUDGET: gettext_lazy("Ask the operator of this service to move the end."),
     State.EXPIRED: gettext_lazy("Assign the course again: the learner then has a new deadline."),
@@ -79,7 +78,8 @@ class Offered:
     correct: bool
     cancel: bool
     repair: bool
-    """What failed may be retried and skipped."""
+    """What failed may be skipped and, with `retry`, retried."""
+    retry: bool
     revoke_links: bool
 
 
@@ -93,7 +93,8 @@ def offered(assignment: LearnerContentAssignment, *, roles: Collection[Role], no
     in_time = assignment.expires_at > now
     in_grace = assignment.grace_until is not None and assignment.grace_until > now
     waits = assignment.learner_state == LearnerState.WAITING and not assignment.forgotten_at
-    waits &= not getattr(assignment, "account_ended", "")  # no mail is sent then
+    account_ended = bool(getattr(assignment, "account_ended", ""))  # no mail is sent then
+    waits &= not account_ended
     in_use = not assignment.budget.not_in_use(now)
     return Offered(
         remind=is_open and in_time and waits and in_use and may(Permission.REMIND),
@@ -104,6 +105,7 @@ def offered(assignment: LearnerContentAssignment, *, roles: Collection[Role], no
         correct=is_open and not assignment.forgotten_at and may(Permission.ALLOCATE),
         cancel=lifecycle.allows(assignment, ActionType.CANCELLED) and may(Permission.CANCEL),
         repair=may(Permission.ALLOCATE),
+        retry=may(Permission.ALLOCATE) and not account_ended,
         revoke_links=is_open and may(Permission.CANCEL),
     )
 
@@ -115,7 +117,7 @@ def remind(assignment: LearnerContentAssignment, *, now: datetime, actor: User) 
         return RemedyResult(
             INFO, _("A mail was sent a moment ago, or is under way: no reminder is sent beside it.")
         )
-    return _refusal(found.refused) or RemedyResult(
+    return _refusal(found.refused, assignment) or RemedyResult(
         SUCCESS, _("The learner is reminded: a mail is under way.")
     )
 
@@ -127,7 +129,7 @@ def retry(
     found = failures.retry(
         assignment.budget, uuids=[assignment.uuid], which=Q(uuid=action_uuid), now=now, actor=actor
     )
-    return _refusal(found.refused) or RemedyResult(SUCCESS, _("It is tried again now."))
+    return _refusal(found.refused, assignment) or RemedyResult(SUCCESS, _("It is tried again now."))
 
 
 def skip(
@@ -142,7 +144,9 @@ def skip(
         now=now,
         actor=actor,
     )
-    return _refusal(found.refused) or RemedyResult(SUCCESS, _("It is skipped, and counts as failed no more."))
+    return _refusal(found.refused, assignment) or RemedyResult(
+        SUCCESS, _("It is skipped, and counts as failed no more.")
+    )
 
 
 def cancel(assignment: LearnerContentAssignment, *, now: datetime, actor: User) -> RemedyResult:
@@ -150,7 +154,7 @@ def cancel(assignment: LearnerContentAssignment, *, now: datetime, actor: User) 
     found = cancellation.cancel(assignment.budget, uuids=[assignment.uuid], now=now, actor=actor)
     if found.unchanged:
         return RemedyResult(INFO, _("This assignment was cancelled before."))
-    if refused := _refusal(found.refused):
+    if refused := _refusal(found.refused, assignment):
         return refused
     money = dollars(assignment.price_cents)
     if was_notified(assignment, cycle=assignment.cycle):
@@ -215,10 +219,26 @@ def extend(
     found = extension.extend(
         assignment.budget, uuids=[assignment.uuid], until=until, now=now, actor=actor, dry_run=dry_run
     )
-    if refused := _refusal(found.refused):
+    if ExtensionRefusal.NOT_LATER in found.refused.values():
+        return RemedyResult(ERROR, _not_later(assignment, until=until, now=now)), None
+    if refused := _refusal(found.refused, assignment):
         return refused, None
     (extended,) = found.extended
     return RemedyResult(SUCCESS, extension_in_words(extended, assignment)), extended
+
+
+def closed_to_extension(assignment: LearnerContentAssignment, *, now: datetime) -> str:
+    """Return why no day can be chosen to extend its deadline to; empty where one may be."""
+    why = extension.objection(assignment, until=FAR_FUTURE, now=now)
+    refused = _refusal({assignment.uuid: why} if why else {}, assignment)
+    return refused.sentence if refused else ""
+
+
+def _not_later(assignment: LearnerContentAssignment, *, until: datetime, now: datetime) -> str:
+    if until <= now:
+        return _("That day is over. Choose a day that is still to come.")
+    when = moments.day_in_words(assignment.expires_at, zone=assignment.budget.customer.zone)
+    return _("The deadline is already %(when)s. Choose a day after it.") % {"when": when}
 
 
 def extension_in_words(extended: Extension, assignment: LearnerContentAssignment) -> str:
@@ -242,9 +262,14 @@ def is_clipped(extended: Extension) -> bool:
     return extended.decided_by in _CLIPPED_BY
 
 
-def _refusal(refused: Mapping[UUID, str]) -> RemedyResult | None:
+def _refusal(refused: Mapping[UUID, str], assignment: LearnerContentAssignment) -> RemedyResult | None:
     """Return the refusal of the one assignment with its next step; None where there is none."""
     for why in refused.values():
+        if why == State.CANCELLED and assignment.cancelled_at:
+            day = moments.day_in_words(assignment.cancelled_at, zone=assignment.budget.customer.zone)
+            sentence = _("It was cancelled on %(day)s: nothing is changed about it or sent any more.")
+            next_step = _("To give the learner the course after all, assign it again.")
+            return RemedyResult(ERROR, f"{sentence % {'day': day}} {next_step}")
         sentence = bulk_work.REFUSALS.get(why, _("It cannot be done."))
         return RemedyResult(ERROR, f"{sentence} {_NEXT_STEPS.get(why, _RELOAD)}")
     return None

@@ -1,5 +1,7 @@
 """The forms about one assignment: another address, a later deadline, the reason for skipping something."""
 
+from calendar import monthrange
+from datetime import date, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -34,6 +36,12 @@ class ExtendForm(forms.Form):
             end_of_day=True,
             widget=forms.DateInput(attrs={"type": "date"}),
         )
+
+
+def suggested_days(after: date) -> list[tuple[str, date]]:
+    """Return days that a deadline is often extended to, two weeks and a month later, with their words."""
+    month = after + timedelta(days=monthrange(after.year, after.month)[1])
+    return [(_("+2 weeks"), after + timedelta(days=14)), (_("+1 month"), month)]
 
 
 class SkipForm(forms.Form):

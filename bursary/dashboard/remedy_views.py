@@ -19,7 +19,7 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.dashboard import assignment_page, remedies, timeline_entries
 from bursary.dashboard.headers import page_of_user
 from bursary.dashboard.remedies import RemedyResult
-from bursary.dashboard.remedy_forms import CorrectAddressForm, ExtendForm, SkipForm
+from bursary.dashboard.remedy_forms import CorrectAddressForm, ExtendForm, SkipForm, suggested_days
 from bursary.delivery.emails import deadline_in_words
 
 _VERBS: Mapping[str, Any] = {
@@ -86,7 +86,10 @@ def extend(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     """Ask for a later deadline; by POST, extend it. One that another date cuts short is asked about first."""
     assignment = assignment_page.permitted(uuid, actor=user, permission=Permission.ALLOCATE)
     zone = assignment.budget.customer.zone
-    form = ExtendForm(request.POST if request.method == "POST" else None, auto_id="%s", zone=zone)
+    initial = {"until": request.GET.get("until", "")}
+    form = ExtendForm(
+        request.POST if request.method == "POST" else None, auto_id="%s", zone=zone, initial=initial
+    )
     clipped = agreed = ""
     if form.is_valid():
         asked = {"until": form.cleaned_data["until"], "now": timezone.now(), "actor": user}
@@ -99,7 +102,10 @@ def extend(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
             return redirect("assignment", uuid)
         else:
             form.add_error("until", result.sentence)
+    now = timezone.now()
+    later = suggested_days(max(assignment.expires_at, now).astimezone(zone).date())
     context = {"form": form, "clipped": clipped, "agreed": agreed, "deadline": deadline_in_words(assignment)}
+    context |= {"suggested": later, "closed": remedies.closed_to_extension(assignment, now=now)}
     return _page(request, assignment, "extend", context)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from django.db.models.fields.json import KeyTextTransform
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -16,6 +15,7 @@ from bursary.access import anonymisation
 from bursary.assignments import causes
 from bursary.assignments.choices import WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.lib import moments
 
 PAGE = 25
 LONG_AGO = timedelta(days=30)
@@ -28,7 +28,7 @@ _FACTS: Mapping[str, Any] = {
     ActionType.ALLOCATED: gettext_lazy("The course was assigned, and its price reserved."),
     ActionType.CANCELLED: gettext_lazy("The assignment was cancelled: its money is free again."),
     ActionType.EXPIRED: gettext_lazy("The assignment expired without an answer: its money is free again."),
-    ActionType.REVERSED: gettext_lazy("The money was refunded."),
+    ActionType.REVERSED: gettext_lazy("The money was refunded: the price came back to the budget."),
     ActionType.DECLINED: gettext_lazy("The learner declined the course: its money is free again."),
     ActionType.CANCELLED_ACKNOWLEDGED: gettext_lazy("The learner has read that it was cancelled."),
     ActionType.EXPIRED_ACKNOWLEDGED: gettext_lazy("The learner has read that it expired."),
@@ -93,6 +93,8 @@ class TimelineEntry:
     """What to do about a failure that stands; empty where there is nothing to do."""
     by: str
     """The actor's name; empty where Bursary did it."""
+    at: datetime
+    """When it happened: for work that is over, its end; see `happened_at`."""
     took: str
     """How long after its request it was finished, in words; empty within the same second."""
     code: str
@@ -101,7 +103,8 @@ class TimelineEntry:
     traceback: str
     """For operators; else empty."""
     repairable: bool
-    """It failed, and can be retried or skipped by this reader."""
+    """It failed, and can be skipped by this reader and, if `retryable`, retried."""
+    retryable: bool
     correctable: bool
     """Another address may put it right."""
     failed_long_ago: bool
@@ -117,6 +120,8 @@ class EntryReader:
     repairable: Collection[int]
     may_correct: bool
     with_traces: bool
+    may_retry: bool = True
+    """Not where the learner's account has ended: no mail is sent then."""
     corrected_at: datetime | None = None
     """When the address was last corrected: what came back before then came from another one."""
 
@@ -143,17 +148,21 @@ def _entry(
         and not (reader.corrected_at and reader.corrected_at >= action.created)
     )
     next_step = _("Correct the address.") if came_back and reader.may_correct else ""
+    if failed and repairable:
+        next_step = str(why.next_step) if reader.may_retry else _("Skip it: the learner's account has ended.")
     return TimelineEntry(
         action=action,
         kind=_kind(action),
         sentence=sentence(action, of=of),
-        next_step=str(why.next_step) if failed and repairable else next_step,
+        next_step=next_step,
         by=anonymisation.shown_actor(action.actor),
+        at=happened_at(action),
         took=_took(action),
         code=action.last_error["cause"],
         detail=action.last_error["detail"],
         traceback=action.last_error["traceback"] if reader.with_traces else "",
         repairable=repairable,
+        retryable=repairable and reader.may_retry,
         correctable=reader.may_correct
         and (came_back or (repairable and action.error_code == "address_rejected")),
         failed_long_ago=failed_long_ago(action, now=now),
@@ -180,6 +189,11 @@ def sentence(action: LearnerContentAssignmentAction, *, of: LearnerContentAssign
     )
 
 
+def happened_at(action: LearnerContentAssignmentAction) -> datetime:
+    """Return when it was over or, of what is not, last tried: the one time of it that pages show."""
+    return action.completed_at or action.modified
+
+
 def failed_long_ago(action: LearnerContentAssignmentAction, *, now: datetime) -> bool:
     """Return whether it failed so long ago that a retry would surprise the learner."""
     return bool(action.completed_at and action.completed_at < now - LONG_AGO)
@@ -197,5 +211,5 @@ def _took(action: LearnerContentAssignmentAction) -> str:
         return ""
     seconds = int((action.completed_at - action.created).total_seconds())
     if seconds >= 60:
-        return timesince(action.created, action.completed_at, depth=1)
+        return moments.span_in_words(action.created, action.completed_at)
     return _("%(seconds)s s") % {"seconds": seconds} if seconds > 0 else ""

@@ -214,7 +214,7 @@ def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
     assignment = action.assignment
     customer = assignment.budget.customer
     content_display.attach_content([assignment], now=action.modified)
-    content, about = assignment.shown_content, content_display.about(assignment)
+    content, about = assignment.shown_content, content_display.about(assignment, now=action.modified)
     starts, ends = (
         moments.day_in_words(at, zone=customer.zone) if at else "" for at in (about.starts_at, about.ends_at)
     )

@@ -1,7 +1,7 @@
 """Instants as people write and read them in a time zone: the one parser, and their form in sentences."""
 
 import re
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -9,9 +9,12 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.dateparse import parse_datetime
 from django.utils.formats import date_format
-from django.utils.translation import gettext, pgettext
+from django.utils.timesince import timesince
+from django.utils.translation import gettext, ngettext, pgettext
 
 FIRST_YEAR, LAST_YEAR = 1900, 8999
+MOST_DAYS = 60
+"""A longer span is in months."""
 UTC_ZONE = ZoneInfo("UTC")
 _LAST_SECOND = time(23, 59, 59, fold=1)
 """The later one, where clocks are set back at midnight and the day's last hour comes twice."""
@@ -60,6 +63,14 @@ def day_in_words(moment: datetime, *, zone: ZoneInfo) -> str:
     """Return the day of the instant in `zone`, for mails that name no time."""
     # Translators: the format of a day, in the letters of Django's `date` filter.
     return date_format(moment.astimezone(zone), pgettext("format of a day", "l, j F Y"))
+
+
+def span_in_words(start: datetime, end: datetime) -> str:
+    """Return how long it is from `start` to `end`: in days, rounded, up to `MOST_DAYS`, then in two units."""
+    days = round((end - start) / timedelta(days=1))
+    if 2 <= days <= MOST_DAYS:
+        return ngettext("%(days)d day", "%(days)d days", days) % {"days": days}
+    return timesince(start, end, depth=2 if days > MOST_DAYS else 1)
 
 
 def zone_in_words(zone: ZoneInfo) -> str:

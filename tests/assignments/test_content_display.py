@@ -1,6 +1,6 @@
 """What a learner reads of the content before answering, as the budget's catalog serves it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from bursary.assignments.content_display import About, about, attach_content, plain_text
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica.models import CatalogMembership, ContentMetadata
-from tests.world import NOW, given_assignment, given_content
+from tests.world import NOW, given_assignment, given_content, given_run
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +23,7 @@ def read(**columns: Any) -> About:
 def read_of(assignment: LearnerContentAssignment) -> About:
     assignment = LearnerContentAssignment.objects.select_related("budget", "content").get(pk=assignment.pk)
     attach_content([assignment], now=NOW)
-    return about(assignment)
+    return about(assignment, now=NOW)
 
 
 def test_it_has_description_length_dates_pace_and_page() -> None:
@@ -84,3 +84,48 @@ def test_html_is_read_as_text_on_one_line(html: str, text: str) -> None:
 
 def test_a_long_description_is_cut() -> None:
     assert len(read(payload={"short_description": "tide " * 500}).description) == 600
+
+
+STARTED, SOON, LATER = (NOW + timedelta(days=days) for days in (-480, 40, 90))
+
+
+def given_started(**columns: Any) -> ContentMetadata:
+    """Return a course with an advertised run that has started."""
+    return given_content(start_date=STARTED, end_date=NOW + timedelta(days=20), **columns)
+
+
+def test_of_several_runs_a_course_has_the_dates_of_the_next_that_can_be_joined() -> None:
+    course = given_started()
+    assignment = given_assignment(content=course)
+    for starts in (LATER, SOON):
+        key = f"course-v1:{course.content_key}+{starts:%j}"
+        given_run(course, key, start_date=starts, end_date=starts + timedelta(days=30))
+    closed = {"start_date": NOW + timedelta(days=5), "offered": False}
+    given_run(course, f"course-v1:{course.content_key}+closed", **closed)
+
+    shown = read_of(assignment)
+
+    assert (shown.starts_at, shown.ends_at) == (SOON, SOON + timedelta(days=30))
+
+
+def test_a_course_of_which_all_runs_have_started_has_no_start() -> None:
+    course = given_started()
+    given_run(course, f"course-v1:{course.content_key}+R2", start_date=NOW - timedelta(days=30))
+
+    shown = read_of(given_assignment(content=course))
+
+    assert (shown.starts_at, shown.ends_at) == (None, None)
+
+
+def test_a_course_with_one_run_to_join_has_its_dates_though_it_has_started() -> None:
+    course = given_started()
+    shown = read_of(given_assignment(content=course))
+    assert (shown.starts_at, shown.ends_at) == (STARTED, course.end_date)
+
+
+def test_what_is_accepted_keeps_the_dates_that_were_shown() -> None:
+    course = given_started()
+    given_run(course, f"course-v1:{course.content_key}+R2", start_date=SOON)
+    assignment = given_assignment(content=course)
+    LearnerContentAssignment.objects.update(state="accepted")
+    assert read_of(assignment).starts_at == STARTED

@@ -82,7 +82,7 @@ def test_the_timeline_has_the_old_and_the_new_deadline_and_the_administrator() -
     assert (fact.actor, fact.completed_at) == (ada, NOW)
     assert fact.detail == (
         "From Sunday, 31 May 2026, 11:00 (Madrid time) to Tuesday, 30 June 2026, 11:00 (Madrid time): "
-        "as was set."
+        "as an administrator chose."
     )
 
 

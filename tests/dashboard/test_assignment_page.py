@@ -10,9 +10,10 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import strip_tags
 
 from bursary.access.models import Role
-from bursary.assignments import csv_export, erasure
+from bursary.assignments import cancellation, csv_export, erasure
 from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import (
     AllocationBatch,
@@ -79,7 +80,7 @@ def test_the_picture_has_a_title_and_its_figures_in_words(
     shown = page(ada, assignment)
 
     assert 'role="img" aria-labelledby="life-title life-summary"' in shown
-    assert '<desc id="life-summary">Assigned. Notified, at once. Today, 1 week' in shown
+    assert '<desc id="life-summary">Assigned. Notified, at once. Today, 10 days later' in shown
     for step in ("Assigned", "Notified", "Today", "Deadline"):
         assert f"<strong>{step}</strong>" in shown
     assert "style=" not in shown
@@ -231,10 +232,51 @@ def test_an_erased_learner_is_shown_as_forgotten_wherever_there_was_an_address(
         "spent": ada.get(reverse("budget-spent", args=[assignment.budget.uuid])).content.decode(),
         "csv": b"".join(file.lines).decode(),
     }
+    assert "The name was removed on Monday, 2 March 2026, for data protection" in pages["page"]
 
     assert [name for name, shown in pages.items() if "forgotten.invalid" in shown] == []
-    assert [name for name, shown in pages.items() if "a forgotten learner" not in shown] == ["spent"]
+    assert [name for name, shown in pages.items() if "Learner (name removed)" not in shown] == ["spent"]
 
     LearnerContentAssignment.objects.update(state="accepted")
     spent = ada.get(reverse("budget-spent", args=[assignment.budget.uuid])).content.decode()
-    assert ("a forgotten learner" in spent, "forgotten.invalid" in spent) == (True, False)
+    assert ("Learner (name removed)" in spent, "forgotten.invalid" in spent) == (True, False)
+
+
+def box(client: Client, assignment: LearnerContentAssignment) -> str:
+    """Return what the page says of the course, then and now, without tags."""
+    course = page(client, assignment).partition("The course, then and now")[2].partition("</section>")[0]
+    return " ".join(strip_tags(course).split())
+
+
+def test_of_a_course_the_date_that_bounds_its_deadline_is_beside_the_advertised_runs(client: Client) -> None:
+    course = world.given_content(start_date=NOW - timedelta(days=400), enroll_by=NOW + timedelta(days=60))
+    later = {"start_date": NOW + timedelta(days=100), "enroll_by": NOW + timedelta(days=120)}
+    world.given_run(course, f"course-v1:{course.content_key}+later", **later)
+    row = world.given_assignment(content=course)
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=row.budget.customer))
+
+    shown = box(client, row)
+
+    assert "Join by, in any run 30 June 2026, 11:00" in shown
+    assert "Enrolment in it closes 1 May 2026, 11:00" in shown
+    assert "Advertised run starts 26 January 2025, 10:00" in shown
+    assert "A run is one edition of the course, with its own dates." in shown
+    assert "Enrolment closes" not in shown
+
+
+def test_a_run_alone_has_dates_of_its_own(client: Client) -> None:
+    run = world.given_run(world.given_content(with_run=False), enroll_by=NOW + timedelta(days=60))
+    row = world.given_assignment(content=run)
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=row.budget.customer))
+
+    shown = box(client, row)
+
+    assert "Enrolment closes 1 May 2026, 11:00" in shown
+    assert ("any run" in shown, "Advertised" in shown) == (False, False)
+
+
+def test_a_life_of_one_day_has_hours(ada: Client, assignment: LearnerContentAssignment) -> None:
+    assert "March 2, 2026, 10:00" not in page(ada, assignment)
+    cancellation.cancel(assignment.budget, uuids=[assignment.uuid], now=NOW + timedelta(hours=3))
+    shown = page(ada, assignment).partition('class="life-steps"')[2].partition("</ol>")[0]
+    assert (", 10:00</small>" in shown, ", 13:00</small>" in shown) == (True, True)

@@ -215,7 +215,7 @@ def test_a_forgotten_learner_is_named_no_more(
 
     for one in (first, made):
         assert "alice" not in page(client, one)
-    assert ">erased</bdi></a> <span" in section(page(client, made), "unchanged")
+    assert ">Learner (name removed)</bdi></a> <span" in section(page(client, made), "unchanged")
     assert "alice" not in str(list(AllocationBatch.objects.values()))
 
 

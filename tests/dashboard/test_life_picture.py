@@ -46,7 +46,7 @@ def test_an_open_assignment_leads_from_its_allocation_by_today_to_its_deadline()
     assert labels(shown) == ["Assigned", "Notified", "Reminded", "Today", "Deadline"]
     assert [step.number for step in shown.steps] == [1, 2, 3, 0, 4]
     assert [step.wait.replace("\xa0", " ") for step in shown.steps] == [
-        *("", "at once", "1 week later", "3 weeks later", "in 1 month"),
+        *("", "at once", "9 days later", "21 days later", "in 60 days"),
     ]
     assert [step.line for step in shown.steps] == ["", "notifying", "waiting", "waiting", "future"]
     # 90 days from end to end: the reminder stands at a tenth, today at a third of the way.
@@ -121,3 +121,11 @@ def test_a_deadline_that_has_passed_stands_before_today() -> None:
     row = notified()
 
     assert labels(picture(row, now=NOW + 95 * DAY))[-2:] == ["Deadline passed", "Today"]
+
+
+def test_what_began_and_ended_on_one_day_is_said_to_be_so() -> None:
+    row = notified()
+    cancellation.cancel(row.budget, uuids=[row.uuid], now=NOW + timedelta(hours=3))
+
+    assert picture(row, now=NOW + DAY).on_one_day
+    assert not picture(notified(), now=NOW).on_one_day

@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from bursary.access.models import Role
+from bursary.assignments import cancellation
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
 from tests import world
@@ -139,3 +140,52 @@ def test_each_question_takes_few_queries(
     with django_assert_max_num_queries(12) as queries:
         assert client.get(at(name, failed), named).status_code == 200
     assert '"payload"' not in str(queries.captured_queries)
+
+
+def test_a_learner_with_an_ended_account_is_skipped_and_not_retried(
+    failed: LearnerContentAssignment, client: Client
+) -> None:
+    world.given_user(email=WRONG, is_active=False)
+
+    shown = page(client, failed)
+
+    assert at("retry-action", failed) not in shown
+    assert at("skip-action", failed) in shown
+    assert "Skip it: the learner's account has ended." in shown
+
+
+@pytest.mark.parametrize("columns", [{"state": State.ACCEPTED}, {"expires_at": NOW}])
+def test_a_deadline_that_cannot_be_extended_has_no_form_and_says_why(
+    assignment: LearnerContentAssignment, client: Client, columns: dict[str, Any]
+) -> None:
+    LearnerContentAssignment.objects.update(**columns)
+
+    shown = html.unescape(client.get(at("extend-deadline", assignment)).content.decode())
+
+    assert 'name="until"' not in shown
+    assert ("The learner has accepted it." in shown) or ("Its deadline has passed" in shown)
+
+
+def test_a_cancelled_one_says_so_instead_of_the_form_and_to_a_reminder(
+    assignment: LearnerContentAssignment, client: Client
+) -> None:
+    cancellation.cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
+    why = "It was cancelled on Monday, 2 March 2026: nothing is changed about it or sent any more."
+
+    shown = client.get(at("extend-deadline", assignment)).content.decode()
+    reminded = client.post(at("remind-learner", assignment), follow=True).content.decode()
+
+    assert (why in shown, why in reminded) == (True, True)
+    assert 'name="until"' not in shown
+
+
+def test_days_are_suggested_and_fill_the_field_by_a_link(
+    assignment: LearnerContentAssignment, client: Client
+) -> None:
+    shown = client.get(at("extend-deadline", assignment)).content.decode()
+    assert 'href="?until=2026-06-14">+2 weeks' in shown
+    assert 'href="?until=2026-07-01">+1 month' in shown
+    assert "The learner gets no e-mail about the extension." in shown
+
+    filled = client.get(at("extend-deadline", assignment), {"until": "2026-06-14"}).content.decode()
+    assert 'value="2026-06-14"' in filled

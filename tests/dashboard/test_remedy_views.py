@@ -288,7 +288,8 @@ def ada_of_bounded(client: Client, today: Any) -> tuple[Client, LearnerContentAs
 @pytest.mark.parametrize(
     ("typed", "why"),
     [
-        ("2026-05-30", "Its deadline is not before that day. Choose a later day."),
+        ("2026-05-30", "The deadline is already Sunday, 31 May 2026. Choose a day after it."),
+        ("2026-03-01", "That day is over. Choose a day that is still to come."),
         ("soon", "Give a date"),
         ("", "This field is required."),
     ],

@@ -2,18 +2,19 @@
 
 import itertools
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils.html import strip_tags
 
 from bursary.access.models import User
-from bursary.assignments import actions, causes
+from bursary.assignments import actions, causes, listing
 from bursary.assignments.choices import FACTS, WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
-from bursary.dashboard import timeline_entries
+from bursary.dashboard import life_picture, timeline_entries
 from bursary.dashboard.timeline_entries import EntryReader
 from tests import world
 from tests.world import ALICE, BOB, NOW
@@ -91,7 +92,7 @@ def test_an_erased_learner_is_not_named_by_the_placeholder() -> None:
 
     words = timeline_entries.sentence(action, of=assignment(learner_email=placeholder))
 
-    assert strip_tags(words) == "The invitation to a forgotten learner was sent."
+    assert strip_tags(words) == "The invitation to Learner (name removed) was sent."
 
 
 def test_what_was_typed_for_an_address_is_harmless() -> None:
@@ -124,7 +125,7 @@ def test_an_actor_that_was_erased_is_shown_as_such() -> None:
 
     (entry,) = timeline_entries.entries([row.actions.latest("pk").pk], of=row, reader=ALL, now=NOW)
 
-    assert entry.by == "a forgotten user"
+    assert entry.by == "User (name removed)"
 
 
 @pytest.mark.django_db
@@ -153,7 +154,7 @@ def test_a_mail_that_came_back_asks_for_another_address_until_there_is_one() -> 
     actions.record([row], ActionType.BOUNCED, now=NOW)
     bounced = world.action_of(row, ActionType.BOUNCED)
 
-    def shown(**reader: datetime) -> tuple[str, bool]:
+    def shown(**reader: Any) -> tuple[str, bool]:
         known = EntryReader([], may_correct=True, with_traces=False, **reader)
         (entry,) = timeline_entries.entries([bounced.pk], of=row, reader=known, now=NOW)
         return entry.next_step, entry.correctable
@@ -163,3 +164,17 @@ def test_a_mail_that_came_back_asks_for_another_address_until_there_is_one() -> 
     assert shown(corrected_at=NOW + timedelta(days=1)) == ("", False)
     row.cycle += 1
     assert shown() == ("", False)
+
+
+@pytest.mark.django_db
+def test_what_is_over_has_the_time_of_its_end_as_in_the_picture() -> None:
+    row = world.given_assignment()
+    world.deliver(now=NOW + timedelta(hours=22))
+    sent = world.action_of(row, ActionType.NOTIFIED)
+
+    (entry,) = timeline_entries.entries([sent.pk], of=row, reader=ALL, now=NOW)
+
+    assert (entry.at, entry.took.replace("\xa0", " ")) == (NOW + timedelta(hours=22), "22 hours")
+    (loaded,) = listing.with_timelines([row.pk], now=NOW, with_join_by=False)
+    steps = life_picture.picture(loaded, now=NOW + timedelta(days=2)).steps
+    assert [step.at for step in steps if step.label == "Notified"] == [entry.at]

@@ -1,6 +1,6 @@
 """Instants as people write them: what each text means, in which zone, and what is refused."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -76,3 +76,19 @@ def test_an_instant_is_shown_in_a_zone_that_is_named() -> None:
     assert moments.in_words(instant, zone=MADRID) == "Thursday, 1 July 2027, 00:30 (Madrid time)"
     assert moments.in_words(instant, zone=moments.UTC_ZONE) == "Wednesday, 30 June 2027, 22:30 (UTC)"
     assert moments.iso(instant, zone=MADRID) == "2027-07-01T00:30:00+02:00"
+
+
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [(0.9, "21 hours"), (1.4, "1 day"), (2.4, "2 days"), (20.96, "21 days"), (56, "56 days")],
+)
+def test_a_span_is_in_days_that_do_not_round_down(days: float, words: str) -> None:
+    start = datetime(2026, 9, 28, tzinfo=UTC)
+    assert moments.span_in_words(start, start + timedelta(days=days)).replace("\xa0", " ") == words
+
+
+def test_a_long_span_is_in_two_units() -> None:
+    start = datetime(2026, 9, 28, tzinfo=UTC)
+    assert (
+        moments.span_in_words(start, start + timedelta(days=75)).replace("\xa0", " ") == "2 months, 2 weeks"
+    )

@@ -24,6 +24,18 @@ def zone_in_words(zone: ZoneInfo) -> str:
 
 
 @register.filter
+def weekday(instant: datetime | None, zone: ZoneInfo) -> str:
+    """Return the day of the instant in `zone` as sentences have it; empty for none."""
+    return moments.day_in_words(instant, zone=zone) if instant else ""
+
+
+@register.filter
+def clock(instant: datetime, zone: ZoneInfo) -> str:
+    """Return the time of day of the instant in `zone`."""
+    return date_format(instant.astimezone(zone), "H:i")
+
+
+@register.filter
 def day(instant: datetime | None, zone: ZoneInfo) -> str:
     """Return the day of the instant in `zone` in the reader's short form; empty for none."""
     return date_format(instant.astimezone(zone), "DATE_FORMAT") if instant else ""
