@@ -271,8 +271,8 @@ def test_a_link_is_sent_once_the_mail_server_is_back(
 def test_an_address_that_is_refused_for_good_is_tried_once(
     client: Client, ada: User, pauses: list[float]
 ) -> None:
-    User.objects.filter(pk=ada.pk).update(email="ada@people.invalid")
-    User.objects.get(pk=ada.pk).save()
+    ada.email = "ada@people.invalid"
+    ada.save()
     assert sent_by(client, "ada@people.invalid", []) == []
     assert pauses == []
 
