@@ -19,6 +19,7 @@ CLOCKS = ("thread", "none")
 SHORTEST_TOKEN = 20  # characters
 EVENT_BUSES = ("redis", "rediss", "unix")
 CONTENT_READS = ("replica", "shadow", "upstream")
+SMTP_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
 LONGEST_LINK_AGE = timedelta(days=366)
 
 
@@ -79,6 +80,12 @@ def _emails() -> Iterator[checks.Error]:
             f"BURSARY_EMAIL_TIMEOUT_SECONDS ({_seconds(timeout)}) is not between 1 and "
             f"BURSARY_SEND_DEADLINE_SECONDS ({_seconds(settings.SEND_DEADLINE)}).",
             hint="Lower the first or raise the second.",
+        )
+    if settings.EMAIL_BACKEND == SMTP_BACKEND and not settings.EMAIL_HOST:
+        yield _error(
+            "E017",
+            "BURSARY_EMAIL_URL names no host.",
+            hint="Two slashes stand before the host: smtp://mail.example.org:25",
         )
     folder = getattr(settings, "EMAIL_FILE_PATH", None) or "/"
     as_files = settings.EMAIL_BACKEND == "bursary.delivery.file_backend.FileEmailBackend"

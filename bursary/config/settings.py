@@ -23,6 +23,15 @@ def whole_number(name: str, *, default: int) -> int:
         raise ImproperlyConfigured(f"{name} is {env.str(name)!r}, which is not a whole number") from error
 
 
+def email_config(name: str, *, default: str) -> dict[str, str]:
+    """Return Django's settings for a mail URL. Raises ImproperlyConfigured, which prints no password."""
+    try:
+        return dict(env.email_url(name, default=default))
+    except (ImproperlyConfigured, ValueError) as error:
+        examples = "smtp://user:password@mail.example.org:25, filemail:////srv/mail"
+        raise ImproperlyConfigured(f"{name} is not the URL of a mail server, such as {examples}") from error
+
+
 def kept_secret(path: Path) -> str:
     """Return the secret key kept in `path`; make it (mode 0600), and its folder, at the first start."""
     if not path.exists():
@@ -212,7 +221,7 @@ SEND_DEADLINE = timedelta(seconds=whole_number("BURSARY_SEND_DEADLINE_SECONDS", 
 # Longer than any send, so that two workers never send the same mail: see checks.E001.
 LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)
 
-EMAIL_CONFIG = env.email_url("BURSARY_EMAIL_URL", default=f"filemail:///{quote(str(VAR_DIR / 'mail'))}")
+EMAIL_CONFIG = email_config("BURSARY_EMAIL_URL", default=f"filemail:///{quote(str(VAR_DIR / 'mail'))}")
 vars().update(EMAIL_CONFIG)
 if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
     EMAIL_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"  # Django's, with a total deadline

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -28,6 +29,8 @@ MOST_KEYS = 20  # of one account, that work
 RESET_INTERVAL = timedelta(minutes=10)  # at least, between two mails to one account
 MOST_ACCOUNTS = 10  # with one address
 MOST_THREADS = 8  # at once that send links
+PAUSES = (timedelta(seconds=30), timedelta(minutes=1), timedelta(minutes=2), timedelta(minutes=4))
+"""Between the attempts at one mail: together less than `RESET_INTERVAL`."""
 _threads = threading.BoundedSemaphore(MOST_THREADS)
 
 logger = logging.getLogger(__name__)
@@ -79,9 +82,15 @@ class ForgottenPasswordForm(PasswordResetForm):
 
 
 def _mail_accounts(address: str) -> None:
+    """Mail a link to each account of the address; while the mail server takes none, after pauses again."""
     try:
-        for user in _accounts_to_mail(address):
-            _send(user)
+        waiting = [(user, str(uuid4())) for user in _accounts_to_mail(address)]
+        for pause in (*PAUSES, None):
+            waiting = [one for one in waiting if _fails_for_now(*one, last=pause is None)]
+            if pause is None or not waiting:
+                return
+            connections.close_all()
+            time.sleep(pause.total_seconds())
     finally:
         connections.close_all()
         _threads.release()
@@ -98,14 +107,20 @@ def _accounts_to_mail(address: str) -> Iterator[User]:
             yield user
 
 
-def _send(user: User) -> None:
-    """Mail the link to the account's own address; where that fails, let the user ask again at once."""
+def _fails_for_now(user: User, name: str, *, last: bool) -> bool:
+    """Mail the link to the account's own address; return whether that is to be tried again.
+
+    Where it finally fails, the user may ask again at once.
+    """
     uid = urlsafe_base64_encode(force_bytes(user.pk))
     path = reverse("new-password", args=[uid, default_token_generator.make_token(user)])
     context = {"link": f"{settings.BASE_URL}{path}", "username": user.get_username()}
     try:
-        now = timezone.now()
-        emails.send(user.email, template="password_link", context=context, name=str(uuid4()), now=now)
+        emails.send(user.email, template="password_link", context=context, name=name, now=timezone.now())
     except DeliveryError as failure:
+        if not last and not failure.permanent:
+            logger.warning("A link to set a password waits: user=%s error=%s", user.pk, failure.error_code)
+            return True
         logger.warning("A link to set a password was not sent: user=%s error=%s", user.pk, failure.error_code)
         User.objects.filter(pk=user.pk).update(reset_mailed_at=None)
+    return False

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from bursary.access.models import User
-from bursary.access.permissions import Permission, granted
+from bursary.access.permissions import Permission, granted, may_everywhere
 from bursary.assignments import causes, content_display, deadline_notices, failures
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
@@ -66,7 +66,7 @@ def items(
 ) -> list[Attention]:
     """Return what needs attention in the user's budgets, of which `rows` are assignments. Four queries."""
     found = [
-        *_mail_trouble(budgets, now=now),
+        *_mail_trouble(user, budgets),
         *_failures(budgets, now=now),
         *_notices(user, now=now),
         *_deadlines(budgets, rows, now=now),
@@ -75,7 +75,7 @@ def items(
     return sorted(found, key=lambda one: one.quiet)
 
 
-def _mail_trouble(budgets: Sequence[Budget], *, now: datetime) -> list[Attention]:
+def _mail_trouble(user: User, budgets: Sequence[Budget]) -> list[Attention]:
     """Return that mails wait for the mail server: since when, and at which fault."""
     server = mail_server.in_trouble()
     if server is None or not server.trouble_since or not budgets:
@@ -86,6 +86,11 @@ def _mail_trouble(budgets: Sequence[Budget], *, now: datetime) -> list[Attention
         "Mails have been delayed since %(since)s. %(why)s That is no learner's fault, and no mail is lost: "
         "they are sent as soon as that is possible. Ask the operator of this service."
     )
+    if may_everywhere(user):
+        sentence = _(
+            "Mails have been delayed since %(since)s. %(why)s No mail is lost: they are sent as soon as that "
+            "is possible. The command “bursary status” says what is at fault."
+        )
     url = f"{reverse('assignment-list')}?{urlencode({'status': 'notifying'})}"
     return [Attention("mail-off", "warning", sentence % words, url, _("Show what waits"))]
 

@@ -1,6 +1,7 @@
 """Output of commands: one JSON object for programs; sentences, tables and a progress bar for people."""
 
 import json
+import os
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping
@@ -55,9 +56,12 @@ class OperatorCommand(BaseCommand):
         self.stdout.write(to_json(summary) if self.as_json else text)
 
     def rendered(self, renderable: RenderableType) -> str:
-        """Return a table as text: in colour and as wide as the terminal, or plain and `PLAIN_WIDTH` wide."""
+        """Return a table as text: in colour and as wide as the terminal, or plain and `PLAIN_WIDTH` wide.
+
+        `COLUMNS` in the environment decides the width of both.
+        """
         terminal = self.stdout.isatty()
-        buffer, width = StringIO(), None if terminal else PLAIN_WIDTH
+        buffer, width = StringIO(), None if terminal or "COLUMNS" in os.environ else PLAIN_WIDTH
         Console(file=buffer, force_terminal=terminal, width=width, highlight=False).print(renderable)
         return buffer.getvalue().rstrip("\n")
 

@@ -11,7 +11,9 @@ from django.utils import timezone
 
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import notices, runner
+from bursary.delivery.models import MailServer
 from bursary.lib import leases, logs
+from bursary.lib.batches import keyset_pages
 from bursary.ops import health
 from bursary.ops.console import Advance
 from bursary.ops.models import ScheduledTask
@@ -19,6 +21,7 @@ from bursary.ops.models import ScheduledTask
 logger = logging.getLogger(__name__)
 
 CHUNK = 20  # actions between two reports of progress
+BATCH = 500  # postponed actions that are brought forward by one statement
 ROUND = 100  # actions between two checks whether to stop
 IDLE_SECONDS = 5.0
 
@@ -56,6 +59,18 @@ def bring_back(*, now: datetime) -> int:
         brought += leases.schedule(rows, at=now, now=now, modified=now)
     tasks = ScheduledTask.objects.filter(finished_at__gt=now + health.LONGEST_SKEW)
     return brought + leases.schedule(tasks, at=now, now=now, finished_at=now)
+
+
+def bring_forward(*, now: datetime) -> int:
+    """Let postponed work be due now, and the mail server be tried at once; return how much work it was.
+
+    What a worker has claimed is left to it.
+    """
+    leases.schedule(MailServer.objects.filter(due_at__gt=now, lease_until=None), at=now, now=now)
+    actions = LearnerContentAssignmentAction.objects.all()
+    postponed = actions.filter(early=leases.NOT_BEFORE, due_at__gt=now, lease_until=None)
+    pages = keyset_pages(postponed.values_list("pk", flat=True), size=BATCH)
+    return sum(leases.schedule(postponed.filter(pk__in=pks), at=now, now=now) for pks in pages)
 
 
 def deliver_until(stop: threading.Event) -> int:

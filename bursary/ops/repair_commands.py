@@ -13,8 +13,9 @@ from django.utils import timezone
 from bursary.assignments import failures
 from bursary.assignments.choices import WORK, ActionType
 from bursary.assignments.failures import RepairResult
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
+from bursary.delivery.errors import FAULTS
 from bursary.lib.batches import keyset_pages
 from bursary.ops.console import OperatorCommand, counted_in_words, counts_in_words
 
@@ -78,9 +79,8 @@ class RepairCommand(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument(
-            "--cause", action="append", metavar="CODE", help="Only of this cause; may be repeated."
-        )
+        causes = "Only of this cause; may be repeated."
+        parser.add_argument("--cause", action="append", metavar="CODE", choices=sorted(FAULTS), help=causes)
         parser.add_argument("--budget", type=UUID, metavar="UUID", help="Only of this budget.")
         types = sorted(WORK - {ActionType.REDEEMED})
         parser.add_argument("--action-type", choices=types, help="Only of this type.")
@@ -96,19 +96,20 @@ class RepairCommand(OperatorCommand):
         **options: Any,
     ) -> None:
         which = ~Q(action_type=ActionType.REDEEMED)
-        which &= Q(error_code__in=cause) if cause else Q()
         which &= Q(action_type=action_type) if action_type else Q()
-        found = failures.to_repair().filter(which).order_by()
+        of_any_cause = failures.to_repair().filter(which).order_by()
         if budget:
-            found = found.filter(assignment__budget=require_budget(budget))
+            of_any_cause = of_any_cause.filter(assignment__budget=require_budget(budget))
+        which &= Q(error_code__in=cause) if cause else Q()
+        found = of_any_cause.filter(which)
         by_budget = found.values_list("assignment__budget").annotate(count=Count("assignment", distinct=True))
         counts: dict[int, int] = dict(by_budget)
         count = sum(counts.values())
         if confirm is None:
-            by_cause = dict(found.values_list("error_code").annotate(count=Count("pk")))
+            by_cause = _by_cause(found)
             text = f"It is about {counted_in_words(count, 'assignment')}: "
             text += f"{counts_in_words(by_cause, none='none')}. Do it by --confirm {count}."
-            text = text if count else "Nothing failed that can be repaired: there is nothing to do."
+            text = text if count else _nothing_in_words(_by_cause(of_any_cause))
             return self.answer({"dry_run": True, "count": count, "causes": by_cause}, text)
         require_confirmed(confirm, count=count)
         total = RepairResult()
@@ -123,6 +124,17 @@ class RepairCommand(OperatorCommand):
     def repair(self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any]) -> RepairResult:
         """Repair the failed work, `which` actions, of these assignments."""
         raise NotImplementedError
+
+
+def _by_cause(failed: QuerySet[LearnerContentAssignmentAction]) -> dict[str, int]:
+    return dict(failed.values_list("error_code").annotate(count=Count("pk")))
+
+
+def _nothing_in_words(others: Mapping[str, int]) -> str:
+    """Return that there is nothing to do, with the failures of other causes than those asked for."""
+    if not others:
+        return "Nothing failed that can be repaired: there is nothing to do."
+    return f"Nothing failed by this cause. By others: {counts_in_words(others, none='none')}."
 
 
 class RetryCommand(RepairCommand):

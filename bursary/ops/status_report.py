@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bursary.assignments import failures
+from bursary.assignments import causes, failures
 from bursary.assignments.choices import Status
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import mail_server
@@ -85,9 +86,14 @@ class FailedWork:
     cause: str
     action_type: str
     count: int
+    first: datetime | None
     latest: datetime | None
     fault: str
     """What is at fault, in words; empty for an unknown cause."""
+    sentence: str
+    """What happened, as administrators read it."""
+    example: UUID
+    """The assignment that failed last."""
 
 
 @dataclass(frozen=True)
@@ -180,12 +186,12 @@ def _waiting(now: datetime) -> Waiting:
             postponed[pk] = (kind, due_at)
     examined = actions.filter(pk__in=list(postponed)[:MOST_EXAMINED])
     logs = examined.order_by().values_list("attempt_log", flat=True)
-    causes = Counter(str(log[-1].get("cause", "")) for log in logs if log)
+    by_cause = Counter(str(log[-1].get("cause", "")) for log in logs if log)
     return Waiting(
         due=dict(due),
         running=dict(running),
         postponed=dict(Counter(kind for kind, _due_at in postponed.values())),
-        postponed_by_cause=dict(causes.most_common()),
+        postponed_by_cause=dict(by_cause.most_common()),
         oldest_due=leases.oldest_due(actions, now=now),
         next_retry=min((due_at for _kind, due_at in postponed.values()), default=None),
         mails=len(mails),
@@ -194,15 +200,23 @@ def _waiting(now: datetime) -> Waiting:
 
 
 def _failed() -> list[FailedWork]:
-    columns = ("error_code", "action_type", "completed_at")
+    columns = ("error_code", "action_type", "completed_at", "assignment__uuid")
     newest = failures.to_repair().order_by("-completed_at").values_list(*columns)[:MOST_COUNTED]
-    latest: dict[tuple[str, str], datetime | None] = {}
-    counts: Counter[tuple[str, str]] = Counter()
-    for cause, kind, completed_at in newest:
-        latest.setdefault((cause, kind), completed_at)
-        counts[cause, kind] += 1
+    found: dict[tuple[str, str], list[tuple[datetime | None, UUID]]] = {}
+    for cause, kind, completed_at, uuid in newest:
+        found.setdefault((cause, kind), []).append((completed_at, uuid))
     return [
-        FailedWork(*key, count, latest[key], FAULTS.get(key[0], "")) for key, count in counts.most_common()
+        FailedWork(
+            cause=cause,
+            action_type=kind,
+            count=len(ones),
+            first=ones[-1][0],
+            latest=ones[0][0],
+            fault=FAULTS.get(cause, ""),
+            sentence=str(causes.in_words(cause).sentence),
+            example=ones[0][1],
+        )
+        for (cause, kind), ones in sorted(found.items(), key=lambda one: -len(one[1]))
     ]
 
 
@@ -293,7 +307,14 @@ def _failed_table(failed: Sequence[FailedWork]) -> RenderableType:
         table.add_row(escape(one.cause), one.action_type, _count(one.count), _time(one.latest), one.fault)
     if len(failed) > MOST_LINES:
         table.add_row(f"and {len(failed) - MOST_LINES} more: see --json")
-    return _titled(table, "Failed, to be repaired")
+    examples = [
+        f"{one.cause}: {one.sentence} `bursary timeline {one.example}`" for one in failed[:MOST_LINES]
+    ]
+    next_step = "Look at one, repair what is at fault, then: `bursary retry_failed --cause CODE`."
+    return Group(
+        _titled(table, "Failed, to be repaired: most first, times in UTC"),
+        Text("\n".join([*examples, next_step, ""])),
+    )
 
 
 def _task_table(tasks: Sequence[TaskLine]) -> RenderableType:

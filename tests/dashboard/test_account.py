@@ -17,6 +17,7 @@ from pytest_django import Settings
 
 from bursary.access.models import ApiKey, User
 from bursary.dashboard import account_forms
+from bursary.delivery.models import MailServer as MailServerRow
 from bursary.lib.logs import without_tokens
 from tests.smtp import MailServer
 from tests.world import given_user
@@ -41,6 +42,14 @@ def ada() -> User:
 def signed_in(client: Client, ada: User) -> Client:
     client.force_login(ada)
     return client
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the seconds between the attempts at a mail, which pass at once."""
+    passed: list[float] = []
+    monkeypatch.setattr("bursary.dashboard.account_forms.time.sleep", passed.append)
+    return passed
 
 
 def make_key(client: Client, *, name: str) -> str:
@@ -232,14 +241,51 @@ def test_an_account_is_mailed_at_most_once_in_ten_minutes(
 
 @committed
 def test_where_the_mail_fails_the_user_may_ask_again_at_once(
-    client: Client, ada: User, mail: MailServer, settings: Settings, caplog: pytest.LogCaptureFixture
+    client: Client,
+    ada: User,
+    mail: MailServer,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    pauses: list[float],
 ) -> None:
     settings.EMAIL_PORT = 1
     assert sent_by(client, ada.email, []) == []
+    assert pauses == [30, 60, 120, 240]
     ada.refresh_from_db()
     assert ada.reset_mailed_at is None
     assert "mail_server_unreachable" in caplog.text
     assert "people.example" not in caplog.text
+
+
+@committed
+def test_a_link_is_sent_once_the_mail_server_is_back(
+    client: Client, ada: User, mail: MailServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works, pauses = settings.EMAIL_PORT, []
+    settings.EMAIL_PORT = 1
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        settings.EMAIL_PORT = works
+        MailServerRow.objects.update(due_at=timezone.now())
+
+    monkeypatch.setattr("bursary.dashboard.account_forms.time.sleep", pause)
+    sent_by(client, ada.email, [])
+
+    assert pauses == [30]
+    assert [one["To"] for one in mail.received] == ["ada@people.example"]
+    assert sent_by(client, ada.email, []) == []
+    assert len(mail.received) == 1
+
+
+@committed
+def test_an_address_that_is_refused_for_good_is_tried_once(
+    client: Client, ada: User, pauses: list[float]
+) -> None:
+    ada.email = "ada@people.invalid"
+    ada.save()
+    assert sent_by(client, "ada@people.invalid", []) == []
+    assert pauses == []
 
 
 @committed

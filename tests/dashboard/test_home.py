@@ -171,3 +171,16 @@ def test_others_figures_are_not_in_it(client: Client, budget: Budget) -> None:
     assert "Elsewhere" not in shown
     assert "Something failed" not in shown
     assert "Nothing was assigned in the last 90 days." in shown
+
+
+def test_an_operator_is_not_sent_to_the_operator_when_the_mail_server_is_in_trouble(
+    client: Client, budget: Budget
+) -> None:
+    MailServer.objects.create(
+        name="default", trouble_since=TODAY, cause="mail_server_unreachable", due_at=TODAY, early=0
+    )
+    assert "Ask the operator" in attention(client)
+    client.force_login(world.given_user(Role.OPERATOR))
+    shown = attention(client)
+    assert "Ask the operator" not in shown
+    assert "The command “bursary status” says what is at fault." in shown

@@ -5,9 +5,11 @@ from datetime import timedelta
 
 import pytest
 from django.core.checks import Tags, run_checks
+from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 from pytest_django import Settings
 
+from bursary.config.settings import email_config
 from bursary.ops import storage
 from tests import world
 
@@ -52,6 +54,21 @@ def test_a_setting_that_would_do_harm_is_refused(
     setattr(settings, setting, value)
 
     assert ids() == [expected]
+
+
+def test_a_mail_url_without_a_host_is_refused(settings: Settings) -> None:
+    settings.EMAIL_BACKEND, settings.EMAIL_HOST = "bursary.delivery.smtp_backend.SmtpEmailBackend", None
+    assert ids() == ["bursary.E017"]
+
+
+@pytest.mark.parametrize("url", ["", "mail.example.org:25", "smtp://me:s3cret@mail.example.org:port"])
+def test_a_mail_url_that_cannot_be_read_is_named_without_its_password(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BURSARY_EMAIL_URL", url)
+    with pytest.raises(ImproperlyConfigured, match="BURSARY_EMAIL_URL is not the URL") as refused:
+        email_config("BURSARY_EMAIL_URL", default="filemail:////srv/mail")
+    assert "s3cret" not in str(refused.value)
 
 
 def test_an_event_bus_needs_the_extra_that_reads_it(

@@ -10,8 +10,11 @@ import pytest
 from django.core.management import call_command
 from django.db import OperationalError
 from django.utils import timezone
+from pytest_django import Settings
 
-from bursary.delivery import runner
+from bursary.assignments import actions
+from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.delivery import mail_server, runner
 from bursary.ops import deliver, health, scheduler
 from bursary.ops.scheduler import TaskDefinition
 from tests import world
@@ -133,3 +136,30 @@ def test_what_a_clock_that_was_ahead_has_dated_is_due_now_on_request(mailoutbox:
     assert run() == {"dry_run": False, "tried": 2, "ended": {"done": 2}}
     assert health.examine(now=timezone.now()).problems == []
     assert len(mailoutbox) == 2
+
+
+def test_on_request_what_waits_for_a_repaired_mail_server_is_sent_at_once(
+    settings: Settings, mailoutbox: list[Any]
+) -> None:
+    now, repaired = timezone.now(), settings.EMAIL_BACKEND
+    settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+    world.allocate(world.given_budget(), world.given_content(), *world.addresses(3), now=now)
+    assert run()["ended"] == {"done": 3, "pending": 3}
+    settings.EMAIL_BACKEND = repaired
+    assert run()["tried"] == 0
+
+    assert run(postponed=True) == {"dry_run": False, "postponed": 3, "tried": 3, "ended": {"done": 3}}
+    assert len(mailoutbox) == 3
+    assert mail_server.in_trouble() is None
+
+
+def test_postponed_work_that_a_worker_has_is_left_to_it(mailoutbox: list[Any]) -> None:
+    now = timezone.now()
+    world.given_assignment(now=now)
+    claimed = actions.claim(now=now, lease=timedelta(minutes=5), limit=10)
+
+    assert run(postponed=True) == {"dry_run": False, "postponed": 0, "tried": 0, "ended": {}}
+    assert {one.due_at for one in LearnerContentAssignmentAction.objects.filter(due_at__isnull=False)} == {
+        claimed[0].lease_until
+    }

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from bursary.assignments import actions, failures
+from bursary.assignments import actions, extension, failures
 from bursary.assignments.actions import Failed, Failure
 from bursary.assignments.choices import ActionType, ErrorReason, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -123,9 +123,8 @@ def test_a_dry_run_says_how_many_deadlines_cannot_be_extended_and_why(budget: Bu
 
     assert (counted["count"], counted["extended"], counted["refused"]) == (3, 0, {"bound_by_budget": 3})
     said = run("extend_deadlines", str(budget.uuid), "2026-09-30")
-    assert (
-        "0 would be extended. Refused: 3 bound_by_budget; --json names them. There is nothing to do." in said
-    )
+    assert said.startswith("Of 3 open assignments, 0 would be extended: until ")
+    assert "Refused: 3 bound_by_budget; --json names them. There is nothing to do." in said
     assert set(LearnerContentAssignment.objects.values_list("extended_until", flat=True)) == {None}
     types = LearnerContentAssignmentAction.objects.values_list("action_type", flat=True)
     assert ActionType.DEADLINE_EXTENDED not in types
@@ -141,7 +140,7 @@ def test_where_there_is_nothing_to_do_no_number_is_asked_for() -> None:
 
 
 def test_what_cannot_be_extended_is_counted_by_its_reason_and_named(budget: Budget) -> None:
-    done = as_json("extend_deadlines", str(budget.uuid), "2026-03-03", "--confirm", "3")
+    done = as_json("extend_deadlines", str(budget.uuid), "2026-03-03")
     assert done["refused"] == {"deadline_not_later": 3}
     named = {one["assignment"] for one in done["not_done"]}
     assert named == {str(one.uuid) for one in LearnerContentAssignment.objects.all()}
@@ -153,3 +152,44 @@ def test_an_unknown_budget_or_date_is_refused_in_a_sentence(budget: Budget) -> N
         run("extend_deadlines", unknown, "2026-09-30")
     with pytest.raises(CommandError, match="Give a date"):
         run("extend_deadlines", str(budget.uuid), "soon")
+
+
+def test_an_unknown_cause_is_refused_with_the_known_ones(budget: Budget) -> None:
+    for command in (("retry_failed",), ("skip_failed", "--reason", "They left.")):
+        with pytest.raises(CommandError, match=r"invalid choice: 'bogus'.*'mail_server_unreachable'"):
+            run(*command, "--cause", "bogus")
+
+
+def test_where_nothing_failed_by_a_cause_the_other_causes_are_named(budget: Budget) -> None:
+    said = run("retry_failed", "--cause", "worker_died")
+    assert said == ("Nothing failed by this cause. By others: 1 address_rejected, 2 mail_server_unreachable.")
+    assert as_json("retry_failed", "--cause", "worker_died")["count"] == 0
+
+
+def test_the_number_to_confirm_is_that_of_the_deadlines_that_would_change(budget: Budget) -> None:
+    later = LearnerContentAssignment.objects.filter(learner_email=BOB)
+    done = extension.extend(
+        budget,
+        uuids=[later.get().uuid],
+        until=later.get().expires_at + timedelta(days=90),
+        now=LATER,
+    )
+    assert len(done.extended) == 1
+
+    said = run("extend_deadlines", str(budget.uuid), "2026-07-31")
+
+    assert "Of 3 open assignments, 2 would be extended" in said
+    assert "Do it by --confirm 2." in said
+    with pytest.raises(CommandError, match="about 2 assignments now, and 3 were confirmed"):
+        run("extend_deadlines", str(budget.uuid), "2026-07-31", "--confirm", "3")
+    answer = run("extend_deadlines", str(budget.uuid), "2026-07-31", "--confirm", "2")
+    assert answer.startswith("2 extended. Refused: 1 deadline_not_later")
+
+
+def test_content_that_is_unknown_or_not_assigned_is_said(budget: Budget) -> None:
+    given_content("FreeX+202")
+    with pytest.raises(CommandError, match=r"There is no content Nope\+1\."):
+        run("extend_deadlines", str(budget.uuid), "2026-09-30", "--content", "Nope+1")
+    assert run("extend_deadlines", str(budget.uuid), "2026-09-30", "--content", "FreeX+202") == (
+        "The budget has no open assignment of FreeX+202; of other content it has 3: there is nothing to do."
+    )

@@ -15,6 +15,7 @@ from pytest_django import Settings
 from bursary.assignments import actions
 from bursary.assignments.actions import Failure, Postponed
 from bursary.assignments.choices import ActionType, ErrorReason
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.delivery import file_backend
 from bursary.ops import scheduler, status_report
 from bursary.ops.scheduler import TaskDefinition, TaskFailed
@@ -90,8 +91,11 @@ def test_what_failed_is_counted_by_cause_until_it_is_repaired() -> None:
     deliver()
     (failed,) = status_report.load(now=LATER).failed
     assert (failed.cause, failed.action_type, failed.count) == ("address_rejected", "notified", 2)
-    assert failed.latest == NOW
-    assert "address_rejected" in screen()
+    assert failed.latest == failed.first == NOW
+    assert LearnerContentAssignment.objects.get(uuid=failed.example).learner_email.endswith(".invalid")
+    shown = screen()
+    assert f"address_rejected: The address does not exist. `bursary timeline {failed.example}`" in shown
+    assert "`bursary retry_failed --cause CODE`" in shown
 
 
 def test_each_task_has_its_last_run_its_next_and_its_failure() -> None:
@@ -141,6 +145,13 @@ def test_what_failed_says_what_is_at_fault() -> None:
     given_assignment(address="one@nowhere.invalid")
     deliver()
     assert "the learner's address" in screen()
+
+
+def test_the_width_that_the_environment_names_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_assignment(address="one@nowhere.invalid")
+    deliver()
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, screen().splitlines())) <= 60
 
 
 def test_it_is_one_object_for_programs() -> None:

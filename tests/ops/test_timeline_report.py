@@ -107,5 +107,7 @@ def test_square_brackets_of_a_mail_server_are_shown_as_they_are() -> None:
 
 
 def test_an_unknown_assignment_is_said_to_be_unknown() -> None:
-    with pytest.raises(CommandError, match="There is no assignment"):
+    with pytest.raises(
+        CommandError, match=r"There is no assignment .* nothing else has this id. Give the uuid"
+    ):
         call_command("timeline", str(uuid4()))

@@ -23,9 +23,14 @@ class Command(OperatorCommand):
             action="store_true",
             help="Let work that was dated by a clock that was ahead be due now, and do nothing else.",
         )
+        how.add_argument(
+            "--postponed",
+            action="store_true",
+            help="Do what is due and what was postponed now, after the repair of a mail server, say.",
+        )
         how.add_argument("--dry-run", action="store_true", help="Count what is due and do nothing.")
 
-    def run(self, *, loop: bool, dry_run: bool, dated_ahead: bool, **_options: Any) -> None:
+    def run(self, *, loop: bool, dry_run: bool, dated_ahead: bool, postponed: bool, **_options: Any) -> None:
         if loop:
             stop = threading.Event()
             deliver.stop_on_signals(stop)
@@ -35,11 +40,12 @@ class Command(OperatorCommand):
         if dated_ahead:
             brought = deliver.bring_back(now=now)
             return self.answer({"brought_back": brought}, f"{brought} due now.")
+        forward = {"postponed": deliver.bring_forward(now=now)} if postponed else {}
         due = deliver.count_due(now=now)
         if dry_run:
             return self.answer({"dry_run": True, "due": due}, f"{due} due.")
         with progress("Delivering", total=due) as advance:
             ended = deliver.deliver_once(now=now, advance=advance)
         words = counts_in_words(ended, none="nothing was due")
-        summary = {"dry_run": False, "tried": ended.total(), "ended": dict(ended)}
+        summary = {"dry_run": False, **forward, "tried": ended.total(), "ended": dict(ended)}
         return self.answer(summary, f"Delivered: {words}.")

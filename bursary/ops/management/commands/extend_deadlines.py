@@ -10,9 +10,11 @@ from bursary.assignments import extension
 from bursary.assignments.choices import State
 from bursary.assignments.extension import ExtensionResult
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets.models import Budget
 from bursary.lib import moments
 from bursary.ops import repair_commands
 from bursary.ops.console import OperatorCommand, counted_in_words
+from bursary.replica.models import ContentMetadata
 
 
 class Command(OperatorCommand):
@@ -36,23 +38,39 @@ class Command(OperatorCommand):
         except moments.MomentUnreadable as unreadable:
             raise CommandError(str(unreadable), returncode=2) from unreadable
         rows = LearnerContentAssignment.objects.filter(budget=found, state=State.ALLOCATED)
-        rows = rows.filter(content_key=content) if content else rows
-        count = rows.count()
+        every = rows.count()
+        if content:
+            _require_known(content, budget=found)
+            rows = rows.filter(content_key=content)
+        now = timezone.now()
+
+        def extend(*, dry_run: bool) -> ExtensionResult:
+            total = ExtensionResult()
+            for uuids in repair_commands.pages_of(rows):
+                total.add(extension.extend(found, uuids=uuids, until=moment, now=now, dry_run=dry_run))
+            return total
+
+        total, dry_run = extend(dry_run=True), confirm is None
+        would = len(total.extended)
         if confirm is not None:
-            repair_commands.require_confirmed(confirm, count=count)
-        total, now, dry_run = ExtensionResult(), timezone.now(), confirm is None
-        for uuids in repair_commands.pages_of(rows):
-            total.add(extension.extend(found, uuids=uuids, until=moment, now=now, dry_run=dry_run))
+            repair_commands.require_confirmed(confirm, count=would)
+            total = extend(dry_run=False)
         refused, text = repair_commands.refused_in_words(total.refused)
         summary = {"dry_run": dry_run, "extended": len(total.extended), "until": moment, **refused}
         if not dry_run:
             return self.answer(summary, f"{len(total.extended)} extended.{text}")
+        count = rows.count()
         what, when = counted_in_words(count, "open assignment"), moments.in_words(moment, zone=zone)
-        would = (
-            f"It is about {what}: until {when} at the latest. {len(total.extended)} would be extended.{text}"
-        )
-        would = (
-            f"{would} Do it by --confirm {count}." if total.extended else f"{would} There is nothing to do."
-        )
-        none = "The budget has no open assignment: there is nothing to do."
-        return self.answer({**summary, "count": count}, would if count else none)
+        said = f"Of {what}, {would} would be extended: until {when} at the latest.{text}"
+        said = f"{said} Do it by --confirm {would}." if would else f"{said} There is nothing to do."
+        if not count:
+            others = f" of {content}; of other content it has {every}" if content else ""
+            said = f"The budget has no open assignment{others}: there is nothing to do."
+        return self.answer({**summary, "count": count}, said)
+
+
+def _require_known(content_key: str, *, budget: Budget) -> None:
+    """Raise CommandError for a key that no content has, and no assignment of the budget."""
+    assigned = LearnerContentAssignment.objects.filter(budget=budget, content_key=content_key)
+    if not ContentMetadata.objects.filter(content_key=content_key).exists() and not assigned.exists():
+        raise CommandError(f"There is no content {content_key}. `bursary explain_content` knows the keys.")

@@ -4,7 +4,9 @@ from typing import Any
 
 from django.core.management.base import CommandError
 from django.core.management.commands import migrate
+from django.db import OperationalError
 
+from bursary.lib import logs
 from bursary.ops.database import NotReady, refuse_unknown_migrations
 
 
@@ -14,4 +16,10 @@ class Command(migrate.Command):
             refuse_unknown_migrations()
         except NotReady as why:
             raise CommandError(str(why)) from why
-        super().handle(*args, **options)
+        try:
+            super().handle(*args, **options)
+        except OperationalError as error:  # a full disk, above all
+            raise CommandError(
+                f"The database refused: {logs.one_line(error)}. What was migrated before stays. Repair the "
+                "cause, then run `bursary migrate` again."
+            ) from error

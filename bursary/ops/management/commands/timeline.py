@@ -29,8 +29,9 @@ class Command(OperatorCommand):
         uuids = list(found.values_list("uuid", flat=True)[:2])
         if not uuids:
             raise CommandError(
-                f"There is no assignment {id}, nor anything of one with that id. Its uuid is in the API and "
-                "the dashboard. A mail provider's own name for a mail is known for thirty days."
+                f"There is no assignment {id}, and nothing else has this id. Give the uuid of an assignment, "
+                "an action, an allocation batch, a notice or a transaction; a Message-ID; or the name that a "
+                "mail provider gave to a mail in the last thirty days."
             )
         if len(uuids) > 1:
             return self._list(found)
