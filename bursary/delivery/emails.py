@@ -226,6 +226,8 @@ def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
         "about": about,
         "starts": starts,
         "ends": ends,
+        "started": bool(about.starts_at and about.starts_at <= action.modified),
+        "ended": bool(about.ends_at and about.ends_at <= action.modified),
         "accepted": assignment.state == State.ACCEPTED,
         "deadline": deadline_in_words(assignment, to_learner=True),
         "link": assignment_link(action),

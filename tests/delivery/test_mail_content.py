@@ -120,3 +120,17 @@ def test_it_is_laid_out_for_phones_dark_mode_and_outlook(
     assert "@media (prefers-color-scheme: dark)" in html
     assert html.count("<table") == html.count('<table role="presentation"') >= 3
     assert not re.search(r"<(img|script|link|form)\b|display: *(flex|grid)", html)
+
+
+def test_a_start_and_an_end_that_have_passed_are_said_to_have_passed(
+    assignment: LearnerContentAssignment, mail: MailServer
+) -> None:
+    content = assignment.content
+    assert content is not None
+    content.start_date, content.end_date = NOW - timedelta(days=270), NOW - timedelta(days=1)
+    content.save()
+    send(assignment)
+    for read in (text_of(mail.received[-1]), words(html_of(mail))):
+        assert "Started on Thursday, 5 June 2025" in read
+        assert "Ended on Sunday, 1 March 2026" in read
+        assert "Starts on" not in read
