@@ -55,7 +55,7 @@ def test_the_deadline_and_the_answer_come_before_what_the_course_is() -> None:
         "Introduction to Project Management",
         "Your answer",
         "Deadline",
-        "after that the assignment expires.",
+        "after that it cannot be accepted any more.",
         "Accept",
         "Decline instead",
         "Questions? Ask Larkspur Logistics .",

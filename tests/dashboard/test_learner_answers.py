@@ -93,7 +93,7 @@ def test_it_shows_course_organisation_deadline_and_reason_and_not_the_price(
         "Riverside Institute",
         "1 April 2026",
         "Larkspur Logistics has assigned you this course and pays for it.",
-        "Sunday, 31 May 2026, 11:00 (Madrid time): after that the assignment expires.",
+        "Sunday, 31 May 2026, 11:00 (Madrid time): after that it cannot be accepted any more.",
         "Accept",
         "Decline",
     ):
