@@ -16,10 +16,10 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 # Compiling what a process imports takes it longer than to import it, and `make test` starts about a hundred.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test soak bench catalogs pages mutants messages check clean
+.PHONY: help run test soak bench catalogs pages mutants messages screenshots check clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: .venv/.run  ## Start Bursary with demonstration data on http://127.0.0.1:8000 (PORT=… for another)
 	@$(BIN)/bursary demo
@@ -62,6 +62,9 @@ messages: .venv/.dev  ## Collect what is to be translated into bursary/locale, a
 	@mkdir -p $(BURSARY_VAR_DIR) bursary/locale
 	@cd bursary && $(CURDIR)/$(BIN)/django-admin makemessages --settings bursary.config.settings --locale $(LANGUAGE) --no-wrap --no-obsolete --add-location file
 	@cd bursary && $(CURDIR)/$(BIN)/django-admin compilemessages --settings bursary.config.settings --locale $(LANGUAGE)
+
+screenshots: .venv/.dev  ## Take the pictures of the pages in docs/images anew, of a demonstration of their own (Chromium)
+	@$(BIN)/python scripts/screenshots.py
 
 check: export BURSARY_VAR_DIR = $(CURDIR)/.venv/check
 check: export BURSARY_DATABASE_URL = sqlite:///$(CURDIR)/.venv/check/bursary.sqlite3

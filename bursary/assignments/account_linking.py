@@ -13,8 +13,11 @@ from datetime import datetime
 from functools import partial
 from itertools import chain
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import translation
+from django.utils.translation import gettext
 
 from bursary.access.models import AccountAddress, User
 from bursary.assignments import actions, lifecycle, sweeps
@@ -175,7 +178,8 @@ def give_way(
     The budget and the assignment are locked. Money is released, and no mail is sent.
     """
     if other.state == State.ALLOCATED:
-        why = f"The learner has the same course by assignment {stays.uuid}."
+        with translation.override(settings.LANGUAGE_CODE):  # kept on the timeline, for all its readers
+            why = gettext("The learner has the same course by assignment %(uuid)s.") % {"uuid": stays.uuid}
         lifecycle.move(budget, [other], ActionType.CANCELLED, now=now, detail=why)
         notice = [ActionType.CANCELLATION_NOTIFIED]
         actions.supersede([other.pk], notice, now=now, error_code="assigned_twice")

@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet, Value
 from django.db.models.functions import Concat, Trim
 from django.dispatch import Signal
+from django.utils.translation import gettext
 
 from bursary.access.models import User
 from bursary.assignments import derived, outcomes
@@ -266,11 +267,11 @@ def retry(
         failed = for_update(LearnerContentAssignmentAction.objects.all()).get(pk=action.pk)
         failed.assignment = assignment
         if failed.status != Status.FAILED:
-            raise RetryRefused("Only what failed can be retried.")
+            raise RetryRefused(gettext("Only what failed can be retried."))
         if LearnerContentAssignmentAction.objects.filter(retry_of=failed).exists():
-            raise RetryRefused("It was retried already.")
+            raise RetryRefused(gettext("It was retried already."))
         if not still_applies(failed):
-            raise RetryRefused("The assignment has moved on; this does not apply any more.")
+            raise RetryRefused(gettext("The assignment has moved on; this does not apply any more."))
         again = _again(failed, now=now, actor=actor)
         again.content_run_key = failed.content_run_key if content_run_key is None else content_run_key
         _insert([again])

@@ -5,10 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from bursary.access import known_learners
 from bursary.access.models import User, learner_key, of_mailboxes
@@ -20,22 +23,25 @@ from bursary.budgets import ledger
 MOST_PAIRS = 1000
 MOST_ASSIGNMENTS = 1000  # of one address
 
-_REFUSALS: Mapping[str, tuple[str, str]] = {
-    "same_address": ("Both are the same address.", "Give another address."),
+_REFUSALS: Mapping[str, tuple[Any, Any]] = {
+    "same_address": (_("Both are the same address."), _("Give another address.")),
     "address_in_other_pair": (
-        "An old address is in another pair, too, so that the order would decide.",
-        "Send these pairs one after the other.",
+        _("An old address is in another pair, too, so that the order would decide."),
+        _("Send these pairs one after the other."),
     ),
-    "nothing_to_correct": ("No open assignment has this address.", "Check the address in the list."),
+    "nothing_to_correct": (_("No open assignment has this address."), _("Check the address in the list.")),
     "too_many_assignments": (
-        f"More than {MOST_ASSIGNMENTS} open assignments have this address.",
-        "Correct it in one organisation after the other.",
+        _("More than %(most)s open assignments have this address."),
+        _("Correct it in one organisation after the other."),
     ),
     "address_taken": (
-        "The learner at the new address has an assignment of the same content.",
-        "Cancel the assignment at the old address.",
+        _("The learner at the new address has an assignment of the same content."),
+        _("Cancel the assignment at the old address."),
     ),
-    "being_redeemed": ("One of them is being accepted at this moment.", "Try again in some minutes."),
+    "being_redeemed": (
+        _("One of them is being accepted at this moment."),
+        _("Try again in some minutes."),
+    ),
 }
 
 
@@ -112,7 +118,9 @@ def correct(
                 return _refused(old, new, "too_many_assignments")
             transaction.set_rollback(dry_run)
     except addresses.BadAddresses as bad:
-        return Correction(old, new, bad.reason, " ".join(bad.errors.values()), "Correct the new address.")
+        return Correction(
+            old, new, bad.reason, " ".join(bad.errors.values()), gettext("Correct the new address.")
+        )
     except (addresses.AddressTaken, addresses.AddressHeld) as refused:
         return _refused(old, new, refused.reason)
     return Correction(old, new, "", "", "", done)
@@ -150,4 +158,4 @@ def _correct(old: str, new: str, *, now: datetime, actor: User | None, within: Q
 
 def _refused(old: str, new: str, reason: str) -> Correction:
     sentence, next_step = _REFUSALS[reason]
-    return Correction(old, new, reason, sentence, next_step)
+    return Correction(old, new, reason, sentence % {"most": MOST_ASSIGNMENTS}, str(next_step))

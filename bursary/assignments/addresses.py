@@ -6,6 +6,7 @@ from datetime import datetime
 
 from django.db import transaction
 from django.db.models import Q
+from django.utils.translation import gettext, ngettext
 
 from bursary.access import known_learners
 from bursary.access.models import User, learner_key, of_mailboxes
@@ -42,7 +43,12 @@ class BadAddresses(Exception):
     reason = "invalid_addresses"
 
     def __str__(self) -> str:
-        return f"{len(self.errors)} of the addresses cannot be used."
+        words = ngettext(
+            "%(count)s of the addresses cannot be used.",
+            "%(count)s of the addresses cannot be used.",
+            len(self.errors),
+        )
+        return words % {"count": len(self.errors)}
 
     def by_item(self) -> dict[int, list[str]]:
         """Return all errors of each item."""
@@ -60,7 +66,8 @@ class TooManyAddresses(Exception):
     reason = "too_many_addresses"
 
     def __str__(self) -> str:
-        return f"{self.count:,} addresses are more than the {MOST_ADDRESSES:,} that one request may carry."
+        sentence = gettext("%(count)s addresses are more than the %(most)s that one request may carry.")
+        return sentence % {"count": f"{self.count:,}", "most": f"{MOST_ADDRESSES:,}"}
 
 
 class AddressTaken(Exception):
@@ -116,9 +123,9 @@ def correct(
         ledger.lock(assignment.budget_id)  # so that no allocation to the new address runs meanwhile
         locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
         if locked.state != State.ALLOCATED:
-            raise actions.RetryRefused("Only an open assignment's address can be corrected.")
+            raise actions.RetryRefused(gettext("Only an open assignment's address can be corrected."))
         if locked.redeeming_since:
-            raise AddressHeld("It is being accepted at this moment. Try again in some minutes.")
+            raise AddressHeld(gettext("It is being accepted at this moment. Try again in some minutes."))
         # Names people: erased with them, by whichever of the two they are known (`erasure`, `ops/mentions`).
         detail = f"From {locked.learner_email} to {addressee.address}."
         _write_address(locked, addressee, now)
@@ -147,7 +154,7 @@ def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, n
         content_key=assignment.content_key,
     )
     if siblings.exclude(pk=assignment.pk).exists():
-        raise AddressTaken("Another assignment of this content belongs to that learner.")
+        raise AddressTaken(gettext("Another assignment of this content belongs to that learner."))
     assignment.save(update_fields=[*IDENTITY, "links_revoked_at", "modified"])
 
 

@@ -8,9 +8,14 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
+from django.utils import translation
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from bursary.access.models import User
 from bursary.assignments import actions, derived, lifecycle
@@ -41,10 +46,10 @@ _BOUND_BY: Mapping[str, ExtensionRefusal] = {
     ExpiryReason.ENROLL_BY: ExtensionRefusal.BOUND_BY_ENROLMENT,
     ExpiryReason.BUDGET_END: ExtensionRefusal.BOUND_BY_BUDGET,
 }
-_DECIDED_BY: Mapping[str, str] = {
-    ExpiryReason.ENROLL_BY: "enrolment closes then",
-    ExpiryReason.BUDGET_END: "the budget ends then",
-    ExpiryReason.EXTENSION: "as was set",
+_DECIDED_BY: Mapping[str, Any] = {
+    ExpiryReason.ENROLL_BY: _("enrolment closes then"),
+    ExpiryReason.BUDGET_END: _("the budget ends then"),
+    ExpiryReason.EXTENSION: _("as was set"),
 }
 
 
@@ -154,6 +159,11 @@ def _undo(unchanged: Sequence[LearnerContentAssignment], *, now: datetime) -> No
 
 
 def _in_words(extension: Extension, budget: Budget) -> str:
+    """Return what the timeline keeps of it: in the language of mails, whatever that of the actor."""
     zone = budget.customer.zone
-    old, new = (moments.in_words(date, zone=zone) for date in (extension.old, extension.new))
-    return f"From {old} to {new}: {_DECIDED_BY[extension.decided_by]}."
+    with translation.override(settings.LANGUAGE_CODE):
+        return gettext("From %(old)s to %(new)s: %(decided_by)s.") % {
+            "old": moments.in_words(extension.old, zone=zone),
+            "new": moments.in_words(extension.new, zone=zone),
+            "decided_by": _DECIDED_BY[extension.decided_by],
+        }

@@ -7,7 +7,10 @@ when the assignment is allocated again, its address is corrected or erased, or i
 
 from datetime import UTC, datetime, timedelta
 
+from django.conf import settings
 from django.db import transaction
+from django.utils import translation
+from django.utils.translation import gettext
 
 from bursary.access import links
 from bursary.access.links import Link, LinkExpired, LinkWithdrawn, Purpose
@@ -83,10 +86,12 @@ def renew(token: str, *, now: datetime) -> bool | None:
 
 def revoke(assignment: LearnerContentAssignment, *, now: datetime) -> None:
     """Revoke all links sent so far, as the timeline says. The next mail brings one that works."""
-    at = moments.in_words(now, zone=assignment.budget.customer.zone)
+    with translation.override(settings.LANGUAGE_CODE):  # kept on the timeline, for all its readers
+        at = moments.in_words(now, zone=assignment.budget.customer.zone)
+        sentence = gettext("Its e-mail links were revoked on %(moment)s.") % {"moment": at}
     with transaction.atomic():
         LearnerContentAssignment.objects.filter(pk=assignment.pk).update(links_revoked_at=now, modified=now)
-        actions.annotate(assignment, f"Its e-mail links were revoked on {at}.", now=now)
+        actions.annotate(assignment, sentence, now=now)
     assignment.links_revoked_at = assignment.modified = now
 
 

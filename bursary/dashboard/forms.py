@@ -136,7 +136,8 @@ class AssignForm(forms.Form):
             self.data = {**self.typed, "addresses": text}
         people = pasted_lists.read(text)
         if not people.entries:
-            raise forms.ValidationError(self.fields["addresses"].error_messages["required"])
+            missing = self.fields["addresses"].error_messages["required"]
+            raise forms.ValidationError(missing)
         return people
 
     def clean_reallocate_declined(self) -> bool | None:

@@ -8,14 +8,17 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy
 
 from bursary.access import contacts
 from bursary.access.models import User
-from bursary.assignments import content_display, declining, matching, redemption, signed_links
+from bursary.assignments import content_display, declining, matching, redemption, signed_links, statuses
 from bursary.assignments.choices import State
 from bursary.assignments.content_display import About
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.dashboard import chips
+from bursary.dashboard.chips import Chip
 from bursary.delivery import runner
 from bursary.delivery.emails import DeadlineText, deadline_in_words
 from bursary.replica import reads
@@ -42,8 +45,8 @@ class Invitation:
 
     assignment: LearnerContentAssignment
     standing: Standing
-    state: str
-    """`state_in_words`, as of now."""
+    chip: Chip
+    """Its state, as of now."""
     deadline: DeadlineText | None
     course_url: str
     """The course's enrolment URL; empty if it is unknown or the assignment has ended."""
@@ -94,7 +97,7 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
     return Invitation(
         assignment=assignment,
         standing=standing,
-        state=state_in_words(assignment, now=now, declined=declined),
+        chip=state_chip(assignment, now=now, declined=declined),
         deadline=deadline_in_words(assignment, to_learner=True)
         if state in (State.ALLOCATED, State.EXPIRED)
         else None,
@@ -108,15 +111,19 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
     )
 
 
-def state_in_words(assignment: LearnerContentAssignment, *, now: datetime, declined: bool) -> str:
+def state_chip(assignment: LearnerContentAssignment, *, now: datetime, declined: bool) -> Chip:
     """Return the state as its learner reads it; `declined`: see `matching.which_declined`."""
+    status: str = assignment.state
     if declined:
-        return str(_DECLINED)
-    if assignment.state != State.ALLOCATED:
-        return str(_STATES[assignment.state])
-    if assignment.redeeming_since:
-        return str(_BEING_ACCEPTED)
-    return str(_STATES[State.EXPIRED] if redemption.refusal(assignment, now=now) else _WAITING)
+        status, words = statuses.DECLINED, _DECLINED
+    elif status == State.ALLOCATED and assignment.redeeming_since:
+        status, words = statuses.WAITING, _BEING_ACCEPTED
+    elif status == State.ALLOCATED and not redemption.refusal(assignment, now=now):
+        status, words = statuses.WAITING, _WAITING
+    else:
+        status = State.EXPIRED if status == State.ALLOCATED else status
+        words = _STATES[status]
+    return Chip(capfirst(str(words)), chips.KINDS.get(status, "muted"))
 
 
 def course_url(assignment: LearnerContentAssignment) -> str:

@@ -20,7 +20,8 @@ from bursary.dashboard.assignment_filters import MOST_BUDGETS, of_budgets_of
 from bursary.dashboard.attention import Attention
 from bursary.dashboard.budget_pages import BudgetCard
 from bursary.dashboard.charts import BarChart
-from bursary.dashboard.learner_answers import state_in_words
+from bursary.dashboard.chips import Chip
+from bursary.dashboard.learner_answers import state_chip
 from bursary.delivery.emails import DeadlineText, deadline_in_words
 from bursary.lib.moments import UTC_ZONE
 
@@ -39,11 +40,12 @@ LEGEND: Sequence[tuple[str, Any]] = (
 
 @dataclass(frozen=True)
 class OwnLine:
-    """An assignment of the user's own; `state` as learners read it, the deadline while it is open."""
+    """An assignment of the user's own; `chip` is its state as learners read it."""
 
     assignment: LearnerContentAssignment
-    state: str
+    chip: Chip
     deadline: DeadlineText | None
+    """While it is open."""
     answerable: bool
     """It can be accepted or declined, as far as its row says."""
 
@@ -124,7 +126,7 @@ def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime) -> lis
     return [
         OwnLine(
             one,
-            state_in_words(one, now=now, declined=one.pk in declined),
+            state_chip(one, now=now, declined=one.pk in declined),
             deadline_in_words(one, to_learner=True) if one.state == State.ALLOCATED else None,
             answerable=one.state == State.ALLOCATED and not one.redeeming_since and one.expires_at > now,
         )

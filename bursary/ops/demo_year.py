@@ -168,9 +168,9 @@ class _Week:
         """Yield corrections of addresses, second allocations of what has expired, and refunds."""
         actor = self.year.administrator
         failed = self.rows.filter(state=State.ALLOCATED, learner_state=LearnerState.FAILED).order_by("pk")
-        for one in failed:
+        for number, one in enumerate(failed):
             known = f"{one.learner_email.partition('@')[0]}@{self.year.domain}"
-            if self.weeks_ago > 4 and one.learner_email != known and self.random.random() < 0.3:
+            if self.weeks_ago > 4 and one.learner_email != known and number % 3 == 0:
                 yield self._at(1, 4), _correcting(one.learner_email, known, actor=actor)
         if self.weeks_ago % 7 == 0:
             for one in (

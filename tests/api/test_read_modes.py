@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from bursary.access.models import Role
+from bursary.assignments import derived
 from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -72,6 +73,7 @@ def given_many(budget: Budget, mode: str) -> None:
         LearnerContentAssignment(
             content_key=key,
             content=contents.get(key),
+            content_title=derived.title_key(contents[key].title) if contents else "",
             expires_reason=ExpiryReason.ENROLL_BY,
             learner_state=1,
             **columns,

@@ -14,17 +14,11 @@ from tests.architecture.source import PACKAGE, modules, place, tree
 # Names and abbreviations that are the same in every language.
 UNTRANSLATED = re.compile(r"Bursary|API|https?|B(?=$)")
 READ_ALOUD = {"alt", "aria-label", "label", "placeholder", "title", "data-label"}
-NOT_YET = {
-    # Being rewritten; each leaves this list with its new version.
-    "dashboard/templates/dashboard/add_address.html",
-    "dashboard/templates/dashboard/assign.html",
-}
 ENGLISH_ALONE = {"api/templates/rest_framework/api.html"}  # a page of DRF's for developers
 WORD = re.compile(r"[^\W\d_]")
 ICON = re.compile(r"[a-z]+-[a-z-]+")
 LITERAL = re.compile(r"""_\((?:"[^"]*"|'[^']*')\)|"([^"]*)"|'([^']*)'""")
 SHOWN = {"label", "help_text"}
-NOT_YET_IN_GETTEXT = {"assign.py", "forms.py", "messages.py"}  # as NOT_YET
 
 
 class Reader(HTMLParser):
@@ -82,7 +76,7 @@ def test_texts_of_templates_stand_in_translation_tags() -> None:
     found = []
     for template in sorted(PACKAGE.rglob("templates/**/*.*")):
         name = str(template.relative_to(PACKAGE))
-        if name not in NOT_YET | ENGLISH_ALONE:
+        if name not in ENGLISH_ALONE:
             source = template.read_text(encoding="utf-8")
             found += [f"{name}: {text}" for text in untranslated(source, html=name.endswith(".html"))]
     assert found == []
@@ -118,7 +112,6 @@ def test_messages_of_views_and_words_of_forms_go_through_gettext() -> None:
     assert [
         place(module, node.lineno)
         for module in modules(PACKAGE / "dashboard")
-        if module.name not in NOT_YET_IN_GETTEXT
         for node in ast.walk(tree(module))
         if isinstance(node, ast.Call)
         for said in _said(node)
@@ -128,4 +121,4 @@ def test_messages_of_views_and_words_of_forms_go_through_gettext() -> None:
 
 
 def test_what_is_left_out_is_there() -> None:
-    assert [name for name in NOT_YET | ENGLISH_ALONE if not Path(PACKAGE, name).exists()] == []
+    assert [name for name in ENGLISH_ALONE if not Path(PACKAGE, name).exists()] == []

@@ -18,7 +18,18 @@ from bursary.assignments.models import (
 )
 from bursary.budgets.models import Budget
 from bursary.replica.joining import JoiningTerms
-from tests.world import ALICE, BOB, NOW, PRICE, action_of, allocate, given_budget, given_content, given_user
+from tests.world import (
+    ALICE,
+    BOB,
+    CAROL,
+    NOW,
+    PRICE,
+    action_of,
+    allocate,
+    given_budget,
+    given_content,
+    given_user,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -102,6 +113,16 @@ def test_a_batch_keeps_what_it_left_unchanged_by_verdict_without_an_address() ->
         *(Verdict.DECLINED, Verdict.UNCHANGED)
     ]
     assert len(allocation_batches.left_unchanged(kept, start=1, size=1)) == 1
+
+
+def test_a_batch_keeps_its_message_and_counts_its_addresses_by_verdict() -> None:
+    budget, content = given_budget(), given_content()
+    first = allocate(budget, content, ALICE).batch
+    second = allocate(budget, content, ALICE, BOB, BOB.upper(), CAROL, message="Dear all, decide.").batch
+    kept = AllocationBatch.objects.in_bulk([first.uuid, second.uuid], field_name="uuid")
+    assert (kept[first.uuid].message, kept[first.uuid].counts) == ("", {"new": 1})
+    assert kept[second.uuid].message == "Dear all, decide."
+    assert kept[second.uuid].counts == {"already_assigned": 1, "new": 2, "duplicate": 1}
 
 
 def test_a_request_with_a_name_in_use_allocates_nothing() -> None:

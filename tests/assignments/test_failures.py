@@ -234,9 +234,12 @@ def test_allocating_again_notifies_again_if_the_mail_did_not_go_out(skipped: boo
         failures.skip(budget, uuids=[assignment.uuid], reason="Later.", now=NOW)
 
     assert assignment.content
-    done = allocate(budget, assignment.content, ALICE, now=NOW + HOUR)
+    ada = given_user()
+    done = allocate(budget, assignment.content, ALICE, now=NOW + HOUR, actor=ada)
 
     assert [one.verdict for one in done.outcomes] == [Verdict.NOTIFIED_AGAIN]
+    assert action_of(assignment, ActionType.NOTIFIED).actor == ada
+    assert stored(assignment).modified == NOW + HOUR
     assert timeline(assignment)[-1] == ("notified", "pending")
     assert stored(assignment).allocation_batch_uuid == done.batch.uuid
     assert Budget.objects.get(pk=budget.pk).held_cents == assignment.price_cents

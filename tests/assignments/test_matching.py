@@ -199,13 +199,15 @@ def test_an_assignment_takes_the_address_and_id_of_the_request(
 ) -> None:
     moved = given(budget, content, OLD_ADDRESS, State.CANCELLED, lms_user_id=7)
     known = given(budget, content, BOB, State.CANCELLED, lms_user_id=8)
+    LearnerContentAssignment.objects.filter(pk=moved.pk).update(second_row=moved.pk)
     given_user(email=ALICE, lms_user_id=7)
     found = match(budget, content, CAROL, BOB.capitalize(), ALICE)
     matching.assign_identity(found)
     moved.refresh_from_db()
     known.refresh_from_db()
     assert (moved.learner_email, moved.lms_user_id) == (ALICE, 7)
-    assert moved.learner_key == found[2].addressee.learner_key
+    assert moved.learner_key == moved.mailbox_key == found[2].addressee.learner_key
+    assert moved.second_row == 0  # of the new address it is the first
     assert (known.learner_email, known.lms_user_id) == (found[1].addressee.address, 8)  # the id stays
 
 

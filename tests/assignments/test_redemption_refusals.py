@@ -4,14 +4,27 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
-from bursary.assignments import matching, redemption
+from bursary.assignments import allocation, matching, redemption
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import State
 from bursary.assignments.declining import decline
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.redemption import RedemptionRefused
-from tests.world import ALICE, BOB, CAROL, NOW, allocate, given_assignment, given_budget, given_content
+from tests.replica.reading import a_course, read_over_http
+from tests.world import (
+    ALICE,
+    BOB,
+    CAROL,
+    CATALOG,
+    NOW,
+    PRICE,
+    allocate,
+    given_assignment,
+    given_budget,
+    given_content,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -86,3 +99,18 @@ def test_only_what_was_declined_in_this_cycle_and_was_asked_about_counts_as_decl
 
     assert matching.which_declined([alices, bobs]) == {bobs.pk}
     assert matching.which_declined([alices]) == set()
+
+
+def test_whether_content_can_be_joined_follows_upstream_at_the_time_asked_for(settings: Settings) -> None:
+    """An answer of upstream is good for five minutes."""
+    with read_over_http(settings, a_course("RiversideX+TIDES"), mode="upstream") as upstream:
+        allocation.allocate(
+            given_budget(), content_key="RiversideX+TIDES", price_cents=PRICE, entries=[ALICE], now=NOW
+        )
+        closed = a_course("RiversideX+TIDES", enroll_by_date=NOW.isoformat())
+        upstream.shelf.put(closed, catalogs=[str(CATALOG)])
+        asked = [(LearnerContentAssignment.objects.get(), "RiversideX+TIDES")]
+
+        assert redemption.unjoinable(asked, now=NOW + timedelta(minutes=4)) == {}
+        [refused] = redemption.unjoinable(asked, now=NOW + timedelta(minutes=6)).values()
+        assert refused.reason == "enrollment_not_open_in_time"

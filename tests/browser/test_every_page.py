@@ -1,15 +1,169 @@
 """What holds for every page, in a browser: readable by all, at every size, and from this origin alone."""
 
-import pytest
-from playwright.sync_api import expect
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from bursary.access.models import Role
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.test import Client
+from django.utils import timezone
+from playwright.sync_api import Response, expect
+
+from bursary.access.models import Role, User
+from bursary.assignments import cancellation, declining, redemption, signed_links
+from bursary.assignments.choices import ActionType, State, Status
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.dashboard import views
 from tests import world
 from tests.browser.visitor import Visitor
+from tests.world import ALICE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PASS_PHRASE = "a pass phrase of ada's"
+REFUSED, PLAIN = "ben@nowhere.invalid", "carol@learners.example"
+
+
+class Scene(NamedTuple):
+    """An organisation with something on each of its pages."""
+
+    ada: User
+    alice: User
+    of_administrators: list[str]
+    of_learners: list[str]
+    """Addresses of pages, each without what comes before its path."""
+
+
+@pytest.fixture
+def scene() -> Scene:
+    now = timezone.now()
+    customer = world.given_customer(contact_email="learning@larkspur.example")
+    budget = world.given_budget(name="Languages", customer=customer, seats=60)
+    content = world.given_content(title="Tidal Engines", partner_names="Riverside University")
+    earlier = now - timedelta(days=20)
+    world.allocate(budget, content, *world.addresses(4), ALICE, now=earlier)
+    world.deliver(now=earlier)
+    rows = list(LearnerContentAssignment.objects.order_by("pk"))
+    move_on(rows, now=earlier + timedelta(days=2))
+    done = world.allocate(
+        budget, content, REFUSED, PLAIN, *world.addresses(2, start=4), ALICE, message="Hello", now=now
+    )
+    world.deliver(now=now, most=4)
+    failed = LearnerContentAssignment.objects.get(learner_email=REFUSED)
+    action = failed.actions.get(action_type=ActionType.NOTIFIED, status=Status.FAILED)
+    case, own = f"/assignments/{failed.uuid}", rows[-1]
+    return Scene(
+        world.given_user(Role.ADMINISTRATOR, customer=customer, username="ada"),
+        world.given_user(Role.LEARNER, customer=customer, email=ALICE),
+        [
+            *("/", "/budgets/", "/assignments/", "/assignments/?status=failed&search=nowhere", "/account/"),
+            *(
+                f"/budgets/{budget.uuid}/",
+                f"/budgets/{budget.uuid}/spent/",
+                f"/budgets/{budget.uuid}/assign/",
+            ),
+            *(f"/batches/{done.batch.uuid}/", *(f"/assignments/{one.uuid}/" for one in rows)),
+            *(f"{case}/", f"{case}/extend/", f"{case}/cancel/", f"{case}/correct-address/"),
+            *(f"{case}/{remedy}/?action={action.uuid}" for remedy in ("retry", "skip")),
+            "/account/password/",
+        ],
+        [
+            *("/courses/", f"/assignments/{own.uuid}/"),
+            f"/a/{signed_links.token_for(own, address=ALICE, now=now)}/",
+            f"/a/{signed_links.token_for(failed, address=REFUSED, now=now)}/add-address/",
+        ],
+    )
+
+
+def move_on(rows: list[LearnerContentAssignment], *, now: datetime) -> None:
+    """Accept the first, decline the second, cancel the third, and let the fourth expire."""
+    accepted, declined, cancelled, expired = rows[:4]
+    redemption.begin(accepted, now=now)
+    world.deliver(now=now)
+    declining.decline(declined, reason="No time", now=now)
+    cancellation.cancel(cancelled.budget, uuids=[cancelled.uuid], now=now)
+    LearnerContentAssignment.objects.filter(pk=expired.pk).update(
+        state=State.EXPIRED, expires_at=now, expired_at=now
+    )
+
+
+def test_every_page_of_administrators_is_for_all(visitor: Visitor, scene: Scene) -> None:
+    visitor.sign_in(scene.ada)
+    for path in scene.of_administrators:
+        visitor.open(path)
+        visitor.looks_over()
+
+
+@pytest.mark.parametrize("button", ["Cancel", "Retry", "Extend"])
+def test_every_question_about_many_assignments_is(visitor: Visitor, scene: Scene, button: str) -> None:
+    visitor.sign_in(scene.ada)
+    page = visitor.open("/assignments/")
+    page.get_by_label("that the filter finds").check()
+    page.get_by_role("button", name=button, exact=True).click()
+    expect(page.get_by_role("link", name="No, back")).to_be_visible()
+    visitor.looks_over()
+
+
+def test_every_page_of_learners_is(visitor: Visitor, scene: Scene) -> None:
+    visitor.sign_in(scene.alice)
+    for path in scene.of_learners:
+        visitor.open(path)
+        visitor.looks_over()
+
+
+def test_every_page_is_read_without_scripts(reader: Visitor, scene: Scene) -> None:
+    for user, paths in ((scene.ada, scene.of_administrators), (scene.alice, scene.of_learners)):
+        reader.sign_in(user)
+        for path in paths:
+            page = reader.open(path)
+            expect(page.get_by_role("heading", level=1)).to_be_visible()
+            assert len(page.locator("main").inner_text()) > 40, path
+
+
+def test_every_page_that_goes_wrong_is_for_all(
+    visitor: Visitor, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for status, answer in gone_wrong(visitor, scene, monkeypatch):
+        visitor.is_shown(answer, status=status)
+        visitor.looks_over()
+
+
+def gone_wrong(
+    visitor: Visitor, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[int, Response | None]]:
+    """Open each page that answers what goes wrong; yield its status, and the answer."""
+    page, origin = visitor.page, visitor.origin
+    yield 404, page.goto(f"{origin}/nothing/")
+    page.goto(f"{origin}/sign-in/")
+    page.context.clear_cookies()
+    page.get_by_label("Username").fill("ada")
+    page.get_by_label("Password").fill(PASS_PHRASE)
+    with page.expect_navigation() as sent:
+        page.keyboard.press("Enter")
+    yield 403, sent.value
+    visitor.sign_in(scene.alice)
+    for view, error, status, path in (
+        ("own_page", PermissionDenied(), 403, "/courses/"),
+        ("overview", RuntimeError("meant to fail"), 500, "/"),
+    ):
+        monkeypatch.setattr(views, view, failing(error))
+        yield status, page.goto(f"{origin}{path}")
+
+
+def failing(error: Exception) -> object:
+    def fail(*_args: object, **_more: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_the_page_of_a_request_that_cannot_be_read_is(visitor: Visitor) -> None:
+    html = Client().get("/", headers={"host": "evil.example"})
+    assert html.status_code == 400
+    visitor.page.route("**/unread/", lambda route: route.fulfill(body=html.content, content_type="text/html"))
+    visitor.page.goto(f"{visitor.origin}/unread/")
+    visitor.looks_over()
 
 
 def test_the_pages_around_signing_in_and_ones_own_account(visitor: Visitor) -> None:
@@ -30,10 +184,7 @@ def test_the_pages_around_signing_in_and_ones_own_account(visitor: Visitor) -> N
     page.get_by_label("Password").fill(PASS_PHRASE)
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
-    visitor.looks_over()
 
-    visitor.open("/account/password/")
-    visitor.looks_over()
     visitor.open("/account/")
     page.get_by_label("Name of the new key").fill("HR report")
     page.keyboard.press("Enter")

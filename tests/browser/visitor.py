@@ -1,11 +1,13 @@
 """A visitor of the pages: a tab of the browser, what goes wrong in it, and what every page must satisfy."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import ConsoleMessage, Page, Request
+from playwright.sync_api import ConsoleMessage, Page, Request, Response
 
 from bursary.access.models import User
 
@@ -14,8 +16,10 @@ AXE = Path(__file__).with_name("vendor").joinpath("axe-core", "axe.min.js")
 HEIGHT = 900
 WIDTHS = (360, 768, 1440)
 """A phone, a tablet, a laptop; in CSS pixels, as the height."""
-VIOLATIONS = """async () => (await axe.run()).violations.map(
+VIOLATIONS = """async rules => (await axe.run(rules ? {runOnly: rules} : {})).violations.map(
     one => `${one.id}: ${one.nodes.map(node => node.target.join(' ')).join(', ')}`)"""
+OF_COLOURS = ["color-contrast", "link-in-text-block"]
+"""The rules of axe that another colour scheme can break."""
 
 
 class Visitor:
@@ -39,9 +43,20 @@ class Visitor:
 
     def open(self, path: str) -> Page:
         """Open a page of the site, which must answer 200."""
-        answer = self.page.goto(f"{self.origin}{path}")
+        return self.is_shown(self.page.goto(f"{self.origin}{path}"))
+
+    def is_shown(self, answer: Response | None, *, status: int = 200) -> Page:
+        """Check the answer to what opened the page: its status, and that it allows what is from here alone.
+
+        Of an answer that is an error, the browser's note about its status is no trouble.
+        """
         assert answer is not None
-        assert answer.status == 200, path
+        assert answer.status == status, answer.url
+        allowed = answer.headers["content-security-policy"]
+        assert allowed.startswith("default-src 'none'"), answer.url
+        assert not re.search(r"unsafe|https?:|\*", allowed), answer.url
+        if status != 200:
+            self.trouble = [one for one in self.trouble if f"status of {status}" not in one]
         return self.page
 
     def looks_over(self) -> None:
@@ -51,13 +66,14 @@ class Visitor:
             self.page.set_viewport_size({"width": width, "height": HEIGHT})
             for scheme in ("light", "dark"):
                 self.page.emulate_media(color_scheme=scheme)
-                found += [f"{width} {scheme}: {problem}" for problem in self._problems(width)]
+                rules = OF_COLOURS if scheme == "dark" else None
+                found += [f"{width} {scheme}: {problem}" for problem in self._problems(width, rules)]
         assert not found, "\n".join([self.page.url, *found])
 
-    def _problems(self, width: int) -> list[str]:
+    def _problems(self, width: int, rules: Sequence[str] | None) -> list[str]:
         if not self.page.evaluate("typeof axe === 'object'"):
             self.page.evaluate(AXE.read_text(encoding="utf-8"))
-        violations: list[str] = self.page.evaluate(VIOLATIONS)
+        violations: list[str] = self.page.evaluate(VIOLATIONS, rules)
         wide: int = self.page.evaluate("document.documentElement.scrollWidth")
         return violations if wide <= width else [*violations, f"the page is {wide} wide"]
 

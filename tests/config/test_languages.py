@@ -1,6 +1,7 @@
 """A second language needs no code: its messages show on pages and in mails; dates and numbers follow."""
 
 import re
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from django.utils import timezone, translation
 from pytest_django import Settings
 
 from bursary.access.models import Role
-from bursary.assignments import declining, signed_links
+from bursary.assignments import address_corrections, declining, extension, signed_links
+from bursary.assignments.choices import ActionType
 from bursary.dashboard.templatetags.moments import day
 from bursary.lib import moments
 from bursary.lib.money import dollars
@@ -40,6 +42,11 @@ ESPERANTO = {
     "My courses": "Miaj kursoj",
     "waiting for your answer": "atendas vian respondon",
     "You declined this assignment.": "Vi malakceptis ĉi tiun asignon.",
+    "Only what failed can be retried.": "Nur kio malsukcesis povas esti reprovata.",
+    "No open assignment has this address.": "Neniu malfermita asigno havas ĉi tiun adreson.",
+    "the budget ends then": "tiam la buĝeto finiĝas",
+    "From %(old)s to %(new)s: %(decided_by)s.": "De %(old)s al %(new)s: %(decided_by)s.",
+    "Its e-mail links were revoked on %(moment)s.": "Ĝiaj ligiloj estis nuligitaj je %(moment)s.",
     "%(weeks)s week\0%(weeks)s weeks": "%(weeks)s semajno\0%(weeks)s semajnoj",
 }
 
@@ -117,6 +124,34 @@ def test_mails_are_in_the_first_language_whatever_that_of_the_reader_that_caused
     html = message.get_body(("html",))
     assert html is not None
     assert '<html lang="eo" dir="ltr">' in html.get_content()
+
+
+def test_a_refused_correction_is_in_the_language_of_the_page(esperanto: Client) -> None:
+    with translation.override("eo"):
+        refused = address_corrections.correct(ALICE, "alicia@people.example", now=NOW)
+    assert refused.sentence == "Neniu malfermita asigno havas ĉi tiun adreson."
+
+
+@pytest.mark.parametrize(
+    ("of_mails", "of_the_page", "kept", "revoked"),
+    [
+        ("en", "eo", "From Sunday, 31 May 2026, ", "Its e-mail links were revoked on Monday, 2 March"),
+        ("eo", "en", "De diman", "Ĝiaj ligiloj estis nuligitaj je lundo, 2"),
+    ],
+)
+def test_what_the_timeline_keeps_is_in_the_language_of_mails_whatever_that_of_the_page(
+    esperanto: Client, settings: Settings, of_mails: str, of_the_page: str, kept: str, revoked: str
+) -> None:
+    settings.LANGUAGE_CODE = of_mails
+    assignment = world.given_assignment(now=NOW)
+    until = assignment.expires_at + timedelta(days=30)
+    with translation.override(of_the_page):
+        extension.extend(assignment.budget, uuids=[assignment.uuid], until=until, now=NOW)
+        signed_links.revoke(assignment, now=NOW)
+
+    extended = assignment.actions.get(action_type=ActionType.DEADLINE_EXTENDED).detail
+    assert extended.startswith(kept)
+    assert revoked in assignment.actions.get(action_type=ActionType.ALLOCATED).detail
 
 
 def test_from_right_to_left_pages_and_mails_say_so(settings: Settings, mail: MailServer) -> None:

@@ -227,7 +227,7 @@ def test_declining_frees_the_money_and_keeps_the_reason(
     assert (state(), Budget.objects.get().held_cents) == (State.CANCELLED, 0)
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
     page = client.get(f"/assignments/{assignment.uuid}/")
-    assert '<span class="chip chip-muted">Declined</span>' in page.content.decode()
+    assert '<span class="chip chip-warning">Declined</span>' in page.content.decode()
     assert "No &lt;b&gt;time&lt;/b&gt;." in page.content.decode()
 
 
@@ -297,7 +297,7 @@ def test_a_cancelled_assignment_cannot_be_accepted(
 def test_a_passed_deadline_says_so_before_the_sweep_comes(client: Client, link: str) -> None:
     LearnerContentAssignment.objects.update(expires_at=NOW)
     seen = words(client.get(link))
-    assert "State expired" in seen
+    assert "State Expired" in seen
     assert "The deadline for accepting this assignment has passed." in seen
     assert "Accept" not in seen
 

@@ -64,7 +64,12 @@ def test_the_first_page_shows_a_learner_their_course_price_deadline_and_state_in
     alice: Client, assignment: LearnerContentAssignment
 ) -> None:
     html = alice.get("/").content.decode()
-    for expected in ("Tidal Engines", "$199.00", "(Madrid time)", "<td>Waiting for your answer</td>"):
+    for expected in (
+        "Tidal Engines",
+        "$199.00",
+        "(Madrid time)",
+        '<span class="chip chip-info">Waiting for your answer</span>',
+    ):
         assert expected in html
     for of_administrators in (ALICE, assignment.budget.name, "allocated", "Learner<", "Budget<"):
         assert of_administrators not in html
@@ -74,7 +79,7 @@ def test_the_first_page_shows_how_a_learners_assignments_ended(alice: Client) ->
     assignment = LearnerContentAssignment.objects.get()
     alice.post(at("decline-page", assignment))
     html = alice.get("/").content.decode()
-    assert "<td>Declined</td>" in html
+    assert '<span class="chip chip-warning">Declined</span>' in html
     assert "(Madrid time)" not in html
 
 

@@ -285,7 +285,7 @@ def test_the_learner_sees_the_course_the_deadline_and_the_state(
 
     assert "Tidal Engines" in html
     assert "31 May 2026, 11:00 (Madrid time)" in html
-    assert "<dt>State</dt><dd>waiting for your answer</dd>" in html
+    assert '<dt>State</dt><dd><span class="chip chip-info">Waiting for your answer</span>' in html
     assert "Timeline" not in html
     assert "$199.00" not in html
 

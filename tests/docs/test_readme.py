@@ -90,6 +90,19 @@ def test_every_link_leads_somewhere() -> None:
         assert not anchor or anchor in anchors(there), f"{path.name}: {target}"
 
 
+def test_each_picture_is_there_in_light_and_dark_and_small() -> None:
+    shown = re.findall(r'"(docs/images/[^"]+)"', page("README.md"))
+    pictures = sorted((ROOT / "docs" / "images").iterdir())
+
+    assert sorted(ROOT / file for file in shown) == pictures
+    assert len(pictures) == 2 * len({file.name.rpartition("-")[0] for file in pictures}) == 12
+    for file in pictures:
+        assert file.name.endswith(("-light.png", "-dark.png"))
+        content = file.read_bytes()
+        assert len(content) <= 150_000, file.name
+        assert int.from_bytes(content[16:20], "big") == 1440  # the width, in a PNG's first chunk
+
+
 def test_every_decision_is_linked_and_numbered_once() -> None:
     decisions = sorted((ROOT / "docs" / "decisions").glob("*.md"))
     linked = {(path.parent / target).resolve() for path, target in links() if path.name == "README.md"}

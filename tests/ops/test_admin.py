@@ -18,6 +18,7 @@ from bursary.access.models import ApiKey, LearnerLink, RoleGrant, User
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
 from bursary.budgets.models import Account, Budget, Customer, LedgerEntry
+from bursary.delivery.models import MailServer
 from bursary.events.models import InboxEvent
 from bursary.replica.models import (
     CatalogListing,
@@ -47,6 +48,7 @@ READ_ONLY: list[type[models.Model]] = [
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
     InboxEvent,
+    MailServer,
 ]
 EDITED: list[type[models.Model]] = [Customer, Account, Budget, User, RoleGrant]
 
@@ -93,6 +95,7 @@ def everything() -> None:
         first_seen=world.NOW,
         last_seen=world.NOW,
     )
+    MailServer.objects.create(name="smtp", trouble_since=world.NOW, due_at=world.NOW, early=0)
     ledger.spend(assignment.budget, cents=100, key="k", now=world.NOW)
 
 

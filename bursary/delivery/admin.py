@@ -1,0 +1,11 @@
+"""The mail server's state in the Django admin, read only."""
+
+from django.contrib import admin
+
+from bursary.delivery.models import MailServer
+from bursary.lib.admin import ReadOnlyAdmin
+
+
+@admin.register(MailServer)
+class MailServerAdmin(ReadOnlyAdmin):
+    list_display = ("name", "trouble_since", "cause", "detail", "failures", "due_at")
