@@ -14,6 +14,7 @@ from django.views.decorators.http import require_safe
 
 from bursary.access.models import User
 from bursary.dashboard import assignment_page
+from bursary.dashboard.account_forms import SignInForm
 from bursary.dashboard.headers import page, page_of_user
 from bursary.dashboard.overview import overview, own_page
 
@@ -54,6 +55,7 @@ class SignIn(LoginView):
     """Sign in, then redirect to the page that asked for it."""
 
     template_name = "dashboard/sign-in.html"
+    authentication_form = SignInForm
     redirect_authenticated_user = True
 
     def get_redirect_url(self) -> str:  # type: ignore[override]  # the stubs are of a later Django
