@@ -201,6 +201,21 @@ def of_status(code: HTTPStatus) -> dict[str, str]:
     return {"reason": reason, "detail": f"{code.phrase}.", "next_step": next_step}
 
 
+def of_trouble(*, may_be_committed: bool) -> dict[str, str]:
+    """Return the body where the database or the disk is in trouble."""
+    if may_be_committed:
+        return {
+            "reason": "outcome_unknown",
+            "detail": "The database broke off while it stored the result. It is stored, or nothing is.",
+            "next_step": "Send the same request again after Retry-After: what is done is not done twice.",
+        }
+    return {
+        "reason": "temporarily_unavailable",
+        "detail": "The database or its disk is in trouble. The request was not finished.",
+        "next_step": "Send the same request again after Retry-After: what is done is not done twice.",
+    }
+
+
 def _object(code: int, reason: str, detail: str, next_step: str, **more: object) -> Response:
     return Response({"reason": reason, "detail": detail, "next_step": next_step, **more}, status=code)
 

@@ -1,6 +1,8 @@
 """What Django answers where no view does: pages in the style of all others, and JSON below the API."""
 
+import sys
 from base64 import b64encode
+from collections.abc import Mapping
 from hashlib import sha256
 from http import HTTPStatus
 
@@ -8,10 +10,14 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.template.loader import render_to_string
+from django.utils.log import log_response
 from django.views.decorators.cache import never_cache
 
 from bursary.api import refusals
 from bursary.dashboard.headers import page
+from bursary.lib import logs, trouble
+
+RETRY_AFTER = 10  # seconds: a database restarts in about as many
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
@@ -36,13 +42,29 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 
 @never_cache
 def server_error(request: HttpRequest) -> HttpResponseBase:
-    """Answer 500, without the database, the session or the static files, which may be what failed."""
+    """Answer 500; or 503, and one line in the log, where the database or the disk is in trouble."""
+    error = sys.exception()  # Django calls this while it handles the error, wherever that was raised
+    if error is None or not trouble.is_trouble(error):
+        body = refusals.of_status(HTTPStatus.INTERNAL_SERVER_ERROR)
+        return _without_database(request, HTTPStatus.INTERNAL_SERVER_ERROR, body, "server_error")
+    body = refusals.of_trouble(may_be_committed=trouble.may_be_committed(error))
+    response = _without_database(request, HTTPStatus.SERVICE_UNAVAILABLE, body, body["reason"])
+    response.headers["Retry-After"] = str(RETRY_AFTER)
+    line = logs.one_line(error)
+    log_response("%s: %s %s: %s", body["reason"], request.method, request.path, line, response=response)
+    return response
+
+
+def _without_database(
+    request: HttpRequest, status: HTTPStatus, body: Mapping[str, str], name: str
+) -> HttpResponse:
+    """Answer without the database, the session or the static files, which may be what failed."""
     if _is_of_api(request):
-        return _json(HTTPStatus.INTERNAL_SERVER_ERROR)
-    html = render_to_string("errors/server_error.html")
+        return JsonResponse(body, status=status)
+    html = render_to_string(f"errors/{name}.html")
     style = html.partition("<style>")[2].partition("</style>")[0]
     digest = b64encode(sha256(style.encode()).digest()).decode()
-    response = HttpResponse(html, status=HTTPStatus.INTERNAL_SERVER_ERROR)
+    response = HttpResponse(html, status=status)
     response.headers["Content-Security-Policy"] = f"default-src 'none'; style-src 'sha256-{digest}'"
     return response
 
@@ -50,13 +72,9 @@ def server_error(request: HttpRequest) -> HttpResponseBase:
 @page
 def _error(request: HttpRequest, status: HTTPStatus, name: str) -> HttpResponseBase:
     if _is_of_api(request):
-        return _json(status)
+        return JsonResponse(refusals.of_status(status), status=status)
     return render(request, f"errors/{name}.html", status=status)
 
 
 def _is_of_api(request: HttpRequest) -> bool:
     return request.path.startswith("/api/")
-
-
-def _json(status: HTTPStatus) -> JsonResponse:
-    return JsonResponse(refusals.of_status(status), status=status)

@@ -162,6 +162,8 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60  # seconds
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    # A server that does not even refuse would keep a request for minutes. In the URL, it may be another time.
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)  # seconds
 
 # -- Cache: one a process, used by BURSARY_CONTENT_READS=upstream alone --------------------------------------
 

@@ -4,6 +4,8 @@ import logging
 import re
 import traceback
 
+from bursary.lib.trouble import is_trouble
+
 LONGEST_LINE = 300  # characters of an error
 
 _TOKEN = re.compile(r"(/a/)[^/\s\"'?#]{40,}|(/new-password/[^/\s\"'?#]+/)[^/\s\"'?#]{30,}")
@@ -28,7 +30,7 @@ def without_addresses(text: str) -> str:
     return _ADDRESS.sub("…", text)
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Return an error's type and first line, without e-mail addresses. Further lines may name people."""
     first = without_addresses((str(error).splitlines() or [""])[0])
     return f"{type(error).__name__}: {first}"[:LONGEST_LINE]
@@ -42,9 +44,10 @@ def storable(text: str) -> str:
 def log_failure(what: str, error: Exception, *, log: logging.Logger) -> str:
     """Log what failed, the error in one line, and where; return that line.
 
-    `Logger.exception` would end the stack trace with the whole message.
+    `Logger.exception` would end the stack trace with the whole message. Trouble of the database or the disk
+    is one line: where it was met does not matter.
     """
     line = storable(one_line(error))
-    where = "".join(traceback.format_tb(error.__traceback__)).rstrip()
-    log.error("%s: %s\n%s", what, line, where)
+    where = "" if is_trouble(error) else "".join(["\n", *traceback.format_tb(error.__traceback__)]).rstrip()
+    log.error("%s: %s%s", what, line, where)
     return line

@@ -7,6 +7,8 @@ from typing import TypeVar
 import stamina
 from django.db import OperationalError, transaction
 
+from bursary.lib.trouble import code_of
+
 ATTEMPTS = 5
 
 _VICTIM = {
@@ -42,6 +44,4 @@ def is_deadlock(error: Exception) -> bool:
     """Return whether the database undid a transaction for another's sake, so that it may run again."""
     if not isinstance(error, OperationalError):
         return False
-    state = getattr(error.__cause__, "sqlstate", None)
-    code = error.args[0] if error.args else None
-    return state in _VICTIM or code in _VICTIM
+    return code_of(error) in _VICTIM

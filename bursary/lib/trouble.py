@@ -1,0 +1,60 @@
+"""Trouble: an error of the database or the disk that passes, and that no change of the program would mend."""
+
+import errno
+import inspect
+import sqlite3
+import traceback
+
+from django.db import InterfaceError, InternalError, OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import Atomic
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+_OF_THE_PROGRAM = {
+    sqlite3.SQLITE_ERROR,  # no such table or column, a syntax error
+    1054,  # MySQL: unknown column
+}
+_BY_ANOTHER_NAME = {
+    "25006",  # PostgreSQL, as InternalError: read-only, as a standby is
+    "25P03",  # PostgreSQL, as InternalError: idle in a transaction for too long
+    0,  # PyMySQL, as InterfaceError: the connection is closed
+}
+_UNDONE = {
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN),
+    *("40001", "40P01", 1213),  # PostgreSQL, MySQL: a deadlock
+}
+_ENDING = Atomic.__exit__.__code__
+_SAVEPOINT = inspect.unwrap(BaseDatabaseWrapper.savepoint_commit).__code__
+
+
+def is_trouble(error: BaseException | None) -> bool:
+    """Return whether the database or the disk is in trouble. A broken constraint or statement is an error."""
+    match error:
+        case OSError():
+            return error.errno in _DISK
+        case OperationalError():
+            return code_of(error) not in _OF_THE_PROGRAM
+        case InternalError() | InterfaceError():
+            return code_of(error) in _BY_ANOTHER_NAME
+        case _:
+            return False
+
+
+def may_be_committed(error: BaseException) -> bool:
+    """Return whether a transaction was being ended when this trouble came: it may be committed, or undone.
+
+    The server may have committed it, and its answer been lost. Only the place of the error shows that: the
+    same connection breaks with the same error inside a transaction, which is then undone. Where the database
+    itself answered that it has undone the transaction, it has.
+    """
+    places = {frame.f_code for frame, _line in traceback.walk_tb(error.__traceback__)}
+    return _ENDING in places and _SAVEPOINT not in places and code_of(error) not in _UNDONE
+
+
+def code_of(error: BaseException) -> int | str | None:
+    """Return PostgreSQL's SQLSTATE, or the number of the error in SQLite or MySQL. None: there is no code."""
+    cause = error.__cause__
+    if code := getattr(cause, "sqlite_errorcode", None):
+        return int(code) & 0xFF  # the primary code, of an extended one
+    first = error.args[0] if error.args else None
+    return getattr(cause, "sqlstate", None) or (first if isinstance(first, int) else None)

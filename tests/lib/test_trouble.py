@@ -1,0 +1,117 @@
+"""Which errors are trouble of the database or the disk, and which are the program's."""
+
+import errno
+import logging
+import sqlite3
+
+import psycopg
+import pytest
+from django.db import (
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+    connection,
+    transaction,
+)
+
+from bursary.lib import logs, trouble
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def sqlite(code: int) -> Exception:
+    cause = sqlite3.OperationalError("SQLite's words")
+    cause.sqlite_errorcode = code
+    return caused(OperationalError("SQLite's words"), cause)
+
+
+def postgres(cause: type[psycopg.Error], error: type[Exception] = OperationalError) -> Exception:
+    return caused(error("PostgreSQL's words"), cause())
+
+
+PASSES = [
+    *(sqlite(code) for code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY)),
+    *(sqlite(code) for code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR_FSYNC)),
+    *map(postgres, (psycopg.errors.AdminShutdown, psycopg.errors.CannotConnectNow)),
+    *map(postgres, (psycopg.errors.TooManyConnections, psycopg.errors.DiskFull, psycopg.errors.IoError)),
+    *map(postgres, (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable)),
+    *map(postgres, (psycopg.errors.DeadlockDetected, psycopg.OperationalError)),
+    postgres(psycopg.errors.ReadOnlySqlTransaction, InternalError),
+    postgres(psycopg.errors.IdleInTransactionSessionTimeout, InternalError),
+    OperationalError(2003, "Can't connect to MySQL server"),
+    OperationalError(1040, "Too many connections"),
+    OperationalError(2013, "Lost connection to MySQL server during query"),
+    InterfaceError(0, ""),
+    OSError(errno.ENOSPC, "No space left on device"),
+    OSError(errno.EROFS, "Read-only file system"),
+]
+STAYS = [
+    sqlite(sqlite3.SQLITE_ERROR),
+    *(IntegrityError("UNIQUE"), DataError("too long"), ProgrammingError("no such table")),
+    postgres(psycopg.errors.InFailedSqlTransaction, InternalError),
+    postgres(psycopg.errors.DataCorrupted, InternalError),
+    InterfaceError("the cursor is closed"),
+    OperationalError(1054, "Unknown column"),
+    *(FileNotFoundError(errno.ENOENT, "No such file"), TimeoutError(), KeyError("database is locked")),
+]
+
+
+@pytest.mark.parametrize("error", PASSES, ids=repr)
+def test_what_passes_is_trouble(error: Exception) -> None:
+    assert trouble.is_trouble(error)
+
+
+@pytest.mark.parametrize("error", STAYS, ids=repr)
+def test_what_the_program_or_its_data_cause_is_an_error(error: Exception) -> None:
+    assert not trouble.is_trouble(error)
+
+
+def raised_at(monkeypatch: pytest.MonkeyPatch, place: str, error: Exception) -> Exception:
+    """Return the error as it comes out of a transaction in which it is raised at that place."""
+
+    def fail(*_args: object, **_more: object) -> None:
+        raise error
+
+    with monkeypatch.context() as until_then:
+        until_then.setattr(connection, place, fail)
+        with pytest.raises(type(error)) as caught, transaction.atomic(), transaction.atomic():
+            pass
+    return caught.value
+
+
+@pytest.mark.django_db(transaction=True)
+def test_only_what_breaks_as_a_transaction_ends_may_be_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = postgres(psycopg.OperationalError)
+    assert trouble.may_be_committed(raised_at(monkeypatch, "_commit", lost))
+    assert trouble.may_be_committed(raised_at(monkeypatch, "run_and_clear_commit_hooks", sqlite(10)))
+    for place in ("_savepoint_commit", "_savepoint"):
+        inside = raised_at(monkeypatch, place, postgres(psycopg.errors.AdminShutdown))
+        assert not trouble.may_be_committed(inside)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("error", [sqlite(5), sqlite(13), postgres(psycopg.errors.SerializationFailure)])
+def test_what_the_database_says_that_it_has_undone_is_undone(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not trouble.may_be_committed(raised_at(monkeypatch, "_commit", error))
+
+
+def test_a_thread_logs_trouble_in_one_line_and_an_error_with_its_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = logging.getLogger("tests")
+    for error in (sqlite(5), KeyError("key")):
+        try:
+            raise error
+        except Exception as caught:  # noqa: BLE001  # as threads catch
+            logs.log_failure("Work failed", caught, log=log)
+    one_line, with_place = caplog.messages
+    assert one_line == "Work failed: OperationalError: SQLite's words"
+    assert "test_trouble.py" in with_place
