@@ -170,13 +170,7 @@ def send(
 
     The address is mailed in its canonical form: Django would encode its domain by IDNA 2003.
     """
-    try:
-        address = mailbox.canonical(recipient)
-    except mailbox.BadAddress as bad:
-        raise address_rejected(str(bad)) from bad
-    if address.endswith(".invalid"):
-        # RFC 2606 reserves the domain: no mail server would ever take it.
-        raise address_rejected("Addresses that end in .invalid cannot receive mail.")
+    address = _mailable(recipient)
     with translation.override(settings.LANGUAGE_CODE):
         subject = " ".join(render_to_string(f"delivery/{template}.subject.txt", context).split())
         context = {**context, "subject": subject, "replies_to": replies_to}
@@ -196,6 +190,18 @@ def send(
         message.send()
     kept = {"subject": subject, "text": without_tokens(text), "html": without_tokens(html)}
     return Done(provider_ref=message_id, payload=kept)
+
+
+def _mailable(recipient: str) -> str:
+    """Return the canonical form of an address that can be mailed. Raises DeliveryError."""
+    try:
+        address = mailbox.canonical(recipient)
+    except mailbox.BadAddress as bad:
+        raise address_rejected(str(bad)) from bad
+    if address.endswith(".invalid"):
+        # RFC 2606 reserves the domain: no mail server would ever take it.
+        raise address_rejected("Addresses that end in .invalid cannot receive mail.")
+    return address
 
 
 def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
