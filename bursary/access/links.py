@@ -63,7 +63,7 @@ class LinkTampered(LinkRefused):
 
     reason = "link_tampered"
     sentence = _("This link is not complete.")
-    next_step = _("Open the mail again and use the whole link, from beginning to end.")
+    next_step = _("Open the mail again and press the button there.")
 
 
 class LinkForSomethingElse(LinkRefused):

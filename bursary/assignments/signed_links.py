@@ -13,12 +13,13 @@ from django.utils import translation
 from django.utils.translation import gettext
 
 from bursary.access import links
-from bursary.access.links import Link, LinkExpired, LinkWithdrawn, Purpose
+from bursary.access.links import Link, LinkExpired, LinkRefused, LinkWithdrawn, Purpose
 from bursary.access.models import learner_key
 from bursary.assignments import actions
 from bursary.assignments.choices import OPEN, ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
+from bursary.budgets.models import Customer
 from bursary.lib import moments
 from bursary.lib.locks import for_update
 
@@ -82,6 +83,19 @@ def renew(token: str, *, now: datetime) -> bool | None:
             return False
         actions.request([assignment], [ActionType.REMINDED], now=now, dedup_key=dedup_key)
     return True
+
+
+def customer_of(token: str, *, now: datetime) -> Customer | None:
+    """Return the organisation that a genuine link is from, even if it works no more; None for others."""
+    try:
+        link = links.read(token, purpose=Purpose.ANSWER, now=now)
+    except LinkExpired as expired:
+        link = expired.link
+    except LinkRefused:
+        return None
+    rows = LearnerContentAssignment.objects.filter(uuid=link.subject).select_related("budget__customer")
+    assignment = rows.first()
+    return assignment.budget.customer if assignment else None
 
 
 def revoke(assignment: LearnerContentAssignment, *, now: datetime) -> None:

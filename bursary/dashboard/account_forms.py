@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from django import forms
 from django.conf import settings
-from django.contrib.auth.forms import PasswordResetForm
+from django.contrib.auth.forms import AuthenticationForm, PasswordResetForm
 from django.contrib.auth.tokens import default_token_generator
 from django.core.exceptions import ValidationError
 from django.db import connections
@@ -62,6 +62,18 @@ class NewKeyForm(forms.Form):
                 params={"count": MOST_KEYS},
             )
         return name
+
+
+class SignInForm(AuthenticationForm):
+    """Asks for user name and password."""
+
+    error_messages = {  # as Django declares it
+        **AuthenticationForm.error_messages,
+        "invalid_login": _(
+            "The user name or the password is wrong; capital letters matter. Your user name is in the mail "
+            "that “I have forgotten my password” sends you."
+        ),
+    }
 
 
 class ForgottenPasswordForm(PasswordResetForm):

@@ -18,6 +18,8 @@ from bursary.dashboard.account_forms import MOST_KEYS, ForgottenPasswordForm, Ne
 from bursary.dashboard.headers import page
 from bursary.lib.locks import for_update
 
+MOST_ADDRESSES = 20  # that one's account shows
+
 
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -34,7 +36,12 @@ def account(request: HttpRequest) -> HttpResponse:
         if form.is_bound and form.is_valid():
             _row, new_key = ApiKey.issue(user, name=form.cleaned_data["name"])
             form = NewKeyForm(user=user)
-    context = {"keys": _working(user).order_by("name", "pk")[:MOST_KEYS], "new_key": new_key, "form": form}
+    context = {
+        "other_addresses": user.other_addresses.order_by("pk")[:MOST_ADDRESSES],
+        "keys": _working(user).order_by("name", "pk")[:MOST_KEYS],
+        "new_key": new_key,
+        "form": form,
+    }
     return render(request, "dashboard/account.html", context, status=422 if form.errors else 200)
 
 

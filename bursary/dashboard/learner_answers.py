@@ -53,6 +53,8 @@ class Invitation:
     about: About
     starts_at: datetime | None
     """The start of the course, if it is in the future."""
+    over: bool
+    """The course has ended."""
     contact: str
     """The address to write to with questions; empty if the organisation has none."""
     ended: redemption.RedemptionRefused | None
@@ -102,6 +104,7 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
         course_url="" if ended else course_url(assignment),
         about=about,
         starts_at=about.starts_at if about.starts_at and about.starts_at > now else None,
+        over=bool(about.ends_at and about.ends_at <= now),
         contact=contacts.contact(assignment.budget.customer),
         ended=ended,
         blocked=blocked,

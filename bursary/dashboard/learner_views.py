@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
+from bursary.access import contacts
 from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
 from bursary.access.models import User
 from bursary.assignments import account_addresses, declining, signed_links
@@ -56,7 +57,7 @@ def answer(request: HttpRequest, token: str) -> HttpResponse:
     try:
         response = _answered(request, token) if request.method == "POST" else _shown(request, token)
     except LinkRefused as refused:
-        response = _refused(request, refused)
+        response = _refused(request, refused, token=token)
     # Keeps the token from the course's site and from logs. `no-referrer` would, too, but browsers then send
     # forms without an origin, and Django refuses those.
     response.headers["Referrer-Policy"] = "strict-origin"
@@ -85,7 +86,7 @@ def add_address(request: HttpRequest, token: str) -> HttpResponse:
         if not user.learner_key:
             raise AccountWithoutAddress
     except LinkRefused as unusable:
-        return _refused(request, unusable)
+        return _refused(request, unusable, token=token)
     except CannotAdd as why:
         refused, status = why, HTTPStatus.UNPROCESSABLE_ENTITY
     context = {"assignment": assignment, "refused": refused}
@@ -150,15 +151,21 @@ def _answered(request: HttpRequest, token: str) -> HttpResponse:
     return SeeOther(here)  # no such answer, or the link still works
 
 
-def _refused(request: HttpRequest, refused: LinkRefused) -> HttpResponse:
+def _refused(request: HttpRequest, refused: LinkRefused, *, token: str) -> HttpResponse:
     status = HTTPStatus.GONE if isinstance(refused, LinkExpired | LinkWithdrawn) else HTTPStatus.NOT_FOUND
-    renewable = False
+    renewable, now = False, timezone.now()
     if isinstance(refused, LinkExpired):
         try:
-            renewable = signed_links.can_be_renewed(refused, now=timezone.now())
+            renewable = signed_links.can_be_renewed(refused, now=now)
         except LinkWithdrawn as revoked:
             refused = revoked
-    context = {"refused": refused, "renewable": renewable}
+    customer = signed_links.customer_of(token, now=now)
+    context = {
+        "refused": refused,
+        "renewable": renewable,
+        "organisation": customer.name if customer else "",
+        "contact": contacts.contact(customer) if customer else "",
+    }
     return render(request, "dashboard/link-refused.html", context, status=status)
 
 

@@ -51,6 +51,8 @@ class OwnLine:
     """While it is open."""
     answerable: bool
     """It can be accepted or declined, as far as its row says."""
+    paid_by: str
+    """The organisation that pays for it; empty once the assignment has ended."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime) -> lis
             state_chip(one, now=now, declined=one.pk in declined),
             deadline_in_words(one, to_learner=True) if one.state == State.ALLOCATED else None,
             answerable=one.state == State.ALLOCATED and not one.redeeming_since and one.expires_at > now,
+            paid_by=one.budget.customer.name if one.state in (State.ALLOCATED, State.ACCEPTED) else "",
         )
         for one in own
     ]

@@ -28,7 +28,7 @@ SECTIONS: Mapping[str, tuple[Any, str, frozenset[str]]] = {
         "list-details",
         frozenset({"assignment-list", "selected-assignments", "assignment", "batch", *_REMEDIES}),
     ),
-    "own-assignments": (gettext_lazy("My courses"), "school", frozenset({"own-assignments"})),
+    "own-assignments": (gettext_lazy("My courses"), "school", frozenset({"own-assignments", "home"})),
 }
 """By the URL's name: the label, the icon, and the names of the pages that belong to it."""
 
@@ -81,7 +81,7 @@ def load(request: HttpRequest) -> Shell:
         organisation = (_("All organisations") if operates else _("Several organisations")) if first else ""
     match = request.resolver_match
     here = match.url_name if match else ""
-    shown = {"home", *(("budgets", "assignment-list") if first else ("own-assignments",))}
+    shown = {"home", "budgets", "assignment-list"} if first else {"own-assignments"}
     sections = [
         Section(name, str(label), icon, current=here in pages)
         for name, (label, icon, pages) in SECTIONS.items()

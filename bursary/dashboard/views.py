@@ -16,6 +16,7 @@ from django.views.decorators.http import require_safe
 
 from bursary.access.models import User
 from bursary.dashboard import assignment_page, kept_forms
+from bursary.dashboard.account_forms import SignInForm
 from bursary.dashboard.headers import page, page_of_user
 from bursary.dashboard.overview import overview, own_page
 
@@ -56,6 +57,7 @@ class SignIn(LoginView):
     """Sign in, then redirect to the page that asked for it; or show what to send to it again."""
 
     template_name = "dashboard/sign-in.html"
+    authentication_form = SignInForm
     redirect_authenticated_user = True
 
     def get_redirect_url(self) -> str:  # type: ignore[override]  # the stubs are of a later Django

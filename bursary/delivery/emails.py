@@ -1,6 +1,7 @@
 """One function for each kind of mail. A mail is rendered when it is sent, and stored on its action without
 the token of its link, by which anyone could answer for the learner."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -39,7 +40,13 @@ BECAUSE: Mapping[ExpiryReason, Any] = {
     ExpiryReason.EXTENSION: _("the deadline was extended to then"),
 }
 """The reason for a deadline, as a clause that follows it and a colon; a lazy text."""
-_TO_LEARNERS = {**BECAUSE, ExpiryReason.DUE_DATE: _("your organisation asks for an answer by then")}
+_TO_LEARNERS = {
+    **BECAUSE,
+    ExpiryReason.ALLOCATION_AGE: _("after that it cannot be accepted any more"),
+    ExpiryReason.DUE_DATE: _("your organisation asks for an answer by then"),
+}
+
+_EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
 MOST_WAIT = timedelta(days=30)  # less than `leases.MAX_DELAY`
 
@@ -154,29 +161,27 @@ def send(
     name: str,
     now: datetime,
     met_before: bool = False,
+    replies_to: str = "",
 ) -> Done:
     """Render and send one mail; `name` makes its Message-ID. Raises DeliveryError.
 
-    `met_before`: the mail server has refused this mail before.
+    `met_before`: the mail server has refused this mail before. `replies_to`: a canonical address; replies to
+    mails without one are not read.
 
     The address is mailed in its canonical form: Django would encode its domain by IDNA 2003.
     """
-    try:
-        address = mailbox.canonical(recipient)
-    except mailbox.BadAddress as bad:
-        raise address_rejected(str(bad)) from bad
-    if address.endswith(".invalid"):
-        # RFC 2606 reserves the domain: no mail server would ever take it.
-        raise address_rejected("Addresses that end in .invalid cannot receive mail.")
+    address = _mailable(recipient)
     with translation.override(settings.LANGUAGE_CODE):
         subject = " ".join(render_to_string(f"delivery/{template}.subject.txt", context).split())
-        text = render_to_string(f"delivery/{template}.txt", context).strip() + "\n"
-        html = render_to_string(f"delivery/{template}.html", {**context, "subject": subject})
+        context = {**context, "subject": subject, "replies_to": replies_to}
+        text = _EMPTY_LINES.sub("\n\n", render_to_string(f"delivery/{template}.txt", context).strip()) + "\n"
+        html = render_to_string(f"delivery/{template}.html", context)
     message_id = f"<{name}@{urlsplit(settings.BASE_URL).hostname or 'localhost'}>"
     message = EmailMultiAlternatives(
         subject=subject,
         body=text,
         to=[address],
+        reply_to=[replies_to] if replies_to else None,
         # The same on every attempt: a server that sees it twice may drop the second.
         headers={"Message-ID": message_id, "Auto-Submitted": "auto-generated"},
     )
@@ -185,6 +190,18 @@ def send(
         message.send()
     kept = {"subject": subject, "text": without_tokens(text), "html": without_tokens(html)}
     return Done(provider_ref=message_id, payload=kept)
+
+
+def _mailable(recipient: str) -> str:
+    """Return the canonical form of an address that can be mailed. Raises DeliveryError."""
+    try:
+        address = mailbox.canonical(recipient)
+    except mailbox.BadAddress as bad:
+        raise address_rejected(str(bad)) from bad
+    if address.endswith(".invalid"):
+        # RFC 2606 reserves the domain: no mail server would ever take it.
+        raise address_rejected("Addresses that end in .invalid cannot receive mail.")
+    return address
 
 
 def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
@@ -207,7 +224,16 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
         name=str(action.uuid),
         now=action.modified,
         met_before=bool(action.attempt_log),
+        replies_to=_replies_to(str(context["contact"])),
     )
+
+
+def _replies_to(contact: str) -> str:
+    """Return the contact's canonical address; empty if there is none, or none that can be mailed."""
+    try:
+        return mailbox.canonical(contact) if contact else ""
+    except mailbox.BadAddress:
+        return ""
 
 
 def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
@@ -226,6 +252,8 @@ def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
         "about": about,
         "starts": starts,
         "ends": ends,
+        "started": bool(about.starts_at and about.starts_at <= action.modified),
+        "ended": bool(about.ends_at and about.ends_at <= action.modified),
         "accepted": assignment.state == State.ACCEPTED,
         "deadline": deadline_in_words(assignment, to_learner=True),
         "link": assignment_link(action),

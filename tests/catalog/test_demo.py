@@ -1,9 +1,10 @@
+import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
-from bursary.catalog.demo.shift import courses, shift_dates, weeks_to_today
+from bursary.catalog.demo.shift import COURSES, courses, shift_dates, weeks_to_today
 from bursary.catalog.parser import Content, parse
 
 Record = dict[str, Any]
@@ -75,3 +76,10 @@ def test_in_three_years_the_sample_is_as_alive_as_it_was() -> None:
         assert new.enroll_by == (old.enroll_by and old.enroll_by + weeks)
         assert new.upstream_modified is not None
         assert new.upstream_modified < later
+
+
+def test_its_links_name_no_organisation_but_the_demonstrations() -> None:
+    text = COURSES.read_text(encoding="utf-8")
+    named = set(re.findall(r"https://enterprise\.example\.org/([^/]+)/", text))
+    assert named == {"larkspur-logistics"}
+    assert set(re.findall(r"utm_medium=enterprise&utm_source=([\w-]+)", text)) == {"larkspur-logistics"}

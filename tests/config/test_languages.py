@@ -34,7 +34,7 @@ ESPERANTO = {
     "<bdi>%(organisation)s</bdi> has assigned you this course and pays for it.": (
         "<bdi>%(organisation)s</bdi> asignis al vi ĉi tiun kurson kaj pagas ĝin."
     ),
-    "after that the assignment expires": "poste la asigno senvalidiĝas",
+    "after that it cannot be accepted any more": "poste ĝi ne plu akcepteblas",
     "%(organisation)s has assigned you “%(course)s”": "%(organisation)s asignis al vi “%(course)s”",
     "Accept or decline the course": "Akceptu aŭ malakceptu la kurson",
     "%(city)s time": "horo de %(city)s",
@@ -84,7 +84,7 @@ def test_the_learners_pages_are(esperanto: Client) -> None:
     for expected in (
         "Via respondo",
         "<bdi>Larkspur Logistics</bdi> asignis al vi ĉi tiun kurson kaj pagas ĝin.",
-        "(horo de Madrid): poste la asigno senvalidiĝas.",
+        "(horo de Madrid): poste ĝi ne plu akcepteblas.",
         "Akcepti",
         "5 semajnoj",
     ):
@@ -120,7 +120,7 @@ def test_mails_are_in_the_first_language_whatever_that_of_the_reader_that_caused
     (message,) = mail.received
     assert message["Subject"].strip() == "Larkspur Logistics asignis al vi “Tidal Engines”"
     assert "Akceptu aŭ malakceptu la kurson" in text_of(message)
-    assert "(horo de Madrid): poste la asigno senvalidiĝas." in text_of(message)
+    assert "(horo de Madrid): poste ĝi ne plu akcepteblas." in text_of(message)
     html = message.get_body(("html",))
     assert html is not None
     assert '<html lang="eo" dir="ltr">' in html.get_content()

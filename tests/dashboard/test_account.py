@@ -15,12 +15,12 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from bursary.access.models import ApiKey, User
+from bursary.access.models import AccountAddress, ApiKey, Role, User
 from bursary.dashboard import account_forms
 from bursary.delivery.models import MailServer as MailServerRow
 from bursary.lib.logs import without_tokens
 from tests.smtp import MailServer
-from tests.world import given_user
+from tests.world import given_customer, given_user
 
 pytestmark = pytest.mark.django_db
 
@@ -306,3 +306,31 @@ def test_logs_leave_out_the_token_of_the_link(
     token = link.rstrip("/").rpartition("/")[2]
     assert token not in without_tokens(f"GET {link} 302")
     assert "/new-password/" in without_tokens(f"GET {link} 302")
+
+
+def test_the_addresses_that_one_has_added_are_listed(signed_in: Client, ada: User) -> None:
+    AccountAddress.objects.create(user=ada, address="ada@home.example", learner_key="1")
+    AccountAddress.objects.create(user=given_user(), address="of@another.example", learner_key="2")
+    html = signed_in.get("/account/").content.decode()
+    assert "<bdi>ada@home.example</bdi>" in html
+    assert "of@another.example" not in html
+
+
+@pytest.mark.parametrize(("role", "shown"), [(Role.LEARNER, False), (Role.ADMINISTRATOR, True)])
+def test_api_keys_are_shown_to_those_that_do_more_than_learn(client: Client, role: Role, shown: bool) -> None:
+    user = given_user(role, customer=given_customer())
+    client.force_login(user)
+    assert ("API keys" in client.get("/account/").content.decode()) is shown
+    ApiKey.issue(user, name="report")  # to be revoked
+    assert "API keys" in client.get("/account/").content.decode()
+
+
+def test_each_problem_of_a_new_password_is_shown(signed_in: Client) -> None:
+    form = {"old_password": OLD, "new_password1": "abc123", "new_password2": "abc123"}
+    html = signed_in.post("/account/password/", form).content.decode()
+    assert "This password is too short." in html
+    assert "This password is too common." in html
+
+
+def test_a_link_that_has_ended_says_that_signing_in_ends_it(client: Client) -> None:
+    assert "It also ends when you sign in" in client.get("/new-password/MQ/x-y/").content.decode()

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from bursary.access.models import Role
 from bursary.assignments import signed_links
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Customer
+from bursary.replica.models import ContentMetadata
 from tests import world
 from tests.world import ALICE
 
@@ -53,7 +55,7 @@ def test_the_deadline_and_the_answer_come_before_what_the_course_is() -> None:
         "Introduction to Project Management",
         "Your answer",
         "Deadline",
-        "after that the assignment expires.",
+        "after that it cannot be accepted any more.",
         "Accept",
         "Decline instead",
         "Questions? Ask Larkspur Logistics .",
@@ -95,3 +97,18 @@ def test_signed_in_and_by_link_the_page_takes_at_most_twelve_queries(
         linked = by_link(assignment)
     assert "All about them." in signed_in
     assert "All about them." in linked
+
+
+@pytest.mark.parametrize(
+    ("days", "read"),
+    [((-270, 30), ("Started", "Ends")), ((-270, -1), ("Started", "Ended")), ((1, 30), ("Starts", "Ends"))],
+)
+def test_a_start_and_an_end_that_have_passed_are_said_to_have_passed(
+    days: tuple[int, int], read: tuple[str, str]
+) -> None:
+    assignment, now = given(title="Tides", payload={}), timezone.now()
+    start, end = (now + timedelta(days=number) for number in days)
+    ContentMetadata.objects.update(start_date=start, end_date=end)
+    html = by_link(assignment)
+    terms = re.findall(r"<dt>(Start.*?|End.*?)</dt>", html)
+    assert tuple(terms) == read

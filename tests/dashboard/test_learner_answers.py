@@ -17,7 +17,7 @@ from bursary.assignments.matching import Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.ledger import LedgerError
-from bursary.budgets.models import Budget, LedgerEntry
+from bursary.budgets.models import Budget, Customer, LedgerEntry
 from bursary.replica.models import CatalogMembership, ContentMetadata
 from tests import world
 from tests.world import ALICE, BOB, NOW, action_of, timeline
@@ -93,7 +93,7 @@ def test_it_shows_course_organisation_deadline_and_reason_and_not_the_price(
         "Riverside Institute",
         "1 April 2026",
         "Larkspur Logistics has assigned you this course and pays for it.",
-        "Sunday, 31 May 2026, 11:00 (Madrid time): after that the assignment expires.",
+        "Sunday, 31 May 2026, 11:00 (Madrid time): after that it cannot be accepted any more.",
         "Accept",
         "Decline",
     ):
@@ -316,6 +316,8 @@ def test_a_link_that_is_not_whole_is_not_found(client: Client, link: str) -> Non
         for answer in (client.get(broken), accept(client, broken)):
             assert answer.status_code == 404
             assert "This link is not complete." in words(answer)
+            assert "Open the mail again and press the button there." in words(answer)
+            assert "Larkspur" not in words(answer)
 
 
 def test_a_revoked_link_is_gone_and_offers_no_other(
@@ -327,6 +329,7 @@ def test_a_revoked_link_is_gone_and_offers_no_other(
             assert answer.status_code == 410
             assert "it was revoked or replaced by a newer one" in words(answer)
             assert "Send me" not in words(answer)
+            assert "The link is from Larkspur Logistics . Questions? Ask there." in words(answer)
             assert "Tidal" not in words(answer)
     assert state() == State.ALLOCATED
     assert (ActionType.REMINDED, Status.PENDING) not in timeline(assignment)
@@ -343,11 +346,13 @@ def test_a_link_to_the_wrong_address_is_gone_once_it_is_put_right(
 def test_an_old_link_is_gone_and_a_new_one_is_sent_to_the_address_on_file(
     client: Client, assignment: LearnerContentAssignment, link: str, clock: Clock
 ) -> None:
+    Customer.objects.update(contact_email="learning@larkspur.example")
     world.deliver()
     clock.now = TOO_LATE
     for answer in (client.get(link), accept(client, link)):
         assert answer.status_code == 410
         assert "Send me a new link" in words(answer)
+        assert 'href="mailto:learning@larkspur.example"' in answer.content.decode()
         assert ALICE not in words(answer)
     for sentence in ("We are sending a new link", "We have already sent a new link today"):
         answer = client.post(link, {"answer": "new-link"})

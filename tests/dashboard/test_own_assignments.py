@@ -96,3 +96,12 @@ def test_the_api_lists_in_the_same_order_and_names_the_next_page(
     assert rows[:2] == ["Course 0", "Course 1"]
     assert len(set(rows)) == 62
     assert "Link" not in rest.headers
+
+
+def test_the_deadline_is_labelled_and_the_price_names_the_organisation_that_pays(
+    client: Client, sixty_two: Budget
+) -> None:
+    html = client.get(reverse("own-assignments")).content.decode()
+    assert re.search(r'<td data-label="Accept by">\w+, \d+ \w+ \d{4}', html)
+    # The ended ones are paid by none.
+    assert html.count(f"paid by <bdi>{sixty_two.customer.name}</bdi>") == 2

@@ -213,7 +213,8 @@ def test_a_wrong_password_is_said_to_be_wrong(client: Client) -> None:
     html = client.post("/sign-in/", {"username": "ada", "password": "guess"}).content.decode()
 
     assert 'role="alert"' in html
-    assert "Please enter a correct username and password" in html
+    assert "The user name or the password is wrong" in html
+    assert "Your user name is in the mail" in html
 
 
 def test_signing_in_never_leads_to_another_site(client: Client) -> None:

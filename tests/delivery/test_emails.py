@@ -53,7 +53,7 @@ def test_a_new_assignment_names_organisation_course_deadline_reason_and_link(mai
         assert "Tidal Engines" in body
         assert "by Riverside Institute" in body
         assert "Sunday, 31 May 2026, 11:00 (Madrid time)" in body
-        assert "after that the assignment expires" in body
+        assert "after that it cannot be accepted any more" in body
         token = body.partition("http://testserver/a/")[2].partition("/")[0]
         assert signed_links.opened(token, now=NOW) == assignment
 

@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from html import unescape
+from itertools import pairwise
 
 import pytest
 
@@ -11,6 +12,7 @@ from bursary.assignments import actions
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.replica.models import ContentMetadata
 from tests.letters import text_of
 from tests.smtp import MailServer
 from tests.world import (
@@ -51,8 +53,9 @@ def html_of(mail: MailServer) -> str:
 
 
 def words(html: str) -> str:
-    """Return what is read in a mail's HTML, with the addresses of its links after their words."""
+    """Return what is read in a mail's HTML, with the addresses of its links to pages after their words."""
     body = html.partition("</style>")[2]
+    body = re.sub(r'<a [^>]*?href="mailto:[^>]*>(.*?)</a>', r"\1", body)
     body = re.sub(r'<a [^>]*?href="([^"]*)"[^>]*>(.*?)</a>', r"\2: \1 ", body)
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", body)).split())
 
@@ -120,3 +123,50 @@ def test_it_is_laid_out_for_phones_dark_mode_and_outlook(
     assert "@media (prefers-color-scheme: dark)" in html
     assert html.count("<table") == html.count('<table role="presentation"') >= 3
     assert not re.search(r"<(img|script|link|form)\b|display: *(flex|grid)", html)
+
+
+def test_a_start_and_an_end_that_have_passed_are_said_to_have_passed(
+    assignment: LearnerContentAssignment, mail: MailServer
+) -> None:
+    content = assignment.content
+    assert content is not None
+    content.start_date, content.end_date = NOW - timedelta(days=270), NOW - timedelta(days=1)
+    content.save()
+    send(assignment)
+    for read in (text_of(mail.received[-1]), words(html_of(mail))):
+        assert "Started on Thursday, 5 June 2025" in read
+        assert "Ended on Sunday, 1 March 2026" in read
+        assert "Starts on" not in read
+
+
+def test_replies_go_to_the_contact_which_is_a_link_in_html(
+    assignment: LearnerContentAssignment, mail: MailServer
+) -> None:
+    send(assignment)
+    assert mail.received[-1]["Reply-To"] == "learning@larkspur.example"
+    assert 'href="mailto:learning@larkspur.example"' in html_of(mail)
+    for read in (text_of(mail.received[-1]), words(html_of(mail))):
+        assert "Replies go to learning@larkspur.example." in read
+        assert "not read" not in read
+
+
+@pytest.mark.parametrize("contact", ["", "learning@localhost"])
+def test_without_a_contact_that_can_be_mailed_replies_are_not_read(mail: MailServer, contact: str) -> None:
+    given_assignment(given_budget(customer=given_customer(contact_email=contact)))
+    deliver()
+    assert mail.received[-1]["Reply-To"] is None
+    assert "Replies are not read." in text_of(mail.received[-1])
+
+
+@pytest.mark.parametrize(
+    "kind", [None, ActionType.REMINDED, ActionType.NUDGED, ActionType.CANCELLATION_NOTIFIED]
+)
+@pytest.mark.parametrize("described", [True, False])
+def test_the_text_never_has_two_empty_lines_together(
+    assignment: LearnerContentAssignment, mail: MailServer, *, kind: ActionType | None, described: bool
+) -> None:
+    if not described:
+        ContentMetadata.objects.update(payload={}, partner_names="", end_date=None)
+    send(assignment, kind)
+    lines = [line.strip() for line in text_of(mail.received[-1]).splitlines()]
+    assert ("", "") not in pairwise(lines)
