@@ -1,5 +1,6 @@
 """The past year of the demonstration: some of its weeks, made from the sample catalog."""
 
+import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,8 @@ from pytest_django import Settings
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
-from bursary.ops import demo, demo_year
+from bursary.delivery import mail_server, runner
+from bursary.ops import demo, demo_mail, demo_year
 from bursary.ops.demo_year import DemoYear
 from tests.world import given_budget, given_user
 
@@ -84,3 +86,10 @@ def test_a_week_is_the_same_each_time(tmp_path: Path, settings: Settings) -> Non
     columns = ("learner_email", "content_key", "state", "allocated_at")
     first, second = (list(one.assignments.order_by("pk").values_list(*columns)) for one in budgets)
     assert first == second != []
+
+
+def test_what_is_meant_to_fail_is_not_logged() -> None:
+    loggers = [logging.getLogger(module.__name__) for module in (runner, mail_server)]
+    with demo_mail.demonstration_mail():
+        assert [one.isEnabledFor(logging.WARNING) for one in loggers] == [False, False]
+    assert [one.isEnabledFor(logging.WARNING) for one in loggers] == [True, True]
