@@ -124,7 +124,7 @@ def take_all(page: Page, origin: str) -> None:
         ("home", "/"),
         ("assignments", "/assignments/?sort=learner_email"),
         ("budget", f"/budgets/{budget.uuid}/"),
-        ("assignment", f"/assignments/{eventful(budget.pk)}/"),
+        ("assignment", f"/assignments/{eventful(budget.customer_id)}/"),
     ):
         page.goto(f"{origin}{path}")
         take(page, name)
@@ -146,14 +146,14 @@ def take_all(page: Page, origin: str) -> None:
     take(page, "batch")
 
 
-def eventful(budget_pk: int) -> object:
-    """Return the uuid of the budget's open assignment with most failures and most actions."""
+def eventful(customer_pk: int) -> object:
+    """Return the uuid of the customer's open assignment with most failures and most actions."""
     from django.db.models import Count, Q
 
     from bursary.assignments.choices import State, Status
     from bursary.assignments.models import LearnerContentAssignment
 
-    rows = LearnerContentAssignment.objects.filter(budget=budget_pk, state=State.ALLOCATED)
+    rows = LearnerContentAssignment.objects.filter(budget__customer=customer_pk, state=State.ALLOCATED)
     failed = Count("actions", filter=Q(actions__status=Status.FAILED))
     return rows.annotate(failed=failed, all=Count("actions")).order_by("-failed", "-all", "pk")[0].uuid
 
@@ -170,6 +170,7 @@ def deliver() -> None:
 def take(page: Page, name: str, *, highest: int = HIGHEST) -> None:
     """Write the pictures of a page, in light and in dark, with few enough colours to be small."""
     page.mouse.move(0, 0)
+    page.wait_for_load_state("networkidle")  # a part of a page may come later than the page
     whole = int(page.evaluate("document.documentElement.scrollHeight"))
     page.set_viewport_size({"width": WIDTH, "height": min(max(whole, HEIGHT), highest)})
     page.evaluate("window.scrollTo(0, 0)")
