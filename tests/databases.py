@@ -21,6 +21,9 @@ DURABILITY = ("fsync", "synchronous_commit", "full_page_writes")
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
     """Go first (a wrapper does): pytest-django loads the settings in this same hook."""
+    os.environ.pop(
+        "COLUMNS", None
+    )  # xdist sets the terminal's: commands would print as wide as it happens to be
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is None:
         _make_environment(early_config)

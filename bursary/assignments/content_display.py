@@ -64,7 +64,8 @@ def _dates(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[date
     """Return start and end: those of the displayed content, which a course has of its advertised run.
 
     Once that run has started, those of the run that an open assignment can be joined by: of several runs, of
-    the next to start, and none where all have started, for each has dates of its own.
+    the next to start, and none where all have started, for each has dates of its own. Where none can be
+    joined, again those of the displayed content.
     """
     shown, starts_at = assignment.shown_content, start(assignment)
     if shown is None or shown.content_type != ContentType.COURSE or (starts_at or now) > now:
@@ -77,6 +78,8 @@ def _dates(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[date
     if not runs or assignment.state != State.ALLOCATED:
         return starts_at, shown.end_date
     joinable = [run for run in runs if run.refusal(now=now, before=assignment.expires_at) is None]
+    if not joinable:
+        return starts_at, shown.end_date
     if len(joinable) == 1:
         return joinable[0].start, joinable[0].end
     dated = [(run.start, run.end) for run in joinable if run.start and run.start > now]

@@ -189,5 +189,8 @@ def test_the_pages_around_signing_in_and_ones_own_account(visitor: Visitor) -> N
     page.get_by_label("Name of the new key").fill("HR report")
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_contain_text("bur_")
-    expect(page.get_by_role("button", name="Revoke HR report")).to_be_visible()
+    visitor.looks_over()
+
+    page.get_by_role("link", name="Revoke HR report").click()
+    expect(page.get_by_role("link", name="No, back")).to_be_visible()
     visitor.looks_over()

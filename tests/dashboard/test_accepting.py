@@ -17,7 +17,7 @@ from tests import world
 
 pytestmark = pytest.mark.django_db
 
-BUTTON = "Accept"
+BUTTON = ">Accept</button>"
 
 
 @pytest.fixture
