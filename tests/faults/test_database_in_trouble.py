@@ -159,25 +159,12 @@ def test_a_server_that_is_stopped_is_waited_for_and_found_again(
     server = get_server(Path(settings.VAR_DIR, "restarted"), cleanup_mode="delete")
     key = world.given_api_key(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
     there = {"HOST": server.get_postmaster_info().socket_dir, "NAME": "postgres"}
-    dump = [
-        str(commands.POSTGRES_BIN_PATH / "pg_dump"),
-        "-U",
-        "postgres",
-        "-h",
-        connection.settings_dict["HOST"],
-    ]
-    load = [
-        str(commands.POSTGRES_BIN_PATH / "psql"),
-        "-q",
-        "-U",
-        "postgres",
-        "-h",
-        str(there["HOST"]),
-        "-o",
-        os.devnull,
-    ]
+    dump, load = (
+        [str(commands.POSTGRES_BIN_PATH / name), "-U", "postgres", "-h", str(host)]
+        for name, host in (("pg_dump", connection.settings_dict["HOST"]), ("psql", there["HOST"]))
+    )
     tables = subprocess.check_output([*dump, connection.settings_dict["NAME"]])
-    subprocess.run(load, input=tables, check=True)
+    subprocess.run([*load, "-q", "-o", os.devnull], input=tables, check=True)
 
     try:
         with connected_to(**there):
