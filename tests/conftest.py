@@ -69,6 +69,11 @@ ON_SQLITE_ONLY = [
     *("api/test_allocation.py", "api/test_allocation_as_understood.py", "api/test_assignments.py"),
     *("api/test_cancelling.py", "api/test_declining.py", "api/test_reminding.py", "api/test_redemption.py"),
     *("api/test_redeemed_runs.py", "api/test_same_course.py", "api/test_credits_of_unjoinable_content.py"),
+    # What is refused, and why; corrections and files of what is stored on both by assignments/test_addresses.py,
+    # test_redemption.py, test_allocation.py.
+    *("assignments/test_allocation_refusals.py", "assignments/test_redemption_refusals.py"),
+    *("assignments/test_address_corrections.py", "assignments/test_signed_links.py"),
+    *("assignments/test_learner_accounts.py", "assignments/test_csv_export.py"),
     # Lives of which each step is tested on both where it is decided: assignments/test_account_linking.py,
     # test_address_corrections.py, test_failures.py, test_same_course.py, budgets/test_terms.py,
     # delivery/test_runner.py. Whole lives on both: flows/test_catalog_to_acceptance.py and others.
@@ -87,7 +92,11 @@ ON_SQLITE_ONLY = [
     # replica/test_refresh.py, test_merge.py, test_variants.py, test_removal.py, test_overlapping.py.
     *("replica/test_edits_between.py", "replica/test_links.py", "replica/test_merge_bounds.py"),
     *("replica/test_clocks_ahead.py", "replica/test_returning.py", "replica/test_audit.py"),
-    *("replica/test_interrupted.py", "replica/test_keys_renamed_while_listed.py"),
+    *(
+        "replica/test_interrupted.py",
+        "replica/test_keys_renamed_while_listed.py",
+        "replica/test_runs_alone.py",
+    ),
     # Start processes of their own, which use SQLite whatever the tests run on.
     *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_demo_year.py", "ops/test_serving.py"),
 ]
