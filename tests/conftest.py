@@ -69,8 +69,8 @@ ON_SQLITE_ONLY = [
     *("api/test_allocation.py", "api/test_allocation_as_understood.py", "api/test_assignments.py"),
     *("api/test_cancelling.py", "api/test_declining.py", "api/test_reminding.py", "api/test_redemption.py"),
     *("api/test_redeemed_runs.py", "api/test_same_course.py", "api/test_credits_of_unjoinable_content.py"),
-    # What is refused, and why; corrections and files of what is stored on both by assignments/test_addresses.py,
-    # test_redemption.py, test_allocation.py.
+    # Refusals, corrections and files. What is stored is tested on both, in assignments/test_allocation.py,
+    # test_redemption.py, test_addresses.py.
     *("assignments/test_allocation_refusals.py", "assignments/test_redemption_refusals.py"),
     *("assignments/test_address_corrections.py", "assignments/test_signed_links.py"),
     *("assignments/test_learner_accounts.py", "assignments/test_csv_export.py"),
