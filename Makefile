@@ -28,7 +28,7 @@ run: .venv/.run  ## Start Bursary with demonstration data on http://127.0.0.1:80
 test: .venv/.dev  ## Run every test on SQLite, then those that depend on the engine on PostgreSQL (ARGS=… for pytest)
 	@failed=; for database in sqlite postgres; do \
 		echo "== Tests on $$database"; \
-		BURSARY_TEST_DB=$$database $(BIN)/python -m pytest -n 3 $(ARGS) || failed="$$failed $$database"; \
+		BURSARY_TEST_DB=$$database $(BIN)/python -m pytest -n 3 --durations 10 --durations-min 3 $(ARGS) || failed="$$failed $$database"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "Tests failed on:$$failed" >&2; exit 1; fi
 
