@@ -28,14 +28,14 @@ run: .venv/.run  ## Start Bursary with demonstration data on http://127.0.0.1:80
 test: .venv/.dev  ## Run every test on SQLite, then those that depend on the engine on PostgreSQL (ARGS=… for pytest)
 	@failed=; for database in sqlite postgres; do \
 		echo "== Tests on $$database"; \
-		BURSARY_TEST_DB=$$database $(BIN)/python -m pytest -n 3 $(ARGS) || failed="$$failed $$database"; \
+		BURSARY_TEST_DB=$$database $(BIN)/python -m pytest -n 3 --durations 10 --durations-min 3 $(ARGS) || failed="$$failed $$database"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "Tests failed on:$$failed" >&2; exit 1; fi
 
 HISTORIES ?= 300
 soak: .venv/.dev  ## Run the long tests in full: many more orders of events (HISTORIES=…), many more rows
 	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) tests/replica/test_any_order.py tests/faults/test_fault_01_expiry_skips_rows.py \
-		tests/ops/test_erasure_runs.py
+		tests/ops/test_erasure_runs.py tests/faults/test_an_hour_of_outage.py
 	BURSARY_TEST_SOAK=$(HISTORIES) BURSARY_TEST_DB=postgres $(BIN)/python -m pytest $(ARGS) tests/assignments/test_mailbox_keys.py
 
 COURSES ?= 100000
