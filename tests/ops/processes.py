@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from django.db import connection
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 600  # seconds, for a machine that is busy with much else
 
@@ -19,6 +21,15 @@ sys.exit(main())
 """
 
 Environment = Mapping[str, str]
+
+
+def database_url() -> str:
+    """Return the address of the tests' database on whichever engine, for processes of their own."""
+    name = connection.settings_dict["NAME"]
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{name}"
+    server, _, options = os.environ["BURSARY_DATABASE_URL"].partition("?")
+    return f"{server.rpartition('/')[0]}/{name}{'?' if options else ''}{options}"
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
