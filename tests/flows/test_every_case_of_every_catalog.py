@@ -144,7 +144,10 @@ def stored() -> list[list[dict[str, Any]]]:
     rows = ContentMetadata.objects.order_by("content_key", "variant").values()
     memberships = CatalogMembership.objects.order_by("catalog_uuid", "content__content_key")
     held = memberships.annotate(key=F("content__content_key"), variant=F("content__variant")).values()
-    return [[{name: one[name] for name in one.keys() - drawn} for one in table] for table in (rows, held)]
+    return [
+        [{name: value for name, value in one.items() if name not in drawn} for one in table]
+        for table in (rows, held)
+    ]
 
 
 @pytest.fixture(scope="module", autouse=True)
