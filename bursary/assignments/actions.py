@@ -365,13 +365,15 @@ def _new(
 ) -> LearnerContentAssignmentAction:
     """Return a fact, complete at once, or work that is due at its place, not yet stored.
 
-    Work is finished, too, where it is `skipped`.
+    Work is finished, too, where it is `skipped`, and a link is: `_insert` makes it.
     """
     state: dict[str, object]
     if kind in FACTS:
         state = {"status": Status.DONE, "completed_at": now, "detail": detail}
     elif skipped:
         state = {"status": Status.SKIPPED, "completed_at": now, **vars(skipped)}
+    elif kind == ActionType.LEARNER_LINKED:
+        state = {"status": Status.DONE, "completed_at": now, "recipient": assignment.learner_email}
     else:
         state = {"status": Status.PENDING, "recipient": assignment.learner_email}
         state |= leases.turn(place, now=now)

@@ -10,12 +10,12 @@ from bursary.budgets.models import Budget, Customer
 
 
 def link_at_once(rows: Sequence[LearnerContentAssignmentAction]) -> None:
-    """Link learners where it is requested among these actions, and mark those actions as done.
+    """Link learners where these actions, which are not stored yet, say that it is done; name the link on them.
 
     Call it inside the transaction that is about to store them. As many queries for many as for one.
     """
     requested = [
-        one for one in rows if one.action_type == ActionType.LEARNER_LINKED and one.status == Status.PENDING
+        one for one in rows if one.action_type == ActionType.LEARNER_LINKED and one.status == Status.DONE
     ]
     if not requested:
         return
@@ -29,7 +29,6 @@ def link_at_once(rows: Sequence[LearnerContentAssignmentAction]) -> None:
         addresses = {one.assignment.present_key: one.recipient for one in theirs}
         links = learner_links.link(customer, addresses, now=theirs[0].created)
         for one in theirs:
-            one.status, one.completed_at, one.due_at, one.early = Status.DONE, one.created, None, None
             one.provider_ref = reference(links[one.assignment.present_key])
 
 

@@ -37,7 +37,7 @@ IN_TURN = [(ALICE, 0, 0), (BOB, 1, 1), (CAROL, 2, 1)]
 
 
 def waiting(kind: ActionType, *, since: object = LATER) -> list[tuple[str, int, int | None]]:
-    """Return whom pending work is for, its seconds after the request, and whether it may be done sooner."""
+    """Return the recipients of pending work, its seconds after the request, and whether it may be sooner."""
     rows = LearnerContentAssignmentAction.objects.filter(action_type=kind, status=Status.PENDING)
     return [
         (one.recipient, int((one.due_at - since).total_seconds()), one.early)  # type: ignore[operator]  # it is due

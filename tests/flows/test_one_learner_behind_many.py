@@ -27,7 +27,7 @@ SENT = 3
 SECONDS = timedelta(seconds=5)
 
 
-def test_only_those_whose_turn_came_before_go_before_and_the_others_do_not_wait(
+def test_only_earlier_turns_go_before_and_the_others_do_not_wait(
     mailoutbox: list[Any],
 ) -> None:
     allocate(given_budget(), given_content(), *addresses(MANY))

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Callable
 from functools import partial
 from statistics import median
 from time import perf_counter
@@ -134,12 +135,12 @@ def is_read_from_the_index(plan: str) -> None:
 @pytest.mark.skipif("BURSARY_TEST_SOAK" not in os.environ, reason="takes minutes: `make soak`")
 @pytest.mark.usefixtures("many")
 def test_a_claim_among_hundreds_of_thousands_takes_a_moment() -> None:
-    idle = {
-        "claim 20": lambda: leases.first_due(for_update(ROWS(), skip_locked=True), now=LATE, limit=20),
-        "anything due": lambda: leases.any_due(ROWS(), now=LATE),
-        "oldest due": lambda: leases.oldest_due(ROWS(), now=LATE),
+    questions: dict[str, Callable[[], object]] = {
+        "claim 20": partial(leases.first_due, for_update(ROWS(), skip_locked=True), now=LATE, limit=20),
+        "anything due": partial(leases.any_due, ROWS(), now=LATE),
+        "oldest due": partial(leases.oldest_due, ROWS(), now=LATE),
     }
-    for what, ask in idle.items():
+    for what, ask in questions.items():
         times = []
         for _time in range(50):
             began = perf_counter()
