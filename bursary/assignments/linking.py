@@ -10,7 +10,7 @@ from bursary.budgets.models import Budget, Customer
 
 
 def link_at_once(rows: Sequence[LearnerContentAssignmentAction]) -> None:
-    """Link learners where these actions, which are not stored yet, say that it is done; name the link on them.
+    """Link learners where these actions, not stored yet, say that it is done; name the link on them.
 
     Call it inside the transaction that is about to store them. As many queries for many as for one.
     """
