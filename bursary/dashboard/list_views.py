@@ -16,6 +16,7 @@ from bursary.access.models import User
 from bursary.access.permissions import Permission, may_anywhere
 from bursary.assignments import csv_export
 from bursary.dashboard import assignment_filters, assignment_list, budget_pages, bulk_steps, bulk_work
+from bursary.dashboard import totals as totals_of
 from bursary.dashboard.bulk_steps import BulkSteps
 from bursary.dashboard.headers import page
 from bursary.dashboard.learner_views import SeeOther
@@ -84,6 +85,16 @@ def selected(request: HttpRequest) -> HttpResponse:
     status = HTTPStatus.CONFLICT if changed else HTTPStatus.OK
     status = HTTPStatus.UNPROCESSABLE_ENTITY if work.problem else status
     return render(request, "dashboard/bulk_confirm.html", {"work": work, "changed": changed}, status=status)
+
+
+@page
+@require_safe
+@login_required
+def totals(request: HttpRequest) -> HttpResponse:
+    """Show what the list's address finds, added up: by budget and by month."""
+    found = totals_of.load(_user(request), request.GET, now=timezone.now())
+    context = {"totals": found, "query": assignment_list.changed(request.GET)}
+    return render(request, "dashboard/totals.html", context)
 
 
 @page

@@ -58,6 +58,7 @@ def scene() -> Scene:
         world.given_user(Role.LEARNER, customer=customer, email=ALICE),
         [
             *("/", "/budgets/", "/assignments/", "/assignments/?status=failed&search=nowhere", "/account/"),
+            "/assignments/totals/?status=failed",
             *(
                 f"/budgets/{budget.uuid}/",
                 f"/budgets/{budget.uuid}/spent/",
