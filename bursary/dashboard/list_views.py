@@ -78,8 +78,8 @@ def selected(request: HttpRequest) -> HttpResponse:
         messages.info(request, _("Nothing that is selected can be changed by this: nothing was done."))
         return SeeOther(work.back)
     if work.is_confirmed:
-        context = {"work": work, "batch": work.do_batch()}
-        template = "dashboard/parts/bulk_step.html" if _is_part(request) else "dashboard/bulk_result.html"
+        context = {"work": work, "batch": work.do_batch(), "part": _is_part(request)}
+        template = "dashboard/parts/bulk_step.html" if context["part"] else "dashboard/bulk_result.html"
         return render(request, template, context)
     changed = work.confirmed is not None and work.confirmed != work.count
     status = HTTPStatus.CONFLICT if changed else HTTPStatus.OK

@@ -132,6 +132,7 @@ def test_pages_by_cursor_have_every_row_once_in_both_directions(client: Client, 
         back = back or (re.search(r'rel="prev" href="(.*?)"', text) or [""])[0]
         address = next_page(text)
 
+    assert f"all {count} that the filter finds" in text  # on the last page, too
     flat = [one for rows in seen for one in rows]
     assert flat == sorted((f"learner-{number}" for number in range(count)), key=lambda name: f"{name}@")
     assert [len(rows) for rows in seen] == [assignment_list.PAGE, assignment_list.PAGE, 3]
