@@ -10,7 +10,12 @@ from uuid import uuid4
 
 from django import forms
 from django.conf import settings
-from django.contrib.auth.forms import AuthenticationForm, PasswordResetForm
+from django.contrib.auth.forms import (
+    AuthenticationForm,
+    PasswordChangeForm,
+    PasswordResetForm,
+    SetPasswordForm,
+)
 from django.contrib.auth.tokens import default_token_generator
 from django.core.exceptions import ValidationError
 from django.db import connections
@@ -74,6 +79,40 @@ class SignInForm(AuthenticationForm):
             "that “I have forgotten my password” sends you."
         ),
     }
+
+
+_MISMATCH: dict[str, Any] = {"password_mismatch": _("The two are not the same. Type the new password again.")}
+_LABELS = {"new_password1": _("New password"), "new_password2": _("The new password again")}
+
+
+class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]  # it takes none at run time
+    """Asks for a new password, twice."""
+
+    error_messages = _MISMATCH  # as Django declares it
+
+    def __init__(self, *sent: Any, **options: Any) -> None:
+        super().__init__(*sent, **options)
+        _name_new_password(self)
+
+
+class ChangePasswordForm(PasswordChangeForm):
+    """Asks for the present password, and for a new one, twice."""
+
+    error_messages = {  # as Django declares it
+        **_MISMATCH,
+        "password_incorrect": _("That is not your present password. Capital letters matter."),
+    }
+
+    def __init__(self, *sent: Any, **options: Any) -> None:
+        super().__init__(*sent, **options)
+        self.fields["old_password"].label = _("Present password")
+        _name_new_password(self)
+
+
+def _name_new_password(form: forms.Form) -> None:
+    for name, label in _LABELS.items():
+        form.fields[name].label = label
+    form.fields["new_password2"].help_text = ""
 
 
 class ForgottenPasswordForm(PasswordResetForm):
