@@ -173,5 +173,7 @@ def _fails_for_now(user: User, name: str, *, last: bool) -> bool:
             logger.warning("A link to set a password waits: user=%s error=%s", user.pk, failure.error_code)
             return True
         logger.warning("A link to set a password was not sent: user=%s error=%s", user.pk, failure.error_code)
-        User.objects.filter(pk=user.pk).update(reset_mailed_at=None)
+        User.objects.filter(pk=user.pk).update(reset_mailed_at=None, reset_failed_at=timezone.now())
+        return False
+    User.objects.filter(pk=user.pk, reset_failed_at__isnull=False).update(reset_failed_at=None)
     return False

@@ -261,6 +261,7 @@ def test_where_the_mail_fails_the_user_may_ask_again_at_once(
     assert pauses == [30, 60, 120, 240]
     ada.refresh_from_db()
     assert ada.reset_mailed_at is None
+    assert ada.reset_failed_at is not None
     assert "mail_server_unreachable" in caplog.text
     assert "people.example" not in caplog.text
 
