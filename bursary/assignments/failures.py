@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import partial, reduce
 from operator import or_
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -119,6 +120,19 @@ def causes(budgets: Collection[Budget]) -> dict[str, int]:
     failed = to_repair().filter(assignment__budget__in=budgets).order_by()
     counted = failed.values_list("error_code").annotate(count=Count("assignment", distinct=True))
     return dict(counted.order_by("-count", "error_code"))
+
+
+def of_each_cause(budgets: Any, *, most: int) -> dict[str, set[int]] | None:
+    """Return the assignments (pks) with failed work to repair by its cause; None for more than `most`.
+
+    `budgets` are keys, or a query of them.
+    """
+    failed = to_repair().filter(assignment__budget__in=budgets).order_by()
+    found = list(failed.values_list("error_code", "assignment")[: most + 1])
+    by_cause: dict[str, set[int]] = {}
+    for cause, pk in found:
+        by_cause.setdefault(cause, set()).add(pk)
+    return None if len(found) > most else by_cause
 
 
 @dataclass(frozen=True)

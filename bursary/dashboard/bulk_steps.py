@@ -87,7 +87,7 @@ class BulkSteps:
 
     @cached_property
     def caution(self) -> str:
-        """What is to be considered before it is done; empty for nothing. At most one query."""
+        """What is to be considered before it is done; empty for nothing. At most three queries."""
         return self.verb.caution(self.rows, self.now)
 
     @property

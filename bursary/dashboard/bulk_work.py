@@ -29,7 +29,7 @@ from bursary.lib.batches import keyset_pages
 from bursary.lib.money import dollars
 
 BATCH = 500
-MOST_NAMED = 5  # of learners, and of budgets, before they are cancelled
+MOST_LEARNERS, MOST_BUDGETS = 5, 20  # that are named before assignments are cancelled
 OLD = timedelta(days=30)  # a failure that old is asked about before it is retried
 
 REFUSALS: Mapping[str, Any] = {
@@ -188,18 +188,27 @@ def _old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> st
 
 
 def _what_comes_free(rows: QuerySet[LearnerContentAssignment], _now: datetime) -> str:
-    """Return the money that comes free, of which budgets, and the first learners. Two queries."""
+    """Return the money that comes free, of which budgets, and the first learners. Three queries."""
     still_open = rows.filter(state=State.ALLOCATED).order_by()
-    by_budget = still_open.values_list("budget__name").annotate(cents=Sum("price_cents"), count=Count("pk"))
-    money = list(by_budget.order_by("-cents", "budget__name")[:MOST_NAMED])
-    if not money:
+    all_of_it = {"count": Count("pk"), "cents": Sum("price_cents"), "budgets": Count("budget", distinct=True)}
+    total = still_open.aggregate(**all_of_it)
+    if not total["count"]:
         return ""
-    first = still_open.order_by("pk").values_list("learner_email", flat=True)[:MOST_NAMED]
+    by_budget = still_open.values_list("budget__name", "budget").annotate(cents=Sum("price_cents"))
+    money = [(name, cents) for name, _pk, cents in by_budget.order_by("-cents", "budget")[:MOST_BUDGETS]]
+    first = still_open.order_by("pk").values_list("learner_email", flat=True)[:MOST_LEARNERS]
     learners = [anonymisation.shown_address(address) for address in first]
-    more = sum(count for _name, _cents, count in money) - len(learners)
-    names = ", ".join(_isolated(name) for name in learners) + (", …" if more else "")
-    freed = ", ".join(f"{dollars(cents)} ({_isolated(name)})" for name, cents, _count in money)
-    return _("What comes free: %(freed)s. The learners: %(names)s") % {"freed": freed, "names": names}
+    names = ", ".join(_isolated(name) for name in learners)
+    freed = ", ".join(f"{dollars(cents)} ({_isolated(name)})" for name, cents in money)
+    if more := total["budgets"] - len(money):
+        rest = dollars(total["cents"] - sum(cents for _name, cents in money))
+        others = ngettext("%(money)s (%(count)s more budget)", "%(money)s (%(count)s more budgets)", more)
+        freed = f"{freed}, {others % {'money': rest, 'count': more}}"
+    words = {"all": dollars(total["cents"]), "freed": freed, "names": names}
+    words["names"] += ", …" if total["count"] > len(learners) else ""
+    if total["budgets"] == 1:
+        return _("What comes free: %(freed)s. The learners: %(names)s") % words
+    return _("What comes free: %(all)s, that is %(freed)s. The learners: %(names)s") % words
 
 
 def _isolated(name: str) -> str:

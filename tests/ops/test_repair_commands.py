@@ -131,7 +131,8 @@ def test_a_dry_run_says_how_many_deadlines_cannot_be_extended_and_why(budget: Bu
 
     counted = as_json("extend_deadlines", str(budget.uuid), "2026-09-30")
 
-    assert (counted["count"], counted["extended"], counted["refused"]) == (3, 0, {"bound_by_budget": 3})
+    assert (counted["count"], counted["open_assignments"]) == (0, 3)
+    assert (counted["extended"], counted["refused"]) == (0, {"bound_by_budget": 3})
     said = run("extend_deadlines", str(budget.uuid), "2026-09-30")
     assert said.startswith("Of 3 open assignments, 0 would be extended: until ")
     assert "Refused: 3 bound_by_budget; --json names them. There is nothing to do." in said
