@@ -14,8 +14,9 @@ from django.utils import timezone
 from bursary.events import webhook
 from bursary.ops import health
 
-EXECUTORS = ("thread", "none")
-CLOCKS = ("thread", "none")
+EXECUTORS = ("thread", "celery", "none")
+CLOCKS = ("thread", "celery", "none")
+BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps")
 SHORTEST_TOKEN = 20  # characters
 EVENT_BUSES = ("redis", "rediss", "unix")
 CONTENT_READS = ("replica", "shadow", "upstream")
@@ -26,7 +27,7 @@ LONGEST_LINK_AGE = timedelta(days=366)
 @checks.register
 def check_settings(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
     """Return an error for each combination of settings that would do harm."""
-    return [*_processes(), *_emails(), *_catalog(), *_content(), *_web(), *_events()]
+    return [*_processes(), *_celery(), *_emails(), *_catalog(), *_content(), *_web(), *_events()]
 
 
 @checks.register(checks.Tags.database)
@@ -62,13 +63,41 @@ def _processes() -> Iterator[checks.Error]:
         yield _error(
             "E002",
             f"BURSARY_EXECUTOR is {settings.EXECUTOR!r}.",
-            hint="Set it to 'thread' (the server delivers) or 'none' (`bursary deliver` does).",
+            hint="Set it to 'thread' (the server delivers), 'celery' (workers do) or 'none' (`bursary "
+            "deliver` does).",
         )
     if settings.CLOCK not in CLOCKS:
         yield _error(
             "E007",
             f"BURSARY_CLOCK is {settings.CLOCK!r}.",
-            hint="Set it to 'thread' (the server runs scheduled tasks) or 'none' (commands in cron do).",
+            hint="Set it to 'thread' (the server runs scheduled tasks), 'celery' (workers do, woken by "
+            "`bursary beat`) or 'none' (commands in cron do).",
+        )
+
+
+def _celery() -> Iterator[checks.Error]:
+    if "celery" not in (settings.EXECUTOR, settings.CLOCK):
+        return
+    if settings.CLOCK not in ("celery", "none") or settings.EXECUTOR != "celery":
+        yield _error(
+            "E018",
+            f"BURSARY_EXECUTOR is {settings.EXECUTOR!r} and BURSARY_CLOCK is {settings.CLOCK!r}: the "
+            "server's threads and Celery's workers do not share the work.",
+            hint="Set BURSARY_EXECUTOR=celery and leave BURSARY_CLOCK out, or set it to 'none' where "
+            "commands in cron run the scheduled tasks.",
+        )
+    if urlsplit(settings.BROKER_URL).scheme not in BROKERS:
+        # The URL is not printed: it may have a password.
+        yield _error(
+            "E019",
+            "BURSARY_BROKER_URL is empty, or not the URL of a Redis or RabbitMQ.",
+            hint="Name redis://host:6379/0 or amqp://user:password@host:5672/name",
+        )
+    if find_spec("celery") is None:
+        yield _error(
+            "E020",
+            "BURSARY_EXECUTOR is 'celery', and celery cannot be imported.",
+            hint="Install bursary[celery].",
         )
 
 

@@ -214,8 +214,9 @@ CONTENT_LEASE = CONTENT_FETCH_DEADLINE * 3 + timedelta(seconds=60)
 
 # -- Delivery -----------------------------------------------------------------------------------------------
 
-EXECUTOR = env.str("BURSARY_EXECUTOR", default="thread")  # thread | none
-CLOCK = env.str("BURSARY_CLOCK", default="thread")  # thread | none
+EXECUTOR = env.str("BURSARY_EXECUTOR", default="thread")  # thread | celery | none
+CLOCK = env.str("BURSARY_CLOCK", default="celery" if EXECUTOR == "celery" else "thread")  # or none
+BROKER_URL = env.str("BURSARY_BROKER_URL", default="")
 SEND_DEADLINE = timedelta(seconds=whole_number("BURSARY_SEND_DEADLINE_SECONDS", default=60))
 # Longer than any send, so that two workers never send the same mail: see checks.E001.
 LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)

@@ -26,7 +26,7 @@ def test_the_defaults_are_fine() -> None:
     ("setting", "value", "expected"),
     [
         ("LEASE", timedelta(seconds=59), "bursary.E001"),
-        ("EXECUTOR", "celery", "bursary.E002"),
+        ("EXECUTOR", "pigeons", "bursary.E002"),
         ("CATALOG_URL", "ftp://catalog.example/", "bursary.E003"),
         ("CATALOG_URL", "https://me:secret@catalog.example/", "bursary.E003"),
         ("CATALOG_URL", "https://catalog.example/?key=secret", "bursary.E003"),
@@ -69,6 +69,32 @@ def test_a_mail_url_that_cannot_be_read_is_named_without_its_password(
     with pytest.raises(ImproperlyConfigured, match="BURSARY_EMAIL_URL is not the URL") as refused:
         email_config("BURSARY_EMAIL_URL", default="filemail:////srv/mail")
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("executor", "clock", "broker_url", "expected"),
+    [
+        ("celery", "celery", "redis://127.0.0.1:6379/0", []),
+        ("celery", "none", "amqp://me:secret@127.0.0.1:5672//", []),
+        ("celery", "thread", "redis://127.0.0.1:6379/0", ["bursary.E018"]),
+        ("thread", "celery", "redis://127.0.0.1:6379/0", ["bursary.E018"]),
+        ("celery", "celery", "", ["bursary.E019"]),
+        ("celery", "celery", "sqs://me:secret@", ["bursary.E019"]),
+    ],
+)
+def test_celery_needs_a_broker_and_shares_its_work_with_no_thread(
+    settings: Settings, executor: str, clock: str, broker_url: str, expected: list[str]
+) -> None:
+    settings.EXECUTOR, settings.CLOCK, settings.BROKER_URL = executor, clock, broker_url
+    assert ids() == expected
+    assert "secret" not in str(run_checks())
+
+
+def test_celery_needs_its_extra(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.EXECUTOR = settings.CLOCK = "celery"
+    settings.BROKER_URL = "redis://127.0.0.1:6379/0"
+    monkeypatch.setitem(sys.modules, "celery", None)
+    assert ids() == ["bursary.E020"]
 
 
 def test_an_event_bus_needs_the_extra_that_reads_it(
