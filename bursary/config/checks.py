@@ -1,5 +1,6 @@
 """System checks: combinations of settings that would do harm are refused before anything starts."""
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from importlib.util import find_spec
@@ -17,6 +18,7 @@ from bursary.ops import health
 EXECUTORS = ("thread", "none")
 CLOCKS = ("thread", "none")
 SHORTEST_TOKEN = 20  # characters
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 EVENT_BUSES = ("redis", "rediss", "unix")
 CONTENT_READS = ("replica", "shadow", "upstream")
 SMTP_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
@@ -26,7 +28,7 @@ LONGEST_LINK_AGE = timedelta(days=366)
 @checks.register
 def check_settings(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
     """Return an error for each combination of settings that would do harm."""
-    return [*_processes(), *_emails(), *_catalog(), *_content(), *_web(), *_events()]
+    return [*_processes(), *_emails(), *_catalog(), *_content(), *_web(), *_origins(), *_events()]
 
 
 @checks.register(checks.Tags.database)
@@ -167,6 +169,25 @@ def _web() -> Iterator[checks.Error]:
         )
 
 
+def _origins() -> Iterator[checks.Error]:
+    wrong = [one for one in settings.CLIENT_ORIGINS if not _ORIGIN.fullmatch(one)]
+    insecure = [one for one in settings.CLIENT_ORIGINS if not (_is_https(one) or _is_local(one))]
+    if wrong or insecure:
+        yield _error(
+            "E034",
+            f"BURSARY_CLIENT_ORIGINS names {', '.join(map(repr, dict.fromkeys(wrong + insecure)))}.",
+            hint="Name each origin exactly, in lower case, with https and without a path: "
+            "https://admin.example.org. No wildcard, and not null.",
+        )
+    if settings.CLIENT_ORIGINS and not (_is_https(settings.BASE_URL) or _is_local(settings.BASE_URL)):
+        yield _error(
+            "E035",
+            "BURSARY_CLIENT_ORIGINS is set, and BURSARY_BASE_URL is not https: browsers would not keep the "
+            "CSRF cookie.",
+            hint="Serve Bursary behind TLS.",
+        )
+
+
 def _events() -> Iterator[checks.Error]:
     missing = [name for name in ("openedx_events", "redis") if find_spec(name) is None]
     known_bus = urlsplit(settings.EVENT_BUS_URL).scheme in EVENT_BUSES
@@ -200,6 +221,14 @@ def _is_plain(url: str) -> bool:
     parts = urlsplit(url)
     extra = "@" in parts.netloc or parts.query or parts.fragment
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not extra
+
+
+def _is_https(url: str) -> bool:
+    return urlsplit(url).scheme == "https"
+
+
+def _is_local(url: str) -> bool:
+    return urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
 
 
 def _seconds(span: timedelta) -> str:

@@ -2,6 +2,7 @@
 
 import sys
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.core.checks import Tags, run_checks
@@ -54,6 +55,31 @@ def test_a_setting_that_would_do_harm_is_refused(
     setattr(settings, setting, value)
 
     assert ids() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"CLIENT_ORIGINS": ["https://portal.example", "http://localhost:1991"]}, []),
+        ({"CLIENT_ORIGINS": ["*"]}, ["bursary.E034"]),
+        ({"CLIENT_ORIGINS": ["null"]}, ["bursary.E034"]),
+        ({"CLIENT_ORIGINS": ["https://*.example"]}, ["bursary.E034"]),
+        ({"CLIENT_ORIGINS": ["https://portal.example/"]}, ["bursary.E034"]),
+        ({"CLIENT_ORIGINS": ["https://Portal.example"]}, ["bursary.E034"]),
+        ({"CLIENT_ORIGINS": ["http://portal.example"]}, ["bursary.E034"]),
+        (
+            {"CLIENT_ORIGINS": ["https://portal.example"], "BASE_URL": "http://bursary.example"},
+            ["bursary.E035"],
+        ),
+    ],
+)
+def test_wrong_combinations_for_origins_are_named(
+    settings: Settings, changes: dict[str, Any], expected: list[str]
+) -> None:
+    settings.BASE_URL = "http://127.0.0.1:8000"
+    for name, value in changes.items():
+        setattr(settings, name, value)
+    assert ids() == expected
 
 
 def test_a_mail_url_without_a_host_is_refused(settings: Settings) -> None:
