@@ -12,12 +12,15 @@ from django.conf import settings
 from django.core import checks
 from django.utils import timezone
 
+from bursary.access import signing_keys
 from bursary.events import webhook
 from bursary.ops import health
 
 EXECUTORS = ("thread", "none")
 CLOCKS = ("thread", "none")
 SHORTEST_TOKEN = 20  # characters
+SHORTEST_SECRET = 32  # characters
+LONGEST_URL = 500  # characters, as the column
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 EVENT_BUSES = ("redis", "rediss", "unix")
 CONTENT_READS = ("replica", "shadow", "upstream")
@@ -28,7 +31,7 @@ LONGEST_LINK_AGE = timedelta(days=366)
 @checks.register
 def check_settings(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
     """Return an error for each combination of settings that would do harm."""
-    return [*_processes(), *_emails(), *_catalog(), *_content(), *_web(), *_origins(), *_events()]
+    return [*_processes(), *_emails(), *_catalog(), *_content(), *_web(), *_tokens(), *_origins(), *_events()]
 
 
 @checks.register(checks.Tags.database)
@@ -166,6 +169,42 @@ def _web() -> Iterator[checks.Error]:
             "E015",
             f"BURSARY_METRICS_TOKEN is shorter than {SHORTEST_TOKEN} characters, or not valid in a header.",
             hint="python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one.",
+        )
+
+
+def _tokens() -> Iterator[checks.Error]:
+    sources = [settings.JWT_JWK_SET_URL, settings.JWT_JWK_SET, settings.JWT_SECRET]
+    given = [settings.JWT_ISSUER, settings.JWT_AUDIENCE]
+    if any(sources + given) and not (all(given) and sum(map(bool, sources)) == 1):
+        yield _error(
+            "E030",
+            "Sign-in with tokens needs BURSARY_JWT_ISSUER, BURSARY_JWT_AUDIENCE, and exactly one of "
+            "BURSARY_JWT_JWK_SET_URL, BURSARY_JWT_JWK_SET and BURSARY_JWT_SECRET.",
+            hint="A JWK set and a secret are never used together. docs/operations.md has an example, under "
+            "Sign in with Open edX.",
+        )
+    if settings.JWT_JWK_SET and not signing_keys.parse(settings.JWT_JWK_SET):
+        yield _error(
+            "E031",
+            "BURSARY_JWT_JWK_SET has no usable public key.",
+            hint='It is JSON: {"keys": [{"kty": "RSA", "kid": "…", "n": "…", "e": "AQAB"}]}, without private '
+            "keys and secrets.",
+        )
+    url = settings.JWT_JWK_SET_URL
+    if url and not (_is_plain(url) and len(url) <= LONGEST_URL and (_is_https(url) or _is_local(url))):
+        yield _error(
+            "E032",
+            "BURSARY_JWT_JWK_SET_URL is not an https URL, or it contains a password, a query or a fragment.",
+            hint="Only a URL on this machine may begin with http://.",
+        )
+    if settings.JWT_SECRET and (
+        len(settings.JWT_SECRET) < SHORTEST_SECRET or not _is_local(settings.BASE_URL)
+    ):
+        yield _error(
+            "E033",
+            f"BURSARY_JWT_SECRET is shorter than {SHORTEST_SECRET} characters, or BURSARY_BASE_URL is not on "
+            "this machine: each service that knows the secret could sign in as anyone.",
+            hint="It is for development. Use BURSARY_JWT_JWK_SET_URL.",
         )
 
 

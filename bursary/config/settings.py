@@ -253,12 +253,22 @@ EVENT_GROUP = env.str("BURSARY_EVENT_GROUP", default="bursary")
 EVENT_CONSUMER = env.str("BURSARY_EVENT_CONSUMER", default="bursary")
 WEBHOOK_SECRETS = env.list("BURSARY_WEBHOOK_SECRETS", default=[])
 
+# -- Sign-in with tokens of Open edX: an issuer, an audience and one of three sources of keys ----------------
+
+JWT_ISSUER = env.str("BURSARY_JWT_ISSUER", default="")
+JWT_AUDIENCE = env.str("BURSARY_JWT_AUDIENCE", default="")
+JWT_JWK_SET_URL = env.str("BURSARY_JWT_JWK_SET_URL", default="")
+JWT_JWK_SET = env.str("BURSARY_JWT_JWK_SET", default="")
+JWT_SECRET = env.str("BURSARY_JWT_SECRET", default="")  # for development
+JWT_COOKIE = env.str("BURSARY_JWT_COOKIE", default="edx-jwt-cookie")
+
 # -- API ----------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
     # API keys first: a request without credentials is answered 401 with a challenge, not 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "bursary.api.authentication.ApiKeyAuthentication",
+        "bursary.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
