@@ -36,14 +36,18 @@ def jwk_set(*kids: str) -> str:
     return json.dumps({"keys": keys})
 
 
+def at(seconds: float) -> int:
+    """Return the time so many seconds from NOW, as tokens write it."""
+    return int(NOW.timestamp() + seconds)
+
+
 def claims(**changes: object) -> dict[str, object]:
     """Return the claims of Ada, as edx-platform writes them; None leaves one out."""
-    now = int(NOW.timestamp())
     written: dict[str, object] = {
         "iss": ISSUER,
         "aud": AUDIENCE,
-        "iat": now - 60,
-        "exp": now + 3600,
+        "iat": at(-60),
+        "exp": at(3600),
         "version": "1.2.0",
         "preferred_username": "ada",
         "user_id": 7,
