@@ -94,10 +94,13 @@ class _Outcome:
 
 
 class Work(Protocol):
-    """The API's function for a verb; `given` is the answer to what the verb asks for, if it asks."""
+    """The API's function for a verb; `given` is the answer to what the verb asks for, if it asks.
+
+    `place` is the number of assignments of the same question for which it was done before.
+    """
 
     def __call__(
-        self, budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User
+        self, budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
     ) -> _Outcome: ...
 
 
@@ -129,27 +132,37 @@ class Verb:
         return " ".join(parts)
 
 
-def _remind(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
-    found = reminders.remind(budget, uuids=uuids, now=now, actor=actor)
+def _remind(
+    budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
+) -> _Outcome:
+    found = reminders.remind(budget, uuids=uuids, now=now, actor=actor, place=place)
     return _Outcome(len(found.requested), len(found.on_their_way), found.refused)
 
 
-def _cancel(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
-    found = cancellation.cancel(budget, uuids=uuids, now=now, actor=actor)
+def _cancel(
+    budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
+) -> _Outcome:
+    found = cancellation.cancel(budget, uuids=uuids, now=now, actor=actor, place=place)
     return _Outcome(len(found.cancelled), len(found.unchanged), found.refused)
 
 
-def _retry(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
-    found = failures.retry(budget, uuids=uuids, now=now, actor=actor)
+def _retry(
+    budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
+) -> _Outcome:
+    found = failures.retry(budget, uuids=uuids, now=now, actor=actor, place=place)
     return _Outcome(len(found.repaired), 0, found.refused)
 
 
-def _skip(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
+def _skip(
+    budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
+) -> _Outcome:
     found = failures.skip(budget, uuids=uuids, reason=given, now=now, actor=actor)
     return _Outcome(len(found.repaired), 0, found.refused)
 
 
-def _extend(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
+def _extend(
+    budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
+) -> _Outcome:
     day = moments.read(given, zone=budget.customer.zone, end_of_day=True)
     found = extension.extend(budget, uuids=uuids, until=day, now=now, actor=actor)
     shorter = {
@@ -317,8 +330,12 @@ def do_batch(
     given: str,
     now: datetime,
     actor: User,
+    place: int = 0,
 ) -> BatchResult:
-    """Do the first `BATCH` of `rows` above the primary key `after`, budget by budget."""
+    """Do the first `BATCH` of `rows` above the primary key `after`, budget by budget.
+
+    `place` is the number of those for which earlier batches of the same question did it.
+    """
     keys = rows.values_list("pk", "budget", "uuid")
     batch: list[tuple[int, int, UUID]] = next(keyset_pages(keys, size=BATCH, after=after), [])
     uuids: dict[int, list[UUID]] = {}
@@ -329,7 +346,8 @@ def do_batch(
     otherwise: dict[UUID, str] = {}
     budgets = Budget.objects.select_related("customer").in_bulk(uuids)
     for budget_pk, named in sorted(uuids.items()):
-        outcome = verb.work(budgets[budget_pk], named, given=given, now=now, actor=actor)
+        before = place + result.done
+        outcome = verb.work(budgets[budget_pk], named, given=given, now=now, actor=actor, place=before)
         result.done += outcome.done
         result.unchanged += outcome.unchanged
         refused |= {uuid: REFUSALS.get(why, _("It cannot be done.")) for uuid, why in outcome.refused.items()}

@@ -119,6 +119,30 @@ def test_each_that_could_not_be_done_is_named_with_the_reason(client: Client, bu
     assert reminders() == 3
 
 
+def test_those_of_a_later_step_take_their_turn_behind_those_of_the_earlier_ones(
+    client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_work, "BATCH", 2)
+    page = text(post(client, verb="remind", everything="yes", query=f"budget={budget.uuid}&status=waiting"))
+    for _step in range(3):
+        page = text(client.post(SELECTED, form_of(page)))
+
+    mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.REMINDED)
+    assert list(mails.order_by("due_at").values_list("due_at", flat=True)) == [
+        timezone.now() + timedelta(seconds=place) for place in range(5)
+    ]
+
+
+def test_those_of_several_budgets_take_turns_with_each_other(client: Client, budget: Budget) -> None:
+    other = world.given_budget(customer=budget.customer)
+    world.given_assignment(other, address="other@people.example")
+
+    post(client, verb="cancel", uuid=[str(row.uuid) for row in rows()], confirmed=6)
+
+    mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.CANCELLATION_NOTIFIED)
+    assert len(set(mails.values_list("due_at", flat=True))) == 6
+
+
 def test_all_that_the_filter_finds_are_reminded(client: Client, budget: Budget) -> None:
     other = world.given_budget(customer=budget.customer)
     world.given_assignment(other, address="other@people.example")
