@@ -45,6 +45,8 @@ ON_SQLITE_ONLY = [
     ),  # both decide by what is tested
     *("assignments/test_pasted_lists.py", "lib/test_mailbox.py", "api/test_lists_from_the_field.py"),
     *("access/test_permissions.py", "api/test_authentication.py", "lib/test_moments.py"),
+    # Claims decide what signs in. Races are in access/test_token_accounts.py and access/test_signing_keys.py.
+    *("api/test_tokens.py", "api/test_token_sign_in.py", "api/test_client_origins.py"),
     # Ask no database, or none that is there.
     "lib/test_trouble.py",
     *("access/test_links.py", "assignments/test_reminder_dates.py", "lib/test_money.py"),

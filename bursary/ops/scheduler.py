@@ -15,6 +15,7 @@ from django.core.management import call_command
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from bursary.access import contacts
 from bursary.assignments import account_linking, csv_export, mailbox_keys
 from bursary.delivery import executors
 from bursary.events import inbox
@@ -93,9 +94,13 @@ def _forget(clock: Clock) -> Mapping[str, object]:
 
 
 def _retain(clock: Clock) -> Mapping[str, object]:
-    """Delete sessions that have ended, events that were settled long ago, and old entries about exports."""
+    """Delete ended sessions, events settled long ago, old entries about exports, and contacts long unseen."""
     call_command("clearsessions")
-    return {"events": inbox.forget(now=clock()), "exports": csv_export.forget_log(now=clock())}
+    return {
+        "events": inbox.forget(now=clock()),
+        "exports": csv_export.forget_log(now=clock()),
+        "contacts": contacts.forget_unseen(now=clock()),
+    }
 
 
 def _audit(clock: Clock) -> Mapping[str, object]:
