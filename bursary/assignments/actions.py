@@ -29,6 +29,7 @@ from bursary.assignments.outcomes import Skipped as Skipped
 from bursary.budgets.models import LedgerEntry
 from bursary.lib import leases
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 
 requested = Signal()
 """Sent after commit with `pks`, the actions that were requested.
@@ -208,6 +209,7 @@ def still_applies(action: LearnerContentAssignmentAction) -> bool:
     )
 
 
+@repeated_after_deadlocks
 def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, now: datetime) -> bool:
     """Write how a claimed action went. Return False, having written nothing, if the claim was lost."""
     with transaction.atomic():
@@ -249,6 +251,7 @@ def is_paid(action: LearnerContentAssignmentAction) -> bool:
     return LedgerEntry.objects.filter(idempotency_key=action.assignment.spending_key).exists()
 
 
+@repeated_after_deadlocks
 def retry(
     action: LearnerContentAssignmentAction,
     *,

@@ -27,6 +27,7 @@ from bursary.budgets import ledger
 from bursary.budgets.models import LedgerEntry, NotInUse
 from bursary.lib import moments
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 from bursary.replica.joining import NotJoinable, joining_terms
 from bursary.replica.reads import ContentUnavailable
 
@@ -348,6 +349,7 @@ def _request(
     return this_cycle.get(dedup_key=dedup_key)
 
 
+@repeated_after_deadlocks
 def fulfil(action: LearnerContentAssignmentAction, *, now: datetime) -> Done:
     """Spend the money and accept the assignment, both or neither, once however often this is called.
 
@@ -367,6 +369,7 @@ def fulfil(action: LearnerContentAssignmentAction, *, now: datetime) -> Done:
     return Done(provider_ref=str(assignment.transaction_uuid))
 
 
+@repeated_after_deadlocks
 def reverse(transaction_uuid: UUID, *, now: datetime, actor: User | None = None) -> LearnerContentAssignment:
     """Refund an accepted assignment's money and record it on its timeline.
 

@@ -17,8 +17,10 @@ from bursary.budgets.ledger import LedgerError
 from bursary.delivery import emails
 from bursary.delivery.errors import DeliveryError
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 
 
+@repeated_after_deadlocks
 def link_learner(action: LearnerContentAssignmentAction) -> Done:
     """Link the action's recipient to the assignment's customer; grant the role to existing accounts."""
     assignment = action.assignment
