@@ -6,6 +6,9 @@ class ConfigConfig(AppConfig):
     verbose_name = "Configuration"
 
     def ready(self) -> None:
-        """Register the system checks."""
+        """Register the system checks, and what is written otherwise for MySQL."""
         # Here, as models can be imported only now.
         from bursary.config import checks  # noqa: F401  # importing registers them
+        from bursary.lib import mysql
+
+        mysql.register()
