@@ -11,7 +11,17 @@ from bursary.assignments.matching import Match, Verdict, match_learners
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
-from tests.world import ALICE, BOB, CAROL, NOW, given_assignment, given_budget, given_content, given_user
+from tests.world import (
+    ALICE,
+    BOB,
+    CAROL,
+    NOW,
+    given_assignment,
+    given_budget,
+    given_content,
+    given_run,
+    given_user,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -139,6 +149,44 @@ def test_of_two_assignments_the_open_or_accepted_one_counts_and_else_the_one_wit
     [one] = match(budget, content, ALICE)
     assert one.assignment == (own if chosen == "by address" else other)
     assert one.lms_user_id is None  # the other assignment has it, and it is unique
+
+
+def test_of_an_address_with_two_ended_assignments_the_one_that_stayed_counts(
+    budget: Budget, content: ContentMetadata
+) -> None:
+    second = given(budget, content, OLD_ADDRESS, State.EXPIRED)
+    first = given(budget, content, ALICE, State.EXPIRED)
+    same = {"mailbox_key": first.learner_key, "second_row": first.pk}
+    LearnerContentAssignment.objects.filter(pk=second.pk).update(**same)
+
+    [one] = match(budget, content, ALICE)
+
+    assert (one.verdict, one.assignment) == (Verdict.AGAIN, first)
+
+
+def test_of_two_open_assignments_of_other_runs_the_older_is_named(
+    budget: Budget, content: ContentMetadata
+) -> None:
+    older = given(budget, given_run(content, "autumn"), ALICE)
+    newer = given(budget, given_run(content, "spring"), BOB)
+    newer.learner_key = newer.mailbox_key = older.learner_key
+    newer.save()
+
+    [one] = match(budget, content, ALICE)
+
+    assert (one.verdict, one.assignment) == (Verdict.HAS_OTHER_RUN, older)
+
+
+def test_an_accepted_run_under_another_address_is_named_before_an_open_one(
+    budget: Budget, content: ContentMetadata
+) -> None:
+    given(budget, given_run(content, "autumn"), ALICE)
+    accepted = given(budget, given_run(content, "spring"), OLD_ADDRESS, State.ACCEPTED, lms_user_id=7)
+    given_user(email=ALICE, lms_user_id=7)
+
+    [one] = match(budget, content, ALICE)
+
+    assert (one.verdict, one.assignment) == (Verdict.ACCEPTED, accepted)
 
 
 def test_one_assignment_found_both_ways_keeps_the_id(budget: Budget, content: ContentMetadata) -> None:

@@ -18,6 +18,7 @@ from bursary.replica.models import ContentMetadata
 from tests import world
 from tests.api.door import Door, door_of
 from tests.faults.lossy_proxy import lossy_proxy
+from tests.faults.restartable_server import restartable_server
 from tests.faults.servers import WORDS, Words
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.needs_row_locks]
@@ -168,14 +169,10 @@ def test_a_connection_from_before_a_restart_fails_no_request(budget: Budget, wor
 
 
 @pytest.mark.takes_long
-def test_a_server_that_is_stopped_is_waited_for_and_found_again(
-    budget: Budget,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    words: Words,
-) -> None:
+def test_a_server_that_is_stopped_is_waited_for_and_found_again(budget: Budget, tmp_path: Path) -> None:
     key = world.given_api_key(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
-    with words.second(tmp_path, monkeypatch) as server, connected_to(**server.settings):
+    copied = dict(connection.settings_dict)
+    with restartable_server(tmp_path, copying=copied) as server, connected_to(**server.settings):
         assert asked(POLICIES, key=key)[0] == 200
         server.stop()
         for _again in range(2):
