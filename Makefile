@@ -41,7 +41,7 @@ test-mariadb: .venv/.dev  ## Run the tests that depend on the engine on MariaDB 
 HISTORIES ?= 300
 soak: .venv/.dev  ## Run the long tests in full: many more orders of events (HISTORIES=…), many more rows
 	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) tests/replica/test_any_order.py tests/faults/test_fault_01_expiry_skips_rows.py \
-		tests/ops/test_erasure_runs.py tests/faults/test_an_hour_of_outage.py
+		tests/ops/test_erasure_runs.py tests/faults/test_an_hour_of_outage.py tests/browser
 	BURSARY_TEST_SOAK=$(HISTORIES) BURSARY_TEST_DB=postgres $(BIN)/python -m pytest $(ARGS) tests/assignments/test_mailbox_keys.py
 
 KILLS ?= 100

@@ -14,11 +14,7 @@ from tests.world import ALICE, BOB, PRICE, addresses, given_assignment
 pytestmark = pytest.mark.django_db
 
 
-DRY = {"allocate": False, "can-allocate": True}
-"""The addresses of an allocation: whether each only tries it. What they refuse changes nothing."""
-
-
-@pytest.fixture(params=DRY.values(), ids=DRY)
+@pytest.fixture(params=[False, True], ids=["allocate", "can-allocate"])
 def dry(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 

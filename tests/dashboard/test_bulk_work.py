@@ -2,12 +2,14 @@
 
 import html
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 
 from bursary.access.models import Role
 from bursary.assignments import actions, cancellation
@@ -19,6 +21,7 @@ from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.dashboard import bulk_work
 from tests import world
+from tests.once import made_once
 
 pytestmark = pytest.mark.django_db
 
@@ -30,14 +33,21 @@ def _today(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(hours=1))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _notified(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """A budget with five learners, notified a while ago."""
+    with made_once(django_db_blocker):
+        world.allocate(world.given_budget(name="Languages"), world.given_content(), *world.addresses(5))
+        world.deliver()
+        mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
+        mails.update(created=world.NOW - timedelta(days=1))
+        yield
+
+
 @pytest.fixture
 def budget(client: Client) -> Budget:
-    """A budget with five learners, notified a while ago; its administrator is signed in."""
-    budget = world.given_budget(name="Languages")
-    world.allocate(budget, world.given_content(), *world.addresses(5))
-    world.deliver()
-    mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
-    mails.update(created=world.NOW - timedelta(days=1))
+    """That budget; its administrator is signed in."""
+    budget = Budget.objects.get()
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
     return budget
 

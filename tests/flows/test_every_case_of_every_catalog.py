@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F
 from django.test import Client, override_settings
 from django.urls import reverse
@@ -29,6 +29,7 @@ from bursary.replica import reads, refresh
 from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
 from tests.api.door import Door, allocating, door_of, refusal_of
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, enterprise_catalog
+from tests.once import made_once
 from tests.world import ALICE, given_api_key, given_budget, given_user
 
 pytestmark = pytest.mark.django_db
@@ -143,7 +144,10 @@ def stored() -> list[list[dict[str, Any]]]:
     rows = ContentMetadata.objects.order_by("content_key", "variant").values()
     memberships = CatalogMembership.objects.order_by("catalog_uuid", "content__content_key")
     held = memberships.annotate(key=F("content__content_key"), variant=F("content__variant")).values()
-    return [[{name: one[name] for name in one.keys() - drawn} for one in table] for table in (rows, held)]
+    return [
+        [{name: value for name, value in one.items() if name not in drawn} for one in table]
+        for table in (rows, held)
+    ]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -154,11 +158,8 @@ def from_files(
 
     Yield what files brought in before, which was undone as well.
     """
-    outer: Any = transaction.atomic()
-    outer._from_testcase = True  # as Django marks those of its test cases: durable ones may be in it
     folder = tmp_path_factory.mktemp("catalogs")
-    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as until_then, outer:
-        until_then.setattr(connection, "close", lambda: None)  # after each test, as Django would
+    with made_once(django_db_blocker) as until_then:
         until_then.setattr(timezone, "now", lambda: NOW)
         before = transaction.savepoint()
         with files(folder) as access, override_settings(**access):
@@ -168,7 +169,6 @@ def from_files(
         with http(folder) as access, override_settings(**access):
             bring_in()
             yield found
-        transaction.set_rollback(True)
 
 
 # -- What is there ------------------------------------------------------------------------------------------
