@@ -301,6 +301,19 @@ def begin(
     key, unjoined = content_key or assignment.content_key, None
     if _waiting(assignment) and not refusal(assignment, now=now):
         unjoined = _unjoinable(offers.asked(assignment, now=now), assignment, key, now=now)
+    return _begin(assignment, key, unjoined, now=now, actor=actor)
+
+
+@repeated_after_deadlocks
+def _begin(
+    assignment: LearnerContentAssignment,
+    key: str,
+    unjoined: RedemptionRefused | None,
+    *,
+    now: datetime,
+    actor: User | None,
+) -> LearnerContentAssignmentAction:
+    """Request the redemption in one transaction; `unjoined` is what asking upstream has come to."""
     with transaction.atomic():
         locked = _to_redeem(assignment, key, now=now)
         declined = bool(matching.which_declined([locked]))
