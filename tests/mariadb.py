@@ -48,6 +48,7 @@ class MariaDB:
         self.socket = folder / "s"
         folder.mkdir()
         self._options = ["--no-defaults", f"--datadir={folder / 'data'}", f"--user={getuser()}", *CHEAP]
+        self._options.append(f"--tmpdir={folder}")  # a server that starts empties it of temporary tables
         install = [str(_program("mariadb-install-db")), *self._options]
         install += ["--auth-root-authentication-method=normal", "--skip-test-db"]
         subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
