@@ -39,10 +39,14 @@ test-mariadb: .venv/.dev  ## Run the tests that depend on the engine on MariaDB 
 	@BURSARY_TEST_DB=mariadb $(BIN)/python -m pytest -n 3 --durations 10 --durations-min 3 $(ARGS)
 
 HISTORIES ?= 300
+FIGURES := -n0 -o log_cli=true -o log_cli_level=INFO
 soak: .venv/.dev  ## Run the long tests in full: many more orders of events (HISTORIES=…), many more rows
 	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) tests/replica/test_any_order.py tests/faults/test_fault_01_expiry_skips_rows.py \
 		tests/ops/test_erasure_runs.py tests/faults/test_an_hour_of_outage.py tests/browser
 	BURSARY_TEST_SOAK=$(HISTORIES) BURSARY_TEST_DB=postgres $(BIN)/python -m pytest $(ARGS) tests/assignments/test_mailbox_keys.py
+	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) $(FIGURES) tests/ops/test_serving_fairly.py
+	for database in sqlite postgres; do BURSARY_TEST_SOAK=$(HISTORIES) BURSARY_TEST_DB=$$database \
+		$(BIN)/python -m pytest $(ARGS) $(FIGURES) tests/lib/test_leases_on_engines.py || exit 1; done
 
 KILLS ?= 100
 FAULTS = $(CURDIR)/.venv/faults.md

@@ -123,8 +123,6 @@ def test_mails_during_which_the_database_is_restarted_all_arrive_and_the_one_in_
 ) -> None:
     world.allocate(world.given_budget(), world.given_content(), *world.addresses(4), now=OVER)
     rows = LearnerContentAssignmentAction.objects.all()
-    links = rows.filter(action_type=ActionType.LEARNER_LINKED)
-    runner.drain(clock=lambda: OVER, most=4, pks=list(links.values_list("pk", flat=True)))
 
     carried_out(
         lambda clock: runner.drain(clock=clock, most=100),

@@ -112,13 +112,8 @@ def content(budget: Budget) -> ContentMetadata:
 
 
 def allocate(budget: Budget, content: ContentMetadata, *learners: str) -> None:
-    """Allocate, and link the learners: mails alone are left to the workers."""
+    """Allocate now; the mails are left to the workers."""
     world.allocate(budget, content, *learners, now=timezone.now())
-    links = LearnerContentAssignmentAction.objects.filter(
-        action_type=ActionType.LEARNER_LINKED, due_at__isnull=False
-    )
-    pks = list(links.values_list("pk", flat=True))
-    runner.drain(clock=timezone.now, most=len(pks), pks=pks)
 
 
 def mails() -> QuerySet[LearnerContentAssignmentAction]:

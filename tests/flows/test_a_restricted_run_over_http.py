@@ -44,7 +44,7 @@ READ: dict[str, Sequence[Body]] = {
     **dict.fromkeys(["policies", "policy", "assignments", "can-redeem"], SELECTING),
     **dict.fromkeys(["api-assignment", "timeline", "redemption-status", "credits", "schema", "docs"], PLAIN),
     **dict.fromkeys(["", "healthz", "metrics", "home", "sign-in", "own-assignments", "assignment"], PLAIN),
-    **dict.fromkeys(["assignment-list", "export-assignments", "export"], SELECTING),
+    **dict.fromkeys(["assignment-list", "assignment-totals", "export-assignments", "export"], SELECTING),
     **dict.fromkeys(["budgets", "budget", "budget-spent", "failures", "allocation-batch", "batch"], PLAIN),
     **dict.fromkeys(["answer", "add-address", "accept", "decline-page"], PLAIN),
     **dict.fromkeys(["cancel-assignment", "extend-deadline", "correct-address"], PLAIN),

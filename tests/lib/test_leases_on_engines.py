@@ -1,21 +1,43 @@
 """What each engine must do for leased rows: lock them, and read them from the index."""
 
 import json
+import logging
+import os
+from collections.abc import Callable
 from functools import partial
+from statistics import median
+from time import perf_counter
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 from django.db.models import QuerySet
+from django.test.utils import CaptureQueriesContext
 
 from bursary.events.models import EventKind, EventSource, InboxEvent
 from bursary.lib import leases
+from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
 from tests.lib.leased import HOUR, MINUTE, ROWS, SECOND, claim, given, names
 from tests.together import together
 from tests.world import NOW
 
 pytestmark = pytest.mark.django_db
+
+logger = logging.getLogger(__name__)
+
+EXPLAIN = {"sqlite": "EXPLAIN QUERY PLAN", "mysql": "EXPLAIN FORMAT=JSON"}.get(connection.vendor, "EXPLAIN")
+INDEX = '"key": "event_due"' if connection.vendor == "mysql" else "event_due"
+COSTLY = {
+    "sqlite": ("TEMP B-TREE", "SCAN"),
+    "postgresql": ("Sort", "Seq Scan"),
+    "mysql": ("filesort", '"access_type": "ALL"', '"access_type": "index"'),
+}
+LATE = NOW + HOUR + MINUTE
+"""When some of those that are postponed are due."""
+FINISHED, POSTPONED, WAITING = (
+    (200_000, 100_000, 300_000) if "BURSARY_TEST_SOAK" in os.environ else (4000, 4000, 4000)
+)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -49,48 +71,92 @@ def test_a_claim_passes_over_rows_that_are_locked_instead_of_waiting() -> None:
 
 @pytest.fixture
 def many() -> None:
-    """Thousands of rows of each sort: finished, postponed, early."""
-    for sort, (due_at, early) in enumerate(((None, None), (NOW + HOUR, 0), (NOW + MINUTE, 1))):
-        InboxEvent.objects.bulk_create(
+    """Thousands of rows of each sort: finished, postponed, early; `make soak` has more."""
+    for due_at, early, count in (
+        (None, None, FINISHED),
+        (NOW + HOUR, 0, POSTPONED),
+        (NOW + MINUTE, 1, WAITING),
+    ):
+        rows = (
             InboxEvent(
                 source=EventSource.BUS,
-                event_id=f"{sort} {number}",
+                event_id=f"{early} {number}",
                 kind=EventKind.CONTENT_CHANGED,
                 received_at=NOW,
                 settled_at=None if due_at else NOW,
                 due_at=due_at and due_at + number * SECOND,
                 early=early,
             )
-            for number in range(4000)
+            for number in range(count)
         )
+        for chunk in chunks(rows, 20_000):
+            InboxEvent.objects.bulk_create(chunk)
     if connection.vendor != "mysql":  # InnoDB looks into the index for each plan; ANALYZE would commit
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
 
 
-def plan_of(rows: QuerySet[Any, Any]) -> str:
-    """Return the plan of a query; on MySQL as JSON, of which the table of the other form leaves out much."""
-    if connection.vendor == "mysql":
-        plan: str = json.loads(rows.explain(format="JSON"))
-        return plan
-    return rows.explain()
+def claiming(number: int) -> QuerySet[Any, Any]:
+    """Return the query for one of the ranges in which a claim looks for rows."""
+    due = leases._due(LATE)[number]
+    return (
+        for_update(ROWS(), skip_locked=True).filter(due).order_by("due_at").values_list("due_at", "pk")[:20]
+    )
 
 
-COSTLY = {
-    "sqlite": ("TEMP B-TREE", "SCAN"),
-    "postgresql": ("Sort", "Seq Scan"),
-    "mysql": ("filesort", '"access_type": "ALL"', '"access_type": "index"'),
-}
+def looking_for_the_oldest(early: int) -> QuerySet[Any, Any]:
+    """Return the query for the row of a sort that has waited longest."""
+    past = ROWS().filter(leases._free(LATE), early=early, due_at__lte=LATE)
+    return past.order_by("due_at").values_list("due_at", flat=True)[:1]
+
+
+QUERIES = [
+    *(partial(claiming, number) for number in range(3)),
+    *(partial(looking_for_the_oldest, early) for early in (0, 1)),
+]
 
 
 @pytest.mark.usefixtures("many")
-@pytest.mark.parametrize("number", range(3))
-def test_each_range_of_a_claim_is_read_from_the_index_in_its_order(number: int) -> None:
-    due = leases._due(NOW + HOUR + MINUTE)[number]
-    plan = plan_of(ROWS().filter(due).order_by("due_at").values_list("due_at", "pk")[:20])
-    assert ('"key": "event_due"' if connection.vendor == "mysql" else "event_due") in plan
+def test_what_a_worker_asks_is_read_from_the_index_in_its_order() -> None:
+    for query in QUERIES:
+        plan = query().explain(format="JSON" if connection.vendor == "mysql" else None)
+        is_read_from_the_index(json.loads(plan) if connection.vendor == "mysql" else plan)
+
+
+@pytest.mark.usefixtures("many")
+def test_whether_anything_is_due_is_read_from_the_index_too() -> None:
+    with CaptureQueriesContext(connection) as asked:
+        assert leases.any_due(ROWS(), now=NOW)
+    assert len(asked) == 2  # nothing is due, and something may be done early
+    for query in asked:
+        with connection.cursor() as cursor:
+            cursor.execute(f"{EXPLAIN} {query['sql']}")
+            is_read_from_the_index("\n".join(" ".join(map(str, row)) for row in cursor.fetchall()))
+
+
+def is_read_from_the_index(plan: str) -> None:
+    logger.info("%s", plan)
+    assert INDEX in plan
     for costly in COSTLY[connection.vendor]:
         assert costly not in plan
+
+
+@pytest.mark.skipif("BURSARY_TEST_SOAK" not in os.environ, reason="takes minutes: `make soak`")
+@pytest.mark.usefixtures("many")
+def test_a_claim_among_hundreds_of_thousands_takes_a_moment() -> None:
+    questions: dict[str, Callable[[], object]] = {
+        "claim 20": partial(leases.first_due, for_update(ROWS(), skip_locked=True), now=LATE, limit=20),
+        "anything due": partial(leases.any_due, ROWS(), now=LATE),
+        "oldest due": partial(leases.oldest_due, ROWS(), now=LATE),
+    }
+    for what, ask in questions.items():
+        times = []
+        for _time in range(50):
+            began = perf_counter()
+            ask()
+            times.append(perf_counter() - began)
+        logger.info("%s: %s: %.2f ms", connection.vendor, what, 1000 * median(times))
+        assert median(times) < 0.1
 
 
 @pytest.mark.only_on("mysql", because="InnoDB locks each row that it reads, of which others count none")
@@ -99,7 +165,7 @@ def test_each_range_of_a_claim_is_read_from_the_index_in_its_order(number: int) 
 def test_a_claim_locks_what_it_takes_and_not_what_it_passes_over() -> None:
     """An index record and its row, of each of at most 20 rows in each of two ranges."""
     with transaction.atomic(), connection.cursor() as cursor:
-        leases.first_due(for_update(ROWS(), skip_locked=True), now=NOW + HOUR + MINUTE, limit=20)
+        leases.first_due(for_update(ROWS(), skip_locked=True), now=LATE, limit=20)
         cursor.execute(
             "SELECT trx_rows_locked FROM information_schema.innodb_trx"
             " WHERE trx_mysql_thread_id = CONNECTION_ID()"
