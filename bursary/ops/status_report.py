@@ -145,7 +145,7 @@ class StatusReport:
 
 
 def load(*, now: datetime) -> StatusReport:
-    """Return the report. Eighteen queries at most. Raises DatabaseError."""
+    """Return the report. Eighteen queries at most. Raises the database's errors."""
     since = now - SINCE
     found = health.measure(now=now)
     return StatusReport(
