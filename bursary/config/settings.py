@@ -213,6 +213,10 @@ CONTENT_FETCH_DEADLINE = timedelta(seconds=whole_number("BURSARY_CONTENT_FETCH_S
 # Longer than any fetch, so that two refreshers never fetch the same content.
 CONTENT_LEASE = CONTENT_FETCH_DEADLINE * 3 + timedelta(seconds=60)
 
+# -- Courses ------------------------------------------------------------------------------------------------
+
+COURSEWARE_URL = env.str("BURSARY_COURSEWARE_URL", default="")  # https://learning.example.org/course/{run}/home
+
 # -- Delivery -----------------------------------------------------------------------------------------------
 
 EXECUTOR = env.str("BURSARY_EXECUTOR", default="thread")  # thread | none
