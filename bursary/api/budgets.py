@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from bursary.access.permissions import Permission, granted
 from bursary.api.authentication import caller
 from bursary.api.paging import Pages
-from bursary.api.serializers import PolicySerializer
+from bursary.api.policy_serializers import PolicySerializer
 from bursary.budgets.models import Budget
 
 
