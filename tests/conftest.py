@@ -63,6 +63,7 @@ ON_SQLITE_ONLY = [
     *("assignments/test_preview_warnings.py", "assignments/test_joining_cases.py"),
     *("assignments/test_unjoinable_notices.py", "assignments/test_courses_without_a_run_to_join.py"),
     *("api/test_content_events.py", "api/test_refusals.py"),  # statuses and reasons
+    *("api/test_empty_answers.py", "api/test_learner_portal.py"),  # permissions, and constants
     # Start processes of their own, which use SQLite whatever the tests run on.
     *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_demo_year.py", "ops/test_serving.py"),
 ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from bursary.access.models import Role, RoleGrant, User
+from bursary.budgets.models import Customer
 
 
 class Permission(enum.StrEnum):
@@ -58,6 +59,11 @@ def granted(user: User, permission: Permission, *, customer: str) -> Exists:
 def _grants(user: User, permission: Permission, *, customer_pk: int | OuterRef) -> QuerySet[RoleGrant]:
     for_this_one = Q(customer=customer_pk) | Q(role=Role.OPERATOR)
     return RoleGrant.objects.filter(for_this_one, user=user, role__in=PERMISSIONS[permission])
+
+
+def own_customers(user: User) -> QuerySet[Customer]:
+    """Return the customers that `user` learns at, by name; of an operator all. Bound it: they may be many."""
+    return Customer.objects.filter(granted(user, Permission.LEARN, customer="pk")).order_by("name", "pk")
 
 
 def may_anywhere(user: User, permission: Permission) -> bool:

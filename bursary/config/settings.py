@@ -215,7 +215,9 @@ CONTENT_LEASE = CONTENT_FETCH_DEADLINE * 3 + timedelta(seconds=60)
 
 # -- Courses ------------------------------------------------------------------------------------------------
 
-COURSEWARE_URL = env.str("BURSARY_COURSEWARE_URL", default="")  # https://learning.example.org/course/{run}/home
+COURSEWARE_URL = env.str(
+    "BURSARY_COURSEWARE_URL", default=""
+)  # https://learning.example.org/course/{run}/home
 
 # -- Delivery -----------------------------------------------------------------------------------------------
 
@@ -262,6 +264,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Assigns learning content to learners, within a budget, and can always say what happened.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v[0-9]",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",

@@ -5,6 +5,7 @@ from django.urls import include, path
 
 urlpatterns = [
     path("api/v1/", include("bursary.api.urls")),
+    path("api/v2/", include("bursary.api.subsidy_urls")),
     path("admin/", admin.site.urls),
     path("", include("bursary.ops.urls")),
     path("", include("bursary.dashboard.urls")),
