@@ -16,7 +16,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 # Compiling what a process imports takes it longer than to import it, and `make test` starts about a hundred.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test soak bench catalogs pages mutants messages screenshots check clean
+.PHONY: help run test soak faults bench catalogs pages mutants messages screenshots check clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,19 +24,36 @@ help:
 run: .venv/.run  ## Start Bursary with demonstration data on http://127.0.0.1:8000 (PORT=… for another)
 	@$(BIN)/bursary demo
 
+DATABASES ?= sqlite postgres
+
 # More workers than cores: a test that waits for a time-out leaves its core to another.
 test: .venv/.dev  ## Run every test on SQLite, then those that depend on the engine on PostgreSQL (ARGS=… for pytest)
-	@failed=; for database in sqlite postgres; do \
+	@failed=; for database in $(DATABASES); do \
 		echo "== Tests on $$database"; \
-		BURSARY_TEST_DB=$$database $(BIN)/python -m pytest -n 3 $(ARGS) || failed="$$failed $$database"; \
+		BURSARY_TEST_DB=$$database $(BIN)/python -m pytest -n 3 --durations 10 --durations-min 3 $(ARGS) || failed="$$failed $$database"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "Tests failed on:$$failed" >&2; exit 1; fi
 
 HISTORIES ?= 300
+FIGURES := -n0 -o log_cli=true -o log_cli_level=INFO
 soak: .venv/.dev  ## Run the long tests in full: many more orders of events (HISTORIES=…), many more rows
 	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) tests/replica/test_any_order.py tests/faults/test_fault_01_expiry_skips_rows.py \
-		tests/ops/test_erasure_runs.py
+		tests/ops/test_erasure_runs.py tests/faults/test_an_hour_of_outage.py tests/browser
 	BURSARY_TEST_SOAK=$(HISTORIES) BURSARY_TEST_DB=postgres $(BIN)/python -m pytest $(ARGS) tests/assignments/test_mailbox_keys.py
+	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) $(FIGURES) tests/ops/test_serving_fairly.py
+	for database in sqlite postgres; do BURSARY_TEST_SOAK=$(HISTORIES) BURSARY_TEST_DB=$$database \
+		$(BIN)/python -m pytest $(ARGS) $(FIGURES) tests/lib/test_leases_on_engines.py || exit 1; done
+
+KILLS ?= 100
+FAULTS = $(CURDIR)/.venv/faults.md
+faults: .venv/.dev  ## Kill workers at random on every engine and executor, and count what is lost (KILLS=…); 5 minutes each
+	@echo "| engine | executor | kills | mails | lost | stuck | second copies | expected at most | seconds |" >$(FAULTS)
+	@echo "| --- | --- | --- | --- | --- | --- | --- | --- | --- |" >>$(FAULTS)
+	@failed=; for database in $(DATABASES); do \
+		BURSARY_TEST_DB=$$database BURSARY_TEST_KILLS=$(KILLS) BURSARY_TEST_TABLE=$(FAULTS) \
+			$(BIN)/python -m pytest -n0 -q $(ARGS) tests/faults/test_killed_workers.py || failed="$$failed $$database"; \
+	done; cat $(FAULTS); \
+	if [ -n "$$failed" ]; then echo "Failed on:$$failed" >&2; exit 1; fi
 
 COURSES ?= 100000
 bench: .venv/.dev  ## Measure the memory that a refresh needs, ten times the content against once (COURSES=…)

@@ -64,8 +64,43 @@ ON_SQLITE_ONLY = [
     *("assignments/test_unjoinable_notices.py", "assignments/test_courses_without_a_run_to_join.py"),
     *("api/test_content_events.py", "api/test_refusals.py"),  # statuses and reasons
     *("api/test_empty_answers.py", "api/test_learner_portal.py"),  # permissions, and constants
+    # The API's answers. What they store and refuse is tested on both, in assignments/test_allocation.py,
+    # test_matching.py, test_cancellation.py, test_declining.py, test_reminders.py, test_redemption.py,
+    # test_redeeming_again.py, test_same_course.py; lists in api/test_filters.py and api/test_orderings.py.
+    *("api/test_allocation.py", "api/test_allocation_as_understood.py", "api/test_assignments.py"),
+    *("api/test_cancelling.py", "api/test_declining.py", "api/test_reminding.py", "api/test_redemption.py"),
+    *("api/test_redeemed_runs.py", "api/test_same_course.py", "api/test_credits_of_unjoinable_content.py"),
+    # Refusals, corrections and files. What is stored is tested on both, in assignments/test_allocation.py,
+    # test_redemption.py, test_addresses.py.
+    *("assignments/test_allocation_refusals.py", "assignments/test_redemption_refusals.py"),
+    *("assignments/test_address_corrections.py", "assignments/test_signed_links.py"),
+    *("assignments/test_learner_accounts.py", "assignments/test_csv_export.py"),
+    # Lives of which each step is tested on both where it is decided: assignments/test_account_linking.py,
+    # test_address_corrections.py, test_failures.py, test_same_course.py, budgets/test_terms.py,
+    # delivery/test_runner.py. Whole lives on both: flows/test_catalog_to_acceptance.py and others.
+    *("flows/test_a_budget_not_in_use.py", "flows/test_a_rejected_address.py", "flows/test_people_change.py"),
+    *("flows/test_one_person_two_addresses.py", "flows/test_decline_and_give_the_seat_to_another.py"),
+    *("flows/test_mail_is_down_for_an_hour.py", "flows/test_the_same_course_from_two_budgets.py"),
+    # Commands and reports on what is tested on both: delivery/test_runner.py, ops/test_health.py,
+    # assignments/test_expiry.py, test_failures.py, test_reminders.py, test_address_corrections.py,
+    # test_derived_audit.py, replica/test_refresh.py, test_shadow.py.
+    *("ops/test_deliver.py", "ops/test_expiring.py", "ops/test_correct_address.py", "ops/test_setup.py"),
+    *("ops/test_status_report.py", "ops/test_shadow_report.py", "ops/test_sweep_commands.py"),
+    *("ops/test_auditing_derived.py", "ops/test_refresh_runs.py"),
+    # When a mail is tried again, by what a server answered. Claims: lib/test_leases_on_engines.py.
+    "delivery/test_mail_server.py",
+    # Which record of content counts. How records are stored, locked and removed is tested on both, in
+    # replica/test_refresh.py, test_merge.py, test_variants.py, test_removal.py, test_overlapping.py.
+    *("replica/test_edits_between.py", "replica/test_links.py", "replica/test_merge_bounds.py"),
+    *("replica/test_clocks_ahead.py", "replica/test_returning.py", "replica/test_audit.py"),
+    *(
+        "replica/test_interrupted.py",
+        "replica/test_keys_renamed_while_listed.py",
+        "replica/test_runs_alone.py",
+    ),
     # Start processes of their own, which use SQLite whatever the tests run on.
     *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_demo_year.py", "ops/test_serving.py"),
+    "ops/test_serving_fairly.py",
 ]
 # How many queries there are for many rows and for few is the same on both engines.
 COUNTS_QUERIES = re.compile(

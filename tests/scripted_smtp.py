@@ -1,12 +1,19 @@
 """A mail server on loopback that answers as it is scripted, at any verb, or breaks the connection there."""
 
 import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 BREAKS = ""
 """In place of an answer: the connection ends."""
+RESETS = "RST"
+"""In place of an answer: the connection is reset, as by a server that crashes."""
+SILENCE = "…"
+"""In place of an answer: none, until the client hangs up."""
+AT_ONCE_WHEN_CLOSED = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell
 USUAL = {
     "connection": "220 mx.example ESMTP",
     "EHLO": "250-mx.example\r\n250 AUTH PLAIN",
@@ -27,6 +34,8 @@ class ScriptedServer:
         self.answers: dict[str, str] = {}
         self.received: list[bytes] = []
         self.connections = 0
+        self.seconds_a_byte = 0.0
+        """How long each byte of an answer takes; at 0, an answer is sent whole."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -53,14 +62,24 @@ class ScriptedServer:
         verb = "connection"
         while verb != "QUIT":
             answer = self.answers.get(verb, USUAL.get(verb, "502 5.5.1 Unknown"))
-            if answer == BREAKS:
+            if answer in (BREAKS, RESETS, SILENCE):
+                _end(connection, answer, lines)
                 return
-            connection.sendall(f"{answer}\r\n".encode())
+            self._say(connection, answer)
             if verb == "DATA" and answer.startswith("354"):
                 verb = self._read_message(lines)
             else:
                 verb = next(lines, b"QUIT").split(b" ")[0].strip().decode(errors="replace").upper()
-        connection.sendall(f"{USUAL['QUIT']}\r\n".encode())
+        self._say(connection, USUAL["QUIT"])
+
+    def _say(self, connection: socket.socket, answer: str) -> None:
+        said = f"{answer}\r\n".encode()
+        if not self.seconds_a_byte:
+            connection.sendall(said)
+            return
+        for byte in said:
+            connection.sendall(bytes([byte]))
+            time.sleep(self.seconds_a_byte)
 
     def _read_message(self, lines: Iterator[bytes]) -> str:
         message = b""
@@ -71,6 +90,13 @@ class ScriptedServer:
                 return "message"
             message += line
         return "QUIT"
+
+
+def _end(connection: socket.socket, how: str, lines: Iterator[bytes]) -> None:
+    if how == SILENCE:
+        next(lines, b"")
+    elif how == RESETS:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE_WHEN_CLOSED)
 
 
 @contextmanager

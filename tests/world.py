@@ -8,9 +8,9 @@ from typing import Any
 
 from django.db import transaction
 
-from bursary.access.models import ApiKey, Role, RoleGrant, User
+from bursary.access.models import ApiKey, LearnerLink, Role, RoleGrant, User
 from bursary.assignments import allocation
-from bursary.assignments.choices import ActionType
+from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Account, Budget, Customer
 from bursary.delivery import runner
@@ -210,6 +210,17 @@ def action_of(
 ) -> LearnerContentAssignmentAction:
     """Return the assignment's newest action of a type."""
     return assignment.actions.filter(action_type=kind, **which).latest("pk")
+
+
+def link_as_work(assignment: LearnerContentAssignment) -> LearnerContentAssignmentAction:
+    """Let the assignment's link wait for a runner, as an earlier release requested it; return its action."""
+    link = action_of(assignment, ActionType.LEARNER_LINKED)
+    LearnerLink.objects.filter(learner_email=link.recipient).delete()
+    assignment.actions.filter(pk=link.pk).update(
+        status=Status.PENDING, completed_at=None, provider_ref="", due_at=link.created, early=NOT_BEFORE
+    )
+    link.refresh_from_db()
+    return link
 
 
 def addresses(count: int, *, start: int = 0) -> Sequence[str]:

@@ -69,6 +69,8 @@ class User(AddressedRow, AbstractUser):
     learner_key = models.CharField(max_length=64, blank=True, editable=False, db_index=True)
     reset_mailed_at = models.DateTimeField(null=True, blank=True, editable=False)
     """When the account was last mailed a link to set a new password."""
+    reset_failed_at = models.DateTimeField(null=True, blank=True, editable=False, db_index=True)
+    """When such a mail was given up, after which none was sent."""
 
     objects: ClassVar[AccountManager] = AccountManager()
 

@@ -24,6 +24,8 @@ class Permission(enum.StrEnum):
     """See, accept and decline one's own assignments."""
     READ_CONTENT = "read_content"
     """See the content replica."""
+    MAKE_KEYS = "make_keys"
+    """Make API keys of one's own."""
 
 
 _ADMINISTRATORS = frozenset({Role.ADMINISTRATOR, Role.OPERATOR})
@@ -37,6 +39,7 @@ PERMISSIONS: Mapping[Permission, frozenset[Role]] = {
     Permission.REMIND: _ADMINISTRATORS,
     Permission.LEARN: _ALL_ROLES,
     Permission.READ_CONTENT: _ALL_ROLES,
+    Permission.MAKE_KEYS: _ADMINISTRATORS,
 }
 
 

@@ -192,6 +192,15 @@ def _malformed(
             return _object(400, error.reason, str(error), next_step, catalogs=[*map(str, error.catalogs)])
 
 
+_SEND_AGAIN = "Send the same request again after Retry-After: what is done is not done twice."
+_REMIND_AGAIN = (
+    "Send the same request again after Retry-After, within ten minutes: no second mail is sent then. Later, "
+    "look at recent_action first: the learner may have had one."
+)
+_MAILS = ("/remind/", "/remind-all/", "/nudge/")
+"""The requests that are done again, once some time has passed."""
+
+
 def of_status(code: HTTPStatus) -> dict[str, str]:
     """Return the body of a refusal that no view of the API has answered."""
     if code == HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -201,18 +210,19 @@ def of_status(code: HTTPStatus) -> dict[str, str]:
     return {"reason": reason, "detail": f"{code.phrase}.", "next_step": next_step}
 
 
-def of_trouble(*, may_be_committed: bool) -> dict[str, str]:
-    """Return the body where the database or the disk is in trouble."""
+def of_trouble(path: str, *, may_be_committed: bool) -> dict[str, str]:
+    """Return the body for a request to this path while the database or the disk is in trouble."""
+    next_step = _REMIND_AGAIN if path.endswith(_MAILS) else _SEND_AGAIN
     if may_be_committed:
         return {
             "reason": "outcome_unknown",
             "detail": "The database broke off while it stored the result. It is stored, or nothing is.",
-            "next_step": "Send the same request again after Retry-After: what is done is not done twice.",
+            "next_step": next_step,
         }
     return {
         "reason": "temporarily_unavailable",
         "detail": "The database or its disk is in trouble. The request was not finished.",
-        "next_step": "Send the same request again after Retry-After: what is done is not done twice.",
+        "next_step": next_step,
     }
 
 

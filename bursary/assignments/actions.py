@@ -16,7 +16,7 @@ from django.dispatch import Signal
 from django.utils.translation import gettext
 
 from bursary.access.models import User
-from bursary.assignments import derived, outcomes
+from bursary.assignments import derived, linking, outcomes
 from bursary.assignments.choices import FACTS, WORK, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.outcomes import AttemptResult as AttemptResult
@@ -90,18 +90,29 @@ def request(
     actor: User | None = None,
     dedup_key: str = "",
     content_run_key: str = "",
+    place: int = 0,
 ) -> None:
-    """Request each kind of work for each assignment, due at once; send `requested` after commit.
+    """Request each kind of work for each assignment; send `requested` after commit.
 
-    `content_run_key` is the run that a redemption is for, where that is not the assigned content.
+    The work of one assignment is due at once. That of many takes turns with what is requested later:
+    `leases.turn`, from `place` on, the number of the same request's that come before. Learners are linked at
+    once. `content_run_key` is the run that a redemption is for, where that is not the assigned content.
     """
     kinds = tuple(work)
     if not WORK.issuperset(kinds):
         raise ValueError(f"{sorted(set(kinds) - WORK)} are facts: record them.")
     _insert(
         [
-            _new(assignment, kind, now=now, actor=actor, dedup_key=dedup_key, content_run_key=content_run_key)
-            for assignment in assignments
+            _new(
+                assignment,
+                kind,
+                now=now,
+                actor=actor,
+                dedup_key=dedup_key,
+                content_run_key=content_run_key,
+                place=number,
+            )
+            for number, assignment in enumerate(assignments, start=place)
             for kind in kinds
         ]
     )
@@ -115,13 +126,14 @@ def record_and_request(
     now: datetime,
     actor: User | None = None,
     detail: str = "",
+    place: int = 0,
 ) -> None:
-    """Record a fact and request the work that follows from it, in one insert."""
+    """Record a fact and request the work that follows from it, as `request` does, in one insert."""
     kinds = (fact, *work)
     _insert(
         [
-            _new(assignment, kind, now=now, actor=actor, detail=detail)
-            for assignment in assignments
+            _new(assignment, kind, now=now, actor=actor, detail=detail, place=number)
+            for number, assignment in enumerate(assignments, start=place)
             for kind in kinds
         ]
     )
@@ -255,6 +267,7 @@ def retry(
     now: datetime,
     actor: User | None = None,
     content_run_key: str | None = None,
+    place: int = 0,
 ) -> LearnerContentAssignmentAction:
     """Request failed work again as a new row that points to the old one, to the assignment's present address.
 
@@ -272,7 +285,7 @@ def retry(
             raise RetryRefused(gettext("It was retried already."))
         if not still_applies(failed):
             raise RetryRefused(gettext("The assignment has moved on; this does not apply any more."))
-        again = _again(failed, now=now, actor=actor)
+        again = _again(failed, now=now, actor=actor, place=place)
         again.content_run_key = failed.content_run_key if content_run_key is None else content_run_key
         _insert([again])
         derived.follow_progress([assignment.pk])
@@ -280,13 +293,21 @@ def retry(
 
 
 def retry_all(
-    failed: Sequence[LearnerContentAssignmentAction], *, now: datetime, actor: User | None = None
+    failed: Sequence[LearnerContentAssignmentAction],
+    *,
+    now: datetime,
+    actor: User | None = None,
+    place: int = 0,
 ) -> None:
     """Request each failed action again, like `retry`, to its assignment's present address.
 
-    The caller has locked them, with their assignments, and found that they can be retried.
+    The caller has locked them, with their assignments, and found that they can be retried. They take turns
+    from `place` on, like those of `request`.
     """
-    _insert([_again(one, now=now, actor=actor) for one in failed])
+    places = {
+        pk: place + number for number, pk in enumerate(dict.fromkeys(one.assignment_id for one in failed))
+    }
+    _insert([_again(one, now=now, actor=actor, place=places[one.assignment_id]) for one in failed])
     derived.follow_progress(sorted({one.assignment_id for one in failed}))
 
 
@@ -310,6 +331,7 @@ def _again(
     *,
     now: datetime,
     actor: User | None,
+    place: int = 0,
     skipped: Skipped | None = None,
 ) -> LearnerContentAssignmentAction:
     """Return the same work that points to `failed`, not yet stored; finished, where it is `skipped`.
@@ -322,7 +344,9 @@ def _again(
     kind = ActionType(failed.action_type)
     # A request beside this one may have read the clock later and retried first: what follows is never older.
     now = max(now, failed.created)
-    again = _new(failed.assignment, kind, now=now, actor=actor, dedup_key=dedup_key, skipped=skipped)
+    again = _new(
+        failed.assignment, kind, now=now, actor=actor, dedup_key=dedup_key, place=place, skipped=skipped
+    )
     again.content_run_key, again.retry_of = failed.content_run_key, failed
     return again
 
@@ -336,20 +360,23 @@ def _new(
     dedup_key: str = "",
     detail: str = "",
     content_run_key: str = "",
+    place: int = 0,
     skipped: Skipped | None = None,
 ) -> LearnerContentAssignmentAction:
-    """Return a fact, complete at once, or work that is due at once, not yet stored.
+    """Return a fact, complete at once, or work that is due at its place, not yet stored.
 
-    Work is finished, too, where it is `skipped`.
+    Work is finished, too, where it is `skipped`, and a link is: `_insert` makes it.
     """
     state: dict[str, object]
     if kind in FACTS:
         state = {"status": Status.DONE, "completed_at": now, "detail": detail}
     elif skipped:
         state = {"status": Status.SKIPPED, "completed_at": now, **vars(skipped)}
+    elif kind == ActionType.LEARNER_LINKED:
+        state = {"status": Status.DONE, "completed_at": now, "recipient": assignment.learner_email}
     else:
-        state = {"status": Status.PENDING, "due_at": now, "early": leases.NOT_BEFORE}
-        state["recipient"] = assignment.learner_email
+        state = {"status": Status.PENDING, "recipient": assignment.learner_email}
+        state |= leases.turn(place, now=now)
     return LearnerContentAssignmentAction(
         assignment=assignment,
         action_type=kind,
@@ -364,6 +391,7 @@ def _new(
 
 
 def _insert(rows: Sequence[LearnerContentAssignmentAction]) -> None:
+    linking.link_at_once(rows)
     inserted = LearnerContentAssignmentAction.objects.bulk_create(rows, batch_size=ROWS_PER_STATEMENT)
     # MySQL returns no keys of many inserted rows; the runner finds them by `due_at`.
     pks = [row.pk for row in inserted if row.pk is not None and row.status == Status.PENDING]

@@ -78,6 +78,7 @@ def correct_all(
     found: dict[int, Correction] = {}
     to_one_learner: dict[str, list[int]] = defaultdict(list)
     known = known_learners.by_keys([new_key for _old_key, new_key in keys])
+    place = 0
     for at, ((old, new), (old_key, new_key)) in enumerate(zip(pairs, keys, strict=True)):
         if named[old_key] > 1 or olds[new_key] > (old_key == new_key):
             found[at] = _refused(old, new, "address_in_other_pair")
@@ -86,7 +87,8 @@ def correct_all(
     for group in to_one_learner.values():
         with _undone([keys[at][0] for at in group], within or Q()) if dry_run else nullcontext():
             for at in group:
-                found[at] = correct(*pairs[at], now=now, actor=actor, within=within)
+                found[at] = correct(*pairs[at], now=now, actor=actor, within=within, place=place)
+                place += len(found[at].corrected)
     return [found[at] for at in range(len(pairs))]
 
 
@@ -98,11 +100,12 @@ def correct(
     actor: User | None = None,
     within: Q | None = None,
     dry_run: bool = False,
+    place: int = 0,
 ) -> Correction:
     """Move the open assignments (those `within`, if given) from an address to another, all or none.
 
     Links in mails to the old address stop working; the new address is linked and notified. A dry run finds
-    the same and changes nothing.
+    the same and changes nothing. `place` is the number of assignments that the same request corrected before.
     """
     done: list[UUID] = []
     try:
@@ -110,7 +113,7 @@ def correct(
         if learner_key(old) == addressee.learner_key:
             return _refused(old, new, "same_address")
         with transaction.atomic():
-            done = _correct(old, new, now=now, actor=actor, within=within or Q())
+            done = _correct(old, new, now=now, actor=actor, within=within or Q(), place=place)
             if not done:
                 return _refused(old, new, "nothing_to_correct")
             if len(done) > MOST_ASSIGNMENTS:
@@ -146,13 +149,13 @@ def _lock_budgets(rows: QuerySet[LearnerContentAssignment]) -> None:
     ledger.lock_all(rows.order_by().values_list("budget", flat=True).distinct())
 
 
-def _correct(old: str, new: str, *, now: datetime, actor: User | None, within: Q) -> list[UUID]:
+def _correct(old: str, new: str, *, now: datetime, actor: User | None, within: Q, place: int) -> list[UUID]:
     here = _open([learner_key(old)], within)
     _lock_budgets(here)
     rows = list(here.order_by("pk")[: MOST_ASSIGNMENTS + 1])
     if len(rows) <= MOST_ASSIGNMENTS:
-        for row in rows:
-            addresses.correct(row, address=new, now=now, actor=actor)
+        for number, row in enumerate(rows, start=place):
+            addresses.correct(row, address=new, now=now, actor=actor, place=number)
     return [row.uuid for row in rows]
 
 

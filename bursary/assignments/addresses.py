@@ -110,10 +110,16 @@ def read_all(entries: Sequence[object]) -> list[Addressee]:
 
 
 def correct(
-    assignment: LearnerContentAssignment, *, address: str, now: datetime, actor: User | None = None
+    assignment: LearnerContentAssignment,
+    *,
+    address: str,
+    now: datetime,
+    actor: User | None = None,
+    place: int = 0,
 ) -> None:
     """Correct an open assignment's address; link and notify the new one.
 
+    `place` is the number of assignments that the same request corrected before.
     Links in mails sent so far stop working, also where an earlier address is restored.
     Raises BadAddresses, AddressTaken, AddressHeld while it is being redeemed, or actions.RetryRefused where
     the assignment is not open.
@@ -134,7 +140,7 @@ def correct(
         actions.record(
             [locked], ActionType.EMAIL_CORRECTED, now=now, actor=actor, dedup_key=dedup_key, detail=detail
         )
-        _start_over(locked, dedup_key=dedup_key, now=now, actor=actor)
+        _start_over(locked, dedup_key=dedup_key, now=now, actor=actor, place=place)
         derived.follow_progress([locked.pk])
     assignment.refresh_from_db()
 
@@ -159,15 +165,16 @@ def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, n
 
 
 def _start_over(
-    assignment: LearnerContentAssignment, *, dedup_key: str, now: datetime, actor: User | None
+    assignment: LearnerContentAssignment, *, dedup_key: str, now: datetime, actor: User | None, place: int
 ) -> None:
     """Retry what failed at the old address, redirect what is pending, and repeat what was done."""
     failures = LearnerContentAssignmentAction.objects.filter(assignment=assignment).unanswered_failures()
     # A redemption goes to no address, and only the learner starts it.
     for failed in failures.exclude(action_type=ActionType.REDEEMED):
-        actions.retry(failed, now=now, actor=actor)
+        actions.retry(failed, now=now, actor=actor, place=place)
     actions.redirect(assignment, now=now)
     waiting = assignment.actions.filter(cycle=assignment.cycle, status=Status.PENDING)
     covered = set(waiting.values_list("action_type", flat=True))
     again = [kind for kind in (ActionType.LEARNER_LINKED, ActionType.NOTIFIED) if kind not in covered]
-    actions.request([assignment], again, now=now, actor=actor, dedup_key=f"address-{dedup_key}")
+    dedup_key = f"address-{dedup_key}"
+    actions.request([assignment], again, now=now, actor=actor, dedup_key=dedup_key, place=place)

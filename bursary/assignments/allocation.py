@@ -153,8 +153,8 @@ def _write(batch: AllocationBatch, offer: Offer, outcomes: Sequence[Match]) -> N
         for verdict in (Verdict.NEW, Verdict.AGAIN, Verdict.NOTIFIED_AGAIN)
     )
     _create(budget, offer, new, columns=columns, now=now, actor=actor)
-    _allocate_again(budget, again, columns=columns, now=now, actor=actor)
-    _notify_again(unnotified, batch)
+    _allocate_again(budget, again, columns=columns, now=now, actor=actor, place=len(new))
+    _notify_again(unnotified, batch, place=len(new) + len(again))
 
 
 def preview(
@@ -350,17 +350,19 @@ def _allocate_again(
     columns: dict[str, object],
     now: datetime,
     actor: User | None,
+    place: int,
 ) -> None:
     existing = [one.assignment for one in outcomes if one.assignment]
     matching.assign_identity(outcomes)
-    lifecycle.move(budget, existing, ActionType.ALLOCATED, now=now, actor=actor, changes=columns)
+    lifecycle.move(budget, existing, ActionType.ALLOCATED, now=now, actor=actor, changes=columns, place=place)
     readdressed = [one.assignment for one in outcomes if one.assignment and one.known_by_other_address]
     actions.record(readdressed, ActionType.EMAIL_CORRECTED, now=now, actor=actor)
 
 
-def _notify_again(outcomes: Sequence[Match], batch: AllocationBatch) -> None:
+def _notify_again(outcomes: Sequence[Match], batch: AllocationBatch, *, place: int) -> None:
     """Send the mail again to learners that it did not reach; they belong to this batch, with its message."""
     for chunk in chunks([one.assignment for one in outcomes if one.assignment], ROWS_PER_STATEMENT):
         named = LearnerContentAssignment.objects.filter(pk__in=[assignment.pk for assignment in chunk])
         named.update(allocation_batch_uuid=batch.uuid, modified=batch.created)
-        failures.ask_again(chunk, now=batch.created, actor=batch.actor)
+        failures.ask_again(chunk, now=batch.created, actor=batch.actor, place=place)
+        place += len(chunk)

@@ -28,11 +28,12 @@ class Cancellation:
 
 
 def cancel(
-    budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User | None = None
+    budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User | None = None, place: int = 0
 ) -> Cancellation:
     """Cancel the budget's assignments with these uuids, where they are open. Idempotent.
 
-    Assignments in other states, or being redeemed, stay as they are and are refused.
+    Assignments in other states, or being redeemed, stay as they are and are refused. `place` is the number of
+    those that the same request cancelled before.
     """
     outcome = Cancellation()
     with transaction.atomic():
@@ -49,7 +50,9 @@ def cancel(
                 outcome.cancelled.append(assignment)
             else:
                 outcome.refused[uuid] = lifecycle.standing(assignment)
-        lifecycle.move(locked_budget, outcome.cancelled, ActionType.CANCELLED, now=now, actor=actor)
+        lifecycle.move(
+            locked_budget, outcome.cancelled, ActionType.CANCELLED, now=now, actor=actor, place=place
+        )
     return outcome
 
 
@@ -59,7 +62,7 @@ def cancel_all(
     """Cancel the open ones of `matching`, assignments of one budget, batch by batch."""
     outcome = Cancellation()
     for uuids in sweeps.uuid_batches(matching.filter(budget=budget, state=State.ALLOCATED)):
-        batch = cancel(budget, uuids=uuids, now=now, actor=actor)
+        batch = cancel(budget, uuids=uuids, now=now, actor=actor, place=len(outcome.cancelled))
         outcome.cancelled += batch.cancelled
         outcome.unchanged += batch.unchanged
         outcome.refused |= batch.refused

@@ -15,12 +15,23 @@ class CauseInWords:
 
     sentence: Any
     next_step: Any
+    for_operators: Any = ""
+    """What to do, where `next_step` asks an operator."""
 
     @property
     def clause(self) -> str:
         """The sentence as it follows a colon: its first word is an article or a pronoun in every language."""
         text = str(self.sentence)
         return text[:1].lower() + text[1:]
+
+    @property
+    def retried(self) -> bool:
+        """Whether a retry is what it asks for, at once or after a repair."""
+        return self.next_step in (_TRY_AGAIN, _ASK_OPERATOR)
+
+    def next_step_of(self, *, operates: bool) -> str:
+        """Return what to do, for an operator of the service or for an administrator."""
+        return str((operates and self.for_operators) or self.next_step)
 
 
 _TRY_AGAIN = _("Retry it.")
@@ -29,24 +40,46 @@ _ASK_OPERATOR = _("Ask the operator of this service, then retry it.")
 CAUSES: Mapping[str, CauseInWords] = {
     "address_rejected": CauseInWords(_("The address does not exist."), _("Correct the address.")),
     "mailbox_unavailable": CauseInWords(_("The mailbox takes no mail at present."), _TRY_AGAIN),
-    "message_refused": CauseInWords(_("The mail server refused the message."), _ASK_OPERATOR),
-    "message_invalid": CauseInWords(_("The message could not be built."), _ASK_OPERATOR),
-    "mail_server_refuses_us": CauseInWords(_("The mail server does not accept our mails."), _ASK_OPERATOR),
+    "message_refused": CauseInWords(
+        _("The mail server refused the message."),
+        _ASK_OPERATOR,
+        _("The server's answer, on the timeline, says why: settle that with it, then retry it."),
+    ),
+    "message_invalid": CauseInWords(
+        _("The message could not be built."),
+        _ASK_OPERATOR,
+        _("The timeline says which part of it is invalid: change that in the settings, then retry it."),
+    ),
+    "mail_server_refuses_us": CauseInWords(
+        _("The mail server does not accept our mails."),
+        _ASK_OPERATOR,
+        _("Check the account and the sender in the settings against the server's answer, then retry it."),
+    ),
     "sending_limit_reached": CauseInWords(
         _("The mail provider's limit for sending is reached: mails go out later, and more slowly."),
         _TRY_AGAIN,
     ),
     "mail_server_busy": CauseInWords(_("The mail server asks to come again later."), _TRY_AGAIN),
     "mail_folder_not_writable": CauseInWords(
-        _("The folder for mails is full, or cannot be written."), _ASK_OPERATOR
+        _("The folder for mails is full, or cannot be written."),
+        _ASK_OPERATOR,
+        _("Free space on its disk, or let the service write to it, then retry it."),
     ),
     "answer_lost": CauseInWords(
         _("The mail server did not confirm the mail: it may have arrived."), _TRY_AGAIN
     ),
     "mail_server_unreachable": CauseInWords(_("The mail server does not answer."), _TRY_AGAIN),
     "ledger_refused": CauseInWords(_("The money could not be spent."), _("The learner can accept again.")),
-    "unexpected_error": CauseInWords(_("An unexpected error."), _ASK_OPERATOR),
-    "worker_died": CauseInWords(_("The work was interrupted each time."), _ASK_OPERATOR),
+    "unexpected_error": CauseInWords(
+        _("An unexpected error."),
+        _ASK_OPERATOR,
+        _("The stack trace on the timeline says where: mend that, then retry it."),
+    ),
+    "worker_died": CauseInWords(
+        _("The work was interrupted each time."),
+        _ASK_OPERATOR,
+        _("The service's log says why it ended then: mend that, then retry it."),
+    ),
     "account_deactivated": CauseInWords(
         _("The learner's account is deactivated: no mails are sent."), _("Cancel it to free the money.")
     ),
@@ -55,7 +88,9 @@ CAUSES: Mapping[str, CauseInWords] = {
     ),
     "deadline_passed": CauseInWords(_("The deadline had passed."), _("Assign the course again.")),
     "budget_not_in_use": CauseInWords(
-        _("The budget is not in use."), _("Ask the operator of this service to change the budget.")
+        _("The budget is not in use."),
+        _("Ask the operator of this service to change the budget."),
+        _("Change the budget in the administration."),
     ),
     "start_unknown": CauseInWords(_("The start of the course was not known any more."), ""),
     "started": CauseInWords(_("The course had started."), ""),

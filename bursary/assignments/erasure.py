@@ -95,7 +95,7 @@ def forget_due(
     """
     removed = 0
 
-    def forget_batch(budget_pk: int) -> int:
+    def forget_batch(budget_pk: int, _before: int) -> int:
         nonlocal removed
         with transaction.atomic():
             budget = ledger.lock(budget_pk)

@@ -8,8 +8,9 @@ import enum
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -121,6 +122,19 @@ def causes(budgets: Collection[Budget]) -> dict[str, int]:
     return dict(counted.order_by("-count", "error_code"))
 
 
+def of_each_cause(budgets: Any, *, most: int) -> dict[str, set[int]] | None:
+    """Return the assignments (pks) with failed work to repair by its cause; None for more than `most`.
+
+    `budgets` are keys, or a query of them.
+    """
+    failed = to_repair().filter(assignment__budget__in=budgets).order_by()
+    found = list(failed.values_list("error_code", "assignment")[: most + 1])
+    by_cause: dict[str, set[int]] = {}
+    for cause, pk in found:
+        by_cause.setdefault(cause, set()).add(pk)
+    return None if len(found) > most else by_cause
+
+
 @dataclass(frozen=True)
 class CauseCount:
     """Assignments with failed work of a cause: how many, and of how many it can be retried, and skipped."""
@@ -174,15 +188,16 @@ def retry(
     now: datetime,
     which: Q | None = None,
     actor: User | None = None,
+    place: int = 0,
 ) -> RepairResult:
     """Retry the failed work of the budget's assignments with these uuids: of it, `which` actions.
 
     A redemption is the learner's own to repeat: only it is refused. A mail that would be skipped when it is
-    sent is refused, too.
+    sent is refused, too. `place` is the number of those that the same request retried before.
     """
 
-    def again(failed: list[LearnerContentAssignmentAction]) -> None:
-        actions.retry_all(failed, now=now, actor=actor)
+    def again(before: int, failed: list[LearnerContentAssignmentAction]) -> None:
+        actions.retry_all(failed, now=now, actor=actor, place=place + before)
 
     return _repair(budget, uuids, again, which or Q(), too_late(now))
 
@@ -202,7 +217,7 @@ def skip(
     lists.
     """
 
-    def answer(failed: list[LearnerContentAssignmentAction]) -> None:
+    def answer(_before: int, failed: list[LearnerContentAssignmentAction]) -> None:
         actions.skip_all(failed, replace(_ON_REQUEST, detail=reason), now=now, actor=actor)
 
     return _repair(budget, uuids, answer, which or Q())
@@ -211,14 +226,18 @@ def skip(
 def _repair(
     budget: Budget,
     uuids: Sequence[UUID],
-    answer: Callable[[list[LearnerContentAssignmentAction]], None],
+    answer: Callable[[int, list[LearnerContentAssignmentAction]], None],
     which: Q,
     late: Q = _NONE,
 ) -> RepairResult:
-    """Answer the failed work of named assignments, in batches, each in a transaction of its own."""
+    """Answer the failed work of named assignments, in batches, each in a transaction of its own.
+
+    The first argument of `answer` is the number of assignments repaired in earlier batches.
+    """
     outcome = RepairResult()
     for batch in chunks(dict.fromkeys(uuids), ROWS_PER_STATEMENT):
-        outcome.add(_repair_batch(budget, batch, answer, which, late))
+        before = len(outcome.repaired)
+        outcome.add(_repair_batch(budget, batch, partial(answer, before), which, late))
     return outcome
 
 
@@ -295,16 +314,22 @@ def not_notified(assignments: Sequence[LearnerContentAssignment], *, now: dateti
 
 
 def ask_again(
-    assignments: Sequence[LearnerContentAssignment], *, now: datetime, actor: User | None = None
+    assignments: Sequence[LearnerContentAssignment],
+    *,
+    now: datetime,
+    actor: User | None = None,
+    place: int = 0,
 ) -> None:
     """Link and notify the learners of these locked assignments again: retry what failed of it.
 
-    Where the mail was skipped on request, another one is requested.
+    Where the mail was skipped on request, another one is requested. `place` is that of `actions.request`.
     """
     found = {one.pk: one for one in assignments}
     failed = _locked(to_repair().filter(assignment__in=found, action_type__in=_INVITATIONS), found)
-    actions.retry_all(failed, now=now, actor=actor)
+    actions.retry_all(failed, now=now, actor=actor, place=place)
     retried = {one.assignment_id for one in failed if one.action_type == ActionType.NOTIFIED}
     others = [one for pk, one in found.items() if pk not in retried]
     occasion = f"asked-{now:%Y-%m-%dT%H%M%S.%f}"
-    actions.request(others, [ActionType.NOTIFIED], now=now, actor=actor, dedup_key=occasion)
+    actions.request(
+        others, [ActionType.NOTIFIED], now=now, actor=actor, dedup_key=occasion, place=place + len(retried)
+    )

@@ -147,8 +147,11 @@ class LearnerContentAssignment(AddressedRow):
             models.Index(fields=["state", "nudge_at", "id"], name="assignment_nudge"),
             # The erasure sweep: what has expired and still holds personal data.
             models.Index(fields=["state", "forgotten_at", "expired_at", "id"], name="assignment_to_forget"),
-            # A course's assignments and those of its runs: one course, one price.
-            models.Index(fields=["budget", "content_key"], name="assignment_of_content"),
+            # What was spent, by learner and by content; the assignments of a course, and of its runs.
+            models.Index(fields=["budget", "state", "learner_email", "price_cents"], name="spent_by_learner"),
+            models.Index(
+                fields=["budget", "content_key", "state", "price_cents", "id"], name="spent_by_course"
+            ),
             models.Index(fields=["budget", "parent_content_key"], name="assignment_of_course"),
             models.Index(fields=["allocation_batch_uuid", "id"], name="assignment_of_batch"),
             # The assignment of a payment, for refunds and support: written once, when it is accepted.
@@ -193,12 +196,9 @@ class LearnerContentAssignment(AddressedRow):
         """Return the newest failure of this cycle without a retry; uses prefetched actions."""
         rows = list(self.actions.all())
         retried = {row.retry_of_id for row in rows}
-        failed = [
-            row
-            for row in rows
-            if row.status == Status.FAILED and row.cycle == self.cycle and row.pk not in retried
-        ]
-        return max(failed, key=lambda row: (row.created, row.pk), default=None)
+        failed = [row for row in rows if row.status == Status.FAILED and row.cycle == self.cycle]
+        unanswered = [row for row in failed if row.pk not in retried]
+        return max(unanswered, key=lambda row: (row.created, row.pk), default=None)
 
 
 class AllocationBatch(models.Model):

@@ -67,11 +67,12 @@ class ReminderResult:
 
 
 def remind(
-    budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User | None = None
+    budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User | None = None, place: int = 0
 ) -> ReminderResult:
     """Remind the learners of the budget's assignments with these uuids, where they are open.
 
     While an invitation or reminder is under way, and for `REQUEST_INTERVAL` after, no other is requested.
+    `place` is the number of those that the same request reminded before.
     """
 
     def objection(assignment: LearnerContentAssignment) -> str:
@@ -81,7 +82,9 @@ def remind(
             return _UNUSED if budget.not_in_use(now) else ""
         return lifecycle.standing(assignment)
 
-    return _request(budget, uuids, ActionType.REMINDED, _INVITATIONS, objection, now=now, actor=actor)
+    return _request(
+        budget, uuids, ActionType.REMINDED, _INVITATIONS, objection, now=now, actor=actor, place=place
+    )
 
 
 def remind_waiting(
@@ -91,7 +94,7 @@ def remind_waiting(
     waiting = matching.filter(budget=budget, state=State.ALLOCATED, learner_state=LearnerState.WAITING)
     outcome = ReminderResult()
     for uuids in sweeps.uuid_batches(waiting):
-        batch = remind(budget, uuids=uuids, now=now, actor=actor)
+        batch = remind(budget, uuids=uuids, now=now, actor=actor, place=len(outcome.requested))
         outcome.requested += batch.requested
         outcome.on_their_way += batch.on_their_way
         outcome.refused |= batch.refused
@@ -207,7 +210,7 @@ class _History:
 
 
 def _sweep(kind: _Kind, *, now: datetime, progress: Callable[[int], None] | None) -> SweepResult:
-    def check_batch(budget_pk: int) -> int:
+    def check_batch(budget_pk: int, place: int) -> int:
         with transaction.atomic():
             budget = ledger.lock(budget_pk)  # before its assignments, like every change of its deadlines
             rows = sweeps.lock_batch(kind.due, budget_pk, now=now, order=kind.column)
@@ -220,7 +223,8 @@ def _sweep(kind: _Kind, *, now: datetime, progress: Callable[[int], None] | None
             next_checks = {row: plan.next_check for row, plan in plans.items()}
             derived.write_next_checks(next_checks, column=kind.column)
             for dedup_key, assignments in sorted(due.items()):
-                actions.request(assignments, [kind.work], now=now, dedup_key=dedup_key)
+                actions.request(assignments, [kind.work], now=now, dedup_key=dedup_key, place=place)
+                place += len(assignments)
         return sum(map(len, due.values()))
 
     return sweeps.sweep(kind.due, check_batch, now=now, order=kind.column, progress=progress)
@@ -235,6 +239,7 @@ def _request(
     *,
     now: datetime,
     actor: User | None,
+    place: int = 0,
 ) -> ReminderResult:
     """Request `work` for the budget's assignments with these uuids for which `objection` is empty.
 
@@ -260,5 +265,6 @@ def _request(
             else:
                 outcome.requested.append(uuid)
         asked = [found[uuid] for uuid in outcome.requested]
-        actions.request(asked, [work], now=now, actor=actor, dedup_key=f"asked-{now:%Y-%m-%dT%H%M%S.%f}")
+        asked_at = f"asked-{now:%Y-%m-%dT%H%M%S.%f}"
+        actions.request(asked, [work], now=now, actor=actor, dedup_key=asked_at, place=place)
     return outcome

@@ -6,7 +6,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Case, F, Q, When
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -79,6 +79,15 @@ def ended_at(assignment: LearnerContentAssignment) -> datetime | None:
     """Return when it was accepted or ended without that; None while it is open."""
     column = _ENDED_AT.get(assignment.state)
     return getattr(assignment, column) if column else None
+
+
+ENDED = frozenset({*_ENDED_AT, DECLINED})
+"""The statuses of what was accepted or ended."""
+
+
+def ended_when() -> Case:
+    """Return `ended_at` as SQL."""
+    return Case(*(When(state=state, then=F(column)) for state, column in _ENDED_AT.items()), default=None)
 
 
 def ended(lookup: str, instant: datetime) -> Q:

@@ -40,7 +40,7 @@ class SweepResult:
 
 def sweep(
     due: Due,
-    batch: Callable[[int], int],
+    batch: Callable[[int, int], int],
     *,
     now: datetime,
     order: str,
@@ -48,7 +48,8 @@ def sweep(
 ) -> SweepResult:
     """Call `batch` with the pk of a budget that has something due, until none has; it returns a count.
 
-    `due` is evaluated anew each time, oldest by `order` first: a batch must leave none of its rows due.
+    Its second argument is the sum of the counts before. `due` is evaluated anew each time, oldest by `order`
+    first: a batch must leave none of its rows due.
     """
     swept = SweepResult()
     for _batch in range(MOST_BATCHES):
@@ -57,7 +58,7 @@ def sweep(
         if budget_pk is None:
             break
         try:
-            swept.done += batch(budget_pk)
+            swept.done += batch(budget_pk, swept.done)
         except RECOVERABLE as failure:
             swept.failed[budget_pk] = log_failure(failure, budget_pk)
         if progress:

@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 from django.db import connections
 
+from bursary.config import commands
 from bursary.ops.database import NotReady, refuse_unknown_migrations
 
 PRIVATE = 0o077  # the umask: personal data lies below the data folder, readable by its owner alone
@@ -31,6 +32,7 @@ def main() -> None:
     if arguments in (["--version"], ["version"]):
         sys.stdout.write(f"{version('bursary')}\n")
         return
+    _require_command(arguments)
     reads_data = _reads_data(arguments)
     if reads_data:
         _require_data_folder(arguments)
@@ -41,6 +43,10 @@ def main() -> None:
     try:
         if reads_data:
             _require_known_migrations()
+        if arguments in ([], ["help"], ["--help"], ["-h"]):
+            django.setup()
+            sys.stdout.write(f"{commands.overview()}\n")
+            return
         execute_from_command_line(["bursary", *arguments])
     except ImproperlyConfigured as error:
         hint = "\nFor PostgreSQL, install bursary[postgres]." if "psycopg" in str(error) else ""
@@ -55,6 +61,17 @@ def _require_text(arguments: Sequence[str]) -> None:
         except UnicodeEncodeError:
             shown = argument.encode("utf-8", "backslashreplace").decode()
             sys.stderr.write(f"bursary: the argument {shown} is not UTF-8 text. Type it again.\n")
+            sys.exit(2)
+
+
+def _require_command(arguments: Sequence[str]) -> None:
+    """Exit with status 2 if there is no such command, and name the nearest one."""
+    asked = [argument for argument in arguments if argument != "help"][:1]
+    for name in asked:
+        if not name.startswith("-") and name not in commands.names():
+            nearest = commands.nearest(name)
+            hint = f"Did you mean `bursary {nearest}`?" if nearest else "`bursary help` lists them."
+            sys.stderr.write(f"bursary: there is no command {name}. {hint}\n")
             sys.exit(2)
 
 

@@ -49,7 +49,7 @@ def server_error(request: HttpRequest) -> HttpResponseBase:
     if error is None or not trouble.is_trouble(error):
         body = refusals.of_status(HTTPStatus.INTERNAL_SERVER_ERROR)
         return _without_database(request, HTTPStatus.INTERNAL_SERVER_ERROR, body, "server_error")
-    body = refusals.of_trouble(may_be_committed=trouble.may_be_committed(error))
+    body = refusals.of_trouble(request.path, may_be_committed=trouble.may_be_committed(error))
     response = _without_database(request, HTTPStatus.SERVICE_UNAVAILABLE, body, body["reason"])
     response.headers["Retry-After"] = str(RETRY_AFTER)
     line = logs.one_line(error)

@@ -127,8 +127,7 @@ TEMPLATES = [
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "access.User"
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+    {"NAME": f"bursary.access.passwords.{name}"} for name in ("UnlikeItsOwner", "LongEnough", "NotCommon")
 ]
 PASSWORD_RESET_TIMEOUT = 3 * 60 * 60  # seconds: mail may be held up by a server that asks to come again
 LOGIN_URL = "sign-in"

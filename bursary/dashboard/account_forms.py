@@ -10,7 +10,12 @@ from uuid import uuid4
 
 from django import forms
 from django.conf import settings
-from django.contrib.auth.forms import AuthenticationForm, PasswordResetForm
+from django.contrib.auth.forms import (
+    AuthenticationForm,
+    PasswordChangeForm,
+    PasswordResetForm,
+    SetPasswordForm,
+)
 from django.contrib.auth.tokens import default_token_generator
 from django.core.exceptions import ValidationError
 from django.db import connections
@@ -76,6 +81,40 @@ class SignInForm(AuthenticationForm):
     }
 
 
+_MISMATCH: dict[str, Any] = {"password_mismatch": _("The two are not the same. Type the new password again.")}
+_LABELS = {"new_password1": _("New password"), "new_password2": _("The new password again")}
+
+
+class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]  # it takes none at run time
+    """Asks for a new password, twice."""
+
+    error_messages = _MISMATCH  # as Django declares it
+
+    def __init__(self, *sent: Any, **options: Any) -> None:
+        super().__init__(*sent, **options)
+        _name_new_password(self)
+
+
+class ChangePasswordForm(PasswordChangeForm):
+    """Asks for the present password, and for a new one, twice."""
+
+    error_messages = {  # as Django declares it
+        **_MISMATCH,
+        "password_incorrect": _("That is not your present password. Capital letters matter."),
+    }
+
+    def __init__(self, *sent: Any, **options: Any) -> None:
+        super().__init__(*sent, **options)
+        self.fields["old_password"].label = _("Present password")
+        _name_new_password(self)
+
+
+def _name_new_password(form: forms.Form) -> None:
+    for name, label in _LABELS.items():
+        form.fields[name].label = label
+    form.fields["new_password2"].help_text = ""
+
+
 class ForgottenPasswordForm(PasswordResetForm):
     """Asks for a link to set a new password.
 
@@ -134,5 +173,7 @@ def _fails_for_now(user: User, name: str, *, last: bool) -> bool:
             logger.warning("A link to set a password waits: user=%s error=%s", user.pk, failure.error_code)
             return True
         logger.warning("A link to set a password was not sent: user=%s error=%s", user.pk, failure.error_code)
-        User.objects.filter(pk=user.pk).update(reset_mailed_at=None)
+        User.objects.filter(pk=user.pk).update(reset_mailed_at=None, reset_failed_at=timezone.now())
+        return False
+    User.objects.filter(pk=user.pk, reset_failed_at__isnull=False).update(reset_failed_at=None)
     return False

@@ -14,7 +14,14 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from bursary.access.models import ApiKey, User
-from bursary.dashboard.account_forms import MOST_KEYS, ForgottenPasswordForm, NewKeyForm
+from bursary.access.permissions import Permission, may_anywhere
+from bursary.dashboard.account_forms import (
+    MOST_KEYS,
+    ChangePasswordForm,
+    ForgottenPasswordForm,
+    NewKeyForm,
+    NewPasswordForm,
+)
 from bursary.dashboard.headers import page
 from bursary.lib.locks import for_update
 
@@ -25,9 +32,15 @@ MOST_ADDRESSES = 20  # that one's account shows
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def account(request: HttpRequest) -> HttpResponse:
-    """Show the user's account and API keys. POST makes a key, which this answer alone shows."""
+    """Show the user's account and API keys. POST makes a key, which this answer alone shows.
+
+    Where the user may have no key, there is none to make: 404.
+    """
     user = request.user
     assert isinstance(user, User)  # noqa: S101  # login_required sees to it
+    may_have_keys = may_anywhere(user, Permission.MAKE_KEYS)
+    if request.method == "POST" and not may_have_keys:
+        raise Http404("There is no key to make.")
     form = NewKeyForm(*([request.POST] if request.method == "POST" else []), user=user)
     new_key = ""
     with transaction.atomic():
@@ -41,6 +54,7 @@ def account(request: HttpRequest) -> HttpResponse:
         "keys": _working(user).order_by("name", "pk")[:MOST_KEYS],
         "new_key": new_key,
         "form": form,
+        "may_have_keys": may_have_keys,
     }
     return render(request, "dashboard/account.html", context, status=422 if form.errors else 200)
 
@@ -67,6 +81,7 @@ class ChangePassword(auth_views.PasswordChangeView):
     """Change the password, knowing the present one. Other sessions of the user end."""
 
     template_name = "dashboard/change-password.html"
+    form_class = ChangePasswordForm
     success_url = reverse_lazy("account")
 
     def form_valid(self, form: object) -> HttpResponse:
@@ -96,6 +111,7 @@ class NewPassword(auth_views.PasswordResetConfirmView):
     """Set a new password by the link in a mail, which works once; or say why it does not."""
 
     template_name = "dashboard/new-password.html"
+    form_class = NewPasswordForm
     success_url = reverse_lazy("sign-in")
 
     def form_valid(self, form: object) -> HttpResponse:

@@ -9,7 +9,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import django_filters
-from django.db.models import Count, QuerySet, Sum, Value
+from django.db.models import Count, Q, QuerySet, Sum, Value
 from django.http import Http404, QueryDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -24,6 +24,8 @@ from bursary.budgets.models import LONGEST_AGE_DAYS, Budget
 from bursary.lib.moments import UTC_ZONE
 
 MOST_BUDGETS = 200  # to choose from
+MOST_FAILED = 5_000
+"""Of a chosen cause, so many failures are looked up once: a page asks for them three times."""
 
 SORTS: Mapping[str, Any] = {
     "learner_email": gettext_lazy("Learner"),
@@ -37,6 +39,8 @@ SORTS: Mapping[str, Any] = {
 """The columns that a list is sorted by. Each has an index with the budget, and none is NULL."""
 NEWEST = "-recent_action_at"
 
+FailedByCause = Mapping[str, set[int]] | None
+"""Assignments (pks) by the cause of their failed work; None where they are not looked up."""
 _Rows = QuerySet[LearnerContentAssignment]
 _NO_FILTERS = ("budget", "status", "sort", "cursor")
 
@@ -78,9 +82,17 @@ class ListFilters(listing.AssignmentFilters):
     )
     content_key = TextFilter(method="of_course")
 
-    def __init__(self, *args: Any, now: datetime, **kwargs: Any) -> None:
-        self.now = now
+    def __init__(self, *args: Any, now: datetime, failed: FailedByCause = None, **kwargs: Any) -> None:
+        self.now, self.failed = now, failed
         super().__init__(*args, **kwargs)
+
+    def with_failed_work(
+        self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: Sequence[str]
+    ) -> QuerySet[LearnerContentAssignment]:
+        """Keep the assignments with failed work to repair, of one of these causes."""
+        if self.failed is None:
+            return super().with_failed_work(queryset, _name, value)
+        return queryset.filter(pk__in=set().union(*(self.failed.get(one, ()) for one in value)))
 
     def costs_from(self, queryset: QuerySet[Any], _name: str, value: Decimal) -> QuerySet[Any]:
         """Keep what costs so many dollars or more."""
@@ -133,6 +145,9 @@ class Selection:
     """Why the address means nothing, as sentences; empty where it can be read."""
     _found: QuerySet[LearnerContentAssignment]
     _of_any_cause: QuerySet[LearnerContentAssignment]
+    _budget_keys: Any
+    _narrowed: bool
+    """A filter is in use, other than budget, cause and status."""
 
     @property
     def rows(self) -> QuerySet[LearnerContentAssignment]:
@@ -163,12 +178,31 @@ class Selection:
     def causes(self, everything: Sequence[LearnerContentAssignment] | None) -> list[tuple[str, str, int]]:
         """Return each cause of failed work in what is found, in words, with its number. One query."""
         chosen = self.filters.data.get("cause", "")
-        rows: Any = with_status(self._of_any_cause, self.status).order_by().values("pk")
-        rows = rows if chosen or everything is None else [row.pk for row in everything]
-        failed = failures.to_repair().filter(assignment__in=rows).order_by()
+        if self.filters.failed is not None:
+            return _in_words({chosen: 0, **self._counted(self.filters.failed)})
+        if everything is not None and not chosen:
+            among = Q(assignment__in=[row.pk for row in everything])
+        elif self.status or self._narrowed:
+            rows = with_status(self._of_any_cause, self.status).order_by()
+            among = Q(assignment__in=rows.values("pk"))
+        else:  # each assignment is looked up once less
+            among = Q(assignment__budget__in=self._budget_keys)
+        failed = failures.to_repair().filter(among).order_by()
         counted = failed.values_list("error_code").annotate(count=Count("assignment", distinct=True))
-        counts = {chosen: 0, **dict(counted.order_by("-count", "error_code"))}
-        return [(one, str(causes.in_words(one).sentence), count) for one, count in counts.items() if one]
+        return _in_words({chosen: 0, **dict(counted.order_by("-count", "error_code"))})
+
+    def _counted(self, failed: Mapping[str, set[int]]) -> dict[str, int]:
+        """Return how many of these are found by the other filters, most first. At most one query."""
+        if self.status or self._narrowed:
+            rows = with_status(self._of_any_cause, self.status).order_by()
+            found = set(rows.filter(pk__in=set().union(*failed.values())).values_list("pk", flat=True))
+            failed = {cause: pks & found for cause, pks in failed.items()}
+        counts = {cause: len(pks) for cause, pks in failed.items() if pks}
+        return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+
+
+def _in_words(counts: Mapping[str, int]) -> list[tuple[str, str, int]]:
+    return [(one, str(causes.in_words(one).sentence), count) for one, count in counts.items() if one]
 
 
 def with_status(rows: QuerySet[LearnerContentAssignment], status: str) -> QuerySet[LearnerContentAssignment]:
@@ -179,7 +213,7 @@ def with_status(rows: QuerySet[LearnerContentAssignment], status: str) -> QueryS
 def selection(
     user: User, query: QueryDict, *, now: datetime, permission: Permission = Permission.READ_ASSIGNMENTS
 ) -> Selection:
-    """Return what the address means to a user with the permission. One query.
+    """Return what the address means to a user with the permission. One query; two for a cause.
 
     Raises Http404 for a budget that they may not see, and for a user without any.
     """
@@ -190,10 +224,12 @@ def selection(
         budget = _asked(permitted, budgets, asked)
     if not budgets:
         raise Http404("There are no assignments to administer.")
-    of_budgets = of_budgets_of(user, [budget] if budget else budgets, permission=permission)
+    keys = _keys(user, [budget] if budget else budgets, permission=permission)
+    of_budgets = LearnerContentAssignment.objects.filter(budget__in=keys)
     zones = {one.customer.zone for one in ([budget] if budget else budgets)}
     zone = zones.pop() if len(zones) == 1 else UTC_ZONE
-    filters = ListFilters(query, queryset=of_budgets, zone=zone, now=now)
+    failed = failures.of_each_cause(keys, most=MOST_FAILED) if query.get("cause") else None
+    filters = ListFilters(query, queryset=of_budgets, zone=zone, now=now, failed=failed)
     status, sort = query.get("status", ""), query.get("sort", "")
     problems, found, of_any_cause = _found(query, filters)
     return Selection(
@@ -206,6 +242,8 @@ def selection(
         problems=problems,
         _found=found,
         _of_any_cause=of_any_cause,
+        _budget_keys=keys,
+        _narrowed=any(query[name] for name in set(query) - {*_NO_FILTERS, "cause"}),
     )
 
 
@@ -254,15 +292,21 @@ def of_budgets_of(
 ) -> QuerySet[LearnerContentAssignment]:
     """Return the assignments of the budgets, which the user has the permission for; of every such budget,
     where `MOST_BUDGETS` are given or none.
+    """
+    return LearnerContentAssignment.objects.filter(budget__in=_keys(user, budgets, permission=permission))
+
+
+def _keys(user: User, budgets: Sequence[Budget], *, permission: Permission) -> Any:
+    """Return the keys of the budgets, or a query of them.
 
     A few keys let a database plan better than the condition that they fulfil.
     """
-    keys: Any = [budget.pk for budget in budgets]
-    if not 0 < len(keys) < MOST_BUDGETS:
-        # A subquery that names no row of the outer one is evaluated once, unlike `granted` on each row.
-        permitted = Budget.objects.filter(granted(user, permission, customer="customer"))
-        keys = permitted.order_by().values("pk")
-    return LearnerContentAssignment.objects.filter(budget__in=keys)
+    keys = [budget.pk for budget in budgets]
+    if 0 < len(keys) < MOST_BUDGETS:
+        return keys
+    # A subquery that names no row of the outer one is evaluated once, unlike `granted` on each row.
+    permitted = Budget.objects.filter(granted(user, permission, customer="customer"))
+    return permitted.order_by().values("pk")
 
 
 def _asked(permitted: QuerySet[Budget], budgets: list[Budget], asked: str) -> Budget:

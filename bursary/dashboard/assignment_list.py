@@ -66,8 +66,8 @@ class ListPage:
     rows: Sequence[Row]
     columns: Sequence[Column]
     tabs: Sequence[Tab]
-    total: int | None
-    """The number of assignments that the filters find, status included; None on later pages."""
+    total: int
+    """The number of assignments that the filters find, status included."""
     cents: int | None
     """Their money; None on later pages, and of a whole list, which is the budgets' to show."""
     earlier: str
@@ -83,7 +83,7 @@ class ListPage:
 
 
 def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
-    """Return the page that the address asks for. At most eight queries. Raises Http404."""
+    """Return the page that the address asks for. At most nine queries. Raises Http404."""
     chosen = assignment_filters.selection(user, query, now=now)
     descending, column = chosen.sort.startswith("-"), chosen.sort.removeprefix("-")
     cursor = query.get("cursor", "")
@@ -99,7 +99,7 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
         rows=[_row(one, now=now) for one in rows],
         columns=[_column(name, query, chosen.sort) for name in SORTS],
         tabs=_tabs(query, chosen.status, counts),
-        total=None if counts is None else counts.get(chosen.status, sum(counts.values())),
+        total=chosen.rows.count() if counts is None else counts.get(chosen.status, sum(counts.values())),
         cents=_cents(totals, chosen.status) if totals and filtered else None,
         earlier=found.earlier and changed(query, cursor=found.earlier),
         later=found.later and changed(query, cursor=found.later),

@@ -120,7 +120,7 @@ def _of_administrator(
     reader = EntryReader(
         _repairable(assignment, offered),
         offered.correct,
-        with_traces=Role.OPERATOR in roles,
+        operates=Role.OPERATOR in roles,
         may_retry=offered.retry,
         corrected_at=max(corrected_at, default=None),
     )

@@ -29,12 +29,6 @@ NEARLY_SPENT = 10  # per cent that are still free
 MOST_CAUSES = 10
 MOST_NOTICES = 200
 
-RETRYABLE = frozenset(
-    {"mailbox_unavailable", "answer_lost", "mail_server_unreachable", "mail_server_refuses_us", "worker_died"}
-    | {"unexpected_error", "message_refused", "sending_limit_reached", "mail_server_busy"}
-    | {"mail_folder_not_writable"}
-)
-
 
 @dataclass(frozen=True)
 class Attention:
@@ -64,10 +58,11 @@ def items(
     *,
     now: datetime,
 ) -> list[Attention]:
-    """Return what needs attention in the user's budgets, of which `rows` are assignments. Four queries."""
+    """Return what needs attention in the user's budgets, of which `rows` are assignments. Five queries."""
+    operates = may_everywhere(user)
     found = [
-        *_mail_trouble(user, budgets),
-        *_failures(budgets, now=now),
+        *_mail_trouble(budgets, operates=operates),
+        *_failures(budgets, operates=operates, now=now),
         *_notices(user, now=now),
         *_deadlines(budgets, rows, now=now),
         *(one for budget in budgets for one in _of_budget(budget, now=now)),
@@ -75,7 +70,7 @@ def items(
     return sorted(found, key=lambda one: one.quiet)
 
 
-def _mail_trouble(user: User, budgets: Sequence[Budget]) -> list[Attention]:
+def _mail_trouble(budgets: Sequence[Budget], *, operates: bool) -> list[Attention]:
     """Return that mails wait for the mail server: since when, and at which fault."""
     server = mail_server.in_trouble()
     if server is None or not server.trouble_since or not budgets:
@@ -86,7 +81,7 @@ def _mail_trouble(user: User, budgets: Sequence[Budget]) -> list[Attention]:
         "Mails have been delayed since %(since)s. %(why)s That is no learner's fault, and no mail is lost: "
         "they are sent as soon as that is possible. Ask the operator of this service."
     )
-    if may_everywhere(user):
+    if operates:
         sentence = _(
             "Mails have been delayed since %(since)s. %(why)s No mail is lost: they are sent as soon as that "
             "is possible. The command “bursary status” says what is at fault."
@@ -95,12 +90,13 @@ def _mail_trouble(user: User, budgets: Sequence[Budget]) -> list[Attention]:
     return [Attention("mail-off", "warning", sentence % words, url, _("Show what waits"))]
 
 
-def _failures(budgets: Sequence[Budget], *, now: datetime) -> list[Attention]:
+def _failures(budgets: Sequence[Budget], *, operates: bool, now: datetime) -> list[Attention]:
     found = []
     for one in failures.causes_in_time(budgets, now=now)[:MOST_CAUSES]:
         why = causes.in_words(one.cause)
         query = urlencode({"cause": one.cause})
-        verb, next_step = "retry" if one.cause in RETRYABLE and one.retryable else "", why.next_step
+        verb = "retry" if why.retried and one.retryable else ""
+        next_step = why.next_step_of(operates=operates)
         if one.skippable and not one.retryable:
             verb, next_step = "skip", _("It is too late to do it again: skip it.")
         sentence = ngettext(

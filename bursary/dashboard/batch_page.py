@@ -11,14 +11,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from bursary.access.models import User
-from bursary.access.permissions import Permission, granted, may
+from bursary.access.permissions import Permission, granted, may, may_everywhere
 from bursary.assignments import allocation_batches, causes, cursors, listing, statuses
 from bursary.assignments.allocation_batches import MailsPlanned
 from bursary.assignments.choices import LearnerState, State, Status
 from bursary.assignments.matching import COSTLY, Verdict
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from bursary.dashboard import chips
-from bursary.dashboard.attention import RETRYABLE
 from bursary.dashboard.chips import Chip
 from bursary.replica import reads
 
@@ -137,7 +136,7 @@ def batch_for(user: User, uuid: UUID) -> AllocationBatch | None:
 
 
 def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) -> BatchPage:
-    """Return how far a batch has come, with a page of its assignments. At most nine queries."""
+    """Return how far a batch has come, with a page of its assignments. At most ten queries."""
     progress = _progress(batch)
     rows = allocation_batches.assignments(batch)
     failed = rows.filter(state=State.ALLOCATED, learner_state=LearnerState.FAILED)
@@ -145,7 +144,8 @@ def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) ->
     others = rows.exclude(state=State.ALLOCATED, learner_state=LearnerState.FAILED)
     page = cursors.cursor_page(others, column="id", descending=False, size=PAGE, cursor=cursor)
     found = listing.with_timelines([*pks, *page.pks], now=now, with_join_by=False)
-    shown = [_row(one, now=now) for one in found]
+    operates = bool(pks) and may_everywhere(reader)
+    shown = [_row(one, operates=operates, now=now) for one in found]
     content = found[0].shown_content if found else None
     title = (
         content.title
@@ -162,7 +162,7 @@ def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) ->
         earlier=page.earlier and urlencode({"cursor": page.earlier}),
         later=page.later and urlencode({"cursor": page.later}),
         query=urlencode({"allocation_batch": batch.uuid}),
-        may_retry=bool(causes_of_failed & RETRYABLE)
+        may_retry=any(causes.in_words(one).retried for one in causes_of_failed)
         and may(reader, Permission.REMIND, customer_pk=batch.budget.customer_id),
     )
 
@@ -226,7 +226,7 @@ def _progress(batch: AllocationBatch) -> Progress:
     )
 
 
-def _row(assignment: LearnerContentAssignment, *, now: datetime) -> BatchRow:
+def _row(assignment: LearnerContentAssignment, *, operates: bool, now: datetime) -> BatchRow:
     failed = assignment.last_failure()
     due = [
         one.due_at
@@ -237,5 +237,5 @@ def _row(assignment: LearnerContentAssignment, *, now: datetime) -> BatchRow:
         assignment,
         chips.chip(assignment, now=now),
         waits_until=min(due, default=None),
-        remedy=str(causes.in_words(failed.error_code).next_step) if failed else "",
+        remedy=causes.in_words(failed.error_code).next_step_of(operates=operates) if failed else "",
     )

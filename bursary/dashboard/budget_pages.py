@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Aggregate, Count, Max, QuerySet, Sum
 from django.utils.translation import gettext_lazy
 
 from bursary.access import anonymisation
@@ -95,7 +95,7 @@ def load(user: User, uuid: UUID, *, now: datetime) -> BudgetPage | None:
         expires_at__gte=starts[0],
         expires_at__lt=charts.end_of(starts),
     )
-    by_week = waiting.order_by().values_list(charts.week_of("expires_at", starts))
+    by_week = waiting.order_by().values_list(charts.period_of("expires_at", starts))
     cents = {(week, "reserved"): cents for week, cents in by_week.annotate(cents=Sum("price_cents"))}
     return BudgetPage(
         card=card(budget, now=now),
@@ -105,7 +105,7 @@ def load(user: User, uuid: UUID, *, now: datetime) -> BudgetPage | None:
 
 
 def spendings(user: User, uuid: UUID) -> SpendingsPage | None:
-    """Return what the budget was spent on; None if there is none that the user may see. Three queries."""
+    """Return what the budget was spent on; None if there is none that the user may see. Four queries."""
     budget = _budget(user, uuid)
     if budget is None:
         return None
@@ -123,15 +123,23 @@ def _budget(user: User, uuid: UUID) -> Budget | None:
 
 
 def _by_course(spent: QuerySet[LearnerContentAssignment]) -> list[Spending]:
-    """Return the greatest spendings by course or run; its title, if it is as was recorded, else its key."""
-    groups = _greatest(spent, "content_key", "content_title", "content__title")
-    return [
-        Spending(title if title and derived.title_key(title) == recorded else key, count, cents)
-        for key, recorded, title, count, cents in groups
-    ]
+    """Return the greatest spendings by course or run, each with the title of its newest assignment.
+
+    That is the content's title, if it is as was recorded, else the key.
+    """
+    groups = _greatest(spent, "content_key", newest=Max("pk"))
+    newest = LearnerContentAssignment.objects.filter(pk__in=[pk for *_others, pk in groups])
+    titles = {
+        pk: title if title and derived.title_key(title) == recorded else ""
+        for pk, recorded, title in newest.values_list("pk", "content_title", "content__title")
+    }
+    return [Spending(titles.get(pk) or key, count, cents) for key, count, cents, pk in groups]
 
 
-def _greatest(spent: QuerySet[LearnerContentAssignment], *names: str) -> list[Any]:
-    """Return the values of `names`, the number and the cents of the groups with the most cents."""
-    groups = spent.values_list(*names).annotate(count=Count("pk"), cents=Sum("price_cents"))
-    return list(groups.order_by("-cents", names[0])[:MOST_SPENDERS])
+def _greatest(spent: QuerySet[LearnerContentAssignment], name: str, **more: Aggregate) -> list[Any]:
+    """Return `name`, the number and the cents of the groups with the most cents, and `more` of each.
+
+    Every column is in an index: the rows themselves, of which there are many, are not read.
+    """
+    groups = spent.values_list(name).annotate(count=Count("*"), cents=Sum("price_cents"), **more)
+    return list(groups.order_by("-cents", name)[:MOST_SPENDERS])

@@ -59,7 +59,13 @@ class BulkSteps:
     def do_batch(self) -> BatchResult:
         """Do the next batch, and return its result."""
         result = bulk_work.do_batch(
-            self.verb, self.rows, after=self.after, given=self.given, now=self.now, actor=self.user
+            self.verb,
+            self.rows,
+            after=self.after,
+            given=self.given,
+            now=self.now,
+            actor=self.user,
+            place=self.so_far.done,
         )
         self.so_far.done += result.done
         self.so_far.unchanged += result.unchanged
@@ -81,7 +87,7 @@ class BulkSteps:
 
     @cached_property
     def caution(self) -> str:
-        """What is to be considered before it is done; empty for nothing. At most one query."""
+        """What is to be considered before it is done; empty for nothing. At most three queries."""
         return self.verb.caution(self.rows, self.now)
 
     @property

@@ -29,7 +29,7 @@ from bursary.lib.batches import keyset_pages
 from bursary.lib.money import dollars
 
 BATCH = 500
-MOST_NAMED = 5  # of learners, and of budgets, before they are cancelled
+MOST_LEARNERS, MOST_BUDGETS = 5, 20  # that are named before assignments are cancelled
 OLD = timedelta(days=30)  # a failure that old is asked about before it is retried
 
 REFUSALS: Mapping[str, Any] = {
@@ -94,10 +94,13 @@ class _Outcome:
 
 
 class Work(Protocol):
-    """The API's function for a verb; `given` is the answer to what the verb asks for, if it asks."""
+    """The API's function for a verb; `given` is the answer to what the verb asks for, if it asks.
+
+    `place` is the number of assignments of the same question for which it was done before.
+    """
 
     def __call__(
-        self, budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User
+        self, budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
     ) -> _Outcome: ...
 
 
@@ -129,27 +132,37 @@ class Verb:
         return " ".join(parts)
 
 
-def _remind(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
-    found = reminders.remind(budget, uuids=uuids, now=now, actor=actor)
+def _remind(
+    budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
+) -> _Outcome:
+    found = reminders.remind(budget, uuids=uuids, now=now, actor=actor, place=place)
     return _Outcome(len(found.requested), len(found.on_their_way), found.refused)
 
 
-def _cancel(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
-    found = cancellation.cancel(budget, uuids=uuids, now=now, actor=actor)
+def _cancel(
+    budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
+) -> _Outcome:
+    found = cancellation.cancel(budget, uuids=uuids, now=now, actor=actor, place=place)
     return _Outcome(len(found.cancelled), len(found.unchanged), found.refused)
 
 
-def _retry(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
-    found = failures.retry(budget, uuids=uuids, now=now, actor=actor)
+def _retry(
+    budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
+) -> _Outcome:
+    found = failures.retry(budget, uuids=uuids, now=now, actor=actor, place=place)
     return _Outcome(len(found.repaired), 0, found.refused)
 
 
-def _skip(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
+def _skip(
+    budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
+) -> _Outcome:
     found = failures.skip(budget, uuids=uuids, reason=given, now=now, actor=actor)
     return _Outcome(len(found.repaired), 0, found.refused)
 
 
-def _extend(budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User) -> _Outcome:
+def _extend(
+    budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
+) -> _Outcome:
     day = moments.read(given, zone=budget.customer.zone, end_of_day=True)
     found = extension.extend(budget, uuids=uuids, until=day, now=now, actor=actor)
     shorter = {
@@ -175,18 +188,27 @@ def _old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> st
 
 
 def _what_comes_free(rows: QuerySet[LearnerContentAssignment], _now: datetime) -> str:
-    """Return the money that comes free, of which budgets, and the first learners. Two queries."""
+    """Return the money that comes free, of which budgets, and the first learners. Three queries."""
     still_open = rows.filter(state=State.ALLOCATED).order_by()
-    by_budget = still_open.values_list("budget__name").annotate(cents=Sum("price_cents"), count=Count("pk"))
-    money = list(by_budget.order_by("-cents", "budget__name")[:MOST_NAMED])
-    if not money:
+    all_of_it = {"count": Count("pk"), "cents": Sum("price_cents"), "budgets": Count("budget", distinct=True)}
+    total = still_open.aggregate(**all_of_it)
+    if not total["count"]:
         return ""
-    first = still_open.order_by("pk").values_list("learner_email", flat=True)[:MOST_NAMED]
+    by_budget = still_open.values_list("budget__name", "budget").annotate(cents=Sum("price_cents"))
+    money = [(name, cents) for name, _pk, cents in by_budget.order_by("-cents", "budget")[:MOST_BUDGETS]]
+    first = still_open.order_by("pk").values_list("learner_email", flat=True)[:MOST_LEARNERS]
     learners = [anonymisation.shown_address(address) for address in first]
-    more = sum(count for _name, _cents, count in money) - len(learners)
-    names = ", ".join(_isolated(name) for name in learners) + (", …" if more else "")
-    freed = ", ".join(f"{dollars(cents)} ({_isolated(name)})" for name, cents, _count in money)
-    return _("What comes free: %(freed)s. The learners: %(names)s") % {"freed": freed, "names": names}
+    names = ", ".join(_isolated(name) for name in learners)
+    freed = ", ".join(f"{dollars(cents)} ({_isolated(name)})" for name, cents in money)
+    if more := total["budgets"] - len(money):
+        rest = dollars(total["cents"] - sum(cents for _name, cents in money))
+        others = ngettext("%(money)s (%(count)s more budget)", "%(money)s (%(count)s more budgets)", more)
+        freed = f"{freed}, {others % {'money': rest, 'count': more}}"
+    words = {"all": dollars(total["cents"]), "freed": freed, "names": names}
+    words["names"] += ", …" if total["count"] > len(learners) else ""
+    if total["budgets"] == 1:
+        return _("What comes free: %(freed)s. The learners: %(names)s") % words
+    return _("What comes free: %(all)s, that is %(freed)s. The learners: %(names)s") % words
 
 
 def _isolated(name: str) -> str:
@@ -317,8 +339,12 @@ def do_batch(
     given: str,
     now: datetime,
     actor: User,
+    place: int = 0,
 ) -> BatchResult:
-    """Do the first `BATCH` of `rows` above the primary key `after`, budget by budget."""
+    """Do the first `BATCH` of `rows` above the primary key `after`, budget by budget.
+
+    `place` is the number of those for which earlier batches of the same question did it.
+    """
     keys = rows.values_list("pk", "budget", "uuid")
     batch: list[tuple[int, int, UUID]] = next(keyset_pages(keys, size=BATCH, after=after), [])
     uuids: dict[int, list[UUID]] = {}
@@ -329,7 +355,8 @@ def do_batch(
     otherwise: dict[UUID, str] = {}
     budgets = Budget.objects.select_related("customer").in_bulk(uuids)
     for budget_pk, named in sorted(uuids.items()):
-        outcome = verb.work(budgets[budget_pk], named, given=given, now=now, actor=actor)
+        before = place + result.done
+        outcome = verb.work(budgets[budget_pk], named, given=given, now=now, actor=actor, place=before)
         result.done += outcome.done
         result.unchanged += outcome.unchanged
         refused |= {uuid: REFUSALS.get(why, _("It cannot be done.")) for uuid, why in outcome.refused.items()}

@@ -57,11 +57,14 @@ def end_of(starts: Sequence[datetime]) -> datetime:
     return starts[-1] + timedelta(weeks=1)
 
 
-def week_of(column: str, starts: Sequence[datetime]) -> Case:
-    """Return the number of the week that a row belongs to, as SQL: the last one that begins before it."""
+def period_of(column: str, starts: Sequence[datetime], *, before: int = 0) -> Case:
+    """Return the number of the period that a row belongs to, as SQL: the last one that begins before it.
+
+    `before` is that of a row before the first one, or without a date.
+    """
     return Case(
         *(When(**{f"{column}__gte": start}, then=Value(n)) for n, start in reversed([*enumerate(starts)])),
-        default=Value(0),
+        default=Value(before),
         output_field=IntegerField(),
     )
 

@@ -16,6 +16,7 @@ from bursary.access.models import User
 from bursary.access.permissions import Permission, may_anywhere
 from bursary.assignments import csv_export
 from bursary.dashboard import assignment_filters, assignment_list, budget_pages, bulk_steps, bulk_work
+from bursary.dashboard import totals as totals_of
 from bursary.dashboard.bulk_steps import BulkSteps
 from bursary.dashboard.headers import page
 from bursary.dashboard.learner_views import SeeOther
@@ -77,13 +78,23 @@ def selected(request: HttpRequest) -> HttpResponse:
         messages.info(request, _("Nothing that is selected can be changed by this: nothing was done."))
         return SeeOther(work.back)
     if work.is_confirmed:
-        context = {"work": work, "batch": work.do_batch()}
-        template = "dashboard/parts/bulk_step.html" if _is_part(request) else "dashboard/bulk_result.html"
+        context = {"work": work, "batch": work.do_batch(), "part": _is_part(request)}
+        template = "dashboard/parts/bulk_step.html" if context["part"] else "dashboard/bulk_result.html"
         return render(request, template, context)
     changed = work.confirmed is not None and work.confirmed != work.count
     status = HTTPStatus.CONFLICT if changed else HTTPStatus.OK
     status = HTTPStatus.UNPROCESSABLE_ENTITY if work.problem else status
     return render(request, "dashboard/bulk_confirm.html", {"work": work, "changed": changed}, status=status)
+
+
+@page
+@require_safe
+@login_required
+def totals(request: HttpRequest) -> HttpResponse:
+    """Show what the list's address finds, added up: by budget and by month."""
+    found = totals_of.load(_user(request), request.GET, now=timezone.now())
+    context = {"totals": found, "query": assignment_list.changed(request.GET)}
+    return render(request, "dashboard/totals.html", context)
 
 
 @page

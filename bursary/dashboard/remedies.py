@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from bursary.access.models import Role, User, learner_key, of_mailboxes
-from bursary.access.permissions import PERMISSIONS, Permission
+from bursary.access.permissions import PERMISSIONS, Permission, may_everywhere
 from bursary.assignments import (
     address_corrections,
     cancellation,
@@ -49,6 +49,11 @@ _NEXT_STEPS: Mapping[str, Any] = {
     State.EXPIRED: gettext_lazy("Assign the course again: the learner then has a new deadline."),
     State.CANCELLED: gettext_lazy("Assign the course again."),
 }
+_FOR_OPERATORS: Mapping[str, Any] = {
+    "from a budget that is not in use": gettext_lazy("Change the budget in the administration."),
+    ExtensionRefusal.BOUND_BY_BUDGET: gettext_lazy("Move the budget's end in the administration."),
+}
+"""What to do instead of asking an operator."""
 _RELOAD = gettext_lazy("Reload the page: it may have changed.")
 _CLIPPED_BY: Mapping[str, Any] = {
     ExpiryReason.ENROLL_BY: gettext_lazy("enrolment in the course closes then"),
@@ -117,7 +122,7 @@ def remind(assignment: LearnerContentAssignment, *, now: datetime, actor: User) 
         return RemedyResult(
             INFO, _("A mail was sent a moment ago, or is under way: no reminder is sent beside it.")
         )
-    return _refusal(found.refused, assignment) or RemedyResult(
+    return _refusal(found.refused, assignment, actor=actor) or RemedyResult(
         SUCCESS, _("The learner is reminded: a mail is under way.")
     )
 
@@ -129,7 +134,9 @@ def retry(
     found = failures.retry(
         assignment.budget, uuids=[assignment.uuid], which=Q(uuid=action_uuid), now=now, actor=actor
     )
-    return _refusal(found.refused, assignment) or RemedyResult(SUCCESS, _("It is tried again now."))
+    return _refusal(found.refused, assignment, actor=actor) or RemedyResult(
+        SUCCESS, _("It is tried again now.")
+    )
 
 
 def skip(
@@ -144,7 +151,7 @@ def skip(
         now=now,
         actor=actor,
     )
-    return _refusal(found.refused, assignment) or RemedyResult(
+    return _refusal(found.refused, assignment, actor=actor) or RemedyResult(
         SUCCESS, _("It is skipped, and counts as failed no more.")
     )
 
@@ -154,7 +161,7 @@ def cancel(assignment: LearnerContentAssignment, *, now: datetime, actor: User) 
     found = cancellation.cancel(assignment.budget, uuids=[assignment.uuid], now=now, actor=actor)
     if found.unchanged:
         return RemedyResult(INFO, _("This assignment was cancelled before."))
-    if refused := _refusal(found.refused, assignment):
+    if refused := _refusal(found.refused, assignment, actor=actor):
         return refused
     money = dollars(assignment.price_cents)
     if was_notified(assignment, cycle=assignment.cycle):
@@ -221,16 +228,16 @@ def extend(
     )
     if ExtensionRefusal.NOT_LATER in found.refused.values():
         return RemedyResult(ERROR, _not_later(assignment, until=until, now=now)), None
-    if refused := _refusal(found.refused, assignment):
+    if refused := _refusal(found.refused, assignment, actor=actor):
         return refused, None
     (extended,) = found.extended
     return RemedyResult(SUCCESS, extension_in_words(extended, assignment)), extended
 
 
-def closed_to_extension(assignment: LearnerContentAssignment, *, now: datetime) -> str:
+def closed_to_extension(assignment: LearnerContentAssignment, *, now: datetime, actor: User) -> str:
     """Return why no day can be chosen to extend its deadline to; empty where one may be."""
     why = extension.objection(assignment, until=FAR_FUTURE, now=now)
-    refused = _refusal({assignment.uuid: why} if why else {}, assignment)
+    refused = _refusal({assignment.uuid: why} if why else {}, assignment, actor=actor)
     return refused.sentence if refused else ""
 
 
@@ -262,7 +269,9 @@ def is_clipped(extended: Extension) -> bool:
     return extended.decided_by in _CLIPPED_BY
 
 
-def _refusal(refused: Mapping[UUID, str], assignment: LearnerContentAssignment) -> RemedyResult | None:
+def _refusal(
+    refused: Mapping[UUID, str], assignment: LearnerContentAssignment, *, actor: User
+) -> RemedyResult | None:
     """Return the refusal of the one assignment with its next step; None where there is none."""
     for why in refused.values():
         if why == State.CANCELLED and assignment.cancelled_at:
@@ -271,5 +280,8 @@ def _refusal(refused: Mapping[UUID, str], assignment: LearnerContentAssignment) 
             next_step = _("To give the learner the course after all, assign it again.")
             return RemedyResult(ERROR, f"{sentence % {'day': day}} {next_step}")
         sentence = bulk_work.REFUSALS.get(why, _("It cannot be done."))
-        return RemedyResult(ERROR, f"{sentence} {_NEXT_STEPS.get(why, _RELOAD)}")
+        next_step = _NEXT_STEPS.get(why, _RELOAD)
+        if why in _FOR_OPERATORS and may_everywhere(actor):
+            next_step = _FOR_OPERATORS[why]
+        return RemedyResult(ERROR, f"{sentence} {next_step}")
     return None

@@ -105,7 +105,7 @@ def extend(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     now = timezone.now()
     later = suggested_days(max(assignment.expires_at, now).astimezone(zone).date())
     context = {"form": form, "clipped": clipped, "agreed": agreed, "deadline": deadline_in_words(assignment)}
-    context |= {"suggested": later, "closed": remedies.closed_to_extension(assignment, now=now)}
+    context |= {"suggested": later, "closed": remedies.closed_to_extension(assignment, now=now, actor=user)}
     return _page(request, assignment, "extend", context)
 
 

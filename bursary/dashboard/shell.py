@@ -26,7 +26,16 @@ SECTIONS: Mapping[str, tuple[Any, str, frozenset[str]]] = {
     "assignment-list": (
         gettext_lazy("Assignments"),
         "list-details",
-        frozenset({"assignment-list", "selected-assignments", "assignment", "batch", *_REMEDIES}),
+        frozenset(
+            {
+                "assignment-list",
+                "assignment-totals",
+                "selected-assignments",
+                "assignment",
+                "batch",
+                *_REMEDIES,
+            }
+        ),
     ),
     "own-assignments": (gettext_lazy("My courses"), "school", frozenset({"own-assignments", "home"})),
 }

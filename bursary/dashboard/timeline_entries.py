@@ -119,7 +119,8 @@ class EntryReader:
 
     repairable: Collection[int]
     may_correct: bool
-    with_traces: bool
+    operates: bool
+    """Stack traces, and what an operator can do, are for operators."""
     may_retry: bool = True
     """Not where the learner's account has ended: no mail is sent then."""
     corrected_at: datetime | None = None
@@ -149,7 +150,11 @@ def _entry(
     )
     next_step = _("Correct the address.") if came_back and reader.may_correct else ""
     if failed and repairable:
-        next_step = str(why.next_step) if reader.may_retry else _("Skip it: the learner's account has ended.")
+        next_step = (
+            why.next_step_of(operates=reader.operates)
+            if reader.may_retry
+            else _("Skip it: the learner's account has ended.")
+        )
     return TimelineEntry(
         action=action,
         kind=_kind(action),
@@ -160,7 +165,7 @@ def _entry(
         took=_took(action),
         code=action.last_error["cause"],
         detail=action.last_error["detail"],
-        traceback=action.last_error["traceback"] if reader.with_traces else "",
+        traceback=action.last_error["traceback"] if reader.operates else "",
         repairable=repairable,
         retryable=repairable and reader.may_retry,
         correctable=reader.may_correct

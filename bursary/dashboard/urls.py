@@ -11,6 +11,7 @@ urlpatterns = [
     path("courses/", views.own, name="own-assignments"),
     path("assignments/", list_views.assignments, name="assignment-list"),
     path("assignments/export/", list_views.export, name="export-assignments"),
+    path("assignments/totals/", list_views.totals, name="assignment-totals"),
     path("assignments/selected/", list_views.selected, name="selected-assignments"),
     path("forgotten-password/", account_views.ForgottenPassword.as_view(), name="forgotten-password"),
     path("forgotten-password/sent/", account_views.LinkSent.as_view(), name="password-link-sent"),

@@ -7,32 +7,22 @@ from collections.abc import Callable, Mapping
 
 from django.db import transaction
 
-from bursary.access import known_learners
-from bursary.access.models import LearnerLink, Role, RoleGrant
-from bursary.assignments import redemption
+from bursary.access import learner_links
+from bursary.assignments import linking, redemption
 from bursary.assignments.actions import Done, Postponed, Skipped
 from bursary.assignments.choices import ActionType, ErrorReason
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.budgets.ledger import LedgerError
 from bursary.delivery import emails
 from bursary.delivery.errors import DeliveryError
-from bursary.lib.locks import for_update
 
 
 def link_learner(action: LearnerContentAssignmentAction) -> Done:
-    """Link the action's recipient to the assignment's customer; grant the role to existing accounts."""
-    assignment = action.assignment
-    customer, key = assignment.budget.customer, assignment.present_key
+    """Link the action's recipient to the assignment's customer, where an earlier release requested it."""
+    customer, key = action.assignment.budget.customer, action.assignment.present_key
     with transaction.atomic():
-        # Locked: a link that is being deleted by an erasure is waited for, and made again.
-        link, _created = for_update(LearnerLink.objects.all()).get_or_create(
-            customer=customer,
-            learner_key=key,
-            defaults={"mailbox_key": key, "learner_email": action.recipient, "created": action.created},
-        )
-    for user in known_learners.accounts_of([key]):
-        RoleGrant.objects.get_or_create(user=user, role=Role.LEARNER, customer=customer)
-    return Done(provider_ref=f"link:{link.pk}")
+        links = learner_links.link(customer, {key: action.recipient}, now=action.created)
+    return Done(provider_ref=linking.reference(links[key]))
 
 
 def redeem(action: LearnerContentAssignmentAction) -> Done:

@@ -30,6 +30,9 @@ NOT_BEFORE = 0
 MAY_BE_EARLY = 1
 """`early`: the row is worked on before `due_at` too, when nothing else is due: its place in a fair queue."""
 
+APART = timedelta(seconds=1)
+"""Between the rows of one bulk request: they take turns with everything that comes after it."""
+
 MAX_DELAY = timedelta(days=31)
 """No row waits longer, and no lease lasts longer. A later instant was written by a clock that was ahead, and
 counts as past."""
@@ -91,6 +94,15 @@ def claim(
     return in_transaction(take)
 
 
+def turn(place: int, *, now: datetime) -> dict[str, Any]:
+    """Return `due_at` and `early` of new work: of one person at place 0, and then of a bulk request's others.
+
+    Rows are taken in the order of `due_at`, so that what is requested later waits for the places before that
+    time alone, and where nothing else waits, for none.
+    """
+    return {"due_at": now + place * APART, "early": MAY_BE_EARLY if place else NOT_BEFORE}
+
+
 def first_due(rows: QuerySet[Any], *, now: datetime, limit: int) -> list[int]:
     """Return the primary keys of the first `limit` rows that may be claimed at `now`, in their order."""
     found: list[tuple[datetime, int]] = []
@@ -102,7 +114,8 @@ def first_due(rows: QuerySet[Any], *, now: datetime, limit: int) -> list[int]:
 
 def any_due(rows: QuerySet[Any], *, now: datetime) -> bool:
     """Return whether a claim would find a row. It takes no lock, so that idle workers disturb no writer."""
-    return any(rows.filter(due).order_by().exists() for due in _due(now))
+    # In order, though any row would do: PostgreSQL would look for one among all that are finished.
+    return any(rows.filter(due).order_by("due_at").values("pk")[:1] for due in _due(now))
 
 
 def count_due(rows: QuerySet[Any], *, now: datetime, most: int | None = None) -> int:

@@ -38,6 +38,7 @@ ENDING, ENDING_CENTS = "Leadership", 950_000
 PLANNED_END, ENDS_IN = timedelta(days=120), timedelta(days=24)
 """A budget of the same organisation. Its end is brought forward at last, and deadlines with it."""
 OTHER_CUSTOMER, OTHER_SLUG, OTHER_TIME_ZONE = "Brightwater Health", "brightwater-health", "America/Chicago"
+SLUGS = (SLUG, OTHER_SLUG)
 OTHER_BUDGETS: Mapping[str, int] = {"Clinical skills": 800_000, "First ninety days": 1_100_000}
 FEW_REMINDERS: Mapping[str, object] = {"remind_days_after": "14", "remind_days_before": "3"}
 OTHER_TERMS: Mapping[str, Mapping[str, object]] = {
@@ -102,7 +103,7 @@ def load(
     customer = budgets[0].customer
     users = {"administrator": administrator, **_other_users(customer)}
     _load_content(budgets[0], now=now, advance=advance)
-    if weeks:
+    if weeks:  # each organisation has a catalog of its own, with its own links
         years = _years(budgets, administrator=administrator, now=now)
         demo_year.load(years, began=customer.created, weeks=weeks, advance=advance_year)
         ending = years[0].budgets[1]
@@ -117,9 +118,7 @@ def load(
         demo_file(),
         record,
         contents=demo_history.offered(budgets[0]).count(),
-        assignments=LearnerContentAssignment.objects.filter(
-            budget__catalog_uuid=budgets[0].catalog_uuid
-        ).count(),
+        assignments=LearnerContentAssignment.objects.filter(budget__customer__slug__in=SLUGS).count(),
     )
 
 
@@ -155,6 +154,7 @@ def _years(budgets: list[Budget], *, administrator: User, now: datetime) -> list
         catalog_uuid=comfortable.catalog_uuid,
         ends=(now + PLANNED_END).date().isoformat(),
     )
+    catalog_uuid = uuid4()  # unused where the budgets exist
     others = [
         set_up(
             SetupPlan(
@@ -164,11 +164,12 @@ def _years(budgets: list[Budget], *, administrator: User, now: datetime) -> list
                 administrator=OTHER_ADMINISTRATOR,
                 budget=name,
                 limit_cents=limit_cents,
-                catalog_uuid=comfortable.catalog_uuid,
+                catalog_uuid=catalog_uuid,
             )
         )
         for name, limit_cents in OTHER_BUDGETS.items()
     ]
+    _load_content(others[0].budget, now=now)
     other_budgets = [
         terms.change(one.budget, now=now, terms=OTHER_TERMS[one.budget.name])
         if "budget" in one.made
@@ -192,9 +193,11 @@ def _other_users(customer: Customer) -> dict[str, User]:
     return {"learner": learners[0], "operator": operator}
 
 
-def _load_content(budget: Budget, *, now: datetime, advance: Advance) -> None:
+def _load_content(budget: Budget, *, now: datetime, advance: Advance = lambda _done: None) -> None:
+    """Load the catalog of the budget's organisation, written before where it is missing."""
     folder = Path(settings.VAR_DIR) / "catalog"
-    refresh.write_sample_catalog(folder / f"{budget.catalog_uuid}.jsonl", now=now)
+    slug = budget.customer.slug
+    refresh.write_sample_catalog(folder / f"{budget.catalog_uuid}.jsonl", now=now, slug=slug)
     refresh.refresh_catalog(
         budget.catalog_uuid,
         source=refresh.configured_source(),
@@ -206,7 +209,7 @@ def _load_content(budget: Budget, *, now: datetime, advance: Advance) -> None:
 
 def _record(customer: Customer, catalog_uuid: UUID, users: Mapping[str, User]) -> dict[str, Any]:
     known = _read(demo_file()).get("users", {})
-    budgets = Budget.objects.filter(catalog_uuid=catalog_uuid).select_related("customer").order_by("pk")
+    budgets = Budget.objects.filter(customer__slug__in=SLUGS).select_related("customer").order_by("pk")
     return {
         "base_url": settings.BASE_URL,
         "customer_uuid": str(customer.uuid),

@@ -116,13 +116,15 @@ class RepairCommand(OperatorCommand):
         for one in Budget.objects.filter(pk__in=counts).order_by("pk"):
             failed = found.filter(assignment__budget=one).values("assignment")
             for uuids in pages_of(LearnerContentAssignment.objects.filter(pk__in=failed)):
-                total.add(self.repair(one, uuids, which, options))
+                total.add(self.repair(one, uuids, which, options, place=len(total.repaired)))
         refused, text = refused_in_words(total.refused)
         summary = {"dry_run": False, self.done: len(total.repaired), **refused}
         return self.answer(summary, f"{len(total.repaired)} {self.done}.{text}")
 
-    def repair(self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any]) -> RepairResult:
-        """Repair the failed work, `which` actions, of these assignments."""
+    def repair(
+        self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any], *, place: int
+    ) -> RepairResult:
+        """Repair the failed work, `which` actions, of these assignments; `place` of others came before."""
         raise NotImplementedError
 
 
@@ -142,8 +144,10 @@ class RetryCommand(RepairCommand):
 
     done = "retried"
 
-    def repair(self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any]) -> RepairResult:
-        return failures.retry(budget, uuids=uuids, which=which, now=timezone.now())
+    def repair(
+        self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any], *, place: int
+    ) -> RepairResult:
+        return failures.retry(budget, uuids=uuids, which=which, now=timezone.now(), place=place)
 
 
 class SkipCommand(RepairCommand):
@@ -156,7 +160,9 @@ class SkipCommand(RepairCommand):
         reason = "The reason, which stays on the timelines."
         parser.add_argument("--reason", type=_reason, required=True, metavar="TEXT", help=reason)
 
-    def repair(self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any]) -> RepairResult:
+    def repair(
+        self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any], *, place: int
+    ) -> RepairResult:
         return failures.skip(budget, uuids=uuids, which=which, reason=options["reason"], now=timezone.now())
 
 

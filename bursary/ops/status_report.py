@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from bursary.access.models import User
 from bursary.assignments import causes, failures
 from bursary.assignments.choices import Status
 from bursary.assignments.models import LearnerContentAssignmentAction
@@ -41,6 +42,14 @@ PROBLEMS: Mapping[str, str] = {
     "work_dated_ahead": "A clock that was ahead dated work, which waits until then: see the manual.",
 }
 """What to do about the codes of health that are not the mail server's."""
+
+
+REMEDIES: Mapping[str, str] = {
+    "address_rejected": "address_rejected: a retry would fail again. Correct the address, which invites the "
+    "learner there: `bursary correct_address OLD NEW`.",
+    "ledger_refused": "ledger_refused: no retry. The learner can accept again.",
+}
+"""What to do about causes that no retry repairs."""
 
 
 @dataclass(frozen=True)
@@ -125,10 +134,12 @@ class StatusReport:
     failed: list[FailedWork]
     """The newest `MOST_COUNTED`, most frequent first."""
     tasks: list[TaskLine]
+    password_links_given_up: int
+    """Accounts, up to `MOST_COUNTED`, to which no link to set a password could be sent since `since`."""
 
 
 def load(*, now: datetime) -> StatusReport:
-    """Return the report. Seventeen queries at most. Raises DatabaseError."""
+    """Return the report. Eighteen queries at most. Raises DatabaseError."""
     since = now - SINCE
     found = health.measure(now=now)
     return StatusReport(
@@ -140,6 +151,7 @@ def load(*, now: datetime) -> StatusReport:
         waiting=_waiting(now),
         failed=_failed(),
         tasks=_tasks(late=found.late_ticks or ()),
+        password_links_given_up=_password_links_given_up(since),
     )
 
 
@@ -155,6 +167,10 @@ def _mail_trouble() -> MailTrouble | None:
         failures=server.failures,
         tried_next=server.due_at,
     )
+
+
+def _password_links_given_up(since: datetime) -> int:
+    return User.objects.filter(reset_failed_at__gte=since).order_by().values("pk")[:MOST_COUNTED].count()
 
 
 def _done(since: datetime) -> dict[str, dict[str, int]]:
@@ -243,15 +259,16 @@ def summary(report: StatusReport) -> dict[str, object]:
 
 
 def render(report: StatusReport) -> RenderableType:
-    """Return the report as one screen: four parts, times in UTC."""
+    """Return the report as one screen: its parts below each other, with times in UTC."""
     found = report.health
     alarms = (
         f" Catalogs of which too much is missing: {found.catalog_alarms}." if found.catalog_alarms else ""
     )
     return Group(
-        Text(f"{found.status} at {_time(report.now)} UTC.{alarms}", style="bold"),
+        Text(f"{found.status} at {_time(report.now)} UTC, as all times here.{alarms}", style="bold"),
         Text("\n".join([*(PROBLEMS[code] for code in found.problems if code in PROBLEMS), ""])),
         *_mail_text(report),
+        *_password_text(report.password_links_given_up),
         _done_table(report),
         _waiting_text(report.waiting, report.now),
         _failed_table(report.failed),
@@ -274,6 +291,13 @@ def _mail_text(report: StatusReport) -> list[Text]:
     if trouble.tried_next:
         lines.append(f"It is tried next at {_time(trouble.tried_next)}.")
     return [Text("\n".join([*lines, ""]))]
+
+
+def _password_text(given_up: int) -> list[Text]:
+    if not given_up:
+        return []
+    line = f"Links to set a password that could not be sent, given up: {_count(given_up)}. Their users asked "
+    return [Text(f"{line}for them, and may ask again once mails go out; the log names the accounts.\n")]
 
 
 def _done_table(report: StatusReport) -> RenderableType:
@@ -310,11 +334,21 @@ def _failed_table(failed: Sequence[FailedWork]) -> RenderableType:
     examples = [
         f"{one.cause}: {one.sentence} `bursary timeline {one.example}`" for one in failed[:MOST_LINES]
     ]
-    next_step = "Look at one, repair what is at fault, then: `bursary retry_failed --cause CODE`."
     return Group(
-        _titled(table, "Failed, to be repaired: most first, times in UTC"),
-        Text("\n".join([*examples, next_step, ""])),
+        _titled(table, "Failed, to be repaired: most first"),
+        Text("\n".join([*examples, *_remedies({one.cause for one in failed}), ""])),
     )
+
+
+def _remedies(found: Collection[str]) -> list[str]:
+    """Return what to do about these causes, a line each."""
+    remedies = [words for cause, words in REMEDIES.items() if cause in found]
+    if set(found) - set(REMEDIES):
+        others = "The others: look" if remedies else "Look"
+        remedies.append(
+            f"{others} at one, repair what is at fault, then: `bursary retry_failed --cause CODE`."
+        )
+    return remedies
 
 
 def _task_table(tasks: Sequence[TaskLine]) -> RenderableType:

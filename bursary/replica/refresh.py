@@ -66,14 +66,18 @@ def upstream_state() -> str | None:
     return breaker_state(configured_source())
 
 
-def write_sample_catalog(path: Path, *, now: datetime) -> bool:
-    """Write the sample catalog, its dates moved to `now`, unless the file exists; return whether it was."""
+def write_sample_catalog(path: Path, *, now: datetime, slug: str) -> bool:
+    """Write the sample catalog of the organisation with the slug, its dates moved to `now`, unless the file
+    exists; return whether it was written.
+    """
     if path.exists():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with draft.open("w", encoding="utf-8") as file:
-        file.writelines(f"{json.dumps(record, ensure_ascii=False)}\n" for record in courses(now=now))
+        file.writelines(
+            f"{json.dumps(record, ensure_ascii=False)}\n" for record in courses(now=now, slug=slug)
+        )
     draft.replace(path)
     return True
 

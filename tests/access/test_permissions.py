@@ -26,6 +26,7 @@ EXPECTED = {
     Permission.REMIND: {Role.ADMINISTRATOR, Role.OPERATOR},
     Permission.LEARN: {Role.LEARNER, Role.ADMINISTRATOR, Role.OPERATOR},
     Permission.READ_CONTENT: {Role.LEARNER, Role.ADMINISTRATOR, Role.OPERATOR},
+    Permission.MAKE_KEYS: {Role.ADMINISTRATOR, Role.OPERATOR},
 }
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
@@ -12,6 +11,7 @@ from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.api.cast import given_cast
 from tests.api.door import Door, door_of
+from tests.once import made_once
 from tests.world import NOW, given_budget, given_content
 
 
@@ -30,12 +30,10 @@ def budget() -> Budget:
 @pytest.fixture(scope="module")
 def budget_of_the_cast(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Budget]:
     """Return a budget with the four of `cast.py`, made once for a module; what a test adds is undone."""
-    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as until_then, transaction.atomic():
-        until_then.setattr(connection, "close", lambda: None)  # after each test, as Django would
+    with made_once(django_db_blocker):
         budget = given_budget(seats=10)
         given_cast(budget)
         yield budget
-        transaction.set_rollback(True)
 
 
 @pytest.fixture

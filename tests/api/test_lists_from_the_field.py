@@ -23,18 +23,19 @@ REFUSED = [case for case in ADDRESSES if case["outcome"] == "refused"]
 USABLE = [case for case in ADDRESSES if case["outcome"] != "refused"]
 
 
-@pytest.mark.parametrize("case", REFUSED, ids=lambda case: ascii(case["input"]))
 def test_a_refused_address_is_named_with_the_reason_and_nothing_is_allocated(
-    door: Door, budget: Budget, content: ContentMetadata, case: dict[str, Any]
+    door: Door, budget: Budget, content: ContentMetadata, subtests: pytest.Subtests
 ) -> None:
-    answer = door.allocate(budget, content, world.BOB, case["input"])
-    status = 400 if case["input"] in NO_ADDRESSES else 422
-    assert refusal_of(answer) == (status, "invalid_addresses")
-    body = answer.json() if status == 400 else answer.json()[0]
-    [[reason]] = body["learner_emails"].values()
-    [bob, bad] = door.can_allocate(budget, content, world.BOB, case["input"]).json()["learners"]
-    assert (bob["verdict"], bad["verdict"], bad["problem"]) == ("new", "invalid", reason)
-    assert not LearnerContentAssignment.objects.exists()
+    for case in REFUSED:
+        with subtests.test(ascii(case["input"])):
+            answer = door.allocate(budget, content, world.BOB, case["input"])
+            status = 400 if case["input"] in NO_ADDRESSES else 422
+            assert refusal_of(answer) == (status, "invalid_addresses")
+            body = answer.json() if status == 400 else answer.json()[0]
+            [[reason]] = body["learner_emails"].values()
+            [bob, bad] = door.can_allocate(budget, content, world.BOB, case["input"]).json()["learners"]
+            assert (bob["verdict"], bad["verdict"], bad["problem"]) == ("new", "invalid", reason)
+            assert not LearnerContentAssignment.objects.exists()
 
 
 def test_a_list_with_something_that_is_no_address_is_malformed_as_a_whole(
@@ -50,45 +51,60 @@ def test_an_invisible_character_is_named(door: Door, budget: Budget, content: Co
     assert answer.json()[0]["learner_emails"] == {"0": ["It contains U+200E LEFT-TO-RIGHT MARK."]}
 
 
-@pytest.mark.parametrize("case", USABLE, ids=lambda case: ascii(case["input"]))
 def test_an_accepted_address_is_one_learner_is_mailed_as_it_is_keyed_and_is_found_as_it_was_typed(
-    door: Door, budget: Budget, content: ContentMetadata, mail: MailServer, case: dict[str, Any]
+    door: Door, content: ContentMetadata, budget: Budget, mail: MailServer, subtests: pytest.Subtests
 ) -> None:
-    typed, expected = case["input"], case.get("key_as", case["input"])
-    [learner] = door.can_allocate(budget, content, typed).json()["learners"]
-    assert (learner["verdict"], learner["address"]) == ("new", expected)
-    [created] = door.allocate(budget, content, typed).json()["created"]
-    [unchanged] = door.allocate(budget, content, expected).json()["no_change"]
-    assert created["uuid"] == unchanged["uuid"]
+    budgets = [world.given_budget(customer=budget.customer) for _case in USABLE]
+    allocated: list[LearnerContentAssignment] = []
+    for budget, case in zip(budgets, USABLE, strict=True):
+        typed, expected = case["input"], expected_of(case)
+        with subtests.test(ascii(typed)):
+            [learner] = door.can_allocate(budget, content, typed).json()["learners"]
+            assert (learner["verdict"], learner["address"]) == ("new", expected)
+            [created] = door.allocate(budget, content, typed).json()["created"]
+            [unchanged] = door.allocate(budget, content, expected).json()["no_change"]
+            assert created["uuid"] == unchanged["uuid"]
+            allocated.append(LearnerContentAssignment.objects.get(budget=budget))
 
     world.deliver()
 
-    [assignment] = LearnerContentAssignment.objects.all()
-    assert assignment.mailbox_key == assignment.learner_key == learner_key(expected)
-    if not expected.endswith(".invalid"):
-        assert [learner_key(sent["To"]) for sent in mail.received] == [assignment.mailbox_key]
-        assert [sent["To"] for sent in mail.received] == [expected]
-    for written in (typed, expected, expected.upper()):
-        assert door.assignments(budget, learner_email=written).json()["count"] == 1
-    assert door.assignments(budget, learner_email__in=f"{world.BOB},{typed}").json()["count"] == 1
+    for assignment, case in zip(allocated, USABLE, strict=True):
+        typed, expected = case["input"], expected_of(case)
+        with subtests.test(ascii(typed)):
+            assert assignment.mailbox_key == assignment.learner_key == learner_key(expected)
+            for written in (typed, expected, expected.upper()):
+                assert door.assignments(assignment.budget, learner_email=written).json()["count"] == 1
+            listed = door.assignments(assignment.budget, learner_email__in=f"{world.BOB},{typed}")
+            assert listed.json()["count"] == 1
+    mailed = [address for case in USABLE if not (address := expected_of(case)).endswith(".invalid")]
+    assert sorted(sent["To"] for sent in mail.received) == sorted(mailed)
+    keys = [one.mailbox_key for one in allocated if one.learner_email in mailed]
+    assert sorted(learner_key(sent["To"]) for sent in mail.received) == sorted(map(str, keys))
 
 
-@pytest.mark.parametrize("case", USABLE, ids=lambda case: ascii(case["input"]))
+def expected_of(case: dict[str, Any]) -> str:
+    """Return the address as it is kept and mailed."""
+    return str(case.get("key_as", case["input"]))
+
+
 def test_a_preview_warns_of_the_addresses_to_be_warned_of_and_of_no_other(
-    door: Door, budget: Budget, content: ContentMetadata, case: dict[str, Any]
+    door: Door, budget: Budget, content: ContentMetadata, subtests: pytest.Subtests
 ) -> None:
-    seen = door.can_allocate(budget, content, world.BOB, case["input"]).json()
+    for case in USABLE:
+        with subtests.test(ascii(case["input"])):
+            seen = door.can_allocate(budget, content, world.BOB, case["input"]).json()
 
-    [bob, learner] = seen["learners"]
-    assert (seen["can_allocate"], bob["warnings"]) == (True, [])
-    warned = case["outcome"] == "warned"
-    assert len(learner["warnings"]) == len(seen["warnings"]) == int(warned)
-    for one in [*learner["warnings"], *seen["warnings"]]:
-        assert one["code"] == {"gmial.com": "domain_mistyped"}.get(case["input"][-9:], "domain_reserved")
-        assert one["user_message"]
-        assert one["next_step"]
-    if case["input"].endswith("@gmial.com"):
-        assert learner["warnings"][0]["suggestion"] == "marta@gmail.com"
+            [bob, learner] = seen["learners"]
+            assert (seen["can_allocate"], bob["warnings"]) == (True, [])
+            warned = case["outcome"] == "warned"
+            assert len(learner["warnings"]) == len(seen["warnings"]) == int(warned)
+            for one in [*learner["warnings"], *seen["warnings"]]:
+                expected = {"gmial.com": "domain_mistyped"}.get(case["input"][-9:], "domain_reserved")
+                assert one["code"] == expected
+                assert one["user_message"]
+                assert one["next_step"]
+            if case["input"].endswith("@gmial.com"):
+                assert learner["warnings"][0]["suggestion"] == "marta@gmail.com"
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -106,7 +106,7 @@ def test_a_timeline_is_filtered_by_action_type(
     body = door.timeline(given_assignment(budget, content), action_type=asked).json()
     assert [row["action_type"] for row in body["results"]] == found
     assert body["count"] == len(found)
-    assert body["latest_successful"]["action_type"] == "allocated"  # of all, whatever is shown
+    assert body["latest_successful"]["action_type"] == "learner_linked"  # of all, whatever is shown
 
 
 @pytest.mark.parametrize("asked", ["linked", "NOTIFIED", "notified,\0", "notified,linked"])

@@ -1,7 +1,8 @@
-"""A catalog that serves the courses of `joinable.jsonl`, one of them edited."""
+"""A catalog that serves some courses of `joinable.jsonl`, one of them edited."""
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -18,11 +19,16 @@ COURSE = "RevX+1"
 RUN = "course-v1:RevX+1+R1"
 
 Edit = Callable[[Record], None]
+SERVED: list[Record] = [
+    record
+    for record in map(json.loads, CASES.read_text(encoding="utf-8").splitlines())
+    if record["key"] in (COURSE, "SoonX+1", "LateX+1")
+]
 
 
 def serve(edit: Edit | None = None, *, now: datetime, without: str = "", catalog: UUID = CATALOG) -> None:
-    """Refresh a catalog, which serves the cases, the course edited."""
-    served = [json.loads(line) for line in CASES.read_text().splitlines()]
+    """Refresh a catalog, which serves the course, edited, and two others."""
+    served = deepcopy(SERVED)
     for record in served:
         if record["key"] == COURSE:
             record["content_last_modified"] = now.isoformat()

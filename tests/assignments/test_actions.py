@@ -89,7 +89,7 @@ def test_a_broken_listener_harms_no_other_assignment(
     actions.requested.connect(break_down)
     with django_capture_on_commit_callbacks(execute=True):
         assignment = given_assignment()
-    assert assignment.actions.filter(status=Status.PENDING).count() == 2
+    assert assignment.actions.filter(status=Status.PENDING).count() == 1
 
 
 def test_a_claim_takes_a_lease_and_raises_the_fence() -> None:
@@ -115,7 +115,7 @@ def test_claimed_work_comes_with_its_customer_and_content_but_without_the_payloa
     with django_assert_num_queries(0):
         assert {action.assignment.budget.customer.name for action in claimed} != {""}
         contents = [action.assignment.content for action in claimed]
-    assert [content and content.get_deferred_fields() for content in contents] == [{"payload"}] * 2
+    assert [content and content.get_deferred_fields() for content in contents] == [{"payload"}]
 
 
 def test_every_kind_of_work_has_the_states_in_which_it_is_carried_out() -> None:
@@ -138,8 +138,7 @@ def test_work_that_no_longer_applies_is_superseded_when_it_is_claimed() -> None:
     assignment = given_assignment()
     LearnerContentAssignment.objects.filter(pk=assignment.pk).update(cycle=2)
     assert actions.claim(now=NOW, lease=LEASE, limit=10) == []
-    statuses = assignment.actions.exclude(action_type=ActionType.ALLOCATED).values_list("status", flat=True)
-    assert set(statuses) == {Status.SUPERSEDED}
+    assert action_of(assignment, ActionType.NOTIFIED).status == Status.SUPERSEDED
 
 
 def test_work_of_a_forgotten_learner_is_superseded_when_it_is_claimed() -> None:
@@ -163,11 +162,12 @@ def test_failed_work_of_a_forgotten_learner_is_not_retried() -> None:
 
 def test_a_running_action_is_finished_though_the_assignment_moved_on() -> None:
     assignment = given_assignment()
+    actions.request([assignment], [ActionType.NUDGED], now=NOW)
     running = claim_notified(assignment)
     cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
     assert actions.finish(running, Done(), now=NOW)
     assert action_of(assignment, ActionType.NOTIFIED).status == Status.DONE
-    assert action_of(assignment, ActionType.LEARNER_LINKED).status == Status.SUPERSEDED
+    assert action_of(assignment, ActionType.NUDGED).status == Status.SUPERSEDED
 
 
 def test_a_late_worker_that_failed_does_not_release_the_hold_of_a_redemption() -> None:
@@ -204,14 +204,15 @@ def test_superseded_work_stays_so_though_it_was_scheduled_meanwhile(monkeypatch:
 
 def test_superseding_and_redirecting_leave_other_assignments_alone() -> None:
     mine, other = given_assignment(), given_assignment()
+    actions.request([mine, other], [ActionType.NUDGED], now=NOW)
     later = NOW + LEASE
     actions.supersede([mine.pk], [ActionType.NOTIFIED], now=later, error_code="cancelled")
     mine.learner_email = BOB
     actions.redirect(mine, now=later)
-    superseded, linked = (action_of(mine, kind) for kind in (ActionType.NOTIFIED, ActionType.LEARNER_LINKED))
+    superseded, nudged = (action_of(mine, kind) for kind in (ActionType.NOTIFIED, ActionType.NUDGED))
     assert (superseded.status, superseded.modified) == (Status.SUPERSEDED, later)
-    assert (linked.status, linked.recipient, linked.modified) == (Status.PENDING, BOB, later)
-    untouched = other.actions.exclude(action_type=ActionType.ALLOCATED)
+    assert (nudged.status, nudged.recipient, nudged.modified) == (Status.PENDING, BOB, later)
+    untouched = other.actions.filter(action_type__in=[ActionType.NOTIFIED, ActionType.NUDGED])
     assert set(untouched.values_list("status", "recipient")) == {(Status.PENDING, ALICE)}
 
 

@@ -49,7 +49,7 @@ def test_every_address_becomes_an_assignment_with_its_work_and_its_money() -> No
     assert stored.allocated_by == ada
     assert timeline(stored) == [
         (ActionType.ALLOCATED, Status.DONE),
-        (ActionType.LEARNER_LINKED, Status.PENDING),
+        (ActionType.LEARNER_LINKED, Status.DONE),
         (ActionType.NOTIFIED, Status.PENDING),
     ]
     assert {action.actor for action in stored.actions.all()} == {ada}
@@ -118,7 +118,7 @@ def test_a_cancelled_assignment_is_allocated_again_in_a_new_cycle() -> None:
     assert Budget.objects.get().held_cents == PRICE - 100
     assert timeline(again)[-3:] == [
         (ActionType.ALLOCATED, Status.DONE),
-        (ActionType.LEARNER_LINKED, Status.PENDING),
+        (ActionType.LEARNER_LINKED, Status.DONE),
         (ActionType.NOTIFIED, Status.PENDING),
     ]
 

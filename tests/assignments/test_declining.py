@@ -73,7 +73,7 @@ def test_what_waited_to_be_sent_is_not_sent_nor_a_notice_of_what_the_learner_kno
     assert mail.received == []
     assert timeline(assignment) == [
         (ActionType.ALLOCATED, Status.DONE),
-        (ActionType.LEARNER_LINKED, Status.SUPERSEDED),
+        (ActionType.LEARNER_LINKED, Status.DONE),
         (ActionType.NOTIFIED, Status.SUPERSEDED),
         (ActionType.DECLINED, Status.DONE),
     ]

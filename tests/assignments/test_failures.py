@@ -142,8 +142,9 @@ def test_a_retry_goes_to_the_corrected_address() -> None:
 
 
 def test_only_the_named_type_or_cause_is_retried() -> None:
-    assignment = given_failure(kind=ActionType.LEARNER_LINKED, cause="unexpected_error")
-    fail(assignment)
+    assignment = given_failure()
+    actions.request([assignment], [ActionType.REMINDED], now=NOW)
+    fail(assignment, ActionType.REMINDED, cause="unexpected_error")
 
     done = failures.retry(
         assignment.budget, uuids=[assignment.uuid], which=Q(error_code="unexpected_error"), now=NOW

@@ -22,6 +22,7 @@ from tests.world import (
     given_budget,
     given_content,
     given_user,
+    link_as_work,
 )
 
 pytestmark = pytest.mark.django_db
@@ -147,6 +148,7 @@ def given_assignment_in(state: State, *, redeeming: bool = False) -> LearnerCont
             due_at=NOW,
             early=0,
         )
+    link_as_work(assignment)
     assignment.actions.filter(dedup_key="").update(dedup_key="before")
     assignment.refresh_from_db()
     return assignment
@@ -202,7 +204,7 @@ def test_every_move_from_every_state_does_what_the_table_says(by: str, state: St
     new = assignment.actions.filter(dedup_key="", cycle=expected.cycle, created=LATER)
     facts = {(by, Status.DONE)} if expected.fact else set()
     assert set(new.values_list("action_type", "status")) == facts | {
-        (work, Status.PENDING) for work in expected.requests
+        (work, Status.DONE if work == "learner_linked" else Status.PENDING) for work in expected.requests
     }
 
 

@@ -111,7 +111,9 @@ Verb = Callable[[LearnerContentAssignment], object]
             id="remind on request",
         ),
         pytest.param(
-            lambda one: addresses.correct(one, address=BOB, now=NOW), [*MONEY, ASSIGNMENT], id="correct"
+            lambda one: addresses.correct(one, address=BOB, now=NOW),
+            [*MONEY, ASSIGNMENT, "LearnerLink"],
+            id="correct",
         ),
         pytest.param(
             lambda one: (given_user(email=ALICE, lms_user_id=7), link_registered_users(now=NOW)),

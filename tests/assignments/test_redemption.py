@@ -77,7 +77,7 @@ def test_a_learner_takes_it_up_and_the_money_is_spent() -> None:
     assert action_of(assignment, ActionType.REDEEMED).provider_ref == str(LedgerEntry.objects.get().uuid)
     assert timeline(assignment) == [
         (ActionType.ALLOCATED, Status.DONE),
-        (ActionType.LEARNER_LINKED, Status.PENDING),
+        (ActionType.LEARNER_LINKED, Status.DONE),
         (ActionType.NOTIFIED, Status.SUPERSEDED),
         (ActionType.REDEEMED, Status.DONE),
     ]

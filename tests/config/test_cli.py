@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bursary.config.commands import GROUPS
 from tests.ops.processes import PATIENCE, environment
 
 EACH = """
@@ -123,8 +125,12 @@ def test_a_folder_without_a_key_gets_none_by_accident(tmp_path: Path) -> None:
 
 def test_help_and_check_need_no_folder_and_make_none(tmp_path: Path) -> None:
     commands = ["", "--help", "serve --help", "check"]
-    ended = bursary(*commands, folder=tmp_path, program=("-c", EACH))
-    assert ended.stderr == "0\n" * len(commands)
+    ended = bursary(*commands, "stauts", "help stauts", "nothing", folder=tmp_path, program=("-c", EACH))
+    nearest = "bursary: there is no command stauts. Did you mean `bursary status`?\n2\n"
+    none = "bursary: there is no command nothing. `bursary help` lists them.\n2\n"
+    assert ended.stderr == "0\n" * len(commands) + nearest * 2 + none
+    for name in (name for group in GROUPS.values() for name in group):
+        assert re.search(rf"^  {name} +\w.{{10,}}$", ended.stdout, re.MULTILINE), name
     assert list(tmp_path.iterdir()) == []
 
 

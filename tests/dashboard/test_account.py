@@ -32,7 +32,9 @@ OLD, NEW = "the old pass phrase", "another, longer pass phrase"
 
 @pytest.fixture
 def ada() -> User:
-    user = given_user(username="ada", email="Ada@People.example")
+    user = given_user(
+        Role.ADMINISTRATOR, customer=given_customer(), username="ada", email="Ada@People.example"
+    )
     user.set_password(OLD)
     user.save()
     return user
@@ -95,6 +97,12 @@ def test_a_key_is_shown_once_kept_as_a_digest_and_signs_in(signed_in: Client, ad
     assert key not in again
     assert "HR &lt;b&gt;report&lt;/b&gt;" in again
     assert answer_to(key) != 401
+
+
+def test_a_learner_gets_no_key_by_sending_the_form_that_the_page_does_not_have(client: Client) -> None:
+    client.force_login(given_user(Role.LEARNER, customer=given_customer()))
+    assert client.post("/account/", {"name": "report"}).status_code == 404
+    assert not ApiKey.objects.exists()
 
 
 def test_sending_the_form_again_makes_no_second_key(signed_in: Client) -> None:
@@ -253,6 +261,7 @@ def test_where_the_mail_fails_the_user_may_ask_again_at_once(
     assert pauses == [30, 60, 120, 240]
     ada.refresh_from_db()
     assert ada.reset_mailed_at is None
+    assert ada.reset_failed_at is not None
     assert "mail_server_unreachable" in caplog.text
     assert "people.example" not in caplog.text
 
@@ -328,8 +337,14 @@ def test_api_keys_are_shown_to_those_that_do_more_than_learn(client: Client, rol
 def test_each_problem_of_a_new_password_is_shown(signed_in: Client) -> None:
     form = {"old_password": OLD, "new_password1": "abc123", "new_password2": "abc123"}
     html = signed_in.post("/account/password/", form).content.decode()
-    assert "This password is too short." in html
-    assert "This password is too common." in html
+    assert "It is too short: use 8 characters or more." in html
+    assert "Many people use it, so it is tried first." in html
+    form = {"old_password": "wrong", "new_password1": "Ada@People.example", "new_password2": "another one"}
+    html = signed_in.post("/account/password/", form).content.decode()
+    assert "That is not your present password." in html
+    assert "The two are not the same." in html
+    form = {"old_password": OLD} | dict.fromkeys(("new_password1", "new_password2"), "Ada@People.example")
+    assert "too much like your name" in signed_in.post("/account/password/", form).content.decode()
 
 
 def test_a_link_that_has_ended_says_that_signing_in_ends_it(client: Client) -> None:

@@ -278,5 +278,7 @@ def test_a_run_alone_has_dates_of_its_own(client: Client) -> None:
 def test_a_life_of_one_day_has_hours(ada: Client, assignment: LearnerContentAssignment) -> None:
     assert "March 2, 2026, 10:00" not in page(ada, assignment)
     cancellation.cancel(assignment.budget, uuids=[assignment.uuid], now=NOW + timedelta(hours=3))
-    shown = page(ada, assignment).partition('class="life-steps"')[2].partition("</ol>")[0]
-    assert (", 10:00</small>" in shown, ", 13:00</small>" in shown) == (True, True)
+    heading, _, rest = page(ada, assignment).partition('class="life-steps"')
+    shown = rest.partition("</ol>")[0]
+    assert "So far, all of it on 2 Mar 2026" in heading
+    assert ('">10:00</small>' in shown, '">13:00</small>' in shown) == (True, True)

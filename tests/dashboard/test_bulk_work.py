@@ -2,12 +2,14 @@
 
 import html
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 
 from bursary.access.models import Role
 from bursary.assignments import actions, cancellation
@@ -19,6 +21,7 @@ from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.dashboard import bulk_work
 from tests import world
+from tests.once import made_once
 
 pytestmark = pytest.mark.django_db
 
@@ -30,14 +33,21 @@ def _today(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(hours=1))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _notified(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """A budget with five learners, notified a while ago."""
+    with made_once(django_db_blocker):
+        world.allocate(world.given_budget(name="Languages"), world.given_content(), *world.addresses(5))
+        world.deliver()
+        mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
+        mails.update(created=world.NOW - timedelta(days=1))
+        yield
+
+
 @pytest.fixture
 def budget(client: Client) -> Budget:
-    """A budget with five learners, notified a while ago; its administrator is signed in."""
-    budget = world.given_budget(name="Languages")
-    world.allocate(budget, world.given_content(), *world.addresses(5))
-    world.deliver()
-    mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
-    mails.update(created=world.NOW - timedelta(days=1))
+    """That budget; its administrator is signed in."""
+    budget = Budget.objects.get()
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
     return budget
 
@@ -109,6 +119,30 @@ def test_each_that_could_not_be_done_is_named_with_the_reason(client: Client, bu
     assert reminders() == 3
 
 
+def test_those_of_a_later_step_take_their_turn_behind_those_of_the_earlier_ones(
+    client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_work, "BATCH", 2)
+    page = text(post(client, verb="remind", everything="yes", query=f"budget={budget.uuid}&status=waiting"))
+    for _step in range(3):
+        page = text(client.post(SELECTED, form_of(page)))
+
+    mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.REMINDED)
+    assert list(mails.order_by("due_at").values_list("due_at", flat=True)) == [
+        timezone.now() + timedelta(seconds=place) for place in range(5)
+    ]
+
+
+def test_those_of_several_budgets_take_turns_with_each_other(client: Client, budget: Budget) -> None:
+    other = world.given_budget(customer=budget.customer)
+    world.given_assignment(other, address="other@people.example")
+
+    post(client, verb="cancel", uuid=[str(row.uuid) for row in rows()], confirmed=6)
+
+    mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.CANCELLATION_NOTIFIED)
+    assert len(set(mails.values_list("due_at", flat=True))) == 6
+
+
 def test_all_that_the_filter_finds_are_reminded(client: Client, budget: Budget) -> None:
     other = world.given_budget(customer=budget.customer)
     world.given_assignment(other, address="other@people.example")
@@ -135,6 +169,23 @@ def test_it_is_refused_where_the_count_has_changed_since(client: Client, budget:
     assert "Cancelled: 4." in text(client.post(SELECTED, form_of(refused)))
 
 
+def test_every_budget_that_gets_its_money_back_is_named_and_all_of_it_added_up(
+    client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        other = world.given_budget(name=f"Budget {number}", customer=budget.customer)
+        world.given_assignment(other, address=f"learner-{number}@people.example")
+
+    question = text(post(client, verb="cancel", everything="yes", query=""))
+    assert (
+        "What comes free: $2,189.00, that is $995.00 (\u2068Languages\u2069), $199.00 (\u2068Bu" in question
+    )
+    assert all(f"(\u2068Budget {number}\u2069)" in question for number in range(6))
+
+    monkeypatch.setattr(bulk_work, "MOST_BUDGETS", 5)
+    assert "$398.00 (2 more budgets)" in text(post(client, verb="cancel", everything="yes", query=""))
+
+
 def test_a_long_list_is_done_in_batches_and_says_how_far_it_is(
     client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,9 +198,12 @@ def test_a_long_list_is_done_in_batches_and_says_how_far_it_is(
     step = text(client.post(SELECTED, form_of(step), headers={"HX-Request": "true"}))
     assert "4 of 5 so far" in step
     assert "<html" not in step
-    done = text(client.post(SELECTED, form_of(step)))
+    assert "outcome" not in step
+    done = text(client.post(SELECTED, form_of(step), headers={"HX-Request": "true"}))
 
-    assert "Cancelled: 5." in done
+    # It goes to the beginning of the page, where the first answer has the place for it.
+    outcome = done.partition('<div id="outcome" hx-swap-oob="innerHTML">')[2]
+    assert "Cancelled: 5." in outcome
     assert set(states()) == {State.CANCELLED}
 
 
@@ -186,7 +240,7 @@ def test_a_deadline_is_extended_to_the_end_of_the_day_in_the_organisations_zone(
     assert first.expires_at == datetime(2026, 6, 30, 21, 59, 59, tzinfo=UTC)
     too_early = text(client.post(SELECTED, {**form_of(question), "until": "2026-06-29"}))
     assert "Its deadline is not before that day." in too_early
-    assert 'class="outcome alert alert-warning" role="status">Extended: 0. 1 was left as it is.' in too_early
+    assert 'role="status"> <p class="alert alert-warning">Extended: 0. 1 was left as it is.' in too_early
 
 
 def test_an_extension_that_another_date_cuts_short_says_so(client: Client, budget: Budget) -> None:

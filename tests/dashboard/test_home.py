@@ -10,9 +10,9 @@ from django.test import Client
 from django.utils import timezone
 
 from bursary.access.models import Role
-from bursary.assignments import cancellation
-from bursary.assignments.choices import State
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments import cancellation, causes
+from bursary.assignments.choices import State, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.delivery.models import MailServer
 from bursary.lib import moments
@@ -184,3 +184,19 @@ def test_an_operator_is_not_sent_to_the_operator_when_the_mail_server_is_in_trou
     shown = attention(client)
     assert "Ask the operator" not in shown
     assert "The command “bursary status” says what is at fault." in shown
+
+
+def test_what_is_to_be_retried_has_the_button_and_an_operator_is_sent_to_no_operator(
+    client: Client, budget: Budget
+) -> None:
+    world.given_assignment(budget, address="one@nowhere.invalid")
+    world.deliver()
+    operator = Client()
+    operator.force_login(world.given_user(Role.OPERATOR))
+    for cause, words in causes.CAUSES.items():
+        failed = LearnerContentAssignmentAction.objects.filter(status=Status.FAILED)
+        failed.update(error_code=cause)
+        shown = attention(client)
+        assert ('name="verb" value="retry"' in shown) is words.retried, cause
+        assert ("retry it" in shown.lower()) <= words.retried, cause
+        assert "Ask the operator" not in attention(operator), cause

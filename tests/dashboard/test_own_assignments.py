@@ -1,7 +1,7 @@
 """A learner's own list: what is open first, by deadline, and a way to all of it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
@@ -10,12 +10,14 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 
 from bursary.access.models import Role
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from tests import world
+from tests.once import made_once
 from tests.world import ALICE
 
 pytestmark = pytest.mark.django_db
@@ -23,15 +25,23 @@ pytestmark = pytest.mark.django_db
 MaxQueries = Callable[[int], AbstractContextManager[Any]]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _sixty_two(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """A learner with 62 assignments: the newest 60 are cancelled, the two before them are open."""
+    with made_once(django_db_blocker):
+        budget, now = world.given_budget(), timezone.now()
+        for number, days in enumerate([20, 40, *range(60)]):
+            content = world.given_content(title=f"Course {number}", enroll_by=now + timedelta(days=days + 1))
+            world.allocate(budget, content, ALICE, now=now)
+        ended = LearnerContentAssignment.objects.order_by("pk").values_list("uuid", flat=True)[2:]
+        cancel(budget, uuids=list(ended), now=now)
+        yield
+
+
 @pytest.fixture
 def sixty_two(client: Client) -> Budget:
-    """A learner with 62 assignments: the newest 60 are cancelled, the two before them are open."""
-    budget, now = world.given_budget(), timezone.now()
-    for number, days in enumerate([20, 40, *range(60)]):
-        content = world.given_content(title=f"Course {number}", enroll_by=now + timedelta(days=days + 1))
-        world.allocate(budget, content, ALICE, now=now)
-    ended = LearnerContentAssignment.objects.order_by("pk").values_list("uuid", flat=True)[2:]
-    cancel(budget, uuids=list(ended), now=now)
+    """The budget of those 62; their learner is signed in."""
+    budget = Budget.objects.get()
     client.force_login(world.given_user(Role.LEARNER, customer=budget.customer, email=ALICE))
     return budget
 

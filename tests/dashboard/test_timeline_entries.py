@@ -20,7 +20,7 @@ from tests import world
 from tests.world import ALICE, BOB, NOW
 
 API_PAGE = Path(__file__).parents[2] / "docs" / "api.md"
-ALL = EntryReader(repairable=(), may_correct=True, with_traces=True)
+ALL = EntryReader(repairable=(), may_correct=True, operates=True)
 
 
 def assignment(**columns: object) -> LearnerContentAssignment:
@@ -135,7 +135,7 @@ def test_what_to_do_is_said_of_failures_that_stand_alone() -> None:
     failed = world.action_of(row, ActionType.NOTIFIED)
 
     def shown(*, repairable: bool, may_correct: bool = True, days: int = 0) -> timeline_entries.TimelineEntry:
-        reader = EntryReader([failed.pk] if repairable else [], may_correct, with_traces=False)
+        reader = EntryReader([failed.pk] if repairable else [], may_correct, operates=False)
         return timeline_entries.entries([failed.pk], of=row, reader=reader, now=NOW + timedelta(days=days))[0]
 
     entry = shown(repairable=True)
@@ -155,7 +155,7 @@ def test_a_mail_that_came_back_asks_for_another_address_until_there_is_one() -> 
     bounced = world.action_of(row, ActionType.BOUNCED)
 
     def shown(**reader: Any) -> tuple[str, bool]:
-        known = EntryReader([], may_correct=True, with_traces=False, **reader)
+        known = EntryReader([], may_correct=True, operates=False, **reader)
         (entry,) = timeline_entries.entries([bounced.pk], of=row, reader=known, now=NOW)
         return entry.next_step, entry.correctable
 

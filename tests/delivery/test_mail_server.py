@@ -9,7 +9,7 @@ from django.conf import settings as django_settings
 from django.db.models import QuerySet
 from pytest_django import Settings
 
-from bursary.assignments import actions
+from bursary.assignments import actions, redemption
 from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import mail_server, runner
@@ -90,10 +90,10 @@ def test_a_dead_server_costs_one_connection_and_not_one_for_each_mail(server: Sc
 
 def test_the_others_work_goes_on_meanwhile(server: ScriptedServer) -> None:
     server.answers["connection"] = BREAKS
+    redemption.begin(given_assignment(), now=NOW)
     allocate(given_budget(), given_content(), *addresses(3))
     deliver()
-    links = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.LEARNER_LINKED)
-    assert {one.status for one in links} == {Status.DONE}
+    assert LearnerContentAssignmentAction.objects.get(action_type=ActionType.REDEEMED).status == Status.DONE
 
 
 def test_its_first_failure_and_its_recovery_are_one_line_each(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -33,7 +32,7 @@ from tests.enterprise_catalog.server import (
 )
 from tests.event_bus.entries import CONTENT, LEDGER
 from tests.event_bus.server import Producer, RedisServer, producer, redis_server
-from tests.ops.processes import PATIENCE, Environment, environment, start
+from tests.ops.processes import PATIENCE, Environment, database_url, environment, start
 from tests.replica.listing import recorded
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
@@ -67,14 +66,11 @@ def others(bus: RedisServer) -> Iterator[Producer]:
 @pytest.fixture
 def machine(bus: RedisServer, tmp_path: Path) -> Environment:
     """The environment of a consumer that shares our database."""
-    database, name = connection.settings_dict, connection.settings_dict["NAME"]
-    url = (
-        f"sqlite:///{name}"
-        if connection.vendor == "sqlite"
-        else f"postgres://postgres@/{database['HOST']}/{name}"
-    )
     return environment(
-        tmp_path, BURSARY_DATABASE_URL=url, BURSARY_EVENT_BUS_URL=bus.url, BURSARY_SECRET_KEY="tests"
+        tmp_path,
+        BURSARY_DATABASE_URL=database_url(),
+        BURSARY_EVENT_BUS_URL=bus.url,
+        BURSARY_SECRET_KEY="tests",
     )
 
 

@@ -5,6 +5,7 @@ What is expected is written down from the cases and their README, at the day for
 
 import contextlib
 import html
+import itertools
 import json
 import shutil
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
+from django.db.models import F
 from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
@@ -24,9 +26,10 @@ from bursary.access.models import Role
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica import reads, refresh
-from bursary.replica.models import ContentMetadata, RefreshSource
+from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
 from tests.api.door import Door, allocating, door_of, refusal_of
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, enterprise_catalog
+from tests.once import made_once
 from tests.world import ALICE, given_api_key, given_budget, given_user
 
 pytestmark = pytest.mark.django_db
@@ -124,34 +127,48 @@ def http(_folder: Path) -> Iterator[dict[str, str]]:
         yield {"CATALOG_URL": upstream.url, "OAUTH_URL": upstream.url} | access
 
 
-@pytest.fixture(scope="module", params=[files, http], ids=lambda source: source.__name__, autouse=True)
-def _brought_in(
-    request: pytest.FixtureRequest,
-    django_db_setup: None,
-    django_db_blocker: DjangoDbBlocker,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[None]:
-    """Refresh the catalogs in turns, once for a module; what a test adds is undone."""
-    outer: Any = transaction.atomic()
-    outer._from_testcase = True  # as Django marks those of its test cases: durable ones may be in it
-    with (
-        request.param(tmp_path_factory.mktemp("catalogs")) as source,
-        django_db_blocker.unblock(),
-        pytest.MonkeyPatch.context() as until_then,
-        override_settings(**source),
-        outer,
-    ):
-        until_then.setattr(connection, "close", lambda: None)  # after each test, as Django would
+def bring_in() -> None:
+    """Refresh the catalogs in turns."""
+    for hours, catalog in enumerate([*FILES, *FILES]):
+        refresh.refresh_catalog(
+            catalog,
+            source=refresh.configured_source(),
+            now=NOW - timedelta(hours=12 - hours),
+            by=RefreshSource.CRON,
+        )
+
+
+def stored() -> list[list[dict[str, Any]]]:
+    """Return what the replica has, without what names the source, the row or a moment drawn at random."""
+    drawn = {"id", "content_id", "fetched_from", "due_at", "early", "fence"}
+    rows = ContentMetadata.objects.order_by("content_key", "variant").values()
+    memberships = CatalogMembership.objects.order_by("catalog_uuid", "content__content_key")
+    held = memberships.annotate(key=F("content__content_key"), variant=F("content__variant")).values()
+    return [
+        [{name: value for name, value in one.items() if name not in drawn} for one in table]
+        for table in (rows, held)
+    ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def from_files(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[list[dict[str, Any]]]]:
+    """Bring the cases in over HTTP, once for a module; what a test adds is undone.
+
+    Yield what files brought in before, which was undone as well.
+    """
+    folder = tmp_path_factory.mktemp("catalogs")
+    with made_once(django_db_blocker) as until_then:
         until_then.setattr(timezone, "now", lambda: NOW)
-        for hours, catalog in enumerate([*FILES, *FILES]):
-            refresh.refresh_catalog(
-                catalog,
-                source=refresh.configured_source(),
-                now=NOW - timedelta(hours=12 - hours),
-                by=RefreshSource.CRON,
-            )
-        yield
-        transaction.set_rollback(True)
+        before = transaction.savepoint()
+        with files(folder) as access, override_settings(**access):
+            bring_in()
+        found = stored()
+        transaction.savepoint_rollback(before)
+        with http(folder) as access, override_settings(**access):
+            bring_in()
+            yield found
 
 
 # -- What is there ------------------------------------------------------------------------------------------
@@ -191,6 +208,15 @@ def _fields(record: Record, terms: Record) -> dict[str, object]:
         "completeness": "full",
         "gone_at": None,
     }
+
+
+def test_files_bring_in_what_comes_over_http(from_files: list[list[dict[str, Any]]]) -> None:
+    """So the tests below ask about what came over HTTP, and hold for both."""
+    over_http = stored()
+    assert [len(table) for table in over_http] == [len(table) for table in from_files]
+    for of_files, of_http in zip(itertools.chain(*from_files), itertools.chain(*over_http), strict=True):
+        assert of_files == of_http
+    assert {row["content_key"] for row in from_files[0]} == {key for _catalog, key in SERVED}
 
 
 @pytest.mark.parametrize("catalog", FILES, ids=named)

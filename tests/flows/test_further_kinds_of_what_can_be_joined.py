@@ -1,4 +1,7 @@
-"""Courses of the kinds of the recorded cases, at the edges of each rule, through files and over HTTP."""
+"""Courses of the kinds of the recorded cases, at the edges of each rule, through a file and over HTTP.
+
+That both bring in the same is tested in test_every_case_of_every_catalog.py.
+"""
 
 import contextlib
 import json
@@ -125,8 +128,9 @@ def http(served: list[Record], _folder: Path) -> Iterator[dict[str, str]]:
         yield {"CATALOG_URL": upstream.url, "OAUTH_URL": upstream.url} | access
 
 
-@pytest.mark.parametrize("shape", [deepcopy, forced], ids=["ordinary", "forced"])
-@pytest.mark.parametrize("source", [file, http])
+@pytest.mark.parametrize(
+    ("source", "shape"), [(file, deepcopy), (http, forced)], ids=["ordinary, of a file", "forced, over HTTP"]
+)
 def test_each_is_previewed_allocated_offered_and_redeemed_or_refused_alike(
     source: Callable[..., Any],
     shape: Callable[[Record], Record],

@@ -87,3 +87,12 @@ def test_the_counts_come_from_an_index_alone(client: Client, budget: Budget) -> 
 def test_a_search_that_finds_little_looks_at_the_rows_once(client: Client, budget: Budget) -> None:
     searching = [plan for plan in plans(client, "/assignments/?search=learner-77%40") if "~~" in plan]
     assert len(searching) == 1
+
+
+def test_what_was_spent_comes_from_indexes_alone(client: Client, budget: Budget) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE pg_class SET relallvisible = relpages WHERE oid = '{TABLE}'::regclass")
+    sums = [plan for plan in plans(client, f"/budgets/{budget.uuid}/spent/") if "Aggregate" in plan]
+    assert len(sums) == 2
+    for plan, index in zip(sums, ("spent_by_learner", "spent_by_course"), strict=True):
+        assert f"Index Only Scan using {index} on {TABLE}" in plan, plan

@@ -1,18 +1,36 @@
 """What each engine must do for leased rows: lock them, and read them from the index."""
 
+import logging
+import os
+from collections.abc import Callable
 from functools import partial
+from statistics import median
+from time import perf_counter
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.test.utils import CaptureQueriesContext
 
 from bursary.events.models import EventKind, EventSource, InboxEvent
 from bursary.lib import leases
+from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
 from tests.lib.leased import HOUR, MINUTE, ROWS, SECOND, claim, given, names
 from tests.together import together
 from tests.world import NOW
 
 pytestmark = pytest.mark.django_db
+
+logger = logging.getLogger(__name__)
+
+EXPLAIN = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
+LATE = NOW + HOUR + MINUTE
+"""When some of those that are postponed are due."""
+FINISHED, POSTPONED, WAITING = (
+    (200_000, 100_000, 300_000) if "BURSARY_TEST_SOAK" in os.environ else (4000, 4000, 4000)
+)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -46,29 +64,87 @@ def test_a_claim_passes_over_rows_that_are_locked_instead_of_waiting() -> None:
 
 @pytest.fixture
 def many() -> None:
-    """Thousands of rows of each sort: finished, postponed, early."""
-    for sort, (due_at, early) in enumerate(((None, None), (NOW + HOUR, 0), (NOW + MINUTE, 1))):
-        InboxEvent.objects.bulk_create(
+    """Thousands of rows of each sort: finished, postponed, early; `make soak` has more."""
+    for due_at, early, count in (
+        (None, None, FINISHED),
+        (NOW + HOUR, 0, POSTPONED),
+        (NOW + MINUTE, 1, WAITING),
+    ):
+        rows = (
             InboxEvent(
                 source=EventSource.BUS,
-                event_id=f"{sort} {number}",
+                event_id=f"{early} {number}",
                 kind=EventKind.CONTENT_CHANGED,
                 received_at=NOW,
                 settled_at=None if due_at else NOW,
                 due_at=due_at and due_at + number * SECOND,
                 early=early,
             )
-            for number in range(4000)
+            for number in range(count)
         )
+        for chunk in chunks(rows, 20_000):
+            InboxEvent.objects.bulk_create(chunk)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
 
 
+def claiming(number: int) -> QuerySet[Any, Any]:
+    """Return the query for one of the ranges in which a claim looks for rows."""
+    due = leases._due(LATE)[number]
+    return (
+        for_update(ROWS(), skip_locked=True).filter(due).order_by("due_at").values_list("due_at", "pk")[:20]
+    )
+
+
+def looking_for_the_oldest(early: int) -> QuerySet[Any, Any]:
+    """Return the query for the row of a sort that has waited longest."""
+    past = ROWS().filter(leases._free(LATE), early=early, due_at__lte=LATE)
+    return past.order_by("due_at").values_list("due_at", flat=True)[:1]
+
+
+QUERIES = [
+    *(partial(claiming, number) for number in range(3)),
+    *(partial(looking_for_the_oldest, early) for early in (0, 1)),
+]
+
+
 @pytest.mark.usefixtures("many")
-@pytest.mark.parametrize("number", range(3))
-def test_each_range_of_a_claim_is_read_from_the_index_in_its_order(number: int) -> None:
-    due = leases._due(NOW + HOUR + MINUTE)[number]
-    plan = ROWS().filter(due).order_by("due_at").values_list("due_at", "pk")[:20].explain()
+def test_what_a_worker_asks_is_read_from_the_index_in_its_order() -> None:
+    for query in QUERIES:
+        is_read_from_the_index(query().explain())
+
+
+@pytest.mark.usefixtures("many")
+def test_whether_anything_is_due_is_read_from_the_index_too() -> None:
+    with CaptureQueriesContext(connection) as asked:
+        assert leases.any_due(ROWS(), now=NOW)
+    assert len(asked) == 2  # nothing is due, and something may be done early
+    for query in asked:
+        with connection.cursor() as cursor:
+            cursor.execute(f"{EXPLAIN} {query['sql']}")
+            is_read_from_the_index("\n".join(str(row) for row in cursor.fetchall()))
+
+
+def is_read_from_the_index(plan: str) -> None:
+    logger.info("%s", plan)
     assert "event_due" in plan
     for costly in ("Sort", "TEMP B-TREE", "SCAN", "Seq Scan"):
         assert costly not in plan
+
+
+@pytest.mark.skipif("BURSARY_TEST_SOAK" not in os.environ, reason="takes minutes: `make soak`")
+@pytest.mark.usefixtures("many")
+def test_a_claim_among_hundreds_of_thousands_takes_a_moment() -> None:
+    questions: dict[str, Callable[[], object]] = {
+        "claim 20": partial(leases.first_due, for_update(ROWS(), skip_locked=True), now=LATE, limit=20),
+        "anything due": partial(leases.any_due, ROWS(), now=LATE),
+        "oldest due": partial(leases.oldest_due, ROWS(), now=LATE),
+    }
+    for what, ask in questions.items():
+        times = []
+        for _time in range(50):
+            began = perf_counter()
+            ask()
+            times.append(perf_counter() - began)
+        logger.info("%s: %s: %.2f ms", connection.vendor, what, 1000 * median(times))
+        assert median(times) < 0.1

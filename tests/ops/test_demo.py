@@ -5,6 +5,7 @@ import sqlite3
 import stat
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -12,6 +13,7 @@ from pytest_django import Settings
 
 from bursary.access.models import User
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets.models import Customer
 from bursary.ops import demo as demo_module
 from bursary.ops import demo_history
 from bursary.ops.demo import Demo, NotHere, load
@@ -151,9 +153,12 @@ def test_every_budget_and_every_sign_in_is_printed_with_what_that_user_sees(
     settings: Settings, tmp_path: Path
 ) -> None:
     settings.VAR_DIR = tmp_path
-    customer, other = given_customer(), given_customer(name=demo_module.OTHER_CUSTOMER)
+    customer = given_customer()
+    other = given_customer(name=demo_module.OTHER_CUSTOMER)
+    for one, slug in ((customer, demo_module.SLUG), (other, demo_module.OTHER_SLUG)):
+        Customer.objects.filter(pk=one.pk).update(slug=slug)
     catalog_uuid = given_budget(customer=customer, name="Languages").catalog_uuid
-    given_budget(customer=other, name="Clinical skills", catalog_uuid=catalog_uuid)
+    given_budget(customer=other, name="Clinical skills", catalog_uuid=uuid4())
     users = {"administrator": given_user(username="ada"), "other administrator": given_user(username="grace")}
 
     record = demo_module._record(customer, catalog_uuid, users)

@@ -17,6 +17,7 @@ from bursary.budgets.models import Budget
 from bursary.delivery import mail_server, runner
 from bursary.ops import demo, demo_mail, demo_year
 from bursary.ops.demo_year import DemoYear
+from bursary.replica.models import CatalogMembership
 from tests.world import given_budget, given_user
 
 NOT_IN_IT = {
@@ -67,6 +68,13 @@ def test_eight_weeks_have_every_state_failures_and_reminders_in_two_organisation
     ending = rows.filter(budget__name=demo.ENDING, state=State.ALLOCATED)
     assert {one.expires_at <= now + demo.ENDS_IN for one in ending} <= {True}
     assert all(budget.held_cents >= 0 for budget in Budget.objects.all())
+    for one in Budget.objects.select_related("customer"):
+        links = CatalogMembership.objects.filter(catalog_uuid=one.catalog_uuid).values_list(
+            "links", flat=True
+        )
+        assert {
+            one.customer.slug in link["enrollment_url"] for link in links if "enrollment_url" in link
+        } == {True}
     assert sender == settings.EMAIL_BACKEND
 
     counts = (rows.count(), LearnerContentAssignmentAction.objects.count())

@@ -102,7 +102,7 @@ def test_actions_have_the_figures_of_health() -> None:
 
     found = figures()
 
-    assert (found["bursary_actions_due"], found["bursary_actions_pending"]) == (2, 4)
+    assert (found["bursary_actions_due"], found["bursary_actions_pending"]) == (1, 2)
     assert found["bursary_actions_oldest_due_seconds"] == 10
     assert found["bursary_catalog_alarms"] == 1
 

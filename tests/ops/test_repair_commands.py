@@ -15,6 +15,7 @@ from bursary.assignments.choices import ActionType, ErrorReason, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
+from bursary.ops import repair_commands
 from tests.world import ALICE, BOB, CAROL, NOW, action_of, allocate, given_budget, given_content
 
 pytestmark = pytest.mark.django_db
@@ -65,6 +66,15 @@ def test_without_a_confirmed_number_they_are_counted_and_nothing_is_changed(budg
         "It is about 3 assignments: 1 address_rejected, 2 mail_server_unreachable. Do it by --confirm 3."
     )
     assert retries() == {}
+
+
+def test_what_is_retried_takes_turns_page_by_page(budget: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repair_commands, "UUIDS_PER_PAGE", 1)
+    run("retry_failed", "--confirm", "3")
+    again = LearnerContentAssignmentAction.objects.filter(retry_of__isnull=False).order_by("due_at")
+    assert list(again.values_list("due_at", "early")) == [
+        (LATER + timedelta(seconds=place), int(place > 0)) for place in range(3)
+    ]
 
 
 def test_what_failed_by_a_cause_is_retried(budget: Budget) -> None:
@@ -121,7 +131,8 @@ def test_a_dry_run_says_how_many_deadlines_cannot_be_extended_and_why(budget: Bu
 
     counted = as_json("extend_deadlines", str(budget.uuid), "2026-09-30")
 
-    assert (counted["count"], counted["extended"], counted["refused"]) == (3, 0, {"bound_by_budget": 3})
+    assert (counted["count"], counted["open_assignments"]) == (0, 3)
+    assert (counted["extended"], counted["refused"]) == (0, {"bound_by_budget": 3})
     said = run("extend_deadlines", str(budget.uuid), "2026-09-30")
     assert said.startswith("Of 3 open assignments, 0 would be extended: until ")
     assert "Refused: 3 bound_by_budget; --json names them. There is nothing to do." in said

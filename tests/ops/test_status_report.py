@@ -12,10 +12,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
+from bursary.access.models import User
 from bursary.assignments import actions
 from bursary.assignments.actions import Failure, Postponed
 from bursary.assignments.choices import ActionType, ErrorReason
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.delivery import file_backend
 from bursary.ops import scheduler, status_report
 from bursary.ops.scheduler import TaskDefinition, TaskFailed
@@ -30,6 +31,7 @@ from tests.world import (
     given_assignment,
     given_budget,
     given_content,
+    given_user,
 )
 
 pytestmark = pytest.mark.django_db
@@ -66,7 +68,7 @@ def test_what_was_done_since_yesterday_is_counted_by_type_and_outcome(mail: Mail
 def test_what_is_due_is_counted_with_the_wait_of_the_oldest() -> None:
     given_assignment()
     waiting = status_report.load(now=LATER).waiting
-    assert waiting.due == {"learner_linked": 1, "notified": 1}
+    assert waiting.due == {"notified": 1}
     assert waiting.oldest_due == NOW
     assert "The oldest has waited 60 s." in screen()
 
@@ -79,7 +81,7 @@ def test_what_is_postponed_has_its_cause_and_its_next_retry() -> None:
 
     waiting = status_report.load(now=LATER).waiting
 
-    assert waiting.due == {"learner_linked": 1}
+    assert waiting.due == {}
     assert waiting.postponed == {"notified": 1}
     assert waiting.postponed_by_cause == {"mail_server_unreachable": 1}
     assert waiting.next_retry == NOW + timedelta(hours=1)
@@ -95,7 +97,24 @@ def test_what_failed_is_counted_by_cause_until_it_is_repaired() -> None:
     assert LearnerContentAssignment.objects.get(uuid=failed.example).learner_email.endswith(".invalid")
     shown = screen()
     assert f"address_rejected: The address does not exist. `bursary timeline {failed.example}`" in shown
-    assert "`bursary retry_failed --cause CODE`" in shown
+    assert "address_rejected: a retry would fail again." in shown
+    assert "`bursary correct_address OLD NEW`" in shown
+    assert "retry_failed" not in shown
+    LearnerContentAssignmentAction.objects.update(error_code="message_refused")
+    assert "`bursary retry_failed --cause CODE`" in screen()
+
+
+def test_links_to_set_a_password_that_were_given_up_are_counted_for_a_day() -> None:
+    user = given_user()
+    assert "Links to set a password" not in screen()
+    for hours, count in ((1, 1), (25, 0)):
+        User.objects.filter(pk=user.pk).update(reset_failed_at=LATER - timedelta(hours=hours))
+        assert status_report.load(now=LATER).password_links_given_up == count
+    assert "could not be sent, given up" not in screen()
+
+
+def test_its_times_name_their_zone() -> None:
+    assert "2026-03-02 09:01 UTC, as all times here." in screen()
 
 
 def test_each_task_has_its_last_run_its_next_and_its_failure() -> None:
@@ -158,7 +177,10 @@ def test_it_is_one_object_for_programs() -> None:
     answer = StringIO()
     call_command("status", "--json", stdout=answer)
     report = json.loads(answer.getvalue())
-    assert set(report) == {"now", "since", "health", "mail_server", "done", "waiting", "failed", "tasks"}
+    assert set(report) == {
+        *("now", "since", "health", "mail_server", "done", "waiting", "failed", "tasks"),
+        "password_links_given_up",
+    }
     assert report["health"]["status"] == "ok"
 
 
@@ -170,6 +192,6 @@ def test_numbers_stop_at_a_bound_and_queries_do_not_grow(monkeypatch: pytest.Mon
         report = status_report.load(now=LATER)
 
     assert len(run) <= 17
-    assert report.done == {"allocated": {"done": 2, "failed": 0, "skipped": 0}}
+    assert sum(counts["done"] for counts in report.done.values()) == 2
     assert sum(report.waiting.due.values()) == 2
     assert "2 or more" in screen()

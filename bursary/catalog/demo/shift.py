@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 RECORDED_ON: Final = date(2026, 11, 21)
+RECORDED_FOR: Final = "larkspur-logistics"
+"""The organisation's slug, in the links of the recorded courses."""
 COURSES: Final = Path(__file__).with_name("courses.jsonl")
 
 _DAY_AND_TIME = re.compile(
@@ -16,12 +18,12 @@ _DAY_AND_TIME = re.compile(
 )
 
 
-def courses(*, now: datetime) -> Iterator[dict[str, object]]:
-    """Stream the 200 sample records, shifted to `now`, in the shape that upstream serves."""
+def courses(*, now: datetime, slug: str = RECORDED_FOR) -> Iterator[dict[str, object]]:
+    """Stream the 200 sample records as upstream serves them: shifted to `now`, with links of the slug's."""
     weeks = weeks_to_today(now)
     with COURSES.open(encoding="utf-8") as lines:
         for line in lines:
-            yield shift_dates(json.loads(line), weeks=weeks)
+            yield shift_dates(json.loads(line.replace(RECORDED_FOR, slug)), weeks=weeks)
 
 
 def weeks_to_today(now: datetime, *, reference: date = RECORDED_ON) -> int:

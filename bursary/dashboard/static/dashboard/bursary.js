@@ -4,7 +4,18 @@ for (const form of document.querySelectorAll("[data-selection]")) {
   const rows = [...form.querySelectorAll("input[name=uuid]")];
   const everything = form.querySelector("input[name=everything]");
   const selected = form.querySelector("[data-selected]");
+  // Of all that the filter finds, those in view are shown as selected; without it, as they were selected before.
+  const include = () => {
+    for (const row of rows) {
+      if (everything.checked === row.disabled) continue;
+      if (everything.checked) row.dataset.before = row.checked ? "yes" : "";
+      row.checked = everything.checked || row.dataset.before === "yes";
+      row.disabled = everything.checked;
+    }
+    all.disabled = everything.checked;
+  };
   const show = () => {
+    include();
     const count = rows.filter((row) => row.checked).length;
     all.checked = count === rows.length;
     all.indeterminate = count > 0 && count < rows.length;

@@ -66,7 +66,7 @@ class Command(OperatorCommand):
         if not count:
             others = f" of {content}; of other content it has {every}" if content else ""
             said = f"The budget has no open assignment{others}: there is nothing to do."
-        return self.answer({**summary, "count": count}, said)
+        return self.answer({**summary, "count": would, "open_assignments": count}, said)
 
 
 def _require_known(content_key: str, *, budget: Budget) -> None:

@@ -10,7 +10,8 @@ from bursary.ops.console import OperatorCommand
 
 class Command(OperatorCommand):
     help = (
-        "Print what was done in the last 24 hours, what waits, what failed and why, and the scheduled tasks."
+        "Print what was done in the last 24 hours, what waits, what failed and why, and the scheduled tasks. "
+        "Times are in UTC."
     )
 
     def run(self, **_options: Any) -> None:

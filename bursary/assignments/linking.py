@@ -1,0 +1,37 @@
+"""Linking that is done with the request for it: a local link is a row beside the action (decision 0018)."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from bursary.access import learner_links
+from bursary.assignments.choices import ActionType, Status
+from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.budgets.models import Budget, Customer
+
+
+def link_at_once(rows: Sequence[LearnerContentAssignmentAction]) -> None:
+    """Link learners where these actions, not stored yet, say that it is done; name the link on them.
+
+    Call it inside the transaction that is about to store them. As many queries for many as for one.
+    """
+    requested = [
+        one for one in rows if one.action_type == ActionType.LEARNER_LINKED and one.status == Status.DONE
+    ]
+    if not requested:
+        return
+    budgets = Budget.objects.select_related("customer").in_bulk(
+        {one.assignment.budget_id for one in requested}
+    )
+    by_customer: dict[Customer, list[LearnerContentAssignmentAction]] = defaultdict(list)
+    for one in requested:
+        by_customer[budgets[one.assignment.budget_id].customer].append(one)
+    for customer, theirs in by_customer.items():
+        addresses = {one.assignment.present_key: one.recipient for one in theirs}
+        links = learner_links.link(customer, addresses, now=theirs[0].created)
+        for one in theirs:
+            one.provider_ref = reference(links[one.assignment.present_key])
+
+
+def reference(link: int) -> str:
+    """Return the name of a link (pk) on the action that made it."""
+    return f"link:{link}"

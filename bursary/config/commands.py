@@ -1,0 +1,70 @@
+"""The commands of `bursary`: the list of them for people, by what they are for, and the nearest to a name."""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+
+from django.core.management import find_commands, load_command_class
+
+OWN = "bursary.ops"
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Set up and serve": ("migrate", "setup", "serve", "demo"),
+    "See what happens": ("status", "timeline", "explain_content"),
+    "Repair": ("retry_failed", "skip_failed", "correct_address", "extend_deadlines"),
+    "Data protection": ("forget_learner", "forget_learners"),
+    "Work that `serve` does, for cron": (
+        *("deliver", "refresh_content", "apply_events", "consume_events"),
+        *("expire_assignments", "remind_assignments", "nudge_assignments"),
+    ),
+    "Compare and rebuild": (
+        *("audit_content", "audit_derived", "rebuild_derived", "backfill_content", "shadow_report"),
+    ),
+}
+"""This service's commands. A test compares them with those that there are."""
+USEFUL = ("check", "createsuperuser", "changepassword")
+"""Django's commands that an operator needs."""
+_OTHERS = (
+    *("django.core", "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"),
+    *("whitenoise.runserver_nostatic", "django.contrib.staticfiles", "rest_framework", "drf_spectacular"),
+)
+"""The packages with other commands: named here, as names are looked up before the settings are read."""
+
+
+def names() -> set[str]:
+    """Return the name of every command. Needs no settings."""
+    found = {name for group in GROUPS.values() for name in group} | {"help", "version"}
+    for package in _OTHERS:
+        spec = find_spec(package)
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            found |= set(find_commands(str(Path(folder, "management"))))
+    return found
+
+
+def nearest(name: str) -> str:
+    """Return the name of a command that is most like this one; empty if none is like it."""
+    return next(iter(get_close_matches(name, names(), n=1)), "")
+
+
+def overview() -> str:
+    """Return the list of commands, a line each. Needs the settings."""
+    return "\n".join(_lines())
+
+
+def _lines() -> Iterator[str]:
+    yield "Usage: bursary COMMAND [options]. `bursary COMMAND --help` lists the options."
+    width = max(len(name) for group in GROUPS.values() for name in group)
+    for title, group in {**GROUPS, "Django's own": USEFUL}.items():
+        yield f"\n{title}"
+        for name in group:
+            yield f"  {name:<{width}}  {_summary(name)}"
+    known = {name for group in GROUPS.values() for name in group}
+    others = sorted(names() - known - {*USEFUL, "help", "version"})
+    yield f"\nOther commands of Django: {', '.join(others)}."
+
+
+def _summary(name: str) -> str:
+    """Return the first sentence of a command's help, without the full stop."""
+    own = find_spec(f"{OWN}.management.commands.{name}")
+    app = OWN if own else "django.contrib.auth" if name.endswith(("user", "password")) else "django.core"
+    return str(load_command_class(app, name).help).split(". ")[0].rstrip(".")

@@ -1,0 +1,84 @@
+"""What the list's filters find, added up: by budget, and by the month of its end or of its assignment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.db.models import Count, F, Sum
+from django.http import QueryDict
+
+from bursary.access.models import User
+from bursary.assignments import statuses
+from bursary.dashboard import assignment_filters, assignment_list, charts
+from bursary.dashboard.assignment_filters import MOST_BUDGETS, Selection
+
+MOST_MONTHS = 36
+
+
+@dataclass(frozen=True)
+class TotalLine:
+    """Some assignments: their number, and their money in cents."""
+
+    count: int
+    cents: int
+    name: str = ""
+    """Of the budget."""
+    query: str = ""
+    """The list's address of these alone."""
+    month: date | None = None
+    """Its first day."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The sums of a list. Budgets have the greatest first, months the latest."""
+
+    selection: Selection
+    all: TotalLine
+    by_budget: Sequence[TotalLine]
+    other_budgets: TotalLine | None
+    """Those beyond `MOST_BUDGETS`; None for none."""
+    by_month: Sequence[TotalLine]
+    """Without a month: before the earliest one, and what has no date."""
+    by_end: bool
+    """Months are those in which it was accepted or ended; else those in which it was assigned."""
+
+
+def load(user: User, query: QueryDict, *, now: datetime) -> Totals:
+    """Return the sums of what the list's address finds. Raises Http404.
+
+    Three queries, two of which read all that is found.
+    """
+    chosen = assignment_filters.selection(user, query, now=now)
+    by_end = bool(chosen.status in statuses.ENDED or query.get("ended_from") or query.get("ended_to"))
+    rows = chosen.rows.order_by()
+    budgets: Any = rows.values_list("budget__name", "budget__uuid")
+    budgets = budgets.annotate(count=Count("*"), cents=Sum("price_cents"))
+    found = [
+        TotalLine(count, cents, name, assignment_list.changed(query, budget=str(uuid)))
+        for name, uuid, count, cents in budgets.order_by("-cents", "budget__name", "budget__uuid")[
+            :MOST_BUDGETS
+        ]
+    ]
+    starts = month_starts(now, zone=chosen.zone)
+    at = statuses.ended_when() if by_end else F("allocated_at")
+    months: Any = rows.alias(at=at).values_list(charts.period_of("at", starts, before=-1))
+    months = months.annotate(count=Count("*"), cents=Sum("price_cents"))
+    by_month = [
+        TotalLine(count, cents, month=None if number < 0 else starts[number].date())
+        for number, count, cents in sorted(months, reverse=True)
+    ]
+    everything = TotalLine(sum(one.count for one in by_month), sum(one.cents for one in by_month))
+    others = everything.count - sum(one.count for one in found)
+    rest = TotalLine(others, everything.cents - sum(one.cents for one in found)) if others else None
+    return Totals(chosen, everything, found, rest, by_month, by_end)
+
+
+def month_starts(now: datetime, *, zone: ZoneInfo) -> list[datetime]:
+    """Return the first instants of the `MOST_MONTHS` months up to this one."""
+    today = now.astimezone(zone)
+    this = today.year * 12 + today.month - 1
+    months = range(this - MOST_MONTHS + 1, this + 1)
+    return [datetime.combine(date(one // 12, one % 12 + 1, 1), time(), tzinfo=zone) for one in months]

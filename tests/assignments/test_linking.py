@@ -1,0 +1,92 @@
+"""Linking with the request for it: done when the allocation is, and on the timeline."""
+
+from datetime import timedelta
+
+import pytest
+
+from bursary.access import permissions
+from bursary.access.models import LearnerLink
+from bursary.access.permissions import Permission
+from bursary.assignments import actions, addresses, failures
+from bursary.assignments.allocation import AllocationRefused
+from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
+from bursary.assignments.models import LearnerContentAssignment
+from tests.world import (
+    ALICE,
+    BOB,
+    NOW,
+    action_of,
+    allocate,
+    given_assignment,
+    given_budget,
+    given_content,
+    given_user,
+    link_as_work,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_learner_may_see_what_is_assigned_before_any_work_is_done() -> None:
+    alice, budget = given_user(email=ALICE), given_budget()
+    assignment = given_assignment(budget)
+    assert permissions.may(alice, Permission.LEARN, customer_pk=budget.customer_id)
+    assert assignment.learner_state == LearnerState.NOTIFYING
+
+
+def test_its_action_is_done_names_the_link_and_waits_for_nothing() -> None:
+    linked = action_of(given_assignment(), ActionType.LEARNER_LINKED)
+    assert (linked.status, linked.completed_at, linked.recipient) == (Status.DONE, NOW, ALICE)
+    assert (linked.due_at, linked.early, linked.attempts) == (None, None, 0)
+    assert linked.provider_ref == f"link:{LearnerLink.objects.get().pk}"
+
+
+def test_learners_of_several_customers_are_linked_to_their_own() -> None:
+    first, second = given_assignment(), given_assignment(address=BOB)
+    LearnerLink.objects.all().delete()
+    actions.request([first, second], [ActionType.LEARNER_LINKED], now=NOW, dedup_key="again")
+    links = LearnerLink.objects.values_list("learner_email", "customer")
+    assert set(links) == {(ALICE, first.budget.customer_id), (BOB, second.budget.customer_id)}
+
+
+def test_a_corrected_address_is_linked_at_once() -> None:
+    assignment = given_assignment(address="alcie@learners.example")
+    addresses.correct(assignment, address=ALICE, now=NOW)
+    assert LearnerLink.objects.filter(learner_email=ALICE).exists()
+    linked = assignment.actions.filter(action_type=ActionType.LEARNER_LINKED).timeline()
+    assert [(one.recipient, one.status) for one in linked] == [
+        ("alcie@learners.example", Status.DONE),
+        (ALICE, Status.DONE),
+    ]
+
+
+def test_a_link_that_failed_is_made_when_it_is_retried_and_the_progress_follows() -> None:
+    assignment = given_assignment()
+    link = link_as_work(assignment)
+    (claimed,) = actions.claim(now=NOW, lease=timedelta(hours=1), limit=1, pks=[link.pk])
+    failure = actions.Failure(ErrorReason.INTERNAL_API_ERROR, "unexpected_error", "It failed.", "")
+    actions.finish(claimed, actions.Failed(failure), now=NOW)
+    assert LearnerContentAssignment.objects.get().learner_state == LearnerState.FAILED
+
+    failures.retry(assignment.budget, uuids=[assignment.uuid], now=NOW)
+
+    assert LearnerContentAssignment.objects.get().learner_state == LearnerState.NOTIFYING
+    assert action_of(assignment, ActionType.LEARNER_LINKED).status == Status.DONE
+    assert LearnerLink.objects.filter(learner_email=ALICE).exists()
+
+
+def test_a_link_that_is_skipped_is_not_made() -> None:
+    assignment = given_assignment()
+    link = link_as_work(assignment)
+    (claimed,) = actions.claim(now=NOW, lease=timedelta(hours=1), limit=1, pks=[link.pk])
+    failure = actions.Failure(ErrorReason.INTERNAL_API_ERROR, "unexpected_error", "It failed.", "")
+    actions.finish(claimed, actions.Failed(failure), now=NOW)
+    failures.skip(assignment.budget, uuids=[assignment.uuid], reason="Not needed.", now=NOW)
+    assert not LearnerLink.objects.exists()
+
+
+def test_an_allocation_that_is_refused_makes_no_link() -> None:
+    budget, content = given_budget(seats=1), given_content()
+    with pytest.raises(AllocationRefused):
+        allocate(budget, content, ALICE, BOB)
+    assert not LearnerLink.objects.exists()
