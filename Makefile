@@ -39,7 +39,8 @@ FIGURES := -n0 -o log_cli=true -o log_cli_level=INFO
 soak: .venv/.dev  ## Run the long tests in full: many more orders of events (HISTORIES=…), many more rows
 	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) tests/replica/test_any_order.py tests/faults/test_fault_01_expiry_skips_rows.py \
 		tests/ops/test_erasure_runs.py tests/faults/test_an_hour_of_outage.py tests/browser
-	BURSARY_TEST_SOAK=$(HISTORIES) BURSARY_TEST_DB=postgres $(BIN)/python -m pytest $(ARGS) tests/assignments/test_mailbox_keys.py
+	BURSARY_TEST_SOAK=$(HISTORIES) BURSARY_TEST_DB=postgres $(BIN)/python -m pytest $(ARGS) tests/assignments/test_mailbox_keys.py \
+		tests/ops/test_celery_on_rabbitmq.py
 	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) $(FIGURES) tests/ops/test_serving_fairly.py
 	for database in sqlite postgres; do BURSARY_TEST_SOAK=$(HISTORIES) BURSARY_TEST_DB=$$database \
 		$(BIN)/python -m pytest $(ARGS) $(FIGURES) tests/lib/test_leases_on_engines.py || exit 1; done
@@ -108,7 +109,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
 SYNC = UV_PROJECT_ENVIRONMENT="$(CURDIR)/.venv" $(BIN)/uv sync --quiet --frozen --inexact --python $(BIN)/python
-DEV := --extra postgres --extra openedx
+DEV := --extra celery --extra postgres --extra openedx
 
 .venv/.uv: Makefile
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=…" if sys.version_info < (3, 11) else 0)'

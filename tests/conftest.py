@@ -6,7 +6,9 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from django.conf import settings
@@ -18,6 +20,9 @@ from pytest_django import Settings
 
 from tests.emptying import empty_tables
 from tests.smtp import MailServer, mail_server
+
+if TYPE_CHECKING:
+    from tests.celery_stack import CeleryStack
 
 # How long an example takes says more of what else the machine does than of the code.
 hypothesis_settings.register_profile(
@@ -40,13 +45,15 @@ ON_SQLITE_ONLY = [
     ),  # both decide by what is tested
     *("assignments/test_pasted_lists.py", "lib/test_mailbox.py", "api/test_lists_from_the_field.py"),
     *("access/test_permissions.py", "api/test_authentication.py", "lib/test_moments.py"),
+    # Claims decide what signs in. Races are in access/test_token_accounts.py and access/test_signing_keys.py.
+    *("api/test_tokens.py", "api/test_token_sign_in.py", "api/test_client_origins.py"),
     # Ask no database, or none that is there.
     "lib/test_trouble.py",
     *("access/test_links.py", "assignments/test_reminder_dates.py", "lib/test_money.py"),
     *("access/test_contacts.py", "assignments/test_content_display.py", "delivery/test_mail_content.py"),
     *("ops/test_checks.py", "replica/test_joining.py"),
     *("delivery/test_emails.py", "delivery/test_file_backend.py", "delivery/test_smtp_backend.py"),
-    "delivery/test_smtp_answers.py",
+    *("delivery/test_smtp_answers.py", "delivery/test_broker.py"),
     *("ops/test_timeline_report.py", "ops/test_explain_report.py", "ops/test_audit_report.py"),  # printing
     # Reading upstream over HTTP. What it writes is tested on both, in replica/test_refresh.py and others.
     *("replica/test_upstream_cache.py", "replica/test_refresh_over_http.py", "replica/test_memory.py"),
@@ -183,7 +190,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("postgres_only") and connection.vendor == "sqlite":
-        pytest.skip("needs row locks: runs in the PostgreSQL half of `make test`")
+        pytest.skip("needs a database server: runs in the PostgreSQL half of `make test`")
     if item.get_closest_marker("sqlite_only") and connection.vendor != "sqlite":
         pytest.skip("the engine decides nothing: runs in the SQLite half of `make test`")
 
@@ -194,6 +201,32 @@ def empty_catalog(tmp_path: Path, settings: Settings) -> None:
     file = tmp_path / "empty.jsonl"
     file.touch()
     settings.CATALOG_URL = file.as_uri()
+
+
+@pytest.fixture(scope="session")
+def _celery_stack(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator["CeleryStack"]:
+    stacks = import_module("tests.celery_stack")  # Celery takes each process of the test run 0.3 s
+    with stacks.celery_stack(tmp_path_factory.mktemp("celery")) as stack:
+        yield stack
+
+
+@pytest.fixture
+def celery(
+    _celery_stack: "CeleryStack", settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator["CeleryStack"]:
+    """Point the service at a broker and workers, which the tests of the group `celery` share."""
+    stack = _celery_stack
+    settings.EXECUTOR = settings.CLOCK = "celery"
+    settings.BROKER_URL = stack.broker_url
+    settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", stack.mail.port
+    broker = import_module("bursary.delivery.broker")
+    monkeypatch.setattr(broker, "BROKER", broker.Broker())
+    stack.mail.received.clear()
+    yield stack
+    stack.mail.refuses.clear()
+    stack.mail.thinks_for, stack.mail.loses_answers = 0, False
+    stack.until_idle()
 
 
 @pytest.fixture

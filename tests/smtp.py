@@ -24,6 +24,7 @@ class MailServer:
         self.mailbox_full: set[str] = set()
         self.answers: dict[str, str] = {}  # to RCPT, by address, word for word
         self.thinks_for = 0.0  # seconds, over each message
+        self.loses_answers = False  # to messages that it keeps
         self._controller: Controller | None = None
 
     async def handle_RCPT(  # noqa: N802  # aiosmtpd's name for it
@@ -45,6 +46,9 @@ class MailServer:
         message = email.message_from_bytes(raw, policy=email.policy.default)
         self.received.append(message)
         await asyncio.sleep(self.thinks_for)
+        if self.loses_answers:
+            assert isinstance(server.transport, asyncio.Transport)
+            server.transport.abort()
         return "250 Kept"
 
     def come(self) -> None:

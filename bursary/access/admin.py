@@ -12,8 +12,12 @@ from django.utils import timezone
 from bursary.access.models import (
     AccountAddress,
     ApiKey,
+    ExternalIdentity,
+    JwkSet,
     LearnerLink,
+    NoticeAddress,
     RoleGrant,
+    SeenAdministrator,
     User,
     learner_key,
     of_mailboxes,
@@ -107,3 +111,52 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     def revoke(self, request: HttpRequest, keys: QuerySet[Any]) -> None:
         revoked = keys.filter(revoked_at=None).update(revoked_at=timezone.now())
         self.message_user(request, f"{revoked} revoked.")
+
+
+@admin.register(ExternalIdentity)
+class ExternalIdentityAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run
+    """Links accounts to an issuer's user names, so that its tokens sign in as them."""
+
+    list_display = ("username", "issuer", "user_name", "created", "last_seen_at")
+    list_select_related = ("user",)
+    search_fields = ("username", "user__username", "user__email")
+    autocomplete_fields = ("user",)
+    readonly_fields = ("last_seen_at",)
+
+    @admin.display(description="user", ordering="user__username")
+    def user_name(self, identity: ExternalIdentity) -> str:
+        return identity.user.get_username()
+
+
+@admin.register(NoticeAddress)
+class NoticeAddressAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run
+    list_display = ("address", "customer", "created")
+    list_select_related = ("customer",)
+    search_fields = ("address", "customer__name")
+    autocomplete_fields = ("customer",)
+
+
+@admin.register(SeenAdministrator)
+class SeenAdministratorAdmin(ReadOnlyAdmin):
+    list_display = ("user_name", "customer", "seen_at")
+    list_select_related = ("user", "customer")
+    search_fields = ("user__username", "user__email", "customer__name")
+
+    @admin.display(description="user", ordering="user__username")
+    def user_name(self, seen: SeenAdministrator) -> str:
+        return seen.user.get_username()
+
+
+@admin.register(JwkSet)
+class JwkSetAdmin(ReadOnlyAdmin):
+    list_display = ("url", "fetched_at", "due_at")
+    search_fields = ("url",)
+    actions = ("fetch_again",)
+
+    def has_fetch_permission(self, request: HttpRequest) -> bool:
+        """Having it fetched again is the only change."""
+        return request.user.has_perm("access.change_jwkset")
+
+    @admin.action(description="Fetch again with the next token", permissions=["fetch"])
+    def fetch_again(self, request: HttpRequest, sets: QuerySet[Any]) -> None:
+        self.message_user(request, f"{sets.update(fetched_at=None)} to be fetched.")

@@ -13,8 +13,11 @@ from django.utils.translation import gettext as _
 from bursary.access.models import (
     AccountAddress,
     ApiKey,
+    ExternalIdentity,
     LearnerLink,
+    NoticeAddress,
     RoleGrant,
+    SeenAdministrator,
     User,
     learner_key,
     of_mailboxes,
@@ -64,9 +67,16 @@ def anonymise(accounts: Sequence[User], *, now: datetime) -> None:
     ApiKey.objects.filter(user__in=pks, revoked_at=None).update(revoked_at=now)
     ApiKey.objects.filter(user__in=pks).update(name="")
     RoleGrant.objects.filter(user__in=pks).delete()
+    SeenAdministrator.objects.filter(user__in=pks).delete()
+    ExternalIdentity.objects.filter(user__in=pks).delete()
     _end_sessions({str(pk) for pk in pks})
     log = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(User))
     log.filter(object_id__in=[str(pk) for pk in pks]).update(object_repr="", change_message="")
+
+
+def forget_notice_address(address: str) -> None:
+    """Delete the address wherever a customer has named it for notices."""
+    NoticeAddress.objects.filter(address__iexact=address).delete()
 
 
 def wipe_log(address: str) -> None:

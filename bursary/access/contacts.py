@@ -1,9 +1,25 @@
-"""The address that the learners of an organisation write to with questions."""
+"""Addresses of an organisation: for its learners' questions, and for notices to its administrators."""
 
-from django.db.models import QuerySet
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from bursary.access.models import Role, User
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from bursary.access.models import NoticeAddress, Role, RoleGrant, SeenAdministrator, User
 from bursary.budgets.models import Customer
+
+SEEN_WITHIN = timedelta(days=90)
+"""How long an administrator by token stays a contact after the last token that named them one."""
+MOST_FORGOTTEN = 5000  # at a time
+
+
+@dataclass(frozen=True)
+class NoticeContact:
+    """An address for notices. `key` is its account's, or, of an address that the customer names, negative."""
+
+    key: int
+    email: str
 
 
 def administrators(customer_pk: int) -> QuerySet[User]:
@@ -19,3 +35,29 @@ def contact(customer: Customer) -> str:
     """
     first = administrators(customer.pk).values_list("email", flat=True)
     return customer.contact_email or first.first() or ""
+
+
+def for_notices(
+    customer_pk: int, *, now: datetime, without: Collection[int], most: int
+) -> list[NoticeContact]:
+    """Return at most `most` contacts for a customer's notices, `without` those with these keys. Two queries.
+
+    They are the addresses that the customer names for it. If it names none, they are its administrators: by
+    role, or by a token within `SEEN_WITHIN`.
+    """
+    named = NoticeAddress.objects.filter(customer=customer_pk).order_by("pk")[: most + len(without)]
+    if found := [NoticeContact(-one.pk, one.address) for one in named]:
+        return [one for one in found if one.key not in without][:most]
+    own = {"user": OuterRef("pk"), "customer": customer_pk}
+    by_role = RoleGrant.objects.filter(role=Role.ADMINISTRATOR, **own)
+    by_token = SeenAdministrator.objects.filter(seen_at__gt=now - SEEN_WITHIN, **own)
+    users = User.objects.filter(Exists(by_role) | Exists(by_token), is_active=True)
+    rows = users.exclude(Q(email="") | Q(pk__in=without)).order_by("pk").values_list("pk", "email")
+    return [NoticeContact(pk, email) for pk, email in rows[:most]]
+
+
+def forget_unseen(*, now: datetime) -> int:
+    """Delete contacts by token that were not seen within `SEEN_WITHIN`; return their number, bounded."""
+    old = SeenAdministrator.objects.filter(seen_at__lte=now - SEEN_WITHIN).order_by("seen_at")
+    pks = list(old.values_list("pk", flat=True)[:MOST_FORGOTTEN])
+    return SeenAdministrator.objects.filter(pk__in=pks).delete()[0]

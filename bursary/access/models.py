@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.core.exceptions import ValidationError
@@ -13,6 +14,7 @@ from django.db.models import Q
 
 from bursary.budgets.models import Customer
 from bursary.lib import mailbox
+from bursary.lib.leases import LeasedRow
 
 
 def learner_key(address: str) -> str:
@@ -73,6 +75,9 @@ class User(AddressedRow, AbstractUser):
     """When such a mail was given up, after which none was sent."""
 
     objects: ClassVar[AccountManager] = AccountManager()
+
+    token_roles: "TokenRoles | None" = None
+    """The roles of the token that signed this request in, in place of the account's grants. Never stored."""
 
     class Meta(AbstractUser.Meta):
         indexes = [models.Index(fields=["mailbox_key"], name="user_of_mailbox")]
@@ -141,6 +146,10 @@ class Role(models.TextChoices):
     """Is assigned content by one customer and sees their own assignments."""
     OPERATOR = "operator"
     """Runs the service: sees and does everything, for every customer."""
+
+
+TokenRoles = frozenset[tuple[Role, UUID | None]]
+"""Roles by a token, each with the uuid of its customer; None for operators, as in RoleGrant."""
 
 
 class RoleGrant(models.Model):
@@ -244,3 +253,98 @@ class ApiKey(models.Model):
         if self.last_used_at is None or self.last_used_at < hour:
             earlier = Q(last_used_at=None) | Q(last_used_at__lt=hour)
             ApiKey.objects.filter(earlier, pk=self.pk).update(last_used_at=hour)
+
+
+class ExternalIdentity(models.Model):
+    """An account is linked to a user name of an issuer: its tokens sign in as the account (decision 0019).
+
+    It is found by its digest, because databases collate differently and a user name must be equal.
+    """
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="external_identity")
+    issuer = models.CharField(max_length=255, help_text="The tokens' iss: BURSARY_JWT_ISSUER")
+    username = models.CharField(max_length=150, help_text="The tokens' preferred_username")
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created = models.DateTimeField(auto_now_add=True)
+    last_seen_at = models.DateTimeField(null=True, editable=False)
+    """The beginning of the hour in which a token last signed a request in."""
+
+    class Meta:
+        verbose_name_plural = "external identities"
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save with the digest by which it is found."""
+        self.digest = self.digest_of(self.username, issuer=self.issuer)
+        super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        """Refuse a second account for an identity, and staff: no token signs in as one."""
+        digest = self.digest_of(self.username, issuer=self.issuer)
+        if ExternalIdentity.objects.filter(digest=digest).exclude(pk=self.pk).exists():
+            raise ValidationError("Another account has this identity.")
+        if User.objects.filter(Q(is_staff=True) | Q(is_superuser=True), pk=self.user_id).exists():
+            raise ValidationError("This is a staff account, which no token signs in.")
+
+    @staticmethod
+    def digest_of(username: str, *, issuer: str) -> str:
+        """Return the digest of an issuer's user name."""
+        return hashlib.sha256(f"{issuer}\0{username}".encode(errors="surrogatepass")).hexdigest()
+
+
+class SeenAdministrator(models.Model):
+    """A token named the account an administrator of the customer: a contact for notices. Grants nothing."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="seen_as_administrator")
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="seen_administrators")
+    # Read by what is older than 90 days, too, once a day.
+    seen_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["customer", "user"], name="an_administrator_seen_once"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class NoticeAddress(models.Model):
+    """An address that a customer names for notices, in place of its administrators."""
+
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="notice_addresses")
+    address = models.EmailField(max_length=254)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["customer", "address"], name="an_address_for_notices_once"),
+        ]
+        verbose_name_plural = "notice addresses"
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    def clean(self) -> None:
+        """Keep the canonical address; refuse one that no mail could be sent to."""
+        try:
+            self.address = mailbox.canonical(self.address)
+        except mailbox.BadAddress as bad:
+            raise ValidationError({"address": str(bad)}) from bad
+
+
+class JwkSet(LeasedRow):
+    """The last good JWK set of a URL. `due_at` is when it may be fetched again; the lease, that it is now."""
+
+    url = models.CharField(max_length=500, unique=True)
+    keys = models.TextField(blank=True, help_text="The set, as JSON; empty before the first good answer")
+    fetched_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "JWK set"
+        indexes = [models.Index(fields=["early", "due_at"], name="jwk_set_due")]
+
+    def __str__(self) -> str:
+        return self.url

@@ -1,11 +1,14 @@
-"""The permission table: which role has which permissions, and the checks against it."""
+"""The permission table: which role has which permissions, and the checks against it.
+
+A user that a token has signed in has the token's roles alone; any other user, those granted to the account.
+"""
 
 import enum
 from collections.abc import Mapping
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from bursary.access.models import Role, RoleGrant, User
+from bursary.access.models import Role, RoleGrant, TokenRoles, User
 from bursary.budgets.models import Customer
 
 
@@ -45,17 +48,24 @@ PERMISSIONS: Mapping[Permission, frozenset[Role]] = {
 
 def may(user: User, permission: Permission, *, customer_pk: int) -> bool:
     """Return whether `user` has the permission for the customer. One query."""
+    if user.token_roles is not None:
+        return _of_token(user.token_roles, PERMISSIONS[permission]).filter(pk=customer_pk).exists()
     return _grants(user, permission, customer_pk=customer_pk).exists()
 
 
 def roles_of(user: User, *, customer_pk: int) -> frozenset[Role]:
     """Return the roles of `user` for the customer, which `PERMISSIONS` gives their permissions. One query."""
+    if user.token_roles is not None:
+        uuid = Customer.objects.filter(pk=customer_pk).values_list("uuid", flat=True).first()
+        return frozenset(role for role, customer in user.token_roles if customer in (None, uuid))
     grants = RoleGrant.objects.filter(Q(customer=customer_pk) | Q(role=Role.OPERATOR), user=user)
     return frozenset(Role(role) for role in grants.values_list("role", flat=True))
 
 
 def granted(user: User, permission: Permission, *, customer: str) -> Exists:
     """Return a condition on rows by their field `customer`: `user` has the permission for that customer."""
+    if user.token_roles is not None:
+        return Exists(_of_token(user.token_roles, PERMISSIONS[permission]).filter(pk=OuterRef(customer)))
     return Exists(_grants(user, permission, customer_pk=OuterRef(customer)))
 
 
@@ -64,16 +74,27 @@ def _grants(user: User, permission: Permission, *, customer_pk: int | OuterRef) 
     return RoleGrant.objects.filter(for_this_one, user=user, role__in=PERMISSIONS[permission])
 
 
+def _of_token(roles: TokenRoles, allowed: frozenset[Role]) -> QuerySet[Customer]:
+    """Return the customers for which a token gives one of these roles: all of them, for operators."""
+    if Role.OPERATOR in allowed and (Role.OPERATOR, None) in roles:
+        return Customer.objects.all()
+    return Customer.objects.filter(uuid__in={uuid for role, uuid in roles if role in allowed and uuid})
+
+
 def own_customers(user: User) -> QuerySet[Customer]:
     """Return the customers that `user` learns at, by name; of an operator all. Bound it: they may be many."""
     return Customer.objects.filter(granted(user, Permission.LEARN, customer="pk")).order_by("name", "pk")
 
 
 def may_anywhere(user: User, permission: Permission) -> bool:
-    """Return whether `user` has the permission for any customer. One query."""
+    """Return whether `user` has the permission for any customer. One query at most."""
+    if user.token_roles is not None:
+        return may_everywhere(user) or _of_token(user.token_roles, PERMISSIONS[permission]).exists()
     return RoleGrant.objects.filter(user=user, role__in=PERMISSIONS[permission]).exists()
 
 
 def may_everywhere(user: User) -> bool:
-    """Return whether `user` is an operator, with every permission for every customer. One query."""
+    """Return whether `user` is an operator, with every permission for every customer. One query at most."""
+    if user.token_roles is not None:
+        return (Role.OPERATOR, None) in user.token_roles
     return RoleGrant.objects.filter(user=user, role=Role.OPERATOR).exists()

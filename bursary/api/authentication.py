@@ -1,12 +1,23 @@
-"""Authentication by `Authorization: Bearer <API key>`."""
+"""Authentication by API key (`Authorization: Bearer`) and by token of Open edX (a header or two cookies)."""
 
+from typing import Any
+
+from django.conf import settings
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from rest_framework.authentication import BaseAuthentication, get_authorization_header
-from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
+from rest_framework import status
+from rest_framework.authentication import (
+    BaseAuthentication,
+    SessionAuthentication,
+    get_authorization_header,
+)
+from rest_framework.exceptions import APIException, AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
 
+from bursary.access import token_accounts, tokens
 from bursary.access.models import ApiKey, User
+from bursary.access.signing_keys import PAUSE, SigningKeysUnavailable
+from bursary.access.tokens import Claims, TokenRefused
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -29,6 +40,70 @@ class ApiKeyAuthentication(BaseAuthentication):
         return 'Bearer realm="Bursary"'
 
 
+class TokenNotAccepted(AuthenticationFailed):
+    """A token was sent and refused."""
+
+    def __init__(self, refused: TokenRefused) -> None:
+        super().__init__(refused.sentence)
+        self.refused = refused
+
+
+class KeysNotReadable(APIException):
+    """No token can be verified now."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "The issuer's keys were never read, and it does not answer: no token can be verified."
+    wait = int(PAUSE.total_seconds())
+    """The seconds of `Retry-After`."""
+
+
+class TokenAuthentication(BaseAuthentication):
+    """Authenticates a request by a token of Open edX, for this request and with the token's roles alone.
+
+    `Authorization: JWT …` comes before the two cookies, which browsers send; with these, POSTs need the CSRF
+    token. Two queries, and one more with a JWK set by URL.
+    """
+
+    def authenticate(self, request: Request) -> tuple[User, Claims] | None:
+        """Return the token's user; None without a token, or with an expired cookie: the session is tried."""
+        if not settings.JWT_ISSUER:
+            return None
+        scheme, _, in_header = get_authorization_header(request).decode("latin-1").partition(" ")
+        by_cookie = scheme.lower() != "jwt"
+        token = _of_cookies(request) if by_cookie else in_header.strip()
+        if by_cookie and not token:
+            return None
+        now = timezone.now()
+        try:
+            claims = tokens.read(token, now=now)
+            if by_cookie:
+                SessionAuthentication().enforce_csrf(request)
+            return token_accounts.account_of(claims, now=now), claims
+        except TokenRefused as refused:
+            if by_cookie and refused.reason == tokens.EXPIRED:
+                request.expired_token = refused  # type: ignore[attr-defined]  # see `refused_token`
+                return None
+            raise TokenNotAccepted(refused) from refused
+        except SigningKeysUnavailable as unavailable:
+            raise KeysNotReadable from unavailable
+
+
+def _of_cookies(request: Request) -> str:
+    """Return the token that two cookies hold, of which scripts can read the first; empty without both."""
+    parts = [
+        request.COOKIES.get(f"{settings.JWT_COOKIE}-{part}", "") for part in ("header-payload", "signature")
+    ]
+    return ".".join(parts) if all(parts) else ""
+
+
+def refused_token(error: Exception, request: Any) -> TokenRefused | None:
+    """Return why a token was refused, where that is why the request is answered 401."""
+    if isinstance(error, TokenNotAccepted):
+        return error.refused
+    expired = getattr(request, "expired_token", None)
+    return expired if isinstance(error, NotAuthenticated) else None
+
+
 def caller(request: Request) -> User:
     """Return the authenticated user. Raises NotAuthenticated."""
     if not isinstance(request.user, User):
@@ -45,3 +120,17 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
         """Return the OpenAPI form of a bearer key."""
         return {"type": "http", "scheme": "bearer"}
+
+
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # as above
+    """Describes the token of Open edX in the OpenAPI schema: as a header, and as two cookies."""
+
+    target_class = TokenAuthentication
+    name = ["Token", "TokenCookies"]
+
+    def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
+        """Return the OpenAPI forms of both."""
+        return [
+            {"type": "apiKey", "in": "header", "name": "Authorization", "description": "JWT <token>"},
+            {"type": "apiKey", "in": "cookie", "name": f"{settings.JWT_COOKIE}-header-payload"},
+        ]

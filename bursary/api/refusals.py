@@ -17,6 +17,8 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
+from bursary.access.signing_keys import SigningKeysUnavailable
+from bursary.api.authentication import KeysNotReadable, refused_token
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.declining import DeclineRefused
@@ -235,6 +237,11 @@ def _from_framework(error: Exception, context: Mapping[str, Any]) -> Response | 
     if response is None:
         return None  # an error of Bursary: Django logs it and answers 500
     reason, next_step = _NEXT_STEPS.get(response.status_code, ("refused", "See /api/v1/docs/."))
+    refused = refused_token(error, context.get("request"))
+    if refused:
+        reason, next_step, response.data = refused.reason, refused.next_step, {"detail": refused.sentence}
+    if isinstance(error, KeysNotReadable):
+        reason, next_step = SigningKeysUnavailable.reason, "Send it again after Retry-After."
     if isinstance(error, exceptions.PermissionDenied) and str(error.detail).startswith("CSRF Failed"):
         next_step = _AFTER_CSRF
     data = response.data

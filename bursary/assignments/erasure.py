@@ -158,6 +158,7 @@ def forget(
             anonymisation.anonymise(accounts, now=now)
             for spelling in sorted(learner.addresses):
                 anonymisation.wipe_log(spelling)
+                anonymisation.forget_notice_address(spelling)
             outcome.accounts = len(accounts)
             outcome.links = _unlink(LearnerLink.objects.filter(of_mailboxes(list(learner.keys))))
     return outcome

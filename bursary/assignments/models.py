@@ -393,6 +393,6 @@ class DeadlineNotice(LeasedRow):
     def __str__(self) -> str:
         return str(self.uuid)
 
-    def mail_uuid(self, administrator_pk: int, *, edition: int) -> UUID:
-        """Return the name of the mail to an administrator: its `Message-ID`, and its file's name."""
-        return uuid5(self.uuid, f"{administrator_pk} {edition}")
+    def mail_uuid(self, contact_key: int, *, edition: int) -> UUID:
+        """Return the name of the mail to a contact: its `Message-ID`, and its file's name."""
+        return uuid5(self.uuid, f"{contact_key} {edition}")

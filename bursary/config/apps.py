@@ -1,4 +1,8 @@
+from importlib import import_module
+from importlib.util import find_spec
+
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class ConfigConfig(AppConfig):
@@ -6,6 +10,9 @@ class ConfigConfig(AppConfig):
     verbose_name = "Configuration"
 
     def ready(self) -> None:
-        """Register the system checks."""
+        """Register the system checks; make Celery's app, where it is the executor."""
         # Here, as models can be imported only now.
         from bursary.config import checks  # noqa: F401  # importing registers them
+
+        if settings.EXECUTOR == "celery" and find_spec("celery"):
+            import_module("bursary.config.celery_app")  # half a second, and needs the extra `celery`

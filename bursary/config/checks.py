@@ -1,5 +1,6 @@
 """System checks: combinations of settings that would do harm are refused before anything starts."""
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from importlib.util import find_spec
@@ -11,12 +12,17 @@ from django.conf import settings
 from django.core import checks
 from django.utils import timezone
 
+from bursary.access import signing_keys
 from bursary.events import webhook
 from bursary.ops import health
 
-EXECUTORS = ("thread", "none")
-CLOCKS = ("thread", "none")
+EXECUTORS = ("thread", "celery", "none")
+CLOCKS = ("thread", "celery", "none")
+BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps")
 SHORTEST_TOKEN = 20  # characters
+SHORTEST_SECRET = 32  # characters
+LONGEST_URL = 500  # characters, as the column
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 EVENT_BUSES = ("redis", "rediss", "unix")
 CONTENT_READS = ("replica", "shadow", "upstream")
 SMTP_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
@@ -26,7 +32,17 @@ LONGEST_LINK_AGE = timedelta(days=366)
 @checks.register
 def check_settings(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
     """Return an error for each combination of settings that would do harm."""
-    return [*_processes(), *_emails(), *_catalog(), *_content(), *_web(), *_events()]
+    return [
+        *_processes(),
+        *_celery(),
+        *_emails(),
+        *_catalog(),
+        *_content(),
+        *_web(),
+        *_tokens(),
+        *_origins(),
+        *_events(),
+    ]
 
 
 @checks.register(checks.Tags.database)
@@ -62,13 +78,41 @@ def _processes() -> Iterator[checks.Error]:
         yield _error(
             "E002",
             f"BURSARY_EXECUTOR is {settings.EXECUTOR!r}.",
-            hint="Set it to 'thread' (the server delivers) or 'none' (`bursary deliver` does).",
+            hint="Set it to 'thread' (the server delivers), 'celery' (workers do) or 'none' (`bursary "
+            "deliver` does).",
         )
     if settings.CLOCK not in CLOCKS:
         yield _error(
             "E007",
             f"BURSARY_CLOCK is {settings.CLOCK!r}.",
-            hint="Set it to 'thread' (the server runs scheduled tasks) or 'none' (commands in cron do).",
+            hint="Set it to 'thread' (the server runs scheduled tasks), 'celery' (workers do, woken by "
+            "`bursary beat`) or 'none' (commands in cron do).",
+        )
+
+
+def _celery() -> Iterator[checks.Error]:
+    if "celery" not in (settings.EXECUTOR, settings.CLOCK):
+        return
+    if settings.CLOCK not in ("celery", "none") or settings.EXECUTOR != "celery":
+        yield _error(
+            "E018",
+            f"BURSARY_EXECUTOR is {settings.EXECUTOR!r} and BURSARY_CLOCK is {settings.CLOCK!r}: the "
+            "server's threads and Celery's workers do not share the work.",
+            hint="Set BURSARY_EXECUTOR=celery and leave BURSARY_CLOCK out, or set it to 'none' where "
+            "commands in cron run the scheduled tasks.",
+        )
+    if urlsplit(settings.BROKER_URL).scheme not in BROKERS:
+        # The URL is not printed: it may have a password.
+        yield _error(
+            "E019",
+            "BURSARY_BROKER_URL is empty, or not the URL of a Redis or RabbitMQ.",
+            hint="Name redis://host:6379/0 or amqp://user:password@host:5672/name",
+        )
+    if find_spec("celery") is None:
+        yield _error(
+            "E020",
+            "BURSARY_EXECUTOR is 'celery', and celery cannot be imported.",
+            hint="Install bursary[celery].",
         )
 
 
@@ -174,6 +218,61 @@ def _web() -> Iterator[checks.Error]:
         )
 
 
+def _tokens() -> Iterator[checks.Error]:
+    sources = [settings.JWT_JWK_SET_URL, settings.JWT_JWK_SET, settings.JWT_SECRET]
+    given = [settings.JWT_ISSUER, settings.JWT_AUDIENCE]
+    if any(sources + given) and not (all(given) and sum(map(bool, sources)) == 1):
+        yield _error(
+            "E030",
+            "Sign-in with tokens needs BURSARY_JWT_ISSUER, BURSARY_JWT_AUDIENCE, and exactly one of "
+            "BURSARY_JWT_JWK_SET_URL, BURSARY_JWT_JWK_SET and BURSARY_JWT_SECRET.",
+            hint="A JWK set and a secret are never used together. docs/operations.md has an example, under "
+            "Sign in with Open edX.",
+        )
+    if settings.JWT_JWK_SET and not signing_keys.parse(settings.JWT_JWK_SET):
+        yield _error(
+            "E031",
+            "BURSARY_JWT_JWK_SET has no usable public key.",
+            hint='It is JSON: {"keys": [{"kty": "RSA", "kid": "…", "n": "…", "e": "AQAB"}]}, without private '
+            "keys and secrets.",
+        )
+    url = settings.JWT_JWK_SET_URL
+    if url and not (_is_plain(url) and len(url) <= LONGEST_URL and (_is_https(url) or _is_local(url))):
+        yield _error(
+            "E032",
+            "BURSARY_JWT_JWK_SET_URL is not an https URL, or it contains a password, a query or a fragment.",
+            hint="Only a URL on this machine may begin with http://.",
+        )
+    if settings.JWT_SECRET and (
+        len(settings.JWT_SECRET) < SHORTEST_SECRET or not _is_local(settings.BASE_URL)
+    ):
+        yield _error(
+            "E033",
+            f"BURSARY_JWT_SECRET is shorter than {SHORTEST_SECRET} characters, or BURSARY_BASE_URL is not on "
+            "this machine: each service that knows the secret could sign in as anyone.",
+            hint="It is for development. Use BURSARY_JWT_JWK_SET_URL.",
+        )
+
+
+def _origins() -> Iterator[checks.Error]:
+    wrong = [one for one in settings.CLIENT_ORIGINS if not _ORIGIN.fullmatch(one)]
+    insecure = [one for one in settings.CLIENT_ORIGINS if not (_is_https(one) or _is_local(one))]
+    if wrong or insecure:
+        yield _error(
+            "E034",
+            f"BURSARY_CLIENT_ORIGINS names {', '.join(map(repr, dict.fromkeys(wrong + insecure)))}.",
+            hint="Name each origin exactly, in lower case, with https and without a path: "
+            "https://admin.example.org. No wildcard, and not null.",
+        )
+    if settings.CLIENT_ORIGINS and not (_is_https(settings.BASE_URL) or _is_local(settings.BASE_URL)):
+        yield _error(
+            "E035",
+            "BURSARY_CLIENT_ORIGINS is set, and BURSARY_BASE_URL is not https: browsers would not keep the "
+            "CSRF cookie.",
+            hint="Serve Bursary behind TLS.",
+        )
+
+
 def _events() -> Iterator[checks.Error]:
     missing = [name for name in ("openedx_events", "redis") if find_spec(name) is None]
     known_bus = urlsplit(settings.EVENT_BUS_URL).scheme in EVENT_BUSES
@@ -207,6 +306,14 @@ def _is_plain(url: str) -> bool:
     parts = urlsplit(url)
     extra = "@" in parts.netloc or parts.query or parts.fragment
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not extra
+
+
+def _is_https(url: str) -> bool:
+    return urlsplit(url).scheme == "https"
+
+
+def _is_local(url: str) -> bool:
+    return urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
 
 
 def _seconds(span: timedelta) -> str:

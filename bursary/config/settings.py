@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import environ
+from corsheaders.defaults import default_headers
 from django.conf.locale import LANG_INFO
 from django.contrib.messages import constants as messages
 from django.core.exceptions import ImproperlyConfigured
@@ -63,8 +64,13 @@ SECRET_KEY = env.str("BURSARY_SECRET_KEY", default="") or kept_secret(VAR_DIR / 
 ALLOWED_HOSTS = env.list(
     "BURSARY_ALLOWED_HOSTS", default=[urlsplit(BASE_URL).hostname, "127.0.0.1", "localhost", "[::1]"]
 )
-CSRF_TRUSTED_ORIGINS = [BASE_URL]
+# Pages of these origins may use the API with the reader's cookies. Exactly as browsers send them.
+CLIENT_ORIGINS = env.list("BURSARY_CLIENT_ORIGINS", default=[])
+CSRF_TRUSTED_ORIGINS = [BASE_URL, *CLIENT_ORIGINS]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
+if CLIENT_ORIGINS:
+    # This cookie signs in no user. The session's stays Lax: another site's page never has the session.
+    CSRF_COOKIE_SAMESITE, CSRF_COOKIE_SECURE = "None", True
 if env.bool("BURSARY_BEHIND_PROXY", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
@@ -80,6 +86,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "django_filters",
     "django_htmx",
+    "corsheaders",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "bursary.replica",
@@ -95,6 +102,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "bursary.config.heads.without_body",
+    "corsheaders.middleware.CorsMiddleware",  # outside of what answers errors, which clients read, too
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -105,6 +113,12 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+
+CORS_ALLOWED_ORIGINS = CLIENT_ORIGINS
+CORS_ALLOW_CREDENTIALS = True
+CORS_URLS_REGEX = r"^/(api|csrf)/"
+CORS_ALLOW_HEADERS = (*default_headers, "use-jwt-cookie", "idempotency-key")
+CORS_EXPOSE_HEADERS = ("Content-Disposition", "Link", "Retry-After")
 
 ROOT_URLCONF = "bursary.config.urls"
 WSGI_APPLICATION = "bursary.config.wsgi.application"
@@ -220,8 +234,9 @@ COURSEWARE_URL = env.str(
 
 # -- Delivery -----------------------------------------------------------------------------------------------
 
-EXECUTOR = env.str("BURSARY_EXECUTOR", default="thread")  # thread | none
-CLOCK = env.str("BURSARY_CLOCK", default="thread")  # thread | none
+EXECUTOR = env.str("BURSARY_EXECUTOR", default="thread")  # thread | celery | none
+CLOCK = env.str("BURSARY_CLOCK", default="celery" if EXECUTOR == "celery" else "thread")  # or none
+BROKER_URL = env.str("BURSARY_BROKER_URL", default="")
 SEND_DEADLINE = timedelta(seconds=whole_number("BURSARY_SEND_DEADLINE_SECONDS", default=60))
 # Longer than any send, so that two workers never send the same mail: see checks.E001.
 LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)
@@ -244,12 +259,22 @@ EVENT_GROUP = env.str("BURSARY_EVENT_GROUP", default="bursary")
 EVENT_CONSUMER = env.str("BURSARY_EVENT_CONSUMER", default="bursary")
 WEBHOOK_SECRETS = env.list("BURSARY_WEBHOOK_SECRETS", default=[])
 
+# -- Sign-in with tokens of Open edX: an issuer, an audience and one of three sources of keys ----------------
+
+JWT_ISSUER = env.str("BURSARY_JWT_ISSUER", default="")
+JWT_AUDIENCE = env.str("BURSARY_JWT_AUDIENCE", default="")
+JWT_JWK_SET_URL = env.str("BURSARY_JWT_JWK_SET_URL", default="")
+JWT_JWK_SET = env.str("BURSARY_JWT_JWK_SET", default="")
+JWT_SECRET = env.str("BURSARY_JWT_SECRET", default="")  # for development
+JWT_COOKIE = env.str("BURSARY_JWT_COOKIE", default="edx-jwt-cookie")
+
 # -- API ----------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
     # API keys first: a request without credentials is answered 401 with a challenge, not 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "bursary.api.authentication.ApiKeyAuthentication",
+        "bursary.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],

@@ -1,11 +1,16 @@
 """Executors are only a wake-up: what they miss, the runner finds by `due_at`.
 
 Embedded (`BURSARY_EXECUTOR=thread`): threads of the web process, started by `serve` in each worker after
-it forked, never at import. `none`: no thread is woken; `bursary deliver` does the work.
+it forked, never at import. `celery`: messages that wake workers. `none`: nothing is woken; `bursary deliver`
+does the work.
 """
 
 import logging
 import threading
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
@@ -16,14 +21,46 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
 ROUND = 100  # actions between two checks whether to stop
+ACTIONS_PER_MESSAGE = 20
+MOST_MESSAGES = 10  # at once: as many workers begin, and each goes on as long as work is due
 
 _work_is_due = threading.Event()
 
 
-def wake(**_signal: object) -> None:
-    """Wake the runner threads of this process. Receives `actions.requested`."""
+def wake(*, pks: Sequence[int] = (), **_signal: object) -> None:
+    """Wake the runner threads of this process, or workers, more for many actions.
+
+    Receives `actions.requested`. Raises nothing for a broker that is away.
+    """
     if settings.EXECUTOR == "thread":
         _work_is_due.set()
+    elif settings.EXECUTOR == "celery":
+        module = _broker()
+        module.BROKER.send(module.DELIVER, count=min(1 + len(pks) // ACTIONS_PER_MESSAGE, MOST_MESSAGES))
+
+
+def broker() -> Any:
+    """Return how this process reaches the broker (`broker.BROKER`); None without Celery."""
+    return _broker().BROKER if settings.EXECUTOR == "celery" else None
+
+
+def probe() -> None:
+    """Find out whether the broker answers, where there is one; within two seconds."""
+    if settings.EXECUTOR == "celery":
+        module = _broker()
+        module.BROKER.send(module.DELIVER, count=0)
+
+
+def carry_out(*, seconds: float) -> bool:
+    """Carry out due work, one action at a time, for so many seconds; return whether some may be left."""
+    from bursary.delivery import notices, runner  # noqa: PLC0415  # 0.6 MB, where requests alone are received
+
+    until = time.monotonic() + seconds
+    notified = notices.send_due(clock=timezone.now, most=1)
+    while time.monotonic() < until:
+        if not runner.drain(clock=timezone.now, most=1):
+            return bool(notified)
+    return True
 
 
 def start_threads(count: int) -> list[PollingThread]:
@@ -50,3 +87,7 @@ def _run() -> int:
     from bursary.delivery import notices, runner  # noqa: PLC0415  # 0.6 MB, where requests alone are received
 
     return runner.drain(clock=timezone.now, most=ROUND) + notices.send_due(clock=timezone.now)
+
+
+def _broker() -> Any:
+    return import_module("bursary.delivery.broker")  # only where the extra `celery` is installed

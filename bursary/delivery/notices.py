@@ -10,7 +10,6 @@ from django.db.models import F, Q
 from django.utils import translation
 
 from bursary.access import contacts
-from bursary.access.models import User
 from bursary.assignments import content_display
 from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
 from bursary.assignments.models import DeadlineNotice
@@ -50,17 +49,20 @@ def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
     notified: list[int] = []
     errors: list[str] = []
     retry, stop_at = False, time.monotonic() + settings.SEND_DEADLINE.total_seconds()
-    for administrator in _administrators(notice):
+    customer = notice.budget.customer_id
+    for contact in contacts.for_notices(
+        customer, now=clock(), without=notice.notified, most=MOST_ADMINISTRATORS
+    ):
         if time.monotonic() > stop_at:
             retry = True
             break
-        name = str(notice.mail_uuid(administrator.pk, edition=notice.edition))
+        name = str(notice.mail_uuid(contact.key, edition=notice.edition))
         with translation.override(settings.LANGUAGE_CODE):
             context = _context(notice, waits_until)
         try:
             template = "not_joinable" if notice.reason else "deadline_moved"
-            emails.send(administrator.email, template=template, context=context, name=name, now=clock())
-            notified.append(administrator.pk)
+            emails.send(contact.email, template=template, context=context, name=name, now=clock())
+            notified.append(contact.key)
         except DeliveryError as error:  # a refused address does not stop the mails to others
             errors.append(error.error_code)
             retry = retry or not error.permanent
@@ -100,11 +102,6 @@ def _settle(
         condition=Q(edition=notice.edition),
         **columns,
     )
-
-
-def _administrators(notice: DeadlineNotice) -> list[User]:
-    found = contacts.administrators(notice.budget.customer_id).exclude(pk__in=notice.notified)
-    return list(found[:MOST_ADMINISTRATORS])
 
 
 def _context(notice: DeadlineNotice, waits_until: datetime | None) -> dict[str, object]:

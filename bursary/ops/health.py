@@ -13,7 +13,7 @@ from django.db.models import F, Subquery
 
 from bursary.assignments.choices import WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignmentAction
-from bursary.delivery import mail_server
+from bursary.delivery import executors, mail_server
 from bursary.lib import leases
 from bursary.ops import storage
 from bursary.ops.models import ScheduledTask
@@ -76,7 +76,7 @@ def measure(*, now: datetime) -> Health:
         pk__gt=newest - RECENT_ACTIONS, status=Status.FAILED, completed_at__gte=now - timedelta(days=1)
     )
     # Where cron runs the tasks, their rows say nothing.
-    tasks = list(ScheduledTask.objects.order_by("name")) if settings.CLOCK == "thread" else []
+    tasks = list(ScheduledTask.objects.order_by("name")) if settings.CLOCK != "none" else []
     late = [one.name for one in tasks if _is_late(one, now=now)]
     ahead = len(actions_ahead(now)) + sum(_is_ahead(one.finished_at, now=now) for one in tasks)
     server = mail_server.in_trouble()
@@ -87,6 +87,8 @@ def measure(*, now: datetime) -> Health:
     unwell = sorted({code for code, applies in found.items() if applies} | storage.problems())
     degraded = [server.cause] if server else []
     degraded += ["work_dated_ahead"] if ahead else []
+    broker = executors.broker()
+    degraded += ["broker_unreachable"] if broker and not broker.reachable else []
     return Health(
         status=UNWELL if unwell else DEGRADED if degraded else "ok",
         database=True,

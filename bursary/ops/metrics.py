@@ -1,6 +1,7 @@
 """Figures for Prometheus, read from the database on each request, so that any process may answer.
 
-Nothing is counted in a process's memory but the breaker: that is the state in the process that answers.
+Nothing is counted in a process's memory but the breaker, and Celery's broker: those are the state in the
+process that answers.
 Each query reads a bounded number of rows or of an index.
 """
 
@@ -16,6 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.delivery import executors
 from bursary.lib import batches, leases
 from bursary.lib.leases import NOT_BEFORE
 from bursary.ops import health
@@ -48,6 +50,7 @@ class _Figures(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the families."""
         yield _breaker()
+        yield from _of_broker()
         try:
             figures = [*_of_content(self._now), *_of_actions(self._now)]
         except DatabaseError:
@@ -70,6 +73,22 @@ def _breaker() -> Metric:
     for name in BREAKER_STATES if state else ():
         family.add_metric([name], float(name == state))
     return family
+
+
+def _of_broker() -> Iterator[Metric]:
+    broker = executors.broker()
+    if broker is None:
+        return
+    yield GaugeMetricFamily(
+        "bursary_broker_reachable",
+        "Whether the broker took the last wake-up of the process that answers.",
+        float(broker.reachable),
+    )
+    yield CounterMetricFamily(
+        "bursary_wake_ups_unsent",
+        "Wake-ups that the process that answers could not send; the sweep finds their work.",
+        broker.unsent,
+    )
 
 
 def _of_content(now: datetime) -> Iterator[Metric]:

@@ -8,12 +8,14 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core.management import call_command
+from django.db.models import QuerySet
 from django.utils import timezone
 
+from bursary.access import contacts
 from bursary.assignments import account_linking, csv_export, mailbox_keys
 from bursary.delivery import executors
 from bursary.events import inbox
@@ -92,9 +94,13 @@ def _forget(clock: Clock) -> Mapping[str, object]:
 
 
 def _retain(clock: Clock) -> Mapping[str, object]:
-    """Delete sessions that have ended, events that were settled long ago, and old entries about exports."""
+    """Delete ended sessions, events settled long ago, old entries about exports, and contacts long unseen."""
     call_command("clearsessions")
-    return {"events": inbox.forget(now=clock()), "exports": csv_export.forget_log(now=clock())}
+    return {
+        "events": inbox.forget(now=clock()),
+        "exports": csv_export.forget_log(now=clock()),
+        "contacts": contacts.forget_unseen(now=clock()),
+    }
 
 
 def _audit(clock: Clock) -> Mapping[str, object]:
@@ -135,13 +141,19 @@ TASKS: Sequence[TaskDefinition] = (
 )
 
 
-def run_due(*, clock: Clock, tasks: Sequence[TaskDefinition] = TASKS) -> list[str]:
-    """Run every task that is due and that no other process is running; return their names."""
+def prepare(tasks: Sequence[TaskDefinition] = TASKS, *, now: datetime) -> QuerySet[ScheduledTask]:
+    """Return the rows of these tasks; what is missing is made, and due. So a task that never runs is late."""
     rows = ScheduledTask.objects.filter(name__in=[task.name for task in tasks])
     missing = {task.name for task in tasks} - set(rows.values_list("name", flat=True))
     if missing:  # another process may be inserting them as well
-        new = [ScheduledTask(name=name, due_at=clock(), early=leases.NOT_BEFORE) for name in missing]
+        new = [ScheduledTask(name=name, due_at=now, early=leases.NOT_BEFORE) for name in missing]
         ScheduledTask.objects.bulk_create(new, ignore_conflicts=True)
+    return rows
+
+
+def run_due(*, clock: Clock, tasks: Sequence[TaskDefinition] = TASKS) -> list[str]:
+    """Run every task that is due and that no other process is running; return their names."""
+    rows = prepare(tasks, now=clock())
     if not leases.any_due(rows, now=clock()):
         return []
     return [task.name for task in tasks if _run_if_due(task, clock=clock)]
@@ -180,7 +192,7 @@ def _run_if_due(task: TaskDefinition, *, clock: Clock) -> bool:
 
 
 def start_threads(count: int) -> list[PollingThread]:
-    """Start `count` scheduler threads in this process; none where cron runs the tasks."""
+    """Start `count` scheduler threads in this process; none where cron or Celery's workers run the tasks."""
     if settings.CLOCK != "thread":
         return []
     threads = [

@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection, connections
+from django.utils import timezone
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]  # gunicorn has no types
 from gunicorn.config import Config  # type: ignore[import-untyped]  # gunicorn has no types
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]  # gunicorn has no types
@@ -68,6 +69,10 @@ def serve(listener: socket.socket, *, workers: int = 0, access_log: bool = False
     servers.
     """
     workers = workers or (1 if connection.vendor == "sqlite" else PROCESSES_WITH_A_SERVER)
+    if settings.CLOCK == "celery":
+        scheduler.prepare(
+            now=timezone.now()
+        )  # where no beat runs, its tasks are soon late, and health says so
     # A connection must not be shared with the processes that are forked from this one.
     connections.close_all()
     _Server(listener, workers, access_log=access_log).run()

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.conf import settings
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -39,9 +40,14 @@ PROBLEMS: Mapping[str, str] = {
     "folder_not_writable": "The folder of the database or of the mails cannot be written.",
     "work_not_done": "Due work waits and none is done: is a runner running?",
     "tasks_late": "Scheduled tasks are late or keep failing: see below.",
+    "broker_unreachable": "The broker takes no wake-ups: work is found by the sweeps, later.",
     "work_dated_ahead": "A clock that was ahead dated work, which waits until then: see the manual.",
 }
 """What to do about the codes of health that are not the mail server's."""
+RUN_BY: Mapping[str, str] = {
+    "thread": "`bursary serve` runs them",
+    "celery": "`bursary worker` runs them, woken by `bursary beat`",
+}
 
 
 REMEDIES: Mapping[str, str] = {
@@ -353,7 +359,7 @@ def _remedies(found: Collection[str]) -> list[str]:
 
 def _task_table(tasks: Sequence[TaskLine]) -> RenderableType:
     if not tasks:
-        return Text("Scheduled tasks: none has run yet; `bursary serve` runs them.")
+        return Text(f"Scheduled tasks: none has run yet; {RUN_BY.get(settings.CLOCK, 'cron runs them')}.")
     table = _table("task", "last run", "next", "failures", "last error")
     for one in tasks:
         due = f"[red]{_time(one.due_at)} late[/]" if one.late else _time(one.due_at)

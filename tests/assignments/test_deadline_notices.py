@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from bursary.access.models import Role
+from bursary.access.models import NoticeAddress, Role, SeenAdministrator
 from bursary.assignments import backfill, deadline_notices, derived, expiry, redemption
 from bursary.assignments.choices import State
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
@@ -182,6 +182,29 @@ def test_one_full_mailbox_sends_no_other_administrator_the_mail_twice(mail: Mail
     assert [sent["To"] for sent in mail.received] == ["ada@people.example", "full@people.example"]
     assert DeadlineNotice.objects.get().notified_at == NOW
     assert expired(NOW + DAY) == 1
+
+
+def test_notices_reach_those_seen_by_token_or_the_addresses_that_the_customer_names(mail: MailServer) -> None:
+    by_token, by_name = given_budget(), given_budget()
+    SeenAdministrator.objects.create(
+        user=given_user(email="seen@people.example"), customer=by_token.customer, seen_at=NOW
+    )
+    given_user(Role.ADMINISTRATOR, customer=by_name.customer)
+    for name in ("desk", "full"):
+        NoticeAddress.objects.create(customer=by_name.customer, address=f"{name}@people.example")
+    mail.mailbox_full.add("full@people.example")
+    for budget in (by_token, by_name):
+        content = given_content()
+        given_assignment(budget, content)
+        moves_enrolment(content, to=NOW - DAY, now=NOW)
+
+    for hour in range(24):
+        notify(NOW + hour * HOUR)
+    mail.mailbox_full.clear()
+    notify(NOW + 24 * HOUR)
+
+    received = sorted(str(sent["To"]) for sent in mail.received)
+    assert received == ["desk@people.example", "full@people.example", "seen@people.example"]
 
 
 def test_a_mail_server_that_comes_back_after_days_still_brings_the_notice(mail: MailServer) -> None:

@@ -10,7 +10,17 @@ from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
 from django.test import Client
 
-from bursary.access.models import ApiKey, LearnerLink, Role, RoleGrant, User, learner_key
+from bursary.access.models import (
+    ApiKey,
+    ExternalIdentity,
+    LearnerLink,
+    NoticeAddress,
+    Role,
+    RoleGrant,
+    SeenAdministrator,
+    User,
+    learner_key,
+)
 from bursary.assignments import actions, addresses, cancellation, erasure, expiry, redemption
 from bursary.assignments.addresses import BadAddresses
 from bursary.assignments.choices import ActionType, State, Status
@@ -51,6 +61,20 @@ def words_of(assignment: LearnerContentAssignment) -> str:
     """Return every word that its row and its actions hold."""
     row = LearnerContentAssignment.objects.filter(pk=assignment.pk).values()
     return str([*row, *assignment.actions.values()]).lower()
+
+
+def test_a_person_known_by_tokens_is_no_contact_for_notices_and_no_identity_any_more() -> None:
+    customer, account = given_customer(), given_user(email=ALICE)
+    ExternalIdentity.objects.create(user=account, issuer="https://lms.example", username="alice")
+    SeenAdministrator.objects.create(user=account, customer=customer, seen_at=NOW)
+    NoticeAddress.objects.create(customer=customer, address=ALICE)
+    NoticeAddress.objects.create(customer=customer, address=BOB)
+
+    assert forget(ALICE.upper()).complete
+
+    assert not ExternalIdentity.objects.exists()
+    assert not SeenAdministrator.objects.exists()
+    assert [one.address for one in NoticeAddress.objects.all()] == [BOB]
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.CANCELLED, State.EXPIRED, State.ALLOCATED])

@@ -1,4 +1,4 @@
-"""The extra `openedx` is an extra: without its packages everything else imports and runs."""
+"""The extras `openedx` and `celery` are extras: without their packages everything else imports and runs."""
 
 from pathlib import Path
 
@@ -7,12 +7,13 @@ from tests.ops.processes import environment, python
 WITHOUT = """
 import importlib, pkgutil, sys
 
-for name in ("openedx_events", "opaque_keys", "edx_event_bus_redis", "redis", "walrus"):
+for name in ("openedx_events", "opaque_keys", "edx_event_bus_redis", "redis", "walrus", "celery", "kombu"):
     sys.modules[name] = None  # whoever imports it gets a ModuleNotFoundError
 import django
 django.setup()
 import bursary
-needy = {"bursary.events.bus", "bursary.events.parsing"}
+needy = {"bursary.events.bus", "bursary.events.parsing", "bursary.config.celery_app"}
+needy |= {"bursary.delivery.broker", "bursary.ops.celery_processes"}
 for module in pkgutil.walk_packages(bursary.__path__, "bursary."):
     if module.name not in needy:
         importlib.import_module(module.name)
@@ -21,7 +22,7 @@ call_command("check", fail_level="WARNING")
 """
 
 
-def test_the_core_runs_without_it(tmp_path: Path) -> None:
+def test_the_core_runs_without_them(tmp_path: Path) -> None:
     env = environment(tmp_path, DJANGO_SETTINGS_MODULE="bursary.config.settings")
     ran = python("-c", WITHOUT, env=env)
     assert ran.returncode == 0, ran.stderr

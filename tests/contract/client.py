@@ -15,7 +15,6 @@ from django.test import Client
 
 from bursary.access.models import User
 
-TOKEN = "c" * 32
 ORIGIN = "http://testserver"
 _HEADERS = {
     "Accept": "application/json, text/plain, */*",
@@ -51,7 +50,7 @@ class WebClient:
         self.user = user
         self.browser = Client(enforce_csrf_checks=True, headers=_HEADERS)
         self.browser.force_login(user)
-        self.browser.cookies["csrftoken"] = TOKEN
+        self.token = _read(self.browser.get("/csrf/api/v1/token")).body["csrfToken"]
 
     def get(
         self, path: str, query: Mapping[str, object] | Sequence[tuple[str, object]] | None = None
@@ -62,7 +61,7 @@ class WebClient:
 
     def post(self, path: str, body: Mapping[str, object] | None = None) -> Read:
         """Send a POST, without a body if there is none."""
-        headers = {"X-CSRFToken": TOKEN}
+        headers = {"X-CSRFToken": self.token}
         if body is None:
             return _read(self.browser.generic("POST", _address(path), headers=headers))
         sent: Any = body

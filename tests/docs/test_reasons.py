@@ -17,6 +17,7 @@ REFUSED_BY = {
     "RedemptionRefused": 0,
     "DeclineRefused": 0,
     "WebhookRefused": 0,
+    "TokenRefused": 0,
     "_wait": 1,
 }
 UNUSABLE_BY = {"UnusableRecord": 0, "Unstorable": 0, "RejectedRecord": 1, "Unfetched": 1}

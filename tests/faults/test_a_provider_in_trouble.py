@@ -36,7 +36,7 @@ def provider(settings: Settings) -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def mails() -> list[LearnerContentAssignmentAction]:
-    """The mails to two learners, the first of whom meets the trouble first."""
+    """The mails to two learners; the first meets the trouble."""
     budget, content = given_budget(), given_content()
     for address in (ALICE, BOB):
         allocate(budget, content, address)

@@ -1,4 +1,4 @@
-"""A database server that is restarted during a sweep or between mails: the threads go on by themselves."""
+"""A database server that is restarted during a sweep or between mails: the threads go on when it is back."""
 
 import itertools
 import logging

@@ -5,9 +5,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.assignments.choices import ActionType, ErrorReason, Status
+from bursary.delivery import executors
+from bursary.ops import deliver as ops_deliver
+from tests.celery_stack import GROUP, CeleryStack, until, until_finished
 from tests.scripted_smtp import BREAKS, ScriptedServer, scripted_server
 from tests.world import NOW, action_of, deliver, given_assignment
 
@@ -46,3 +50,23 @@ def test_fault_06_an_answer_that_comes_at_the_second_attempt_is_the_mail_done(se
     deliver(now=NOW + timedelta(hours=1))
     notified = action_of(assignment, ActionType.NOTIFIED)
     assert (notified.status, notified.attempts, len(server.received)) == (Status.DONE, 2, 2)
+
+
+@GROUP
+@pytest.mark.postgres_only  # several processes that write
+@pytest.mark.django_db(transaction=True)
+def test_fault_06_a_worker_too_repeats_what_may_have_arrived_under_one_name(celery: CeleryStack) -> None:
+    celery.mail.loses_answers = True
+    celery.worker()
+    assignment = given_assignment(now=timezone.now())
+    until(lambda: action_of(assignment, ActionType.NOTIFIED).attempt_log)
+    celery.mail.loses_answers = False
+    ops_deliver.bring_forward(now=timezone.now())
+    executors.wake()
+    until_finished()
+
+    notified = action_of(assignment, ActionType.NOTIFIED)
+    assert (notified.status, notified.attempts) == (Status.DONE, 2)
+    assert [entry["cause"] for entry in notified.attempt_log] == ["answer_lost"]
+    names = [mail["Message-ID"] for mail in celery.mail.received]
+    assert names == [f"<{notified.uuid}@testserver>"] * 2

@@ -3,10 +3,12 @@
 from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from bursary.assignments import expiry
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, State, Status
+from tests.celery_stack import GROUP, CeleryStack, until_finished
 from tests.smtp import MailServer
 from tests.world import ALICE, NOW, action_of, deliver, given_assignment
 
@@ -35,3 +37,21 @@ def test_fault_10_a_failed_expiry_mail_leaves_it_expired(mail: MailServer) -> No
     assert action_of(assignment, ActionType.EXPIRATION_NOTIFIED).status == Status.FAILED
     assignment.refresh_from_db()
     assert (assignment.state, assignment.expired_at) == (State.EXPIRED, OVER)
+
+
+@GROUP
+@pytest.mark.postgres_only  # several processes that write
+@pytest.mark.django_db(transaction=True)
+def test_fault_10_a_cancellation_mail_that_a_worker_failed_to_send_leaves_it_cancelled(
+    celery: CeleryStack,
+) -> None:
+    celery.worker()
+    assignment = given_assignment(now=timezone.now())
+    until_finished()
+    celery.mail.refuses.add(ALICE)
+    cancelled_at = timezone.now()
+    cancel(assignment.budget, uuids=[assignment.uuid], now=cancelled_at)
+    until_finished()
+    assert action_of(assignment, ActionType.CANCELLATION_NOTIFIED).status == Status.FAILED
+    assignment.refresh_from_db()
+    assert (assignment.state, assignment.cancelled_at) == (State.CANCELLED, cancelled_at)

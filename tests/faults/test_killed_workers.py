@@ -6,7 +6,7 @@ carried out in this process by a clock past the leases: the runner takes the tim
 
 The long form (`make faults`) turns no clock. A worker that was killed is replaced at once, work is added as
 it is done, and leases end while other workers are killed. They are as long as a send of five seconds needs,
-75 seconds; after the last kill, the workers that live must find what the dead left, in a time that is bound.
+75 seconds; after the last kill, the workers that live must find what the dead left within a time.
 """
 
 import math
@@ -58,7 +58,7 @@ MOST_PAUSE = 0.02  # seconds, between the mail after which a worker is killed an
 
 
 class WatchedServer(MailServer):
-    """A mail server that calls a function when it is told a recipient."""
+    """A mail server that calls a function at each recipient."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ def deliver_the_rest() -> None:
 
 
 def keep_busy(budget: Budget, content: ContentMetadata) -> None:
-    """Add work where little is left, and let two learners accept who have their mail."""
+    """Add work where little is left, and accept for two learners with a mail."""
     if mails().filter(status=Status.PENDING).count() < BACKLOG:
         allocate(budget, content, *world.addresses(BACKLOG, start=mails().count()))
     waiting = LearnerContentAssignment.objects.filter(
@@ -149,16 +149,16 @@ def keep_busy(budget: Budget, content: ContentMetadata) -> None:
 class DoubtfulMails:
     """What the workers would send again if all were killed: accepted, and their claims not settled.
 
-    A claim that was there at the last look as well is a dead worker's.
+    A claim that was there one count before is a dead worker's.
     """
 
     def __init__(self, server: WatchedServer) -> None:
         self._server = server
         self._claims: set[tuple[int, int]] = set()
         self.met = 0
-        """So many in all looks."""
+        """The sum of all counts."""
 
-    def look(self) -> None:
+    def count(self) -> None:
         """Count them now."""
         running = {(one.pk, one.fence): message_id(one) for one in mails().filter(status=Status.RUNNING)}
         arrivals = self._server.arrivals()
@@ -252,7 +252,7 @@ def test_workers_killed_at_random_lose_nothing_and_leave_nothing_unfinished(
         keep_busy(budget, content)
         wait_until(partial(lambda enough: len(server.received) >= enough, enough))
         time.sleep(random.uniform(0, MOST_PAUSE))
-        doubtful.look()
+        doubtful.count()
         chosen = random.randrange(WORKERS)
         alive[chosen].kill()
         alive[chosen] = workers.start()

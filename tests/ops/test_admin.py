@@ -14,7 +14,16 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from bursary.access.models import ApiKey, LearnerLink, RoleGrant, User
+from bursary.access.models import (
+    ApiKey,
+    ExternalIdentity,
+    JwkSet,
+    LearnerLink,
+    NoticeAddress,
+    RoleGrant,
+    SeenAdministrator,
+    User,
+)
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
 from bursary.budgets.models import Account, Budget, Customer, LedgerEntry
@@ -49,8 +58,18 @@ READ_ONLY: list[type[models.Model]] = [
     LearnerContentAssignmentAction,
     InboxEvent,
     MailServer,
+    JwkSet,
+    SeenAdministrator,
 ]
-EDITED: list[type[models.Model]] = [Customer, Account, Budget, User, RoleGrant]
+EDITED: list[type[models.Model]] = [
+    Customer,
+    Account,
+    Budget,
+    User,
+    RoleGrant,
+    ExternalIdentity,
+    NoticeAddress,
+]
 ISSUED: list[type[models.Model]] = [ApiKey]
 POINTED_TO: list[type[models.Model]] = [Customer, Account, Budget]
 
@@ -69,7 +88,7 @@ def everything() -> None:
     world.deliver()
     world.given_api_key(world.given_user())
     customer = assignment.budget.customer
-    RoleGrant.objects.create(user=User.objects.latest("pk"), role="learner", customer=customer)
+    user = RoleGrant.objects.create(user=User.objects.latest("pk"), role="learner", customer=customer).user
     ContentChange.objects.create(
         content=ContentMetadata.objects.get(content_type="course"),
         field="title",
@@ -98,6 +117,10 @@ def everything() -> None:
         last_seen=world.NOW,
     )
     MailServer.objects.create(name="smtp", trouble_since=world.NOW, due_at=world.NOW, early=0)
+    ExternalIdentity.objects.create(user=user, issuer="https://lms.example", username="nobody")
+    SeenAdministrator.objects.create(user=user, customer=customer, seen_at=world.NOW)
+    NoticeAddress.objects.create(customer=customer, address="nobody@nowhere.invalid")
+    JwkSet.objects.create(url="https://lms.example/jwks.json", due_at=world.NOW, early=0)
     ledger.spend(assignment.budget, cents=100, key="k", now=world.NOW)
 
 
@@ -290,6 +313,28 @@ def test_a_key_can_be_revoked_and_nothing_else(operator: Client) -> None:
     assert key.revoked_at is not None
     assert not key.works_at(timezone.now())
     assert key.digest not in operator.get(address(ApiKey, "change", key.pk)).content.decode()
+
+
+def test_a_jwk_set_can_be_fetched_again_and_keeps_its_keys(operator: Client) -> None:
+    fetched = {"fetched_at": world.NOW, "due_at": world.NOW, "early": 0}
+    kept = JwkSet.objects.create(url="https://lms.example/jwks.json", keys="{}", **fetched)
+    action = {"action": "fetch_again", "_selected_action": [kept.pk], "index": "0"}
+
+    operator.post(address(JwkSet, "changelist"), action)
+
+    kept.refresh_from_db()
+    assert (kept.fetched_at, kept.keys) == (None, "{}")
+
+
+def test_an_account_is_linked_to_an_issuers_user_name_unless_it_is_staff(operator: Client) -> None:
+    ada, olga = world.given_user(), User.objects.get(username="olga")
+    form = {"user": ada.pk, "issuer": "https://lms.example", "username": "ada"}
+
+    assert operator.post(address(ExternalIdentity, "add"), form | {"user": olga.pk}).status_code == 200
+    assert operator.post(address(ExternalIdentity, "add"), form).status_code == 302
+    assert operator.post(address(ExternalIdentity, "add"), form).status_code == 200
+    digest = ExternalIdentity.digest_of("ada", issuer="https://lms.example")
+    assert ExternalIdentity.objects.get(digest=digest).user == ada
 
 
 def test_a_user_is_made_with_the_id_of_the_lms(operator: Client) -> None:

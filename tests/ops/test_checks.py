@@ -2,6 +2,7 @@
 
 import sys
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.core.checks import Tags, run_checks
@@ -11,7 +12,7 @@ from pytest_django import Settings
 
 from bursary.config.settings import email_config
 from bursary.ops import storage
-from tests import world
+from tests import issuer, world
 
 
 def ids() -> list[str | None]:
@@ -26,7 +27,7 @@ def test_the_defaults_are_fine() -> None:
     ("setting", "value", "expected"),
     [
         ("LEASE", timedelta(seconds=59), "bursary.E001"),
-        ("EXECUTOR", "celery", "bursary.E002"),
+        ("EXECUTOR", "pigeons", "bursary.E002"),
         ("CATALOG_URL", "ftp://catalog.example/", "bursary.E003"),
         ("CATALOG_URL", "https://me:secret@catalog.example/", "bursary.E003"),
         ("CATALOG_URL", "https://catalog.example/?key=secret", "bursary.E003"),
@@ -58,6 +59,52 @@ def test_a_setting_that_would_do_harm_is_refused(
     assert ids() == [expected]
 
 
+TRUST = {"JWT_ISSUER": "https://lms.example", "JWT_AUDIENCE": "openedx"}
+LONG_SECRET = "made up, of thirty-two characters"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"JWT_ISSUER": "https://lms.example"}, ["bursary.E030"]),
+        ({"JWT_AUDIENCE": "openedx"}, ["bursary.E030"]),
+        ({"JWT_JWK_SET_URL": "https://lms.example/jwks.json"}, ["bursary.E030"]),
+        (TRUST, ["bursary.E030"]),
+        (TRUST | {"JWT_JWK_SET_URL": "https://lms.example/jwks.json"}, []),
+        (TRUST | {"JWT_JWK_SET_URL": "http://127.0.0.1:18000/jwks.json"}, []),
+        (TRUST | {"JWT_JWK_SET_URL": "http://lms.example/jwks.json"}, ["bursary.E032"]),
+        (TRUST | {"JWT_JWK_SET_URL": "https://lms.example/jwks.json?a=b"}, ["bursary.E032"]),
+        (TRUST | {"JWT_JWK_SET_URL": f"https://lms.example/{'a' * 500}"}, ["bursary.E032"]),
+        (TRUST | {"JWT_JWK_SET_URL": "https://lms.example/k", "JWT_SECRET": LONG_SECRET}, ["bursary.E030"]),
+        (TRUST | {"JWT_JWK_SET": issuer.jwk_set("first"), "JWT_SECRET": LONG_SECRET}, ["bursary.E030"]),
+        (TRUST | {"JWT_JWK_SET": issuer.jwk_set("first")}, []),
+        (TRUST | {"JWT_JWK_SET": '{"keys": [{"kty": "oct", "k": "eA"}]}'}, ["bursary.E031"]),
+        (TRUST | {"JWT_JWK_SET": "{"}, ["bursary.E031"]),
+        (TRUST | {"JWT_SECRET": LONG_SECRET}, []),
+        (TRUST | {"JWT_SECRET": "short"}, ["bursary.E033"]),
+        (TRUST | {"JWT_SECRET": LONG_SECRET, "BASE_URL": "https://bursary.example"}, ["bursary.E033"]),
+        ({"CLIENT_ORIGINS": ["https://portal.example", "http://localhost:1991"]}, []),
+        ({"CLIENT_ORIGINS": ["*"]}, ["bursary.E034"]),
+        ({"CLIENT_ORIGINS": ["null"]}, ["bursary.E034"]),
+        ({"CLIENT_ORIGINS": ["https://*.example"]}, ["bursary.E034"]),
+        ({"CLIENT_ORIGINS": ["https://portal.example/"]}, ["bursary.E034"]),
+        ({"CLIENT_ORIGINS": ["https://Portal.example"]}, ["bursary.E034"]),
+        ({"CLIENT_ORIGINS": ["http://portal.example"]}, ["bursary.E034"]),
+        (
+            {"CLIENT_ORIGINS": ["https://portal.example"], "BASE_URL": "http://bursary.example"},
+            ["bursary.E035"],
+        ),
+    ],
+)
+def test_wrong_combinations_for_tokens_and_origins_are_named(
+    settings: Settings, changes: dict[str, Any], expected: list[str]
+) -> None:
+    settings.BASE_URL = "http://127.0.0.1:8000"
+    for name, value in changes.items():
+        setattr(settings, name, value)
+    assert ids() == expected
+
+
 def test_a_mail_url_without_a_host_is_refused(settings: Settings) -> None:
     settings.EMAIL_BACKEND, settings.EMAIL_HOST = "bursary.delivery.smtp_backend.SmtpEmailBackend", None
     assert ids() == ["bursary.E017"]
@@ -71,6 +118,32 @@ def test_a_mail_url_that_cannot_be_read_is_named_without_its_password(
     with pytest.raises(ImproperlyConfigured, match="BURSARY_EMAIL_URL is not the URL") as refused:
         email_config("BURSARY_EMAIL_URL", default="filemail:////srv/mail")
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("executor", "clock", "broker_url", "expected"),
+    [
+        ("celery", "celery", "redis://127.0.0.1:6379/0", []),
+        ("celery", "none", "amqp://me:secret@127.0.0.1:5672//", []),
+        ("celery", "thread", "redis://127.0.0.1:6379/0", ["bursary.E018"]),
+        ("thread", "celery", "redis://127.0.0.1:6379/0", ["bursary.E018"]),
+        ("celery", "celery", "", ["bursary.E019"]),
+        ("celery", "celery", "sqs://me:secret@", ["bursary.E019"]),
+    ],
+)
+def test_celery_needs_a_broker_and_shares_its_work_with_no_thread(
+    settings: Settings, executor: str, clock: str, broker_url: str, expected: list[str]
+) -> None:
+    settings.EXECUTOR, settings.CLOCK, settings.BROKER_URL = executor, clock, broker_url
+    assert ids() == expected
+    assert "secret" not in str(run_checks())
+
+
+def test_celery_needs_its_extra(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.EXECUTOR = settings.CLOCK = "celery"
+    settings.BROKER_URL = "redis://127.0.0.1:6379/0"
+    monkeypatch.setitem(sys.modules, "celery", None)
+    assert ids() == ["bursary.E020"]
 
 
 def test_an_event_bus_needs_the_extra_that_reads_it(

@@ -17,7 +17,15 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.models import Model
 
-from bursary.access.models import ApiKey, Role, User
+from bursary.access.models import (
+    ApiKey,
+    ExternalIdentity,
+    JwkSet,
+    NoticeAddress,
+    Role,
+    SeenAdministrator,
+    User,
+)
 from bursary.assignments import (
     acknowledgement,
     addresses,
@@ -69,6 +77,7 @@ def fill() -> None:
     _fill_assignments()
     _fill_unfinished_work()
     _fill_inbox()
+    _fill_tokens()
 
 
 def _fill_replica() -> None:
@@ -208,6 +217,14 @@ def _fill_unfinished_work() -> None:
         for reason in NoticeReason
     )
     derived.follow_progress([assignment.pk])
+
+
+def _fill_tokens() -> None:
+    customer, user = Budget.objects.earliest("pk").customer, User.objects.earliest("pk")
+    ExternalIdentity.objects.create(user=user, issuer="https://lms.example", username="ada")
+    SeenAdministrator.objects.create(user=user, customer=customer, seen_at=NOW)
+    NoticeAddress.objects.create(customer=customer, address="desk@larkspur.example")
+    JwkSet.objects.create(url="https://lms.example/jwks.json", keys='{"keys": []}', due_at=NOW, early=0)
 
 
 def _fill_inbox() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from bursary.delivery import executors
 from bursary.ops import status_report
 from bursary.ops.console import OperatorCommand
 
@@ -15,5 +16,6 @@ class Command(OperatorCommand):
     )
 
     def run(self, **_options: Any) -> None:
+        executors.probe()
         report = status_report.load(now=timezone.now())
         self.answer(status_report.summary(report), self.rendered(status_report.render(report)))

@@ -1,0 +1,132 @@
+"""The account that a verified token signs in: linked to its issuer and user name, or made at first sight.
+
+A local account that has the token's user name, address or LMS user id is never taken over: an operator links
+it in the Django admin. Tokens make no staff, and sign none in (decision 0019).
+"""
+
+import logging
+from datetime import datetime
+from typing import NoReturn
+
+from django.db import IntegrityError
+from django.db.models import Q
+
+from bursary.access.known_learners import accounts_of
+from bursary.access.models import ExternalIdentity, Role, SeenAdministrator, User, learner_key
+from bursary.access.tokens import Claims, TokenRefused
+from bursary.budgets.models import Customer
+from bursary.lib.retries import in_transaction
+
+logger = logging.getLogger(__name__)
+
+MOST_LOGGED = 10  # accounts in conflict
+_LINK = "Ask the operator to link the account, under External identities in the Django admin."
+
+
+def account_of(claims: Claims, *, now: datetime) -> User:
+    """Return the token's account, with the token's roles for this request. One query, but for the first.
+
+    What the issuer says of the person is written where it has changed; that the token was seen, once an hour.
+    Raises TokenRefused, and RuntimeError in a transaction if it must write.
+    """
+    identity = _find(claims) or _made(claims)
+    user = identity.user
+    if not user.is_active:
+        detail = "This account was deactivated."
+        raise TokenRefused("account_deactivated", detail, "Ask the operator of this installation.")
+    if user.is_staff or user.is_superuser:
+        logger.warning("Token refused: staff_account account=%s", user.pk)
+        detail = "Staff accounts sign in with a password or an API key."
+        raise TokenRefused("staff_account", detail, "Ask the operator for an account without staff rights.")
+    _update(user, claims)
+    user.token_roles = claims.roles
+    _note(identity, claims, now=now)
+    return user
+
+
+def _find(claims: Claims) -> ExternalIdentity | None:
+    digest = ExternalIdentity.digest_of(claims.username, issuer=claims.issuer)
+    return ExternalIdentity.objects.select_related("user").filter(digest=digest).first()
+
+
+def _made(claims: Claims) -> ExternalIdentity:
+    """Return a new account's identity. A browser's first requests come together: one makes it for all."""
+
+    def make() -> ExternalIdentity:
+        if accounts := _conflicting(claims, named=Q(username__iexact=claims.username)):
+            # Looked for after the conflict, which may be the account that another request has just made.
+            if made := _find(claims):
+                return made
+            _refuse(claims, accounts=accounts)
+        user = User(username=claims.username, email=claims.email, lms_user_id=claims.lms_user_id)
+        user.first_name = claims.name
+        user.set_unusable_password()
+        user.save()
+        return ExternalIdentity.objects.create(user=user, issuer=claims.issuer, username=claims.username)
+
+    try:
+        return in_transaction(make)
+    except IntegrityError:
+        if made := _find(claims):  # by another request, meanwhile
+            return made
+        raise
+
+
+def _update(user: User, claims: Claims) -> None:
+    """Write what the issuer says of the person. An address or a name that it leaves out stays."""
+    if claims.lms_user_id is not None and user.lms_user_id not in (None, claims.lms_user_id):
+        _refuse(claims, accounts=[user.pk])  # the user name is another person's by now
+    changed = {
+        "email": claims.email if claims.email and learner_key(claims.email) != user.mailbox_key else None,
+        "lms_user_id": claims.lms_user_id if user.lms_user_id is None else None,
+        "first_name": claims.name if claims.name and claims.name != user.first_name else None,
+    }
+    fields = [name for name, value in changed.items() if value is not None]
+    if not fields:
+        return
+
+    def write() -> None:
+        if accounts := _conflicting(claims, but=user.pk):
+            _refuse(claims, accounts=accounts)
+        for name in fields:
+            setattr(user, name, changed[name])
+        user.save(update_fields=fields)
+
+    in_transaction(write)
+
+
+def _conflicting(claims: Claims, *, named: Q | None = None, but: int = 0) -> list[int]:
+    """Return accounts with the token's address, LMS user id or, with `named`, user name; ten at most."""
+    theirs = named or Q(pk__in=[])
+    if claims.lms_user_id is not None:
+        theirs |= Q(lms_user_id=claims.lms_user_id)
+    if claims.email:
+        theirs |= Q(pk__in=accounts_of([learner_key(claims.email)]).values("pk"))
+    others = User.objects.filter(theirs).exclude(pk=but).order_by("pk")
+    return list(others.values_list("pk", flat=True)[:MOST_LOGGED])
+
+
+def _refuse(claims: Claims, *, accounts: list[int]) -> NoReturn:
+    logger.warning("Token refused: account_not_linked issuer=%s accounts=%s", claims.issuer, accounts)
+    detail = "Another account has the token's user name, address or LMS user id, and is not linked to it."
+    raise TokenRefused("account_not_linked", detail, _LINK)
+
+
+def _note(identity: ExternalIdentity, claims: Claims, *, now: datetime) -> None:
+    """Keep that the identity was seen, and of which customers it is an administrator. Once an hour."""
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    if identity.last_seen_at is not None and identity.last_seen_at >= hour:
+        return
+
+    def write() -> None:
+        earlier = Q(last_seen_at=None) | Q(last_seen_at__lt=hour)
+        if not ExternalIdentity.objects.filter(earlier, pk=identity.pk).update(last_seen_at=hour):
+            return  # another request has
+        uuids = [uuid for role, uuid in claims.roles if role == Role.ADMINISTRATOR and uuid]
+        customers = list(Customer.objects.filter(uuid__in=uuids).order_by("pk").values_list("pk", flat=True))
+        SeenAdministrator.objects.filter(user=identity.user_id).delete()
+        SeenAdministrator.objects.bulk_create(
+            SeenAdministrator(user_id=identity.user_id, customer_id=pk, seen_at=hour) for pk in customers
+        )
+
+    in_transaction(write)

@@ -1,0 +1,21 @@
+"""The CSRF token, where Open edX's web clients ask for it before their first POST: `/csrf/api/v1/token`."""
+
+from django.middleware.csrf import get_token
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+
+@method_decorator(never_cache, name="dispatch")
+class CsrfToken(APIView):
+    """Return the token to send as `X-CSRFToken`, and set the cookie that it must agree with. Open to all."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    @extend_schema(exclude=True)  # beside the API, which the schema describes
+    def get(self, request: Request) -> Response:
+        return Response({"csrfToken": get_token(request._request)})

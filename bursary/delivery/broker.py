@@ -1,0 +1,113 @@
+"""Wake-ups over a broker (Celery's messages): they carry nothing, and losing or doubling one is harmless.
+
+A worker that gets one claims what is first due. So this process gives up at a broker that is away within
+two seconds, and leaves it alone for a while; the next sweep finds the work. A queue in which enough messages
+wait gets no more, so that it stays short where no worker runs (decision 0017). Needs the extra `celery`.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from celery import current_app
+from django.conf import settings
+from kombu import pools
+from kombu.exceptions import KombuError
+
+from bursary.lib import logs
+
+logger = logging.getLogger(__name__)
+
+DELIVER = "bursary.deliver"
+"""The message upon which a worker carries out due actions."""
+TICK = "bursary.tick"
+"""The message upon which a worker runs due scheduled tasks."""
+QUEUES: Mapping[str, str] = {DELIVER: "bursary", TICK: "bursary-clock"}
+"""Of each message: apart, so that many of one kind never delay the other."""
+MOST_WAITING = 20  # messages in a queue
+PAUSE_SECONDS = 10.0  # after a failure, in which nothing is sent
+ATTEMPTS = 2  # a kept connection may have ended with the broker's restart
+# Seconds. Each client knows some of these, and passes over the others.
+_BOUNDS = {
+    "max_retries": 0,
+    "socket_connect_timeout": 1,  # Redis
+    "socket_timeout": 1,
+    "read_timeout": 1,  # RabbitMQ
+    "write_timeout": 1,
+}
+
+
+class Broker:
+    """How this process reaches the broker; shared by its threads."""
+
+    def __init__(self) -> None:
+        self.unsent = 0
+        """Messages that could not be sent since this process started."""
+        self.reachable = True
+        """Whether the last attempt succeeded."""
+        self._lock = threading.Lock()
+        self._not_before = 0.0  # monotonic, in seconds
+
+    def send(self, message: str, *, count: int = 1) -> None:
+        """Send up to `count` messages; with 0, find out whether the broker answers. Raises nothing.
+
+        An outage is logged once, when it begins.
+        """
+        with self._lock:
+            if not self.reachable:
+                if time.monotonic() < self._not_before:
+                    self.unsent += count
+                    return
+                # One thread tries, the others go on.
+                self._not_before = time.monotonic() + PAUSE_SECONDS
+        try:
+            _publish(message, count=count)
+        except Exception as error:  # noqa: BLE001  # whatever the client raises: no request fails for a wake-up
+            self._note_failure(error, count=count)
+        else:
+            self._note_success()
+
+    def _note_failure(self, error: Exception, *, count: int) -> None:
+        with self._lock:
+            began, self.reachable = self.reachable, False
+            self.unsent += count
+            self._not_before = time.monotonic() + PAUSE_SECONDS
+        if began:
+            logger.warning(
+                "The broker takes no wake-ups: %s. Work waits for the sweep.", logs.one_line(error)
+            )
+
+    def _note_success(self) -> None:
+        with self._lock:
+            ended, self.reachable = not self.reachable, True
+        if ended:
+            logger.warning("The broker takes wake-ups again; %d could not be sent.", self.unsent)
+
+
+BROKER = Broker()
+
+
+def _publish(message: str, *, count: int) -> None:
+    """Raises what the broker's client raises, at the latest after `ATTEMPTS` times a second or so."""
+    connection = current_app.connection_for_write(
+        settings.BROKER_URL, connect_timeout=1, transport_options=dict(_BOUNDS)
+    )
+    lost = (KombuError, OSError, *connection.recoverable_connection_errors)
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            # Left by an error, it is replaced by one with a new connection.
+            with pools.producers[connection].acquire(block=True, timeout=1) as producer:
+                _fill_up(producer, message, count=count)
+            return
+        except lost:
+            if attempt == ATTEMPTS:
+                raise
+
+
+def _fill_up(producer: Any, message: str, *, count: int) -> None:
+    queue = current_app.amqp.queues[QUEUES[message]].bind(producer.channel)
+    waiting = queue.queue_declare().message_count
+    for _number in range(min(count, MOST_WAITING - waiting)):
+        current_app.send_task(message, queue=QUEUES[message], producer=producer, retry=False)

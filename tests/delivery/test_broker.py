@@ -1,0 +1,108 @@
+"""Wake-ups over a broker: few messages, and a broker that is away delays and fails nothing."""
+
+import socket
+from collections.abc import Iterator
+from time import monotonic
+
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+
+from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.delivery import broker, executors
+from bursary.ops import health, metrics
+from tests.celery_stack import GROUP, CeleryStack
+from tests.elapsed import AT_ONCE, taking_at_most
+from tests.world import ALICE, BOB, addresses, allocate, given_assignment, given_budget, given_content
+
+pytestmark = [pytest.mark.django_db(transaction=True), GROUP]
+
+UNREACHABLE = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture
+def queue(celery: CeleryStack, settings: Settings) -> Iterator[CeleryStack]:
+    """The broker's second database, which no worker reads."""
+    settings.BROKER_URL = f"{celery.broker_url}?virtual_host=1"
+    yield celery
+    with celery.redis.client as client:
+        client.select(1)
+        client.flushdb()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A broker that takes connections and answers nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+
+
+def waiting(stack: CeleryStack, message: str = broker.DELIVER) -> int:
+    with stack.redis.client as client:
+        client.select(1)
+        length: int = client.llen(broker.QUEUES[message])
+        return length
+
+
+def test_one_learner_sends_one_message_and_many_send_a_few(queue: CeleryStack) -> None:
+    budget, content = given_budget(), given_content()
+    allocate(budget, content, ALICE)
+    assert waiting(queue) == 1
+    allocate(budget, content, *addresses(200))
+    assert waiting(queue) == 1 + executors.MOST_MESSAGES
+
+
+def test_where_no_worker_runs_the_queues_stay_short(queue: CeleryStack) -> None:
+    for _number in range(5):
+        broker.BROKER.send(broker.DELIVER, count=executors.MOST_MESSAGES)
+    broker.BROKER.send(broker.TICK)
+    assert waiting(queue) == broker.MOST_WAITING
+    assert waiting(queue, broker.TICK) == 1
+
+
+def test_an_outage_of_the_broker_fails_nothing_and_is_logged_once_and_counted(
+    queue: CeleryStack, settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering = settings.BROKER_URL
+    settings.BROKER_URL = UNREACHABLE
+    with taking_at_most(AT_ONCE):
+        given_assignment()
+        given_assignment(address=BOB)
+    assert LearnerContentAssignmentAction.objects.filter(due_at__isnull=False).count() == 2
+    assert caplog.text.count("The broker takes no wake-ups: OperationalError") == 1
+    assert "bursary_wake_ups_unsent_total 2.0" in exposed()
+    assert "bursary_broker_reachable 0.0" in exposed()
+    assert health.examine(now=timezone.now()).problems[-1:] == ["broker_unreachable"]
+
+    settings.BROKER_URL = answering
+    executors.wake()
+    assert waiting(queue) == 0  # it is left alone for a while
+    monkeypatch.setattr(broker.BROKER, "_not_before", monotonic())
+    executors.wake()
+    assert waiting(queue) == 1
+    assert caplog.text.count("The broker takes wake-ups again; 3 could not be sent") == 1
+    assert "bursary_broker_reachable 1.0" in exposed()
+
+
+def test_a_broker_that_never_answers_delays_a_request_by_seconds_at_most(
+    celery: CeleryStack, settings: Settings, silent: str
+) -> None:
+    settings.BROKER_URL = silent
+    with taking_at_most(AT_ONCE):
+        given_assignment()
+    assert broker.BROKER.unsent == 1
+
+
+def test_the_end_of_a_kept_connection_is_no_outage(
+    queue: CeleryStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    executors.wake()
+    queue.redis.kill()
+    queue.redis.start()
+    executors.wake()
+    assert waiting(queue) == 2
+    assert caplog.text == ""
+
+
+def exposed() -> str:
+    return metrics.exposition(now=timezone.now()).decode()
