@@ -1,7 +1,7 @@
 """Requests as the Open edX web clients send them, and answers as they read them.
 
-Their transport adds its own headers, sends a CSRF token with each POST, and reads JSON with keys in camel
-case. What they send is in snake case already, or is made so.
+Their transport has the LMS's token in two cookies, adds headers, sends a CSRF token with each POST, and reads
+JSON with keys in camel case. What they send is in snake case already, or is made so.
 """
 
 import re
@@ -14,6 +14,7 @@ from uuid import UUID
 from django.test import Client
 
 from bursary.access.models import User
+from tests.issuer import token
 
 ORIGIN = "http://testserver"
 _HEADERS = {
@@ -44,12 +45,17 @@ class Read:
 
 
 class WebClient:
-    """A client in the browser of one user."""
+    """A client in the browser of one user, with that role in the LMS."""
 
-    def __init__(self, user: User) -> None:
+    def __init__(self, user: User, *, role: str) -> None:
         self.user = user
         self.browser = Client(enforce_csrf_checks=True, headers=_HEADERS)
-        self.browser.force_login(user)
+        signed = token(
+            preferred_username=user.username, user_id=user.lms_user_id, email=user.email, roles=[role]
+        )
+        payload, _, signature = signed.rpartition(".")
+        self.browser.cookies["edx-jwt-cookie-header-payload"] = payload
+        self.browser.cookies["edx-jwt-cookie-signature"] = signature
         self.token = _read(self.browser.get("/csrf/api/v1/token")).body["csrfToken"]
 
     def get(

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pytest
+from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
-from bursary.access.models import Role, User
+from bursary.access.models import ExternalIdentity, Role, User
 from bursary.assignments import cancellation, redemption
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Account, Budget
 from bursary.replica.models import ContentMetadata
 from tests.contract.client import WebClient
+from tests.issuer import AUDIENCE, FIRST, ISSUER, jwk_set
 from tests.world import (
     ALICE,
     BOB,
@@ -74,6 +76,9 @@ def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator
     until_the_end._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase: others are outermost in it
     with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as until_then, until_the_end:
         until_then.setattr(timezone, "now", lambda: NOW)
+        trusted = {"JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE, "JWT_JWK_SET": jwk_set(FIRST)}
+        for name, value in trusted.items():
+            until_then.setattr(settings, name, value)
         until_then.setattr(connection, "close", lambda: None)  # after each test, as Django would
         customer = given_customer(contact_email="ada@larkspur.example")
         account = Account.objects.create(customer=customer, name="Learning 2026")
@@ -81,6 +86,8 @@ def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator
         administrator = given_user(Role.ADMINISTRATOR, customer=customer, lms_user_id=1)
         alice = given_user(Role.LEARNER, customer=customer, email=ALICE, lms_user_id=7)
         given_user(Role.LEARNER, customer=customer, email=BOB, lms_user_id=8)
+        for user in (administrator, alice):
+            ExternalIdentity.objects.create(user=user, issuer=ISSUER, username=user.username)
         accepted = _allocated(budget, "Anchors", ALICE, now=NOW - 3 * DAY)
         refunded = _allocated(budget, "Boats", BOB, now=NOW - 3 * DAY)
         _accepted(accepted, now=NOW - 2 * DAY)
@@ -98,10 +105,10 @@ def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator
 @pytest.fixture(scope="module")
 def admin(world: World) -> WebClient:
     """Return the administrators' client."""
-    return WebClient(world.administrator)
+    return WebClient(world.administrator, role=f"enterprise_admin:{world.customer_uuid}")
 
 
 @pytest.fixture(scope="module")
 def learner(world: World) -> WebClient:
     """Return the learners' client, with Alice in front of it."""
-    return WebClient(world.alice)
+    return WebClient(world.alice, role=f"enterprise_learner:{world.customer_uuid}")
