@@ -16,10 +16,10 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 # Compiling what a process imports takes it longer than to import it, and `make test` starts about a hundred.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test soak faults bench catalogs pages mutants messages screenshots check clean
+.PHONY: help run test test-mariadb soak faults bench catalogs pages mutants messages screenshots check clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: .venv/.run  ## Start Bursary with demonstration data on http://127.0.0.1:8000 (PORT=… for another)
 	@$(BIN)/bursary demo
@@ -33,6 +33,10 @@ test: .venv/.dev  ## Run every test on SQLite, then those that depend on the eng
 		BURSARY_TEST_DB=$$database $(BIN)/python -m pytest -n 3 --durations 10 --durations-min 3 $(ARGS) || failed="$$failed $$database"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "Tests failed on:$$failed" >&2; exit 1; fi
+
+test-mariadb: .venv/.dev  ## Run the tests that depend on the engine on MariaDB (Debian: apt-get install mariadb-server)
+	@echo "== Tests on mariadb"
+	@BURSARY_TEST_DB=mariadb $(BIN)/python -m pytest -n 3 --durations 10 --durations-min 3 $(ARGS)
 
 HISTORIES ?= 300
 FIGURES := -n0 -o log_cli=true -o log_cli_level=INFO
@@ -109,7 +113,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
 SYNC = UV_PROJECT_ENVIRONMENT="$(CURDIR)/.venv" $(BIN)/uv sync --quiet --frozen --inexact --python $(BIN)/python
-DEV := --extra celery --extra postgres --extra openedx
+DEV := --extra celery --extra mysql --extra postgres --extra openedx
 
 .venv/.uv: Makefile
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=…" if sys.version_info < (3, 11) else 0)'

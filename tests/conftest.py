@@ -115,7 +115,7 @@ COUNTS_QUERIES = re.compile(
 )
 # A database that `make mutants` has made, with every table and no row.
 MIGRATED = os.environ.get("BURSARY_TEST_MIGRATED", "")
-collect_ignore = ON_SQLITE_ONLY if os.environ.get("BURSARY_TEST_DB") == "postgres" else []
+collect_ignore = ON_SQLITE_ONLY if os.environ.get("BURSARY_TEST_DB", "sqlite") != "sqlite" else []
 
 
 @pytest.fixture(scope="session")
@@ -189,10 +189,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("postgres_only") and connection.vendor == "sqlite":
-        pytest.skip("needs a database server: runs in the PostgreSQL half of `make test`")
+    if item.get_closest_marker("needs_row_locks") and connection.vendor == "sqlite":
+        pytest.skip("needs row locks, or several processes that write: runs on PostgreSQL and MariaDB")
     if item.get_closest_marker("sqlite_only") and connection.vendor != "sqlite":
-        pytest.skip("the engine decides nothing: runs in the SQLite half of `make test`")
+        pytest.skip("the engine decides nothing: runs on SQLite")
+    only = item.get_closest_marker("only_on")
+    if only and only.args != (connection.vendor,):
+        pytest.skip(f"runs on {only.args[0]}, because {only.kwargs['because']}")
 
 
 @pytest.fixture

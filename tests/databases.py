@@ -1,8 +1,8 @@
 """The environment of a test run, made before Django reads its settings: a folder, and the databases in it.
 
-`BURSARY_TEST_DB` chooses the engine: `sqlite` (the default; a file, because threads must share it) or
-`postgres`: a server of its own, started for this run and thrown away with it. `BURSARY_TEST_DIR` gives an
-existing folder, which stays: `make mutants` runs pytest many times in processes forked from one.
+`BURSARY_TEST_DB` chooses the engine: `sqlite` (the default; a file, because threads must share it),
+`postgres` or `mariadb`: a server of its own, started for this run and thrown away with it. `BURSARY_TEST_DIR`
+gives an existing folder, which stays: `make mutants` runs pytest many times in processes forked from one.
 """
 
 import os
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
+from tests import mariadb
 
 # PostgreSQL's precautions against a power cut: they cost time, and this data is thrown away.
 DURABILITY = ("fsync", "synchronous_commit", "full_page_writes")
@@ -39,8 +41,8 @@ def _make_environment(config: pytest.Config) -> None:
     Clean-ups are registered as soon as there is something to clean: they run however the run ends.
     """
     engine = os.environ.get("BURSARY_TEST_DB", "sqlite")
-    if engine not in {"sqlite", "postgres"}:
-        raise pytest.UsageError(f"BURSARY_TEST_DB is sqlite or postgres, not {engine!r}")
+    if engine not in {"sqlite", "postgres", "mariadb"}:
+        raise pytest.UsageError(f"BURSARY_TEST_DB is sqlite, postgres or mariadb, not {engine!r}")
     for name in [name for name in os.environ if name.startswith("BURSARY_")]:
         if not name.startswith("BURSARY_TEST_"):
             del os.environ[name]
@@ -56,6 +58,12 @@ def _make_environment(config: pytest.Config) -> None:
     os.environ["BURSARY_BASE_URL"] = "http://testserver"
     if engine == "postgres":
         os.environ["BURSARY_DATABASE_URL"] = _start_postgres(config, folder)
+    if engine == "mariadb":
+        if not mariadb.is_installed():
+            raise pytest.UsageError("There is no MariaDB server (Debian: apt-get install mariadb-server)")
+        server = mariadb.MariaDB(folder / "mariadb")
+        config.add_cleanup(server.throw_away)
+        os.environ["BURSARY_DATABASE_URL"] = server.url("bursary")
 
 
 def _start_postgres(config: pytest.Config, folder: Path) -> str:

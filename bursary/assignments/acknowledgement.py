@@ -13,6 +13,7 @@ from bursary.assignments import actions
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 
 FACT_OF = {
     State.CANCELLED: ActionType.CANCELLED_ACKNOWLEDGED,
@@ -38,6 +39,7 @@ def acknowledged() -> Exists:
     return Exists(facts)
 
 
+@repeated_after_deadlocks
 def acknowledge(
     mine: QuerySet[LearnerContentAssignment],
     *,

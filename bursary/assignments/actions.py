@@ -29,6 +29,7 @@ from bursary.assignments.outcomes import Skipped as Skipped
 from bursary.budgets.models import LedgerEntry
 from bursary.lib import leases
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 
 requested = Signal()
 """Sent after commit with `pks`, the actions that were requested.
@@ -220,6 +221,7 @@ def still_applies(action: LearnerContentAssignmentAction) -> bool:
     )
 
 
+@repeated_after_deadlocks
 def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, now: datetime) -> bool:
     """Write how a claimed action went. Return False, having written nothing, if the claim was lost."""
     with transaction.atomic():
@@ -256,11 +258,11 @@ def is_paid(action: LearnerContentAssignmentAction) -> bool:
 
     It is never given up: the assignment would be open again, and its reserved money freed a second time.
     """
-    if action.action_type != ActionType.REDEEMED:
-        return False
-    return LedgerEntry.objects.filter(idempotency_key=action.assignment.spending_key).exists()
+    redeems = action.action_type == ActionType.REDEEMED
+    return redeems and LedgerEntry.objects.filter(idempotency_key=action.assignment.spending_key).exists()
 
 
+@repeated_after_deadlocks
 def retry(
     action: LearnerContentAssignmentAction,
     *,
@@ -272,7 +274,6 @@ def retry(
     """Request failed work again as a new row that points to the old one, to the assignment's present address.
 
     A redemption is for the same run as before, unless `content_run_key` names another, or none (empty).
-
     Raises RetryRefused unless it failed, was not retried yet, and still fits the assignment.
     """
     with transaction.atomic():

@@ -16,6 +16,7 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.budgets import ledger
 from bursary.lib import mailbox
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 
 MOST_ADDRESSES = 10_000
 IDENTITY = ("learner_email", "learner_key", "mailbox_key", "second_row", "lms_user_id")
@@ -109,6 +110,7 @@ def read_all(entries: Sequence[object]) -> list[Addressee]:
     return good
 
 
+@repeated_after_deadlocks
 def correct(
     assignment: LearnerContentAssignment,
     *,

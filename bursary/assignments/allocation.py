@@ -36,6 +36,7 @@ from bursary.budgets.models import Budget, NotInUse
 from bursary.lib import moments
 from bursary.lib.batches import chunks
 from bursary.lib.money import dollars
+from bursary.lib.retries import repeated_after_deadlocks
 from bursary.replica import reads
 from bursary.replica.joining import JoiningTerms, NotJoinable
 from bursary.replica.types import AnyContent
@@ -89,6 +90,7 @@ class Preview:
     """By position."""
 
 
+@repeated_after_deadlocks
 def allocate(
     budget: Budget,
     *,

@@ -15,6 +15,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Cancellation:
     """By uuid: `unknown`, or the state that forbids it."""
 
 
+@repeated_after_deadlocks
 def cancel(
     budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User | None = None, place: int = 0
 ) -> Cancellation:

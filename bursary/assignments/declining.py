@@ -16,6 +16,7 @@ from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 
 LONGEST_REASON = 1000  # characters
 
@@ -34,6 +35,7 @@ class DeclineRefused(Exception):
         return self.sentence
 
 
+@repeated_after_deadlocks
 def decline(
     assignment: LearnerContentAssignment, *, reason: str, now: datetime, actor: User | None = None
 ) -> bool:

@@ -27,6 +27,7 @@ from bursary.budgets.models import Budget
 from bursary.lib import moments
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 
 DAYS_APART = 30
 """Failures of so many days are counted day by day; older ones together."""
@@ -241,6 +242,7 @@ def _repair(
     return outcome
 
 
+@repeated_after_deadlocks
 def _repair_batch(
     budget: Budget,
     uuids: Sequence[UUID],

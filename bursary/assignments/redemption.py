@@ -27,6 +27,7 @@ from bursary.budgets import ledger
 from bursary.budgets.models import LedgerEntry, NotInUse
 from bursary.lib import moments
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 from bursary.replica.joining import NotJoinable, joining_terms
 from bursary.replica.reads import ContentUnavailable
 
@@ -300,6 +301,19 @@ def begin(
     key, unjoined = content_key or assignment.content_key, None
     if _waiting(assignment) and not refusal(assignment, now=now):
         unjoined = _unjoinable(offers.asked(assignment, now=now), assignment, key, now=now)
+    return _begin(assignment, key, unjoined, now=now, actor=actor)
+
+
+@repeated_after_deadlocks
+def _begin(
+    assignment: LearnerContentAssignment,
+    key: str,
+    unjoined: RedemptionRefused | None,
+    *,
+    now: datetime,
+    actor: User | None,
+) -> LearnerContentAssignmentAction:
+    """Request the redemption in one transaction; `unjoined` is what asking upstream has come to."""
     with transaction.atomic():
         locked = _to_redeem(assignment, key, now=now)
         declined = bool(matching.which_declined([locked]))
@@ -348,6 +362,7 @@ def _request(
     return this_cycle.get(dedup_key=dedup_key)
 
 
+@repeated_after_deadlocks
 def fulfil(action: LearnerContentAssignmentAction, *, now: datetime) -> Done:
     """Spend the money and accept the assignment, both or neither, once however often this is called.
 
@@ -367,6 +382,7 @@ def fulfil(action: LearnerContentAssignmentAction, *, now: datetime) -> Done:
     return Done(provider_ref=str(assignment.transaction_uuid))
 
 
+@repeated_after_deadlocks
 def reverse(transaction_uuid: UUID, *, now: datetime, actor: User | None = None) -> LearnerContentAssignment:
     """Refund an accepted assignment's money and record it on its timeline.
 

@@ -23,6 +23,7 @@ from bursary.assignments.sweeps import Due, SweepResult
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 
 REQUEST_INTERVAL = timedelta(minutes=10)  # at least, between two mails on request to one learner
 _UNUSED = "from a budget that is not in use"
@@ -230,6 +231,7 @@ def _sweep(kind: _Kind, *, now: datetime, progress: Callable[[int], None] | None
     return sweeps.sweep(kind.due, check_batch, now=now, order=kind.column, progress=progress)
 
 
+@repeated_after_deadlocks
 def _request(
     budget: Budget,
     uuids: Sequence[UUID],

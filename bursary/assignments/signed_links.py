@@ -22,6 +22,7 @@ from bursary.budgets import ledger
 from bursary.budgets.models import Customer
 from bursary.lib import moments
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 
 
 def token_for(assignment: LearnerContentAssignment, *, address: str, now: datetime) -> str:
@@ -59,6 +60,7 @@ def can_be_renewed(expired: LinkExpired, *, now: datetime) -> bool:
     return _awaits_answer(_opened(expired.link), now=now)
 
 
+@repeated_after_deadlocks
 def renew(token: str, *, now: datetime) -> bool | None:
     """Request a mail with a new link to the address on file; False where that was done today, in UTC.
 
@@ -98,6 +100,7 @@ def customer_of(token: str, *, now: datetime) -> Customer | None:
     return assignment.budget.customer if assignment else None
 
 
+@repeated_after_deadlocks
 def revoke(assignment: LearnerContentAssignment, *, now: datetime) -> None:
     """Revoke all links sent so far, as the timeline says. The next mail brings one that works."""
     with translation.override(settings.LANGUAGE_CODE):  # kept on the timeline, for all its readers

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from django.db import DatabaseError
+from django.db import Error
 from django.db.models import QuerySet
 
 from bursary.assignments import lifecycle
@@ -19,12 +19,13 @@ from bursary.budgets.ledger import LedgerError
 from bursary.lib import logs
 from bursary.lib.batches import keyset_pages
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 
 logger = logging.getLogger(__name__)
 
 BATCH = 500  # assignments a transaction
 MOST_BATCHES = 100_000  # a sweep, so that a batch which leaves its rows due does not repeat for ever
-RECOVERABLE = (DatabaseError, LedgerError, lifecycle.MoveRefused, OSError)
+RECOVERABLE = (Error, LedgerError, lifecycle.MoveRefused, OSError)
 """Failures of one budget's batch that do not stop the others."""
 
 Due = Callable[[datetime], QuerySet[LearnerContentAssignment]]
@@ -58,7 +59,7 @@ def sweep(
         if budget_pk is None:
             break
         try:
-            swept.done += batch(budget_pk, swept.done)
+            swept.done += repeated_after_deadlocks(batch)(budget_pk, swept.done)
         except RECOVERABLE as failure:
             swept.failed[budget_pk] = log_failure(failure, budget_pk)
         if progress:

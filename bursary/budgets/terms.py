@@ -9,6 +9,7 @@ from django.dispatch import Signal
 
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 
 budget_changed = Signal()
 """Sent inside the writer's transaction with `pks`, the budgets with changed terms, and `now`.
@@ -32,6 +33,7 @@ TERMS = frozenset(
 )
 
 
+@repeated_after_deadlocks
 def change(budget: Budget, *, now: datetime, terms: Mapping[str, object]) -> Budget:
     """Change a budget's terms and announce it in the same transaction.
 

@@ -10,9 +10,11 @@ class ConfigConfig(AppConfig):
     verbose_name = "Configuration"
 
     def ready(self) -> None:
-        """Register the system checks; make Celery's app, where it is the executor."""
+        """Register the checks, and what MySQL is asked otherwise; make Celery's app, where it is used."""
         # Here, as models can be imported only now.
         from bursary.config import checks  # noqa: F401  # importing registers them
+        from bursary.lib import mysql
 
+        mysql.register()
         if settings.EXECUTOR == "celery" and find_spec("celery"):
             import_module("bursary.config.celery_app")  # half a second, and needs the extra `celery`

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
+from django.db import connection
 from django.utils import timezone
 
 from bursary.access import signing_keys
@@ -27,6 +28,13 @@ EVENT_BUSES = ("redis", "rediss", "unix")
 CONTENT_READS = ("replica", "shadow", "upstream")
 SMTP_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
 LONGEST_LINK_AGE = timedelta(days=366)
+SESSION_VARIABLES = {
+    "postgresql": "SELECT 'transaction_isolation', current_setting('transaction_isolation')",
+    # MariaDB has the older name up to 11.0, and MySQL 8 the newer alone.
+    "mysql": "SHOW VARIABLES WHERE Variable_name IN "
+    "('tx_isolation', 'transaction_isolation', 'collation_database')",
+}
+"""What returns a session's isolation and its database's collation, by engine. SQLite has neither."""
 
 
 @checks.register
@@ -64,6 +72,17 @@ def check_work(
         for code in found
         if code in said
     ]
+
+
+@checks.register(checks.Tags.database)
+def check_server(
+    app_configs: Sequence[AppConfig] | None, *, databases: Sequence[str] | None = None, **_more: object
+) -> list[checks.Error]:
+    """Return an error where the database server isolates or compares otherwise than decision 0016 says.
+
+    Read with `bursary check --database default`, and by `migrate`.
+    """
+    return list(_server()) if databases else []
 
 
 def _processes() -> Iterator[checks.Error]:
@@ -294,6 +313,31 @@ def _events() -> Iterator[checks.Error]:
             f"BURSARY_WEBHOOK_SECRETS: number {', '.join(map(str, unusable))} is not whsec_ and base64 of 24 "
             "bytes or more.",
             hint="Make one: echo whsec_$(openssl rand -base64 32)",
+        )
+
+
+def _server() -> Iterator[checks.Error]:
+    if connection.vendor not in SESSION_VARIABLES:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(SESSION_VARIABLES[connection.vendor])
+        found = dict(cursor.fetchall())
+    isolation = found.get("tx_isolation") or found.get("transaction_isolation")
+    if isolation and isolation.lower().replace("-", " ") != "read committed":
+        yield _error(
+            "E022",
+            f"The database isolates transactions as {isolation}: rows that changed while a lock was waited "
+            "for would be read as they were.",
+            hint="Let the sessions of Bursary's user begin with READ COMMITTED.",
+        )
+    collation = found.get("collation_database")
+    if collation and not (collation.startswith("utf8mb4_") and collation.endswith("_bin")):
+        yield _error(
+            "E023",
+            f"The database's collation is {collation}: keys that differ would be taken for the same, or text "
+            "not be stored.",
+            hint="Before the first `bursary migrate`: ALTER DATABASE name CHARACTER SET utf8mb4 COLLATE "
+            "utf8mb4_nopad_bin; on MySQL utf8mb4_0900_bin.",
         )
 
 

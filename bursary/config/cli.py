@@ -20,6 +20,10 @@ PRIVATE = 0o077  # the umask: personal data lies below the data folder, readable
 SETS_UP = frozenset({"demo", "migrate"})
 """The commands that may make a data folder and a secret key, unless they are to change nothing."""
 CHANGES_NOTHING = frozenset({"--check", "--dry-run", "--plan"})
+DRIVERS = {
+    "psycopg": "For PostgreSQL, install bursary[postgres].",
+    "MySQLdb": "For MySQL and MariaDB, install bursary[mysql].",
+}
 READS_NO_DATA = frozenset({"check", "help"})
 
 
@@ -49,8 +53,8 @@ def main() -> None:
             return
         execute_from_command_line(["bursary", *arguments])
     except ImproperlyConfigured as error:
-        hint = "\nFor PostgreSQL, install bursary[postgres]." if "psycopg" in str(error) else ""
-        sys.exit(f"bursary: {error}{hint}")
+        hints = [hint for module, hint in DRIVERS.items() if module in str(error)]
+        sys.exit("\n".join([f"bursary: {error}", *hints]))
 
 
 def _require_text(arguments: Sequence[str]) -> None:

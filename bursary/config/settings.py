@@ -3,6 +3,7 @@
 
 import os
 import secrets
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -186,6 +187,20 @@ else:
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     # A server that does not even refuse would keep a request for minutes. In the URL, it may be another time.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)  # seconds
+if DATABASES["default"]["ENGINE"].endswith("mysql"):
+    with suppress(ImportError):  # then Django says that there is no driver
+        import pymysql
+
+        pymysql.install_as_MySQLdb()
+    DATABASES["default"]["OPTIONS"] |= {
+        "charset": "utf8mb4",
+        "isolation_level": "read committed",  # decision 0016
+        # What does not fit is refused. A lock is waited for as long as on SQLite: 20 s. MariaDB rewrites
+        # EXISTS as IN, and then refuses some of these as not supported (error 1235).
+        "init_command": "SET SESSION sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = 20"
+        "/*M! , optimizer_switch = 'exists_to_in=off' */",
+    }
+    DATABASES["default"]["TEST"] = {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_nopad_bin"}
 
 # -- Cache: one a process, used by BURSARY_CONTENT_READS=upstream alone --------------------------------------
 

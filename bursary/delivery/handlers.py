@@ -15,8 +15,10 @@ from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.budgets.ledger import LedgerError
 from bursary.delivery import emails
 from bursary.delivery.errors import DeliveryError
+from bursary.lib.retries import repeated_after_deadlocks
 
 
+@repeated_after_deadlocks
 def link_learner(action: LearnerContentAssignmentAction) -> Done:
     """Link the action's recipient to the assignment's customer, where an earlier release requested it."""
     customer, key = action.assignment.budget.customer, action.assignment.present_key

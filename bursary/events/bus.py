@@ -15,7 +15,7 @@ from typing import Any
 
 import redis
 from django.conf import settings
-from django.db import DatabaseError, DataError, InterfaceError, close_old_connections
+from django.db import DataError, Error, close_old_connections
 from django.utils import timezone
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -68,7 +68,7 @@ class Consumer:
                 for _ in self._rounds(stop, once=once):
                     failures, healthy = 0, time.monotonic()
                 return
-            except (redis.RedisError, DatabaseError, InterfaceError) as error:
+            except (redis.RedisError, Error) as error:
                 away = time.monotonic() - healthy
                 line = logs.one_line(error)
                 logger.warning("The event bus cannot be read: %s", line)
@@ -137,7 +137,7 @@ def _connected() -> Any:
 
 
 def _keep(stream: str, entry_id: bytes, fields: Mapping[bytes, bytes], *, now: datetime) -> str:
-    """Store one entry; return which count it adds to. Raises DatabaseError: then it is not acknowledged."""
+    """Store one entry; return which count it adds to. On a database error, it is not acknowledged."""
     if not fields:
         return "trimmed"
     try:

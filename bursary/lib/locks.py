@@ -11,9 +11,10 @@ Locked = TypeVar("Locked", bound=Model)
 def for_update(rows: QuerySet[Locked], *, skip_locked: bool = False) -> QuerySet[Locked]:
     """Return `rows` locked until the transaction ends; with `skip_locked`, without those locked by others.
 
-    Writers wait, and rows that only refer to these do not: PostgreSQL's NO KEY UPDATE. A plain FOR UPDATE
-    would wait for inserts that refer to the row, out of the order of locks. Give `rows` an order: the
-    order in which all of a model's rows are locked everywhere. SQLite locks the whole file instead.
+    Writers wait, and rows that only refer to these do not: PostgreSQL's NO KEY UPDATE. MySQL's plain FOR
+    UPDATE waits for inserts that refer to the row, out of the order of locks: see decision 0016. SQLite locks
+    the whole file instead. Give `rows` an order: the order in which all of a model's rows are locked
+    everywhere.
     """
     return rows.select_for_update(
         no_key=connection.features.has_select_for_no_key_update,

@@ -1,11 +1,12 @@
 """Trying again: transactions after a deadlock, and the jitter of a pause."""
 
 import random
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import stamina
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 
 from bursary.lib.trouble import code_of
 
@@ -14,10 +15,10 @@ ATTEMPTS = 5
 _VICTIM = {
     "40001",  # PostgreSQL: could not serialize
     "40P01",  # PostgreSQL: deadlock
-    1205,  # MySQL: waited too long for a lock
     1213,  # MySQL: deadlock
 }
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -27,12 +28,35 @@ def in_transaction(work: Callable[[], T]) -> T:
     Raises RuntimeError inside another transaction, which would be held open meanwhile and could not be run
     again from here.
     """
-    for attempt in stamina.retry_context(
-        on=is_deadlock, attempts=ATTEMPTS, timeout=None, wait_initial=0.05, wait_max=0.8, wait_jitter=0.2
-    ):
+    for attempt in _attempts():
         with attempt, transaction.atomic(durable=True):
             return work()
     raise AssertionError("stamina returns or raises")
+
+
+def repeated_after_deadlocks(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a function that writes in one transaction run again after a deadlock, at most `ATTEMPTS` times.
+
+    It must read anew what it changes, and change nothing else. Within a transaction of its caller's it runs
+    once: a deadlock undoes that one as well.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        if connection.in_atomic_block:
+            return function(*args, **kwargs)
+        for attempt in _attempts():
+            with attempt:
+                return function(*args, **kwargs)
+        raise AssertionError("stamina returns or raises")
+
+    return run
+
+
+def _attempts() -> Iterable[stamina.Attempt]:
+    return stamina.retry_context(
+        on=is_deadlock, attempts=ATTEMPTS, timeout=None, wait_initial=0.05, wait_max=0.8, wait_jitter=0.2
+    )
 
 
 def jittered(seconds: float) -> float:
@@ -41,7 +65,10 @@ def jittered(seconds: float) -> float:
 
 
 def is_deadlock(error: Exception) -> bool:
-    """Return whether the database undid a transaction for another's sake, so that it may run again."""
+    """Return whether the database undid a transaction for another's sake, so that it may run again.
+
+    MySQL's 1205 is none: the lock was waited for as long as it may be, and the transaction stands.
+    """
     if not isinstance(error, OperationalError):
         return False
     return code_of(error) in _VICTIM

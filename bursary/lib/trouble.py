@@ -12,7 +12,7 @@ from django.db.transaction import Atomic
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 _OF_THE_PROGRAM = {
     sqlite3.SQLITE_ERROR,  # no such table or column, a syntax error
-    1054,  # MySQL: unknown column
+    *(1052, 1054, 1242, 1267, 1292, 1305),  # MySQL: statements and values that it does not accept
 }
 _BY_ANOTHER_NAME = {
     "25006",  # PostgreSQL, as InternalError: read-only, as a standby is

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import DatabaseError
+from django.db import Error
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -69,7 +69,7 @@ class OperatorCommand(BaseCommand):
         """Run the command; an error of the database ends it in one sentence, not in a stack trace."""
         try:
             return super().execute(*args, **options)
-        except DatabaseError as error:
+        except Error as error:
             raise CommandError(f"The database refused: {error}") from error
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from django.apps import apps
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 
@@ -25,7 +25,7 @@ def refuse_unknown_migrations() -> None:
     """
     try:
         loader = MigrationLoader(connection)
-    except DatabaseError as error:
+    except Error as error:
         raise NotReady(f"The database does not answer: {error}. Check BURSARY_DATABASE_URL.") from error
     ours = {app.label for app in apps.get_app_configs() if app.name.startswith("bursary.")}
     unknown = sorted(set(loader.applied_migrations) - set(loader.disk_migrations))
@@ -72,7 +72,7 @@ def leave_no_traces() -> bool:
                 cursor.execute("VACUUM")
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             busy, _in_log, _moved = cursor.fetchone()
-    except DatabaseError as error:
+    except Error as error:
         logger.warning("Traces could not be removed: %s", logs.one_line(error))
         return False
     if not busy:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error
 from django.db.models import F, Subquery
 
 from bursary.assignments.choices import WORK, ActionType, Status
@@ -57,16 +57,16 @@ class Health:
 
 
 def examine(*, now: datetime) -> Health:
-    """Return the health, from queries that each read a bounded number of rows. Raises no DatabaseError."""
+    """Return the health, from queries that each read a bounded number of rows. Raises no database error."""
     try:
         return measure(now=now)
-    except DatabaseError:
+    except Error:  # PyMySQL's of a closed connection is no DatabaseError
         problems = ["database_unavailable", *sorted(storage.problems())]
         return Health(UNWELL, database=False, problems=problems)
 
 
 def measure(*, now: datetime) -> Health:
-    """Return the same; raises DatabaseError."""
+    """Return the same; raises the database's errors."""
     actions = LearnerContentAssignmentAction.objects.all()
     oldest = leases.oldest_due(actions, now=now)
     waiting = now - oldest if oldest else timedelta(0)

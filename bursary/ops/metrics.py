@@ -8,7 +8,7 @@ Each query reads a bounded number of rows or of an index.
 from collections.abc import Iterator
 from datetime import datetime
 
-from django.db import DatabaseError
+from django.db import Error
 from django.db.models import Sum
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -53,7 +53,7 @@ class _Figures(Collector):
         yield from _of_broker()
         try:
             figures = [*_of_content(self._now), *_of_actions(self._now)]
-        except DatabaseError:
+        except Error:
             figures = []
         yield GaugeMetricFamily(
             "bursary_database_up",

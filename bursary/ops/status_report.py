@@ -145,7 +145,7 @@ class StatusReport:
 
 
 def load(*, now: datetime) -> StatusReport:
-    """Return the report. Eighteen queries at most. Raises DatabaseError."""
+    """Return the report. Eighteen queries at most. Raises the database's errors."""
     since = now - SINCE
     found = health.measure(now=now)
     return StatusReport(
@@ -377,7 +377,7 @@ def _titled(table: Table, title: str) -> Group:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {what or 'unknown'}" for what, count in counts.items()) or "nothing"
+    return ", ".join(f"{_count(count)} {what or 'unknown'}" for what, count in counts.items()) or "nothing"
 
 
 def _count(count: int) -> str:

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError
+from django.db import Error
 from django.db.models import F, Min, Sum
 
 from bursary.lib.batches import chunks, keyset_pages
@@ -70,7 +70,7 @@ def compare(answers: KnownContent, *, now: datetime) -> None:
         for batch in chunks(contents.items(), KEYS_PER_ROUND):
             try:
                 _compare(catalog_uuid, dict(batch), now=now)
-            except DatabaseError as error:  # its message may hold what was to be recorded
+            except Error as error:  # its message may hold what was to be recorded
                 kind = type(error).__name__
                 logger.warning("Comparison not recorded: catalog=%s error=%s", catalog_uuid, kind)
 

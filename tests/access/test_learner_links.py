@@ -68,7 +68,7 @@ def test_two_requests_for_the_same_learners_at_the_same_time_link_each_once() ->
     assert LearnerLink.objects.count() == 50
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 def test_a_link_that_is_being_deleted_is_waited_for_and_made_again() -> None:
     customer = given_customer()

@@ -379,7 +379,7 @@ def test_what_did_not_fail_or_was_retried_or_moved_on_is_not_retried() -> None:
         actions.retry(claimed, now=NOW)
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 def test_claimers_at_once_get_disjoint_rows() -> None:
     allocate(given_budget(), given_content(), *addresses(40))

@@ -169,7 +169,7 @@ def test_what_does_not_reach_the_old_address_is_not_sent_there_again(lost: bool)
     assert assignment.learner_state == LearnerState.WAITING
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 def test_correcting_to_an_address_that_is_being_allocated_is_refused_or_comes_first() -> None:
     budget, content = given_budget(), given_content()

@@ -330,7 +330,7 @@ def test_a_preview_of_too_much_says_so_with_both_figures() -> None:
     assert seen.remaining_cents == -PRICE
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("count", [1, 100, 1000])
 @pytest.mark.parametrize("again", [False, True], ids=["new", "again"])

@@ -90,7 +90,7 @@ def test_another_budgets_assignment_is_unknown() -> None:
     assert done.refused == {assignment.uuid: "unknown"}
 
 
-@pytest.mark.postgres_only  # SQLite takes fewer rows in a statement
+@pytest.mark.needs_row_locks  # SQLite takes fewer rows in a statement
 def test_cancelling_many_takes_as_many_queries_as_cancelling_few() -> None:
     budget, content = given_budget(), given_content()
     counts = []

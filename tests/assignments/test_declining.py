@@ -154,7 +154,7 @@ def test_a_learner_that_declined_has_nothing_to_acknowledge() -> None:
     assert (outcome.now, outcome.before, outcome.refused) == ([], [assignment], [])
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 def test_of_declining_and_taking_up_at_the_same_moment_exactly_one_wins() -> None:
     pairs = 30

@@ -183,7 +183,7 @@ def test_rebuilding_lets_nudges_be_checked_again(state: State) -> None:
     assert assignment.nudge_at == CHECK_NOW
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 def test_a_budgets_change_and_its_contents_change_at_once_leave_the_true_deadline() -> None:
     """A statement that waits for rows must not go on with the budget's end from before the waiting."""

@@ -289,7 +289,7 @@ def allocate_until(done: threading.Event, budgets: list[Budget], content: Conten
 
 
 @pytest.mark.takes_long
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 def test_an_upgrade_while_allocations_go_on_keeps_the_money_and_leaves_one_of_each_mailbox() -> None:
     budgets, content = [given_budget(), given_budget()], given_content()

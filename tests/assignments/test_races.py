@@ -34,7 +34,7 @@ from tests.world import (
 THREADS, BATCHES, LEARNERS, SEATS = 8, 10, 70, 50
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 def test_eight_threads_of_overlapping_batches_never_overspend_nor_duplicate() -> None:
     budget, content = given_budget(seats=SEATS), given_content()
@@ -154,7 +154,7 @@ def test_whichever_of_a_content_change_and_allocations_comes_first_the_new_deadl
     assert LearnerContentAssignment.objects.count() == 60
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 def test_a_budget_that_changes_its_catalog_during_a_content_change_waits_for_none_and_follows_it() -> None:
     budget, ours = given_budget(), given_content()
@@ -173,7 +173,8 @@ def test_a_budget_that_changes_its_catalog_during_a_content_change_waits_for_non
             change_content(theirs, enroll_by=moved)  # written and announced, and not committed yet
             changing = thread.submit(change_catalog)
             ends = time.monotonic() + 60
-            while Budget.objects.get().catalog_uuid != OTHER_CATALOG:
+            # InnoDB lets it wait, because what was announced refers to the budget. It follows all the same.
+            while connection.vendor != "mysql" and Budget.objects.get().catalog_uuid != OTHER_CATALOG:
                 assert time.monotonic() < ends
                 time.sleep(0.02)
         changing.result(timeout=120)

@@ -188,7 +188,7 @@ def test_a_learner_with_two_addresses_pays_once(budget: Budget, known_by: str) -
     assert spent(1)
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("keys", [[SPRING], [COURSE], [SPRING, COURSE]], ids=["run", "course", "both"])
 def test_eight_threads_that_redeem_spend_once(budget: Budget, keys: Sequence[str]) -> None:

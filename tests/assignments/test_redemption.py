@@ -305,7 +305,7 @@ def test_a_reversal_gives_the_money_back_once_and_it_can_be_assigned_again() -> 
 PAIRS = 40
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("rival", ["cancel", "expire"])
 def test_a_rival_racing_redemption_never_spends_on_what_is_not_accepted(rival: str) -> None:

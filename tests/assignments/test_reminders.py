@@ -195,7 +195,7 @@ def test_a_sweep_takes_as_many_queries_for_many_as_for_few(mail: MailServer) -> 
     assert counts[0] == counts[1]
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 def test_sweeps_at_the_same_moment_remind_once(mail: MailServer) -> None:
     allocate(given_budget(), given_content(), *addresses(20))
@@ -247,7 +247,7 @@ def test_no_reminder_names_a_deadline_that_has_passed(mail: MailServer) -> None:
     assert len(mail.received) == 1
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 def test_sweeps_and_content_changes_at_the_same_moment_wait_for_each_other(mail: MailServer) -> None:
     content, budget = given_content(start_date=NOW + 30 * DAY), given_budget()

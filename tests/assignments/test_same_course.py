@@ -229,7 +229,7 @@ def test_an_ended_assignment_is_not_allocated_again_where_a_run_of_the_course_is
     assert alice.verdict is Verdict.HAS_OTHER_RUN
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 def test_course_and_run_allocated_at_once_make_one_seat(
     budget: Budget, course: ContentMetadata, spring: ContentMetadata, autumn: ContentMetadata

@@ -1,7 +1,7 @@
 """The one door to the money: what is held, spent and free, in the budget and in its account alike."""
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
 from bursary.budgets import ledger
@@ -233,15 +233,16 @@ def test_locking_a_budget_brings_its_account() -> None:
         ledger.lock(budget.pk + 1)
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 def test_the_account_is_locked_before_its_budget(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     budget = given_budget()
     with django_assert_num_queries(2) as queries:
         ledger.lock(budget.pk)
-    first, second = (query["sql"] for query in queries.captured_queries)
+    first, second = (query["sql"].replace("`", '"') for query in queries.captured_queries)
     assert first.startswith('SELECT "budgets_account"')
     assert second.startswith('SELECT "budgets_budget"')
-    assert first.endswith("FOR NO KEY UPDATE")
-    assert second.endswith("FOR NO KEY UPDATE")
+    lock = "FOR NO KEY UPDATE" if connection.vendor == "postgresql" else "FOR UPDATE"
+    assert first.endswith(lock)
+    assert second.endswith(lock)

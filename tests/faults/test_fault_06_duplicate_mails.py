@@ -53,7 +53,7 @@ def test_fault_06_an_answer_that_comes_at_the_second_attempt_is_the_mail_done(se
 
 
 @GROUP
-@pytest.mark.postgres_only  # several processes that write
+@pytest.mark.needs_row_locks  # several processes that write
 @pytest.mark.django_db(transaction=True)
 def test_fault_06_a_worker_too_repeats_what_may_have_arrived_under_one_name(celery: CeleryStack) -> None:
     celery.mail.loses_answers = True

@@ -40,7 +40,7 @@ def test_fault_10_a_failed_expiry_mail_leaves_it_expired(mail: MailServer) -> No
 
 
 @GROUP
-@pytest.mark.postgres_only  # several processes that write
+@pytest.mark.needs_row_locks  # several processes that write
 @pytest.mark.django_db(transaction=True)
 def test_fault_10_a_cancellation_mail_that_a_worker_failed_to_send_leaves_it_cancelled(
     celery: CeleryStack,

@@ -82,7 +82,8 @@ def test_a_course_moves_its_enrolment_deadline(
     # The replica changes, and every open assignment with it, by two statements.
     with CaptureQueriesContext(connection) as queries:
         upstream(later, NOW + DAY)
-    assert sum(query["sql"].startswith(f'UPDATE "{TABLE}"') for query in queries) == 2
+    update = f"UPDATE {connection.ops.quote_name(TABLE)}"
+    assert sum(query["sql"].startswith(update) for query in queries) == 2
     assert deadlines() == {(later, ExpiryReason.ENROLL_BY)}
 
     # In the same transaction: where the assignments cannot follow, the replica does not change.

@@ -19,7 +19,7 @@ from bursary.budgets.models import Budget
 from bursary.dashboard.assignment_filters import SORTS
 from tests import many, world
 
-pytestmark = [pytest.mark.django_db, pytest.mark.postgres_only]
+pytestmark = [pytest.mark.django_db, pytest.mark.only_on("postgresql", because="it reads its plans")]
 
 ROWS = 1_000
 TABLE = LearnerContentAssignment._meta.db_table

@@ -7,7 +7,7 @@ import pytest
 from django.db import OperationalError, transaction
 
 from bursary.lib import retries
-from bursary.lib.retries import in_transaction
+from bursary.lib.retries import in_transaction, repeated_after_deadlocks
 from bursary.replica.models import CatalogListing
 from tests.replica.listing import CATALOG
 
@@ -48,7 +48,6 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         postgres(psycopg.errors.DeadlockDetected),
         postgres(psycopg.errors.SerializationFailure),
         OperationalError(1213, "Deadlock found when trying to get lock; try restarting transaction"),
-        OperationalError(1205, "Lock wait timeout exceeded; try restarting transaction"),
     ],
 )
 def test_a_deadlocked_transaction_is_tried_again_from_the_beginning(
@@ -70,8 +69,15 @@ def test_the_tries_are_limited() -> None:
     assert not CatalogListing.objects.exists()
 
 
-def test_other_troubles_are_not_tried_again() -> None:
-    work = Deadlocks(1, OperationalError(2006, "Server has gone away"))
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError(2006, "Server has gone away"),
+        OperationalError(1205, "Lock wait timeout exceeded"),  # tried again, it would wait as long again
+    ],
+)
+def test_other_troubles_are_not_tried_again(error: OperationalError) -> None:
+    work = Deadlocks(1, error)
 
     with pytest.raises(OperationalError):
         in_transaction(work)
@@ -82,3 +88,26 @@ def test_other_troubles_are_not_tried_again() -> None:
 def test_inside_somebodys_transaction_it_is_refused() -> None:
     with transaction.atomic(), pytest.raises(RuntimeError):
         in_transaction(lambda: None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_one_transaction_by_itself_is_repeated_whole() -> None:
+    work = Deadlocks(2, OperationalError(1213, "Deadlock found"))
+
+    @repeated_after_deadlocks
+    def written(answer: str) -> str:
+        with transaction.atomic():
+            work()
+        return answer
+
+    assert written("done") == "done"
+    assert (work.tries, CatalogListing.objects.count()) == (3, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_within_its_callers_transaction_it_is_not_repeated() -> None:
+    work = Deadlocks(1, OperationalError(1213, "Deadlock found"))
+
+    with pytest.raises(OperationalError), transaction.atomic():
+        repeated_after_deadlocks(work)()
+    assert work.tries == 1

@@ -58,6 +58,7 @@ STAYS = [
     postgres(psycopg.errors.DataCorrupted, InternalError),
     InterfaceError("the cursor is closed"),
     OperationalError(1054, "Unknown column"),
+    OperationalError(1292, "Incorrect datetime value"),
     *(FileNotFoundError(errno.ENOENT, "No such file"), TimeoutError(), KeyError("database is locked")),
 ]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import Error, InterfaceError, OperationalError
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -204,13 +204,14 @@ def test_it_takes_eight_queries_however_much_there_is(django_assert_max_num_quer
         health.examine(now=world.NOW)
 
 
+@pytest.mark.parametrize("away", [OperationalError(2003, "can't connect to server"), InterfaceError(0, "")])
 def test_a_database_that_is_away_is_reported_and_no_error(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch, away: Error
 ) -> None:
-    def away(**_args: object) -> None:
-        raise OperationalError("could not connect to server")
+    def measure(**_args: object) -> None:
+        raise away
 
-    monkeypatch.setattr(health, "measure", away)
+    monkeypatch.setattr(health, "measure", measure)
 
     answer = client.get("/healthz")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import run_checks
-from django.db import OperationalError
+from django.db import Error, InterfaceError, OperationalError
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
@@ -119,11 +119,14 @@ def test_the_breaker_has_its_state_in_this_process() -> None:
     assert [figures()[f"{name} {state}"] for state in metrics.BREAKER_STATES] == [0, 1, 0]
 
 
-def test_a_database_that_is_away_is_reported_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(**_args: object) -> None:
-        raise OperationalError("could not connect to server")
+@pytest.mark.parametrize("away", [OperationalError(2003, "can't connect to server"), InterfaceError(0, "")])
+def test_a_database_that_is_away_is_reported_and_no_error(
+    monkeypatch: pytest.MonkeyPatch, away: Error
+) -> None:
+    def measure(**_args: object) -> None:
+        raise away
 
-    monkeypatch.setattr(health, "measure", away)
+    monkeypatch.setattr(health, "measure", measure)
 
     assert figures() == {"bursary_database_up": 0}
 

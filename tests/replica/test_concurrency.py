@@ -62,7 +62,7 @@ def backwards_in_batches(records: list[Record]) -> list[Record]:
     return [record for start in starts for record in records[start : start + refresh.BATCH][::-1]]
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 def test_refreshers_of_new_content_wait_for_each_other_and_create_each_row_once() -> None:
     courses = recorded("courses")[:100]
     # Other batches, in another order, for each of them: they meet in the middle.
@@ -76,7 +76,7 @@ def test_refreshers_of_new_content_wait_for_each_other_and_create_each_row_once(
     assert not ContentChange.objects.exists()
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 def test_refreshers_of_the_same_new_content_do_not_depend_on_its_order() -> None:
     courses = recorded("courses")[:100]
     orders = [courses, backwards_in_batches(courses)] * 2
@@ -87,7 +87,7 @@ def test_refreshers_of_the_same_new_content_do_not_depend_on_its_order() -> None
     assert not any(report.unparsable_total for report in reports)
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 def test_refreshers_of_changed_content_record_each_change_once() -> None:
     courses = recorded("courses")[:100]
     refresher(courses, seconds=0)()
@@ -103,7 +103,7 @@ def test_refreshers_of_changed_content_record_each_change_once() -> None:
     assert ContentMetadata.objects.filter(content_type="course", title="New").count() == len(courses)
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 def test_new_and_known_content_in_one_batch_closes_no_circle() -> None:
     courses = recorded("courses")[:100]
     refresher(courses[::2], seconds=0)()

@@ -52,7 +52,7 @@ def test_refreshers_never_ask_for_the_same() -> None:
     assert not due(later).exists()
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 def test_a_claim_passes_over_what_another_has_locked() -> None:
     upstream = Upstream(courses(40))
     listing_of(upstream)

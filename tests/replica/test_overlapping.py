@@ -115,7 +115,7 @@ def test_a_slow_fetch_does_not_set_back_when_the_row_was_last_confirmed(record: 
     assert row().fresh_until == NOW + 8 * HOUR
 
 
-@pytest.mark.postgres_only
+@pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 def test_recording_missing_content_waits_for_its_lock_before_touching_a_membership() -> None:
     upstream = given_catalog()
@@ -130,7 +130,8 @@ def test_recording_missing_content_waits_for_its_lock_before_touching_a_membersh
         missing = thread.submit(_in_a_thread, lambda: listing_of(upstream, now=NOW + 2 * DAY))
         _until_a_lock_is_waited_for()
         held = CatalogMembership.objects.filter(content__content_key__in=missed)
-        assert len(held.select_for_update(nowait=True, of=("self",))) == 2
+        of = ("self",) if connection.features.has_select_for_update_of else ()
+        assert len(held.select_for_update(nowait=True, of=of)) == 2
     assert missing.result(timeout=120).ended == 1
 
 
@@ -141,11 +142,17 @@ def _in_a_thread(work: Callable[[], RefreshReport]) -> RefreshReport:
         connection.close()
 
 
+WAITING = {
+    "postgresql": "SELECT COUNT(*) FROM pg_locks WHERE NOT granted",
+    "mysql": "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
+}
+
+
 def _until_a_lock_is_waited_for() -> None:
     deadline = time.monotonic() + 120
     with connection.cursor() as cursor:
         while time.monotonic() < deadline:
-            cursor.execute("SELECT COUNT(*) FROM pg_locks WHERE NOT granted")
+            cursor.execute(WAITING[connection.vendor])
             if cursor.fetchone()[0]:
                 return
             time.sleep(0.02)
