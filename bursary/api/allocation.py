@@ -112,7 +112,7 @@ class Allocate(APIView):
             done = allocation.allocate(budget, **asked, now=timezone.now(), actor=caller(request))
         except BadAddresses as bad:
             named = _bad(bad.errors, people)
-            # A list that a web form has accepted is valid, and refused by a rule: see decision 0021.
+            # A list that a web form has accepted is valid, and refused by a rule: see decision 0020.
             accepted = all(mailbox.has_form(people.entries[at].text) for at in bad.errors)
             raise (as_refusal(named) if accepted else named) from bad
         body = {

@@ -107,8 +107,7 @@ def test_every_decision_is_linked_and_numbered_once() -> None:
     decisions = sorted((ROOT / "docs" / "decisions").glob("*.md"))
     linked = {(path.parent / target).resolve() for path, target in links() if path.name == "README.md"}
 
-    numbers = [int(file.name[:4]) for file in decisions]
-    assert numbers == sorted(set(numbers))
+    assert [file.name[:4] for file in decisions] == [f"{number + 1:04}" for number in range(len(decisions))]
     assert set(decisions) <= linked
 
 
