@@ -25,6 +25,8 @@ from bursary.dashboard.chips import Chip
 from bursary.dashboard.learner_answers import state_chip
 from bursary.delivery.emails import DeadlineText, deadline_in_words
 from bursary.lib.moments import UTC_ZONE
+from bursary.replica import reads
+from bursary.replica.types import CatalogKey
 
 ATTENTION_SHOWN = 8
 BUDGETS_SHOWN = 6
@@ -53,6 +55,8 @@ class OwnLine:
     """It can be accepted or declined, as far as its row says."""
     paid_by: str
     """The organisation that pays for it; empty once the assignment has ended."""
+    course_url: str = ""
+    """Where an accepted course is; empty for any other, or if it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ def _shown(assignments: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerC
 
 def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime) -> list[OwnLine]:
     declined = matching.which_declined(own)
+    urls = _course_urls([one for one in own if one.state == State.ACCEPTED])
     return [
         OwnLine(
             one,
@@ -137,9 +142,26 @@ def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime) -> lis
             deadline_in_words(one, to_learner=True) if one.state == State.ALLOCATED else None,
             answerable=one.state == State.ALLOCATED and not one.redeeming_since and one.expires_at > now,
             paid_by=one.budget.customer.name if one.state in (State.ALLOCATED, State.ACCEPTED) else "",
+            course_url=urls.get(one.pk, ""),
         )
         for one in own
     ]
+
+
+def _course_urls(accepted: Sequence[LearnerContentAssignment]) -> dict[int, str]:
+    """Return by primary key where each accepted course is, as its page links it. At most two queries."""
+    if not accepted:
+        return {}
+    redeemed = redemption.redemptions(accepted)
+    keys = {
+        one.pk: CatalogKey(
+            one.budget.catalog_uuid,
+            redeemed[one.pk].redeemed_key if one.pk in redeemed else one.content_key,
+        )
+        for one in accepted
+    }
+    urls = reads.courseware_urls(set(keys.values()))
+    return {pk: urls[key] for pk, key in keys.items()}
 
 
 def own_assignments(user: User) -> QuerySet[LearnerContentAssignment]:
