@@ -66,6 +66,8 @@ class Overview:
     attention: Sequence[Attention]
     less_urgent: Sequence[Attention]
     """More of it, folded."""
+    some_failed: bool
+    """Some of it is failed work."""
     budgets: Sequence[BudgetCard]
     """The first of them."""
     has_more_budgets: bool
@@ -92,6 +94,7 @@ def overview(user: User, *, now: datetime) -> Overview:
     return Overview(
         attention=urgent[:ATTENTION_SHOWN],
         less_urgent=urgent[ATTENTION_SHOWN:],
+        some_failed=any(one.kind == "danger" for one in urgent),
         budgets=[budget_pages.card(budget, now=now) for budget in found[:BUDGETS_SHOWN]],
         has_more_budgets=len(found) > BUDGETS_SHOWN,
         reactions=_reactions(rows, zone=zone, now=now) if found else None,
