@@ -13,6 +13,7 @@ from bursary.access.models import (
     AccountAddress,
     ApiKey,
     ExternalIdentity,
+    IdempotentRequest,
     JwkSet,
     LearnerLink,
     NoticeAddress,
@@ -160,3 +161,11 @@ class JwkSetAdmin(ReadOnlyAdmin):
     @admin.action(description="Fetch again with the next token", permissions=["fetch"])
     def fetch_again(self, request: HttpRequest, sets: QuerySet[Any]) -> None:
         self.message_user(request, f"{sets.update(fetched_at=None)} to be fetched.")
+
+
+@admin.register(IdempotentRequest)
+class IdempotentRequestAdmin(ReadOnlyAdmin):
+    list_display = ("id", "user", "status", "created", "due_at", "lease_until")
+    list_filter = ("status",)
+    list_select_related = ("user",)
+    heavy = ("body",)

@@ -255,6 +255,26 @@ class ApiKey(models.Model):
             ApiKey.objects.filter(earlier, pk=self.pk).update(last_used_at=hour)
 
 
+class IdempotentRequest(LeasedRow):
+    """A POST that was sent with an `Idempotency-Key`, and its answer until `due_at`; none while it runs."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="idempotent_requests")
+    identity = models.CharField(
+        max_length=64, unique=True, help_text="Digest of the user or API key, the address, and the key"
+    )
+    fingerprint = models.CharField(max_length=64, help_text="Digest of the query and the body")
+    status = models.PositiveSmallIntegerField(null=True, help_text="Of the answer; empty: it runs, or broke")
+    body = models.JSONField(null=True)
+    abridged = models.BooleanField(default=False, help_text="The body has uuids in place of rows")
+    created = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["early", "due_at"], name="idempotent_request_due")]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
 class ExternalIdentity(models.Model):
     """An account is linked to a user name of an issuer: its tokens sign in as the account (decision 0019).
 

@@ -34,6 +34,10 @@ _NEXT_STEPS: Mapping[int, tuple[str, str]] = {
     status.HTTP_404_NOT_FOUND: ("not_found", "Check the URL and the identifiers in it."),
     status.HTTP_405_METHOD_NOT_ALLOWED: ("method_not_allowed", "See /api/v1/docs/ for the methods."),
     status.HTTP_406_NOT_ACCEPTABLE: ("not_acceptable", "Accept application/json."),
+    status.HTTP_409_CONFLICT: (
+        "request_in_progress",
+        "Send the same request again after Retry-After: it is then answered as the first one was.",
+    ),
     status.HTTP_411_LENGTH_REQUIRED: (
         "length_required",
         "Send the whole body with its Content-Length, without Transfer-Encoding.",

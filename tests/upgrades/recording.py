@@ -20,6 +20,7 @@ from django.db.models import Model
 from bursary.access.models import (
     ApiKey,
     ExternalIdentity,
+    IdempotentRequest,
     JwkSet,
     NoticeAddress,
     Role,
@@ -78,6 +79,16 @@ def fill() -> None:
     _fill_unfinished_work()
     _fill_inbox()
     _fill_tokens()
+    IdempotentRequest.objects.create(
+        user=given_user(),
+        identity="2" * 64,
+        fingerprint="3" * 64,
+        status=202,
+        body={"created": []},
+        created=NOW,
+        due_at=NOW + DAY,
+        early=0,
+    )
 
 
 def _fill_replica() -> None:
