@@ -221,6 +221,13 @@ def _web() -> Iterator[checks.Error]:
             f"BURSARY_BASE_URL is {settings.BASE_URL!r}: the links in mails would not work.",
             hint="Set the URL of this service: https://bursary.example.org",
         )
+    into_run = settings.COURSEWARE_URL
+    if into_run and not (into_run.count("{run}") == 1 and _is_plain(into_run.replace("{run}", "run"))):
+        yield _error(
+            "E021",
+            f"BURSARY_COURSEWARE_URL is {into_run!r}, which is not an address with one {{run}} in it.",
+            hint="Set where the LMS shows a run: https://learning.example.org/course/{run}/home",
+        )
     token = settings.METRICS_TOKEN
     if token and (len(token) < SHORTEST_TOKEN or not token.isascii() or any(map(str.isspace, token))):
         yield _error(

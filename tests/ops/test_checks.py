@@ -47,6 +47,8 @@ def test_the_defaults_are_fine() -> None:
         ("WEBHOOK_SECRETS", ["whsec_c2hvcnQ="], "bursary.E014"),
         ("WEBHOOK_SECRETS", ["no base64, however long it may be"], "bursary.E014"),
         ("CONTENT_READS", "replcia", "bursary.E016"),
+        ("COURSEWARE_URL", "https://learning.example/course/home", "bursary.E021"),
+        ("COURSEWARE_URL", "learning.example/course/{run}/home", "bursary.E021"),
     ],
 )
 def test_a_setting_that_would_do_harm_is_refused(

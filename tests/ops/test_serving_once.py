@@ -69,9 +69,8 @@ def test_the_same_post_sent_many_times_at_once_is_done_once(installed: Path) -> 
             health.append(answers(port, "/healthz"))
             stop.wait(0.1)
 
-    server = start(
-        "serve", "--workers", "2", env=environment(installed, PORT=str(port), BURSARY_CLOCK="none")
-    )
+    env = environment(installed, PORT=str(port), BURSARY_CLOCK="none", BURSARY_EXECUTOR="none")
+    server = start("serve", "--workers", "2", env=env)
     watcher = threading.Thread(target=watch)
     try:
         until(lambda: answers(port, "/healthz") == 200, server)
