@@ -1,4 +1,4 @@
-"""Requests that are done once, however often they are sent with one `Idempotency-Key` (decision 0023).
+"""Requests that are done once, however often they are sent with one `Idempotency-Key` (decision 0021).
 
 The row is committed before the work, under a lease, so that any process refuses the same request meanwhile.
 What is answered is remembered; failed work is forgotten, and may be done again. A killed process's request

@@ -1,4 +1,4 @@
-"""The base of the API's views: a POST with an `Idempotency-Key` is done once (decision 0023)."""
+"""The base of the API's views: a POST with an `Idempotency-Key` is done once (decision 0021)."""
 
 import json
 import logging

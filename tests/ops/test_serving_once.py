@@ -7,8 +7,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from django.urls import reverse
@@ -28,6 +30,61 @@ TABLES = (
 PATIENCE = 120  # seconds
 
 
+class Sent(NamedTuple):
+    """What one POST was answered with."""
+
+    status: int
+    retry_after: str
+    body: bytes
+
+
+def send(request: urllib.request.Request) -> Sent:
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return Sent(answer.status, "", answer.read())
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return Sent(refused.code, refused.headers["Retry-After"], b"")
+
+
+def an_allocation(port: int) -> urllib.request.Request:
+    """Return the POST that allocates to as many learners as it is sent times, with a key."""
+    budget, content = world.given_budget(), world.given_content()
+    key = world.given_api_key(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    return urllib.request.Request(
+        f"http://127.0.0.1:{port}{reverse('allocate', args=[budget.uuid])}",
+        json.dumps(asking(content, *world.addresses(TIMES))).encode(),
+        headers | {"Idempotency-Key": "the same"},
+    )
+
+
+@contextmanager
+def served(folder: Path, port: int) -> Iterator[list[int]]:
+    """Serve with two processes; yield the statuses of `/healthz`, which is asked ten times a second."""
+    health: list[int] = []
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.1):
+            health.append(answers(port, "/healthz"))
+
+    # Without mails, which would change what the assignments look like between two answers.
+    env = environment(folder, PORT=str(port), BURSARY_CLOCK="none", BURSARY_EXECUTOR="none")
+    server = start("serve", "--workers", "2", env=env)
+    watcher = threading.Thread(target=watch)
+    try:
+        until(lambda: answers(port, "/healthz") == 200, server)
+        watcher.start()
+        yield health
+    finally:
+        stop.set()
+        if watcher.ident:
+            watcher.join()
+        server.kill()
+        server.wait()
+
+
 def count(folder: Path, table: str) -> int:
     with closing(sqlite3.connect(folder / "bursary.sqlite3", timeout=20)) as database:
         rows: int = database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
@@ -37,62 +94,21 @@ def count(folder: Path, table: str) -> int:
 @pytest.mark.takes_long
 @pytest.mark.django_db(transaction=True)
 def test_the_same_post_sent_many_times_at_once_is_done_once(installed: Path) -> None:
-    budget, content = world.given_budget(), world.given_content()
-    key = world.given_api_key(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
-    copy(*TABLES, to=installed)
     port = free_port()
-    headers = {
-        "Authorization": f"Bearer {key}",
-        "Content-Type": "application/json",
-        "Idempotency-Key": "the same",
-    }
-    learners = world.addresses(TIMES)
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}{reverse('allocate', args=[budget.uuid])}",
-        json.dumps(asking(content, *learners)).encode(),
-        headers,
-    )
-
-    def send() -> tuple[int, str, bytes]:
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-                return answer.status, "", answer.read()
-        except urllib.error.HTTPError as refused:
-            with refused:
-                return refused.code, refused.headers["Retry-After"], b""
-
-    health: list[int] = []
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.is_set():
-            health.append(answers(port, "/healthz"))
-            stop.wait(0.1)
-
-    env = environment(installed, PORT=str(port), BURSARY_CLOCK="none", BURSARY_EXECUTOR="none")
-    server = start("serve", "--workers", "2", env=env)
-    watcher = threading.Thread(target=watch)
-    try:
-        until(lambda: answers(port, "/healthz") == 200, server)
-        watcher.start()
-        sent = together([send] * TIMES)
+    request = an_allocation(port)
+    copy(*TABLES, to=installed)
+    with served(installed, port) as health:
+        sent = together([lambda: send(request)] * TIMES)
         end = time.monotonic() + PATIENCE
-        while (last := send())[0] == 409 and time.monotonic() < end:
+        while (last := send(request)).status == 409 and time.monotonic() < end:
             time.sleep(0.1)
-    finally:
-        stop.set()
-        if watcher.ident:
-            watcher.join()
-        server.kill()
-        server.wait()
 
-    assert [one for one in sent if isinstance(one, Exception)] == []
-    done = {one for one in sent if isinstance(one, tuple) and one[0] != 409}
-    assert {one[1] for one in sent if isinstance(one, tuple) and one[0] == 409} <= {"2"}
-    assert len(done) == 1
-    [(status, _, body)] = done
-    assert (status, len(json.loads(body)["created"])) == (202, TIMES)
-    assert (last[0], json.loads(last[2])) == (202, json.loads(body))
+    assert [one for one in sent if not isinstance(one, Sent)] == []
+    refused = {one for one in sent if isinstance(one, Sent) and one.status == 409}
+    assert {one.retry_after for one in refused} <= {"2"}
+    [done] = {one for one in sent if isinstance(one, Sent)} - refused
+    assert (done.status, len(json.loads(done.body)["created"])) == (202, TIMES)
+    assert (last.status, json.loads(last.body)) == (202, json.loads(done.body))
     assert count(installed, "assignments_allocationbatch") == 1
     assert count(installed, "assignments_learnercontentassignment") == TIMES
     assert set(health) == {200}
