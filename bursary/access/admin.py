@@ -94,10 +94,12 @@ class LearnerLinkAdmin(FindsMailboxes, ReadOnlyAdmin):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnlyAdmin):
-    list_display = ("prefix", "name", "user_name", "created", "last_used_at", "revoked_at")
+    list_display = fields = (
+        *("prefix", "name", "user_name", "scope"),
+        *("created", "last_used_at", "expires_at", "revoked_at"),
+    )
     list_select_related = ("user",)
     search_fields = ("prefix", "name", "user__username")
-    fields = ("prefix", "name", "user_name", "created", "last_used_at", "revoked_at")
     actions = ("revoke",)
 
     @admin.display(description="user", ordering="user__username")

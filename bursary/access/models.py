@@ -11,6 +11,7 @@ from django.contrib.auth.models import AbstractUser, UserManager
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from bursary.budgets.models import Customer
 from bursary.lib import mailbox
@@ -78,6 +79,8 @@ class User(AddressedRow, AbstractUser):
 
     token_roles: "TokenRoles | None" = None
     """The roles of the token that signed this request in, in place of the account's grants. Never stored."""
+    key_scope: "KeyScope | None" = None
+    """The scope of the API key that signed this request in. Never stored."""
 
     class Meta(AbstractUser.Meta):
         indexes = [models.Index(fields=["mailbox_key"], name="user_of_mailbox")]
@@ -212,6 +215,15 @@ class LearnerLink(AddressedRow):
         return str(self.pk)
 
 
+class KeyScope(models.TextChoices):
+    """How much of its user's rights a key has; each has those before it, too."""
+
+    READ = "read", _("Read: see budgets, assignments and content")
+    ALLOCATE = "allocate", _("Allocate: assign content, extend deadlines and repair, too")
+    ADMINISTER = "administer", _("Administer: cancel, remind and answer for oneself, too")
+    OPERATE = "operate", _("Operate: everything that you may do")
+
+
 class ApiKey(models.Model):
     """A key that signs requests in as its user: shown once, kept as a digest."""
 
@@ -223,6 +235,8 @@ class ApiKey(models.Model):
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created = models.DateTimeField(auto_now_add=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    scope = models.CharField(max_length=10, choices=KeyScope.choices, default="operate", db_default="operate")
+    expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, editable=False)
     """The beginning of the hour in which the key last signed a request in."""
 
@@ -233,10 +247,18 @@ class ApiKey(models.Model):
         return f"{self.prefix}…"
 
     @classmethod
-    def issue(cls, user: User, *, name: str) -> tuple["ApiKey", str]:
+    def issue(
+        cls,
+        user: User,
+        *,
+        name: str,
+        scope: KeyScope = KeyScope.OPERATE,
+        expires_at: datetime | None = None,
+    ) -> tuple["ApiKey", str]:
         """Make a key for `user`; return the row and the key itself, which is not kept."""
         key = f"bur_{secrets.token_urlsafe(32)}"
-        return cls.objects.create(user=user, name=name, prefix=key[:12], digest=cls.digest_of(key)), key
+        kept = {"name": name, "scope": scope, "expires_at": expires_at}
+        return cls.objects.create(user=user, prefix=key[:12], digest=cls.digest_of(key), **kept), key
 
     @staticmethod
     def digest_of(key: str) -> str:
@@ -245,7 +267,7 @@ class ApiKey(models.Model):
 
     def works_at(self, now: datetime) -> bool:
         """Return whether the key signs in at `now`."""
-        return self.revoked_at is None or now < self.revoked_at
+        return all(end is None or now < end for end in (self.revoked_at, self.expires_at))
 
     def note_use(self, *, now: datetime) -> None:
         """Keep the hour of a use. One write an hour, however many requests and processes there are."""

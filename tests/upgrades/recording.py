@@ -22,6 +22,7 @@ from bursary.access.models import (
     ExternalIdentity,
     IdempotentRequest,
     JwkSet,
+    KeyScope,
     NoticeAddress,
     Role,
     SeenAdministrator,
@@ -154,7 +155,8 @@ def _fill_assignments() -> None:
     admin.email = "renamed@people.example"
     admin.save()
     given_user(Role.OPERATOR)
-    ApiKey.issue(admin, name="recorded")
+    for scope in KeyScope:
+        ApiKey.issue(admin, name="recorded", scope=scope)
     names = ("open", "accepted", "reversed", "declined", "cancelled", "wrong", "reserved")
     allocate(budget, content, *map(_address, names), "a@rejected.invalid", learner.email)
     deliver()
