@@ -141,12 +141,14 @@ class LearnerContentAssignment(AddressedRow):
             models.Index(fields=["budget", "learner_email", "id"], name="assignment_by_learner"),
             # The list's counts, from the index alone.
             models.Index(fields=["budget", "state", "learner_state"], name="assignment_counts"),
-            # The sweeps: open and past the deadline, or to be checked for a reminder or a nudge.
-            models.Index(fields=["state", "expires_at", "id"], name="assignment_due"),
-            models.Index(fields=["state", "remind_at", "id"], name="assignment_remind"),
-            models.Index(fields=["state", "nudge_at", "id"], name="assignment_nudge"),
+            # The sweeps, by budget. What has ended is checked for a mail at FAR_FUTURE: no state is needed.
+            models.Index(fields=["budget", "state", "expires_at", "id"], name="assignment_to_expire"),
+            models.Index(fields=["budget", "remind_at", "id"], name="assignment_to_remind"),
+            models.Index(fields=["budget", "nudge_at", "id"], name="assignment_to_nudge"),
             # The erasure sweep: what has expired and still holds personal data.
-            models.Index(fields=["state", "forgotten_at", "expired_at", "id"], name="assignment_to_forget"),
+            models.Index(
+                fields=["budget", "state", "forgotten_at", "expired_at", "id"], name="assignment_to_erase"
+            ),
             # What was spent, by learner and by content; the assignments of a course, and of its runs.
             models.Index(fields=["budget", "state", "learner_email", "price_cents"], name="spent_by_learner"),
             models.Index(
