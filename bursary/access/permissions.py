@@ -81,6 +81,11 @@ def _of_token(roles: TokenRoles, allowed: frozenset[Role]) -> QuerySet[Customer]
     return Customer.objects.filter(uuid__in={uuid for role, uuid in roles if role in allowed and uuid})
 
 
+def own_customers(user: User) -> QuerySet[Customer]:
+    """Return the customers that `user` learns at, by name; of an operator all. Bound it: they may be many."""
+    return Customer.objects.filter(granted(user, Permission.LEARN, customer="pk")).order_by("name", "pk")
+
+
 def may_anywhere(user: User, permission: Permission) -> bool:
     """Return whether `user` has the permission for any customer. One query at most."""
     if user.token_roles is not None:

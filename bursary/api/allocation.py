@@ -25,7 +25,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.pasted_lists import PastedList
 from bursary.assignments.preview_warnings import PreviewWarning, WarningSummary
 from bursary.budgets.models import Budget
-from bursary.lib import moments
+from bursary.lib import mailbox, moments
 from bursary.replica.joining import JoiningTerms
 
 _UNDERSTOOD = "Where a due date was sent: `due_date`, the instant that it means"
@@ -111,7 +111,10 @@ class Allocate(APIView):
         try:
             done = allocation.allocate(budget, **asked, now=timezone.now(), actor=caller(request))
         except BadAddresses as bad:
-            raise _bad(bad.errors, people) from bad
+            named = _bad(bad.errors, people)
+            # A list that a web form has accepted is valid, and refused by a rule: see decision 0020.
+            accepted = all(mailbox.has_form(people.entries[at].text) for at in bad.errors)
+            raise (as_refusal(named) if accepted else named) from bad
         body = {
             **_understood(asked, budget),
             "allocation_batch_uuid": done.batch.uuid,

@@ -4,17 +4,16 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.http import Http404
 from django.utils import timezone
 from django_filters import rest_framework as filters
 from rest_framework import generics
-from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
 from bursary.access.permissions import Permission, granted
 from bursary.api.authentication import caller
 from bursary.api.paging import Pages
-from bursary.api.serializers import PolicySerializer
+from bursary.api.permitted import permitted_row
+from bursary.api.policy_serializers import PolicySerializer
 from bursary.budgets.models import Budget
 
 
@@ -23,17 +22,14 @@ def permitted_budget(request: Request, permission: Permission, **which: UUID) ->
 
     Raises Http404 if there is none, PermissionDenied if the caller lacks the permission.
     """
-    budget = (
-        Budget.objects.select_related("customer", "account")
-        .annotate(permitted=granted(caller(request), permission, customer="customer_id"))
-        .filter(**which)
-        .first()
+    return permitted_row(
+        Budget.objects.select_related("customer", "account").filter(**which),
+        permission,
+        request=request,
+        customer="customer_id",
+        missing="There is no such budget.",
+        foreign="Your role does not permit this with this organisation's budgets.",
     )
-    if budget is None:
-        raise Http404("There is no such budget.")
-    if not budget.permitted:
-        raise PermissionDenied("Your role does not permit this with this organisation's budgets.")
-    return budget
 
 
 class PolicyFilters(filters.FilterSet):

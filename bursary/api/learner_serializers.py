@@ -8,11 +8,8 @@ from django.urls import reverse
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from bursary.api.serializers import (
-    POLICY_TYPE,
-    AssignmentSerializer,
-    ContentOfAssignmentSerializer,
-)
+from bursary.api.policy_serializers import POLICY_TYPE, finite
+from bursary.api.serializers import AssignmentSerializer, ContentOfAssignmentSerializer
 from bursary.assignments import redemption
 from bursary.assignments.acknowledgement import FACT_OF
 from bursary.assignments.choices import State
@@ -92,7 +89,7 @@ def policy_of_learner(budget: Budget, *, assignments: list[Any], now: datetime) 
         "is_late_redemption_allowed": False,
         "group_associations": [],
         "policy_redemption_url": redemption_url(budget),
-        "remaining_balance": ledger.available_cents(budget),
+        "remaining_balance": finite(ledger.available_cents(budget)),
         "learner_content_assignments": assignments,
         "learner_requests": [],
     }

@@ -27,8 +27,8 @@ from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
 from bursary.api.inputs import AssignmentUuidsInput, validated
 from bursary.api.learner_serializers import LearnerAssignmentSerializer, policy_of_learner, redemption_url
+from bursary.api.policy_serializers import CENTS_IN_A_DOLLAR, POLICY_TYPE
 from bursary.api.refusals import as_reason
-from bursary.api.serializers import CENTS_IN_A_DOLLAR, POLICY_TYPE
 from bursary.assignments import acknowledgement, listing, matching, redemption
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction

@@ -1,23 +1,18 @@
-"""Responses in the words of enterprise-access: a budget is a policy, a price a negative quantity in cents."""
+"""Responses in the words of enterprise-access: a price is a negative quantity in cents."""
 
 from datetime import datetime
 from typing import Any
 
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from bursary.assignments.choices import LearnerState, Status
 from bursary.assignments.learner_accounts import AccountEnded
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.budgets import ledger
-from bursary.budgets.models import Budget, NotInUse
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.replica import reads
 from bursary.replica.models import ContentMetadata
 
-CENTS_IN_A_DOLLAR = 100
 INTERNAL_OF_ATTEMPTS = ("traceback", "counted", "first_met")  # for people, and for the runner
-POLICY_TYPE = "AssignedLearnerCreditAccessPolicy"
 
 
 class TextOrNullField(serializers.CharField):
@@ -218,114 +213,6 @@ class AdminAssignmentSerializer(AssignmentSerializer):
             "action_type": failed.action_type,
             "error_reason": failed.error_reason,
             "cause": failed.error_code,
-        }
-
-
-class PolicySerializer(serializers.ModelSerializer[Budget]):
-    """A budget: a subsidy access policy with its assignment configuration."""
-
-    policy_type = serializers.CharField(
-        read_only=True,
-        default=POLICY_TYPE,
-        help_text="The type of policies that courses are assigned from",
-    )
-    display_name = serializers.CharField(source="name")
-    enterprise_customer_uuid = serializers.UUIDField(source="customer.uuid")
-    subsidy_uuid = serializers.UUIDField(source="account.uuid")
-    spend_limit = serializers.IntegerField(
-        source="limit_cents", allow_null=True, help_text="Cents; null is unlimited"
-    )
-    subsidy_active_datetime = serializers.SerializerMethodField()
-    subsidy_expiration_datetime = serializers.SerializerMethodField()
-    is_subsidy_active = serializers.SerializerMethodField()
-    is_late_redemption_allowed = serializers.BooleanField(
-        read_only=True, default=False, help_text="A passed deadline refuses redemption"
-    )
-    retired = serializers.SerializerMethodField()
-    not_in_use = serializers.SerializerMethodField(
-        help_text="Why it is not in use: retired, inactive, not_yet_open or ended; null where it is"
-    )
-    bnr_enabled = serializers.BooleanField(
-        read_only=True, default=False, help_text="Bursary has no browse-and-request"
-    )
-    group_associations = serializers.ListField(
-        child=serializers.CharField(),
-        read_only=True,
-        default=list,
-        help_text="Empty; clients index it",
-    )
-    assignment_configuration = serializers.SerializerMethodField()
-    aggregates = serializers.SerializerMethodField()
-
-    class Meta:
-        model = Budget
-        fields = (
-            "uuid",
-            "policy_type",
-            "display_name",
-            "description",
-            "active",
-            "retired",
-            "retired_at",
-            "enterprise_customer_uuid",
-            "catalog_uuid",
-            "subsidy_uuid",
-            "spend_limit",
-            "subsidy_active_datetime",
-            "subsidy_expiration_datetime",
-            "is_subsidy_active",
-            "not_in_use",
-            "is_late_redemption_allowed",
-            "bnr_enabled",
-            "group_associations",
-            "assignment_configuration",
-            "aggregates",
-        )
-
-    def get_subsidy_active_datetime(self, budget: Budget) -> datetime:
-        """Return its start; without one, its creation, because clients read null as 1970."""
-        return budget.starts_at or budget.created
-
-    def get_subsidy_expiration_datetime(self, budget: Budget) -> datetime:
-        """Return its end; without one, the year 9000, because clients read null as 1970, and as expired."""
-        return budget.ends_at or FAR_FUTURE
-
-    def get_is_subsidy_active(self, budget: Budget) -> bool:
-        """Return whether the budget is open now."""
-        return budget.open_at(self.context.get("now") or timezone.now())
-
-    @extend_schema_field(serializers.ChoiceField(choices=NotInUse.choices, allow_null=True))
-    def get_not_in_use(self, budget: Budget) -> str | None:
-        """Return why the budget is not in use now, else null."""
-        return budget.not_in_use(self.context.get("now") or timezone.now())
-
-    def get_retired(self, budget: Budget) -> bool:
-        """Return whether the budget is retired."""
-        return budget.retired_at is not None
-
-    @extend_schema_field(serializers.DictField())
-    def get_assignment_configuration(self, budget: Budget) -> dict[str, Any]:
-        """Return the budget under its uuid as an assignment configuration."""
-        return {
-            "uuid": str(budget.assignment_configuration_uuid),
-            "enterprise_customer_uuid": str(budget.customer.uuid),
-            "active": budget.active and budget.retired_at is None,
-        }
-
-    @extend_schema_field(serializers.DictField())
-    def get_aggregates(self, budget: Budget) -> dict[str, Any]:
-        """Return reserved, spent and available money in cents and in dollars; null is unlimited."""
-        cents = {
-            "amount_allocated": budget.held_cents,
-            "amount_redeemed": budget.spent_cents,
-            "spend_available": ledger.available_cents(budget),
-        }
-        dollars = {
-            name: None if amount is None else amount / CENTS_IN_A_DOLLAR for name, amount in cents.items()
-        }
-        return {
-            **{f"{name}_cents": amount for name, amount in cents.items()},
-            **{f"{name}_usd": amount for name, amount in dollars.items()},
         }
 
 

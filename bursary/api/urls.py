@@ -14,7 +14,9 @@ from bursary.api import (
     content_changes,
     content_events,
     declining,
+    empty_answers,
     export,
+    learner_portal,
     not_found,
     redemption,
     repairs,
@@ -101,6 +103,43 @@ urlpatterns = [
     ),
     re_path(r"^content-metadata/(?P<content_key>[^\0]+)/$", content.ContentDetail.as_view(), name="content"),
     path("content-events/", content_events.ContentEvents.as_view(), name="content-events"),
+    *(
+        path(f"bffs/learner/{page}/", view.as_view(), name=f"portal-{page}")
+        for page, view in (
+            ("dashboard", learner_portal.PortalDashboard),
+            ("search", learner_portal.PortalPage),
+            ("academy", learner_portal.PortalPage),
+            ("skills-quiz", learner_portal.PortalPage),
+        )
+    ),
+    *(
+        one
+        for kind in ("learner-credit", "license", "coupon-code")
+        for one in (
+            path(f"{kind}-requests/", empty_answers.RequestList.as_view(), name=f"{kind}-requests"),
+            path(
+                f"{kind}-requests/overview/",
+                empty_answers.RequestOverview.as_view(),
+                name=f"{kind}-requests-overview",
+            ),
+        )
+    ),
+    path(
+        "customer-configurations/",
+        empty_answers.CustomerConfigurations.as_view(),
+        name="customer-configurations",
+    ),
+    path(
+        "customer-configurations/<uuid:customer_uuid>/",
+        empty_answers.CustomerConfiguration.as_view(),
+        name="customer-configuration",
+    ),
+    path(
+        "policy-redemption/enterprise-customer/<uuid:customer_uuid>/can-request/",
+        empty_answers.CanRequest.as_view(),
+        name="can-request",
+    ),
+    path("admin-view/learner_profile/", empty_answers.LearnerProfile.as_view(), name="learner-profile"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     re_path("", not_found.UnknownAddress.as_view()),

@@ -3,10 +3,12 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
+from django.db.models import prefetch_related_objects
+
 from bursary.access import learner_links
 from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignmentAction
-from bursary.budgets.models import Budget, Customer
+from bursary.budgets.models import Customer
 
 
 def link_at_once(rows: Sequence[LearnerContentAssignmentAction]) -> None:
@@ -19,12 +21,10 @@ def link_at_once(rows: Sequence[LearnerContentAssignmentAction]) -> None:
     ]
     if not requested:
         return
-    budgets = Budget.objects.select_related("customer").in_bulk(
-        {one.assignment.budget_id for one in requested}
-    )
+    prefetch_related_objects([one.assignment for one in requested], "budget__customer")
     by_customer: dict[Customer, list[LearnerContentAssignmentAction]] = defaultdict(list)
     for one in requested:
-        by_customer[budgets[one.assignment.budget_id].customer].append(one)
+        by_customer[one.assignment.budget.customer].append(one)
     for customer, theirs in by_customer.items():
         addresses = {one.assignment.present_key: one.recipient for one in theirs}
         links = learner_links.link(customer, addresses, now=theirs[0].created)

@@ -122,15 +122,18 @@ class NumbersFilter(django_filters.BaseInFilter, NumberFilter):
 class StableOrdering(django_filters.OrderingFilter):
     """Orders by the given keys, unknown values last, and then by the primary key in the same direction."""
 
+    def __init__(self, *, columns: Mapping[str, str], default: str) -> None:
+        self.columns, self.default = columns, default
+        super().__init__(choices=[(sign + key, sign + key) for key in columns for sign in ("", "-")])
+
     def filter(self, qs: QuerySet[Any], value: Sequence[str] | None) -> QuerySet[Any]:
         """Return `qs` in a total order."""
-        keys = [key for key in value or [] if key not in EMPTY_VALUES] or [DEFAULT_ORDERING]
-        terms = [_order(key) for key in keys]
+        keys = [key for key in value or [] if key not in EMPTY_VALUES] or [self.default]
+        terms = [_order(key, self.columns[key.removeprefix("-")]) for key in keys]
         return qs.order_by(*terms, OrderBy(F("pk"), descending=terms[0].descending))
 
 
-def _order(key: str) -> OrderBy:
-    column = ORDERINGS[key.removeprefix("-")]
+def _order(key: str, column: str) -> OrderBy:
     descending = key.startswith("-") != column.startswith("-")
     column = column.removeprefix("-")
     through_content = "__" in column  # may be NULL
@@ -192,7 +195,7 @@ class AssignmentFilters(django_filters.FilterSet):
     content_key = TextFilter(method="of_content", label="A key, present or former")
     content_key__in = TextsFilter(method="of_content", label="Any of these keys")
     search = TextFilter(method="in_title_or_address", label="In title or address, every word")
-    ordering = StableOrdering(choices=[(sign + key, sign + key) for key in ORDERINGS for sign in ("", "-")])
+    ordering = StableOrdering(columns=ORDERINGS, default=DEFAULT_ORDERING)
 
     def __init__(self, *args: Any, zone: ZoneInfo = UTC_ZONE, **kwargs: Any) -> None:
         self.zone = zone

@@ -71,6 +71,11 @@ def shortage(budget: Budget, *, cents: int) -> InsufficientFunds | None:
     return None
 
 
+def limit_cents(budget: Budget) -> int | None:
+    """Return the limit that the budget is shown with: its own, else its account's; None without limits."""
+    return budget.account.limit_cents if budget.limit_cents is None else budget.limit_cents
+
+
 def available_cents(budget: Budget) -> int | None:
     """Return what can still be reserved, by the budget's limit and its account's; None without limits."""
     rooms = [room for limited in (budget, budget.account) if (room := _room(limited)) is not None]

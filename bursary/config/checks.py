@@ -22,7 +22,7 @@ CLOCKS = ("thread", "celery", "none")
 BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps")
 SHORTEST_TOKEN = 20  # characters
 SHORTEST_SECRET = 32  # characters
-LONGEST_URL = 500  # characters, as the column
+LONGEST_URL = 255  # characters, as the column: MySQL has no longer one that is unique
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 EVENT_BUSES = ("redis", "rediss", "unix")
 CONTENT_READS = ("replica", "shadow", "upstream")
@@ -220,6 +220,13 @@ def _web() -> Iterator[checks.Error]:
             "E005",
             f"BURSARY_BASE_URL is {settings.BASE_URL!r}: the links in mails would not work.",
             hint="Set the URL of this service: https://bursary.example.org",
+        )
+    into_run = settings.COURSEWARE_URL
+    if into_run and not (into_run.count("{run}") == 1 and _is_plain(into_run.replace("{run}", "run"))):
+        yield _error(
+            "E021",
+            f"BURSARY_COURSEWARE_URL is {into_run!r}, which is not an address with one {{run}} in it.",
+            hint="Set where the LMS shows a run: https://learning.example.org/course/{run}/home",
         )
     token = settings.METRICS_TOKEN
     if token and (len(token) < SHORTEST_TOKEN or not token.isascii() or any(map(str.isspace, token))):

@@ -241,6 +241,12 @@ CONTENT_FETCH_DEADLINE = timedelta(seconds=whole_number("BURSARY_CONTENT_FETCH_S
 # Longer than any fetch, so that two refreshers never fetch the same content.
 CONTENT_LEASE = CONTENT_FETCH_DEADLINE * 3 + timedelta(seconds=60)
 
+# -- Courses ------------------------------------------------------------------------------------------------
+
+COURSEWARE_URL = env.str(
+    "BURSARY_COURSEWARE_URL", default=""
+)  # https://learning.example.org/course/{run}/home
+
 # -- Delivery -----------------------------------------------------------------------------------------------
 
 EXECUTOR = env.str("BURSARY_EXECUTOR", default="thread")  # thread | celery | none
@@ -297,6 +303,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Assigns learning content to learners, within a budget, and can always say what happened.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v[0-9]",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",

@@ -7,6 +7,7 @@ from bursary.api.csrf import CsrfToken
 
 urlpatterns = [
     path("api/v1/", include("bursary.api.urls")),
+    path("api/v2/", include("bursary.api.subsidy_urls")),
     path("csrf/api/v1/token", CsrfToken.as_view(), name="csrf-token"),  # without a slash, as clients ask
     path("admin/", admin.site.urls),
     path("", include("bursary.ops.urls")),

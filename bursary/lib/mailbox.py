@@ -67,6 +67,10 @@ _PROBLEMS = tuple(
 )
 
 
+_PART = r"[^\x00-\x20@<>\"(),:;\[\]\\]+"
+_FORM = re.compile(rf"{_PART}@{_PART}\.[^\W\d_][\w-]+")
+"""What browsers and other clients accept as an address."""
+
 _LOOK_ALIKES = re.compile("[асеһіјӏорԛѕԝхуѵԁονραικυγ]")
 """Letters that look like Latin ones: a domain with them is another domain than it seems to be."""
 _OTHER_LETTER = re.compile(r"[^\W\d_]")
@@ -83,6 +87,11 @@ def canonical(text: str) -> str:
     """
     valid = _validated(text)
     return f"{valid.ascii_local_part}@{valid.ascii_domain}".lower()
+
+
+def has_form(text: str) -> bool:
+    """Return whether the text has an address's form, in any script; mail may still be impossible to it."""
+    return _FORM.fullmatch(text) is not None
 
 
 def spellings(text: str) -> set[str]:

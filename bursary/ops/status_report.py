@@ -377,7 +377,7 @@ def _titled(table: Table, title: str) -> Group:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {what or 'unknown'}" for what, count in counts.items()) or "nothing"
+    return ", ".join(f"{_count(count)} {what or 'unknown'}" for what, count in counts.items()) or "nothing"
 
 
 def _count(count: int) -> str:

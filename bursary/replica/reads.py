@@ -8,10 +8,11 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
+from urllib.parse import quote
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import FilteredRelation, Q, QuerySet
 
 from bursary.catalog.payload import with_links
 from bursary.catalog.values import is_key
@@ -76,17 +77,31 @@ def held_by(catalog_uuid: UUID) -> QuerySet[ContentMetadata]:
 
 
 def courseware_urls(keys: Collection[CatalogKey]) -> dict[CatalogKey, str]:
-    """Return by key the enrolment URL for its catalog, or the marketing URL; empty without either. One query.
+    """Return by key where its learner goes: into the run, by the pattern `BURSARY_COURSEWARE_URL`. One query.
 
-    Another catalog's URL would lead into another organisation.
+    Of a course that is its advertised run. Without pattern or run it is the enrolment URL for its catalog, or
+    the marketing URL, or empty. Another catalog's URL would lead into another organisation.
     """
-    rows = CatalogMembership.objects.filter(
-        content__content_key__in={key.content_key for key in keys},
-        catalog_uuid__in={key.catalog_uuid for key in keys},
+    in_these = Q(memberships__catalog_uuid__in={key.catalog_uuid for key in keys})
+    rows = ContentMetadata.objects.filter(content_key__in={key.content_key for key in keys})
+    columns = rows.annotate(held=FilteredRelation("memberships", condition=in_these)).values_list(
+        "content_key", "parent_key", "advertised_run", "held__catalog_uuid", "held__links"
     )
-    columns = rows.order_by("pk").values_list("catalog_uuid", "content__content_key", "links")
-    served = {CatalogKey(catalog_uuid, key): links for catalog_uuid, key, links in columns}
-    return {key: _leading_url(served.get(key, {})) for key in keys}
+    urls: dict[CatalogKey, str] = {}
+    runs = set()  # also those that have left the catalog
+    for key, parent_key, advertised_run, catalog_uuid, links in columns.order_by("held__pk"):
+        if parent_key:
+            runs.add(key)
+        if catalog_uuid:
+            urls[CatalogKey(catalog_uuid, key)] = _into_run(advertised_run) or _leading_url(links)
+    into_runs = {key: _into_run(key.content_key) for key in keys if key.content_key in runs}
+    return {key: into_runs.get(key) or urls.get(key, "") for key in keys}
+
+
+def _into_run(run_key: str) -> str:
+    """Return the URL of the run's courseware; empty without a pattern or a run."""
+    pattern: str = settings.COURSEWARE_URL
+    return pattern.replace("{run}", quote(run_key, safe=":+")) if pattern and run_key else ""
 
 
 def courseware_url(content_key: str, *, catalog_uuid: UUID) -> str:

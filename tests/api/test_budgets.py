@@ -36,6 +36,7 @@ def test_a_policy_has_all_that_clients_read(door: Door, budget: Budget) -> None:
         "catalog_uuid": str(CATALOG),
         "subsidy_uuid": str(budget.account.uuid),
         "spend_limit": 10 * PRICE,
+        "unlimited": False,
         "subsidy_active_datetime": "2026-03-02T09:00:00Z",
         "subsidy_expiration_datetime": "2026-03-12T09:00:00Z",
         "is_subsidy_active": True,
@@ -78,12 +79,24 @@ def test_the_list_has_what_the_single_policy_has(door: Door, budget: Budget) -> 
     assert door.policies().json()["results"] == [door.policy(budget.uuid).json()]
 
 
-def test_an_unlimited_budget_has_no_limit_and_no_figure_for_what_is_left(door: Door, budget: Budget) -> None:
+def test_an_unlimited_budget_has_large_numbers_for_its_limit_and_for_what_is_left(
+    door: Door, budget: Budget
+) -> None:
+    """Clients read null as nothing, and assign nothing."""
     Budget.objects.update(limit_cents=None)
     body = door.policy(budget.uuid).json()
-    assert body["spend_limit"] is None
-    assert body["aggregates"]["spend_available_usd"] is None
+    assert (body["unlimited"], body["spend_limit"]) == (True, 100_000_000_000)
+    assert body["aggregates"]["spend_available_cents"] == 100_000_000_000
+    assert body["aggregates"]["spend_available_usd"] == 1_000_000_000.0
     assert body["aggregates"]["amount_allocated_usd"] == 0
+
+
+def test_a_budget_without_a_limit_of_its_own_has_its_accounts(door: Door, budget: Budget) -> None:
+    Budget.objects.update(limit_cents=None, held_cents=PRICE)
+    Account.objects.update(limit_cents=3 * PRICE, held_cents=PRICE)
+    body = door.policy(budget.uuid).json()
+    assert (body["unlimited"], body["spend_limit"]) == (False, 3 * PRICE)
+    assert body["aggregates"]["spend_available_cents"] == 2 * PRICE
 
 
 def test_what_is_left_is_the_least_of_the_budgets_and_the_accounts(door: Door, budget: Budget) -> None:

@@ -17,6 +17,8 @@ from tests.smtp import MailServer
 
 pytestmark = pytest.mark.django_db
 
+NO_ADDRESSES = {"jane@[192.168.0.1]", "jane@localhost", "jane doe@larkspur.example"}
+"""What web forms refuse, too. The others come back as a rule's refusal, which their clients can read."""
 REFUSED = [case for case in ADDRESSES if case["outcome"] == "refused"]
 USABLE = [case for case in ADDRESSES if case["outcome"] != "refused"]
 
@@ -27,16 +29,26 @@ def test_a_refused_address_is_named_with_the_reason_and_nothing_is_allocated(
     for case in REFUSED:
         with subtests.test(ascii(case["input"])):
             answer = door.allocate(budget, content, world.BOB, case["input"])
-            assert refusal_of(answer) == (400, "invalid_addresses")
-            [[reason]] = answer.json()["learner_emails"].values()
+            status = 400 if case["input"] in NO_ADDRESSES else 422
+            assert refusal_of(answer) == (status, "invalid_addresses")
+            body = answer.json() if status == 400 else answer.json()[0]
+            [[reason]] = body["learner_emails"].values()
             [bob, bad] = door.can_allocate(budget, content, world.BOB, case["input"]).json()["learners"]
             assert (bob["verdict"], bad["verdict"], bad["problem"]) == ("new", "invalid", reason)
             assert not LearnerContentAssignment.objects.exists()
 
 
+def test_a_list_with_something_that_is_no_address_is_malformed_as_a_whole(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    answer = door.allocate(budget, content, "ünï@larkspur.example", "jane")
+    assert refusal_of(answer) == (400, "invalid_addresses")
+    assert sorted(answer.json()["learner_emails"]) == ["0", "1"]
+
+
 def test_an_invisible_character_is_named(door: Door, budget: Budget, content: ContentMetadata) -> None:
     answer = door.allocate(budget, content, "an\u200ena@larkspur.example")
-    assert answer.json()["learner_emails"] == {"0": ["It contains U+200E LEFT-TO-RIGHT MARK."]}
+    assert answer.json()[0]["learner_emails"] == {"0": ["It contains U+200E LEFT-TO-RIGHT MARK."]}
 
 
 def test_an_accepted_address_is_one_learner_is_mailed_as_it_is_keyed_and_is_found_as_it_was_typed(

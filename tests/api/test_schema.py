@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.urls import URLPattern
 from drf_spectacular.generators import SchemaGenerator
 
-from bursary.api import urls
+from bursary.api import subsidy_urls, urls
 from tests.api.door import Door
 
 UNDESCRIBED = {"schema", "docs", None}  # the description itself, its reader, and every unknown address
@@ -30,9 +30,10 @@ def test_the_description_is_valid_and_nothing_in_it_is_guessed(tmp_path: Path) -
 
 
 def test_every_address_is_described(schema: Any) -> None:
-    named = {pattern.name for pattern in urls.urlpatterns if isinstance(pattern, URLPattern)}
+    patterns = [*urls.urlpatterns, *subsidy_urls.urlpatterns]
+    named = {pattern.name for pattern in patterns if isinstance(pattern, URLPattern)}
     assert len(schema["paths"]) == len(named - UNDESCRIBED)
-    assert all(path.startswith("/api/v1/") for path in schema["paths"])
+    assert all(path.startswith(("/api/v1/", "/api/v2/subsidies/")) for path in schema["paths"])
 
 
 def test_every_operation_says_what_it_does_and_how_to_sign_in(schema: Any) -> None:

@@ -87,7 +87,8 @@ def test_a_sentence_is_added_to_the_allocation_of_this_cycle_and_to_no_other_row
 
 
 def test_no_more_is_claimed_than_the_limit() -> None:
-    given_assignment()
+    for _each in range(2):
+        given_assignment()
     assert LearnerContentAssignmentAction.objects.filter(status=Status.PENDING).count() == 2
 
     claimed = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=1)

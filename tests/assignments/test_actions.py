@@ -382,7 +382,7 @@ def test_what_did_not_fail_or_was_retried_or_moved_on_is_not_retried() -> None:
 @pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 def test_claimers_at_once_get_disjoint_rows() -> None:
-    allocate(given_budget(), given_content(), *addresses(40))
+    allocate(given_budget(), given_content(), *addresses(120))  # more than all can lock
     claims = together([partial(actions.claim, now=NOW, lease=LEASE, limit=20)] * 4)
     claimed = [row.pk for rows in claims if isinstance(rows, list) for row in rows]
     assert len(claimed) == len(set(claimed)) == 80

@@ -82,7 +82,7 @@ def reloaded(*rows: LearnerContentAssignment) -> list[LearnerContentAssignment]:
 def test_every_row_gets_the_key_of_its_mailbox_and_a_second_run_changes_nothing() -> None:
     user = given_user(email="info@straße.example", lms_user_id=PERSON)
     User.objects.filter(pk=user.pk).update(mailbox_key=None, learner_key=older_key(user.email))
-    assignment = as_before(given_assignment(), f"\ufeff{BOB}")
+    assignment = as_before(given_assignment(address=BOB), f"\ufeff{BOB}")
     link = LearnerLink.objects.create(
         customer=assignment.budget.customer, learner_email=HIDDEN, learner_key=older_key(HIDDEN), created=NOW
     )

@@ -2,13 +2,14 @@
 
 import re
 from typing import Any
+from urllib.parse import urljoin
 from uuid import UUID
 
 from django.urls import resolve
 from django.urls.resolvers import URLPattern
 
 from bursary.access.models import Role
-from bursary.api import urls
+from bursary.api import subsidy_urls, urls
 from bursary.api.not_found import UnknownAddress
 from bursary.api.paging import Pages
 from bursary.assignments.addresses import MOST_ADDRESSES
@@ -36,7 +37,7 @@ def test_every_address_exists_and_takes_its_method() -> None:
     for row in rows(section(API, "Endpoints")):
         method, address = row[0].split(" ", 1)
         path = re.sub(r"\{\w+\}", str(UUID(int=0)), spans(address)[0])
-        view: Any = resolve(f"/api/v1/{path}").func
+        view: Any = resolve(urljoin("/api/v1/", path)).func
         assert view.cls is not UnknownAddress, address
         assert hasattr(view.cls, method.lower()), row[0]
 
@@ -47,6 +48,7 @@ def test_every_route_of_the_api_is_in_the_table_with_its_methods() -> None:
     }
 
     views: dict[str, Any] = {address_of(route): route.callback for route in urls.urlpatterns}
+    views |= {f"/api/v2/{address_of(route)}": route.callback for route in subsidy_urls.urlpatterns}
     assert documented == {
         f"{method.upper()} {address}"
         for address, view in views.items()

@@ -1,4 +1,4 @@
-"""What the tests of a database server in trouble must say otherwise to PostgreSQL and to MariaDB."""
+"""What the tests of a database server in trouble write otherwise for PostgreSQL and to MariaDB."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from django.db import connection
 
 
 class PostgreSQLWords:
-    """What PostgreSQL is told."""
+    """The statements and settings for PostgreSQL."""
 
     end_this_connection = "SELECT pg_terminate_backend(pg_backend_pid())"
     this_connection = "SELECT pg_backend_pid()"
@@ -28,7 +28,7 @@ class PostgreSQLWords:
 
 
 class MariaDBWords:
-    """What MariaDB is told."""
+    """The statements and settings for MariaDB."""
 
     end_this_connection = "KILL CONNECTION_ID()"
     this_connection = "SELECT CONNECTION_ID()"

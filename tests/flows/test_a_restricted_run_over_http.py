@@ -37,6 +37,8 @@ SELECTING: Sequence[Body] = [
 ]
 """Parameters that select content."""
 PLAIN: Sequence[Body] = [{}]
+OF_A_CUSTOMER = re.compile("credits|learner-profile|.*-requests.*")
+"""Addresses with the organisation in the query string, by their names."""
 
 READ: dict[str, Sequence[Body]] = {
     **dict.fromkeys(["contents", "assign"], SELECTING),
@@ -48,6 +50,13 @@ READ: dict[str, Sequence[Body]] = {
     **dict.fromkeys(["assignment-list", "assignment-totals", "export-assignments", "export"], SELECTING),
     **dict.fromkeys(["budgets", "budget", "budget-spent", "failures", "allocation-batch", "batch"], PLAIN),
     **dict.fromkeys(["answer", "add-address", "accept", "decline-page"], PLAIN),
+    **dict.fromkeys(["transactions", "can-request"], SELECTING),
+    **dict.fromkeys(["customer-configuration", "learner-profile"], PLAIN),
+    **{
+        f"{kind}-requests{more}": PLAIN
+        for kind in ("learner-credit", "license", "coupon-code")
+        for more in ("", "-overview")
+    },
     **dict.fromkeys(["cancel-assignment", "extend-deadline", "correct-address"], PLAIN),
 }
 """What is read, by the name of its address; after everything that was sent, without parameters."""
@@ -89,6 +98,14 @@ def nothing(_one: Organisation) -> list[Body]:
     return [{}]
 
 
+def of_the_customer(one: Organisation) -> list[Body]:
+    customer = one.budget.customer
+    return [
+        {"enterprise_customer_slug": customer.slug},
+        {"enterprise_customer_uuid": str(customer.uuid)},
+    ]
+
+
 def selected(one: Organisation) -> list[Body]:
     """Return the forms that ask whether to cancel, and that cancel what was cancelled before."""
     uuids = [str(row.uuid) for row in one.assignments()]
@@ -121,6 +138,8 @@ SENT: dict[str, Callable[[Organisation], list[Body]]] = {
     "selected-assignments": selected,
     "acknowledge": named,
     "assignment": nothing,
+    **{f"portal-{name}": of_the_customer for name in ("dashboard", "search", "academy", "skills-quiz")},
+    "customer-configurations": of_the_customer,
     "content-events": lambda _one: [{"type": "content.changed", "data": {"content_keys": [*KEYS]}}],
 }
 """What is sent, by the name of its address, in this order."""
@@ -170,6 +189,7 @@ def values_of(parameter: str, scene: Scene, one: Organisation) -> list[object]:
         "policy_uuid": [one.budget.uuid for one in both],
         "configuration_uuid": [one.budget.assignment_configuration_uuid for one in both],
         "customer_uuid": [one.budget.customer.uuid for one in both],
+        "subsidy_uuid": [one.budget.account.uuid for one in both],
         "assignment_uuid": [*uuids],
         "batch_uuid": [row.allocation_batch_uuid for each in both for row in each.assignments()[:1]],
         "action_uuid": [*redeemed.values_list("uuid", flat=True)],
@@ -218,7 +238,7 @@ def read_everything(scene: Scene, callers: Callers, *, plainly: bool = False) ->
     known, both = dict(routes()), (scene.ours, scene.theirs)
     for name, questions in READ.items():
         asked = PLAIN if plainly else questions
-        if name == "credits":
+        if OF_A_CUSTOMER.fullmatch(name):
             asked = [{"enterprise_customer_uuid": one.budget.customer.uuid} for one in both]
         for path, query in itertools.product(paths(known[name], scene, callers.one), asked):
             callers.ask("get", known[name], path, query)

@@ -218,3 +218,24 @@ def test_an_address_is_spelt_as_it_is_written_and_with_its_domain_in_both_script
         "info@xn--strae-oqa.example",
     }
     assert mailbox.spellings("No address ") == {"No address", "no address"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ünï@larkspur.example", True),
+        ("'jane@larkspur.example", True),
+        ("jane@пример.рф", True),
+        ("jane@x.xn--p1ai", True),
+        ("jane", False),
+        ("jane@localhost", False),
+        ("jane@larkspur.", False),
+        ("jane@192.168.0.1", False),
+        ("jane doe@larkspur.example", False),
+        ("jane@doe@larkspur.example", False),
+        ("Jane <jane@larkspur.example>", False),
+        ("", False),
+    ],
+)
+def test_an_address_has_a_form_whatever_its_script(text: str, expected: bool) -> None:
+    assert mailbox.has_form(text) is expected

@@ -194,4 +194,4 @@ def test_numbers_stop_at_a_bound_and_queries_do_not_grow(monkeypatch: pytest.Mon
     assert len(run) <= 17
     assert sum(counts["done"] for counts in report.done.values()) == 2
     assert sum(report.waiting.due.values()) == 2
-    assert "2 or more" in screen()
+    assert "Due: 2 or more notified." in screen()

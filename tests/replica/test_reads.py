@@ -9,9 +9,10 @@ from uuid import UUID
 
 import pytest
 from django.conf import LazySettings
+from pytest_django import Settings
 
 from bursary.replica import reads, refresh
-from bursary.replica.models import ContentMetadata, RefreshSource, in_catalog
+from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource, in_catalog
 from tests.replica.listing import (
     CATALOG,
     COURSE,
@@ -148,3 +149,27 @@ def test_a_course_leads_to_the_link_of_its_own_catalog_and_to_no_other() -> None
     key, other = content.content_key, UUID("00000000-0000-4000-8000-0000000000ff")
     assert reads.courseware_url(key, catalog_uuid=CATALOG) == "https://learn.example.org/larkspur"
     assert reads.courseware_url(key, catalog_uuid=other) == ""
+
+
+def test_a_run_leads_into_itself_by_the_operators_pattern_also_after_it_has_left(settings: Settings) -> None:
+    settings.COURSEWARE_URL = "https://learning.example.org/course/{run}/home"
+    content = given_content(catalog=CATALOG, links={"enrollment_url": "https://learn.example.org/larkspur"})
+    run = content.advertised_run
+    into_run = f"https://learning.example.org/course/{run}/home"
+
+    assert reads.courseware_url(run, catalog_uuid=CATALOG) == into_run
+    assert reads.courseware_url(content.content_key, catalog_uuid=CATALOG) == into_run
+    CatalogMembership.objects.all().delete()
+    assert reads.courseware_url(run, catalog_uuid=CATALOG) == into_run
+    assert reads.courseware_url(content.content_key, catalog_uuid=CATALOG) == ""
+
+
+def test_a_course_without_a_run_leads_to_the_link_of_its_catalog_also_with_a_pattern(
+    settings: Settings,
+) -> None:
+    settings.COURSEWARE_URL = "https://learning.example.org/course/{run}/home"
+    links: dict[str, object] = {"enrollment_url": "https://learn.example.org/larkspur"}
+    content = given_content(catalog=CATALOG, links=links, with_run=False)
+
+    url = reads.courseware_url(content.content_key, catalog_uuid=CATALOG)
+    assert url == "https://learn.example.org/larkspur"

@@ -1,0 +1,179 @@
+"""What clients ask for and Bursary does not keep: it is answered emptily, in the form that they read.
+
+Learners do not ask for courses here: an administrator assigns them. So there are no requests, of learner
+credit, licences or coupons, and no configuration of them. `docs/clients.md` lists all of it.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from django.utils.translation import gettext
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from bursary.access.permissions import Permission
+from bursary.api.inputs import validated
+from bursary.api.learner_portal import no_enrollments
+from bursary.api.paging import Pages
+from bursary.api.permitted import permitted_customer
+from bursary.budgets.models import LedgerEntry
+
+
+class RequestsInput(serializers.Serializer[Any]):
+    """The query of lists of requests. Other parameters make no difference to an empty list."""
+
+    enterprise_customer_uuid = serializers.UUIDField()
+
+
+class RequestsOutput(serializers.Serializer[Any]):
+    """An empty page."""
+
+    next = serializers.CharField(allow_null=True)
+    previous = serializers.CharField(allow_null=True)
+    count = serializers.IntegerField()
+    num_pages = serializers.IntegerField()
+    current_page = serializers.IntegerField()
+    start = serializers.IntegerField()
+    results = serializers.ListField(child=serializers.DictField())
+
+
+class RequestCountOutput(serializers.Serializer[Any]):
+    """The number of requests in a state."""
+
+    state = serializers.CharField()
+    count = serializers.IntegerField()
+
+
+class ConfigurationInput(serializers.Serializer[Any]):
+    """The body of the configuration of requests: what may be said of it."""
+
+    enterprise_customer_uuid = serializers.UUIDField()
+    subsidy_requests_enabled = serializers.BooleanField(default=False, help_text="Only false")
+    subsidy_type = serializers.CharField(required=False, allow_null=True, help_text="Ignored")
+
+    def validate_subsidy_requests_enabled(self, value: bool) -> bool:
+        """Return false. Raises ValidationError for true."""
+        if value:
+            raise serializers.ValidationError(gettext("Learners cannot ask for courses here."))
+        return value
+
+
+class ConfigurationOutput(serializers.Serializer[Any]):
+    """Whether learners may ask for courses: they may not."""
+
+    enterprise_customer_uuid = serializers.UUIDField()
+    subsidy_requests_enabled = serializers.BooleanField()
+    subsidy_type = serializers.CharField(allow_null=True)
+    changed_by_lms_user_id = serializers.IntegerField(allow_null=True)
+
+
+class LearnerProfileInput(serializers.Serializer[Any]):
+    """The query of a learner's profile."""
+
+    enterprise_customer_uuid = serializers.UUIDField()
+    user_email = serializers.CharField(required=False, max_length=254)
+    lms_user_id = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
+
+
+class LearnerProfileOutput(serializers.Serializer[Any]):
+    """What other services know of a learner: nothing of it is here."""
+
+    subscriptions = serializers.ListField(child=serializers.DictField())
+    group_memberships = serializers.ListField(child=serializers.DictField())
+    enrollments = serializers.DictField(child=serializers.ListField(child=serializers.DictField()))
+
+
+class CanRequestOutput(serializers.Serializer[Any]):
+    """Whether a learner may ask for a course, and why not."""
+
+    content_key = serializers.CharField()
+    can_request = serializers.BooleanField()
+    reason = serializers.CharField(allow_null=True, help_text="A sentence")
+    requestable_subsidy_access_policy = serializers.DictField(allow_null=True)
+
+
+class RequestList(APIView):
+    """List requests of an organisation's learners: there are none."""
+
+    @extend_schema(parameters=[RequestsInput], responses=RequestsOutput)
+    def get(self, request: Request) -> Response:
+        _permitted(request, Permission.LEARN, RequestsInput)
+        pages = Pages()
+        pages.paginate_queryset(LedgerEntry.objects.none(), request, view=self)
+        return pages.get_paginated_response([])
+
+
+class RequestOverview(APIView):
+    """Count requests of an organisation's learners by state: there are none."""
+
+    @extend_schema(parameters=[RequestsInput], responses=RequestCountOutput(many=True))
+    def get(self, request: Request) -> Response:
+        _permitted(request, Permission.LEARN, RequestsInput)
+        return Response([])
+
+
+class CustomerConfiguration(APIView):
+    """Read whether an organisation's learners may ask for courses: they may not."""
+
+    @extend_schema(responses=ConfigurationOutput)
+    def get(self, request: Request, customer_uuid: UUID) -> Response:
+        customer = permitted_customer(request, Permission.LEARN, uuid=customer_uuid)
+        return Response(_configuration(customer.uuid))
+
+
+class CustomerConfigurations(APIView):
+    """Accept that an organisation's learners may not ask for courses, as clients say; nothing is stored."""
+
+    @extend_schema(request=ConfigurationInput, responses={200: ConfigurationOutput})
+    def post(self, request: Request) -> Response:
+        body = validated(ConfigurationInput, request.data)
+        customer = permitted_customer(request, Permission.READ_BUDGET, uuid=body["enterprise_customer_uuid"])
+        return Response(_configuration(customer.uuid))
+
+
+class CanRequest(APIView):
+    """Check whether you may ask for a course: an administrator assigns it instead."""
+
+    @extend_schema(
+        parameters=[OpenApiParameter("content_key", str, required=True)], responses=CanRequestOutput
+    )
+    def get(self, request: Request, customer_uuid: UUID) -> Response:
+        permitted_customer(request, Permission.LEARN, uuid=customer_uuid)
+        key = request.query_params.get("content_key")
+        if not key:
+            raise serializers.ValidationError({"content_key": [gettext("Name the content.")]})
+        sentence = gettext("Courses are assigned by your organisation. Ask an administrator.")
+        answer = {"content_key": key, "can_request": False, "reason": sentence}
+        return Response({**answer, "requestable_subsidy_access_policy": None})
+
+
+class LearnerProfile(APIView):
+    """Read what other services know of a learner: nothing of it is here. Assignments are at
+    `credits_available`."""
+
+    @extend_schema(parameters=[LearnerProfileInput], responses=LearnerProfileOutput)
+    def get(self, request: Request) -> Response:
+        _permitted(request, Permission.READ_ASSIGNMENTS, LearnerProfileInput)
+        empty: dict[str, Any] = {"subscriptions": [], "group_memberships": []}
+        return Response({**empty, "enrollments": no_enrollments()})
+
+
+def _permitted(request: Request, permission: Permission, query: type[serializers.Serializer[Any]]) -> None:
+    """Refuse a query that names no customer for which the caller has the permission.
+
+    Raises ValidationError, Http404, PermissionDenied.
+    """
+    asked = validated(query, request.query_params)
+    permitted_customer(request, permission, uuid=asked["enterprise_customer_uuid"])
+
+
+def _configuration(customer_uuid: UUID) -> dict[str, Any]:
+    return {
+        "enterprise_customer_uuid": str(customer_uuid),
+        "subsidy_requests_enabled": False,
+        "subsidy_type": None,
+        "changed_by_lms_user_id": None,
+    }

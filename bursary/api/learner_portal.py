@@ -1,0 +1,236 @@
+"""The pages of the learner portal, each in one answer: the organisation, and the caller in it.
+
+Assignments are not in it: they have an address of their own.
+
+Clients call these addresses "BFF". What other services know, such as enrolments, licences and the keys of a
+search service, is empty: `docs/clients.md` lists it.
+"""
+
+from typing import Any
+
+from django.utils.translation import gettext
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from bursary.access.contacts import contact
+from bursary.access.models import User
+from bursary.access.permissions import Permission, own_customers
+from bursary.api.authentication import caller
+from bursary.api.inputs import validated
+from bursary.api.permitted import permitted_customer
+from bursary.budgets.models import Customer
+
+MOST_CUSTOMERS = 100
+COLOURS = {"primary_color": "#2D494E", "secondary_color": "#F2F0EF", "tertiary_color": "#D23228"}
+"""Clients compute with them; Bursary keeps none of an organisation's own."""
+SWITCHED_ON = ("active", "enable_learner_portal", "enable_portal_learner_credit_management_screen")
+SWITCHED_OFF = (
+    "disable_expiry_messaging_for_learner_credit",
+    "disable_search",
+    "enable_academies",
+    "enable_analytics_screen",
+    "enable_audit_data_reporting",
+    "enable_audit_enrollment",
+    "enable_browse_and_request",
+    "enable_data_sharing_consent",
+    "enable_demo_data_for_analytics_and_lpr",
+    "enable_executive_education_2U_fulfillment",
+    "enable_generation_of_api_credentials",
+    "enable_integrated_customer_learner_portal_search",
+    "enable_learner_portal_offers",
+    "enable_learner_portal_sidebar_message",
+    "enable_one_academy",
+    "enable_pathways",
+    "enable_portal_code_management_screen",
+    "enable_portal_lms_configurations_screen",
+    "enable_portal_reporting_config_screen",
+    "enable_portal_saml_configuration_screen",
+    "enable_portal_subscription_management_screen",
+    "enable_programs",
+    "enable_slug_login",
+    "enable_universal_link",
+    "hide_course_original_price",
+    "hide_labor_market_data",
+    "replace_sensitive_sso_username",
+    "show_integration_warning",
+    "show_videos_in_learner_portal_search_results",
+    "sync_learner_profile_data",
+)
+
+
+class PortalPageInput(serializers.Serializer[Any]):
+    """The body of a page of the learner portal: the organisation, by its slug or its uuid."""
+
+    enterprise_customer_slug = serializers.CharField(required=False, max_length=64)
+    enterprise_customer_uuid = serializers.UUIDField(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Return the names. Raises ValidationError without any."""
+        if not attrs:
+            sentence = gettext("Name the organisation by its slug, or by its uuid.")
+            raise serializers.ValidationError({"enterprise_customer_slug": [sentence]})
+        return attrs
+
+
+class BrandingOutput(serializers.Serializer[Any]):
+    """An organisation's colours and logo: always the same, and none."""
+
+    logo = serializers.CharField(allow_null=True)
+    primary_color = serializers.CharField()
+    secondary_color = serializers.CharField()
+    tertiary_color = serializers.CharField()
+
+
+class PortalCustomerOutput(serializers.Serializer[Any]):
+    """An organisation. Its many switches of the portal, `enable_…` and the like, are constants."""
+
+    uuid = serializers.UUIDField()
+    slug = serializers.CharField()
+    name = serializers.CharField()
+    contact_email = serializers.CharField(allow_null=True)
+    branding_configuration = BrandingOutput()
+    admin_users = serializers.ListField(child=serializers.DictField(), help_text="To be asked by learners")
+    active_integrations = serializers.ListField(child=serializers.DictField(), help_text="Empty")
+
+
+class LinkedCustomerOutput(serializers.Serializer[Any]):
+    """An organisation in which the caller has a role."""
+
+    id = serializers.IntegerField()
+    user_id = serializers.IntegerField(allow_null=True, help_text="The caller's LMS user id")
+    enterprise_customer = PortalCustomerOutput()
+    active = serializers.BooleanField(help_text="The organisation that was asked for")
+
+
+class AlgoliaOutput(serializers.Serializer[Any]):
+    """Access to a search service: none."""
+
+    secured_algolia_api_key = serializers.CharField(allow_null=True)
+    valid_until = serializers.DateTimeField(allow_null=True)
+
+
+class PortalPageOutput(serializers.Serializer[Any]):
+    """A page of the learner portal."""
+
+    enterprise_customer = PortalCustomerOutput()
+    active_enterprise_customer = PortalCustomerOutput()
+    all_linked_enterprise_customer_users = LinkedCustomerOutput(many=True)
+    staff_enterprise_customer = PortalCustomerOutput(allow_null=True, help_text="Null")
+    should_update_active_enterprise_customer_user = serializers.BooleanField(help_text="False")
+    enterprise_features = serializers.DictField(help_text="Empty")
+    enterprise_customer_user_subsidies = serializers.DictField(
+        help_text="`subscriptions`, with empty lists: Bursary has no licences"
+    )
+    has_bnr_enabled_policy = serializers.BooleanField(help_text="False: learners do not ask for courses here")
+    algolia = AlgoliaOutput()
+    catalog_uuids_to_catalog_query_uuids = serializers.DictField(help_text="Empty")
+    errors = serializers.ListField(  # type: ignore[assignment]  # shadows DRF's own
+        child=serializers.DictField(), help_text="Empty"
+    )
+    warnings = serializers.ListField(child=serializers.DictField(), help_text="Empty")
+
+
+class PortalDashboardOutput(PortalPageOutput):
+    """The first page of the learner portal."""
+
+    enterprise_course_enrollments = serializers.ListField(
+        child=serializers.DictField(), help_text="Empty: the LMS knows them"
+    )
+    all_enrollments_by_status = serializers.DictField(
+        child=serializers.ListField(child=serializers.DictField()), help_text="Four empty lists"
+    )
+
+
+class PortalPage(APIView):
+    """Read an organisation and your roles in it and others, for a page of the learner portal."""
+
+    @extend_schema(request=PortalPageInput, responses={200: PortalPageOutput})
+    def post(self, request: Request) -> Response:
+        return Response(self.answer(request))
+
+    def answer(self, request: Request) -> dict[str, Any]:
+        """Return the page's body. Three queries at most. Raises Http404, PermissionDenied."""
+        asked = validated(PortalPageInput, request.data)
+        which = {name.removeprefix("enterprise_customer_"): value for name, value in asked.items()}
+        customer = permitted_customer(request, Permission.LEARN, **which)
+        return _page(customer, user=caller(request))
+
+
+class PortalDashboard(PortalPage):
+    """Read the same for the first page of the learner portal, with your enrolments: none."""
+
+    @extend_schema(request=PortalPageInput, responses={200: PortalDashboardOutput})
+    def post(self, request: Request) -> Response:
+        return Response(
+            {
+                **self.answer(request),
+                "enterprise_course_enrollments": [],
+                "all_enrollments_by_status": no_enrollments(),
+            }
+        )
+
+
+def no_enrollments() -> dict[str, list[Any]]:
+    """Return the enrolments by status, as clients read them: none."""
+    return {status: [] for status in ("in_progress", "upcoming", "completed", "saved_for_later")}
+
+
+def _page(customer: Customer, *, user: User) -> dict[str, Any]:
+    shown = _customer(customer, contact_email=contact(customer))
+    others = own_customers(user).exclude(pk=customer.pk)[: MOST_CUSTOMERS - 1]
+    linked = [(customer, shown), *((one, _customer(one, contact_email=one.contact_email)) for one in others)]
+    licences: dict[str, list[Any]] = {
+        status: [] for status in ("activated", "assigned", "expired", "revoked")
+    }
+    return {
+        "enterprise_customer": shown,
+        "active_enterprise_customer": shown,
+        "all_linked_enterprise_customer_users": [
+            {
+                "id": one.pk,
+                "user_id": user.lms_user_id,
+                "enterprise_customer": body,
+                "active": one.pk == customer.pk,
+            }
+            for one, body in linked
+        ],
+        "staff_enterprise_customer": None,
+        "should_update_active_enterprise_customer_user": False,
+        "enterprise_features": {},
+        "enterprise_customer_user_subsidies": {
+            "subscriptions": {
+                "customer_agreement": None,
+                "subscription_licenses": [],
+                "subscription_licenses_by_status": licences,
+                "subscription_license": None,
+                "subscription_plan": None,
+                "show_expiration_notifications": False,
+            }
+        },
+        "has_bnr_enabled_policy": False,
+        "algolia": {"secured_algolia_api_key": None, "valid_until": None},
+        "catalog_uuids_to_catalog_query_uuids": {},
+        "errors": [],
+        "warnings": [],
+    }
+
+
+def _customer(customer: Customer, *, contact_email: str) -> dict[str, Any]:
+    return {
+        "uuid": str(customer.uuid),
+        "slug": customer.slug,
+        "name": customer.name,
+        "contact_email": contact_email or None,
+        "admin_users": [{"email": contact_email, "lms_user_id": None}] if contact_email else [],
+        "branding_configuration": {"logo": None, **COLOURS},
+        "active_integrations": [],
+        "identity_provider": None,
+        "identity_providers": [],
+        "enterprise_customer_catalogs": [],
+        "enforce_data_sharing_consent": "externally_managed",
+        **dict.fromkeys(SWITCHED_ON, True),
+        **dict.fromkeys(SWITCHED_OFF, False),
+    }

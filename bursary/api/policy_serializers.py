@@ -1,0 +1,137 @@
+"""Budgets in the words of enterprise-access: a budget is a policy, with its assignment configuration."""
+
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from bursary.assignments.models import FAR_FUTURE
+from bursary.budgets import ledger
+from bursary.budgets.models import Budget, NotInUse
+
+CENTS_IN_A_DOLLAR = 100
+POLICY_TYPE = "AssignedLearnerCreditAccessPolicy"
+UNLIMITED_CENTS = 10**11
+"""Sent where nothing limits a budget, $1,000,000,000: clients read null as nothing, and assign nothing."""
+
+
+def finite(cents: int | None) -> int:
+    """Return a limit, or what is left below it, as a number of cents, also where nothing limits it."""
+    return UNLIMITED_CENTS if cents is None else cents
+
+
+class PolicySerializer(serializers.ModelSerializer[Budget]):
+    """A budget: a subsidy access policy with its assignment configuration."""
+
+    policy_type = serializers.CharField(
+        read_only=True,
+        default=POLICY_TYPE,
+        help_text="The type of policies that courses are assigned from",
+    )
+    display_name = serializers.CharField(source="name")
+    enterprise_customer_uuid = serializers.UUIDField(source="customer.uuid")
+    subsidy_uuid = serializers.UUIDField(source="account.uuid")
+    spend_limit = serializers.SerializerMethodField(
+        help_text="Cents: the budget's own limit, else its account's; a large number where `unlimited`"
+    )
+    unlimited = serializers.SerializerMethodField(help_text="Neither the budget nor its account has a limit")
+    subsidy_active_datetime = serializers.SerializerMethodField()
+    subsidy_expiration_datetime = serializers.SerializerMethodField()
+    is_subsidy_active = serializers.SerializerMethodField()
+    is_late_redemption_allowed = serializers.BooleanField(
+        read_only=True, default=False, help_text="A passed deadline refuses redemption"
+    )
+    retired = serializers.SerializerMethodField()
+    not_in_use = serializers.SerializerMethodField(
+        help_text="Why it is not in use: retired, inactive, not_yet_open or ended; null where it is"
+    )
+    bnr_enabled = serializers.BooleanField(
+        read_only=True, default=False, help_text="Bursary has no browse-and-request"
+    )
+    group_associations = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        default=list,
+        help_text="Empty; clients index it",
+    )
+    assignment_configuration = serializers.SerializerMethodField()
+    aggregates = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Budget
+        fields = (
+            "uuid",
+            "policy_type",
+            "display_name",
+            "description",
+            "active",
+            "retired",
+            "retired_at",
+            "enterprise_customer_uuid",
+            "catalog_uuid",
+            "subsidy_uuid",
+            "spend_limit",
+            "unlimited",
+            "subsidy_active_datetime",
+            "subsidy_expiration_datetime",
+            "is_subsidy_active",
+            "not_in_use",
+            "is_late_redemption_allowed",
+            "bnr_enabled",
+            "group_associations",
+            "assignment_configuration",
+            "aggregates",
+        )
+
+    def get_spend_limit(self, budget: Budget) -> int:
+        """Return the limit in cents; `UNLIMITED_CENTS` without one."""
+        return finite(ledger.limit_cents(budget))
+
+    def get_unlimited(self, budget: Budget) -> bool:
+        """Return whether nothing limits the budget."""
+        return ledger.limit_cents(budget) is None
+
+    def get_subsidy_active_datetime(self, budget: Budget) -> datetime:
+        """Return its start; without one, its creation, because clients read null as 1970."""
+        return budget.starts_at or budget.created
+
+    def get_subsidy_expiration_datetime(self, budget: Budget) -> datetime:
+        """Return its end; without one, the year 9000, because clients read null as 1970, and as expired."""
+        return budget.ends_at or FAR_FUTURE
+
+    def get_is_subsidy_active(self, budget: Budget) -> bool:
+        """Return whether the budget is open now."""
+        return budget.open_at(self.context.get("now") or timezone.now())
+
+    @extend_schema_field(serializers.ChoiceField(choices=NotInUse.choices, allow_null=True))
+    def get_not_in_use(self, budget: Budget) -> str | None:
+        """Return why the budget is not in use now, else null."""
+        return budget.not_in_use(self.context.get("now") or timezone.now())
+
+    def get_retired(self, budget: Budget) -> bool:
+        """Return whether the budget is retired."""
+        return budget.retired_at is not None
+
+    @extend_schema_field(serializers.DictField())
+    def get_assignment_configuration(self, budget: Budget) -> dict[str, Any]:
+        """Return the budget under its uuid as an assignment configuration."""
+        return {
+            "uuid": str(budget.assignment_configuration_uuid),
+            "enterprise_customer_uuid": str(budget.customer.uuid),
+            "active": budget.active and budget.retired_at is None,
+        }
+
+    @extend_schema_field(serializers.DictField())
+    def get_aggregates(self, budget: Budget) -> dict[str, Any]:
+        """Return reserved, spent and available money in cents and in dollars."""
+        cents = {
+            "amount_allocated": budget.held_cents,
+            "amount_redeemed": budget.spent_cents,
+            "spend_available": finite(ledger.available_cents(budget)),
+        }
+        return {
+            **{f"{name}_cents": amount for name, amount in cents.items()},
+            **{f"{name}_usd": amount / CENTS_IN_A_DOLLAR for name, amount in cents.items()},
+        }

@@ -1,0 +1,110 @@
+"""What was spent from an account, which clients call a subsidy: the transactions of enterprise-subsidy."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.utils import timezone
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import generics, serializers
+
+from bursary.access.permissions import Permission
+from bursary.api.paging import Pages
+from bursary.api.permitted import permitted_account
+from bursary.api.serializers import TextOrNullField
+from bursary.assignments import ledger_entries
+from bursary.assignments.ledger_entries import COMMITTED, LedgerEntryFilters, PaidAssignment
+from bursary.budgets.models import LedgerEntry
+
+
+class ReversalSerializer(serializers.Serializer[LedgerEntry]):
+    """The refund of a transaction, as a whole."""
+
+    uuid = serializers.UUIDField(help_text="The transaction's: it is refunded once")
+    state = serializers.SerializerMethodField()
+    created = serializers.DateTimeField(source="reversed_at")
+    quantity = serializers.IntegerField(source="cents", help_text="Cents, positive")
+
+    def get_state(self, _entry: LedgerEntry) -> str:
+        """Return the refund's state: the ledger refunds at once."""
+        return COMMITTED
+
+
+class TransactionSerializer(serializers.Serializer[PaidAssignment]):
+    """Money that was spent on one assignment. Of its learner and content null where they are unknown."""
+
+    uuid = serializers.UUIDField(source="entry.uuid")
+    state = serializers.CharField(default=COMMITTED, read_only=True)
+    created = serializers.DateTimeField(source="entry.created_at")
+    modified = serializers.SerializerMethodField(help_text="The refund's time, if there was one")
+    subsidy_access_policy_uuid = serializers.UUIDField(source="entry.budget.uuid", help_text="The budget")
+    unit = serializers.CharField(default="usd_cents", read_only=True)
+    quantity = serializers.SerializerMethodField(help_text="Cents, zero or negative, also after a refund")
+    reversal = serializers.SerializerMethodField(help_text="The refund, else null")
+    fulfillment_identifier = serializers.UUIDField(
+        source="assignment.uuid", default=None, allow_null=True, help_text="The assignment"
+    )
+    lms_user_id = serializers.SerializerMethodField(
+        help_text="Null, too, while the person is no learner of the budget's organisation"
+    )
+    lms_user_email = TextOrNullField(source="assignment.learner_email", default=None)
+    content_key = TextOrNullField(help_text="The run that was redeemed, else the assigned content")
+    parent_content_key = serializers.SerializerMethodField(help_text="The course")
+    content_title = TextOrNullField(source="assignment.shown_content.title", default=None)
+    course_run_start_date = serializers.DateTimeField(
+        source="assignment.shown_content.start_date", default=None, allow_null=True
+    )
+
+    def get_modified(self, paid: PaidAssignment) -> str:
+        """Return the time of the last change."""
+        return _iso(paid.entry.reversed_at or paid.entry.created_at)
+
+    def get_quantity(self, paid: PaidAssignment) -> int:
+        """Return what was spent, in cents, negative."""
+        return -paid.entry.cents
+
+    @extend_schema_field(ReversalSerializer(allow_null=True))
+    def get_reversal(self, paid: PaidAssignment) -> dict[str, Any] | None:
+        """Return the refund, else null."""
+        return ReversalSerializer(paid.entry).data if paid.entry.reversed_at else None
+
+    def get_lms_user_id(self, paid: PaidAssignment) -> int | None:
+        """Return the id if the person is a learner of the budget's organisation: `listing` finds out."""
+        learns_here = getattr(paid.assignment, "learns_here", False)
+        return paid.assignment.lms_user_id if paid.assignment and learns_here else None
+
+    @extend_schema_field(serializers.CharField(allow_null=True))
+    def get_parent_content_key(self, paid: PaidAssignment) -> str | None:
+        """Return the key of the course, of which a run may have been assigned."""
+        assignment = paid.assignment
+        return (assignment.parent_content_key or assignment.content_key) if assignment else None
+
+
+class Transactions(generics.ListAPIView[LedgerEntry]):
+    """List what was spent from a subsidy, an account of the ledger, newest first, in pages.
+
+    Spent and refunded entries alike have the state `committed`; a refunded one has its `reversal`.
+    """
+
+    serializer_class = TransactionSerializer  # type: ignore[assignment]  # of the entries with their assignments
+    pagination_class = Pages
+    filter_backends = (filters.DjangoFilterBackend,)
+    filterset_class = LedgerEntryFilters
+    queryset = LedgerEntry.objects.none()
+
+    def get_queryset(self) -> QuerySet[LedgerEntry]:
+        """Return the entries of the account in the URL. Raises Http404, PermissionDenied."""
+        if "subsidy_uuid" not in self.kwargs:  # while it is described
+            return super().get_queryset()
+        account = permitted_account(
+            self.request, Permission.READ_ASSIGNMENTS, uuid=self.kwargs["subsidy_uuid"]
+        )
+        return ledger_entries.of_account(account.uuid)
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        """Return the page's entries with their assignments."""
+        return ledger_entries.with_assignments(super().paginate_queryset(queryset) or (), now=timezone.now())
+
+
+def _iso(moment: Any) -> str:
+    return str(serializers.DateTimeField().to_representation(moment))
