@@ -50,11 +50,12 @@ soak: .venv/.dev  ## Run the long tests in full: many more orders of events (HIS
 		$(BIN)/python -m pytest $(ARGS) $(FIGURES) tests/lib/test_leases_on_engines.py || exit 1; done
 
 KILLS ?= 100
+ENGINES ?= $(DATABASES) $(if $(shell PATH=$$PATH:/usr/sbin command -v mariadbd),mariadb)
 FAULTS = $(CURDIR)/.venv/faults.md
 faults: .venv/.dev  ## Kill workers at random on every engine and executor, and count what is lost (KILLS=…); 5 minutes each
 	@echo "| engine | executor | kills | mails | lost | stuck | second copies | expected at most | seconds |" >$(FAULTS)
 	@echo "| --- | --- | --- | --- | --- | --- | --- | --- | --- |" >>$(FAULTS)
-	@failed=; for database in $(DATABASES); do \
+	@failed=; for database in $(ENGINES); do \
 		BURSARY_TEST_DB=$$database BURSARY_TEST_KILLS=$(KILLS) BURSARY_TEST_TABLE=$(FAULTS) \
 			$(BIN)/python -m pytest -n0 -q $(ARGS) tests/faults/test_killed_workers.py || failed="$$failed $$database"; \
 	done; cat $(FAULTS); \

@@ -380,7 +380,7 @@ class NoticeAddress(models.Model):
 class JwkSet(LeasedRow):
     """The last good JWK set of a URL. `due_at` is when it may be fetched again; the lease, that it is now."""
 
-    url = models.CharField(max_length=500, unique=True)
+    url = models.CharField(max_length=255, unique=True)
     keys = models.TextField(blank=True, help_text="The set, as JSON; empty before the first good answer")
     fetched_at = models.DateTimeField(null=True)
 
