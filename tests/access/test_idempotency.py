@@ -1,14 +1,20 @@
 """A request with a key is claimed once, remembered for a day, and free again when it failed."""
 
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from bursary.access import idempotency
 from bursary.access.idempotency import KEPT_FOR, LEASE, KeyReused, RequestRunning
 from bursary.access.models import IdempotentRequest, User
+from bursary.ops import scheduler
 from tests.together import together
 from tests.world import NOW, given_user
+
+RETENTION = [task for task in scheduler.TASKS if task.name == "retention"]
 
 pytestmark = pytest.mark.django_db
 
@@ -32,6 +38,21 @@ def test_a_request_that_is_being_done_is_refused_until_its_lease_ends(user: User
     assert (after.pk, after.status) == (first.pk, None)
     assert not idempotency.finish(first, status=200, body={"late": True}, now=NOW + LEASE)
     assert idempotency.finish(after, status=200, body={}, now=NOW + LEASE)
+
+
+def test_a_request_that_is_being_done_is_refused_without_waiting_for_a_lock(user: User) -> None:
+    begin(user)
+    with CaptureQueriesContext(connection) as asked, pytest.raises(RequestRunning):
+        begin(user)
+    assert {one["sql"].split()[0] for one in asked} == {"SELECT"}
+    assert "FOR " not in str([*asked])
+
+
+def test_the_daily_task_deletes_what_has_lapsed(user: User) -> None:
+    idempotency.finish(begin(user), status=200, body={}, now=NOW)
+    for now, left in ((NOW + KEPT_FOR, 1), (NOW + KEPT_FOR * 2, 0)):
+        assert scheduler.run_due(clock=partial(max, now, NOW), tasks=RETENTION) == ["retention"]
+        assert IdempotentRequest.objects.count() == left
 
 
 def test_an_answer_is_remembered_for_a_day_and_the_key_is_free_then(user: User) -> None:
