@@ -73,7 +73,7 @@ def sweep(
 
 def _first_due(due: Due, budgets: QuerySet[Budget], *, now: datetime, order: str) -> list[int]:
     """Return the primary keys of the budgets that have something due, first the one with the oldest."""
-    # In order, though any row would do: each budget is one look into an index that begins with the budget.
+    # In order, though any row would do: so each budget is read from an index that begins with the budget.
     theirs = due(now).filter(budget=OuterRef("pk")).order_by(order, "id")
     found = budgets.alias(oldest=Subquery(theirs.values(order)[:1])).filter(oldest__isnull=False)
     return list(found.order_by("oldest", "pk").values_list("pk", flat=True))
