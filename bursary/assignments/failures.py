@@ -164,7 +164,7 @@ class CauseCount:
     skippable: int
     of_ended: int
     since: datetime
-    by_work: Mapping[str, int]
+    by_work: Mapping[ActionType, int]
 
 
 def causes_in_time(budgets: Collection[Budget], *, now: datetime) -> list[CauseCount]:
@@ -182,14 +182,13 @@ def causes_in_time(budgets: Collection[Budget], *, now: datetime) -> list[CauseC
             for kind in APPLIES_IN
         },
     )
-    return [
-        CauseCount(
-            *one, by_work={kind: count for kind, count in zip(APPLIES_IN, counts, strict=True) if count}
-        )
-        for *one, counts in (
-            (*row[:6], row[6:]) for row in counted.order_by("-since", "-count", "error_code")
-        )
-    ]
+    found = []
+    for cause, count, retryable, skippable, of_ended, since, *each in counted.order_by(
+        "-since", "-count", "error_code"
+    ):
+        by_work = {kind: one for kind, one in zip(APPLIES_IN, each, strict=True) if one}
+        found.append(CauseCount(cause, count, retryable, skippable, of_ended, since, by_work))
+    return found
 
 
 def too_late(now: datetime) -> Q:
