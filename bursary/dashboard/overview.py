@@ -99,7 +99,7 @@ def overview(user: User, *, now: datetime) -> Overview:
         has_more_budgets=len(found) > BUDGETS_SHOWN,
         reactions=_reactions(rows, zone=zone, now=now) if found else None,
         zone=zone,
-        own=_own_lines(own, now=now),
+        own=_own_lines(own, now=now, linked=not found),  # an administrator's home has enough queries
         has_more_own=len(own_pks) > NEWEST,
     )
 
@@ -121,7 +121,7 @@ def own_page(user: User, *, number: str, now: datetime) -> Page[Any]:
     page: Page[Any] = Paginator(listing.open_first(own_assignments(user), now=now), OWN_PAGE).get_page(number)
     rows = _rows(list(page.object_list))
     content_display.attach_content(rows, now=now)
-    page.object_list = _own_lines(rows, now=now)
+    page.object_list = _own_lines(rows, now=now, linked=True)
     return page
 
 
@@ -135,9 +135,10 @@ def _shown(assignments: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerC
     return shown.annotate(is_held=derived.held())
 
 
-def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime) -> list[OwnLine]:
+def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime, linked: bool) -> list[OwnLine]:
+    """Return the lines; `linked`: those of accepted courses lead into them."""
     declined = matching.which_declined(own)
-    urls = _course_urls([one for one in own if one.state == State.ACCEPTED])
+    urls = _course_urls([one for one in own if linked and one.state == State.ACCEPTED])
     return [
         OwnLine(
             one,
