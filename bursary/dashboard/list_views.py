@@ -5,12 +5,13 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, may_anywhere
@@ -34,12 +35,14 @@ def assignments(request: HttpRequest) -> HttpResponse:
 
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
-@login_required
 def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """Export all assignments that the address finds as CSV; by POST, the selected ones. It is logged.
 
     An address that cannot be read is answered 400, by the list with the reason.
     """
+    if not request.user.is_authenticated:
+        is_form = request.method == "POST"
+        return redirect_to_login(_list_of(request) if is_form else request.get_full_path())
     user, now = _user(request), timezone.now()
     query = QueryDict(request.POST["query"]) if "query" in request.POST else request.GET
     chosen = assignment_filters.selection(user, query, now=now)
@@ -60,14 +63,17 @@ def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
 
 
 @page
-@require_POST
-@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
 def selected(request: HttpRequest) -> HttpResponse:
     """Ask whether to do something to the selected assignments; once it is confirmed, do it.
 
     Of all that a filter finds, a batch: the answer has a form for the next one. Where their number is not
-    the confirmed one any more, nothing is done and the question is asked anew, 409.
+    the confirmed one any more, nothing is done and the question is asked anew, 409. A GET leads to the list.
     """
+    if not request.user.is_authenticated:
+        return redirect_to_login(_list_of(request))
+    if request.method != "POST":
+        return redirect("assignment-list")
     verb = bulk_work.VERBS.get(request.POST.get("verb", ""))
     if verb is None:
         raise Http404("There is no such action.")
@@ -135,6 +141,11 @@ def spendings(request: HttpRequest, uuid: UUID) -> HttpResponse:
 def _nothing_selected(request: HttpRequest, back: str) -> HttpResponse:
     messages.warning(request, _("Select some assignments first, or all that the filter finds."))
     return SeeOther(back)
+
+
+def _list_of(request: HttpRequest) -> str:
+    """Return the address of the list that a form was sent from."""
+    return f"{reverse('assignment-list')}?{request.POST.get('query', '')}"
 
 
 def _user(request: HttpRequest) -> User:

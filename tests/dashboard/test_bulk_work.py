@@ -301,7 +301,32 @@ def test_it_needs_the_form_of_this_site(budget: Budget) -> None:
 @pytest.mark.parametrize("form", [{}, {"verb": "delete"}, {"verb": "cancel", "uuid": "nonsense"}])
 def test_what_is_no_such_form_is_not_found(client: Client, budget: Budget, form: dict[str, str]) -> None:
     assert post(client, **form).status_code == 404
-    assert client.get(SELECTED).status_code == 405
+
+
+def test_a_get_of_what_is_only_sent_leads_to_a_page(client: Client, budget: Budget) -> None:
+    assert client.get(SELECTED).headers["Location"] == "/assignments/"
+    assert client.get("/sign-out/").headers["Location"] == "/"
+    assert client.get("/").context["user"].is_authenticated
+
+
+@pytest.mark.parametrize("address", [SELECTED, "/assignments/export/"])
+def test_without_a_session_nothing_is_done_and_the_list_says_so(
+    client: Client, budget: Budget, address: str
+) -> None:
+    user = world.given_user(Role.ADMINISTRATOR, customer=budget.customer, password="long and winding")
+    client.logout()
+    form = {"verb": "cancel", "everything": "yes", "query": "status=waiting", "confirmed": 5}
+
+    asked = client.post(address, form, follow=True)
+    assert "Your sign-in had ended; nothing was done." in text(asked)
+    fields = dict(re.findall(r'name="(next|unsent)" value="(.*?)"', html.unescape(asked.content.decode())))
+    signed_in = client.post(
+        "/sign-in/", {**fields, "username": user.username, "password": "long and winding"}, follow=True
+    )
+
+    assert signed_in.redirect_chain == [("/assignments/?status=waiting", 302)]
+    assert "Your sign-in had ended; nothing was done." in text(signed_in)
+    assert State.CANCELLED not in states()
 
 
 def test_no_step_follows_a_question_that_was_not_answered(client: Client, budget: Budget) -> None:
