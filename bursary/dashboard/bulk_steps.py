@@ -5,6 +5,7 @@ What a step hands to the next one is signed: a form cannot make up how much was 
 
 from datetime import date, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.core import signing
@@ -32,6 +33,7 @@ class BulkSteps:
     def __init__(self, posted: QueryDict, verb: Verb, *, user: User, now: datetime) -> None:
         self.verb, self.user, self.now = verb, user, now
         self.everything, self.query = bool(posted.get("everything")), posted.get("query", "")
+        self.cursor = posted.get("cursor", "")
         self.uuids = [] if self.everything else uuids_of(posted)
         self.given, self.confirmed = posted.get(verb.asks, "").strip(), _number(posted, "confirmed")
         self.so_far, self.refused, self.after = BatchResult(), 0, 0
@@ -42,7 +44,9 @@ class BulkSteps:
         else:
             permitted = assignment_filters.of_budgets_of(user, (), permission=verb.permission)
             self.rows = permitted.filter(uuid__in=self.uuids)
-        if step := self._step(posted.get("step", "")):
+        step = self._step(posted.get("step", ""))
+        self.is_under_way = step is not None
+        if step:
             self.confirmed, last, self.after, self.so_far.done, self.so_far.unchanged, self.refused = step
             self.extent = Extent(self.confirmed, last)
             self.rows = self.rows.filter(pk__lte=last)
@@ -69,9 +73,18 @@ class BulkSteps:
         )
         self.so_far.done += result.done
         self.so_far.unchanged += result.unchanged
-        self.refused += len(result.refused)
+        self.refused += result.refused
         self.after = result.last
         return result
+
+    @property
+    def fields(self) -> dict[str, list[str]]:
+        """The fields that ask for it."""
+        named = [str(uuid) for uuid in self.uuids]
+        all_of_it = {"everything": ["yes"]} if self.everything else {"uuid": named}
+        asked = {self.verb.asks: [self.given]} if self.verb.asks else {}
+        place = {"query": [self.query], "cursor": [self.cursor]}
+        return {"verb": [self.verb.name]} | place | all_of_it | asked
 
     @property
     def step(self) -> str:
@@ -103,7 +116,7 @@ class BulkSteps:
     @property
     def back(self) -> str:
         """The address of the list."""
-        return f"{reverse('assignment-list')}?{self.query}"
+        return list_address(self.query, cursor=self.cursor)
 
     @property
     def days(self) -> tuple[date, date]:
@@ -138,6 +151,12 @@ class BulkSteps:
             pass
         words = {"first": date_format(first, "DATE_FORMAT"), "last": date_format(last, "DATE_FORMAT")}
         return _("Give a day from %(first)s to %(last)s.") % words
+
+
+def list_address(query: str, *, cursor: str) -> str:
+    """Return the address of the list, at the page that a form was sent from."""
+    page = urlencode({"cursor": cursor}) if cursor else ""
+    return f"{reverse('assignment-list')}?{'&'.join(filter(None, [query, page]))}"
 
 
 def uuids_of(posted: QueryDict) -> list[UUID]:

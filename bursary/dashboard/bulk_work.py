@@ -57,12 +57,17 @@ _SHORTER: Mapping[str, Any] = {
     ExpiryReason.BUDGET_END: gettext_lazy("Extended to %(day)s only: its budget ends then."),
 }
 
+KINDS = ("refused", "otherwise", "unchanged")
+"""Of remarks: what is left as it is; what is done, but not as was asked for; and what needed nothing."""
+
 
 @dataclass(frozen=True)
 class Remark:
     """An assignment, and a sentence about what was done with it, or why it was not."""
 
     assignment: LearnerContentAssignment
+    kind: str
+    """One of `KINDS`."""
     sentence: str
 
 
@@ -72,22 +77,17 @@ class BatchResult:
 
     done: int = 0
     unchanged: int = 0
-    refused: list[Remark] = field(default_factory=list)
-    otherwise: list[Remark] = field(default_factory=list)
-    """Those that were done, but not as was asked for."""
+    refused: int = 0
+    remarks: list[Remark] = field(default_factory=list)
+    """On each that was not done, or not as was asked for."""
     last: int = 0
     """The greatest primary key of the batch; 0 where it was the last one."""
-
-    @property
-    def remarks(self) -> list[Remark]:
-        """Each that was not done, and then each that was not done as was asked for."""
-        return self.refused + self.otherwise
 
 
 @dataclass(frozen=True)
 class _Outcome:
     done: int
-    unchanged: int
+    unchanged: Sequence[UUID]
     refused: Mapping[UUID, str]
     otherwise: Mapping[UUID, str] = field(default_factory=dict)
     """Sentences about those that were done, but not as was asked for."""
@@ -136,28 +136,29 @@ def _remind(
     budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
 ) -> _Outcome:
     found = reminders.remind(budget, uuids=uuids, now=now, actor=actor, place=place)
-    return _Outcome(len(found.requested), len(found.on_their_way), found.refused)
+    return _Outcome(len(found.requested), found.on_their_way, found.refused)
 
 
 def _cancel(
     budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
 ) -> _Outcome:
     found = cancellation.cancel(budget, uuids=uuids, now=now, actor=actor, place=place)
-    return _Outcome(len(found.cancelled), len(found.unchanged), found.refused)
+    unchanged = [one.uuid for one in found.unchanged]
+    return _Outcome(len(found.cancelled), unchanged, found.refused)
 
 
 def _retry(
     budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
 ) -> _Outcome:
     found = failures.retry(budget, uuids=uuids, now=now, actor=actor, place=place)
-    return _Outcome(len(found.repaired), 0, found.refused)
+    return _Outcome(len(found.repaired), (), found.refused)
 
 
 def _skip(
     budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
 ) -> _Outcome:
     found = failures.skip(budget, uuids=uuids, reason=given, now=now, actor=actor)
-    return _Outcome(len(found.repaired), 0, found.refused)
+    return _Outcome(len(found.repaired), (), found.refused)
 
 
 def _extend(
@@ -171,7 +172,7 @@ def _extend(
         for one in found.extended
         if one.decided_by in _SHORTER
     }
-    return _Outcome(len(found.extended), 0, found.refused, shorter)
+    return _Outcome(len(found.extended), (), found.refused, shorter)
 
 
 def _old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str:
@@ -351,25 +352,28 @@ def do_batch(
     for _pk, budget_pk, uuid in batch:
         uuids.setdefault(budget_pk, []).append(uuid)
     result = BatchResult()
-    refused: dict[UUID, str] = {}
-    otherwise: dict[UUID, str] = {}
+    sentences: dict[UUID, tuple[str, str]] = {}
     budgets = Budget.objects.select_related("customer").in_bulk(uuids)
     for budget_pk, named in sorted(uuids.items()):
         before = place + result.done
         outcome = verb.work(budgets[budget_pk], named, given=given, now=now, actor=actor, place=before)
         result.done += outcome.done
-        result.unchanged += outcome.unchanged
-        refused |= {uuid: REFUSALS.get(why, _("It cannot be done.")) for uuid, why in outcome.refused.items()}
-        otherwise |= outcome.otherwise
-    result.refused, result.otherwise = _remarks(refused, now=now), _remarks(otherwise, now=now)
+        result.unchanged += len(outcome.unchanged)
+        result.refused += len(outcome.refused)
+        for uuid, why in outcome.refused.items():
+            sentences[uuid] = ("refused", str(REFUSALS.get(why, _("It cannot be done."))))
+        sentences |= {uuid: ("otherwise", sentence) for uuid, sentence in outcome.otherwise.items()}
+        sentences |= dict.fromkeys(outcome.unchanged, ("unchanged", ""))
+    result.remarks = remarks(sentences, now=now)
     result.last = batch[-1][0] if len(batch) == BATCH else 0
     return result
 
 
-def _remarks(sentences: Mapping[UUID, str], *, now: datetime) -> list[Remark]:
+def remarks(sentences: Mapping[UUID, tuple[str, str]], *, now: datetime) -> list[Remark]:
+    """Return the remarks with these kinds and sentences, those of each kind by primary key."""
     if not sentences:
         return []
     rows = LearnerContentAssignment.objects.filter(uuid__in=sentences).select_related("content", "budget")
     found = list(rows.defer("content__payload").order_by("pk"))
     content_display.attach_content(found, now=now)
-    return [Remark(one, str(sentences[one.uuid])) for one in found]
+    return sorted((Remark(one, *sentences[one.uuid]) for one in found), key=lambda one: KINDS.index(one.kind))

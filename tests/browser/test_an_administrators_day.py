@@ -70,9 +70,15 @@ def test_the_learners_that_have_not_reacted_are_found_and_reminded(
     reminded = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.REMINDED)
     assert reminded.count() == 4
     assert not reminded.filter(assignment=done).exists()
+    page.reload()
+    expect(page.get_by_role("status")).to_have_text("Reminded: 4.")
     tab_to(page, page.get_by_role("link", name="Back to the list"))
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{visitor.origin}/assignments/?status=waiting")
+    page.go_back()
+    page.go_back()  # to the question, which is answered
+    expect(page).to_have_url(f"{visitor.origin}/assignments/?status=waiting")
+    assert reminded.count() == 4
 
 
 def test_what_the_filter_finds_is_saved_as_a_file_with_the_right_rows(

@@ -19,7 +19,7 @@ from bursary.assignments.choices import ActionType, ErrorReason, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
-from bursary.dashboard import bulk_work
+from bursary.dashboard import bulk_results, bulk_work
 from tests import world
 from tests.once import made_once
 
@@ -65,7 +65,12 @@ def reminders() -> int:
 
 
 def post(client: Client, **form: Any) -> Any:
-    return client.post(SELECTED, form)
+    return send(client, form)
+
+
+def send(client: Client, form: dict[str, Any], **more: Any) -> Any:
+    """Send a form, and follow to the question or the result."""
+    return client.post(SELECTED, form, follow=True, **more)
 
 
 def text(answer: Any, *, status: int = 200) -> str:
@@ -96,7 +101,7 @@ def test_nothing_is_done_before_it_is_confirmed(client: Client, budget: Budget) 
     assert f"The learners: \u2068{rows()[0].learner_email}\u2069, " in question
     assert set(states()) == {State.ALLOCATED}
 
-    done = text(client.post(SELECTED, form_of(question)))
+    done = text(send(client, form_of(question)))
 
     assert "Cancelled: 2." in done
     assert states() == [State.CANCELLED] * 2 + [State.ALLOCATED] * 3
@@ -125,7 +130,7 @@ def test_those_of_a_later_step_take_their_turn_behind_those_of_the_earlier_ones(
     monkeypatch.setattr(bulk_work, "BATCH", 2)
     page = text(post(client, verb="remind", everything="yes", query=f"budget={budget.uuid}&status=waiting"))
     for _step in range(3):
-        page = text(client.post(SELECTED, form_of(page)))
+        page = text(send(client, form_of(page)))
 
     mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.REMINDED)
     assert list(mails.order_by("due_at").values_list("due_at", flat=True)) == [
@@ -151,7 +156,7 @@ def test_all_that_the_filter_finds_are_reminded(client: Client, budget: Budget) 
         post(client, verb="remind", everything="yes", query=f"budget={budget.uuid}&status=waiting")
     )
     assert "Remind the learners of 5 assignments?" in question
-    done = text(client.post(SELECTED, form_of(question)))
+    done = text(send(client, form_of(question)))
 
     assert "Reminded: 5." in done
     assert f'href="/assignments/?budget={budget.uuid}&status=waiting"' in done
@@ -162,11 +167,11 @@ def test_it_is_refused_where_the_count_has_changed_since(client: Client, budget:
     question = text(post(client, verb="cancel", everything="yes", query=""))
     cancellation.cancel(budget, uuids=[rows()[0].uuid], now=world.NOW)
 
-    refused = text(client.post(SELECTED, form_of(question)), status=409)
+    refused = text(send(client, form_of(question)), status=409)
 
     assert "it was 5, and is 4 now. Nothing was done." in refused
     assert states().count(State.ALLOCATED) == 4
-    assert "Cancelled: 4." in text(client.post(SELECTED, form_of(refused)))
+    assert "Cancelled: 4." in text(send(client, form_of(refused)))
 
 
 def test_every_budget_that_gets_its_money_back_is_named_and_all_of_it_added_up(
@@ -192,14 +197,14 @@ def test_a_long_list_is_done_in_batches_and_says_how_far_it_is(
     monkeypatch.setattr(bulk_work, "BATCH", 2)
     question = text(post(client, verb="cancel", everything="yes", query=""))
 
-    step = text(client.post(SELECTED, form_of(question)))
+    step = text(send(client, form_of(question)))
     assert "2 of 5 so far" in step
     assert states().count(State.CANCELLED) == 2
-    step = text(client.post(SELECTED, form_of(step), headers={"HX-Request": "true"}))
+    step = text(send(client, form_of(step), headers={"HX-Request": "true"}))
     assert "4 of 5 so far" in step
     assert "<html" not in step
     assert "outcome" not in step
-    done = text(client.post(SELECTED, form_of(step), headers={"HX-Request": "true"}))
+    done = text(send(client, form_of(step), headers={"HX-Request": "true"}))
 
     # It goes to the beginning of the page, where the first answer has the place for it.
     outcome = done.partition('<div id="outcome" hx-swap-oob="innerHTML">')[2]
@@ -213,7 +218,7 @@ def test_what_failed_is_retried(client: Client, budget: Budget) -> None:
 
     question = text(post(client, verb="retry", everything="yes", query="cause=address_rejected"))
     assert "Retry one assignment?" in question
-    done = text(client.post(SELECTED, form_of(question)))
+    done = text(send(client, form_of(question)))
 
     assert "Retried: 1." in done
     leo = rows()[-1]
@@ -231,14 +236,14 @@ def test_a_deadline_is_extended_to_the_end_of_the_day_in_the_organisations_zone(
     question = text(post(client, verb="extend", uuid=[str(first.uuid)]))
     assert 'type="date"' in question
     for until in ("", "soon"):
-        refused = text(client.post(SELECTED, {**form_of(question), "until": until}), status=422)
+        refused = text(send(client, {**form_of(question), "until": until}), status=422)
         assert "Give a day from 2 Mar 2026 to 28 Feb 2036." in refused
-    done = text(client.post(SELECTED, {**form_of(question), "until": "2026-06-30"}))
+    done = text(send(client, {**form_of(question), "until": "2026-06-30"}))
 
     assert "Extended: 1." in done
     first.refresh_from_db()
     assert first.expires_at == datetime(2026, 6, 30, 21, 59, 59, tzinfo=UTC)
-    too_early = text(client.post(SELECTED, {**form_of(question), "until": "2026-06-29"}))
+    too_early = text(send(client, {**form_of(question), "until": "2026-06-29"}))
     assert "Its deadline is not before that day." in too_early
     assert 'role="status"> <p class="alert alert-warning">Extended: 0. 1 was left as it is.' in too_early
 
@@ -256,7 +261,7 @@ def test_an_extension_that_another_date_cuts_short_says_so(client: Client, budge
 
 
 def test_without_a_selection_it_says_to_select(client: Client, budget: Budget) -> None:
-    answer = client.post(SELECTED, {"verb": "cancel", "query": "status=waiting"}, follow=True)
+    answer = send(client, {"verb": "cancel", "query": "status=waiting"})
 
     assert answer.redirect_chain == [("/assignments/?status=waiting", 303)]
     assert "Select some assignments first, or all that the filter finds." in text(answer)
@@ -278,7 +283,7 @@ def test_others_assignments_are_never_touched(client: Client, budget: Budget) ->
     stranger = world.given_assignment(address="stranger@elsewhere.example")
 
     named = post(client, verb="cancel", uuid=[str(stranger.uuid)], confirmed=1)
-    assert named.headers["Location"] == "/assignments/?"
+    assert named.redirect_chain == [("/assignments/?", 303)]
     asked = {"verb": "cancel", "everything": "yes", "query": f"budget={stranger.budget.uuid}", "confirmed": 1}
     assert post(client, **asked).status_code == 404
     assert post(client, **asked, after=1, last=10**9).status_code == 404
@@ -329,6 +334,63 @@ def test_without_a_session_nothing_is_done_and_the_list_says_so(
     assert State.CANCELLED not in states()
 
 
+def test_the_question_and_the_result_can_be_loaded_again_and_do_nothing_then(
+    client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_work, "BATCH", 3)
+    asked = post(client, verb="cancel", everything="yes", query="status=waiting")
+    (question, status), *_more = asked.redirect_chain
+    assert status == 303
+    assert "Cancel 5 assignments?" in text(client.get(question))
+
+    half = send(client, form_of(text(asked)))
+    ((address, _status),) = half.redirect_chain
+    assert "3 of 5 so far" in text(client.get(address))
+    assert client.get(question).headers["Location"] == "/assignments/?status=waiting"
+    done = send(client, form_of(text(half)))
+
+    assert done.redirect_chain == [(address, 303)]
+    for _time in range(2):
+        result = text(client.get(address))
+        assert "Cancelled: 5." in result
+        assert 'name="step"' not in result
+    assert states() == [State.CANCELLED] * 5
+
+
+def test_the_way_back_is_to_the_page_that_it_came_from(client: Client, budget: Budget) -> None:
+    listed = text(client.get("/assignments/", {"sort": "price_cents", "cursor": "a&b"}))
+    assert '<input type="hidden" name="cursor" value="a&b">' in listed
+    question = text(
+        post(client, verb="remind", query="sort=price_cents", cursor="a&b", uuid=[str(rows()[0].uuid)])
+    )
+    back = 'href="/assignments/?sort=price_cents&cursor=a%26b"'
+
+    assert f"{back}>No, back to the list" in question
+    assert f"{back}>Back to the list" in text(send(client, form_of(question)))
+
+
+def test_a_result_names_those_of_every_batch_and_is_kept_with_the_latest_ones_of_a_session(
+    client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_work, "BATCH", 2)
+    monkeypatch.setattr(bulk_results, "MOST_KEPT", 2)
+    asked_of_all = {"verb": "remind", "everything": "yes", "query": ""}
+    question = form_of(text(send(client, asked_of_all)))
+    LearnerContentAssignment.objects.update(expires_at=world.NOW)
+    page = send(client, question)
+    for _step in range(2):
+        page = send(client, form_of(text(page)))
+
+    ((address, _status),) = page.redirect_chain
+    assert all(f"<bdi>{row.learner_email}</bdi>" in text(page) for row in rows())
+    stranger = Client()
+    stranger.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
+    assert stranger.get(address).headers["Location"] == "/assignments/"
+    for _other in range(2):
+        send(client, asked_of_all)
+    assert client.get(address).headers["Location"] == "/assignments/"
+
+
 def test_no_step_follows_a_question_that_was_not_answered(client: Client, budget: Budget) -> None:
     before = states()
 
@@ -346,7 +408,7 @@ def test_a_step_is_believed_only_as_it_was_signed(
 ) -> None:
     monkeypatch.setattr(bulk_work, "BATCH", 2)
     question = text(post(client, verb="cancel", everything="yes", query=""))
-    step = form_of(text(client.post(SELECTED, form_of(question))))
+    step = form_of(text(send(client, form_of(question))))
     assert states().count(State.CANCELLED) == 2
 
     for changed in (
@@ -354,9 +416,9 @@ def test_a_step_is_believed_only_as_it_was_signed(
         {**step, "step": step["step"] + "x"},
         {"verb": "cancel", "everything": "yes", "query": "", "done": "1000", "refused": "7", "after": "1"},
     ):
-        assert 'name="confirmed"' in client.post(SELECTED, changed).content.decode()
+        assert 'name="confirmed"' in send(client, changed).content.decode()
     assert states().count(State.CANCELLED) == 2
-    assert "4 of 5 so far" in text(client.post(SELECTED, step))
+    assert "4 of 5 so far" in text(send(client, step))
 
 
 def test_a_day_that_some_zone_cannot_have_is_refused_before_anything_is_extended(
@@ -370,7 +432,7 @@ def test_a_day_that_some_zone_cannot_have_is_refused_before_anything_is_extended
 
 def test_a_status_that_there_is_none_of_finds_nothing_to_work_on(client: Client, budget: Budget) -> None:
     form = {"verb": "cancel", "everything": "yes", "query": "status=allocated", "confirmed": 5}
-    assert post(client, **form).status_code == 303
+    assert post(client, **form).redirect_chain == [("/assignments/?status=allocated", 303)]
     assert State.CANCELLED not in states()
 
 
@@ -396,8 +458,8 @@ def test_a_reminder_that_came_too_late_is_skipped_for_a_reason_from_home(
     assert 'name="verb" value="skip">Skip<' in home
     question = text(post(client, **form | {"verb": "skip", "confirmed": ""}))
     assert "Skip what failed of one assignment?" in question
-    assert "Give a reason" in text(client.post(SELECTED, form_of(question)), status=422)
-    done = text(client.post(SELECTED, {**form_of(question), "reason": "The course is over."}))
+    assert "Give a reason" in text(send(client, form_of(question)), status=422)
+    done = text(send(client, {**form_of(question), "reason": "The course is over."}))
     assert "Skipped: 1." in done
     assert [(one.status, one.detail) for one in reminded.order_by("pk")] == [
         (Status.FAILED, "554 No."),
