@@ -18,7 +18,8 @@ from django.utils.translation import gettext as _
 from bursary.access.models import User
 from bursary.assignments.failures import LONGEST_REASON
 from bursary.budgets.models import LONGEST_AGE_DAYS
-from bursary.dashboard import assignment_filters, bulk_work
+from bursary.dashboard import assignment_filters, bulk_questions, bulk_work
+from bursary.dashboard.bulk_questions import About
 from bursary.dashboard.bulk_work import BatchResult, Extent, Verb
 
 MOST_SELECTED = 1000  # by name; a page of the list has fewer
@@ -97,6 +98,17 @@ class BulkSteps:
     def question(self) -> str:
         """The question before it is done."""
         return self.verb.question(self.count)
+
+    @cached_property
+    def about(self) -> About:
+        """The learners, the course and the deadlines of the question."""
+        return bulk_questions.about(self.rows, now=self.now)
+
+    @cached_property
+    def failed(self) -> list[str]:
+        """What failed, of work that is about that; a sentence each."""
+        is_repair = self.verb.name in ("retry", "skip")
+        return bulk_questions.failures_in_words(self.rows) if is_repair else []
 
     @cached_property
     def caution(self) -> str:

@@ -112,6 +112,8 @@ def bulk_question(request: HttpRequest, token: str) -> HttpResponse:
     asked, is_answered = bulk_results.question(request.session, token)
     if asked is None:
         return redirect("assignment-list")
+    if "until" in request.GET:
+        asked["until"] = request.GET["until"]
     work = _work(request, asked)
     if is_answered or not work.count:
         return redirect(work.back)

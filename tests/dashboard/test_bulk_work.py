@@ -19,7 +19,7 @@ from bursary.assignments.choices import ActionType, ErrorReason, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
-from bursary.dashboard import bulk_results, bulk_work
+from bursary.dashboard import bulk_questions, bulk_results, bulk_work
 from tests import world
 from tests.once import made_once
 
@@ -96,7 +96,7 @@ def test_nothing_is_done_before_it_is_confirmed(client: Client, budget: Budget) 
     question = text(post(client, verb="cancel", uuid=named))
 
     assert "Cancel 2 assignments?" in question
-    assert "Their money is free at once" in question
+    assert "The money is free at once" in question
     assert "What comes free: $398.00 (\u2068Languages\u2069)." in question
     assert f"The learners: \u2068{rows()[0].learner_email}\u2069, " in question
     assert set(states()) == {State.ALLOCATED}
@@ -187,7 +187,7 @@ def test_every_budget_that_gets_its_money_back_is_named_and_all_of_it_added_up(
     )
     assert all(f"(\u2068Budget {number}\u2069)" in question for number in range(6))
 
-    monkeypatch.setattr(bulk_work, "MOST_BUDGETS", 5)
+    monkeypatch.setattr(bulk_questions, "MOST_BUDGETS", 5)
     assert "$398.00 (2 more budgets)" in text(post(client, verb="cancel", everything="yes", query=""))
 
 
@@ -218,6 +218,8 @@ def test_what_failed_is_retried(client: Client, budget: Budget) -> None:
 
     question = text(post(client, verb="retry", everything="yes", query="cause=address_rejected"))
     assert "Retry one assignment?" in question
+    assert "The learner: \u2068leo@nowhere.invalid\u2069." in question
+    assert "<li>The invitation (1): the address does not exist.</li>" in question
     done = text(send(client, form_of(question)))
 
     assert "Retried: 1." in done
@@ -233,8 +235,14 @@ def test_a_deadline_is_extended_to_the_end_of_the_day_in_the_organisations_zone(
 ) -> None:
     first, *_others = rows()
 
-    question = text(post(client, verb="extend", uuid=[str(first.uuid)]))
+    asked = post(client, verb="extend", uuid=[str(first.uuid)])
+    question, address = text(asked), asked.redirect_chain[0][0]
     assert 'type="date"' in question
+    assert "The deadline: " in question
+    assert "No e-mail is sent about the extension." in question
+    (later, _month) = re.findall(r'href="([^"]*\?until=.*?)"', question)
+    assert later == f"{address}?until={first.expires_at.date() + timedelta(days=14)}"
+    assert f'name="until" value="{later[-10:]}"' in text(client.get(later))
     for until in ("", "soon"):
         refused = text(send(client, {**form_of(question), "until": until}), status=422)
         assert "Give a day from 2 Mar 2026 to 28 Feb 2036." in refused
@@ -245,18 +253,25 @@ def test_a_deadline_is_extended_to_the_end_of_the_day_in_the_organisations_zone(
     assert first.expires_at == datetime(2026, 6, 30, 21, 59, 59, tzinfo=UTC)
     too_early = text(send(client, {**form_of(question), "until": "2026-06-29"}))
     assert "Its deadline is not before that day." in too_early
-    assert 'role="status"> <p class="alert alert-warning">Extended: 0. 1 was left as it is.' in too_early
+    assert 'role="status"> <p class="alert alert-warning">Nothing was done. 1 was left as it is.' in too_early
 
 
 def test_an_extension_that_another_date_cuts_short_says_so(client: Client, budget: Budget) -> None:
     terms.change(budget, now=world.NOW, terms={"ends_at": datetime(2026, 6, 10, 20, tzinfo=UTC)})
-    first, *_others = rows()
+    first, accepted, *_others = rows()
     form = {"verb": "extend", "uuid": [str(first.uuid)], "confirmed": 1, "until": "2026-06-30"}
+
+    form["uuid"] = [str(first.uuid), str(accepted.uuid)]
+    form["confirmed"] = 2
+    LearnerContentAssignment.objects.filter(pk=accepted.pk).update(state=State.ACCEPTED)
 
     done = text(post(client, **form))
 
-    assert "Extended: 1." in done
-    assert f"<bdi>{first.learner_email}</bdi>" in done
+    assert "Extended: 1. 1 was left as it is." in done
+    left, _heading, extended = done.partition(">Extended, but not to that day</h2>")
+    assert ">Left as they are</h2> " in left
+    assert f"<bdi>{accepted.learner_email}</bdi>" in left
+    assert f"<bdi>{first.learner_email}</bdi>" in extended
     assert "Extended to 10 Jun 2026 only: its budget ends then." in done
 
 
@@ -355,6 +370,46 @@ def test_the_question_and_the_result_can_be_loaded_again_and_do_nothing_then(
         assert "Cancelled: 5." in result
         assert 'name="step"' not in result
     assert states() == [State.CANCELLED] * 5
+
+
+def test_the_question_names_the_learners_and_the_course(
+    client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_questions, "MOST_LEARNERS", 2)
+    names = [f"\u2068{row.learner_email}\u2069" for row in rows()]
+    for verb, count in (("remind", 3), ("cancel", 2), ("extend", 5)):
+        question = text(post(client, verb=verb, uuid=[str(row.uuid) for row in rows()[:count]]))
+        more = f" and {count - 2} more" if count > 2 else ""
+        assert f"The learners: {names[0]}, {names[1]}{more}." in question
+        assert "Course: <bdi>Tidal Engines</bdi>" in question
+
+    other = world.given_assignment(budget, world.given_content(), address="other@people.example")
+    question = text(post(client, verb="remind", uuid=[str(rows()[0].uuid), str(other.uuid)]))
+    assert "<bdi>Tidal Engines</bdi>" not in question
+
+
+def test_those_that_had_a_mail_a_moment_ago_are_counted_before_and_named_after(
+    client: Client, budget: Budget
+) -> None:
+    form = {"verb": "remind", "everything": "yes", "query": ""}
+    first, *_others = rows()
+    now = timezone.now() - timedelta(minutes=3, seconds=30)
+    reminders_of.remind(budget, uuids=[first.uuid], now=now)
+
+    assert "One of them had an e-mail a moment ago, and gets no other one now. Come again in 7 min." in text(
+        send(client, form)
+    )
+    done = text(send(client, form_of(text(send(client, form)))))
+    assert "Reminded: 4. Had an e-mail a moment ago: 1." in done
+    assert f"<bdi>{first.learner_email}</bdi>" in done.partition("Had an e-mail a moment ago</h2>")[2]
+
+    question = text(send(client, form))
+    assert (
+        "No learner can be reminded now: each had an e-mail a moment ago. Come again in 10 min." in question
+    )
+    done = text(send(client, form_of(question)))
+    assert "Nothing was done. Had an e-mail a moment ago: 5." in done
+    assert reminders() == 5
 
 
 def test_the_way_back_is_to_the_page_that_it_came_from(client: Client, budget: Budget) -> None:
