@@ -21,7 +21,7 @@ OLD = timedelta(days=30)  # a failure that old is asked about before it is retri
 
 
 @dataclass(frozen=True)
-class About:
+class QuestionScope:
     """The assignments of a question, in words."""
 
     learners: str
@@ -33,12 +33,12 @@ class About:
     """Days to extend the latest of them to."""
 
 
-def about(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> About:
+def about(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> QuestionScope:
     """Return what a question says of its assignments. Four queries at most, and the content reads'."""
     first = rows.select_related("content", "budget__customer").defer("content__payload")
     named = list(first.order_by("pk")[:MOST_LEARNERS])
     if not named:
-        return About("", "", "", [])
+        return QuestionScope("", "", "", [])
     totals = rows.order_by().aggregate(
         count=Count("pk"), contents=Count("content_key", distinct=True), least=Min("content_key")
     )
@@ -53,7 +53,7 @@ def about(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> About:
         same = days[0] == days[1]
         text = _("The deadline: %(last)s.") if same else _("The deadlines: from %(first)s to %(last)s.")
         deadlines = text % words
-    return About(
+    return QuestionScope(
         learners=_learners(named, count=totals["count"]),
         course=_title(named[0]) if totals["contents"] == 1 else "",
         deadlines=deadlines,

@@ -19,7 +19,7 @@ from bursary.access.models import User
 from bursary.assignments.failures import LONGEST_REASON
 from bursary.budgets.models import LONGEST_AGE_DAYS
 from bursary.dashboard import assignment_filters, bulk_questions, bulk_work
-from bursary.dashboard.bulk_questions import About
+from bursary.dashboard.bulk_questions import QuestionScope
 from bursary.dashboard.bulk_work import BatchResult, Extent, Verb
 
 MOST_SELECTED = 1000  # by name; a page of the list has fewer
@@ -100,7 +100,7 @@ class BulkSteps:
         return self.verb.question(self.count)
 
     @cached_property
-    def about(self) -> About:
+    def about(self) -> QuestionScope:
         """The learners, the course and the deadlines of the question."""
         return bulk_questions.about(self.rows, now=self.now)
 
