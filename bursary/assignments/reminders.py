@@ -231,6 +231,21 @@ def _sweep(kind: _Kind, *, now: datetime, progress: Callable[[int], None] | None
     return sweeps.sweep(kind.due, check_batch, now=now, order=kind.column, progress=progress)
 
 
+def recent_invitations(
+    assignments: QuerySet[LearnerContentAssignment], *, now: datetime
+) -> QuerySet[LearnerContentAssignmentAction]:
+    """Return the mails to these assignments' learners beside which no reminder is requested at `now`."""
+    return _recent(_INVITATIONS, now=now).filter(assignment__in=assignments.values("pk"))
+
+
+def _recent(kinds: Sequence[ActionType], *, now: datetime) -> QuerySet[LearnerContentAssignmentAction]:
+    """Return the mails of these types, in the current cycle, that are open or were just sent."""
+    recent = Q(status=Status.DONE, created__gt=now - REQUEST_INTERVAL) | Q(status__in=OPEN)
+    return LearnerContentAssignmentAction.objects.filter(
+        recent, action_type__in=list(kinds), cycle=F("assignment__cycle")
+    )
+
+
 @repeated_after_deadlocks
 def _request(
     budget: Budget,
@@ -252,11 +267,8 @@ def _request(
         ledger.lock(budget.pk)
         named = LearnerContentAssignment.objects.filter(budget=budget, uuid__in=uuids)
         found = {one.uuid: one for one in for_update(named).order_by("pk")}
-        recent = Q(status=Status.DONE, created__gt=now - REQUEST_INTERVAL) | Q(status__in=OPEN)
-        mails = LearnerContentAssignmentAction.objects.filter(
-            recent, assignment__in=list(found.values()), action_type__in=list(same)
-        )
-        on_their_way = set(mails.filter(cycle=F("assignment__cycle")).values_list("assignment", flat=True))
+        mails = _recent(same, now=now).filter(assignment__in=list(found.values()))
+        on_their_way = set(mails.values_list("assignment", flat=True))
         for uuid in dict.fromkeys(uuids):
             if (assignment := found.get(uuid)) is None:
                 outcome.refused[uuid] = "unknown"

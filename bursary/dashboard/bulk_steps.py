@@ -5,6 +5,7 @@ What a step hands to the next one is signed: a form cannot make up how much was 
 
 from datetime import date, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.core import signing
@@ -17,7 +18,8 @@ from django.utils.translation import gettext as _
 from bursary.access.models import User
 from bursary.assignments.failures import LONGEST_REASON
 from bursary.budgets.models import LONGEST_AGE_DAYS
-from bursary.dashboard import assignment_filters, bulk_work
+from bursary.dashboard import assignment_filters, bulk_questions, bulk_work
+from bursary.dashboard.bulk_questions import QuestionScope
 from bursary.dashboard.bulk_work import BatchResult, Extent, Verb
 
 MOST_SELECTED = 1000  # by name; a page of the list has fewer
@@ -32,6 +34,7 @@ class BulkSteps:
     def __init__(self, posted: QueryDict, verb: Verb, *, user: User, now: datetime) -> None:
         self.verb, self.user, self.now = verb, user, now
         self.everything, self.query = bool(posted.get("everything")), posted.get("query", "")
+        self.cursor = posted.get("cursor", "")
         self.uuids = [] if self.everything else uuids_of(posted)
         self.given, self.confirmed = posted.get(verb.asks, "").strip(), _number(posted, "confirmed")
         self.so_far, self.refused, self.after = BatchResult(), 0, 0
@@ -42,7 +45,9 @@ class BulkSteps:
         else:
             permitted = assignment_filters.of_budgets_of(user, (), permission=verb.permission)
             self.rows = permitted.filter(uuid__in=self.uuids)
-        if step := self._step(posted.get("step", "")):
+        step = self._step(posted.get("step", ""))
+        self.is_under_way = step is not None
+        if step:
             self.confirmed, last, self.after, self.so_far.done, self.so_far.unchanged, self.refused = step
             self.extent = Extent(self.confirmed, last)
             self.rows = self.rows.filter(pk__lte=last)
@@ -69,9 +74,18 @@ class BulkSteps:
         )
         self.so_far.done += result.done
         self.so_far.unchanged += result.unchanged
-        self.refused += len(result.refused)
+        self.refused += result.refused
         self.after = result.last
         return result
+
+    @property
+    def fields(self) -> dict[str, list[str]]:
+        """The fields that ask for it."""
+        named = [str(uuid) for uuid in self.uuids]
+        all_of_it = {"everything": ["yes"]} if self.everything else {"uuid": named}
+        asked = {self.verb.asks: [self.given]} if self.verb.asks else {}
+        place = {"query": [self.query], "cursor": [self.cursor]}
+        return {"verb": [self.verb.name]} | place | all_of_it | asked
 
     @property
     def step(self) -> str:
@@ -84,6 +98,17 @@ class BulkSteps:
     def question(self) -> str:
         """The question before it is done."""
         return self.verb.question(self.count)
+
+    @cached_property
+    def about(self) -> QuestionScope:
+        """The learners, the course and the deadlines of the question."""
+        return bulk_questions.about(self.rows, now=self.now)
+
+    @cached_property
+    def failed(self) -> list[str]:
+        """What failed, of work that is about that; a sentence each."""
+        is_repair = self.verb.name in ("retry", "skip")
+        return bulk_questions.failures_in_words(self.rows) if is_repair else []
 
     @cached_property
     def caution(self) -> str:
@@ -103,7 +128,7 @@ class BulkSteps:
     @property
     def back(self) -> str:
         """The address of the list."""
-        return f"{reverse('assignment-list')}?{self.query}"
+        return list_address(self.query, cursor=self.cursor)
 
     @property
     def days(self) -> tuple[date, date]:
@@ -138,6 +163,12 @@ class BulkSteps:
             pass
         words = {"first": date_format(first, "DATE_FORMAT"), "last": date_format(last, "DATE_FORMAT")}
         return _("Give a day from %(first)s to %(last)s.") % words
+
+
+def list_address(query: str, *, cursor: str) -> str:
+    """Return the address of the list, at the page that a form was sent from."""
+    page = urlencode({"cursor": cursor}) if cursor else ""
+    return f"{reverse('assignment-list')}?{'&'.join(filter(None, [query, page]))}"
 
 
 def uuids_of(posted: QueryDict) -> list[UUID]:

@@ -6,16 +6,15 @@ batch a request of its own, so that the page shows how far it is and a long list
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from django.db.models import Count, Max, Q, QuerySet, Sum
+from django.db.models import Count, Max, Q, QuerySet
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from bursary.access import anonymisation
 from bursary.access.models import User
 from bursary.access.permissions import Permission
 from bursary.assignments import cancellation, content_display, extension, failures, reminders
@@ -24,13 +23,11 @@ from bursary.assignments.extension import ExtensionRefusal
 from bursary.assignments.failures import RepairRefusal
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
+from bursary.dashboard import bulk_questions
 from bursary.lib import moments
 from bursary.lib.batches import keyset_pages
-from bursary.lib.money import dollars
 
 BATCH = 500
-MOST_LEARNERS, MOST_BUDGETS = 5, 20  # that are named before assignments are cancelled
-OLD = timedelta(days=30)  # a failure that old is asked about before it is retried
 
 REFUSALS: Mapping[str, Any] = {
     "unknown": gettext_lazy("It is not there any more."),
@@ -57,12 +54,17 @@ _SHORTER: Mapping[str, Any] = {
     ExpiryReason.BUDGET_END: gettext_lazy("Extended to %(day)s only: its budget ends then."),
 }
 
+KINDS = ("refused", "otherwise", "unchanged")
+"""Of remarks: what is left as it is; what is done, but not as was asked for; and what needed nothing."""
+
 
 @dataclass(frozen=True)
 class Remark:
     """An assignment, and a sentence about what was done with it, or why it was not."""
 
     assignment: LearnerContentAssignment
+    kind: str
+    """One of `KINDS`."""
     sentence: str
 
 
@@ -72,22 +74,17 @@ class BatchResult:
 
     done: int = 0
     unchanged: int = 0
-    refused: list[Remark] = field(default_factory=list)
-    otherwise: list[Remark] = field(default_factory=list)
-    """Those that were done, but not as was asked for."""
+    refused: int = 0
+    remarks: list[Remark] = field(default_factory=list)
+    """On each that was not done, or not as was asked for."""
     last: int = 0
     """The greatest primary key of the batch; 0 where it was the last one."""
-
-    @property
-    def remarks(self) -> list[Remark]:
-        """Each that was not done, and then each that was not done as was asked for."""
-        return self.refused + self.otherwise
 
 
 @dataclass(frozen=True)
 class _Outcome:
     done: int
-    unchanged: int
+    unchanged: Sequence[UUID]
     refused: Mapping[UUID, str]
     otherwise: Mapping[UUID, str] = field(default_factory=dict)
     """Sentences about those that were done, but not as was asked for."""
@@ -126,7 +123,7 @@ class Verb:
 
     def in_words(self, result: BatchResult) -> str:
         """Return the result as a sentence or two."""
-        parts = [f"{self.done}: {result.done:,}."] if result.done or not result.unchanged else []
+        parts = [f"{self.done}: {result.done:,}." if result.done else _("Nothing was done.")]
         if result.unchanged:
             parts.append(f"{self.unchanged}: {result.unchanged:,}.")
         return " ".join(parts)
@@ -136,28 +133,29 @@ def _remind(
     budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
 ) -> _Outcome:
     found = reminders.remind(budget, uuids=uuids, now=now, actor=actor, place=place)
-    return _Outcome(len(found.requested), len(found.on_their_way), found.refused)
+    return _Outcome(len(found.requested), found.on_their_way, found.refused)
 
 
 def _cancel(
     budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
 ) -> _Outcome:
     found = cancellation.cancel(budget, uuids=uuids, now=now, actor=actor, place=place)
-    return _Outcome(len(found.cancelled), len(found.unchanged), found.refused)
+    unchanged = [one.uuid for one in found.unchanged]
+    return _Outcome(len(found.cancelled), unchanged, found.refused)
 
 
 def _retry(
     budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
 ) -> _Outcome:
     found = failures.retry(budget, uuids=uuids, now=now, actor=actor, place=place)
-    return _Outcome(len(found.repaired), 0, found.refused)
+    return _Outcome(len(found.repaired), (), found.refused)
 
 
 def _skip(
     budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
 ) -> _Outcome:
     found = failures.skip(budget, uuids=uuids, reason=given, now=now, actor=actor)
-    return _Outcome(len(found.repaired), 0, found.refused)
+    return _Outcome(len(found.repaired), (), found.refused)
 
 
 def _extend(
@@ -171,49 +169,7 @@ def _extend(
         for one in found.extended
         if one.decided_by in _SHORTER
     }
-    return _Outcome(len(found.extended), 0, found.refused, shorter)
-
-
-def _old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str:
-    """Return that some failed so long ago that a mail may surprise its reader; empty if none did."""
-    failed = failures.to_repair().filter(assignment__in=rows.order_by().values("pk"))
-    old = failed.filter(completed_at__lte=now - OLD).aggregate(count=Count("assignment", distinct=True))
-    if not (count := old["count"]):
-        return ""
-    return ngettext(
-        "One of them failed more than %(days)s days ago: its learner may not expect it any more.",
-        "%(count)s of them failed more than %(days)s days ago: their learners may not expect it any more.",
-        count,
-    ) % {"count": count, "days": OLD.days}
-
-
-def _what_comes_free(rows: QuerySet[LearnerContentAssignment], _now: datetime) -> str:
-    """Return the money that comes free, of which budgets, and the first learners. Three queries."""
-    still_open = rows.filter(state=State.ALLOCATED).order_by()
-    all_of_it = {"count": Count("pk"), "cents": Sum("price_cents"), "budgets": Count("budget", distinct=True)}
-    total = still_open.aggregate(**all_of_it)
-    if not total["count"]:
-        return ""
-    by_budget = still_open.values_list("budget__name", "budget").annotate(cents=Sum("price_cents"))
-    money = [(name, cents) for name, _pk, cents in by_budget.order_by("-cents", "budget")[:MOST_BUDGETS]]
-    first = still_open.order_by("pk").values_list("learner_email", flat=True)[:MOST_LEARNERS]
-    learners = [anonymisation.shown_address(address) for address in first]
-    names = ", ".join(_isolated(name) for name in learners)
-    freed = ", ".join(f"{dollars(cents)} ({_isolated(name)})" for name, cents in money)
-    if more := total["budgets"] - len(money):
-        rest = dollars(total["cents"] - sum(cents for _name, cents in money))
-        others = ngettext("%(money)s (%(count)s more budget)", "%(money)s (%(count)s more budgets)", more)
-        freed = f"{freed}, {others % {'money': rest, 'count': more}}"
-    words = {"all": dollars(total["cents"]), "freed": freed, "names": names}
-    words["names"] += ", …" if total["count"] > len(learners) else ""
-    if total["budgets"] == 1:
-        return _("What comes free: %(freed)s. The learners: %(names)s") % words
-    return _("What comes free: %(all)s, that is %(freed)s. The learners: %(names)s") % words
-
-
-def _isolated(name: str) -> str:
-    """Return a name that keeps its direction in a sentence of the other one."""
-    return f"\u2068{name}\u2069"
+    return _Outcome(len(found.extended), (), found.refused, shorter)
 
 
 VERBS: Mapping[str, Verb] = {
@@ -239,13 +195,14 @@ VERBS: Mapping[str, Verb] = {
             ),
             Q(state=State.ALLOCATED, learner_state=LearnerState.WAITING),
             _remind,
+            caution=bulk_questions.reminded_lately,
         ),
         Verb(
             "cancel",
             Permission.CANCEL,
             gettext_lazy("Cancel"),
             gettext_lazy(
-                "Their money is free at once, and learners who had an e-mail about it get one that it was "
+                "The money is free at once. Where an e-mail was sent about it, another one says that it was "
                 "cancelled. What was accepted or has ended stays as it is."
             ),
             gettext_lazy("Cancelled"),
@@ -255,7 +212,7 @@ VERBS: Mapping[str, Verb] = {
             ),
             Q(state=State.ALLOCATED),
             _cancel,
-            caution=_what_comes_free,
+            caution=bulk_questions.what_comes_free,
         ),
         Verb(
             "retry",
@@ -269,7 +226,7 @@ VERBS: Mapping[str, Verb] = {
             ),
             Q(failures.with_failures()),
             _retry,
-            caution=_old_failures,
+            caution=bulk_questions.old_failures,
         ),
         Verb(
             "extend",
@@ -277,7 +234,7 @@ VERBS: Mapping[str, Verb] = {
             gettext_lazy("Extend"),
             gettext_lazy(
                 "Learners can accept until the end of that day, unless enrolment closes or the budget ends "
-                "before. The links in earlier mails work until then."
+                "before. The links in earlier mails work until then. No e-mail is sent about the extension."
             ),
             gettext_lazy("Extended"),
             gettext_lazy("Nothing to do"),
@@ -351,25 +308,28 @@ def do_batch(
     for _pk, budget_pk, uuid in batch:
         uuids.setdefault(budget_pk, []).append(uuid)
     result = BatchResult()
-    refused: dict[UUID, str] = {}
-    otherwise: dict[UUID, str] = {}
+    sentences: dict[UUID, tuple[str, str]] = {}
     budgets = Budget.objects.select_related("customer").in_bulk(uuids)
     for budget_pk, named in sorted(uuids.items()):
         before = place + result.done
         outcome = verb.work(budgets[budget_pk], named, given=given, now=now, actor=actor, place=before)
         result.done += outcome.done
-        result.unchanged += outcome.unchanged
-        refused |= {uuid: REFUSALS.get(why, _("It cannot be done.")) for uuid, why in outcome.refused.items()}
-        otherwise |= outcome.otherwise
-    result.refused, result.otherwise = _remarks(refused, now=now), _remarks(otherwise, now=now)
+        result.unchanged += len(outcome.unchanged)
+        result.refused += len(outcome.refused)
+        for uuid, why in outcome.refused.items():
+            sentences[uuid] = ("refused", str(REFUSALS.get(why, _("It cannot be done."))))
+        sentences |= {uuid: ("otherwise", sentence) for uuid, sentence in outcome.otherwise.items()}
+        sentences |= dict.fromkeys(outcome.unchanged, ("unchanged", ""))
+    result.remarks = remarks(sentences, now=now)
     result.last = batch[-1][0] if len(batch) == BATCH else 0
     return result
 
 
-def _remarks(sentences: Mapping[UUID, str], *, now: datetime) -> list[Remark]:
+def remarks(sentences: Mapping[UUID, tuple[str, str]], *, now: datetime) -> list[Remark]:
+    """Return the remarks with these kinds and sentences, those of each kind by primary key."""
     if not sentences:
         return []
     rows = LearnerContentAssignment.objects.filter(uuid__in=sentences).select_related("content", "budget")
     found = list(rows.defer("content__payload").order_by("pk"))
     content_display.attach_content(found, now=now)
-    return [Remark(one, str(sentences[one.uuid])) for one in found]
+    return sorted((Remark(one, *sentences[one.uuid]) for one in found), key=lambda one: KINDS.index(one.kind))

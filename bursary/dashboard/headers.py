@@ -28,15 +28,19 @@ def page(view: Callable[P, HttpResponseBase]) -> Callable[P, HttpResponseBase]:
     """Decorate a view: its response is not cached and forbids all that pages do not use.
 
     Of htmx, a redirect to sign in is answered with a sentence: the page around it, and what is typed, stay.
+    Of another form, the page to sign in and the one it leads to say that nothing was done.
     """
 
     @wraps(view)
     def answer(*args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         response = view(*args, **kwargs)
         request = args[0]
-        to_sign_in = response.get("Location", "").startswith(resolve_url(settings.LOGIN_URL))
-        if to_sign_in and isinstance(request, HttpRequest) and request.headers.get("HX-Request"):
-            response = render(request, "dashboard/parts/unsent.html", {"signed_out": True}, status=401)
+        to_sign_in = response.get("Location", "").startswith(f"{resolve_url(settings.LOGIN_URL)}?")
+        if to_sign_in and isinstance(request, HttpRequest):
+            if request.headers.get("HX-Request"):
+                response = render(request, "dashboard/parts/unsent.html", {"signed_out": True}, status=401)
+            elif request.method == "POST":
+                response.headers["Location"] += "&unsent=yes"
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         return response
 

@@ -5,11 +5,15 @@ from collections.abc import Mapping
 from django.contrib.auth.forms import AuthenticationForm
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
+from django.utils.translation import gettext_lazy
 
 PREFIX = "kept-"
 """Of the names of kept fields beside those of the form to sign in."""
 NOT_KEPT = frozenset({"csrfmiddlewaretoken", "assign", "preview", "search"})
 """The token, which signing in ends, and the buttons: what is sent again is a preview at first."""
+
+UNSENT = gettext_lazy("Your sign-in had ended; nothing was done.")
+"""About a form that is not kept."""
 
 
 def kept(posted: QueryDict) -> dict[str, str]:

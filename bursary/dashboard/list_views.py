@@ -5,17 +5,25 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, may_anywhere
 from bursary.assignments import csv_export
-from bursary.dashboard import assignment_filters, assignment_list, budget_pages, bulk_steps, bulk_work
+from bursary.dashboard import (
+    assignment_filters,
+    assignment_list,
+    budget_pages,
+    bulk_results,
+    bulk_steps,
+    bulk_work,
+)
 from bursary.dashboard import totals as totals_of
 from bursary.dashboard.bulk_steps import BulkSteps
 from bursary.dashboard.headers import page
@@ -37,12 +45,14 @@ def assignments(request: HttpRequest) -> HttpResponse:
 
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
-@login_required
 def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """Export all assignments that the address finds as CSV; by POST, the selected ones. It is logged.
 
     An address that cannot be read is answered 400, by the list with the reason.
     """
+    if not request.user.is_authenticated:
+        is_form = request.method == "POST"
+        return redirect_to_login(_list_of(request) if is_form else request.get_full_path())
     user, now = _user(request), timezone.now()
     query = QueryDict(request.POST["query"]) if "query" in request.POST else request.GET
     chosen = assignment_filters.selection(user, query, now=now)
@@ -50,7 +60,7 @@ def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     if request.method == "POST" and not request.POST.get("everything"):
         uuids = bulk_steps.uuids_of(request.POST)
         if not uuids:
-            return _nothing_selected(request, f"{reverse('assignment-list')}?{filters}")
+            return _nothing_selected(request, _list_of(request))
         permitted = assignment_filters.of_budgets_of(user, (), permission=Permission.READ_ASSIGNMENTS)
         rows, filters = permitted.filter(uuid__in=uuids), "selected by hand"
     elif chosen.problems:
@@ -63,31 +73,66 @@ def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
 
 
 @page
-@require_POST
-@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
 def selected(request: HttpRequest) -> HttpResponse:
     """Ask whether to do something to the selected assignments; once it is confirmed, do it.
 
-    Of all that a filter finds, a batch: the answer has a form for the next one. Where their number is not
-    the confirmed one any more, nothing is done and the question is asked anew, 409.
+    Question and result have addresses of their own. Of all that a filter finds, a batch is done: the result
+    has a form for the next one. Where their number is not the confirmed one any more, nothing is done and the
+    question is asked anew, 409. A GET leads to the list.
     """
-    verb = bulk_work.VERBS.get(request.POST.get("verb", ""))
-    if verb is None:
-        raise Http404("There is no such action.")
-    work = BulkSteps(request.POST, verb, user=_user(request), now=timezone.now())
+    if not request.user.is_authenticated:
+        return redirect_to_login(_list_of(request))
+    if request.method != "POST":
+        return redirect("assignment-list")
+    work, token = _work(request, request.POST), request.POST.get("kept", "")
+    if work.is_confirmed:
+        batch = work.do_batch()
+        token = bulk_results.keep_result(request.session, token, work, batch)
+        if _is_part(request):
+            context = {"work": work, "remarks": batch.remarks, "kept": token, "part": True}
+            return render(request, "dashboard/parts/bulk_step.html", context)
+        return SeeOther(reverse("bulk-result", args=[token]))
     if not (work.everything or work.uuids):
         return _nothing_selected(request, work.back)
-    if not (work.count or work.after):
+    if not work.count:
         messages.info(request, _("Nothing that is selected can be changed by this: nothing was done."))
         return SeeOther(work.back)
-    if work.is_confirmed:
-        context = {"work": work, "batch": work.do_batch(), "part": _is_part(request)}
-        template = "dashboard/parts/bulk_step.html" if context["part"] else "dashboard/bulk_result.html"
-        return render(request, template, context)
-    changed = work.confirmed is not None and work.confirmed != work.count
-    status = HTTPStatus.CONFLICT if changed else HTTPStatus.OK
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if work.problem else status
-    return render(request, "dashboard/bulk_confirm.html", {"work": work, "changed": changed}, status=status)
+    if work.confirmed is None:
+        token = bulk_results.keep_question(request.session, work)
+        return SeeOther(reverse("bulk-question", args=[token]))
+    changed = work.confirmed != work.count
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if work.problem else HTTPStatus.CONFLICT
+    context = {"work": work, "changed": changed, "kept": token}
+    return render(request, "dashboard/bulk_confirm.html", context, status=status)
+
+
+@page
+@require_safe
+@login_required
+def bulk_question(request: HttpRequest, token: str) -> HttpResponse:
+    """Ask whether to do something to the selected assignments. Once it is answered, it leads to the list."""
+    asked, is_answered = bulk_results.question(request.session, token)
+    if asked is None:
+        return redirect("assignment-list")
+    if "until" in request.GET:
+        asked["until"] = request.GET["until"]
+    work = _work(request, asked)
+    if is_answered or not work.count:
+        return redirect(work.back)
+    return render(request, "dashboard/bulk_confirm.html", {"work": work, "kept": token})
+
+
+@page
+@require_safe
+@login_required
+def bulk_result(request: HttpRequest, token: str) -> HttpResponse:
+    """Show the result of bulk work; between its batches, how far it is, with the form of the next one."""
+    found = bulk_results.result(request.session, token, user=_user(request), now=timezone.now())
+    if found is None:
+        return redirect("assignment-list")
+    work, remarks = found
+    return render(request, "dashboard/bulk_result.html", {"work": work, "remarks": remarks, "kept": token})
 
 
 @page
@@ -138,6 +183,19 @@ def spendings(request: HttpRequest, uuid: UUID) -> HttpResponse:
 def _nothing_selected(request: HttpRequest, back: str) -> HttpResponse:
     messages.warning(request, _("Select some assignments first, or all that the filter finds."))
     return SeeOther(back)
+
+
+def _list_of(request: HttpRequest) -> str:
+    """Return the address of the list that a form was sent from."""
+    return bulk_steps.list_address(request.POST.get("query", ""), cursor=request.POST.get("cursor", ""))
+
+
+def _work(request: HttpRequest, fields: QueryDict) -> BulkSteps:
+    """Return the work that a form asks for. Raises Http404."""
+    verb = bulk_work.VERBS.get(fields.get("verb", ""))
+    if verb is None:
+        raise Http404("There is no such action.")
+    return BulkSteps(fields, verb, user=_user(request), now=timezone.now())
 
 
 def _user(request: HttpRequest) -> User:

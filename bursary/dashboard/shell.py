@@ -31,6 +31,8 @@ SECTIONS: Mapping[str, tuple[Any, str, frozenset[str]]] = {
                 "assignment-list",
                 "assignment-totals",
                 "selected-assignments",
+                "bulk-question",
+                "bulk-result",
                 "assignment",
                 "batch",
                 *_REMEDIES,

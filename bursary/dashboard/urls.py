@@ -13,6 +13,8 @@ urlpatterns = [
     path("assignments/export/", list_views.export, name="export-assignments"),
     path("assignments/totals/", list_views.totals, name="assignment-totals"),
     path("assignments/selected/", list_views.selected, name="selected-assignments"),
+    path("assignments/selected/<str:token>/", list_views.bulk_question, name="bulk-question"),
+    path("assignments/selected/<str:token>/result/", list_views.bulk_result, name="bulk-result"),
     path("forgotten-password/", account_views.ForgottenPassword.as_view(), name="forgotten-password"),
     path("forgotten-password/sent/", account_views.LinkSent.as_view(), name="password-link-sent"),
     # Logs mask the token: see bursary/lib/logs.py.

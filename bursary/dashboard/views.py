@@ -10,7 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
@@ -69,7 +69,8 @@ class SignIn(LoginView):
 
     def get_context_data(self, **more: Any) -> dict[str, Any]:
         """Return what the page shows, and keeps."""
-        return super().get_context_data(**more) | {"kept": kept_forms.kept(self.request.POST)}
+        more |= {"kept": kept_forms.kept(self.request.POST), "unsent": self._unsent}
+        return super().get_context_data(**more)
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Sign in."""
@@ -77,12 +78,26 @@ class SignIn(LoginView):
         if kept := kept_forms.kept(self.request.POST):
             context = {"kept": kept, "next": self.get_success_url()}
             return render(self.request, "dashboard/signed-in.html", context)
+        if self._unsent:
+            messages.warning(self.request, kept_forms.UNSENT)
         return response
+
+    @property
+    def _unsent(self) -> str:
+        """What is said about a form that was sent without a session; empty where none was."""
+        fields = self.request.POST if self.request.method == "POST" else self.request.GET
+        return str(kept_forms.UNSENT) if "unsent" in fields else ""
 
 
 @method_decorator(page, name="dispatch")
 class SignOut(LogoutView):
-    """Sign out, by POST."""
+    """Sign out, by POST; a GET leads home."""
+
+    http_method_names = ("get", "head", "post", "options")
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Change nothing."""
+        return redirect("home")
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Say on the first page that it is done."""

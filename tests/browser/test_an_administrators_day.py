@@ -70,9 +70,34 @@ def test_the_learners_that_have_not_reacted_are_found_and_reminded(
     reminded = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.REMINDED)
     assert reminded.count() == 4
     assert not reminded.filter(assignment=done).exists()
+    page.reload()
+    expect(page.get_by_role("status")).to_have_text("Reminded: 4.")
     tab_to(page, page.get_by_role("link", name="Back to the list"))
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{visitor.origin}/assignments/?status=waiting")
+    page.go_back()
+    page.go_back()  # to the question, which is answered
+    expect(page).to_have_url(f"{visitor.origin}/assignments/?status=waiting")
+    assert reminded.count() == 4
+
+
+def test_from_a_ticked_row_the_keyboard_skips_to_the_actions_and_going_back_keeps_the_count(
+    visitor: Visitor, budget: Budget
+) -> None:
+    page = visitor.open("/assignments/")
+    page.get_by_role("table").get_by_role("checkbox").nth(1).focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    visitor.looks_over()
+    expect(page.get_by_role("link", name="To the actions")).to_be_focused()  # of the ticked row alone
+    for key in ("Enter", "Tab", "Tab"):
+        page.keyboard.press(key)
+    expect(page.get_by_role("button", name="Remind")).to_be_focused()
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("heading", name="Remind the learner of one assignment?")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_text(f"1 / {COUNT + 1}")).to_be_visible()
 
 
 def test_what_the_filter_finds_is_saved_as_a_file_with_the_right_rows(

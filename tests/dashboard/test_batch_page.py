@@ -176,7 +176,9 @@ def test_what_can_be_tried_again_is_retried_together(
 
     text = section(page(client, made), "not-notified")
     query = re.findall(r'name="query" value="(.*?)"', text)[0]
-    asked = client.post("/assignments/selected/", {"verb": "retry", "everything": "yes", "query": query})
+    asked = client.post(
+        "/assignments/selected/", {"verb": "retry", "everything": "yes", "query": query}, follow=True
+    )
 
     assert "Retry one assignment?" in asked.content.decode()
 

@@ -58,6 +58,7 @@ READ: dict[str, Sequence[Body]] = {
         for more in ("", "-overview")
     },
     **dict.fromkeys(["cancel-assignment", "extend-deadline", "correct-address"], PLAIN),
+    **dict.fromkeys(["bulk-question", "bulk-result"], PLAIN),
 }
 """What is read, by the name of its address; after everything that was sent, without parameters."""
 

@@ -25,5 +25,6 @@ for (const form of document.querySelectorAll("[data-selection]")) {
   all.hidden = false;
   all.addEventListener("change", () => { for (const row of rows) row.checked = all.checked; });
   form.addEventListener("change", show);
+  addEventListener("pageshow", show);  // after going back, a browser ticks again what was ticked
   show();
 }

@@ -1,0 +1,147 @@
+"""What is said before work is done on many assignments: to whom, about what, and what is to be considered."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from math import ceil
+
+from django.db.models import Count, Max, Min, QuerySet, Sum
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from bursary.access import anonymisation
+from bursary.assignments import causes, content_display, failures, reminders
+from bursary.assignments.choices import State
+from bursary.assignments.models import LearnerContentAssignment
+from bursary.dashboard.remedy_forms import suggested_days
+from bursary.lib import moments
+from bursary.lib.money import dollars
+
+MOST_LEARNERS, MOST_BUDGETS, MOST_CAUSES = 20, 20, 10  # that are named
+OLD = timedelta(days=30)  # a failure that old is asked about before it is retried
+
+
+@dataclass(frozen=True)
+class QuestionScope:
+    """The assignments of a question, in words."""
+
+    learners: str
+    course: str
+    """Its title; empty where they are of several."""
+    deadlines: str
+    """The open ones', from the earliest to the latest; empty where none is open."""
+    suggested: list[tuple[str, date]]
+    """Days to extend the latest of them to."""
+
+
+def about(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> QuestionScope:
+    """Return what a question says of its assignments. Four queries at most, and the content reads'."""
+    first = rows.select_related("content", "budget__customer").defer("content__payload")
+    named = list(first.order_by("pk")[:MOST_LEARNERS])
+    if not named:
+        return QuestionScope("", "", "", [])
+    totals = rows.order_by().aggregate(
+        count=Count("pk"), contents=Count("content_key", distinct=True), least=Min("content_key")
+    )
+    content_display.attach_content(named[:1], now=now)
+    still_open = rows.filter(state=State.ALLOCATED).order_by()
+    ends = still_open.aggregate(earliest=Min("expires_at"), latest=Max("expires_at"))
+    zone = named[0].budget.customer.zone
+    deadlines, latest = "", ends["latest"] or now
+    if ends["latest"]:
+        days = [moments.day_in_words(ends[name], zone=zone) for name in ("earliest", "latest")]
+        words = {"first": days[0], "last": days[1]}
+        same = days[0] == days[1]
+        text = _("The deadline: %(last)s.") if same else _("The deadlines: from %(first)s to %(last)s.")
+        deadlines = text % words
+    return QuestionScope(
+        learners=_learners(named, count=totals["count"]),
+        course=_title(named[0]) if totals["contents"] == 1 else "",
+        deadlines=deadlines,
+        suggested=suggested_days(max(latest, now).astimezone(zone).date()),
+    )
+
+
+def _title(assignment: LearnerContentAssignment) -> str:
+    shown = assignment.shown_content
+    return (shown.title if shown else "") or assignment.content_key
+
+
+def _learners(first: list[LearnerContentAssignment], *, count: int) -> str:
+    names = ", ".join(_isolated(anonymisation.shown_address(one.learner_email)) for one in first)
+    if more := count - len(first):
+        text = ngettext(
+            "The learners: %(names)s and %(count)s more.", "The learners: %(names)s and %(count)s more.", more
+        )
+        return text % {"names": names, "count": more}
+    return ngettext("The learner: %(names)s.", "The learners: %(names)s.", count) % {"names": names}
+
+
+def reminded_lately(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str:
+    """Return how many cannot be reminded now, and when they can; empty if all can. Two queries."""
+    mails = reminders.recent_invitations(rows.order_by(), now=now)
+    found = mails.aggregate(count=Count("assignment", distinct=True), latest=Max("created"))
+    if not (count := found["count"]):
+        return ""
+    left = found["latest"] + reminders.REQUEST_INTERVAL - now
+    minutes = max(1, ceil(left / timedelta(minutes=1)))
+    if count == rows.count():
+        text = _(
+            "No learner can be reminded now: each had an e-mail a moment ago. Come again in %(minutes)s min."
+        )
+        return text % {"minutes": minutes}
+    text = ngettext(
+        "One of them had an e-mail a moment ago, and gets no other one now. Come again in %(minutes)s min.",
+        "%(count)s of them had an e-mail a moment ago, and get no other one now. "
+        "Come again in %(minutes)s min.",
+        count,
+    )
+    return text % {"count": count, "minutes": minutes}
+
+
+def failures_in_words(rows: QuerySet[LearnerContentAssignment]) -> list[str]:
+    """Return what failed of these and why, the most frequent first, a sentence each. One query."""
+    failed = failures.to_repair().filter(assignment__in=rows.order_by().values("pk")).order_by()
+    counted = failed.values_list("action_type", "error_code").annotate(count=Count("pk"))
+    return [
+        _("%(work)s (%(count)s): %(cause)s")
+        % {"work": causes.WORK_IN_WORDS[kind], "count": count, "cause": causes.in_words(code).clause}
+        for kind, code, count in counted.order_by("-count", "action_type", "error_code")[:MOST_CAUSES]
+    ]
+
+
+def old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str:
+    """Return that some failed so long ago that a mail may surprise its reader; empty if none did."""
+    failed = failures.to_repair().filter(assignment__in=rows.order_by().values("pk"))
+    old = failed.filter(completed_at__lte=now - OLD).aggregate(count=Count("assignment", distinct=True))
+    if not (count := old["count"]):
+        return ""
+    return ngettext(
+        "One of them failed more than %(days)s days ago: its learner may not expect it any more.",
+        "%(count)s of them failed more than %(days)s days ago: their learners may not expect it any more.",
+        count,
+    ) % {"count": count, "days": OLD.days}
+
+
+def what_comes_free(rows: QuerySet[LearnerContentAssignment], _now: datetime) -> str:
+    """Return the money that comes free, and of which budgets. Two queries."""
+    still_open = rows.filter(state=State.ALLOCATED).order_by()
+    all_of_it = {"count": Count("pk"), "cents": Sum("price_cents"), "budgets": Count("budget", distinct=True)}
+    total = still_open.aggregate(**all_of_it)
+    if not total["count"]:
+        return ""
+    by_budget = still_open.values_list("budget__name", "budget").annotate(cents=Sum("price_cents"))
+    money = [(name, cents) for name, _pk, cents in by_budget.order_by("-cents", "budget")[:MOST_BUDGETS]]
+    freed = ", ".join(f"{dollars(cents)} ({_isolated(name)})" for name, cents in money)
+    if more := total["budgets"] - len(money):
+        rest = dollars(total["cents"] - sum(cents for _name, cents in money))
+        others = ngettext("%(money)s (%(count)s more budget)", "%(money)s (%(count)s more budgets)", more)
+        freed = f"{freed}, {others % {'money': rest, 'count': more}}"
+    words = {"all": dollars(total["cents"]), "freed": freed}
+    if total["budgets"] == 1:
+        return _("What comes free: %(freed)s.") % words
+    return _("What comes free: %(all)s, that is %(freed)s.") % words
+
+
+def _isolated(name: str) -> str:
+    """Return a name that keeps its direction in a sentence of the other one."""
+    return f"\u2068{name}\u2069"

@@ -1,0 +1,77 @@
+"""Bulk work in the user's session: its question and its result, each at an address that can be loaded again.
+
+So going back from a result, or loading it again, does nothing a second time.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib.sessions.backends.base import SessionBase
+from django.http import QueryDict
+
+from bursary.access.models import User
+from bursary.dashboard import bulk_work
+from bursary.dashboard.bulk_steps import BulkSteps
+from bursary.dashboard.bulk_work import BatchResult, Remark
+
+MOST_KEPT = 5  # pieces of work, of a session: the latest ones
+MOST_REMARKS = 1000  # of a piece of work
+
+_KEY = "bulk-work"
+_STEP = "step"
+
+
+def keep_question(session: SessionBase, work: BulkSteps) -> str:
+    """Keep what is asked for; return the token of its question's address."""
+    return _keep(session, secrets.token_urlsafe(9), {"fields": work.fields, "remarks": []})
+
+
+def keep_result(session: SessionBase, token: str, work: BulkSteps, result: BatchResult) -> str:
+    """Keep a piece of work as it stands after a batch; return the token of its result's address.
+
+    `token` is that of its question, or of its result so far. Where that is not kept, there is a new one.
+    """
+    before = session.get(_KEY, {}).get(token)
+    remarks = before["remarks"] if before and work.is_under_way else []
+    remarks += [[str(one.assignment.uuid), one.kind, one.sentence] for one in result.remarks]
+    fields = {**work.fields, _STEP: [work.step]}
+    return _keep(
+        session,
+        token if before else secrets.token_urlsafe(9),
+        {"fields": fields, "remarks": remarks[:MOST_REMARKS]},
+    )
+
+
+def question(session: SessionBase, token: str) -> tuple[QueryDict | None, bool]:
+    """Return what a question asks about, None where it is not kept; and whether it is answered."""
+    kept = session.get(_KEY, {}).get(token)
+    return (None, False) if kept is None else (_query(kept["fields"]), _STEP in kept["fields"])
+
+
+def result(
+    session: SessionBase, token: str, *, user: User, now: datetime
+) -> tuple[BulkSteps, list[Remark]] | None:
+    """Return a piece of work as it stands, with its remarks; None where it is not kept. Raises Http404."""
+    kept = session.get(_KEY, {}).get(token)
+    if kept is None or _STEP not in kept["fields"]:
+        return None
+    fields = _query(kept["fields"])
+    work = BulkSteps(fields, bulk_work.VERBS[str(fields["verb"])], user=user, now=now)
+    sentences = {UUID(uuid): (kind, sentence) for uuid, kind, sentence in kept["remarks"]}
+    return (work, bulk_work.remarks(sentences, now=now)) if work.is_under_way else None
+
+
+def _keep(session: SessionBase, token: str, piece: Mapping[str, Any]) -> str:
+    others = [(name, one) for name, one in session.get(_KEY, {}).items() if name != token]
+    session[_KEY] = dict([*others, (token, piece)][-MOST_KEPT:])
+    return token
+
+
+def _query(fields: Mapping[str, Sequence[str]]) -> QueryDict:
+    query = QueryDict(mutable=True)
+    for name, values in fields.items():
+        query.setlist(name, list(values))
+    return query
