@@ -13,6 +13,7 @@ from bursary.access.models import (
     AccountAddress,
     ApiKey,
     ExternalIdentity,
+    IdempotentRequest,
     JwkSet,
     LearnerLink,
     NoticeAddress,
@@ -93,10 +94,12 @@ class LearnerLinkAdmin(FindsMailboxes, ReadOnlyAdmin):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnlyAdmin):
-    list_display = ("prefix", "name", "user_name", "created", "last_used_at", "revoked_at")
+    list_display = fields = (
+        *("prefix", "name", "user_name", "scope"),
+        *("created", "last_used_at", "expires_at", "revoked_at"),
+    )
     list_select_related = ("user",)
     search_fields = ("prefix", "name", "user__username")
-    fields = ("prefix", "name", "user_name", "created", "last_used_at", "revoked_at")
     actions = ("revoke",)
 
     @admin.display(description="user", ordering="user__username")
@@ -160,3 +163,11 @@ class JwkSetAdmin(ReadOnlyAdmin):
     @admin.action(description="Fetch again with the next token", permissions=["fetch"])
     def fetch_again(self, request: HttpRequest, sets: QuerySet[Any]) -> None:
         self.message_user(request, f"{sets.update(fetched_at=None)} to be fetched.")
+
+
+@admin.register(IdempotentRequest)
+class IdempotentRequestAdmin(ReadOnlyAdmin):
+    list_display = ("id", "user", "status", "created", "due_at", "lease_until")
+    list_filter = ("status",)
+    list_select_related = ("user",)
+    heavy = ("body",)

@@ -14,6 +14,7 @@ from bursary.access.models import (
     AccountAddress,
     ApiKey,
     ExternalIdentity,
+    IdempotentRequest,
     LearnerLink,
     NoticeAddress,
     RoleGrant,
@@ -66,6 +67,7 @@ def anonymise(accounts: Sequence[User], *, now: datetime) -> None:
     AccountAddress.objects.filter(user__in=pks).delete()
     ApiKey.objects.filter(user__in=pks, revoked_at=None).update(revoked_at=now)
     ApiKey.objects.filter(user__in=pks).update(name="")
+    IdempotentRequest.objects.filter(user__in=pks).delete()
     RoleGrant.objects.filter(user__in=pks).delete()
     SeenAdministrator.objects.filter(user__in=pks).delete()
     ExternalIdentity.objects.filter(user__in=pks).delete()

@@ -11,6 +11,7 @@ from django.contrib.auth.models import AbstractUser, UserManager
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from bursary.budgets.models import Customer
 from bursary.lib import mailbox
@@ -78,6 +79,8 @@ class User(AddressedRow, AbstractUser):
 
     token_roles: "TokenRoles | None" = None
     """The roles of the token that signed this request in, in place of the account's grants. Never stored."""
+    key_scope: "KeyScope | None" = None
+    """The scope of the API key that signed this request in. Never stored."""
 
     class Meta(AbstractUser.Meta):
         indexes = [models.Index(fields=["mailbox_key"], name="user_of_mailbox")]
@@ -212,6 +215,15 @@ class LearnerLink(AddressedRow):
         return str(self.pk)
 
 
+class KeyScope(models.TextChoices):
+    """How much of its user's rights a key has; each has those before it, too."""
+
+    READ = "read", _("Read: see budgets, assignments and content")
+    ALLOCATE = "allocate", _("Allocate: assign content, extend deadlines and repair, too")
+    ADMINISTER = "administer", _("Administer: cancel, remind and answer for oneself, too")
+    OPERATE = "operate", _("Operate: everything that you may do")
+
+
 class ApiKey(models.Model):
     """A key that signs requests in as its user: shown once, kept as a digest."""
 
@@ -223,6 +235,8 @@ class ApiKey(models.Model):
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created = models.DateTimeField(auto_now_add=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    scope = models.CharField(max_length=10, choices=KeyScope.choices, default="operate", db_default="operate")
+    expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, editable=False)
     """The beginning of the hour in which the key last signed a request in."""
 
@@ -233,10 +247,18 @@ class ApiKey(models.Model):
         return f"{self.prefix}…"
 
     @classmethod
-    def issue(cls, user: User, *, name: str) -> tuple["ApiKey", str]:
+    def issue(
+        cls,
+        user: User,
+        *,
+        name: str,
+        scope: KeyScope = KeyScope.OPERATE,
+        expires_at: datetime | None = None,
+    ) -> tuple["ApiKey", str]:
         """Make a key for `user`; return the row and the key itself, which is not kept."""
         key = f"bur_{secrets.token_urlsafe(32)}"
-        return cls.objects.create(user=user, name=name, prefix=key[:12], digest=cls.digest_of(key)), key
+        kept = {"name": name, "scope": scope, "expires_at": expires_at}
+        return cls.objects.create(user=user, prefix=key[:12], digest=cls.digest_of(key), **kept), key
 
     @staticmethod
     def digest_of(key: str) -> str:
@@ -245,7 +267,7 @@ class ApiKey(models.Model):
 
     def works_at(self, now: datetime) -> bool:
         """Return whether the key signs in at `now`."""
-        return self.revoked_at is None or now < self.revoked_at
+        return all(end is None or now < end for end in (self.revoked_at, self.expires_at))
 
     def note_use(self, *, now: datetime) -> None:
         """Keep the hour of a use. One write an hour, however many requests and processes there are."""
@@ -253,6 +275,26 @@ class ApiKey(models.Model):
         if self.last_used_at is None or self.last_used_at < hour:
             earlier = Q(last_used_at=None) | Q(last_used_at__lt=hour)
             ApiKey.objects.filter(earlier, pk=self.pk).update(last_used_at=hour)
+
+
+class IdempotentRequest(LeasedRow):
+    """A POST that was sent with an `Idempotency-Key`, and its answer until `due_at`; none while it runs."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="idempotent_requests")
+    identity = models.CharField(
+        max_length=64, unique=True, help_text="Digest of the user or API key, the address, and the key"
+    )
+    fingerprint = models.CharField(max_length=64, help_text="Digest of the query and the body")
+    status = models.PositiveSmallIntegerField(null=True, help_text="Of the answer; empty: it runs, or broke")
+    body = models.JSONField(null=True)
+    abridged = models.BooleanField(default=False, help_text="The body has uuids in place of rows")
+    created = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["early", "due_at"], name="idempotent_request_due")]
+
+    def __str__(self) -> str:
+        return str(self.pk)
 
 
 class ExternalIdentity(models.Model):
@@ -338,7 +380,7 @@ class NoticeAddress(models.Model):
 class JwkSet(LeasedRow):
     """The last good JWK set of a URL. `due_at` is when it may be fetched again; the lease, that it is now."""
 
-    url = models.CharField(max_length=500, unique=True)
+    url = models.CharField(max_length=255, unique=True)
     keys = models.TextField(blank=True, help_text="The set, as JSON; empty before the first good answer")
     fetched_at = models.DateTimeField(null=True)
 

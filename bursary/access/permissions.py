@@ -1,6 +1,7 @@
 """The permission table: which role has which permissions, and the checks against it.
 
 A user that a token has signed in has the token's roles alone; any other user, those granted to the account.
+An API key narrows them to its scope.
 """
 
 import enum
@@ -8,7 +9,7 @@ from collections.abc import Mapping
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from bursary.access.models import Role, RoleGrant, TokenRoles, User
+from bursary.access.models import KeyScope, Role, RoleGrant, TokenRoles, User
 from bursary.budgets.models import Customer
 
 
@@ -46,8 +47,31 @@ PERMISSIONS: Mapping[Permission, frozenset[Role]] = {
 }
 
 
+_READS = frozenset({Permission.READ_BUDGET, Permission.READ_ASSIGNMENTS, Permission.READ_CONTENT})
+_ALLOCATES = _READS | {Permission.ALLOCATE}
+
+KEY_SCOPES: Mapping[KeyScope, frozenset[Permission]] = {
+    KeyScope.READ: _READS,
+    KeyScope.ALLOCATE: _ALLOCATES,
+    KeyScope.ADMINISTER: _ALLOCATES | {Permission.CANCEL, Permission.REMIND, Permission.LEARN},
+    KeyScope.OPERATE: frozenset(Permission),
+}
+"""What an API key permits of that which the roles of its user do."""
+
+
+class ScopeTooNarrow(Exception):
+    """The API key's scope does not have the permission, whatever the roles of its user."""
+
+    reason = "key_scope_too_narrow"
+
+    def __init__(self, scope: KeyScope, permission: Permission) -> None:
+        super().__init__(f"This API key has the scope “{scope}”, which does not permit this.")
+        self.permission = permission
+
+
 def may(user: User, permission: Permission, *, customer_pk: int) -> bool:
-    """Return whether `user` has the permission for the customer. One query."""
+    """Return whether `user` has the permission for the customer. One query. Raises ScopeTooNarrow."""
+    _check_scope(user, permission)
     if user.token_roles is not None:
         return _of_token(user.token_roles, PERMISSIONS[permission]).filter(pk=customer_pk).exists()
     return _grants(user, permission, customer_pk=customer_pk).exists()
@@ -63,10 +87,19 @@ def roles_of(user: User, *, customer_pk: int) -> frozenset[Role]:
 
 
 def granted(user: User, permission: Permission, *, customer: str) -> Exists:
-    """Return a condition on rows by their field `customer`: `user` has the permission for that customer."""
+    """Return a condition on rows by their field `customer`: `user` has the permission for that customer.
+
+    Raises ScopeTooNarrow.
+    """
+    _check_scope(user, permission)
     if user.token_roles is not None:
         return Exists(_of_token(user.token_roles, PERMISSIONS[permission]).filter(pk=OuterRef(customer)))
     return Exists(_grants(user, permission, customer_pk=OuterRef(customer)))
+
+
+def _check_scope(user: User, permission: Permission) -> None:
+    if user.key_scope is not None and permission not in KEY_SCOPES[user.key_scope]:
+        raise ScopeTooNarrow(user.key_scope, permission)
 
 
 def _grants(user: User, permission: Permission, *, customer_pk: int | OuterRef) -> QuerySet[RoleGrant]:
@@ -87,7 +120,8 @@ def own_customers(user: User) -> QuerySet[Customer]:
 
 
 def may_anywhere(user: User, permission: Permission) -> bool:
-    """Return whether `user` has the permission for any customer. One query at most."""
+    """Return whether `user` has the permission for any customer. One query at most. Raises ScopeTooNarrow."""
+    _check_scope(user, permission)
     if user.token_roles is not None:
         return may_everywhere(user) or _of_token(user.token_roles, PERMISSIONS[permission]).exists()
     return RoleGrant.objects.filter(user=user, role__in=PERMISSIONS[permission]).exists()
@@ -95,6 +129,8 @@ def may_anywhere(user: User, permission: Permission) -> bool:
 
 def may_everywhere(user: User) -> bool:
     """Return whether `user` is an operator, with every permission for every customer. One query at most."""
+    if user.key_scope not in (None, KeyScope.OPERATE):
+        return False
     if user.token_roles is not None:
         return (Role.OPERATOR, None) in user.token_roles
     return RoleGrant.objects.filter(user=user, role=Role.OPERATOR).exists()

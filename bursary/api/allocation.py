@@ -10,7 +10,6 @@ from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from bursary.access.permissions import Permission
 from bursary.api.authentication import caller
@@ -18,6 +17,7 @@ from bursary.api.budgets import permitted_budget
 from bursary.api.inputs import AllocateInput, validated
 from bursary.api.refusals import as_refusal, refusal
 from bursary.api.serializers import AssignmentSerializer
+from bursary.api.views import APIView
 from bursary.assignments import allocation, listing, pasted_lists, preview_warnings
 from bursary.assignments.addresses import BadAddresses
 from bursary.assignments.matching import NO_CHANGE, Match, Repeats, Verdict
@@ -26,11 +26,13 @@ from bursary.assignments.pasted_lists import PastedList
 from bursary.assignments.preview_warnings import PreviewWarning, WarningSummary
 from bursary.budgets.models import Budget
 from bursary.lib import mailbox, moments
+from bursary.lib.batches import chunks
 from bursary.replica.joining import JoiningTerms
 
 _UNDERSTOOD = "Where a due date was sent: `due_date`, the instant that it means"
 _DROPPED = "What was left out, such as names; for an address, the `column` that it is left out with"
 _READ_COLUMN = "The heading of the only column of addresses, if it names other people, such as managers"
+_KINDS = ("created", "updated", "no_change")
 _JOINING = (
     "The run that gives the price (`content_run_key`, `content_price_cents`), and `join_by`: when enrolment "
     "closes in the last run that learners can join, null without a date"
@@ -104,6 +106,29 @@ class Allocate(APIView):
     Reserves the money and sends each learner an e-mail. A repeated request changes nothing and costs nothing.
     """
 
+    def abridged(self, body: Any) -> Any:
+        """Return the answer with uuids in place of the assignments, and the verdicts on those unchanged."""
+        verdicts = {one["uuid"]: one["verdict"] for one in body["no_change"]}
+        return {
+            **body,
+            **{kind: [one["uuid"] for one in body[kind]] for kind in _KINDS},
+            "verdicts": verdicts,
+        }
+
+    def restored(self, body: Any) -> Any:
+        """Return the answer with the assignments as they are now."""
+        pks: dict[str, int] = {}
+        for uuids in chunks([uuid for kind in _KINDS for uuid in body[kind]], 500):
+            rows = LearnerContentAssignment.objects.filter(uuid__in=uuids)
+            pks |= {str(uuid): pk for uuid, pk in rows.values_list("uuid", "pk")}
+        verdicts = {pks[uuid]: Verdict(one) for uuid, one in body.pop("verdicts").items() if uuid in pks}
+        shown = {kind: _read([pks[uuid] for uuid in body[kind] if uuid in pks]) for kind in _KINDS}
+        unchanged = UnchangedAssignmentSerializer(
+            shown.pop("no_change"), many=True, context={"verdicts": verdicts}
+        )
+        serialized = {kind: AssignmentSerializer(rows, many=True).data for kind, rows in shown.items()}
+        return {**body, **serialized, "no_change": unchanged.data}
+
     @extend_schema(request=AllocateInput, responses={202: AllocateOutput})
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.ALLOCATE, uuid=policy_uuid)
@@ -134,6 +159,9 @@ class CanAllocate(APIView):
 
     Changes nothing.
     """
+
+    def abridged(self, body: Any) -> None:
+        """Return None: a preview may be repeated."""
 
     @extend_schema(request=AllocateInput, responses={200: CanAllocateOutput})
     def post(self, request: Request, policy_uuid: UUID) -> Response:

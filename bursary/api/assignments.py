@@ -13,12 +13,12 @@ from rest_framework import generics, serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from bursary.access.permissions import Permission
 from bursary.api.budgets import permitted_budget
 from bursary.api.paging import AssignmentPages, Pages
 from bursary.api.serializers import AdminAssignmentSerializer, TimelineActionSerializer
+from bursary.api.views import APIView
 from bursary.assignments import listing
 from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction

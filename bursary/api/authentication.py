@@ -15,7 +15,7 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, NotAut
 from rest_framework.request import Request
 
 from bursary.access import token_accounts, tokens
-from bursary.access.models import ApiKey, User
+from bursary.access.models import ApiKey, KeyScope, User
 from bursary.access.signing_keys import PAUSE, SigningKeysUnavailable
 from bursary.access.tokens import Claims, TokenRefused
 
@@ -31,8 +31,9 @@ class ApiKeyAuthentication(BaseAuthentication):
         found = ApiKey.objects.select_related("user").filter(digest=ApiKey.digest_of(key.strip())).first()
         now = timezone.now()
         if found is None or not found.works_at(now) or not found.user.is_active:
-            raise AuthenticationFailed("This API key is unknown or was revoked.")
+            raise AuthenticationFailed("This API key is unknown, has expired or was revoked.")
         found.note_use(now=now)
+        found.user.key_scope = KeyScope(found.scope)
         return found.user, found
 
     def authenticate_header(self, request: Request) -> str:

@@ -9,12 +9,12 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from bursary.access.permissions import Permission
 from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
 from bursary.api.inputs import validated
+from bursary.api.views import APIView
 from bursary.assignments import declining, redemption
 from bursary.assignments.choices import State
 

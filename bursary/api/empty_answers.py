@@ -12,13 +12,13 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from bursary.access.permissions import Permission
 from bursary.api.inputs import validated
 from bursary.api.learner_portal import no_enrollments
 from bursary.api.paging import Pages
 from bursary.api.permitted import permitted_customer
+from bursary.api.views import APIView
 from bursary.budgets.models import LedgerEntry
 
 

@@ -13,7 +13,6 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from bursary.access.contacts import contact
 from bursary.access.models import User
@@ -21,6 +20,7 @@ from bursary.access.permissions import Permission, own_customers
 from bursary.api.authentication import caller
 from bursary.api.inputs import validated
 from bursary.api.permitted import permitted_customer
+from bursary.api.views import APIView
 from bursary.budgets.models import Customer
 
 MOST_CUSTOMERS = 100

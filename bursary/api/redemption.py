@@ -18,7 +18,6 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
-from rest_framework.views import APIView
 
 from bursary.access import known_learners
 from bursary.access.models import User
@@ -29,6 +28,7 @@ from bursary.api.inputs import AssignmentUuidsInput, validated
 from bursary.api.learner_serializers import LearnerAssignmentSerializer, policy_of_learner, redemption_url
 from bursary.api.policy_serializers import CENTS_IN_A_DOLLAR, POLICY_TYPE
 from bursary.api.refusals import as_reason
+from bursary.api.views import APIView
 from bursary.assignments import acknowledgement, listing, matching, redemption
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction

@@ -17,6 +17,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
+from bursary.access.permissions import ScopeTooNarrow
 from bursary.access.signing_keys import SigningKeysUnavailable
 from bursary.api.authentication import KeysNotReadable, refused_token
 from bursary.assignments.addresses import BadAddresses, TooManyAddresses
@@ -34,6 +35,10 @@ _NEXT_STEPS: Mapping[int, tuple[str, str]] = {
     status.HTTP_404_NOT_FOUND: ("not_found", "Check the URL and the identifiers in it."),
     status.HTTP_405_METHOD_NOT_ALLOWED: ("method_not_allowed", "See /api/v1/docs/ for the methods."),
     status.HTTP_406_NOT_ACCEPTABLE: ("not_acceptable", "Accept application/json."),
+    status.HTTP_409_CONFLICT: (
+        "request_in_progress",
+        "Send the same request again after Retry-After: it is then answered as the first one was.",
+    ),
     status.HTTP_411_LENGTH_REQUIRED: (
         "length_required",
         "Send the whole body with its Content-Length, without Transfer-Encoding.",
@@ -47,6 +52,7 @@ _AFTER_CSRF = (
 )
 
 _CORRECT = "Correct the addresses."
+_WIDER_KEY = "Make a key with a wider scope: on the page /account/, or with bursary issue_key."
 
 
 class BodyTooLarge(exceptions.APIException):
@@ -128,6 +134,7 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
             | CatalogNeeded()
             | CountChanged()
             | TooManyFound()
+            | ScopeTooNarrow()
         ):
             return _malformed(error)
         case RequestDataTooBig():
@@ -174,12 +181,15 @@ def _malformed(
     | ContentFiltersUnavailable
     | CatalogNeeded
     | CountChanged
-    | TooManyFound,
+    | TooManyFound
+    | ScopeTooNarrow,
 ) -> Response:
     match error:
         case CountChanged():
             next_step = "Reload the list and confirm again."
             return _object(409, error.reason, str(error), next_step, count=error.count)
+        case ScopeTooNarrow():
+            return _object(403, error.reason, str(error), _WIDER_KEY)
         case TooManyFound():
             return _object(400, error.reason, str(error), "Filter for fewer, in several requests.")
         case BadAddresses():

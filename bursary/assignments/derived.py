@@ -115,10 +115,15 @@ def follow_progress(pks: Sequence[int]) -> None:
 def write_next_checks(
     checks: Mapping[LearnerContentAssignment, datetime], *, column: Literal["remind_at", "nudge_at"]
 ) -> None:
-    """Write when each of these locked assignments is next checked for a reminder or a nudge."""
+    """Write when each of these locked assignments, a batch of a sweep, is next checked for a mail."""
+    pks_at: dict[datetime, list[int]] = {}
     for assignment, check_at in checks.items():
         setattr(assignment, column, check_at)
-    LearnerContentAssignment.objects.bulk_update(checks, [column], batch_size=ASSIGNMENTS_PER_STATEMENT)
+        pks_at.setdefault(check_at, []).append(assignment.pk)
+    # By date: a branch for each row, as `bulk_update` writes it, is quadratic, and most share their date.
+    dates = [When(pk__in=pks, then=Value(check_at)) for check_at, pks in pks_at.items()]
+    rows = LearnerContentAssignment.objects.filter(pk__in=[one.pk for one in checks])
+    rows.update(**{column: Case(*dates, default=F(column))})
 
 
 def follow_content(

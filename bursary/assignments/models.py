@@ -40,7 +40,7 @@ class LearnerContentAssignment(AddressedRow):
     """One learner, one piece of content and one budget, through all its allocations."""
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
-    budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="assignments")
+    budget = models.ForeignKey(Budget, models.PROTECT, related_name="assignments", db_index=False)
     content = models.ForeignKey(
         ContentMetadata, null=True, blank=True, on_delete=models.PROTECT, related_name="assignments"
     )
@@ -130,7 +130,7 @@ class LearnerContentAssignment(AddressedRow):
             ),
         ]
         indexes = [
-            # The list, sorted by each of its columns within one budget.
+            # The list, sorted by each of its columns within one budget, which needs no index of its own.
             models.Index(fields=["budget", "recent_action_at", "id"], name="assignment_by_action"),
             models.Index(fields=["budget", "learner_state", "id"], name="assignment_by_learner_state"),
             models.Index(fields=["budget", "price_cents", "id"], name="assignment_by_price"),
@@ -139,18 +139,20 @@ class LearnerContentAssignment(AddressedRow):
             models.Index(fields=["budget", "content_enroll_by", "id"], name="assignment_by_enroll_by"),
             models.Index(fields=["budget", "expires_at", "id"], name="assignment_by_deadline"),
             models.Index(fields=["budget", "learner_email", "id"], name="assignment_by_learner"),
+            models.Index(fields=["budget", "state", "id"], name="assignment_by_state"),
             # The list's counts, from the index alone.
             models.Index(fields=["budget", "state", "learner_state"], name="assignment_counts"),
-            # The sweeps: open and past the deadline, or to be checked for a reminder or a nudge.
-            models.Index(fields=["state", "expires_at", "id"], name="assignment_due"),
-            models.Index(fields=["state", "remind_at", "id"], name="assignment_remind"),
-            models.Index(fields=["state", "nudge_at", "id"], name="assignment_nudge"),
-            # The erasure sweep: what has expired and still holds personal data.
-            models.Index(fields=["state", "forgotten_at", "expired_at", "id"], name="assignment_to_forget"),
-            # What was spent, by learner and by content; the assignments of a course, and of its runs.
+            # The sweeps, by budget. What has ended is checked for mails at FAR_FUTURE: no state is needed.
+            models.Index(fields=["budget", "state", "expires_at", "id"], name="assignment_to_expire"),
+            models.Index(fields=["budget", "remind_at", "id"], name="assignment_to_remind"),
+            models.Index(fields=["budget", "nudge_at", "id"], name="assignment_to_nudge"),
+            models.Index(
+                fields=["budget", "state", "forgotten_at", "expired_at", "id"], name="assignment_to_erase"
+            ),
+            # What was spent, by learner and by content (also the list's order); the assignments of a course.
             models.Index(fields=["budget", "state", "learner_email", "price_cents"], name="spent_by_learner"),
             models.Index(
-                fields=["budget", "content_key", "state", "price_cents", "id"], name="spent_by_course"
+                fields=["budget", "content_key", "id", "state", "price_cents"], name="assignment_by_content"
             ),
             models.Index(fields=["budget", "parent_content_key"], name="assignment_of_course"),
             models.Index(fields=["allocation_batch_uuid", "id"], name="assignment_of_batch"),

@@ -11,11 +11,12 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import Error
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 
 from bursary.assignments import lifecycle
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.ledger import LedgerError
+from bursary.budgets.models import Budget
 from bursary.lib import logs
 from bursary.lib.batches import keyset_pages
 from bursary.lib.locks import for_update
@@ -49,22 +50,33 @@ def sweep(
 ) -> SweepResult:
     """Call `batch` with the pk of a budget that has something due, until none has; it returns a count.
 
-    Its second argument is the sum of the counts before. `due` is evaluated anew each time, oldest by `order`
-    first: a batch must leave none of its rows due.
+    Its second argument is the sum of the counts before. Budgets take turns, a batch each, first the one with
+    the oldest by `order`: a batch must leave none of its rows due. What becomes due meanwhile in a budget
+    that had nothing due is left to the next sweep.
     """
     swept = SweepResult()
-    for _batch in range(MOST_BATCHES):
-        waiting = due(now).exclude(budget__in=swept.failed).order_by(order, "id")
-        budget_pk = waiting.values_list("budget_id", flat=True).first()
-        if budget_pk is None:
-            break
-        try:
-            swept.done += repeated_after_deadlocks(batch)(budget_pk, swept.done)
-        except RECOVERABLE as failure:
-            swept.failed[budget_pk] = log_failure(failure, budget_pk)
-        if progress:
-            progress(swept.done)
+    batches = 0
+    waiting = _first_due(due, Budget.objects.all(), now=now, order=order)
+    while waiting and batches < MOST_BATCHES:
+        for budget_pk in waiting:
+            batches += 1
+            try:
+                swept.done += repeated_after_deadlocks(batch)(budget_pk, swept.done)
+            except RECOVERABLE as failure:
+                swept.failed[budget_pk] = log_failure(failure, budget_pk)
+            if progress:
+                progress(swept.done)
+        rest = Budget.objects.filter(pk__in=[pk for pk in waiting if pk not in swept.failed])
+        waiting = _first_due(due, rest, now=now, order=order)
     return swept
+
+
+def _first_due(due: Due, budgets: QuerySet[Budget], *, now: datetime, order: str) -> list[int]:
+    """Return the primary keys of the budgets that have something due, first the one with the oldest."""
+    # In order, though any row would do: so each budget is read from an index that begins with the budget.
+    theirs = due(now).filter(budget=OuterRef("pk")).order_by(order, "id")
+    found = budgets.alias(oldest=Subquery(theirs.values(order)[:1])).filter(oldest__isnull=False)
+    return list(found.order_by("oldest", "pk").values_list("pk", flat=True))
 
 
 def log_failure(failure: Exception, budget_pk: int) -> str:

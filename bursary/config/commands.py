@@ -9,7 +9,7 @@ from django.core.management import find_commands, load_command_class
 
 OWN = "bursary.ops"
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Set up and serve": ("migrate", "setup", "serve", "worker", "beat", "demo"),
+    "Set up and serve": ("migrate", "setup", "issue_key", "serve", "worker", "beat", "demo"),
     "See what happens": ("status", "timeline", "explain_content"),
     "Repair": ("retry_failed", "skip_failed", "correct_address", "extend_deadlines"),
     "Data protection": ("forget_learner", "forget_learners"),

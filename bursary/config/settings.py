@@ -320,7 +320,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["bursary.api.inputs.BoundedJSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "bursary.api.schema.Schema",
     "EXCEPTION_HANDLER": "bursary.api.refusals.handle",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -26,7 +26,7 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 from django.utils.translation import gettext_lazy as _
 
-from bursary.access.models import ApiKey, User, learner_key, of_mailboxes
+from bursary.access.models import ApiKey, KeyScope, User, learner_key, of_mailboxes
 from bursary.delivery import emails
 from bursary.delivery.errors import DeliveryError
 
@@ -51,9 +51,31 @@ class NewKeyForm(forms.Form):
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
 
+    scope = forms.ChoiceField(
+        label=_("What it may do"),
+        help_text=_("Never more than you may do yourself."),
+        choices=KeyScope.choices,
+        initial=KeyScope.READ,
+    )
+    days = forms.TypedChoiceField(
+        label=_("How long it works"),
+        choices=[(30, _("30 days")), (90, _("90 days")), (365, _("One year")), (0, _("Until it is revoked"))],
+        coerce=int,
+        initial=365,
+    )
+
     def __init__(self, *sent: Any, user: User, **options: Any) -> None:
         super().__init__(*sent, **options)
         self.user = user
+
+    def terms(self, *, now: datetime) -> dict[str, Any]:
+        """Return the name, the scope and the end of the key, as `ApiKey.issue` takes them."""
+        days = self.cleaned_data["days"]
+        return {
+            "name": self.cleaned_data["name"],
+            "scope": KeyScope(self.cleaned_data["scope"]),
+            "expires_at": now + timedelta(days=days) if days else None,
+        }
 
     def clean_name(self) -> str:
         """Return the name. Sending the form again makes no second key."""

@@ -47,7 +47,7 @@ def account(request: HttpRequest) -> HttpResponse:
         if form.is_bound:  # the keys are counted, one request after another
             for_update(User.objects.filter(pk=user.pk)).get()
         if form.is_bound and form.is_valid():
-            _row, new_key = ApiKey.issue(user, name=form.cleaned_data["name"])
+            _row, new_key = ApiKey.issue(user, **form.terms(now=timezone.now()))
             form = NewKeyForm(user=user)
     context = {
         "other_addresses": user.other_addresses.order_by("pk")[:MOST_ADDRESSES],

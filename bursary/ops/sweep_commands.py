@@ -64,8 +64,8 @@ class SweepCommand(OperatorCommand):
 
     def run(self, *, dry_run: bool, **_options: Any) -> None:
         sweep, now = self.sweep, timezone.now()
-        found = sweep.count(now)
         if dry_run:
+            found = sweep.count(now)  # over all budgets, which the sweep itself never asks
             text = f"{found['due']} {sweep.to_come}."
             return self.answer({"dry_run": True, **found}, text)
         with progress(f"{sweep.done.capitalize()}") as advance:

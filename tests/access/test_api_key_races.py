@@ -20,7 +20,7 @@ def test_of_two_keys_asked_for_at_once_only_the_last_that_is_allowed_is_made() -
         ApiKey.issue(user, name=f"key {number}")
 
     def ask(client: Client, name: str) -> int:
-        return int(client.post("/account/", {"name": name}).status_code)
+        return int(client.post("/account/", {"name": name, "scope": "read", "days": 30}).status_code)
 
     asked: list[Callable[[], int]] = []
     for name in ("one", "another"):

@@ -11,12 +11,14 @@ from bursary.access import learner_links
 from bursary.access.models import LearnerLink, Role, RoleGrant, learner_key
 from bursary.budgets.models import Customer
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 from tests.together import together
 from tests.world import ALICE, BOB, NOW, addresses, given_customer, given_user
 
 pytestmark = pytest.mark.django_db
 
 
+@repeated_after_deadlocks  # as what requests a link is
 def link(customer: Customer, *learners: str) -> dict[str, int]:
     with transaction.atomic():
         return learner_links.link(customer, {learner_key(one): one for one in learners}, now=NOW)

@@ -54,9 +54,9 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return passed
 
 
-def make_key(client: Client, *, name: str) -> str:
+def make_key(client: Client, *, name: str, scope: str = "operate", days: int = 0) -> str:
     """Make a key by the page, and return it as the page shows it; empty where it shows none."""
-    answer = client.post("/account/", {"name": name})
+    answer = client.post("/account/", {"name": name, "scope": scope, "days": days})
     key: str = answer.context["new_key"]
     assert (key in answer.content.decode()) or answer.status_code == 422
     return key
@@ -349,3 +349,15 @@ def test_each_problem_of_a_new_password_is_shown(signed_in: Client) -> None:
 
 def test_a_link_that_has_ended_says_that_signing_in_ends_it(client: Client) -> None:
     assert "It also ends when you sign in" in client.get("/new-password/MQ/x-y/").content.decode()
+
+
+def test_a_key_is_made_with_the_scope_and_the_end_that_were_chosen(signed_in: Client) -> None:
+    before = timezone.now()
+    assert make_key(signed_in, name="report", scope="read", days=30)
+    key = ApiKey.objects.get()
+    assert key.expires_at
+    assert (key.scope, (key.expires_at - before).days) == ("read", 30)
+    assert make_key(signed_in, name="other", scope="everything") == ""
+    assert make_key(signed_in, name="other", days=7) == ""
+    assert make_key(signed_in, name="other")
+    assert ApiKey.objects.get(name="other").expires_at is None

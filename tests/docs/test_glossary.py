@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 from django.apps import apps
 
-from bursary.access.models import Role
+from bursary.access.models import KeyScope, Role
 from bursary.assignments.choices import (
     FACTS,
     ActionType,
@@ -43,6 +43,7 @@ MEMBERS: Mapping[str, set[str]] = {
     "NoticeReason": set(NoticeReason.values),
     "NotInUse": set(NotInUse.values),
     "Role": set(Role.values),
+    "KeyScope": set(KeyScope.values),
     "Verdict": {verdict.value for verdict in Verdict},
     "WarningCode": {code.value for code in WarningCode},
     "MergeDecision": {decision.name.lower() for decision in merge.MergeDecision},

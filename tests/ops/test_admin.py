@@ -17,6 +17,7 @@ from django.utils import timezone
 from bursary.access.models import (
     ApiKey,
     ExternalIdentity,
+    IdempotentRequest,
     JwkSet,
     LearnerLink,
     NoticeAddress,
@@ -58,6 +59,7 @@ READ_ONLY: list[type[models.Model]] = [
     LearnerContentAssignmentAction,
     InboxEvent,
     MailServer,
+    IdempotentRequest,
     JwkSet,
     SeenAdministrator,
 ]
@@ -98,13 +100,8 @@ def everything() -> None:
         created=world.NOW,
     )
     CatalogListing.objects.create(catalog_uuid=world.CATALOG)
-    ColdRead.objects.create(
-        catalog_uuid=world.CATALOG,
-        content_key="NobodyX+N1",
-        answer="absent",
-        asked_at=world.NOW,
-        due_at=world.NOW,
-    )
+    asked = {"content_key": "NobodyX+N1", "answer": "absent", "asked_at": world.NOW}
+    ColdRead.objects.create(catalog_uuid=world.CATALOG, due_at=world.NOW, **asked)
     InboxEvent.objects.create(
         source="bus", event_id="one", kind="content.changed", received_at=world.NOW, due_at=world.NOW, early=0
     )
@@ -120,6 +117,7 @@ def everything() -> None:
     ExternalIdentity.objects.create(user=user, issuer="https://lms.example", username="nobody")
     SeenAdministrator.objects.create(user=user, customer=customer, seen_at=world.NOW)
     NoticeAddress.objects.create(customer=customer, address="nobody@nowhere.invalid")
+    IdempotentRequest.objects.create(user=user, identity="1" * 64, fingerprint="2" * 64, created=world.NOW)
     JwkSet.objects.create(url="https://lms.example/jwks.json", due_at=world.NOW, early=0)
     ledger.spend(assignment.budget, cents=100, key="k", now=world.NOW)
 

@@ -74,7 +74,7 @@ LONG_SECRET = "made up, of thirty-two characters"
         (TRUST | {"JWT_JWK_SET_URL": "http://127.0.0.1:18000/jwks.json"}, []),
         (TRUST | {"JWT_JWK_SET_URL": "http://lms.example/jwks.json"}, ["bursary.E032"]),
         (TRUST | {"JWT_JWK_SET_URL": "https://lms.example/jwks.json?a=b"}, ["bursary.E032"]),
-        (TRUST | {"JWT_JWK_SET_URL": f"https://lms.example/{'a' * 500}"}, ["bursary.E032"]),
+        (TRUST | {"JWT_JWK_SET_URL": f"https://lms.example/{'a' * 240}"}, ["bursary.E032"]),
         (TRUST | {"JWT_JWK_SET_URL": "https://lms.example/k", "JWT_SECRET": LONG_SECRET}, ["bursary.E030"]),
         (TRUST | {"JWT_JWK_SET": issuer.jwk_set("first"), "JWT_SECRET": LONG_SECRET}, ["bursary.E030"]),
         (TRUST | {"JWT_JWK_SET": issuer.jwk_set("first")}, []),

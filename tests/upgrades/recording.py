@@ -20,7 +20,9 @@ from django.db.models import Model
 from bursary.access.models import (
     ApiKey,
     ExternalIdentity,
+    IdempotentRequest,
     JwkSet,
+    KeyScope,
     NoticeAddress,
     Role,
     SeenAdministrator,
@@ -78,6 +80,16 @@ def fill() -> None:
     _fill_unfinished_work()
     _fill_inbox()
     _fill_tokens()
+    IdempotentRequest.objects.create(
+        user=given_user(),
+        identity="2" * 64,
+        fingerprint="3" * 64,
+        status=202,
+        body={"created": []},
+        created=NOW,
+        due_at=NOW + DAY,
+        early=0,
+    )
 
 
 def _fill_replica() -> None:
@@ -143,7 +155,8 @@ def _fill_assignments() -> None:
     admin.email = "renamed@people.example"
     admin.save()
     given_user(Role.OPERATOR)
-    ApiKey.issue(admin, name="recorded")
+    for scope in KeyScope:
+        ApiKey.issue(admin, name="recorded", scope=scope)
     names = ("open", "accepted", "reversed", "declined", "cancelled", "wrong", "reserved")
     allocate(budget, content, *map(_address, names), "a@rejected.invalid", learner.email)
     deliver()

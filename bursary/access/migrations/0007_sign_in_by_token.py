@@ -36,7 +36,7 @@ class Migration(migrations.Migration):
                 ('early', models.PositiveSmallIntegerField(blank=True, help_text='0: not before due_at; 1: may be earlier; empty: finished', null=True)),
                 ('lease_until', models.DateTimeField(blank=True, help_text="When the worker's lease ends; empty: free", null=True)),
                 ('fence', models.PositiveIntegerField(default=0, help_text="Number of claims; settling needs the newest claim's number")),
-                ('url', models.CharField(max_length=500, unique=True)),
+                ('url', models.CharField(max_length=255, unique=True)),
                 ('keys', models.TextField(blank=True, help_text='The set, as JSON; empty before the first good answer')),
                 ('fetched_at', models.DateTimeField(null=True)),
             ],

@@ -1,0 +1,104 @@
+"""Requests that are done once, however often they are sent with one `Idempotency-Key` (decision 0021).
+
+The row is committed before the work, under a lease, so that any process refuses the same request meanwhile.
+What is answered is remembered; failed work is forgotten, and may be done again. A killed process's request
+may be done again when its lease ends.
+"""
+
+import hashlib
+import json
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+
+from bursary.access.models import IdempotentRequest, User
+from bursary.lib import leases
+from bursary.lib.retries import in_transaction
+
+LEASE = timedelta(minutes=5)
+"""Longer than any request runs."""
+KEPT_FOR = timedelta(days=1)
+ROWS_PER_STATEMENT = 1000
+MOST_STATEMENTS = 1000
+
+
+class RequestRunning(Exception):
+    """The same request is being done at this moment, or its process was killed. Nothing was changed."""
+
+
+class KeyReused(Exception):
+    """The key has come with another query or body before. Nothing was changed."""
+
+
+def begin(user: User, *, identity: str, fingerprint: str, now: datetime) -> IdempotentRequest:
+    """Return the request, claimed; or with the status that it was answered with before.
+
+    Raises RequestRunning, KeyReused; RuntimeError inside a transaction, which would hide the row.
+    """
+    rows = IdempotentRequest.objects.filter(identity=identity)
+    known = rows.first()
+    if known is not None and _lapsed(known, now=now):
+        rows.filter(pk=known.pk, fence=known.fence, status__isnull=False).delete()
+        known = None
+    if known is None:
+        new = IdempotentRequest(
+            user=user,
+            identity=identity,
+            fingerprint=fingerprint,
+            created=now,
+            due_at=now,
+            early=leases.NOT_BEFORE,
+        )
+        in_transaction(lambda: IdempotentRequest.objects.bulk_create([new], ignore_conflicts=True))
+        known = rows.first()
+    if known is None:  # another process has done it meanwhile, and failed
+        raise RequestRunning
+    if known.fingerprint != fingerprint:
+        raise KeyReused
+    if known.status is not None:
+        return known
+    # Asked first, as a claim would wait for what the running request writes on SQLite.
+    if leases.any_due(rows, now=now):
+        for claimed in leases.claim(rows, now=now, lease=LEASE, limit=1):
+            return claimed
+    raise RequestRunning
+
+
+def finish(
+    request: IdempotentRequest, *, status: int, body: object, abridged: bool = False, now: datetime
+) -> bool:
+    """Remember the answer for `KEPT_FOR`; return False if the claim was lost."""
+    kept = leases.settle(
+        [request], due_at=now + KEPT_FOR, now=now, status=status, body=body, abridged=abridged
+    )
+    return bool(kept)
+
+
+def give_up(request: IdempotentRequest) -> None:
+    """Forget the request, so that it may be done again."""
+    leases.discard(request)
+
+
+def forget(*, now: datetime) -> int:
+    """Delete lapsed answers, and what killed processes left; return their number, bounded."""
+    forgotten = 0
+    lapsed = Q(due_at__lt=now) | Q(due_at__gt=now + leases.MAX_DELAY)
+    for _ in range(MOST_STATEMENTS):
+        rows = IdempotentRequest.objects.filter(lapsed, early=leases.NOT_BEFORE).order_by("due_at")
+        pks = list(rows.values_list("pk", flat=True)[:ROWS_PER_STATEMENT])
+        if not pks:
+            break
+        forgotten += IdempotentRequest.objects.filter(pk__in=pks).delete()[0]
+    return forgotten
+
+
+def digest(*parts: str) -> str:
+    """Return the digest of texts, in which none runs into the next."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _lapsed(request: IdempotentRequest, *, now: datetime) -> bool:
+    """Return whether an answer is remembered no longer, or was dated by a clock that was ahead."""
+    if request.status is None or request.due_at is None:
+        return False
+    return not now < request.due_at <= now + leases.MAX_DELAY

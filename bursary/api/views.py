@@ -1,0 +1,125 @@
+"""The base of the API's views: a POST with an `Idempotency-Key` is done once (decision 0021)."""
+
+import json
+import logging
+from typing import Any
+
+from django.utils import timezone
+from rest_framework import serializers, status, views
+from rest_framework.exceptions import APIException
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from bursary.access import idempotency
+from bursary.access.models import ApiKey, IdempotentRequest, User
+from bursary.api.refusals import Unprocessable
+from bursary.lib import logs
+
+logger = logging.getLogger(__name__)
+
+HEADER = "Idempotency-Key"
+REPLAYED = "Idempotent-Replayed"
+"""The header of an answer that was given before."""
+LONGEST_KEY = 255  # characters
+LARGEST_WHOLE = 64 * 1024  # bytes of an answer that is kept as it is
+_NUL = b"\\u0000"
+
+
+_REUSED = {
+    "reason": "idempotency_key_reused",
+    "user_message": "This Idempotency-Key was sent with another request before.",
+    "next_step": "Send it with a key of its own, or send the first request as it was.",
+}
+
+
+class InProgress(APIException):
+    """The same request is being done at this moment, or its process was killed."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_detail = "A request with this Idempotency-Key is being done."
+    wait = 2
+    """The seconds of `Retry-After`."""
+
+
+class AnsweredBefore(Exception):
+    """The request was answered before, and is not done again."""
+
+    def __init__(self, request: IdempotentRequest) -> None:
+        super().__init__("The request was answered before.")
+        self.request = request
+
+
+class APIView(views.APIView):
+    """DRF's view, which each view with a POST extends. The key belongs to the caller and the address."""
+
+    _claimed: IdempotentRequest | None = None
+
+    def abridged(self, body: Any) -> Any:
+        """Return what is kept of an answer above `LARGEST_WHOLE`; None: nothing, it may be done again."""
+        return body
+
+    def restored(self, body: Any) -> Any:
+        """Return the answer of which `abridged` has returned this."""
+        return body
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Admit the request. Raises AnsweredBefore, InProgress, Unprocessable, ValidationError."""
+        super().initial(request, *args, **kwargs)
+        key = request.headers.get(HEADER)
+        if key is None or request.method != "POST" or not isinstance(request.user, User):
+            return
+        if not 0 < len(key) <= LONGEST_KEY:
+            raise serializers.ValidationError({HEADER: [f"A key has 1 to {LONGEST_KEY} characters."]})
+        actor = f"key {request.auth.pk}" if isinstance(request.auth, ApiKey) else f"user {request.user.pk}"
+        identity = idempotency.digest(actor, request.path, key)
+        asked = idempotency.digest(request.META.get("QUERY_STRING", ""), request.body.decode("latin-1"))
+        try:
+            found = idempotency.begin(request.user, identity=identity, fingerprint=asked, now=timezone.now())
+        except idempotency.RequestRunning as running:
+            raise InProgress from running
+        except idempotency.KeyReused as reused:
+            raise Unprocessable([_REUSED]) from reused
+        if found.status is not None:
+            raise AnsweredBefore(found)
+        self._claimed = found
+
+    def handle_exception(self, error: Exception) -> Response:
+        """Return the response to an error. One of Bursary is raised again; the request may be repeated."""
+        if isinstance(error, AnsweredBefore):
+            body = error.request.body
+            restored = self.restored(body) if error.request.abridged else body
+            return Response(restored, status=error.request.status, headers={REPLAYED: "true"})
+        try:
+            return super().handle_exception(error)
+        except Exception:
+            if self._claimed:
+                self._give_up(self._claimed)
+            raise
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        """Return the response to be sent, remembered for the next time that the request comes."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if self._claimed:
+            self._keep(self._claimed, response)
+        return response
+
+    def _keep(self, claimed: IdempotentRequest, response: Response) -> None:
+        rendered = JSONRenderer().render(response.data) or b"null"
+        body, abridged = json.loads(rendered), len(rendered) > LARGEST_WHOLE
+        if abridged and response.status_code < 400:
+            body = self.abridged(body)
+        # No column of PostgreSQL takes a NUL; only what is refused, or changes nothing, repeats one.
+        if response.status_code >= 500 or body is None or _NUL in rendered:
+            return idempotency.give_up(claimed)
+        idempotency.finish(
+            claimed, status=response.status_code, body=body, abridged=abridged, now=timezone.now()
+        )
+        return None
+
+    def _give_up(self, claimed: IdempotentRequest) -> None:
+        """Let the request be done again at once; where the database is in trouble, when the lease ends."""
+        try:
+            idempotency.give_up(claimed)
+        except Exception as error:  # noqa: BLE001  # the error that is being handled is the one to answer
+            logs.log_failure("A request's Idempotency-Key is free after its lease", error, log=logger)

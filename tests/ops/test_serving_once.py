@@ -1,0 +1,114 @@
+"""Two processes of `bursary serve`, to which the same POST comes many times at once: it is done once."""
+
+import json
+import os
+import sqlite3
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from django.urls import reverse
+
+from bursary.access.models import Role
+from tests import world
+from tests.api.door import asking
+from tests.ops.processes import environment, start
+from tests.ops.test_serving import answers, copy, free_port, until
+from tests.together import together
+
+TIMES = 100 if os.environ.get("BURSARY_TEST_SOAK") else 10
+TABLES = (
+    *("budgets_customer", "budgets_account", "budgets_budget", "access_user", "access_rolegrant"),
+    *("access_apikey", "replica_contentmetadata", "replica_catalogmembership"),
+)
+PATIENCE = 120  # seconds
+
+
+class Sent(NamedTuple):
+    """What one POST was answered with."""
+
+    status: int
+    retry_after: str
+    body: bytes
+
+
+def send(request: urllib.request.Request) -> Sent:
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return Sent(answer.status, "", answer.read())
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return Sent(refused.code, refused.headers["Retry-After"], b"")
+
+
+def an_allocation(port: int) -> urllib.request.Request:
+    """Return the POST that allocates to as many learners as it is sent times, with a key."""
+    budget, content = world.given_budget(), world.given_content()
+    key = world.given_api_key(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    return urllib.request.Request(
+        f"http://127.0.0.1:{port}{reverse('allocate', args=[budget.uuid])}",
+        json.dumps(asking(content, *world.addresses(TIMES))).encode(),
+        headers | {"Idempotency-Key": "the same"},
+    )
+
+
+@contextmanager
+def served(folder: Path, port: int) -> Iterator[list[int]]:
+    """Serve with two processes; yield the statuses of `/healthz`, which is asked ten times a second."""
+    health: list[int] = []
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.1):
+            health.append(answers(port, "/healthz"))
+
+    # Without mails, which would change what the assignments look like between two answers.
+    env = environment(folder, PORT=str(port), BURSARY_CLOCK="none", BURSARY_EXECUTOR="none")
+    server = start("serve", "--workers", "2", env=env)
+    watcher = threading.Thread(target=watch)
+    try:
+        until(lambda: answers(port, "/healthz") == 200, server)
+        watcher.start()
+        yield health
+    finally:
+        stop.set()
+        if watcher.ident:
+            watcher.join()
+        server.kill()
+        server.wait()
+
+
+def count(folder: Path, table: str) -> int:
+    with closing(sqlite3.connect(folder / "bursary.sqlite3", timeout=20)) as database:
+        rows: int = database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+    return rows
+
+
+@pytest.mark.takes_long
+@pytest.mark.django_db(transaction=True)
+def test_the_same_post_sent_many_times_at_once_is_done_once(installed: Path) -> None:
+    port = free_port()
+    request = an_allocation(port)
+    copy(*TABLES, to=installed)
+    with served(installed, port) as health:
+        sent = together([lambda: send(request)] * TIMES)
+        end = time.monotonic() + PATIENCE
+        while (last := send(request)).status == 409 and time.monotonic() < end:
+            time.sleep(0.1)
+
+    assert [one for one in sent if not isinstance(one, Sent)] == []
+    refused = {one for one in sent if isinstance(one, Sent) and one.status == 409}
+    assert {one.retry_after for one in refused} <= {"2"}
+    [done] = {one for one in sent if isinstance(one, Sent)} - refused
+    assert (done.status, len(json.loads(done.body)["created"])) == (202, TIMES)
+    assert (last.status, json.loads(last.body)) == (202, json.loads(done.body))
+    assert count(installed, "assignments_allocationbatch") == 1
+    assert count(installed, "assignments_learnercontentassignment") == TIMES
+    assert set(health) == {200}
