@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,8 @@ class CursorPage:
     pks: Sequence[int]
     earlier: str
     later: str
+    understood: bool = True
+    """The cursor was one of this list, or none was given."""
 
 
 def cursor_page(
@@ -36,7 +38,8 @@ def cursor_page(
         found = _after(rows, place, column=column, descending=descending != before)[: size + 1]
         keys = list(found.values_list("pk", column))
     except (*UNREADABLE, ValidationError, FieldError):  # a cursor of another column
-        return cursor_page(rows, column=column, descending=descending, size=size)
+        first = cursor_page(rows, column=column, descending=descending, size=size)
+        return replace(first, understood=False)
     more, keys = len(keys) > size, keys[:size]
     if before:
         keys.reverse()
@@ -46,6 +49,7 @@ def cursor_page(
         pks=[pk for pk, _value in keys],
         earlier="" if is_first or not keys else _written(True, keys[0]),
         later="" if is_last or not keys else _written(False, keys[-1]),
+        understood=bool(place or not cursor),
     )
 
 

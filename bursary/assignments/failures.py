@@ -5,7 +5,7 @@ and no later work of its type followed it. So an assignment has at most one fail
 """
 
 import enum
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import partial, reduce
@@ -15,7 +15,20 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from django.db.models import Case, Count, Exists, F, IntegerField, Max, OuterRef, Q, QuerySet, Value, When
+from django.db.models import (
+    Case,
+    Count,
+    Exists,
+    F,
+    IntegerField,
+    Max,
+    Min,
+    OuterRef,
+    Q,
+    QuerySet,
+    Value,
+    When,
+)
 
 from bursary.access.models import User
 from bursary.assignments import actions
@@ -39,6 +52,7 @@ _ON_REQUEST = Skipped("skipped_on_request", "")
 _NONE = Q(pk__in=())
 _ENDING = (ActionType.REMINDED, ActionType.NUDGED)
 """Mails that make no sense after some date."""
+_NOTICES_OF_THE_END = (ActionType.CANCELLATION_NOTIFIED, ActionType.EXPIRATION_NOTIFIED)
 _INVITATIONS = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
@@ -138,24 +152,43 @@ def of_each_cause(budgets: Any, *, most: int) -> dict[str, set[int]] | None:
 
 @dataclass(frozen=True)
 class CauseCount:
-    """Assignments with failed work of a cause: how many, and of how many it can be retried, and skipped."""
+    """Assignments with failed work of a cause: how many, and of how many it can be retried, and skipped.
+
+    `of_ended` are those of which the notice of their end failed. `since` is when the first of it failed, and
+    `by_work` the number for each type of action.
+    """
 
     cause: str
     count: int
     retryable: int
     skippable: int
+    of_ended: int
+    since: datetime
+    by_work: Mapping[ActionType, int]
 
 
 def causes_in_time(budgets: Collection[Budget], *, now: datetime) -> list[CauseCount]:
-    """Return `causes` with what can be done about each now. One query."""
+    """Return `causes` with what can be done about each now, the latest first. One query."""
     by_others = ~Q(action_type=ActionType.REDEEMED)
     failed = to_repair().filter(assignment__budget__in=budgets).order_by()
     counted = failed.values_list("error_code").annotate(
         count=Count("assignment", distinct=True),
         retryable=Count("assignment", distinct=True, filter=by_others & ~too_late(now)),
         skippable=Count("assignment", distinct=True, filter=by_others),
+        of_ended=Count("assignment", distinct=True, filter=Q(action_type__in=_NOTICES_OF_THE_END)),
+        since=Min("completed_at"),
+        **{
+            f"of_{kind}": Count("assignment", distinct=True, filter=Q(action_type=kind))
+            for kind in APPLIES_IN
+        },
     )
-    return [CauseCount(*one) for one in counted.order_by("-count", "error_code")]
+    found = []
+    for cause, count, retryable, skippable, of_ended, since, *each in counted.order_by(
+        "-since", "-count", "error_code"
+    ):
+        by_work = {kind: one for kind, one in zip(APPLIES_IN, each, strict=True) if one}
+        found.append(CauseCount(cause, count, retryable, skippable, of_ended, since, by_work))
+    return found
 
 
 def too_late(now: datetime) -> Q:

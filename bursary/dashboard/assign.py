@@ -169,11 +169,21 @@ def _kinds(checked: Sequence[CheckedEntry]) -> list[EntriesOfAKind]:
     bad = [one for one in checked if not one.usable]
     doubtful = [one for one in checked if one.usable and one.warnings]
     fine = [one for one in checked if one.usable and not one.warnings]
-    unchanged, new = [one for one in fine if not one.costs], [one for one in fine if one.costs]
+    unchanged = [one for one in fine if not one.costs]
+    beyond = [one for one in fine if one.beyond_available]
+    new = [one for one in fine if one.costs and not one.beyond_available]
     of_kind = (
         (bad, partial(ngettext, "%(count)s entry to correct", "%(count)s entries to correct")),
         (doubtful, partial(ngettext, "%(count)s entry to check", "%(count)s entries to check")),
         (unchanged, partial(ngettext, "%(count)s entry changes nothing", "%(count)s entries change nothing")),
+        (
+            beyond,
+            partial(
+                ngettext,
+                "%(count)s learner for whom no money is left, in the order of the list",
+                "%(count)s learners for whom no money is left, in the order of the list",
+            ),
+        ),
         (new, partial(ngettext, "%(count)s learner without remarks", "%(count)s learners without remarks")),
     )
     return [
@@ -181,7 +191,7 @@ def _kinds(checked: Sequence[CheckedEntry]) -> list[EntriesOfAKind]:
             words(len(found)) % {"count": f"{len(found):,}"},
             found[:MOST_ENTRIES_SHOWN],
             more=max(0, len(found) - MOST_ENTRIES_SHOWN),
-            folded=found is new,
+            folded=found is new or found is beyond,
         )
         for found, words in of_kind
         if found

@@ -220,8 +220,9 @@ def selection(
     permitted = Budget.objects.filter(granted(user, permission, customer="customer"))
     budgets = list(permitted.select_related("customer").order_by("name", "pk")[:MOST_BUDGETS])
     budget = budgets[0] if len(budgets) == 1 else None
-    if asked := query.get("budget", ""):
-        budget = _asked(permitted, budgets, asked)
+    asked = query.get("budget", "")
+    if asked and _is_uuid(asked):
+        budget = _asked(permitted, budgets, UUID(asked))
     if not budgets:
         raise Http404("There are no assignments to administer.")
     keys = _keys(user, [budget] if budget else budgets, permission=permission)
@@ -284,7 +285,17 @@ def _problems(query: QueryDict, filters: ListFilters) -> list[str]:
     status = query.get("status", "")
     if status and status not in statuses.STATUSES:
         found.append(_("There is no status “%(name)s”.") % {"name": status})
+    if (budget := query.get("budget", "")) and not _is_uuid(budget):
+        found.append(_("There is no budget “%(name)s”: choose one below.") % {"name": budget})
     return found
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def of_budgets_of(
@@ -309,12 +320,8 @@ def _keys(user: User, budgets: Sequence[Budget], *, permission: Permission) -> A
     return permitted.order_by().values("pk")
 
 
-def _asked(permitted: QuerySet[Budget], budgets: list[Budget], asked: str) -> Budget:
+def _asked(permitted: QuerySet[Budget], budgets: list[Budget], uuid: UUID) -> Budget:
     """Return the budget that is asked for; of more than are listed, by a query. Raises Http404."""
-    try:
-        uuid = UUID(asked)
-    except ValueError as error:
-        raise Http404("There is no such budget.") from error
     budget = next((one for one in budgets if one.uuid == uuid), None)
     budget = budget or permitted.select_related("customer").filter(uuid=uuid).first()
     if budget is None:

@@ -7,7 +7,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.http import QueryDict
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from bursary.access.models import User
 from bursary.assignments import content_display, cursors, listing, statuses
@@ -24,6 +26,14 @@ _FOLDED = (
     *("assigned_from", "assigned_to", "ended_from", "ended_to", "due_from", "due_to"),
 )
 
+_ENDED: Mapping[str, Any] = {
+    State.ACCEPTED: gettext_lazy("accepted %(day)s"),
+    statuses.DECLINED: gettext_lazy("declined %(day)s"),
+    State.EXPIRED: gettext_lazy("expired %(day)s"),
+    State.CANCELLED: gettext_lazy("cancelled %(day)s"),
+    State.REVERSED: gettext_lazy("refunded %(day)s"),
+}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -33,6 +43,8 @@ class Row:
     chip: Chip
     deadline: str
     """The date that decides the deadline, in words; empty unless it is open."""
+    ended: str
+    """How and when it was accepted or ended, in words; empty while it is open."""
     starts_at: datetime | None
     reminded: bool
     """Its last action is a reminder, not the allocation."""
@@ -79,6 +91,8 @@ class ListPage:
     """One of those that are folded is in use."""
     causes: Sequence[tuple[str, str, int]]
     """Of failed work: the code, a sentence, and the number of assignments; empty on later pages."""
+    remarks: Sequence[str]
+    """What of the address was not understood and changes no row: its order, or its page."""
     within: Sequence[tuple[int, Any]] = WITHIN_DAYS
 
 
@@ -107,7 +121,27 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
         filtered=filtered or bool(query.get("budget")),
         causes=() if cursor else chosen.causes(everything),
         more_filters=any(query.get(name) for name in _FOLDED),
+        remarks=_remarks(query, chosen, page_found=found.understood),
     )
+
+
+def without_empty(query: QueryDict) -> str | None:
+    """Return the address' query without its empty parameters; None if it has none."""
+    if all(query[name] for name in query):
+        return None
+    return urlencode([(name, query[name]) for name in query if query[name]])
+
+
+def _remarks(query: QueryDict, chosen: Selection, *, page_found: bool) -> list[str]:
+    found, sort = [], query.get("sort", "")
+    if sort and sort != chosen.sort:
+        found.append(
+            _("The list cannot be sorted by “%(name)s”: the latest come first.")
+            % {"name": sort.removeprefix("-")}
+        )
+    if not page_found:
+        found.append(_("The page that the address names does not exist: this is the first one."))
+    return found
 
 
 def changed(query: QueryDict, **parameters: str) -> str:
@@ -126,9 +160,18 @@ def _row(assignment: LearnerContentAssignment, *, now: datetime) -> Row:
         assignment=assignment,
         chip=chips.chip(assignment, now=now),
         deadline=str(statuses.DECIDED_BY[assignment.expires_reason]) if is_open else "",
+        ended=_ended(assignment),
         starts_at=content_display.start(assignment),
         reminded=assignment.recent_action_at > assignment.allocated_at,
     )
+
+
+def _ended(assignment: LearnerContentAssignment) -> str:
+    at = statuses.ended_at(assignment)
+    if not at:
+        return ""
+    words = _ENDED[statuses.status_of(assignment.state, assignment.learner_state)]
+    return str(words) % {"day": date_format(at.astimezone(assignment.budget.customer.zone), "DATE_FORMAT")}
 
 
 def _column(name: str, query: QueryDict, sort: str) -> Column:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from django.db.models import Count, F, Max, Q, QuerySet, Sum
 from django.urls import reverse
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -15,6 +17,7 @@ from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may_everywhere
 from bursary.assignments import causes, content_display, deadline_notices, failures
 from bursary.assignments.choices import LearnerState, State
+from bursary.assignments.failures import CauseCount
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.dashboard.money_bars import money_bar
@@ -99,16 +102,13 @@ def _failures(budgets: Sequence[Budget], *, operates: bool, now: datetime) -> li
         next_step = why.next_step_of(operates=operates)
         if one.skippable and not one.retryable:
             verb, next_step = "skip", _("It is too late to do it again: skip it.")
-        sentence = ngettext(
-            "Something failed for %(count)s assignment. %(why)s",
-            "Something failed for %(count)s assignments. %(why)s",
-            one.count,
-        )
+        elif one.of_ended == one.skippable and verb == "retry":
+            verb, next_step = "skip", _("The assignments have ended: look at them, or skip it.")
         found.append(
             Attention(
                 icon="alert-triangle",
                 kind="danger",
-                sentence=f"{sentence % {'count': one.count, 'why': why.sentence}} {next_step}",
+                sentence=f"{_what_failed(one, zone=budgets[0].customer.zone)} {why.sentence} {next_step}",
                 url=f"{reverse('assignment-list')}?{query}",
                 link=_("Show them"),
                 verb=verb,
@@ -117,6 +117,26 @@ def _failures(budgets: Sequence[Budget], *, operates: bool, now: datetime) -> li
             )
         )
     return found
+
+
+def _what_failed(one: CauseCount, *, zone: ZoneInfo) -> str:
+    """Return which work failed, for how many, and since when."""
+    since = date_format(one.since.astimezone(zone), "DATE_FORMAT")
+    if len(one.by_work) == 1:
+        work = ", ".join(str(causes.WORK_IN_WORDS[kind]) for kind in one.by_work)
+        words = ngettext(
+            "%(work)s failed for %(count)s assignment on %(since)s.",
+            "%(work)s failed for %(count)s assignments, since %(since)s.",
+            one.count,
+        )
+        return words % {"work": work, "count": one.count, "since": since}
+    each = ", ".join(f"{causes.WORK_IN_WORDS[kind]} {count}" for kind, count in one.by_work.items())
+    words = ngettext(
+        "Something failed for %(count)s assignment, since %(since)s (%(each)s).",
+        "Something failed for %(count)s assignments, since %(since)s (%(each)s).",
+        one.count,
+    )
+    return words % {"count": one.count, "since": since, "each": each}
 
 
 def _notices(user: User, *, now: datetime) -> list[Attention]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -66,6 +66,8 @@ class Progress:
     since: Sequence[tuple[str, int]]
     """The statuses, in words, of those notified and those that ended."""
     planned: MailsPlanned
+    at_once: bool
+    """Each mail is tried within a minute."""
 
     @property
     def total(self) -> int:
@@ -137,7 +139,7 @@ def batch_for(user: User, uuid: UUID) -> AllocationBatch | None:
 
 def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) -> BatchPage:
     """Return how far a batch has come, with a page of its assignments. At most ten queries."""
-    progress = _progress(batch)
+    progress = _progress(batch, now=now)
     rows = allocation_batches.assignments(batch)
     failed = rows.filter(state=State.ALLOCATED, learner_state=LearnerState.FAILED)
     pks = list(failed.order_by("pk").values_list("pk", flat=True)[:MOST_FAILED]) if progress.failed else []
@@ -208,11 +210,12 @@ def summary(batch: AllocationBatch) -> str:
     return " ".join(filter(None, sentences))
 
 
-def _progress(batch: AllocationBatch) -> Progress:
+def _progress(batch: AllocationBatch, *, now: datetime) -> Progress:
     counted = dict.fromkeys(statuses.STATUSES, 0)
     for state, learner_state, count in allocation_batches.by_state(batch):
         counted[statuses.status_of(state, learner_state)] += count
     on_their_way = counted[statuses.NOTIFYING]
+    planned = allocation_batches.mails_planned(batch) if on_their_way else MailsPlanned(0, None)
     ended = sum(counted[status] for status in _ENDED)
     notified_and_ended = allocation_batches.notified_and_ended(batch) if ended else 0
     since = (statuses.WAITING, State.ACCEPTED, *_ENDED)
@@ -222,7 +225,8 @@ def _progress(batch: AllocationBatch) -> Progress:
         on_their_way=on_their_way,
         ended=ended - notified_and_ended,
         since=[(str(statuses.STATUSES[status]), counted[status]) for status in since if counted[status]],
-        planned=allocation_batches.mails_planned(batch) if on_their_way else MailsPlanned(0, None),
+        planned=planned,
+        at_once=bool(planned.until and planned.until <= now + timedelta(minutes=1)),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.core.paginator import Page, Paginator
@@ -41,6 +42,8 @@ class Spending:
     name: str
     count: int
     cents: int
+    query: str = ""
+    """The address of the list of these assignments, without the budget; empty for several names."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class BudgetPage:
     card: BudgetCard
     freed: BarChart
     """Cents by week: reserved for open assignments with a deadline in it."""
+    freed_cents: int
+    """All that."""
     freed_later_cents: int
     """Reserved for longer than those weeks."""
     legend: Sequence[tuple[str, Any]] = (("reserved", gettext_lazy("Reserved")),)
@@ -62,6 +67,9 @@ class SpendingsPage:
     budget: Budget
     by_course: Sequence[Spending]
     by_learner: Sequence[Spending]
+    other_courses_cents: int
+    """For all beyond the `MOST_SPENDERS` courses together."""
+    other_learners_cents: int
 
 
 def permitted(user: User) -> QuerySet[Budget]:
@@ -97,10 +105,12 @@ def load(user: User, uuid: UUID, *, now: datetime) -> BudgetPage | None:
     )
     by_week = waiting.order_by().values_list(charts.period_of("expires_at", starts))
     cents = {(week, "reserved"): cents for week, cents in by_week.annotate(cents=Sum("price_cents"))}
+    freed_cents = sum(cents.values())
     return BudgetPage(
         card=card(budget, now=now),
         freed=charts.bar_chart(cents, series=["reserved"], starts=starts),
-        freed_later_cents=max(budget.held_cents - sum(cents.values()), 0),
+        freed_cents=freed_cents,
+        freed_later_cents=max(budget.held_cents - freed_cents, 0),
     )
 
 
@@ -111,10 +121,23 @@ def spendings(user: User, uuid: UUID) -> SpendingsPage | None:
         return None
     spent = LearnerContentAssignment.objects.filter(budget=budget, state=State.ACCEPTED).order_by()
     by_learner = [
-        Spending(anonymisation.shown_address(address), count, cents)
+        Spending(anonymisation.shown_address(address), count, cents, _accepted(learner_email=address))
         for address, count, cents in _greatest(spent, "learner_email")
     ]
-    return SpendingsPage(budget, _by_course(spent), by_learner)
+    by_course = _by_course(spent)
+    others = [_cents_of_others(budget, of=shown) for shown in (by_course, by_learner)]
+    return SpendingsPage(budget, by_course, by_learner, *others)
+
+
+def _accepted(**filters: str) -> str:
+    return urlencode({"status": State.ACCEPTED, **filters})
+
+
+def _cents_of_others(budget: Budget, *, of: Sequence[Spending]) -> int:
+    """Return what the budget spent on others than these; of fewer than can be shown, nothing."""
+    if len(of) < MOST_SPENDERS:
+        return 0
+    return max(budget.spent_cents - sum(one.cents for one in of), 0)
 
 
 def _budget(user: User, uuid: UUID) -> Budget | None:
@@ -133,7 +156,10 @@ def _by_course(spent: QuerySet[LearnerContentAssignment]) -> list[Spending]:
         pk: title if title and derived.title_key(title) == recorded else ""
         for pk, recorded, title in newest.values_list("pk", "content_title", "content__title")
     }
-    return [Spending(titles.get(pk) or key, count, cents) for key, count, cents, pk in groups]
+    return [
+        Spending(titles.get(pk) or key, count, cents, _accepted(content_key=key))
+        for key, count, cents, pk in groups
+    ]
 
 
 def _greatest(spent: QuerySet[LearnerContentAssignment], name: str, **more: Aggregate) -> list[Any]:

@@ -48,6 +48,13 @@ _ENDS: Mapping[str, tuple[str, Any, str]] = {
     State.EXPIRED: ("expired_at", gettext_lazy("Expired"), "ended"),
     State.REVERSED: ("reversed_at", gettext_lazy("Refunded"), "ended"),
 }
+_END_FACTS: Mapping[str, str] = {
+    State.ACCEPTED: ActionType.REDEEMED,
+    State.CANCELLED: ActionType.CANCELLED,
+    State.EXPIRED: ActionType.EXPIRED,
+    State.REVERSED: ActionType.REVERSED,
+}
+"""By which action it ended so."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +108,13 @@ def picture(assignment: LearnerContentAssignment, *, now: datetime) -> LifePictu
     """Return the picture of the present cycle of an assignment that is loaded with its actions."""
     this_cycle = [one for one in assignment.actions.all() if one.cycle == assignment.cycle]
     steps = [LifeStep(_("Assigned"), "done", assignment.allocated_at)]
-    steps += [step for one in this_cycle if (step := _step(one))]
-    steps = sorted([*steps, *_ends(assignment)], key=lambda step: step.at)
+    ends = _ends(assignment)
+    for one in this_cycle:
+        steps += ends.pop(one.action_type, [])  # before what followed from it
+        steps += [step for step in [_step(one)] if step]
+    steps += [step for rest in ends.values() for step in rest]
+    # Within a second, the timeline's order: what a worker did at once may bear an earlier fraction of it.
+    steps.sort(key=lambda step: step.at.replace(microsecond=0))
     left_out = max(len(steps) - MOST_STEPS, 0)
     steps = steps[:FIRST_STEPS] + steps[FIRST_STEPS + left_out :]
     if assignment.state == State.ALLOCATED:
@@ -129,17 +141,18 @@ def _step(action: LearnerContentAssignmentAction) -> LifeStep | None:
     return None
 
 
-def _ends(assignment: LearnerContentAssignment) -> list[LifeStep]:
-    """Return how its present cycle ended; of a refund, that it was accepted before."""
+def _ends(assignment: LearnerContentAssignment) -> dict[str, list[LifeStep]]:
+    """Return how its present cycle ended, by the type of action; of a refund, that it was accepted before."""
     state = State(assignment.state)
     found = [State.ACCEPTED, state] if state is State.REVERSED else [state]
-    steps = []
+    steps: dict[str, list[LifeStep]] = {}
     for one in found:
         if one in _ENDS and (at := getattr(assignment, _ENDS[one][0])):
             _column, words, kind = _ENDS[one]
             declined = assignment.learner_state == LearnerState.DECLINED
             label = _("Declined") if declined else str(words)
-            steps.append(LifeStep(label, kind, at))
+            fact = ActionType.DECLINED if declined else _END_FACTS[one]
+            steps[fact] = [LifeStep(label, kind, at)]
     return steps
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -27,6 +27,9 @@ from bursary.dashboard.learner_views import SeeOther
 @login_required
 def assignments(request: HttpRequest) -> HttpResponse:
     """List the assignments of the user's budgets as the address filters and sorts them."""
+    shorter = assignment_list.without_empty(request.GET)
+    if shorter is not None:  # a form without a script sends each of its fields
+        return redirect(f"{request.path}?{shorter}" if shorter else request.path)
     listed = assignment_list.load(_user(request), request.GET, now=timezone.now())
     context = {"page": listed, "verbs": bulk_work.VERBS.values()}
     return render(request, "dashboard/assignment_list.html", context)

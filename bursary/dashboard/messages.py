@@ -13,7 +13,7 @@ from bursary.assignments.choices import ExpiryReason, State
 from bursary.assignments.matching import COSTLY, OTHER_ASSIGNMENT, Match, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.pasted_lists import Entry, PastedList
-from bursary.assignments.preview_warnings import PreviewWarning
+from bursary.assignments.preview_warnings import PreviewWarning, WarningCode
 from bursary.budgets.models import Budget
 from bursary.lib.money import dollars
 from bursary.replica import reads
@@ -43,6 +43,8 @@ class CheckedEntry:
     costs: bool = False
     """It would be assigned, at its price."""
     warnings: Sequence[PreviewWarning] = ()
+    beyond_available: bool = False
+    """No money is left for it, in the order of the list: one sentence says so for all of these."""
 
 
 def done(allocated: Allocation, budget: Budget, *, price_cents: int) -> str:
@@ -169,13 +171,18 @@ def checked(preview: Preview, entries: Sequence[Entry]) -> list[CheckedEntry]:
         CheckedEntry(
             entry,
             _result(results[position], entries),
-            warnings=preview.warnings.get(position, ()),
+            warnings=[one for one in _of(preview, position) if one.code != WarningCode.BEYOND_AVAILABLE],
             costs=results[position].verdict in COSTLY,
+            beyond_available=any(one.code == WarningCode.BEYOND_AVAILABLE for one in _of(preview, position)),
         )
         if position in results
         else CheckedEntry(entry, preview.bad_addresses[position], usable=False)
         for position, entry in enumerate(entries)
     ]
+
+
+def _of(preview: Preview, position: int) -> Sequence[PreviewWarning]:
+    return preview.warnings.get(position, ())
 
 
 _RESULTS: Mapping[Verdict, tuple[Any, Any]] = {
@@ -225,12 +232,21 @@ _AGAIN: Mapping[str, tuple[Any, Any]] = {
 
 def _result(one: Match, entries: Sequence[Entry]) -> str:
     if one.duplicate_of is not None:
-        return _("is the same learner as in line %(line)s") % {"line": entries[one.duplicate_of].line}
+        return _same_learner(entries, one.duplicate_of)
     if one.assignment is None:
         return _("would be assigned")
     words = _AGAIN[one.assignment.state] if one.verdict is Verdict.AGAIN else _RESULTS[one.verdict]
     figures = {"key": one.assignment.content_key, "address": one.assignment.learner_email}
     return str(words[one.known_by_other_address]) % figures
+
+
+def _same_learner(entries: Sequence[Entry], at: int) -> str:
+    first = entries[at]
+    beside = [*entries[max(at - 1, 0) : at], *entries[at + 1 : at + 2]]
+    if any(one.line == first.line for one in beside):
+        words = _("is the same learner as “%(text)s” in line %(line)s")
+        return words % {"text": first.text, "line": first.line}
+    return _("is the same learner as in line %(line)s") % {"line": first.line}
 
 
 def _named(assignments: Sequence[LearnerContentAssignment]) -> str:

@@ -25,6 +25,8 @@ from bursary.dashboard.chips import Chip
 from bursary.dashboard.learner_answers import state_chip
 from bursary.delivery.emails import DeadlineText, deadline_in_words
 from bursary.lib.moments import UTC_ZONE
+from bursary.replica import reads
+from bursary.replica.types import CatalogKey
 
 ATTENTION_SHOWN = 8
 BUDGETS_SHOWN = 6
@@ -53,6 +55,8 @@ class OwnLine:
     """It can be accepted or declined, as far as its row says."""
     paid_by: str
     """The organisation that pays for it; empty once the assignment has ended."""
+    course_url: str = ""
+    """Where an accepted course is; empty for any other, or if it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Overview:
     attention: Sequence[Attention]
     less_urgent: Sequence[Attention]
     """More of it, folded."""
+    some_failed: bool
+    """Some of it is failed work."""
     budgets: Sequence[BudgetCard]
     """The first of them."""
     has_more_budgets: bool
@@ -88,11 +94,12 @@ def overview(user: User, *, now: datetime) -> Overview:
     return Overview(
         attention=urgent[:ATTENTION_SHOWN],
         less_urgent=urgent[ATTENTION_SHOWN:],
+        some_failed=any(one.kind == "danger" for one in urgent),
         budgets=[budget_pages.card(budget, now=now) for budget in found[:BUDGETS_SHOWN]],
         has_more_budgets=len(found) > BUDGETS_SHOWN,
         reactions=_reactions(rows, zone=zone, now=now) if found else None,
         zone=zone,
-        own=_own_lines(own, now=now),
+        own=_own_lines(own, now=now, linked=not found),  # an administrator's home has enough queries
         has_more_own=len(own_pks) > NEWEST,
     )
 
@@ -114,7 +121,7 @@ def own_page(user: User, *, number: str, now: datetime) -> Page[Any]:
     page: Page[Any] = Paginator(listing.open_first(own_assignments(user), now=now), OWN_PAGE).get_page(number)
     rows = _rows(list(page.object_list))
     content_display.attach_content(rows, now=now)
-    page.object_list = _own_lines(rows, now=now)
+    page.object_list = _own_lines(rows, now=now, linked=True)
     return page
 
 
@@ -128,8 +135,10 @@ def _shown(assignments: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerC
     return shown.annotate(is_held=derived.held())
 
 
-def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime) -> list[OwnLine]:
+def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime, linked: bool) -> list[OwnLine]:
+    """Return the lines; `linked`: those of accepted courses lead into them."""
     declined = matching.which_declined(own)
+    urls = _course_urls([one for one in own if linked and one.state == State.ACCEPTED])
     return [
         OwnLine(
             one,
@@ -137,9 +146,26 @@ def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime) -> lis
             deadline_in_words(one, to_learner=True) if one.state == State.ALLOCATED else None,
             answerable=one.state == State.ALLOCATED and not one.redeeming_since and one.expires_at > now,
             paid_by=one.budget.customer.name if one.state in (State.ALLOCATED, State.ACCEPTED) else "",
+            course_url=urls.get(one.pk, ""),
         )
         for one in own
     ]
+
+
+def _course_urls(accepted: Sequence[LearnerContentAssignment]) -> dict[int, str]:
+    """Return by primary key where each accepted course is, as its page links it. At most two queries."""
+    if not accepted:
+        return {}
+    redeemed = redemption.redemptions(accepted)
+    keys = {
+        one.pk: CatalogKey(
+            one.budget.catalog_uuid,
+            redeemed[one.pk].redeemed_key if one.pk in redeemed else one.content_key,
+        )
+        for one in accepted
+    }
+    urls = reads.courseware_urls(set(keys.values()))
+    return {pk: urls[key] for pk, key in keys.items()}
 
 
 def own_assignments(user: User) -> QuerySet[LearnerContentAssignment]:

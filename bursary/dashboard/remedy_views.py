@@ -27,6 +27,7 @@ _VERBS: Mapping[str, Any] = {
     "correct": gettext_lazy("Correct the address"),
     "extend": gettext_lazy("Extend the deadline"),
     "retry": gettext_lazy("Retry"),
+    "revoke-links": gettext_lazy("Revoke e-mail links"),
     "skip": gettext_lazy("Skip"),
 }
 """Of each page about a remedy: the last of its breadcrumbs."""
@@ -43,11 +44,12 @@ def remind(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
 
 @page_of_user
 def revoke_links(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Revoke the links of an assignment in e-mails sent so far, by POST; then show it."""
+    """Ask whether to revoke the links of an assignment in e-mails sent so far; by POST, revoke them."""
     assignment = assignment_page.permitted(uuid, actor=user, permission=Permission.CANCEL)
-    if request.method == "POST":
-        signed_links.revoke(assignment, now=timezone.now())
-        messages.success(request, _("The links in e-mails sent so far no longer work."))
+    if request.method != "POST":
+        return _page(request, assignment, "revoke-links", {})
+    signed_links.revoke(assignment, now=timezone.now())
+    messages.success(request, _("The links in e-mails sent so far no longer work."))
     return redirect("assignment", uuid)
 
 

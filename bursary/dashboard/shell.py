@@ -14,7 +14,7 @@ from bursary.budgets.models import Customer
 
 _REMEDIES = (
     *("remind-learner", "extend-deadline", "cancel-assignment", "correct-address"),
-    *("retry-action", "skip-action"),
+    *("retry-action", "skip-action", "revoke-links"),
 )
 SECTIONS: Mapping[str, tuple[Any, str, frozenset[str]]] = {
     "home": (gettext_lazy("Home"), "home", frozenset({"home"})),

@@ -69,6 +69,7 @@ def scene() -> Scene:
             ),
             *(f"/batches/{done.batch.uuid}/", *(f"/assignments/{one.uuid}/" for one in rows)),
             *(f"{case}/", f"{case}/extend/", f"{case}/cancel/", f"{case}/correct-address/"),
+            f"{case}/revoke-links/",
             *(f"{case}/{remedy}/?action={action.uuid}" for remedy in ("retry", "skip")),
             "/account/password/",
         ],

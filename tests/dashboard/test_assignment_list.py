@@ -147,7 +147,25 @@ def test_a_cursor_that_is_none_is_the_first_page(client: Client, budget: Budget,
 
     for sort in ("expires_at", "-price_cents", "content_title"):
         assert learners(page(client, cursor=cursor, sort=sort)) in (["lena"], [])
-    assert learners(page(client, sort="state; drop table")) == ["lena"]
+    assert "does not exist: this is the first one." in page(client, cursor=cursor, sort="expires_at")
+    text = page(client, sort="state; drop table")
+    assert learners(text) == ["lena"]
+    assert "The list cannot be sorted by “state; drop table”: the latest come first." in text
+    assert "does not exist" not in text
+
+
+def test_fields_that_are_left_empty_are_left_out_of_the_address(client: Client, budget: Budget) -> None:
+    answer = client.get(LIST, {"search": "ann", "budget": "", "cause": "", "sort": "-price_cents"})
+
+    assert (answer.status_code, answer.headers["Location"]) == (302, f"{LIST}?search=ann&sort=-price_cents")
+    assert client.get(LIST, {"search": ""}).headers["Location"] == LIST
+
+
+def test_what_has_ended_shows_how_and_when_in_place_of_a_deadline(client: Client, budget: Budget) -> None:
+    row = world.given_assignment(budget, address="lena@people.example")
+    cancellation.cancel(budget, uuids=[row.uuid], now=world.NOW)
+
+    assert "<small>cancelled 2 Mar 2026</small>" in page(client)
 
 
 @pytest.mark.parametrize("sort", sorted(assignment_filters.SORTS))
@@ -227,6 +245,7 @@ def test_what_the_filter_finds_is_exported(client: Client, budget: Budget) -> No
             {"price_from": "60", "price_to": "50"},
             "Price from: It is beyond the other end: nothing can match.",
         ),
+        ({"budget": "nonsense"}, "There is no budget “nonsense”: choose one below."),
         ({"learnerstate": "waiting"}, "There is no filter “learnerstate”."),
     ],
 )
@@ -265,8 +284,7 @@ def test_others_assignments_are_not_there(client: Client, budget: Budget) -> Non
     stranger = world.given_assignment(address="stranger@elsewhere.example")
 
     assert "stranger" not in page(client)
-    for asked in (str(stranger.budget.uuid), "nonsense"):
-        assert client.get(LIST, {"budget": asked}).status_code == 404
+    assert client.get(LIST, {"budget": str(stranger.budget.uuid)}).status_code == 404
 
 
 def test_a_learner_has_no_such_page(client: Client) -> None:

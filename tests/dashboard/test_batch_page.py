@@ -14,8 +14,13 @@ from pytest_django import Settings
 from bursary.access.models import Role
 from bursary.assignments import cancellation, declining, erasure, redemption
 from bursary.assignments.allocation import Allocation
+from bursary.assignments.choices import Status
 from bursary.assignments.matching import Verdict
-from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
+from bursary.assignments.models import (
+    AllocationBatch,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
 from bursary.budgets.models import Budget
 from bursary.dashboard import batch_page
 from bursary.replica.models import ContentMetadata
@@ -95,8 +100,20 @@ def test_while_mails_are_on_their_way_it_says_until_when_and_asks_again(
     assert figures(text) == {"Notified": 0, "Not notified": 0, "Being notified": 2}
     assert "0 of 2 learners are notified." in text
     assert "Next try" not in text
-    assert "Each is tried by Monday, 2 March 2026, 10:00 (Madrid time), or sooner." in text
+    assert "Each is tried within a minute." in text
     assert f'hx-get="/batches/{made.batch.uuid}/" hx-trigger="every 2s"' in text
+
+
+def test_what_is_due_later_has_its_hour(client: Client, budget: Budget, content: ContentMetadata) -> None:
+    made = assign(budget, content, ALICE)
+    LearnerContentAssignmentAction.objects.filter(status=Status.PENDING).update(
+        due_at=world.NOW + timedelta(hours=1)
+    )
+
+    text = page(client, made, htmx=True)
+
+    assert "Each is tried by Monday, 2 March 2026, 11:00 (Madrid time), or sooner." in text
+    assert "within a minute" not in text
 
 
 def test_when_all_are_notified_it_says_so_and_asks_no_more(

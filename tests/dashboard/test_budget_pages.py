@@ -1,6 +1,7 @@
 """The page of a budget: its money, what comes free by week, and what it was spent on."""
 
 import html
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -59,7 +60,15 @@ def test_what_comes_free_is_given_by_week(client: Client, budget: Budget) -> Non
     assert '2 Mar 2026</th><td class="number">$398.00</td>' in text
     assert '9 Mar 2026</th><td class="number">$199.00</td>' in text
     assert 'All weeks</th><td class="number">$597.00</td>' in text
-    assert "$199.00 is reserved for longer." in text
+    assert "$597.00 in these 13 weeks." in text
+    assert "$199.00 is reserved for longer." in text.partition("<figure")[0]
+
+
+def test_what_is_reserved_for_longer_alone_is_said_without_a_picture(client: Client, budget: Budget) -> None:
+    world.allocate(budget, world.given_content(), *world.addresses(1))
+    LearnerContentAssignment.objects.update(expires_at=world.NOW + timedelta(days=200))
+
+    assert "$199.00 is reserved for longer." in page(client, budget)
 
 
 def test_what_was_spent_is_given_by_course_and_by_learner(client: Client, budget: Budget) -> None:
@@ -71,7 +80,7 @@ def test_what_was_spent_is_given_by_course_and_by_learner(client: Client, budget
 
     text = page(client, budget, "spent/")
 
-    row = '<th scope="row" dir="auto">{}</th><td class="number">{}</td><td class="number">{}</td>'
+    row = '<bdi>{}</bdi></a></th><td class="number">{}</td><td class="number">{}</td>'
     for name, count, cents in (
         ("Tidal Engines", 2, "$398.00"),
         ("<b>Art</b>", 1, "$199.00"),
@@ -80,11 +89,29 @@ def test_what_was_spent_is_given_by_course_and_by_learner(client: Client, budget
     ):
         assert row.format(name, count, cents) in text
     assert "not-yet@" not in text
+    assert "All others" not in text
     part = client.get(f"/budgets/{budget.uuid}/spent/", headers={"HX-Request": "true"}).content.decode()
     assert "<b>Art" not in part
     assert "&lt;b&gt;Art" in part
     assert "<html" not in part
     assert f'href="/budgets/{budget.uuid}/spent/"' in page(client, budget)
+
+
+def test_beyond_ten_rows_the_rest_is_added_up_and_each_name_leads_to_its_list(
+    client: Client, budget: Budget
+) -> None:
+    Budget.objects.filter(pk=budget.pk).update(limit_cents=12 * 19_900)
+    world.allocate(budget, world.given_content(title="Tidal Engines"), *world.addresses(12))
+    LearnerContentAssignment.objects.update(state=State.ACCEPTED)
+    Budget.objects.filter(pk=budget.pk).update(spent_cents=12 * 19_900)
+
+    text = page(client, budget, "spent/")
+
+    assert text.count('All others</th><td></td><td class="number">$398.00</td>') == 1
+    links = [html.unescape(link) for link in re.findall(r'<a href="(/assignments/[^"]*)"><bdi>', text)]
+    assert len(links) == 11
+    for link, count in ((links[0], 12), (links[1], 1)):
+        assert client.get(link).content.decode().count('name="uuid"') == count
 
 
 def test_to_others_there_is_no_such_budget(client: Client, budget: Budget) -> None:

@@ -378,4 +378,4 @@ def test_a_reminder_that_came_too_late_is_skipped_for_a_reason_from_home(
         (Status.FAILED, "554 No."),
         (Status.SKIPPED, "The course is over."),
     ]
-    assert "Something failed" not in text(client.get("/"))
+    assert " failed for " not in text(client.get("/"))

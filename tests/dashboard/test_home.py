@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from bursary.access.models import Role
 from bursary.assignments import cancellation, causes
-from bursary.assignments.choices import State, Status
+from bursary.assignments.choices import ActionType, ErrorReason, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.delivery.models import MailServer
@@ -60,12 +60,42 @@ def test_what_failed_is_named_with_its_cause_and_what_to_do(client: Client, budg
 
     shown = attention(client)
 
-    assert "Something failed for 2 assignments. The address does not exist. Correct the address." in shown
+    assert "The invitation failed for 2 assignments, since 2 Mar 2026. The address does not exist." in shown
+    assert "Correct the address." in shown
+    assert "“Not notified” in the list counts open assignments without their invitation." in shown
     assert 'href="/assignments/?cause=address_rejected"' in shown
     assert 'value="retry"' not in shown  # the same address is refused again
     listed = client.get("/assignments/?cause=address_rejected").content.decode()
     assert "leo@" in listed
     assert "lu@" not in listed
+
+
+def test_a_failed_mail_about_an_end_is_to_be_skipped_and_stands_behind_what_failed_since(
+    client: Client, budget: Budget
+) -> None:
+    row = world.given_assignment(budget)
+    world.deliver()
+    cancellation.cancel(budget, uuids=[row.uuid], now=world.NOW)
+    notice = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.CANCELLATION_NOTIFIED)
+    notice.update(recipient="alice@nowhere.invalid")
+    world.deliver()
+    notice.update(
+        status=Status.FAILED,
+        completed_at=world.NOW - timedelta(days=15),
+        error_reason=ErrorReason.EMAIL_ERROR,
+        error_code="message_refused",
+    )
+    world.given_assignment(budget, address="leo@nowhere.invalid")
+    world.deliver()
+
+    shown = attention(client)
+
+    latest, _between, oldest = shown.partition(
+        "The mail about the cancellation failed for 1 assignment on 15 Feb"
+    )
+    assert "The invitation failed for 1 assignment on 2 Mar 2026." in latest
+    assert 'name="verb" value="skip"' in oldest
+    assert 'value="retry"' not in oldest
 
 
 def test_a_mail_servers_trouble_is_named_with_its_beginning_and_its_fault(
@@ -169,7 +199,7 @@ def test_others_figures_are_not_in_it(client: Client, budget: Budget) -> None:
     shown = home(client)
 
     assert "Elsewhere" not in shown
-    assert "Something failed" not in shown
+    assert " failed for " not in shown
     assert "Nothing was assigned in the last 90 days." in shown
 
 

@@ -186,5 +186,7 @@ def test_revoking_links_takes_the_permission_to_cancel(
 
 
 def test_a_get_revokes_nothing(ada: Client, assignment: LearnerContentAssignment) -> None:
-    ada.get(at("revoke-links", assignment))
+    assert BUTTON in ada.get(at("assignment", assignment)).content.decode()
+    question = ada.get(at("revoke-links", assignment))
+    assert "Revoke the links in e-mails sent so far?" in question.content.decode()
     assert LearnerContentAssignment.objects.get().links_revoked_at is None

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from bursary.assignments import cancellation, declining, expiry, extension, listing, reminders
+from bursary.assignments.choices import ActionType, ErrorReason, Status
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.dashboard import life_picture
 from bursary.dashboard.life_picture import APART, MOST_STEPS, LifePicture
@@ -129,3 +130,14 @@ def test_what_began_and_ended_on_one_day_is_said_to_be_so() -> None:
 
     assert picture(row, now=NOW + DAY).on_one_day
     assert not picture(notified(), now=NOW).on_one_day
+
+
+def test_within_a_second_a_cause_stands_before_its_effect() -> None:
+    row = notified()
+    late, early = NOW + DAY + timedelta(microseconds=900), NOW + DAY
+    cancellation.cancel(row.budget, uuids=[row.uuid], now=late)
+    mail = row.actions.filter(action_type=ActionType.CANCELLATION_NOTIFIED)
+    world.deliver(now=late)
+    mail.update(status=Status.FAILED, completed_at=early, error_reason=ErrorReason.EMAIL_ERROR)
+
+    assert labels(picture(row, now=NOW + 2 * DAY))[-2:] == ["Cancelled", "Mail about the cancellation failed"]

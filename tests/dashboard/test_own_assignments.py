@@ -10,12 +10,15 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from pytest_django import DjangoDbBlocker
+from pytest_django import DjangoDbBlocker, Settings
 
 from bursary.access.models import Role
 from bursary.assignments.cancellation import cancel
+from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
+from bursary.dashboard import learner_answers
+from bursary.replica.models import ContentMetadata
 from tests import world
 from tests.once import made_once
 from tests.world import ALICE
@@ -71,6 +74,25 @@ def test_every_one_is_on_one_of_the_pages(client: Client, django_assert_max_num_
 
     assert seen[:2] == ["Course 0", "Course 1"]
     assert sorted(seen) == sorted(f"Course {number}" for number in range(62))
+
+
+@pytest.mark.usefixtures("sixty_two")
+def test_an_accepted_course_is_a_press_away(client: Client, settings: Settings) -> None:
+    accepted = LearnerContentAssignment.objects.order_by("pk").first()
+    assert accepted
+    LearnerContentAssignment.objects.filter(pk=accepted.pk).update(
+        state=State.ACCEPTED, accepted_at=timezone.now()
+    )
+    settings.COURSEWARE_URL = "https://lms.example/{run}"
+    ContentMetadata.objects.filter(content_key=accepted.content_key).update(parent_key="edX+Tides")
+    url = learner_answers.course_url(LearnerContentAssignment.objects.get(pk=accepted.pk))
+
+    html = client.get(reverse("own-assignments")).content.decode()
+
+    assert url
+    assert html.count("Go to the course<") == 1
+    assert f'href="{url}"' in html
+    assert re.search(r"<h1[^>]*>.*My courses.*</h1>", html)
 
 
 def test_a_page_that_is_not_there_shows_the_nearest(client: Client) -> None:

@@ -203,6 +203,12 @@ def test_a_preview_has_a_result_for_every_address_by_its_line(desk: Desk, budget
     assert "Continue to “Assign”" not in text
 
 
+def test_of_several_on_a_line_the_entry_that_is_repeated_is_named(desk: Desk, budget: Budget) -> None:
+    text = desk.preview(world.given_content(), f"{ALICE}, {BOB}\n{BOB.upper()}")
+
+    assert ("2", BOB.upper(), f"is the same learner as “{BOB}” in line 1") in results(text)
+
+
 def test_a_learner_is_matched_by_another_address(desk: Desk, budget: Budget) -> None:
     world.given_user(email=ALICE, lms_user_id=7001)
     content = world.given_content()
@@ -218,6 +224,8 @@ def test_what_the_budget_cannot_pay_for_is_refused_in_dollars(desk: Desk, budget
     text = desk.preview(world.given_content(), "\n".join(world.addresses(4)))
 
     assert "This costs $796.00; $597.00 is available." in text
+    assert "<summary>1 learner for whom no money is left, in the order of the list</summary>" in text
+    assert "used up before this entry" not in text
     assert "Assign to fewer learners, or have the budget raised." in text
     assert "<dd>-$199.00</dd>" in text
     assert 'role="alert"' in text

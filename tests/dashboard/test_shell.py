@@ -37,7 +37,7 @@ def test_an_administrator_sees_the_organisation_and_its_zone(client: Client) -> 
     html = page(client)
 
     assert '<span class="organisation" dir="auto">Larkspur Logistics</span>' in html
-    assert 'Madrid time · <a href="/account/"><bdi>ada</bdi></a>' in html
+    assert '<span class="zone">Madrid time · </span><a href="/account/"><bdi>ada</bdi></a>' in html
 
 
 def test_with_several_organisations_none_is_said_to_be_the_one(client: Client) -> None:

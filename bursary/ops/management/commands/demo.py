@@ -29,6 +29,9 @@ class Command(OperatorCommand):
         try:
             # The address is taken first: where that fails, nothing was loaded in vain.
             listener = None if no_serve else serving.listen(serving.default_bind())
+            if weeks and not self.as_json and not demo.demo_file().exists():
+                self.stdout.write("Making the demonstration; this takes about half a minute.")
+                self.stdout.flush()
             with (
                 progress("Loading the sample catalog", total=200) as advance,
                 progress("Going through a year", total=weeks) as advance_year,
