@@ -18,6 +18,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 
+from bursary.lib import outages
 from tests.emptying import empty_tables
 from tests.smtp import MailServer, mail_server
 
@@ -197,6 +198,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     only = item.get_closest_marker("only_on")
     if only and only.args != (connection.vendor,):
         pytest.skip(f"runs on {only.args[0]}, because {only.kwargs['because']}")
+
+
+@pytest.fixture(autouse=True)
+def no_outage() -> None:
+    """Let the log of a test begin as that of a process does, without an outage of another test."""
+    outages.forget()
 
 
 @pytest.fixture

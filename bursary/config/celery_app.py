@@ -14,7 +14,7 @@ from django.db import close_old_connections
 from django.utils import timezone
 
 from bursary.delivery import broker, executors
-from bursary.lib import logs
+from bursary.lib import outages
 from bursary.ops import scheduler
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,8 @@ app.conf.update(
     # A broker that is away is waited for, however long.
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
+    # Else it warns of the default at each loss. Messages are acknowledged early: there is nothing to cancel.
+    worker_cancel_long_running_tasks_on_connection_loss=True,
     beat_scheduler=WakeUps,
     beat_schedule={
         message: {"task": message, "schedule": SWEEP_SECONDS}
@@ -58,9 +60,40 @@ app.conf.update(
 app.set_default()  # the one that `celery.current_app` returns in every thread
 
 
+LOSSES = "celery.worker.consumer.consumer"
+CONNECTIONS = "celery.worker.consumer.connection"
+
+
+class OutageOnce(logging.Filter):
+    """Of what a worker logs of its broker, lets through the first loss, in one line, and the recovery.
+
+    Celery has no setting for that: it logs two lines at each try, and of a recovery only at INFO.
+    """
+
+    away = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is logged."""
+        if record.name == CONNECTIONS:
+            was_away, self.away = self.away, False
+            if was_away:
+                record.levelno, record.levelname = logging.WARNING, "WARNING"
+            return was_away or logger.isEnabledFor(record.levelno)
+        said = record.getMessage()
+        if "Connection to broker lost" not in said and "Cannot connect to" not in said:
+            return True
+        was_away, self.away = self.away, True
+        record.msg, record.args, record.exc_info = " ".join(said.split()), (), None
+        return not was_away
+
+
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _keep_logging(**_more: object) -> None:
-    """Do nothing: with a receiver, Celery leaves the loggers as the settings have them."""
+    """Leave the loggers as the settings have them, as Celery does with a receiver; log an outage twice."""
+    outage = OutageOnce()
+    for name in (LOSSES, CONNECTIONS):
+        logging.getLogger(name).addFilter(outage)
+    logging.getLogger(CONNECTIONS).setLevel(logging.INFO)  # the only word of a recovery
 
 
 def deliver() -> None:
@@ -82,10 +115,8 @@ def _surviving(work: Callable[[], None], *, failure: str) -> Callable[[], None]:
 
     def run() -> None:
         close_old_connections()
-        try:
+        with outages.survived(failure, log=logger):
             work()
-        except Exception as error:  # noqa: BLE001  # the next message tries again; it is logged
-            logs.log_failure(failure, error, log=logger)
 
     return run
 

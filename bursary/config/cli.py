@@ -7,14 +7,16 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import django
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import execute_from_command_line
-from django.db import connections
+from django.core.management import ManagementUtility
+from django.core.management.base import BaseCommand, OutputWrapper
+from django.db import Error, connections
 
 from bursary.config import commands
-from bursary.ops.database import NotReady, refuse_unknown_migrations
+from bursary.ops.database import NotReady, in_words, refuse_unknown_migrations
 
 PRIVATE = 0o077  # the umask: personal data lies below the data folder, readable by its owner alone
 SETS_UP = frozenset({"demo", "migrate"})
@@ -24,6 +26,7 @@ DRIVERS = {
     "psycopg": "For PostgreSQL, install bursary[postgres].",
     "MySQLdb": "For MySQL and MariaDB, install bursary[mysql].",
 }
+_PREFIX = "CommandError: "
 READS_NO_DATA = frozenset({"check", "help"})
 
 
@@ -45,16 +48,39 @@ def main() -> None:
         os.environ.setdefault("BURSARY_SECRET_KEY", secrets.token_urlsafe(64))
     _require_settings()
     try:
+        django.setup()
         if reads_data:
+            _require_arguments(arguments)
             _require_known_migrations()
         if arguments in ([], ["help"], ["--help"], ["-h"]):
-            django.setup()
             sys.stdout.write(f"{commands.overview()}\n")
             return
-        execute_from_command_line(["bursary", *arguments])
+        _Utility(["bursary", *arguments]).execute()
+    except Error as error:  # of a command of Django's: this service's have sentences of their own
+        sys.exit(f"bursary: {in_words(error)}")
     except ImproperlyConfigured as error:
         hints = [hint for module, hint in DRIVERS.items() if module in str(error)]
         sys.exit("\n".join([f"bursary: {error}", *hints]))
+
+
+class _Errors(OutputWrapper):
+    """The error output of a command, in which this program stands before an error, not a class of Django."""
+
+    # The stubs call the class a TextIOBase, which it is not.
+    def write(self, msg: str = "", *style: Any, **options: Any) -> None:  # type: ignore[override]  # so
+        if msg.startswith(_PREFIX):
+            msg = f"bursary: {msg.removeprefix(_PREFIX)}"
+        super().write(msg, *style, **options)
+
+
+class _Utility(ManagementUtility):
+    """Django's commands, with errors under this program's name."""
+
+    def fetch_command(self, subcommand: str) -> BaseCommand:
+        command = super().fetch_command(subcommand)
+        command.stderr = _Errors(sys.stderr)
+        command.stderr.style_func = command.style.ERROR
+        return command
 
 
 def _require_text(arguments: Sequence[str]) -> None:
@@ -121,16 +147,23 @@ def _require_settings() -> None:
         sys.exit(f"bursary: a setting cannot be read: {error} (docs/operations.md lists them all)")
 
 
+def _require_arguments(arguments: Sequence[str]) -> None:
+    """Exit with status 2 and the usage if a command's arguments are wrong, before the database is asked."""
+    name, *options = arguments
+    parser = _Utility(["bursary"]).fetch_command(name).create_parser("bursary", name)
+    parser.called_from_command_line = True  # or it raises
+    parser.parse_args(options)
+
+
 def _require_known_migrations() -> None:
     """Exit with status 1 and one sentence if another version of Bursary made the database.
 
     Django's own commands, such as `flush`, are refused here, too.
     """
-    django.setup()
     try:
         refuse_unknown_migrations()
     except NotReady as why:
-        sys.exit(f"CommandError: {why}")
+        sys.exit(f"bursary: {why}")
     connections.close_all()
 
 

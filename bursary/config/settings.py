@@ -6,6 +6,7 @@ import secrets
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import environ
@@ -15,6 +16,16 @@ from django.contrib.messages import constants as messages
 from django.core.exceptions import ImproperlyConfigured
 
 env = environ.Env()
+
+DATABASE_SCHEMES = (
+    "sqlite://",
+    "postgres://",
+    "postgresql://",
+    "psql://",
+    "pgsql://",
+    "mysql://",
+    "mysql2://",
+)
 
 
 def whole_number(name: str, *, default: int) -> int:
@@ -32,6 +43,20 @@ def email_config(name: str, *, default: str) -> dict[str, str]:
     except (ImproperlyConfigured, ValueError) as error:
         examples = "smtp://user:password@mail.example.org:25, filemail:////srv/mail"
         raise ImproperlyConfigured(f"{name} is not the URL of a mail server, such as {examples}") from error
+
+
+def database_config(name: str, *, default: str) -> dict[str, Any]:
+    """Return Django's settings for a database URL. Raises ImproperlyConfigured, which prints no password."""
+    examples = (
+        "postgres://user:password@db.example.org:5432/bursary, mysql://… or sqlite:////srv/bursary.sqlite3"
+    )
+    unusable = f"{name} is not the URL of a database, such as {examples}"
+    if not env.str(name, default=default).startswith(DATABASE_SCHEMES):
+        raise ImproperlyConfigured(unusable)
+    try:
+        return dict(env.db_url(name, default=default))
+    except (ImproperlyConfigured, ValueError) as error:
+        raise ImproperlyConfigured(unusable) from error
 
 
 def kept_secret(path: Path) -> str:
@@ -63,11 +88,12 @@ BASE_URL = env.str("BURSARY_BASE_URL", default=_LOCAL_URL).rstrip("/")
 DEBUG = env.bool("BURSARY_DEBUG", default=False)
 SECRET_KEY = env.str("BURSARY_SECRET_KEY", default="") or kept_secret(VAR_DIR / "secret.key")
 ALLOWED_HOSTS = env.list(
-    "BURSARY_ALLOWED_HOSTS", default=[urlsplit(BASE_URL).hostname, "127.0.0.1", "localhost", "[::1]"]
+    "BURSARY_ALLOWED_HOSTS", default=[urlsplit(BASE_URL).hostname or "", "127.0.0.1", "localhost", "[::1]"]
 )
 # Pages of these origins may use the API with the reader's cookies. Exactly as browsers send them.
 CLIENT_ORIGINS = env.list("BURSARY_CLIENT_ORIGINS", default=[])
-CSRF_TRUSTED_ORIGINS = [BASE_URL, *CLIENT_ORIGINS]
+# What is no origin is refused by a check of this service, with a better sentence than Django's.
+CSRF_TRUSTED_ORIGINS = [origin for origin in (BASE_URL, *CLIENT_ORIGINS) if "://" in origin]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
 if CLIENT_ORIGINS:
     # This cookie signs in no user. The session's stays Lax: another site's page never has the session.
@@ -172,7 +198,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024  # bytes: 10,000 addresses of 254 
 # -- Database -----------------------------------------------------------------------------------------------
 
 DATABASES = {
-    "default": env.db_url("BURSARY_DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'bursary.sqlite3'}"),
+    "default": database_config("BURSARY_DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'bursary.sqlite3'}"),
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["OPTIONS"] = {

@@ -167,7 +167,8 @@ def _entry(
         detail=action.last_error["detail"],
         traceback=action.last_error["traceback"] if reader.operates else "",
         repairable=repairable,
-        retryable=repairable and reader.may_retry,
+        # To the same address, it would fail again.
+        retryable=repairable and reader.may_retry and action.error_code != "address_rejected",
         correctable=reader.may_correct
         and (came_back or (repairable and action.error_code == "address_rejected")),
         failed_long_ago=failed_long_ago(action, now=now),

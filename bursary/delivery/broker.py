@@ -75,9 +75,9 @@ class Broker:
             self.unsent += count
             self._not_before = time.monotonic() + PAUSE_SECONDS
         if began:
-            logger.warning(
-                "The broker takes no wake-ups: %s. Work waits for the sweep.", logs.one_line(error)
-            )
+            waits = "until the broker is back" if settings.CLOCK == "celery" else "for the sweep"
+            line = logs.one_line(error).rstrip(".")
+            logger.warning("The broker takes no wake-ups: %s. Work waits %s.", line, waits)
 
     def _note_success(self) -> None:
         with self._lock:

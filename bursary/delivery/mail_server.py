@@ -35,6 +35,8 @@ SPACING = timedelta(seconds=0.5)
 LONGEST_QUEUE = timedelta(hours=6)
 BATCH = 500
 PER_SLOT = 10
+ABOUT_THE_MESSAGE = ("message_refused", "message_invalid")
+"""Final refusals of one message, which show of no other that it would be taken."""
 
 
 def in_trouble() -> MailServer | None:
@@ -55,8 +57,10 @@ def reached(*, now: datetime, met_before: bool = False) -> Iterator[None]:
         with mail_errors_translated():
             yield
     except DeliveryError as error:
-        if not error.blames_server:
-            _works(server, probe, now=now)
+        if error.error_code in ABOUT_THE_MESSAGE:
+            _let_others_try(probe, now=now)
+        elif not error.blames_server:
+            _works(server, probe, now=now, takes="answers")
         elif error.holds_others or server or not met_before:
             _fails(error, probe, now=now)
         raise
@@ -83,11 +87,15 @@ def _fails(error: DeliveryError, probe: MailServer | None, *, now: datetime) -> 
     """Note a failure of the server; let mails wait with it, if others would meet the same."""
     server, _made = MailServer.objects.get_or_create(name=NAME)
     rows = MailServer.objects.filter(pk=server.pk)
+    fault = FAULTS[error.error_code]
     detail = logs.storable(logs.without_addresses(error.detail))
     columns: dict[str, Any] = {"cause": error.error_code, "detail": detail, "failures": server.failures + 1}
     if rows.filter(trouble_since=None).update(trouble_since=now):
-        fault = FAULTS[error.error_code]
         logger.warning("The mail server fails: %s. At fault: %s. %s", error.error_code, fault, detail)
+    elif rows.exclude(cause=error.error_code).update(cause=error.error_code):
+        logger.warning(
+            "The mail server fails by another cause: %s. At fault: %s. %s", error.error_code, fault, detail
+        )
     if error.holds_others or server.failures + 1 >= FAILURES:
         wait = leases.back_off(server.failures + 1, first=FIRST_WAIT, longest=LONGEST_WAIT)
         wait = max(wait, error.wait)
@@ -100,8 +108,16 @@ def _fails(error: DeliveryError, probe: MailServer | None, *, now: datetime) -> 
         rows.update(**columns)
 
 
-def _works(server: MailServer | None, probe: MailServer | None, *, now: datetime) -> None:
-    """Note that the server takes mails again."""
+def _let_others_try(probe: MailServer | None, *, now: datetime) -> None:
+    """Let mails go out, but leave the trouble noted until one shows that it has ended."""
+    if probe:
+        leases.settle([probe], due_at=None, now=now, finished_wins=True)
+
+
+def _works(
+    server: MailServer | None, probe: MailServer | None, *, now: datetime, takes: str = "takes mails"
+) -> None:
+    """Note that the server takes mails again, or answers again about single ones."""
     if server is None:
         return
     columns: dict[str, Any] = {"trouble_since": None, "cause": "", "detail": "", "failures": 0}
@@ -113,7 +129,7 @@ def _works(server: MailServer | None, probe: MailServer | None, *, now: datetime
         ).update(**columns)
     if again and server.trouble_since:
         minutes = (now - server.trouble_since).total_seconds() / 60
-        logger.warning("The mail server takes mails again: %s for %.0f minutes.", server.cause, minutes)
+        logger.warning("The mail server %s again: %s for %.0f minutes.", takes, server.cause, minutes)
 
 
 def let_wait(mails: QuerySet[Any], held: ServerHeld, *, now: datetime) -> None:

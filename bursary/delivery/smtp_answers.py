@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from django.conf import settings
+
 from bursary.delivery.errors import DeliveryError, address_rejected, unreachable
 from bursary.delivery.file_backend import MailFolderError
 from bursary.delivery.smtp_backend import AnswerLost, DataRefused, DialogueLost
@@ -319,7 +321,8 @@ def mail_errors_translated() -> Iterator[None]:
         ) from error
     except (smtplib.SMTPException, OSError) as error:
         alone = isinstance(error, DialogueLost)  # perhaps because of this mail
-        raise unreachable(f"{type(error).__name__}: {error}", holds_others=not alone) from error
+        where = f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT}: " if settings.EMAIL_HOST else ""
+        raise unreachable(f"{where}{type(error).__name__}: {error}", holds_others=not alone) from error
 
 
 def _verb(error: smtplib.SMTPResponseException) -> str:

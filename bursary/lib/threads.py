@@ -6,7 +6,7 @@ from collections.abc import Callable, Sized
 
 from django.db import close_old_connections, connections
 
-from bursary.lib import logs
+from bursary.lib import outages
 
 
 class PollingThread(threading.Thread):
@@ -37,10 +37,8 @@ class PollingThread(threading.Thread):
             self._wake.clear()
             close_old_connections()
             done: Sized | int = 0
-            try:
+            with outages.survived(self._failure, log=self._log):
                 done = self._work()
-            except Exception as error:  # noqa: BLE001  # a thread that dies stops all work; it is logged
-                logs.log_failure(self._failure, error, log=self._log)
             if not done and not self._stopping.is_set():
                 self._wake.wait(self.seconds)
         connections.close_all()

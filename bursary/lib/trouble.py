@@ -51,6 +51,21 @@ def may_be_committed(error: BaseException) -> bool:
     return _ENDING in places and _SAVEPOINT not in places and code_of(error) not in _UNDONE
 
 
+def is_answer(error: BaseException) -> bool:
+    """Return whether the database itself answered with this error, rather than not being there.
+
+    PostgreSQL's refusal of a connection has no code of its own, but the word FATAL in every language of the
+    server's messages that has no other for it. MySQL's servers number their errors from 1000, its clients
+    from 2000.
+    """
+    code = code_of(error)
+    if isinstance(error, InterfaceError):  # the client's: the connection is closed
+        return False
+    if isinstance(error.__cause__, sqlite3.Error) or not isinstance(error, OperationalError):
+        return True
+    return not 2000 <= code < 3000 if isinstance(code, int) else bool(code) or "FATAL" in str(error)
+
+
 def code_of(error: BaseException) -> int | str | None:
     """Return PostgreSQL's SQLSTATE, or the number of the error in SQLite or MySQL. None: there is no code."""
     cause = error.__cause__

@@ -31,6 +31,9 @@ def run_worker(*, concurrency: int = CONCURRENCY, kinds: Sequence[str] = tuple(K
         hostname=f"bursary-{os.getpid()}@{socket.gethostname()}",
         loglevel=logging.getLevelName(settings.LOG_LEVEL),
         quiet=True,
+        # Workers know nothing of each other. Without a broker, these would log a stack trace.
+        without_gossip=True,
+        without_mingle=True,
     )
     worker.start()
     return int(worker.exitcode or 0)

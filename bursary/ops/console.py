@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from bursary.ops.database import NotReady, require_tables
+from bursary.ops.database import NotReady, in_words, require_tables
 
 PLAIN_WIDTH = 160  # columns, where the output is not a terminal and has no width of its own
 LONGEST_VALUE = 60  # characters of a value that a table shows
@@ -70,7 +70,7 @@ class OperatorCommand(BaseCommand):
         try:
             return super().execute(*args, **options)
         except Error as error:
-            raise CommandError(f"The database refused: {error}") from error
+            raise CommandError(in_words(error)) from error
 
 
 def counted(text: str) -> int:

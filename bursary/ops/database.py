@@ -10,6 +10,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 
 from bursary.lib import logs
+from bursary.lib.trouble import is_answer
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def refuse_unknown_migrations() -> None:
     try:
         loader = MigrationLoader(connection)
     except Error as error:
-        raise NotReady(f"The database does not answer: {error}. Check BURSARY_DATABASE_URL.") from error
+        raise NotReady(f"{in_words(error)} Check BURSARY_DATABASE_URL.") from error
     ours = {app.label for app in apps.get_app_configs() if app.name.startswith("bursary.")}
     unknown = sorted(set(loader.applied_migrations) - set(loader.disk_migrations))
     for label, name in unknown:
@@ -47,6 +48,12 @@ def require_tables() -> None:
             f"The tables in {connection.settings_dict['NAME']} are missing or old. Run `bursary migrate`, or "
             "set BURSARY_VAR_DIR or BURSARY_DATABASE_URL if this is the wrong database."
         )
+
+
+def in_words(error: Error) -> str:
+    """Return a sentence on an error of the database: it does not answer, or it refuses, with its words."""
+    said = " ".join(str(error.args[-1] if error.args else error).split()).rstrip(".")
+    return f"The database {'refuses' if is_answer(error) else 'does not answer'}: {said}."
 
 
 def expect_traces() -> None:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import notices, runner
 from bursary.delivery.models import MailServer
-from bursary.lib import leases, logs
+from bursary.lib import leases, outages
 from bursary.lib.batches import keyset_pages
 from bursary.ops import health
 from bursary.ops.console import Advance
@@ -82,10 +82,8 @@ def deliver_until(stop: threading.Event) -> int:
     while not stop.is_set():
         close_old_connections()
         done = 0
-        try:
+        with outages.survived("A round of deliveries failed", log=logger):
             done = runner.drain(clock=timezone.now, most=ROUND) + notices.send_due(clock=timezone.now)
-        except Exception as error:  # noqa: BLE001  # a worker that dies stops all mail; it is logged
-            logs.log_failure("A round of deliveries failed", error, log=logger)
         tried += done
         if not done:
             stop.wait(IDLE_SECONDS)

@@ -88,6 +88,8 @@ def measure(*, now: datetime) -> Health:
     degraded = [server.cause] if server else []
     degraded += ["work_dated_ahead"] if ahead else []
     broker = executors.broker()
+    if broker and not broker.reachable:
+        executors.probe()  # or it would be degraded until this process next has work to announce
     degraded += ["broker_unreachable"] if broker and not broker.reachable else []
     return Health(
         status=UNWELL if unwell else DEGRADED if degraded else "ok",

@@ -62,6 +62,12 @@ def listen(bind: str) -> socket.socket:
     return listener
 
 
+def address_of(listener: socket.socket) -> str:
+    """Return the URL of a socket that listens."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
 def serve(listener: socket.socket, *, workers: int = 0, access_log: bool = False) -> None:
     """Serve until interrupted or terminated; then finish running requests and mails. Never returns.
 

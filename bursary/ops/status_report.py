@@ -287,7 +287,7 @@ def _mail_text(report: StatusReport) -> list[Text]:
     if trouble is None:
         return []
     lines = [
-        f"The mail server is in trouble since {_time(trouble.since)}: {trouble.cause}.",
+        f"The mail server has been in trouble since {_time(trouble.since)}: {trouble.cause}.",
         f"At fault: {trouble.fault}. {trouble.answer}",
     ]
     if waiting.oldest_mail:

@@ -88,6 +88,7 @@ def test_a_deadline_is_extended_nothing_is_cancelled_and_a_failure_is_skipped(vi
 
 def test_the_page_is_read_without_scripts(reader: Visitor) -> None:
     row = tried(WRONG, reader)
+    row.actions.filter(action_type=ActionType.NOTIFIED).update(error_code="message_refused")
     page = reader.open(f"/assignments/{row.uuid}/")
 
     expect(page.get_by_role("img", name="From the assignment to its end")).to_be_visible()

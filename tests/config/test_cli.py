@@ -12,8 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from bursary.config.commands import GROUPS
+from bursary.config.settings import database_config
 from tests.ops.processes import PATIENCE, environment
 
 EACH = """
@@ -83,6 +85,24 @@ def test_a_setting_that_cannot_be_read_is_named_in_a_sentence(name: str, value: 
 
 
 @pytest.mark.parametrize(
+    "url", ["oracle://x:hush@h/y", "rubbish", "postgres://x:hush@h:abc/y", "mysql:/hush"]
+)
+def test_a_database_url_that_is_none_is_named_without_its_password(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BURSARY_DATABASE_URL", url)
+    with pytest.raises(ImproperlyConfigured, match=r"BURSARY_DATABASE_URL .* postgres://user") as refused:
+        database_config("BURSARY_DATABASE_URL", default="sqlite:///x")
+    assert "hush" not in str(refused.value)
+
+
+def test_a_base_url_that_is_none_is_refused_once(tmp_path: Path) -> None:
+    refused = bursary("check", folder=tmp_path, settings={"BURSARY_BASE_URL": "foo"})
+    assert "1 issue" in refused.stderr
+    assert "BURSARY_BASE_URL is 'foo'" in refused.stderr
+
+
+@pytest.mark.parametrize(
     "arguments", [("explain_content",), ("refresh_content", "--key"), ("changepassword",)]
 )
 def test_an_argument_that_is_not_text_is_named_in_a_sentence(
@@ -140,7 +160,14 @@ def test_with_a_key_and_a_database_server_no_folder_is_needed(tmp_path: Path) ->
         "BURSARY_DATABASE_URL": "postgres://bursary@127.0.0.1:1/bursary",
     }
     refused = bursary("deliver", folder=tmp_path, settings=settings)
-    assert "The database does not answer" in refused.stderr
+    assert refused.stderr.startswith("bursary: The database does not answer: ")
+    for command in ("check --database default", "deliver --nothing"):
+        ended = bursary(*command.split(), folder=tmp_path, settings=settings)
+        expected = (
+            (2, "usage: ") if "--nothing" in command else (1, "bursary: The database does not answer: ")
+        )
+        assert (ended.returncode, ended.stderr[: len(expected[1])]) == expected
+        assert "Traceback" not in ended.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -167,6 +167,7 @@ def test_a_second_retry_is_refused_and_says_so_as_an_error(
 def test_before_a_retry_of_what_failed_long_ago_the_page_says_so(
     failed: LearnerContentAssignment, ada: Client, today: Any
 ) -> None:
+    failed.actions.filter(action_type=ActionType.NOTIFIED).update(error_code="message_refused")
     address = f"{at('retry-action', failed)}?action={invitation(failed).uuid}"
     today(30)
     ada.force_login(User.objects.get())  # the session has ended

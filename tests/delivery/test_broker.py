@@ -78,6 +78,8 @@ def test_an_outage_of_the_broker_fails_nothing_and_is_logged_once_and_counted(
     executors.wake()
     assert waiting(queue) == 0  # it is left alone for a while
     monkeypatch.setattr(broker.BROKER, "_not_before", monotonic())
+    found = health.examine(now=timezone.now())
+    assert "broker_unreachable" not in found.problems  # found out by the question
     executors.wake()
     assert waiting(queue) == 1
     assert caplog.text.count("The broker takes wake-ups again; 3 could not be sent") == 1

@@ -114,6 +114,39 @@ def test_its_first_failure_and_its_recovery_are_one_line_each(
     assert works == "The mail server takes mails again: mail_server_refuses_us for 600 minutes."
 
 
+def test_a_message_that_is_refused_for_good_does_not_end_the_trouble_and_an_address_does(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answers["connection"] = "554 5.7.1 no mails from you"
+    allocate(given_budget(), given_content(), *addresses(3))
+    deliver()
+    server.answers = {"MAIL": "552 5.3.4 Message size exceeds fixed limit"}
+    deliver(now=due_at())
+    deliver(now=NOW + HOUR)
+    assert {one.status for one in mails()} == {Status.FAILED}
+    assert MailServer.objects.get().trouble_since == NOW
+    assert len(lines(caplog)) == 1
+
+    server.answers = {"RCPT": "550 5.1.1 No such user"}
+    given_assignment(address="bob@learners.example", now=NOW + 2 * HOUR)
+    deliver(now=NOW + 2 * HOUR)
+    assert mail_server.in_trouble() is None
+    assert lines(caplog)[1:] == ["The mail server answers again: mail_server_refuses_us for 120 minutes."]
+
+
+def test_another_cause_of_one_trouble_is_a_line_and_a_silent_server_is_named(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    given_assignment()
+    for hour, answer in enumerate(["554 5.7.1 no mails from you", BREAKS, BREAKS]):
+        server.answers["connection"] = answer
+        deliver(now=NOW + hour * HOUR)
+    _refused, broken = lines(caplog)
+    assert broken.startswith("The mail server fails by another cause: mail_server_unreachable. At fault: ")
+    assert f"127.0.0.1:{server.port}: " in broken
+    assert f"127.0.0.1:{server.port}: " in MailServer.objects.get().detail
+
+
 def test_while_one_worker_tries_the_server_the_others_mails_wait(server: ScriptedServer) -> None:
     server.answers["connection"] = BREAKS
     given_assignment()

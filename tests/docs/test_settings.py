@@ -20,7 +20,9 @@ def read_settings() -> Iterator[tuple[str, str]]:
         if not isinstance(node, ast.Call) or not node.args:
             continue
         name, reader = node.args[0], ast.unparse(node.func)
-        if re.fullmatch(r"env\.\w+|whole_number|email_config", reader) and isinstance(name, ast.Constant):
+        if re.fullmatch(r"env\.\w+|whole_number|email_config|database_config", reader) and isinstance(
+            name, ast.Constant
+        ):
             default = next((one.value for one in node.keywords if one.arg == "default"), None)
             plain = str(default.value) if isinstance(default, ast.Constant) else ""
             yield str(name.value), plain.lower() if plain in {"True", "False"} else plain

@@ -68,6 +68,23 @@ def test_what_passes_is_trouble(error: Exception) -> None:
     assert trouble.is_trouble(error)
 
 
+def test_a_database_that_refuses_is_distinct_from_one_that_is_not_there() -> None:
+    fatal = 'connection failed: FATAL:  database "nodb" does not exist'
+    refuses = [
+        sqlite(sqlite3.SQLITE_CANTOPEN),
+        OperationalError(1045, "Access denied"),
+        caused(OperationalError(fatal), psycopg.OperationalError(fatal)),
+        postgres(psycopg.errors.TooManyConnections),
+        ProgrammingError("no such table"),
+    ]
+    silent = [
+        OperationalError(2003, "Can't connect to MySQL server"),
+        InterfaceError(0, ""),
+        postgres(psycopg.OperationalError),
+    ]
+    assert [trouble.is_answer(error) for error in refuses + silent] == [True] * 5 + [False] * 3
+
+
 @pytest.mark.parametrize("error", STAYS, ids=repr)
 def test_what_the_program_or_its_data_cause_is_an_error(error: Exception) -> None:
     assert not trouble.is_trouble(error)

@@ -77,6 +77,8 @@ def test_a_worker_that_was_stopped_past_its_lease_writes_nothing(
 def test_what_was_requested_while_the_broker_was_away_is_done_after_its_restart(celery: CeleryStack) -> None:
     celery.worker()
     celery.beat()
+    until(lambda: "] succeeded" in celery.errors("worker"))
+    before = len(celery.errors("worker"))
     celery.redis.kill()
     assignment = given_assignment(now=timezone.now())
     assert not broker.BROKER.reachable
@@ -84,6 +86,12 @@ def test_what_was_requested_while_the_broker_was_away_is_done_after_its_restart(
     until_finished()
     assert world.timeline(assignment)[1:] == [("learner_linked", "done"), ("notified", "done")]
     assert len(celery.mail.received) == 1
+
+    logged = celery.errors("worker")[before:]
+    assert logged.count("Connection to broker lost") + logged.count("Cannot connect to") == 1
+    assert logged.count("WARNING celery.worker.consumer.connection: Connected to") == 1
+    assert "Traceback" not in logged
+    assert "PendingDeprecation" not in logged
 
 
 def test_a_worker_that_is_terminated_finishes_the_mails_in_hand_and_no_others(celery: CeleryStack) -> None:

@@ -18,6 +18,7 @@ from bursary.delivery import mail_server, runner
 from bursary.ops import deliver, health, scheduler
 from bursary.ops.scheduler import TaskDefinition
 from tests import world
+from tests.scripted_smtp import scripted_server
 
 pytestmark = pytest.mark.django_db
 
@@ -74,7 +75,23 @@ def test_for_people_it_says_in_words_what_came_of_it() -> None:
 
     call_command("deliver", stdout=said)
 
-    assert said.getvalue() == "Delivered: 1 done.\n"
+    call_command("deliver", stdout=said)
+    assert said.getvalue() == "Done: 1.\nNothing was due.\n"
+
+
+def test_for_people_it_says_what_was_not_done(settings: Settings) -> None:
+    settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
+    with scripted_server() as server:
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
+        said = StringIO()
+        for answer in ("451 4.3.0 Try later", "550 5.1.1 No such user"):
+            server.answers["RCPT"] = answer
+            world.given_assignment(now=timezone.now())
+            call_command("deliver", postponed=True, stdout=said)
+    assert said.getvalue().splitlines() == [
+        "Done: 0. Not done, to be tried again: 1. `bursary status` says why.",
+        "Done: 0. Failed for good: 2. `bursary status` says why.",
+    ]
 
 
 @pytest.mark.django_db(transaction=True)

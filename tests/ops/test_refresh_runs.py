@@ -93,6 +93,11 @@ def test_a_catalog_that_does_not_answer_fails_the_run_after_the_others_were_done
     assert "cannot be read" in first["unavailable"]
     assert (second["unavailable"], second["records"]) == (None, 2)
 
+    in_words = StringIO()
+    with pytest.raises(CommandError, match="cannot be read"):
+        call_command("refresh_content", catalog=[FIRST], stdout=in_words)
+    assert in_words.getvalue() == ""
+
 
 def test_what_is_asked_for_by_key_and_is_not_there_is_said_and_noted(folder: Path) -> None:
     given_catalog(folder, FIRST, records=slice(0, 2))

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
@@ -64,6 +65,17 @@ def test_no_other_process_can_listen_on_the_same_port() -> None:
             serving.listen(f"127.0.0.1:{port}")
 
 
+def test_the_address_of_a_socket_is_one_for_a_browser() -> None:
+    with serving.listen("[::1]:0") as listener:
+        assert serving.address_of(listener) == f"http://[::1]:{listener.getsockname()[1]}/"
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "two"])
+def test_no_less_than_one_process_serves(workers: str) -> None:
+    with pytest.raises(CommandError, match="not a number from 1 up"):
+        call_command("serve", f"--workers={workers}")
+
+
 @pytest.mark.takes_long
 @pytest.mark.django_db(transaction=True)
 def test_it_serves_and_delivers_what_another_process_requests_and_stops_on_a_signal(installed: Path) -> None:
@@ -91,7 +103,8 @@ def test_it_serves_and_delivers_what_another_process_requests_and_stops_on_a_sig
     finally:
         server.kill()
         server.wait()
-    assert (installed / "stdout").read_text() == ""
+    said = f"Bursary serves at http://127.0.0.1:{port}/ Stop with Ctrl-C.\n"
+    assert (installed / "stdout").read_text() == said
     assert (installed / "stderr").read_text() == ""
     with serving.listen(f"127.0.0.1:{port}"):
         pass  # no process was left behind on it

@@ -153,6 +153,20 @@ def test_what_is_missing_is_asked_for_on_a_terminal(monkeypatch: pytest.MonkeyPa
     assert Budget.objects.get().limit_cents is None
 
 
+def test_a_bad_answer_is_asked_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["", "ada", "ada@larkspur.example", "lots", "5"])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _question: next(answers))
+    warned = StringIO()
+
+    asked = {**ASKED, "administrator_email": None, "limit": None}
+    call_command("setup", stdout=StringIO(), stderr=warned, **asked)
+
+    assert warned.getvalue().count("Enter a valid email address.") == 2
+    assert "lots: A limit is an amount of dollars" in warned.getvalue()
+    assert Budget.objects.get().limit_cents == 500
+
+
 def test_without_tables_it_says_what_to_do_first() -> None:
     MigrationRecorder(connection).migration_qs.filter(app="assignments").delete()
 

@@ -149,7 +149,7 @@ def test_a_mail_servers_trouble_has_its_beginning_its_fault_and_the_wait(setting
     assert trouble.fault == "the mail server, or the way to it"
     assert (report.waiting.mails, report.waiting.oldest_mail) == (3, NOW)
     shown = screen()
-    assert "The mail server is in trouble since 2026-03-02 09:00: mail_server_unreachable." in shown
+    assert "The mail server has been in trouble since 2026-03-02 09:00: mail_server_unreachable." in shown
     assert "At fault: the mail server, or the way to it." in shown
     assert "Mails that wait: 3, the oldest for 60 s. None is lost." in shown
 

@@ -1,13 +1,22 @@
 """`bursary deliver`: carry out due work, from a terminal, a timer or a process of its own."""
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import CommandParser
 from django.utils import timezone
 
+from bursary.assignments.choices import Status
 from bursary.ops import deliver
-from bursary.ops.console import OperatorCommand, counts_in_words, progress
+from bursary.ops.console import OperatorCommand, progress
+
+OUTCOMES = {
+    Status.PENDING: "Not done, to be tried again",
+    Status.RUNNING: "In another worker's hands",
+    Status.FAILED: "Failed for good",
+    Status.SKIPPED: "Skipped",
+}
 
 
 class Command(OperatorCommand):
@@ -46,6 +55,13 @@ class Command(OperatorCommand):
             return self.answer({"dry_run": True, "due": due}, f"{due} due.")
         with progress("Delivering", total=due) as advance:
             ended = deliver.deliver_once(now=now, advance=advance)
-        words = counts_in_words(ended, none="nothing was due")
         summary = {"dry_run": False, **forward, "tried": ended.total(), "ended": dict(ended)}
-        return self.answer(summary, f"Delivered: {words}.")
+        return self.answer(summary, _in_words(ended))
+
+
+def _in_words(ended: Mapping[str, int]) -> str:
+    if not ended:
+        return "Nothing was due."
+    others = [f"{words}: {ended[status]}." for status, words in OUTCOMES.items() if ended.get(status)]
+    advice = ["`bursary status` says why."] if others else []
+    return " ".join([f"Done: {ended.get(Status.DONE, 0)}.", *others, *advice])

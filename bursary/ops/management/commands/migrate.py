@@ -6,8 +6,7 @@ from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import OperationalError
 
-from bursary.lib import logs
-from bursary.ops.database import NotReady, refuse_unknown_migrations
+from bursary.ops.database import NotReady, in_words, refuse_unknown_migrations
 
 
 class Command(migrate.Command):
@@ -20,6 +19,6 @@ class Command(migrate.Command):
             super().handle(*args, **options)
         except OperationalError as error:  # a full disk, above all
             raise CommandError(
-                f"The database refused: {logs.one_line(error)}. What was migrated before stays. Repair the "
+                f"{in_words(error)} What was migrated before stays. Repair the "
                 "cause, then run `bursary migrate` again."
             ) from error

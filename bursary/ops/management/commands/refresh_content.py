@@ -87,7 +87,7 @@ class Command(OperatorCommand):
         if keys:
             summary["unknown"] = refresh_runs.unknown_keys(keys)
         unknown = () if dry_run else summary.get("unknown", ())
-        self.answer(summary, _text(done, unknown=unknown, all_unknown=len(unknown) == len(set(keys))))
+        self._report(summary, _text(done, unknown=unknown, all_unknown=len(unknown) == len(set(keys))))
         for one in done:
             self._warn(one.report)
         if failures := " ".join(one.failure for one in done if one.failure):
@@ -95,6 +95,10 @@ class Command(OperatorCommand):
             if any(one.report.alarm for one in done):
                 advice = f"{advice} If so much really has gone: --accept-drop."
             raise CommandError(f"{failures} {advice}")
+
+    def _report(self, summary: dict[str, Any], text: str) -> None:
+        if text or self.as_json:
+            self.answer(summary, text)
 
     def _warn(self, report: RefreshReport) -> None:
         if total := report.unparsable_total:
@@ -105,7 +109,8 @@ class Command(OperatorCommand):
 def _text(done: Sequence[CatalogRefresh], *, unknown: Sequence[str], all_unknown: bool) -> str:
     if not done:
         return "No budget names a catalog: there is nothing to refresh."
-    counts = [_sentence(one) for one in done]
+    # Where nothing could be read, the failure says all.
+    counts = [_sentence(one) for one in done if one.report.records or not one.unavailable]
     if not unknown or any(one.unavailable for one in done):
         return "\n".join(counts)
     # Where nothing else was asked for, the counts are all 0.

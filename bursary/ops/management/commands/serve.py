@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from bursary.ops import serving
-from bursary.ops.console import OperatorCommand
+from bursary.ops.console import OperatorCommand, counted
 
 
 class Command(OperatorCommand):
@@ -15,7 +15,9 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--bind", default="", help="HOST:PORT; this machine's $PORT, or 8000, unless given."
         )
-        parser.add_argument("--workers", type=int, default=0, help="Processes; 1 on SQLite, else 2.")
+        parser.add_argument(
+            "--workers", type=counted, default=0, metavar="N", help="Processes; 1 on SQLite, else 2."
+        )
         parser.add_argument("--access-log", action="store_true", help="Write a line for each request.")
 
     def run(self, *, bind: str, workers: int, access_log: bool, **_options: Any) -> None:
@@ -23,4 +25,6 @@ class Command(OperatorCommand):
             listener = serving.listen(bind or serving.default_bind())
         except serving.CannotListen as why:
             raise CommandError(str(why)) from why
+        self.stdout.write(f"Bursary serves at {serving.address_of(listener)} Stop with Ctrl-C.")
+        self.stdout.flush()
         serving.serve(listener, workers=workers, access_log=access_log)

@@ -1,12 +1,13 @@
 """`bursary setup`: the first customer, administrator and budget, or the next ones."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
+from django.core.validators import validate_email
 from django.utils.text import slugify
 
 from bursary.lib import moments
@@ -26,6 +27,12 @@ QUESTIONS = {
     "catalog_uuid": "The uuid of the catalog that it pays for",
 }
 """The required options, and the questions for them."""
+READERS: Mapping[str, Callable[[str], object]] = {
+    "administrator_email": validate_email,
+    "limit": setup.cents,
+    "catalog_uuid": UUID,
+}
+"""What reads an answer, or raises."""
 
 
 class Command(OperatorCommand):
@@ -60,7 +67,25 @@ class Command(OperatorCommand):
         if missing and (self.as_json or not sys.stdin.isatty()):
             names = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
             raise CommandError(f"No terminal to ask on. Give {names}.")
-        return options | {name: input(f"{QUESTIONS[name]}: ").strip() for name in missing}
+        return options | {name: self._ask(name) for name in missing}
+
+    def _ask(self, name: str) -> str:
+        """Ask until the answer can be read."""
+        while True:
+            text = input(f"{QUESTIONS[name]}: ").strip()
+            try:
+                READERS.get(name, _required)(text)
+            except ValidationError as error:
+                self.stderr.write(" ".join(error.messages))
+            except ValueError as error:
+                self.stderr.write(f"{text}: {error}" if text else "An answer is needed.")
+            else:
+                return text
+
+
+def _required(text: str) -> None:
+    if not text:
+        raise ValueError
 
 
 def _plan(options: dict[str, Any]) -> SetupPlan:

@@ -1,0 +1,50 @@
+"""An outage of the database or the disk in the log: a line when it begins, and one when it has passed.
+
+All threads of a process share it, and the processes that are forked from it: each polls, and would log the
+same every few seconds.
+"""
+
+import logging
+import mmap
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bursary.lib import logs
+from bursary.lib.trouble import is_trouble
+
+QUIET_SECONDS = 30.0
+"""Without an error for so long, an outage has passed: what reads only succeeds on a full disk, too."""
+
+_TIMES = struct.Struct(
+    "dd"
+)  # when it began, and its last error: monotonic, in seconds; 0 where there is none
+# Shared memory. No lock, which a process that is killed would keep: two at once write a line twice at worst.
+_shared = mmap.mmap(-1, _TIMES.size)
+
+
+@contextmanager
+def survived(what: str, *, log: logging.Logger) -> Iterator[None]:
+    """Log what fails inside as `what`, and go on. Of one outage, the first error and its end are logged."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  # what polls must go on polling; it is logged
+        began, _last = _TIMES.unpack_from(_shared)
+        if not is_trouble(error):
+            logs.log_failure(what, error, log=log)
+            return
+        _TIMES.pack_into(_shared, 0, began or time.monotonic(), time.monotonic())
+        if not began:
+            logs.log_failure(what, error, log=log)
+    else:
+        began, last = _TIMES.unpack_from(_shared)
+        if began and time.monotonic() >= last + QUIET_SECONDS:
+            forget()
+            minutes = (time.monotonic() - began) / 60
+            log.warning("The database and the disk work again, after %.0f minutes.", minutes)
+
+
+def forget() -> None:
+    """Let the next trouble be the first of an outage."""
+    _TIMES.pack_into(_shared, 0, 0.0, 0.0)
