@@ -43,7 +43,7 @@ class Spending:
     count: int
     cents: int
     query: str = ""
-    """The address of the list of these assignments, without the budget; empty for several names."""
+    """The address of the list of these assignments, without the budget; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +121,17 @@ def spendings(user: User, uuid: UUID) -> SpendingsPage | None:
         return None
     spent = LearnerContentAssignment.objects.filter(budget=budget, state=State.ACCEPTED).order_by()
     by_learner = [
-        Spending(anonymisation.shown_address(address), count, cents, _accepted(learner_email=address))
-        for address, count, cents in _greatest(spent, "learner_email")
+        _by_learner(address, count, cents) for address, count, cents in _greatest(spent, "learner_email")
     ]
     by_course = _by_course(spent)
     others = [_cents_of_others(budget, of=shown) for shown in (by_course, by_learner)]
     return SpendingsPage(budget, by_course, by_learner, *others)
+
+
+def _by_learner(address: str, count: int, cents: int) -> Spending:
+    """Return what was spent on a learner; a placeholder of an erased address leads nowhere."""
+    name = anonymisation.shown_address(address)
+    return Spending(name, count, cents, _accepted(learner_email=address) if name == address else "")
 
 
 def _accepted(**filters: str) -> str:

@@ -1,4 +1,4 @@
-"""What is said before work is done on many assignments: to whom, about what, and what is to be considered."""
+"""What is said before work is done on many assignments: the learners, the work, and what to consider."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta

@@ -1,6 +1,6 @@
 """Bulk work in the user's session: its question and its result, each at an address that can be loaded again.
 
-So going back from a result, or loading it again, does nothing a second time.
+So a result that is loaded again, or left by the button Back, does nothing a second time.
 """
 
 import secrets

@@ -21,6 +21,8 @@ CONTENT_SECURITY_POLICY = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
+_UNSENT = "&unsent=yes"
+
 P = ParamSpec("P")
 
 
@@ -39,8 +41,8 @@ def page(view: Callable[P, HttpResponseBase]) -> Callable[P, HttpResponseBase]:
         if to_sign_in and isinstance(request, HttpRequest):
             if request.headers.get("HX-Request"):
                 response = render(request, "dashboard/parts/unsent.html", {"signed_out": True}, status=401)
-            elif request.method == "POST":
-                response.headers["Location"] += "&unsent=yes"
+            elif request.method == "POST" and not response.headers["Location"].endswith(_UNSENT):
+                response.headers["Location"] += _UNSENT
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         return response
 

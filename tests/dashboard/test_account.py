@@ -147,7 +147,7 @@ def test_no_one_sees_or_revokes_the_key_of_another(signed_in: Client) -> None:
 
 @pytest.mark.parametrize("path", ["/account/", "/account/password/", "/account/keys/1/revoke/"])
 def test_without_signing_in_or_a_token_of_the_form_nothing_is_done(ada: User, path: str) -> None:
-    assert Client().post(path).headers["Location"] == f"/sign-in/?next={path}"
+    assert Client().post(path).headers["Location"] == f"/sign-in/?next={path}&unsent=yes"
     careful = Client(enforce_csrf_checks=True)
     careful.force_login(ada)
     assert careful.post(path).status_code == 403

@@ -31,8 +31,9 @@ LATE = datetime(2900, 1, 31, 23, 30, tzinfo=UTC)  # in Madrid, the first of Febr
 def test_without_a_session_it_redirects_to_sign_in(client: Client, budget: Budget) -> None:
     address = reverse("assign", args=[budget.uuid])
 
-    for answer in (client.get(address), client.post(address, {"assign": "yes"})):
-        assert answer.headers["Location"] == f"/sign-in/?next={address}"
+    assert client.get(address).headers["Location"] == f"/sign-in/?next={address}"
+    sent = client.post(address, {"assign": "yes"})
+    assert sent.headers["Location"] == f"/sign-in/?next={address}&unsent=yes"
 
 
 def test_without_the_permission_to_allocate_there_is_no_such_budget(client: Client, budget: Budget) -> None:
