@@ -29,6 +29,7 @@ from bursary.budgets.models import Budget
 from bursary.lib import logs
 from bursary.lib.batches import keyset_pages
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ def _unlinked(*, lms_user_id: int | OuterRef | None) -> QuerySet[LearnerContentA
     )
 
 
+@repeated_after_deadlocks
 def _link(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -> bool:
     with transaction.atomic():
         budget = ledger.lock(found.budget_id)  # so that no allocation changes either of the two
@@ -134,6 +136,7 @@ def _link(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -> bo
     return True
 
 
+@repeated_after_deadlocks
 def _keep_one(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -> bool:
     with transaction.atomic():
         budget = ledger.lock(found.budget_id)

@@ -19,6 +19,7 @@ from bursary.assignments import addresses
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
+from bursary.lib.retries import repeated_after_deadlocks
 
 MOST_PAIRS = 1000
 MOST_ASSIGNMENTS = 1000  # of one address
@@ -92,6 +93,7 @@ def correct_all(
     return [found[at] for at in range(len(pairs))]
 
 
+@repeated_after_deadlocks
 def correct(
     old: str,
     new: str,

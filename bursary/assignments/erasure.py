@@ -29,6 +29,7 @@ from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 
 AT_THE_LATEST = timedelta(days=30)  # after expiry, notified or not
 ROWS_PER_STATEMENT = 2000
@@ -180,6 +181,7 @@ def _names(learner: Identity) -> Q:
     return named
 
 
+@repeated_after_deadlocks
 def _forget_in(
     budget_pk: int, learner: Identity, *, now: datetime, remove: Remove, actor: User | None
 ) -> ErasureResult:
