@@ -2,14 +2,24 @@
 
 import html
 import re
+from datetime import timedelta
 from typing import Any
 
 from django.test import Client
 
 from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from tests import world
 
 SELECTED = "/assignments/selected/"
+
+
+def given_five_notified() -> None:
+    """Make a budget with five learners, notified a day ago."""
+    world.allocate(world.given_budget(name="Languages"), world.given_content(), *world.addresses(5))
+    world.deliver()
+    mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
+    mails.update(created=world.NOW - timedelta(days=1))
 
 
 def rows() -> list[LearnerContentAssignment]:

@@ -19,7 +19,17 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.budgets.models import Budget
 from bursary.dashboard import bulk_questions, bulk_results, bulk_work
 from tests import world
-from tests.dashboard.bulk_forms import SELECTED, form_of, post, reminders, rows, send, states, text
+from tests.dashboard.bulk_forms import (
+    SELECTED,
+    form_of,
+    given_five_notified,
+    post,
+    reminders,
+    rows,
+    send,
+    states,
+    text,
+)
 from tests.once import made_once
 
 pytestmark = pytest.mark.django_db
@@ -34,10 +44,7 @@ def _today(monkeypatch: pytest.MonkeyPatch) -> None:
 def _notified(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """A budget with five learners, notified a while ago."""
     with made_once(django_db_blocker):
-        world.allocate(world.given_budget(name="Languages"), world.given_content(), *world.addresses(5))
-        world.deliver()
-        mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
-        mails.update(created=world.NOW - timedelta(days=1))
+        given_five_notified()
         yield
 
 
