@@ -1,22 +1,27 @@
-"""The runner: claim an action that is due, attempt it, finish it.
+"""The runner: claim actions that are due, attempt each, finish it.
 
-One action is claimed at a time, so that a lease covers one send and no more. Nothing is sent inside a
-transaction. A worker that outlives its lease writes nothing: the row's `fence`, the number
-of its claims, is no longer the worker's.
+A few are claimed at a time (decision 0022). Each lease is renewed when its action's turn comes, so that it
+covers one send and no more; what has not begun within a second is given back. Nothing is sent inside a
+transaction. A worker that outlives its lease writes nothing: the row's `fence`, the number of its claims, is
+no longer the worker's.
 """
 
 import logging
+import time
 import traceback
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from math import inf
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from bursary.assignments import actions, outcomes
 from bursary.assignments.actions import AttemptResult, Failed, Failure, NotTried, Postponed
 from bursary.assignments.choices import ActionType, ErrorReason
 from bursary.assignments.models import LearnerContentAssignmentAction
-from bursary.delivery import handlers, mail_server
+from bursary.delivery import emails, handlers, mail_connection, mail_server
 from bursary.delivery.errors import LONGEST_OUTAGE, DeliveryError, ServerHeld
 from bursary.lib import leases
 from bursary.lib.clock import Clock
@@ -25,26 +30,66 @@ logger = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 20
 """Of unknown errors and dead workers. Known temporary answers are limited by time."""
+BATCH = 20
+"""Actions that are claimed at a time."""
+BATCH_SECONDS = 1.0
+"""What is claimed together and has not begun by then is given back, so that it waits for no slow send."""
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(hours=1)
 
 
-def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None) -> int:
-    """Carry out due actions (of `pks`, if given), at most `most`; return how many were claimed."""
+def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None, seconds: float = inf) -> int:
+    """Carry out due actions (of `pks`, if given); return how many were tried.
+
+    At most `most`, and none that would begin after so many `seconds`.
+    """
     rows = LearnerContentAssignmentAction.objects.all()
     due = rows if pks is None else rows.filter(pk__in=pks)
-    for tried in range(most):
-        # Asked before the claim: an idle runner neither waits for a write lock nor takes one.
-        if not leases.any_due(due, now=clock()):
-            return tried
-        for action in actions.claim(now=clock(), lease=settings.LEASE, limit=1, pks=pks):
+    ends_at, tried, full = time.monotonic() + seconds, 0, False
+    with mail_connection.kept():
+        while tried < most and time.monotonic() < ends_at:
+            # Asked before the claim: an idle runner neither waits for a write lock nor takes one.
+            if not full and not leases.any_due(due, now=clock()):
+                break
+            limit = min(BATCH, most - tried)
+            batch = actions.claim(now=clock(), lease=settings.LEASE, limit=limit, pks=pks, begun=False)
+            full = len(batch) == limit
+            tried += max(_work_through(batch, due, clock=clock, ends_at=ends_at), 1)
+    return tried
+
+
+def _work_through(
+    batch: Sequence[LearnerContentAssignmentAction],
+    due: QuerySet[LearnerContentAssignmentAction],
+    *,
+    clock: Clock,
+    ends_at: float,
+) -> int:
+    """Carry out claimed actions for `BATCH_SECONDS`, the first at least; return how many were tried.
+
+    The others are given back, for any worker to claim.
+    """
+    ends_at, tried, waiting = min(ends_at, time.monotonic() + BATCH_SECONDS), 0, deque(batch)
+    try:
+        emails.read_ahead([action for action in batch if action.action_type in handlers.MAILS])
+        while waiting and (not tried or time.monotonic() < ends_at):
+            action = waiting[0]
+            if not actions.begin(action, now=clock(), lease=settings.LEASE):
+                leases.give_back([waiting.popleft()])  # to be read again, if it is still to be done
+                continue
+            waiting.popleft()
+            tried += 1
             try:
                 outcome = attempt(action, clock=clock)
             except ServerHeld as held:
                 outcome = NotTried(until=held.until)
+                leases.give_back(waiting)
+                waiting.clear()
                 mail_server.let_wait(due.filter(action_type__in=handlers.MAILS), held, now=clock())
             actions.finish(action, outcome, now=clock())
-    return most
+    finally:
+        leases.give_back(waiting)
+    return tried
 
 
 def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptResult:
