@@ -91,7 +91,7 @@ def request(
     kinds = tuple(work)
     if not WORK.issuperset(kinds):
         raise ValueError(f"{sorted(set(kinds) - WORK)} are facts: record them.")
-    more = {"dedup_key": dedup_key, "content_run_key": content_run_key}
+    more: dict[str, Any] = {"dedup_key": dedup_key, "content_run_key": content_run_key}
     _insert(
         [
             _new(assignment, kind, now=now, actor=actor, place=number, **more)

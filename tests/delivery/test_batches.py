@@ -28,10 +28,10 @@ ROWS = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTI
 
 
 @pytest.fixture
-def at_the_first(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+def at_the_first(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
     """Let something happen while the first mail is sent."""
 
-    def stand_in(happens: Callable[[], None]) -> None:
+    def stand_in(happens: Callable[[], object]) -> None:
         def first(action: LearnerContentAssignmentAction) -> object:
             kinds[ActionType.NOTIFIED] = usual
             happens()
@@ -85,7 +85,7 @@ def test_what_is_given_back_is_due_as_before() -> None:
 
 
 def test_a_batch_ends_with_its_time_and_others_may_claim_the_rest(
-    mail: MailServer, monkeypatch: pytest.MonkeyPatch, at_the_first: Callable[[Callable[[], None]], None]
+    mail: MailServer, monkeypatch: pytest.MonkeyPatch, at_the_first: Callable[[Callable[[], object]], None]
 ) -> None:
     monkeypatch.setattr(runner, "BATCH_SECONDS", -1.0)
     allocate(given_budget(), given_content(), ALICE, BOB, CAROL)
@@ -99,7 +99,7 @@ def test_a_batch_ends_with_its_time_and_others_may_claim_the_rest(
 
 
 def test_a_worker_that_is_interrupted_gives_back_what_it_has_not_begun(
-    at_the_first: Callable[[Callable[[], None]], None],
+    at_the_first: Callable[[Callable[[], object]], None],
 ) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -114,7 +114,7 @@ def test_a_worker_that_is_interrupted_gives_back_what_it_has_not_begun(
 
 
 def test_what_is_cancelled_while_another_mail_of_its_batch_is_sent_is_not_sent(
-    mail: MailServer, at_the_first: Callable[[Callable[[], None]], None]
+    mail: MailServer, at_the_first: Callable[[Callable[[], object]], None]
 ) -> None:
     budget = given_budget()
     allocate(budget, given_content(), ALICE, BOB)
@@ -127,7 +127,7 @@ def test_what_is_cancelled_while_another_mail_of_its_batch_is_sent_is_not_sent(
 
 
 def test_an_address_that_is_corrected_meanwhile_gets_the_mail(
-    mail: MailServer, at_the_first: Callable[[Callable[[], None]], None]
+    mail: MailServer, at_the_first: Callable[[Callable[[], object]], None]
 ) -> None:
     allocate(given_budget(), given_content(), ALICE, BOB)
     _alice, bobs = LearnerContentAssignment.objects.order_by("pk")

@@ -71,7 +71,7 @@ def test_what_is_answered_about_a_mail_counts_also_where_its_connection_is_not_n
     assert server.connections == 1
 
 
-def test_a_mail_whose_answer_was_lost_is_not_sent_again_by_another_connection(server: ScriptedServer) -> None:
+def test_a_mail_that_got_no_answer_is_not_sent_again_by_another_connection(server: ScriptedServer) -> None:
     server.later_answers["message"] = BREAKS
     allocate(given_budget(), given_content(), *addresses(2))
     deliver()
