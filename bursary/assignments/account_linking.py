@@ -90,7 +90,7 @@ def _link_all(users: Sequence[int], result: SweepResult, *, now: datetime) -> se
 
 
 def _count_look(users: Collection[int]) -> None:
-    """Count one look less for these users (pks), but for those with an assignment that is being redeemed."""
+    """Lower `looks_left` of these users (pks), unless an assignment of theirs is being redeemed."""
     redeemed = LearnerContentAssignment.objects.filter(redeeming_since__isnull=False)
     others = AccountAddress.objects.filter(user=OuterRef(OuterRef("pk"))).values("learner_key")
     waits = (

@@ -20,7 +20,8 @@ from bursary.lib.threads import PollingThread
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
-ROUND = 100  # actions between two checks whether to stop
+ROUND = 100  # actions between two checks whether to stop, and seconds
+ROUND_SECONDS = 5.0
 ACTIONS_PER_MESSAGE = 20
 MOST_MESSAGES = 10  # at once: as many workers begin, and each goes on as long as work is due
 
@@ -86,7 +87,8 @@ def start_threads(count: int) -> list[PollingThread]:
 def _run() -> int:
     from bursary.delivery import notices, runner  # noqa: PLC0415  # 0.6 MB, where requests alone are received
 
-    return runner.drain(clock=timezone.now, most=ROUND) + notices.send_due(clock=timezone.now)
+    drained = runner.drain(clock=timezone.now, most=ROUND, seconds=ROUND_SECONDS)
+    return drained + notices.send_due(clock=timezone.now)
 
 
 def _broker() -> Any:

@@ -21,19 +21,24 @@ from bursary.assignments import actions, outcomes
 from bursary.assignments.actions import AttemptResult, Failed, Failure, NotTried, Postponed
 from bursary.assignments.choices import ActionType, ErrorReason
 from bursary.assignments.models import LearnerContentAssignmentAction
-from bursary.delivery import emails, handlers, mail_connection, mail_server
+from bursary.delivery import emails, handlers, mail_connection, mail_server, sending_rate
 from bursary.delivery.errors import LONGEST_OUTAGE, DeliveryError, ServerHeld
 from bursary.lib import leases
 from bursary.lib.clock import Clock
+from bursary.lib.retries import jittered
 
 logger = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 20
 """Of unknown errors and dead workers. Known temporary answers are limited by time."""
-BATCH = 20
-"""Actions that are claimed at a time."""
+FIRST_BATCH, BATCH = 5, 20
+"""Actions that are claimed at a time: at first, and at most."""
 BATCH_SECONDS = 1.0
 """What is claimed together and has not begun by then is given back, so that it waits for no slow send."""
+LOOK_AHEAD = 200
+"""Actions among which other work is looked for, while no mail may be sent."""
+MOST_WAIT_SECONDS = 1.0
+"""For the rate, between two looks at what is due."""
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(hours=1)
 
@@ -45,17 +50,49 @@ def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None, seconds:
     """
     rows = LearnerContentAssignmentAction.objects.all()
     due = rows if pks is None else rows.filter(pk__in=pks)
-    ends_at, tried, full = time.monotonic() + seconds, 0, False
+    ends_at, tried, full, size = time.monotonic() + seconds, 0, False, FIRST_BATCH
     with mail_connection.kept():
         while tried < most and time.monotonic() < ends_at:
             # Asked before the claim: an idle runner neither waits for a write lock nor takes one.
             if not full and not leases.any_due(due, now=clock()):
                 break
-            limit = min(BATCH, most - tried)
-            batch = actions.claim(now=clock(), lease=settings.LEASE, limit=limit, pks=pks, begun=False)
+            mails = sending_rate.available(now=clock())
+            wanted = pks if mails != 0 else _without_mails(due, now=clock())
+            if mails == 0 and not wanted:
+                _wait_for_rate(ends_at, now=clock())
+                continue
+            limit = min(size, most - tried, mails or BATCH)
+            batch = actions.claim(now=clock(), lease=settings.LEASE, limit=limit, pks=wanted, begun=False)
             full = len(batch) == limit
-            tried += max(_work_through(batch, due, clock=clock, ends_at=ends_at), 1)
+            batch = _within_rate(batch, now=clock())
+            done = _work_through(batch, due, clock=clock, ends_at=ends_at)
+            tried += max(done, 1)
+            # As many as there was time for; more, where there was time for all.
+            size = min(2 * size, BATCH) if done == len(batch) else max(done, 1)
     return tried
+
+
+def _without_mails(due: QuerySet[LearnerContentAssignmentAction], *, now: datetime) -> list[int]:
+    """Return the first actions (pks) that are due and are no mails, among the first `LOOK_AHEAD`."""
+    first = leases.first_due(due, now=now, limit=LOOK_AHEAD)
+    others = due.filter(pk__in=first).exclude(action_type__in=handlers.MAILS)
+    return list(others.order_by("due_at").values_list("pk", flat=True))
+
+
+def _wait_for_rate(ends_at: float, *, now: datetime) -> None:
+    """Wait until a mail may be sent, but no longer than the round. Nothing is claimed meanwhile."""
+    wait = sending_rate.wait(now=now).total_seconds()
+    time.sleep(max(0.0, min(jittered(wait), ends_at - time.monotonic(), MOST_WAIT_SECONDS)))
+
+
+def _within_rate(
+    batch: Sequence[LearnerContentAssignmentAction], *, now: datetime
+) -> list[LearnerContentAssignmentAction]:
+    """Return the claimed actions without the mails that may not be sent now, which are given back."""
+    mails = [action for action in batch if action.action_type in handlers.MAILS]
+    over = mails[sending_rate.take(len(mails), now=now) :]
+    leases.give_back(over)
+    return [action for action in batch if action not in over]
 
 
 def _work_through(

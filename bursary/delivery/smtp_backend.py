@@ -153,7 +153,7 @@ class _Watcher:
                 idle = 0 if self._sends else idle + 1
                 if idle == _IDLE_LOOKS:
                     self._thread = None
-                # Again at each look: the send may be opening the next socket at this moment.
+                # Again each time: the send may be opening the next socket at this moment.
                 for until, dialogues in self._sends.values():
                     for dialogue in dialogues if time.monotonic() >= until else ():
                         _shut(dialogue)

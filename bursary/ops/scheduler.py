@@ -69,7 +69,7 @@ def _sweep(clock: Clock) -> Mapping[str, object]:
 
 
 def _link_all_users(clock: Clock) -> Mapping[str, object]:
-    """Link users of whom the sweep knows nothing: those of an earlier release, say."""
+    """Link users that were not marked for the sweep: by an earlier release, say."""
     linked = account_linking.link_all_users(now=clock())
     if linked.failed:
         raise TaskFailed(f"{linked.done} linked; assignments failed: {linked.failed}")
