@@ -1,4 +1,4 @@
-"""Updates of one row, with SQL that is built once: the ORM takes longer to build it than a database to run it.
+"""Updates of one row, with SQL that is built once: the ORM takes longer for it than a database to run it.
 
 What is written must not depend on the row but by expressions, nor on anything else that changes.
 """

@@ -11,6 +11,7 @@ from bursary.access.models import LOOKS, User
 from bursary.assignments import account_linking, redemption
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.sweeps import SweepResult
+from bursary.budgets import ledger
 from bursary.ops import scheduler
 from bursary.ops.models import ScheduledTask
 from tests.world import ALICE, BOB, NOW, deliver, given_assignment, given_budget, given_content, given_user
@@ -88,7 +89,7 @@ def test_an_account_is_looked_at_as_long_as_something_of_its_is_redeemed_or_fail
         assert account_linking.link_registered_users(now=NOW + 2 * DAY) == SweepResult()
     deliver(now=NOW + 2 * DAY)
     with monkeypatch.context() as broken:
-        broken.setattr(account_linking.ledger, "lock", _raise(OperationalError("away")))
+        broken.setattr(ledger, "lock", _raise(OperationalError("away")))
         for _run in range(LOOKS + 1):
             assert len(account_linking.link_registered_users(now=NOW + 2 * DAY).failed) == 1
     assert account_linking.link_registered_users(now=NOW + 3 * DAY) == SweepResult(done=1)
