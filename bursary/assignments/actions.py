@@ -197,8 +197,8 @@ def begin(action: LearnerContentAssignmentAction, *, now: datetime, lease: timed
     Return False, having written nothing, if the claim was lost, or the action superseded or sent to another
     address since.
     """
-    as_claimed = Q(status=action.status, recipient=action.recipient)
-    if not leases.renew(action, now=now, lease=lease, condition=as_claimed, **_begun(now)):
+    same_address = Q(recipient=action.recipient)
+    if not leases.renew(action, now=now, lease=lease, condition=same_address, **_begun(now)):
         return False
     action.status, action.attempts, action.modified = Status.RUNNING, action.attempts + 1, now
     return True
