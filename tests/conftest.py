@@ -18,6 +18,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 
+from bursary.api import throttling
 from bursary.lib import outages
 from tests.emptying import empty_tables
 from tests.smtp import MailServer, mail_server
@@ -201,9 +202,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_outage() -> None:
-    """Let the log of a test begin as that of a process does, without an outage of another test."""
+def nothing_remembered() -> None:
+    """Let a test begin as a process does: without an outage, or requests counted, of another test."""
     outages.forget()
+    throttling.GETS.forget()
 
 
 @pytest.fixture

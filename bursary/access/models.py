@@ -248,12 +248,7 @@ class ApiKey(models.Model):
 
     @classmethod
     def issue(
-        cls,
-        user: User,
-        *,
-        name: str,
-        scope: KeyScope = KeyScope.OPERATE,
-        expires_at: datetime | None = None,
+        cls, user: User, *, name: str, scope: KeyScope = KeyScope.OPERATE, expires_at: datetime | None = None
     ) -> tuple["ApiKey", str]:
         """Make a key for `user`; return the row and the key itself, which is not kept."""
         key = f"bur_{secrets.token_urlsafe(32)}"
@@ -295,6 +290,17 @@ class IdempotentRequest(LeasedRow):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+
+class RequestTally(models.Model):
+    """The POSTs of one API key, or of one user without a key, within one minute (decision 0022)."""
+
+    caller = models.CharField(max_length=40, unique=True)
+    minute = models.IntegerField(db_index=True, help_text="Since 1970. Read by the old ones, too")
+    count = models.IntegerField()
+
+    def __str__(self) -> str:
+        return self.caller
 
 
 class ExternalIdentity(models.Model):

@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from bursary.access import contacts, idempotency
+from bursary.access import contacts, idempotency, rate_limits
 from bursary.assignments import account_linking, csv_export, mailbox_keys
 from bursary.delivery import executors
 from bursary.events import inbox
@@ -94,10 +94,11 @@ def _forget(clock: Clock) -> Mapping[str, object]:
 
 
 def _retain(clock: Clock) -> Mapping[str, object]:
-    """Delete ended sessions, lapsed answers, events settled long ago, old log entries and unseen contacts."""
+    """Delete what was kept for a time: sessions, answers, tallies, events, log entries, unseen contacts."""
     call_command("clearsessions")
     return {
         "answers": idempotency.forget(now=clock()),
+        "tallies": rate_limits.forget(now=clock()),
         "events": inbox.forget(now=clock()),
         "exports": csv_export.forget_log(now=clock()),
         "contacts": contacts.forget_unseen(now=clock()),
