@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def two_a_minute(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.POSTS_PER_MINUTE = settings.GETS_PER_MINUTE = 2
-    monkeypatch.setattr(throttling.time, "monotonic", lambda: 30.0)
+    monkeypatch.setattr("bursary.api.throttling.time.monotonic", lambda: 30.0)
 
 
 def test_the_third_post_is_refused_until_the_next_minute_and_changes_nothing(
