@@ -129,6 +129,14 @@ def own_customers(user: User) -> QuerySet[Customer]:
     return Customer.objects.filter(granted(user, Permission.READ_OWN, customer="pk")).order_by("name", "pk")
 
 
+def permissions_by_customer(user: User, *, most: int) -> list[tuple[Customer, list[Permission]]]:
+    """Return the first customers at which `user` has a role, by name, with what it may there. One query."""
+    scope = KEY_SCOPES[user.key_scope or KeyScope.OPERATE]
+    asked = {one: granted(user, one, customer="pk") for one in Permission if one in scope}
+    customers = own_customers(user).annotate(**{f"may_{one}": condition for one, condition in asked.items()})
+    return [(one, [may for may in asked if vars(one)[f"may_{may}"]]) for one in customers[:most]]
+
+
 def may_anywhere(user: User, permission: Permission) -> bool:
     """Return whether `user` has the permission for any customer. One query at most. Raises ScopeTooNarrow."""
     _check_scope(user, permission)
