@@ -69,7 +69,7 @@ class ApiRoot(APIView):
 
     permission_classes = (AllowAny,)
 
-    @extend_schema(responses=ApiRootOutput, auth=[{"ApiKey": []}, {}])
+    @extend_schema(responses=ApiRootOutput)
     def get(self, request: Request) -> Response:
         links = {
             name: {**link, "href": request.build_absolute_uri("/").rstrip("/") + link["href"]}

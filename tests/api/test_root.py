@@ -9,11 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.urls import get_resolver
 from pytest_django.live_server_helper import LiveServer
 
 from bursary.access.models import ApiKey, KeyScope, Role
 from bursary.access.permissions import KEY_SCOPES, PERMISSIONS
+from bursary.api import urls
 from bursary.budgets.models import Budget
 from tests.api.door import Door
 from tests.docs.pages import page
@@ -25,7 +25,7 @@ CALLS = re.findall(r"^(?:KEY=|curl ).*$", page("README.md"), re.MULTILINE)
 @pytest.mark.django_db
 def test_each_address_is_linked_by_name_with_what_it_does(budget: Budget) -> None:
     links = Door().get("").json()["links"]
-    named = {one.name for one in get_resolver("bursary.api.urls").url_patterns if one.name}
+    named = {one.name for one in urls.urlpatterns if one.name}
     assert set(links) == named | {"transactions"}
     assert all(link["does"] and link["methods"] for link in links.values()), links
     assert links["policy"]["does"] == "Read one budget, with its amounts"
