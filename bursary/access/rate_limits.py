@@ -21,8 +21,8 @@ MOST_FORGOTTEN = 10_000
 def count_post(caller: str, *, limit: int, now: datetime) -> int:
     """Count a POST; return 0, or the seconds to wait where the caller has sent `limit` in this minute.
 
-    One statement, on one row and in a transaction of its own; two more when the caller is new. Raises
-    RuntimeError inside a transaction, which would hold the row.
+    One statement, on one row and in a transaction of its own; three more when the caller is new or waits.
+    Raises RuntimeError inside a transaction, which would hold the row.
     """
     seconds = int(now.timestamp())
     minute = seconds // MINUTE
@@ -42,9 +42,8 @@ def count_post(caller: str, *, limit: int, now: datetime) -> int:
     if not rows.exists():
         new = RequestTally(caller=caller, minute=minute, count=0)
         in_transaction(lambda: RequestTally.objects.bulk_create([new], ignore_conflicts=True))
-        if in_transaction(count):
-            return 0
-    return MINUTE - seconds % MINUTE
+    # Again: another process may have made the row since the first time.
+    return 0 if in_transaction(count) else MINUTE - seconds % MINUTE
 
 
 def forget(*, now: datetime) -> int:
