@@ -79,7 +79,7 @@ routes: .venv/.dev  ## Ask every route as every kind of caller, and write docs/r
 node: tests/contract/node/node_modules/.made  ## Install the web clients' own transport for tests/contract (Node.js 20.19 or newer; npm)
 
 tests/contract/node/node_modules/.made: tests/contract/node/package-lock.json
-	@cd tests/contract/node && npm ci --ignore-scripts --legacy-peer-deps --no-audit --no-fund --loglevel=error
+	@cd tests/contract/node && npm ci --ignore-scripts --legacy-peer-deps --no-audit --no-fund --loglevel=error --fetch-retries=1 --fetch-timeout=60000
 	@touch $@
 
 client: .venv/client/.made  ## Install the generator of Python clients for tests/contract, in an environment of its own

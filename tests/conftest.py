@@ -39,6 +39,7 @@ ON_SQLITE_ONLY = [
     *("catalog", "enterprise_catalog", "upstream"),  # parse, and talk HTTP
     *("dashboard", "ops/test_admin.py", "ops/test_migrate.py", "browser"),  # pages
     *("api/test_schema.py", "api/test_not_found.py", "api/test_inputs.py"),  # inputs
+    "api/test_routes.py",  # permissions
     # What these do is tested on both, in assignments/test_failures.py and assignments/test_extension.py.
     *("api/test_repairs.py", "api/test_allocation_batches.py", "api/test_export.py"),
     *(
@@ -110,7 +111,7 @@ ON_SQLITE_ONLY = [
     # Start processes of their own, which use SQLite whatever the tests run on.
     *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_demo_year.py", "ops/test_serving.py"),
     "ops/test_serving_fairly.py",
-    "api/test_routes.py",  # permissions
+    *("deploy/test_deploy_files.py", "ops/test_distribution.py"),  # read files, and install in a folder
     "api/test_idempotency.py",  # claims are tested on both, in access/test_idempotency.py
 ]
 # How many queries there are for many rows and for few is the same on both engines.
