@@ -65,7 +65,7 @@ class ApiRootOutput(serializers.Serializer[Any]):
 
 
 class ApiRoot(APIView):
-    """Say which addresses there are, and who you are. Begin here."""
+    """Read which addresses there are, and what you may do. Begin here."""
 
     permission_classes = (AllowAny,)
 

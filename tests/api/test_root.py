@@ -35,7 +35,7 @@ def test_each_address_is_linked_by_name_with_what_it_does(budget: Budget) -> Non
 
 
 @pytest.mark.django_db
-def test_a_caller_hears_where_and_what_its_role_and_its_keys_scope_permit(budget: Budget) -> None:
+def test_a_caller_is_shown_where_and_what_its_role_and_its_keys_scope_permit(budget: Budget) -> None:
     user = given_user(Role.ADMINISTRATOR, customer=budget.customer, username="ada")
     given_customer()  # another one
     end = NOW + timedelta(days=1)

@@ -1,4 +1,4 @@
-"""Every route, by role, customer and method: who is answered, as the table in docs/routes.md says.
+"""Every route, by role, customer and method: which are answered, as the table in docs/routes.md says.
 
 `make routes` writes the table anew; what must hold of any table is said here.
 """
@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from django.conf import settings
@@ -18,6 +19,7 @@ from rest_framework.test import APIClient
 from bursary.access.models import ApiKey, ExternalIdentity, KeyScope, Role, User
 from bursary.assignments import redemption
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets.models import Budget, Customer
 from tests.api import routes
 from tests.api.routes import Route
 from tests.docs.pages import ROOT, page
@@ -73,14 +75,9 @@ def _by_token(user: User, role: str) -> APIClient:
     return _client(authorization=f"JWT {signed}")
 
 
-def _callers(values: dict[str, object]) -> dict[str, APIClient]:
-    """Return a client for each kind of caller, of a made organisation; add what it has to `values`."""
-    customer, elsewhere = given_customer(), given_customer()
-    budget = given_budget(customer=customer, seats=10)
-    other_catalog = "00000000-0000-4000-8000-0000000ca7a2"
-    given_budget(customer=elsewhere, catalog_uuid=other_catalog)
-    content, accepted = given_content(), given_content()
-    users = {
+def _people(customer: Customer, elsewhere: Customer) -> dict[str, User]:
+    """Return an account for each kind of person."""
+    return {
         name: given_user(
             kind[0],
             customer=None if kind[0] in (None, Role.OPERATOR) else customer if kind[1] else elsewhere,
@@ -90,20 +87,25 @@ def _callers(values: dict[str, object]) -> dict[str, APIClient]:
         for number, (name, kind) in enumerate(PEOPLE.items(), 1)
         if kind
     }
+
+
+def _values(budget: Budget) -> dict[str, object]:
+    """Return what parameters are to be named, of an organisation whose learner has two courses."""
+    content, accepted = given_content(), given_content()
     batch = allocate(budget, content, ALICE).batch
     allocate(budget, accepted, ALICE)
     action = redemption.begin(LearnerContentAssignment.objects.get(content=accepted), now=NOW)
     assignment = LearnerContentAssignment.objects.get(content=content)
-    values |= {
+    return {
         "policy_uuid": budget.uuid,
         "configuration_uuid": budget.assignment_configuration_uuid,
         "assignment_uuid": assignment.uuid,
         "batch_uuid": batch.uuid,
         "action_uuid": action.uuid,
         "subsidy_uuid": budget.account.uuid,
-        "customer_uuid": customer.uuid,
-        "enterprise_customer_uuid": str(customer.uuid),
-        "enterprise_customer_slug": customer.slug,
+        "customer_uuid": budget.customer.uuid,
+        "enterprise_customer_uuid": str(budget.customer.uuid),
+        "enterprise_customer_slug": budget.customer.slug,
         "content_key": content.content_key,
         "content_price_cents": PRICE,
         "learner_emails": [BOB],
@@ -113,6 +115,10 @@ def _callers(values: dict[str, object]) -> dict[str, APIClient]:
         "reason": "They have left.",
         "confirmed_count": 0,
     }
+
+
+def _clients(users: Mapping[str, User], customer: Customer) -> dict[str, APIClient]:
+    """Return a client for each kind of caller: by session, by key and by token."""
     clients = {name: _client(session=users.get(name)) for name in PEOPLE}
     for name, scope in KEYS.items():
         _row, key = ApiKey.issue(users["administrator"], name=name, scope=scope)
@@ -133,9 +139,11 @@ def found(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator
         # Django logs each refusal, which takes longer than to refuse.
         until_then.setattr(logging.getLogger("django.request"), "disabled", True)
         until_then.setattr(settings, "WEBHOOK_SECRETS", ["whsec_bWFkZSB1cCwgYW5kIG9mIGVub3VnaCBieXRlcw=="])
-        values: dict[str, object] = {}
-        clients = _callers(values)
-        questions = list(routes.asked(values))
+        budget, elsewhere = given_budget(seats=10), given_customer()
+        given_budget(customer=elsewhere, catalog_uuid=UUID("00000000-0000-4000-8000-0000000ca7a2"))
+        users = _people(budget.customer, elsewhere)
+        clients = _clients(users, budget.customer)
+        questions = list(routes.asked(_values(budget)))
         described = {"openapi": "3.0.3"}  # made once, by what is asked: each time takes a second
         until_then.setattr(SchemaGenerator, "get_schema", lambda *_args, **_more: described)
         yield {

@@ -24,7 +24,7 @@ INSTALLED = bool(shutil.which("node")) and (NODE / "node_modules").is_dir()
 
 
 def signed_now(user: User, role: str) -> str:
-    """Return the token of the user, who signed in at the LMS a moment ago."""
+    """Return the token of the user after a sign-in at the LMS a moment ago."""
     now = int(time.time())
     ExternalIdentity.objects.create(user=user, issuer=ISSUER, username=user.username)
     return token(

@@ -30,7 +30,7 @@ const bundled = await build({
   define: { 'process.env.NODE_ENV': '"production"', global: 'window' },
 });
 
-// A page of this origin, in the browser of whoever has this token; and the clients' two HTTP clients in it.
+// A page of this origin, in a browser that has this token in its cookies; and the HTTP clients in it.
 async function page(origin, token) {
   const jar = new CookieJar();
   const dot = token.lastIndexOf('.');
