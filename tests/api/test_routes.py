@@ -90,7 +90,7 @@ def _people(customer: Customer, elsewhere: Customer) -> dict[str, User]:
 
 
 def _values(budget: Budget) -> dict[str, object]:
-    """Return what parameters are to be named, of an organisation whose learner has two courses."""
+    """Return what parameters are to be named: of a learner with two courses, and their organisation."""
     content, accepted = given_content(), given_content()
     batch = allocate(budget, content, ALICE).batch
     allocate(budget, accepted, ALICE)
