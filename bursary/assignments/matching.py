@@ -4,7 +4,7 @@ One course, one price: an assignment of the same course, or of one of its runs, 
 """
 
 import enum
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -12,6 +12,7 @@ from itertools import chain
 from django.db.models import F, Q
 
 from bursary.access import known_learners
+from bursary.access.known_learners import KnownLearner
 from bursary.access.models import of_mailboxes
 from bursary.assignments import failures
 from bursary.assignments.addresses import IDENTITY, Addressee
@@ -22,6 +23,12 @@ from bursary.lib.locks import for_update
 from bursary.replica.models import ContentMetadata
 
 ROWS_PER_QUERY = 5000
+
+COLUMNS = (
+    *("uuid", "budget", "content", "content_key", "parent_content_key", *IDENTITY),
+    *("state", "cycle", "learner_state", "redeeming_since", "expires_at", "forgotten_at"),
+)
+"""What a match, and allocating it again, read of an existing assignment; the rest of it is not loaded."""
 
 _Rank = Callable[[LearnerContentAssignment], tuple[int, ...]]
 
@@ -108,6 +115,7 @@ def match_learners(
     content_key: str,
     course_key: str,
     addressees: Sequence[Addressee],
+    known: Mapping[str, KnownLearner],
     now: datetime,
     lock: bool = False,
     repeats: Repeats = ONCE,
@@ -115,10 +123,9 @@ def match_learners(
     """Return the match of each addressee, in order. With `lock`, existing assignments stay locked.
 
     Addresses are compared by their keys, learners by the LMS user ids and the other addresses of their
-    accounts. `course_key` is that of the course, also where its run is allocated.
+    accounts: `known`, of `learners_of`. `course_key` is that of the course, also where its run is allocated.
     """
-    keys = list(dict.fromkeys(one.learner_key for one in addressees))
-    known = known_learners.by_keys(keys)
+    keys = list(known)
     all_keys = list(dict.fromkeys([*keys, *chain.from_iterable(one.other_keys for one in known.values())]))
     people = [one.lms_user_id for one in known.values() if one.lms_user_id]
     same_course = of_course(course_key) | Q(content_key=content_key)
@@ -141,6 +148,11 @@ def match_learners(
             match.known_by = (*own_keys, person) if person else own_keys
         outcomes.append(match)
     return outcomes
+
+
+def learners_of(addressees: Iterable[Addressee]) -> dict[str, KnownLearner]:
+    """Return what is known of the learners, by their keys. It needs no lock."""
+    return known_learners.by_keys(list(dict.fromkeys(one.learner_key for one in addressees)))
 
 
 def of_course(course_key: str) -> Q:
@@ -199,7 +211,7 @@ def assign_identity(outcomes: Iterable[Match]) -> None:
 def _existing(
     budget: Budget, same_course: Q, keys: Sequence[str], persons: Sequence[int], *, lock: bool
 ) -> list[LearnerContentAssignment]:
-    rows = LearnerContentAssignment.objects.filter(same_course, budget=budget)
+    rows = LearnerContentAssignment.objects.filter(same_course, budget=budget).only(*COLUMNS)
     if lock:
         rows = for_update(rows)
     found: dict[int, LearnerContentAssignment] = {}

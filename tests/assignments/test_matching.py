@@ -7,7 +7,7 @@ import pytest
 
 from bursary.assignments import addresses, matching
 from bursary.assignments.choices import State
-from bursary.assignments.matching import Match, Verdict, match_learners
+from bursary.assignments.matching import Match, Verdict, learners_of, match_learners
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
@@ -41,11 +41,13 @@ def content() -> ContentMetadata:
 
 
 def match(budget: Budget, content: ContentMetadata, *entries: str, **more: Any) -> list[Match]:
+    addressees = addresses.read_all(entries)
     return match_learners(
         budget,
         content_key=content.content_key,
         course_key=content.parent_key or content.content_key,
-        addressees=addresses.read_all(entries),
+        addressees=addressees,
+        known=learners_of(addressees),
         now=NOW,
         **more,
     )
