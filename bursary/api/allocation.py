@@ -1,24 +1,25 @@
 """Allocate a course, and preview an allocation."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from bursary.access.permissions import Permission
+from bursary.api.assignment_bodies import bodies
 from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
 from bursary.api.inputs import AllocateInput, validated
 from bursary.api.refusals import as_refusal, refusal
 from bursary.api.serializers import AssignmentSerializer
 from bursary.api.views import APIView
-from bursary.assignments import allocation, listing, pasted_lists, preview_warnings
+from bursary.assignments import allocation, pasted_lists, preview_warnings, shown_assignments
 from bursary.assignments.addresses import BadAddresses
 from bursary.assignments.matching import NO_CHANGE, Match, Repeats, Verdict
 from bursary.assignments.models import LearnerContentAssignment
@@ -42,16 +43,10 @@ _JOINING = (
 class UnchangedAssignmentSerializer(AssignmentSerializer):
     """An assignment for which nothing was allocated to its learner, and why."""
 
-    verdict = serializers.SerializerMethodField()
+    verdict = serializers.ChoiceField(choices=[one.value for one in NO_CHANGE], read_only=True)
 
     class Meta(AssignmentSerializer.Meta):
         fields = (*AssignmentSerializer.Meta.fields, "verdict")
-
-    @extend_schema_field(serializers.ChoiceField(choices=[one.value for one in NO_CHANGE]))
-    def get_verdict(self, assignment: LearnerContentAssignment) -> str:
-        """Return the verdict on its learner."""
-        verdict: Verdict = self.context["verdicts"][assignment.pk]
-        return verdict.value
 
 
 class AllocateOutput(serializers.Serializer[Any]):
@@ -121,13 +116,11 @@ class Allocate(APIView):
         for uuids in chunks([uuid for kind in _KINDS for uuid in body[kind]], 500):
             rows = LearnerContentAssignment.objects.filter(uuid__in=uuids)
             pks |= {str(uuid): pk for uuid, pk in rows.values_list("uuid", "pk")}
-        verdicts = {pks[uuid]: Verdict(one) for uuid, one in body.pop("verdicts").items() if uuid in pks}
-        shown = {kind: _read([pks[uuid] for uuid in body[kind] if uuid in pks]) for kind in _KINDS}
-        unchanged = UnchangedAssignmentSerializer(
-            shown.pop("no_change"), many=True, context={"verdicts": verdicts}
-        )
-        serialized = {kind: AssignmentSerializer(rows, many=True).data for kind, rows in shown.items()}
-        return {**body, **serialized, "no_change": unchanged.data}
+        verdicts = body.pop("verdicts")
+        shown = {kind: _bodies([pks[uuid] for uuid in body[kind] if uuid in pks]) for kind in _KINDS}
+        for one in shown["no_change"]:
+            one["verdict"] = verdicts[str(one["uuid"])]
+        return {**body, **shown}
 
     @extend_schema(request=AllocateInput, responses={202: AllocateOutput})
     def post(self, request: Request, policy_uuid: UUID) -> Response:
@@ -143,9 +136,7 @@ class Allocate(APIView):
         body = {
             **_understood(asked, budget),
             "allocation_batch_uuid": done.batch.uuid,
-            "created": _serialized(done.assignments(Verdict.NEW)),
-            "updated": _serialized(done.assignments(Verdict.AGAIN)),
-            "no_change": _unchanged(done),
+            **_whole(done),
             "recognised": [_match(one, people) for one in done.outcomes if one.known_by_other_address],
             "duplicates": [_match(one, people) for one in done.outcomes if one.verdict is Verdict.DUPLICATE],
             **_left_out(people),
@@ -215,19 +206,21 @@ def _parsed(request: Request, budget: Budget) -> tuple[dict[str, Any], PastedLis
     return asked, people
 
 
-def _read(pks: list[int]) -> list[LearnerContentAssignment]:
-    return listing.with_timelines(pks, now=timezone.now(), with_join_by=False)
-
-
-def _serialized(assignments: Iterable[LearnerContentAssignment]) -> Any:
-    rows = _read([assignment.pk for assignment in assignments])
-    return AssignmentSerializer(rows, many=True).data
-
-
-def _unchanged(done: allocation.Allocation) -> Any:
+def _whole(done: allocation.Allocation) -> dict[str, Any]:
     verdicts = {one.assignment.pk: one.verdict for one in done.outcomes if one.assignment}
-    rows = _read([assignment.pk for assignment in done.assignments(*NO_CHANGE)])
-    return UnchangedAssignmentSerializer(rows, many=True, context={"verdicts": verdicts}).data
+    unchanged = [one.pk for one in done.assignments(*NO_CHANGE)]
+    return {
+        "created": _bodies([one.pk for one in done.assignments(Verdict.NEW)]),
+        "updated": _bodies([one.pk for one in done.assignments(Verdict.AGAIN)]),
+        "no_change": [
+            {**body, "verdict": verdicts[pk].value}
+            for pk, body in zip(unchanged, _bodies(unchanged), strict=True)
+        ],
+    }
+
+
+def _bodies(pks: list[int]) -> list[dict[str, Any]]:
+    return bodies(shown_assignments.load_all(pks, now=timezone.now(), with_join_by=False))
 
 
 def _joining(terms: JoiningTerms) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from bursary.assignments import listing
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.shown_assignments import ShownAssignment
 
 
 class Pages(PageNumberPagination):
@@ -52,7 +52,7 @@ class AssignmentPages(Pages):
 
     def paginate_queryset(  # type: ignore[override]  # it pages assignments alone
         self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
-    ) -> list[LearnerContentAssignment]:
+    ) -> list[ShownAssignment]:
         """Return the page's rows. Raises NotFound beyond the last page."""
         size = self.get_page_size(request) or Pages.page_size
         asked = request.query_params.get(self.page_query_param, "1")

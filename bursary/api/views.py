@@ -7,13 +7,13 @@ from typing import Any
 from django.utils import timezone
 from rest_framework import serializers, status, views
 from rest_framework.exceptions import APIException
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from bursary.access import idempotency
 from bursary.access.models import ApiKey, IdempotentRequest, User
 from bursary.api.refusals import Unprocessable
+from bursary.api.rendering import FastJSONRenderer
 from bursary.lib import logs
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class APIView(views.APIView):
         return response
 
     def _keep(self, claimed: IdempotentRequest, response: Response) -> None:
-        rendered = JSONRenderer().render(response.data) or b"null"
+        rendered = FastJSONRenderer().render(response.data) or b"null"
         body, abridged = json.loads(rendered), len(rendered) > LARGEST_WHOLE
         if abridged and response.status_code < 400:
             body = self.abridged(body)
