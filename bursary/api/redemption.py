@@ -98,7 +98,11 @@ class CreditsAvailable(APIView):
         shown = shown_assignments.load(part, now=now)
         has_more, shown = len(shown) > MOST_ASSIGNMENTS, shown[:MOST_ASSIGNMENTS]
         by_budget: dict[Budget, list[dict[str, Any]]] = {}
-        unjoinable = redemption.unjoinable([(one.row, one.row.content_key) for one in shown], now=now)
+        unjoinable = redemption.unjoinable(
+            [(one.row, one.row.content_key) for one in shown],
+            now=now,
+            known={one.row.pk: one.offer for one in shown if one.offer},
+        )
         for one in shown:
             body = learner_body(one, now=now, unjoinable=unjoinable)
             by_budget.setdefault(one.row.budget, []).append(body)

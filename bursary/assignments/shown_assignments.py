@@ -13,18 +13,17 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from bursary.access import known_learners
-from bursary.assignments import content_display, derived, learner_accounts
+from bursary.assignments import content_display, derived, learner_accounts, offers
 from bursary.assignments.models import (
     FAR_FUTURE,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
 )
+from bursary.assignments.offers import Offer
 from bursary.assignments.unanswered import newest_failure
 from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
-from bursary.replica import joining
-from bursary.replica.joining import HeldContent
-from bursary.replica.models import ContentType
+from bursary.replica import joining, read_modes
 
 JOIN_BY = "content_enroll_by"
 """Sorted and filtered by one column; shown as `join_by`. FAR_FUTURE, no date, matches no filter."""
@@ -42,6 +41,7 @@ COLUMNS = (
 CONTENT_COLUMNS = (
     *("content_key", "content_type", "title", "start_date", "end_date", "enroll_by", "price_cents"),
     *("course_type", "partners", "checked_at"),
+    *("parent_key", "completeness", "advertised_run", "offered", "enrollable", "enroll_start"),
 )
 """Those of its content."""
 
@@ -64,10 +64,15 @@ class ShownAction(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ShownAssignment:
-    """An assignment of which `COLUMNS` are loaded, with budget and content, and its actions in order."""
+    """An assignment of which `COLUMNS` are loaded, with budget and content, and its actions in order.
+
+    `offer` is what the budget's catalog offers of its content: None where it is not known by the replica's
+    row, or was not looked at.
+    """
 
     row: LearnerContentAssignment
     actions: Sequence[ShownAction]
+    offer: Offer | None
 
     def last_failure(self) -> ShownAction | None:
         """Return the newest failure of this cycle without a retry."""
@@ -84,10 +89,10 @@ def load(
     """
     found = list(_annotated(rows))
     _attach_budgets(found)
-    _attach_held(found, now=now, with_join_by=with_join_by)
+    offered = _attach_held(found, now=now, with_join_by=with_join_by)
     content_display.attach_content(found, now=now)
     actions = _actions([row.pk for row in found])
-    return [ShownAssignment(row, actions.get(row.pk, ())) for row in found]
+    return [ShownAssignment(row, actions.get(row.pk, ()), offered.get(row.pk)) for row in found]
 
 
 def load_all(pks: Sequence[int], *, now: datetime, with_join_by: bool = True) -> list[ShownAssignment]:
@@ -117,8 +122,14 @@ def _attach_budgets(rows: Sequence[LearnerContentAssignment]) -> None:
         one.budget = budgets[one.budget_id]
 
 
-def _attach_held(rows: Sequence[LearnerContentAssignment], *, now: datetime, with_join_by: bool) -> None:
-    """Say of each whether its catalog holds the content (`derived.held`), and until when it can be joined."""
+def _attach_held(
+    rows: Sequence[LearnerContentAssignment], *, now: datetime, with_join_by: bool
+) -> dict[int, Offer]:
+    """Say of each whether its catalog holds the content (`derived.held`), and until when it can be joined.
+
+    Return the offers, where runs were looked at for that.
+    """
+    offered: dict[int, Offer] = {}
     held = joining.held_content(
         {one.content.content_key for one in rows if one.content},
         catalogs={one.budget.catalog_uuid for one in rows},
@@ -127,24 +138,24 @@ def _attach_held(rows: Sequence[LearnerContentAssignment], *, now: datetime, wit
     for one in rows:
         catalog, row = one.budget.catalog_uuid, cast("Any", one)
         row.is_held = (catalog, one.content_id) in held.contents
-        if with_join_by:
-            date = _joined_by(one, held, now=now) if row.is_held else one.content_enroll_by
-            row.join_by = None if date == FAR_FUTURE else date
+        if not with_join_by:
+            continue
+        date = one.content_enroll_by
+        if row.is_held and one.content:
+            runs = held.runs.get((catalog, one.content.content_key), ())
+            offered[one.pk] = offers.of_row(one.content, runs=runs, in_catalog=True)
+            date = _joined_by(one, offered[one.pk], now=now)
+        row.join_by = None if date == FAR_FUTURE else date
+    if read_modes.reads_upstream():
+        return {}
+    return {pk: offer for pk, offer in offered.items() if not joining.lacks_runs(offer.content)}
 
 
-def _joined_by(one: LearnerContentAssignment, held: HeldContent, *, now: datetime) -> datetime:
-    """Return `derived.joined_by` of an assignment with content: the rule in Python."""
-    content = one.content
-    if content is None:
-        raise ValueError("It has no content.")
-    runs = held.runs.get((one.budget.catalog_uuid, content.content_key), ())
+def _joined_by(one: LearnerContentAssignment, offer: Offer, *, now: datetime) -> datetime:
+    """Return `derived.joined_by`: the rule in Python."""
     own_end = one.extended_until or min(one.age_ends_at, one.due_date or FAR_FUTURE)
-    join_by = joining.closing(content.enroll_by, content.end_date)
-    if content.content_type == ContentType.COURSE:
-        before = min(own_end, one.budget.ends_at or FAR_FUTURE)
-        since = derived.as_of(one, now=now)
-        join_by = joining.joined_by(runs, now=since, before=before, otherwise=join_by)
-    return join_by or FAR_FUTURE
+    before = min(own_end, one.budget.ends_at or FAR_FUTURE)
+    return offer.joined_by(now=derived.as_of(one, now=now), before=before)
 
 
 def _actions(pks: Iterable[int]) -> dict[int, list[ShownAction]]:
