@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -71,6 +71,48 @@ class AllocateOutput(serializers.Serializer[Any]):
     joining = serializers.DictField(help_text=_JOINING)
 
 
+class AllocateSummaryInput(serializers.Serializer[Any]):
+    """The query parameters of allocate."""
+
+    summary = serializers.BooleanField(
+        default=False, help_text="Answer with counts and uuids, without the assignments"
+    )
+
+
+class AllocateSummaryOutput(serializers.Serializer[Any]):
+    """What happened, in counts and uuids, for large requests."""
+
+    understood = serializers.DictField(required=False, help_text=_UNDERSTOOD)
+    allocation_batch_uuid = serializers.UUIDField(help_text="The name of this request: see its batch")
+    counts = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Of the assignments `created`, `updated`, `no_change`"
+    )
+    uuids = serializers.DictField(
+        child=serializers.ListField(child=serializers.UUIDField()), help_text="The same assignments"
+    )
+    verdicts = serializers.DictField(
+        child=serializers.ChoiceField(choices=[one.value for one in NO_CHANGE]),
+        help_text="By uuid, why nothing was allocated",
+    )
+    recognised = serializers.ListField(
+        child=serializers.DictField(), help_text="Addresses of learners known by another address"
+    )
+    dropped = serializers.ListField(child=serializers.DictField(), help_text=_DROPPED)
+    read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)
+    duplicates = serializers.ListField(
+        child=serializers.DictField(),
+        help_text="Entries that repeat a learner, with the position of the first entry",
+    )
+    joining = serializers.DictField(help_text=_JOINING)
+
+
+_ALLOCATED = PolymorphicProxySerializer(
+    component_name="Allocated",
+    serializers=[AllocateOutput, AllocateSummaryOutput],
+    resource_type_field_name=None,
+)
+
+
 class CanAllocateOutput(serializers.Serializer[Any]):
     """The result that allocating would have now. Amounts are in cents."""
 
@@ -99,10 +141,13 @@ class Allocate(APIView):
     """Allocate one course or run to every address, within the budget, all or nothing.
 
     Reserves the money and sends each learner an e-mail. A repeated request changes nothing and costs nothing.
+    With `summary`, the answer has counts and uuids in place of the assignments.
     """
 
     def abridged(self, body: Any) -> Any:
         """Return the answer with uuids in place of the assignments, and the verdicts on those unchanged."""
+        if "uuids" in body:  # a summary
+            return body
         verdicts = {one["uuid"]: one["verdict"] for one in body["no_change"]}
         return {
             **body,
@@ -112,6 +157,8 @@ class Allocate(APIView):
 
     def restored(self, body: Any) -> Any:
         """Return the answer with the assignments as they are now."""
+        if "uuids" in body:
+            return body
         pks: dict[str, int] = {}
         for uuids in chunks([uuid for kind in _KINDS for uuid in body[kind]], 500):
             rows = LearnerContentAssignment.objects.filter(uuid__in=uuids)
@@ -122,9 +169,10 @@ class Allocate(APIView):
             one["verdict"] = verdicts[str(one["uuid"])]
         return {**body, **shown}
 
-    @extend_schema(request=AllocateInput, responses={202: AllocateOutput})
+    @extend_schema(parameters=[AllocateSummaryInput], request=AllocateInput, responses={202: _ALLOCATED})
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.ALLOCATE, uuid=policy_uuid)
+        summary = validated(AllocateSummaryInput, request.query_params)["summary"]
         asked, people = _parsed(request, budget)
         try:
             done = allocation.allocate(budget, **asked, now=timezone.now(), actor=caller(request))
@@ -136,7 +184,7 @@ class Allocate(APIView):
         body = {
             **_understood(asked, budget),
             "allocation_batch_uuid": done.batch.uuid,
-            **_whole(done),
+            **(_summary(done) if summary else _whole(done)),
             "recognised": [_match(one, people) for one in done.outcomes if one.known_by_other_address],
             "duplicates": [_match(one, people) for one in done.outcomes if one.verdict is Verdict.DUPLICATE],
             **_left_out(people),
@@ -221,6 +269,20 @@ def _whole(done: allocation.Allocation) -> dict[str, Any]:
 
 def _bodies(pks: list[int]) -> list[dict[str, Any]]:
     return bodies(shown_assignments.load_all(pks, now=timezone.now(), with_join_by=False))
+
+
+def _summary(done: allocation.Allocation) -> dict[str, Any]:
+    found = {
+        "created": done.assignments(Verdict.NEW),
+        "updated": done.assignments(Verdict.AGAIN),
+        "no_change": done.assignments(*NO_CHANGE),
+    }
+    verdicts = {one.assignment: one.verdict for one in done.outcomes if one.assignment}
+    return {
+        "counts": {kind: len(assignments) for kind, assignments in found.items()},
+        "uuids": {kind: [str(one.uuid) for one in assignments] for kind, assignments in found.items()},
+        "verdicts": {str(one.uuid): verdicts[one].value for one in found["no_change"]},
+    }
 
 
 def _joining(terms: JoiningTerms) -> dict[str, Any]:
