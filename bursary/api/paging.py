@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 from django.core.paginator import InvalidPage, Paginator
-from django.db.models import F, OrderBy, QuerySet
+from django.db.models import OrderBy, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import NotFound, ValidationError
@@ -83,7 +83,7 @@ class AssignmentPages(Pages):
 
     def _by_cursor(self, queryset: QuerySet[Any], cursor: str, *, size: int) -> list[ShownAssignment]:
         term, *others = cast("tuple[OrderBy, ...]", queryset.query.order_by)  # of `StableOrdering`
-        column = cast("F", term.expression).name
+        column: str = cast("Any", term.expression).name
         if len(others) != 1 or "__" in column:
             sentence = _("Pages by cursor need one ordering, and none by the content's own columns.")
             raise ValidationError({"ordering": [sentence]})

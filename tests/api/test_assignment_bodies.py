@@ -16,9 +16,9 @@ from bursary.api.learner_serializers import LearnerAssignmentSerializer
 from bursary.api.rendering import FastJSONRenderer
 from bursary.api.serializers import AdminAssignmentSerializer, AssignmentSerializer
 from bursary.assignments import actions, listing, redemption, shown_assignments
-from bursary.assignments.choices import ActionType, LearnerState, State
+from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, State
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.assignments.outcomes import ErrorReason, Failed, Failure
+from bursary.assignments.outcomes import Failed, Failure
 from bursary.budgets.models import Budget
 from bursary.replica.models import CatalogMembership, ContentType
 from tests.world import (
@@ -41,7 +41,11 @@ LATER = NOW + timedelta(days=1)
 
 def every_kind(budget: Budget) -> list[int]:
     """Return assignments in each state and learner state, and of each kind of content."""
-    dated = {"start_date": NOW, "end_date": NOW + timedelta(days=70), "enroll_by": NOW + timedelta(days=30)}
+    dated: dict[str, Any] = {
+        "start_date": NOW,
+        "end_date": NOW + timedelta(days=70),
+        "enroll_by": NOW + timedelta(days=30),
+    }
     course = given_content(title="Line\u2028ends \u2603 ☃", partners=[{"name": "Riverside"}], **dated)
     given_run(course, enroll_by=NOW + timedelta(days=50), key="course-v1:Riverside+R2")
     lost, gone = given_content(title="Left since"), given_content(title="Renamed since")
@@ -134,5 +138,5 @@ def test_they_take_as_many_queries_for_many_as_for_one(
 )
 def test_the_renderer_gives_the_bytes_of_drfs(data: object) -> None:
     assert FastJSONRenderer().render(data) == JSONRenderer().render(data)
-    indented = ("application/json; indent=2", {})
+    indented: tuple[str, dict[str, Any]] = ("application/json; indent=2", {})
     assert FastJSONRenderer().render(data, *indented) == JSONRenderer().render(data, *indented)

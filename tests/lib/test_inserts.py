@@ -29,10 +29,6 @@ def links(customer: Customer, count: int) -> list[LearnerLink]:
     ]
 
 
-def stored(model: type[LearnerLink]) -> list[dict[str, object]]:
-    return list(model.objects.order_by("learner_key").values())
-
-
 def test_rows_are_stored_as_they_are_and_know_their_keys(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
@@ -44,7 +40,8 @@ def test_rows_are_stored_as_they_are_and_know_their_keys(
         assert (found.learner_key, found.mailbox_key) == (row.learner_key, row.mailbox_key)
         assert (found.learner_email, found.created) == (row.learner_email, row.created)
         assert not row._state.adding
-    assert [one["learner_key"] for one in stored(LearnerLink)] == [f"key-{number}" for number in range(5)]
+    keys = LearnerLink.objects.order_by("learner_key").values_list("learner_key", flat=True)
+    assert list(keys) == [f"key-{number}" for number in range(5)]
 
 
 def test_documents_and_texts_that_are_too_long_are_neither_lost_nor_cut(subtests: pytest.Subtests) -> None:
