@@ -38,10 +38,28 @@ RAW = (
 )
 
 
+OWN = {
+    "uuid": "u",
+    "learner_email": "a",
+    "learner_key": "k",
+    "mailbox_key": "k",
+    "allocation_batch_uuid": "%(batch)s",
+    "allocated_at": "%(now)s",
+}
+OF_ACTION = {"uuid": "gen_random_uuid()", "assignment_id": "a.id", "created": "%(now)s"}
+"""What differs from the template: of an assignment, and of an action."""
+
+
 def fresh(count: int) -> list[str]:
     """Return addresses that no learner has yet."""
     request = next(_numbers)
     return [f"learner-{number}.of-{request}@many.example" for number in range(count)]
+
+
+def columns(model: Any, changed: dict[str, str]) -> tuple[str, str]:
+    """Return the names of a model's columns, and what is selected for them: `changed`, else the template's."""
+    names = [str(one.column) for one in model._meta.concrete_fields if not one.primary_key]
+    return ", ".join(names), ", ".join(changed.get(name, f"t.{name}") for name in names)
 
 
 class Stage:
@@ -72,22 +90,8 @@ class Stage:
         from bursary.assignments.models import LearnerContentAssignmentAction as Action  # noqa: PLC0415  # the same
 
         addresses = fresh(count)
-        own = {
-            "uuid": "u",
-            "learner_email": "a",
-            "learner_key": "k",
-            "mailbox_key": "k",
-            "allocation_batch_uuid": "%(batch)s",
-            "allocated_at": "%(now)s",
-        }
-        of_action = {"uuid": "gen_random_uuid()", "assignment_id": "a.id", "created": "%(now)s"}
-
-        def columns(model: Any, changed: dict[str, str]) -> tuple[str, str]:
-            names = [str(one.column) for one in model._meta.concrete_fields if not one.primary_key]
-            return ", ".join(names), ", ".join(changed.get(name, f"t.{name}") for name in names)
-
-        names, values = columns(Assignment, own)
-        action_names, action_values = columns(Action, of_action)
+        names, values = columns(Assignment, OWN)
+        action_names, action_values = columns(Action, OF_ACTION)
         tables = {
             "assignments": Assignment._meta.db_table,
             "actions": Action._meta.db_table,

@@ -110,24 +110,15 @@ def allocate(
     Raises addresses.BadAddresses, addresses.TooManyAddresses, AllocationRefused, reads.ContentUnavailable
     where content that the replica lacks cannot be fetched, and IntegrityError for a `batch_uuid` in use.
     """
-    addressees = addresses.read_all(entries)
-    learners = matching.learners_of(addressees)
+    learners = matching.learners_of(addresses.read_all(entries))
     known = _find(budget, content_key, now=now)
     before = _ends_before(budget, now=now, due_date=due_date)
     with transaction.atomic():
         offer = offers.read(known, budget=budget, now=now, before=before, lock=True)
         locked = ledger.lock(budget.pk)
         terms = _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
-        outcomes = matching.match_learners(
-            locked,
-            content_key=offer.content.content_key,
-            course_key=offer.course_key,
-            addressees=addressees,
-            known=learners,
-            now=now,
-            lock=True,
-            repeats=repeats,
-        )
+        match = partial(matching.match_learners, learners=learners, now=now, lock=True, repeats=repeats)
+        outcomes = match(locked, content_key=offer.content.content_key, course_key=offer.course_key)
         _reserve(locked, cents=price_cents * sum(one.verdict in COSTLY for one in outcomes))
         batch = AllocationBatch(
             uuid=batch_uuid or uuid4(),
@@ -194,15 +185,9 @@ def preview(
         terms = _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
     except AllocationRefused as refused:
         refusals.append(refused)
-    outcomes = matching.match_learners(
-        budget,
-        content_key=key,
-        course_key=course_key,
-        addressees=addressees,
-        known=matching.learners_of(addressees),
-        now=now,
-        repeats=repeats,
-    )
+    learners = matching.learners_of(addressees)
+    match = partial(matching.match_learners, learners=learners, now=now, repeats=repeats)
+    outcomes = match(budget, content_key=key, course_key=course_key)
     costly = [one for one in outcomes if one.verdict in COSTLY]
     cost = price_cents * len(costly)
     available = ledger.available_cents(budget)

@@ -94,6 +94,20 @@ class Match:
     """Every key of the learner's addresses, and the LMS user id if there is one; empty for a duplicate."""
 
 
+@dataclass(frozen=True)
+class Learners:
+    """The learners of a request: their addresses in order, and by key what is known of them."""
+
+    addressees: Sequence[Addressee]
+    known: Mapping[str, KnownLearner]
+
+
+def learners_of(addressees: Sequence[Addressee]) -> Learners:
+    """Return the learners with these addresses. It needs no lock: call it before one is taken."""
+    keys = list(dict.fromkeys(one.learner_key for one in addressees))
+    return Learners(addressees, known_learners.by_keys(keys))
+
+
 class _Found:
     """Assignments by the keys and LMS user ids of their learners; of several, the one of the highest rank."""
 
@@ -114,8 +128,7 @@ def match_learners(
     *,
     content_key: str,
     course_key: str,
-    addressees: Sequence[Addressee],
-    known: Mapping[str, KnownLearner],
+    learners: Learners,
     now: datetime,
     lock: bool = False,
     repeats: Repeats = ONCE,
@@ -123,9 +136,9 @@ def match_learners(
     """Return the match of each addressee, in order. With `lock`, existing assignments stay locked.
 
     Addresses are compared by their keys, learners by the LMS user ids and the other addresses of their
-    accounts: `known`, of `learners_of`. `course_key` is that of the course, also where its run is allocated.
+    accounts. `course_key` is that of the course, also where its run is allocated.
     """
-    keys = list(known)
+    known, keys = learners.known, list(learners.known)
     all_keys = list(dict.fromkeys([*keys, *chain.from_iterable(one.other_keys for one in known.values())]))
     people = [one.lms_user_id for one in known.values() if one.lms_user_id]
     same_course = of_course(course_key) | Q(content_key=content_key)
@@ -133,7 +146,7 @@ def match_learners(
     earlier = _Earlier(existing, budget=budget, content_key=content_key, now=now, repeats=repeats)
     first_at: dict[int | str, int] = {}
     outcomes = []
-    for addressee in addressees:
+    for addressee in learners.addressees:
         learner = known[addressee.learner_key]
         person, own_keys = learner.lms_user_id, [addressee.learner_key, *learner.other_keys]
         found, of_others = earlier.same.of(own_keys, person), earlier.elsewhere.of(own_keys, person)
@@ -148,11 +161,6 @@ def match_learners(
             match.known_by = (*own_keys, person) if person else own_keys
         outcomes.append(match)
     return outcomes
-
-
-def learners_of(addressees: Iterable[Addressee]) -> dict[str, KnownLearner]:
-    """Return what is known of the learners, by their keys. It needs no lock."""
-    return known_learners.by_keys(list(dict.fromkeys(one.learner_key for one in addressees)))
 
 
 def of_course(course_key: str) -> Q:

@@ -20,7 +20,7 @@ from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, S
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.outcomes import Failed, Failure
 from bursary.budgets.models import Budget
-from bursary.replica.models import CatalogMembership, ContentType
+from bursary.replica.models import CatalogMembership, ContentMetadata, ContentType
 from tests.world import (
     ALICE,
     BOB,
@@ -37,6 +37,26 @@ from tests.world import (
 
 pytestmark = pytest.mark.django_db
 LATER = NOW + timedelta(days=1)
+
+
+def in_every_state(budget: Budget, course: ContentMetadata, late: ContentMetadata) -> None:
+    """Make an assignment of each state and learner state, by hand."""
+    for number, (state, shown) in enumerate(
+        [(state, shown) for state in State for shown in LearnerState], start=1
+    ):
+        content = late if number % 3 == 0 else course
+        one = given_assignment(budget, content, address=f"l{number}@learners.example")
+        times = {f"{name}_at": NOW for name in ("accepted", "cancelled", "expired", "reversed")}
+        extended = LATER if number % 4 == 0 else None
+        LearnerContentAssignment.objects.filter(pk=one.pk).update(
+            state=state,
+            learner_state=shown,
+            recent_action_at=LATER if number % 2 else NOW,
+            expires_at=NOW + timedelta(days=number - 5),
+            extended_until=extended,
+            transaction_uuid=uuid4() if state == State.ACCEPTED else None,
+            **times,
+        )
 
 
 def every_kind(budget: Budget) -> list[int]:
@@ -57,22 +77,7 @@ def every_kind(budget: Budget) -> list[int]:
     for content in (course, lost, gone, undated, run, given_content()):
         allocate(budget, content, ALICE, BOB)
     deliver()
-    for number, (state, shown) in enumerate(
-        [(state, shown) for state in State for shown in LearnerState], start=1
-    ):
-        content = late if number % 3 == 0 else course
-        one = given_assignment(budget, content, address=f"l{number}@learners.example")
-        times = {f"{name}_at": NOW for name in ("accepted", "cancelled", "expired", "reversed")}
-        extended = LATER if number % 4 == 0 else None
-        LearnerContentAssignment.objects.filter(pk=one.pk).update(
-            state=state,
-            learner_state=shown,
-            recent_action_at=LATER if number % 2 else NOW,
-            expires_at=NOW + timedelta(days=number - 5),
-            extended_until=extended,
-            transaction_uuid=uuid4() if state == State.ACCEPTED else None,
-            **times,
-        )
+    in_every_state(budget, course, late)
     failed = given_assignment(budget, course, address="failed@learners.example").actions.get(
         action_type=ActionType.NOTIFIED
     )

@@ -41,13 +41,11 @@ def content() -> ContentMetadata:
 
 
 def match(budget: Budget, content: ContentMetadata, *entries: str, **more: Any) -> list[Match]:
-    addressees = addresses.read_all(entries)
     return match_learners(
         budget,
         content_key=content.content_key,
         course_key=content.parent_key or content.content_key,
-        addressees=addressees,
-        known=learners_of(addressees),
+        learners=learners_of(addresses.read_all(entries)),
         now=NOW,
         **more,
     )
