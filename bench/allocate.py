@@ -57,7 +57,7 @@ def fresh(count: int) -> list[str]:
 
 
 def columns(model: Any, changed: dict[str, str]) -> tuple[str, str]:
-    """Return the names of a model's columns, and what is selected for them: `changed`, else the template's."""
+    """Return the names of a model's columns, and what is selected for them."""
     names = [str(one.column) for one in model._meta.concrete_fields if not one.primary_key]
     return ", ".join(names), ", ".join(changed.get(name, f"t.{name}") for name in names)
 

@@ -43,7 +43,7 @@ def insert_all(rows: Sequence[models.Model], *, size: int) -> None:
 
 
 def _columns(rows: Sequence[models.Model]) -> _Columns | None:
-    """Return the columns of some rows; None where they are not for `_insert`: expressions, JSON, one row."""
+    """Return the columns of some rows; None where they are not for `_insert`: expressions, one row."""
     found = _Columns()
     for one in type(rows[0])._meta.concrete_fields:
         if one.primary_key:
@@ -53,8 +53,6 @@ def _columns(rows: Sequence[models.Model]) -> _Columns | None:
             return None
         if values.count(values[0]) == len(values):
             found.shared[one] = one.get_db_prep_save(values[0], connection)
-        elif isinstance(one, models.JSONField):
-            return None
         else:
             found.own[one] = [
                 value if type(value) in _AS_THEY_ARE else one.get_db_prep_save(value, connection)

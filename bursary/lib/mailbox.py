@@ -94,7 +94,7 @@ def canonical(text: str) -> str:
     """
     if text.isascii() and len(text) <= LONGEST_ADDRESS and (plain := _PLAIN.fullmatch(text.strip())):
         domain = plain["domain"].lower()
-        if "xn--" not in domain and _is_domain(domain):
+        if "xn--" not in domain and _is_domain(domain):  # the length of A-labels counts in both scripts
             return f"{plain['local'].lower()}@{domain}"
     valid = _validated(text)
     return f"{valid.ascii_local_part}@{valid.ascii_domain}".lower()
