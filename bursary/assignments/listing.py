@@ -341,10 +341,15 @@ class Page:
     """Most common first, without those that have no word on the wire."""
 
 
+def counts_by_learner_state(queryset: QuerySet[LearnerContentAssignment]) -> QuerySet[Any, tuple[int, int]]:
+    """Return how many have each learner state, most common first. Of a state, an index is enough."""
+    counts = queryset.order_by().values_list("learner_state").annotate(count=Count("*"))
+    return counts.order_by("-count", "learner_state")
+
+
 def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int, now: datetime) -> Page:
     """Return page `number` (from 1) of an ordered set, with its content, actions and counts: six queries."""
-    counts = queryset.order_by().values_list("learner_state").annotate(count=Count("*"))
-    by_state = [(LearnerState(state), count) for state, count in counts.order_by("-count", "learner_state")]
+    by_state = [(LearnerState(state), count) for state, count in counts_by_learner_state(queryset)]
     start = (number - 1) * size
     # The keys first, over an index, then the rows by key.
     keys = list(queryset.values_list("pk", flat=True)[start : start + size])
