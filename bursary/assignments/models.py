@@ -25,6 +25,7 @@ from bursary.assignments.choices import (
     State,
     Status,
 )
+from bursary.assignments.unanswered import newest_failure
 from bursary.budgets.models import Budget
 from bursary.lib.leases import LeasedRow
 from bursary.replica.models import ContentMetadata
@@ -196,11 +197,7 @@ class LearnerContentAssignment(AddressedRow):
 
     def last_failure(self) -> "LearnerContentAssignmentAction | None":
         """Return the newest failure of this cycle without a retry; uses prefetched actions."""
-        rows = list(self.actions.all())
-        retried = {row.retry_of_id for row in rows}
-        failed = [row for row in rows if row.status == Status.FAILED and row.cycle == self.cycle]
-        unanswered = [row for row in failed if row.pk not in retried]
-        return max(unanswered, key=lambda row: (row.created, row.pk), default=None)
+        return newest_failure(list(self.actions.all()), cycle=self.cycle)
 
 
 class AllocationBatch(models.Model):
