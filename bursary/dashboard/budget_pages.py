@@ -161,7 +161,7 @@ def _by_course(spent: QuerySet[LearnerContentAssignment]) -> list[Spending]:
         for pk, recorded, title in newest.values_list("pk", "content_title", "content__title")
     }
     return [
-        Spending(titles.get(pk) or key, count, cents, _accepted(content_key=key))
+        Spending(titles.get(pk) or key, count, cents, _accepted(exact_content_key=key))
         for key, count, cents, pk in groups
     ]
 

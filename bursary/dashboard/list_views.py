@@ -128,8 +128,8 @@ def bulk_result(request: HttpRequest, token: str) -> HttpResponse:
     found = bulk_results.result(request.session, token, user=_user(request), now=timezone.now())
     if found is None:
         return redirect("assignment-list")
-    work, remarks = found
-    return render(request, "dashboard/bulk_result.html", {"work": work, "remarks": remarks, "kept": token})
+    context = {"work": found.work, "remarks": found.remarks, "unnamed": found.unnamed, "kept": token}
+    return render(request, "dashboard/bulk_result.html", context)
 
 
 @page
