@@ -153,12 +153,7 @@ def _extend_batch(
         uuid: why for uuid in asked if (why := objection(found.get(uuid), until=days.get(uuid, now), now=now))
     }
     before = {found[uuid].pk: found[uuid] for uuid in asked if uuid not in outcome.refused}
-    rows = LearnerContentAssignment.objects.filter(pk__in=before)
-    if before:
-        each = [When(pk=pk, then=Value(days[one.uuid])) for pk, one in before.items()]
-        rows.update(extended_until=Case(*each) if isinstance(until, Span) else until, modified=now)
-    derived.follow_extension(list(before), now=now)
-    after = rows.in_bulk()
+    after = _written({one.pk: days[uuid] for uuid, one in found.items() if one.pk in before}, now=now)
     bound = [pk for pk, one in after.items() if one.expires_at <= before[pk].expires_at]
     _undo([before[pk] for pk in bound], now=now)
     outcome.refused |= {
@@ -179,6 +174,23 @@ def _extend_batch(
         detail=details,
     )
     return outcome
+
+
+def _written(days: Mapping[int, datetime], *, now: datetime) -> dict[int, LearnerContentAssignment]:
+    """Write the instants that these assignments, by pk, are extended to; return them as they are then."""
+    rows = LearnerContentAssignment.objects.filter(pk__in=days)
+    if days:
+        each = [When(pk__in=pks, then=Value(day)) for day, pks in _by_day(days).items()]
+        rows.update(extended_until=Case(*each), modified=now)
+    derived.follow_extension(list(days), now=now)
+    return rows.in_bulk()
+
+
+def _by_day(days: Mapping[int, datetime]) -> dict[datetime, list[int]]:
+    found: dict[datetime, list[int]] = {}
+    for pk, day in days.items():
+        found.setdefault(day, []).append(pk)
+    return found
 
 
 def _day(

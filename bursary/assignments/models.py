@@ -148,12 +148,9 @@ class LearnerContentAssignment(AddressedRow):
             models.Index(
                 fields=["budget", "state", "forgotten_at", "expired_at", "id"], name="assignment_to_erase"
             ),
-            # What was spent, by learner and by content (also the order by state).
+            # What was spent, by learner and by content (also the order by state); then the order by content.
             models.Index(fields=["budget", "state", "learner_email", "price_cents"], name="spent_by_learner"),
-            models.Index(
-                fields=["budget", "state", "id", "content_key", "price_cents"], name="spent_by_content"
-            ),
-            # The list's order by content key; the assignments of a course.
+            models.Index(fields=["budget", "state", "id", "content_key", "price_cents"], name="spent_by_key"),
             models.Index(
                 fields=["budget", "content_key", "id", "state", "price_cents"], name="assignment_by_content"
             ),

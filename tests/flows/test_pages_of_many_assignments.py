@@ -95,5 +95,5 @@ def test_what_was_spent_comes_from_indexes_alone(client: Client, budget: Budget)
         cursor.execute("SET LOCAL enable_bitmapscan = off")  # of so few rows a bitmap costs about the same
     sums = [plan for plan in plans(client, f"/budgets/{budget.uuid}/spent/") if "Aggregate" in plan]
     by_course, by_learner, _of_those_shown = sums
-    for plan, index in ((by_course, "spent_by_content"), (by_learner, "spent_by_learner")):
+    for plan, index in ((by_course, "spent_by_key"), (by_learner, "spent_by_learner")):
         assert f"Index Only Scan using {index} on {TABLE}" in plan, plan

@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddIndex(
             model_name='learnercontentassignment',
-            index=models.Index(fields=['budget', 'state', 'id', 'content_key', 'price_cents'], name='spent_by_content'),
+            index=models.Index(fields=['budget', 'state', 'id', 'content_key', 'price_cents'], name='spent_by_key'),
         ),
         migrations.RemoveIndex(
             model_name='learnercontentassignment',
