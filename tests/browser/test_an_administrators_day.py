@@ -110,11 +110,11 @@ def test_many_deadlines_become_later_each_by_two_weeks_and_a_cut_is_asked_about(
     page.get_by_role("button", name="Extend").click()
     visitor.looks_over()
     page.get_by_role("button", name="+2 weeks").click()
-    expect(page.get_by_role("alert")).to_contain_text("4 of them are extended by less than that")
+    expect(page.get_by_role("alert")).to_contain_text("5 of them are extended by less than that")
     visitor.looks_over()
     page.get_by_role("button", name="Extend as far as that").click()
 
-    expect(page.get_by_role("status")).to_have_text("Extended: 4.")
+    expect(page.get_by_role("status")).to_have_text("Extended: 5.")
     expect(page.get_by_text("its budget ends then.").first).to_be_visible()
 
 
