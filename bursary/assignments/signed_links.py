@@ -107,7 +107,7 @@ def customer_of(token: str, *, now: datetime) -> Customer | None:
 def revoke(assignment: LearnerContentAssignment, *, now: datetime, actor: User | None = None) -> None:
     """Revoke all links sent so far, as the timeline says. The next mail brings one that works.
 
-    The timeline's sentence names no person: the log has who did it.
+    The timeline's sentence names no person: the log has the user.
     """
     with translation.override(settings.LANGUAGE_CODE):  # kept on the timeline, for all its readers
         at = moments.in_words(now, zone=assignment.budget.customer.zone)

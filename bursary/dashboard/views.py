@@ -64,7 +64,7 @@ class SignIn(LoginView):
     redirect_authenticated_user = True
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Say that nothing was done also to a user who has signed in meanwhile, in another tab."""
+        """Say that nothing was done also to a user that has signed in meanwhile, in another tab."""
         if request.user.is_authenticated and self._unsent:
             messages.warning(request, kept_forms.UNSENT)
         return super().dispatch(request, *args, **kwargs)

@@ -212,7 +212,7 @@ def test_a_result_names_those_of_every_batch_and_is_kept_with_the_latest_ones_of
     assert client.get(address).headers["Location"] == "/assignments/"
 
 
-def test_a_result_that_names_too_few_says_how_many_there_are_besides(
+def test_a_result_has_the_number_of_those_that_it_does_not_name(
     client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk_work, "BATCH", 2)
