@@ -140,7 +140,6 @@ class LearnerContentAssignment(AddressedRow):
             models.Index(fields=["budget", "content_enroll_by", "id"], name="assignment_by_enroll_by"),
             models.Index(fields=["budget", "expires_at", "id"], name="assignment_by_deadline"),
             models.Index(fields=["budget", "learner_email", "id"], name="assignment_by_learner"),
-            models.Index(fields=["budget", "state", "id"], name="assignment_by_state"),
             # The list's counts, from the index alone.
             models.Index(fields=["budget", "state", "learner_state"], name="assignment_counts"),
             # The sweeps, by budget. What has ended is checked for mails at FAR_FUTURE: no state is needed.
@@ -150,8 +149,9 @@ class LearnerContentAssignment(AddressedRow):
             models.Index(
                 fields=["budget", "state", "forgotten_at", "expired_at", "id"], name="assignment_to_erase"
             ),
-            # What was spent, by learner and by content (also the list's order); the assignments of a course.
+            # What was spent, by learner and by content (also the order by state); then the order by content.
             models.Index(fields=["budget", "state", "learner_email", "price_cents"], name="spent_by_learner"),
+            models.Index(fields=["budget", "state", "id", "content_key", "price_cents"], name="spent_by_key"),
             models.Index(
                 fields=["budget", "content_key", "id", "state", "price_cents"], name="assignment_by_content"
             ),
