@@ -6,12 +6,18 @@ from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema, extend_schema_field
-from rest_framework import serializers, status
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from bursary.access.permissions import Permission
+from bursary.api.allocation_serializers import (
+    REFUSED,
+    AllocateOutput,
+    CanAllocateOutput,
+    UnchangedAssignmentSerializer,
+)
 from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
 from bursary.api.inputs import AllocateInput, validated
@@ -19,7 +25,7 @@ from bursary.api.refusals import as_refusal, refusal
 from bursary.api.serializers import AssignmentSerializer
 from bursary.api.views import APIView
 from bursary.assignments import allocation, listing, pasted_lists, preview_warnings
-from bursary.assignments.addresses import BadAddresses
+from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.matching import NO_CHANGE, Match, Repeats, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.pasted_lists import PastedList
@@ -28,76 +34,9 @@ from bursary.budgets.models import Budget
 from bursary.lib import mailbox, moments
 from bursary.lib.batches import chunks
 from bursary.replica.joining import JoiningTerms
+from bursary.replica.reads import ContentUnavailable
 
-_UNDERSTOOD = "Where a due date was sent: `due_date`, the instant that it means"
-_DROPPED = "What was left out, such as names; for an address, the `column` that it is left out with"
-_READ_COLUMN = "The heading of the only column of addresses, if it names other people, such as managers"
 _KINDS = ("created", "updated", "no_change")
-_JOINING = (
-    "The run that gives the price (`content_run_key`, `content_price_cents`), and `join_by`: when enrolment "
-    "closes in the last run that learners can join, null without a date"
-)
-
-
-class UnchangedAssignmentSerializer(AssignmentSerializer):
-    """An assignment for which nothing was allocated to its learner, and why."""
-
-    verdict = serializers.SerializerMethodField()
-
-    class Meta(AssignmentSerializer.Meta):
-        fields = (*AssignmentSerializer.Meta.fields, "verdict")
-
-    @extend_schema_field(serializers.ChoiceField(choices=[one.value for one in NO_CHANGE]))
-    def get_verdict(self, assignment: LearnerContentAssignment) -> str:
-        """Return the verdict on its learner."""
-        verdict: Verdict = self.context["verdicts"][assignment.pk]
-        return verdict.value
-
-
-class AllocateOutput(serializers.Serializer[Any]):
-    """The assignments by what happened to them. Amounts are in cents."""
-
-    understood = serializers.DictField(required=False, help_text=_UNDERSTOOD)
-    allocation_batch_uuid = serializers.UUIDField(help_text="The name of this request: see its batch")
-    created = AssignmentSerializer(many=True, help_text="New assignments")
-    updated = AssignmentSerializer(many=True, help_text="Ended assignments, allocated again")
-    no_change = UnchangedAssignmentSerializer(
-        many=True, help_text="Open, accepted or declined assignments, for which there is no new one"
-    )
-    recognised = serializers.ListField(
-        child=serializers.DictField(), help_text="Addresses of learners known by another address"
-    )
-    dropped = serializers.ListField(child=serializers.DictField(), help_text=_DROPPED)
-    read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)
-    duplicates = serializers.ListField(
-        child=serializers.DictField(),
-        help_text="Entries that repeat a learner, with the position of the first entry",
-    )
-    joining = serializers.DictField(help_text=_JOINING)
-
-
-class CanAllocateOutput(serializers.Serializer[Any]):
-    """The result that allocating would have now. Amounts are in cents."""
-
-    understood = serializers.DictField(required=False, help_text=_UNDERSTOOD)
-    can_allocate = serializers.BooleanField()
-    content_key = serializers.CharField()
-    cost_cents = serializers.IntegerField(help_text="For the learners that would be allocated")
-    remaining_cents = serializers.IntegerField(
-        allow_null=True,
-        help_text="Available afterwards; negative if the money is short, null if nothing limits it",
-    )
-    deadline = serializers.DictField(allow_null=True, help_text="`date` and `reason`")
-    joining = serializers.DictField(allow_null=True, help_text=f"{_JOINING}; null where it is refused")
-    refusals = serializers.ListField(child=serializers.DictField(), help_text="Why it would be refused")
-    warnings = serializers.ListField(
-        child=serializers.DictField(), help_text="What to check first: each kind of warning, with its `count`"
-    )
-    learners = serializers.ListField(
-        child=serializers.DictField(), help_text="One for each entry, in order, with its own `warnings`"
-    )
-    dropped = serializers.ListField(child=serializers.DictField(), help_text=_DROPPED)
-    read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)
 
 
 class Allocate(APIView):
@@ -105,6 +44,12 @@ class Allocate(APIView):
 
     Reserves the money and sends each learner an e-mail. A repeated request changes nothing and costs nothing.
     """
+
+    reasons = {
+        400: (BadAddresses.reason, TooManyAddresses.reason),
+        422: REFUSED,
+        503: (ContentUnavailable.reason,),
+    }
 
     def abridged(self, body: Any) -> Any:
         """Return the answer with uuids in place of the assignments, and the verdicts on those unchanged."""
@@ -159,6 +104,8 @@ class CanAllocate(APIView):
 
     Changes nothing.
     """
+
+    reasons = {400: (TooManyAddresses.reason,), 503: (ContentUnavailable.reason,)}
 
     def abridged(self, body: Any) -> None:
         """Return None: a preview may be repeated."""

@@ -41,6 +41,15 @@ class DeclineOutput(serializers.Serializer[Any]):
 class Decline(APIView):
     """Decline your own open assignment. Its money is free at once. Safe to repeat."""
 
+    reasons = {
+        422: (
+            *("reason_learner_assignment_cancelled", "reason_learner_assignment_expired"),
+            *("reason_learner_assignment_reversed", "reason_learner_assignment_accepted"),
+            *("reason_learner_assignment_being_redeemed", "decline_reason_too_long"),
+            "decline_reason_unreadable",
+        )
+    }
+
     @extend_schema(request=DeclineInput, responses=DeclineOutput)
     def post(self, request: Request, configuration_uuid: UUID, assignment_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.LEARN, assignment_configuration_uuid=configuration_uuid)

@@ -54,7 +54,7 @@ class BoundedJSONParser(JSONParser):
             raise ParseError("JSON parse error - It is nested too deeply.") from error
 
 
-@extend_schema_field(OpenApiTypes.INT64)
+@extend_schema_field({"type": "integer", "format": "int64", "minimum": 0, "maximum": MOST_CENTS})
 class CentsField(serializers.Field[int, Any, int, Any]):
     """A price in whole US cents, as an integer or as the float that JavaScript clients send."""
 
@@ -82,7 +82,7 @@ class CentsField(serializers.Field[int, Any, int, Any]):
         return value
 
 
-@extend_schema_field(OpenApiTypes.EMAIL)
+@extend_schema_field(OpenApiTypes.STR)
 class EntryField(serializers.Field[str, Any, str, Any]):
     """An entry of the list of addresses. An entry that is not text becomes empty, and so a bad address."""
 
@@ -97,7 +97,14 @@ class EntryField(serializers.Field[str, Any, str, Any]):
         return value
 
 
-@extend_schema_field(OpenApiTypes.DATETIME)
+MOMENT: dict[str, Any] = {
+    "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
+    "description": f"A date, or a date and time, of the years {moments.FIRST_YEAR} to {moments.LAST_YEAR}",
+}
+"""The shape of an instant that is sent."""
+
+
+@extend_schema_field(MOMENT)
 class InstantField(serializers.Field[datetime, Any, str, Any]):
     """A date, or a date and time, in ISO 8601; in the time zone of `validated` where it names none."""
 

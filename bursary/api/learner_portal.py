@@ -87,6 +87,8 @@ class BrandingOutput(serializers.Serializer[Any]):
 class PortalCustomerOutput(serializers.Serializer[Any]):
     """An organisation. Its many switches of the portal, `enable_…` and the like, are constants."""
 
+    open_ended = True
+
     uuid = serializers.UUIDField()
     slug = serializers.CharField()
     name = serializers.CharField()

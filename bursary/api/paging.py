@@ -5,22 +5,66 @@ from typing import Any
 from django.core.paginator import InvalidPage, Paginator
 from django.db.models import QuerySet
 from django.utils import timezone
+from rest_framework import serializers
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from bursary.api.inputs import validated
 from bursary.assignments import listing
+from bursary.assignments.choices import LearnerState
 from bursary.assignments.models import LearnerContentAssignment
+
+DEFAULT_SIZE, LARGEST_SIZE = 100, 500  # rows of a page
+
+
+class PageInput(serializers.Serializer[Any]):
+    """The parameters of pages."""
+
+    page = serializers.IntegerField(default=1, min_value=1, max_value=10**9, help_text="From 1")
+    page_size = serializers.IntegerField(default=DEFAULT_SIZE, min_value=1, max_value=LARGEST_SIZE)
+
+
+class PageOutput(serializers.Serializer[Any]):
+    """The envelope of a page, without its `results`."""
+
+    next = serializers.URLField(allow_null=True, help_text="The address of the next page")
+    previous = serializers.URLField(allow_null=True, help_text="The address of the page before")
+    count = serializers.IntegerField(help_text="Of all pages together")
+    num_pages = serializers.IntegerField()
+    current_page = serializers.IntegerField()
+    start = serializers.IntegerField(help_text="The position of the page's first row, from 0")
+
+
+class LearnerStateCountOutput(serializers.Serializer[Any]):
+    """The number of assignments that administrators see in a state."""
+
+    learner_state = serializers.ChoiceField(choices=[one.label for one in LearnerState if one.label])
+    count = serializers.IntegerField()
 
 
 class Pages(PageNumberPagination):
-    """`page` from 1, `page_size` up to 500, and 100 by default."""
+    """Pages by `PageInput`. A page beyond the last is not found."""
 
-    page_size = 100
+    page_size = DEFAULT_SIZE
     page_size_query_param = "page_size"
-    max_page_size = 500
+    last_page_strings = ()
+
+    def get_page_size(self, request: Request) -> int:
+        """Return the size that was asked for. Raises ValidationError."""
+        return self._asked(request)["page_size"]
+
+    def get_page_number(self, request: Request, paginator: Any) -> int:
+        """Return the number that was asked for. Raises ValidationError."""
+        return self._asked(request)["page"]
+
+    def _asked(self, request: Request) -> dict[str, int]:
+        given = {
+            name: value for name, value in request.query_params.items() if value
+        }  # empty: as if left out
+        return validated(PageInput, given)
 
     def get_paginated_response(self, data: Any) -> Response:
         """Return the rows in the envelope."""
@@ -40,11 +84,18 @@ class Pages(PageNumberPagination):
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Describe the envelope."""
-        link = {"type": "string", "format": "uri", "nullable": True}
+        link = {"type": ["string", "null"], "format": "uri"}
         number = {"type": "integer"}
         numbers = dict.fromkeys(("count", "num_pages", "current_page", "start"), number)
         properties = {"next": link, "previous": link, **numbers, "results": schema}
-        return {"type": "object", "properties": properties, "required": [*numbers, "results"]}
+        return {"type": "object", "properties": properties, "required": [*properties]}
+
+
+UNDERSTOOD = {
+    "type": "object",
+    "additionalProperties": {"type": "string"},
+    "description": "Where dates were sent: the instants that they mean; of a day, `from/to`",
+}
 
 
 class AssignmentPages(Pages):
@@ -54,11 +105,8 @@ class AssignmentPages(Pages):
         self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
     ) -> list[LearnerContentAssignment]:
         """Return the page's rows. Raises NotFound beyond the last page."""
-        size = self.get_page_size(request) or Pages.page_size
-        asked = request.query_params.get(self.page_query_param, "1")
-        if not asked.isdecimal() or len(asked) > 9 or int(asked) < 1:  # nine digits: beyond any list
-            raise NotFound("Invalid page.")
-        number = int(asked)
+        asked = self._asked(request)
+        number, size = asked["page"], asked["page_size"]
         self.listed = listing.page(queryset, number=number, size=size, now=timezone.now())
         # Counted already with the states; the paginator would count again.
         paginator = Paginator(self.listed.rows, size)
@@ -82,9 +130,16 @@ class AssignmentPages(Pages):
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Describe the envelope with the counts."""
         described = super().get_paginated_response_schema(schema)
-        row = {"learner_state": {"type": "string"}, "count": {"type": "integer"}}
-        described["properties"]["learner_state_counts"] = {
-            "type": "array",
-            "items": {"type": "object", "properties": row},
+        row = {
+            "learner_state": {"type": "string", "enum": [one.label for one in LearnerState if one.label]},
+            "count": {"type": "integer"},
         }
+        described["properties"] |= {
+            "learner_state_counts": {
+                "type": "array",
+                "items": {"type": "object", "properties": row, "required": [*row]},
+            },
+            "understood": UNDERSTOOD,
+        }
+        described["required"].append("learner_state_counts")
         return described

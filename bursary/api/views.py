@@ -1,10 +1,12 @@
-"""The base of the API's views: a POST with an `Idempotency-Key` is done once (decision 0021)."""
+"""The base of the API's views: what a request may ask, and a POST that is done once (decision 0021)."""
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers, status, views
 from rest_framework.exceptions import APIException
 from rest_framework.renderers import JSONRenderer
@@ -13,7 +15,7 @@ from rest_framework.response import Response
 
 from bursary.access import idempotency
 from bursary.access.models import ApiKey, IdempotentRequest, User
-from bursary.api.refusals import Unprocessable
+from bursary.api.refusals import UnknownParameters, Unprocessable
 from bursary.lib import logs
 
 logger = logging.getLogger(__name__)
@@ -51,9 +53,35 @@ class AnsweredBefore(Exception):
 
 
 class APIView(views.APIView):
-    """DRF's view, which each view with a POST extends. The key belongs to the caller and the address."""
+    """DRF's view, which each view extends. An `Idempotency-Key` belongs to the caller and the address.
+
+    What the attributes name is checked here and described by `bursary.api.schema`.
+    """
+
+    query: Sequence[OpenApiParameter | type[serializers.Serializer[Any]]] = ()
+    """The parameters of the query string, besides those of filters, searches and pages."""
+    passes_over_empty = True
+    """Whether a filter without a value is as if it was left out."""
+    takes_any_parameter = False
+    """Whether parameters that the view does not know make no difference, because clients send them."""
+    reasons: Mapping[int, Sequence[str]] = {}
+    """By status, the reasons of its refusals, besides those of every view."""
 
     _claimed: IdempotentRequest | None = None
+
+    @classmethod
+    def parameters(cls) -> set[str]:
+        """Return the names of the parameters that the view knows in its query string."""
+        known = {"format"}  # of the answer
+        for one in cls.query:
+            known |= {one.name} if isinstance(one, OpenApiParameter) else {*one().fields}
+        if filters := getattr(cls, "filterset_class", None):
+            known |= {*filters.base_filters}
+        if getattr(cls, "search_fields", None):
+            known.add("search")
+        if pages := getattr(cls, "pagination_class", None):
+            known |= {pages.page_query_param, pages.page_size_query_param}
+        return known
 
     def abridged(self, body: Any) -> Any:
         """Return what is kept of an answer above `LARGEST_WHOLE`; None: nothing, it may be done again."""
@@ -64,8 +92,14 @@ class APIView(views.APIView):
         return body
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Admit the request. Raises AnsweredBefore, InProgress, Unprocessable, ValidationError."""
+        """Admit the request.
+
+        Raises AnsweredBefore, InProgress, UnknownParameters, Unprocessable, ValidationError.
+        """
         super().initial(request, *args, **kwargs)
+        known = {*request.query_params} if self.takes_any_parameter else self.parameters()
+        if unknown := sorted({*request.query_params} - known):
+            raise UnknownParameters(unknown)
         key = request.headers.get(HEADER)
         if key is None or request.method != "POST" or not isinstance(request.user, User):
             return
