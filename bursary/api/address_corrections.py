@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from bursary.access.permissions import Permission
 from bursary.api.assignments import OfOneBudget
 from bursary.api.authentication import caller
-from bursary.api.inputs import validated
+from bursary.api.inputs import example, validated
 from bursary.api.refusals import Unprocessable
 from bursary.assignments import address_corrections
 from bursary.assignments.address_corrections import MOST_PAIRS, REFUSALS, Correction
@@ -28,6 +28,14 @@ class AddressPairInput(serializers.Serializer[Any]):
     new_address = serializers.CharField(max_length=1000)
 
 
+@example(
+    {
+        "corrections": [
+            {"old_address": "lena@larkspur.invalid", "new_address": "lena.learner@larkspur.example"}
+        ],
+        "dry_run": True,
+    }
+)
 class CorrectAddressesInput(serializers.Serializer[Any]):
     """Pairs of addresses; with `dry_run`, nothing is changed."""
 

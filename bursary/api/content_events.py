@@ -11,7 +11,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from bursary.api.inputs import BoundedJSONParser, validated
+from bursary.api.inputs import BoundedJSONParser, example, validated
 from bursary.api.refusals import BodyTooLarge, LengthRequired, Unprocessable
 from bursary.api.views import APIView
 from bursary.events import inbox, webhook
@@ -41,6 +41,7 @@ _DATA: Mapping[str, type[serializers.Serializer[Any]]] = {
 }
 
 
+@example({"type": EventKind.CONTENT_CHANGED.value, "data": {"content_keys": ["GlobeX+M245"]}})
 class ContentEventInput(serializers.Serializer[Any]):
     """The body of a webhook."""
 

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from bursary.access.permissions import Permission
-from bursary.api.inputs import validated
+from bursary.api.inputs import example, validated
 from bursary.api.learner_portal import no_enrollments
 from bursary.api.paging import PageOutput, Pages
 from bursary.api.permitted import permitted_customer
@@ -41,6 +41,12 @@ class RequestCountOutput(serializers.Serializer[Any]):
     count = serializers.IntegerField()
 
 
+@example(
+    {
+        "enterprise_customer_uuid": "554d1034-ae2c-4781-a218-9ce6535dbb76",
+        "subsidy_requests_enabled": False,
+    }
+)
 class ConfigurationInput(serializers.Serializer[Any]):
     """The body of the configuration of requests: what may be said of it."""
 
@@ -83,7 +89,7 @@ class LearnerProfileOutput(serializers.Serializer[Any]):
 class CanRequestInput(serializers.Serializer[Any]):
     """The query of whether a course may be asked for."""
 
-    content_key = serializers.CharField(max_length=255)
+    content_key = serializers.CharField()
 
 
 class CanRequestOutput(serializers.Serializer[Any]):

@@ -141,9 +141,10 @@ class CanRedeem(APIView):
 
     @extend_schema(responses=RedeemabilityOutput(many=True))
     def get(self, request: Request, customer_uuid: UUID) -> Response:
-        keys = list(dict.fromkeys(request.query_params.getlist("content_key")))
-        if not 0 < len(keys) <= MOST_KEYS or not all(keys):
+        named = request.query_params.getlist("content_key")
+        if not 0 < len(named) <= MOST_KEYS or not all(named):
             raise serializers.ValidationError({"content_key": [f"Name between 1 and {MOST_KEYS} keys."]})
+        keys = list(dict.fromkeys(named))
         customer, learner = _customer_and_learner(request, customer_uuid, None)
         own = learner.assignments().filter(budget__customer=customer)
         asked = _present_keys(own, keys)

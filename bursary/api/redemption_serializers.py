@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from bursary.api.inputs import example
 from bursary.api.learner_serializers import LearnerAssignmentSerializer
 from bursary.replica.joining import JoiningRefusal
 from bursary.replica.reads import ContentUnavailable
@@ -69,6 +70,7 @@ class RedeemabilityOutput(serializers.Serializer[Any]):
     display_reason = ReasonOutput(allow_null=True)
 
 
+@example({"content_key": "course-v1:GlobeX+M245+2027"})
 class RedeemInput(serializers.Serializer[Any]):
     """The body of redeem. The learner is the authenticated user; an operator may name another one."""
 

@@ -13,7 +13,7 @@ from django_filters import BaseCSVFilter
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter
-from rest_framework.serializers import CharField
+from rest_framework.serializers import CharField, RegexField
 
 from bursary.access.permissions import ScopeTooNarrow
 from bursary.access.signing_keys import SigningKeysUnavailable
@@ -21,7 +21,7 @@ from bursary.api import refusals
 from bursary.api.authentication import TOKEN_REASONS
 from bursary.api.inputs import MOMENT
 from bursary.api.paging import PageInput
-from bursary.api.views import HEADER, LONGEST_KEY, REPLAYED, APIView
+from bursary.api.views import HEADER, LONGEST_KEY, REPLAYED, REUSED, APIView
 from bursary.assignments.listing import (
     LARGEST_NUMBER,
     LONGEST_TEXT,
@@ -127,6 +127,8 @@ class Schema(AutoSchema):
         meta: Shape = super()._get_serializer_field_meta(field, direction)  # type: ignore[no-untyped-call]  # has none
         if direction == "request" and isinstance(field, CharField) and not field.allow_blank:
             meta["minLength"] = 1
+            if field.trim_whitespace and not isinstance(field, RegexField):
+                meta["pattern"] = r"\S"
         return meta
 
     def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> Shape:
@@ -183,13 +185,24 @@ class Schema(AutoSchema):
         self.registry.register_on_missing(component)
         answer: Shape = {
             "description": f"{HTTPStatus(status).phrase}: {', '.join(found)}",
-            "content": {"application/json": {"schema": component.ref}},
+            "content": {"application/json": {"schema": component.ref} | self._example(status)},
         }
         answer["headers"] = self._replayed(status)
         if status in _HEADERS:
             header, kind, description = _HEADERS[status]
             answer["headers"][header] = {"schema": kind, "description": description}
         return answer
+
+    def _example(self, status: int) -> Shape:
+        """Return a refusal that each operation with that status can answer with, if there is one."""
+        match status:
+            case HTTPStatus.UNPROCESSABLE_ENTITY:
+                return {"example": [REUSED]} if self._is_done_once() else {}
+            case HTTPStatus.SERVICE_UNAVAILABLE:
+                return {"example": refusals.of_trouble(self.path, may_be_committed=False)}
+            case HTTPStatus.UNAUTHORIZED if not self.api_view.authentication_classes:
+                return {}
+        return {"example": refusals.of_status(HTTPStatus(status))}
 
     def _replayed(self, status: int) -> Shape:
         """Return the header of an answer that may have been given before: none of 5xx is kept."""

@@ -28,7 +28,7 @@ LARGEST_WHOLE = 64 * 1024  # bytes of an answer that is kept as it is
 _NUL = b"\\u0000"
 
 
-_REUSED = {
+REUSED = {
     "reason": "idempotency_key_reused",
     "user_message": "This Idempotency-Key was sent with another request before.",
     "next_step": "Send it with a key of its own, or send the first request as it was.",
@@ -103,8 +103,9 @@ class APIView(views.APIView):
         key = request.headers.get(HEADER)
         if key is None or request.method != "POST" or not isinstance(request.user, User):
             return
-        if not 0 < len(key) <= LONGEST_KEY:
-            raise serializers.ValidationError({HEADER: [f"A key has 1 to {LONGEST_KEY} characters."]})
+        if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+            problem = f"A key has 1 to {LONGEST_KEY} characters of ASCII, without control characters."
+            raise serializers.ValidationError({HEADER: [problem]})
         actor = f"key {request.auth.pk}" if isinstance(request.auth, ApiKey) else f"user {request.user.pk}"
         identity = idempotency.digest(actor, request.path, key)
         asked = idempotency.digest(request.META.get("QUERY_STRING", ""), request.body.decode("latin-1"))
@@ -113,7 +114,7 @@ class APIView(views.APIView):
         except idempotency.RequestRunning as running:
             raise InProgress from running
         except idempotency.KeyReused as reused:
-            raise Unprocessable([_REUSED]) from reused
+            raise Unprocessable([REUSED]) from reused
         if found.status is not None:
             raise AnsweredBefore(found)
         self._claimed = found

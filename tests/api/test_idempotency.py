@@ -70,8 +70,8 @@ def test_the_same_key_with_another_body_or_query_is_refused(
     assert LearnerContentAssignment.objects.count() == 1
 
 
-@pytest.mark.parametrize("key", ["", "k" * 256])
-def test_an_empty_or_long_key_is_refused(
+@pytest.mark.parametrize("key", ["", "k" * 256, "caf\xe9", "a\tb"])
+def test_an_empty_or_long_key_or_one_that_is_not_ascii_is_refused(
     door: Door, budget: Budget, content: ContentMetadata, key: str
 ) -> None:
     answer = send(door, allocating(budget), asking(content, ALICE), key=key)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from django.core.management import call_command
 from django.urls import URLPattern
@@ -114,6 +115,29 @@ def test_each_operation_has_its_refusals_with_their_reasons(schema: Any) -> None
     assert signed["401"] == {
         *("webhook_headers_missing", "webhook_timestamp_wrong", "webhook_signature_wrong"),
     }
+
+
+def test_every_example_is_one_of_what_it_stands_for(schema: Any) -> None:
+    examples = [
+        (where, content["schema"], example)
+        for path, methods in schema["paths"].items()
+        for method, one in methods.items()
+        for where, holder in (
+            (f"{method} {path}", one.get("requestBody", {})),
+            *((f"{method} {path} {status}", answer) for status, answer in one["responses"].items()),
+        )
+        for content in holder.get("content", {}).values()
+        for example in (
+            *(shown["value"] for shown in content.get("examples", {}).values()),
+            *([content["example"]] if "example" in content else []),
+        )
+    ]
+    sent = [where for where, _shape, _example in examples if where.startswith("post") and where.endswith("/")]
+    assert len(sent) == len([1 for one in schema["paths"].values() if "post" in one])
+    for where, shape, example in examples:
+        whole = shape | {"components": described.schema()["components"]}
+        validator = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+        assert not (problem := next(validator.iter_errors(example), None)), (where, problem)
 
 
 def test_refusals_by_rules_are_arrays_and_others_objects(schema: Any) -> None:
