@@ -110,6 +110,13 @@ class Schema(AutoSchema):
         """Return the first sentence of the view's docstring."""
         return " ".join((getdoc(type(self.view)) or "").split("\n\n")[0].split()).split(". ")[0].rstrip(".")
 
+    def _process_override_parameters(self, direction: Any = "request") -> dict[Any, Shape]:
+        found: dict[Any, Shape] = super()._process_override_parameters(direction)  # type: ignore[no-untyped-call]  # has none
+        for (_name, where), parameter in found.items():
+            if where == "query" and not parameter.get("required"):
+                parameter["allowEmptyValue"] = True  # it is as if it was left out
+        return found
+
     def _get_filter_parameters(self) -> list[Shape]:
         """Return the filters' parameters by what the filters take, which their columns do not say."""
         found: list[Shape] = super()._get_filter_parameters()  # type: ignore[no-untyped-call]  # has none
