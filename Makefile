@@ -107,7 +107,7 @@ check: .venv/.dev  ## Check style, types, layers, sizes, settings and migrations
 	$(BIN)/bursary makemigrations --check --dry-run
 
 clean:  ## Remove the virtual environment, all caches and var/, the demonstration's data
-	rm -rf .venv var dist mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv var dist mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment, in three stamps. Each is made again only when its prerequisites change.
