@@ -16,8 +16,8 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 # Compiling what a process imports takes it longer than to import it, and `make test` starts about a hundred.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-mariadb soak faults bench catalogs pages mails routes node client mutants messages screenshots \
-	check clean
+.PHONY: help run test test-mariadb soak fuzz faults bench catalogs pages mails routes node client mutants messages \
+	screenshots check clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ soak: .venv/.dev  ## Run the long tests in full: many more orders of events (HIS
 	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) $(FIGURES) tests/ops/test_serving_fairly.py
 	for database in sqlite postgres; do BURSARY_TEST_SOAK=$(HISTORIES) BURSARY_TEST_DB=$$database \
 		$(BIN)/python -m pytest $(ARGS) $(FIGURES) tests/lib/test_leases_on_engines.py || exit 1; done
+
+EXAMPLES ?= 100
+fuzz: .venv/.dev  ## Send the served API requests made up from its schema, as each role, with a fixed seed (EXAMPLES=… an operation)
+	BURSARY_TEST_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest -n0 $(ARGS) tests/ops/test_fuzzing.py
 
 KILLS ?= 100
 ENGINES ?= $(DATABASES) $(if $(shell PATH=$$PATH:/usr/sbin command -v mariadbd),mariadb)
@@ -125,7 +129,7 @@ check: .venv/.dev  ## Check style, types, layers, sizes, settings and migrations
 	$(BIN)/bursary makemigrations --check --dry-run
 
 clean:  ## Remove the virtual environment, all caches and var/, the demonstration's data
-	rm -rf .venv var dist mutants tests/contract/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv var dist mutants tests/contract/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment, in three stamps. Each is made again only when its prerequisites change.

@@ -13,30 +13,56 @@ from rest_framework.response import Response
 from bursary.access.permissions import Permission
 from bursary.api.assignments import OfOneBudget
 from bursary.api.authentication import caller
-from bursary.api.inputs import validated
+from bursary.api.inputs import example, validated
 from bursary.api.refusals import Unprocessable
 from bursary.assignments import address_corrections
-from bursary.assignments.address_corrections import MOST_PAIRS, Correction
+from bursary.assignments.address_corrections import MOST_PAIRS, REFUSALS, Correction
+from bursary.assignments.addresses import BadAddresses
+
+REFUSED = (BadAddresses.reason, *REFUSALS)
+"""Why a pair is not corrected."""
 
 
-class _PairInput(serializers.Serializer[Any]):
+class AddressPairInput(serializers.Serializer[Any]):
     old_address = serializers.CharField(max_length=1000)
     new_address = serializers.CharField(max_length=1000)
 
 
+@example(
+    {
+        "corrections": [
+            {"old_address": "lena@larkspur.invalid", "new_address": "lena.learner@larkspur.example"}
+        ],
+        "dry_run": True,
+    }
+)
 class CorrectAddressesInput(serializers.Serializer[Any]):
     """Pairs of addresses; with `dry_run`, nothing is changed."""
 
-    corrections = serializers.ListField(child=_PairInput(), min_length=1, max_length=MOST_PAIRS)
+    corrections = serializers.ListField(child=AddressPairInput(), min_length=1, max_length=MOST_PAIRS)
     dry_run = serializers.BooleanField(default=False)
+
+
+class CorrectedOutput(AddressPairInput):
+    """A pair that was corrected, and in which assignments."""
+
+    assignment_uuids = serializers.ListField(child=serializers.UUIDField())
+
+
+class NotCorrectedOutput(AddressPairInput):
+    """A pair that was refused, and why."""
+
+    reason = serializers.ChoiceField(choices=REFUSED)
+    user_message = serializers.CharField()
+    next_step = serializers.CharField()
 
 
 class CorrectAddressesOutput(serializers.Serializer[Any]):
     """Each pair, under one of two results."""
 
     dry_run = serializers.BooleanField()
-    corrected = serializers.ListField(child=serializers.DictField(), help_text="With the assignments")
-    not_corrected = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
+    corrected = CorrectedOutput(many=True)
+    not_corrected = NotCorrectedOutput(many=True)
 
 
 class CorrectAddresses(OfOneBudget):
@@ -47,6 +73,7 @@ class CorrectAddresses(OfOneBudget):
     """
 
     permission = Permission.ALLOCATE
+    reasons = {422: REFUSED}
 
     @extend_schema(request=CorrectAddressesInput, responses=CorrectAddressesOutput)
     def post(self, request: Request, **_url: UUID) -> Response:

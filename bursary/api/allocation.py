@@ -6,21 +6,21 @@ from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
-from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
-from rest_framework import serializers, status
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from bursary.access.permissions import Permission
+from bursary.api.allocation_serializers import ALLOCATED, REFUSED, AllocateSummaryInput, CanAllocateOutput
 from bursary.api.assignment_bodies import bodies
 from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
 from bursary.api.inputs import AllocateInput, validated
 from bursary.api.refusals import as_refusal, refusal
-from bursary.api.serializers import AssignmentSerializer
 from bursary.api.views import APIView
 from bursary.assignments import allocation, pasted_lists, preview_warnings, shown_assignments
-from bursary.assignments.addresses import BadAddresses
+from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.matching import NO_CHANGE, Match, Repeats, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.pasted_lists import PastedList
@@ -29,112 +29,9 @@ from bursary.budgets.models import Budget
 from bursary.lib import mailbox, moments
 from bursary.lib.batches import chunks
 from bursary.replica.joining import JoiningTerms
+from bursary.replica.reads import ContentUnavailable
 
-_UNDERSTOOD = "Where a due date was sent: `due_date`, the instant that it means"
-_DROPPED = "What was left out, such as names; for an address, the `column` that it is left out with"
-_READ_COLUMN = "The heading of the only column of addresses, if it names other people, such as managers"
 _KINDS = ("created", "updated", "no_change")
-_JOINING = (
-    "The run that gives the price (`content_run_key`, `content_price_cents`), and `join_by`: when enrolment "
-    "closes in the last run that learners can join, null without a date"
-)
-
-
-class UnchangedAssignmentSerializer(AssignmentSerializer):
-    """An assignment for which nothing was allocated to its learner, and why."""
-
-    verdict = serializers.ChoiceField(choices=[one.value for one in NO_CHANGE], read_only=True)
-
-    class Meta(AssignmentSerializer.Meta):
-        fields = (*AssignmentSerializer.Meta.fields, "verdict")
-
-
-class AllocateOutput(serializers.Serializer[Any]):
-    """The assignments by what happened to them. Amounts are in cents."""
-
-    understood = serializers.DictField(required=False, help_text=_UNDERSTOOD)
-    allocation_batch_uuid = serializers.UUIDField(help_text="The name of this request: see its batch")
-    created = AssignmentSerializer(many=True, help_text="New assignments")
-    updated = AssignmentSerializer(many=True, help_text="Ended assignments, allocated again")
-    no_change = UnchangedAssignmentSerializer(
-        many=True, help_text="Open, accepted or declined assignments, for which there is no new one"
-    )
-    recognised = serializers.ListField(
-        child=serializers.DictField(), help_text="Addresses of learners known by another address"
-    )
-    dropped = serializers.ListField(child=serializers.DictField(), help_text=_DROPPED)
-    read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)
-    duplicates = serializers.ListField(
-        child=serializers.DictField(),
-        help_text="Entries that repeat a learner, with the position of the first entry",
-    )
-    joining = serializers.DictField(help_text=_JOINING)
-
-
-class AllocateSummaryInput(serializers.Serializer[Any]):
-    """The query parameters of allocate."""
-
-    summary = serializers.BooleanField(
-        default=False, help_text="Answer with counts and uuids, without the assignments"
-    )
-
-
-class AllocateSummaryOutput(serializers.Serializer[Any]):
-    """What happened, in counts and uuids, for large requests."""
-
-    understood = serializers.DictField(required=False, help_text=_UNDERSTOOD)
-    allocation_batch_uuid = serializers.UUIDField(help_text="The name of this request: see its batch")
-    counts = serializers.DictField(
-        child=serializers.IntegerField(), help_text="Of the assignments `created`, `updated`, `no_change`"
-    )
-    uuids = serializers.DictField(
-        child=serializers.ListField(child=serializers.UUIDField()), help_text="The same assignments"
-    )
-    verdicts = serializers.DictField(
-        child=serializers.ChoiceField(choices=[one.value for one in NO_CHANGE]),
-        help_text="By uuid, why nothing was allocated",
-    )
-    recognised = serializers.ListField(
-        child=serializers.DictField(), help_text="Addresses of learners known by another address"
-    )
-    dropped = serializers.ListField(child=serializers.DictField(), help_text=_DROPPED)
-    read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)
-    duplicates = serializers.ListField(
-        child=serializers.DictField(),
-        help_text="Entries that repeat a learner, with the position of the first entry",
-    )
-    joining = serializers.DictField(help_text=_JOINING)
-
-
-_ALLOCATED = PolymorphicProxySerializer(
-    component_name="Allocated",
-    serializers=[AllocateOutput, AllocateSummaryOutput],
-    resource_type_field_name=None,
-)
-
-
-class CanAllocateOutput(serializers.Serializer[Any]):
-    """The result that allocating would have now. Amounts are in cents."""
-
-    understood = serializers.DictField(required=False, help_text=_UNDERSTOOD)
-    can_allocate = serializers.BooleanField()
-    content_key = serializers.CharField()
-    cost_cents = serializers.IntegerField(help_text="For the learners that would be allocated")
-    remaining_cents = serializers.IntegerField(
-        allow_null=True,
-        help_text="Available afterwards; negative if the money is short, null if nothing limits it",
-    )
-    deadline = serializers.DictField(allow_null=True, help_text="`date` and `reason`")
-    joining = serializers.DictField(allow_null=True, help_text=f"{_JOINING}; null where it is refused")
-    refusals = serializers.ListField(child=serializers.DictField(), help_text="Why it would be refused")
-    warnings = serializers.ListField(
-        child=serializers.DictField(), help_text="What to check first: each kind of warning, with its `count`"
-    )
-    learners = serializers.ListField(
-        child=serializers.DictField(), help_text="One for each entry, in order, with its own `warnings`"
-    )
-    dropped = serializers.ListField(child=serializers.DictField(), help_text=_DROPPED)
-    read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)
 
 
 class Allocate(APIView):
@@ -143,6 +40,13 @@ class Allocate(APIView):
     Reserves the money and sends each learner an e-mail. A repeated request changes nothing and costs nothing.
     With `summary`, the answer has counts and uuids in place of the assignments.
     """
+
+    query = (AllocateSummaryInput,)
+    reasons = {
+        400: (BadAddresses.reason, TooManyAddresses.reason),
+        422: REFUSED,
+        503: (ContentUnavailable.reason,),
+    }
 
     def abridged(self, body: Any) -> Any:
         """Return the answer with uuids in place of the assignments, and the verdicts on those unchanged."""
@@ -169,7 +73,7 @@ class Allocate(APIView):
             one["verdict"] = verdicts[str(one["uuid"])]
         return {**body, **shown}
 
-    @extend_schema(parameters=[AllocateSummaryInput], request=AllocateInput, responses={202: _ALLOCATED})
+    @extend_schema(request=AllocateInput, responses={202: ALLOCATED})
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.ALLOCATE, uuid=policy_uuid)
         summary = validated(AllocateSummaryInput, request.query_params)["summary"]
@@ -198,6 +102,8 @@ class CanAllocate(APIView):
 
     Changes nothing.
     """
+
+    reasons = {400: (TooManyAddresses.reason,), 503: (ContentUnavailable.reason,)}
 
     def abridged(self, body: Any) -> None:
         """Return None: a preview may be repeated."""

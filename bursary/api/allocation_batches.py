@@ -6,21 +6,48 @@ from uuid import UUID
 
 from django.http import Http404
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from bursary.access.permissions import Permission, granted
 from bursary.api.assignment_bodies import admin_bodies
+from bursary.api.assignments import OF_FILTERS, OrganisationsFilters
 from bursary.api.authentication import caller
-from bursary.api.paging import AssignmentPages
+from bursary.api.paging import AssignmentPages, LearnerStateCountOutput, PageOutput
+from bursary.api.repairs import CauseOutput
+from bursary.api.serializers import LEARNER_STATES, AdminAssignmentSerializer
+from bursary.api.views import APIView
 from bursary.assignments import allocation_batches, listing
 from bursary.assignments.allocation_batches import BatchProgress
-from bursary.assignments.models import AllocationBatch
+from bursary.assignments.choices import State
+from bursary.assignments.matching import NO_CHANGE, Verdict
+from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 
 MOST_UNCHANGED = 1000
+
+
+class VerdictCountOutput(serializers.Serializer[Any]):
+    """The number of addresses with a verdict."""
+
+    verdict = serializers.ChoiceField(choices=[*Verdict])
+    count = serializers.IntegerField()
+
+
+class StateCountOutput(serializers.Serializer[Any]):
+    """The number of assignments in a state, as it is shown."""
+
+    state = serializers.ChoiceField(choices=State.choices)
+    learner_state = serializers.ChoiceField(choices=LEARNER_STATES, allow_null=True)
+    count = serializers.IntegerField()
+
+
+class LeftUnchangedOutput(serializers.Serializer[Any]):
+    """An assignment for which nothing was allocated, and why."""
+
+    assignment_uuid = serializers.UUIDField()
+    verdict = serializers.ChoiceField(choices=[one.value for one in NO_CHANGE])
 
 
 class AllocationBatchOutput(serializers.Serializer[Any]):
@@ -41,16 +68,34 @@ class AllocationBatchOutput(serializers.Serializer[Any]):
         """Return the user name."""
         return batch.actor.username if batch.actor else None
 
+    @extend_schema_field(VerdictCountOutput(many=True))
     def get_verdicts(self, batch: AllocationBatch) -> list[dict[str, Any]]:
         """Return each verdict with its count, most frequent first."""
         ordered = sorted(batch.counts.items(), key=lambda counted: (-counted[1], counted[0]))
         return [{"verdict": verdict, "count": count} for verdict, count in ordered]
 
 
+class AllocationBatchPageOutput(PageOutput, AllocationBatchOutput):
+    """A batch, the counts of its assignments, and a page of them."""
+
+    results = AdminAssignmentSerializer(many=True)
+    learner_state_counts = LearnerStateCountOutput(many=True, required=False)
+    states = StateCountOutput(many=True)
+    no_change = LeftUnchangedOutput(many=True, help_text=f"The first {MOST_UNCHANGED} of them")
+    causes = CauseOutput(many=True)
+    as_of = serializers.DateTimeField()
+
+
 class AllocationBatchDetail(APIView):
     """Read one batch: the learners notified, those not, and why; the assignments in pages."""
 
-    @extend_schema(responses=AllocationBatchOutput)
+    reasons = OF_FILTERS
+    queryset = LearnerContentAssignment.objects.all()
+    pagination_class = AssignmentPages
+    filter_backends = (OrganisationsFilters,)
+    filterset_class = listing.AssignmentFilters
+
+    @extend_schema(responses=AllocationBatchPageOutput)
     def get(self, request: Request, batch_uuid: UUID) -> Response:
         permitted = granted(caller(request), Permission.READ_ASSIGNMENTS, customer="budget__customer_id")
         batches = AllocationBatch.objects.select_related("budget__customer", "actor")

@@ -1,5 +1,6 @@
 """An administrator's assignments: the list, one assignment, its timeline."""
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -17,7 +18,7 @@ from rest_framework.response import Response
 from bursary.access.permissions import Permission
 from bursary.api.assignment_bodies import admin_bodies
 from bursary.api.budgets import permitted_budget
-from bursary.api.paging import AssignmentPages, Pages
+from bursary.api.paging import AssignmentPages, PageOutput, Pages
 from bursary.api.serializers import AdminAssignmentSerializer, TimelineActionSerializer
 from bursary.api.views import APIView
 from bursary.assignments import listing
@@ -60,6 +61,10 @@ class OfOwnBudget(OfOneBudget):
             raise Http404("There is no such budget.") from foreign
 
 
+OF_FILTERS = {400: (listing.ContentFiltersUnavailable.reason,)}
+"""The reasons of what filters assignments."""
+
+
 class OrganisationsFilters(filters.DjangoFilterBackend):
     """Filters by dates that are meant in the time zone of the budget's organisation."""
 
@@ -74,9 +79,20 @@ class OrganisationsFilters(filters.DjangoFilterBackend):
         return view.filterset
 
 
+class OfAllFound(OfOwnBudget):
+    """The same, with what the query string's filters find, which are those of the list."""
+
+    passes_over_empty = False  # it would act on too much
+    reasons: Mapping[int, Sequence[str]] = OF_FILTERS
+    queryset = LearnerContentAssignment.objects.all()
+    filter_backends = (OrganisationsFilters,)
+    filterset_class = listing.AssignmentFilters
+
+
 class AssignmentList(OfOneBudget, generics.ListAPIView[LearnerContentAssignment]):
     """List a budget's assignments in pages, filtered and sorted, with counts by learner state."""
 
+    reasons = OF_FILTERS
     serializer_class = AdminAssignmentSerializer
     pagination_class = AssignmentPages
     filter_backends = (OrganisationsFilters,)
@@ -106,7 +122,7 @@ class AssignmentDetail(OfOneBudget):
         return Response(AdminAssignmentSerializer(self.assignment()).data)
 
 
-class TimelineOutput(serializers.Serializer[Any]):
+class TimelineOutput(PageOutput):
     """An assignment's actions, with the two selections that record 0013 asks for."""
 
     latest_successful = TimelineActionSerializer(allow_null=True)
@@ -117,15 +133,19 @@ class TimelineOutput(serializers.Serializer[Any]):
 class AssignmentTimeline(OfOneBudget):
     """Read an assignment's timeline: all actions in order, the latest successful one, and the failures."""
 
+    query = (
+        OpenApiParameter(
+            "action_type",
+            {"type": "array", "items": {"type": "string", "enum": ActionType.values}},
+            description="Only these action types, comma-separated",
+            explode=False,
+        ),
+    )
+    pagination_class = Pages
     MOST_FAILURES = 50
     DEFERRED = ("retry_of__payload", "retry_of__traceback", "retry_of__attempt_log")
 
-    @extend_schema(
-        parameters=[
-            OpenApiParameter("action_type", str, description="Only these action types, comma-separated")
-        ],
-        responses=TimelineOutput,
-    )
+    @extend_schema(responses=TimelineOutput)
     def get(self, request: Request, **_url: UUID) -> Response:
         named = [name for name in request.query_params.get("action_type", "").split(",") if name]
         if unknown := [name for name in named if name not in ActionType.values]:

@@ -19,6 +19,14 @@ from bursary.access.models import ApiKey, KeyScope, User
 from bursary.access.signing_keys import PAUSE, SigningKeysUnavailable
 from bursary.access.tokens import Claims, TokenRefused
 
+TOKEN_REASONS = (
+    *("token_malformed", "token_algorithm_refused", "token_key_unknown", "token_signature_wrong"),
+    *("token_expired", "token_not_yet_valid", "token_audience_wrong", "token_issuer_wrong"),
+    *("token_version_wrong", "token_restricted", "token_claims_unusable"),
+    *("account_not_linked", "account_deactivated", "staff_account"),
+)
+"""Why a token is refused, each with 401."""
+
 
 class ApiKeyAuthentication(BaseAuthentication):
     """Authenticates a request as the user that its API key belongs to. One query, and one write an hour."""

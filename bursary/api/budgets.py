@@ -14,6 +14,8 @@ from bursary.api.authentication import caller
 from bursary.api.paging import Pages
 from bursary.api.permitted import permitted_row
 from bursary.api.policy_serializers import PolicySerializer
+from bursary.api.views import APIView
+from bursary.assignments.listing import TruthFilter
 from bursary.budgets.models import Budget
 
 
@@ -34,14 +36,14 @@ def permitted_budget(request: Request, permission: Permission, **which: UUID) ->
 
 class PolicyFilters(filters.FilterSet):
     enterprise_customer_uuid = filters.UUIDFilter(field_name="customer__uuid")
-    active = filters.BooleanFilter()
+    active = TruthFilter()
 
     class Meta:
         model = Budget
         fields = ("enterprise_customer_uuid", "active")
 
 
-class _Policies(generics.GenericAPIView[Budget]):
+class _Policies(APIView, generics.GenericAPIView[Budget]):
     serializer_class = PolicySerializer
     queryset = Budget.objects.select_related("customer", "account").order_by("name", "pk")
 

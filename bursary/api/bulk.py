@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from bursary.access.permissions import Permission
-from bursary.api.assignments import OfOneBudget, OfOwnBudget
+from bursary.api.assignments import OF_FILTERS, OfAllFound, OfOneBudget
 from bursary.api.authentication import caller
 from bursary.api.inputs import AssignmentUuidsInput, NudgeInput, OptionalCountInput, validated
 from bursary.api.refusals import CountChanged, TooManyFound, Unprocessable
@@ -21,6 +21,11 @@ from bursary.assignments import cancellation, listing, reminders
 from bursary.assignments.addresses import MOST_ADDRESSES
 from bursary.assignments.models import LearnerContentAssignment
 
+OF_CONFIRMED = {
+    400: (*OF_FILTERS[400], TooManyFound.reason),
+    409: (CountChanged.reason,),
+}
+"""The reasons of what is done with all that a filter finds, as far as it was confirmed."""
 MOST_NAMED = 1000  # refusals in one answer to `cancel-all` and `remind-all`; the count covers all
 _ONLY_OPEN = "Only open assignments can be cancelled."
 _REMINDABLE = "Choose open assignments that are before their deadline, of a budget in use."
@@ -32,12 +37,21 @@ _IN_WORDS = {
 _ON_ITS_WAY = "An e-mail is on its way already"
 
 
+class NotDoneOutput(serializers.Serializer[Any]):
+    """An assignment that was refused, and why."""
+
+    reason = serializers.CharField()
+    user_message = serializers.CharField()
+    next_step = serializers.CharField()
+    assignment_uuid = serializers.UUIDField()
+
+
 class CancelOutput(serializers.Serializer[Any]):
     """Each named assignment, under one of three results."""
 
     cancelled = serializers.ListField(child=serializers.UUIDField())
     no_change = serializers.ListField(child=serializers.UUIDField(), help_text="Cancelled already")
-    not_cancelled = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
+    not_cancelled = NotDoneOutput(many=True)
 
 
 class RemindOutput(serializers.Serializer[Any]):
@@ -45,7 +59,7 @@ class RemindOutput(serializers.Serializer[Any]):
 
     reminded = serializers.ListField(child=serializers.UUIDField())
     no_change = serializers.ListField(child=serializers.UUIDField(), help_text=_ON_ITS_WAY)
-    not_reminded = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
+    not_reminded = NotDoneOutput(many=True)
 
 
 class NudgeOutput(serializers.Serializer[Any]):
@@ -53,7 +67,7 @@ class NudgeOutput(serializers.Serializer[Any]):
 
     nudged = serializers.ListField(child=serializers.UUIDField())
     no_change = serializers.ListField(child=serializers.UUIDField(), help_text=_ON_ITS_WAY)
-    not_nudged = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
+    not_nudged = NotDoneOutput(many=True)
 
 
 class CancelAllOutput(serializers.Serializer[Any]):
@@ -62,9 +76,7 @@ class CancelAllOutput(serializers.Serializer[Any]):
     cancelled = serializers.IntegerField()
     no_change = serializers.IntegerField(help_text="Cancelled by another request meanwhile")
     not_cancelled_count = serializers.IntegerField()
-    not_cancelled = serializers.ListField(
-        child=serializers.DictField(), help_text=f"The first {MOST_NAMED} of them, with the reason"
-    )
+    not_cancelled = NotDoneOutput(many=True, help_text=f"The first {MOST_NAMED} of them")
 
 
 class RemindAllOutput(serializers.Serializer[Any]):
@@ -73,9 +85,7 @@ class RemindAllOutput(serializers.Serializer[Any]):
     reminded = serializers.IntegerField()
     no_change = serializers.IntegerField(help_text=_ON_ITS_WAY)
     not_reminded_count = serializers.IntegerField()
-    not_reminded = serializers.ListField(
-        child=serializers.DictField(), help_text=f"The first {MOST_NAMED} of them, with the reason"
-    )
+    not_reminded = NotDoneOutput(many=True, help_text=f"The first {MOST_NAMED} of them")
 
 
 class Cancel(OfOneBudget):
@@ -86,6 +96,7 @@ class Cancel(OfOneBudget):
 
     permission = Permission.CANCEL
     reason = "not_cancellable"
+    reasons = {422: (reason, "unknown_assignment")}
 
     @extend_schema(request=AssignmentUuidsInput, responses=CancelOutput)
     def post(self, request: Request, **_url: UUID) -> Response:
@@ -104,6 +115,7 @@ class Remind(OfOneBudget):
 
     permission = Permission.REMIND
     reason = "not_remindable"
+    reasons = {422: (reason, "unknown_assignment")}
 
     @extend_schema(request=AssignmentUuidsInput, responses=RemindOutput)
     def post(self, request: Request, **_url: UUID) -> Response:
@@ -121,6 +133,7 @@ class Nudge(OfOneBudget):
 
     permission = Permission.REMIND
     reason = "not_nudgeable"
+    reasons = {422: (reason, "unknown_assignment")}
 
     @extend_schema(request=NudgeInput, responses=NudgeOutput)
     def post(self, request: Request, **_url: UUID) -> Response:
@@ -136,9 +149,10 @@ class Nudge(OfOneBudget):
         return of_each("nudged", done.requested, done.on_their_way, refused)
 
 
-class CancelAll(OfOwnBudget):
+class CancelAll(OfAllFound):
     """Cancel all open assignments that the query string's filters match; without filters, all of them."""
 
+    reasons = OF_FILTERS | {409: (CountChanged.reason,)}
     permission = Permission.CANCEL
 
     @extend_schema(request=OptionalCountInput, responses={202: CancelAllOutput})
@@ -150,9 +164,10 @@ class CancelAll(OfOwnBudget):
         return counted("not_cancelled", counts, done.refused, Cancel.reason, _ONLY_OPEN)
 
 
-class RemindAll(OfOwnBudget):
+class RemindAll(OfAllFound):
     """Remind the learners in the state `waiting`, among those that the query string's filters match."""
 
+    reasons = OF_FILTERS | {409: (CountChanged.reason,)}
     permission = Permission.REMIND
 
     @extend_schema(request=OptionalCountInput, responses={202: RemindAllOutput})
@@ -167,11 +182,9 @@ class RemindAll(OfOwnBudget):
 def filtered(view: OfOneBudget) -> QuerySet[LearnerContentAssignment]:
     """Return the assignments that the list shows for the same query string. Raises ValidationError.
 
-    The list ignores an unknown or empty filter and shows too much; here that would act on too much.
+    The list ignores an empty filter and shows too much; here that would act on too much.
     """
-    query, known = view.request.query_params, {*listing.AssignmentFilters.base_filters, "format"}
-    if unknown := sorted(set(query) - known):
-        raise serializers.ValidationError({name: ["There is no such filter."] for name in unknown})
+    query = view.request.query_params
     if empty := sorted(name for name in query if not query[name].strip()):
         raise serializers.ValidationError({name: ["Give it a value, or leave it out."] for name in empty})
     budgets = LearnerContentAssignment.objects.filter(budget=view.budget)

@@ -1,22 +1,26 @@
 """Content: the list, and one course or run with its record."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import QuerySet
 from django.utils.functional import cached_property
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import generics
 from rest_framework.exceptions import ValidationError
 from rest_framework.filters import SearchFilter
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
+from rest_framework.serializers import Serializer
+from rest_framework.views import APIView as AnyView
 
 from bursary.access.permissions import Permission, may_anywhere
 from bursary.api.content_scope import CATALOG, ContentScope
 from bursary.api.paging import Pages
+from bursary.api.refusals import CatalogNeeded
 from bursary.api.serializers import ContentMetadataSerializer, ContentMetadataWithPayloadSerializer
+from bursary.api.views import APIView
 from bursary.replica import renamed_keys
 from bursary.replica.models import CONTENT_TYPES, ContentMetadata
 
@@ -26,7 +30,7 @@ class ReadsContent(BasePermission):
 
     message = "You have no role in any organisation."
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: AnyView) -> bool:
         return request.user.is_authenticated and may_anywhere(request.user, Permission.READ_CONTENT)
 
 
@@ -63,13 +67,14 @@ class BoundedSearch(SearchFilter):
 class Scoped(APIView):
     """A view of content, within the scope of the request."""
 
+    query: Sequence[OpenApiParameter | type[Serializer[Any]]] = (CATALOG,)
+
     @cached_property
     def scope(self) -> ContentScope:
         """The content that may be shown. Raises ValidationError."""
         return ContentScope.of(self.request)
 
 
-@extend_schema(parameters=[CATALOG])
 class ContentList(Scoped, generics.ListAPIView[ContentMetadata]):
     """List the content of your catalogs. `as_of` is the last time that upstream confirmed it.
 
@@ -90,7 +95,6 @@ class ContentList(Scoped, generics.ListAPIView[ContentMetadata]):
         return self.scope.rows().defer("payload").order_by("pk")
 
 
-@extend_schema(parameters=[CATALOG])
 class ContentDetail(Scoped, generics.RetrieveAPIView[ContentMetadata]):
     """Read one course or run, with the record as upstream serves it to `catalog`.
 
@@ -98,6 +102,7 @@ class ContentDetail(Scoped, generics.RetrieveAPIView[ContentMetadata]):
     several do, it has no links, and if they are served it differently, `catalog` is needed.
     """
 
+    reasons = {400: (CatalogNeeded.reason,)}
     permission_classes = (ReadsContent,)
     serializer_class = ContentMetadataWithPayloadSerializer
     lookup_field = "content_key"

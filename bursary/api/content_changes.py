@@ -8,8 +8,7 @@ from django.db.models import Q, QuerySet
 from django.http import Http404
 from django.utils import timezone
 from django_filters import rest_framework as filters
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -22,7 +21,7 @@ from bursary.api.authentication import caller
 from bursary.api.content import ContentDetail, ReadsContent, Scoped
 from bursary.api.content_scope import CATALOG
 from bursary.api.inputs import InstantField, validated
-from bursary.api.paging import Pages
+from bursary.api.paging import PageOutput, Pages
 from bursary.api.refusals import CatalogNeeded
 from bursary.api.serializers import AssignmentSerializer
 from bursary.assignments import impact
@@ -44,10 +43,17 @@ class ReadsAssignments(BasePermission):
         return request.user.is_authenticated and may_anywhere(request.user, Permission.READ_ASSIGNMENTS)
 
 
+@extend_schema_field({"description": "A value of the field, of any type; null for none"})
+class AnyValueField(serializers.JSONField):
+    """A value of any type."""
+
+
 class ContentChangeSerializer(serializers.ModelSerializer[ContentChange]):
     """A changed field: the old and the new value, when we learned of it, and from which source."""
 
     content_key = serializers.CharField(source="content.content_key", read_only=True)
+    old = AnyValueField(read_only=True)
+    new = AnyValueField(read_only=True)
 
     class Meta:
         model = ContentChange
@@ -72,6 +78,7 @@ class _OfContent(Scoped):
     """A view below the URL of a course or run."""
 
     ending: str
+    reasons = {400: (CatalogNeeded.reason,)}
 
     def content(self) -> ContentMetadata:
         """Return the content in the URL. Raises Http404, CatalogNeeded."""
@@ -92,7 +99,6 @@ class _OfContent(Scoped):
             return super().handle_exception(needed)
 
 
-@extend_schema(parameters=[CATALOG])
 class Changes(_OfContent, generics.ListAPIView[ContentChange]):
     """List the changes of a course or run, newest first."""
 
@@ -116,8 +122,8 @@ class TouchSerializer(serializers.Serializer[Any]):
     change = serializers.IntegerField(help_text="The `id` of the change")
     field = serializers.CharField()
     effect = serializers.ChoiceField(choices=[one.value for one in impact.Effect])
-    old = serializers.JSONField(help_text="A date, an amount in cents, or the availability")
-    new = serializers.JSONField(help_text="The value after the change")
+    old = AnyValueField(help_text="A date, an amount in cents, or the availability")
+    new = AnyValueField(help_text="The value after the change")
     old_reason = serializers.CharField(help_text="For a deadline, else empty")
     new_reason = serializers.CharField()
 
@@ -161,7 +167,7 @@ class TouchedAssignmentSerializer(AssignmentSerializer):
         return [_effect(effect) for effect in found.effects_on(assignment)]
 
 
-class ImpactOutput(serializers.Serializer[Any]):
+class ImpactOutput(PageOutput):
     """The newest changes, and a page of the assignments that they affect."""
 
     since = serializers.DateTimeField()
@@ -171,24 +177,18 @@ class ImpactOutput(serializers.Serializer[Any]):
 
 
 class _SinceInput(serializers.Serializer[Any]):
-    since = InstantField(required=False)
+    since = InstantField(required=False, help_text="The default is 30 days ago")
 
 
 class ImpactOfChanges(_OfContent):
     """List the open assignments that a change of dates, price or availability affects."""
 
     ending = "impact"
+    query = (CATALOG, _SinceInput)
+    pagination_class = Pages
     permission_classes = (ReadsAssignments,)
 
-    @extend_schema(
-        parameters=[
-            CATALOG,
-            OpenApiParameter("since", OpenApiTypes.DATETIME, description="The default is 30 days ago"),
-            OpenApiParameter("page", int),
-            OpenApiParameter("page_size", int),
-        ],
-        responses=ImpactOutput,
-    )
+    @extend_schema(responses=ImpactOutput)
     def get(self, request: Request, content_key: str) -> Response:
         zone = zone_of(caller(request)) if "since" in request.query_params else moments.UTC_ZONE
         query = validated(_SinceInput, request.query_params, zone=zone)

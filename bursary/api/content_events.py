@@ -10,10 +10,10 @@ from rest_framework import serializers, status
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from bursary.api.inputs import BoundedJSONParser, validated
+from bursary.api.inputs import BoundedJSONParser, example, validated
 from bursary.api.refusals import BodyTooLarge, LengthRequired, Unprocessable
+from bursary.api.views import APIView
 from bursary.events import inbox, webhook
 from bursary.events.models import EventKind, EventSource
 
@@ -41,6 +41,7 @@ _DATA: Mapping[str, type[serializers.Serializer[Any]]] = {
 }
 
 
+@example({"type": EventKind.CONTENT_CHANGED.value, "data": {"content_keys": ["GlobeX+M245"]}})
 class ContentEventInput(serializers.Serializer[Any]):
     """The body of a webhook."""
 
@@ -69,6 +70,12 @@ _HEADERS = [
 class ContentEvents(APIView):
     """Report changed content or a reversed transaction. The signature takes the place of an API key."""
 
+    reasons = {
+        401: ("webhook_headers_missing", "webhook_timestamp_wrong", "webhook_signature_wrong"),
+        404: ("webhooks_not_enabled",),
+        411: ("length_required",),
+        422: ("unknown_event_type",),
+    }
     authentication_classes = ()
     permission_classes = (AllowAny,)
 

@@ -13,12 +13,13 @@ from rest_framework.response import Response
 from bursary.access.permissions import Permission
 from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
-from bursary.api.inputs import validated
+from bursary.api.inputs import example, validated
 from bursary.api.views import APIView
 from bursary.assignments import declining, redemption
 from bursary.assignments.choices import State
 
 
+@example(reason="No time this spring")
 class DeclineInput(serializers.Serializer[Any]):
     """The body of decline. The learner is always the authenticated user."""
 
@@ -40,6 +41,15 @@ class DeclineOutput(serializers.Serializer[Any]):
 
 class Decline(APIView):
     """Decline your own open assignment. Its money is free at once. Safe to repeat."""
+
+    reasons = {
+        422: (
+            *("reason_learner_assignment_cancelled", "reason_learner_assignment_expired"),
+            *("reason_learner_assignment_reversed", "reason_learner_assignment_accepted"),
+            *("reason_learner_assignment_being_redeemed", "decline_reason_too_long"),
+            "decline_reason_unreadable",
+        )
+    }
 
     @extend_schema(request=DeclineInput, responses=DeclineOutput)
     def post(self, request: Request, configuration_uuid: UUID, assignment_uuid: UUID) -> Response:

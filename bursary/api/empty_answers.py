@@ -8,15 +8,15 @@ from typing import Any
 from uuid import UUID
 
 from django.utils.translation import gettext
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from bursary.access.permissions import Permission
-from bursary.api.inputs import validated
+from bursary.api.inputs import example, validated
 from bursary.api.learner_portal import no_enrollments
-from bursary.api.paging import Pages
+from bursary.api.paging import PageOutput, Pages
 from bursary.api.permitted import permitted_customer
 from bursary.api.views import APIView
 from bursary.budgets.models import LedgerEntry
@@ -28,15 +28,9 @@ class RequestsInput(serializers.Serializer[Any]):
     enterprise_customer_uuid = serializers.UUIDField()
 
 
-class RequestsOutput(serializers.Serializer[Any]):
+class RequestsOutput(PageOutput):
     """An empty page."""
 
-    next = serializers.CharField(allow_null=True)
-    previous = serializers.CharField(allow_null=True)
-    count = serializers.IntegerField()
-    num_pages = serializers.IntegerField()
-    current_page = serializers.IntegerField()
-    start = serializers.IntegerField()
     results = serializers.ListField(child=serializers.DictField())
 
 
@@ -47,6 +41,12 @@ class RequestCountOutput(serializers.Serializer[Any]):
     count = serializers.IntegerField()
 
 
+@example(
+    {
+        "enterprise_customer_uuid": "554d1034-ae2c-4781-a218-9ce6535dbb76",
+        "subsidy_requests_enabled": False,
+    }
+)
 class ConfigurationInput(serializers.Serializer[Any]):
     """The body of the configuration of requests: what may be said of it."""
 
@@ -86,6 +86,12 @@ class LearnerProfileOutput(serializers.Serializer[Any]):
     enrollments = serializers.DictField(child=serializers.ListField(child=serializers.DictField()))
 
 
+class CanRequestInput(serializers.Serializer[Any]):
+    """The query of whether a course may be asked for."""
+
+    content_key = serializers.CharField()
+
+
 class CanRequestOutput(serializers.Serializer[Any]):
     """Whether a learner may ask for a course, and why not."""
 
@@ -98,7 +104,11 @@ class CanRequestOutput(serializers.Serializer[Any]):
 class RequestList(APIView):
     """List requests of an organisation's learners: there are none."""
 
-    @extend_schema(parameters=[RequestsInput], responses=RequestsOutput)
+    query = (RequestsInput,)
+    takes_any_parameter = True
+    pagination_class = Pages
+
+    @extend_schema(responses=RequestsOutput)
     def get(self, request: Request) -> Response:
         _permitted(request, Permission.READ_OWN, RequestsInput)
         pages = Pages()
@@ -109,7 +119,10 @@ class RequestList(APIView):
 class RequestOverview(APIView):
     """Count requests of an organisation's learners by state: there are none."""
 
-    @extend_schema(parameters=[RequestsInput], responses=RequestCountOutput(many=True))
+    query = (RequestsInput,)
+    takes_any_parameter = True
+
+    @extend_schema(responses=RequestCountOutput(many=True))
     def get(self, request: Request) -> Response:
         _permitted(request, Permission.READ_OWN, RequestsInput)
         return Response([])
@@ -137,14 +150,12 @@ class CustomerConfigurations(APIView):
 class CanRequest(APIView):
     """Check whether you may ask for a course: an administrator assigns it instead."""
 
-    @extend_schema(
-        parameters=[OpenApiParameter("content_key", str, required=True)], responses=CanRequestOutput
-    )
+    query = (CanRequestInput,)
+
+    @extend_schema(responses=CanRequestOutput)
     def get(self, request: Request, customer_uuid: UUID) -> Response:
         permitted_customer(request, Permission.READ_OWN, uuid=customer_uuid)
-        key = request.query_params.get("content_key")
-        if not key:
-            raise serializers.ValidationError({"content_key": [gettext("Name the content.")]})
+        key = validated(CanRequestInput, request.query_params)["content_key"]
         sentence = gettext("Courses are assigned by your organisation. Ask an administrator.")
         answer = {"content_key": key, "can_request": False, "reason": sentence}
         return Response({**answer, "requestable_subsidy_access_policy": None})
@@ -154,7 +165,9 @@ class LearnerProfile(APIView):
     """Read what other services know of a learner: nothing of it is here. Assignments are at
     `credits_available`."""
 
-    @extend_schema(parameters=[LearnerProfileInput], responses=LearnerProfileOutput)
+    query = (LearnerProfileInput,)
+
+    @extend_schema(responses=LearnerProfileOutput)
     def get(self, request: Request) -> Response:
         _permitted(request, Permission.READ_ASSIGNMENTS, LearnerProfileInput)
         empty: dict[str, Any] = {"subscriptions": [], "group_memberships": []}

@@ -10,13 +10,15 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from bursary.api import bulk
-from bursary.api.assignments import OfOwnBudget
+from bursary.api.assignments import OF_FILTERS, OfAllFound
 from bursary.api.authentication import caller
 from bursary.assignments import csv_export
 
 
-class Export(OfOwnBudget):
+class Export(OfAllFound):
     """Export all assignments that the query string's filters find as CSV, oldest first. It is logged."""
+
+    reasons = OF_FILTERS | {406: ()}
 
     @extend_schema(responses={(200, "text/csv"): OpenApiTypes.STR})
     def get(self, request: Request, **_url: UUID) -> StreamingHttpResponse:

@@ -2,13 +2,13 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
@@ -23,6 +23,7 @@ from bursary.lib import moments
 MOST_CENTS = 10**13
 NEARLY_WHOLE = 0.001  # cents: clients multiply dollars by 100 in binary floats, 19.99 → 1998.9999999999998
 
+_NAMED = {"assignment_uuids": ["b1c7f0de-6f3e-4f0e-8a53-2f2f7f1a9d10"]}
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: valid in JSON, refused by databases
 
 
@@ -54,7 +55,7 @@ class BoundedJSONParser(JSONParser):
             raise ParseError("JSON parse error - It is nested too deeply.") from error
 
 
-@extend_schema_field(OpenApiTypes.INT64)
+@extend_schema_field({"type": "integer", "format": "int64", "minimum": 0, "maximum": MOST_CENTS})
 class CentsField(serializers.Field[int, Any, int, Any]):
     """A price in whole US cents, as an integer or as the float that JavaScript clients send."""
 
@@ -82,7 +83,7 @@ class CentsField(serializers.Field[int, Any, int, Any]):
         return value
 
 
-@extend_schema_field(OpenApiTypes.EMAIL)
+@extend_schema_field(OpenApiTypes.STR)
 class EntryField(serializers.Field[str, Any, str, Any]):
     """An entry of the list of addresses. An entry that is not text becomes empty, and so a bad address."""
 
@@ -97,7 +98,14 @@ class EntryField(serializers.Field[str, Any, str, Any]):
         return value
 
 
-@extend_schema_field(OpenApiTypes.DATETIME)
+MOMENT: dict[str, Any] = {
+    "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
+    "description": f"A date, or a date and time, of the years {moments.FIRST_YEAR} to {moments.LAST_YEAR}",
+}
+"""The shape of an instant that is sent."""
+
+
+@extend_schema_field(MOMENT)
 class InstantField(serializers.Field[datetime, Any, str, Any]):
     """A date, or a date and time, in ISO 8601; in the time zone of `validated` where it names none."""
 
@@ -118,6 +126,21 @@ class InstantField(serializers.Field[datetime, Any, str, Any]):
         return value.isoformat()
 
 
+def example(value: Mapping[str, Any] = {}, /, **more: Any) -> Callable[[Any], Any]:
+    """Decorate the shape of a body: the schema shows this example of it."""
+    made = OpenApiExample("Example", {**value, **more}, request_only=True)
+    return extend_schema_serializer(examples=[made])
+
+
+@example(
+    {
+        "content_key": "GlobeX+M245",
+        "content_price_cents": 14900,
+        "learner_emails": ["lena.learner@larkspur.example", "Doe, Jane <jane.doe@larkspur.example>"],
+        "due_date": "2027-01-31",
+        "message": "See you in March",
+    }
+)
 class AllocateInput(serializers.Serializer[Any]):
     """The body of allocate and can-allocate. The administrator is always the authenticated user."""
 
@@ -155,6 +178,7 @@ class AllocateInput(serializers.Serializer[Any]):
     )
 
 
+@example(_NAMED)
 class AssignmentUuidsInput(serializers.Serializer[Any]):
     """The body of requests that name several assignments."""
 
@@ -163,6 +187,7 @@ class AssignmentUuidsInput(serializers.Serializer[Any]):
     )
 
 
+@example(_NAMED | {"days_before_course_start_date": 7})
 class NudgeInput(AssignmentUuidsInput):
     """The body of nudge: the assignments, and how soon their content must start."""
 
@@ -171,6 +196,7 @@ class NudgeInput(AssignmentUuidsInput):
     )
 
 
+@example({"confirmed_count": 12})
 class ConfirmedInput(serializers.Serializer[Any]):
     """The body of requests for all that a filter matches, as far as it was confirmed."""
 
@@ -179,6 +205,7 @@ class ConfirmedInput(serializers.Serializer[Any]):
     )
 
 
+@example({"confirmed_count": 12})
 class OptionalCountInput(serializers.Serializer[Any]):
     """The body of cancel-all and remind-all: none, or the count that was confirmed."""
 
@@ -189,30 +216,35 @@ class OptionalCountInput(serializers.Serializer[Any]):
     )
 
 
+@example(_NAMED | {"action_type": ActionType.NOTIFIED.value})
 class RetryInput(AssignmentUuidsInput):
     """The body of retry: the assignments, and which of their failed work, if not all."""
 
     action_type = serializers.ChoiceField(choices=ActionType.choices, required=False)
 
 
+@example(_NAMED, reason="Asked by telephone")
 class SkipInput(RetryInput):
     """The body of skip: as of retry, and the reason."""
 
     reason = serializers.CharField(max_length=LONGEST_REASON)
 
 
+@example(_NAMED | {"until": "2027-03-31"})
 class ExtendInput(AssignmentUuidsInput):
     """The body of extend: the assignments, and until when."""
 
     until = InstantField(end_of_day=True, help_text="A date without a time is the end of that day")
 
 
+@example({"confirmed_count": 12, "action_type": ActionType.NOTIFIED.value})
 class RetryAllInput(ConfirmedInput):
     """The body of retry-all: the count that was confirmed, and which failed work, if not all."""
 
     action_type = serializers.ChoiceField(choices=ActionType.choices, required=False)
 
 
+@example({"confirmed_count": 12, "until": "2027-03-31"})
 class ExtendAllInput(ConfirmedInput):
     """The body of extend-all: the count that was confirmed, and until when."""
 

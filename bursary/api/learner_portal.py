@@ -18,7 +18,7 @@ from bursary.access.contacts import contact
 from bursary.access.models import User
 from bursary.access.permissions import Permission, own_customers
 from bursary.api.authentication import caller
-from bursary.api.inputs import validated
+from bursary.api.inputs import example, validated
 from bursary.api.permitted import permitted_customer
 from bursary.api.views import APIView
 from bursary.budgets.models import Customer
@@ -61,6 +61,7 @@ SWITCHED_OFF = (
 )
 
 
+@example({"enterprise_customer_slug": "larkspur"})
 class PortalPageInput(serializers.Serializer[Any]):
     """The body of a page of the learner portal: the organisation, by its slug or its uuid."""
 
@@ -86,6 +87,8 @@ class BrandingOutput(serializers.Serializer[Any]):
 
 class PortalCustomerOutput(serializers.Serializer[Any]):
     """An organisation. Its many switches of the portal, `enable_…` and the like, are constants."""
+
+    open_ended = True
 
     uuid = serializers.UUIDField()
     slug = serializers.CharField()

@@ -15,7 +15,15 @@ from bursary.assignments.acknowledgement import FACT_OF
 from bursary.assignments.choices import State
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets import ledger
-from bursary.budgets.models import Budget
+from bursary.budgets.models import Budget, NotInUse
+
+
+class NotAcceptableOutput(serializers.Serializer[Any]):
+    """Why an open assignment cannot be accepted at present."""
+
+    reason = serializers.CharField()
+    user_message = serializers.CharField()
+    next_step = serializers.CharField()
 
 
 class LearnerAssignmentSerializer(AssignmentSerializer):
@@ -40,7 +48,7 @@ class LearnerAssignmentSerializer(AssignmentSerializer):
             "not_acceptable_now",
         )
 
-    @extend_schema_field(serializers.DictField(allow_null=True))
+    @extend_schema_field(NotAcceptableOutput(allow_null=True))
     def get_not_acceptable_now(self, assignment: LearnerContentAssignment) -> dict[str, str] | None:
         """Return why it is open and cannot be accepted at present, else null.
 
@@ -58,6 +66,7 @@ class LearnerAssignmentSerializer(AssignmentSerializer):
             "next_step": blocked.next_step,
         }
 
+    @extend_schema_field(serializers.ChoiceField(choices=State.choices))
     def get_state(self, assignment: LearnerContentAssignment) -> str:
         """Return the state as of `context["now"]`."""
         return state_at(assignment, now=self.context["now"])
@@ -66,6 +75,28 @@ class LearnerAssignmentSerializer(AssignmentSerializer):
     def get_learner_acknowledged(self, assignment: LearnerContentAssignment) -> bool | None:
         """Return false if it has ended, else null. An acknowledged assignment is not listed."""
         return False if self.get_state(assignment) in FACT_OF else None
+
+
+class PolicyOfLearnerOutput(serializers.Serializer[Any]):
+    """A budget from which a learner has assignments. Amounts are in cents."""
+
+    uuid = serializers.UUIDField()
+    policy_type = serializers.CharField()
+    display_name = serializers.CharField()
+    description = serializers.CharField()
+    active = serializers.BooleanField()
+    not_in_use = serializers.ChoiceField(choices=NotInUse.choices, allow_null=True)
+    catalog_uuid = serializers.UUIDField()
+    enterprise_customer_uuid = serializers.UUIDField()
+    subsidy_uuid = serializers.UUIDField()
+    assignment_configuration = serializers.UUIDField()
+    subsidy_expiration_date = serializers.DateTimeField()
+    is_late_redemption_allowed = serializers.BooleanField()
+    group_associations = serializers.ListField(child=serializers.CharField(), help_text="Empty")
+    policy_redemption_url = serializers.URLField(help_text="Where to POST to redeem")
+    remaining_balance = serializers.IntegerField()
+    learner_content_assignments = LearnerAssignmentSerializer(many=True)
+    learner_requests = serializers.ListField(child=serializers.DictField(), help_text="Empty")
 
 
 def state_at(assignment: LearnerContentAssignment, *, now: datetime) -> str:

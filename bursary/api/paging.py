@@ -1,11 +1,12 @@
 """Pages of lists: parameters and envelope."""
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.core.paginator import InvalidPage, Paginator
 from django.db.models import OrderBy, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from rest_framework import serializers
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
@@ -13,17 +14,71 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
+from bursary.api.inputs import validated
 from bursary.assignments import listing, shown_assignments
+from bursary.assignments.choices import LearnerState
 from bursary.assignments.cursors import CursorPage, cursor_page
 from bursary.assignments.shown_assignments import ShownAssignment
 
+DEFAULT_SIZE, LARGEST_SIZE = 100, 500  # rows of a page
+
+
+class PageInput(serializers.Serializer[Any]):
+    """The parameters of pages."""
+
+    page = serializers.IntegerField(default=1, min_value=1, max_value=10**9, help_text="From 1")
+    page_size = serializers.IntegerField(default=DEFAULT_SIZE, min_value=1, max_value=LARGEST_SIZE)
+
+
+class CursorInput(PageInput):
+    """The parameters of pages of assignments."""
+
+    cursor = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        help_text="Pages without counts, by the cursor in `next` or `previous`; empty for the first one",
+    )
+
+
+class PageOutput(serializers.Serializer[Any]):
+    """The envelope of a page, without its `results`. A page by cursor has no counts."""
+
+    next = serializers.URLField(allow_null=True, help_text="The address of the next page")
+    previous = serializers.URLField(allow_null=True, help_text="The address of the page before")
+    count = serializers.IntegerField(required=False, help_text="Of all pages together")
+    num_pages = serializers.IntegerField(required=False)
+    current_page = serializers.IntegerField(required=False)
+    start = serializers.IntegerField(required=False, help_text="The position of the page's first row, from 0")
+
+
+class LearnerStateCountOutput(serializers.Serializer[Any]):
+    """The number of assignments that administrators see in a state."""
+
+    learner_state = serializers.ChoiceField(choices=[one.label for one in LearnerState if one.label])
+    count = serializers.IntegerField()
+
 
 class Pages(PageNumberPagination):
-    """`page` from 1, `page_size` up to 500, and 100 by default."""
+    """Pages by `PageInput`. A page beyond the last is not found."""
 
-    page_size = 100
+    query: ClassVar[type[PageInput]] = PageInput
+    page_size = DEFAULT_SIZE
     page_size_query_param = "page_size"
-    max_page_size = 500
+    last_page_strings = ()
+
+    def get_page_size(self, request: Request) -> int:
+        """Return the size that was asked for. Raises ValidationError."""
+        return self._asked(request)["page_size"]
+
+    def get_page_number(self, request: Request, paginator: Any) -> int:
+        """Return the number that was asked for. Raises ValidationError."""
+        return self._asked(request)["page"]
+
+    def _asked(self, request: Request) -> dict[str, int]:
+        given = {
+            name: value for name, value in request.query_params.items() if value
+        }  # empty: as if left out
+        return validated(PageInput, given)
 
     def get_paginated_response(self, data: Any) -> Response:
         """Return the rows in the envelope."""
@@ -43,11 +98,18 @@ class Pages(PageNumberPagination):
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Describe the envelope."""
-        link = {"type": "string", "format": "uri", "nullable": True}
+        link = {"type": ["string", "null"], "format": "uri"}
         number = {"type": "integer"}
         numbers = dict.fromkeys(("count", "num_pages", "current_page", "start"), number)
         properties = {"next": link, "previous": link, **numbers, "results": schema}
-        return {"type": "object", "properties": properties, "required": [*numbers, "results"]}
+        return {"type": "object", "properties": properties, "required": [*properties]}
+
+
+UNDERSTOOD = {
+    "type": "object",
+    "additionalProperties": {"type": "string"},
+    "description": "Where dates were sent: the instants that they mean; of a day, `from/to`",
+}
 
 
 class AssignmentPages(Pages):
@@ -56,6 +118,7 @@ class AssignmentPages(Pages):
     By `cursor`, which is empty for the first page, without counts, and as fast at any depth.
     """
 
+    query = CursorInput
     cursor_query_param = "cursor"
     neighbours: CursorPage | None = None
 
@@ -63,14 +126,11 @@ class AssignmentPages(Pages):
         self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
     ) -> list[ShownAssignment]:
         """Return the page's rows. Raises NotFound beyond the last page, and ValidationError for a cursor."""
-        size = self.get_page_size(request) or Pages.page_size
+        asked = self._asked(request)
+        number, size = asked["page"], asked["page_size"]
         self.request = request
         if self.cursor_query_param in request.query_params:
             return self._by_cursor(queryset, request.query_params[self.cursor_query_param], size=size)
-        asked = request.query_params.get(self.page_query_param, "1")
-        if not asked.isdecimal() or len(asked) > 9 or int(asked) < 1:  # nine digits: beyond any list
-            raise NotFound("Invalid page.")
-        number = int(asked)
         self.listed = listing.page(queryset, number=number, size=size, now=timezone.now())
         # Counted already with the states; the paginator would count again.
         paginator = Paginator(self.listed.rows, size)
@@ -99,12 +159,6 @@ class AssignmentPages(Pages):
         url = replace_query_param(self.request.build_absolute_uri(), self.cursor_query_param, cursor)
         return url if cursor else None
 
-    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
-        """Describe the parameters."""
-        described = "Pages without counts, by the cursor in `next` or `previous`; empty for the first one"
-        cursor = {"name": self.cursor_query_param, "in": "query", "required": False, "description": described}
-        return [*super().get_schema_operation_parameters(view), {**cursor, "schema": {"type": "string"}}]
-
     def get_paginated_response(self, data: Any) -> Response:
         """Return the rows in the envelope, with the counts; by cursor without them."""
         if found := self.neighbours:
@@ -121,10 +175,16 @@ class AssignmentPages(Pages):
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Describe the envelope with the counts."""
         described = super().get_paginated_response_schema(schema)
-        described["required"] = ["results"]
-        row = {"learner_state": {"type": "string"}, "count": {"type": "integer"}}
-        described["properties"]["learner_state_counts"] = {
-            "type": "array",
-            "items": {"type": "object", "properties": row},
+        row = {
+            "learner_state": {"type": "string", "enum": [one.label for one in LearnerState if one.label]},
+            "count": {"type": "integer"},
         }
+        described["properties"] |= {
+            "learner_state_counts": {
+                "type": "array",
+                "items": {"type": "object", "properties": row, "required": [*row]},
+            },
+            "understood": UNDERSTOOD,
+        }
+        described["required"] = ["next", "previous", "results"]  # by cursor there are no counts
         return described

@@ -22,6 +22,25 @@ def finite(cents: int | None) -> int:
     return UNLIMITED_CENTS if cents is None else cents
 
 
+class ConfigurationOfPolicyOutput(serializers.Serializer[Any]):
+    """A budget under its uuid as an assignment configuration."""
+
+    uuid = serializers.UUIDField()
+    enterprise_customer_uuid = serializers.UUIDField()
+    active = serializers.BooleanField()
+
+
+class AggregatesOutput(serializers.Serializer[Any]):
+    """Money that is reserved for open assignments, spent on accepted ones, and available."""
+
+    amount_allocated_cents = serializers.IntegerField()
+    amount_redeemed_cents = serializers.IntegerField()
+    spend_available_cents = serializers.IntegerField()
+    amount_allocated_usd = serializers.FloatField()
+    amount_redeemed_usd = serializers.FloatField()
+    spend_available_usd = serializers.FloatField()
+
+
 class PolicySerializer(serializers.ModelSerializer[Budget]):
     """A budget: a subsidy access policy with its assignment configuration."""
 
@@ -114,7 +133,7 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
         """Return whether the budget is retired."""
         return budget.retired_at is not None
 
-    @extend_schema_field(serializers.DictField())
+    @extend_schema_field(ConfigurationOfPolicyOutput)
     def get_assignment_configuration(self, budget: Budget) -> dict[str, Any]:
         """Return the budget under its uuid as an assignment configuration."""
         return {
@@ -123,7 +142,7 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
             "active": budget.active and budget.retired_at is None,
         }
 
-    @extend_schema_field(serializers.DictField())
+    @extend_schema_field(AggregatesOutput)
     def get_aggregates(self, budget: Budget) -> dict[str, Any]:
         """Return reserved, spent and available money in cents and in dollars."""
         cents = {

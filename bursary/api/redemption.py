@@ -11,7 +11,6 @@ from django.db.models import Q, QuerySet
 from django.http import Http404
 from django.urls import reverse
 from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
@@ -26,8 +25,20 @@ from bursary.api.assignment_bodies import learner_body
 from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
 from bursary.api.inputs import AssignmentUuidsInput, validated
-from bursary.api.learner_serializers import LearnerAssignmentSerializer, policy_of_learner, redemption_url
+from bursary.api.learner_serializers import (
+    LearnerAssignmentSerializer,
+    PolicyOfLearnerOutput,
+    policy_of_learner,
+    redemption_url,
+)
 from bursary.api.policy_serializers import CENTS_IN_A_DOLLAR, POLICY_TYPE
+from bursary.api.redemption_serializers import (
+    NOT_REDEEMED,
+    AcknowledgeOutput,
+    RedeemabilityOutput,
+    RedeemInput,
+    RedeemOutput,
+)
 from bursary.api.refusals import as_reason
 from bursary.api.views import APIView
 from bursary.assignments import acknowledgement, listing, matching, redemption, shown_assignments
@@ -36,9 +47,17 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.budgets.models import Budget, Customer
 from bursary.delivery import runner
 from bursary.replica import read_modes, reads, renamed_keys
+from bursary.replica.reads import ContentUnavailable
 from bursary.replica.types import CatalogKey
 
 MOST_KEYS = 100
+_KEYS = OpenApiParameter(
+    "content_key",
+    {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": MOST_KEYS},
+    required=True,
+    explode=True,
+    description="Keys of courses or runs; repeat the parameter",
+)
 MOST_ASSIGNMENTS = 1000
 
 
@@ -80,7 +99,9 @@ class CreditsAvailable(APIView):
     Makes no request upstream, unless `BURSARY_CONTENT_READS` is `upstream`.
     """
 
-    @extend_schema(parameters=[_CreditsInput], responses={200: OpenApiTypes.OBJECT})
+    query = (_CreditsInput,)
+
+    @extend_schema(responses=PolicyOfLearnerOutput(many=True))
     def get(self, request: Request) -> Response:
         query = validated(_CreditsInput, request.query_params)
         customer, learner = _customer_and_learner(
@@ -118,14 +139,14 @@ def _link_to_next(request: Request, page: int) -> dict[str, str]:
 class CanRedeem(APIView):
     """Check for each content key whether you can redeem it, from which budget and price, or why not."""
 
-    @extend_schema(
-        parameters=[OpenApiParameter("content_key", str, many=True, required=True)],
-        responses={200: OpenApiTypes.OBJECT},
-    )
+    query = (_KEYS,)
+
+    @extend_schema(responses=RedeemabilityOutput(many=True))
     def get(self, request: Request, customer_uuid: UUID) -> Response:
-        keys = list(dict.fromkeys(request.query_params.getlist("content_key")))
-        if not 0 < len(keys) <= MOST_KEYS:
+        named = request.query_params.getlist("content_key")
+        if not 0 < len(named) <= MOST_KEYS or not all(named):
             raise serializers.ValidationError({"content_key": [f"Name between 1 and {MOST_KEYS} keys."]})
+        keys = list(dict.fromkeys(named))
         customer, learner = _customer_and_learner(request, customer_uuid, None)
         own = learner.assignments().filter(budget__customer=customer)
         asked = _present_keys(own, keys)
@@ -204,33 +225,15 @@ def _redeemability(
     }
 
 
-class RedeemInput(serializers.Serializer[Any]):
-    """The body of redeem. The learner is the authenticated user; an operator may name another one."""
-
-    content_key = serializers.CharField(max_length=255)
-    lms_user_id = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
-    metadata = serializers.DictField(required=False)
-
-
-class RedeemOutput(serializers.Serializer[Any]):
-    """A redemption. `state` is `committed`, `pending` (poll the status URL) or `failed`."""
-
-    uuid = serializers.UUIDField()
-    state = serializers.CharField()
-    lms_user_id = serializers.IntegerField(allow_null=True)
-    content_key = serializers.CharField()
-    subsidy_access_policy_uuid = serializers.UUIDField()
-    transaction_status_api_url = serializers.CharField()
-    courseware_url = serializers.CharField()
-
-
 class Redeem(APIView):
     """Redeem an assignment: it is accepted, and its money is spent once, however often this is repeated.
 
     It is tried in this request. What cannot be finished now is `pending`, and Bursary retries it.
     """
 
-    @extend_schema(request=RedeemInput, responses=RedeemOutput)
+    reasons = {422: NOT_REDEEMED, 503: (ContentUnavailable.reason,)}
+
+    @extend_schema(request=RedeemInput, responses={200: RedeemOutput})
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.LEARN, uuid=policy_uuid)
         body, now = validated(RedeemInput, request.data), timezone.now()
@@ -289,21 +292,13 @@ def _redemption(action: LearnerContentAssignmentAction, *, url: str) -> dict[str
     }
 
 
-class AcknowledgeOutput(serializers.Serializer[Any]):
-    """Your named assignments, by result."""
-
-    acknowledged_assignments = LearnerAssignmentSerializer(many=True)
-    already_acknowledged_assignments = LearnerAssignmentSerializer(many=True)
-    unacknowledged_assignments = LearnerAssignmentSerializer(many=True, help_text="Not ended")
-
-
 class Acknowledge(APIView):
     """Acknowledge that your assignments were cancelled or have expired. Safe to repeat.
 
     Answers 201 if an assignment is newly acknowledged, else 200.
     """
 
-    @extend_schema(request=AssignmentUuidsInput, responses=AcknowledgeOutput)
+    @extend_schema(request=AssignmentUuidsInput, responses={200: AcknowledgeOutput, 201: AcknowledgeOutput})
     def post(self, request: Request, configuration_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.LEARN, assignment_configuration_uuid=configuration_uuid)
         uuids = validated(AssignmentUuidsInput, request.data)["assignment_uuids"]

@@ -54,6 +54,8 @@ _AFTER_CSRF = (
     "Reload the page, or send the cookie csrftoken as the header X-CSRFToken; an API key needs neither."
 )
 
+CATALOG_PAUSE = 60
+"""Seconds before content that the catalog did not answer for is worth asking again."""
 _CORRECT = "Correct the addresses."
 _WIDER_KEY = "Make a key with a wider scope: on the page /account/, or with bursary issue_key."
 
@@ -101,6 +103,16 @@ class TooManyFound(Exception):
         super().__init__(f"The filter finds more than {most:,} assignments.")
 
 
+class UnknownParameters(Exception):
+    """The query string has parameters that its address does not know."""
+
+    reason = "unknown_parameter"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"There is no such parameter here: {', '.join(names)}.")
+        self.parameters = names
+
+
 class Unprocessable(Exception):
     """A valid request that a rule refuses; `refusals` is the array that is sent."""
 
@@ -118,12 +130,10 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
             body = [refusal(error, policy_uuid=context["kwargs"].get("policy_uuid"))]
             return Response(body, status=status.HTTP_422_UNPROCESSABLE_ENTITY)
         case ContentUnavailable():
-            return _object(
-                status.HTTP_503_SERVICE_UNAVAILABLE,
-                error.reason,
-                "The catalog does not answer, and this content is not known yet. Nothing is changed.",
-                "Try again in a minute.",
-            )
+            detail = "The catalog does not answer, and this content is not known yet. Nothing is changed."
+            response = _object(503, error.reason, detail, "Send it again after Retry-After.")
+            response.headers["Retry-After"] = str(CATALOG_PAUSE)
+            return response
         case RedemptionRefused() | DeclineRefused():
             body = [_array_element(error, context["kwargs"].get("policy_uuid"))]
             return Response(body, status=status.HTTP_422_UNPROCESSABLE_ENTITY)
@@ -138,6 +148,7 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
             | CountChanged()
             | TooManyFound()
             | ScopeTooNarrow()
+            | UnknownParameters()
         ):
             return _malformed(error)
         case RequestDataTooBig():
@@ -178,6 +189,12 @@ def _named(bad: BadAddresses) -> dict[str, list[str]]:
     return {str(position): errors for position, errors in bad.by_item().items()}
 
 
+_LEAVE_OUT = {
+    ContentFiltersUnavailable.reason: "Leave them out; filter by content_key, learner or state.",
+    UnknownParameters.reason: "Leave them out, or correct their names: /api/v1/docs/ lists all.",
+}
+
+
 def _malformed(
     error: BadAddresses
     | TooManyAddresses
@@ -185,7 +202,8 @@ def _malformed(
     | CatalogNeeded
     | CountChanged
     | TooManyFound
-    | ScopeTooNarrow,
+    | ScopeTooNarrow
+    | UnknownParameters,
 ) -> Response:
     match error:
         case CountChanged():
@@ -199,8 +217,8 @@ def _malformed(
             return _object(400, error.reason, str(error), _CORRECT, learner_emails=_named(error))
         case TooManyAddresses():
             return _object(400, error.reason, str(error), "Send them in several requests.", count=error.count)
-        case ContentFiltersUnavailable():
-            next_step = "Leave them out; filter by content_key, learner or state."
+        case ContentFiltersUnavailable() | UnknownParameters():
+            next_step = _LEAVE_OUT[error.reason]
             return _object(400, error.reason, str(error), next_step, parameters=error.parameters)
         case CatalogNeeded():
             next_step = "Name one of these catalogs: ?catalog=…"

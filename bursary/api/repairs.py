@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from bursary.access.permissions import Permission
 from bursary.api import bulk
-from bursary.api.assignments import OfOwnBudget
+from bursary.api.assignments import OfAllFound, OfOwnBudget
 from bursary.api.authentication import caller
 from bursary.api.inputs import (
     ExtendAllInput,
@@ -24,6 +24,7 @@ from bursary.api.inputs import (
     validated,
 )
 from bursary.assignments import extension, failures
+from bursary.assignments.choices import ActionType, ExpiryReason
 from bursary.assignments.extension import Extension, ExtensionRefusal, ExtensionResult
 from bursary.assignments.failures import FailureCount, RepairRefusal, RepairResult
 from bursary.lib import moments
@@ -50,18 +51,47 @@ _NOT_EXTENDED: Mapping[str, tuple[str, str]] = {
 }
 
 
+class CauseOutput(serializers.Serializer[Any]):
+    """A cause, and the number of assignments with failed work: that of the list with `?cause=…`."""
+
+    cause = serializers.CharField()
+    count = serializers.IntegerField()
+
+
+class FailureCountOutput(serializers.Serializer[Any]):
+    """The failed work of one cause, type and day."""
+
+    cause = serializers.CharField()
+    action_type = serializers.ChoiceField(choices=ActionType.choices)
+    error_reason = serializers.CharField()
+    day = serializers.DateField(
+        allow_null=True,
+        help_text=f"In the organisation's time zone; null where it is older than {failures.DAYS_APART} days",
+    )
+    count = serializers.IntegerField()
+    latest = serializers.DateTimeField()
+
+
+class ExtensionOutput(serializers.Serializer[Any]):
+    """An assignment with its old and new deadline, and the date that decides the new one."""
+
+    assignment_uuid = serializers.UUIDField()
+    old = serializers.DateTimeField()
+    new = serializers.DateTimeField()
+    reason = serializers.ChoiceField(choices=ExpiryReason.choices)
+
+
+class UntilOutput(serializers.Serializer[Any]):
+    """The instant that the new deadline means."""
+
+    until = serializers.DateTimeField()
+
+
 class FailuresOutput(serializers.Serializer[Any]):
     """Failed work that can be repaired, counted."""
 
-    causes = serializers.ListField(
-        child=serializers.DictField(),
-        help_text="Each `cause`, and the `count` of assignments: that of the list with `?cause=…`",
-    )
-    results = serializers.ListField(
-        child=serializers.DictField(),
-        help_text=f"By cause, type and day, newest first, at most {failures.MOST_COUNTS}. `day` is in the "
-        f"organisation's time zone; null where it is older than {failures.DAYS_APART} days",
-    )
+    causes = CauseOutput(many=True)
+    results = FailureCountOutput(many=True, help_text=f"Newest first, at most {failures.MOST_COUNTS}")
 
 
 class RetryOutput(serializers.Serializer[Any]):
@@ -69,7 +99,7 @@ class RetryOutput(serializers.Serializer[Any]):
 
     retried = serializers.ListField(child=serializers.UUIDField())
     no_change = serializers.ListField(child=serializers.UUIDField())
-    not_retried = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
+    not_retried = bulk.NotDoneOutput(many=True)
 
 
 class SkipOutput(serializers.Serializer[Any]):
@@ -77,18 +107,16 @@ class SkipOutput(serializers.Serializer[Any]):
 
     skipped = serializers.ListField(child=serializers.UUIDField())
     no_change = serializers.ListField(child=serializers.UUIDField())
-    not_skipped = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
+    not_skipped = bulk.NotDoneOutput(many=True)
 
 
 class ExtendOutput(serializers.Serializer[Any]):
     """Each assignment, under one of two results; `no_change` is empty."""
 
-    extended = serializers.ListField(
-        child=serializers.DictField(),
-        help_text="`old` and `new` deadline, and the `reason` of the new one",
-    )
+    understood = UntilOutput()
+    extended = ExtensionOutput(many=True)
     no_change = serializers.ListField(child=serializers.UUIDField())
-    not_extended = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
+    not_extended = bulk.NotDoneOutput(many=True)
 
 
 class RetryAllOutput(serializers.Serializer[Any]):
@@ -96,7 +124,7 @@ class RetryAllOutput(serializers.Serializer[Any]):
 
     retried = serializers.IntegerField()
     not_retried_count = serializers.IntegerField()
-    not_retried = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
+    not_retried = bulk.NotDoneOutput(many=True)
 
 
 class ExtendAllOutput(serializers.Serializer[Any]):
@@ -104,7 +132,7 @@ class ExtendAllOutput(serializers.Serializer[Any]):
 
     extended = serializers.IntegerField()
     not_extended_count = serializers.IntegerField()
-    not_extended = serializers.ListField(child=serializers.DictField(), help_text="With the reason")
+    not_extended = bulk.NotDoneOutput(many=True)
 
 
 class Failures(OfOwnBudget):
@@ -127,6 +155,7 @@ class RepairOfNamed(OfOwnBudget):
     """A repair of the named assignments' failed work."""
 
     permission = Permission.ALLOCATE
+    reasons = {422: (*RepairRefusal, "unknown_assignment")}
 
     def answer(self, verb: str, body: dict[str, Any], repair: Callable[..., RepairResult]) -> Response:
         """Repair as the body says, and return the result for each assignment."""
@@ -164,13 +193,14 @@ class Skip(RepairOfNamed):
         return self.answer("skipped", validated(SkipInput, request.data), failures.skip)
 
 
-class RetryAll(OfOwnBudget):
+class RetryAll(OfAllFound):
     """Retry the failed work of all assignments that the query string's filters find, such as of one cause.
 
     Answers 409 if their count is not the confirmed one.
     """
 
     permission = Permission.ALLOCATE
+    reasons = bulk.OF_CONFIRMED
 
     @extend_schema(request=RetryAllInput, responses={202: RetryAllOutput})
     def post(self, request: Request, **_url: UUID) -> Response:
@@ -193,6 +223,7 @@ class Extend(OfOwnBudget):
 
     permission = Permission.ALLOCATE
     reason = "not_extendable"
+    reasons = {422: (reason, *ExtensionRefusal, "unknown_assignment")}
 
     @extend_schema(request=ExtendInput, responses=ExtendOutput)
     def post(self, request: Request, **_url: UUID) -> Response:
@@ -210,13 +241,14 @@ class Extend(OfOwnBudget):
         return response
 
 
-class ExtendAll(OfOwnBudget):
+class ExtendAll(OfAllFound):
     """Extend the deadlines of all assignments that the query string's filters find.
 
     Answers 409 if their count is not the confirmed one.
     """
 
     permission = Permission.ALLOCATE
+    reasons = bulk.OF_CONFIRMED
 
     @extend_schema(request=ExtendAllInput, responses={202: ExtendAllOutput})
     def post(self, request: Request, **_url: UUID) -> Response:

@@ -10,10 +10,10 @@ from rest_framework import serializers
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from bursary.access.models import ApiKey, KeyScope, User
 from bursary.access.permissions import Permission, may_everywhere, permissions_by_customer
+from bursary.api.views import APIView
 
 MOST_CUSTOMERS = 100
 _OF_FRAMEWORK = {
@@ -69,7 +69,7 @@ class ApiRoot(APIView):
 
     permission_classes = (AllowAny,)
 
-    @extend_schema(responses=ApiRootOutput)
+    @extend_schema(tags=["root"], responses=ApiRootOutput)
     def get(self, request: Request) -> Response:
         links = {
             name: {**link, "href": request.build_absolute_uri("/").rstrip("/") + link["href"]}

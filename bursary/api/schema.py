@@ -1,23 +1,257 @@
-"""The OpenAPI schema's operations, with what each POST accepts besides its own parameters."""
+"""The OpenAPI schema: what the views say of themselves, and the refusals that each of them can answer with.
 
-from typing import Any
+A view's attributes decide: `query`, `filterset_class` and `pagination_class` its parameters, `reasons` and
+`authentication_classes` its refusals, its docstring the summary and the description.
+"""
 
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from inspect import getdoc
+from typing import Any, cast
+
+from django_filters import BaseCSVFilter
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter
+from rest_framework.serializers import CharField, RegexField
 
-from bursary.api.views import HEADER, LONGEST_KEY, APIView
+from bursary.access.permissions import ScopeTooNarrow
+from bursary.access.signing_keys import SigningKeysUnavailable
+from bursary.api import refusals
+from bursary.api.authentication import TOKEN_REASONS
+from bursary.api.inputs import MOMENT
+from bursary.api.views import HEADER, LONGEST_KEY, REPLAYED, REUSED, APIView
+from bursary.assignments.listing import (
+    LARGEST_NUMBER,
+    LONGEST_TEXT,
+    MomentFilter,
+    NumberFilter,
+    TextFilter,
+)
 
+Shape = dict[str, Any]
+Reasons = Mapping[int, Sequence[str]]
+
+OF_EVERY: Reasons = {
+    400: ("invalid_request", refusals.UnknownParameters.reason),
+    404: ("not_found",),
+    406: ("not_acceptable",),
+    500: ("internal_error",),
+    503: ("temporarily_unavailable", "outcome_unknown"),
+}
+"""By status, the reasons of every operation."""
+OF_CALLERS: Reasons = {
+    401: ("not_signed_in", *TOKEN_REASONS),
+    403: ("not_permitted", ScopeTooNarrow.reason),
+    429: ("too_many_requests",),
+    503: (SigningKeysUnavailable.reason,),
+}
+"""Of each operation that needs a sign-in."""
+OF_POSTS: Reasons = {413: ("body_too_large",), 415: ("unsupported_media_type",)}
+OF_KEYS: Reasons = {409: ("request_in_progress",), 422: ("idempotency_key_reused",)}
+"""Of each POST that is done once."""
+
+TAGS = {
+    "root": "What there is, and what you may do",
+    "subsidy-access-policies": "Budgets and their money",
+    "policy-allocation": "Assign content to learners, and preview it",
+    "allocation-batches": "What became of one request to assign",
+    "assignment-configurations": "The assignments of a budget: read, cancel, remind, repair and extend them; "
+    "of a learner, decline and acknowledge them",
+    "policy-redemption": "A learner's own assignments: list and accept them",
+    "content-metadata": "Courses and runs, their changes, and what these mean for assignments",
+    "content-events": "Events that other services report",
+    "subsidies": "What was spent",
+    "bffs": "Pages of the learner portal, each in one answer",
+    "learner-credit-requests": "Empty, for clients that ask",
+    "license-requests": "Empty, for clients that ask",
+    "coupon-code-requests": "Empty, for clients that ask",
+    "customer-configurations": "Constant, for clients that ask",
+    "admin-view": "Empty, for clients that ask",
+}
+
+_OF_FILTERS: Mapping[type, Shape] = {
+    MomentFilter: MOMENT,
+    NumberFilter: {"type": "integer", "minimum": -LARGEST_NUMBER, "maximum": LARGEST_NUMBER},
+    TextFilter: {"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT},
+}
 _KEY = OpenApiParameter(
     HEADER,
-    {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+    {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": r"^[\x20-\x7e]+$"},
     OpenApiParameter.HEADER,
     description="Your name for this request: sent again with it, it is answered as before and not done twice",
 )
+_TEXT: Shape = {"type": "string"}
+_HEADERS: Mapping[int, tuple[str, Shape, str]] = {
+    401: ("WWW-Authenticate", _TEXT, "The challenge"),
+    409: ("Retry-After", {"type": "integer"}, "Seconds; of request_in_progress"),
+    429: ("Retry-After", {"type": "integer"}, "Seconds"),
+    503: ("Retry-After", {"type": "integer"}, "Seconds"),
+}
 
 
 class Schema(AutoSchema):
-    """Describes the header `Idempotency-Key` of each POST that is done once."""
+    """Describes an operation by its view."""
+
+    @property
+    def api_view(self) -> APIView:
+        """The view, as one of this API."""
+        return cast(APIView, self.view)
 
     def get_override_parameters(self) -> list[Any]:
-        """Return the parameters that the view's code does not show."""
-        return [_KEY] if self.method == "POST" and isinstance(self.view, APIView) else []
+        """Return the parameters that filters do not show."""
+        pages = getattr(self.view, "pagination_class", None)
+        of_pages = [pages.query] if pages else []
+        return [*of_pages, *self.api_view.query, *([_KEY] if self._is_done_once() else [])]
+
+    def get_filter_backends(self) -> list[Any]:
+        """Return the view's, also if it does something with all that a filter finds."""
+        return list(getattr(self.view, "filter_backends", []))
+
+    def get_summary(self) -> str:
+        """Return the first sentence of the view's docstring."""
+        return " ".join((getdoc(type(self.view)) or "").split("\n\n")[0].split()).split(". ")[0].rstrip(".")
+
+    def _process_override_parameters(self, direction: Any = "request") -> dict[Any, Shape]:
+        found: dict[Any, Shape] = super()._process_override_parameters(direction)  # type: ignore[no-untyped-call]  # has none
+        for (_name, where), parameter in found.items():
+            if where == "query" and not parameter.get("required"):
+                parameter["allowEmptyValue"] = True  # it is as if it was left out
+        return found
+
+    def _get_filter_parameters(self) -> list[Shape]:
+        """Return the filters' parameters by what the filters take, which their columns do not say."""
+        found: list[Shape] = super()._get_filter_parameters()  # type: ignore[no-untyped-call]  # has none
+        known = getattr(getattr(self.view, "filterset_class", None), "base_filters", {})
+        for parameter in found:
+            one = known.get(parameter["name"])
+            shape = next((shape for kind, shape in _OF_FILTERS.items() if isinstance(one, kind)), None)
+            if shape:
+                many = isinstance(one, BaseCSVFilter)
+                parameter["schema"] = {"type": "array", "items": shape, "minItems": 1} if many else shape
+            parameter["allowEmptyValue"] = self.api_view.passes_over_empty
+        return found
+
+    def _get_serializer_field_meta(self, field: Any, direction: Any) -> Shape:
+        meta: Shape = super()._get_serializer_field_meta(field, direction)  # type: ignore[no-untyped-call]  # has none
+        if direction == "request" and isinstance(field, CharField) and not field.allow_blank:
+            meta["minLength"] = 1
+            if field.trim_whitespace and not isinstance(field, RegexField):
+                meta["pattern"] = r"\S"
+        return meta
+
+    def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> Shape:
+        mapped: Shape = super()._map_serializer_field(  # type: ignore[no-untyped-call]  # has none
+            field, direction, bypass_extensions
+        )
+        if not getattr(field, "allow_empty", True) and mapped.get("type") == "array":
+            mapped.setdefault("minItems", 1)
+        return mapped
+
+    def _get_pagination_parameters(self) -> list[Shape]:
+        return []  # they are among the overriding ones, of views that list by hand too
+
+    def _map_serializer(self, serializer: Any, direction: Any, bypass_extensions: bool = False) -> Shape:
+        mapped: Shape = super()._map_serializer(  # type: ignore[no-untyped-call]  # has none
+            serializer, direction, bypass_extensions
+        )
+        if getattr(serializer, "open_ended", False):
+            mapped["additionalProperties"] = {}
+        return mapped
+
+    def _get_response_bodies(self, direction: Any = "response") -> Shape:
+        answers: Shape = super()._get_response_bodies(direction)
+        for status, answer in answers.items():
+            answer["description"] = answer.get("description") or HTTPStatus(int(status)).phrase
+            answer.setdefault("headers", {}).update(self._replayed(int(status)))
+        return answers | {str(status): self._refusal(status, found) for status, found in self._refusals()}
+
+    def _is_done_once(self) -> bool:
+        return self.method == "POST" and bool(self.api_view.authentication_classes)
+
+    def _refusals(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield each status with all its reasons."""
+        applying = [OF_EVERY]
+        if self.api_view.authentication_classes:
+            applying.append(OF_CALLERS)
+        if self.method == "POST":
+            applying.append(OF_POSTS)
+        if self._is_done_once():
+            applying.append(OF_KEYS)
+        applying.append(self.api_view.reasons)
+        left_out = {status for status, found in self.api_view.reasons.items() if not found}
+        for status in sorted({*OF_EVERY, *(status for one in applying for status in one)} - left_out):
+            yield status, list(dict.fromkeys(reason for one in applying for reason in one.get(status, ())))
+
+    def _refusal(self, status: int, found: list[str]) -> Shape:
+        common = _of_all(status)
+        own = not set(found) <= set(common)
+        name = f"{type(self.view).__name__ if own else ''}Refusal{status}"
+        shape = _shape(status, found if own else common)
+        component = ResolvedComponent(  # type: ignore[no-untyped-call]  # has none
+            name, ResolvedComponent.SCHEMA, shape, name
+        )
+        self.registry.register_on_missing(component)
+        answer: Shape = {
+            "description": f"{HTTPStatus(status).phrase}: {', '.join(found)}",
+            "content": {"application/json": {"schema": component.ref} | self._example(status)},
+        }
+        answer["headers"] = self._replayed(status)
+        if status in _HEADERS:
+            header, kind, description = _HEADERS[status]
+            answer["headers"][header] = {"schema": kind, "description": description}
+        return answer
+
+    def _example(self, status: int) -> Shape:
+        """Return a refusal that each operation with that status can answer with, if there is one."""
+        match status:
+            case HTTPStatus.UNPROCESSABLE_ENTITY:
+                return {"example": [REUSED]} if self._is_done_once() else {}
+            case HTTPStatus.SERVICE_UNAVAILABLE:
+                return {"example": refusals.of_trouble(self.path, may_be_committed=False)}
+            case HTTPStatus.UNAUTHORIZED if not self.api_view.authentication_classes:
+                return {}
+        return {"example": refusals.of_status(HTTPStatus(status))}
+
+    def _replayed(self, status: int) -> Shape:
+        """Return the header of an answer that may have been given before: none of 5xx is kept."""
+        if not self._is_done_once() or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return {}
+        return {REPLAYED: {"schema": {"const": "true"}, "description": "It was answered before"}}
+
+
+def _of_all(status: int) -> list[str]:
+    tables = (OF_EVERY, OF_CALLERS, OF_POSTS, OF_KEYS)
+    return [reason for one in tables for reason in one.get(status, ())]
+
+
+def _shape(status: int, found: Sequence[str]) -> Shape:
+    """Return the shape of a refusal for one of these reasons; of 422, an array of them."""
+    says = "user_message" if status == HTTPStatus.UNPROCESSABLE_ENTITY else "detail"
+    shape: Shape = {
+        "type": "object",
+        "properties": {
+            "reason": {"type": "string", "enum": [*found]},
+            says: _TEXT | {"description": "A sentence for people"},
+            "next_step": _TEXT | {"description": "What to do next"},
+        },
+        "required": ["reason", says, "next_step"],
+        "additionalProperties": {},
+        "description": "The figures behind it, or the fields that are wrong, stand beside the reason",
+    }
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        return {"type": "array", "items": shape, "minItems": 1}
+    return shape
+
+
+def with_tags(result: Shape, **_generator: Any) -> Shape:
+    """Return the schema with what its tags mean, and without marks for tools. Postprocesses it."""
+    used = {tag for path in result["paths"].values() for one in path.values() for tag in one["tags"]}
+    unmarked: Shape = _unmarked(result)
+    return unmarked | {"tags": [{"name": tag, "description": TAGS[tag]} for tag in sorted(used)]}
+
+
+def _unmarked(described: Any) -> Any:
+    if isinstance(described, dict):
+        return {name: _unmarked(one) for name, one in described.items() if name != "x-spec-enum-id"}
+    return [_unmarked(one) for one in described] if isinstance(described, list) else described

@@ -6,12 +6,13 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from bursary.assignments.choices import LearnerState, Status
+from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, LearnerState, Status
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.replica import reads
 from bursary.replica.models import ContentMetadata
 
+LEARNER_STATES = [state.label for state in LearnerState if state.label]
 INTERNAL_OF_ATTEMPTS = ("traceback", "counted", "first_met")  # for people, and for the runner
 
 
@@ -24,6 +25,34 @@ class TextOrNullField(serializers.CharField):
     def to_representation(self, value: str) -> str | None:  # type: ignore[override]  # null is what it is for
         """Return the text, or None."""
         return value or None
+
+
+class ExpirationOutput(serializers.Serializer[Any]):
+    """A deadline, and the date that decides it."""
+
+    date = serializers.DateTimeField()
+    reason = serializers.ChoiceField(choices=ExpiryReason.choices)
+
+
+class RecentActionOutput(serializers.Serializer[Any]):
+    """The latest allocation or successful reminder."""
+
+    action_type = serializers.ChoiceField(choices=["assigned", "reminded"])
+    timestamp = serializers.DateTimeField()
+
+
+class FailureOutput(serializers.Serializer[Any]):
+    """The latest failure, in enterprise-access' words; `cause` is the exact code."""
+
+    action_type = serializers.ChoiceField(choices=ActionType.choices)
+    error_reason = serializers.ChoiceField(choices=ErrorReason.choices)
+    cause = serializers.CharField()
+
+
+class AttemptOutput(serializers.Serializer[Any]):
+    """A failed attempt: its number, time, cause and error."""
+
+    open_ended = True
 
 
 class ActionSerializer(serializers.ModelSerializer[LearnerContentAssignmentAction]):
@@ -57,7 +86,7 @@ class ActionSerializer(serializers.ModelSerializer[LearnerContentAssignmentActio
 class TimelineActionSerializer(ActionSerializer):
     """An action on the timeline, with its attempts, their errors and the time of the next one."""
 
-    retry_of = serializers.SlugRelatedField[LearnerContentAssignmentAction](slug_field="uuid", read_only=True)
+    retry_of = serializers.UUIDField(source="retry_of.uuid", default=None, allow_null=True, read_only=True)
     occasion = serializers.CharField(source="dedup_key", read_only=True)
     content_run_key = TextOrNullField(
         help_text="Of a redemption, the run of the assigned course that it is for; else null"
@@ -84,7 +113,7 @@ class TimelineActionSerializer(ActionSerializer):
         """Return when it finally failed, else null."""
         return action.completed_at if action.status == Status.FAILED else None
 
-    @extend_schema_field(serializers.ListField(child=serializers.DictField()))
+    @extend_schema_field(AttemptOutput(many=True))
     def get_attempt_log(self, action: LearnerContentAssignmentAction) -> list[dict[str, Any]]:
         """Return the failed attempts, the last ten, without stack traces."""
         return [
@@ -154,7 +183,7 @@ class AssignmentSerializer(serializers.ModelSerializer[LearnerContentAssignment]
         """Return the assigned price in cents, negative."""
         return -assignment.price_cents
 
-    @extend_schema_field(serializers.DictField())
+    @extend_schema_field(ExpirationOutput)
     def get_earliest_possible_expiration(self, assignment: LearnerContentAssignment) -> dict[str, Any]:
         """Return the deadline and its reason."""
         return {"date": _iso(assignment.expires_at), "reason": assignment.expires_reason}
@@ -186,7 +215,7 @@ class AdminAssignmentSerializer(AssignmentSerializer):
             "content_metadata",
         )
 
-    @extend_schema_field(serializers.DictField())
+    @extend_schema_field(RecentActionOutput)
     def get_recent_action(self, assignment: LearnerContentAssignment) -> dict[str, Any]:
         """Return the latest allocation or successful reminder; never null."""
         reminded = assignment.recent_action_at > assignment.allocated_at
@@ -195,6 +224,7 @@ class AdminAssignmentSerializer(AssignmentSerializer):
             "timestamp": _iso(assignment.recent_action_at),
         }
 
+    @extend_schema_field(serializers.ChoiceField(choices=LEARNER_STATES, allow_null=True))
     def get_learner_state(self, assignment: LearnerContentAssignment) -> str | None:
         """Return `notifying`, `waiting`, `expired`, `failed` or null."""
         return LearnerState(assignment.learner_state).label or None
@@ -204,7 +234,7 @@ class AdminAssignmentSerializer(AssignmentSerializer):
         """Return `deactivated` or `deleted` where the learner's account is: not mailed."""
         return getattr(assignment, "account_ended", "") or None
 
-    @extend_schema_field(serializers.DictField(allow_null=True))
+    @extend_schema_field(FailureOutput(allow_null=True))
     def get_error_reason(self, assignment: LearnerContentAssignment) -> dict[str, Any] | None:
         """Return the latest failure without a retry; `cause` is the exact code."""
         failed = assignment.last_failure()

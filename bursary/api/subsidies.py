@@ -5,13 +5,14 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils import timezone
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import OpenApiParameter, extend_schema_field
 from rest_framework import generics, serializers
 
 from bursary.access.permissions import Permission
 from bursary.api.paging import Pages
 from bursary.api.permitted import permitted_account
 from bursary.api.serializers import TextOrNullField
+from bursary.api.views import APIView
 from bursary.assignments import ledger_entries
 from bursary.assignments.ledger_entries import COMMITTED, LedgerEntryFilters, PaidAssignment
 from bursary.budgets.models import LedgerEntry
@@ -80,12 +81,13 @@ class TransactionSerializer(serializers.Serializer[PaidAssignment]):
         return (assignment.parent_content_key or assignment.content_key) if assignment else None
 
 
-class Transactions(generics.ListAPIView[LedgerEntry]):
+class Transactions(APIView, generics.ListAPIView[LedgerEntry]):
     """List what was spent from a subsidy, an account of the ledger, newest first, in pages.
 
     Spent and refunded entries alike have the state `committed`; a refunded one has its `reversal`.
     """
 
+    query = (OpenApiParameter("course_product_line", str, description="Ignored: a client sends it"),)
     serializer_class = TransactionSerializer  # type: ignore[assignment]  # of the entries with their assignments
     pagination_class = Pages
     filter_backends = (filters.DjangoFilterBackend,)

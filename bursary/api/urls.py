@@ -1,7 +1,6 @@
 """The URLs of the API, spelt as in enterprise-access."""
 
 from django.urls import path, re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from bursary.api import (
     address_corrections,
@@ -14,6 +13,7 @@ from bursary.api import (
     content_changes,
     content_events,
     declining,
+    docs,
     empty_answers,
     export,
     learner_portal,
@@ -142,7 +142,7 @@ urlpatterns = [
         name="can-request",
     ),
     path("admin-view/learner_profile/", empty_answers.LearnerProfile.as_view(), name="learner-profile"),
-    path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("schema/", docs.Described.as_view(), name="schema"),
+    path("docs/", docs.Docs.as_view(), name="docs"),
     re_path("", not_found.UnknownAddress.as_view()),
 ]

@@ -1,10 +1,12 @@
-"""The base of the API's views: a POST with an `Idempotency-Key` is done once (decision 0021)."""
+"""The base of the API's views: what a request may ask, and a POST that is done once (decision 0021)."""
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers, status, views
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -14,7 +16,7 @@ from bursary.access import idempotency
 from bursary.access.models import IdempotentRequest, User
 from bursary.api import throttling
 from bursary.api.authentication import caller, identity_of
-from bursary.api.refusals import Unprocessable
+from bursary.api.refusals import UnknownParameters, Unprocessable
 from bursary.api.rendering import FastJSONRenderer
 from bursary.lib import logs
 
@@ -28,7 +30,7 @@ LARGEST_WHOLE = 64 * 1024  # bytes of an answer that is kept as it is
 _NUL = b"\\u0000"
 
 
-_REUSED = {
+REUSED = {
     "reason": "idempotency_key_reused",
     "user_message": "This Idempotency-Key was sent with another request before.",
     "next_step": "Send it with a key of its own, or send the first request as it was.",
@@ -53,9 +55,35 @@ class AnsweredBefore(Exception):
 
 
 class APIView(views.APIView):
-    """DRF's view, which each view with a POST extends. The key belongs to the caller and the address."""
+    """DRF's view, which each view extends. An `Idempotency-Key` belongs to the caller and the address.
+
+    What the attributes name is checked here and described by `bursary.api.schema`.
+    """
+
+    query: Sequence[OpenApiParameter | type[serializers.Serializer[Any]]] = ()
+    """The parameters of the query string, besides those of filters, searches and pages."""
+    passes_over_empty = True
+    """Whether a filter without a value is as if it was left out."""
+    takes_any_parameter = False
+    """Whether parameters that the view does not know make no difference, because clients send them."""
+    reasons: Mapping[int, Sequence[str]] = {}
+    """By status, the reasons of its refusals, besides those of every view."""
 
     _claimed: IdempotentRequest | None = None
+
+    @classmethod
+    def parameters(cls) -> set[str]:
+        """Return the names of the parameters that the view knows in its query string."""
+        known = {"format"}  # of the answer
+        for one in cls.query:
+            known |= {one.name} if isinstance(one, OpenApiParameter) else {*one().fields}
+        if filters := getattr(cls, "filterset_class", None):
+            known |= {*filters.base_filters}
+        if getattr(cls, "search_fields", None):
+            known.add("search")
+        if pages := getattr(cls, "pagination_class", None):
+            known |= {*pages.query().fields}
+        return known
 
     def abridged(self, body: Any) -> Any:
         """Return what is kept of an answer above `LARGEST_WHOLE`; None: nothing, it may be done again."""
@@ -75,14 +103,19 @@ class APIView(views.APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Admit the request.
 
-        Raises AnsweredBefore, InProgress, TooManyRequests, Unprocessable, ValidationError.
+        Raises AnsweredBefore, InProgress, TooManyRequests, UnknownParameters, Unprocessable,
+        ValidationError.
         """
         super().initial(request, *args, **kwargs)
+        known = {*request.query_params} if self.takes_any_parameter else self.parameters()
+        if unknown := sorted({*request.query_params} - known):
+            raise UnknownParameters(unknown)
         key = _key_of(request)
         if key is None:
             return
-        if not 0 < len(key) <= LONGEST_KEY:
-            raise serializers.ValidationError({HEADER: [f"A key has 1 to {LONGEST_KEY} characters."]})
+        if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+            problem = f"A key has 1 to {LONGEST_KEY} characters of ASCII, without control characters."
+            raise serializers.ValidationError({HEADER: [problem]})
         identity = idempotency.digest(identity_of(request), request.path, key)
         asked = idempotency.digest(request.META.get("QUERY_STRING", ""), request.body.decode("latin-1"))
         try:
@@ -96,7 +129,7 @@ class APIView(views.APIView):
         except idempotency.RequestRunning as running:
             raise InProgress from running
         except idempotency.KeyReused as reused:
-            raise Unprocessable([_REUSED]) from reused
+            raise Unprocessable([REUSED]) from reused
         if found.status is not None:
             raise AnsweredBefore(found)
         self._claimed = found

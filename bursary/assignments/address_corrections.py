@@ -24,7 +24,7 @@ from bursary.lib.retries import repeated_after_deadlocks
 MOST_PAIRS = 1000
 MOST_ASSIGNMENTS = 1000  # of one address
 
-_REFUSALS: Mapping[str, tuple[Any, Any]] = {
+REFUSALS: Mapping[str, tuple[Any, Any]] = {
     "same_address": (_("Both are the same address."), _("Give another address.")),
     "address_in_other_pair": (
         _("An old address is in another pair, too, so that the order would decide."),
@@ -162,5 +162,5 @@ def _correct(old: str, new: str, *, now: datetime, actor: User | None, within: Q
 
 
 def _refused(old: str, new: str, reason: str) -> Correction:
-    sentence, next_step = _REFUSALS[reason]
+    sentence, next_step = REFUSALS[reason]
     return Correction(old, new, reason, sentence % {"most": MOST_ASSIGNMENTS}, str(next_step))

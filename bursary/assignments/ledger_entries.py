@@ -14,6 +14,7 @@ from uuid import UUID
 
 import django_filters
 from django.db.models import Exists, OuterRef, QuerySet
+from django_filters.fields import MultipleChoiceField
 
 from bursary.assignments import listing
 from bursary.assignments.choices import ActionType
@@ -49,11 +50,23 @@ class PaidAssignment:
     """Of the run that was redeemed, else of the assigned content; empty without an assignment."""
 
 
+class _StatesField(MultipleChoiceField):
+    """Any of the states. An empty value is as if it was left out."""
+
+    def to_python(self, value: Any) -> list[str]:
+        """Return the values that are given."""
+        return [one for one in super().to_python(value) if one]
+
+
+class _StatesFilter(django_filters.MultipleChoiceFilter):
+    field_class = _StatesField
+
+
 class LedgerEntryFilters(django_filters.FilterSet):
     """The query parameters of an account's ledger entries."""
 
     subsidy_access_policy_uuid = django_filters.UUIDFilter(field_name="budget__uuid")
-    state = django_filters.MultipleChoiceFilter(
+    state = _StatesFilter(
         choices=[(state, state) for state in STATES],
         method="in_states",
         label="All are `committed`; the other states match none",

@@ -15,7 +15,7 @@ import django_filters
 from django.db.models import Case, Count, F, OrderBy, Prefetch, Q, QuerySet, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import NullIf
-from django.forms import IntegerField
+from django.forms import IntegerField, Select
 from django.utils.translation import gettext as _
 from django_filters.constants import EMPTY_VALUES
 
@@ -35,6 +35,7 @@ from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, Lea
 from bursary.assignments.shown_assignments import JOIN_BY, ShownAssignment
 from bursary.lib import mailbox, moments
 from bursary.lib.moments import UTC_ZONE, MomentField
+from bursary.lib.truth import TruthField
 from bursary.replica import read_modes, renamed_keys
 
 LONGEST_TEXT = 255  # characters
@@ -109,6 +110,16 @@ class NumberFilter(django_filters.Filter):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, min_value=-LARGEST_NUMBER, max_value=LARGEST_NUMBER, **kwargs)
+
+
+class TruthFilter(django_filters.BooleanFilter):
+    """`true` or `false`, or `1` or `0`."""
+
+    field_class = TruthField
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        choices = [("", "—"), ("true", "true"), ("false", "false")]
+        super().__init__(*args, widget=Select(choices=choices), **kwargs)
 
 
 class ChoicesFilter(django_filters.BaseInFilter, django_filters.ChoiceFilter):
@@ -190,7 +201,7 @@ class AssignmentFilters(django_filters.FilterSet):
     learner_email__in = TextsFilter(method="of_addresses", label="Any of these addresses")
     lms_user_id = NumberFilter(method="of_own_learners")
     lms_user_id__in = NumbersFilter(method="of_own_learners")
-    declined = django_filters.BooleanFilter(method="by_learners_refusal", label="Cancelled by its learner")
+    declined = TruthFilter(method="by_learners_refusal", label="Cancelled by its learner")
     account_ended = django_filters.ChoiceFilter(choices=AccountEnded.choices, method="with_ended_account")
     ended_at__gte = MomentFilter(method="ended_since", label="Accepted, or ended without that, since then")
     ended_at__lte = MomentFilter(method="ended_until", lookup_expr="lte", label="The same, until then")

@@ -340,6 +340,10 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Bursary",
     "DESCRIPTION": "Assigns learning content to learners, within a budget, and can always say what happened.",
     "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    # Choices stay where they are, without a component of their own: the same word has several sets of them.
+    "POSTPROCESSING_HOOKS": ["bursary.api.schema.with_tags"],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v[0-9]",
     "SWAGGER_UI_DIST": "SIDECAR",

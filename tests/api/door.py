@@ -5,12 +5,11 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from rest_framework.test import APIClient
-
 from bursary.access.models import Role, User
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget, Customer
 from bursary.replica.models import ContentMetadata
+from tests.described import DescribedClient
 from tests.world import PRICE, given_api_key, given_user
 
 Answer = Any
@@ -23,7 +22,7 @@ class Door:
     ROOT = "/api/v1"
 
     def __init__(self, *, key: str | None = None, session: User | None = None, csrf: bool = False) -> None:
-        self.client: Any = APIClient(enforce_csrf_checks=csrf)
+        self.client: Any = DescribedClient(enforce_csrf_checks=csrf)
         if key is not None:
             self.client.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
         if session is not None:

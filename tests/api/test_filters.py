@@ -166,8 +166,18 @@ def test_a_number_beyond_the_column_finds_nothing(door: Door, budget: Budget, na
     assert answer.status_code == 400 or names(answer) == []
 
 
-def test_names_that_are_no_filters_are_passed_over(door: Door, budget: Budget) -> None:
-    assert set(names(door.assignments(budget, colour="red", content__payload="x"))) == ALL
+def test_names_that_are_no_filters_are_refused_and_named(door: Door, budget: Budget) -> None:
+    answer = door.assignments(budget, colour="red", content__payload="x", search="a")
+    assert refusal_of(answer) == (400, "unknown_parameter")
+    assert answer.json()["parameters"] == ["colour", "content__payload"]
+
+
+def test_what_is_neither_true_nor_false_is_refused(door: Door, budget: Budget) -> None:
+    for value, found in (("true", 0), ("False", 4), ("1", 0), ("0", 4), ("", 4)):
+        assert len(names(door.assignments(budget, declined=value))) == found
+    answer = door.assignments(budget, declined="perhaps")
+    assert refusal_of(answer) == (400, "invalid_request")
+    assert answer.json()["declined"] == ["Give true or false."]
 
 
 def test_another_budgets_assignments_are_never_found(door: Door, budget: Budget) -> None:

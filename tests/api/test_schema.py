@@ -4,13 +4,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from django.core.management import call_command
 from django.urls import URLPattern
 from drf_spectacular.generators import SchemaGenerator
 
 from bursary.api import subsidy_urls, urls
-from tests.api.door import Door
+from tests import described
+from tests.api.door import Door, refusal_of
+from tests.docs.pages import first_column, page
 
 UNDESCRIBED = {"schema", "docs", None}  # the description itself, its reader, and every unknown address
 
@@ -38,10 +41,10 @@ def test_every_address_is_described(schema: Any) -> None:
 
 def test_every_operation_says_what_it_does_and_how_to_sign_in(schema: Any) -> None:
     for path, methods in schema["paths"].items():
-        for method, described in methods.items():
-            assert described["description"], (path, method)
+        for method, one in methods.items():
+            assert one["description"], (path, method)
             signed = path.endswith("/content-events/")  # by its body: there is no session
-            assert ({"ApiKey": []} in described.get("security", [])) != signed, (path, method)
+            assert ({"ApiKey": []} in one.get("security", [])) != signed, (path, method)
     assert schema["components"]["securitySchemes"]["ApiKey"] == {"type": "http", "scheme": "bearer"}
 
 
@@ -70,8 +73,135 @@ def test_the_envelope_of_the_assignments_has_the_counts(schema: Any) -> None:
 def test_what_is_sent_to_allocate_is_described(schema: Any) -> None:
     body = schema["components"]["schemas"]["AllocateInput"]["properties"]
     assert body["content_price_cents"]["type"] == "integer"
-    assert body["learner_emails"]["items"]["format"] == "email"
+    assert body["learner_emails"]["items"] == {"type": ["string", "null"]}  # also with names before it
     assert "202" in operation(schema, "/allocate/", "post")["responses"]
+
+
+def reasons(operation: Any) -> dict[str, set[str]]:
+    """Return the reasons of an operation's refusals by status, from their shapes."""
+    return {
+        status: {*_reason(described_shape(answer))}
+        for status, answer in operation["responses"].items()
+        if status >= "400"
+    }
+
+
+def described_shape(answer: Any) -> Any:
+    return resolved(answer["content"]["application/json"]["schema"])
+
+
+def resolved(shape: Any) -> Any:
+    return described.schema()["components"]["schemas"][shape["$ref"].split("/")[-1]]
+
+
+def _reason(shape: Any) -> list[str]:
+    found: list[str] = shape.get("items", shape)["properties"]["reason"]["enum"]
+    return found
+
+
+def test_each_operation_has_its_refusals_with_their_reasons(schema: Any) -> None:
+    found = reasons(operation(schema, "/policy-allocation/{policy_uuid}/allocate/", "post"))
+    assert found.keys() == {"400", "401", "403", "404", "406", "409", "413", "415", "422", "429", "500", "503"}
+    assert found["400"] == {"invalid_request", "unknown_parameter", "invalid_addresses", "too_many_addresses"}
+    assert found["422"] >= {"policy_spend_limit_reached", "price_out_of_band", "idempotency_key_reused"}
+    assert found["503"] >= {"catalog_unavailable", "outcome_unknown", "signing_keys_unavailable"}
+
+    read = reasons(operation(schema, "/subsidy-access-policies/", "get"))
+    assert read.keys() == {"400", "401", "403", "404", "406", "429", "500", "503"}
+
+    signed = reasons(operation(schema, "/content-events/", "post"))
+    assert "403" not in signed
+    assert "409" not in signed
+    assert signed["401"] == {
+        *("webhook_headers_missing", "webhook_timestamp_wrong", "webhook_signature_wrong"),
+    }
+
+
+def test_every_example_is_one_of_what_it_stands_for(schema: Any) -> None:
+    examples = [
+        (where, content["schema"], example)
+        for path, methods in schema["paths"].items()
+        for method, one in methods.items()
+        for where, holder in (
+            (f"{method} {path}", one.get("requestBody", {})),
+            *((f"{method} {path} {status}", answer) for status, answer in one["responses"].items()),
+        )
+        for content in holder.get("content", {}).values()
+        for example in (
+            *(shown["value"] for shown in content.get("examples", {}).values()),
+            *([content["example"]] if "example" in content else []),
+        )
+    ]
+    sent = [where for where, _shape, _example in examples if where.startswith("post") and where.endswith("/")]
+    assert len(sent) == len([1 for one in schema["paths"].values() if "post" in one])
+    for where, shape, example in examples:
+        whole = shape | {"components": described.schema()["components"]}
+        validator = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+        assert not (problem := next(validator.iter_errors(example), None)), (where, problem)
+
+
+def test_refusals_by_rules_are_arrays_and_others_objects(schema: Any) -> None:
+    for path, methods in schema["paths"].items():
+        for method, one in methods.items():
+            for status, answer in one["responses"].items():
+                if status >= "400":
+                    is_array = described_shape(answer)["type"] == "array"
+                    assert is_array == (status == "422"), (path, method, status)
+
+
+def test_every_reason_of_the_page_is_described_and_no_other(schema: Any) -> None:
+    described_ones = set.union(
+        *(
+            found
+            for methods in schema["paths"].values()
+            for one in methods.values()
+            for found in reasons(one).values()
+        )
+    )
+    # Of other methods, of what a proxy answers, and of what the framework might.
+    elsewhere = {"method_not_allowed", "refused"}
+    assert described_ones == {*first_column(page("docs/api.md"), "Reasons")} - elsewhere
+
+
+def test_what_passes_says_when_to_come_again(schema: Any) -> None:
+    for methods in schema["paths"].values():
+        for one in methods.values():
+            assert "Retry-After" in one["responses"]["503"]["headers"]
+
+
+def test_what_acts_on_all_that_is_found_has_the_filters_of_the_list(schema: Any) -> None:
+    ignored = {"page", "page_size", "cursor"}
+    of_list = {one["name"] for one in operation(schema, "/admin/assignments/", "get")["parameters"]} - ignored
+    for ending in ("cancel-all/", "remind-all/", "retry-all/", "extend-all/"):
+        found = {one["name"] for one in operation(schema, ending, "post")["parameters"]}
+        assert found - {"Idempotency-Key"} == of_list, ending
+    assert {one["name"] for one in operation(schema, "/export/", "get")["parameters"]} == of_list
+
+
+def test_every_operation_has_a_summary_and_a_tag_that_says_what_it_is(
+    schema: Any,
+) -> None:
+    known = {tag["name"] for tag in schema["tags"] if tag["description"]}
+    for methods in schema["paths"].values():
+        for one in methods.values():
+            assert len(one["summary"]) > 15
+            assert not one["summary"].endswith(".")
+            assert known >= {*one["tags"]}
+
+
+@pytest.mark.django_db
+def test_a_key_that_does_not_work_is_refused_at_the_description_as_elsewhere() -> None:
+    door = Door(key="nonsense")
+    for path in ("schema/", "docs/"):
+        assert refusal_of(door.get(path)) == (401, "not_signed_in")
+    assert refusal_of(Door().send("GET", "docs/", HTTP_ACCEPT="image/png")) == (406, "not_acceptable")
+
+
+@pytest.mark.django_db
+def test_the_page_uses_what_is_served_from_here_alone() -> None:
+    answer = Door().get("docs/")
+    assert "script-src 'self';" in answer.headers["Content-Security-Policy"]
+    assert "<script>" not in answer.content.decode()
 
 
 @pytest.mark.django_db
@@ -81,6 +211,6 @@ def test_the_description_and_its_reader_are_served_from_here_alone() -> None:
     described = door.get("schema/")
     assert described.status_code == 200
     assert b"openapi: 3" in described.content
-    page = door.get("docs/").content.decode()
-    assert "/static/drf_spectacular_sidecar/" in page
-    assert "cdn." not in page
+    shown = door.get("docs/").content.decode()
+    assert "/static/drf_spectacular_sidecar/" in shown
+    assert "cdn." not in shown

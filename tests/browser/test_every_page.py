@@ -201,3 +201,9 @@ def test_the_pages_around_signing_in_and_ones_own_account(visitor: Visitor) -> N
     page.get_by_role("link", name="Revoke HR report").click()
     expect(page.get_by_role("link", name="No, back")).to_be_visible()
     visitor.looks_over()
+
+
+def test_the_description_of_the_api_opens_an_operation_with_its_refusals(visitor: Visitor) -> None:
+    page = visitor.open("/api/v1/docs/")
+    page.get_by_text("Preview an allocation").click()
+    expect(page.get_by_text("idempotency_key_reused").first).to_be_visible()

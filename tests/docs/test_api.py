@@ -9,9 +9,8 @@ from django.urls import resolve
 from django.urls.resolvers import URLPattern
 
 from bursary.access.models import Role
-from bursary.api import subsidy_urls, urls
+from bursary.api import paging, subsidy_urls, urls
 from bursary.api.not_found import UnknownAddress
-from bursary.api.paging import Pages
 from bursary.assignments.addresses import MOST_ADDRESSES
 from bursary.assignments.listing import DEFAULT_ORDERING, ORDERINGS, AssignmentFilters
 from tests.docs.pages import first_column, page, rows, section, spans
@@ -74,7 +73,7 @@ def test_the_orderings_are_those_that_the_list_has() -> None:
 
 
 def test_the_limits_are_those_that_hold() -> None:
-    assert f"`page_size` ({Pages.page_size}, at most {Pages.max_page_size})" in PAGING
+    assert f"`page_size` ({paging.DEFAULT_SIZE}, at most {paging.LARGEST_SIZE})" in PAGING
     assert f"At most {MOST_ADDRESSES:,} addresses." in API
 
 

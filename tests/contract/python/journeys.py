@@ -39,11 +39,6 @@ class Caller:
     def get(self, address: str, **parameters: Any) -> Any:
         return self._send("get", address, HTTPStatus.OK, **parameters)
 
-    def get_plain(self, address: str, **parameters: Any) -> Any:
-        """Return JSON that the description leaves open, by the request that the client makes."""
-        asked = OPERATIONS["get", address]._get_kwargs(**parameters)
-        return self.client.get_httpx_client().request(**asked).raise_for_status().json()
-
     def post(self, address: str, status: HTTPStatus, body: dict[str, Any], **parameters: Any) -> Any:
         function: Any = OPERATIONS["post", address].sync_detailed
         kind = get_type_hints(function)["body"]
@@ -92,12 +87,12 @@ def as_administrator(caller: Caller) -> None:
 
 def as_learner(caller: Caller) -> None:
     address = "/api/v1/policy-redemption/credits_available/"
-    [policy] = caller.get_plain(address, enterprise_customer_uuid=GIVEN["customer"])
-    [assignment] = policy["learner_content_assignments"]
-    assert assignment["state"] == "allocated", assignment
+    [policy] = caller.get(address, enterprise_customer_uuid=GIVEN["customer"])
+    [assignment] = policy.learner_content_assignments
+    assert assignment.state == "allocated", assignment
     address = "/api/v1/policy-redemption/enterprise-customer/{customer_uuid}/can-redeem/"
-    [shown] = caller.get_plain(address, customer_uuid=GIVEN["customer"], content_key=[GIVEN["course"]])
-    assert shown["can_redeem"], shown
+    [shown] = caller.get(address, customer_uuid=GIVEN["customer"], content_key=[GIVEN["course"]])
+    assert shown.can_redeem, shown
     redeemed = caller.post(
         "/api/v1/policy-redemption/{policy_uuid}/redeem/",
         HTTPStatus.OK,

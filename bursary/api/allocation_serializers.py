@@ -1,0 +1,202 @@
+"""The answers to an allocation and to its preview."""
+
+from typing import Any
+
+from drf_spectacular.utils import PolymorphicProxySerializer
+from rest_framework import serializers
+
+from bursary.api.serializers import AssignmentSerializer
+from bursary.assignments.addresses import BadAddresses
+from bursary.assignments.choices import ExpiryReason, State
+from bursary.assignments.matching import NO_CHANGE, Verdict
+from bursary.assignments.preview_warnings import WarningCode
+from bursary.replica.joining import JoiningRefusal
+
+_READ_COLUMN = "The heading of the only column of addresses, if it names other people, such as managers"
+REFUSED = (
+    *("content_not_in_catalog", *JoiningRefusal, "content_price_unknown", "price_out_of_band"),
+    *("deadline_passed", "policy_expired", "subsidy_expired"),
+    *("policy_spend_limit_reached", "not_enough_value_in_subsidy", BadAddresses.reason),
+)
+"""Why content is not allocated."""
+
+
+class UnchangedAssignmentSerializer(AssignmentSerializer):
+    """An assignment for which nothing was allocated to its learner, and why."""
+
+    verdict = serializers.ChoiceField(choices=[one.value for one in NO_CHANGE], read_only=True)
+
+    class Meta(AssignmentSerializer.Meta):
+        fields = (*AssignmentSerializer.Meta.fields, "verdict")
+
+
+class UnderstoodOutput(serializers.Serializer[Any]):
+    """The instant that the due date means."""
+
+    due_date = serializers.DateTimeField()
+
+
+class JoiningOutput(serializers.Serializer[Any]):
+    """The run that gives the price, and when enrolment closes in the last run that learners can join."""
+
+    content_run_key = serializers.CharField()
+    content_price_cents = serializers.IntegerField(allow_null=True)
+    join_by = serializers.DateTimeField(allow_null=True, help_text="Null without a date")
+
+
+class DroppedOutput(serializers.Serializer[Any]):
+    """A part of an entry that was left out, such as a name."""
+
+    position = serializers.IntegerField()
+    text = serializers.CharField()
+    column = serializers.CharField(allow_null=True, help_text="Of an address, the column it is left out with")
+
+
+class AssignedOutput(serializers.Serializer[Any]):
+    """An assignment that a learner has."""
+
+    uuid = serializers.UUIDField()
+    content_key = serializers.CharField()
+    state = serializers.ChoiceField(choices=State.choices)
+
+
+class EntryOutput(serializers.Serializer[Any]):
+    """One entry of the list, and what becomes of its learner."""
+
+    position = serializers.IntegerField(help_text="In the list that was sent, from 0")
+    address = serializers.CharField()
+    verdict = serializers.ChoiceField(choices=[*Verdict])
+    recognised = serializers.BooleanField(help_text="A learner known by another address")
+    duplicate_of = serializers.IntegerField(allow_null=True, help_text="The position of the first entry")
+    assignment_uuid = serializers.UUIDField(allow_null=True)
+    assignment = AssignedOutput(allow_null=True)
+
+
+class WarningOutput(serializers.Serializer[Any]):
+    """What to check about one entry, with figures of its own."""
+
+    open_ended = True
+
+    code = serializers.ChoiceField(choices=[*WarningCode])
+    user_message = serializers.CharField()
+    next_step = serializers.CharField()
+
+
+class CountedWarningOutput(WarningOutput):
+    """One kind of warning, and the number of entries with it."""
+
+    open_ended = False
+
+    count = serializers.IntegerField()
+
+
+class PreviewedEntryOutput(EntryOutput):
+    """One entry of a previewed list. One that no mail can be sent to has the verdict `invalid`."""
+
+    verdict = serializers.ChoiceField(choices=[*Verdict, "invalid"])
+    problem = serializers.CharField(required=False, help_text="Of an invalid one")
+    warnings = WarningOutput(many=True)
+
+
+class PreviewedDeadlineOutput(serializers.Serializer[Any]):
+    """The deadline that the assignments would have, and the date that decides it."""
+
+    date = serializers.DateTimeField()
+    reason = serializers.ChoiceField(choices=ExpiryReason.choices)
+
+
+class PreviewedRefusalOutput(serializers.Serializer[Any]):
+    """Why an allocation would be refused, with the figures behind it."""
+
+    open_ended = True
+
+    reason = serializers.ChoiceField(choices=REFUSED)
+    user_message = serializers.CharField()
+    next_step = serializers.CharField()
+    policy_uuids = serializers.ListField(child=serializers.UUIDField())
+
+
+class AllocateOutput(serializers.Serializer[Any]):
+    """The assignments by what happened to them. Amounts are in cents."""
+
+    understood = UnderstoodOutput(required=False, help_text="Where a due date was sent")
+    allocation_batch_uuid = serializers.UUIDField(help_text="The name of this request: see its batch")
+    created = AssignmentSerializer(many=True, help_text="New assignments")
+    updated = AssignmentSerializer(many=True, help_text="Ended assignments, allocated again")
+    no_change = UnchangedAssignmentSerializer(
+        many=True, help_text="Open, accepted or declined assignments, for which there is no new one"
+    )
+    recognised = EntryOutput(many=True, help_text="Addresses of learners known by another address")
+    dropped = DroppedOutput(many=True)
+    read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)
+    duplicates = EntryOutput(many=True, help_text="Entries that repeat a learner")
+    joining = JoiningOutput()
+
+
+class AllocateSummaryInput(serializers.Serializer[Any]):
+    """The query parameters of allocate."""
+
+    summary = serializers.BooleanField(
+        default=False, help_text="Answer with counts and uuids, without the assignments"
+    )
+
+
+class AllocatedCountsOutput(serializers.Serializer[Any]):
+    """The number of assignments by what happened to them."""
+
+    created = serializers.IntegerField()
+    updated = serializers.IntegerField()
+    no_change = serializers.IntegerField()
+
+
+class AllocatedUuidsOutput(serializers.Serializer[Any]):
+    """The assignments by what happened to them."""
+
+    created = serializers.ListField(child=serializers.UUIDField())
+    updated = serializers.ListField(child=serializers.UUIDField())
+    no_change = serializers.ListField(child=serializers.UUIDField())
+
+
+class AllocateSummaryOutput(serializers.Serializer[Any]):
+    """What happened, in counts and uuids, for large requests."""
+
+    understood = UnderstoodOutput(required=False, help_text="Where a due date was sent")
+    allocation_batch_uuid = serializers.UUIDField(help_text="The name of this request: see its batch")
+    counts = AllocatedCountsOutput()
+    uuids = AllocatedUuidsOutput()
+    verdicts = serializers.DictField(
+        child=serializers.ChoiceField(choices=[one.value for one in NO_CHANGE]),
+        help_text="By uuid, why nothing was allocated",
+    )
+    recognised = EntryOutput(many=True, help_text="Addresses of learners known by another address")
+    dropped = DroppedOutput(many=True)
+    read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)
+    duplicates = EntryOutput(many=True, help_text="Entries that repeat a learner")
+    joining = JoiningOutput()
+
+
+ALLOCATED = PolymorphicProxySerializer(
+    component_name="Allocated",
+    serializers=[AllocateOutput, AllocateSummaryOutput],
+    resource_type_field_name=None,
+)
+
+
+class CanAllocateOutput(serializers.Serializer[Any]):
+    """The result that allocating would have now. Amounts are in cents."""
+
+    understood = UnderstoodOutput(required=False, help_text="Where a due date was sent")
+    can_allocate = serializers.BooleanField()
+    content_key = serializers.CharField()
+    cost_cents = serializers.IntegerField(help_text="For the learners that would be allocated")
+    remaining_cents = serializers.IntegerField(
+        allow_null=True,
+        help_text="Available afterwards; negative if the money is short, null if nothing limits it",
+    )
+    deadline = PreviewedDeadlineOutput(allow_null=True)
+    joining = JoiningOutput(allow_null=True, help_text="Null where it is refused")
+    refusals = PreviewedRefusalOutput(many=True, help_text="Why it would be refused")
+    warnings = CountedWarningOutput(many=True, help_text="What to check first")
+    learners = PreviewedEntryOutput(many=True, help_text="One for each entry, in order")
+    dropped = DroppedOutput(many=True)
+    read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)
