@@ -3,8 +3,6 @@
 import gc
 import os
 import re
-import shutil
-import sqlite3
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -16,10 +14,11 @@ from django.db import connection
 from django.test import TransactionTestCase
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from pytest_django import Settings
+from pytest_django import DjangoDbBlocker, Settings
 
 from bursary.lib import outages
 from tests.emptying import empty_tables
+from tests.migrated import copy_for_sqlite, copy_on_the_server, vacuum_into
 from tests.smtp import MailServer, mail_server
 
 if TYPE_CHECKING:
@@ -115,8 +114,6 @@ ON_SQLITE_ONLY = [
 COUNTS_QUERIES = re.compile(
     "as_many_queries|the_same_queries|takes_(three|five|eight|ten|eleven|thirteen)_queries"
 )
-# A database that `make mutants` has made, with every table and no row.
-MIGRATED = os.environ.get("BURSARY_TEST_MIGRATED", "")
 collect_ignore = ON_SQLITE_ONLY if os.environ.get("BURSARY_TEST_DB", "sqlite") != "sqlite" else []
 
 
@@ -138,25 +135,32 @@ def django_db_modify_db_settings(
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(request: pytest.FixtureRequest, django_db_modify_db_settings: None) -> None:
-    """Make the test database, or copy the one of `make mutants`: making it takes each process 0.3 s."""
-    if not MIGRATED:
+def django_db_setup(
+    request: pytest.FixtureRequest,
+    django_test_environment: None,
+    django_db_modify_db_settings: None,
+    django_db_blocker: DjangoDbBlocker,
+) -> None:
+    """Make the test database, or copy that of an earlier process."""
+
+    def migrate() -> None:
         request.getfixturevalue("django_db_setup")  # pytest-django's
-        return
-    connection.close()
-    connection.settings_dict["NAME"] = shutil.copy(MIGRATED, settings.DATABASES["default"]["TEST"]["NAME"])
+
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    with django_db_blocker.unblock():
+        if connection.vendor == "sqlite":
+            copy_for_sqlite(request.config, migrate)
+        elif connection.vendor == "postgresql" and worker:
+            copy_on_the_server(worker, migrate)
+        else:
+            migrate()
 
 
 @pytest.fixture(scope="session")
 def empty_database(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an SQLite file with every table and no row, to be copied: migrating takes a process seconds."""
     file = tmp_path_factory.mktemp("empty") / "bursary.sqlite3"
-    made = sqlite3.connect(connection.settings_dict["NAME"])
-    try:
-        made.execute("VACUUM INTO ?", [str(file)])
-    finally:
-        made.close()
-    file.chmod(0o600)
+    vacuum_into(file)
     return file
 
 
