@@ -44,6 +44,7 @@ def notify(now: datetime) -> None:
     notices.send_due(clock=lambda: now)
 
 
+@pytest.mark.on_every_engine
 def test_a_deadline_that_moved_into_the_past_lets_nothing_expire_for_a_day(mail: MailServer) -> None:
     budget, content = given_budget(), given_content()
     given_user(Role.ADMINISTRATOR, customer=budget.customer, email="ada@people.example")
@@ -119,6 +120,7 @@ def test_it_can_be_accepted_until_the_deadline_that_was_brought_forward() -> Non
         (3 * HOUR, 5 * HOUR, False),  # put off
     ],
 )
+@pytest.mark.on_every_engine
 def test_only_what_is_brought_forward_to_less_than_a_day_has_its_grace(
     at_first: timedelta, then: timedelta, graced: bool
 ) -> None:
@@ -135,6 +137,7 @@ def test_a_deadline_put_off_within_its_grace_keeps_it() -> None:
     assert LearnerContentAssignment.objects.get().grace_until == NOW + DAY
 
 
+@pytest.mark.on_every_engine
 def test_a_budgets_end_brought_near_waits_as_well() -> None:
     assignment = given_assignment()
     terms.change(assignment.budget, now=NOW, terms={"ends_at": NOW + HOUR})
@@ -149,6 +152,7 @@ def test_a_deadline_that_passes_in_its_own_time_has_no_grace() -> None:
     assert expired(NOW + 2 * HOUR) == 1
 
 
+@pytest.mark.on_every_engine
 def test_nothing_expires_before_an_administrator_was_notified(mail: MailServer) -> None:
     budget, content = given_budget(), given_content()
     given_user(Role.ADMINISTRATOR, customer=budget.customer)
@@ -261,6 +265,7 @@ def subjects(mail: MailServer) -> list[str]:
     return [sent["Subject"].strip().partition(" of “")[0] for sent in mail.received]
 
 
+@pytest.mark.on_every_engine
 def test_a_change_in_batches_is_one_mail_with_the_total(
     mail: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +283,7 @@ def test_a_change_in_batches_is_one_mail_with_the_total(
     assert [expired(NOW + DAY - HOUR), expired(NOW + DAY + HOUR)] == [0, 7]
 
 
+@pytest.mark.on_every_engine
 def test_administrators_notified_of_fewer_are_notified_again_of_all(
     mail: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,6 +305,7 @@ def test_administrators_notified_of_fewer_are_notified_again_of_all(
     assert expired(NOW + 3 * DAY) == 5
 
 
+@pytest.mark.on_every_engine
 def test_assignments_that_come_while_the_mail_is_sent_are_in_another_mail(
     mail: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,6 +327,7 @@ def test_assignments_that_come_while_the_mail_is_sent_are_in_another_mail(
     assert subjects(mail) == [f"The deadline of {count} assignments" for count in (3, 5)]
 
 
+@pytest.mark.on_every_engine
 def test_a_notice_of_other_content_delays_no_expiry(mail: MailServer) -> None:
     budget, graced, other = given_budget(), given_content(), given_content()
     given_user(Role.ADMINISTRATOR, customer=budget.customer)
@@ -332,6 +340,7 @@ def test_a_notice_of_other_content_delays_no_expiry(mail: MailServer) -> None:
     assert expired(NOW + 2 * DAY) == 1
 
 
+@pytest.mark.on_every_engine
 def test_a_notice_that_cannot_be_sent_holds_the_money_for_a_week_at_most(mail: MailServer) -> None:
     budget, content = given_budget(), given_content()
     given_user(Role.ADMINISTRATOR, customer=budget.customer)
@@ -387,6 +396,7 @@ def test_a_notice_that_was_sent_is_not_sent_again(mail: MailServer) -> None:
     assert len(mail.received) == 1
 
 
+@pytest.mark.on_every_engine
 def test_a_change_that_is_rolled_back_leaves_no_notice() -> None:
     given_assignment(content=(content := given_content()))
     with transaction.atomic():

@@ -18,6 +18,8 @@ from bursary.config.commands import GROUPS
 from bursary.config.settings import database_config
 from tests.ops.processes import PATIENCE, environment
 
+pytestmark = pytest.mark.takes_long
+
 EACH = """
 import sys
 from bursary.config.cli import main

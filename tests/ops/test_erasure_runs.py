@@ -101,6 +101,7 @@ def tables_with_traces_of(address: str) -> set[str]:
 
 @pytest.mark.takes_long
 @pytest.mark.sqlite_only  # in a process of its own, which uses SQLite
+@pytest.mark.on_every_engine
 def test_afterwards_no_file_and_no_table_holds_a_forgotten_address(installed: Path) -> None:
     env = environment(installed, DJANGO_SETTINGS_MODULE="bursary.config.settings")
     prepared = python("-c", A_PAST, env=env)
@@ -194,6 +195,7 @@ def test_the_clock_gets_plain_values(folder: Path) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.on_every_engine
 def test_on_request_no_table_and_no_file_knows_the_address(folder: Path) -> None:
     account = given_user(Role.LEARNER, customer=given_budget().customer, email=ALICE, username=ALICE)
     now = timezone.now()
