@@ -21,6 +21,11 @@ def budget(budget_of_the_cast: Budget) -> Budget:
     return Budget.objects.get(pk=budget_of_the_cast.pk)
 
 
+@pytest.fixture
+def door(door_of_the_cast: Door) -> Door:
+    return door_of_the_cast
+
+
 @pytest.mark.parametrize(
     ("name", "value", "found"),
     [
