@@ -16,6 +16,13 @@ from pytest_django.live_server_helper import LiveServer
 
 from tests.browser.visitor import PATIENCE, Visitor
 
+CHEAP = (
+    "--disable-gpu",
+    "--disable-extensions",
+    "--disable-features=SpareRendererForSitePerProcess",
+    "--renderer-process-limit=1",
+)
+"""What a browser does ahead of time, or with a graphics card that there is not: a quarter of its work."""
 HELD = ExitStack()
 """The browser, from the first of these tests to the last."""
 STARTED: list[Browser] = []
@@ -41,7 +48,9 @@ def chromium() -> Browser:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # the loop is Playwright's; Django runs as usual
         # Without a name server: a page that asks for another origin gets nothing, and is found out.
         offline = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost"
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", offline])
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", *CHEAP, offline]
+        )
         HELD.callback(browser.close)
         STARTED.append(browser)
     return STARTED[0]
