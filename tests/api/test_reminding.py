@@ -151,7 +151,7 @@ def test_all_waiting_learners_are_reminded_and_counted(
 ) -> None:
     given_assignment(budget, given_content(), address=ALICE)  # not notified yet
     given_assignment(given_budget(), content)  # another budget's
-    answer = door.to_all(given_budget(customer=budget.customer), "remind")
+    answer = door.to_all(budget, "remind")
     assert answer.status_code == 202
     assert answer.json() == {
         "reminded": 3,
