@@ -137,7 +137,6 @@ def test_a_deadline_put_off_within_its_grace_keeps_it() -> None:
     assert LearnerContentAssignment.objects.get().grace_until == NOW + DAY
 
 
-@pytest.mark.on_every_engine
 def test_a_budgets_end_brought_near_waits_as_well() -> None:
     assignment = given_assignment()
     terms.change(assignment.budget, now=NOW, terms={"ends_at": NOW + HOUR})
@@ -265,7 +264,6 @@ def subjects(mail: MailServer) -> list[str]:
     return [sent["Subject"].strip().partition(" of “")[0] for sent in mail.received]
 
 
-@pytest.mark.on_every_engine
 def test_a_change_in_batches_is_one_mail_with_the_total(
     mail: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,7 +281,6 @@ def test_a_change_in_batches_is_one_mail_with_the_total(
     assert [expired(NOW + DAY - HOUR), expired(NOW + DAY + HOUR)] == [0, 7]
 
 
-@pytest.mark.on_every_engine
 def test_administrators_notified_of_fewer_are_notified_again_of_all(
     mail: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,7 +302,6 @@ def test_administrators_notified_of_fewer_are_notified_again_of_all(
     assert expired(NOW + 3 * DAY) == 5
 
 
-@pytest.mark.on_every_engine
 def test_assignments_that_come_while_the_mail_is_sent_are_in_another_mail(
     mail: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,7 +323,6 @@ def test_assignments_that_come_while_the_mail_is_sent_are_in_another_mail(
     assert subjects(mail) == [f"The deadline of {count} assignments" for count in (3, 5)]
 
 
-@pytest.mark.on_every_engine
 def test_a_notice_of_other_content_delays_no_expiry(mail: MailServer) -> None:
     budget, graced, other = given_budget(), given_content(), given_content()
     given_user(Role.ADMINISTRATOR, customer=budget.customer)
@@ -340,7 +335,6 @@ def test_a_notice_of_other_content_delays_no_expiry(mail: MailServer) -> None:
     assert expired(NOW + 2 * DAY) == 1
 
 
-@pytest.mark.on_every_engine
 def test_a_notice_that_cannot_be_sent_holds_the_money_for_a_week_at_most(mail: MailServer) -> None:
     budget, content = given_budget(), given_content()
     given_user(Role.ADMINISTRATOR, customer=budget.customer)

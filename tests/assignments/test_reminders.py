@@ -332,7 +332,6 @@ def test_a_learner_accepting_before_being_notified_is_nudged_nevertheless(mail: 
     assert nudge(24) == 1
 
 
-@pytest.mark.on_every_engine
 def test_a_missed_nudge_is_caught_up_until_the_start_and_not_after(mail: MailServer) -> None:
     starting(NOW + 40 * DAY)
     starting(NOW + 30 * DAY)
@@ -392,7 +391,6 @@ def test_nudging_by_hand_says_what_came_of_each(mail: MailServer) -> None:
     assert outcome.refused == {far.uuid: "not starting soon", unknown.uuid: "without a start"}
 
 
-@pytest.mark.on_every_engine
 def test_cancelling_takes_reminders_and_nudges_back(notified: LearnerContentAssignment) -> None:
     remind(7)
     actions.request([notified], [ActionType.NUDGED], now=NOW + 7 * DAY)
