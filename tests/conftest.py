@@ -3,8 +3,6 @@
 import gc
 import os
 import re
-import shutil
-import sqlite3
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -16,12 +14,15 @@ from django.db import connection
 from django.test import TransactionTestCase
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from pytest_django import Settings
+from pytest_django import DjangoDbBlocker, Settings
+from xdist.remote import Producer
 
 from bursary.api import throttling
 from bursary.lib import outages
 from tests.emptying import empty_tables
+from tests.migrated import copy_for_sqlite, copy_on_the_server, vacuum_into
 from tests.smtp import MailServer, mail_server
+from tests.workers import FileScheduling
 
 if TYPE_CHECKING:
     from tests.celery_stack import CeleryStack
@@ -38,7 +39,8 @@ ON_SQLITE_ONLY = [
     *("architecture", "docs", "config"),  # read the code, the pages and the settings
     *("catalog", "enterprise_catalog", "upstream"),  # parse, and talk HTTP
     *("dashboard", "ops/test_admin.py", "ops/test_migrate.py", "browser"),  # pages
-    *("api/test_schema.py", "api/test_not_found.py", "api/test_inputs.py"),  # inputs
+    *("api/test_schema.py", "api/test_not_found.py"),
+    *("api/test_inputs.py", "api/test_hostile_queries.py"),  # inputs
     "api/test_routes.py",  # permissions
     # What these do is tested on both, in assignments/test_failures.py and assignments/test_extension.py.
     *("api/test_repairs.py", "api/test_allocation_batches.py", "api/test_export.py"),
@@ -118,13 +120,53 @@ ON_SQLITE_ONLY = [
     *("ops/test_serving_fairly.py", "ops/test_fuzzing.py"),
     *("deploy/test_deploy_files.py", "ops/test_distribution.py"),  # read files, and install in a folder
     "api/test_idempotency.py",  # claims are tested on both, in access/test_idempotency.py
+    # Which address, scope or repeated request means what. Unique addresses, keys and claims are tested on
+    # both, in access/test_models.py, test_api_key_races.py, test_learner_links.py, test_idempotency.py.
+    *("access/test_account_addresses.py", "access/test_admin.py", "api/test_key_scopes.py"),
+    "api/test_repeated_requests.py",
+    "assignments/test_offered_terms.py",  # the rule in SQL is tested on both, in replica/test_joining_rows.py
+    "contract/test_learner_portal.py",  # answers; what they are read from is tested on both, in assignments/
+    "replica/test_statements.py",  # counts statements
+]
+# Of these, servers run the tests marked `on_every_engine`: what locks, claims, races, is refused by a
+# constraint, sorted, searched, compared as text or as an instant in SQL, written in bulk, in JSON or in
+# savepoints. The others decide in Python, by rows that every engine reads and writes alike.
+MOSTLY_ON_SQLITE = [
+    # Accounts and keys: constraints, and the lease under which keys are fetched.
+    *("access/test_models.py", "access/test_signing_keys.py"),
+    # Answers of the API: what is searched, sorted, paged, or refused by the engine itself.
+    *("api/test_budgets.py", "api/test_content.py", "api/test_content_changes.py"),
+    *("api/test_filters.py", "api/test_paging.py", "api/test_subsidies.py"),
+    *("api/test_timeline.py", "contract/test_admin_portal.py"),
+    "flows/test_content_that_has_left_a_catalog.py",
+    # Decisions about learners, money and work: locks, what is written in bulk, what the database finds.
+    *("assignments/test_account_linking.py", "assignments/test_action_rows.py"),
+    *("assignments/test_actions.py", "assignments/test_addresses.py", "assignments/test_allocation.py"),
+    *("assignments/test_declining.py", "assignments/test_allocation_results.py"),
+    *("assignments/test_erasure.py", "assignments/test_lifecycle.py"),
+    *("assignments/test_erasure_on_request.py", "assignments/test_linking.py"),
+    *("assignments/test_matching.py", "assignments/test_redeeming_again.py"),
+    *("assignments/test_redemption.py", "assignments/test_same_course.py", "budgets/test_ledger.py"),
+    *("budgets/test_models.py", "budgets/test_terms.py"),
+    # Deadlines and sweeps: instants that SQL reckons, and what is due.
+    *("assignments/test_deadline_notices.py", "assignments/test_extension.py"),
+    *("assignments/test_reminders.py", "assignments/test_failures.py", "assignments/test_impact.py"),
+    # Work and events: claims, leases and rounds.
+    *("delivery/test_runner.py", "events/test_bus.py", "events/test_inbox.py"),
+    # Commands: pages, counts, and what must be in no table.
+    *("ops/test_backfill_runs.py", "ops/test_erasure_runs.py", "ops/test_health.py"),
+    *("ops/test_metrics.py", "ops/test_repair_commands.py", "ops/test_refresh_task.py"),
+    # The replica: claims, JSON, bulk writes, and which rows a catalog's are.
+    *("replica/test_cold_reads.py", "replica/test_due.py", "replica/test_every_recorded_line.py"),
+    *("replica/test_merge.py", "replica/test_quarantine.py", "replica/test_reads.py"),
+    *("replica/test_refresh.py", "replica/test_removal.py", "replica/test_renamed_keys.py"),
+    *("replica/test_schedule.py", "replica/test_shadow.py", "replica/test_variants.py"),
 ]
 # How many queries there are for many rows and for few is the same on both engines.
 COUNTS_QUERIES = re.compile(
-    "as_many_queries|the_same_queries|takes_(three|five|eight|ten|eleven|thirteen)_queries"
+    "as_many_queries|the_same_queries|the_queries_do_not_grow"
+    "|takes_(three|five|eight|ten|eleven|thirteen)_queries"
 )
-# A database that `make mutants` has made, with every table and no row.
-MIGRATED = os.environ.get("BURSARY_TEST_MIGRATED", "")
 collect_ignore = ON_SQLITE_ONLY if os.environ.get("BURSARY_TEST_DB", "sqlite") != "sqlite" else []
 
 
@@ -146,33 +188,41 @@ def django_db_modify_db_settings(
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(request: pytest.FixtureRequest, django_db_modify_db_settings: None) -> None:
-    """Make the test database, or copy the one of `make mutants`: making it takes each process 0.3 s."""
-    if not MIGRATED:
+def django_db_setup(
+    request: pytest.FixtureRequest,
+    django_test_environment: None,
+    django_db_modify_db_settings: None,
+    django_db_blocker: DjangoDbBlocker,
+) -> None:
+    """Make the test database, or copy that of an earlier process."""
+
+    def migrate() -> None:
         request.getfixturevalue("django_db_setup")  # pytest-django's
-        return
-    connection.close()
-    connection.settings_dict["NAME"] = shutil.copy(MIGRATED, settings.DATABASES["default"]["TEST"]["NAME"])
+
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    with django_db_blocker.unblock():
+        if connection.vendor == "sqlite":
+            copy_for_sqlite(request.config, migrate)
+        elif connection.vendor == "postgresql" and worker:
+            copy_on_the_server(worker, migrate)
+        else:
+            migrate()
 
 
 @pytest.fixture(scope="session")
 def empty_database(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an SQLite file with every table and no row, to be copied: migrating takes a process seconds."""
     file = tmp_path_factory.mktemp("empty") / "bursary.sqlite3"
-    made = sqlite3.connect(connection.settings_dict["NAME"])
-    try:
-        made.execute("VACUUM INTO ?", [str(file)])
-    finally:
-        made.close()
-    file.chmod(0o600)
+    vacuum_into(file)
     return file
 
 
 def pytest_configure() -> None:
     """Turn off what costs time in each test and is not under test."""
-    missing = [path for path in ON_SQLITE_ONLY if not (Path(__file__).parent / path).exists()]
+    listed = [*ON_SQLITE_ONLY, *MOSTLY_ON_SQLITE]
+    missing = [path for path in listed if not (Path(__file__).parent / path).exists()]
     if missing:  # a test file that was renamed must not slip into the other half unseen
-        raise pytest.UsageError(f"ON_SQLITE_ONLY in tests/conftest.py names what is not there: {missing}")
+        raise pytest.UsageError(f"tests/conftest.py lists what is not there: {missing}")
     gc.set_threshold(50_000, 20, 100)  # a test leaves little garbage
     TransactionTestCase._fixture_teardown = empty_tables  # type: ignore[attr-defined]  # private: not in the stubs
     # Static files are found on request; otherwise every test client lists them all.
@@ -190,19 +240,33 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def _is_answered_by_sqlite_alone(item: pytest.Item) -> bool:
+    if item.get_closest_marker("sqlite_only") or COUNTS_QUERIES.search(item.name):
+        return True
+    if any(item.get_closest_marker(name) for name in ("on_every_engine", "needs_row_locks", "only_on")):
+        return False
+    return item.path.relative_to(Path(__file__).parent).as_posix() in MOSTLY_ON_SQLITE
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the long tests first, so that no worker is busy with one when the others have finished."""
     if connection.vendor != "sqlite":
-        items[:] = [item for item in items if not COUNTS_QUERIES.search(item.name)]
-    items.sort(key=lambda item: item.get_closest_marker("takes_long") is None)
+        config.hook.pytest_deselected(items=[item for item in items if _is_answered_by_sqlite_alone(item)])
+        items[:] = [item for item in items if not _is_answered_by_sqlite_alone(item)]
+    long = {item.path for item in items if item.get_closest_marker("takes_long")}
+    items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.hookimpl(optionalhook=True)  # there is none with `-p no:xdist`
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileScheduling:
+    """Let workers take whole files."""
+    return FileScheduling(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("needs_row_locks") and connection.vendor == "sqlite":
         pytest.skip("needs row locks, or several processes that write: runs on PostgreSQL and MariaDB")
-    if item.get_closest_marker("sqlite_only") and connection.vendor != "sqlite":
-        pytest.skip("the engine decides nothing: runs on SQLite")
     only = item.get_closest_marker("only_on")
     if only and only.args != (connection.vendor,):
         pytest.skip(f"runs on {only.args[0]}, because {only.kwargs['because']}")

@@ -49,6 +49,7 @@ def test_what_is_saved_of_a_user_is_what_was_asked_for() -> None:
     assert (stored.first_name, stored.email, stored.learner_key) == ("Alice", ALICE, learner_key(ALICE))
 
 
+@pytest.mark.on_every_engine
 def test_an_lms_user_is_one_user_and_most_users_are_none() -> None:
     given_user(lms_user_id=7)
     given_user()
@@ -57,6 +58,7 @@ def test_an_lms_user_is_one_user_and_most_users_are_none() -> None:
         given_user(lms_user_id=7)
 
 
+@pytest.mark.on_every_engine
 def test_a_role_is_given_once() -> None:
     customer = given_customer()
     ada = given_user(Role.ADMINISTRATOR, customer=customer)
@@ -66,6 +68,7 @@ def test_a_role_is_given_once() -> None:
         RoleGrant.objects.create(user=ada, role=Role.ADMINISTRATOR, customer=customer)
 
 
+@pytest.mark.on_every_engine
 def test_a_role_is_given_once_in_bulk_and_by_form_too() -> None:
     customer = given_customer()
     ada, olga = given_user(Role.ADMINISTRATOR, customer=customer), given_user(Role.OPERATOR)
@@ -81,6 +84,7 @@ def test_a_role_is_given_once_in_bulk_and_by_form_too() -> None:
     assert RoleGrant.objects.count() == 2
 
 
+@pytest.mark.on_every_engine
 def test_an_operators_role_is_given_once() -> None:
     olga = given_user(Role.OPERATOR)
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -88,17 +92,20 @@ def test_an_operators_role_is_given_once() -> None:
 
 
 @pytest.mark.parametrize("role", [Role.ADMINISTRATOR, Role.LEARNER])
+@pytest.mark.on_every_engine
 def test_administrators_and_learners_serve_one_organisation(role: Role) -> None:
     with pytest.raises(IntegrityError), transaction.atomic():
         given_user(role)
 
 
+@pytest.mark.on_every_engine
 def test_an_operator_serves_them_all_and_names_none() -> None:
     given_user(Role.OPERATOR)
     with pytest.raises(IntegrityError), transaction.atomic():
         given_user(Role.OPERATOR, customer=given_customer())
 
 
+@pytest.mark.on_every_engine
 def test_a_learner_is_linked_to_an_organisation_once() -> None:
     first, second = given_customer(), given_customer()
     link = {"learner_key": learner_key(ALICE), "learner_email": ALICE, "created": NOW}

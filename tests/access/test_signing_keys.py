@@ -99,12 +99,14 @@ def test_before_any_key_was_read_no_token_is_refused_or_accepted(server: JwkServ
     assert outcome(now=NOW + MINUTE) == "ada"
 
 
+@pytest.mark.on_every_engine
 def test_keys_are_never_fetched_inside_a_transaction(server: JwkServer) -> None:
     with transaction.atomic(), pytest.raises(RuntimeError):
         outcome()
     assert server.asked == 0
 
 
+@pytest.mark.on_every_engine
 def test_one_process_fetches_for_all(server: JwkServer) -> None:
     outcome()
     JwkSet.objects.update(lease_until=NOW + HOUR * 2, due_at=NOW + HOUR * 2)

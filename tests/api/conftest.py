@@ -36,6 +36,12 @@ def budget_of_the_cast(django_db_setup: None, django_db_blocker: DjangoDbBlocker
         yield budget
 
 
+@pytest.fixture(scope="module")
+def door_of_the_cast(budget_of_the_cast: Budget) -> Door:
+    """Return the door as that budget's administrator finds it, for a module that only reads."""
+    return door_of(Role.ADMINISTRATOR, customer=budget_of_the_cast.customer)
+
+
 @pytest.fixture
 def content() -> ContentMetadata:
     """Return a course in the budget's catalog."""

@@ -137,6 +137,7 @@ def test_a_policy_says_whether_it_is_in_use(
     assert body["is_subsidy_active"] is subsidy_active
 
 
+@pytest.mark.on_every_engine
 def test_each_role_sees_its_budgets(budget: Budget) -> None:
     other = given_budget(name="Another")
     both = sorted([str(budget.uuid), str(other.uuid)])
@@ -168,6 +169,7 @@ def test_an_organisation_that_is_no_uuid_is_refused(door: Door, value: str) -> N
     assert "enterprise_customer_uuid" in answer.json()
 
 
+@pytest.mark.on_every_engine
 def test_policies_come_by_name_and_those_of_one_name_in_one_order(door: Door, budget: Budget) -> None:
     names = ["Zeal", "Art", "Skills"]
     made = [given_budget(customer=budget.customer, name=name) for name in names]

@@ -160,6 +160,7 @@ def test_content_is_filtered_by_type(door: Door, content: ContentMetadata) -> No
     assert keys(door.content(content_type="courserun")) == []
 
 
+@pytest.mark.on_every_engine
 def test_content_is_filtered_by_catalog_and_runs_belong_where_their_course_does(
     door: Door, content: ContentMetadata
 ) -> None:
@@ -191,6 +192,7 @@ def test_content_is_filtered_by_catalog_and_runs_belong_where_their_course_does(
         ("q " * 127, 0),
     ],
 )
+@pytest.mark.on_every_engine
 def test_content_is_searched_by_every_word_of_its_title(door: Door, search: str, found: int) -> None:
     given_content(title="Tidal Engines")
     given_content(title="Boats: 100% _safe_")
@@ -219,6 +221,7 @@ def test_a_value_that_cannot_be_read_is_refused(door: Door, name: str, value: st
 @pytest.mark.parametrize(
     "key", ["Nobody+Knows", "%00", "a%00b", "%ED%A0%80", "..", "%0A", "k" * 5000, "a/b", "'"]
 )
+@pytest.mark.on_every_engine
 def test_an_unknown_key_is_404(door: Door, content: ContentMetadata, key: str) -> None:
     assert refusal_of(door.get(f"content-metadata/{key}/")) == (404, "not_found")
 
@@ -227,6 +230,7 @@ def test_an_unknown_key_is_404(door: Door, content: ContentMetadata, key: str) -
     "key",
     ["course-v1:RiversideX+Tides+2026", "RiversideX/Tides/2026", "Río+Mareas", "a%b", "a?b", "a#b", "a&b=c"],
 )
+@pytest.mark.on_every_engine
 def test_any_key_can_be_asked_for(door: Door, key: str) -> None:
     """Also those with slashes, which runs had before they had a colon."""
     given_content(key)

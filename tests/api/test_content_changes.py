@@ -100,6 +100,7 @@ def test_changes_come_newest_first_with_old_new_when_and_by_what(
     assert [row["field"] for row in answer["results"]] == ["price_cents", "title"]
 
 
+@pytest.mark.on_every_engine
 def test_changes_are_filtered_by_field_and_time_and_come_in_pages(
     door: Door, content: ContentMetadata
 ) -> None:
@@ -147,6 +148,7 @@ def test_keys_with_slashes_have_changes_and_one_that_ends_like_the_url_is_still_
 @pytest.mark.parametrize(
     "since", ["\0", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "yesterday"]
 )
+@pytest.mark.on_every_engine
 def test_an_instant_that_no_database_takes_is_refused(
     door: Door, content: ContentMetadata, ending: str, since: str
 ) -> None:
@@ -229,6 +231,7 @@ def test_prices_dates_and_availability_are_shown_old_and_new(
     ]
 
 
+@pytest.mark.on_every_engine
 def test_a_change_touches_what_was_open_and_allocated_before_it_and_is_not_too_old(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
@@ -248,6 +251,7 @@ def test_a_change_touches_what_was_open_and_allocated_before_it_and_is_not_too_o
     assert refusal_of(refused) == (400, "invalid_request")
 
 
+@pytest.mark.on_every_engine
 def test_leaving_one_catalog_touches_the_budgets_of_that_catalog(
     door: Door, content: ContentMetadata
 ) -> None:
@@ -259,6 +263,7 @@ def test_leaving_one_catalog_touches_the_budgets_of_that_catalog(
     assert touches(impact_on(door_of(Role.OPERATOR), content)) == {ALICE: [("availability", True, False)]}
 
 
+@pytest.mark.on_every_engine
 def test_a_course_lists_changes_of_its_runs_and_a_run_its_own(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
@@ -295,6 +300,7 @@ def test_administrators_see_their_own_operators_all_and_learners_nothing(
     assert refusal_of(Door().get(address)) == (401, "not_signed_in")
 
 
+@pytest.mark.on_every_engine
 def test_of_many_changes_the_newest_are_listed(door: Door, budget: Budget, content: ContentMetadata) -> None:
     given(budget, content)
     for number in range(impact.MOST_CHANGES + 1):

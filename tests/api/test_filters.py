@@ -21,6 +21,11 @@ def budget(budget_of_the_cast: Budget) -> Budget:
     return Budget.objects.get(pk=budget_of_the_cast.pk)
 
 
+@pytest.fixture
+def door(door_of_the_cast: Door) -> Door:
+    return door_of_the_cast
+
+
 @pytest.mark.parametrize(
     ("name", "value", "found"),
     [
@@ -80,12 +85,14 @@ def budget(budget_of_the_cast: Budget) -> Budget:
         ("content_title__icontains", "%", {CRANES}),
     ],
 )
+@pytest.mark.on_every_engine
 def test_a_filter_finds_its_rows(door: Door, budget: Budget, name: str, value: str, found: set[str]) -> None:
     answer = door.assignments(budget, **{name: value})
     assert set(names(answer)) == found
     assert answer.json()["count"] == len(found)
 
 
+@pytest.mark.on_every_engine
 def test_what_ended_in_a_period_is_found_by_the_date_of_its_state(door: Door, budget: Budget) -> None:
     rows = LearnerContentAssignment.objects.filter(budget=budget)
     rows.update(accepted_at="2026-01-15T00:00:00Z")  # of an earlier cycle
@@ -161,6 +168,7 @@ def test_a_value_that_cannot_be_read_is_refused_by_its_name(
     "number", ["99999999999999999999", "9223372036854775808", "-1", "-99999999999999999999"]
 )
 @pytest.mark.parametrize("name", ["lms_user_id", "content_price_cents"])
+@pytest.mark.on_every_engine
 def test_a_number_beyond_the_column_finds_nothing(door: Door, budget: Budget, name: str, number: str) -> None:
     answer = door.assignments(budget, **{name: number})
     assert answer.status_code == 400 or names(answer) == []
@@ -186,6 +194,7 @@ def test_another_budgets_assignments_are_never_found(door: Door, budget: Budget)
     assert names(door.assignments(other, content_key__in=f"RiversideX+{ANCHORS},{uuid4()}")) == []
 
 
+@pytest.mark.on_every_engine
 def test_learner_states_are_counted_over_the_filtered_set_most_common_first(
     door: Door, budget: Budget
 ) -> None:

@@ -39,6 +39,11 @@ def budget(budget_of_the_cast: Budget) -> Budget:
     return Budget.objects.get(pk=budget_of_the_cast.pk)
 
 
+@pytest.fixture
+def door(door_of_the_cast: Door) -> Door:
+    return door_of_the_cast
+
+
 def test_every_ordering_is_tested_here() -> None:
     assert {*UP_AND_DOWN, *UNKNOWN_LAST} == set(ORDERINGS)
 

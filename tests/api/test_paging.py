@@ -42,6 +42,7 @@ def test_a_page_says_where_it_stands(five: Any) -> None:
     assert len(answer.json()["results"]) == 2
 
 
+@pytest.mark.on_every_engine
 def test_links_lead_through_all_pages_and_keep_what_was_asked(door: Door, five: Any) -> None:
     first = five(page_size=2).json()
     assert first["previous"] is None

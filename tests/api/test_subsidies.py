@@ -46,6 +46,7 @@ def spend(budget: Budget, content: ContentMetadata, *learners: str, run: str = "
     deliver()
 
 
+@pytest.mark.on_every_engine
 def test_the_budgets_of_an_account_are_listed_together_and_those_of_others_are_not(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
@@ -70,6 +71,7 @@ def test_a_redeemed_run_is_named_with_its_course(
     assert rows(door, budget, content_key=content.content_key) == [row]
 
 
+@pytest.mark.on_every_engine
 def test_a_refund_stays_listed_with_its_learner_after_the_assignment_is_allocated_again(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
@@ -98,6 +100,7 @@ def test_an_entry_that_something_else_wrote_has_no_learner(door: Door, budget: B
     assert (row["fulfillment_identifier"], row["content_key"], row["lms_user_id"]) == (None, None, None)
 
 
+@pytest.mark.on_every_engine
 def test_an_entry_that_names_another_budgets_assignment_shows_nothing_of_it(
     door: Door, budget: Budget
 ) -> None:

@@ -19,6 +19,7 @@ NOW_ISO = "2026-03-02T09:00:00Z"
 REJECTED = "zoe@nowhere.invalid"
 
 
+@pytest.mark.on_every_engine
 def test_the_timeline_answers_record_0013s_three_questions(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
@@ -71,6 +72,7 @@ def test_an_action_of_the_timeline_shows_its_result(
     assert (again["status"], again["due_at"]) == ("pending", NOW_ISO)
 
 
+@pytest.mark.on_every_engine
 def test_a_timeline_is_in_the_order_in_which_things_happened(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:

@@ -3,7 +3,7 @@
 import ast
 import io
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +26,12 @@ def tree(module: Path) -> ast.Module:
     return ast.parse(module.read_text(encoding="utf-8"), filename=str(module))
 
 
+@cache
+def nodes(source: str) -> Sequence[ast.AST]:
+    """Return every node of a source's syntax tree."""
+    return list(ast.walk(ast.parse(source)))
+
+
 def definitions(module: Path) -> Iterator[Definition]:
     """Yield every class and function of a module, nested ones too."""
     for node in ast.walk(tree(module)):
@@ -35,7 +41,7 @@ def definitions(module: Path) -> Iterator[Definition]:
 
 def prose(source: str) -> Iterator[tuple[int, str]]:
     """Yield (line, text) of each docstring, the docstrings of constants too, and of each comment."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         match node:
             case ast.Expr(value=ast.Constant(value=str(text))):
                 yield node.lineno, text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.source import PACKAGE, modules, place, tree
+from tests.architecture.source import PACKAGE, modules, nodes, place, tree
 from tests.architecture.writes import CREATORS, writes
 
 LEASE_COLUMNS = {"due_at", "early", "lease_until", "fence"}
@@ -27,7 +27,7 @@ def lease_writes(source: str) -> Iterator[tuple[int, str]]:
     """Yield (line, column) of each write of a lease's columns that is neither a creation nor superseding."""
     allowed = {
         (call.lineno, column)
-        for call in ast.walk(ast.parse(source))
+        for call in nodes(source)
         if isinstance(call, ast.Call)
         for column in _may_set(call)
     }

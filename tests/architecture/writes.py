@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.architecture.source import nodes
+
 CREATORS = {"create", "acreate", "bulk_create", "abulk_create", "get_or_create", "update_or_create"}
 UPDATERS = {"update", "aupdate", "update_or_create", "get_or_create", "create", "acreate"}
 LISTING_UPDATERS = {"bulk_update", "abulk_update"}  # take the columns' names in a list
@@ -18,9 +20,8 @@ class Write:
 
 def writes(source: str) -> Iterator[Write]:
     """Yield every write of a column: an assigned attribute, an update, a constructor's argument."""
-    tree = ast.parse(source)
-    names = _imported_as(tree)
-    for node in ast.walk(tree):
+    names = _imported_as(source)
+    for node in nodes(source):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             yield Write(node.lineno, None, node.attr)
         elif isinstance(node, ast.Call):
@@ -31,9 +32,8 @@ def writes(source: str) -> Iterator[Write]:
 
 def creations(source: str, *, model: str, related_name: str) -> Iterator[int]:
     """Yield the line of every call that makes rows of `model`, also through a related manager."""
-    tree = ast.parse(source)
-    names = _imported_as(tree)
-    for node in ast.walk(tree):
+    names = _imported_as(source)
+    for node in nodes(source):
         if not isinstance(node, ast.Call):
             continue
         found = _model(node.func) or ""
@@ -44,11 +44,11 @@ def creations(source: str, *, model: str, related_name: str) -> Iterator[int]:
             yield node.lineno
 
 
-def _imported_as(tree: ast.AST) -> dict[str, str]:
+def _imported_as(source: str) -> dict[str, str]:
     """Return the true names of what was imported under another."""
     return {
         alias.asname: alias.name
-        for node in ast.walk(tree)
+        for node in nodes(source)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
         if alias.asname

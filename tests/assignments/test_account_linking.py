@@ -57,6 +57,7 @@ def moves_to(address: str) -> User:
     return person
 
 
+@pytest.mark.on_every_engine
 def test_an_assignment_by_address_is_linked_to_a_learner_registered_later() -> None:
     assignment = given_assignment()
     given_user(email=ALICE.upper(), lms_user_id=PERSON)
@@ -66,6 +67,7 @@ def test_an_assignment_by_address_is_linked_to_a_learner_registered_later() -> N
     assert assignment.lms_user_id == PERSON
 
 
+@pytest.mark.on_every_engine
 def test_of_two_that_meet_the_older_stays_and_the_other_says_why(
     two: tuple[LearnerContentAssignment, LearnerContentAssignment],
 ) -> None:
@@ -139,6 +141,7 @@ def test_what_is_being_redeemed_waits_for_the_next_time(
     assert newer.state == State.CANCELLED
 
 
+@pytest.mark.on_every_engine
 def test_every_registered_learner_is_found() -> None:
     budget, content = given_budget(), given_content()
     allocate(budget, content, ALICE, BOB)
@@ -150,6 +153,7 @@ def test_every_registered_learner_is_found() -> None:
     ] == [1, 0]
 
 
+@pytest.mark.on_every_engine
 def test_one_that_fails_stops_no_other_and_the_tick_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -211,6 +215,7 @@ def test_two_that_were_both_accepted_stay_as_they_are() -> None:
 
 
 @pytest.mark.usefixtures("both_accepted")
+@pytest.mark.on_every_engine
 def test_learners_without_assignments_to_link_keep_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(account_linking, "USERS_PER_RUN", 1)
     carol = given_assignment(address=CAROL)
@@ -341,6 +346,7 @@ def test_two_that_were_accepted_before_the_addresses_were_joined_both_stay(
 
 
 @pytest.mark.parametrize("change", [{"redeeming_since": NOW}, {"forgotten_at": NOW}, {"state": "expired"}])
+@pytest.mark.on_every_engine
 def test_what_such_an_account_has_is_read_again_under_the_lock(
     joined: tuple[LearnerContentAssignment, LearnerContentAssignment],
     change: dict[str, object],

@@ -86,6 +86,7 @@ def test_a_sentence_is_added_to_the_allocation_of_this_cycle_and_to_no_other_row
     assert set(others.values_list("detail", "modified")) == {("", NOW)}
 
 
+@pytest.mark.on_every_engine
 def test_no_more_is_claimed_than_the_limit() -> None:
     for _each in range(2):
         given_assignment()

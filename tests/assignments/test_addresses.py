@@ -50,6 +50,7 @@ def test_an_address_is_kept_as_it_is_mailed_and_compared_by_its_key() -> None:
     assert one.learner_key == learner_key(ALICE)
 
 
+@pytest.mark.on_every_engine
 def test_correcting_before_anything_was_sent_redirects_what_waits() -> None:
     assignment = given_assignment(address="alcie@learners.example")
     addresses.correct(assignment, address=ALICE, now=LATER)
@@ -72,6 +73,7 @@ def test_correcting_twice_is_two_facts() -> None:
 
 
 @pytest.mark.parametrize("by_person", [False, True], ids=["address", "person"])
+@pytest.mark.on_every_engine
 def test_the_address_of_a_learner_with_the_assignment_already_is_refused(by_person: bool) -> None:
     assignment = given_assignment()
     assert assignment.content
@@ -140,6 +142,7 @@ def test_what_was_done_for_the_old_address_is_done_for_the_new_one(kind: ActionT
     assert [row.recipient for row in done.timeline()] == [ALICE, BOB]
 
 
+@pytest.mark.on_every_engine
 def test_what_is_on_its_way_to_the_old_address_goes_to_the_new_one_as_well() -> None:
     assignment = given_assignment(address="alcie@learners.example")
     running = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=2)
@@ -171,6 +174,7 @@ def test_what_does_not_reach_the_old_address_is_not_sent_there_again(lost: bool)
 
 @pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.on_every_engine
 def test_correcting_to_an_address_that_is_being_allocated_is_refused_or_comes_first() -> None:
     budget, content = given_budget(), given_content()
     for number in range(8):

@@ -34,6 +34,7 @@ from tests.world import (
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.on_every_engine
 def test_every_address_becomes_an_assignment_with_its_work_and_its_money() -> None:
     budget, content, ada = given_budget(seats=3), given_content(), given_user()
 
@@ -57,12 +58,14 @@ def test_every_address_becomes_an_assignment_with_its_work_and_its_money() -> No
     assert budget.held_cents == 2 * PRICE
 
 
+@pytest.mark.on_every_engine
 def test_an_account_holds_what_its_budgets_hold() -> None:
     budget = given_budget()
     allocate(budget, given_content(), ALICE)
     assert Account.objects.get().held_cents == PRICE
 
 
+@pytest.mark.on_every_engine
 def test_repeating_a_request_changes_nothing_and_costs_nothing() -> None:
     budget, content = given_budget(seats=2), given_content()
     allocate(budget, content, ALICE, BOB)
@@ -100,6 +103,7 @@ def test_more_than_ten_thousand_addresses_are_refused() -> None:
     assert not LearnerContentAssignment.objects.exists()
 
 
+@pytest.mark.on_every_engine
 def test_a_cancelled_assignment_is_allocated_again_in_a_new_cycle() -> None:
     budget, content = given_budget(seats=1), given_content()
     (first,) = allocate(budget, content, ALICE).assignments(Verdict.NEW)
@@ -123,6 +127,7 @@ def test_a_cancelled_assignment_is_allocated_again_in_a_new_cycle() -> None:
     ]
 
 
+@pytest.mark.on_every_engine
 def test_only_what_is_new_must_fit_the_budget() -> None:
     budget, content = given_budget(seats=3), given_content()
     allocate(budget, content, ALICE, BOB)
@@ -132,6 +137,7 @@ def test_only_what_is_new_must_fit_the_budget() -> None:
     assert Budget.objects.get().held_cents == 3 * PRICE
 
 
+@pytest.mark.on_every_engine
 def test_over_budget_is_refused_with_both_figures_and_nothing_is_done() -> None:
     budget, content = given_budget(seats=1), given_content()
     with pytest.raises(AllocationRefused) as refused:
@@ -142,6 +148,7 @@ def test_over_budget_is_refused_with_both_figures_and_nothing_is_done() -> None:
     assert Budget.objects.get().held_cents == 0
 
 
+@pytest.mark.on_every_engine
 def test_budgets_that_share_an_account_share_its_limit() -> None:
     customer = given_customer()
     account = Account.objects.create(customer=customer, name="Shared", limit_cents=PRICE)
@@ -154,6 +161,7 @@ def test_budgets_that_share_an_account_share_its_limit() -> None:
     assert refused.value.reason == "not_enough_value_in_subsidy"
 
 
+@pytest.mark.on_every_engine
 def test_a_limit_lowered_below_what_is_held_refuses_new_money_only() -> None:
     budget, content = given_budget(seats=2), given_content()
     allocate(budget, content, ALICE, BOB)
@@ -166,6 +174,7 @@ def test_a_limit_lowered_below_what_is_held_refuses_new_money_only() -> None:
     assert refused.value.figures["available_cents"] == 0
 
 
+@pytest.mark.on_every_engine
 def test_the_assignments_of_one_request_share_its_columns_and_no_others() -> None:
     budget, content, ada = given_budget(), given_content(), given_user()
     due_date, later = NOW + timedelta(days=5), NOW + timedelta(hours=1)
@@ -211,6 +220,7 @@ def test_a_preview_counts_what_is_allocated_again() -> None:
     assert (seen.cost_cents, seen.remaining_cents) == (PRICE, PRICE)
 
 
+@pytest.mark.on_every_engine
 def test_a_run_knows_its_course_and_belongs_where_its_course_belongs() -> None:
     course = given_content("RiversideX+TIDE")
     run = given_content(
@@ -250,6 +260,7 @@ def test_the_deadline_is_the_nearest_of_four_dates(ends: dict[str, int], reason:
     assert (stored.expires_at, stored.expires_reason) == (expected, reason)
 
 
+@pytest.mark.on_every_engine
 def test_two_rows_of_one_person_are_not_mixed_up() -> None:
     """Cancelled under the new address, open under the old one: the open one answers."""
     budget, content = given_budget(), given_content()
@@ -265,6 +276,7 @@ def test_two_rows_of_one_person_are_not_mixed_up() -> None:
     assert done.outcomes[0].known_by_other_address
 
 
+@pytest.mark.on_every_engine
 def test_two_closed_rows_of_one_person_reopen_the_one_with_the_address() -> None:
     budget, content = given_budget(), given_content()
     (old,) = allocate(budget, content, "alice@old.example").assignments(Verdict.NEW)
@@ -334,6 +346,7 @@ def test_a_preview_of_too_much_says_so_with_both_figures() -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("count", [1, 100, 1000])
 @pytest.mark.parametrize("again", [False, True], ids=["new", "again"])
+@pytest.mark.on_every_engine
 def test_allocating_many_takes_few_queries(count: int, again: bool) -> None:
     budget, content = given_budget(), given_content()
     learners = addresses(count)
@@ -351,6 +364,7 @@ def test_allocating_many_takes_few_queries(count: int, again: bool) -> None:
     assert LearnerContentAssignment.objects.filter(state=State.ALLOCATED).count() == count
 
 
+@pytest.mark.on_every_engine
 def test_content_is_read_again_under_its_lock() -> None:
     """The deadline is derived from what a change committed between the read and the lock."""
     budget, content = given_budget(), given_content()

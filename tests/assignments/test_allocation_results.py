@@ -59,6 +59,7 @@ def test_an_allocation_is_a_fact_without_a_detail() -> None:
     assert action_of(one, ActionType.ALLOCATED).detail == ""
 
 
+@pytest.mark.on_every_engine
 def test_where_a_bulk_insert_returns_no_keys_each_assignment_has_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_batch_keeps_what_it_left_unchanged_by_verdict_without_an_address() ->
     assert len(allocation_batches.left_unchanged(kept, start=1, size=1)) == 1
 
 
+@pytest.mark.on_every_engine
 def test_a_batch_keeps_its_message_and_counts_its_addresses_by_verdict() -> None:
     budget, content = given_budget(), given_content()
     first = allocate(budget, content, ALICE).batch
@@ -125,6 +127,7 @@ def test_a_batch_keeps_its_message_and_counts_its_addresses_by_verdict() -> None
     assert kept[second.uuid].counts == {"already_assigned": 1, "new": 2, "duplicate": 1}
 
 
+@pytest.mark.on_every_engine
 def test_a_request_with_a_name_in_use_allocates_nothing() -> None:
     budget, content = given_budget(), given_content()
     made = allocate(budget, content, ALICE)

@@ -44,6 +44,7 @@ def notify(now: datetime) -> None:
     notices.send_due(clock=lambda: now)
 
 
+@pytest.mark.on_every_engine
 def test_a_deadline_that_moved_into_the_past_lets_nothing_expire_for_a_day(mail: MailServer) -> None:
     budget, content = given_budget(), given_content()
     given_user(Role.ADMINISTRATOR, customer=budget.customer, email="ada@people.example")
@@ -119,6 +120,7 @@ def test_it_can_be_accepted_until_the_deadline_that_was_brought_forward() -> Non
         (3 * HOUR, 5 * HOUR, False),  # put off
     ],
 )
+@pytest.mark.on_every_engine
 def test_only_what_is_brought_forward_to_less_than_a_day_has_its_grace(
     at_first: timedelta, then: timedelta, graced: bool
 ) -> None:
@@ -149,6 +151,7 @@ def test_a_deadline_that_passes_in_its_own_time_has_no_grace() -> None:
     assert expired(NOW + 2 * HOUR) == 1
 
 
+@pytest.mark.on_every_engine
 def test_nothing_expires_before_an_administrator_was_notified(mail: MailServer) -> None:
     budget, content = given_budget(), given_content()
     given_user(Role.ADMINISTRATOR, customer=budget.customer)
@@ -387,6 +390,7 @@ def test_a_notice_that_was_sent_is_not_sent_again(mail: MailServer) -> None:
     assert len(mail.received) == 1
 
 
+@pytest.mark.on_every_engine
 def test_a_change_that_is_rolled_back_leaves_no_notice() -> None:
     given_assignment(content=(content := given_content()))
     with transaction.atomic():

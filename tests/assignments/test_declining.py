@@ -48,6 +48,7 @@ def refusal_of(assignment: LearnerContentAssignment, reason: str = "", **at: obj
     return refused.value
 
 
+@pytest.mark.on_every_engine
 def test_the_money_is_free_at_once_and_the_reason_is_kept() -> None:
     alice = given_user()
     assignment = given_assignment()
@@ -156,6 +157,7 @@ def test_a_learner_that_declined_has_nothing_to_acknowledge() -> None:
 
 @pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.on_every_engine
 def test_of_declining_and_taking_up_at_the_same_moment_exactly_one_wins() -> None:
     pairs = 30
     budget, content = given_budget(), given_content()

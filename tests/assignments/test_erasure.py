@@ -63,6 +63,7 @@ def words_of(assignment: LearnerContentAssignment) -> str:
     return str([*row, *assignment.actions.values()]).lower()
 
 
+@pytest.mark.on_every_engine
 def test_a_learner_notified_of_the_expiry_is_erased_and_what_happened_stays(mail: MailServer) -> None:
     (assignment,) = given_expired("Alice@Learners.example")
     before = timeline(assignment)
@@ -112,6 +113,7 @@ def test_forgetting_again_changes_nothing(mail: MailServer) -> None:
     assert words_of(assignment) == before
 
 
+@pytest.mark.on_every_engine
 def test_two_learners_of_one_course_and_budget_do_not_collide(mail: MailServer) -> None:
     given_expired(ALICE, BOB, CAROL)
     assert sweep() == SweepResult(done=3)
@@ -132,6 +134,7 @@ def test_a_pending_notice_of_the_expiry_is_waited_for(mail: MailServer) -> None:
     assert "alice" not in words_of(assignment)
 
 
+@pytest.mark.on_every_engine
 def test_what_is_being_sent_is_waited_for_even_after_thirty_days(mail: MailServer) -> None:
     assignment = given_assignment()
     deliver()
@@ -158,6 +161,7 @@ def test_mails_are_removed_before_the_rows_change_so_that_a_crash_is_repaired(ma
     assert sweep().done == 1
 
 
+@pytest.mark.on_every_engine
 def test_a_budget_that_fails_stops_no_other(mail: MailServer) -> None:
     (broken,), (healthy,) = given_expired(ALICE), given_expired(BOB)
     poisoned = action_of(broken, ActionType.NOTIFIED).uuid
@@ -172,6 +176,7 @@ def test_a_budget_that_fails_stops_no_other(mail: MailServer) -> None:
     assert "bob" not in words_of(healthy)
 
 
+@pytest.mark.on_every_engine
 def test_many_are_forgotten_in_batches_and_none_is_left_out(
     mail: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +208,7 @@ def test_another_customers_rows_of_the_same_address_stay(mail: MailServer) -> No
     assert [link.customer_id for link in LearnerLink.objects.all()] == [elsewhere.budget.customer_id]
 
 
+@pytest.mark.on_every_engine
 def test_the_link_stays_while_the_customer_has_something_else_for_the_address(mail: MailServer) -> None:
     budget = given_budget()
     given_expired(budget=budget)
@@ -211,6 +217,7 @@ def test_the_link_stays_while_the_customer_has_something_else_for_the_address(ma
     assert LearnerLink.objects.get().learner_email == ALICE
 
 
+@pytest.mark.on_every_engine
 def test_an_address_that_was_corrected_before_goes_as_well(mail: MailServer) -> None:
     assignment = given_assignment(address="alcie@learners.example")
     deliver()

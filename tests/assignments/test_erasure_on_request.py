@@ -140,6 +140,7 @@ def test_what_is_being_sent_is_forgotten_the_next_time(mail: MailServer) -> None
     assert "alice" not in words_of(assignment)
 
 
+@pytest.mark.on_every_engine
 def test_on_request_the_address_goes_from_every_customer(mail: MailServer) -> None:
     theirs = [given_assignment(given_budget(customer=given_customer())) for _ in range(3)]
     bobs = given_assignment(theirs[0].budget, address=BOB)
@@ -163,6 +164,7 @@ def test_an_address_that_was_corrected_is_forgotten_without_the_assignment(mail:
     assert action_of(assignment, ActionType.NOTIFIED).recipient == BOB
 
 
+@pytest.mark.on_every_engine
 def test_an_account_is_anonymised_and_its_deeds_keep_their_actor(client: Client) -> None:
     customer = given_customer()
     account = given_user(Role.LEARNER, customer=customer, email=ALICE, username=ALICE, lms_user_id=7)
@@ -212,6 +214,7 @@ def test_on_request_the_same_persons_other_address_goes_with_the_account(mail: M
     assert (assignment.lms_user_id, "bob" in words_of(assignment)) == (None, False)
 
 
+@pytest.mark.on_every_engine
 def test_an_address_erased_on_request_can_be_assigned_to_anew(mail: MailServer) -> None:
     given_user(email=ALICE, lms_user_id=7)
     assignment = given_assignment()

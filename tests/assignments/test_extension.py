@@ -58,6 +58,7 @@ def test_a_dry_run_finds_the_same_and_changes_nothing() -> None:
         assert dry == extend(one)
 
 
+@pytest.mark.on_every_engine
 def test_an_extension_takes_the_place_of_age_and_due_date() -> None:
     old = given_assignment()
     allocate(old.budget, given_content(), BOB, due_date=NOW + 5 * DAY)
@@ -86,6 +87,7 @@ def test_the_timeline_has_the_old_and_the_new_deadline_and_the_administrator() -
     )
 
 
+@pytest.mark.on_every_engine
 def test_the_end_of_enrolment_still_binds_and_is_named() -> None:
     closes = NOW + 100 * DAY
     assignment = given_assignment(content=given_content(enroll_by=closes))
@@ -150,6 +152,7 @@ def test_the_others_are_named_with_their_state_and_the_rest_is_extended() -> Non
     assert done.refused == {cancelled.uuid: "cancelled", foreign.uuid: "unknown"}
 
 
+@pytest.mark.on_every_engine
 def test_an_extended_assignment_expires_at_its_new_deadline_and_a_change_of_the_budget_keeps_it() -> None:
     assignment = given_assignment()
     extend(assignment)

@@ -62,6 +62,7 @@ def stored(assignment: LearnerContentAssignment) -> LearnerContentAssignment:
     return LearnerContentAssignment.objects.get(pk=assignment.pk)
 
 
+@pytest.mark.on_every_engine
 def test_failures_are_counted_by_budget_cause_and_day_in_one_query(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
@@ -82,6 +83,7 @@ def test_failures_are_counted_by_budget_cause_and_day_in_one_query(
     assert failures.causes([budget, other]) == {"address_rejected": 2, "message_refused": 1}
 
 
+@pytest.mark.on_every_engine
 def test_a_day_is_that_of_the_zone_asked_for_and_old_failures_are_counted_together() -> None:
     budget = given_budget()
     late_on_the_first = NOW.replace(day=1, hour=23, minute=30)  # in Madrid it is the second
@@ -93,6 +95,7 @@ def test_a_day_is_that_of_the_zone_asked_for_and_old_failures_are_counted_togeth
     assert days == [date(2026, 3, 2), None]
 
 
+@pytest.mark.on_every_engine
 def test_what_was_retried_or_does_not_fit_any_more_is_not_counted() -> None:
     budget = given_budget()
     retried, cancelled = given_failure(budget), given_failure(budget, address=BOB)
@@ -102,6 +105,7 @@ def test_what_was_retried_or_does_not_fit_any_more_is_not_counted() -> None:
     assert failures.causes([budget]) == {}
 
 
+@pytest.mark.on_every_engine
 def test_of_several_failed_reminders_the_last_one_counts_and_is_retried() -> None:
     assignment = given_assignment()
     deliver()
@@ -141,6 +145,7 @@ def test_a_retry_goes_to_the_corrected_address() -> None:
     assert action_of(assignment, ActionType.NOTIFIED).recipient == BOB
 
 
+@pytest.mark.on_every_engine
 def test_only_the_named_type_or_cause_is_retried() -> None:
     assignment = given_failure()
     actions.request([assignment], [ActionType.REMINDED], now=NOW)
@@ -154,6 +159,7 @@ def test_only_the_named_type_or_cause_is_retried() -> None:
     assert failures.causes([assignment.budget]) == {"address_rejected": 1}
 
 
+@pytest.mark.on_every_engine
 def test_what_cannot_be_retried_is_named_with_the_reason() -> None:
     budget = given_budget()
     well = given_assignment(budget)

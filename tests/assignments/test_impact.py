@@ -1,8 +1,10 @@
 """What a change of content does to open assignments, of the content and of its course: old and new."""
 
+from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
+from pytest_django import DjangoDbBlocker
 
 from bursary.assignments import allocation, impact
 from bursary.assignments.models import LearnerContentAssignment
@@ -24,6 +26,7 @@ from tests.assignments.joinable import (
     unpublished,
     without_runs,
 )
+from tests.once import made_once
 from tests.replica.listing import OTHER_CATALOG, Record
 from tests.world import CATALOG, addresses, given_budget
 
@@ -33,18 +36,19 @@ LATER = NOW + HOUR
 AGES = (90, 800)
 
 
-@pytest.fixture(autouse=True)
-def _assigned() -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _assigned(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Assign the course and its run, from budgets that end allocations after 90 and after 800 days."""
-    serve(now=NOW)
-    serve(now=NOW, catalog=OTHER_CATALOG)
-    for catalog in (CATALOG, OTHER_CATALOG):
-        for days in AGES:
-            budget = given_budget(allocation_age_days=days, catalog_uuid=catalog)
-            for number, key in enumerate((COURSE, RUN)):
-                allocation.allocate(
-                    budget, content_key=key, price_cents=6_200, entries=addresses(1, start=number), now=NOW
-                )
+    with made_once(django_db_blocker):
+        serve(now=NOW)
+        serve(now=NOW, catalog=OTHER_CATALOG)
+        for catalog in (CATALOG, OTHER_CATALOG):
+            for days in AGES:
+                budget = given_budget(allocation_age_days=days, catalog_uuid=catalog)
+                for number, key in enumerate((COURSE, RUN)):
+                    learners = addresses(1, start=number)
+                    allocation.allocate(budget, content_key=key, price_cents=6_200, entries=learners, now=NOW)
+        yield
 
 
 def effects(
@@ -68,6 +72,7 @@ def test_what_cannot_be_joined_any_more_is_an_effect(edit: Edit, key: str) -> No
     assert ("availability", True, False) in effects(key)
 
 
+@pytest.mark.on_every_engine
 def test_enrolment_that_opens_too_late_affects_those_that_end_before() -> None:
     serve(opening_too_late, now=LATER)
     assert ("availability", True, False) in effects(days=90)
@@ -76,6 +81,7 @@ def test_enrolment_that_opens_too_late_affects_those_that_end_before() -> None:
 
 @pytest.mark.parametrize("key", [COURSE, RUN])
 @pytest.mark.parametrize("field", ["end_date", "enroll_by_date"])
+@pytest.mark.on_every_engine
 def test_a_date_of_a_run_moves_the_deadline_of_its_courses_assignments_as_well(key: str, field: str) -> None:
     moved = NOW + 9 * DAY
     serve(lambda record: of_run(record, **{field: moved.isoformat()}), now=LATER)

@@ -216,6 +216,7 @@ def test_every_move_from_every_state_does_what_the_table_says(by: str, state: St
         (ActionType.EXPIRED, LearnerState.EXPIRED),
     ],
 )
+@pytest.mark.on_every_engine
 def test_a_move_settles_what_the_list_says(by: ActionType, learner_state: LearnerState) -> None:
     assignment = given_assignment()
     moved(assignment, by)
@@ -223,6 +224,7 @@ def test_a_move_settles_what_the_list_says(by: ActionType, learner_state: Learne
     assert assignment.learner_state == learner_state
 
 
+@pytest.mark.on_every_engine
 def test_running_work_is_not_superseded_and_finishes_truthfully() -> None:
     assignment = given_assignment()
     notified = assignment.actions.filter(action_type=ActionType.NOTIFIED)
@@ -231,6 +233,7 @@ def test_running_work_is_not_superseded_and_finishes_truthfully() -> None:
     assert notified.get().status == Status.RUNNING
 
 
+@pytest.mark.on_every_engine
 def test_a_refusal_says_where_each_assignment_stands() -> None:
     budget, content = given_budget(), given_content()
     allocate(budget, content, *addresses(3))
@@ -248,6 +251,7 @@ def test_a_refusal_says_where_each_assignment_stands() -> None:
 @pytest.mark.parametrize(
     ("by", "state"), [(ActionType.ALLOCATED, State.EXPIRED), (ActionType.CANCELLED, State.ALLOCATED)]
 )
+@pytest.mark.on_every_engine
 def test_the_instances_are_as_stored_after_a_move(by: ActionType, state: State) -> None:
     assignment = given_assignment_in(state)
     with transaction.atomic():
@@ -268,6 +272,7 @@ def test_a_move_writes_its_detail_and_its_actor_into_the_fact() -> None:
     assert [(fact.detail, fact.actor) for fact in facts] == [("", None), ("Two assignments met.", ada)]
 
 
+@pytest.mark.on_every_engine
 def test_a_caller_that_did_not_lock_is_refused_when_another_was_faster() -> None:
     stale = given_assignment()
     moved(stale, ActionType.CANCELLED)
@@ -279,6 +284,7 @@ def test_a_caller_that_did_not_lock_is_refused_when_another_was_faster() -> None
     assert Budget.objects.get().held_cents == 0
 
 
+@pytest.mark.on_every_engine
 def test_a_caller_that_did_not_lock_is_refused_when_a_redemption_has_begun() -> None:
     stale = given_assignment()
     LearnerContentAssignment.objects.update(redeeming_since=NOW)

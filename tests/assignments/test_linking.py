@@ -27,6 +27,7 @@ from tests.world import (
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.on_every_engine
 def test_a_learner_may_see_what_is_assigned_before_any_work_is_done() -> None:
     alice, budget = given_user(email=ALICE), given_budget()
     assignment = given_assignment(budget)
@@ -41,6 +42,7 @@ def test_its_action_is_done_names_the_link_and_waits_for_nothing() -> None:
     assert linked.provider_ref == f"link:{LearnerLink.objects.get().pk}"
 
 
+@pytest.mark.on_every_engine
 def test_learners_of_several_customers_are_linked_to_their_own() -> None:
     first, second = given_assignment(), given_assignment(address=BOB)
     LearnerLink.objects.all().delete()

@@ -100,6 +100,7 @@ def test_assignments_of_other_budgets_content_and_learners_are_not_matched(
     assert (one.verdict, one.assignment) == (Verdict.NEW, None)
 
 
+@pytest.mark.on_every_engine
 def test_a_run_is_matched_that_was_allocated_before_its_course_was_known(
     budget: Budget, content: ContentMetadata
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_run_is_matched_that_was_allocated_before_its_course_was_known(
     assert (found.verdict, found.assignment) == (Verdict.UNCHANGED, before)
 
 
+@pytest.mark.on_every_engine
 def test_a_learner_is_found_by_the_id_of_the_account_under_another_address(
     budget: Budget, content: ContentMetadata
 ) -> None:
@@ -151,6 +153,7 @@ def test_of_two_assignments_the_open_or_accepted_one_counts_and_else_the_one_wit
     assert one.lms_user_id is None  # the other assignment has it, and it is unique
 
 
+@pytest.mark.on_every_engine
 def test_of_an_address_with_two_ended_assignments_the_one_that_stayed_counts(
     budget: Budget, content: ContentMetadata
 ) -> None:
@@ -196,6 +199,7 @@ def test_one_assignment_found_both_ways_keeps_the_id(budget: Budget, content: Co
     assert (one.verdict, one.assignment, one.lms_user_id) == (Verdict.AGAIN, existing, 7)
 
 
+@pytest.mark.on_every_engine
 def test_entries_of_one_learner_count_once_and_name_the_first(
     budget: Budget, content: ContentMetadata
 ) -> None:
@@ -218,6 +222,7 @@ def test_entries_of_one_learner_count_once_and_name_the_first(
     assert found[5].lms_user_id == 8
 
 
+@pytest.mark.on_every_engine
 def test_a_learner_is_known_by_every_key_of_the_account_and_its_id(
     budget: Budget, content: ContentMetadata
 ) -> None:
@@ -231,6 +236,7 @@ def test_a_learner_is_known_by_every_key_of_the_account_and_its_id(
 
 
 @pytest.mark.parametrize("size", [1, 2, 5000])
+@pytest.mark.on_every_engine
 def test_a_long_list_is_read_in_parts_and_each_is_found(
     budget: Budget, content: ContentMetadata, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +248,7 @@ def test_a_long_list_is_read_in_parts_and_each_is_found(
     assert [one.assignment for one in found] == [*existing, moved]
 
 
+@pytest.mark.on_every_engine
 def test_an_assignment_takes_the_address_and_id_of_the_request(
     budget: Budget, content: ContentMetadata
 ) -> None:

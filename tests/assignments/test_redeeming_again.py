@@ -65,6 +65,7 @@ def spent(entries: int) -> bool:
 
 
 @pytest.mark.parametrize(("first", "then"), [(SPRING, COURSE), (COURSE, SPRING)])
+@pytest.mark.on_every_engine
 def test_the_course_and_its_run_are_paid_once(budget: Budget, first: str, then: str) -> None:
     for key in (SPRING, COURSE):
         assigned(budget, key)
@@ -111,6 +112,7 @@ def test_what_was_allocated_on_request_after_the_acceptance_is_paid_for(budget: 
     assert spent(2)
 
 
+@pytest.mark.on_every_engine
 def test_what_was_allocated_at_the_moment_of_the_acceptance_is_covered(budget: Budget) -> None:
     assigned(budget, COURSE)
     redeem(of(COURSE))
@@ -173,6 +175,7 @@ def test_other_budgets_and_learners_are_paid_for(budget: Budget) -> None:
 
 
 @pytest.mark.parametrize("known_by", ["LMS user id", "earlier address", "no id on the row yet"])
+@pytest.mark.on_every_engine
 def test_a_learner_with_two_addresses_pays_once(budget: Budget, known_by: str) -> None:
     old = "alice@old.example"
     assigned(budget, SPRING, address=old)
@@ -191,6 +194,7 @@ def test_a_learner_with_two_addresses_pays_once(budget: Budget, known_by: str) -
 @pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("keys", [[SPRING], [COURSE], [SPRING, COURSE]], ids=["run", "course", "both"])
+@pytest.mark.on_every_engine
 def test_eight_threads_that_redeem_spend_once(budget: Budget, keys: Sequence[str]) -> None:
     for key in (SPRING, COURSE):
         assigned(budget, key)

@@ -70,6 +70,7 @@ def spent_once_and_accepted() -> None:
     assert (account.held_cents, account.spent_cents) == (0, PRICE)
 
 
+@pytest.mark.on_every_engine
 def test_a_learner_takes_it_up_and_the_money_is_spent() -> None:
     assignment = redeemed(given_assignment())
     spent_once_and_accepted()
@@ -180,6 +181,7 @@ def repeat_in_vain(action: LearnerContentAssignmentAction, monkeypatch: pytest.M
     return now
 
 
+@pytest.mark.on_every_engine
 def test_where_accepting_keeps_failing_nothing_is_spent_and_the_others_money_stays_reserved(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -196,6 +198,7 @@ def test_where_accepting_keeps_failing_nothing_is_spent_and_the_others_money_sta
     assert (Budget.objects.get().held_cents, Account.objects.get().held_cents) == (0, 0)
 
 
+@pytest.mark.on_every_engine
 def test_what_an_earlier_crash_left_spent_is_repeated_until_it_is_accepted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -218,6 +221,7 @@ def test_what_an_earlier_crash_left_spent_is_repeated_until_it_is_accepted(
 
 
 @pytest.mark.parametrize("kind", ["permanent", "the worker died each time"])
+@pytest.mark.on_every_engine
 def test_no_failure_is_final_once_the_money_is_spent(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assignment = given_assignment()
     action = redemption.begin(assignment, now=NOW)
@@ -233,6 +237,7 @@ def test_no_failure_is_final_once_the_money_is_spent(kind: str, monkeypatch: pyt
     spent_once_and_accepted()
 
 
+@pytest.mark.on_every_engine
 def test_a_late_worker_does_not_accept_what_was_assigned_again() -> None:
     assignment = given_assignment()
     late = redemption.begin(assignment, now=NOW)
@@ -249,6 +254,7 @@ def test_a_late_worker_does_not_accept_what_was_assigned_again() -> None:
 
 
 @pytest.mark.parametrize("step", ["before spending", "after spending", "after moving", "after committing"])
+@pytest.mark.on_every_engine
 def test_a_crash_at_each_step_is_repaired_and_spends_once(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, name, first = {
         "before spending": (ledger, "spend", False),
@@ -275,12 +281,14 @@ def test_a_crash_at_each_step_is_repaired_and_spends_once(step: str, monkeypatch
     assert (action.status, action.attempts) == (Status.DONE, 2)
 
 
+@pytest.mark.on_every_engine
 def test_a_crash_right_after_the_hold_is_repaired_by_the_runner() -> None:
     redemption.begin(given_assignment(), now=NOW)
     deliver(now=LATER)
     spent_once_and_accepted()
 
 
+@pytest.mark.on_every_engine
 def test_a_reversal_gives_the_money_back_once_and_it_can_be_assigned_again() -> None:
     assignment = redeemed(given_assignment())
     uuid = LedgerEntry.objects.get().uuid
@@ -308,6 +316,7 @@ PAIRS = 40
 @pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("rival", ["cancel", "expire"])
+@pytest.mark.on_every_engine
 def test_a_rival_racing_redemption_never_spends_on_what_is_not_accepted(rival: str) -> None:
     budget, content = given_budget(), given_content()
     allocate(budget, content, *addresses(PAIRS))
@@ -366,6 +375,7 @@ def test_after_a_superseded_request_the_next_one_names_the_learner_and_the_time(
     assert (again.actor, again.created, again.due_at) == (learner, LATER, LATER)
 
 
+@pytest.mark.on_every_engine
 def test_nothing_of_a_redemption_is_left_open_when_it_ends() -> None:
     assignment = redeemed(given_assignment())
     assert action_of(assignment, ActionType.REDEEMED).due_at is None

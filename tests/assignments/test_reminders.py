@@ -57,6 +57,7 @@ def remind_and_deliver(day: int) -> int:
     return done
 
 
+@pytest.mark.on_every_engine
 def test_a_learner_without_an_answer_is_reminded_on_the_days_of_the_table(
     notified: LearnerContentAssignment, mail: MailServer
 ) -> None:
@@ -86,6 +87,7 @@ def test_a_moment_early_no_learner_is_reminded(notified: LearnerContentAssignmen
     assert reminders.remind_due(now=NOW + 7 * DAY).done == 1
 
 
+@pytest.mark.on_every_engine
 def test_missed_days_are_caught_up_by_one_mail_and_a_date_never_makes_two(
     notified: LearnerContentAssignment,
 ) -> None:
@@ -136,11 +138,13 @@ def test_a_reminder_by_hand_covers_the_dates_before_it(notified: LearnerContentA
     assert remind(60) == 1
 
 
+@pytest.mark.on_every_engine
 def test_a_table_that_changes_counts_at_once(notified: LearnerContentAssignment) -> None:
     terms.change(notified.budget, now=NOW + DAY, terms={"remind_days_after": "3", "remind_days_before": ""})
     assert [remind(2), remind(3), remind(80)] == [0, 1, 0]
 
 
+@pytest.mark.on_every_engine
 def test_a_deadline_that_moves_moves_its_reminders(notified: LearnerContentAssignment) -> None:
     content = notified.content
     assert content is not None
@@ -197,6 +201,7 @@ def test_a_sweep_takes_as_many_queries_for_many_as_for_few(mail: MailServer) -> 
 
 @pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.on_every_engine
 def test_sweeps_at_the_same_moment_remind_once(mail: MailServer) -> None:
     allocate(given_budget(), given_content(), *addresses(20))
     deliver()
@@ -249,6 +254,7 @@ def test_no_reminder_names_a_deadline_that_has_passed(mail: MailServer) -> None:
 
 @pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.on_every_engine
 def test_sweeps_and_content_changes_at_the_same_moment_wait_for_each_other(mail: MailServer) -> None:
     content, budget = given_content(start_date=NOW + 30 * DAY), given_budget()
     allocate(budget, content, *addresses(300))
@@ -273,6 +279,7 @@ def test_asked_for_twice_in_a_row_one_mail_goes_out(notified: LearnerContentAssi
     ]
 
 
+@pytest.mark.on_every_engine
 def test_all_waiting_learners_are_reminded_and_no_others(mail: MailServer) -> None:
     budget, content = given_budget(), given_content()
     mail.refuses.add("learner-0@learners.example")
@@ -298,6 +305,7 @@ def nudge(day: int) -> int:
     return reminders.nudge_due(now=NOW + day * DAY).done
 
 
+@pytest.mark.on_every_engine
 def test_learners_are_nudged_before_the_start_whether_or_not_they_accepted(mail: MailServer) -> None:
     start = NOW + 40 * DAY
     assignment = starting(start)

@@ -122,6 +122,7 @@ def test_nor_is_what_a_learner_has_accepted_by_another_key(
     assert (alice.verdict, alice.assignment) == (Verdict.UNCHANGED, existing)
 
 
+@pytest.mark.on_every_engine
 def test_what_was_accepted_counts_until_it_ends(
     budget: Budget, spring: ContentMetadata, autumn: ContentMetadata
 ) -> None:
@@ -132,6 +133,7 @@ def test_what_was_accepted_counts_until_it_ends(
         assert alice.verdict is verdict
 
 
+@pytest.mark.on_every_engine
 def test_an_accepted_one_without_a_row_of_content_counts(
     budget: Budget, spring: ContentMetadata, autumn: ContentMetadata
 ) -> None:
@@ -162,6 +164,7 @@ def test_what_has_ended_does_not_count(
     assert alice.verdict is Verdict.NEW
 
 
+@pytest.mark.on_every_engine
 def test_an_open_one_past_its_deadline_does_not_count_unless_it_is_being_redeemed(
     budget: Budget, course: ContentMetadata, spring: ContentMetadata
 ) -> None:
@@ -173,6 +176,7 @@ def test_an_open_one_past_its_deadline_does_not_count_unless_it_is_being_redeeme
     assert (alices.state, bob.assignment) == (State.ALLOCATED, bobs)
 
 
+@pytest.mark.on_every_engine
 def test_other_courses_and_budgets_and_learners_do_not_count(
     budget: Budget, course: ContentMetadata, spring: ContentMetadata
 ) -> None:
@@ -204,6 +208,7 @@ def test_what_is_left_out_is_free_also_where_the_budget_is_full(
 
 
 @pytest.mark.parametrize("found_by", ["LMS user id", "earlier address"])
+@pytest.mark.on_every_engine
 def test_a_learner_is_found_under_another_address(
     budget: Budget, course: ContentMetadata, spring: ContentMetadata, found_by: str
 ) -> None:
@@ -231,6 +236,7 @@ def test_an_ended_assignment_is_not_allocated_again_where_a_run_of_the_course_is
 
 @pytest.mark.needs_row_locks
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.on_every_engine
 def test_course_and_run_allocated_at_once_make_one_seat(
     budget: Budget, course: ContentMetadata, spring: ContentMetadata, autumn: ContentMetadata
 ) -> None:
@@ -348,6 +354,7 @@ def test_another_course_run_is_said_before_that_it_was_declined(
     assert alice.verdict is Verdict.DECLINED
 
 
+@pytest.mark.on_every_engine
 def test_each_entry_of_a_list_has_its_own_verdict(
     budget: Budget, course: ContentMetadata, spring: ContentMetadata
 ) -> None:

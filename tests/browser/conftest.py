@@ -1,11 +1,13 @@
 """Pages in Debian's Chromium, against a server of this process. Without Chromium these tests are skipped.
 
-The browser belongs to a module: while Playwright is open, an event loop runs in this thread, which would be
-in the way of other tests.
+One browser is for all of them: they are the group `browser`, which one process of a test run takes in one go.
+While Playwright is open, an event loop runs in this thread, which would be in the way of other tests.
 """
 
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -14,20 +16,44 @@ from pytest_django.live_server_helper import LiveServer
 
 from tests.browser.visitor import PATIENCE, Visitor
 
+CHEAP = (
+    "--disable-gpu",
+    "--disable-extensions",
+    "--disable-features=SpareRendererForSitePerProcess",
+    "--renderer-process-limit=1",
+)
+"""What a browser does ahead of time, or with a graphics card that there is not: a quarter of its work."""
+HELD = ExitStack()
+"""The browser, from the first of these tests to the last."""
+STARTED: list[Browser] = []
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """Start Chromium, which reaches nothing but this machine."""
-    executable = shutil.which("chromium")
-    if executable is None:
-        pytest.skip("there is no Chromium on this machine (Debian: apt-get install chromium)")
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """Close the browser when another test follows, or none."""
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        STARTED.clear()
+        HELD.close()
+
+
+@pytest.fixture
+def chromium() -> Browser:
+    """Return Chromium, which reaches nothing but this machine."""
+    if not STARTED:
+        executable = shutil.which("chromium")
+        if executable is None:
+            pytest.skip("there is no Chromium on this machine (Debian: apt-get install chromium)")
+        patch = HELD.enter_context(pytest.MonkeyPatch.context())
+        playwright = HELD.enter_context(sync_playwright())
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # the loop is Playwright's; Django runs as usual
         # Without a name server: a page that asks for another origin gets nothing, and is found out.
         offline = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost"
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", offline])
-        yield browser
-        browser.close()
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", *CHEAP, offline]
+        )
+        HELD.callback(browser.close)
+        STARTED.append(browser)
+    return STARTED[0]
 
 
 @pytest.fixture

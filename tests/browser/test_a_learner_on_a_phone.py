@@ -15,7 +15,11 @@ from tests import world
 from tests.browser.visitor import HEIGHT, WIDTHS, Visitor
 from tests.world import ALICE
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.takes_long,
+]
 
 LEAST = 44  # CSS pixels: what a finger hits
 

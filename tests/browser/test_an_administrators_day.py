@@ -18,7 +18,11 @@ from bursary.dashboard import bulk_work
 from tests import world
 from tests.browser.visitor import Visitor
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.takes_long,
+]
 
 COUNT = 5
 MOST_TABS = 120

@@ -11,7 +11,11 @@ from bursary.replica.models import ContentMetadata
 from tests import world
 from tests.browser.visitor import Visitor
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.takes_long,
+]
 
 PEOPLE = [f"learner-{number}@larkspur.example" for number in range(1, 24)]
 MISTYPED = [*PEOPLE[:11], "kim.larkspur.example", *PEOPLE[11:], "lee@gmial.com"]

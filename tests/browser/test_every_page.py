@@ -19,7 +19,11 @@ from tests import world
 from tests.browser.visitor import Visitor
 from tests.world import ALICE
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.takes_long,
+]
 
 PASS_PHRASE = "a pass phrase of ada's"
 KEEP = """document.forms[0].insertAdjacentHTML(

@@ -13,7 +13,11 @@ from bursary.assignments.models import LearnerContentAssignment
 from tests import world
 from tests.browser.visitor import Visitor
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.takes_long,
+]
 
 WRONG, RIGHT = "alice@nowhere.invalid", "alice@people.example"
 

@@ -40,6 +40,7 @@ def two_of_one_account(*, limit: int | None) -> tuple[Budget, Budget]:
     )
 
 
+@pytest.mark.on_every_engine
 def test_money_is_held_then_spent_then_restored() -> None:
     budget = given_budget(limit_cents=1000)
     reserve(budget, 600)
@@ -55,6 +56,7 @@ def test_money_is_held_then_spent_then_restored() -> None:
     assert (spent.state, spent.reversed_at) == (LedgerEntryState.REVERSED, NOW)
 
 
+@pytest.mark.on_every_engine
 def test_what_was_locked_is_brought_up_to_date() -> None:
     budget = given_budget(limit_cents=1000)
     with transaction.atomic():
@@ -134,6 +136,7 @@ def test_spending_in_one_budget_leaves_the_others_alone() -> None:
     assert (cents(first), cents(second), cents(first.account)) == ((0, 100), (200, 0), (200, 100))
 
 
+@pytest.mark.on_every_engine
 def test_the_same_key_spends_once() -> None:
     budget = given_budget(limit_cents=1000)
     reserve(budget, 600)
@@ -145,6 +148,7 @@ def test_the_same_key_spends_once() -> None:
     assert books(budget) == (200, 400)
 
 
+@pytest.mark.on_every_engine
 def test_a_key_is_not_taken_for_another_amount_or_budget() -> None:
     first, second = two_of_one_account(limit=None)
     reserve(first, 500)
@@ -186,6 +190,7 @@ def test_what_another_budget_holds_is_not_released() -> None:
     assert (cents(first), cents(second), cents(first.account)) == ((500, 0), (0, 0), (500, 0))
 
 
+@pytest.mark.on_every_engine
 def test_a_transaction_is_reversed_once() -> None:
     budget = given_budget()
     reserve(budget, 400)
@@ -212,6 +217,7 @@ def test_more_than_was_spent_is_not_restored() -> None:
 
 
 @pytest.mark.parametrize("spent", [0, 900])
+@pytest.mark.on_every_engine
 def test_a_hold_on_a_stale_row_does_not_overspend(spent: int) -> None:
     """Without the lock, a stale row says that it fits; the condition in the statement refuses."""
     budget = given_budget(limit_cents=1000)
@@ -224,6 +230,7 @@ def test_a_hold_on_a_stale_row_does_not_overspend(spent: int) -> None:
     assert books(budget) == (900 - spent, spent)
 
 
+@pytest.mark.on_every_engine
 def test_locking_a_budget_brings_its_account() -> None:
     budget = given_budget()
     with transaction.atomic():
@@ -234,6 +241,7 @@ def test_locking_a_budget_brings_its_account() -> None:
 
 
 @pytest.mark.needs_row_locks
+@pytest.mark.on_every_engine
 def test_the_account_is_locked_before_its_budget(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:

@@ -26,6 +26,7 @@ def negative() -> type[Exception]:
 
 @pytest.mark.parametrize("column", ["held_cents", "spent_cents"])
 @pytest.mark.parametrize("pot", [Account, Budget])
+@pytest.mark.on_every_engine
 def test_no_pot_holds_or_has_spent_less_than_nothing(
     pot: type[Account] | type[Budget], column: str, negative: type[Exception]
 ) -> None:
@@ -34,12 +35,14 @@ def test_no_pot_holds_or_has_spent_less_than_nothing(
         pot.objects.update(**{column: -1})
 
 
+@pytest.mark.on_every_engine
 def test_a_limit_is_not_negative(negative: type[Exception]) -> None:
     with pytest.raises(negative), transaction.atomic():
         given_budget(limit_cents=-1)
 
 
 @pytest.mark.parametrize("ends_in", [timedelta(0), -DAY])
+@pytest.mark.on_every_engine
 def test_a_budget_ends_after_it_starts(ends_in: timedelta) -> None:
     with pytest.raises(IntegrityError), transaction.atomic():
         given_budget(starts_at=NOW, ends_at=NOW + ends_in)
@@ -106,12 +109,14 @@ def test_an_unknown_time_zone_is_refused(name: str) -> None:
     assert list(refused.value.message_dict) == ["time_zone"]
 
 
+@pytest.mark.on_every_engine
 def test_a_slug_is_one_organisations() -> None:
     customer = given_customer()
     with pytest.raises(IntegrityError), transaction.atomic():
         Customer.objects.create(slug=customer.slug, name="Another")
 
 
+@pytest.mark.on_every_engine
 def test_nothing_that_money_was_spent_on_is_deleted() -> None:
     budget = given_budget()
     LedgerEntry.objects.create(budget=budget, idempotency_key="k", cents=1, created_at=NOW)
@@ -120,6 +125,7 @@ def test_nothing_that_money_was_spent_on_is_deleted() -> None:
             row.delete()
 
 
+@pytest.mark.on_every_engine
 def test_an_idempotency_key_is_one_transactions() -> None:
     budget = given_budget()
     LedgerEntry.objects.create(budget=budget, idempotency_key="k", cents=1, created_at=NOW)
@@ -148,6 +154,7 @@ def test_terms_with_which_no_calendar_could_reckon_are_refused(term: dict[str, o
         terms.change(given_budget(), now=NOW, terms=term)
 
 
+@pytest.mark.on_every_engine
 def test_another_customers_account_is_refused() -> None:
     budget = given_budget()
     budget.account = given_budget().account

@@ -27,6 +27,7 @@ def listening(receiver: Callable[..., None]) -> Iterator[None]:
         budget_changed.disconnect(receiver)
 
 
+@pytest.mark.on_every_engine
 def test_a_change_is_stored_and_returned() -> None:
     budget = given_budget(limit_cents=500)
     changed = terms.change(budget, now=NOW, terms={"limit_cents": 100, "name": "Crafts"})
@@ -132,6 +133,7 @@ def test_a_change_is_announced_within_its_transaction() -> None:
     assert heard == [(Budget, [budget.pk], NOW, "Crafts", True)]
 
 
+@pytest.mark.on_every_engine
 def test_what_a_receiver_raises_takes_the_change_back() -> None:
     budget = given_budget()
 

@@ -202,6 +202,7 @@ def test_the_table_of_spending_has_every_field_of_a_row(world: World, admin: Web
         ({"page_size": 1, "course_product_line": "OCM"}, ["Boats"]),
     ],
 )
+@pytest.mark.on_every_engine
 def test_the_table_of_spending_is_filtered_sorted_and_paged(
     world: World, admin: WebClient, used: dict[str, object], titles: list[str]
 ) -> None:

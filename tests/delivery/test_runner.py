@@ -40,6 +40,7 @@ def notify_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Handler], None]:
     return stand_in
 
 
+@pytest.mark.on_every_engine
 def test_everything_due_is_done_and_nothing_is_left(mail: MailServer) -> None:
     allocate(given_budget(), given_content(), *addresses(7))
     assert deliver() == 7
@@ -48,11 +49,13 @@ def test_everything_due_is_done_and_nothing_is_left(mail: MailServer) -> None:
     assert not LearnerContentAssignmentAction.objects.filter(due_at__isnull=False).exists()
 
 
+@pytest.mark.on_every_engine
 def test_a_round_is_bounded(mail: MailServer) -> None:
     allocate(given_budget(), given_content(), *addresses(7))
     assert deliver(most=5) == 5
 
 
+@pytest.mark.on_every_engine
 def test_the_earlier_is_done_before_the_later(mail: MailServer) -> None:
     budget, content = given_budget(), given_content()
     allocate(budget, content, "second@learners.example", now=NOW + timedelta(minutes=1))
@@ -67,6 +70,7 @@ def test_work_is_not_done_before_it_is_due(mail: MailServer) -> None:
     assert deliver(now=NOW - timedelta(seconds=1)) == 0
 
 
+@pytest.mark.on_every_engine
 def test_poison_is_given_up_after_its_attempts_and_harms_no_neighbour(
     notify_with: Callable[[Handler], None],
 ) -> None:
@@ -102,6 +106,7 @@ def test_a_permanent_error_is_not_tried_again(notify_with: Callable[[Handler], N
     assert (failed.status, failed.attempts, failed.error_code) == (Status.FAILED, 1, "message_refused")
 
 
+@pytest.mark.on_every_engine
 def test_a_dead_workers_action_is_done_when_its_lease_ends(mail: MailServer) -> None:
     assignment = given_assignment()
     actions.claim(now=NOW, lease=settings.LEASE, limit=2)  # and then it dies
@@ -112,6 +117,7 @@ def test_a_dead_workers_action_is_done_when_its_lease_ends(mail: MailServer) -> 
     assert len(mail.received) == 1
 
 
+@pytest.mark.on_every_engine
 def test_work_on_which_every_worker_dies_is_given_up() -> None:
     assignment = given_assignment()
     notified = assignment.actions.filter(action_type=ActionType.NOTIFIED)
@@ -123,6 +129,7 @@ def test_work_on_which_every_worker_dies_is_given_up() -> None:
     assert assignment.learner_state == LearnerState.FAILED
 
 
+@pytest.mark.on_every_engine
 def test_a_worker_paused_beyond_its_lease_changes_nothing(
     mail: MailServer, notify_with: Callable[[Handler], None]
 ) -> None:

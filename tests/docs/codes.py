@@ -5,12 +5,14 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.architecture.source import nodes
+
 CODE = re.compile(r"[a-z]+(?:_[a-z]+)*")
 
 
 def attributes(source: str, name: str) -> Iterator[str]:
     """Yield each text that a class gives its attribute `name`: `reason = "move_refused"`."""
-    for body in (node.body for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)):
+    for body in (node.body for node in nodes(source) if isinstance(node, ast.ClassDef)):
         for line in body:
             match line:
                 case ast.Assign(targets=[ast.Name(id=found)], value=ast.Constant(value=str(text))):
@@ -25,7 +27,7 @@ def attributes(source: str, name: str) -> Iterator[str]:
 
 def members(source: str, name: str) -> Iterator[str]:
     """Yield the values of the enum `name`: `ENDED = "content_ended"`."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.ClassDef) and node.name == name:
             for line in node.body:
                 if isinstance(line, ast.Assign):
@@ -34,7 +36,7 @@ def members(source: str, name: str) -> Iterator[str]:
 
 def arguments(source: str, positions: Mapping[str, int], *, keyword: str = "") -> Iterator[str]:
     """Yield the texts given to what `positions` names, at that position, or to any call as `keyword`."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if not isinstance(node, ast.Call):
             continue
         position = positions.get(ast.unparse(node.func).rpartition(".")[2])
@@ -47,7 +49,7 @@ def arguments(source: str, positions: Mapping[str, int], *, keyword: str = "") -
 
 def entries(source: str, key: str) -> Iterator[str]:
     """Yield the texts, conditional ones too, that stand under `key` in a dictionary."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Dict):
             for name, value in zip(node.keys, node.values, strict=True):
                 if isinstance(name, ast.Constant) and name.value == key:
@@ -56,7 +58,7 @@ def entries(source: str, key: str) -> Iterator[str]:
 
 def pairs(source: str) -> Iterator[str]:
     """Yield the codes that stand in pairs: beside a sentence, or beside an object."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Tuple) and len(node.elts) == 2:
             for text in (text for element in node.elts for text in _texts(element)):
                 if CODE.fullmatch(text):

@@ -159,6 +159,7 @@ def test_streams_have_the_prefix_of_their_environment(server: RedisServer) -> No
     assert consume(prefix="stage") == {"received": 1}
 
 
+@pytest.mark.on_every_engine
 def test_an_event_that_comes_twice_is_stored_once(server: RedisServer) -> None:
     entry = content_changed()
     put(server, entry, entry)
@@ -227,6 +228,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch, error: Exception, *, times: int) -
     monkeypatch.setattr(inbox, "receive", failing)
 
 
+@pytest.mark.on_every_engine
 def test_while_the_database_is_away_nothing_is_acknowledged(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,6 +242,7 @@ def test_while_the_database_is_away_nothing_is_acknowledged(
     assert (pending(server), InboxEvent.objects.count()) == (0, 2)
 
 
+@pytest.mark.on_every_engine
 def test_an_entry_that_no_database_can_store_stops_nothing(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,6 +285,7 @@ def test_a_stream_that_is_emptied_and_made_anew_is_read_on(server: RedisServer) 
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.on_every_engine
 def test_redis_may_go_and_come_back(server: RedisServer) -> None:
     consumer, stop = Consumer(name="one", group="bursary"), threading.Event()
 

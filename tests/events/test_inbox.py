@@ -78,6 +78,7 @@ def given_accepted() -> LearnerContentAssignment:
     return assignment
 
 
+@pytest.mark.on_every_engine
 def test_receiving_is_one_write_and_changes_nothing_else(writes: list[str]) -> None:
     content = given_content("RiversideX+T7", due_at=NOW + DAY)
     writes.clear()
@@ -87,6 +88,7 @@ def test_receiving_is_one_write_and_changes_nothing_else(writes: list[str]) -> N
     assert (content.due_at, content.expected_since) == (NOW + DAY, None)
 
 
+@pytest.mark.on_every_engine
 def test_an_event_that_comes_twice_is_one_row_with_its_first_content() -> None:
     event = received({"content_keys": ["RiversideX+T7"]}, event_id="one")
     again = inbox.receive(
@@ -104,6 +106,7 @@ def test_an_event_that_comes_twice_is_one_row_with_its_first_content() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.on_every_engine
 def test_received_by_many_processes_at_once_it_is_one_row() -> None:
     def receive() -> bool:
         return inbox.receive(
@@ -113,6 +116,7 @@ def test_received_by_many_processes_at_once_it_is_one_row() -> None:
     assert sorted(map(str, together([receive] * 4))) == ["False", "False", "False", "True"]
 
 
+@pytest.mark.on_every_engine
 def test_an_invalid_row_is_not_mistaken_for_a_known_one() -> None:
     event = InboxEvent(source="bus", event_id="one", kind="content.changed", received_at=NOW)
     with pytest.raises(IntegrityError):
@@ -147,6 +151,7 @@ def test_a_reversed_transaction_gives_the_money_back_once() -> None:
     assert (outcome(first), outcome(second)) == ("reversed", "already_reversed")
 
 
+@pytest.mark.on_every_engine
 def test_a_late_reversal_leaves_the_next_allocation_alone() -> None:
     assignment = given_accepted()
     spent = assignment.transaction_uuid
@@ -190,6 +195,7 @@ def test_an_unknown_transaction_is_retried_with_back_off_for_a_day() -> None:
     assert (event.outcome, now >= DAY, now < DAY + HOUR) == ("unknown_transaction", True, True)
 
 
+@pytest.mark.on_every_engine
 def test_a_broken_event_stops_no_other_and_is_given_up_after_a_day(caplog: pytest.LogCaptureFixture) -> None:
     broken = received({"keys": "of another sender"})
     given_content("RiversideX+T7")
@@ -201,6 +207,7 @@ def test_a_broken_event_stops_no_other_and_is_given_up_after_a_day(caplog: pytes
     assert (outcome(broken), broken.last_error) == ("failed", "KeyError: 'content_keys'")
 
 
+@pytest.mark.on_every_engine
 def test_a_dead_workers_event_is_applied_when_its_lease_ends() -> None:
     given_content("RiversideX+T7")
     received({"content_keys": ["RiversideX+T7"]})
@@ -209,6 +216,7 @@ def test_a_dead_workers_event_is_applied_when_its_lease_ends() -> None:
     assert apply(inbox.LEASE) == {"wanted": 1}
 
 
+@pytest.mark.on_every_engine
 def test_a_worker_that_outlived_its_lease_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     event = received({"content_keys": []})
 
@@ -222,6 +230,7 @@ def test_a_worker_that_outlived_its_lease_writes_nothing(monkeypatch: pytest.Mon
     assert outcome(event) == EventOutcome.NOT_IN_REPLICA
 
 
+@pytest.mark.on_every_engine
 def test_a_run_applies_a_bounded_number_oldest_first() -> None:
     times = [NOW - number * MINUTE for number in range(5, 0, -1)]
     events = [received({"content_keys": []}, now=time) for time in times]
@@ -248,6 +257,7 @@ def test_where_cron_runs_the_tasks_a_command_applies_them() -> None:
     assert json.loads(output.getvalue()) == {"dry_run": False, "nothing_held": 1}
 
 
+@pytest.mark.on_every_engine
 def test_an_unreadable_event_is_stored_for_operators() -> None:
     for _ in range(2):
         inbox.set_aside("a-stream/1-0", source=EventSource.BUS, error="No\0 type.", now=NOW)

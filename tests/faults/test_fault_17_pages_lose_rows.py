@@ -9,20 +9,19 @@ from tests.world import addresses, allocate, given_api_key, given_budget, given_
 
 pytestmark = pytest.mark.django_db
 
-ROWS = 120
+ROWS, PAGE = 60, 25
 
 
-@pytest.mark.parametrize("sign", ["", "-"])
-def test_fault_17_every_ordering_serves_every_row_once(client: Client, sign: str) -> None:
+def test_fault_17_every_ordering_serves_every_row_once(client: Client) -> None:
     budget = given_budget()
     allocate(budget, given_content(), *addresses(ROWS))
     ada = given_user(Role.ADMINISTRATOR, customer=budget.customer)
     headers = {"Authorization": f"Bearer {given_api_key(ada)}"}
     configuration = budget.assignment_configuration_uuid
-    for key in ORDERINGS:
+    for key in [sign + key for key in ORDERINGS for sign in ("", "-")]:
         served: list[str] = []
         url = f"/api/v1/assignment-configurations/{configuration}/admin/assignments/"
-        url += f"?page_size=50&ordering={sign}{key}"
+        url += f"?page_size={PAGE}&ordering={key}"
         while url:
             body = client.get(url, headers=headers).json()
             served += [row["uuid"] for row in body["results"]]

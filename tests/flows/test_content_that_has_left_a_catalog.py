@@ -97,6 +97,7 @@ def test_not_on_pages_nor_in_lists(client: Client, content: ContentMetadata, bud
         {"search": "turnaround"},
     ],
 )
+@pytest.mark.on_every_engine
 def test_not_by_filters(content: ContentMetadata, budget: Budget, query: dict[str, object]) -> None:
     door = Door(key=given_api_key(given_user(Role.ADMINISTRATOR, customer=budget.customer)))
     leave(content)

@@ -11,6 +11,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoDbBlocker
 
 from bursary.access.models import Role
 from bursary.assignments.models import LearnerContentAssignment
@@ -18,6 +19,7 @@ from bursary.assignments.statuses import STATUSES
 from bursary.budgets.models import Budget
 from bursary.dashboard.assignment_filters import SORTS
 from tests import many, world
+from tests.once import made_once
 
 pytestmark = [pytest.mark.django_db, pytest.mark.only_on("postgresql", because="it reads its plans")]
 
@@ -26,11 +28,19 @@ TABLE = LearnerContentAssignment._meta.db_table
 WHOLE = re.compile(rf"Seq Scan on {TABLE}\b")
 
 
+@pytest.fixture(scope="module")
+def filled(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Budget]:
+    """Fill a budget once for all tests: they read."""
+    with made_once(django_db_blocker):
+        budget = world.given_budget(name="Many")
+        many.fill(budget, ROWS)
+        yield budget
+
+
 @pytest.fixture
-def budget(client: Client) -> Iterator[Budget]:
+def budget(filled: Budget, client: Client) -> Iterator[Budget]:
     """A budget with many assignments; its administrator is signed in, and no table is read as a whole."""
-    budget = world.given_budget(name="Many")
-    many.fill(budget, ROWS)
+    budget = Budget.objects.get(pk=filled.pk)
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
     with connection.cursor() as cursor:
         cursor.execute("SET enable_seqscan = off")

@@ -211,6 +211,7 @@ def test_a_lease_that_a_wrong_clock_wrote_counts_as_past() -> None:
 
 
 @pytest.mark.parametrize(("failures", "most"), [(0, 30), (1, 30), (2, 60), (3, 120), (9, 3600), (500, 3600)])
+@pytest.mark.sqlite_only
 def test_waits_double_up_to_the_longest_with_full_jitter(failures: int, most: int) -> None:
     bounds = {"first": timedelta(seconds=30), "longest": HOUR}
     assert leases.longest_back_off(failures, **bounds) == timedelta(seconds=most)

@@ -73,6 +73,7 @@ def unattached() -> int:
     return LearnerContentAssignment.objects.filter(content=None).count()
 
 
+@pytest.mark.on_every_engine
 def test_what_the_replica_has_is_joined_with_what_is_derived_from_it_and_no_request_is_sent(
     upstream: Upstream, budget: Budget
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_catalog_that_does_not_answer_is_named_and_the_rest_is_joined(
     assert list(answer["unavailable"]) == [str(budget.catalog_uuid)]
 
 
+@pytest.mark.on_every_engine
 def test_broken_off_it_is_begun_anew(
     upstream: Upstream, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +175,7 @@ def test_a_thousand_take_as_many_queries_as_one(
         assert backfill.attach(content.pk, clock=lambda: NOW) == 900
 
 
+@pytest.mark.on_every_engine
 def test_a_deadline_that_the_join_moves_into_the_past_has_its_grace(
     upstream: Upstream, budget: Budget
 ) -> None:

@@ -59,6 +59,7 @@ def test_fresh_work_is_pending_and_no_reason_for_worry() -> None:
     assert (found.status, found.pending, found.oldest_due_seconds) == ("ok", 1, 10)
 
 
+@pytest.mark.on_every_engine
 def test_work_that_is_overdue_by_five_minutes_makes_it_unwell(client: Client) -> None:
     world.given_assignment(now=timezone.now() - timedelta(seconds=301))
 
@@ -156,6 +157,7 @@ def test_a_disk_that_is_nearly_full_counts_as_full(monkeypatch: pytest.MonkeyPat
     assert health.examine(now=world.NOW).problems == ["disk_full"]
 
 
+@pytest.mark.on_every_engine
 def test_work_dated_ahead_by_a_clock_that_jumped_is_found_and_said() -> None:
     world.given_assignment(now=world.NOW + timedelta(days=3))
     found = health.examine(now=world.NOW)
@@ -179,6 +181,7 @@ def test_a_task_that_a_clock_ahead_has_run_is_dated_ahead(settings: Settings) ->
     assert health.examine(now=world.NOW).problems == ["work_dated_ahead"]
 
 
+@pytest.mark.on_every_engine
 def test_failures_of_the_last_day_are_counted_and_older_ones_are_not() -> None:
     world.given_assignment(address="old@nowhere.invalid", now=world.NOW - timedelta(days=2))
     world.deliver(now=world.NOW - timedelta(days=2))
@@ -190,6 +193,7 @@ def test_failures_of_the_last_day_are_counted_and_older_ones_are_not() -> None:
     assert (found.status, found.failed_last_day, found.pending) == ("ok", 1, 0)
 
 
+@pytest.mark.on_every_engine
 def test_the_figures_are_counted_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "MOST_COUNTED", 3)
     world.allocate(world.given_budget(), world.given_content(), *world.addresses(5))
@@ -205,6 +209,7 @@ def test_it_takes_eight_queries_however_much_there_is(django_assert_max_num_quer
 
 
 @pytest.mark.parametrize("away", [OperationalError(2003, "can't connect to server"), InterfaceError(0, "")])
+@pytest.mark.on_every_engine
 def test_a_database_that_is_away_is_reported_and_no_error(
     client: Client, monkeypatch: pytest.MonkeyPatch, away: Error
 ) -> None:

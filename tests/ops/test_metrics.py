@@ -75,6 +75,7 @@ def test_every_metric_is_documented_and_no_other(settings: Settings) -> None:
     assert set(first_column(page("docs/operations.md"), "Metrics")) == {*figures(), *breaker}
 
 
+@pytest.mark.on_every_engine
 def test_content_has_its_longest_wait_its_stale_share_and_its_quarantine() -> None:
     world.given_content(with_run=False, due_at=NOW - timedelta(seconds=90))
     world.given_content(with_run=False, due_at=NOW - timedelta(seconds=30), fresh_until=NOW)
@@ -89,6 +90,7 @@ def test_content_has_its_longest_wait_its_stale_share_and_its_quarantine() -> No
     assert found["bursary_content_quarantined"] == 1
 
 
+@pytest.mark.on_every_engine
 def test_the_stale_share_of_much_content_is_that_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "SAMPLE", 10)
     for _number in range(30):
@@ -96,6 +98,7 @@ def test_the_stale_share_of_much_content_is_that_of_a_sample(monkeypatch: pytest
     assert figures()["bursary_content_stale_ratio"] == 1
 
 
+@pytest.mark.on_every_engine
 def test_actions_have_the_figures_of_health() -> None:
     world.given_assignment(now=NOW - timedelta(seconds=10))
     world.given_assignment(now=NOW + timedelta(seconds=10))
@@ -120,6 +123,7 @@ def test_the_breaker_has_its_state_in_this_process() -> None:
 
 
 @pytest.mark.parametrize("away", [OperationalError(2003, "can't connect to server"), InterfaceError(0, "")])
+@pytest.mark.on_every_engine
 def test_a_database_that_is_away_is_reported_and_no_error(
     monkeypatch: pytest.MonkeyPatch, away: Error
 ) -> None:
@@ -138,6 +142,7 @@ def test_it_takes_thirteen_queries_however_much_there_is(django_assert_max_num_q
         figures()
 
 
+@pytest.mark.on_every_engine
 def test_the_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "MOST_COUNTED", 3)
     content = world.given_content()

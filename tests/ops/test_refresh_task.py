@@ -144,6 +144,7 @@ def test_a_listing_that_was_cut_short_is_read_again_soon_and_the_alarm_ends(fold
     assert (CatalogListing.objects.get().alarm, CatalogListing.objects.get().failures) == ("", 0)
 
 
+@pytest.mark.on_every_engine
 def test_only_catalogs_of_budgets_in_use_are_read_one_a_run(folder: Folder) -> None:
     folder.serve(COURSE)
     world.given_budget(retired_at=NOW)
@@ -156,6 +157,7 @@ def test_only_catalogs_of_budgets_in_use_are_read_one_a_run(folder: Folder) -> N
     assert sorted(read) == sorted([CATALOG, other])
 
 
+@pytest.mark.on_every_engine
 def test_two_runs_at_once_read_a_catalog_once(folder: Folder) -> None:
     world.given_budget()
     folder.serve(COURSE)
@@ -192,6 +194,7 @@ def test_while_a_listing_is_read_what_is_due_is_looked_at(
     assert not TickRow.objects.exclude(last_error="").exists()
 
 
+@pytest.mark.on_every_engine
 def test_what_open_assignments_depend_on_is_refreshed_every_hour(folder: Folder) -> None:
     world.given_budget()
     folder.serve(COURSE, **with_run(COURSE))
@@ -231,6 +234,7 @@ def test_what_upstream_serves_older_or_as_another_type_is_looked_at_hourly_and_n
     assert titles(COURSE) == ["Tidal Engines"]
 
 
+@pytest.mark.on_every_engine
 def test_ended_assignments_bring_no_refresh_forward(folder: Folder) -> None:
     world.given_assignment()
     LearnerContentAssignment.objects.update(state="cancelled")
@@ -239,6 +243,7 @@ def test_ended_assignments_bring_no_refresh_forward(folder: Folder) -> None:
     assert refresh_runs.bring_forward(now=NOW + 2 * HOUR) == 0
 
 
+@pytest.mark.on_every_engine
 def test_an_assigned_run_has_its_course_refreshed(folder: Folder) -> None:
     course = world.given_content(COURSE)
     run_of_it = world.given_content("course-v1:RiversideX+T1+1", catalog=None, parent=course)

@@ -68,6 +68,7 @@ def test_without_a_confirmed_number_they_are_counted_and_nothing_is_changed(budg
     assert retries() == {}
 
 
+@pytest.mark.on_every_engine
 def test_what_is_retried_takes_turns_page_by_page(budget: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repair_commands, "UUIDS_PER_PAGE", 1)
     run("retry_failed", "--confirm", "3")
@@ -94,6 +95,7 @@ def test_only_the_named_budget_is_repaired(budget: Budget) -> None:
     assert as_json("retry_failed", "--budget", str(budget.uuid))["count"] == 3
 
 
+@pytest.mark.on_every_engine
 def test_many_are_repaired_in_pages(budget: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bursary.ops.repair_commands.UUIDS_PER_PAGE", 1)
     done = as_json("retry_failed", "--confirm", "3")

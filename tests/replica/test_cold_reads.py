@@ -117,6 +117,7 @@ def test_silence_is_remembered_for_seconds_and_recovery_needs_no_action(upstream
 
 
 @pytest.mark.django_db
+@pytest.mark.on_every_engine
 def test_a_reader_that_died_is_followed_when_its_lease_ends(upstream: Upstream, settings: Settings) -> None:
     settings.CONTENT_READ_DEADLINE = timedelta(milliseconds=100)
     cold_reads.acquire(COURSE, catalog_uuid=CATALOG, now=NOW)
@@ -173,6 +174,7 @@ def test_a_stale_run_requests_one_refresh_of_its_course(upstream: Upstream) -> N
 
 
 @pytest.mark.django_db
+@pytest.mark.on_every_engine
 def test_answers_that_count_no_more_and_the_oldest_of_too_many_are_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -194,6 +196,7 @@ def test_answers_that_count_no_more_and_the_oldest_of_too_many_are_forgotten(
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.on_every_engine
 def test_many_readers_and_refreshers_of_one_cold_key_are_one_question(upstream: Upstream) -> None:
     upstream.meanwhile = lambda: time.sleep(0.3)
     refresher = partial(refresh_rows_due, upstream, now=NOW)
@@ -206,6 +209,7 @@ def test_many_readers_and_refreshers_of_one_cold_key_are_one_question(upstream: 
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.on_every_engine
 def test_many_readers_of_what_is_not_there_are_one_question(upstream: Upstream) -> None:
     upstream.meanwhile = lambda: time.sleep(0.2)
 

@@ -33,6 +33,7 @@ def test_what_is_stale_is_refreshed_once_and_is_due_again_when_it_is_stale_again
     assert refresh_rows_due(upstream, now=STALE).records == 0
 
 
+@pytest.mark.on_every_engine
 def test_a_second_fetch_of_unchanged_content_writes_no_payload_and_no_change() -> None:
     upstream = Upstream(courses(5))
     listing_of(upstream)
@@ -60,6 +61,7 @@ def test_questions_are_for_fifty_keys_at_most_and_each_row_is_asked_for_once() -
     assert not due(STALE + 24 * HOUR).exists()
 
 
+@pytest.mark.on_every_engine
 def test_no_more_rows_than_asked_for_are_refreshed_first_due_first() -> None:
     upstream = Upstream(courses(10))
     listing_of(upstream)
@@ -180,6 +182,7 @@ def test_pauses_are_spread() -> None:
     assert max(pauses) <= timedelta(minutes=128)
 
 
+@pytest.mark.on_every_engine
 def test_the_rows_of_a_dead_refresher_are_due_when_its_lease_ends() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)
@@ -191,6 +194,7 @@ def test_the_rows_of_a_dead_refresher_are_due_when_its_lease_ends() -> None:
     assert upstream.questions == [(COURSE,)]
 
 
+@pytest.mark.on_every_engine
 def test_a_claim_late_in_a_run_has_a_whole_lease_and_takes_nothing_that_became_due_meanwhile() -> None:
     listing_of(Upstream(courses(2)))
     late = STALE + HOUR
@@ -202,6 +206,7 @@ def test_a_claim_late_in_a_run_has_a_whole_lease_and_takes_nothing_that_became_d
     assert (claimed.pk == becomes_due.pk, claimed.lease_until) == (False, late + settings.CONTENT_LEASE)
 
 
+@pytest.mark.on_every_engine
 def test_a_refresher_that_outlived_its_lease_settles_nothing() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)
@@ -214,6 +219,7 @@ def test_a_refresher_that_outlived_its_lease_settles_nothing() -> None:
     assert (row().failures, row().last_error, row().due_at) == (0, "", after + settings.CONTENT_LEASE)
 
 
+@pytest.mark.on_every_engine
 def test_a_refresh_that_is_requested_during_a_fetch_survives_it() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)
@@ -229,6 +235,7 @@ def test_a_refresh_that_is_requested_during_a_fetch_survives_it() -> None:
     assert row().due_at == a_moment_later + 6 * HOUR
 
 
+@pytest.mark.on_every_engine
 def test_rows_are_given_back_if_their_lease_might_end_during_the_request() -> None:
     here, there = courses(1), courses(1, start=1)
     upstream = Upstream([*here, *there])
@@ -243,6 +250,7 @@ def test_rows_are_given_back_if_their_lease_might_end_during_the_request() -> No
     assert due(now).count() == 1
 
 
+@pytest.mark.on_every_engine
 def test_an_unexpected_error_postpones_its_rows_and_the_others_go_on() -> None:
     upstream = Upstream([a_course()])
     listing_of(upstream)

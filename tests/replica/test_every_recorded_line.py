@@ -41,6 +41,7 @@ def cents(value: float | None) -> int | None:
     return None if value is None else int(Decimal(str(value)) * 100)
 
 
+@pytest.mark.on_every_engine
 def test_every_recorded_course_is_in_the_replica_as_upstream_says_it() -> None:
     records = recorded("courses")
     report, rows = replicated(records)
@@ -132,6 +133,7 @@ SENSIBLE: dict[str, Check] = {
 }
 
 
+@pytest.mark.on_every_engine
 def test_every_hostile_line_ends_as_its_index_says() -> None:
     report, rows = replicated(HOSTILE)
 

@@ -24,6 +24,7 @@ from tests.replica.replicated import HOUR, announcements, bring_in, history, row
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.on_every_engine
 def test_unchanged_content_is_only_checked_although_upstream_moved_its_time_stamp() -> None:
     bring_in(*recorded("courses"), *recorded("other-types"))
     moved = [record | {"content_last_modified": LATER} for record in recorded("courses")]
@@ -40,6 +41,7 @@ def test_unchanged_content_is_only_checked_although_upstream_moved_its_time_stam
     assert row().payload["content_last_modified"] == a_course()["content_last_modified"]
 
 
+@pytest.mark.on_every_engine
 def test_an_older_record_never_overwrites_a_newer_one() -> None:
     bring_in(enrolling_by("2028-09-01T00:00:00Z"))
 
@@ -59,6 +61,7 @@ def test_an_older_record_does_not_come_back_after_an_unchanged_newer_one() -> No
     assert row().enroll_by == datetime(2028, 10, 1, 23, 59, 59, tzinfo=UTC)
 
 
+@pytest.mark.on_every_engine
 def test_instants_are_compared_not_their_spelling() -> None:
     bring_in(enrolling_by("2028-09-01T00:00:00Z", synced="2026-11-21T10:00:00Z"))
 
@@ -67,6 +70,7 @@ def test_instants_are_compared_not_their_spelling() -> None:
     assert row().enroll_by == datetime(2028, 9, 1, tzinfo=UTC)
 
 
+@pytest.mark.on_every_engine
 def test_a_slow_fetch_gives_way_to_a_later_one_of_the_same_version() -> None:
     bring_in(enrolling_by("2028-09-01T00:00:00Z"), now=NOW + HOUR)
 
@@ -76,6 +80,7 @@ def test_a_slow_fetch_gives_way_to_a_later_one_of_the_same_version() -> None:
     assert row().enroll_by == datetime(2028, 9, 1, tzinfo=UTC)
 
 
+@pytest.mark.on_every_engine
 def test_versions_of_different_catalogs_are_not_compared_but_the_fetches_are() -> None:
     bring_in(enrolling_by("2028-09-01T00:00:00Z", synced=LATER))
 

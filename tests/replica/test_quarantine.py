@@ -22,6 +22,7 @@ def poisoned(*, synced: str = SYNCED, title: str = "Poisoned") -> Record:
     return a_course(synced=synced, content_type="video", title=title)
 
 
+@pytest.mark.on_every_engine
 def test_a_poisoned_record_is_named_once_and_passed_over_while_it_stays_the_same() -> None:
     bring_in(a_course())
 
@@ -79,6 +80,7 @@ def test_it_is_tried_again_when_it_changes() -> None:
     assert (row().title, row().quarantined_digest, row().failures, row().last_error) == ("Mended", "", 0, "")
 
 
+@pytest.mark.on_every_engine
 def test_what_the_database_refuses_is_quarantined_with_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(a_course())
     columns = merge.columns
@@ -143,6 +145,7 @@ def test_what_cannot_be_read_at_all_is_still_there_where_its_key_is_known() -> N
         {"bytes": b"x"},
     ],
 )
+@pytest.mark.on_every_engine
 def test_hostile_values_have_a_fingerprint_too(value: dict[str, Any]) -> None:
     nested: Any = "bottom"
     for _ in range(5000):

@@ -51,6 +51,7 @@ def replicated(upstream: object) -> None:
 
 
 @pytest.mark.usefixtures("replicated")
+@pytest.mark.on_every_engine
 def test_fresh_content_is_one_query(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(1):
         content = reads.content_for(COURSE, catalog_uuid=CATALOG, now=NOW + HOUR)
@@ -74,6 +75,7 @@ def test_stale_content_is_served_while_upstream_is_down_and_requests_one_refresh
     assert again.due_at == later
 
 
+@pytest.mark.on_every_engine
 def test_content_without_a_row_is_fetched_once(
     upstream: Callable[..., Path], django_assert_num_queries: Any
 ) -> None:
@@ -138,6 +140,7 @@ def test_a_catalog_holds_its_courses_and_their_runs(django_assert_num_queries: A
 
 
 @pytest.mark.usefixtures("replicated")
+@pytest.mark.on_every_engine
 def test_membership_is_learned_as_the_row_is_locked() -> None:
     rows = ContentMetadata.objects.annotate(held=in_catalog(CATALOG)).select_for_update()
 

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.django_db
 # -- What is stored -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.on_every_engine
 def test_everything_that_a_catalog_lists_is_stored_with_runs_under_their_courses() -> None:
     seen: list[int] = []
 
@@ -70,6 +71,7 @@ def test_a_course_is_stored_with_what_its_advertised_run_says() -> None:
     assert [run.content_key for run in runs_of(course).order_by("content_key")] == RUNS
 
 
+@pytest.mark.on_every_engine
 def test_all_that_a_record_decides_is_compared_and_written() -> None:
     columns = {field.name for field in ContentMetadata._meta.get_fields()}
 
@@ -83,6 +85,7 @@ def test_all_that_a_record_decides_is_compared_and_written() -> None:
     } <= columns
 
 
+@pytest.mark.on_every_engine
 def test_thin_records_are_stored_without_prices_and_completed_later() -> None:
     thin = bring_in(*recorded("thin-courses"))
     assert thin.created == 43
@@ -95,6 +98,7 @@ def test_thin_records_are_stored_without_prices_and_completed_later() -> None:
     assert history()[COURSE, "price_cents"] == (None, 14900)
 
 
+@pytest.mark.on_every_engine
 def test_hostile_records_leave_their_neighbours_stored() -> None:
     hostile = recorded("hostile")
     neighbours = [a_course(), *recorded("other-types")[-3:]]
@@ -124,6 +128,7 @@ def test_hostile_records_leave_their_neighbours_stored() -> None:
     assert report.records == len(hostile) + 2 + len(neighbours)
 
 
+@pytest.mark.on_every_engine
 def test_a_record_that_the_database_refuses_is_named_and_its_neighbours_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -143,6 +148,7 @@ def test_a_record_that_the_database_refuses_is_named_and_its_neighbours_stored(
     assert row().last_error.startswith("not_storable: ")
 
 
+@pytest.mark.on_every_engine
 def test_a_new_record_that_the_database_refuses_is_not_there_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     columns = merge.columns
     monkeypatch.setattr(merge, "columns", lambda content: columns(content) | {"price_cents": -1})
@@ -176,6 +182,7 @@ def test_a_report_names_few_and_counts_all() -> None:
 # -- What is recorded ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.on_every_engine
 def test_a_changed_date_is_recorded_once_with_old_and_new_and_announced() -> None:
     bring_in(a_course())
 
@@ -216,6 +223,7 @@ def test_a_column_outside_the_digest_changes_without_its_payload() -> None:
     assert [one["pks"] for one in announced] == [[row().pk]]
 
 
+@pytest.mark.on_every_engine
 def test_what_a_receiver_raises_rolls_the_batch_back_and_leaves_earlier_ones() -> None:
     bring_in(a_course())
 
@@ -248,6 +256,7 @@ def test_a_fetch_ends_a_request_from_before_it_and_leaves_a_later_one() -> None:
 # -- How it is done -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.on_every_engine
 def test_a_dry_run_counts_and_writes_nothing() -> None:
     bring_in(a_course())
     changed = enrolling_by("2028-09-01T00:00:00Z", synced=LATER)

@@ -22,6 +22,7 @@ def held(catalog_uuid: UUID = CATALOG) -> int:
     return CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, named_by="").count()
 
 
+@pytest.mark.on_every_engine
 def test_what_a_listing_leaves_out_and_two_questions_do_not_find_is_gone() -> None:
     upstream = given_catalog()
     del upstream.records[0]
@@ -67,6 +68,7 @@ def test_two_questions_in_quick_succession_count_as_one() -> None:
     assert (report.unanswered, report.ended, held()) == (1, 0, 30)
 
 
+@pytest.mark.on_every_engine
 def test_what_was_missed_once_and_then_seen_starts_anew() -> None:
     upstream = given_catalog()
     course = upstream.records.pop(0)
@@ -105,6 +107,7 @@ def test_questions_alone_end_nothing_before_a_whole_listing_left_it_out() -> Non
     assert held() == 30
 
 
+@pytest.mark.on_every_engine
 def test_content_that_another_catalog_holds_only_leaves_this_one() -> None:
     upstream = given_catalog()
     given_catalog(catalog_uuid=OTHER_CATALOG)
@@ -144,6 +147,7 @@ def test_a_listing_that_broke_off_says_nothing_of_what_it_did_not_reach() -> Non
 
 
 @pytest.mark.parametrize("left", [0, 10, 23])
+@pytest.mark.on_every_engine
 def test_a_listing_that_shrinks_by_more_than_a_fifth_removes_nothing_and_raises_an_alarm(left: int) -> None:
     upstream = given_catalog()
     upstream.records = upstream.records[:left]
@@ -188,6 +192,7 @@ def test_of_a_tiny_catalog_a_few_may_disappear_but_not_all() -> None:
     assert held() == 1
 
 
+@pytest.mark.on_every_engine
 def test_an_operator_may_say_that_so_much_is_gone() -> None:
     upstream = given_catalog()
     upstream.records = upstream.records[:10]
@@ -224,6 +229,7 @@ def test_an_upstream_that_flaps_removes_nothing() -> None:
     assert held() == 30
 
 
+@pytest.mark.on_every_engine
 def test_what_is_seen_while_its_membership_ends_stays() -> None:
     upstream = given_catalog()
     course = upstream.records.pop(0)

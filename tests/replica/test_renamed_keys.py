@@ -45,6 +45,7 @@ def renamed(catalogs: Catalogs, catalog: UUID) -> Record:
     return record
 
 
+@pytest.mark.on_every_engine
 def test_rows_runs_memberships_and_assignments_follow(catalogs: Catalogs) -> None:
     before = row_of(ORDINARY, MOVE)
     budget = given_budget(catalog_uuid=ORDINARY)
@@ -121,6 +122,7 @@ def test_a_course_that_one_listing_names_on_another_page_by_another_key_is_two(c
     assert row_of(ORDINARY, NEW) != row_of(ORDINARY, MOVE)
 
 
+@pytest.mark.on_every_engine
 def test_a_course_that_gets_its_former_key_back_has_it_after_two_days(catalogs: Catalogs) -> None:
     before = row_of(ORDINARY, MOVE)
     former = {catalog: catalogs.records[catalog][MOVE] for catalog in (ORDINARY, ALLOWED)}
@@ -162,6 +164,7 @@ def test_a_learner_redeems_it_by_either_key(catalogs: Catalogs, monkeypatch: pyt
     assert budget.spent_cents == 2000
 
 
+@pytest.mark.on_every_engine
 def test_lists_find_it_and_its_runs_by_either_key(
     catalogs: Catalogs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +185,7 @@ def test_lists_find_it_and_its_runs_by_either_key(
         assert door.get(f"content-metadata/{key}/").json()["content_key"] == NEW
 
 
+@pytest.mark.on_every_engine
 def test_an_assigned_run_follows_to_another_course(catalogs: Catalogs) -> None:
     budget = given_budget(catalog_uuid=ORDINARY)
     for learner, key in ((ALICE, RUN), (BOB, MOVE)):

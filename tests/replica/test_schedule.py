@@ -23,6 +23,7 @@ def given_course() -> Upstream:
 
 
 @pytest.mark.parametrize("key", [COURSE, RUNS[0], f"course-v1:{COURSE}+not_seen_yet"])
+@pytest.mark.on_every_engine
 def test_a_request_for_content_or_one_of_its_runs_makes_the_course_due(key: str) -> None:
     given_course()
 
@@ -32,6 +33,7 @@ def test_a_request_for_content_or_one_of_its_runs_makes_the_course_due(key: str)
     assert not ContentMetadata.objects.filter(content_type="courserun").exclude(due_at=None).exists()
 
 
+@pytest.mark.on_every_engine
 def test_a_request_never_postpones_what_is_due_already() -> None:
     given_course()
     schedule.request_refresh([COURSE], now=NOW + HOUR)
@@ -139,6 +141,7 @@ def test_what_is_announced_while_a_listing_is_read_is_awaited_whatever_the_listi
     assert (row().expected_since, row().due_at) == (announced, announced)
 
 
+@pytest.mark.on_every_engine
 def test_what_is_requested_while_a_listing_is_read_stays_due() -> None:
     upstream = given_course()
     requested = NOW + 2 * HOUR
@@ -185,6 +188,7 @@ def test_a_listing_that_does_not_show_it_yet_leaves_it_awaited() -> None:
     assert (row().expected_since, row().due_at) == (None, NOW + 9 * HOUR)
 
 
+@pytest.mark.on_every_engine
 def test_the_clock_brings_forward_what_is_neither_in_flight_nor_in_back_off() -> None:
     upstream = Upstream(courses(3))
     listing_of(upstream)

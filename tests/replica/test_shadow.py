@@ -87,6 +87,7 @@ def test_each_field_that_differs_is_recorded_with_both_values(column: str, value
     assert ShadowTally.objects.get().different == 1
 
 
+@pytest.mark.on_every_engine
 def test_content_that_only_one_of_them_has_differs(upstream: Upstream) -> None:
     CatalogMembership.objects.filter(content__content_key=TIDES).delete()
     upstream.remove(KNOTS, catalog_uuid=CATALOG)
@@ -107,6 +108,7 @@ def test_a_run_under_another_course_differs(upstream: Upstream) -> None:
 
 
 @pytest.mark.usefixtures("upstream")
+@pytest.mark.on_every_engine
 def test_what_differs_again_is_counted_and_not_repeated_and_what_agrees_again_is_healed() -> None:
     ours().update(title="Other")
     read()
@@ -179,6 +181,7 @@ def leaves(upstream: Upstream) -> None:
     CatalogMembership.objects.filter(content__content_key=TIDES).delete()
 
 
+@pytest.mark.on_every_engine
 def test_what_differed_is_healed_when_neither_has_the_content_any_more(upstream: Upstream) -> None:
     leaves(upstream)
 
@@ -228,6 +231,7 @@ def test_what_is_healed_makes_room_for_what_differs_now(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("upstream")
+@pytest.mark.on_every_engine
 def test_what_is_recorded_is_bounded_and_the_rest_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shadow, "KEPT", 1)
     ContentMetadata.objects.update(title="Other")
@@ -238,6 +242,7 @@ def test_what_is_recorded_is_bounded_and_the_rest_is_counted(monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("upstream")
+@pytest.mark.on_every_engine
 def test_a_comparison_that_cannot_be_kept_fails_no_reader(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

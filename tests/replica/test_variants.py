@@ -78,6 +78,7 @@ def assigned(catalog: UUID, key: str = PRIV, *, to: str = ALICE) -> LearnerConte
     return LearnerContentAssignment.objects.get(budget=budget)
 
 
+@pytest.mark.on_every_engine
 def test_each_catalog_sees_what_it_is_served(catalogs: Catalogs) -> None:
     check_views(catalogs)
     ordinary, allowed = row_of(ORDINARY, PRIV), row_of(ALLOWED, PRIV)
@@ -96,6 +97,7 @@ def test_a_restricted_run_is_read_by_the_catalog_that_may_have_it_alone(catalogs
     assert reads.content_for(PRIV, catalog_uuid=ORDINARY, now=NOW).price_cents == 5000
 
 
+@pytest.mark.on_every_engine
 def test_syncs_that_take_turns_write_no_change(catalogs: Catalogs) -> None:
     rows = ContentMetadata.objects.order_by("pk").values_list("pk", "changed_at", "fetched_at")
     before = list(rows)
@@ -131,6 +133,7 @@ def test_an_edit_that_one_catalog_is_read_before_and_another_after_is_one_change
     check_views(catalogs)
 
 
+@pytest.mark.on_every_engine
 def test_a_withdrawn_run_moves_the_catalog_and_its_assignments_to_the_other_row(catalogs: Catalogs) -> None:
     theirs, ours = assigned(ALLOWED), assigned(ORDINARY)
     allowed = catalogs.records[ALLOWED][PRIV]
@@ -162,6 +165,7 @@ def test_a_withdrawn_run_moves_the_catalog_and_its_assignments_to_the_other_row(
     assert (theirs.content, theirs.content_enroll_by) == (private, PUBLIC_CLOSES)
 
 
+@pytest.mark.on_every_engine
 def test_no_assignment_is_expired_by_a_date_of_another_catalog(catalogs: Catalogs) -> None:
     catalogs.serve(ALLOWED, without_run(catalogs.records[ALLOWED][PRIV], PUBLIC_RUN))
     catalogs.sync(ALLOWED)
@@ -193,6 +197,7 @@ def test_the_advertised_run_switches_for_one_catalog_alone(catalogs: Catalogs) -
     ]
 
 
+@pytest.mark.on_every_engine
 def test_a_course_that_goes_from_one_catalog_to_another_is_in_the_other(catalogs: Catalogs) -> None:
     catalogs.serve(ORDINARY, catalogs.records[ORDINARY][MOVE])
     catalogs.drop(ALLOWED, MOVE)
@@ -251,6 +256,7 @@ def test_an_event_makes_every_variant_due(catalogs: Catalogs) -> None:
     assert {row.pk for row in due} == {row_of(ORDINARY, PRIV).pk, row_of(ALLOWED, PRIV).pk}
 
 
+@pytest.mark.on_every_engine
 def test_records_of_one_variant_and_one_stamp_that_differ_are_counted(catalogs: Catalogs) -> None:
     assert sum(CatalogListing.objects.values_list("contradictions", flat=True)) == 0
     catalogs.serve(ALLOWED, catalogs.records[ALLOWED][MOVE] | {"title": "Another"})
@@ -276,6 +282,7 @@ def test_a_record_that_cannot_be_used_is_the_matter_of_its_catalog_alone(catalog
     assert row_of(ORDINARY, PRIV).quarantined_digest != ""
 
 
+@pytest.mark.on_every_engine
 def test_a_budget_that_changes_its_catalog_takes_the_rows_of_the_new_one(catalogs: Catalogs) -> None:
     catalogs.serve(ALLOWED, without_run(catalogs.records[ALLOWED][PRIV], PUBLIC_RUN))
     catalogs.sync(ALLOWED)
@@ -288,6 +295,7 @@ def test_a_budget_that_changes_its_catalog_takes_the_rows_of_the_new_one(catalog
     assert ours.expires_at == PRIVATE_CLOSES
 
 
+@pytest.mark.on_every_engine
 def test_the_backfill_joins_to_the_row_of_the_budgets_catalog(catalogs: Catalogs) -> None:
     rows = {catalog: assigned(catalog).pk for catalog in (ORDINARY, ALLOWED)}
     LearnerContentAssignment.objects.update(content=None)
@@ -335,6 +343,7 @@ def test_an_unattached_assignment_of_a_catalog_without_the_content_stays_so(cata
     assert assignment.content is None
 
 
+@pytest.mark.on_every_engine
 def test_a_course_that_comes_back_with_other_runs_takes_its_assignments_along(catalogs: Catalogs) -> None:
     theirs, private = assigned(ALLOWED), row_of(ALLOWED, PRIV)
     ordinary = catalogs.records[ORDINARY][PRIV]

@@ -4,7 +4,6 @@ Recordings are made by `scripts/record_release.py` and never changed.
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,15 +28,7 @@ def migrate(targets: list[tuple[str, str]]) -> MigrationExecutor:
     return MigrationExecutor(connection)
 
 
-@pytest.fixture
-def newest_afterwards() -> Iterator[None]:
-    """Leave the tables as the newest migrations make them, however the test ends."""
-    yield
-    executor = MigrationExecutor(connection)
-    executor.migrate(executor.loader.graph.leaf_nodes())
-
-
-@pytest.mark.usefixtures("newest_afterwards")
+@pytest.mark.usefixtures("no_tables")
 @pytest.mark.parametrize("file", RECORDINGS, ids=lambda file: file.stem)
 def test_a_recorded_database_migrates_with_everything_in_it(file: Path) -> None:
     recording: Recording = json.loads(file.read_text(encoding="utf-8"))

@@ -1,0 +1,86 @@
+"""One migrated database for every process of a test run. Migrating takes each of them 2 s of processor time.
+
+On SQLite it is a file, which pytest's cache keeps until the code changes.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+ROOT = Path(__file__).parent.parent
+# A database that `make mutants` has made, with every table and no row.
+MIGRATED = os.environ.get("BURSARY_TEST_MIGRATED", "")
+
+
+@contextmanager
+def _one_process_at_a_time(folder: Path) -> Iterator[None]:
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed, also by the end of the process
+        yield
+
+
+def _digest() -> str:
+    """Return what decides about the tables: the service's code and its dependencies' versions."""
+    digest = hashlib.sha256(sqlite3.sqlite_version.encode())
+    for file in [ROOT / "uv.lock", *sorted((ROOT / "bursary").rglob("*.py"))]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def copy_for_sqlite(config: pytest.Config, migrate: Callable[[], object]) -> None:
+    """Copy the file of an earlier process; without one, call `migrate` and keep a copy of what it made."""
+    if MIGRATED:
+        file = Path(MIGRATED)
+    else:
+        cache = getattr(config, "cache", None)  # there is none with `-p no:cacheprovider`
+        folder = cache.mkdir("migrated") if cache else Path(os.environ["BURSARY_TEST_DIR"])
+        file = folder / f"{_digest()}.sqlite3"
+        with _one_process_at_a_time(folder):
+            if not file.exists():
+                for older in folder.glob("*.sqlite3"):
+                    older.unlink()
+                migrate()
+                vacuum_into(file)
+                return
+    connection.close()
+    target = settings.DATABASES["default"]["TEST"]["NAME"]
+    connection.settings_dict["NAME"] = settings.DATABASES["default"]["NAME"] = shutil.copy(file, target)
+
+
+def vacuum_into(file: Path) -> None:
+    """Write a copy of this process's SQLite database into a file that appears whole or not at all."""
+    draft = file.with_suffix(f".{os.getpid()}")
+    made = sqlite3.connect(connection.settings_dict["NAME"])
+    try:
+        made.execute("VACUUM INTO ?", [str(draft)])
+    finally:
+        made.close()
+    draft.chmod(0o600)
+    draft.rename(file)
+
+
+def copy_on_the_server(worker: str, migrate: Callable[[], object]) -> None:
+    """Let PostgreSQL copy the database of the run's first worker; the first one calls `migrate`."""
+    folder = Path(os.environ["BURSARY_TEST_DIR"])
+    name = folder / "name-of-the-migrated-database"
+    with _one_process_at_a_time(folder):
+        if not name.exists():
+            migrate()
+            template = connection.creation.get_test_db_clone_settings("template")["NAME"]
+            connection.creation.clone_test_db("template", verbosity=0)
+            name.write_text(template)
+            return
+        # The copy is made of the database of this name, to which no process is connected.
+        connection.settings_dict["NAME"] = name.read_text()
+        copy = connection.creation.get_test_db_clone_settings(worker)["NAME"]
+        connection.creation.clone_test_db(worker, verbosity=0)
+        connection.settings_dict["NAME"] = settings.DATABASES["default"]["NAME"] = copy
