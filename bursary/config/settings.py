@@ -37,11 +37,18 @@ def whole_number(name: str, *, default: int) -> int:
 
 
 def email_config(name: str, *, default: str) -> dict[str, str]:
-    """Return Django's settings for a mail URL. Raises ImproperlyConfigured, which prints no password."""
+    """Return Django's settings for a mail URL. Raises ImproperlyConfigured, which prints no password.
+
+    `anymail://mailgun` names a mail provider: its credentials are settings of their own.
+    """
+    url = urlsplit(env.str(name, default=default))
+    if url.scheme == "anymail":
+        backend = "bursary.delivery.provider_backend.configured"
+        return {"EMAIL_BACKEND": backend, "MAIL_PROVIDER": url.netloc.lower()}
     try:
         return dict(env.email_url(name, default=default))
     except (ImproperlyConfigured, ValueError) as error:
-        examples = "smtp://user:password@mail.example.org:25, filemail:////srv/mail"
+        examples = "smtp://user:password@mail.example.org:25, anymail://mailgun, filemail:////srv/mail"
         raise ImproperlyConfigured(f"{name} is not the URL of a mail server, such as {examples}") from error
 
 
@@ -282,6 +289,7 @@ SEND_DEADLINE = timedelta(seconds=whole_number("BURSARY_SEND_DEADLINE_SECONDS", 
 # Longer than any send, so that two workers never send the same mail: see checks.E001.
 LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)
 
+MAIL_PROVIDER = ""
 EMAIL_CONFIG = email_config("BURSARY_EMAIL_URL", default=f"filemail:///{quote(str(VAR_DIR / 'mail'))}")
 vars().update(EMAIL_CONFIG)
 if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
@@ -290,6 +298,28 @@ if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.filebased.EmailBa
     EMAIL_BACKEND = "bursary.delivery.file_backend.FileEmailBackend"  # one file a mail, named for its action
 EMAIL_TIMEOUT = whole_number("BURSARY_EMAIL_TIMEOUT_SECONDS", default=5)  # for each answer of the mail server
 DEFAULT_FROM_EMAIL = env.str("BURSARY_FROM_EMAIL", default="Bursary <bursary@localhost>")
+
+# Of the mail provider: these, and any other that django-anymail documents for another provider.
+_PROVIDER = {
+    "MAILGUN_API_KEY": env.str("BURSARY_ANYMAIL_MAILGUN_API_KEY", default=""),
+    "MAILGUN_API_URL": env.str("BURSARY_ANYMAIL_MAILGUN_API_URL", default=""),
+    "MAILGUN_SENDER_DOMAIN": env.str("BURSARY_ANYMAIL_MAILGUN_SENDER_DOMAIN", default=""),
+    "MAILGUN_WEBHOOK_SIGNING_KEY": env.str("BURSARY_ANYMAIL_MAILGUN_WEBHOOK_SIGNING_KEY", default=""),
+    "RESEND_API_KEY": env.str("BURSARY_ANYMAIL_RESEND_API_KEY", default=""),
+    "RESEND_SIGNING_SECRET": env.str("BURSARY_ANYMAIL_RESEND_SIGNING_SECRET", default=""),
+    "WEBHOOK_SECRET": env.str("BURSARY_ANYMAIL_WEBHOOK_SECRET", default=""),
+    **{
+        name.removeprefix("BURSARY_ANYMAIL_"): value
+        for name, value in os.environ.items()
+        if name.startswith("BURSARY_ANYMAIL_")
+    },
+}
+ANYMAIL: dict[str, Any] = {
+    # A provider without tags or headers of one's own still sends the mail.
+    "IGNORE_UNSUPPORTED_FEATURES": True,
+    "REQUESTS_TIMEOUT": (EMAIL_TIMEOUT, SEND_DEADLINE.total_seconds()),  # to connect, to answer
+    **{name: value for name, value in _PROVIDER.items() if value},
+}
 
 # -- Events from other services -----------------------------------------------------------------------------
 

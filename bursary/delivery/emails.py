@@ -48,6 +48,7 @@ _TO_LEARNERS = {
 
 _EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
+LONGEST_REF = 255  # characters, as the column
 MOST_WAIT = timedelta(days=30)  # less than `leases.MAX_DELAY`
 
 _UNUSED: Mapping[NotInUse, str] = {
@@ -186,10 +187,17 @@ def send(
         headers={"Message-ID": message_id, "Auto-Submitted": "auto-generated"},
     )
     message.attach_alternative(html, "text/html")
+    message.metadata = {"action": name}  # type: ignore[attr-defined]  # for providers, which report it back
     with mail_server.reached(now=now, met_before=met_before), cut_off_after(settings.SEND_DEADLINE):
         message.send()
     kept = {"subject": subject, "text": without_tokens(text), "html": without_tokens(html)}
-    return Done(provider_ref=message_id, payload=kept)
+    return Done(provider_ref=_provider_ref(message) or message_id, payload=kept)
+
+
+def _provider_ref(message: EmailMultiAlternatives) -> str:
+    """Return the provider's own name for a mail that it has accepted; empty where it gave none."""
+    name = getattr(getattr(message, "anymail_status", None), "message_id", None)
+    return name[:LONGEST_REF] if isinstance(name, str) else ""
 
 
 def _mailable(recipient: str) -> str:

@@ -8,15 +8,30 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 from django.core.mail.backends import smtp
 
 _CUT_AGAIN_SECONDS = 0.2
 
-_dialogues: ContextVar[list[smtplib.SMTP] | None] = ContextVar("dialogues", default=None)
-"""The SMTP dialogues that this thread's send has begun."""
+
+class Dialogue(Protocol):
+    """A dialogue with a server; `sock` is its socket while it has one."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+_dialogues: ContextVar[list[Dialogue] | None] = ContextVar("dialogues", default=None)
+"""The dialogues that this thread's send has begun."""
+
+
+def watch(dialogue: Dialogue) -> None:
+    """Have a dialogue cut off with the send that begins it. Called before its socket is opened."""
+    begun = _dialogues.get()
+    if begun is not None:
+        begun.append(dialogue)
 
 
 class AnswerLost(smtplib.SMTPException):
@@ -47,9 +62,7 @@ class _RegisteredDialogue(smtplib.SMTP):
     _began_mail = False
 
     def _get_socket(self, *address: Any) -> socket.socket:
-        begun = _dialogues.get()
-        if begun is not None:
-            begun.append(self)
+        watch(self)
         opened: socket.socket = super()._get_socket(*address)  # type: ignore[misc]  # smtplib's own seam
         return opened
 
@@ -112,10 +125,10 @@ def cut_off_after(deadline: timedelta) -> Iterator[None]:
 
     Other mail backends register nothing here, and have time-outs of their own.
     """
-    begun: list[smtplib.SMTP] = []
+    begun: list[Dialogue] = []
     finished = threading.Event()
 
-    def watch() -> None:
+    def cut_off() -> None:
         if finished.wait(deadline.total_seconds()):
             return
         # Repeated until the send ends: it may be opening the next socket at this moment.
@@ -123,7 +136,7 @@ def cut_off_after(deadline: timedelta) -> Iterator[None]:
             for dialogue in begun:
                 _shut(dialogue)
 
-    watcher = threading.Thread(target=watch, name="bursary-send-deadline", daemon=True)
+    watcher = threading.Thread(target=cut_off, name="bursary-send-deadline", daemon=True)
     token = _dialogues.set(begun)
     watcher.start()
     try:
@@ -136,7 +149,7 @@ def cut_off_after(deadline: timedelta) -> Iterator[None]:
         _dialogues.reset(token)
 
 
-def _shut(dialogue: smtplib.SMTP) -> None:
+def _shut(dialogue: Dialogue) -> None:
     # Read now, not when the dialogue began: STARTTLS replaces the socket.
     opened = getattr(dialogue, "sock", None)
     if opened is not None:
