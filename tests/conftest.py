@@ -71,6 +71,7 @@ ON_SQLITE_ONLY = [
     *("assignments/test_preview_warnings.py", "assignments/test_joining_cases.py"),
     *("assignments/test_unjoinable_notices.py", "assignments/test_courses_without_a_run_to_join.py"),
     *("api/test_content_events.py", "api/test_refusals.py"),  # statuses and reasons
+    "api/test_mail_events.py",  # likewise; what is stored is tested on both, in flows
     *("api/test_empty_answers.py", "api/test_learner_portal.py"),  # permissions, and constants
     # The API's answers. What they store and refuse is tested on both, in assignments/test_allocation.py,
     # test_matching.py, test_cancellation.py, test_declining.py, test_reminders.py, test_redemption.py,

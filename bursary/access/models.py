@@ -13,6 +13,8 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from bursary.access.mail_models import Suppression as Suppression
+from bursary.access.mail_models import SuppressionReason as SuppressionReason
 from bursary.budgets.models import Customer
 from bursary.lib import mailbox
 from bursary.lib.leases import LeasedRow

@@ -26,7 +26,7 @@ from bursary.assignments.models import (
     LearnerContentAssignmentAction,
 )
 from bursary.budgets.models import Customer, NotInUse
-from bursary.delivery import mail_server
+from bursary.delivery import mail_server, suppressed
 from bursary.delivery.errors import address_rejected
 from bursary.delivery.smtp_backend import cut_off_after
 from bursary.lib import mailbox, moments
@@ -223,6 +223,8 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
         return Skipped(
             "account_deactivated" if deactivated else "account_deleted", f"The learner's account is {ended}."
         )
+    if (ending := suppressed.check(action)) is not None:
+        return ending
     with translation.override(settings.LANGUAGE_CODE):
         context = _context(action)
     return send(

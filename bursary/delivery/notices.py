@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.utils import translation
 
 from bursary.access import contacts
 from bursary.assignments import content_display
+from bursary.assignments.choices import ABOUT_ADDRESSES
 from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
 from bursary.assignments.models import DeadlineNotice
 from bursary.delivery import emails, runner
@@ -24,6 +26,8 @@ MOST_ADMINISTRATORS = 50  # of one customer that are written to
 MOST_NOTICES = 20  # in one call
 LEAST_NOTICE = timedelta(hours=12)
 """How long an administrator has, at least, between the mail and the expiry."""
+_TEMPLATES: Mapping[str, str] = {"": "deadline_moved"} | dict.fromkeys(ABOUT_ADDRESSES, "address_refused")
+"""By reason; any other one's is `not_joinable`."""
 
 
 def send_due(*, clock: Clock, most: int = MOST_NOTICES) -> int:
@@ -60,7 +64,7 @@ def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
         with translation.override(settings.LANGUAGE_CODE):
             context = _context(notice, waits_until)
         try:
-            template = "not_joinable" if notice.reason else "deadline_moved"
+            template = _TEMPLATES.get(notice.reason, "not_joinable")
             emails.send(contact.email, template=template, context=context, name=name, now=clock())
             notified.append(contact.key)
         except DeliveryError as error:  # a refused address does not stop the mails to others

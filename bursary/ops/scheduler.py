@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from bursary.access import contacts, idempotency
+from bursary.access import contacts, idempotency, suppressions
 from bursary.assignments import account_linking, csv_export, mailbox_keys
 from bursary.delivery import executors
 from bursary.events import inbox
@@ -94,13 +94,14 @@ def _forget(clock: Clock) -> Mapping[str, object]:
 
 
 def _retain(clock: Clock) -> Mapping[str, object]:
-    """Delete ended sessions, lapsed answers, events settled long ago, old log entries and unseen contacts."""
+    """Delete what is over: sessions, answers, events, log entries, contacts, suppressions."""
     call_command("clearsessions")
     return {
         "answers": idempotency.forget(now=clock()),
         "events": inbox.forget(now=clock()),
         "exports": csv_export.forget_log(now=clock()),
         "contacts": contacts.forget_unseen(now=clock()),
+        "suppressions": suppressions.forget_old(now=clock()),
     }
 
 

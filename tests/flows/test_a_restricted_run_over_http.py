@@ -142,6 +142,7 @@ SENT: dict[str, Callable[[Organisation], list[Body]]] = {
     **{f"portal-{name}": of_the_customer for name in ("dashboard", "search", "academy", "skills-quiz")},
     "customer-configurations": of_the_customer,
     "content-events": lambda _one: [{"type": "content.changed", "data": {"content_keys": [*KEYS]}}],
+    "mail-events": nothing,
 }
 """What is sent, by the name of its address, in this order."""
 UNREAD = {
@@ -198,6 +199,7 @@ def values_of(parameter: str, scene: Scene, one: Organisation) -> list[object]:
         "budget_uuid": [one.budget.uuid for one in both],
         "content_key": [*KEYS],
         "token": [*tokens],
+        "provider": ["mailgun"],
     }
     return values[parameter]
 

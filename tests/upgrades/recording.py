@@ -26,6 +26,8 @@ from bursary.access.models import (
     NoticeAddress,
     Role,
     SeenAdministrator,
+    Suppression,
+    SuppressionReason,
     User,
 )
 from bursary.assignments import (
@@ -67,7 +69,7 @@ from tests.world import CATALOG, NOW, allocate, deliver, given_budget, given_con
 
 DAY = timedelta(days=1)
 COURSES = Path(__file__).parents[1] / "data" / "catalog-courses.jsonl"
-NEVER_WRITTEN = {ActionType.RUN_CHANGED, ActionType.DELIVERED, ActionType.BOUNCED}
+NEVER_WRITTEN = {ActionType.RUN_CHANGED}
 Recording = Mapping[str, Any]
 
 
@@ -206,6 +208,10 @@ def _fill_unfinished_work() -> None:
         attempts=1,
         fence=1,
     )
+    for fact in (ActionType.DELIVERED, ActionType.BOUNCED, ActionType.COMPLAINED):
+        LearnerContentAssignmentAction.objects.create(
+            **common | {"action_type": fact}, status=Status.DONE, completed_at=NOW
+        )
     for reason in ErrorReason:
         LearnerContentAssignmentAction.objects.create(
             **common,
@@ -237,6 +243,8 @@ def _fill_tokens() -> None:
     ExternalIdentity.objects.create(user=user, issuer="https://lms.example", username="ada")
     SeenAdministrator.objects.create(user=user, customer=customer, seen_at=NOW)
     NoticeAddress.objects.create(customer=customer, address="desk@larkspur.example")
+    for reason in SuppressionReason:
+        Suppression.objects.create(customer=customer, address_hash="4" * 64, reason=reason, since=NOW)
     JwkSet.objects.create(url="https://lms.example/jwks.json", keys='{"keys": []}', due_at=NOW, early=0)
 
 
