@@ -113,7 +113,7 @@ def _context(notice: DeadlineNotice, waits_until: datetime | None) -> dict[str, 
     return {
         "organisation": customer.name,
         "budget": notice.budget.name,
-        "course": content_display.notice_title(notice),
+        "course": "" if notice.reason in ABOUT_ADDRESSES else content_display.notice_title(notice),
         "count": notice.assignments,
         "until": moments.in_words(waits_until, zone=customer.zone) if waits_until else "",
         "reason": notice.get_reason_display(),

@@ -11,7 +11,7 @@ from django.utils import timezone
 from playwright.sync_api import Response, expect
 
 from bursary.access.models import Role, User
-from bursary.assignments import cancellation, declining, redemption, signed_links
+from bursary.assignments import cancellation, declining, redemption, signed_links, unsubscribing
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.dashboard import views
@@ -77,6 +77,7 @@ def scene() -> Scene:
             *("/courses/", f"/assignments/{own.uuid}/"),
             f"/a/{signed_links.token_for(own, address=ALICE, now=now)}/",
             f"/a/{signed_links.token_for(failed, address=REFUSED, now=now)}/add-address/",
+            f"/u/{unsubscribing.token_for(action, now=now)}/",
         ],
     )
 
