@@ -27,7 +27,7 @@ MOST_A_RUN = 200_000
 def run(*, clock: Clock) -> Mapping[str, object]:
     """Delete what has been kept for long enough; return the number of each kind, and how far it came.
 
-    Ended sessions, lapsed answers, contacts that were not seen for long and old suppressions are deleted, too.
+    Ended sessions, lapsed answers, contacts that were not seen for long, and suppressions, are deleted, too.
     """
     before = _reached()
     call_command("clearsessions")
