@@ -299,26 +299,16 @@ if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.filebased.EmailBa
 EMAIL_TIMEOUT = whole_number("BURSARY_EMAIL_TIMEOUT_SECONDS", default=5)  # for each answer of the mail server
 DEFAULT_FROM_EMAIL = env.str("BURSARY_FROM_EMAIL", default="Bursary <bursary@localhost>")
 
-# Of the mail provider: these, and any other that django-anymail documents for another provider.
-_PROVIDER = {
-    "MAILGUN_API_KEY": env.str("BURSARY_ANYMAIL_MAILGUN_API_KEY", default=""),
-    "MAILGUN_API_URL": env.str("BURSARY_ANYMAIL_MAILGUN_API_URL", default=""),
-    "MAILGUN_SENDER_DOMAIN": env.str("BURSARY_ANYMAIL_MAILGUN_SENDER_DOMAIN", default=""),
-    "MAILGUN_WEBHOOK_SIGNING_KEY": env.str("BURSARY_ANYMAIL_MAILGUN_WEBHOOK_SIGNING_KEY", default=""),
-    "RESEND_API_KEY": env.str("BURSARY_ANYMAIL_RESEND_API_KEY", default=""),
-    "RESEND_SIGNING_SECRET": env.str("BURSARY_ANYMAIL_RESEND_SIGNING_SECRET", default=""),
-    "WEBHOOK_SECRET": env.str("BURSARY_ANYMAIL_WEBHOOK_SECRET", default=""),
-    **{
-        name.removeprefix("BURSARY_ANYMAIL_"): value
-        for name, value in os.environ.items()
-        if name.startswith("BURSARY_ANYMAIL_")
-    },
-}
+_PROVIDER = "BURSARY_ANYMAIL_"  # how each setting begins that django-anymail documents, of any provider
 ANYMAIL: dict[str, Any] = {
     # A provider without tags or headers of one's own still sends the mail.
     "IGNORE_UNSUPPORTED_FEATURES": True,
     "REQUESTS_TIMEOUT": (EMAIL_TIMEOUT, SEND_DEADLINE.total_seconds()),  # to connect, to answer
-    **{name: value for name, value in _PROVIDER.items() if value},
+    **{
+        name.removeprefix(_PROVIDER): value
+        for name, value in os.environ.items()
+        if name.startswith(_PROVIDER) and value
+    },
 }
 
 # -- Events from other services -----------------------------------------------------------------------------

@@ -176,16 +176,8 @@ def send(
     The address is mailed in its canonical form: Django would encode its domain by IDNA 2003.
     """
     address = _mailable(recipient)
-    with translation.override(settings.LANGUAGE_CODE):
-        subject = " ".join(render_to_string(f"delivery/{template}.subject.txt", context).split())
-        context = {
-            **context,
-            "subject": subject,
-            "replies_to": replies_to,
-            "unsubscribe_url": unsubscribe_url,
-        }
-        text = _EMPTY_LINES.sub("\n\n", render_to_string(f"delivery/{template}.txt", context).strip()) + "\n"
-        html = render_to_string(f"delivery/{template}.html", context)
+    context = {**context, "replies_to": replies_to, "unsubscribe_url": unsubscribe_url}
+    subject, text, html = _rendered(template, context)
     message_id = f"<{name}@{urlsplit(settings.BASE_URL).hostname or 'localhost'}>"
     message = EmailMultiAlternatives(
         subject=subject,
@@ -203,6 +195,15 @@ def send(
         message.send()
     kept = {"subject": subject, "text": without_tokens(text), "html": without_tokens(html)}
     return Done(provider_ref=_provider_ref(message) or message_id, payload=kept)
+
+
+def _rendered(template: str, context: Mapping[str, object]) -> tuple[str, str, str]:
+    """Return a mail's subject, text and HTML, in the language of mails."""
+    with translation.override(settings.LANGUAGE_CODE):
+        subject = " ".join(render_to_string(f"delivery/{template}.subject.txt", context).split())
+        context = {**context, "subject": subject}
+        text = _EMPTY_LINES.sub("\n\n", render_to_string(f"delivery/{template}.txt", context).strip()) + "\n"
+        return subject, text, render_to_string(f"delivery/{template}.html", context)
 
 
 def _sender(name: str) -> str:

@@ -32,6 +32,7 @@ from bursary.access.models import (
 )
 from bursary.assignments import (
     acknowledgement,
+    actions,
     addresses,
     cancellation,
     declining,
@@ -80,6 +81,8 @@ def fill() -> None:
     _fill_the_past()
     _fill_assignments()
     _fill_unfinished_work()
+    for fact in (ActionType.DELIVERED, ActionType.BOUNCED, ActionType.COMPLAINED):
+        actions.record([_of("late")], fact, now=NOW)
     _fill_inbox()
     _fill_tokens()
     IdempotentRequest.objects.create(
@@ -208,10 +211,6 @@ def _fill_unfinished_work() -> None:
         attempts=1,
         fence=1,
     )
-    for fact in (ActionType.DELIVERED, ActionType.BOUNCED, ActionType.COMPLAINED):
-        LearnerContentAssignmentAction.objects.create(
-            **common | {"action_type": fact}, status=Status.DONE, completed_at=NOW
-        )
     for reason in ErrorReason:
         LearnerContentAssignmentAction.objects.create(
             **common,
