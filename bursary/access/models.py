@@ -15,9 +15,14 @@ from django.utils.translation import gettext_lazy as _
 
 from bursary.access.mail_models import Suppression as Suppression
 from bursary.access.mail_models import SuppressionReason as SuppressionReason
+from bursary.access.request_models import IdempotentRequest as IdempotentRequest
+from bursary.access.request_models import RequestTally as RequestTally
 from bursary.budgets.models import Customer
 from bursary.lib import mailbox
 from bursary.lib.leases import LeasedRow
+
+# How often `account_linking` looks for assignments of an account that has changed: some are committed late.
+LOOKS = 10
 
 
 def learner_key(address: str) -> str:
@@ -57,7 +62,7 @@ class UserQuerySet(models.QuerySet["User"]):
             raise TypeError(
                 "An account's address is changed by saving it, so that the earlier one stays known."
             )
-        return super().update(**columns)
+        return super().update(**({"looks_left": LOOKS} if "lms_user_id" in columns else {}), **columns)
 
 
 class AccountManager(UserManager["User"]):
@@ -76,7 +81,9 @@ class User(AddressedRow, AbstractUser):
     """When the account was last mailed a link to set a new password."""
     reset_failed_at = models.DateTimeField(null=True, blank=True, editable=False, db_index=True)
     """When such a mail was given up, after which none was sent."""
-
+    looks_left = models.PositiveSmallIntegerField(
+        null=True, default=LOOKS, db_default=LOOKS, editable=False, db_index=True
+    )
     objects: ClassVar[AccountManager] = AccountManager()
 
     token_roles: "TokenRoles | None" = None
@@ -93,13 +100,16 @@ class User(AddressedRow, AbstractUser):
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
         """Save, with the keys of the address. An address that is replaced stays known (AccountAddress)."""
         self.learner_key = self.mailbox_key = learner_key(self.email) if self.email else ""
-        if update_fields is not None and "email" not in update_fields:
-            return super().save(*args, update_fields=update_fields, **kwargs)
-        if update_fields is not None:
-            update_fields = {*update_fields, "learner_key", "mailbox_key"}
+        fields = None if update_fields is None else set(update_fields)
+        if fields is None or fields & {"email", "lms_user_id"}:
+            self.looks_left = LOOKS
+            fields = fields and {*fields, "looks_left"}
+        if fields is not None and "email" not in fields:
+            return super().save(*args, update_fields=fields, **kwargs)
+        fields = fields and {*fields, "learner_key", "mailbox_key"}
         with transaction.atomic():
             earlier = User.objects.filter(pk=self.pk).values_list("email", flat=True).first() or ""
-            super().save(*args, update_fields=update_fields, **kwargs)
+            super().save(*args, update_fields=fields, **kwargs)
             AccountAddress.replace(earlier, user=self)
         return None
 
@@ -250,12 +260,7 @@ class ApiKey(models.Model):
 
     @classmethod
     def issue(
-        cls,
-        user: User,
-        *,
-        name: str,
-        scope: KeyScope = KeyScope.OPERATE,
-        expires_at: datetime | None = None,
+        cls, user: User, *, name: str, scope: KeyScope = KeyScope.OPERATE, expires_at: datetime | None = None
     ) -> tuple["ApiKey", str]:
         """Make a key for `user`; return the row and the key itself, which is not kept."""
         key = f"bur_{secrets.token_urlsafe(32)}"
@@ -277,26 +282,6 @@ class ApiKey(models.Model):
         if self.last_used_at is None or self.last_used_at < hour:
             earlier = Q(last_used_at=None) | Q(last_used_at__lt=hour)
             ApiKey.objects.filter(earlier, pk=self.pk).update(last_used_at=hour)
-
-
-class IdempotentRequest(LeasedRow):
-    """A POST that was sent with an `Idempotency-Key`, and its answer until `due_at`; none while it runs."""
-
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="idempotent_requests")
-    identity = models.CharField(
-        max_length=64, unique=True, help_text="Digest of the user or API key, the address, and the key"
-    )
-    fingerprint = models.CharField(max_length=64, help_text="Digest of the query and the body")
-    status = models.PositiveSmallIntegerField(null=True, help_text="Of the answer; empty: it runs, or broke")
-    body = models.JSONField(null=True)
-    abridged = models.BooleanField(default=False, help_text="The body has uuids in place of rows")
-    created = models.DateTimeField()
-
-    class Meta:
-        indexes = [models.Index(fields=["early", "due_at"], name="idempotent_request_due")]
-
-    def __str__(self) -> str:
-        return str(self.pk)
 
 
 class ExternalIdentity(models.Model):

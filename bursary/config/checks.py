@@ -20,6 +20,8 @@ from bursary.ops import health
 EXECUTORS = ("thread", "celery", "none")
 CLOCKS = ("thread", "celery", "none")
 BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps")
+MOST_THREADS = 64
+MOST_SENDS = 1_000_000
 SHORTEST_TOKEN = 20  # characters
 SHORTEST_SECRET = 32  # characters
 LONGEST_URL = 255  # characters, as the column: MySQL has no longer one that is unique
@@ -49,7 +51,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_more: object) -> 
         *_content(),
         *_web(),
         *_tokens(),
-        *_origins(),
+        *_callers(),
         *_events(),
         *_retention(),
     ]
@@ -101,6 +103,18 @@ def _processes() -> Iterator[checks.Error]:
             f"BURSARY_EXECUTOR is {settings.EXECUTOR!r}.",
             hint="Set it to 'thread' (the server delivers), 'celery' (workers do) or 'none' (`bursary "
             "deliver` does).",
+        )
+    if not 1 <= settings.RUNNER_THREADS <= MOST_THREADS:
+        yield _error(
+            "E040",
+            f"BURSARY_RUNNER_THREADS is {settings.RUNNER_THREADS}.",
+            hint=f"Set it to a number from 1 to {MOST_THREADS}: each has a connection to the database.",
+        )
+    if not 0 <= settings.SENDS_PER_MINUTE <= MOST_SENDS:
+        yield _error(
+            "E041",
+            f"BURSARY_SENDS_PER_MINUTE is {settings.SENDS_PER_MINUTE}.",
+            hint=f"Set it to what the mail server allows, at most {MOST_SENDS}; 0 is no limit.",
         )
     if settings.CLOCK not in CLOCKS:
         yield _error(
@@ -275,7 +289,7 @@ def _tokens() -> Iterator[checks.Error]:
         )
 
 
-def _origins() -> Iterator[checks.Error]:
+def _callers() -> Iterator[checks.Error]:
     wrong = [one for one in settings.CLIENT_ORIGINS if not _ORIGIN.fullmatch(one)]
     insecure = [one for one in settings.CLIENT_ORIGINS if not (_is_https(one) or _is_local(one))]
     if wrong or insecure:
@@ -291,6 +305,12 @@ def _origins() -> Iterator[checks.Error]:
             "BURSARY_CLIENT_ORIGINS is set, and BURSARY_BASE_URL is not https: browsers would not keep the "
             "CSRF cookie.",
             hint="Serve Bursary behind TLS.",
+        )
+    if settings.POSTS_PER_MINUTE < 0 or settings.GETS_PER_MINUTE < 0:
+        yield _error(
+            "E039",
+            "BURSARY_POSTS_PER_MINUTE or BURSARY_GETS_PER_MINUTE is below 0.",
+            hint="The defaults are 1200 and 6000; 0 is no limit.",
         )
 
 

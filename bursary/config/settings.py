@@ -289,6 +289,9 @@ SEND_DEADLINE = timedelta(seconds=whole_number("BURSARY_SEND_DEADLINE_SECONDS", 
 # Longer than any send, so that two workers never send the same mail: see checks.E001.
 LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)
 
+RUNNER_THREADS = whole_number("BURSARY_RUNNER_THREADS", default=2)  # of each process of the server
+SENDS_PER_MINUTE = whole_number("BURSARY_SENDS_PER_MINUTE", default=0)  # over all processes; 0: no limit
+
 MAIL_PROVIDER = ""
 EMAIL_CONFIG = email_config("BURSARY_EMAIL_URL", default=f"filemail:///{quote(str(VAR_DIR / 'mail'))}")
 vars().update(EMAIL_CONFIG)
@@ -331,6 +334,10 @@ JWT_COOKIE = env.str("BURSARY_JWT_COOKIE", default="edx-jwt-cookie")
 
 # -- API ----------------------------------------------------------------------------------------------------
 
+# Of one API key, or of one user without a key; 0: no limit.
+POSTS_PER_MINUTE = whole_number("BURSARY_POSTS_PER_MINUTE", default=1200)  # in all processes together
+GETS_PER_MINUTE = whole_number("BURSARY_GETS_PER_MINUTE", default=6000)  # in each process
+
 REST_FRAMEWORK = {
     # API keys first: a request without credentials is answered 401 with a challenge, not 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -339,6 +346,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["bursary.api.throttling.RateLimit"],
     "DEFAULT_PARSER_CLASSES": ["bursary.api.inputs.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "bursary.api.schema.Schema",
     "EXCEPTION_HANDLER": "bursary.api.refusals.handle",

@@ -129,6 +129,7 @@ class _WatchedConnection:
 
     def request(self, *line: Any, **body: Any) -> None:
         """Hand a request over, headers and body."""
+        watch(self)  # type: ignore[arg-type]  # likewise; a kept connection serves another send
         super().request(*line, **body)  # type: ignore[misc]  # of what it stands before
         self.adapter.handed_over = True
 

@@ -23,7 +23,6 @@ HOST = "127.0.0.1"
 DEFAULT_PORT = "8000"
 BACKLOG = 256  # connections that wait to be accepted
 HTTP_THREADS = 8
-RUNNER_THREADS = 2
 SCHEDULER_THREADS = 3  # two long tasks, such as `refresh` and `listing`, keep no other waiting
 PROCESSES_WITH_A_SERVER = 2
 LONGEST_REQUEST_LINE = 8190  # gunicorn's greatest: a hundred keys of runs in one question take 5,500
@@ -134,7 +133,7 @@ class _Runners:
 
     def start(self, _worker: object) -> None:
         self._threads = [
-            *executors.start_threads(RUNNER_THREADS),
+            *executors.start_threads(settings.RUNNER_THREADS),
             *scheduler.start_threads(SCHEDULER_THREADS),
         ]
 

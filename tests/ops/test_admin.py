@@ -21,6 +21,7 @@ from bursary.access.models import (
     JwkSet,
     LearnerLink,
     NoticeAddress,
+    RequestTally,
     RoleGrant,
     SeenAdministrator,
     User,
@@ -60,6 +61,7 @@ READ_ONLY: list[type[models.Model]] = [
     InboxEvent,
     MailServer,
     IdempotentRequest,
+    RequestTally,
     JwkSet,
     SeenAdministrator,
 ]
@@ -118,6 +120,7 @@ def everything() -> None:
     SeenAdministrator.objects.create(user=user, customer=customer, seen_at=world.NOW)
     NoticeAddress.objects.create(customer=customer, address="nobody@nowhere.invalid")
     IdempotentRequest.objects.create(user=user, identity="1" * 64, fingerprint="2" * 64, created=world.NOW)
+    RequestTally.objects.create(caller="key 1", minute=29_541_660, count=3)
     JwkSet.objects.create(url="https://lms.example/jwks.json", due_at=world.NOW, early=0)
     ledger.spend(assignment.budget, cents=100, key="k", now=world.NOW)
 

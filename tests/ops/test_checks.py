@@ -99,6 +99,8 @@ LONG_SECRET = "made up, of thirty-two characters"
             {"CLIENT_ORIGINS": ["https://portal.example"], "BASE_URL": "http://bursary.example"},
             ["bursary.E035"],
         ),
+        ({"POSTS_PER_MINUTE": 0, "GETS_PER_MINUTE": 0}, []),
+        ({"POSTS_PER_MINUTE": -1}, ["bursary.E039"]),
     ],
 )
 def test_wrong_combinations_for_tokens_and_origins_are_named(
@@ -218,6 +220,15 @@ def test_requests_to_enterprise_catalog_need_credentials(
 
     assert ids() == expected
     assert not any("s3cret" in str(found) for found in run_checks())
+
+
+def test_threads_and_the_rate_of_mails_have_bounds(settings: Settings) -> None:
+    settings.RUNNER_THREADS, settings.SENDS_PER_MINUTE = 64, 1_000_000
+    assert ids() == []
+    settings.RUNNER_THREADS, settings.SENDS_PER_MINUTE = 0, -1
+    assert ids() == ["bursary.E040", "bursary.E041"]
+    settings.RUNNER_THREADS, settings.SENDS_PER_MINUTE = 65, 1_000_001
+    assert ids() == ["bursary.E040", "bursary.E041"]
 
 
 @pytest.mark.django_db

@@ -24,6 +24,7 @@ from bursary.access.models import (
     JwkSet,
     KeyScope,
     NoticeAddress,
+    RequestTally,
     Role,
     SeenAdministrator,
     Suppression,
@@ -51,7 +52,7 @@ from bursary.assignments.models import (
 )
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
-from bursary.delivery.models import MailServer
+from bursary.delivery.models import MailServer, SendingRate
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
 from bursary.ops import scheduler
 from bursary.replica.models import (
@@ -85,6 +86,7 @@ def fill() -> None:
         actions.record([_of("late")], fact, now=NOW)
     _fill_inbox()
     _fill_tokens()
+    RequestTally.objects.create(caller="key 1", minute=29_541_660, count=3)
     IdempotentRequest.objects.create(
         user=given_user(),
         identity="2" * 64,
@@ -251,6 +253,7 @@ def _fill_inbox() -> None:
     MailServer.objects.create(
         name="default", trouble_since=NOW, cause="mail_server_busy", due_at=NOW, early=0
     )
+    SendingRate.objects.create(name="default", free_at=NOW)
     for number, (kind, source) in enumerate((kind, source) for kind in EventKind for source in EventSource):
         InboxEvent.objects.create(
             event_id=str(number),

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('access', '0009_scopes_of_keys'),
+        ('access', '0011_counts_of_requests'),
         ('budgets', '0004_contact_email'),
     ]
 
