@@ -140,7 +140,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
 SYNC = UV_PROJECT_ENVIRONMENT="$(CURDIR)/.venv" $(BIN)/uv sync --quiet --frozen --inexact --python $(BIN)/python
-DEV := --extra celery --extra mysql --extra postgres --extra openedx
+DEV := --extra anymail --extra celery --extra mysql --extra postgres --extra openedx
 
 .venv/.uv: Makefile
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=…" if sys.version_info < (3, 11) else 0)'

@@ -58,7 +58,7 @@ ON_SQLITE_ONLY = [
     *("access/test_contacts.py", "assignments/test_content_display.py", "delivery/test_mail_content.py"),
     *("ops/test_checks.py", "replica/test_joining.py"),
     *("delivery/test_emails.py", "delivery/test_file_backend.py", "delivery/test_smtp_backend.py"),
-    *("delivery/test_smtp_answers.py", "delivery/test_broker.py"),
+    *("delivery/test_smtp_answers.py", "delivery/test_broker.py", "delivery/test_provider_backend.py"),
     *("ops/test_timeline_report.py", "ops/test_explain_report.py", "ops/test_audit_report.py"),  # printing
     # Reading upstream over HTTP. What it writes is tested on both, in replica/test_refresh.py and others.
     *("replica/test_upstream_cache.py", "replica/test_refresh_over_http.py", "replica/test_memory.py"),
@@ -75,6 +75,7 @@ ON_SQLITE_ONLY = [
     *("assignments/test_preview_warnings.py", "assignments/test_joining_cases.py"),
     *("assignments/test_unjoinable_notices.py", "assignments/test_courses_without_a_run_to_join.py"),
     *("api/test_content_events.py", "api/test_refusals.py"),  # statuses and reasons
+    "api/test_mail_events.py",  # likewise; what is stored is tested on both, in flows
     *("api/test_empty_answers.py", "api/test_learner_portal.py"),  # permissions, and constants
     # The API's answers. What they store and refuse is tested on both, in assignments/test_allocation.py,
     # test_matching.py, test_cancellation.py, test_declining.py, test_reminders.py, test_redemption.py,

@@ -25,6 +25,8 @@ DIGEST_LENGTH = 16  # hexadecimal digits are enough: the signature protects the 
 class Purpose(enum.StrEnum):
     ANSWER = "answer"
     """Accept or decline one assignment."""
+    UNSUBSCRIBE = "unsubscribe"
+    """Get no more reminders from one organisation."""
 
 
 @dataclass(frozen=True)

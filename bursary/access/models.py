@@ -13,6 +13,8 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from bursary.access.mail_models import Suppression as Suppression
+from bursary.access.mail_models import SuppressionReason as SuppressionReason
 from bursary.access.request_models import IdempotentRequest as IdempotentRequest
 from bursary.access.request_models import RequestTally as RequestTally
 from bursary.budgets.models import Customer

@@ -12,7 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from bursary.api.inputs import BoundedJSONParser, example, validated
-from bursary.api.refusals import BodyTooLarge, LengthRequired, Unprocessable
+from bursary.api.raw_bodies import raw_body
+from bursary.api.refusals import Unprocessable
 from bursary.api.views import APIView
 from bursary.events import inbox, webhook
 from bursary.events.models import EventKind, EventSource
@@ -85,21 +86,11 @@ class ContentEvents(APIView):
     def post(self, request: Request) -> Response:
         now = timezone.now()
         webhook.require_listening()
-        event_id = webhook.verify(request.headers, _body(request), now=now)
-        kind, payload = _event(_body(request))
+        body = raw_body(request, most=webhook.LARGEST_BODY)
+        event_id = webhook.verify(request.headers, body, now=now)
+        kind, payload = _event(body)
         new = inbox.receive(event_id, source=EventSource.WEBHOOK, kind=kind, payload=payload, now=now)
         return Response({"no_change": not new}, status=status.HTTP_202_ACCEPTED)
-
-
-def _body(request: Request) -> bytes:
-    """Return the raw body. Raises LengthRequired or BodyTooLarge before reading it."""
-    if "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH"):
-        raise LengthRequired  # Django would read an empty body, and its signature is wrong
-    announced = request.META.get("CONTENT_LENGTH") or "0"
-    if not (announced.isascii() and announced.isdecimal()) or int(announced) > webhook.LARGEST_BODY:
-        raise BodyTooLarge(f"The body is larger than {webhook.LARGEST_BODY} bytes.")
-    body: bytes = request.body
-    return body
 
 
 def _event(body: bytes) -> tuple[EventKind, dict[str, Any]]:

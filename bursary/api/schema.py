@@ -61,6 +61,7 @@ TAGS = {
     "policy-redemption": "A learner's own assignments: list and accept them",
     "content-metadata": "Courses and runs, their changes, and what these mean for assignments",
     "content-events": "Events that other services report",
+    "mail-events": "What mail providers report of mails",
     "subsidies": "What was spent",
     "bffs": "Pages of the learner portal, each in one answer",
     "learner-credit-requests": "Empty, for clients that ask",

@@ -17,6 +17,7 @@ from bursary.api import (
     empty_answers,
     export,
     learner_portal,
+    mail_events,
     not_found,
     redemption,
     repairs,
@@ -104,6 +105,7 @@ urlpatterns = [
         name="content-impact",
     ),
     re_path(r"^content-metadata/(?P<content_key>[^\0]+)/$", content.ContentDetail.as_view(), name="content"),
+    path("mail-events/<str:provider>/", mail_events.MailEvents.as_view(), name="mail-events"),
     path("content-events/", content_events.ContentEvents.as_view(), name="content-events"),
     *(
         path(f"bffs/learner/{page}/", view.as_view(), name=f"portal-{page}")

@@ -56,8 +56,11 @@ def record(
     actor: User | None = None,
     dedup_key: str = "",
     detail: str | Mapping[int, str] = "",
+    cycle: int | None = None,
 ) -> None:
     """Record that `fact` happened to each assignment, complete at once. `detail` may differ, by pk.
+
+    It belongs to the present cycle, or to an earlier one.
 
     Raises IntegrityError if it is already recorded for that cycle and `dedup_key`.
     """
@@ -66,7 +69,7 @@ def record(
     details = dict.fromkeys((one.pk for one in assignments), detail) if isinstance(detail, str) else detail
     _insert(
         [
-            _new(one, fact, now=now, actor=actor, dedup_key=dedup_key, detail=details[one.pk])
+            _new(one, fact, now=now, actor=actor, dedup_key=dedup_key, detail=details[one.pk], cycle=cycle)
             for one in assignments
         ]
     )
@@ -134,14 +137,8 @@ def supersede(
 
 def supersede_rows(rows: QuerySet[LearnerContentAssignmentAction], *, now: datetime, error_code: str) -> None:
     """Supersede these actions, which the caller has locked. A worker that has claimed one settles nothing."""
-    rows.update(
-        status=Status.SUPERSEDED,
-        due_at=None,
-        early=None,
-        lease_until=None,
-        error_code=error_code,
-        modified=now,
-    )
+    columns = {"due_at": None, "early": None, "lease_until": None, "modified": now}
+    rows.update(status=Status.SUPERSEDED, error_code=error_code, **columns)
 
 
 def annotate(assignment: LearnerContentAssignment, sentence: str, *, now: datetime) -> None:
@@ -311,19 +308,19 @@ def retry_all(
     derived.follow_progress(sorted({one.assignment_id for one in failed}))
 
 
-def skip_all(
-    failed: Sequence[LearnerContentAssignmentAction],
-    skipped: Skipped,
+def answer_all(
+    rows: Sequence[LearnerContentAssignmentAction],
+    outcome: Skipped | Failed,
     *,
     now: datetime,
     actor: User | None = None,
 ) -> None:
-    """Answer each failed action by one that is skipped. The caller locks as for `retry_all`.
+    """Answer each action by one that has ended so: what failed is skipped, or a mail that was sent came back.
 
-    What failed stays on the timeline as it is.
+    The caller locks as for `retry_all`. What is answered stays on the timeline as it is.
     """
-    _insert([_again(one, now=now, actor=actor, skipped=skipped) for one in failed])
-    derived.follow_progress(sorted({one.assignment_id for one in failed}))
+    _insert([_again(one, now=now, actor=actor, outcome=outcome) for one in rows])
+    derived.follow_progress(sorted({one.assignment_id for one in rows}))
 
 
 def _again(
@@ -332,9 +329,9 @@ def _again(
     now: datetime,
     actor: User | None,
     place: int = 0,
-    skipped: Skipped | None = None,
+    outcome: Skipped | Failed | None = None,
 ) -> LearnerContentAssignmentAction:
-    """Return the same work that points to `failed`, not yet stored; finished, where it is `skipped`.
+    """Return the same work that points to `failed`, not yet stored; finished, where it has an outcome.
 
     Its dedup key is `retry-1` after the first try, `retry-2` after that, behind what makes this kind of work
     unique.
@@ -344,9 +341,8 @@ def _again(
     kind = ActionType(failed.action_type)
     # A request beside this one may have read the clock later and retried first: what follows is never older.
     now = max(now, failed.created)
-    again = _new(
-        failed.assignment, kind, now=now, actor=actor, dedup_key=dedup_key, place=place, skipped=skipped
-    )
+    ended = outcomes.ended(outcome) if outcome else {}
+    again = _new(failed.assignment, kind, now=now, actor=actor, dedup_key=dedup_key, place=place, ended=ended)
     again.content_run_key, again.retry_of = failed.content_run_key, failed
     return again
 
@@ -361,17 +357,18 @@ def _new(
     detail: str = "",
     content_run_key: str = "",
     place: int = 0,
-    skipped: Skipped | None = None,
+    cycle: int | None = None,
+    ended: Mapping[str, object] | None = None,
 ) -> LearnerContentAssignmentAction:
     """Return a fact, complete at once, or work that is due at its place, not yet stored.
 
-    Work is finished, too, where it is `skipped`, and a link is: `_insert` makes it.
+    Work is finished, too, where it has `ended` so, and a link is: `_insert` makes it.
     """
     state: dict[str, object]
     if kind in FACTS:
         state = {"status": Status.DONE, "completed_at": now, "detail": detail}
-    elif skipped:
-        state = {"status": Status.SKIPPED, "completed_at": now, **vars(skipped)}
+    elif ended:
+        state = {"completed_at": now, "recipient": assignment.learner_email, **ended}
     elif kind == ActionType.LEARNER_LINKED:
         state = {"status": Status.DONE, "completed_at": now, "recipient": assignment.learner_email}
     else:
@@ -380,7 +377,7 @@ def _new(
     return LearnerContentAssignmentAction(
         assignment=assignment,
         action_type=kind,
-        cycle=assignment.cycle,
+        cycle=cycle or assignment.cycle,
         dedup_key=dedup_key,
         content_run_key=content_run_key,
         created=now,

@@ -86,6 +86,13 @@ CAUSES: Mapping[str, CauseInWords] = {
     "account_deleted": CauseInWords(
         _("The learner's account was deleted: no mails are sent."), _("Cancel it to free the money.")
     ),
+    "address_refused": CauseInWords(
+        _("The mail server of the address refused an earlier mail for good."), _("Correct the address.")
+    ),
+    "mail_unwanted": CauseInWords(
+        _("The learner reported an earlier mail as unwanted."), _("Ask the learner by another way.")
+    ),
+    "unsubscribed": CauseInWords(_("The learner has unsubscribed from reminders."), ""),
     "deadline_passed": CauseInWords(_("The deadline had passed."), _("Assign the course again.")),
     "budget_not_in_use": CauseInWords(
         _("The budget is not in use."),

@@ -63,6 +63,8 @@ class ActionType(models.TextChoices):
     """Fact: the mail provider reported a delivered mail."""
     BOUNCED = "bounced"
     """Fact: the mail provider reported an undelivered mail."""
+    COMPLAINED = "complained"
+    """Fact: the mail provider reported that the learner called a mail unwanted."""
 
     LEARNER_LINKED = "learner_linked"
     """Work: link the learner to the customer."""
@@ -124,7 +126,7 @@ class ErrorReason(models.TextChoices):
 
 
 class NoticeReason(models.TextChoices):
-    """Why learners cannot join what was assigned to them, as administrators are notified of it."""
+    """Why learners cannot join what was assigned to them, or cannot be written to."""
 
     NOT_ACTIVE = "content_not_active", _("The catalog does not offer it for enrolment any more.")
     """No run is published and marketable."""
@@ -137,6 +139,14 @@ class NoticeReason(models.TextChoices):
     """Enrolment is closed, or opens too late."""
     NOT_IN_CATALOG = "content_not_in_catalog", _("The budget's catalog does not have it any more.")
     """It left the catalog, or the budget has another one."""
+    ADDRESS_BOUNCED = "address_bounced", _("The mail server of the address refused a mail for good.")
+    """A mail provider reported that a mail came back for good."""
+    MAIL_UNWANTED = "mail_unwanted", _("The learner reported a mail as unwanted.")
+    """A mail provider reported a complaint."""
+
+
+ABOUT_ADDRESSES = (NoticeReason.ADDRESS_BOUNCED, NoticeReason.MAIL_UNWANTED)
+"""Reasons that are not about the content."""
 
 
 class ExpiryReason(models.TextChoices):

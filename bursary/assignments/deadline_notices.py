@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Subquery
 
 from bursary.assignments import offers
-from bursary.assignments.choices import NoticeReason, State
+from bursary.assignments.choices import ABOUT_ADDRESSES, NoticeReason, State
 from bursary.assignments.deadlines import GRACE
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.lib import leases
@@ -64,12 +64,25 @@ def current(now: datetime) -> QuerySet[DeadlineNotice]:
         budget=OuterRef("budget"), content=OuterRef("content"), state=State.ALLOCATED
     )
     in_grace = Q(Exists(open_.filter(grace_until__gt=now)), grace_until__gt=now)
-    unjoinable = Q(Exists(open_), ~Q(reason=""), resolved_at=None)
+    unjoinable = Q(Exists(open_), ~Q(reason__in=("", *ABOUT_ADDRESSES)), resolved_at=None)
     running = DeadlineNotice.objects.filter(in_grace | unjoinable).select_related(
         "content", "budget__customer"
     )
     running = running.annotate(recorded_title=Subquery(open_.order_by("pk").values("content_title")[:1]))
     return running.defer("content__payload").order_by(F("grace_until").asc(nulls_last=True), "id")
+
+
+def notice_address(assignment: LearnerContentAssignment, reason: NoticeReason, *, now: datetime) -> None:
+    """Notice what a mail provider reported of a learner's address; one mail for what comes within
+    `BATCHES_END_WITHIN`."""
+    waiting = DeadlineNotice.objects.filter(
+        budget=assignment.budget_id, content=assignment.content_id, reason=reason, attempts=0
+    )
+    if notice := for_update(waiting).order_by("pk").first():
+        DeadlineNotice.objects.filter(pk=notice.pk).update(assignments=F("assignments") + 1)
+        return
+    key = (assignment.budget_id, assignment.content_id)
+    _create({key: 1}, now=now, due_at=now + BATCHES_END_WITHIN, reason=reason)
 
 
 def _due_at(*, now: datetime, in_batches: bool) -> datetime:
@@ -103,7 +116,7 @@ def _notice_unjoinable(concerned: Q, *, now: datetime, due_at: datetime) -> None
     """
     found = _unjoinable(concerned, now=now)
     standing = DeadlineNotice.objects.filter(concerned, Q(resolved_at=None) | Q(resolved_at__gt=now - QUIET))
-    for notice in for_update(standing.exclude(reason="")).order_by("-pk"):
+    for notice in for_update(standing.exclude(reason__in=("", *ABOUT_ADDRESSES))).order_by("-pk"):
         count, reason = found.pop((notice.budget_id, notice.content_id), (0, notice.reason))
         if count:
             _extend(notice, assignments=count, now=now, reason=reason, resolved_at=None)

@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
-from bursary.access import anonymisation
+from bursary.access import anonymisation, suppressions
 from bursary.access.models import LearnerLink, User, learner_key, of_mailboxes
 from bursary.assignments import actions, learner_identity, lifecycle, sweeps
 from bursary.assignments.choices import OPEN, WORK, ActionType, State, Status
@@ -160,6 +160,7 @@ def forget(
             for spelling in sorted(learner.addresses):
                 anonymisation.wipe_log(spelling)
                 anonymisation.forget_notice_address(spelling)
+            suppressions.forget(learner.addresses)
             outcome.accounts = len(accounts)
             outcome.links = _unlink(LearnerLink.objects.filter(of_mailboxes(list(learner.keys))))
     return outcome

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from bursary.assignments import lifecycle, sweeps
-from bursary.assignments.choices import ActionType, State
+from bursary.assignments.choices import ABOUT_ADDRESSES, ActionType, State
 from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.assignments.sweeps import SweepResult
@@ -24,7 +24,7 @@ def due(now: datetime) -> QuerySet[LearnerContentAssignment]:
         Q(content=OuterRef("content")) | Q(content=None),
         budget=OuterRef("budget"),
         created__gt=now - LONGEST_WAIT_FOR_NOTICE,
-    )
+    ).exclude(reason__in=ABOUT_ADDRESSES)
     waiting = Exists(notices.filter(Q(notified_at=None) | Q(grace_until__gt=now)))
     over = Q(grace_until=None) | (Q(grace_until__lte=now) & ~waiting)
     return LearnerContentAssignment.objects.filter(

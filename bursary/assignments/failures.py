@@ -252,7 +252,7 @@ def skip(
     """
 
     def answer(_before: int, failed: list[LearnerContentAssignmentAction]) -> None:
-        actions.skip_all(failed, replace(_ON_REQUEST, detail=reason), now=now, actor=actor)
+        actions.answer_all(failed, replace(_ON_REQUEST, detail=reason), now=now, actor=actor)
 
     return _repair(budget, uuids, answer, which or Q())
 

@@ -81,27 +81,29 @@ def columns(
                 "payload": dict(outcome.payload),
             }
         case Skipped():
-            return {
-                "status": Status.SKIPPED,
-                "completed_at": now,
-                "error_code": outcome.error_code,
-                "detail": outcome.detail,
-            }
+            return {"completed_at": now, **ended(outcome)}
         case Postponed(failure):
             log = _logged(action, failure, now, counted=outcome.counted)
             return {"status": Status.PENDING, "attempt_log": log}
         case NotTried():
             return {"status": Status.PENDING, "attempts": action.attempts - 1}
         case Failed(failure):
-            return {
-                "status": Status.FAILED,
-                "completed_at": now,
-                "attempt_log": _logged(action, failure, now),
-                "error_reason": failure.reason,
-                "error_code": failure.error_code,
-                "detail": storable(failure.detail),
-                "traceback": storable(failure.traceback),
-            }
+            log = _logged(action, failure, now)
+            return {"completed_at": now, "attempt_log": log, **ended(outcome)}
+
+
+def ended(outcome: Skipped | Failed) -> dict[str, Any]:
+    """Return the columns that say how work ended, and why."""
+    if isinstance(outcome, Skipped):
+        return {"status": Status.SKIPPED, "error_code": outcome.error_code, "detail": outcome.detail}
+    failure = outcome.failure
+    return {
+        "status": Status.FAILED,
+        "error_reason": failure.reason,
+        "error_code": failure.error_code,
+        "detail": storable(failure.detail),
+        "traceback": storable(failure.traceback),
+    }
 
 
 def counted_attempts(action: LearnerContentAssignmentAction) -> int:

@@ -16,7 +16,8 @@ from django.db.models.functions import Lower, StrIndex, Substr
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from bursary.access.models import Role, User, of_mailboxes
+from bursary.access import suppressions
+from bursary.access.models import Role, SuppressionReason, User, of_mailboxes
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.matching import Match
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -49,6 +50,10 @@ class WarningCode(enum.StrEnum):
     """The domain is nearly a well-known one."""
     DOMAIN_RESERVED = "domain_reserved"
     """The domain is reserved for examples, tests or private networks: no mail from outside arrives there."""
+    ADDRESS_REFUSED = "address_refused"
+    """The server of the address refused a mail of this customer for good."""
+    MAIL_UNWANTED = "mail_unwanted"
+    """The learner reported a mail of this customer as unwanted."""
     ACCEPTED_ELSEWHERE = "accepted_elsewhere"
     """The learner accepted the course by another assignment."""
     OPEN_ELSEWHERE = "open_elsewhere"
@@ -62,6 +67,8 @@ class WarningCode(enum.StrEnum):
 IN_SUMMARY: Mapping[WarningCode, Any] = {
     WarningCode.DOMAIN_MISTYPED: _("Addresses with a domain that looks mistyped"),
     WarningCode.DOMAIN_RESERVED: _("Addresses with a reserved domain"),
+    WarningCode.ADDRESS_REFUSED: _("Addresses that were refused by their server"),
+    WarningCode.MAIL_UNWANTED: _("Learners that reported a mail as unwanted"),
     WarningCode.ACCEPTED_ELSEWHERE: _("Learners that accepted this course before"),
     WarningCode.OPEN_ELSEWHERE: _("Learners to whom this course is assigned already"),
     WarningCode.DECLINED_ELSEWHERE: _("Learners that declined this course before"),
@@ -70,6 +77,8 @@ IN_SUMMARY: Mapping[WarningCode, Any] = {
 NEXT_STEPS: Mapping[WarningCode, Any] = {
     WarningCode.DOMAIN_MISTYPED: _("Correct the address, unless it is right."),
     WarningCode.DOMAIN_RESERVED: _("Correct the address, or remove it."),
+    WarningCode.ADDRESS_REFUSED: _("Correct the address, or ask the learner for another one."),
+    WarningCode.MAIL_UNWANTED: _("Ask the learner by another way first."),
     WarningCode.ACCEPTED_ELSEWHERE: _("Remove the learner, unless the course is to be paid for once more."),
     WarningCode.OPEN_ELSEWHERE: _("Remove the learner, or cancel the other assignment."),
     WarningCode.DECLINED_ELSEWHERE: _("Ask the learner first, or remove the learner."),
@@ -114,12 +123,13 @@ def find(
 ) -> dict[int, list[PreviewWarning]]:
     """Return the warnings about `seats`, the matches that would be allocated, by position.
 
-    `course_key` is that of the course, also where a run of it is previewed. For 10,000 addresses two queries,
-    and one more where a learner has many addresses.
+    `course_key` is that of the course, also where a run of it is previewed. For 10,000 addresses three
+    queries, and one more where a learner has many addresses, or a mail came back.
     """
     found: dict[int, list[PreviewWarning]] = {}
     for position, warning in chain(
         _doubtful_domains(budget, seats),
+        _reported(budget, seats),
         _elsewhere(budget, seats, course_key=course_key, now=now),
         _beyond_available(budget, seats, price_cents=price_cents),
     ):
@@ -224,6 +234,27 @@ def _domains_in_use(budget: Budget, domains: Iterable[str]) -> set[str]:
         for rows, email in ((accepted, "learner_email"), (accounts, "email"))
     )
     return set(in_assignments.union(in_accounts))
+
+
+def _reported(budget: Budget, seats: Sequence[Match]) -> Iterator[tuple[int, PreviewWarning]]:
+    """Yield, for each address of which the mail provider reported something to this customer, what."""
+    reported = suppressions.reported(budget.customer_id, [one.addressee.address for one in seats])
+    for one in seats:
+        if reason := reported.get(one.addressee.address):
+            code, sentence = _REPORTS[reason]
+            yield one.addressee.position, PreviewWarning(code, str(sentence))
+
+
+_REPORTS: Mapping[SuppressionReason, tuple[WarningCode, Any]] = {
+    SuppressionReason.BOUNCED: (
+        WarningCode.ADDRESS_REFUSED,
+        _("The address was refused by its server: a mail to it came back."),
+    ),
+    SuppressionReason.COMPLAINED: (
+        WarningCode.MAIL_UNWANTED,
+        _("The learner reported an earlier mail as unwanted."),
+    ),
+}
 
 
 def _elsewhere(

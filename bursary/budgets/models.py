@@ -25,6 +25,12 @@ def check_time_zone(name: str) -> None:
         raise ValidationError("%(name)s is not a time zone, such as Europe/Madrid.", params={"name": name})
 
 
+def check_sender_name(name: str) -> None:
+    """Refuse a name that could be read as an address, or end a mail's header."""
+    if any(one in '@<>"\\,;:()[]' or not (one.isprintable()) for one in name):
+        raise ValidationError("Give a name without line breaks, quotation marks, brackets, commas and @.")
+
+
 def check_moment(moment: datetime) -> None:
     """Refuse an instant that calendars or time zones cannot compute with."""
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
@@ -67,7 +73,15 @@ class Customer(models.Model):
         blank=True,
         default="",
         db_default="",
-        help_text="Learners write here with questions. Empty: to an administrator",
+        help_text="Learners write and reply here. Empty: to an administrator",
+    )
+    sender_name = models.CharField(
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        validators=[check_sender_name],
+        help_text="Stands as the sender of mails to its learners. Empty: that of all mails",
     )
     created = models.DateTimeField(auto_now_add=True)
 

@@ -37,11 +37,18 @@ def whole_number(name: str, *, default: int) -> int:
 
 
 def email_config(name: str, *, default: str) -> dict[str, str]:
-    """Return Django's settings for a mail URL. Raises ImproperlyConfigured, which prints no password."""
+    """Return Django's settings for a mail URL. Raises ImproperlyConfigured, which prints no password.
+
+    `anymail://mailgun` names a mail provider: its credentials are settings of their own.
+    """
+    url = urlsplit(env.str(name, default=default))
+    if url.scheme == "anymail":
+        backend = "bursary.delivery.provider_backend.configured"
+        return {"EMAIL_BACKEND": backend, "MAIL_PROVIDER": url.netloc.lower()}
     try:
         return dict(env.email_url(name, default=default))
     except (ImproperlyConfigured, ValueError) as error:
-        examples = "smtp://user:password@mail.example.org:25, filemail:////srv/mail"
+        examples = "smtp://user:password@mail.example.org:25, anymail://mailgun, filemail:////srv/mail"
         raise ImproperlyConfigured(f"{name} is not the URL of a mail server, such as {examples}") from error
 
 
@@ -285,6 +292,7 @@ LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)
 RUNNER_THREADS = whole_number("BURSARY_RUNNER_THREADS", default=2)  # of each process of the server
 SENDS_PER_MINUTE = whole_number("BURSARY_SENDS_PER_MINUTE", default=0)  # over all processes; 0: no limit
 
+MAIL_PROVIDER = ""
 EMAIL_CONFIG = email_config("BURSARY_EMAIL_URL", default=f"filemail:///{quote(str(VAR_DIR / 'mail'))}")
 vars().update(EMAIL_CONFIG)
 if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
@@ -293,6 +301,18 @@ if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.filebased.EmailBa
     EMAIL_BACKEND = "bursary.delivery.file_backend.FileEmailBackend"  # one file a mail, named for its action
 EMAIL_TIMEOUT = whole_number("BURSARY_EMAIL_TIMEOUT_SECONDS", default=5)  # for each answer of the mail server
 DEFAULT_FROM_EMAIL = env.str("BURSARY_FROM_EMAIL", default="Bursary <bursary@localhost>")
+
+_PROVIDER = "BURSARY_ANYMAIL_"  # how each setting begins that django-anymail documents, of any provider
+ANYMAIL: dict[str, Any] = {
+    # A provider without tags or headers of one's own still sends the mail.
+    "IGNORE_UNSUPPORTED_FEATURES": True,
+    "REQUESTS_TIMEOUT": (EMAIL_TIMEOUT, SEND_DEADLINE.total_seconds()),  # to connect, to answer
+    **{
+        name.removeprefix(_PROVIDER): value
+        for name, value in os.environ.items()
+        if name.startswith(_PROVIDER) and value
+    },
+}
 
 # -- Events from other services -----------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ _FACTS: Mapping[str, Any] = {
     ActionType.DEADLINE_EXTENDED: gettext_lazy("The deadline was extended."),
     ActionType.DELIVERED: gettext_lazy("A mail reached the learner's mailbox."),
     ActionType.BOUNCED: gettext_lazy("A mail came back: it did not reach the learner's mailbox."),
+    ActionType.COMPLAINED: gettext_lazy("The learner reported a mail as unwanted."),
 }
 _ASSIGNED_AGAIN = gettext_lazy("The course was assigned again, and its price reserved.")
 _MAIL: Mapping[str, Any] = {

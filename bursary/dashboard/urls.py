@@ -2,7 +2,15 @@
 
 from django.urls import path
 
-from bursary.dashboard import account_views, assign_views, learner_views, list_views, remedy_views, views
+from bursary.dashboard import (
+    account_views,
+    assign_views,
+    learner_views,
+    list_views,
+    remedy_views,
+    unsubscribe_views,
+    views,
+)
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -35,6 +43,7 @@ urlpatterns = [
     # Short, as it stands in e-mails. Logs mask the token: see bursary/access/links.py.
     path("a/<str:token>/", learner_views.answer, name="answer"),
     path("a/<str:token>/add-address/", learner_views.add_address, name="add-address"),
+    path("u/<str:token>/", unsubscribe_views.unsubscribe, name="unsubscribe"),
     path("budgets/", list_views.budgets, name="budgets"),
     path("budgets/<uuid:uuid>/", list_views.budget, name="budget"),
     path("budgets/<uuid:uuid>/spent/", list_views.spendings, name="budget-spent"),

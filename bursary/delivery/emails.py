@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.utils import parseaddr
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -17,7 +18,7 @@ from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 
 from bursary.access import contacts
-from bursary.assignments import content_display, derived, learner_accounts, signed_links
+from bursary.assignments import content_display, derived, learner_accounts, signed_links, unsubscribing
 from bursary.assignments.actions import Done, Failure, Postponed, Skipped
 from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, State, Status
 from bursary.assignments.learner_accounts import AccountEnded
@@ -27,7 +28,7 @@ from bursary.assignments.models import (
     LearnerContentAssignmentAction,
 )
 from bursary.budgets.models import Customer, NotInUse
-from bursary.delivery import mail_connection, mail_server
+from bursary.delivery import mail_connection, mail_server, suppressed
 from bursary.delivery.errors import address_rejected
 from bursary.delivery.smtp_backend import cut_off_after
 from bursary.lib import mailbox, moments
@@ -49,6 +50,7 @@ _TO_LEARNERS = {
 
 _EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
+LONGEST_REF = 255  # characters, as the column
 MOST_WAIT = timedelta(days=30)  # less than `leases.MAX_DELAY`
 
 _UNUSED: Mapping[NotInUse, str] = {
@@ -187,34 +189,67 @@ def send(
     now: datetime,
     met_before: bool = False,
     replies_to: str = "",
+    sender_name: str = "",
+    unsubscribe_url: str = "",
 ) -> Done:
     """Render and send one mail; `name` makes its Message-ID. Raises DeliveryError.
 
     `met_before`: the mail server has refused this mail before. `replies_to`: a canonical address; replies to
-    mails without one are not read.
+    mails without one are not read. `sender_name` stands before the sender's address, in place of the usual
+    one. `unsubscribe_url` is where a POST unsubscribes from such mails.
 
     The address is mailed in its canonical form: Django would encode its domain by IDNA 2003.
     """
     address = _mailable(recipient)
-    with translation.override(settings.LANGUAGE_CODE):
-        subject = " ".join(render_to_string(f"delivery/{template}.subject.txt", context).split())
-        context = {**context, "subject": subject, "replies_to": replies_to}
-        text = _EMPTY_LINES.sub("\n\n", render_to_string(f"delivery/{template}.txt", context).strip()) + "\n"
-        html = render_to_string(f"delivery/{template}.html", context)
+    context = {**context, "replies_to": replies_to, "unsubscribe_url": unsubscribe_url}
+    subject, text, html = _rendered(template, context)
     message_id = f"<{name}@{urlsplit(settings.BASE_URL).hostname or 'localhost'}>"
     message = EmailMultiAlternatives(
         subject=subject,
         body=text,
+        from_email=_sender(sender_name),
         to=[address],
         reply_to=[replies_to] if replies_to else None,
         # The same on every attempt: a server that sees it twice may drop the second.
-        headers={"Message-ID": message_id, "Auto-Submitted": "auto-generated"},
+        headers={"Message-ID": message_id, "Auto-Submitted": "auto-generated"}
+        | _unsubscribing(unsubscribe_url),
     )
     message.attach_alternative(html, "text/html")
+    message.metadata = {"action": name}  # type: ignore[attr-defined]  # for providers, which report it back
     with mail_server.reached(now=now, met_before=met_before), cut_off_after(settings.SEND_DEADLINE):
         mail_connection.send(message)
     kept = {"subject": subject, "text": without_tokens(text), "html": without_tokens(html)}
-    return Done(provider_ref=message_id, payload=kept)
+    return Done(provider_ref=_provider_ref(message) or message_id, payload=kept)
+
+
+def _rendered(template: str, context: Mapping[str, object]) -> tuple[str, str, str]:
+    """Return a mail's subject, text and HTML, in the language of mails."""
+    with translation.override(settings.LANGUAGE_CODE):
+        subject = " ".join(render_to_string(f"delivery/{template}.subject.txt", context).split())
+        context = {**context, "subject": subject}
+        text = _EMPTY_LINES.sub("\n\n", render_to_string(f"delivery/{template}.txt", context).strip()) + "\n"
+        return subject, text, render_to_string(f"delivery/{template}.html", context)
+
+
+def _sender(name: str) -> str:
+    """Return the sender of mails, under this name if there is one."""
+    _name, address = parseaddr(settings.DEFAULT_FROM_EMAIL)
+    plain = "".join(one for one in name if one.isprintable() and one not in '"\\')
+    return f'"{plain}" <{address}>' if plain.strip() else settings.DEFAULT_FROM_EMAIL
+
+
+def _unsubscribing(url: str) -> dict[str, str]:
+    """Return the headers by which mail readers offer to unsubscribe, with one click (RFC 8058) over https."""
+    if not url:
+        return {}
+    one_click = {"List-Unsubscribe-Post": "List-Unsubscribe=One-Click"} if url.startswith("https://") else {}
+    return {"List-Unsubscribe": f"<{url}>"} | one_click
+
+
+def _provider_ref(message: EmailMultiAlternatives) -> str:
+    """Return the provider's own name for a mail that it has accepted; empty where it gave none."""
+    name = getattr(getattr(message, "anymail_status", None), "message_id", None)
+    return name[:LONGEST_REF] if isinstance(name, str) else ""
 
 
 def _mailable(recipient: str) -> str:
@@ -242,6 +277,8 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
         return Skipped(
             "account_deactivated" if deactivated else "account_deleted", f"The learner's account is {ended}."
         )
+    if (ending := suppressed.check(action)) is not None:
+        return ending
     with translation.override(settings.LANGUAGE_CODE):
         context = _context(action)
     return send(
@@ -252,7 +289,16 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
         now=action.modified,
         met_before=bool(action.attempt_log),
         replies_to=_replies_to(str(context["contact"])),
+        sender_name=assignment.budget.customer.sender_name,
+        unsubscribe_url=_unsubscribe_url(action),
     )
+
+
+def _unsubscribe_url(action: LearnerContentAssignmentAction) -> str:
+    """Return where the recipient of a reminder or nudge unsubscribes; empty for another mail."""
+    if action.action_type not in suppressed.REMINDERS:
+        return ""
+    return f"{settings.BASE_URL}/u/{unsubscribing.token_for(action, now=action.modified)}/"
 
 
 def _replies_to(contact: str) -> str:

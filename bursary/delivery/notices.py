@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.utils import translation
 
 from bursary.access import contacts
 from bursary.assignments import content_display
+from bursary.assignments.choices import ABOUT_ADDRESSES
 from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
 from bursary.assignments.models import DeadlineNotice
 from bursary.delivery import emails, mail_connection, runner, sending_rate
@@ -24,6 +26,8 @@ MOST_ADMINISTRATORS = 50  # of one customer that are written to
 MOST_NOTICES = 20  # in one call
 LEAST_NOTICE = timedelta(hours=12)
 """How long an administrator has, at least, between the mail and the expiry."""
+_TEMPLATES: Mapping[str, str] = {"": "deadline_moved"} | dict.fromkeys(ABOUT_ADDRESSES, "address_refused")
+"""By reason; any other one's is `not_joinable`."""
 
 
 def send_due(*, clock: Clock, most: int = MOST_NOTICES) -> int:
@@ -61,7 +65,7 @@ def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
         with translation.override(settings.LANGUAGE_CODE):
             context = _context(notice, waits_until)
         try:
-            template = "not_joinable" if notice.reason else "deadline_moved"
+            template = _TEMPLATES.get(notice.reason, "not_joinable")
             sending_rate.take_anyway(now=clock())
             emails.send(contact.email, template=template, context=context, name=name, now=clock())
             notified.append(contact.key)
@@ -111,7 +115,7 @@ def _context(notice: DeadlineNotice, waits_until: datetime | None) -> dict[str, 
     return {
         "organisation": customer.name,
         "budget": notice.budget.name,
-        "course": content_display.notice_title(notice),
+        "course": "" if notice.reason in ABOUT_ADDRESSES else content_display.notice_title(notice),
         "count": notice.assignments,
         "until": moments.in_words(waits_until, zone=customer.zone) if waits_until else "",
         "reason": notice.get_reason_display(),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 from django.core.mail.backends import smtp
@@ -17,7 +17,15 @@ from django.core.mail.backends import smtp
 _LOOK_SECONDS = 0.2  # between two looks for sends past their deadline
 _IDLE_LOOKS = 25
 
-_dialogues: ContextVar[list[smtplib.SMTP] | None] = ContextVar("dialogues", default=None)
+
+class Dialogue(Protocol):
+    """A dialogue with a server; `sock` is its socket while it has one."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+_dialogues: ContextVar[list[Dialogue] | None] = ContextVar("dialogues", default=None)
 """The SMTP dialogues that this thread's send uses."""
 
 
@@ -49,7 +57,7 @@ class _RegisteredDialogue(smtplib.SMTP):
     _began_mail = False
 
     def _get_socket(self, *address: Any) -> socket.socket:
-        _register(self)
+        watch(self)
         opened: socket.socket = super()._get_socket(*address)  # type: ignore[misc]  # smtplib's own seam
         return opened
 
@@ -67,7 +75,7 @@ class _RegisteredDialogue(smtplib.SMTP):
 
     def sendmail(self, *mail: Any, **options: Any) -> dict[str, tuple[int, bytes]]:
         """Send one mail. A connection that breaks before the message's end is DialogueLost."""
-        _register(self)  # it may have been opened for an earlier one
+        watch(self)  # it may have been opened for an earlier one
         try:
             return super().sendmail(*mail, **options)
         except smtplib.SMTPServerDisconnected as lost:
@@ -127,13 +135,13 @@ class _Watcher:
     """Cuts off what lasts too long: one thread for all sends of a process, which ends when there are none."""
 
     def __init__(self) -> None:
-        self._sends: dict[int, tuple[float, list[smtplib.SMTP]]] = {}
+        self._sends: dict[int, tuple[float, list[Dialogue]]] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     @contextlib.contextmanager
-    def watching(self, *, until: float) -> Iterator[list[smtplib.SMTP]]:
-        dialogues: list[smtplib.SMTP] = []
+    def watching(self, *, until: float) -> Iterator[list[Dialogue]]:
+        dialogues: list[Dialogue] = []
         with self._lock:
             self._sends[id(dialogues)] = (until, dialogues)
             if self._thread is None or not self._thread.is_alive():  # a process that was forked has none
@@ -162,13 +170,14 @@ class _Watcher:
 _WATCHER = _Watcher()
 
 
-def _register(dialogue: smtplib.SMTP) -> None:
+def watch(dialogue: Dialogue) -> None:
+    """Have a dialogue cut off with the send that uses it. Called before its socket is opened."""
     dialogues = _dialogues.get()
     if dialogues is not None and dialogue not in dialogues:
         dialogues.append(dialogue)
 
 
-def _shut(dialogue: smtplib.SMTP) -> None:
+def _shut(dialogue: Dialogue) -> None:
     # Read now, not when the dialogue began: STARTTLS replaces the socket.
     opened = getattr(dialogue, "sock", None)
     if opened is not None:

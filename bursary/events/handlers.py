@@ -5,8 +5,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from bursary.assignments import redemption
+from bursary.assignments import mail_reports, redemption
+from bursary.assignments.choices import ActionType
 from bursary.assignments.lifecycle import MoveRefused
+from bursary.assignments.mail_reports import MailReport
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import LedgerEntry, LedgerEntryState
 from bursary.events.models import EventKind, EventOutcome
@@ -29,7 +31,31 @@ def apply(kind: EventKind, payload: Mapping[str, Any], *, now: datetime) -> Even
         return EventOutcome.REFRESH_REQUESTED if requested else EventOutcome.NOT_IN_REPLICA
     if kind is EventKind.TRANSACTION_REVERSED:
         return _reverse(UUID(payload["transaction_uuid"]), now=now)
+    if kind is EventKind.MAIL_REPORTED:
+        return _record(payload, now=now)
     raise ValueError(f"Events of kind {kind} are not applied.")
+
+
+def _record(payload: Mapping[str, Any], *, now: datetime) -> EventOutcome:
+    report = MailReport(
+        fact=ActionType(payload["fact"]),
+        at=datetime.fromisoformat(payload["at"]),
+        mail=UUID(payload["mail"]) if payload["mail"] else None,
+        provider_ref=payload["provider_ref"],
+        permanent=payload["permanent"],
+        code=payload["code"],
+    )
+    try:
+        new = mail_reports.apply(report, now=now)
+    except mail_reports.MailUnknown as unknown:
+        if report.mail:
+            return EventOutcome.UNKNOWN_MAIL
+        # Its name is stored when the mail is settled, perhaps after the report of it.
+        sentence = "No mail has this name, so far."
+        raise NotApplicableYet(sentence, outcome=EventOutcome.UNKNOWN_MAIL) from unknown
+    except mail_reports.MailBusy as busy:
+        raise NotApplicableYet("The mail is being sent.", outcome=EventOutcome.UNKNOWN_MAIL) from busy
+    return EventOutcome.RECORDED if new else EventOutcome.ALREADY_RECORDED
 
 
 def _reverse(transaction_uuid: UUID, *, now: datetime) -> EventOutcome:

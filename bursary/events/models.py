@@ -13,6 +13,7 @@ class EventSource(models.TextChoices):
 
     BUS = "bus", "Event bus"
     WEBHOOK = "webhook", "Webhook"
+    MAIL = "mail", "Mail provider"
 
 
 class EventKind(models.TextChoices):
@@ -20,6 +21,7 @@ class EventKind(models.TextChoices):
 
     CONTENT_CHANGED = "content.changed", "Content changed"
     TRANSACTION_REVERSED = "transaction.reversed", "Transaction reversed"
+    MAIL_REPORTED = "mail.reported", "Mail reported"
     UNREADABLE = "unreadable", "Unreadable"
 
 
@@ -31,6 +33,9 @@ class EventOutcome(models.TextChoices):
     REVERSED = "reversed", "Assignment reversed"
     ALREADY_REVERSED = "already_reversed", "Already reversed"
     UNKNOWN_TRANSACTION = "unknown_transaction", "No such transaction"
+    RECORDED = "recorded", "On the timeline"
+    ALREADY_RECORDED = "already_recorded", "On the timeline already"
+    UNKNOWN_MAIL = "unknown_mail", "No such mail to a learner"
     NOT_REVERSIBLE = "not_reversible", "Assignment cannot be reversed"
     FAILED = "failed", "Failed"
     UNREADABLE = "unreadable", "Unreadable"

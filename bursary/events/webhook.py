@@ -2,19 +2,22 @@
 
 import re
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from bursary.events.models import LONGEST_ID
+
 LARGEST_BODY = 64 * 1024  # bytes
 TOLERANCE = timedelta(minutes=5)
 """How far a sender's clock may differ, and how long a delivery may be repeated unchanged."""
 LEAST_SECRET = 24  # bytes
 
-_ID = re.compile(r"[!-~]{1,255}")
+_ID = re.compile(rf"[!-~]{{1,{LONGEST_ID}}}")
+_SIGNED = ("id", "timestamp", "signature")
 _SECONDS = re.compile(r"[0-9]{1,12}")
 _SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]{43}=")  # of 32 bytes
 
@@ -44,24 +47,40 @@ def require_listening() -> None:
 def verify(headers: Mapping[str, str], body: bytes, *, now: datetime) -> str:
     """Return the id of a delivery that one of the secrets has signed, body and all. Raises WebhookRefused."""
     require_listening()
-    signed = {
-        name: headers.get(name, "") for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
-    }
+    return verify_signed(
+        headers, body, secrets=settings.WEBHOOK_SECRETS, setting="BURSARY_WEBHOOK_SECRETS", now=now
+    )
+
+
+def verify_signed(
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    secrets: Sequence[str],
+    setting: str,
+    now: datetime,
+    prefix: str = "webhook",
+) -> str:
+    """Return the id of a delivery that one of these secrets, of this setting, has signed.
+
+    `prefix` is how the names of the headers begin. Raises WebhookRefused.
+    """
+    signed = {f"webhook-{name}": headers.get(f"{prefix}-{name}", "") for name in _SIGNED}
     if not all(signed.values()) or not _ID.fullmatch(signed["webhook-id"]):
         raise WebhookRefused(
             "webhook_headers_missing",
-            "It has no webhook-id (at most 255 characters without spaces), webhook-timestamp and "
-            "webhook-signature.",
+            f"It has no {prefix}-id (at most {LONGEST_ID} characters without spaces), {prefix}-timestamp "
+            f"and {prefix}-signature.",
             "Sign it as Standard Webhooks says.",
         )
-    _require_recent(signed["webhook-timestamp"], now=now)
+    require_recent(signed["webhook-timestamp"], now=now)
     # The library fails at the first malformed signature, and a good one may stand beside it.
     signatures = filter(_SIGNATURE.fullmatch, signed["webhook-signature"].split())
     signed["webhook-signature"] = " ".join(signatures)
-    if not any(_signed_with(secret, signed, body) for secret in settings.WEBHOOK_SECRETS):
+    if not any(_signed_with(secret, signed, body) for secret in secrets):
         raise WebhookRefused(
             "webhook_signature_wrong",
-            "Its signature matches no secret of BURSARY_WEBHOOK_SECRETS for this id, time and body.",
+            f"Its signature matches no secret of {setting} for this id, time and body.",
             "Check the secret, and that the body is sent byte for byte as it was signed.",
         )
     return signed["webhook-id"]
@@ -76,12 +95,14 @@ def usable(secret: str) -> bool:
         return False
 
 
-def _require_recent(timestamp: str, *, now: datetime) -> None:
+def require_recent(timestamp: str, *, now: datetime, tolerance: timedelta = TOLERANCE) -> None:
+    """Raise WebhookRefused unless a time, in seconds since 1970, is now or nearly."""
     seconds = int(timestamp) if _SECONDS.fullmatch(timestamp) else 0
-    if abs(now.timestamp() - seconds) > TOLERANCE.total_seconds():
+    if abs(now.timestamp() - seconds) > tolerance.total_seconds():
         raise WebhookRefused(
             "webhook_timestamp_wrong",
-            "Its webhook-timestamp is more than five minutes away from now, or no whole number of seconds.",
+            f"Its timestamp is more than {tolerance.total_seconds() / 60:.0f} minutes away from now, or no "
+            "whole number of seconds.",
             "Set the clock; sign again for each attempt.",
         )
 

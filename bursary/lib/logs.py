@@ -8,7 +8,7 @@ from bursary.lib.trouble import is_trouble
 
 LONGEST_LINE = 300  # characters of an error
 
-_TOKEN = re.compile(r"(/a/)[^/\s\"'?#]{40,}|(/new-password/[^/\s\"'?#]+/)[^/\s\"'?#]{30,}")
+_TOKEN = re.compile(r"(/[au]/)[^/\s\"'?#]{40,}|(/new-password/[^/\s\"'?#]+/)[^/\s\"'?#]{30,}")
 _ADDRESS = re.compile(r"[^\s'\"()<>=,:;]+@[^\s'\"()<>=,:;]+")
 
 

@@ -2,20 +2,18 @@
 
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from django.db.models import QuerySet
 
 from bursary.assignments.choices import Status
+from bursary.assignments.mail_reports import PROVIDERS_NAMES
 from bursary.assignments.models import (
     DeadlineNotice,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
 )
-
-PROVIDERS_NAMES = timedelta(days=30)
-"""How long work is found by the name that its provider gave it."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 

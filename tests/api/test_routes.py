@@ -114,6 +114,7 @@ def _values(budget: Budget) -> dict[str, object]:
         "until": (NOW + timedelta(days=30)).date().isoformat(),
         "reason": "They have left.",
         "confirmed_count": 0,
+        "provider": "resend",
     }
 
 

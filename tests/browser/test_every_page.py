@@ -11,7 +11,7 @@ from django.utils import timezone
 from playwright.sync_api import Response, expect
 
 from bursary.access.models import Role, User
-from bursary.assignments import cancellation, declining, redemption, signed_links
+from bursary.assignments import cancellation, declining, redemption, signed_links, unsubscribing
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.dashboard import views
@@ -60,17 +60,14 @@ def scene() -> Scene:
     failed = LearnerContentAssignment.objects.get(learner_email=REFUSED)
     action = failed.actions.get(action_type=ActionType.NOTIFIED, status=Status.FAILED)
     case, own = f"/assignments/{failed.uuid}", rows[-1]
+    unsubscribe = f"/u/{unsubscribing.token_for(action, now=now)}/"
     return Scene(
         world.given_user(Role.ADMINISTRATOR, customer=customer, username="ada"),
         world.given_user(Role.LEARNER, customer=customer, email=ALICE),
         [
             *("/", "/budgets/", "/assignments/", "/assignments/?status=failed&search=nowhere", "/account/"),
             "/assignments/totals/?status=failed",
-            *(
-                f"/budgets/{budget.uuid}/",
-                f"/budgets/{budget.uuid}/spent/",
-                f"/budgets/{budget.uuid}/assign/",
-            ),
+            *(f"/budgets/{budget.uuid}/{more}" for more in ("", "spent/", "assign/")),
             *(f"/batches/{done.batch.uuid}/", *(f"/assignments/{one.uuid}/" for one in rows)),
             *(f"{case}/", f"{case}/extend/", f"{case}/cancel/", f"{case}/correct-address/"),
             f"{case}/revoke-links/",
@@ -78,7 +75,7 @@ def scene() -> Scene:
             "/account/password/",
         ],
         [
-            *("/courses/", f"/assignments/{own.uuid}/"),
+            *("/courses/", f"/assignments/{own.uuid}/", unsubscribe),
             f"/a/{signed_links.token_for(own, address=ALICE, now=now)}/",
             f"/a/{signed_links.token_for(failed, address=REFUSED, now=now)}/add-address/",
         ],

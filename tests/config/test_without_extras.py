@@ -1,4 +1,4 @@
-"""The extras `openedx` and `celery` are extras: without their packages everything else imports and runs."""
+"""`openedx`, `celery` and `anymail` are extras: without their packages everything else imports and runs."""
 
 from pathlib import Path
 
@@ -7,13 +7,14 @@ from tests.ops.processes import environment, python
 WITHOUT = """
 import importlib, pkgutil, sys
 
-for name in ("openedx_events", "opaque_keys", "edx_event_bus_redis", "redis", "walrus", "celery", "kombu"):
+for name in ("openedx_events", "opaque_keys", "edx_event_bus_redis", "redis", "walrus", "celery", "kombu",
+             "anymail", "requests", "urllib3"):
     sys.modules[name] = None  # whoever imports it gets a ModuleNotFoundError
 import django
 django.setup()
 import bursary
 needy = {"bursary.events.bus", "bursary.events.parsing", "bursary.config.celery_app"}
-needy |= {"bursary.delivery.broker", "bursary.ops.celery_processes"}
+needy |= {"bursary.delivery.broker", "bursary.ops.celery_processes", "bursary.delivery.provider_backend"}
 for module in pkgutil.walk_packages(bursary.__path__, "bursary."):
     if module.name not in needy:
         importlib.import_module(module.name)

@@ -54,10 +54,33 @@ def html_of(mail: MailServer) -> str:
 
 def words(html: str) -> str:
     """Return what is read in a mail's HTML, with the addresses of its links to pages after their words."""
-    body = html.partition("</style>")[2]
+    body = re.sub(r"<!--.*?-->", "", html.partition("<body")[2].partition(">")[2], flags=re.DOTALL)
     body = re.sub(r'<a [^>]*?href="mailto:[^>]*>(.*?)</a>', r"\1", body)
     body = re.sub(r'<a [^>]*?href="([^"]*)"[^>]*>(.*?)</a>', r"\2: \1 ", body)
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", body)).split())
+
+
+def test_outlook_gets_a_width_a_font_and_a_button_that_it_knows(
+    assignment: LearnerContentAssignment, mail: MailServer
+) -> None:
+    send(assignment)
+    html = html_of(mail)
+    for_outlook = re.findall(r"<!--\[if mso\]>(.*?)<!\[endif\]-->", html, flags=re.DOTALL)
+    assert [one.count("<table") - one.count("</table") for one in for_outlook] == [0, 1, -1]
+    assert "font-family: Arial" in for_outlook[0]
+    assert 'width="600"' in for_outlook[1]
+    assert re.search(
+        r'<td class="button" bgcolor="#14634d" style="[^"]*mso-padding-alt: 12px 24px"><a ', html
+    )
+    # What is dark for browsers is dark where Outlook's own pages darken, too.
+    dark = re.search(r"prefers-color-scheme: dark\) \{(.*?)\n\}(.*)</style>", html, flags=re.DOTALL)
+    assert dark
+    for name in ("outside", "inside", "button"):
+        assert f".{name} {{ background-color" in dark[1]
+        assert f"[data-ogsb] .{name} {{ background-color" in dark[2]
+    for name in ("words", "soft", "link", "button a"):
+        assert f".{name} {{ color" in dark[1]
+        assert f"[data-ogsc] .{name} {{ color" in dark[2]
 
 
 def send(assignment: LearnerContentAssignment, kind: ActionType | None = None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 from django.apps import apps
 
-from bursary.access.models import KeyScope, Role
+from bursary.access.models import KeyScope, Role, SuppressionReason
 from bursary.assignments.choices import (
     FACTS,
     ActionType,
@@ -41,6 +41,7 @@ MEMBERS: Mapping[str, set[str]] = {
     "ErrorReason": set(ErrorReason.values),
     "ExpiryReason": set(ExpiryReason.values),
     "NoticeReason": set(NoticeReason.values),
+    "SuppressionReason": set(SuppressionReason.values),
     "NotInUse": set(NotInUse.values),
     "Role": set(Role.values),
     "KeyScope": set(KeyScope.values),

@@ -29,6 +29,12 @@ def read_settings() -> Iterator[tuple[str, str]]:
 
 
 READ = dict(read_settings())
+# Read by how they begin: those of other providers are documented by django-anymail.
+OF_PROVIDERS = {
+    *("MAILGUN_API_KEY", "MAILGUN_API_URL", "MAILGUN_SENDER_DOMAIN", "MAILGUN_WEBHOOK_SIGNING_KEY"),
+    *("RESEND_API_KEY", "RESEND_SIGNING_SECRET", "WEBHOOK_SECRET"),
+}
+READ |= dict.fromkeys((f"BURSARY_ANYMAIL_{name}" for name in OF_PROVIDERS), "")
 
 
 def test_each_setting_that_is_read_is_documented() -> None:

@@ -89,7 +89,7 @@ def test_no_mail_shows_them(scene: Scene, mailoutbox: list[EmailMessage]) -> Non
         read_mails(one, mailoutbox)
 
     every_kind = {file.name.removesuffix(".subject.txt") for file in TEMPLATES.glob("*.subject.txt")}
-    without_content = {"password_link"}
+    without_content = {"password_link", "address_refused"}
     assert kinds_of_mail(scene.ours) | {"deadline_moved", "not_joinable"} == every_kind - without_content
     to_administrator = [mail for mail in mailoutbox if mail.to == [scene.ours.administrator.email]]
     assert len(to_administrator) == 2

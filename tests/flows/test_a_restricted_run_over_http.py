@@ -18,7 +18,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 from pytest_django import Settings
 
-from bursary.assignments import signed_links
+from bursary.assignments import signed_links, unsubscribing
 from bursary.assignments.models import LearnerContentAssignmentAction
 from tests.flows.organisations import OTHER, RESTRICTED, Organisation, Scene, two_organisations
 from tests.replica.serving import ALLOWED, MOVE, ONLY, ORDINARY, PRIV, PRIVATE_RUN, PUBLIC_RUN
@@ -51,7 +51,7 @@ READ: dict[str, Sequence[Body]] = {
     **dict.fromkeys(["", "healthz", "metrics", "home", "sign-in", "own-assignments", "assignment"], PLAIN),
     **dict.fromkeys(["assignment-list", "assignment-totals", "export-assignments", "export"], SELECTING),
     **dict.fromkeys(["budgets", "budget", "budget-spent", "failures", "allocation-batch", "batch"], PLAIN),
-    **dict.fromkeys(["answer", "add-address", "accept", "decline-page"], PLAIN),
+    **dict.fromkeys(["answer", "add-address", "accept", "decline-page", "unsubscribe"], PLAIN),
     **dict.fromkeys(["transactions", "can-request"], SELECTING),
     **dict.fromkeys(["customer-configuration", "learner-profile"], PLAIN),
     **{
@@ -144,6 +144,8 @@ SENT: dict[str, Callable[[Organisation], list[Body]]] = {
     **{f"portal-{name}": of_the_customer for name in ("dashboard", "search", "academy", "skills-quiz")},
     "customer-configurations": of_the_customer,
     "content-events": lambda _one: [{"type": "content.changed", "data": {"content_keys": [*KEYS]}}],
+    "mail-events": nothing,
+    "unsubscribe": lambda _one: [{"reminders": "off"}, {"reminders": "on"}],
 }
 """What is sent, by the name of its address, in this order."""
 UNREAD = {
@@ -188,6 +190,10 @@ def values_of(parameter: str, scene: Scene, one: Organisation) -> list[object]:
         signed_links.token_for(row, address=row.learner_email, now=timezone.now())
         for row in one.assignments()[:2]
     ]
+    invited = LearnerContentAssignmentAction.objects.filter(
+        action_type="notified", assignment__in=[row.pk for row in one.assignments()[:2]]
+    )
+    tokens += [unsubscribing.token_for(mail, now=timezone.now()) for mail in invited.order_by("pk")[:1]]
     values: dict[str, list[object]] = {
         "policy_uuid": [one.budget.uuid for one in both],
         "configuration_uuid": [one.budget.assignment_configuration_uuid for one in both],
@@ -200,6 +206,7 @@ def values_of(parameter: str, scene: Scene, one: Organisation) -> list[object]:
         "budget_uuid": [one.budget.uuid for one in both],
         "content_key": [*KEYS],
         "token": [*tokens],
+        "provider": ["mailgun"],
     }
     return values[parameter]
 

@@ -112,6 +112,39 @@ def test_wrong_combinations_for_tokens_and_origins_are_named(
     assert ids() == expected
 
 
+@pytest.mark.parametrize(
+    ("provider", "secrets", "expected"),
+    [
+        ("mailgun", {"MAILGUN_API_KEY": "key"}, []),
+        ("resend", {"RESEND_API_KEY": "key", "RESEND_SIGNING_SECRET": f"whsec_{'c2' * 16}"}, []),
+        ("", {}, ["bursary.E050"]),
+        ("key@mailgun", {}, ["bursary.E050"]),
+        ("mailgum", {}, ["bursary.E052"]),
+        ("mailgun", {"RESEND_API_KEY": "s3cret"}, ["bursary.E053"]),
+        ("resend", {"RESEND_API_KEY": "key", "RESEND_SIGNING_SECRET": "s3cret"}, ["bursary.E054"]),
+        ("mailgun", {"MAILGUN_API_KEY": "key", "MAILGUN_WEBHOOK_SIGNING_KEY": "s3 cret"}, ["bursary.E055"]),
+        ("mailgun", {"MAILGUN_API_KEY": "key", "WEBHOOK_SECRET": "s3cret"}, ["bursary.E056"]),
+    ],
+)
+def test_a_mail_provider_without_its_settings_is_refused_in_a_sentence_without_secrets(
+    settings: Settings, provider: str, secrets: dict[str, str], expected: list[str]
+) -> None:
+    settings.EMAIL_BACKEND = "bursary.delivery.provider_backend.configured"
+    settings.MAIL_PROVIDER, settings.ANYMAIL = provider, secrets
+    found = run_checks()
+    assert [one.id for one in found] == expected
+    assert not any("cret" in f"{one.msg}" and "s3" in f"{one.msg}" for one in found)
+
+
+def test_a_mail_url_may_name_a_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BURSARY_EMAIL_URL", "anymail://mailgun")
+    read = email_config("BURSARY_EMAIL_URL", default="")
+    assert read == {
+        "EMAIL_BACKEND": "bursary.delivery.provider_backend.configured",
+        "MAIL_PROVIDER": "mailgun",
+    }
+
+
 def test_a_mail_url_without_a_host_is_refused(settings: Settings) -> None:
     settings.EMAIL_BACKEND, settings.EMAIL_HOST = "bursary.delivery.smtp_backend.SmtpEmailBackend", None
     assert ids() == ["bursary.E017"]

@@ -27,10 +27,13 @@ from bursary.access.models import (
     RequestTally,
     Role,
     SeenAdministrator,
+    Suppression,
+    SuppressionReason,
     User,
 )
 from bursary.assignments import (
     acknowledgement,
+    actions,
     addresses,
     cancellation,
     declining,
@@ -68,7 +71,7 @@ from tests.world import CATALOG, NOW, allocate, deliver, given_budget, given_con
 
 DAY = timedelta(days=1)
 COURSES = Path(__file__).parents[1] / "data" / "catalog-courses.jsonl"
-NEVER_WRITTEN = {ActionType.RUN_CHANGED, ActionType.DELIVERED, ActionType.BOUNCED}
+NEVER_WRITTEN = {ActionType.RUN_CHANGED}
 Recording = Mapping[str, Any]
 
 
@@ -79,6 +82,8 @@ def fill() -> None:
     _fill_the_past()
     _fill_assignments()
     _fill_unfinished_work()
+    for fact in (ActionType.DELIVERED, ActionType.BOUNCED, ActionType.COMPLAINED):
+        actions.record([_of("late")], fact, now=NOW)
     _fill_inbox()
     _fill_tokens()
     RequestTally.objects.create(caller="key 1", minute=29_541_660, count=3)
@@ -239,6 +244,8 @@ def _fill_tokens() -> None:
     ExternalIdentity.objects.create(user=user, issuer="https://lms.example", username="ada")
     SeenAdministrator.objects.create(user=user, customer=customer, seen_at=NOW)
     NoticeAddress.objects.create(customer=customer, address="desk@larkspur.example")
+    for reason in SuppressionReason:
+        Suppression.objects.create(customer=customer, address_hash="4" * 64, reason=reason, since=NOW)
     JwkSet.objects.create(url="https://lms.example/jwks.json", keys='{"keys": []}', due_at=NOW, early=0)
 
 

@@ -1,0 +1,45 @@
+"""Addresses that a customer's automatic mails do not go to."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from bursary.budgets.models import Customer
+
+
+class SuppressionReason(models.TextChoices):
+    """Why automatic mails do not go to an address."""
+
+    BOUNCED = "bounced", _("Refused by its server")
+    """Its server refused a mail for good."""
+    COMPLAINED = "complained", _("Reported as unwanted")
+    """The learner reported a mail as unwanted to their mail provider."""
+    UNSUBSCRIBED = "unsubscribed", _("Unsubscribed from reminders")
+    """The learner unsubscribed from reminders."""
+
+
+class Suppression(models.Model):
+    """A reason for which one customer's automatic mails do not go to an address, kept as a keyed hash.
+
+    Of another customer's mails it says nothing, and nothing of it is shown to another customer.
+    """
+
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="suppressions")
+    address_hash = models.CharField(max_length=64, editable=False)
+    reason = models.CharField(max_length=16, choices=SuppressionReason.choices)
+    since = models.DateTimeField(help_text="When the mail provider, or the learner, said so")
+
+    class Meta:
+        ordering = ("since", "id")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["customer", "address_hash", "reason"], name="a_suppression_for_a_reason"
+            ),
+        ]
+        indexes = [
+            # All of a person, to be forgotten; the old ones, once a day.
+            models.Index(fields=["address_hash"], name="suppression_of_address"),
+            models.Index(fields=["since"], name="suppression_by_age"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)

@@ -1,0 +1,84 @@
+"""Which addresses a customer's automatic mails do not go to, and why."""
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+
+from django.utils.crypto import salted_hmac
+
+from bursary.access.models import Suppression, SuppressionReason, learner_key
+from bursary.lib.batches import chunks
+
+KEPT_FOR = timedelta(days=2 * 365)
+"""Then the address is tried again: mailboxes change hands."""
+HASHES_PER_QUERY = 10_000
+BATCH, MOST_BATCHES = 1000, 100
+BY_REPORT = (SuppressionReason.BOUNCED, SuppressionReason.COMPLAINED)
+"""What a mail provider reports, and an administrator's repair ends."""
+
+
+def hashed(address: str) -> str:
+    """Return an address as it is kept: without the secret key, it cannot even be guessed."""
+    return salted_hmac("bursary.suppression", learner_key(address), algorithm="sha256").hexdigest()
+
+
+def add(customer_pk: int, address: str, *, reason: SuppressionReason, since: datetime) -> bool:
+    """Keep a reason; return whether it is new."""
+    _row, made = Suppression.objects.get_or_create(
+        customer_id=customer_pk, address_hash=hashed(address), reason=reason, defaults={"since": since}
+    )
+    return made
+
+
+def reasons(customer_pk: int, address: str) -> dict[SuppressionReason, datetime]:
+    """Return the reasons that there are for an address, and since when. One query."""
+    rows = Suppression.objects.filter(customer=customer_pk, address_hash=hashed(address))
+    return {SuppressionReason(reason): since for reason, since in rows.values_list("reason", "since")}
+
+
+def reported(customer_pk: int, addresses: Collection[str]) -> Mapping[str, SuppressionReason]:
+    """Return those of the addresses of which a mail provider reported something to this customer, and what.
+
+    One query where it reported nothing of any address; else one more for `HASHES_PER_QUERY` addresses.
+    """
+    rows = Suppression.objects.filter(customer=customer_pk, reason__in=BY_REPORT).order_by()
+    if not rows.exists():
+        return {}
+    of_hash = {hashed(address): address for address in addresses}
+    found: dict[str, SuppressionReason] = {}
+    for some in chunks(of_hash, HASHES_PER_QUERY):
+        for digest, reason in rows.filter(address_hash__in=some).values_list("address_hash", "reason"):
+            # Refused says more than unwanted: the mail does not even arrive.
+            if found.get(of_hash[digest]) != SuppressionReason.BOUNCED:
+                found[of_hash[digest]] = SuppressionReason(reason)
+    return found
+
+
+def end(
+    customer_pk: int,
+    address: str,
+    *,
+    reasons: Iterable[SuppressionReason],
+    before: datetime | None = None,
+) -> bool:
+    """Remove these reasons for an address, older than `before` if given; return whether there was one."""
+    rows = Suppression.objects.filter(
+        customer=customer_pk, address_hash=hashed(address), reason__in=list(reasons)
+    )
+    return bool((rows.filter(since__lt=before) if before else rows).delete()[0])
+
+
+def forget(addresses: Iterable[str]) -> int:
+    """Remove everything of these addresses, of all customers; return the number of rows."""
+    return Suppression.objects.filter(address_hash__in=[hashed(one) for one in addresses]).delete()[0]
+
+
+def forget_old(*, now: datetime) -> int:
+    """Remove what is older than `KEPT_FOR`, at most `MOST_BATCHES` batches; return the number of rows."""
+    removed = 0
+    for _ in range(MOST_BATCHES):
+        old = Suppression.objects.filter(since__lte=now - KEPT_FOR).order_by("since", "pk")
+        pks = list(old.values_list("pk", flat=True)[:BATCH])
+        if not pks:
+            break
+        removed += Suppression.objects.filter(pk__in=pks).delete()[0]
+    return removed

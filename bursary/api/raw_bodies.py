@@ -1,0 +1,19 @@
+"""Bodies as they were sent, for requests that are signed: their length is checked before they are read."""
+
+from rest_framework.request import Request
+
+from bursary.api.refusals import BodyTooLarge, LengthRequired
+
+
+def raw_body(request: Request, *, most: int) -> bytes:
+    """Return the raw body, of at most so many bytes.
+
+    Raises LengthRequired or BodyTooLarge before reading it.
+    """
+    if "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH"):
+        raise LengthRequired  # Django would read an empty body, and its signature is wrong
+    announced = request.META.get("CONTENT_LENGTH") or "0"
+    if not (announced.isascii() and announced.isdecimal()) or int(announced) > most:
+        raise BodyTooLarge(f"The body is larger than {most} bytes.")
+    body: bytes = request.body
+    return body

@@ -1,0 +1,129 @@
+"""What a mail provider reports of a mail: on the timeline once, and what follows from it.
+
+A report may come twice, late, and before an earlier one. It is known by its mail and its kind.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils.translation import gettext, override
+
+from bursary.access import suppressions
+from bursary.access.models import SuppressionReason
+from bursary.assignments import actions, deadline_notices
+from bursary.assignments.actions import Failed, Failure
+from bursary.assignments.choices import ActionType, ErrorReason, NoticeReason, Status
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
+
+PROVIDERS_NAMES = timedelta(days=30)
+"""How long a mail is found by its provider's name for it."""
+ARRIVED = (ActionType.DELIVERED, ActionType.COMPLAINED)
+
+
+@dataclass(frozen=True)
+class MailReport:
+    """What a provider reports of one mail, without the address.
+
+    `mail` is the action's uuid, if the provider gives it back, else `provider_ref` its name for the mail.
+    `permanent` is whether a mail that bounced would do so again, because of its address. `code` is the mail
+    server's, such as 550 5.1.1.
+    """
+
+    fact: ActionType
+    at: datetime
+    mail: UUID | None = None
+    provider_ref: str = ""
+    permanent: bool = False
+    code: str = ""
+
+
+class MailUnknown(Exception):
+    """No mail to a learner is meant, or its learner was erased. Nothing was changed."""
+
+
+class MailBusy(Exception):
+    """The mail is being sent at this moment, or just was: the report is for later. Nothing was changed."""
+
+
+@repeated_after_deadlocks
+def apply(report: MailReport, *, now: datetime) -> bool:
+    """Write a report on the timeline of its mail; return whether it is new. Raises MailUnknown, MailBusy."""
+    found = _mail(report, now=now)
+    with transaction.atomic():
+        assignments = for_update(LearnerContentAssignment.objects.all())
+        assignment = assignments.select_related(None).get(pk=found.assignment_id)
+        mail = for_update(LearnerContentAssignmentAction.objects.all()).get(pk=found.pk)
+        mail.assignment = assignment
+        if assignment.forgotten_at or not mail.recipient:
+            raise MailUnknown
+        if mail.status == Status.RUNNING:
+            raise MailBusy
+        key = _dedup_key(mail, permanent=report.permanent)
+        this_cycle = LearnerContentAssignmentAction.objects.filter(assignment=assignment, cycle=mail.cycle)
+        if this_cycle.filter(action_type=report.fact, dedup_key=key).exists():
+            return False
+        with override(settings.LANGUAGE_CODE):  # kept, for all readers
+            detail = _detail(report)
+        actions.record([assignment], report.fact, now=now, dedup_key=key, detail=detail, cycle=mail.cycle)
+        _follow(report, mail, now=now, detail=detail)
+    return True
+
+
+def arrived(mail: LearnerContentAssignmentAction) -> bool:
+    """Return whether the provider reported that the mail arrived: it is not sent again."""
+    rows = LearnerContentAssignmentAction.objects.filter(assignment=mail.assignment_id, cycle=mail.cycle)
+    return rows.filter(action_type__in=ARRIVED, dedup_key=_dedup_key(mail)).exists()
+
+
+def _mail(report: MailReport, *, now: datetime) -> LearnerContentAssignmentAction:
+    rows = LearnerContentAssignmentAction.objects.only("pk", "assignment")
+    if report.mail:
+        found = rows.filter(uuid=report.mail).first()
+    else:
+        done = Q(status=Status.DONE, completed_at__gte=now - PROVIDERS_NAMES)
+        found = rows.filter(done, provider_ref=report.provider_ref).first() if report.provider_ref else None
+    if found is None:
+        raise MailUnknown
+    return found
+
+
+def _dedup_key(mail: LearnerContentAssignmentAction, *, permanent: bool = False) -> str:
+    return f"{'final' if permanent else 'report'}-{mail.uuid}"
+
+
+def _detail(report: MailReport) -> str:
+    if report.fact == ActionType.BOUNCED and report.permanent:
+        sentence = gettext("The mail server of the address refused it for good.")
+    elif report.fact == ActionType.BOUNCED:
+        sentence = gettext("The mail server of the address did not take it; the provider has given up.")
+    elif report.fact == ActionType.COMPLAINED:
+        sentence = gettext("The learner's mail provider reported it as unwanted.")
+    else:
+        return ""
+    return f"{sentence} {report.code}".strip()
+
+
+def _follow(report: MailReport, mail: LearnerContentAssignmentAction, *, now: datetime, detail: str) -> None:
+    """Write what follows from a report that is new, for the customer of its mail and no other."""
+    assignment, at = mail.assignment, min(report.at, now)
+    customer, address = assignment.budget.customer_id, mail.recipient
+    if report.fact == ActionType.DELIVERED:
+        suppressions.end(customer, address, reasons=[SuppressionReason.BOUNCED], before=at)
+    elif report.fact == ActionType.COMPLAINED:
+        suppressions.add(customer, address, reason=SuppressionReason.COMPLAINED, since=at)
+        deadline_notices.notice_address(assignment, NoticeReason.MAIL_UNWANTED, now=now)
+    elif report.permanent:
+        suppressions.add(customer, address, reason=SuppressionReason.BOUNCED, since=at)
+        deadline_notices.notice_address(assignment, NoticeReason.ADDRESS_BOUNCED, now=now)
+        repeated = LearnerContentAssignmentAction.objects.filter(retry_of=mail).exists()
+        current = address == assignment.learner_email and actions.still_applies(mail)
+        if mail.status == Status.DONE and current and not repeated:
+            # It failed after all, and is repaired like any other: by another address, or by a retry.
+            failure = Failure(ErrorReason.EMAIL_ERROR, "address_rejected", detail, "")
+            actions.answer_all([mail], Failed(failure), now=now)

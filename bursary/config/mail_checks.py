@@ -1,0 +1,92 @@
+"""Checks of the mail provider's settings. No message prints a credential."""
+
+import re
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.core.mail import get_connection
+
+from bursary.events import webhook
+
+BACKEND = "bursary.delivery.provider_backend.configured"
+_PROVIDER = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
+_MISSING = re.compile(r"'([A-Z0-9_]+)'")
+
+
+@checks.register
+def check_mail_provider(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
+    """Return an error for each setting of the mail provider that is missing or cannot be right."""
+    return [*_sending(), *_webhooks()]
+
+
+def _sending() -> Iterator[checks.Error]:
+    if settings.EMAIL_BACKEND != BACKEND:
+        return
+    name = settings.MAIL_PROVIDER
+    if not _PROVIDER.fullmatch(name):
+        yield _error(
+            "E050",
+            "BURSARY_EMAIL_URL names no mail provider, or more than its name.",
+            hint="Name it alone: anymail://mailgun. Its credentials are BURSARY_ANYMAIL_… settings.",
+        )
+    elif find_spec("anymail") is None:
+        yield _error(
+            "E051",
+            "BURSARY_EMAIL_URL names a mail provider, and anymail cannot be imported.",
+            hint="Install bursary[anymail].",
+        )
+    elif find_spec(f"anymail.backends.{name}") is None:
+        yield _error(
+            "E052",
+            f"BURSARY_EMAIL_URL names the mail provider {name!r}, which django-anymail does not know.",
+            hint="Spell it as django-anymail does: mailgun, resend, postmark, amazon_ses and others.",
+        )
+    else:
+        yield from _credentials(name)
+
+
+def _credentials(provider: str) -> Iterator[checks.Error]:
+    try:
+        get_connection()
+    except (ImproperlyConfigured, ImportError) as error:
+        missing = _MISSING.search(str(error))
+        yield _error(
+            "E053",
+            f"BURSARY_ANYMAIL_{missing[1]} is missing: mails cannot be sent by {provider}."
+            if missing
+            else f"The mail provider {provider} cannot be used: {str(error).splitlines()[0]}",
+            hint="docs/operations.md lists what a provider needs, under Send mail.",
+        )
+
+
+def _webhooks() -> Iterator[checks.Error]:
+    secret = settings.ANYMAIL.get("RESEND_SIGNING_SECRET", "")
+    if secret and not webhook.usable(secret):
+        yield _error(
+            "E054",
+            "BURSARY_ANYMAIL_RESEND_SIGNING_SECRET is not whsec_ and base64 of 24 bytes or more.",
+            hint="Copy the signing secret that Resend shows for the webhook.",
+        )
+    key = settings.ANYMAIL.get("MAILGUN_WEBHOOK_SIGNING_KEY", "")
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        yield _error(
+            "E055",
+            "BURSARY_ANYMAIL_MAILGUN_WEBHOOK_SIGNING_KEY has a character that no key of Mailgun has.",
+            hint="Copy the HTTP webhook signing key, which is another than the API key.",
+        )
+    shared = settings.ANYMAIL.get("WEBHOOK_SECRET", "")
+    if shared and (":" not in shared or len(shared) < webhook.LEAST_SECRET):
+        yield _error(
+            "E056",
+            "BURSARY_ANYMAIL_WEBHOOK_SECRET is not a name, a colon and a password, of "
+            f"{webhook.LEAST_SECRET} characters or more together.",
+            hint='Make one: echo "mail:$(openssl rand -hex 32)"',
+        )
+
+
+def _error(number: str, problem: str, *, hint: str) -> checks.Error:
+    return checks.Error(problem, hint=hint, id=f"bursary.{number}")

@@ -1,0 +1,96 @@
+"""What a mail provider's answer over HTTP means, in the words that are used for mail servers (decision 0015).
+
+A status of 401 to 404 is about this service's account, 429 about its limit, 5xx about the provider. Only 400,
+413 and 422 are about the one mail, and then their words decide, as a mail server's do.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
+
+from bursary.delivery.errors import DeliveryError, address_rejected
+from bursary.delivery.smtp_answers import ATTEMPTS_IN_DOUBT, LONGEST_ASKED, UNHURRIED, Answer, judge
+
+LONGEST_ANSWER = 500  # characters that are kept
+_ABOUT_THE_MAIL = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+)
+_PERHAPS_ACCEPTED = (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
+"""What a gateway answers that got none itself: the mail may have been accepted behind it."""
+_LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY)
+_FIELD = r"[`'\"]?\b{}\b[`'\"]?[^;.]{{0,20}}\b(?:field|parameter|address|email)\b"
+_TO = re.compile(_FIELD.format("to"), re.IGNORECASE)
+_FROM = re.compile(
+    rf"{_FIELD.format('from')}|\bdomain\b[^;]{{0,80}}\b(?:verif|not allowed|not found)", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class ProviderAnswer(Answer):
+    """What a mail provider answers to a request to send one mail; `code` is the HTTP status."""
+
+    verb: str = "message"
+    code: int = 0
+    text: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the same mail would be refused again."""
+        return True
+
+    @property
+    def sentence(self) -> str:
+        """The answer for people."""
+        return f"The mail provider answered {self.code}: {self.text}"
+
+
+def meaning(
+    status: int, text: str, *, wait: timedelta | None = None, repeatable: bool = False
+) -> DeliveryError:
+    """Return what an answer means that does not accept a mail.
+
+    `wait` is how long it asks to wait. `repeatable`: the request has an idempotency key that the provider
+    keeps, so that it can be repeated without a second mail.
+    """
+    answer = ProviderAnswer(code=status, text=" ".join(text.split())[:LONGEST_ANSWER])
+    error = _of_status(answer, asks_to_wait=wait is not None, repeatable=repeatable)
+    error.wait = max(error.wait, min(wait or timedelta(0), LONGEST_ASKED))
+    return error
+
+
+def in_doubt(detail: str) -> DeliveryError:
+    """Return that the provider was given the mail, and that nothing is known of it."""
+    return DeliveryError("answer_lost", detail, most_attempts=ATTEMPTS_IN_DOUBT, blames_server=True)
+
+
+def recipient_refused(status: str) -> DeliveryError:
+    """Return that the provider takes no mail for the address, in its own word for it."""
+    return address_rejected(f"The mail provider takes no mail for the address: {status}.")
+
+
+def _of_status(answer: ProviderAnswer, *, asks_to_wait: bool, repeatable: bool) -> DeliveryError:
+    if answer.code == HTTPStatus.TOO_MANY_REQUESTS:
+        wait = timedelta(0) if asks_to_wait else UNHURRIED
+        return _of_us("sending_limit_reached", answer, wait=wait)
+    if answer.code in _ABOUT_THE_MAIL:
+        return _of_mail(answer)
+    if answer.code < HTTPStatus.BAD_REQUEST or (answer.code in _PERHAPS_ACCEPTED and not repeatable):
+        return in_doubt(answer.sentence)
+    if answer.code >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.code in _LATER:
+        return _of_us("mail_server_busy", answer)
+    return _of_us("mail_server_refuses_us", answer)
+
+
+def _of_mail(answer: ProviderAnswer) -> DeliveryError:
+    if answer.says(_TO):
+        return address_rejected(answer.sentence)
+    if answer.says(_FROM):
+        return _of_us("mail_server_refuses_us", answer)
+    return judge(answer)
+
+
+def _of_us(error_code: str, answer: ProviderAnswer, *, wait: timedelta = timedelta(0)) -> DeliveryError:
+    return DeliveryError(error_code, answer.sentence, wait=wait, blames_server=True, holds_others=True)

@@ -1,0 +1,53 @@
+"""Mails that are not sent, because of what the provider reported, or the learner asked for."""
+
+from bursary.access import suppressions
+from bursary.access.models import SuppressionReason
+from bursary.assignments import mail_reports
+from bursary.assignments.actions import Done, Skipped
+from bursary.assignments.choices import ActionType
+from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.delivery.errors import address_rejected
+
+REMINDERS = (ActionType.REMINDED, ActionType.NUDGED)
+"""Mails that a learner can unsubscribe from."""
+_AUTOMATIC = (*REMINDERS, ActionType.EXPIRATION_NOTIFIED)
+_BY_LEARNER = "link-"
+_BY_ADMINISTRATOR = "asked-"
+"""How the dedup key of a mail begins that was asked for: a new link, or a reminder."""
+
+
+def check(action: LearnerContentAssignmentAction) -> Done | Skipped | None:
+    """Return how a mail ends without being sent; None where it is sent. One query, two at a repetition.
+
+    An administrator's retry or reminder reopens an address. Raises DeliveryError where an attempt that failed
+    is not to be repeated.
+    """
+    if action.attempts > 1 and mail_reports.arrived(action):
+        return Done(provider_ref=action.provider_ref)  # its answer was lost
+    customer = action.assignment.budget.customer_id
+    reasons = suppressions.reasons(customer, action.recipient)
+    if not reasons or action.dedup_key.startswith(_BY_LEARNER):
+        return None
+    if SuppressionReason.UNSUBSCRIBED in reasons and action.action_type in REMINDERS:
+        return Skipped("unsubscribed", "The learner has unsubscribed from reminders.")
+    if not any(one in reasons for one in suppressions.BY_REPORT):
+        return None
+    if action.attempts > 1:
+        raise address_rejected("The mail provider reported that the address takes no such mail.")
+    if _is_requested(action):
+        suppressions.end(customer, action.recipient, reasons=suppressions.BY_REPORT)
+        return None
+    return _automatic(action, bounced=SuppressionReason.BOUNCED in reasons)
+
+
+def _automatic(action: LearnerContentAssignmentAction, *, bounced: bool) -> Skipped | None:
+    if action.action_type not in _AUTOMATIC:
+        return None
+    if bounced:
+        return Skipped("address_refused", "Its server refused an earlier mail for good.")
+    return Skipped("mail_unwanted", "The learner reported an earlier mail as unwanted.")
+
+
+def _is_requested(action: LearnerContentAssignmentAction) -> bool:
+    """Return whether an administrator asked for this mail, after what was reported."""
+    return action.retry_of_id is not None or action.dedup_key.startswith(_BY_ADMINISTRATOR)
