@@ -1,7 +1,7 @@
 """The URLs of the API, spelt as in enterprise-access."""
 
 from django.urls import path, re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from bursary.api import (
     address_corrections,
@@ -141,6 +141,6 @@ urlpatterns = [
     ),
     path("admin-view/learner_profile/", empty_answers.LearnerProfile.as_view(), name="learner-profile"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     re_path("", not_found.UnknownAddress.as_view()),
 ]

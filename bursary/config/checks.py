@@ -14,6 +14,7 @@ from django.db import connection
 from django.utils import timezone
 
 from bursary.access import signing_keys
+from bursary.config.settings import SHORTEST_SECRET
 from bursary.events import webhook
 from bursary.ops import health
 
@@ -21,7 +22,6 @@ EXECUTORS = ("thread", "celery", "none")
 CLOCKS = ("thread", "celery", "none")
 BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps")
 SHORTEST_TOKEN = 20  # characters
-SHORTEST_SECRET = 32  # characters
 LONGEST_URL = 255  # characters, as the column: MySQL has no longer one that is unique
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 EVENT_BUSES = ("redis", "rediss", "unix")

@@ -17,6 +17,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 env = environ.Env()
 
+SHORTEST_SECRET = 32  # characters
+
 DATABASE_SCHEMES = (
     "sqlite://",
     "postgres://",
@@ -60,20 +62,46 @@ def database_config(name: str, *, default: str) -> dict[str, Any]:
 
 
 def kept_secret(path: Path) -> str:
-    """Return the secret key kept in `path`; make it (mode 0600), and its folder, at the first start."""
+    """Return the secret key kept in `path`; make it (mode 0600), and its folder, at the first start.
+
+    A new key is on the disk, under its name, before anything is signed with it. Raises ImproperlyConfigured
+    for a file that cannot be read, or is damaged.
+    """
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the mails in it are personal data
         # A hard link appears whole or not at all: two processes that start together agree on one key.
         draft = path.with_name(f"{path.name}.{os.getpid()}")
         draft.touch(mode=0o600)
-        draft.write_text(secrets.token_urlsafe(64))
+        with draft.open("w") as file:
+            file.write(secrets.token_urlsafe(64))
+            file.flush()
+            os.fsync(file.fileno())
         try:
             os.link(draft, path)
         except FileExistsError:
             pass
         finally:
             draft.unlink()
-    return path.read_text().strip()
+        sync_folder(path.parent)
+    try:
+        key = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImproperlyConfigured(f"{path} cannot be read. Restore it from a backup") from error
+    if len(key) < SHORTEST_SECRET:
+        raise ImproperlyConfigured(
+            f"{path} is damaged: it has less than {SHORTEST_SECRET} characters. Restore it from a backup; "
+            "with a new one, all are signed out and links in sent mails do not work"
+        )
+    return key
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder survive a power cut."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 # -- Where things are ---------------------------------------------------------------------------------------
@@ -98,8 +126,18 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
 if CLIENT_ORIGINS:
     # This cookie signs in no user. The session's stays Lax: another site's page never has the session.
     CSRF_COOKIE_SAMESITE, CSRF_COOKIE_SECURE = "None", True
-if env.bool("BURSARY_BEHIND_PROXY", default=False):
+BEHIND_PROXY = env.bool("BURSARY_BEHIND_PROXY", default=False)
+if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+PROXIES = whole_number("BURSARY_PROXIES", default=1) if BEHIND_PROXY else 0
+SECURE_HSTS_SECONDS = whole_number("BURSARY_HSTS_SECONDS", default=0)
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # HSTS of subdomains, and
+    "security.W021",  # HSTS in browsers' own lists: the domain's owner decides, not one service below it
+    "security.W008",  # the redirect to https: the proxy does it; here it would break health checks
+    "security.W004",  # says the same as W045, and names no setting that there is; so do these two as W040:
+    *("security.W012", "security.W016"),  # cookies are secure where the base URL is https
+]
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -128,10 +166,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "bursary.config.proxies.client_address",
     "bursary.config.heads.without_body",
     "corsheaders.middleware.CorsMiddleware",  # outside of what answers errors, which clients read, too
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "bursary.config.policies.restricted",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -22,6 +22,7 @@ from bursary.ops.connection_counts import ConnectionCounts
 from bursary.ops.http_worker import DRAIN_SECONDS, HttpWorker, allow_connections
 
 HOST = "127.0.0.1"
+LOCAL_HOSTS = (HOST, "::1", "localhost")
 DEFAULT_PORT = "8000"
 BACKLOG = 256  # connections that wait to be accepted
 HTTP_THREADS = 8
@@ -46,6 +47,11 @@ def listen(bind: str) -> socket.socket:
     if not host or not port.isdecimal() or int(port) > 65535:
         raise CannotListen(f"An address to serve is HOST:PORT, such as {HOST}:{DEFAULT_PORT}, not {bind!r}.")
     host = host.strip("[]")
+    if settings.DEBUG and host not in LOCAL_HOSTS:
+        raise CannotListen(
+            f"BURSARY_DEBUG is on: {bind} would show personal data and settings to strangers. Leave it out, "
+            f"or serve on {HOST}."
+        )
     try:
         family = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
