@@ -297,6 +297,20 @@ class IdempotentRequest(LeasedRow):
         return str(self.pk)
 
 
+class SignInFailures(models.Model):
+    """How many passwords were wrong since a moment, for a name, an address, or both."""
+
+    digest = models.CharField(max_length=64, unique=True, help_text="Keyed digest of what is counted")
+    failures = models.PositiveIntegerField()
+    since = models.DateTimeField(db_index=True)  # for what deletes them
+
+    class Meta:
+        verbose_name_plural = "sign-in failures"
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
 class ExternalIdentity(models.Model):
     """An account is linked to a user name of an issuer: its tokens sign in as the account (decision 0019).
 

@@ -179,6 +179,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "bursary.config.lockouts.too_many_attempts",
 ]
 
 CORS_ALLOWED_ORIGINS = CLIENT_ORIGINS
@@ -211,6 +212,10 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"bursary.access.passwords.{name}"} for name in ("UnlikeItsOwner", "LongEnough", "NotCommon")
 ]
 PASSWORD_RESET_TIMEOUT = 3 * 60 * 60  # seconds: mail may be held up by a server that asks to come again
+AUTHENTICATION_BACKENDS = [
+    "bursary.access.sign_in_limits.LimitedBackend",
+    "django.contrib.auth.backends.ModelBackend",  # of sessions that began before the other was there
+]
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"

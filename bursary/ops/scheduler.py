@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from bursary.access import contacts, idempotency
+from bursary.access import contacts, idempotency, sign_in_limits
 from bursary.assignments import account_linking, csv_export, mailbox_keys
 from bursary.delivery import executors
 from bursary.events import inbox
@@ -86,8 +86,8 @@ def _expire(clock: Clock) -> Mapping[str, object]:
 
 
 def _forget(clock: Clock) -> Mapping[str, object]:
-    """Remove the personal data of expired assignments."""
-    done = erasure_runs.run(now=clock())
+    """Remove the personal data of expired assignments, and what was counted of sign-ins."""
+    done = {**erasure_runs.run(now=clock()), "sign_in_failures": sign_in_limits.forget_lapsed(now=clock())}
     if failed := done["failed_budgets"]:
         raise TaskFailed(f"Budgets failed: {failed}")
     return done

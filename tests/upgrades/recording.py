@@ -26,6 +26,7 @@ from bursary.access.models import (
     NoticeAddress,
     Role,
     SeenAdministrator,
+    SignInFailures,
     User,
 )
 from bursary.assignments import (
@@ -235,6 +236,7 @@ def _fill_unfinished_work() -> None:
 def _fill_tokens() -> None:
     customer, user = Budget.objects.earliest("pk").customer, User.objects.earliest("pk")
     ExternalIdentity.objects.create(user=user, issuer="https://lms.example", username="ada")
+    SignInFailures.objects.create(digest="0" * 64, failures=3, since=NOW)
     SeenAdministrator.objects.create(user=user, customer=customer, seen_at=NOW)
     NoticeAddress.objects.create(customer=customer, address="desk@larkspur.example")
     JwkSet.objects.create(url="https://lms.example/jwks.json", keys='{"keys": []}', due_at=NOW, early=0)
