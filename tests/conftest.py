@@ -109,6 +109,7 @@ ON_SQLITE_ONLY = [
     # Start processes of their own, which use SQLite whatever the tests run on.
     *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_demo_year.py", "ops/test_serving.py"),
     *("ops/test_serving_fairly.py", "ops/test_serving_once.py", "ops/test_http_worker.py"),
+    *("deploy/test_deploy_files.py", "ops/test_distribution.py"),  # read files, and install in a folder
     "api/test_idempotency.py",  # claims are tested on both, in access/test_idempotency.py
 ]
 # How many queries there are for many rows and for few is the same on both engines.

@@ -9,6 +9,7 @@ import hashlib
 import json
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db.models import Q
 
 from bursary.access.models import IdempotentRequest, User
@@ -17,7 +18,6 @@ from bursary.lib.retries import in_transaction
 
 LEASE = timedelta(minutes=5)
 """Longer than any request runs."""
-KEPT_FOR = timedelta(days=1)
 ROWS_PER_STATEMENT = 1000
 MOST_STATEMENTS = 1000
 
@@ -67,9 +67,9 @@ def begin(user: User, *, identity: str, fingerprint: str, now: datetime) -> Idem
 def finish(
     request: IdempotentRequest, *, status: int, body: object, abridged: bool = False, now: datetime
 ) -> bool:
-    """Remember the answer for `KEPT_FOR`; return False if the claim was lost."""
+    """Remember the answer for `KEEP_ANSWERS`; return False if the claim was lost."""
     kept = leases.settle(
-        [request], due_at=now + KEPT_FOR, now=now, status=status, body=body, abridged=abridged
+        [request], due_at=now + settings.KEEP_ANSWERS, now=now, status=status, body=body, abridged=abridged
     )
     return bool(kept)
 

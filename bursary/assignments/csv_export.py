@@ -7,11 +7,12 @@ code page of its computer; programs leave it out by Python's `utf-8-sig` and its
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from io import StringIO
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Count, QuerySet
@@ -30,7 +31,6 @@ ROWS_PER_PAGE = 500
 LONGEST_FILTER = 2000  # characters of it in the log
 EXPORTED = 4
 """The log's flag of an export, beside Django's own for records that were added, changed and deleted."""
-KEPT_FOR = timedelta(days=365)
 ENTRIES_PER_STATEMENT = 1000
 
 _BYTE_ORDER_MARK = "\ufeff"
@@ -75,8 +75,10 @@ def export(
 
 
 def forget_log(*, now: datetime) -> int:
-    """Delete a batch of the log's entries about exports of more than `KEPT_FOR` ago; return their number."""
-    old = LogEntry.objects.filter(action_flag=EXPORTED, action_time__lte=now - KEPT_FOR).order_by("pk")
+    """Delete a batch of the log's entries about exports older than `KEEP_EXPORTS`; return their number."""
+    old = LogEntry.objects.filter(
+        action_flag=EXPORTED, action_time__lte=now - settings.KEEP_EXPORTS
+    ).order_by("pk")
     pks = list(old.values_list("pk", flat=True)[:ENTRIES_PER_STATEMENT])
     return LogEntry.objects.filter(pk__in=pks).delete()[0]
 

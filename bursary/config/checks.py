@@ -28,6 +28,7 @@ EVENT_BUSES = ("redis", "rediss", "unix")
 CONTENT_READS = ("replica", "shadow", "upstream")
 SMTP_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
 LONGEST_LINK_AGE = timedelta(days=366)
+LONGEST_KEPT = timedelta(days=36_500)
 SESSION_VARIABLES = {
     "postgresql": "SELECT 'transaction_isolation', current_setting('transaction_isolation')",
     # MariaDB has the older name up to 11.0, and MySQL 8 the newer alone.
@@ -50,6 +51,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_more: object) -> 
         *_tokens(),
         *_origins(),
         *_events(),
+        *_retention(),
     ]
 
 
@@ -314,6 +316,18 @@ def _events() -> Iterator[checks.Error]:
             "bytes or more.",
             hint="Make one: echo whsec_$(openssl rand -base64 32)",
         )
+
+
+def _retention() -> Iterator[checks.Error]:
+    kinds = ("MAILS", "ATTEMPTS", "CHANGES", "EXPORTS", "EVENTS", "ANSWERS")
+    for kind in kinds:
+        kept: timedelta = getattr(settings, f"KEEP_{kind}")
+        if not timedelta(days=1) <= kept <= LONGEST_KEPT:
+            yield _error(
+                "E060",
+                f"BURSARY_KEEP_{kind}_DAYS is {kept.days}.",
+                hint=f"Set a number of days from 1 to {LONGEST_KEPT.days}.",
+            )
 
 
 def _server() -> Iterator[checks.Error]:

@@ -380,6 +380,16 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
 }
 
+# -- What is kept for a while: the task `retention` deletes it afterwards ------------------------------------
+
+KEEP_MAILS = timedelta(days=whole_number("BURSARY_KEEP_MAILS_DAYS", default=365))
+KEEP_ATTEMPTS = timedelta(days=whole_number("BURSARY_KEEP_ATTEMPTS_DAYS", default=365))
+KEEP_CHANGES = timedelta(days=whole_number("BURSARY_KEEP_CHANGES_DAYS", default=730))
+KEEP_EXPORTS = timedelta(days=whole_number("BURSARY_KEEP_EXPORTS_DAYS", default=365))
+# A repeated event comes within minutes, or is refused by its age.
+KEEP_EVENTS = timedelta(days=whole_number("BURSARY_KEEP_EVENTS_DAYS", default=30))
+KEEP_ANSWERS = timedelta(days=whole_number("BURSARY_KEEP_ANSWERS_DAYS", default=1))
+
 # -- Metrics ------------------------------------------------------------------------------------------------
 
 METRICS_TOKEN = env.str("BURSARY_METRICS_TOKEN", default="")  # without one, /metrics is 404

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db.models.fields.json import KeyTextTransform
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -111,6 +112,8 @@ class TimelineEntry:
     subject: str
     """Of the mail that was sent, with its `text`; empty for none."""
     text: str
+    text_ended: bool
+    """The mail was sent, and its text is not kept any more."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,7 @@ def _entry(
         failed_long_ago=failed_long_ago(action, now=now),
         subject=getattr(action, "subject", None) or "",
         text=getattr(action, "text", None) or "",
+        text_ended=_text_ended(action, now=now),
     )
 
 
@@ -198,6 +202,12 @@ def sentence(action: LearnerContentAssignmentAction, *, of: LearnerContentAssign
 def happened_at(action: LearnerContentAssignmentAction) -> datetime:
     """Return when it was over or, of what is not, last tried: the one time of it that pages show."""
     return action.completed_at or action.modified
+
+
+def _text_ended(action: LearnerContentAssignmentAction, *, now: datetime) -> bool:
+    is_mail = action.action_type in WORK and action.action_type not in _OTHERWISE
+    sent_at = action.completed_at if is_mail and action.status == Status.DONE else None
+    return sent_at is not None and sent_at < now - settings.KEEP_MAILS
 
 
 def failed_long_ago(action: LearnerContentAssignmentAction, *, now: datetime) -> bool:

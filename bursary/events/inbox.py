@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
@@ -26,8 +27,6 @@ FIRST_WAIT = timedelta(seconds=30)  # doubled with each attempt
 LONGEST_WAIT = timedelta(hours=1)
 TRIED_FOR = timedelta(days=1)
 """An event that cannot be applied for so long is settled as such."""
-KEPT_FOR = timedelta(days=30)
-"""Settled events are deleted then. A repetition comes within minutes, or is refused by its age."""
 MOST_A_RUN = 500
 BATCH = 100  # events deleted in one statement
 LONGEST_ERROR = 1000  # characters
@@ -94,7 +93,7 @@ def forget(*, now: datetime) -> int:
     """Delete at most `BATCH` batches of events that were settled long ago; return the number of events."""
     removed = 0
     for _ in range(BATCH):
-        old = InboxEvent.objects.filter(settled_at__lte=now - KEPT_FOR).order_by("settled_at")
+        old = InboxEvent.objects.filter(settled_at__lte=now - settings.KEEP_EVENTS).order_by("settled_at")
         pks = list(old.values_list("pk", flat=True)[:BATCH])
         if not pks:
             break

@@ -11,18 +11,17 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.core.management import call_command
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from bursary.access import contacts, idempotency, sign_in_limits
-from bursary.assignments import account_linking, csv_export, mailbox_keys
+from bursary.access import sign_in_limits
+from bursary.assignments import account_linking, mailbox_keys
 from bursary.delivery import executors
 from bursary.events import inbox
 from bursary.lib import leases, logs
 from bursary.lib.clock import Clock
 from bursary.lib.threads import PollingThread
-from bursary.ops import derived_report, erasure_runs, rebuild_runs, refresh_runs, sweep_commands
+from bursary.ops import derived_report, erasure_runs, rebuild_runs, refresh_runs, retention, sweep_commands
 from bursary.ops.console import to_json
 from bursary.ops.models import ScheduledTask
 
@@ -93,17 +92,6 @@ def _forget(clock: Clock) -> Mapping[str, object]:
     return done
 
 
-def _retain(clock: Clock) -> Mapping[str, object]:
-    """Delete ended sessions, lapsed answers, events settled long ago, old log entries and unseen contacts."""
-    call_command("clearsessions")
-    return {
-        "answers": idempotency.forget(now=clock()),
-        "events": inbox.forget(now=clock()),
-        "exports": csv_export.forget_log(now=clock()),
-        "contacts": contacts.forget_unseen(now=clock()),
-    }
-
-
 def _audit(clock: Clock) -> Mapping[str, object]:
     """Compare a sample of the derived columns with what they are derived from; repair nothing."""
     audit = derived_report.daily(clock=clock)
@@ -135,7 +123,7 @@ TASKS: Sequence[TaskDefinition] = (
     TaskDefinition("remind", timedelta(minutes=15), _sweep_run(sweep_commands.REMINDING)),
     TaskDefinition("nudge", timedelta(minutes=15), _sweep_run(sweep_commands.NUDGING)),
     TaskDefinition("privacy", timedelta(hours=1), _forget),
-    TaskDefinition("retention", timedelta(days=1), _retain),
+    TaskDefinition(retention.TASK, timedelta(days=1), lambda clock: retention.run(clock=clock)),
     TaskDefinition("audit", timedelta(days=1), _audit),
     # Last, being the longest; and apart from `refresh`, so that nothing that is due waits for it.
     TaskDefinition("listing", timedelta(minutes=1), _read_listing, lease=SHORT_LEASE),
@@ -168,7 +156,7 @@ def _run_if_due(task: TaskDefinition, *, clock: Clock) -> bool:
     if not claimed:
         return False
     [row] = claimed
-    summary: Mapping[str, object] = {}
+    summary: Mapping[str, object] = row.summary  # a task continues where its last good run ended
     error = ""
     try:
         summary = task.run(leases.renewing(row, clock=clock, lease=task.lease))

@@ -8,13 +8,15 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from bursary.access import idempotency
-from bursary.access.idempotency import KEPT_FOR, LEASE, KeyReused, RequestRunning
+from bursary.access.idempotency import LEASE, KeyReused, RequestRunning
 from bursary.access.models import IdempotentRequest, User
 from bursary.ops import scheduler
 from tests.together import together
 from tests.world import NOW, given_user
 
 RETENTION = [task for task in scheduler.TASKS if task.name == "retention"]
+
+KEPT_FOR = timedelta(days=1)
 
 pytestmark = pytest.mark.django_db
 

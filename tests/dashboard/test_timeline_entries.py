@@ -118,6 +118,19 @@ def test_an_entry_has_the_actor_the_mail_and_how_long_it_took() -> None:
 
 
 @pytest.mark.django_db
+def test_of_a_mail_whose_text_is_not_kept_any_more_that_is_said() -> None:
+    row = world.given_assignment()
+    world.deliver()
+    pks = [action.pk for action in row.actions.order_by("pk")]
+    mails = {ActionType.NOTIFIED}
+
+    for days, ended in ((365, set()), (366, mails)):
+        now = NOW + timedelta(days=days)
+        shown = timeline_entries.entries(pks, of=row, reader=ALL, now=now)
+        assert {entry.action.action_type for entry in shown if entry.text_ended} == ended
+
+
+@pytest.mark.django_db
 def test_an_actor_that_was_erased_is_shown_as_such() -> None:
     row = world.given_assignment()
     User.objects.filter(pk=world.given_user().pk).update(username="forgotten-1@forgotten.invalid")

@@ -49,6 +49,11 @@ def test_the_defaults_are_fine() -> None:
         ("CONTENT_READS", "replcia", "bursary.E016"),
         ("COURSEWARE_URL", "https://learning.example/course/home", "bursary.E021"),
         ("COURSEWARE_URL", "learning.example/course/{run}/home", "bursary.E021"),
+        *(
+            (f"KEEP_{kind}", timedelta(days=days), "bursary.E060")
+            for kind in ("MAILS", "ATTEMPTS", "CHANGES", "EXPORTS", "EVENTS", "ANSWERS")
+            for days in (0, 36_501)
+        ),
     ],
 )
 def test_a_setting_that_would_do_harm_is_refused(

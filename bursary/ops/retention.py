@@ -1,0 +1,68 @@
+"""The scheduled task `retention`: deletes daily what was kept for as long as its setting says.
+
+How far it came in the timeline and in the record of changes is in the task's summary.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+
+from bursary.access import contacts, idempotency
+from bursary.assignments import csv_export
+from bursary.assignments import retention as timelines
+from bursary.delivery import file_backend
+from bursary.events import inbox
+from bursary.lib.clock import Clock
+from bursary.ops.models import ScheduledTask
+from bursary.replica import change_log
+
+TASK = "retention"
+MOST_A_RUN = 200_000
+"""Actions and changes that a run deletes from, about. What remains is left to the next day's."""
+
+
+def run(*, clock: Clock) -> Mapping[str, object]:
+    """Delete what has been kept for long enough; return the number of each kind, and how far it came.
+
+    Ended sessions, lapsed answers and contacts that were not seen for long are deleted, too.
+    """
+    before = _reached()
+    call_command("clearsessions")
+    deleted: dict[str, object] = {
+        "answers": idempotency.forget(now=clock()),
+        "events": inbox.forget(now=clock()),
+        "exports": csv_export.forget_log(now=clock()),
+        "contacts": contacts.forget_unseen(now=clock()),
+    }
+    mails = timelines.clear_mails(
+        before=clock() - settings.KEEP_MAILS,
+        after=_instant(before.get("mails")),
+        most=MOST_A_RUN,
+        remove=file_backend.remove,
+    )
+    attempts = timelines.clear_attempts(
+        before=clock() - settings.KEEP_ATTEMPTS, after=_instant(before.get("attempts")), most=MOST_A_RUN
+    )
+    changes, last = change_log.forget(
+        before=clock() - settings.KEEP_CHANGES,
+        kept=timelines.of_assigned_content(),
+        after=before.get("changes", 0),
+        most=MOST_A_RUN,
+    )
+    deleted |= {"mails": mails.actions, "attempts": attempts.actions, "changes": changes}
+    return deleted | {
+        "reached": {"mails": mails.through, "attempts": attempts.through, "changes": last},
+    }
+
+
+def _reached() -> Mapping[str, Any]:
+    task = ScheduledTask.objects.filter(name=TASK).first()
+    reached: Mapping[str, Any] = (task.summary if task else {}).get("reached", {})
+    return reached
+
+
+def _instant(written: str | None) -> datetime | None:
+    return datetime.fromisoformat(written) if written else None
