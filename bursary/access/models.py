@@ -13,6 +13,7 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from bursary.access.sign_in_failures import SignInFailures as SignInFailures  # a table of this app
 from bursary.budgets.models import Customer
 from bursary.lib import mailbox
 from bursary.lib.leases import LeasedRow
@@ -292,20 +293,6 @@ class IdempotentRequest(LeasedRow):
 
     class Meta:
         indexes = [models.Index(fields=["early", "due_at"], name="idempotent_request_due")]
-
-    def __str__(self) -> str:
-        return str(self.pk)
-
-
-class SignInFailures(models.Model):
-    """How many passwords were wrong since a moment, for a name, an address, or both."""
-
-    digest = models.CharField(max_length=64, unique=True, help_text="Keyed digest of what is counted")
-    failures = models.PositiveIntegerField()
-    since = models.DateTimeField(db_index=True)  # for what deletes them
-
-    class Meta:
-        verbose_name_plural = "sign-in failures"
 
     def __str__(self) -> str:
         return str(self.pk)

@@ -14,7 +14,7 @@ from django.db import connection
 from django.utils import timezone
 
 from bursary.access import signing_keys
-from bursary.config.settings import SHORTEST_SECRET
+from bursary.config.secret_key import SHORTEST_SECRET
 from bursary.events import webhook
 from bursary.ops import health
 

@@ -7,7 +7,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
-from bursary.config.settings import SHORTEST_SECRET
+from bursary.config.secret_key import SHORTEST_SECRET
 
 MOST_PROXIES = 10
 LONGEST_HSTS = 2 * 365 * 24 * 60 * 60  # seconds

@@ -9,7 +9,7 @@ from django.core.checks import Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
-from bursary.config.settings import kept_secret
+from bursary.config.secret_key import kept_secret
 from bursary.ops import serving
 
 PUBLIC = {
