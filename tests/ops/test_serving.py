@@ -146,11 +146,13 @@ def stop_in_the_middle(server: subprocess.Popen[bytes], port: int) -> None:
     with connection_to(port) as kept, slow_client(port, HALF_A_BODY) as sending:
         assert ask(kept) == (200, "")
         server.send_signal(signal.SIGTERM)
+        while (answer := ask(kept)) == (200, ""):  # until the signal has come
+            pass
+        assert answer == (200, "close")
         until(lambda: answers(port, "/healthz") == 0, server)
 
         sending.sendall(b"}")
         assert sending.recv(100).startswith(b"HTTP/1.1 200 ")
-        assert ask(kept) == (200, "close")
     assert server.wait(timeout=PATIENCE) == 0
 
 
