@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from bursary.access.models import Role
 from tests import world
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import PATIENCE, Visitor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,6 +21,6 @@ def test_the_administration_and_the_descriptions_of_the_api_work_under_their_pol
     expect(page.locator(".select2-results__option")).to_have_text(str(root))
 
     page.goto(f"{visitor.origin}/api/v1/docs/")
-    expect(page.locator("h2.title")).to_contain_text("Bursary")
+    expect(page.locator(".info .title")).to_contain_text("Bursary", timeout=PATIENCE)
     page.goto(f"{visitor.origin}/api/v1/subsidy-access-policies/?format=api")
     expect(page.get_by_role("button", name="OPTIONS")).to_be_visible()
