@@ -16,7 +16,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 # Compiling what a process imports takes it longer than to import it, and `make test` starts about a hundred.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-mariadb soak faults bench catalogs pages mutants messages screenshots check clean
+.PHONY: help run test test-mariadb soak faults bench catalogs pages mails mutants messages screenshots check clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,10 @@ catalogs: .venv/.dev  ## Measure requests, memory and rows of 50 catalogs of 2,0
 ASSIGNMENTS ?= 100000
 pages: .venv/.dev  ## Measure an administrator's pages with 100,000 assignments in the budget against 1,000 (ASSIGNMENTS=…)
 	@$(BIN)/python bench/pages.py --assignments $(ASSIGNMENTS)
+
+ROUNDS ?= 3
+mails: .venv/.dev  ## Measure mails a second with two processes, against SQL and SMTP by hand (ROUNDS=…); 3 minutes
+	@$(BIN)/python bench/mails.py --rounds $(ROUNDS)
 
 MUTANTS ?= $(foreach module,$(MODULE),'*.$(module).*')
 mutants: .venv/.dev  ## Change the core's lines one at a time and list the changes no test notices (MODULE=ledger for one module)

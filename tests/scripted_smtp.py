@@ -32,6 +32,8 @@ class ScriptedServer:
 
     def __init__(self) -> None:
         self.answers: dict[str, str] = {}
+        self.later_answers: dict[str, str] = {}
+        """In place of these, once the connection has brought a mail."""
         self.received: list[bytes] = []
         self.connections = 0
         self.seconds_a_byte = 0.0
@@ -59,15 +61,17 @@ class ScriptedServer:
                 self._talk(connection, lines)
 
     def _talk(self, connection: socket.socket, lines: Iterator[bytes]) -> None:
-        verb = "connection"
+        verb, later = "connection", False
         while verb != "QUIT":
-            answer = self.answers.get(verb, USUAL.get(verb, "502 5.5.1 Unknown"))
+            answers = USUAL | self.answers | (self.later_answers if later else {})
+            answer = answers.get(verb, "502 5.5.1 Unknown")
             if answer in (BREAKS, RESETS, SILENCE):
                 _end(connection, answer, lines)
                 return
             self._say(connection, answer)
+            later = later or verb == "message"
             if verb == "DATA" and answer.startswith("354"):
-                verb = self._read_message(lines)
+                verb = self._read_message(lines, answers)
             else:
                 verb = next(lines, b"QUIT").split(b" ")[0].strip().decode(errors="replace").upper()
         self._say(connection, USUAL["QUIT"])
@@ -81,11 +85,11 @@ class ScriptedServer:
             connection.sendall(bytes([byte]))
             time.sleep(self.seconds_a_byte)
 
-    def _read_message(self, lines: Iterator[bytes]) -> str:
+    def _read_message(self, lines: Iterator[bytes], answers: dict[str, str]) -> str:
         message = b""
         for line in lines:
             if line == b".\r\n":
-                if not self.answers.get("message", "").startswith(("4", "5")):
+                if not answers["message"].startswith(("4", "5")):
                     self.received.append(message)
                 return "message"
             message += line

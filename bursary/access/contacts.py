@@ -4,7 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, Subquery, Value
+from django.db.models.functions import Coalesce
 
 from bursary.access.models import NoticeAddress, Role, RoleGrant, SeenAdministrator, User
 from bursary.budgets.models import Customer
@@ -22,19 +23,23 @@ class NoticeContact:
     email: str
 
 
-def administrators(customer_pk: int) -> QuerySet[User]:
-    """Return the customer's administrators that can be written to, in the order of their accounts."""
-    grants = {"role_grants__customer": customer_pk, "role_grants__role": Role.ADMINISTRATOR}
-    return User.objects.filter(is_active=True, **grants).exclude(email="").order_by("pk").distinct()
-
-
 def contact(customer: Customer) -> str:
     """Return the customer's `contact_email`, else its first administrator's address; empty without either.
 
     At most one query.
     """
-    first = administrators(customer.pk).values_list("email", flat=True)
-    return customer.contact_email or first.first() or ""
+    return contacts_of([customer])[customer.pk]
+
+
+def contacts_of(customers: Collection[Customer]) -> dict[int, str]:
+    """Return the `contact` of each customer, by the customers' pks. At most one query."""
+    found = {one.pk: one.contact_email for one in customers}
+    if unnamed := [pk for pk, email in found.items() if not email]:
+        grants = RoleGrant.objects.filter(role=Role.ADMINISTRATOR, user__is_active=True)
+        grants = grants.filter(customer=OuterRef("pk")).exclude(user__email="").order_by("user")
+        first = Coalesce(Subquery(grants.values("user__email")[:1]), Value(""))
+        found |= Customer.objects.filter(pk__in=unnamed).order_by().values_list("pk", first)
+    return found
 
 
 def for_notices(

@@ -18,6 +18,8 @@ from bursary.budgets.models import Customer
 from bursary.lib import mailbox
 from bursary.lib.leases import LeasedRow
 
+LOOKS = 10  # of `account_linking`, for assignments of an account that has changed: some are committed late
+
 
 def learner_key(address: str) -> str:
     """Return the key by which an e-mail address is compared: sha256 of its canonical form, in hex.
@@ -56,7 +58,7 @@ class UserQuerySet(models.QuerySet["User"]):
             raise TypeError(
                 "An account's address is changed by saving it, so that the earlier one stays known."
             )
-        return super().update(**columns)
+        return super().update(**({"looks_left": LOOKS} if "lms_user_id" in columns else {}), **columns)
 
 
 class AccountManager(UserManager["User"]):
@@ -75,7 +77,9 @@ class User(AddressedRow, AbstractUser):
     """When the account was last mailed a link to set a new password."""
     reset_failed_at = models.DateTimeField(null=True, blank=True, editable=False, db_index=True)
     """When such a mail was given up, after which none was sent."""
-
+    looks_left = models.PositiveSmallIntegerField(
+        null=True, default=LOOKS, db_default=LOOKS, editable=False, db_index=True
+    )
     objects: ClassVar[AccountManager] = AccountManager()
 
     token_roles: "TokenRoles | None" = None
@@ -92,13 +96,16 @@ class User(AddressedRow, AbstractUser):
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
         """Save, with the keys of the address. An address that is replaced stays known (AccountAddress)."""
         self.learner_key = self.mailbox_key = learner_key(self.email) if self.email else ""
-        if update_fields is not None and "email" not in update_fields:
-            return super().save(*args, update_fields=update_fields, **kwargs)
-        if update_fields is not None:
-            update_fields = {*update_fields, "learner_key", "mailbox_key"}
+        fields = None if update_fields is None else set(update_fields)
+        if fields is None or fields & {"email", "lms_user_id"}:
+            self.looks_left = LOOKS
+            fields = fields and {*fields, "looks_left"}
+        if fields is not None and "email" not in fields:
+            return super().save(*args, update_fields=fields, **kwargs)
+        fields = fields and {*fields, "learner_key", "mailbox_key"}
         with transaction.atomic():
             earlier = User.objects.filter(pk=self.pk).values_list("email", flat=True).first() or ""
-            super().save(*args, update_fields=update_fields, **kwargs)
+            super().save(*args, update_fields=fields, **kwargs)
             AccountAddress.replace(earlier, user=self)
         return None
 

@@ -8,14 +8,14 @@ linked by; its assignments are found by its addresses.
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import chain
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import translation
 from django.utils.translation import gettext
 
@@ -27,78 +27,117 @@ from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib import logs
-from bursary.lib.batches import keyset_pages
+from bursary.lib.batches import chunks, keyset_pages
 from bursary.lib.locks import for_update
 from bursary.lib.retries import repeated_after_deadlocks
 
 logger = logging.getLogger(__name__)
 
-USERS_PER_RUN = 1000
-USERS_PER_PAGE = 200
+USERS_PER_RUN = 20_000
+USERS_PER_PAGE = 500
 ASSIGNMENTS_PER_USER = 1000
 MAX_FAILURES = 50  # a run
 _PREFERRED = (State.ACCEPTED, State.ALLOCATED)
 
 
-_Found = Iterator[tuple[LearnerContentAssignment, Callable[[], bool]]]
-"""Assignments, each with what is to be tried for it."""
+_Found = Iterator[tuple[int, LearnerContentAssignment, Callable[[], bool]]]
+"""Users (pks) and assignments, each with what is to be tried for them."""
 
 
 def link_registered_users(*, now: datetime) -> SweepResult:
-    """Link open and accepted assignments by e-mail address to users registered since.
+    """Link open and accepted assignments by e-mail address to users that have registered, or changed, since.
 
-    Assignments being redeemed are left to the next run; two accepted ones of the same content both stay. A
-    failing assignment is skipped, named in `failed` by its primary key, and retried on the next run. After
-    `MAX_FAILURES` the run stops, because the cause is then probably not in the data.
+    They are marked (`User.looks_left`), and no others are read. Each is looked at several times: a request
+    that knew nothing of the user may be committed later. Assignments being redeemed are left to a later run;
+    two accepted ones of the same content both stay. A failing assignment is skipped, named in `failed` by its
+    primary key, and retried on the next run. After `MAX_FAILURES` the run stops, because the cause is then
+    probably not in the data.
     """
     result = SweepResult()
-    for found, attempt in chain(_to_link(now), _assigned_twice(now)):
+    # Those that were looked at least often come first.
+    marked = User.objects.filter(looks_left__gte=1).order_by("-looks_left").values_list("pk", flat=True)
+    for page in chunks(list(marked[:USERS_PER_RUN]), USERS_PER_PAGE):
+        failed = _link_all(page, result, now=now)
+        _count_look(set(page) - failed)
+        if len(result.failed) == MAX_FAILURES:
+            break
+    return result
+
+
+def link_all_users(*, now: datetime) -> SweepResult:
+    """Link like `link_registered_users`, but look at every user: for what no mark was made of."""
+    result = SweepResult()
+    for page in keyset_pages(User.objects.values_list("pk", flat=True), size=USERS_PER_PAGE):
+        _link_all(page, result, now=now)
+        if len(result.failed) == MAX_FAILURES:
+            break
+    return result
+
+
+def _link_all(users: Sequence[int], result: SweepResult, *, now: datetime) -> set[int]:
+    """Link the assignments of these users (pks); return the users of those that failed."""
+    failed: set[int] = set()
+    for user, found, attempt in chain(_to_link(users, now), _assigned_twice(users, now)):
         try:
             result.done += attempt()
         except sweeps.RECOVERABLE as failure:
             what = f"Linking failed: assignment={found.pk}"
             result.failed[found.pk] = logs.log_failure(what, failure, log=logger)
+            failed.add(user)
             if len(result.failed) == MAX_FAILURES:
-                break
-    return result
+                return set(users)
+    return failed
 
 
-def _to_link(now: datetime) -> _Found:
+def _count_look(users: Collection[int]) -> None:
+    """Lower `looks_left` of these users (pks), unless an assignment of theirs is being redeemed."""
+    redeemed = LearnerContentAssignment.objects.filter(redeeming_since__isnull=False)
+    others = AccountAddress.objects.filter(user=OuterRef(OuterRef("pk"))).values("learner_key")
+    waits = (
+        Exists(redeemed.filter(mailbox_key=OuterRef("mailbox_key")))
+        | Exists(redeemed.filter(lms_user_id=OuterRef("lms_user_id")))
+        | Exists(redeemed.filter(mailbox_key__in=others))
+    )
+    seen = list(User.objects.filter(~waits, pk__in=users).order_by().values_list("pk", flat=True))
+    User.objects.filter(pk__in=seen, looks_left=1).update(looks_left=None)
+    User.objects.filter(pk__in=seen, looks_left__gt=1).update(looks_left=F("looks_left") - 1)
+
+
+def _to_link(users: Sequence[int], now: datetime) -> _Found:
     of_user = _unlinked(lms_user_id=OuterRef(OuterRef("lms_user_id")))
     # By the newer key alone: a hash join. What is not re-keyed yet is found once it is.
     of_user = of_user.filter(mailbox_key=OuterRef("mailbox_key"))
-    registered = User.objects.filter(Exists(of_user), lms_user_id__isnull=False).exclude(mailbox_key="")
+    registered = User.objects.filter(Exists(of_user), pk__in=users, lms_user_id__isnull=False)
+    registered = registered.exclude(mailbox_key="")
     by_other = _unlinked(lms_user_id=OuterRef(OuterRef("user__lms_user_id")))
     by_other = by_other.filter(mailbox_key=OuterRef("learner_key"))
-    other = AccountAddress.objects.filter(Exists(by_other), user__lms_user_id__isnull=False)
-    present = registered.order_by("pk").values_list("pk", "lms_user_id", "mailbox_key")[:USERS_PER_RUN]
-    earlier = other.order_by("pk").values_list("user", "user__lms_user_id", "learner_key")[:USERS_PER_RUN]
+    other = AccountAddress.objects.filter(Exists(by_other), user__in=users, user__lms_user_id__isnull=False)
+    present = registered.order_by("pk").values_list("pk", "lms_user_id", "mailbox_key")
+    earlier = other.order_by("pk").values_list("user", "user__lms_user_id", "learner_key")
     for user_pk, lms_user_id, key in [*present, *earlier]:
         theirs = _unlinked(lms_user_id=lms_user_id).filter(mailbox_key=key).order_by("pk")
         # What never changes of them: the rest is read under the locks.
         for found in list(theirs.only("budget", "content_key")[:ASSIGNMENTS_PER_USER]):
-            yield found, partial(_link, found, user_pk, now=now)
+            yield user_pk, found, partial(_link, found, user_pk, now=now)
 
 
-def _assigned_twice(now: datetime) -> _Found:
+def _assigned_twice(users: Sequence[int], now: datetime) -> _Found:
     """Yield those of the same content that an account without an LMS user id has by several addresses."""
     several = User.objects.filter(
-        Exists(AccountAddress.objects.filter(user=OuterRef("pk"))), lms_user_id=None
+        Exists(AccountAddress.objects.filter(user=OuterRef("pk"))), pk__in=users, lms_user_id=None
     )
+    user_of: dict[str, int] = {key: pk for pk, key in several.values_list("pk", "mailbox_key") if key}
+    other = AccountAddress.objects.filter(user__in=several.values("pk"))
+    user_of |= dict(other.values_list("learner_key", "user"))
     free = LearnerContentAssignment.objects.filter(
-        state__in=_PREFERRED, redeeming_since=None, forgotten_at=None
+        state__in=_PREFERRED, redeeming_since=None, forgotten_at=None, mailbox_key__in=user_of
     )
-    for page in keyset_pages(several.values_list("pk", "mailbox_key"), size=USERS_PER_PAGE):
-        user_of: dict[str, int] = {key: pk for pk, key in page if key}
-        other = AccountAddress.objects.filter(user__in=[pk for pk, _key in page])
-        user_of |= dict(other.values_list("learner_key", "user"))
-        alike: dict[tuple[int, int, str], list[LearnerContentAssignment]] = defaultdict(list)
-        rows = free.filter(mailbox_key__in=user_of).order_by("pk")
-        for row in rows.only("budget", "content_key", "mailbox_key", "state"):
-            alike[user_of[row.present_key], row.budget_id, row.content_key].append(row)
-        for (user_pk, _budget, _content), (found, *others) in alike.items():
-            if others and any(one.state == State.ALLOCATED for one in (found, *others)):
-                yield found, partial(_keep_one, found, user_pk, now=now)
+    alike: dict[tuple[int, int, str], list[LearnerContentAssignment]] = defaultdict(list)
+    for row in free.order_by("pk").only("budget", "content_key", "mailbox_key", "state"):
+        alike[user_of[row.present_key], row.budget_id, row.content_key].append(row)
+    for (user_pk, _budget, _content), (found, *others) in alike.items():
+        if others and any(one.state == State.ALLOCATED for one in (found, *others)):
+            yield user_pk, found, partial(_keep_one, found, user_pk, now=now)
 
 
 def _unlinked(*, lms_user_id: int | OuterRef | None) -> QuerySet[LearnerContentAssignment]:

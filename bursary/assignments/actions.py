@@ -8,16 +8,17 @@ removes from it what names a forgotten learner.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
-from django.db.models import F, QuerySet, Value
+from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Concat, Trim
 from django.dispatch import Signal
 from django.utils.translation import gettext
 
 from bursary.access.models import User
 from bursary.assignments import derived, linking, outcomes
-from bursary.assignments.choices import FACTS, WORK, ActionType, State, Status
+from bursary.assignments.choices import APPLIES_IN, FACTS, WORK, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.outcomes import AttemptResult as AttemptResult
 from bursary.assignments.outcomes import Done as Done
@@ -39,18 +40,6 @@ Only a wake-up: the runner finds what it missed by `due_at`.
 
 ROWS_PER_STATEMENT = 2000
 PAID_WAIT = timedelta(minutes=30)  # between attempts to accept what is paid, once any other work is given up
-
-APPLIES_IN: Mapping[ActionType, frozenset[State]] = {
-    ActionType.LEARNER_LINKED: frozenset({State.ALLOCATED, State.ACCEPTED}),
-    ActionType.NOTIFIED: frozenset({State.ALLOCATED}),
-    ActionType.REMINDED: frozenset({State.ALLOCATED}),
-    ActionType.NUDGED: frozenset({State.ALLOCATED, State.ACCEPTED}),
-    # Accepted, too: a worker may have died between the move and finishing the action.
-    ActionType.REDEEMED: frozenset({State.ALLOCATED, State.ACCEPTED}),
-    ActionType.CANCELLATION_NOTIFIED: frozenset({State.CANCELLED}),
-    ActionType.EXPIRATION_NOTIFIED: frozenset({State.EXPIRED}),
-}
-"""The states in which each kind of work is carried out: checked when it is claimed and when it is retried."""
 
 
 class RetryRefused(Exception):
@@ -102,17 +91,10 @@ def request(
     kinds = tuple(work)
     if not WORK.issuperset(kinds):
         raise ValueError(f"{sorted(set(kinds) - WORK)} are facts: record them.")
+    more: dict[str, Any] = {"dedup_key": dedup_key, "content_run_key": content_run_key}
     _insert(
         [
-            _new(
-                assignment,
-                kind,
-                now=now,
-                actor=actor,
-                dedup_key=dedup_key,
-                content_run_key=content_run_key,
-                place=number,
-            )
+            _new(assignment, kind, now=now, actor=actor, place=number, **more)
             for number, assignment in enumerate(assignments, start=place)
             for kind in kinds
         ]
@@ -180,11 +162,12 @@ def redirect(assignment: LearnerContentAssignment, *, now: datetime) -> None:
 
 
 def claim(
-    *, now: datetime, lease: timedelta, limit: int, pks: Sequence[int] | None = None
+    *, now: datetime, lease: timedelta, limit: int, pks: Sequence[int] | None = None, begun: bool = True
 ) -> list[LearnerContentAssignmentAction]:
     """Claim at most `limit` due actions (of `pks`, if given) for `lease`; return them with their assignments.
 
-    Actions that no longer fit their assignment's cycle or state are superseded instead.
+    Actions that no longer fit their assignment's cycle or state are superseded instead. Those that are not
+    `begun` keep their status, and `begin` counts their attempts, each when its turn comes.
     """
     rows = LearnerContentAssignmentAction.objects.select_related(
         "assignment__budget__customer", "assignment__content"
@@ -194,9 +177,7 @@ def claim(
         now=now,
         lease=lease,
         limit=limit,
-        status=Status.RUNNING,
-        attempts=F("attempts") + 1,
-        modified=now,
+        **(_begun(now) if begun else {}),
     )
     obsolete = [action for action in claimed if not still_applies(action)]
     leases.settle(
@@ -208,6 +189,23 @@ def claim(
         error_code="no_longer_wanted",
     )
     return [action for action in claimed if action not in obsolete]
+
+
+def begin(action: LearnerContentAssignmentAction, *, now: datetime, lease: timedelta) -> bool:
+    """Count an attempt at a claimed action that begins now, and renew its lease. One statement.
+
+    Return False, having written nothing, if the claim was lost, or the action superseded or sent to another
+    address since.
+    """
+    same_address = Q(recipient=action.recipient)
+    if not leases.renew(action, now=now, lease=lease, condition=same_address, **_begun(now)):
+        return False
+    action.status, action.attempts, action.modified = Status.RUNNING, action.attempts + 1, now
+    return True
+
+
+def _begun(now: datetime) -> dict[str, Any]:
+    return {"status": Status.RUNNING, "attempts": F("attempts") + 1, "modified": now}
 
 
 def still_applies(action: LearnerContentAssignmentAction) -> bool:
@@ -226,14 +224,15 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
     """Write how a claimed action went. Return False, having written nothing, if the claim was lost."""
     with transaction.atomic():
         # Lock order: assignment before action.
-        assignment = for_update(LearnerContentAssignment.objects.all()).get(pk=action.assignment_id)
+        locked = for_update(LearnerContentAssignment.objects.filter(pk=action.assignment_id))
+        present_address = locked.values_list("learner_email", flat=True).get()
         if isinstance(outcome, Failed) and is_paid(action):
             outcome = Postponed(outcome.failure, until=now + PAID_WAIT)
         columns = outcomes.columns(action, outcome, now=now)
         due_at = outcome.until if isinstance(outcome, Postponed | NotTried) else None
         redeems = action.action_type == ActionType.REDEEMED  # and goes to no address
         unsuccessful = isinstance(outcome, Postponed | NotTried | Failed)
-        if unsuccessful and not redeems and action.recipient != assignment.learner_email:
+        if unsuccessful and not redeems and action.recipient != present_address:
             # The address was corrected meanwhile: an action of its own writes to the new one.
             due_at = None
             columns = {"status": Status.SUPERSEDED, "error_code": ActionType.EMAIL_CORRECTED}

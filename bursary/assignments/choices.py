@@ -1,5 +1,7 @@
 """The words of assignments and actions: states, types, statuses and reasons, as stored and on the wire."""
 
+from collections.abc import Mapping
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -150,3 +152,16 @@ class ExpiryReason(models.TextChoices):
     """The administrator's own deadline."""
     EXTENSION = "EXTENSION_PASSED"
     """The date to which an administrator extended it."""
+
+
+APPLIES_IN: Mapping[ActionType, frozenset[State]] = {
+    ActionType.LEARNER_LINKED: frozenset({State.ALLOCATED, State.ACCEPTED}),
+    ActionType.NOTIFIED: frozenset({State.ALLOCATED}),
+    ActionType.REMINDED: frozenset({State.ALLOCATED}),
+    ActionType.NUDGED: frozenset({State.ALLOCATED, State.ACCEPTED}),
+    # Accepted, too: a worker may have died between the move and finishing the action.
+    ActionType.REDEEMED: frozenset({State.ALLOCATED, State.ACCEPTED}),
+    ActionType.CANCELLATION_NOTIFIED: frozenset({State.CANCELLED}),
+    ActionType.EXPIRATION_NOTIFIED: frozenset({State.EXPIRED}),
+}
+"""The states in which each kind of work is carried out: checked when it is claimed and when it is retried."""

@@ -45,12 +45,17 @@ class About:
 
 
 def about(assignment: LearnerContentAssignment, *, now: datetime) -> About:
-    """Return what a learner reads of the assignment's content, which is attached. At most two queries."""
+    """Return what a learner reads of the assignment's content, which is attached.
+
+    At most two queries, unless `attach_texts` was called.
+    """
     shown = assignment.shown_content
+    if "_text" not in vars(assignment):
+        attach_texts([assignment])
+    text: reads.CourseText = vars(assignment)["_text"]
     starts_at, ends_at = _dates(assignment, now=now)
-    text = reads.text_of(assignment.content_key, catalog_uuid=assignment.budget.catalog_uuid)
     return About(
-        description=Truncator(plain_text(text.description)).chars(LONGEST_DESCRIPTION),
+        description=text.description,
         page_url=text.page_url,
         starts_at=starts_at,
         ends_at=ends_at,
@@ -58,6 +63,21 @@ def about(assignment: LearnerContentAssignment, *, now: datetime) -> About:
         weeks=getattr(shown, "weeks_to_complete", None),
         pace=str(_PACES.get(getattr(shown, "pacing", ""), "")),
     )
+
+
+def attach_texts(assignments: Sequence[LearnerContentAssignment]) -> None:
+    """Attach what `about` needs besides the content: texts and runs. Two queries, however many there are."""
+    key_of = {one: (one.content or one).content_key for one in assignments}
+    courses = {(one.budget.catalog_uuid, key) for one, key in key_of.items()}
+    texts = {course: _shortened(text) for course, text in reads.texts_of(courses).items()}
+    runs = joining.runs_of(set(key_of.values()), catalogs={catalog for catalog, _key in courses})
+    for one, key in key_of.items():
+        course = (one.budget.catalog_uuid, key)
+        vars(one)["_text"], vars(one)["_runs"] = texts[course], tuple(runs.get(course, ()))
+
+
+def _shortened(text: reads.CourseText) -> reads.CourseText:
+    return text._replace(description=Truncator(plain_text(text.description)).chars(LONGEST_DESCRIPTION))
 
 
 def _dates(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[datetime | None, datetime | None]:
@@ -70,11 +90,7 @@ def _dates(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[date
     shown, starts_at = assignment.shown_content, start(assignment)
     if shown is None or shown.content_type != ContentType.COURSE or (starts_at or now) > now:
         return starts_at, shown.end_date if shown else None
-    course = (assignment.budget.catalog_uuid, shown.content_key)
-    if isinstance(shown, UpstreamContent):
-        runs = shown.runs
-    else:
-        runs = tuple(joining.runs_of([course[1]], catalogs=[course[0]]).get(course, ()))
+    runs = shown.runs if isinstance(shown, UpstreamContent) else vars(assignment)["_runs"]
     if not runs or assignment.state != State.ALLOCATED:
         return starts_at, shown.end_date
     joinable = [run for run in runs if run.refusal(now=now, before=assignment.expires_at) is None]
@@ -115,8 +131,10 @@ def attach_content(assignments: Sequence[LearnerContentAssignment], *, now: date
 
 def _not_held(assignments: Sequence[LearnerContentAssignment]) -> Iterator[LearnerContentAssignment]:
     unknown = [one.pk for one in assignments if one.content_id and not hasattr(one, "is_held")]
-    rows = LearnerContentAssignment.objects.filter(derived.held(), pk__in=unknown).order_by()
-    held = set(rows.values_list("pk", flat=True)) if unknown else set()
+    held: set[int] = set()
+    if unknown:
+        rows = LearnerContentAssignment.objects.filter(derived.held(), pk__in=unknown).order_by()
+        held = set(rows.values_list("pk", flat=True))
     return (one for one in assignments if one.content_id and not getattr(one, "is_held", one.pk in held))
 
 

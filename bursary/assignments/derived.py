@@ -39,6 +39,7 @@ from bursary.assignments.offers import Offer
 from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
+from bursary.lib.prepared import PreparedUpdate
 from bursary.replica import joining
 from bursary.replica.models import CatalogMembership, ContentMetadata, ContentType
 
@@ -102,14 +103,11 @@ def follow_progress(pks: Sequence[int]) -> None:
 
     Open ones that waited for the learner's notification are checked again for reminders and nudges.
     """
-    waited = {
-        name: Case(When(_OPEN, **{name: FAR_FUTURE}, then=Value(CHECK_NOW)), default=F(name))
-        for name in ("remind_at", "nudge_at")
-    }
+    if len(pks) == 1:  # as after each mail
+        return _FOLLOW_ONE.run(pks[0])
     for chunk in chunks(pks, ASSIGNMENTS_PER_STATEMENT):
-        LearnerContentAssignment.objects.filter(pk__in=chunk).update(
-            learner_state=_learner_state(), recent_action_at=_recent_action_at(), **waited
-        )
+        LearnerContentAssignment.objects.filter(pk__in=chunk).update(**_progress())
+    return None
 
 
 def write_next_checks(
@@ -315,6 +313,17 @@ def _content_columns(contents: Sequence[ContentMetadata], *, now: datetime) -> d
         "content_start": by_content({one.pk: one.start_date or FAR_FUTURE for one in contents}),
         "content_enroll_by": joined_by(now=now),
     }
+
+
+def _progress() -> dict[str, Combinable]:
+    waited = {
+        name: Case(When(_OPEN, **{name: FAR_FUTURE}, then=Value(CHECK_NOW)), default=F(name))
+        for name in ("remind_at", "nudge_at")
+    }
+    return {"learner_state": _learner_state(), "recent_action_at": _recent_action_at(), **waited}
+
+
+_FOLLOW_ONE = PreparedUpdate(LearnerContentAssignment.objects.all, _progress)
 
 
 def _learner_state() -> Case:

@@ -32,8 +32,8 @@ from django.db.models import (
 
 from bursary.access.models import User
 from bursary.assignments import actions
-from bursary.assignments.actions import APPLIES_IN, Skipped
-from bursary.assignments.choices import OPEN, ActionType, State, Status
+from bursary.assignments.actions import Skipped
+from bursary.assignments.choices import APPLIES_IN, OPEN, ActionType, State, Status
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget

@@ -28,10 +28,12 @@ def ended() -> Case:
 
 
 def account_ended(assignment: LearnerContentAssignment) -> AccountEnded | None:
-    """Return why the assignment's learner is not mailed, or None. One query."""
-    rows = LearnerContentAssignment.objects.filter(pk=assignment.pk)
-    found = rows.annotate(why=ended()).values_list("why", flat=True).first()
-    return AccountEnded(found) if found else None
+    """Return why the assignment's learner is not mailed, or None. One query, unless `ended` is annotated."""
+    why = getattr(assignment, "ended", None)
+    if why is None:
+        rows = LearnerContentAssignment.objects.filter(pk=assignment.pk)
+        why = rows.annotate(why=ended()).values_list("why", flat=True).first()
+    return AccountEnded(why) if why else None
 
 
 def _account(*, is_active: bool) -> Q:

@@ -21,6 +21,8 @@ from bursary.ops import health
 EXECUTORS = ("thread", "celery", "none")
 CLOCKS = ("thread", "celery", "none")
 BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps")
+MOST_THREADS = 64
+MOST_SENDS = 1_000_000
 SHORTEST_TOKEN = 20  # characters
 LONGEST_URL = 255  # characters, as the column: MySQL has no longer one that is unique
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
@@ -101,6 +103,18 @@ def _processes() -> Iterator[checks.Error]:
             f"BURSARY_EXECUTOR is {settings.EXECUTOR!r}.",
             hint="Set it to 'thread' (the server delivers), 'celery' (workers do) or 'none' (`bursary "
             "deliver` does).",
+        )
+    if not 1 <= settings.RUNNER_THREADS <= MOST_THREADS:
+        yield _error(
+            "E040",
+            f"BURSARY_RUNNER_THREADS is {settings.RUNNER_THREADS}.",
+            hint=f"Set it to a number from 1 to {MOST_THREADS}: each has a connection to the database.",
+        )
+    if not 0 <= settings.SENDS_PER_MINUTE <= MOST_SENDS:
+        yield _error(
+            "E041",
+            f"BURSARY_SENDS_PER_MINUTE is {settings.SENDS_PER_MINUTE}.",
+            hint=f"Set it to what the mail server allows, at most {MOST_SENDS}; 0 is no limit.",
         )
     if settings.CLOCK not in CLOCKS:
         yield _error(

@@ -282,6 +282,9 @@ SEND_DEADLINE = timedelta(seconds=whole_number("BURSARY_SEND_DEADLINE_SECONDS", 
 # Longer than any send, so that two workers never send the same mail: see checks.E001.
 LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)
 
+RUNNER_THREADS = whole_number("BURSARY_RUNNER_THREADS", default=2)  # of each process of the server
+SENDS_PER_MINUTE = whole_number("BURSARY_SENDS_PER_MINUTE", default=0)  # over all processes; 0: no limit
+
 EMAIL_CONFIG = email_config("BURSARY_EMAIL_URL", default=f"filemail:///{quote(str(VAR_DIR / 'mail'))}")
 vars().update(EMAIL_CONFIG)
 if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":

@@ -1,11 +1,16 @@
-"""The mail server's state in the Django admin, read only."""
+"""The mail server's state and the rate of mails in the Django admin, read only."""
 
 from django.contrib import admin
 
-from bursary.delivery.models import MailServer
+from bursary.delivery.models import MailServer, SendingRate
 from bursary.lib.admin import ReadOnlyAdmin
 
 
 @admin.register(MailServer)
 class MailServerAdmin(ReadOnlyAdmin):
     list_display = ("name", "trouble_since", "cause", "detail", "failures", "due_at")
+
+
+@admin.register(SendingRate)
+class SendingRateAdmin(ReadOnlyAdmin):
+    list_display = ("name", "free_at")

@@ -2,11 +2,12 @@
 the token of its link, by which anyone could answer for the learner."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
@@ -16,7 +17,7 @@ from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 
 from bursary.access import contacts
-from bursary.assignments import content_display, learner_accounts, signed_links
+from bursary.assignments import content_display, derived, learner_accounts, signed_links
 from bursary.assignments.actions import Done, Failure, Postponed, Skipped
 from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, State, Status
 from bursary.assignments.learner_accounts import AccountEnded
@@ -26,7 +27,7 @@ from bursary.assignments.models import (
     LearnerContentAssignmentAction,
 )
 from bursary.budgets.models import Customer, NotInUse
-from bursary.delivery import mail_server
+from bursary.delivery import mail_connection, mail_server
 from bursary.delivery.errors import address_rejected
 from bursary.delivery.smtp_backend import cut_off_after
 from bursary.lib import mailbox, moments
@@ -64,6 +65,14 @@ class DeadlineText:
 
     when: str
     because: str
+
+
+@dataclass(frozen=True)
+class ReadAhead:
+    """What a mail says besides its assignment: read for a batch of mails at once, a second before or so."""
+
+    contact: str
+    message: str
 
 
 def notify(action: LearnerContentAssignmentAction) -> Done | Postponed | Skipped:
@@ -109,6 +118,22 @@ def notify_of_end(action: LearnerContentAssignmentAction) -> Done | Skipped:
     if was_notified(action.assignment, cycle=action.cycle):
         return _send_to_learner(action)
     return Skipped("never_notified", "The learner was never notified of the assignment.")
+
+
+def read_ahead(actions: Sequence[LearnerContentAssignmentAction]) -> None:
+    """Attach what the mails of these actions need besides their rows. Five queries for all of them."""
+    assignments = [one.assignment for one in actions]
+    if not assignments:
+        return
+    rows = LearnerContentAssignment.objects.filter(pk__in=[one.pk for one in assignments]).order_by()
+    found = {pk: more for pk, *more in rows.values_list("pk", learner_accounts.ended(), derived.held())}
+    contact_of = contacts.contacts_of({one.budget.customer for one in assignments})
+    batches = AllocationBatch.objects.filter(uuid__in={one.allocation_batch_uuid for one in assignments})
+    message_of: dict[UUID | None, str] = dict(batches.order_by().values_list("uuid", "message"))
+    content_display.attach_texts(assignments)
+    for one in assignments:
+        ahead = ReadAhead(contact_of[one.budget.customer.pk], message_of.get(one.allocation_batch_uuid, ""))
+        vars(one).update(zip(("ended", "is_held"), found[one.pk], strict=True), _ahead=ahead)
 
 
 def _in_use_again(action: LearnerContentAssignmentAction, unused: NotInUse) -> datetime:
@@ -187,7 +212,7 @@ def send(
     )
     message.attach_alternative(html, "text/html")
     with mail_server.reached(now=now, met_before=met_before), cut_off_after(settings.SEND_DEADLINE):
-        message.send()
+        mail_connection.send(message)
     kept = {"subject": subject, "text": without_tokens(text), "html": without_tokens(html)}
     return Done(provider_ref=message_id, payload=kept)
 
@@ -210,6 +235,8 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
     A learner with a deactivated or deleted account is not mailed.
     """
     assignment = action.assignment
+    if "_ahead" not in vars(assignment):
+        read_ahead([action])
     if ended := learner_accounts.account_ended(assignment):
         deactivated = ended is AccountEnded.DEACTIVATED
         return Skipped(
@@ -239,6 +266,7 @@ def _replies_to(contact: str) -> str:
 def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
     assignment = action.assignment
     customer = assignment.budget.customer
+    ahead: ReadAhead = vars(assignment)["_ahead"]
     content_display.attach_content([assignment], now=action.modified)
     content, about = assignment.shown_content, content_display.about(assignment, now=action.modified)
     starts, ends = (
@@ -246,7 +274,7 @@ def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
     )
     return {
         "organisation": customer.name,
-        "contact": contacts.contact(customer),
+        "contact": ahead.contact,
         "course": content_display.title(assignment),
         "partner": content.partner_names if content else "",
         "about": about,
@@ -257,14 +285,6 @@ def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
         "accepted": assignment.state == State.ACCEPTED,
         "deadline": deadline_in_words(assignment, to_learner=True),
         "link": assignment_link(action),
-        "message": _message(action),
+        # What the administrator wrote to those learners, for the mail about the assignment alone.
+        "message": ahead.message if action.action_type == ActionType.NOTIFIED else "",
     }
-
-
-def _message(action: LearnerContentAssignmentAction) -> str:
-    """Return what the administrator wrote to those learners, for the mail about the assignment alone."""
-    if action.action_type != ActionType.NOTIFIED:
-        return ""
-    batch = action.assignment.allocation_batch_uuid
-    batches = AllocationBatch.objects.filter(uuid__in=[batch] if batch else [])
-    return batches.values_list("message", flat=True).first() or ""

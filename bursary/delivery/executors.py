@@ -20,7 +20,8 @@ from bursary.lib.threads import PollingThread
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
-ROUND = 100  # actions between two checks whether to stop
+ROUND = 100  # actions between two checks whether to stop, and seconds
+ROUND_SECONDS = 5.0
 ACTIONS_PER_MESSAGE = 20
 MOST_MESSAGES = 10  # at once: as many workers begin, and each goes on as long as work is due
 
@@ -52,13 +53,13 @@ def probe() -> None:
 
 
 def carry_out(*, seconds: float) -> bool:
-    """Carry out due work, one action at a time, for so many seconds; return whether some may be left."""
+    """Carry out due work for so many seconds; return whether some may be left."""
     from bursary.delivery import notices, runner  # noqa: PLC0415  # 0.6 MB, where requests alone are received
 
     until = time.monotonic() + seconds
     notified = notices.send_due(clock=timezone.now, most=1)
     while time.monotonic() < until:
-        if not runner.drain(clock=timezone.now, most=1):
+        if not runner.drain(clock=timezone.now, most=ROUND, seconds=until - time.monotonic()):
             return bool(notified)
     return True
 
@@ -86,7 +87,8 @@ def start_threads(count: int) -> list[PollingThread]:
 def _run() -> int:
     from bursary.delivery import notices, runner  # noqa: PLC0415  # 0.6 MB, where requests alone are received
 
-    return runner.drain(clock=timezone.now, most=ROUND) + notices.send_due(clock=timezone.now)
+    drained = runner.drain(clock=timezone.now, most=ROUND, seconds=ROUND_SECONDS)
+    return drained + notices.send_due(clock=timezone.now)
 
 
 def _broker() -> Any:

@@ -1,4 +1,4 @@
-"""The mail server as a leased row: its trouble, and when it is tried next."""
+"""The mail server as a leased row: its trouble, and when it is tried next. And the rate of mails."""
 
 from django.db import models
 
@@ -20,6 +20,16 @@ class MailServer(LeasedRow):
 
     class Meta:
         indexes = [models.Index(fields=["early", "due_at"], name="mail_server_due")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SendingRate(models.Model):
+    """The next free place in the row of mails that `BURSARY_SENDS_PER_MINUTE` allows, for every process."""
+
+    name = models.CharField(max_length=16, unique=True)
+    free_at = models.DateTimeField()
 
     def __str__(self) -> str:
         return self.name

@@ -13,7 +13,7 @@ from bursary.access import contacts
 from bursary.assignments import content_display
 from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
 from bursary.assignments.models import DeadlineNotice
-from bursary.delivery import emails, runner
+from bursary.delivery import emails, mail_connection, runner, sending_rate
 from bursary.delivery.errors import DeliveryError
 from bursary.lib import leases, moments
 from bursary.lib.clock import Clock
@@ -33,13 +33,14 @@ def send_due(*, clock: Clock, most: int = MOST_NOTICES) -> int:
     """
     rows = DeadlineNotice.objects.filter(resolved_at=None)
     rows = rows.select_related("budget__customer", "content").defer("content__payload")
-    for tried in range(most):
-        if not leases.any_due(rows, now=clock()):
-            return tried
-        for notice in leases.claim(
-            rows, now=clock(), lease=settings.LEASE, limit=1, attempts=F("attempts") + 1
-        ):
-            _notify(notice, clock=clock)
+    with mail_connection.kept():
+        for tried in range(most):
+            if not leases.any_due(rows, now=clock()) or sending_rate.available(now=clock()) == 0:
+                return tried
+            for notice in leases.claim(
+                rows, now=clock(), lease=settings.LEASE, limit=1, attempts=F("attempts") + 1
+            ):
+                _notify(notice, clock=clock)
     return most
 
 
@@ -61,6 +62,7 @@ def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
             context = _context(notice, waits_until)
         try:
             template = "not_joinable" if notice.reason else "deadline_moved"
+            sending_rate.take_anyway(now=clock())
             emails.send(contact.email, template=template, context=context, name=name, now=clock())
             notified.append(contact.key)
         except DeliveryError as error:  # a refused address does not stop the mails to others

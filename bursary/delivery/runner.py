@@ -1,50 +1,132 @@
-"""The runner: claim an action that is due, attempt it, finish it.
+"""The runner: claim actions that are due, attempt each, finish it.
 
-One action is claimed at a time, so that a lease covers one send and no more. Nothing is sent inside a
-transaction. A worker that outlives its lease writes nothing: the row's `fence`, the number
-of its claims, is no longer the worker's.
+A few are claimed at a time (decision 0022). Each lease is renewed when its action's turn comes, so that it
+covers one send and no more; what has not begun within a second is given back. Nothing is sent inside a
+transaction. A worker that outlives its lease writes nothing: the row's `fence`, the number of its claims, is
+no longer the worker's.
 """
 
 import logging
+import time
 import traceback
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from math import inf
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from bursary.assignments import actions, outcomes
 from bursary.assignments.actions import AttemptResult, Failed, Failure, NotTried, Postponed
 from bursary.assignments.choices import ActionType, ErrorReason
 from bursary.assignments.models import LearnerContentAssignmentAction
-from bursary.delivery import handlers, mail_server
+from bursary.delivery import emails, handlers, mail_connection, mail_server, sending_rate
 from bursary.delivery.errors import LONGEST_OUTAGE, DeliveryError, ServerHeld
 from bursary.lib import leases
 from bursary.lib.clock import Clock
+from bursary.lib.retries import jittered
 
 logger = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 20
 """Of unknown errors and dead workers. Known temporary answers are limited by time."""
+FIRST_BATCH, BATCH = 5, 20
+"""Actions that are claimed at a time: at first, and at most."""
+BATCH_SECONDS = 1.0
+"""What is claimed together and has not begun by then is given back, so that it waits for no slow send."""
+LOOK_AHEAD = 200
+"""Actions among which other work is looked for, while no mail may be sent."""
+MOST_WAIT_SECONDS = 1.0
+"""For the rate, between two looks at what is due."""
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(hours=1)
 
 
-def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None) -> int:
-    """Carry out due actions (of `pks`, if given), at most `most`; return how many were claimed."""
+def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None, seconds: float = inf) -> int:
+    """Carry out due actions (of `pks`, if given); return how many were tried.
+
+    At most `most`, and none that would begin after so many `seconds`.
+    """
     rows = LearnerContentAssignmentAction.objects.all()
     due = rows if pks is None else rows.filter(pk__in=pks)
-    for tried in range(most):
-        # Asked before the claim: an idle runner neither waits for a write lock nor takes one.
-        if not leases.any_due(due, now=clock()):
-            return tried
-        for action in actions.claim(now=clock(), lease=settings.LEASE, limit=1, pks=pks):
+    ends_at, tried, full, size = time.monotonic() + seconds, 0, False, FIRST_BATCH
+    with mail_connection.kept():
+        while tried < most and time.monotonic() < ends_at:
+            # Asked before the claim: an idle runner neither waits for a write lock nor takes one.
+            if not full and not leases.any_due(due, now=clock()):
+                break
+            mails = sending_rate.available(now=clock())
+            wanted = pks if mails != 0 else _without_mails(due, now=clock())
+            if mails == 0 and not wanted:
+                _wait_for_rate(ends_at, now=clock())
+                continue
+            limit = min(size, most - tried, mails or BATCH)
+            batch = actions.claim(now=clock(), lease=settings.LEASE, limit=limit, pks=wanted, begun=False)
+            full = len(batch) == limit
+            batch = _within_rate(batch, now=clock())
+            done = _work_through(batch, due, clock=clock, ends_at=ends_at)
+            tried += max(done, 1)
+            # As many as there was time for; more, where there was time for all.
+            size = min(2 * size, BATCH) if done == len(batch) else max(done, 1)
+    return tried
+
+
+def _without_mails(due: QuerySet[LearnerContentAssignmentAction], *, now: datetime) -> list[int]:
+    """Return the first actions (pks) that are due and are no mails, among the first `LOOK_AHEAD`."""
+    first = leases.first_due(due, now=now, limit=LOOK_AHEAD)
+    others = due.filter(pk__in=first).exclude(action_type__in=handlers.MAILS)
+    return list(others.order_by("due_at").values_list("pk", flat=True))
+
+
+def _wait_for_rate(ends_at: float, *, now: datetime) -> None:
+    """Wait until a mail may be sent, but no longer than the round. Nothing is claimed meanwhile."""
+    wait = sending_rate.wait(now=now).total_seconds()
+    time.sleep(max(0.0, min(jittered(wait), ends_at - time.monotonic(), MOST_WAIT_SECONDS)))
+
+
+def _within_rate(
+    batch: Sequence[LearnerContentAssignmentAction], *, now: datetime
+) -> list[LearnerContentAssignmentAction]:
+    """Return the claimed actions without the mails that may not be sent now, which are given back."""
+    mails = [action for action in batch if action.action_type in handlers.MAILS]
+    over = mails[sending_rate.take(len(mails), now=now) :]
+    leases.give_back(over)
+    return [action for action in batch if action not in over]
+
+
+def _work_through(
+    batch: Sequence[LearnerContentAssignmentAction],
+    due: QuerySet[LearnerContentAssignmentAction],
+    *,
+    clock: Clock,
+    ends_at: float,
+) -> int:
+    """Carry out claimed actions for `BATCH_SECONDS`, the first at least; return how many were tried.
+
+    The others are given back, for any worker to claim.
+    """
+    ends_at, tried, waiting = min(ends_at, time.monotonic() + BATCH_SECONDS), 0, deque(batch)
+    try:
+        emails.read_ahead([action for action in batch if action.action_type in handlers.MAILS])
+        while waiting and (not tried or time.monotonic() < ends_at):
+            action = waiting[0]
+            if not actions.begin(action, now=clock(), lease=settings.LEASE):
+                leases.give_back([waiting.popleft()])  # to be read again, if it is still to be done
+                continue
+            waiting.popleft()
+            tried += 1
             try:
                 outcome = attempt(action, clock=clock)
             except ServerHeld as held:
                 outcome = NotTried(until=held.until)
+                leases.give_back(waiting)
+                waiting.clear()
                 mail_server.let_wait(due.filter(action_type__in=handlers.MAILS), held, now=clock())
             actions.finish(action, outcome, now=clock())
-    return most
+    finally:
+        leases.give_back(waiting)
+    return tried
 
 
 def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptResult:

@@ -4,6 +4,7 @@ import contextlib
 import smtplib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from datetime import timedelta
@@ -13,10 +14,11 @@ from typing import Any
 from django.conf import settings
 from django.core.mail.backends import smtp
 
-_CUT_AGAIN_SECONDS = 0.2
+_LOOK_SECONDS = 0.2  # between two looks for sends past their deadline
+_IDLE_LOOKS = 25
 
 _dialogues: ContextVar[list[smtplib.SMTP] | None] = ContextVar("dialogues", default=None)
-"""The SMTP dialogues that this thread's send has begun."""
+"""The SMTP dialogues that this thread's send uses."""
 
 
 class AnswerLost(smtplib.SMTPException):
@@ -47,9 +49,7 @@ class _RegisteredDialogue(smtplib.SMTP):
     _began_mail = False
 
     def _get_socket(self, *address: Any) -> socket.socket:
-        begun = _dialogues.get()
-        if begun is not None:
-            begun.append(self)
+        _register(self)
         opened: socket.socket = super()._get_socket(*address)  # type: ignore[misc]  # smtplib's own seam
         return opened
 
@@ -59,12 +59,15 @@ class _RegisteredDialogue(smtplib.SMTP):
         self._handed_over += 1
 
     def mail(self, *sender: Any, **options: Any) -> tuple[int, bytes]:
-        """Begin a mail."""
+        """Begin a mail, each of its answers within the usual time again."""
         self._began_mail = True
+        if self.sock:
+            self.sock.settimeout(self.timeout)
         return super().mail(*sender, **options)
 
     def sendmail(self, *mail: Any, **options: Any) -> dict[str, tuple[int, bytes]]:
         """Send one mail. A connection that breaks before the message's end is DialogueLost."""
+        _register(self)  # it may have been opened for an earlier one
         try:
             return super().sendmail(*mail, **options)
         except smtplib.SMTPServerDisconnected as lost:
@@ -108,32 +111,61 @@ class _RegisteredDialogue(smtplib.SMTP):
 
 @contextlib.contextmanager
 def cut_off_after(deadline: timedelta) -> Iterator[None]:
-    """Shut the sockets that the block has opened when the deadline has passed; reading them then fails.
+    """Shut the sockets that the block uses when the deadline has passed; reading them then fails.
 
     Other mail backends register nothing here, and have time-outs of their own.
     """
-    begun: list[smtplib.SMTP] = []
-    finished = threading.Event()
+    with _WATCHER.watching(until=time.monotonic() + deadline.total_seconds()) as dialogues:
+        token = _dialogues.set(dialogues)
+        try:
+            yield
+        finally:
+            _dialogues.reset(token)
 
-    def watch() -> None:
-        if finished.wait(deadline.total_seconds()):
-            return
-        # Repeated until the send ends: it may be opening the next socket at this moment.
-        while not finished.wait(_CUT_AGAIN_SECONDS):
-            for dialogue in begun:
-                _shut(dialogue)
 
-    watcher = threading.Thread(target=watch, name="bursary-send-deadline", daemon=True)
-    token = _dialogues.set(begun)
-    watcher.start()
-    try:
-        yield
-    finally:
-        finished.set()
-        watcher.join()
-        for dialogue in begun:  # Django leaves open what it could not sign in to
-            dialogue.close()
-        _dialogues.reset(token)
+class _Watcher:
+    """Cuts off what lasts too long: one thread for all sends of a process, which ends when there are none."""
+
+    def __init__(self) -> None:
+        self._sends: dict[int, tuple[float, list[smtplib.SMTP]]] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def watching(self, *, until: float) -> Iterator[list[smtplib.SMTP]]:
+        dialogues: list[smtplib.SMTP] = []
+        with self._lock:
+            self._sends[id(dialogues)] = (until, dialogues)
+            if self._thread is None or not self._thread.is_alive():  # a process that was forked has none
+                self._thread = threading.Thread(target=self._watch, name="bursary-send-deadline", daemon=True)
+                self._thread.start()
+        try:
+            yield dialogues
+        finally:
+            with self._lock:
+                del self._sends[id(dialogues)]
+
+    def _watch(self) -> None:
+        idle = 0
+        while idle < _IDLE_LOOKS:
+            time.sleep(_LOOK_SECONDS)
+            with self._lock:
+                idle = 0 if self._sends else idle + 1
+                if idle == _IDLE_LOOKS:
+                    self._thread = None
+                # Again each time: the send may be opening the next socket at this moment.
+                for until, dialogues in self._sends.values():
+                    for dialogue in dialogues if time.monotonic() >= until else ():
+                        _shut(dialogue)
+
+
+_WATCHER = _Watcher()
+
+
+def _register(dialogue: smtplib.SMTP) -> None:
+    dialogues = _dialogues.get()
+    if dialogues is not None and dialogue not in dialogues:
+        dialogues.append(dialogue)
 
 
 def _shut(dialogue: smtplib.SMTP) -> None:

@@ -14,7 +14,7 @@ postponed: 0.4 ms and less by the index `(early, due_at)`, 36 ms and more by any
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, TypeVar
 
@@ -60,6 +60,9 @@ class LeasedRow(models.Model):
     LOCK_ORDER: ClassVar[tuple[str, ...]] = ("pk",)
     """The columns by which rows of this model are locked everywhere."""
 
+    place: "tuple[datetime, int] | None" = None
+    """`due_at` and `early` before this claim: where `give_back` puts the row again. Never stored."""
+
     class Meta:
         abstract = True
 
@@ -81,15 +84,17 @@ def claim(
     """
 
     def take() -> list[Row]:
-        pks = first_due(for_update(rows, skip_locked=True), now=now, limit=limit)
-        if not pks:
+        places = _first_places(for_update(rows, skip_locked=True), now=now, limit=limit)
+        if not places:
             return []
         until = now + min(lease, MAX_DELAY)
-        rows.model._default_manager.filter(pk__in=pks).update(
+        rows.model._default_manager.filter(pk__in=places).update(
             due_at=until, early=NOT_BEFORE, lease_until=until, fence=F("fence") + 1, **columns
         )
-        claimed = {row.pk: row for row in rows.filter(pk__in=pks)}
-        return [claimed[pk] for pk in pks]
+        claimed = {row.pk: row for row in rows.filter(pk__in=places)}
+        for pk, place in places.items():
+            claimed[pk].place = place
+        return [claimed[pk] for pk in places]
 
     return in_transaction(take)
 
@@ -105,11 +110,16 @@ def turn(place: int, *, now: datetime) -> dict[str, Any]:
 
 def first_due(rows: QuerySet[Any], *, now: datetime, limit: int) -> list[int]:
     """Return the primary keys of the first `limit` rows that may be claimed at `now`, in their order."""
-    found: list[tuple[datetime, int]] = []
+    return list(_first_places(rows, now=now, limit=limit))
+
+
+def _first_places(rows: QuerySet[Any], *, now: datetime, limit: int) -> dict[int, tuple[datetime, int]]:
+    """Return `due_at` and `early` of the first `limit` rows that may be claimed at `now`, in their order."""
+    found: list[tuple[datetime, int, int]] = []
     for due in _due(now):
         # One index range each: with all in one condition the engines sort instead.
-        found += rows.filter(due).order_by("due_at").values_list("due_at", "pk")[:limit]
-    return [pk for _due_at, pk in sorted(found)[:limit]]
+        found += rows.filter(due).order_by("due_at").values_list("due_at", "pk", "early")[:limit]
+    return {pk: (due_at, early) for due_at, pk, early in sorted(found)[:limit]}
 
 
 def any_due(rows: QuerySet[Any], *, now: datetime) -> bool:
@@ -131,14 +141,38 @@ def oldest_due(rows: QuerySet[Any], *, now: datetime) -> datetime | None:
     return min((due_at for due_at in firsts if due_at), default=None)
 
 
-def renew(row: LeasedRow, *, now: datetime, lease: timedelta) -> bool:
+def renew(
+    row: LeasedRow, *, now: datetime, lease: timedelta, condition: Q | None = None, **columns: object
+) -> bool:
     """Extend the lease of a claimed row to `now + lease`; return False if the claim was lost.
 
-    What was scheduled under the lease stays scheduled.
+    What was scheduled under the lease stays scheduled. `condition` is a further one of the model's own, and
+    `columns` are written with it.
     """
     until = now + min(lease, MAX_DELAY)
     kept = When(_scheduled_meanwhile(), then=F("due_at"))
-    return bool(_own(row).update(due_at=Case(kept, default=Value(until)), lease_until=until))
+    mine = _own(row).filter(condition or Q())
+    return bool(mine.update(**columns, due_at=Case(kept, default=Value(until)), lease_until=until))
+
+
+def give_back(rows: Iterable[LeasedRow]) -> int:
+    """Free claimed rows that were not worked on, due as before the claim; return how many were still claimed.
+
+    A row that was scheduled under the lease keeps that instant.
+    """
+    rows = list(rows)
+    places = {row.pk: row.place for row in rows if row.place}
+    if not places:
+        return 0
+    scheduled = _scheduled_meanwhile()
+    early = [When(pk=pk, then=Value(early)) for pk, (_due_at, early) in places.items()]
+    due_at = [When(pk=pk, then=Value(due_at)) for pk, (due_at, _early) in places.items()]
+    return _locked_update(
+        _own(*rows),
+        early=Case(When(scheduled, then=Value(NOT_BEFORE)), *early),
+        due_at=Case(When(scheduled, then=F("due_at")), *due_at),
+        lease_until=None,
+    )
 
 
 def schedule(rows: QuerySet[Row], *, at: datetime, now: datetime, **columns: object) -> int:

@@ -1,4 +1,4 @@
-"""How many connections each process of the server has, in memory that they share (decision 0022)."""
+"""How many connections each process of the server has, in memory that they share (decision 0023)."""
 
 import mmap
 import struct

@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 20  # actions between two reports of progress
 BATCH = 500  # postponed actions that are brought forward by one statement
-ROUND = 100  # actions between two checks whether to stop
+ROUND = 100  # actions between two checks whether to stop, and seconds
+ROUND_SECONDS = 5.0
 IDLE_SECONDS = 5.0
 
 
@@ -83,7 +84,8 @@ def deliver_until(stop: threading.Event) -> int:
         close_old_connections()
         done = 0
         with outages.survived("A round of deliveries failed", log=logger):
-            done = runner.drain(clock=timezone.now, most=ROUND) + notices.send_due(clock=timezone.now)
+            done = runner.drain(clock=timezone.now, most=ROUND, seconds=ROUND_SECONDS)
+            done += notices.send_due(clock=timezone.now)
         tried += done
         if not done:
             stop.wait(IDLE_SECONDS)

@@ -59,9 +59,17 @@ def _read_listing(clock: Clock) -> Mapping[str, object]:
 
 
 def _sweep(clock: Clock) -> Mapping[str, object]:
-    """Wake the runner for lost hints and dead workers' rows; link registered users."""
+    """Wake the runner for lost hints and dead workers' rows; link users that have registered since."""
     executors.wake()
     linked = account_linking.link_registered_users(now=clock())
+    if linked.failed:
+        raise TaskFailed(f"{linked.done} linked; assignments failed: {linked.failed}")
+    return {"linked": linked.done}
+
+
+def _link_all_users(clock: Clock) -> Mapping[str, object]:
+    """Link users that were not marked for the sweep: by an earlier release, say."""
+    linked = account_linking.link_all_users(now=clock())
     if linked.failed:
         raise TaskFailed(f"{linked.done} linked; assignments failed: {linked.failed}")
     return {"linked": linked.done}
@@ -125,6 +133,7 @@ TASKS: Sequence[TaskDefinition] = (
     TaskDefinition("privacy", timedelta(hours=1), _forget),
     TaskDefinition(retention.TASK, timedelta(days=1), lambda clock: retention.run(clock=clock)),
     TaskDefinition("audit", timedelta(days=1), _audit),
+    TaskDefinition("link", timedelta(days=1), _link_all_users),
     # Last, being the longest; and apart from `refresh`, so that nothing that is due waits for it.
     TaskDefinition("listing", timedelta(minutes=1), _read_listing, lease=SHORT_LEASE),
 )

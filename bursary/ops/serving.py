@@ -26,7 +26,6 @@ LOCAL_HOSTS = (HOST, "::1", "localhost")
 DEFAULT_PORT = "8000"
 BACKLOG = 256  # connections that wait to be accepted
 HTTP_THREADS = 8
-RUNNER_THREADS = 2
 SCHEDULER_THREADS = 3  # two long tasks, such as `refresh` and `listing`, keep no other waiting
 PROCESSES_WITH_A_SERVER = 2
 MORE_PROCESSES = 64  # that signals to gunicorn may add
@@ -152,7 +151,7 @@ class _Runners:
 
     def start(self, _worker: object) -> None:
         self._threads = [
-            *executors.start_threads(RUNNER_THREADS),
+            *executors.start_threads(settings.RUNNER_THREADS),
             *scheduler.start_threads(SCHEDULER_THREADS),
         ]
 

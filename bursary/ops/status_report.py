@@ -134,6 +134,8 @@ class StatusReport:
     health: Health
     mail_server: MailTrouble | None
     """None while it takes mails."""
+    sends_per_minute: int
+    """The most mails in a minute; 0 for no limit."""
     done: dict[str, dict[str, int]]
     """By action type and outcome, since `since`: the newest `MOST_COUNTED` of each outcome."""
     waiting: Waiting
@@ -153,6 +155,7 @@ def load(*, now: datetime) -> StatusReport:
         since=since,
         health=found,
         mail_server=_mail_trouble(),
+        sends_per_minute=settings.SENDS_PER_MINUTE,
         done=_done(since),
         waiting=_waiting(now),
         failed=_failed(),
@@ -284,9 +287,11 @@ def render(report: StatusReport) -> RenderableType:
 
 def _mail_text(report: StatusReport) -> list[Text]:
     trouble, waiting = report.mail_server, report.waiting
+    rate = f"At most {report.sends_per_minute} mails are sent in a minute." if report.sends_per_minute else ""
     if trouble is None:
-        return []
+        return [Text(f"{rate}\n")] if rate else []
     lines = [
+        *filter(None, [rate]),
         f"The mail server has been in trouble since {_time(trouble.since)}: {trouble.cause}.",
         f"At fault: {trouble.fault}. {trouble.answer}",
     ]

@@ -147,13 +147,26 @@ class CourseText(NamedTuple):
     """The marketing page; empty if the catalog gives none that a browser opens."""
 
 
-def text_of(content_key: str, *, catalog_uuid: UUID) -> CourseText:
-    """Return the texts of the catalog's row, empty where it holds none. One query; never asks upstream."""
-    rows = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, content__content_key=content_key)
-    payload, links = rows.order_by("pk").values_list("content__payload", "links").first() or ({}, {})
+def texts_of(courses: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], CourseText]:
+    """Return the texts of catalogs' rows, by catalog and content key. One query; never asks upstream.
+
+    They are empty where the catalog holds none.
+    """
+    rows = CatalogMembership.objects.filter(
+        catalog_uuid__in={catalog for catalog, _key in courses},
+        content__content_key__in={key for _catalog, key in courses},
+    )
+    columns = ("catalog_uuid", "content__content_key", "content__payload", "links")
+    found = {
+        (catalog, key): CourseText(_description(payload), _url(links.get("marketing_url")))
+        for catalog, key, payload, links in rows.order_by("-pk").values_list(*columns)
+    }
+    return {course: found.get(course, CourseText("", "")) for course in courses}
+
+
+def _description(payload: Mapping[str, object]) -> str:
     texts = [payload.get(name) for name in ("short_description", "full_description")]
-    description = next((text for text in texts if isinstance(text, str) and text), "")
-    return CourseText(description, _url(links.get("marketing_url")))
+    return next((text for text in texts if isinstance(text, str) and text), "")
 
 
 def title_of(content_key: str, *, catalog_uuid: UUID) -> str:

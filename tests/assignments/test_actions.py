@@ -10,7 +10,7 @@ from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 from bursary.assignments import actions, redemption
 from bursary.assignments.actions import Done, Failed, Failure, Postponed, RetryRefused, Skipped
 from bursary.assignments.cancellation import cancel
-from bursary.assignments.choices import WORK, ActionType, ErrorReason, LearnerState, Status
+from bursary.assignments.choices import APPLIES_IN, WORK, ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
 from bursary.lib import leases
@@ -119,7 +119,7 @@ def test_claimed_work_comes_with_its_customer_and_content_but_without_the_payloa
 
 
 def test_every_kind_of_work_has_the_states_in_which_it_is_carried_out() -> None:
-    assert actions.APPLIES_IN.keys() == WORK
+    assert APPLIES_IN.keys() == WORK
 
 
 def test_a_late_worker_writes_nothing() -> None:

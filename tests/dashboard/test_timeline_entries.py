@@ -118,7 +118,7 @@ def test_an_entry_has_the_actor_the_mail_and_how_long_it_took() -> None:
 
 
 @pytest.mark.django_db
-def test_of_a_mail_whose_text_is_not_kept_any_more_that_is_said() -> None:
+def test_a_mail_without_its_text_says_that_it_is_not_kept_any_more() -> None:
     row = world.given_assignment()
     world.deliver()
     pks = [action.pk for action in row.actions.order_by("pk")]

@@ -27,10 +27,12 @@ from bursary.ops import serving  # noqa: E402, F401  # likewise
 
 BEFORE_THE_CLAIM_COMMITS = "before the claim commits"
 AFTER_THE_CLAIM = "after the claim"
+AFTER_THE_BEGINNING = "after the beginning"
 BEFORE_THE_SETTLE = "before the settle"
 AFTER_THE_SETTLE = "after the settle"
 
 _CLAIM = re.compile(r"UPDATE \S*learnercontentassignmentaction\S* SET .*fence\W+=")
+_BEGIN = re.compile(r"UPDATE \S*learnercontentassignmentaction\S* SET .*attempts\W+=")
 _SETTLE = re.compile(r"UPDATE \S*learnercontentassignmentaction\S* SET .*provider_ref\W+=")
 
 
@@ -51,6 +53,8 @@ def die_at(point: str) -> None:
         if claims and point == BEFORE_THE_CLAIM_COMMITS:
             die()
         if (claims and point == AFTER_THE_CLAIM) or (settles and point == AFTER_THE_SETTLE):
+            transaction.on_commit(die)
+        if _BEGIN.match(sql) and point == AFTER_THE_BEGINNING:
             transaction.on_commit(die)
         return result
 

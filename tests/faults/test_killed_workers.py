@@ -199,7 +199,7 @@ def write_line(request: pytest.FixtureRequest, *figures: int, began: float) -> N
         table.write(f"| {' | '.join(str(cell) for cell in cells)} |\n")
 
 
-def test_a_worker_killed_at_five_set_points_loses_nothing_and_repeats_only_what_was_in_doubt(
+def test_a_worker_killed_at_six_set_points_loses_nothing_and_repeats_only_what_was_in_doubt(
     workers: Crew, server: WatchedServer, budget: Budget, content: ContentMetadata
 ) -> None:
     def killed(*, dies: str = "") -> None:
@@ -210,6 +210,7 @@ def test_a_worker_killed_at_five_set_points_loses_nothing_and_repeats_only_what_
 
     victims: Queue[Worker] = Queue()
     killed(dies=forking.AFTER_THE_CLAIM)
+    killed(dies=forking.AFTER_THE_BEGINNING)
     killed(dies=forking.BEFORE_THE_SETTLE)
     killed(dies=forking.AFTER_THE_SETTLE)
     victims.queue.clear()
@@ -219,6 +220,7 @@ def test_a_worker_killed_at_five_set_points_loses_nothing_and_repeats_only_what_
     # The last, because its row stays free: the next worker would take it.
     killed(dies=forking.BEFORE_THE_CLAIM_COMMITS)
     assert [(one.status, one.attempts) for one in mails()] == [
+        (Status.PENDING, 0),  # claimed, but none that was tried
         (Status.RUNNING, 1),
         (Status.RUNNING, 1),
         (Status.DONE, 1),
@@ -229,6 +231,7 @@ def test_a_worker_killed_at_five_set_points_loses_nothing_and_repeats_only_what_
     deliver_the_rest()
     arrivals = server.arrivals()
     assert [(one.status, one.attempts, arrivals[message_id(one)]) for one in mails()] == [
+        (Status.DONE, 1, 1),
         (Status.DONE, 2, 1),
         (Status.DONE, 2, 2),
         (Status.DONE, 1, 1),

@@ -187,6 +187,15 @@ def test_requests_to_enterprise_catalog_need_credentials(
     assert not any("s3cret" in str(found) for found in run_checks())
 
 
+def test_threads_and_the_rate_of_mails_have_bounds(settings: Settings) -> None:
+    settings.RUNNER_THREADS, settings.SENDS_PER_MINUTE = 64, 1_000_000
+    assert ids() == []
+    settings.RUNNER_THREADS, settings.SENDS_PER_MINUTE = 0, -1
+    assert ids() == ["bursary.E040", "bursary.E041"]
+    settings.RUNNER_THREADS, settings.SENDS_PER_MINUTE = 65, 1_000_001
+    assert ids() == ["bursary.E040", "bursary.E041"]
+
+
 @pytest.mark.django_db
 def test_what_only_the_data_shows_is_a_warning_where_the_database_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,

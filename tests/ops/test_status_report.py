@@ -135,6 +135,12 @@ def test_each_task_has_its_last_run_its_next_and_its_failure() -> None:
     assert "The disk is full." in screen()
 
 
+def test_the_rate_of_mails_is_shown_where_there_is_one(settings: Settings) -> None:
+    assert "in a minute" not in screen()
+    settings.SENDS_PER_MINUTE = 600
+    assert "At most 600 mails are sent in a minute." in screen()
+
+
 def test_a_mail_servers_trouble_has_its_beginning_its_fault_and_the_wait(settings: Settings) -> None:
     settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
@@ -178,7 +184,7 @@ def test_it_is_one_object_for_programs() -> None:
     call_command("status", "--json", stdout=answer)
     report = json.loads(answer.getvalue())
     assert set(report) == {
-        *("now", "since", "health", "mail_server", "done", "waiting", "failed", "tasks"),
+        *("now", "since", "health", "mail_server", "sends_per_minute", "done", "waiting", "failed", "tasks"),
         "password_links_given_up",
     }
     assert report["health"]["status"] == "ok"

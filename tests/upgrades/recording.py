@@ -49,7 +49,7 @@ from bursary.assignments.models import (
 )
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
-from bursary.delivery.models import MailServer
+from bursary.delivery.models import MailServer, SendingRate
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
 from bursary.ops import scheduler
 from bursary.replica.models import (
@@ -246,6 +246,7 @@ def _fill_inbox() -> None:
     MailServer.objects.create(
         name="default", trouble_since=NOW, cause="mail_server_busy", due_at=NOW, early=0
     )
+    SendingRate.objects.create(name="default", free_at=NOW)
     for number, (kind, source) in enumerate((kind, source) for kind in EventKind for source in EventSource):
         InboxEvent.objects.create(
             event_id=str(number),

@@ -1,0 +1,78 @@
+"""The rate of mails: at most `BURSARY_SENDS_PER_MINUTE` in any minute, over all workers and processes.
+
+Each mail has a place in a row of places, `interval()` apart. One database row has the first free place, and
+is moved by a conditional update: no lock is held while a mail is sent, and a worker that dies gives up no
+more than the places that it had taken. Places of one second may be used at once, so that quick workers do not
+wait for each mail (the generic cell rate algorithm, ITU-T I.371).
+"""
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import DateTimeField, ExpressionWrapper, F, Value
+
+from bursary.delivery.models import SendingRate
+
+NAME = "default"
+MINUTE, AT_ONCE = timedelta(minutes=1), timedelta(seconds=1)
+LONGEST_ROW = timedelta(hours=1)
+"""Of places that were taken in advance."""
+TRIES = 5
+"""Of an update that others may come before."""
+
+
+def interval() -> timedelta:
+    """Return the time between two places: with those that may be used at once, no minute has too many."""
+    return (MINUTE + AT_ONCE) / int(settings.SENDS_PER_MINUTE)
+
+
+def available(*, now: datetime) -> int | None:
+    """Return how many mails may be sent now; None for any number. One query, and none without a rate."""
+    return _places(_first(_stored(), now=now), now=now) if settings.SENDS_PER_MINUTE else None
+
+
+def wait(*, now: datetime) -> timedelta:
+    """Return how long it takes until a mail may be sent."""
+    return max(_first(_stored(), now=now) - _tolerance() - now, timedelta(0))
+
+
+def take(count: int, *, now: datetime) -> int:
+    """Take places for at most `count` mails that are sent now; return how many there were."""
+    if not settings.SENDS_PER_MINUTE or not count:
+        return count
+    for _try in range(TRIES):
+        stored = _stored()
+        first = _first(stored, now=now)
+        taken = min(count, _places(first, now=now))
+        if taken == 0:
+            return 0
+        if stored is None:
+            SendingRate.objects.get_or_create(name=NAME, defaults={"free_at": now})
+        elif SendingRate.objects.filter(name=NAME, free_at=stored).update(free_at=first + taken * interval()):
+            return taken
+    return 0
+
+
+def take_anyway(*, now: datetime) -> None:
+    """Take a place for a mail that does not wait; those after it wait the longer."""
+    if settings.SENDS_PER_MINUTE and not take(1, now=now):
+        later = ExpressionWrapper(F("free_at") + Value(interval()), DateTimeField())
+        SendingRate.objects.filter(name=NAME).update(free_at=later)
+
+
+def _stored() -> datetime | None:
+    return SendingRate.objects.filter(name=NAME).values_list("free_at", flat=True).first()
+
+
+def _first(stored: datetime | None, *, now: datetime) -> datetime:
+    """Return the first place from now on. One in the far future is of a clock that was ahead, and ignored."""
+    return stored if stored and now < stored <= now + LONGEST_ROW else now
+
+
+def _tolerance() -> timedelta:
+    return max(AT_ONCE - interval(), timedelta(0))
+
+
+def _places(first: datetime, *, now: datetime) -> int:
+    latest = now + _tolerance()
+    return (latest - first) // interval() + 1 if first <= latest else 0

@@ -1,0 +1,87 @@
+"""BURSARY_SENDS_PER_MINUTE: in no minute more, however many workers send; what waits holds nothing."""
+
+from datetime import datetime, timedelta
+from functools import partial
+
+import pytest
+from pytest_django import Settings
+
+from bursary.assignments import redemption
+from bursary.assignments.choices import ActionType, Status
+from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.delivery import runner, sending_rate
+from bursary.delivery.models import SendingRate
+from tests.smtp import MailServer
+from tests.together import together
+from tests.world import NOW, addresses, allocate, deliver, given_assignment, given_budget, given_content
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("rate", [1, 7, 60, 600])
+def test_no_minute_has_more_and_three_minutes_have_nearly_as_many(rate: int, settings: Settings) -> None:
+    settings.SENDS_PER_MINUTE = rate
+    sent: list[datetime] = []
+    now = NOW
+    while now < NOW + 3 * MINUTE:
+        sent += [now] * sending_rate.take(20, now=now)
+        now += max(sending_rate.wait(now=now), timedelta(milliseconds=1))
+    for first in sent:
+        assert sum(first <= at < first + MINUTE for at in sent) <= rate
+    assert len(sent) >= 3 * rate * 60 / 61 - 1
+
+
+@pytest.mark.django_db
+def test_without_a_rate_nothing_is_asked(mail: MailServer) -> None:
+    allocate(given_budget(), given_content(), *addresses(3))
+    assert deliver() == 3
+    assert sending_rate.available(now=NOW) is None
+    assert not SendingRate.objects.exists()
+
+
+@pytest.mark.django_db
+def test_mails_that_wait_for_the_rate_are_claimed_by_no_worker_and_other_work_goes_on(
+    mail: MailServer, settings: Settings
+) -> None:
+    settings.SENDS_PER_MINUTE = 60
+    allocate(given_budget(), given_content(), *addresses(4))
+    mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
+    columns = ("status", "attempts", "due_at", "early", "lease_until")
+    _first, *before = mails.order_by("pk").values_list(*columns)
+    redemption.begin(given_assignment(now=NOW + timedelta(seconds=30)), now=NOW + timedelta(seconds=30))
+
+    at = NOW + timedelta(minutes=1)
+    assert runner.drain(clock=lambda: at, most=100, seconds=0.3) == 2
+    assert len(mail.received) == 1
+    redeemed = LearnerContentAssignmentAction.objects.get(action_type=ActionType.REDEEMED)
+    assert redeemed.status == Status.DONE
+    (status, *_more), *others = mails.order_by("pk").values_list(*columns)[:4]
+    assert (status, others) == (Status.DONE, before)
+
+    later = at + timedelta(seconds=2)
+    assert runner.drain(clock=lambda: later, most=1) == 1
+    assert len(mail.received) == 2
+
+
+@pytest.mark.django_db
+def test_a_mail_that_does_not_wait_counts_and_a_clock_that_was_ahead_stops_nothing(
+    settings: Settings,
+) -> None:
+    settings.SENDS_PER_MINUTE = 6
+    for _mail in range(4):
+        sending_rate.take_anyway(now=NOW)
+    assert sending_rate.wait(now=NOW) == 4 * sending_rate.interval()
+    assert sending_rate.available(now=NOW) == 0
+    SendingRate.objects.update(free_at=NOW + timedelta(days=300))
+    assert sending_rate.take(1, now=NOW) == 1
+    assert sending_rate.take(1, now=NOW) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_workers_at_once_take_no_place_twice(settings: Settings) -> None:
+    settings.SENDS_PER_MINUTE = 600
+    takes = [partial(sending_rate.take, 4, now=NOW)] * 4
+    taken = sum(one for _round in range(3) for one in together(takes) if isinstance(one, int))
+    second = sending_rate.AT_ONCE // sending_rate.interval()
+    assert (taken, sending_rate.available(now=NOW)) == (second, 0)
