@@ -16,7 +16,8 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 # Compiling what a process imports takes it longer than to import it, and `make test` starts about a hundred.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-mariadb soak faults bench catalogs pages mails mutants messages screenshots check clean
+.PHONY: help run test test-mariadb soak faults bench catalogs pages mails routes node client mutants messages screenshots \
+	check clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +78,23 @@ ROUNDS ?= 3
 mails: .venv/.dev  ## Measure mails a second with two processes, against SQL and SMTP by hand (ROUNDS=…); 3 minutes
 	@$(BIN)/python bench/mails.py --rounds $(ROUNDS)
 
+routes: .venv/.dev  ## Ask every route as every kind of caller, and write docs/routes.md anew
+	@BURSARY_TEST_ROUTES=write $(BIN)/python -m pytest -n0 -q tests/api/test_routes.py
+
+node: tests/contract/node/node_modules/.made  ## Install the web clients' own transport for tests/contract (Node.js 20.19 or newer; npm)
+
+tests/contract/node/node_modules/.made: tests/contract/node/package-lock.json
+	@cd tests/contract/node && npm ci --ignore-scripts --legacy-peer-deps --no-audit --no-fund --loglevel=error --fetch-retries=1 --fetch-timeout=60000
+	@touch $@
+
+client: .venv/client/.made  ## Install the generator of Python clients for tests/contract, in an environment of its own
+
+.venv/client/.made: .venv/.uv tests/contract/python/requirements.txt
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv/client
+	@$(BIN)/uv pip install --quiet --python .venv/client/bin/python -r tests/contract/python/requirements.txt --system-certs 2>/dev/null || \
+		$(BIN)/uv pip install --quiet --python .venv/client/bin/python -r tests/contract/python/requirements.txt
+	@touch $@
+
 MUTANTS ?= $(foreach module,$(MODULE),'*.$(module).*')
 mutants: .venv/.dev  ## Change the core's lines one at a time and list the changes no test notices (MODULE=ledger for one module)
 	@$(BIN)/python scripts/mutants.py $(MUTANTS)
@@ -107,7 +125,7 @@ check: .venv/.dev  ## Check style, types, layers, sizes, settings and migrations
 	$(BIN)/bursary makemigrations --check --dry-run
 
 clean:  ## Remove the virtual environment, all caches and var/, the demonstration's data
-	rm -rf .venv var dist mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv var dist mutants tests/contract/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment, in three stamps. Each is made again only when its prerequisites change.

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 
+from bursary.api import throttling
 from bursary.lib import outages
 from tests.emptying import empty_tables
 from tests.smtp import MailServer, mail_server
@@ -38,6 +39,7 @@ ON_SQLITE_ONLY = [
     *("catalog", "enterprise_catalog", "upstream"),  # parse, and talk HTTP
     *("dashboard", "ops/test_admin.py", "ops/test_migrate.py", "browser"),  # pages
     *("api/test_schema.py", "api/test_not_found.py", "api/test_inputs.py"),  # inputs
+    "api/test_routes.py",  # permissions
     # What these do is tested on both, in assignments/test_failures.py and assignments/test_extension.py.
     *("api/test_repairs.py", "api/test_allocation_batches.py", "api/test_export.py"),
     *(
@@ -108,7 +110,7 @@ ON_SQLITE_ONLY = [
     ),
     # Start processes of their own, which use SQLite whatever the tests run on.
     *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_demo_year.py", "ops/test_serving.py"),
-    *("ops/test_serving_fairly.py", "ops/test_serving_once.py", "ops/test_http_worker.py"),
+    *("ops/test_serving_fairly.py", "ops/test_http_worker.py"),
     *("deploy/test_deploy_files.py", "ops/test_distribution.py"),  # read files, and install in a folder
     "api/test_idempotency.py",  # claims are tested on both, in access/test_idempotency.py
 ]
@@ -202,9 +204,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_outage() -> None:
-    """Let the log of a test begin as that of a process does, without an outage of another test."""
+def nothing_remembered() -> None:
+    """Let a test begin as a process does: without an outage, or requests counted, of another test."""
     outages.forget()
+    throttling.GETS.forget()
 
 
 @pytest.fixture

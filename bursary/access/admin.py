@@ -17,6 +17,7 @@ from bursary.access.models import (
     JwkSet,
     LearnerLink,
     NoticeAddress,
+    RequestTally,
     RoleGrant,
     SeenAdministrator,
     SignInFailures,
@@ -177,3 +178,9 @@ class IdempotentRequestAdmin(ReadOnlyAdmin):
     list_filter = ("status",)
     list_select_related = ("user",)
     heavy = ("body",)
+
+
+@admin.register(RequestTally)
+class RequestTallyAdmin(ReadOnlyAdmin):
+    list_display = ("caller", "minute", "count")
+    search_fields = ("caller",)

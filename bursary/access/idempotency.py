@@ -7,6 +7,7 @@ may be done again when its lease ends.
 
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -30,10 +31,13 @@ class KeyReused(Exception):
     """The key has come with another query or body before. Nothing was changed."""
 
 
-def begin(user: User, *, identity: str, fingerprint: str, now: datetime) -> IdempotentRequest:
+def begin(
+    user: User, *, identity: str, fingerprint: str, admit: Callable[[], None] = lambda: None, now: datetime
+) -> IdempotentRequest:
     """Return the request, claimed; or with the status that it was answered with before.
 
-    Raises RequestRunning, KeyReused; RuntimeError inside a transaction, which would hide the row.
+    `admit` is called before anything is written: what it raises leaves no request behind. Raises
+    RequestRunning, KeyReused; RuntimeError inside a transaction, which would hide the row.
     """
     rows = IdempotentRequest.objects.filter(identity=identity)
     known = rows.first()
@@ -41,6 +45,7 @@ def begin(user: User, *, identity: str, fingerprint: str, now: datetime) -> Idem
         rows.filter(pk=known.pk, fence=known.fence, status__isnull=False).delete()
         known = None
     if known is None:
+        admit()
         new = IdempotentRequest(
             user=user,
             identity=identity,

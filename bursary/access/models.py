@@ -13,6 +13,8 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from bursary.access.request_models import IdempotentRequest as IdempotentRequest
+from bursary.access.request_models import RequestTally as RequestTally
 from bursary.access.sign_in_failures import SignInFailures as SignInFailures  # a table of this app
 from bursary.budgets.models import Customer
 from bursary.lib import mailbox
@@ -256,12 +258,7 @@ class ApiKey(models.Model):
 
     @classmethod
     def issue(
-        cls,
-        user: User,
-        *,
-        name: str,
-        scope: KeyScope = KeyScope.OPERATE,
-        expires_at: datetime | None = None,
+        cls, user: User, *, name: str, scope: KeyScope = KeyScope.OPERATE, expires_at: datetime | None = None
     ) -> tuple["ApiKey", str]:
         """Make a key for `user`; return the row and the key itself, which is not kept."""
         key = f"bur_{secrets.token_urlsafe(32)}"
@@ -283,26 +280,6 @@ class ApiKey(models.Model):
         if self.last_used_at is None or self.last_used_at < hour:
             earlier = Q(last_used_at=None) | Q(last_used_at__lt=hour)
             ApiKey.objects.filter(earlier, pk=self.pk).update(last_used_at=hour)
-
-
-class IdempotentRequest(LeasedRow):
-    """A POST that was sent with an `Idempotency-Key`, and its answer until `due_at`; none while it runs."""
-
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="idempotent_requests")
-    identity = models.CharField(
-        max_length=64, unique=True, help_text="Digest of the user or API key, the address, and the key"
-    )
-    fingerprint = models.CharField(max_length=64, help_text="Digest of the query and the body")
-    status = models.PositiveSmallIntegerField(null=True, help_text="Of the answer; empty: it runs, or broke")
-    body = models.JSONField(null=True)
-    abridged = models.BooleanField(default=False, help_text="The body has uuids in place of rows")
-    created = models.DateTimeField()
-
-    class Meta:
-        indexes = [models.Index(fields=["early", "due_at"], name="idempotent_request_due")]
-
-    def __str__(self) -> str:
-        return str(self.pk)
 
 
 class ExternalIdentity(models.Model):

@@ -24,8 +24,10 @@ class Permission(enum.StrEnum):
     """Cancel assignments."""
     REMIND = "remind"
     """Remind learners, and nudge them."""
+    READ_OWN = "read_own"
+    """See one's own assignments, and the customers that one belongs to."""
     LEARN = "learn"
-    """See, accept and decline one's own assignments."""
+    """Accept, decline and acknowledge one's own assignments."""
     READ_CONTENT = "read_content"
     """See the content replica."""
     MAKE_KEYS = "make_keys"
@@ -41,13 +43,21 @@ PERMISSIONS: Mapping[Permission, frozenset[Role]] = {
     Permission.ALLOCATE: _ADMINISTRATORS,
     Permission.CANCEL: _ADMINISTRATORS,
     Permission.REMIND: _ADMINISTRATORS,
+    Permission.READ_OWN: _ALL_ROLES,
     Permission.LEARN: _ALL_ROLES,
     Permission.READ_CONTENT: _ALL_ROLES,
     Permission.MAKE_KEYS: _ADMINISTRATORS,
 }
 
 
-_READS = frozenset({Permission.READ_BUDGET, Permission.READ_ASSIGNMENTS, Permission.READ_CONTENT})
+_READS = frozenset(
+    {
+        Permission.READ_BUDGET,
+        Permission.READ_ASSIGNMENTS,
+        Permission.READ_CONTENT,
+        Permission.READ_OWN,
+    }
+)
 _ALLOCATES = _READS | {Permission.ALLOCATE}
 
 KEY_SCOPES: Mapping[KeyScope, frozenset[Permission]] = {
@@ -116,7 +126,15 @@ def _of_token(roles: TokenRoles, allowed: frozenset[Role]) -> QuerySet[Customer]
 
 def own_customers(user: User) -> QuerySet[Customer]:
     """Return the customers that `user` learns at, by name; of an operator all. Bound it: they may be many."""
-    return Customer.objects.filter(granted(user, Permission.LEARN, customer="pk")).order_by("name", "pk")
+    return Customer.objects.filter(granted(user, Permission.READ_OWN, customer="pk")).order_by("name", "pk")
+
+
+def permissions_by_customer(user: User, *, most: int) -> list[tuple[Customer, list[Permission]]]:
+    """Return the first customers at which `user` has a role, by name, with what it may there. One query."""
+    scope = KEY_SCOPES[user.key_scope or KeyScope.OPERATE]
+    asked = {one: granted(user, one, customer="pk") for one in Permission if one in scope}
+    customers = own_customers(user).annotate(**{f"may_{one}": condition for one, condition in asked.items()})
+    return [(one, [may for may in asked if vars(one)[f"may_{may}"]]) for one in customers[:most]]
 
 
 def may_anywhere(user: User, permission: Permission) -> bool:

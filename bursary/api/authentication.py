@@ -112,6 +112,11 @@ def caller(request: Request) -> User:
     return request.user
 
 
+def identity_of(request: Request) -> str:
+    """Return by what a request is remembered and counted: its key, else its user. Raises NotAuthenticated."""
+    return f"key {request.auth.pk}" if isinstance(request.auth, ApiKey) else f"user {caller(request).pk}"
+
+
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the base registers its subclasses, in a method without types
     """Describes the bearer key in the OpenAPI schema."""
 

@@ -100,7 +100,7 @@ class RequestList(APIView):
 
     @extend_schema(parameters=[RequestsInput], responses=RequestsOutput)
     def get(self, request: Request) -> Response:
-        _permitted(request, Permission.LEARN, RequestsInput)
+        _permitted(request, Permission.READ_OWN, RequestsInput)
         pages = Pages()
         pages.paginate_queryset(LedgerEntry.objects.none(), request, view=self)
         return pages.get_paginated_response([])
@@ -111,7 +111,7 @@ class RequestOverview(APIView):
 
     @extend_schema(parameters=[RequestsInput], responses=RequestCountOutput(many=True))
     def get(self, request: Request) -> Response:
-        _permitted(request, Permission.LEARN, RequestsInput)
+        _permitted(request, Permission.READ_OWN, RequestsInput)
         return Response([])
 
 
@@ -120,7 +120,7 @@ class CustomerConfiguration(APIView):
 
     @extend_schema(responses=ConfigurationOutput)
     def get(self, request: Request, customer_uuid: UUID) -> Response:
-        customer = permitted_customer(request, Permission.LEARN, uuid=customer_uuid)
+        customer = permitted_customer(request, Permission.READ_OWN, uuid=customer_uuid)
         return Response(_configuration(customer.uuid))
 
 
@@ -141,7 +141,7 @@ class CanRequest(APIView):
         parameters=[OpenApiParameter("content_key", str, required=True)], responses=CanRequestOutput
     )
     def get(self, request: Request, customer_uuid: UUID) -> Response:
-        permitted_customer(request, Permission.LEARN, uuid=customer_uuid)
+        permitted_customer(request, Permission.READ_OWN, uuid=customer_uuid)
         key = request.query_params.get("content_key")
         if not key:
             raise serializers.ValidationError({"content_key": [gettext("Name the content.")]})

@@ -155,7 +155,7 @@ class PortalPage(APIView):
         """Return the page's body. Three queries at most. Raises Http404, PermissionDenied."""
         asked = validated(PortalPageInput, request.data)
         which = {name.removeprefix("enterprise_customer_"): value for name, value in asked.items()}
-        customer = permitted_customer(request, Permission.LEARN, **which)
+        customer = permitted_customer(request, Permission.READ_OWN, **which)
         return _page(customer, user=caller(request))
 
 

@@ -24,7 +24,9 @@ class LearnerAssignmentSerializer(AssignmentSerializer):
     state = serializers.SerializerMethodField()
     content_metadata = ContentOfAssignmentSerializer(source="shown_content", read_only=True, allow_null=True)
     join_by = serializers.DateTimeField(
-        read_only=True, help_text="When the last run closes that you can join in time; null without a date"
+        read_only=True,
+        allow_null=True,
+        help_text="When the last run closes that you can join in time; null without a date",
     )
     learner_acknowledged = serializers.SerializerMethodField()
     not_acceptable_now = serializers.SerializerMethodField()

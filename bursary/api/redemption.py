@@ -331,7 +331,7 @@ def _customer_and_learner(
     user = caller(request)
     customer = (
         Customer.objects.annotate(
-            learns=granted(user, Permission.LEARN, customer="pk"),
+            learns=granted(user, Permission.READ_OWN, customer="pk"),
             administers=granted(user, Permission.READ_ASSIGNMENTS, customer="pk"),
         )
         .filter(uuid=customer_uuid)

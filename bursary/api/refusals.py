@@ -45,7 +45,10 @@ _NEXT_STEPS: Mapping[int, tuple[str, str]] = {
     ),
     status.HTTP_413_REQUEST_ENTITY_TOO_LARGE: ("body_too_large", "Send a smaller body."),
     status.HTTP_415_UNSUPPORTED_MEDIA_TYPE: ("unsupported_media_type", "Send application/json."),
-    status.HTTP_429_TOO_MANY_REQUESTS: ("too_many_requests", "Try again in a minute."),
+    status.HTTP_429_TOO_MANY_REQUESTS: (
+        "too_many_requests",
+        "Send the same request again after Retry-After; then send fewer a minute.",
+    ),
 }
 _AFTER_CSRF = (
     "Reload the page, or send the cookie csrftoken as the header X-CSRFToken; an API key needs neither."

@@ -168,6 +168,7 @@ class AdminAssignmentSerializer(AssignmentSerializer):
     error_reason = serializers.SerializerMethodField()
     join_by = serializers.DateTimeField(
         read_only=True,
+        allow_null=True,
         help_text="When the last run closes that its learner can join in time, null without a date: "
         "`content_enroll_by` of filters and orderings",
     )

@@ -20,12 +20,14 @@ from bursary.api import (
     not_found,
     redemption,
     repairs,
+    root,
 )
 
 _ADMIN = "assignment-configurations/<uuid:configuration_uuid>/admin"
 _ASSIGNMENTS = f"{_ADMIN}/assignments"
 
 urlpatterns = [
+    path("", root.ApiRoot.as_view(), name="api-root"),
     path("subsidy-access-policies/", budgets.PolicyList.as_view(), name="policies"),
     path("subsidy-access-policies/<uuid:policy_uuid>/", budgets.PolicyDetail.as_view(), name="policy"),
     path("policy-allocation/<uuid:policy_uuid>/allocate/", allocation.Allocate.as_view(), name="allocate"),

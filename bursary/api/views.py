@@ -12,7 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from bursary.access import idempotency
-from bursary.access.models import ApiKey, IdempotentRequest, User
+from bursary.access.models import IdempotentRequest, User
+from bursary.api import throttling
+from bursary.api.authentication import caller, identity_of
 from bursary.api.refusals import Unprocessable
 from bursary.lib import logs
 
@@ -63,19 +65,34 @@ class APIView(views.APIView):
         """Return the answer of which `abridged` has returned this."""
         return body
 
+    def check_throttles(self, request: Request) -> None:
+        """Count the request. With a key it may be a repetition, which only reads; `initial` counts others."""
+        if _key_of(request) is None:
+            super().check_throttles(request)
+        else:
+            throttling.count_get(request)
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Admit the request. Raises AnsweredBefore, InProgress, Unprocessable, ValidationError."""
+        """Admit the request.
+
+        Raises AnsweredBefore, InProgress, TooManyRequests, Unprocessable, ValidationError.
+        """
         super().initial(request, *args, **kwargs)
-        key = request.headers.get(HEADER)
-        if key is None or request.method != "POST" or not isinstance(request.user, User):
+        key = _key_of(request)
+        if key is None:
             return
         if not 0 < len(key) <= LONGEST_KEY:
             raise serializers.ValidationError({HEADER: [f"A key has 1 to {LONGEST_KEY} characters."]})
-        actor = f"key {request.auth.pk}" if isinstance(request.auth, ApiKey) else f"user {request.user.pk}"
-        identity = idempotency.digest(actor, request.path, key)
+        identity = idempotency.digest(identity_of(request), request.path, key)
         asked = idempotency.digest(request.META.get("QUERY_STRING", ""), request.body.decode("latin-1"))
         try:
-            found = idempotency.begin(request.user, identity=identity, fingerprint=asked, now=timezone.now())
+            found = idempotency.begin(
+                caller(request),
+                identity=identity,
+                fingerprint=asked,
+                admit=lambda: throttling.count_post(request),
+                now=timezone.now(),
+            )
         except idempotency.RequestRunning as running:
             raise InProgress from running
         except idempotency.KeyReused as reused:
@@ -107,8 +124,8 @@ class APIView(views.APIView):
     def _keep(self, claimed: IdempotentRequest, response: Response) -> None:
         rendered = JSONRenderer().render(response.data) or b"null"
         body, abridged = json.loads(rendered), len(rendered) > LARGEST_WHOLE
-        if abridged and response.status_code < 400:
-            body = self.abridged(body)
+        if abridged:  # a refusal has changed nothing, and may be made again
+            body = self.abridged(body) if response.status_code < 400 else None
         # No column of PostgreSQL takes a NUL; only what is refused, or changes nothing, repeats one.
         if response.status_code >= 500 or body is None or _NUL in rendered:
             return idempotency.give_up(claimed)
@@ -123,3 +140,9 @@ class APIView(views.APIView):
             idempotency.give_up(claimed)
         except Exception as error:  # noqa: BLE001  # the error that is being handled is the one to answer
             logs.log_failure("A request's Idempotency-Key is free after its lease", error, log=logger)
+
+
+def _key_of(request: Request) -> str | None:
+    """Return the request's `Idempotency-Key`; None without one, where it would not be done once."""
+    counts = request.method == "POST" and isinstance(request.user, User)
+    return request.headers.get(HEADER) if counts else None

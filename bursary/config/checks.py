@@ -51,7 +51,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_more: object) -> 
         *_content(),
         *_web(),
         *_tokens(),
-        *_origins(),
+        *_callers(),
         *_events(),
         *_retention(),
     ]
@@ -289,7 +289,7 @@ def _tokens() -> Iterator[checks.Error]:
         )
 
 
-def _origins() -> Iterator[checks.Error]:
+def _callers() -> Iterator[checks.Error]:
     wrong = [one for one in settings.CLIENT_ORIGINS if not _ORIGIN.fullmatch(one)]
     insecure = [one for one in settings.CLIENT_ORIGINS if not (_is_https(one) or _is_local(one))]
     if wrong or insecure:
@@ -305,6 +305,12 @@ def _origins() -> Iterator[checks.Error]:
             "BURSARY_CLIENT_ORIGINS is set, and BURSARY_BASE_URL is not https: browsers would not keep the "
             "CSRF cookie.",
             hint="Serve Bursary behind TLS.",
+        )
+    if settings.POSTS_PER_MINUTE < 0 or settings.GETS_PER_MINUTE < 0:
+        yield _error(
+            "E039",
+            "BURSARY_POSTS_PER_MINUTE or BURSARY_GETS_PER_MINUTE is below 0.",
+            hint="The defaults are 1200 and 6000; 0 is no limit.",
         )
 
 

@@ -314,6 +314,10 @@ JWT_COOKIE = env.str("BURSARY_JWT_COOKIE", default="edx-jwt-cookie")
 
 # -- API ----------------------------------------------------------------------------------------------------
 
+# Of one API key, or of one user without a key; 0: no limit.
+POSTS_PER_MINUTE = whole_number("BURSARY_POSTS_PER_MINUTE", default=1200)  # in all processes together
+GETS_PER_MINUTE = whole_number("BURSARY_GETS_PER_MINUTE", default=6000)  # in each process
+
 REST_FRAMEWORK = {
     # API keys first: a request without credentials is answered 401 with a challenge, not 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -322,6 +326,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["bursary.api.throttling.RateLimit"],
     "DEFAULT_PARSER_CLASSES": ["bursary.api.inputs.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "bursary.api.schema.Schema",
     "EXCEPTION_HANDLER": "bursary.api.refusals.handle",

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 
-from bursary.access import contacts, idempotency
+from bursary.access import contacts, idempotency, rate_limits
 from bursary.assignments import csv_export
 from bursary.assignments import retention as timelines
 from bursary.delivery import file_backend
@@ -27,12 +27,13 @@ MOST_A_RUN = 200_000
 def run(*, clock: Clock) -> Mapping[str, object]:
     """Delete what has been kept for long enough; return the number of each kind, and how far it came.
 
-    Ended sessions, lapsed answers and contacts that were not seen for long are deleted, too.
+    Ended sessions, lapsed answers, counts of requests and contacts not seen for long are deleted, too.
     """
     before = _reached()
     call_command("clearsessions")
     deleted: dict[str, object] = {
         "answers": idempotency.forget(now=clock()),
+        "tallies": rate_limits.forget(now=clock()),
         "events": inbox.forget(now=clock()),
         "exports": csv_export.forget_log(now=clock()),
         "contacts": contacts.forget_unseen(now=clock()),

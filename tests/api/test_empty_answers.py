@@ -30,15 +30,15 @@ def questions(customer: str, account: str) -> Iterator[tuple[Permission, Questio
     """Yield each question about an organisation, with the permission that it needs."""
     of_it = {"enterprise_customer_uuid": customer}
     for name in PAGES:
-        yield Permission.LEARN, Question("post", f"bffs/learner/{name}/", {**of_it})
+        yield Permission.READ_OWN, Question("post", f"bffs/learner/{name}/", {**of_it})
     for kind in KINDS:
-        yield Permission.LEARN, Question("get", f"{kind}-requests/", {**of_it})
-        yield Permission.LEARN, Question("get", f"{kind}-requests/overview/", {**of_it})
-    yield Permission.LEARN, Question("get", f"customer-configurations/{customer}/", {})
+        yield Permission.READ_OWN, Question("get", f"{kind}-requests/", {**of_it})
+        yield Permission.READ_OWN, Question("get", f"{kind}-requests/overview/", {**of_it})
+    yield Permission.READ_OWN, Question("get", f"customer-configurations/{customer}/", {})
     yield Permission.READ_BUDGET, Question("post", "customer-configurations/", {**of_it})
     of_course: dict[str, object] = {"content_key": "GlobeX+M245"}
     asking = f"policy-redemption/enterprise-customer/{customer}/can-request/"
-    yield Permission.LEARN, Question("get", asking, of_course)
+    yield Permission.READ_OWN, Question("get", asking, of_course)
     yield Permission.READ_ASSIGNMENTS, Question("get", "admin-view/learner_profile/", {**of_it})
     yield Permission.READ_ASSIGNMENTS, Question("get", f"/api/v2/subsidies/{account}/admin/transactions/", {})
 

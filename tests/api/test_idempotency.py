@@ -153,6 +153,16 @@ def test_a_large_preview_is_made_anew(
     assert not IdempotentRequest.objects.exists()
 
 
+def test_a_large_refusal_is_made_anew(
+    door: Door, budget: Budget, content: ContentMetadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "LARGEST_WHOLE", 100)
+    for _ in range(2):
+        answer = send(door, allocating(budget), asking(content, *addresses(11)))  # of ten seats
+        assert (answer.status_code, replayed(answer)) == (422, False)
+    assert not IdempotentRequest.objects.exists()
+
+
 def test_a_refusal_that_repeats_a_nul_is_given_and_not_kept(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:

@@ -11,7 +11,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.api.door import Door, asking, listing
-from tests.world import ALICE, NOW, given_user
+from tests.world import ALICE, NOW, allocate, given_user
 
 pytestmark = pytest.mark.django_db
 
@@ -52,6 +52,20 @@ def test_a_key_does_what_its_scope_has_and_is_refused_the_rest_with_a_reason(
         KeyScope.ADMINISTER: [200, 202, 200],
         KeyScope.OPERATE: [200, 202, 200],
     }
+
+
+def test_a_learners_key_to_read_lists_their_own_and_a_wider_one_answers(
+    budget: Budget, content: ContentMetadata
+) -> None:
+    alice = given_user(Role.LEARNER, customer=budget.customer, email=ALICE)
+    allocate(budget, content, ALICE)
+    redeeming = f"policy-redemption/{budget.uuid}/redeem/", {"content_key": content.content_key}
+    for scope, status in ((KeyScope.READ, 403), (KeyScope.ALLOCATE, 403), (KeyScope.ADMINISTER, 200)):
+        door = door_with(alice, scope)
+        own = door.get("policy-redemption/credits_available/", enterprise_customer_uuid=budget.customer.uuid)
+        assert len(own.json()[0]["learner_content_assignments"]) == 1
+        assert door.post(*redeeming).status_code == status
+        assert door.policy(budget.uuid).status_code == 403
 
 
 def test_a_scope_gives_nothing_that_the_role_does_not(budget: Budget, content: ContentMetadata) -> None:

@@ -26,7 +26,6 @@ def assignment(budget: Budget, content: ContentMetadata) -> LearnerContentAssign
 @pytest.mark.parametrize(
     "path",
     [
-        "",
         "/",
         "nope",
         "nope/",

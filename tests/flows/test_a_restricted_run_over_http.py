@@ -44,7 +44,9 @@ READ: dict[str, Sequence[Body]] = {
     **dict.fromkeys(["contents", "assign"], SELECTING),
     **dict.fromkeys(["content", "content-changes", "content-impact"], SELECTING[:3]),
     **dict.fromkeys(["policies", "policy", "assignments", "can-redeem"], SELECTING),
-    **dict.fromkeys(["api-assignment", "timeline", "redemption-status", "credits", "schema", "docs"], PLAIN),
+    **dict.fromkeys(
+        ["api-assignment", "timeline", "redemption-status", "credits", "schema", "docs", "api-root"], PLAIN
+    ),
     "csrf-token": PLAIN,
     **dict.fromkeys(
         ["", "healthz", "metrics", "favicon", "home", "sign-in", "own-assignments", "assignment"], PLAIN

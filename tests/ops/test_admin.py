@@ -21,6 +21,7 @@ from bursary.access.models import (
     JwkSet,
     LearnerLink,
     NoticeAddress,
+    RequestTally,
     RoleGrant,
     SeenAdministrator,
     SignInFailures,
@@ -62,6 +63,7 @@ READ_ONLY: list[type[models.Model]] = [
     InboxEvent,
     MailServer,
     IdempotentRequest,
+    RequestTally,
     JwkSet,
     SeenAdministrator,
 ]
@@ -121,6 +123,7 @@ def everything() -> None:
     SignInFailures.objects.create(digest="3" * 64, failures=1, since=world.NOW)
     NoticeAddress.objects.create(customer=customer, address="nobody@nowhere.invalid")
     IdempotentRequest.objects.create(user=user, identity="1" * 64, fingerprint="2" * 64, created=world.NOW)
+    RequestTally.objects.create(caller="key 1", minute=29_541_660, count=3)
     JwkSet.objects.create(url="https://lms.example/jwks.json", due_at=world.NOW, early=0)
     ledger.spend(assignment.budget, cents=100, key="k", now=world.NOW)
 

@@ -99,6 +99,8 @@ LONG_SECRET = "made up, of thirty-two characters"
             {"CLIENT_ORIGINS": ["https://portal.example"], "BASE_URL": "http://bursary.example"},
             ["bursary.E035"],
         ),
+        ({"POSTS_PER_MINUTE": 0, "GETS_PER_MINUTE": 0}, []),
+        ({"POSTS_PER_MINUTE": -1}, ["bursary.E039"]),
     ],
 )
 def test_wrong_combinations_for_tokens_and_origins_are_named(

@@ -24,6 +24,7 @@ from bursary.access.models import (
     JwkSet,
     KeyScope,
     NoticeAddress,
+    RequestTally,
     Role,
     SeenAdministrator,
     SignInFailures,
@@ -81,6 +82,7 @@ def fill() -> None:
     _fill_unfinished_work()
     _fill_inbox()
     _fill_tokens()
+    RequestTally.objects.create(caller="key 1", minute=29_541_660, count=3)
     IdempotentRequest.objects.create(
         user=given_user(),
         identity="2" * 64,

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('access', '0010_users_whose_assignments_are_looked_for'),
+        ('access', '0011_counts_of_requests'),
     ]
 
     operations = [

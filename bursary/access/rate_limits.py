@@ -1,0 +1,80 @@
+"""How many requests a caller may send within a minute (decision 0023).
+
+POSTs are counted in the database, in one row a caller, so that all processes share the count. GETs are
+counted in the process that answers them: no read writes a row.
+"""
+
+import threading
+from collections import Counter
+from datetime import datetime, timedelta
+
+from django.db.models import Case, F, Q, Value, When
+
+from bursary.access.models import RequestTally
+from bursary.lib.retries import in_transaction
+
+MINUTE = 60  # seconds
+KEPT_FOR = timedelta(days=1)
+MOST_FORGOTTEN = 10_000
+
+
+def count_post(caller: str, *, limit: int, now: datetime) -> int:
+    """Count a POST; return 0, or the seconds to wait where the caller has sent `limit` in this minute.
+
+    One statement, on one row and in a transaction of its own; three more when the caller is new or waits.
+    Raises RuntimeError inside a transaction, which would hold the row.
+    """
+    seconds = int(now.timestamp())
+    minute = seconds // MINUTE
+    rows = RequestTally.objects.filter(caller=caller)
+    # A minute ahead may be the next one by another machine's clock; what is later was written by a wrong one.
+    another = Q(minute__lt=minute) | Q(minute__gt=minute + 1)
+
+    def count() -> int:
+        # MariaDB assigns from left to right: the minute, with which the count compares, goes last.
+        return rows.filter(another | Q(count__lt=limit)).update(
+            count=Case(When(another, then=Value(1)), default=F("count") + 1),
+            minute=Case(When(another, then=Value(minute)), default=F("minute")),
+        )
+
+    if in_transaction(count):
+        return 0
+    if not rows.exists():
+        new = RequestTally(caller=caller, minute=minute, count=0)
+        in_transaction(lambda: RequestTally.objects.bulk_create([new], ignore_conflicts=True))
+    # Again: another process may have made the row since the first time.
+    return 0 if in_transaction(count) else MINUTE - seconds % MINUTE
+
+
+def forget(*, now: datetime) -> int:
+    """Delete tallies of more than `KEPT_FOR` ago, or ahead; return their number, bounded."""
+    first, last = (int((now + span).timestamp()) // MINUTE for span in (-KEPT_FOR, KEPT_FOR))
+    old = RequestTally.objects.filter(Q(minute__lt=first) | Q(minute__gt=last))
+    pks = list(old.order_by("minute").values_list("pk", flat=True)[:MOST_FORGOTTEN])
+    return RequestTally.objects.filter(pk__in=pks).delete()[0]
+
+
+class ProcessTally:
+    """Counts by caller in the memory of this process. It holds the callers of one minute."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._minute = -1
+        self._counts: Counter[str] = Counter()
+
+    def count(self, caller: str, *, limit: int, seconds: float) -> int:
+        """Count a request; return 0, or the seconds to wait. `seconds` are those of a monotonic clock."""
+        minute = int(seconds // MINUTE)
+        with self._lock:
+            if minute != self._minute:
+                self._minute = minute
+                self._counts.clear()
+            if self._counts[caller] >= limit:
+                return MINUTE - int(seconds % MINUTE)
+            self._counts[caller] += 1
+        return 0
+
+    def forget(self) -> None:
+        """Forget all counts, as a new process has none."""
+        with self._lock:
+            self._counts.clear()

@@ -1,0 +1,39 @@
+"""Tables of requests to the API: those that are done once, and how many a caller sends."""
+
+from django.conf import settings
+from django.db import models
+
+from bursary.lib.leases import LeasedRow
+
+
+class IdempotentRequest(LeasedRow):
+    """A POST that was sent with an `Idempotency-Key`, and its answer until `due_at`; none while it runs."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="idempotent_requests"
+    )
+    identity = models.CharField(
+        max_length=64, unique=True, help_text="Digest of the user or API key, the address, and the key"
+    )
+    fingerprint = models.CharField(max_length=64, help_text="Digest of the query and the body")
+    status = models.PositiveSmallIntegerField(null=True, help_text="Of the answer; empty: it runs, or broke")
+    body = models.JSONField(null=True)
+    abridged = models.BooleanField(default=False, help_text="The body has uuids in place of rows")
+    created = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["early", "due_at"], name="idempotent_request_due")]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class RequestTally(models.Model):
+    """The POSTs of one API key, or of one user without a key, within one minute (decision 0023)."""
+
+    caller = models.CharField(max_length=40, unique=True)
+    minute = models.IntegerField(db_index=True, help_text="Since 1970. Read by the old ones, too")
+    count = models.IntegerField()
+
+    def __str__(self) -> str:
+        return self.caller

@@ -1,0 +1,56 @@
+"""The limit of requests within a minute, of each API key and of each user without a key (decision 0023)."""
+
+import time
+
+from django.conf import settings
+from django.utils import timezone
+from rest_framework import status
+from rest_framework.exceptions import APIException
+from rest_framework.permissions import SAFE_METHODS
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from bursary.access import rate_limits
+from bursary.access.models import User
+from bursary.api.authentication import identity_of
+
+GETS = rate_limits.ProcessTally()
+"""What this process has answered within the minute."""
+
+
+class TooManyRequests(APIException):
+    """The caller has sent as many requests as it may within this minute. Nothing was changed."""
+
+    status_code = status.HTTP_429_TOO_MANY_REQUESTS
+
+    def __init__(self, kind: str, *, limit: int, wait: int) -> None:
+        super().__init__(f"You have sent {limit:,} {kind} requests within a minute, and may not send more.")
+        self.wait = wait
+        """The seconds of `Retry-After`."""
+
+
+class RateLimit(BaseThrottle):
+    """Admits a request that is within its caller's limit. One without sign-in has no caller to count."""
+
+    def allow_request(self, request: Request, view: object) -> bool:
+        """Return True, having counted the request. Raises TooManyRequests."""
+        if isinstance(request.user, User):
+            count = count_get if request.method in SAFE_METHODS else count_post
+            count(request)
+        return True
+
+
+def count_get(request: Request) -> None:
+    """Count a request that only reads, in this process. Raises TooManyRequests."""
+    limit = settings.GETS_PER_MINUTE
+    wait = limit and GETS.count(identity_of(request), limit=limit, seconds=time.monotonic())
+    if wait:
+        raise TooManyRequests("GET", limit=limit, wait=wait)
+
+
+def count_post(request: Request) -> None:
+    """Count a request that changes something, for all processes. One write. Raises TooManyRequests."""
+    limit = settings.POSTS_PER_MINUTE
+    wait = limit and rate_limits.count_post(identity_of(request), limit=limit, now=timezone.now())
+    if wait:
+        raise TooManyRequests("POST", limit=limit, wait=wait)
