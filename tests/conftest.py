@@ -77,7 +77,12 @@ ON_SQLITE_ONLY = [
     # The API's answers. What they store and refuse is tested on both, in assignments/test_allocation.py,
     # test_matching.py, test_cancellation.py, test_declining.py, test_reminders.py, test_redemption.py,
     # test_redeeming_again.py, test_same_course.py; lists in api/test_filters.py and api/test_orderings.py.
-    *("api/test_allocation.py", "api/test_allocation_as_understood.py", "api/test_assignments.py"),
+    *(
+        "api/test_allocation.py",
+        "api/test_allocation_as_understood.py",
+        "api/test_allocation_summary.py",
+        "api/test_assignments.py",
+    ),
     *("api/test_cancelling.py", "api/test_declining.py", "api/test_reminding.py", "api/test_redemption.py"),
     *("api/test_redeemed_runs.py", "api/test_same_course.py", "api/test_credits_of_unjoinable_content.py"),
     # Refusals, corrections and files. What is stored is tested on both, in assignments/test_allocation.py,

@@ -1,4 +1,4 @@
-"""Limits of failed sign-ins: by name at one address, by name, and by address (decision 0025).
+"""Limits of failed sign-ins: by name at one address, by name, and by address (decision 0026).
 
 Every password is checked here, whichever page asks for it. Keys and tokens are no passwords.
 """

@@ -1,24 +1,25 @@
 """Allocate a course, and preview an allocation."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from bursary.access.permissions import Permission
+from bursary.api.assignment_bodies import bodies
 from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
 from bursary.api.inputs import AllocateInput, validated
 from bursary.api.refusals import as_refusal, refusal
 from bursary.api.serializers import AssignmentSerializer
 from bursary.api.views import APIView
-from bursary.assignments import allocation, listing, pasted_lists, preview_warnings
+from bursary.assignments import allocation, pasted_lists, preview_warnings, shown_assignments
 from bursary.assignments.addresses import BadAddresses
 from bursary.assignments.matching import NO_CHANGE, Match, Repeats, Verdict
 from bursary.assignments.models import LearnerContentAssignment
@@ -42,16 +43,10 @@ _JOINING = (
 class UnchangedAssignmentSerializer(AssignmentSerializer):
     """An assignment for which nothing was allocated to its learner, and why."""
 
-    verdict = serializers.SerializerMethodField()
+    verdict = serializers.ChoiceField(choices=[one.value for one in NO_CHANGE], read_only=True)
 
     class Meta(AssignmentSerializer.Meta):
         fields = (*AssignmentSerializer.Meta.fields, "verdict")
-
-    @extend_schema_field(serializers.ChoiceField(choices=[one.value for one in NO_CHANGE]))
-    def get_verdict(self, assignment: LearnerContentAssignment) -> str:
-        """Return the verdict on its learner."""
-        verdict: Verdict = self.context["verdicts"][assignment.pk]
-        return verdict.value
 
 
 class AllocateOutput(serializers.Serializer[Any]):
@@ -74,6 +69,48 @@ class AllocateOutput(serializers.Serializer[Any]):
         help_text="Entries that repeat a learner, with the position of the first entry",
     )
     joining = serializers.DictField(help_text=_JOINING)
+
+
+class AllocateSummaryInput(serializers.Serializer[Any]):
+    """The query parameters of allocate."""
+
+    summary = serializers.BooleanField(
+        default=False, help_text="Answer with counts and uuids, without the assignments"
+    )
+
+
+class AllocateSummaryOutput(serializers.Serializer[Any]):
+    """What happened, in counts and uuids, for large requests."""
+
+    understood = serializers.DictField(required=False, help_text=_UNDERSTOOD)
+    allocation_batch_uuid = serializers.UUIDField(help_text="The name of this request: see its batch")
+    counts = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Of the assignments `created`, `updated`, `no_change`"
+    )
+    uuids = serializers.DictField(
+        child=serializers.ListField(child=serializers.UUIDField()), help_text="The same assignments"
+    )
+    verdicts = serializers.DictField(
+        child=serializers.ChoiceField(choices=[one.value for one in NO_CHANGE]),
+        help_text="By uuid, why nothing was allocated",
+    )
+    recognised = serializers.ListField(
+        child=serializers.DictField(), help_text="Addresses of learners known by another address"
+    )
+    dropped = serializers.ListField(child=serializers.DictField(), help_text=_DROPPED)
+    read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)
+    duplicates = serializers.ListField(
+        child=serializers.DictField(),
+        help_text="Entries that repeat a learner, with the position of the first entry",
+    )
+    joining = serializers.DictField(help_text=_JOINING)
+
+
+_ALLOCATED = PolymorphicProxySerializer(
+    component_name="Allocated",
+    serializers=[AllocateOutput, AllocateSummaryOutput],
+    resource_type_field_name=None,
+)
 
 
 class CanAllocateOutput(serializers.Serializer[Any]):
@@ -104,10 +141,13 @@ class Allocate(APIView):
     """Allocate one course or run to every address, within the budget, all or nothing.
 
     Reserves the money and sends each learner an e-mail. A repeated request changes nothing and costs nothing.
+    With `summary`, the answer has counts and uuids in place of the assignments.
     """
 
     def abridged(self, body: Any) -> Any:
         """Return the answer with uuids in place of the assignments, and the verdicts on those unchanged."""
+        if "uuids" in body:  # a summary
+            return body
         verdicts = {one["uuid"]: one["verdict"] for one in body["no_change"]}
         return {
             **body,
@@ -117,21 +157,22 @@ class Allocate(APIView):
 
     def restored(self, body: Any) -> Any:
         """Return the answer with the assignments as they are now."""
+        if "uuids" in body:
+            return body
         pks: dict[str, int] = {}
         for uuids in chunks([uuid for kind in _KINDS for uuid in body[kind]], 500):
             rows = LearnerContentAssignment.objects.filter(uuid__in=uuids)
             pks |= {str(uuid): pk for uuid, pk in rows.values_list("uuid", "pk")}
-        verdicts = {pks[uuid]: Verdict(one) for uuid, one in body.pop("verdicts").items() if uuid in pks}
-        shown = {kind: _read([pks[uuid] for uuid in body[kind] if uuid in pks]) for kind in _KINDS}
-        unchanged = UnchangedAssignmentSerializer(
-            shown.pop("no_change"), many=True, context={"verdicts": verdicts}
-        )
-        serialized = {kind: AssignmentSerializer(rows, many=True).data for kind, rows in shown.items()}
-        return {**body, **serialized, "no_change": unchanged.data}
+        verdicts = body.pop("verdicts")
+        shown = {kind: _bodies([pks[uuid] for uuid in body[kind] if uuid in pks]) for kind in _KINDS}
+        for one in shown["no_change"]:
+            one["verdict"] = verdicts[str(one["uuid"])]
+        return {**body, **shown}
 
-    @extend_schema(request=AllocateInput, responses={202: AllocateOutput})
+    @extend_schema(parameters=[AllocateSummaryInput], request=AllocateInput, responses={202: _ALLOCATED})
     def post(self, request: Request, policy_uuid: UUID) -> Response:
         budget = permitted_budget(request, Permission.ALLOCATE, uuid=policy_uuid)
+        summary = validated(AllocateSummaryInput, request.query_params)["summary"]
         asked, people = _parsed(request, budget)
         try:
             done = allocation.allocate(budget, **asked, now=timezone.now(), actor=caller(request))
@@ -143,9 +184,7 @@ class Allocate(APIView):
         body = {
             **_understood(asked, budget),
             "allocation_batch_uuid": done.batch.uuid,
-            "created": _serialized(done.assignments(Verdict.NEW)),
-            "updated": _serialized(done.assignments(Verdict.AGAIN)),
-            "no_change": _unchanged(done),
+            **(_summary(done) if summary else _whole(done)),
             "recognised": [_match(one, people) for one in done.outcomes if one.known_by_other_address],
             "duplicates": [_match(one, people) for one in done.outcomes if one.verdict is Verdict.DUPLICATE],
             **_left_out(people),
@@ -215,19 +254,35 @@ def _parsed(request: Request, budget: Budget) -> tuple[dict[str, Any], PastedLis
     return asked, people
 
 
-def _read(pks: list[int]) -> list[LearnerContentAssignment]:
-    return listing.with_timelines(pks, now=timezone.now(), with_join_by=False)
-
-
-def _serialized(assignments: Iterable[LearnerContentAssignment]) -> Any:
-    rows = _read([assignment.pk for assignment in assignments])
-    return AssignmentSerializer(rows, many=True).data
-
-
-def _unchanged(done: allocation.Allocation) -> Any:
+def _whole(done: allocation.Allocation) -> dict[str, Any]:
     verdicts = {one.assignment.pk: one.verdict for one in done.outcomes if one.assignment}
-    rows = _read([assignment.pk for assignment in done.assignments(*NO_CHANGE)])
-    return UnchangedAssignmentSerializer(rows, many=True, context={"verdicts": verdicts}).data
+    unchanged = [one.pk for one in done.assignments(*NO_CHANGE)]
+    return {
+        "created": _bodies([one.pk for one in done.assignments(Verdict.NEW)]),
+        "updated": _bodies([one.pk for one in done.assignments(Verdict.AGAIN)]),
+        "no_change": [
+            {**body, "verdict": verdicts[pk].value}
+            for pk, body in zip(unchanged, _bodies(unchanged), strict=True)
+        ],
+    }
+
+
+def _bodies(pks: list[int]) -> list[dict[str, Any]]:
+    return bodies(shown_assignments.load_all(pks, now=timezone.now(), with_join_by=False))
+
+
+def _summary(done: allocation.Allocation) -> dict[str, Any]:
+    found = {
+        "created": done.assignments(Verdict.NEW),
+        "updated": done.assignments(Verdict.AGAIN),
+        "no_change": done.assignments(*NO_CHANGE),
+    }
+    verdicts = {one.assignment: one.verdict for one in done.outcomes if one.assignment}
+    return {
+        "counts": {kind: len(assignments) for kind, assignments in found.items()},
+        "uuids": {kind: [str(one.uuid) for one in assignments] for kind, assignments in found.items()},
+        "verdicts": {str(one.uuid): verdicts[one].value for one in found["no_change"]},
+    }
 
 
 def _joining(terms: JoiningTerms) -> dict[str, Any]:

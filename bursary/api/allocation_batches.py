@@ -13,9 +13,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from bursary.access.permissions import Permission, granted
+from bursary.api.assignment_bodies import admin_bodies
 from bursary.api.authentication import caller
 from bursary.api.paging import AssignmentPages
-from bursary.api.serializers import AdminAssignmentSerializer
 from bursary.assignments import allocation_batches, listing
 from bursary.assignments.allocation_batches import BatchProgress
 from bursary.assignments.models import AllocationBatch
@@ -64,7 +64,7 @@ class AllocationBatchDetail(APIView):
             raise serializers.ValidationError(filters.errors)
         pages = AssignmentPages()
         page = pages.paginate_queryset(filters.qs, request, view=self)
-        response = pages.get_paginated_response(AdminAssignmentSerializer(page, many=True).data)
+        response = pages.get_paginated_response(admin_bodies(page))
         found = allocation_batches.progress(batch)
         response.data |= {
             **AllocationBatchOutput(batch).data,

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from bursary.access.permissions import Permission
+from bursary.api.assignment_bodies import admin_bodies
 from bursary.api.budgets import permitted_budget
 from bursary.api.paging import AssignmentPages, Pages
 from bursary.api.serializers import AdminAssignmentSerializer, TimelineActionSerializer
@@ -85,7 +86,9 @@ class AssignmentList(OfOneBudget, generics.ListAPIView[LearnerContentAssignment]
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Return the page; where dates filter it, with the instants that they mean."""
-        response = super().list(request, *args, **kwargs)
+        pages = AssignmentPages()
+        found = pages.paginate_queryset(self.filter_queryset(self.get_queryset()), request, view=self)
+        response = pages.get_paginated_response(admin_bodies(found))
         if understood := self.filterset.understood():
             response.data["understood"] = understood
         return response

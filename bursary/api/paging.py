@@ -1,18 +1,21 @@
 """Pages of lists: parameters and envelope."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.core.paginator import InvalidPage, Paginator
-from django.db.models import QuerySet
+from django.db.models import OrderBy, QuerySet
 from django.utils import timezone
-from rest_framework.exceptions import NotFound
+from django.utils.translation import gettext as _
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
-from bursary.assignments import listing
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments import listing, shown_assignments
+from bursary.assignments.cursors import CursorPage, cursor_page
+from bursary.assignments.shown_assignments import ShownAssignment
 
 
 class Pages(PageNumberPagination):
@@ -48,13 +51,22 @@ class Pages(PageNumberPagination):
 
 
 class AssignmentPages(Pages):
-    """Pages of assignments, with counts by learner state over the whole filtered list."""
+    """Pages of assignments, with counts by learner state over the whole filtered list.
+
+    By `cursor`, which is empty for the first page, without counts, and as fast at any depth.
+    """
+
+    cursor_query_param = "cursor"
+    neighbours: CursorPage | None = None
 
     def paginate_queryset(  # type: ignore[override]  # it pages assignments alone
         self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
-    ) -> list[LearnerContentAssignment]:
-        """Return the page's rows. Raises NotFound beyond the last page."""
+    ) -> list[ShownAssignment]:
+        """Return the page's rows. Raises NotFound beyond the last page, and ValidationError for a cursor."""
         size = self.get_page_size(request) or Pages.page_size
+        self.request = request
+        if self.cursor_query_param in request.query_params:
+            return self._by_cursor(queryset, request.query_params[self.cursor_query_param], size=size)
         asked = request.query_params.get(self.page_query_param, "1")
         if not asked.isdecimal() or len(asked) > 9 or int(asked) < 1:  # nine digits: beyond any list
             raise NotFound("Invalid page.")
@@ -63,15 +75,42 @@ class AssignmentPages(Pages):
         # Counted already with the states; the paginator would count again.
         paginator = Paginator(self.listed.rows, size)
         paginator.count = self.listed.count
-        self.request = request
         try:
             self.page = paginator.page(number)
         except InvalidPage as error:
             raise NotFound("Invalid page.") from error
         return self.listed.rows
 
+    def _by_cursor(self, queryset: QuerySet[Any], cursor: str, *, size: int) -> list[ShownAssignment]:
+        term, *others = cast("tuple[OrderBy, ...]", queryset.query.order_by)  # of `StableOrdering`
+        column: str = cast("Any", term.expression).name
+        if len(others) != 1 or "__" in column:
+            sentence = _("Pages by cursor need one ordering, and none by the content's own columns.")
+            raise ValidationError({"ordering": [sentence]})
+        found = cursor_page(queryset, column=column, descending=term.descending, size=size, cursor=cursor)
+        if not found.understood:
+            raise ValidationError({"cursor": [_("This is no cursor of this list.")]})
+        self.neighbours = found
+        return shown_assignments.load_all(found.pks, now=timezone.now())
+
+    def _link(self, cursor: str) -> str | None:
+        if self.request is None:
+            raise RuntimeError("Call paginate_queryset() first.")
+        url = replace_query_param(self.request.build_absolute_uri(), self.cursor_query_param, cursor)
+        return url if cursor else None
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        """Describe the parameters."""
+        described = "Pages without counts, by the cursor in `next` or `previous`; empty for the first one"
+        cursor = {"name": self.cursor_query_param, "in": "query", "required": False, "description": described}
+        return [*super().get_schema_operation_parameters(view), {**cursor, "schema": {"type": "string"}}]
+
     def get_paginated_response(self, data: Any) -> Response:
-        """Return the rows in the envelope, with the counts."""
+        """Return the rows in the envelope, with the counts; by cursor without them."""
+        if found := self.neighbours:
+            return Response(
+                {"next": self._link(found.later), "previous": self._link(found.earlier), "results": data}
+            )
         response = super().get_paginated_response(data)
         counts = self.listed.learner_state_counts
         response.data["learner_state_counts"] = [
@@ -82,6 +121,7 @@ class AssignmentPages(Pages):
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Describe the envelope with the counts."""
         described = super().get_paginated_response_schema(schema)
+        described["required"] = ["results"]
         row = {"learner_state": {"type": "string"}, "count": {"type": "integer"}}
         described["properties"]["learner_state_counts"] = {
             "type": "array",

@@ -22,6 +22,7 @@ from rest_framework.utils.urls import replace_query_param
 from bursary.access import known_learners
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may_everywhere
+from bursary.api.assignment_bodies import learner_body
 from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
 from bursary.api.inputs import AssignmentUuidsInput, validated
@@ -29,7 +30,7 @@ from bursary.api.learner_serializers import LearnerAssignmentSerializer, policy_
 from bursary.api.policy_serializers import CENTS_IN_A_DOLLAR, POLICY_TYPE
 from bursary.api.refusals import as_reason
 from bursary.api.views import APIView
-from bursary.assignments import acknowledgement, listing, matching, redemption
+from bursary.assignments import acknowledgement, listing, matching, redemption, shown_assignments
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
@@ -93,18 +94,19 @@ class CreditsAvailable(APIView):
             own = own.filter(known_learners.learns_at("budget__customer"))
         now = timezone.now()
         start = (query["page"] - 1) * MOST_ASSIGNMENTS
-        pks = list(listing.open_first(own, now=now)[start : start + MOST_ASSIGNMENTS + 1])
-        has_more = len(pks) > MOST_ASSIGNMENTS
-        by_budget: dict[Budget, list[LearnerContentAssignment]] = {}
-        rows = listing.with_timelines(pks[:MOST_ASSIGNMENTS], now=now)
-        for row in rows:
-            by_budget.setdefault(row.budget, []).append(row)
-        unjoinable = redemption.unjoinable([(row, row.content_key) for row in rows], now=now)
-        context = {"now": now, "unjoinable": unjoinable}
-        policies = []
-        for budget, assignments in by_budget.items():
-            shown = LearnerAssignmentSerializer(assignments, many=True, context=context).data
-            policies.append(policy_of_learner(budget, assignments=list(shown), now=now))
+        part = listing.in_learners_order(own, now=now)[start : start + MOST_ASSIGNMENTS + 1]
+        shown = shown_assignments.load(part, now=now)
+        has_more, shown = len(shown) > MOST_ASSIGNMENTS, shown[:MOST_ASSIGNMENTS]
+        by_budget: dict[Budget, list[dict[str, Any]]] = {}
+        unjoinable = redemption.unjoinable(
+            [(one.row, one.row.content_key) for one in shown],
+            now=now,
+            known={one.row.pk: one.offer for one in shown if one.offer},
+        )
+        for one in shown:
+            body = learner_body(one, now=now, unjoinable=unjoinable)
+            by_budget.setdefault(one.row.budget, []).append(body)
+        policies = [policy_of_learner(budget, assignments=own, now=now) for budget, own in by_budget.items()]
         return Response(policies, headers=_link_to_next(request, query["page"]) if has_more else None)
 
 

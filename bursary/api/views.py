@@ -7,7 +7,6 @@ from typing import Any
 from django.utils import timezone
 from rest_framework import serializers, status, views
 from rest_framework.exceptions import APIException
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -16,6 +15,7 @@ from bursary.access.models import IdempotentRequest, User
 from bursary.api import throttling
 from bursary.api.authentication import caller, identity_of
 from bursary.api.refusals import Unprocessable
+from bursary.api.rendering import FastJSONRenderer
 from bursary.lib import logs
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class APIView(views.APIView):
         return response
 
     def _keep(self, claimed: IdempotentRequest, response: Response) -> None:
-        rendered = JSONRenderer().render(response.data) or b"null"
+        rendered = FastJSONRenderer().render(response.data) or b"null"
         body, abridged = json.loads(rendered), len(rendered) > LARGEST_WHOLE
         if abridged:  # a refusal has changed nothing, and may be made again
             body = self.abridged(body) if response.status_code < 400 else None

@@ -28,7 +28,7 @@ from bursary.assignments.outcomes import NotTried as NotTried
 from bursary.assignments.outcomes import Postponed as Postponed
 from bursary.assignments.outcomes import Skipped as Skipped
 from bursary.budgets.models import LedgerEntry
-from bursary.lib import leases
+from bursary.lib import inserts, leases
 from bursary.lib.locks import for_update
 from bursary.lib.retries import repeated_after_deadlocks
 
@@ -392,8 +392,8 @@ def _new(
 
 def _insert(rows: Sequence[LearnerContentAssignmentAction]) -> None:
     linking.link_at_once(rows)
-    inserted = LearnerContentAssignmentAction.objects.bulk_create(rows, batch_size=ROWS_PER_STATEMENT)
+    inserts.insert_all(rows, size=ROWS_PER_STATEMENT)
     # MySQL returns no keys of many inserted rows; the runner finds them by `due_at`.
-    pks = [row.pk for row in inserted if row.pk is not None and row.status == Status.PENDING]
+    pks = [row.pk for row in rows if row.pk is not None and row.status == Status.PENDING]
     if pks:
         transaction.on_commit(lambda: requested.send_robust(LearnerContentAssignmentAction, pks=pks))

@@ -1,5 +1,6 @@
 """E-mail addresses that an administrator enters: read and checked here, and corrected later."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,8 @@ from bursary.lib.locks import for_update
 from bursary.lib.retries import repeated_after_deadlocks
 
 MOST_ADDRESSES = 10_000
+CORRECTED = "From {old} to {new}."
+"""The detail of a correction, in every language: `corrected_addresses` reads it."""
 IDENTITY = ("learner_email", "learner_key", "mailbox_key", "second_row", "lms_user_id")
 """The columns of an assignment that say which learner it is of."""
 
@@ -135,7 +138,7 @@ def correct(
         if locked.redeeming_since:
             raise AddressHeld(gettext("It is being accepted at this moment. Try again in some minutes."))
         # Names people: erased with them, by whichever of the two they are known (`erasure`, `ops/mentions`).
-        detail = f"From {locked.learner_email} to {addressee.address}."
+        detail = CORRECTED.format(old=locked.learner_email, new=addressee.address)
         _write_address(locked, addressee, now)
         history = locked.actions.filter(cycle=locked.cycle)
         dedup_key = str(1 + history.filter(action_type=ActionType.EMAIL_CORRECTED).count())
@@ -145,6 +148,12 @@ def correct(
         _start_over(locked, dedup_key=dedup_key, now=now, actor=actor, place=place)
         derived.follow_progress([locked.pk])
     assignment.refresh_from_db()
+
+
+def corrected_addresses(detail: str) -> dict[str, str]:
+    """Return the `old` and the `new` address of a correction's detail; empty where they are erased."""
+    found = re.fullmatch(CORRECTED.format(old=r"(?P<old>\S+)", new=r"(?P<new>\S+)"), detail)
+    return found.groupdict() if found else {}
 
 
 def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, now: datetime) -> None:

@@ -33,7 +33,7 @@ from bursary.assignments.offers import KnownOffer, Offer
 from bursary.assignments.preview_warnings import PreviewWarning
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget, NotInUse
-from bursary.lib import moments
+from bursary.lib import inserts, moments
 from bursary.lib.batches import chunks
 from bursary.lib.money import dollars
 from bursary.lib.retries import repeated_after_deadlocks
@@ -110,14 +110,14 @@ def allocate(
     Raises addresses.BadAddresses, addresses.TooManyAddresses, AllocationRefused, reads.ContentUnavailable
     where content that the replica lacks cannot be fetched, and IntegrityError for a `batch_uuid` in use.
     """
-    addressees = addresses.read_all(entries)
+    learners = matching.learners_of(addresses.read_all(entries))
     known = _find(budget, content_key, now=now)
     before = _ends_before(budget, now=now, due_date=due_date)
     with transaction.atomic():
         offer = offers.read(known, budget=budget, now=now, before=before, lock=True)
         locked = ledger.lock(budget.pk)
         terms = _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
-        match = partial(matching.match_learners, addressees=addressees, now=now, lock=True, repeats=repeats)
+        match = partial(matching.match_learners, learners=learners, now=now, lock=True, repeats=repeats)
         outcomes = match(locked, content_key=offer.content.content_key, course_key=offer.course_key)
         _reserve(locked, cents=price_cents * sum(one.verdict in COSTLY for one in outcomes))
         batch = AllocationBatch(
@@ -185,7 +185,8 @@ def preview(
         terms = _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
     except AllocationRefused as refused:
         refusals.append(refused)
-    match = partial(matching.match_learners, addressees=addressees, now=now, repeats=repeats)
+    learners = matching.learners_of(addressees)
+    match = partial(matching.match_learners, learners=learners, now=now, repeats=repeats)
     outcomes = match(budget, content_key=key, course_key=course_key)
     costly = [one for one in outcomes if one.verdict in COSTLY]
     cost = price_cents * len(costly)
@@ -327,7 +328,7 @@ def _create(
         )
         for one in outcomes
     ]
-    LearnerContentAssignment.objects.bulk_create(created, batch_size=ROWS_PER_STATEMENT)
+    inserts.insert_all(created, size=ROWS_PER_STATEMENT)
     for one, assignment in zip(outcomes, _with_keys(created), strict=True):
         one.assignment = assignment
     rule = lifecycle.MOVES[ActionType.ALLOCATED]

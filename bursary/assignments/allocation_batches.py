@@ -42,7 +42,7 @@ def assignments(batch: AllocationBatch) -> QuerySet[LearnerContentAssignment]:
 
 def by_state(batch: AllocationBatch) -> list[tuple[State, LearnerState, int]]:
     """Count the batch's assignments by state and learner state, most frequent first. One query."""
-    counted = assignments(batch).order_by().values_list("state", "learner_state").annotate(count=Count("pk"))
+    counted = assignments(batch).order_by().values_list("state", "learner_state").annotate(count=Count("*"))
     return [
         (State(state), LearnerState(shown), count)
         for state, shown, count in counted.order_by("-count", "state", "learner_state")

@@ -5,14 +5,16 @@ budget's end still bind: where one of them comes first, the deadline is extended
 """
 
 import enum
+from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.utils import translation
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -20,7 +22,7 @@ from django.utils.translation import gettext_lazy as _
 from bursary.access.models import User
 from bursary.assignments import actions, derived, lifecycle
 from bursary.assignments.choices import ActionType, ExpiryReason, State
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib import moments
@@ -53,6 +55,18 @@ _DECIDED_BY: Mapping[str, Any] = {
 }
 
 
+class Span(enum.StrEnum):
+    """How much later each deadline becomes, whatever it is: to the end of the day that many days after it."""
+
+    TWO_WEEKS = "two_weeks"
+    MONTH = "month"
+    """As many days as the deadline's month has."""
+
+    def after(self, day: date) -> date:
+        """Return the day that is so much later."""
+        return day + timedelta(days=14 if self == Span.TWO_WEEKS else monthrange(day.year, day.month)[1])
+
+
 @dataclass(frozen=True)
 class Extension:
     """A deadline that was extended: before, after, and which date decides it now."""
@@ -71,48 +85,75 @@ class ExtensionResult:
     extended: list[Extension] = field(default_factory=list)
     refused: dict[UUID, str] = field(default_factory=dict)
     """By uuid: `unknown`, an ExtensionRefusal, or the state that forbids it."""
+    unchanged: list[UUID] = field(default_factory=list)
+    """Extended before, on the same occasion."""
 
     def add(self, batch: "ExtensionResult") -> None:
         """Add the result of a further batch."""
         self.extended += batch.extended
         self.refused |= batch.refused
+        self.unchanged += batch.unchanged
 
 
 def extend(
     budget: Budget,
     *,
     uuids: Sequence[UUID],
-    until: datetime,
+    until: datetime | Span,
     now: datetime,
     actor: User | None = None,
     dry_run: bool = False,
+    occasion: str = "",
 ) -> ExtensionResult:
     """Extend the deadlines of the budget's assignments with these uuids, where they are open.
 
     What has expired is not revived: allocating it again does that. Links in mails sent before last as long as
-    the new deadline. Idempotent. Each batch is a transaction of its own, which a dry run rolls back.
+    the new deadline. To a date it is idempotent; by a span, where the `occasion` is the same, of at
+    most 64 characters. Each batch is a transaction of its own, which a dry run rolls back.
     """
     outcome = ExtensionResult()
     for batch in chunks(dict.fromkeys(uuids), BATCH):
         with transaction.atomic():
-            outcome.add(_extend_batch(budget, batch, until=until, now=now, actor=actor))
+            outcome.add(_extend_batch(budget, batch, until=until, now=now, actor=actor, occasion=occasion))
             transaction.set_rollback(dry_run)
     return outcome
 
 
+def cut_short(
+    rows: QuerySet[LearnerContentAssignment], *, until: datetime | Span, now: datetime
+) -> QuerySet[LearnerContentAssignment]:
+    """Return those that would be extended by less than is asked for, as enrolment or the budget ends before.
+
+    Among them are those that would not be extended at all. By a span it is so to a day or two: here it ends
+    at the deadline's time of the day, and a month is as long as this one.
+    """
+    rows = rows.filter(state=State.ALLOCATED)
+    if isinstance(until, Span):
+        days = until.after(now.date()) - now.date()
+        wanted = F("expires_at") + Value(days)
+        return rows.filter(Q(content_enroll_by__lt=wanted) | Q(budget__ends_at__lt=wanted))
+    is_sooner = Q(content_enroll_by__lt=until) | Q(budget__ends_at__lt=until)
+    return rows.filter(is_sooner, expires_at__lt=until)
+
+
 def _extend_batch(
-    budget: Budget, uuids: Sequence[UUID], *, until: datetime, now: datetime, actor: User | None
+    budget: Budget,
+    uuids: Sequence[UUID],
+    *,
+    until: datetime | Span,
+    now: datetime,
+    actor: User | None,
+    occasion: str,
 ) -> ExtensionResult:
-    outcome = ExtensionResult()
     found = _locked(budget, uuids)
+    outcome = ExtensionResult(unchanged=_extended_before(found, occasion=occasion) if occasion else [])
+    asked = [uuid for uuid in uuids if uuid not in set(outcome.unchanged)]
+    days = {uuid: _day(one, until, budget=budget, now=now) for uuid, one in found.items()}
     outcome.refused = {
-        uuid: why for uuid in uuids if (why := objection(found.get(uuid), until=until, now=now))
+        uuid: why for uuid in asked if (why := objection(found.get(uuid), until=days.get(uuid, now), now=now))
     }
-    before = {one.pk: one for uuid, one in found.items() if uuid not in outcome.refused}
-    rows = LearnerContentAssignment.objects.filter(pk__in=before)
-    rows.update(extended_until=until, modified=now)
-    derived.follow_extension(list(before), now=now)
-    after = rows.in_bulk()
+    before = {found[uuid].pk: found[uuid] for uuid in asked if uuid not in outcome.refused}
+    after = _written({one.pk: days[uuid] for uuid, one in found.items() if one.pk in before}, now=now)
     bound = [pk for pk, one in after.items() if one.expires_at <= before[pk].expires_at]
     _undo([before[pk] for pk in bound], now=now)
     outcome.refused |= {
@@ -124,11 +165,51 @@ def _extend_batch(
         for one in extended
     ]
     details = {one.pk: _in_words(it, budget) for one, it in zip(extended, outcome.extended, strict=True)}
-    occasion = f"{now:%Y-%m-%dT%H%M%S.%f}"
     actions.record(
-        extended, ActionType.DEADLINE_EXTENDED, now=now, actor=actor, dedup_key=occasion, detail=details
+        extended,
+        ActionType.DEADLINE_EXTENDED,
+        now=now,
+        actor=actor,
+        dedup_key=occasion or f"{now:%Y-%m-%dT%H%M%S.%f}",
+        detail=details,
     )
     return outcome
+
+
+def _written(days: Mapping[int, datetime], *, now: datetime) -> dict[int, LearnerContentAssignment]:
+    """Write the instants that these assignments, by pk, are extended to; return them as they are then."""
+    rows = LearnerContentAssignment.objects.filter(pk__in=days)
+    if days:
+        each = [When(pk__in=pks, then=Value(day)) for day, pks in _by_day(days).items()]
+        rows.update(extended_until=Case(*each), modified=now)
+    derived.follow_extension(list(days), now=now)
+    return rows.in_bulk()
+
+
+def _by_day(days: Mapping[int, datetime]) -> dict[datetime, list[int]]:
+    found: dict[datetime, list[int]] = {}
+    for pk, day in days.items():
+        found.setdefault(day, []).append(pk)
+    return found
+
+
+def _day(
+    assignment: LearnerContentAssignment, until: datetime | Span, *, budget: Budget, now: datetime
+) -> datetime:
+    """Return the instant to extend the assignment's deadline to."""
+    if not isinstance(until, Span):
+        return until
+    zone = budget.customer.zone
+    day = max(assignment.expires_at, now).astimezone(zone).date()
+    return moments.end_of(until.after(day), zone=zone)
+
+
+def _extended_before(found: Mapping[UUID, LearnerContentAssignment], *, occasion: str) -> list[UUID]:
+    """Return which of these were extended on this occasion before."""
+    facts = LearnerContentAssignmentAction.objects.filter(
+        assignment__in=found.values(), action_type=ActionType.DEADLINE_EXTENDED, dedup_key=occasion
+    )
+    return list(facts.values_list("assignment__uuid", flat=True))
 
 
 def _locked(budget: Budget, uuids: Sequence[UUID]) -> dict[UUID, LearnerContentAssignment]:

@@ -12,7 +12,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import django_filters
-from django.db import connection
 from django.db.models import Case, Count, F, OrderBy, Prefetch, Q, QuerySet, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import NullIf
@@ -22,19 +21,24 @@ from django_filters.constants import EMPTY_VALUES
 
 from bursary.access import known_learners
 from bursary.access.models import learner_key, of_mailboxes
-from bursary.assignments import content_display, derived, failures, learner_accounts, statuses
+from bursary.assignments import (
+    content_display,
+    derived,
+    failures,
+    learner_accounts,
+    shown_assignments,
+    statuses,
+)
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.shown_assignments import JOIN_BY, ShownAssignment
 from bursary.lib import mailbox, moments
 from bursary.lib.moments import UTC_ZONE, MomentField
 from bursary.replica import read_modes, renamed_keys
 
 LONGEST_TEXT = 255  # characters
 LARGEST_NUMBER = 2**63 - 1
-
-JOIN_BY = "content_enroll_by"
-"""Sorted and filtered by one column; shown as `join_by`. FAR_FUTURE, no date, matches no filter."""
 
 DEFAULT_ORDERING = "-recent_action_time"
 
@@ -313,39 +317,43 @@ class AssignmentFilters(django_filters.FilterSet):
 def open_first(
     assignments: QuerySet[LearnerContentAssignment], *, now: datetime
 ) -> QuerySet[LearnerContentAssignment, int]:
-    """Return the primary keys in a learner's order: open ones by deadline, then accepted, then ended ones."""
+    """Return the primary keys, `in_learners_order`."""
+    return in_learners_order(assignments, now=now).values_list("pk", flat=True)
+
+
+def in_learners_order(
+    assignments: QuerySet[LearnerContentAssignment], *, now: datetime
+) -> QuerySet[LearnerContentAssignment]:
+    """Return the assignments: open ones by deadline, then accepted, then ended ones."""
     still_open = Q(state=State.ALLOCATED) & (Q(expires_at__gt=now) | Q(redeeming_since__isnull=False))
     rank = Case(When(still_open, then=Value(0)), When(state=State.ACCEPTED, then=Value(1)), default=Value(2))
     deadline = Case(When(still_open, then=F("expires_at")), default=Value(FAR_FUTURE))
-    return assignments.order_by(rank, deadline, "-pk").values_list("pk", flat=True)
+    return assignments.order_by(rank, deadline, "-pk")
 
 
 @dataclass(frozen=True)
 class Page:
     """Some rows of a filtered set, and the whole set's counts."""
 
-    rows: list[LearnerContentAssignment]
+    rows: list[ShownAssignment]
     count: int
     learner_state_counts: list[tuple[LearnerState, int]]
     """Most common first, without those that have no word on the wire."""
 
 
-def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int, now: datetime) -> Page:
-    """Return page `number` (from 1) of an ordered set, with its content, actions and counts: three queries.
-
-    Where the read mode is upstream, its content is fetched too, fifty keys a call (`content_display`). The
-    keys are found first, over an index, then the rows by key: in one statement except on MySQL, which allows
-    no limit in a subquery.
-    """
+def counts_by_learner_state(queryset: QuerySet[LearnerContentAssignment]) -> QuerySet[Any, tuple[int, int]]:
+    """Return how many have each learner state, most common first. Of a state, an index is enough."""
     counts = queryset.order_by().values_list("learner_state").annotate(count=Count("*"))
-    by_state = [(LearnerState(state), count) for state, count in counts.order_by("-count", "learner_state")]
+    return counts.order_by("-count", "learner_state")
+
+
+def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int, now: datetime) -> Page:
+    """Return page `number` (from 1) of an ordered set, with its content, actions and counts: six queries."""
+    by_state = [(LearnerState(state), count) for state, count in counts_by_learner_state(queryset)]
     start = (number - 1) * size
-    chosen = queryset.values("pk")[start : start + size]
-    in_one = connection.features.allow_sliced_subqueries_with_in
-    of_the_page = Q(pk__in=chosen if in_one else [row["pk"] for row in chosen])
-    shown = _with_timelines(join_by=_join_by(now=now))
-    rows = list(shown.filter(of_the_page).order_by(*queryset.query.order_by))
-    content_display.attach_content(rows, now=now)
+    # The keys first, over an index, then the rows by key.
+    keys = list(queryset.values_list("pk", flat=True)[start : start + size])
+    rows = shown_assignments.load_all(keys, now=now)
     return Page(
         rows=rows,
         count=sum(count for _state, count in by_state),
@@ -360,7 +368,8 @@ def with_timelines(
 
     `join_by` looks at the runs of each: leave it out where it is not shown, and they are thousands.
     """
-    found = _with_timelines(**({"join_by": _join_by(now=now)} if with_join_by else {})).in_bulk(pks)
+    more = {"join_by": _join_by(now=now)} if with_join_by else {}
+    found = _with_timelines(**more).in_bulk(pks)
     rows = [found[pk] for pk in pks if pk in found]
     content_display.attach_content(rows, now=now)
     return rows

@@ -4,7 +4,7 @@ One course, one price: an assignment of the same course, or of one of its runs, 
 """
 
 import enum
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -12,6 +12,7 @@ from itertools import chain
 from django.db.models import F, Q
 
 from bursary.access import known_learners
+from bursary.access.known_learners import KnownLearner
 from bursary.access.models import of_mailboxes
 from bursary.assignments import failures
 from bursary.assignments.addresses import IDENTITY, Addressee
@@ -22,6 +23,12 @@ from bursary.lib.locks import for_update
 from bursary.replica.models import ContentMetadata
 
 ROWS_PER_QUERY = 5000
+
+COLUMNS = (
+    *("uuid", "budget", "content", "content_key", "parent_content_key", *IDENTITY),
+    *("state", "cycle", "learner_state", "redeeming_since", "expires_at", "forgotten_at"),
+)
+"""What a match, and allocating it again, read of an existing assignment; the rest of it is not loaded."""
 
 _Rank = Callable[[LearnerContentAssignment], tuple[int, ...]]
 
@@ -87,6 +94,20 @@ class Match:
     """Every key of the learner's addresses, and the LMS user id if there is one; empty for a duplicate."""
 
 
+@dataclass(frozen=True)
+class Learners:
+    """The learners of a request: their addresses in order, and by key what is known of them."""
+
+    addressees: Sequence[Addressee]
+    known: Mapping[str, KnownLearner]
+
+
+def learners_of(addressees: Sequence[Addressee]) -> Learners:
+    """Return the learners with these addresses. It needs no lock: call it before one is taken."""
+    keys = list(dict.fromkeys(one.learner_key for one in addressees))
+    return Learners(addressees, known_learners.by_keys(keys))
+
+
 class _Found:
     """Assignments by the keys and LMS user ids of their learners; of several, the one of the highest rank."""
 
@@ -107,7 +128,7 @@ def match_learners(
     *,
     content_key: str,
     course_key: str,
-    addressees: Sequence[Addressee],
+    learners: Learners,
     now: datetime,
     lock: bool = False,
     repeats: Repeats = ONCE,
@@ -117,8 +138,7 @@ def match_learners(
     Addresses are compared by their keys, learners by the LMS user ids and the other addresses of their
     accounts. `course_key` is that of the course, also where its run is allocated.
     """
-    keys = list(dict.fromkeys(one.learner_key for one in addressees))
-    known = known_learners.by_keys(keys)
+    known, keys = learners.known, list(learners.known)
     all_keys = list(dict.fromkeys([*keys, *chain.from_iterable(one.other_keys for one in known.values())]))
     people = [one.lms_user_id for one in known.values() if one.lms_user_id]
     same_course = of_course(course_key) | Q(content_key=content_key)
@@ -126,7 +146,7 @@ def match_learners(
     earlier = _Earlier(existing, budget=budget, content_key=content_key, now=now, repeats=repeats)
     first_at: dict[int | str, int] = {}
     outcomes = []
-    for addressee in addressees:
+    for addressee in learners.addressees:
         learner = known[addressee.learner_key]
         person, own_keys = learner.lms_user_id, [addressee.learner_key, *learner.other_keys]
         found, of_others = earlier.same.of(own_keys, person), earlier.elsewhere.of(own_keys, person)
@@ -199,7 +219,7 @@ def assign_identity(outcomes: Iterable[Match]) -> None:
 def _existing(
     budget: Budget, same_course: Q, keys: Sequence[str], persons: Sequence[int], *, lock: bool
 ) -> list[LearnerContentAssignment]:
-    rows = LearnerContentAssignment.objects.filter(same_course, budget=budget)
+    rows = LearnerContentAssignment.objects.filter(same_course, budget=budget).only(*COLUMNS)
     if lock:
         rows = for_update(rows)
     found: dict[int, LearnerContentAssignment] = {}

@@ -25,6 +25,7 @@ from bursary.assignments.choices import (
     State,
     Status,
 )
+from bursary.assignments.unanswered import newest_failure
 from bursary.budgets.models import Budget
 from bursary.lib.leases import LeasedRow
 from bursary.replica.models import ContentMetadata
@@ -139,7 +140,6 @@ class LearnerContentAssignment(AddressedRow):
             models.Index(fields=["budget", "content_enroll_by", "id"], name="assignment_by_enroll_by"),
             models.Index(fields=["budget", "expires_at", "id"], name="assignment_by_deadline"),
             models.Index(fields=["budget", "learner_email", "id"], name="assignment_by_learner"),
-            models.Index(fields=["budget", "state", "id"], name="assignment_by_state"),
             # The list's counts, from the index alone.
             models.Index(fields=["budget", "state", "learner_state"], name="assignment_counts"),
             # The sweeps, by budget. What has ended is checked for mails at FAR_FUTURE: no state is needed.
@@ -149,8 +149,9 @@ class LearnerContentAssignment(AddressedRow):
             models.Index(
                 fields=["budget", "state", "forgotten_at", "expired_at", "id"], name="assignment_to_erase"
             ),
-            # What was spent, by learner and by content (also the list's order); the assignments of a course.
+            # What was spent, by learner and by content (also the order by state); then the order by content.
             models.Index(fields=["budget", "state", "learner_email", "price_cents"], name="spent_by_learner"),
+            models.Index(fields=["budget", "state", "id", "content_key", "price_cents"], name="spent_by_key"),
             models.Index(
                 fields=["budget", "content_key", "id", "state", "price_cents"], name="assignment_by_content"
             ),
@@ -196,11 +197,7 @@ class LearnerContentAssignment(AddressedRow):
 
     def last_failure(self) -> "LearnerContentAssignmentAction | None":
         """Return the newest failure of this cycle without a retry; uses prefetched actions."""
-        rows = list(self.actions.all())
-        retried = {row.retry_of_id for row in rows}
-        failed = [row for row in rows if row.status == Status.FAILED and row.cycle == self.cycle]
-        unanswered = [row for row in failed if row.pk not in retried]
-        return max(unanswered, key=lambda row: (row.created, row.pk), default=None)
+        return newest_failure(list(self.actions.all()), cycle=self.cycle)
 
 
 class AllocationBatch(models.Model):

@@ -23,6 +23,10 @@ from bursary.replica.models import CatalogMembership, Completeness, ContentMetad
 from bursary.replica.types import AnyContent, CatalogKey, UpstreamContent
 
 _BY_RUNS = (ContentType.COURSE, ContentType.COURSERUN)
+_DECIDING = (
+    *("content_key", "content_type", "parent_key", "completeness", "advertised_run", "gone_at"),
+    *joining.TERMS,
+)
 
 
 @dataclass(frozen=True)
@@ -153,14 +157,18 @@ def asked(assignment: LearnerContentAssignment, *, now: datetime) -> Offer | Non
 
 
 def held(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:
-    """Return the offers of these keys that their catalogs hold, from the replica's rows. One query."""
+    """Return the offers of these keys that their catalogs hold, from the replica's rows. One query.
+
+    Of the rows, what decides about an offer is loaded, and no more.
+    """
     catalogs, contents = {key.catalog_uuid for key in keys}, {key.content_key for key in keys}
     own = Q(content__content_key__in=contents, content__gone_at=None)
     runs = Q(content__content_type=ContentType.COURSERUN, content__parent_key__in=contents)
     memberships = CatalogMembership.objects.filter(own | runs, catalog_uuid__in=catalogs)
     found: dict[CatalogKey, ContentMetadata] = {}
     runs_of: dict[CatalogKey, list[RunTerms]] = defaultdict(list)
-    for one in memberships.select_related("content").defer("content__payload").order_by("pk"):
+    columns = ("catalog_uuid", *(f"content__{name}" for name in _DECIDING))
+    for one in memberships.select_related("content").only(*columns).order_by("pk"):
         if one.content.content_key in contents and one.content.gone_at is None:
             found[CatalogKey(one.catalog_uuid, one.content.content_key)] = one.content
         if one.content.parent_key:

@@ -6,6 +6,7 @@ in between, the runner repeats `fulfil` when the lease of the work ends.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -216,20 +217,24 @@ def blocked(assignment: LearnerContentAssignment, *, now: datetime) -> Redemptio
 
 
 def unjoinable(
-    asked: Sequence[tuple[LearnerContentAssignment, str]], *, now: datetime, ask: bool = False
+    asked: Sequence[tuple[LearnerContentAssignment, str]],
+    *,
+    now: datetime,
+    ask: bool = False,
+    known: Mapping[int, Offer | None] | None = None,
 ) -> dict[tuple[int, str], RedemptionRefused]:
     """Return, by pk and key, why the content of open assignments cannot be joined now; of the others nothing.
 
     Each is given with the key to be redeemed: its own, or that of one of its course's runs. The assignments
-    need their budgets and customers. With `ask`, catalogs are asked for what cannot be read without, until
-    one does not answer; of the rest, that is the reason. Not for use inside a transaction: upstream may be
-    asked.
+    need their budgets and customers; `known` are offers read before. With `ask`, catalogs are asked for what
+    cannot be read without, until one does not answer; of the rest, that is the reason. Not in a transaction.
     """
     waiting = [(one, key) for one, key in asked if _waiting(one)]
     of_pk = {one.pk: one for one, _key in waiting}
-    known = offers.assigned(list(of_pk.values()), now=now) if waiting else {}
-    if ask:
-        known |= _asked([one for pk, one in of_pk.items() if pk not in known], now=now)
+    known = {**(known or {})}
+    for read in (offers.assigned, _asked) if ask else (offers.assigned,):
+        if unread := [one for pk, one in of_pk.items() if pk not in known]:
+            known |= read(unread, now=now)
     unknown = _unknown() if ask else None
     found = {
         (one.pk, key): _unjoinable(known[one.pk], one, key, now=now) if one.pk in known else unknown
@@ -240,11 +245,9 @@ def unjoinable(
 
 def _asked(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> dict[int, Offer | None]:
     found: dict[int, Offer | None] = {}
-    for one in assignments:
-        try:
+    with suppress(ContentUnavailable):  # those after it are left out
+        for one in assignments:
             found[one.pk] = offers.asked(one, now=now)
-        except ContentUnavailable:
-            break
     return found
 
 

@@ -5,6 +5,7 @@ to its age where that is later; where an administrator has extended the deadline
 when the assignment is allocated again, its address is corrected or erased, or its links are revoked.
 """
 
+import logging
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
@@ -14,7 +15,7 @@ from django.utils.translation import gettext
 
 from bursary.access import links
 from bursary.access.links import Link, LinkExpired, LinkRefused, LinkWithdrawn, Purpose
-from bursary.access.models import learner_key
+from bursary.access.models import User, learner_key
 from bursary.assignments import actions
 from bursary.assignments.choices import OPEN, ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
@@ -23,6 +24,8 @@ from bursary.budgets.models import Customer
 from bursary.lib import moments
 from bursary.lib.locks import for_update
 from bursary.lib.retries import repeated_after_deadlocks
+
+logger = logging.getLogger(__name__)
 
 
 def token_for(assignment: LearnerContentAssignment, *, address: str, now: datetime) -> str:
@@ -101,14 +104,19 @@ def customer_of(token: str, *, now: datetime) -> Customer | None:
 
 
 @repeated_after_deadlocks
-def revoke(assignment: LearnerContentAssignment, *, now: datetime) -> None:
-    """Revoke all links sent so far, as the timeline says. The next mail brings one that works."""
+def revoke(assignment: LearnerContentAssignment, *, now: datetime, actor: User | None = None) -> None:
+    """Revoke all links sent so far, as the timeline says. The next mail brings one that works.
+
+    The timeline's sentence names no person: the log has the user.
+    """
     with translation.override(settings.LANGUAGE_CODE):  # kept on the timeline, for all its readers
         at = moments.in_words(now, zone=assignment.budget.customer.zone)
         sentence = gettext("Its e-mail links were revoked on %(moment)s.") % {"moment": at}
     with transaction.atomic():
         LearnerContentAssignment.objects.filter(pk=assignment.pk).update(links_revoked_at=now, modified=now)
         actions.annotate(assignment, sentence, now=now)
+    by = actor.pk if actor else None
+    logger.info("The links of an assignment were revoked: assignment=%s user=%s", assignment.uuid, by)
     assignment.links_revoked_at = assignment.modified = now
 
 

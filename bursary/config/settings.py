@@ -328,6 +328,10 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_THROTTLE_CLASSES": ["bursary.api.throttling.RateLimit"],
     "DEFAULT_PARSER_CLASSES": ["bursary.api.inputs.BoundedJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": [
+        "bursary.api.rendering.FastJSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
     "DEFAULT_SCHEMA_CLASS": "bursary.api.schema.Schema",
     "EXCEPTION_HANDLER": "bursary.api.refusals.handle",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",

@@ -67,20 +67,27 @@ class ListFilters(listing.AssignmentFilters):
         method="costs_from", label=gettext_lazy("Price from"), min_value=0, max_value=10**12, decimal_places=2
     )
     price_to = django_filters.NumberFilter(
-        method="costs_to", label=gettext_lazy("to"), min_value=0, max_value=10**12, decimal_places=2
+        method="costs_to", label=gettext_lazy("Price to"), min_value=0, max_value=10**12, decimal_places=2
     )
     assigned_from = MomentFilter(
         field_name="allocated_at", lookup_expr="gte", label=gettext_lazy("Assigned from")
     )
-    assigned_to = MomentFilter(field_name="allocated_at", lookup_expr="lte", label=gettext_lazy("to"))
-    ended_from = MomentFilter(method="ended_since", label=gettext_lazy("Ended from"))
-    ended_to = MomentFilter(method="ended_until", lookup_expr="lte", label=gettext_lazy("until"))
+    assigned_to = MomentFilter(
+        field_name="allocated_at", lookup_expr="lte", label=gettext_lazy("Assigned until")
+    )
+    ended_from = MomentFilter(method="ended_since", label=gettext_lazy("Accepted or ended from"))
+    ended_to = MomentFilter(
+        method="ended_until", lookup_expr="lte", label=gettext_lazy("Accepted or ended until")
+    )
     due_from = MomentFilter(method="due_since", label=gettext_lazy("Deadline from"))
-    due_to = MomentFilter(method="due_until", lookup_expr="lte", label=gettext_lazy("until"))
+    due_to = MomentFilter(method="due_until", lookup_expr="lte", label=gettext_lazy("Deadline until"))
     within = django_filters.NumberFilter(
         method="ends_within", label=gettext_lazy("Deadline within"), min_value=1, max_value=LONGEST_AGE_DAYS
     )
+    search = TextFilter(method="in_title_or_address", label=gettext_lazy("Learner or course"))
     content_key = TextFilter(method="of_course")
+    exact_content_key = TextFilter(field_name="content_key")
+    """A course without its runs, or a run."""
 
     def __init__(self, *args: Any, now: datetime, failed: FailedByCause = None, **kwargs: Any) -> None:
         self.now, self.failed = now, failed

@@ -1,18 +1,21 @@
 """What is said before work is done on many assignments: the learners, the work, and what to consider."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from math import ceil
 
 from django.db.models import Count, Max, Min, QuerySet, Sum
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from bursary.access import anonymisation
-from bursary.assignments import causes, content_display, failures, reminders
+from bursary.assignments import causes, content_display, extension, failures, reminders
 from bursary.assignments.choices import State
+from bursary.assignments.extension import Span
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.dashboard.remedy_forms import suggested_days
+from bursary.dashboard.remedy_forms import SPANS
 from bursary.lib import moments
 from bursary.lib.money import dollars
 
@@ -29,8 +32,8 @@ class QuestionScope:
     """Its title; empty where they are of several."""
     deadlines: str
     """The open ones', from the earliest to the latest; empty where none is open."""
-    suggested: list[tuple[str, date]]
-    """Days to extend the latest of them to."""
+    spans: list[tuple[Span, str, str]]
+    """By how much each may be extended: in words, and to which days."""
 
 
 def about(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> QuestionScope:
@@ -46,19 +49,40 @@ def about(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> Questio
     still_open = rows.filter(state=State.ALLOCATED).order_by()
     ends = still_open.aggregate(earliest=Min("expires_at"), latest=Max("expires_at"))
     zone = named[0].budget.customer.zone
-    deadlines, latest = "", ends["latest"] or now
+    deadlines, spans = "", []
     if ends["latest"]:
         days = [moments.day_in_words(ends[name], zone=zone) for name in ("earliest", "latest")]
         words = {"first": days[0], "last": days[1]}
         same = days[0] == days[1]
         text = _("The deadline: %(last)s.") if same else _("The deadlines: from %(first)s to %(last)s.")
         deadlines = text % words
+        local = [max(ends[name], now).astimezone(zone).date() for name in ("earliest", "latest")]
+        spans = [(span, str(words), _days_in_words(span, local)) for span, words in SPANS.items()]
     return QuestionScope(
         learners=_learners(named, count=totals["count"]),
         course=_title(named[0]) if totals["contents"] == 1 else "",
         deadlines=deadlines,
-        suggested=suggested_days(max(latest, now).astimezone(zone).date()),
+        spans=spans,
     )
+
+
+def _days_in_words(span: Span, days: Sequence[date]) -> str:
+    """Return the days that so much is added to, from the first to the last."""
+    first, last = (date_format(span.after(day), "DATE_FORMAT") for day in days)
+    return first if first == last else _("%(first)s to %(last)s") % {"first": first, "last": last}
+
+
+def cut_short(rows: QuerySet[LearnerContentAssignment], *, until: datetime | Span, now: datetime) -> str:
+    """Return how many would be extended by less than is asked for; empty for none. One query."""
+    if not (count := extension.cut_short(rows, until=until, now=now).order_by().count()):
+        return ""
+    return ngettext(
+        "One of them is extended by less than that, or not at all: "
+        "enrolment in its course closes before, or its budget ends.",
+        "%(count)s of them are extended by less than that, or not at all: "
+        "enrolment in their courses closes before, or their budget ends.",
+        count,
+    ) % {"count": count}
 
 
 def _title(assignment: LearnerContentAssignment) -> str:

@@ -5,6 +5,7 @@ So a result that is loaded again, or left by the button Back, does nothing a sec
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -24,6 +25,16 @@ _KEY = "bulk-work"
 _STEP = "step"
 
 
+@dataclass(frozen=True)
+class KeptResult:
+    """A piece of work as it stands, with the first `MOST_REMARKS` of its remarks."""
+
+    work: BulkSteps
+    remarks: list[Remark]
+    unnamed: int
+    """The number of further remarks."""
+
+
 def keep_question(session: SessionBase, work: BulkSteps) -> str:
     """Keep what is asked for; return the token of its question's address."""
     return _keep(session, secrets.token_urlsafe(9), {"fields": work.fields, "remarks": []})
@@ -37,12 +48,13 @@ def keep_result(session: SessionBase, token: str, work: BulkSteps, result: Batch
     before = session.get(_KEY, {}).get(token)
     remarks = before["remarks"] if before and work.is_under_way else []
     remarks += [[str(one.assignment.uuid), one.kind, one.sentence] for one in result.remarks]
-    fields = {**work.fields, _STEP: [work.step]}
-    return _keep(
-        session,
-        token if before else secrets.token_urlsafe(9),
-        {"fields": fields, "remarks": remarks[:MOST_REMARKS]},
-    )
+    unnamed = before.get("unnamed", 0) if before and work.is_under_way else 0
+    piece = {
+        "fields": {**work.fields, _STEP: [work.step]},
+        "remarks": remarks[:MOST_REMARKS],
+        "unnamed": unnamed + len(remarks[MOST_REMARKS:]),
+    }
+    return _keep(session, token if before else secrets.token_urlsafe(9), piece)
 
 
 def question(session: SessionBase, token: str) -> tuple[QueryDict | None, bool]:
@@ -51,17 +63,17 @@ def question(session: SessionBase, token: str) -> tuple[QueryDict | None, bool]:
     return (None, False) if kept is None else (_query(kept["fields"]), _STEP in kept["fields"])
 
 
-def result(
-    session: SessionBase, token: str, *, user: User, now: datetime
-) -> tuple[BulkSteps, list[Remark]] | None:
-    """Return a piece of work as it stands, with its remarks; None where it is not kept. Raises Http404."""
+def result(session: SessionBase, token: str, *, user: User, now: datetime) -> KeptResult | None:
+    """Return a piece of work as it stands; None where it is not kept. Raises Http404."""
     kept = session.get(_KEY, {}).get(token)
     if kept is None or _STEP not in kept["fields"]:
         return None
     fields = _query(kept["fields"])
     work = BulkSteps(fields, bulk_work.VERBS[str(fields["verb"])], user=user, now=now)
     sentences = {UUID(uuid): (kind, sentence) for uuid, kind, sentence in kept["remarks"]}
-    return (work, bulk_work.remarks(sentences, now=now)) if work.is_under_way else None
+    if not work.is_under_way:
+        return None
+    return KeptResult(work, bulk_work.remarks(sentences, now=now), kept.get("unnamed", 0))
 
 
 def _keep(session: SessionBase, token: str, piece: Mapping[str, Any]) -> str:

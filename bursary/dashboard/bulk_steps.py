@@ -16,6 +16,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
 from bursary.access.models import User
+from bursary.assignments.extension import Span
 from bursary.assignments.failures import LONGEST_REASON
 from bursary.budgets.models import LONGEST_AGE_DAYS
 from bursary.dashboard import assignment_filters, bulk_questions, bulk_work
@@ -24,6 +25,7 @@ from bursary.dashboard.bulk_work import BatchResult, Extent, Verb
 
 MOST_SELECTED = 1000  # by name; a page of the list has fewer
 LONGEST_WORK = timedelta(days=1)  # from one step to the next
+MOST_OF_OCCASION = 64  # characters
 
 _SALT = "bursary.bulk"
 
@@ -37,6 +39,7 @@ class BulkSteps:
         self.cursor = posted.get("cursor", "")
         self.uuids = [] if self.everything else uuids_of(posted)
         self.given, self.confirmed = posted.get(verb.asks, "").strip(), _number(posted, "confirmed")
+        self.kept, self._agreed = posted.get("kept", ""), posted.get("agreed", "")
         self.so_far, self.refused, self.after = BatchResult(), 0, 0
         if self.everything:
             query = QueryDict(self.query)
@@ -59,7 +62,18 @@ class BulkSteps:
     @property
     def is_confirmed(self) -> bool:
         """Whether the question was answered, for as many as there are, and nothing is missing."""
-        return not self.problem and self.confirmed == self.count
+        return not self.problem and self.confirmed == self.count and not self.cut_short
+
+    @cached_property
+    def cut_short(self) -> str:
+        """How many deadlines would be extended by less than is asked for, before it is agreed to."""
+        is_answered = not self.problem and self.confirmed == self.count and not self.is_under_way
+        if self.verb.asks != "until" or not is_answered or not self.count:
+            return ""
+        first = self.rows.select_related("budget__customer").only("budget__customer__time_zone")[0]
+        until = bulk_work.extended_to(self.given, zone=first.budget.customer.zone)
+        sentence = bulk_questions.cut_short(self.rows, until=until, now=self.now)
+        return "" if self._agreed == sentence else sentence
 
     def do_batch(self) -> BatchResult:
         """Do the next batch, and return its result."""
@@ -71,6 +85,7 @@ class BulkSteps:
             now=self.now,
             actor=self.user,
             place=self.so_far.done,
+            occasion=f"{self.kept} {self.given}"[:MOST_OF_OCCASION] if self.kept else "",
         )
         self.so_far.done += result.done
         self.so_far.unchanged += result.unchanged
@@ -156,6 +171,8 @@ class BulkSteps:
         if self.verb.asks == "reason":
             return "" if 0 < len(self.given) <= LONGEST_REASON else _("Give a reason, of a sentence or two.")
         first, last = self.days
+        if self.given in set(Span):
+            return ""
         try:
             if first <= date.fromisoformat(self.given) <= last:
                 return ""

@@ -7,8 +7,9 @@ batch a request of its own, so that the page shows how far it is and a long list
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from django.db.models import Count, Max, Q, QuerySet
 from django.utils.formats import date_format
@@ -19,7 +20,7 @@ from bursary.access.models import User
 from bursary.access.permissions import Permission
 from bursary.assignments import cancellation, content_display, extension, failures, reminders
 from bursary.assignments.choices import ExpiryReason, LearnerState, State
-from bursary.assignments.extension import ExtensionRefusal
+from bursary.assignments.extension import ExtensionRefusal, Span
 from bursary.assignments.failures import RepairRefusal
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -90,15 +91,22 @@ class _Outcome:
     """Sentences about those that were done, but not as was asked for."""
 
 
-class Work(Protocol):
-    """The API's function for a verb; `given` is the answer to what the verb asks for, if it asks.
+@dataclass(frozen=True)
+class WorkAsked:
+    """What is asked for, and by which user."""
 
-    `place` is the number of assignments of the same question for which it was done before.
-    """
+    given: str
+    """The answer to what the verb asks for, if it asks."""
+    now: datetime
+    actor: User
+    occasion: str
+    """The same for all of it, however often it is sent."""
+    place: int
+    """The number of assignments for which it was done before."""
 
-    def __call__(
-        self, budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
-    ) -> _Outcome: ...
+
+Work = Callable[[Budget, Sequence[UUID], WorkAsked], _Outcome]
+"""The API's function for a verb."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ class Verb:
     """Which of all that a filter finds it is for; of named ones, the others are refused by name."""
     work: Work
     asks: str = ""
-    """The field of the question that is to be filled in: `until`, a day, or `reason`; empty for none."""
+    """The field of the question that is to be filled in: `until` (a day or span), `reason`, or nothing."""
     caution: Callable[[QuerySet[LearnerContentAssignment], datetime], str] = lambda _rows, _now: ""
     """What is to be considered before it is done to these; empty for nothing."""
 
@@ -129,47 +137,44 @@ class Verb:
         return " ".join(parts)
 
 
-def _remind(
-    budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
-) -> _Outcome:
-    found = reminders.remind(budget, uuids=uuids, now=now, actor=actor, place=place)
+def _remind(budget: Budget, uuids: Sequence[UUID], asked: WorkAsked) -> _Outcome:
+    found = reminders.remind(budget, uuids=uuids, now=asked.now, actor=asked.actor, place=asked.place)
     return _Outcome(len(found.requested), found.on_their_way, found.refused)
 
 
-def _cancel(
-    budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
-) -> _Outcome:
-    found = cancellation.cancel(budget, uuids=uuids, now=now, actor=actor, place=place)
+def _cancel(budget: Budget, uuids: Sequence[UUID], asked: WorkAsked) -> _Outcome:
+    found = cancellation.cancel(budget, uuids=uuids, now=asked.now, actor=asked.actor, place=asked.place)
     unchanged = [one.uuid for one in found.unchanged]
     return _Outcome(len(found.cancelled), unchanged, found.refused)
 
 
-def _retry(
-    budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
-) -> _Outcome:
-    found = failures.retry(budget, uuids=uuids, now=now, actor=actor, place=place)
+def _retry(budget: Budget, uuids: Sequence[UUID], asked: WorkAsked) -> _Outcome:
+    found = failures.retry(budget, uuids=uuids, now=asked.now, actor=asked.actor, place=asked.place)
     return _Outcome(len(found.repaired), (), found.refused)
 
 
-def _skip(
-    budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
-) -> _Outcome:
-    found = failures.skip(budget, uuids=uuids, reason=given, now=now, actor=actor)
+def _skip(budget: Budget, uuids: Sequence[UUID], asked: WorkAsked) -> _Outcome:
+    found = failures.skip(budget, uuids=uuids, reason=asked.given, now=asked.now, actor=asked.actor)
     return _Outcome(len(found.repaired), (), found.refused)
 
 
-def _extend(
-    budget: Budget, uuids: Sequence[UUID], *, given: str, now: datetime, actor: User, place: int
-) -> _Outcome:
-    day = moments.read(given, zone=budget.customer.zone, end_of_day=True)
-    found = extension.extend(budget, uuids=uuids, until=day, now=now, actor=actor)
+def _extend(budget: Budget, uuids: Sequence[UUID], asked: WorkAsked) -> _Outcome:
+    until = extended_to(asked.given, zone=budget.customer.zone)
+    found = extension.extend(
+        budget, uuids=uuids, until=until, now=asked.now, actor=asked.actor, occasion=asked.occasion
+    )
     shorter = {
         one.assignment: _SHORTER[one.decided_by]
         % {"day": date_format(one.new.astimezone(budget.customer.zone), "DATE_FORMAT")}
         for one in found.extended
         if one.decided_by in _SHORTER
     }
-    return _Outcome(len(found.extended), (), found.refused, shorter)
+    return _Outcome(len(found.extended), found.unchanged, found.refused, shorter)
+
+
+def extended_to(given: str, *, zone: ZoneInfo) -> datetime | Span:
+    """Return what a deadline is to be extended to: a span's name, or the end of a day. Raises ValueError."""
+    return Span(given) if given in set(Span) else moments.read(given, zone=zone, end_of_day=True)
 
 
 VERBS: Mapping[str, Verb] = {
@@ -233,11 +238,11 @@ VERBS: Mapping[str, Verb] = {
             Permission.ALLOCATE,
             gettext_lazy("Extend"),
             gettext_lazy(
-                "Learners can accept until the end of that day, unless enrolment closes or the budget ends "
-                "before. The links in earlier mails work until then. No e-mail is sent about the extension."
+                "Learners can accept until the end of the new day, unless enrolment closes or the budget "
+                "ends before. The links in earlier mails work until then. No e-mail is sent about it."
             ),
             gettext_lazy("Extended"),
-            gettext_lazy("Nothing to do"),
+            gettext_lazy("Extended before"),
             lambda count: (
                 ngettext(
                     "Extend the deadline of one assignment?",
@@ -297,10 +302,12 @@ def do_batch(
     now: datetime,
     actor: User,
     place: int = 0,
+    occasion: str = "",
 ) -> BatchResult:
     """Do the first `BATCH` of `rows` above the primary key `after`, budget by budget.
 
-    `place` is the number of those for which earlier batches of the same question did it.
+    `place` is the number of those for which earlier batches of the same question did it. What is sent twice
+    on one `occasion` is done once.
     """
     keys = rows.values_list("pk", "budget", "uuid")
     batch: list[tuple[int, int, UUID]] = next(keyset_pages(keys, size=BATCH, after=after), [])
@@ -311,8 +318,8 @@ def do_batch(
     sentences: dict[UUID, tuple[str, str]] = {}
     budgets = Budget.objects.select_related("customer").in_bulk(uuids)
     for budget_pk, named in sorted(uuids.items()):
-        before = place + result.done
-        outcome = verb.work(budgets[budget_pk], named, given=given, now=now, actor=actor, place=before)
+        asked = WorkAsked(given, now, actor, occasion, place=place + result.done)
+        outcome = verb.work(budgets[budget_pk], named, asked)
         result.done += outcome.done
         result.unchanged += len(outcome.unchanged)
         result.refused += len(outcome.refused)

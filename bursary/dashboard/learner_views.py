@@ -30,7 +30,7 @@ from bursary.dashboard.overview import own_assignments
 from bursary.replica.reads import ContentUnavailable
 
 _ACCEPTED = {
-    Status.DONE: gettext_lazy("You have accepted the course. Good learning!"),
+    Status.DONE: gettext_lazy("You have accepted the course. Enjoy it!"),
     Status.FAILED: gettext_lazy("Accepting failed, and nothing has changed. Please try again later."),
 }
 _ACCEPTING = gettext_lazy("Accepting takes a moment longer than usual. Reload this page in a minute.")

@@ -102,9 +102,8 @@ def selected(request: HttpRequest) -> HttpResponse:
         token = bulk_results.keep_question(request.session, work)
         return SeeOther(reverse("bulk-question", args=[token]))
     changed = work.confirmed != work.count
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if work.problem else HTTPStatus.CONFLICT
     context = {"work": work, "changed": changed, "kept": token}
-    return render(request, "dashboard/bulk_confirm.html", context, status=status)
+    return render(request, "dashboard/bulk_confirm.html", context, status=_status_of(work, changed=changed))
 
 
 @page
@@ -115,8 +114,6 @@ def bulk_question(request: HttpRequest, token: str) -> HttpResponse:
     asked, is_answered = bulk_results.question(request.session, token)
     if asked is None:
         return redirect("assignment-list")
-    if "until" in request.GET:
-        asked["until"] = request.GET["until"]
     work = _work(request, asked)
     if is_answered or not work.count:
         return redirect(work.back)
@@ -131,8 +128,8 @@ def bulk_result(request: HttpRequest, token: str) -> HttpResponse:
     found = bulk_results.result(request.session, token, user=_user(request), now=timezone.now())
     if found is None:
         return redirect("assignment-list")
-    work, remarks = found
-    return render(request, "dashboard/bulk_result.html", {"work": work, "remarks": remarks, "kept": token})
+    context = {"work": found.work, "remarks": found.remarks, "unnamed": found.unnamed, "kept": token}
+    return render(request, "dashboard/bulk_result.html", context)
 
 
 @page
@@ -178,6 +175,13 @@ def spendings(request: HttpRequest, uuid: UUID) -> HttpResponse:
         raise Http404("There is no such budget.")
     template = "dashboard/parts/spent.html" if _is_part(request) else "dashboard/spent.html"
     return render(request, template, {"page": found})
+
+
+def _status_of(work: BulkSteps, *, changed: bool) -> HTTPStatus:
+    """Return with which status a question is asked anew."""
+    if work.problem:
+        return HTTPStatus.UNPROCESSABLE_ENTITY
+    return HTTPStatus.CONFLICT if changed else HTTPStatus.OK
 
 
 def _nothing_selected(request: HttpRequest, back: str) -> HttpResponse:

@@ -1,7 +1,7 @@
 """The forms about one assignment: another address, a later deadline, the reason for skipping something."""
 
-from calendar import monthrange
-from datetime import date, timedelta
+from collections.abc import Mapping
+from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -9,6 +9,7 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from bursary.assignments.extension import Span
 from bursary.assignments.failures import LONGEST_REASON
 from bursary.lib.moments import MomentField, zone_in_words
 
@@ -38,10 +39,12 @@ class ExtendForm(forms.Form):
         )
 
 
+SPANS: Mapping[Span, Any] = {Span.TWO_WEEKS: gettext_lazy("+2 weeks"), Span.MONTH: gettext_lazy("+1 month")}
+
+
 def suggested_days(after: date) -> list[tuple[str, date]]:
     """Return days that a deadline is often extended to, two weeks and a month later, with their words."""
-    month = after + timedelta(days=monthrange(after.year, after.month)[1])
-    return [(_("+2 weeks"), after + timedelta(days=14)), (_("+1 month"), month)]
+    return [(str(words), span.after(after)) for span, words in SPANS.items()]
 
 
 class SkipForm(forms.Form):

@@ -48,7 +48,7 @@ def revoke_links(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     assignment = assignment_page.permitted(uuid, actor=user, permission=Permission.CANCEL)
     if request.method != "POST":
         return _page(request, assignment, "revoke-links", {})
-    signed_links.revoke(assignment, now=timezone.now())
+    signed_links.revoke(assignment, now=timezone.now(), actor=user)
     messages.success(request, _("The links in e-mails sent so far no longer work."))
     return redirect("assignment", uuid)
 

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from bursary.access import anonymisation
 from bursary.assignments import causes
+from bursary.assignments.addresses import corrected_addresses
 from bursary.assignments.choices import WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.lib import moments
@@ -167,7 +168,7 @@ def _entry(
         at=happened_at(action),
         took=_took(action),
         code=action.last_error["cause"],
-        detail=action.last_error["detail"],
+        detail=_detail(action),
         traceback=action.last_error["traceback"] if reader.operates else "",
         repairable=repairable,
         # To the same address, it would fail again.
@@ -197,6 +198,12 @@ def sentence(action: LearnerContentAssignmentAction, *, of: LearnerContentAssign
         organisation=format_html("<bdi>{}</bdi>", of.budget.customer.name),
         cause=causes.in_words(action.last_error["cause"]).clause,
     )
+
+
+def _detail(action: LearnerContentAssignmentAction) -> str:
+    """Return the detail in the reader's language, as far as it is kept as values."""
+    corrected = action.action_type == ActionType.EMAIL_CORRECTED and corrected_addresses(action.detail)
+    return _("From %(old)s to %(new)s.") % corrected if corrected else action.last_error["detail"]
 
 
 def happened_at(action: LearnerContentAssignmentAction) -> datetime:

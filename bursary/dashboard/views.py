@@ -10,6 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
 from django.utils import timezone
@@ -62,6 +63,12 @@ class SignIn(LoginView):
     template_name = "dashboard/sign-in.html"
     authentication_form = SignInForm
     redirect_authenticated_user = True
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Say that nothing was done also to a user that has signed in meanwhile, in another tab."""
+        if request.user.is_authenticated and self._unsent:
+            messages.warning(request, kept_forms.UNSENT)
+        return super().dispatch(request, *args, **kwargs)
 
     def get_redirect_url(self) -> str:  # type: ignore[override]  # the stubs are of a later Django
         """Return the page that asked to sign in; empty if that is this one, which would be a loop."""

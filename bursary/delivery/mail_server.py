@@ -129,7 +129,7 @@ def _works(
         ).update(**columns)
     if again and server.trouble_since:
         minutes = (now - server.trouble_since).total_seconds() / 60
-        logger.warning("The mail server %s again: %s for %.0f minutes.", takes, server.cause, minutes)
+        logger.warning("The mail server %s again: %s for %.0f min.", takes, server.cause, minutes)
 
 
 def let_wait(mails: QuerySet[Any], held: ServerHeld, *, now: datetime) -> None:

@@ -47,6 +47,11 @@ def read(text: str, *, zone: ZoneInfo, end_of_day: bool) -> datetime:
     return instant
 
 
+def end_of(day: date, *, zone: ZoneInfo) -> datetime:
+    """Return the last second of a day in `zone`, in UTC."""
+    return datetime.combine(day, _LAST_SECOND, tzinfo=zone).astimezone(UTC)
+
+
 def iso(moment: datetime, *, zone: ZoneInfo) -> str:
     """Return the instant in ISO 8601, in `zone` and with its offset."""
     return moment.astimezone(zone).isoformat()

@@ -1,4 +1,4 @@
-"""How many connections each process of the server has, in memory that they share (decision 0024)."""
+"""How many connections each process of the server has, in memory that they share (decision 0025)."""
 
 import mmap
 import struct

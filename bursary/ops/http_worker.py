@@ -1,4 +1,4 @@
-"""A process of the web server: gunicorn's hooks around waitress' connections (decision 0024).
+"""A process of the web server: gunicorn's hooks around waitress' connections (decision 0025).
 
 One thread reads requests, whole, and writes answers, of any number of connections. Other threads run the
 application, and see no client: a slow one costs a connection, not a thread.

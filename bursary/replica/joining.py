@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 from uuid import UUID
 
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
@@ -199,7 +199,7 @@ def _nearest(refused: Sequence[tuple[RunTerms, JoiningRefusal]]) -> NotJoinable:
 
 # -- The replica's rows -------------------------------------------------------------------------------------
 
-_TERMS = (
+TERMS = (
     "offered",
     "enrollable",
     "start_date",
@@ -208,6 +208,7 @@ _TERMS = (
     "enroll_by",
     "price_cents",
 )
+"""The columns of `RunTerms`, after the key."""
 
 
 def runs_of(
@@ -221,9 +222,33 @@ def runs_of(
     )
     found: dict[tuple[UUID, str], list[RunTerms]] = defaultdict(list)
     columns = ("catalog_uuid", "content__parent_key", "content__content_key")
-    for catalog, course, *terms in held.order_by().values_list(*columns, *(f"content__{n}" for n in _TERMS)):
+    for catalog, course, *terms in held.order_by().values_list(*columns, *(f"content__{n}" for n in TERMS)):
         found[catalog, course].append(RunTerms(*terms))
     return dict(found)
+
+
+class HeldContent(NamedTuple):
+    """What some catalogs hold: contents by catalog and pk, and the runs of courses by catalog and key."""
+
+    contents: set[tuple[UUID, int]]
+    runs: dict[tuple[UUID, str], list[RunTerms]]
+
+
+def held_content(keys: Collection[str], *, catalogs: Collection[UUID], with_runs: bool = True) -> HeldContent:
+    """Return which content with these keys the catalogs hold, and with `runs` that of courses. One query."""
+    wanted = Q(content__content_key__in=list(keys))
+    if with_runs:
+        wanted |= Q(content__content_type=ContentType.COURSERUN, content__parent_key__in=list(keys))
+    members = CatalogMembership.objects.filter(wanted, catalog_uuid__in=list(catalogs))
+    columns = ("catalog_uuid", "content", "content__parent_key", "content__content_key")
+    found = HeldContent(set(), defaultdict(list))
+    for catalog, pk, course, *terms in members.order_by("pk").values_list(
+        *columns, *(f"content__{name}" for name in TERMS)
+    ):
+        found.contents.add((catalog, pk))
+        if course:
+            found.runs[catalog, course].append(RunTerms(*terms))
+    return found
 
 
 def with_courses(pks: Collection[int]) -> QuerySet[ContentMetadata]:

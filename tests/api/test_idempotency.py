@@ -143,6 +143,16 @@ def test_a_large_answer_is_kept_as_uuids_and_shown_as_its_assignments_are(
     assert kept.body["created"] == [one["uuid"] for one in first.json()["created"]]
 
 
+def test_a_large_summary_is_kept_as_it_is(
+    door: Door, budget: Budget, content: ContentMetadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "LARGEST_WHOLE", 100)
+    path, asked = f"{allocating(budget)}?summary=true", asking(content, *addresses(3))
+    first, again = (send(door, path, asked) for _ in range(2))
+    assert (replayed(first), replayed(again)) == (False, True)
+    assert again.json() == first.json()
+
+
 def test_a_large_preview_is_made_anew(
     door: Door, budget: Budget, content: ContentMetadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:

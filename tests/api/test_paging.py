@@ -107,3 +107,31 @@ def test_only_assignments_are_counted_by_learner_state(door: Door, budget: Budge
         "learner_state_counts",
     }
     assert "learner_state_counts" not in door.policies().json()
+
+
+def test_pages_by_cursor_are_the_list_without_counts_in_any_order(
+    door: Door, budget: Budget, content: ContentMetadata, subtests: pytest.Subtests
+) -> None:
+    """Also while rows come in before the page that is read."""
+    allocate(budget, content, *addresses(7))
+    for ordering in ("-recent_action_time", "learner_email", "-content_quantity", "content_enroll_by"):
+        with subtests.test(ordering=ordering):
+            whole = [row["uuid"] for row in door.assignments(budget, ordering=ordering).json()["results"]]
+            seen: list[str] = []
+            answer = door.assignments(budget, ordering=ordering, page_size=3, cursor="").json()
+            assert answer["previous"] is None
+            while True:
+                assert answer.keys() == {"next", "previous", "results"}
+                seen += [row["uuid"] for row in answer["results"]]
+                if not answer["next"]:
+                    break
+                earlier, answer = answer, door.client.get(answer["next"]).json()
+                assert door.client.get(answer["previous"]).json()["results"] == earlier["results"]
+            assert seen == whole
+    for query in (
+        {"cursor": "nothing"},
+        {"cursor": "", "ordering": "content_end"},
+        {"cursor": "", "ordering": "state,learner_email"},
+    ):
+        with subtests.test("refused", query=query):
+            assert door.assignments(budget, **query).status_code == 400

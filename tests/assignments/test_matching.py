@@ -7,7 +7,7 @@ import pytest
 
 from bursary.assignments import addresses, matching
 from bursary.assignments.choices import State
-from bursary.assignments.matching import Match, Verdict, match_learners
+from bursary.assignments.matching import Match, Verdict, learners_of, match_learners
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
@@ -45,7 +45,7 @@ def match(budget: Budget, content: ContentMetadata, *entries: str, **more: Any) 
         budget,
         content_key=content.content_key,
         course_key=content.parent_key or content.content_key,
-        addressees=addresses.read_all(entries),
+        learners=learners_of(addresses.read_all(entries)),
         now=NOW,
         **more,
     )

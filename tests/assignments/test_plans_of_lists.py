@@ -8,8 +8,10 @@ import re
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from bursary.assignments.listing import ORDERINGS, AssignmentFilters
+from bursary.assignments.cursors import cursor_page
+from bursary.assignments.listing import ORDERINGS, AssignmentFilters, counts_by_learner_state
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from tests import many, world
@@ -37,6 +39,21 @@ def test_a_list_is_read_from_indexes(subtests: pytest.Subtests) -> None:
         for ordering in (key, f"-{key}"):
             with subtests.test("an index in the list's order", ordering=ordering):
                 assert "Sort" not in plan(budget, ordering=ordering)
+    with subtests.test("counts of a state, from an index alone"):
+        rows = LearnerContentAssignment.objects.filter(budget=budget)
+        found = str(
+            counts_by_learner_state(AssignmentFilters({"state": "allocated"}, queryset=rows).qs).explain()
+        )
+        assert "Index Only Scan using assignment_counts" in found, found
+    with subtests.test("a page by cursor, from an index in its order"):
+        with CaptureQueriesContext(connection) as queries:
+            first = cursor_page(rows, column="recent_action_at", descending=True, size=25)
+            cursor_page(rows, column="recent_action_at", descending=True, size=25, cursor=first.later)
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {queries[-1]['sql']}")
+            found = "\n".join(line for (line,) in cursor.fetchall())
+        assert "using assignment_by_action" in found, found
+        assert "Sort" not in found, found
     with subtests.test("of an address, by the keys of its mailbox"):
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_bitmapscan = on")

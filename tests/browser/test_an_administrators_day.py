@@ -12,6 +12,7 @@ from bursary.access.models import Role
 from bursary.assignments import cancellation
 from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.dashboard import bulk_work
 from tests import world
@@ -97,7 +98,24 @@ def test_from_a_ticked_row_the_keyboard_skips_to_the_actions_and_going_back_keep
 
     expect(page.get_by_role("heading", name="Remind the learner of one assignment?")).to_be_visible()
     page.go_back()
-    expect(page.get_by_text(f"1 / {COUNT + 1}")).to_be_visible()
+    expect(page.get_by_text("Selected: 1")).to_be_visible()
+
+
+def test_many_deadlines_become_later_each_by_two_weeks_and_a_cut_is_asked_about(
+    visitor: Visitor, budget: Budget
+) -> None:
+    terms.change(budget, now=world.NOW, terms={"ends_at": world.NOW + timedelta(days=100)})
+    page = visitor.open("/assignments/?status=waiting")
+    page.get_by_label("that the filter finds").check()
+    page.get_by_role("button", name="Extend").click()
+    visitor.looks_over()
+    page.get_by_role("button", name="+2 weeks").click()
+    expect(page.get_by_role("alert")).to_contain_text("5 of them are extended by less than that")
+    visitor.looks_over()
+    page.get_by_role("button", name="Extend as far as that").click()
+
+    expect(page.get_by_role("status")).to_have_text("Extended: 5.")
+    expect(page.get_by_text("its budget ends then.").first).to_be_visible()
 
 
 def test_what_the_filter_finds_is_saved_as_a_file_with_the_right_rows(

@@ -63,7 +63,11 @@ def test_25_learners_with_two_mistakes(visitor: Visitor, budget: Budget, ada: Us
     page.get_by_label("The course: the learner chooses a run").check()
     page.get_by_label("E-mail addresses").fill("\n".join(MISTYPED))
 
+    page.get_by_role("button", name="Assign", exact=True).click()
+    refused = page.get_by_role("alert")
+    expect(refused).to_contain_text("Line 12, “kim.larkspur.example”: It has no @.")
     preview = page.locator("#preview")
+    page.get_by_label("A message of your own").fill("See")
     expect(preview.get_by_role("row", name="12 kim.larkspur.example It has no @.")).to_be_visible()
     expect(preview.get_by_role("row", name="25 lee@gmial.com")).to_contain_text("perhaps lee@gmail.com")
     expect(preview.get_by_role("row", name=PEOPLE[0])).to_be_hidden()
@@ -74,6 +78,7 @@ def test_25_learners_with_two_mistakes(visitor: Visitor, budget: Budget, ada: Us
     page.get_by_label("A message of your own").fill("See you there")
     expect(page.get_by_text("13 / 1000")).to_be_visible()
     page.get_by_label("E-mail addresses").fill("\n".join(CORRECTED))
+    expect(refused).to_have_count(0)
     page.get_by_role("button", name="Assign to 25 learners for $4,975.00").dblclick()
 
     everyone_is_notified(page)

@@ -46,6 +46,7 @@ ESPERANTO = {
     "No open assignment has this address.": "Neniu malfermita asigno havas ĉi tiun adreson.",
     "the budget ends then": "tiam la buĝeto finiĝas",
     "From %(old)s to %(new)s: %(decided_by)s.": "De %(old)s al %(new)s: %(decided_by)s.",
+    "From %(old)s to %(new)s.": "De %(old)s al %(new)s.",
     "Its e-mail links were revoked on %(moment)s.": "Ĝiaj ligiloj estis nuligitaj je %(moment)s.",
     "%(weeks)s week\0%(weeks)s weeks": "%(weeks)s semajno\0%(weeks)s semajnoj",
 }
@@ -130,6 +131,14 @@ def test_a_refused_correction_is_in_the_language_of_the_page(esperanto: Client) 
     with translation.override("eo"):
         refused = address_corrections.correct(ALICE, "alicia@people.example", now=NOW)
     assert refused.sentence == "Neniu malfermita asigno havas ĉi tiun adreson."
+
+
+def test_a_correction_is_shown_in_the_language_of_the_page(esperanto: Client) -> None:
+    assignment = world.given_assignment(address=ALICE, now=NOW)
+    address_corrections.correct(ALICE, "alicia@people.example", now=NOW)
+    esperanto.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
+
+    assert f"De {ALICE} al alicia@people.example." in read(esperanto, f"/assignments/{assignment.uuid}/")
 
 
 @pytest.mark.parametrize(

@@ -351,7 +351,9 @@ def test_the_money_of_what_ended_in_a_period_is_added_up(client: Client, budget:
     assert learners(page(client, ended_from="2026-02-01")) == ["learner-2"]
     due = page(client, due_from="2026-03-01", due_to="2026-05-31")
     assert (learners(due), "1 assignment · $5.00" in due) == (["learner-4"], True)
-    assert 'class="found"' not in page(client)
+    everything = page(client)
+    assert 'href="/assignments/totals/?">Totals by budget and month' in everything
+    assert "assignments · $" not in everything
 
 
 def test_what_expired_is_added_up_over_all_budgets_and_by_month(

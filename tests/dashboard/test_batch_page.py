@@ -55,7 +55,7 @@ def page(client: Client, made: Allocation, *, htmx: bool = False, **query: str) 
 
 
 def section(text: str, name: str) -> str:
-    return text.partition(f'id="{name}"')[2].partition("</section>")[0]
+    return text.partition(f'id="{name}"')[2].partition("</section>")[0].replace("<wbr>", "")
 
 
 def figures(text: str) -> dict[str, int]:

@@ -108,6 +108,9 @@ def test_without_a_session_nothing_is_done_and_the_list_says_so(
 
     assert signed_in.redirect_chain == [("/assignments/?status=waiting", 302)]
     assert "Your sign-in had ended; nothing was done." in text(signed_in)
+    in_another_tab = client.post("/sign-in/", fields, follow=True)
+    assert in_another_tab.redirect_chain == [("/assignments/?status=waiting", 302)]
+    assert "Your sign-in had ended; nothing was done." in text(in_another_tab)
     assert State.CANCELLED not in states()
 
 
@@ -200,12 +203,26 @@ def test_a_result_names_those_of_every_batch_and_is_kept_with_the_latest_ones_of
 
     ((address, _status),) = page.redirect_chain
     assert all(f"<bdi>{row.learner_email}</bdi>" in text(page) for row in rows())
+    assert "not named here" not in text(page)
     stranger = Client()
     stranger.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
     assert stranger.get(address).headers["Location"] == "/assignments/"
     for _other in range(2):
         send(client, asked_of_all)
     assert client.get(address).headers["Location"] == "/assignments/"
+
+
+def test_a_result_has_the_number_of_those_that_it_does_not_name(
+    client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_work, "BATCH", 2)
+    monkeypatch.setattr(bulk_results, "MOST_REMARKS", 1)
+    page = post(client, verb="remind", everything="yes", query="")
+    LearnerContentAssignment.objects.update(expires_at=world.NOW)
+    for _step in range(3):
+        page = send(client, form_of(text(page)))
+
+    assert "and 4 more, which are not named here." in text(page)
 
 
 def test_no_step_follows_a_question_that_was_not_answered(client: Client, budget: Budget) -> None:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
 from bursary.access.models import Role
-from bursary.assignments import cancellation
+from bursary.assignments import cancellation, extension
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import terms
@@ -173,13 +173,10 @@ def test_a_deadline_is_extended_to_the_end_of_the_day_in_the_organisations_zone(
     first, *_others = rows()
 
     asked = post(client, verb="extend", uuid=[str(first.uuid)])
-    question, address = text(asked), asked.redirect_chain[0][0]
+    question = text(asked)
     assert 'type="date"' in question
     assert "The deadline: " in question
-    assert "No e-mail is sent about the extension." in question
-    (later, _month) = re.findall(r'href="([^"]*\?until=.*?)"', question)
-    assert later == f"{address}?until={first.expires_at.date() + timedelta(days=14)}"
-    assert f'name="until" value="{later[-10:]}"' in text(client.get(later))
+    assert "No e-mail is sent about it." in question
     for until in ("", "soon"):
         refused = text(send(client, {**form_of(question), "until": until}), status=422)
         assert "Give a day from 2 Mar 2026 to 28 Feb 2036." in refused
@@ -193,19 +190,46 @@ def test_a_deadline_is_extended_to_the_end_of_the_day_in_the_organisations_zone(
     assert 'role="status"> <p class="alert alert-warning">Nothing was done. 1 was left as it is.' in too_early
 
 
-def test_an_extension_that_another_date_cuts_short_says_so(client: Client, budget: Budget) -> None:
+def test_each_deadline_becomes_later_by_a_span_once_however_often_that_is_sent(
+    client: Client, budget: Budget
+) -> None:
+    early, late, *_others = rows()
+    extension.extend(budget, uuids=[late.uuid], until=world.NOW + timedelta(days=120), now=world.NOW)
+
+    question = text(post(client, verb="extend", everything="yes", query=""))
+    assert "The deadlines: from Sunday, 31 May 2026 to Tuesday, 30 June 2026." in question
+    spans = dict(re.findall(r'name="until" value="(\w+)".*?>(.*?)</button>', question))
+    assert spans == {
+        "two_weeks": "+2 weeks<span>: 14 Jun 2026 to 14 Jul 2026</span>",
+        "month": "+1 month<span>: 1 Jul 2026 to 30 Jul 2026</span>",
+    }
+    answers = [text(send(client, {**form_of(question), "until": "two_weeks"})) for _time in range(2)]
+
+    assert "Extended: 5." in answers[0]
+    assert "Nothing was done. Extended before: 5." in answers[1]
+    days = [datetime(2026, month, 14, 21, 59, 59, tzinfo=UTC) for month in (6, 7)]
+    assert [row.expires_at for row in rows()[:2]] == days
+    assert len(world.timeline(early)) == len(world.timeline(late)) - 1
+
+
+def test_an_extension_that_another_date_cuts_short_is_asked_about_and_says_so(
+    client: Client, budget: Budget
+) -> None:
     terms.change(budget, now=world.NOW, terms={"ends_at": datetime(2026, 6, 10, 20, tzinfo=UTC)})
     first, accepted, *_others = rows()
-    form = {"verb": "extend", "uuid": [str(first.uuid)], "confirmed": 1, "until": "2026-06-30"}
-
-    form["uuid"] = [str(first.uuid), str(accepted.uuid)]
-    form["confirmed"] = 2
+    named = {"verb": "extend", "uuid": [str(first.uuid), str(accepted.uuid)], "confirmed": 2}
     LearnerContentAssignment.objects.filter(pk=accepted.pk).update(state=State.ACCEPTED)
 
-    done = text(post(client, **form))
+    for until in ("2026-06-30", "two_weeks"):
+        asked = text(post(client, **named, until=until))
+        assert "One of them is extended by less than that, or not at all: " in asked
+        assert f'name="until" value="{until}"' in asked
+    first.refresh_from_db()
+    assert first.extended_until is None
+    done = text(send(client, form_of(asked)))
 
     assert "Extended: 1. 1 was left as it is." in done
-    left, _heading, extended = done.partition(">Extended, but not to that day</h2>")
+    left, _heading, extended = done.partition(">Extended, but by less than that</h2>")
     assert ">Left as they are</h2> " in left
     assert f"<bdi>{accepted.learner_email}</bdi>" in left
     assert f"<bdi>{first.learner_email}</bdi>" in extended

@@ -188,7 +188,7 @@ def test_without_an_enrolment_url_the_page_says_that_the_course_is_accepted(
     CatalogMembership.objects.update(links={assignment.content_key: links})
     answer = client.post(link, {"answer": "accept"}, follow=True)
     assert answer.redirect_chain == [(link, 303)]
-    assert "You have accepted the course. Good learning!" in words(answer)
+    assert "You have accepted the course. Enjoy it!" in words(answer)
     assert "javascript:" not in answer.content.decode()
 
 

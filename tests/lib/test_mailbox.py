@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import email_validator
 import idna
 import pytest
 from django.core.mail import EmailMessage
@@ -239,3 +240,52 @@ def test_an_address_is_spelt_as_it_is_written_and_with_its_domain_in_both_script
 )
 def test_an_address_has_a_form_whatever_its_script(text: str, expected: bool) -> None:
     assert mailbox.has_form(text) is expected
+
+
+DOMAINS_JUDGED = (
+    *(
+        "larkspur.example",
+        "LARKSPUR.Example",
+        "a.invalid",
+        "mail.a-b.example",
+        "larkspur.example.",
+        "gmail.com",
+    ),
+    *(
+        "-a.example",
+        "a-.example",
+        "a..example",
+        ".example",
+        "localhost",
+        "a.localhost",
+        "1.2.3.4",
+        "[1.2.3.4]",
+    ),
+    *("xn--bcher-kva.example", "XN--BCHER-KVA.example", "ab--cd.example", "a_b.example", "example", ""),
+    ".".join([idna.encode("\u4e2d" * 20).decode()] * 4 + ["example"]),  # longer in its own script
+    *(f"{'x' * 63}.example", f"{'x' * 64}.example", f"{'x.' * 100}example", f"{'x.' * 124}example"),
+)
+
+
+@given(
+    st.one_of(
+        st.text(alphabet="aA0.-+_'@ \t", max_size=12), st.text(alphabet="xY.", min_size=62, max_size=66)
+    ),
+    st.sampled_from(DOMAINS_JUDGED),
+    st.sampled_from(("", " ", "\x1f\n")),
+)
+def test_a_plain_address_is_judged_as_by_the_validator(local: str, domain: str, edge: str) -> None:
+    address = f"{local}@{domain}".strip()
+    expected: str | None = None
+    with suppress(ValueError):
+        valid = email_validator.validate_email(
+            address, allow_smtputf8=False, check_deliverability=False, strict=True
+        )
+        expected = f"{valid.ascii_local_part}@{valid.ascii_domain}".lower()
+    before = address.rpartition("@")[0]
+    if before.startswith("'") or before.endswith("'"):
+        expected = None  # our own rule
+    found: str | None = None
+    with suppress(BadAddress):
+        found = mailbox.canonical(f"{edge}{local}@{domain}{edge}")
+    assert found == expected

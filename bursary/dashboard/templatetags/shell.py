@@ -1,7 +1,7 @@
 """Template tags for what every page is built of."""
 
 from django import template
-from django.forms import BoundField
+from django.forms import BoundField, Select
 from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -22,4 +22,5 @@ def icon(name: str) -> SafeString:
 @register.filter
 def control(field: BoundField) -> SafeString:
     """Return a field's input, styled like the inputs of every page."""
-    return field.as_widget(attrs={"class": "form-control"})
+    is_choice = isinstance(field.field.widget, Select)
+    return field.as_widget(attrs={"class": "form-select" if is_choice else "form-control"})

@@ -26,6 +26,10 @@ const renewToken = (form) => {
 };
 for (const form of document.querySelectorAll("form[data-once]")) {
   const preview = form.querySelector("#preview");
+  // Why the form was refused stands above it until a preview finds nothing wrong any more.
+  new MutationObserver(() => {
+    if (!preview.querySelector(".problems, [data-unsent]")) document.querySelector("[data-refused]")?.remove();
+  }).observe(preview, { childList: true, subtree: true });
   const tryAgain = () => preview.dispatchEvent(new Event("change"));
   form.addEventListener("input", () => renewToken(form), true);
   form.addEventListener("change", () => renewToken(form), true);

@@ -19,7 +19,7 @@ for (const form of document.querySelectorAll("[data-selection]")) {
     const count = rows.filter((row) => row.checked).length;
     all.checked = count === rows.length;
     all.indeterminate = count > 0 && count < rows.length;
-    selected.textContent = everything.checked || !count ? "" : `${count} / ${rows.length}`;
+    selected.textContent = everything.checked || !count ? "" : `${selected.dataset.selected} ${count}`;
     form.toggleAttribute("data-any", count > 0 || everything.checked);
   };
   all.hidden = false;

@@ -12,7 +12,7 @@ from bursary.ops.console import OperatorCommand, progress
 
 
 class Command(OperatorCommand):
-    help = "Attach assignments without content to the replica, fetching content without a row (record 0023)."
+    help = "Attach assignments without content to the replica, fetching content without a row."
     dry_run_help = "Report what would be attached; send no request, change nothing."
 
     def run(self, *, dry_run: bool, **_options: Any) -> None:

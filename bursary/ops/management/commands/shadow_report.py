@@ -12,7 +12,7 @@ NAMED = 100
 
 
 class Command(OperatorCommand):
-    help = "Report the comparisons of shadow mode (record 0023). Ends with 1 unless the replica agrees."
+    help = "Report the comparisons of shadow mode. Ends with 1 unless the replica agrees."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

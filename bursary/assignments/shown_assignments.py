@@ -1,0 +1,166 @@
+"""Assignments as the API answers with them: the columns that it shows, and their timelines as plain rows.
+
+Whole rows of models, each with its own budget, content and actions, take five times as long to load.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, cast
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from bursary.access import known_learners
+from bursary.assignments import content_display, derived, learner_accounts, offers
+from bursary.assignments.models import (
+    FAR_FUTURE,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
+from bursary.assignments.offers import Offer
+from bursary.assignments.unanswered import newest_failure
+from bursary.budgets.models import Budget
+from bursary.lib.batches import chunks
+from bursary.replica import joining, read_modes
+
+JOIN_BY = "content_enroll_by"
+"""Sorted and filtered by one column; shown as `join_by`. FAR_FUTURE, no date, matches no filter."""
+
+ROWS_PER_QUERY = 5000
+
+COLUMNS = (
+    *("uuid", "budget", "content", "content_key", "parent_content_key", "content_title", "content_start"),
+    *("learner_email", "lms_user_id", "price_cents", "state", "cycle", "transaction_uuid"),
+    *("allocated_at", "redeeming_since", "expires_at", "expires_reason", "learner_state", "recent_action_at"),
+    *("age_ends_at", "due_date", "extended_until", JOIN_BY),
+)
+"""The columns of an assignment that are loaded."""
+
+CONTENT_COLUMNS = (
+    *("content_key", "content_type", "title", "start_date", "end_date", "enroll_by", "price_cents"),
+    *("course_type", "partners", "checked_at"),
+    *("parent_key", "completeness", "advertised_run", "offered", "enrollable", "enroll_start"),
+)
+"""Those of its content."""
+
+
+class ShownAction(NamedTuple):
+    """An action of a timeline, its fields named like the columns."""
+
+    pk: int
+    created: datetime
+    modified: datetime
+    uuid: UUID
+    action_type: str
+    completed_at: datetime | None
+    error_reason: str
+    status: str
+    error_code: str
+    cycle: int
+    retry_of_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAssignment:
+    """An assignment of which `COLUMNS` are loaded, with budget and content, and its actions in order.
+
+    `offer` is what the budget's catalog offers of its content: None where it is not known by the replica's
+    row, or was not looked at.
+    """
+
+    row: LearnerContentAssignment
+    actions: Sequence[ShownAction]
+    offer: Offer | None
+
+    def last_failure(self) -> ShownAction | None:
+        """Return the newest failure of this cycle without a retry."""
+        return newest_failure(self.actions, cycle=self.row.cycle)
+
+
+def load(
+    rows: QuerySet[LearnerContentAssignment], *, now: datetime, with_join_by: bool = True
+) -> list[ShownAssignment]:
+    """Return these assignments in their order, with content and actions. Four queries.
+
+    `join_by` looks at the runs of each: leave it out where it is not shown, and they are thousands. Where the
+    read mode is upstream, content is fetched too, fifty keys a call (`content_display`).
+    """
+    found = list(_annotated(rows))
+    _attach_budgets(found)
+    offered = _attach_held(found, now=now, with_join_by=with_join_by)
+    content_display.attach_content(found, now=now)
+    actions = _actions([row.pk for row in found])
+    return [ShownAssignment(row, actions.get(row.pk, ()), offered.get(row.pk)) for row in found]
+
+
+def load_all(pks: Sequence[int], *, now: datetime, with_join_by: bool = True) -> list[ShownAssignment]:
+    """Return the assignments with these primary keys, in this order, as `load` does. 5,000 a query."""
+    found: dict[int, ShownAssignment] = {}
+    for chunk in chunks(pks, ROWS_PER_QUERY):
+        rows = LearnerContentAssignment.objects.filter(pk__in=chunk).order_by()
+        found |= {one.row.pk: one for one in load(rows, now=now, with_join_by=with_join_by)}
+    return [found[pk] for pk in pks if pk in found]
+
+
+def _annotated(rows: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment]:
+    columns = (*COLUMNS, *(f"content__{name}" for name in CONTENT_COLUMNS))
+    return (
+        rows.select_related("content")
+        .only(*columns)
+        .annotate(
+            learns_here=known_learners.learns_at("budget__customer"), account_ended=learner_accounts.ended()
+        )
+    )
+
+
+def _attach_budgets(rows: Sequence[LearnerContentAssignment]) -> None:
+    """Give the assignments their budgets: many share one."""
+    budgets = Budget.objects.select_related("customer", "account").in_bulk({one.budget_id for one in rows})
+    for one in rows:
+        one.budget = budgets[one.budget_id]
+
+
+def _attach_held(
+    rows: Sequence[LearnerContentAssignment], *, now: datetime, with_join_by: bool
+) -> dict[int, Offer]:
+    """Say of each whether its catalog holds the content (`derived.held`), and until when it can be joined.
+
+    Return the offers, where runs were looked at for that.
+    """
+    offered: dict[int, Offer] = {}
+    held = joining.held_content(
+        {one.content.content_key for one in rows if one.content},
+        catalogs={one.budget.catalog_uuid for one in rows},
+        with_runs=with_join_by,
+    )
+    for one in rows:
+        catalog, row = one.budget.catalog_uuid, cast("Any", one)
+        row.is_held = (catalog, one.content_id) in held.contents
+        if not with_join_by:
+            continue
+        date = one.content_enroll_by
+        if row.is_held and one.content:
+            runs = held.runs.get((catalog, one.content.content_key), ())
+            offered[one.pk] = offers.of_row(one.content, runs=runs, in_catalog=True)
+            date = _joined_by(one, offered[one.pk], now=now)
+        row.join_by = None if date == FAR_FUTURE else date
+    if read_modes.reads_upstream():
+        return {}
+    return {pk: offer for pk, offer in offered.items() if not joining.lacks_runs(offer.content)}
+
+
+def _joined_by(one: LearnerContentAssignment, offer: Offer, *, now: datetime) -> datetime:
+    """Return `derived.joined_by`: the rule in Python."""
+    own_end = one.extended_until or min(one.age_ends_at, one.due_date or FAR_FUTURE)
+    before = min(own_end, one.budget.ends_at or FAR_FUTURE)
+    return offer.joined_by(now=derived.as_of(one, now=now), before=before)
+
+
+def _actions(pks: Iterable[int]) -> dict[int, list[ShownAction]]:
+    found: dict[int, list[ShownAction]] = defaultdict(list)
+    rows = LearnerContentAssignmentAction.objects.filter(assignment__in=list(pks)).timeline()
+    for assignment, *columns in rows.values_list("assignment", *ShownAction._fields):
+        found[assignment].append(ShownAction(*columns))
+    return found

@@ -1,0 +1,83 @@
+"""Inserting many rows at once, when most of their columns are alike.
+
+Django's `bulk_create` prepares each value of each row, and sends it. Of thousands of rows that one request
+makes, a few columns differ: on PostgreSQL the others are prepared and sent once a statement. Measured with
+10,000 assignments and their 30,000 actions: a third of the time. Other engines insert as Django does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import NoneType
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from django.db import connection, models
+
+from bursary.lib.batches import chunks
+
+_Field: TypeAlias = "models.Field[Any, Any]"
+
+_AS_THEY_ARE = frozenset({str, int, UUID, NoneType})
+"""What no field prepares: PostgreSQL takes it as it is."""
+
+
+@dataclass
+class _Columns:
+    """The values of some rows, as the database takes them."""
+
+    shared: dict[_Field, Any] = field(default_factory=dict)
+    own: dict[_Field, list[Any]] = field(default_factory=dict)
+
+
+def insert_all(rows: Sequence[models.Model], *, size: int) -> None:
+    """Insert rows of one model, `size` a statement, as `bulk_create` does: no `save()`, no signals.
+
+    Their primary keys are filled in, but on MySQL, which does not return them. Call it in a transaction.
+    """
+    for chunk in chunks(rows, size):
+        columns = _columns(chunk) if connection.vendor == "postgresql" else None
+        if columns is None:
+            type(chunk[0])._default_manager.bulk_create(chunk)
+        else:
+            _insert(chunk, columns)
+
+
+def _columns(rows: Sequence[models.Model]) -> _Columns | None:
+    """Return the columns of some rows; None where they are not for `_insert`: expressions, one row."""
+    found = _Columns()
+    for one in type(rows[0])._meta.concrete_fields:
+        if one.primary_key:
+            continue
+        values = [one.pre_save(row, True) for row in rows]
+        if any(hasattr(kind, "resolve_expression") for kind in set(map(type, values))):
+            return None
+        if values.count(values[0]) == len(values):
+            found.shared[one] = one.get_db_prep_save(values[0], connection)
+        else:
+            found.own[one] = [
+                value if type(value) in _AS_THEY_ARE else one.get_db_prep_save(value, connection)
+                for value in values
+            ]
+    return found if found.own else None
+
+
+def _insert(rows: Sequence[models.Model], columns: _Columns) -> None:
+    quote, model = connection.ops.quote_name, type(rows[0])
+    names = ", ".join(quote(str(one.column)) for one in (*columns.shared, *columns.own))
+    once = [f"%s::{_kind(one)}" for one in columns.shared]
+    own = [f"c{number}" for number in range(len(columns.own))]
+    arrays = ", ".join(f"%s::{_kind(one)}[]" for one in columns.own)
+    statement = (
+        f"INSERT INTO {quote(model._meta.db_table)} ({names}) SELECT {', '.join([*once, *own])} "  # noqa: S608  # the model's names
+        f"FROM UNNEST({arrays}) AS own({', '.join(own)}) RETURNING {quote(str(model._meta.pk.column))}"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [*columns.shared.values(), *columns.own.values()])
+        for row, (key,) in zip(rows, cursor.fetchall(), strict=True):
+            row.pk = key
+            row._state.adding, row._state.db = False, connection.alias
+
+
+def _kind(one: _Field) -> str:
+    """Return the column's type, without its length: a cast would cut a text that the column refuses."""
+    return str(one.db_type(connection)).split("(")[0]
