@@ -105,7 +105,7 @@ mutants: .venv/.dev  ## Change the core's lines one at a time and list the chang
 
 LANGUAGE ?= en
 messages: export BURSARY_VAR_DIR = $(CURDIR)/.venv/messages
-messages: export BURSARY_SECRET_KEY = messages
+messages: export BURSARY_SECRET_KEY = messages-need-a-key-that-signs-nothing
 messages: .venv/.dev  ## Collect what is to be translated into bursary/locale, and compile it (LANGUAGE=de; GNU gettext)
 	@command -v msgfmt >/dev/null || { echo "GNU gettext is needed (Debian: apt-get install gettext)"; exit 1; }
 	@mkdir -p $(BURSARY_VAR_DIR) bursary/locale
@@ -117,7 +117,7 @@ screenshots: .venv/.dev  ## Take the pictures of the pages in docs/images anew, 
 
 check: export BURSARY_VAR_DIR = $(CURDIR)/.venv/check
 check: export BURSARY_DATABASE_URL = sqlite:///$(CURDIR)/.venv/check/bursary.sqlite3
-check: export BURSARY_SECRET_KEY = check
+check: export BURSARY_SECRET_KEY = checks-need-a-key-that-signs-nothing
 check: .venv/.dev  ## Check style, types, layers, sizes, settings and migrations
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check

@@ -23,7 +23,7 @@ def main(name: str) -> int:
             del os.environ[variable]
         os.environ |= {
             "BURSARY_VAR_DIR": folder,
-            "BURSARY_SECRET_KEY": "recording",
+            "BURSARY_SECRET_KEY": "recording-needs-a-key-that-signs-nothing",
             "BURSARY_EXECUTOR": "none",
             "BURSARY_CLOCK": "none",
             "DJANGO_SETTINGS_MODULE": "bursary.config.settings",

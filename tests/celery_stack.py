@@ -46,7 +46,7 @@ class CeleryStack:
         folder.mkdir(exist_ok=True)
         return environment(
             folder,
-            BURSARY_SECRET_KEY="tests",
+            BURSARY_SECRET_KEY="a-key-of-tests-that-signs-nothing-else",
             BURSARY_BASE_URL="http://testserver",
             BURSARY_DATABASE_URL=database_url(),
             BURSARY_EXECUTOR="celery",

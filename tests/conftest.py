@@ -118,7 +118,7 @@ ON_SQLITE_ONLY = [
     ),
     # Start processes of their own, which use SQLite whatever the tests run on.
     *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_demo_year.py", "ops/test_serving.py"),
-    *("ops/test_serving_fairly.py", "ops/test_fuzzing.py"),
+    *("ops/test_serving_fairly.py", "ops/test_fuzzing.py", "ops/test_http_worker.py"),
     *("deploy/test_deploy_files.py", "ops/test_distribution.py"),  # read files, and install in a folder
     "api/test_idempotency.py",  # claims are tested on both, in access/test_idempotency.py
     # Which address, scope or repeated request means what. Unique addresses, keys and claims are tested on

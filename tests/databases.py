@@ -52,7 +52,7 @@ def _make_environment(config: pytest.Config) -> None:
         folder = Path(tempfile.mkdtemp(prefix="bursary-tests-"))
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
         os.environ["BURSARY_TEST_DIR"] = str(folder)
-    os.environ["BURSARY_SECRET_KEY"] = "tests"
+    os.environ["BURSARY_SECRET_KEY"] = "a-key-of-tests-that-signs-nothing-else"
     os.environ["BURSARY_EXECUTOR"] = "none"
     os.environ["BURSARY_CLOCK"] = "none"
     os.environ["BURSARY_BASE_URL"] = "http://testserver"

@@ -20,6 +20,7 @@ from bursary.access.models import (
     RequestTally,
     RoleGrant,
     SeenAdministrator,
+    SignInFailures,
     User,
     learner_key,
     of_mailboxes,
@@ -138,6 +139,11 @@ class NoticeAddressAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django'
     list_select_related = ("customer",)
     search_fields = ("address", "customer__name")
     autocomplete_fields = ("customer",)
+
+
+@admin.register(SignInFailures)
+class SignInFailuresAdmin(ReadOnlyAdmin):
+    list_display = ("digest", "failures", "since")
 
 
 @admin.register(SeenAdministrator)

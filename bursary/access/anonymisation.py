@@ -10,6 +10,7 @@ from django.contrib.sessions.models import Session
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
+from bursary.access import sign_in_limits
 from bursary.access.models import (
     AccountAddress,
     ApiKey,
@@ -56,6 +57,7 @@ def anonymise(accounts: Sequence[User], *, now: datetime) -> None:
     """Remove names, address, roles and every way to sign in from accounts. The rows stay, as actors."""
     pks = [account.pk for account in accounts]
     for account in accounts:
+        sign_in_limits.forget(account.get_username())
         account.username = account.email = placeholder_email()
         account.first_name = account.last_name = ""
         account.lms_user_id = account.last_login = None

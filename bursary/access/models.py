@@ -17,12 +17,12 @@ from bursary.access.mail_models import Suppression as Suppression
 from bursary.access.mail_models import SuppressionReason as SuppressionReason
 from bursary.access.request_models import IdempotentRequest as IdempotentRequest
 from bursary.access.request_models import RequestTally as RequestTally
+from bursary.access.sign_in_failures import SignInFailures as SignInFailures  # a table of this app
 from bursary.budgets.models import Customer
 from bursary.lib import mailbox
 from bursary.lib.leases import LeasedRow
 
-# How often `account_linking` looks for assignments of an account that has changed: some are committed late.
-LOOKS = 10
+LOOKS = 10  # of `account_linking`, for assignments of an account that has changed: some are committed late
 
 
 def learner_key(address: str) -> str:

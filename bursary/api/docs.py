@@ -10,11 +10,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-
 
 class _RefusesInJson(APIView):
     """Open to all. A key that does not work is refused as at every address: no renderer here could."""
@@ -38,12 +33,6 @@ class Docs(_RefusesInJson, SpectacularSwaggerSplitView):
 
     url_name = "schema"
     template_name = "api/description.html"
-
-    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
-        """Return the response with its headers."""
-        response = super().finalize_response(request, response, *args, **kwargs)
-        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        return response
 
 
 @cache

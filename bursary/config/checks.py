@@ -14,6 +14,7 @@ from django.db import connection
 from django.utils import timezone
 
 from bursary.access import signing_keys
+from bursary.config.secret_key import SHORTEST_SECRET
 from bursary.events import webhook
 from bursary.ops import health
 
@@ -23,7 +24,6 @@ BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps")
 MOST_THREADS = 64
 MOST_SENDS = 1_000_000
 SHORTEST_TOKEN = 20  # characters
-SHORTEST_SECRET = 32  # characters
 LONGEST_URL = 255  # characters, as the column: MySQL has no longer one that is unique
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 EVENT_BUSES = ("redis", "rediss", "unix")
@@ -106,13 +106,13 @@ def _processes() -> Iterator[checks.Error]:
         )
     if not 1 <= settings.RUNNER_THREADS <= MOST_THREADS:
         yield _error(
-            "E040",
+            "E036",
             f"BURSARY_RUNNER_THREADS is {settings.RUNNER_THREADS}.",
             hint=f"Set it to a number from 1 to {MOST_THREADS}: each has a connection to the database.",
         )
     if not 0 <= settings.SENDS_PER_MINUTE <= MOST_SENDS:
         yield _error(
-            "E041",
+            "E037",
             f"BURSARY_SENDS_PER_MINUTE is {settings.SENDS_PER_MINUTE}.",
             hint=f"Set it to what the mail server allows, at most {MOST_SENDS}; 0 is no limit.",
         )

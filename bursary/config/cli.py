@@ -43,7 +43,7 @@ def main() -> None:
     reads_data = _reads_data(arguments)
     if reads_data:
         _require_data_folder(arguments)
-    else:
+    elif not Path(os.environ.get("BURSARY_VAR_DIR", "var"), "secret.key").exists():
         # The settings need a key; one that is gone with this process signs nothing.
         os.environ.setdefault("BURSARY_SECRET_KEY", secrets.token_urlsafe(64))
     _require_settings()

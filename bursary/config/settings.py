@@ -2,7 +2,6 @@
 `docs/operations.md` lists them, and `checks.py` refuses wrong combinations."""
 
 import os
-import secrets
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +13,8 @@ from corsheaders.defaults import default_headers
 from django.conf.locale import LANG_INFO
 from django.contrib.messages import constants as messages
 from django.core.exceptions import ImproperlyConfigured
+
+from bursary.config.secret_key import kept_secret
 
 env = environ.Env()
 
@@ -66,23 +67,6 @@ def database_config(name: str, *, default: str) -> dict[str, Any]:
         raise ImproperlyConfigured(unusable) from error
 
 
-def kept_secret(path: Path) -> str:
-    """Return the secret key kept in `path`; make it (mode 0600), and its folder, at the first start."""
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the mails in it are personal data
-        # A hard link appears whole or not at all: two processes that start together agree on one key.
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_urlsafe(64))
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_text().strip()
-
-
 # -- Where things are ---------------------------------------------------------------------------------------
 
 PACKAGE_DIR = Path(__file__).resolve().parent.parent
@@ -105,8 +89,18 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
 if CLIENT_ORIGINS:
     # This cookie signs in no user. The session's stays Lax: another site's page never has the session.
     CSRF_COOKIE_SAMESITE, CSRF_COOKIE_SECURE = "None", True
-if env.bool("BURSARY_BEHIND_PROXY", default=False):
+BEHIND_PROXY = env.bool("BURSARY_BEHIND_PROXY", default=False)
+if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+PROXIES = whole_number("BURSARY_PROXIES", default=1) if BEHIND_PROXY else 0
+SECURE_HSTS_SECONDS = whole_number("BURSARY_HSTS_SECONDS", default=0)
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # HSTS of subdomains, and
+    "security.W021",  # HSTS in browsers' own lists: the domain's owner decides, not one service below it
+    "security.W008",  # the redirect to https: the proxy does it; here it would break health checks
+    "security.W004",  # says the same as W045, and names no setting that there is; so do these two as W040:
+    *("security.W012", "security.W016"),  # cookies are secure where the base URL is https
+]
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -135,10 +129,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "bursary.config.proxies.client_address",
     "bursary.config.heads.without_body",
     "corsheaders.middleware.CorsMiddleware",  # outside of what answers errors, which clients read, too
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "bursary.config.policies.restricted",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -146,6 +142,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "bursary.config.lockouts.too_many_attempts",
 ]
 
 CORS_ALLOWED_ORIGINS = CLIENT_ORIGINS
@@ -178,6 +175,10 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"bursary.access.passwords.{name}"} for name in ("UnlikeItsOwner", "LongEnough", "NotCommon")
 ]
 PASSWORD_RESET_TIMEOUT = 3 * 60 * 60  # seconds: mail may be held up by a server that asks to come again
+AUTHENTICATION_BACKENDS = [
+    "bursary.access.sign_in_limits.LimitedBackend",
+    "django.contrib.auth.backends.ModelBackend",  # of sessions that began before the other was there
+]
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"

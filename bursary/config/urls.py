@@ -4,12 +4,14 @@ from django.contrib import admin
 from django.urls import include, path
 
 from bursary.api.csrf import CsrfToken
+from bursary.dashboard.views import icon
 
 urlpatterns = [
     path("api/v1/", include("bursary.api.urls")),
     path("api/v2/", include("bursary.api.subsidy_urls")),
     path("csrf/api/v1/token", CsrfToken.as_view(), name="csrf-token"),  # without a slash, as clients ask
     path("admin/", admin.site.urls),
+    path("favicon.ico", icon, name="favicon"),
     path("", include("bursary.ops.urls")),
     path("", include("bursary.dashboard.urls")),
 ]

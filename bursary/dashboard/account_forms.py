@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from django import forms
 from django.conf import settings
+from django.contrib.auth import authenticate
 from django.contrib.auth.forms import (
     AuthenticationForm,
     PasswordChangeForm,
@@ -20,6 +21,7 @@ from django.contrib.auth.tokens import default_token_generator
 from django.core.exceptions import ValidationError
 from django.db import connections
 from django.db.models import Q
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.encoding import force_bytes
@@ -125,10 +127,19 @@ class ChangePasswordForm(PasswordChangeForm):
         "password_incorrect": _("That is not your present password. Capital letters matter."),
     }
 
-    def __init__(self, *sent: Any, **options: Any) -> None:
+    def __init__(self, *sent: Any, request: HttpRequest, **options: Any) -> None:
         super().__init__(*sent, **options)
+        self.request = request
         self.fields["old_password"].label = _("Present password")
         _name_new_password(self)
+
+    def clean_old_password(self) -> str:
+        """Return the present password. It is checked as one that signs in: a wrong one counts."""
+        password: str = self.cleaned_data["old_password"]
+        if authenticate(self.request, username=self.user.get_username(), password=password) is None:
+            wrong = self.error_messages["password_incorrect"]
+            raise ValidationError(wrong)
+        return password
 
 
 def _name_new_password(form: forms.Form) -> None:

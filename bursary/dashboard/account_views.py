@@ -1,5 +1,7 @@
 """One's own account: password and API keys; and the way back in for a forgotten password."""
 
+from typing import Any
+
 from django.contrib import messages
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.decorators import login_required
@@ -13,6 +15,7 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
+from bursary.access import sign_in_limits
 from bursary.access.models import ApiKey, User
 from bursary.access.permissions import Permission, may_anywhere
 from bursary.dashboard.account_forms import (
@@ -84,6 +87,10 @@ class ChangePassword(auth_views.PasswordChangeView):
     form_class = ChangePasswordForm
     success_url = reverse_lazy("account")
 
+    def get_form_kwargs(self) -> dict[str, Any]:
+        """Return what the form is made with: the request, of which wrong passwords are counted."""
+        return super().get_form_kwargs() | {"request": self.request}
+
     def form_valid(self, form: object) -> HttpResponse:
         """Say so on the account's page."""
         messages.success(self.request, _("Your password is changed. You are signed out everywhere else."))
@@ -115,7 +122,9 @@ class NewPassword(auth_views.PasswordResetConfirmView):
     success_url = reverse_lazy("sign-in")
 
     def form_valid(self, form: object) -> HttpResponse:
-        """Say so on the page to sign in."""
+        """Say so on the page to sign in, which is not locked for the user any more."""
+        assert isinstance(self.user, User)  # noqa: S101  # the link's
+        sign_in_limits.unlock(self.user.get_username(), request=self.request)
         messages.success(self.request, _("Your password is changed. Sign in with it."))
         return super().form_valid(form)  # type: ignore[arg-type]  # Django's form
 

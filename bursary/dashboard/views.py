@@ -12,6 +12,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
@@ -111,6 +112,12 @@ class SignOut(LogoutView):
         response = super().post(request, *args, **kwargs)
         messages.success(request, _("You are signed out."))
         return response
+
+
+@require_safe
+def icon(request: HttpRequest) -> HttpResponse:
+    """Redirect to the icon, for browsers that look where every site once had it."""
+    return redirect(static("dashboard/bursary.svg"), permanent=True)
 
 
 def _demo_file() -> str:

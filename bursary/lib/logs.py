@@ -3,6 +3,7 @@
 import logging
 import re
 import traceback
+from urllib.parse import unquote
 
 from bursary.lib.trouble import is_trouble
 
@@ -10,14 +11,38 @@ LONGEST_LINE = 300  # characters of an error
 
 _TOKEN = re.compile(r"(/[au]/)[^/\s\"'?#]{40,}|(/new-password/[^/\s\"'?#]+/)[^/\s\"'?#]{30,}")
 _ADDRESS = re.compile(r"[^\s'\"()<>=,:;]+@[^\s'\"()<>=,:;]+")
+# Of a mailbox, not of a program or a host: with a dot in its domain. Bounded, as lines may be long.
+_MAILBOX = re.compile(
+    r"[^\s'\"()<>=,:;/?&]{1,254}(?:@|%40)[^\s'\"()<>=,:;/?&@]{1,254}\.[^\s'\"()<>=,:;/?&@]{1,64}",
+    re.IGNORECASE,
+)
+_PARAMETER = re.compile(r"[\w.\[\]-]{1,40}")
 
 
 class Formatter(logging.Formatter):
-    """Leaves out the tokens of links in mails, which answer for a learner or set a password."""
+    """Leaves out addresses, and the tokens of links in mails: they answer for a learner or set a password."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, stack trace included, without tokens."""
-        return without_tokens(super().format(record))
+        """Return the line, stack trace included, without tokens and e-mail addresses."""
+        return _MAILBOX.sub("…", without_tokens(super().format(record)))
+
+
+def masked_url(url: str) -> str:
+    """Return an address that was asked for as a log may have it: which parameters, without their values.
+
+    Values are what was searched for: names, addresses. Control characters, which a terminal obeys, are left
+    out of it, too.
+    """
+    path, _, asked = url.partition("#")[0].partition("?")
+    names = [one.partition("=")[0] for one in asked.split("&") if one]
+    query = "&".join(f"{name if _PARAMETER.fullmatch(name) else '…'}=…" for name in names)
+    path = "/".join("…" if "@" in unquote(one) else one for one in path.split("/"))
+    return printable(f"{path}{'?' if query else ''}{query}")
+
+
+def printable(text: str) -> str:
+    """Return text as one quoted word of a log's line holds it: no quotes, no control characters."""
+    return "".join(it if it.isprintable() and it != '"' else "?" for it in text)
 
 
 def without_tokens(text: str) -> str:

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from bursary.access import sign_in_limits
 from bursary.assignments import account_linking, mailbox_keys
 from bursary.delivery import executors
 from bursary.events import inbox
@@ -92,8 +93,8 @@ def _expire(clock: Clock) -> Mapping[str, object]:
 
 
 def _forget(clock: Clock) -> Mapping[str, object]:
-    """Remove the personal data of expired assignments."""
-    done = erasure_runs.run(now=clock())
+    """Remove the personal data of expired assignments, and what was counted of sign-ins."""
+    done = {**erasure_runs.run(now=clock()), "sign_in_failures": sign_in_limits.forget_lapsed(now=clock())}
     if failed := done["failed_budgets"]:
         raise TaskFailed(f"Budgets failed: {failed}")
     return done

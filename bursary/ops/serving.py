@@ -18,15 +18,17 @@ from bursary.delivery import executors
 from bursary.lib.logs import Formatter
 from bursary.lib.threads import PollingThread
 from bursary.ops import scheduler
+from bursary.ops.connection_counts import ConnectionCounts
+from bursary.ops.http_worker import DRAIN_SECONDS, HttpWorker, allow_connections
 
 HOST = "127.0.0.1"
+LOCAL_HOSTS = (HOST, "::1", "localhost")
 DEFAULT_PORT = "8000"
 BACKLOG = 256  # connections that wait to be accepted
 HTTP_THREADS = 8
 SCHEDULER_THREADS = 3  # two long tasks, such as `refresh` and `listing`, keep no other waiting
 PROCESSES_WITH_A_SERVER = 2
-LONGEST_REQUEST_LINE = 8190  # gunicorn's greatest: a hundred keys of runs in one question take 5,500
-PATIENCE_SECONDS = 30  # for requests and mails that run when the server is stopped
+MORE_PROCESSES = 64  # that signals to gunicorn may add
 
 
 class CannotListen(Exception):
@@ -44,6 +46,11 @@ def listen(bind: str) -> socket.socket:
     if not host or not port.isdecimal() or int(port) > 65535:
         raise CannotListen(f"An address to serve is HOST:PORT, such as {HOST}:{DEFAULT_PORT}, not {bind!r}.")
     host = host.strip("[]")
+    if settings.DEBUG and host not in LOCAL_HOSTS:
+        raise CannotListen(
+            f"BURSARY_DEBUG is on: {bind} would show personal data and settings to strangers. Leave it out, "
+            f"or serve on {HOST}."
+        )
     try:
         family = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -78,6 +85,7 @@ def serve(listener: socket.socket, *, workers: int = 0, access_log: bool = False
         scheduler.prepare(
             now=timezone.now()
         )  # where no beat runs, its tasks are soon late, and health says so
+    allow_connections()
     # A connection must not be shared with the processes that are forked from this one.
     connections.close_all()
     _Server(listener, workers, access_log=access_log).run()
@@ -93,18 +101,28 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load_config(self) -> None:
         runners = _Runners()
+        counts = ConnectionCounts(self._workers + MORE_PROCESSES)
+
+        def before_fork(_server: object, worker: HttpWorker) -> None:
+            worker.counts, worker.place = counts, counts.open()
+
+        def after_end(_server: object, worker: HttpWorker) -> None:
+            counts.close(worker.place)
+
         chosen: dict[str, Any] = {
             "bind": f"fd://{self._socket}",
-            "worker_class": "gthread",
+            "worker_class": HttpWorker,
             "workers": self._workers,
             "threads": HTTP_THREADS,
-            "limit_request_line": LONGEST_REQUEST_LINE,
-            "graceful_timeout": PATIENCE_SECONDS,
+            # For the requests and the mails that run when the server is stopped.
+            "graceful_timeout": DRAIN_SECONDS + int(settings.SEND_DEADLINE.total_seconds()),
             "loglevel": "warning",
             "umask": 0o077,  # gunicorn's own default would make mails readable by every user
             "logger_class": _Log,
             "accesslog": "-" if self._access_log else None,
             "control_socket_disable": True,
+            "pre_fork": before_fork,
+            "child_exit": after_end,
             "post_worker_init": runners.start,
             "worker_int": runners.interrupt,
             "worker_exit": runners.stop,

@@ -14,6 +14,7 @@ from bursary.access.models import Role, User
 from bursary.assignments import cancellation, declining, redemption, signed_links, unsubscribing
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.config import lockouts
 from bursary.dashboard import views
 from tests import world
 from tests.browser.visitor import Visitor
@@ -148,6 +149,10 @@ def gone_wrong(
     with page.expect_navigation() as sent:
         page.keyboard.press("Enter")
     yield 403, sent.value
+    with monkeypatch.context() as locked:
+        later = timezone.now() + timedelta(minutes=9)
+        locked.setattr(lockouts, "locked_until", lambda request: later)
+        yield 429, page.goto(f"{origin}/sign-in/")
     visitor.sign_in(scene.alice)
     for view, error, status, path in (
         ("own_page", PermissionDenied(), 403, "/courses/"),

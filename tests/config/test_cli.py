@@ -121,7 +121,11 @@ def test_its_files_are_readable_by_their_owner_alone(installed: Path) -> None:
     assert [path.stat().st_mode & 0o077 for path in made] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("key", [{}, {"BURSARY_SECRET_KEY": "given"}], ids=["no key", "a key"])
+@pytest.mark.parametrize(
+    "key",
+    [{}, {"BURSARY_SECRET_KEY": "given-a-key-of-tests-that-signs-nothing-else"}],
+    ids=["no key", "a key"],
+)
 def test_outside_its_folder_a_command_names_the_folder_and_makes_none(
     key: dict[str, str], tmp_path: Path
 ) -> None:
@@ -159,7 +163,7 @@ def test_help_and_check_need_no_folder_and_make_none(tmp_path: Path) -> None:
 
 def test_with_a_key_and_a_database_server_no_folder_is_needed(tmp_path: Path) -> None:
     settings = {
-        "BURSARY_SECRET_KEY": "given",
+        "BURSARY_SECRET_KEY": "given-a-key-of-tests-that-signs-nothing-else",
         "BURSARY_DATABASE_URL": "postgres://bursary@127.0.0.1:1/bursary",
     }
     commands = ["deliver", "check --database default", "deliver --nothing"]
@@ -205,7 +209,7 @@ def test_a_database_of_an_older_chain_of_migrations_is_refused_in_a_sentence_and
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "bursary.sqlite3"
-    (tmp_path / "secret.key").write_text("tests")
+    (tmp_path / "secret.key").write_text("a-key-of-tests-that-signs-nothing-else")
     with closing(sqlite3.connect(file)) as old:
         old.execute(
             "CREATE TABLE django_migrations (id integer PRIMARY KEY, app text, name text, applied text)"

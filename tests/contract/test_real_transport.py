@@ -69,7 +69,7 @@ def test_an_administrator_and_a_learner_go_through_their_days_with_the_clients_t
     tmp_path: Path,
 ) -> None:
     port = free_port()
-    (tmp_path / "secret.key").write_text("tests")
+    (tmp_path / "secret.key").write_text("a-key-of-tests-that-signs-nothing-else")
     env = environment(
         tmp_path,
         PORT=str(port),

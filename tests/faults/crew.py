@@ -91,7 +91,7 @@ class Crew:
             folder,
             **{
                 "BURSARY_DATABASE_URL": database_url(),
-                "BURSARY_SECRET_KEY": "tests",
+                "BURSARY_SECRET_KEY": "a-key-of-tests-that-signs-nothing-else",
                 "BURSARY_BASE_URL": "http://testserver",
                 "BURSARY_EMAIL_URL": f"smtp://127.0.0.1:{smtp_port}",
                 "BURSARY_EXECUTOR": executor.setting,

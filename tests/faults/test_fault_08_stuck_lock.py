@@ -38,7 +38,7 @@ def test_fault_08_a_process_that_is_killed_in_allocation_leaves_no_lock(tmp_path
         tmp_path,
         DJANGO_SETTINGS_MODULE="bursary.config.settings",
         BURSARY_DATABASE_URL=database_url(),
-        BURSARY_SECRET_KEY="tests",
+        BURSARY_SECRET_KEY="a-key-of-tests-that-signs-nothing-else",
     )
     dying = subprocess.Popen(
         [sys.executable, "-c", HANGS_WITH_ITS_LOCKS, content.content_key], env=env, stdout=subprocess.PIPE

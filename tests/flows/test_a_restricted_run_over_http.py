@@ -48,7 +48,9 @@ READ: dict[str, Sequence[Body]] = {
         ["api-assignment", "timeline", "redemption-status", "credits", "schema", "docs", "api-root"], PLAIN
     ),
     "csrf-token": PLAIN,
-    **dict.fromkeys(["", "healthz", "metrics", "home", "sign-in", "own-assignments", "assignment"], PLAIN),
+    **dict.fromkeys(
+        ["", "healthz", "metrics", "favicon", "home", "sign-in", "own-assignments", "assignment"], PLAIN
+    ),
     **dict.fromkeys(["assignment-list", "assignment-totals", "export-assignments", "export"], SELECTING),
     **dict.fromkeys(["budgets", "budget", "budget-spent", "failures", "allocation-batch", "batch"], PLAIN),
     **dict.fromkeys(["answer", "add-address", "accept", "decline-page", "unsubscribe"], PLAIN),

@@ -70,7 +70,7 @@ def machine(bus: RedisServer, tmp_path: Path) -> Environment:
         tmp_path,
         BURSARY_DATABASE_URL=database_url(),
         BURSARY_EVENT_BUS_URL=bus.url,
-        BURSARY_SECRET_KEY="tests",
+        BURSARY_SECRET_KEY="a-key-of-tests-that-signs-nothing-else",
     )
 
 

@@ -10,5 +10,5 @@ import pytest
 def installed(tmp_path: Path, empty_database: Path) -> Path:
     """Return the folder of an installation: an empty database and a key."""
     shutil.copy(empty_database, tmp_path)
-    (tmp_path / "secret.key").write_text("tests")
+    (tmp_path / "secret.key").write_text("a-key-of-tests-that-signs-nothing-else")
     return tmp_path

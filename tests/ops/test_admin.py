@@ -24,6 +24,7 @@ from bursary.access.models import (
     RequestTally,
     RoleGrant,
     SeenAdministrator,
+    SignInFailures,
     User,
 )
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -56,6 +57,7 @@ READ_ONLY: list[type[models.Model]] = [
     ShadowTally,
     LedgerEntry,
     LearnerLink,
+    SignInFailures,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
     InboxEvent,
@@ -118,6 +120,7 @@ def everything() -> None:
     MailServer.objects.create(name="smtp", trouble_since=world.NOW, due_at=world.NOW, early=0)
     ExternalIdentity.objects.create(user=user, issuer="https://lms.example", username="nobody")
     SeenAdministrator.objects.create(user=user, customer=customer, seen_at=world.NOW)
+    SignInFailures.objects.create(digest="3" * 64, failures=1, since=world.NOW)
     NoticeAddress.objects.create(customer=customer, address="nobody@nowhere.invalid")
     IdempotentRequest.objects.create(user=user, identity="1" * 64, fingerprint="2" * 64, created=world.NOW)
     RequestTally.objects.create(caller="key 1", minute=29_541_660, count=3)

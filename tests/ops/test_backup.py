@@ -150,7 +150,11 @@ def test_a_backup_under_load_is_restored_as_one_consistent_state(copies: Copies,
         before = LearnerContentAssignment.objects.count()
         copies.back_up()
     live = {str(uuid) for uuid in LearnerContentAssignment.objects.values_list("uuid", flat=True)}
-    env = environment(tmp_path, BURSARY_SECRET_KEY="tests", BURSARY_DATABASE_URL=copies.restore())
+    env = environment(
+        tmp_path,
+        BURSARY_SECRET_KEY="a-key-of-tests-that-signs-nothing-else",
+        BURSARY_DATABASE_URL=copies.restore(),
+    )
 
     examined = bursary("shell", "--no-imports", "--command", EXAMINE, env=env)
     assert examined.returncode == 0, examined.stderr

@@ -1,5 +1,6 @@
 """`bursary serve` in a process of its own: it answers, and delivers what is requested while it runs."""
 
+import http.client
 import signal
 import socket
 import sqlite3
@@ -8,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -21,8 +22,13 @@ from django.utils import timezone
 from bursary.ops import serving
 from tests import world
 from tests.ops.processes import PATIENCE, environment, start
+from tests.smtp import MailServer, mail_server
 from tests.world import CATALOG
 
+SLOW_CLIENTS = 200
+AT_MOST_SECONDS = 0.1
+HALF_A_HEAD = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: "
+HALF_A_BODY = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{"
 ACTIONS = "assignments_learnercontentassignmentaction"
 
 
@@ -76,11 +82,27 @@ def test_no_less_than_one_process_serves(workers: str) -> None:
         call_command("serve", f"--workers={workers}")
 
 
+@contextmanager
+def served(folder: Path, port: int) -> Iterator[tuple[subprocess.Popen[bytes], MailServer]]:
+    """Serve with two processes, and with a mail server."""
+    with mail_server() as mail:
+        env = environment(folder, PORT=str(port), BURSARY_EMAIL_URL=f"smtp://127.0.0.1:{mail.port}")
+        server = start("serve", "--workers", "2", env=env)
+        try:
+            until(lambda: answers(port, "/healthz") == 200, server)
+            until(lambda: len(children(server)) == 2, server)
+            yield server, mail
+        finally:
+            server.kill()
+            server.wait()
+
+
 @pytest.mark.takes_long
 @pytest.mark.django_db(transaction=True)
-def test_it_serves_and_delivers_what_another_process_requests_and_stops_on_a_signal(installed: Path) -> None:
+def test_it_serves_beside_slow_clients_delivers_and_breaks_nothing_off_when_it_is_stopped(
+    installed: Path, subtests: pytest.Subtests
+) -> None:
     port = free_port()
-    env = environment(installed, PORT=str(port))
     (installed / "catalog").mkdir()
     (installed / "catalog" / f"{CATALOG}.jsonl").write_text(
         '{"content_type": "course", "key": "RiversideX+TIDES", "title": "Tidal Engines"}'
@@ -88,26 +110,50 @@ def test_it_serves_and_delivers_what_another_process_requests_and_stops_on_a_sig
     budget, content = world.given_budget(), world.given_content("RiversideX+TIDES")
     copy("budgets_customer", "budgets_account", "budgets_budget", "replica_contentmetadata", to=installed)
 
-    server = start("serve", env=env)
-    try:
-        until(lambda: answers(port, "/healthz") == 200, server)
-        assert answers(port, "/") == 200
-        assert answers(port, "/static/dashboard/bursary.css") == 200
-        world.allocate(budget, content, world.ALICE, now=timezone.now())
-        copy("assignments_learnercontentassignment", ACTIONS, to=installed)
-        until(lambda: notified(installed) == [("done",)], server)
-        assert len(list((installed / "mail").iterdir())) == 1
+    with served(installed, port) as (server, mail):
+        assert [answers(port, path) for path in ("/", "/static/dashboard/bursary.css")] == [200, 200]
+        with subtests.test("both processes work over connections that are kept"):
+            until(lambda: connections_of(server) == [0, 0], server)
+            with ExitStack() as kept:
+                for _ in range(4):
+                    assert ask(kept.enter_context(connection_to(port))) == (200, "")
+                assert connections_of(server) == [2, 2]
+        with (
+            subtests.test("a request is answered beside many that do not come to an end"),
+            ExitStack() as slow,
+        ):
+            for begun in (HALF_A_HEAD, HALF_A_BODY, b""):
+                for _ in range(SLOW_CLIENTS):
+                    slow.enter_context(slow_client(port, begun))
+            with connection_to(port) as other:
+                assert quickest(lambda: ask(other)) < AT_MOST_SECONDS
 
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=PATIENCE) == 0
-    finally:
-        server.kill()
-        server.wait()
+        world.allocate(budget, content, world.ALICE, now=timezone.now())
+        mail.thinks_for = 1.0
+        copy("assignments_learnercontentassignment", ACTIONS, to=installed)
+        until(lambda: bool(mail.received), server)  # and is not yet answered
+        stop_in_the_middle(server, port)
+        assert (notified(installed), len(mail.received)) == ([("done",)], 1)
     said = f"Bursary serves at http://127.0.0.1:{port}/ Stop with Ctrl-C.\n"
     assert (installed / "stdout").read_text() == said
     assert (installed / "stderr").read_text() == ""
     with serving.listen(f"127.0.0.1:{port}"):
         pass  # no process was left behind on it
+
+
+def stop_in_the_middle(server: subprocess.Popen[bytes], port: int) -> None:
+    """Stop the server while a request is sent, and another may be on its way: both are answered."""
+    with connection_to(port) as kept, slow_client(port, HALF_A_BODY) as sending:
+        assert ask(kept) == (200, "")
+        server.send_signal(signal.SIGTERM)
+        while (answer := ask(kept)) == (200, ""):  # until the signal has come
+            pass
+        assert answer == (200, "close")
+        until(lambda: answers(port, "/healthz") == 0, server)
+
+        sending.sendall(b"}")
+        assert sending.recv(100).startswith(b"HTTP/1.1 200 ")
+    assert server.wait(timeout=PATIENCE) == 0
 
 
 @pytest.mark.takes_long
@@ -130,6 +176,50 @@ def test_no_log_names_the_token_of_a_link(installed: Path) -> None:
     assert '"GET /a/…/ HTTP/1.1" 404' in logs[0]
     assert "Not Found: /a/…/" in logs[1]
     assert "xxx" not in "".join(logs)
+
+
+def children(server: subprocess.Popen[bytes]) -> list[str]:
+    return Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+
+
+def connections_of(server: subprocess.Popen[bytes]) -> list[int]:
+    """Return how many connections each process of the server has: its sockets but the one that listens."""
+    try:
+        return [
+            sum(str(one.readlink()).startswith("socket:") for one in Path(f"/proc/{pid}/fd").iterdir()) - 1
+            for pid in children(server)
+        ]
+    except FileNotFoundError:  # a file was closed meanwhile
+        return []
+
+
+def connection_to(port: int) -> closing[http.client.HTTPConnection]:
+    return closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE))
+
+
+@contextmanager
+def slow_client(port: int, begun: bytes) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+        client.sendall(begun)
+        yield client
+
+
+def ask(connected: http.client.HTTPConnection) -> tuple[int, str]:
+    """Return the status, and what the answer says of the connection."""
+    connected.request("GET", "/healthz")
+    with connected.getresponse() as answer:
+        answer.read()
+        return answer.status, answer.getheader("Connection", "")
+
+
+def quickest(call: Callable[[], object]) -> float:
+    """Return the seconds of the fastest of ten calls: how long others take says more of the machine."""
+    took = []
+    for _ in range(10):
+        began = time.monotonic()
+        call()
+        took.append(time.monotonic() - began)
+    return min(took)
 
 
 def a_question_for_a_hundred_runs() -> str:

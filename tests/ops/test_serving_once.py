@@ -67,7 +67,7 @@ def served(folder: Path, port: int) -> Iterator[list[int]]:
             health.append(answers(port, "/healthz"))
 
     # Without mails, which would change what the assignments look like between two answers.
-    (folder / "secret.key").write_text("tests")
+    (folder / "secret.key").write_text("a-key-of-tests-that-signs-nothing-else")
     env = environment(
         folder,
         PORT=str(port),

@@ -27,6 +27,7 @@ from bursary.access.models import (
     RequestTally,
     Role,
     SeenAdministrator,
+    SignInFailures,
     Suppression,
     SuppressionReason,
     User,
@@ -242,6 +243,7 @@ def _fill_unfinished_work() -> None:
 def _fill_tokens() -> None:
     customer, user = Budget.objects.earliest("pk").customer, User.objects.earliest("pk")
     ExternalIdentity.objects.create(user=user, issuer="https://lms.example", username="ada")
+    SignInFailures.objects.create(digest="0" * 64, failures=3, since=NOW)
     SeenAdministrator.objects.create(user=user, customer=customer, seen_at=NOW)
     NoticeAddress.objects.create(customer=customer, address="desk@larkspur.example")
     for reason in SuppressionReason:

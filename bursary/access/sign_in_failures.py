@@ -1,0 +1,17 @@
+"""The table of wrong passwords: see sign_in_limits.py."""
+
+from django.db import models
+
+
+class SignInFailures(models.Model):
+    """How many passwords were wrong since a moment, for a name, an address, or both."""
+
+    digest = models.CharField(max_length=64, unique=True, help_text="Keyed digest of what is counted")
+    failures = models.PositiveIntegerField()
+    since = models.DateTimeField(db_index=True)  # for what deletes them
+
+    class Meta:
+        verbose_name_plural = "sign-in failures"
+
+    def __str__(self) -> str:
+        return str(self.pk)

@@ -1,0 +1,120 @@
+"""Limits of failed sign-ins: by name at one address, by name, and by address (decision 0027).
+
+Every password is checked here, whichever page asks for it. Keys and tokens are no passwords.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.backends import ModelBackend
+from django.core.exceptions import PermissionDenied
+from django.db.models import F
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from bursary.access.models import SignInFailures, User
+
+WINDOW = timedelta(minutes=30)
+"""How long failures count, and how long a lock lasts at most."""
+MOST_OF_NAME_AT_ADDRESS = 10
+MOST_OF_NAME = 100  # from many addresses
+MOST_OF_ADDRESS = 100  # of many names: an office may share one address
+MOST_FORGOTTEN = 10_000  # at a time
+_IPV6_NETWORK = 64  # bits: one client has all addresses of such a network
+
+
+class LimitedBackend(ModelBackend):
+    """Checks passwords, unless too many were wrong. The answer is the same for names that there are not."""
+
+    def authenticate(
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **more: Any,
+    ) -> User:
+        """Return the account. Raises PermissionDenied, after which no other backend is asked.
+
+        While locked no password is checked, not even the right one; `request.locked_until` is set.
+        """
+        limits = _limits(username or "", request=request)
+        now = timezone.now()
+        failed = SignInFailures.objects.filter(digest__in=limits, since__gt=now - WINDOW)
+        known = {one.digest: one for one in failed}
+        locked = [one.since + WINDOW for one in known.values() if one.failures >= limits[one.digest]]
+        if locked:
+            if request:
+                request.locked_until = max(locked)  # type: ignore[attr-defined]  # read by `locked_until`
+            raise PermissionDenied
+        user = super().authenticate(request, username=username, password=password, **more)
+        if not isinstance(user, User):
+            _count(limits, now=now)
+            raise PermissionDenied
+        of_name = set(list(limits)[:2]) & set(known)
+        if of_name:
+            SignInFailures.objects.filter(digest__in=of_name).delete()
+        return user
+
+
+def locked_until(request: HttpRequest) -> datetime | None:
+    """Return when the next password is checked, where this request's was not; None where it was."""
+    until: datetime | None = getattr(request, "locked_until", None)
+    return until
+
+
+def unlock(name: str, *, request: HttpRequest) -> None:
+    """Delete what is counted of the name and the client's address, after a link in a mail was followed."""
+    SignInFailures.objects.filter(digest__in=_limits(name, request=request)).delete()
+
+
+def forget(name: str) -> None:
+    """Delete what is counted of a name. What is counted of it at one address lapses, and names neither."""
+    SignInFailures.objects.filter(digest=_digest("name", name)).delete()
+
+
+def forget_lapsed(*, now: datetime) -> int:
+    """Delete failures that count no more; return their number, bounded."""
+    lapsed = SignInFailures.objects.filter(since__lte=now - WINDOW).order_by("since")
+    pks = list(lapsed.values_list("pk", flat=True)[:MOST_FORGOTTEN])
+    return SignInFailures.objects.filter(pk__in=pks).delete()[0]
+
+
+def _limits(name: str, *, request: HttpRequest | None) -> Mapping[str, int]:
+    """Return the digests of what is counted, each with its limit: those of the name first.
+
+    Keyed, so that the table has neither names nor addresses.
+    """
+    network = _network(request.META.get("REMOTE_ADDR", "") if request else "")
+    return {
+        _digest("name at address", name, network): MOST_OF_NAME_AT_ADDRESS,
+        _digest("name", name): MOST_OF_NAME,
+        _digest("address", network): MOST_OF_ADDRESS,
+    }
+
+
+def _network(address: str) -> str:
+    try:
+        known = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    if isinstance(known, ipaddress.IPv4Address) or known.ipv4_mapped:
+        return str(known)
+    return str(ipaddress.ip_network((known, _IPV6_NETWORK), strict=False))
+
+
+def _digest(*parts: str) -> str:
+    text = "\0".join(parts).encode(errors="surrogatepass")
+    return salted_hmac("bursary.access.sign_in_limits", text, algorithm="sha256").hexdigest()
+
+
+def _count(limits: Mapping[str, int], *, now: datetime) -> None:
+    """Count a failure. Each row in a statement of its own, so that no process waits for another's."""
+    for digest in sorted(limits):
+        rows = SignInFailures.objects.filter(digest=digest)
+        new = SignInFailures(digest=digest, failures=0, since=now)
+        SignInFailures.objects.bulk_create([new], ignore_conflicts=True)
+        rows.filter(since__lte=now - WINDOW).update(failures=0, since=now)
+        rows.update(failures=F("failures") + 1)

@@ -1,0 +1,105 @@
+"""System checks of what strangers could abuse; and with `--deploy`, of what an installation still lacks."""
+
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core import checks
+
+from bursary.config.secret_key import SHORTEST_SECRET
+
+MOST_PROXIES = 10
+LONGEST_HSTS = 2 * 365 * 24 * 60 * 60  # seconds
+LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
+
+
+@checks.register(checks.Tags.security)
+def check_security(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.CheckMessage]:
+    """Return an error for each setting that would open the service."""
+    return list(_open_doors())
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def check_deployment(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.CheckMessage]:
+    """Return a warning for each setting that an installation for people still lacks."""
+    return list(_lacking())
+
+
+def _open_doors() -> Iterator[checks.CheckMessage]:
+    if len(settings.SECRET_KEY) < SHORTEST_SECRET:
+        yield checks.Error(
+            f"BURSARY_SECRET_KEY is shorter than {SHORTEST_SECRET} characters: sessions and links could be "
+            "forged.",
+            hint="Leave it out, or make one: python3 -c 'import secrets; print(secrets.token_urlsafe(64))'",
+            id="bursary.E040",
+        )
+    if settings.DEBUG and not _is_local(settings.BASE_URL):
+        yield checks.Error(
+            "BURSARY_DEBUG is on, and BURSARY_BASE_URL is not on this machine: error pages would show "
+            "personal data and settings to strangers.",
+            hint="Leave BURSARY_DEBUG out.",
+            id="bursary.E041",
+        )
+    if settings.BEHIND_PROXY and not 1 <= settings.PROXIES <= MOST_PROXIES:
+        yield checks.Error(
+            f"BURSARY_PROXIES is {settings.PROXIES}, which is not between 1 and {MOST_PROXIES}.",
+            hint="Count the proxies, each of which adds the address before it to X-Forwarded-For.",
+            id="bursary.E042",
+        )
+    if not 0 <= settings.SECURE_HSTS_SECONDS <= LONGEST_HSTS:
+        yield checks.Error(
+            f"BURSARY_HSTS_SECONDS is {settings.SECURE_HSTS_SECONDS}, which is not between 0 and "
+            f"{LONGEST_HSTS}.",
+            hint="Begin with 3600; 31536000 is a year.",
+            id="bursary.E043",
+        )
+
+
+def _lacking() -> Iterator[checks.CheckMessage]:
+    https = urlsplit(settings.BASE_URL).scheme == "https"
+    if not https or _is_local(settings.BASE_URL):
+        yield _warning(
+            "W040",
+            f"BURSARY_BASE_URL is {settings.BASE_URL}: links in mails lead there, and passwords go there.",
+            hint="Set the public https address of the proxy: https://bursary.example.org",
+        )
+    if https and not settings.BEHIND_PROXY:
+        yield _warning(
+            "W041",
+            "BURSARY_BASE_URL is https, and BURSARY_BEHIND_PROXY is off: forms are refused, and all clients "
+            "have the proxy's address.",
+            hint="Set BURSARY_BEHIND_PROXY=true, and BURSARY_PROXIES where there are several.",
+        )
+    if settings.EMAIL_BACKEND == "bursary.delivery.file_backend.FileEmailBackend":
+        yield _warning(
+            "W042",
+            "Mails are written to files, and reach no learner.",
+            hint="Set BURSARY_EMAIL_URL.",
+        )
+    if "localhost" in settings.DEFAULT_FROM_EMAIL:
+        yield _warning(
+            "W043",
+            f"BURSARY_FROM_EMAIL is {settings.DEFAULT_FROM_EMAIL}: mail servers refuse it.",
+            hint="Set a sender at a domain of yours.",
+        )
+    if https and not settings.SECURE_HSTS_SECONDS:
+        yield _warning(
+            "W045",
+            "BURSARY_HSTS_SECONDS is not set: browsers go on asking at http://, whatever answers there.",
+            hint="Set 3600; and a year, 31536000, when https has proved to work.",
+        )
+    if "*" in settings.ALLOWED_HOSTS:
+        yield _warning(
+            "W044",
+            "BURSARY_ALLOWED_HOSTS has *: any host name is answered.",
+            hint="Name the hosts; that of the base URL is there without it.",
+        )
+
+
+def _warning(number: str, problem: str, *, hint: str) -> checks.CheckMessage:
+    return checks.Warning(problem, hint=hint, id=f"bursary.{number}")
+
+
+def _is_local(url: str) -> bool:
+    return urlsplit(url).hostname in LOCAL_HOSTS

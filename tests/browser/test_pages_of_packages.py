@@ -1,0 +1,26 @@
+"""The administration and the API's own pages, which packages bring: they work under the policy."""
+
+import pytest
+from playwright.sync_api import expect
+
+from bursary.access.models import Role
+from tests import world
+from tests.browser.visitor import PATIENCE, Visitor
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_the_administration_and_the_descriptions_of_the_api_work_under_their_policy(visitor: Visitor) -> None:
+    root = world.given_user(Role.OPERATOR, username="root", is_staff=True, is_superuser=True)
+    visitor.sign_in(root)
+    page = visitor.open("/admin/access/rolegrant/")
+    page.locator("#action-toggle").check()  # a script counts what is chosen
+    expect(page.locator(".action-counter")).to_contain_text("1 of 1 selected")
+    page = visitor.open("/admin/access/rolegrant/add/")
+    page.locator(".select2-selection").first.click()  # a script asks for the users
+    expect(page.locator(".select2-results__option")).to_have_text(str(root))
+
+    page.goto(f"{visitor.origin}/api/v1/docs/")
+    expect(page.locator(".info .title")).to_contain_text("Bursary", timeout=PATIENCE)
+    page.goto(f"{visitor.origin}/api/v1/subsidy-access-policies/?format=api")
+    expect(page.get_by_role("button", name="OPTIONS")).to_be_visible()
