@@ -15,7 +15,7 @@ from bursary.api.paging import Pages
 from bursary.api.permitted import permitted_row
 from bursary.api.policy_serializers import PolicySerializer
 from bursary.api.views import APIView
-from bursary.assignments.listing import TruthFilter
+from bursary.assignments.filters import TruthFilter
 from bursary.budgets.models import Budget
 
 

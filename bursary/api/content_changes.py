@@ -25,8 +25,8 @@ from bursary.api.paging import PageOutput, Pages
 from bursary.api.refusals import CatalogNeeded
 from bursary.api.serializers import AssignmentSerializer
 from bursary.assignments import impact
+from bursary.assignments.filters import MomentFilter
 from bursary.assignments.impact import ChangeEffect, Impact
-from bursary.assignments.listing import MomentFilter
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib import moments
 from bursary.replica.models import ContentChange, ContentMetadata

@@ -21,7 +21,7 @@ from bursary.api import refusals
 from bursary.api.authentication import TOKEN_REASONS
 from bursary.api.inputs import MOMENT
 from bursary.api.views import HEADER, LONGEST_KEY, REPLAYED, REUSED, APIView
-from bursary.assignments.listing import (
+from bursary.assignments.filters import (
     LARGEST_NUMBER,
     LONGEST_TEXT,
     MomentFilter,

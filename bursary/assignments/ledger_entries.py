@@ -18,7 +18,8 @@ from django_filters.fields import MultipleChoiceField
 
 from bursary.assignments import listing
 from bursary.assignments.choices import ActionType
-from bursary.assignments.listing import AssignmentFilters, NumberFilter, StableOrdering, TextFilter
+from bursary.assignments.filters import NumberFilter, TextFilter
+from bursary.assignments.listing import AssignmentFilters, StableOrdering
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import LedgerEntry
 

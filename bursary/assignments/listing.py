@@ -15,7 +15,6 @@ import django_filters
 from django.db.models import Case, Count, F, OrderBy, Prefetch, Q, QuerySet, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import NullIf
-from django.forms import IntegerField, Select
 from django.utils.translation import gettext as _
 from django_filters.constants import EMPTY_VALUES
 
@@ -30,16 +29,22 @@ from bursary.assignments import (
     statuses,
 )
 from bursary.assignments.choices import LearnerState, State
+from bursary.assignments.filters import (
+    ChoicesFilter,
+    MomentFilter,
+    NumberFilter,
+    NumbersFilter,
+    SpanFilter,
+    TextFilter,
+    TextsFilter,
+    TruthFilter,
+)
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.shown_assignments import JOIN_BY, ShownAssignment
 from bursary.lib import mailbox, moments
-from bursary.lib.moments import UTC_ZONE, MomentField
-from bursary.lib.truth import TruthField
+from bursary.lib.moments import UTC_ZONE
 from bursary.replica import read_modes, renamed_keys
-
-LONGEST_TEXT = 255  # characters
-LARGEST_NUMBER = 2**63 - 1
 
 DEFAULT_ORDERING = "-recent_action_time"
 
@@ -63,75 +68,6 @@ ORDERINGS: Mapping[str, str] = {
 
 _STATES = [*State.choices, ("errored", "errored")]  # a state that clients send and no assignment has
 _LEARNER_STATES = [(state.label, state.label) for state in LearnerState if state.label]
-
-
-class MomentFilter(django_filters.IsoDateTimeFilter):
-    """A date, or a date and time; in the time zone of its filter set where it names none."""
-
-    field_class = MomentField
-
-    @property
-    def field(self) -> Any:
-        """The form field: a date alone is its last second for an upper bound, else its first."""
-        zone = getattr(getattr(self, "parent", None), "zone", UTC_ZONE)
-        self.extra |= {"zone": zone, "end_of_day": self.lookup_expr == "lte"}
-        return super().field
-
-
-class SpanField(MomentField):
-    """The first and the last instant that a text means: of a date alone, of that day."""
-
-    def clean(self, value: Any) -> Any:
-        """Return both; None for no text. Raises ValidationError."""
-        first = super().clean(value)
-        return first and (first, moments.read(value, zone=self.zone, end_of_day=True))
-
-
-class SpanFilter(MomentFilter):
-    """A date, for any time of that day, or a date and time."""
-
-    field_class = SpanField
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs | {"lookup_expr": "range"})
-
-
-class TextFilter(django_filters.CharFilter):
-    """A text no longer than the columns that are searched."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, max_length=LONGEST_TEXT, **kwargs)
-
-
-class NumberFilter(django_filters.Filter):
-    """A whole number that a database can hold."""
-
-    field_class = IntegerField
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, min_value=-LARGEST_NUMBER, max_value=LARGEST_NUMBER, **kwargs)
-
-
-class TruthFilter(django_filters.BooleanFilter):
-    """`true` or `false`, or `1` or `0`."""
-
-    field_class = TruthField
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        choices = [("", "—"), ("true", "true"), ("false", "false")]
-        super().__init__(*args, widget=Select(choices=choices), **kwargs)
-
-
-class ChoicesFilter(django_filters.BaseInFilter, django_filters.ChoiceFilter):
-    """Any of a comma-separated list of choices."""
-
-
-class TextsFilter(django_filters.BaseInFilter, TextFilter):
-    """Any of a comma-separated list of texts."""
-
-
-class NumbersFilter(django_filters.BaseInFilter, NumberFilter):
-    """Any of a comma-separated list of numbers."""
 
 
 class StableOrdering(django_filters.OrderingFilter):

@@ -18,7 +18,8 @@ from bursary.access.models import User
 from bursary.access.permissions import Permission, granted
 from bursary.assignments import causes, failures, listing, statuses
 from bursary.assignments.choices import State
-from bursary.assignments.listing import ContentFiltersUnavailable, MomentFilter, TextFilter
+from bursary.assignments.filters import MomentFilter, TextFilter
+from bursary.assignments.listing import ContentFiltersUnavailable
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import LONGEST_AGE_DAYS, Budget
 from bursary.lib.moments import UTC_ZONE

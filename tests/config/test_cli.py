@@ -15,7 +15,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from bursary.config.commands import GROUPS
-from bursary.config.settings import database_config
+from bursary.config.environment import database_config
 from tests.ops.processes import PATIENCE, environment
 
 pytestmark = pytest.mark.takes_long

@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 from pytest_django import Settings
 
-from bursary.config.settings import email_config
+from bursary.config.environment import email_config
 from bursary.ops import storage
 from tests import issuer, world
 
