@@ -16,8 +16,8 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 # Compiling what a process imports takes it longer than to import it, and `make test` starts about a hundred.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-mariadb soak fuzz faults bench catalogs pages mails routes node client mutants messages \
-	screenshots check clean
+.PHONY: help run test test-mariadb package soak fuzz faults bench catalogs pages mails routes node client mutants \
+	messages screenshots check clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test: .venv/.dev  ## Run every test on SQLite, then those that depend on the eng
 test-mariadb: .venv/.dev  ## Run the tests that depend on the engine on MariaDB (Debian: apt-get install mariadb-server)
 	@echo "== Tests on mariadb"
 	@BURSARY_TEST_DB=mariadb $(BIN)/python -m pytest -n 3 --durations 10 --durations-min 3 $(ARGS)
+
+package: .venv/.dev  ## Build the package, install it in a folder from a package index, and run the demonstration from it
+	BURSARY_TEST_PACKAGE=1 $(BIN)/python -m pytest -n0 $(ARGS) tests/ops/test_distribution.py
 
 HISTORIES ?= 300
 FIGURES := -n0 -o log_cli=true -o log_cli_level=INFO
