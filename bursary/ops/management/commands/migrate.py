@@ -17,8 +17,8 @@ class Command(migrate.Command):
         except NotReady as why:
             raise CommandError(str(why)) from why
         run = super().handle
-        # The release before serves meanwhile, and its transactions may hold what a migration waits for. Where a
-        # migration was undone whole, the next run goes on from it.
+        # The release before serves meanwhile: its transactions may hold what a migration waits for. Where one
+        # was undone whole, the next run goes on from it.
         if connection.features.can_rollback_ddl:
             run = repeated_after_deadlocks(run)
         try:
