@@ -16,7 +16,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 # Compiling what a process imports takes it longer than to import it, and `make test` starts about a hundred.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-mariadb package soak fuzz faults bench catalogs pages mails routes node client mutants \
+.PHONY: help run test test-mariadb package soak fuzz faults bench performance memory catalogs pages mails routes node client mutants \
 	messages screenshots check clean
 
 help:
@@ -70,8 +70,21 @@ faults: .venv/.dev  ## Kill workers at random on every engine and executor, and 
 	done; cat $(FAULTS); \
 	if [ -n "$$failed" ]; then echo "Failed on:$$failed" >&2; exit 1; fi
 
+SCALE ?= small
+DB ?= sqlite postgres
+FIGURES_OF_BENCH = $(CURDIR)/.venv/bench.jsonl
+bench: .venv/.dev  ## Measure against SQL by hand; fails above 1.5 times a target (SCALE=small|100k|1m DB=sqlite|postgres|mariadb, ONLY=lists …)
+	@rm -f $(FIGURES_OF_BENCH); failed=; for database in $(DB); do \
+		$(BIN)/python -m bench.run --db $$database --scale $(SCALE) --out $(FIGURES_OF_BENCH) $(if $(ONLY),--only $(ONLY)) \
+			|| failed="$$failed $$database"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "Above target on:$$failed" >&2; exit 1; fi
+
+performance: .venv/.dev  ## Write docs/performance.md anew, from the figures of the last `make bench`
+	@$(BIN)/python -m bench.report $(FIGURES_OF_BENCH)
+
 COURSES ?= 100000
-bench: .venv/.dev  ## Measure the memory that a refresh needs, ten times the content against once (COURSES=…)
+memory: .venv/.dev  ## Measure the memory that a refresh needs, ten times the content against once (COURSES=…)
 	@$(BIN)/python bench/refresh_memory.py --courses $(COURSES)
 
 STEP ?= 2000

@@ -1,53 +1,91 @@
-"""What an allocation costs: the verb against SQL by hand, and the whole request.
+"""What an allocation costs: the verb against SQL by hand, and the whole request."""
 
-Usage: `python bench/allocate.py [--learners 10000]`. One JSON line a case, in milliseconds of processor time.
-"""
-
-import argparse
 import hashlib
 import itertools
 import json
-import sys
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from stage import Figure, main, side_by_side, vacuum
+from django.db import connection, transaction
+from django.db.models import Model
+from django.test import Client
 
-VERB_TO_FLOOR = 3.0
-FEW, FEW_MS = 1_000, 250.0
-SUMMARY_MS, AGAIN_MS, FULL_MS = 2_500.0, 600.0, 5_000.0  # of 10,000 learners
-MANY = 10_000
+from bench.dialects import HERE
+from bench.scales import Scale
+from bench.stage import Case, Way
+from bursary.access.models import LearnerLink, Role
+from bursary.assignments import allocation
+from bursary.assignments.models import AllocationBatch
+from bursary.assignments.models import LearnerContentAssignment as Assignment
+from bursary.assignments.models import LearnerContentAssignmentAction as Action
+from bursary.budgets.models import Account, Budget
+from tests import many, world
+
+FEW, MANY = 1_000, 10_000
+"""Learners: for how many the targets in milliseconds are meant."""
 
 _numbers = itertools.count(1)
 
-RAW = (
-    "SELECT id FROM {assignments} WHERE budget_id = %(budget)s AND content_key = %(key)s"
-    " AND mailbox_key = ANY(%(keys)s) FOR NO KEY UPDATE",
-    "INSERT INTO {links} (customer_id, learner_key, mailbox_key, learner_email, created)"
-    " SELECT %(customer)s, k, k, a, %(now)s FROM unnest(%(keys)s::text[], %(addresses)s::text[]) AS new(k, a)"
-    " ON CONFLICT (customer_id, learner_key) DO NOTHING",
-    "INSERT INTO {assignments} ({columns}) SELECT {values}"
-    " FROM unnest(%(keys)s::text[], %(addresses)s::text[], %(uuids)s::uuid[]) AS new(k, a, u),"
-    " {assignments} t WHERE t.id = %(template)s",
-    "WITH t AS MATERIALIZED (SELECT * FROM {actions} WHERE assignment_id = %(template)s)"
-    " INSERT INTO {actions} ({action_columns}) SELECT {action_values} FROM {assignments} a, t"
-    " WHERE a.allocation_batch_uuid = %(batch)s",
-)
+
+def raw_statements() -> tuple[str, ...]:
+    """Return the statements of an allocation by hand: lock, reserve, link, insert, and what is to be done."""
+    names, values = columns(
+        Assignment,
+        {
+            "uuid": "new.u",
+            "learner_email": "new.a",
+            "learner_key": "new.k",
+            "mailbox_key": "new.k",
+            "allocation_batch_uuid": "%(batch)s",
+            **dict.fromkeys(("allocated_at", "created", "modified", "recent_action_at"), "%(now)s"),
+        },
+    )
+    action_names, action_values = columns(Action, _of_action())
+    links, assignments, actions = (one._meta.db_table for one in (LearnerLink, Assignment, Action))
+    held = "held_cents = held_cents + %(cents)s WHERE id = %(budget)s"
+    return (
+        f"UPDATE {Account._meta.db_table} SET {held.replace('budget', 'account')}",
+        f"UPDATE {Budget._meta.db_table} SET {held}",
+        f"SELECT a.id FROM {HERE.learners} JOIN {assignments} a ON a.mailbox_key = new.k"
+        f" WHERE a.budget_id = %(budget)s AND a.content_key = %(key)s {_locking('a')}",
+        f"{HERE.ignoring} {links} (customer_id, learner_key, mailbox_key, learner_email, created)"
+        f" SELECT %(customer)s, new.k, new.k, new.a, %(now)s FROM {HERE.learners} WHERE true {HERE.ignored}",
+        f"INSERT INTO {assignments} ({names}) SELECT {values} FROM {HERE.learners}"
+        f" CROSS JOIN {assignments} t WHERE t.id = %(template)s",
+        f"INSERT INTO {actions} ({action_names}) SELECT {action_values} FROM {assignments} a"
+        f" JOIN {links} l ON l.customer_id = %(customer)s AND l.learner_key = a.learner_key"
+        f" CROSS JOIN {actions} t WHERE t.assignment_id = %(template)s"
+        " AND a.allocation_batch_uuid = %(batch)s ORDER BY a.id, t.id",
+    )
 
 
-OWN = {
-    "uuid": "u",
-    "learner_email": "a",
-    "learner_key": "k",
-    "mailbox_key": "k",
-    "allocation_batch_uuid": "%(batch)s",
-    "allocated_at": "%(now)s",
-}
-OF_ACTION = {"uuid": "gen_random_uuid()", "assignment_id": "a.id", "created": "%(now)s"}
-"""What differs from the template: of an assignment, and of an action."""
+def _of_action() -> dict[str, str]:
+    """Return what is selected for an action's columns, where it is not the template's."""
+    place = "row_number() OVER (PARTITION BY t.id ORDER BY a.id) - 1"
+    return {
+        "uuid": HERE.uuid,
+        "assignment_id": "a.id",
+        "created": "%(now)s",
+        "modified": "%(now)s",
+        "provider_ref": f"CASE WHEN t.provider_ref = '' THEN '' ELSE {HERE.joined.format('l.id')} END",
+        "recipient": "CASE WHEN t.recipient = '' THEN '' ELSE a.learner_email END",
+        "completed_at": "CASE WHEN t.completed_at IS NULL THEN NULL ELSE %(now)s END",
+        "due_at": f"CASE WHEN t.due_at IS NULL THEN NULL ELSE {HERE.later.format(place)} END",
+        "early": f"CASE WHEN t.early IS NULL THEN NULL WHEN {place} = 0 THEN 0 ELSE 1 END",
+    }
+
+
+def _locking(table: str) -> str:
+    return f"{HERE.locks} OF {table}" if connection.vendor == "postgresql" else HERE.locks
+
+
+def columns(model: type[Model], changed: dict[str, str]) -> tuple[str, str]:
+    """Return the names of a model's columns, and what is selected for them: of `t`, but for the changed."""
+    names = [str(one.column) for one in model._meta.concrete_fields if not one.primary_key]
+    return ", ".join(names), ", ".join(changed.get(name, f"t.{name}") for name in names)
 
 
 def fresh(count: int) -> list[str]:
@@ -56,78 +94,65 @@ def fresh(count: int) -> list[str]:
     return [f"learner-{number}.of-{request}@many.example" for number in range(count)]
 
 
-def columns(model: Any, changed: dict[str, str]) -> tuple[str, str]:
-    """Return the names of a model's columns, and what is selected for them."""
-    names = [str(one.column) for one in model._meta.concrete_fields if not one.primary_key]
-    return ", ".join(names), ", ".join(changed.get(name, f"t.{name}") for name in names)
-
-
 class Stage:
     """A budget, its content, one assignment as a template, and an administrator's client."""
 
-    def __init__(self) -> None:
-        from django.test import Client  # noqa: PLC0415  # needs the settings
-
-        from bursary.access.models import Role  # noqa: PLC0415  # needs the settings
-        from tests import many, world  # noqa: PLC0415  # needs the settings
-
+    def __init__(self, *, others: int = 0, now: datetime | None = None) -> None:
         self.budget = world.given_budget()
         self.content = world.given_content()
-        ada = world.given_user(Role.ADMINISTRATOR, customer=self.budget.customer, username="ada")
-        world.allocate(self.budget, self.content, "first@many.example")
+        ada = world.given_user(Role.ADMINISTRATOR, customer=self.budget.customer)
+        self.now = now or datetime.now(UTC)
+        world.allocate(self.budget, self.content, "first@many.example", now=self.now)
         self.template = self.budget.assignments.get()
-        many.fill(world.given_budget(customer=self.budget.customer), MANY)
+        if others:
+            many.fill(world.given_budget(customer=self.budget.customer), others)
         self.client = Client()
         self.client.force_login(ada)
-        vacuum()
+        self.statements = raw_statements()
 
-    def raw(self, count: int) -> None:
-        """Insert so many assignments, with links and actions, by statements written by hand."""
-        from django.db import connection, transaction  # noqa: PLC0415  # needs the settings
-
-        from bursary.access.models import LearnerLink  # noqa: PLC0415  # needs the settings
-        from bursary.assignments.models import LearnerContentAssignment as Assignment  # noqa: PLC0415  # the same
-        from bursary.assignments.models import LearnerContentAssignmentAction as Action  # noqa: PLC0415  # the same
-
-        addresses = fresh(count)
-        names, values = columns(Assignment, OWN)
-        action_names, action_values = columns(Action, OF_ACTION)
-        tables = {
-            "assignments": Assignment._meta.db_table,
-            "actions": Action._meta.db_table,
-            "links": LearnerLink._meta.db_table,
-            "columns": names,
-            "values": values,
-            "action_columns": action_names,
-            "action_values": action_values,
-        }
-        asked = {
-            "budget": self.budget.pk,
-            "customer": self.budget.customer_id,
+    def raw(self, addresses: list[str], *, budget: Budget | None = None) -> None:
+        """Insert assignments, with links and actions, by statements written by hand."""
+        budget = budget or self.budget
+        keys = [hashlib.sha256(address.encode()).hexdigest() for address in addresses]
+        uuids = [uuid.uuid4() for _address in addresses]
+        asked: dict[str, Any] = {
+            "budget": budget.pk,
+            "account": budget.account_id,
+            "cents": self.template.price_cents * len(addresses),
+            "customer": budget.customer_id,
             "key": self.content.content_key,
             "template": self.template.pk,
-            "batch": uuid.uuid4(),
-            "now": datetime.now(UTC),
-            "addresses": addresses,
-            "keys": [hashlib.sha256(address.encode()).hexdigest() for address in addresses],
-            "uuids": [uuid.uuid4() for _address in addresses],
+            "now": self.now,
         }
+        if HERE.takes_json:
+            in_hex = connection.features.has_native_uuid_field
+            texts = [str(one) if in_hex else one.hex for one in uuids]
+            asked["json"] = json.dumps(list(zip(keys, addresses, texts, strict=True)))
+        else:
+            asked |= {"keys": keys, "addresses": addresses, "uuids": uuids}
         with transaction.atomic(), connection.cursor() as cursor:
-            for statement in RAW:
-                cursor.execute(statement.format(**tables), asked)
+            batch = AllocationBatch.objects.create(
+                budget=budget,
+                content_key=self.content.content_key,
+                price_cents=self.template.price_cents,
+                counts={"new": len(addresses)},
+                created=self.now,
+            )
+            native = connection.features.has_native_uuid_field
+            asked["batch"] = batch.uuid if native else batch.uuid.hex
+            for statement in self.statements:
+                cursor.execute(statement, asked)
 
-    def verb(self, count: int) -> None:
-        """Allocate to so many new learners."""
-        from bursary.assignments import allocation  # noqa: PLC0415  # needs the settings
-
+    def verb(self, addresses: list[str]) -> None:
+        """Allocate to new learners."""
         done = allocation.allocate(
             self.budget,
             content_key=self.content.content_key,
             price_cents=self.content.price_cents or 0,
-            entries=fresh(count),
-            now=datetime.now(UTC),
+            entries=addresses,
+            now=self.now,
         )
-        if len(done.outcomes) != count:
+        if len(done.outcomes) != len(addresses):
             raise RuntimeError("Not everybody is new.")
 
     def request(self, addresses: list[str], *, query: str = "") -> None:
@@ -143,34 +168,24 @@ class Stage:
             raise RuntimeError(answer.content[:300])
 
 
-def cases(chosen: argparse.Namespace) -> Iterator[Figure]:
-    """Yield each case's figure."""
-    stage, count = Stage(), int(chosen.learners)
-    share = count / MANY
-    found = side_by_side({"floor": partial(stage.raw, count), "ours": partial(stage.verb, count)})
-    yield Figure("allocate: the verb", found["floor"], found["ours"], found["floor"] * VERB_TO_FLOOR)
+def cases(scale: Scale) -> Iterator[Case]:
+    """Yield the cases of allocation."""
+    stage, count = Stage(others=scale.others), scale.learners
+    new = partial(fresh, count)
+    inserts = "Inserting: an assignment has twenty-two indexes, and brings three actions."
+    yield Case("allocate, the verb", Way(stage.verb, new), Way(stage.raw, new), size=count, limits=inserts)
+    share, summary = count / MANY, partial(stage.request, query="?summary=true")
     again = fresh(count)
-    stage.request(again, query="?summary=true")
-    ways = {
-        "few": lambda: stage.request(fresh(FEW)),
-        "summary": lambda: stage.request(fresh(count), query="?summary=true"),
-        "summary again": lambda: stage.request(again, query="?summary=true"),
-        "full": lambda: stage.request(fresh(count)),
-        "full again": lambda: stage.request(again),
-    }
-    targets = {
-        "few": FEW_MS,
-        "summary": SUMMARY_MS * share,
-        "summary again": AGAIN_MS * share,
-        "full": FULL_MS * share,
-        "full again": FULL_MS * share,
-    }
-    for name, took in side_by_side(ways).items():
-        size = FEW if name == "few" else count
-        yield Figure(f"allocate: request of {size}, {name}", None, took, targets[name])
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--learners", type=int, default=MANY)
-    sys.exit(main(cases, parser))
+    summary(again)
+    few = Way(stage.request, partial(fresh, FEW))
+    yield Case("allocate, a request", few, size=FEW, limits=inserts)
+    yield Case("allocate, a request, summary", Way(summary, new), size=count, share=share, limits=inserts)
+    yield Case(
+        "allocate, a request again, summary",
+        Way(lambda _none: summary(again)),
+        size=count,
+        share=share,
+        limits="Reading and matching addresses; nothing is written but the request.",
+    )
+    full = Way(lambda _none: stage.request(again))
+    yield Case("allocate, a request again, in full", full, size=count, limits="Writing the answer.")

@@ -1,32 +1,27 @@
-"""What a learner's dashboard costs: `credits_available` for 1, 50 and 200 assignments.
+"""What a learner's dashboard costs: `credits_available` for 1, 50 and 200 assignments."""
 
-Usage: `python bench/credits.py`. One JSON line a case, in milliseconds of processor time.
-"""
-
-import argparse
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 
-from stage import Figure, main, side_by_side, vacuum
+from django.test import Client
 
-TARGETS = {1: 6.0, 50: 10.0, 200: 24.0}
-ROUNDS = 15
+from bench.scales import Scale
+from bench.stage import Case, Way, let_the_database_settle
+from bursary.access.models import Role
+from tests import world
+
+COUNTS = (1, 50, 200)
 
 
 class Stage:
     """Learners of one organisation, each with so many assignments of as many courses."""
 
     def __init__(self) -> None:
-        from django.test import Client  # noqa: PLC0415  # needs the settings
-
-        from bursary.access.models import Role  # noqa: PLC0415  # needs the settings
-        from tests import world  # noqa: PLC0415  # needs the settings
-
         self.budget = world.given_budget()
-        courses = [world.given_content(title=f"Course {number}") for number in range(max(TARGETS))]
+        courses = [world.given_content(title=f"Course {number}") for number in range(max(COUNTS))]
         self.clients = {}
-        for count in TARGETS:
+        for count in COUNTS:
             address = f"learner-{count}@learners.example"
             learner = world.given_user(
                 Role.LEARNER, customer=self.budget.customer, username=address, email=address
@@ -35,25 +30,21 @@ class Stage:
                 world.allocate(self.budget, content, address, now=datetime.now(UTC))
             self.clients[count] = Client()
             self.clients[count].force_login(learner)
-        world.deliver()
-        vacuum()
+        world.deliver(now=datetime.now(UTC))
 
-    def ask(self, count: int) -> None:
+    def ask(self, count: int, _given: object) -> None:
         """Ask for the assignments of the learner who has so many."""
         url = "/api/v1/policy-redemption/credits_available/"
-        answer = self.clients[count].get(url, {"enterprise_customer_uuid": self.budget.customer.uuid})
+        answer = self.clients[count].get(url, {"enterprise_customer_uuid": str(self.budget.customer.uuid)})
         [policy] = answer.json()
         if len(policy["learner_content_assignments"]) != count:
             raise RuntimeError(f"There are not {count} assignments.")
 
 
-def cases(_chosen: argparse.Namespace) -> Iterator[Figure]:
-    """Yield each case's figure."""
+def cases(_scale: Scale) -> Iterator[Case]:
+    """Yield the cases of a learner's dashboard."""
     stage = Stage()
-    for count, target in TARGETS.items():
-        took = side_by_side({"ours": lambda count=count: stage.ask(count)}, rounds=ROUNDS)["ours"]
-        yield Figure(f"credits_available: {count} assignments", None, took, target)
-
-
-if __name__ == "__main__":
-    sys.exit(main(cases, argparse.ArgumentParser()))
+    let_the_database_settle()
+    limits = "A constant number of queries; then writing the answer."
+    for count in COUNTS:
+        yield Case(f"credits, {count}", Way(partial(stage.ask, count)), size=count, limits=limits, rounds=9)

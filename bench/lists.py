@@ -1,22 +1,28 @@
 """What a page of 100 assignments costs over the API, against SQL by hand.
 
-Usage: `python bench/lists.py [--assignments 10000]`. One JSON line a case, in milliseconds of processor time.
-The floor reads what the page shows by five statements and writes it as JSON.
+The floor reads what the page shows by three statements and writes it as JSON.
 """
 
-import argparse
-import sys
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from stage import Figure, main, side_by_side, vacuum
+import orjson
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
 
-ROUNDS = 15
-TO_FLOOR, MORE_MS = 2.0, 4.0
+from bench.dialects import HERE
+from bench.scales import Scale
+from bench.stage import Case, Way, let_the_database_settle
+from bursary.access.models import Role
+from bursary.assignments import cursors, listing
+from bursary.assignments.models import LearnerContentAssignment as Assignment
+from bursary.assignments.models import LearnerContentAssignmentAction as Action
+from tests import many, world
+
+ROUNDS = 9
 SIZE = 100
-COUNTS_MS = 90.0
-ADDRESS_MS = 10.0
 
 _HELD = (
     "EXISTS (SELECT 1 FROM replica_catalogmembership m WHERE m.content_id = a.content_id"
@@ -31,7 +37,7 @@ RAW = (
     " EXISTS (SELECT 1 FROM access_learnerlink l WHERE l.customer_id = b.customer_id"
     " AND l.mailbox_key = a.mailbox_key),"
     " (SELECT u.is_active FROM access_user u WHERE u.mailbox_key = a.mailbox_key LIMIT 1),"
-    " (SELECT max(least(coalesce(r.enroll_by, '9000-1-1'), coalesce(r.end_date, '9000-1-1')))"
+    " (SELECT max({least}(coalesce(r.enroll_by, '9000-1-1'), coalesce(r.end_date, '9000-1-1')))"
     " FROM replica_contentmetadata r JOIN replica_catalogmembership m ON m.content_id = r.id"
     " WHERE r.parent_key = c.content_key AND r.content_type = 'courserun'"
     " AND m.catalog_uuid = b.catalog_uuid)"
@@ -41,7 +47,7 @@ RAW = (
     " LEFT JOIN replica_contentmetadata c ON c.id = a.content_id"
     " ORDER BY a.recent_action_at DESC, a.id DESC",
     "SELECT assignment_id, created, modified, uuid, action_type, completed_at, error_reason, status,"
-    " error_code, cycle FROM {actions} WHERE assignment_id = ANY(%(pks)s) ORDER BY created, id",
+    " error_code, cycle FROM {actions} WHERE assignment_id IN ({pks}) ORDER BY created, id",
 )
 
 
@@ -49,67 +55,88 @@ class Stage:
     """A budget with so many assignments, and an administrator's client."""
 
     def __init__(self, count: int) -> None:
-        from django.test import Client  # noqa: PLC0415  # needs the settings
-        from django.urls import reverse  # noqa: PLC0415  # needs the settings
-
-        from bursary.access.models import Role  # noqa: PLC0415  # needs the settings
-        from tests import many, world  # noqa: PLC0415  # needs the settings
-
-        self.count = count
         self.budget = world.given_budget()
-        ada = world.given_user(Role.ADMINISTRATOR, customer=self.budget.customer, username="ada")
+        ada = world.given_user(Role.ADMINISTRATOR, customer=self.budget.customer)
         many.fill(self.budget, count)
         self.url = reverse("assignments", args=[self.budget.assignment_configuration_uuid])
         self.client = Client()
         self.client.force_login(ada)
-        vacuum()
+        self.rows = Assignment.objects.filter(budget=self.budget)
 
-    def raw(self, start: int) -> None:
-        """Read a page, its content, actions and counts, and write it as JSON."""
-        import orjson  # noqa: PLC0415  # what the application uses
-        from django.db import connection  # noqa: PLC0415  # needs the settings
-
-        from bursary.assignments.models import LearnerContentAssignment as Assignment  # noqa: PLC0415  # needs them
-        from bursary.assignments.models import LearnerContentAssignmentAction as Action  # noqa: PLC0415  # needs them
-
-        tables = {"assignments": Assignment._meta.db_table, "actions": Action._meta.db_table}
+    def raw(self, start: int, _given: object = None) -> list[Any]:
+        """Read counts, a page with its content, and its actions; write them as JSON, and return them."""
         found: list[Any] = []
-        asked: dict[str, Any] = {"budget": self.budget.pk, "size": SIZE, "start": start, "pks": []}
+        asked = {"budget": self.budget.pk, "size": SIZE, "start": start}
+        pks = ""
         with connection.cursor() as cursor:
             for statement in RAW:
-                cursor.execute(statement.format(**tables), asked)
+                written = statement.format(
+                    assignments=Assignment._meta.db_table,
+                    actions=Action._meta.db_table,
+                    least=HERE.least,
+                    pks=pks,
+                )
+                cursor.execute(written, asked)
                 found.append(cursor.fetchall())
-                asked["pks"] = [row[0] for row in found[-1]]
+                pks = ", ".join(str(row[0]) for row in found[-1])
         if not orjson.dumps(found, default=str):
             raise RuntimeError("There is no page.")
+        return found
 
-    def page(self, **query: object) -> Any:
+    def page(self, given: object = None, **query: object) -> Any:
         """Ask for a page, and return its body."""
         answer = self.client.get(self.url, query)
         if answer.status_code != 200:
             raise RuntimeError(answer.content[:300])
-        return answer
+        return answer.json() if given == "read" else None
+
+    def raw_counts(self, _given: object = None) -> list[tuple[int, int]]:
+        """Return how many there are in each state, read by hand."""
+        statement = (
+            f"SELECT learner_state, count(*) FROM {Assignment._meta.db_table} WHERE budget_id = %s"
+            " GROUP BY learner_state ORDER BY count(*) DESC, learner_state"
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [self.budget.pk])
+            return list(cursor.fetchall())
+
+    def counts(self, _given: object = None) -> list[tuple[int, int]]:
+        """Return the same as the list does."""
+        return list(listing.counts_by_learner_state(self.rows))
+
+    def deep(self) -> str:
+        """Return a cursor in the middle of the list."""
+        middle = self.rows.count() // 2
+        moments = self.rows.order_by("-recent_action_at").values_list("recent_action_at", flat=True)
+        rest = self.rows.filter(recent_action_at__lte=moments[middle])
+        found = cursors.cursor_page(rest, column="recent_action_at", descending=True, size=1)
+        return str(found.later)
 
 
-def cases(chosen: argparse.Namespace) -> Iterator[Figure]:
-    """Yield each case's figure."""
-    stage, count = Stage(chosen.assignments), int(chosen.assignments)
-    for name, number in (("first", 1), ("middle", count // SIZE // 2)):
-        ways = {"floor": partial(stage.raw, (number - 1) * SIZE), "ours": partial(stage.page, page=number)}
-        found = side_by_side(ways, rounds=ROUNDS)
-        target = TO_FLOOR * found["floor"] + MORE_MS
-        yield Figure(f"list: {name} page of {SIZE} of {count}", found["floor"], found["ours"], target)
-    asked = {
-        "one address": {"learner_email": "learner-77@many.example"},
-        "one state": {"state": "allocated", "page_size": 25},
-        "search": {"search": "learner-77", "page_size": 25},
-    }
-    for name, query in asked.items():
-        took = side_by_side({"ours": partial(stage.page, **query)})["ours"]
-        yield Figure(f"list: {name} of {count}", None, took, ADDRESS_MS if "address" in name else COUNTS_MS)
+def cases(scale: Scale) -> Iterator[Case]:
+    """Yield the cases of a list."""
+    stage, count = Stage(scale.listed), scale.listed
+    let_the_database_settle()
 
+    def case(name: str, ours: Way, floor: Way | None, limits: str) -> Case:
+        return Case(f"list, {name}", ours, floor, size=count, limits=limits, rounds=ROUNDS)
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--assignments", type=int, default=10_000)
-    sys.exit(main(cases, parser))
+    page = partial(partial, stage.page)
+    counted = "What a request costs, as `one address` shows, and writing the answer; not counting, see below."
+    middle = count // SIZE // 2
+    first = Way(page(page=1))
+    yield case("first page", first, Way(partial(stage.raw, 0)), counted)
+    yield case("middle page", Way(page(page=middle)), Way(partial(stage.raw, (middle - 1) * SIZE)), counted)
+    by_start = Way(page(page=1, ordering="content_start"))
+    yield case("by start of content", by_start, first, f"{counted} The floor is the first page, ours.")
+    begin, deep = Way(page(cursor="")), Way(page(cursor=stage.deep()))
+    yield case("by cursor, deep", deep, begin, "As the first page, by cursor and ours, which is the floor.")
+    one = Way(page(learner_email="learner-77@many.example"))
+    yield case("one address", one, None, "One look-up, and what every request costs.")
+    search = Way(page(search="learner-77", page_size=25))
+    yield case(
+        "search", search, None, "PostgreSQL has trigrams; the others read the budget's titles and addresses."
+    )
+    limits = "Reading an index from end to end of the budget."
+    counts, raw = Way(stage.counts), Way(stage.raw_counts)
+    yield Case("counts by state", counts, raw, size=count, limits=limits, rounds=ROUNDS)

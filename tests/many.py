@@ -1,4 +1,6 @@
-"""Many assignments of one budget, made by a few statements of PostgreSQL: a year of them, in every status."""
+"""Many assignments of one budget, made by a few statements: a year of them, in every status."""
+
+from dataclasses import dataclass
 
 from django.db import connection, models
 
@@ -12,11 +14,46 @@ EVERY_FAILURE = 50
 """Of so many assignments, the mail of one could not be sent."""
 EVERY_REFUND = 1000
 
-_ADDRESS = "'learner-' || number || '@many.example'"
-_KEY = f"encode(sha256(({_ADDRESS})::bytea), 'hex')"
-_ALLOCATED = "now() - (number % 360) * interval '1 day' - number * interval '1 second'"
+
+@dataclass(frozen=True)
+class _Sql:
+    """What an engine writes differently."""
+
+    numbers: str
+    """A relation `numbers(number)`, from 1."""
+    address: str
+    sha256: str
+    uuid: str
+    moment: str
+    """So many days and seconds from now."""
+
+
+_ENGINES = {
+    "postgresql": _Sql(
+        numbers="generate_series(1, {}) numbers(number)",
+        address="'learner-' || number || '@many.example'",
+        sha256="encode(sha256(({})::bytea), 'hex')",
+        uuid="gen_random_uuid()",
+        moment="now() + ({}) * interval '1 day' + ({}) * interval '1 second'",
+    ),
+    "sqlite": _Sql(
+        numbers="(WITH RECURSIVE n(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM n WHERE number < {})"
+        " SELECT number FROM n) numbers",
+        address="'learner-' || number || '@many.example'",
+        sha256="SHA256({})",  # Django's
+        uuid="lower(hex(randomblob(16)))",
+        moment="strftime('%Y-%m-%d %H:%M:%f', 'now', ({}) || ' days', ({}) || ' seconds')",
+    ),
+    "mysql": _Sql(
+        numbers="(SELECT CAST(seq AS SIGNED) AS number FROM seq_1_to_{}) numbers",
+        address="CONCAT('learner-', number, '@many.example')",
+        sha256="SHA2({}, 256)",
+        uuid="UUID()",
+        moment="NOW(6) + INTERVAL ({}) DAY + INTERVAL ({}) SECOND",
+    ),
+}
 _FAILED, _REFUNDED = f"number % {EVERY_FAILURE} = 1", f"number % {EVERY_REFUND} = 2"
-_STATUS = "(number / 7) % 20"
+_STATUS = "((number - number % 7) / 7) % 20"
 _STATE = (
     f"CASE WHEN {_FAILED} THEN 'allocated' WHEN {_REFUNDED} THEN 'reversed' "
     f"WHEN {_STATUS} < 8 THEN 'accepted' WHEN {_STATUS} < 15 THEN 'allocated' "
@@ -30,44 +67,52 @@ _LEARNER_STATE = (
 
 def fill(budget: Budget, count: int) -> None:
     """Copy delivered assignments of the budget, with their actions, until there are so many."""
-    for number in range(COURSES):
-        content = world.given_content(title=f"Course {number}")
-        world.allocate(budget, content, f"first-{number}@many.example")
-    world.deliver()
-    templates = sorted(budget.assignments.values_list("pk", flat=True))
+    sql = _ENGINES[connection.vendor]
+    address, allocated = sql.address, sql.moment.format("0 - number % 360", "0 - number")
+    templates = _delivered(budget)
     table, actions = LearnerContentAssignment._meta.db_table, LearnerContentAssignmentAction._meta.db_table
 
     def template(number: str) -> str:
-        return f"(ARRAY{templates})[1 + {number} % {COURSES}]"
+        branches = " ".join(f"WHEN {place} THEN {pk}" for place, pk in enumerate(templates))
+        return f"CASE {number} % {COURSES} {branches} END"
 
     _copy(
         LearnerContentAssignment,
-        f"{table} t JOIN generate_series(1, {count - COURSES}) number ON t.id = {template('number')}",
+        f"{sql.numbers.format(count - COURSES)} JOIN {table} t ON t.id = {template('number')}",
         {
-            "uuid": "gen_random_uuid()",
-            "learner_email": _ADDRESS,
-            "learner_key": _KEY,
-            "mailbox_key": _KEY,
+            "uuid": sql.uuid,
+            "learner_email": address,
+            "learner_key": sql.sha256.format(address),
+            "mailbox_key": sql.sha256.format(address),
             "state": _STATE,
             "learner_state": _LEARNER_STATE,
-            "allocated_at": _ALLOCATED,
-            "recent_action_at": f"{_ALLOCATED} + interval '3 days'",
-            "expires_at": "now() + (number % 90) * interval '1 day' + number * interval '1 second'",
+            "allocated_at": allocated,
+            "recent_action_at": sql.moment.format("3 - number % 360", "0 - number"),
+            "expires_at": sql.moment.format("number % 90", "number"),
             "price_cents": "5000 + 100 * (number % 90)",
-            **{f"{name}_at": _ALLOCATED for name in ("accepted", "cancelled", "expired", "reversed")},
+            **{f"{name}_at": allocated for name in ("accepted", "cancelled", "expired", "reversed")},
         },
     )
     _copy(
         LearnerContentAssignmentAction,
         f"{table} a JOIN {actions} t ON t.assignment_id = {template('a.id')} "
         f"WHERE a.budget_id = {budget.pk} AND a.id > {max(templates)}",
-        {"uuid": "gen_random_uuid()", "assignment_id": "a.id", "recipient": "a.learner_email"},
+        {"uuid": sql.uuid, "assignment_id": "a.id", "recipient": "a.learner_email"},
     )
     mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
     why = {"error_reason": ErrorReason.EMAIL_ERROR, "error_code": "address_rejected"}
     mails.filter(assignment__learner_state=LearnerState.FAILED).update(status=Status.FAILED, **why)
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
+        cursor.execute("ANALYZE" if connection.vendor != "mysql" else f"ANALYZE TABLE {table}, {actions}")
+
+
+def _delivered(budget: Budget) -> list[int]:
+    """Return one delivered assignment of each course (pks)."""
+    for number in range(COURSES):
+        content = world.given_content(title=f"Course {number}")
+        world.allocate(budget, content, f"first-{number}@many.example")
+    world.deliver()
+    return sorted(budget.assignments.values_list("pk", flat=True))
 
 
 def _copy(model: type[models.Model], source: str, changed: dict[str, str]) -> None:

@@ -1,0 +1,106 @@
+"""Writes docs/performance.md from the lines of `make bench`: `python -m bench.report FILE`."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.targets import TARGETS
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+BUSY = 0.5
+"""The load average at the start from which on a machine is said to have been busy."""
+
+HEAD = """# How fast it is, and why not faster
+
+Read this page to judge whether Bursary is fast enough for you, and to see what a change has cost. It is
+written by `make performance`, from the figures of `make bench`: edit `bench/report.py` rather than this page.
+
+## Read the tables
+
+- **Floor** is SQL written by hand for the same work, in the same process, in turn with ours. A test proves
+  that both leave the same rows (`tests/bench/test_floors.py`). A case without one is measured alone.
+- **Processor** is processor time: of the process, and of the database's work for it. Targets hold for it.
+  What else the machine does changes it less. **Clock** is what passed meanwhile; on a busy machine it says
+  little.
+- **Target** is the most that ours should take, where there is a target; **within** says whether it does:
+  `yes`, `nearly` (up to half as much again, which `make bench` lets pass), or `no`.
+- A ratio says more than milliseconds: neighbours on the processor slow both sides. Targets in milliseconds
+  are meant for an idle machine with two cores.
+- Every figure is a median of five turns or more, in milliseconds.
+
+## Measure it yourself
+
+```console
+$ make bench                          # SQLite and PostgreSQL, small; a few minutes
+$ make bench SCALE=1m DB=postgres     # a budget of a million assignments; also DB=mariadb, DB=sqlite
+$ make performance                    # this page anew, from the figures of the last make bench
+```
+
+`make bench` ends with an error where a case takes half as much again as its target. Other measurements have
+targets of their own: `make memory`, `make catalogs`, `make pages`, `make mails`.
+"""
+
+
+def within(row: Mapping[str, Any]) -> str:
+    """Return whether a case keeps its target."""
+    if row["target_ms"] is None:
+        return ""
+    if row["missed"]:
+        return "no"
+    return "yes" if row["ours_ms"] <= row["target_ms"] else "nearly"
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the figures as a table in Markdown."""
+    lines = [
+        "| case | size | floor: processor (clock) | ours: processor (clock) | ratio | target | within |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for row in rows:
+        floor = "" if row["floor_ms"] is None else f"{row['floor_ms']:,.1f} ({row['floor_wall_ms']:,.1f})"
+        ours = f"{row['ours_ms']:,.1f} ({row['ours_wall_ms']:,.1f})"
+        target = "" if row["target_ms"] is None else f"{row['target_ms']:,.1f}"
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        lines.append(
+            f"| {row['case']} | {row['size']:,} | {floor} | {ours} | {ratio} | {target} | {within(row)} |"
+        )
+    return "\n".join(lines)
+
+
+def page(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the page: a table for each run, what limits each case, and where targets come from."""
+    runs: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    limits: dict[str, str] = {}
+    for row in rows:
+        runs.setdefault((row["machine"]["engine"], row["machine"]["scale"]), []).append(row)
+        limits[row["case"]] = row["limits"]
+    parts = [HEAD.rstrip()]
+    for (_engine, scale), found in runs.items():
+        on = found[0]["machine"]
+        state = "busy with other work" if float(on["load"]) > BUSY else "otherwise idle"
+        parts += [
+            f"## See what {on['versions'].rpartition(', ')[2]} takes, {scale}",
+            f"{on['date']}; {on['processor']}, {state} (load average {on['load']} at the start);\n"
+            f"{on['versions']}.",
+            table(found),
+        ]
+    parts.append("## See what limits each case")
+    parts.append("\n".join(f"- **{case}**: {said}" for case, said in limits.items()))
+    parts.append("## See where the targets come from")
+    parts.append(
+        "They stand in `bench/targets.py`.\n\n| case | at most | from |\n| --- | --- | --- |\n"
+        + "\n".join(f"| {case} | {target} | {target.source} |" for case, target in TARGETS.items())
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    """Write the page."""
+    lines = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
+    PAGE.write_text(page(json.loads(line) for line in lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Runs the suite on one engine: `python -m bench.run --db sqlite|postgres|mariadb --scale small|100k|1m`.
+
+Prints one JSON line a case and then a table, and ends with 1 where a case takes half as much again as its
+target allows. `--only` names groups, such as `lists`; `--out` is a file to which the lines are added, from
+which `bench/report.py` writes docs/performance.md.
+"""
+
+import argparse
+import platform
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib import import_module, metadata
+from pathlib import Path
+
+from bench import stage
+from bench.report import table
+from bench.scales import SCALES, Scale
+
+GROUPS = ("claims", "sweeps", "replica", "credits", "allocate", "lists")
+"""In this order: claims and sweeps take everything that is due, of whatever budget."""
+
+
+def machine(engine: str, scale: str) -> dict[str, str]:
+    """Return what the figures depend on: processor, versions, date, and what else the machine does."""
+    from django.db import connection  # noqa: PLC0415  # needs the settings
+
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    version = {
+        "sqlite": "SELECT 'SQLite ' || sqlite_version()",
+        "postgres": "SELECT 'PostgreSQL ' || current_setting('server_version')",
+        "mariadb": "SELECT CONCAT('MariaDB ', version())",
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(version[engine])
+        [server] = cursor.fetchone()
+    return {
+        "engine": engine,
+        "scale": scale,
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "processor": f"{len(models)} x {models[0] if models else platform.machine()}",
+        "versions": f"Python {platform.python_version()}, Django {metadata.version('django')}, {server}",
+        "load": Path("/proc/loadavg").read_text(encoding="ascii").split()[0],
+    }
+
+
+def figures(engine: str, scale: Scale, *, only: list[str]) -> Iterator[stage.Figure]:
+    """Yield each case's figure."""
+    for group in only or GROUPS:
+        for case in import_module(f"bench.{group}").cases(scale):
+            yield stage.measured(case, engine=engine)
+
+
+def main() -> int:
+    """Run the cases, and return the exit status."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--db", choices=("sqlite", "postgres", "mariadb"), default="sqlite")
+    parser.add_argument("--scale", choices=SCALES, default="small")
+    parser.add_argument("--only", nargs="*", choices=GROUPS, default=[])
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    found = []
+    with stage.database(chosen.db):
+        head = machine(chosen.db, chosen.scale)
+        for figure in figures(chosen.db, SCALES[chosen.scale], only=chosen.only):
+            found.append(figure.row() | {"machine": head})
+            line = figure.line(head)
+            print(line, flush=True)
+            if chosen.out:
+                with chosen.out.open("a", encoding="utf-8") as out:
+                    out.write(f"{line}\n")
+    print(table(found), flush=True)
+    missed = [row["case"] for row in found if row["missed"]]
+    if missed:
+        print(f"Above {stage.ALLOWED} times the target on {chosen.db}: {', '.join(missed)}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
