@@ -51,7 +51,7 @@ def known(tmp_path: Path) -> dict[str, str]:
     first = LearnerContentAssignment.objects.earliest("pk")
     with closing(sqlite3.connect(connection.settings_dict["NAME"])) as made:
         made.execute("VACUUM INTO ?", [str(tmp_path / "bursary.sqlite3")])
-    (tmp_path / "secret.key").write_text("tests")
+    (tmp_path / "secret.key").write_text("tests-need-a-key-that-signs-nothing")
     (tmp_path / "catalog").mkdir()
     (tmp_path / "catalog" / f"{world.CATALOG}.jsonl").write_text("")  # no other content is known
     return keys | {
