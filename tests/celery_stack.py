@@ -17,7 +17,6 @@ from django.db import connection
 from django.utils import timezone
 from kombu import pools
 
-from bursary.assignments.choices import Status
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.config import celery_app as celery_app  # the app that `celery.current_app` returns
 from bursary.delivery import broker
@@ -156,6 +155,7 @@ def until_finished() -> None:
 
 
 def let_leases_end() -> None:
-    """Write what is true when the leases of all running actions have ended."""
+    """Write what is true when all leases of actions have ended: of those that run, and of those that wait."""
     past = timezone.now()
-    LearnerContentAssignmentAction.objects.filter(status=Status.RUNNING).update(due_at=past, lease_until=past)
+    claimed = LearnerContentAssignmentAction.objects.filter(lease_until__isnull=False)
+    claimed.update(due_at=past, lease_until=past)

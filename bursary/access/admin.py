@@ -21,6 +21,7 @@ from bursary.access.models import (
     RoleGrant,
     SeenAdministrator,
     SignInFailures,
+    Suppression,
     User,
     learner_key,
     of_mailboxes,
@@ -144,6 +145,13 @@ class NoticeAddressAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django'
 @admin.register(SignInFailures)
 class SignInFailuresAdmin(ReadOnlyAdmin):
     list_display = ("digest", "failures", "since")
+
+
+@admin.register(Suppression)
+class SuppressionAdmin(ReadOnlyAdmin):
+    list_display = ("customer", "reason", "since")
+    list_select_related = ("customer",)
+    list_filter = ("reason",)
 
 
 @admin.register(SeenAdministrator)

@@ -29,10 +29,24 @@ def add(customer_pk: int, address: str, *, reason: SuppressionReason, since: dat
     return made
 
 
-def reasons(customer_pk: int, address: str) -> dict[SuppressionReason, datetime]:
-    """Return the reasons that there are for an address, and since when. One query."""
-    rows = Suppression.objects.filter(customer=customer_pk, address_hash=hashed(address))
-    return {SuppressionReason(reason): since for reason, since in rows.values_list("reason", "since")}
+def reasons(customer_pk: int, address: str) -> frozenset[SuppressionReason]:
+    """Return the reasons that there are for an address. One query."""
+    return reasons_of([(customer_pk, address)])[customer_pk, address]
+
+
+def reasons_of(
+    addresses: Collection[tuple[int, str]],
+) -> Mapping[tuple[int, str], frozenset[SuppressionReason]]:
+    """Return the reasons that there are, by customer (pk) and address. One query for all of them."""
+    hashes = {address: hashed(address) for _customer, address in addresses}
+    rows = Suppression.objects.filter(address_hash__in=hashes.values()).order_by()
+    kept = {*rows.values_list("customer", "address_hash", "reason")}
+    return {
+        (customer, address): frozenset(
+            reason for reason in SuppressionReason if (customer, hashes[address], reason) in kept
+        )
+        for customer, address in addresses
+    }
 
 
 def reported(customer_pk: int, addresses: Collection[str]) -> Mapping[str, SuppressionReason]:

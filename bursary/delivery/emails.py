@@ -2,7 +2,7 @@
 the token of its link, by which anyone could answer for the learner."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parseaddr
@@ -17,7 +17,8 @@ from django.template.loader import render_to_string
 from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 
-from bursary.access import contacts
+from bursary.access import contacts, suppressions
+from bursary.access.models import SuppressionReason
 from bursary.assignments import content_display, derived, learner_accounts, signed_links, unsubscribing
 from bursary.assignments.actions import Done, Failure, Postponed, Skipped
 from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, State, Status
@@ -75,6 +76,7 @@ class ReadAhead:
 
     contact: str
     message: str
+    suppressed_by: Collection[SuppressionReason]
 
 
 def notify(action: LearnerContentAssignmentAction) -> Done | Postponed | Skipped:
@@ -123,7 +125,7 @@ def notify_of_end(action: LearnerContentAssignmentAction) -> Done | Skipped:
 
 
 def read_ahead(actions: Sequence[LearnerContentAssignmentAction]) -> None:
-    """Attach what the mails of these actions need besides their rows. Five queries for all of them."""
+    """Attach what the mails of these actions need besides their rows. Six queries for all of them."""
     assignments = [one.assignment for one in actions]
     if not assignments:
         return
@@ -133,8 +135,15 @@ def read_ahead(actions: Sequence[LearnerContentAssignmentAction]) -> None:
     batches = AllocationBatch.objects.filter(uuid__in={one.allocation_batch_uuid for one in assignments})
     message_of: dict[UUID | None, str] = dict(batches.order_by().values_list("uuid", "message"))
     content_display.attach_texts(assignments)
-    for one in assignments:
-        ahead = ReadAhead(contact_of[one.budget.customer.pk], message_of.get(one.allocation_batch_uuid, ""))
+    recipients = {one.pk: (one.assignment.budget.customer_id, one.recipient) for one in actions}
+    suppressed_by = suppressions.reasons_of([*recipients.values()])
+    for action in actions:
+        one = action.assignment
+        ahead = ReadAhead(
+            contact_of[one.budget.customer.pk],
+            message_of.get(one.allocation_batch_uuid, ""),
+            suppressed_by[recipients[action.pk]],
+        )
         vars(one).update(zip(("ended", "is_held"), found[one.pk], strict=True), _ahead=ahead)
 
 
@@ -277,7 +286,8 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
         return Skipped(
             "account_deactivated" if deactivated else "account_deleted", f"The learner's account is {ended}."
         )
-    if (ending := suppressed.check(action)) is not None:
+    ahead: ReadAhead = vars(assignment)["_ahead"]
+    if (ending := suppressed.check(action, reasons=ahead.suppressed_by)) is not None:
         return ending
     with translation.override(settings.LANGUAGE_CODE):
         context = _context(action)

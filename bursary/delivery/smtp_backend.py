@@ -138,6 +138,7 @@ class _Watcher:
         self._sends: dict[int, tuple[float, list[Dialogue]]] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._pause = threading.Event()  # never set
 
     @contextlib.contextmanager
     def watching(self, *, until: float) -> Iterator[list[Dialogue]]:
@@ -156,7 +157,7 @@ class _Watcher:
     def _watch(self) -> None:
         idle = 0
         while idle < _IDLE_LOOKS:
-            time.sleep(_LOOK_SECONDS)
+            self._pause.wait(_LOOK_SECONDS)
             with self._lock:
                 idle = 0 if self._sends else idle + 1
                 if idle == _IDLE_LOOKS:

@@ -1,5 +1,7 @@
 """Mails that are not sent, because of what the provider reported, or the learner asked for."""
 
+from collections.abc import Collection
+
 from bursary.access import suppressions
 from bursary.access.models import SuppressionReason
 from bursary.assignments import mail_reports
@@ -16,8 +18,10 @@ _BY_ADMINISTRATOR = "asked-"
 """How the dedup key of a mail begins that was asked for: a new link, or a reminder."""
 
 
-def check(action: LearnerContentAssignmentAction) -> Done | Skipped | None:
-    """Return how a mail ends without being sent; None where it is sent. One query, two at a repetition.
+def check(
+    action: LearnerContentAssignmentAction, *, reasons: Collection[SuppressionReason]
+) -> Done | Skipped | None:
+    """Return how a mail ends without being sent, for the reasons that there are for its address; else None.
 
     An administrator's retry or reminder reopens an address. Raises DeliveryError where an attempt that failed
     is not to be repeated.
@@ -25,7 +29,6 @@ def check(action: LearnerContentAssignmentAction) -> Done | Skipped | None:
     if action.attempts > 1 and mail_reports.arrived(action):
         return Done(provider_ref=action.provider_ref)  # its answer was lost
     customer = action.assignment.budget.customer_id
-    reasons = suppressions.reasons(customer, action.recipient)
     if not reasons or action.dedup_key.startswith(_BY_LEARNER):
         return None
     if SuppressionReason.UNSUBSCRIBED in reasons and action.action_type in REMINDERS:

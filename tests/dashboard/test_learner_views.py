@@ -130,7 +130,7 @@ def test_an_administrator_revokes_the_links_in_e_mails(
     assert BUTTON in ada.get(at("assignment", assignment)).content.decode()
     answer = ada.post(at("revoke-links", assignment), follow=True)
     assert "The links in e-mails sent so far no longer work." in answer.content.decode()
-    assert "later e-mails contain new ones" in answer.content.decode()
+    assert "Later e-mails contain new ones" in answer.content.decode()
     assert ada.get(f"/a/{token}/").status_code == 410
     assert state() == State.ALLOCATED
     assert "Its e-mail links were revoked on " in action_of(assignment, ActionType.ALLOCATED).detail
@@ -148,12 +148,12 @@ def test_after_a_correction_the_page_has_both_addresses_and_why_links_ended(
 
     html = ada.get(at("assignment", assignment)).content.decode()
     assert f"From {ALICE} to {new}." in html
-    assert "those to the former address ended when it was corrected" in about_links(html)
-    assert "revoked" not in about_links(html)
+    assert "Those to the former address ended when it was corrected" in about_links(html)
+    assert "Revoked" not in about_links(html)
 
     ada.post(at("revoke-links", assignment))
     html = ada.get(at("assignment", assignment)).content.decode()
-    assert "revoked " in about_links(html)
+    assert "Revoked " in about_links(html)
     assert "former address" not in html
 
 

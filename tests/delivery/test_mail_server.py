@@ -111,7 +111,7 @@ def test_its_first_failure_and_its_recovery_are_one_line_each(
     for hour in range(10, 13):
         deliver(now=NOW + hour * HOUR)
     _failing, works = lines(caplog)
-    assert works == "The mail server takes mails again: mail_server_refuses_us for 600 minutes."
+    assert works == "The mail server takes mails again: mail_server_refuses_us for 600 min."
 
 
 def test_a_message_that_is_refused_for_good_does_not_end_the_trouble_and_an_address_does(
@@ -131,7 +131,7 @@ def test_a_message_that_is_refused_for_good_does_not_end_the_trouble_and_an_addr
     given_assignment(address="bob@learners.example", now=NOW + 2 * HOUR)
     deliver(now=NOW + 2 * HOUR)
     assert mail_server.in_trouble() is None
-    assert lines(caplog)[1:] == ["The mail server answers again: mail_server_refuses_us for 120 minutes."]
+    assert lines(caplog)[1:] == ["The mail server answers again: mail_server_refuses_us for 120 min."]
 
 
 def test_another_cause_of_one_trouble_is_a_line_and_a_silent_server_is_named(

@@ -10,6 +10,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.test import RequestFactory
+from pytest_django import Settings
 
 from bursary.access.models import Role
 from bursary.assignments.models import LearnerContentAssignment
@@ -118,7 +119,9 @@ def test_a_commit_of_which_the_answer_is_lost_is_stored_or_not_and_repeated(
     budget: Budget,
     content: ContentMetadata,
     words: Words,
+    settings: Settings,
 ) -> None:
+    settings.POSTS_PER_MINUTE = 0  # the first COMMIT is then the allocation's
     with lossy_proxy(words.socket_path) as proxy, connected_to(**words.by_way_of(proxy.port)):
         assert door.policies().status_code == 200
         proxy.cut = lost

@@ -140,7 +140,7 @@ def test_no_automatic_reminder_goes_to_an_address_that_was_refused_or_called_a_m
             assert reminders.remind(budget, uuids=[other.uuid], now=LATER).requested == [other.uuid]
             deliver(now=LATER)
             assert len(mail.received) == 1
-            assert suppressions.reasons(budget.customer_id, learner) == {}
+            assert suppressions.reasons(budget.customer_id, learner) == set()
 
 
 def test_what_says_nothing_of_the_address_stops_nothing(mail: MailServer, subtests: pytest.Subtests) -> None:
@@ -231,7 +231,7 @@ def test_a_corrected_address_is_written_to(mail: MailServer) -> None:
     address_corrections.correct(ALICE, "alice.b@learners.example", now=LATER)
     deliver(now=LATER)
     assert mail.received[-1]["To"] == "alice.b@learners.example"
-    assert suppressions.reasons(assignment.budget.customer_id, ALICE).keys() == {SuppressionReason.BOUNCED}
+    assert suppressions.reasons(assignment.budget.customer_id, ALICE) == {SuppressionReason.BOUNCED}
 
 
 def test_it_is_forgotten_with_the_person_and_kept_for_others(mail: MailServer) -> None:
@@ -243,7 +243,7 @@ def test_it_is_forgotten_with_the_person_and_kept_for_others(mail: MailServer) -
     customer = Customer.objects.latest("pk")
     left = {one.address_hash for one in Suppression.objects.all()}
     assert left == {suppressions.hashed("berta@larkspur.example")}
-    assert suppressions.reasons(customer.pk, ALICE) == {}
+    assert suppressions.reasons(customer.pk, ALICE) == set()
 
 
 def test_after_two_years_an_address_is_tried_again() -> None:

@@ -25,6 +25,7 @@ from bursary.access.models import (
     RoleGrant,
     SeenAdministrator,
     SignInFailures,
+    Suppression,
     User,
 )
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -58,6 +59,7 @@ READ_ONLY: list[type[models.Model]] = [
     LedgerEntry,
     LearnerLink,
     SignInFailures,
+    Suppression,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
     InboxEvent,
@@ -121,6 +123,7 @@ def everything() -> None:
     ExternalIdentity.objects.create(user=user, issuer="https://lms.example", username="nobody")
     SeenAdministrator.objects.create(user=user, customer=customer, seen_at=world.NOW)
     SignInFailures.objects.create(digest="3" * 64, failures=1, since=world.NOW)
+    Suppression.objects.create(customer=customer, address_hash="4" * 64, reason="bounced", since=world.NOW)
     NoticeAddress.objects.create(customer=customer, address="nobody@nowhere.invalid")
     IdempotentRequest.objects.create(user=user, identity="1" * 64, fingerprint="2" * 64, created=world.NOW)
     RequestTally.objects.create(caller="key 1", minute=29_541_660, count=3)

@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
@@ -51,7 +52,7 @@ def known(tmp_path: Path) -> dict[str, str]:
     first = LearnerContentAssignment.objects.earliest("pk")
     with closing(sqlite3.connect(connection.settings_dict["NAME"])) as made:
         made.execute("VACUUM INTO ?", [str(tmp_path / "bursary.sqlite3")])
-    (tmp_path / "secret.key").write_text("tests-need-a-key-that-signs-nothing")
+    (tmp_path / "secret.key").write_text(settings.SECRET_KEY)
     (tmp_path / "catalog").mkdir()
     (tmp_path / "catalog" / f"{world.CATALOG}.jsonl").write_text("")  # no other content is known
     return keys | {
@@ -119,7 +120,7 @@ def test_made_up_requests_are_answered_as_the_schema_says(
 ) -> None:
     with served(tmp_path) as address:
         for role in ROLES if EXAMPLES else ROLES[:1]:
-            with subtests.test(role):
+            with subtests.test(role.value):
                 done = fuzzed(address, role, known)
                 assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in (tmp_path / "stderr").read_text()
