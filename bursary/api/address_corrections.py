@@ -77,8 +77,8 @@ class CorrectAddresses(OfOneBudget):
 
     @extend_schema(request=CorrectAddressesInput, responses=CorrectAddressesOutput)
     def post(self, request: Request, **_url: UUID) -> Response:
-        body = validated(CorrectAddressesInput, request.data)
         within = Q(budget__customer=self.budget.customer_id)
+        body = validated(CorrectAddressesInput, request.data)
         done = address_corrections.correct_all(
             [(pair["old_address"], pair["new_address"]) for pair in body["corrections"]],
             now=timezone.now(),

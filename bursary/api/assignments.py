@@ -28,15 +28,22 @@ from bursary.budgets.models import Budget
 
 
 class OfOneBudget(APIView):
-    """A view with an assignment configuration, which is a budget, in its URL."""
+    """A view with an assignment configuration, which is a budget, in its URL.
+
+    A budget of another organisation is answered like one that is not there. Views ask for it before they read
+    the body: what a body must be is for callers with the permission.
+    """
 
     permission = Permission.READ_ASSIGNMENTS
 
     @cached_property
     def budget(self) -> Budget:
-        """The budget in the URL. Raises Http404, PermissionDenied."""
+        """The budget in the URL. Raises Http404, ScopeTooNarrow."""
         uuid = self.kwargs["configuration_uuid"]
-        return permitted_budget(self.request, self.permission, assignment_configuration_uuid=uuid)
+        try:
+            return permitted_budget(self.request, self.permission, assignment_configuration_uuid=uuid)
+        except PermissionDenied as foreign:
+            raise Http404("There is no such budget.") from foreign
 
     def assignment(self) -> LearnerContentAssignment:
         """Return the assignment in the URL, with its timeline. Raises Http404."""
@@ -47,18 +54,6 @@ class OfOneBudget(APIView):
         if not rows:
             raise Http404("There is no such assignment in this budget.")
         return rows[0]
-
-
-class OfOwnBudget(OfOneBudget):
-    """The same; a budget of another organisation is answered like one that is not there."""
-
-    @cached_property
-    def budget(self) -> Budget:
-        """The budget in the URL. Raises Http404."""
-        try:
-            return super().budget
-        except PermissionDenied as foreign:
-            raise Http404("There is no such budget.") from foreign
 
 
 OF_FILTERS = {400: (listing.ContentFiltersUnavailable.reason,)}
@@ -79,7 +74,7 @@ class OrganisationsFilters(filters.DjangoFilterBackend):
         return view.filterset
 
 
-class OfAllFound(OfOwnBudget):
+class OfAllFound(OfOneBudget):
     """The same, with what the query string's filters find, which are those of the list."""
 
     passes_over_empty = False  # it would act on too much

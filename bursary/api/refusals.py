@@ -280,7 +280,9 @@ def _from_framework(error: Exception, context: Mapping[str, Any]) -> Response | 
     detail = data.get("detail") if isinstance(data, dict) else None
     if isinstance(error, Http404 | PermissionDenied) and error.args:
         detail = str(error.args[0])
-    response.data = {**fields, "reason": reason, "detail": detail or _first(data), "next_step": next_step}
+    own = {"reason": reason, "detail": detail or _first(data), "next_step": next_step}
+    hidden = {name: errors for name, errors in fields.items() if name in own}
+    response.data = {**fields, **own, **({"fields": hidden} if hidden else {})}
     return response
 
 

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from bursary.access.permissions import Permission
 from bursary.api import bulk
-from bursary.api.assignments import OfAllFound, OfOwnBudget
+from bursary.api.assignments import OfAllFound, OfOneBudget
 from bursary.api.authentication import caller
 from bursary.api.inputs import (
     ExtendAllInput,
@@ -135,7 +135,7 @@ class ExtendAllOutput(serializers.Serializer[Any]):
     not_extended = bulk.NotDoneOutput(many=True)
 
 
-class Failures(OfOwnBudget):
+class Failures(OfOneBudget):
     """Count a budget's failed work that can be repaired, by cause, type and day."""
 
     @extend_schema(responses=FailuresOutput)
@@ -151,17 +151,20 @@ class Failures(OfOwnBudget):
         )
 
 
-class RepairOfNamed(OfOwnBudget):
+class RepairOfNamed(OfOneBudget):
     """A repair of the named assignments' failed work."""
 
     permission = Permission.ALLOCATE
     reasons = {422: (*RepairRefusal, "unknown_assignment")}
 
-    def answer(self, verb: str, body: dict[str, Any], repair: Callable[..., RepairResult]) -> Response:
+    def answer(
+        self, verb: str, shape: type[serializers.Serializer[Any]], repair: Callable[..., RepairResult]
+    ) -> Response:
         """Repair as the body says, and return the result for each assignment."""
+        budget, body = self.budget, validated(shape, self.request.data)
         more = {"reason": body["reason"]} if "reason" in body else {}
         done = repair(
-            self.budget,
+            budget,
             uuids=body["assignment_uuids"],
             which=_which(body),
             now=timezone.now(),
@@ -179,7 +182,7 @@ class Retry(RepairOfNamed):
 
     @extend_schema(request=RetryInput, responses=RetryOutput)
     def post(self, request: Request, **_url: UUID) -> Response:
-        return self.answer("retried", validated(RetryInput, request.data), failures.retry)
+        return self.answer("retried", RetryInput, failures.retry)
 
 
 class Skip(RepairOfNamed):
@@ -190,7 +193,7 @@ class Skip(RepairOfNamed):
 
     @extend_schema(request=SkipInput, responses=SkipOutput)
     def post(self, request: Request, **_url: UUID) -> Response:
-        return self.answer("skipped", validated(SkipInput, request.data), failures.skip)
+        return self.answer("skipped", SkipInput, failures.skip)
 
 
 class RetryAll(OfAllFound):
@@ -204,18 +207,18 @@ class RetryAll(OfAllFound):
 
     @extend_schema(request=RetryAllInput, responses={202: RetryAllOutput})
     def post(self, request: Request, **_url: UUID) -> Response:
-        body = validated(RetryAllInput, request.data)
+        budget, body = self.budget, validated(RetryAllInput, request.data)
         uuids = bulk.confirmed(self, count=body["confirmed_count"])
         causes = [one for one in request.query_params.get("cause", "").split(",") if one]
         which = _which(body) & (Q(error_code__in=causes) if causes else Q())
         now, actor = timezone.now(), caller(request)
-        done = failures.retry(self.budget, uuids=uuids, which=which, now=now, actor=actor)
+        done = failures.retry(budget, uuids=uuids, which=which, now=now, actor=actor)
         refused = _not_repaired(done)
         body = {"retried": len(done.repaired), "not_retried_count": len(refused)}
         return Response({**body, "not_retried": refused[: bulk.MOST_NAMED]}, status=202)
 
 
-class Extend(OfOwnBudget):
+class Extend(OfOneBudget):
     """Extend the deadlines of the named assignments that are open; the others are listed with the reason.
 
     Answers 422 if none could be extended.
@@ -227,9 +230,10 @@ class Extend(OfOwnBudget):
 
     @extend_schema(request=ExtendInput, responses=ExtendOutput)
     def post(self, request: Request, **_url: UUID) -> Response:
-        body = validated(ExtendInput, request.data, zone=self.budget.customer.zone)
+        budget = self.budget
+        body = validated(ExtendInput, request.data, zone=budget.customer.zone)
         done = extension.extend(
-            self.budget,
+            budget,
             uuids=body["assignment_uuids"],
             until=body["until"],
             now=timezone.now(),
@@ -237,7 +241,7 @@ class Extend(OfOwnBudget):
         )
         extended = [_extension(one) for one in done.extended]
         response = bulk.of_each("extended", extended, [], _not_extended(done))
-        response.data["understood"] = {"until": moments.iso(body["until"], zone=self.budget.customer.zone)}
+        response.data["understood"] = {"until": moments.iso(body["until"], zone=budget.customer.zone)}
         return response
 
 
@@ -252,10 +256,11 @@ class ExtendAll(OfAllFound):
 
     @extend_schema(request=ExtendAllInput, responses={202: ExtendAllOutput})
     def post(self, request: Request, **_url: UUID) -> Response:
-        body = validated(ExtendAllInput, request.data, zone=self.budget.customer.zone)
+        budget = self.budget
+        body = validated(ExtendAllInput, request.data, zone=budget.customer.zone)
         uuids = bulk.confirmed(self, count=body["confirmed_count"])
         now, actor = timezone.now(), caller(request)
-        done = extension.extend(self.budget, uuids=uuids, until=body["until"], now=now, actor=actor)
+        done = extension.extend(budget, uuids=uuids, until=body["until"], now=now, actor=actor)
         refused = _not_extended(done)
         counts = {"extended": len(done.extended), "not_extended_count": len(refused)}
         return Response({**counts, "not_extended": refused[: bulk.MOST_NAMED]}, status=202)

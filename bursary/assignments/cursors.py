@@ -30,10 +30,11 @@ def cursor_page(
 ) -> CursorPage:
     """Return a page of `rows` ordered by `column`, which is not NULL, and then by primary key.
 
-    One query, an index range where `column` and the key are indexed. A cursor of another list, or none,
-    is the first page.
+    One query, an index range where `column` and the key are indexed. A cursor of another order, or a text
+    that is none, is the first page. The filter may be another one: a cursor is a place in the order.
     """
-    before, place = _read(cursor)
+    order = f"-{column}" if descending else column
+    before, place = _read(cursor, order=order)
     try:
         found = _after(rows, place, column=column, descending=descending != before)[: size + 1]
         keys = list(found.values_list("pk", column))
@@ -47,8 +48,8 @@ def cursor_page(
     is_last = not (before or more)
     return CursorPage(
         pks=[pk for pk, _value in keys],
-        earlier="" if is_first or not keys else _written(True, keys[0]),
-        later="" if is_last or not keys else _written(False, keys[-1]),
+        earlier="" if is_first or not keys else _written(True, keys[0], order=order),
+        later="" if is_last or not keys else _written(False, keys[-1], order=order),
         understood=bool(place or not cursor),
     )
 
@@ -71,16 +72,19 @@ def _after(
     return rows.order_by(OrderBy(F(column), descending=descending), OrderBy(F("pk"), descending=descending))
 
 
-def _written(before: bool, key: tuple[int, Any]) -> str:
+def _written(before: bool, key: tuple[int, Any], *, order: str) -> str:
     pk, value = key
     text = value.isoformat() if isinstance(value, datetime) else value
-    return b64_encode(json.dumps([int(before), text, pk]).encode()).decode()
+    return b64_encode(json.dumps([int(before), text, pk, order]).encode()).decode()
 
 
-def _read(cursor: str) -> tuple[bool, tuple[Any, int] | None]:
-    """Return whether a cursor leads to earlier rows, and the value and key at which it stands."""
+def _read(cursor: str, *, order: str) -> tuple[bool, tuple[Any, int] | None]:
+    """Return whether a cursor of this order leads to earlier rows, and the value and key where it stands."""
     try:
-        before, value, pk = json.loads(b64_decode(cursor.encode()))
+        before, value, pk, its_order = json.loads(b64_decode(cursor.encode()))
+        # No column holds a NUL, and PostgreSQL refuses to look for one.
+        if its_order != order or "\0" in str(value):
+            return False, None
         return bool(before), (value, int(pk))
     except UNREADABLE:
         return False, None

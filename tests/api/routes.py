@@ -77,11 +77,14 @@ def _fields(operation: Any, described: Any) -> set[str]:
     return set(described["components"]["schemas"].get(name, schema).get("properties", {}))
 
 
-def answer(client: APIClient, one: Asked) -> str:
-    """Return how a request is answered: `yes`, `none` for an empty list, or the status of a refusal."""
+def answer(client: APIClient, one: Asked, *, body: str = "") -> str:
+    """Return how a request is answered: `yes`, `none` for an empty list, or the status of a refusal.
+
+    A POST has `body` in place of what is to be sent.
+    """
     path = f"{one.path}?{urlencode(one.query)}" if one.query else one.path
-    body = json.dumps(one.body) if one.route.method == "POST" else ""
-    got: Any = client.generic(one.route.method, path, body, content_type="application/json")
+    sent = (body or json.dumps(one.body)) if one.route.method == "POST" else ""
+    got: Any = client.generic(one.route.method, path, sent, content_type="application/json")
     if got.status_code in (401, 403, 404, 405, 429) or got.status_code >= 500:
         return str(got.status_code)
     shown = got.json() if got.headers.get("Content-Type") == "application/json" and got.content else None

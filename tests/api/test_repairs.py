@@ -120,10 +120,10 @@ def test_skipping_needs_a_reason_which_the_timeline_keeps(
     door: Door, budget: Budget, three: list[LearnerContentAssignment]
 ) -> None:
     named = [str(three[0].uuid)]
-    assert refusal_of(send(door, budget, "skip/", assignment_uuids=named, reason=" ")) == (
-        400,
-        "invalid_request",
-    )
+    refused = send(door, budget, "skip/", assignment_uuids=named, reason=" ")
+    assert refusal_of(refused) == (400, "invalid_request")
+    # The refusal has a reason of its own, too.
+    assert refused.json()["fields"] == {"reason": ["This field may not be blank."]}
 
     answer = send(door, budget, "skip/", assignment_uuids=named, reason="Left the company.")
 

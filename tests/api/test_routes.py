@@ -56,6 +56,7 @@ BY_TOKEN = {
     "operator": "enterprise_openedx_operator:*",
 }
 Answers = Mapping[Route, Mapping[str, str]]
+UNREADABLE = ": with an unreadable body"
 
 pytestmark = pytest.mark.django_db
 
@@ -147,10 +148,13 @@ def found(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator
         questions = list(routes.asked(_values(budget)))
         described = {"openapi": "3.0.3"}  # made once, by what is asked: each time takes a second
         until_then.setattr(SchemaGenerator, "get_schema", lambda *_args, **_more: described)
-        yield {
-            one.route: {name: routes.answer(client, one) for name, client in clients.items()}
-            for one in questions
-        }
+        strangers = [name for name in PEOPLE if name == "no role" or name.endswith("elsewhere")]
+        answers: dict[Route, dict[str, str]] = {}
+        for one in questions:
+            answers[one.route] = {name: routes.answer(client, one) for name, client in clients.items()}
+            for name in strangers if one.route.method == "POST" else ():
+                answers[one.route][name + UNREADABLE] = routes.answer(clients[name], one, body="{")
+        yield answers
 
 
 def test_the_table_in_the_documents_is_what_is_answered(found: Answers) -> None:
@@ -174,6 +178,13 @@ def test_a_role_elsewhere_shows_nothing_of_this_organisation(found: Answers) -> 
         if "{" in route.address:
             assert answers["learner elsewhere"] in ("403", "404"), route
             assert answers["administrator elsewhere"] in ("403", "404"), route
+
+
+def test_what_a_body_must_be_is_said_to_callers_with_the_permission_alone(found: Answers) -> None:
+    for route, answers in found.items():
+        for name in PEOPLE:
+            if "{" in route.address and name + UNREADABLE in answers:
+                assert answers[name + UNREADABLE] == answers[name], (route, name)
 
 
 def test_a_token_opens_what_its_role_does(found: Answers) -> None:

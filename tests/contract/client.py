@@ -14,6 +14,7 @@ from uuid import UUID
 from django.test import Client
 
 from bursary.access.models import User
+from tests.described import check
 from tests.issuer import token
 
 ORIGIN = "http://testserver"
@@ -87,6 +88,7 @@ def _address(path: str) -> str:
 
 
 def _read(answer: Any) -> Read:
+    check(answer)
     if not answer.content:
         return Read(answer.status_code, None)
     assert answer.headers["Content-Type"] == "application/json"

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,3 +67,18 @@ def test_a_webhook_signed_by_hand_as_the_page_says_is_accepted(settings: Setting
     sent = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
 
     assert Door().send("POST", "content-events/", body.encode(), **sent).status_code == 202
+
+
+def test_what_the_calls_need_is_read_from_the_demonstration_as_the_page_says(tmp_path: Path) -> None:
+    setting = re.search(r"^known\(\).*?(?=^alias)", page("docs/api.md"), re.MULTILINE | re.DOTALL)
+    assert setting is not None
+    users = {"administrator": {"api_key": "bur_ada"}, "learner": {"api_key": "bur_lena"}}
+    budget = {"uuid": "a-budget", "assignment_configuration_uuid": "its-configuration"}
+    known = {"customer_uuid": "a-customer", "budgets": [budget], "users": users}
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/demo.json").write_text(json.dumps(known))
+
+    script = setting.group() + "echo $KEY $LEARNERS_KEY $CUSTOMER $POLICY $CONFIGURATION"
+    said = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert said.stdout.split() == ["bur_ada", "bur_lena", "a-customer", "a-budget", "its-configuration"]
