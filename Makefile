@@ -16,8 +16,8 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 # Compiling what a process imports takes it longer than to import it, and `make test` starts about a hundred.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-mariadb soak fuzz faults bench catalogs pages mails routes node client mutants messages \
-	screenshots check clean
+.PHONY: help run test test-mariadb package soak fuzz faults bench catalogs pages mails routes node client mutants \
+	messages screenshots check clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,11 +39,15 @@ test-mariadb: .venv/.dev  ## Run the tests that depend on the engine on MariaDB 
 	@echo "== Tests on mariadb"
 	@BURSARY_TEST_DB=mariadb $(BIN)/python -m pytest -n 3 --durations 10 --durations-min 3 $(ARGS)
 
+package: .venv/.dev  ## Build the package, install it in a folder from a package index, and run the demonstration from it
+	BURSARY_TEST_PACKAGE=1 $(BIN)/python -m pytest -n0 $(ARGS) tests/ops/test_distribution.py
+
 HISTORIES ?= 300
 FIGURES := -n0 -o log_cli=true -o log_cli_level=INFO
 soak: .venv/.dev  ## Run the long tests in full: many more orders of events (HISTORIES=…), many more rows
 	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) tests/replica/test_any_order.py tests/faults/test_fault_01_expiry_skips_rows.py \
-		tests/ops/test_erasure_runs.py tests/faults/test_an_hour_of_outage.py tests/browser
+		tests/ops/test_erasure_runs.py tests/faults/test_an_hour_of_outage.py tests/browser \
+		tests/flows/test_a_restricted_run_over_http.py
 	BURSARY_TEST_SOAK=$(HISTORIES) BURSARY_TEST_DB=postgres $(BIN)/python -m pytest $(ARGS) tests/assignments/test_mailbox_keys.py \
 		tests/ops/test_celery_on_rabbitmq.py
 	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) $(FIGURES) tests/ops/test_serving_fairly.py

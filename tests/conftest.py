@@ -22,7 +22,7 @@ from bursary.lib import outages
 from tests.emptying import empty_tables
 from tests.migrated import copy_for_sqlite, copy_on_the_server, vacuum_into
 from tests.smtp import MailServer, mail_server
-from tests.workers import FileScheduling
+from tests.workers import FileScheduling, name_groups
 
 if TYPE_CHECKING:
     from tests.celery_stack import CeleryStack
@@ -257,6 +257,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not _is_answered_by_sqlite_alone(item)]
     long = {item.path for item in items if item.get_closest_marker("takes_long")}
     items.sort(key=lambda item: item.path not in long)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        name_groups(items)
 
 
 @pytest.hookimpl(optionalhook=True)  # there is none with `-p no:xdist`

@@ -1,5 +1,9 @@
 """How the processes of a test run share its tests: by file, so that what a file makes once is made once."""
 
+from collections.abc import Iterable
+
+import pytest
+from _pytest.nodeid import NodeId
 from xdist.scheduler.loadgroup import LoadGroupScheduling
 
 
@@ -13,3 +17,14 @@ class FileScheduling(LoadGroupScheduling):
     def _split_scope(self, nodeid: str) -> str:
         scope: str = super()._split_scope(nodeid)
         return scope.split("::", maxsplit=1)[0]
+
+
+def name_groups(items: Iterable[pytest.Item]) -> None:
+    """Add its `xdist_group` to the id of each test that has one, by which `FileScheduling` finds it.
+
+    xdist 3.8 does so by an attribute that pytest 9.2 does not read any more.
+    """
+    for item in items:
+        mark = item.get_closest_marker("xdist_group")
+        if mark and not item.nodeid.endswith(f"@{mark.args[0]}"):
+            item._id = NodeId.parse(f"{item.nodeid}@{mark.args[0]}")

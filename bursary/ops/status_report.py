@@ -317,7 +317,9 @@ def _done_table(report: StatusReport) -> RenderableType:
     table = _table("action", *OUTCOMES)
     for kind, counts in report.done.items():
         table.add_row(kind, *(_count(counts[outcome]) for outcome in OUTCOMES))
-    return _titled(table, f"Done since {_time(report.since)}")
+    most = max(sum(counts[outcome] for counts in report.done.values()) for outcome in OUTCOMES)
+    part = f", of the newest {MOST_COUNTED:,} of an outcome" if most >= MOST_COUNTED else ""
+    return _titled(table, f"Done since {_time(report.since)}{part}")
 
 
 def _waiting_text(waiting: Waiting, now: datetime) -> Text:

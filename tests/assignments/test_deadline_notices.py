@@ -27,7 +27,7 @@ from tests.world import (
     given_user,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.takes_long]
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 

@@ -7,7 +7,11 @@ from bursary.access.models import Role
 from tests import world
 from tests.browser.visitor import PATIENCE, Visitor
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.takes_long,
+]
 
 
 def test_the_administration_and_the_descriptions_of_the_api_work_under_their_policy(visitor: Visitor) -> None:

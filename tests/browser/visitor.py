@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -18,7 +18,6 @@ AXE = Path(__file__).with_name("vendor").joinpath("axe-core", "axe.min.js")
 HEIGHT = 900
 WIDTHS = (360, 768, 1440)
 """A phone, a tablet, a laptop; in CSS pixels, as the height."""
-FOR_AXE = WIDTHS if "BURSARY_TEST_SOAK" in os.environ else (WIDTHS[0], WIDTHS[-1])
 VIOLATIONS = """async rules => (await axe.run({
     resultTypes: ['violations'], preload: false, ...(rules ? {runOnly: rules} : {})
 })).violations.map(one => `${one.id}: ${one.nodes.map(node => node.target.join(' ')).join(', ')}`)"""
@@ -31,6 +30,7 @@ SCHEMES: Sequence[Scheme] = [
     ("dark", OF_COLOURS),
 ]
 """Each with the rules that are asked for, None for all."""
+IN_SHORT: Mapping[int, Sequence[Scheme]] = {WIDTHS[0]: [("light", None)], WIDTHS[-1]: [("dark", None)]}
 
 
 class Visitor:
@@ -73,8 +73,9 @@ class Visitor:
     def looks_over(self) -> None:
         """Look at the page at each width, in light and dark: axe finds nothing, and nothing is cut off.
 
-        What a width in between shows, the narrowest or the widest shows as well: axe, which takes long, looks
-        at these, in the dark at the widest alone, and at all in `make soak`.
+        What a width in between shows, the narrowest or the widest shows as well, and a page has the same
+        colours at each. So axe, which takes long, looks at the narrowest in light and at the widest in dark,
+        by all its rules; in `make soak` at each in both.
         """
         found = []
         for width in WIDTHS:
@@ -88,10 +89,9 @@ class Visitor:
         assert not found, "\n".join([self.page.url, *found])
 
     def _schemes(self, width: int) -> Sequence[Scheme]:
-        if width not in FOR_AXE:
-            return ()
-        # A page has the same colours at each width.
-        return SCHEMES if "BURSARY_TEST_SOAK" in os.environ or width == WIDTHS[-1] else SCHEMES[:1]
+        if "BURSARY_TEST_SOAK" in os.environ:
+            return SCHEMES
+        return IN_SHORT.get(width, ())
 
     def _violations(self, rules: Sequence[str] | None) -> list[str]:
         if not self.page.evaluate("typeof axe === 'object'"):

@@ -18,7 +18,7 @@ from bursary.delivery.models import MailServer
 from bursary.lib import moments
 from tests import world
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.takes_long]
 
 TODAY = world.NOW + timedelta(hours=1)
 

@@ -28,7 +28,7 @@ from tests.world import (
     given_content,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.takes_long]
 
 WEEKEND = timedelta(hours=62)
 HOUR = timedelta(hours=1)

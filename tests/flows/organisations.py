@@ -97,6 +97,10 @@ class Scene:
     theirs: Organisation
     """It may."""
 
+    def beyond(self, one: Organisation) -> Organisation:
+        """Return the other one."""
+        return self.theirs if one is self.ours else self.ours
+
 
 def two_organisations(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """Return both with notified learners, after their catalogs were read, changed, and read again.

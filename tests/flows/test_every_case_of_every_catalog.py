@@ -32,7 +32,7 @@ from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, enterprise
 from tests.once import made_once
 from tests.world import ALICE, given_api_key, given_budget, given_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.takes_long]
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)

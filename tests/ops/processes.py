@@ -1,10 +1,12 @@
 """The real command in processes of its own, each with its own folder and nothing inherited from the tests."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -21,6 +23,13 @@ sys.exit(main())
 """
 
 Environment = Mapping[str, str]
+
+
+class Demonstration(NamedTuple):
+    """The folder of a demonstration, and what `bursary demo --json` printed of it."""
+
+    folder: Path
+    printed: dict[str, Any]
 
 
 def database_url() -> str:
@@ -45,6 +54,13 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 def bursary(*arguments: str, env: Environment) -> subprocess.CompletedProcess[str]:
     """Run `bursary …` to its end."""
     return python("-c", QUICKLY, *arguments, env=env)
+
+
+def demonstrated(folder: Path) -> Demonstration:
+    """Make a folder a demonstration, or do so again; return it, and what was printed."""
+    ran = bursary("demo", "--no-serve", "--json", "--weeks", "0", env=environment(folder, PORT="8123"))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return Demonstration(folder, json.loads(ran.stdout))
 
 
 def python(*arguments: str, env: Environment) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,7 @@
 """`bursary demo`, for real: a process of its own and an empty folder."""
 
 import json
+import shutil
 import sqlite3
 import stat
 from pathlib import Path
@@ -18,7 +19,7 @@ from bursary.ops import demo as demo_module
 from bursary.ops import demo_history
 from bursary.ops.demo import Demo, NotHere, load
 from bursary.ops.management.commands.demo import _text
-from tests.ops.processes import bursary, environment
+from tests.ops.processes import Demonstration, demonstrated
 from tests.world import given_budget, given_content, given_customer, given_run, given_user
 
 TABLES = (
@@ -59,16 +60,13 @@ def close_enrolment(folder: Path, *, keys: set[str]) -> None:
     catalog.write_text("".join(f"{json.dumps(record)}\n" for record in records), encoding="utf-8")
 
 
-def demo(folder: Path) -> dict[str, Any]:
-    ran = bursary("demo", "--no-serve", "--json", "--weeks", "0", env=environment(folder, PORT="8123"))
-    assert (ran.returncode, ran.stderr) == (0, "")
-    answer: dict[str, Any] = json.loads(ran.stdout)
-    return answer
-
-
+@pytest.mark.xdist_group("demonstration")
 @pytest.mark.takes_long
-def test_an_empty_folder_becomes_a_demonstration_and_running_it_again_does_no_harm(tmp_path: Path) -> None:
-    answer = demo(tmp_path)
+def test_an_empty_folder_becomes_a_demonstration_and_running_it_again_does_no_harm(
+    demonstration: Demonstration, tmp_path: Path
+) -> None:
+    answer = demonstration.printed
+    shutil.copytree(demonstration.folder, tmp_path, dirs_exist_ok=True)
 
     file = tmp_path / "demo.json"
     first = file.read_text()
@@ -78,7 +76,7 @@ def test_an_empty_folder_becomes_a_demonstration_and_running_it_again_does_no_ha
     check_the_past(tmp_path)
     before, catalog = counts(tmp_path), next((tmp_path / "catalog").iterdir()).stat().st_mtime_ns
 
-    demo(tmp_path)
+    demonstrated(tmp_path)
 
     assert file.read_text() == first
     assert counts(tmp_path) == before
@@ -88,7 +86,7 @@ def test_an_empty_folder_becomes_a_demonstration_and_running_it_again_does_no_ha
     close_enrolment(
         tmp_path, keys={key for (key,) in rows(tmp_path, f"SELECT content_key FROM {TABLES[-2]}")}
     )
-    assert demo(tmp_path)["assignments"] == 6  # although other courses would suit the tales now
+    assert demonstrated(tmp_path).printed["assignments"] == 6  # although other courses would do now
     before["replica_contentchange"] = counts(tmp_path)["replica_contentchange"]
 
     second = json.loads(file.read_text())

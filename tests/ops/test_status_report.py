@@ -201,3 +201,4 @@ def test_numbers_stop_at_a_bound_and_queries_do_not_grow(monkeypatch: pytest.Mon
     assert sum(counts["done"] for counts in report.done.values()) == 2
     assert sum(report.waiting.due.values()) == 2
     assert "Due: 2 or more notified." in screen()
+    assert ", of the newest 2 of an outcome" in screen()

@@ -1,5 +1,6 @@
 """What happens under `make run` when time passes and no command is given."""
 
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -10,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.ops.processes import PATIENCE, QUICKLY, Environment, bursary, environment
+from tests.ops.processes import PATIENCE, QUICKLY, Demonstration, Environment, environment
 
-pytestmark = pytest.mark.takes_long
+pytestmark = [pytest.mark.xdist_group("demonstration"), pytest.mark.takes_long]
 
 DAYS_LATER = """
 import datetime, sys, time_machine
@@ -22,28 +23,30 @@ time_machine.travel(later, tick=True).start()
 ACTIONS = "assignments_learnercontentassignmentaction"
 
 
-def test_reminders_expiry_and_their_notices_happen_by_themselves(installed: Path) -> None:
-    env = environment(installed, PORT="0")
-    assert bursary("demo", "--no-serve", "--weeks", "0", env=env).returncode == 0
+def test_reminders_expiry_and_their_notices_happen_by_themselves(
+    demonstration: Demonstration, tmp_path: Path
+) -> None:
+    made = Path(shutil.copytree(demonstration.folder, tmp_path, dirs_exist_ok=True))
+    env = environment(made, PORT="0")
 
-    run_until(lambda: done(installed, "reminded") >= 3, days=20, env=env)
-    assert done(installed, "expired") == 0
+    run_until(lambda: done(made, "reminded") >= 3, days=20, env=env)
+    assert done(made, "expired") == 0
 
-    run_until(lambda: done(installed, "expiration_notified") >= 4, days=120, env=env)
+    run_until(lambda: done(made, "expiration_notified") >= 4, days=120, env=env)
     (expired,) = query(
-        installed,
+        made,
         "SELECT a.id FROM assignments_learnercontentassignment a "
         f"JOIN {ACTIONS} b ON b.assignment_id = a.id WHERE a.state = 'expired' AND b.action_type = 'reminded'"
         " AND b.status = 'done' LIMIT 1",
     )
     kinds = query(
-        installed,
+        made,
         f"SELECT action_type, status FROM {ACTIONS} WHERE assignment_id = {expired[0]} ORDER BY created, id",
     )
     assert kinds[:3] == [("allocated", "done"), ("learner_linked", "done"), ("notified", "done")]
     assert ("reminded", "done") in kinds[3:-2]
     assert kinds[-2:] == [("expired", "done"), ("expiration_notified", "done")]
-    failed = query(installed, "SELECT name, last_error FROM ops_scheduledtask WHERE failures > 0")
+    failed = query(made, "SELECT name, last_error FROM ops_scheduledtask WHERE failures > 0")
     assert failed == []
 
 

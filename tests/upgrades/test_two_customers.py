@@ -133,6 +133,7 @@ def test_an_upgrade_expires_nothing_and_its_first_refresh_gives_each_customer_it
     assert set(expired.values_list("content_key", flat=True)) == MOVED_INTO_THE_PAST
 
 
+@pytest.mark.sqlite_only  # test_content_variants.py takes the same migrations back on every engine
 def test_backwards_each_assignment_keeps_its_content_and_forwards_again_nothing_is_lost(
     recording: Recording, source: FolderCatalog
 ) -> None:

@@ -9,13 +9,15 @@ class Migration(migrations.Migration):
         ('assignments', '0014_indexes_of_state_and_content'),
     ]
 
+    # The removal comes first: it needs the table alone. After an index was added, transactions that had read the
+    # table and wait to write it would hold it, and PostgreSQL would end one of the two as a deadlock.
     operations = [
-        migrations.AddIndex(
-            model_name='learnercontentassignment',
-            index=models.Index(fields=['budget', 'state', 'id', 'content_key', 'price_cents'], name='spent_by_key'),
-        ),
         migrations.RemoveIndex(
             model_name='learnercontentassignment',
             name='assignment_by_state',
+        ),
+        migrations.AddIndex(
+            model_name='learnercontentassignment',
+            index=models.Index(fields=['budget', 'state', 'id', 'content_key', 'price_cents'], name='spent_by_key'),
         ),
     ]
