@@ -188,7 +188,14 @@ def test_what_left_the_budgets_catalog_cannot_be_redeemed(alice: Person, budget:
 
     left, held = can_redeem(alice, budget, content.content_key, kept.content_key)
 
-    assert (left["can_redeem"], left["display_reason"]["reason"]) == (False, "content_not_in_catalog")
+    assert left["can_redeem"] is False
+    assert left["display_reason"] == {
+        "reason": "content_not_in_catalog",
+        "user_message": "This is no longer in your organisation's catalog.",
+        "next_step": "Ask your organisation to assign another course to you.",
+        "content_key": content.content_key,
+        "metadata": {"enterprise_administrators": []},
+    }
     assert held["can_redeem"] is True
     answer = redeem(alice, budget, content)
     assert (answer.status_code, answer.json()[0]["reason"]) == (422, "content_not_in_catalog")

@@ -119,13 +119,6 @@ def test_what_is_not_open_is_refused_with_the_clients_reason(state: State, reaso
     assert not assignment.actions.filter(action_type=ActionType.REDEEMED).exists()
 
 
-def test_a_passed_deadline_is_honoured_before_the_sweep_comes() -> None:
-    assignment = given_assignment()
-    with pytest.raises(RedemptionRefused) as refused:
-        redemption.begin(assignment, now=assignment.expires_at)
-    assert refused.value.reason == "reason_learner_assignment_expired"
-
-
 def test_what_began_before_the_deadline_goes_on_after_it() -> None:
     assignment = given_assignment()
     begun = redemption.begin(assignment, now=assignment.expires_at - timedelta(seconds=1))
@@ -146,6 +139,20 @@ def test_books_that_refuse_leave_it_open_and_say_why(monkeypatch: pytest.MonkeyP
     redeemed(assignment)  # the learner tries again
     spent_once_and_accepted()
     assert action_of(assignment, ActionType.REDEEMED).retry_of == failed
+
+
+def test_what_failed_before_it_was_assigned_again_is_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget, content = given_budget(), given_content()
+    with monkeypatch.context() as broken:
+        broken.setattr(ledger, "spend", refuse)
+        assignment = redeemed(given_assignment(budget, content))
+    cancel(budget, uuids=[assignment.uuid], now=NOW)
+
+    redeemed(given_assignment(budget, content))
+
+    spent_once_and_accepted()
+    action = action_of(assignment, ActionType.REDEEMED)
+    assert (action.cycle, action.retry_of) == (2, None)
 
 
 def test_after_superseded_attempts_it_can_still_be_accepted() -> None:
@@ -299,6 +306,7 @@ def test_a_reversal_gives_the_money_back_once_and_it_can_be_assigned_again() -> 
     assignment.refresh_from_db()
     assert (assignment.state, assignment.reversed_at) == (State.REVERSED, LATER)
     assert action_of(assignment, ActionType.REVERSED).actor == operator
+    assert redemption.redemptions([assignment]) == {}
     spent = LedgerEntry.objects.get()
     assert (spent.state, spent.reversed_at) == (LedgerEntryState.REVERSED, LATER)
     assert (Budget.objects.get().spent_cents, Account.objects.get().spent_cents) == (0, 0)
@@ -350,19 +358,23 @@ def _redeem_at(assignment: LearnerContentAssignment, now: datetime) -> object:
     return runner.drain(clock=lambda: now, most=1, pks=[action.pk])
 
 
-def test_the_timeline_names_the_learner_and_the_time_of_each_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    assignment, learner = given_assignment(), given_user()
-    begun = [redemption.begin(assignment, now=NOW, actor=learner)]
+def test_the_timeline_names_the_learner_the_run_and_the_time_of_each_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content, learner = given_content(), given_user()
+    assignment, runs = given_assignment(content=content), (content.advertised_run, "", content.advertised_run)
+    begun = [redemption.begin(assignment, now=NOW, actor=learner, content_key=runs[0])]
     with monkeypatch.context() as broken:
         broken.setattr(ledger, "spend", refuse)
         for minutes in (1, 2):
             runner.drain(clock=partial(_same, begun[-1].created), most=1, pks=[begun[-1].pk])
             now = NOW + timedelta(minutes=minutes)
-            begun.append(redemption.begin(assignment, now=now, actor=learner))
+            begun.append(redemption.begin(assignment, now=now, actor=learner, content_key=runs[minutes]))
     first, second, third = begun
     assert (second.retry_of, third.retry_of) == (first, second)
     assert [one.created for one in begun] == [NOW, NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)]
     assert {one.actor for one in begun} == {learner}
+    assert tuple(one.content_run_key for one in begun) == runs
     assignment.refresh_from_db()
     assert (assignment.redeeming_since, assignment.modified) == (third.created, third.created)
 

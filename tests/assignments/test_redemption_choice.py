@@ -4,6 +4,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+from pytest_django import DjangoAssertNumQueries
 
 from bursary.assignments import redemption
 from bursary.assignments.choices import State
@@ -91,3 +92,16 @@ def test_a_course_is_covered_by_a_run_of_it_that_is_accepted_or_being_redeemed()
     found = rows.filter(redemption.covering(course.content_key))
 
     assert {one.content_key for one in found} == {accepted.content_key, redeeming.content_key}
+
+
+def test_the_redemptions_of_assignments_are_read_with_their_budgets_in_one_query(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    budget, content = given_budget(), given_content()
+    one, other = (given_assignment(budget, content, address=address) for address in (ALICE, BOB))
+    begun = [redemption.begin(assignment, now=NOW) for assignment in (one, other)]
+
+    with django_assert_num_queries(1):
+        found = redemption.redemptions([one])
+        assert found == {one.pk: begun[0]}
+        assert found[one.pk].assignment.budget == budget

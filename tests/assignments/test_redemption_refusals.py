@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from bursary.assignments import allocation, matching, redemption
+from bursary.assignments import allocation, matching, offers, redemption
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import State
 from bursary.assignments.declining import decline
@@ -36,6 +36,14 @@ def test_what_has_ended_names_the_next_step() -> None:
     refused = redemption.refusal(assignment, now=assignment.expires_at)
     assert refused
     assert refused.next_step == "To take it after all, ask your organisation to assign it again."
+
+
+def test_a_passed_deadline_is_honoured_before_the_sweep_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assignment = given_assignment()
+    monkeypatch.delattr(offers, "asked")  # what is refused anyway is not asked about
+    with pytest.raises(RedemptionRefused) as refused:
+        redemption.begin(assignment, now=assignment.expires_at)
+    assert refused.value.reason == "reason_learner_assignment_expired"
 
 
 def test_what_the_learner_declined_says_so() -> None:

@@ -75,6 +75,7 @@ def test_a_run_can_be_joined_if_it_is_offered_not_over_and_open_for_enrolment_in
     run = replace(OPEN, **changes)
 
     assert outcome(run) == ((refused, "R1") if refused else JoiningTerms("R1", 5000, run.closes))
+    assert not replace(run, offered=False).opens_before(BEFORE)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +138,11 @@ def test_of_a_courses_runs_the_refusal_is_that_of_the_nearest(
     assert outcome(*runs) == outcome(*reversed(runs)) == expected
 
 
+def test_a_refusal_can_be_copied_with_its_reason_and_its_run() -> None:
+    """Processes pass an error on by its arguments."""
+    assert NotJoinable(JoiningRefusal.ENDED, OVER).args == (JoiningRefusal.ENDED, OVER)
+
+
 @pytest.mark.parametrize(
     ("runs", "expected"),
     [
@@ -181,6 +187,7 @@ def test_upstreams_records_are_joined_or_refused(
     [record] = [one for one in recorded_joinable() if one["key"] == key]
     course = parser.parse(record)
     runs = [RunTerms.of(run) for run in course.runs]
+    assert [run.start for run in runs] == [run.start_date for run in course.runs]
 
     assert outcome(*runs, advertised=course.advertised_run) == expected
     if len(runs) == 1:

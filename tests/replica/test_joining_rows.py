@@ -62,24 +62,61 @@ def test_the_courses_and_runs_that_can_be_joined_are_those_of_the_rule_on_its_te
 
 
 def test_runs_are_a_catalogs_own() -> None:
-    course = given_content("SharedX+1")
+    course, other = given_content("SharedX+1"), given_content("OtherX+1")
     run = ContentMetadata.objects.get(content_key=course.advertised_run)
     run.memberships.update(catalog_uuid=OTHER_CATALOG)
+    program = given_content(
+        course.content_key, catalog=OTHER_CATALOG, variant="f" * 64, content_type=ContentType.PROGRAM
+    )
 
     found = joining.runs_of([course.content_key], catalogs=[CATALOG, OTHER_CATALOG])
 
     assert {key: [one.key for one in runs] for key, runs in found.items()} == {
         (OTHER_CATALOG, "SharedX+1"): [run.content_key]
     }
-    for catalog, joined in ((CATALOG, set()), (OTHER_CATALOG, {run.content_key})):
+    assert joining.runs_of([course.content_key], catalogs=[CATALOG]) == {}
+    others = {other.content_key, other.advertised_run}
+    for catalog, joined in ((CATALOG, others), (OTHER_CATALOG, {run.content_key})):
         rows = joining.joinable(catalog_uuid=catalog, now=NOW, before=BEFORE)
         assert {one.content_key for one in rows} == joined
+
+    contents, runs = joining.held_content([course.content_key], catalogs=[OTHER_CATALOG])
+    assert contents == {(OTHER_CATALOG, program.pk), (OTHER_CATALOG, run.pk)}
+    assert runs == {(OTHER_CATALOG, course.content_key): [RunTerms.of(run)]}
+    assert joining.held_content([course.content_key], catalogs=[CATALOG]) == ({(CATALOG, course.pk)}, {})
+    without_runs = joining.held_content([course.content_key], catalogs=[OTHER_CATALOG], with_runs=False)
+    assert without_runs == ({(OTHER_CATALOG, program.pk)}, {})
+
+
+def test_a_course_costs_what_its_advertised_run_does_or_the_first_to_start() -> None:
+    """A run without a date starts last; of two that start alike, the first by key counts."""
+    # By the run that counts: the runs' starts in the order of storing, and the advertised one.
+    courses: dict[str, tuple[dict[str, datetime | None], str]] = {
+        "R1": ({"R0": None, "R1": NOW}, ""),
+        "R0": ({"R1": NOW, "R0": NOW}, ""),
+        "R2": ({"R1": NOW, "R2": NOW + DAY, "R3": None}, "R2"),
+    }
+    for counts, (starts, advertised) in courses.items():
+        course = given_content(counts, with_run=False)
+        for price, (name, start) in enumerate(starts.items()):
+            given_run(course, f"{counts}/{name}", start_date=start, price_cents=price)
+        advertised_run = advertised and f"{counts}/{advertised}"
+        ContentMetadata.objects.filter(pk=course.pk).update(advertised_run=advertised_run)
+
+    found = joining.joinable(catalog_uuid=CATALOG, now=NOW, before=BEFORE).filter(content_key__in=courses)
+
+    assert {one.content_key: (one.joining_run, one.joining_price) for one in found} == {
+        "R1": ("R1/R1", 1),
+        "R0": ("R0/R0", 1),
+        "R2": ("R2/R2", 1),
+    }
 
 
 def test_a_change_of_a_run_concerns_its_course_in_every_variant() -> None:
     courses = [given_content("TwiceX+1", variant=variant, with_run=False) for variant in ("", "f" * 64)]
     run = given_content("course-v1:TwiceX+1+R1", content_type=ContentType.COURSERUN, parent=courses[0])
     other = given_content()
+    given_content("TwiceX+1", variant="e" * 64, content_type=ContentType.PROGRAM)
 
     assert set(joining.with_courses([run.pk])) == {run, *courses}
     assert set(joining.with_courses([courses[1].pk, other.pk])) == {courses[1], other}
