@@ -235,7 +235,7 @@ class HeldContent(NamedTuple):
 
 
 def held_content(keys: Collection[str], *, catalogs: Collection[UUID], with_runs: bool = True) -> HeldContent:
-    """Return which content with these keys the catalogs hold, and with `runs` that of courses. One query."""
+    """Return which content with these keys the catalogs hold; `with_runs`, also courses' runs. One query."""
     wanted = Q(content__content_key__in=list(keys))
     if with_runs:
         wanted |= Q(content__content_type=ContentType.COURSERUN, content__parent_key__in=list(keys))
