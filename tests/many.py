@@ -99,11 +99,18 @@ def fill(budget: Budget, count: int) -> None:
         f"WHERE a.budget_id = {budget.pk} AND a.id > {max(templates)}",
         {"uuid": sql.uuid, "assignment_id": "a.id", "recipient": "a.learner_email"},
     )
+    _count()
     mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
     why = {"error_reason": ErrorReason.EMAIL_ERROR, "error_code": "address_rejected"}
     mails.filter(assignment__learner_state=LearnerState.FAILED).update(status=Status.FAILED, **why)
+    _count()
+
+
+def _count() -> None:
+    """Let the database count what was filled in: else PostgreSQL may join two tables row by row."""
+    tables = [one._meta.db_table for one in (LearnerContentAssignment, LearnerContentAssignmentAction)]
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE" if connection.vendor != "mysql" else f"ANALYZE TABLE {table}, {actions}")
+        cursor.execute("ANALYZE" if connection.vendor != "mysql" else f"ANALYZE TABLE {', '.join(tables)}")
 
 
 def _delivered(budget: Budget) -> list[int]:

