@@ -72,8 +72,8 @@ def measure(*, now: datetime) -> Health:
     waiting = now - oldest if oldest else timedelta(0)
     unfinished = actions.filter(early__gte=leases.NOT_BEFORE).order_by("early")  # a range of an index
     newest = Subquery(actions.order_by("-pk").values("pk")[:1])
-    failed = actions.filter(
-        pk__gt=newest - RECENT_ACTIONS, status=Status.FAILED, completed_at__gte=now - timedelta(days=1)
+    failed = actions.unanswered_failures().filter(
+        pk__gt=newest - RECENT_ACTIONS, completed_at__gte=now - timedelta(days=1)
     )
     # Where cron runs the tasks, their rows say nothing.
     tasks = list(ScheduledTask.objects.order_by("name")) if settings.CLOCK != "none" else []
