@@ -13,10 +13,10 @@ from django.core import checks
 from django.db import connection
 from django.utils import timezone
 
-from bursary.access import signing_keys
 from bursary.config.secret_key import SHORTEST_SECRET
 from bursary.events import webhook
 from bursary.ops import health
+from bursary.ops.console import SETTINGS
 
 EXECUTORS = ("thread", "celery", "none")
 CLOCKS = ("thread", "celery", "none")
@@ -40,7 +40,7 @@ SESSION_VARIABLES = {
 """What returns a session's isolation and its database's collation, by engine. SQLite has neither."""
 
 
-@checks.register
+@checks.register(SETTINGS)
 def check_settings(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
     """Return an error for each combination of settings that would do harm."""
     return [
@@ -253,6 +253,12 @@ def _web() -> Iterator[checks.Error]:
         )
 
 
+def _signing_keys(text: str) -> Sequence[object]:
+    from bursary.access import signing_keys  # noqa: PLC0415  # and cryptography with it: no command needs them
+
+    return signing_keys.parse(text)
+
+
 def _tokens() -> Iterator[checks.Error]:
     sources = [settings.JWT_JWK_SET_URL, settings.JWT_JWK_SET, settings.JWT_SECRET]
     given = [settings.JWT_ISSUER, settings.JWT_AUDIENCE]
@@ -264,7 +270,7 @@ def _tokens() -> Iterator[checks.Error]:
             hint="A JWK set and a secret are never used together. docs/operations.md has an example, under "
             "Sign in with Open edX.",
         )
-    if settings.JWT_JWK_SET and not signing_keys.parse(settings.JWT_JWK_SET):
+    if settings.JWT_JWK_SET and not _signing_keys(settings.JWT_JWK_SET):
         yield _error(
             "E031",
             "BURSARY_JWT_JWK_SET has no usable public key.",

@@ -8,13 +8,14 @@ from django.conf import settings
 from django.core import checks
 
 from bursary.config.secret_key import SHORTEST_SECRET
+from bursary.ops.console import SETTINGS
 
 MOST_PROXIES = 10
 LONGEST_HSTS = 2 * 365 * 24 * 60 * 60  # seconds
 LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
-@checks.register(checks.Tags.security)
+@checks.register(checks.Tags.security, SETTINGS)
 def check_security(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.CheckMessage]:
     """Return an error for each setting that would open the service."""
     return list(_open_doors())

@@ -12,11 +12,13 @@ from pytest_django import Settings
 
 from bursary.config.environment import email_config
 from bursary.ops import storage
+from bursary.ops.console import SETTINGS
 from tests import issuer, world
 
 
 def ids() -> list[str | None]:
-    return [found.id for found in run_checks() if (found.id or "").startswith("bursary.")]
+    """Return what is found by the checks that every command asks."""
+    return [found.id for found in run_checks(tags=[SETTINGS])]
 
 
 def test_the_defaults_are_fine() -> None:
