@@ -73,6 +73,7 @@ def ever(pattern: str) -> Iterator[str]:
         number += 1
 
 
+@pytest.mark.on_every_engine
 @pytest.mark.parametrize("door", [SIGN_IN, ADMIN])
 def test_after_ten_wrong_passwords_none_is_checked_for_this_name_at_this_address(
     ada: User, door: str
@@ -139,6 +140,7 @@ def test_a_name_that_there_is_not_is_answered_and_locked_as_one_that_there_is(
     assert first[2] == MOST_OF_NAME_AT_ADDRESS  # and none while locked
 
 
+@pytest.mark.on_every_engine
 def test_a_lock_ends_half_an_hour_after_the_first_failure(ada: User) -> None:
     with time_machine.travel(datetime(2026, 11, 2, 9, tzinfo=UTC), tick=False) as clock:
         fail(MOST_OF_NAME_AT_ADDRESS, names=always("ada"), addresses=always(HERE))
@@ -187,6 +189,7 @@ def test_a_session_of_before_goes_on(ada: User) -> None:
     assert client.get("/account/").status_code == 200
 
 
+@pytest.mark.on_every_engine
 def test_names_and_addresses_are_in_no_row_and_what_lapsed_is_deleted_by_the_task(ada: User) -> None:
     fail(1, names=always("ada"), addresses=always(HERE))
     rows = str(list(SignInFailures.objects.values_list()))

@@ -92,6 +92,7 @@ OF_ALLOWED = sorted(
 )
 
 
+@pytest.mark.on_every_engine
 @pytest.mark.parametrize("role", [Role.ADMINISTRATOR, Role.LEARNER])
 def test_a_caller_sees_of_each_key_the_row_of_their_catalog(
     ordinary: Budget, allowed: Budget, role: Role
@@ -152,6 +153,7 @@ def test_only_the_callers_catalogs_are_named(ordinary: Budget, allowed: Budget, 
     assert answer.json()["catalogs"] == [str(ORDINARY), str(ALLOWED)]
 
 
+@pytest.mark.on_every_engine
 def test_operators_see_all_rows_and_name_a_catalog_likewise(catalogs: Catalogs, operator: Door) -> None:
     given_content("GoneX+1", catalog=None, gone_at=NOW, with_run=False)
 
@@ -261,6 +263,7 @@ def test_memberships_of_other_catalogs_are_not_among_the_changes(
     assert [(one["field"], one["old"], one["new"]) for one in left] == [("membership", str(ALLOWED), None)]
 
 
+@pytest.mark.on_every_engine
 def test_what_left_a_catalog_shows_it_the_changes_until_then(
     catalogs: Catalogs, ordinary: Budget, allowed: Budget
 ) -> None:

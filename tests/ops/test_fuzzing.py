@@ -26,8 +26,8 @@ from tests.ops.test_serving import answers, free_port, until
 
 EXAMPLES = int(os.environ.get("BURSARY_TEST_FUZZ", "0"))
 """Of each operation; 0: as many as every run of the tests has time for."""
-FEW = 5
-"""Some ten seconds of processor time."""
+FEW = 3
+"""Some ten seconds of processor time, with the start of the program and of the server."""
 SEED = 1
 SECONDS = 3600  # at most
 
@@ -68,7 +68,7 @@ def known(tmp_path: Path) -> dict[str, str]:
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """Serve with two processes; yield the address."""
+    """Serve with two processes where much is asked, and with one for little; yield the address."""
     port = free_port()
     env = environment(
         folder,
@@ -79,7 +79,7 @@ def served(folder: Path) -> Iterator[str]:
         BURSARY_GETS_PER_MINUTE="0",
         BURSARY_WEBHOOK_SECRETS="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     )
-    server = start("serve", "--workers", "2", env=env)
+    server = start("serve", "--workers", "2" if EXAMPLES else "1", env=env)
     try:
         until(lambda: answers(port, "/healthz") == 200, server)
         yield f"http://127.0.0.1:{port}"

@@ -31,6 +31,7 @@ from tests.dashboard.bulk.forms import (
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.on_every_engine
 def test_every_budget_that_gets_its_money_back_is_named_and_all_of_it_added_up(
     client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_all_that_the_filter_finds_are_reminded(client: Client, budget: Budget) 
     assert reminders() == 5
 
 
+@pytest.mark.on_every_engine
 def test_it_is_refused_where_the_count_has_changed_since(client: Client, budget: Budget) -> None:
     question = text(post(client, verb="cancel", everything="yes", query=""))
     cancellation.cancel(budget, uuids=[rows()[0].uuid], now=world.NOW)
@@ -125,6 +126,7 @@ def test_a_long_list_is_done_in_batches_and_says_how_far_it_is(
     assert set(states()) == {State.CANCELLED}
 
 
+@pytest.mark.on_every_engine
 def test_what_failed_is_retried(client: Client, budget: Budget) -> None:
     world.given_assignment(budget, world.given_content(), address="leo@nowhere.invalid")
     world.deliver()
