@@ -5,14 +5,13 @@ from importlib import import_module
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import ALL_CHECKS, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from bursary.ops.console import OperatorCommand, counted
 
 
 class Command(OperatorCommand):
     help = "Deliver due work and run scheduled tasks, woken by Celery's messages. Stop it with SIGTERM."
-    requires_system_checks = ALL_CHECKS  # they import the addresses once, for all processes that send mails
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--concurrency", type=counted, metavar="N", help="Processes; 5 by default.")
