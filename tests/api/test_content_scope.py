@@ -1,16 +1,18 @@
 """Content over HTTP where catalogs are served it differently: each caller sees what their catalogs hold."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries, Settings
+from pytest_django import DjangoAssertNumQueries, DjangoDbBlocker, Settings
 
 from bursary.access.models import Role, RoleGrant, User
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentChange, ContentMetadata, FormerContentKey
 from tests.api.door import Answer, Door, refusal_of
+from tests.once import made_once
 from tests.replica.serving import (
     ALLOWED,
     HOUR,
@@ -31,12 +33,22 @@ pytestmark = pytest.mark.django_db
 ONLY_RUN, MOVE_RUN = f"course-v1:{ONLY}+PRIV", f"course-v1:{MOVE}+R1"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _held(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """The rows of both catalogs."""
+    with made_once(django_db_blocker):
+        Catalogs(tmp_path_factory.mktemp("catalogs")).sync_both()
+        yield
+
+
 @pytest.fixture
 def catalogs(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Catalogs:
+    """Serve what is held, in a folder that the test may edit."""
     monkeypatch.setattr(timezone, "now", lambda: NOW + 24 * HOUR)
     served = Catalogs(tmp_path / "catalogs")
     settings.CATALOG_URL = served.folder.as_uri() + "/"
-    served.sync_both()
     return served
 
 
