@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.core.management.base import ALL_CHECKS, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from bursary.ops import demo, serving
@@ -14,7 +14,6 @@ from bursary.replica.refresh import ContentUnavailable
 
 class Command(OperatorCommand):
     help = "Load two invented organisations with courses, budgets and a year behind them, then serve them."
-    requires_system_checks = ALL_CHECKS  # they import the pages once, for all the processes that serve them
     needs_tables = False  # it makes them
 
     def add_arguments(self, parser: CommandParser) -> None:

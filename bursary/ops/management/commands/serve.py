@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.core.management.base import ALL_CHECKS, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from bursary.ops import serving
 from bursary.ops.console import OperatorCommand, counted
@@ -10,7 +10,6 @@ from bursary.ops.console import OperatorCommand, counted
 
 class Command(OperatorCommand):
     help = "Serve over HTTP, and deliver due work in the same processes. Stop it with Ctrl-C."
-    requires_system_checks = ALL_CHECKS  # they import the pages once, for all the processes that serve them
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
