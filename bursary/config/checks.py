@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -253,12 +254,6 @@ def _web() -> Iterator[checks.Error]:
         )
 
 
-def _signing_keys(text: str) -> Sequence[object]:
-    from bursary.access import signing_keys  # noqa: PLC0415  # and cryptography with it: no command needs them
-
-    return signing_keys.parse(text)
-
-
 def _tokens() -> Iterator[checks.Error]:
     sources = [settings.JWT_JWK_SET_URL, settings.JWT_JWK_SET, settings.JWT_SECRET]
     given = [settings.JWT_ISSUER, settings.JWT_AUDIENCE]
@@ -270,7 +265,8 @@ def _tokens() -> Iterator[checks.Error]:
             hint="A JWK set and a secret are never used together. docs/operations.md has an example, under "
             "Sign in with Open edX.",
         )
-    if settings.JWT_JWK_SET and not _signing_keys(settings.JWT_JWK_SET):
+    # Imported here: cryptography comes with it, and few commands need either.
+    if settings.JWT_JWK_SET and not import_module("bursary.access.signing_keys").parse(settings.JWT_JWK_SET):
         yield _error(
             "E031",
             "BURSARY_JWT_JWK_SET has no usable public key.",
