@@ -37,7 +37,7 @@ ends with status 1: most time goes into the start."""
 Here = Callable[..., tuple[int, str]]
 """The status of a command, and what it writes for people."""
 READ = 99
-"""The status of a command whose settings would be read now."""
+"""The status of a command that would read its settings now."""
 
 
 def bursary(

@@ -1,4 +1,4 @@
-"""A budget with five learners, on whom an administrator works together."""
+"""A budget with five learners, to be worked on together by their administrator."""
 
 from collections.abc import Iterator
 from datetime import timedelta
