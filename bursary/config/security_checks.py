@@ -10,6 +10,7 @@ from django.core import checks
 from django.db import connection
 
 from bursary.config.secret_key import SHORTEST_SECRET
+from bursary.ops.console import SETTINGS
 
 MOST_PROXIES = 10
 LONGEST_HSTS = 2 * 365 * 24 * 60 * 60  # seconds
@@ -18,7 +19,7 @@ EXAMPLES = ("example.org", "example.com", "example.net")
 """Domains of examples (RFC 2606), where no mail server is and no sender."""
 
 
-@checks.register(checks.Tags.security)
+@checks.register(checks.Tags.security, SETTINGS)
 def check_security(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.CheckMessage]:
     """Return an error for each setting that would open the service."""
     return list(_open_doors())
