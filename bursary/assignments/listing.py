@@ -44,6 +44,7 @@ from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, Lea
 from bursary.assignments.shown_assignments import JOIN_BY, ShownAssignment
 from bursary.lib import mailbox, moments
 from bursary.lib.moments import UTC_ZONE
+from bursary.lib.prepared import Slot
 from bursary.replica import read_modes, renamed_keys
 
 DEFAULT_ORDERING = "-recent_action_time"
@@ -262,14 +263,14 @@ class AssignmentFilters(django_filters.FilterSet):
 
 
 def open_first(
-    assignments: QuerySet[LearnerContentAssignment], *, now: datetime
+    assignments: QuerySet[LearnerContentAssignment], *, now: datetime | Slot
 ) -> QuerySet[LearnerContentAssignment, int]:
     """Return the primary keys, `in_learners_order`."""
     return in_learners_order(assignments, now=now).values_list("pk", flat=True)
 
 
 def in_learners_order(
-    assignments: QuerySet[LearnerContentAssignment], *, now: datetime
+    assignments: QuerySet[LearnerContentAssignment], *, now: datetime | Slot
 ) -> QuerySet[LearnerContentAssignment]:
     """Return the assignments: open ones by deadline, then accepted, then ended ones."""
     still_open = Q(state=State.ALLOCATED) & (Q(expires_at__gt=now) | Q(redeeming_since__isnull=False))
