@@ -5,7 +5,7 @@ keys, `content_enroll_by` is sorted and filtered by one. Every ordering ends in 
 lost or repeated between pages.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -116,6 +116,9 @@ def _content_filters() -> dict[str, django_filters.Filter]:
     return filters
 
 
+_OF_CONTENT = tuple(_content_filters())
+
+
 class ContentFiltersUnavailable(Exception):
     """A filter needs the replica, and the read mode is upstream."""
 
@@ -128,7 +131,10 @@ class ContentFiltersUnavailable(Exception):
 
 
 class AssignmentFilters(django_filters.FilterSet):
-    """The query parameters of assignment lists. Dates without a time zone are meant in `zone`."""
+    """The query parameters of assignment lists. Dates without a time zone are meant in `zone`.
+
+    Name the parameters that are used in `only`, and the others are not made.
+    """
 
     state = django_filters.ChoiceFilter(choices=_STATES)
     state__in = ChoicesFilter(field_name="state", lookup_expr="in", choices=_STATES)
@@ -149,8 +155,12 @@ class AssignmentFilters(django_filters.FilterSet):
     search = TextFilter(method="in_title_or_address", label="In title or address, every word")
     ordering = StableOrdering(columns=ORDERINGS, default=DEFAULT_ORDERING)
 
-    def __init__(self, *args: Any, zone: ZoneInfo = UTC_ZONE, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, zone: ZoneInfo = UTC_ZONE, only: Container[str] | None = None, **kwargs: Any
+    ) -> None:
         self.zone = zone
+        if only is not None:  # the others would keep every row, and take longer than the database
+            self.base_filters = {name: one for name, one in self.base_filters.items() if name in only}
         super().__init__(*args, **kwargs)
 
     @classmethod
@@ -165,7 +175,7 @@ class AssignmentFilters(django_filters.FilterSet):
         if read_modes.reads_upstream() and (parameters := self._through_content()):
             raise ContentFiltersUnavailable(parameters)
         found: QuerySet[LearnerContentAssignment] = super().filter_queryset(queryset)
-        used = {name for name in _content_filters() if self.form.cleaned_data.get(name) not in EMPTY_VALUES}
+        used = {name for name in _OF_CONTENT if self.form.cleaned_data.get(name) not in EMPTY_VALUES}
         by_join_by = {name for name in used if name.startswith(JOIN_BY)}
         if used - by_join_by:
             found = found.filter(derived.held())  # what has left may be as another catalog has it
@@ -187,7 +197,7 @@ class AssignmentFilters(django_filters.FilterSet):
     def _through_content(self) -> list[str]:
         """Return the parameters in use that need the replica's rows."""
         asked = self.form.cleaned_data
-        used = [name for name in (*_content_filters(), "search") if asked.get(name) not in EMPTY_VALUES]
+        used = [name for name in (*_OF_CONTENT, "search") if asked.get(name) not in EMPTY_VALUES]
         keys = [key.removeprefix("-") for key in asked.get("ordering") or ()]
         return used + [f"ordering={key}" for key in keys if "__" in ORDERINGS.get(key, "")]
 
