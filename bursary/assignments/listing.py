@@ -160,7 +160,8 @@ class AssignmentFilters(django_filters.FilterSet):
     ) -> None:
         self.zone = zone
         if only is not None:  # the others would keep every row, and take longer than the database
-            self.base_filters = {name: one for name, one in self.base_filters.items() if name in only}
+            used = {name: one for name, one in self.base_filters.items() if name in only}
+            self.__dict__["base_filters"] = used
         super().__init__(*args, **kwargs)
 
     @classmethod

@@ -13,7 +13,7 @@ from types import NoneType
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
-from django.db import connection, models
+from django.db import connection, connections, models
 
 from bursary.lib.batches import chunks
 
@@ -73,7 +73,7 @@ def insert_all(rows: Sequence[models.Model], *, size: int) -> None:
 
 def _columns(rows: Sequence[models.Model]) -> _Columns | None:
     """Return the columns of some rows; None where they are not for `_insert`: expressions, one row."""
-    found = _Columns()
+    found, database = _Columns(), connections[connection.alias]  # itself: it is asked for each value
     for one in type(rows[0])._meta.concrete_fields:
         if one.primary_key:
             continue
@@ -81,10 +81,10 @@ def _columns(rows: Sequence[models.Model]) -> _Columns | None:
         if any(hasattr(kind, "resolve_expression") for kind in set(map(type, values))):
             return None
         if values.count(values[0]) == len(values):
-            found.shared[one] = one.get_db_prep_save(values[0], connection)
+            found.shared[one] = one.get_db_prep_save(values[0], database)
         else:
             found.own[one] = [
-                value if type(value) in _AS_THEY_ARE else one.get_db_prep_save(value, connection)
+                value if type(value) in _AS_THEY_ARE else one.get_db_prep_save(value, database)
                 for value in values
             ]
     return found if found.own else None
