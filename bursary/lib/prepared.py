@@ -4,19 +4,21 @@ What they ask or write must not depend on anything else that changes: what does 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
 from django.db import connection, connections
-from django.db.models import Expression, QuerySet
+from django.db.models import Expression, Model, QuerySet
+from django.db.models.base import ModelState
 from django.db.models.sql import UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
 _PK = -(2**62) - 1
 """Stands for the primary key while the SQL is built. No row has it."""
-_PLACEHOLDER = re.compile("%%|%s")
+_PLACEHOLDER = re.compile(r"%%|IN \(%s\)|%s")
 
 
 class Slot(Expression):
@@ -64,12 +66,14 @@ class _Select:
         read = [one for one, _sql, _alias in compiler.select[: compiler.col_count]]
         self._converters = [(one, one.get_db_converters(compiler.connection)) for one in read]
         vars(compiler)["connection"] = None
+        if compiler.klass_info:
+            compiler.klass_info = _without_constructors(compiler.klass_info)
 
     def read(self, given: Mapping[str, Any]) -> list[Any]:
         """Run it, and return what the query set makes of its rows."""
         rows = cast("Any", self._rows)
         mine = connections[rows.db]
-        statement, converters = self._filled(given), self._converters_of(mine)
+        statement, converters = self._filled(given, mine), self._converters_of(mine)
         compiler = copy(self._compiler)
         vars(compiler).update(
             connection=mine, as_sql=lambda: statement, get_converters=lambda _read: converters
@@ -87,41 +91,57 @@ class _Select:
         }
         return {at: converters for at, converters in found.items() if converters[0]}
 
-    def _filled(self, given: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    def _filled(self, given: Mapping[str, Any], mine: Any) -> tuple[str, list[Any]]:
+        """Return the SQL, with what its lists need in it, and all values."""
         values: list[Any] = []
-        several = [False] * len(self._parameters)
-        for at, one in enumerate(self._parameters):
-            value = given[one.name] if isinstance(one, Slot) else one
-            if not isinstance(one, Slot):
-                values.append(one)
-            elif isinstance(value, list | tuple | set | frozenset):
-                several[at] = True
-                values.append(_prepared(one, value) or [None])
-            else:
-                values += _prepared(one, [value])
-        if not any(several):
+        operators: list[str] = []  # of a list; empty for any other value
+        for one in self._parameters:
+            value, operator = [one], ""
+            if isinstance(one, Slot):
+                asked = given[one.name]
+                is_list = isinstance(asked, list | tuple | set | frozenset)
+                value = _prepared(one, asked if is_list else [asked], mine) or [None]
+                if is_list:
+                    as_array = mine.vendor == "postgresql" and len(value) > 1  # one value for the driver
+                    operator = "= ANY(%s)" if as_array else f"IN ({', '.join(['%s'] * len(value))})"
+                    value = [value] if as_array else value
+            values += value
+            operators.append(operator)
+        if not any(operators):
             return self._sql, values
-        return self._with_lists(values, several)
+        places = iter(operators)
 
-    def _with_lists(self, values: list[Any], several: list[bool]) -> tuple[str, list[Any]]:
-        """Return the SQL with as many placeholders as each list has values, and all values."""
-        places = iter(zip(values, several, strict=True))
-        flat: list[Any] = []
+        def placeholder(found: re.Match[str]) -> str:
+            return found[0] if found[0] == "%%" else next(places) or found[0]
 
-        def placeholders(found: re.Match[str]) -> str:
-            if found[0] == "%%":
-                return found[0]
-            value, is_list = next(places)
-            flat.extend(value if is_list else [value])
-            return ", ".join(["%s"] * len(value)) if is_list else found[0]
-
-        return _PLACEHOLDER.sub(placeholders, self._sql), flat
+        return _PLACEHOLDER.sub(placeholder, self._sql), values
 
 
-def _prepared(slot: Slot, values: Iterable[Any]) -> list[Any]:
+def _prepared(slot: Slot, values: Iterable[Any], mine: Any) -> list[Any]:
     """Return values as the slot's field gives them to this database."""
     prepare = slot.output_field.get_db_prep_value
-    return [prepare(value, connection) for value in values]
+    return [value if type(value) is int else prepare(value, mine) for value in values]
+
+
+def _without_constructors(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the ORM makes instances by, so that it sets what was read, and no field by itself.
+
+    A model with a constructor or a `from_db` of its own keeps it.
+    """
+    model: Any = info["model"]
+    if model.__init__ is Model.__init__ and model.from_db.__func__ is vars(Model)["from_db"].__func__:
+        model = SimpleNamespace(_meta=model._meta, from_db=partial(_instance, model))
+    related = [_without_constructors(one) for one in info.get("related_klass_infos", ())]
+    return {**info, "model": model, "related_klass_infos": related}
+
+
+def _instance(model: type[Model], db: str, names: Sequence[str], values: Sequence[Any]) -> Model:
+    made = model.__new__(model)
+    state = ModelState()
+    state.db, state.adding = db, False
+    vars(made)["_state"] = state
+    vars(made).update(zip(names, values, strict=True))
+    return made
 
 
 class PreparedUpdate:

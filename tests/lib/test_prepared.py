@@ -92,6 +92,11 @@ def test_values_and_columns_are_converted_as_their_fields_are(
         assert (found.partners, found.price_cents) == ([{"name": "Riverside"}], None)
     with django_assert_num_queries(1):
         assert found.title == content.title  # deferred, as in the query set
+    found.price_cents = 7
+    with django_assert_num_queries(1):
+        found.save(update_fields=["price_cents"])  # a row that is stored
+    content.refresh_from_db()
+    assert content.price_cents == 7
 
 
 def test_the_sql_is_built_once() -> None:
