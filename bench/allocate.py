@@ -178,7 +178,8 @@ def cases(scale: Scale) -> Iterator[Case]:
     again = fresh(count)
     summary(again)
     few = Way(stage.request, partial(fresh, FEW))
-    yield Case("allocate, a request", few, size=FEW, limits=inserts)
+    read = f"{inserts} Above the verb: reading the list of addresses, and what was stored, for the answer."
+    yield Case("allocate, a request", few, size=FEW, limits=read)
     yield Case("allocate, a request, summary", Way(summary, new), size=count, share=share, limits=inserts)
     yield Case(
         "allocate, a request again, summary",
