@@ -117,7 +117,7 @@ def granted_to_account(user: int | Slot, permission: Permission, *, customer: st
 
 
 def check_scope(user: User, permission: Permission) -> None:
-    """Raise ScopeTooNarrow where an API key has signed in whose scope lacks the permission."""
+    """Raise ScopeTooNarrow where the scope of the API key that has signed in lacks the permission."""
     if user.key_scope is not None and permission not in KEY_SCOPES[user.key_scope]:
         raise ScopeTooNarrow(user.key_scope, permission)
 

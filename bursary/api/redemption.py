@@ -143,7 +143,7 @@ class CreditsAvailable(APIView):
 def _part(page: int, *, others: bool) -> PreparedSelect:
     """Return the statement for a page of a learner's assignments, and one more.
 
-    Of `others` than the caller, those are left out whose learner the organisation does not know.
+    Of `others` than the caller, those of learners that the organisation does not know are left out.
     """
     start = (page - 1) * MOST_ASSIGNMENTS
 

@@ -124,7 +124,7 @@ def _prepared(slot: Slot, values: Iterable[Any], mine: Any) -> list[Any]:
 
 
 def _without_constructors(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the ORM makes instances by, so that it sets what was read, and no field by itself.
+    """Return what the ORM makes instances by, so that what was read is set at once, not field by field.
 
     A model with a constructor or a `from_db` of its own keeps it.
     """

@@ -1,4 +1,4 @@
-"""A statement whose SQL is built once gives what its query set gives, with other values each time."""
+"""A statement with SQL that is built once gives what its query set gives, with other values each time."""
 
 from collections.abc import Callable
 from datetime import timedelta
