@@ -122,6 +122,7 @@ TEMPLATES = [
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "access.User"
+SESSION_ENGINE = "bursary.access.sessions"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"bursary.access.passwords.{name}"} for name in ("UnlikeItsOwner", "LongEnough", "NotCommon")
 ]
