@@ -1,12 +1,14 @@
 """Many assignments of one budget, made by a few statements: a year of them, in every status."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db import connection, models
 
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.budgets.models import Budget
+from bursary.budgets.models import Account, Budget
+from bursary.replica.models import ContentMetadata
 from tests import world
 
 COURSES = 20
@@ -20,7 +22,7 @@ class _Sql:
     """What an engine writes differently."""
 
     numbers: str
-    """A relation `numbers(number)`, from 1."""
+    """A relation `numbers(number)`, from one number to another."""
     address: str
     sha256: str
     uuid: str
@@ -30,22 +32,22 @@ class _Sql:
 
 _ENGINES = {
     "postgresql": _Sql(
-        numbers="generate_series(1, {}) numbers(number)",
+        numbers="generate_series({}, {}) numbers(number)",
         address="'learner-' || number || '@many.example'",
         sha256="encode(sha256(({})::bytea), 'hex')",
         uuid="gen_random_uuid()",
         moment="now() + ({}) * interval '1 day' + ({}) * interval '1 second'",
     ),
     "sqlite": _Sql(
-        numbers="(WITH RECURSIVE n(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM n WHERE number < {})"
-        " SELECT number FROM n) numbers",
+        numbers="(WITH RECURSIVE n(number) AS (SELECT {} UNION ALL"
+        " SELECT number + 1 FROM n WHERE number < {}) SELECT number FROM n) numbers",
         address="'learner-' || number || '@many.example'",
         sha256="SHA256({})",  # Django's
         uuid="lower(hex(randomblob(16)))",
         moment="strftime('%Y-%m-%d %H:%M:%f', 'now', ({}) || ' days', ({}) || ' seconds')",
     ),
     "mysql": _Sql(
-        numbers="(SELECT CAST(seq AS SIGNED) AS number FROM seq_1_to_{}) numbers",
+        numbers="(SELECT CAST(seq AS SIGNED) AS number FROM seq_{}_to_{}) numbers",
         address="CONCAT('learner-', number, '@many.example')",
         sha256="SHA2({}, 256)",
         uuid="UUID()",
@@ -65,11 +67,19 @@ _LEARNER_STATE = (
 )
 
 
-def fill(budget: Budget, count: int) -> None:
-    """Copy delivered assignments of the budget, with their actions, until there are so many."""
+def fill(budget: Budget, count: int, *, among: Sequence[Budget] = (), first: int = 1) -> None:
+    """Copy delivered assignments of the budget, with their actions, until there are so many.
+
+    The copies are spread `among` other budgets, if they are given, whose keys follow each other. `first` is
+    the number of the first learner.
+    """
     sql = _ENGINES[connection.vendor]
     address, allocated = sql.address, sql.moment.format("0 - number % 360", "0 - number")
     templates = _delivered(budget)
+    last = first + count - COURSES - 1
+    owners = [one.pk for one in among] or [budget.pk]
+    if max(owners) - min(owners) >= len(owners):
+        raise ValueError("The budgets' keys do not follow each other.")
     table, actions = LearnerContentAssignment._meta.db_table, LearnerContentAssignmentAction._meta.db_table
 
     def template(number: str) -> str:
@@ -78,9 +88,10 @@ def fill(budget: Budget, count: int) -> None:
 
     _copy(
         LearnerContentAssignment,
-        f"{sql.numbers.format(count - COURSES)} JOIN {table} t ON t.id = {template('number')}",
+        f"{sql.numbers.format(first, last)} JOIN {table} t ON t.id = {template('number')}",
         {
             "uuid": sql.uuid,
+            "budget_id": f"{min(owners)} + number % {len(owners)}",
             "learner_email": address,
             "learner_key": sql.sha256.format(address),
             "mailbox_key": sql.sha256.format(address),
@@ -96,7 +107,7 @@ def fill(budget: Budget, count: int) -> None:
     _copy(
         LearnerContentAssignmentAction,
         f"{table} a JOIN {actions} t ON t.assignment_id = {template('a.id')} "
-        f"WHERE a.budget_id = {budget.pk} AND a.id > {max(templates)}",
+        f"WHERE a.id > {max(templates)} AND a.budget_id BETWEEN {min(owners)} AND {max(owners)}",
         {"uuid": sql.uuid, "assignment_id": "a.id", "recipient": "a.learner_email"},
     )
     _count()
@@ -106,10 +117,53 @@ def fill(budget: Budget, count: int) -> None:
     _count()
 
 
+def copy(template: LearnerContentAssignment, count: int) -> None:
+    """Copy an assignment, with its actions, for so many more learners, and hold the money for them."""
+    sql, budget = _ENGINES[connection.vendor], template.budget
+    table, actions = LearnerContentAssignment._meta.db_table, LearnerContentAssignmentAction._meta.db_table
+    key = sql.sha256.format(sql.address)
+    _copy(
+        LearnerContentAssignment,
+        f"{sql.numbers.format(1, count)} JOIN {table} t ON t.id = {template.pk}",
+        {"uuid": sql.uuid, "learner_email": sql.address, "learner_key": key, "mailbox_key": key},
+    )
+    _copy(
+        LearnerContentAssignmentAction,
+        f"{table} a JOIN {actions} t ON t.assignment_id = {template.pk} "
+        f"WHERE a.budget_id = {budget.pk} AND a.id > {template.pk}",
+        {"uuid": sql.uuid, "assignment_id": "a.id", "recipient": "a.learner_email"},
+    )
+    held = models.F("held_cents") + count * template.price_cents
+    for model, pk in ((Account, budget.account_id), (Budget, budget.pk)):
+        model._default_manager.filter(pk=pk).update(held_cents=held)
+    _count()
+
+
+def copy_for_courses(template: LearnerContentAssignment, courses: Sequence[ContentMetadata]) -> None:
+    """Copy an assignment, with its actions, for each of these courses."""
+    sql, content = _ENGINES[connection.vendor], ContentMetadata._meta.db_table
+    table, actions = LearnerContentAssignment._meta.db_table, LearnerContentAssignmentAction._meta.db_table
+    _copy(
+        LearnerContentAssignment,
+        f"{content} c JOIN {table} t ON t.id = {template.pk} "
+        f"WHERE c.id IN ({', '.join(str(course.pk) for course in courses)})",
+        {"uuid": sql.uuid, "content_id": "c.id", "content_key": "c.content_key"},
+    )
+    _copy(
+        LearnerContentAssignmentAction,
+        f"{table} a JOIN {actions} t ON t.assignment_id = {template.pk} "
+        f"WHERE a.learner_key = '{template.learner_key}' AND a.id > {template.pk}",
+        {"uuid": sql.uuid, "assignment_id": "a.id"},
+    )
+    _count()
+
+
 def _count() -> None:
     """Let the database count what was filled in: else PostgreSQL may join two tables row by row."""
     tables = [one._meta.db_table for one in (LearnerContentAssignment, LearnerContentAssignmentAction)]
-    if connection.vendor != "mysql":
+    if connection.vendor == "postgresql":
+        counting = f"ANALYZE {', '.join(tables)}"
+    elif connection.vendor == "sqlite":
         counting = "ANALYZE"
     elif connection.in_atomic_block:
         return  # there it would commit, and a test's rows would stay
