@@ -22,6 +22,7 @@ from bursary.assignments.models import AllocationBatch
 from bursary.assignments.models import LearnerContentAssignment as Assignment
 from bursary.assignments.models import LearnerContentAssignmentAction as Action
 from bursary.budgets.models import Account, Budget
+from bursary.replica.models import ContentMetadata
 from tests import many, world
 
 FEW, MANY = 1_000, 10_000
@@ -97,9 +98,11 @@ def fresh(count: int) -> list[str]:
 class Stage:
     """A budget, its content, one assignment as a template, and an administrator's client."""
 
-    def __init__(self, *, others: int = 0, now: datetime | None = None) -> None:
+    def __init__(
+        self, *, others: int = 0, now: datetime | None = None, content: ContentMetadata | None = None
+    ) -> None:
         self.budget = world.given_budget()
-        self.content = world.given_content()
+        self.content = content or world.given_content()
         ada = world.given_user(Role.ADMINISTRATOR, customer=self.budget.customer)
         self.now = now or datetime.now(UTC)
         world.allocate(self.budget, self.content, "first@many.example", now=self.now)
