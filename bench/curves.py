@@ -76,11 +76,11 @@ def picture(
         _text(LEFT, 20, title, more='class="title"'),
     ]
     for value in columns.ticks:
-        x = at(value, rows.low)[0]
+        x, _bottom = at(value, rows.low)
         drawn.append(f'<path class="grid" d="M{x} {TOP}V{TOP + height}"/>')
         drawn.append(_text(x, TOP + height + 18, f"{value:,.0f}", more='text-anchor="middle"'))
     for value in rows.ticks:
-        y = at(columns.low, value)[1]
+        _left, y = at(columns.low, value)
         drawn.append(f'<path class="grid" d="M{LEFT} {y}H{LEFT + width}"/>')
         drawn.append(_text(LEFT - 6, y + 4, f"{value:,g}", more='text-anchor="end"'))
     drawn.append(_text(LEFT + width / 2, HEIGHT - 12, across, more='text-anchor="middle"'))
@@ -88,14 +88,8 @@ def picture(
     drawn.append(_text(14, TOP + height / 2, up, more=turned))
     for number, (name, points) in enumerate(curves.items()):
         line = _ends(points) if fitted and len(points) > 1 else points
-        path = "L".join(f"{x} {y}" for x, y in (at(*rows.kept(place)) for place in line))
-        dots = "".join(
-            '<circle class="dot" cx="{}" cy="{}" r="3.5"/>'.format(*at(*place)) for place in points
-        )
-        middle = TOP + 12 + LEGEND_STEP * number
-        key = f'<circle class="dot" cx="{WIDTH - RIGHT + 20}" cy="{middle - 4}" r="4"/>'
-        drawn.append(f'<g class="s{number % 8}"><path class="fit" d="M{path}"/>{dots}{key}</g>')
-        drawn.append(_text(WIDTH - RIGHT + 32, middle, name))
+        line = [at(x, min(max(y, rows.low), rows.high)) for x, y in line]  # a fitted line may leave the plot
+        drawn.append(_curve(number, name, line, [at(x, y) for x, y in points]))
     return "\n".join([*drawn, "</svg>"]) + "\n"
 
 
@@ -113,9 +107,15 @@ class _Axis:
         """Return where on the axis a value is, from 0 to 1."""
         return math.log(value / self.low) / math.log(self.high / self.low)
 
-    def kept(self, place: tuple[float, float]) -> tuple[float, float]:
-        """Return the place, no further up or down than the axis is long: a fitted line may leave it."""
-        return place[0], min(max(place[1], self.low), self.high)
+
+def _curve(number: int, name: str, line: Points, dots: Points) -> str:
+    """Return a curve of places in the picture, and its line of the legend."""
+    path = "L".join(f"{x} {y}" for x, y in line)
+    drawn = "".join(f'<circle class="dot" cx="{x}" cy="{y}" r="3.5"/>' for x, y in dots)
+    left, middle = WIDTH - RIGHT + 20, TOP + 12 + LEGEND_STEP * number
+    key = f'<circle class="dot" cx="{left}" cy="{middle - 4}" r="4"/>'
+    group = f'<g class="s{number % 8}"><path class="fit" d="M{path}"/>{drawn}{key}</g>'
+    return f"{group}\n{_text(left + 12, middle, name)}"
 
 
 def _ends(points: Points) -> Points:

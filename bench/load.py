@@ -47,17 +47,13 @@ def mix(assignments: int) -> list[dict[str, Any]]:
     from tests import world  # noqa: PLC0415  # needs the settings
 
     listed = Stage(assignments)
-    budget, client, waiting = listed.budget, listed.client, listed.rows.filter(state="allocated")
+    budget, waiting = listed.budget, listed.rows.filter(state="allocated")
     named = [str(one) for one in waiting.filter(learner_state=1).values_list("uuid", flat=True)[:NAMED]]
     emails = waiting.filter(learner_email__startswith="learner-").values_list("learner_email", flat=True)
     course = budget.assignments.order_by("pk").values_list("content_key", flat=True)[0]
 
-    def signed_in(user: User) -> dict[str, str]:
-        key = world.given_api_key(user)
-        return {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-
-    ada = signed_in(User.objects.get(pk=client.session["_auth_user_id"]))
-    in_browser = {"Cookie": f"sessionid={client.cookies['sessionid'].value}"}
+    ada = _signed_in(User.objects.get(pk=listed.client.session["_auth_user_id"]))
+    in_browser = {"Cookie": f"sessionid={listed.client.cookies['sessionid'].value}"}
     learners = [
         world.given_user(Role.LEARNER, customer=budget.customer, email=email) for email in emails[:LEARNERS]
     ]
@@ -70,7 +66,7 @@ def mix(assignments: int) -> list[dict[str, Any]]:
     list_path, remind = listed.url, reverse("remind", args=[budget.assignment_configuration_uuid])
     found: dict[str, tuple[int, list[tuple[str, str, dict[str, str]]]]] = {
         LIST: (30, [(f"{list_path}?page_size=100&cursor={place}", "", ada) for place in ("", listed.deep())]),
-        "credits": (30, [(credits_of, "", signed_in(learner)) for learner in learners]),
+        "credits": (30, [(credits_of, "", _signed_in(learner)) for learner in learners]),
         "one assignment": (20, [(f"{list_path}{uuid}/", "", ada) for uuid in named]),
         "dashboard, list": (10, [(f"/assignments/?budget={budget.uuid}", "", in_browser)]),
         "allocation to 10": (5, [(reverse("allocate", args=[budget.uuid]), json.dumps(allocation), ada)]),
@@ -79,6 +75,13 @@ def mix(assignments: int) -> list[dict[str, Any]]:
     return [
         {"name": name, "weight": weight, "requests": requests} for name, (weight, requests) in found.items()
     ]
+
+
+def _signed_in(user: Any) -> dict[str, str]:
+    """Return the headers of a user's requests."""
+    from tests import world  # noqa: PLC0415  # needs the settings
+
+    return {"Authorization": f"Bearer {world.given_api_key(user)}", "Content-Type": "application/json"}
 
 
 @contextlib.contextmanager

@@ -70,16 +70,12 @@ _LEARNER_STATE = (
 def fill(budget: Budget, count: int, *, among: Sequence[Budget] = (), first: int = 1) -> None:
     """Copy delivered assignments of the budget, with their actions, until there are so many.
 
-    The copies are spread `among` other budgets, if they are given, whose keys follow each other. `first` is
-    the number of the first learner.
+    The copies are spread `among` other budgets whose keys follow each other, from learner `first` on.
     """
     sql = _ENGINES[connection.vendor]
     address, allocated = sql.address, sql.moment.format("0 - number % 360", "0 - number")
-    templates = _delivered(budget)
-    last = first + count - COURSES - 1
+    templates, last = _delivered(budget), first + count - COURSES - 1
     owners = [one.pk for one in among] or [budget.pk]
-    if max(owners) - min(owners) >= len(owners):
-        raise ValueError("The budgets' keys do not follow each other.")
     table, actions = LearnerContentAssignment._meta.db_table, LearnerContentAssignmentAction._meta.db_table
 
     def template(number: str) -> str:
@@ -93,8 +89,7 @@ def fill(budget: Budget, count: int, *, among: Sequence[Budget] = (), first: int
             "uuid": sql.uuid,
             "budget_id": f"{min(owners)} + number % {len(owners)}",
             "learner_email": address,
-            "learner_key": sql.sha256.format(address),
-            "mailbox_key": sql.sha256.format(address),
+            **dict.fromkeys(("learner_key", "mailbox_key"), sql.sha256.format(address)),
             "state": _STATE,
             "learner_state": _LEARNER_STATE,
             "allocated_at": allocated,
@@ -111,6 +106,11 @@ def fill(budget: Budget, count: int, *, among: Sequence[Budget] = (), first: int
         {"uuid": sql.uuid, "assignment_id": "a.id", "recipient": "a.learner_email"},
     )
     _count()
+    _let_mails_fail()
+
+
+def _let_mails_fail() -> None:
+    """Let the mails of those that are to have failed fail."""
     mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
     why = {"error_reason": ErrorReason.EMAIL_ERROR, "error_code": "address_rejected"}
     mails.filter(assignment__learner_state=LearnerState.FAILED).update(status=Status.FAILED, **why)
