@@ -50,8 +50,9 @@ def raw_statements() -> tuple[str, ...]:
     return (
         f"UPDATE {Account._meta.db_table} SET {held.replace('budget', 'account')}",
         f"UPDATE {Budget._meta.db_table} SET {held}",
-        f"SELECT a.id FROM {HERE.learners} JOIN {assignments} a ON a.mailbox_key = new.k"
-        f" WHERE a.budget_id = %(budget)s AND a.content_key = %(key)s {_locking('a')}",
+        # CROSS JOIN: SQLite would read the whole budget first, and look each row up in the list.
+        f"SELECT a.id FROM {HERE.learners} CROSS JOIN {assignments} a WHERE a.mailbox_key = new.k"
+        f" AND a.budget_id = %(budget)s AND a.content_key = %(key)s {_locking('a')}",
         f"{HERE.ignoring} {links} (customer_id, learner_key, mailbox_key, learner_email, created)"
         f" SELECT %(customer)s, new.k, new.k, new.a, %(now)s FROM {HERE.learners} WHERE true {HERE.ignored}",
         f"INSERT INTO {assignments} ({names}) SELECT {values} FROM {HERE.learners}"
