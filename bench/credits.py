@@ -28,7 +28,7 @@ class Stage:
                 Role.LEARNER, customer=self.budget.customer, username=address, email=address
             )
             world.allocate(self.budget, courses[0], address, now=now)
-            world.deliver(now=now)
+            many.deliver(self.budget, now=now)
             if count > 1:
                 many.copy_for_courses(self.budget.assignments.latest("pk"), courses[1:count])
             self.clients[count] = Client()

@@ -96,9 +96,7 @@ def filled(count: int, *, after: timedelta, notified: bool = True) -> Due:
     content = world.given_content(start_date=now + STARTS)
     world.allocate(budget, content, world.ALICE, now=now)
     if notified:
-        theirs = Action.objects.filter(assignment__budget=budget, status=Status.PENDING)
-        theirs.update(status=Status.DONE, completed_at=now, due_at=None, early=None)
-        budget.assignments.update(learner_state=LearnerState.WAITING)
+        many.deliver(budget, now=now)
     many.copy(budget.assignments.get(), count - 1)
     budget.refresh_from_db()
     [nudge] = reminder_dates.nudges(budget, starts_at=now + STARTS)

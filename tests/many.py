@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import connection, models
 
@@ -115,6 +116,13 @@ def _let_mails_fail() -> None:
     why = {"error_reason": ErrorReason.EMAIL_ERROR, "error_code": "address_rejected"}
     mails.filter(assignment__learner_state=LearnerState.FAILED).update(status=Status.FAILED, **why)
     _count()
+
+
+def deliver(budget: Budget, *, now: datetime) -> None:
+    """Note that each learner of the budget was notified, and nothing else of it waits; no mail is sent."""
+    waiting = LearnerContentAssignmentAction.objects.filter(assignment__budget=budget, status=Status.PENDING)
+    waiting.update(status=Status.DONE, completed_at=now, due_at=None, early=None)
+    budget.assignments.update(learner_state=LearnerState.WAITING)
 
 
 def copy(template: LearnerContentAssignment, count: int) -> None:
