@@ -69,10 +69,12 @@ def _falls(case: str, found: Mapping[tuple[str, int], Row]) -> str:
     ours, warm, cold, slow = (found[key] for key in (("", 0), ("warm", 0), ("cold", 0), ("cold", 100)))
     ratio = ours["ms"] / warm["ms"]
     way = "as much as" if 0.95 <= ratio <= 1.05 else "less than" if ratio < 1 else "more than"
+    waits = slow["upstream_requests"]
     return (
         f"- **{case}**: the replica takes {way} a warm cache in processor time ({ratio:.2f} times). A cold"
-        f" one takes {cold['ms'] / ours['ms']:.2f} times what the replica does, and with 100 ms upstream it"
-        f" takes {slow['wall_ms'] - ours['wall_ms']:,.0f} ms longer on the clock."
+        f" one takes {cold['ms'] / ours['ms']:.2f} times what the replica does, and waits for"
+        f" {waits:g} {'request' if waits == 1 else 'requests, one after the other'}:"
+        f" {waits * slow['delay_ms']:,.0f} ms where upstream takes {slow['delay_ms']}."
     )
 
 

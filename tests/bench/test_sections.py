@@ -57,7 +57,10 @@ def test_which_way_the_replica_falls_is_said_either_way() -> None:
     assert "takes less than a warm cache in processor time (0.50 times)" in said(20)
     assert "takes more than a warm cache in processor time (1.25 times)" in said(50)
     assert "takes as much as a warm cache" in said(41)
-    assert "3.00 times what the replica does, and with 100 ms upstream it takes 160 ms longer" in said(20)
+    assert (
+        "3.00 times what the replica does, and waits for 1 request: 100 ms where upstream takes 100."
+        in said(20)
+    )
     assert "| credits, 50 | 20.0 (20.0), 8, 0 | 40.0 (40.0), 8, 0 | 60.0 (60.0), 8, 1 |" in said(20)
 
 
