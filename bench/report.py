@@ -117,10 +117,14 @@ def against_the_floor(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    """Write the page and the pictures."""
+    """Write the page and the pictures, in place of all earlier ones."""
+    if not sys.argv[1:]:
+        sys.exit("Nothing has been measured yet: begin with make bench.")
     lines = [line for file in sys.argv[1:] for line in Path(file).read_text(encoding="utf-8").splitlines()]
     written, pictures = page(json.loads(line) for line in lines)
     PAGE.write_text(written, encoding="utf-8")
+    for file in IMAGES.glob("*.svg"):
+        file.unlink()
     for name, drawn in pictures.items():
         (IMAGES / name).write_text(drawn, encoding="utf-8")
 

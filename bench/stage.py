@@ -8,7 +8,9 @@ else the machine does counts for little; the time on the clock is reported besid
 import json
 import os
 import platform
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -83,7 +85,11 @@ class Figure:
 
 @contextmanager
 def database(engine: str) -> Iterator[None]:
-    """Make a database in a temporary folder, migrate it, and set Django up in this process."""
+    """Make a database in a temporary folder, migrate it, and set Django up in this process.
+
+    SIGTERM ends the process as an error does, so that no server is left.
+    """
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="bursary-bench-") as folder:
         os.environ["XDG_RUNTIME_DIR"] = folder
         url, throw_away = _STARTED[engine](Path(folder))
