@@ -37,6 +37,7 @@ hypothesis_settings.load_profile("any machine")
 # constraints, races, migrations, claims, orderings, filters, JSON, flows, faults.
 ON_SQLITE_ONLY = [
     *("architecture", "docs", "config"),  # read the code, the pages and the settings
+    *("bench/test_curves.py", "bench/test_sections.py", "bench/test_scripts.py"),  # draw given figures
     *("catalog", "enterprise_catalog", "upstream"),  # parse, and talk HTTP
     *("dashboard", "ops/test_admin.py", "ops/test_migrate.py", "browser"),  # pages
     *("api/test_schema.py", "api/test_not_found.py"),
