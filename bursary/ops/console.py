@@ -66,9 +66,11 @@ class OperatorCommand(BaseCommand):
         return buffer.getvalue().rstrip("\n")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run the command; an error of the database ends it in one sentence, not in a stack trace."""
+        """Run the command; a database's error, or no answer, ends it in one sentence, not a stack trace."""
         try:
             return super().execute(*args, **options)
+        except EOFError as error:  # Ctrl-D at a question
+            raise CommandError("No answer was given. Nothing was done.") from error
         except Error as error:
             raise CommandError(in_words(error)) from error
 
