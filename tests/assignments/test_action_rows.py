@@ -5,13 +5,14 @@ from datetime import timedelta
 import pytest
 
 from bursary.assignments import actions
-from bursary.assignments.actions import Failed, Failure
+from bursary.assignments.actions import AttemptResult, Done, Failed, Failure, NotTried, Postponed
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ErrorReason, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from tests.world import (
     ALICE,
     BOB,
+    CAROL,
     NOW,
     action_of,
     allocate,
@@ -24,6 +25,7 @@ from tests.world import (
 pytestmark = pytest.mark.django_db
 
 LATER = NOW + timedelta(hours=1)
+TROUBLE = Failure(ErrorReason.INTERNAL_API_ERROR, "internal_error", "It went wrong.", "Traceback…")
 
 
 def test_work_keeps_the_run_that_it_is_for_and_mostly_there_is_none() -> None:
@@ -46,8 +48,7 @@ def test_a_retried_redemption_is_for_the_run_before_unless_another_or_none_is_na
     actions.request([assignment], [ActionType.REDEEMED], now=NOW, content_run_key="R1")
     pk = action_of(assignment, ActionType.REDEEMED).pk
     (claimed,) = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=1, pks=[pk])
-    trouble = Failure(ErrorReason.INTERNAL_API_ERROR, "internal_error", "It went wrong.", "Traceback…")
-    actions.finish(claimed, Failed(trouble), now=NOW)
+    actions.finish(claimed, Failed(TROUBLE), now=NOW)
 
     assert actions.retry(claimed, now=LATER, content_run_key=named).content_run_key == expected
 
@@ -96,3 +97,61 @@ def test_no_more_is_claimed_than_the_limit() -> None:
 
     assert [one.status for one in claimed] == [Status.RUNNING]
     assert LearnerContentAssignmentAction.objects.filter(status=Status.PENDING).count() == 1
+
+
+def test_an_attempt_is_counted_when_it_begins_unless_its_work_was_ended_or_redirected_meanwhile() -> None:
+    allocate(given_budget(), given_content(), ALICE, BOB, CAROL)
+    lease, rows = timedelta(minutes=2), LearnerContentAssignmentAction.objects
+    alices, bobs, carols = actions.claim(now=NOW, lease=lease, limit=3, begun=False)
+    columns = ("status", "attempts", "modified", "lease_until")
+    waiting = (Status.PENDING, 0, NOW, NOW + lease)
+    assert set(rows.exclude(lease_until=None).values_list(*columns)) == {waiting}
+
+    actions.supersede_rows(rows.filter(pk=bobs.pk), now=NOW, error_code="moved_on")
+    rows.filter(pk=carols.pk).update(recipient=BOB)
+    begun = [actions.begin(one, now=LATER, lease=lease) for one in (alices, bobs, carols)]
+
+    assert begun == [True, False, False]
+    assert (alices.status, alices.attempts, alices.modified) == (Status.RUNNING, 1, LATER)
+    assert (bobs.status, bobs.attempts) == (carols.status, carols.attempts) == (Status.PENDING, 0)
+    assert [rows.filter(pk=one.pk).values_list(*columns).get() for one in (alices, bobs, carols)] == [
+        (Status.RUNNING, 1, LATER, LATER + lease),
+        (Status.SUPERSEDED, 0, NOW, None),
+        waiting,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "mail_to_the_old_address"),
+    [
+        (Postponed(TROUBLE, until=LATER), Status.PENDING, Status.SUPERSEDED),
+        (NotTried(until=LATER), Status.PENDING, Status.SUPERSEDED),
+        (Failed(TROUBLE), Status.FAILED, Status.SUPERSEDED),
+        (Done(), Status.DONE, Status.DONE),
+    ],
+)
+def test_without_success_a_mail_to_an_address_that_was_corrected_meanwhile_is_superseded_and_a_redemption_not(
+    outcome: AttemptResult, status: Status, mail_to_the_old_address: Status
+) -> None:
+    assignment = given_assignment()
+    actions.request([assignment], [ActionType.REDEEMED], now=NOW)
+    mail, redemption = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=2)
+    LearnerContentAssignment.objects.update(learner_email=BOB, redeeming_since=NOW)
+
+    assert actions.finish(mail, outcome, now=NOW)
+    assert actions.finish(redemption, outcome, now=NOW)
+
+    due_at = LATER if status == Status.PENDING else None
+    superseded = mail_to_the_old_address == Status.SUPERSEDED
+    mail.refresh_from_db()
+    redemption.refresh_from_db()
+    assert (mail.action_type, mail.status, mail.due_at) == (
+        ActionType.NOTIFIED,
+        mail_to_the_old_address,
+        None,
+    )
+    assert mail.error_code == ("email_corrected" if superseded else "")
+    assert (redemption.status, redemption.due_at) == (status, due_at)
+    assignment.refresh_from_db()
+    # What finally failed holds the assignment no more.
+    assert assignment.redeeming_since == (None if status == Status.FAILED else NOW)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 
 from bursary.lib import leases
@@ -111,6 +112,17 @@ def test_a_lost_claim_is_not_renewed() -> None:
     assert stored(row).lease_until == NOW + 2 * LEASE
 
 
+def test_a_lease_is_renewed_with_further_columns_while_a_condition_of_the_models_own_holds() -> None:
+    row = given("one")
+    [claimed] = claim()
+    later: dict[str, Any] = {"now": NOW + MINUTE, "lease": LEASE, "last_error": "Begun."}
+    assert not leases.renew(claimed, condition=Q(attempts=7), **later)
+    assert (columns_of(row)[0], stored(row).last_error) == (NOW + LEASE, "")
+    assert leases.renew(claimed, condition=Q(attempts=0), **later)
+    assert columns_of(row) == (NOW + MINUTE + LEASE, NOT_BEFORE, NOW + MINUTE + LEASE, 1)
+    assert stored(row).last_error == "Begun."
+
+
 def test_a_clock_that_is_read_now_and_then_renews_the_lease() -> None:
     row, at = given("one"), [NOW]
     [claimed] = claim()
@@ -127,6 +139,42 @@ def test_a_clock_that_is_read_now_and_then_renews_the_lease() -> None:
     at[0] += SECOND
     clock()
     assert stored(row).lease_until == at[0] + LEASE
+
+
+# Giving back
+
+
+def test_rows_that_are_given_back_are_due_as_before_their_claim() -> None:
+    late, early = given("late", due=-MINUTE), given("early", due=HOUR, early=MAY_BE_EARLY)
+    kept = given("kept")
+    claimed = claim()
+    assert leases.give_back(row for row in claimed if row.pk != kept.pk) == 2
+    assert columns_of(late) == (NOW - MINUTE, NOT_BEFORE, None, 1)
+    assert columns_of(early) == (NOW + HOUR, MAY_BE_EARLY, None, 1)
+    assert columns_of(kept) == (NOW + LEASE, NOT_BEFORE, NOW + LEASE, 1)
+    assert names(claim()) == ["late", "early"]
+
+
+def test_a_row_that_was_scheduled_under_the_lease_keeps_that_instant_when_it_is_given_back() -> None:
+    asked, other = (
+        given("asked", due=HOUR, early=MAY_BE_EARLY),
+        given("other", due=MINUTE, early=MAY_BE_EARLY),
+    )
+    claimed = claim()
+    leases.schedule(ROWS().filter(pk=asked.pk), at=NOW + SECOND, now=NOW)
+    assert leases.give_back(claimed) == 2
+    assert columns_of(asked) == (NOW + SECOND, NOT_BEFORE, None, 1)
+    assert columns_of(other) == (NOW + MINUTE, MAY_BE_EARLY, None, 1)
+
+
+def test_what_is_not_claimed_or_not_any_more_is_not_given_back(django_assert_num_queries: Any) -> None:
+    row = given("one")
+    with django_assert_num_queries(0):
+        assert leases.give_back([]) == leases.give_back([row]) == 0
+    late = claim()
+    claim(NOW + LEASE)
+    assert leases.give_back(late) == 0
+    assert columns_of(row) == (NOW + 2 * LEASE, NOT_BEFORE, NOW + 2 * LEASE, 2)
 
 
 # Postponing

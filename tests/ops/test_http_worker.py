@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from waitress import wasyncore  # type: ignore[import-untyped]  # waitress has no types
 
 from bursary.lib import logs
+from bursary.ops import http_worker
 from bursary.ops.connection_counts import HANGS_SECONDS, ConnectionCounts
 from bursary.ops.http_worker import (
+    ACCEPTED_AT_ONCE,
     HEAD_SECONDS,
     IDLE_SECONDS,
     REQUEST_SECONDS,
     YIELD_SECONDS,
+    YIELD_STEP_SECONDS,
     HttpServer,
 )
 from tests.elapsed import AT_ONCE
@@ -92,6 +96,24 @@ class Served:
         for server in self.servers:
             server.end()
         self.listener.close()
+
+
+class Clock:
+    """The clock of the servers, which the test moves: nothing depends on how fast the machine is."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.time = time.time
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    it = Clock()
+    monkeypatch.setattr(http_worker, "time", it)
+    return it
 
 
 @pytest.fixture
@@ -198,6 +220,74 @@ def test_a_new_connection_is_left_to_the_process_with_fewer_while_that_takes_it(
     assert time.monotonic() - began >= YIELD_SECONDS
 
 
+def test_a_connection_that_others_do_not_take_is_left_for_its_time_and_the_next_one_anew(
+    served: Served, clock: Clock
+) -> None:
+    first, second = served.serve(), served.serve()
+    second.turn(seconds=0)
+    served.client(b"")
+    margin = YIELD_STEP_SECONDS / 10
+
+    def left_at(*instants: float) -> list[bool]:
+        """Return whether a connection that waits is left at each of these seconds from now."""
+        began, before, found = clock.now, len(first.active_channels), []
+        served.client()
+        for instant in instants:
+            clock.now = began + instant
+            served.turns(first)
+            found.append(len(first.active_channels) == before)
+        return found
+
+    instants = (0, YIELD_SECONDS / 2, YIELD_SECONDS - YIELD_STEP_SECONDS, YIELD_SECONDS + margin)
+    assert left_at(*instants) == [True, True, True, False]
+    # The next one, right after, has its time anew.
+    assert left_at(*instants) == [True, True, True, False]
+
+    # What is taken by the other process is not the one that comes later.
+    assert left_at(0) == [True]
+    second.turn(seconds=0.005)
+    assert len(second.active_channels) == 1
+    clock.now += YIELD_SECONDS + margin
+    assert left_at(0, YIELD_SECONDS - margin) == [True, True]
+
+
+@pytest.mark.parametrize(("fewest", "most"), [(7, 8), (15, 17), (16, 19)])
+def test_of_many_connections_a_process_takes_an_eighth_more_than_another_has(
+    served: Served, clock: Clock, fewest: int, most: int
+) -> None:
+    first, second = served.serve(), served.serve()
+    served.counts.write(second.place, fewest, now=clock.now)
+    for _ in range(most + 1):
+        served.client()
+    first.turn(seconds=0.005)
+    assert len(first.active_channels) == min(most, ACCEPTED_AT_ONCE)
+    served.turns(first)
+    assert len(first.active_channels) == most
+
+
+def test_after_leaving_a_connection_a_process_looks_again_soon_and_not_at_once(
+    served: Served, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = served.serve(), served.serve()
+    second.turn(seconds=0)
+    served.client(b"")
+    waits: list[float] = []
+    loop = wasyncore.loop
+
+    def noted(timeout: float, **more: object) -> None:
+        waits.append(timeout)
+        loop(0.005, **more)
+
+    monkeypatch.setattr(wasyncore, "loop", noted)
+    served.client()
+    first.turn(seconds=1)
+    assert not first.readable()
+    first.turn(seconds=1)
+    clock.now += YIELD_STEP_SECONDS * 1.1
+    assert first.readable()
+    assert waits == [1, YIELD_STEP_SECONDS]
+
+
 def test_nothing_is_left_to_a_process_that_hangs_or_does_not_serve_yet(served: Served) -> None:
     first, second = served.serve(), served.serve()
     for _ in range(2):
@@ -236,7 +326,7 @@ def test_the_count_of_a_process_that_has_ended_is_no_process_s() -> None:
     counts.close(other)
     assert counts.least(now=5) == 7
     assert counts.open() == other
-    assert counts.least(now=5) == 7
+    assert counts.least(now=5 + HANGS_SECONDS - 1) == 7
     assert counts.least(now=5 + HANGS_SECONDS) is None
 
 
