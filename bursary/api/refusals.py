@@ -13,6 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404
+from django.utils.translation import ngettext
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
@@ -90,7 +91,12 @@ class CountChanged(Exception):
     reason = "count_changed"
 
     def __init__(self, *, confirmed: int, count: int) -> None:
-        super().__init__(f"The filter finds {count} assignments now; {confirmed} were confirmed.")
+        sentence = ngettext(
+            "The filter finds %(count)s assignment now, instead of %(confirmed)s.",
+            "The filter finds %(count)s assignments now, instead of %(confirmed)s.",
+            count,
+        )
+        super().__init__(sentence % {"count": count, "confirmed": confirmed})
         self.count = count
 
 

@@ -46,7 +46,7 @@ def require_confirmed(confirmed: int, *, count: int) -> None:
         raise CommandError("There is nothing to do. Nothing was changed.")
     if confirmed != count:
         found = counted_in_words(count, "assignment")
-        raise CommandError(f"It is about {found} now, and {confirmed} were confirmed. Nothing was changed.")
+        raise CommandError(f"It is about {found} now, instead of {confirmed}. Nothing was changed.")
 
 
 def require_budget(uuid: UUID) -> Budget:
