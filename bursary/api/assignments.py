@@ -19,6 +19,7 @@ from bursary.access.permissions import Permission
 from bursary.api.assignment_bodies import admin_bodies
 from bursary.api.budgets import permitted_budget
 from bursary.api.paging import AssignmentPages, PageOutput, Pages
+from bursary.api.refusals import PageBesideCursor
 from bursary.api.serializers import AdminAssignmentSerializer, TimelineActionSerializer
 from bursary.api.views import APIView
 from bursary.assignments import listing
@@ -58,6 +59,8 @@ class OfOneBudget(APIView):
 
 OF_FILTERS = {400: (listing.ContentFiltersUnavailable.reason,)}
 """The reasons of what filters assignments."""
+OF_LISTS = {400: (*OF_FILTERS[400], PageBesideCursor.reason)}
+"""The reasons of what lists them in pages."""
 
 
 class OrganisationsFilters(filters.DjangoFilterBackend):
@@ -87,7 +90,7 @@ class OfAllFound(OfOneBudget):
 class AssignmentList(OfOneBudget, generics.ListAPIView[LearnerContentAssignment]):
     """List a budget's assignments in pages, filtered and sorted, with counts by learner state."""
 
-    reasons = OF_FILTERS
+    reasons = OF_LISTS
     serializer_class = AdminAssignmentSerializer
     pagination_class = AssignmentPages
     filter_backends = (OrganisationsFilters,)

@@ -15,6 +15,7 @@ from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 from bursary.api.inputs import validated
+from bursary.api.refusals import PageBesideCursor
 from bursary.assignments import listing, shown_assignments
 from bursary.assignments.choices import LearnerState
 from bursary.assignments.cursors import CursorPage, cursor_page
@@ -125,11 +126,16 @@ class AssignmentPages(Pages):
     def paginate_queryset(  # type: ignore[override]  # it pages assignments alone
         self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
     ) -> list[ShownAssignment]:
-        """Return the page's rows. Raises NotFound beyond the last page, and ValidationError for a cursor."""
+        """Return the page's rows.
+
+        Raises NotFound beyond the last page, PageBesideCursor, ValidationError for a cursor.
+        """
         asked = self._asked(request)
         number, size = asked["page"], asked["page_size"]
         self.request = request
         if self.cursor_query_param in request.query_params:
+            if request.query_params.get("page"):
+                raise PageBesideCursor
             return self._by_cursor(queryset, request.query_params[self.cursor_query_param], size=size)
         self.listed = listing.page(queryset, number=number, size=size, now=timezone.now())
         # Counted already with the states; the paginator would count again.

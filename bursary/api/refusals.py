@@ -109,6 +109,16 @@ class TooManyFound(Exception):
         super().__init__(f"The filter finds more than {most:,} assignments.")
 
 
+class PageBesideCursor(Exception):
+    """The query string asks for a page by its number and by a cursor at once."""
+
+    reason = "page_beside_cursor"
+
+    def __init__(self) -> None:
+        super().__init__("The query string has both a cursor and a page.")
+        self.parameters = ["cursor", "page"]
+
+
 class UnknownParameters(Exception):
     """The query string has parameters that its address does not know."""
 
@@ -154,6 +164,7 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
             | CountChanged()
             | TooManyFound()
             | ScopeTooNarrow()
+            | PageBesideCursor()
             | UnknownParameters()
         ):
             return _malformed(error)
@@ -197,6 +208,7 @@ def _named(bad: BadAddresses) -> dict[str, list[str]]:
 
 _LEAVE_OUT = {
     ContentFiltersUnavailable.reason: "Leave them out; filter by content_key, learner or state.",
+    PageBesideCursor.reason: "Leave one of them out.",
     UnknownParameters.reason: "Leave them out, or correct their names: /api/v1/docs/ lists all.",
 }
 
@@ -209,6 +221,7 @@ def _malformed(
     | CountChanged
     | TooManyFound
     | ScopeTooNarrow
+    | PageBesideCursor
     | UnknownParameters,
 ) -> Response:
     match error:
@@ -223,7 +236,7 @@ def _malformed(
             return _object(400, error.reason, str(error), _CORRECT, learner_emails=_named(error))
         case TooManyAddresses():
             return _object(400, error.reason, str(error), "Send them in several requests.", count=error.count)
-        case ContentFiltersUnavailable() | UnknownParameters():
+        case ContentFiltersUnavailable() | PageBesideCursor() | UnknownParameters():
             next_step = _LEAVE_OUT[error.reason]
             return _object(400, error.reason, str(error), next_step, parameters=error.parameters)
         case CatalogNeeded():
