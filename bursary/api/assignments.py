@@ -11,7 +11,6 @@ from django.utils import timezone
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, serializers
-from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -31,8 +30,7 @@ from bursary.budgets.models import Budget
 class OfOneBudget(APIView):
     """A view with an assignment configuration, which is a budget, in its URL.
 
-    A budget of another organisation is answered like one that is not there. Views ask for it before they read
-    the body: what a body must be is for callers with the permission.
+    Views ask for it before they read the body: what a body must be is for callers with the permission.
     """
 
     permission = Permission.READ_ASSIGNMENTS
@@ -41,10 +39,7 @@ class OfOneBudget(APIView):
     def budget(self) -> Budget:
         """The budget in the URL. Raises Http404, ScopeTooNarrow."""
         uuid = self.kwargs["configuration_uuid"]
-        try:
-            return permitted_budget(self.request, self.permission, assignment_configuration_uuid=uuid)
-        except PermissionDenied as foreign:
-            raise Http404("There is no such budget.") from foreign
+        return permitted_budget(self.request, self.permission, assignment_configuration_uuid=uuid)
 
     def assignment(self) -> LearnerContentAssignment:
         """Return the assignment in the URL, with its timeline. Raises Http404."""

@@ -33,7 +33,10 @@ _NEXT_STEPS: Mapping[int, tuple[str, str]] = {
     status.HTTP_400_BAD_REQUEST: ("invalid_request", "Correct the named fields and send the request again."),
     status.HTTP_401_UNAUTHORIZED: ("not_signed_in", "Sign in, or send Authorization: Bearer <API key>."),
     status.HTTP_403_FORBIDDEN: ("not_permitted", "Ask an administrator of this organisation."),
-    status.HTTP_404_NOT_FOUND: ("not_found", "Check the URL and the identifiers in it."),
+    status.HTTP_404_NOT_FOUND: (
+        "not_found",
+        "Check the URL and the identifiers in it, and whether you have a role in their organisation.",
+    ),
     status.HTTP_405_METHOD_NOT_ALLOWED: ("method_not_allowed", "See /api/v1/docs/ for the methods."),
     status.HTTP_406_NOT_ACCEPTABLE: ("not_acceptable", "Accept application/json."),
     status.HTTP_409_CONFLICT: (
