@@ -53,7 +53,7 @@ def require_budget(uuid: UUID) -> Budget:
     """Return the budget with its customer. Raises CommandError."""
     budget = Budget.objects.select_related("customer").filter(uuid=uuid).first()
     if budget is None:
-        raise CommandError(f"There is no budget {uuid}. Its uuid is in the API and the Django admin.")
+        raise CommandError(f"There is no budget {uuid}. Its page shows its uuid.")
     return budget
 
 
