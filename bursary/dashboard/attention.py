@@ -151,9 +151,9 @@ def _notices(user: User, *, now: datetime) -> list[Attention]:
 def _complaint(notice: DeadlineNotice) -> Attention:
     sentence = ngettext(
         "%(count)s learner reported a mail as unwanted on %(day)s, and gets no reminders any more. "
-        "Ask in another way whether the course is wanted, or cancel the assignment.",
+        "Ask in another way whether to go on, or cancel the assignment.",
         "%(count)s learners reported mails as unwanted since %(day)s, and get no reminders any more. "
-        "Ask in another way whether the course is wanted, or cancel the assignments.",
+        "Ask in another way whether to go on, or cancel the assignments.",
         notice.assignments,
     )
     day = moments.day_in_words(notice.created, zone=notice.budget.customer.zone)
