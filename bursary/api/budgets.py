@@ -25,12 +25,17 @@ def permitted_budget(request: Request, permission: Permission, **which: UUID) ->
     Raises Http404 if there is none, or none for which the caller has the permission, and ScopeTooNarrow.
     """
     return permitted_row(
-        Budget.objects.select_related("customer", "account").filter(**which),
+        _with_account,
         permission,
+        which=which,
         request=request,
         customer="customer_id",
         missing="There is no such budget.",
     )
+
+
+def _with_account() -> QuerySet[Budget]:
+    return Budget.objects.select_related("customer", "account")
 
 
 class PolicyFilters(filters.FilterSet):
