@@ -226,6 +226,9 @@ def pytest_configure() -> None:
         raise pytest.UsageError(f"tests/conftest.py lists what is not there: {missing}")
     gc.set_threshold(50_000, 20, 100)  # a test leaves little garbage
     TransactionTestCase._fixture_teardown = empty_tables  # type: ignore[attr-defined]  # private: not in the stubs
+    # A test that commits leaves its connection to the next one: PostgreSQL starts a process for each, which
+    # reads the tables' descriptions anew. Tests that set something of a session close it themselves.
+    TransactionTestCase._should_reload_connections = lambda _case: False  # type: ignore[attr-defined]  # private, too
     # Static files are found on request; otherwise every test client lists them all.
     settings.WHITENOISE_AUTOREFRESH = True
     # Password hashes are slow by design.
