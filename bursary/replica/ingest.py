@@ -15,7 +15,7 @@ from django.dispatch import Signal
 from bursary.catalog import parser
 from bursary.catalog.records import Content
 from bursary.lib.retries import in_transaction
-from bursary.replica import merge, store
+from bursary.replica import merge, quarantine, store, unchanged
 from bursary.replica.merge import FetchContext, MergeDecision
 from bursary.replica.models import ContentMetadata
 
@@ -108,9 +108,17 @@ class RefreshReport:
 
 def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = False) -> RefreshReport:
     """Bring in what a catalog returned, at most `BATCH` elements; a dry run decides and writes nothing."""
+    report = RefreshReport(records=len(batch))
+    served: Mapping[str, str] = {}
+    if not dry_run:
+        repeated, served = unchanged.confirm(batch, context=context)
+        batch = [raw for position, raw in enumerate(batch) if position not in repeated]
+        report += RefreshReport(unchanged=sum(repeated.values()), listed=len(repeated))
+        if not batch:
+            return report
     candidates, held_back = _without_quarantined(batch, context=context)
     records, rejected = _parse(candidates, held_back=held_back)
-    report = RefreshReport(records=len(batch), quarantined=len(held_back))
+    report += RefreshReport(quarantined=len(held_back))
     report += RefreshReport.of_unusable(one for one, _digest in rejected)
     if dry_run:
         chosen, lost = merge.choose_records(records)
@@ -118,7 +126,7 @@ def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = Fa
         decisions = store.preview(chosen, own=own, context=context)
         listed = own - {key for key, decision in decisions.items() if decision is MergeDecision.REFUSED_TYPE}
         return report + RefreshReport.of([*decisions.items(), *lost]) + RefreshReport(listed=len(listed))
-    report += _store(records, context=context)
+    report += _store(records, served=served, context=context)
     usable = {record.content_key for record in records}
     _quarantine([(one, digest) for one, digest in rejected if one.key not in usable], context=context)
     if held_back:
@@ -129,7 +137,7 @@ def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = Fa
 def _without_quarantined(batch: Sequence[object], *, context: FetchContext) -> tuple[list[object], list[str]]:
     """Return what is to be tried, and the keys of what could not be used before and is still the same."""
     keys = [parser.own_key(raw) for raw in batch]
-    known = store.quarantined(filter(None, keys), catalog_uuid=context.catalog_uuid)
+    known = quarantine.quarantined(filter(None, keys), catalog_uuid=context.catalog_uuid)
     candidates: list[object] = []
     held_back: list[str] = []
     for raw, key in zip(batch, keys, strict=True):
@@ -166,26 +174,31 @@ class _NotStorable(Exception):
     """The database refused a value of the batch; nothing of the batch was written."""
 
 
-def _store(records: Sequence[Content], *, context: FetchContext) -> RefreshReport:
+def _store(records: Sequence[Content], *, served: Mapping[str, str], context: FetchContext) -> RefreshReport:
     """Store the records. Where the database refuses a value, halve until its record stands alone."""
     if not records:
         return RefreshReport()
     chosen, lost = merge.choose_records(records)
     own = {record.content_key for record in records}
     try:
-        return in_transaction(lambda: _write(chosen, own=own, context=context)) + RefreshReport.of(lost)
+        written = in_transaction(lambda: _write(chosen, own=own, served=served, context=context))
+        return written + RefreshReport.of(lost)
     except _NotStorable as refusal:
         if len(records) == 1:
             rejected = RejectedRecord(records[0].content_key, "not_storable", str(refusal))
             _quarantine([(rejected, records[0].digest)], context=context)
             return RefreshReport.of_unusable([rejected])
     middle = len(records) // 2
-    return _store(records[:middle], context=context) + _store(records[middle:], context=context)
+    halves = (records[:middle], records[middle:])
+    first, second = (_store(half, served=served, context=context) for half in halves)
+    return first + second
 
 
-def _write(chosen: Mapping[str, Content], *, own: Set[str], context: FetchContext) -> RefreshReport:
+def _write(
+    chosen: Mapping[str, Content], *, own: Set[str], served: Mapping[str, str], context: FetchContext
+) -> RefreshReport:
     try:
-        written = store.store(chosen, own=own, context=context)
+        written = store.store(chosen, own=own, served=served, context=context)
     except _REFUSED_VALUES as error:
         raise _NotStorable(f"{type(error).__name__}: {error}".partition("\n")[0]) from error
     if written.announced:
@@ -204,5 +217,5 @@ def _write(chosen: Mapping[str, Content], *, own: Set[str], context: FetchContex
 def _quarantine(rejected: Sequence[tuple[RejectedRecord, str]], *, context: FetchContext) -> None:
     errors = {one.key: (f"{one.reason}: {one.detail}", digest) for one, digest in rejected if one.key}
     if errors:
-        in_transaction(lambda: store.quarantine(errors, catalog_uuid=context.catalog_uuid))
+        in_transaction(lambda: quarantine.quarantine(errors, catalog_uuid=context.catalog_uuid))
         in_transaction(lambda: store.note_listed(errors, context=context))
