@@ -225,7 +225,7 @@ def postponing(*, until: datetime | Combinable, condition: Q, now: datetime) -> 
     """
     postponed = condition & _free(now)
     due_at = Value(until) if isinstance(until, datetime) else until
-    return {  # a row whose lease was just ended is free as well, so that the others see the same condition
+    return {  # a row is as free once its lease is ended here: the others see the same condition
         "lease_until": Case(
             When(postponed, then=Value(None)), default=F("lease_until"), output_field=_INSTANT
         ),

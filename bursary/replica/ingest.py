@@ -8,16 +8,19 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from typing import Self
+from uuid import UUID
 
 from django.db import DataError, IntegrityError
+from django.db.models import Case, F, Value, When
 from django.dispatch import Signal
 
 from bursary.catalog import parser
 from bursary.catalog.records import Content
+from bursary.lib.locks import for_update
 from bursary.lib.retries import in_transaction
-from bursary.replica import merge, quarantine, store, unchanged
+from bursary.replica import merge, store, unchanged
 from bursary.replica.merge import FetchContext, MergeDecision
-from bursary.replica.models import ContentMetadata
+from bursary.replica.models import CatalogMembership, ContentMetadata
 
 content_changed = Signal()
 """Sent inside the writer's transaction, once a batch, with `pks`, the content that was created, changed, or
@@ -137,7 +140,7 @@ def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = Fa
 def _without_quarantined(batch: Sequence[object], *, context: FetchContext) -> tuple[list[object], list[str]]:
     """Return what is to be tried, and the keys of what could not be used before and is still the same."""
     keys = [parser.own_key(raw) for raw in batch]
-    known = quarantine.quarantined(filter(None, keys), catalog_uuid=context.catalog_uuid)
+    known = _quarantined(filter(None, keys), catalog_uuid=context.catalog_uuid)
     candidates: list[object] = []
     held_back: list[str] = []
     for raw, key in zip(batch, keys, strict=True):
@@ -214,8 +217,29 @@ def _write(
     return RefreshReport.of(decisions) + RefreshReport(listed=len(set(own) - refused))
 
 
+def _quarantined(keys: Iterable[str], *, catalog_uuid: UUID) -> dict[str, str]:
+    """Return the digests, by key, of the catalog's records that could not be used when last fetched."""
+    rows = ContentMetadata.objects.filter(
+        content_key__in=list(keys), memberships__catalog_uuid=catalog_uuid
+    ).exclude(quarantined_digest="")
+    return dict(rows.order_by().values_list("content_key", "quarantined_digest"))
+
+
+def _write_quarantine(errors: Mapping[str, tuple[str, str]], *, catalog_uuid: UUID) -> None:
+    """Write, on the catalog's rows of these keys, why its newest record cannot be used, and its digest."""
+    held = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, content__content_key__in=list(errors))
+    rows = ContentMetadata.objects.filter(pk__in=held.values("content")).order_by("content_key", "variant")
+    keys = dict(for_update(rows).values_list("pk", "content_key"))
+    if keys:
+        ContentMetadata.objects.filter(pk__in=keys).update(
+            failures=F("failures") + 1,
+            last_error=Case(*(When(pk=pk, then=Value(errors[key][0])) for pk, key in keys.items())),
+            quarantined_digest=Case(*(When(pk=pk, then=Value(errors[key][1])) for pk, key in keys.items())),
+        )
+
+
 def _quarantine(rejected: Sequence[tuple[RejectedRecord, str]], *, context: FetchContext) -> None:
     errors = {one.key: (f"{one.reason}: {one.detail}", digest) for one, digest in rejected if one.key}
     if errors:
-        in_transaction(lambda: quarantine.quarantine(errors, catalog_uuid=context.catalog_uuid))
+        in_transaction(lambda: _write_quarantine(errors, catalog_uuid=context.catalog_uuid))
         in_transaction(lambda: store.note_listed(errors, context=context))

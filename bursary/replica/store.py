@@ -80,23 +80,35 @@ def store(
         chosen = renamed.chosen
         present = _present(chosen, context=context)
     targets = _targets(chosen, held=present.held)
-    digests = {
-        key: served[key]
-        for key, content in chosen.items()
-        if served and key in served and content.completeness is Completeness.FULL
-    }
+    digests = _of_full_records(chosen, served or {})
     inserted = _insert_missing(chosen, targets, present=present, digests=digests, context=context)
     keys = sorted({*chosen, *membership.named_keys(chosen, context=context)})
     rows = _read(for_update(ContentMetadata.objects.filter(content_key__in=keys)))
     if refused := sorted(key for key, target in targets.items() if target not in rows):
         # SQLite leaves out rows that break a constraint where PostgreSQL says so.
         raise IntegrityError(f"left out: {', '.join(refused)}")
-    merges = [
-        replace(one, decision=MergeDecision.REFUSED_OLDER, changes={})
-        if one.content.content_key in renamed.lagging
-        else one
-        for one in _decide(chosen, rows, targets=targets, own=own, inserted=inserted, context=context)
-    ]
+    decided = _decide(chosen, rows, targets=targets, own=own, inserted=inserted, context=context)
+    merges = [_lagging(one) if one.content.content_key in renamed.lagging else one for one in decided]
+    _apply(merges, digests=digests, context=context)
+    members = membership.write(merges, rows=rows, own=own, context=context)
+    note_listed(
+        [one.content.content_key for one in _decided(merges, MergeDecision.REFUSED_TYPE)], context=context
+    )
+    _count_contradictions(merges, context=context)
+    return _record(merges, members, renamed=renamed, context=context)
+
+
+def _of_full_records(chosen: Mapping[str, Content], served: Mapping[str, str]) -> dict[str, str]:
+    """Return the digests of records as served by which their rows may be recognised: not of summaries."""
+    full = (key for key, content in chosen.items() if content.completeness is Completeness.FULL)
+    return {key: served[key] for key in full if key in served}
+
+
+def _lagging(one: Merge) -> Merge:
+    return replace(one, decision=MergeDecision.REFUSED_OLDER, changes={})
+
+
+def _apply(merges: Sequence[Merge], *, digests: Mapping[str, str], context: FetchContext) -> None:
     _rewrite(_decided(merges, MergeDecision.CHANGED), digests=digests, context=context)
     _confirm(
         _decided(merges, MergeDecision.CHANGED, MergeDecision.UNCHANGED), digests=digests, context=context
@@ -107,12 +119,6 @@ def store(
         served_digest_at=Case(believed, default=None),
         checked_at=context.now,  # no more: a summary record says nothing of a price
     )
-    members = membership.write(merges, rows=rows, own=own, context=context)
-    note_listed(
-        [one.content.content_key for one in _decided(merges, MergeDecision.REFUSED_TYPE)], context=context
-    )
-    _count_contradictions(merges, context=context)
-    return _record(merges, members, renamed=renamed, context=context)
 
 
 def preview(

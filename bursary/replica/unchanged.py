@@ -44,7 +44,7 @@ class _Served:
 
 
 class _Row(NamedTuple):
-    """A row whose digest is that of a record of the batch, locked."""
+    """A row with the digest of a record of the batch, locked."""
 
     pk: int
     content_key: str
