@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import django
 import pydantic
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Q
 
 from bursary.catalog import parser, payload, values
 from bursary.catalog.records import ContentType
@@ -44,7 +44,7 @@ class _Served:
 
 
 class _Row(NamedTuple):
-    """A row with the digest of a record of the batch, locked."""
+    """A row of the batch's keys, locked."""
 
     pk: int
     content_key: str
@@ -55,6 +55,13 @@ class _Row(NamedTuple):
     active: bool
     start_date: datetime | None
     enroll_by: datetime | None
+    served_digest_at: datetime | None
+    checked_at: datetime
+    gone_at: datetime | None
+
+    def is_believed(self, now: datetime) -> bool:
+        """Return whether code that knows its digest has confirmed it last, before `now`, and it is there."""
+        return self.served_digest_at == self.checked_at <= now and self.gone_at is None
 
 
 class _Membership(NamedTuple):
@@ -128,9 +135,8 @@ def _runs(raw: Mapping[str, Any], keys: Collection[str]) -> list[Mapping[str, An
 
 
 def _confirm(served: Mapping[int, _Served], *, context: FetchContext) -> dict[int, int]:
-    rows: dict[tuple[str, str], _Row] = {}
-    for row in _locked(served.values(), context=context):
-        rows[row.content_key, row.served_digest] = row
+    locked = _locked(served.values())
+    rows = {(row.content_key, row.served_digest): row for row in locked if row.is_believed(context.now)}
     candidates = {
         position: [rows[key, one.digest] for key in (one.key, *one.run_keys)]
         for position, one in served.items()
@@ -138,7 +144,7 @@ def _confirm(served: Mapping[int, _Served], *, context: FetchContext) -> dict[in
     }
     if not candidates:
         return {}
-    held, named = _held(candidates, served, context=context)
+    held, named = _held(locked, [served[position].key for position in candidates], context=context)
     found = {
         position: its_rows
         for position, its_rows in candidates.items()
@@ -149,39 +155,31 @@ def _confirm(served: Mapping[int, _Served], *, context: FetchContext) -> dict[in
     return {position: len(its_rows) for position, its_rows in found.items()}
 
 
-def _locked(served: Iterable[_Served], *, context: FetchContext) -> Iterable[_Row]:
-    """Return rows that have a record's digest, where the code that wrote it has confirmed them last."""
-    served = list(served)
+def _locked(served: Iterable[_Served]) -> list[_Row]:
+    """Return all rows of the records' keys, of any variant."""
     keys = sorted({key for one in served for key in (one.key, *one.run_keys)})
-    other = CatalogMembership.objects.filter(
-        catalog_uuid=context.catalog_uuid, content__content_key=OuterRef("content_key")
-    ).exclude(content=OuterRef("pk"))
-    rows = ContentMetadata.objects.filter(
-        ~Exists(other),  # of a key that the catalog holds by two rows, the merge leaves one
-        content_key__in=keys,
-        served_digest__in={one.digest for one in served},
-        served_digest_at=F("checked_at"),
-        checked_at__lte=context.now,
-        gone_at=None,
-    ).order_by("content_key", "variant")
-    return map(_Row._make, for_update(rows).values_list(*_Row._fields))
+    rows = ContentMetadata.objects.filter(content_key__in=keys).order_by("content_key", "variant")
+    return [_Row._make(row) for row in for_update(rows).values_list(*_Row._fields)]
 
 
 def _held(
-    candidates: Mapping[int, Sequence[_Row]], served: Mapping[int, _Served], *, context: FetchContext
+    rows: Sequence[_Row], courses: Sequence[str], *, context: FetchContext
 ) -> tuple[dict[int, _Membership], dict[str, set[int]]]:
-    """Return what the catalog holds of the rows, and by course all that it holds as its runs."""
-    pks = [row.pk for rows in candidates.values() for row in rows]
-    courses = [served[position].key for position in candidates]
+    """Return what the catalog holds of the rows, and by course all that it holds as its runs.
+
+    Of a key that it holds by two rows, the merge leaves one: both are left out.
+    """
+    keys = {row.pk: row.content_key for row in rows}
     members = CatalogMembership.objects.filter(
-        Q(content__in=pks) | Q(named_by__in=courses), catalog_uuid=context.catalog_uuid
+        Q(content__in=keys) | Q(named_by__in=courses), catalog_uuid=context.catalog_uuid
     )
     held: dict[int, _Membership] = {}
     named: dict[str, set[int]] = defaultdict(set)
     for one in map(_Membership._make, members.values_list(*_Membership._fields)):
         held[one.content] = one
         named[one.named_by].add(one.content)
-    return held, named
+    times = Counter(keys[pk] for pk in held if pk in keys)
+    return {pk: one for pk, one in held.items() if times[keys.get(pk, "")] == 1}, named
 
 
 def _is_unchanged(
