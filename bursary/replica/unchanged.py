@@ -3,7 +3,7 @@
 A row keeps the digest of the whole record that it was merged from (`served_digest`); a run's row that of its
 course's record. Where a record has that digest again, and nothing else has touched its rows or what the
 catalog holds of them, a merge would change nothing: they are confirmed by one statement, and seen by another.
-In any doubt the record is left to the merge (decision 0028).
+In any doubt the record is left to the merge (decision 0029).
 """
 
 import hashlib
