@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from bursary.access.permissions import Permission
 from bursary.api.assignments import OfOneBudget
 from bursary.api.authentication import caller
-from bursary.api.inputs import example, validated
+from bursary.api.inputs import FlagField, TextField, example, validated
 from bursary.api.refusals import Unprocessable
 from bursary.assignments import address_corrections
 from bursary.assignments.address_corrections import MOST_PAIRS, REFUSALS, Correction
@@ -24,8 +24,8 @@ REFUSED = (BadAddresses.reason, *REFUSALS)
 
 
 class AddressPairInput(serializers.Serializer[Any]):
-    old_address = serializers.CharField(max_length=1000)
-    new_address = serializers.CharField(max_length=1000)
+    old_address = TextField(max_length=1000)
+    new_address = TextField(max_length=1000)
 
 
 @example(
@@ -40,7 +40,7 @@ class CorrectAddressesInput(serializers.Serializer[Any]):
     """Pairs of addresses; with `dry_run`, nothing is changed."""
 
     corrections = serializers.ListField(child=AddressPairInput(), min_length=1, max_length=MOST_PAIRS)
-    dry_run = serializers.BooleanField(default=False)
+    dry_run = FlagField(default=False)
 
 
 class CorrectedOutput(AddressPairInput):

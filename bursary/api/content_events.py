@@ -11,7 +11,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from bursary.api.inputs import BoundedJSONParser, example, validated
+from bursary.api.inputs import BoundedJSONParser, PatternField, TextField, UuidField, example, validated
 from bursary.api.raw_bodies import raw_body
 from bursary.api.refusals import Unprocessable
 from bursary.api.views import APIView
@@ -26,14 +26,14 @@ class ContentChangedData(serializers.Serializer[Any]):
     """The content that has changed: keys of courses and runs, or uuids of programs and pathways."""
 
     content_keys = serializers.ListField(
-        child=serializers.RegexField(KEY, trim_whitespace=False), allow_empty=False, max_length=MOST_KEYS
+        child=PatternField(KEY, trim_whitespace=False), allow_empty=False, max_length=MOST_KEYS
     )
 
 
 class TransactionReversedData(serializers.Serializer[Any]):
     """The transaction that the ledger has reversed."""
 
-    transaction_uuid = serializers.UUIDField()
+    transaction_uuid = UuidField()
 
 
 _DATA: Mapping[str, type[serializers.Serializer[Any]]] = {
@@ -46,7 +46,7 @@ _DATA: Mapping[str, type[serializers.Serializer[Any]]] = {
 class ContentEventInput(serializers.Serializer[Any]):
     """The body of a webhook."""
 
-    type = serializers.CharField(help_text=f"{EventKind.CONTENT_CHANGED} or {EventKind.TRANSACTION_REVERSED}")
+    type = TextField(help_text=f"{EventKind.CONTENT_CHANGED} or {EventKind.TRANSACTION_REVERSED}")
     data = serializers.DictField(  # type: ignore[assignment]  # the standard's word; DRF has a property of this name
         help_text='{"content_keys": […]}, at most 100, or {"transaction_uuid": "…"}, as the type requires'
     )

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from bursary.access.permissions import Permission
 from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
-from bursary.api.inputs import example, validated
+from bursary.api.inputs import TextField, example, validated
 from bursary.api.views import APIView
 from bursary.assignments import declining, redemption
 from bursary.assignments.choices import State
@@ -23,7 +23,7 @@ from bursary.assignments.choices import State
 class DeclineInput(serializers.Serializer[Any]):
     """The body of decline. The learner is always the authenticated user."""
 
-    reason = serializers.CharField(
+    reason = TextField(
         required=False,
         allow_blank=True,
         default="",

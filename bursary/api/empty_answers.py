@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from bursary.access.permissions import Permission
-from bursary.api.inputs import example, validated
+from bursary.api.inputs import FlagField, TextField, UuidField, example, validated
 from bursary.api.learner_portal import no_enrollments
 from bursary.api.paging import PageOutput, Pages
 from bursary.api.permitted import permitted_customer
@@ -50,9 +50,9 @@ class RequestCountOutput(serializers.Serializer[Any]):
 class ConfigurationInput(serializers.Serializer[Any]):
     """The body of the configuration of requests: what may be said of it."""
 
-    enterprise_customer_uuid = serializers.UUIDField()
-    subsidy_requests_enabled = serializers.BooleanField(default=False, help_text="Only false")
-    subsidy_type = serializers.CharField(required=False, allow_null=True, help_text="Ignored")
+    enterprise_customer_uuid = UuidField()
+    subsidy_requests_enabled = FlagField(default=False, help_text="Only false")
+    subsidy_type = TextField(required=False, allow_null=True, help_text="Ignored")
 
     def validate_subsidy_requests_enabled(self, value: bool) -> bool:
         """Return false. Raises ValidationError for true."""

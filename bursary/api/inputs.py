@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import IO, Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from drf_spectacular.types import OpenApiTypes
@@ -83,6 +84,50 @@ class CentsField(serializers.Field[int, Any, int, Any]):
         return value
 
 
+class TextField(serializers.CharField):
+    """Text. A number is none, though the library would write it as text."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the text. Raises ValidationError for anything else."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class PatternField(TextField, serializers.RegexField):
+    """Text that matches a pattern."""
+
+
+class UuidField(serializers.UUIDField):
+    """A uuid as text. A number is none, though the library would count to it."""
+
+    def to_internal_value(self, data: Any) -> UUID:
+        """Return the uuid. Raises ValidationError for anything else."""
+        if not isinstance(data, str):
+            self.fail("invalid", value=data)
+        return super().to_internal_value(data)
+
+
+class FlagField(serializers.BooleanField):
+    """True or false, in a JSON body. A query string has text for it, and `BooleanField`."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        """Return which. Raises ValidationError for anything else, such as 1 or "yes"."""
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+class NumberField(serializers.IntegerField):
+    """A whole number in a JSON body. A query string has text for it, and `IntegerField`."""
+
+    def to_internal_value(self, data: Any) -> int:
+        """Return the number. Raises ValidationError for anything else, such as "5"."""
+        if isinstance(data, bool) or not isinstance(data, int | float):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 @extend_schema_field(OpenApiTypes.STR)
 class EntryField(serializers.Field[str, Any, str, Any]):
     """An entry of the list of addresses. An entry that is not text becomes empty, and so a bad address."""
@@ -117,7 +162,8 @@ class InstantField(serializers.Field[datetime, Any, str, Any]):
         """Return the instant in UTC; of a date alone the beginning, or the last second with `end_of_day`."""
         try:
             zone = self.context.get("zone", moments.UTC_ZONE)
-            return moments.read(str(data), zone=zone, end_of_day=self.end_of_day)
+            text = data if isinstance(data, str) else ""
+            return moments.read(text, zone=zone, end_of_day=self.end_of_day)
         except moments.MomentUnreadable as unreadable:
             raise serializers.ValidationError(str(unreadable)) from unreadable
 
@@ -144,7 +190,7 @@ def example(value: Mapping[str, Any] = {}, /, **more: Any) -> Callable[[Any], An
 class AllocateInput(serializers.Serializer[Any]):
     """The body of allocate and can-allocate. The administrator is always the authenticated user."""
 
-    content_key = serializers.CharField(max_length=255)
+    content_key = TextField(max_length=255)
     content_price_cents = CentsField()
     learner_emails = serializers.ListField(
         child=EntryField(allow_null=True),
@@ -158,22 +204,22 @@ class AllocateInput(serializers.Serializer[Any]):
         help_text="The administrator's own deadline; the earliest deadline applies. A date without a time is "
         "the end of that day; a time without a zone is meant in the organisation's",
     )
-    allow_another = serializers.BooleanField(
+    allow_another = FlagField(
         default=False,
         help_text="Allocate also to learners who have the course of this run, or a run of the same course",
     )
-    reallocate_declined = serializers.BooleanField(
+    reallocate_declined = FlagField(
         default=None,
         allow_null=True,
         help_text="Allocate also to learners who declined it before; null: as the organisation has set",
     )
-    message = serializers.CharField(
+    message = TextField(
         default="",
         allow_blank=True,
         max_length=LONGEST_MESSAGE,
         help_text="Plain text of your own, for the e-mail about the assignment",
     )
-    admin_lms_user_id = serializers.IntegerField(
+    admin_lms_user_id = NumberField(
         required=False, allow_null=True, help_text="Ignored: the authenticated user is used"
     )
 
@@ -182,16 +228,14 @@ class AllocateInput(serializers.Serializer[Any]):
 class AssignmentUuidsInput(serializers.Serializer[Any]):
     """The body of requests that name several assignments."""
 
-    assignment_uuids = serializers.ListField(
-        child=serializers.UUIDField(), allow_empty=False, max_length=MOST_ADDRESSES
-    )
+    assignment_uuids = serializers.ListField(child=UuidField(), allow_empty=False, max_length=MOST_ADDRESSES)
 
 
 @example(_NAMED | {"days_before_course_start_date": 7})
 class NudgeInput(AssignmentUuidsInput):
     """The body of nudge: the assignments, and how soon their content must start."""
 
-    days_before_course_start_date = serializers.IntegerField(
+    days_before_course_start_date = NumberField(
         required=False, allow_null=True, min_value=1, max_value=LONGEST_AGE_DAYS
     )
 
@@ -200,7 +244,7 @@ class NudgeInput(AssignmentUuidsInput):
 class ConfirmedInput(serializers.Serializer[Any]):
     """The body of requests for all that a filter matches, as far as it was confirmed."""
 
-    confirmed_count = serializers.IntegerField(
+    confirmed_count = NumberField(
         min_value=0, help_text="The `count` of the list with the same query string, as you saw it"
     )
 
@@ -209,7 +253,7 @@ class ConfirmedInput(serializers.Serializer[Any]):
 class OptionalCountInput(serializers.Serializer[Any]):
     """The body of cancel-all and remind-all: none, or the count that was confirmed."""
 
-    confirmed_count = serializers.IntegerField(
+    confirmed_count = NumberField(
         required=False,
         min_value=0,
         help_text="The `count` of the list with the same query string; if it is another now, nothing is done",
@@ -227,7 +271,7 @@ class RetryInput(AssignmentUuidsInput):
 class SkipInput(RetryInput):
     """The body of skip: as of retry, and the reason."""
 
-    reason = serializers.CharField(max_length=LONGEST_REASON)
+    reason = TextField(max_length=LONGEST_REASON)
 
 
 @example(_NAMED | {"until": "2027-03-31"})

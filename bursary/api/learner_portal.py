@@ -18,7 +18,7 @@ from bursary.access.contacts import contact
 from bursary.access.models import User
 from bursary.access.permissions import Permission, own_customers
 from bursary.api.authentication import caller
-from bursary.api.inputs import example, validated
+from bursary.api.inputs import TextField, UuidField, example, validated
 from bursary.api.permitted import permitted_customer
 from bursary.api.views import APIView
 from bursary.budgets.models import Customer
@@ -65,8 +65,8 @@ SWITCHED_OFF = (
 class PortalPageInput(serializers.Serializer[Any]):
     """The body of a page of the learner portal: the organisation, by its slug or its uuid."""
 
-    enterprise_customer_slug = serializers.CharField(required=False, max_length=64)
-    enterprise_customer_uuid = serializers.UUIDField(required=False)
+    enterprise_customer_slug = TextField(required=False, max_length=64)
+    enterprise_customer_uuid = UuidField(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Return the names. Raises ValidationError without any."""

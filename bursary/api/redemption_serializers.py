@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from bursary.api.inputs import example
+from bursary.api.inputs import NumberField, TextField, example
 from bursary.api.learner_serializers import LearnerAssignmentSerializer
 from bursary.replica.joining import JoiningRefusal
 from bursary.replica.reads import ContentUnavailable
@@ -74,8 +74,8 @@ class RedeemabilityOutput(serializers.Serializer[Any]):
 class RedeemInput(serializers.Serializer[Any]):
     """The body of redeem. The learner is the authenticated user; an operator may name another one."""
 
-    content_key = serializers.CharField(max_length=255)
-    lms_user_id = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
+    content_key = TextField(max_length=255)
+    lms_user_id = NumberField(required=False, min_value=1, max_value=2**63 - 1)
     metadata = serializers.DictField(required=False)
 
 

@@ -31,6 +31,7 @@ from bursary.assignments.models import (
 from bursary.budgets.models import Customer, NotInUse
 from bursary.delivery import mail_connection, mail_server, suppressed
 from bursary.delivery.errors import address_rejected
+from bursary.delivery.provider_answers import ACTION_KEY
 from bursary.delivery.smtp_backend import cut_off_after
 from bursary.lib import mailbox, moments
 from bursary.lib.logs import without_tokens
@@ -224,7 +225,7 @@ def send(
         | _unsubscribing(unsubscribe_url),
     )
     message.attach_alternative(html, "text/html")
-    message.metadata = {"action": name}  # type: ignore[attr-defined]  # for providers, which report it back
+    message.metadata = {ACTION_KEY: name}  # type: ignore[attr-defined]  # for providers, which report it back
     with mail_server.reached(now=now, met_before=met_before), cut_off_after(settings.SEND_DEADLINE):
         mail_connection.send(message)
     kept = {"subject": subject, "text": without_tokens(text), "html": without_tokens(html)}

@@ -12,6 +12,8 @@ from http import HTTPStatus
 from bursary.delivery.errors import DeliveryError, address_rejected
 from bursary.delivery.smtp_answers import ATTEMPTS_IN_DOUBT, LONGEST_ASKED, UNHURRIED, Answer, judge
 
+ACTION_KEY = "action"
+"""The mail's metadata that names its action; providers give it back in what they report of the mail."""
 LONGEST_ANSWER = 500  # characters that are kept
 _ABOUT_THE_MAIL = (
     HTTPStatus.BAD_REQUEST,

@@ -19,8 +19,6 @@ from bursary.delivery import provider_answers
 from bursary.delivery.errors import DeliveryError, unreachable
 from bursary.delivery.smtp_backend import watch
 
-KEY = "action"
-"""The mail's metadata that names its action; providers give it back in what they report of the mail."""
 _TAKES_KEYS = ("Resend",)
 """Providers that send one mail for all requests with one `Idempotency-Key`, kept for a day."""
 _SENT_BEFORE = "invalid_idempotent_request"
@@ -49,7 +47,9 @@ class _Translated:
 
     def post_to_esp(self, payload: Any, message: Any) -> Any:
         """Post a mail, with its key where the provider takes one."""
-        if self.esp_name in _TAKES_KEYS and (key := getattr(message, "metadata", {}).get(KEY)):
+        if self.esp_name in _TAKES_KEYS and (
+            key := getattr(message, "metadata", {}).get(provider_answers.ACTION_KEY)
+        ):
             payload.headers["Idempotency-Key"] = key
         return super().post_to_esp(payload, message)  # type: ignore[misc]  # of what it stands before
 

@@ -18,9 +18,9 @@ from django.urls import Resolver404, resolve
 
 from bursary.assignments.choices import ActionType
 from bursary.assignments.mail_reports import MailReport
+from bursary.delivery.provider_answers import ACTION_KEY
 from bursary.delivery.smtp_answers import Answer, judge
 
-KEY = "action"
 LONGEST_REF = 255  # characters, as the column
 _FACTS = {
     "delivered": ActionType.DELIVERED,
@@ -103,7 +103,7 @@ def _report(event: Any, *, now: datetime) -> MailReport | None:
     if fact is None:
         return None
     said = f"{event.mta_response or event.description or ''}"
-    mail = _uuid((event.metadata or {}).get(KEY))
+    mail = _uuid((event.metadata or {}).get(ACTION_KEY))
     return MailReport(
         fact=fact,
         at=event.timestamp or now,

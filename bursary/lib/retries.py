@@ -10,7 +10,7 @@ from django.db import OperationalError, connection, transaction
 
 from bursary.lib.trouble import code_of
 
-ATTEMPTS = 5
+ATTEMPTS = 8  # a new refresh, met by three others on a busy MariaDB, was undone five times in a row
 
 _VICTIM = {
     "40001",  # PostgreSQL: could not serialize

@@ -29,7 +29,8 @@ FILES_BESIDES = 200  # that a process has open besides connections
 LONGEST_HEAD = 32 * 1024  # bytes
 LONGEST_BODY = 16 * 1024 * 1024  # bytes; the application, which answers better, refuses much shorter ones
 LOOK_SECONDS = 1  # between two looks at what has lasted for too long
-YIELD_SECONDS = 0.01  # for which a process leaves a new connection to one that has fewer
+YIELD_SECONDS = 0.1  # for which a process leaves new connections to one that has fewer
+YIELD_STEP_SECONDS = 0.01  # between two looks at whether they were taken
 ACCEPTED_AT_ONCE = 16
 LINGER_SECONDS = 2.0  # for which a stopping process keeps idle connections: a request may be on its way
 DRAIN_SECONDS = 30  # for requests that run, or are being sent, when the process is stopped
@@ -138,7 +139,8 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
     ) -> None:
         self.log_access, self.counts, self.place = log_access, counts, place
         self.stopping = False
-        self._left_at = 0.0  # when a new connection was left to other processes
+        self._leaves_since = 0.0  # since when new connections have been left to other processes
+        self._left_at = 0.0  # when one was left last
         tasks = ThreadedTaskDispatcher()
         tasks.set_thread_count(threads)
         super().__init__(
@@ -165,25 +167,24 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
 
     def turn(self, *, seconds: float) -> None:
         """Read, write and accept what is there; wait for it for so many seconds."""
-        waits = YIELD_SECONDS if self._has_left_one(since=YIELD_SECONDS) else seconds
+        waits = YIELD_STEP_SECONDS if self._has_just_left_one else seconds
         wasyncore.loop(timeout=waits, use_poll=True, map=self._map, count=1)
         if not self.stopping:
-            self.counts.write(self.place, len(self.active_channels))
+            self._write_count()
 
     def readable(self) -> bool:
         """Return whether to look for a new connection."""
-        return bool(super().readable()) and not self._has_left_one(since=YIELD_SECONDS)
+        return bool(super().readable()) and not self._has_just_left_one
 
     def handle_accept(self) -> None:
         """Accept connections, unless a process that has fewer may take them: then once that has had time."""
-        if self._is_ahead and not self._has_left_one(since=2 * YIELD_SECONDS):
-            self._left_at = time.monotonic()
+        if self._is_ahead and self._may_leave_one(now=time.monotonic()):
             return
-        self._left_at = 0.0
+        self._left_at = self._leaves_since = 0.0
         for _ in range(ACCEPTED_AT_ONCE):
             if not self._accept() or self._is_ahead:
                 break
-        self.counts.write(self.place, len(self.active_channels))
+        self._write_count()
 
     def maintenance(self, now: float) -> None:
         """Close what has lasted for too long, at `now` in Unix time."""
@@ -224,11 +225,22 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
     @property
     def _is_ahead(self) -> bool:
         """Whether another process has fewer connections; of many, an eighth fewer."""
-        least = self.counts.least()
-        return len(self.active_channels) > least + least // 8
+        least = self.counts.least(now=time.monotonic())
+        return least is not None and len(self.active_channels) > least + least // 8
 
-    def _has_left_one(self, *, since: float) -> bool:
-        return time.monotonic() - self._left_at < since
+    def _may_leave_one(self, *, now: float) -> bool:
+        """Leave a connection to other processes, unless that has lasted for long enough; return which."""
+        if now - self._left_at > YIELD_SECONDS:  # what was left has been taken: this is another
+            self._leaves_since = now
+        self._left_at = now
+        return now - self._leaves_since < YIELD_SECONDS
+
+    @property
+    def _has_just_left_one(self) -> bool:
+        return time.monotonic() - self._left_at < YIELD_STEP_SECONDS
+
+    def _write_count(self) -> None:
+        self.counts.write(self.place, len(self.active_channels), now=time.monotonic())
 
 
 class HttpWorker(Worker):  # type: ignore[misc]  # gunicorn has no types

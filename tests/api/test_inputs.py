@@ -1,10 +1,13 @@
 """Whatever is sent is understood or refused with a clear 4xx, and what is refused changes nothing."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from rest_framework import serializers
 
+from bursary.api.inputs import InstantField
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
@@ -285,3 +288,48 @@ def test_addresses_may_have_spaces_around_them_and_letters_of_any_case(
 ) -> None:
     body = door.allocate(budget, content, f" {ALICE}\r\n", BOB.upper()).json()
     assert [row["learner_email"] for row in body["created"]] == [ALICE, BOB]
+
+
+OF_QUERIES = {
+    *("PageInput", "CursorInput", "RequestsInput", "AllocateSummaryInput"),
+    *("CanRequestInput", "LearnerProfileInput"),
+}
+"""Shapes of query strings, which have text for every value; the others are of JSON bodies."""
+
+WRONGLY_TYPED: dict[type[serializers.Field[Any, Any, Any, Any]], list[object]] = {
+    serializers.CharField: [0, 1.5, True, ["a"], {"a": "b"}],
+    serializers.UUIDField: [0, 5, True],
+    serializers.BooleanField: [0, 1, "true", "yes", "", []],
+    serializers.IntegerField: ["5", "", True, 5.5],
+    InstantField: [20270131, True],
+}
+
+
+def fields_of_bodies() -> Iterator[tuple[str, serializers.Field[Any, Any, Any, Any]]]:
+    """Yield each field of a body, and of what stands in lists in it."""
+    for shape in sorted(subclasses(serializers.Serializer), key=lambda one: one.__name__):
+        name = shape.__name__
+        if shape.__module__.startswith("bursary.api") and name.endswith(("Input", "Data")):
+            if name in OF_QUERIES or name.startswith("_"):
+                continue
+            for field_name, field in shape().fields.items():
+                yield f"{name}.{field_name}", getattr(field, "child", field)
+
+
+def subclasses(base: type[Any]) -> Iterator[type[Any]]:
+    for one in base.__subclasses__():
+        yield one
+        yield from subclasses(one)
+
+
+def test_a_value_of_another_json_type_is_refused_and_not_taken_for_one_of_its_own(
+    subtests: pytest.Subtests,
+) -> None:
+    asked = 0
+    for name, field in fields_of_bodies():
+        others = next((values for kind, values in WRONGLY_TYPED.items() if isinstance(field, kind)), [])
+        for value in others:
+            with subtests.test(f"{name}: {value!r}"), pytest.raises(serializers.ValidationError):
+                field.run_validation(value)
+            asked += 1
+    assert asked > 80

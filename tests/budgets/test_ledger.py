@@ -254,3 +254,12 @@ def test_the_account_is_locked_before_its_budget(
     lock = "FOR NO KEY UPDATE" if connection.vendor == "postgresql" else "FOR UPDATE"
     assert first.endswith(lock)
     assert second.endswith(lock)
+
+
+@pytest.mark.parametrize(("limit", "own", "shown"), [(900, 700, 700), (900, None, 900), (None, 0, 0)])
+def test_a_budget_is_shown_with_its_own_limit_or_else_its_accounts(
+    limit: int | None, own: int | None, shown: int
+) -> None:
+    account = Account(limit_cents=limit)
+    assert ledger.limit_cents(Budget(account=account, limit_cents=own)) == shown
+    assert ledger.limit_cents(Budget(account=Account(limit_cents=None), limit_cents=None)) is None

@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 
 from bursary.lib import logs
-from bursary.ops.connection_counts import ConnectionCounts
-from bursary.ops.http_worker import HEAD_SECONDS, IDLE_SECONDS, REQUEST_SECONDS, HttpServer
+from bursary.ops.connection_counts import HANGS_SECONDS, ConnectionCounts
+from bursary.ops.http_worker import (
+    HEAD_SECONDS,
+    IDLE_SECONDS,
+    REQUEST_SECONDS,
+    YIELD_SECONDS,
+    HttpServer,
+)
 from tests.elapsed import AT_ONCE
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -175,6 +181,7 @@ def test_a_client_that_takes_nothing_keeps_no_thread(served: Served) -> None:
 
 def test_a_new_connection_is_left_to_the_process_with_fewer_while_that_takes_it(served: Served) -> None:
     first, second = served.serve(), served.serve()
+    second.turn(seconds=0)
     served.client(b"")
     assert (len(first.active_channels), len(second.active_channels)) == (1, 0)
 
@@ -186,11 +193,27 @@ def test_a_new_connection_is_left_to_the_process_with_fewer_while_that_takes_it(
 
     served.client(b"")
     served.client()
+    began = time.monotonic()
     until(lambda: len(first.active_channels) == 3, first)  # the second does nothing: it has had its time
+    assert time.monotonic() - began >= YIELD_SECONDS
+
+
+def test_nothing_is_left_to_a_process_that_hangs_or_does_not_serve_yet(served: Served) -> None:
+    first, second = served.serve(), served.serve()
+    for _ in range(2):
+        served.client()
+        first.turn(seconds=0.005)
+    assert len(first.active_channels) == 2
+
+    served.counts.write(second.place, 0, now=time.monotonic() - HANGS_SECONDS)
+    served.client()
+    first.turn(seconds=0.005)
+    assert len(first.active_channels) == 3
 
 
 def test_a_process_that_stops_takes_what_waits_and_is_not_waited_for(served: Served) -> None:
     first, second = served.serve(), served.serve()
+    second.turn(seconds=0)
     served.client(b"")
     served.client()
 
@@ -203,16 +226,18 @@ def test_a_process_that_stops_takes_what_waits_and_is_not_waited_for(served: Ser
 
 def test_the_count_of_a_process_that_has_ended_is_no_process_s() -> None:
     counts = ConnectionCounts(2)
-    assert counts.least() == 0
+    assert counts.least(now=5) is None
     one, other = counts.open(), counts.open()
-    counts.write(one, 7)
-    counts.write(other, 3)
-    assert (counts[one], counts.least()) == (7, 3)
+    assert counts.least(now=5) is None
+    counts.write(one, 7, now=5)
+    counts.write(other, 3, now=5)
+    assert (counts[one], counts.least(now=5)) == (7, 3)
 
     counts.close(other)
-    assert counts.least() == 7
+    assert counts.least(now=5) == 7
     assert counts.open() == other
-    assert counts.least() == 0
+    assert counts.least(now=5) == 7
+    assert counts.least(now=5 + HANGS_SECONDS) is None
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,13 @@ DAY = timedelta(days=1)
 COURSES = Path(__file__).parents[1] / "data" / "catalog-courses.jsonl"
 NEVER_WRITTEN = {ActionType.RUN_CHANGED}
 Recording = Mapping[str, Any]
+
+
+class _Encoder(DjangoJSONEncoder):
+    """Encodes microseconds, too. Without them .000345 becomes .000, and once read, nothing at all."""
+
+    def default(self, o: object) -> Any:
+        return o.isoformat() if isinstance(o, datetime) else super().default(o)
 
 
 def fill() -> None:
@@ -333,7 +340,7 @@ def dump() -> Recording:
     return json.loads(  # type: ignore[no-any-return]  # it is as it was dumped
         json.dumps(
             {"migrations": {app: name for app, name in leaves if app in ours}, "rows": rows},
-            cls=DjangoJSONEncoder,
+            cls=_Encoder,
         )
     )
 
