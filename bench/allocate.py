@@ -181,7 +181,11 @@ def cases(scale: Scale) -> Iterator[Case]:
     again = fresh(count)
     summary(again)
     few = Way(stage.request, partial(fresh, FEW))
-    yield Case("allocate, a request", few, size=FEW, limits=inserts)
+    read = (
+        f"{inserts} A quarter is the database's; the rest reads the addresses, makes and sends 4,000 rows,"
+        " and reads them again for the answer."
+    )
+    yield Case("allocate, a request", few, size=FEW, limits=read)
     yield Case("allocate, a request, summary", Way(summary, new), size=count, share=share, limits=inserts)
     yield Case(
         "allocate, a request again, summary",

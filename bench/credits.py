@@ -45,6 +45,9 @@ def cases(_scale: Scale) -> Iterator[Case]:
     """Yield the cases of a learner's dashboard."""
     stage = Stage()
     let_the_database_settle()
-    limits = "A constant number of queries; then writing the answer."
+    limits = (
+        "Eight statements, which PostgreSQL takes longer to plan than to run, and what Django and its driver"
+        " do for each; then 60 columns of each assignment with three actions. Reading the answer, too."
+    )
     for count in COUNTS:
         yield Case(f"credits, {count}", Way(partial(stage.ask, count)), size=count, limits=limits, rounds=9)

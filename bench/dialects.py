@@ -1,4 +1,7 @@
-"""What the engines write differently of the SQL that is written by hand: `HERE` is the connected engine's."""
+"""What the engines write differently of the SQL that is written by hand: `HERE` is the connected engine's.
+
+One place for the measurements and for tests/many.py, which fills tables with many rows.
+"""
 
 from dataclasses import dataclass
 
@@ -7,7 +10,7 @@ from django.db import connection
 
 @dataclass(frozen=True)
 class Dialect:
-    """Pieces of SQL, for statements with named parameters."""
+    """Pieces of SQL: for statements with named parameters, unless they are said to be for those without."""
 
     learners: str
     """A relation `new(k, a, u)` of keys, addresses and uuids: `%(keys)s`, `%(addresses)s` and `%(uuids)s`, or
@@ -21,8 +24,15 @@ class Dialect:
     """What ends it."""
     locks: str
     skips: str
+    numbers: str
+    """A relation `numbers(number)`, from 1."""
+    sha256: str
+    moment: str
+    """So many days and seconds from now, for statements without parameters."""
     joined: str = "('link:' || {})"
     """What a link's action is stored with."""
+    address: str = "'learner-' || number || '@many.example'"
+    """The address of a learner by `number`."""
     least: str = "least"
 
     @property
@@ -39,6 +49,9 @@ _DIALECTS = {
         ignored="ON CONFLICT DO NOTHING",
         locks="FOR NO KEY UPDATE",
         skips="FOR NO KEY UPDATE SKIP LOCKED",
+        numbers="generate_series(1, {}) numbers(number)",
+        sha256="encode(sha256(({})::bytea), 'hex')",
+        moment="now() + ({}) * interval '1 day' + ({}) * interval '1 second'",
     ),
     "sqlite": Dialect(
         learners="(SELECT json_extract(value, '$[0]') AS k, json_extract(value, '$[1]') AS a,"
@@ -49,6 +62,10 @@ _DIALECTS = {
         ignored="",
         locks="",
         skips="",
+        numbers="(WITH RECURSIVE n(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM n WHERE number < {})"
+        " SELECT number FROM n) numbers",
+        sha256="SHA256({})",  # Django's
+        moment="strftime('%Y-%m-%d %H:%M:%f', 'now', ({}) || ' days', ({}) || ' seconds')",
         least="min",
     ),
     "mysql": Dialect(
@@ -61,6 +78,10 @@ _DIALECTS = {
         joined="CONCAT('link:', {})",
         locks="FOR UPDATE",
         skips="FOR UPDATE SKIP LOCKED",
+        numbers="(SELECT CAST(seq AS SIGNED) AS number FROM seq_1_to_{}) numbers",  # MariaDB's
+        address="CONCAT('learner-', number, '@many.example')",
+        sha256="SHA2({}, 256)",
+        moment="NOW(6) + INTERVAL ({}) DAY + INTERVAL ({}) SECOND",
     ),
 }
 

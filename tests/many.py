@@ -1,9 +1,8 @@
 """Many assignments of one budget, made by a few statements: a year of them, in every status."""
 
-from dataclasses import dataclass
-
 from django.db import connection, models
 
+from bench.dialects import HERE
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
@@ -13,45 +12,6 @@ COURSES = 20
 EVERY_FAILURE = 50
 """Of so many assignments, the mail of one could not be sent."""
 EVERY_REFUND = 1000
-
-
-@dataclass(frozen=True)
-class _Sql:
-    """What an engine writes differently."""
-
-    numbers: str
-    """A relation `numbers(number)`, from 1."""
-    address: str
-    sha256: str
-    uuid: str
-    moment: str
-    """So many days and seconds from now."""
-
-
-_ENGINES = {
-    "postgresql": _Sql(
-        numbers="generate_series(1, {}) numbers(number)",
-        address="'learner-' || number || '@many.example'",
-        sha256="encode(sha256(({})::bytea), 'hex')",
-        uuid="gen_random_uuid()",
-        moment="now() + ({}) * interval '1 day' + ({}) * interval '1 second'",
-    ),
-    "sqlite": _Sql(
-        numbers="(WITH RECURSIVE n(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM n WHERE number < {})"
-        " SELECT number FROM n) numbers",
-        address="'learner-' || number || '@many.example'",
-        sha256="SHA256({})",  # Django's
-        uuid="lower(hex(randomblob(16)))",
-        moment="strftime('%Y-%m-%d %H:%M:%f', 'now', ({}) || ' days', ({}) || ' seconds')",
-    ),
-    "mysql": _Sql(
-        numbers="(SELECT CAST(seq AS SIGNED) AS number FROM seq_1_to_{}) numbers",
-        address="CONCAT('learner-', number, '@many.example')",
-        sha256="SHA2({}, 256)",
-        uuid="UUID()",
-        moment="NOW(6) + INTERVAL ({}) DAY + INTERVAL ({}) SECOND",
-    ),
-}
 _FAILED, _REFUNDED = f"number % {EVERY_FAILURE} = 1", f"number % {EVERY_REFUND} = 2"
 _STATUS = "((number - number % 7) / 7) % 20"
 _STATE = (
@@ -67,8 +27,7 @@ _LEARNER_STATE = (
 
 def fill(budget: Budget, count: int) -> None:
     """Copy delivered assignments of the budget, with their actions, until there are so many."""
-    sql = _ENGINES[connection.vendor]
-    address, allocated = sql.address, sql.moment.format("0 - number % 360", "0 - number")
+    address, allocated = HERE.address, HERE.moment.format("0 - number % 360", "0 - number")
     templates = _delivered(budget)
     table, actions = LearnerContentAssignment._meta.db_table, LearnerContentAssignmentAction._meta.db_table
 
@@ -78,17 +37,17 @@ def fill(budget: Budget, count: int) -> None:
 
     _copy(
         LearnerContentAssignment,
-        f"{sql.numbers.format(count - COURSES)} JOIN {table} t ON t.id = {template('number')}",
+        f"{HERE.numbers.format(count - COURSES)} JOIN {table} t ON t.id = {template('number')}",
         {
-            "uuid": sql.uuid,
+            "uuid": HERE.uuid,
             "learner_email": address,
-            "learner_key": sql.sha256.format(address),
-            "mailbox_key": sql.sha256.format(address),
+            "learner_key": HERE.sha256.format(address),
+            "mailbox_key": HERE.sha256.format(address),
             "state": _STATE,
             "learner_state": _LEARNER_STATE,
             "allocated_at": allocated,
-            "recent_action_at": sql.moment.format("3 - number % 360", "0 - number"),
-            "expires_at": sql.moment.format("number % 90", "number"),
+            "recent_action_at": HERE.moment.format("3 - number % 360", "0 - number"),
+            "expires_at": HERE.moment.format("number % 90", "number"),
             "price_cents": "5000 + 100 * (number % 90)",
             **{f"{name}_at": allocated for name in ("accepted", "cancelled", "expired", "reversed")},
         },
@@ -97,7 +56,7 @@ def fill(budget: Budget, count: int) -> None:
         LearnerContentAssignmentAction,
         f"{table} a JOIN {actions} t ON t.assignment_id = {template('a.id')} "
         f"WHERE a.budget_id = {budget.pk} AND a.id > {max(templates)}",
-        {"uuid": sql.uuid, "assignment_id": "a.id", "recipient": "a.learner_email"},
+        {"uuid": HERE.uuid, "assignment_id": "a.id", "recipient": "a.learner_email"},
     )
     _count()
     mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)

@@ -3,11 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from bursary.access.models import AccountAddress, LearnerLink, Role, RoleGrant, User, of_mailboxes
 from bursary.lib.batches import chunks
+from bursary.lib.prepared import PreparedSelect, Slot
 
 KEYS_PER_QUERY = 5000
 
@@ -30,14 +32,7 @@ def by_keys(learner_keys: Sequence[str]) -> dict[str, KnownLearner]:
     ids: dict[str, dict[tuple[bool, int], int]] = defaultdict(dict)
     keys_of: dict[int, set[str]] = defaultdict(set)
     for chunk in chunks(list(filter(None, learner_keys)), KEYS_PER_QUERY):
-        earlier = AccountAddress.objects.filter(learner_key__in=chunk).values("user")
-        present, had = (
-            User.objects.filter(condition)
-            .order_by()
-            .values_list("pk", "mailbox_key", "learner_key", "lms_user_id", "other_addresses__learner_key")
-            for condition in (of_mailboxes(chunk), Q(pk__in=earlier))
-        )
-        for pk, mailbox_key, learner_key, lms_user_id, other_key in present.union(had):
+        for pk, mailbox_key, learner_key, lms_user_id, other_key in _ACCOUNTS.read(keys=chunk):
             own = mailbox_key or learner_key
             for key in filter(None, (own, other_key)):
                 keys_of[pk].add(key)
@@ -53,16 +48,41 @@ def by_keys(learner_keys: Sequence[str]) -> dict[str, KnownLearner]:
     }
 
 
+def all_keys(learner_key: str) -> list[str]:
+    """Return the keys of every address of the accounts with this one, which is the first; of none, none."""
+    if not learner_key:
+        return []
+    return [learner_key, *by_keys([learner_key])[learner_key].other_keys]
+
+
+def _accounts() -> QuerySet[User, Any]:
+    """Return the accounts with addresses of the slot `keys`: present ones, and those that had one."""
+    keys = Slot("keys", AccountAddress._meta.get_field("learner_key"))
+    earlier = AccountAddress.objects.filter(learner_key__in=keys).values("user")
+    present, had = (
+        User.objects.filter(condition)
+        .order_by()
+        .values_list("pk", "mailbox_key", "learner_key", "lms_user_id", "other_addresses__learner_key")
+        for condition in (of_mailboxes(keys), Q(pk__in=earlier))
+    )
+    return present.union(had)
+
+
+_ACCOUNTS = PreparedSelect(_accounts)
+
+
 def learns_at(customer: str) -> Q:
     """Return a condition on rows with `lms_user_id` and `learner_key`: a learner of the field `customer`.
 
     By their role, or by a link of their address. Others' ids are not shown to that customer.
     """
     role = RoleGrant.objects.filter(role=Role.LEARNER, user__lms_user_id=OuterRef("lms_user_id"))
-    mailbox = Q(mailbox_key=OuterRef("mailbox_key")) | Q(learner_key=OuterRef("learner_key"))
-    link = LearnerLink.objects.filter(mailbox)
+    link = LearnerLink.objects
     here = Q(customer=OuterRef(customer))
-    return Exists(role.filter(here)) | Exists(link.filter(here))
+    # Each way to a link has an index of its own: a database that knows little of a table which has grown
+    # reads all of a customer's links for a row rather than look into two of them.
+    links = [link.filter(here, **{key: OuterRef(key)}) for key in ("learner_key", "mailbox_key")]
+    return Q(Exists(role.filter(here))) | Q(Exists(links[0])) | Q(Exists(links[1]))
 
 
 def accounts_of(learner_keys: Iterable[str]) -> QuerySet[User]:

@@ -21,6 +21,7 @@ from bursary.access.sign_in_failures import SignInFailures as SignInFailures  # 
 from bursary.budgets.models import Customer
 from bursary.lib import mailbox
 from bursary.lib.leases import LeasedRow
+from bursary.lib.prepared import Slot
 
 LOOKS = 10  # of `account_linking`, for assignments of an account that has changed: some are committed late
 
@@ -33,7 +34,7 @@ def learner_key(address: str) -> str:
     return hashlib.sha256(mailbox.comparable(address).encode(errors="surrogatepass")).hexdigest()
 
 
-def of_mailboxes(learner_keys: Collection[str]) -> Q:
+def of_mailboxes(learner_keys: Collection[str] | Slot) -> Q:
     """Return the condition that a row's address has one of these keys, also before the row is re-keyed."""
     return Q(mailbox_key__in=learner_keys) | Q(learner_key__in=learner_keys)
 

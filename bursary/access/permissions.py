@@ -11,6 +11,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from bursary.access.models import KeyScope, Role, RoleGrant, TokenRoles, User
 from bursary.budgets.models import Customer
+from bursary.lib.prepared import Slot
 
 
 class Permission(enum.StrEnum):
@@ -81,10 +82,10 @@ class ScopeTooNarrow(Exception):
 
 def may(user: User, permission: Permission, *, customer_pk: int) -> bool:
     """Return whether `user` has the permission for the customer. One query. Raises ScopeTooNarrow."""
-    _check_scope(user, permission)
+    check_scope(user, permission)
     if user.token_roles is not None:
         return _of_token(user.token_roles, PERMISSIONS[permission]).filter(pk=customer_pk).exists()
-    return _grants(user, permission, customer_pk=customer_pk).exists()
+    return _grants(user.pk, permission, customer_pk=customer_pk).exists()
 
 
 def roles_of(user: User, *, customer_pk: int) -> frozenset[Role]:
@@ -101,18 +102,27 @@ def granted(user: User, permission: Permission, *, customer: str) -> Exists:
 
     Raises ScopeTooNarrow.
     """
-    _check_scope(user, permission)
+    check_scope(user, permission)
     if user.token_roles is not None:
         return Exists(_of_token(user.token_roles, PERMISSIONS[permission]).filter(pk=OuterRef(customer)))
+    return granted_to_account(user.pk, permission, customer=customer)
+
+
+def granted_to_account(user: int | Slot, permission: Permission, *, customer: str) -> Exists:
+    """Return the condition `granted` of an account by its own grants, without a token's roles.
+
+    By primary key, or by a slot for it. `check_scope` is the caller's.
+    """
     return Exists(_grants(user, permission, customer_pk=OuterRef(customer)))
 
 
-def _check_scope(user: User, permission: Permission) -> None:
+def check_scope(user: User, permission: Permission) -> None:
+    """Raise ScopeTooNarrow where the scope of the API key that has signed in lacks the permission."""
     if user.key_scope is not None and permission not in KEY_SCOPES[user.key_scope]:
         raise ScopeTooNarrow(user.key_scope, permission)
 
 
-def _grants(user: User, permission: Permission, *, customer_pk: int | OuterRef) -> QuerySet[RoleGrant]:
+def _grants(user: int | Slot, permission: Permission, *, customer_pk: int | OuterRef) -> QuerySet[RoleGrant]:
     for_this_one = Q(customer=customer_pk) | Q(role=Role.OPERATOR)
     return RoleGrant.objects.filter(for_this_one, user=user, role__in=PERMISSIONS[permission])
 
@@ -139,7 +149,7 @@ def permissions_by_customer(user: User, *, most: int) -> list[tuple[Customer, li
 
 def may_anywhere(user: User, permission: Permission) -> bool:
     """Return whether `user` has the permission for any customer. One query at most. Raises ScopeTooNarrow."""
-    _check_scope(user, permission)
+    check_scope(user, permission)
     if user.token_roles is not None:
         return may_everywhere(user) or _of_token(user.token_roles, PERMISSIONS[permission]).exists()
     return RoleGrant.objects.filter(user=user, role__in=PERMISSIONS[permission]).exists()

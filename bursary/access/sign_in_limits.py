@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from bursary.access.models import SignInFailures, User
+from bursary.lib.prepared import PreparedSelect, Slot
 
 WINDOW = timedelta(minutes=30)
 """How long failures count, and how long a lock lasts at most."""
@@ -57,6 +58,14 @@ class LimitedBackend(ModelBackend):
         if of_name:
             SignInFailures.objects.filter(digest__in=of_name).delete()
         return user
+
+    def get_user(self, user_id: int) -> User | None:
+        """Return the account of a session; None where there is none that can sign in. One query."""
+        user: User | None = _ACCOUNT.first(pk=user_id)
+        return user if user and self.user_can_authenticate(user) else None
+
+
+_ACCOUNT = PreparedSelect(lambda: User.objects.filter(pk=Slot("pk", User._meta.pk)))
 
 
 def locked_until(request: HttpRequest) -> datetime | None:

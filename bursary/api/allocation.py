@@ -174,7 +174,8 @@ def _whole(done: allocation.Allocation) -> dict[str, Any]:
 
 
 def _bodies(pks: list[int]) -> list[dict[str, Any]]:
-    return bodies(shown_assignments.load_all(pks, now=timezone.now(), with_join_by=False))
+    shown = shown_assignments.load_all(pks, now=timezone.now(), with_join_by=False, with_account_ended=False)
+    return bodies(shown)
 
 
 def _summary(done: allocation.Allocation) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from bursary.access.permissions import Permission
 from bursary.api.assignment_bodies import admin_bodies
 from bursary.api.budgets import permitted_budget
 from bursary.api.paging import AssignmentPages, PageOutput, Pages
+from bursary.api.rendering import FastJSONRenderer
 from bursary.api.serializers import AdminAssignmentSerializer, TimelineActionSerializer
 from bursary.api.views import APIView
 from bursary.assignments import listing
@@ -64,9 +65,11 @@ class OrganisationsFilters(filters.DjangoFilterBackend):
     """Filters by dates that are meant in the time zone of the budget's organisation."""
 
     def get_filterset_kwargs(self, request: Request, queryset: QuerySet[Any], view: Any) -> dict[str, Any]:
-        """Add the time zone."""
+        """Add the time zone; and what is asked for, where the answer has no form with the rest."""
         named: dict[str, Any] = super().get_filterset_kwargs(request, queryset, view)
-        return {**named, "zone": view.budget.customer.zone}
+        as_page = request.accepted_renderer.format != FastJSONRenderer.format
+        only = None if as_page else {*request.query_params, "ordering"}
+        return {**named, "zone": view.budget.customer.zone, "only": only}
 
     def get_filterset(self, request: Request, queryset: QuerySet[Any], view: Any) -> Any:
         """Return the filter set, and leave it to the view, which answers with the instants that it means."""

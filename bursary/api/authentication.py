@@ -18,6 +18,7 @@ from bursary.access import token_accounts, tokens
 from bursary.access.models import ApiKey, KeyScope, User
 from bursary.access.signing_keys import PAUSE, SigningKeysUnavailable
 from bursary.access.tokens import Claims, TokenRefused
+from bursary.lib.prepared import PreparedSelect, Slot
 
 TOKEN_REASONS = (
     *("token_malformed", "token_algorithm_refused", "token_key_unknown", "token_signature_wrong"),
@@ -26,6 +27,12 @@ TOKEN_REASONS = (
     *("account_not_linked", "account_deactivated", "staff_account"),
 )
 """Why a token is refused, each with 401."""
+
+_KEY = PreparedSelect(
+    lambda: ApiKey.objects.select_related("user").filter(
+        digest=Slot("digest", ApiKey._meta.get_field("digest"))
+    )
+)
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -36,7 +43,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         scheme, _, key = get_authorization_header(request).decode("latin-1").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        found = ApiKey.objects.select_related("user").filter(digest=ApiKey.digest_of(key.strip())).first()
+        found: ApiKey | None = _KEY.first(digest=ApiKey.digest_of(key.strip()))
         now = timezone.now()
         if found is None or not found.works_at(now) or not found.user.is_active:
             raise AuthenticationFailed("This API key is unknown, has expired or was revoked.")

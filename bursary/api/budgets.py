@@ -25,13 +25,18 @@ def permitted_budget(request: Request, permission: Permission, **which: UUID) ->
     Raises Http404 if there is none, PermissionDenied if the caller lacks the permission.
     """
     return permitted_row(
-        Budget.objects.select_related("customer", "account").filter(**which),
+        _with_account,
         permission,
+        which=which,
         request=request,
         customer="customer_id",
         missing="There is no such budget.",
         foreign="Your role does not permit this with this organisation's budgets.",
     )
+
+
+def _with_account() -> QuerySet[Budget]:
+    return Budget.objects.select_related("customer", "account")
 
 
 class PolicyFilters(filters.FilterSet):

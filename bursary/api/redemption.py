@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -19,8 +20,14 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
 from bursary.access import known_learners
-from bursary.access.models import User
-from bursary.access.permissions import Permission, granted, may_everywhere
+from bursary.access.models import User, of_mailboxes
+from bursary.access.permissions import (
+    Permission,
+    check_scope,
+    granted,
+    granted_to_account,
+    may_everywhere,
+)
 from bursary.api.assignment_bodies import learner_body
 from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
@@ -31,6 +38,7 @@ from bursary.api.learner_serializers import (
     policy_of_learner,
     redemption_url,
 )
+from bursary.api.permitted import USER
 from bursary.api.policy_serializers import CENTS_IN_A_DOLLAR, POLICY_TYPE
 from bursary.api.redemption_serializers import (
     NOT_REDEEMED,
@@ -46,6 +54,7 @@ from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
 from bursary.delivery import runner
+from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica import read_modes, reads, renamed_keys
 from bursary.replica.reads import ContentUnavailable
 from bursary.replica.types import CatalogKey
@@ -107,15 +116,14 @@ class CreditsAvailable(APIView):
         customer, learner = _customer_and_learner(
             request, query["enterprise_customer_uuid"], query.get("lms_user_id")
         )
-        own = learner.assignments().filter(
-            ~acknowledgement.acknowledged(),
-            budget__customer=customer,
-        )
-        if query.get("lms_user_id") not in (None, caller(request).lms_user_id):
-            own = own.filter(known_learners.learns_at("budget__customer"))
+        others = query.get("lms_user_id") not in (None, caller(request).lms_user_id)
         now = timezone.now()
-        start = (query["page"] - 1) * MOST_ASSIGNMENTS
-        part = listing.in_learners_order(own, now=now)[start : start + MOST_ASSIGNMENTS + 1]
+        part = _part(query["page"], others=others).read(
+            keys=known_learners.all_keys(learner.learner_key),
+            lms_user_id=learner.lms_user_id,
+            customer=customer.pk,
+            now=now,
+        )
         shown = shown_assignments.load(part, now=now)
         has_more, shown = len(shown) > MOST_ASSIGNMENTS, shown[:MOST_ASSIGNMENTS]
         by_budget: dict[Budget, list[dict[str, Any]]] = {}
@@ -129,6 +137,31 @@ class CreditsAvailable(APIView):
             by_budget.setdefault(one.row.budget, []).append(body)
         policies = [policy_of_learner(budget, assignments=own, now=now) for budget, own in by_budget.items()]
         return Response(policies, headers=_link_to_next(request, query["page"]) if has_more else None)
+
+
+@lru_cache(maxsize=8)
+def _part(page: int, *, others: bool) -> PreparedSelect:
+    """Return the statement for a page of a learner's assignments, and one more.
+
+    Of `others` than the caller, those of learners that the organisation does not know are left out.
+    """
+    start = (page - 1) * MOST_ASSIGNMENTS
+
+    def asked() -> QuerySet[LearnerContentAssignment]:
+        keys, lms_user_id, created = (
+            LearnerContentAssignment._meta.get_field(name)
+            for name in ("learner_key", "lms_user_id", "created")
+        )
+        mine = of_mailboxes(Slot("keys", keys)) | Q(lms_user_id=Slot("lms_user_id", lms_user_id))
+        own = LearnerContentAssignment.objects.filter(
+            mine, ~acknowledgement.acknowledged(), budget__customer=Slot("customer", Customer._meta.pk)
+        )
+        if others:
+            own = own.filter(known_learners.learns_at("budget__customer"))
+        ordered = listing.in_learners_order(own, now=Slot("now", created))
+        return shown_assignments.annotated(ordered)[start : start + MOST_ASSIGNMENTS + 1]
+
+    return PreparedSelect(asked)
 
 
 def _link_to_next(request: Request, page: int) -> dict[str, str]:
@@ -321,19 +354,34 @@ def _serialized(assignments: Sequence[LearnerContentAssignment]) -> list[Any]:
     return list(LearnerAssignmentSerializer(rows, many=True, context={"now": now}).data)
 
 
+_CUSTOMER = PreparedSelect(
+    lambda: (
+        Customer.objects.annotate(
+            learns=granted_to_account(USER, Permission.READ_OWN, customer="pk"),
+            administers=granted_to_account(USER, Permission.READ_ASSIGNMENTS, customer="pk"),
+        )
+        .filter(uuid=Slot("uuid", Customer._meta.get_field("uuid")))
+        .order_by()
+    )
+)
+
+
 def _customer_and_learner(
     request: Request, customer_uuid: UUID, lms_user_id: int | None
 ) -> tuple[Customer, _Learner]:
     """Return both, if the caller may ask for that learner. Raises Http404, PermissionDenied."""
     user = caller(request)
-    customer = (
-        Customer.objects.annotate(
-            learns=granted(user, Permission.READ_OWN, customer="pk"),
-            administers=granted(user, Permission.READ_ASSIGNMENTS, customer="pk"),
+    if user.token_roles is None:
+        check_scope(user, Permission.READ_OWN)
+        check_scope(user, Permission.READ_ASSIGNMENTS)
+        customer = _CUSTOMER.first(user=user.pk, uuid=customer_uuid)
+    else:
+        learns, administers = (
+            granted(user, permission, customer="pk")
+            for permission in (Permission.READ_OWN, Permission.READ_ASSIGNMENTS)
         )
-        .filter(uuid=customer_uuid)
-        .first()
-    )
+        rows = Customer.objects.annotate(learns=learns, administers=administers)
+        customer = rows.filter(uuid=customer_uuid).first()
     if customer is None:
         raise Http404("There is no such organisation.")
     if not customer.learns:

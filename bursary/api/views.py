@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from django.utils import timezone
@@ -72,7 +73,8 @@ class APIView(views.APIView):
     _claimed: IdempotentRequest | None = None
 
     @classmethod
-    def parameters(cls) -> set[str]:
+    @cache
+    def parameters(cls) -> frozenset[str]:
         """Return the names of the parameters that the view knows in its query string."""
         known = {"format"}  # of the answer
         for one in cls.query:
@@ -83,7 +85,7 @@ class APIView(views.APIView):
             known.add("search")
         if pages := getattr(cls, "pagination_class", None):
             known |= {*pages.query().fields}
-        return known
+        return frozenset(known)
 
     def abridged(self, body: Any) -> Any:
         """Return what is kept of an answer above `LARGEST_WHOLE`; None: nothing, it may be done again."""
@@ -107,8 +109,8 @@ class APIView(views.APIView):
         ValidationError.
         """
         super().initial(request, *args, **kwargs)
-        known = {*request.query_params} if self.takes_any_parameter else self.parameters()
-        if unknown := sorted({*request.query_params} - known):
+        sent = {*request.query_params}
+        if sent and not self.takes_any_parameter and (unknown := sorted(sent - self.parameters())):
             raise UnknownParameters(unknown)
         key = _key_of(request)
         if key is None:

@@ -95,13 +95,7 @@ def request(
     if not WORK.issuperset(kinds):
         raise ValueError(f"{sorted(set(kinds) - WORK)} are facts: record them.")
     more: dict[str, Any] = {"dedup_key": dedup_key, "content_run_key": content_run_key}
-    _insert(
-        [
-            _new(assignment, kind, now=now, actor=actor, place=number, **more)
-            for number, assignment in enumerate(assignments, start=place)
-            for kind in kinds
-        ]
-    )
+    _insert(_of_each(assignments, kinds, now=now, actor=actor, place=place, **more))
 
 
 def record_and_request(
@@ -115,14 +109,7 @@ def record_and_request(
     place: int = 0,
 ) -> None:
     """Record a fact and request the work that follows from it, as `request` does, in one insert."""
-    kinds = (fact, *work)
-    _insert(
-        [
-            _new(assignment, kind, now=now, actor=actor, detail=detail, place=number)
-            for number, assignment in enumerate(assignments, start=place)
-            for kind in kinds
-        ]
-    )
+    _insert(_of_each(assignments, (fact, *work), now=now, actor=actor, place=place, detail=detail))
 
 
 def supersede(
@@ -345,6 +332,23 @@ def _again(
     again = _new(failed.assignment, kind, now=now, actor=actor, dedup_key=dedup_key, place=place, ended=ended)
     again.content_run_key, again.retry_of = failed.content_run_key, failed
     return again
+
+
+def _of_each(
+    assignments: Sequence[LearnerContentAssignment], kinds: Iterable[ActionType], *, place: int, **more: Any
+) -> list[LearnerContentAssignmentAction]:
+    """Return actions of these kinds of each assignment: made once a kind, and the others after that one."""
+    models = [_new(assignments[0], kind, place=place, **more) for kind in kinds] if assignments else []
+    found = []
+    for number, assignment in enumerate(assignments, start=place):
+        for one in models:
+            own: dict[str, Any] = {"assignment": assignment, "cycle": assignment.cycle}
+            if one.action_type not in FACTS:
+                own["recipient"] = assignment.learner_email
+            if one.status == Status.PENDING:
+                own |= leases.turn(number, now=one.created)
+            found.append(inserts.alike(one, **own))
+    return found
 
 
 def _new(

@@ -311,20 +311,23 @@ def _create(
     now: datetime,
     actor: User | None,
 ) -> None:
+    model = LearnerContentAssignment(
+        budget=budget,
+        content_key=offer.content.content_key,
+        parent_content_key=offer.parent_key,
+        state=State.ALLOCATED,
+        allocated_at=now,
+        created=now,
+        modified=now,
+        **columns,
+    )
     created = [
-        LearnerContentAssignment(
-            budget=budget,
-            content_key=offer.content.content_key,
-            parent_content_key=offer.parent_key,
+        inserts.alike(
+            model,
             learner_email=one.addressee.address,
             learner_key=one.addressee.learner_key,
             mailbox_key=one.addressee.learner_key,
             lms_user_id=one.lms_user_id,
-            state=State.ALLOCATED,
-            allocated_at=now,
-            created=now,
-            modified=now,
-            **columns,
         )
         for one in outcomes
     ]

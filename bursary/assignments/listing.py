@@ -5,7 +5,7 @@ keys, `content_enroll_by` is sorted and filtered by one. Every ordering ends in 
 lost or repeated between pages.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -45,6 +45,7 @@ from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, Lea
 from bursary.assignments.shown_assignments import JOIN_BY, ShownAssignment
 from bursary.lib import mailbox, moments
 from bursary.lib.moments import UTC_ZONE
+from bursary.lib.prepared import Slot
 from bursary.replica import read_modes, renamed_keys
 
 DEFAULT_ORDERING = "-recent_action_time"
@@ -116,6 +117,9 @@ def _content_filters() -> dict[str, django_filters.Filter]:
     return filters
 
 
+_OF_CONTENT = tuple(_content_filters())
+
+
 class ContentFiltersUnavailable(Exception):
     """A filter needs the replica, and the read mode is upstream."""
 
@@ -128,7 +132,10 @@ class ContentFiltersUnavailable(Exception):
 
 
 class AssignmentFilters(django_filters.FilterSet):
-    """The query parameters of assignment lists. Dates without a time zone are meant in `zone`."""
+    """The query parameters of assignment lists. Dates without a time zone are meant in `zone`.
+
+    Name the parameters that are used in `only`, and the others are not made.
+    """
 
     state = django_filters.ChoiceFilter(choices=_STATES)
     state__in = ChoicesFilter(field_name="state", lookup_expr="in", choices=_STATES)
@@ -149,8 +156,13 @@ class AssignmentFilters(django_filters.FilterSet):
     search = TextFilter(method="in_title_or_address", label="In title or address, every word")
     ordering = StableOrdering(columns=ORDERINGS, default=DEFAULT_ORDERING)
 
-    def __init__(self, *args: Any, zone: ZoneInfo = UTC_ZONE, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, zone: ZoneInfo = UTC_ZONE, only: Container[str] | None = None, **kwargs: Any
+    ) -> None:
         self.zone = zone
+        if only is not None:  # the others would keep every row, and take longer than the database
+            used = {name: one for name, one in self.base_filters.items() if name in only}
+            self.__dict__["base_filters"] = used
         super().__init__(*args, **kwargs)
 
     @classmethod
@@ -165,7 +177,7 @@ class AssignmentFilters(django_filters.FilterSet):
         if read_modes.reads_upstream() and (parameters := self._through_content()):
             raise ContentFiltersUnavailable(parameters)
         found: QuerySet[LearnerContentAssignment] = super().filter_queryset(queryset)
-        used = {name for name in _content_filters() if self.form.cleaned_data.get(name) not in EMPTY_VALUES}
+        used = {name for name in _OF_CONTENT if self.form.cleaned_data.get(name) not in EMPTY_VALUES}
         by_join_by = {name for name in used if name.startswith(JOIN_BY)}
         if used - by_join_by:
             found = found.filter(derived.held())  # what has left may be as another catalog has it
@@ -174,7 +186,7 @@ class AssignmentFilters(django_filters.FilterSet):
     @property
     def is_search(self) -> bool:
         """Whether text is searched for, which looks at many rows to find some (`searches`)."""
-        return self.form.is_valid() and self.form.cleaned_data["search"] not in EMPTY_VALUES
+        return self.form.is_valid() and self.form.cleaned_data.get("search") not in EMPTY_VALUES
 
     def understood(self) -> dict[str, str]:
         """Return the instants that the filters in use mean, in ISO 8601 with the offset of `zone`."""
@@ -192,7 +204,7 @@ class AssignmentFilters(django_filters.FilterSet):
     def _through_content(self) -> list[str]:
         """Return the parameters in use that need the replica's rows."""
         asked = self.form.cleaned_data
-        used = [name for name in (*_content_filters(), "search") if asked.get(name) not in EMPTY_VALUES]
+        used = [name for name in (*_OF_CONTENT, "search") if asked.get(name) not in EMPTY_VALUES]
         keys = [key.removeprefix("-") for key in asked.get("ordering") or ()]
         return used + [f"ordering={key}" for key in keys if "__" in ORDERINGS.get(key, "")]
 
@@ -268,14 +280,14 @@ class AssignmentFilters(django_filters.FilterSet):
 
 
 def open_first(
-    assignments: QuerySet[LearnerContentAssignment], *, now: datetime
+    assignments: QuerySet[LearnerContentAssignment], *, now: datetime | Slot
 ) -> QuerySet[LearnerContentAssignment, int]:
     """Return the primary keys, `in_learners_order`."""
     return in_learners_order(assignments, now=now).values_list("pk", flat=True)
 
 
 def in_learners_order(
-    assignments: QuerySet[LearnerContentAssignment], *, now: datetime
+    assignments: QuerySet[LearnerContentAssignment], *, now: datetime | Slot
 ) -> QuerySet[LearnerContentAssignment]:
     """Return the assignments: open ones by deadline, then accepted, then ended ones."""
     still_open = Q(state=State.ALLOCATED) & (Q(expires_at__gt=now) | Q(redeeming_since__isnull=False))

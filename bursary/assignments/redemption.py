@@ -81,10 +81,8 @@ def not_assigned() -> RedemptionRefused:
 
 def of_learner(*, lms_user_id: int | None, learner_key: str) -> QuerySet[LearnerContentAssignment]:
     """Return a learner's assignments, by LMS user id and by every address of the account with this key."""
-    mine = Q(pk__in=[])
-    if learner_key:
-        known = known_learners.by_keys([learner_key])[learner_key]
-        mine = of_mailboxes([learner_key, *known.other_keys])
+    keys = known_learners.all_keys(learner_key)
+    mine = of_mailboxes(keys) if keys else Q(pk__in=[])
     if lms_user_id is not None:
         mine |= Q(lms_user_id=lms_user_id)
     return LearnerContentAssignment.objects.filter(mine)

@@ -4,13 +4,13 @@ Whole rows of models, each with its own budget, content and actions, take five t
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from bursary.access import known_learners
 from bursary.assignments import content_display, derived, learner_accounts, offers
@@ -23,6 +23,7 @@ from bursary.assignments.offers import Offer
 from bursary.assignments.unanswered import newest_failure
 from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
+from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica import joining, read_modes
 
 JOIN_BY = "content_enroll_by"
@@ -80,14 +81,13 @@ class ShownAssignment:
 
 
 def load(
-    rows: QuerySet[LearnerContentAssignment], *, now: datetime, with_join_by: bool = True
+    found: Sequence[LearnerContentAssignment], *, now: datetime, with_join_by: bool = True
 ) -> list[ShownAssignment]:
-    """Return these assignments in their order, with content and actions. Four queries.
+    """Return these assignments, which are `annotated`, with budgets, content and actions. Three queries.
 
     `join_by` looks at the runs of each: leave it out where it is not shown, and they are thousands. Where the
     read mode is upstream, content is fetched too, fifty keys a call (`content_display`).
     """
-    found = list(_annotated(rows))
     _attach_budgets(found)
     offered = _attach_held(found, now=now, with_join_by=with_join_by)
     content_display.attach_content(found, now=now)
@@ -95,29 +95,60 @@ def load(
     return [ShownAssignment(row, actions.get(row.pk, ()), offered.get(row.pk)) for row in found]
 
 
-def load_all(pks: Sequence[int], *, now: datetime, with_join_by: bool = True) -> list[ShownAssignment]:
-    """Return the assignments with these primary keys, in this order, as `load` does. 5,000 a query."""
+def load_all(
+    pks: Sequence[int], *, now: datetime, with_join_by: bool = True, with_account_ended: bool = True
+) -> list[ShownAssignment]:
+    """Return the assignments with these primary keys, in this order, as `load` does. Four queries for 5,000.
+
+    `account_ended` looks at the accounts of each: leave it out where it is not shown, too.
+    """
     found: dict[int, ShownAssignment] = {}
     for chunk in chunks(pks, ROWS_PER_QUERY):
-        rows = LearnerContentAssignment.objects.filter(pk__in=chunk).order_by()
+        rows = _NAMED[with_account_ended].read(pks=chunk)
         found |= {one.row.pk: one for one in load(rows, now=now, with_join_by=with_join_by)}
     return [found[pk] for pk in pks if pk in found]
 
 
-def _annotated(rows: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment]:
+def annotated(
+    rows: QuerySet[LearnerContentAssignment], *, with_account_ended: bool = False
+) -> QuerySet[LearnerContentAssignment]:
+    """Return these assignments with their content, and `COLUMNS` alone."""
     columns = (*COLUMNS, *(f"content__{name}" for name in CONTENT_COLUMNS))
-    return (
-        rows.select_related("content")
-        .only(*columns)
-        .annotate(
-            learns_here=known_learners.learns_at("budget__customer"), account_ended=learner_accounts.ended()
-        )
+    # Most learners of an allocation have no id that could be shown: of these, nothing else is looked at.
+    learns_here = Q(lms_user_id__isnull=False) & known_learners.learns_at("budget__customer")
+    found = rows.select_related("content").only(*columns).annotate(learns_here=learns_here)
+    return found.annotate(account_ended=learner_accounts.ended()) if with_account_ended else found
+
+
+def _named(*, with_account_ended: bool) -> PreparedSelect:
+    pks = Slot("pks", LearnerContentAssignment._meta.pk)
+    named = LearnerContentAssignment.objects.filter(pk__in=pks).order_by()
+    return PreparedSelect(lambda: annotated(named, with_account_ended=with_account_ended))
+
+
+_NAMED = {shown: _named(with_account_ended=shown) for shown in (False, True)}
+_BUDGETS = PreparedSelect(
+    lambda: (
+        Budget.objects.select_related("customer", "account")
+        .filter(pk__in=Slot("pks", Budget._meta.pk))
+        .order_by()
     )
+)
+_ACTIONS = PreparedSelect(
+    lambda: (
+        LearnerContentAssignmentAction.objects.filter(
+            assignment__in=Slot("assignments", LearnerContentAssignment._meta.pk)
+        )
+        .timeline()
+        .values_list("assignment", *ShownAction._fields)
+    )
+)
 
 
 def _attach_budgets(rows: Sequence[LearnerContentAssignment]) -> None:
     """Give the assignments their budgets: many share one."""
-    budgets = Budget.objects.select_related("customer", "account").in_bulk({one.budget_id for one in rows})
+    pks = {one.budget_id for one in rows}
+    budgets = {budget.pk: budget for budget in _BUDGETS.read(pks=pks)} if pks else {}
     for one in rows:
         one.budget = budgets[one.budget_id]
 
@@ -158,9 +189,8 @@ def _joined_by(one: LearnerContentAssignment, offer: Offer, *, now: datetime) ->
     return offer.joined_by(now=derived.as_of(one, now=now), before=before)
 
 
-def _actions(pks: Iterable[int]) -> dict[int, list[ShownAction]]:
+def _actions(pks: Sequence[int]) -> dict[int, list[ShownAction]]:
     found: dict[int, list[ShownAction]] = defaultdict(list)
-    rows = LearnerContentAssignmentAction.objects.filter(assignment__in=list(pks)).timeline()
-    for assignment, *columns in rows.values_list("assignment", *ShownAction._fields):
-        found[assignment].append(ShownAction(*columns))
+    for assignment, *columns in _ACTIONS.read(assignments=pks) if pks else ():
+        found[assignment].append(ShownAction._make(columns))
     return found

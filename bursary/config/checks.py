@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,10 +14,10 @@ from django.core import checks
 from django.db import connection
 from django.utils import timezone
 
-from bursary.access import signing_keys
 from bursary.config.secret_key import SHORTEST_SECRET
 from bursary.events import webhook
 from bursary.ops import health
+from bursary.ops.console import SETTINGS
 
 EXECUTORS = ("thread", "celery", "none")
 CLOCKS = ("thread", "celery", "none")
@@ -40,7 +41,7 @@ SESSION_VARIABLES = {
 """What returns a session's isolation and its database's collation, by engine. SQLite has neither."""
 
 
-@checks.register
+@checks.register(SETTINGS)
 def check_settings(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
     """Return an error for each combination of settings that would do harm."""
     return [
@@ -264,7 +265,8 @@ def _tokens() -> Iterator[checks.Error]:
             hint="A JWK set and a secret are never used together. docs/operations.md has an example, under "
             "Sign in with Open edX.",
         )
-    if settings.JWT_JWK_SET and not signing_keys.parse(settings.JWT_JWK_SET):
+    # Imported here: cryptography comes with it, and few commands need either.
+    if settings.JWT_JWK_SET and not import_module("bursary.access.signing_keys").parse(settings.JWT_JWK_SET):
         yield _error(
             "E031",
             "BURSARY_JWT_JWK_SET has no usable public key.",

@@ -11,13 +11,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import get_connection
 
 from bursary.events import webhook
+from bursary.ops.console import SETTINGS
 
 BACKEND = "bursary.delivery.provider_backend.configured"
 _PROVIDER = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
 _MISSING = re.compile(r"'([A-Z0-9_]+)'")
 
 
-@checks.register
+@checks.register(SETTINGS)
 def check_mail_provider(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
     """Return an error for each setting of the mail provider that is missing or cannot be right."""
     return [*_sending(), *_webhooks()]

@@ -1,20 +1,25 @@
 """System checks of what strangers could abuse; and with `--deploy`, of what an installation still lacks."""
 
 from collections.abc import Iterator, Sequence
+from email.utils import parseaddr
 from urllib.parse import urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
+from django.db import connection
 
 from bursary.config.secret_key import SHORTEST_SECRET
+from bursary.ops.console import SETTINGS
 
 MOST_PROXIES = 10
 LONGEST_HSTS = 2 * 365 * 24 * 60 * 60  # seconds
 LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
+EXAMPLES = ("example.org", "example.com", "example.net")
+"""Domains of examples (RFC 2606), where no mail server is and no sender."""
 
 
-@checks.register(checks.Tags.security)
+@checks.register(checks.Tags.security, SETTINGS)
 def check_security(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.CheckMessage]:
     """Return an error for each setting that would open the service."""
     return list(_open_doors())
@@ -23,7 +28,7 @@ def check_security(app_configs: Sequence[AppConfig] | None, **_more: object) -> 
 @checks.register(checks.Tags.security, deploy=True)
 def check_deployment(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.CheckMessage]:
     """Return a warning for each setting that an installation for people still lacks."""
-    return list(_lacking())
+    return [*_lacking(), *_forgotten()]
 
 
 def _open_doors() -> Iterator[checks.CheckMessage]:
@@ -95,6 +100,42 @@ def _lacking() -> Iterator[checks.CheckMessage]:
             "BURSARY_ALLOWED_HOSTS has *: any host name is answered.",
             hint="Name the hosts; that of the base URL is there without it.",
         )
+
+
+def _forgotten() -> Iterator[checks.CheckMessage]:
+    """Yield a warning for each setting that works when left out, and not as an operator would expect."""
+    if not settings.METRICS_TOKEN:
+        yield _warning(
+            "W047",
+            "BURSARY_METRICS_TOKEN is not set: there are no metrics, so no alert comes.",
+            hint="Make one: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'",
+        )
+    if not settings.VAR_DIR_IS_ABSOLUTE:
+        yield _warning(
+            "W048",
+            "BURSARY_VAR_DIR is not set, or relative: a command in another folder uses another data folder.",
+            hint="Set an absolute path: /var/lib/bursary",
+        )
+    if connection.vendor == "sqlite":
+        yield _warning(
+            "W049",
+            "The database is a file of SQLite: one writer, on one machine, and nothing for Celery's workers.",
+            hint="Set BURSARY_DATABASE_URL, unless that is enough.",
+        )
+    if settings.BROKER_URL and settings.EXECUTOR != "celery":
+        yield _warning(
+            "W050",
+            f"BURSARY_BROKER_URL is set, and BURSARY_EXECUTOR is {settings.EXECUTOR!r}: no worker is woken.",
+            hint="Set BURSARY_EXECUTOR=celery, or leave BURSARY_BROKER_URL out.",
+        )
+    sender = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]
+    for name, host in (("EMAIL_URL", settings.EMAIL_HOST), ("FROM_EMAIL", sender)):
+        if (host or "").endswith(EXAMPLES):  # no host: mails go elsewhere
+            yield _warning(
+                "W051",
+                f"BURSARY_{name} names {host}, which is an example's.",
+                hint="Name your own.",
+            )
 
 
 def _warning(number: str, problem: str, *, hint: str) -> checks.CheckMessage:

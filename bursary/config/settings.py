@@ -19,7 +19,9 @@ from bursary.config.secret_key import kept_secret
 # -- Where things are ---------------------------------------------------------------------------------------
 
 PACKAGE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = Path(env.str("BURSARY_VAR_DIR", default="var")).resolve()
+_VAR_DIR = Path(env.str("BURSARY_VAR_DIR", default="var"))
+VAR_DIR = _VAR_DIR.resolve()
+VAR_DIR_IS_ABSOLUTE = _VAR_DIR.is_absolute()  # else it is another one in another current folder
 _LOCAL_URL = f"http://127.0.0.1:{env.str('PORT', default='8000')}"
 BASE_URL = env.str("BURSARY_BASE_URL", default=_LOCAL_URL).rstrip("/")
 
@@ -120,6 +122,7 @@ TEMPLATES = [
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "access.User"
+SESSION_ENGINE = "bursary.access.sessions"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"bursary.access.passwords.{name}"} for name in ("UnlikeItsOwner", "LongEnough", "NotCommon")
 ]

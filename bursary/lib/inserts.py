@@ -7,18 +7,25 @@ makes, a few columns differ: on PostgreSQL the others are prepared and sent once
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from operator import attrgetter
 from types import NoneType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
-from django.db import connection, models
+from django.db import connection, connections, models
 
 from bursary.lib.batches import chunks
 
 _Field: TypeAlias = "models.Field[Any, Any]"
+Row = TypeVar("Row", bound=models.Model)
 
 _AS_THEY_ARE = frozenset({str, int, UUID, NoneType})
 """What no field prepares: PostgreSQL takes it as it is."""
+
+
+_READ_ATTRIBUTES = (models.Field.pre_save, models.DateField.pre_save, models.DateTimeField.pre_save)
+"""Of fields that set nothing, these return the row's attribute."""
 
 
 @dataclass
@@ -27,6 +34,28 @@ class _Columns:
 
     shared: dict[_Field, Any] = field(default_factory=dict)
     own: dict[_Field, list[Any]] = field(default_factory=dict)
+
+
+def alike(row: Row, **own: Any) -> Row:
+    """Return a row like this one, which is not stored, with what is its own; and what has a default anew.
+
+    A model's constructor sets one field after another, which takes five times as long.
+    """
+    made = type(row).__new__(type(row))
+    vars(made).update(vars(row))
+    made._state = type(row._state)()
+    made._state.fields_cache = dict(row._state.fields_cache)
+    for one in _renewed(type(row)):
+        setattr(made, one.attname, one.get_default())
+    for name, value in own.items():
+        setattr(made, name, value)
+    return made
+
+
+@cache
+def _renewed(model: type[models.Model]) -> tuple[_Field, ...]:
+    """Return the fields of which each row has a default of its own."""
+    return tuple(one for one in model._meta.concrete_fields if callable(one.default) and one.has_default())
 
 
 def insert_all(rows: Sequence[models.Model], *, size: int) -> None:
@@ -44,21 +73,29 @@ def insert_all(rows: Sequence[models.Model], *, size: int) -> None:
 
 def _columns(rows: Sequence[models.Model]) -> _Columns | None:
     """Return the columns of some rows; None where they are not for `_insert`: expressions, one row."""
-    found = _Columns()
+    found, database = _Columns(), connections[connection.alias]  # itself: it is asked for each value
     for one in type(rows[0])._meta.concrete_fields:
         if one.primary_key:
             continue
-        values = [one.pre_save(row, True) for row in rows]
+        values = _values(one, rows)
         if any(hasattr(kind, "resolve_expression") for kind in set(map(type, values))):
             return None
         if values.count(values[0]) == len(values):
-            found.shared[one] = one.get_db_prep_save(values[0], connection)
+            found.shared[one] = one.get_db_prep_save(values[0], database)
         else:
             found.own[one] = [
-                value if type(value) in _AS_THEY_ARE else one.get_db_prep_save(value, connection)
+                value if type(value) in _AS_THEY_ARE else one.get_db_prep_save(value, database)
                 for value in values
             ]
     return found if found.own else None
+
+
+def _values(one: _Field, rows: Sequence[models.Model]) -> list[Any]:
+    """Return what the field would save of each row: the attribute, but where its class sets it."""
+    is_set = getattr(one, "auto_now", False) or getattr(one, "auto_now_add", False)
+    if is_set or type(one).pre_save not in _READ_ATTRIBUTES:
+        return [one.pre_save(row, True) for row in rows]
+    return list(map(attrgetter(one.attname), rows))
 
 
 def _insert(rows: Sequence[models.Model], columns: _Columns) -> None:

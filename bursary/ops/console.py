@@ -21,6 +21,9 @@ from bursary.ops.database import NotReady, in_words, require_tables
 PLAIN_WIDTH = 160  # columns, where the output is not a terminal and has no width of its own
 LONGEST_VALUE = 60  # characters of a value that a table shows
 
+SETTINGS = "settings"
+"""The tag of the checks that decide by the settings of this machine."""
+
 Advance = Callable[[int], None]
 """Called with the number that is done so far."""
 
@@ -31,6 +34,9 @@ class OperatorCommand(BaseCommand):
     dry_run_help: ClassVar[str] = ""
     """Adds the option --dry-run with this help."""
     needs_tables: ClassVar[bool] = True
+    # The other checks are of the code, the same on every machine: `make check` asks them. They import every
+    # page and the whole API, which takes longer than most commands' own work.
+    requires_system_checks = (SETTINGS,)
     as_json = False
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -66,9 +72,11 @@ class OperatorCommand(BaseCommand):
         return buffer.getvalue().rstrip("\n")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run the command; an error of the database ends it in one sentence, not in a stack trace."""
+        """Run the command; a database's error, or no answer, ends it in one sentence, not a stack trace."""
         try:
             return super().execute(*args, **options)
+        except EOFError as error:  # Ctrl-D at a question
+            raise CommandError("No answer was given. Nothing was done.") from error
         except Error as error:
             raise CommandError(in_words(error)) from error
 

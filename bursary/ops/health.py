@@ -71,10 +71,6 @@ def measure(*, now: datetime) -> Health:
     oldest = leases.oldest_due(actions, now=now)
     waiting = now - oldest if oldest else timedelta(0)
     unfinished = actions.filter(early__gte=leases.NOT_BEFORE).order_by("early")  # a range of an index
-    newest = Subquery(actions.order_by("-pk").values("pk")[:1])
-    failed = actions.filter(
-        pk__gt=newest - RECENT_ACTIONS, status=Status.FAILED, completed_at__gte=now - timedelta(days=1)
-    )
     # Where cron runs the tasks, their rows say nothing.
     tasks = list(ScheduledTask.objects.order_by("name")) if settings.CLOCK != "none" else []
     late = [one.name for one in tasks if _is_late(one, now=now)]
@@ -96,13 +92,28 @@ def measure(*, now: datetime) -> Health:
         database=True,
         oldest_due_seconds=int(waiting.total_seconds()),
         pending=unfinished.values("pk")[:MOST_COUNTED].count(),
-        failed_last_day=failed.order_by("pk").values("pk")[:MOST_COUNTED].count(),
+        failed_last_day=_failed_last_day(now),
         late_ticks=late,
         catalog_alarms=len(removal.alarms()),
         mail_trouble_seconds=_seconds_since(server.trouble_since if server else None, now=now),
         dated_ahead=ahead,
         problems=[*unwell, *degraded],
     )
+
+
+def _failed_last_day(now: datetime) -> int:
+    """Return the number of failures of the last day that were neither retried nor skipped.
+
+    Of the newest `MOST_COUNTED`, which are looked up by their pks: within a range of them, a database might
+    compare all actions there are with each other.
+    """
+    actions = LearnerContentAssignmentAction.objects.all()
+    newest = Subquery(actions.order_by("-pk").values("pk")[:1])
+    failed = actions.filter(
+        pk__gt=newest - RECENT_ACTIONS, status=Status.FAILED, completed_at__gte=now - timedelta(days=1)
+    )
+    pks = list(failed.order_by("-pk").values_list("pk", flat=True)[:MOST_COUNTED])
+    return actions.unanswered_failures().filter(pk__in=pks).count()  # asks nothing where none failed
 
 
 def _is_late(task: ScheduledTask, *, now: datetime) -> bool:

@@ -138,7 +138,10 @@ def _of_actions(now: datetime) -> Iterator[Metric]:
             "How long the oldest due action has waited",
             found.oldest_due_seconds,
         ),
-        "bursary_actions_failed_last_day": ("Actions that finally failed in 24 hours", found.failed_last_day),
+        "bursary_actions_failed_last_day": (
+            "Failed actions of 24 hours, not retried or skipped",
+            found.failed_last_day,
+        ),
         "bursary_ticks_late": (
             "Scheduled tasks that are late or keep failing",
             len(found.late_ticks or ()),

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+from importlib import import_module
 from typing import Any
 
 from django.conf import settings
@@ -85,6 +86,7 @@ def serve(listener: socket.socket, *, workers: int = 0, access_log: bool = False
         scheduler.prepare(
             now=timezone.now()
         )  # where no beat runs, its tasks are soon late, and health says so
+    import_module(settings.ROOT_URLCONF)  # the pages and the API: once, for all processes
     allow_connections()
     # A connection must not be shared with the processes that are forked from this one.
     connections.close_all()

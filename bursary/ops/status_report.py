@@ -38,7 +38,7 @@ PROBLEMS: Mapping[str, str] = {
     "database_unavailable": "The database does not answer.",
     "disk_full": "The disk of the database or of the mails is full: free some space.",
     "folder_not_writable": "The folder of the database or of the mails cannot be written.",
-    "work_not_done": "Due work waits and none is done: is a runner running?",
+    "work_not_done": "Due work waits and none is done: do the processes run that deliver it?",
     "tasks_late": "Scheduled tasks are late or keep failing: see below.",
     "broker_unreachable": "The broker takes no wake-ups: work is found by the sweeps, later.",
     "work_dated_ahead": "A clock that was ahead dated work, which waits until then: see the manual.",

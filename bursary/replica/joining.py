@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple, Protocol, Self
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Least, NullIf
 
 from bursary.catalog.records import Completeness, ContentType
+from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica.models import CatalogMembership, ContentMetadata
 
 _NEVER = datetime(9000, 1, 1, tzinfo=UTC)  # not the last day: databases and time zones are narrower
@@ -227,6 +229,21 @@ def runs_of(
     return dict(found)
 
 
+def _held(*, with_runs: bool) -> QuerySet[CatalogMembership, Any]:
+    """Return what the catalogs of a slot hold of the keys of another, as `HeldContent` is made of it."""
+    keys = Slot("keys", ContentMetadata._meta.get_field("content_key"))
+    wanted = Q(content__content_key__in=keys)
+    if with_runs:
+        wanted |= Q(content__content_type=ContentType.COURSERUN, content__parent_key__in=keys)
+    catalogs = Slot("catalogs", CatalogMembership._meta.get_field("catalog_uuid"))
+    members = CatalogMembership.objects.filter(wanted, catalog_uuid__in=catalogs)
+    columns = ("catalog_uuid", "content", "content__parent_key", "content__content_key")
+    return members.order_by("pk").values_list(*columns, *(f"content__{name}" for name in TERMS))
+
+
+_HELD = {with_runs: PreparedSelect(partial(_held, with_runs=with_runs)) for with_runs in (False, True)}
+
+
 class HeldContent(NamedTuple):
     """What some catalogs hold: contents by catalog and pk, and the runs of courses by catalog and key."""
 
@@ -236,15 +253,10 @@ class HeldContent(NamedTuple):
 
 def held_content(keys: Collection[str], *, catalogs: Collection[UUID], with_runs: bool = True) -> HeldContent:
     """Return which content with these keys the catalogs hold; `with_runs`, also courses' runs. One query."""
-    wanted = Q(content__content_key__in=list(keys))
-    if with_runs:
-        wanted |= Q(content__content_type=ContentType.COURSERUN, content__parent_key__in=list(keys))
-    members = CatalogMembership.objects.filter(wanted, catalog_uuid__in=list(catalogs))
-    columns = ("catalog_uuid", "content", "content__parent_key", "content__content_key")
     found = HeldContent(set(), defaultdict(list))
-    for catalog, pk, course, *terms in members.order_by("pk").values_list(
-        *columns, *(f"content__{name}" for name in TERMS)
-    ):
+    if not (keys and catalogs):
+        return found
+    for catalog, pk, course, *terms in _HELD[with_runs].read(keys=set(keys), catalogs=set(catalogs)):
         found.contents.add((catalog, pk))
         if course:
             found.runs[catalog, course].append(RunTerms(*terms))

@@ -90,6 +90,7 @@ def every_kind(budget: Budget) -> list[int]:
     return list(budget.assignments.order_by("pk").values_list("pk", flat=True))
 
 
+@pytest.mark.on_every_engine
 def test_they_are_the_serializers_bytes(subtests: pytest.Subtests) -> None:
     budget = given_budget()
     pks = every_kind(budget)

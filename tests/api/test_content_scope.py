@@ -1,16 +1,18 @@
 """Content over HTTP where catalogs are served it differently: each caller sees what their catalogs hold."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries, Settings
+from pytest_django import DjangoAssertNumQueries, DjangoDbBlocker, Settings
 
 from bursary.access.models import Role, RoleGrant, User
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentChange, ContentMetadata, FormerContentKey
 from tests.api.door import Answer, Door, refusal_of
+from tests.once import made_once
 from tests.replica.serving import (
     ALLOWED,
     HOUR,
@@ -31,12 +33,22 @@ pytestmark = pytest.mark.django_db
 ONLY_RUN, MOVE_RUN = f"course-v1:{ONLY}+PRIV", f"course-v1:{MOVE}+R1"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _held(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """The rows of both catalogs."""
+    with made_once(django_db_blocker):
+        Catalogs(tmp_path_factory.mktemp("catalogs")).sync_both()
+        yield
+
+
 @pytest.fixture
 def catalogs(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Catalogs:
+    """Serve what is held, in a folder that the test may edit."""
     monkeypatch.setattr(timezone, "now", lambda: NOW + 24 * HOUR)
     served = Catalogs(tmp_path / "catalogs")
     settings.CATALOG_URL = served.folder.as_uri() + "/"
-    served.sync_both()
     return served
 
 
@@ -92,6 +104,7 @@ OF_ALLOWED = sorted(
 )
 
 
+@pytest.mark.on_every_engine
 @pytest.mark.parametrize("role", [Role.ADMINISTRATOR, Role.LEARNER])
 def test_a_caller_sees_of_each_key_the_row_of_their_catalog(
     ordinary: Budget, allowed: Budget, role: Role
@@ -152,6 +165,7 @@ def test_only_the_callers_catalogs_are_named(ordinary: Budget, allowed: Budget, 
     assert answer.json()["catalogs"] == [str(ORDINARY), str(ALLOWED)]
 
 
+@pytest.mark.on_every_engine
 def test_operators_see_all_rows_and_name_a_catalog_likewise(catalogs: Catalogs, operator: Door) -> None:
     given_content("GoneX+1", catalog=None, gone_at=NOW, with_run=False)
 
@@ -261,6 +275,7 @@ def test_memberships_of_other_catalogs_are_not_among_the_changes(
     assert [(one["field"], one["old"], one["new"]) for one in left] == [("membership", str(ALLOWED), None)]
 
 
+@pytest.mark.on_every_engine
 def test_what_left_a_catalog_shows_it_the_changes_until_then(
     catalogs: Catalogs, ordinary: Budget, allowed: Budget
 ) -> None:

@@ -21,8 +21,9 @@ CIRCLES = "No circles among neighbours"
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """Return a folder with the package and the contracts as they are."""
-    shutil.copytree(ROOT / "bursary", tmp_path / "bursary", ignore=shutil.ignore_patterns("__pycache__"))
+    """Return a folder with the package's modules and the contracts as they are."""
+    ignored = shutil.ignore_patterns("__pycache__", "static", "templates", "locale", "*.jsonl")
+    shutil.copytree(ROOT / "bursary", tmp_path / "bursary", ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
 

@@ -113,6 +113,7 @@ def test_no_cell_is_evaluated_by_a_spreadsheet(start: str) -> None:
     assert row["Course"] == f"'{title}"
 
 
+@pytest.mark.on_every_engine
 def test_many_are_read_in_pages_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_export, "ROWS_PER_PAGE", 2)
     allocate(given_budget(), given_content(), ALICE, BOB, CAROL)

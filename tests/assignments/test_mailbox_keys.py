@@ -79,6 +79,7 @@ def reloaded(*rows: LearnerContentAssignment) -> list[LearnerContentAssignment]:
     return list(rows)
 
 
+@pytest.mark.on_every_engine
 def test_every_row_gets_the_key_of_its_mailbox_and_a_second_run_changes_nothing() -> None:
     user = given_user(email="info@straße.example", lms_user_id=PERSON)
     User.objects.filter(pk=user.pk).update(mailbox_key=None, learner_key=older_key(user.email))
@@ -95,6 +96,7 @@ def test_every_row_gets_the_key_of_its_mailbox_and_a_second_run_changes_nothing(
     assert rekey() == RekeyResult()
 
 
+@pytest.mark.on_every_engine
 def test_a_row_is_matched_before_and_after_it_has_its_key() -> None:
     assignment = as_before(given_assignment(), ALICE)
     assert assignment.content
@@ -105,6 +107,7 @@ def test_a_row_is_matched_before_and_after_it_has_its_key() -> None:
     assert LearnerContentAssignment.objects.count() == 1
 
 
+@pytest.mark.on_every_engine
 def test_of_two_of_one_mailbox_the_older_open_one_stays_and_the_money_of_the_other_is_released(
     two_rows: tuple[LearnerContentAssignment, LearnerContentAssignment],
 ) -> None:
@@ -197,6 +200,7 @@ def test_a_row_that_the_earlier_release_changed_afterwards_is_keyed_again() -> N
     assert assignment.mailbox_key == learner_key(BOB)
 
 
+@pytest.mark.on_every_engine
 def test_of_two_links_to_one_mailbox_one_stays() -> None:
     customer = given_budget().customer
     for address in (ALICE, HIDDEN, BOB):
@@ -233,6 +237,7 @@ def test_what_an_earlier_release_left_to_be_sent_is_mailed_to_the_mailbox_that_i
     assert learner_key(sent["To"]) == learner_key(assignment.learner_email)
 
 
+@pytest.mark.on_every_engine
 def test_a_registered_learner_is_found_once_both_have_their_keys() -> None:
     assignment = as_before(given_assignment(), HIDDEN)
     given_user(email=ALICE, lms_user_id=PERSON)
@@ -243,6 +248,7 @@ def test_a_registered_learner_is_found_once_both_have_their_keys() -> None:
     assert assignment.lms_user_id == PERSON
 
 
+@pytest.mark.on_every_engine
 def test_a_batch_that_fails_stops_no_other_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     broken, other = (as_before(given_assignment(address=address), address) for address in (ALICE, BOB))
     lock = ledger.lock

@@ -6,11 +6,11 @@ While Playwright is open, an event loop runs in this thread, which would be in t
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
@@ -26,6 +26,8 @@ CHEAP = (
 HELD = ExitStack()
 """The browser, from the first of these tests to the last."""
 STARTED: list[Browser] = []
+CONTEXTS: dict[bool, BrowserContext] = {}
+"""One that runs scripts, and one that does not."""
 
 
 @pytest.hookimpl(trylast=True)
@@ -53,29 +55,38 @@ def chromium() -> Browser:
         )
         HELD.callback(browser.close)
         STARTED.append(browser)
+        # Colours change at once: axe would measure a contrast while a transition is under way.
+        CONTEXTS[True] = browser.new_context(reduced_motion="reduce")
+        CONTEXTS[False] = browser.new_context(java_script_enabled=False)
     return STARTED[0]
+
+
+@contextmanager
+def _tab(*, scripts: bool, origin: str) -> Iterator[Visitor]:
+    """Open a tab, in which no user is signed in. When the test ends, no page has caused any trouble.
+
+    Tabs share a context, as people's do: what a page loads is then read and compiled once.
+    """
+    context = CONTEXTS[scripts]
+    context.clear_cookies()
+    with context.new_page() as page:
+        page.set_default_timeout(PATIENCE)
+        guest = Visitor(page, origin=origin)
+        yield guest
+        assert guest.trouble == []
 
 
 @pytest.fixture
 def visitor(chromium: Browser, live_server: LiveServer, settings: Settings) -> Iterator[Visitor]:
-    """Return a visitor. When the test ends, no page has caused any trouble.
-
-    Colours change at once: axe would measure a contrast while a transition is under way.
-    """
+    """Return a visitor."""
     settings.BASE_URL = live_server.url
     settings.CSRF_TRUSTED_ORIGINS = [live_server.url]
-    with chromium.new_context(reduced_motion="reduce") as context:
-        context.set_default_timeout(PATIENCE)
-        guest = Visitor(context.new_page(), origin=live_server.url)
+    with _tab(scripts=True, origin=live_server.url) as guest:
         yield guest
-        assert guest.trouble == []
 
 
 @pytest.fixture
 def reader(chromium: Browser, live_server: LiveServer) -> Iterator[Visitor]:
     """Return a visitor with a browser that runs no scripts."""
-    with chromium.new_context(java_script_enabled=False) as context:
-        context.set_default_timeout(PATIENCE)
-        guest = Visitor(context.new_page(), origin=live_server.url)
+    with _tab(scripts=False, origin=live_server.url) as guest:
         yield guest
-        assert guest.trouble == []

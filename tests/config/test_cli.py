@@ -1,12 +1,11 @@
 """The `bursary` command: its version, its data folder, and what it refuses in one sentence."""
 
 import os
-import pty
 import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from bursary.config import cli
 from bursary.config.commands import GROUPS
 from bursary.config.environment import database_config
 from tests.ops.processes import PATIENCE, environment
@@ -34,11 +34,15 @@ for command in sys.argv[1:]:
 """Runs several commands one after the other, and prints the status of each, or the sentence with which it
 ends with status 1: most time goes into the start."""
 
+Here = Callable[..., tuple[int, str]]
+"""The status of a command, and what it writes for people."""
+READ = 99
+"""The status of a command that would read its settings now."""
+
 
 def bursary(
     *arguments: str,
     folder: Path,
-    stderr: int = subprocess.PIPE,
     settings: Mapping[str, str] | None = None,
     program: tuple[str, str] = ("-m", "bursary.config.cli"),
 ) -> subprocess.CompletedProcess[str]:
@@ -49,16 +53,42 @@ def bursary(
         [sys.executable, *program, *arguments],
         cwd=folder,
         env=env | dict(settings or {}),
-        stdout=subprocess.PIPE,
-        stderr=stderr,
+        capture_output=True,
         text=True,
         timeout=PATIENCE,
         check=False,
     )
 
 
-def var(folder: Path) -> dict[str, str]:
-    return {"BURSARY_VAR_DIR": str(folder)}
+@pytest.fixture
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Here]:
+    """Return a function that runs a command in this process, in a folder of its own and with nothing set.
+
+    What is refused before the settings are read needs no process. One that goes on ends there, as READ.
+    """
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["bursary", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        written = capfd.readouterr()
+        assert written.out == ""
+        if isinstance(ended.value.code, int):
+            return ended.value.code, written.err
+        return 1, f"{written.err}{ended.value.code}\n"
+
+    def read() -> None:
+        sys.exit(READ)
+
+    umask = os.umask(cli.PRIVATE)
+    for name in ("BURSARY_VAR_DIR", "BURSARY_SECRET_KEY", "BURSARY_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_require_settings", read)
+    yield run
+    os.umask(umask)
 
 
 @pytest.fixture(scope="module")
@@ -99,21 +129,23 @@ def test_a_database_url_that_is_none_is_named_without_its_password(
     assert "hush" not in str(refused.value)
 
 
-def test_a_base_url_that_is_none_is_refused_once(tmp_path: Path) -> None:
-    refused = bursary("check", folder=tmp_path, settings={"BURSARY_BASE_URL": "foo"})
-    assert "1 issue" in refused.stderr
-    assert "BURSARY_BASE_URL is 'foo'" in refused.stderr
-
-
-@pytest.mark.parametrize(
-    "arguments", [("explain_content",), ("refresh_content", "--key"), ("changepassword",)]
-)
-def test_an_argument_that_is_not_text_is_named_in_a_sentence(
-    arguments: tuple[str, ...], tmp_path: Path
+def test_a_base_url_that_is_none_is_refused_once_by_every_command_and_without_importing_the_pages(
+    installed: Path,
 ) -> None:
-    refused = bursary(*arguments, "Tides\udcff", folder=tmp_path)
-    assert refused.returncode == 2
-    assert refused.stderr == "bursary: the argument Tides\\udcff is not UTF-8 text. Type it again.\n"
+    program = ("-c", f"{EACH}\n    sys.stdout.write(f\"{{'bursary.dashboard.views' in sys.modules}} \")")
+    refused = bursary(
+        "deliver", "check", folder=installed, settings={"BURSARY_BASE_URL": "foo"}, program=program
+    )
+    assert refused.stderr.count("?: (") == refused.stderr.count("BURSARY_BASE_URL is 'foo'") == 2
+    assert refused.stdout == "False True "
+
+
+@pytest.mark.parametrize("command", ["explain_content", "refresh_content --key", "changepassword"])
+def test_an_argument_that_is_not_text_is_named_in_a_sentence(command: str, here: Here) -> None:
+    assert here(*command.split(), "Tides\udcff") == (
+        2,
+        "bursary: the argument Tides\\udcff is not UTF-8 text. Type it again.\n",
+    )
 
 
 def test_its_files_are_readable_by_their_owner_alone(installed: Path) -> None:
@@ -121,19 +153,17 @@ def test_its_files_are_readable_by_their_owner_alone(installed: Path) -> None:
     assert [path.stat().st_mode & 0o077 for path in made] == [0, 0, 0]
 
 
-@pytest.mark.parametrize(
-    "key",
-    [{}, {"BURSARY_SECRET_KEY": "given-a-key-of-tests-that-signs-nothing-else"}],
-    ids=["no key", "a key"],
-)
+@pytest.mark.parametrize("key", ["", "given-a-key-of-tests-that-signs-nothing-else"], ids=["no key", "a key"])
 def test_outside_its_folder_a_command_names_the_folder_and_makes_none(
-    key: dict[str, str], tmp_path: Path
+    key: str, here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = bursary("timeline", "--json", folder=tmp_path, settings=key)
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr.count("\n") == 1
-    assert f"{tmp_path / 'var'} is not a data folder" in refused.stderr
-    assert "BURSARY_VAR_DIR" in refused.stderr
+    if key:
+        monkeypatch.setenv("BURSARY_SECRET_KEY", key)
+    status, sentence = here("timeline", "--json")
+    assert status == 1
+    assert sentence.count("\n") == 1
+    assert f"{tmp_path / 'var'} is not a data folder" in sentence
+    assert "BURSARY_VAR_DIR" in sentence
     assert list(tmp_path.iterdir()) == []
 
 
@@ -145,8 +175,11 @@ def test_only_demo_and_migrate_set_up_a_folder_and_not_to_look(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_without_a_key_gets_none_by_accident(tmp_path: Path) -> None:
-    assert bursary("deliver", folder=tmp_path, settings=var(tmp_path)).returncode == 1
+def test_a_folder_without_a_key_gets_none_by_accident(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BURSARY_VAR_DIR", str(tmp_path))
+    assert here("deliver")[0] == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -176,33 +209,28 @@ def test_with_a_key_and_a_database_server_no_folder_is_needed(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_named_in_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    refused = bursary("migrate", folder=tmp_path, settings=var(tmp_path / "file" / "var"))
-    assert refused.returncode == 1
-    assert "bursary: the data folder cannot be used: " in refused.stderr
-    assert "Traceback" not in refused.stderr
-
-
-@pytest.mark.parametrize("elsewhere", [True, False])
-def test_a_person_is_shown_which_folder_is_used_where_it_is_not_the_usual_one(
-    elsewhere: bool, installed: Path, tmp_path: Path
+def test_a_folder_that_cannot_be_made_is_named_in_a_sentence(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, theirs = pty.openpty()
-    try:
-        folder = tmp_path if elsewhere else installed
-        bursary("showmigrations", folder=folder, stderr=theirs, settings=var(installed / "var"))
-        os.write(theirs, b"end")
-        shown = os.read(ours, 10_000).decode()
-    finally:
-        os.close(ours)
-        os.close(theirs)
-    assert (f"the data folder is {installed / 'var'}" in shown) is elsewhere
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BURSARY_VAR_DIR", str(tmp_path / "file" / "var"))
+    status, sentence = here("migrate")
+    assert status == 1
+    assert sentence.splitlines()[-1].startswith("bursary: the data folder cannot be used: ")
 
 
-def test_a_program_is_shown_no_folder(installed: Path, tmp_path: Path) -> None:
-    shown = bursary("showmigrations", folder=tmp_path, settings=var(installed / "var"))
-    assert (shown.returncode, shown.stderr) == (0, "")
+@pytest.mark.parametrize("terminal", [True, False], ids=["a person", "a program"])
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_person_is_shown_which_folder_is_used_where_it_is_not_the_usual_one_and_a_program_is_not(
+    *, elsewhere: bool, terminal: bool, here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("elsewhere" if elsewhere else "var")
+    folder.mkdir()
+    (folder / "secret.key").touch()
+    monkeypatch.setenv("BURSARY_VAR_DIR", str(folder))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    shown = f"bursary: the data folder is {folder}\n" if elsewhere and terminal else ""
+    assert here("showmigrations") == (READ, shown)
 
 
 def test_a_database_of_an_older_chain_of_migrations_is_refused_in_a_sentence_and_left_alone(
@@ -221,15 +249,13 @@ def test_a_database_of_an_older_chain_of_migrations_is_refused_in_a_sentence_and
         old.commit()
         before = list(old.iterdump())
 
-    settings = var(tmp_path) | {"PORT": "0"}
-    refused = bursary("migrate", folder=tmp_path, settings=settings)
+    settings = {"BURSARY_VAR_DIR": str(tmp_path), "PORT": "0"}
     others = ["serve", "demo --no-serve", "deliver", "flush --no-input", "createsuperuser", "shell -c 0"]
-    others_refused = bursary(*others, folder=tmp_path, settings=settings, program=("-c", EACH))
+    refused = bursary("migrate", *others, folder=tmp_path, settings=settings, program=("-c", EACH))
 
-    assert refused.returncode == 1
-    assert refused.stderr.count("\n") == 1
-    assert "assignments.0002_reminders_and_grace is unknown" in refused.stderr
-    assert "`bursary migrate`" in refused.stderr
-    assert others_refused.stderr == refused.stderr * len(others)
+    sentence, *more = refused.stderr.splitlines()
+    assert "assignments.0002_reminders_and_grace is unknown" in sentence
+    assert "`bursary migrate`" in sentence
+    assert more == [sentence] * len(others)
     with closing(sqlite3.connect(file)) as old:
         assert list(old.iterdump()) == before

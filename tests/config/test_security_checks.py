@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from django.core.checks import Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
+from bursary.config import security_checks
 from bursary.config.secret_key import kept_secret
 from bursary.ops import serving
 
@@ -18,9 +20,14 @@ PUBLIC = {
     "PROXIES": 1,
     "SECURE_HSTS_SECONDS": 3600,
     "EMAIL_BACKEND": "bursary.delivery.smtp_backend.SmtpEmailBackend",
-    "DEFAULT_FROM_EMAIL": "Bursary <bursary@example.org>",
+    "EMAIL_HOST": "mail.larkspur.test",
+    "DEFAULT_FROM_EMAIL": "Bursary <bursary@larkspur.test>",
     "SECRET_KEY": "a public service's secret key has at least fifty characters",
     "ALLOWED_HOSTS": ["bursary.example.org"],
+    "METRICS_TOKEN": "a token of twenty characters",
+    "VAR_DIR_IS_ABSOLUTE": True,
+    "EXECUTOR": "celery",
+    "BROKER_URL": "redis://127.0.0.1:6379/0",
 }
 
 
@@ -61,16 +68,32 @@ def test_a_setting_that_would_open_the_service_is_refused(
         ({"DEFAULT_FROM_EMAIL": "Bursary <bursary@localhost>"}, ["bursary.W043"]),
         ({"ALLOWED_HOSTS": ["*"]}, ["bursary.W044"]),
         ({"SECURE_HSTS_SECONDS": 0}, ["bursary.W045"]),
+        ({"METRICS_TOKEN": ""}, ["bursary.W047"]),
+        ({"VAR_DIR_IS_ABSOLUTE": False}, ["bursary.W048"]),
+        ({"EXECUTOR": "thread"}, ["bursary.W050"]),
+        ({"EXECUTOR": "thread", "BROKER_URL": ""}, []),
+        ({"EMAIL_HOST": "mail.example.org"}, ["bursary.W051"]),
+        ({"DEFAULT_FROM_EMAIL": "Bursary <bursary@example.org>"}, ["bursary.W051"]),
         ({"SECRET_KEY": "x" * 60}, ["security.W009"]),
         ({"DEBUG": True}, ["bursary.E041", "security.W018"]),
     ],
 )
 def test_what_a_public_installation_lacks_is_named(
-    settings: Settings, changes: dict[str, Any], expected: list[str]
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], expected: list[str]
 ) -> None:
+    monkeypatch.setattr(security_checks, "connection", SimpleNamespace(vendor="postgresql"))
     for name, value in (PUBLIC | changes).items():
         setattr(settings, name, value)
     assert sorted(filter(None, ids(deploy=True))) == expected
+
+
+def test_a_public_installation_on_sqlite_is_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(security_checks, "connection", SimpleNamespace(vendor="sqlite"))
+    for name, value in PUBLIC.items():
+        setattr(settings, name, value)
+    assert ids(deploy=True) == ["bursary.W049"]
 
 
 def test_debug_pages_are_served_to_this_machine_alone(settings: Settings) -> None:

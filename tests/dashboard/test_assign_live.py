@@ -39,6 +39,7 @@ def options(text: str) -> list[str]:
 # -- Searching ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.on_every_engine
 @pytest.mark.parametrize("words", ["engines tidal", "riverside", "TIDALX+TE1", "course-v1:TidalX+TE1+R7"])
 def test_a_search_looks_at_title_partner_and_keys(desk: Desk, words: str) -> None:
     course = world.given_content(
@@ -290,6 +291,7 @@ def test_each_page_is_a_request_of_its_own(desk: Desk) -> None:
     assert len({UUID(token) for token in tokens}) == 2
 
 
+@pytest.mark.on_every_engine
 def test_the_second_of_two_presses_at_once_leads_to_the_first_ones_page(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,6 +121,7 @@ def test_statuses_are_counted_whichever_is_chosen(client: Client, budget: Budget
     assert "No time" in declined
 
 
+@pytest.mark.on_every_engine
 def test_pages_by_cursor_have_every_row_once_in_both_directions(client: Client, budget: Budget) -> None:
     count = 2 * assignment_list.PAGE + 3
     world.allocate(budget, world.given_content(), *world.addresses(count))
@@ -181,6 +182,7 @@ def test_each_column_sorts_both_ways(client: Client, budget: Budget, sort: str) 
     assert 'aria-sort="descending"' in down
 
 
+@pytest.mark.on_every_engine
 def test_filters_find_what_they_say(client: Client, budget: Budget) -> None:
     other = world.given_budget(customer=budget.customer, name="Engines")
     art = world.given_content(title="Art", partner_names="Riverside", price_cents=5_000)
@@ -327,6 +329,7 @@ def test_the_address_has_a_name(client: Client) -> None:
     assert reverse("assignment-list") == LIST
 
 
+@pytest.mark.on_every_engine
 def test_the_money_of_what_ended_in_a_period_is_added_up(client: Client, budget: Budget) -> None:
     for number in range(5):
         content = world.given_content(price_cents=100 * (number + 1))
@@ -356,6 +359,7 @@ def test_the_money_of_what_ended_in_a_period_is_added_up(client: Client, budget:
     assert "assignments · $" not in everything
 
 
+@pytest.mark.on_every_engine
 def test_what_expired_is_added_up_over_all_budgets_and_by_month(
     client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ def test_it_is_bursarys_and_names_the_signed_in_user(client: Client) -> None:
     assert "<title>Assignment List · Bursary</title>" in html
     assert '<a class="navbar-brand" href="/">Bursary</a>' in html
     assert '<li class="navbar-text">ada</li>' in html
+    assert 'name="allocation_batch"' in html  # its form has the filters that were not asked for
     assert "Django REST framework" not in html
     assert "Unknown Address" not in html
 

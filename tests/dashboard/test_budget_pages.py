@@ -49,6 +49,7 @@ def test_it_shows_what_is_spent_reserved_and_free(client: Client, budget: Budget
     assert '<rect class="reserved" x="30" width="15" height="8"/>' in text
 
 
+@pytest.mark.on_every_engine
 def test_what_comes_free_is_given_by_week(client: Client, budget: Budget) -> None:
     world.allocate(budget, world.given_content(), *world.addresses(4))
     for row, days in zip(LearnerContentAssignment.objects.order_by("pk"), (1, 2, 8, 200), strict=True):
@@ -71,6 +72,7 @@ def test_what_is_reserved_for_longer_alone_is_said_without_a_picture(client: Cli
     assert "$199.00 is reserved for longer." in page(client, budget)
 
 
+@pytest.mark.on_every_engine
 def test_what_was_spent_is_given_by_course_and_by_learner(client: Client, budget: Budget) -> None:
     tides = world.given_content(title="Tidal Engines")
     world.allocate(budget, tides, "ann@people.example", "ben@people.example", "not-yet@people.example")
@@ -97,6 +99,7 @@ def test_what_was_spent_is_given_by_course_and_by_learner(client: Client, budget
     assert f'href="/budgets/{budget.uuid}/spent/"' in page(client, budget)
 
 
+@pytest.mark.on_every_engine
 def test_beyond_ten_rows_the_rest_is_added_up_and_each_name_leads_to_its_list(
     client: Client, budget: Budget
 ) -> None:

@@ -112,6 +112,7 @@ def test_a_mail_servers_trouble_is_named_with_its_beginning_and_its_fault(
     assert world.ALICE in client.get("/assignments/?status=notifying").content.decode()
 
 
+@pytest.mark.on_every_engine
 def test_near_deadlines_are_counted_with_the_money_that_comes_free(client: Client, budget: Budget) -> None:
     world.allocate(budget, world.given_content(), *world.addresses(3))
     near, past, _far = LearnerContentAssignment.objects.order_by("pk")
@@ -167,6 +168,7 @@ def test_a_budget_that_is_nearly_used_up_or_ends_soon_is_named(
     assert (f'href="/budgets/{budget.uuid}/"' in shown) == bool(sentence)
 
 
+@pytest.mark.on_every_engine
 def test_the_picture_has_its_figures_in_a_table(client: Client, budget: Budget) -> None:
     world.allocate(budget, world.given_content(), *world.addresses(5))
     rows = LearnerContentAssignment.objects.order_by("pk")
@@ -223,10 +225,14 @@ def test_what_is_to_be_retried_has_the_button_and_an_operator_is_sent_to_no_oper
     world.deliver()
     operator = Client()
     operator.force_login(world.given_user(Role.OPERATOR))
+    sent_to_the_operator = []
     for cause, words in causes.CAUSES.items():
         failed = LearnerContentAssignmentAction.objects.filter(status=Status.FAILED)
         failed.update(error_code=cause)
         shown = attention(client)
         assert ('name="verb" value="retry"' in shown) is words.retried, cause
         assert ("retry it" in shown.lower()) <= words.retried, cause
-        assert "Ask the operator" not in attention(operator), cause
+        if "Ask the operator" in shown:
+            sent_to_the_operator.append(cause)
+            assert "Ask the operator" not in attention(operator), cause
+    assert sent_to_the_operator

@@ -103,6 +103,7 @@ def test_what_was_typed_for_an_address_is_harmless() -> None:
     assert "<bdi>&lt;script&gt;@x</bdi>" in timeline_entries.sentence(action, of=assignment())
 
 
+@pytest.mark.on_every_engine
 @pytest.mark.django_db
 def test_an_entry_has_the_actor_the_mail_and_how_long_it_took() -> None:
     row = world.given_assignment()
@@ -117,6 +118,7 @@ def test_an_entry_has_the_actor_the_mail_and_how_long_it_took() -> None:
     assert "Tidal Engines" in entry.text
 
 
+@pytest.mark.on_every_engine
 @pytest.mark.django_db
 def test_a_mail_without_its_text_says_that_it_is_not_kept_any_more() -> None:
     row = world.given_assignment()

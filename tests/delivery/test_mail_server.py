@@ -62,7 +62,7 @@ def due_at() -> datetime:
 def test_a_weekend_without_a_mail_server_fails_no_learner(mail: Loopback) -> None:
     mail.go()
     allocate(given_budget(), given_content(), *addresses(5))
-    for hour in range(int(WEEKEND / HOUR)):
+    for hour in range(0, int(WEEKEND / HOUR), 2):
         deliver(now=NOW + hour * HOUR)
     assert {one.status for one in mails()} == {Status.PENDING}
 

@@ -40,6 +40,7 @@ def test_without_a_rate_nothing_is_asked(mail: MailServer) -> None:
     assert not SendingRate.objects.exists()
 
 
+@pytest.mark.on_every_engine
 @pytest.mark.django_db
 def test_mails_that_wait_for_the_rate_are_claimed_by_no_worker_and_other_work_goes_on(
     mail: MailServer, settings: Settings
@@ -64,6 +65,7 @@ def test_mails_that_wait_for_the_rate_are_claimed_by_no_worker_and_other_work_go
     assert len(mail.received) == 2
 
 
+@pytest.mark.on_every_engine
 @pytest.mark.django_db
 def test_a_mail_that_does_not_wait_counts_and_a_clock_that_was_ahead_stops_nothing(
     settings: Settings,
@@ -78,6 +80,7 @@ def test_a_mail_that_does_not_wait_counts_and_a_clock_that_was_ahead_stops_nothi
     assert sending_rate.take(1, now=NOW) == 0
 
 
+@pytest.mark.on_every_engine
 @pytest.mark.django_db(transaction=True)
 def test_many_workers_at_once_take_no_place_twice(settings: Settings) -> None:
     settings.SENDS_PER_MINUTE = 600

@@ -11,10 +11,11 @@ from django.core.management import call_command
 from pytest_django import Settings
 
 from bursary.assignments.choices import ActionType, Status
-from bursary.catalog import parser
+from bursary.replica import refresh
+from bursary.replica.models import Completeness, ContentMetadata, RefreshSource
 from tests.api.door import Door
 from tests.docs.pages import page
-from tests.world import action_of, deliver, given_assignment
+from tests.world import ALICE, CATALOG, NOW, action_of, allocate, deliver, given_assignment, given_budget
 
 SECRET = "whsec_bWFkZSB1cCwgYW5kIG9mIGVub3VnaCBieXRlcw=="
 JSON = re.compile(r"^```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -33,14 +34,22 @@ def test_every_example_of_json_is_json() -> None:
     assert all(json.loads(example) for example in (*blocks, *lines))
 
 
-def test_the_smallest_record_is_a_full_course_that_can_be_allocated() -> None:
+@pytest.mark.django_db
+def test_the_smallest_record_is_a_full_course_that_can_be_allocated(
+    tmp_path: Path, settings: Settings
+) -> None:
     line = next(
         line for line in page("docs/operations.md").splitlines() if line.startswith('{"content_type"')
     )
-    course = parser.parse(json.loads(line))
+    (tmp_path / f"{CATALOG}.jsonl").write_text(line)
+    settings.CATALOG_URL = f"{tmp_path.as_uri()}/"
+    refresh.refresh_catalog(CATALOG, source=refresh.configured_source(), now=NOW, by=RefreshSource.CRON)
+    course = ContentMetadata.objects.get(content_key=json.loads(line)["key"])
 
-    assert course.completeness is parser.Completeness.FULL
-    assert (course.price_cents, course.active, course.notes) == (14_900, True, ())
+    allocated = allocate(given_budget(), course, ALICE, price_cents=14_900)
+
+    assert (course.completeness, course.price_cents, course.active) == (Completeness.FULL, 14_900, True)
+    assert [one.assignment and one.assignment.price_cents for one in allocated.outcomes] == [14_900]
 
 
 @pytest.mark.django_db

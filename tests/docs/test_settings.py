@@ -53,3 +53,10 @@ def test_no_page_names_a_setting_that_is_not_read() -> None:
     for path in PAGES:
         named = set(re.findall(r"BURSARY_[A-Z_]+[A-Z]", path.read_text(encoding="utf-8")))
         assert named <= set(READ) | FOR_TESTS, path.name
+
+
+def test_what_a_check_of_an_installation_finds_is_documented() -> None:
+    codes = re.findall(r'"(W\d+)"', page("bursary/config/security_checks.py"))
+    listed = [code for row in rows(section(OPERATIONS, "Find what was forgotten")) for code in spans(row[0])]
+
+    assert sorted(listed) == sorted(codes)

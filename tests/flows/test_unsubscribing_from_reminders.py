@@ -61,6 +61,7 @@ def path_in(message: Any) -> str:
     return found[1]
 
 
+@pytest.mark.on_every_engine
 def test_reminders_and_nudges_alone_can_be_unsubscribed_from(
     reminded: LearnerContentAssignment, mail: MailServer
 ) -> None:

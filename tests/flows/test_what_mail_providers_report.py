@@ -77,6 +77,7 @@ def remind_by_itself(assignment: LearnerContentAssignment, *, now: datetime = LA
     return mail.error_code or mail.status
 
 
+@pytest.mark.on_every_engine
 def test_each_report_is_on_the_timeline_once_however_often_and_in_whatever_order_it_comes(
     mail: MailServer, subtests: pytest.Subtests
 ) -> None:
@@ -187,6 +188,7 @@ def test_a_mail_that_is_being_sent_is_reported_of_later(mail: MailServer) -> Non
     assert facts(assignment) == []
 
 
+@pytest.mark.on_every_engine
 def test_administrators_of_the_own_organisation_are_written_to_once_and_others_learn_nothing(
     mail: MailServer,
 ) -> None:
@@ -234,6 +236,7 @@ def test_a_corrected_address_is_written_to(mail: MailServer) -> None:
     assert suppressions.reasons(assignment.budget.customer_id, ALICE) == {SuppressionReason.BOUNCED}
 
 
+@pytest.mark.on_every_engine
 def test_it_is_forgotten_with_the_person_and_kept_for_others(mail: MailServer) -> None:
     for learner in (ALICE, "berta@larkspur.example"):
         assignment = given_invited(address=learner)
@@ -246,6 +249,7 @@ def test_it_is_forgotten_with_the_person_and_kept_for_others(mail: MailServer) -
     assert suppressions.reasons(customer.pk, ALICE) == set()
 
 
+@pytest.mark.on_every_engine
 def test_after_two_years_an_address_is_tried_again() -> None:
     customer = given_customer()
     for age in (suppressions.KEPT_FOR, suppressions.KEPT_FOR - timedelta(seconds=1)):

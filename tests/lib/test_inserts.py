@@ -73,3 +73,21 @@ def test_documents_and_texts_that_are_too_long_are_neither_lost_nor_cut(subtests
             transaction.atomic(),
         ):
             inserts.insert_all(rows, size=10)
+
+
+def test_a_row_like_another_has_what_is_its_own_and_new_defaults() -> None:
+    assignment, other = (given_assignment(given_budget(), given_content()) for _ in range(2))
+    model = LearnerContentAssignmentAction(
+        assignment=assignment, action_type=ActionType.NOTIFIED, cycle=1, status=Status.PENDING, created=NOW
+    )
+    model.pk, model._state.adding = 7, False
+    row = inserts.alike(model, pk=None, assignment=other, cycle=2)
+    assert not row.pk
+    assert (row.assignment, row.assignment_id, row.cycle) == (other, other.pk, 2)
+    assert (row.action_type, row.status, row.created) == (ActionType.NOTIFIED, Status.PENDING, NOW)
+    assert row.uuid != model.uuid
+    row.attempt_log.append({"attempt": 1})
+    row.payload["subject"] = "Its own"
+    assert (model.attempt_log, model.payload) == ([], {})
+    assert row._state.adding
+    assert (model.assignment, model.cycle, model._state.adding) == (assignment, 1, False)

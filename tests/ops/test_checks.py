@@ -6,17 +6,26 @@ from typing import Any
 
 import pytest
 from django.core.checks import Tags, run_checks
+from django.core.checks.registry import registry
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.config.environment import email_config
 from bursary.ops import storage
+from bursary.ops.console import SETTINGS
 from tests import issuer, world
 
 
 def ids() -> list[str | None]:
-    return [found.id for found in run_checks() if (found.id or "").startswith("bursary.")]
+    """Return what is found by the checks that every command asks."""
+    return [found.id for found in run_checks(tags=[SETTINGS])]
+
+
+def test_every_command_asks_all_checks_but_those_that_read_data() -> None:
+    checks: list[Any] = registry.get_checks()
+    ours = [one for one in checks if one.__module__.startswith("bursary.")]
+    assert {one.__name__ for one in ours if SETTINGS not in one.tags} == {"check_work", "check_server"}
 
 
 def test_the_defaults_are_fine() -> None:

@@ -15,9 +15,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from bursary.assignments import actions
+from bursary.assignments import actions, failures
 from bursary.assignments.choices import ActionType, Status
-from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.delivery import file_backend
 from bursary.delivery.models import MailServer as MailServer_
@@ -191,6 +191,20 @@ def test_failures_of_the_last_day_are_counted_and_older_ones_are_not() -> None:
     found = health.examine(now=world.NOW + timedelta(minutes=1))
 
     assert (found.status, found.failed_last_day, found.pending) == ("ok", 1, 0)
+
+
+@pytest.mark.on_every_engine
+def test_a_failure_that_was_retried_or_skipped_is_not_counted() -> None:
+    budget = world.given_budget()
+    for address in ("gone@nowhere.invalid", "left@nowhere.invalid", "new@nowhere.invalid"):
+        world.given_assignment(budget, address=address, now=world.NOW)
+    world.deliver(now=world.NOW)
+    uuids = dict(LearnerContentAssignment.objects.values_list("learner_email", "uuid"))
+
+    failures.retry(budget, uuids=[uuids["gone@nowhere.invalid"]], now=world.NOW)
+    failures.skip(budget, uuids=[uuids["left@nowhere.invalid"]], reason="They have left.", now=world.NOW)
+
+    assert health.examine(now=world.NOW).failed_last_day == 1
 
 
 @pytest.mark.on_every_engine

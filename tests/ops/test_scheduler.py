@@ -70,6 +70,7 @@ def test_a_task_that_fails_is_retried_soon_and_stops_no_other(caplog: pytest.Log
     assert "Task broken failed" in caplog.text
 
 
+@pytest.mark.on_every_engine
 def test_personal_data_in_a_database_error_is_neither_stored_nor_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -84,6 +85,7 @@ def test_personal_data_in_a_database_error_is_neither_stored_nor_logged(
     assert ALICE not in caplog.text
 
 
+@pytest.mark.on_every_engine
 def test_a_failing_round_is_logged_without_personal_data(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -130,6 +132,7 @@ def test_a_run_that_outlived_its_lease_writes_nothing() -> None:
     assert (row.summary, row.due_at) == ({"ran": 1}, NOW + timedelta(hours=1, minutes=10))
 
 
+@pytest.mark.on_every_engine
 def test_a_long_run_keeps_its_lease_as_long_as_it_lives() -> None:
     other, at = Recorder(), [NOW]
 
@@ -178,6 +181,7 @@ def test_a_killed_process_stops_no_task_for_longer_than_some_minutes(name: str, 
     assert run(successor, at=NOW + minutes * MINUTE) == [name]
 
 
+@pytest.mark.on_every_engine
 @pytest.mark.django_db(transaction=True)
 def test_among_many_processes_one_runs_it() -> None:
     recorder = Recorder()
@@ -187,6 +191,7 @@ def test_among_many_processes_one_runs_it() -> None:
     assert len(recorder.ran) == 2
 
 
+@pytest.mark.on_every_engine
 def test_every_task_runs_without_an_error() -> None:
     names = scheduler.run_due(clock=lambda: NOW)
     assert names == [task.name for task in TASKS]

@@ -26,7 +26,7 @@ from tests.smtp import MailServer, mail_server
 from tests.world import CATALOG
 
 SLOW_CLIENTS = 200
-AT_MOST_SECONDS = 0.1
+AT_MOST_SECONDS = 2.0  # of a busy machine; what hangs behind slow clients does so until they are cut off
 HALF_A_HEAD = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: "
 HALF_A_BODY = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{"
 ACTIONS = "assignments_learnercontentassignmentaction"

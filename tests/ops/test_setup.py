@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
@@ -151,6 +152,14 @@ def test_what_is_missing_is_asked_for_on_a_terminal(monkeypatch: pytest.MonkeyPa
 
     assert asked == ["The budget's limit in dollars, or unlimited: "]
     assert Budget.objects.get().limit_cents is None
+
+
+def test_the_end_of_the_input_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", Mock(side_effect=EOFError))
+
+    with pytest.raises(CommandError, match="No answer was given"):
+        call_command("setup", **{**ASKED, "limit": None})
 
 
 def test_a_bad_answer_is_asked_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,7 @@ def test_the_id_of_a_log_line_means_the_assignment(caplog: pytest.LogCaptureFixt
     assert shown(named[1])["assignment"]["uuid"] == str(assignment.uuid)
 
 
+@pytest.mark.on_every_engine
 def test_a_batch_and_a_notice_list_their_assignments() -> None:
     budget, content = given_budget(), given_content()
     batch = allocate(budget, content, ALICE, BOB).batch
@@ -113,6 +114,7 @@ def test_a_batch_and_a_notice_list_their_assignments() -> None:
         assert {row["uuid"] for row in listed["assignments"]} == expected
 
 
+@pytest.mark.on_every_engine
 @pytest.mark.parametrize("text", ["", "nothing", "4711", "00000000-0000-4000-8000-000000000000", "9" * 30])
 def test_what_means_nothing_is_said_to_be_unknown(text: str) -> None:
     given_assignment()

@@ -2,13 +2,11 @@
 
 import html
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from django.test import Client
 from django.utils import timezone
-from pytest_django import DjangoDbBlocker
 
 from bursary.access.models import Role
 from bursary.assignments import actions
@@ -19,10 +17,9 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.budgets.models import Budget
 from bursary.dashboard import bulk_questions, bulk_results, bulk_work
 from tests import world
-from tests.dashboard.bulk_forms import (
+from tests.dashboard.bulk.forms import (
     SELECTED,
     form_of,
-    given_five_notified,
     post,
     reminders,
     rows,
@@ -30,32 +27,11 @@ from tests.dashboard.bulk_forms import (
     states,
     text,
 )
-from tests.once import made_once
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def _today(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(hours=1))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _notified(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """A budget with five learners, notified a while ago."""
-    with made_once(django_db_blocker):
-        given_five_notified()
-        yield
-
-
-@pytest.fixture
-def budget(client: Client) -> Budget:
-    """That budget; its administrator is signed in."""
-    budget = Budget.objects.get()
-    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
-    return budget
-
-
+@pytest.mark.on_every_engine
 def test_every_budget_that_gets_its_money_back_is_named_and_all_of_it_added_up(
     client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:

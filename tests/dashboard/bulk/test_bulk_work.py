@@ -1,13 +1,11 @@
 """Work on many assignments: asked first, done batch by batch, each that could not be done by name."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.test import Client
 from django.utils import timezone
-from pytest_django import DjangoDbBlocker
 
 from bursary.access.models import Role
 from bursary.assignments import cancellation, extension
@@ -17,31 +15,9 @@ from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.dashboard import bulk_work
 from tests import world
-from tests.dashboard.bulk_forms import form_of, given_five_notified, post, reminders, rows, send, states, text
-from tests.once import made_once
+from tests.dashboard.bulk.forms import form_of, post, reminders, rows, send, states, text
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _today(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(hours=1))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _notified(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """A budget with five learners, notified a while ago."""
-    with made_once(django_db_blocker):
-        given_five_notified()
-        yield
-
-
-@pytest.fixture
-def budget(client: Client) -> Budget:
-    """That budget; its administrator is signed in."""
-    budget = Budget.objects.get()
-    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
-    return budget
 
 
 def test_nothing_is_done_before_it_is_confirmed(client: Client, budget: Budget) -> None:
@@ -117,6 +93,7 @@ def test_all_that_the_filter_finds_are_reminded(client: Client, budget: Budget) 
     assert reminders() == 5
 
 
+@pytest.mark.on_every_engine
 def test_it_is_refused_where_the_count_has_changed_since(client: Client, budget: Budget) -> None:
     question = text(post(client, verb="cancel", everything="yes", query=""))
     cancellation.cancel(budget, uuids=[rows()[0].uuid], now=world.NOW)
@@ -149,6 +126,7 @@ def test_a_long_list_is_done_in_batches_and_says_how_far_it_is(
     assert set(states()) == {State.CANCELLED}
 
 
+@pytest.mark.on_every_engine
 def test_what_failed_is_retried(client: Client, budget: Budget) -> None:
     world.given_assignment(budget, world.given_content(), address="leo@nowhere.invalid")
     world.deliver()

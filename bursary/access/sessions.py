@@ -1,0 +1,24 @@
+"""Sessions in Django's table, as Django keeps them, read by a statement that is prepared."""
+
+from django.contrib.sessions.backends import db
+from django.contrib.sessions.models import Session
+from django.utils import timezone
+
+from bursary.lib.prepared import PreparedSelect, Slot
+
+_SESSION = PreparedSelect(
+    lambda: Session.objects.filter(
+        session_key=Slot("key", Session._meta.get_field("session_key")),
+        expire_date__gt=Slot("now", Session._meta.get_field("expire_date")),
+    )
+)
+
+
+class SessionStore(db.SessionStore):
+    """Django's store in the database. Its name is part of the key that signs what is stored."""
+
+    def _get_session_from_db(self) -> Session | None:
+        found: Session | None = _SESSION.first(key=self.session_key, now=timezone.now())
+        if found is None:
+            self._session_key = None
+        return found

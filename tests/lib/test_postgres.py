@@ -1,0 +1,35 @@
+"""Instants of PostgreSQL are those that Django reads, however they are written."""
+
+from datetime import UTC, datetime
+
+import pytest
+from django.db import DataError, connection, transaction
+
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.only_on("postgresql", because="it reads what PostgreSQL sends"),
+]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("2026-11-27 12:00:00+00", "2026-11-27 12:00:00.5+00", "2026-11-27 12:00:00.123456+00"),
+        *("0099-03-02 00:00:00+00", "9999-12-31 23:59:59.999999+00", "2026-11-27 12:00:00+05:30"),
+    ],
+)
+def test_an_instant_is_read_in_utc(written: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s::timestamptz, ARRAY[%s::timestamptz], NULL::timestamptz", [written] * 2)
+        one, several, none = cursor.fetchone()
+    assert one == datetime.fromisoformat(written)
+    assert one.tzinfo is UTC
+    assert (several, none) == ([one], None)
+
+
+def test_what_is_no_instant_of_pythons_is_an_error() -> None:
+    for written in ("infinity", "10000-01-01", "0099-03-02 BC"):
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT %s::timestamptz", [written])
+            with pytest.raises(DataError):
+                cursor.fetchone()

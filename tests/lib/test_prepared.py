@@ -1,0 +1,139 @@
+"""A statement with SQL that is built once gives what its query set gives, with other values each time."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from threading import Thread
+from typing import Any, NoReturn
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.db.models import Q, QuerySet
+from pytest_django import DjangoAssertNumQueries
+
+from bursary.access.models import LearnerLink
+from bursary.budgets.models import Budget, Customer
+from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.replica.models import ContentMetadata
+from tests.world import NOW, given_budget, given_content, given_customer
+
+pytestmark = pytest.mark.django_db
+
+
+def links(count: int) -> list[LearnerLink]:
+    """Return links of one customer, stored, a second apart."""
+    customer = given_customer()
+    return [
+        LearnerLink.objects.create(
+            customer=customer,
+            learner_key=f"key-{number}",
+            mailbox_key=f"key-{number}" if number % 2 else None,
+            learner_email=f"{number}%s@learners.example",
+            created=NOW + timedelta(seconds=number),
+        )
+        for number in range(count)
+    ]
+
+
+def slot(name: str, model: Any, field: str) -> Slot:
+    return Slot(name, model._meta.get_field(field))
+
+
+def test_rows_are_those_of_the_query_set_with_any_values(subtests: pytest.Subtests) -> None:
+    links(4)
+
+    def asked(keys: Any, since: Any, one: Any) -> QuerySet[LearnerLink, Any]:
+        either = Q(learner_key__in=keys) | Q(mailbox_key=one)
+        rows = LearnerLink.objects.filter(either, created__gte=since, learner_email__contains="%s@")
+        return rows.order_by("pk").values_list("learner_key", "created")
+
+    prepared = PreparedSelect(
+        lambda: asked(
+            slot("keys", LearnerLink, "learner_key"),
+            slot("since", LearnerLink, "created"),
+            slot("one", LearnerLink, "mailbox_key"),
+        )
+    )
+    later = NOW + timedelta(seconds=2)
+    for keys, since, one in (
+        ([], NOW, None),  # NULL: the links without a mailbox key are not found by it
+        (["key-0"], NOW, "key-1"),
+        (["key-0", "key-2", "key-3"], NOW, "none"),
+        ({"key-0", "key-2", "key-3"}, later, "key-3"),
+        ((), later, "key-3"),
+    ):
+        with subtests.test(keys=keys, since=since, one=one):
+            expected = LearnerLink.objects.none().values_list("learner_key", "created")
+            if keys or one is not None:
+                expected = asked(keys, since, one or "none")
+            assert prepared.read(keys=keys, since=since, one=one) == list(expected)
+
+
+def test_values_and_columns_are_converted_as_their_fields_are(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    budget, other = given_budget(), given_budget()
+    content = given_content(partners=[{"name": "Riverside"}], price_cents=None)
+    of_uuid = PreparedSelect(
+        lambda: Budget.objects.select_related("customer").filter(uuid=slot("uuid", Budget, "uuid"))
+    )
+    of_key = PreparedSelect(
+        lambda: ContentMetadata.objects.only("partners", "price_cents").filter(
+            content_key__in=slot("keys", ContentMetadata, "content_key")
+        )
+    )
+    for one in (budget, other):
+        with django_assert_num_queries(1):
+            found = of_uuid.first(uuid=one.uuid)
+            assert (found, found.uuid, found.customer.uuid) == (one, one.uuid, one.customer.uuid)
+    assert of_uuid.first(uuid=uuid4()) is None
+    with django_assert_num_queries(1):
+        found = of_key.first(keys=[content.content_key])
+        assert (found.partners, found.price_cents) == ([{"name": "Riverside"}], None)
+    with django_assert_num_queries(1):
+        assert found.title == content.title  # deferred, as in the query set
+    found.price_cents = 7
+    with django_assert_num_queries(1):
+        found.save(update_fields=["price_cents"])  # a row that is stored
+    content.refresh_from_db()
+    assert content.price_cents == 7
+
+
+def test_the_sql_is_built_once() -> None:
+    built: list[None] = []
+
+    def asked() -> QuerySet[Customer]:
+        built.append(None)
+        return Customer.objects.filter(slug=slot("slug", Customer, "slug"))
+
+    prepared, customer = PreparedSelect(asked), given_customer()
+    assert [prepared.first(slug=one) for one in (customer.slug, "none", customer.slug)] == [
+        *(customer, None),
+        customer,
+    ]
+    assert len(built) == 1
+
+
+def test_each_thread_asks_by_its_own_connection() -> None:
+    prepared = PreparedSelect(lambda: Customer.objects.filter(slug=slot("slug", Customer, "slug")))
+    assert prepared.read(slug="none") == []
+    asked: list[str] = []
+
+    class Asked(Exception):
+        """The statement has come to this thread's connection, and goes no further."""
+
+    def stopped(_execute: Callable[..., Any], sql: str, *_more: Any) -> NoReturn:
+        asked.append(sql)
+        raise Asked
+
+    def in_thread() -> None:
+        try:
+            with connection.execute_wrapper(stopped), pytest.raises(Asked):
+                prepared.read(slug="none")
+        finally:
+            connection.close()
+
+    thread = Thread(target=in_thread)
+    thread.start()
+    thread.join(timeout=60)
+    assert len(asked) == 1
