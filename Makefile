@@ -16,7 +16,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 # Compiling what a process imports takes it longer than to import it, and `make test` starts about a hundred.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-mariadb package soak fuzz faults bench performance memory catalogs pages mails routes node client mutants \
+.PHONY: help run test test-mariadb package soak fuzz faults bench modes growth load smoke performance memory catalogs pages mails routes node client mutants \
 	messages screenshots check clean
 
 help:
@@ -72,16 +72,30 @@ faults: .venv/.dev  ## Kill workers at random on every engine and executor, and 
 
 SCALE ?= small
 DB ?= sqlite postgres
-FIGURES_OF_BENCH = $(CURDIR)/.venv/bench.jsonl
+MEASURED = $(CURDIR)/.venv/measured
 bench: .venv/.dev  ## Measure against SQL by hand; fails above 1.5 times a target (SCALE=small|100k|1m DB=sqlite|postgres|mariadb, ONLY=lists …)
-	@rm -f $(FIGURES_OF_BENCH); failed=; for database in $(DB); do \
-		$(BIN)/python -m bench.run --db $$database --scale $(SCALE) --out $(FIGURES_OF_BENCH) $(if $(ONLY),--only $(ONLY)) \
+	@mkdir -p $(MEASURED); failed=; for database in $(DB); do figures=$(MEASURED)/bench-$(SCALE)-$$database.jsonl; \
+		$(if $(ONLY),,rm -f $$figures;) $(BIN)/python -m bench.run --db $$database --scale $(SCALE) --out $$figures $(if $(ONLY),--only $(ONLY)) \
 			|| failed="$$failed $$database"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "Above target on:$$failed" >&2; exit 1; fi
 
-performance: .venv/.dev  ## Write docs/performance.md anew, from the figures of the last `make bench`
-	@$(BIN)/python -m bench.report $(FIGURES_OF_BENCH)
+modes: .venv/.dev  ## Measure the replica against fetch and cache, with an upstream that takes 0 and 100 ms
+	@mkdir -p $(MEASURED); rm -f $(MEASURED)/modes.jsonl; $(BIN)/python -m bench.modes --out $(MEASURED)/modes.jsonl
+
+MOST ?= 1000000
+growth: .venv/.dev  ## Measure how cost grows with what there is, and draw it in docs/images by `make performance` (MOST=…)
+	@mkdir -p $(MEASURED); rm -f $(MEASURED)/growth.jsonl; $(BIN)/python -m bench.growth --most $(MOST) --out $(MEASURED)/growth.jsonl
+
+SECONDS ?= 10
+load: .venv/.dev  ## Send the served API a mix of requests by 1 to 64 connections; fails at a 5xx or a deadlock (SECONDS=… for each)
+	@mkdir -p $(MEASURED); rm -f $(MEASURED)/load.jsonl; $(BIN)/python -m bench.load --seconds $(SECONDS) --out $(MEASURED)/load.jsonl
+
+smoke: .venv/.dev  ## Run modes, growth and load once at a tiny size
+	BURSARY_TEST_BENCH=1 $(BIN)/python -m pytest -n0 $(ARGS) tests/bench/test_scripts.py
+
+performance: .venv/.dev  ## Write docs/performance.md and its pictures anew, from the last figures of bench, modes, growth and load
+	@$(BIN)/python -m bench.report $(wildcard $(MEASURED)/bench-small-*.jsonl $(MEASURED)/bench-1*.jsonl $(MEASURED)/modes.jsonl $(MEASURED)/growth.jsonl $(MEASURED)/load.jsonl)
 
 COURSES ?= 100000
 memory: .venv/.dev  ## Measure the memory that a refresh needs, ten times the content against once (COURSES=…)

@@ -22,6 +22,7 @@ from bursary.assignments.models import AllocationBatch
 from bursary.assignments.models import LearnerContentAssignment as Assignment
 from bursary.assignments.models import LearnerContentAssignmentAction as Action
 from bursary.budgets.models import Account, Budget
+from bursary.replica.models import ContentMetadata
 from tests import many, world
 
 FEW, MANY = 1_000, 10_000
@@ -49,8 +50,9 @@ def raw_statements() -> tuple[str, ...]:
     return (
         f"UPDATE {Account._meta.db_table} SET {held.replace('budget', 'account')}",
         f"UPDATE {Budget._meta.db_table} SET {held}",
-        f"SELECT a.id FROM {HERE.learners} JOIN {assignments} a ON a.mailbox_key = new.k"
-        f" WHERE a.budget_id = %(budget)s AND a.content_key = %(key)s {_locking('a')}",
+        # CROSS JOIN: SQLite would read the whole budget first, and look each row up in the list.
+        f"SELECT a.id FROM {HERE.learners} CROSS JOIN {assignments} a WHERE a.mailbox_key = new.k"
+        f" AND a.budget_id = %(budget)s AND a.content_key = %(key)s {_locking('a')}",
         f"{HERE.ignoring} {links} (customer_id, learner_key, mailbox_key, learner_email, created)"
         f" SELECT %(customer)s, new.k, new.k, new.a, %(now)s FROM {HERE.learners} WHERE true {HERE.ignored}",
         f"INSERT INTO {assignments} ({names}) SELECT {values} FROM {HERE.learners}"
@@ -97,9 +99,11 @@ def fresh(count: int) -> list[str]:
 class Stage:
     """A budget, its content, one assignment as a template, and an administrator's client."""
 
-    def __init__(self, *, others: int = 0, now: datetime | None = None) -> None:
+    def __init__(
+        self, *, others: int = 0, now: datetime | None = None, content: ContentMetadata | None = None
+    ) -> None:
         self.budget = world.given_budget()
-        self.content = world.given_content()
+        self.content = content or world.given_content()
         ada = world.given_user(Role.ADMINISTRATOR, customer=self.budget.customer)
         self.now = now or datetime.now(UTC)
         world.allocate(self.budget, self.content, "first@many.example", now=self.now)

@@ -1,6 +1,6 @@
 """What a learner's dashboard costs: `credits_available` for 1, 50 and 200 assignments."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -9,7 +9,8 @@ from django.test import Client
 from bench.scales import Scale
 from bench.stage import Case, Way, let_the_database_settle
 from bursary.access.models import Role
-from tests import world
+from bursary.replica.models import ContentMetadata
+from tests import many, world
 
 COUNTS = (1, 50, 200)
 
@@ -17,20 +18,21 @@ COUNTS = (1, 50, 200)
 class Stage:
     """Learners of one organisation, each with so many assignments of as many courses."""
 
-    def __init__(self) -> None:
-        self.budget = world.given_budget()
-        courses = [world.given_content(title=f"Course {number}") for number in range(max(COUNTS))]
+    def __init__(self, counts: Sequence[int] = COUNTS, *, courses: Sequence[ContentMetadata] = ()) -> None:
+        self.budget, now = world.given_budget(), datetime.now(UTC)
+        courses = courses or [world.given_content(title=f"Course {number}") for number in range(max(counts))]
         self.clients = {}
-        for count in COUNTS:
+        for count in counts:
             address = f"learner-{count}@learners.example"
             learner = world.given_user(
                 Role.LEARNER, customer=self.budget.customer, username=address, email=address
             )
-            for content in courses[:count]:
-                world.allocate(self.budget, content, address, now=datetime.now(UTC))
+            world.allocate(self.budget, courses[0], address, now=now)
+            many.deliver(self.budget, now=now)
+            if count > 1:
+                many.copy_for_courses(self.budget.assignments.latest("pk"), courses[1:count])
             self.clients[count] = Client()
             self.clients[count].force_login(learner)
-        world.deliver(now=datetime.now(UTC))
 
     def ask(self, count: int, _given: object) -> None:
         """Ask for the assignments of the learner who has so many."""

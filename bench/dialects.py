@@ -25,7 +25,7 @@ class Dialect:
     locks: str
     skips: str
     numbers: str
-    """A relation `numbers(number)`, from 1."""
+    """A relation `numbers(number)`, from one number to another."""
     sha256: str
     moment: str
     """So many days and seconds from now, for statements without parameters."""
@@ -49,7 +49,7 @@ _DIALECTS = {
         ignored="ON CONFLICT DO NOTHING",
         locks="FOR NO KEY UPDATE",
         skips="FOR NO KEY UPDATE SKIP LOCKED",
-        numbers="generate_series(1, {}) numbers(number)",
+        numbers="generate_series({}, {}) numbers(number)",
         sha256="encode(sha256(({})::bytea), 'hex')",
         moment="now() + ({}) * interval '1 day' + ({}) * interval '1 second'",
     ),
@@ -62,8 +62,8 @@ _DIALECTS = {
         ignored="",
         locks="",
         skips="",
-        numbers="(WITH RECURSIVE n(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM n WHERE number < {})"
-        " SELECT number FROM n) numbers",
+        numbers="(WITH RECURSIVE n(number) AS (SELECT {} UNION ALL"
+        " SELECT number + 1 FROM n WHERE number < {}) SELECT number FROM n) numbers",
         sha256="SHA256({})",  # Django's
         moment="strftime('%Y-%m-%d %H:%M:%f', 'now', ({}) || ' days', ({}) || ' seconds')",
         least="min",
@@ -78,7 +78,7 @@ _DIALECTS = {
         joined="CONCAT('link:', {})",
         locks="FOR UPDATE",
         skips="FOR UPDATE SKIP LOCKED",
-        numbers="(SELECT CAST(seq AS SIGNED) AS number FROM seq_1_to_{}) numbers",  # MariaDB's
+        numbers="(SELECT CAST(seq AS SIGNED) AS number FROM seq_{}_to_{}) numbers",  # MariaDB's
         address="CONCAT('learner-', number, '@many.example')",
         sha256="SHA2({}, 256)",
         moment="NOW(6) + INTERVAL ({}) DAY + INTERVAL ({}) SECOND",

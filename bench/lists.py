@@ -57,7 +57,8 @@ class Stage:
     def __init__(self, count: int) -> None:
         self.budget = world.given_budget()
         ada = world.given_user(Role.ADMINISTRATOR, customer=self.budget.customer)
-        many.fill(self.budget, count)
+        if count:
+            many.fill(self.budget, count)
         self.url = reverse("assignments", args=[self.budget.assignment_configuration_uuid])
         self.client = Client()
         self.client.force_login(ada)

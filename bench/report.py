@@ -1,4 +1,4 @@
-"""Writes docs/performance.md from the lines of `make bench`: `python -m bench.report FILE`."""
+"""Writes docs/performance.md, with its pictures, from measured figures: `python -m bench.report FILE …`."""
 
 import json
 import sys
@@ -6,16 +6,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench import sections
 from bench.targets import TARGETS
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-BUSY = 1.0
-"""The load average at the start from which on a machine is said to have been busy."""
+IMAGES = PAGE.parent / "images"
 
 HEAD = """# How fast it is, and why not faster
 
 Read this page to judge whether Bursary is fast enough for you, and to see what a change has cost. It is
-written by `make performance`, from the figures of `make bench`: edit `bench/report.py` rather than this page.
+written by `make performance`, from the figures that are there: edit `bench/report.py` and `bench/sections.py`
+rather than this page.
 
 ## Read the tables
 
@@ -35,7 +36,10 @@ written by `make performance`, from the figures of `make bench`: edit `bench/rep
 ```console
 $ make bench                          # SQLite and PostgreSQL, small; a few minutes
 $ make bench SCALE=1m DB=postgres     # a budget of a million assignments; also DB=mariadb, DB=sqlite
-$ make performance                    # this page anew, from the figures of the last make bench
+$ make modes                          # the replica against fetch and cache; some minutes
+$ make growth                         # how cost grows, to a million; MOST=10000 for a few minutes
+$ make load                           # the served API under load; a few minutes
+$ make performance                    # this page anew, from the last figures of each of these
 ```
 
 `make bench` ends with an error where a case takes half as much again as its target. Other measurements have
@@ -69,37 +73,60 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def page(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the page: a table for each run, what limits each case, and where targets come from."""
-    runs: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    limits: dict[str, str] = {}
+def page(rows: Iterable[Mapping[str, Any]]) -> tuple[str, dict[str, str]]:
+    """Return the page, and its pictures by the names of their files."""
+    by_kind: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        runs.setdefault((row["machine"]["engine"], row["machine"]["scale"]), []).append(row)
-        limits[row["case"]] = row["limits"]
-    parts = [HEAD.rstrip()]
-    for (_engine, scale), found in runs.items():
-        on = found[0]["machine"]
-        state = "busy with other work" if float(on["load"]) > BUSY else "otherwise idle"
-        parts += [
-            f"## See what {on['versions'].rpartition(', ')[2]} takes, {scale}",
-            f"{on['date']}; {on['processor']}, {state} (load average {on['load']} at the start);\n"
-            f"{on['versions']}.",
-            table(found),
-        ]
-    parts.append("## See what limits each case")
-    parts.append("\n".join(f"- **{case}**: {said}" for case, said in limits.items()))
+        by_kind.setdefault(row.get("kind", "bench"), []).append(row)
+    parts, pictures = [HEAD.rstrip()], dict[str, str]()
+    if found := by_kind.get("bench"):
+        parts += against_the_floor(found)
+    if found := by_kind.get("modes"):
+        parts.append(sections.modes(found))
+    for kind, section in (("growth", sections.grown), ("load", sections.loaded)):
+        if found := by_kind.get(kind):
+            written, drawn = section(found)
+            parts.append(written)
+            pictures |= drawn
     parts.append("## See where the targets come from")
     parts.append(
         "They stand in `bench/targets.py`.\n\n| case | at most | from |\n| --- | --- | --- |\n"
         + "\n".join(f"| {case} | {target} | {target.source} |" for case, target in TARGETS.items())
     )
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts) + "\n", pictures
+
+
+def against_the_floor(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return a table for each engine and scale, and what limits each case; a case's last figure counts."""
+    runs: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    limits: dict[str, str] = {}
+    for row in rows:
+        runs.setdefault((row["machine"]["engine"], row["machine"]["scale"]), {})[row["case"]] = row
+        limits[row["case"]] = row["limits"]
+    parts = []
+    for (_engine, scale), found in runs.items():
+        on = next(iter(found.values()))["machine"]
+        parts += [
+            f"## See what {on['versions'].rpartition(', ')[2]} takes, {scale}",
+            sections.measured_on(on),
+            table(found.values()),
+        ]
+    parts.append("## See what limits each case")
+    parts.append("\n".join(f"- **{case}**: {said}" for case, said in limits.items()))
+    return parts
 
 
 def main() -> None:
-    """Write the page."""
-    lines = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
-    PAGE.write_text(page(json.loads(line) for line in lines), encoding="utf-8")
+    """Write the page and the pictures, in place of all earlier ones."""
+    if not sys.argv[1:]:
+        sys.exit("Nothing has been measured yet: begin with make bench.")
+    lines = [line for file in sys.argv[1:] for line in Path(file).read_text(encoding="utf-8").splitlines()]
+    written, pictures = page(json.loads(line) for line in lines)
+    PAGE.write_text(written, encoding="utf-8")
+    for file in IMAGES.glob("*.svg"):
+        file.unlink()
+    for name, drawn in pictures.items():
+        (IMAGES / name).write_text(drawn, encoding="utf-8")
 
 
 if __name__ == "__main__":

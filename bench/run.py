@@ -6,11 +6,9 @@ which `bench/report.py` writes docs/performance.md.
 """
 
 import argparse
-import platform
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 
 from bench import stage
@@ -19,30 +17,6 @@ from bench.scales import SCALES, Scale
 
 GROUPS = ("claims", "sweeps", "replica", "credits", "allocate", "lists")
 """In this order: claims and sweeps take everything that is due, of whatever budget."""
-
-
-def machine(engine: str, scale: str) -> dict[str, str]:
-    """Return what the figures depend on: processor, versions, date, and what else the machine does."""
-    from django.db import connection  # noqa: PLC0415  # needs the settings
-
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    version = {
-        "sqlite": "SELECT 'SQLite ' || sqlite_version()",
-        "postgres": "SELECT 'PostgreSQL ' || current_setting('server_version')",
-        "mariadb": "SELECT CONCAT('MariaDB ', version())",
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(version[engine])
-        [server] = cursor.fetchone()
-    return {
-        "engine": engine,
-        "scale": scale,
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "processor": f"{len(models)} x {models[0] if models else platform.machine()}",
-        "versions": f"Python {platform.python_version()}, Django {metadata.version('django')}, {server}",
-        "load": Path("/proc/loadavg").read_text(encoding="ascii").split()[0],
-    }
 
 
 def figures(engine: str, scale: Scale, *, only: list[str]) -> Iterator[stage.Figure]:
@@ -62,7 +36,7 @@ def main() -> int:
     chosen = parser.parse_args()
     found = []
     with stage.database(chosen.db):
-        head = machine(chosen.db, chosen.scale)
+        head = stage.machine(chosen.db, chosen.scale)
         for figure in figures(chosen.db, SCALES[chosen.scale], only=chosen.only):
             found.append(figure.row() | {"machine": head})
             line = figure.line(head)

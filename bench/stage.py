@@ -7,12 +7,17 @@ else the machine does counts for little; the time on the clock is reported besid
 
 import json
 import os
+import platform
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +49,7 @@ class Case:
     limits: str = ""
     """What limits it, in a sentence."""
     rounds: int = ROUNDS
+    warm_ups: int = 1
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,11 @@ class Figure:
 
 @contextmanager
 def database(engine: str) -> Iterator[None]:
-    """Make a database in a temporary folder, migrate it, and set Django up in this process."""
+    """Make a database in a temporary folder, migrate it, and set Django up in this process.
+
+    SIGTERM ends the process as an error does, so that no server is left.
+    """
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="bursary-bench-") as folder:
         os.environ["XDG_RUNTIME_DIR"] = folder
         url, throw_away = _STARTED[engine](Path(folder))
@@ -130,6 +140,30 @@ def _mariadb(folder: Path) -> tuple[str, Callable[[], None]]:
 _STARTED = {"sqlite": _sqlite, "postgres": _postgres, "mariadb": _mariadb}
 
 
+def machine(engine: str, scale: str) -> dict[str, str]:
+    """Return what the figures depend on: processor, versions, date, and what else the machine does."""
+    from django.db import connection  # noqa: PLC0415  # needs the settings
+
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    version = {
+        "sqlite": "SELECT 'SQLite ' || sqlite_version()",
+        "postgres": "SELECT 'PostgreSQL ' || current_setting('server_version')",
+        "mariadb": "SELECT CONCAT('MariaDB ', version())",
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(version[engine])
+        [server] = cursor.fetchone()
+    return {
+        "engine": engine,
+        "scale": scale,
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "processor": f"{len(models)} x {models[0] if models else platform.machine()}",
+        "versions": f"Python {platform.python_version()}, Django {metadata.version('django')}, {server}",
+        "load": Path("/proc/loadavg").read_text(encoding="ascii").split()[0],
+    }
+
+
 def processor_ms() -> float:
     """Return the processor time, in milliseconds, of this process and of the database's work for it.
 
@@ -151,10 +185,10 @@ def processor_ms() -> float:
 
 
 def measured(case: Case, *, engine: str) -> Figure:
-    """Run both ways in turn, `rounds` times after once to warm up, and return the medians."""
+    """Run both ways in turn, `rounds` times after `warm_ups`, and return the medians."""
     ways = {"floor": case.floor, "ours": case.ours}
     took: dict[str, list[tuple[float, float]]] = {name: [] for name, way in ways.items() if way}
-    for number in range(1 + case.rounds):
+    for number in range(-case.warm_ups, case.rounds):
         for name in took:
             way = ways[name]
             assert way  # for the type checker
@@ -162,7 +196,7 @@ def measured(case: Case, *, engine: str) -> Figure:
             before, began = processor_ms(), time.perf_counter()
             way.work(given)
             wall = (time.perf_counter() - began) * 1000
-            if number:
+            if number >= 0:
                 took[name].append((processor_ms() - before, wall))
     medians = {
         name: [round(statistics.median(one), 2) for one in zip(*times, strict=True)]

@@ -17,7 +17,7 @@ from bursary.assignments.models import FAR_FUTURE
 from bursary.assignments.models import LearnerContentAssignment as Assignment
 from bursary.assignments.models import LearnerContentAssignmentAction as Action
 from bursary.budgets.models import Account, Budget
-from tests import world
+from tests import many, world
 
 STARTS = timedelta(days=30)
 """From the allocation to the start of its content."""
@@ -94,11 +94,10 @@ def filled(count: int, *, after: timedelta, notified: bool = True) -> Due:
     now = world.NOW
     budget = world.given_budget(nudge_days_before="7")
     content = world.given_content(start_date=now + STARTS)
-    world.allocate(budget, content, *world.addresses(count), now=now)
+    world.allocate(budget, content, world.ALICE, now=now)
     if notified:
-        theirs = Action.objects.filter(assignment__budget=budget, status=Status.PENDING)
-        theirs.update(status=Status.DONE, completed_at=now, due_at=None, early=None)
-        budget.assignments.update(learner_state=LearnerState.WAITING)
+        many.deliver(budget, now=now)
+    many.copy(budget.assignments.get(), count - 1)
     budget.refresh_from_db()
     [nudge] = reminder_dates.nudges(budget, starts_at=now + STARTS)
     return Due(budget, now + after, nudge)

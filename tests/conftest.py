@@ -37,6 +37,7 @@ hypothesis_settings.load_profile("any machine")
 # constraints, races, migrations, claims, orderings, filters, JSON, flows, faults.
 ON_SQLITE_ONLY = [
     *("architecture", "docs", "config"),  # read the code, the pages and the settings
+    *("bench/test_curves.py", "bench/test_sections.py", "bench/test_scripts.py"),  # draw given figures
     *("catalog", "enterprise_catalog", "upstream"),  # parse, and talk HTTP
     *("ops/test_admin.py", "ops/test_migrate.py", "browser"),  # pages
     # Pages: forms, words, permissions and links. What pages alone ask the database is on the other list.

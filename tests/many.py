@@ -1,17 +1,22 @@
 """Many assignments of one budget, made by a few statements: a year of them, in every status."""
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from django.db import connection, models
 
 from bench.dialects import HERE
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.budgets.models import Budget
+from bursary.budgets.models import Account, Budget
+from bursary.replica.models import ContentMetadata
 from tests import world
 
 COURSES = 20
 EVERY_FAILURE = 50
 """Of so many assignments, the mail of one could not be sent."""
 EVERY_REFUND = 1000
+
 _FAILED, _REFUNDED = f"number % {EVERY_FAILURE} = 1", f"number % {EVERY_REFUND} = 2"
 _STATUS = "((number - number % 7) / 7) % 20"
 _STATE = (
@@ -25,10 +30,14 @@ _LEARNER_STATE = (
 )
 
 
-def fill(budget: Budget, count: int) -> None:
-    """Copy delivered assignments of the budget, with their actions, until there are so many."""
+def fill(budget: Budget, count: int, *, among: Sequence[Budget] = (), first: int = 1) -> None:
+    """Copy delivered assignments of the budget, with their actions, until there are so many.
+
+    The copies are spread `among` other budgets whose keys follow each other, from learner `first` on.
+    """
     address, allocated = HERE.address, HERE.moment.format("0 - number % 360", "0 - number")
-    templates = _delivered(budget)
+    templates, last = _delivered(budget), first + count - COURSES - 1
+    owners = [one.pk for one in among] or [budget.pk]
     table, actions = LearnerContentAssignment._meta.db_table, LearnerContentAssignmentAction._meta.db_table
 
     def template(number: str) -> str:
@@ -37,12 +46,12 @@ def fill(budget: Budget, count: int) -> None:
 
     _copy(
         LearnerContentAssignment,
-        f"{HERE.numbers.format(count - COURSES)} JOIN {table} t ON t.id = {template('number')}",
+        f"{HERE.numbers.format(first, last)} JOIN {table} t ON t.id = {template('number')}",
         {
             "uuid": HERE.uuid,
+            "budget_id": f"{min(owners)} + number % {len(owners)}",
             "learner_email": address,
-            "learner_key": HERE.sha256.format(address),
-            "mailbox_key": HERE.sha256.format(address),
+            **dict.fromkeys(("learner_key", "mailbox_key"), HERE.sha256.format(address)),
             "state": _STATE,
             "learner_state": _LEARNER_STATE,
             "allocated_at": allocated,
@@ -55,20 +64,75 @@ def fill(budget: Budget, count: int) -> None:
     _copy(
         LearnerContentAssignmentAction,
         f"{table} a JOIN {actions} t ON t.assignment_id = {template('a.id')} "
-        f"WHERE a.budget_id = {budget.pk} AND a.id > {max(templates)}",
+        f"WHERE a.id > {max(templates)} AND a.budget_id BETWEEN {min(owners)} AND {max(owners)}",
         {"uuid": HERE.uuid, "assignment_id": "a.id", "recipient": "a.learner_email"},
     )
     _count()
+    _let_mails_fail()
+
+
+def _let_mails_fail() -> None:
+    """Let the mails of those that are to have failed fail."""
     mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
     why = {"error_reason": ErrorReason.EMAIL_ERROR, "error_code": "address_rejected"}
     mails.filter(assignment__learner_state=LearnerState.FAILED).update(status=Status.FAILED, **why)
     _count()
 
 
+def deliver(budget: Budget, *, now: datetime) -> None:
+    """Note that each learner of the budget was notified, and nothing else of it waits; no mail is sent."""
+    waiting = LearnerContentAssignmentAction.objects.filter(assignment__budget=budget, status=Status.PENDING)
+    waiting.update(status=Status.DONE, completed_at=now, due_at=None, early=None)
+    budget.assignments.update(learner_state=LearnerState.WAITING)
+
+
+def copy(template: LearnerContentAssignment, count: int) -> None:
+    """Copy an assignment, with its actions, for so many more learners, and hold the money for them."""
+    budget = template.budget
+    table, actions = LearnerContentAssignment._meta.db_table, LearnerContentAssignmentAction._meta.db_table
+    key = HERE.sha256.format(HERE.address)
+    _copy(
+        LearnerContentAssignment,
+        f"{HERE.numbers.format(1, count)} JOIN {table} t ON t.id = {template.pk}",
+        {"uuid": HERE.uuid, "learner_email": HERE.address, "learner_key": key, "mailbox_key": key},
+    )
+    _copy(
+        LearnerContentAssignmentAction,
+        f"{table} a JOIN {actions} t ON t.assignment_id = {template.pk} "
+        f"WHERE a.budget_id = {budget.pk} AND a.id > {template.pk}",
+        {"uuid": HERE.uuid, "assignment_id": "a.id", "recipient": "a.learner_email"},
+    )
+    held = models.F("held_cents") + count * template.price_cents
+    for model, pk in ((Account, budget.account_id), (Budget, budget.pk)):
+        model._default_manager.filter(pk=pk).update(held_cents=held)
+    _count()
+
+
+def copy_for_courses(template: LearnerContentAssignment, courses: Sequence[ContentMetadata]) -> None:
+    """Copy an assignment, with its actions, for each of these courses."""
+    content = ContentMetadata._meta.db_table
+    table, actions = LearnerContentAssignment._meta.db_table, LearnerContentAssignmentAction._meta.db_table
+    _copy(
+        LearnerContentAssignment,
+        f"{content} c JOIN {table} t ON t.id = {template.pk} "
+        f"WHERE c.id IN ({', '.join(str(course.pk) for course in courses)})",
+        {"uuid": HERE.uuid, "content_id": "c.id", "content_key": "c.content_key"},
+    )
+    _copy(
+        LearnerContentAssignmentAction,
+        f"{table} a JOIN {actions} t ON t.assignment_id = {template.pk} "
+        f"WHERE a.learner_key = '{template.learner_key}' AND a.id > {template.pk}",
+        {"uuid": HERE.uuid, "assignment_id": "a.id"},
+    )
+    _count()
+
+
 def _count() -> None:
     """Let the database count what was filled in: else PostgreSQL may join two tables row by row."""
     tables = [one._meta.db_table for one in (LearnerContentAssignment, LearnerContentAssignmentAction)]
-    if connection.vendor != "mysql":
+    if connection.vendor == "postgresql":
+        counting = f"ANALYZE {', '.join(tables)}"
+    elif connection.vendor == "sqlite":
         counting = "ANALYZE"
     elif connection.in_atomic_block:
         return  # there it would commit, and a test's rows would stay

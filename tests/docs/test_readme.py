@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from django.core.management import call_command, get_commands, load_command_class
@@ -92,7 +93,7 @@ def test_every_link_leads_somewhere() -> None:
 
 def test_each_picture_is_there_in_light_and_dark_and_small() -> None:
     shown = re.findall(r'"(docs/images/[^"]+)"', page("README.md"))
-    pictures = sorted((ROOT / "docs" / "images").iterdir())
+    pictures = sorted((ROOT / "docs" / "images").glob("*.png"))
 
     assert sorted(ROOT / file for file in shown) == pictures
     assert len(pictures) == 2 * len({file.name.rpartition("-")[0] for file in pictures}) == 12
@@ -101,6 +102,17 @@ def test_each_picture_is_there_in_light_and_dark_and_small() -> None:
         content = file.read_bytes()
         assert len(content) <= 150_000, file.name
         assert int.from_bytes(content[16:20], "big") == 1440  # the width, in a PNG's first chunk
+
+
+def test_each_picture_of_measurements_is_shown_by_their_page() -> None:
+    shown = re.findall(r"\]\(images/([^)]+)\)", page("docs/performance.md"))
+    pictures = sorted(
+        set((ROOT / "docs" / "images").iterdir()) - set((ROOT / "docs" / "images").glob("*.png"))
+    )
+
+    assert sorted(shown) == [file.name for file in pictures]
+    for file in pictures:
+        assert ElementTree.parse(file).getroot().tag.endswith("}svg"), file.name
 
 
 def test_every_decision_is_linked_and_numbered_once() -> None:

@@ -1,0 +1,183 @@
+"""The served API under load: `python -m bench.load [--seconds 10] [--assignments 100000] [--out FILE]`.
+
+`bursary serve` with two workers, and a PostgreSQL of its own in a temporary folder with a budget of many
+assignments; a client in another process, with 1 to 64 kept connections, each of which sends its next request
+when the last one has been answered. Mails are left to workers of their own, as at scale. Prints one JSON line
+for each number of connections, and one for lists of 100 alone. Ends with 1 after a 5xx, a request without an
+answer or a deadlock.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench import stage
+from bench.curves import knee
+from bench.load_client import NEW
+
+ROOT = Path(__file__).parents[1]
+CONNECTIONS = (1, 2, 4, 8, 16, 32, 64)
+LIST = "list of 100 by cursor"
+LISTS_BY = 8
+"""Connections that ask for lists alone."""
+LISTS_A_SECOND = 100
+WORKERS = 2
+LEARNERS = 50
+NAMED = 2_000
+"""Assignments that requests name."""
+MOST_SECONDS = 120
+"""That the server may take to begin."""
+
+
+def mix(assignments: int) -> list[dict[str, Any]]:
+    """Fill a budget, and return the requests to it: their weights, addresses, bodies and headers."""
+    from django.urls import reverse  # noqa: PLC0415  # needs the settings
+
+    from bench.lists import Stage  # noqa: PLC0415  # needs the settings
+    from bursary.access.models import Role, User  # noqa: PLC0415  # needs the settings
+    from tests import world  # noqa: PLC0415  # needs the settings
+
+    listed = Stage(assignments)
+    budget, waiting = listed.budget, listed.rows.filter(state="allocated")
+    named = [str(one) for one in waiting.filter(learner_state=1).values_list("uuid", flat=True)[:NAMED]]
+    emails = waiting.filter(learner_email__startswith="learner-").values_list("learner_email", flat=True)
+    course = budget.assignments.order_by("pk").values_list("content_key", flat=True)[0]
+
+    ada = _signed_in(User.objects.get(pk=listed.client.session["_auth_user_id"]))
+    in_browser = {"Cookie": f"sessionid={listed.client.cookies['sessionid'].value}"}
+    learners = [
+        world.given_user(Role.LEARNER, customer=budget.customer, email=email) for email in emails[:LEARNERS]
+    ]
+    credits_of = f"{reverse('credits')}?enterprise_customer_uuid={budget.customer.uuid}"
+    allocation = {
+        "content_key": course,
+        "content_price_cents": world.PRICE,
+        "learner_emails": [f"{number}.{NEW}@load.example" for number in range(10)],
+    }
+    list_path, remind = listed.url, reverse("remind", args=[budget.assignment_configuration_uuid])
+    found: dict[str, tuple[int, list[tuple[str, str, dict[str, str]]]]] = {
+        LIST: (30, [(f"{list_path}?page_size=100&cursor={place}", "", ada) for place in ("", listed.deep())]),
+        "credits": (30, [(credits_of, "", _signed_in(learner)) for learner in learners]),
+        "one assignment": (20, [(f"{list_path}{uuid}/", "", ada) for uuid in named]),
+        "dashboard, list": (10, [(f"/assignments/?budget={budget.uuid}", "", in_browser)]),
+        "allocation to 10": (5, [(reverse("allocate", args=[budget.uuid]), json.dumps(allocation), ada)]),
+        "reminder": (5, [(remind, json.dumps({"assignment_uuids": [uuid]}), ada) for uuid in named]),
+    }
+    return [
+        {"name": name, "weight": weight, "requests": requests} for name, (weight, requests) in found.items()
+    ]
+
+
+def _signed_in(user: Any) -> dict[str, str]:
+    """Return the headers of a user's requests."""
+    from tests import world  # noqa: PLC0415  # needs the settings
+
+    return {"Authorization": f"Bearer {world.given_api_key(user)}", "Content-Type": "application/json"}
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[str]:
+    """Serve with two workers meanwhile, and return HOST:PORT."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{free.getsockname()[1]}"
+    more = {"BURSARY_BASE_URL": f"http://{host}", "PYTHONPATH": str(ROOT)}
+    unlimited = {"BURSARY_GETS_PER_MINUTE": "0", "BURSARY_POSTS_PER_MINUTE": "0"}
+    command = [sys.executable, "-m", "bursary.config.cli", "serve", "--bind", host]
+    server = subprocess.Popen(
+        [*command, "--workers", str(WORKERS)], env=os.environ | more | unlimited, stdout=subprocess.DEVNULL
+    )
+    try:
+        ends = time.monotonic() + MOST_SECONDS
+        while not _answers(host):
+            if server.poll() is not None or time.monotonic() > ends:
+                raise RuntimeError("The server does not answer.")
+            time.sleep(0.2)
+        yield host
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _answers(host: str) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{host}/healthz", timeout=10) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
+def sent(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Run the client in a process of its own, behind the server in priority, and return its summary."""
+    command = ["nice", "-n", "5", sys.executable, "-m", "bench.load_client"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        command, input=json.dumps(plan).encode(), env=environment, stdout=subprocess.PIPE, check=True
+    )
+    found: dict[str, Any] = json.loads(run.stdout)
+    return found
+
+
+def deadlocks() -> int:
+    """Return how many deadlocks the database has had."""
+    from django.db import connection  # noqa: PLC0415  # needs the settings
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        return int(cursor.fetchone()[0])
+
+
+def levels(kinds: list[dict[str, Any]], *, host: str, most: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Yield the figures of the mix for each number of connections, and those of lists alone."""
+    for connections in CONNECTIONS:
+        if connections <= most:
+            plan = {"host": host, "seconds": seconds, "connections": connections, "mix": kinds}
+            yield {"case": "mix", "connections": connections, **sent(plan)}
+    lists = [kind for kind in kinds if kind["name"] == LIST]
+    plan = {"host": host, "seconds": seconds, "connections": LISTS_BY, "mix": lists}
+    yield {"case": LIST, "connections": LISTS_BY, **sent(plan)}
+
+
+def failures(row: Mapping[str, Any]) -> int:
+    """Return how many requests had no answer or a 5xx."""
+    return sum(count for status, count in row["statuses"].items() if status == "none" or status >= "500")
+
+
+def main() -> int:
+    """Serve, send, print each figure, and return the exit status."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--assignments", type=int, default=100_000)
+    parser.add_argument("--most", type=int, default=CONNECTIONS[-1], help="connections")
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    found: list[dict[str, Any]] = []
+    with stage.database("postgres"):
+        head, kinds = stage.machine("postgres", "load"), mix(chosen.assignments)
+        stage.let_the_database_settle()
+        with serving() as host:
+            for row in levels(kinds, host=host, most=chosen.most, seconds=chosen.seconds):
+                size = {"assignments": chosen.assignments, "deadlocks": deadlocks()}
+                found.append({"kind": "load", **row, **size})
+                line = json.dumps(found[-1] | {"machine": head})
+                print(line, flush=True)
+                if chosen.out:
+                    with chosen.out.open("a", encoding="utf-8") as out:
+                        out.write(f"{line}\n")
+    mixed = [(row["connections"], row["per_second"]) for row in found if row["case"] == "mix"]
+    lists = found[-1]["per_second"]
+    print(
+        f"The knee is at {knee(mixed):g} connections; lists of 100: {lists} a second, {LISTS_A_SECOND} wanted"
+    )
+    return 1 if sum(map(failures, found)) or found[-1]["deadlocks"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

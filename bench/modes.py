@@ -1,0 +1,212 @@
+"""The replica against fetch-and-cache, the trade-off of record 0023: `python -m bench.modes [--out FILE]`.
+
+The application has both, as read modes. A PostgreSQL of its own is started in a temporary folder, and a
+catalog on loopback, in a process of its own, which answers at once or after a delay. Credits, a list and an
+allocation are asked for in each mode in turn: from the replica, and from upstream with a cache that has all
+of it (`warm`) or nothing (`cold`). Prints one JSON line a case, medians: processor time of our process and of
+the database's work for it, time on the clock, queries, and requests to upstream.
+"""
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bench import stage
+from bench.refresh_memory import CATALOG, Catalog, served
+
+COURSES = 200
+LEARNERS = 10
+"""Of an allocation."""
+DELAYS_MS = (0, 100)
+ROUNDS = 5
+DOLLARS = 199.0
+"""The price of a course, as `tests.world` has it."""
+FORK = multiprocessing.get_context("fork")
+
+
+class Slow(Catalog):
+    """A catalog of courses that can be joined, which answers after a delay and counts what it was asked."""
+
+    asked: Any
+    delay_ms: Any
+
+    def answer(self, path: str, *, keys: list[str]) -> object:
+        """Return what the catalog says, after the delay. Tokens are not counted."""
+        if not path.endswith("/access_token"):
+            with self.asked.get_lock():
+                self.asked.value += 1
+            time.sleep(self.delay_ms.value / 1000)
+        return super().answer(path, keys=keys)
+
+    def course(self, number: int) -> dict[str, object]:
+        """Return a course with a run that is advertised, and open to all."""
+        course, uuid = super().course(number), f"00000000-0000-4000-8000-{number:012}"
+        run = f"course-v1:{course['key']}+1"
+        terms = {"start_date": "2040-03-01T00:00:00Z", "content_price": DOLLARS}
+        joined = {"status": "published", "is_marketable": True, "is_enrollable": True}
+        return course | {
+            "advertised_course_run_uuid": uuid,
+            "course_runs": [{"key": run, "uuid": uuid, "title": course["title"], **joined}],
+            "normalized_metadata": terms,
+            "normalized_metadata_by_run": {run: terms},
+        }
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """The catalog's process: its address, the requests so far, and the delay of each."""
+
+    url: str
+    asked: Any
+    delay_ms: Any
+
+
+def serve(asked: Any, delay_ms: Any, address: Any) -> None:
+    """Serve for ever; send the address."""
+    catalog = Slow(COURSES)
+    catalog.asked, catalog.delay_ms = asked, delay_ms
+    with served(catalog) as url:
+        address.send(url)
+        while True:
+            time.sleep(60)
+
+
+class Stage:
+    """One organisation: learners with 1, 50 and 200 assignments, a list of 100, and a course to allocate."""
+
+    def __init__(self) -> None:
+        from bench import allocate, credits, lists  # noqa: PLC0415  # needs the settings
+        from bursary.replica.models import ContentMetadata  # noqa: PLC0415  # needs the settings
+        from tests import world  # noqa: PLC0415  # needs the settings
+
+        now, found = datetime.now(UTC), ContentMetadata.objects.filter(content_type="course")
+        courses = list(found.order_by("content_key"))
+        self.learners = credits.Stage(courses=courses)
+        self.list = lists.Stage(0)
+        for number, course in enumerate(courses[: lists.SIZE]):
+            world.allocate(self.list.budget, course, f"learner-{number}@many.example", now=now)
+        world.deliver(now=now)
+        self.allocation = allocate.Stage(now=now, content=courses[0])
+        self.fresh = allocate.fresh
+
+    def requests(self) -> dict[str, Callable[[], object]]:
+        """Return what is asked for, by name."""
+        dashboards = {
+            f"credits, {count}": partial(self.learners.ask, count, None) for count in self.learners.clients
+        }
+        allocate = lambda: self.allocation.request(self.fresh(LEARNERS))  # noqa: E731  # one line
+        return {**dashboards, "list of 100": self.page, f"allocation to {LEARNERS}": allocate}
+
+    def page(self) -> None:
+        """Ask for a page of 100 assignments, each of another course."""
+        rows = self.list.page("read", page_size=100)["results"]
+        if len({row["content_metadata"]["title"] for row in rows}) != len(rows):
+            raise RuntimeError("Content is missing.")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to read content."""
+
+    mode: str
+    cache: str = ""
+    delay_ms: int = 0
+
+    def begin(self, upstream: Upstream, request: Callable[[], object]) -> None:
+        """Read content this way from now on, with a cache as named."""
+        from django.conf import settings  # noqa: PLC0415  # needs the settings
+        from django.core.cache import cache  # noqa: PLC0415  # needs the settings
+
+        settings.CONTENT_READS = self.mode
+        upstream.delay_ms.value = self.delay_ms
+        if self.cache == "cold":
+            cache.clear()
+        else:
+            request()
+
+
+VARIANTS = [
+    Variant("replica"),
+    *(Variant("upstream", cache, delay) for cache in ("warm", "cold") for delay in DELAYS_MS),
+]
+
+
+def cases(upstream: Upstream, *, rounds: int) -> Iterator[dict[str, Any]]:
+    """Yield the figures: every request in every mode, in turn, after once to warm up and count queries."""
+    from django.db import connection  # noqa: PLC0415  # needs the settings
+    from django.test.utils import CaptureQueriesContext  # noqa: PLC0415  # needs the settings
+
+    for name, request in Stage().requests().items():
+        took: dict[Variant, list[tuple[float, float, int]]] = {variant: [] for variant in VARIANTS}
+        queries: dict[Variant, int] = {}
+        for number in range(1 + rounds):
+            for variant in VARIANTS:
+                variant.begin(upstream, request)
+                asked = upstream.asked.value
+                if number == 0:
+                    with CaptureQueriesContext(connection) as captured:
+                        request()
+                    queries[variant] = len(captured)
+                    continue
+                before, began = stage.processor_ms(), time.perf_counter()
+                request()
+                wall = (time.perf_counter() - began) * 1000
+                took[variant].append((stage.processor_ms() - before, wall, upstream.asked.value - asked))
+        for variant, times in took.items():
+            ms, wall_ms, calls = (statistics.median(one) for one in zip(*times, strict=True))
+            figures = {"ms": round(ms, 2), "wall_ms": round(wall_ms, 2), "upstream_requests": calls}
+            yield {"kind": "modes", "case": name, **vars(variant), "queries": queries[variant], **figures}
+
+
+def prepare(upstream: Upstream) -> None:
+    """Name the catalog in the settings, and bring it into the replica."""
+    from django.conf import settings  # noqa: PLC0415  # needs the settings
+
+    from bursary.replica import refresh  # noqa: PLC0415  # needs the settings
+    from bursary.replica.models import RefreshSource  # noqa: PLC0415  # needs the settings
+
+    settings.CATALOG_URL = settings.OAUTH_URL = upstream.url
+    settings.OAUTH_CLIENT_ID, settings.OAUTH_CLIENT_SECRET = "bench", "no secret"
+    settings.UPSTREAM_DEADLINE = settings.CONTENT_READ_DEADLINE = timedelta(seconds=30)
+    source, now = refresh.configured_source(), datetime.now(UTC)
+    report = refresh.refresh_catalog(CATALOG, source=source, now=now, by=RefreshSource.CRON)
+    if report.created < COURSES:
+        raise RuntimeError(str(report))
+
+
+def main() -> None:
+    """Serve a catalog, measure, and print each figure."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    asked, delay_ms = FORK.Value("i", 0), FORK.Value("i", 0)
+    receives, sends = FORK.Pipe(duplex=False)
+    server = FORK.Process(target=serve, args=(asked, delay_ms, sends), daemon=True)
+    server.start()
+    upstream = Upstream(receives.recv(), asked, delay_ms)
+    try:
+        with stage.database("postgres"):
+            head = stage.machine("postgres", "modes")
+            prepare(upstream)
+            for row in cases(upstream, rounds=chosen.rounds):
+                line = json.dumps(row | {"machine": head})
+                print(line, flush=True)
+                if chosen.out:
+                    with chosen.out.open("a", encoding="utf-8") as out:
+                        out.write(f"{line}\n")
+    finally:
+        server.terminate()
+        server.join()
+
+
+if __name__ == "__main__":
+    main()
