@@ -1,6 +1,6 @@
 """Searches of long lists: matches are looked for once, and of many PostgreSQL estimates the number.
 
-Decision 0028. A search is a condition on text: it costs as much as the rows that it looks at, and a database
+Decision 0029. A search is a condition on text: it costs as much as the rows that it looks at, and a database
 expects more or fewer of them than there are. So a page asks for the primary keys of the matches first.
 """
 

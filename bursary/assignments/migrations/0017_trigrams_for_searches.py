@@ -1,4 +1,4 @@
-"""On PostgreSQL, an index of the trigrams in titles and addresses, for searches (decision 0028).
+"""On PostgreSQL, an index of the trigrams in titles and addresses, for searches (decision 0029).
 
 No other engine has one. Where the role may not make the extension, or the server does not have it, searches stay
 as they were: `bursary check --database default` says so, and how it is made afterwards. The code before and after
