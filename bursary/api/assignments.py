@@ -98,8 +98,9 @@ class AssignmentList(OfOneBudget, generics.ListAPIView[LearnerContentAssignment]
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Return the page; where dates filter it, with the instants that they mean."""
-        pages = AssignmentPages()
-        found = pages.paginate_queryset(self.filter_queryset(self.get_queryset()), request, view=self)
+        pages, rows = AssignmentPages(), self.filter_queryset(self.get_queryset())
+        pages.is_search = self.filterset.is_search
+        found = pages.paginate_queryset(rows, request, view=self)
         response = pages.get_paginated_response(admin_bodies(found))
         if understood := self.filterset.understood():
             response.data["understood"] = understood
