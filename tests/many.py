@@ -33,7 +33,7 @@ _LEARNER_STATE = (
 def fill(budget: Budget, count: int, *, among: Sequence[Budget] = (), first: int = 1) -> None:
     """Copy delivered assignments of the budget, with their actions, until there are so many.
 
-    The copies are spread `among` other budgets whose keys follow each other, from learner `first` on.
+    The copies are spread `among` other budgets, with keys in a row, from learner `first` on.
     """
     address, allocated = HERE.address, HERE.moment.format("0 - number % 360", "0 - number")
     templates, last = _delivered(budget), first + count - COURSES - 1

@@ -38,6 +38,9 @@ MAX_DELAY = timedelta(days=31)
 counts as past."""
 
 
+_INSTANT, _EARLY = models.DateTimeField(), models.PositiveSmallIntegerField()
+
+
 class LeasedRow(models.Model):
     """A row that workers claim. Each model adds `models.Index(fields=["early", "due_at"])` and its own
     counters."""
@@ -212,6 +215,23 @@ def postpone(
         due_at=Case(*cases),
         lease_until=None,
     )
+
+
+def postponing(*, until: datetime | Combinable, condition: Q, now: datetime) -> dict[str, Combinable]:
+    """Return what an update writes to let those rows that are free and meet `condition` be due at `until`.
+
+    For an update that writes other columns too: these first, as MariaDB assigns from left to right, and to
+    rows that are locked already. `until` is at most `MAX_DELAY` ahead. All other rows stay as they are.
+    """
+    postponed = condition & _free(now)
+    due_at = Value(until) if isinstance(until, datetime) else until
+    return {  # a row is as free once its lease is ended here: the others see the same condition
+        "lease_until": Case(
+            When(postponed, then=Value(None)), default=F("lease_until"), output_field=_INSTANT
+        ),
+        "early": Case(When(postponed, then=Value(NOT_BEFORE)), default=F("early"), output_field=_EARLY),
+        "due_at": Case(When(postponed, then=due_at), default=F("due_at"), output_field=_INSTANT),
+    }
 
 
 def settle(

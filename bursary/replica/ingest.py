@@ -8,16 +8,19 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from typing import Self
+from uuid import UUID
 
 from django.db import DataError, IntegrityError
+from django.db.models import Case, F, Value, When
 from django.dispatch import Signal
 
 from bursary.catalog import parser
 from bursary.catalog.records import Content
+from bursary.lib.locks import for_update
 from bursary.lib.retries import in_transaction
-from bursary.replica import merge, store
+from bursary.replica import merge, store, unchanged
 from bursary.replica.merge import FetchContext, MergeDecision
-from bursary.replica.models import ContentMetadata
+from bursary.replica.models import CatalogMembership, ContentMetadata
 
 content_changed = Signal()
 """Sent inside the writer's transaction, once a batch, with `pks`, the content that was created, changed, or
@@ -108,9 +111,17 @@ class RefreshReport:
 
 def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = False) -> RefreshReport:
     """Bring in what a catalog returned, at most `BATCH` elements; a dry run decides and writes nothing."""
+    report = RefreshReport(records=len(batch))
+    served: Mapping[str, str] = {}
+    if not dry_run:
+        repeated, served = unchanged.confirm(batch, context=context)
+        batch = [raw for position, raw in enumerate(batch) if position not in repeated]
+        report += RefreshReport(unchanged=sum(repeated.values()), listed=len(repeated))
+        if not batch:
+            return report
     candidates, held_back = _without_quarantined(batch, context=context)
     records, rejected = _parse(candidates, held_back=held_back)
-    report = RefreshReport(records=len(batch), quarantined=len(held_back))
+    report += RefreshReport(quarantined=len(held_back))
     report += RefreshReport.of_unusable(one for one, _digest in rejected)
     if dry_run:
         chosen, lost = merge.choose_records(records)
@@ -118,7 +129,7 @@ def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = Fa
         decisions = store.preview(chosen, own=own, context=context)
         listed = own - {key for key, decision in decisions.items() if decision is MergeDecision.REFUSED_TYPE}
         return report + RefreshReport.of([*decisions.items(), *lost]) + RefreshReport(listed=len(listed))
-    report += _store(records, context=context)
+    report += _store(records, served=served, context=context)
     usable = {record.content_key for record in records}
     _quarantine([(one, digest) for one, digest in rejected if one.key not in usable], context=context)
     if held_back:
@@ -129,7 +140,7 @@ def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = Fa
 def _without_quarantined(batch: Sequence[object], *, context: FetchContext) -> tuple[list[object], list[str]]:
     """Return what is to be tried, and the keys of what could not be used before and is still the same."""
     keys = [parser.own_key(raw) for raw in batch]
-    known = store.quarantined(filter(None, keys), catalog_uuid=context.catalog_uuid)
+    known = _quarantined(filter(None, keys), catalog_uuid=context.catalog_uuid)
     candidates: list[object] = []
     held_back: list[str] = []
     for raw, key in zip(batch, keys, strict=True):
@@ -166,26 +177,31 @@ class _NotStorable(Exception):
     """The database refused a value of the batch; nothing of the batch was written."""
 
 
-def _store(records: Sequence[Content], *, context: FetchContext) -> RefreshReport:
+def _store(records: Sequence[Content], *, served: Mapping[str, str], context: FetchContext) -> RefreshReport:
     """Store the records. Where the database refuses a value, halve until its record stands alone."""
     if not records:
         return RefreshReport()
     chosen, lost = merge.choose_records(records)
     own = {record.content_key for record in records}
     try:
-        return in_transaction(lambda: _write(chosen, own=own, context=context)) + RefreshReport.of(lost)
+        written = in_transaction(lambda: _write(chosen, own=own, served=served, context=context))
+        return written + RefreshReport.of(lost)
     except _NotStorable as refusal:
         if len(records) == 1:
             rejected = RejectedRecord(records[0].content_key, "not_storable", str(refusal))
             _quarantine([(rejected, records[0].digest)], context=context)
             return RefreshReport.of_unusable([rejected])
     middle = len(records) // 2
-    return _store(records[:middle], context=context) + _store(records[middle:], context=context)
+    halves = (records[:middle], records[middle:])
+    first, second = (_store(half, served=served, context=context) for half in halves)
+    return first + second
 
 
-def _write(chosen: Mapping[str, Content], *, own: Set[str], context: FetchContext) -> RefreshReport:
+def _write(
+    chosen: Mapping[str, Content], *, own: Set[str], served: Mapping[str, str], context: FetchContext
+) -> RefreshReport:
     try:
-        written = store.store(chosen, own=own, context=context)
+        written = store.store(chosen, own=own, served=served, context=context)
     except _REFUSED_VALUES as error:
         raise _NotStorable(f"{type(error).__name__}: {error}".partition("\n")[0]) from error
     if written.announced:
@@ -201,8 +217,29 @@ def _write(chosen: Mapping[str, Content], *, own: Set[str], context: FetchContex
     return RefreshReport.of(decisions) + RefreshReport(listed=len(set(own) - refused))
 
 
+def _quarantined(keys: Iterable[str], *, catalog_uuid: UUID) -> dict[str, str]:
+    """Return the digests, by key, of the catalog's records that could not be used when last fetched."""
+    rows = ContentMetadata.objects.filter(
+        content_key__in=list(keys), memberships__catalog_uuid=catalog_uuid
+    ).exclude(quarantined_digest="")
+    return dict(rows.order_by().values_list("content_key", "quarantined_digest"))
+
+
+def _write_quarantine(errors: Mapping[str, tuple[str, str]], *, catalog_uuid: UUID) -> None:
+    """Write, on the catalog's rows of these keys, why its newest record cannot be used, and its digest."""
+    held = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, content__content_key__in=list(errors))
+    rows = ContentMetadata.objects.filter(pk__in=held.values("content")).order_by("content_key", "variant")
+    keys = dict(for_update(rows).values_list("pk", "content_key"))
+    if keys:
+        ContentMetadata.objects.filter(pk__in=keys).update(
+            failures=F("failures") + 1,
+            last_error=Case(*(When(pk=pk, then=Value(errors[key][0])) for pk, key in keys.items())),
+            quarantined_digest=Case(*(When(pk=pk, then=Value(errors[key][1])) for pk, key in keys.items())),
+        )
+
+
 def _quarantine(rejected: Sequence[tuple[RejectedRecord, str]], *, context: FetchContext) -> None:
     errors = {one.key: (f"{one.reason}: {one.detail}", digest) for one, digest in rejected if one.key}
     if errors:
-        in_transaction(lambda: store.quarantine(errors, catalog_uuid=context.catalog_uuid))
+        in_transaction(lambda: _write_quarantine(errors, catalog_uuid=context.catalog_uuid))
         in_transaction(lambda: store.note_listed(errors, context=context))

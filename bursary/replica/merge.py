@@ -76,6 +76,7 @@ class StoredContent:
     checked_at: datetime
     gone_at: datetime | None
     columns: Mapping[str, Any]
+    served_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

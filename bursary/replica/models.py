@@ -96,6 +96,18 @@ class ContentMetadata(LeasedRow):
 
     payload = models.JSONField(default=dict, help_text="The record as upstream served it, without links")
     digest = models.CharField(max_length=64, help_text="Of the payload without volatile fields")
+    served_digest = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Of the whole record that the row was last merged from; empty: unknown",
+    )
+    served_digest_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="checked_at, as written with served_digest; else that is not believed",
+    )
     completeness = models.CharField(
         max_length=8, choices=[(one.value, one.name.capitalize()) for one in Completeness]
     )

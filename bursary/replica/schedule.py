@@ -8,10 +8,11 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F, Q, QuerySet
+from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from bursary.catalog.records import Completeness, Content, ContentType
 from bursary.catalog.values import is_key
@@ -107,19 +108,40 @@ def bring_forward(pks: Collection[int], *, now: datetime) -> int:
     return leases.schedule(ContentMetadata.objects.filter(later, pk__in=pks), at=now, now=now)
 
 
-def confirm(until: Mapping[datetime, Sequence[int]], *, changed: Collection[int], now: datetime) -> None:
-    """Let rows that a fetch begun at `now` confirmed be due when they are stale; `until` has the pks by that.
+def confirm(
+    until: Mapping[datetime, Collection[int]], *, changed: Collection[int], now: datetime, **columns: object
+) -> None:
+    """Write that a fetch begun at `now` confirmed locked rows; `until` has the pks by when they are stale.
 
-    What was scheduled after the fetch began stays due, and so does an announced change that is not among the
-    `changed`, or is younger than the fetch. Rows under a lease are left to their worker, and runs have no
-    `due_at`. Call it before the new `fresh_until` is written.
+    They are due then. What was scheduled after the fetch began stays due, and so does an announced change
+    that is not among the `changed`, or is younger than the fetch. Rows under a lease are left to their
+    worker, and runs have no `due_at`. `columns` are written as well, in the same statement.
     """
-    rows = ContentMetadata.objects.filter(
-        Q(due_at=None) | Q(due_at__lte=now) | Q(due_at=F("fresh_until")),
-        Q(expected_since=None) | Q(expected_since__lte=now, pk__in=changed),
-        pk__in=[pk for pks in until.values() for pk in pks],
+    pks = [pk for found in until.values() for pk in found]
+    expected = Q(expected_since=None)
+    if changed:
+        expected |= Q(expected_since__lte=now, pk__in=changed)
+    earlier = Q(due_at__lte=now) | Q(due_at=F("fresh_until"))
+    earlier |= Q(due_at=None) & ~Q(content_type=ContentType.COURSERUN)
+    stale: Value | Case = Value(next(iter(until), now))
+    if len(until) > 1:
+        stale = Case(*(When(pk__in=found, then=Value(at)) for at, found in until.items()))
+    postponed = leases.postponing(until=stale, condition=expected & earlier, now=now)
+    ContentMetadata.objects.filter(pk__in=pks).update(
+        **postponed,
+        fresh_until=stale,
+        checked_at=now,
+        failures=0,
+        last_error="",
+        quarantined_digest="",
+        **columns,
     )
-    leases.postpone(rows.exclude(content_type=ContentType.COURSERUN, due_at=None), until=until, now=now)
+
+
+def written_by(column: str, pks: Mapping[Any, Collection[int]]) -> dict[str, Case]:
+    """Return what an update writes to a column: each value to its rows, and nothing to any other."""
+    values = [When(pk__in=rows, then=Value(value)) for value, rows in pks.items()]
+    return {column: Case(*values, default=F(column))} if values else {}
 
 
 def claim(*, started: datetime, now: datetime, limit: int) -> list[ContentMetadata]:

@@ -23,7 +23,6 @@ from bursary.replica.membership import Memberships
 from bursary.replica.merge import FetchContext, Merge, MergeDecision, StoredContent
 from bursary.replica.models import (
     CatalogListing,
-    CatalogMembership,
     ContentChange,
     ContentMetadata,
     in_catalog,
@@ -58,10 +57,17 @@ class _Present:
         return {key for key, _variant in self.rows}
 
 
-def store(chosen: Mapping[str, Content], *, own: Set[str], context: FetchContext) -> Written:
+def store(
+    chosen: Mapping[str, Content],
+    *,
+    own: Set[str],
+    context: FetchContext,
+    served: Mapping[str, str] | None = None,
+) -> Written:
     """Insert what is missing, lock everything, and only then decide: by what is committed, and stays so.
 
-    `own` are the keys of the records that the catalog returned, the others being the runs in them.
+    `own` are the keys of the records that the catalog returned, the others being the runs in them. `served`
+    has the digests of the full records, by their keys and their runs' (see `unchanged.py`).
     Two refreshers of one catalog wait for each other and neither fails. Inserting comes first, in the order
     of keys, and gives way to whichever was faster. A row that is not committed is invisible to a lock. So
     inserting waits for inserts of greater keys or for locks, locking waits for locks of greater keys alone,
@@ -74,30 +80,45 @@ def store(chosen: Mapping[str, Content], *, own: Set[str], context: FetchContext
         chosen = renamed.chosen
         present = _present(chosen, context=context)
     targets = _targets(chosen, held=present.held)
-    inserted = _insert_missing(chosen, targets, present=present, context=context)
+    digests = _of_full_records(chosen, served or {})
+    inserted = _insert_missing(chosen, targets, present=present, digests=digests, context=context)
     keys = sorted({*chosen, *membership.named_keys(chosen, context=context)})
     rows = _read(for_update(ContentMetadata.objects.filter(content_key__in=keys)))
     if refused := sorted(key for key, target in targets.items() if target not in rows):
         # SQLite leaves out rows that break a constraint where PostgreSQL says so.
         raise IntegrityError(f"left out: {', '.join(refused)}")
-    merges = [
-        replace(one, decision=MergeDecision.REFUSED_OLDER, changes={})
-        if one.content.content_key in renamed.lagging
-        else one
-        for one in _decide(chosen, rows, targets=targets, own=own, inserted=inserted, context=context)
-    ]
-    _rewrite(_decided(merges, MergeDecision.CHANGED), context=context)
-    _confirm(_decided(merges, MergeDecision.CHANGED, MergeDecision.UNCHANGED), context=context)
-    _update(
-        [one for one in _decided(merges, MergeDecision.REFUSED_THIN) if not one.checked_later],
-        checked_at=context.now,  # no more: a summary record says nothing of a price
-    )
+    decided = _decide(chosen, rows, targets=targets, own=own, inserted=inserted, context=context)
+    merges = [_lagging(one) if one.content.content_key in renamed.lagging else one for one in decided]
+    _apply(merges, digests=digests, context=context)
     members = membership.write(merges, rows=rows, own=own, context=context)
     note_listed(
         [one.content.content_key for one in _decided(merges, MergeDecision.REFUSED_TYPE)], context=context
     )
     _count_contradictions(merges, context=context)
     return _record(merges, members, renamed=renamed, context=context)
+
+
+def _of_full_records(chosen: Mapping[str, Content], served: Mapping[str, str]) -> dict[str, str]:
+    """Return the digests of records as served by which their rows may be recognised: not of summaries."""
+    full = (key for key, content in chosen.items() if content.completeness is Completeness.FULL)
+    return {key: served[key] for key in full if key in served}
+
+
+def _lagging(one: Merge) -> Merge:
+    return replace(one, decision=MergeDecision.REFUSED_OLDER, changes={})
+
+
+def _apply(merges: Sequence[Merge], *, digests: Mapping[str, str], context: FetchContext) -> None:
+    _rewrite(_decided(merges, MergeDecision.CHANGED), digests=digests, context=context)
+    _confirm(
+        _decided(merges, MergeDecision.CHANGED, MergeDecision.UNCHANGED), digests=digests, context=context
+    )
+    believed = When(served_digest_at=F("checked_at"), then=Value(context.now))
+    _update(
+        [one for one in _decided(merges, MergeDecision.REFUSED_THIN) if not one.checked_later],
+        served_digest_at=Case(believed, default=None),
+        checked_at=context.now,  # no more: a summary record says nothing of a price
+    )
 
 
 def preview(
@@ -110,27 +131,6 @@ def preview(
     merges = _decide(known, rows, targets=targets, own=own, inserted=(), context=context)
     decisions = {one.content.content_key: one.decision for one in merges}
     return dict.fromkeys(chosen, MergeDecision.CREATED) | decisions
-
-
-def quarantined(keys: Iterable[str], *, catalog_uuid: UUID) -> dict[str, str]:
-    """Return the digests, by key, of the catalog's records that could not be used when last fetched."""
-    rows = ContentMetadata.objects.filter(
-        content_key__in=list(keys), memberships__catalog_uuid=catalog_uuid
-    ).exclude(quarantined_digest="")
-    return dict(rows.order_by().values_list("content_key", "quarantined_digest"))
-
-
-def quarantine(errors: Mapping[str, tuple[str, str]], *, catalog_uuid: UUID) -> None:
-    """Write, on the catalog's rows of these keys, why its newest record cannot be used, and its digest."""
-    held = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, content__content_key__in=list(errors))
-    rows = ContentMetadata.objects.filter(pk__in=held.values("content")).order_by("content_key", "variant")
-    keys = dict(for_update(rows).values_list("pk", "content_key"))
-    if keys:
-        ContentMetadata.objects.filter(pk__in=keys).update(
-            failures=F("failures") + 1,
-            last_error=Case(*(When(pk=pk, then=Value(errors[key][0])) for pk, key in keys.items())),
-            quarantined_digest=Case(*(When(pk=pk, then=Value(errors[key][1])) for pk, key in keys.items())),
-        )
 
 
 def note_listed(keys: Iterable[str], *, context: FetchContext) -> None:
@@ -227,11 +227,15 @@ def _insert_missing(
     targets: Mapping[str, RowKey],
     *,
     present: _Present,
+    digests: Mapping[str, str],
     context: FetchContext,
 ) -> set[RowKey]:
     missing = sorted(target for target in targets.values() if target not in present.rows)
     courses = present.keys | chosen.keys()
-    rows = [_row(chosen[key], variant=variant, courses=courses, context=context) for key, variant in missing]
+    rows = [
+        _row(chosen[key], variant=variant, courses=courses, digest=digests.get(key, ""), context=context)
+        for key, variant in missing
+    ]
     if connection.features.supports_update_conflicts_with_target:
         ContentMetadata.objects.bulk_create(rows, ignore_conflicts=True)
     else:
@@ -245,10 +249,14 @@ def _row(
     *,
     variant: str,
     courses: Collection[str],
+    digest: str,
     context: FetchContext,
     parent_key: str | None = None,
 ) -> ContentMetadata:
-    """Return the row of a record. A run is refreshed with its course, where that is one of `courses`."""
+    """Return the row of a record. A run is refreshed with its course, where that is one of `courses`.
+
+    `digest` is that of the full record as served.
+    """
     fresh_until = schedule.fresh_until(content, now=context.now)
     with_course = content.content_type is ContentType.COURSERUN and content.parent_key in courses
     return ContentMetadata(
@@ -258,6 +266,8 @@ def _row(
         parent_key=parent_key or content.parent_key or "",
         payload=content.payload,
         digest=content.digest,
+        served_digest=digest,
+        served_digest_at=context.now,
         source=context.by,
         fetched_from=context.fetched_from,
         upstream_modified=content.upstream_modified,
@@ -271,14 +281,21 @@ def _row(
     )
 
 
-def _rewrite(changed: Sequence[Merge], *, context: FetchContext) -> None:
+def _rewrite(changed: Sequence[Merge], *, digests: Mapping[str, str], context: FetchContext) -> None:
     """Write the typed columns, and the payload only where it changed.
 
     An upsert, being the fastest way to update many rows: all of them exist, and are locked.
     """
     for with_payload in (True, False):
         rows = [
-            _row(one.content, variant=one.row.variant, courses=(), context=context, parent_key=one.parent_key)
+            _row(
+                one.content,
+                variant=one.row.variant,
+                courses=(),
+                digest=digests.get(one.content.content_key, ""),
+                context=context,
+                parent_key=one.parent_key,
+            )
             for one in changed
             if one.rewrites_payload is with_payload
         ]
@@ -286,11 +303,16 @@ def _rewrite(changed: Sequence[Merge], *, context: FetchContext) -> None:
             rows,
             update_conflicts=True,
             unique_fields=unique_fields("content_key", "variant"),
-            update_fields=["parent_key", *merge.COLUMNS, *(_WITH_PAYLOAD if with_payload else ())],
+            update_fields=[
+                "parent_key",
+                "served_digest",
+                *merge.COLUMNS,
+                *(_WITH_PAYLOAD if with_payload else ()),
+            ],
         )
 
 
-def _confirm(agreed: Sequence[Merge], *, context: FetchContext) -> None:
+def _confirm(agreed: Sequence[Merge], *, digests: Mapping[str, str], context: FetchContext) -> None:
     """Write that the rows say what upstream says. What a later fetch wrote is never set back.
 
     Where a row came from this catalog its version moves on, changed or not, so that no older record can come
@@ -299,23 +321,25 @@ def _confirm(agreed: Sequence[Merge], *, context: FetchContext) -> None:
     moved = [one.row.pk for one in agreed if one.rewrites_payload]
     versions: dict[datetime, list[int]] = defaultdict(list)
     until: dict[datetime, list[int]] = defaultdict(list)
-    confirmed = [one for one in agreed if not one.checked_later]
-    for one in confirmed:
+    served: dict[str, list[int]] = defaultdict(list)
+    for one in agreed:
+        digest = digests.get(one.content.content_key, "")
+        if one.checked_later:
+            continue
         until[schedule.fresh_until(one.content, now=context.now)].append(one.row.pk)
         if one.content.upstream_modified and one.row.fetched_from == context.fetched_from:
             versions[one.content.upstream_modified].append(one.row.pk)
-    if confirmed:
-        schedule.confirm(until, changed=moved, now=context.now)
-        newer = [When(pk__in=rows, then=Value(version)) for version, rows in versions.items()]
-        _update(
-            confirmed,
+        if one.decision is MergeDecision.UNCHANGED and one.row.served_digest != digest:
+            served[digest].append(one.row.pk)
+    if until:
+        schedule.confirm(
+            until,
+            changed=moved,
+            now=context.now,
             source=context.by,
-            upstream_modified=Case(*newer, default=F("upstream_modified")),
-            checked_at=context.now,
-            fresh_until=Case(*(When(pk__in=rows, then=Value(at)) for at, rows in until.items())),
-            failures=0,
-            last_error="",
-            quarantined_digest="",
+            **schedule.written_by("upstream_modified", versions),
+            **schedule.written_by("served_digest", served),
+            served_digest_at=context.now,
         )
     if moved:
         shown = ContentMetadata.objects.filter(pk__in=moved, expected_since__lte=context.now)

@@ -21,20 +21,26 @@ def modules(folder: Path = PACKAGE) -> Iterator[Path]:
 
 
 @cache
-def tree(module: Path) -> ast.Module:
-    """Return a module's syntax tree."""
-    return ast.parse(module.read_text(encoding="utf-8"), filename=str(module))
+def source_of(module: Path) -> str:
+    """Return a module's source."""
+    return module.read_text(encoding="utf-8")
+
+
+@cache
+def tree(source: str) -> ast.Module:
+    """Return a source's syntax tree."""
+    return ast.parse(source)
 
 
 @cache
 def nodes(source: str) -> Sequence[ast.AST]:
     """Return every node of a source's syntax tree."""
-    return list(ast.walk(ast.parse(source)))
+    return list(ast.walk(tree(source)))
 
 
 def definitions(module: Path) -> Iterator[Definition]:
     """Yield every class and function of a module, nested ones too."""
-    for node in ast.walk(tree(module)):
+    for node in nodes(source_of(module)):
         if isinstance(node, Definition):
             yield node
 

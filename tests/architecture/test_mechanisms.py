@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.source import PACKAGE, modules, nodes, place, tree
+from tests.architecture.source import PACKAGE, modules, nodes, place, source_of
 from tests.architecture.writes import CREATORS, writes
 
 LEASE_COLUMNS = {"due_at", "early", "lease_until", "fence"}
@@ -47,7 +47,7 @@ def _may_set(call: ast.Call) -> set[str]:
 
 def mentions(module: Path, name: str) -> Iterator[int]:
     """Yield the line of each attribute, name or keyword argument called `name`."""
-    for node in ast.walk(tree(module)):
+    for node in nodes(source_of(module)):
         match node:
             case ast.Attribute(attr=found) | ast.Name(id=found) | ast.keyword(arg=found) if found == name:
                 yield node.lineno
@@ -57,7 +57,7 @@ def test_only_leases_write_the_columns_of_a_lease() -> None:
     assert [
         f"{place(module, line)}: {column}"
         for module in outside("lib/leases.py")
-        for line, column in lease_writes(module.read_text(encoding="utf-8"))
+        for line, column in lease_writes(source_of(module))
     ] == []
 
 
@@ -83,7 +83,7 @@ def test_only_lib_draws_random_numbers_for_waits_and_samples() -> None:
         place(module, node.lineno)
         for module in outside(INVENTS_THE_SAME_EACH_TIME)
         if module.relative_to(PACKAGE).parts[0] != "lib"
-        for node in ast.walk(tree(module))
+        for node in nodes(source_of(module))
         if isinstance(node, ast.Import | ast.ImportFrom) and "random" in _imported(node)
     ] == []
 

@@ -3,7 +3,7 @@
 import ast
 from collections import defaultdict
 
-from tests.architecture.source import PACKAGE, modules, place, tree
+from tests.architecture.source import PACKAGE, modules, place, source_of, tree
 
 NAMES_THAT_SAY_NOTHING = {"common", "core", "exceptions", "helpers", "services", "utils"}
 GIVEN_BY_DJANGO = {"Command"}
@@ -13,7 +13,7 @@ GIVEN_BY_DJANGO = {"Command"}
 def test_no_two_public_classes_share_a_name() -> None:
     places: dict[str, list[str]] = defaultdict(list)
     for module in modules():
-        for node in tree(module).body:
+        for node in tree(source_of(module)).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].append(place(module, node.lineno))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from django.template.base import Lexer, TokenType
 
-from tests.architecture.source import PACKAGE, modules, place, tree
+from tests.architecture.source import PACKAGE, modules, nodes, place, source_of
 
 # Names and abbreviations that are the same in every language.
 UNTRANSLATED = re.compile(r"Bursary|API|https?|B(?=$)")
@@ -112,7 +112,7 @@ def test_messages_of_views_and_words_of_forms_go_through_gettext() -> None:
     assert [
         place(module, node.lineno)
         for module in modules(PACKAGE / "dashboard")
-        for node in ast.walk(tree(module))
+        for node in nodes(source_of(module))
         if isinstance(node, ast.Call)
         for said in _said(node)
         if any(isinstance(part, ast.Constant) and WORD.search(str(part.value)) for part in ast.walk(said))

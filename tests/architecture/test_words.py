@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.source import PACKAGE, ROOT, definitions, modules, place, prose, tree
+from tests.architecture.source import PACKAGE, ROOT, definitions, modules, nodes, place, prose, source_of
 
 PEOPLE = r"whoever|nobody|somebody|anybody|everybody|nobody's|somebody's"
 MOODS = r"(?:fore)?tells?|told|telling|story|stories|wish(?:es|ed)?|heard|hears|wants?|wanted|wanting"
@@ -48,7 +48,7 @@ def test_docstrings_and_comments_keep_to_plain_words(folder: Path) -> None:
     assert [
         f"{place(module, line)}: {word}"
         for module in modules(folder)
-        for line, word in in_prose(module.read_text(encoding="utf-8"))
+        for line, word in in_prose(source_of(module))
     ] == []
 
 
@@ -68,15 +68,15 @@ def test_sentences_for_people_keep_to_plain_words() -> None:
     assert [
         f"{place(module, line)}: {found.group()}"
         for module in modules()
-        for line, text in sentences(tree(module))
+        for line, text in sentences(source_of(module))
         for found in IN_SENTENCES.finditer(CODE.sub("…", text))
     ] == []
 
 
-def sentences(module: ast.Module) -> Iterator[tuple[int, str]]:
+def sentences(source: str) -> Iterator[tuple[int, str]]:
     """Yield (line, text) of strings of more than one word, without docstrings: their rules are stricter."""
-    docstrings = {id(node.value) for node in ast.walk(module) if isinstance(node, ast.Expr)}
-    for node in ast.walk(module):
+    docstrings = {id(node.value) for node in nodes(source) if isinstance(node, ast.Expr)}
+    for node in nodes(source):
         match node:
             case ast.Constant(value=str(text)) if id(node) not in docstrings and " " in text.strip():
                 yield node.lineno, text

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bursary.assignments.models import LearnerContentAssignment
-from tests.architecture.source import PACKAGE, modules, place
+from tests.architecture.source import PACKAGE, modules, place, source_of
 from tests.architecture.writes import creations, writes
 
 # The layers below assignments cannot reach them; their own models may use the same words.
@@ -42,7 +42,7 @@ def writers(columns: set[str], *, but: set[str]) -> list[str]:
         f"{place(module, write.line)}: {write.column}"
         for module in reaching()
         if module.relative_to(PACKAGE).as_posix() not in but
-        for write in writes(module.read_text())
+        for write in writes(source_of(module))
         if write.column in columns and write.model in {ASSIGNMENT, None}
     ]
 
@@ -68,7 +68,7 @@ def test_only_the_timeline_makes_actions() -> None:
         place(module, line)
         for module in reaching()
         if module.relative_to(PACKAGE).as_posix() != "assignments/actions.py"
-        for line in creations(module.read_text(), model=ACTION, related_name="actions")
+        for line in creations(source_of(module), model=ACTION, related_name="actions")
     ]
 
 

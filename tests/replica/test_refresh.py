@@ -133,7 +133,7 @@ def test_a_record_that_the_database_refuses_is_named_and_its_neighbours_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     columns = merge.columns
-    bring_in(a_course())
+    bring_in(a_course(title="As it was"))
 
     def with_one_bad_price(content: Content) -> dict[str, Any]:
         return columns(content) | ({"price_cents": -1} if content.content_key == COURSE else {})

@@ -1,12 +1,14 @@
 """What comes over HTTP ends in the same rows as what comes from a file."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import transaction
 from pytest_django import Settings
 
 from bursary.catalog.source import CatalogSource, open_source
@@ -47,6 +49,29 @@ def bring_in(source: CatalogSource, *, keys: list[str] | None = None) -> Refresh
     return refresh.refresh_keys(keys, catalog_uuid=CATALOG, source=source, now=NOW, by=RefreshSource.CRON)
 
 
+def held() -> set[str]:
+    """Return the keys that the catalog holds."""
+    return set(CatalogMembership.objects.values_list("content__content_key", flat=True))
+
+
+Replicated = tuple[dict[str, dict[str, Any]], set[str]]
+
+
+@pytest.fixture(scope="module")
+def as_of_a_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Replicated]:
+    """Return how to find the rows that a file of recorded lines gives, and what is held: once for each."""
+
+    @cache
+    def found(name: str) -> Replicated:
+        before = transaction.savepoint()
+        bring_in(in_a_file(recorded(name), tmp_path_factory.mktemp("catalog")))
+        both = rows(), held()
+        transaction.savepoint_rollback(before)
+        return both
+
+    return found
+
+
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
     with enterprise_catalog([a_course(), *recorded("courses")[1:5]]) as running:
@@ -66,20 +91,16 @@ def upstream() -> Iterator[Upstream]:
         ("hostile", False),
     ],
 )
-def test_every_record_ends_in_the_row_that_a_file_gives(name: str, by_key: bool, tmp_path: Path) -> None:
+def test_every_record_ends_in_the_row_that_a_file_gives(
+    name: str, by_key: bool, as_of_a_file: Callable[[str], Replicated]
+) -> None:
+    of_a_file = as_of_a_file(name)
     records = recorded(name)
-    bring_in(in_a_file(records, tmp_path))
-    wanted, members = rows(), set(CatalogMembership.objects.values_list("content__content_key"))
-    CatalogMembership.objects.all().delete()
-    ContentChange.objects.all().delete()
-    ContentMetadata.objects.exclude(parent_key="").delete()
-    ContentMetadata.objects.all().delete()
     with enterprise_catalog(records) as upstream:
         asked = [content_key(record) for record in records] if by_key else None
         report = bring_in(over_http(upstream), keys=asked)
 
-    assert rows() == wanted
-    assert set(CatalogMembership.objects.values_list("content__content_key")) == members
+    assert (rows(), held()) == of_a_file
     assert report.unparsable_total == (1 if name == "hostile" else 0)
 
 

@@ -9,9 +9,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from bursary.catalog import parser
 from bursary.replica import ingest, refresh
 from bursary.replica.merge import FetchContext
-from bursary.replica.models import RefreshSource
+from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
 from tests.replica.listing import CATALOG, LATER, NOW, OTHER_CATALOG, Listing, Record, recorded
 
 pytestmark = pytest.mark.django_db
@@ -49,17 +50,18 @@ def test_fifty_courses_take_as_many_statements_as_ten() -> None:
         assert for_few == for_many, hours
 
 
-def test_unchanged_content_takes_one_update() -> None:
+def test_unchanged_content_takes_one_update_and_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     courses = recorded("courses")[:50]
     refresh.refresh_catalog(CATALOG, source=Listing(courses), now=NOW, by=RefreshSource.CRON)
 
     context = FetchContext(CATALOG, f"listing:{CATALOG}", NOW + timedelta(hours=1), RefreshSource.CRON)
+    monkeypatch.delattr(parser, "parse")
     with CaptureQueriesContext(connection) as queries:
-        ingest.ingest(touched(courses), context=context)
+        report = ingest.ingest(touched(courses), context=context)
 
     said = [query["sql"] for query in queries.captured_queries if "SAVEPOINT" not in query["sql"]]
-    # What is in quarantine; what exists; which runs were named; all of it under lock; what is due later, and
-    # that; an update of content; the memberships, and their update.
-    expected = ["SELECT"] * 5 + ["UPDATE"] * 2 + ["SELECT", "UPDATE"]
-    assert [sql.split()[0] for sql in said] == expected
+    # What has the records' digests, under lock; what the catalog holds of it; content, and memberships.
+    assert [sql.split()[0] for sql in said] == ["SELECT", "SELECT", "UPDATE", "UPDATE"]
     assert "payload" not in "".join(said)
+    assert report.unchanged == ContentMetadata.objects.filter(checked_at=context.now).count() > len(courses)
+    assert CatalogMembership.objects.filter(seen_at=context.now).count() == report.unchanged

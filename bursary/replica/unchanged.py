@@ -1,0 +1,241 @@
+"""Confirms records that are served as they were when their rows were merged, without parsing them.
+
+A row keeps the digest of the whole record that it was merged from (`served_digest`); a run's row that of its
+course's record. Where a record has that digest again, and nothing else has touched its rows or what the
+catalog holds of them, a merge would change nothing: they are confirmed by one statement, and seen by another.
+In any doubt the record is left to the merge (decision 0029).
+"""
+
+import hashlib
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import django
+import pydantic
+from django.db.models import Q
+
+from bursary.catalog import parser, payload, values
+from bursary.catalog.records import ContentType
+from bursary.lib.locks import for_update
+from bursary.lib.retries import in_transaction
+from bursary.replica import membership, schedule
+from bursary.replica.merge import FetchContext
+from bursary.replica.models import CatalogMembership, ContentMetadata
+
+_READERS = (Path(parser.__file__).parent, Path(__file__).parent)
+"""The packages that say what becomes of a record."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """A record as served: its digest, its keys, and what the digest leaves out, by key of course or run."""
+
+    digest: str
+    key: str
+    run_keys: tuple[str, ...]
+    links: Mapping[str, payload.Links]
+    modified: datetime | None
+
+
+class _Row(NamedTuple):
+    """A row of the batch's keys, locked."""
+
+    pk: int
+    content_key: str
+    served_digest: str
+    fetched_from: str
+    upstream_modified: datetime | None
+    completeness: str
+    active: bool
+    start_date: datetime | None
+    enroll_by: datetime | None
+    served_digest_at: datetime | None
+    checked_at: datetime
+    gone_at: datetime | None
+
+    def is_believed(self, now: datetime) -> bool:
+        """Return whether code that knows its digest has confirmed it last, before `now`, and it is there."""
+        return self.served_digest_at == self.checked_at <= now and self.gone_at is None
+
+
+class _Membership(NamedTuple):
+    """What the catalog holds."""
+
+    content: int
+    named_by: str
+    seen_at: datetime
+    links: payload.Links
+
+
+def confirm(batch: Sequence[object], *, context: FetchContext) -> tuple[dict[int, int], dict[str, str]]:
+    """Confirm what is unchanged; return its positions, with the number of rows of each, and all digests.
+
+    The digests are those of the records as served, by their keys and by those of their runs.
+    """
+    found = {position: one for position, raw in enumerate(batch) if (one := _served(raw))}
+    named = Counter(name for raw in batch for name in _names(raw))
+    alone = {
+        position: one
+        for position, one in found.items()
+        # Of two records about one key, or one course, the merge decides.
+        if all(named[name] == 1 for name in _names(batch[position]))
+    }
+    digests = {key: one.digest for one in alone.values() for key in (one.key, *one.run_keys)}
+    confirmed = in_transaction(lambda: _confirm(alone, context=context)) if alone else {}
+    return confirmed, digests
+
+
+@cache
+def rules() -> str:
+    """Return what changes whenever a merge may come to another result: a digest of the code that merges.
+
+    So no digest that was stored by another release hides what this one reads otherwise.
+    """
+    found = hashlib.sha256(repr((sys.version_info[:3], django.VERSION, pydantic.VERSION)).encode())
+    for path in sorted(path for folder in _READERS for path in folder.glob("*.py*")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def _names(raw: object) -> Iterable[str]:
+    """Return what identifies its content: keys, and the uuid, by which a renamed course is found."""
+    keys = parser.keys(raw)
+    uuid = raw.get("uuid") if isinstance(raw, dict) else None
+    return (*keys, f"uuid {uuid.lower()}") if isinstance(uuid, str) and uuid not in keys else keys
+
+
+def _served(raw: object) -> _Served | None:
+    """Return what is compared of a record; None where it has no key, or is a run's own, always a summary."""
+    keys = parser.keys(raw)
+    if not keys or not isinstance(raw, dict) or raw.get("content_type") == ContentType.COURSERUN:
+        return None
+    digest = payload.served_digest(raw, rules=rules())
+    if not digest:
+        return None
+    links = {str(run["key"]): payload.own_links(run) for run in _runs(raw, keys[1:])}
+    try:
+        modified = values.instant(raw.get("content_last_modified"))
+    except values.UnusableValue:
+        modified = None
+    return _Served(digest, keys[0], keys[1:], {keys[0]: payload.own_links(raw)} | links, modified)
+
+
+def _runs(raw: Mapping[str, Any], keys: Collection[str]) -> list[Mapping[str, Any]]:
+    """Return the runs of these keys; of several with one key, the first."""
+    if not keys:
+        return []
+    runs = [run for run in reversed(raw["course_runs"]) if isinstance(run, dict) and run.get("key") in keys]
+    return list({str(run["key"]): run for run in runs}.values())
+
+
+def _confirm(served: Mapping[int, _Served], *, context: FetchContext) -> dict[int, int]:
+    locked = _locked(served.values())
+    rows = {(row.content_key, row.served_digest): row for row in locked if row.is_believed(context.now)}
+    candidates = {
+        position: [rows[key, one.digest] for key in (one.key, *one.run_keys)]
+        for position, one in served.items()
+        if all((key, one.digest) in rows for key in (one.key, *one.run_keys))
+    }
+    if not candidates:
+        return {}
+    held, named = _held(locked, [served[position].key for position in candidates], context=context)
+    found = {
+        position: its_rows
+        for position, its_rows in candidates.items()
+        if _is_unchanged(served[position], its_rows, held=held, named=named, context=context)
+    }
+    if found:
+        _write(found, served, context=context)
+    return {position: len(its_rows) for position, its_rows in found.items()}
+
+
+def _locked(served: Iterable[_Served]) -> list[_Row]:
+    """Return all rows of the records' keys, of any variant."""
+    keys = sorted({key for one in served for key in (one.key, *one.run_keys)})
+    rows = ContentMetadata.objects.filter(content_key__in=keys).order_by("content_key", "variant")
+    return [_Row._make(row) for row in for_update(rows).values_list(*_Row._fields)]
+
+
+def _held(
+    rows: Sequence[_Row], courses: Sequence[str], *, context: FetchContext
+) -> tuple[dict[int, _Membership], dict[str, set[int]]]:
+    """Return what the catalog holds of the rows, and by course all that it holds as its runs.
+
+    Of a key that it holds by two rows, the merge leaves one: both are left out.
+    """
+    keys = {row.pk: row.content_key for row in rows}
+    members = CatalogMembership.objects.filter(
+        Q(content__in=keys) | Q(named_by__in=courses), catalog_uuid=context.catalog_uuid
+    )
+    held: dict[int, _Membership] = {}
+    named: dict[str, set[int]] = defaultdict(set)
+    for one in map(_Membership._make, members.values_list(*_Membership._fields)):
+        held[one.content] = one
+        named[one.named_by].add(one.content)
+    times = Counter(keys[pk] for pk in held if pk in keys)
+    return {pk: one for pk, one in held.items() if times[keys.get(pk, "")] == 1}, named
+
+
+def _is_unchanged(
+    one: _Served,
+    rows: Sequence[_Row],
+    *,
+    held: Mapping[int, _Membership],
+    named: Mapping[str, set[int]],
+    context: FetchContext,
+) -> bool:
+    """Return whether a merge would find nothing to change, by what is left out of the digests."""
+    course, *runs = rows
+    return (
+        all(
+            row.pk in held
+            and held[row.pk].seen_at <= context.now
+            and one.links[row.content_key] in ({}, held[row.pk].links)
+            and not _is_older(one, row, context=context)
+            for row in rows
+        )
+        and not held[course.pk].named_by
+        and all(held[run.pk].named_by in ("", one.key) for run in runs)
+        and named.get(one.key, set()) <= {run.pk for run in runs}
+    )
+
+
+def _is_older(one: _Served, row: _Row, *, context: FetchContext) -> bool:
+    return bool(
+        row.fetched_from == context.fetched_from
+        and one.modified
+        and row.upstream_modified
+        and one.modified < row.upstream_modified
+    )
+
+
+def _write(
+    found: Mapping[int, Sequence[_Row]], served: Mapping[int, _Served], *, context: FetchContext
+) -> None:
+    until: dict[datetime, list[int]] = defaultdict(list)
+    versions: dict[datetime, list[int]] = defaultdict(list)
+    for position, rows in found.items():
+        modified = served[position].modified
+        for number, row in enumerate(rows):
+            dates = (
+                date for one in (rows if number == 0 else [row]) for date in (one.start_date, one.enroll_by)
+            )
+            kind = schedule.freshness_kind(row.completeness, row.active, dates, now=context.now)
+            until[context.now + schedule.fresh_for(kind)].append(row.pk)
+            if modified and row.fetched_from == context.fetched_from and row.upstream_modified != modified:
+                versions[modified].append(row.pk)
+    schedule.confirm(
+        until,
+        changed=(),
+        now=context.now,
+        source=context.by,
+        **schedule.written_by("upstream_modified", versions),
+        served_digest_at=context.now,
+    )
+    membership.note_seen([row.pk for rows in found.values() for row in rows], context=context)
