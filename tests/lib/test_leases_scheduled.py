@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.models import Q
+from django.db.models import F, Q
 from django.test.utils import CaptureQueriesContext
 
 from bursary.lib import leases
@@ -196,6 +196,22 @@ def test_each_row_may_be_postponed_to_its_own_instant() -> None:
     assert [stored(row).due_at for row in (first, second, other)] == [NOW + MINUTE, NOW + HOUR, NOW]
     assert stored(first).early == NOT_BEFORE
     assert leases.postpone(ROWS(), until={}, now=NOW) == 0
+
+
+@pytest.mark.parametrize("until", [NOW + HOUR, F("received_at") + HOUR])
+def test_an_update_of_other_columns_postpones_the_free_rows_that_meet_a_condition(until: Any) -> None:
+    leased, free, early = given("leased", due=-MINUTE), given("free"), given("early", early=MAY_BE_EARLY)
+    other = given("other", due=SECOND, early=MAY_BE_EARLY)
+    ended = given("ended", due=2 * MINUTE)
+    ROWS().filter(pk=ended.pk).update(lease_until=NOW)
+    claim(limit=1)
+    postponed = leases.postponing(until=until, condition=~Q(pk=other.pk), now=NOW)
+    ROWS().update(last_error="Read.", **postponed)
+    assert columns_of(leased) == (NOW + LEASE, NOT_BEFORE, NOW + LEASE, 1)
+    assert columns_of(other) == (NOW + SECOND, MAY_BE_EARLY, None, 0)
+    for row in (free, early, ended):
+        assert columns_of(row) == (NOW + HOUR, NOT_BEFORE, None, 0)
+    assert set(ROWS().values_list("last_error", flat=True)) == {"Read."}
 
 
 def test_no_row_is_none_written() -> None:
