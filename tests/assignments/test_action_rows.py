@@ -87,6 +87,22 @@ def test_a_sentence_is_added_to_the_allocation_of_this_cycle_and_to_no_other_row
     assert set(others.values_list("detail", "modified")) == {("", NOW)}
 
 
+def test_what_is_requested_or_recorded_for_many_at_once_belongs_to_the_cycle_of_each() -> None:
+    budget, content = given_budget(), given_content()
+    allocate(budget, content, ALICE)
+    cancel(budget, uuids=[LearnerContentAssignment.objects.get().uuid], now=NOW)
+    allocate(budget, content, ALICE, BOB)
+    both = LearnerContentAssignment.objects.order_by("pk")
+
+    actions.request(both, [ActionType.REMINDED], now=NOW)
+    actions.record_and_request(both, ActionType.DELIVERED, work=[ActionType.NUDGED], now=NOW)
+
+    kinds = [ActionType.REMINDED, ActionType.DELIVERED, ActionType.NUDGED]
+    made = LearnerContentAssignmentAction.objects.filter(action_type__in=kinds)
+    rows = made.values_list("assignment__learner_email", "cycle", "action_type")
+    assert set(rows) == {(email, cycle, kind) for email, cycle in ((ALICE, 2), (BOB, 1)) for kind in kinds}
+
+
 @pytest.mark.on_every_engine
 def test_no_more_is_claimed_than_the_limit() -> None:
     for _each in range(2):

@@ -103,7 +103,9 @@ def test_what_may_be_claimed_is_counted_and_found_without_a_claim() -> None:
     given("later", due=MINUTE)
     assert leases.count_due(ROWS(), now=NOW) == 2
     assert leases.count_due(ROWS(), now=NOW, most=1) == 1
-    assert leases.first_due(ROWS(), now=NOW, limit=5)[1:] == [early.pk]
+    first, *others = leases.first_due(ROWS(), now=NOW, limit=5)
+    assert others == [early.pk]
+    assert leases.first_due(ROWS(), now=NOW, limit=1) == [first]
     assert leases.oldest_due(ROWS(), now=NOW) == NOW - MINUTE
     claim()
     assert leases.count_due(ROWS(), now=NOW) == 0
@@ -116,9 +118,10 @@ def test_what_may_be_claimed_is_counted_and_found_without_a_claim() -> None:
 # Settling
 
 
-def test_settling_writes_the_outcome_and_frees_the_row() -> None:
+@pytest.mark.parametrize("finished_wins", [True, False])
+def test_settling_writes_the_outcome_and_frees_the_row(*, finished_wins: bool) -> None:
     row = given("one")
-    assert finish(*claim()) == 1
+    assert finish(*claim(), finished_wins=finished_wins) == 1
     assert columns_of(row) == (None, None, None, 1)
     assert stored(row).outcome == EventOutcome.REVERSED
     assert claim(NOW + HOUR) == []
