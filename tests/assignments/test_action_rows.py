@@ -9,6 +9,7 @@ from bursary.assignments.actions import AttemptResult, Done, Failed, Failure, No
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ErrorReason, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.lib.leases import MAY_BE_EARLY, NOT_BEFORE
 from tests.world import (
     ALICE,
     BOB,
@@ -51,6 +52,24 @@ def test_a_retried_redemption_is_for_the_run_before_unless_another_or_none_is_na
     actions.finish(claimed, Failed(TROUBLE), now=NOW)
 
     assert actions.retry(claimed, now=LATER, content_run_key=named).content_run_key == expected
+
+
+def test_a_retry_keeps_its_actor_and_is_due_at_once_but_for_its_place_among_many() -> None:
+    allocate(given_budget(), given_content(), ALICE, BOB, CAROL)
+    ada, failed = given_user(), actions.claim(now=NOW, lease=timedelta(minutes=2), limit=3)
+    for one in failed:
+        actions.finish(one, Failed(TROUBLE), now=NOW)
+
+    actions.retry(failed[0], now=LATER, actor=ada)
+    actions.retry(failed[1], now=LATER, place=2)
+    actions.retry_all(failed[2:], now=LATER, actor=ada)
+
+    rows = LearnerContentAssignmentAction.objects.filter(retry_of__in=failed).order_by("pk")
+    assert list(rows.values_list("recipient", "actor", "due_at", "early")) == [
+        (ALICE, ada.pk, LATER, NOT_BEFORE),
+        (BOB, None, LATER + timedelta(seconds=2), MAY_BE_EARLY),
+        (CAROL, ada.pk, LATER, NOT_BEFORE),
+    ]
 
 
 def test_a_fact_keeps_its_detail_and_its_actor_and_what_follows_has_the_actor_too() -> None:

@@ -1,9 +1,12 @@
 """Content as a catalog offers it: the replica's row beside what upstream says, and what has no runs."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
+from django.db.models import QuerySet
 
 from bursary.assignments import offers
 from bursary.assignments.matching import Verdict
@@ -13,13 +16,23 @@ from bursary.budgets.models import Budget
 from bursary.replica.joining import JoiningTerms, RunTerms
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, ContentType
 from bursary.replica.types import UpstreamContent
-from tests.world import ALICE, NOW, PRICE, allocate, given_assignment, given_budget, given_content
+from tests.world import (
+    ALICE,
+    NOW,
+    PRICE,
+    allocate,
+    given_assignment,
+    given_budget,
+    given_content,
+    given_run,
+)
 
 pytestmark = pytest.mark.django_db
 
 DAY = timedelta(days=1)
 BEFORE = NOW + 90 * DAY  # when the allocation would end by its age
 CLOSES = NOW + 40 * DAY
+ELSEWHERE = UUID("00000000-0000-4000-8000-00000000ca7b")  # another catalog
 
 
 @pytest.fixture
@@ -105,6 +118,36 @@ def test_a_program_is_allocated_on_its_own_terms_having_no_runs(budget: Budget) 
     assert [one.expires_at for one in done.assignments(Verdict.NEW)] == [CLOSES]
     endless = given_content(content_type=ContentType.PROGRAM)
     assert allocate(budget, endless, ALICE).terms == JoiningTerms("", PRICE, None)
+
+
+def test_of_the_replica_the_row_and_its_own_runs_in_the_catalog_are_read_and_locked_on_request(
+    budget: Budget, course: ContentMetadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_content()
+    run, elsewhere = course.advertised_run, given_run(course, "course-v1:TidesX+1+R2")
+    elsewhere.memberships.update(catalog_uuid=ELSEWHERE)
+    read = partial(offers.read, KnownOffer(course.pk, None), budget=budget, now=NOW, before=BEFORE)
+    locked: list[str] = []
+    lock = offers.for_update
+
+    def noted(rows: QuerySet[ContentMetadata]) -> QuerySet[ContentMetadata]:
+        locked.extend(rows.values_list("content_key", flat=True))
+        return lock(rows)
+
+    monkeypatch.setattr(offers, "for_update", noted)
+
+    assert [one.key for one in read(lock=False).runs] == [run]
+    assert locked == []
+    offer = read(lock=True)
+    assert ([one.key for one in offer.runs], offer.in_catalog) == ([run], True)
+    assert set(locked) == {course.content_key, run, elsewhere.content_key}
+    assert len(locked) == 3
+
+    ContentMetadata.objects.filter(pk=course.pk).update(gone_at=NOW)
+    assert not read(lock=True).in_catalog
+    ContentMetadata.objects.filter(pk=course.pk).update(gone_at=None)
+    course.memberships.all().delete()
+    assert not read(lock=True).in_catalog
 
 
 def test_what_a_catalog_offers_is_known_but_of_a_thin_course_and_of_content_without_a_row(
