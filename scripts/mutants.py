@@ -40,7 +40,9 @@ Each change then meets the tests that execute the changed function, on SQLite an
 `[tool.mutmut]` in `pyproject.toml` names, until one fails. The change is killed if that test, alone in a new
 process, fails again with the change and passes without it; a test that takes more than a minute has failed. A
 change that meets all of them has survived. The tables say of each survivor why it changes nothing; one
-without a reason still needs a test. A change with a reason meets the 100 nearest tests only.
+without a reason still needs a test. A change with a reason meets the 100 nearest tests only. Left out are
+functions with a decorator, such as `actions.finish`: theirs are made by hand, or with the decorator called
+below the function.
 
 `make mutants MODULE=ledger` runs the changes of one module and writes its section anew. A `+` after a commit
 says that files had been changed since that commit.

@@ -111,7 +111,7 @@ def test_what_is_requested_or_recorded_for_many_at_once_belongs_to_the_cycle_of_
     allocate(budget, content, ALICE)
     cancel(budget, uuids=[LearnerContentAssignment.objects.get().uuid], now=NOW)
     allocate(budget, content, ALICE, BOB)
-    both = LearnerContentAssignment.objects.order_by("pk")
+    both = list(LearnerContentAssignment.objects.order_by("pk"))
 
     actions.request(both, [ActionType.REMINDED], now=NOW)
     actions.record_and_request(both, ActionType.DELIVERED, work=[ActionType.NUDGED], now=NOW)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from django.db.models import QuerySet
+from pytest_django import DjangoAssertNumQueries
 
 from bursary.assignments import offers
 from bursary.assignments.matching import Verdict
@@ -15,9 +16,10 @@ from bursary.assignments.offers import KnownOffer
 from bursary.budgets.models import Budget
 from bursary.replica.joining import JoiningTerms, RunTerms
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, ContentType
-from bursary.replica.types import UpstreamContent
+from bursary.replica.types import CatalogKey, UpstreamContent
 from tests.world import (
     ALICE,
+    CATALOG,
     NOW,
     PRICE,
     allocate,
@@ -165,6 +167,14 @@ def test_what_a_catalog_offers_is_known_but_of_a_thin_course_and_of_content_with
     assert {pk: offer and offer.content.content_key for pk, offer in found.items()} == {
         one.pk: one.content_key for one in (linked, unlinked)
     }
+
+
+def test_what_a_catalog_holds_of_many_keys_is_read_in_one_query(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    keys = [CatalogKey(CATALOG, given_content().content_key) for _each in range(2)]
+    with django_assert_num_queries(1):
+        assert set(offers.held(keys)) == set(keys)
 
 
 def test_what_its_catalog_holds_no_more_is_offered_no_more(budget: Budget) -> None:

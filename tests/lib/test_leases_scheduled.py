@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F, Q
 from django.test.utils import CaptureQueriesContext
 
@@ -221,13 +221,17 @@ def test_no_row_is_none_written() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_outside_a_transaction_rows_are_locked_and_written_in_one_of_their_own() -> None:
+def test_rows_are_locked_and_written_in_the_present_transaction_or_in_one_of_their_own() -> None:
     row = given("one")
     with CaptureQueriesContext(connection) as queries:
         assert leases.schedule(ROWS(), at=NOW - MINUTE, now=NOW) == 1
     statements = [query["sql"].split()[0] for query in queries]
     assert statements == ["BEGIN", "SELECT", "UPDATE", "COMMIT"]
     assert stored(row).due_at == NOW - MINUTE
+
+    with transaction.atomic():  # one that is there is used
+        assert leases.schedule(ROWS(), at=NOW - HOUR, now=NOW) == 1
+    assert stored(row).due_at == NOW - HOUR
 
 
 # Clocks that were wrong
