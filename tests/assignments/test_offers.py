@@ -14,6 +14,7 @@ from bursary.assignments.matching import Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.offers import KnownOffer
 from bursary.budgets.models import Budget
+from bursary.lib.locks import for_update
 from bursary.replica.joining import JoiningTerms, RunTerms
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, ContentType
 from bursary.replica.types import CatalogKey, UpstreamContent
@@ -130,7 +131,7 @@ def test_of_the_replica_the_row_and_its_own_runs_in_the_catalog_are_read_and_loc
     elsewhere.memberships.update(catalog_uuid=ELSEWHERE)
     read = partial(offers.read, KnownOffer(course.pk, None), budget=budget, now=NOW, before=BEFORE)
     locked: list[str] = []
-    lock = offers.for_update
+    lock = for_update
 
     def noted(rows: QuerySet[ContentMetadata]) -> QuerySet[ContentMetadata]:
         locked.extend(rows.values_list("content_key", flat=True))
