@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError, connection
 
+from bursary.access.models import learner_key
 from bursary.assignments import allocation, allocation_batches, declining
 from bursary.assignments.allocation_batches import MailsPlanned
 from bursary.assignments.cancellation import cancel
@@ -149,3 +150,9 @@ def test_how_long_mails_take_is_that_of_the_last_one_and_counts_those_tried_agai
     assert allocation_batches.mails_planned(batch) == MailsPlanned(retried=1, until=later)
     LearnerContentAssignment.objects.update(learner_state=LearnerState.WAITING)
     assert allocation_batches.mails_planned(batch) == MailsPlanned(retried=0, until=None)
+
+
+def test_a_new_assignment_has_the_key_of_its_mailbox() -> None:
+    allocate(given_budget(), given_content(), ALICE)
+    assignment = LearnerContentAssignment.objects.get()
+    assert assignment.mailbox_key == assignment.learner_key == learner_key(ALICE)
