@@ -125,7 +125,7 @@ def remind(assignment: LearnerContentAssignment, *, now: datetime, actor: User) 
             INFO, _("A mail was sent a moment ago, or is under way: no reminder is sent beside it.")
         )
     return _refusal(found.refused, assignment, actor=actor) or RemedyResult(
-        SUCCESS, _("The learner is reminded: a mail is under way.")
+        SUCCESS, _("The reminder is under way: the timeline says what becomes of it.")
     )
 
 
