@@ -73,6 +73,14 @@ def compared(rows: Sequence[Any]) -> list[str]:
     return sorted(repr(sorted(one.items())) for one in read)
 
 
+def check_permissions(user: User, budget: Budget) -> None:
+    for permission in Permission:
+        statement = permitted._statement(Budget.objects.all, permission, "customer_id", ("uuid",))
+        allowed = granted_to_account(user.pk, permission, customer="customer_id")
+        rows = Budget.objects.filter(uuid=budget.uuid).annotate(permitted=allowed)
+        assert compared(statement.read(user=user.pk, uuid=budget.uuid)) == compared(list(rows))
+
+
 def test_each_gives_what_its_query_set_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(7)
     world = made(chance)
@@ -110,10 +118,6 @@ def test_each_gives_what_its_query_set_gives(monkeypatch: pytest.MonkeyPatch) ->
             now = NOW + timedelta(days=chance.randint(-5, 400))
             check(redemption, redemption._part(1, others=others), **learner, now=now)
         user, budget = chance.choice(world.users), chance.choice(world.budgets)
-        for permission in Permission:
-            statement = permitted._statement(Budget.objects.all, permission, "customer_id", ("uuid",))
-            allowed = granted_to_account(user.pk, permission, customer="customer_id")
-            rows = Budget.objects.filter(uuid=budget.uuid).annotate(permitted=allowed)
-            assert compared(statement.read(user=user.pk, uuid=budget.uuid)) == compared(list(rows))
+        check_permissions(user, budget)
         RoleGrant.objects.filter(user=user).delete()  # between two requests
         RoleGrant.objects.create(user=user, role=Role.LEARNER, customer=chance.choice(world.customers))
