@@ -17,6 +17,11 @@ _SESSION = PreparedSelect(
 class SessionStore(db.SessionStore):
     """Django's store in the database. Its name is part of the key that signs what is stored."""
 
+    def __init__(self, session_key: str | None = None) -> None:
+        # A quoted cookie may hold any character: a NUL, too, which PostgreSQL refuses with an error.
+        may_be_one = session_key and session_key.isascii() and session_key.isalnum()
+        super().__init__(session_key if may_be_one else None)
+
     def _get_session_from_db(self) -> Session | None:
         found: Session | None = _SESSION.first(key=self.session_key, now=timezone.now())
         if found is None:

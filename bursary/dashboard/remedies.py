@@ -80,6 +80,8 @@ class Offered:
 
     remind: bool
     extend: bool
+    bound: bool
+    """Its deadline could be extended, but for another date that it has reached."""
     correct: bool
     cancel: bool
     repair: bool
@@ -101,12 +103,12 @@ def offered(assignment: LearnerContentAssignment, *, roles: Collection[Role], no
     account_ended = bool(getattr(assignment, "account_ended", ""))  # no mail is sent then
     waits &= not account_ended
     in_use = not assignment.budget.not_in_use(now)
+    extendable = is_open and (in_time or in_grace) and may(Permission.ALLOCATE)
+    bound = assignment.expires_reason in _BOUND
     return Offered(
         remind=is_open and in_time and waits and in_use and may(Permission.REMIND),
-        extend=is_open
-        and (in_time or in_grace)
-        and assignment.expires_reason not in _BOUND
-        and may(Permission.ALLOCATE),
+        extend=extendable and not bound,
+        bound=extendable and bound,
         correct=is_open and not assignment.forgotten_at and may(Permission.ALLOCATE),
         cancel=lifecycle.allows(assignment, ActionType.CANCELLED) and may(Permission.CANCEL),
         repair=may(Permission.ALLOCATE),
@@ -123,7 +125,7 @@ def remind(assignment: LearnerContentAssignment, *, now: datetime, actor: User) 
             INFO, _("A mail was sent a moment ago, or is under way: no reminder is sent beside it.")
         )
     return _refusal(found.refused, assignment, actor=actor) or RemedyResult(
-        SUCCESS, _("The learner is reminded: a mail is under way.")
+        SUCCESS, _("The reminder is under way: the timeline says what becomes of it.")
     )
 
 

@@ -24,6 +24,9 @@ LONGEST_VALUE = 60  # characters of a value that a table shows
 SETTINGS = "settings"
 """The tag of the checks that decide by the settings of this machine."""
 
+UNSHOWN = ("--version", "--verbosity", "--settings", "--pythonpath", "--no-color", "--force-color")
+"""What every command takes, and usage leaves out: the problem below it is to be seen."""
+
 Advance = Callable[[int], None]
 """Called with the number that is done so far."""
 
@@ -37,6 +40,7 @@ class OperatorCommand(BaseCommand):
     # The other checks are of the code, the same on every machine: `make check` asks them. They import every
     # page and the whole API, which takes longer than most commands' own work.
     requires_system_checks = (SETTINGS,)
+    suppressed_base_arguments = set(UNSHOWN)
     as_json = False
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -205,6 +205,8 @@ def test_with_a_key_and_a_database_server_no_folder_is_needed(tmp_path: Path) ->
     for sentence in (deliver, check):
         assert sentence.startswith("bursary: The database does not answer: ")
     assert (usage[0][:7], status) == ("usage: ", "2")
+    assert "--once" in " ".join(usage)
+    assert "--settings" not in " ".join(usage)  # nor what else every command takes: the problem is below it
     assert "Traceback" not in refused.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -365,3 +365,11 @@ def test_a_key_is_made_with_the_scope_and_the_end_that_were_chosen(signed_in: Cl
     assert make_key(signed_in, name="other", days=7) == ""
     assert make_key(signed_in, name="other")
     assert ApiKey.objects.get(name="other").expires_at is None
+
+
+def test_a_key_without_an_end_is_not_listed_as_one_that_is_revoked(signed_in: Client) -> None:
+    make_key(signed_in, name="other")
+    row = signed_in.get("/account/").content.decode().partition("<tbody>")[2].partition("</tr>")[0]
+    assert "Works until" in row
+    assert ">no end<" in row
+    assert "revoked" not in row

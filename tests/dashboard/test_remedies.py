@@ -107,6 +107,8 @@ def test_what_would_be_refused_is_not_offered(
     shown = page(client, assignment)
 
     assert [name for name in REMEDIES if at(name, assignment) not in shown] == [*withheld]
+    # Where only another date is in the way of a later deadline, the page says so beside the deadline.
+    assert ("It cannot be extended beyond that." in shown) is ("expires_reason" in columns)
 
 
 def test_a_budget_that_is_not_in_use_is_not_reminded_of(

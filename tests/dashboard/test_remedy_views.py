@@ -208,7 +208,7 @@ def test_a_learner_is_reminded_once_within_ten_minutes(
     first = ada.post(at("remind-learner", assignment), follow=True)
     second = ada.post(at("remind-learner", assignment), follow=True)
 
-    assert alerts(first)[0] == ("success", "The learner is reminded: a mail is under way.")
+    assert alerts(first)[0] == ("success", "The reminder is under way: the timeline says what becomes of it.")
     assert alerts(second)[0][0] == "info"
     assert assignment.actions.filter(action_type=ActionType.REMINDED).count() == 1
 

@@ -1,6 +1,8 @@
 """A statement with SQL that is built once gives what its query set gives, with other values each time."""
 
+import pickle
 from collections.abc import Callable
+from copy import copy, deepcopy
 from datetime import timedelta
 from threading import Thread
 from typing import Any, NoReturn
@@ -137,3 +139,41 @@ def test_each_thread_asks_by_its_own_connection() -> None:
     thread.start()
     thread.join(timeout=60)
     assert len(asked) == 1
+
+
+def test_what_is_made_without_a_constructor_is_as_the_query_set_makes_it(subtests: pytest.Subtests) -> None:
+    stored = given_budget()
+
+    def asked(pk: Any) -> QuerySet[Budget]:
+        return Budget.objects.select_related("customer").defer("name").filter(pk=pk)
+
+    prepared = PreparedSelect(lambda: asked(Slot("pk", Budget._meta.pk)))
+    found, again, expected = prepared.first(pk=stored.pk), prepared.first(pk=stored.pk), asked(stored.pk)[0]
+    assert found.get_deferred_fields() == expected.get_deferred_fields() == {"name"}
+    assert {**vars(found), "_state": None} == {**vars(expected), "_state": None}
+    assert found._state.fields_cache is not again._state.fields_cache
+    for number, copied in enumerate((copy(found), deepcopy(found), pickle.loads(pickle.dumps(found)))):
+        with subtests.test(number=number):
+            copied.name = f"name {number}"
+            copied.save()  # all that was read or set, as an update
+            stored.refresh_from_db()
+            assert (stored.name, copied.customer) == (f"name {number}", stored.customer)
+    found.customer = given_customer()
+    found.save()
+    stored.refresh_from_db()
+    again.refresh_from_db(fields=["customer"])  # forgets the one that was read with it
+    assert again.customer == stored.customer == found.customer
+
+
+def test_as_many_values_as_a_request_may_name_are_one_statement(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    customer = given_customer()
+    prepared = PreparedSelect(lambda: Customer.objects.filter(slug__in=slot("slugs", Customer, "slug")))
+    for slugs in (
+        [customer.slug, *map(str, range(40_000))],
+        [None, customer.slug],
+        ["%s", customer.slug] * 2,
+    ):
+        with django_assert_num_queries(1):
+            assert prepared.read(slugs=slugs) == [customer]
