@@ -35,8 +35,9 @@ _REWRITTEN = (
 _NOT_IN_HISTORY = {"uuid", "partner_names"}
 
 _UNCHANGED = (
-    "Building the four statements of a batch, which takes longer than running them: each row is locked, its"
-    " membership looked at, and both written, as by the floor, whose SQL is there. Nothing is parsed."
+    "The database, as in the floor: each row is read under its lock, its membership is read, and both are"
+    " written; beyond the floor, a second read, and a condition a row on when it is due. Then passing four"
+    " statements and their rows through the driver and the ORM. Their SQL is kept, and nothing is parsed."
 )
 
 _firsts = itertools.count(0, 100_000)
