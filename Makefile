@@ -55,8 +55,8 @@ soak: .venv/.dev  ## Run the long tests in full: many more orders of events (HIS
 		$(BIN)/python -m pytest $(ARGS) $(FIGURES) tests/lib/test_leases_on_engines.py || exit 1; done
 
 EXAMPLES ?= 100
-fuzz: .venv/.dev  ## Send the served API requests made up from its schema, as each role, with a fixed seed (EXAMPLES=… an operation)
-	BURSARY_TEST_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest -n0 $(ARGS) tests/ops/test_fuzzing.py
+fuzz: .venv/.dev  ## Send the served API requests made up from its schema, as each role, with a fixed seed (EXAMPLES=… an operation, ONLY=… part of its address)
+	BURSARY_TEST_FUZZ=$(EXAMPLES) BURSARY_TEST_FUZZ_ONLY='$(ONLY)' $(BIN)/python -m pytest -n0 $(ARGS) tests/ops/test_fuzzing.py
 
 KILLS ?= 100
 ENGINES ?= $(DATABASES) $(if $(shell PATH=$$PATH:/usr/sbin command -v mariadbd),mariadb)

@@ -176,7 +176,10 @@ def cases(scale: Scale) -> Iterator[Case]:
     """Yield the cases of allocation."""
     stage, count = Stage(others=scale.others), scale.learners
     new = partial(fresh, count)
-    inserts = "Inserting: an assignment has twenty-two indexes, and brings three actions."
+    inserts = (
+        "Inserting: an assignment has twenty-two indexes, on PostgreSQL also one of trigrams, and brings "
+        "three actions."
+    )
     yield Case("allocate, the verb", Way(stage.verb, new), Way(stage.raw, new), size=count, limits=inserts)
     share, summary = count / MANY, partial(stage.request, query="?summary=true")
     again = fresh(count)

@@ -138,10 +138,11 @@ def cases(scale: Scale) -> Iterator[Case]:
     one = Way(page(learner_email="learner-77@many.example"))
     looked_up = "Nine statements: planning them, and what Django and its driver do for each; then a look-up."
     yield case("one address", one, None, looked_up)
-    search = Way(page(search="learner-77", page_size=25))
-    yield case(
-        "search", search, None, "PostgreSQL has trigrams; the others read the budget's titles and addresses."
-    )
+    trigrams = "PostgreSQL has trigrams; the others read the budget's titles and addresses."
+    for name, words in (("search", "learner-7777"), ("search, nothing", "no such thing")):
+        yield case(name, Way(page(search=words, page_size=25)), None, trigrams)
+    many_found = Way(page(search="many.example", page_size=25))
+    yield case("search, everything", many_found, None, "PostgreSQL estimates the number; the others count.")
     limits = "Reading an index from end to end of the budget."
     counts, raw = Way(stage.counts), Way(stage.raw_counts)
     yield Case("counts by state", counts, raw, size=count, limits=limits, rounds=ROUNDS)

@@ -46,6 +46,7 @@ TARGETS = {
     "list, by cursor, deep": Target(1.5, source=f"{_MEASURED}; against the first page by cursor"),
     "list, one address": Target(ms=10, source=f"{_GOALS}: an index look-up"),
     "list, search": Target(ms=150, source=f"{_GOALS}: up to 1,000 matches"),
+    "list, search, nothing": Target(ms=150, source=f"{_GOALS}: as one that finds something"),
     "counts by state": Target(1.3, 1, source=_MEASURED),
     "credits, 1": Target(ms=6, source=_GOALS),
     "credits, 50": Target(ms=10, source=_GOALS),

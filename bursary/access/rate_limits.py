@@ -21,7 +21,7 @@ MOST_FORGOTTEN = 10_000
 def count_post(caller: str, *, limit: int, now: datetime) -> int:
     """Count a POST; return 0, or the seconds to wait where the caller has sent `limit` in this minute.
 
-    One statement, on one row and in a transaction of its own; three more when the caller is new or waits.
+    One statement, on one row and in a transaction of its own; four more when the caller is new or waits.
     Raises RuntimeError inside a transaction, which would hold the row.
     """
     seconds = int(now.timestamp())
@@ -43,7 +43,10 @@ def count_post(caller: str, *, limit: int, now: datetime) -> int:
         new = RequestTally(caller=caller, minute=minute, count=0)
         in_transaction(lambda: RequestTally.objects.bulk_create([new], ignore_conflicts=True))
     # Again: another process may have made the row since the first time.
-    return 0 if in_transaction(count) else MINUTE - seconds % MINUTE
+    if in_transaction(count):
+        return 0
+    counted = rows.values_list("minute", flat=True).first() or minute  # this minute, or the next one
+    return max((counted + 1) * MINUTE - seconds, 1)
 
 
 def forget(*, now: datetime) -> int:

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from bursary.access.permissions import Permission, granted
 from bursary.api.assignment_bodies import admin_bodies
-from bursary.api.assignments import OF_FILTERS, OrganisationsFilters
+from bursary.api.assignments import OF_LISTS, OrganisationsFilters
 from bursary.api.authentication import caller
 from bursary.api.paging import AssignmentPages, LearnerStateCountOutput, PageOutput
 from bursary.api.repairs import CauseOutput
@@ -89,7 +89,7 @@ class AllocationBatchPageOutput(PageOutput, AllocationBatchOutput):
 class AllocationBatchDetail(APIView):
     """Read one batch: the learners notified, those not, and why; the assignments in pages."""
 
-    reasons = OF_FILTERS
+    reasons = OF_LISTS
     queryset = LearnerContentAssignment.objects.all()
     pagination_class = AssignmentPages
     filter_backends = (OrganisationsFilters,)

@@ -11,7 +11,6 @@ from django.utils import timezone
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, serializers
-from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,6 +18,7 @@ from bursary.access.permissions import Permission
 from bursary.api.assignment_bodies import admin_bodies
 from bursary.api.budgets import permitted_budget
 from bursary.api.paging import AssignmentPages, PageOutput, Pages
+from bursary.api.refusals import PageBesideCursor
 from bursary.api.rendering import FastJSONRenderer
 from bursary.api.serializers import AdminAssignmentSerializer, TimelineActionSerializer
 from bursary.api.views import APIView
@@ -31,8 +31,7 @@ from bursary.budgets.models import Budget
 class OfOneBudget(APIView):
     """A view with an assignment configuration, which is a budget, in its URL.
 
-    A budget of another organisation is answered like one that is not there. Views ask for it before they read
-    the body: what a body must be is for callers with the permission.
+    Views ask for it before they read the body: what a body must be is for callers with the permission.
     """
 
     permission = Permission.READ_ASSIGNMENTS
@@ -41,10 +40,7 @@ class OfOneBudget(APIView):
     def budget(self) -> Budget:
         """The budget in the URL. Raises Http404, ScopeTooNarrow."""
         uuid = self.kwargs["configuration_uuid"]
-        try:
-            return permitted_budget(self.request, self.permission, assignment_configuration_uuid=uuid)
-        except PermissionDenied as foreign:
-            raise Http404("There is no such budget.") from foreign
+        return permitted_budget(self.request, self.permission, assignment_configuration_uuid=uuid)
 
     def assignment(self) -> LearnerContentAssignment:
         """Return the assignment in the URL, with its timeline. Raises Http404."""
@@ -59,6 +55,8 @@ class OfOneBudget(APIView):
 
 OF_FILTERS = {400: (listing.ContentFiltersUnavailable.reason,)}
 """The reasons of what filters assignments."""
+OF_LISTS = {400: (*OF_FILTERS[400], PageBesideCursor.reason)}
+"""The reasons of what lists them in pages."""
 
 
 class OrganisationsFilters(filters.DjangoFilterBackend):
@@ -90,7 +88,7 @@ class OfAllFound(OfOneBudget):
 class AssignmentList(OfOneBudget, generics.ListAPIView[LearnerContentAssignment]):
     """List a budget's assignments in pages, filtered and sorted, with counts by learner state."""
 
-    reasons = OF_FILTERS
+    reasons = OF_LISTS
     serializer_class = AdminAssignmentSerializer
     pagination_class = AssignmentPages
     filter_backends = (OrganisationsFilters,)
@@ -100,8 +98,9 @@ class AssignmentList(OfOneBudget, generics.ListAPIView[LearnerContentAssignment]
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Return the page; where dates filter it, with the instants that they mean."""
-        pages = AssignmentPages()
-        found = pages.paginate_queryset(self.filter_queryset(self.get_queryset()), request, view=self)
+        pages, rows = AssignmentPages(), self.filter_queryset(self.get_queryset())
+        pages.is_search = self.filterset.is_search
+        found = pages.paginate_queryset(rows, request, view=self)
         response = pages.get_paginated_response(admin_bodies(found))
         if understood := self.filterset.understood():
             response.data["understood"] = understood

@@ -22,7 +22,7 @@ from bursary.budgets.models import Budget
 def permitted_budget(request: Request, permission: Permission, **which: UUID) -> Budget:
     """Return the budget that `which` matches, with its customer and account. One query.
 
-    Raises Http404 if there is none, PermissionDenied if the caller lacks the permission.
+    Raises Http404 if there is none, or none for which the caller has the permission, and ScopeTooNarrow.
     """
     return permitted_row(
         _with_account,
@@ -31,7 +31,6 @@ def permitted_budget(request: Request, permission: Permission, **which: UUID) ->
         request=request,
         customer="customer_id",
         missing="There is no such budget.",
-        foreign="Your role does not permit this with this organisation's budgets.",
     )
 
 
@@ -72,5 +71,5 @@ class PolicyDetail(_Policies, generics.RetrieveAPIView[Budget]):
     """Read one budget, with its amounts."""
 
     def get_object(self) -> Budget:
-        """Return the budget in the URL. Raises Http404, PermissionDenied."""
+        """Return the budget in the URL. Raises Http404, ScopeTooNarrow."""
         return permitted_budget(self.request, Permission.READ_BUDGET, uuid=self.kwargs["policy_uuid"])

@@ -17,7 +17,7 @@ from bursary.access.permissions import Permission
 from bursary.api.inputs import FlagField, TextField, UuidField, example, validated
 from bursary.api.learner_portal import no_enrollments
 from bursary.api.paging import PageOutput, Pages
-from bursary.api.permitted import permitted_customer
+from bursary.api.permitted import named_customer, permitted_customer
 from bursary.api.views import APIView
 from bursary.budgets.models import LedgerEntry
 
@@ -110,7 +110,7 @@ class RequestList(APIView):
 
     @extend_schema(responses=RequestsOutput)
     def get(self, request: Request) -> Response:
-        _permitted(request, Permission.READ_OWN, RequestsInput)
+        named_customer(request, Permission.READ_OWN, shape=RequestsInput, sent=request.query_params)
         pages = Pages()
         pages.paginate_queryset(LedgerEntry.objects.none(), request, view=self)
         return pages.get_paginated_response([])
@@ -124,7 +124,7 @@ class RequestOverview(APIView):
 
     @extend_schema(responses=RequestCountOutput(many=True))
     def get(self, request: Request) -> Response:
-        _permitted(request, Permission.READ_OWN, RequestsInput)
+        named_customer(request, Permission.READ_OWN, shape=RequestsInput, sent=request.query_params)
         return Response([])
 
 
@@ -142,8 +142,9 @@ class CustomerConfigurations(APIView):
 
     @extend_schema(request=ConfigurationInput, responses={200: ConfigurationOutput})
     def post(self, request: Request) -> Response:
-        body = validated(ConfigurationInput, request.data)
-        customer = permitted_customer(request, Permission.READ_BUDGET, uuid=body["enterprise_customer_uuid"])
+        customer, _body = named_customer(
+            request, Permission.READ_BUDGET, shape=ConfigurationInput, sent=request.data
+        )
         return Response(_configuration(customer.uuid))
 
 
@@ -169,18 +170,11 @@ class LearnerProfile(APIView):
 
     @extend_schema(responses=LearnerProfileOutput)
     def get(self, request: Request) -> Response:
-        _permitted(request, Permission.READ_ASSIGNMENTS, LearnerProfileInput)
+        named_customer(
+            request, Permission.READ_ASSIGNMENTS, shape=LearnerProfileInput, sent=request.query_params
+        )
         empty: dict[str, Any] = {"subscriptions": [], "group_memberships": []}
         return Response({**empty, "enrollments": no_enrollments()})
-
-
-def _permitted(request: Request, permission: Permission, query: type[serializers.Serializer[Any]]) -> None:
-    """Refuse a query that names no customer for which the caller has the permission.
-
-    Raises ValidationError, Http404, PermissionDenied.
-    """
-    asked = validated(query, request.query_params)
-    permitted_customer(request, permission, uuid=asked["enterprise_customer_uuid"])
 
 
 def _configuration(customer_uuid: UUID) -> dict[str, Any]:

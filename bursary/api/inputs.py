@@ -55,7 +55,7 @@ class BoundedJSONParser(JSONParser):
             raise ParseError("JSON parse error - It is nested too deeply.") from error
 
 
-@extend_schema_field({"type": "integer", "format": "int64", "minimum": 0, "maximum": MOST_CENTS})
+@extend_schema_field({"type": "number", "minimum": 0, "maximum": MOST_CENTS})
 class CentsField(serializers.Field[int, Any, int, Any]):
     """A price in whole US cents, as an integer or as the float that JavaScript clients send."""
 

@@ -18,8 +18,8 @@ from bursary.access.contacts import contact
 from bursary.access.models import User
 from bursary.access.permissions import Permission, own_customers
 from bursary.api.authentication import caller
-from bursary.api.inputs import TextField, UuidField, example, validated
-from bursary.api.permitted import permitted_customer
+from bursary.api.inputs import TextField, UuidField, example
+from bursary.api.permitted import named_customer
 from bursary.api.views import APIView
 from bursary.budgets.models import Customer
 
@@ -155,10 +155,10 @@ class PortalPage(APIView):
         return Response(self.answer(request))
 
     def answer(self, request: Request) -> dict[str, Any]:
-        """Return the page's body. Three queries at most. Raises Http404, PermissionDenied."""
-        asked = validated(PortalPageInput, request.data)
-        which = {name.removeprefix("enterprise_customer_"): value for name, value in asked.items()}
-        customer = permitted_customer(request, Permission.READ_OWN, **which)
+        """Return the page's body. Three queries at most. Raises Http404, ValidationError."""
+        customer, _body = named_customer(
+            request, Permission.READ_OWN, shape=PortalPageInput, sent=request.data
+        )
         return _page(customer, user=caller(request))
 
 

@@ -15,7 +15,8 @@ from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 from bursary.api.inputs import validated
-from bursary.assignments import listing, shown_assignments
+from bursary.api.refusals import PageBesideCursor
+from bursary.assignments import listing, searches, shown_assignments
 from bursary.assignments.choices import LearnerState
 from bursary.assignments.cursors import CursorPage, cursor_page
 from bursary.assignments.shown_assignments import ShownAssignment
@@ -112,6 +113,13 @@ UNDERSTOOD = {
 }
 
 
+COUNT_IS_ESTIMATED = {
+    "type": "boolean",
+    "description": "Sent, as true, where a search finds more than 1,000: `count`, `num_pages` and "
+    "`learner_state_counts` are estimates then, and `next` is not",
+}
+
+
 class AssignmentPages(Pages):
     """Pages of assignments, with counts by learner state over the whole filtered list.
 
@@ -121,17 +129,26 @@ class AssignmentPages(Pages):
     query = CursorInput
     cursor_query_param = "cursor"
     neighbours: CursorPage | None = None
+    is_search = False
+    """Text is searched for: the counts of very many are estimated."""
 
     def paginate_queryset(  # type: ignore[override]  # it pages assignments alone
         self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
     ) -> list[ShownAssignment]:
-        """Return the page's rows. Raises NotFound beyond the last page, and ValidationError for a cursor."""
+        """Return the page's rows.
+
+        Raises NotFound beyond the last page, PageBesideCursor, ValidationError for a cursor.
+        """
         asked = self._asked(request)
         number, size = asked["page"], asked["page_size"]
         self.request = request
         if self.cursor_query_param in request.query_params:
+            if request.query_params.get("page"):
+                raise PageBesideCursor
             return self._by_cursor(queryset, request.query_params[self.cursor_query_param], size=size)
-        self.listed = listing.page(queryset, number=number, size=size, now=timezone.now())
+        self.listed = listing.page(
+            queryset, number=number, size=size, now=timezone.now(), is_search=self.is_search
+        )
         # Counted already with the states; the paginator would count again.
         paginator = Paginator(self.listed.rows, size)
         paginator.count = self.listed.count
@@ -147,6 +164,7 @@ class AssignmentPages(Pages):
         if len(others) != 1 or "__" in column:
             sentence = _("Pages by cursor need one ordering, and none by the content's own columns.")
             raise ValidationError({"ordering": [sentence]})
+        queryset = searches.matches(queryset).rows if self.is_search else queryset
         found = cursor_page(queryset, column=column, descending=term.descending, size=size, cursor=cursor)
         if not found.understood:
             raise ValidationError({"cursor": [_("This is no cursor of this list.")]})
@@ -170,6 +188,8 @@ class AssignmentPages(Pages):
         response.data["learner_state_counts"] = [
             {"learner_state": state.label, "count": count} for state, count in counts
         ]
+        if self.listed.are_estimated:
+            response.data["count_is_estimated"] = True
         return response
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
@@ -184,6 +204,7 @@ class AssignmentPages(Pages):
                 "type": "array",
                 "items": {"type": "object", "properties": row, "required": [*row]},
             },
+            "count_is_estimated": COUNT_IS_ESTIMATED,
             "understood": UNDERSTOOD,
         }
         described["required"] = ["next", "previous", "results"]  # by cursor there are no counts

@@ -21,13 +21,7 @@ from rest_framework.utils.urls import replace_query_param
 
 from bursary.access import known_learners
 from bursary.access.models import User, of_mailboxes
-from bursary.access.permissions import (
-    Permission,
-    check_scope,
-    granted,
-    granted_to_account,
-    may_everywhere,
-)
+from bursary.access.permissions import Permission, may, may_everywhere
 from bursary.api.assignment_bodies import learner_body
 from bursary.api.authentication import caller
 from bursary.api.budgets import permitted_budget
@@ -38,7 +32,7 @@ from bursary.api.learner_serializers import (
     policy_of_learner,
     redemption_url,
 )
-from bursary.api.permitted import USER
+from bursary.api.permitted import named_customer, permitted_customer
 from bursary.api.policy_serializers import CENTS_IN_A_DOLLAR, POLICY_TYPE
 from bursary.api.redemption_serializers import (
     NOT_REDEEMED,
@@ -112,10 +106,10 @@ class CreditsAvailable(APIView):
 
     @extend_schema(responses=PolicyOfLearnerOutput(many=True))
     def get(self, request: Request) -> Response:
-        query = validated(_CreditsInput, request.query_params)
-        customer, learner = _customer_and_learner(
-            request, query["enterprise_customer_uuid"], query.get("lms_user_id")
+        customer, query = named_customer(
+            request, Permission.READ_OWN, shape=_CreditsInput, sent=request.query_params
         )
+        learner = _learner_of(customer, request=request, lms_user_id=query.get("lms_user_id"))
         others = query.get("lms_user_id") not in (None, caller(request).lms_user_id)
         now = timezone.now()
         part = _part(query["page"], others=others).read(
@@ -176,11 +170,12 @@ class CanRedeem(APIView):
 
     @extend_schema(responses=RedeemabilityOutput(many=True))
     def get(self, request: Request, customer_uuid: UUID) -> Response:
+        customer = permitted_customer(request, Permission.READ_OWN, uuid=customer_uuid)
+        learner = _learner_of(customer, request=request, lms_user_id=None)
         named = request.query_params.getlist("content_key")
         if not 0 < len(named) <= MOST_KEYS or not all(named):
             raise serializers.ValidationError({"content_key": [f"Name between 1 and {MOST_KEYS} keys."]})
         keys = list(dict.fromkeys(named))
-        customer, learner = _customer_and_learner(request, customer_uuid, None)
         own = learner.assignments().filter(budget__customer=customer)
         asked = _present_keys(own, keys)
         keys = list(dict.fromkeys(asked.values()))
@@ -354,37 +349,9 @@ def _serialized(assignments: Sequence[LearnerContentAssignment]) -> list[Any]:
     return list(LearnerAssignmentSerializer(rows, many=True, context={"now": now}).data)
 
 
-_CUSTOMER = PreparedSelect(
-    lambda: (
-        Customer.objects.annotate(
-            learns=granted_to_account(USER, Permission.READ_OWN, customer="pk"),
-            administers=granted_to_account(USER, Permission.READ_ASSIGNMENTS, customer="pk"),
-        )
-        .filter(uuid=Slot("uuid", Customer._meta.get_field("uuid")))
-        .order_by()
-    )
-)
-
-
-def _customer_and_learner(
-    request: Request, customer_uuid: UUID, lms_user_id: int | None
-) -> tuple[Customer, _Learner]:
-    """Return both, if the caller may ask for that learner. Raises Http404, PermissionDenied."""
+def _learner_of(customer: Customer, *, request: Request, lms_user_id: int | None) -> _Learner:
+    """Return the caller, or the learner that the customer's administrator names. Raises PermissionDenied."""
     user = caller(request)
-    if user.token_roles is None:
-        check_scope(user, Permission.READ_OWN)
-        check_scope(user, Permission.READ_ASSIGNMENTS)
-        customer = _CUSTOMER.first(user=user.pk, uuid=customer_uuid)
-    else:
-        learns, administers = (
-            granted(user, permission, customer="pk")
-            for permission in (Permission.READ_OWN, Permission.READ_ASSIGNMENTS)
-        )
-        rows = Customer.objects.annotate(learns=learns, administers=administers)
-        customer = rows.filter(uuid=customer_uuid).first()
-    if customer is None:
-        raise Http404("There is no such organisation.")
-    if not customer.learns:
-        raise PermissionDenied("You have no role in this organisation.")
-    learner = _Learner.requested(request, lms_user_id=lms_user_id, others=customer.administers)
-    return customer, learner
+    other = lms_user_id not in (None, user.lms_user_id)
+    others = other and may(user, Permission.READ_ASSIGNMENTS, customer_pk=customer.pk)
+    return _Learner.requested(request, lms_user_id=lms_user_id, others=others)

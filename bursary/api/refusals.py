@@ -13,6 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404
+from django.utils.translation import ngettext
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
@@ -32,7 +33,10 @@ _NEXT_STEPS: Mapping[int, tuple[str, str]] = {
     status.HTTP_400_BAD_REQUEST: ("invalid_request", "Correct the named fields and send the request again."),
     status.HTTP_401_UNAUTHORIZED: ("not_signed_in", "Sign in, or send Authorization: Bearer <API key>."),
     status.HTTP_403_FORBIDDEN: ("not_permitted", "Ask an administrator of this organisation."),
-    status.HTTP_404_NOT_FOUND: ("not_found", "Check the URL and the identifiers in it."),
+    status.HTTP_404_NOT_FOUND: (
+        "not_found",
+        "Check the URL and the identifiers in it, and whether you have a role in their organisation.",
+    ),
     status.HTTP_405_METHOD_NOT_ALLOWED: ("method_not_allowed", "See /api/v1/docs/ for the methods."),
     status.HTTP_406_NOT_ACCEPTABLE: ("not_acceptable", "Accept application/json."),
     status.HTTP_409_CONFLICT: (
@@ -90,7 +94,12 @@ class CountChanged(Exception):
     reason = "count_changed"
 
     def __init__(self, *, confirmed: int, count: int) -> None:
-        super().__init__(f"The filter finds {count} assignments now; {confirmed} were confirmed.")
+        sentence = ngettext(
+            "The filter finds %(count)s assignment now, instead of %(confirmed)s.",
+            "The filter finds %(count)s assignments now, instead of %(confirmed)s.",
+            count,
+        )
+        super().__init__(sentence % {"count": count, "confirmed": confirmed})
         self.count = count
 
 
@@ -101,6 +110,16 @@ class TooManyFound(Exception):
 
     def __init__(self, *, most: int) -> None:
         super().__init__(f"The filter finds more than {most:,} assignments.")
+
+
+class PageBesideCursor(Exception):
+    """The query string asks for a page by its number and by a cursor at once."""
+
+    reason = "page_beside_cursor"
+
+    def __init__(self) -> None:
+        super().__init__("The query string has both a cursor and a page.")
+        self.parameters = ["cursor", "page"]
 
 
 class UnknownParameters(Exception):
@@ -148,6 +167,7 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
             | CountChanged()
             | TooManyFound()
             | ScopeTooNarrow()
+            | PageBesideCursor()
             | UnknownParameters()
         ):
             return _malformed(error)
@@ -191,6 +211,7 @@ def _named(bad: BadAddresses) -> dict[str, list[str]]:
 
 _LEAVE_OUT = {
     ContentFiltersUnavailable.reason: "Leave them out; filter by content_key, learner or state.",
+    PageBesideCursor.reason: "Leave one of them out.",
     UnknownParameters.reason: "Leave them out, or correct their names: /api/v1/docs/ lists all.",
 }
 
@@ -203,6 +224,7 @@ def _malformed(
     | CountChanged
     | TooManyFound
     | ScopeTooNarrow
+    | PageBesideCursor
     | UnknownParameters,
 ) -> Response:
     match error:
@@ -217,7 +239,7 @@ def _malformed(
             return _object(400, error.reason, str(error), _CORRECT, learner_emails=_named(error))
         case TooManyAddresses():
             return _object(400, error.reason, str(error), "Send them in several requests.", count=error.count)
-        case ContentFiltersUnavailable() | UnknownParameters():
+        case ContentFiltersUnavailable() | PageBesideCursor() | UnknownParameters():
             next_step = _LEAVE_OUT[error.reason]
             return _object(400, error.reason, str(error), next_step, parameters=error.parameters)
         case CatalogNeeded():

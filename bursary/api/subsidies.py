@@ -95,7 +95,7 @@ class Transactions(APIView, generics.ListAPIView[LedgerEntry]):
     queryset = LedgerEntry.objects.none()
 
     def get_queryset(self) -> QuerySet[LedgerEntry]:
-        """Return the entries of the account in the URL. Raises Http404, PermissionDenied."""
+        """Return the entries of the account in the URL. Raises Http404, ScopeTooNarrow."""
         if "subsidy_uuid" not in self.kwargs:  # while it is described
             return super().get_queryset()
         account = permitted_account(

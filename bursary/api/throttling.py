@@ -4,6 +4,7 @@ import time
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import ngettext
 from rest_framework import status
 from rest_framework.exceptions import APIException
 from rest_framework.permissions import SAFE_METHODS
@@ -24,7 +25,12 @@ class TooManyRequests(APIException):
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
 
     def __init__(self, kind: str, *, limit: int, wait: int) -> None:
-        super().__init__(f"You have sent {limit:,} {kind} requests within a minute, and may not send more.")
+        sentence = ngettext(
+            "You have sent %(limit)s %(kind)s request within a minute, and may not send more.",
+            "You have sent %(limit)s %(kind)s requests within a minute, and may not send more.",
+            limit,
+        )
+        super().__init__(sentence % {"limit": f"{limit:,}", "kind": kind})
         self.wait = wait
         """The seconds of `Retry-After`."""
 

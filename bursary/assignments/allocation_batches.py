@@ -92,3 +92,10 @@ def mails_planned(batch: AllocationBatch) -> MailsPlanned:
     )
     retried = Count("assignment", distinct=True, filter=Q(attempts__gt=0, status=Status.PENDING))
     return MailsPlanned(**work.order_by().aggregate(retried=retried, until=Max("due_at")))
+
+
+def message_to(assignment: LearnerContentAssignment) -> str:
+    """Return the organisation's message to the learner, of the latest request; empty for none. One query."""
+    uuid = assignment.allocation_batch_uuid
+    messages = AllocationBatch.objects.filter(uuid=uuid).values_list("message", flat=True) if uuid else ()
+    return next(iter(messages), "")

@@ -23,6 +23,7 @@ LONGEST_WAIT_FOR_NOTICE = timedelta(days=7)
 """A notice that cannot be delivered holds the money no longer than this, and is not retried any longer."""
 QUIET = timedelta(days=7)
 """Content that can be joined again, and then not, in less time than this is not notified of a second time."""
+COMPLAINTS_SHOWN = timedelta(days=30)
 PKS_PER_QUERY = 1000
 BATCHES_END_WITHIN = timedelta(minutes=30)
 """How long the mail waits for further batches of one change, so that it gives the total."""
@@ -56,7 +57,7 @@ def notice_budgets(*, pks: Iterable[int], now: datetime, in_batches: bool = Fals
 
 def current(now: datetime) -> QuerySet[DeadlineNotice]:
     """Return the notices of deadlines with a grace that is not over at `now`, the first to expire first, and
-    then those of content that cannot be joined.
+    then those of content that cannot be joined, and of mails reported as unwanted within `COMPLAINTS_SHOWN`.
 
     Without those of which every assignment was accepted, has ended, or got a later deadline meanwhile.
     """
@@ -65,7 +66,8 @@ def current(now: datetime) -> QuerySet[DeadlineNotice]:
     )
     in_grace = Q(Exists(open_.filter(grace_until__gt=now)), grace_until__gt=now)
     unjoinable = Q(Exists(open_), ~Q(reason__in=("", *ABOUT_ADDRESSES)), resolved_at=None)
-    running = DeadlineNotice.objects.filter(in_grace | unjoinable).select_related(
+    unwanted = Q(Exists(open_), reason=NoticeReason.MAIL_UNWANTED, created__gt=now - COMPLAINTS_SHOWN)
+    running = DeadlineNotice.objects.filter(in_grace | unjoinable | unwanted).select_related(
         "content", "budget__customer"
     )
     running = running.annotate(recorded_title=Subquery(open_.order_by("pk").values("content_title")[:1]))

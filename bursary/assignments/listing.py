@@ -25,6 +25,7 @@ from bursary.assignments import (
     derived,
     failures,
     learner_accounts,
+    searches,
     shown_assignments,
     statuses,
 )
@@ -182,6 +183,11 @@ class AssignmentFilters(django_filters.FilterSet):
             found = found.filter(derived.held())  # what has left may be as another catalog has it
         return found.filter(**{f"{JOIN_BY}__lt": FAR_FUTURE}) if by_join_by else found
 
+    @property
+    def is_search(self) -> bool:
+        """Whether text is searched for, which looks at many rows to find some (`searches`)."""
+        return self.form.is_valid() and self.form.cleaned_data.get("search") not in EMPTY_VALUES
+
     def understood(self) -> dict[str, str]:
         """Return the instants that the filters in use mean, in ISO 8601 with the offset of `zone`."""
         asked = self.form.cleaned_data
@@ -298,6 +304,8 @@ class Page:
     count: int
     learner_state_counts: list[tuple[LearnerState, int]]
     """Most common first, without those that have no word on the wire."""
+    are_estimated: bool
+    """The counts are: of a search that finds very many (`searches`)."""
 
 
 def counts_by_learner_state(queryset: QuerySet[LearnerContentAssignment]) -> QuerySet[Any, tuple[int, int]]:
@@ -306,17 +314,40 @@ def counts_by_learner_state(queryset: QuerySet[LearnerContentAssignment]) -> Que
     return counts.order_by("-count", "learner_state")
 
 
-def page(queryset: QuerySet[LearnerContentAssignment], *, number: int, size: int, now: datetime) -> Page:
-    """Return page `number` (from 1) of an ordered set, with its content, actions and counts: six queries."""
-    by_state = [(LearnerState(state), count) for state, count in counts_by_learner_state(queryset)]
+def estimates_by_learner_state(queryset: QuerySet[LearnerContentAssignment]) -> list[tuple[int, int]]:
+    """Return the same, as PostgreSQL estimates it."""
+    counts = searches.estimates(*(queryset.filter(learner_state=state) for state in LearnerState))
+    found = [(state.value, count) for state, count in zip(LearnerState, counts, strict=True) if count]
+    return sorted(found, key=lambda one: (-one[1], one[0]))
+
+
+def page(
+    queryset: QuerySet[LearnerContentAssignment],
+    *,
+    number: int,
+    size: int,
+    now: datetime,
+    is_search: bool = False,
+) -> Page:
+    """Return page `number` (from 1) of an ordered set, with its content, actions and counts: six queries.
+
+    One more where it `is_search`; then the counts of very many are estimated.
+    """
+    found = searches.matches(queryset) if is_search else searches.Matches(queryset)
+    counted = estimates_by_learner_state if found.are_estimated else counts_by_learner_state
+    by_state = [(LearnerState(state), count) for state, count in counted(found.rows)]
+    count = sum(count for _state, count in by_state)
     start = (number - 1) * size
-    # The keys first, over an index, then the rows by key.
-    keys = list(queryset.values_list("pk", flat=True)[start : start + size])
-    rows = shown_assignments.load_all(keys, now=now)
+    # The keys first, over an index, then the rows by key. One more: an estimate must not end a list.
+    keys = list(found.rows.values_list("pk", flat=True)[start : start + size + found.are_estimated])
+    rows = shown_assignments.load_all(keys[:size], now=now)
+    if found.are_estimated:
+        count = searches.total(count, seen=start + len(rows), has_more=len(keys) > size)
     return Page(
         rows=rows,
-        count=sum(count for _state, count in by_state),
+        count=count,
         learner_state_counts=[(state, count) for state, count in by_state if state.label],
+        are_estimated=found.are_estimated,
     )
 
 

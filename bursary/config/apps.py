@@ -12,7 +12,7 @@ class ConfigConfig(AppConfig):
     def ready(self) -> None:
         """Register the checks, and what differs by database; make Celery's app, where it is used."""
         # Here, as models can be imported only now.
-        from bursary.config import checks, mail_checks, security_checks  # noqa: F401  # importing registers them
+        from bursary.config import checks, database_checks, mail_checks, security_checks  # noqa: F401  # importing registers them
         from bursary.lib import mysql, postgres
 
         mysql.register()

@@ -1,7 +1,7 @@
 """What the list of assignments is filtered and sorted by: everything stands in the page's address."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import causes, failures, listing, statuses
+from bursary.assignments import causes, failures, listing, searches, statuses
 from bursary.assignments.choices import State
 from bursary.assignments.filters import MomentFilter, TextFilter
 from bursary.assignments.listing import ContentFiltersUnavailable
@@ -156,11 +156,35 @@ class Selection:
     _budget_keys: Any
     _narrowed: bool
     """A filter is in use, other than budget, cause and status."""
+    are_estimated: bool = False
+    """Text is searched for, and found so often that the numbers are estimated."""
 
     @property
     def rows(self) -> QuerySet[LearnerContentAssignment]:
         """The assignments, with the status."""
         return with_status(self._found, self.status)
+
+    def searched(self) -> "Selection":
+        """Return the same, after looking for what a search finds, where text is searched for.
+
+        No query without that, at most two else.
+        """
+        if self.problems or not self.filters.is_search:
+            return self
+        found = searches.matches(self._found)
+        one_query = self._of_any_cause is self._found
+        others = found if one_query else searches.matches(self._of_any_cause)
+        return replace(self, _found=found.rows, _of_any_cause=others.rows, are_estimated=found.are_estimated)
+
+    def total(self) -> tuple[int, bool]:
+        """Return the number of assignments, with the status, and whether it is an estimate. Two queries."""
+        if not self.are_estimated:
+            return self.rows.count(), False
+        found = searches.matches(self.rows)
+        if not found.are_estimated:
+            return found.rows.count(), False
+        [estimated] = searches.estimates(self.rows)
+        return searches.total(estimated, seen=0, has_more=True), True
 
     def totals(
         self, everything: Sequence[LearnerContentAssignment] | None, *, with_money: bool

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.http import QueryDict
-from django.utils.formats import date_format
+from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -62,7 +62,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Tab:
-    """A status to choose, with the number of its assignments; None on later pages, which do not count."""
+    """A status to choose, with the number of its assignments; None where they are not counted."""
 
     label: str
     query: str
@@ -80,6 +80,8 @@ class ListPage:
     tabs: Sequence[Tab]
     total: int
     """The number of assignments that the filters find, status included."""
+    is_estimated: bool
+    """That number is: of a search that finds very many."""
     cents: int | None
     """Their money; None on later pages, and of a whole list, which is the budgets' to show."""
     earlier: str
@@ -95,10 +97,15 @@ class ListPage:
     """What of the address was not understood and changes no row: its order, or its page."""
     within: Sequence[tuple[int, Any]] = WITHIN_DAYS
 
+    @property
+    def total_in_words(self) -> str:
+        """The number with its thousands set apart, as an estimate is read."""
+        return number_format(self.total, use_l10n=True, force_grouping=True)
+
 
 def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
-    """Return the page that the address asks for. At most nine queries. Raises Http404."""
-    chosen = assignment_filters.selection(user, query, now=now)
+    """Return the page that the address asks for. At most twelve queries. Raises Http404."""
+    chosen = assignment_filters.selection(user, query, now=now).searched()
     descending, column = chosen.sort.startswith("-"), chosen.sort.removeprefix("-")
     cursor = query.get("cursor", "")
     found = cursors.cursor_page(chosen.rows, column=column, descending=descending, size=PAGE, cursor=cursor)
@@ -106,14 +113,18 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
     is_everything = not (cursor or found.later or chosen.status)
     everything = rows if is_everything else None
     filtered = any(query[name] for name in query if name not in ("sort", "cursor", "status", "budget"))
-    totals = None if cursor else chosen.totals(everything, with_money=filtered)
+    # Neither money nor the number of each status is estimated: it is left out, as on later pages.
+    is_counted = not (cursor or chosen.are_estimated)
+    totals = chosen.totals(everything, with_money=filtered) if is_counted else None
     counts = None if totals is None else {status: one.count for status, one in totals.items()}
+    total, is_estimated = chosen.total() if counts is None else (_total(counts, chosen.status), False)
     return ListPage(
         selection=chosen,
         rows=[_row(one, now=now) for one in rows],
         columns=[_column(name, query, chosen.sort) for name in SORTS],
         tabs=_tabs(query, chosen.status, counts),
-        total=chosen.rows.count() if counts is None else counts.get(chosen.status, sum(counts.values())),
+        total=total,
+        is_estimated=is_estimated,
         cents=_cents(totals, chosen.status) if totals and filtered else None,
         earlier=found.earlier and changed(query, cursor=found.earlier),
         later=found.later and changed(query, cursor=found.later),
@@ -148,6 +159,10 @@ def changed(query: QueryDict, **parameters: str) -> str:
     """Return the address' query with these parameters, without empty ones and without its cursor."""
     kept = {name: str(query[name]) for name in query if name != "cursor"}
     return urlencode({name: value for name, value in (kept | parameters).items() if value})
+
+
+def _total(counts: Mapping[str, int], status: str) -> int:
+    return counts.get(status, sum(counts.values()))
 
 
 def _cents(totals: Mapping[str, StatusTotal], status: str) -> int:
@@ -194,7 +209,7 @@ def _tabs(query: QueryDict, status: str, counts: dict[str, int] | None) -> list[
         Tab(
             label=str(words),
             query=changed(query, status=name),
-            count=None if counts is None else counts.get(name, sum(counts.values())),
+            count=None if counts is None else _total(counts, name),
             current=name == status,
         )
         for name, words in from_all.items()

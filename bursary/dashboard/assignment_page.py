@@ -99,7 +99,7 @@ def load(
         assignment,
         deadline=deadline_in_words(assignment) if assignment.state == State.ALLOCATED else None,
         of_administrator=part,
-        invitation=None if part else invitation(assignment, now=now),
+        invitation=None if part else invitation(assignment, message=message or "", now=now),
         is_own=is_own,
     )
 

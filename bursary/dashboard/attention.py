@@ -16,7 +16,7 @@ from django.utils.translation import ngettext
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may_everywhere
 from bursary.assignments import causes, content_display, deadline_notices, failures
-from bursary.assignments.choices import LearnerState, State
+from bursary.assignments.choices import LearnerState, NoticeReason, State
 from bursary.assignments.failures import CauseCount
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -142,7 +142,33 @@ def _what_failed(one: CauseCount, *, zone: ZoneInfo) -> str:
 def _notices(user: User, *, now: datetime) -> list[Attention]:
     may_see = granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
     current = deadline_notices.current(now).filter(may_see)
-    return [_notice(one) for one in current[:MOST_NOTICES]]
+    return [
+        _complaint(one) if one.reason == NoticeReason.MAIL_UNWANTED else _notice(one)
+        for one in current[:MOST_NOTICES]
+    ]
+
+
+def _complaint(notice: DeadlineNotice) -> Attention:
+    sentence = ngettext(
+        "%(count)s learner reported a mail as unwanted on %(day)s, and gets no reminders any more. "
+        "Ask in another way whether to go on, or cancel the assignment.",
+        "%(count)s learners reported mails as unwanted since %(day)s, and get no reminders any more. "
+        "Ask in another way whether to go on, or cancel the assignments.",
+        notice.assignments,
+    )
+    day = moments.day_in_words(notice.created, zone=notice.budget.customer.zone)
+    words = {"count": notice.assignments, "day": day}
+    title, url = _title_and_list(notice)
+    return Attention("mail-off", "warning", sentence % words, url, _("Show the course"), about=title)
+
+
+def _title_and_list(notice: DeadlineNotice) -> tuple[str, str]:
+    """Return the title of a notice's content, and the address of its assignments in the list."""
+    asked: dict[str, Any] = {"budget": notice.budget.uuid}
+    if notice.content:
+        asked["content_key"] = notice.content.content_key
+    title = content_display.notice_title(notice) or _("All content")
+    return title, f"{reverse('assignment-list')}?{urlencode(asked)}"
 
 
 def _notice(notice: DeadlineNotice) -> Attention:
@@ -161,12 +187,8 @@ def _notice(notice: DeadlineNotice) -> Attention:
     zone = notice.budget.customer.zone
     until = moments.in_words(notice.grace_until, zone=zone) if notice.grace_until else ""
     words = {"count": notice.assignments, "until": until, "why": notice.get_reason_display()}
-    asked: dict[str, Any] = {"budget": notice.budget.uuid}
-    if notice.content:
-        asked["content_key"] = notice.content.content_key
-    title = content_display.notice_title(notice) or _("All content")
-    query = urlencode(asked)
-    url = f"{reverse('assignment-list')}?{query}"
+    title, url = _title_and_list(notice)
+    query = url.partition("?")[2]
     return Attention(
         "calendar-due", "warning", sentence % words, url, _("Show them"), about=title, query=query
     )

@@ -108,7 +108,7 @@ def reminded_lately(rows: QuerySet[LearnerContentAssignment], now: datetime) -> 
         return ""
     left = found["latest"] + reminders.REQUEST_INTERVAL - now
     minutes = max(1, ceil(left / timedelta(minutes=1)))
-    if count == rows.count():
+    if not to_be_reminded(rows, now):
         text = _(
             "No learner can be reminded now: each had an e-mail a moment ago. Come again in %(minutes)s min."
         )
@@ -120,6 +120,13 @@ def reminded_lately(rows: QuerySet[LearnerContentAssignment], now: datetime) -> 
         count,
     )
     return text % {"count": count, "minutes": minutes}
+
+
+def to_be_reminded(rows: QuerySet[LearnerContentAssignment], now: datetime) -> int:
+    """Return the number of these that get a reminder now, unless their budget is not in use. One query."""
+    waiting = rows.order_by().filter(state=State.ALLOCATED, redeeming_since=None, expires_at__gt=now)
+    mails = reminders.recent_invitations(rows.order_by(), now=now)
+    return waiting.exclude(pk__in=mails.values("assignment")).count()
 
 
 def failures_in_words(rows: QuerySet[LearnerContentAssignment]) -> list[str]:

@@ -130,6 +130,25 @@ class BulkSteps:
         """What is to be considered before it is done; empty for nothing. At most three queries."""
         return self.verb.caution(self.rows, self.now)
 
+    @cached_property
+    def ready(self) -> int:
+        """The number of assignments that it is done to, if nothing changes meanwhile. One query at most."""
+        if self.verb.ready:
+            return self.verb.ready(self.rows, self.now)
+        return self.count if self.everything else self.rows.filter(self.verb.applies).order_by().count()
+
+    @property
+    def numbers(self) -> str:
+        """The same for the button, beside the number of the question, if that is another one."""
+        if self.ready == self.count:
+            return f"{self.count:,}"
+        return _("%(some)s of %(all)s") % {"some": f"{self.ready:,}", "all": f"{self.count:,}"}
+
+    @property
+    def title(self) -> str:
+        """What was done, when it is over; before, what is being done."""
+        return str(self.verb.button) if self.after else self.verb.title(self.so_far, count=self.count)
+
     @property
     def summary(self) -> str:
         """What was done so far, as a sentence or two."""

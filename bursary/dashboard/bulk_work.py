@@ -128,6 +128,15 @@ class Verb:
     """The field of the question that is to be filled in: `until` (a day or span), `reason`, or nothing."""
     caution: Callable[[QuerySet[LearnerContentAssignment], datetime], str] = lambda _rows, _now: ""
     """What is to be considered before it is done to these; empty for nothing."""
+    ready: Callable[[QuerySet[LearnerContentAssignment], datetime], int] | None = None
+    """The number of these that it is done to, if it is not that to which it applies. One query."""
+
+    def title(self, result: BatchResult, *, count: int) -> str:
+        """Return what has happened to `count` assignments, as a page's title."""
+        if not result.done:
+            return _("Nothing was done")
+        text = _("%(done)s: %(some)s of %(all)s") if result.done < count else _("%(done)s: %(all)s")
+        return text % {"done": self.done, "some": f"{result.done:,}", "all": f"{count:,}"}
 
     def in_words(self, result: BatchResult) -> str:
         """Return the result as a sentence or two."""
@@ -201,6 +210,7 @@ VERBS: Mapping[str, Verb] = {
             Q(state=State.ALLOCATED, learner_state=LearnerState.WAITING),
             _remind,
             caution=bulk_questions.reminded_lately,
+            ready=bulk_questions.to_be_reminded,
         ),
         Verb(
             "cancel",

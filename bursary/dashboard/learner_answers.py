@@ -13,7 +13,14 @@ from django.utils.translation import gettext_lazy
 
 from bursary.access import contacts
 from bursary.access.models import User
-from bursary.assignments import content_display, declining, matching, redemption, signed_links, statuses
+from bursary.assignments import (
+    content_display,
+    declining,
+    matching,
+    redemption,
+    signed_links,
+    statuses,
+)
 from bursary.assignments.choices import State
 from bursary.assignments.content_display import About
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -55,6 +62,8 @@ class Invitation:
     """The start of the course, if it is in the future."""
     over: bool
     """The course has ended."""
+    message: str
+    """The organisation's own, of several lines; empty without one."""
     contact: str
     """The address to write to with questions; empty if the organisation has none."""
     ended: redemption.RedemptionRefused | None
@@ -75,8 +84,8 @@ _BEING_ACCEPTED = gettext_lazy("being accepted")
 _WAITING = gettext_lazy("waiting for your answer")
 
 
-def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invitation:
-    """Return the assignment as its learner sees it at `now`. At most seven queries."""
+def invitation(assignment: LearnerContentAssignment, *, message: str, now: datetime) -> Invitation:
+    """Return the assignment as its learner sees it at `now`, with the `message`. At most seven queries."""
     content_display.attach_content([assignment], now=now)
     declined = bool(matching.which_declined([assignment]))
     ended = redemption.refusal(assignment, now=now, declined=declined)
@@ -105,6 +114,7 @@ def invitation(assignment: LearnerContentAssignment, *, now: datetime) -> Invita
         about=about,
         starts_at=about.starts_at if about.starts_at and about.starts_at > now else None,
         over=bool(about.ends_at and about.ends_at <= now),
+        message=message,
         contact=contacts.contact(assignment.budget.customer),
         ended=ended,
         blocked=blocked,

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods
 from bursary.access import contacts
 from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
 from bursary.access.models import User
-from bursary.assignments import account_addresses, declining, signed_links
+from bursary.assignments import account_addresses, allocation_batches, declining, signed_links
 from bursary.assignments.account_addresses import AccountWithoutAddress, CannotAdd
 from bursary.assignments.choices import Status
 from bursary.assignments.declining import DeclineRefused
@@ -124,7 +124,9 @@ def _own(user: User, uuid: UUID) -> LearnerContentAssignment:
 
 def _shown(request: HttpRequest, token: str) -> HttpResponse:
     now = timezone.now()
-    invitation = learner_answers.invitation(signed_links.opened(token, now=now), now=now)
+    assignment = signed_links.opened(token, now=now)
+    message = allocation_batches.message_to(assignment)
+    invitation = learner_answers.invitation(assignment, message=message, now=now)
     user = request.user
     addable = isinstance(user, User) and account_addresses.can_add(invitation.assignment, user=user)
     context = {

@@ -49,19 +49,11 @@ class Totals:
 def load(user: User, query: QueryDict, *, now: datetime) -> Totals:
     """Return the sums of what the list's address finds. Raises Http404.
 
-    Three queries, two of which read all that is found.
+    Two queries, one of which reads all that is found; of several budgets, three, two of which do.
     """
     chosen = assignment_filters.selection(user, query, now=now)
     by_end = bool(chosen.status in statuses.ENDED or query.get("ended_from") or query.get("ended_to"))
     rows = chosen.rows.order_by()
-    budgets: Any = rows.values_list("budget__name", "budget__uuid")
-    budgets = budgets.annotate(count=Count("*"), cents=Sum("price_cents"))
-    found = [
-        TotalLine(count, cents, name, assignment_list.changed(query, budget=str(uuid)))
-        for name, uuid, count, cents in budgets.order_by("-cents", "budget__name", "budget__uuid")[
-            :MOST_BUDGETS
-        ]
-    ]
     starts = month_starts(now, zone=chosen.zone)
     at = statuses.ended_when() if by_end else F("allocated_at")
     months: Any = rows.alias(at=at).values_list(charts.period_of("at", starts, before=-1))
@@ -71,9 +63,25 @@ def load(user: User, query: QueryDict, *, now: datetime) -> Totals:
         for number, count, cents in sorted(months, reverse=True)
     ]
     everything = TotalLine(sum(one.count for one in by_month), sum(one.cents for one in by_month))
+    found = _of_budgets(chosen, query, everything)
     others = everything.count - sum(one.count for one in found)
     rest = TotalLine(others, everything.cents - sum(one.cents for one in found)) if others else None
     return Totals(chosen, everything, found, rest, by_month, by_end)
+
+
+def _of_budgets(chosen: Selection, query: QueryDict, everything: TotalLine) -> list[TotalLine]:
+    """Return the sums of at most `MOST_BUDGETS` budgets: of a single one that of all, without a query."""
+    found: Any = []
+    if chosen.budget and everything.count:
+        found = [(chosen.budget.name, chosen.budget.uuid, everything.count, everything.cents)]
+    elif not chosen.budget:
+        budgets: Any = chosen.rows.order_by().values_list("budget__name", "budget__uuid")
+        budgets = budgets.annotate(count=Count("*"), cents=Sum("price_cents"))
+        found = budgets.order_by("-cents", "budget__name", "budget__uuid")[:MOST_BUDGETS]
+    return [
+        TotalLine(count, cents, name, assignment_list.changed(query, budget=str(uuid)))
+        for name, uuid, count, cents in found
+    ]
 
 
 def month_starts(now: datetime, *, zone: ZoneInfo) -> list[datetime]:

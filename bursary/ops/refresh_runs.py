@@ -144,7 +144,7 @@ def refresh_catalogs(
     accept_drop: bool = False,
     anew: bool = False,
 ) -> list[CatalogRefresh]:
-    """Refresh each catalog. One that is unavailable does not stop the others.
+    """Refresh each catalog, in full. One that is unavailable does not stop the others.
 
     An interrupted listing is resumed, unless it is to begin `anew`.
     """
@@ -155,7 +155,7 @@ def refresh_catalogs(
         def progress(records: int, before: int = before) -> None:
             advance(before + records)
 
-        flags = {"dry_run": dry_run, "accept_drop": accept_drop, "anew": anew}
+        flags = {"dry_run": dry_run, "in_full": True, "accept_drop": accept_drop, "anew": anew}
         done.append(_refresh(catalog_uuid, clock=clock, advance=progress, **flags))
     return done
 
@@ -163,7 +163,7 @@ def refresh_catalogs(
 def refresh_keys(
     keys: Collection[str], *, catalogs: Sequence[UUID], now: datetime, dry_run: bool
 ) -> list[CatalogRefresh]:
-    """Refresh these keys from the catalogs that hold them, and from all of `catalogs`, which may by now."""
+    """Refresh these keys in full, from the catalogs that hold them, and from `catalogs`, which may by now."""
     done: list[CatalogRefresh] = []
     for catalog_uuid, asked in sorted(_keys_by_catalog(set(keys), catalogs).items()):
         try:
@@ -174,6 +174,7 @@ def refresh_keys(
                 now=now,
                 by=RefreshSource.CRON,
                 dry_run=dry_run,
+                in_full=True,
             )
         except ContentUnavailable as failure:
             done.append(CatalogRefresh(catalog_uuid, failure.so_far, str(failure)))
@@ -213,6 +214,7 @@ def _refresh(
     clock: Clock,
     advance: Advance | None = None,
     dry_run: bool = False,
+    in_full: bool = False,
     accept_drop: bool = False,
     anew: bool = False,
 ) -> CatalogRefresh:
@@ -224,6 +226,7 @@ def _refresh(
             clock=clock,
             by=RefreshSource.CRON,
             dry_run=dry_run,
+            in_full=in_full,
             accept_drop=accept_drop,
             anew=anew,
             progress=advance,

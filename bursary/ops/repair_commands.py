@@ -46,14 +46,14 @@ def require_confirmed(confirmed: int, *, count: int) -> None:
         raise CommandError("There is nothing to do. Nothing was changed.")
     if confirmed != count:
         found = counted_in_words(count, "assignment")
-        raise CommandError(f"It is about {found} now, and {confirmed} were confirmed. Nothing was changed.")
+        raise CommandError(f"It is about {found} now, instead of {confirmed}. Nothing was changed.")
 
 
 def require_budget(uuid: UUID) -> Budget:
     """Return the budget with its customer. Raises CommandError."""
     budget = Budget.objects.select_related("customer").filter(uuid=uuid).first()
     if budget is None:
-        raise CommandError(f"There is no budget {uuid}. Its uuid is in the API and the Django admin.")
+        raise CommandError(f"There is no budget {uuid}. Its page shows its uuid.")
     return budget
 
 

@@ -24,7 +24,7 @@ from bursary.delivery.errors import FAULTS
 from bursary.delivery.handlers import MAILS
 from bursary.lib import leases
 from bursary.ops import health, scheduler
-from bursary.ops.console import shortened
+from bursary.ops.console import counted_in_words, shortened
 from bursary.ops.health import MOST_COUNTED, Health
 from bursary.ops.models import ScheduledTask
 
@@ -287,7 +287,8 @@ def render(report: StatusReport) -> RenderableType:
 
 def _mail_text(report: StatusReport) -> list[Text]:
     trouble, waiting = report.mail_server, report.waiting
-    rate = f"At most {report.sends_per_minute} mails are sent in a minute." if report.sends_per_minute else ""
+    limit = report.sends_per_minute
+    rate = f"At most {counted_in_words(limit, 'mail')} a minute." if limit else ""
     if trouble is None:
         return [Text(f"{rate}\n")] if rate else []
     lines = [

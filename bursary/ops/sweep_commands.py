@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from bursary.assignments import expiry, reminders
 from bursary.assignments.sweeps import SweepResult
-from bursary.ops.console import Advance, OperatorCommand, progress, to_json
+from bursary.ops.console import Advance, OperatorCommand, counted_in_words, progress, to_json
 
 
 @dataclass(frozen=True)
@@ -73,5 +73,6 @@ class SweepCommand(OperatorCommand):
         summary = {"dry_run": False, **summary_of(sweep, swept)}
         if swept.failed:
             self.stderr.write(to_json(summary))
-            raise CommandError(f"{len(swept.failed)} budgets failed; their assignments are untouched.")
+            failed = counted_in_words(len(swept.failed), "budget")
+            raise CommandError(f"{failed} failed, without a change to any assignment.")
         return self.answer(summary, f"{swept.done} {sweep.done}.")

@@ -87,6 +87,8 @@ class FetchContext:
     fetched_from: str
     now: datetime
     by: RefreshSource
+    in_full: bool = False
+    """Whether what is served as before is merged, too, so that a row which was altered here is mended."""
 
     @property
     def upstream(self) -> str:

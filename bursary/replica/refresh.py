@@ -89,6 +89,7 @@ def refresh_catalog(
     now: datetime,
     by: RefreshSource,
     dry_run: bool = False,
+    in_full: bool = False,
     accept_drop: bool = False,
     anew: bool = False,
     clock: Clock | None = None,
@@ -97,12 +98,13 @@ def refresh_catalog(
     """Bring in everything that a catalog lists; then ask by key for what it did not name (see `removal`).
 
     `clock` gives the time of each request; without it, all are made at `now`. `progress` is called after each
-    batch and request with the records so far. A dry run writes nothing. With `accept_drop` more than a fifth
+    batch and request with the records so far. A dry run writes nothing. `in_full` merges what is served as
+    before, too. With `accept_drop` more than a fifth
     may be missing; an interrupted listing is resumed, unless `anew`. Unusable records are in the report.
     Raises ContentUnavailable where upstream stops answering, having removed nothing; what a receiver of
     `content_changed` raises ends the refresh and undoes its batch alone.
     """
-    context = _context(source, catalog_uuid, now=now, by=by)
+    context = _context(source, catalog_uuid, now=now, by=by, in_full=in_full)
     listing = _Listing(context, source, resume=not (dry_run or anew), clock=clock or (lambda: now))
     report = RefreshReport()
     try:
@@ -131,6 +133,7 @@ def refresh_keys(
     by: RefreshSource,
     within: timedelta | None = None,
     dry_run: bool = False,
+    in_full: bool = False,
 ) -> RefreshReport:
     """Bring in what a catalog has under these keys; asked for a run, it may return the course.
 
@@ -138,7 +141,7 @@ def refresh_keys(
     leave no trace, except where the replica has them as held by the catalog. Raises what `refresh_catalog`
     raises.
     """
-    context = _context(source, catalog_uuid, now=now, by=by)
+    context = _context(source, catalog_uuid, now=now, by=by, in_full=in_full)
     report = RefreshReport()
     for asked in chunks(sorted(set(keys)), BATCH):
         try:
@@ -332,5 +335,7 @@ def _keys_in(found: Iterable[object]) -> set[str]:
     return {key for raw in found for key in parser.keys(raw)}
 
 
-def _context(source: CatalogSource, catalog_uuid: UUID, *, now: datetime, by: RefreshSource) -> FetchContext:
-    return FetchContext(catalog_uuid, f"{source.name}:{catalog_uuid}", now, by)
+def _context(
+    source: CatalogSource, catalog_uuid: UUID, *, now: datetime, by: RefreshSource, in_full: bool = False
+) -> FetchContext:
+    return FetchContext(catalog_uuid, f"{source.name}:{catalog_uuid}", now, by, in_full)

@@ -88,8 +88,9 @@ def confirm(batch: Sequence[object], *, context: FetchContext) -> tuple[dict[int
         if all(named[name] == 1 for name in _names(batch[position]))
     }
     digests = {key: one.digest for one in alone.values() for key in (one.key, *one.run_keys)}
-    confirmed = in_transaction(lambda: _confirm(alone, context=context)) if alone else {}
-    return confirmed, digests
+    if not alone or context.in_full:
+        return {}, digests
+    return in_transaction(lambda: _confirm(alone, context=context)), digests
 
 
 @cache

@@ -37,7 +37,8 @@ def test_a_known_caller_costs_one_statement_on_its_row() -> None:
 
 def test_a_clock_that_is_behind_counts_on_and_one_that_was_ahead_is_forgotten() -> None:
     count_post("key 1", limit=2, now=NOW)
-    assert [count_post("key 1", limit=2, now=NOW - MINUTE) for _ in range(2)] == [0, 60]
+    assert [count_post("key 1", limit=2, now=NOW - MINUTE) for _ in range(2)] == [0, 120]
+    assert [count_post("key 1", limit=2, now=NOW + wait) for wait in (MINUTE - MINUTE / 60, MINUTE)] == [1, 0]
     RequestTally.objects.update(minute=2**31 - 1)
     assert count_post("key 1", limit=2, now=NOW) == 0
 

@@ -1,6 +1,7 @@
 """Authentication by key or by session, and the permissions of each role."""
 
 from datetime import timedelta
+from functools import reduce
 from uuid import uuid4
 
 import pytest
@@ -16,6 +17,7 @@ from tests.world import ALICE, BOB, NOW, given_api_key, given_assignment, given_
 pytestmark = pytest.mark.django_db
 
 BODY = b"{}"
+NAMED = "enterprise_customer_uuid"
 
 
 @pytest.fixture
@@ -28,23 +30,51 @@ def ada(budget: Budget) -> User:
     return given_user(Role.ADMINISTRATOR, customer=budget.customer)
 
 
-def refused_at(path: str) -> tuple[int, str]:
-    """Return how a user without the permission is refused: at assignments, as if there were none."""
-    return (404, "not_found") if "/admin/" in path else (403, "not_permitted")
+def with_other_uuids(asked: str, assignment: LearnerContentAssignment) -> str:
+    """Return an address or a body with uuids in it that nothing has."""
+    budget = assignment.budget
+    shown = (budget.uuid, budget.assignment_configuration_uuid, budget.account.uuid, budget.customer.uuid)
+    return reduce(lambda text, uuid: text.replace(str(uuid), str(uuid4())), shown, asked)
 
 
-def test_what_is_done_to_a_strangers_assignments_is_refused_as_if_there_were_none(
+def test_what_a_stranger_asks_for_is_answered_as_if_there_were_none(
     assignment: LearnerContentAssignment,
 ) -> None:
+    budget, customer = assignment.budget, f'"enterprise_customer_uuid": "{assignment.budget.customer.uuid}"'
+    verbs = ("cancel", "remind", "nudge", "correct-addresses", "cancel-all", "remind-all")
+    learning = f"policy-redemption/enterprise-customer/{budget.customer.uuid}"
+    asked = [
+        *((method, path, "{}") for method, path in of_the_budget(assignment)),
+        *(("POST", f"{listing(budget)}{verb}/", "{}") for verb in verbs),
+        ("POST", f"policy-redemption/{budget.uuid}/redeem/", "{}"),
+        ("POST", f"{listing(budget).replace('/admin', '')}{assignment.uuid}/decline/", "{}"),
+        ("GET", f"{learning}/can-redeem/", ""),
+        ("GET", f"{learning}/can-request/", ""),
+        ("GET", f"policy-redemption/credits_available/?{NAMED}={budget.customer.uuid}&page=x", ""),
+        ("GET", f"admin-view/learner_profile/?{NAMED}={budget.customer.uuid}&lms_user_id=x", ""),
+        ("POST", "bffs/learner/search/", "{%s}" % customer),  # noqa: UP031  # braces
+        ("POST", "bffs/learner/search/", '{%s, "enterprise_customer_slug": []}' % customer),  # noqa: UP031  # braces
+        ("POST", "customer-configurations/", '{%s, "subsidy_requests_enabled": true}' % customer),  # noqa: UP031  # braces
+    ]
     for door in (door_of(None), door_of(Role.ADMINISTRATOR, customer=given_customer())):
-        for verb in ("cancel", "remind", "nudge", "correct-addresses", "cancel-all", "remind-all"):
-            foreign = door.send("POST", f"{listing(assignment.budget)}{verb}/", BODY)
-            unknown = door.send(
-                "POST", f"assignment-configurations/{uuid4()}/admin/assignments/{verb}/", BODY
-            )
-            assert foreign.status_code == unknown.status_code == 404
-            assert foreign.json() == unknown.json()
+        for method, path, body in asked:
+            foreign = door.send(method, path, body.encode())
+            other = with_other_uuids(path, assignment), with_other_uuids(body, assignment).encode()
+            assert refusal_of(foreign) == (404, "not_found"), path
+            assert foreign.json() == door.send(method, *other).json(), path
     assert LearnerContentAssignment.objects.get().state == State.ALLOCATED
+
+
+def test_what_else_is_wrong_is_said_to_callers_with_the_permission(budget: Budget, ada: User) -> None:
+    door, uuid = Door(session=ada), str(budget.customer.uuid)
+    body = {"enterprise_customer_uuid": uuid, "subsidy_requests_enabled": True}
+    for answer in (
+        door.post("customer-configurations/", body),
+        door.post("bffs/learner/search/", {"enterprise_customer_slug": []}),
+        door.get("policy-redemption/credits_available/", enterprise_customer_uuid=uuid, page="x"),
+        door.get(f"policy-redemption/enterprise-customer/{uuid}/can-redeem/"),
+    ):
+        assert refusal_of(answer) == (400, "invalid_request")
 
 
 def test_an_unauthenticated_request_gets_a_challenge_everywhere(
@@ -59,13 +89,13 @@ def test_an_unauthenticated_request_gets_a_challenge_everywhere(
 def test_a_learner_may_nothing_with_a_budget(assignment: LearnerContentAssignment) -> None:
     door = door_of(Role.LEARNER, customer=assignment.budget.customer)
     for method, path in of_the_budget(assignment):
-        assert refusal_of(door.send(method, path, BODY)) == refused_at(path), path
+        assert refusal_of(door.send(method, path, BODY)) == (404, "not_found"), path
 
 
 def test_an_administrator_of_another_organisation_may_nothing(assignment: LearnerContentAssignment) -> None:
     door = door_of(Role.ADMINISTRATOR, customer=given_customer())
     for method, path in of_the_budget(assignment):
-        assert refusal_of(door.send(method, path, BODY)) == refused_at(path), path
+        assert refusal_of(door.send(method, path, BODY)) == (404, "not_found"), path
 
 
 @pytest.mark.parametrize("role", [Role.ADMINISTRATOR, Role.OPERATOR])
@@ -91,7 +121,7 @@ def test_an_operator_allocates_and_cancels_for_every_organisation(
 def test_a_user_without_a_role_may_nothing(assignment: LearnerContentAssignment) -> None:
     door = door_of(None)
     for method, path in of_the_budget(assignment):
-        assert refusal_of(door.send(method, path, BODY)) == refused_at(path), path
+        assert refusal_of(door.send(method, path, BODY)) == (404, "not_found"), path
 
 
 def test_a_superuser_without_a_role_may_nothing(budget: Budget) -> None:
@@ -156,7 +186,7 @@ def test_an_inactive_user_cannot_sign_in(budget: Budget, ada: User) -> None:
 def test_a_key_does_nothing_after_its_owner_lost_the_role(budget: Budget, ada: User) -> None:
     door = Door(key=given_api_key(ada))
     ada.role_grants.all().delete()
-    assert door.policy(budget.uuid).status_code == 403
+    assert door.policy(budget.uuid).status_code == 404
 
 
 def test_a_bad_key_is_refused_although_a_session_would_do(budget: Budget, ada: User) -> None:

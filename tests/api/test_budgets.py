@@ -177,9 +177,9 @@ def test_policies_come_by_name_and_those_of_one_name_in_one_order(door: Door, bu
     assert uuids(door.policies()) == [str(one.uuid) for one in expected]
 
 
-def test_an_unknown_budget_is_404_and_anothers_is_403(door: Door) -> None:
+def test_an_unknown_budget_and_anothers_are_404(door: Door) -> None:
     assert refusal_of(door.policy(uuid4())) == (404, "not_found")
-    assert refusal_of(door.policy(given_budget().uuid)) == (403, "not_permitted")
+    assert refusal_of(door.policy(given_budget().uuid)) == (404, "not_found")
 
 
 @pytest.mark.parametrize("count", [1, 20])

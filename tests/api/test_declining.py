@@ -101,7 +101,7 @@ def test_strangers_and_unknown_budgets_are_refused(
 ) -> None:
     assert refusal_of(decline(Door(), assignment)) == (401, "not_signed_in")
     stranger = Door(key=given_api_key(given_user(email="x@learners.example")))
-    assert refusal_of(decline(stranger, assignment)) == (403, "not_permitted")
+    assert refusal_of(decline(stranger, assignment)) == (404, "not_found")
     address = f"assignment-configurations/{uuid4()}/assignments/{assignment.uuid}/decline/"
     assert refusal_of(learner.post(address, {})) == (404, "not_found")
     other = given_budget(customer=assignment.budget.customer).assignment_configuration_uuid

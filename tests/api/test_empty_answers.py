@@ -61,14 +61,14 @@ def test_each_is_answered_to_the_roles_that_the_table_of_permissions_names(
         if role in PERMISSIONS[permission]:
             assert answer.status_code == 200, question
         else:
-            assert refusal_of(answer) == (403, "not_permitted"), question
+            assert refusal_of(answer) == (404, "not_found"), question
 
 
 def test_none_is_answered_to_strangers(budget: Budget) -> None:
     refused = {
         Door(): (401, "not_signed_in"),
-        door_of(None): (403, "not_permitted"),
-        door_of(Role.ADMINISTRATOR, customer=given_customer()): (403, "not_permitted"),
+        door_of(None): (404, "not_found"),
+        door_of(Role.ADMINISTRATOR, customer=given_customer()): (404, "not_found"),
     }
     for _permission, question in questions(str(budget.customer.uuid), str(budget.account.uuid)):
         for door, expected in refused.items():

@@ -137,6 +137,11 @@ def test_pages_by_cursor_are_the_list_without_counts_in_any_order(
         {"cursor": "nothing"},
         {"cursor": "", "ordering": "content_end"},
         {"cursor": "", "ordering": "state,learner_email"},
+        {"cursor": "", "page": 2},
     ):
         with subtests.test("refused", query=query):
             assert door.assignments(budget, **query).status_code == 400
+    both = door.assignments(budget, cursor="", page=1)
+    assert refusal_of(both) == (400, "page_beside_cursor")
+    assert both.json()["parameters"] == ["cursor", "page"]
+    assert door.assignments(budget, cursor="", page="").status_code == 200

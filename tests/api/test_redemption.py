@@ -314,7 +314,7 @@ def test_credits_take_the_same_queries_for_one_ten_and_a_hundred(alice: Person, 
 
 def test_strangers_and_unknown_organisations_are_refused(client: Client, budget: Budget) -> None:
     stranger = Person(client, given_user())
-    assert credits(stranger, budget).status_code == 403
+    assert credits(stranger, budget).status_code == 404
     unknown = "00000000-0000-4000-8000-000000000000"
     answer = stranger.get("policy-redemption/credits_available/", enterprise_customer_uuid=unknown)
     assert answer.status_code == 404

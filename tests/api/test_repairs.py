@@ -207,6 +207,7 @@ def test_cancelling_and_reminding_all_keep_to_a_count_if_one_was_confirmed(
     refused = send(door, budget, asked, confirmed_count=2)
     assert refusal_of(refused) == (409, "count_changed")
     assert refused.json()["count"] == 1
+    assert refused.json()["detail"] == "The filter finds 1 assignment now, instead of 2."
     assert set(LearnerContentAssignment.objects.values_list("state", flat=True)) == {"allocated"}
 
     answer = send(door, budget, asked, confirmed_count=1)

@@ -89,7 +89,7 @@ def test_roles_that_name_no_customer_give_nothing(budget: Budget, subtests: pyte
     for listed in WITHOUT_CUSTOMER:
         with subtests.test(str(listed)):
             door = door_by(token(roles=listed))
-            assert door.policy(budget.uuid).status_code == 403
+            assert door.policy(budget.uuid).status_code == 404
             assert door.content().status_code == 403
 
 
@@ -98,7 +98,7 @@ def test_grants_of_the_account_do_not_count_with_a_token(budget: Budget) -> None
     ada = User.objects.get()
     RoleGrant.objects.create(user=ada, role=Role.OPERATOR)
 
-    assert door_by(token()).policy(budget.uuid).status_code == 403
+    assert door_by(token()).policy(budget.uuid).status_code == 404
     assert Door(key=given_api_key(ada)).policy(budget.uuid).status_code == 200
 
 
@@ -149,7 +149,7 @@ def test_an_expired_cookie_leaves_the_session_to_sign_in(budget: Budget, roles: 
 def test_a_token_comes_before_the_session_and_after_a_key(budget: Budget, roles: list[str]) -> None:
     browser = browser_by(token())
     browser.client.force_login(given_user(Role.ADMINISTRATOR, customer=budget.customer))
-    assert browser.policy(budget.uuid).status_code == 403
+    assert browser.policy(budget.uuid).status_code == 404
     key = given_api_key(given_user(Role.ADMINISTRATOR, customer=budget.customer))
     browser.client.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
     assert browser.policy(budget.uuid).status_code == 200

@@ -41,7 +41,7 @@ def test_a_token_signs_in_with_its_roles_and_keeps_none_of_them(budget: Budget, 
     assert (ada.username, ada.email, ada.lms_user_id) == ("ada", "ada@larkspur.example", 7)
     assert [ada.is_staff, ada.is_superuser, ada.has_usable_password()] == [False] * 3
     assert not RoleGrant.objects.exists()
-    assert door_by(token()).policy(budget.uuid).status_code == 403
+    assert door_by(token()).policy(budget.uuid).status_code == 404
     assert User.objects.count() == ExternalIdentity.objects.count() == 1
 
 

@@ -10,11 +10,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from tests.browser.visitor import PATIENCE, Visitor
+
+expect.set_options(timeout=PATIENCE)  # not the five seconds, in which a busy machine draws no page
 
 CHEAP = (
     "--disable-gpu",

@@ -330,8 +330,12 @@ def test_api_keys_are_shown_to_those_that_do_more_than_learn(client: Client, rol
     user = given_user(role, customer=given_customer())
     client.force_login(user)
     assert ("API keys" in client.get("/account/").content.decode()) is shown
-    ApiKey.issue(user, name="report")
-    assert ("report" in client.get("/account/").content.decode()) is shown
+    row, _key = ApiKey.issue(user, name="report")  # of a time when they did
+    seen = client.get("/account/").content.decode()
+    assert f'href="/account/keys/{row.pk}/revoke/"' in seen
+    assert ("Make a key" in seen) is shown
+    client.post(f"/account/keys/{row.pk}/revoke/")
+    assert ("API keys" in client.get("/account/").content.decode()) is shown
 
 
 def test_each_problem_of_a_new_password_is_shown(signed_in: Client) -> None:

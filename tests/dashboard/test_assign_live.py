@@ -28,7 +28,7 @@ HTMX = {"HX-Request": "true"}
 
 def chosen(text: str) -> list[str]:
     """Return the content keys of the options that are chosen."""
-    return re.findall(r'name="course" [^>]*value="\d+ ([^"]*)" required checked', text)
+    return re.findall(r'name="course" [^>]*value="\d+ ([^"]*)" checked', text)
 
 
 def options(text: str) -> list[str]:

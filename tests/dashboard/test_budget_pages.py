@@ -43,6 +43,7 @@ def test_it_shows_what_is_spent_reserved_and_free(client: Client, budget: Budget
 
     text = page(client, budget)
 
+    assert f"<code>{budget.uuid}</code>" in text
     for amount in ("$597.00", "$300.00", "$1,093.00", "$1,990.00"):
         assert f"<dd>{amount}</dd>" in text
     assert '<rect class="spent" width="30" height="8"/>' in text

@@ -99,7 +99,7 @@ def test_a_due_date_that_is_refused_is_said_beside_the_field_and_nothing_is_done
 
     assert said in beside_the_field(text)
     assert '<a href="#due_date">' in text
-    assert f'value="{PRICE} {content.content_key}" required checked' in text
+    assert f'value="{PRICE} {content.content_key}" checked' in text
     assert nothing_was_done(budget)
 
 
@@ -116,8 +116,8 @@ def test_until_a_near_due_date_other_runs_count_and_their_price_is_shown(desk: D
 
     text = desk.preview(content, ALICE, price=PRICE, due_date="2026-03-20")
 
-    assert f'value="{soon.price_cents} {content.content_key}" required>' in text
+    assert f'value="{soon.price_cents} {content.content_key}">' in text
     assert "The price was $199.00 when you chose it, and is $50.00 now." in text
     text = desk.preview(content, ALICE, price=soon.price_cents, due_date="2026-03-20")
-    assert f'value="{soon.price_cents} {content.content_key}" required checked' in text
+    assert f'value="{soon.price_cents} {content.content_key}" checked' in text
     assert "Continue to “Assign”" in text

@@ -4,19 +4,25 @@ import html
 from datetime import timedelta
 from html import unescape
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
 from bursary.access.models import Role
-from bursary.assignments import cancellation, causes
-from bursary.assignments.choices import ActionType, ErrorReason, State, Status
-from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments import cancellation, causes, deadline_notices
+from bursary.assignments.choices import ActionType, ErrorReason, NoticeReason, State, Status
+from bursary.assignments.models import (
+    DeadlineNotice,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
 from bursary.budgets.models import Budget
 from bursary.delivery.models import MailServer
 from bursary.lib import moments
 from tests import world
+from tests.world import ALICE
 
 pytestmark = [pytest.mark.django_db, pytest.mark.takes_long]
 
@@ -110,6 +116,26 @@ def test_a_mail_servers_trouble_is_named_with_its_beginning_and_its_fault(
     assert "The mail server does not answer. That is no learner's fault" in unescape(shown)
     assert 'href="/assignments/?status=notifying"' in shown
     assert world.ALICE in client.get("/assignments/?status=notifying").content.decode()
+
+
+def test_a_mail_that_was_reported_as_unwanted_is_shown_for_a_month_while_the_assignment_is_open(
+    client: Client, budget: Budget
+) -> None:
+    content = world.given_content(title="Tidal Engines")
+    world.allocate(budget, content, ALICE)
+    row, reason = LearnerContentAssignment.objects.get(), NoticeReason.MAIL_UNWANTED
+    deadline_notices.notice_address(row, reason, now=TODAY - timedelta(days=29))
+
+    shown = attention(client)
+    assert "<bdi>Tidal Engines</bdi>" in shown
+    assert "1 learner reported a mail as unwanted on Sunday, 1 February 2026" in shown
+    assert f'href="/assignments/?budget={budget.uuid}&content_key={quote(content.content_key, "")}"' in shown
+
+    DeadlineNotice.objects.update(created=TODAY - timedelta(days=30))
+    assert "unwanted" not in attention(client)
+    DeadlineNotice.objects.update(created=TODAY)
+    cancellation.cancel(budget, uuids=[row.uuid], now=TODAY)
+    assert "unwanted" not in attention(client)
 
 
 @pytest.mark.on_every_engine

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from bursary.access.models import Role
 from bursary.assignments import signed_links
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from bursary.budgets.models import Customer
 from bursary.replica.models import ContentMetadata
 from tests import world
@@ -46,6 +46,17 @@ def by_link(assignment: LearnerContentAssignment, **query: str) -> str:
 
 def words(html: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())
+
+
+def test_the_organisations_message_is_shown_as_in_the_mail() -> None:
+    assignment = given(title="Tidal Engines", payload={})
+    assert "A message from" not in by_link(assignment)
+    message = "See https://people.example/start\n<b>Good luck</b>"
+    AllocationBatch.objects.update(message=message)
+
+    seen = by_link(assignment)
+    assert "A message from <bdi>" in seen
+    assert "See https://people.example/start\n&lt;b&gt;Good luck&lt;/b&gt;</blockquote>" in seen
 
 
 def test_the_deadline_and_the_answer_come_before_what_the_course_is() -> None:

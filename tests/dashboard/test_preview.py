@@ -172,7 +172,7 @@ def test_what_was_typed_and_chosen_is_kept(desk: Desk) -> None:
 
     text = desk.preview(content, f"\n\n{ALICE},\n")
 
-    assert f'value="{PRICE} {content.content_key}" required checked' in text
+    assert f'value="{PRICE} {content.content_key}" checked' in text
     assert text.count(" checked") == 1
     assert f">\n\n\n{ALICE},\n</textarea>" in text.replace("\r\n", "\n")
 

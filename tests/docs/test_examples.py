@@ -30,7 +30,7 @@ def test_every_example_of_json_is_json() -> None:
         line for text in pages for line in JSON.sub("", text).splitlines() if line.startswith(("{", "[{"))
     ]
 
-    assert (len(blocks), len(lines)) == (29, 4)
+    assert (len(blocks), len(lines)) == (31, 4)
     assert all(json.loads(example) for example in (*blocks, *lines))
 
 

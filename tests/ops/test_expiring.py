@@ -53,6 +53,6 @@ def test_a_budget_that_fails_makes_the_command_fail(monkeypatch: pytest.MonkeyPa
         raise LedgerError("The books are closed.")
 
     monkeypatch.setattr(ledger, "release", refuse)
-    with pytest.raises(CommandError, match="1 budgets failed"):
+    with pytest.raises(CommandError, match="1 budget failed"):
         run()
     assert expired() == 0

@@ -27,6 +27,8 @@ from tests.ops.test_serving import answers, free_port, until
 
 EXAMPLES = int(os.environ.get("BURSARY_TEST_FUZZ", "0"))
 """Of each operation; 0: as many as every run of the tests has time for."""
+ONLY = os.environ.get("BURSARY_TEST_FUZZ_ONLY", "")
+"""A pattern of the addresses that are asked; empty: all."""
 FEW = 3
 """Some ten seconds of processor time, with the start of the program and of the server."""
 SEED = 1
@@ -101,6 +103,7 @@ def fuzzed(address: str, schema: Path, role: Role, known: dict[str, str]) -> sub
     """Send requests with the key of one role; the process fails with a finding."""
     settings = {name: value for name, value in known.items() if name.startswith("BURSARY_")}
     kinds = [] if EXAMPLES else ["--phases", "fuzzing"]
+    kinds += ["--include-path-regex", ONLY] if ONLY else []
     return subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--no-color"),

@@ -78,7 +78,7 @@ def test_a_record_that_cannot_be_used_is_reported_and_the_rest_comes_in(folder: 
     answer = run(catalog=[FIRST], stderr=warned)
 
     assert answer["catalogs"][0]["unparsable_total"] == 1
-    assert "1 records could not be used" in warned.getvalue()
+    assert "could not use 1 record, such as" in warned.getvalue()
     assert ContentMetadata.objects.filter(content_type="course").count() == 2
 
 

@@ -8,13 +8,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from django.urls import reverse
 
-from bursary.access.models import Role
+from bursary.access.models import RequestTally, Role
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from tests import world
 from tests.api.door import asking
@@ -23,6 +24,8 @@ from tests.ops.test_serving import answers, free_port, until
 from tests.together import together
 
 TIMES = 100
+POSTS_A_MINUTE = 200
+LEFT = 5  # POSTs of the minute
 LEARNERS = 100 if os.environ.get("BURSARY_TEST_SOAK") else 10
 PATIENCE = 120  # seconds
 
@@ -56,6 +59,25 @@ def an_allocation(port: int) -> urllib.request.Request:
     )
 
 
+def posts_within_a_minute(port: int) -> list[Sent]:
+    """Send four times the POSTs that a new key has left, at once; again, if the minute ended meanwhile."""
+    for _ in range(10):
+        customer = world.given_customer()
+        key = world.given_api_key(world.given_user(Role.LEARNER, customer=customer))
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}{reverse('portal-search')}",
+            json.dumps({"enterprise_customer_slug": customer.slug}).encode(),
+            {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+        )
+        send(request)
+        begun = RequestTally.objects.latest("pk").minute
+        RequestTally.objects.filter(minute=begun, count=1).update(count=POSTS_A_MINUTE - LEFT)
+        sent = together([partial(send, request)] * (4 * LEFT))
+        if time.time() // 60 == begun:
+            return [one for one in sent if isinstance(one, Sent)]
+    raise AssertionError("No minute was long enough.")
+
+
 @contextmanager
 def served(folder: Path, port: int) -> Iterator[list[int]]:
     """Serve with two processes; yield the statuses of `/healthz`, which is asked ten times a second."""
@@ -74,6 +96,7 @@ def served(folder: Path, port: int) -> Iterator[list[int]]:
         BURSARY_DATABASE_URL=database_url(),
         BURSARY_CLOCK="none",
         BURSARY_EXECUTOR="none",
+        BURSARY_POSTS_PER_MINUTE=str(POSTS_A_MINUTE),
     )
     server = start("serve", "--workers", "2", env=env)
     watcher = threading.Thread(target=watch)
@@ -91,7 +114,9 @@ def served(folder: Path, port: int) -> Iterator[list[int]]:
 
 @pytest.mark.takes_long
 @pytest.mark.django_db(transaction=True)
-def test_the_same_post_sent_a_hundred_times_at_once_is_done_once(tmp_path: Path) -> None:
+def test_the_same_post_sent_a_hundred_times_at_once_is_done_once_and_posts_are_limited_together(
+    tmp_path: Path,
+) -> None:
     port = free_port()
     request = an_allocation(port)
     with served(tmp_path, port) as health:
@@ -99,7 +124,13 @@ def test_the_same_post_sent_a_hundred_times_at_once_is_done_once(tmp_path: Path)
         end = time.monotonic() + PATIENCE
         while (last := send(request)).status == 409 and time.monotonic() < end:
             time.sleep(0.1)
+        posted = posts_within_a_minute(port)
 
+    passed = [one.status for one in posted].count(200)
+    assert (passed, len(posted)) == (LEFT, 4 * LEFT)
+    waits = {one.retry_after for one in posted if one.status != 200}
+    assert {one.status for one in posted} == {200, 429}
+    assert all(wait.isdecimal() and 1 <= int(wait) <= 60 for wait in waits)
     assert [one for one in sent if not isinstance(one, Sent)] == []
     refused = {one for one in sent if isinstance(one, Sent) and one.status == 409}
     assert {one.retry_after for one in refused} <= {"2"}

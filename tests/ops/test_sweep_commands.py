@@ -58,6 +58,6 @@ def test_a_budget_that_fails_makes_the_command_fail(monkeypatch: pytest.MonkeyPa
         raise DatabaseError("The disk is full.")
 
     monkeypatch.setattr(actions, "request", refuse)
-    with pytest.raises(CommandError, match="1 budgets failed"):
+    with pytest.raises(CommandError, match="1 budget failed"):
         run("remind_assignments")
     assert LearnerContentAssignment.objects.get().remind_at <= timezone.now()

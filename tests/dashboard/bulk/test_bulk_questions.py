@@ -129,6 +129,20 @@ def test_the_question_names_the_learners_and_the_course(
     assert "<bdi>Tidal Engines</bdi>" not in question
 
 
+def test_the_button_has_the_number_of_those_that_it_is_done_to(client: Client, budget: Budget) -> None:
+    accepted, late, *_others = rows()
+    LearnerContentAssignment.objects.filter(pk=accepted.pk).update(state=State.ACCEPTED)
+    LearnerContentAssignment.objects.filter(pk=late.pk).update(expires_at=world.NOW)
+    named = [str(row.uuid) for row in rows()]
+    for verb, numbers in (
+        ("remind", "3 of 5"),
+        ("cancel", "4 of 5"),
+        ("extend", "4 of 5"),
+        ("skip", "0 of 5"),
+    ):
+        assert f"({numbers})</button>" in text(post(client, verb=verb, uuid=named))
+
+
 def test_those_that_had_a_mail_a_moment_ago_are_counted_before_and_named_after(
     client: Client, budget: Budget
 ) -> None:
@@ -137,9 +151,11 @@ def test_those_that_had_a_mail_a_moment_ago_are_counted_before_and_named_after(
     now = timezone.now() - timedelta(minutes=3, seconds=30)
     reminders_of.remind(budget, uuids=[first.uuid], now=now)
 
-    assert "One of them had an e-mail a moment ago, and gets no other one now. Come again in 7 min." in text(
-        send(client, form)
+    question = text(send(client, form))
+    assert (
+        "One of them had an e-mail a moment ago, and gets no other one now. Come again in 7 min." in question
     )
+    assert ">Remind (4 of 5)</button>" in question
     done = text(send(client, form_of(text(send(client, form)))))
     assert "Reminded: 4. Had an e-mail a moment ago: 1." in done
     assert f"<bdi>{first.learner_email}</bdi>" in done.partition("Had an e-mail a moment ago</h2>")[2]
@@ -150,6 +166,7 @@ def test_those_that_had_a_mail_a_moment_ago_are_counted_before_and_named_after(
     )
     done = text(send(client, form_of(question)))
     assert "Nothing was done. Had an e-mail a moment ago: 5." in done
+    assert '<span id="title">Nothing was done</span>' in done
     assert reminders() == 5
 
 

@@ -48,6 +48,8 @@ def test_each_that_could_not_be_done_is_named_with_the_reason(client: Client, bu
 
     assert "Reminded: 3." in done
     assert "2 were left as they are." in done
+    assert '<span id="title">Reminded: 3 of 5</span>' in done
+    assert "<title>Reminded: 3 of 5 · Bursary</title>" in done
     assert f"<bdi>{accepted.learner_email}</bdi>" in done
     assert 'Tidal Engines</small> <span class="why">The learner has accepted it.' in done
     assert "It is cancelled." in done
@@ -86,9 +88,11 @@ def test_all_that_the_filter_finds_are_reminded(client: Client, budget: Budget) 
         post(client, verb="remind", everything="yes", query=f"budget={budget.uuid}&status=waiting")
     )
     assert "Remind the learners of 5 assignments?" in question
+    assert ">Remind (5)</button>" in question
     done = text(send(client, form_of(question)))
 
     assert "Reminded: 5." in done
+    assert '<span id="title">Reminded: 5</span>' in done
     assert f'href="/assignments/?budget={budget.uuid}&status=waiting"' in done
     assert reminders() == 5
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from bursary.assignments import backfill
 from bursary.ops import backfill_runs
-from bursary.ops.console import OperatorCommand, progress
+from bursary.ops.console import OperatorCommand, counted_in_words, progress
 
 
 class Command(OperatorCommand):
@@ -19,13 +19,17 @@ class Command(OperatorCommand):
         with progress("Attaching", total=backfill.count_unattached()) as advance:
             done = backfill_runs.run(clock=timezone.now, dry_run=dry_run, advance=advance)
         would = "would be " if dry_run else ""
-        text = f"{done.attached} assignments {would}attached, to {done.contents} pieces of content."
+        text = (
+            f"{counted_in_words(done.attached, 'assignment')} {would}attached, by content: {done.contents}."
+        )
         self.answer(asdict(done), text)
         if total := done.left_out_total:
             first = "; ".join(
                 f"{one.content_key} ({one.assignments}): {one.why}" for one in done.left_out[:5]
             )
-            self.stderr.write(f"Warning: {total} assignments have no content, such as {first}.")
+            self.stderr.write(
+                f"Warning: no content is known for {counted_in_words(total, 'assignment')}, such as {first}."
+            )
         if done.unavailable:
             silent = "; ".join(f"{catalog}: {why}" for catalog, why in done.unavailable.items())
             raise CommandError(f"Not every catalog answered: {silent} Run it again later.")

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from bursary.assignments import address_corrections
 from bursary.assignments.address_corrections import MOST_PAIRS, Correction
-from bursary.ops.console import OperatorCommand
+from bursary.ops.console import OperatorCommand, counted_in_words
 
 
 class Command(OperatorCommand):
@@ -29,9 +29,8 @@ class Command(OperatorCommand):
         text = "\n".join(_line(one, would) for one in done)
         self.answer({"dry_run": dry_run, "pairs": [vars(one) for one in done]}, text)
         if refused:
-            raise CommandError(
-                f"{refused} of {len(done)} pairs were refused, and nothing of them was changed."
-            )
+            pairs_in_words = counted_in_words(len(done), "pair")
+            raise CommandError(f"Refused {refused} of {pairs_in_words}, without a change to any address.")
 
 
 def _pairs(addresses: list[str], file: str | None) -> list[tuple[str, str]]:

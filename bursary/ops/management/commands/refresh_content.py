@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from bursary.ops import refresh_runs
-from bursary.ops.console import OperatorCommand, progress
+from bursary.ops.console import OperatorCommand, counted_in_words, progress
 from bursary.ops.refresh_runs import CatalogRefresh
 from bursary.replica.refresh import RefreshReport
 
@@ -103,7 +103,7 @@ class Command(OperatorCommand):
     def _warn(self, report: RefreshReport) -> None:
         if total := report.unparsable_total:
             first = "; ".join(f"{bad.key or '(no key)'}: {bad.reason}" for bad in report.unparsable[:5])
-            self.stderr.write(f"Warning: {total} records could not be used, such as {first}.")
+            self.stderr.write(f"Warning: could not use {counted_in_words(total, 'record')}, such as {first}.")
 
 
 def _text(done: Sequence[CatalogRefresh], *, unknown: Sequence[str], all_unknown: bool) -> str:
@@ -118,7 +118,9 @@ def _text(done: Sequence[CatalogRefresh], *, unknown: Sequence[str], all_unknown
 
 
 def _sentence(one: CatalogRefresh) -> str:
-    return f"Catalog {one.catalog_uuid}: {one.report.records} records; {_counts(one.report)}"
+    return (
+        f"Catalog {one.catalog_uuid}: {counted_in_words(one.report.records, 'record')}; {_counts(one.report)}"
+    )
 
 
 def _counts(report: RefreshReport) -> str:

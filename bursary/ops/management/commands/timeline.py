@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.ops import timeline_ids, timeline_report
-from bursary.ops.console import OperatorCommand
+from bursary.ops.console import OperatorCommand, counted_in_words
 
 MOST_LISTED = 100
 
@@ -46,4 +46,7 @@ class Command(OperatorCommand):
         rows = list(found.values(*columns)[:MOST_LISTED])
         lines = ["  ".join(str(row[name]) for name in columns) for row in rows]
         lines += [f"and {count - len(rows)} more"] if count > len(rows) else []
-        self.answer({"count": count, "assignments": rows}, "\n".join([f"{count} assignments:", *lines]))
+        self.answer(
+            {"count": count, "assignments": rows},
+            "\n".join([f"{counted_in_words(count, 'assignment')}:", *lines]),
+        )

@@ -1,0 +1,91 @@
+"""Searches of long lists: matches are looked for once, and of many PostgreSQL estimates the number.
+
+Decision 0030. A search is a condition on text: it costs as much as the rows that it looks at, and a database
+expects more or fewer of them than there are. So a page asks for the primary keys of the matches first.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import EmptyResultSet
+from django.db import connection
+from django.db.models import QuerySet
+
+MOST_COUNTED = 1_000
+"""So many matches are counted on PostgreSQL; of more, it estimates how many there are."""
+
+INDEX = "assignment_trigrams"
+EXTENSION = "pg_trgm"
+CREATE_INDEX = (
+    f"CREATE INDEX CONCURRENTLY {INDEX} ON assignments_learnercontentassignment USING gin"
+    " (content_title gin_trgm_ops, upper(learner_email::text) gin_trgm_ops)"
+)
+"""What migration 0017 runs on PostgreSQL. Searches are as right without it, and slower."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What a search finds."""
+
+    rows: QuerySet[Any]
+    """Up to `MOST_COUNTED` by their primary keys, too: whatever is asked of them takes no time."""
+    are_estimated: bool = False
+    """There are more, and counting them would take long."""
+
+
+def matches(rows: QuerySet[Any]) -> Matches:
+    """Return what a search finds. One query."""
+    keys = _first_keys(rows)
+    if len(keys) > MOST_COUNTED:
+        return Matches(rows, are_estimated=connection.vendor == "postgresql")
+    return Matches(rows.filter(pk__in=keys))
+
+
+def _first_keys(rows: QuerySet[Any]) -> list[int]:
+    """Return the primary keys, in no order; of too many to be counted, of one more than `MOST_COUNTED`.
+
+    On PostgreSQL the plan is made for all of them, and its execution ends with the last that is needed. A
+    plan for a few would go through the table to meet them on its way: through all of it where there are none.
+    """
+    keys = rows.order_by().values_list("pk", flat=True)
+    if connection.vendor != "postgresql":
+        return list(keys[: MOST_COUNTED + 1])
+    try:
+        sql, parameters = keys.query.sql_with_params()
+    except EmptyResultSet:
+        return []
+    limited = f"WITH found AS MATERIALIZED ({sql}) SELECT * FROM found LIMIT {MOST_COUNTED + 1}"  # noqa: S608  # the ORM's
+    with connection.cursor() as cursor:
+        cursor.execute(limited, parameters)
+        return [key for (key,) in cursor.fetchall()]
+
+
+def estimates(*queries: QuerySet[Any]) -> list[int]:
+    """Return how many rows PostgreSQL expects of each, to two digits. One statement, which reads no row.
+
+    0 also stands for one: it expects no less of anything.
+    """
+    written = [one.order_by().values_list("pk", flat=True).query.sql_with_params() for one in queries]
+    arrays = ", ".join(f"ARRAY({sql})" for sql, _parameters in written)
+    with connection.cursor() as cursor:
+        parameters = [value for _sql, values in written for value in values]
+        cursor.execute(f"EXPLAIN (FORMAT JSON) SELECT {arrays}", parameters)
+        [[found]] = cursor.fetchall()
+    [explained] = json.loads(found) if isinstance(found, str) else found
+    # None of the arrays is a part of another, so their plans stand beside each other, in their order.
+    expected = [plan["Plan Rows"] for plan in explained["Plan"]["Plans"]]
+    return [rounded(number) if number > 1 else 0 for number in expected]
+
+
+def rounded(number: float) -> int:
+    """Return a number to two digits, as an estimate is shown."""
+    return int(round(number, 2 - len(str(round(number)))))
+
+
+def total(estimated: int, *, seen: int, has_more: bool) -> int:
+    """Return the number of more than `MOST_COUNTED` matches, from its estimate and what a page shows.
+
+    `seen` are the matches up to its end: all of them, unless it `has_more`.
+    """
+    return max(rounded(estimated), MOST_COUNTED, seen + 1) if has_more else seen
