@@ -35,8 +35,8 @@ _REWRITTEN = (
 _NOT_IN_HISTORY = {"uuid", "partner_names"}
 
 _UNCHANGED = (
-    "The database, as in the floor: each row is read under its lock, its membership is read, and both are"
-    " written; beyond the floor, a second read, and a condition a row on when it is due. Then passing four"
+    "The database, half of it: as in the floor, a row is read under its lock, and it and its membership are"
+    " written; beyond the floor, memberships are read, and each row's schedule is compared. Then passing four"
     " statements and their rows through the driver and the ORM. Their SQL is kept, and nothing is parsed."
 )
 
