@@ -35,8 +35,9 @@ _REWRITTEN = (
 _NOT_IN_HISTORY = {"uuid", "partner_names"}
 
 _UNCHANGED = (
-    "Building the four statements of a batch, which takes longer than running them: each row is locked, its"
-    " membership looked at, and both written, as by the floor, whose SQL is there. Nothing is parsed."
+    "The database, half of it: as in the floor, a row is read under its lock, and it and its membership are"
+    " written; beyond the floor, memberships are read, and each row's schedule is compared. Then passing four"
+    " statements and their rows through the driver and the ORM. Their SQL is kept, and nothing is parsed."
 )
 
 _firsts = itertools.count(0, 100_000)

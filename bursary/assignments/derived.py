@@ -39,7 +39,7 @@ from bursary.assignments.offers import Offer
 from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import PreparedUpdate
+from bursary.lib.prepared import PreparedUpdate, Slot
 from bursary.replica import joining
 from bursary.replica.models import CatalogMembership, ContentMetadata, ContentType
 
@@ -104,7 +104,7 @@ def follow_progress(pks: Sequence[int]) -> None:
     Open ones that waited for the learner's notification are checked again for reminders and nudges.
     """
     if len(pks) == 1:  # as after each mail
-        return _FOLLOW_ONE.run(pks[0])
+        return _FOLLOW_ONE.run(pk=pks[0])
     for chunk in chunks(pks, ASSIGNMENTS_PER_STATEMENT):
         LearnerContentAssignment.objects.filter(pk__in=chunk).update(**_progress())
     return None
@@ -323,7 +323,10 @@ def _progress() -> dict[str, Combinable]:
     return {"learner_state": _learner_state(), "recent_action_at": _recent_action_at(), **waited}
 
 
-_FOLLOW_ONE = PreparedUpdate(LearnerContentAssignment.objects.all, _progress)
+_FOLLOW_ONE = PreparedUpdate(
+    lambda: LearnerContentAssignment.objects.filter(pk=Slot("pk", LearnerContentAssignment._meta.pk)),
+    _progress,
+)
 
 
 def _learner_state() -> Case:

@@ -23,6 +23,7 @@ from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.expressions import Combinable
 
 from bursary.lib.locks import for_update
+from bursary.lib.prepared import Slot
 from bursary.lib.retries import in_transaction
 
 NOT_BEFORE = 0
@@ -217,7 +218,7 @@ def postpone(
     )
 
 
-def postponing(*, until: datetime | Combinable, condition: Q, now: datetime) -> dict[str, Combinable]:
+def postponing(*, until: datetime | Combinable, condition: Q, now: datetime | Slot) -> dict[str, Combinable]:
     """Return what an update writes to let those rows that are free and meet `condition` be due at `until`.
 
     For an update that writes other columns too: these first, as MariaDB assigns from left to right, and to
@@ -315,7 +316,7 @@ def _due(now: datetime) -> list[Q]:
     ]
 
 
-def _free(now: datetime) -> Q:
+def _free(now: datetime | Slot) -> Q:
     return Q(lease_until=None) | Q(lease_until__lte=now) | Q(lease_until__gt=now + MAX_DELAY)
 
 

@@ -1,11 +1,12 @@
 """Statements with SQL that is built once: the ORM takes longer for it than a database to run it.
 
-What they ask or write must not depend on anything else that changes: what does is a `Slot`, or the row's key.
+What they ask or write must not depend on anything else that changes: what does is a `Slot`.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
+from datetime import timedelta
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,21 +17,25 @@ from django.db.models.base import ModelState
 from django.db.models.sql import UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
-_PK = -(2**62) - 1
-"""Stands for the primary key while the SQL is built. No row has it."""
 _PLACEHOLDER = re.compile(r"%%|IN \(%s\)|%s")
 
 
 class Slot(Expression):
     """The place of a value, or with `__in` of a list of values, that is given each time.
 
+    A column that an update writes may be given primary keys by value: other rows keep theirs. What is added
+    to a slot is added to the instant that is given for it.
+
     NULL equals nothing: neither in the place of a value, nor in that of an empty list, is a row found by it.
     A condition that is negated must not have one.
     """
 
-    def __init__(self, name: str, output_field: Any) -> None:
+    def __init__(self, name: str, output_field: Any, *, later: timedelta = timedelta()) -> None:
         super().__init__(output_field=output_field)
-        self.name = name
+        self.name, self.later = name, later
+
+    def __add__(self, other: timedelta) -> "Slot":  # type: ignore[override]  # of an expression it is one, too
+        return Slot(self.name, self.output_field, later=self.later + other)
 
     def as_sql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, Any]:
         """Return a placeholder, and the slot itself in the place of a value."""
@@ -73,7 +78,7 @@ class _Select:
         """Run it, and return what the query set makes of its rows."""
         rows = cast("Any", self._rows)
         mine = connections[rows.db]
-        statement, converters = self._filled(given, mine), self._converters_of(mine)
+        statement, converters = _filled(self._sql, self._parameters, given, mine), self._converters_of(mine)
         compiler = copy(self._compiler)
         vars(compiler).update(
             connection=mine, as_sql=lambda: statement, get_converters=lambda _read: converters
@@ -91,30 +96,56 @@ class _Select:
         }
         return {at: converters for at, converters in found.items() if converters[0]}
 
-    def _filled(self, given: Mapping[str, Any], mine: Any) -> tuple[str, list[Any]]:
-        """Return the SQL, with what its lists need in it, and all values."""
-        values: list[Any] = []
-        operators: list[str] = []  # of a list; empty for any other value
-        for one in self._parameters:
-            value, operator = [one], ""
-            if isinstance(one, Slot):
-                asked = given[one.name]
-                is_list = isinstance(asked, list | tuple | set | frozenset)
-                value = _prepared(one, asked if is_list else [asked], mine) or [None]
-                if is_list:
-                    as_array = mine.vendor == "postgresql" and len(value) > 1  # one value for the driver
-                    operator = "= ANY(%s)" if as_array else f"IN ({', '.join(['%s'] * len(value))})"
-                    value = [value] if as_array else value
-            values += value
-            operators.append(operator)
-        if not any(operators):
-            return self._sql, values
-        places = iter(operators)
 
-        def placeholder(found: re.Match[str]) -> str:
-            return found[0] if found[0] == "%%" else next(places) or found[0]
+def _filled(
+    sql: str, parameters: Sequence[Any], given: Mapping[str, Any], mine: Any
+) -> tuple[str, list[Any]]:
+    """Return the SQL, with what its lists need in it, and all values."""
+    values: list[Any] = []
+    written: list[str] = []  # in the place of a list; empty for any other value
+    for one in parameters:
+        value, text = _filling(one, given[one.name], mine) if isinstance(one, Slot) else ([one], "")
+        values += value
+        written.append(text)
+    if not any(written):
+        return sql, values
+    places = iter(written)
 
-        return _PLACEHOLDER.sub(placeholder, self._sql), values
+    def placeholder(found: re.Match[str]) -> str:
+        return found[0] if found[0] == "%%" else next(places) or found[0]
+
+    return _PLACEHOLDER.sub(placeholder, sql), values
+
+
+def _filling(slot: Slot, asked: Any, mine: Any) -> tuple[list[Any], str]:
+    """Return the values of a slot, and what is written in the place of its placeholder, if anything."""
+    if isinstance(asked, Mapping):
+        return _by_pk(slot, asked, mine)
+    if not isinstance(asked, list | tuple | set | frozenset):
+        return _prepared(slot, [asked + slot.later if slot.later else asked], mine), ""
+    return _listed(_prepared(slot, asked, mine), mine)
+
+
+def _listed(values: list[Any], mine: Any) -> tuple[list[Any], str]:
+    values = values or [None]
+    if mine.vendor == "postgresql" and len(values) > 1:
+        return [values], "= ANY(%s)"  # one value for the driver
+    return values, f"IN ({', '.join(['%s'] * len(values))})"
+
+
+def _by_pk(slot: Slot, asked: Mapping[Any, Iterable[int]], mine: Any) -> tuple[list[Any], str]:
+    """Return what writes a slot's column: each value to its rows, and nothing to any other."""
+    column, pk = (
+        f"{mine.ops.quote_name(one.model._meta.db_table)}.{mine.ops.quote_name(one.column)}"
+        for one in (slot.output_field, slot.output_field.model._meta.pk)
+    )
+    values: list[Any] = []
+    cases = ""
+    for value, pks in asked.items():
+        rows, condition = _listed(list(pks), mine)
+        values += [*rows, *_prepared(slot, [value], mine)]
+        cases += f" WHEN {pk} {condition} THEN %s"
+    return values, f"CASE{cases} ELSE {column} END" if cases else column
 
 
 def _prepared(slot: Slot, values: Iterable[Any], mine: Any) -> list[Any]:
@@ -145,7 +176,7 @@ def _instance(model: type[Model], db: str, names: Sequence[str], values: Sequenc
 
 
 class PreparedUpdate:
-    """An update of the row with a primary key, with the same columns each time."""
+    """An update of a query set, with the same columns each time; both may have slots."""
 
     def __init__(
         self, rows: Callable[[], QuerySet[Any]], columns: Callable[[], Mapping[str, object]]
@@ -153,16 +184,16 @@ class PreparedUpdate:
         self._rows, self._columns = rows, columns
         self._built: dict[str, tuple[str, list[Any]]] = {}
 
-    def run(self, pk: int) -> None:
-        """Update the row with this primary key, if there is one, in the caller's transaction."""
+    def run(self, **given: Any) -> None:
+        """Update the rows, with these values in the slots, in the caller's transaction. One statement."""
         if connection.vendor not in self._built:
             self._built[connection.vendor] = self._build()
-        sql, parameters = self._built[connection.vendor]
+        statement = _filled(*self._built[connection.vendor], given, connections[connection.alias])
         with connection.cursor() as cursor:
-            cursor.execute(sql, [pk if value == _PK else value for value in parameters])
+            cursor.execute(*statement)
 
     def _build(self) -> tuple[str, list[Any]]:
-        query = cast(UpdateQuery, self._rows().filter(pk=_PK).query.chain(UpdateQuery))
+        query = cast(UpdateQuery, self._rows().query.chain(UpdateQuery))
         query.add_update_values(dict(self._columns()))
         sql, parameters = query.get_compiler(connection=connection).as_sql()
         return sql, list(parameters)

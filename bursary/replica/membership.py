@@ -11,10 +11,11 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import Case, F, When
+from django.db.models import Case, F, QuerySet, When
 
 from bursary.catalog.records import Completeness, Content, ContentType
 from bursary.lib.batches import unique_fields
+from bursary.lib.prepared import PreparedUpdate, Slot
 from bursary.replica import merge
 from bursary.replica.merge import FetchContext, Merge, MergeDecision, StoredContent
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
@@ -123,11 +124,26 @@ def write(
 
 def note_seen(contents: Collection[int], *, context: FetchContext) -> None:
     """Write that the catalog returned this content. What a later fetch found or missed stays."""
-    rows = CatalogMembership.objects.filter(
-        catalog_uuid=context.catalog_uuid, content__in=contents, seen_at__lt=context.now
+    if contents:
+        _NOTE_SEEN.run(catalog=context.catalog_uuid, contents=contents, now=context.now)
+
+
+def _seen() -> QuerySet[CatalogMembership]:
+    of = CatalogMembership._meta.get_field
+    return CatalogMembership.objects.filter(
+        catalog_uuid=Slot("catalog", of("catalog_uuid")),
+        content__in=Slot("contents", ContentMetadata._meta.pk),
+        seen_at__lt=Slot("now", of("seen_at")),
     )
-    missed_later = When(missing_since__gt=context.now, then=F("missing_since"))
-    rows.update(seen_at=context.now, missing_since=Case(missed_later, default=None))
+
+
+def _as_seen() -> dict[str, object]:
+    now = Slot("now", CatalogMembership._meta.get_field("seen_at"))
+    missed_later = When(missing_since__gt=now, then=F("missing_since"))
+    return {"seen_at": now, "missing_since": Case(missed_later, default=None)}
+
+
+_NOTE_SEEN = PreparedUpdate(_seen, _as_seen)
 
 
 def mark_gone(pks: Collection[int], *, context: FetchContext) -> set[int]:

@@ -8,17 +8,17 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Case, F, Q, QuerySet, Value, When
+from django.db.models import F, Q, QuerySet
 
 from bursary.catalog.records import Completeness, Content, ContentType
 from bursary.catalog.values import is_key
 from bursary.lib import leases
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
+from bursary.lib.prepared import PreparedUpdate, Slot
 from bursary.lib.retries import in_transaction
 from bursary.replica.models import (
     CatalogListing,
@@ -109,39 +109,56 @@ def bring_forward(pks: Collection[int], *, now: datetime) -> int:
 
 
 def confirm(
-    until: Mapping[datetime, Collection[int]], *, changed: Collection[int], now: datetime, **columns: object
+    until: Mapping[datetime, Collection[int]],
+    *,
+    changed: Collection[int],
+    versions: Mapping[datetime, Collection[int]],
+    served: Mapping[str, Collection[int]],
+    now: datetime,
+    source: str,
 ) -> None:
     """Write that a fetch begun at `now` confirmed locked rows; `until` has the pks by when they are stale.
 
     They are due then. What was scheduled after the fetch began stays due, and so does an announced change
     that is not among the `changed`, or is younger than the fetch. Rows under a lease are left to their
-    worker, and runs have no `due_at`. `columns` are written as well, in the same statement.
+    worker, and runs have no `due_at`. `versions` has the pks by a new `upstream_modified`, and `served`
+    those by a new `served_digest`.
     """
-    pks = [pk for found in until.values() for pk in found]
-    expected = Q(expected_since=None)
-    if changed:
-        expected |= Q(expected_since__lte=now, pk__in=changed)
-    earlier = Q(due_at__lte=now) | Q(due_at=F("fresh_until"))
-    earlier |= Q(due_at=None) & ~Q(content_type=ContentType.COURSERUN)
-    stale: Value | Case = Value(next(iter(until), now))
-    if len(until) > 1:
-        stale = Case(*(When(pk__in=found, then=Value(at)) for at, found in until.items()))
-    postponed = leases.postponing(until=stale, condition=expected & earlier, now=now)
-    ContentMetadata.objects.filter(pk__in=pks).update(
-        **postponed,
-        fresh_until=stale,
-        checked_at=now,
-        failures=0,
-        last_error="",
-        quarantined_digest="",
-        **columns,
+    _CONFIRM.run(
+        pks=[pk for found in until.values() for pk in found],
+        until=until if len(until) > 1 else next(iter(until), now),
+        changed=changed,
+        versions=versions,
+        served=served,
+        now=now,
+        source=source,
     )
 
 
-def written_by(column: str, pks: Mapping[Any, Collection[int]]) -> dict[str, Case]:
-    """Return what an update writes to a column: each value to its rows, and nothing to any other."""
-    values = [When(pk__in=rows, then=Value(value)) for value, rows in pks.items()]
-    return {column: Case(*values, default=F(column))} if values else {}
+def _confirmed() -> dict[str, object]:
+    """Return what confirms rows. MariaDB assigns from left to right: what is compared comes last."""
+    field = ContentMetadata._meta.get_field
+    now, until = Slot("now", field("checked_at")), Slot("until", field("fresh_until"))
+    expected = Q(expected_since=None) | Q(expected_since__lte=now, pk__in=Slot("changed", field("id")))
+    earlier = Q(due_at__lte=now) | Q(due_at=F("fresh_until"))
+    earlier |= Q(due_at=None) & ~Q(content_type=ContentType.COURSERUN)
+    return {
+        **leases.postponing(until=until, condition=expected & earlier, now=now),
+        "fresh_until": until,
+        "checked_at": now,
+        "failures": 0,
+        "last_error": "",
+        "quarantined_digest": "",
+        "source": Slot("source", field("source")),
+        "upstream_modified": Slot("versions", field("upstream_modified")),
+        "served_digest": Slot("served", field("served_digest")),
+        "served_digest_at": now,
+    }
+
+
+_CONFIRM = PreparedUpdate(
+    lambda: ContentMetadata.objects.filter(pk__in=Slot("pks", ContentMetadata._meta.pk)), _confirmed
+)
 
 
 def claim(*, started: datetime, now: datetime, limit: int) -> list[ContentMetadata]:

@@ -333,13 +333,7 @@ def _confirm(agreed: Sequence[Merge], *, digests: Mapping[str, str], context: Fe
             served[digest].append(one.row.pk)
     if until:
         schedule.confirm(
-            until,
-            changed=moved,
-            now=context.now,
-            source=context.by,
-            **schedule.written_by("upstream_modified", versions),
-            **schedule.written_by("served_digest", served),
-            served_digest_at=context.now,
+            until, changed=moved, versions=versions, served=served, now=context.now, source=context.by
         )
     if moved:
         shown = ContentMetadata.objects.filter(pk__in=moved, expected_since__lte=context.now)

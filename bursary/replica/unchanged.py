@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 import django
 import pydantic
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from bursary.catalog import parser, payload, values
 from bursary.catalog.records import ContentType
 from bursary.lib.locks import for_update
+from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.lib.retries import in_transaction
 from bursary.replica import membership, schedule
 from bursary.replica.merge import FetchContext
@@ -158,9 +159,17 @@ def _confirm(served: Mapping[int, _Served], *, context: FetchContext) -> dict[in
 
 def _locked(served: Iterable[_Served]) -> list[_Row]:
     """Return all rows of the records' keys, of any variant."""
-    keys = sorted({key for one in served for key in (one.key, *one.run_keys)})
+    keys = {key for one in served for key in (one.key, *one.run_keys)}
+    return [_Row._make(row) for row in _LOCKED.read(keys=sorted(keys))]
+
+
+def _of_keys() -> QuerySet[ContentMetadata, Any]:
+    keys = Slot("keys", ContentMetadata._meta.get_field("content_key"))
     rows = ContentMetadata.objects.filter(content_key__in=keys).order_by("content_key", "variant")
-    return [_Row._make(row) for row in for_update(rows).values_list(*_Row._fields)]
+    return for_update(rows).values_list(*_Row._fields)
+
+
+_LOCKED = PreparedSelect(_of_keys)
 
 
 def _held(
@@ -171,16 +180,25 @@ def _held(
     Of a key that it holds by two rows, the merge leaves one: both are left out.
     """
     keys = {row.pk: row.content_key for row in rows}
-    members = CatalogMembership.objects.filter(
-        Q(content__in=keys) | Q(named_by__in=courses), catalog_uuid=context.catalog_uuid
-    )
+    members = _MEMBERS.read(catalog=context.catalog_uuid, contents=list(keys), courses=courses)
     held: dict[int, _Membership] = {}
     named: dict[str, set[int]] = defaultdict(set)
-    for one in map(_Membership._make, members.values_list(*_Membership._fields)):
+    for one in map(_Membership._make, members):
         held[one.content] = one
         named[one.named_by].add(one.content)
     times = Counter(keys[pk] for pk in held if pk in keys)
     return {pk: one for pk, one in held.items() if times[keys.get(pk, "")] == 1}, named
+
+
+def _memberships() -> QuerySet[CatalogMembership, Any]:
+    field = CatalogMembership._meta.get_field
+    either = Q(content__in=Slot("contents", ContentMetadata._meta.pk))
+    either |= Q(named_by__in=Slot("courses", field("named_by")))
+    members = CatalogMembership.objects.filter(either, catalog_uuid=Slot("catalog", field("catalog_uuid")))
+    return members.values_list(*_Membership._fields)
+
+
+_MEMBERS = PreparedSelect(_memberships)
 
 
 def _is_unchanged(
@@ -231,12 +249,5 @@ def _write(
             until[context.now + schedule.fresh_for(kind)].append(row.pk)
             if modified and row.fetched_from == context.fetched_from and row.upstream_modified != modified:
                 versions[modified].append(row.pk)
-    schedule.confirm(
-        until,
-        changed=(),
-        now=context.now,
-        source=context.by,
-        **schedule.written_by("upstream_modified", versions),
-        served_digest_at=context.now,
-    )
+    schedule.confirm(until, changed=(), versions=versions, served={}, now=context.now, source=context.by)
     membership.note_seen([row.pk for rows in found.values() for row in rows], context=context)

@@ -11,11 +11,13 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 from django.db.models import Q, QuerySet
+from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
 from bursary.access.models import LearnerLink
 from bursary.budgets.models import Budget, Customer
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.locks import for_update
+from bursary.lib.prepared import PreparedSelect, PreparedUpdate, Slot
 from bursary.replica.models import ContentMetadata
 from tests.world import NOW, given_budget, given_content, given_customer
 
@@ -99,6 +101,47 @@ def test_values_and_columns_are_converted_as_their_fields_are(
         found.save(update_fields=["price_cents"])  # a row that is stored
     content.refresh_from_db()
     assert content.price_cents == 7
+
+
+def test_an_update_writes_each_row_its_value_and_leaves_the_others(
+    subtests: pytest.Subtests, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    rows = links(5)
+    created = slot("created", LearnerLink, "created")
+    prepared = PreparedUpdate(
+        lambda: LearnerLink.objects.filter(
+            pk__in=slot("pks", LearnerLink, "id"), created__lt=created + timedelta(seconds=3)
+        ),
+        lambda: {"learner_email": slot("emails", LearnerLink, "learner_email"), "mailbox_key": "%s"},
+    )
+    first, second, third, fourth, late = (one.pk for one in rows)
+    as_they_were = {one.pk: (one.learner_email, one.mailbox_key) for one in rows}
+    for pks, emails, written in (
+        ([], {}, {}),
+        ([first], {}, {first: as_they_were[first][0]}),
+        ([first, second], {"a": [first]}, {first: "a", second: as_they_were[second][0]}),
+        ([second, third, late], {"b": [second, late], "c": [third, fourth]}, {second: "b", third: "c"}),
+        ([third, fourth], "all", {third: "all"}),  # the fourth is not from before the instant
+    ):
+        with subtests.test(pks=pks, emails=emails):
+            LearnerLink.objects.bulk_update(rows, ["learner_email", "mailbox_key"])
+            with django_assert_num_queries(1):
+                prepared.run(pks=pks, emails=emails, created=NOW)
+            found = {one.pk: (one.learner_email, one.mailbox_key) for one in LearnerLink.objects.all()}
+            assert found == as_they_were | {pk: (email, "%s") for pk, email in written.items()}
+
+
+def test_rows_are_locked_as_by_the_query_set() -> None:
+    links(2)
+
+    def asked(keys: Any) -> QuerySet[LearnerLink]:
+        return for_update(LearnerLink.objects.filter(learner_key__in=keys).order_by("pk"))
+
+    prepared = PreparedSelect(lambda: asked(slot("keys", LearnerLink, "learner_key")))
+    with CaptureQueriesContext(connection) as queries:
+        assert prepared.read(keys=["key-0"]) == list(asked(["key-0"]))
+    locked, expected = (query["sql"] for query in queries)
+    assert locked == expected
 
 
 def test_the_sql_is_built_once() -> None:
