@@ -15,7 +15,7 @@ from django.db.models import Q
 
 from bursary.access.models import IdempotentRequest, User
 from bursary.lib import leases
-from bursary.lib.retries import in_transaction
+from bursary.lib.retries import in_transaction, repeated_after_deadlocks
 
 LEASE = timedelta(minutes=5)
 """Longer than any request runs."""
@@ -42,7 +42,8 @@ def begin(
     rows = IdempotentRequest.objects.filter(identity=identity)
     known = rows.first()
     if known is not None and _lapsed(known, now=now):
-        rows.filter(pk=known.pk, fence=known.fence, status__isnull=False).delete()
+        lapsed = rows.filter(pk=known.pk, fence=known.fence, status__isnull=False)
+        repeated_after_deadlocks(lapsed.delete)()
         known = None
     if known is None:
         admit()

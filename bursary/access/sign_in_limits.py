@@ -17,6 +17,7 @@ from django.utils.crypto import salted_hmac
 
 from bursary.access.models import SignInFailures, User
 from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.retries import repeated_after_deadlocks
 
 WINDOW = timedelta(minutes=30)
 """How long failures count, and how long a lock lasts at most."""
@@ -56,7 +57,7 @@ class LimitedBackend(ModelBackend):
             raise PermissionDenied
         of_name = set(list(limits)[:2]) & set(known)
         if of_name:
-            SignInFailures.objects.filter(digest__in=of_name).delete()
+            _delete(digest__in=of_name)
         return user
 
     def get_user(self, user_id: int) -> User | None:
@@ -76,19 +77,24 @@ def locked_until(request: HttpRequest) -> datetime | None:
 
 def unlock(name: str, *, request: HttpRequest) -> None:
     """Delete what is counted of the name and the client's address, after a link in a mail was followed."""
-    SignInFailures.objects.filter(digest__in=_limits(name, request=request)).delete()
+    _delete(digest__in=_limits(name, request=request))
 
 
 def forget(name: str) -> None:
     """Delete what is counted of a name. What is counted of it at one address lapses, and names neither."""
-    SignInFailures.objects.filter(digest=_digest("name", name)).delete()
+    _delete(digest=_digest("name", name))
 
 
 def forget_lapsed(*, now: datetime) -> int:
     """Delete failures that count no more; return their number, bounded."""
     lapsed = SignInFailures.objects.filter(since__lte=now - WINDOW).order_by("since")
     pks = list(lapsed.values_list("pk", flat=True)[:MOST_FORGOTTEN])
-    return SignInFailures.objects.filter(pk__in=pks).delete()[0]
+    return _delete(pk__in=pks)
+
+
+@repeated_after_deadlocks
+def _delete(**of: Any) -> int:
+    return SignInFailures.objects.filter(**of).delete()[0]
 
 
 def _limits(name: str, *, request: HttpRequest | None) -> Mapping[str, int]:
@@ -124,6 +130,6 @@ def _count(limits: Mapping[str, int], *, now: datetime) -> None:
     for digest in sorted(limits):
         rows = SignInFailures.objects.filter(digest=digest)
         new = SignInFailures(digest=digest, failures=0, since=now)
-        SignInFailures.objects.bulk_create([new], ignore_conflicts=True)
+        repeated_after_deadlocks(SignInFailures.objects.bulk_create)([new], ignore_conflicts=True)
         rows.filter(since__lte=now - WINDOW).update(failures=0, since=now)
         rows.update(failures=F("failures") + 1)

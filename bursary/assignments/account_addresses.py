@@ -12,6 +12,7 @@ from bursary.access.models import LOOKS, AccountAddress, LearnerLink, Role, Role
 from bursary.assignments import actions, redemption, signed_links
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib import moments
+from bursary.lib.retries import repeated_after_deadlocks
 
 
 class CannotAdd(Exception):
@@ -50,6 +51,7 @@ def can_add(assignment: LearnerContentAssignment, *, user: User) -> bool:
     return not (has_account or known_learners.accounts_of([assignment.present_key]).exists())
 
 
+@repeated_after_deadlocks
 def add(token: str, *, user: User, now: datetime) -> LearnerContentAssignment:
     """Add the address of a signed link to the account; return the link's assignment. Safe to repeat.
 

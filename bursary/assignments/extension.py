@@ -28,6 +28,7 @@ from bursary.budgets.models import Budget
 from bursary.lib import moments
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 from bursary.replica.models import ContentMetadata
 
 BATCH = derived.CONTENTS_PER_STATEMENT
@@ -111,11 +112,17 @@ def extend(
     the new deadline. To a date it is idempotent; by a span, where the `occasion` is the same, of at
     most 64 characters. Each batch is a transaction of its own, which a dry run rolls back.
     """
+
+    @repeated_after_deadlocks
+    def extend_batch(batch: Sequence[UUID]) -> ExtensionResult:
+        with transaction.atomic():
+            done = _extend_batch(budget, batch, until=until, now=now, actor=actor, occasion=occasion)
+            transaction.set_rollback(dry_run)
+        return done
+
     outcome = ExtensionResult()
     for batch in chunks(dict.fromkeys(uuids), BATCH):
-        with transaction.atomic():
-            outcome.add(_extend_batch(budget, batch, until=until, now=now, actor=actor, occasion=occasion))
-            transaction.set_rollback(dry_run)
+        outcome.add(extend_batch(batch))
     return outcome
 
 

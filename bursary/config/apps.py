@@ -13,9 +13,10 @@ class ConfigConfig(AppConfig):
         """Register the checks, and what differs by database; make Celery's app, where it is used."""
         # Here, as models can be imported only now.
         from bursary.config import checks, database_checks, mail_checks, security_checks  # noqa: F401  # importing registers them
-        from bursary.lib import mysql, postgres
+        from bursary.lib import mysql, postgres, retries
 
         mysql.register()
         postgres.register()
+        retries.register()
         if settings.EXECUTOR == "celery" and find_spec("celery"):
             import_module("bursary.config.celery_app")  # half a second, and needs the extra `celery`

@@ -28,6 +28,7 @@ from bursary.dashboard import chips
 from bursary.dashboard.chips import Chip
 from bursary.delivery import runner
 from bursary.delivery.emails import DeadlineText, deadline_in_words
+from bursary.lib.retries import in_transaction, repeated_after_deadlocks
 from bursary.replica import reads
 
 
@@ -163,11 +164,11 @@ def accept_by_link(token: str, *, now: datetime) -> LearnerContentAssignmentActi
 
     Raises links.LinkRefused, redemption.RedemptionRefused.
     """
-    with transaction.atomic():
-        assignment = signed_links.opened_to_answer(token, now=now)
+    assignment = in_transaction(lambda: signed_links.opened_to_answer(token, now=now))
     return _tried_once(redemption.begin(assignment, now=now))
 
 
+@repeated_after_deadlocks
 def decline_by_link(token: str, *, reason: str, now: datetime) -> bool:
     """Decline the assignment of a signed link; return False if it was declined before.
 

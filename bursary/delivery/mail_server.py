@@ -19,6 +19,7 @@ from bursary.delivery.errors import FAULTS, LONGEST_OUTAGE, DeliveryError, Serve
 from bursary.delivery.models import MailServer
 from bursary.delivery.smtp_answers import mail_errors_translated
 from bursary.lib import leases, logs
+from bursary.lib.retries import repeated_after_deadlocks
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def _probe(server: MailServer, *, now: datetime) -> MailServer:
 
 def _fails(error: DeliveryError, probe: MailServer | None, *, now: datetime) -> None:
     """Note a failure of the server; let mails wait with it, if others would meet the same."""
-    server, _made = MailServer.objects.get_or_create(name=NAME)
+    server, _made = repeated_after_deadlocks(MailServer.objects.get_or_create)(name=NAME)
     rows = MailServer.objects.filter(pk=server.pk)
     fault = FAULTS[error.error_code]
     detail = logs.storable(logs.without_addresses(error.detail))

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db.models import DateTimeField, ExpressionWrapper, F, Value
 
 from bursary.delivery.models import SendingRate
+from bursary.lib.retries import repeated_after_deadlocks
 
 NAME = "default"
 MINUTE, AT_ONCE = timedelta(minutes=1), timedelta(seconds=1)
@@ -47,7 +48,7 @@ def take(count: int, *, now: datetime) -> int:
         if taken == 0:
             return 0
         if stored is None:
-            SendingRate.objects.get_or_create(name=NAME, defaults={"free_at": now})
+            repeated_after_deadlocks(SendingRate.objects.get_or_create)(name=NAME, defaults={"free_at": now})
         elif SendingRate.objects.filter(name=NAME, free_at=stored).update(free_at=first + taken * interval()):
             return taken
     return 0

@@ -18,6 +18,7 @@ from bursary.events.handlers import NotApplicableYet
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
 from bursary.lib import leases, logs
 from bursary.lib.clock import Clock
+from bursary.lib.retries import repeated_after_deadlocks
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ def forget(*, now: datetime) -> int:
     return removed
 
 
+@repeated_after_deadlocks
 def _keep(event: InboxEvent) -> bool:
     # Not `ignore_conflicts`: SQLite and MySQL would then also ignore what is wrong with a row.
     try:

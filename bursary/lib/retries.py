@@ -1,12 +1,13 @@
-"""Trying again: transactions after a deadlock, and the jitter of a pause."""
+"""Trying again: transactions and statements after a deadlock, and the jitter of a pause."""
 
 import random
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import stamina
 from django.db import OperationalError, connection, transaction
+from django.db.backends.signals import connection_created
 
 from bursary.lib.trouble import code_of
 
@@ -51,6 +52,33 @@ def repeated_after_deadlocks(function: Callable[P, T]) -> Callable[P, T]:
         raise AssertionError("stamina returns or raises")
 
     return run
+
+
+def register() -> None:
+    """Let each statement outside a transaction run again after a deadlock: it is a transaction by itself.
+
+    On MariaDB an UPDATE of one row by its key may be the victim, where others insert beside it. A lone
+    `bulk_create`, or a `delete()` of a query set, is a transaction of Django's: see `in_transaction`.
+    """
+    connection_created.connect(repeat_lone_statements, dispatch_uid="bursary.lib.retries")
+
+
+def repeat_lone_statements(connection: Any, **_signal: Any) -> None:
+    """Let one connection repeat its lone statements. One that was lost is opened again."""
+    if _repeated not in connection.execute_wrappers:
+        connection.execute_wrappers.insert(0, _repeated)
+
+
+def _repeated(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+    try:
+        return execute(sql, params, many, context)
+    except OperationalError as error:
+        if many or context["connection"].in_atomic_block or not is_deadlock(error):
+            raise
+    for attempt in _attempts():
+        with attempt:
+            return execute(sql, params, many, context)
+    raise AssertionError("stamina returns or raises")
 
 
 def _attempts() -> Iterable[stamina.Attempt]:

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.conf import settings
 
 from bursary.lib import leases
-from bursary.lib.retries import in_transaction
+from bursary.lib.retries import in_transaction, repeated_after_deadlocks
 from bursary.replica import schedule
 from bursary.replica.models import ColdRead, ColdReadStatus
 
@@ -58,5 +58,5 @@ def forget(*, now: datetime) -> int:
     pks = list(lapsed.values_list("pk", flat=True)[:MOST_FORGOTTEN])
     newest = ColdRead.objects.order_by("-due_at", "-pk").values_list("pk", flat=True)
     pks += newest[KEPT : KEPT + MOST_FORGOTTEN]
-    deleted, _by_model = ColdRead.objects.filter(pk__in=pks).delete()
+    deleted, _by_model = repeated_after_deadlocks(ColdRead.objects.filter(pk__in=pks).delete)()
     return deleted

@@ -19,7 +19,7 @@ from bursary.lib import leases
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
 from bursary.lib.prepared import PreparedUpdate, Slot
-from bursary.lib.retries import in_transaction
+from bursary.lib.retries import in_transaction, repeated_after_deadlocks
 from bursary.replica.models import (
     CatalogListing,
     CatalogMembership,
@@ -89,7 +89,8 @@ def request_refresh(keys: Collection[str], *, now: datetime, until_changed: bool
     for batch in chunks(sorted(filter(is_key, set(keys))), KEYS_PER_STATEMENT):
         scheduled += leases.schedule(_rows_to_refresh(batch), at=now, now=now, **expected)
         # Also what is being asked: its answer may be from before the change, and is then not remembered.
-        ColdRead.objects.filter(content_key__in=batch).exclude(answer=ColdReadStatus.SILENT).delete()
+        asked = ColdRead.objects.filter(content_key__in=batch).exclude(answer=ColdReadStatus.SILENT)
+        repeated_after_deadlocks(asked.delete)()
     return scheduled
 
 
@@ -257,7 +258,7 @@ def settle_failed(rows: Sequence[ContentMetadata | CatalogListing], *, error: st
 def add_listings(catalogs: Collection[UUID], *, now: datetime) -> None:
     """Let each of these catalogs have its row; a catalog that was never listed is due now."""
     rows = [CatalogListing(catalog_uuid=uuid, due_at=now, early=leases.NOT_BEFORE) for uuid in catalogs]
-    CatalogListing.objects.bulk_create(rows, ignore_conflicts=True)
+    repeated_after_deadlocks(CatalogListing.objects.bulk_create)(rows, ignore_conflicts=True)
 
 
 def claim_listing(catalogs: Collection[UUID], *, now: datetime) -> CatalogListing | None:

@@ -1,15 +1,16 @@
 """A transaction that the database undid for another's sake is tried again, a few times."""
 
 import time
+from typing import Any
 
 import psycopg
 import pytest
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 
 from bursary.lib import retries
 from bursary.lib.retries import in_transaction, repeated_after_deadlocks
 from bursary.replica.models import CatalogListing
-from tests.replica.listing import CATALOG
+from tests.replica.listing import CATALOG, NOW
 
 pytestmark = pytest.mark.django_db
 
@@ -111,3 +112,60 @@ def test_within_its_callers_transaction_it_is_not_repeated() -> None:
     with pytest.raises(OperationalError), transaction.atomic():
         repeated_after_deadlocks(work)()
     assert work.tries == 1
+
+
+class LoneStatement:
+    """A statement that is undone so many times, as the connection's wrappers see it."""
+
+    def __init__(self, error: OperationalError, *, undone: int) -> None:
+        self.error, self.undone, self.tries = error, undone, 0
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        self.tries += 1
+        if self.tries <= self.undone:
+            raise self.error
+        return execute(sql, params, many, context)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("undone", [1, 2, retries.ATTEMPTS])
+def test_a_statement_outside_a_transaction_is_repeated(undone: int) -> None:
+    CatalogListing.objects.create(catalog_uuid=CATALOG)
+    lone = LoneStatement(OperationalError(1213, "Deadlock found"), undone=undone)
+
+    with connection.execute_wrapper(lone):
+        assert CatalogListing.objects.update(begun_at=NOW) == 1
+
+    assert lone.tries == undone + 1
+    assert CatalogListing.objects.get().begun_at == NOW
+
+
+@pytest.mark.django_db(transaction=True)
+def test_how_often_a_statement_is_repeated_is_limited() -> None:
+    lone = LoneStatement(OperationalError(1213, "Deadlock found"), undone=99)
+    retries.repeat_lone_statements(connection)  # as when it was lost, and is opened again
+
+    with connection.execute_wrapper(lone), pytest.raises(OperationalError):
+        CatalogListing.objects.update(begun_at=NOW)
+
+    assert lone.tries == retries.ATTEMPTS + 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_statement_of_a_transaction_is_not_repeated_without_it() -> None:
+    lone = LoneStatement(OperationalError(1213, "Deadlock found"), undone=1)
+
+    with pytest.raises(OperationalError), transaction.atomic(), connection.execute_wrapper(lone):
+        CatalogListing.objects.update(begun_at=NOW)
+
+    assert lone.tries == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_statement_in_other_trouble_is_not_repeated() -> None:
+    lone = LoneStatement(OperationalError(2006, "Server has gone away"), undone=1)
+
+    with connection.execute_wrapper(lone), pytest.raises(OperationalError):
+        CatalogListing.objects.update(begun_at=NOW)
+
+    assert lone.tries == 1
