@@ -82,6 +82,8 @@ _KEY = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="Your name for this request: sent again with it, it is answered as before and not done twice",
 )
+NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
+"""A text that is trimmed. Python also trims what others do not call white space: U+001C to 1F, U+0085."""
 _TEXT: Shape = {"type": "string"}
 _HEADERS: Mapping[int, tuple[str, Shape, str]] = {
     401: ("WWW-Authenticate", _TEXT, "The challenge"),
@@ -138,7 +140,7 @@ class Schema(AutoSchema):
         if direction == "request" and isinstance(field, CharField) and not field.allow_blank:
             meta["minLength"] = 1
             if field.trim_whitespace and not isinstance(field, RegexField):
-                meta["pattern"] = r"\S"
+                meta["pattern"] = NOT_BLANK
         return meta
 
     def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> Shape:

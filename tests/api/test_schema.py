@@ -1,6 +1,7 @@
 """The API's own description: whole, valid, and in agreement with the addresses that there are."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,25 @@ def test_every_operation_says_what_it_does_and_how_to_sign_in(schema: Any) -> No
 def test_every_component_has_a_name_that_openapi_allows(schema: Any) -> None:
     names = [name for kind in schema["components"].values() for name in kind]
     assert [name for name in names if not re.fullmatch(r"[a-zA-Z0-9._-]+", name)] == []
+
+
+@pytest.mark.parametrize(
+    ("component", "field"),
+    [("AddressPairInput", "old_address"), ("SkipInput", "reason"), ("AllocateInput", "content_key")],
+)
+def test_a_text_of_blanks_is_none_by_the_schema_as_by_the_api(
+    schema: Any, component: str, field: str
+) -> None:
+    shapes = schema["components"]["schemas"]
+    [shape] = [
+        shapes[name]["properties"][field] for name in (f"{component}Request", component) if name in shapes
+    ]
+    found = jsonschema_rs.validator_for(shape)
+    blanks = [chr(code) for code in range(sys.maxunicode) if not chr(code).strip()]
+
+    assert "\x1e" in blanks
+    assert [blank for blank in blanks if found.is_valid(blank)] == []
+    assert all(found.is_valid(f"{blank}a{blank}") for blank in blanks)
 
 
 def test_every_filter_and_ordering_is_described(schema: Any) -> None:
