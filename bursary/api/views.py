@@ -56,7 +56,7 @@ class AnsweredBefore(Exception):
 
 
 class APIView(views.APIView):
-    """DRF's view, which each view extends. An `Idempotency-Key` belongs to the caller and the address.
+    """DRF's view, which each view extends. An `Idempotency-Key` belongs to the caller and the URL.
 
     What the attributes name is checked here and described by `bursary.api.schema`.
     """
