@@ -169,7 +169,7 @@ def joining_terms(
     return JoiningTerms(chosen.key, chosen.price_cents, _latest(joinable))
 
 
-def joined_by(
+def last_closing(
     runs: Iterable[RunTerms], *, now: datetime, before: datetime, otherwise: datetime | None
 ) -> datetime | None:
     """Return when the last of a course's runs closes that can be joined `now` or later, and `before`.
