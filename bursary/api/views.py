@@ -177,6 +177,11 @@ class APIView(views.APIView):
             logs.log_failure("A request's Idempotency-Key is free after its lease", error, log=logger)
 
 
+def first_sentence(view: type) -> str:
+    """Return what a view does: its docstring's first sentence, without the full stop."""
+    return " ".join((view.__doc__ or "").split()).partition(". ")[0].rstrip(".")
+
+
 def _key_of(request: Request) -> str | None:
     """Return the request's `Idempotency-Key`; None without one, where it would not be done once."""
     counts = request.method == "POST" and isinstance(request.user, User)

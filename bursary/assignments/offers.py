@@ -125,8 +125,8 @@ def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) 
     """
     key_of = {one.pk: CatalogKey(one.budget.catalog_uuid, one.content_key) for one in assignments}
     if read_modes.reads_upstream():
-        asked = {key_of[one.pk]: one.parent_content_key or one.content_key for one in assignments}
-        known = read_modes.from_upstream(asked, now=now)
+        keys = {key_of[one.pk]: one.parent_content_key or one.content_key for one in assignments}
+        known = read_modes.from_upstream(keys, now=now)
         served = {
             key: _of_upstream(content) if content else None
             for key, content in known.items()
@@ -134,10 +134,13 @@ def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) 
         }
         return {pk: served[key] for pk, key in key_of.items() if key in served}
     found = by_key(key_of.values())
-    summaries = {key for key, offer in found.items() if lacks_runs(offer.content)}
-    readable = {one.pk for one in assignments if one.content_id or key_of[one.pk] in found}
-    readable -= {pk for pk, key in key_of.items() if key in summaries}
-    return {pk: found.get(key) for pk, key in key_of.items() if pk in readable}
+    offered = {one.pk: found.get(key_of[one.pk]) for one in assignments}
+    without_row = {one.pk for one in assignments if not one.content_id and offered[one.pk] is None}
+    return {
+        pk: offer
+        for pk, offer in offered.items()
+        if pk not in without_row and (offer is None or not lacks_runs(offer.content))
+    }
 
 
 def asked(assignment: LearnerContentAssignment, *, now: datetime) -> Offer | None:

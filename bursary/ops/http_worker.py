@@ -47,14 +47,13 @@ def allow_connections() -> None:
 
 
 def _most_connections() -> int:
-    """Return how many connections this process may have, by its limit of open files, too."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """Return how many connections this process may have: no more than its limit of open files leaves."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, soft - FILES_BESIDES)
 
 
-logging.getLogger("waitress.queue").setLevel(
-    logging.ERROR
-)  # it warns of each request that waits for a thread
+# It warns of each request that waits for a thread.
+logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
 class _LoggedTask(WSGITask):  # type: ignore[misc]  # waitress has no types
@@ -229,8 +228,8 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
         return least is not None and len(self.active_channels) > least + least // 8
 
     def _may_leave_one(self, *, now: float) -> bool:
-        """Leave a connection to other processes, unless that has lasted for long enough; return which."""
-        if now - self._left_at > YIELD_SECONDS:  # what was left has been taken: this is another
+        """Note that a connection is left to other processes; return False once one has been for too long."""
+        if now - self._left_at > YIELD_SECONDS:  # the last that was left has been taken: this is another
             self._leaves_since = now
         self._left_at = now
         return now - self._leaves_since < YIELD_SECONDS
