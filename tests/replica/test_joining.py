@@ -127,6 +127,8 @@ NEVER_OPEN = replace(OPEN, key="NEVER_OPEN", enroll_start=NOW + 80 * DAY, enroll
     [
         ((), (JoiningRefusal.NOT_ACTIVE, "")),
         ((HIDDEN,), (JoiningRefusal.NOT_ACTIVE, "HIDDEN")),
+        # Of those alike, the last to close.
+        ((HIDDEN, replace(HIDDEN, key="SOONER", enroll_by=NOW + DAY)), (JoiningRefusal.NOT_ACTIVE, "HIDDEN")),
         ((HIDDEN, OVER), (JoiningRefusal.ENDED, "OVER")),
         ((LATE, OVER, HIDDEN), (JoiningRefusal.NOT_IN_TIME, "LATE")),
         ((CLOSED, LATE), (JoiningRefusal.NOT_IN_TIME, "LATE")),
