@@ -1,7 +1,8 @@
 """The permission table: which role has which permissions, and the checks against it.
 
 A user that a token has signed in has the token's roles alone; any other user, those granted to the account.
-An API key narrows them to its scope.
+An API key narrows them to its scope. By `granted`, a query leaves out the rows of customers for which the
+caller lacks the permission: to the caller they are not there (404).
 """
 
 import enum

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 
 class _RefusesInJson(APIView):
-    """Open to all. A key that does not work is refused as at every address: no renderer here could."""
+    """Open to all. A key that does not work is refused as at every URL: no renderer here could."""
 
     def handle_exception(self, exc: Exception) -> Response:
         """Return the refusal."""

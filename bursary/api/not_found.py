@@ -1,4 +1,7 @@
-"""The 404 for unknown URLs below the API, as JSON and for every method."""
+"""The 404 for unknown URLs below the API, as JSON and for every method.
+
+`permitted.py` has the 404 for a row that is not there, or is another customer's.
+"""
 
 from typing import Any, NoReturn
 
@@ -9,7 +12,7 @@ from rest_framework.views import APIView
 
 
 @extend_schema(exclude=True)
-class UnknownAddress(APIView):
+class UnknownURL(APIView):
     """Answers 404 in the shape of every other refusal."""
 
     permission_classes = ()

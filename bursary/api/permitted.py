@@ -1,4 +1,4 @@
-"""The rows that an address names, for callers with a permission for their customer."""
+"""The rows that a URL names, for callers with a permission for their customer; for others, a 404."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress

@@ -123,7 +123,7 @@ class PageBesideCursor(Exception):
 
 
 class UnknownParameters(Exception):
-    """The query string has parameters that its address does not know."""
+    """The query string has parameters that its URL does not know."""
 
     reason = "unknown_parameter"
 

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from bursary.access.models import ApiKey, KeyScope, User
 from bursary.access.permissions import Permission, may_everywhere, permissions_by_customer
-from bursary.api.views import APIView
+from bursary.api.views import APIView, first_sentence
 
 MOST_CUSTOMERS = 100
 _OF_FRAMEWORK = {
@@ -104,9 +104,5 @@ def _links() -> Iterator[tuple[str, dict[str, Any]]]:
                 view: Any = pattern.callback
                 route = _PARAMETER.sub(lambda found: f"{{{found[1] or found[2]}}}", str(pattern.pattern))
                 methods = [one.upper() for one in ("get", "post") if hasattr(view.view_class, one)]
-                does = _OF_FRAMEWORK.get(pattern.name) or _first_sentence(view.view_class)
+                does = _OF_FRAMEWORK.get(pattern.name) or first_sentence(view.view_class)
                 yield pattern.name, {"href": root + route.strip("^$"), "methods": methods, "does": does}
-
-
-def _first_sentence(view: type) -> str:
-    return " ".join((view.__doc__ or "").split()).partition(". ")[0].rstrip(".")

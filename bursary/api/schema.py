@@ -6,7 +6,6 @@ A view's attributes decide: `query`, `filterset_class` and `pagination_class` it
 
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
-from inspect import getdoc
 from typing import Any, cast
 
 from django_filters import BaseCSVFilter
@@ -20,7 +19,7 @@ from bursary.access.signing_keys import SigningKeysUnavailable
 from bursary.api import refusals
 from bursary.api.authentication import TOKEN_REASONS
 from bursary.api.inputs import MOMENT
-from bursary.api.views import HEADER, LONGEST_KEY, REPLAYED, REUSED, APIView
+from bursary.api.views import HEADER, LONGEST_KEY, REPLAYED, REUSED, APIView, first_sentence
 from bursary.assignments.filters import (
     LARGEST_NUMBER,
     LONGEST_TEXT,
@@ -113,7 +112,7 @@ class Schema(AutoSchema):
 
     def get_summary(self) -> str:
         """Return the first sentence of the view's docstring."""
-        return " ".join((getdoc(type(self.view)) or "").split("\n\n")[0].split()).split(". ")[0].rstrip(".")
+        return first_sentence(type(self.view))
 
     def _process_override_parameters(self, direction: Any = "request") -> dict[Any, Shape]:
         found: dict[Any, Shape] = super()._process_override_parameters(direction)  # type: ignore[no-untyped-call]  # has none
@@ -183,7 +182,7 @@ class Schema(AutoSchema):
             applying.append(OF_KEYS)
         applying.append(self.api_view.reasons)
         left_out = {status for status, found in self.api_view.reasons.items() if not found}
-        for status in sorted({*OF_EVERY, *(status for one in applying for status in one)} - left_out):
+        for status in sorted({status for one in applying for status in one} - left_out):
             yield status, list(dict.fromkeys(reason for one in applying for reason in one.get(status, ())))
 
     def _refusal(self, status: int, found: list[str]) -> Shape:

@@ -146,5 +146,5 @@ urlpatterns = [
     path("admin-view/learner_profile/", empty_answers.LearnerProfile.as_view(), name="learner-profile"),
     path("schema/", docs.Described.as_view(), name="schema"),
     path("docs/", docs.Docs.as_view(), name="docs"),
-    re_path("", not_found.UnknownAddress.as_view()),
+    re_path("", not_found.UnknownURL.as_view()),
 ]

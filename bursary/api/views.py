@@ -56,7 +56,7 @@ class AnsweredBefore(Exception):
 
 
 class APIView(views.APIView):
-    """DRF's view, which each view extends. An `Idempotency-Key` belongs to the caller and the address.
+    """DRF's view, which each view extends. An `Idempotency-Key` belongs to the caller and the URL.
 
     What the attributes name is checked here and described by `bursary.api.schema`.
     """
@@ -175,6 +175,11 @@ class APIView(views.APIView):
             idempotency.give_up(claimed)
         except Exception as error:  # noqa: BLE001  # the error that is being handled is the one to answer
             logs.log_failure("A request's Idempotency-Key is free after its lease", error, log=logger)
+
+
+def first_sentence(view: type) -> str:
+    """Return what a view does: its docstring's first sentence, without the full stop."""
+    return " ".join((view.__doc__ or "").split()).partition(". ")[0].rstrip(".")
 
 
 def _key_of(request: Request) -> str | None:

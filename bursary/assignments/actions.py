@@ -229,7 +229,7 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
             **columns,
         )
         if written and redeems and isinstance(outcome, Failed):
-            # A redemption that finally failed releases its hold: the assignment is open as before.
+            # A redemption that finally failed spent nothing: the assignment is open, its money reserved.
             LearnerContentAssignment.objects.filter(pk=action.assignment_id).update(redeeming_since=None)
         if written and not isinstance(outcome, Postponed | NotTried):
             derived.follow_progress([action.assignment_id])

@@ -181,7 +181,7 @@ def preview(
         known, (before, _reason) = _find(budget, content_key, now=now), ends(enroll_by=None)
         offer = offers.read(known, budget=budget, now=now, before=before, lock=False)
         key, course_key = offer.content.content_key, offer.course_key
-        expires_at, reason = ends(enroll_by=offer.joined_by(now=now, before=before))
+        expires_at, reason = ends(enroll_by=offer.last_closing(now=now, before=before))
         terms = _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
     except AllocationRefused as refused:
         refusals.append(refused)

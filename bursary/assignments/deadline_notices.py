@@ -143,7 +143,7 @@ def _unjoinable(concerned: Q, *, now: datetime) -> dict[_Key, tuple[int, str]]:
     )
     groups = rows.order_by().values_list("budget", "content", "budget__catalog_uuid", "content__content_key")
     counts = list(groups.annotate(count=Count("pk"), last=Max("expires_at")))
-    held = offers.held({CatalogKey(catalog, key) for _b, _c, catalog, key, _n, _last in counts})
+    held = offers.by_key({CatalogKey(catalog, key) for _b, _c, catalog, key, _n, _last in counts})
     found: dict[_Key, tuple[int, str]] = {}
     for budget, content, catalog, key, count, last in counts:
         reason: str = NoticeReason.NOT_IN_CATALOG

@@ -47,12 +47,12 @@ CONTENTS_PER_STATEMENT = 200
 ASSIGNMENTS_PER_STATEMENT = 1000
 TITLE_KEY_LENGTH = 255
 
-_INSTANT = timedelta(microseconds=1)  # the least by which stored dates differ
+_MICROSECOND = timedelta(microseconds=1)  # the least by which stored dates differ
 
 _OPEN = Q(state=State.ALLOCATED)
 _STARTING = Q(state__in=[State.ALLOCATED, State.ACCEPTED])
 _FROM_CONTENT = ("title", "start_date", "parent_key")
-_INVITATIONS = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
+_LINK_AND_MAIL = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
 def at_allocation(
@@ -61,7 +61,7 @@ def at_allocation(
     """Return the derived columns of an allocation from `budget` for the offered content at `now`."""
     content = offer.content
     before, _reason = deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
-    join_by = offer.joined_by(now=now, before=before)
+    join_by = offer.last_closing(now=now, before=before)
     expires_at, expires_reason = deadlines.deadline(
         budget, enroll_by=join_by, allocated_at=now, due_date=due_date
     )
@@ -104,10 +104,10 @@ def follow_progress(pks: Sequence[int]) -> None:
     Open ones that waited for the learner's notification are checked again for reminders and nudges.
     """
     if len(pks) == 1:  # as after each mail
-        return _FOLLOW_ONE.run(pk=pks[0])
+        _FOLLOW_ONE.run(pk=pks[0])
+        return
     for chunk in chunks(pks, ASSIGNMENTS_PER_STATEMENT):
         LearnerContentAssignment.objects.filter(pk__in=chunk).update(**_progress())
-    return None
 
 
 def write_next_checks(
@@ -158,7 +158,7 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
         assignments.filter(_OPEN).update(age_ends_at=age_ends_at)
         for chunk in chunks(repointing.follow_catalog(budget, now=now), CONTENTS_PER_STATEMENT):
             _follow(assignments.filter(content__in=chunk), chunk, now=now)
-        assignments.filter(held() | Q(content=None)).update(content_enroll_by=joined_by(now=now))
+        assignments.filter(held() | Q(content=None)).update(content_enroll_by=last_closing(now=now))
         _write_deadlines(assignments, now=now)
         assignments.filter(_STARTING).update(nudge_at=CHECK_NOW)
 
@@ -169,7 +169,7 @@ def follow_extension(pks: Sequence[int], *, now: datetime) -> None:
     Call it inside a transaction, with their content, their budget and them locked.
     """
     assignments = LearnerContentAssignment.objects.filter(pk__in=pks)
-    assignments.filter(held()).update(content_enroll_by=joined_by(now=now))
+    assignments.filter(held()).update(content_enroll_by=last_closing(now=now))
     _write_deadlines(assignments, now=now)
 
 
@@ -270,15 +270,15 @@ def as_of(one: LearnerContentAssignment, *, now: datetime) -> datetime:
     Runs that had closed before the allocation bound nothing. A date that has passed stays as it was: it is
     looked at from just before, so that no later change opens what has ended.
     """
-    return max(one.allocated_at, min(now, one.content_enroll_by - _INSTANT))
+    return max(one.allocated_at, min(now, one.content_enroll_by - _MICROSECOND))
 
 
-def joined_by(*, now: datetime) -> Coalesce:
-    """Return `joining.joined_by` as SQL, for an assignment: by its content's runs in its budget's catalog.
+def last_closing(*, now: datetime) -> Coalesce:
+    """Return `joining.last_closing` as SQL, for an assignment: by its content's runs in its budget's catalog.
 
     An assignment without content keeps the date that was known when it was made.
     """
-    passed = ExpressionWrapper(OuterRef("content_enroll_by") - Value(_INSTANT), DateTimeField())
+    passed = ExpressionWrapper(OuterRef("content_enroll_by") - Value(_MICROSECOND), DateTimeField())
     since = Greatest(OuterRef("allocated_at"), Least(Value(now), passed))  # `as_of`
     budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
     course = ContentMetadata.objects.filter(pk=OuterRef(OuterRef("content_id")))
@@ -311,7 +311,7 @@ def _content_columns(contents: Sequence[ContentMetadata], *, now: datetime) -> d
     return moved | {
         "content_title": by_content({one.pk: title_key(one.title) for one in contents}),
         "content_start": by_content({one.pk: one.start_date or FAR_FUTURE for one in contents}),
-        "content_enroll_by": joined_by(now=now),
+        "content_enroll_by": last_closing(now=now),
     }
 
 
@@ -335,7 +335,7 @@ def _learner_state() -> Case:
         assignment=OuterRef("pk"), cycle=OuterRef("cycle")
     )
     declined = in_cycle.filter(action_type=ActionType.DECLINED)
-    actions = in_cycle.filter(action_type__in=_INVITATIONS)
+    actions = in_cycle.filter(action_type__in=_LINK_AND_MAIL)
     retries = LearnerContentAssignmentAction.objects.filter(retry_of=OuterRef("pk"))
     failed = actions.filter(~Exists(retries), status=Status.FAILED)
     mails = actions.filter(action_type=ActionType.NOTIFIED)

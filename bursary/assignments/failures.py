@@ -53,7 +53,7 @@ _NONE = Q(pk__in=())
 _ENDING = (ActionType.REMINDED, ActionType.NUDGED)
 """Mails that make no sense after some date."""
 _NOTICES_OF_THE_END = (ActionType.CANCELLATION_NOTIFIED, ActionType.EXPIRATION_NOTIFIED)
-_INVITATIONS = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
+_LINK_AND_MAIL = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
 class RepairRefusal(enum.StrEnum):
@@ -360,7 +360,7 @@ def ask_again(
     Where the mail was skipped on request, another one is requested. `place` is that of `actions.request`.
     """
     found = {one.pk: one for one in assignments}
-    failed = _locked(to_repair().filter(assignment__in=found, action_type__in=_INVITATIONS), found)
+    failed = _locked(to_repair().filter(assignment__in=found, action_type__in=_LINK_AND_MAIL), found)
     actions.retry_all(failed, now=now, actor=actor, place=place)
     retried = {one.assignment_id for one in failed if one.action_type == ActionType.NOTIFIED}
     others = [one for pk, one in found.items() if pk not in retried]

@@ -136,7 +136,7 @@ class _Step:
 
     def _joined_by(self, bound: datetime) -> tuple[datetime, datetime]:
         before, after = (
-            offer.joined_by(now=self.change.created, before=bound) for offer in (self.before, self.after)
+            offer.last_closing(now=self.change.created, before=bound) for offer in (self.before, self.after)
         )
         return before, after
 

@@ -40,8 +40,8 @@ class Move:
     """Pending work that the move makes pointless."""
     frees_money: bool = False
     """The reserved money is free again."""
-    under_hold: bool = False
-    """Allowed exactly while a redemption is in flight; other moves are refused then."""
+    while_redeeming: bool = False
+    """Allowed exactly while a redemption is in flight; all other moves are refused then."""
 
 
 MOVES: Mapping[ActionType, Move] = {
@@ -57,7 +57,7 @@ MOVES: Mapping[ActionType, Move] = {
         target=State.ACCEPTED,
         time_column="accepted_at",
         supersedes=_INVITATIONS,
-        under_hold=True,
+        while_redeeming=True,
     ),
     ActionType.CANCELLED: Move(
         sources=frozenset({State.ALLOCATED}),
@@ -125,7 +125,7 @@ def allows(assignment: LearnerContentAssignment, by: ActionType) -> bool:
     """Return whether the assignment, as read, may move by `by`."""
     rule = MOVES[by]
     redeeming = assignment.redeeming_since is not None
-    return assignment.state in rule.sources and redeeming == rule.under_hold
+    return assignment.state in rule.sources and redeeming == rule.while_redeeming
 
 
 def move(
@@ -181,7 +181,7 @@ def _write(
         "modified": now,
     }
     rows = LearnerContentAssignment.objects.filter(pk__in=[assignment.pk for assignment in assignments])
-    movable = rows.filter(state__in=rule.sources, redeeming_since__isnull=not rule.under_hold)
+    movable = rows.filter(state__in=rule.sources, redeeming_since__isnull=not rule.while_redeeming)
     if movable.update(**columns, cycle=F("cycle") + int(reallocated)) != len(assignments):
         raise MoveRefused(by, list(rows))  # the caller read them without locking their budget
     for assignment in assignments:

@@ -367,7 +367,7 @@ def with_timelines(
 
 def _join_by(*, now: datetime) -> NullIf:
     """Return the date of the column `content_enroll_by`, read from the content itself; NULL for none."""
-    join_by = Case(When(derived.held(), then=derived.joined_by(now=now)), default=F(JOIN_BY))
+    join_by = Case(When(derived.held(), then=derived.last_closing(now=now)), default=F(JOIN_BY))
     return NullIf(join_by, Value(FAR_FUTURE))
 
 

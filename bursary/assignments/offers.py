@@ -63,12 +63,12 @@ class Offer:
             return JoiningTerms("", content.price_cents, joining.closing(content.enroll_by, content.end_date))
         return joining.joining_terms(self.runs, advertised=content.advertised_run, now=now, before=before)
 
-    def joined_by(self, *, now: datetime, before: datetime) -> datetime:
-        """Return the content's own bound of a deadline, FAR_FUTURE without one (see `joining.joined_by`)."""
+    def last_closing(self, *, now: datetime, before: datetime) -> datetime:
+        """Return the content's own bound of a deadline, FAR_FUTURE without one: `joining.last_closing`."""
         content = self.content
         join_by = joining.closing(content.enroll_by, content.end_date)
         if content.content_type == ContentType.COURSE:
-            join_by = joining.joined_by(self.runs, now=now, before=before, otherwise=join_by)
+            join_by = joining.last_closing(self.runs, now=now, before=before, otherwise=join_by)
         return join_by or FAR_FUTURE
 
 
@@ -125,19 +125,22 @@ def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) 
     """
     key_of = {one.pk: CatalogKey(one.budget.catalog_uuid, one.content_key) for one in assignments}
     if read_modes.reads_upstream():
-        asked = {key_of[one.pk]: one.parent_content_key or one.content_key for one in assignments}
-        known = read_modes.from_upstream(asked, now=now)
+        keys = {key_of[one.pk]: one.parent_content_key or one.content_key for one in assignments}
+        known = read_modes.from_upstream(keys, now=now)
         served = {
             key: _of_upstream(content) if content else None
             for key, content in known.items()
             if content is None or not lacks_runs(content)
         }
         return {pk: served[key] for pk, key in key_of.items() if key in served}
-    found = held(key_of.values())
-    summaries = {key for key, offer in found.items() if lacks_runs(offer.content)}
-    readable = {one.pk for one in assignments if one.content_id or key_of[one.pk] in found}
-    readable -= {pk for pk, key in key_of.items() if key in summaries}
-    return {pk: found.get(key) for pk, key in key_of.items() if pk in readable}
+    found = by_key(key_of.values())
+    offered = {one.pk: found.get(key_of[one.pk]) for one in assignments}
+    without_row = {one.pk for one in assignments if not one.content_id and offered[one.pk] is None}
+    return {
+        pk: offer
+        for pk, offer in offered.items()
+        if pk not in without_row and (offer is None or not lacks_runs(offer.content))
+    }
 
 
 def asked(assignment: LearnerContentAssignment, *, now: datetime) -> Offer | None:
@@ -156,7 +159,7 @@ def asked(assignment: LearnerContentAssignment, *, now: datetime) -> Offer | Non
     return known[assignment.pk]
 
 
-def held(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:
+def by_key(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:
     """Return the offers of these keys that their catalogs hold, from the replica's rows. One query.
 
     Of the rows, what decides about an offer is loaded, and no more.
@@ -223,7 +226,7 @@ def read(known: KnownOffer, *, budget: Budget, now: datetime, before: datetime, 
 
 def _derived_alike(ours: Offer, theirs: Offer, *, now: datetime, before: datetime) -> bool:
     ours_, theirs_ = (
-        (one.content.title, one.content.start_date, one.joined_by(now=now, before=before))
+        (one.content.title, one.content.start_date, one.last_closing(now=now, before=before))
         for one in (ours, theirs)
     )
     return ours_ == theirs_

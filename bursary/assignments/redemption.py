@@ -1,8 +1,10 @@
-"""Redemption: a learner accepts an assignment. Reserve it, spend, move: each repeatable, none happens twice.
+"""Redemption: a learner accepts an assignment. Mark it, spend, move: each repeatable, none happens twice.
 
 `begin` marks the assignment as being redeemed and requests the work, in one short transaction: nothing else
 moves it from then on. `fulfil` spends and moves, under one idempotency key for each allocation. After a crash
-in between, the runner repeats `fulfil` when the lease of the work ends.
+in between, the runner repeats `fulfil` when the lease of the work ends. Until it is spent, the money stays
+reserved, as since the allocation. Where the work finally fails, `actions.finish` removes the mark: the
+assignment is open as before.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -369,7 +371,7 @@ def fulfil(action: LearnerContentAssignmentAction, *, now: datetime) -> Done:
 
     Where an earlier attempt has spent already, the ledger returns that entry and only the move follows.
     Raises ledger.LedgerError where the ledger refuses, and lifecycle.MoveRefused for an earlier cycle's
-    action and for an assignment that no redemption holds.
+    action and for an assignment that is not being redeemed.
     """
     with transaction.atomic():
         budget = ledger.lock(action.assignment.budget_id)

@@ -4,7 +4,6 @@ Decision 0030. A search is a condition on text: it costs as much as the rows tha
 expects more or fewer of them than there are. So a page asks for the primary keys of the matches first.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,8 +70,7 @@ def estimates(*queries: QuerySet[Any]) -> list[int]:
     with connection.cursor() as cursor:
         parameters = [value for _sql, values in written for value in values]
         cursor.execute(f"EXPLAIN (FORMAT JSON) SELECT {arrays}", parameters)
-        [[found]] = cursor.fetchall()
-    [explained] = json.loads(found) if isinstance(found, str) else found
+        [([explained],)] = cursor.fetchall()
     # None of the arrays is a part of another, so their plans stand beside each other, in their order.
     expected = [plan["Plan Rows"] for plan in explained["Plan"]["Plans"]]
     return [rounded(number) if number > 1 else 0 for number in expected]

@@ -183,10 +183,10 @@ def _attach_held(
 
 
 def _joined_by(one: LearnerContentAssignment, offer: Offer, *, now: datetime) -> datetime:
-    """Return `derived.joined_by`: the rule in Python."""
+    """Return `derived.last_closing`: the rule in Python."""
     own_end = one.extended_until or min(one.age_ends_at, one.due_date or FAR_FUTURE)
     before = min(own_end, one.budget.ends_at or FAR_FUTURE)
-    return offer.joined_by(now=derived.as_of(one, now=now), before=before)
+    return offer.last_closing(now=derived.as_of(one, now=now), before=before)
 
 
 def _actions(pks: Sequence[int]) -> dict[int, list[ShownAction]]:

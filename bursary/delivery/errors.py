@@ -44,7 +44,7 @@ class DeliveryError(Exception):
     """How long the server asks to wait, at least."""
     blames_server: bool = False
     """The mail server is at fault, or this service in its eyes: an operator must know."""
-    holds_others: bool = False
+    others_wait: bool = False
     """Another mail would meet the same: the others wait."""
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class DeliveryError(Exception):
 
 
 @dataclass
-class ServerHeld(DeliveryError):
+class ServerPaused(DeliveryError):
     """The mail server is in trouble, and not to be tried before `until`: nothing was sent."""
 
     until: datetime = field(kw_only=True)
@@ -65,6 +65,6 @@ def address_rejected(detail: str) -> DeliveryError:
     return DeliveryError("address_rejected", detail, permanent=True, reason=ErrorReason.EMAIL_ERROR)
 
 
-def unreachable(detail: str, *, holds_others: bool = True) -> DeliveryError:
+def unreachable(detail: str, *, others_wait: bool = True) -> DeliveryError:
     """Return that the mail server does not answer, or not with an answer."""
-    return DeliveryError("mail_server_unreachable", detail, blames_server=True, holds_others=holds_others)
+    return DeliveryError("mail_server_unreachable", detail, blames_server=True, others_wait=others_wait)

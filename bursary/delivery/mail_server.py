@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import QuerySet
 
-from bursary.delivery.errors import FAULTS, LONGEST_OUTAGE, DeliveryError, ServerHeld
+from bursary.delivery.errors import FAULTS, LONGEST_OUTAGE, DeliveryError, ServerPaused
 from bursary.delivery.models import MailServer
 from bursary.delivery.smtp_answers import mail_errors_translated
 from bursary.lib import leases, logs
@@ -49,8 +49,8 @@ def in_trouble() -> MailServer | None:
 def reached(*, now: datetime, met_before: bool = False) -> Iterator[None]:
     """Send one mail inside; note how the server took it.
 
-    Raises DeliveryError, and ServerHeld where the mail must wait with the others. `met_before`: this mail was
-    refused before, so that its next refusal is no news of the server.
+    Raises DeliveryError, and ServerPaused where the mail must wait with the others. `met_before`: this mail
+    was refused before, so that its next refusal is no news of the server.
     """
     server = in_trouble()
     probe = _probe(server, now=now) if server and server.due_at else None
@@ -62,25 +62,25 @@ def reached(*, now: datetime, met_before: bool = False) -> Iterator[None]:
             _let_others_try(probe, now=now)
         elif not error.blames_server:
             _works(server, probe, now=now, takes="answers")
-        elif error.holds_others or server or not met_before:
+        elif error.others_wait or server or not met_before:
             _fails(error, probe, now=now)
         raise
     _works(server, probe, now=now)
 
 
 def _probe(server: MailServer, *, now: datetime) -> MailServer:
-    """Claim the server, if it is due, to try it for all. Raises ServerHeld."""
+    """Claim the server, if it is due, to try it for all. Raises ServerPaused."""
     claimed = leases.claim(MailServer.objects.filter(pk=server.pk), now=now, lease=settings.LEASE, limit=1)
     if claimed:
         return claimed[0]
     due_at = server.due_at or now
     tried_now = due_at <= now or (server.lease_until and server.lease_until > now)
-    raise ServerHeld(
+    raise ServerPaused(
         server.cause,
         server.detail,
         until=now + PROBE_PAUSE if tried_now else due_at,
         since=server.trouble_since or now,
-        holds_others=True,
+        others_wait=True,
     )
 
 
@@ -97,7 +97,7 @@ def _fails(error: DeliveryError, probe: MailServer | None, *, now: datetime) -> 
         logger.warning(
             "The mail server fails by another cause: %s. At fault: %s. %s", error.error_code, fault, detail
         )
-    if error.holds_others or server.failures + 1 >= FAILURES:
+    if error.others_wait or server.failures + 1 >= FAILURES:
         wait = leases.back_off(server.failures + 1, first=FIRST_WAIT, longest=LONGEST_WAIT)
         wait = max(wait, error.wait)
         error.wait = wait + SPACING  # behind the first that waits: this mail itself may be the reason
@@ -133,19 +133,21 @@ def _works(
         logger.warning("The mail server %s again: %s for %.0f min.", takes, server.cause, minutes)
 
 
-def let_wait(mails: QuerySet[Any], held: ServerHeld, *, now: datetime) -> None:
+def let_wait(mails: QuerySet[Any], paused: ServerPaused, *, now: datetime) -> None:
     """Let due mails wait with the server, a batch of them, in their order behind those that do already.
 
     Those that have waited for `LONGEST_OUTAGE` stay due, to be given up one by one.
     """
-    if held.since <= now - LONGEST_OUTAGE:
+    if paused.since <= now - LONGEST_OUTAGE:
         mails = mails.filter(created__gt=now - LONGEST_OUTAGE)
     # Those that were tried are left out: one of them may be the reason, and must not stay the first.
-    waiting = mails.filter(early=leases.NOT_BEFORE, due_at__range=(held.until, held.until + LONGEST_QUEUE))
+    waiting = mails.filter(
+        early=leases.NOT_BEFORE, due_at__range=(paused.until, paused.until + LONGEST_QUEUE)
+    )
     last = waiting.filter(attempts=0).order_by("-due_at").values_list("due_at", flat=True).first()
-    slot, start = SPACING * PER_SLOT, held.until
+    slot, start = SPACING * PER_SLOT, paused.until
     if last:
-        start = min(last + slot, held.until + LONGEST_QUEUE)
+        start = min(last + slot, paused.until + LONGEST_QUEUE)
     slots: dict[datetime, list[int]] = defaultdict(list)
     for index, pk in enumerate(leases.first_due(mails, now=now, limit=BATCH)):
         slots[start + slot * (index // PER_SLOT)].append(pk)

@@ -95,4 +95,4 @@ def _of_mail(answer: ProviderAnswer) -> DeliveryError:
 
 
 def _of_us(error_code: str, answer: ProviderAnswer, *, wait: timedelta = timedelta(0)) -> DeliveryError:
-    return DeliveryError(error_code, answer.sentence, wait=wait, blames_server=True, holds_others=True)
+    return DeliveryError(error_code, answer.sentence, wait=wait, blames_server=True, others_wait=True)

@@ -22,7 +22,7 @@ from bursary.assignments.actions import AttemptResult, Failed, Failure, NotTried
 from bursary.assignments.choices import ActionType, ErrorReason
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import emails, handlers, mail_connection, mail_server, sending_rate
-from bursary.delivery.errors import LONGEST_OUTAGE, DeliveryError, ServerHeld
+from bursary.delivery.errors import LONGEST_OUTAGE, DeliveryError, ServerPaused
 from bursary.lib import leases
 from bursary.lib.clock import Clock
 from bursary.lib.retries import jittered
@@ -41,6 +41,7 @@ MOST_WAIT_SECONDS = 1.0
 """For the rate, between two looks at what is due."""
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(hours=1)
+"""The most that an action waits after its first failed attempt, and after any: see `wait_after`."""
 
 
 def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None, seconds: float = inf) -> int:
@@ -118,11 +119,11 @@ def _work_through(
             tried += 1
             try:
                 outcome = attempt(action, clock=clock)
-            except ServerHeld as held:
-                outcome = NotTried(until=held.until)
+            except ServerPaused as paused:
+                outcome = NotTried(until=paused.until)
                 leases.give_back(waiting)
                 waiting.clear()
-                mail_server.let_wait(due.filter(action_type__in=handlers.MAILS), held, now=clock())
+                mail_server.let_wait(due.filter(action_type__in=handlers.MAILS), paused, now=clock())
             actions.finish(action, outcome, now=clock())
     finally:
         leases.give_back(waiting)
@@ -132,7 +133,7 @@ def _work_through(
 def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptResult:
     """Try a claimed action once and return how it went; nothing is written here.
 
-    Raises ServerHeld where its mail must wait with others.
+    Raises ServerPaused where its mail must wait with others.
     """
     redeems = action.action_type == ActionType.REDEEMED
     reason = ErrorReason.ENROLLMENT_ERROR if redeems else ErrorReason.INTERNAL_API_ERROR
@@ -141,10 +142,10 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptR
             died = "The worker died each time that this was tried."
             return Failed(Failure(reason, "worker_died", died, ""))
         return handlers.HANDLERS[ActionType(action.action_type)](action)
-    except ServerHeld as held:
-        if clock() < max(action.created, held.since) + LONGEST_OUTAGE:
+    except ServerPaused as paused:
+        if clock() < max(action.created, paused.since) + LONGEST_OUTAGE:
             raise
-        return _given_up(action, Failure(reason, held.error_code, held.detail, ""))
+        return _given_up(action, Failure(reason, paused.error_code, paused.detail, ""))
     except DeliveryError as error:
         failure = Failure(error.reason, error.error_code, error.detail, traceback.format_exc())
         return _after(action, error, failure, now=clock())
@@ -161,7 +162,10 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptR
 def _after(
     action: LearnerContentAssignmentAction, error: DeliveryError, failure: Failure, *, now: datetime
 ) -> AttemptResult:
-    """Return what follows from a known error: at most `most_attempts` of its kind, nor after its time."""
+    """Return what follows from a known error: another attempt, or none.
+
+    None where it is permanent, was met `most_attempts` times, or longer ago than `retry_for` allows.
+    """
     if error.permanent:
         return _given_up(action, failure)
     met = outcomes.first_met(action)
@@ -181,5 +185,5 @@ def _given_up(action: LearnerContentAssignmentAction, failure: Failure) -> Faile
 
 
 def wait_after(attempts: int) -> timedelta:
-    """Return how long to wait after so many attempts."""
+    """Return how long to wait after so many attempts: a random time, at most the double for each attempt."""
     return leases.back_off(attempts, first=FIRST_WAIT, longest=LONGEST_WAIT)

@@ -138,10 +138,10 @@ class Answer:
 def judge(answer: Answer) -> DeliveryError:
     """Return what an answer that does not accept a mail means."""
     if answer.code < CLOSING - CLOSING % 100:  # neither a refusal nor an answer that fits
-        return unreachable(answer.sentence, holds_others=answer.verb not in ABOUT_THE_MAIL)
+        return unreachable(answer.sentence, others_wait=answer.verb not in ABOUT_THE_MAIL)
     if _is_our_limit(answer):
         error = DeliveryError(
-            "sending_limit_reached", answer.sentence, wait=UNHURRIED, blames_server=True, holds_others=True
+            "sending_limit_reached", answer.sentence, wait=UNHURRIED, blames_server=True, others_wait=True
         )
     elif answer.verb in ABOUT_THE_MAIL and answer.code != CLOSING:
         error = _of_mail(answer)
@@ -187,8 +187,8 @@ def _of_server(answer: Answer) -> DeliveryError:
     subject, _detail = answer.enhanced
     for_now = not answer.is_final or subject in (3, 4)
     if for_now and not (answer.says(_POLICY) and not answer.says(_LATER)):
-        return _busy(answer, blames_server=True, holds_others=True)
-    return _refuses_us(answer, holds_others=True)
+        return _busy(answer, blames_server=True, others_wait=True)
+    return _refuses_us(answer, others_wait=True)
 
 
 def _of_mail(answer: Answer) -> DeliveryError:
@@ -283,15 +283,15 @@ def _message_refused(answer: Answer) -> DeliveryError:
     return DeliveryError("message_refused", answer.sentence, permanent=answer.is_final)
 
 
-def _refuses_us(answer: Answer, *, holds_others: bool = False) -> DeliveryError:
+def _refuses_us(answer: Answer, *, others_wait: bool = False) -> DeliveryError:
     return DeliveryError(
-        "mail_server_refuses_us", answer.sentence, blames_server=True, holds_others=holds_others
+        "mail_server_refuses_us", answer.sentence, blames_server=True, others_wait=others_wait
     )
 
 
-def _busy(answer: Answer, *, blames_server: bool = False, holds_others: bool = False) -> DeliveryError:
+def _busy(answer: Answer, *, blames_server: bool = False, others_wait: bool = False) -> DeliveryError:
     return DeliveryError(
-        "mail_server_busy", answer.sentence, blames_server=blames_server, holds_others=holds_others
+        "mail_server_busy", answer.sentence, blames_server=blames_server, others_wait=others_wait
     )
 
 
@@ -311,18 +311,18 @@ def mail_errors_translated() -> Iterator[None]:
         raise judge(Answer(_verb(error), error.smtp_code, _text(error.smtp_error))) from error
     except smtplib.SMTPNotSupportedError as error:  # no STARTTLS, or no AUTH: settings do not fit the server
         raise DeliveryError(
-            "mail_server_refuses_us", f"The mail server: {error}", blames_server=True, holds_others=True
+            "mail_server_refuses_us", f"The mail server: {error}", blames_server=True, others_wait=True
         ) from error
     except ValueError as error:  # a header, or an address that passes for one and cannot be encoded
         raise DeliveryError("message_invalid", str(error), permanent=True) from error
     except MailFolderError as error:
         raise DeliveryError(
-            "mail_folder_not_writable", str(error), blames_server=True, holds_others=True
+            "mail_folder_not_writable", str(error), blames_server=True, others_wait=True
         ) from error
     except (smtplib.SMTPException, OSError) as error:
         alone = isinstance(error, DialogueLost)  # perhaps because of this mail
         where = f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT}: " if settings.EMAIL_HOST else ""
-        raise unreachable(f"{where}{type(error).__name__}: {error}", holds_others=not alone) from error
+        raise unreachable(f"{where}{type(error).__name__}: {error}", others_wait=not alone) from error
 
 
 def _verb(error: smtplib.SMTPResponseException) -> str:

@@ -29,7 +29,7 @@ from bursary.lib.retries import in_transaction
 NOT_BEFORE = 0
 """`early`: the row is worked on at `due_at` and not before."""
 MAY_BE_EARLY = 1
-"""`early`: the row is worked on before `due_at` too, when nothing else is due: its place in a fair queue."""
+"""`early`: the row is worked on before `due_at` too, when nothing else is due: `due_at` is its turn."""
 
 APART = timedelta(seconds=1)
 """Between the rows of one bulk request: they take turns with everything that comes after it."""
@@ -64,8 +64,8 @@ class LeasedRow(models.Model):
     LOCK_ORDER: ClassVar[tuple[str, ...]] = ("pk",)
     """The columns by which rows of this model are locked everywhere."""
 
-    place: "tuple[datetime, int] | None" = None
-    """`due_at` and `early` before this claim: where `give_back` puts the row again. Never stored."""
+    before_claim: "tuple[datetime, int] | None" = None
+    """`due_at` and `early` before this claim, which `give_back` writes again. Never stored."""
 
     class Meta:
         abstract = True
@@ -88,36 +88,36 @@ def claim(
     """
 
     def take() -> list[Row]:
-        places = _first_places(for_update(rows, skip_locked=True), now=now, limit=limit)
-        if not places:
+        due = _first_due_times(for_update(rows, skip_locked=True), now=now, limit=limit)
+        if not due:
             return []
         until = now + min(lease, MAX_DELAY)
-        rows.model._default_manager.filter(pk__in=places).update(
+        rows.model._default_manager.filter(pk__in=due).update(
             due_at=until, early=NOT_BEFORE, lease_until=until, fence=F("fence") + 1, **columns
         )
-        claimed = {row.pk: row for row in rows.filter(pk__in=places)}
-        for pk, place in places.items():
-            claimed[pk].place = place
-        return [claimed[pk] for pk in places]
+        claimed = {row.pk: row for row in rows.filter(pk__in=due)}
+        for pk, before in due.items():
+            claimed[pk].before_claim = before
+        return [claimed[pk] for pk in due]
 
     return in_transaction(take)
 
 
 def turn(place: int, *, now: datetime) -> dict[str, Any]:
-    """Return `due_at` and `early` of new work: of one person at place 0, and then of a bulk request's others.
+    """Return `due_at` and `early` of new work for the learner with so many before it in one bulk request.
 
-    Rows are taken in the order of `due_at`, so that what is requested later waits for the places before that
-    time alone, and where nothing else waits, for none.
+    Place 0, and work that is requested for one learner alone, is due now. Rows are taken in the order of
+    `due_at`, so that what is requested later waits for the turns before that time alone.
     """
     return {"due_at": now + place * APART, "early": MAY_BE_EARLY if place else NOT_BEFORE}
 
 
 def first_due(rows: QuerySet[Any], *, now: datetime, limit: int) -> list[int]:
     """Return the primary keys of the first `limit` rows that may be claimed at `now`, in their order."""
-    return list(_first_places(rows, now=now, limit=limit))
+    return list(_first_due_times(rows, now=now, limit=limit))
 
 
-def _first_places(rows: QuerySet[Any], *, now: datetime, limit: int) -> dict[int, tuple[datetime, int]]:
+def _first_due_times(rows: QuerySet[Any], *, now: datetime, limit: int) -> dict[int, tuple[datetime, int]]:
     """Return `due_at` and `early` of the first `limit` rows that may be claimed at `now`, in their order."""
     found: list[tuple[datetime, int, int]] = []
     for due in _due(now):
@@ -165,12 +165,12 @@ def give_back(rows: Iterable[LeasedRow]) -> int:
     A row that was scheduled under the lease keeps that instant.
     """
     rows = list(rows)
-    places = {row.pk: row.place for row in rows if row.place}
-    if not places:
+    before = {row.pk: row.before_claim for row in rows if row.before_claim}
+    if not before:
         return 0
     scheduled = _scheduled_meanwhile()
-    early = [When(pk=pk, then=Value(early)) for pk, (_due_at, early) in places.items()]
-    due_at = [When(pk=pk, then=Value(due_at)) for pk, (due_at, _early) in places.items()]
+    early = [When(pk=pk, then=Value(early)) for pk, (_due_at, early) in before.items()]
+    due_at = [When(pk=pk, then=Value(due_at)) for pk, (due_at, _early) in before.items()]
     return _locked_update(
         _own(*rows),
         early=Case(When(scheduled, then=Value(NOT_BEFORE)), *early),
@@ -279,12 +279,12 @@ def discard(row: LeasedRow) -> bool:
 
 
 def back_off(failures: int, *, first: timedelta, longest: timedelta) -> timedelta:
-    """Return how long to wait after so many failures in a row: exponential, capped, with full jitter."""
+    """Return how long to wait after so many failures in a row: full jitter, a random part of the longest."""
     return longest_back_off(failures, first=first, longest=longest) * random.random()  # noqa: S311  # no secret
 
 
 def longest_back_off(failures: int, *, first: timedelta, longest: timedelta) -> timedelta:
-    """Return what `back_off` waits at most."""
+    """Return what `back_off` waits at most: `first`, doubled by each further failure up to `longest`."""
     return min(longest, first * (1 << min(max(failures, 1) - 1, 16)))
 
 

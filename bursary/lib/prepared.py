@@ -77,20 +77,21 @@ class _Select:
     def read(self, given: Mapping[str, Any]) -> list[Any]:
         """Run it, and return what the query set makes of its rows."""
         rows = cast("Any", self._rows)
-        mine = connections[rows.db]
-        statement, converters = _filled(self._sql, self._parameters, given, mine), self._converters_of(mine)
+        database = connections[rows.db]
+        statement = _filled(self._sql, self._parameters, given, database)
+        converters = self._converters_of(database)
         compiler = copy(self._compiler)
         vars(compiler).update(
-            connection=mine, as_sql=lambda: statement, get_converters=lambda _read: converters
+            connection=database, as_sql=lambda: statement, get_converters=lambda _read: converters
         )
         query = SimpleNamespace(get_compiler=lambda *_args, **_options: compiler)
         # What instances and tuples are made from: a query set without what builds the SQL.
         like = SimpleNamespace(query=query, db=rows.db, model=rows.model, _known_related_objects={})
         return list(rows._iterable_class(like))
 
-    def _converters_of(self, mine: Any) -> dict[int, tuple[list[Any], Any]]:
-        """Return by its place what converts a value: first as this database gives it, then as its field."""
-        of_database = mine.ops.get_db_converters
+    def _converters_of(self, database: Any) -> dict[int, tuple[list[Any], Any]]:
+        """Return by the number of a column what converts its values: for this database, then its field."""
+        of_database = database.ops.get_db_converters
         found = {
             at: ([*of_database(one), *of_field], one) for at, (one, of_field) in enumerate(self._converters)
         }
@@ -98,60 +99,61 @@ class _Select:
 
 
 def _filled(
-    sql: str, parameters: Sequence[Any], given: Mapping[str, Any], mine: Any
+    sql: str, parameters: Sequence[Any], given: Mapping[str, Any], database: Any
 ) -> tuple[str, list[Any]]:
-    """Return the SQL, with what its lists need in it, and all values."""
+    """Return the SQL with the placeholders that these values need, and all values."""
     values: list[Any] = []
-    written: list[str] = []  # in the place of a list; empty for any other value
+    written: list[str] = []  # in place of each placeholder of `sql`; empty where that stays
     for one in parameters:
-        value, text = _filling(one, given[one.name], mine) if isinstance(one, Slot) else ([one], "")
+        value, text = _filling(one, given[one.name], database) if isinstance(one, Slot) else ([one], "")
         values += value
         written.append(text)
     if not any(written):
         return sql, values
-    places = iter(written)
+    texts = iter(written)
 
     def placeholder(found: re.Match[str]) -> str:
-        return found[0] if found[0] == "%%" else next(places) or found[0]
+        return found[0] if found[0] == "%%" else next(texts) or found[0]
 
     return _PLACEHOLDER.sub(placeholder, sql), values
 
 
-def _filling(slot: Slot, asked: Any, mine: Any) -> tuple[list[Any], str]:
+def _filling(slot: Slot, given: Any, database: Any) -> tuple[list[Any], str]:
     """Return the values of a slot, and what is written in the place of its placeholder, if anything."""
-    if isinstance(asked, Mapping):
-        return _by_pk(slot, asked, mine)
-    if not isinstance(asked, list | tuple | set | frozenset):
-        return _prepared(slot, [asked + slot.later if slot.later else asked], mine), ""
-    return _listed(_prepared(slot, asked, mine), mine)
+    if isinstance(given, Mapping):
+        return _by_pk(slot, given, database)
+    if isinstance(given, list | tuple | set | frozenset):
+        return _listed(_adapted(slot, given, database), database)
+    return _adapted(slot, [given + slot.later if slot.later else given], database), ""
 
 
-def _listed(values: list[Any], mine: Any) -> tuple[list[Any], str]:
+def _listed(values: list[Any], database: Any) -> tuple[list[Any], str]:
+    """Return the values of a list, and the condition that a column is one of them."""
     values = values or [None]
-    if mine.vendor == "postgresql" and len(values) > 1:
+    if database.vendor == "postgresql" and len(values) > 1:
         return [values], "= ANY(%s)"  # one value for the driver
     return values, f"IN ({', '.join(['%s'] * len(values))})"
 
 
-def _by_pk(slot: Slot, asked: Mapping[Any, Iterable[int]], mine: Any) -> tuple[list[Any], str]:
+def _by_pk(slot: Slot, given: Mapping[Any, Iterable[int]], database: Any) -> tuple[list[Any], str]:
     """Return what writes a slot's column: each value to its rows, and nothing to any other."""
     column, pk = (
-        f"{mine.ops.quote_name(one.model._meta.db_table)}.{mine.ops.quote_name(one.column)}"
+        f"{database.ops.quote_name(one.model._meta.db_table)}.{database.ops.quote_name(one.column)}"
         for one in (slot.output_field, slot.output_field.model._meta.pk)
     )
     values: list[Any] = []
     cases = ""
-    for value, pks in asked.items():
-        rows, condition = _listed(list(pks), mine)
-        values += [*rows, *_prepared(slot, [value], mine)]
+    for value, pks in given.items():
+        rows, condition = _listed(list(pks), database)
+        values += [*rows, *_adapted(slot, [value], database)]
         cases += f" WHEN {pk} {condition} THEN %s"
     return values, f"CASE{cases} ELSE {column} END" if cases else column
 
 
-def _prepared(slot: Slot, values: Iterable[Any], mine: Any) -> list[Any]:
+def _adapted(slot: Slot, values: Iterable[Any], database: Any) -> list[Any]:
     """Return values as the slot's field gives them to this database."""
     prepare = slot.output_field.get_db_prep_value
-    return [value if type(value) is int else prepare(value, mine) for value in values]
+    return [value if type(value) is int else prepare(value, database) for value in values]
 
 
 def _without_constructors(info: Mapping[str, Any]) -> dict[str, Any]:

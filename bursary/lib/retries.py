@@ -1,7 +1,7 @@
 """Trying again: transactions and statements after a deadlock, and the jitter of a pause."""
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -29,10 +29,12 @@ def in_transaction(work: Callable[[], T]) -> T:
     Raises RuntimeError inside another transaction, which would be held open meanwhile and could not be run
     again from here.
     """
-    for attempt in _attempts():
-        with attempt, transaction.atomic(durable=True):
+
+    def attempt() -> T:
+        with transaction.atomic(durable=True):
             return work()
-    raise AssertionError("stamina returns or raises")
+
+    return _repeat(attempt)
 
 
 def repeated_after_deadlocks(function: Callable[P, T]) -> Callable[P, T]:
@@ -46,16 +48,13 @@ def repeated_after_deadlocks(function: Callable[P, T]) -> Callable[P, T]:
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         if connection.in_atomic_block:
             return function(*args, **kwargs)
-        for attempt in _attempts():
-            with attempt:
-                return function(*args, **kwargs)
-        raise AssertionError("stamina returns or raises")
+        return _repeat(lambda: function(*args, **kwargs))
 
     return run
 
 
 def register() -> None:
-    """Let each statement outside a transaction run again after a deadlock: it is a transaction by itself.
+    """Let each statement outside a transaction run again after a deadlock: it is a transaction of its own.
 
     On MariaDB an UPDATE of one row by its key may be the victim, where others insert beside it. A lone
     `bulk_create`, or a `delete()` of a query set, is a transaction of Django's: see `in_transaction`.
@@ -75,16 +74,17 @@ def _repeated(execute: Callable[..., Any], sql: Any, params: Any, many: bool, co
     except OperationalError as error:
         if many or context["connection"].in_atomic_block or not is_deadlock(error):
             raise
-    for attempt in _attempts():
-        with attempt:
-            return execute(sql, params, many, context)
-    raise AssertionError("stamina returns or raises")
+    return _repeat(lambda: execute(sql, params, many, context))
 
 
-def _attempts() -> Iterable[stamina.Attempt]:
-    return stamina.retry_context(
+def _repeat(work: Callable[[], T]) -> T:
+    """Run `work`, after deadlocks again, at most `ATTEMPTS` times; return its result."""
+    for attempt in stamina.retry_context(
         on=is_deadlock, attempts=ATTEMPTS, timeout=None, wait_initial=0.05, wait_max=0.8, wait_jitter=0.2
-    )
+    ):
+        with attempt:
+            return work()
+    raise AssertionError("stamina returns or raises")
 
 
 def jittered(seconds: float) -> float:

@@ -47,14 +47,13 @@ def allow_connections() -> None:
 
 
 def _most_connections() -> int:
-    """Return how many connections this process may have, by its limit of open files, too."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """Return how many connections this process may have: no more than its limit of open files leaves."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, soft - FILES_BESIDES)
 
 
-logging.getLogger("waitress.queue").setLevel(
-    logging.ERROR
-)  # it warns of each request that waits for a thread
+# It warns of each request that waits for a thread.
+logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
 class _LoggedTask(WSGITask):  # type: ignore[misc]  # waitress has no types
@@ -135,9 +134,9 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
         threads: int,
         log_access: Log,
         counts: ConnectionCounts,
-        place: int,
+        number: int,
     ) -> None:
-        self.log_access, self.counts, self.place = log_access, counts, place
+        self.log_access, self.counts, self.number = log_access, counts, number
         self.stopping = False
         self._leaves_since = 0.0  # since when new connections have been left to other processes
         self._left_at = 0.0  # when one was left last
@@ -165,7 +164,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
         )
         self.accepting = True
 
-    def turn(self, *, seconds: float) -> None:
+    def poll(self, *, seconds: float) -> None:
         """Read, write and accept what is there; wait for it for so many seconds."""
         waits = YIELD_STEP_SECONDS if self._has_just_left_one else seconds
         wasyncore.loop(timeout=waits, use_poll=True, map=self._map, count=1)
@@ -197,7 +196,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
 
     def stop_accepting(self) -> None:
         """Accept what waits, and no more. Answers end their connections from now on."""
-        self.counts.close(self.place)
+        self.counts.close(self.number)
         self.stopping = True
         while self._accept():
             pass
@@ -229,8 +228,8 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
         return least is not None and len(self.active_channels) > least + least // 8
 
     def _may_leave_one(self, *, now: float) -> bool:
-        """Leave a connection to other processes, unless that has lasted for long enough; return which."""
-        if now - self._left_at > YIELD_SECONDS:  # what was left has been taken: this is another
+        """Note that a connection is left to other processes; return False once one has been for too long."""
+        if now - self._left_at > YIELD_SECONDS:  # the last that was left has been taken: this is another
             self._leaves_since = now
         self._left_at = now
         return now - self._leaves_since < YIELD_SECONDS
@@ -240,7 +239,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
         return time.monotonic() - self._left_at < YIELD_STEP_SECONDS
 
     def _write_count(self) -> None:
-        self.counts.write(self.place, len(self.active_channels), now=time.monotonic())
+        self.counts.write(self.number, len(self.active_channels), now=time.monotonic())
 
 
 class HttpWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
@@ -248,7 +247,7 @@ class HttpWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     server: HttpServer | None = None
     counts: ConnectionCounts
-    place: int
+    number: int
 
     def run(self) -> None:
         """Serve until stopped; then finish what runs or is being sent."""
@@ -259,11 +258,11 @@ class HttpWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
             threads=self.cfg.threads,
             log_access=self._log_access,
             counts=self.counts,
-            place=self.place,
+            number=self.number,
         )
         while self.alive and self.ppid == os.getppid():
             self.notify()
-            self.server.turn(seconds=1.0)
+            self.server.poll(seconds=1.0)
         self._drain(self.server)
 
     def handle_exit(self, sig: int, frame: object) -> None:
@@ -285,7 +284,7 @@ class HttpWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
             self.notify()
             if took > LINGER_SECONDS:
                 server.end_idle()
-            server.turn(seconds=0.1)
+            server.poll(seconds=0.1)
         server.end()
 
     def _log_access(self, task: Task) -> None:

@@ -106,10 +106,10 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         counts = ConnectionCounts(self._workers + MORE_PROCESSES)
 
         def before_fork(_server: object, worker: HttpWorker) -> None:
-            worker.counts, worker.place = counts, counts.open()
+            worker.counts, worker.number = counts, counts.open()
 
         def after_end(_server: object, worker: HttpWorker) -> None:
-            counts.close(worker.place)
+            counts.close(worker.number)
 
         chosen: dict[str, Any] = {
             "bind": f"fd://{self._socket}",

@@ -169,7 +169,7 @@ def joining_terms(
     return JoiningTerms(chosen.key, chosen.price_cents, _latest(joinable))
 
 
-def joined_by(
+def last_closing(
     runs: Iterable[RunTerms], *, now: datetime, before: datetime, otherwise: datetime | None
 ) -> datetime | None:
     """Return when the last of a course's runs closes that can be joined `now` or later, and `before`.
@@ -191,11 +191,10 @@ def _latest(runs: Sequence[RunTerms]) -> datetime | None:
 
 def _nearest(refused: Sequence[tuple[RunTerms, JoiningRefusal]]) -> NotJoinable:
     """Return the refusal of the run that comes nearest to being joined: of those alike, the last to close."""
-    order = list(JoiningRefusal)
-    ranked = [(order.index(reason), run.closes or _NEVER, run.key) for run, reason in refused]
-    if not ranked:
+    if not refused:
         return NotJoinable(JoiningRefusal.NOT_ACTIVE, None)
-    run, reason = refused[ranked.index(max(ranked))]
+    order = list(JoiningRefusal)
+    run, reason = max(refused, key=lambda one: (order.index(one[1]), one[0].closes or _NEVER, one[0].key))
     return NotJoinable(reason, run)
 
 

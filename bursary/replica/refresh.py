@@ -149,7 +149,7 @@ def refresh_keys(
         except CatalogUnavailable as failure:
             raise ContentUnavailable(str(failure), so_far=report) from failure
         report += RefreshReport(pages=1) + _ingest_all(found, context=context, dry_run=dry_run)
-        missing = removal.held(catalog_uuid, keys=set(asked) - _keys_in(found))
+        missing = removal.pks_held(catalog_uuid, keys=set(asked) - _keys_in(found))
         report += RefreshReport(unanswered=len(missing)) if dry_run else _missing(missing, context=context)
     return report
 
@@ -296,7 +296,7 @@ class _Listing:
             yield RefreshReport(alarm=alarm)
         else:
             for unseen in removal.unseen_since(context.catalog_uuid, begun_at=self._begun_at):
-                yield self._confirm(unseen)
+                yield self._look_up(unseen)
         self._row.filter(begun_at=self._begun_at).update(begun_at=None)
 
     def _known(self, keys: Sequence[str]) -> Collection[str]:
@@ -304,7 +304,7 @@ class _Listing:
         self._passed_over += len(found)
         return found
 
-    def _confirm(self, unseen: Sequence[tuple[int, str]]) -> RefreshReport:
+    def _look_up(self, unseen: Sequence[tuple[int, str]]) -> RefreshReport:
         context = self._now()
         keys = [key for _pk, key in unseen]
         found = self._source.fetch(context.catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE)

@@ -80,7 +80,7 @@ def predict_alarm(catalog_uuid: UUID, *, listed: int, accept_drop: bool) -> str:
     )
 
 
-def held(catalog_uuid: UUID, *, keys: Collection[str]) -> list[int]:
+def pks_held(catalog_uuid: UUID, *, keys: Collection[str]) -> list[int]:
     """Return the pks of the content among these keys that the catalog holds."""
     rows = members(catalog_uuid).filter(content__content_key__in=keys)
     return list(rows.order_by("content_id").values_list("content", flat=True))

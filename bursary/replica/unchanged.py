@@ -38,8 +38,8 @@ class _Served:
     """A record as served: its digest, its keys, and what the digest leaves out, by key of course or run."""
 
     digest: str
-    key: str
-    run_keys: tuple[str, ...]
+    keys: tuple[str, ...]
+    """Its own, and then those of its runs."""
     links: Mapping[str, payload.Links]
     modified: datetime | None
 
@@ -87,7 +87,7 @@ def confirm(batch: Sequence[object], *, context: FetchContext) -> tuple[dict[int
         # Of two records about one key, or one course, the merge decides.
         if all(named[name] == 1 for name in _names(batch[position]))
     }
-    digests = {key: one.digest for one in alone.values() for key in (one.key, *one.run_keys)}
+    digests = {key: one.digest for one in alone.values() for key in one.keys}
     if not alone or context.in_full:
         return {}, digests
     return in_transaction(lambda: _confirm(alone, context=context)), digests
@@ -125,7 +125,7 @@ def _served(raw: object) -> _Served | None:
         modified = values.instant(raw.get("content_last_modified"))
     except values.UnusableValue:
         modified = None
-    return _Served(digest, keys[0], keys[1:], {keys[0]: payload.own_links(raw)} | links, modified)
+    return _Served(digest, keys, {keys[0]: payload.own_links(raw)} | links, modified)
 
 
 def _runs(raw: Mapping[str, Any], keys: Collection[str]) -> list[Mapping[str, Any]]:
@@ -140,13 +140,13 @@ def _confirm(served: Mapping[int, _Served], *, context: FetchContext) -> dict[in
     locked = _locked(served.values())
     rows = {(row.content_key, row.served_digest): row for row in locked if row.is_believed(context.now)}
     candidates = {
-        position: [rows[key, one.digest] for key in (one.key, *one.run_keys)]
+        position: [rows[key, one.digest] for key in one.keys]
         for position, one in served.items()
-        if all((key, one.digest) in rows for key in (one.key, *one.run_keys))
+        if all((key, one.digest) in rows for key in one.keys)
     }
     if not candidates:
         return {}
-    held, named = _held(locked, [served[position].key for position in candidates], context=context)
+    held, named = _held(locked, [served[position].keys[0] for position in candidates], context=context)
     found = {
         position: its_rows
         for position, its_rows in candidates.items()
@@ -159,7 +159,7 @@ def _confirm(served: Mapping[int, _Served], *, context: FetchContext) -> dict[in
 
 def _locked(served: Iterable[_Served]) -> list[_Row]:
     """Return all rows of the records' keys, of any variant."""
-    keys = {key for one in served for key in (one.key, *one.run_keys)}
+    keys = {key for one in served for key in one.keys}
     return [_Row._make(row) for row in _LOCKED.read(keys=sorted(keys))]
 
 
@@ -211,6 +211,7 @@ def _is_unchanged(
 ) -> bool:
     """Return whether a merge would find nothing to change, by what is left out of the digests."""
     course, *runs = rows
+    key = course.content_key
     return (
         all(
             row.pk in held
@@ -220,8 +221,8 @@ def _is_unchanged(
             for row in rows
         )
         and not held[course.pk].named_by
-        and all(held[run.pk].named_by in ("", one.key) for run in runs)
-        and named.get(one.key, set()) <= {run.pk for run in runs}
+        and all(held[run.pk].named_by in ("", key) for run in runs)
+        and named.get(key, set()) <= {run.pk for run in runs}
     )
 
 
@@ -241,10 +242,10 @@ def _write(
     versions: dict[datetime, list[int]] = defaultdict(list)
     for position, rows in found.items():
         modified = served[position].modified
-        for number, row in enumerate(rows):
-            dates = (
-                date for one in (rows if number == 0 else [row]) for date in (one.start_date, one.enroll_by)
-            )
+        course = rows[0]
+        for row in rows:
+            dated = rows if row is course else [row]  # a course is as urgent as its runs
+            dates = (date for one in dated for date in (one.start_date, one.enroll_by))
             kind = schedule.freshness_kind(row.completeness, row.active, dates, now=context.now)
             until[context.now + schedule.fresh_for(kind)].append(row.pk)
             if modified and row.fetched_from == context.fetched_from and row.upstream_modified != modified:

@@ -137,7 +137,7 @@ def test_the_date_of_an_offer_is_that_of_its_assignment() -> None:
     one = allocated(OLD=CLOSES_SOON)
     for hidden in ("", "NEW", "OLD", "OLD NEW"):
         serve(now=NOW + HOUR, hidden=hidden, OLD=CLOSES_SOON)
-        [offer] = offers.held([CatalogKey(CATALOG, COURSE)]).values()
-        assert stored(one, now=NOW + HOUR).content_enroll_by == offer.joined_by(
+        [offer] = offers.by_key([CatalogKey(CATALOG, COURSE)]).values()
+        assert stored(one, now=NOW + HOUR).content_enroll_by == offer.last_closing(
             now=NOW + HOUR, before=one.age_ends_at
         )

@@ -61,7 +61,7 @@ def test_a_course_has_the_price_of_its_advertised_run_though_another_starts_earl
 def test_a_course_of_which_no_run_is_known_bounds_the_deadline_itself() -> None:
     course = given_content(enroll_by=NOW + 5 * DAY, with_run=False)
 
-    assert offer_of(course).joined_by(now=NOW, before=BEFORE) == NOW + 5 * DAY
+    assert offer_of(course).last_closing(now=NOW, before=BEFORE) == NOW + 5 * DAY
 
 
 ENDED, NOT_IN_TIME, NOT_ACTIVE = (
@@ -173,7 +173,7 @@ def test_of_a_catalog_no_more_is_held_than_its_own() -> None:
     given_membership(course, catalog=ELSEWHERE)
     key = CatalogKey(budget.catalog_uuid, course.content_key)
 
-    held = offers.held([key])
+    held = offers.by_key([key])
 
     assert list(held) == [key]
     assert held[key].in_catalog is True

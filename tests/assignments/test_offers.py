@@ -175,7 +175,7 @@ def test_what_a_catalog_holds_of_many_keys_is_read_in_one_query(
 ) -> None:
     keys = [CatalogKey(CATALOG, given_content().content_key) for _each in range(2)]
     with django_assert_num_queries(1):
-        assert set(offers.held(keys)) == set(keys)
+        assert set(offers.by_key(keys)) == set(keys)
 
 
 def test_what_its_catalog_holds_no_more_is_offered_no_more(budget: Budget) -> None:

@@ -106,7 +106,7 @@ def test_an_error_of_the_api_is_json_without_its_cause(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.raise_request_exception = False
-    monkeypatch.setattr("bursary.api.not_found.UnknownAddress.initial", failing(RuntimeError("secret")))
+    monkeypatch.setattr("bursary.api.not_found.UnknownURL.initial", failing(RuntimeError("secret")))
     answer = client.get("/api/v1/nothing/")
     assert (answer.status_code, answer.json()["reason"]) == (500, "internal_error")
     assert "secret" not in answer.content.decode()

@@ -10,7 +10,7 @@ from django.urls.resolvers import URLPattern
 
 from bursary.access.models import Role
 from bursary.api import paging, subsidy_urls, urls
-from bursary.api.not_found import UnknownAddress
+from bursary.api.not_found import UnknownURL
 from bursary.assignments.addresses import MOST_ADDRESSES
 from bursary.assignments.listing import DEFAULT_ORDERING, ORDERINGS, AssignmentFilters
 from tests.docs.pages import first_column, page, rows, section, spans
@@ -37,7 +37,7 @@ def test_every_address_exists_and_takes_its_method() -> None:
         method, address = row[0].split(" ", 1)
         path = re.sub(r"\{\w+\}", str(UUID(int=0)), spans(address)[0])
         view: Any = resolve(urljoin("/api/v1/", path)).func
-        assert view.cls is not UnknownAddress, address
+        assert view.cls is not UnknownURL, address
         assert hasattr(view.cls, method.lower()), row[0]
 
 
@@ -54,7 +54,7 @@ def test_every_route_of_the_api_is_in_the_table_with_its_methods() -> None:
         f"{method.upper()} {address}"
         for address, view in views.items()
         for method in ("get", "post", "put", "patch", "delete")
-        if view.cls is not UnknownAddress and hasattr(view.cls, method)
+        if view.cls is not UnknownURL and hasattr(view.cls, method)
     }
 
 

@@ -69,7 +69,7 @@ class Served:
             threads=1,
             log_access=lambda task: None,
             counts=self.counts,
-            place=self.counts.open(),
+            number=self.counts.open(),
         )
         self.servers.append(server)
         return server
@@ -87,7 +87,7 @@ class Served:
     def turns(server: HttpServer) -> None:
         """Let the server do what there is to do: accept, read, and close or write."""
         for _ in range(4):
-            server.turn(seconds=0.005)
+            server.poll(seconds=0.005)
 
     def close(self) -> None:
         self.application.goes_on.set()
@@ -203,14 +203,14 @@ def test_a_client_that_takes_nothing_keeps_no_thread(served: Served) -> None:
 
 def test_a_new_connection_is_left_to_the_process_with_fewer_while_that_takes_it(served: Served) -> None:
     first, second = served.serve(), served.serve()
-    second.turn(seconds=0)
+    second.poll(seconds=0)
     served.client(b"")
     assert (len(first.active_channels), len(second.active_channels)) == (1, 0)
 
     served.client()
-    first.turn(seconds=0.005)
+    first.poll(seconds=0.005)
     assert len(first.active_channels) == 1
-    second.turn(seconds=0.005)
+    second.poll(seconds=0.005)
     assert len(second.active_channels) == 1
 
     served.client(b"")
@@ -224,7 +224,7 @@ def test_a_connection_that_others_do_not_take_is_left_for_its_time_and_the_next_
     served: Served, clock: Clock
 ) -> None:
     first, second = served.serve(), served.serve()
-    second.turn(seconds=0)
+    second.poll(seconds=0)
     served.client(b"")
     margin = YIELD_STEP_SECONDS / 10
 
@@ -245,7 +245,7 @@ def test_a_connection_that_others_do_not_take_is_left_for_its_time_and_the_next_
 
     # What is taken by the other process is not the one that comes later.
     assert left_at(0) == [True]
-    second.turn(seconds=0.005)
+    second.poll(seconds=0.005)
     assert len(second.active_channels) == 1
     clock.now += YIELD_SECONDS + margin
     assert left_at(0, YIELD_SECONDS - margin) == [True, True]
@@ -256,10 +256,10 @@ def test_of_many_connections_a_process_takes_an_eighth_more_than_another_has(
     served: Served, clock: Clock, fewest: int, most: int
 ) -> None:
     first, second = served.serve(), served.serve()
-    served.counts.write(second.place, fewest, now=clock.now)
+    served.counts.write(second.number, fewest, now=clock.now)
     for _ in range(most + 1):
         served.client()
-    first.turn(seconds=0.005)
+    first.poll(seconds=0.005)
     assert len(first.active_channels) == min(most, ACCEPTED_AT_ONCE)
     served.turns(first)
     assert len(first.active_channels) == most
@@ -269,7 +269,7 @@ def test_after_leaving_a_connection_a_process_looks_again_soon_and_not_at_once(
     served: Served, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = served.serve(), served.serve()
-    second.turn(seconds=0)
+    second.poll(seconds=0)
     served.client(b"")
     waits: list[float] = []
     loop = wasyncore.loop
@@ -280,9 +280,9 @@ def test_after_leaving_a_connection_a_process_looks_again_soon_and_not_at_once(
 
     monkeypatch.setattr(wasyncore, "loop", noted)
     served.client()
-    first.turn(seconds=1)
+    first.poll(seconds=1)
     assert not first.readable()
-    first.turn(seconds=1)
+    first.poll(seconds=1)
     clock.now += YIELD_STEP_SECONDS * 1.1
     assert first.readable()
     assert waits == [1, YIELD_STEP_SECONDS]
@@ -292,18 +292,18 @@ def test_nothing_is_left_to_a_process_that_hangs_or_does_not_serve_yet(served: S
     first, second = served.serve(), served.serve()
     for _ in range(2):
         served.client()
-        first.turn(seconds=0.005)
+        first.poll(seconds=0.005)
     assert len(first.active_channels) == 2
 
-    served.counts.write(second.place, 0, now=time.monotonic() - HANGS_SECONDS)
+    served.counts.write(second.number, 0, now=time.monotonic() - HANGS_SECONDS)
     served.client()
-    first.turn(seconds=0.005)
+    first.poll(seconds=0.005)
     assert len(first.active_channels) == 3
 
 
 def test_a_process_that_stops_takes_what_waits_and_is_not_waited_for(served: Served) -> None:
     first, second = served.serve(), served.serve()
-    second.turn(seconds=0)
+    second.poll(seconds=0)
     served.client(b"")
     served.client()
 
@@ -312,7 +312,7 @@ def test_a_process_that_stops_takes_what_waits_and_is_not_waited_for(served: Ser
     served.turns(second)  # it goes on with what it has
     for _ in range(2):
         served.client()
-        first.turn(seconds=0.005)
+        first.poll(seconds=0.005)
     assert len(first.active_channels) == 3
 
 
@@ -350,7 +350,7 @@ def test_the_access_log_has_what_was_asked_without_what_was_searched_for(asked: 
 def until(happens: Callable[[], object], server: HttpServer) -> None:
     end = time.monotonic() + AT_ONCE
     while True:
-        server.turn(seconds=0.005)
+        server.poll(seconds=0.005)
         try:
             if happens():
                 return

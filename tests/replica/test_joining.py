@@ -13,8 +13,8 @@ from bursary.replica.joining import (
     JoiningTerms,
     NotJoinable,
     RunTerms,
-    joined_by,
     joining_terms,
+    last_closing,
 )
 from tests.replica.listing import DATA, recorded
 
@@ -127,6 +127,8 @@ NEVER_OPEN = replace(OPEN, key="NEVER_OPEN", enroll_start=NOW + 80 * DAY, enroll
     [
         ((), (JoiningRefusal.NOT_ACTIVE, "")),
         ((HIDDEN,), (JoiningRefusal.NOT_ACTIVE, "HIDDEN")),
+        # Of those alike, the last to close.
+        ((HIDDEN, replace(HIDDEN, key="SOONER", enroll_by=NOW + DAY)), (JoiningRefusal.NOT_ACTIVE, "HIDDEN")),
         ((HIDDEN, OVER), (JoiningRefusal.ENDED, "OVER")),
         ((LATE, OVER, HIDDEN), (JoiningRefusal.NOT_IN_TIME, "LATE")),
         ((CLOSED, LATE), (JoiningRefusal.NOT_IN_TIME, "LATE")),
@@ -165,8 +167,8 @@ def test_a_refusal_can_be_copied_with_its_reason_and_its_run() -> None:
 def test_a_course_is_joined_by_the_last_close_of_what_opens_in_time(
     runs: tuple[RunTerms, ...], expected: datetime | None
 ) -> None:
-    assert joined_by(runs, now=NOW, before=BEFORE, otherwise=NOW + DAY) == expected
-    assert joined_by((), now=NOW, before=BEFORE, otherwise=NOW) is None  # nothing shows that it is over
+    assert last_closing(runs, now=NOW, before=BEFORE, otherwise=NOW + DAY) == expected
+    assert last_closing((), now=NOW, before=BEFORE, otherwise=NOW) is None  # nothing shows that it is over
 
 
 JOINABLE = [

@@ -52,6 +52,13 @@ def of_run(**changes: object) -> Record:
     return course
 
 
+def starting_soon() -> Record:
+    """Return the course with a run that starts in two days, and is not the one that is advertised."""
+    course = deepcopy(a_course())
+    course["normalized_metadata_by_run"][RUNS[1]]["start_date"] = (NOW + 48 * HOUR).isoformat()
+    return course
+
+
 def without_a_run() -> Record:
     course = deepcopy(a_course())
     del course["course_runs"][0]
@@ -83,6 +90,7 @@ def membership_of(key: str, **columns: Any) -> Step:
 FIRST, AGAIN = served(a_course(), hours=0), served(a_course(), hours=9)
 SEQUENCES: dict[str, Sequence[Step]] = {
     "served again": [FIRST, AGAIN],
+    "a run that starts soon": [served(starting_soon(), hours=0), served(starting_soon(), hours=9)],
     "again to another catalog": [FIRST, served(a_course(), hours=1, by=OTHER_CATALOG), AGAIN],
     "first listed for a run's own record": [served(a_run(), hours=0), FIRST, AGAIN],
     "a modified time that moved": [FIRST, served(a_course(synced=LATER), hours=9)],
@@ -148,6 +156,7 @@ SEQUENCES: dict[str, Sequence[Step]] = {
 
 RECOGNISED = {
     "served again",
+    "a run that starts soon",
     "again to another catalog",
     "first listed for a run's own record",
     "a modified time that moved",
