@@ -22,10 +22,12 @@ def hashed(address: str) -> str:
 
 
 def add(customer_pk: int, address: str, *, reason: SuppressionReason, since: datetime) -> bool:
-    """Keep a reason; return whether it is new."""
-    _row, made = Suppression.objects.get_or_create(
+    """Keep a reason, since the latest time that it was given; return whether it is new."""
+    row, made = Suppression.objects.get_or_create(
         customer_id=customer_pk, address_hash=hashed(address), reason=reason, defaults={"since": since}
     )
+    if not made:
+        Suppression.objects.filter(pk=row.pk, since__lt=since).update(since=since)
     return made
 
 

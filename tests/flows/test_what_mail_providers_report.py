@@ -166,6 +166,16 @@ def test_a_later_mail_that_was_delivered_ends_a_bounce_and_an_earlier_one_does_n
     assert not Suppression.objects.exists()
 
 
+def test_of_two_bounces_the_later_counts_and_what_was_delivered_between_them_ends_neither() -> None:
+    customer, hour = given_customer(), timedelta(hours=1)
+    for at in (NOW + 2 * hour, NOW):  # a report may come late
+        suppressions.add(customer.pk, ALICE, reason=SuppressionReason.BOUNCED, since=at)
+    suppressions.add(customer.pk, ALICE, reason=SuppressionReason.BOUNCED, since=NOW + 4 * hour)
+    between = NOW + 3 * hour
+    assert not suppressions.end(customer.pk, ALICE, reasons=[SuppressionReason.BOUNCED], before=between)
+    assert suppressions.reasons(customer.pk, ALICE) == {SuppressionReason.BOUNCED}
+
+
 def test_a_report_of_a_mail_in_doubt_ends_the_doubt(mail: MailServer) -> None:
     mail.loses_answers = True
     assignment = given_invited()
