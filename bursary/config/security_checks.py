@@ -15,8 +15,8 @@ from bursary.ops.console import SETTINGS
 MOST_PROXIES = 10
 LONGEST_HSTS = 2 * 365 * 24 * 60 * 60  # seconds
 LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
-EXAMPLES = ("example.org", "example.com", "example.net")
-"""Domains of examples (RFC 2606), where no mail server is and no sender."""
+EXAMPLES = (".example.org", ".example.com", ".example.net")
+"""Ends of names of examples (RFC 2606), where no server is and no sender."""
 
 
 @checks.register(checks.Tags.security, SETTINGS)
@@ -129,8 +129,9 @@ def _forgotten() -> Iterator[checks.CheckMessage]:
             hint="Set BURSARY_EXECUTOR=celery, or leave BURSARY_BROKER_URL out.",
         )
     sender = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]
-    for name, host in (("EMAIL_URL", settings.EMAIL_HOST), ("FROM_EMAIL", sender)):
-        if (host or "").endswith(EXAMPLES):  # no host: mails go elsewhere
+    public = urlsplit(settings.BASE_URL).hostname
+    for name, host in (("BASE_URL", public), ("EMAIL_URL", settings.EMAIL_HOST), ("FROM_EMAIL", sender)):
+        if f".{host}".endswith(EXAMPLES):  # without a host, mails go elsewhere
             yield _warning(
                 "W051",
                 f"BURSARY_{name} names {host}, which is an example's.",

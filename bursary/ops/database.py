@@ -34,7 +34,8 @@ def refuse_unknown_migrations() -> None:
         if label in ours:
             raise NotReady(
                 f"Another version of Bursary made this database: its migration {label}.{name} is unknown. "
-                "Name a new one by BURSARY_DATABASE_URL or BURSARY_VAR_DIR, then run `bursary migrate`."
+                "Start that version, or migrate back with it: docs/operations.md, Upgrade. For another "
+                "database, set BURSARY_DATABASE_URL or BURSARY_VAR_DIR, then run `bursary migrate`."
             )
 
 

@@ -40,7 +40,7 @@ PROBLEMS: Mapping[str, str] = {
     "folder_not_writable": "The folder of the database or of the mails cannot be written.",
     "work_not_done": "Due work waits and none is done: do the processes run that deliver it?",
     "tasks_late": "Scheduled tasks are late or keep failing: see below.",
-    "broker_unreachable": "The broker takes no wake-ups: work is found by the sweeps, later.",
+    "broker_unreachable": "The broker takes no wake-ups: work waits until it is back. None is lost.",
     "work_dated_ahead": "A clock that was ahead dated work, which waits until then: see the manual.",
 }
 """What to do about the codes of health that are not the mail server's."""

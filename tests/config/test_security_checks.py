@@ -15,7 +15,7 @@ from bursary.config.secret_key import kept_secret
 from bursary.ops import serving
 
 PUBLIC = {
-    "BASE_URL": "https://bursary.example.org",
+    "BASE_URL": "https://bursary.larkspur.test",
     "BEHIND_PROXY": True,
     "PROXIES": 1,
     "SECURE_HSTS_SECONDS": 3600,
@@ -23,7 +23,7 @@ PUBLIC = {
     "EMAIL_HOST": "mail.larkspur.test",
     "DEFAULT_FROM_EMAIL": "Bursary <bursary@larkspur.test>",
     "SECRET_KEY": "a public service's secret key has at least fifty characters",
-    "ALLOWED_HOSTS": ["bursary.example.org"],
+    "ALLOWED_HOSTS": ["bursary.larkspur.test"],
     "METRICS_TOKEN": "a token of twenty characters",
     "VAR_DIR_IS_ABSOLUTE": True,
     "EXECUTOR": "celery",
@@ -61,7 +61,7 @@ def test_a_setting_that_would_open_the_service_is_refused(
     ("changes", "expected"),
     [
         ({}, []),
-        ({"BASE_URL": "http://bursary.example.org", "SECURE_HSTS_SECONDS": 0}, ["bursary.W040"]),
+        ({"BASE_URL": "http://bursary.larkspur.test", "SECURE_HSTS_SECONDS": 0}, ["bursary.W040"]),
         ({"BASE_URL": "https://localhost"}, ["bursary.W040"]),
         ({"BEHIND_PROXY": False, "PROXIES": 0}, ["bursary.W041"]),
         ({"EMAIL_BACKEND": "bursary.delivery.file_backend.FileEmailBackend"}, ["bursary.W042"]),
@@ -72,7 +72,10 @@ def test_a_setting_that_would_open_the_service_is_refused(
         ({"VAR_DIR_IS_ABSOLUTE": False}, ["bursary.W048"]),
         ({"EXECUTOR": "thread"}, ["bursary.W050"]),
         ({"EXECUTOR": "thread", "BROKER_URL": ""}, []),
+        ({"BASE_URL": "https://bursary.example.org"}, ["bursary.W051"]),
         ({"EMAIL_HOST": "mail.example.org"}, ["bursary.W051"]),
+        ({"EMAIL_HOST": "example.com"}, ["bursary.W051"]),
+        ({"EMAIL_HOST": "mail.counterexample.org"}, []),
         ({"DEFAULT_FROM_EMAIL": "Bursary <bursary@example.org>"}, ["bursary.W051"]),
         ({"SECRET_KEY": "x" * 60}, ["security.W009"]),
         ({"DEBUG": True}, ["bursary.E041", "security.W018"]),

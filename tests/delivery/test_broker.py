@@ -2,9 +2,11 @@
 
 import socket
 from collections.abc import Iterator
+from io import StringIO
 from time import monotonic
 
 import pytest
+from django.core.management import call_command
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -44,6 +46,12 @@ def waiting(stack: CeleryStack, message: str = broker.DELIVER) -> int:
         return length
 
 
+def status_screen() -> str:
+    answer = StringIO()
+    call_command("status", stdout=answer)
+    return answer.getvalue()
+
+
 def test_one_learner_sends_one_message_and_many_send_a_few(queue: CeleryStack) -> None:
     budget, content = given_budget(), given_content()
     allocate(budget, content, ALICE)
@@ -73,6 +81,7 @@ def test_an_outage_of_the_broker_fails_nothing_and_is_logged_once_and_counted(
     assert "bursary_wake_ups_unsent_total 2.0" in exposed()
     assert "bursary_broker_reachable 0.0" in exposed()
     assert health.examine(now=timezone.now()).problems[-1:] == ["broker_unreachable"]
+    assert "The broker takes no wake-ups: work waits until it is back. None is lost." in status_screen()
 
     settings.BROKER_URL = answering
     executors.wake()

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -134,7 +135,7 @@ def test_it_serves_beside_slow_clients_delivers_and_breaks_nothing_off_when_it_i
         until(lambda: bool(mail.received), server)  # and is not yet answered
         stop_in_the_middle(server, port)
         assert (notified(installed), len(mail.received)) == ([("done",)], 1)
-    said = f"Bursary serves at http://127.0.0.1:{port}/ Stop with Ctrl-C.\n"
+    said = f"Bursary {version('bursary')} serves at http://127.0.0.1:{port}/ Stop with Ctrl-C.\n"
     assert (installed / "stdout").read_text() == said
     assert (installed / "stderr").read_text() == ""
     with serving.listen(f"127.0.0.1:{port}"):

@@ -1,5 +1,6 @@
 """`bursary serve`: the web server, with the runner and the scheduler in its processes."""
 
+from importlib.metadata import version
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -25,6 +26,7 @@ class Command(OperatorCommand):
             listener = serving.listen(bind or serving.default_bind())
         except serving.CannotListen as why:
             raise CommandError(str(why)) from why
-        self.stdout.write(f"Bursary serves at {serving.address_of(listener)} Stop with Ctrl-C.")
+        address = serving.address_of(listener)
+        self.stdout.write(f"Bursary {version('bursary')} serves at {address} Stop with Ctrl-C.")
         self.stdout.flush()
         serving.serve(listener, workers=workers, access_log=access_log)
