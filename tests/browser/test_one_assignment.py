@@ -8,7 +8,7 @@ from django.utils import timezone
 from playwright.sync_api import expect
 
 from bursary.access.models import Role
-from bursary.assignments.choices import ActionType, Status
+from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignment
 from tests import world
 from tests.browser.visitor import Visitor
@@ -67,8 +67,11 @@ def test_a_bounced_address_is_repaired_and_the_mail_goes_out(
     expect(timeline.locator("pre")).to_contain_text("Tidal Engines")
     visitor.looks_over()
 
-    yesterday = timezone.now() - timedelta(days=1)
-    row.actions.filter(status=Status.DONE).update(created=yesterday)  # no reminder follows at once
+
+def test_what_is_unfolded_stays_so_while_a_reminder_is_followed(visitor: Visitor) -> None:
+    row = tried(RIGHT, visitor)
+    page = visitor.open(f"/assignments/{row.uuid}/")
+    timeline = page.get_by_role("region", name="Timeline")
     page.get_by_role("button", name="Remind").click()
     expect(timeline).to_contain_text(f"A reminder to {RIGHT} is about to be sent.")
     timeline.get_by_text("The mail as it was sent").click()

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -396,22 +394,3 @@ def test_what_expired_is_added_up_over_all_budgets_and_by_month(
     client.force_login(world.given_user(Role.LEARNER, customer=budget.customer))
     for path in ("totals/", "totals/sums/"):
         assert client.get(f"/assignments/{path}").status_code == 404
-
-
-def test_the_page_of_totals_comes_before_its_sums_and_leads_to_them(client: Client, budget: Budget) -> None:
-    given(budget, world.given_content(price_cents=19_900), "ann@people.example")
-    totals_path, sums_path = "/assignments/totals/", "/assignments/totals/sums/"
-
-    with CaptureQueriesContext(connection) as queries:
-        text = page(client, totals_path, status="waiting", budget=str(budget.uuid))
-    reads = [one["sql"] for one in queries.captured_queries if "learnercontentassignment" in one["sql"]]
-    part = client.get(sums_path, headers={"HX-Request": "true"}).content.decode()
-
-    assert (reads, "$199.00" in text) == ([], False)
-    address = f"{sums_path}?status=waiting&budget={budget.uuid}"
-    assert f'aria-busy="true" hx-get="{address}"' in text
-    assert f'<a class="btn" href="{address}">' in text
-    assert "1 assignment · $199.00" in page(client, sums_path)
-    assert ("1 assignment · $199.00" in part, "<html" in part) == (True, False)
-    mistaken = page(client, totals_path, price_from="x")
-    assert ("Price from: Enter a number." in mistaken, "hx-get" in mistaken) == (True, False)
