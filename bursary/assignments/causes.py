@@ -20,9 +20,8 @@ class CauseInWords:
 
     @property
     def clause(self) -> str:
-        """The sentence as it follows a colon: its first word is an article or a pronoun in every language."""
-        text = str(self.sentence)
-        return text[:1].lower() + text[1:]
+        """The sentence as it follows a colon."""
+        return within_sentence(self.sentence)
 
     @property
     def retried(self) -> bool:
@@ -126,6 +125,15 @@ WORK_IN_WORDS: Mapping[str, Any] = {
     ActionType.EXPIRATION_NOTIFIED: _("The mail about the expiry"),
 }
 """Work that can fail, as the subject of a sentence."""
+
+
+def within_sentence(text: object) -> str:
+    """Return a sentence, or work in words, as it stands within another sentence.
+
+    Its first word is an article, a pronoun or a verb in every language, and has no capital there.
+    """
+    words = str(text)
+    return words[:1].lower() + words[1:]
 
 
 def in_words(cause: str) -> CauseInWords:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.core.paginator import Page, Paginator
@@ -29,6 +29,7 @@ from bursary.dashboard.timeline_entries import EntryReader, TimelineEntry
 from bursary.delivery.emails import DeadlineText, deadline_in_words
 
 NOT_FOUND = "There is no such assignment."
+FOLLOWED = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class AdministratorPart:
     """To the learners of the batch by which its learner was last asked; None without a batch."""
     links_ended_by_correction: bool
     """The links that do not work any more were those to an address that was corrected."""
+    under_way: bool
+    """Work on it is due, or soon will be."""
+    followed: bool
+    """The page asks what becomes of that: until it has been due for `FOLLOWED`, as no worker may be there."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,7 @@ def _of_administrator(
     offered = remedies.offered(assignment, roles=roles, now=now)
     rows = content_since.content_rows(assignment)
     corrected_at = [one.created for one in actions if one.action_type == ActionType.EMAIL_CORRECTED]
+    due = [one.due_at for one in actions if one.due_at and one.due_at < now + FOLLOWED]
     reader = EntryReader(
         _repairable(assignment, offered),
         offered.correct,
@@ -136,6 +142,8 @@ def _of_administrator(
         in_catalog=assignment.content is None or getattr(assignment, "is_held", True),
         message=message,
         links_ended_by_correction=assignment.links_revoked_at in corrected_at,
+        under_way=bool(due),
+        followed=any(one > now - FOLLOWED for one in due),
     )
 
 

@@ -130,7 +130,10 @@ def _what_failed(one: CauseCount, *, zone: ZoneInfo) -> str:
             one.count,
         )
         return words % {"work": work, "count": one.count, "since": since}
-    each = ", ".join(f"{causes.WORK_IN_WORDS[kind]} {count}" for kind, count in one.by_work.items())
+    works = [
+        (causes.within_sentence(causes.WORK_IN_WORDS[kind]), count) for kind, count in one.by_work.items()
+    ]
+    each = ", ".join(f"{work}: {count}" for work, count in works)
     words = ngettext(
         "Something failed for %(count)s assignment, since %(since)s (%(each)s).",
         "Something failed for %(count)s assignments, since %(since)s (%(each)s).",

@@ -205,4 +205,4 @@ def _with_lines(steps: Sequence[LifeStep], *, now: datetime) -> list[LifeStep]:
 
 def _in_words(step: LifeStep) -> str:
     words = f"{step.label}, {step.wait}" if step.wait else step.label
-    return f"{words} ({step.note.rstrip('.')})" if step.note else words
+    return f"{words} ({causes.within_sentence(step.note).rstrip('.')})" if step.note else words

@@ -136,10 +136,21 @@ def bulk_result(request: HttpRequest, token: str) -> HttpResponse:
 @require_safe
 @login_required
 def totals(request: HttpRequest) -> HttpResponse:
-    """Show what the list's address finds, added up: by budget and by month."""
-    found = totals_of.load(_user(request), request.GET, now=timezone.now())
-    context = {"totals": found, "query": assignment_list.changed(request.GET)}
+    """Show what the list's address finds, added up: the page, which loads its `sums` afterwards."""
+    chosen = assignment_filters.selection(_user(request), request.GET, now=timezone.now())
+    context = {"selection": chosen, "query": assignment_list.changed(request.GET)}
     return render(request, "dashboard/totals.html", context)
+
+
+@page
+@require_safe
+@login_required
+def sums(request: HttpRequest) -> HttpResponse:
+    """Show the sums by budget and by month, for which each row is read: a page, or the part of `totals`."""
+    found = totals_of.load(_user(request), request.GET, now=timezone.now())
+    query = assignment_list.changed(request.GET)
+    context = {"totals": found, "selection": found.selection, "query": query}
+    return render(request, f"dashboard/{'parts/sums' if _is_part(request) else 'totals'}.html", context)
 
 
 @page

@@ -30,6 +30,7 @@ SECTIONS: Mapping[str, tuple[Any, str, frozenset[str]]] = {
             {
                 "assignment-list",
                 "assignment-totals",
+                "assignment-sums",
                 "selected-assignments",
                 "bulk-question",
                 "bulk-result",

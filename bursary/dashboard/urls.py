@@ -20,6 +20,7 @@ urlpatterns = [
     path("assignments/", list_views.assignments, name="assignment-list"),
     path("assignments/export/", list_views.export, name="export-assignments"),
     path("assignments/totals/", list_views.totals, name="assignment-totals"),
+    path("assignments/totals/sums/", list_views.sums, name="assignment-sums"),
     path("assignments/selected/", list_views.selected, name="selected-assignments"),
     path("assignments/selected/<str:token>/", list_views.bulk_question, name="bulk-question"),
     path("assignments/selected/<str:token>/result/", list_views.bulk_result, name="bulk-result"),

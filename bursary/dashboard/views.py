@@ -47,11 +47,16 @@ def own(request: HttpRequest) -> HttpResponse:
 
 @page_of_user
 def assignment(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Show an assignment to its administrators and its learner, else answer 404."""
+    """Show an assignment to its administrators and its learner, else answer 404.
+
+    Of htmx, administrators get what may have changed.
+    """
     number, as_learner = request.GET.get("page", "1"), request.GET.get("as") == "learner"
     loaded = assignment_page.load(uuid, reader=user, now=timezone.now(), number=number, as_learner=as_learner)
     if loaded is None:
         raise Http404(assignment_page.NOT_FOUND)
+    if loaded.of_administrator and request.headers.get("HX-Request"):
+        return render(request, "dashboard/parts/case.html", {"page": loaded, "live": True})
     context = {"page": loaded, "invitation": loaded.invitation}
     return render(request, "dashboard/assignment.html", context)
 

@@ -122,6 +122,14 @@ def test_many_deadlines_become_later_each_by_two_weeks_and_a_cut_is_asked_about(
     expect(page.get_by_text("its budget ends then.").first).to_be_visible()
 
 
+def test_the_page_of_totals_is_followed_by_its_sums(visitor: Visitor, budget: Budget) -> None:
+    page = visitor.open(f"/assignments/totals/?status=waiting&budget={budget.uuid}")
+
+    expect(page.get_by_role("status")).to_have_text("5 assignments · $995.00")
+    expect(page.get_by_role("region", name="By budget")).to_contain_text("Languages")
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+
+
 def test_what_the_filter_finds_is_saved_as_a_file_with_the_right_rows(
     visitor: Visitor, budget: Budget, tmp_path: Path
 ) -> None:

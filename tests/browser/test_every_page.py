@@ -69,7 +69,7 @@ def scene() -> Scene:
         world.given_user(Role.LEARNER, customer=customer, email=ALICE),
         [
             *("/", "/budgets/", "/assignments/", "/assignments/?status=failed&search=nowhere", "/account/"),
-            "/assignments/totals/?status=failed",
+            *(f"/assignments/totals/{more}?status=failed" for more in ("", "sums/")),
             *(f"/budgets/{budget.uuid}/{more}" for more in ("", "spent/", "assign/")),
             *(f"/batches/{done.batch.uuid}/", *(f"/assignments/{one.uuid}/" for one in rows)),
             *(f"{case}/", f"{case}/extend/", f"{case}/cancel/", f"{case}/correct-address/"),

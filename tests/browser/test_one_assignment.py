@@ -51,15 +51,33 @@ def test_a_bounced_address_is_repaired_and_the_mail_goes_out(
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_contain_text(f"the invitation goes to {RIGHT}")
     expect(timeline).to_contain_text(f"The invitation to {RIGHT} is about to be sent.")
+    expect(page.get_by_text("Being notified", exact=True)).to_be_visible()
+    correct = page.get_by_role("link", name="Correct the address")
+    correct.focus()
 
     world.deliver(now=timezone.now())
-    page.reload()
     expect(timeline).to_contain_text(f"The invitation to {RIGHT} was sent.")
+    expect(page.get_by_text("Waiting", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Remind")).to_be_visible()
+    expect(page.get_by_role("status")).to_contain_text(f"the invitation goes to {RIGHT}")
+    expect(page.locator("#poller")).to_have_count(0)
+    expect(correct).to_be_focused()
     assert [mail.to for mail in mailoutbox] == [[RIGHT]]
     timeline.get_by_text("The mail as it was sent").click()
     expect(timeline.locator("pre")).to_contain_text("Tidal Engines")
-    expect(page.get_by_text("Waiting", exact=True)).to_be_visible()
     visitor.looks_over()
+
+
+def test_what_is_unfolded_stays_so_while_a_reminder_is_followed(visitor: Visitor) -> None:
+    row = tried(RIGHT, visitor)
+    page = visitor.open(f"/assignments/{row.uuid}/")
+    timeline = page.get_by_role("region", name="Timeline")
+    page.get_by_role("button", name="Remind").click()
+    expect(timeline).to_contain_text(f"A reminder to {RIGHT} is about to be sent.")
+    timeline.get_by_text("The mail as it was sent").click()
+    world.deliver(now=timezone.now())
+    expect(timeline).to_contain_text(f"A reminder to {RIGHT} was sent.")
+    expect(timeline.locator("pre").last).to_be_visible()
 
 
 def test_a_deadline_is_extended_nothing_is_cancelled_and_a_failure_is_skipped(visitor: Visitor) -> None:

@@ -372,7 +372,7 @@ def test_what_expired_is_added_up_over_all_budgets_and_by_month(
         world.given_assignment(one, world.given_content(), address="waiting@people.example")
 
     def lines(**query: str) -> list[tuple[str, ...]]:
-        text = html.unescape(client.get("/assignments/totals/", query).content.decode())
+        text = html.unescape(client.get("/assignments/totals/sums/", query).content.decode())
         found = re.findall(r'<th scope="row">(.*?)</th><td[^>]*>(.*?)</td><td[^>]*>(.*?)</td>', text)
         return [tuple(re.sub("<.*?>", "", cell) for cell in cells) for cells in found]
 
@@ -392,4 +392,5 @@ def test_what_expired_is_added_up_over_all_budgets_and_by_month(
     ]
     assert lines(**expired, price_from="x") == []
     client.force_login(world.given_user(Role.LEARNER, customer=budget.customer))
-    assert client.get("/assignments/totals/").status_code == 404
+    for path in ("totals/", "totals/sums/"):
+        assert client.get(f"/assignments/{path}").status_code == 404

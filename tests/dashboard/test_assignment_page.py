@@ -74,6 +74,41 @@ def test_the_header_says_what_it_is_about_and_how_it_stands(
     assert "31 May 2026, 11:00 (Madrid time): after that the assignment expires." in shown
 
 
+def test_the_page_follows_work_that_is_under_way_and_not_for_ever(
+    ada: Client, assignment: LearnerContentAssignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poller, reload = "hx-get=", f'<a href="/assignments/{assignment.uuid}/?page=1">Reload</a>'
+    now = timezone.now()
+    cases = {
+        "is due in five minutes": (timedelta(minutes=-5), (False, False)),
+        "is due soon": (timedelta(minutes=-4), (True, True)),
+        "has been due for some minutes": (timedelta(minutes=4), (True, True)),
+        "has been due for five minutes": (timedelta(minutes=5), (False, True)),
+    }
+    assert poller not in page(ada, assignment)
+    action = assignment.actions.get(action_type=ActionType.NOTIFIED)
+    for case, (since, (follows, says)) in cases.items():
+        columns = {"status": Status.PENDING, "completed_at": None, "early": 0, "due_at": now - since}
+        LearnerContentAssignmentAction.objects.filter(pk=action.pk).update(**columns)
+        shown = page(ada, assignment, page=1)
+        assert (poller in shown, reload in shown) == (follows, says), case
+
+
+def test_what_follows_it_gets_what_may_have_changed_and_leaves_the_messages(
+    ada: Client, assignment: LearnerContentAssignment
+) -> None:
+    address = reverse("assignment", args=[assignment.uuid])
+    ada.post(f"{address}remind/")
+
+    part = ada.get(address, headers={"HX-Request": "true"}).content.decode()
+
+    assert ("<html" in part, "The reminder is under way" in part) == (False, False)
+    assert '<p id="status" hx-swap-oob="innerMorph"><span class="chip chip-info">Waiting</span>' in part
+    assert '<div id="actions" hx-swap-oob="innerMorph">' in part
+    assert "A reminder to" in part
+    assert "The reminder is under way" in page(ada, assignment)
+
+
 def test_the_picture_has_a_title_and_its_figures_in_words(
     ada: Client, assignment: LearnerContentAssignment
 ) -> None:

@@ -116,6 +116,20 @@ def test_what_is_due_later_has_its_hour(client: Client, budget: Budget, content:
     assert "within a minute" not in text
 
 
+def test_each_open_assignment_has_its_deadline(
+    client: Client, budget: Budget, content: ContentMetadata
+) -> None:
+    made = assign(budget, content, ALICE, BOB)
+    bobs = LearnerContentAssignment.objects.get(learner_email=BOB)
+    cancellation.cancel(budget, uuids=[bobs.uuid], now=SOON)
+
+    rows = section(page(client, made), "learners").partition("<tbody>")[2].split("</tr>")
+
+    for address, deadline in ((ALICE, "31 May 2026"), (BOB, "")):
+        (row,) = [one for one in rows if address in one]
+        assert f'<td class="time">{deadline}</td>' in row
+
+
 def test_when_all_are_notified_it_says_so_and_asks_no_more(
     client: Client, budget: Budget, content: ContentMetadata
 ) -> None:

@@ -76,6 +76,15 @@ def test_what_failed_is_named_with_its_cause_and_what_to_do(client: Client, budg
     assert "lu@" not in listed
 
 
+def test_several_works_that_failed_by_one_cause_stand_in_one_sentence(client: Client, budget: Budget) -> None:
+    world.allocate(budget, world.given_content(), "leo@nowhere.invalid", "lea@nowhere.invalid")
+    world.deliver()
+    failed = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
+    failed.filter(assignment__learner_email="leo@nowhere.invalid").update(action_type=ActionType.REMINDED)
+
+    assert "since 2 Mar 2026 (the invitation: 1, a reminder: 1)." in attention(client)
+
+
 def test_a_failed_mail_about_an_end_is_to_be_skipped_and_stands_behind_what_failed_since(
     client: Client, budget: Budget
 ) -> None:

@@ -66,7 +66,7 @@ def test_a_failure_is_a_step_with_its_cause_and_nothing_is_waited_for_after_it()
         "The address does not exist.",
     )
     assert "waiting" not in [step.line for step in shown.steps]
-    assert "Notifying failed, at once (The address does not exist)" in shown.summary
+    assert "Notifying failed, at once (the address does not exist)" in shown.summary
 
 
 def test_steps_do_not_touch_and_keep_their_order_however_close_in_time() -> None:

@@ -54,7 +54,8 @@ READ: dict[str, Sequence[Body]] = {
     **dict.fromkeys(
         ["", "healthz", "metrics", "favicon", "home", "sign-in", "own-assignments", "assignment"], PLAIN
     ),
-    **dict.fromkeys(["assignment-list", "assignment-totals", "export-assignments", "export"], SELECTING),
+    **dict.fromkeys(["assignment-list", "assignment-totals", "assignment-sums"], SELECTING),
+    **dict.fromkeys(["export-assignments", "export"], SELECTING),
     **dict.fromkeys(["budgets", "budget", "budget-spent", "failures", "allocation-batch", "batch"], PLAIN),
     **dict.fromkeys(["answer", "add-address", "accept", "decline-page", "unsubscribe"], PLAIN),
     **dict.fromkeys(["transactions", "can-request"], SELECTING),
