@@ -77,6 +77,11 @@ def test_of_one_learner_it_is_due_at_once_and_not_before() -> None:
     assert waiting(ActionType.NOTIFIED) == [(ALICE, 0, 0)]
 
 
+def test_what_is_cancelled_by_itself_is_said_at_once(budget: Budget) -> None:
+    cancellation.cancel(budget, uuids=[assignments()[0].uuid], now=LATER)
+    assert waiting(ActionType.CANCELLATION_NOTIFIED) == [(ALICE, 0, 0)]
+
+
 def test_the_learners_of_one_request_are_due_one_after_the_other() -> None:
     allocate(given_budget(), given_content(), ALICE, BOB, CAROL, now=LATER)
     assert waiting(ActionType.NOTIFIED) == IN_TURN

@@ -6,11 +6,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import OperationalError, connection, connections, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, connection, connections, transaction
 from django.db.backends.signals import connection_created
 
 from bursary.lib import retries
-from bursary.lib.retries import in_transaction, repeated_after_deadlocks
+from bursary.lib.retries import in_transaction, jittered, repeated_after_deadlocks
 from bursary.replica.models import CatalogListing
 from tests.replica.listing import CATALOG, NOW
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 class Deadlocks:
     """Writes, and is undone so many times."""
 
-    def __init__(self, count: int, error: OperationalError) -> None:
+    def __init__(self, count: int, error: DatabaseError) -> None:
         self.left, self.error, self.tries = count, error, 0
 
     def __call__(self) -> str:
@@ -88,6 +88,12 @@ def test_two_that_met_do_not_pause_equally_long(pauses: list[float]) -> None:
     assert pauses[0] != pauses[1]
 
 
+def test_a_pause_with_jitter_is_between_half_and_one_and_a_half_times_as_long() -> None:
+    pauses = [jittered(10.0) for _draw in range(200)]
+
+    assert 5 <= min(pauses) < 7 < 13 < max(pauses) <= 15  # by chance once in 10¹⁹ runs
+
+
 def test_what_takes_minutes_is_tried_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
     minutes = itertools.count()
     monkeypatch.setattr(time, "monotonic", lambda: 60.0 * next(minutes))
@@ -100,12 +106,13 @@ def test_what_takes_minutes_is_tried_as_often(monkeypatch: pytest.MonkeyPatch) -
     [
         OperationalError(2006, "Server has gone away"),
         OperationalError(1205, "Lock wait timeout exceeded"),  # tried again, it would wait as long again
+        IntegrityError(1213, "Duplicate entry"),
     ],
 )
-def test_other_troubles_are_not_tried_again(error: OperationalError) -> None:
+def test_other_troubles_are_not_tried_again(error: DatabaseError) -> None:
     work = Deadlocks(1, error)
 
-    with pytest.raises(OperationalError):
+    with pytest.raises(type(error)):
         in_transaction(work)
     assert work.tries == 1
 
