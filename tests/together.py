@@ -1,11 +1,12 @@
 """Doing things at the same moment, each in a thread and on a database connection of its own."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from django.db import connections
+from django.db import connection, connections
 
 Result = TypeVar("Result")
 
@@ -25,3 +26,21 @@ def together(calls: Sequence[Callable[[], Result]]) -> list[Result | Exception]:
 
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(run, calls))
+
+
+_WAITING = {
+    "postgresql": "SELECT COUNT(*) FROM pg_locks WHERE NOT granted",
+    "mysql": "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
+}
+
+
+def until_a_lock_is_waited_for() -> None:
+    """Return once another connection waits for a lock: of rows, or of a transaction."""
+    deadline = time.monotonic() + 120
+    with connection.cursor() as cursor:
+        while time.monotonic() < deadline:
+            cursor.execute(_WAITING[connection.vendor])
+            if cursor.fetchone()[0]:
+                return
+            time.sleep(0.15)  # InnoDB reads its transactions anew only 0.1 s after the last question
+    raise TimeoutError

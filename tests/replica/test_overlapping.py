@@ -1,6 +1,5 @@
 """Fetches that overlap: an older one that ends later sets nothing back, and no circle of locks closes."""
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -26,6 +25,7 @@ from tests.replica.listing import (
 )
 from tests.replica.replicated import HOUR, bring_in, row
 from tests.replica.upstream import Upstream, given_catalog, listing_of
+from tests.together import until_a_lock_is_waited_for
 
 pytestmark = pytest.mark.django_db
 
@@ -128,7 +128,7 @@ def test_recording_missing_content_waits_for_its_lock_before_touching_a_membersh
     with ThreadPoolExecutor(1) as thread, transaction.atomic():
         list(for_update(ContentMetadata.objects.filter(content_key__in=missed)))
         missing = thread.submit(_in_a_thread, lambda: listing_of(upstream, now=NOW + 2 * DAY))
-        _until_a_lock_is_waited_for()
+        until_a_lock_is_waited_for()
         held = CatalogMembership.objects.filter(content__content_key__in=missed)
         of = ("self",) if connection.features.has_select_for_update_of else ()
         assert len(held.select_for_update(nowait=True, of=of)) == 2
@@ -140,20 +140,3 @@ def _in_a_thread(work: Callable[[], RefreshReport]) -> RefreshReport:
         return work()
     finally:
         connection.close()
-
-
-WAITING = {
-    "postgresql": "SELECT COUNT(*) FROM pg_locks WHERE NOT granted",
-    "mysql": "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
-}
-
-
-def _until_a_lock_is_waited_for() -> None:
-    deadline = time.monotonic() + 120
-    with connection.cursor() as cursor:
-        while time.monotonic() < deadline:
-            cursor.execute(WAITING[connection.vendor])
-            if cursor.fetchone()[0]:
-                return
-            time.sleep(0.15)  # InnoDB reads its transactions anew only 0.1 s after the last question
-    raise TimeoutError
