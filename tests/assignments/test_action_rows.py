@@ -194,12 +194,11 @@ def test_without_success_a_mail_to_an_address_that_was_corrected_meanwhile_is_su
 
 def test_a_fact_has_a_detail_for_each_assignment_and_belongs_to_the_cycle_that_is_named() -> None:
     allocate(given_budget(), given_content(), ALICE, BOB)
-    first, second = LearnerContentAssignment.objects.order_by("pk")
     LearnerContentAssignment.objects.update(cycle=2)
+    first, second = LearnerContentAssignment.objects.order_by("pk")
     details = {first.pk: "One.", second.pk: "Two."}
 
     actions.record([first, second], ActionType.EMAIL_CORRECTED, now=LATER, detail=details, cycle=1)
-    second.refresh_from_db()
     actions.record([second], ActionType.EMAIL_CORRECTED, now=LATER)
 
     found = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.EMAIL_CORRECTED)
