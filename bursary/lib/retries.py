@@ -55,7 +55,7 @@ def repeated_after_deadlocks(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def register() -> None:
-    """Let each statement outside a transaction run again after a deadlock: it is a transaction by itself.
+    """Let each statement outside a transaction run again after a deadlock: it is a transaction of its own.
 
     On MariaDB an UPDATE of one row by its key may be the victim, where others insert beside it. A lone
     `bulk_create`, or a `delete()` of a query set, is a transaction of Django's: see `in_transaction`.

@@ -103,7 +103,7 @@ def test_cancelling_many_takes_as_many_queries_as_cancelling_few() -> None:
     assert counts[0] == counts[1] <= 12
 
 
-def test_cancelling_all_says_who_did_it_and_leaves_other_budgets_and_what_has_ended_alone() -> None:
+def test_cancelling_all_names_its_actor_and_leaves_other_budgets_and_what_has_ended_as_they_are() -> None:
     ended = given_assignment()
     cancel(ended.budget, uuids=[ended.uuid], now=NOW)
     [open_one] = allocate(ended.budget, given_content(), BOB).assignments(Verdict.NEW)

@@ -78,7 +78,7 @@ def test_of_one_learner_it_is_due_at_once_and_not_before() -> None:
     assert waiting(ActionType.NOTIFIED) == [(ALICE, 0, 0)]
 
 
-def test_work_that_is_requested_by_itself_or_with_a_fact_is_due_at_once_for_one(budget: Budget) -> None:
+def test_work_of_one_learner_is_due_at_once_also_beside_a_fact(budget: Budget) -> None:
     alice, bob, _carol = assignments()
     actions.request([alice], [ActionType.REMINDED], now=LATER)
     actions.record_and_request(
@@ -88,7 +88,7 @@ def test_work_that_is_requested_by_itself_or_with_a_fact_is_due_at_once_for_one(
     assert waiting(ActionType.CANCELLATION_NOTIFIED) == [(BOB, 0, 0)]
 
 
-def test_what_is_cancelled_by_itself_is_said_at_once(budget: Budget) -> None:
+def test_the_notice_of_one_cancellation_is_due_at_once(budget: Budget) -> None:
     cancellation.cancel(budget, uuids=[assignments()[0].uuid], now=LATER)
     assert waiting(ActionType.CANCELLATION_NOTIFIED) == [(ALICE, 0, 0)]
 
