@@ -372,14 +372,6 @@ def test_an_accepted_one_is_nudged_by_a_table_that_changed(mail: MailServer) -> 
     assert nudge(30) == 1
 
 
-def test_a_forgotten_learner_is_not_nudged_where_the_start_moves(mail: MailServer) -> None:
-    content = given_accepted_and_planned().content
-    LearnerContentAssignment.objects.update(forgotten_at=NOW + DAY)
-    assert content is not None
-    change_content(content, now=NOW + DAY, start_date=NOW + 20 * DAY)
-    assert nudge(13) == 0
-
-
 def test_a_nudge_that_waited_past_the_start_is_not_sent(mail: MailServer) -> None:
     assignment = starting(NOW + 40 * DAY)
     nudge(39)
