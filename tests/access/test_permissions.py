@@ -3,14 +3,17 @@
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from bursary.access.models import Role, RoleGrant
+from bursary.access.models import KeyScope, Role, RoleGrant
 from bursary.access.permissions import (
     PERMISSIONS,
     Permission,
+    ScopeTooNarrow,
     granted,
     may,
     may_anywhere,
     may_everywhere,
+    own_customers,
+    permissions_by_customer,
     roles_of,
 )
 from bursary.budgets.models import Budget, Customer
@@ -135,3 +138,64 @@ def test_a_role_ends_with_its_organisation_or_its_user(customer: Customer) -> No
     user = given_user(Role.ADMINISTRATOR, customer=customer)
     customer.delete()
     assert not may_anywhere(user, Permission.READ_BUDGET)
+
+
+def test_a_token_gives_its_roles_alone_and_for_its_organisations_alone(customer: Customer) -> None:
+    user, other = given_user(Role.OPERATOR), given_customer()
+    user.token_roles = frozenset({(Role.ADMINISTRATOR, customer.uuid), (Role.LEARNER, other.uuid)})
+
+    assert may(user, Permission.ALLOCATE, customer_pk=customer.pk)
+    assert not may(user, Permission.ALLOCATE, customer_pk=other.pk)
+    assert may(user, Permission.LEARN, customer_pk=other.pk)
+    assert roles_of(user, customer_pk=customer.pk) == {Role.ADMINISTRATOR}
+    assert roles_of(user, customer_pk=other.pk) == {Role.LEARNER}
+    assert not may_everywhere(user)
+
+
+def test_a_token_of_an_operator_gives_everything_everywhere(customer: Customer) -> None:
+    user = given_user()
+    user.token_roles = frozenset({(Role.OPERATOR, None)})
+
+    assert may(user, Permission.ALLOCATE, customer_pk=customer.pk)
+    assert roles_of(user, customer_pk=customer.pk) == {Role.OPERATOR}
+    assert may_anywhere(user, Permission.ALLOCATE)
+    assert may_everywhere(user)
+
+
+def test_a_key_permits_what_its_scope_does_of_its_users_roles(customer: Customer) -> None:
+    user = given_user(Role.ADMINISTRATOR, customer=customer)
+    user.key_scope = KeyScope.READ
+
+    assert may(user, Permission.READ_BUDGET, customer_pk=customer.pk)
+    with pytest.raises(ScopeTooNarrow, match="This API key has the scope “read”") as refused:
+        may(user, Permission.ALLOCATE, customer_pk=customer.pk)
+    assert refused.value.permission == Permission.ALLOCATE
+    with pytest.raises(ScopeTooNarrow):
+        granted(user, Permission.CANCEL, customer="pk")
+    with pytest.raises(ScopeTooNarrow):
+        may_anywhere(user, Permission.REMIND)
+
+
+def test_the_organisations_of_a_learner_are_named_in_order_with_what_is_permitted_there() -> None:
+    second, _others, first = given_customer(name="B"), given_customer(name="A"), given_customer(name="A")
+    user = given_user(Role.LEARNER, customer=second)
+    RoleGrant.objects.create(user=user, role=Role.ADMINISTRATOR, customer=first)
+    learns = [Permission.READ_OWN, Permission.LEARN, Permission.READ_CONTENT]
+
+    assert list(own_customers(user)) == [first, second]
+    assert permissions_by_customer(user, most=9) == [(first, list(Permission)), (second, learns)]
+    assert permissions_by_customer(user, most=1) == [(first, list(Permission))]
+
+    user.key_scope = KeyScope.READ
+    reads = [Permission.READ_BUDGET, Permission.READ_ASSIGNMENTS, *learns[::2]]
+    assert permissions_by_customer(user, most=1) == [(first, reads)]
+
+
+@pytest.mark.on_every_engine
+def test_organisations_of_one_name_are_in_the_order_in_which_they_were_made() -> None:
+    user = given_user(Role.OPERATOR)
+    made = [given_customer(name="A") for _number in range(3)]
+
+    Customer.objects.filter(pk=made[0].pk).update(contact_email="changed@people.example")
+
+    assert list(own_customers(user)) == made

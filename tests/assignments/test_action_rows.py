@@ -190,3 +190,32 @@ def test_without_success_a_mail_to_an_address_that_was_corrected_meanwhile_is_su
     assignment.refresh_from_db()
     # What finally failed holds the assignment no more.
     assert assignment.redeeming_since == (None if status == Status.FAILED else NOW)
+
+
+def test_a_fact_has_a_detail_for_each_assignment_and_belongs_to_the_cycle_that_is_named() -> None:
+    allocate(given_budget(), given_content(), ALICE, BOB)
+    LearnerContentAssignment.objects.update(cycle=2)
+    first, second = LearnerContentAssignment.objects.order_by("pk")
+    details = {first.pk: "One.", second.pk: "Two."}
+
+    actions.record([first, second], ActionType.EMAIL_CORRECTED, now=LATER, detail=details, cycle=1)
+    actions.record([second], ActionType.EMAIL_CORRECTED, now=LATER)
+
+    found = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.EMAIL_CORRECTED)
+    assert list(found.order_by("pk").values_list("cycle", "detail", "content_run_key")) == [
+        (1, "One.", ""),
+        (1, "Two.", ""),
+        (2, "", ""),
+    ]
+
+
+def test_what_answers_a_failed_mail_is_complete_and_names_its_address() -> None:
+    assignment = given_assignment()
+    [claimed] = actions.claim(now=NOW, lease=timedelta(minutes=1), limit=1)
+    actions.finish(claimed, Failed(TROUBLE), now=NOW)
+
+    actions.answer_all([claimed], actions.Skipped("skipped_on_request", "By hand."), now=LATER)
+
+    answer = assignment.actions.get(retry_of=claimed)
+    assert (answer.status, answer.detail) == (Status.SKIPPED, "By hand.")
+    assert (answer.completed_at, answer.recipient, answer.due_at) == (LATER, ALICE, None)

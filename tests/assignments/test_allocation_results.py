@@ -118,6 +118,13 @@ def test_a_batch_keeps_what_it_left_unchanged_by_verdict_without_an_address() ->
 
 
 @pytest.mark.on_every_engine
+def test_what_a_batch_allocates_again_is_not_among_what_it_left_unchanged() -> None:
+    budget, content = given_budget(), given_content()
+    [assignment] = allocate(budget, content, ALICE).assignments(Verdict.NEW)
+    cancel(budget, uuids=[assignment.uuid], now=NOW)
+    assert allocate(budget, content, ALICE).batch.unchanged == {}
+
+
 def test_a_batch_keeps_its_message_and_counts_its_addresses_by_verdict() -> None:
     budget, content = given_budget(), given_content()
     first = allocate(budget, content, ALICE).batch

@@ -7,7 +7,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from bursary.assignments.cancellation import cancel
+from bursary.assignments import sweeps
+from bursary.assignments.cancellation import cancel, cancel_all
 from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.matching import Verdict
 from bursary.assignments.models import LearnerContentAssignment
@@ -100,3 +101,34 @@ def test_cancelling_many_takes_as_many_queries_as_cancelling_few() -> None:
             cancel(budget, uuids=[one.uuid for one in made], now=LATER)
         counts.append(len(queries))
     assert counts[0] == counts[1] <= 12
+
+
+def test_cancelling_all_names_its_actor_and_leaves_other_budgets_and_what_has_ended_as_they_are() -> None:
+    ended = given_assignment()
+    cancel(ended.budget, uuids=[ended.uuid], now=NOW)
+    [open_one] = allocate(ended.budget, given_content(), BOB).assignments(Verdict.NEW)
+    given_assignment(address=CAROL)
+    administrator = given_user()
+
+    done = cancel_all(
+        LearnerContentAssignment.objects.all(), budget=ended.budget, now=LATER, actor=administrator
+    )
+
+    assert (done.cancelled, done.unchanged, done.refused) == ([open_one], [], {})
+    assert open_one.actions.get(action_type=ActionType.CANCELLED).actor == administrator
+
+
+def test_cancelling_all_answers_for_every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget, content = given_budget(), given_content()
+    made = allocate(budget, content, *addresses(6)).assignments(Verdict.NEW)
+    uuids = [one.uuid for one in made]
+    LearnerContentAssignment.objects.filter(uuid__in=uuids[:2]).update(redeeming_since=NOW)
+    batches = [uuids[::2], uuids[1::2]]  # one that is being redeemed, one cancelled meanwhile and one open
+    monkeypatch.setattr(sweeps, "uuid_batches", lambda _rows: batches)
+    cancel(budget, uuids=uuids[2:4], now=NOW)
+
+    done = cancel_all(LearnerContentAssignment.objects.all(), budget=budget, now=LATER)
+
+    assert list(done.refused) == uuids[:2]
+    assert [one.uuid for one in done.unchanged] == uuids[2:4]
+    assert [one.uuid for one in done.cancelled] == uuids[4:]

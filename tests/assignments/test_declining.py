@@ -95,6 +95,7 @@ def test_what_the_organisation_took_back_cannot_be_declined() -> None:
     refused = refusal_of(assignment)
     assert refused.reason == "reason_learner_assignment_cancelled"
     assert refused.sentence == "Your organisation cancelled this assignment."
+    assert refused.next_step == "You need not do anything: it cannot be accepted any more."
 
 
 def test_a_passed_deadline_counts_before_the_sweep_comes() -> None:
@@ -107,18 +108,34 @@ def test_a_passed_deadline_counts_before_the_sweep_comes() -> None:
 def test_what_is_being_accepted_or_was_cannot_be_declined() -> None:
     assignment = given_assignment()
     action = redemption.begin(assignment, now=NOW)
-    assert refusal_of(assignment).reason == "reason_learner_assignment_being_redeemed"
+    assert refusal_of(assignment) == DeclineRefused(
+        "reason_learner_assignment_being_redeemed",
+        "This course is being accepted at this moment.",
+        "Try again in a minute.",
+    )
     runner.drain(clock=lambda: NOW, most=1, pks=[action.pk])
-    assert refusal_of(assignment).reason == "reason_learner_assignment_accepted"
+    assert refusal_of(assignment) == DeclineRefused(
+        "reason_learner_assignment_accepted",
+        "You have already accepted this course.",
+        "To leave it, ask your organisation.",
+    )
     redemption.reverse(LedgerEntry.objects.get().uuid, now=NOW)
     assert refusal_of(assignment).reason == "reason_learner_assignment_reversed"
 
 
 def test_a_reason_is_bounded_and_readable() -> None:
     assignment = given_assignment()
-    assert refusal_of(assignment, "x" * (LONGEST_REASON + 1)).reason == "decline_reason_too_long"
+    assert refusal_of(assignment, "x" * (LONGEST_REASON + 1)) == DeclineRefused(
+        "decline_reason_too_long",
+        "The reason has 1001 characters; 1000 are allowed.",
+        "Shorten the reason, or leave it out.",
+    )
     for unreadable in ("no\0thing", "half a \ud83d"):
-        assert refusal_of(assignment, unreadable).reason == "decline_reason_unreadable"
+        assert refusal_of(assignment, unreadable) == DeclineRefused(
+            "decline_reason_unreadable",
+            "The reason contains characters that cannot be displayed.",
+            "Write it again, or decline without a reason.",
+        )
     owls = "\N{OWL}" * LONGEST_REASON
     assert decline(assignment, reason=f" {owls}\r\n", now=LATER)
     assert LearnerContentAssignment.objects.get().decline_reason == owls

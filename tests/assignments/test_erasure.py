@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from bursary.access.models import LearnerLink, learner_key
-from bursary.assignments import actions, addresses, erasure, expiry, sweeps
+from bursary.assignments import actions, addresses, erasure, expiry, reminders, sweeps
 from bursary.assignments.actions import RetryRefused
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.matching import Verdict
@@ -269,3 +269,13 @@ def test_a_forgotten_learner_with_an_account_gets_the_old_one_back(mail: MailSer
     assert not done.outcomes[0].known_by_other_address
     deliver(now=OVER)
     assert mail.received[-1]["To"] == ALICE
+
+
+def test_a_forgotten_learner_is_not_nudged_where_the_start_moves() -> None:
+    assignment = given_assignment()
+    LearnerContentAssignment.objects.update(nudge_at=NOW, content_start=NOW + timedelta(days=7))
+    assert reminders.to_nudge(NOW).get() == assignment
+
+    LearnerContentAssignment.objects.update(forgotten_at=NOW)
+
+    assert not reminders.to_nudge(NOW).exists()

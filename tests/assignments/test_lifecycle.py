@@ -202,6 +202,7 @@ def test_every_move_from_every_state_does_what_the_table_says(by: str, state: St
     pending = before.filter(status=Status.PENDING, due_at=NOW)
     assert set(pending.values_list("action_type", flat=True)) == WORK - expected.supersedes
     new = assignment.actions.filter(dedup_key="", cycle=expected.cycle, created=LATER)
+    assert set(new.filter(status=Status.PENDING).values_list("due_at", "early")) <= {(LATER, 0)}
     facts = {(by, Status.DONE)} if expected.fact else set()
     assert set(new.values_list("action_type", "status")) == facts | {
         (work, Status.DONE if work == "learner_linked" else Status.PENDING) for work in expected.requests
@@ -222,6 +223,23 @@ def test_a_move_settles_what_the_list_says(by: ActionType, learner_state: Learne
     moved(assignment, by)
     assignment.refresh_from_db()
     assert assignment.learner_state == learner_state
+
+
+@pytest.mark.parametrize(
+    ("by", "state", "kept"),
+    [
+        (ActionType.CANCELLED, State.ALLOCATED, True),
+        (ActionType.REVERSED, State.ACCEPTED, True),
+        (ActionType.ALLOCATED, State.REVERSED, False),
+    ],
+)
+def test_what_belongs_to_a_cycle_is_kept_until_the_next_one(by: ActionType, state: State, kept: bool) -> None:
+    assignment = given_assignment_in(state)
+    LearnerContentAssignment.objects.update(accepted_at=NOW, extended_until=LATER, decline_reason="Far.")
+    moved(assignment, by)
+    after = LearnerContentAssignment.objects.get()
+    expected = (NOW, LATER, "Far.") if kept else (None, None, "")
+    assert (after.accepted_at, after.extended_until, after.decline_reason) == expected
 
 
 @pytest.mark.on_every_engine

@@ -96,6 +96,23 @@ def test_an_open_assignment_waits_for_its_budget_and_says_until_when(
     assert redemption.blocked(one, now=NOW) is None
 
 
+def test_what_waits_for_its_budget_to_open_is_not_accepted_before() -> None:
+    assignment = given_assignment(given_budget(starts_at=NOW - DAY), now=NOW)
+    assignment.budget.starts_at = NOW + DAY
+    assignment.budget.save()
+    with pytest.raises(RedemptionRefused) as refused:
+        redemption.begin(LearnerContentAssignment.objects.get(), now=NOW)
+    assert refused.value.next_step == "Accept it from then on."
+    assert redemption.begin(LearnerContentAssignment.objects.get(), now=NOW + DAY)
+
+
+def test_offers_that_were_read_before_are_kept_beside_those_that_are_read_now() -> None:
+    first, second = given_assignment(), given_assignment()
+    both = [(one, one.content_key) for one in (first, second)]
+    known = offers.assigned([first], now=NOW)
+    assert redemption.unjoinable(both, now=NOW, ask=True, known=known) == {}
+
+
 def test_only_what_was_declined_in_this_cycle_and_was_asked_about_counts_as_declined() -> None:
     budget, content = given_budget(), given_content()
     allocate(budget, content, ALICE, BOB, CAROL)

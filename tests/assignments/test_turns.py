@@ -8,6 +8,7 @@ import pytest
 from bursary.assignments import (
     actions,
     address_corrections,
+    allocation,
     cancellation,
     expiry,
     failures,
@@ -77,6 +78,21 @@ def test_of_one_learner_it_is_due_at_once_and_not_before() -> None:
     assert waiting(ActionType.NOTIFIED) == [(ALICE, 0, 0)]
 
 
+def test_work_of_one_learner_is_due_at_once_also_beside_a_fact(budget: Budget) -> None:
+    alice, bob, _carol = assignments()
+    actions.request([alice], [ActionType.REMINDED], now=LATER)
+    actions.record_and_request(
+        [bob], ActionType.CANCELLED, work=[ActionType.CANCELLATION_NOTIFIED], now=LATER
+    )
+    assert waiting(ActionType.REMINDED) == [(ALICE, 0, 0)]
+    assert waiting(ActionType.CANCELLATION_NOTIFIED) == [(BOB, 0, 0)]
+
+
+def test_the_notice_of_one_cancellation_is_due_at_once(budget: Budget) -> None:
+    cancellation.cancel(budget, uuids=[assignments()[0].uuid], now=LATER)
+    assert waiting(ActionType.CANCELLATION_NOTIFIED) == [(ALICE, 0, 0)]
+
+
 def test_the_learners_of_one_request_are_due_one_after_the_other() -> None:
     allocate(given_budget(), given_content(), ALICE, BOB, CAROL, now=LATER)
     assert waiting(ActionType.NOTIFIED) == IN_TURN
@@ -86,6 +102,19 @@ def test_those_that_were_there_before_come_behind_the_new_ones_of_the_same_reque
     budget, content = given_budget(), given_content()
     allocate(budget, content, ALICE, BOB)
     cancellation.cancel(budget, uuids=[assignments()[0].uuid], now=NOW)
+    fail(ActionType.NOTIFIED)
+
+    allocate(budget, content, ALICE, BOB, CAROL, now=LATER)
+
+    assert waiting(ActionType.NOTIFIED) == [(CAROL, 0, 0), (ALICE, 1, 1), (BOB, 2, 1)]
+
+
+def test_those_that_are_notified_again_take_turns_over_several_statements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(allocation, "ROWS_PER_STATEMENT", 1)
+    budget, content = given_budget(), given_content()
+    allocate(budget, content, ALICE, BOB)
     fail(ActionType.NOTIFIED)
 
     allocate(budget, content, ALICE, BOB, CAROL, now=LATER)
