@@ -21,7 +21,10 @@ from django.db.backends.signals import connection_created
 os.environ["DJANGO_SETTINGS_MODULE"] = "bursary.config.settings"
 django.setup()
 
-from bursary.config import cli  # noqa: E402  # after the settings
+from bursary.config import (  # noqa: E402  # after the settings
+    cli,
+    urls,  # noqa: F401  # so that the processes have it, and all views: `serve` checks them
+)
 from bursary.delivery import notices, runner  # noqa: E402, F401  # likewise; so that the processes have them
 from bursary.ops import serving  # noqa: E402, F401  # likewise
 
