@@ -32,7 +32,7 @@ def migrate(targets: list[tuple[str, str]]) -> MigrationExecutor:
 
 
 def _mutate_unrendered(migration: Migration, before: ProjectState, preserve: bool = True) -> ProjectState:
-    """Return the state after a migration, whose models are made when they are asked for.
+    """Return the state after a migration, without its models: they are made when they are asked for.
 
     On the way back Django computes every state first, and makes the models anew after each operation: a third
     of the time. They are asked for once a migration.
