@@ -11,10 +11,12 @@ import os
 import re
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 import django
+from django.conf import settings
 from django.db import transaction
 from django.db.backends.signals import connection_created
 
@@ -27,6 +29,10 @@ from bursary.config import (  # noqa: E402  # after the settings
 )
 from bursary.delivery import notices, runner  # noqa: E402, F401  # likewise; so that the processes have them
 from bursary.ops import serving  # noqa: E402, F401  # likewise
+
+if settings.EXECUTOR == "celery":
+    for module in ("bursary.ops.celery_processes", "celery.apps.worker", "kombu.transport.redis"):
+        import_module(module)
 
 BEFORE_THE_CLAIM_COMMITS = "before the claim commits"
 AFTER_THE_CLAIM = "after the claim"
