@@ -11,19 +11,28 @@ import os
 import re
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 import django
+from django.conf import settings
 from django.db import transaction
 from django.db.backends.signals import connection_created
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "bursary.config.settings"
 django.setup()
 
-from bursary.config import cli  # noqa: E402  # after the settings
+from bursary.config import (  # noqa: E402  # after the settings
+    cli,
+    urls,  # noqa: F401  # so that the processes have it, and all views: `serve` checks them
+)
 from bursary.delivery import notices, runner  # noqa: E402, F401  # likewise; so that the processes have them
 from bursary.ops import serving  # noqa: E402, F401  # likewise
+
+if settings.EXECUTOR == "celery":
+    for module in ("bursary.ops.celery_processes", "celery.apps.worker", "kombu.transport.redis"):
+        import_module(module)
 
 BEFORE_THE_CLAIM_COMMITS = "before the claim commits"
 AFTER_THE_CLAIM = "after the claim"
