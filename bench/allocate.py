@@ -189,7 +189,7 @@ def cases(scale: Scale) -> Iterator[Case]:
         f"{inserts} Of 1,000, PostgreSQL's own work is some 160 ms of processor time, as it is by hand: 55"
         " for the assignments' indexes, 40 at the commit to check 10,000 foreign keys, 36 for the actions."
         " A goal of 250 leaves 90 for Python. It takes more to read 1,000 addresses, to make and send 4,000"
-        " rows, and to read them again for the answer; a quarter of its time is the garbage collector's."
+        " rows, and to read them again for the answer."
     )
     yield Case("allocate, a request", few, size=FEW, limits=read)
     yield Case("allocate, a request, summary", Way(summary, new), size=count, share=share, limits=read)
