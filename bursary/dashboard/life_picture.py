@@ -1,4 +1,4 @@
-"""The life of an assignment as a picture: the steps of its present allocation on a line of time."""
+"""The life of an assignment as a picture: the steps of its present allocation, and the lines between them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +15,9 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.dashboard import timeline_entries
 from bursary.lib import moments
 
-MOST_STEPS = 10
+MOST_STEPS = 8
 FIRST_STEPS = 3
-"""Of more steps, so many first ones and the last ones are drawn."""
-WIDTH = 100.0  # per cent
-APART = 8.0
-"""Per cent of the width between two steps, at least: on the narrowest screen their numbers do not touch."""
-EDGE = 4.0
-LABEL_ROOM = 10.0
+"""Of more steps, so many first ones and the last ones are drawn; with today and the deadline, in one row."""
 _OVER = ("accepted", "ended")
 
 _DONE: Mapping[str, Any] = {
@@ -68,38 +63,17 @@ class LifeStep:
     """The cause of a failure, in words."""
     wait: str = ""
     """How long after the step before, or from now, in words; empty for the first."""
-    number: int = 0
-    """From 1; 0 for now, which is no step of its own."""
-    x: float = 0.0
-    """Its place on the line, in per cent, and that of the step `before`."""
-    before: float = 0.0
     line: str = ""
-    """What the line from the step before means: notifying, waiting, future or past."""
-
-    @property
-    def at_percent(self) -> str:
-        """Its place as SVG writes it, in every language."""
-        return f"{self.x:.2f}%"
-
-    @property
-    def from_percent(self) -> str:
-        """The place of the step before."""
-        return f"{self.before:.2f}%"
-
-    @property
-    def anchor(self) -> str:
-        """Which end of a text at its place does not leave the picture."""
-        return "start" if self.x < LABEL_ROOM else "end" if self.x > WIDTH - LABEL_ROOM else "middle"
+    """What the line to the next step means: notifying, waiting, future or past; empty for the last."""
 
 
 @dataclass(frozen=True)
 class LifePicture:
-    """The steps in their order, and a summary in words."""
+    """The steps in their order."""
 
     steps: Sequence[LifeStep]
     more: int
     """So many steps between the first and the last are left out."""
-    summary: str
     on_one_day: bool
     """All of it is on one day of the organisation: only the hours differ."""
 
@@ -122,10 +96,8 @@ def picture(assignment: LearnerContentAssignment, *, now: datetime) -> LifePictu
         label = _("Deadline passed") if passed else _("Deadline")
         steps += [LifeStep(label, "future", assignment.expires_at), LifeStep(_("Today"), "now", now)]
         steps.sort(key=lambda step: step.at)
-    placed = _with_lines(_placed(_numbered(steps)), now=now)
-    days = {one.at.astimezone(assignment.budget.customer.zone).date() for one in placed}
-    summary = ". ".join(_in_words(one) for one in placed) + "."
-    return LifePicture(placed, left_out, summary, on_one_day=len(days) == 1)
+    days = {one.at.astimezone(assignment.budget.customer.zone).date() for one in steps}
+    return LifePicture(_with_lines(_with_waits(steps), now=now), left_out, on_one_day=len(days) == 1)
 
 
 def _step(action: LearnerContentAssignmentAction) -> LifeStep | None:
@@ -156,20 +128,16 @@ def _ends(assignment: LearnerContentAssignment) -> dict[str, list[LifeStep]]:
     return steps
 
 
-def _numbered(steps: Sequence[LifeStep]) -> list[LifeStep]:
-    """Return the steps with their numbers, and how long each was waited for."""
-    found: list[LifeStep] = []
+def _with_waits(steps: Sequence[LifeStep]) -> list[LifeStep]:
+    """Return the steps, each with how long it was waited for."""
     now = next((one.at for one in steps if one.kind == "now"), None)
-    for one in steps:
-        number = sum(before.kind != "now" for before in found) + (one.kind != "now")
-        since = now if now and one.at > now else found[-1].at if found else None
-        found.append(replace(one, number=number if one.kind != "now" else 0, wait=_wait(since, one, now)))
+    found = [steps[0]]
+    for before, one in pairwise(steps):
+        found.append(replace(one, wait=_wait(now if now and one.at > now else before.at, one, now)))
     return found
 
 
-def _wait(since: datetime | None, step: LifeStep, now: datetime | None) -> str:
-    if since is None:
-        return ""
+def _wait(since: datetime, step: LifeStep, now: datetime | None) -> str:
     if (step.at - since).total_seconds() < 60:
         return _("at once") if step.kind != "now" else ""
     span = moments.span_in_words(since, step.at)
@@ -178,31 +146,12 @@ def _wait(since: datetime | None, step: LifeStep, now: datetime | None) -> str:
     return _("%(span)s later") % {"span": span}
 
 
-def _placed(steps: Sequence[LifeStep]) -> list[LifeStep]:
-    """Return the steps with their places: in proportion to time, and at least `APART`."""
-    first, last = steps[0].at, steps[-1].at
-    whole = (last - first).total_seconds() or 1.0
-    room = WIDTH - 2 * EDGE
-    places = [EDGE + room * (one.at - first).total_seconds() / whole for one in steps]
-    for index in range(1, len(places)):
-        places[index] = max(places[index], places[index - 1] + APART)
-    places[-1] = min(places[-1], WIDTH - EDGE)
-    for index in range(len(places) - 2, -1, -1):
-        places[index] = min(places[index], places[index + 1] - APART)
-    return [replace(one, x=round(place, 2)) for one, place in zip(steps, places, strict=True)]
-
-
 def _with_lines(steps: Sequence[LifeStep], *, now: datetime) -> list[LifeStep]:
-    """Return the steps, each with the line that leads to it."""
-    found = [steps[0]]
+    """Return the steps, each with the line that leads on from it."""
+    found = []
     notified = False
-    for before, one in pairwise(steps):
-        notified = notified or before.label == str(_DONE[ActionType.NOTIFIED])
-        line = "future" if one.at > now else "waiting" if notified else "notifying"
-        found.append(replace(one, before=before.x, line="past" if before.kind in _OVER else line))
-    return found
-
-
-def _in_words(step: LifeStep) -> str:
-    words = f"{step.label}, {step.wait}" if step.wait else step.label
-    return f"{words} ({causes.within_sentence(step.note).rstrip('.')})" if step.note else words
+    for one, after in pairwise(steps):
+        notified = notified or one.label == str(_DONE[ActionType.NOTIFIED])
+        line = "future" if after.at > now else "waiting" if notified else "notifying"
+        found.append(replace(one, line="past" if one.kind in _OVER else line))
+    return [*found, steps[-1]]

@@ -8,8 +8,10 @@ from django.utils import timezone
 from playwright.sync_api import expect
 
 from bursary.access.models import Role
+from bursary.assignments import reminders
 from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.dashboard.life_picture import MOST_STEPS
 from tests import world
 from tests.browser.visitor import Visitor
 
@@ -19,6 +21,13 @@ pytestmark = [
     pytest.mark.takes_long,
 ]
 
+MEASURED = """() => [...document.querySelectorAll('.life-steps li')].map(step => {
+    const box = step.getBoundingClientRect(), text = step.querySelector('strong').getBoundingClientRect();
+    const start = getComputedStyle(step).direction === 'rtl' ? box.right - text.right : text.left - box.left;
+    return {top: Math.round(box.top), beside: Math.round(start), below: Math.round(text.top - box.top),
+        cut: step.scrollWidth > step.clientWidth};
+})"""
+"""Of each step: how far its text stands from its dot, which is drawn where the step begins."""
 WRONG, RIGHT = "alice@nowhere.invalid", "alice@people.example"
 
 
@@ -108,11 +117,32 @@ def test_a_deadline_is_extended_nothing_is_cancelled_and_a_failure_is_skipped(vi
     expect(page.get_by_role("status")).to_contain_text("It is skipped")
 
 
+@pytest.mark.parametrize("direction", ["ltr", "rtl"])
+def test_each_step_of_its_life_stands_at_its_own_dot(visitor: Visitor, direction: str) -> None:
+    row = tried(RIGHT, visitor)
+    for hours in range(12):
+        at = row.allocated_at + timedelta(hours=hours + 1)
+        reminders.remind(row.budget, uuids=[row.uuid], now=at)
+        world.deliver(now=at)
+    page = visitor.open(f"/assignments/{row.uuid}/")
+    page.evaluate("direction => { document.documentElement.dir = direction }", direction)
+
+    for width, rows in ((360, MOST_STEPS + 2), (768, 2), (1440, 1)):
+        page.set_viewport_size({"width": width, "height": 900})
+        steps = page.evaluate(MEASURED)
+        assert len(steps) == MOST_STEPS + 2  # and today, and the deadline
+        assert len({step["top"] for step in steps}) == rows, width
+        beside, below = (32, 0) if width == 360 else (0, 28)
+        assert {(step["beside"], step["below"]) for step in steps} == {(beside, below)}, width
+        assert not any(step["cut"] for step in steps), width
+
+
 def test_the_page_is_read_without_scripts(reader: Visitor) -> None:
     row = tried(WRONG, reader)
     row.actions.filter(action_type=ActionType.NOTIFIED).update(error_code="message_refused")
     page = reader.open(f"/assignments/{row.uuid}/")
 
-    expect(page.get_by_role("img", name="From the assignment to its end")).to_be_visible()
+    steps = page.get_by_role("region", name="So far").get_by_role("listitem")
+    expect(steps.locator("strong")).to_have_text(["Assigned", "Notifying failed", "Today", "Deadline"])
     page.get_by_role("button", name="Retry").click()
     expect(page.get_by_role("status")).to_contain_text("It is tried again now.")
