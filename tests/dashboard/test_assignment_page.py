@@ -118,7 +118,7 @@ def test_the_picture_has_a_title_and_its_steps_in_words(
     assert 'aria-labelledby="life"' in shown
     steps = shown.partition('class="life-steps"')[2].partition("</ol>")[0].replace("\xa0", " ")
     assert re.findall("<strong>(.*?)</strong>", steps) == ["Assigned", "Notified", "Today", "Deadline"]
-    assert re.findall("<small>(.*?)</small>", steps) == ["at once", "10 days later", "in 80 days"]
+    assert re.findall("<small>(.*?)</small>", steps) == ["at once", "10 days later", "in 2 months, 2 weeks"]
     assert "style=" not in shown
 
 
