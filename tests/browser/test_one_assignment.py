@@ -83,6 +83,8 @@ def test_what_is_unfolded_stays_so_while_a_reminder_is_followed(visitor: Visitor
     timeline = page.get_by_role("region", name="Timeline")
     page.get_by_role("button", name="Remind").click()
     expect(timeline).to_contain_text(f"A reminder to {RIGHT} is about to be sent.")
+    expect(page.locator("#poller")).to_be_visible()
+    visitor.looks_over()
     timeline.get_by_text("The mail as it was sent").click()
     world.deliver(now=timezone.now())
     expect(timeline).to_contain_text(f"A reminder to {RIGHT} was sent.")
