@@ -99,7 +99,7 @@ def test_a_refund_follows_the_acceptance() -> None:
     shown = picture(row, now=NOW + 5 * DAY)
 
     assert labels(shown)[2:] == ["Accepted", "Refunded"]
-    assert shown.steps[-2].line == "past"
+    assert [step.line for step in shown.steps] == ["notifying", "waiting", "past", ""]
 
 
 def test_only_the_present_allocation_is_drawn_and_an_extension_is_a_step_of_it() -> None:
