@@ -24,7 +24,7 @@ _Field: TypeAlias = "models.Field[Any, Any]"
 Row = TypeVar("Row", bound=models.Model)
 
 _AS_THEY_ARE = frozenset({str, int, UUID, NoneType})
-"""What no field but a document's prepares: PostgreSQL takes it as it is."""
+"""What no field prepares, but a document's: PostgreSQL takes it as it is."""
 
 _READ_ATTRIBUTES = (models.Field.pre_save, models.DateField.pre_save, models.DateTimeField.pre_save)
 """Of fields that set nothing, these return the row's attribute."""
@@ -35,7 +35,8 @@ class _Columns:
     """The values of some rows, as the database takes them."""
 
     shared: dict[_Field, Any] = field(default_factory=dict)
-    own: dict[_Field, list[Any]] = field(default_factory=dict)
+    own: dict[_Field, Any] = field(default_factory=dict)
+    """Lists of values; of documents, one document that has them all."""
 
 
 def alike(row: Row, **own: Any) -> Row:
@@ -101,13 +102,14 @@ def _columns(rows: Sequence[models.Model]) -> _Columns | None:
         values = _values(one, rows)
         if any(hasattr(kind, "resolve_expression") for kind in set(map(type, values))):
             return None
-        is_document = isinstance(one, models.JSONField)
-        if values.count(values[0]) == len(values) and not (is_document and _differ(values)):
+        if values.count(values[0]) == len(values) and not (_is_document(one) and _differ(values)):
             found.shared[one] = one.get_db_prep_save(values[0], database)
+        elif _is_document(one):
+            found.own[one] = one.get_db_prep_save(values, database)
         else:
-            kept = () if is_document else _AS_THEY_ARE
             found.own[one] = [
-                value if type(value) in kept else one.get_db_prep_save(value, database) for value in values
+                value if type(value) in _AS_THEY_ARE else one.get_db_prep_save(value, database)
+                for value in values
             ]
     return found if found.own else None
 
@@ -118,6 +120,10 @@ def _values(one: _Field, rows: Sequence[models.Model]) -> list[Any]:
     if is_set or type(one).pre_save not in _READ_ATTRIBUTES:
         return [one.pre_save(row, True) for row in rows]
     return list(map(attrgetter(one.attname), rows))
+
+
+def _is_document(one: _Field) -> bool:
+    return isinstance(one, models.JSONField)
 
 
 def _differ(documents: Sequence[Any]) -> bool:
@@ -131,11 +137,17 @@ def _insert(
     quote, model = connection.ops.quote_name, type(rows[0])
     names = ", ".join(quote(str(one.column)) for one in (*columns.shared, *columns.own))
     once = [f"%s::{_kind(one)}" for one in columns.shared]
-    own = [f"c{number}" for number in range(len(columns.own))]
-    arrays = ", ".join(f"%s::{_kind(one)}[]" for one in columns.own)
+    own = {f"c{number}": one for number, one in enumerate(columns.own)}
+    # None is NULL, in a document too: what a document has for it is `null`.
+    each = [f"NULLIF({name}, 'null')" if _is_document(one) else name for name, one in own.items()]
+    lists = [
+        "jsonb_array_elements(%s)" if _is_document(one) else f"UNNEST(%s::{_kind(one)}[])"
+        for one in own.values()
+    ]
     statement = (
-        f"INSERT INTO {quote(model._meta.db_table)} ({names}) SELECT {', '.join([*once, *own])} "  # noqa: S608  # the model's names
-        f"FROM UNNEST({arrays}) AS own({', '.join(own)}) {_end(model, unique=unique, update=update)}"
+        f"INSERT INTO {quote(model._meta.db_table)} ({names}) SELECT {', '.join([*once, *each])} "  # noqa: S608  # the model's names
+        f"FROM ROWS FROM ({', '.join(lists)}) AS own({', '.join(own)}) "
+        f"{_end(model, unique=unique, update=update)}"
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, [*columns.shared.values(), *columns.own.values()])
@@ -158,7 +170,7 @@ def _end(model: type[models.Model], *, unique: Sequence[str], update: Sequence[s
 
 
 def _column(model: type[models.Model], name: str) -> str:
-    one = model._meta.pk if name == "pk" else model._meta.get_field(name)
+    one: Any = model._meta.pk if name == "pk" else model._meta.get_field(name)
     return connection.ops.quote_name(str(one.column))
 
 
