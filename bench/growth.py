@@ -164,12 +164,22 @@ def of_learners(size: int) -> Iterator[Case]:
     yield of_work("allocate", Way(Stage().verb, partial(fresh, size)), size=size)
 
 
+def alone_due(size: int, *, after: timedelta) -> Any:
+    """Return a budget with so many due, when nothing else is: not what other turns and axes left behind."""
+    from bench import sweeps  # noqa: PLC0415  # needs the settings
+    from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment  # noqa: PLC0415  # the same
+
+    left = LearnerContentAssignment.objects.filter(expires_at__lt=FAR_FUTURE)
+    left.update(expires_at=FAR_FUTURE, nudge_at=FAR_FUTURE)
+    return sweeps.filled(size, after=after)
+
+
 def of_due(size: int) -> Iterator[Case]:
     """Yield the sweeps with so many due."""
     from bench import sweeps  # noqa: PLC0415  # needs the settings
 
     for name, work, days in (("expire", sweeps.expire, 400), ("nudge", sweeps.nudge, 25)):
-        before = partial(sweeps.filled, size, after=timedelta(days=days))
+        before = partial(alone_due, size, after=timedelta(days=days))
         yield of_work(name, Way(work, before), size=size)
 
 

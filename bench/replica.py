@@ -40,6 +40,11 @@ _UNCHANGED = (
     " statements and their rows through the driver and the ORM. Their SQL is kept, and nothing is parsed."
 )
 
+_TWICE = (
+    "Then the database: a row is read under its lock by all that is compared, and written twice, with its"
+    " content and with its schedule."
+)
+
 _firsts = itertools.count(0, 100_000)
 _hours = itertools.count(1)
 
@@ -263,14 +268,14 @@ def cases(scale: Scale) -> Iterator[Case]:
     titles = (f"Title {number}" for number in itertools.count())
     same = partial(again, known, count, first)
     limits = (
-        "Parsing, which is no part of the floor; preparing each value for the database; then the rows'"
-        " indexes and JSON."
+        "Parsing, which is no part of the floor, and making each row, history line and merge an object."
+        " PostgreSQL is sent what a batch's rows share once; other engines prepare each value of each row."
     )
     yield Case("replica, parsing alone", Way(parse, same), size=count, limits="Checking each value's type.")
     yield Case("replica, new", *_ways(partial(new, count)), size=count, limits=limits, rounds=5)
     yield Case("replica, unchanged", *_ways(same), size=count, limits=_UNCHANGED)
     changed = lambda: again(known, count, first, title=next(titles))  # noqa: E731  # one line
-    yield Case("replica, changed", *_ways(changed), size=count, limits=limits)
+    yield Case("replica, changed", *_ways(changed), size=count, limits=f"{limits} {_TWICE}")
     last: list[str] = ["Course"]
 
     def renamed() -> Fetch:

@@ -14,11 +14,14 @@ from uuid import UUID
 from django.db.models import Case, F, QuerySet, When
 
 from bursary.catalog.records import Completeness, Content, ContentType
-from bursary.lib.batches import unique_fields
+from bursary.lib import inserts
 from bursary.lib.prepared import PreparedUpdate, Slot
 from bursary.replica import merge
 from bursary.replica.merge import FetchContext, Merge, MergeDecision, StoredContent
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
+
+ROWS_PER_STATEMENT = 2000
+"""More than a batch has."""
 
 
 @dataclass
@@ -241,11 +244,8 @@ def _upsert(held: Iterable[_Held], *, known: Mapping[str, CatalogMembership], co
         )
         if not before or (row.links, row.named_by) != (links, named_by):
             rows.append(row)
-    CatalogMembership.objects.bulk_create(
-        rows,
-        update_conflicts=True,
-        unique_fields=unique_fields("catalog_uuid", "content"),
-        update_fields=["links", "named_by"],
+    inserts.insert_all(
+        rows, size=ROWS_PER_STATEMENT, unique=("catalog_uuid", "content"), update=("links", "named_by")
     )
 
 

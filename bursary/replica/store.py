@@ -11,15 +11,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 from django.db.models import Case, F, QuerySet, Value, When
 
 from bursary.catalog.records import Completeness, Content, ContentType
-from bursary.lib import leases
-from bursary.lib.batches import unique_fields
+from bursary.lib import inserts, leases
 from bursary.lib.locks import for_update
 from bursary.replica import membership, merge, renamed_keys, schedule
-from bursary.replica.membership import Memberships
+from bursary.replica.membership import ROWS_PER_STATEMENT, Memberships
 from bursary.replica.merge import FetchContext, Merge, MergeDecision, StoredContent
 from bursary.replica.models import (
     CatalogListing,
@@ -150,7 +149,7 @@ def record_changes(
 
     A membership is of one catalog alone, in any case.
     """
-    ContentChange.objects.bulk_create(
+    rows = [
         ContentChange(
             content_id=pk,
             field=field,
@@ -161,7 +160,8 @@ def record_changes(
             created=context.now,
         )
         for pk, field, old, new in changes
-    )
+    ]
+    inserts.insert_all(rows, size=ROWS_PER_STATEMENT)
 
 
 def _present(chosen: Mapping[str, Content], *, context: FetchContext) -> _Present:
@@ -236,11 +236,7 @@ def _insert_missing(
         _row(chosen[key], variant=variant, courses=courses, digest=digests.get(key, ""), context=context)
         for key, variant in missing
     ]
-    if connection.features.supports_update_conflicts_with_target:
-        ContentMetadata.objects.bulk_create(rows, ignore_conflicts=True)
-    else:
-        # MySQL's INSERT IGNORE would bend values that do not fit. This writes nothing either, but complains.
-        ContentMetadata.objects.bulk_create(rows, update_conflicts=True, update_fields=["content_key"])
+    inserts.insert_all(rows, size=ROWS_PER_STATEMENT, unique=("content_key", "variant"))
     return set(missing)
 
 
@@ -299,16 +295,11 @@ def _rewrite(changed: Sequence[Merge], *, digests: Mapping[str, str], context: F
             for one in changed
             if one.rewrites_payload is with_payload
         ]
-        ContentMetadata.objects.bulk_create(
+        inserts.insert_all(
             rows,
-            update_conflicts=True,
-            unique_fields=unique_fields("content_key", "variant"),
-            update_fields=[
-                "parent_key",
-                "served_digest",
-                *merge.COLUMNS,
-                *(_WITH_PAYLOAD if with_payload else ()),
-            ],
+            size=ROWS_PER_STATEMENT,
+            unique=("content_key", "variant"),
+            update=("parent_key", "served_digest", *merge.COLUMNS, *(_WITH_PAYLOAD if with_payload else ())),
         )
 
 

@@ -1,9 +1,12 @@
 """Many rows in one statement, as `bulk_create` inserts them, whatever columns they share."""
 
 from datetime import timedelta
+from itertools import product
 
 import pytest
 from django.db import DataError, connection, transaction
+from django.db.models import Value
+from django.db.models.functions import Lower
 from pytest_django import DjangoAssertNumQueries
 
 from bursary.access.models import LearnerLink
@@ -11,6 +14,7 @@ from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.budgets.models import Customer
 from bursary.lib import inserts
+from bursary.replica.models import ContentChange
 from tests.world import NOW, given_assignment, given_budget, given_content, given_customer
 
 pytestmark = pytest.mark.django_db
@@ -65,14 +69,71 @@ def test_documents_and_texts_that_are_too_long_are_neither_lost_nor_cut(subtests
             written.delete()
     if connection.vendor == "sqlite":
         return  # it knows no lengths
-    for keys in (["k" * 65] * 2, ["k", "l" * 65]):
+    for keys, unique in product((["k" * 65] * 2, ["k", "l" * 65]), ((), ("uuid",))):
         rows = [action(ActionType.ALLOCATED, cycle=7 + n, dedup_key=key) for n, key in enumerate(keys)]
         with (
-            subtests.test("a text that is too long", keys=keys),
+            subtests.test("a text that is too long", keys=keys, unique=unique),
             pytest.raises(DataError),
             transaction.atomic(),
         ):
-            inserts.insert_all(rows, size=10)
+            inserts.insert_all(rows, size=10, unique=unique)
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        ["text", "", "null"],
+        [1, 2, 3],
+        [None, {"a": None}, None],
+        [1, True, 1.0],
+        [{"a": 0}, {"a": False}],
+        ["x"] * 2,
+    ],
+    ids=str,
+)
+def test_documents_of_any_kind_are_stored_as_they_are(documents: list[object]) -> None:
+    content = given_content()
+    rows = [
+        ContentChange(content=content, field=str(number), old=one, new=[one], source="cron", created=NOW)
+        for number, one in enumerate(documents)
+    ]
+    inserts.insert_all(rows, size=10)
+    stored = ContentChange.objects.order_by("pk").values_list("old", "new")
+    assert repr(list(stored)) == repr([(one, [one]) for one in documents])
+    assert ContentChange.objects.filter(old__isnull=True).count() == documents.count(None)
+
+
+def test_rows_that_are_there_stay_but_for_what_is_to_update(subtests: pytest.Subtests) -> None:
+    customer = given_customer()
+    [known] = links(customer, 1)
+    known.save()
+    later = links(customer, 3)[::-1]
+    for row in later:
+        row.learner_email, row.mailbox_key = f"new-{row.learner_key}@learners.example", "new"
+    unique = ("customer", "learner_key")
+
+    def stored() -> list[tuple[str, str | None, str]]:
+        columns = "learner_key", "mailbox_key", "learner_email"
+        return list(LearnerLink.objects.order_by("learner_key").values_list(*columns))
+
+    added = [(f"key-{number}", "new", f"new-key-{number}@learners.example") for number in (1, 2)]
+    for rows in (later, later[-1:]):
+        with subtests.test("what is there stays", rows=len(rows)):
+            inserts.insert_all(rows, size=10, unique=unique)
+            assert stored() == [("key-0", "key-0", "learner-0@learners.example"), *added]
+    for rows in (later, later[-1:]):
+        with subtests.test("one column is updated", rows=len(rows)):
+            LearnerLink.objects.filter(pk=known.pk).update(mailbox_key="key-0")
+            inserts.insert_all(rows, size=10, unique=unique, update=["mailbox_key"])
+            assert stored() == [("key-0", "new", "learner-0@learners.example"), *added]
+    assert LearnerLink.objects.get(learner_key="key-0").pk == known.pk
+
+
+def test_columns_are_computed_by_the_database_where_a_row_says_so() -> None:
+    rows = links(given_customer(), 3)
+    rows[1].learner_email = Lower(Value("ONE@LEARNERS.EXAMPLE"))
+    inserts.insert_all(rows, size=10, unique=("customer", "learner_key"))
+    assert LearnerLink.objects.get(learner_key="key-1").learner_email == "one@learners.example"
 
 
 def test_a_row_like_another_has_what_is_its_own_and_new_defaults() -> None:
