@@ -24,7 +24,7 @@ class Command(OperatorCommand):
         try:
             known, sentence = erasure_runs.preview(address)
         except BadAddresses as bad:
-            raise CommandError(f"Enter a valid email address. {bad.errors[0]}") from bad
+            raise CommandError(f"Enter a valid email address. {bad.errors[0]}", returncode=2) from bad
         if dry_run:
             return self.answer({"dry_run": True, **known}, sentence)
         if not yes:
