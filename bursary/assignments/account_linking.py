@@ -81,8 +81,8 @@ def _link_all(users: Sequence[int], result: SweepResult, *, now: datetime) -> se
         try:
             result.done += attempt()
         except sweeps.RECOVERABLE as failure:
-            what = f"Linking failed: assignment={found.pk}"
-            result.failed[found.pk] = logs.log_failure(what, failure, log=logger)
+            what = f"Linking failed: assignment={found.uuid}"
+            result.failed[str(found.uuid)] = logs.log_failure(what, failure, log=logger)
             failed.add(user)
             if len(result.failed) == MAX_FAILURES:
                 return set(users)
@@ -117,7 +117,7 @@ def _to_link(users: Sequence[int], now: datetime) -> _Found:
     for user_pk, lms_user_id, key in [*present, *earlier]:
         theirs = _unlinked(lms_user_id=lms_user_id).filter(mailbox_key=key).order_by("pk")
         # What never changes of them: the rest is read under the locks.
-        for found in list(theirs.only("budget", "content_key")[:ASSIGNMENTS_PER_USER]):
+        for found in list(theirs.only("uuid", "budget", "content_key")[:ASSIGNMENTS_PER_USER]):
             yield user_pk, found, partial(_link, found, user_pk, now=now)
 
 
@@ -133,7 +133,7 @@ def _assigned_twice(users: Sequence[int], now: datetime) -> _Found:
         state__in=_PREFERRED, redeeming_since=None, forgotten_at=None, mailbox_key__in=user_of
     )
     alike: dict[tuple[int, int, str], list[LearnerContentAssignment]] = defaultdict(list)
-    for row in free.order_by("pk").only("budget", "content_key", "mailbox_key", "state"):
+    for row in free.order_by("pk").only("uuid", "budget", "content_key", "mailbox_key", "state"):
         alike[user_of[row.present_key], row.budget_id, row.content_key].append(row)
     for (user_pk, _budget, _content), (found, *others) in alike.items():
         if others and any(one.state == State.ALLOCATED for one in (found, *others)):

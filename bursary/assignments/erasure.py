@@ -50,7 +50,7 @@ class ErasurePreview:
 
 @dataclass
 class ErasureResult:
-    """The result of a request: what was done, what has to wait and why, and the failed budgets (pks)."""
+    """The result of a request: what was done, what has to wait and why, and the failed budgets (uuids)."""
 
     cancelled: int = 0
     forgotten: int = 0
@@ -58,7 +58,7 @@ class ErasureResult:
     links: int = 0
     accounts: int = 0
     not_yet: list[dict[str, object]] = field(default_factory=list)
-    failed: dict[int, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
     def __iadd__(self, other: "ErasureResult") -> "ErasureResult":
         """Add the result of another budget."""
@@ -148,11 +148,11 @@ def forget(
     """
     learner = learner or learner_identity.trace(address)
     outcome = ErasureResult()
-    for budget_pk in _budgets_of(learner):
+    for budget_pk, budget_uuid in _budgets_of(learner):
         try:
             outcome += _forget_in(budget_pk, learner, now=now, remove=remove, actor=actor)
         except sweeps.RECOVERABLE as failure:
-            outcome.failed[budget_pk] = sweeps.log_failure(failure, budget_pk)
+            outcome.failed[str(budget_uuid)] = sweeps.log_failure(failure, budget_uuid)
     if outcome.complete:
         with transaction.atomic():
             accounts = list(for_update(User.objects.filter(pk__in=learner.accounts)).order_by("pk"))
@@ -166,11 +166,14 @@ def forget(
     return outcome
 
 
-def _budgets_of(learner: Identity) -> list[int]:
+def _budgets_of(learner: Identity) -> list[tuple[int, UUID]]:
+    """Return pk and uuid of the budgets in which something names the learner."""
     theirs = LearnerContentAssignment.objects.filter(learner.rows).order_by()
     sent = LearnerContentAssignmentAction.objects.filter(_names(learner)).order_by()
-    budgets = set(theirs.values_list("budget", flat=True).distinct())
-    return sorted(budgets | set(sent.values_list("assignment__budget", flat=True).distinct()))
+    budgets = set(theirs.values_list("budget", "budget__uuid").distinct())
+    return sorted(
+        budgets | set(sent.values_list("assignment__budget", "assignment__budget__uuid").distinct())
+    )
 
 
 def _names(learner: Identity) -> Q:

@@ -66,9 +66,9 @@ def rekey(*, clock: Clock) -> RekeyResult:
         result.links += attempt(partial(_rekey_links, pks), f"links from {pks[0]}")
     for pks in _suspects(LearnerContentAssignment):
         rows = LearnerContentAssignment.objects.filter(pk__in=pks).order_by("budget")
-        for budget in rows.values_list("budget", flat=True).distinct():
+        for budget, uuid in rows.values_list("budget", "budget__uuid").distinct():
             batch = partial(_rekey_assignments, budget, pks, now=clock(), result=result)
-            result.assignments += attempt(batch, f"assignments from {pks[0]} in budget {budget}")
+            result.assignments += attempt(batch, f"assignments from {pks[0]} in budget {uuid}")
     return result
 
 

@@ -34,10 +34,10 @@ Due = Callable[[datetime], QuerySet[LearnerContentAssignment]]
 
 @dataclass
 class SweepResult:
-    """The number of assignments done, and by primary key the error of each budget that failed."""
+    """The number of assignments done, and by uuid the error of each budget, or assignment, that failed."""
 
     done: int = 0
-    failed: dict[int, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def sweep(
@@ -58,31 +58,32 @@ def sweep(
     batches = 0
     waiting = _first_due(due, Budget.objects.all(), now=now, order=order)
     while waiting and batches < MOST_BATCHES:
-        for budget_pk in waiting:
+        for budget_pk, budget_uuid in waiting.items():
             batches += 1
             try:
                 swept.done += repeated_after_deadlocks(batch)(budget_pk, swept.done)
             except RECOVERABLE as failure:
-                swept.failed[budget_pk] = log_failure(failure, budget_pk)
+                swept.failed[str(budget_uuid)] = log_failure(failure, budget_uuid)
             if progress:
                 progress(swept.done)
-        rest = Budget.objects.filter(pk__in=[pk for pk in waiting if pk not in swept.failed])
+        going_on = [pk for pk, uuid in waiting.items() if str(uuid) not in swept.failed]
+        rest = Budget.objects.filter(pk__in=going_on)
         waiting = _first_due(due, rest, now=now, order=order)
     return swept
 
 
-def _first_due(due: Due, budgets: QuerySet[Budget], *, now: datetime, order: str) -> list[int]:
-    """Return the primary keys of the budgets that have something due, first the one with the oldest."""
+def _first_due(due: Due, budgets: QuerySet[Budget], *, now: datetime, order: str) -> dict[int, UUID]:
+    """Return pk and uuid of the budgets that have something due, first the one with the oldest."""
     # In order, though any row would do: so each budget is read from an index that begins with the budget.
     theirs = due(now).filter(budget=OuterRef("pk")).order_by(order, "id")
     found = budgets.alias(oldest=Subquery(theirs.values(order)[:1])).filter(oldest__isnull=False)
-    return list(found.order_by("oldest", "pk").values_list("pk", flat=True))
+    return dict(found.order_by("oldest", "pk").values_list("pk", "uuid"))
 
 
-def log_failure(failure: Exception, budget_pk: int) -> str:
-    """Log a budget's failure; return it in one line."""
+def log_failure(failure: Exception, budget: UUID) -> str:
+    """Log a budget's failure, by its uuid; return it in one line."""
     line = logs.one_line(failure)
-    logger.warning("A batch in budget %s failed: %s", budget_pk, line)
+    logger.warning("A batch in budget %s failed: %s", budget, line)
     return line
 
 

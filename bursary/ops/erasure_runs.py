@@ -27,7 +27,7 @@ TRACES_LEFT = "SQLite's files could not be rewritten and may hold traces. The ne
 def run(*, now: datetime, advance: Advance | None = None) -> dict[str, object]:
     """Erase the learners' data of expired assignments that are due; return the result as plain values.
 
-    `failed_budgets` (pks, with the error) are unchanged and retried by the next run, as is what a process
+    `failed_budgets` (uuids, with the error) are unchanged and retried by the next run, as is what a process
     left when it died.
     """
     swept, removed = erasure.forget_due(now=now, remove=_remove, progress=advance)

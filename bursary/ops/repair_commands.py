@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from bursary.assignments import failures
 from bursary.assignments.choices import WORK, ActionType
-from bursary.assignments.failures import RepairResult
+from bursary.assignments.failures import RepairRefusal, RepairResult
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.delivery.errors import FAULTS
@@ -68,6 +68,8 @@ def refused_in_words(refused: Mapping[UUID, str]) -> tuple[dict[str, object], st
     counts = dict(Counter(str(why) for why in refused.values()))
     first = [{"assignment": uuid, "reason": str(why)} for uuid, why in list(refused.items())[:MOST_NAMED]]
     text = f" Refused: {counts_in_words(counts, none='none')}; --json names them." if counts else ""
+    if RepairRefusal.TOO_LATE in counts:
+        text += " What is too late to repeat can only be skipped: `bursary skip_failed`."
     return {"refused": counts, "not_done": first}, text
 
 

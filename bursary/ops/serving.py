@@ -36,16 +36,20 @@ class CannotListen(Exception):
     """The address cannot be served; the message has the reason and the next step."""
 
 
+class NotAnAddress(CannotListen):
+    """The text is not HOST:PORT."""
+
+
 def default_bind() -> str:
     """Return the default address: this machine alone, on $PORT."""
     return f"{HOST}:{os.environ.get('PORT') or DEFAULT_PORT}"
 
 
 def listen(bind: str) -> socket.socket:
-    """Listen on `HOST:PORT`; return the socket. Raises CannotListen."""
+    """Listen on `HOST:PORT`; return the socket. Raises CannotListen, and NotAnAddress of these."""
     host, _, port = bind.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise CannotListen(f"An address to serve is HOST:PORT, such as {HOST}:{DEFAULT_PORT}, not {bind!r}.")
+        raise NotAnAddress(f"An address to serve is HOST:PORT, such as {HOST}:{DEFAULT_PORT}, not {bind!r}.")
     host = host.strip("[]")
     if settings.DEBUG and host not in LOCAL_HOSTS:
         raise CannotListen(

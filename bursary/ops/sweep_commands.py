@@ -28,7 +28,7 @@ class SweepDefinition:
 
 def summary_of(sweep: SweepDefinition, swept: SweepResult) -> dict[str, object]:
     """Return what a sweep did as plain values."""
-    return {sweep.done: swept.done, "failed_budgets": {str(pk): why for pk, why in swept.failed.items()}}
+    return {sweep.done: swept.done, "failed_budgets": swept.failed}
 
 
 def _count_expiring(now: datetime) -> Mapping[str, object]:

@@ -1,8 +1,9 @@
-"""The assignments that an id means: their own, or that of an action, a batch or a mail, as logs name them."""
+"""What an id in a log line means: assignments, or, where it has none, the command that answers for it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -14,8 +15,14 @@ from bursary.assignments.models import (
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
 )
+from bursary.budgets.models import Budget
+from bursary.events.models import EventSource, InboxEvent
+from bursary.ops.models import ScheduledTask
+from bursary.replica.models import CatalogListing
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+MOST_KEYS = 10
+"""Keys of content that a sentence names."""
 
 
 def find(text: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
@@ -23,10 +30,32 @@ def find(text: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
 
     One: by its own uuid or number, an action's, or that of the money's transaction; by a `Message-ID` or its
     file's name, which have the action's uuid; by another name that a provider gave to work which was done in
-    the last `PROVIDERS_NAMES`. All that an allocation batch allocated, by the batch's uuid; those of a
-    deadline notice's budget and content.
+    the last `PROVIDERS_NAMES`; by an event about its money or its mail. All that an allocation batch
+    allocated, by the batch's uuid; those of a deadline notice's budget and content; those of a budget, the
+    latest action first.
     """
     return next((found for found in _meanings(text.strip(), now=now) if found.exists()), _all().none())
+
+
+def answered_by(text: str) -> str:
+    """Return what an id without an assignment is, and the command that answers for it; "" if unknown."""
+    text = text.strip()
+    for event in _events(text):
+        keys = " ".join(event.payload.get("content_keys", ())[:MOST_KEYS])
+        standing = event.outcome or "waiting"
+        about = f" `bursary explain_content KEY` answers for its content: {keys}." if keys else ""
+        return f"This is an event, {event.kind}: {standing}. {event.last_error}".rstrip() + about
+    if ScheduledTask.objects.filter(name=text).exists():
+        return "This is a scheduled task: `bursary status` has its last run and error."
+    if found := _UUID.search(text):
+        if CatalogListing.objects.filter(catalog_uuid=found[0]).exists():
+            return (
+                "This is a catalog: `bursary status` says whether it is read, and "
+                f"`bursary refresh_content --catalog {found[0]}` reads it now."
+            )
+        if Budget.objects.filter(uuid=found[0]).exists():
+            return "This is a budget, and nothing has been assigned from it."
+    return ""
 
 
 def _meanings(text: str, *, now: datetime) -> Iterator[QuerySet[LearnerContentAssignment]]:
@@ -39,14 +68,36 @@ def _meanings(text: str, *, now: datetime) -> Iterator[QuerySet[LearnerContentAs
         for notice in DeadlineNotice.objects.filter(uuid=uuid):
             yield _all().filter(budget=notice.budget_id, content=notice.content_id)
         yield _all().filter(transaction_uuid=uuid)
+        for budget in Budget.objects.filter(uuid=uuid):
+            yield _all().filter(budget=budget).order_by("-recent_action_at", "-pk")
     elif text.isascii() and text.isdecimal() and len(text) <= 18:
         yield _all().filter(pk=int(text))
     if text:
         # An index of providers' names would cost each action an entry as long as the name, for this alone.
-        done = LearnerContentAssignmentAction.objects.filter(
-            status=Status.DONE, completed_at__gte=now - PROVIDERS_NAMES, provider_ref=text
-        )
-        yield _all().filter(pk__in=done.values("assignment"))
+        yield _of_mail(text, now=now)
+        for event in _events(text):
+            yield from _of_event(event.payload, now=now)
+
+
+def _of_event(payload: Mapping[str, Any], *, now: datetime) -> Iterator[QuerySet[LearnerContentAssignment]]:
+    if transaction_uuid := payload.get("transaction_uuid"):
+        yield _all().filter(transaction_uuid=transaction_uuid)
+    if mail := payload.get("mail"):
+        yield _all().filter(actions__uuid=mail)
+    if provider_ref := payload.get("provider_ref"):
+        yield _of_mail(provider_ref, now=now)
+
+
+def _of_mail(provider_ref: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
+    done = LearnerContentAssignmentAction.objects.filter(
+        status=Status.DONE, completed_at__gte=now - PROVIDERS_NAMES, provider_ref=provider_ref
+    )
+    return _all().filter(pk__in=done.values("assignment"))
+
+
+def _events(text: str) -> QuerySet[InboxEvent]:
+    """Return the events of this id: one of each source, at most."""
+    return InboxEvent.objects.filter(source__in=EventSource.values, event_id=text)
 
 
 def _all() -> QuerySet[LearnerContentAssignment]:

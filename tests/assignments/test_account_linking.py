@@ -174,10 +174,10 @@ def test_one_that_fails_stops_no_other_and_the_tick_says_so(
     assert list(known) == others
     tick = ScheduledTask.objects.get(name="sweep")
     assert tick.last_error == (
-        f"2 linked; assignments failed: {{{broken.pk}: \"IntegrityError: Duplicate entry '…' for key\"}}"
+        f"2 linked; assignments failed: {{'{broken.uuid}': \"IntegrityError: Duplicate entry '…' for key\"}}"
     )
     assert ALICE not in caplog.text
-    assert f"Linking failed: assignment={broken.pk}: IntegrityError" in caplog.text
+    assert f"Linking failed: assignment={broken.uuid}: IntegrityError" in caplog.text
 
 
 def test_where_everything_fails_it_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

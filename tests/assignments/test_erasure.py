@@ -172,7 +172,7 @@ def test_a_budget_that_fails_stops_no_other(mail: MailServer) -> None:
         return 0
 
     done, _mails = erasure.forget_due(now=OVER, remove=refuse)
-    assert (done.done, set(done.failed)) == (1, {broken.budget_id})
+    assert (done.done, set(done.failed)) == (1, {str(broken.budget.uuid)})
     assert "bob" not in words_of(healthy)
 
 

@@ -92,7 +92,7 @@ def test_a_budget_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(ledger, "release", break_down)
     sweep = expiry.expire_due(now=OVER)
     assert sweep.done == 3
-    assert sweep.failed == {broken.pk: "LedgerError: The books do not agree."}
+    assert sweep.failed == {str(broken.uuid): "LedgerError: The books do not agree."}
     assert set(broken.assignments.values_list("state", flat=True)) == {State.ALLOCATED}
     assert Budget.objects.get(pk=broken.pk).held_cents == 3 * PRICE
 

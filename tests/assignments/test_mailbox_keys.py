@@ -262,6 +262,7 @@ def test_a_batch_that_fails_stops_no_other_and_is_named(monkeypatch: pytest.Monk
     result = rekey()
     assert (result.assignments, len(result.failed)) == (1, 1)
     assert ALICE not in str(result.failed)
+    assert str(broken.budget.uuid) in str(result.failed)
     assert [one.mailbox_key for one in reloaded(broken, other)] == [None, learner_key(BOB)]
 
 

@@ -274,5 +274,6 @@ def test_what_cannot_be_forgotten_yet_makes_the_command_fail_and_say_why(folder:
 
 @pytest.mark.django_db
 def test_what_is_no_address_is_refused_in_a_sentence() -> None:
-    with pytest.raises(CommandError, match="Enter a valid email address"):
+    with pytest.raises(CommandError, match="Enter a valid email address") as refused:
         run("forget_learner", "alice", "--yes")
+    assert refused.value.returncode == 2

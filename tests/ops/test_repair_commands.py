@@ -83,6 +83,19 @@ def test_what_failed_by_a_cause_is_retried(budget: Budget) -> None:
     assert retries() == {ALICE: Status.PENDING, BOB: Status.PENDING}
 
 
+def test_what_is_too_late_to_repeat_is_refused_with_the_command_that_skips_it(
+    budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rejected = LearnerContentAssignmentAction.objects.filter(error_code="address_rejected")
+    rejected.update(action_type=ActionType.REMINDED)
+    monkeypatch.setattr(timezone, "now", lambda: NOW + timedelta(days=90))  # past the deadline
+    said = run("retry_failed", "--cause", "address_rejected", "--confirm", "1")
+    assert said == (
+        "0 retried. Refused: 1 too_late_to_repeat; --json names them. What is too late to repeat can only be "
+        "skipped: `bursary skip_failed`."
+    )
+
+
 def test_another_number_than_the_confirmed_one_changes_nothing(budget: Budget) -> None:
     with pytest.raises(CommandError, match="about 3 assignments now, instead of 2"):
         run("retry_failed", "--confirm", "2")

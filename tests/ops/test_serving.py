@@ -51,10 +51,14 @@ def test_a_port_that_is_in_use_is_refused_with_a_hint(taken: int) -> None:
         serving.listen(f"127.0.0.1:{taken}")
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("bind", ["8000", "127.0.0.1:", "127.0.0.1:http", ":8000", "127.0.0.1:70000"])
 def test_an_address_that_is_none_is_refused_with_an_example(bind: str) -> None:
     with pytest.raises(serving.CannotListen, match=r"such as 127\.0\.0\.1:8000"):
         serving.listen(bind)
+    with pytest.raises(CommandError) as refused:
+        call_command("serve", bind=bind)
+    assert refused.value.returncode == 2
 
 
 def test_the_port_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

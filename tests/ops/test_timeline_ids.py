@@ -14,10 +14,16 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from bursary.assignments import redemption
+from bursary.assignments import expiry, redemption
 from bursary.assignments.choices import ActionType
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
-from bursary.ops import timeline_ids
+from bursary.budgets import ledger
+from bursary.budgets.ledger import LedgerError
+from bursary.events import inbox
+from bursary.events.models import EventKind, EventSource
+from bursary.lib.leases import NOT_BEFORE
+from bursary.ops import scheduler, timeline_ids
+from bursary.replica.models import CatalogListing
 from tests.smtp import MailServer
 from tests.world import (
     ALICE,
@@ -120,3 +126,66 @@ def test_what_means_nothing_is_said_to_be_unknown(text: str) -> None:
     given_assignment()
     with pytest.raises(CommandError, match="There is no assignment"):
         call_command("timeline", text)
+
+
+@pytest.mark.on_every_engine
+def test_a_failed_batch_is_logged_with_a_uuid_that_lists_the_budgets_assignments_latest_action_first(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = given_budget()
+    earlier, latest = (given_assignment(budget=budget, address=address) for address in (ALICE, BOB))
+    given_assignment(content=given_content("other+1"), budget=given_budget())
+    LearnerContentAssignment.objects.filter(pk=earlier.pk).update(recent_action_at=NOW - timedelta(hours=1))
+
+    def refuse(*_args: Any, **_more: Any) -> None:
+        raise LedgerError("The books do not agree.")
+
+    monkeypatch.setattr(ledger, "release", refuse)
+    with caplog.at_level(logging.WARNING):
+        expiry.expire_due(now=NOW + timedelta(days=400))
+    named = re.findall(r"in budget (\S+) failed", caplog.text)
+    assert str(budget.uuid) in named
+    listed = shown(budget.uuid)
+    assert [row["uuid"] for row in listed["assignments"]] == [str(latest.uuid), str(earlier.uuid)]
+
+
+def given_event(event_id: str, kind: EventKind, **payload: object) -> None:
+    inbox.receive(event_id, source=EventSource.WEBHOOK, kind=kind, payload=payload, now=NOW)
+
+
+@pytest.mark.on_every_engine
+def test_an_event_means_the_assignment_of_its_money_or_its_mail() -> None:
+    assignment = given_assignment()
+    given_assignment(address=BOB)
+    deliver()
+    redemption.begin(assignment, now=NOW)
+    deliver()
+    assignment.refresh_from_db()
+    linked = action_of(assignment, ActionType.LEARNER_LINKED)
+    notified = action_of(assignment, ActionType.NOTIFIED)
+    given_event("msg_1", EventKind.TRANSACTION_REVERSED, transaction_uuid=str(assignment.transaction_uuid))
+    given_event("msg_2", EventKind.MAIL_REPORTED, mail=str(notified.uuid), provider_ref="")
+    given_event("msg_3", EventKind.MAIL_REPORTED, mail="", provider_ref=linked.provider_ref)
+    uuid = "1c2ab0b1-37bb-4d35-9d3d-f6c1b8e1a1ff"  # a sender may choose one
+    given_event(uuid, EventKind.MAIL_REPORTED, mail=str(notified.uuid), provider_ref="")
+    for text in ("msg_1", "msg_2", "msg_3", uuid):
+        assert shown(text)["assignment"]["uuid"] == str(assignment.uuid), text
+
+
+@pytest.mark.on_every_engine
+def test_an_id_without_a_timeline_is_answered_with_the_command_for_it() -> None:
+    budget, catalog = given_budget(), UUID(int=7)
+    CatalogListing.objects.create(catalog_uuid=catalog, due_at=NOW, early=NOT_BEFORE)
+    scheduler.prepare(scheduler.TASKS, now=NOW)
+    given_event("msg_1", EventKind.CONTENT_CHANGED, content_keys=["edX+DemoX"])
+    inbox.set_aside("stream/1-0", source=EventSource.BUS, error="It has no key.", now=NOW)
+    for text, answer in {
+        "msg_1": "`bursary explain_content KEY` answers for its content: edX\\+DemoX",
+        "stream/1-0": "This is an event, unreadable: unreadable. It has no key.",
+        "expire": "This is a scheduled task: `bursary status`",
+        f"catalog={catalog}": f"`bursary refresh_content --catalog {catalog}`",
+        str(budget.uuid): "This is a budget, and nothing has been assigned from it.",
+        "user=5": "Users and accounts are in the admin, by number.",
+    }.items():
+        with pytest.raises(CommandError, match=answer):
+            call_command("timeline", text)

@@ -24,7 +24,7 @@ class Command(OperatorCommand):
         try:
             known, sentence = erasure_runs.preview(address)
         except BadAddresses as bad:
-            raise CommandError(f"Enter a valid email address. {bad.errors[0]}") from bad
+            raise CommandError(f"Enter a valid email address. {bad.errors[0]}", returncode=2) from bad
         if dry_run:
             return self.answer({"dry_run": True, **known}, sentence)
         if not yes:
@@ -54,5 +54,5 @@ def _text(done: dict[str, Any]) -> str:
         f"cancelled; {mails}, {links} and {counted_in_words(done['accounts_anonymised'], 'account')}."
     ]
     lines += [f"Not yet {one['assignment']}: {one['detail']} {one['next_step']}" for one in done["not_yet"]]
-    lines += [f"Budget {pk} failed: {error}" for pk, error in done["failed_budgets"].items()]
+    lines += [f"Budget {uuid} failed: {error}" for uuid, error in done["failed_budgets"].items()]
     return "\n".join(lines)

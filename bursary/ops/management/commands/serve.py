@@ -24,6 +24,8 @@ class Command(OperatorCommand):
     def run(self, *, bind: str, workers: int, access_log: bool, **_options: Any) -> None:
         try:
             listener = serving.listen(bind or serving.default_bind())
+        except serving.NotAnAddress as why:
+            raise CommandError(str(why), returncode=2) from why
         except serving.CannotListen as why:
             raise CommandError(str(why)) from why
         address = serving.address_of(listener)
