@@ -85,20 +85,21 @@ def _dates(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[date
 
     Once that run has started, those of the run that an open assignment can be joined by: of several runs, of
     the next to start, and none where all have started, for each has dates of its own. Where none can be
-    joined, again those of the displayed content.
+    joined, again those of the displayed content. An accepted assignment keeps those of when it was accepted.
     """
     shown, starts_at = assignment.shown_content, start(assignment)
-    if shown is None or shown.content_type != ContentType.COURSE or (starts_at or now) > now:
+    at = assignment.accepted_at if assignment.state == State.ACCEPTED else now
+    if at is None or shown is None or shown.content_type != ContentType.COURSE or (starts_at or at) > at:
         return starts_at, shown.end_date if shown else None
     runs = shown.runs if isinstance(shown, UpstreamContent) else vars(assignment)["_runs"]
-    if not runs or assignment.state != State.ALLOCATED:
+    if assignment.state not in (State.ALLOCATED, State.ACCEPTED):
         return starts_at, shown.end_date
-    joinable = [run for run in runs if run.refusal(now=now, before=assignment.expires_at) is None]
+    joinable = [run for run in runs if run.refusal(now=at, before=assignment.expires_at) is None]
     if not joinable:
         return starts_at, shown.end_date
     if len(joinable) == 1:
         return joinable[0].start, joinable[0].end
-    dated = [(run.start, run.end) for run in joinable if run.start and run.start > now]
+    dated = [(run.start, run.end) for run in joinable if run.start and run.start > at]
     return min(dated, key=lambda dates: dates[0], default=(None, None))
 
 

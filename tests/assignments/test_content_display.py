@@ -20,10 +20,10 @@ def read(**columns: Any) -> About:
     return read_of(given_assignment(content=given_content(links=links, **columns)))
 
 
-def read_of(assignment: LearnerContentAssignment) -> About:
+def read_of(assignment: LearnerContentAssignment, *, now: datetime = NOW) -> About:
     assignment = LearnerContentAssignment.objects.select_related("budget", "content").get(pk=assignment.pk)
-    attach_content([assignment], now=NOW)
-    return about(assignment, now=NOW)
+    attach_content([assignment], now=now)
+    return about(assignment, now=now)
 
 
 def test_it_has_description_length_dates_pace_and_page() -> None:
@@ -127,5 +127,15 @@ def test_what_is_accepted_keeps_the_dates_that_were_shown() -> None:
     course = given_started()
     given_run(course, f"course-v1:{course.content_key}+R2", start_date=SOON)
     assignment = given_assignment(content=course)
-    LearnerContentAssignment.objects.update(state="accepted")
+    before = read_of(assignment)
+    LearnerContentAssignment.objects.update(state="accepted", accepted_at=NOW)
+
+    assert read_of(assignment, now=SOON + timedelta(days=9)).starts_at == before.starts_at == SOON
+
+
+def test_what_has_ended_has_the_dates_of_the_course() -> None:
+    course = given_started()
+    given_run(course, f"course-v1:{course.content_key}+R2", start_date=SOON)
+    assignment = given_assignment(content=course)
+    LearnerContentAssignment.objects.update(state="cancelled")
     assert read_of(assignment).starts_at == STARTED
