@@ -20,12 +20,11 @@ expect.set_options(timeout=PATIENCE)  # not the five seconds, in which a busy ma
 
 CHEAP = (
     "--disable-gpu",
-    "--in-process-gpu",
     "--disable-extensions",
     "--disable-features=SpareRendererForSitePerProcess",
     "--renderer-process-limit=1",
 )
-"""What a browser does ahead of time, or with a graphics card that there is not: a third of its work."""
+"""What a browser does ahead of time, or with a graphics card that there is not: a quarter of its work."""
 HELD = ExitStack()
 """The browser, from the first of these tests to the last."""
 STARTED: list[Browser] = []
