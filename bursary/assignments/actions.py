@@ -165,8 +165,14 @@ def claim(
         **(_begun(now) if begun else {}),
     )
     obsolete = [action for action in claimed if not still_applies(action)]
-    superseded = {"status": Status.SUPERSEDED, "error_code": "no_longer_wanted"}
-    leases.settle(obsolete, due_at=None, now=now, finished_wins=True, **superseded)
+    leases.settle(
+        obsolete,
+        due_at=None,
+        now=now,
+        finished_wins=True,
+        status=Status.SUPERSEDED,
+        error_code="no_longer_wanted",
+    )
     return [action for action in claimed if action not in obsolete]
 
 
