@@ -165,13 +165,9 @@ def claim(
         **(_begun(now) if begun else {}),
     )
     obsolete = [action for action in claimed if not still_applies(action)]
+    why = "no_longer_wanted"
     leases.settle(
-        obsolete,
-        due_at=None,
-        now=now,
-        finished_wins=True,
-        status=Status.SUPERSEDED,
-        error_code="no_longer_wanted",
+        obsolete, due_at=None, now=now, finished_wins=True, status=Status.SUPERSEDED, error_code=why
     )
     return [action for action in claimed if action not in obsolete]
 
