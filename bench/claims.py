@@ -89,5 +89,8 @@ def raw(now: datetime) -> None:
 
 def cases(_scale: Scale) -> Iterator[Case]:
     """Yield the case of work without work."""
-    limits = "Two transactions for each action, so that what was done is known whenever a worker ends."
+    limits = (
+        "Two transactions for each action, so that what was done is known whenever a worker ends; an"
+        " assignment's state is derived from its timeline, by SQL that is longer than the floor's."
+    )
     yield Case("claim and settle", Way(ours, fill), Way(raw, fill), size=NO_OPS, limits=limits)

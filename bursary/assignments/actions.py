@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet, Value
+from django.db.models import F, QuerySet, Value
 from django.db.models.functions import Concat, Trim
 from django.dispatch import Signal
 from django.utils.translation import gettext
@@ -30,6 +30,7 @@ from bursary.assignments.outcomes import Skipped as Skipped
 from bursary.budgets.models import LedgerEntry
 from bursary.lib import inserts, leases
 from bursary.lib.locks import for_update
+from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.lib.retries import repeated_after_deadlocks
 
 requested = Signal()
@@ -164,13 +165,9 @@ def claim(
         **(_begun(now) if begun else {}),
     )
     obsolete = [action for action in claimed if not still_applies(action)]
+    why = "no_longer_wanted"
     leases.settle(
-        obsolete,
-        due_at=None,
-        now=now,
-        finished_wins=True,
-        status=Status.SUPERSEDED,
-        error_code="no_longer_wanted",
+        obsolete, due_at=None, now=now, finished_wins=True, status=Status.SUPERSEDED, error_code=why
     )
     return [action for action in claimed if action not in obsolete]
 
@@ -181,8 +178,9 @@ def begin(action: LearnerContentAssignmentAction, *, now: datetime, lease: timed
     Return False, having written nothing, if the claim was lost, or the action superseded or sent to another
     address since.
     """
-    same_address = Q(recipient=action.recipient)
-    if not leases.renew(action, now=now, lease=lease, condition=same_address, **_begun(now)):
+    same_address = {"recipient": action.recipient}
+    begun = _begun(now) | {"attempts": action.attempts + 1}  # counted under this claim alone
+    if not leases.renew(action, now=now, lease=lease, condition=same_address, **begun):
         return False
     action.status, action.attempts, action.modified = Status.RUNNING, action.attempts + 1, now
     return True
@@ -208,8 +206,7 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
     """Write how a claimed action went. Return False, having written nothing, if the claim was lost."""
     with transaction.atomic():
         # Lock order: assignment before action.
-        locked = for_update(LearnerContentAssignment.objects.filter(pk=action.assignment_id))
-        present_address = locked.values_list("learner_email", flat=True).get()
+        [present_address] = _LOCKED_ADDRESS.read(pk=action.assignment_id)
         if isinstance(outcome, Failed) and is_paid(action):
             outcome = Postponed(outcome.failure, until=now + PAID_WAIT)
         columns = outcomes.columns(action, outcome, now=now)
@@ -220,20 +217,21 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
             # The address was corrected meanwhile: an action of its own writes to the new one.
             due_at = None
             columns = {"status": Status.SUPERSEDED, "error_code": ActionType.EMAIL_CORRECTED}
-        written = leases.settle(
-            [action],
-            due_at=due_at,
-            now=now,
-            finished_wins=True,
-            modified=now,
-            **columns,
-        )
+        written = leases.settle([action], due_at=due_at, now=now, finished_wins=True, modified=now, **columns)
         if written and redeems and isinstance(outcome, Failed):
             # A redemption that finally failed spent nothing: the assignment is open, its money reserved.
             LearnerContentAssignment.objects.filter(pk=action.assignment_id).update(redeeming_since=None)
         if written and not isinstance(outcome, Postponed | NotTried):
             derived.follow_progress([action.assignment_id])
     return bool(written)
+
+
+def _locked_address() -> QuerySet[LearnerContentAssignment, str]:
+    rows = LearnerContentAssignment.objects.filter(pk=Slot("pk", LearnerContentAssignment._meta.pk))
+    return for_update(rows).values_list("learner_email", flat=True)
+
+
+_LOCKED_ADDRESS = PreparedSelect(_locked_address)
 
 
 def is_paid(action: LearnerContentAssignmentAction) -> bool:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import translation
 
 from bursary.access import contacts
@@ -105,7 +105,7 @@ def _settle(
         due_at=now + runner.wait_after(notice.attempts) if again else None,
         now=now,
         # Where more assignments came meanwhile, the mails gave too few: sent again when the lease ends.
-        condition=Q(edition=notice.edition),
+        condition={"edition": notice.edition},
         **columns,
     )
 

@@ -16,6 +16,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 from django.db import connection, models
@@ -23,7 +24,7 @@ from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.expressions import Combinable
 
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import Slot
+from bursary.lib.prepared import PreparedUpdate, Slot
 from bursary.lib.retries import in_transaction
 
 NOT_BEFORE = 0
@@ -40,6 +41,7 @@ counts as past."""
 
 
 _INSTANT, _EARLY = models.DateTimeField(), models.PositiveSmallIntegerField()
+_UNTIL, _AGAIN_EARLY = Slot("until", _INSTANT), Slot("early", _EARLY)
 
 
 class LeasedRow(models.Model):
@@ -72,6 +74,8 @@ class LeasedRow(models.Model):
 
 
 Row = TypeVar("Row", bound=LeasedRow)
+Columns = Callable[[], dict[str, object]]
+Values = Mapping[str, object]
 Due = datetime | Mapping[int, datetime] | None
 """When rows are due again: one instant, an instant for each primary key, or None for finished rows."""
 
@@ -146,17 +150,15 @@ def oldest_due(rows: QuerySet[Any], *, now: datetime) -> datetime | None:
 
 
 def renew(
-    row: LeasedRow, *, now: datetime, lease: timedelta, condition: Q | None = None, **columns: object
+    row: LeasedRow, *, now: datetime, lease: timedelta, condition: Values | None = None, **columns: object
 ) -> bool:
     """Extend the lease of a claimed row to `now + lease`; return False if the claim was lost.
 
-    What was scheduled under the lease stays scheduled. `condition` is a further one of the model's own, and
-    `columns` are written with it.
+    What was scheduled under the lease stays scheduled. `condition` has values that further columns
+    must have; `columns` are written with the lease.
     """
     until = now + min(lease, MAX_DELAY)
-    kept = When(_scheduled_meanwhile(), then=F("due_at"))
-    mine = _own(row).filter(condition or Q())
-    return bool(mine.update(**columns, due_at=Case(kept, default=Value(until)), lease_until=until))
+    return bool(_update_one(row, _renewed, condition or {}, columns, until=until))
 
 
 def give_back(rows: Iterable[LeasedRow]) -> int:
@@ -241,35 +243,30 @@ def settle(
     due_at: Due,
     now: datetime,
     finished_wins: bool = False,
-    condition: Q | None = None,
+    condition: Values | None = None,
     **columns: object,
 ) -> int:
     """Write how claimed rows went and free them; return how many, 0 where the claims were lost.
 
     `due_at` says when each is due again. A row that was scheduled under the lease keeps that earlier instant,
-    unless it is finished and `finished_wins`. `condition` is a further one of the model's own.
+    unless it is finished and `finished_wins`. `condition` has values that further columns must have.
     """
     if not rows:
         return 0
-    mine = _own(*rows).filter(condition or Q())
-    written: dict[str, object] = {"early": None, "due_at": None}
-    if due_at is not None or not finished_wins:
-        scheduled, longest = _scheduled_meanwhile(), now + MAX_DELAY
-        again: Combinable
-        if isinstance(due_at, Mapping):
-            again = Case(*(When(pk=row.pk, then=Value(min(due_at[row.pk], longest))) for row in rows))
-        else:
-            again = Value(due_at and min(due_at, longest))
-        written = {
-            "early": Case(
-                When(scheduled, then=Value(NOT_BEFORE)),
-                default=Value(None if due_at is None else NOT_BEFORE),
-            ),
-            "due_at": Case(When(scheduled, then=F("due_at")), default=again),
-        }
-    # MariaDB assigns from left to right: the lease's end, with which the others compare, goes last.
-    written |= {**columns, "lease_until": None}
-    return mine.update(**written) if len(rows) == 1 else _locked_update(mine, **written)
+    longest = now + MAX_DELAY
+    if len(rows) == 1:
+        at = due_at[rows[0].pk] if isinstance(due_at, Mapping) else due_at
+        lease = _finished if at is None and finished_wins else _freed
+        given = {"until": at and min(at, longest), "early": None if at is None else NOT_BEFORE}
+        return _update_one(rows[0], lease, condition or {}, columns, **given)
+    again: Combinable
+    if isinstance(due_at, Mapping):
+        again = Case(*(When(pk=row.pk, then=Value(min(due_at[row.pk], longest))) for row in rows))
+    else:
+        again = Value(due_at and min(due_at, longest))
+    early = Value(None if due_at is None else NOT_BEFORE)
+    written = _finished() if due_at is None and finished_wins else _freed(again, early)
+    return _locked_update(_own(*rows).filter(**condition or {}), **columns, **written)
 
 
 def discard(row: LeasedRow) -> bool:
@@ -338,6 +335,54 @@ def _own(*rows: LeasedRow) -> QuerySet[Any]:
     for fence, claimed in pks.items():
         claims |= Q(fence=fence, pk__in=claimed)
     return type(rows[0])._default_manager.filter(claims, lease_until__isnull=False)
+
+
+def _renewed() -> dict[str, object]:
+    kept = When(_scheduled_meanwhile(), then=F("due_at"))
+    return {"due_at": Case(kept, default=_UNTIL), "lease_until": _UNTIL}
+
+
+def _freed(due_at: Combinable = _UNTIL, early: Combinable = _AGAIN_EARLY) -> dict[str, object]:
+    scheduled = _scheduled_meanwhile()
+    # MariaDB assigns from left to right: the lease's end, with which the others compare, goes last.
+    return {
+        "early": Case(When(scheduled, then=Value(NOT_BEFORE)), default=early, output_field=_EARLY),
+        "due_at": Case(When(scheduled, then=F("due_at")), default=due_at),
+        "lease_until": None,
+    }
+
+
+def _finished() -> dict[str, object]:
+    return {"early": None, "due_at": None, "lease_until": None}
+
+
+def _update_one(row: LeasedRow, lease: Columns, condition: Values, columns: Values, **given: object) -> int:
+    """Update a row and its lease, as long as this claim of it holds, by SQL that is built once.
+
+    It is kept for the names of the columns, and for what is an expression.
+    """
+    expressions = tuple((name, one) for name, one in columns.items() if isinstance(one, Combinable))
+    prepared = _prepared(type(row), lease, tuple(condition), tuple(columns), expressions)
+    had = {f"{name} before": value for name, value in condition.items()}
+    return prepared.run(pk=row.pk, fence=row.fence, **had, **columns, **given)
+
+
+@lru_cache(maxsize=256)
+def _prepared(
+    model: type[LeasedRow],
+    lease: Columns,
+    condition: tuple[str, ...],
+    columns: tuple[str, ...],
+    expressions: tuple[tuple[str, Combinable], ...],
+) -> PreparedUpdate:
+    field = model._meta.get_field
+    mine = {name: Slot(f"{name} before", field(name)) for name in condition}
+    mine |= {"pk": Slot("pk", model._meta.pk), "fence": Slot("fence", field("fence"))}
+    written = {name: Slot(name, field(name)) for name in columns} | dict(expressions)
+    return PreparedUpdate(
+        lambda: model._default_manager.filter(lease_until__isnull=False, **mine),
+        lambda: written | lease(),
+    )
 
 
 def _locked_update(rows: QuerySet[Any], **columns: object) -> int:

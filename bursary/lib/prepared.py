@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from django.db import connection, connections
-from django.db.models import Expression, Model, QuerySet
+from django.db.models import Expression, JSONField, Model, QuerySet
 from django.db.models.base import ModelState
 from django.db.models.sql import UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
@@ -120,6 +120,8 @@ def _filled(
 
 def _filling(slot: Slot, given: Any, database: Any) -> tuple[list[Any], str]:
     """Return the values of a slot, and what is written in the place of its placeholder, if anything."""
+    if isinstance(slot.output_field, JSONField):  # a list or a mapping is one value
+        return _adapted(slot, [given], database), ""
     if isinstance(given, Mapping):
         return _by_pk(slot, given, database)
     if isinstance(given, list | tuple | set | frozenset):
@@ -151,9 +153,9 @@ def _by_pk(slot: Slot, given: Mapping[Any, Iterable[int]], database: Any) -> tup
 
 
 def _adapted(slot: Slot, values: Iterable[Any], database: Any) -> list[Any]:
-    """Return values as the slot's field gives them to this database."""
+    """Return values as the slot's field gives them to this database. None is NULL, of JSON too."""
     prepare = slot.output_field.get_db_prep_value
-    return [value if type(value) is int else prepare(value, database) for value in values]
+    return [value if value is None or type(value) is int else prepare(value, database) for value in values]
 
 
 def _without_constructors(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,13 +188,17 @@ class PreparedUpdate:
         self._rows, self._columns = rows, columns
         self._built: dict[str, tuple[str, list[Any]]] = {}
 
-    def run(self, **given: Any) -> None:
-        """Update the rows, with these values in the slots, in the caller's transaction. One statement."""
+    def run(self, **given: Any) -> int:
+        """Update the rows, with these values in the slots, in the caller's transaction; return their number.
+
+        One statement.
+        """
         if connection.vendor not in self._built:
             self._built[connection.vendor] = self._build()
         statement = _filled(*self._built[connection.vendor], given, connections[connection.alias])
         with connection.cursor() as cursor:
             cursor.execute(*statement)
+            return int(cursor.rowcount)
 
     def _build(self) -> tuple[str, list[Any]]:
         query = cast(UpdateQuery, self._rows().query.chain(UpdateQuery))

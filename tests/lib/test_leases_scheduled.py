@@ -116,9 +116,9 @@ def test_a_lease_is_renewed_with_further_columns_while_a_condition_of_the_models
     row = given("one")
     [claimed] = claim()
     later: dict[str, Any] = {"now": NOW + MINUTE, "lease": LEASE, "last_error": "Begun."}
-    assert not leases.renew(claimed, condition=Q(attempts=7), **later)
+    assert not leases.renew(claimed, condition={"attempts": 7}, **later)
     assert (columns_of(row)[0], stored(row).last_error) == (NOW + LEASE, "")
-    assert leases.renew(claimed, condition=Q(attempts=0), **later)
+    assert leases.renew(claimed, condition={"attempts": 0}, **later)
     assert columns_of(row) == (NOW + MINUTE + LEASE, NOT_BEFORE, NOW + MINUTE + LEASE, 1)
     assert stored(row).last_error == "Begun."
 

@@ -126,9 +126,24 @@ def test_an_update_writes_each_row_its_value_and_leaves_the_others(
         with subtests.test(pks=pks, emails=emails):
             LearnerLink.objects.bulk_update(rows, ["learner_email", "mailbox_key"])
             with django_assert_num_queries(1):
-                prepared.run(pks=pks, emails=emails, created=NOW)
+                found_rows = prepared.run(pks=pks, emails=emails, created=NOW)
+            assert found_rows == len(set(pks) - {fourth, late})  # also where nothing changes
             found = {one.pk: (one.learner_email, one.mailbox_key) for one in LearnerLink.objects.all()}
             assert found == as_they_were | {pk: (email, "%s") for pk, email in written.items()}
+
+
+def test_a_list_or_mapping_is_one_value_of_a_column_of_json(subtests: pytest.Subtests) -> None:
+    content = given_content()
+    prepared = PreparedUpdate(
+        lambda: ContentMetadata.objects.filter(pk=slot("pk", ContentMetadata, "id")),
+        lambda: {"partners": slot("partners", ContentMetadata, "partners")},
+    )
+    for partners in ([], [{"name": "%s"}], {"name": ["Riverside"]}):
+        with subtests.test(partners=partners):
+            assert prepared.run(pk=content.pk, partners=partners) == 1
+            content.refresh_from_db()
+            assert content.partners == partners
+    assert prepared.run(pk=0, partners=[]) == 0
 
 
 def test_rows_are_locked_as_by_the_query_set() -> None:
