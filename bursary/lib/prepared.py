@@ -11,7 +11,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.db.models import Expression, JSONField, Model, QuerySet
 from django.db.models.base import ModelState
 from django.db.models.sql import UpdateQuery
@@ -196,7 +196,7 @@ class PreparedUpdate:
         if connection.vendor not in self._built:
             self._built[connection.vendor] = self._build()
         statement = _filled(*self._built[connection.vendor], given, connections[connection.alias])
-        with connection.cursor() as cursor:
+        with transaction.mark_for_rollback_on_error(using=connection.alias), connection.cursor() as cursor:
             cursor.execute(*statement)
             return int(cursor.rowcount)
 
