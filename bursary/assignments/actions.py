@@ -157,17 +157,16 @@ def claim(
     rows = LearnerContentAssignmentAction.objects.select_related(
         "assignment__budget__customer", "assignment__content"
     ).defer("assignment__content__payload")
-    claimed = leases.claim(
-        rows if pks is None else rows.filter(pk__in=pks),
-        now=now,
-        lease=lease,
-        limit=limit,
-        **(_begun(now) if begun else {}),
-    )
+    of_these, columns = rows if pks is None else rows.filter(pk__in=pks), _begun(now) if begun else {}
+    claimed = leases.claim(of_these, now=now, lease=lease, limit=limit, **columns)
     obsolete = [action for action in claimed if not still_applies(action)]
-    why = "no_longer_wanted"
     leases.settle(
-        obsolete, due_at=None, now=now, finished_wins=True, status=Status.SUPERSEDED, error_code=why
+        obsolete,
+        due_at=None,
+        now=now,
+        finished_wins=True,
+        status=Status.SUPERSEDED,
+        error_code="no_longer_wanted",
     )
     return [action for action in claimed if action not in obsolete]
 
@@ -226,12 +225,11 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
     return bool(written)
 
 
-def _locked_address() -> QuerySet[LearnerContentAssignment, str]:
-    rows = LearnerContentAssignment.objects.filter(pk=Slot("pk", LearnerContentAssignment._meta.pk))
-    return for_update(rows).values_list("learner_email", flat=True)
-
-
-_LOCKED_ADDRESS = PreparedSelect(_locked_address)
+_LOCKED_ADDRESS = PreparedSelect(
+    lambda: for_update(
+        LearnerContentAssignment.objects.filter(pk=Slot("pk", LearnerContentAssignment._meta.pk))
+    ).values_list("learner_email", flat=True)
+)
 
 
 def is_paid(action: LearnerContentAssignmentAction) -> bool:

@@ -3,7 +3,7 @@
 SQLite locks its whole file, so what is asserted is that each row is read FOR UPDATE inside a transaction.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -28,6 +28,7 @@ from bursary.assignments.declining import decline
 from bursary.assignments.expiry import expire_due
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import LedgerEntry
+from bursary.lib import prepared
 from tests.world import ALICE, BOB, NOW, PRICE, allocate, given_assignment, given_user
 
 pytestmark = pytest.mark.django_db
@@ -40,15 +41,24 @@ MONEY = ["Account", "Budget"]
 def locked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the models with locked rows, each once, in the order in which that was done first."""
     models: list[str] = []
-    fetch = QuerySet._fetch_all
+    fetch, read = QuerySet._fetch_all, prepared._Select.read
 
-    def noted(rows: QuerySet[Any]) -> None:
-        if rows._result_cache is None and rows.query.select_for_update and connection.in_atomic_block:
+    def note(rows: QuerySet[Any]) -> None:
+        if rows.query.select_for_update and connection.in_atomic_block:
             name = rows.model.__name__
             models.extend([name] if name not in models else [])
+
+    def noted(rows: QuerySet[Any]) -> None:
+        if rows._result_cache is None:
+            note(rows)
         fetch(rows)
 
+    def noted_prepared(select: prepared._Select, given: Mapping[str, Any]) -> list[Any]:
+        note(select._rows)
+        return read(select, given)
+
     monkeypatch.setattr(QuerySet, "_fetch_all", noted)
+    monkeypatch.setattr(prepared._Select, "read", noted_prepared)
     return models
 
 

@@ -63,7 +63,7 @@ def page(client: Client, row: LearnerContentAssignment) -> str:
 def test_a_failure_has_the_remedies_that_fit_it(failed: LearnerContentAssignment, client: Client) -> None:
     shown = page(client, failed)
 
-    entry = shown.partition('class="timeline"')[2].partition('<li class="failed">')[2].partition("</li>")[0]
+    entry = shown.partition('class="timeline"')[2].partition('class="failed">')[2].partition("</li>")[0]
     assert f'btn-primary" href="{at("correct-address", failed)}">Correct the address' in entry
     retry = f'action="{at("retry-action", failed)}"'
     assert retry not in entry  # to the same address, it would fail again
