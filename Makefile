@@ -27,12 +27,17 @@ run: .venv/.run  ## Start Bursary with demonstration data on http://127.0.0.1:80
 
 DATABASES ?= sqlite postgres
 
-# More workers than cores: a test that waits leaves its core to another.
-test: .venv/.dev  ## Run every test on SQLite, and beside them on PostgreSQL those that depend on the engine (ARGS=… for pytest)
-	@$(BIN)/python scripts/run_tests.py $(DATABASES) -- $(ARGS)
+# More workers than cores: a test that waits for a time-out leaves its core to another.
+test: .venv/.dev  ## Run every test on SQLite, then those that depend on the engine on PostgreSQL (ARGS=… for pytest)
+	@failed=; for database in $(DATABASES); do \
+		echo "== Tests on $$database"; \
+		BURSARY_TEST_DB=$$database $(BIN)/python -m pytest -n 3 --durations 10 --durations-min 3 $(ARGS) || failed="$$failed $$database"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "Tests failed on:$$failed" >&2; exit 1; fi
 
 test-mariadb: .venv/.dev  ## Run the tests that depend on the engine on MariaDB (Debian: apt-get install mariadb-server)
-	@$(BIN)/python scripts/run_tests.py mariadb -- $(ARGS)
+	@echo "== Tests on mariadb"
+	@BURSARY_TEST_DB=mariadb $(BIN)/python -m pytest -n 3 --durations 10 --durations-min 3 $(ARGS)
 
 package: .venv/.dev  ## Build the package, install it in a folder from a package index, and run the demonstration from it
 	BURSARY_TEST_PACKAGE=1 $(BIN)/python -m pytest -n0 $(ARGS) tests/ops/test_distribution.py
