@@ -131,9 +131,13 @@ def _postgres(folder: Path) -> tuple[str, Callable[[], None]]:
 
 
 def _mariadb(folder: Path) -> tuple[str, Callable[[], None]]:
+    import pymysql  # noqa: PLC0415  # for this engine alone
+
     from tests import mariadb  # noqa: PLC0415  # for this engine alone
 
     server = mariadb.MariaDB(folder / "mariadb")
+    with pymysql.connect(unix_socket=str(server.socket), user="root") as connection:
+        connection.cursor().execute("CREATE DATABASE bench CHARACTER SET utf8mb4")
     return server.url("bench"), server.throw_away
 
 
