@@ -22,7 +22,7 @@ from pytest_django import Settings
 from bursary.access.models import Role
 from bursary.assignments import signed_links, unsubscribing
 from bursary.assignments.models import LearnerContentAssignmentAction
-from tests.flows.organisations import OTHER, RESTRICTED, Organisation, Scene, two_organisations
+from tests.flows.organisations import CENTS, OTHER, RESTRICTED, Organisation, Scene, two_organisations
 from tests.replica.serving import ALLOWED, MOVE, ONLY, ORDINARY, PRIV, PRIVATE_RUN, PUBLIC_RUN
 from tests.world import given_api_key, given_customer, given_user
 
@@ -77,13 +77,13 @@ def allocations(one: Organisation) -> list[Body]:
     """Return the bodies that allocate each key at several prices, to a learner each."""
     return [
         {"content_key": key, "content_price_cents": cents, "learner_emails": [f"{number}@{one.host}"]}
-        for number, (key, cents) in enumerate(itertools.product(KEYS, (5000, 7500)))
+        for number, (key, cents) in enumerate(itertools.product(KEYS, (5000, CENTS)))
     ]
 
 
 def forms(one: Organisation) -> list[Body]:
     """Return the forms that assign each key, at both prices, and that search for it with it chosen."""
-    prices = itertools.cycle((5000, 7500))
+    prices = itertools.cycle((5000, CENTS))
     return [
         {"course": f"{cents} {key}", "addresses": f"typed@{one.host}", "q": key, button: "yes"}
         for (key, button), cents in zip(
