@@ -201,6 +201,27 @@ def too_late(now: datetime) -> Q:
     return Q(started, action_type=ActionType.NUDGED) | Q(past, action_type__in=_ENDING)
 
 
+def expected_refusals(rows: QuerySet[LearnerContentAssignment], *, late: Q | None = None) -> dict[str, int]:
+    """Return of how many of these nothing can be repaired, by the RepairRefusal. Two queries.
+
+    Failed work that is `late` cannot be.
+    """
+    by_others = ~Q(action_type=ActionType.REDEEMED)
+    in_time = by_others & ~late if late else by_others
+    failed = to_repair().filter(assignment__in=rows.order_by().values("pk")).order_by()
+    found = failed.aggregate(
+        any=Count("assignment", distinct=True),
+        by_others=Count("assignment", distinct=True, filter=by_others),
+        in_time=Count("assignment", distinct=True, filter=in_time),
+    )
+    counted: dict[str, int] = {
+        RepairRefusal.TOO_LATE: found["by_others"] - found["in_time"],
+        RepairRefusal.ONLY_BY_LEARNER: found["any"] - found["by_others"],
+        RepairRefusal.NOTHING_FAILED: rows.order_by().count() - found["any"],
+    }
+    return {why: count for why, count in counted.items() if count}
+
+
 @dataclass
 class RepairResult:
     """The assignments of which failed work was repaired, and the others with the reason."""

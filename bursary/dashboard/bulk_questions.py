@@ -129,6 +129,12 @@ def to_be_reminded(rows: QuerySet[LearnerContentAssignment], now: datetime) -> i
     return waiting.exclude(pk__in=mails.values("assignment")).count()
 
 
+def ended(rows: QuerySet[LearnerContentAssignment]) -> dict[str, int]:
+    """Return how many of these are not open any more, by their state. One query."""
+    not_open = rows.exclude(state=State.ALLOCATED).order_by()
+    return dict(not_open.values_list("state").annotate(count=Count("pk")).order_by("-count", "state"))
+
+
 def failures_in_words(rows: QuerySet[LearnerContentAssignment]) -> list[str]:
     """Return what failed of these and why, the most frequent first, a sentence each. One query."""
     failed = failures.to_repair().filter(assignment__in=rows.order_by().values("pk")).order_by()

@@ -3,6 +3,7 @@
 What a step hands to the next one is signed: a form cannot make up how much was done, nor skip the question.
 """
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -14,6 +15,7 @@ from django.urls import reverse
 from django.utils.formats import date_format
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from bursary.access.models import User
 from bursary.assignments.extension import Span
@@ -131,11 +133,31 @@ class BulkSteps:
         return self.verb.caution(self.rows, self.now)
 
     @cached_property
+    def refusals(self) -> Mapping[str, int]:
+        """How many assignments it would be refused for, by the reason. Two queries at most."""
+        return self.verb.refusals(self.rows, self.now)
+
+    @property
+    def left_out(self) -> str:
+        """How many of them it would leave as they are; empty for none."""
+        if not (count := sum(self.refusals.values())):
+            return ""
+        if count == self.count:
+            return ngettext("It is left as it is:", "All of them are left as they are:", count)
+        text = ngettext("One of them is left as it is:", "%(count)s of them are left as they are:", count)
+        return text % {"count": f"{count:,}"}
+
+    @property
+    def why_left_out(self) -> list[str]:
+        """Why they are left as they are, and how many for each reason; a sentence each."""
+        return [f"{bulk_work.REFUSALS[why]} ({count:,})" for why, count in self.refusals.items()]
+
+    @cached_property
     def ready(self) -> int:
-        """The number of assignments that it is done to, if nothing changes meanwhile. One query at most."""
+        """The number of assignments that it is done to, if nothing changes meanwhile. Two queries at most."""
         if self.verb.ready:
             return self.verb.ready(self.rows, self.now)
-        return self.count if self.everything else self.rows.filter(self.verb.applies).order_by().count()
+        return self.count - sum(self.refusals.values())
 
     @property
     def numbers(self) -> str:

@@ -129,7 +129,11 @@ class Verb:
     caution: Callable[[QuerySet[LearnerContentAssignment], datetime], str] = lambda _rows, _now: ""
     """What is to be considered before it is done to these; empty for nothing."""
     ready: Callable[[QuerySet[LearnerContentAssignment], datetime], int] | None = None
-    """The number of these that it is done to, if it is not that to which it applies. One query."""
+    """The number of these that it is done to, if it is not that of those without a refusal. One query."""
+    refusals: Callable[[QuerySet[LearnerContentAssignment], datetime], Mapping[str, int]] = (
+        lambda rows, _now: bulk_questions.ended(rows)
+    )
+    """How many of these it would be refused for, by the reason: one of `REFUSALS`. Two queries at most."""
 
     def title(self, result: BatchResult, *, count: int) -> str:
         """Return what has happened to `count` assignments, as a page's title."""
@@ -242,6 +246,7 @@ VERBS: Mapping[str, Verb] = {
             Q(failures.with_failures()),
             _retry,
             caution=bulk_questions.old_failures,
+            refusals=lambda rows, now: failures.expected_refusals(rows, late=failures.too_late(now)),
         ),
         Verb(
             "extend",
@@ -284,6 +289,7 @@ VERBS: Mapping[str, Verb] = {
             Q(failures.with_failures()),
             _skip,
             asks="reason",
+            refusals=lambda rows, _now: failures.expected_refusals(rows),
         ),
     )
 }

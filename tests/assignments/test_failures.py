@@ -1,5 +1,6 @@
 """Failed work: what there is of it, and its repair by a retry or by skipping it."""
 
+from collections import Counter
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
@@ -157,6 +158,34 @@ def test_only_the_named_type_or_cause_is_retried() -> None:
 
     assert done.repaired == [assignment.uuid]
     assert failures.causes([assignment.budget]) == {"address_rejected": 1}
+
+
+@pytest.mark.on_every_engine
+def test_the_refusals_that_are_expected_are_those_of_the_repair() -> None:
+    budget, late = given_budget(), NOW + 90 * DAY
+    given_assignment(budget, address="all-is-well@people.example")
+    reminded, redeeming = given_assignment(budget), given_assignment(budget, address=BOB)
+    mail_and_reminder = given_assignment(budget, given_content(), address="both@people.example")
+    fail(mail_and_reminder)
+    for one in (mail_and_reminder, reminded):
+        actions.request([one], [ActionType.REMINDED], now=NOW)
+        fail(one, ActionType.REMINDED)
+    actions.request([redeeming], [ActionType.REDEEMED], now=NOW)
+    fail(redeeming, ActionType.REDEEMED, cause="ledger_refused", reason=ErrorReason.ENROLLMENT_ERROR)
+    rows = LearnerContentAssignment.objects.filter(budget=budget)
+    uuids = [one.uuid for one in rows]
+    by_skipping = failures.expected_refusals(rows)
+    by_retrying = failures.expected_refusals(rows, late=failures.too_late(late))
+
+    retried = failures.retry(budget, uuids=uuids, now=late)
+    assert by_retrying == Counter(retried.refused.values())
+    assert by_retrying == {
+        RepairRefusal.TOO_LATE: 1,
+        RepairRefusal.ONLY_BY_LEARNER: 1,
+        RepairRefusal.NOTHING_FAILED: 1,
+    }
+    assert by_skipping == {RepairRefusal.ONLY_BY_LEARNER: 1, RepairRefusal.NOTHING_FAILED: 1}
+    assert failures.expected_refusals(rows.filter(pk=reminded.pk)) == {}
 
 
 @pytest.mark.on_every_engine

@@ -31,6 +31,16 @@ from tests.dashboard.bulk.forms import (
 pytestmark = pytest.mark.django_db
 
 
+def given_failed_reminder(assignment: LearnerContentAssignment) -> None:
+    """Let a reminder of the assignment be refused for good."""
+    now = world.NOW + timedelta(hours=1)
+    reminders_of.remind(assignment.budget, uuids=[assignment.uuid], now=now)
+    reminded = world.action_of(assignment, ActionType.REMINDED)
+    (claimed,) = actions.claim(now=now, lease=timedelta(hours=1), limit=1, pks=[reminded.pk])
+    failure = Failure(ErrorReason.EMAIL_ERROR, "message_refused", "554 No.", "")
+    assert actions.finish(claimed, Failed(failure), now=now)
+
+
 @pytest.mark.on_every_engine
 def test_every_budget_that_gets_its_money_back_is_named_and_all_of_it_added_up(
     client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
@@ -138,9 +148,54 @@ def test_the_button_has_the_number_of_those_that_it_is_done_to(client: Client, b
         ("remind", "3 of 5"),
         ("cancel", "4 of 5"),
         ("extend", "4 of 5"),
-        ("skip", "0 of 5"),
     ):
-        assert f"({numbers})</button>" in text(post(client, verb=verb, uuid=named))
+        question = text(post(client, verb=verb, uuid=named))
+        assert f"({numbers})</button>" in question
+        assert "One of them is left as it is:" in question
+        assert "<li>The learner has accepted it. (1)</li>" in question
+
+
+def test_a_question_about_a_repair_has_the_number_of_those_that_cannot_be_and_why(
+    client: Client, budget: Budget
+) -> None:
+    late, well, *_others = rows()
+    given_failed_reminder(late)
+    world.given_assignment(budget, world.given_content(), address="leo@nowhere.invalid")
+    world.deliver()
+    leo = rows()[-1]
+    LearnerContentAssignment.objects.filter(pk=late.pk).update(expires_at=world.NOW)
+    named = [str(one.uuid) for one in (late, well, leo)]
+
+    retrying = text(post(client, verb="retry", uuid=named))
+    assert "Retry 3 assignments?" in retrying
+    assert "2 of them are left as they are:" in retrying
+    assert "<li>It is too late for what failed: skip it instead. (1)</li>" in retrying
+    assert "<li>Nothing of it failed. (1)</li>" in retrying
+    assert ">Retry (1 of 3)</button>" in retrying
+    done = text(send(client, form_of(retrying)))
+    assert "Retried: 1. 2 were left as they are." in done
+    assert done.count('class="why"') == 2
+
+    skipping = text(post(client, verb="skip", uuid=named))
+    assert "2 of them are left as they are:" in skipping
+    assert "<li>Nothing of it failed. (2)</li>" in skipping
+    assert ">Skip (1 of 3)</button>" in skipping
+
+
+def test_what_can_be_done_to_none_of_them_has_no_button(client: Client, budget: Budget) -> None:
+    named = [str(row.uuid) for row in rows()]
+    LearnerContentAssignment.objects.update(state=State.ACCEPTED)
+    for verb, why in (
+        ("skip", "Nothing of it failed."),
+        ("retry", "Nothing of it failed."),
+        ("extend", "The learner has accepted it."),
+        ("cancel", "The learner has accepted it."),
+    ):
+        question = text(post(client, verb=verb, uuid=named)).partition("<main")[2]
+        assert "All of them are left as they are:" in question
+        assert f"<li>{why} (5)</li>" in question
+        assert "<button" not in question
+        assert "<textarea" not in question
 
 
 def test_those_that_had_a_mail_a_moment_ago_are_counted_before_and_named_after(
@@ -252,15 +307,11 @@ def test_a_reminder_that_came_too_late_is_skipped_for_a_reason_from_home(
     client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = rows()[0]
-    now = world.NOW + timedelta(hours=1)
-    reminders_of.remind(budget, uuids=[first.uuid], now=now)
+    given_failed_reminder(first)
     reminded = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.REMINDED)
-    claimed = actions.claim(now=now, lease=timedelta(hours=1), limit=1, pks=[reminded.get().pk])
-    failure = Failure(ErrorReason.EMAIL_ERROR, "message_refused", "554 No.", "")
-    assert actions.finish(claimed[0], Failed(failure), now=now)
     assert "Ask the operator of this service, then retry it." in text(client.get("/"))
 
-    LearnerContentAssignment.objects.filter(pk=first.pk).update(expires_at=now)
+    LearnerContentAssignment.objects.filter(pk=first.pk).update(expires_at=timezone.now())
     home = text(client.get("/"))
     form = {"verb": "retry", "everything": "yes", "query": "cause=message_refused", "confirmed": 1}
     assert "It is too late for what failed: skip it instead." in text(post(client, **form))
