@@ -67,13 +67,33 @@ def about(assignment: LearnerContentAssignment, *, now: datetime) -> About:
 
 def attach_texts(assignments: Sequence[LearnerContentAssignment]) -> None:
     """Attach what `about` needs besides the content: texts and runs. Two queries, however many there are."""
-    key_of = {one: (one.content or one).content_key for one in assignments}
-    courses = {(one.budget.catalog_uuid, key) for one, key in key_of.items()}
-    texts = {course: _shortened(text) for course, text in reads.texts_of(courses).items()}
-    runs = joining.runs_of(set(key_of.values()), catalogs={catalog for catalog, _key in courses})
-    for one, key in key_of.items():
-        course = (one.budget.catalog_uuid, key)
-        vars(one)["_text"], vars(one)["_runs"] = texts[course], tuple(runs.get(course, ()))
+    course_of = {one: (one.budget.catalog_uuid, _course_key(one)) for one in assignments}
+    texts = {course: _shortened(text) for course, text in reads.texts_of(set(course_of.values())).items()}
+    for one, course in course_of.items():
+        vars(one)["_text"] = texts[course]
+    _attach_runs(assignments)
+
+
+def starts_of(
+    assignments: Sequence[LearnerContentAssignment], *, now: datetime
+) -> dict[int, datetime | None]:
+    """Return the start that learners read of each, by primary key; content is attached. One query at most."""
+    by_runs = [one for one in assignments if _joined_at(one, now=now)]
+    if by_runs and not read_modes.reads_upstream():
+        _attach_runs(by_runs)
+    return {one.pk: _dates(one, now=now)[0] for one in assignments}
+
+
+def _course_key(assignment: LearnerContentAssignment) -> str:
+    return (assignment.content or assignment).content_key
+
+
+def _attach_runs(assignments: Sequence[LearnerContentAssignment]) -> None:
+    """Attach the runs of each content. One query."""
+    catalogs = {one.budget.catalog_uuid for one in assignments}
+    runs = joining.runs_of({_course_key(one) for one in assignments}, catalogs=catalogs)
+    for one in assignments:
+        vars(one)["_runs"] = tuple(runs.get((one.budget.catalog_uuid, _course_key(one)), ()))
 
 
 def _shortened(text: reads.CourseText) -> reads.CourseText:
@@ -87,13 +107,10 @@ def _dates(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[date
     the next to start, and none where all have started, for each has dates of its own. Where none can be
     joined, again those of the displayed content. An accepted assignment keeps those of when it was accepted.
     """
-    shown, starts_at = assignment.shown_content, start(assignment)
-    at = assignment.accepted_at if assignment.state == State.ACCEPTED else now
-    if at is None or shown is None or shown.content_type != ContentType.COURSE or (starts_at or at) > at:
+    shown, starts_at, at = assignment.shown_content, start(assignment), _joined_at(assignment, now=now)
+    if at is None or shown is None:
         return starts_at, shown.end_date if shown else None
     runs = shown.runs if isinstance(shown, UpstreamContent) else vars(assignment)["_runs"]
-    if assignment.state not in (State.ALLOCATED, State.ACCEPTED):
-        return starts_at, shown.end_date
     joinable = [run for run in runs if run.refusal(now=at, before=assignment.expires_at) is None]
     if not joinable:
         return starts_at, shown.end_date
@@ -101,6 +118,19 @@ def _dates(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[date
         return joinable[0].start, joinable[0].end
     dated = [(run.start, run.end) for run in joinable if run.start and run.start > at]
     return min(dated, key=lambda dates: dates[0], default=(None, None))
+
+
+def _joined_at(assignment: LearnerContentAssignment, *, now: datetime) -> datetime | None:
+    """Return when a run is, or was, chosen of a course of which the advertised one has started by then.
+
+    None where the dates are those of the displayed content.
+    """
+    chosen_at: dict[str, datetime | None] = {State.ALLOCATED: now, State.ACCEPTED: assignment.accepted_at}
+    at = chosen_at.get(assignment.state)
+    shown, starts_at = assignment.shown_content, start(assignment)
+    if at is None or shown is None or shown.content_type != ContentType.COURSE:
+        return None
+    return at if (starts_at or at) <= at else None
 
 
 def plain_text(html: str) -> str:

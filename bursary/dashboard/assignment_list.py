@@ -110,6 +110,7 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
     cursor = query.get("cursor", "")
     found = cursors.cursor_page(chosen.rows, column=column, descending=descending, size=PAGE, cursor=cursor)
     rows = listing.with_timelines(found.pks, now=now, with_join_by=False)
+    starts = content_display.starts_of(rows, now=now)
     is_everything = not (cursor or found.later or chosen.status)
     everything = rows if is_everything else None
     filtered = any(query[name] for name in query if name not in ("sort", "cursor", "status", "budget"))
@@ -120,7 +121,7 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
     total, is_estimated = chosen.total() if counts is None else (_total(counts, chosen.status), False)
     return ListPage(
         selection=chosen,
-        rows=[_row(one, now=now) for one in rows],
+        rows=[_row(one, starts_at=starts[one.pk], now=now) for one in rows],
         columns=[_column(name, query, chosen.sort) for name in SORTS],
         tabs=_tabs(query, chosen.status, counts),
         total=total,
@@ -169,14 +170,14 @@ def _cents(totals: Mapping[str, StatusTotal], status: str) -> int:
     return totals[status].cents if status else sum(one.cents for one in totals.values())
 
 
-def _row(assignment: LearnerContentAssignment, *, now: datetime) -> Row:
+def _row(assignment: LearnerContentAssignment, *, starts_at: datetime | None, now: datetime) -> Row:
     is_open = assignment.state == State.ALLOCATED
     return Row(
         assignment=assignment,
         chip=chips.chip(assignment, now=now),
         deadline=str(statuses.DECIDED_BY[assignment.expires_reason]) if is_open else "",
         ended=_ended(assignment),
-        starts_at=content_display.start(assignment),
+        starts_at=starts_at,
         reminded=assignment.recent_action_at > assignment.allocated_at,
     )
 

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pytest_django import DjangoAssertNumQueries
 
-from bursary.assignments.content_display import About, about, attach_content, plain_text
+from bursary.assignments.content_display import About, about, attach_content, plain_text, starts_of
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica.models import CatalogMembership, ContentMetadata
 from tests.world import NOW, given_assignment, given_content, given_run
@@ -131,6 +132,27 @@ def test_what_is_accepted_keeps_the_dates_that_were_shown() -> None:
     LearnerContentAssignment.objects.update(state="accepted", accepted_at=NOW)
 
     assert read_of(assignment, now=SOON + timedelta(days=9)).starts_at == before.starts_at == SOON
+
+
+@pytest.mark.parametrize("state", ["allocated", "accepted", "cancelled", "expired"])
+def test_many_have_the_starts_that_each_has_alone_in_one_query(
+    state: str, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    two, started, ahead = given_started(), given_started(), given_content(start_date=SOON)
+    given_run(two, f"course-v1:{two.content_key}+R2", start_date=LATER)
+    given_run(ahead, f"course-v1:{ahead.content_key}+R2", start_date=LATER)
+    for course in (two, started, ahead):
+        given_assignment(content=course)
+    LearnerContentAssignment.objects.update(state=state, accepted_at=NOW if state == "accepted" else None)
+    rows = list(LearnerContentAssignment.objects.select_related("budget", "content").order_by("pk"))
+    attach_content(rows, now=NOW)
+
+    with django_assert_num_queries(1 if state in ("allocated", "accepted") else 0):
+        found = starts_of(rows, now=NOW)
+
+    first = LATER if state in ("allocated", "accepted") else STARTED
+    assert list(found.values()) == [first, STARTED, SOON]
+    assert found == {one.pk: about(one, now=NOW).starts_at for one in rows}
 
 
 def test_what_has_ended_has_the_dates_of_the_course() -> None:

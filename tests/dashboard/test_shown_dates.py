@@ -1,0 +1,34 @@
+"""The dates that the pages show: the same ones for the administrator and the learner."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from bursary.access.models import Role
+from tests import world
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_list_has_the_start_of_the_next_run_to_join_as_the_learner_reads_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(hours=1))
+    budget = world.given_budget()
+    for number in range(3):
+        course = world.given_content(start_date=world.NOW - timedelta(days=30))
+        for name, days in (("R2", 40 + number), ("R3", 90)):
+            starts = world.NOW + timedelta(days=days)
+            world.given_run(course, f"course-v1:{course.content_key}+{name}", start_date=starts)
+        world.given_assignment(budget, course)
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
+
+    with django_assert_max_num_queries(12):
+        listed = client.get("/assignments/?sort=learner_email").content.decode()
+
+    shown = re.findall(r'data-label="Start" class="time">(.*?)</td>', listed)
+    assert shown == ["11 Apr 2026", "12 Apr 2026", "13 Apr 2026"]
