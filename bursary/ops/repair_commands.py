@@ -2,7 +2,9 @@
 
 from argparse import ArgumentTypeError
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -17,9 +19,11 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.budgets.models import Budget
 from bursary.delivery.errors import FAULTS
 from bursary.lib.batches import keyset_pages
+from bursary.ops import timeline_ids
 from bursary.ops.console import OperatorCommand, counted_in_words, counts_in_words
 
 UUIDS_PER_PAGE = 1000
+MOST_IDS = 100  # that a command is given
 MOST_NAMED = 1000  # refusals in an answer; the counts cover all
 
 
@@ -81,6 +85,8 @@ class RepairCommand(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
+        ids = "Only of this assignment, by any id that `bursary timeline` takes."
+        parser.add_argument("ids", nargs="*", metavar="ID", help=ids)
         causes = "Only of this cause; may be repeated."
         parser.add_argument("--cause", action="append", metavar="CODE", choices=sorted(FAULTS), help=causes)
         parser.add_argument("--budget", type=UUID, metavar="UUID", help="Only of this budget.")
@@ -91,6 +97,7 @@ class RepairCommand(OperatorCommand):
     def run(
         self,
         *,
+        ids: list[str],
         cause: list[str] | None,
         budget: UUID | None,
         action_type: str | None,
@@ -99,7 +106,7 @@ class RepairCommand(OperatorCommand):
     ) -> None:
         which = ~Q(action_type=ActionType.REDEEMED)
         which &= Q(action_type=action_type) if action_type else Q()
-        of_any_cause = failures.to_repair().filter(which).order_by()
+        of_any_cause = failures.to_repair().filter(which, _named(ids)).order_by()
         if budget:
             of_any_cause = of_any_cause.filter(assignment__budget=require_budget(budget))
         which &= Q(error_code__in=cause) if cause else Q()
@@ -128,6 +135,14 @@ class RepairCommand(OperatorCommand):
     ) -> RepairResult:
         """Repair the failed work, `which` actions, of these assignments; `place` of others came before."""
         raise NotImplementedError
+
+
+def _named(ids: Sequence[str]) -> Q:
+    """Return the condition that work is of the assignments which these ids mean. Raises CommandError."""
+    if len(ids) > MOST_IDS:
+        raise CommandError(f"These are {len(ids)} ids; give {MOST_IDS} at most. Nothing was changed.")
+    meant = (timeline_ids.require(one, now=timezone.now()).order_by().values("pk") for one in ids)
+    return reduce(or_, (Q(assignment__in=pks) for pks in meant), Q())
 
 
 def _by_cause(failed: QuerySet[LearnerContentAssignmentAction]) -> dict[str, int]:

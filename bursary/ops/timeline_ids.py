@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.core.management.base import CommandError
 from django.db.models import QuerySet
 
 from bursary.assignments.choices import Status
@@ -35,6 +36,21 @@ def find(text: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
     latest action first.
     """
     return next((found for found in _meanings(text.strip(), now=now) if found.exists()), _all().none())
+
+
+def require(text: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
+    """Return the assignments that the text means: see `find`. Raises CommandError where there is none."""
+    found = find(text, now=now)
+    if found.exists():
+        return found
+    if known := answered_by(text):
+        raise CommandError(f"There is no assignment {text}. {known}")
+    raise CommandError(
+        f"There is no assignment {text}, and nothing else has this id. Give the uuid of an assignment, "
+        "an action, an allocation batch, a notice, a transaction or a budget; the id of an event; a "
+        "Message-ID; or the name that a mail provider gave to a mail in the last thirty days. Users "
+        "and accounts are in the admin, by number."
+    )
 
 
 def answered_by(text: str) -> str:

@@ -109,6 +109,31 @@ def test_only_the_named_budget_is_repaired(budget: Budget) -> None:
 
 
 @pytest.mark.on_every_engine
+def test_only_the_named_assignments_are_repaired(budget: Budget) -> None:
+    alice, bob, _carol = LearnerContentAssignment.objects.order_by("pk")
+    ids = (str(alice.uuid), str(action_of(bob, ActionType.NOTIFIED).uuid))
+    said = "It is about 2 assignments: 2 mail_server_unreachable. Do it by --confirm 2."
+    assert run("retry_failed", *ids) == said
+    assert run("retry_failed", ids[0], "--confirm", "1") == "1 retried."
+    assert retries() == {ALICE: Status.PENDING}
+    assert run("skip_failed", ids[1], "--reason", "He has left.", "--confirm", "1") == "1 skipped."
+    assert run("retry_failed", *ids) == "Nothing failed that can be repaired: there is nothing to do."
+
+
+def test_an_id_that_means_no_assignment_is_refused_and_nothing_is_changed(budget: Budget) -> None:
+    known = str(LearnerContentAssignment.objects.earliest("pk").uuid)
+    for ids, sentence in (
+        ([known, "no-such-id"], "There is no assignment no-such-id, and nothing else has this id."),
+        ([str(given_budget().uuid)], "This is a budget, and nothing has been assigned from it."),
+        ([known] * 101, "These are 101 ids; give 100 at most."),
+    ):
+        with pytest.raises(CommandError, match=sentence):
+            run("retry_failed", *ids, "--confirm", "1")
+    assert run("retry_failed", *[known] * 100, "--confirm", "1") == "1 retried."
+    assert retries() == {ALICE: Status.PENDING}
+
+
+@pytest.mark.on_every_engine
 def test_many_are_repaired_in_pages(budget: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bursary.ops.repair_commands.UUIDS_PER_PAGE", 1)
     done = as_json("retry_failed", "--confirm", "3")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -25,17 +25,8 @@ class Command(OperatorCommand):
         parser.add_argument("id", metavar="ID", help=ids)
 
     def run(self, *, id: str, traceback: bool, **_options: Any) -> None:
-        found = timeline_ids.find(id, now=timezone.now())
+        found = timeline_ids.require(id, now=timezone.now())
         uuids = list(found.values_list("uuid", flat=True)[:2])
-        if not uuids:
-            if known := timeline_ids.answered_by(id):
-                raise CommandError(f"There is no assignment {id}. {known}")
-            raise CommandError(
-                f"There is no assignment {id}, and nothing else has this id. Give the uuid of an assignment, "
-                "an action, an allocation batch, a notice, a transaction or a budget; the id of an event; a "
-                "Message-ID; or the name that a mail provider gave to a mail in the last thirty days. Users "
-                "and accounts are in the admin, by number."
-            )
         if len(uuids) > 1:
             return self._list(found)
         report = timeline_report.load(uuids[0])
