@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from math import ceil
 
-from django.db.models import Count, Max, Min, QuerySet, Sum
+from django.db.models import Count, Max, Min, Q, QuerySet, Sum
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from bursary.access import anonymisation
 from bursary.assignments import causes, content_display, extension, failures, reminders
-from bursary.assignments.choices import State
+from bursary.assignments.choices import ActionType, State
 from bursary.assignments.extension import Span
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.dashboard.remedy_forms import SPANS
@@ -147,9 +147,13 @@ def failures_in_words(rows: QuerySet[LearnerContentAssignment]) -> list[str]:
 
 
 def old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str:
-    """Return that some failed so long ago that a mail may surprise its reader; empty if none did."""
+    """Return that some of what is retried failed so long ago that a mail may surprise its reader.
+
+    Empty if none did.
+    """
     failed = failures.to_repair().filter(assignment__in=rows.order_by().values("pk"))
-    old = failed.filter(completed_at__lte=now - OLD).aggregate(count=Count("assignment", distinct=True))
+    by_others = failed.filter(~failures.too_late(now), ~Q(action_type=ActionType.REDEEMED))
+    old = by_others.filter(completed_at__lte=now - OLD).aggregate(count=Count("assignment", distinct=True))
     if not (count := old["count"]):
         return ""
     return ngettext(

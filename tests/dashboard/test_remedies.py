@@ -1,6 +1,7 @@
 """The remedies that the page of an assignment offers: those that fit, and none that would be refused."""
 
 import html
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -184,13 +185,17 @@ def test_a_cancelled_one_says_so_instead_of_the_form_and_to_a_reminder(
     assert 'name="until"' not in shown
 
 
-def test_days_are_suggested_and_fill_the_field_by_a_link(
+def test_a_deadline_is_extended_by_a_button_with_its_day(
     assignment: LearnerContentAssignment, client: Client
 ) -> None:
     shown = client.get(at("extend-deadline", assignment)).content.decode()
-    assert 'href="?until=2026-06-14">+2 weeks' in shown
-    assert 'href="?until=2026-07-01">+1 month' in shown
+    days = re.findall(r'name="until" value="(\S+)" class="[^"]*">(.*?)<span>', shown)
+    assert days == [("2026-06-14", "+2 weeks"), ("2026-07-01", "+1 month")]
     assert "The learner gets no e-mail about the extension." in shown
 
-    filled = client.get(at("extend-deadline", assignment), {"until": "2026-06-14"}).content.decode()
-    assert 'value="2026-06-14"' in filled
+    client.post(at("extend-deadline", assignment), {"until": days[0][0]})
+
+    assignment.refresh_from_db()
+    assert f"{assignment.expires_at.astimezone(assignment.budget.customer.zone):%Y-%m-%d %H:%M}" == (
+        "2026-06-14 23:59"
+    )

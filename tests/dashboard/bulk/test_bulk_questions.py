@@ -164,11 +164,14 @@ def test_a_question_about_a_repair_has_the_number_of_those_that_cannot_be_and_wh
     world.deliver()
     leo = rows()[-1]
     LearnerContentAssignment.objects.filter(pk=late.pk).update(expires_at=world.NOW)
+    of_late = LearnerContentAssignmentAction.objects.filter(assignment=late, status=Status.FAILED)
+    of_late.update(completed_at=world.NOW - timedelta(days=40))
     named = [str(one.uuid) for one in (late, well, leo)]
 
     retrying = text(post(client, verb="retry", uuid=named))
     assert "Retry 3 assignments?" in retrying
     assert "2 of them are left as they are:" in retrying
+    assert "30 days ago" not in retrying
     assert "<li>It is too late for what failed: skip it instead. (1)</li>" in retrying
     assert "<li>Nothing of it failed. (1)</li>" in retrying
     assert ">Retry (1 of 3)</button>" in retrying
