@@ -6,8 +6,9 @@ from datetime import datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +18,7 @@ from bursary.delivery.emails import deadline_in_words
 from bursary.lib import moments
 from bursary.lib.money import dollars
 
+WIDTH_OF_TABLE = 140  # columns: on a narrower terminal, actions are lines
 COLOURS = {Status.DONE: "green", Status.FAILED: "red", Status.PENDING: "yellow", Status.RUNNING: "yellow"}
 
 
@@ -66,9 +68,9 @@ def summary(report: TimelineReport, *, traces: bool) -> dict[str, object]:
 
 
 def render(report: TimelineReport, *, traces: bool) -> RenderableType:
-    """Return the report as a heading and a table; with `traces`, stack traces follow."""
+    """Return the report as a heading and the actions; with `traces`, stack traces follow."""
     zone = report.assignment.budget.customer.zone
-    parts: list[RenderableType] = [_heading(report), _table(report.actions, zone)]
+    parts: list[RenderableType] = [_heading(report), _Actions(report.actions, zone)]
     for action in report.actions:
         if traces and (trace := action.last_error["traceback"].rstrip()):
             parts += [
@@ -113,24 +115,58 @@ def _heading(report: TimelineReport) -> Text:
     )
 
 
-def _table(actions: Sequence[LearnerContentAssignmentAction], zone: ZoneInfo) -> Table:
-    created = f"created ({moments.zone_in_words(zone)})"
-    table = Table(created, "completed", "action", "status", "attempts", "error code", "detail")
-    for action in actions:
-        kind = action.action_type if action.cycle == 1 else f"{action.action_type} ({action.cycle})"
+@dataclass(frozen=True)
+class _Actions:
+    """The actions as a table or, where that is too wide, as lines: nothing is cut short."""
+
+    actions: Sequence[LearnerContentAssignmentAction]
+    zone: ZoneInfo
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self._table() if options.max_width >= WIDTH_OF_TABLE else self._lines()
+
+    def _table(self) -> Table:
+        created = f"created ({moments.zone_in_words(self.zone)})"
+        table = Table(created, "completed", "action", "status", "attempts", "error code", "detail")
+        for column in table.columns:
+            column.overflow = "fold"
+        for action in self.actions:
+            table.add_row(
+                _time(action.created, self.zone),
+                _time(action.completed_at, self.zone),
+                _kind(action),
+                self._status(action),
+                str(action.attempts or ""),
+                escape(action.last_error["cause"]),
+                escape(_detail(action)),
+            )
+        return table
+
+    def _lines(self) -> Group:
+        lines: list[RenderableType] = [f"{moments.zone_in_words(self.zone)}:"]
+        for action in self.actions:
+            parts = [_time(action.created, self.zone), _kind(action), self._status(action)]
+            if action.completed_at and action.completed_at != action.created:
+                parts.append(_time(action.completed_at, self.zone))
+            if action.attempts > 1:
+                parts.append(f"{action.attempts} attempts")
+            lines.append("  ".join(parts))
+            if why := ": ".join(filter(None, [action.last_error["cause"], _detail(action)])):
+                lines.append(Padding(escape(why), (0, 0, 0, 4)))
+        return Group(*lines)
+
+    def _status(self, action: LearnerContentAssignmentAction) -> str:
         retried = action.status == Status.PENDING and action.attempts
-        status = f"retry {_time(action.due_at, zone)}" if retried else action.status
-        colour = COLOURS.get(Status(action.status), "dim")
-        table.add_row(
-            _time(action.created, zone),
-            _time(action.completed_at, zone),
-            kind,
-            f"[{colour}]{status}[/]",
-            str(action.attempts or ""),
-            escape(action.last_error["cause"]),
-            escape(" ".join(filter(None, [_by_run(action), action.last_error["detail"]]))),
-        )
-    return table
+        status = f"retry {_time(action.due_at, self.zone)}" if retried else action.status
+        return f"[{COLOURS.get(Status(action.status), 'dim')}]{status}[/]"
+
+
+def _kind(action: LearnerContentAssignmentAction) -> str:
+    return action.action_type if action.cycle == 1 else f"{action.action_type} ({action.cycle})"
+
+
+def _detail(action: LearnerContentAssignmentAction) -> str:
+    return " ".join(filter(None, [_by_run(action), action.last_error["detail"]]))
 
 
 def _by_run(action: LearnerContentAssignmentAction) -> str:

@@ -118,6 +118,12 @@ def test_a_batch_and_a_notice_list_their_assignments() -> None:
         listed = shown(one.uuid)
         assert listed["count"] == 2
         assert {row["uuid"] for row in listed["assignments"]} == expected
+        assert {row["recent_action_at"] for row in listed["assignments"]} == {"2026-03-02T09:00:00Z"}
+        answer = StringIO()
+        call_command("timeline", str(one.uuid), stdout=answer)
+        heading, *lines = answer.getvalue().splitlines()
+        assert heading == "2 assignments, assigned or reminded (Madrid time):"
+        assert [line[:20] for line in lines] == ["2026-03-02 10:00:00 "] * 2
 
 
 @pytest.mark.on_every_engine

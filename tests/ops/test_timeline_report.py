@@ -1,6 +1,7 @@
 """`bursary timeline`: the actions of an assignment."""
 
 import json
+import re
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -11,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from pytest_django import Settings
 
-from bursary.assignments import declining
+from bursary.assignments import address_corrections, declining
 from bursary.assignments.models import LearnerContentAssignment
 from tests import world
 from tests.world import NOW
@@ -46,6 +47,25 @@ def test_every_action_is_a_line_and_a_failure_says_why() -> None:
     assert "address_rejected" in notified
     assert "Addresses that end in .invalid cannot receive mail." in notified
     assert "Traceback" not in output
+
+
+def test_on_a_narrow_terminal_nothing_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    assignment = given_failed()
+    long = f"{'a-long-name' * 5}@people.example"
+    pairs = [(assignment.learner_email, long)]
+    assert address_corrections.correct_all(pairs, now=NOW + timedelta(hours=1), actor=None)[0].corrected
+    for columns in ("80", "120", "140", "160"):
+        monkeypatch.setenv("COLUMNS", columns)
+        output = output_of(assignment)
+        assert "…" not in output
+        assert max(map(len, output.splitlines())) <= int(columns)
+        whole = re.sub(r"[\s│]+", "", output)
+        assert f"to{long}." in whole
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [" ".join(line.split()) for line in output_of(assignment).splitlines()]
+    assert "Madrid time:" in lines
+    assert "2026-03-02 10:00:00 notified failed" in lines
+    assert "address_rejected: Addresses that end in .invalid cannot receive mail." in lines
 
 
 def test_stack_traces_are_shown_when_asked_for() -> None:

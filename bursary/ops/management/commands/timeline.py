@@ -7,10 +7,12 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.lib.moments import zone_in_words
 from bursary.ops import timeline_ids, timeline_report
 from bursary.ops.console import OperatorCommand, counted_in_words
 
 MOST_LISTED = 100
+TIME = "%Y-%m-%d %H:%M:%S"
 
 
 class Command(OperatorCommand):
@@ -35,12 +37,15 @@ class Command(OperatorCommand):
         return self.answer(timeline_report.summary(report, traces=traceback), text)
 
     def _list(self, found: QuerySet[LearnerContentAssignment]) -> None:
-        count = found.count()
+        count, zone = found.count(), found.select_related("budget__customer")[0].budget.customer.zone
         columns = ("uuid", "learner_email", "content_key", "state")
-        rows = list(found.values(*columns)[:MOST_LISTED])
-        lines = ["  ".join(str(row[name]) for name in columns) for row in rows]
+        rows = list(found.values(*columns, "allocated_at", "recent_action_at")[:MOST_LISTED])
+        lines = [
+            "  ".join(
+                [f"{row['recent_action_at'].astimezone(zone):{TIME}}", *(str(row[one]) for one in columns)]
+            )
+            for row in rows
+        ]
         lines += [f"and {count - len(rows)} more"] if count > len(rows) else []
-        self.answer(
-            {"count": count, "assignments": rows},
-            "\n".join([f"{counted_in_words(count, 'assignment')}:", *lines]),
-        )
+        heading = f"{counted_in_words(count, 'assignment')}, assigned or reminded ({zone_in_words(zone)}):"
+        self.answer({"count": count, "assignments": rows}, "\n".join([heading, *lines]))
