@@ -51,6 +51,12 @@ def reasons_of(
     }
 
 
+def is_reported_since(customer_pk: int, address: str, *, since: datetime) -> bool:
+    """Return whether a mail provider has reported something of the address after `since`. One query."""
+    rows = Suppression.objects.filter(customer=customer_pk, address_hash=hashed(address), reason__in=BY_REPORT)
+    return rows.filter(since__gt=since).exists()
+
+
 def reported(customer_pk: int, addresses: Collection[str]) -> Mapping[str, SuppressionReason]:
     """Return those of the addresses of which a mail provider reported something to this customer, and what.
 
