@@ -136,6 +136,7 @@ def _has_taken_mail(address: str, *, customer_pk: int, since: datetime) -> bool:
     rows = LearnerContentAssignmentAction.objects.filter(
         assignment__learner_key=key, assignment__budget__customer=customer_pk
     ).order_by()
-    later = rows.filter(status=Status.DONE, completed_at__gt=since).exclude(recipient="")
-    keys = [_dedup_key(mail) for mail in later.only("uuid", "recipient") if learner_key(mail.recipient) == key]
+    sent = rows.filter(status=Status.DONE, completed_at__gt=since).exclude(recipient="")
+    later = sent.only("uuid", "recipient")
+    keys = [_dedup_key(mail) for mail in later if learner_key(mail.recipient) == key]
     return rows.filter(action_type=ActionType.DELIVERED, dedup_key__in=keys).exists()
