@@ -21,6 +21,7 @@ from bursary.api import throttling
 from bursary.lib import outages
 from tests.emptying import empty_tables
 from tests.migrated import copy_for_sqlite, copy_on_the_server, vacuum_into
+from tests.ports import reserved
 from tests.smtp import MailServer, mail_server
 from tests.workers import FileScheduling, name_groups
 
@@ -356,6 +357,13 @@ def celery(
     stack.mail.refuses.clear()
     stack.mail.thinks_for, stack.mail.loses_answers = 0, False
     stack.until_idle()
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Reserve a port on loopback for a server that the test starts."""
+    with reserved() as number:
+        yield number
 
 
 @pytest.fixture

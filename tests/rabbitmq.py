@@ -7,9 +7,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.ports import reserved
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 USER = "rabbitmq"
@@ -19,9 +21,9 @@ PATIENCE = 300.0  # seconds
 class RabbitMQ:
     """A broker that can be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ports: Sequence[int]) -> None:
         self.folder = folder
-        self._port, self._dist_port, self._names_port = (free_port() for _each in range(3))
+        self._port, self._dist_port, self._names_port = ports
         self.url = f"amqp://guest:guest@127.0.0.1:{self._port}//"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -79,21 +81,16 @@ class RabbitMQ:
         )
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 @contextmanager
 def rabbitmq() -> Iterator[RabbitMQ]:
     """Run a broker for the duration."""
     folder = Path(tempfile.mkdtemp(prefix="bursary-rabbitmq-"))
     shutil.chown(folder, USER, USER)
-    server = RabbitMQ(folder)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.end()
-        shutil.rmtree(folder, ignore_errors=True)
+    with reserved() as port, reserved() as dist_port, reserved() as names_port:
+        server = RabbitMQ(folder, (port, dist_port, names_port))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.end()
+            shutil.rmtree(folder, ignore_errors=True)

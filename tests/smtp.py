@@ -3,7 +3,6 @@
 import asyncio
 import email
 import email.policy
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
@@ -11,14 +10,14 @@ from email.message import EmailMessage
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from tests.ports import reserved
+
 
 class MailServer:
     """The server and what it received. `refuses` are addresses that it answers with 550."""
 
-    def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+    def __init__(self, port: int) -> None:
+        self.port = port
         self.received: list[EmailMessage] = []
         self.refuses: set[str] = set()
         self.mailbox_full: set[str] = set()
@@ -66,9 +65,10 @@ class MailServer:
 @contextmanager
 def mail_server() -> Iterator[MailServer]:
     """Run a mail server for the duration."""
-    server = MailServer()
-    server.come()
-    try:
-        yield server
-    finally:
-        server.go()
+    with reserved() as port:
+        server = MailServer(port)
+        server.come()
+        try:
+            yield server
+        finally:
+            server.go()

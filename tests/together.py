@@ -28,6 +28,36 @@ def together(calls: Sequence[Callable[[], Result]]) -> list[Result | Exception]:
         return list(pool.map(run, calls))
 
 
+class Meeting:
+    """A point that threads come to, and for which others wait."""
+
+    def __init__(self) -> None:
+        self._came: set[int] = set()
+        self._changed = threading.Condition()
+
+    def come(self) -> None:
+        """Note that this thread has come."""
+        with self._changed:
+            self._came.add(threading.get_ident())
+            self._changed.notify_all()
+
+    def after(self, call: Callable[[], Result]) -> Callable[[], Result]:
+        """Return the call, at whose end its thread comes."""
+
+        def called() -> Result:
+            try:
+                return call()
+            finally:
+                self.come()
+
+        return called
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many threads have come."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self._came) >= count, timeout=120)
+
+
 _WAITING = {
     "postgresql": "SELECT COUNT(*) FROM pg_locks WHERE NOT granted",
     "mysql": "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",

@@ -1,8 +1,13 @@
-"""Which addresses a customer's automatic mails do not go to, and why."""
+"""Which addresses a customer's automatic mails do not go to, and why.
+
+An address is kept as a hash with the secret key of its time, and found by the present and the former keys.
+"""
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
+from itertools import chain
 
+from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 from bursary.access.models import Suppression, SuppressionReason, learner_key
@@ -18,7 +23,7 @@ BY_REPORT = (SuppressionReason.BOUNCED, SuppressionReason.COMPLAINED)
 
 def hashed(address: str) -> str:
     """Return an address as it is kept: without the secret key, it cannot even be guessed."""
-    return salted_hmac("bursary.suppression", learner_key(address), algorithm="sha256").hexdigest()
+    return _hashes(address)[0]
 
 
 def add(customer_pk: int, address: str, *, reason: SuppressionReason, since: datetime) -> bool:
@@ -40,26 +45,34 @@ def reasons_of(
     addresses: Collection[tuple[int, str]],
 ) -> Mapping[tuple[int, str], frozenset[SuppressionReason]]:
     """Return the reasons that there are, by customer (pk) and address. One query for all of them."""
-    hashes = {address: hashed(address) for _customer, address in addresses}
-    rows = Suppression.objects.filter(address_hash__in=hashes.values()).order_by()
+    hashes = {address: _hashes(address) for _customer, address in addresses}
+    rows = Suppression.objects.filter(address_hash__in=[*chain(*hashes.values())]).order_by()
     kept = {*rows.values_list("customer", "address_hash", "reason")}
     return {
         (customer, address): frozenset(
-            reason for reason in SuppressionReason if (customer, hashes[address], reason) in kept
+            reason
+            for reason in SuppressionReason
+            if any((customer, one, reason) in kept for one in hashes[address])
         )
         for customer, address in addresses
     }
 
 
+def is_reported_since(customer_pk: int, address: str, *, since: datetime) -> bool:
+    """Return whether a mail provider has reported something of the address after `since`. One query."""
+    rows = Suppression.objects.filter(customer=customer_pk, address_hash__in=_hashes(address))
+    return rows.filter(reason__in=BY_REPORT, since__gt=since).exists()
+
+
 def reported(customer_pk: int, addresses: Collection[str]) -> Mapping[str, SuppressionReason]:
     """Return those of the addresses of which a mail provider reported something to this customer, and what.
 
-    One query where it reported nothing of any address; else one more for `HASHES_PER_QUERY` addresses.
+    One query where it reported nothing of any address; else one more for `HASHES_PER_QUERY` hashes.
     """
     rows = Suppression.objects.filter(customer=customer_pk, reason__in=BY_REPORT).order_by()
     if not rows.exists():
         return {}
-    of_hash = {hashed(address): address for address in addresses}
+    of_hash = {one: address for address in addresses for one in _hashes(address)}
     found: dict[str, SuppressionReason] = {}
     for some in chunks(of_hash, HASHES_PER_QUERY):
         for digest, reason in rows.filter(address_hash__in=some).values_list("address_hash", "reason"):
@@ -78,14 +91,15 @@ def end(
 ) -> bool:
     """Remove these reasons for an address, older than `before` if given; return whether there was one."""
     rows = Suppression.objects.filter(
-        customer=customer_pk, address_hash=hashed(address), reason__in=list(reasons)
+        customer=customer_pk, address_hash__in=_hashes(address), reason__in=list(reasons)
     )
     return bool((rows.filter(since__lt=before) if before else rows).delete()[0])
 
 
 def forget(addresses: Iterable[str]) -> int:
     """Remove everything of these addresses, of all customers; return the number of rows."""
-    return Suppression.objects.filter(address_hash__in=[hashed(one) for one in addresses]).delete()[0]
+    hashes = [*chain.from_iterable(_hashes(one) for one in addresses)]
+    return Suppression.objects.filter(address_hash__in=hashes).delete()[0]
 
 
 def forget_old(*, now: datetime) -> int:
@@ -98,3 +112,11 @@ def forget_old(*, now: datetime) -> int:
             break
         removed += Suppression.objects.filter(pk__in=pks).delete()[0]
     return removed
+
+
+def _hashes(address: str) -> list[str]:
+    """Return the address's hashes, that of the present secret key first."""
+    key, keys = learner_key(address), (settings.SECRET_KEY, *settings.FORMER_SECRET_KEYS)
+    return [
+        salted_hmac("bursary.suppression", key, secret=one, algorithm="sha256").hexdigest() for one in keys
+    ]

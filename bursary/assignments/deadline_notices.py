@@ -135,7 +135,7 @@ def _unjoinable(concerned: Q, *, now: datetime) -> dict[_Key, tuple[int, str]]:
     """Return how many open assignments cannot be joined, by budget and content, and why."""
     rows = LearnerContentAssignment.objects.filter(
         concerned,
-        offers.unjoinable(now=now),
+        offers.cannot_be_joined(now=now),
         state=State.ALLOCATED,
         redeeming_since=None,
         expires_at__gt=now,

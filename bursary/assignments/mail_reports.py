@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.utils.translation import gettext, override
 
 from bursary.access import suppressions
-from bursary.access.models import SuppressionReason
+from bursary.access.models import SuppressionReason, learner_key
 from bursary.assignments import actions, deadline_notices
 from bursary.assignments.actions import Failed, Failure
 from bursary.assignments.choices import ActionType, ErrorReason, NoticeReason, Status
@@ -119,7 +119,8 @@ def _follow(report: MailReport, mail: LearnerContentAssignmentAction, *, now: da
         suppressions.add(customer, address, reason=SuppressionReason.COMPLAINED, since=at)
         deadline_notices.notice_address(assignment, NoticeReason.MAIL_UNWANTED, now=now)
     elif report.permanent:
-        suppressions.add(customer, address, reason=SuppressionReason.BOUNCED, since=at)
+        if not _has_taken_mail(address, customer_pk=customer, since=at):
+            suppressions.add(customer, address, reason=SuppressionReason.BOUNCED, since=at)
         deadline_notices.notice_address(assignment, NoticeReason.ADDRESS_BOUNCED, now=now)
         repeated = LearnerContentAssignmentAction.objects.filter(retry_of=mail).exists()
         current = address == assignment.learner_email and actions.still_applies(mail)
@@ -127,3 +128,15 @@ def _follow(report: MailReport, mail: LearnerContentAssignmentAction, *, now: da
             # It failed after all, and is repaired like any other: by another address, or by a retry.
             failure = Failure(ErrorReason.EMAIL_ERROR, "address_rejected", detail, "")
             actions.answer_all([mail], Failed(failure), now=now)
+
+
+def _has_taken_mail(address: str, *, customer_pk: int, since: datetime) -> bool:
+    """Return whether a mail that the customer sent there after `since` is reported as delivered."""
+    key = learner_key(address)
+    rows = LearnerContentAssignmentAction.objects.filter(
+        assignment__learner_key=key, assignment__budget__customer=customer_pk
+    ).order_by()
+    sent = rows.filter(status=Status.DONE, completed_at__gt=since).exclude(recipient="")
+    later = sent.only("uuid", "recipient")
+    keys = [_dedup_key(mail) for mail in later if learner_key(mail.recipient) == key]
+    return rows.filter(action_type=ActionType.DELIVERED, dedup_key__in=keys).exists()

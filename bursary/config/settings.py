@@ -29,6 +29,7 @@ BASE_URL = env.str("BURSARY_BASE_URL", default=_LOCAL_URL).rstrip("/")
 
 DEBUG = env.bool("BURSARY_DEBUG", default=False)
 SECRET_KEY = env.str("BURSARY_SECRET_KEY", default="") or kept_secret(VAR_DIR / "secret.key")
+FORMER_SECRET_KEYS = env.list("BURSARY_FORMER_SECRET_KEYS", default=[])  # they sign nothing
 ALLOWED_HOSTS = env.list(
     "BURSARY_ALLOWED_HOSTS", default=[urlsplit(BASE_URL).hostname or "", "127.0.0.1", "localhost", "[::1]"]
 )

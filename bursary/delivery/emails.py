@@ -31,7 +31,7 @@ from bursary.assignments.models import (
 from bursary.budgets.models import Customer, NotInUse
 from bursary.delivery import mail_connection, mail_server, suppressed
 from bursary.delivery.errors import address_rejected
-from bursary.delivery.provider_answers import ACTION_KEY
+from bursary.delivery.provider_answers import ACTION_KEY, LONGEST_REF
 from bursary.delivery.smtp_backend import cut_off_after
 from bursary.lib import mailbox, moments
 from bursary.lib.logs import without_tokens
@@ -52,7 +52,6 @@ _TO_LEARNERS = {
 
 _EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
-LONGEST_REF = 255  # characters, as the column
 MOST_WAIT = timedelta(days=30)  # less than `leases.MAX_DELAY`
 
 _UNUSED: Mapping[NotInUse, str] = {

@@ -34,12 +34,13 @@ def send_due(*, clock: Clock, most: int = MOST_NOTICES) -> int:
     """Send the notices that are due; return how many were tried.
 
     One that was resolved before it was sent stays, and is sent if its content cannot be joined soon again.
+    Learners' mails that wait for the rate hold none up; a notice's own mails hold up the next notice.
     """
     rows = DeadlineNotice.objects.filter(resolved_at=None)
     rows = rows.select_related("budget__customer", "content").defer("content__payload")
     with mail_connection.kept():
         for tried in range(most):
-            if not leases.any_due(rows, now=clock()) or sending_rate.available(now=clock()) == 0:
+            if not leases.any_due(rows, now=clock()) or sending_rate.is_overdrawn(now=clock()):
                 return tried
             for notice in leases.claim(
                 rows, now=clock(), lease=settings.LEASE, limit=1, attempts=F("attempts") + 1

@@ -14,6 +14,7 @@ from bursary.delivery.smtp_answers import ATTEMPTS_IN_DOUBT, LONGEST_ASKED, UNHU
 
 ACTION_KEY = "action"
 """The mail's metadata that names its action; providers give it back in what they report of the mail."""
+LONGEST_REF = 255  # characters of the provider's name for a mail, as the column
 LONGEST_ANSWER = 500  # characters that are kept
 _ABOUT_THE_MAIL = (
     HTTPStatus.BAD_REQUEST,

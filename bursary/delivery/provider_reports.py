@@ -5,6 +5,7 @@ Needs the extra `anymail`. Nothing that names a person is kept: of a mail server
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -18,10 +19,12 @@ from django.urls import Resolver404, resolve
 
 from bursary.assignments.choices import ActionType
 from bursary.assignments.mail_reports import MailReport
-from bursary.delivery.provider_answers import ACTION_KEY
+from bursary.delivery.provider_answers import ACTION_KEY, LONGEST_REF
 from bursary.delivery.smtp_answers import Answer, judge
+from bursary.lib import logs
 
-LONGEST_REF = 255  # characters, as the column
+logger = logging.getLogger(__name__)
+
 _FACTS = {
     "delivered": ActionType.DELIVERED,
     "complained": ActionType.COMPLAINED,
@@ -46,10 +49,18 @@ def knows(provider: str) -> bool:
 
 
 def authenticated(provider: str, request: HttpRequest) -> bool:
-    """Return whether the request has the password for reports, and what else the library checks of it."""
+    """Return whether the request has the password for reports, and what else the library checks of it.
+
+    What keeps the library from checking it, such as a setting that is missing, is logged.
+    """
+    from anymail.exceptions import AnymailWebhookValidationFailure  # noqa: PLC0415  # of an extra
+
     try:
         _view_class(provider)().run_validators(request)
-    except Exception:  # noqa: BLE001  # whatever it raises: it does not vouch for the request
+    except AnymailWebhookValidationFailure:
+        return False
+    except Exception as error:  # noqa: BLE001  # whatever it raises: it does not vouch for the request
+        logger.warning("A report of %s cannot be checked. %s", provider, logs.one_line(error))
         return False
     return True
 

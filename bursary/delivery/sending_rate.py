@@ -55,10 +55,18 @@ def take(count: int, *, now: datetime) -> int:
 
 
 def take_anyway(*, now: datetime) -> None:
-    """Take a place for a mail that does not wait; those after it wait the longer."""
+    """Take a place for a mail that does not wait; those after it wait the longer, at most `LONGEST_ROW`."""
     if settings.SENDS_PER_MINUTE and not take(1, now=now):
         later = ExpressionWrapper(F("free_at") + Value(interval()), DateTimeField())
-        SendingRate.objects.filter(name=NAME).update(free_at=later)
+        latest = now + LONGEST_ROW - interval()
+        SendingRate.objects.filter(name=NAME, free_at__lte=latest).update(free_at=later)
+
+
+def is_overdrawn(*, now: datetime) -> bool:
+    """Return whether mails that did not wait have taken places that no other mail could take yet."""
+    if not settings.SENDS_PER_MINUTE:
+        return False
+    return _first(_stored(), now=now) > now + max(AT_ONCE, interval())
 
 
 def _stored() -> datetime | None:

@@ -24,7 +24,7 @@ def check(
     """Return how a mail ends without being sent, for the reasons that there are for its address; else None.
 
     An administrator's retry or reminder reopens an address. Raises DeliveryError where an attempt that failed
-    is not to be repeated.
+    is not to be repeated: something of its address was reported since the mail was requested.
     """
     if action.attempts > 1 and mail_reports.arrived(action):
         return Done(provider_ref=action.provider_ref)  # its answer was lost
@@ -35,7 +35,9 @@ def check(
         return Skipped("unsubscribed", "The learner has unsubscribed from reminders.")
     if not any(one in reasons for one in suppressions.BY_REPORT):
         return None
-    if action.attempts > 1:
+    if action.attempts > 1 and suppressions.is_reported_since(
+        customer, action.recipient, since=action.created
+    ):
         raise address_rejected("The mail provider reported that the address takes no such mail.")
     if _is_requested(action):
         suppressions.end(customer, action.recipient, reasons=suppressions.BY_REPORT)

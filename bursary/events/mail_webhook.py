@@ -77,7 +77,7 @@ def _verify_mailgun(signature: object, *, now: datetime) -> str:
     webhook.require_recent(timestamp, now=now, tolerance=MAILGUN_RETRIES)
     key = settings.ANYMAIL[MAILGUN_KEY].encode()
     expected = hmac.new(key, f"{timestamp}{token}".encode(errors="replace"), hashlib.sha256).hexdigest()
-    if not constant_time_compare(given, expected):
+    if not constant_time_compare(given.encode(errors="replace"), expected):
         raise WebhookRefused(
             "webhook_signature_wrong",
             f"Its signature does not match BURSARY_ANYMAIL_{MAILGUN_KEY} for this time and token.",

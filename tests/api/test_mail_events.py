@@ -99,6 +99,11 @@ def _raw(provider: str, body: bytes) -> Answer:
     return Door().send("POST", f"mail-events/{provider}/", body)
 
 
+def _signed_with(signature: str) -> bytes:
+    signed = {"timestamp": str(int(REPORTED_AT.timestamp())), "token": "t" * 50, "signature": signature}
+    return json.dumps({"signature": signed}).encode()
+
+
 REFUSED: list[tuple[str, Any, int, str]] = [
     ("mailgun, another key", lambda: send("mailgun-delivered", "", key="another"), 401, FORGED),
     ("resend, another key", lambda: send("resend-delivered", "", key=ANOTHER), 401, FORGED),
@@ -106,6 +111,7 @@ REFUSED: list[tuple[str, Any, int, str]] = [
     ("resend, old", lambda: send("resend-delivered", "", at=SIX_MINUTES_AGO), 401, OLD),
     ("mailgun, unsigned", lambda: _without_signature("mailgun"), 401, UNSIGNED),
     ("resend, unsigned", lambda: _without_signature("resend"), 401, UNSIGNED),
+    ("mailgun, half a character", lambda: _raw("mailgun", _signed_with("\ud800")), 401, FORGED),
     ("no object", lambda: _raw("mailgun", b"[]"), 401, UNSIGNED),
     ("no JSON", lambda: _raw("mailgun", b"{"), 400, "invalid_request"),
     ("no password", lambda: _raw("postmark", b"{}"), 401, FORGED),
@@ -122,6 +128,19 @@ def test_what_is_forged_old_or_too_large_is_refused_and_not_kept(subtests: pytes
             body = answer.json()
             assert (body[0] if isinstance(body, list) else body)["reason"] == reason
     assert not InboxEvent.objects.exists()
+
+
+def test_a_report_that_cannot_be_checked_is_refused_and_the_log_says_which_setting_is_missing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Mandrill signs with a key of its own, besides the password."""
+    for name, logged in (("postmark", False), ("mandrill", True)):
+        caplog.clear()
+        assert _raw(name, b"{}").status_code == 401
+        password = base64.b64encode(b"mail:a password of some length").decode()
+        Door().send("POST", f"mail-events/{name}/", b"[]", HTTP_AUTHORIZATION=f"Basic {password}")
+        assert ("MANDRILL_WEBHOOK_KEY" in caplog.text) is logged
+        assert "a password" not in caplog.text
 
 
 def test_without_its_secret_a_provider_is_not_listened_to(settings: Settings) -> None:

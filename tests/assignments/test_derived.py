@@ -2,7 +2,6 @@
 
 import itertools
 import threading
-import time
 from datetime import timedelta
 
 import pytest
@@ -16,7 +15,7 @@ from bursary.assignments.matching import Verdict
 from bursary.assignments.models import CHECK_NOW, FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
-from tests.together import together
+from tests.together import together, until_a_lock_is_waited_for
 from tests.world import (
     ALICE,
     BOB,
@@ -195,7 +194,7 @@ def test_a_budgets_change_and_its_contents_change_at_once_leave_the_true_deadlin
         with transaction.atomic():
             terms.change(assignment.budget, now=NOW, terms={"ends_at": SOON})
             waiting.set()
-            time.sleep(0.5)
+            until_a_lock_is_waited_for()
 
     def move_the_content() -> None:
         assert waiting.wait(60)

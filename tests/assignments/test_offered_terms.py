@@ -180,8 +180,9 @@ def test_of_a_catalog_no_more_is_held_than_its_own() -> None:
     assert [run.key for run in held[key].runs] == [course.advertised_run]
 
 
-def unjoinable(assignment: LearnerContentAssignment, *, now: datetime = NOW) -> bool:
-    return LearnerContentAssignment.objects.filter(offers.unjoinable(now=now), pk=assignment.pk).exists()
+def cannot_be_joined(assignment: LearnerContentAssignment, *, now: datetime = NOW) -> bool:
+    rows = LearnerContentAssignment.objects.filter(pk=assignment.pk)
+    return rows.filter(offers.cannot_be_joined(now=now)).exists()
 
 
 def test_a_course_with_an_open_run_can_be_joined_while_its_catalog_holds_it() -> None:
@@ -192,7 +193,7 @@ def test_a_course_with_an_open_run_can_be_joined_while_its_catalog_holds_it() ->
     CatalogMembership.objects.filter(content=moved.content_id).update(catalog_uuid=ELSEWHERE)
 
     # The run of each is still there, in the budget's catalog.
-    assert [unjoinable(one) for one in (held, departed, gone, moved)] == [False, True, True, True]
+    assert [cannot_be_joined(one) for one in (held, departed, gone, moved)] == [False, True, True, True]
 
 
 @pytest.mark.parametrize(("opens", "joinable"), [(-DAY, True), (DAY, False)])
@@ -202,7 +203,7 @@ def test_a_run_can_be_joined_that_opens_before_the_assignment_ends(opens: timede
     run = ContentMetadata.objects.filter(content_key=course.advertised_run)
     run.update(enroll_start=assignment.expires_at + opens, enroll_by=assignment.expires_at + 9 * DAY)
 
-    assert unjoinable(assignment) is not joinable
+    assert cannot_be_joined(assignment) is not joinable
 
 
 def test_the_runs_of_another_catalog_do_not_make_a_course_joinable() -> None:
@@ -211,7 +212,7 @@ def test_the_runs_of_another_catalog_do_not_make_a_course_joinable() -> None:
     runs = CatalogMembership.objects.filter(content__content_key=course.advertised_run)
     runs.update(catalog_uuid=ELSEWHERE)
 
-    assert unjoinable(assignment)
+    assert cannot_be_joined(assignment)
 
 
 def test_a_run_alone_can_be_joined_and_a_program_is_not_joined_by_runs() -> None:
@@ -220,16 +221,16 @@ def test_a_run_alone_can_be_joined_and_a_program_is_not_joined_by_runs() -> None
     program = given_content(content_type=ContentType.PROGRAM)
     of_run, of_program = (given_assignment(budget, one) for one in (run, program))
 
-    assert [unjoinable(one) for one in (of_run, of_program)] == [False, False]
+    assert [cannot_be_joined(one) for one in (of_run, of_program)] == [False, False]
     ContentMetadata.objects.filter(pk=run.pk).update(offered=False)
-    assert [unjoinable(one) for one in (of_run, of_program)] == [True, False]
+    assert [cannot_be_joined(one) for one in (of_run, of_program)] == [True, False]
 
 
 def test_of_a_course_with_a_summary_record_nothing_is_known_of_its_runs() -> None:
     course = given_content()
     assignment = given_assignment(given_budget(), course)
     ContentMetadata.objects.filter(content_key=course.advertised_run).update(offered=False)
-    assert unjoinable(assignment)
+    assert cannot_be_joined(assignment)
 
     ContentMetadata.objects.filter(pk=course.pk).update(completeness=Completeness.THIN)
-    assert not unjoinable(assignment)
+    assert not cannot_be_joined(assignment)

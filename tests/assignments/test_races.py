@@ -1,6 +1,7 @@
 """Allocations that overlap, all at once."""
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,7 @@ from bursary.budgets.models import Account, Budget
 from bursary.replica import refresh
 from bursary.replica.models import ContentMetadata, RefreshSource
 from tests.replica.listing import OTHER_CATALOG, Listing
-from tests.together import together
+from tests.together import together, until_a_lock_is_waited_for
 from tests.world import (
     ALICE,
     CATALOG,
@@ -99,16 +100,24 @@ def test_an_allocation_that_meets_a_content_change_has_the_new_deadline() -> Non
     budget, content = given_budget(), given_content(enroll_by=NOW + timedelta(days=30))
     earlier = NOW + timedelta(days=5)
     allocating: list[Future[Allocation]] = []
+    asking = threading.Event()
 
     def allocate_meanwhile(**_announcement: object) -> None:
         # The new date is written and not committed yet.
         allocating.append(thread.submit(in_a_thread))
-        time.sleep(0.3)
+        assert asking.wait(120)
+        if connection.vendor != "sqlite":  # there, its first statement waits for all that others write
+            until_a_lock_is_waited_for()
         assert not allocating[0].done()
+
+    def say(execute: Callable[..., object], *statement: object) -> object:
+        asking.set()
+        return execute(*statement)
 
     def in_a_thread() -> Allocation:
         try:
-            return allocate(budget, content, ALICE)
+            with connection.execute_wrapper(say):
+                return allocate(budget, content, ALICE)
         finally:
             connection.close()
 

@@ -15,7 +15,7 @@ import pytest
 from bursary.access.models import ExternalIdentity, Role, User
 from tests.issuer import AUDIENCE, FIRST, ISSUER, jwk_set, token
 from tests.ops.processes import PATIENCE, database_url, environment, start
-from tests.ops.test_serving import answers, free_port, until
+from tests.ops.test_serving import answers, until
 from tests.world import ALICE, given_budget, given_content, given_user
 
 NODE = Path(__file__).parent / "node"
@@ -66,9 +66,8 @@ def given(url: str) -> dict[str, Any]:
 @pytest.mark.sqlite_only
 @pytest.mark.django_db(transaction=True)
 def test_an_administrator_and_a_learner_go_through_their_days_with_the_clients_transport(
-    tmp_path: Path,
+    tmp_path: Path, port: int
 ) -> None:
-    port = free_port()
     (tmp_path / "secret.key").write_text("a-key-of-tests-that-signs-nothing-else")
     env = environment(
         tmp_path,

@@ -6,14 +6,26 @@ from functools import partial
 import pytest
 from pytest_django import Settings
 
+from bursary.access.models import Role
 from bursary.assignments import redemption
 from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignmentAction
-from bursary.delivery import runner, sending_rate
+from bursary.delivery import notices, runner, sending_rate
 from bursary.delivery.models import SendingRate
 from tests.smtp import MailServer
 from tests.together import together
-from tests.world import NOW, addresses, allocate, deliver, given_assignment, given_budget, given_content
+from tests.world import (
+    NOW,
+    addresses,
+    allocate,
+    change_content,
+    deliver,
+    given_assignment,
+    given_budget,
+    given_content,
+    given_customer,
+    given_user,
+)
 
 MINUTE = timedelta(minutes=1)
 
@@ -79,6 +91,39 @@ def test_a_mail_that_does_not_wait_counts_and_a_clock_that_was_ahead_stops_nothi
     SendingRate.objects.update(free_at=NOW + timedelta(days=300))
     assert sending_rate.take(1, now=NOW) == 1
     assert sending_rate.take(1, now=NOW) == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("rate", [1, 60])
+def test_a_notice_waits_behind_no_queue_of_mails_but_behind_the_notice_before_it(
+    rate: int, mail: MailServer, settings: Settings
+) -> None:
+    settings.SENDS_PER_MINUTE = rate
+    customer = given_customer()
+    for name in ("ada", "olga"):
+        given_user(Role.ADMINISTRATOR, customer=customer, email=f"{name}@people.example")
+    for budget in (given_budget(customer=customer), given_budget(customer=customer)):
+        given_assignment(budget, content := given_content())
+        change_content(content, now=NOW, enroll_by=NOW - timedelta(days=1))
+    while sending_rate.take(20, now=NOW):  # as workers do that have mails without end
+        pass
+
+    assert notices.send_due(clock=lambda: NOW) == 1
+    assert sorted(str(one["To"]) for one in mail.received) == ["ada@people.example", "olga@people.example"]
+    assert notices.send_due(clock=lambda: NOW) == 0
+
+    assert sending_rate.take(1, now=(later := NOW + 2 * sending_rate.interval())) == 0
+    assert notices.send_due(clock=lambda: later) == 1
+    assert len(mail.received) == 4
+
+
+@pytest.mark.django_db
+def test_mails_that_do_not_wait_let_others_wait_no_longer_than_an_hour(settings: Settings) -> None:
+    settings.SENDS_PER_MINUTE = 1
+    for _mail in range(100):
+        sending_rate.take_anyway(now=NOW)
+    assert sending_rate.take(1, now=NOW) == 0
+    assert timedelta(minutes=58) < sending_rate.wait(now=NOW) <= timedelta(hours=1)
 
 
 @pytest.mark.on_every_engine

@@ -11,7 +11,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from bursary.access import suppressions
-from bursary.access.models import Suppression
+from bursary.access.models import Suppression, SuppressionReason
 from bursary.assignments import reminders, signed_links
 from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment
@@ -118,6 +118,28 @@ def test_one_click_without_a_cookie_stops_reminders_of_this_organisation_until_i
         assert "Remind me again" in shown.content.decode()
         assert reader.post(path, {"reminders": "on"}).headers["Location"] == path
     assert remind(reminded, hours=4) == Status.DONE
+
+
+@pytest.mark.on_every_engine
+def test_with_another_secret_key_the_former_one_still_says_what_is_not_to_be_sent(
+    reminded: LearnerContentAssignment, mail: MailServer, settings: Settings
+) -> None:
+    customer, bounced = reminded.budget.customer, "bounced@larkspur.example"
+    suppressions.add(customer.pk, ALICE, reason=SuppressionReason.UNSUBSCRIBED, since=NOW)
+    suppressions.add(customer.pk, bounced, reason=SuppressionReason.BOUNCED, since=NOW)
+
+    former, settings.SECRET_KEY = settings.SECRET_KEY, "another key of tests, which has enough characters"
+    settings.FORMER_SECRET_KEYS = ["one of long before", former]
+
+    assert remind(reminded, hours=2) == "unsubscribed"
+    assert suppressions.reported(customer.pk, [ALICE, bounced]) == {bounced: SuppressionReason.BOUNCED}
+    assert suppressions.is_reported_since(customer.pk, bounced, since=NOW - timedelta(seconds=1))
+    # What is learnt with the new key counts beside it, and both end together.
+    assert suppressions.add(customer.pk, bounced, reason=SuppressionReason.BOUNCED, since=LATER)
+    assert suppressions.end(customer.pk, bounced, reasons=suppressions.BY_REPORT)
+    assert suppressions.reasons(customer.pk, bounced) == set()
+    erasure_runs.forget(ALICE, now=LATER)
+    assert not Suppression.objects.exists()
 
 
 def test_a_link_that_is_forged_for_something_else_or_forgotten_changes_nothing(

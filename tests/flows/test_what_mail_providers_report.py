@@ -14,6 +14,8 @@ from bursary.access import suppressions
 from bursary.access.models import Role, Suppression, SuppressionReason
 from bursary.assignments import actions, address_corrections, allocation, failures, reminders
 from bursary.assignments.choices import ActionType, LearnerState, NoticeReason, Status
+from bursary.assignments.mail_reports import MailReport
+from bursary.assignments.mail_reports import apply as apply_report
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget, Customer
 from bursary.delivery import notices
@@ -166,6 +168,32 @@ def test_a_later_mail_that_was_delivered_ends_a_bounce_and_an_earlier_one_does_n
     assert not Suppression.objects.exists()
 
 
+@pytest.mark.on_every_engine
+def test_a_mail_that_arrived_after_another_bounced_ends_the_bounce_in_whatever_order_they_are_reported(
+    mail: MailServer, subtests: pytest.Subtests
+) -> None:
+    minute = timedelta(minutes=1)
+    for order in (1, -1):
+        with subtests.test(order=order):
+            learner = f"learner{order}@larkspur.example"
+            early = given_invited(address=learner)
+            late = given_assignment(early.budget, given_content(), address=learner, now=LATER)
+            deliver(now=LATER)
+            mails = [action_of(one, ActionType.NOTIFIED).uuid for one in (early, late)]
+            bounced = MailReport(ActionType.BOUNCED, at=NOW + minute, mail=mails[0], permanent=True)
+            arrived = MailReport(ActionType.DELIVERED, at=LATER + minute, mail=mails[1])
+            for one in (bounced, arrived)[::order]:
+                assert apply_report(one, now=LATER + 5 * minute)
+            customer = early.budget.customer_id
+            assert suppressions.reasons(customer, learner) == set()
+            assert action_of(early, ActionType.NOTIFIED).status == Status.FAILED
+
+            # What bounces after it, or of another address, counts.
+            bounced = MailReport(ActionType.BOUNCED, at=LATER + 2 * minute, mail=mails[1], permanent=True)
+            assert apply_report(bounced, now=LATER + 5 * minute)
+            assert suppressions.reasons(customer, learner) == {SuppressionReason.BOUNCED}
+
+
 def test_of_two_bounces_the_later_counts_and_what_was_delivered_between_them_ends_neither() -> None:
     customer, hour = given_customer(), timedelta(hours=1)
     for at in (NOW + 2 * hour, NOW):  # a report may come late
@@ -188,6 +216,37 @@ def test_a_report_of_a_mail_in_doubt_ends_the_doubt(mail: MailServer) -> None:
 
     in_doubt.refresh_from_db()
     assert (in_doubt.status, len(mail.received)) == (Status.DONE, 1)
+
+
+def test_what_was_reported_before_a_mail_was_requested_ends_none_of_its_attempts(mail: MailServer) -> None:
+    first = given_invited()
+    report("resend-complained", first)
+    mail.mailbox_full.add(ALICE)
+    other = given_assignment(first.budget, given_content(), now=LATER)
+    deliver(now=LATER)
+    assert action_of(other, ActionType.NOTIFIED).error_code == ""
+    mail.mailbox_full.clear()
+
+    deliver(now=LATER + timedelta(hours=2))
+
+    invitation = action_of(other, ActionType.NOTIFIED)
+    assert (invitation.status, invitation.attempts) == (Status.DONE, 2)
+
+
+def test_what_is_reported_between_two_attempts_of_a_mail_ends_them(mail: MailServer) -> None:
+    first = given_invited()
+    mail.mailbox_full.add(ALICE)
+    other = given_assignment(first.budget, given_content(), now=NOW)
+    deliver()
+    report("mailgun-failed-permanent", first)
+    mail.received.clear()
+    mail.mailbox_full.clear()
+
+    deliver(now=LATER)
+
+    invitation = action_of(other, ActionType.NOTIFIED)
+    assert (invitation.status, invitation.error_code) == (Status.FAILED, "address_rejected")
+    assert mail.received == []
 
 
 def test_a_mail_that_is_being_sent_is_reported_of_later(mail: MailServer) -> None:

@@ -23,7 +23,7 @@ from bursary.assignments import redemption
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from tests import world
 from tests.ops.processes import PATIENCE, ROOT, environment, start
-from tests.ops.test_serving import answers, free_port, until
+from tests.ops.test_serving import answers, until
 
 EXAMPLES = int(os.environ.get("BURSARY_TEST_FUZZ", "0"))
 """Of each operation; 0: as many as every run of the tests has time for."""
@@ -70,9 +70,8 @@ def known(tmp_path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
+def served(folder: Path, port: int) -> Iterator[str]:
     """Serve with two processes where much is asked, and with one for little; yield the address."""
-    port = free_port()
     env = environment(
         folder,
         PORT=str(port),
@@ -128,9 +127,9 @@ def fuzzed(address: str, schema: Path, role: Role, known: dict[str, str]) -> sub
 @pytest.mark.takes_long
 @pytest.mark.django_db(transaction=True)
 def test_made_up_requests_are_answered_as_the_schema_says(
-    known: dict[str, str], tmp_path: Path, subtests: pytest.Subtests
+    known: dict[str, str], tmp_path: Path, port: int, subtests: pytest.Subtests
 ) -> None:
-    with served(tmp_path) as address:
+    with served(tmp_path, port) as address:
         schema = described(address, tmp_path)
         for role in ROLES if EXAMPLES else ROLES[:1]:
             with subtests.test(role.value):

@@ -40,12 +40,6 @@ def taken() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
-
-
 def test_a_port_that_is_in_use_is_refused_with_a_hint(taken: int) -> None:
     with pytest.raises(serving.CannotListen, match=f"127.0.0.1:{taken}: Address already in use. Stop what"):
         serving.listen(f"127.0.0.1:{taken}")
@@ -105,9 +99,8 @@ def served(folder: Path, port: int) -> Iterator[tuple[subprocess.Popen[bytes], M
 @pytest.mark.takes_long
 @pytest.mark.django_db(transaction=True)
 def test_it_serves_beside_slow_clients_delivers_and_breaks_nothing_off_when_it_is_stopped(
-    installed: Path, subtests: pytest.Subtests
+    installed: Path, port: int, subtests: pytest.Subtests
 ) -> None:
-    port = free_port()
     (installed / "catalog").mkdir()
     (installed / "catalog" / f"{CATALOG}.jsonl").write_text(
         '{"content_type": "course", "key": "RiversideX+TIDES", "title": "Tidal Engines"}'
@@ -162,8 +155,7 @@ def stop_in_the_middle(server: subprocess.Popen[bytes], port: int) -> None:
 
 
 @pytest.mark.takes_long
-def test_no_log_names_the_token_of_a_link(installed: Path) -> None:
-    port = free_port()
+def test_no_log_names_the_token_of_a_link(installed: Path, port: int) -> None:
     env = environment(installed, PORT=str(port))
     token = f"answer.{'x' * 60}"
 

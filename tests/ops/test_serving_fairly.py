@@ -18,7 +18,7 @@ from django.urls import reverse
 
 from tests import world
 from tests.ops.processes import Environment, bursary, environment, start
-from tests.ops.test_serving import ACTIONS, answers, free_port, until
+from tests.ops.test_serving import ACTIONS, answers, until
 from tests.ops.test_unattended import done, query
 
 logger = logging.getLogger(__name__)
@@ -93,8 +93,7 @@ def serving(port: int, env: Environment) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.skipif("BURSARY_TEST_SOAK" not in os.environ, reason="takes minutes: `make soak`")
-def test_one_learner_behind_ten_thousand_is_mailed_within_half_a_minute(installed: Path) -> None:
-    port = free_port()
+def test_one_learner_behind_ten_thousand_is_mailed_within_half_a_minute(installed: Path, port: int) -> None:
     env = environment(installed, PORT=str(port))
     assert bursary("demo", "--no-serve", "--weeks", "0", env=env).returncode == 0
     many, one = set_up("Everyone", env=env), set_up("One", env=env)

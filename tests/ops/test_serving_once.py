@@ -20,7 +20,7 @@ from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from tests import world
 from tests.api.door import asking
 from tests.ops.processes import database_url, environment, start
-from tests.ops.test_serving import answers, free_port, until
+from tests.ops.test_serving import answers, until
 from tests.together import together
 
 TIMES = 100
@@ -115,9 +115,8 @@ def served(folder: Path, port: int) -> Iterator[list[int]]:
 @pytest.mark.takes_long
 @pytest.mark.django_db(transaction=True)
 def test_the_same_post_sent_a_hundred_times_at_once_is_done_once_and_posts_are_limited_together(
-    tmp_path: Path,
+    tmp_path: Path, port: int
 ) -> None:
-    port = free_port()
     request = an_allocation(port)
     with served(tmp_path, port) as health:
         sent = together([lambda: send(request)] * TIMES)

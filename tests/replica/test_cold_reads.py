@@ -1,8 +1,7 @@
 """Cold reads: one request a key, however many readers, its answer remembered for a while."""
 
-import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from threading import Event
 from uuid import UUID
@@ -18,7 +17,7 @@ from tests.elapsed import AT_ONCE, taking_at_most
 from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS, a_course, a_thin_course
 from tests.replica.replicated import HOUR, bring_in
 from tests.replica.upstream import Upstream, listing_of, refresh_rows_due
-from tests.together import together
+from tests.together import Meeting, together
 
 ABSENT = "NobodyX+N1"
 MINUTE = timedelta(minutes=1)
@@ -30,6 +29,21 @@ def upstream(monkeypatch: pytest.MonkeyPatch) -> Upstream:
     configured = Upstream([a_course()])
     monkeypatch.setattr(refresh, "configured_source", lambda: configured)
     return configured
+
+
+@pytest.fixture
+def others(monkeypatch: pytest.MonkeyPatch) -> Meeting:
+    """The readers that find that another asks for what they read."""
+    found, acquire = Meeting(), cold_reads.acquire
+
+    def acquired(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ColdRead | ColdReadStatus:
+        answer = acquire(content_key, catalog_uuid=catalog_uuid, now=now)
+        if answer is ColdReadStatus.ASKING:
+            found.come()
+        return answer
+
+    monkeypatch.setattr(cold_reads, "acquire", acquired)
+    return found
 
 
 def read(
@@ -197,9 +211,11 @@ def test_answers_that_count_no_more_and_the_oldest_of_too_many_are_forgotten(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.on_every_engine
-def test_many_readers_and_refreshers_of_one_cold_key_are_one_question(upstream: Upstream) -> None:
-    upstream.meanwhile = lambda: time.sleep(0.3)
-    refresher = partial(refresh_rows_due, upstream, now=NOW)
+def test_many_readers_and_refreshers_of_one_cold_key_are_one_question(
+    upstream: Upstream, others: Meeting
+) -> None:
+    upstream.meanwhile = lambda: others.wait_for(5 + 2)
+    refresher = others.after(partial(refresh_rows_due, upstream, now=NOW))
     calls: list[Callable[[], object]] = [*([read] * 6), refresher, refresher]
 
     answers = together(calls)
@@ -210,8 +226,8 @@ def test_many_readers_and_refreshers_of_one_cold_key_are_one_question(upstream: 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.on_every_engine
-def test_many_readers_of_what_is_not_there_are_one_question(upstream: Upstream) -> None:
-    upstream.meanwhile = lambda: time.sleep(0.2)
+def test_many_readers_of_what_is_not_there_are_one_question(upstream: Upstream, others: Meeting) -> None:
+    upstream.meanwhile = lambda: others.wait_for(5)
 
     answers = together([partial(read, ABSENT)] * 6)
 

@@ -1,6 +1,5 @@
 """Refreshers meet over what is due: each row is claimed once."""
 
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -13,7 +12,7 @@ from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import CATALOG, COURSE, NOW, a_course
 from tests.replica.replicated import HOUR, due
 from tests.replica.upstream import Upstream, courses, keys_of, listing_of, refresh_rows_due
-from tests.together import together
+from tests.together import Meeting, together
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,13 +25,14 @@ def test_two_refreshers_and_a_reader_of_one_stale_key_are_one_question(
     upstream = Upstream([a_course()])
     listing_of(upstream)
     monkeypatch.setattr(refresh, "configured_source", lambda: upstream)
-    upstream.meanwhile = lambda: time.sleep(0.3)
+    others = Meeting()
+    upstream.meanwhile = lambda: others.wait_for(2)
     reader = partial(reads.content_for, COURSE, catalog_uuid=CATALOG, now=STALE)
 
     refresher = partial(refresh_rows_due, upstream, now=STALE)
     calls: list[Callable[[], object]] = [refresher, refresher, reader]
 
-    answers = together(calls)
+    answers = together([others.after(call) for call in calls])
 
     assert upstream.questions == [(COURSE,)]
     assert not [answer for answer in answers if isinstance(answer, Exception)]
