@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.ports import free_port
+
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 USER = "rabbitmq"
 PATIENCE = 300.0  # seconds
@@ -77,12 +79,6 @@ class RabbitMQ:
         subprocess.run(
             [names, "-port", str(self._names_port), "-kill"], stdout=subprocess.DEVNULL, check=False
         )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -4,21 +4,32 @@ import asyncio
 import email
 import email.policy
 import socket
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
+from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+
+PATIENCE = 600.0  # seconds, for a machine that is busy with much else
+
+
+class _OnAKeptPort(Controller):
+    def _create_server(self) -> Coroutine[Any, Any, asyncio.AbstractServer]:
+        return self.loop.create_server(
+            self._factory_invoker, host=self.hostname, port=self.port, reuse_port=True
+        )
 
 
 class MailServer:
     """The server and what it received. `refuses` are addresses that it answers with 550."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self._kept = socket.socket()  # the port, also while the server is away: it listens to nothing
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._kept.bind(("127.0.0.1", 0))
+        self.port: int = self._kept.getsockname()[1]
         self.received: list[EmailMessage] = []
         self.refuses: set[str] = set()
         self.mailbox_full: set[str] = set()
@@ -53,7 +64,7 @@ class MailServer:
 
     def come(self) -> None:
         """Answer from now on."""
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self._controller = _OnAKeptPort(self, hostname="127.0.0.1", port=self.port, ready_timeout=PATIENCE)
         self._controller.start()
 
     def go(self) -> None:
@@ -61,6 +72,11 @@ class MailServer:
         if self._controller:
             self._controller.stop()
             self._controller = None
+
+    def close(self) -> None:
+        """Refuse connections, and leave the port to others."""
+        self.go()
+        self._kept.close()
 
 
 @contextmanager
@@ -71,4 +87,4 @@ def mail_server() -> Iterator[MailServer]:
     try:
         yield server
     finally:
-        server.go()
+        server.close()

@@ -15,7 +15,8 @@ import pytest
 from bursary.access.models import ExternalIdentity, Role, User
 from tests.issuer import AUDIENCE, FIRST, ISSUER, jwk_set, token
 from tests.ops.processes import PATIENCE, database_url, environment, start
-from tests.ops.test_serving import answers, free_port, until
+from tests.ops.test_serving import answers, until
+from tests.ports import free_port
 from tests.world import ALICE, given_budget, given_content, given_user
 
 NODE = Path(__file__).parent / "node"

@@ -1,7 +1,6 @@
 """A database server of a test's own, that can be stopped and started while the service uses it."""
 
 import os
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from django.conf import settings
 from django.db import connection
 
 from tests.mariadb import MariaDB
+from tests.ports import free_port
 
 
 class RestartableServer(Protocol):
@@ -71,8 +71,7 @@ class RestartableMariaDB:
     settings: Mapping[str, Any]
 
     def __init__(self, folder: Path, *, copying: Mapping[str, Any]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
+        port = free_port()
         self._server = MariaDB(folder / "mariadb", port=port)
         # By a port: PyMySQL does not close its end of a socket that refuses.
         options = {name: it for name, it in copying["OPTIONS"].items() if name != "unix_socket"}

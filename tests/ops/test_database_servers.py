@@ -1,7 +1,6 @@
 """What is asked of a database server before its tables are made; and MariaDB by the commands alone."""
 
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from django.db import connection
 
 from tests.mariadb import url_of
 from tests.ops.processes import PATIENCE, bursary, environment, start
+from tests.ports import free_port
 
 NAME = "of_commands"
 
@@ -54,8 +54,7 @@ def database() -> Iterator[str]:
 def test_a_collation_that_merges_keys_is_refused_and_another_is_migrated_filled_and_served(
     database: str, tmp_path: Path
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     url = url_of(database, connection.settings_dict["OPTIONS"]["unix_socket"])
     env = environment(tmp_path, BURSARY_DATABASE_URL=url, PORT=str(port))
 

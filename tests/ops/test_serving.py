@@ -23,6 +23,7 @@ from django.utils import timezone
 from bursary.ops import serving
 from tests import world
 from tests.ops.processes import PATIENCE, environment, start
+from tests.ports import free_port
 from tests.smtp import MailServer, mail_server
 from tests.world import CATALOG
 
@@ -38,12 +39,6 @@ def taken() -> Iterator[int]:
     """A port on which another process listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 def test_a_port_that_is_in_use_is_refused_with_a_hint(taken: int) -> None:

@@ -18,8 +18,9 @@ from django.urls import reverse
 
 from tests import world
 from tests.ops.processes import Environment, bursary, environment, start
-from tests.ops.test_serving import ACTIONS, answers, free_port, until
+from tests.ops.test_serving import ACTIONS, answers, until
 from tests.ops.test_unattended import done, query
+from tests.ports import free_port
 
 logger = logging.getLogger(__name__)
 

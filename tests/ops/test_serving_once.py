@@ -20,7 +20,8 @@ from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from tests import world
 from tests.api.door import asking
 from tests.ops.processes import database_url, environment, start
-from tests.ops.test_serving import answers, free_port, until
+from tests.ops.test_serving import answers, until
+from tests.ports import free_port
 from tests.together import together
 
 TIMES = 100
