@@ -57,6 +57,8 @@ def _make_environment(config: pytest.Config) -> None:
     os.environ["BURSARY_EXECUTOR"] = "none"
     os.environ["BURSARY_CLOCK"] = "none"
     os.environ["BURSARY_BASE_URL"] = "http://testserver"
+    # As long as a busy machine may need. Tests of what takes too long set a time of their own.
+    os.environ["BURSARY_CONTENT_READ_SECONDS"] = os.environ["BURSARY_EMAIL_TIMEOUT_SECONDS"] = "30"
     if engine == "postgres":
         os.environ["BURSARY_DATABASE_URL"] = _start_postgres(config, folder)
     if engine == "mariadb":

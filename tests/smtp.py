@@ -12,6 +12,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.ports import reserved
 
+PATIENCE = 600.0  # seconds, for a machine that is busy with much else
+
 
 class MailServer:
     """The server and what it received. `refuses` are addresses that it answers with 550."""
@@ -52,7 +54,7 @@ class MailServer:
 
     def come(self) -> None:
         """Answer from now on."""
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, ready_timeout=PATIENCE)
         self._controller.start()
 
     def go(self) -> None:

@@ -29,7 +29,8 @@ LONGEST_WAIT = timedelta(hours=1)
 TRIED_FOR = timedelta(days=1)
 """An event that cannot be applied for so long is settled as such."""
 MOST_A_RUN = 500
-BATCH = 100  # events deleted in one statement
+ROWS_PER_STATEMENT = 1000
+MOST_STATEMENTS = 200
 LONGEST_ERROR = 1000  # characters
 
 
@@ -91,11 +92,11 @@ def count_due(*, now: datetime) -> int:
 
 
 def forget(*, now: datetime) -> int:
-    """Delete at most `BATCH` batches of events that were settled long ago; return the number of events."""
+    """Delete events that were settled long ago; return their number, bounded."""
     removed = 0
-    for _ in range(BATCH):
+    for _ in range(MOST_STATEMENTS):
         old = InboxEvent.objects.filter(settled_at__lte=now - settings.KEEP_EVENTS).order_by("settled_at")
-        pks = list(old.values_list("pk", flat=True)[:BATCH])
+        pks = list(old.values_list("pk", flat=True)[:ROWS_PER_STATEMENT])
         if not pks:
             break
         removed += InboxEvent.objects.filter(pk__in=pks).delete()[0]

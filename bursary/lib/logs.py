@@ -10,8 +10,9 @@ from bursary.lib.trouble import is_trouble
 LONGEST_LINE = 300  # characters of an error
 
 _TOKEN = re.compile(r"(/[au]/)[^/\s\"'?#]{40,}|(/new-password/[^/\s\"'?#]+/)[^/\s\"'?#]{30,}")
-_ADDRESS = re.compile(r"[^\s'\"()<>=,:;]+@[^\s'\"()<>=,:;]+")
-# Of a mailbox, not of a program or a host: with a dot in its domain. Bounded, as lines may be long.
+# These two are bounded: a line may be long, and one of a single word took the square of its length.
+_ADDRESS = re.compile(r"[^\s'\"()<>=,:;]{1,254}@[^\s'\"()<>=,:;]+")
+# Of a mailbox, not of a program or a host: with a dot in its domain.
 _MAILBOX = re.compile(
     r"[^\s'\"()<>=,:;/?&]{1,254}(?:@|%40)[^\s'\"()<>=,:;/?&@]{1,254}\.[^\s'\"()<>=,:;/?&@]{1,64}",
     re.IGNORECASE,

@@ -48,7 +48,7 @@ def default_bind() -> str:
 def listen(bind: str) -> socket.socket:
     """Listen on `HOST:PORT`; return the socket. Raises CannotListen, and NotAnAddress of these."""
     host, _, port = bind.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
+    if not host or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
         raise NotAnAddress(f"An address to serve is HOST:PORT, such as {HOST}:{DEFAULT_PORT}, not {bind!r}.")
     host = host.strip("[]")
     if settings.DEBUG and host not in LOCAL_HOSTS:

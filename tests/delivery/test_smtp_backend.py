@@ -59,7 +59,7 @@ def test_a_server_that_drips_for_ever_is_cut_off(dripping_server: None) -> None:
 def test_a_server_that_thinks_for_longer_than_one_answer_may_take_is_waited_for(
     mail: MailServer, settings: Settings
 ) -> None:
-    settings.EMAIL_TIMEOUT, mail.thinks_for = 1, 1.5
+    settings.EMAIL_TIMEOUT, mail.thinks_for = 2, 2.5
     assignment = given_assignment()
     deliver()
     assert action_of(assignment, ActionType.NOTIFIED).status == Status.DONE

@@ -248,6 +248,23 @@ def test_scheduled_tasks_apply_events_and_delete_those_settled_long_ago() -> Non
     assert InboxEvent.objects.get() == waiting
 
 
+def test_a_day_deletes_as_many_events_as_the_reports_of_many_mails_are() -> None:
+    mails = 20_000
+    reports = [
+        InboxEvent(
+            source=EventSource.MAIL,
+            event_id=str(number),
+            kind=EventKind.MAIL_REPORTED,
+            received_at=NOW,
+            settled_at=NOW,
+            outcome=EventOutcome.RECORDED,
+        )
+        for number in range(mails)
+    ]
+    InboxEvent.objects.bulk_create(reports, batch_size=1000)
+    assert inbox.forget(now=NOW + 30 * DAY) == mails
+
+
 def test_where_cron_runs_the_tasks_a_command_applies_them() -> None:
     received({"content_keys": []})
     counted, output = StringIO(), StringIO()

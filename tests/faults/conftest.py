@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import timedelta
 
 import pytest
 from django.utils import timezone
-from pytest_django import Settings
 
 from bursary.replica import refresh
 from tests.faults.failing_upstream import Service, replicating
@@ -14,10 +12,8 @@ from tests.replica.listing import Record
 
 
 @pytest.fixture
-def replicate(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Service]]:
+def replicate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Service]]:
     """Return how to start a service upon an enterprise-catalog of these records."""
-    settings.CONTENT_READ_DEADLINE = timedelta(seconds=0.2)
-    settings.CONTENT_FETCH_DEADLINE = timedelta(seconds=0.5)
 
     def start(records: list[Record]) -> Service:
         service = running.enter_context(replicating(records))

@@ -1,7 +1,6 @@
 """A database server of a test's own, that can be stopped and started while the service uses it."""
 
 import os
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from django.conf import settings
 from django.db import connection
 
 from tests.mariadb import MariaDB
+from tests.ports import reserved
 
 
 class RestartableServer(Protocol):
@@ -70,9 +70,7 @@ class RestartableMariaDB:
 
     settings: Mapping[str, Any]
 
-    def __init__(self, folder: Path, *, copying: Mapping[str, Any]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
+    def __init__(self, folder: Path, *, port: int, copying: Mapping[str, Any]) -> None:
         self._server = MariaDB(folder / "mariadb", port=port)
         # By a port: PyMySQL does not close its end of a socket that refuses.
         options = {name: it for name, it in copying["OPTIONS"].items() if name != "unix_socket"}
@@ -92,12 +90,12 @@ class RestartableMariaDB:
 @contextmanager
 def restartable_server(folder: Path, *, copying: Mapping[str, Any]) -> Iterator[RestartableServer]:
     """Run a server for the duration."""
-    with pytest.MonkeyPatch.context() as changed:
+    with pytest.MonkeyPatch.context() as changed, reserved() as port:
         # A folder of our own alone: the one in use was opened to the user of the other server.
         changed.setenv("XDG_RUNTIME_DIR", str(folder))
         server: RestartableServer
         if connection.vendor == "mysql":
-            server = RestartableMariaDB(folder, copying=copying)
+            server = RestartableMariaDB(folder, port=port, copying=copying)
         else:
             server = RestartablePostgreSQL(copying=copying)
         try:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from pytest_django import Settings
 
 from bursary.assignments import expiry
 from bursary.assignments.choices import State
@@ -51,7 +52,10 @@ def test_fault_02_with_the_catalog_away_every_door_answers(service: Service, fau
     assert LearnerContentAssignment.objects.filter(state=State.EXPIRED).count() == 2
 
 
-def test_fault_02_what_was_never_seen_is_refused_in_time_and_nothing_is_held(service: Service) -> None:
+def test_fault_02_what_was_never_seen_is_refused_in_time_and_nothing_is_held(
+    service: Service, settings: Settings
+) -> None:
+    settings.CONTENT_READ_DEADLINE = HURRIED
     held = Budget.objects.get().held_cents
     unseen = ContentMetadata(content_key="NobodyX+N1", price_cents=19_900)
     service.upstream.fails_with(faults.hang)

@@ -18,6 +18,8 @@ from django.db import (
 )
 
 from bursary.lib import logs, trouble
+from bursary.lib.mailbox import LONGEST_ADDRESS
+from tests.elapsed import AT_ONCE, taking_at_most
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -133,3 +135,19 @@ def test_a_thread_logs_trouble_in_one_line_and_an_error_with_its_place(
     one_line, with_place = caplog.messages
     assert one_line == "Work failed: OperationalError: SQLite's words"
     assert "test_trouble.py" in with_place
+
+
+@pytest.mark.parametrize("written", ["a" * 200_000, "a@" * 100_000], ids=["one word", "many at signs"])
+def test_an_error_of_a_long_word_is_a_line_at_once(written: str) -> None:
+    with taking_at_most(AT_ONCE):
+        line = logs.one_line(ValueError(f"{written} of alice@learners.example"))
+    assert line.startswith("ValueError: ")
+    assert "alice" not in line
+
+
+def test_an_error_names_no_address_however_long_it_is() -> None:
+    longest = f"{'a' * 64}@{'b' * 63}.{'c' * 63}.{'d' * 58}.eu"
+    assert len(longest) == LONGEST_ADDRESS
+    assert logs.one_line(ValueError(f"No {longest}, nor <alice@learners.example>: refused.")) == (
+        "ValueError: No …, nor <…>: refused."
+    )

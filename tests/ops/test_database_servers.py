@@ -1,7 +1,6 @@
 """What is asked of a database server before its tables are made; and MariaDB by the commands alone."""
 
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,10 +51,8 @@ def database() -> Iterator[str]:
 @pytest.mark.takes_long
 @pytest.mark.only_on("mysql", because="a database has a collation there that an installation may miss")
 def test_a_collation_that_merges_keys_is_refused_and_another_is_migrated_filled_and_served(
-    database: str, tmp_path: Path
+    database: str, tmp_path: Path, port: int
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
     url = url_of(database, connection.settings_dict["OPTIONS"]["unix_socket"])
     env = environment(tmp_path, BURSARY_DATABASE_URL=url, PORT=str(port))
 

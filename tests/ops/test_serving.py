@@ -46,7 +46,13 @@ def test_a_port_that_is_in_use_is_refused_with_a_hint(taken: int) -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("bind", ["8000", "127.0.0.1:", "127.0.0.1:http", ":8000", "127.0.0.1:70000"])
+@pytest.mark.parametrize(
+    "bind",
+    [
+        *("8000", "127.0.0.1:", "127.0.0.1:http", ":8000", "127.0.0.1:70000"),
+        pytest.param(f"127.0.0.1:{'9' * 5000}", id="more digits than Python reads"),
+    ],
+)
 def test_an_address_that_is_none_is_refused_with_an_example(bind: str) -> None:
     with pytest.raises(serving.CannotListen, match=r"such as 127\.0\.0\.1:8000"):
         serving.listen(bind)

@@ -72,27 +72,33 @@ def shown(text: object) -> Any:
     return json.loads(answer.getvalue())
 
 
-def test_each_id_of_an_assignment_means_it(mail: MailServer) -> None:
+@pytest.fixture
+def accepted() -> LearnerContentAssignment:
+    """An assignment with money spent and mails sent, beside another learner's."""
     assignment = given_assignment()
     given_assignment(address=BOB)
     deliver()
     redemption.begin(assignment, now=NOW)
     deliver()
     assignment.refresh_from_db()
-    notified = action_of(assignment, ActionType.NOTIFIED)
-    linked = action_of(assignment, ActionType.LEARNER_LINKED)
+    return assignment
+
+
+def test_each_id_of_an_assignment_means_it(mail: MailServer, accepted: LearnerContentAssignment) -> None:
+    notified = action_of(accepted, ActionType.NOTIFIED)
+    linked = action_of(accepted, ActionType.LEARNER_LINKED)
     for text in (
-        assignment.uuid,
-        assignment.pk,
-        assignment.transaction_uuid,
-        assignment.spending_key,
+        accepted.uuid,
+        accepted.pk,
+        accepted.transaction_uuid,
+        accepted.spending_key,
         notified.uuid,
         notified.provider_ref,  # the mail's Message-ID
         f"{notified.uuid}.eml",
         f"action={notified.uuid}",
         linked.provider_ref,
     ):
-        assert shown(text)["assignment"]["uuid"] == str(assignment.uuid), text
+        assert shown(text)["assignment"]["uuid"] == str(accepted.uuid), text
 
 
 def test_the_id_of_a_log_line_means_the_assignment(caplog: pytest.LogCaptureFixture) -> None:
@@ -160,22 +166,16 @@ def given_event(event_id: str, kind: EventKind, **payload: object) -> None:
 
 
 @pytest.mark.on_every_engine
-def test_an_event_means_the_assignment_of_its_money_or_its_mail() -> None:
-    assignment = given_assignment()
-    given_assignment(address=BOB)
-    deliver()
-    redemption.begin(assignment, now=NOW)
-    deliver()
-    assignment.refresh_from_db()
-    linked = action_of(assignment, ActionType.LEARNER_LINKED)
-    notified = action_of(assignment, ActionType.NOTIFIED)
-    given_event("msg_1", EventKind.TRANSACTION_REVERSED, transaction_uuid=str(assignment.transaction_uuid))
+def test_an_event_means_the_assignment_of_its_money_or_its_mail(accepted: LearnerContentAssignment) -> None:
+    linked = action_of(accepted, ActionType.LEARNER_LINKED)
+    notified = action_of(accepted, ActionType.NOTIFIED)
+    given_event("msg_1", EventKind.TRANSACTION_REVERSED, transaction_uuid=str(accepted.transaction_uuid))
     given_event("msg_2", EventKind.MAIL_REPORTED, mail=str(notified.uuid), provider_ref="")
     given_event("msg_3", EventKind.MAIL_REPORTED, mail="", provider_ref=linked.provider_ref)
     uuid = "1c2ab0b1-37bb-4d35-9d3d-f6c1b8e1a1ff"  # a sender may choose one
     given_event(uuid, EventKind.MAIL_REPORTED, mail=str(notified.uuid), provider_ref="")
     for text in ("msg_1", "msg_2", "msg_3", uuid):
-        assert shown(text)["assignment"]["uuid"] == str(assignment.uuid), text
+        assert shown(text)["assignment"]["uuid"] == str(accepted.uuid), text
 
 
 @pytest.mark.on_every_engine
