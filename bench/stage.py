@@ -107,6 +107,10 @@ def database(engine: str) -> Iterator[None]:
 
             django.setup()
             call_command("migrate", verbosity=0)
+
+            from bursary.ops import serving  # noqa: PLC0415  # needs the settings
+
+            serving.load()  # as in the processes that serve
             yield
         finally:
             from django.db import connections  # noqa: PLC0415  # after the environment

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -46,6 +47,12 @@ def by_keys(learner_keys: Sequence[str]) -> dict[str, KnownLearner]:
         key: KnownLearner(ids[key][min(ids[key])] if ids[key] else None, tuple(sorted(others[key])))
         for key in learner_keys
     }
+
+
+def accounts(learner_keys: Iterable[str]) -> list[int]:
+    """Return the accounts (pks), in order, that have, or had, an address with one of these keys."""
+    found = (_ACCOUNTS.read(keys=chunk) for chunk in chunks(list(learner_keys), KEYS_PER_QUERY))
+    return sorted({pk for pk, *_keys in chain.from_iterable(found)})
 
 
 def all_keys(learner_key: str) -> list[str]:

@@ -7,9 +7,11 @@ import enum
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import chain
+from typing import Any
 
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from bursary.access import known_learners
 from bursary.access.known_learners import KnownLearner
@@ -20,6 +22,7 @@ from bursary.assignments.choices import ActionType, LearnerState, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
+from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica.models import ContentMetadata
 
 ROWS_PER_QUERY = 5000
@@ -141,8 +144,8 @@ def match_learners(
     known, keys = learners.known, list(learners.known)
     all_keys = list(dict.fromkeys([*keys, *chain.from_iterable(one.other_keys for one in known.values())]))
     people = [one.lms_user_id for one in known.values() if one.lms_user_id]
-    same_course = of_course(course_key) | Q(content_key=content_key)
-    existing = _existing(budget, same_course, all_keys, people, lock=lock)
+    same = {"budget": budget.pk, "content_key": content_key, "course_key": course_key}
+    existing = _existing(all_keys, people, lock=lock, **same)
     earlier = _Earlier(existing, budget=budget, content_key=content_key, now=now, repeats=repeats)
     first_at: dict[int | str, int] = {}
     outcomes = []
@@ -163,7 +166,7 @@ def match_learners(
     return outcomes
 
 
-def of_course(course_key: str) -> Q:
+def of_course(course_key: str | Slot) -> Q:
     """Return the condition that an assignment is of this course or of one of its runs."""
     return Q(content_key=course_key) | Q(parent_content_key=course_key)
 
@@ -217,17 +220,37 @@ def assign_identity(outcomes: Iterable[Match]) -> None:
 
 
 def _existing(
-    budget: Budget, same_course: Q, keys: Sequence[str], persons: Sequence[int], *, lock: bool
+    keys: Sequence[str], people: Sequence[int], *, lock: bool, **same: Any
 ) -> list[LearnerContentAssignment]:
-    rows = LearnerContentAssignment.objects.filter(same_course, budget=budget).only(*COLUMNS)
-    if lock:
-        rows = for_update(rows)
+    """Return the assignments of learners with these keys or LMS user ids, of the `same` budget and course."""
     found: dict[int, LearnerContentAssignment] = {}
-    for start in range(0, max(len(keys), len(persons)), ROWS_PER_QUERY):
+    for start in range(0, max(len(keys), len(people)), ROWS_PER_QUERY):
         window = slice(start, start + ROWS_PER_QUERY)
-        mine = of_mailboxes(keys[window]) | Q(lms_user_id__in=persons[window])
-        found.update((assignment.pk, assignment) for assignment in rows.filter(mine).order_by("pk"))
+        rows = _EXISTING[lock].read(keys=keys[window], people=people[window], **same)
+        found.update((assignment.pk, assignment) for assignment in rows)
     return list(found.values())
+
+
+def _of_learners(*, lock: bool) -> QuerySet[LearnerContentAssignment]:
+    """Return the assignments that `_existing` asks for, by slots; with `lock`, locked."""
+    slots = {
+        name: Slot(name, LearnerContentAssignment._meta.get_field(column))
+        for name, column in (
+            ("budget", "budget"),
+            ("content_key", "content_key"),
+            ("course_key", "content_key"),
+            ("keys", "learner_key"),
+            ("people", "lms_user_id"),
+        )
+    }
+    same_course = of_course(slots["course_key"]) | Q(content_key=slots["content_key"])
+    mine = of_mailboxes(slots["keys"]) | Q(lms_user_id__in=slots["people"])
+    rows = LearnerContentAssignment.objects.filter(same_course, mine, budget=slots["budget"])
+    rows = rows.only(*COLUMNS).order_by("pk")
+    return for_update(rows) if lock else rows
+
+
+_EXISTING = {lock: PreparedSelect(partial(_of_learners, lock=lock)) for lock in (False, True)}
 
 
 class _Earlier:

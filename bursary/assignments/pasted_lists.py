@@ -254,7 +254,7 @@ def _heading(cell: str) -> str:
 
 def _uniform(lines: Sequence[_Line]) -> _Table | None:
     """Return the table of several lines that have one address each, in the same of as many columns."""
-    for separator in _SEPARATORS if len(lines) > 1 else ():
+    for separator in [mark for mark in _SEPARATORS if len(lines) > 1 and mark in lines[0].text]:
         shapes: set[tuple[int, ...]] = set()
         for line in lines:
             cells = line.cells(separator)

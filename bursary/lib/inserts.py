@@ -67,8 +67,8 @@ def insert_all(
     """Insert rows of one model, `size` a statement, as `bulk_create` does: no `save()`, no signals.
 
     What is there by the `unique` fields stays, but for what is to `update`; without such fields it is an
-    error, and then alone are the primary keys of all rows filled in, but on MySQL, which does not return
-    them. Call it in a transaction.
+    error. The primary keys are filled in, but where rows may stay as they are, and on MySQL, which does not
+    return them. Call it in a transaction.
     """
     for chunk in chunks(rows, size):
         columns = _columns(chunk) if connection.vendor == "postgresql" else None
@@ -107,10 +107,12 @@ def _columns(rows: Sequence[models.Model]) -> _Columns | None:
         elif _is_document(one):
             found.own[one] = one.get_db_prep_save(values, database)
         else:
-            found.own[one] = [
-                value if type(value) in _AS_THEY_ARE else one.get_db_prep_save(value, database)
-                for value in values
-            ]
+            prepared = {
+                value: one.get_db_prep_save(value, database)
+                for value in set(values)
+                if type(value) not in _AS_THEY_ARE
+            }
+            found.own[one] = [prepared.get(value, value) for value in values]
     return found if found.own else None
 
 
@@ -151,7 +153,7 @@ def _insert(
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, [*columns.shared.values(), *columns.own.values()])
-        if unique:
+        if unique and not update:
             return  # of a row that stays, no key comes back
         for row, (key,) in zip(rows, cursor.fetchall(), strict=True):
             row.pk = key
@@ -160,13 +162,14 @@ def _insert(
 
 def _end(model: type[models.Model], *, unique: Sequence[str], update: Sequence[str]) -> str:
     """Return what ends the statement: the keys of all rows, or what becomes of those that are there."""
+    keys = f"RETURNING {_column(model, 'pk')}"
     if not unique:
-        return f"RETURNING {_column(model, 'pk')}"
+        return keys
     if not update:
         return "ON CONFLICT DO NOTHING"
     by, changed = ([_column(model, name) for name in names] for names in (unique, update))
     sets = ", ".join(f"{column} = EXCLUDED.{column}" for column in changed)
-    return f"ON CONFLICT ({', '.join(by)}) DO UPDATE SET {sets}"
+    return f"ON CONFLICT ({', '.join(by)}) DO UPDATE SET {sets} {keys}"
 
 
 def _column(model: type[models.Model], name: str) -> str:

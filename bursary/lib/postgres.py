@@ -1,4 +1,8 @@
-"""Instants as PostgreSQL sends them, read by Python's own parser: Django's takes ten times as long."""
+"""What PostgreSQL takes and sends by the thousand: texts are written a list at once, instants read by Python.
+
+Text by text, as the driver writes them, takes fifteen times as long, and Django's parser of instants takes
+ten times as long as Python's.
+"""
 
 from datetime import UTC, datetime
 from functools import cache
@@ -8,13 +12,35 @@ from django.db.backends.signals import connection_created
 
 
 def register() -> None:
-    """Read instants so on each connection to PostgreSQL that is opened from now on."""
-    connection_created.connect(_read_instants, dispatch_uid="bursary.lib.postgres")
+    """Write and read so on each connection to PostgreSQL that is opened from now on."""
+    connection_created.connect(_adapt, dispatch_uid="bursary.lib.postgres")
 
 
-def _read_instants(connection: Any, **_signal: Any) -> None:
-    if connection.vendor == "postgresql" and connection.timezone is UTC:
+def _adapt(connection: Any, **_signal: Any) -> None:
+    if connection.vendor != "postgresql":
+        return
+    connection.connection.adapters.register_dumper(list, _dumper())
+    if connection.timezone is UTC:
         connection.connection.adapters.register_loader("timestamptz", _loader())
+
+
+@cache
+def _dumper() -> type[Any]:
+    # The driver is an extra: there is one where there is a connection.
+    from psycopg.types.array import ListDumper  # noqa: PLC0415  # see above
+
+    class TextsDumper(ListDumper):
+        """Writes a list of texts, each in quotation marks; leaves any other list to the driver."""
+
+        def dump(self, obj: list[Any]) -> Any:
+            texts = "\0".join(obj) if set(map(type, obj)) == {str} else None
+            # No text in PostgreSQL has this character: the driver refuses one that has.
+            if texts is None or texts.count("\0") >= len(obj):
+                return super().dump(obj)
+            quoted = texts.replace("\\", r"\\").replace('"', r"\"").replace("\0", '","')
+            return f'{{"{quoted}"}}'.encode()
+
+    return TextsDumper
 
 
 @cache

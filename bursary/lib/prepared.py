@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from datetime import timedelta
 from functools import partial
-from types import SimpleNamespace
+from types import NoneType, SimpleNamespace
 from typing import Any, cast
 
 from django.db import connection, connections, transaction
-from django.db.models import Expression, JSONField, Model, QuerySet
+from django.db.models import CharField, Expression, JSONField, Model, QuerySet
 from django.db.models.base import ModelState
 from django.db.models.sql import UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
@@ -155,7 +155,8 @@ def _by_pk(slot: Slot, given: Mapping[Any, Iterable[int]], database: Any) -> tup
 def _adapted(slot: Slot, values: Iterable[Any], database: Any) -> list[Any]:
     """Return values as the slot's field gives them to this database. None is NULL, of JSON too."""
     prepare = slot.output_field.get_db_prep_value
-    return [value if value is None or type(value) is int else prepare(value, database) for value in values]
+    as_they_are = (NoneType, int, str) if isinstance(slot.output_field, CharField) else (NoneType, int)
+    return [value if type(value) in as_they_are else prepare(value, database) for value in values]
 
 
 def _without_constructors(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Instants of PostgreSQL are those that Django reads, however they are written."""
+"""Lists and instants of PostgreSQL are those that the driver and Django write and read."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 from django.db import DataError, connection, transaction
@@ -33,3 +33,35 @@ def test_what_is_no_instant_of_pythons_is_an_error() -> None:
             cursor.execute("SELECT %s::timestamptz", [written])
             with pytest.raises(DataError):
                 cursor.fetchone()
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["plain", "", " ", "NULL", "null"],
+        ['"', "\\", '\\"', '","', "{a,b}", "'; --", "%s"],
+        ["line\nbreak", "tab\t", "é", "\u2028", "\U0001f600"],
+        ["alone"],
+        [""],
+        [],
+        ["with", None, ""],
+        [["of", "lists"], ["two", ""]],
+    ],
+    ids=repr,
+)
+def test_a_list_of_texts_is_what_was_given(texts: list[object]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s::text[], 'plain' = ANY(%s::text[])", [texts, texts])
+        assert cursor.fetchone() == (texts, None if None in texts else "plain" in texts)
+
+
+def test_a_list_of_something_else_is_what_was_given() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s::int[], %s::date[]", [[1], [date(2026, 11, 28)]])
+        assert cursor.fetchone() == ([1], [date(2026, 11, 28)])
+
+
+def test_a_text_that_the_database_cannot_hold_is_an_error() -> None:
+    for texts in (["a\0b"], ["a\0b", "c"], ["\0"]):
+        with transaction.atomic(), connection.cursor() as cursor, pytest.raises(DataError):
+            cursor.execute("SELECT %s::text[]", [texts])

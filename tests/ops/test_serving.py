@@ -1,5 +1,6 @@
 """`bursary serve` in a process of its own: it answers, and delivers what is requested while it runs."""
 
+import gc
 import http.client
 import signal
 import socket
@@ -79,6 +80,17 @@ def test_no_other_process_can_listen_on_the_same_port() -> None:
 def test_the_address_of_a_socket_is_one_for_a_browser() -> None:
     with serving.listen("[::1]:0") as listener:
         assert serving.address_of(listener) == f"http://[::1]:{listener.getsockname()[1]}/"
+
+
+def test_what_is_loaded_to_serve_is_never_looked_through_for_garbage() -> None:
+    thresholds = gc.get_threshold()
+    try:
+        loaded: list[object] = []
+        loaded.append(loaded)
+        serving.load()
+        assert not any(one is loaded for one in gc.get_objects())
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "two"])
