@@ -227,13 +227,10 @@ def postponing(*, until: datetime | Combinable, condition: Q, now: datetime | Sl
     rows that are locked already. `until` is at most `MAX_DELAY` ahead. All other rows stay as they are.
     """
     postponed = condition & _free(now)
-    due_at = Value(until) if isinstance(until, datetime) else until
     return {  # a row is as free once its lease is ended here: the others see the same condition
-        "lease_until": Case(
-            When(postponed, then=Value(None)), default=F("lease_until"), output_field=_INSTANT
-        ),
+        "lease_until": Case(When(postponed, then=None), default=F("lease_until")),
         "early": Case(When(postponed, then=Value(NOT_BEFORE)), default=F("early"), output_field=_EARLY),
-        "due_at": Case(When(postponed, then=due_at), default=F("due_at"), output_field=_INSTANT),
+        "due_at": Case(When(postponed, then=until), default=F("due_at")),
     }
 
 

@@ -86,7 +86,7 @@ class _Select:
         )
         query = SimpleNamespace(get_compiler=lambda *_args, **_options: compiler)
         # What instances and tuples are made from: a query set without what builds the SQL.
-        like = SimpleNamespace(query=query, db=rows.db, model=rows.model, _known_related_objects={})
+        like = SimpleNamespace(query=query, db=rows.db, _known_related_objects={})
         return list(rows._iterable_class(like))
 
     def _converters_of(self, database: Any) -> dict[int, tuple[list[Any], Any]]:

@@ -2,17 +2,19 @@
 
 from datetime import timedelta
 from itertools import product
+from uuid import uuid4
 
 import pytest
 from django.db import DataError, connection, transaction
 from django.db.models import Value
 from django.db.models.functions import Lower
+from django.utils.translation import gettext_lazy
 from pytest_django import DjangoAssertNumQueries
 
 from bursary.access.models import LearnerLink
 from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignmentAction
-from bursary.budgets.models import Customer
+from bursary.budgets.models import Budget, Customer
 from bursary.lib import inserts
 from bursary.replica.models import ContentChange
 from tests.world import NOW, given_assignment, given_budget, given_content, given_customer
@@ -121,11 +123,14 @@ def test_rows_that_are_there_stay_but_for_what_is_to_update(subtests: pytest.Sub
         with subtests.test("what is there stays", rows=len(rows)):
             inserts.insert_all(rows, size=10, unique=unique)
             assert stored() == [("key-0", "key-0", "learner-0@learners.example"), *added]
-    for rows in (later, later[-1:]):
-        with subtests.test("one column is updated", rows=len(rows)):
-            LearnerLink.objects.filter(pk=known.pk).update(mailbox_key="key-0")
-            inserts.insert_all(rows, size=10, unique=unique, update=["mailbox_key"])
-            assert stored() == [("key-0", "new", "learner-0@learners.example"), *added]
+    as_known = {"mailbox_key": known.mailbox_key, "learner_email": known.learner_email}
+    as_new = {"mailbox_key": "new", "learner_email": "new-key-0@learners.example"}
+    for rows, update in product((later, later[-1:]), (["mailbox_key"], ["mailbox_key", "learner_email"])):
+        with subtests.test("what is to update is updated", rows=len(rows), update=update):
+            LearnerLink.objects.filter(pk=known.pk).update(**as_known)
+            inserts.insert_all(rows, size=10, unique=unique, update=update)
+            written = as_known | {name: as_new[name] for name in update}
+            assert stored() == [("key-0", *written.values()), *added]
     assert LearnerLink.objects.get(learner_key="key-0").pk == known.pk
 
 
@@ -134,6 +139,29 @@ def test_columns_are_computed_by_the_database_where_a_row_says_so() -> None:
     rows[1].learner_email = Lower(Value("ONE@LEARNERS.EXAMPLE"))
     inserts.insert_all(rows, size=10, unique=("customer", "learner_key"))
     assert LearnerLink.objects.get(learner_key="key-1").learner_email == "one@learners.example"
+
+
+def test_instants_that_are_set_when_a_row_is_stored_are_set() -> None:
+    known = given_budget()
+    rows = [
+        Budget(
+            customer=known.customer,
+            account=known.account,
+            catalog_uuid=known.catalog_uuid,
+            assignment_configuration_uuid=uuid4(),
+        )
+        for _ in range(2)
+    ]
+    inserts.insert_all(rows, size=10)
+    stored = Budget.objects.exclude(pk=known.pk).values_list("uuid", "created", "modified")
+    assert set(stored) == {(row.uuid, row.created, row.modified) for row in rows}
+
+
+def test_a_text_that_is_translated_later_is_stored_as_it_reads_now() -> None:
+    rows = links(given_customer(), 2)
+    rows[1].mailbox_key = gettext_lazy("Waiting")  # type: ignore[assignment]  # a text once it is read
+    inserts.insert_all(rows, size=10)
+    assert LearnerLink.objects.get(learner_key="key-1").mailbox_key == "Waiting"
 
 
 def test_a_row_like_another_has_what_is_its_own_and_new_defaults() -> None:

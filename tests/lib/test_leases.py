@@ -119,11 +119,14 @@ def test_what_may_be_claimed_is_counted_and_found_without_a_claim() -> None:
 
 
 @pytest.mark.parametrize("finished_wins", [True, False])
-def test_settling_writes_the_outcome_and_frees_the_row(*, finished_wins: bool) -> None:
-    row = given("one")
-    assert finish(*claim(), finished_wins=finished_wins) == 1
-    assert columns_of(row) == (None, None, None, 1)
-    assert stored(row).outcome == EventOutcome.REVERSED
+@pytest.mark.parametrize("count", [1, 2])
+def test_settling_writes_the_outcome_and_frees_the_rows(count: int, *, finished_wins: bool) -> None:
+    """One and many rows are settled by different statements."""
+    rows = [given(str(number)) for number in range(count)]
+    assert finish(*claim(), finished_wins=finished_wins) == count
+    for row in rows:
+        assert columns_of(row) == (None, None, None, 1)
+        assert stored(row).outcome == EventOutcome.REVERSED
     assert claim(NOW + HOUR) == []
 
 

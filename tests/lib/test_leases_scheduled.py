@@ -67,12 +67,14 @@ def test_it_survives_also_where_each_row_has_its_own_instant() -> None:
     assert [stored(row).due_at for row in (asked, other)] == [NOW, NOW + HOUR]
 
 
-def test_finished_wins_where_the_model_says_so() -> None:
-    row = given("one")
+@pytest.mark.parametrize("count", [1, 2])
+def test_finished_wins_where_the_model_says_so(count: int) -> None:
+    rows = [given(str(number)) for number in range(count)]
     claimed = claim()
     leases.schedule(ROWS(), at=NOW, now=NOW)
-    assert finish(*claimed, finished_wins=True) == 1
-    assert columns_of(row) == (None, None, None, 1)
+    assert finish(*claimed, finished_wins=True) == count
+    for row in rows:
+        assert columns_of(row) == (None, None, None, 1)
 
 
 def test_a_retry_keeps_an_earlier_date_also_where_finished_wins() -> None:

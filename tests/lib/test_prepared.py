@@ -1,16 +1,20 @@
 """A statement with SQL that is built once gives what its query set gives, with other values each time."""
 
+import gc
 import pickle
 from collections.abc import Callable
 from copy import copy, deepcopy
 from datetime import timedelta
 from threading import Thread
 from typing import Any, NoReturn
+from unittest.mock import Mock
 from uuid import uuid4
+from weakref import ref
 
 import pytest
-from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db import connection, connections
+from django.db.models import F, Q, QuerySet
+from django.db.models.signals import pre_init
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
@@ -18,7 +22,7 @@ from bursary.access.models import LearnerLink
 from bursary.budgets.models import Budget, Customer
 from bursary.lib.locks import for_update
 from bursary.lib.prepared import PreparedSelect, PreparedUpdate, Slot
-from bursary.replica.models import ContentMetadata
+from bursary.replica.models import ContentChange, ContentMetadata
 from tests.world import NOW, given_budget, given_content, given_customer
 
 pytestmark = pytest.mark.django_db
@@ -49,7 +53,7 @@ def test_rows_are_those_of_the_query_set_with_any_values(subtests: pytest.Subtes
     def asked(keys: Any, since: Any, one: Any) -> QuerySet[LearnerLink, Any]:
         either = Q(learner_key__in=keys) | Q(mailbox_key=one)
         rows = LearnerLink.objects.filter(either, created__gte=since, learner_email__contains="%s@")
-        return rows.order_by("pk").values_list("learner_key", "created")
+        return rows.order_by("pk").values_list("learner_key", "created", F("pk") % 2)
 
     prepared = PreparedSelect(
         lambda: asked(
@@ -67,10 +71,8 @@ def test_rows_are_those_of_the_query_set_with_any_values(subtests: pytest.Subtes
         ((), later, "key-3"),
     ):
         with subtests.test(keys=keys, since=since, one=one):
-            expected = LearnerLink.objects.none().values_list("learner_key", "created")
-            if keys or one is not None:
-                expected = asked(keys, since, one or "none")
-            assert prepared.read(keys=keys, since=since, one=one) == list(expected)
+            expected = list(asked(keys, since, one or "none")) if keys or one is not None else []
+            assert prepared.read(keys=keys, since=since, one=one) == expected
 
 
 def test_values_and_columns_are_converted_as_their_fields_are(
@@ -91,6 +93,11 @@ def test_values_and_columns_are_converted_as_their_fields_are(
             found = of_uuid.first(uuid=one.uuid)
             assert (found, found.uuid, found.customer.uuid) == (one, one.uuid, one.customer.uuid)
     assert of_uuid.first(uuid=uuid4()) is None
+    of_uuids = PreparedSelect(
+        lambda: Budget.objects.order_by("pk").filter(uuid__in=slot("uuids", Budget, "uuid"))
+    )
+    for found in ([budget], [budget, other]):
+        assert of_uuids.read(uuids=[one.uuid for one in found]) == found
     with django_assert_num_queries(1):
         found = of_key.first(keys=[content.content_key])
         assert (found.partners, found.price_cents) == ([{"name": "Riverside"}], None)
@@ -132,18 +139,21 @@ def test_an_update_writes_each_row_its_value_and_leaves_the_others(
             assert found == as_they_were | {pk: (email, "%s") for pk, email in written.items()}
 
 
-def test_a_list_or_mapping_is_one_value_of_a_column_of_json(subtests: pytest.Subtests) -> None:
-    content = given_content()
+def test_a_list_or_mapping_is_one_value_of_a_column_of_json_and_none_is_null(
+    subtests: pytest.Subtests,
+) -> None:
+    change = ContentChange.objects.create(content=given_content(), field="partners", old=0, created=NOW)
     prepared = PreparedUpdate(
-        lambda: ContentMetadata.objects.filter(pk=slot("pk", ContentMetadata, "id")),
-        lambda: {"partners": slot("partners", ContentMetadata, "partners")},
+        lambda: ContentChange.objects.filter(pk=slot("pk", ContentChange, "id")),
+        lambda: {"old": slot("old", ContentChange, "old")},
     )
-    for partners in ([], [{"name": "%s"}], {"name": ["Riverside"]}):
-        with subtests.test(partners=partners):
-            assert prepared.run(pk=content.pk, partners=partners) == 1
-            content.refresh_from_db()
-            assert content.partners == partners
-    assert prepared.run(pk=0, partners=[]) == 0
+    for old in ([], [{"name": "%s"}], {"name": ["Riverside"]}, None):
+        with subtests.test(old=old):
+            assert prepared.run(pk=change.pk, old=old) == 1
+            change.refresh_from_db()
+            assert change.old == old
+    assert ContentChange.objects.filter(old__isnull=True).exists()
+    assert prepared.run(pk=0, old=[]) == 0
 
 
 def test_rows_are_locked_as_by_the_query_set() -> None:
@@ -174,19 +184,21 @@ def test_the_sql_is_built_once() -> None:
     assert len(built) == 1
 
 
-def test_each_thread_asks_by_its_own_connection() -> None:
-    prepared = PreparedSelect(lambda: Customer.objects.filter(slug=slot("slug", Customer, "slug")))
-    assert prepared.read(slug="none") == []
-    asked: list[str] = []
+class Asked(Exception):
+    """A statement has come to a thread's connection, and goes no further."""
 
-    class Asked(Exception):
-        """The statement has come to this thread's connection, and goes no further."""
+
+def asked_in_a_thread(prepared: PreparedSelect) -> tuple[list[str], "ref[Any]"]:
+    """Have another thread read customers; return what it asks, and its connection as long as that is kept."""
+    asked: list[str] = []
+    connections_of_thread: list[ref[Any]] = []
 
     def stopped(_execute: Callable[..., Any], sql: str, *_more: Any) -> NoReturn:
         asked.append(sql)
         raise Asked
 
     def in_thread() -> None:
+        connections_of_thread.append(ref(connections[connection.alias]))
         try:
             with connection.execute_wrapper(stopped), pytest.raises(Asked):
                 prepared.read(slug="none")
@@ -196,7 +208,22 @@ def test_each_thread_asks_by_its_own_connection() -> None:
     thread = Thread(target=in_thread)
     thread.start()
     thread.join(timeout=60)
+    return asked, connections_of_thread[0]
+
+
+def test_each_thread_asks_by_its_own_connection() -> None:
+    prepared = PreparedSelect(lambda: Customer.objects.filter(slug=slot("slug", Customer, "slug")))
+    assert prepared.read(slug="none") == []
+    asked, _connection = asked_in_a_thread(prepared)
     assert len(asked) == 1
+
+
+def test_a_statement_does_not_keep_the_connection_of_the_thread_that_built_it() -> None:
+    prepared = PreparedSelect(lambda: Customer.objects.filter(slug=slot("slug", Customer, "slug")))
+    _asked, of_thread = asked_in_a_thread(prepared)
+    gc.collect()
+    assert of_thread() is None
+    assert prepared.read(slug="none") == []
 
 
 def test_what_is_made_without_a_constructor_is_as_the_query_set_makes_it(subtests: pytest.Subtests) -> None:
@@ -206,9 +233,17 @@ def test_what_is_made_without_a_constructor_is_as_the_query_set_makes_it(subtest
         return Budget.objects.select_related("customer").defer("name").filter(pk=pk)
 
     prepared = PreparedSelect(lambda: asked(Slot("pk", Budget._meta.pk)))
-    found, again, expected = prepared.first(pk=stored.pk), prepared.first(pk=stored.pk), asked(stored.pk)[0]
+    constructed = Mock()
+    pre_init.connect(constructed)
+    try:
+        found, again = prepared.first(pk=stored.pk), prepared.first(pk=stored.pk)
+    finally:
+        pre_init.disconnect(constructed)
+    constructed.assert_not_called()
+    expected = asked(stored.pk)[0]
     assert found.get_deferred_fields() == expected.get_deferred_fields() == {"name"}
     assert {**vars(found), "_state": None} == {**vars(expected), "_state": None}
+    assert (found._state.db, found._state.adding) == (expected._state.db, expected._state.adding)
     assert found._state.fields_cache is not again._state.fields_cache
     for number, copied in enumerate((copy(found), deepcopy(found), pickle.loads(pickle.dumps(found)))):
         with subtests.test(number=number):
@@ -221,6 +256,21 @@ def test_what_is_made_without_a_constructor_is_as_the_query_set_makes_it(subtest
     stored.refresh_from_db()
     again.refresh_from_db(fields=["customer"])  # forgets the one that was read with it
     assert again.customer == stored.customer == found.customer
+
+
+@pytest.mark.parametrize("own", ["__init__", "from_db"])
+def test_a_model_with_a_constructor_of_its_own_keeps_it(own: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    customer, usual, made = given_customer(), getattr(Customer, own), []
+
+    def noted(*args: Any, **more: Any) -> Any:
+        made.append(own)
+        return usual(*args, **more)
+
+    from_db = classmethod(lambda _model, *args: noted(*args))
+    monkeypatch.setattr(Customer, own, noted if own == "__init__" else from_db)
+    prepared = PreparedSelect(lambda: Customer.objects.filter(slug=slot("slug", Customer, "slug")))
+    assert prepared.first(slug=customer.slug) == customer
+    assert made == [own]
 
 
 def test_as_many_values_as_a_request_may_name_are_one_statement(
