@@ -22,7 +22,7 @@ from bursary.lib import outages
 from tests.emptying import empty_tables
 from tests.migrated import copy_for_sqlite, copy_on_the_server, vacuum_into
 from tests.smtp import MailServer, mail_server
-from tests.workers import FileScheduling, name_groups
+from tests.workers import FileScheduling, import_own_share, name_groups
 
 if TYPE_CHECKING:
     from tests.celery_stack import CeleryStack
@@ -270,11 +270,14 @@ def pytest_configure() -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Collect garbage from here on: `tests/databases.py` put it off. The code and the tests stay to the end.
 
     Collecting beforehand what has become garbage would take each process 0.3 s, for few objects.
     """
+    every_test = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS and not collect_ignore
+    if every_test and "PYTEST_XDIST_WORKER" in os.environ:
+        import_own_share()
     try:
         return (yield)
     finally:
