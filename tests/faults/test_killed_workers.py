@@ -60,8 +60,8 @@ MOST_PAUSE = 0.02  # seconds, between the mail after which a worker is killed an
 class WatchedServer(MailServer):
     """A mail server that calls a function at each recipient."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
         self.thinks_for = BETWEEN_ACCEPTANCE_AND_ANSWER
         self.at_recipient: Callable[[], None] = lambda: None
         self._counted: Counter[str] = Counter()
@@ -81,8 +81,8 @@ class WatchedServer(MailServer):
 
 
 @pytest.fixture
-def server(settings: Settings) -> Iterator[WatchedServer]:
-    watched = WatchedServer()
+def server(settings: Settings, port: int) -> Iterator[WatchedServer]:
+    watched = WatchedServer(port)
     watched.come()
     settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", watched.port
