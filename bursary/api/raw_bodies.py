@@ -13,7 +13,7 @@ def raw_body(request: Request, *, most: int) -> bytes:
     if "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH"):
         raise LengthRequired  # Django would read an empty body, and its signature is wrong
     announced = request.META.get("CONTENT_LENGTH") or "0"
-    if not (announced.isascii() and announced.isdecimal()) or int(announced) > most:
+    if not (announced.isascii() and announced.isdecimal()) or int(announced[:20]) > most:
         raise BodyTooLarge(f"The body is larger than {most} bytes.")
     body: bytes = request.body
     return body

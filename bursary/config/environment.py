@@ -19,12 +19,57 @@ DATABASE_SCHEMES = (
 )
 
 
+LARGEST_NUMBER = 999_999_999  # of days, too, a span of time can have no more
+_FALSE = ("false", "off", "n", "no", "0", "")
+
+
 def whole_number(name: str, *, default: int) -> int:
     """Return a whole number from the environment. Raises ImproperlyConfigured, naming the setting."""
     try:
-        return int(env.int(name, default=default))
+        number = int(env.int(name, default=default))
     except ValueError as error:
         raise ImproperlyConfigured(f"{name} is {env.str(name)!r}, which is not a whole number") from error
+    if abs(number) > LARGEST_NUMBER:
+        raise ImproperlyConfigured(f"{name} is further from 0 than {LARGEST_NUMBER}")
+    return number
+
+
+def number(name: str, *, default: float) -> float:
+    """Return a number from the environment. Raises ImproperlyConfigured, naming the setting."""
+    text = env.str(name, default=str(default))
+    try:
+        found = float(text)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is {text!r}, which is not a number") from error
+    if not abs(found) <= LARGEST_NUMBER:
+        raise ImproperlyConfigured(f"{name} is {text!r}, which is not a number up to {LARGEST_NUMBER}")
+    return found
+
+
+def flag(name: str, *, default: bool) -> bool:
+    """Return whether a setting is switched on. Raises ImproperlyConfigured, naming the setting."""
+    text = env.str(name, default=str(default)).strip().lower()
+    if text not in (*env.BOOLEAN_TRUE_STRINGS, *_FALSE):
+        raise ImproperlyConfigured(f"{name} is {text!r}, which is neither true nor false")
+    return text not in _FALSE
+
+
+def url(name: str, *, default: str = "") -> str:
+    """Return a URL, of any scheme. Raises ImproperlyConfigured, which prints no password."""
+    return _readable(name, env.str(name, default=default))
+
+
+def urls(name: str) -> list[str]:
+    """Return URLs that commas separate. Raises ImproperlyConfigured, which prints no password."""
+    return [_readable(name, one) for one in env.list(name, default=[])]
+
+
+def _readable(name: str, text: str) -> str:
+    try:
+        urlsplit(text).port  # noqa: B018  # it is parsed when it is read
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is not a URL, such as https://bursary.example.org") from error
+    return text
 
 
 def email_config(name: str, *, default: str) -> dict[str, str]:
@@ -32,11 +77,11 @@ def email_config(name: str, *, default: str) -> dict[str, str]:
 
     `anymail://mailgun` names a mail provider: its credentials are settings of their own.
     """
-    url = urlsplit(env.str(name, default=default))
-    if url.scheme == "anymail":
-        backend = "bursary.delivery.provider_backend.configured"
-        return {"EMAIL_BACKEND": backend, "MAIL_PROVIDER": url.netloc.lower()}
     try:
+        parts = urlsplit(env.str(name, default=default))
+        if parts.scheme == "anymail":
+            backend = "bursary.delivery.provider_backend.configured"
+            return {"EMAIL_BACKEND": backend, "MAIL_PROVIDER": parts.netloc.lower()}
         return dict(env.email_url(name, default=default))
     except (ImproperlyConfigured, ValueError) as error:
         examples = "smtp://user:password@mail.example.org:25, anymail://mailgun, filemail:////srv/mail"

@@ -13,7 +13,16 @@ from django.conf.locale import LANG_INFO
 from django.contrib.messages import constants as messages
 from django.core.exceptions import ImproperlyConfigured
 
-from bursary.config.environment import database_config, email_config, env, whole_number
+from bursary.config.environment import (
+    database_config,
+    email_config,
+    env,
+    flag,
+    number,
+    url,
+    urls,
+    whole_number,
+)
 from bursary.config.secret_key import kept_secret
 
 # -- Where things are ---------------------------------------------------------------------------------------
@@ -23,25 +32,25 @@ _VAR_DIR = Path(env.str("BURSARY_VAR_DIR", default="var"))
 VAR_DIR = _VAR_DIR.resolve()
 VAR_DIR_IS_ABSOLUTE = _VAR_DIR.is_absolute()  # else it is another one in another current folder
 _LOCAL_URL = f"http://127.0.0.1:{env.str('PORT', default='8000')}"
-BASE_URL = env.str("BURSARY_BASE_URL", default=_LOCAL_URL).rstrip("/")
+BASE_URL = url("BURSARY_BASE_URL", default=_LOCAL_URL).rstrip("/")
 
 # -- Django -------------------------------------------------------------------------------------------------
 
-DEBUG = env.bool("BURSARY_DEBUG", default=False)
+DEBUG = flag("BURSARY_DEBUG", default=False)
 SECRET_KEY = env.str("BURSARY_SECRET_KEY", default="") or kept_secret(VAR_DIR / "secret.key")
 FORMER_SECRET_KEYS = env.list("BURSARY_FORMER_SECRET_KEYS", default=[])  # they sign nothing
 ALLOWED_HOSTS = env.list(
     "BURSARY_ALLOWED_HOSTS", default=[urlsplit(BASE_URL).hostname or "", "127.0.0.1", "localhost", "[::1]"]
 )
 # Pages of these origins may use the API with the reader's cookies. Exactly as browsers send them.
-CLIENT_ORIGINS = env.list("BURSARY_CLIENT_ORIGINS", default=[])
+CLIENT_ORIGINS = urls("BURSARY_CLIENT_ORIGINS")
 # What is no origin is refused by a check of this service, with a better sentence than Django's.
 CSRF_TRUSTED_ORIGINS = [origin for origin in (BASE_URL, *CLIENT_ORIGINS) if "://" in origin]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
 if CLIENT_ORIGINS:
     # This cookie signs in no user. The session's stays Lax: another site's page never has the session.
     CSRF_COOKIE_SAMESITE, CSRF_COOKIE_SECURE = "None", True
-BEHIND_PROXY = env.bool("BURSARY_BEHIND_PROXY", default=False)
+BEHIND_PROXY = flag("BURSARY_BEHIND_PROXY", default=False)
 if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 PROXIES = whole_number("BURSARY_PROXIES", default=1) if BEHIND_PROXY else 0
@@ -204,8 +213,8 @@ LINK_AGE = timedelta(days=whole_number("BURSARY_LINK_DAYS", default=14))
 
 # -- Content (record 0023) ----------------------------------------------------------------------------------
 
-CATALOG_URL = env.str("BURSARY_CATALOG_URL", default=f"file://{VAR_DIR / 'catalog'}/")
-OAUTH_URL = env.str("BURSARY_OAUTH_URL", default="").rstrip("/")
+CATALOG_URL = url("BURSARY_CATALOG_URL", default=f"file://{VAR_DIR / 'catalog'}/")
+OAUTH_URL = url("BURSARY_OAUTH_URL").rstrip("/")
 OAUTH_CLIENT_ID = env.str("BURSARY_OAUTH_CLIENT_ID", default="")
 OAUTH_CLIENT_SECRET = env.str("BURSARY_OAUTH_CLIENT_SECRET", default="")
 UPSTREAM_DEADLINE = timedelta(seconds=whole_number("BURSARY_UPSTREAM_DEADLINE_SECONDS", default=10))
@@ -223,7 +232,7 @@ CONTENT_FRESHNESS = {
 }
 CONTENT_SOON = timedelta(days=7)
 CONTENT_READS = env.str("BURSARY_CONTENT_READS", default="replica")  # replica | shadow | upstream
-CONTENT_READ_DEADLINE = timedelta(seconds=env.float("BURSARY_CONTENT_READ_SECONDS", default=2))
+CONTENT_READ_DEADLINE = timedelta(seconds=number("BURSARY_CONTENT_READ_SECONDS", default=2))
 CONTENT_FETCH_DEADLINE = timedelta(seconds=whole_number("BURSARY_CONTENT_FETCH_SECONDS", default=30))
 # Longer than any fetch, so that two refreshers never fetch the same content.
 CONTENT_LEASE = CONTENT_FETCH_DEADLINE * 3 + timedelta(seconds=60)
@@ -281,7 +290,7 @@ WEBHOOK_SECRETS = env.list("BURSARY_WEBHOOK_SECRETS", default=[])
 
 JWT_ISSUER = env.str("BURSARY_JWT_ISSUER", default="")
 JWT_AUDIENCE = env.str("BURSARY_JWT_AUDIENCE", default="")
-JWT_JWK_SET_URL = env.str("BURSARY_JWT_JWK_SET_URL", default="")
+JWT_JWK_SET_URL = url("BURSARY_JWT_JWK_SET_URL")
 JWT_JWK_SET = env.str("BURSARY_JWT_JWK_SET", default="")
 JWT_SECRET = env.str("BURSARY_JWT_SECRET", default="")  # for development
 JWT_COOKIE = env.str("BURSARY_JWT_COOKIE", default="edx-jwt-cookie")

@@ -71,7 +71,9 @@ class _Translated:
 
     def _of_answer(self, response: requests.Response) -> DeliveryError:
         asked = response.headers.get("Retry-After", "")
-        wait = timedelta(seconds=min(int(asked), 10**6)) if asked.isascii() and asked.isdecimal() else None
+        wait = (
+            timedelta(seconds=min(int(asked[:20]), 10**6)) if asked.isascii() and asked.isdecimal() else None
+        )
         repeatable = self.esp_name in _TAKES_KEYS
         return provider_answers.meaning(response.status_code, response.text, wait=wait, repeatable=repeatable)
 

@@ -99,6 +99,10 @@ def _raw(provider: str, body: bytes) -> Answer:
     return Door().send("POST", f"mail-events/{provider}/", body)
 
 
+def _announced(length: str) -> Answer:
+    return Door().send("POST", "mail-events/mailgun/", b"{}", CONTENT_LENGTH=length)
+
+
 def _signed_with(signature: str) -> bytes:
     signed = {"timestamp": str(int(REPORTED_AT.timestamp())), "token": "t" * 50, "signature": signature}
     return json.dumps({"signature": signed}).encode()
@@ -116,6 +120,7 @@ REFUSED: list[tuple[str, Any, int, str]] = [
     ("no JSON", lambda: _raw("mailgun", b"{"), 400, "invalid_request"),
     ("no password", lambda: _raw("postmark", b"{}"), 401, FORGED),
     ("no provider", lambda: _raw("pigeons", b"{}"), 404, "not_found"),
+    ("too large by far", lambda: _announced("9" * 5000), 413, "body_too_large"),
     ("too large", lambda: _raw("mailgun", TOO_LARGE), 413, "body_too_large"),
 ]
 

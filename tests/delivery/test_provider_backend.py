@@ -124,6 +124,7 @@ ANSWERS: list[tuple[str, int, dict[str, str], object, str, bool, bool]] = [
     ("resend", 403, {}, {"name": "validation_error", "message": UNVERIFIED}, REFUSES_US, False, True),
     ("resend", 422, {}, {"name": "validation_error", "message": NO_ADDRESS}, REJECTED, True, False),
     ("resend", 429, {"Retry-After": "3600"}, {"name": "daily_quota_exceeded"}, LIMIT, False, True),
+    ("resend", 429, {"Retry-After": "9" * 5000}, {"name": "rate_limit_exceeded"}, LIMIT, False, True),
     ("resend", 409, {}, {"name": "concurrent_idempotent_requests"}, BUSY, False, True),
     ("resend", 504, {}, "", BUSY, False, True),  # it knows the key: repeating makes no second mail
 ]

@@ -3,13 +3,16 @@
 import ast
 import re
 from collections.abc import Iterator
+from inspect import isfunction
 
 import pytest
 
+from bursary.config import environment
 from tests.docs.pages import PAGES, ROOT, page, rows, section, spans
 
 OPERATIONS = page("docs/operations.md")
 DOCUMENTED = {spans(row[0])[0]: row[1] for row in rows(section(OPERATIONS, "Settings"))}
+READERS = {name for name, one in vars(environment).items() if isfunction(one)}
 FOR_TESTS = set(re.findall(r"BURSARY_TEST_[A-Z]+", page("tests/databases.py")))
 
 
@@ -20,9 +23,7 @@ def read_settings() -> Iterator[tuple[str, str]]:
         if not isinstance(node, ast.Call) or not node.args:
             continue
         name, reader = node.args[0], ast.unparse(node.func)
-        if re.fullmatch(r"env\.\w+|whole_number|email_config|database_config", reader) and isinstance(
-            name, ast.Constant
-        ):
+        if (reader.startswith("env.") or reader in READERS) and isinstance(name, ast.Constant):
             default = next((one.value for one in node.keywords if one.arg == "default"), None)
             plain = str(default.value) if isinstance(default, ast.Constant) else ""
             yield str(name.value), plain.lower() if plain in {"True", "False"} else plain

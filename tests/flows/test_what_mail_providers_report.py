@@ -188,7 +188,7 @@ def test_a_mail_that_arrived_after_another_bounced_ends_the_bounce_in_whatever_o
             assert suppressions.reasons(customer, learner) == set()
             assert action_of(early, ActionType.NOTIFIED).status == Status.FAILED
 
-            # What bounces after it, or of another address, counts.
+            # What bounces after it counts.
             bounced = MailReport(ActionType.BOUNCED, at=LATER + 2 * minute, mail=mails[1], permanent=True)
             assert apply_report(bounced, now=LATER + 5 * minute)
             assert suppressions.reasons(customer, learner) == {SuppressionReason.BOUNCED}

@@ -1,0 +1,63 @@
+"""A setting that cannot be read is named in a sentence, and none of its passwords is printed."""
+
+from collections.abc import Callable
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from bursary.config import environment
+
+NAME = "BURSARY_TEST"
+NO_URL = ["https://[::1", "https://user:secret-word@host:many", "https://user:secret-word@[host]"]
+
+
+def of_mail(name: str) -> object:
+    return environment.email_config(name, default="smtp://127.0.0.1")
+
+
+def of_database(name: str) -> object:
+    return environment.database_config(name, default="sqlite://")
+
+
+@pytest.mark.parametrize(
+    ("read", "values"),
+    [
+        (lambda name: environment.flag(name, default=False), ["perhaps", "2", "ja"]),
+        (lambda name: environment.whole_number(name, default=1), ["many", "1.5", "9" * 10, "-" + "9" * 10]),
+        (lambda name: environment.number(name, default=2), ["", "two", "nan", "inf", "1e10"]),
+        (environment.url, NO_URL),
+        (environment.urls, [f"https://learn.example.org,{one}" for one in NO_URL]),
+        (of_mail, ["smtp://user:secret-word@[::1", "bogus://user:secret-word@host", "anymail://[x"]),
+        (of_database, ["postgres://user:secret-word@[::1/bursary", "bogus://user:secret-word@host"]),
+    ],
+    ids=["flag", "whole number", "number", "url", "urls", "mail", "database"],
+)
+def test_what_cannot_be_read_is_named_without_its_password(
+    read: Callable[[str], object], values: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in values:
+        monkeypatch.setenv(NAME, value)
+        with pytest.raises(ImproperlyConfigured, match=NAME) as refused:
+            read(NAME)
+        assert "secret-word" not in str(refused.value), value
+
+
+def test_a_flag_is_on_or_off_in_the_usual_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    for default in (True, False):
+        assert environment.flag(NAME, default=default) is default
+    for text, on in (
+        ("true", True),
+        ("On", True),
+        ("1", True),
+        (" no ", False),
+        ("False", False),
+        ("", False),
+    ):
+        monkeypatch.setenv(NAME, text)
+        assert environment.flag(NAME, default=True) is on, text
+
+
+def test_urls_stay_as_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("file:///srv/catalog/", "HTTPS://Catalog.example.org:8443/api?x=1#", ""):
+        monkeypatch.setenv(NAME, text)
+        assert environment.url(NAME) == text
