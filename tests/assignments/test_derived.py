@@ -91,20 +91,28 @@ def test_a_failing_follower_rolls_the_change_back(monkeypatch: pytest.MonkeyPatc
 DATES = [None, NOW + timedelta(days=30), NOW + timedelta(days=90)]
 
 
-@pytest.mark.parametrize(("enroll_by", "ends_at", "due_date"), list(itertools.product(DATES, repeat=3)))
-def test_the_deadline_in_sql_is_the_deadline_in_python(
-    enroll_by: object, ends_at: object, due_date: object
-) -> None:
-    budget = given_budget(ends_at=ends_at)
-    content = given_content(enroll_by=enroll_by)
-    allocate(budget, content, ALICE, due_date=due_date)
-    expected = LearnerContentAssignment.objects.values("expires_at", "expires_reason").get()
+def deadlines_by_address() -> dict[str, tuple[object, ...]]:
+    rows = LearnerContentAssignment.objects.values_list("learner_email", "expires_at", "expires_reason")
+    return {address: tuple(deadline) for address, *deadline in rows}
+
+
+def test_the_deadline_in_sql_is_the_deadline_in_python() -> None:
+    """For each combination of an end of enrolment, an end of the budget and a due date: a learner each."""
+    contents = {date: given_content(enroll_by=date) for date in DATES}
+    budgets = {date: given_budget(ends_at=date) for date in DATES}
+    for number, (enroll_by, ends_at, due_date) in enumerate(itertools.product(DATES, repeat=3)):
+        address = f"{number}@learners.example"
+        allocate(budgets[ends_at], contents[enroll_by], address, due_date=due_date)
+    expected = deadlines_by_address()
+    assert len(expected) == 27
+
     LearnerContentAssignment.objects.update(expires_at=FAR_FUTURE, expires_reason="")
-    derived.follow_content(pks=[content.pk], now=NOW)
-    assert LearnerContentAssignment.objects.values("expires_at", "expires_reason").get() == expected
+    derived.follow_content(pks=[content.pk for content in contents.values()], now=NOW)
+    assert deadlines_by_address() == expected
+
     LearnerContentAssignment.objects.update(expires_at=FAR_FUTURE, expires_reason="")
-    derived.follow_budgets(pks=[budget.pk], now=NOW)
-    assert LearnerContentAssignment.objects.values("expires_at", "expires_reason").get() == expected
+    derived.follow_budgets(pks=[budget.pk for budget in budgets.values()], now=NOW)
+    assert deadlines_by_address() == expected
 
 
 def test_many_assignments_follow_in_two_statements() -> None:

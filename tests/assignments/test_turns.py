@@ -93,6 +93,7 @@ def test_the_notice_of_one_cancellation_is_due_at_once(budget: Budget) -> None:
     assert waiting(ActionType.CANCELLATION_NOTIFIED) == [(ALICE, 0, 0)]
 
 
+@pytest.mark.on_every_engine
 def test_the_learners_of_one_request_are_due_one_after_the_other() -> None:
     allocate(given_budget(), given_content(), ALICE, BOB, CAROL, now=LATER)
     assert waiting(ActionType.NOTIFIED) == IN_TURN
@@ -109,6 +110,7 @@ def test_those_that_were_there_before_come_behind_the_new_ones_of_the_same_reque
     assert waiting(ActionType.NOTIFIED) == [(CAROL, 0, 0), (ALICE, 1, 1), (BOB, 2, 1)]
 
 
+@pytest.mark.on_every_engine
 def test_those_that_are_notified_again_take_turns_over_several_statements(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -122,6 +124,7 @@ def test_those_that_are_notified_again_take_turns_over_several_statements(
     assert waiting(ActionType.NOTIFIED) == [(CAROL, 0, 0), (ALICE, 1, 1), (BOB, 2, 1)]
 
 
+@pytest.mark.on_every_engine
 def test_two_mails_that_failed_of_one_learner_have_one_place(budget: Budget) -> None:
     kinds = (ActionType.REMINDED, ActionType.NUDGED)
     LearnerContentAssignment.objects.update(content_start=NOW + timedelta(days=9))
@@ -164,6 +167,7 @@ def remind_due(_budget: Budget) -> ActionType:
     return ActionType.REMINDED
 
 
+@pytest.mark.on_every_engine
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("many", [cancel_all, remind_all, retry_all, expire_all, remind_due])
 def test_what_is_done_in_batches_takes_one_turn_after_the_other(

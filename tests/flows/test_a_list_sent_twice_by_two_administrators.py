@@ -77,6 +77,7 @@ def test_in_turn(mailoutbox: list[Any], second: str) -> None:
     office.shows_one_seat_and_one_mail_each(mailoutbox)
 
 
+@pytest.mark.on_every_engine
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("second", ["run", "course"])
 def test_at_once(mailoutbox: list[Any], second: str) -> None:
