@@ -1,6 +1,7 @@
 """The schema, and the page that describes the API by it, with a form to try each request: `/api/v1/docs/`."""
 
 from functools import cache
+from threading import Lock
 from typing import Any
 
 from drf_spectacular.generators import SchemaGenerator
@@ -25,7 +26,7 @@ class Described(_RefusesInJson, SpectacularAPIView):
     """The schema, which is made once a process."""
 
     def _get_schema_response(self, request: Request) -> Response:
-        return Response(_schema())
+        return Response(schema())
 
 
 class Docs(_RefusesInJson, SpectacularSwaggerSplitView):
@@ -35,6 +36,15 @@ class Docs(_RefusesInJson, SpectacularSwaggerSplitView):
     template_name = "api/description.html"
 
 
+_MAKING = Lock()
+
+
+def schema() -> Any:
+    """Return the schema. One thread makes it: two would load drf-spectacular's extensions at once."""
+    with _MAKING:
+        return _made()
+
+
 @cache
-def _schema() -> Any:
+def _made() -> Any:
     return SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]  # has none

@@ -2,7 +2,9 @@
 
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import jsonschema_rs
@@ -11,10 +13,11 @@ from django.core.management import call_command
 from django.urls import URLPattern
 from drf_spectacular.generators import SchemaGenerator
 
-from bursary.api import subsidy_urls, urls
+from bursary.api import docs, subsidy_urls, urls
 from tests import described
 from tests.api.door import Door, refusal_of
 from tests.docs.pages import first_column, page
+from tests.together import together
 
 UNDESCRIBED = {"schema", "docs", None}  # the description itself, its reader, and every unknown address
 
@@ -31,6 +34,27 @@ def operation(schema: Any, ending: str, method: str) -> Any:
 
 def test_the_description_is_valid_and_nothing_in_it_is_guessed(tmp_path: Path) -> None:
     call_command("spectacular", validate=True, fail_on_warn=True, file=str(tmp_path / "schema.yaml"))
+
+
+def test_two_that_ask_for_it_at_once_have_it_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads that make it at once fail: drf-spectacular loads its extensions at the first time."""
+    made: list[object] = []
+    another_makes_it_too = Barrier(2, timeout=0.5)
+
+    class Slow:
+        def get_schema(self, **_asked: object) -> Any:
+            made.append(self)
+            with suppress(BrokenBarrierError):
+                another_makes_it_too.wait()
+            return {"paths": {}}
+
+    monkeypatch.setattr(docs, "SchemaGenerator", Slow)
+    docs._made.cache_clear()
+
+    assert together([docs.schema, docs.schema]) == [{"paths": {}}] * 2
+
+    docs._made.cache_clear()
+    assert len(made) == 1
 
 
 def test_every_address_is_described(schema: Any) -> None:
