@@ -184,11 +184,11 @@ def _summary(done: allocation.Allocation) -> dict[str, Any]:
         "updated": done.assignments(Verdict.AGAIN),
         "no_change": done.assignments(*NO_CHANGE),
     }
-    verdicts = {one.assignment: one.verdict for one in done.outcomes if one.assignment}
+    verdicts = {one.assignment.uuid: one.verdict for one in done.outcomes if one.assignment}
     return {
         "counts": {kind: len(assignments) for kind, assignments in found.items()},
         "uuids": {kind: [str(one.uuid) for one in assignments] for kind, assignments in found.items()},
-        "verdicts": {str(one.uuid): verdicts[one].value for one in found["no_change"]},
+        "verdicts": {str(one.uuid): verdicts[one.uuid].value for one in found["no_change"]},
     }
 
 

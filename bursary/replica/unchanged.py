@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,12 +81,13 @@ def confirm(batch: Sequence[object], *, context: FetchContext) -> tuple[dict[int
     The digests are those of the records as served, by their keys and by those of their runs.
     """
     found = {position: one for position, raw in enumerate(batch) if (one := _served(raw))}
-    named = Counter(name for raw in batch for name in _names(raw))
+    names = [_names(raw) for raw in batch]
+    named = Counter(chain.from_iterable(names))
     alone = {
         position: one
         for position, one in found.items()
         # Of two records about one key, or one course, the merge decides.
-        if all(named[name] == 1 for name in _names(batch[position]))
+        if all(named[name] == 1 for name in names[position])
     }
     digests = {key: one.digest for one in alone.values() for key in one.keys}
     if not alone or context.in_full:
