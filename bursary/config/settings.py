@@ -254,6 +254,7 @@ LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)
 
 RUNNER_THREADS = whole_number("BURSARY_RUNNER_THREADS", default=2)  # of each process of the server
 SENDS_PER_MINUTE = whole_number("BURSARY_SENDS_PER_MINUTE", default=0)  # over all processes; 0: no limit
+OPERATOR_CONTACT = env.str("BURSARY_OPERATOR_CONTACT", default="")  # an address, as pages show it
 
 MAIL_PROVIDER = ""
 EMAIL_CONFIG = email_config("BURSARY_EMAIL_URL", default=f"filemail:///{quote(str(VAR_DIR / 'mail'))}")

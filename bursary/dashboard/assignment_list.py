@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.http import QueryDict
-from django.utils.formats import date_format, number_format
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -18,6 +18,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.dashboard import assignment_filters, chips
 from bursary.dashboard.assignment_filters import SORTS, WITHIN_DAYS, Selection, StatusTotal
 from bursary.dashboard.chips import Chip
+from bursary.lib import moments
 
 PAGE = 50
 
@@ -187,7 +188,7 @@ def _ended(assignment: LearnerContentAssignment) -> str:
     if not at:
         return ""
     words = _ENDED[statuses.status_of(assignment.state, assignment.learner_state)]
-    return str(words) % {"day": date_format(at.astimezone(assignment.budget.customer.zone), "DATE_FORMAT")}
+    return str(words) % {"day": moments.dated(at.astimezone(assignment.budget.customer.zone))}
 
 
 def _column(name: str, query: QueryDict, sort: str) -> Column:

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import Count, F, Max, Q, QuerySet, Sum
 from django.urls import reverse
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -121,7 +120,7 @@ def _failures(budgets: Sequence[Budget], *, operates: bool, now: datetime) -> li
 
 def _what_failed(one: CauseCount, *, zone: ZoneInfo) -> str:
     """Return which work failed, for how many, and since when."""
-    since = date_format(one.since.astimezone(zone), "DATE_FORMAT")
+    since = moments.dated(one.since.astimezone(zone))
     if len(one.by_work) == 1:
         work = ", ".join(str(causes.WORK_IN_WORDS[kind]) for kind in one.by_work)
         words = ngettext(

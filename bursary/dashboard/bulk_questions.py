@@ -6,7 +6,6 @@ from datetime import date, datetime, timedelta
 from math import ceil
 
 from django.db.models import Count, Max, Min, Q, QuerySet, Sum
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -68,7 +67,7 @@ def about(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> Questio
 
 def _days_in_words(span: Span, days: Sequence[date]) -> str:
     """Return the days that so much is added to, from the first to the last."""
-    first, last = (date_format(span.after(day), "DATE_FORMAT") for day in days)
+    first, last = (moments.dated(span.after(day)) for day in days)
     return first if first == last else _("%(first)s to %(last)s") % {"first": first, "last": last}
 
 

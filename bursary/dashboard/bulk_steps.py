@@ -12,7 +12,6 @@ from uuid import UUID
 from django.core import signing
 from django.http import Http404, QueryDict
 from django.urls import reverse
-from django.utils.formats import date_format
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -24,6 +23,7 @@ from bursary.budgets.models import LONGEST_AGE_DAYS
 from bursary.dashboard import assignment_filters, bulk_questions, bulk_work
 from bursary.dashboard.bulk_questions import QuestionScope
 from bursary.dashboard.bulk_work import BatchResult, Extent, Verb
+from bursary.lib import moments
 
 MOST_SELECTED = 1000  # by name; a page of the list has fewer
 LONGEST_WORK = timedelta(days=1)  # from one step to the next
@@ -219,7 +219,7 @@ class BulkSteps:
                 return ""
         except ValueError:
             pass
-        words = {"first": date_format(first, "DATE_FORMAT"), "last": date_format(last, "DATE_FORMAT")}
+        words = {"first": moments.dated(first), "last": moments.dated(last)}
         return _("Give a day from %(first)s to %(last)s.") % words
 
 

@@ -12,7 +12,6 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db.models import Count, Max, Q, QuerySet
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -178,7 +177,7 @@ def _extend(budget: Budget, uuids: Sequence[UUID], asked: WorkAsked) -> _Outcome
     )
     shorter = {
         one.assignment: _SHORTER[one.decided_by]
-        % {"day": date_format(one.new.astimezone(budget.customer.zone), "DATE_FORMAT")}
+        % {"day": moments.dated(one.new.astimezone(budget.customer.zone))}
         for one in found.extended
         if one.decided_by in _SHORTER
     }

@@ -7,11 +7,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db.models import Min, Q
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.lib import moments
 from bursary.lib.money import dollars
 from bursary.replica.models import ContentChange, ContentType
 
@@ -96,4 +96,4 @@ def _in_words(name: str, value: Any, zone: ZoneInfo) -> str:
     if name == "title":
         return str(value)
     instant = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    return date_format(instant.astimezone(zone), "j F Y, H:i")
+    return moments.dated(instant.astimezone(zone), form="j F Y, H:i")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext as _
@@ -71,6 +72,11 @@ class Shell:
     def several(self) -> bool:
         """Whether pages say which organisation something is of."""
         return self.administers and self.customer is None
+
+    @property
+    def operator_contact(self) -> str:
+        """How an administrator reaches the operator of this service; empty where that is not set."""
+        return settings.OPERATOR_CONTACT if self.administers and not self.operates else ""
 
 
 def context(request: HttpRequest) -> dict[str, Any]:

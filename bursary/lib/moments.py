@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.utils.dateparse import parse_datetime
 from django.utils.formats import date_format
 from django.utils.timesince import timesince
-from django.utils.translation import gettext, ngettext, pgettext
+from django.utils.translation import get_language_bidi, gettext, ngettext, pgettext
 
 FIRST_YEAR, LAST_YEAR = 1900, 8999
 MOST_DAYS = 60
@@ -57,17 +57,25 @@ def iso(moment: datetime, *, zone: ZoneInfo) -> str:
     return moment.astimezone(zone).isoformat()
 
 
+def dated(moment: date, *, form: str = "DATE_FORMAT") -> str:
+    """Return a date in one of Django's forms; from right to left, in the direction of its own letters.
+
+    Where months are not translated, a sentence in Arabic would have the day behind the year otherwise.
+    """
+    return _isolated(date_format(moment, form))
+
+
 def in_words(moment: datetime, *, zone: ZoneInfo) -> str:
     """Return the instant in `zone`, to the minute, with the zone's name."""
     # Translators: the format of a date with its time, in the letters of Django's `date` filter.
     local = date_format(moment.astimezone(zone), pgettext("format of a date and time", "l, j F Y, H:i"))
-    return f"{local} ({zone_in_words(zone)})"
+    return _isolated(f"{local} ({zone_in_words(zone)})")
 
 
 def day_in_words(moment: datetime, *, zone: ZoneInfo) -> str:
     """Return the day of the instant in `zone`, for mails that name no time."""
     # Translators: the format of a day, in the letters of Django's `date` filter.
-    return date_format(moment.astimezone(zone), pgettext("format of a day", "l, j F Y"))
+    return dated(moment.astimezone(zone), form=pgettext("format of a day", "l, j F Y"))
 
 
 def span_in_words(start: datetime, end: datetime) -> str:
@@ -107,6 +115,10 @@ class MomentField(forms.Field):
             return read(text, zone=self.zone, end_of_day=self.end_of_day)
         except MomentUnreadable as unreadable:
             raise ValidationError(str(unreadable)) from unreadable
+
+
+def _isolated(text: str) -> str:
+    return f"\u2068{text}\u2069" if get_language_bidi() else text
 
 
 def _moment(text: str, *, end_of_day: bool) -> datetime:

@@ -4,16 +4,12 @@ Each query reads a bounded number of rows of an index, so that it answers on a b
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from bursary.access.models import User
 from bursary.assignments import causes, failures
@@ -24,38 +20,14 @@ from bursary.delivery.errors import FAULTS
 from bursary.delivery.handlers import MAILS
 from bursary.lib import leases
 from bursary.ops import health, scheduler
-from bursary.ops.console import counted_in_words, shortened
-from bursary.ops.health import MOST_COUNTED, Health
+from bursary.ops.health import MOST_COUNTED as MOST_COUNTED
+from bursary.ops.health import Health
 from bursary.ops.models import ScheduledTask
 
 SINCE = timedelta(days=1)
-HOUR = timedelta(hours=1)
 OUTCOMES = (Status.DONE, Status.FAILED, Status.SKIPPED)
 MOST_EXAMINED = 200
 """The errors of so many postponed actions are read: each has the stack traces of its attempts."""
-MOST_LINES = 10  # of causes, on the screen
-PROBLEMS: Mapping[str, str] = {
-    "database_unavailable": "The database does not answer.",
-    "disk_full": "The disk of the database or of the mails is full: free some space.",
-    "folder_not_writable": "The folder of the database or of the mails cannot be written.",
-    "work_not_done": "Due work waits and none is done: do the processes run that deliver it?",
-    "tasks_late": "Scheduled tasks are late or keep failing: see below.",
-    "broker_unreachable": "The broker takes no wake-ups: work waits until it is back. None is lost.",
-    "work_dated_ahead": "A clock that was ahead dated work, which waits until then: see the manual.",
-}
-"""What to do about the codes of health that are not the mail server's."""
-RUN_BY: Mapping[str, str] = {
-    "thread": "`bursary serve` runs them",
-    "celery": "`bursary worker` runs them, woken by `bursary beat`",
-}
-
-
-REMEDIES: Mapping[str, str] = {
-    "address_rejected": "address_rejected: a retry would fail again. Correct the address, which invites the "
-    "learner there: `bursary correct_address OLD NEW`.",
-    "ledger_refused": "ledger_refused: no retry. The learner can accept again.",
-}
-"""What to do about causes that no retry repairs."""
 
 
 @dataclass(frozen=True)
@@ -265,133 +237,3 @@ def _tasks(*, late: Collection[str]) -> list[TaskLine]:
 def summary(report: StatusReport) -> dict[str, object]:
     """Return the report as plain values."""
     return asdict(report)
-
-
-def render(report: StatusReport) -> RenderableType:
-    """Return the report as one screen: its parts below each other, with times in UTC."""
-    found = report.health
-    alarms = (
-        f" Catalogs of which too much is missing: {found.catalog_alarms}." if found.catalog_alarms else ""
-    )
-    return Group(
-        Text(f"{found.status} at {_time(report.now)} UTC, as all times here.{alarms}", style="bold"),
-        Text("\n".join([*(PROBLEMS[code] for code in found.problems if code in PROBLEMS), ""])),
-        *_mail_text(report),
-        *_password_text(report.password_links_given_up),
-        _done_table(report),
-        _waiting_text(report.waiting, report.now),
-        _failed_table(report.failed),
-        _task_table(report.tasks),
-    )
-
-
-def _mail_text(report: StatusReport) -> list[Text]:
-    trouble, waiting = report.mail_server, report.waiting
-    limit = report.sends_per_minute
-    rate = f"At most {counted_in_words(limit, 'mail')} a minute." if limit else ""
-    if trouble is None:
-        return [Text(f"{rate}\n")] if rate else []
-    lines = [
-        *filter(None, [rate]),
-        f"The mail server has been in trouble since {_time(trouble.since)}: {trouble.cause}.",
-        f"At fault: {trouble.fault}. {trouble.answer}",
-    ]
-    if waiting.oldest_mail:
-        waited = report.now - waiting.oldest_mail
-        shown = f"{waited // HOUR} hours" if waited >= 2 * HOUR else f"{int(waited.total_seconds())} s"
-        lines.append(f"Mails that wait: {waiting.mails}, the oldest for {shown}. None is lost.")
-    if trouble.tried_next:
-        lines.append(f"It is tried next at {_time(trouble.tried_next)}.")
-    return [Text("\n".join([*lines, ""]))]
-
-
-def _password_text(given_up: int) -> list[Text]:
-    if not given_up:
-        return []
-    line = f"Links to set a password that could not be sent, given up: {_count(given_up)}. Their users asked "
-    return [Text(f"{line}for them, and may ask again once mails go out; the log names the accounts.\n")]
-
-
-def _done_table(report: StatusReport) -> RenderableType:
-    if not report.done:
-        return Text(f"Done since {_time(report.since)}: nothing.\n")
-    table = _table("action", *OUTCOMES)
-    for kind, counts in report.done.items():
-        table.add_row(kind, *(_count(counts[outcome]) for outcome in OUTCOMES))
-    most = max(sum(counts[outcome] for counts in report.done.values()) for outcome in OUTCOMES)
-    part = f", of the newest {MOST_COUNTED:,} of an outcome" if most >= MOST_COUNTED else ""
-    return _titled(table, f"Done since {_time(report.since)}{part}")
-
-
-def _waiting_text(waiting: Waiting, now: datetime) -> Text:
-    lines = [f"Due: {_counts(waiting.due)}."]
-    if waiting.oldest_due:
-        lines[0] += f" The oldest has waited {int((now - waiting.oldest_due).total_seconds())} s."
-    if waiting.running:
-        lines.append(f"Being done: {_counts(waiting.running)}.")
-    if waiting.postponed:
-        lines.append(
-            f"Postponed: {_counts(waiting.postponed)}. Causes: {_counts(waiting.postponed_by_cause)}. "
-            f"The next is tried at {_time(waiting.next_retry)}."
-        )
-    return Text("\n".join(["Waits", *lines, ""]))
-
-
-def _failed_table(failed: Sequence[FailedWork]) -> RenderableType:
-    if not failed:
-        return Text("Failed, to be repaired: nothing.\n")
-    table = _table("cause", "action", "number", "latest", "at fault")
-    for one in failed[:MOST_LINES]:
-        table.add_row(escape(one.cause), one.action_type, _count(one.count), _time(one.latest), one.fault)
-    if len(failed) > MOST_LINES:
-        table.add_row(f"and {len(failed) - MOST_LINES} more: see --json")
-    examples = [
-        f"{one.cause}: {one.sentence} `bursary timeline {one.example}`" for one in failed[:MOST_LINES]
-    ]
-    return Group(
-        _titled(table, "Failed, to be repaired: most first"),
-        Text("\n".join([*examples, *_remedies({one.cause for one in failed}), ""])),
-    )
-
-
-def _remedies(found: Collection[str]) -> list[str]:
-    """Return what to do about these causes, a line each."""
-    remedies = [words for cause, words in REMEDIES.items() if cause in found]
-    if set(found) - set(REMEDIES):
-        others = "The others: look" if remedies else "Look"
-        remedies.append(
-            f"{others} at one, repair what is at fault, then: `bursary retry_failed --cause CODE`."
-        )
-    return remedies
-
-
-def _task_table(tasks: Sequence[TaskLine]) -> RenderableType:
-    if not tasks:
-        return Text(f"Scheduled tasks: none has run yet; {RUN_BY.get(settings.CLOCK, 'cron runs them')}.")
-    table = _table("task", "last run", "next", "failures", "last error")
-    for one in tasks:
-        due = f"[red]{_time(one.due_at)} late[/]" if one.late else _time(one.due_at)
-        last_error = shortened(one.last_error)
-        table.add_row(one.name, _time(one.finished_at), due, _count(one.failures), last_error)
-    return _titled(table, "Scheduled tasks")
-
-
-def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, pad_edge=False)
-
-
-def _titled(table: Table, title: str) -> Group:
-    return Group(Text(title, style="bold"), table, Text())
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{_count(count)} {what or 'unknown'}" for what, count in counts.items()) or "nothing"
-
-
-def _count(count: int) -> str:
-    shown = f"{count} or more" if count >= MOST_COUNTED else str(count)
-    return shown if count else ""
-
-
-def _time(instant: datetime | None) -> str:
-    return f"{instant:%Y-%m-%d %H:%M}" if instant else ""

@@ -18,7 +18,7 @@ from bursary.delivery.emails import deadline_in_words
 from bursary.lib import moments
 from bursary.lib.money import dollars
 
-WIDTH_OF_TABLE = 140  # columns: on a narrower terminal, actions are lines
+WIDTH_OF_TABLE = 110  # columns: on a narrower terminal, actions are lines
 COLOURS = {Status.DONE: "green", Status.FAILED: "red", Status.PENDING: "yellow", Status.RUNNING: "yellow"}
 
 

@@ -9,6 +9,7 @@ import pytest
 from django.contrib.staticfiles import finders
 from django.test import Client
 from django.urls import reverse
+from pytest_django import Settings
 
 from bursary.access.models import Role, RoleGrant
 from tests import world
@@ -106,3 +107,17 @@ def test_the_vendored_files_carry_their_version_and_licence() -> None:
     assert {one["licence"] for one in versions.values()} == {"MIT"}
     assert "MIT License" in (STATIC / "LICENSE-tabler.txt").read_text(encoding="utf-8")
     assert gzip.decompress((STATIC / "tabler.min.css.gz").read_bytes()) == plain
+
+
+def test_administrators_read_how_to_reach_the_operator_where_that_is_set(
+    client: Client, settings: Settings
+) -> None:
+    customer = world.given_customer()
+    contact = '<a href="mailto:ops@larkspur.example">ops@larkspur.example</a>'
+    for role, is_shown in ((Role.ADMINISTRATOR, True), (Role.LEARNER, False), (Role.OPERATOR, False)):
+        of_customer = None if role == Role.OPERATOR else customer
+        client.force_login(world.given_user(role, customer=of_customer))
+        settings.OPERATOR_CONTACT = ""
+        assert "The operator of this service:" not in client.get("/").content.decode()
+        settings.OPERATOR_CONTACT = "ops@larkspur.example"
+        assert (contact in client.get("/").content.decode()) is is_shown

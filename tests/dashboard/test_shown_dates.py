@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from bursary.access.models import Role
 from tests import world
@@ -32,3 +32,22 @@ def test_the_list_has_the_start_of_the_next_run_to_join_as_the_learner_reads_it(
 
     shown = re.findall(r'data-label="Start" class="time">(.*?)</td>', listed)
     assert shown == ["11 Apr 2026", "12 Apr 2026", "13 Apr 2026"]
+
+
+def test_from_right_to_left_each_date_of_a_page_is_isolated_from_the_text_around_it(
+    client: Client, settings: Settings
+) -> None:
+    settings.LANGUAGES, settings.LANGUAGE_CODE = [("ur", "Urdu")], "ur"
+    assignment = world.given_assignment(now=timezone.now())
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
+
+    for address in (
+        "/assignments/",
+        f"/assignments/{assignment.uuid}/",
+        f"/assignments/{assignment.uuid}/extend/",
+    ):
+        shown = client.get(address).content.decode()
+        assert 'dir="rtl"' in shown
+        years = re.findall(rf"([^<>]*\b{assignment.expires_at.year}\b[^<>]*)<", shown)
+        assert years
+        assert all("\u2068" in one.partition(str(assignment.expires_at.year))[0] for one in years), years

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.utils import translation
 
 from bursary.lib import moments
 
@@ -92,3 +93,16 @@ def test_a_long_span_is_in_two_units() -> None:
     assert (
         moments.span_in_words(start, start + timedelta(days=75)).replace("\xa0", " ") == "2 months, 2 weeks"
     )
+
+
+@pytest.mark.parametrize("language", ["ar", "fa", "he", "ur"])
+def test_from_right_to_left_a_date_keeps_the_direction_of_its_own_letters(language: str) -> None:
+    instant = datetime(2027, 6, 30, 22, 30, tzinfo=UTC)
+    with translation.override(language):
+        dates = [
+            moments.in_words(instant, zone=MADRID),
+            moments.day_in_words(instant, zone=MADRID),
+            moments.dated(instant),
+        ]
+    assert [(one[0], one[-1]) for one in dates] == [("\u2068", "\u2069")] * 3
+    assert "\u2068" not in moments.in_words(instant, zone=MADRID) + moments.dated(instant)

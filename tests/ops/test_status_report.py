@@ -18,6 +18,7 @@ from bursary.assignments.actions import Failure, Postponed
 from bursary.assignments.choices import ActionType, ErrorReason
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.delivery import file_backend
+from bursary.lib import leases
 from bursary.ops import scheduler, status_report
 from bursary.ops.scheduler import TaskDefinition, TaskFailed
 from tests.smtp import MailServer
@@ -85,7 +86,39 @@ def test_what_is_postponed_has_its_cause_and_its_next_retry() -> None:
     assert waiting.postponed == {"notified": 1}
     assert waiting.postponed_by_cause == {"mail_server_unreachable": 1}
     assert waiting.next_retry == NOW + timedelta(hours=1)
-    assert "Causes: 1 mail_server_unreachable. The next is tried at 2026-03-02 10:00." in screen()
+    shown = screen()
+    assert "Postponed: 1 notified. The next is tried at 2026-03-02 10:00." in shown
+    assert "Why: 1 mail_server_unreachable." in shown
+
+
+def test_the_reasons_of_what_is_postponed_add_up_to_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    allocate(given_budget(), given_content(), *(f"learner-{number}@x.example" for number in range(4)))
+    mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
+    first = mails.earliest("pk")
+    (claimed,) = actions.claim(now=NOW, lease=timedelta(hours=1), limit=1, pks=[first.pk])
+    silent = Failure(ErrorReason.INTERNAL_API_ERROR, "mail_server_unreachable", "It does not answer.", "")
+    actions.finish(claimed, Postponed(silent, until=NOW + timedelta(hours=1)), now=NOW)
+    mails.exclude(pk=first.pk).update(early=leases.NOT_BEFORE, due_at=NOW + timedelta(hours=2))
+
+    shown = screen()
+    assert "Postponed: 4 notified. The next is tried at 2026-03-02 10:00." in shown
+    assert "Why: 1 mail_server_unreachable, 3 not tried yet." in shown
+    monkeypatch.setattr(status_report, "MOST_EXAMINED", 1)
+    assert "Why, of 1 of them: 1 mail_server_unreachable." in screen()
+
+
+def test_what_is_wrong_comes_first_and_what_is_well_is_short() -> None:
+    assert scheduler.run_due(clock=lambda: NOW, tasks=[well("expire"), well("remind")])
+    given_assignment(address="one@nowhere.invalid")
+    deliver()
+
+    lines = [line for line in screen().splitlines() if line.strip()]
+
+    assert len(lines) <= 12
+    assert lines[1] == "Failed, to be repaired: most first"
+    assert "Scheduled tasks: none is late or fails. The last one ran at 2026-03-02 09:00." in lines
+    assert "Nothing waits." in lines
+    assert lines[-2:] == ["done: 1 allocated, 1 learner_linked.", "failed: 1 notified."]
 
 
 def test_what_failed_is_counted_by_cause_until_it_is_repaired() -> None:
@@ -117,14 +150,18 @@ def test_its_times_name_their_zone() -> None:
     assert "2026-03-02 09:01 UTC, as all times here." in screen()
 
 
+def well(name: str) -> TaskDefinition:
+    return TaskDefinition(name, timedelta(hours=1), lambda _clock: {})
+
+
 def test_each_task_has_its_last_run_its_next_and_its_failure() -> None:
     def fail(_clock: object) -> dict[str, object]:
         raise TaskFailed("The disk is full.")
 
     hourly = TaskDefinition("expire", timedelta(hours=1), fail)
-    assert scheduler.run_due(clock=lambda: NOW, tasks=[hourly]) == ["expire"]
+    assert scheduler.run_due(clock=lambda: NOW, tasks=[hourly, well("remind")]) == ["expire", "remind"]
 
-    (task,) = status_report.load(now=LATER).tasks
+    task, _other = status_report.load(now=LATER).tasks
 
     assert (task.name, task.finished_at, task.failures) == ("expire", NOW, 1)
     assert (task.last_error, task.due_at, task.late) == (
@@ -132,7 +169,9 @@ def test_each_task_has_its_last_run_its_next_and_its_failure() -> None:
         NOW + timedelta(minutes=1),
         False,
     )
-    assert "The disk is full." in screen()
+    shown = screen()
+    assert "The disk is full." in shown
+    assert "remind" not in shown
 
 
 def test_the_rate_of_mails_is_shown_where_there_is_one(settings: Settings) -> None:

@@ -1,6 +1,6 @@
 """Template filters for instants, in a time zone that is named."""
 
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from django import template
@@ -38,4 +38,10 @@ def clock(instant: datetime, zone: ZoneInfo) -> str:
 @register.filter
 def day(instant: datetime | None, zone: ZoneInfo) -> str:
     """Return the day of the instant in `zone` in the reader's short form; empty for none."""
-    return date_format(instant.astimezone(zone), "DATE_FORMAT") if instant else ""
+    return moments.dated(instant.astimezone(zone)) if instant else ""
+
+
+@register.filter(expects_localtime=True)
+def dated(day: date | None, form: str = "DATE_FORMAT") -> str:
+    """Return a date, of an instant in the page's time zone, in one of Django's forms; empty for none."""
+    return moments.dated(day, form=form) if day else ""
