@@ -23,8 +23,8 @@ from tests.event_bus.entries import (
     CONTENT,
     COURSE,
     LEDGER,
+    PERSON,
     RUN,
-    SOMEBODY,
     Fields,
     authored,
     content_changed,
@@ -95,7 +95,7 @@ def test_the_topics_of_content_and_of_the_ledger_are_read_and_nothing_about_a_pe
         "transaction.reversed",
         {"transaction_uuid": str(transaction)},
     )
-    assert str(SOMEBODY) not in str(list(InboxEvent.objects.values()))
+    assert str(PERSON) not in str(list(InboxEvent.objects.values()))
 
 
 @pytest.mark.parametrize("topic", AUTHORED)
