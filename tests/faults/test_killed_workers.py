@@ -88,7 +88,7 @@ def server(settings: Settings) -> Iterator[WatchedServer]:
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", watched.port
     settings.LEASE = LEASE
     yield watched
-    watched.go()
+    watched.close()
 
 
 @pytest.fixture(params=Executor)
