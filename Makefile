@@ -47,7 +47,7 @@ FIGURES := -n0 -o log_cli=true -o log_cli_level=INFO
 soak: .venv/.dev  ## Run the long tests in full: many more orders of events (HISTORIES=…), many more rows
 	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) tests/replica/test_any_order.py tests/faults/test_fault_01_expiry_skips_rows.py \
 		tests/ops/test_erasure_runs.py tests/faults/test_an_hour_of_outage.py tests/browser \
-		tests/flows/test_a_restricted_run_over_http.py
+		tests/flows/test_a_restricted_run_over_http.py tests/lib/test_mailbox.py tests/assignments/test_pasted_lists.py
 	BURSARY_TEST_SOAK=$(HISTORIES) BURSARY_TEST_DB=postgres $(BIN)/python -m pytest $(ARGS) tests/assignments/test_mailbox_keys.py \
 		tests/ops/test_celery_on_rabbitmq.py
 	BURSARY_TEST_SOAK=$(HISTORIES) $(BIN)/python -m pytest $(ARGS) $(FIGURES) tests/ops/test_serving_fairly.py

@@ -20,7 +20,7 @@ from xdist.remote import Producer
 from bursary.api import throttling
 from bursary.lib import outages
 from tests.emptying import empty_tables
-from tests.migrated import copy_for_sqlite, copy_on_the_server, vacuum_into
+from tests.migrated import copy_for_sqlite, copy_on_the_server, number_rows_apart, vacuum_into
 from tests.ports import reserved
 from tests.smtp import MailServer, mail_server
 from tests.workers import FileScheduling, import_own_share, name_groups
@@ -28,9 +28,15 @@ from tests.workers import FileScheduling, import_own_share, name_groups
 if TYPE_CHECKING:
     from tests.celery_stack import CeleryStack
 
-# How long an example takes says more of what else the machine does than of the code.
+# How long an example takes says more of what else the machine does than of the code. Each run has the same
+# examples; `make soak` has others, and more.
+_EXAMPLES = int(os.environ.get("BURSARY_TEST_SOAK", "0"))
 hypothesis_settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "any machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=not _EXAMPLES,
+    max_examples=max(100, 2 * _EXAMPLES),
 )
 hypothesis_settings.load_profile("any machine")
 
@@ -238,6 +244,7 @@ def django_db_setup(
 
     def migrate() -> None:
         request.getfixturevalue("django_db_setup")  # pytest-django's
+        number_rows_apart()
 
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     with django_db_blocker.unblock():

@@ -11,14 +11,44 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
 from django.db import connection
 
+from tests.emptying import STAY
+
 ROOT = Path(__file__).parent.parent
 # A database that `make mutants` has made, with every table and no row.
 MIGRATED = os.environ.get("BURSARY_TEST_MIGRATED", "")
+
+
+_FIRST_ROW, _ROWS_OF_A_TABLE = 70_000_000, 1_000_000
+
+
+def number_rows_apart() -> None:
+    """Let each table number its rows from a million of its own on, far above what tests write as a number.
+
+    So no number that a test makes up means a row, by the chance of how many rows a process has made before,
+    and no row has the number of another table's.
+    """
+    with connection.cursor() as cursor:
+        tables = sorted({*connection.introspection.django_table_names(include_views=False)} - STAY)
+        for place, table in enumerate(tables):
+            first = _FIRST_ROW + place * _ROWS_OF_A_TABLE
+            for sequence in connection.introspection.get_sequences(cursor, table):
+                _begin(cursor, table, sequence.get("name"), first)
+
+
+def _begin(cursor: Any, table: str, sequence: str | None, first: int) -> None:
+    if connection.vendor == "sqlite":
+        cursor.execute("DELETE FROM sqlite_sequence WHERE name = %s", [table])
+        cursor.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (%s, %s)", [table, first])
+    elif connection.vendor == "postgresql":
+        cursor.execute(f"ALTER SEQUENCE {connection.ops.quote_name(str(sequence))} RESTART WITH {first}")
+    else:
+        cursor.execute(f"ALTER TABLE {connection.ops.quote_name(table)} AUTO_INCREMENT = {first}")
 
 
 @contextmanager
@@ -29,9 +59,9 @@ def _one_process_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def _digest() -> str:
-    """Return what decides about the tables: the service's code and its dependencies' versions."""
+    """Return what decides about the tables: the service's code, its dependencies' versions, this module."""
     digest = hashlib.sha256(sqlite3.sqlite_version.encode())
-    for file in [ROOT / "uv.lock", *sorted((ROOT / "bursary").rglob("*.py"))]:
+    for file in [ROOT / "uv.lock", Path(__file__), *sorted((ROOT / "bursary").rglob("*.py"))]:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -20,6 +20,7 @@ from openedx_events.enterprise.signals import LEDGER_TRANSACTION_REVERSED
 from openedx_events.event_bus.avro.deserializer import deserialize_bytes_to_event_data
 
 from bursary.events.models import EventKind
+from bursary.lib import logs
 
 TOPICS = (
     "course-catalog-info-changed",
@@ -63,7 +64,7 @@ def read(fields: Fields) -> ParsedEvent | None:
         event_id = str(UUID(fields[b"id"].decode()))
         payload = payload_of(deserialize_bytes_to_event_data(data, signal))
     except Exception as error:  # the decoder raises anything for arbitrary bytes
-        raise UnreadableEvent(f"{type(error).__name__}: {error}") from error
+        raise UnreadableEvent(logs.one_line(error)) from error
     return ParsedEvent(event_id, kind, payload)
 
 

@@ -25,7 +25,7 @@ AUTHORED = {
 """By topic, what Studio says of a run that was made or filled."""
 COURSE, RUN = "RiversideX+T7", "course-v1:RiversideX+T7+2026"
 AT = datetime(2026, 3, 1, tzinfo=UTC)
-SOMEBODY = 4711
+PERSON = 470_011_223_344  # so long that no uuid and no time holds it by chance
 
 Fields = dict[bytes, bytes]
 
@@ -55,7 +55,7 @@ def reversed_transaction(uuid: UUID, *, event_id: str = "") -> Fields:
         state="reversed",
         ledger_uuid=uuid4(),
         subsidy_access_policy_uuid=uuid4(),
-        lms_user_id=SOMEBODY,
+        lms_user_id=PERSON,
         content_key=CourseKey.from_string(RUN),
     )
     return _entry(LEDGER_TRANSACTION_REVERSED, {"ledger_transaction": told}, event_id)

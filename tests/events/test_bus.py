@@ -1,5 +1,6 @@
 """The consumer on a real Redis: whatever dies or is broken, no event is lost."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +24,8 @@ from tests.event_bus.entries import (
     CONTENT,
     COURSE,
     LEDGER,
+    PERSON,
     RUN,
-    SOMEBODY,
     Fields,
     authored,
     content_changed,
@@ -95,7 +96,7 @@ def test_the_topics_of_content_and_of_the_ledger_are_read_and_nothing_about_a_pe
         "transaction.reversed",
         {"transaction_uuid": str(transaction)},
     )
-    assert str(SOMEBODY) not in str(list(InboxEvent.objects.values()))
+    assert str(PERSON) not in str(list(InboxEvent.objects.values()))
 
 
 @pytest.mark.parametrize("topic", AUTHORED)
@@ -196,6 +197,19 @@ def test_what_is_malformed_is_set_aside_and_the_next_is_received(
     assert set_aside.last_error
     assert f"Entry {set_aside.event_id} of the event bus cannot be read" in caplog.text
     assert pending(server) == 0
+
+
+def test_what_is_said_of_a_malformed_entry_is_one_line_without_addresses(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry, key = content_changed(), b"alice@learners.example\nWRONG"
+    assert len(key) == len(RUN)
+    put(server, entry | {b"event_data": entry[b"event_data"].replace(RUN.encode(), key)})
+    assert consume() == {"unreadable": 1}
+    assert re.fullmatch("InvalidKeyError: [^@\n]+", InboxEvent.objects.get().last_error)
+    [line] = [one.getMessage() for one in caplog.records if "cannot be read" in one.getMessage()]
+    assert "alice" not in line
+    assert len(line.splitlines()) == 1
 
 
 def test_events_of_other_types_are_ignored(server: RedisServer) -> None:
