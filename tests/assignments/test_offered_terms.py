@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -46,6 +47,7 @@ def test_the_end_of_a_program_bounds_its_deadline_where_it_comes_before_enrol_by
     )
 
     assert offer_of(program).terms(now=NOW, before=BEFORE).join_by == NOW + 30 * DAY
+    assert offer_of(program).last_closing(now=NOW, before=BEFORE) == NOW + 30 * DAY
 
 
 def test_a_course_has_the_price_of_its_advertised_run_though_another_starts_earlier() -> None:
@@ -139,6 +141,22 @@ def test_content_that_upstream_holds_no_more_is_offered_no_more_and_of_a_summary
         whole.pk: whole.content_key,
         departed.pk: None,
     }
+
+
+def test_upstream_is_asked_for_a_run_by_its_course_and_for_a_course_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    budget, from_upstream = given_budget(), Mock(return_value={})
+    course, run = (given_assignment(budget, given_content()) for _each in range(2))
+    run.parent_content_key = "TidesX+1"
+    monkeypatch.setattr(read_modes, "reads_upstream", lambda: True)
+    monkeypatch.setattr(read_modes, "from_upstream", from_upstream)
+
+    assert offers.assigned([course, run], now=NOW) == {}
+
+    from_upstream.assert_called_once_with(
+        {key_of(course): course.content_key, key_of(run): "TidesX+1"}, now=NOW
+    )
 
 
 def test_a_summary_of_upstream_refuses_what_was_asked_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
