@@ -20,7 +20,13 @@ from xdist.remote import Producer
 from bursary.api import throttling
 from bursary.lib import outages
 from tests.emptying import empty_tables
-from tests.migrated import copy_for_sqlite, copy_on_the_server, number_rows_apart, vacuum_into
+from tests.migrated import (
+    cheap_models,
+    copy_for_sqlite,
+    copy_on_the_server,
+    number_rows_apart,
+    vacuum_into,
+)
 from tests.ports import reserved
 from tests.smtp import MailServer, mail_server
 from tests.workers import FileScheduling, import_own_share, name_groups
@@ -243,7 +249,8 @@ def django_db_setup(
     """Make the test database, or copy that of an earlier process."""
 
     def migrate() -> None:
-        request.getfixturevalue("django_db_setup")  # pytest-django's
+        with cheap_models():
+            request.getfixturevalue("django_db_setup")  # pytest-django's
         number_rows_apart()
 
     worker = os.environ.get("PYTEST_XDIST_WORKER")

@@ -36,6 +36,8 @@ TABLES = (
     "assignments_learnercontentassignment",
     "assignments_learnercontentassignmentaction",
 )
+OWN_TABLES = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY 1"
+"""With their columns in order, their constraints and their indexes."""
 
 
 def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
@@ -93,6 +95,16 @@ def test_an_empty_folder_becomes_a_demonstration_and_running_it_again_does_no_ha
     assert second["budgets"] == json.loads(first)["budgets"]
     assert second["users"]["learner"]["password"] != json.loads(first)["users"]["learner"]["password"]
     assert counts(tmp_path) == before | {"access_apikey": before["access_apikey"] + 3}
+
+
+@pytest.mark.django_db
+@pytest.mark.xdist_group("demonstration")
+def test_the_tables_that_tests_use_are_those_that_the_command_makes(
+    demonstration: Demonstration, empty_database: Path
+) -> None:
+    made = rows(demonstration.folder, OWN_TABLES)
+    assert len(made) > 100
+    assert rows(empty_database.parent, OWN_TABLES) == made
 
 
 def check_what_the_file_says(record: dict[str, Any], folder: Path) -> None:

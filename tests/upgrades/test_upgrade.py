@@ -17,6 +17,7 @@ from django.db.migrations.state import ProjectState
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.replica.models import CatalogMembership
+from tests.migrated import cheap_models
 from tests.upgrades.recording import Recording, dump, fill, load, missing, models
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "data").glob("release-*.json"))
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
 
 
 def migrate(targets: list[tuple[str, str]]) -> MigrationExecutor:
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, cheap_models():
         patch.setattr(Migration, "mutate_state", _mutate_unrendered)
         MigrationExecutor(connection).migrate(targets)
     return MigrationExecutor(connection)
