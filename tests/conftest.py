@@ -321,6 +321,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if connection.vendor != "sqlite":
         config.hook.pytest_deselected(items=[item for item in items if _is_answered_by_sqlite_alone(item)])
         items[:] = [item for item in items if not _is_answered_by_sqlite_alone(item)]
+    for item in items:
+        if "empty_database" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.django_db)  # for which alone pytest-django makes tables
     long = {item.path for item in items if item.get_closest_marker("takes_long")}
     items.sort(key=lambda item: item.path not in long)
     if "PYTEST_XDIST_WORKER" in os.environ:
