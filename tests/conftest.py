@@ -19,14 +19,8 @@ from xdist.remote import Producer
 
 from bursary.api import throttling
 from bursary.lib import outages
+from tests import migrated
 from tests.emptying import empty_tables
-from tests.migrated import (
-    cheap_models,
-    copy_for_sqlite,
-    copy_on_the_server,
-    number_rows_apart,
-    vacuum_into,
-)
 from tests.ports import reserved
 from tests.smtp import MailServer, mail_server
 from tests.workers import FileScheduling, import_own_share, name_groups
@@ -249,16 +243,16 @@ def django_db_setup(
     """Make the test database, or copy that of an earlier process."""
 
     def migrate() -> None:
-        with cheap_models():
+        with migrated.cheap_models():
             request.getfixturevalue("django_db_setup")  # pytest-django's
-        number_rows_apart()
+        migrated.number_rows_apart()
 
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     with django_db_blocker.unblock():
         if connection.vendor == "sqlite":
-            copy_for_sqlite(request.config, migrate)
+            migrated.copy_for_sqlite(request.config, migrate)
         elif connection.vendor == "postgresql" and worker:
-            copy_on_the_server(worker, migrate)
+            migrated.copy_on_the_server(worker, migrate)
         else:
             migrate()
 
@@ -267,7 +261,7 @@ def django_db_setup(
 def empty_database(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an SQLite file with every table and no row, to be copied: migrating takes a process seconds."""
     file = tmp_path_factory.mktemp("empty") / "bursary.sqlite3"
-    vacuum_into(file)
+    migrated.vacuum_into(file)
     return file
 
 
@@ -322,7 +316,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if _is_answered_by_sqlite_alone(item)])
         items[:] = [item for item in items if not _is_answered_by_sqlite_alone(item)]
     for item in items:
-        if "empty_database" in getattr(item, "fixturenames", ()):
+        if "empty_database" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.django_db)  # for which alone pytest-django makes tables
     long = {item.path for item in items if item.get_closest_marker("takes_long")}
     items.sort(key=lambda item: item.path not in long)
