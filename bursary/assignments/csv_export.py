@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 
 from bursary.access import anonymisation
 from bursary.access.models import User
-from bursary.assignments import causes, listing, statuses
+from bursary.assignments import causes, content_display, listing, statuses
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -128,8 +128,9 @@ def _lines(
     yield header
     for pks in keyset_pages(rows.values_list("pk", flat=True), size=ROWS_PER_PAGE):
         shown = listing.with_timelines(pks, now=now, with_join_by=False)
+        starts = content_display.starts_of(shown, now=now)
         with translation.override(language):
-            page = _encoded([_cells(one, zone) for one in shown])
+            page = _encoded([_cells(one, zone, starts_at=starts[one.pk]) for one in shown])
         yield page
 
 
@@ -145,7 +146,7 @@ def _harmless(cell: str) -> str:
     return f"'{cell}" if cell.startswith(_STARTS_FORMULA) else cell
 
 
-def _cells(assignment: LearnerContentAssignment, zone: ZoneInfo) -> list[str]:
+def _cells(assignment: LearnerContentAssignment, zone: ZoneInfo, *, starts_at: datetime | None) -> list[str]:
     content: Any = assignment.shown_content
     failed = assignment.last_failure()
     is_open = assignment.state == State.ALLOCATED
@@ -164,7 +165,7 @@ def _cells(assignment: LearnerContentAssignment, zone: ZoneInfo) -> list[str]:
         str(statuses.DECIDED_BY[assignment.expires_reason]) if is_open else "",
         _local(statuses.ended_at(assignment), zone),
         statuses.why_ended(assignment),
-        _local(content.start_date if content else None, zone),
+        _local(starts_at, zone),
         assignment.budget.name,
         str(assignment.uuid),
         assignment.state,

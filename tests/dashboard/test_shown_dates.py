@@ -1,5 +1,6 @@
 """The dates that the pages show: the same ones for the administrator and the learner."""
 
+import csv
 import re
 from datetime import timedelta
 
@@ -51,3 +52,20 @@ def test_from_right_to_left_each_date_of_a_page_is_isolated_from_the_text_around
         years = re.findall(rf"([^<>]*\b{assignment.expires_at.year}\b[^<>]*)<", shown)
         assert years
         assert all("\u2068" in one.partition(str(assignment.expires_at.year))[0] for one in years), years
+
+
+def test_the_exported_file_has_the_start_that_the_list_shows(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(hours=1))
+    budget = world.given_budget()
+    course = world.given_content(start_date=world.NOW - timedelta(days=30))
+    starts = world.NOW + timedelta(days=40)
+    world.given_run(course, f"course-v1:{course.content_key}+R2", start_date=starts)
+    world.given_assignment(budget, course)
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
+
+    exported = b"".join(client.get("/assignments/export/")).decode("utf-8-sig")
+
+    (row,) = csv.DictReader(exported.splitlines())
+    assert [row[name][:10] for name in row if name.startswith("Start (")] == [f"{starts:%Y-%m-%d}"]
