@@ -42,7 +42,7 @@ class Meeting:
             self._changed.notify_all()
 
     def after(self, call: Callable[[], Result]) -> Callable[[], Result]:
-        """Return the call, at whose end its thread comes."""
+        """Return the call; at its end, its thread comes."""
 
         def called() -> Result:
             try:
