@@ -187,7 +187,7 @@ MOSTLY_ON_SQLITE = [
     *("assignments/test_reminders.py", "assignments/test_failures.py", "assignments/test_impact.py"),
     # Derived columns: what SQL writes anew. How differences are counted is decided in Python.
     "assignments/test_derived_audit.py",
-    # Turns: written in bulk, over several statements. Which second belongs to which list is decided in Python.
+    # Turns: written in bulk, over several statements. The second of each list is decided in Python.
     "assignments/test_turns.py",
     # Lists sent at once: locks. In turn, the second is matched as in assignments/test_matching.py.
     "flows/test_a_list_sent_twice_by_two_administrators.py",
