@@ -19,6 +19,9 @@ DATABASE_SCHEMES = (
 )
 
 
+MOST_CHARACTERS = 40
+"""Of a value that a sentence quotes."""
+LARGEST_PORT = 65_535
 LARGEST_NUMBER = 999_999_999  # of days, too, a span of time can have no more
 _FALSE = ("false", "off", "n", "no", "0", "")
 
@@ -28,7 +31,9 @@ def whole_number(name: str, *, default: int) -> int:
     try:
         number = int(env.int(name, default=default))
     except ValueError as error:
-        raise ImproperlyConfigured(f"{name} is {env.str(name)!r}, which is not a whole number") from error
+        raise ImproperlyConfigured(
+            f"{name} is {_quoted(env.str(name))}, which is not a whole number"
+        ) from error
     if abs(number) > LARGEST_NUMBER:
         raise ImproperlyConfigured(f"{name} is further from 0 than {LARGEST_NUMBER}")
     return number
@@ -40,17 +45,29 @@ def number(name: str, *, default: float) -> float:
     try:
         found = float(text)
     except ValueError as error:
-        raise ImproperlyConfigured(f"{name} is {text!r}, which is not a number") from error
+        raise ImproperlyConfigured(f"{name} is {_quoted(text)}, which is not a number") from error
     if not abs(found) <= LARGEST_NUMBER:
-        raise ImproperlyConfigured(f"{name} is {text!r}, which is not a number up to {LARGEST_NUMBER}")
+        raise ImproperlyConfigured(f"{name} is {_quoted(text)}, which is not a number up to {LARGEST_NUMBER}")
     return found
+
+
+def port(name: str, *, default: int) -> int:
+    """Return the number of a port; the default where it is empty. Raises ImproperlyConfigured, naming it."""
+    found = whole_number(name, default=default) if env.str(name, default="") else default
+    if not 0 <= found <= LARGEST_PORT:
+        raise ImproperlyConfigured(f"{name} is {found}, which is not a port: 0 to {LARGEST_PORT}")
+    return found
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…")
 
 
 def flag(name: str, *, default: bool) -> bool:
     """Return whether a setting is switched on. Raises ImproperlyConfigured, naming the setting."""
     text = env.str(name, default=str(default)).strip().lower()
     if text not in (*env.BOOLEAN_TRUE_STRINGS, *_FALSE):
-        raise ImproperlyConfigured(f"{name} is {text!r}, which is neither true nor false")
+        raise ImproperlyConfigured(f"{name} is {_quoted(text)}, which is neither true nor false")
     return text not in _FALSE
 
 

@@ -19,6 +19,7 @@ from bursary.config.environment import (
     env,
     flag,
     number,
+    port,
     url,
     urls,
     whole_number,
@@ -31,7 +32,7 @@ PACKAGE_DIR = Path(__file__).resolve().parent.parent
 _VAR_DIR = Path(env.str("BURSARY_VAR_DIR", default="var"))
 VAR_DIR = _VAR_DIR.resolve()
 VAR_DIR_IS_ABSOLUTE = _VAR_DIR.is_absolute()  # else it is another one in another current folder
-_LOCAL_URL = f"http://127.0.0.1:{env.str('PORT', default='8000')}"
+_LOCAL_URL = f"http://127.0.0.1:{port('PORT', default=8000)}"
 BASE_URL = url("BURSARY_BASE_URL", default=_LOCAL_URL).rstrip("/")
 
 # -- Django -------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ class RepairCommand(OperatorCommand):
         causes = "Only of this cause; may be repeated."
         parser.add_argument("--cause", action="append", metavar="CODE", choices=sorted(FAULTS), help=causes)
         parser.add_argument("--budget", type=UUID, metavar="UUID", help="Only of this budget.")
-        types = sorted(WORK - {ActionType.REDEEMED})
+        types = sorted(one.value for one in WORK - {ActionType.REDEEMED})
         parser.add_argument("--action-type", choices=types, help="Only of this type.")
         add_confirm(parser)
 

@@ -25,12 +25,13 @@ def of_database(name: str) -> object:
         (lambda name: environment.flag(name, default=False), ["perhaps", "2", "ja"]),
         (lambda name: environment.whole_number(name, default=1), ["many", "1.5", "9" * 10, "-" + "9" * 10]),
         (lambda name: environment.number(name, default=2), ["", "two", "nan", "inf", "1e10"]),
+        (lambda name: environment.port(name, default=8000), ["http", "-1", "65536", "9" * 5000]),
         (environment.url, NO_URL),
         (environment.urls, [f"https://learn.example.org,{one}" for one in NO_URL]),
         (of_mail, ["smtp://user:secret-word@[::1", "bogus://user:secret-word@host", "anymail://[x"]),
         (of_database, ["postgres://user:secret-word@[::1/bursary", "bogus://user:secret-word@host"]),
     ],
-    ids=["flag", "whole number", "number", "url", "urls", "mail", "database"],
+    ids=["flag", "whole number", "number", "port", "url", "urls", "mail", "database"],
 )
 def test_what_cannot_be_read_is_named_without_its_password(
     read: Callable[[str], object], values: list[str], monkeypatch: pytest.MonkeyPatch
@@ -40,6 +41,19 @@ def test_what_cannot_be_read_is_named_without_its_password(
         with pytest.raises(ImproperlyConfigured, match=NAME) as refused:
             read(NAME)
         assert "secret-word" not in str(refused.value), value
+
+
+@pytest.mark.parametrize("read", [environment.whole_number, environment.number, environment.flag])
+def test_a_long_value_is_quoted_in_part(read: Callable[..., object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NAME, "x" * 5000)
+    with pytest.raises(ImproperlyConfigured, match=NAME) as refused:
+        read(NAME, default=1)
+    assert len(str(refused.value)) < 120
+
+
+def test_an_empty_port_is_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NAME, "")
+    assert environment.port(NAME, default=8000) == 8000
 
 
 def test_a_flag_is_on_or_off_in_the_usual_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,6 +120,13 @@ def test_only_the_named_assignments_are_repaired(budget: Budget) -> None:
     assert run("retry_failed", *ids) == "Nothing failed that can be repaired: there is nothing to do."
 
 
+def test_a_type_that_there_is_not_is_refused_with_those_that_can_be_typed(budget: Budget) -> None:
+    with pytest.raises(CommandError) as refused:
+        run("retry_failed", "--action-type", "bogus")
+    assert "notified" in str(refused.value)
+    assert "ActionType" not in str(refused.value)
+
+
 def test_an_id_that_means_no_assignment_is_refused_and_nothing_is_changed(budget: Budget) -> None:
     known = str(LearnerContentAssignment.objects.earliest("pk").uuid)
     for ids, sentence in (
