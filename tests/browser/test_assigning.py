@@ -140,8 +140,8 @@ def test_without_scripts_nothing_typed_is_lost_and_the_preview_has_a_button(
     expect(page.get_by_role("alert")).to_contain_text("Line 12, “kim.larkspur.example”: It has no @.")
     page.get_by_label("E-mail addresses").fill("\n".join(CORRECTED))
     page.get_by_role("button", name="Preview").click()
-    page.get_by_role("button", name="Assign to 25 learners for $4,975.00").click()
-    page.wait_for_url("**/batches/**")
+    assigning = page.get_by_role("button", name="Assign to 25 learners for $4,975.00")
+    reader.press(assigning, until="**/batches/**")
     expect(page.get_by_role("heading", name="0 of 25 learners are notified.")).to_be_visible()
 
 

@@ -9,11 +9,13 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import ConsoleMessage, Page, Request, Response
+from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response
+from playwright.sync_api import TimeoutError as TookTooLong
 
 from bursary.access.models import User
 
 PATIENCE = 30_000  # milliseconds, for a machine that is busy with other tests
+PRESSES = 3
 IN_FULL = "BURSARY_TEST_SOAK" in os.environ
 AXE = Path(__file__).with_name("vendor").joinpath("axe-core", "axe.min.js")
 HEIGHT = 900
@@ -40,7 +42,7 @@ class Visitor:
     def __init__(self, page: Page, *, origin: str) -> None:
         self.page, self.origin = page, origin
         self.trouble: list[str] = []
-        self._looks = 0
+        self._looks = self._requests = 0
         page.set_viewport_size({"width": WIDTHS[-1], "height": HEIGHT})
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.trouble.append(f"exception: {error}"))
@@ -71,6 +73,25 @@ class Visitor:
         if status != 200:
             self.trouble = [one for one in self.trouble if f"status of {status}" not in one]
         return self.page
+
+    def press(self, button: Locator, *, until: str) -> None:
+        """Press a button that leads to an address, given as a pattern.
+
+        A click can be lost on a page that has only just come, and sends no request: then it is repeated. What
+        is sent is waited for, and where it leads elsewhere, the error has that page's text.
+        """
+        for _again in range(PRESSES):
+            before = self._requests
+            button.click()
+            try:
+                return self.page.wait_for_url(until, timeout=PATIENCE / PRESSES)
+            except TookTooLong:
+                if self._requests > before:
+                    break
+        try:
+            self.page.wait_for_url(until)
+        except TookTooLong as late:
+            raise AssertionError(f"{self.page.url}\n{self.page.inner_text('main')}") from late
 
     def looks_over(self) -> None:
         """Look at the page at each width: axe finds nothing, and nothing is cut off.
@@ -103,6 +124,7 @@ class Visitor:
             self.trouble.append(f"console: {message.text}")
 
     def _watch(self, request: Request) -> None:
+        self._requests += 1
         scheme, host = urlsplit(request.url)[:2]
         if scheme != "data" and f"{scheme}://{host}" != self.origin:
             self.trouble.append(f"request: {request.url}")
