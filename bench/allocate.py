@@ -57,10 +57,11 @@ def raw_statements() -> tuple[str, ...]:
         f" SELECT %(customer)s, new.k, new.k, new.a, %(now)s FROM {HERE.learners} WHERE true {HERE.ignored}",
         f"INSERT INTO {assignments} ({names}) SELECT {values} FROM {HERE.learners}"
         f" CROSS JOIN {assignments} t WHERE t.id = %(template)s",
-        f"INSERT INTO {actions} ({action_names}) SELECT {action_values} FROM {assignments} a"
-        f" JOIN {links} l ON l.customer_id = %(customer)s AND l.learner_key = a.learner_key"
-        f" CROSS JOIN {actions} t WHERE t.assignment_id = %(template)s"
-        " AND a.allocation_batch_uuid = %(batch)s ORDER BY a.id, t.id",
+        # By what was sent: a planner takes a batch that is not in its statistics yet for a single row.
+        f"INSERT INTO {actions} ({action_names}) SELECT {action_values} FROM {HERE.learners}"
+        f" CROSS JOIN {assignments} a CROSS JOIN {links} l CROSS JOIN {actions} t WHERE a.uuid = new.u"
+        f" AND l.customer_id = %(customer)s AND l.learner_key = new.k AND t.assignment_id = %(template)s"
+        " ORDER BY a.id, t.id",
     )
 
 
