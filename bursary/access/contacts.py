@@ -9,10 +9,10 @@ from django.db.models.functions import Coalesce
 
 from bursary.access.models import NoticeAddress, Role, RoleGrant, SeenAdministrator, User
 from bursary.budgets.models import Customer
+from bursary.lib import batches
 
 SEEN_WITHIN = timedelta(days=90)
 """How long an administrator by token stays a contact after the last token that named them one."""
-MOST_FORGOTTEN = 5000  # at a time
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,5 @@ def for_notices(
 
 def forget_unseen(*, now: datetime) -> int:
     """Delete contacts by token that were not seen within `SEEN_WITHIN`; return their number, bounded."""
-    old = SeenAdministrator.objects.filter(seen_at__lte=now - SEEN_WITHIN).order_by("seen_at")
-    pks = list(old.values_list("pk", flat=True)[:MOST_FORGOTTEN])
-    return SeenAdministrator.objects.filter(pk__in=pks).delete()[0]
+    old = SeenAdministrator.objects.filter(seen_at__lte=now - SEEN_WITHIN)
+    return batches.delete_first(old.order_by("seen_at"))

@@ -14,13 +14,11 @@ from django.conf import settings
 from django.db.models import Q
 
 from bursary.access.models import IdempotentRequest, User
-from bursary.lib import leases
+from bursary.lib import batches, leases
 from bursary.lib.retries import in_transaction, repeated_after_deadlocks
 
 LEASE = timedelta(minutes=5)
 """Longer than any request runs."""
-ROWS_PER_STATEMENT = 1000
-MOST_STATEMENTS = 1000
 
 
 class RequestRunning(Exception):
@@ -87,15 +85,9 @@ def give_up(request: IdempotentRequest) -> None:
 
 def forget(*, now: datetime) -> int:
     """Delete lapsed answers, and what killed processes left; return their number, bounded."""
-    forgotten = 0
     lapsed = Q(due_at__lt=now) | Q(due_at__gt=now + leases.MAX_DELAY)
-    for _ in range(MOST_STATEMENTS):
-        rows = IdempotentRequest.objects.filter(lapsed, early=leases.NOT_BEFORE).order_by("due_at")
-        pks = list(rows.values_list("pk", flat=True)[:ROWS_PER_STATEMENT])
-        if not pks:
-            break
-        forgotten += IdempotentRequest.objects.filter(pk__in=pks).delete()[0]
-    return forgotten
+    rows = IdempotentRequest.objects.filter(lapsed, early=leases.NOT_BEFORE)
+    return batches.delete_first(rows.order_by("due_at"))
 
 
 def digest(*parts: str) -> str:

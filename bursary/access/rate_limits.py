@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from django.db.models import Case, F, Q, Value, When
 
 from bursary.access.models import RequestTally
+from bursary.lib import batches
 from bursary.lib.retries import in_transaction
 
 MINUTE = 60  # seconds
 KEPT_FOR = timedelta(days=1)
-MOST_FORGOTTEN = 10_000
 
 
 def count_post(caller: str, *, limit: int, now: datetime) -> int:
@@ -53,8 +53,7 @@ def forget(*, now: datetime) -> int:
     """Delete tallies of more than `KEPT_FOR` ago, or ahead; return their number, bounded."""
     first, last = (int((now + span).timestamp()) // MINUTE for span in (-KEPT_FOR, KEPT_FOR))
     old = RequestTally.objects.filter(Q(minute__lt=first) | Q(minute__gt=last))
-    pks = list(old.order_by("minute").values_list("pk", flat=True)[:MOST_FORGOTTEN])
-    return RequestTally.objects.filter(pk__in=pks).delete()[0]
+    return batches.delete_first(old.order_by("minute"))
 
 
 class ProcessTally:

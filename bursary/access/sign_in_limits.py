@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from bursary.access.models import SignInFailures, User
+from bursary.lib import batches
 from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.lib.retries import repeated_after_deadlocks
 
@@ -24,7 +25,6 @@ WINDOW = timedelta(minutes=30)
 MOST_OF_NAME_AT_ADDRESS = 10
 MOST_OF_NAME = 100  # from many addresses
 MOST_OF_ADDRESS = 100  # of many names: an office may share one address
-MOST_FORGOTTEN = 10_000  # at a time
 _IPV6_NETWORK = 64  # bits: one client has all addresses of such a network
 
 
@@ -87,9 +87,7 @@ def forget(name: str) -> None:
 
 def forget_lapsed(*, now: datetime) -> int:
     """Delete failures that count no more; return their number, bounded."""
-    lapsed = SignInFailures.objects.filter(since__lte=now - WINDOW).order_by("since")
-    pks = list(lapsed.values_list("pk", flat=True)[:MOST_FORGOTTEN])
-    return _delete(pk__in=pks)
+    return batches.delete_first(SignInFailures.objects.filter(since__lte=now - WINDOW).order_by("since"))
 
 
 @repeated_after_deadlocks

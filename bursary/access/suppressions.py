@@ -11,12 +11,11 @@ from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 from bursary.access.models import Suppression, SuppressionReason, learner_key
-from bursary.lib.batches import chunks
+from bursary.lib import batches
 
 KEPT_FOR = timedelta(days=2 * 365)
 """Then the address is tried again: mailboxes change hands."""
 HASHES_PER_QUERY = 10_000
-BATCH, MOST_BATCHES = 1000, 100
 BY_REPORT = (SuppressionReason.BOUNCED, SuppressionReason.COMPLAINED)
 """What a mail provider reports, and an administrator's repair ends."""
 
@@ -74,7 +73,7 @@ def reported(customer_pk: int, addresses: Collection[str]) -> Mapping[str, Suppr
         return {}
     of_hash = {one: address for address in addresses for one in _hashes(address)}
     found: dict[str, SuppressionReason] = {}
-    for some in chunks(of_hash, HASHES_PER_QUERY):
+    for some in batches.chunks(of_hash, HASHES_PER_QUERY):
         for digest, reason in rows.filter(address_hash__in=some).values_list("address_hash", "reason"):
             # Refused says more than unwanted: the mail does not even arrive.
             if found.get(of_hash[digest]) != SuppressionReason.BOUNCED:
@@ -103,15 +102,9 @@ def forget(addresses: Iterable[str]) -> int:
 
 
 def forget_old(*, now: datetime) -> int:
-    """Remove what is older than `KEPT_FOR`, at most `MOST_BATCHES` batches; return the number of rows."""
-    removed = 0
-    for _ in range(MOST_BATCHES):
-        old = Suppression.objects.filter(since__lte=now - KEPT_FOR).order_by("since", "pk")
-        pks = list(old.values_list("pk", flat=True)[:BATCH])
-        if not pks:
-            break
-        removed += Suppression.objects.filter(pk__in=pks).delete()[0]
-    return removed
+    """Remove what is older than `KEPT_FOR`; return the number of rows, bounded."""
+    old = Suppression.objects.filter(since__lte=now - KEPT_FOR)
+    return batches.delete_first(old.order_by("since", "pk"))
 
 
 def _hashes(address: str) -> list[str]:

@@ -25,7 +25,7 @@ from bursary.assignments import causes, content_display, listing, statuses
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget
-from bursary.lib.batches import keyset_pages
+from bursary.lib import batches
 
 ROWS_PER_PAGE = 500
 LONGEST_FILTER = 2000  # characters of it in the log
@@ -75,12 +75,9 @@ def export(
 
 
 def forget_log(*, now: datetime) -> int:
-    """Delete a batch of the log's entries about exports older than `KEEP_EXPORTS`; return their number."""
-    old = LogEntry.objects.filter(
-        action_flag=EXPORTED, action_time__lte=now - settings.KEEP_EXPORTS
-    ).order_by("pk")
-    pks = list(old.values_list("pk", flat=True)[:ENTRIES_PER_STATEMENT])
-    return LogEntry.objects.filter(pk__in=pks).delete()[0]
+    """Delete the log's entries about exports older than `KEEP_EXPORTS`; return their number, bounded."""
+    old = LogEntry.objects.filter(action_flag=EXPORTED, action_time__lte=now - settings.KEEP_EXPORTS)
+    return batches.delete_first(old.order_by("pk"))
 
 
 def _log(counts: dict[int, int], *, user: User, filters: str, now: datetime) -> None:
@@ -126,7 +123,7 @@ def _lines(
     with translation.override(language):
         header = _encoded([_header(zone)], before=_BYTE_ORDER_MARK)
     yield header
-    for pks in keyset_pages(rows.values_list("pk", flat=True), size=ROWS_PER_PAGE):
+    for pks in batches.keyset_pages(rows.values_list("pk", flat=True), size=ROWS_PER_PAGE):
         shown = listing.with_timelines(pks, now=now, with_join_by=False)
         starts = content_display.starts_of(shown, now=now)
         with translation.override(language):

@@ -16,7 +16,7 @@ from django.db.models import F
 from bursary.events import handlers
 from bursary.events.handlers import NotApplicableYet
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
-from bursary.lib import leases, logs
+from bursary.lib import batches, leases, logs
 from bursary.lib.clock import Clock
 from bursary.lib.retries import repeated_after_deadlocks
 
@@ -29,8 +29,6 @@ LONGEST_WAIT = timedelta(hours=1)
 TRIED_FOR = timedelta(days=1)
 """An event that cannot be applied for so long is settled as such."""
 MOST_A_RUN = 500
-ROWS_PER_STATEMENT = 1000
-MOST_STATEMENTS = 200
 LONGEST_ERROR = 1000  # characters
 
 
@@ -93,14 +91,8 @@ def count_due(*, now: datetime) -> int:
 
 def forget(*, now: datetime) -> int:
     """Delete events that were settled long ago; return their number, bounded."""
-    removed = 0
-    for _ in range(MOST_STATEMENTS):
-        old = InboxEvent.objects.filter(settled_at__lte=now - settings.KEEP_EVENTS).order_by("settled_at")
-        pks = list(old.values_list("pk", flat=True)[:ROWS_PER_STATEMENT])
-        if not pks:
-            break
-        removed += InboxEvent.objects.filter(pk__in=pks).delete()[0]
-    return removed
+    old = InboxEvent.objects.filter(settled_at__lte=now - settings.KEEP_EVENTS)
+    return batches.delete_first(old.order_by("settled_at"))
 
 
 @repeated_after_deadlocks

@@ -1,4 +1,4 @@
-"""Many rows, a few at a time: chunks, pages by primary key, and random samples."""
+"""Many rows, a few at a time: chunks, pages by primary key, deletions, and random samples."""
 
 import random
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,12 @@ from typing import Any, TypeVar
 from django.db import connection
 from django.db.models import Max, Min, QuerySet
 
+from bursary.lib.retries import repeated_after_deadlocks
+
 KEYS_PER_PAGE = 5000
+ROWS_PER_DELETION = 1000
+MOST_DELETIONS = 200
+"""Of 1,000 rows each, of one run. A daily task leaves what remains to the next day's."""
 
 T = TypeVar("T")
 
@@ -41,6 +46,20 @@ def keys(rows: QuerySet[Any, Any], *, after: int = 0) -> Iterator[int]:
     """Yield the primary keys above `after`, ascending, without ever holding all of them."""
     for page in keyset_pages(rows.values_list("pk", flat=True), size=KEYS_PER_PAGE, after=after):
         yield from page
+
+
+def delete_first(rows: QuerySet[Any, Any]) -> int:
+    """Delete ordered rows from the first on, in at most `MOST_DELETIONS` batches; return how many are gone.
+
+    Each batch is found anew and is a transaction of its own, so that rows may be added and deleted meanwhile.
+    """
+    deleted = 0
+    for _ in range(MOST_DELETIONS):
+        pks = list(rows.values_list("pk", flat=True)[:ROWS_PER_DELETION])
+        if not pks:
+            break
+        deleted += repeated_after_deadlocks(rows.model._base_manager.filter(pk__in=pks).delete)()[0]
+    return deleted
 
 
 def sample(rows: QuerySet[Any, Any], *, size: int) -> list[int]:

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from django.conf import settings
 
-from bursary.lib import leases
-from bursary.lib.retries import in_transaction, repeated_after_deadlocks
+from bursary.lib import batches, leases
+from bursary.lib.retries import in_transaction
 from bursary.replica import schedule
 from bursary.replica.models import ColdRead, ColdReadStatus
 
@@ -17,7 +17,6 @@ SILENT_FOR = timedelta(seconds=5)
 """How long a key is not asked for again after upstream did not answer."""
 KEPT = 10_000
 """Answers that are kept, the newest. A forgotten one costs one more request."""
-MOST_FORGOTTEN = 1000  # at a time
 
 
 def acquire(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ColdRead | ColdReadStatus:
@@ -55,8 +54,5 @@ def remember(read: ColdRead, answer: ColdReadStatus, *, now: datetime) -> None:
 def forget(*, now: datetime) -> int:
     """Delete lapsed answers, and the oldest beyond `KEPT`; return their number, bounded."""
     lapsed = ColdRead.objects.filter(early=leases.NOT_BEFORE, due_at__lt=now).order_by("due_at")
-    pks = list(lapsed.values_list("pk", flat=True)[:MOST_FORGOTTEN])
-    newest = ColdRead.objects.order_by("-due_at", "-pk").values_list("pk", flat=True)
-    pks += newest[KEPT : KEPT + MOST_FORGOTTEN]
-    deleted, _by_model = repeated_after_deadlocks(ColdRead.objects.filter(pk__in=pks).delete)()
-    return deleted
+    beyond = ColdRead.objects.order_by("-due_at", "-pk")[KEPT:]
+    return batches.delete_first(lapsed) + batches.delete_first(beyond)

@@ -1,0 +1,57 @@
+"""Deleting many rows, a batch at a time."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pytest_django import DjangoAssertNumQueries
+
+from bursary.access.models import SignInFailures
+from bursary.lib import batches
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+FAILURES = SignInFailures.objects.order_by("since")
+
+
+def given_failures(count: int) -> None:
+    SignInFailures.objects.bulk_create(
+        SignInFailures(digest=f"{number:064}", since=NOW + number * SECOND, failures=1)
+        for number in reversed(range(count))
+    )
+
+
+def remaining() -> list[datetime]:
+    return list(FAILURES.values_list("since", flat=True))
+
+
+def test_all_rows_are_deleted_in_batches_and_counted(
+    monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    given_failures(5)
+    monkeypatch.setattr(batches, "ROWS_PER_DELETION", 2)
+    with django_assert_num_queries(7):  # three batches, each found and deleted, and one that is empty
+        assert batches.delete_first(FAILURES) == 5
+    assert remaining() == []
+
+
+def test_a_run_ends_after_its_last_batch_and_has_deleted_the_first_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given_failures(6)
+    monkeypatch.setattr(batches, "ROWS_PER_DELETION", 2)
+    monkeypatch.setattr(batches, "MOST_DELETIONS", 2)
+    assert batches.delete_first(FAILURES) == 4
+    assert remaining() == [NOW + 4 * SECOND, NOW + 5 * SECOND]
+
+
+def test_rows_beyond_the_newest_can_be_named_by_an_offset() -> None:
+    given_failures(5)
+    assert batches.delete_first(FAILURES.reverse()[2:]) == 3
+    assert remaining() == [NOW + 3 * SECOND, NOW + 4 * SECOND]
+
+
+def test_a_day_deletes_as_many_rows_as_a_large_organisation_makes_in_one() -> None:
+    assert batches.ROWS_PER_DELETION * batches.MOST_DELETIONS >= 200_000
