@@ -3,6 +3,7 @@
 from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import reduce
 from operator import or_
 from typing import Any, ClassVar
@@ -72,9 +73,12 @@ def refused_in_words(refused: Mapping[UUID, str]) -> tuple[dict[str, object], st
     counts = dict(Counter(str(why) for why in refused.values()))
     first = [{"assignment": uuid, "reason": str(why)} for uuid, why in list(refused.items())[:MOST_NAMED]]
     text = f" Refused: {counts_in_words(counts, none='none')}; --json names them." if counts else ""
-    if RepairRefusal.TOO_LATE in counts:
-        text += " What is too late to repeat can only be skipped: `bursary skip_failed`."
-    return {"refused": counts, "not_done": first}, text
+    return {"refused": counts, "not_done": first}, f"{text}{_remedy(counts)}"
+
+
+def _remedy(refused: Mapping[str, int]) -> str:
+    late = RepairRefusal.TOO_LATE in refused
+    return " What is too late to repeat can only be skipped: `bursary skip_failed`." if late else ""
 
 
 class RepairCommand(OperatorCommand):
@@ -110,25 +114,30 @@ class RepairCommand(OperatorCommand):
         if budget:
             of_any_cause = of_any_cause.filter(assignment__budget=require_budget(budget))
         which &= Q(error_code__in=cause) if cause else Q()
-        found = of_any_cause.filter(which)
-        by_budget = found.values_list("assignment__budget").annotate(count=Count("assignment", distinct=True))
-        counts: dict[int, int] = dict(by_budget)
-        count = sum(counts.values())
+        found, late = of_any_cause.filter(which), self.late(now=timezone.now())
+        in_time = found.filter(~late) if late else found
+        count = in_time.values("assignment").distinct().count()
         if confirm is None:
-            by_cause = _by_cause(found)
-            text = f"It is about {counted_in_words(count, 'assignment')}: "
-            text += f"{counts_in_words(by_cause, none='none')}. Do it by --confirm {count}."
-            text = text if count else _nothing_in_words(_by_cause(of_any_cause))
-            return self.answer({"dry_run": True, "count": count, "causes": by_cause}, text)
+            rows = LearnerContentAssignment.objects.filter(pk__in=found.values("assignment"))
+            refusals = failures.expected_refusals(rows, late=late, which=which)
+            by_cause = _by_cause(in_time)
+            text = _found_in_words(count, by_cause, refusals) or _nothing_in_words(_by_cause(of_any_cause))
+            counted = {"count": count, "causes": by_cause, "refused": refusals}
+            return self.answer({"dry_run": True, **counted}, text)
         require_confirmed(confirm, count=count)
         total = RepairResult()
-        for one in Budget.objects.filter(pk__in=counts).order_by("pk"):
+        budgets = found.values("assignment__budget")
+        for one in Budget.objects.filter(pk__in=budgets).order_by("pk"):
             failed = found.filter(assignment__budget=one).values("assignment")
             for uuids in pages_of(LearnerContentAssignment.objects.filter(pk__in=failed)):
                 total.add(self.repair(one, uuids, which, options, place=len(total.repaired)))
         refused, text = refused_in_words(total.refused)
         summary = {"dry_run": False, self.done: len(total.repaired), **refused}
         return self.answer(summary, f"{len(total.repaired)} {self.done}.{text}")
+
+    def late(self, *, now: datetime) -> Q | None:
+        """Return the condition that failed work is refused, as it cannot be repaired any more."""
+        return None
 
     def repair(
         self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any], *, place: int
@@ -149,6 +158,20 @@ def _by_cause(failed: QuerySet[LearnerContentAssignmentAction]) -> dict[str, int
     return dict(failed.values_list("error_code").annotate(count=Count("pk")))
 
 
+def _found_in_words(count: int, by_cause: Mapping[str, int], refused: Mapping[str, int]) -> str:
+    """Return what would be done and what be refused; empty where there is neither."""
+    said = []
+    if count:
+        said.append(
+            f"It is about {counted_in_words(count, 'assignment')}: {counts_in_words(by_cause, none='')}."
+        )
+    if refused:
+        said.append(f"It would be refused for {counts_in_words(refused, none='')}.{_remedy(refused)}")
+    if count:
+        said.append(f"Do it by --confirm {count}.")
+    return " ".join(said)
+
+
 def _nothing_in_words(others: Mapping[str, int]) -> str:
     """Return that there is nothing to do, with the failures of other causes than those asked for."""
     if not others:
@@ -160,6 +183,9 @@ class RetryCommand(RepairCommand):
     """A command that retries failed work."""
 
     done = "retried"
+
+    def late(self, *, now: datetime) -> Q | None:
+        return failures.too_late(now)
 
     def repair(
         self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any], *, place: int

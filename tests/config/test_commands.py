@@ -1,6 +1,9 @@
 """The commands that the overview names are those that there are."""
 
-from django.core.management import find_commands, get_commands
+from argparse import SUPPRESS
+
+import pytest
+from django.core.management import find_commands, get_commands, load_command_class
 
 from bursary import ops
 from bursary.config import commands
@@ -13,3 +16,14 @@ def test_every_command_is_in_one_group_of_the_overview() -> None:
 
 def test_every_command_is_known_before_the_settings_are_read() -> None:
     assert set(get_commands()) <= commands.names()
+
+
+@pytest.mark.parametrize("name", sorted(commands.own() - {"migrate"}))  # Django's own, with another's options
+def test_each_argument_of_a_command_is_explained_and_spelled_as_in_the_manual(name: str) -> None:
+    parser = load_command_class(commands.OWN, name).create_parser("bursary", name)
+    for argument in parser._actions:
+        if argument.help == SUPPRESS:  # what Django's parser takes beside them, in no list
+            continue
+        assert argument.help, argument.dest
+        shown = argument.metavar or ("" if argument.choices or argument.nargs == 0 else argument.dest)
+        assert str(shown) == str(shown).upper(), argument.dest

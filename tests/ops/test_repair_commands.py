@@ -59,7 +59,7 @@ def retries() -> dict[str, str]:
 
 
 def test_without_a_confirmed_number_they_are_counted_and_nothing_is_changed(budget: Budget) -> None:
-    expected = {"dry_run": True, "count": 2, "causes": {"mail_server_unreachable": 2}}
+    expected = {"dry_run": True, "count": 2, "causes": {"mail_server_unreachable": 2}, "refused": {}}
     assert as_json("retry_failed", "--cause", "mail_server_unreachable") == expected
     said = run("retry_failed")
     assert said == (
@@ -83,16 +83,29 @@ def test_what_failed_by_a_cause_is_retried(budget: Budget) -> None:
     assert retries() == {ALICE: Status.PENDING, BOB: Status.PENDING}
 
 
-def test_what_is_too_late_to_repeat_is_refused_with_the_command_that_skips_it(
+@pytest.mark.on_every_engine
+def test_what_is_too_late_to_repeat_is_said_before_and_after_with_the_command_that_skips_it(
     budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rejected = LearnerContentAssignmentAction.objects.filter(error_code="address_rejected")
-    rejected.update(action_type=ActionType.REMINDED)
+    rejected.update(action_type=ActionType.REMINDED, error_code="mail_server_unreachable")
     monkeypatch.setattr(timezone, "now", lambda: NOW + timedelta(days=90))  # past the deadline
-    said = run("retry_failed", "--cause", "address_rejected", "--confirm", "1")
-    assert said == (
-        "0 retried. Refused: 1 too_late_to_repeat; --json names them. What is too late to repeat can only be "
-        "skipped: `bursary skip_failed`."
+    advice = "What is too late to repeat can only be skipped: `bursary skip_failed`."
+    assert run("retry_failed") == (
+        "It is about 2 assignments: 2 mail_server_unreachable. It would be refused for 1 too_late_to_repeat. "
+        f"{advice} Do it by --confirm 2."
+    )
+    counted = as_json("retry_failed")
+    assert (counted["count"], counted["refused"]) == (2, {"too_late_to_repeat": 1})
+    with pytest.raises(CommandError, match="about 2 assignments now, instead of 3"):
+        run("retry_failed", "--confirm", "3")
+    assert run("retry_failed", "--action-type", "reminded") == (
+        f"It would be refused for 1 too_late_to_repeat. {advice}"
+    )
+    said = run("retry_failed", "--confirm", "2")
+    assert said == f"2 retried. Refused: 1 too_late_to_repeat; --json names them. {advice}"
+    assert run("skip_failed", "--reason", "Too late.") == (
+        "It is about 1 assignment: 1 mail_server_unreachable. Do it by --confirm 1."
     )
 
 

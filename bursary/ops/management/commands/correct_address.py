@@ -18,7 +18,9 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("addresses", nargs="*", metavar="OLD NEW")
+        parser.add_argument(
+            "addresses", nargs="*", metavar="OLD NEW", help="The address that is wrong, and the right one."
+        )
         parser.add_argument("--csv", metavar="FILE", help="Pairs instead: two columns, old and new address.")
 
     def run(self, *, addresses: list[str], csv: str | None, dry_run: bool, **_options: Any) -> None:

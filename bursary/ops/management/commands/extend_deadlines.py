@@ -22,7 +22,9 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("budget", type=UUID, metavar="BUDGET_UUID")
+        parser.add_argument(
+            "budget", type=UUID, metavar="BUDGET_UUID", help="The budget; its page shows its uuid."
+        )
         when = "The new deadline: a date for the end of that day, in the organisation's time zone."
         parser.add_argument("until", metavar="DATE", help=when)
         parser.add_argument("--content", metavar="KEY", help="Only assignments of this content.")

@@ -41,16 +41,29 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--customer", metavar="NAME")
-        parser.add_argument("--slug", help="The customer's short name; made from its name unless given.")
+        parser.add_argument("--customer", metavar="NAME", help="The organisation.")
         parser.add_argument(
-            "--time-zone", default="UTC", help="In which deadlines are shown, such as Europe/Madrid."
+            "--slug", metavar="SLUG", help="The customer's short name; made from its name unless given."
         )
-        parser.add_argument("--administrator-email", metavar="ADDRESS")
-        parser.add_argument("--budget", metavar="NAME")
-        parser.add_argument("--limit", metavar="DOLLARS", help="5000.00, or unlimited.")
-        parser.add_argument("--catalog-uuid", metavar="UUID")
-        parser.add_argument("--ends", metavar="DATE", help="Its last day, or its end: 2027-06-30T17:00.")
+        parser.add_argument(
+            "--time-zone",
+            default="UTC",
+            metavar="ZONE",
+            help="In which deadlines are shown: Europe/Madrid; UTC by default.",
+        )
+        parser.add_argument(
+            "--administrator-email", metavar="ADDRESS", help="The address of its first administrator."
+        )
+        parser.add_argument("--budget", metavar="NAME", help="Its first budget.")
+        parser.add_argument(
+            "--limit", metavar="DOLLARS", help="What the budget may spend: 5000.00, or unlimited."
+        )
+        parser.add_argument(
+            "--catalog-uuid", metavar="UUID", help="The catalog of which the budget pays the courses."
+        )
+        parser.add_argument(
+            "--ends", metavar="DATE", help="The budget's last day, or its end: 2027-06-30T17:00."
+        )
         parser.add_argument("--new-key", action="store_true", help="Issue the administrator another API key.")
 
     def run(self, *, dry_run: bool, new_key: bool, **options: Any) -> None:
