@@ -47,8 +47,12 @@ def names() -> set[str]:
 
 
 def nearest(name: str) -> str:
-    """Return the name of a command that is most like this one; empty if none is like it."""
-    return next(iter(get_close_matches(name, names(), n=1)), "")
+    """Return the name of a command that is most like this one; empty if none is like it.
+
+    An own one that begins with it comes first: `retry` is meant for `retry_failed`.
+    """
+    longer = sorted(one for one in own() if one.startswith(f"{name}_"))
+    return longer[0] if longer else next(iter(get_close_matches(name, names(), n=1)), "")
 
 
 def overview() -> str:

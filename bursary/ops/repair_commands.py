@@ -21,7 +21,7 @@ from bursary.budgets.models import Budget
 from bursary.delivery.errors import FAULTS
 from bursary.lib.batches import keyset_pages
 from bursary.ops import timeline_ids
-from bursary.ops.console import OperatorCommand, counted_in_words, counts_in_words
+from bursary.ops.console import OperatorCommand, counted_in_words, counts_in_words, number
 
 UUIDS_PER_PAGE = 1000
 MOST_IDS = 100  # that a command is given
@@ -36,13 +36,6 @@ def add_confirm(parser: CommandParser) -> None:
         metavar="N",
         help="Do it, if it is about N assignments; without this, they are counted and nothing is changed.",
     )
-
-
-def number(text: str) -> int:
-    """Return an option's whole number from 0 up. Raises ArgumentTypeError."""
-    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
-        raise ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)
 
 
 def require_confirmed(confirmed: int, *, count: int) -> None:

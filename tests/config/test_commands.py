@@ -18,6 +18,17 @@ def test_every_command_is_known_before_the_settings_are_read() -> None:
     assert set(get_commands()) <= commands.names()
 
 
+def test_the_nearest_command_to_a_name_may_go_on_after_it() -> None:
+    found = {name: commands.nearest(name) for name in ("retry", "skip", "explain", "stauts", "frobnicate")}
+    assert found == {
+        "retry": "retry_failed",
+        "skip": "skip_failed",
+        "explain": "explain_content",
+        "stauts": "status",
+        "frobnicate": "",
+    }
+
+
 @pytest.mark.parametrize("name", sorted(commands.own() - {"migrate"}))  # Django's own, with another's options
 def test_each_argument_of_a_command_is_explained_and_spelled_as_in_the_manual(name: str) -> None:
     parser = load_command_class(commands.OWN, name).create_parser("bursary", name)

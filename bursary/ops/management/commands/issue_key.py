@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from bursary.access.models import ApiKey, KeyScope, User, learner_key, of_mailboxes
-from bursary.ops.console import OperatorCommand
+from bursary.ops.console import OperatorCommand, number
 
 LONGEST_DAYS = 3660
 LONGEST_NAME = 64  # characters
@@ -24,7 +24,7 @@ class Command(OperatorCommand):
         scopes = "What it may do, within what the account may; read by default."
         parser.add_argument("--scope", choices=KeyScope.values, default=KeyScope.READ.value, help=scopes)
         days = "Days until it expires; 365 by default."
-        parser.add_argument("--days", type=int, default=365, metavar="N", help=days)
+        parser.add_argument("--days", type=number, default=365, metavar="N", help=days)
 
     def run(self, *, address: str, name: str, scope: str, days: int, dry_run: bool, **_options: Any) -> None:
         if not 0 < days <= LONGEST_DAYS or not 0 < len(name) <= LONGEST_NAME:
