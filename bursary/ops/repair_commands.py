@@ -2,7 +2,7 @@
 
 from argparse import ArgumentTypeError
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import reduce
 from operator import or_
@@ -22,6 +22,7 @@ from bursary.delivery.errors import FAULTS
 from bursary.lib.batches import keyset_pages
 from bursary.ops import timeline_ids
 from bursary.ops.console import OperatorCommand, counted_in_words, counts_in_words, number
+from bursary.ops.status_screen import REMEDIES
 
 UUIDS_PER_PAGE = 1000
 MOST_IDS = 100  # that a command is given
@@ -114,7 +115,9 @@ class RepairCommand(OperatorCommand):
             rows = LearnerContentAssignment.objects.filter(pk__in=found.values("assignment"))
             refusals = failures.expected_refusals(rows, late=late, which=which)
             by_cause = _by_cause(in_time)
-            text = _found_in_words(count, by_cause, refusals) or _nothing_in_words(_by_cause(of_any_cause))
+            text = self._found_in_words(count, by_cause, refusals) or _nothing_in_words(
+                _by_cause(of_any_cause)
+            )
             counted = {"count": count, "causes": by_cause, "refused": refusals}
             return self.answer({"dry_run": True, **counted}, text)
         require_confirmed(confirm, count=count)
@@ -127,6 +130,22 @@ class RepairCommand(OperatorCommand):
         refused, text = refused_in_words(total.refused)
         summary = {"dry_run": False, self.done: len(total.repaired), **refused}
         return self.answer(summary, f"{len(total.repaired)} {self.done}.{text}")
+
+    def _found_in_words(self, count: int, by_cause: Mapping[str, int], refused: Mapping[str, int]) -> str:
+        """Return what would be done and what be refused; empty where there is neither."""
+        said = []
+        if count:
+            what = counted_in_words(count, "assignment")
+            said = [f"It is about {what}: {counts_in_words(by_cause, none='')}.", *self.cautions(by_cause)]
+        if refused:
+            said.append(f"It would be refused for {counts_in_words(refused, none='')}.{_remedy(refused)}")
+        if count:
+            said.append(f"Do it by --confirm {count}.")
+        return " ".join(said)
+
+    def cautions(self, causes: Collection[str]) -> list[str]:
+        """Return what to know before work that failed by these causes is repaired like this."""
+        return []
 
     def late(self, *, now: datetime) -> Q | None:
         """Return the condition that failed work is refused, as it cannot be repaired any more."""
@@ -151,20 +170,6 @@ def _by_cause(failed: QuerySet[LearnerContentAssignmentAction]) -> dict[str, int
     return dict(failed.values_list("error_code").annotate(count=Count("pk")))
 
 
-def _found_in_words(count: int, by_cause: Mapping[str, int], refused: Mapping[str, int]) -> str:
-    """Return what would be done and what be refused; empty where there is neither."""
-    said = []
-    if count:
-        said.append(
-            f"It is about {counted_in_words(count, 'assignment')}: {counts_in_words(by_cause, none='')}."
-        )
-    if refused:
-        said.append(f"It would be refused for {counts_in_words(refused, none='')}.{_remedy(refused)}")
-    if count:
-        said.append(f"Do it by --confirm {count}.")
-    return " ".join(said)
-
-
 def _nothing_in_words(others: Mapping[str, int]) -> str:
     """Return that there is nothing to do, with the failures of other causes than those asked for."""
     if not others:
@@ -176,6 +181,9 @@ class RetryCommand(RepairCommand):
     """A command that retries failed work."""
 
     done = "retried"
+
+    def cautions(self, causes: Collection[str]) -> list[str]:
+        return [words for cause, words in REMEDIES.items() if cause in causes]
 
     def late(self, *, now: datetime) -> Q | None:
         return failures.too_late(now)

@@ -63,7 +63,9 @@ def test_without_a_confirmed_number_they_are_counted_and_nothing_is_changed(budg
     assert as_json("retry_failed", "--cause", "mail_server_unreachable") == expected
     said = run("retry_failed")
     assert said == (
-        "It is about 3 assignments: 1 address_rejected, 2 mail_server_unreachable. Do it by --confirm 3."
+        "It is about 3 assignments: 1 address_rejected, 2 mail_server_unreachable. address_rejected: a retry "
+        "would fail again. Correct the address, which invites the learner there: "
+        "`bursary correct_address OLD NEW`. Do it by --confirm 3."
     )
     assert retries() == {}
 
@@ -158,6 +160,11 @@ def test_many_are_repaired_in_pages(budget: Budget, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("bursary.ops.repair_commands.UUIDS_PER_PAGE", 1)
     done = as_json("retry_failed", "--confirm", "3")
     assert done == {"dry_run": False, "retried": 3, "refused": {}, "not_done": []}
+
+
+def test_what_a_retry_does_not_repair_is_no_caution_before_it_is_skipped(budget: Budget) -> None:
+    said = run("skip_failed", "--cause", "address_rejected", "--reason", "She has left.")
+    assert said == "It is about 1 assignment: 1 address_rejected. Do it by --confirm 1."
 
 
 def test_skipping_needs_a_reason_which_the_timeline_keeps(budget: Budget) -> None:
