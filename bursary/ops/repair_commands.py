@@ -39,13 +39,19 @@ def add_confirm(parser: CommandParser) -> None:
     )
 
 
-def require_confirmed(confirmed: int, *, count: int) -> None:
-    """Raise CommandError unless the number of assignments is the confirmed one."""
-    if not count:
-        raise CommandError("There is nothing to do. Nothing was changed.")
-    if confirmed != count:
-        found = counted_in_words(count, "assignment")
-        raise CommandError(f"It is about {found} now, instead of {confirmed}. Nothing was changed.")
+def require_confirmed(confirmed: int, *, count: int, refused: Mapping[str, int]) -> None:
+    """Raise CommandError unless the number of assignments is the confirmed one; say what would be refused."""
+    if confirmed == count != 0:
+        return
+    found = counted_in_words(count, "assignment")
+    said = f"It is about {found} now, instead of {confirmed}." if count else "There is nothing to do."
+    raise CommandError(f"{said}{_refusals_in_words(refused)} Nothing was changed.")
+
+
+def _refusals_in_words(refused: Mapping[str, int]) -> str:
+    if not refused:
+        return ""
+    return f" It would be refused for {counts_in_words(refused, none='')}.{_remedy(refused)}"
 
 
 def require_budget(uuid: UUID) -> Budget:
@@ -111,16 +117,16 @@ class RepairCommand(OperatorCommand):
         found, late = of_any_cause.filter(which), self.late(now=timezone.now())
         in_time = found.filter(~late) if late else found
         count = in_time.values("assignment").distinct().count()
+        rows = LearnerContentAssignment.objects.filter(pk__in=found.values("assignment"))
+        refusals = failures.expected_refusals(rows, late=late, which=which)
         if confirm is None:
-            rows = LearnerContentAssignment.objects.filter(pk__in=found.values("assignment"))
-            refusals = failures.expected_refusals(rows, late=late, which=which)
             by_cause = _by_cause(in_time)
             text = self._found_in_words(count, by_cause, refusals) or _nothing_in_words(
                 _by_cause(of_any_cause)
             )
             counted = {"count": count, "causes": by_cause, "refused": refusals}
             return self.answer({"dry_run": True, **counted}, text)
-        require_confirmed(confirm, count=count)
+        require_confirmed(confirm, count=count, refused=refusals)
         total = RepairResult()
         budgets = found.values("assignment__budget")
         for one in Budget.objects.filter(pk__in=budgets).order_by("pk"):
@@ -133,15 +139,13 @@ class RepairCommand(OperatorCommand):
 
     def _found_in_words(self, count: int, by_cause: Mapping[str, int], refused: Mapping[str, int]) -> str:
         """Return what would be done and what be refused; empty where there is neither."""
-        said = []
-        if count:
-            what = counted_in_words(count, "assignment")
-            said = [f"It is about {what}: {counts_in_words(by_cause, none='')}.", *self.cautions(by_cause)]
-        if refused:
-            said.append(f"It would be refused for {counts_in_words(refused, none='')}.{_remedy(refused)}")
-        if count:
-            said.append(f"Do it by --confirm {count}.")
-        return " ".join(said)
+        rest = _refusals_in_words(refused)
+        if not count:
+            return rest.strip()
+        what = f"{counted_in_words(count, 'assignment')}: {counts_in_words(by_cause, none='')}."
+        return (
+            f"{' '.join([f'It is about {what}', *self.cautions(by_cause)])}{rest} Do it by --confirm {count}."
+        )
 
     def cautions(self, causes: Collection[str]) -> list[str]:
         """Return what to know before work that failed by these causes is repaired like this."""

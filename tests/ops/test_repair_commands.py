@@ -99,11 +99,17 @@ def test_what_is_too_late_to_repeat_is_said_before_and_after_with_the_command_th
     )
     counted = as_json("retry_failed")
     assert (counted["count"], counted["refused"]) == (2, {"too_late_to_repeat": 1})
-    with pytest.raises(CommandError, match="about 2 assignments now, instead of 3"):
+    with pytest.raises(CommandError) as refused:
         run("retry_failed", "--confirm", "3")
+    assert str(refused.value) == (
+        "It is about 2 assignments now, instead of 3. It would be refused for 1 too_late_to_repeat. "
+        f"{advice} Nothing was changed."
+    )
     assert run("retry_failed", "--action-type", "reminded") == (
         f"It would be refused for 1 too_late_to_repeat. {advice}"
     )
+    with pytest.raises(CommandError, match=r"nothing to do. It would be refused for 1 too_late"):
+        run("retry_failed", "--action-type", "reminded", "--confirm", "1")
     said = run("retry_failed", "--confirm", "2")
     assert said == f"2 retried. Refused: 1 too_late_to_repeat; --json names them. {advice}"
     assert run("skip_failed", "--reason", "Too late.") == (
@@ -258,7 +264,7 @@ def test_the_number_to_confirm_is_that_of_the_deadlines_that_would_change(budget
 
     assert "Of 3 open assignments, 2 would be extended" in said
     assert "Do it by --confirm 2." in said
-    with pytest.raises(CommandError, match="about 2 assignments now, instead of 3"):
+    with pytest.raises(CommandError, match=r"instead of 3. It would be refused for 1 deadline_not_later. No"):
         run("extend_deadlines", str(budget.uuid), "2026-07-31", "--confirm", "3")
     answer = run("extend_deadlines", str(budget.uuid), "2026-07-31", "--confirm", "2")
     assert answer.startswith("2 extended. Refused: 1 deadline_not_later")
