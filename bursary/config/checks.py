@@ -147,10 +147,14 @@ def _catalog() -> Iterator[checks.Error]:
     over_http = _is_plain(settings.CATALOG_URL)
     is_file = url.scheme == "file" and url.netloc in ("", "localhost") and url.path.startswith("/")
     if not is_file and not over_http:
+        flaw = {
+            "http": "contains a password, a query or a fragment",
+            "https": "contains a password, a query or a fragment",
+            "file": "names another machine" if url.netloc else "names no absolute path",
+        }.get(url.scheme, "has no known scheme")
         yield _error(
             "E003",
-            f"BURSARY_CATALOG_URL has the scheme {url.scheme or 'nothing'!r}, or no absolute path, or it "
-            "contains a password, a query or a fragment.",
+            f"BURSARY_CATALOG_URL {flaw}.",
             hint="Name a JSONL file, a folder of them, file:///srv/catalogs/, or https://catalog.example.org",
         )
     credentials = (settings.OAUTH_URL, settings.OAUTH_CLIENT_ID, settings.OAUTH_CLIENT_SECRET)
@@ -205,10 +209,12 @@ def _web() -> Iterator[checks.Error]:
             hint="Set where the LMS shows a run: https://learning.example.org/course/{run}/home",
         )
     token = settings.METRICS_TOKEN
-    if token and (len(token) < SHORTEST_TOKEN or not token.isascii() or any(map(str.isspace, token))):
+    short = len(token) < SHORTEST_TOKEN
+    if token and (short or not token.isascii() or any(map(str.isspace, token))):
+        flaw = f"is shorter than {SHORTEST_TOKEN} characters" if short else "is not valid in a header"
         yield _error(
             "E015",
-            f"BURSARY_METRICS_TOKEN is shorter than {SHORTEST_TOKEN} characters, or not valid in a header.",
+            f"BURSARY_METRICS_TOKEN {flaw}.",
             hint="python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one.",
         )
 
@@ -239,13 +245,14 @@ def _tokens() -> Iterator[checks.Error]:
             "BURSARY_JWT_JWK_SET_URL is not an https URL, or it contains a password, a query or a fragment.",
             hint="Only a URL on this machine may begin with http://.",
         )
-    if settings.JWT_SECRET and (
-        len(settings.JWT_SECRET) < SHORTEST_SECRET or not _is_local(settings.BASE_URL)
-    ):
+    flaws = {
+        f"is shorter than {SHORTEST_SECRET} characters": len(settings.JWT_SECRET) < SHORTEST_SECRET,
+        "is set, and BURSARY_BASE_URL is not on this machine": not _is_local(settings.BASE_URL),
+    }
+    for flaw in [flaw for flaw, applies in flaws.items() if applies and settings.JWT_SECRET]:
         yield _error(
             "E033",
-            f"BURSARY_JWT_SECRET is shorter than {SHORTEST_SECRET} characters, or BURSARY_BASE_URL is not on "
-            "this machine: each service that knows the secret could sign in as anyone.",
+            f"BURSARY_JWT_SECRET {flaw}: others could sign in as anyone.",
             hint="It is for development. Use BURSARY_JWT_JWK_SET_URL.",
         )
 
@@ -279,15 +286,16 @@ def _callers() -> Iterator[checks.Error]:
 def _events() -> Iterator[checks.Error]:
     missing = [name for name in ("openedx_events", "redis") if find_spec(name) is None]
     known_bus = urlsplit(settings.EVENT_BUS_URL).scheme in EVENT_BUSES
-    if settings.EVENT_BUS_URL and (
-        missing or not (known_bus and settings.EVENT_GROUP and settings.EVENT_CONSUMER)
-    ):
+    flaws = {
+        f"BURSARY_EVENT_BUS_URL is set, and {' and '.join(missing)} cannot be imported.": missing,
+        "BURSARY_EVENT_BUS_URL is not the URL of a Redis.": not known_bus,
+        "BURSARY_EVENT_BUS_URL is set, and BURSARY_EVENT_GROUP is empty.": not settings.EVENT_GROUP,
+        "BURSARY_EVENT_BUS_URL is set, and BURSARY_EVENT_CONSUMER is empty.": not settings.EVENT_CONSUMER,
+    }
+    for flaw in [flaw for flaw, applies in flaws.items() if applies and settings.EVENT_BUS_URL]:
         yield _error(
             "E013",
-            f"BURSARY_EVENT_BUS_URL is set, and {' and '.join(missing)} cannot be imported."
-            if missing
-            else "BURSARY_EVENT_BUS_URL is not a Redis URL, or BURSARY_EVENT_GROUP or "
-            "BURSARY_EVENT_CONSUMER is empty.",
+            flaw,
             hint="Install bursary[openedx], and name redis://host:6379/0. Or leave the URL out.",
         )
     unusable = [number for number, one in enumerate(settings.WEBHOOK_SECRETS, 1) if not webhook.usable(one)]

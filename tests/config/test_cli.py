@@ -227,6 +227,7 @@ def test_with_a_key_and_a_database_server_no_folder_is_needed(tmp_path: Path) ->
     deliver, check, usage, status = refused.stderr.splitlines()
     for sentence in (deliver, check):
         assert sentence.startswith("bursary: The database does not answer: ")
+        assert "?." not in sentence
     said = "bursary deliver: unrecognized arguments: --nothing. `bursary deliver --help` lists what it takes."
     assert (usage, status) == (said, "2")
     assert "Traceback" not in refused.stderr

@@ -77,6 +77,26 @@ def test_a_setting_that_would_do_harm_is_refused(
     assert ids() == [expected]
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "flaw"),
+    [
+        ("CATALOG_URL", "ftp://catalog.example/", "has no known scheme"),
+        ("CATALOG_URL", "https://catalog.example/?key=secret", "contains a password, a query or a fragment"),
+        ("CATALOG_URL", "file:relative", "names no absolute path"),
+        ("CATALOG_URL", "file://elsewhere/srv/catalogs/", "names another machine"),
+        ("METRICS_TOKEN", "short", "is shorter than 20 characters"),
+        ("METRICS_TOKEN", "of two words, and twenty characters", "is not valid in a header"),
+        ("GETS_PER_MINUTE", -1, "is below 0"),
+        ("EVENT_BUS_URL", "kafka://bus.example", "is not the URL of a Redis"),
+    ],
+)
+def test_what_is_wrong_with_a_setting_is_said_and_nothing_else(
+    settings: Settings, setting: str, value: object, flaw: str
+) -> None:
+    setattr(settings, setting, value)
+    assert [one.msg for one in run_checks()] == [f"BURSARY_{setting} {flaw}."]
+
+
 TRUST = {"JWT_ISSUER": "https://lms.example", "JWT_AUDIENCE": "openedx"}
 LONG_SECRET = "made up, of thirty-two characters"
 
