@@ -201,14 +201,16 @@ def too_late(now: datetime) -> Q:
     return Q(started, action_type=ActionType.NUDGED) | Q(past, action_type__in=_ENDING)
 
 
-def expected_refusals(rows: QuerySet[LearnerContentAssignment], *, late: Q | None = None) -> dict[str, int]:
+def expected_refusals(
+    rows: QuerySet[LearnerContentAssignment], *, late: Q | None = None, which: Q | None = None
+) -> dict[str, int]:
     """Return of how many of these nothing can be repaired, by the RepairRefusal. Two queries.
 
-    Failed work that is `late` cannot be.
+    Only `which` actions are to be repaired. Failed work that is `late` cannot be.
     """
     by_others = ~Q(action_type=ActionType.REDEEMED)
     in_time = by_others & ~late if late else by_others
-    failed = to_repair().filter(assignment__in=rows.order_by().values("pk")).order_by()
+    failed = to_repair().filter(which or Q(), assignment__in=rows.order_by().values("pk")).order_by()
     found = failed.aggregate(
         any=Count("assignment", distinct=True),
         by_others=Count("assignment", distinct=True, filter=by_others),

@@ -11,12 +11,9 @@ from urllib.parse import urlsplit
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
-from django.db import connection
-from django.utils import timezone
 
 from bursary.config.secret_key import SHORTEST_SECRET
 from bursary.events import webhook
-from bursary.ops import health
 from bursary.ops.console import SETTINGS
 
 EXECUTORS = ("thread", "celery", "none")
@@ -32,13 +29,6 @@ CONTENT_READS = ("replica", "shadow", "upstream")
 SMTP_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
 LONGEST_LINK_AGE = timedelta(days=366)
 LONGEST_KEPT = timedelta(days=36_500)
-SESSION_VARIABLES = {
-    "postgresql": "SELECT 'transaction_isolation', current_setting('transaction_isolation')",
-    # MariaDB has the older name up to 11.0, and MySQL 8 the newer alone.
-    "mysql": "SHOW VARIABLES WHERE Variable_name IN "
-    "('tx_isolation', 'transaction_isolation', 'collation_database')",
-}
-"""What returns a session's isolation and its database's collation, by engine. SQLite has neither."""
 
 
 @checks.register(SETTINGS)
@@ -56,38 +46,6 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_more: object) -> 
         *_events(),
         *_retention(),
     ]
-
-
-@checks.register(checks.Tags.database)
-def check_work(
-    app_configs: Sequence[AppConfig] | None, *, databases: Sequence[str] | None = None, **_more: object
-) -> list[checks.CheckMessage]:
-    """Return a warning for files that cannot be written, and for work that a wrong clock dated ahead.
-
-    Read with `bursary check --database default`, and by `migrate`: other checks read no data.
-    """
-    found = health.examine(now=timezone.now()).problems if databases else []
-    said = {"disk_full", "folder_not_writable", "work_dated_ahead"}
-    return [
-        checks.Warning(
-            f"{code}: see `bursary status`.",
-            hint="docs/operations.md says what to do, under Check its health.",
-            id="bursary.W001",
-        )
-        for code in found
-        if code in said
-    ]
-
-
-@checks.register(checks.Tags.database)
-def check_server(
-    app_configs: Sequence[AppConfig] | None, *, databases: Sequence[str] | None = None, **_more: object
-) -> list[checks.Error]:
-    """Return an error where the database server isolates or compares otherwise than decision 0016 says.
-
-    Read with `bursary check --database default`, and by `migrate`.
-    """
-    return list(_server()) if databases else []
 
 
 def _processes() -> Iterator[checks.Error]:
@@ -189,10 +147,14 @@ def _catalog() -> Iterator[checks.Error]:
     over_http = _is_plain(settings.CATALOG_URL)
     is_file = url.scheme == "file" and url.netloc in ("", "localhost") and url.path.startswith("/")
     if not is_file and not over_http:
+        flaw = {
+            "http": "contains a password, a query or a fragment",
+            "https": "contains a password, a query or a fragment",
+            "file": "names another machine" if url.netloc else "names no absolute path",
+        }.get(url.scheme, "has no known scheme")
         yield _error(
             "E003",
-            f"BURSARY_CATALOG_URL has the scheme {url.scheme or 'nothing'!r}, or no absolute path, or it "
-            "contains a password, a query or a fragment.",
+            f"BURSARY_CATALOG_URL {flaw}.",
             hint="Name a JSONL file, a folder of them, file:///srv/catalogs/, or https://catalog.example.org",
         )
     credentials = (settings.OAUTH_URL, settings.OAUTH_CLIENT_ID, settings.OAUTH_CLIENT_SECRET)
@@ -214,14 +176,15 @@ def _catalog() -> Iterator[checks.Error]:
 
 def _content() -> Iterator[checks.Error]:
     reading, fetching = settings.CONTENT_READ_DEADLINE, settings.CONTENT_FETCH_DEADLINE
-    if not timedelta(0) < reading <= fetching or not timedelta(0) < settings.CONTENT_FRESH_FOR:
+    if not timedelta(0) < reading <= fetching:
         yield _error(
             "E010",
             f"BURSARY_CONTENT_READ_SECONDS ({_seconds(reading)}) is not above 0 and at most "
-            f"BURSARY_CONTENT_FETCH_SECONDS ({_seconds(fetching)}), or BURSARY_CONTENT_FRESH_HOURS is not "
-            "above 0.",
-            hint="The defaults are 2, 30 and 6.",
+            f"BURSARY_CONTENT_FETCH_SECONDS ({_seconds(fetching)}).",
+            hint="The defaults are 2 and 30.",
         )
+    if not timedelta(0) < settings.CONTENT_FRESH_FOR:
+        yield _error("E009", "BURSARY_CONTENT_FRESH_HOURS is not above 0.", hint="The default is 6.")
     if settings.CONTENT_READS not in CONTENT_READS:
         yield _error(
             "E016",
@@ -246,10 +209,12 @@ def _web() -> Iterator[checks.Error]:
             hint="Set where the LMS shows a run: https://learning.example.org/course/{run}/home",
         )
     token = settings.METRICS_TOKEN
-    if token and (len(token) < SHORTEST_TOKEN or not token.isascii() or any(map(str.isspace, token))):
+    short = len(token) < SHORTEST_TOKEN
+    if token and (short or not token.isascii() or any(map(str.isspace, token))):
+        flaw = f"is shorter than {SHORTEST_TOKEN} characters" if short else "is not valid in a header"
         yield _error(
             "E015",
-            f"BURSARY_METRICS_TOKEN is shorter than {SHORTEST_TOKEN} characters, or not valid in a header.",
+            f"BURSARY_METRICS_TOKEN {flaw}.",
             hint="python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one.",
         )
 
@@ -280,13 +245,14 @@ def _tokens() -> Iterator[checks.Error]:
             "BURSARY_JWT_JWK_SET_URL is not an https URL, or it contains a password, a query or a fragment.",
             hint="Only a URL on this machine may begin with http://.",
         )
-    if settings.JWT_SECRET and (
-        len(settings.JWT_SECRET) < SHORTEST_SECRET or not _is_local(settings.BASE_URL)
-    ):
+    flaws = {
+        f"is shorter than {SHORTEST_SECRET} characters": len(settings.JWT_SECRET) < SHORTEST_SECRET,
+        "is set, and BURSARY_BASE_URL is not on this machine": not _is_local(settings.BASE_URL),
+    }
+    for flaw in [flaw for flaw, applies in flaws.items() if applies and settings.JWT_SECRET]:
         yield _error(
             "E033",
-            f"BURSARY_JWT_SECRET is shorter than {SHORTEST_SECRET} characters, or BURSARY_BASE_URL is not on "
-            "this machine: each service that knows the secret could sign in as anyone.",
+            f"BURSARY_JWT_SECRET {flaw}: others could sign in as anyone.",
             hint="It is for development. Use BURSARY_JWT_JWK_SET_URL.",
         )
 
@@ -308,26 +274,28 @@ def _callers() -> Iterator[checks.Error]:
             "CSRF cookie.",
             hint="Serve Bursary behind TLS.",
         )
-    if settings.POSTS_PER_MINUTE < 0 or settings.GETS_PER_MINUTE < 0:
-        yield _error(
-            "E039",
-            "BURSARY_POSTS_PER_MINUTE or BURSARY_GETS_PER_MINUTE is below 0.",
-            hint="The defaults are 1200 and 6000; 0 is no limit.",
-        )
+    for kind, usual in (("POSTS", 1200), ("GETS", 6000)):
+        if getattr(settings, f"{kind}_PER_MINUTE") < 0:
+            yield _error(
+                "E039",
+                f"BURSARY_{kind}_PER_MINUTE is below 0.",
+                hint=f"The default is {usual}; 0 is no limit.",
+            )
 
 
 def _events() -> Iterator[checks.Error]:
     missing = [name for name in ("openedx_events", "redis") if find_spec(name) is None]
     known_bus = urlsplit(settings.EVENT_BUS_URL).scheme in EVENT_BUSES
-    if settings.EVENT_BUS_URL and (
-        missing or not (known_bus and settings.EVENT_GROUP and settings.EVENT_CONSUMER)
-    ):
+    flaws = {
+        f"BURSARY_EVENT_BUS_URL is set, and {' and '.join(missing)} cannot be imported.": missing,
+        "BURSARY_EVENT_BUS_URL is not the URL of a Redis.": not known_bus,
+        "BURSARY_EVENT_BUS_URL is set, and BURSARY_EVENT_GROUP is empty.": not settings.EVENT_GROUP,
+        "BURSARY_EVENT_BUS_URL is set, and BURSARY_EVENT_CONSUMER is empty.": not settings.EVENT_CONSUMER,
+    }
+    for flaw in [flaw for flaw, applies in flaws.items() if applies and settings.EVENT_BUS_URL]:
         yield _error(
             "E013",
-            f"BURSARY_EVENT_BUS_URL is set, and {' and '.join(missing)} cannot be imported."
-            if missing
-            else "BURSARY_EVENT_BUS_URL is not a Redis URL, or BURSARY_EVENT_GROUP or "
-            "BURSARY_EVENT_CONSUMER is empty.",
+            flaw,
             hint="Install bursary[openedx], and name redis://host:6379/0. Or leave the URL out.",
         )
     unusable = [number for number, one in enumerate(settings.WEBHOOK_SECRETS, 1) if not webhook.usable(one)]
@@ -350,31 +318,6 @@ def _retention() -> Iterator[checks.Error]:
                 f"BURSARY_KEEP_{kind}_DAYS is {kept.days}.",
                 hint=f"Set a number of days from 1 to {LONGEST_KEPT.days}.",
             )
-
-
-def _server() -> Iterator[checks.Error]:
-    if connection.vendor not in SESSION_VARIABLES:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(SESSION_VARIABLES[connection.vendor])
-        found = dict(cursor.fetchall())
-    isolation = found.get("tx_isolation") or found.get("transaction_isolation")
-    if isolation and isolation.lower().replace("-", " ") != "read committed":
-        yield _error(
-            "E022",
-            f"The database isolates transactions as {isolation}: rows that changed while a lock was waited "
-            "for would be read as they were.",
-            hint="Let the sessions of Bursary's user begin with READ COMMITTED.",
-        )
-    collation = found.get("collation_database")
-    if collation and not (collation.startswith("utf8mb4_") and collation.endswith("_bin")):
-        yield _error(
-            "E023",
-            f"The database's collation is {collation}: keys that differ would be taken for the same, or text "
-            "not be stored.",
-            hint="Before the first `bursary migrate`: ALTER DATABASE name CHARACTER SET utf8mb4 COLLATE "
-            "utf8mb4_nopad_bin; on MySQL utf8mb4_0900_bin.",
-        )
 
 
 def _error(number: str, problem: str, *, hint: str) -> checks.Error:

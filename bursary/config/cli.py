@@ -2,17 +2,19 @@
 
 import importlib
 import os
+import re
 import secrets
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import django
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import ManagementUtility
-from django.core.management.base import BaseCommand, OutputWrapper
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 from django.db import Error, connections
 
 from bursary.config import commands
@@ -27,6 +29,7 @@ DRIVERS = {
     "MySQLdb": "For MySQL and MariaDB, install bursary[mysql].",
 }
 _PREFIX = "CommandError: "
+_EMPTY = re.compile(r"(?:--[a-z-]+=)?\s*")
 READS_NO_DATA = frozenset({"check", "help"})
 
 
@@ -40,6 +43,7 @@ def main() -> None:
         sys.stdout.write(f"{version('bursary')}\n")
         return
     _require_command(arguments)
+    _require_values(arguments)
     reads_data = _reads_data(arguments)
     if reads_data:
         _require_data_folder(arguments)
@@ -49,8 +53,8 @@ def main() -> None:
     _require_settings()
     try:
         django.setup()
+        _require_arguments(arguments)
         if reads_data:
-            _require_arguments(arguments)
             _require_known_migrations()
         if arguments in ([], ["help"], ["--help"], ["-h"]):
             sys.stdout.write(f"{commands.overview()}\n")
@@ -105,10 +109,32 @@ def _require_command(arguments: Sequence[str]) -> None:
             sys.exit(2)
 
 
-def _reads_data(arguments: Sequence[str]) -> bool:
+def _require_values(arguments: Sequence[str]) -> None:
+    """Exit with status 2 if one of this service's commands is given an empty value, as of an unset variable.
+
+    An empty id means nothing, and an option without its value might count as not given.
+    """
+    name = arguments[0] if arguments else ""
+    for before, value in pairwise(arguments):
+        if name in commands.own() and _EMPTY.fullmatch(value):
+            after = value.strip() or before
+            sys.stderr.write(
+                f"bursary: the value after {after} is empty. Is a variable unset? {_see_help(name)}\n"
+            )
+            sys.exit(2)
+
+
+def _see_help(name: str) -> str:
+    return f"`bursary {name} --help` lists what it takes."
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
     command = arguments[0] if arguments else "help"
-    asks_for_help = command.startswith("-") or not {"-h", "--help"}.isdisjoint(arguments)
-    return command not in READS_NO_DATA and not asks_for_help
+    return command == "help" or command.startswith("-") or not {"-h", "--help"}.isdisjoint(arguments)
+
+
+def _reads_data(arguments: Sequence[str]) -> bool:
+    return not _asks_for_help(arguments) and arguments[0] not in READS_NO_DATA
 
 
 def _require_data_folder(arguments: Sequence[str]) -> None:
@@ -148,11 +174,17 @@ def _require_settings() -> None:
 
 
 def _require_arguments(arguments: Sequence[str]) -> None:
-    """Exit with status 2 and the usage if a command's arguments are wrong, before the database is asked."""
+    """Exit with status 2 and a sentence if a command's arguments are wrong, before the database is asked."""
+    if _asks_for_help(arguments):
+        return
     name, *options = arguments
     parser = _Utility(["bursary"]).fetch_command(name).create_parser("bursary", name)
-    parser.called_from_command_line = True  # or it raises
-    parser.parse_args(options)
+    try:
+        parser.parse_args(options)
+    except CommandError as wrong:
+        problem = str(wrong).removeprefix("Error: ")
+        sys.stderr.write(f"bursary {name}: {problem}. {_see_help(name)}\n")
+        sys.exit(2)
 
 
 def _require_known_migrations() -> None:

@@ -31,9 +31,14 @@ _OTHERS = (
 """The packages with other commands: named here, as names are looked up before the settings are read."""
 
 
+def own() -> set[str]:
+    """Return the names of this service's commands."""
+    return {name for group in GROUPS.values() for name in group}
+
+
 def names() -> set[str]:
     """Return the name of every command. Needs no settings."""
-    found = {name for group in GROUPS.values() for name in group} | {"help", "version"}
+    found = own() | {"help", "version"}
     for package in _OTHERS:
         spec = find_spec(package)
         for folder in (spec.submodule_search_locations or ()) if spec else ():
@@ -42,8 +47,12 @@ def names() -> set[str]:
 
 
 def nearest(name: str) -> str:
-    """Return the name of a command that is most like this one; empty if none is like it."""
-    return next(iter(get_close_matches(name, names(), n=1)), "")
+    """Return the name of a command that is most like this one; empty if none is like it.
+
+    An own one that begins with it comes first: `retry` is meant for `retry_failed`.
+    """
+    longer = sorted(one for one in own() if one.startswith(f"{name}_"))
+    return longer[0] if longer else next(iter(get_close_matches(name, names(), n=1)), "")
 
 
 def overview() -> str:
@@ -53,13 +62,12 @@ def overview() -> str:
 
 def _lines() -> Iterator[str]:
     yield "Usage: bursary COMMAND [options]. `bursary COMMAND --help` lists the options."
-    width = max(len(name) for group in GROUPS.values() for name in group)
+    width = max(map(len, own()))
     for title, group in {**GROUPS, "Django's own": USEFUL}.items():
         yield f"\n{title}"
         for name in group:
             yield f"  {name:<{width}}  {_summary(name)}"
-    known = {name for group in GROUPS.values() for name in group}
-    others = sorted(names() - known - {*USEFUL, "help", "version"})
+    others = sorted(names() - own() - {*USEFUL, "help", "version"})
     yield f"\nOther commands of Django: {', '.join(others)}."
 
 

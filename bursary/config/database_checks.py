@@ -6,10 +6,51 @@ from django.apps import AppConfig
 from django.core import checks
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
+from django.utils import timezone
 
 from bursary.assignments import searches
+from bursary.ops import health
 
 _ADDED_BY = ("assignments", "0017_trigrams_for_searches")
+SESSION_VARIABLES = {
+    "postgresql": "SELECT 'transaction_isolation', current_setting('transaction_isolation')",
+    # MariaDB has the older name up to 11.0, and MySQL 8 the newer alone.
+    "mysql": "SHOW VARIABLES WHERE Variable_name IN "
+    "('tx_isolation', 'transaction_isolation', 'collation_database')",
+}
+"""What returns a session's isolation and its database's collation, by engine. SQLite has neither."""
+
+
+@checks.register(checks.Tags.database)
+def check_work(
+    app_configs: Sequence[AppConfig] | None, *, databases: Sequence[str] | None = None, **_more: object
+) -> list[checks.CheckMessage]:
+    """Return a warning for files that cannot be written, and for work that a wrong clock dated ahead.
+
+    Read with `bursary check --database default`, and by `migrate`: other checks read no data.
+    """
+    found = health.examine(now=timezone.now()).problems if databases else []
+    said = {"disk_full", "folder_not_writable", "work_dated_ahead"}
+    return [
+        checks.Warning(
+            f"{code}: see `bursary status`.",
+            hint="docs/operations.md says what to do, under Check its health.",
+            id="bursary.W001",
+        )
+        for code in found
+        if code in said
+    ]
+
+
+@checks.register(checks.Tags.database)
+def check_server(
+    app_configs: Sequence[AppConfig] | None, *, databases: Sequence[str] | None = None, **_more: object
+) -> list[checks.Error]:
+    """Return an error where the database server isolates or compares otherwise than decision 0016 says.
+
+    Read with `bursary check --database default`, and by `migrate`.
+    """
+    return list(_server()) if databases else []
 
 
 @checks.register(checks.Tags.database)
@@ -43,3 +84,28 @@ def _trigrams() -> Iterator[checks.CheckMessage]:
         hint=f"As an administrator of the database: psql {connection.settings_dict['NAME']} {commands}",
         id="bursary.W046",
     )
+
+
+def _server() -> Iterator[checks.Error]:
+    if connection.vendor not in SESSION_VARIABLES:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(SESSION_VARIABLES[connection.vendor])
+        found = dict(cursor.fetchall())
+    isolation = found.get("tx_isolation") or found.get("transaction_isolation")
+    if isolation and isolation.lower().replace("-", " ") != "read committed":
+        yield checks.Error(
+            f"The database isolates transactions as {isolation}: rows that changed while a lock was waited "
+            "for would be read as they were.",
+            hint="Let the sessions of Bursary's user begin with READ COMMITTED.",
+            id="bursary.E022",
+        )
+    collation = found.get("collation_database")
+    if collation and not (collation.startswith("utf8mb4_") and collation.endswith("_bin")):
+        yield checks.Error(
+            f"The database's collation is {collation}: keys that differ would be taken for the same, or text "
+            "not be stored.",
+            hint="Before the first `bursary migrate`: ALTER DATABASE name CHARACTER SET utf8mb4 COLLATE "
+            "utf8mb4_nopad_bin; on MySQL utf8mb4_0900_bin.",
+            id="bursary.E023",
+        )

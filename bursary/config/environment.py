@@ -23,6 +23,8 @@ MOST_CHARACTERS = 40
 """Of a value that a sentence quotes."""
 LARGEST_PORT = 65_535
 LARGEST_NUMBER = 999_999_999  # of days, too, a span of time can have no more
+BY_PATH = ("file", "filemail", "unix", "redis+socket")
+"""The schemes of URLs that name a file or a folder in place of a host."""
 _FALSE = ("false", "off", "n", "no", "0", "")
 
 
@@ -83,9 +85,14 @@ def urls(name: str) -> list[str]:
 
 def _readable(name: str, text: str) -> str:
     try:
-        urlsplit(text).port  # noqa: B018  # it is parsed when it is read
+        parts = urlsplit(text)
+        parts.port  # noqa: B018  # it is parsed when it is read
     except ValueError as error:
         raise ImproperlyConfigured(f"{name} is not a URL, such as https://bursary.example.org") from error
+    by_path = parts.scheme in BY_PATH
+    named = parts.path.strip("/") if by_path else parts.hostname
+    if not named and ("://" in text or parts.scheme in ("http", "https")):
+        raise ImproperlyConfigured(f"{name} names no {'path' if by_path else 'host'} after {parts.scheme}://")
     return text
 
 
@@ -94,15 +101,18 @@ def email_config(name: str, *, default: str) -> dict[str, str]:
 
     `anymail://mailgun` names a mail provider: its credentials are settings of their own.
     """
+    examples = "smtp://user:password@mail.example.org:25, anymail://mailgun, filemail:////srv/mail"
     try:
         parts = urlsplit(env.str(name, default=default))
         if parts.scheme == "anymail":
             backend = "bursary.delivery.provider_backend.configured"
             return {"EMAIL_BACKEND": backend, "MAIL_PROVIDER": parts.netloc.lower()}
-        return dict(env.email_url(name, default=default))
+        config = dict(env.email_url(name, default=default))
     except (ImproperlyConfigured, ValueError) as error:
-        examples = "smtp://user:password@mail.example.org:25, anymail://mailgun, filemail:////srv/mail"
         raise ImproperlyConfigured(f"{name} is not the URL of a mail server, such as {examples}") from error
+    if parts.scheme in BY_PATH and not parts.path.strip("/"):
+        raise ImproperlyConfigured(f"{name} names no folder after {parts.scheme}://, such as {examples}")
+    return config
 
 
 def database_config(name: str, *, default: str) -> dict[str, Any]:
@@ -114,6 +124,15 @@ def database_config(name: str, *, default: str) -> dict[str, Any]:
     if not env.str(name, default=default).startswith(DATABASE_SCHEMES):
         raise ImproperlyConfigured(unusable)
     try:
-        return dict(env.db_url(name, default=default))
+        config = dict(env.db_url(name, default=default))
     except (ImproperlyConfigured, ValueError) as error:
         raise ImproperlyConfigured(unusable) from error
+    # A server's host may be left out, for its socket on this machine; a service of PostgreSQL has it all.
+    if config["NAME"].strip("/") in ("", ":memory:") and "service" not in config.get("OPTIONS", {}):
+        what = (
+            "file after sqlite:///"
+            if env.str(name, default=default)[:6] == "sqlite"
+            else "database after the host"
+        )
+        raise ImproperlyConfigured(f"{name} names no {what}, such as {examples}")
+    return config

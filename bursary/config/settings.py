@@ -240,15 +240,13 @@ CONTENT_LEASE = CONTENT_FETCH_DEADLINE * 3 + timedelta(seconds=60)
 
 # -- Courses ------------------------------------------------------------------------------------------------
 
-COURSEWARE_URL = env.str(
-    "BURSARY_COURSEWARE_URL", default=""
-)  # https://learning.example.org/course/{run}/home
+COURSEWARE_URL = url("BURSARY_COURSEWARE_URL")  # https://learning.example.org/course/{run}/home
 
 # -- Delivery -----------------------------------------------------------------------------------------------
 
 EXECUTOR = env.str("BURSARY_EXECUTOR", default="thread")  # thread | celery | none
 CLOCK = env.str("BURSARY_CLOCK", default="celery" if EXECUTOR == "celery" else "thread")  # or none
-BROKER_URL = env.str("BURSARY_BROKER_URL", default="")
+BROKER_URL = url("BURSARY_BROKER_URL")
 SEND_DEADLINE = timedelta(seconds=whole_number("BURSARY_SEND_DEADLINE_SECONDS", default=60))
 # Longer than any send, so that two workers never send the same mail: see checks.E001.
 LEASE = SEND_DEADLINE * 3 + timedelta(seconds=60)
@@ -281,7 +279,7 @@ ANYMAIL: dict[str, Any] = {
 
 # -- Events from other services -----------------------------------------------------------------------------
 
-EVENT_BUS_URL = env.str("BURSARY_EVENT_BUS_URL", default="")
+EVENT_BUS_URL = url("BURSARY_EVENT_BUS_URL")
 EVENT_BUS_PREFIX = env.str("BURSARY_EVENT_BUS_PREFIX", default="")
 EVENT_GROUP = env.str("BURSARY_EVENT_GROUP", default="bursary")
 # A constant name: a consumer that restarts under it receives the events that it had not acknowledged.

@@ -92,6 +92,13 @@ def counted(text: str) -> int:
     return int(text)
 
 
+def number(text: str) -> int:
+    """Return an option's whole number from 0 up. Raises ArgumentTypeError."""
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
+        raise ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
 def percent(text: str) -> float:
     """Return an option's share from 0 to 100. Raises ArgumentTypeError."""
     try:

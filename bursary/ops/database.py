@@ -53,7 +53,7 @@ def require_tables() -> None:
 
 def in_words(error: Error) -> str:
     """Return a sentence on an error of the database: it does not answer, or it refuses, with its words."""
-    said = " ".join(str(error.args[-1] if error.args else error).split()).rstrip(".")
+    said = " ".join(str(error.args[-1] if error.args else error).split()).rstrip(".?")
     return f"The database {'refuses' if is_answer(error) else 'does not answer'}: {said}."
 
 

@@ -32,6 +32,7 @@ RECENT_ACTIONS = 50_000
 
 BY_A_RUNNER = WORK - {ActionType.REDEEMED}
 """Work that no request does on its own: done, it shows that a runner runs."""
+OK = "ok"
 DEGRADED = "degraded"
 UNWELL = "unwell"
 
@@ -88,7 +89,7 @@ def measure(*, now: datetime) -> Health:
         executors.probe()  # or it would be degraded until this process next has work to announce
     degraded += ["broker_unreachable"] if broker and not broker.reachable else []
     return Health(
-        status=UNWELL if unwell else DEGRADED if degraded else "ok",
+        status=UNWELL if unwell else DEGRADED if degraded else OK,
         database=True,
         oldest_due_seconds=int(waiting.total_seconds()),
         pending=unfinished.values("pk")[:MOST_COUNTED].count(),

@@ -2,7 +2,8 @@
 
 from argparse import ArgumentTypeError
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import reduce
 from operator import or_
 from typing import Any, ClassVar
@@ -20,7 +21,8 @@ from bursary.budgets.models import Budget
 from bursary.delivery.errors import FAULTS
 from bursary.lib.batches import keyset_pages
 from bursary.ops import timeline_ids
-from bursary.ops.console import OperatorCommand, counted_in_words, counts_in_words
+from bursary.ops.console import OperatorCommand, counted_in_words, counts_in_words, number
+from bursary.ops.status_screen import REMEDIES
 
 UUIDS_PER_PAGE = 1000
 MOST_IDS = 100  # that a command is given
@@ -37,20 +39,19 @@ def add_confirm(parser: CommandParser) -> None:
     )
 
 
-def number(text: str) -> int:
-    """Return an option's whole number from 0 up. Raises ArgumentTypeError."""
-    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
-        raise ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)
+def require_confirmed(confirmed: int, *, count: int, refused: Mapping[str, int]) -> None:
+    """Raise CommandError unless the number of assignments is the confirmed one; say what would be refused."""
+    if confirmed == count != 0:
+        return
+    found = counted_in_words(count, "assignment")
+    said = f"It is about {found} now, instead of {confirmed}." if count else "There is nothing to do."
+    raise CommandError(f"{said}{_refusals_in_words(refused)} Nothing was changed.")
 
 
-def require_confirmed(confirmed: int, *, count: int) -> None:
-    """Raise CommandError unless the number of assignments is the confirmed one."""
-    if not count:
-        raise CommandError("There is nothing to do. Nothing was changed.")
-    if confirmed != count:
-        found = counted_in_words(count, "assignment")
-        raise CommandError(f"It is about {found} now, instead of {confirmed}. Nothing was changed.")
+def _refusals_in_words(refused: Mapping[str, int]) -> str:
+    if not refused:
+        return ""
+    return f" It would be refused for {counts_in_words(refused, none='')}.{_remedy(refused)}"
 
 
 def require_budget(uuid: UUID) -> Budget:
@@ -72,9 +73,12 @@ def refused_in_words(refused: Mapping[UUID, str]) -> tuple[dict[str, object], st
     counts = dict(Counter(str(why) for why in refused.values()))
     first = [{"assignment": uuid, "reason": str(why)} for uuid, why in list(refused.items())[:MOST_NAMED]]
     text = f" Refused: {counts_in_words(counts, none='none')}; --json names them." if counts else ""
-    if RepairRefusal.TOO_LATE in counts:
-        text += " What is too late to repeat can only be skipped: `bursary skip_failed`."
-    return {"refused": counts, "not_done": first}, text
+    return {"refused": counts, "not_done": first}, f"{text}{_remedy(counts)}"
+
+
+def _remedy(refused: Mapping[str, int]) -> str:
+    late = RepairRefusal.TOO_LATE in refused
+    return " What is too late to repeat can only be skipped: `bursary skip_failed`." if late else ""
 
 
 class RepairCommand(OperatorCommand):
@@ -110,25 +114,46 @@ class RepairCommand(OperatorCommand):
         if budget:
             of_any_cause = of_any_cause.filter(assignment__budget=require_budget(budget))
         which &= Q(error_code__in=cause) if cause else Q()
-        found = of_any_cause.filter(which)
-        by_budget = found.values_list("assignment__budget").annotate(count=Count("assignment", distinct=True))
-        counts: dict[int, int] = dict(by_budget)
-        count = sum(counts.values())
+        found, late = of_any_cause.filter(which), self.late(now=timezone.now())
+        in_time = found.filter(~late) if late else found
+        count = in_time.values("assignment").distinct().count()
+        rows = LearnerContentAssignment.objects.filter(pk__in=found.values("assignment"))
+        refusals = failures.expected_refusals(rows, late=late, which=which)
         if confirm is None:
-            by_cause = _by_cause(found)
-            text = f"It is about {counted_in_words(count, 'assignment')}: "
-            text += f"{counts_in_words(by_cause, none='none')}. Do it by --confirm {count}."
-            text = text if count else _nothing_in_words(_by_cause(of_any_cause))
-            return self.answer({"dry_run": True, "count": count, "causes": by_cause}, text)
-        require_confirmed(confirm, count=count)
+            by_cause = _by_cause(in_time)
+            text = self._found_in_words(count, by_cause, refusals) or _nothing_in_words(
+                _by_cause(of_any_cause)
+            )
+            counted = {"count": count, "causes": by_cause, "refused": refusals}
+            return self.answer({"dry_run": True, **counted}, text)
+        require_confirmed(confirm, count=count, refused=refusals)
         total = RepairResult()
-        for one in Budget.objects.filter(pk__in=counts).order_by("pk"):
+        budgets = found.values("assignment__budget")
+        for one in Budget.objects.filter(pk__in=budgets).order_by("pk"):
             failed = found.filter(assignment__budget=one).values("assignment")
             for uuids in pages_of(LearnerContentAssignment.objects.filter(pk__in=failed)):
                 total.add(self.repair(one, uuids, which, options, place=len(total.repaired)))
         refused, text = refused_in_words(total.refused)
         summary = {"dry_run": False, self.done: len(total.repaired), **refused}
         return self.answer(summary, f"{len(total.repaired)} {self.done}.{text}")
+
+    def _found_in_words(self, count: int, by_cause: Mapping[str, int], refused: Mapping[str, int]) -> str:
+        """Return what would be done and what be refused; empty where there is neither."""
+        rest = _refusals_in_words(refused)
+        if not count:
+            return rest.strip()
+        what = f"{counted_in_words(count, 'assignment')}: {counts_in_words(by_cause, none='')}."
+        return (
+            f"{' '.join([f'It is about {what}', *self.cautions(by_cause)])}{rest} Do it by --confirm {count}."
+        )
+
+    def cautions(self, causes: Collection[str]) -> list[str]:
+        """Return what to know before work that failed by these causes is repaired like this."""
+        return []
+
+    def late(self, *, now: datetime) -> Q | None:
+        """Return the condition that failed work is refused, as it cannot be repaired any more."""
+        return None
 
     def repair(
         self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any], *, place: int
@@ -160,6 +185,12 @@ class RetryCommand(RepairCommand):
     """A command that retries failed work."""
 
     done = "retried"
+
+    def cautions(self, causes: Collection[str]) -> list[str]:
+        return [words for cause, words in REMEDIES.items() if cause in causes]
+
+    def late(self, *, now: datetime) -> Q | None:
+        return failures.too_late(now)
 
     def repair(
         self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any], *, place: int

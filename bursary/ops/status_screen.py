@@ -1,6 +1,6 @@
 """The report of `bursary status` on the screen: what is wrong first, then what waits and what was done."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bursary.ops import status_report
 from bursary.ops.console import counted_in_words, shortened
+from bursary.ops.health import OK
 from bursary.ops.status_report import OUTCOMES, FailedWork, StatusReport, TaskLine, Waiting
 
 HOUR = timedelta(hours=1)
@@ -39,13 +40,11 @@ REMEDIES: Mapping[str, str] = {
 
 def render(report: StatusReport) -> RenderableType:
     """Return the report as one screen, times in UTC: what is wrong, then what waits and what was done."""
-    found = report.health
-    alarms = (
-        f" Catalogs of which too much is missing: {found.catalog_alarms}." if found.catalog_alarms else ""
-    )
+    problems = report.health.problems
+    wrong = ", ".join(_wrong(report)) or "ok"
     return Group(
-        Text(f"{found.status} at {_time(report.now)} UTC, as all times here.{alarms}", style="bold"),
-        Text("\n".join([*(PROBLEMS[code] for code in found.problems if code in PROBLEMS), ""])),
+        Text(f"{wrong} at {_time(report.now)} UTC, as all times here.", style="bold"),
+        Text("\n".join([*(PROBLEMS[code] for code in problems if code in PROBLEMS), ""])),
         *_mail_text(report),
         *_password_text(report.password_links_given_up),
         _failed_table(report.failed),
@@ -53,6 +52,26 @@ def render(report: StatusReport) -> RenderableType:
         _waiting_text(report.waiting, report.now),
         _done_text(report),
     )
+
+
+def _wrong(report: StatusReport) -> Iterator[str]:
+    """Yield all that is wrong, in a few words each; nothing where all is well."""
+    found = report.health
+    if found.status != OK:
+        yield found.status
+    failing = sum(_is_troubled(one) for one in report.tasks)
+    for count, one, many in (
+        (sum(one.count for one in report.failed), "failure to repair", "failures to repair"),
+        (failing, "task late or failing", "tasks late or failing"),
+        (
+            found.catalog_alarms or 0,
+            "catalog without much of what it had",
+            "catalogs without much of what they had",
+        ),
+        (report.password_links_given_up, "password link given up", "password links given up"),
+    ):
+        if count:
+            yield f"{_count(count)} {one if count == 1 else many}"
 
 
 def _mail_text(report: StatusReport) -> list[Text]:
@@ -153,7 +172,7 @@ def _remedies(found: Collection[str]) -> list[str]:
 def _task_table(tasks: Sequence[TaskLine]) -> RenderableType:
     if not tasks:
         return Text(f"Scheduled tasks: none has run yet; {RUN_BY.get(settings.CLOCK, 'cron runs them')}.\n")
-    troubled = [one for one in tasks if one.late or one.failures or one.last_error]
+    troubled = [one for one in tasks if _is_troubled(one)]
     if not troubled:
         ran = max((one.finished_at for one in tasks if one.finished_at), default=None)
         return Text(f"Scheduled tasks: none is late or fails. The last one ran at {_time(ran)}.\n")
@@ -163,6 +182,10 @@ def _task_table(tasks: Sequence[TaskLine]) -> RenderableType:
         last_error = shortened(one.last_error)
         table.add_row(one.name, _time(one.finished_at), due, _count(one.failures), last_error)
     return _titled(table, "Scheduled tasks that are late or fail")
+
+
+def _is_troubled(task: TaskLine) -> bool:
+    return bool(task.late or task.failures or task.last_error)
 
 
 def _table(*columns: str) -> Table:

@@ -62,11 +62,11 @@ def answered_by(text: str) -> str:
         about = f" `bursary explain_content KEY` answers for its content: {keys}." if keys else ""
         return f"This is an event, {event.kind}: {standing}. {event.last_error}".rstrip() + about
     if ScheduledTask.objects.filter(name=text).exists():
-        return "This is a scheduled task: `bursary status` has its last run and error."
+        return "This is a scheduled task: `bursary status --json` has its last run and error."
     if found := _UUID.search(text):
         if CatalogListing.objects.filter(catalog_uuid=found[0]).exists():
             return (
-                "This is a catalog: `bursary status` says whether it is read, and "
+                "This is a catalog: Catalog listings in the admin has its last reading and error, and "
                 f"`bursary refresh_content --catalog {found[0]}` reads it now."
             )
         if Budget.objects.filter(uuid=found[0]).exists():

@@ -176,7 +176,12 @@ def test_the_refusals_that_are_expected_are_those_of_the_repair() -> None:
     uuids = [one.uuid for one in rows]
     by_skipping = failures.expected_refusals(rows)
     by_retrying = failures.expected_refusals(rows, late=failures.too_late(late))
+    which = Q(action_type=ActionType.REMINDED)
+    of_reminders = failures.expected_refusals(rows, late=failures.too_late(late), which=which)
 
+    assert of_reminders == {RepairRefusal.TOO_LATE: 2, RepairRefusal.NOTHING_FAILED: 2}
+    refused = failures.retry(budget, uuids=uuids, which=which, now=late).refused
+    assert of_reminders == Counter(refused.values())
     retried = failures.retry(budget, uuids=uuids, now=late)
     assert by_retrying == Counter(retried.refused.values())
     assert by_retrying == {

@@ -16,7 +16,7 @@ def of_mail(name: str) -> object:
 
 
 def of_database(name: str) -> object:
-    return environment.database_config(name, default="sqlite://")
+    return environment.database_config(name, default="sqlite:////srv/bursary.sqlite3")
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,41 @@ def test_what_cannot_be_read_is_named_without_its_password(
         with pytest.raises(ImproperlyConfigured, match=NAME) as refused:
             read(NAME)
         assert "secret-word" not in str(refused.value), value
+
+
+@pytest.mark.parametrize(
+    ("read", "missing", "values"),
+    [
+        (
+            environment.url,
+            "no host",
+            ["https://", "https:", "http:///path", "https://:8000", "https://u:secret-word@", "amqp://"],
+        ),
+        (environment.url, "no path", ["file://", "file:///", "unix://", "redis+socket://"]),
+        (of_mail, "no folder", ["filemail://", "filemail:///", "filemail:////"]),
+        (
+            of_database,
+            "no database",
+            ["postgres://", "postgres://db.example.org", "postgres://u:secret-word@db/", "mysql:///"],
+        ),
+        (of_database, "no file", ["sqlite://", "sqlite:///", "sqlite:////", "sqlite://:memory:"]),
+    ],
+    ids=["host", "path", "folder", "database", "file"],
+)
+def test_the_part_of_a_url_that_is_empty_is_named(
+    read: Callable[[str], object], missing: str, values: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in values:
+        monkeypatch.setenv(NAME, value)
+        with pytest.raises(ImproperlyConfigured, match=f"{NAME} names {missing} ") as refused:
+            read(NAME)
+        assert "secret-word" not in str(refused.value), value
+
+
+def test_a_database_may_be_reached_by_a_socket_or_named_by_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("postgres:///bursary", "postgres://user@/bursary", "postgres://?service=bursary"):
+        monkeypatch.setenv(NAME, value)
+        assert of_database(NAME)
 
 
 @pytest.mark.parametrize("read", [environment.whole_number, environment.number, environment.flag])
@@ -72,6 +107,11 @@ def test_a_flag_is_on_or_off_in_the_usual_words(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_urls_stay_as_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    for text in ("file:///srv/catalog/", "HTTPS://Catalog.example.org:8443/api?x=1#", ""):
+    for text in (
+        "file:///srv/catalog/",
+        "redis+socket:///run/redis.sock",
+        "HTTPS://Catalog.example.org:8443/api?x=1#",
+        "",
+    ):
         monkeypatch.setenv(NAME, text)
         assert environment.url(NAME) == text

@@ -51,6 +51,9 @@ def test_the_defaults_are_fine() -> None:
         ("CLOCK", "sundial", "bursary.E007"),
         ("LINK_AGE", timedelta(0), "bursary.E008"),
         ("LINK_AGE", timedelta(days=367), "bursary.E008"),
+        ("CONTENT_FRESH_FOR", timedelta(0), "bursary.E009"),
+        ("CONTENT_READ_DEADLINE", timedelta(0), "bursary.E010"),
+        ("CONTENT_READ_DEADLINE", timedelta(hours=1), "bursary.E010"),
         ("UPSTREAM_DEADLINE", timedelta(0), "bursary.E012"),
         ("UPSTREAM_DEADLINE", timedelta(hours=1), "bursary.E012"),
         ("EVENT_BUS_URL", "kafka://bus.example", "bursary.E013"),
@@ -72,6 +75,26 @@ def test_a_setting_that_would_do_harm_is_refused(
     setattr(settings, setting, value)
 
     assert ids() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "flaw"),
+    [
+        ("CATALOG_URL", "ftp://catalog.example/", "has no known scheme"),
+        ("CATALOG_URL", "https://catalog.example/?key=secret", "contains a password, a query or a fragment"),
+        ("CATALOG_URL", "file:relative", "names no absolute path"),
+        ("CATALOG_URL", "file://elsewhere/srv/catalogs/", "names another machine"),
+        ("METRICS_TOKEN", "short", "is shorter than 20 characters"),
+        ("METRICS_TOKEN", "of two words, and twenty characters", "is not valid in a header"),
+        ("GETS_PER_MINUTE", -1, "is below 0"),
+        ("EVENT_BUS_URL", "kafka://bus.example", "is not the URL of a Redis"),
+    ],
+)
+def test_what_is_wrong_with_a_setting_is_said_and_nothing_else(
+    settings: Settings, setting: str, value: object, flaw: str
+) -> None:
+    setattr(settings, setting, value)
+    assert [one.msg for one in run_checks()] == [f"BURSARY_{setting} {flaw}."]
 
 
 TRUST = {"JWT_ISSUER": "https://lms.example", "JWT_AUDIENCE": "openedx"}

@@ -59,11 +59,13 @@ def retries() -> dict[str, str]:
 
 
 def test_without_a_confirmed_number_they_are_counted_and_nothing_is_changed(budget: Budget) -> None:
-    expected = {"dry_run": True, "count": 2, "causes": {"mail_server_unreachable": 2}}
+    expected = {"dry_run": True, "count": 2, "causes": {"mail_server_unreachable": 2}, "refused": {}}
     assert as_json("retry_failed", "--cause", "mail_server_unreachable") == expected
     said = run("retry_failed")
     assert said == (
-        "It is about 3 assignments: 1 address_rejected, 2 mail_server_unreachable. Do it by --confirm 3."
+        "It is about 3 assignments: 1 address_rejected, 2 mail_server_unreachable. address_rejected: a retry "
+        "would fail again. Correct the address, which invites the learner there: "
+        "`bursary correct_address OLD NEW`. Do it by --confirm 3."
     )
     assert retries() == {}
 
@@ -83,16 +85,35 @@ def test_what_failed_by_a_cause_is_retried(budget: Budget) -> None:
     assert retries() == {ALICE: Status.PENDING, BOB: Status.PENDING}
 
 
-def test_what_is_too_late_to_repeat_is_refused_with_the_command_that_skips_it(
+@pytest.mark.on_every_engine
+def test_what_is_too_late_to_repeat_is_said_before_and_after_with_the_command_that_skips_it(
     budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rejected = LearnerContentAssignmentAction.objects.filter(error_code="address_rejected")
-    rejected.update(action_type=ActionType.REMINDED)
+    rejected.update(action_type=ActionType.REMINDED, error_code="mail_server_unreachable")
     monkeypatch.setattr(timezone, "now", lambda: NOW + timedelta(days=90))  # past the deadline
-    said = run("retry_failed", "--cause", "address_rejected", "--confirm", "1")
-    assert said == (
-        "0 retried. Refused: 1 too_late_to_repeat; --json names them. What is too late to repeat can only be "
-        "skipped: `bursary skip_failed`."
+    advice = "What is too late to repeat can only be skipped: `bursary skip_failed`."
+    assert run("retry_failed") == (
+        "It is about 2 assignments: 2 mail_server_unreachable. It would be refused for 1 too_late_to_repeat. "
+        f"{advice} Do it by --confirm 2."
+    )
+    counted = as_json("retry_failed")
+    assert (counted["count"], counted["refused"]) == (2, {"too_late_to_repeat": 1})
+    with pytest.raises(CommandError) as refused:
+        run("retry_failed", "--confirm", "3")
+    assert str(refused.value) == (
+        "It is about 2 assignments now, instead of 3. It would be refused for 1 too_late_to_repeat. "
+        f"{advice} Nothing was changed."
+    )
+    assert run("retry_failed", "--action-type", "reminded") == (
+        f"It would be refused for 1 too_late_to_repeat. {advice}"
+    )
+    with pytest.raises(CommandError, match=r"nothing to do. It would be refused for 1 too_late"):
+        run("retry_failed", "--action-type", "reminded", "--confirm", "1")
+    said = run("retry_failed", "--confirm", "2")
+    assert said == f"2 retried. Refused: 1 too_late_to_repeat; --json names them. {advice}"
+    assert run("skip_failed", "--reason", "Too late.") == (
+        "It is about 1 assignment: 1 mail_server_unreachable. Do it by --confirm 1."
     )
 
 
@@ -145,6 +166,11 @@ def test_many_are_repaired_in_pages(budget: Budget, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("bursary.ops.repair_commands.UUIDS_PER_PAGE", 1)
     done = as_json("retry_failed", "--confirm", "3")
     assert done == {"dry_run": False, "retried": 3, "refused": {}, "not_done": []}
+
+
+def test_what_a_retry_does_not_repair_is_no_caution_before_it_is_skipped(budget: Budget) -> None:
+    said = run("skip_failed", "--cause", "address_rejected", "--reason", "She has left.")
+    assert said == "It is about 1 assignment: 1 address_rejected. Do it by --confirm 1."
 
 
 def test_skipping_needs_a_reason_which_the_timeline_keeps(budget: Budget) -> None:
@@ -238,7 +264,7 @@ def test_the_number_to_confirm_is_that_of_the_deadlines_that_would_change(budget
 
     assert "Of 3 open assignments, 2 would be extended" in said
     assert "Do it by --confirm 2." in said
-    with pytest.raises(CommandError, match="about 2 assignments now, instead of 3"):
+    with pytest.raises(CommandError, match=r"instead of 3. It would be refused for 1 deadline_not_later. No"):
         run("extend_deadlines", str(budget.uuid), "2026-07-31", "--confirm", "3")
     answer = run("extend_deadlines", str(budget.uuid), "2026-07-31", "--confirm", "2")
     assert answer.startswith("2 extended. Refused: 1 deadline_not_later")

@@ -116,7 +116,9 @@ def test_a_budget_lasts_to_the_end_of_its_last_day_where_the_customer_is() -> No
     ("wrong", "said"),
     [
         ({"time_zone": "Madrid"}, "Madrid is not a time zone"),
-        ({"administrator_email": "ada"}, "email: Enter a valid email address."),
+        ({"administrator_email": "ada"}, "--administrator-email: Enter a valid email address."),
+        ({"time_zone": "Mars"}, "--time-zone: Mars is not a time zone, such as Europe/Madrid."),
+        ({"catalog_uuid": "x"}, "--catalog-uuid x: This is no uuid, such as "),
         ({"limit": "lots"}, "--limit lots: A limit is an amount of dollars"),
         ({"limit": "-5"}, "--limit -5: A limit is zero or more dollars"),
         ({"catalog_uuid": "x"}, "--catalog-uuid x: "),

@@ -115,6 +115,7 @@ def test_what_is_wrong_comes_first_and_what_is_well_is_short() -> None:
     lines = [line for line in screen().splitlines() if line.strip()]
 
     assert len(lines) <= 12
+    assert lines[0] == "1 failure to repair at 2026-03-02 09:01 UTC, as all times here."
     assert lines[1] == "Failed, to be repaired: most first"
     assert "Scheduled tasks: none is late or fails. The last one ran at 2026-03-02 09:00." in lines
     assert "Nothing waits." in lines
@@ -143,6 +144,7 @@ def test_links_to_set_a_password_that_were_given_up_are_counted_for_a_day() -> N
     for hours, count in ((1, 1), (25, 0)):
         User.objects.filter(pk=user.pk).update(reset_failed_at=LATER - timedelta(hours=hours))
         assert status_report.load(now=LATER).password_links_given_up == count
+        assert screen().startswith("1 password link given up at " if count else "ok at ")
     assert "could not be sent, given up" not in screen()
 
 
@@ -170,6 +172,7 @@ def test_each_task_has_its_last_run_its_next_and_its_failure() -> None:
         False,
     )
     shown = screen()
+    assert shown.startswith("1 task late or failing at ")
     assert "The disk is full." in shown
     assert "remind" not in shown
 
@@ -194,6 +197,7 @@ def test_a_mail_servers_trouble_has_its_beginning_its_fault_and_the_wait(setting
     assert trouble.fault == "the mail server, or the way to it"
     assert (report.waiting.mails, report.waiting.oldest_mail) == (3, NOW)
     shown = screen()
+    assert shown.startswith("degraded at ")
     assert "The mail server has been in trouble since 2026-03-02 09:00: mail_server_unreachable." in shown
     assert "At fault: the mail server, or the way to it." in shown
     assert "Mails that wait: 3, the oldest for 60 s. None is lost." in shown

@@ -188,8 +188,9 @@ def test_an_id_without_a_timeline_is_answered_with_the_command_for_it() -> None:
     for text, answer in {
         "msg_1": "`bursary explain_content KEY` answers for its content: edX\\+DemoX",
         "stream/1-0": "This is an event, unreadable: unreadable. It has no key.",
-        "expire": "This is a scheduled task: `bursary status`",
-        f"catalog={catalog}": f"`bursary refresh_content --catalog {catalog}`",
+        "expire": "This is a scheduled task: `bursary status --json`",
+        f"catalog={catalog}": "Catalog listings in the admin has its last reading and error, and "
+        f"`bursary refresh_content --catalog {catalog}`",
         str(budget.uuid): "This is a budget, and nothing has been assigned from it.",
         "user=5": "Users and accounts are in the admin, by number.",
     }.items():

@@ -18,7 +18,10 @@ class Command(OperatorCommand):
         super().add_arguments(parser)
         parser.add_argument("--once", action="store_true", help="Store what is there, then end.")
         parser.add_argument(
-            "--consumer", default="", help="Another consumer's name, to finish what it left behind."
+            "--consumer",
+            default="",
+            metavar="NAME",
+            help="Another consumer's name, to finish what it left behind.",
         )
 
     def run(self, *, once: bool, consumer: str, **_options: Any) -> None:

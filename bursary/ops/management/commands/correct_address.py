@@ -18,7 +18,9 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("addresses", nargs="*", metavar="OLD NEW")
+        parser.add_argument(
+            "addresses", nargs="*", metavar="OLD NEW", help="The address that is wrong, and the right one."
+        )
         parser.add_argument("--csv", metavar="FILE", help="Pairs instead: two columns, old and new address.")
 
     def run(self, *, addresses: list[str], csv: str | None, dry_run: bool, **_options: Any) -> None:
@@ -40,7 +42,9 @@ def _pairs(addresses: list[str], file: str | None) -> list[tuple[str, str]]:
             with Path(file).open(encoding="utf-8-sig", newline="") as lines:
                 rows += [row for row in csv.reader(lines) if any(cell.strip() for cell in row)]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise CommandError(f"{file} cannot be read: {error}") from error
+            raise CommandError(
+                f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"
+            ) from error
     if not rows or len(rows) > MOST_PAIRS:
         raise CommandError(f"Give OLD and NEW, or --csv with up to {MOST_PAIRS} pairs.", returncode=2)
     if wrong := next((row for row in rows if len(row) != 2), None):

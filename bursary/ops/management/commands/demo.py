@@ -1,15 +1,22 @@
 """`bursary demo`: load the demonstration and serve it."""
 
+from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from bursary.ops import demo, serving
-from bursary.ops.console import OperatorCommand, progress
+from bursary.ops.console import OperatorCommand, number, progress
 from bursary.ops.demo import Demo
 from bursary.ops.demo_year import WEEKS
 from bursary.replica.refresh import ContentUnavailable
+
+
+def _weeks(text: str) -> int:
+    if (weeks := number(text)) > WEEKS:
+        raise ArgumentTypeError(f"there are {WEEKS} weeks at most")
+    return weeks
 
 
 class Command(OperatorCommand):
@@ -20,9 +27,7 @@ class Command(OperatorCommand):
         super().add_arguments(parser)
         parser.add_argument("--no-serve", action="store_true", help="Load it and end.")
         weeks = f"Weeks of the past year to make; {WEEKS}, if not given."
-        parser.add_argument(
-            "--weeks", type=int, choices=range(WEEKS + 1), default=WEEKS, metavar="N", help=weeks
-        )
+        parser.add_argument("--weeks", type=_weeks, default=WEEKS, metavar="N", help=weeks)
 
     def run(self, *, no_serve: bool, weeks: int, **_options: Any) -> None:
         now = timezone.now()

@@ -14,7 +14,9 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("content_key", metavar="KEY")
+        parser.add_argument(
+            "content_key", metavar="KEY", help="The key of a course or a run, such as AcmeX+101."
+        )
 
     def run(self, *, content_key: str, **_options: Any) -> None:
         report = explain_report.load(content_key, now=timezone.now())

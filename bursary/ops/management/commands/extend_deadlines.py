@@ -1,5 +1,6 @@
 """`bursary extend_deadlines`: give a budget's open assignments more time."""
 
+from collections import Counter
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,9 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("budget", type=UUID, metavar="BUDGET_UUID")
+        parser.add_argument(
+            "budget", type=UUID, metavar="BUDGET_UUID", help="The budget; its page shows its uuid."
+        )
         when = "The new deadline: a date for the end of that day, in the organisation's time zone."
         parser.add_argument("until", metavar="DATE", help=when)
         parser.add_argument("--content", metavar="KEY", help="Only assignments of this content.")
@@ -53,7 +56,8 @@ class Command(OperatorCommand):
         total, dry_run = extend(dry_run=True), confirm is None
         would = len(total.extended)
         if confirm is not None:
-            repair_commands.require_confirmed(confirm, count=would)
+            refusals = Counter(map(str, total.refused.values()))
+            repair_commands.require_confirmed(confirm, count=would, refused=refusals)
             total = extend(dry_run=False)
         refused, text = repair_commands.refused_in_words(total.refused)
         summary = {"dry_run": dry_run, "extended": len(total.extended), "until": moment, **refused}

@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from bursary.access.models import ApiKey, KeyScope, User, learner_key, of_mailboxes
-from bursary.ops.console import OperatorCommand
+from bursary.ops.console import OperatorCommand, number
 
 LONGEST_DAYS = 3660
 LONGEST_NAME = 64  # characters
@@ -19,10 +19,12 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("address", help="The account's e-mail address.")
-        parser.add_argument("name", help="What will use the key, such as: HR report.")
-        parser.add_argument("--scope", choices=KeyScope.values, default=KeyScope.READ.value)
-        parser.add_argument("--days", type=int, default=365, help="Until it expires; 365 by default.")
+        parser.add_argument("address", metavar="ADDRESS", help="The account's e-mail address.")
+        parser.add_argument("name", metavar="NAME", help="What will use the key, such as: HR report.")
+        scopes = "What it may do, within what the account may; read by default."
+        parser.add_argument("--scope", choices=KeyScope.values, default=KeyScope.READ.value, help=scopes)
+        days = "Days until it expires; 365 by default."
+        parser.add_argument("--days", type=number, default=365, metavar="N", help=days)
 
     def run(self, *, address: str, name: str, scope: str, days: int, dry_run: bool, **_options: Any) -> None:
         if not 0 < days <= LONGEST_DAYS or not 0 < len(name) <= LONGEST_NAME:

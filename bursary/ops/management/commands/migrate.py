@@ -11,6 +11,8 @@ from bursary.ops.database import NotReady, in_words, refuse_unknown_migrations
 
 
 class Command(migrate.Command):
+    help = "Make the tables, or bring them up to date. Repeat it after each update, before serving."
+
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             refuse_unknown_migrations()

@@ -9,7 +9,7 @@ from django.utils import timezone
 from bursary.assignments import derived_audit
 from bursary.assignments.derived_audit import RebuildResult
 from bursary.ops import derived_report
-from bursary.ops.console import OperatorCommand, progress
+from bursary.ops.console import OperatorCommand, number, progress
 
 
 class Command(OperatorCommand):
@@ -21,7 +21,7 @@ class Command(OperatorCommand):
         parser.add_argument("--budget", type=UUID, metavar="UUID", help="Only this budget's.")
         parser.add_argument(
             "--after",
-            type=int,
+            type=number,
             default=0,
             metavar="ID",
             help="Resume after this key, where it was interrupted.",

@@ -14,7 +14,7 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--bind", default="", help="HOST:PORT; this machine's $PORT, or 8000, unless given."
+            "--bind", default="", metavar="HOST:PORT", help="This machine's $PORT, or 8000, unless given."
         )
         parser.add_argument(
             "--workers", type=counted, default=0, metavar="N", help="Processes; 1 on SQLite, else 2."

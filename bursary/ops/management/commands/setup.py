@@ -19,6 +19,17 @@ from bursary.ops.setup import SetUp, SetupPlan
 
 T = TypeVar("T")
 
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        example = "7db2e14f-9703-4246-adfc-3a109b2c9789"
+        raise ValueError(f"This is no uuid, such as {example}.") from error
+
+
+OPTIONS: Mapping[str, str] = {"email": "--administrator-email", "time_zone": "--time-zone", "slug": "--slug"}
+"""The options by which columns are given that refuse them."""
 QUESTIONS = {
     "customer": "The organisation's name",
     "administrator_email": "Its administrator's e-mail address",
@@ -30,7 +41,7 @@ QUESTIONS = {
 READERS: Mapping[str, Callable[[str], object]] = {
     "administrator_email": validate_email,
     "limit": setup.cents,
-    "catalog_uuid": UUID,
+    "catalog_uuid": _uuid,
 }
 """What reads an answer, or raises."""
 
@@ -41,16 +52,29 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--customer", metavar="NAME")
-        parser.add_argument("--slug", help="The customer's short name; made from its name unless given.")
+        parser.add_argument("--customer", metavar="NAME", help="The organisation.")
         parser.add_argument(
-            "--time-zone", default="UTC", help="In which deadlines are shown, such as Europe/Madrid."
+            "--slug", metavar="SLUG", help="The customer's short name; made from its name unless given."
         )
-        parser.add_argument("--administrator-email", metavar="ADDRESS")
-        parser.add_argument("--budget", metavar="NAME")
-        parser.add_argument("--limit", metavar="DOLLARS", help="5000.00, or unlimited.")
-        parser.add_argument("--catalog-uuid", metavar="UUID")
-        parser.add_argument("--ends", metavar="DATE", help="Its last day, or its end: 2027-06-30T17:00.")
+        parser.add_argument(
+            "--time-zone",
+            default="UTC",
+            metavar="ZONE",
+            help="In which deadlines are shown: Europe/Madrid; UTC by default.",
+        )
+        parser.add_argument(
+            "--administrator-email", metavar="ADDRESS", help="The address of its first administrator."
+        )
+        parser.add_argument("--budget", metavar="NAME", help="Its first budget.")
+        parser.add_argument(
+            "--limit", metavar="DOLLARS", help="What the budget may spend: 5000.00, or unlimited."
+        )
+        parser.add_argument(
+            "--catalog-uuid", metavar="UUID", help="The catalog of which the budget pays the courses."
+        )
+        parser.add_argument(
+            "--ends", metavar="DATE", help="The budget's last day, or its end: 2027-06-30T17:00."
+        )
         parser.add_argument("--new-key", action="store_true", help="Issue the administrator another API key.")
 
     def run(self, *, dry_run: bool, new_key: bool, **options: Any) -> None:
@@ -97,7 +121,7 @@ def _plan(options: dict[str, Any]) -> SetupPlan:
         administrator=Person(options["administrator_email"]),
         budget=options["budget"],
         limit_cents=_read("--limit", setup.cents, options["limit"]),
-        catalog_uuid=_read("--catalog-uuid", UUID, options["catalog_uuid"]),
+        catalog_uuid=_read("--catalog-uuid", _uuid, options["catalog_uuid"]),
         ends=options["ends"] or "",
     )
 
@@ -112,7 +136,9 @@ def _read(option: str, parse: Callable[[str], T], text: str) -> T:
 def _sentences(error: ValidationError) -> list[str]:
     if not hasattr(error, "error_dict"):
         return error.messages
-    return [f"{field}: {' '.join(messages)}" for field, messages in error.message_dict.items()]
+    return [
+        f"{OPTIONS.get(field, field)}: {' '.join(messages)}" for field, messages in error.message_dict.items()
+    ]
 
 
 def _text(done: SetUp, *, dry_run: bool) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from bursary.ops.console import OperatorCommand
+from bursary.ops.console import OperatorCommand, number
 from bursary.replica import read_modes, shadow
 
 NAMED = 100
@@ -17,7 +17,11 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
-            "--threshold", type=int, default=0, metavar="N", help="Standing differences that are no failure."
+            "--threshold",
+            type=number,
+            default=0,
+            metavar="N",
+            help="Standing differences that are no failure.",
         )
         parser.add_argument(
             "--look-again",
