@@ -4,6 +4,7 @@ import json
 import re
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 import jsonschema_rs
 from django.contrib.admindocs.views import simplify_regex
@@ -17,6 +18,7 @@ _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 _CONTENT = "/api/v1/content-metadata/"
+_NAME = "urn:bursary:api"
 
 
 class DescribedClient(APIClient):
@@ -47,10 +49,18 @@ def _closed(described: Any) -> Any:
 
 
 @cache
-def _validator(path: str, method: str, status: str) -> Any:
-    answer = schema()["paths"][path][method]["responses"][status]["content"]["application/json"]["schema"]
-    whole = {**answer, "components": schema()["components"]}
-    return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+def validator(*place: str) -> Any:
+    """Return the validator of the shape that stands at a place in the schema."""
+    pointer = "/".join(quote(name.replace("~", "~0").replace("/", "~1")) for name in place)
+    return jsonschema_rs.Draft202012Validator(
+        {"$ref": f"{_NAME}#/{pointer}"}, registry=_registry(), validate_formats=True
+    )
+
+
+@cache
+def _registry() -> jsonschema_rs.Registry:
+    """Return the whole schema, read once: it takes longer than to compile one of its shapes."""
+    return jsonschema_rs.Registry([(_NAME, schema())])
 
 
 def check(response: Any) -> None:
@@ -78,5 +88,6 @@ def check(response: Any) -> None:
     if kind == "application/json":
         if path.startswith(_CONTENT) and "payload" in response.json():
             path = f"{_CONTENT}{{content_key}}/"  # a key may end like the addresses below it
-        problem = next(_validator(path, method, status).iter_errors(response.json()), None)
+        place = ("paths", path, method, "responses", status, "content", kind, "schema")
+        problem = next(validator(*place).iter_errors(response.json()), None)
         assert problem is None, f"{where}: {problem}"

@@ -12,10 +12,26 @@ from django.db.models import Case, F, Q, Value, When
 
 from bursary.access.models import RequestTally
 from bursary.lib import batches
+from bursary.lib.prepared import PreparedUpdate, Slot
 from bursary.lib.retries import in_transaction
 
 MINUTE = 60  # seconds
 KEPT_FOR = timedelta(days=1)
+
+_MINUTE, _NEXT_MINUTE = (Slot(name, RequestTally.minute.field) for name in ("minute", "next_minute"))
+# A minute ahead may be the next one by another machine's clock; what is later was written by a wrong one.
+_ANOTHER = Q(minute__lt=_MINUTE) | Q(minute__gt=_NEXT_MINUTE)
+_COUNTED = PreparedUpdate(
+    lambda: RequestTally.objects.filter(
+        _ANOTHER | Q(count__lt=Slot("limit", RequestTally.count.field)),
+        caller=Slot("caller", RequestTally.caller.field),
+    ),
+    # MariaDB assigns from left to right: the minute, with which the count compares, goes last.
+    lambda: {
+        "count": Case(When(_ANOTHER, then=Value(1)), default=F("count") + 1),
+        "minute": Case(When(_ANOTHER, then=_MINUTE), default=F("minute")),
+    },
+)
 
 
 def count_post(caller: str, *, limit: int, now: datetime) -> int:
@@ -27,15 +43,9 @@ def count_post(caller: str, *, limit: int, now: datetime) -> int:
     seconds = int(now.timestamp())
     minute = seconds // MINUTE
     rows = RequestTally.objects.filter(caller=caller)
-    # A minute ahead may be the next one by another machine's clock; what is later was written by a wrong one.
-    another = Q(minute__lt=minute) | Q(minute__gt=minute + 1)
 
     def count() -> int:
-        # MariaDB assigns from left to right: the minute, with which the count compares, goes last.
-        return rows.filter(another | Q(count__lt=limit)).update(
-            count=Case(When(another, then=Value(1)), default=F("count") + 1),
-            minute=Case(When(another, then=Value(minute)), default=F("minute")),
-        )
+        return _COUNTED.run(caller=caller, limit=limit, minute=minute, next_minute=minute + 1)
 
     if in_transaction(count):
         return 0

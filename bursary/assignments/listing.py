@@ -15,6 +15,7 @@ import django_filters
 from django.db.models import Case, Count, F, OrderBy, Prefetch, Q, QuerySet, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import NullIf
+from django.db.models.query import prefetch_related_objects
 from django.utils.translation import gettext as _
 from django_filters.constants import EMPTY_VALUES
 
@@ -45,7 +46,7 @@ from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, Lea
 from bursary.assignments.shown_assignments import JOIN_BY, ShownAssignment
 from bursary.lib import mailbox, moments
 from bursary.lib.moments import UTC_ZONE
-from bursary.lib.prepared import Slot
+from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica import read_modes, renamed_keys
 
 DEFAULT_ORDERING = "-recent_action_time"
@@ -358,9 +359,13 @@ def with_timelines(
 
     `join_by` looks at the runs of each: leave it out where it is not shown, and they are thousands.
     """
-    more = {"join_by": _join_by(now=now)} if with_join_by else {}
-    found = _with_timelines(**more).in_bulk(pks)
+    if with_join_by:
+        found = _shown(join_by=_join_by(now=now)).in_bulk(pks)
+    else:
+        found = {one.pk: one for one in _SHOWN.read(pks=pks)} if pks else {}
     rows = [found[pk] for pk in pks if pk in found]
+    timeline = LearnerContentAssignmentAction.objects.timeline().defer("attempt_log", "payload", "traceback")
+    prefetch_related_objects(rows, Prefetch("actions", queryset=timeline))
     content_display.attach_content(rows, now=now)
     return rows
 
@@ -371,8 +376,7 @@ def _join_by(*, now: datetime) -> NullIf:
     return NullIf(join_by, Value(FAR_FUTURE))
 
 
-def _with_timelines(**more: Combinable) -> QuerySet[LearnerContentAssignment]:
-    timeline = LearnerContentAssignmentAction.objects.timeline().defer("attempt_log", "payload", "traceback")
+def _shown(**more: Combinable) -> QuerySet[LearnerContentAssignment]:
     return (
         LearnerContentAssignment.objects.select_related("content", "budget__customer", "budget__account")
         .annotate(
@@ -382,5 +386,9 @@ def _with_timelines(**more: Combinable) -> QuerySet[LearnerContentAssignment]:
             **more,
         )
         .defer("content__payload")
-        .prefetch_related(Prefetch("actions", queryset=timeline))
     )
+
+
+_SHOWN = PreparedSelect(
+    lambda: _shown().filter(pk__in=Slot("pks", LearnerContentAssignment._meta.pk)).order_by()
+)

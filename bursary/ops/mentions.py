@@ -10,8 +10,8 @@ import json
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from django.apps import apps
@@ -52,14 +52,29 @@ def pattern(person: Identity) -> re.Pattern[str]:
     return re.compile(rf"{before}(?:{'|'.join(words)})(?![\w-]|\.\w)", re.IGNORECASE)
 
 
+class _Sought(NamedTuple):
+    """What is looked for in every table: made once, as it takes longer than to look into most of them."""
+
+    mention: re.Pattern[str]
+    words: Sequence[tuple[str, str]]
+    words_in_json: Sequence[tuple[str, str]]
+    lms_user_ids: set[int]
+
+    @classmethod
+    def of(cls, person: Identity) -> "_Sought":
+        words, words_in_json = ([*_words(person, in_json=in_json)] for in_json in (False, True))
+        return cls(pattern(person), words, words_in_json, person.lms_user_ids)
+
+
 def erase(person: Identity) -> int:
     """Replace every mention by a placeholder, and delete sessions with one; return the number of values."""
-    erased = _end_sessions(person)
+    sought = _Sought.of(person)
+    erased = _end_sessions(sought.mention)
     texts: dict[type[models.Model], list[str]] = {}
     for model, column in columns():
         texts.setdefault(model, []).append(column)
     for model, named in texts.items():
-        erased += _clean(model, named, person)
+        erased += _clean(model, named, sought)
     for model in _tables():
         if any(one.name == _ID and one.null for one in model._meta.concrete_fields):
             known = model._default_manager.filter(**{f"{_ID}__in": person.lms_user_ids})
@@ -87,20 +102,24 @@ def _tables() -> Iterator[type[models.Model]]:
             yield model
 
 
-def _clean(model: type[models.Model], named: list[str], person: Identity) -> int:
+def _clean(model: type[models.Model], named: list[str], sought: _Sought) -> int:
     """Clean the named columns of a table; each row is read once."""
-    mention, erased = pattern(person), 0
-    may_mention = Q(pk__in=[])
+    if not model._base_manager.exists():
+        return 0
+    erased, words = 0, {}
     for column in named:
-        text = f"{column}_as_text" if is_json(model, column) else column
-        for lookup, word in _words(person, in_json=text != column):
-            may_mention |= Q(**{f"{text}__{lookup}": word})
+        if is_json(model, column):
+            words[f"{column}_as_text"] = sought.words_in_json
+        else:
+            words[column] = sought.words
+    conditions = [Q((f"{text}__{lookup}", word)) for text, each in words.items() for lookup, word in each]
+    may_mention = Q(*conditions, _connector=Q.OR)
     as_text = {f"{one}_as_text": Cast(one, TextField()) for one in named if is_json(model, one)}
     rows = model._base_manager.annotate(**as_text).filter(may_mention).values_list("pk", *named)
     for page in keyset_pages(rows, size=ROWS_PER_QUERY):
         for pk, *values in page:
             cleaned = {
-                column: _fitting(model, column, _without(value, mention, person.lms_user_ids))
+                column: _fitting(model, column, _without(value, sought.mention, sought.lms_user_ids))
                 for column, value in zip(named, values, strict=True)
             }
             changed = {
@@ -203,9 +222,9 @@ def _placeholder(found: re.Match[str]) -> str:
     return learner_key(placeholder_email()) if is_key else placeholder_email()
 
 
-def _end_sessions(person: Identity) -> int:
+def _end_sessions(mention: re.Pattern[str]) -> int:
     """Delete the sessions that mention the person, for example in a message that is not shown yet."""
-    mention, mentioning = pattern(person), []
+    mentioning = []
     for session in Session.objects.iterator(chunk_size=ROWS_PER_QUERY):
         decoded = json.dumps(session.get_decoded(), ensure_ascii=False, default=str)
         if mention.search(decoded) or mention.search(session.session_data):

@@ -122,8 +122,9 @@ def _url(link: object) -> str:
 
 
 def record(content: ContentMetadata, *, catalogs: Iterable[UUID] | QuerySet[Any, UUID]) -> dict[str, object]:
-    """Return upstream's record as served to the one of these catalogs that holds the content. Two queries.
+    """Return upstream's record as served to the one of these catalogs that holds the content.
 
+    Two queries for a course, which has runs, and one for all else.
     Where several hold it, or none, the record is without links, which are each catalog's own.
     """
     held = CatalogMembership.objects.filter(content=content, catalog_uuid__in=catalogs)
@@ -131,11 +132,13 @@ def record(content: ContentMetadata, *, catalogs: Iterable[UUID] | QuerySet[Any,
     if len(found) != 1:
         return with_links(content.payload, content.content_key, {})
     catalog_uuid, links = found[0]
-    runs = CatalogMembership.objects.filter(
-        catalog_uuid=catalog_uuid, content__parent_key=content.content_key
-    )
-    of_runs = dict(runs.order_by().values_list("content__content_key", "links"))
-    return with_links(content.payload, content.content_key, {**of_runs, content.content_key: links})
+    served = {content.content_key: links}
+    if content.content_type == ContentType.COURSE:
+        runs = CatalogMembership.objects.filter(
+            catalog_uuid=catalog_uuid, content__parent_key=content.content_key
+        )
+        served |= dict(runs.order_by().values_list("content__content_key", "links"))
+    return with_links(content.payload, content.content_key, served)
 
 
 class CourseText(NamedTuple):

@@ -288,13 +288,13 @@ def test_every_address_is_an_entry_or_refused_or_left_out_with_the_name_of_its_c
 
 
 def test_a_long_line_of_marks_takes_no_long_time() -> None:
-    marks = ('"' * 200_001, "<" * 200_000, "<>" * 100_000 + "x", '",' * 100_001, "<a>\t" * 50_000)
+    marks = ('"' * 100_001, "<" * 100_000, "<>" * 50_000 + "x", '",' * 50_001, "<a>\t" * 25_000)
     words = (
-        "a.bb\t" * 50_000 + "c@x.example",
-        "(" * 200_000,
-        "()" * 100_000,
-        "a@" * 100_000,
-        "a.bb, " * 50_000,
+        "a.bb\t" * 25_000 + "c@x.example",
+        "(" * 100_000,
+        "()" * 50_000,
+        "a@" * 50_000,
+        "a.bb, " * 25_000,
     )
-    for text in (*marks, *words, "\n".join(["a@x.example, b; c"] * 20_000)):
+    for text in (*marks, *words, "\n".join(["a@x.example, b; c"] * 10_000)):
         pasted_lists.read(text)

@@ -7,12 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from pytest_django import Settings
+from pytest_django import DjangoDbBlocker, Settings
 
 from bursary.assignments.choices import ActionType, ErrorReason, Status
-from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.delivery import mail_server
 from bursary.delivery.smtp_answers import Answer, asked_to_wait, judge
+from tests.once import made_once
 from tests.scripted_smtp import BREAKS, ScriptedServer, scripted_server
 from tests.world import NOW, action_of, deliver, given_assignment
 
@@ -61,12 +62,19 @@ def server(settings: Settings) -> Iterator[ScriptedServer]:
         yield server
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _assigned(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Assign a course, of which each test delivers the mail."""
+    with made_once(django_db_blocker):
+        given_assignment()
+        yield
+
+
 def mail_after(steps: list[timedelta]) -> LearnerContentAssignmentAction:
-    """Deliver at each step; return the mail about a new assignment."""
-    assignment = given_assignment()
+    """Deliver at each step; return the mail about the assignment."""
     for step in steps:
         deliver(now=NOW + step)
-    return action_of(assignment, ActionType.NOTIFIED)
+    return action_of(LearnerContentAssignment.objects.get(), ActionType.NOTIFIED)
 
 
 @pytest.mark.django_db
@@ -97,14 +105,13 @@ def test_what_ends_within_a_day_fails_no_learner_but_by_her_address_or_the_messa
     server: ScriptedServer, verb: str, answer: str, meaning: Meaning
 ) -> None:
     server.answers[verb] = answer
-    assignment = given_assignment()
     for hour in (0, 6, 12, 23):
         deliver(now=NOW + timedelta(hours=hour))
     server.answers.clear()
     deliver(now=NOW + DAY)
     deliver(now=NOW + DAY + timedelta(hours=1))
 
-    mail = action_of(assignment, ActionType.NOTIFIED)
+    mail = action_of(LearnerContentAssignment.objects.get(), ActionType.NOTIFIED)
     assert mail.status == (Status.FAILED if meaning.tried_for == AT_ONCE else Status.DONE)
     assert mail_server.in_trouble() is None
     assert len(server.received) == (mail.status == Status.DONE)

@@ -70,7 +70,7 @@ def test_an_hour_of_outage_passes_unnoticed(service: Service, fault: faults.Faul
 
     service.upstream.recovers()
     service.source = service.asking()
-    list(service.passes(RECOVERY, every=15 * MINUTE))
+    list(service.passes(RECOVERY, every=30 * MINUTE))
     check_that_all_is_as_upstream(service.upstream)
     assignment = LearnerContentAssignment.objects.get()
     assert (assignment.expires_at.isoformat(), assignment.expires_reason) == (SOON, ExpiryReason.ENROLL_BY)

@@ -7,9 +7,12 @@ that these are where a run would show.
 
 import html
 import itertools
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -192,31 +195,41 @@ def test_each_address_is_listed() -> None:
 def values_of(parameter: str, scene: Scene, one: Organisation) -> list[object]:
     """Return the values of a parameter in a path, of both organisations."""
     both = (scene.ours, scene.theirs)
-    uuids = [row.uuid for each in both for row in each.assignments()[: 2 if IN_FULL or each is one else 1]]
-    redeemed = LearnerContentAssignmentAction.objects.filter(action_type="redeemed").order_by("pk")
-    tokens = [
-        signed_links.token_for(row, address=row.learner_email, now=timezone.now())
-        for row in one.assignments()[:2]
-    ]
-    invited = LearnerContentAssignmentAction.objects.filter(
-        action_type="notified", assignment__in=[row.pk for row in one.assignments()[:2]]
-    )
-    tokens += [unsubscribing.token_for(mail, now=timezone.now()) for mail in invited.order_by("pk")[:1]]
-    values: dict[str, list[object]] = {
-        "policy_uuid": [one.budget.uuid for one in both],
-        "configuration_uuid": [one.budget.assignment_configuration_uuid for one in both],
-        "customer_uuid": [one.budget.customer.uuid for one in both],
-        "subsidy_uuid": [one.budget.account.uuid for one in both],
-        "assignment_uuid": [*uuids],
-        "batch_uuid": [row.allocation_batch_uuid for each in both for row in each.assignments()[:1]],
-        "action_uuid": [*redeemed.values_list("uuid", flat=True)],
-        "uuid": [*uuids],
-        "budget_uuid": [one.budget.uuid for one in both],
-        "content_key": [*KEYS],
-        "token": [*tokens],
-        "provider": ["mailgun"],
+    of_budgets = {
+        "policy_uuid": "uuid",
+        "configuration_uuid": "assignment_configuration_uuid",
+        "customer_uuid": "customer.uuid",
+        "subsidy_uuid": "account.uuid",
+        "budget_uuid": "uuid",
     }
-    return values[parameter]
+    match parameter:
+        case "content_key":
+            return [*KEYS]
+        case "provider":
+            return ["mailgun"]
+        case "token":
+            return tokens_of(one)
+        case "uuid" | "assignment_uuid":
+            firsts = [each.assignments()[: 2 if IN_FULL or each is one else 1] for each in both]
+            return [row.uuid for row in itertools.chain(*firsts)]
+        case "batch_uuid":
+            return [row.allocation_batch_uuid for each in both for row in each.assignments()[:1]]
+        case "action_uuid":
+            redeemed = LearnerContentAssignmentAction.objects.filter(action_type="redeemed")
+            return [*redeemed.order_by("pk").values_list("uuid", flat=True)]
+    return [attrgetter(of_budgets[parameter])(each.budget) for each in both]
+
+
+def tokens_of(one: Organisation) -> list[object]:
+    """Return the tokens of links in mails to two learners, and of one that ends reminders."""
+    now, rows = timezone.now(), one.assignments()[:2]
+    invited = LearnerContentAssignmentAction.objects.filter(
+        action_type="notified", assignment__in=[row.pk for row in rows]
+    )
+    return [
+        *(signed_links.token_for(row, address=row.learner_email, now=now) for row in rows),
+        *(unsubscribing.token_for(mail, now=now) for mail in invited.order_by("pk")[:1]),
+    ]
 
 
 def paths(route: Route, scene: Scene, one: Organisation) -> list[str]:
@@ -243,13 +256,21 @@ class Callers:
         for browser, user in zip(self.browsers, users, strict=True):
             browser.force_login(user)
 
-    def ask(self, method: str, route: Route, path: str, body: Body) -> None:
+    def ask(self, method: str, route: Route, path: str, questions: Sequence[Body]) -> None:
+        """Ask as each, until one is refused whatever it asks; `make soak` goes on."""
         for client in self.keys if route.is_of_api else self.browsers:
-            how = {"content_type": "application/json"} if method == "post" and route.is_of_api else {}
-            answer = getattr(client, method)(path, body, follow=not route.is_of_api, **how)
-            assert answer.status_code < 500, (path, body)
-            asked = f"{method} {path} {body}".replace("%2B", "+")
-            self.one.seen.append((asked, html.unescape(answer.getvalue().decode())))
+            for body in questions:
+                refused = self._is_refused(client, method, route, path, body)
+                if refused and "content_key" not in route.parameters and not IN_FULL:
+                    break
+
+    def _is_refused(self, client: Client, method: str, route: Route, path: str, body: Body) -> bool:
+        how = {"content_type": "application/json"} if method == "post" and route.is_of_api else {}
+        answer = getattr(client, method)(path, body, follow=not route.is_of_api, **how)
+        assert answer.status_code < 500, (path, body)
+        asked = f"{method} {path} {body}".replace("%2B", "+")
+        self.one.seen.append((asked, html.unescape(answer.getvalue().decode())))
+        return answer.status_code in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 
 def asked_at(path: str, questions: Sequence[Body], *, beyond: Organisation, most: int = 1) -> Sequence[Body]:
@@ -274,8 +295,8 @@ def read_everything(scene: Scene, callers: Callers, *, again: bool = False) -> N
         if OF_A_CUSTOMER.fullmatch(name):
             asked = [{"enterprise_customer_uuid": one.budget.customer.uuid} for one in both]
         for path in paths(known[name], scene, callers.one):
-            for query in asked_at(path, asked, beyond=beyond, most=0 if again else 1):
-                callers.ask("get", known[name], path, query)
+            questions = asked_at(path, asked, beyond=beyond, most=0 if again else 1)
+            callers.ask("get", known[name], path, questions)
 
 
 def send_everything(scene: Scene, callers: Callers) -> None:
@@ -283,12 +304,14 @@ def send_everything(scene: Scene, callers: Callers) -> None:
     for name, bodies in SENT.items():
         sent = bodies(callers.one)
         for path in paths(known[name], scene, callers.one):
-            for body in asked_at(path, sent, beyond=scene.beyond(callers.one)):
-                callers.ask("post", known[name], path, body)
+            questions = asked_at(path, sent, beyond=scene.beyond(callers.one))
+            callers.ask("post", known[name], path, questions)
 
 
 @pytest.fixture
 def scene(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    monkeypatch.setattr(logging.getLogger("django.request"), "disabled", True)
+    settings.POSTS_PER_MINUTE = 0
     return two_organisations(tmp_path, settings, monkeypatch)
 
 
@@ -302,7 +325,10 @@ def test_no_address_shows_an_organisation_what_only_another_may_have(scene: Scen
 
 
 def test_the_same_addresses_show_it_to_the_organisation_that_may_have_it(scene: Scene) -> None:
-    read_everything(scene, Callers(scene.theirs), again=True)
+    callers = Callers(scene.theirs)
+    for clients in (callers.keys, callers.browsers):
+        del clients[1:]  # what its administrator sees is enough
+    read_everything(scene, callers, again=True)
 
     assert scene.theirs.found(RESTRICTED | OTHER).keys() == {*RESTRICTED, *OTHER}
 

@@ -1,7 +1,4 @@
-"""Courses of the kinds of the recorded cases, at the edges of each rule, through a file and over HTTP.
-
-That both bring in the same is tested in test_every_case_of_every_catalog.py.
-"""
+"""Courses of the kinds of the recorded cases, at the edges of each rule, through a file and over HTTP."""
 
 import contextlib
 import json
@@ -12,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.access.models import Role
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica import refresh
-from bursary.replica.models import RefreshSource
+from bursary.replica.models import ContentMetadata, RefreshSource
 from tests.api.door import Door, allocating, refusal_of
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, enterprise_catalog
 from tests.replica.listing import Record
@@ -128,26 +126,53 @@ def http(served: list[Record], _folder: Path) -> Iterator[dict[str, str]]:
         yield {"CATALOG_URL": upstream.url, "OAUTH_URL": upstream.url} | access
 
 
-@pytest.mark.parametrize(
-    ("source", "shape"), [(file, deepcopy), (http, forced)], ids=["ordinary, of a file", "forced, over HTTP"]
-)
+OF_THE_SOURCE = ("id", "fetched_from", "payload", "digest", "served_digest")
+SOURCES = [(file, deepcopy), (http, forced)]
+"""Ordinary records of a file, and forced ones over HTTP."""
+
+
+def stored() -> dict[str, Record]:
+    """Return every column of every row that does not depend on where it came from."""
+    columns = [one.attname for one in ContentMetadata._meta.concrete_fields]
+    return {
+        row["content_key"]: {name: row[name] for name in columns if name not in OF_THE_SOURCE}
+        for row in ContentMetadata.objects.values(*columns)
+    }
+
+
+@pytest.fixture
+def bring_in(tmp_path: Path, settings: Settings) -> Callable[..., dict[str, Record]]:
+    """Return how to read the courses of all kinds from a source."""
+
+    def read(source: Callable[..., Any], shape: Callable[[Record], Record]) -> dict[str, Record]:
+        with source([shape(one) for one in RECORDS.values()], tmp_path) as access:
+            for name, value in access.items():
+                setattr(settings, name, value)
+            catalog = refresh.configured_source()
+            refresh.refresh_catalog(CATALOG, source=catalog, now=NOW - SECOND, by=RefreshSource.CRON)
+        return stored()
+
+    return read
+
+
+def test_each_is_stored_alike_by_either_source(bring_in: Callable[..., dict[str, Record]]) -> None:
+    before = transaction.savepoint()
+    of_a_file = bring_in(*SOURCES[0])
+    transaction.savepoint_rollback(before)
+
+    assert len(of_a_file) == 2 * len(KINDS)
+    assert bring_in(*SOURCES[1]) == of_a_file
+
+
 def test_each_is_previewed_allocated_offered_and_redeemed_or_refused_alike(
-    source: Callable[..., Any],
-    shape: Callable[[Record], Record],
-    tmp_path: Path,
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
+    bring_in: Callable[..., dict[str, Record]], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    settings.POSTS_PER_MINUTE = 0
     monkeypatch.setattr(timezone, "now", lambda: NOW)
     budget = given_budget(seats=100)
     admin = Door(key=given_api_key(given_user(Role.ADMINISTRATOR, customer=budget.customer)))
     learner = Door(key=given_api_key(given_user(Role.LEARNER, customer=budget.customer, email=ALICE)))
-    with source([shape(one) for one in RECORDS.values()], tmp_path) as access:
-        for name, value in access.items():
-            setattr(settings, name, value)
-        refresh.refresh_catalog(
-            CATALOG, source=refresh.configured_source(), now=NOW - SECOND, by=RefreshSource.CRON
-        )
+    bring_in(*SOURCES[1])
     for kind, (_dates, _changes, reason, deadline) in KINDS.items():
         key = RECORDS[kind]["key"]
         for content_key in (key, f"course-v1:{key}+R1"):
