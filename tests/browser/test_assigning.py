@@ -20,6 +20,7 @@ pytestmark = [
 PEOPLE = [f"learner-{number}@larkspur.example" for number in range(1, 24)]
 MISTYPED = [*PEOPLE[:11], "kim.larkspur.example", *PEOPLE[11:], "lee@gmial.com"]
 CORRECTED = [*PEOPLE[:11], "kim@larkspur.example", *PEOPLE[11:], "lee@gmail.com"]
+LONG_NAME = "carmen.baptiste@larkspur.example"
 MOST_TABS = 60
 
 
@@ -115,7 +116,9 @@ def test_the_page_of_a_request_with_all_that_can_be_on_it(
     content, now = ContentMetadata.objects.get(title="Bookkeeping"), timezone.now()
     world.allocate(budget, content, world.ALICE, now=now)
     made = world.allocate(
-        budget, content, "gone@learners.invalid", world.ALICE, world.ALICE, *PEOPLE, message="Hello", now=now
+        *(budget, content, "gone@learners.invalid", LONG_NAME, world.ALICE, world.ALICE, *PEOPLE),
+        message="Hello",
+        now=now,
     )
     world.deliver(now=now, most=12)
     visitor.sign_in(ada)
