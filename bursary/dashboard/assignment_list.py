@@ -135,7 +135,10 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
         filtered=filtered or bool(query.get("budget")),
         causes=() if cursor else chosen.causes(everything),
         more_filters=any(query.get(name) for name in _FOLDED),
-        remarks=[*_remarks(query, chosen, page_found=found.understood), *_of_starts(rows, starts, sort=column)],
+        remarks=[
+            *_remarks(query, chosen, page_found=found.understood),
+            *_of_starts(rows, starts, sort=column),
+        ],
     )
 
 

@@ -78,9 +78,7 @@ def test_after_declining_the_list_the_file_and_the_learners_page_keep_the_start_
     monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(hours=1))
     budget = world.given_budget()
     course = world.given_content(start_date=world.NOW - timedelta(days=30))
-    world.given_run(
-        course, f"course-v1:{course.content_key}+R2", start_date=world.NOW + timedelta(days=40)
-    )
+    world.given_run(course, f"course-v1:{course.content_key}+R2", start_date=world.NOW + timedelta(days=40))
     assignment = world.given_assignment(budget, course, address=world.ALICE)
     alice = world.given_user(Role.LEARNER, customer=budget.customer, email=world.ALICE)
     ada = world.given_user(Role.ADMINISTRATOR, customer=budget.customer)

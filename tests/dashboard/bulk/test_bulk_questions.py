@@ -80,7 +80,9 @@ def test_of_failures_of_long_ago_the_learners_are_named_before_they_are_retried(
     monkeypatch.setattr(bulk_questions, "MOST_LEARNERS", 2)
     question = text(post(client, **form))
     assert "3 of those that are retried failed more than 30 days ago" in question
-    assert "\u2068leo@nowhere.invalid\u2069, \u2068mia@nowhere.invalid\u2069, 1 more. To leave them" in question
+    assert (
+        "\u2068leo@nowhere.invalid\u2069, \u2068mia@nowhere.invalid\u2069, 1 more. To leave them" in question
+    )
 
 
 def test_a_get_of_what_is_only_sent_leads_to_a_page(client: Client, budget: Budget) -> None:
