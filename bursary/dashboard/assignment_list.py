@@ -95,8 +95,8 @@ class ListPage:
     causes: Sequence[tuple[str, str, int]]
     """Of failed work: the code, a sentence, and the number of assignments; empty on later pages."""
     remarks: Sequence[str]
-    """What of the address was not understood and changes no row, its order or its page; and an order that does
-    not show."""
+    """What of the address was not understood and changes no row: its order, or its page; and an order
+    that the rows do not show."""
     within: Sequence[tuple[int, Any]] = WITHIN_DAYS
 
     @property
@@ -169,8 +169,8 @@ def _of_starts(
         return []
     return [
         _(
-            "The order is that of the first start that the catalog gives for each course. Where that has passed, "
-            "the list shows when the next run starts that the learner can join, or no date."
+            "The order is that of the first start that the catalog gives for each course. Where that has "
+            "passed, the list shows when the next run starts that the learner can join, or no date."
         )
     ]
 

@@ -159,8 +159,8 @@ def old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str
     names = [_isolated(anonymisation.shown_address(one)) for one in addresses]
     more = [_("%(count)s more") % {"count": count - len(names)}] if count > len(names) else []
     return ngettext(
-        "One of those that are retried failed more than %(days)s days ago, and its learner may not expect a mail "
-        "about it any more: %(names)s. To leave it out, go back and select the others alone.",
+        "One of those that are retried failed more than %(days)s days ago, and its learner may not "
+        "expect a mail about it any more: %(names)s. To leave it out, go back and select the others alone.",
         "%(count)s of those that are retried failed more than %(days)s days ago, and their learners may not "
         "expect a mail about it any more: %(names)s. To leave them out, go back and select the others alone.",
         count,

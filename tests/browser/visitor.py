@@ -36,7 +36,8 @@ BROKEN = """least => {
             range.setEnd(text, word.index + word[0].length);
             const parts = [...range.getClientRects()].filter(part => part.width > 0);
             const width = parts.reduce((sum, part) => sum + part.width, 0);
-            if (new Set(parts.map(part => Math.round(part.top))).size > 1 && width < least) found.push(word[0]);
+            const lines = new Set(parts.map(part => Math.round(part.top)));
+            if (lines.size > 1 && width < least) found.push(word[0]);
         }
     }
     return found;
@@ -111,7 +112,7 @@ class Visitor:
             raise AssertionError(f"{self.page.url}\n{self.page.inner_text('main')}") from late
 
     def looks_over(self) -> None:
-        """Look at the page at each width: axe finds nothing, and nothing is cut off, nor broken within a word.
+        """Look at the page at each width: axe finds nothing, and nothing is cut off, nor a word broken.
 
         What a width in between shows, the narrowest or the widest shows as well, and pages are made of the
         same parts. So axe, which takes longer than all else, is asked about a page once, by all its rules:

@@ -88,19 +88,21 @@ def test_after_declining_the_list_the_file_and_the_learners_page_keep_the_start_
         own = client.get(f"/assignments/{assignment.uuid}/").content.decode()
         client.force_login(ada)
         listed = client.get("/assignments/").content.decode()
+        one = client.get(f"/assignments/{assignment.uuid}/").content.decode()
         exported = b"".join(client.get("/assignments/export/")).decode("utf-8-sig")
         (row,) = csv.DictReader(exported.splitlines())
         return [
             *re.findall(r"<dt>Starts</dt><dd>(.*?)</dd>", own),
+            *re.findall(r"<dt>Start</dt><dd>(.*?)</dd>", one),
             *re.findall(r'data-label="Start" class="time">(.*?)</td>', listed),
             *(row[name] for name in row if name.startswith("Start (")),
         ]
 
     before = read()
-    assert len(before) == 3
+    assert len(before) == 4
     declining.decline(assignment, reason="No time", now=world.NOW + timedelta(hours=1))
     monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(days=50))
-    assert read()[-2:] == before[-2:]
+    assert read()[-3:] == before[-3:]
     monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(days=30))
     assert read() == before
 
